@@ -1,0 +1,59 @@
+"""The part of the page that says in plain words how each of its numbers is computed."""
+
+from dashboards import formats
+from dashboards.markup import Markup, tag
+from dashboards.view import View
+
+_TERMS = {
+    "Cell, variant, seed": "A variant is one setting of the factors, a cell a variant trained with one seed. Every "
+    "variant meets the same seeds, and a seed draws the same samples for all of them.",
+    "Mean and interval": "The mean over the finished cells with Student's t interval at 95 %. It says how far seeds "
+    "scatter, not how variants differ.",
+    "Difference": "A variant's metric less the reference's with the same seed, averaged over the seeds that both "
+    "finished, with Student's t interval at 95 %. What a seed does to all variants alike cancels out.",
+    "p (Holm)": "Of the two-sided paired t-test, corrected by Holm over all comparisons of the table: were there no "
+    "true difference anywhere, at most one study in twenty would decide anything.",
+    "Decided": "p (Holm) is at most 0.05. An undecided difference is not shown to be zero: its interval says which "
+    "effects remain possible. Holm asks for more than a single interval does, so an interval may leave zero out and "
+    "the difference still be undecided.",
+    "Failed, stopped, not run": "Cells without a number. They are counted and never replaced; a variant that fails "
+    "with the harder seeds looks better than it is.",
+    "Time a cell": "Seconds that a finished cell took, averaged over its variant's.",
+}
+_PUBLISHED = (
+    "What the paper prints for these levels. Sizes in pixels are matched as declared for an image of 224 px; data, "
+    "network and schedule may be others."
+)
+_TIES = {
+    "expected-ties": "the expected value over all orders of items at equal Hamming distance",
+    "index-ties": "items at equal Hamming distance in the order they are stored",
+}
+
+
+def definitions(run: View) -> Markup:
+    """The terms of this run's page."""
+    terms = {formats.metric_name(run.metric): metric(run), **_TERMS} | (
+        {"Published": _PUBLISHED} if run.published else {}
+    )
+    return tag(
+        "section",
+        tag("h2", "How the numbers are computed"),
+        tag("dl", *(tag("div", tag("dt", name), tag("dd", text)) for name, text in terms.items()), class_="listing"),
+        id="definitions",
+    )
+
+
+def metric(run: View) -> str:
+    """What the metric's id says, in words."""
+    name, *parts = run.metric_id.split("/")
+    words = [f"{run.metric_id}."]
+    if name.startswith("map@"):
+        scope = "the whole ranking" if name == "map@all" else f"the first {name.removeprefix('map@')} of the ranking"
+        words.append(f"Mean average precision over {scope} of the database by Hamming distance to each query.")
+    words += [f"Ties: {_TIES[part]}." for part in parts if part in _TIES]
+    words += ["Queries are the test split, which chose nothing." for part in parts if part == "test"]
+    words.append("Higher is better." if run.mode == "max" else "Lower is better.")
+    chance = run.study.get("chance")
+    if isinstance(chance, int | float):
+        words.append(f"Random codes would score {formats.metric(chance)}.")
+    return " ".join(words)

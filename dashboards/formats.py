@@ -1,0 +1,130 @@
+"""Numbers as people read them: a metric with three decimals, a signed difference, a duration."""
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+MINUS = "\N{MINUS SIGN}"
+NONE = "\N{EN DASH}"  # stands where there is no number
+
+
+def metric(value: float | None) -> str:
+    """A metric, with as many decimals as its size deserves.
+
+    >>> metric(0.61249), metric(71.238), metric(None) == NONE
+    ('0.612', '71.24', True)
+    """
+    if value is None:
+        return NONE
+    size = abs(value)
+    if size < 1e-9:  # rounding of sums, not a number worth a digit
+        return "0.000"
+    if size < 0.0005:
+        text = f"{size:.1g}" if size < 1e-4 else f"{size:.4f}"
+    else:
+        text = f"{size:.{3 if size < 10 else 2 if size < 100 else 1}f}"
+    return (MINUS if value < 0 else "") + text
+
+
+def signed(value: float | None) -> str:
+    """A difference, always with its sign.
+
+    >>> signed(0.0213), signed(-0.004) == MINUS + "0.004", signed(0.0)
+    ('+0.021', True, '0.000')
+    """
+    return f"+{metric(value)}" if value is not None and value >= 1e-9 else metric(value)
+
+
+def interval(low: float | None, high: float | None, sign: bool = False) -> str:
+    """An interval, or nothing where there is none.
+
+    >>> interval(0.01, 0.032, sign=True), interval(None, None)
+    ('[+0.010, +0.032]', '')
+    """
+    if low is None or high is None:
+        return ""
+    write = signed if sign else metric
+    return f"[{write(low)}, {write(high)}]"
+
+
+def metric_name(metric: str) -> str:
+    """A metric's column as the field writes it.
+
+    >>> metric_name("map"), metric_name("accuracy")
+    ('mAP', 'accuracy')
+    """
+    return {"map": "mAP", "map_index": "mAP (index order)"}.get(metric, metric)
+
+
+def p_value(value: float | None) -> str:
+    """
+    >>> p_value(0.0000123), p_value(0.0412), p_value(1.0)
+    ('<0.001', '0.041', '1.000')
+    """
+    if value is None:
+        return NONE
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def seconds(value: float | None) -> str:
+    """A duration in the two units that matter.
+
+    >>> [seconds(number) for number in (0.42, 38.2, 200, 7500, 273600)]
+    ['0.42 s', '38 s', '3 min 20 s', '2 h 05 min', '3 d 4 h']
+    """
+    if value is None:
+        return NONE
+    if value < 10:
+        return f"{value:.2g} s" if value < 1 else f"{value:.1f} s"
+    whole = round(value)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600} h"
+
+
+def count(number: int, noun: str) -> str:
+    """
+    >>> count(1, "cell"), count(1200, "cell")
+    ('1 cell', '1,200 cells')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def listed(words: Sequence[str], most: int = 6) -> str:
+    """
+    >>> listed(["a", "b", "c"]), listed(list("abcdefgh"), most=3)
+    ('a, b and c', 'a, b, c and 5 more')
+    """
+    if len(words) > most:
+        return f"{', '.join(words[:most])} and {len(words) - most} more"
+    return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else "".join(words)
+
+
+def level(value: Any) -> str:
+    """A factor's level or a config value as the command line takes it.
+
+    >>> level(True), level(None), level("conv4"), level(1e-05)
+    ('true', 'none', 'conv4', '1e-05')
+    """
+    if value is None:
+        return "none"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def seeds(numbers: Iterable[int]) -> str:
+    """Seeds with runs drawn together.
+
+    >>> seeds([0, 1, 2, 5]), seeds([3])
+    ('0-2, 5', '3')
+    """
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)

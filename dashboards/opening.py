@@ -1,0 +1,78 @@
+"""The top of the page: the question, the answer in a sentence, and what stands behind both."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from dashboards import formats
+from dashboards.answer import sentence
+from dashboards.markup import Markup, join, name, tag
+from dashboards.view import View
+
+_DESIGNS = {"one_at_a_time": "one factor at a time", "full": "full factorial", "leave_one_out": "leave one out"}
+
+
+def opening(run: View) -> Markup:
+    """The page's header."""
+    study = run.study
+    facts = [
+        ("Profile", study.get("profile") or "not recorded"),
+        ("Data", _data(study.get("data") or {})),
+        ("Metric", tag("code", run.metric_id)),
+        ("Cells", _cells(run)),
+        ("Design", _design(run)),
+    ]
+    return tag(
+        "header",
+        tag("p", f"raysearch \N{MIDDLE DOT} {study.get('study', 'study')}", class_="brand"),
+        tag("h1", study.get("question") or study.get("study") or "A run"),
+        _answer(run),
+        _caution(study),
+        tag("dl", *(tag("div", tag("dt", name), tag("dd", fact)) for name, fact in facts), class_="facts"),
+    )
+
+
+def _answer(run: View) -> Markup:
+    """The sentence, its finding first and larger than the rest of it."""
+    finding, mark, rest = sentence(run).partition("; ")
+    lead = tag("strong", name(finding + ("." if mark else "")))
+    text = join(lead, " " if rest else "", name(rest[:1].upper() + rest[1:]))
+    return tag("section", tag("h2", "Answer"), tag("p", text), class_="answer", aria_label="Answer")
+
+
+def _caution(study: Mapping[str, Any]) -> Markup | None:
+    """Why the profile was taken, and what its numbers are no answer to."""
+    words = [study["profile_reason"]] if study.get("profile_reason") else []
+    if study.get("profile") == "laptop":
+        data = study.get("data") or {}
+        drawn = any(
+            word in f"{data.get('name')} {data.get('layout')}".lower() for word in ("synth", "embedded", "drawn")
+        )
+        scope = "a small network on a short schedule" + (" and drawn images, not the paper's data" if drawn else "")
+        words.append(f"The laptop profile trains {scope}: compare its differences, not its values, with the paper's.")
+    return tag("p", " ".join(words), class_="caution") if words else None
+
+
+def _data(data: Mapping[str, Any]) -> str:
+    words = [str(data.get("name") or "not recorded")]
+    words += [f"{data[key]:,} {key}" for key in ("images", "classes") if isinstance(data.get(key), int)]
+    counts = data.get("counts") or {}
+    split = f" ({', '.join(f'{name} {number:,}' for name, number in counts.items())})" if counts else ""
+    return ", ".join(words) + split
+
+
+def _cells(run: View) -> Markup:
+    kinds = {"failed": run.status("failed"), "stopped": run.status("stopped"), "not run": run.missing}
+    holes = [f"{number:,} {kind}" for kind, number in kinds.items() if number]
+    adopted = run.study.get("adopted")
+    return join(
+        f"{run.status('finished'):,} of {formats.count(run.planned, 'cell')} finished",
+        join(", ", tag("span", ", ".join(holes), class_="hole")) if holes else None,
+        f"; {adopted:,} taken over from other runs" if adopted else None,
+    )
+
+
+def _design(run: View) -> str:
+    seeds = run.study.get("seeds") or sorted({row["seed"] for row in run.rows})
+    size = f"{formats.count(len(run.variants), 'variant')} \N{MULTIPLICATION SIGN} {formats.count(len(seeds), 'seed')}"
+    design = _DESIGNS.get(str(run.study.get("design")))
+    return f"{design}, {size}" if design else size

@@ -1,0 +1,114 @@
+"""The part of the page that says where the numbers come from: data, versions, machine, configs, command."""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from dashboards import formats
+from dashboards.markup import Markup, rows, tag
+from dashboards.view import View, loads
+
+
+def provenance(run: View) -> Markup:
+    """Data, versions, machine, configs, and the command that gives the run again."""
+    study = run.study
+    facts: list[tuple[str, Any]] = []
+    if study.get("command"):
+        facts.append(("Again", tag("pre", study["command"])))
+    facts += [("When", " to ".join(_when(study[key]) for key in ("started", "ended") if study.get(key)))]
+    data = study.get("data") or {}
+    facts += [("Data hash", tag("code", data["content_hash"]) if data.get("content_hash") else "")]
+    facts += [("Layout", data.get("layout") or "")]
+    codes = sorted({row["code_version"] for row in run.rows if row.get("code_version") is not None})
+    facts += [("Code version", formats.listed([str(code) for code in codes]))]
+    facts += [("Versions", _pairs(study.get("versions"))), ("Hardware", _hardware(study.get("hardware")))]
+    facts += [("Cells ran on", _environments(run))]
+    settings = study.get("settings") or {}
+    facts += [("Set on the command line", _pairs(settings.get("overrides", settings)))]
+    return tag(
+        "section",
+        tag("h2", "Provenance"),
+        tag("dl", *(tag("div", tag("dt", name), tag("dd", fact)) for name, fact in facts if fact), class_="listing"),
+        _differences(run),
+        _config(run),
+        id="provenance",
+    )
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """
+    >>> flat({"srem": {"size": 9}, "task": "retrieval"})
+    {'srem.size': 9, 'task': 'retrieval'}
+    """
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
+
+
+def _when(stamp: Any) -> str:
+    """An ISO time without what nobody reads."""
+    try:
+        moment = datetime.fromisoformat(str(stamp))
+    except ValueError:
+        return str(stamp)
+    return f"{moment:%Y-%m-%d %H:%M} {moment.tzname() or ''}".strip()
+
+
+def _hardware(values: Any) -> str:
+    """The counts of a machine in words, the rest as it stands."""
+    if not isinstance(values, Mapping):
+        return _pairs(values)
+    nouns = {"nodes": "node", "cpus": "CPU", "gpus": "GPU"}
+    words = [formats.count(values[key], noun) for key, noun in nouns.items() if isinstance(values.get(key), int)]
+    if isinstance(values.get("memory_gb"), int | float):
+        words.append(f"{values['memory_gb']:g} GB of memory")
+    rest = {key: value for key, value in values.items() if key not in {*nouns, "memory_gb"}}
+    return ", ".join(word for word in [*words, _pairs(rest)] if word)
+
+
+def _pairs(values: Any) -> str:
+    if not isinstance(values, Mapping):
+        return str(values or "")
+    return ", ".join(f"{key} {_word(value)}" for key, value in values.items() if value not in (None, "", [], {}))
+
+
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _environments(run: View) -> str:
+    """Where cells ran, when that is not the same for all of them."""
+    texts = [row.get("environment") for row in run.rows if row.get("environment")]
+    kinds = {text: texts.count(text) for text in dict.fromkeys(texts)} if len(set(texts)) <= 50 else {}
+    if len(kinds) < 2:
+        return _pairs(loads(texts[0])) if kinds else ""
+    shown = [f"{number} on {_pairs(loads(text))}" for text, number in kinds.items()]
+    return formats.listed(shown, most=8)
+
+
+def _differences(run: View) -> Markup | None:
+    """What each variant's config holds that the reference's does not."""
+    reference = flat(run.reference.config)
+    if not reference:
+        return None
+    body = []
+    for one in run.variants[1:]:
+        own = flat(one.config)
+        paths = [path for path in {**reference, **own} if own.get(path) != reference.get(path)]
+        values = [(path, formats.level(reference.get(path)), formats.level(own.get(path))) for path in paths]
+        change = [f"{path}: {before} \N{RIGHTWARDS ARROW} {after}" for path, before, after in values]
+        body.append([one.label, tag("td", "; ".join(change) or "nothing", class_="wide")])
+    table = rows(["Variant", "Differs from the reference in"], body)
+    return tag("details", tag("summary", "Each variant's config"), table) if body else None
+
+
+def _config(run: View) -> Markup | None:
+    if not run.reference.config:
+        return None
+    text = json.dumps(run.reference.config, indent=2)
+    return tag("details", tag("summary", "The reference's config in full"), tag("pre", text))

@@ -1,0 +1,159 @@
+"""The table of variants outside the page: CSV for machines, LaTeX and Markdown for papers, and the terminal's."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+from rich.table import Table
+from rich.text import Text
+
+from dashboards import formats
+from dashboards.view import Variant, View, view
+
+MARKS = {"better": "\N{BLACK UP-POINTING TRIANGLE}", "worse": "\N{BLACK DOWN-POINTING TRIANGLE}"}
+_NUMBERS = ("mean", "ci_low", "ci_high", "delta", "delta_low", "delta_high", "p", "p_holm", "decided")
+_TEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    **{sign: f"\\{sign}" for sign in "{}$&#_%"},
+}
+
+
+def as_csv(run: View) -> str:
+    """Every number in full: a row a variant."""
+    out = io.StringIO()
+    declared = [f"{factor} (declared)" for factor in run.factors]
+    header = ["study", "variant", *run.factors, *declared, "metric", "metric_id", "verdict", "seeds", *_NUMBERS]
+    header += ["failed", "stopped", "missing", "seconds", "erased_fraction", "published", "published_table"]
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(header)
+    for one in run.variants:
+        row = [run.study.get("study", ""), one.name, *(_plain(one.settings.get(name)) for name in run.factors)]
+        row += [_plain(one.level(name)) for name in run.factors]
+        row += [run.metric, run.metric_id, one.verdict, one.compared["seeds"]]
+        row += [_plain(one.compared[name]) for name in _NUMBERS]
+        row += [one.compared["failed"], one.compared["stopped"], one.missing, one.seconds, one.erased]
+        writer.writerow([*row, *(one.published or ("", ""))])
+    return out.getvalue()
+
+
+def as_markdown(run: View) -> str:
+    """A GitHub table, a row a variant."""
+    lines = ["| " + " | ".join(_header(run)) + " |", "|---" + "|---:" * (len(_header(run)) - 1) + "|"]
+    for one in run.variants:
+        cells = [_pipe(one.label), *_cells(run, one)]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + f"\n\n{_note(run)}\n"
+
+
+def as_latex(run: View) -> str:
+    """A booktabs table; decided differences are bold and carry an arrow."""
+    lines = [
+        f"% {_note(run)}".replace("\n", " "),
+        r"\begin{tabular}{l" + "r" * (len(_header(run)) - 1) + "}",
+        r"\toprule",
+        " & ".join(tex(word) for word in _header(run)) + r" \\",
+        r"\midrule",
+    ]
+    for one in run.variants:
+        lines.append(" & ".join([tex(one.label), *(_tex_number(word) for word in _cells(run, one))]) + r" \\")
+        if one.is_reference and len(run.variants) > 1:
+            lines.append(r"\midrule")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def terminal(study: Mapping[str, Any], table: pa.Table) -> Table:
+    """The table of variants for the terminal.
+
+    Args:
+        study: what `study.json` holds.
+        table: what `results.load` returns.
+    """
+    run = view(study, table)
+    out = Table(title=Text(run.metric_id), title_justify="left", header_style="bold", title_style="dim")
+    out.add_column("variant", overflow="fold")
+    for name in ("mean", "95 %", "difference", "95 %", "", "seeds", "failed"):
+        out.add_column(name, justify="left" if name == "" else "right", no_wrap=True)
+    for one in run.variants:
+        row = one.compared
+        style = {"better": "bold green", "worse": "red", "no result": "dim"}.get(one.verdict, "")
+        words = [formats.metric(row["mean"]), formats.interval(row["ci_low"], row["ci_high"])]
+        words += [formats.signed(row["delta"]) if row["delta"] is not None else ""]
+        words += [formats.interval(row["delta_low"], row["delta_high"], sign=True), verdict(one)]
+        words += [f"{row['seeds']}/{one.planned}", str(row["failed"] or "")]
+        out.add_row(*(Text(word) for word in [one.label, *words]), style=style, end_section=one.is_reference)
+    return out
+
+
+def verdict(one: Variant) -> str:
+    """What is known of a variant's difference, in words and a shape."""
+    words = {"better": "decided better", "worse": "decided worse", "reference": ""}
+    return f"{MARKS.get(one.verdict, '')} {words.get(one.verdict, one.verdict)}".strip()
+
+
+def tex(text: str) -> str:
+    """
+    >>> tex("srem.size=5 & 100%")
+    'srem.size=5 \\\\& 100\\\\%'
+    """
+    return "".join(_TEX.get(sign, sign) for sign in text)
+
+
+def _header(run: View) -> list[str]:
+    published = ["published"] if run.published else []
+    return ["variant", formats.metric_name(run.metric), "difference", "p (Holm)", "seeds", "failed", *published]
+
+
+def _cells(run: View, one: Variant) -> list[str]:
+    row = one.compared
+    arrow = {"better": " ↑", "worse": " ↓"}.get(one.verdict, "")
+    half = _half(row["delta_low"], row["delta_high"])
+    delta = "" if row["delta"] is None else formats.signed(row["delta"]) + half
+    words = [formats.metric(row["mean"]) + _half(row["ci_low"], row["ci_high"])]
+    words += [f"**{delta}**{arrow}" if arrow else delta, formats.p_value(row["p_holm"]) if delta else ""]
+    words += [str(row["seeds"]), str(row["failed"])]
+    return words + ([formats.metric(one.published[0]) if one.published else ""] if run.published else [])
+
+
+def _half(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f" ± {formats.metric((high - low) / 2)}"
+
+
+def _tex_number(word: str) -> str:
+    if word.startswith("**"):
+        number, arrow = word.removeprefix("**").split("**")
+        sign = r"\uparrow" if "↑" in arrow else r"\downarrow"
+        return rf"$\mathbf{{{_math(number)}}}\,{sign}$"
+    if word == formats.NONE:
+        return "--"
+    return f"${_math(word)}$" if word else ""
+
+
+def _math(word: str) -> str:
+    return word.replace(formats.MINUS, "-").replace("±", r"\pm")
+
+
+def _note(run: View) -> str:
+    data = run.study.get("data") or {}
+    words = [f"{run.study.get('study', 'study')}: {run.metric_id}, profile {run.study.get('profile', 'unknown')}"]
+    words += [f"data {data.get('name', 'unknown')} {str(data.get('content_hash', ''))[:12]}".strip()]
+    words += ["mean ± half the 95 % Student-t interval over seeds; paired differences from the reference"]
+    words += ["↑ decided better, ↓ decided worse: Holm-corrected p at most 0.05"]
+    if run.published:
+        words.append(f"published: {run.published.paper}, another protocol")
+    return "; ".join(words)
+
+
+def _pipe(text: str) -> str:
+    """Text that stays in its Markdown cell."""
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*").replace("\n", " ")
+
+
+def _plain(value: Any) -> Any:
+    return value if value is None or isinstance(value, str | float) else json.dumps(value)

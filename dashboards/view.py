@@ -1,0 +1,207 @@
+"""A run as its report sees it: every planned variant with its comparison, cost and holes, read once.
+
+Whatever an older or an interrupted run does not hold is missing here and fails nothing.
+"""
+
+import functools
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from dashboards import formats
+from dashboards.published import Published, read
+from raysearch.studies import statistics
+
+SIDE = 224  # the image side that a study declares its pixel sizes for
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A variant's row. Numbers are None where nothing could be computed."""
+
+    name: str
+    label: str  # the name with pixel sizes as run and as declared
+    settings: Mapping[str, Any]
+    declared: Mapping[str, Any]
+    config: Mapping[str, Any]
+    is_reference: bool
+    verdict: str  # "reference", "better", "worse", "undecided", "no interval" or "no result"
+    compared: Mapping[str, Any]  # the row of statistics.compare
+    values: Mapping[int, float]  # metric by seed, of finished cells
+    planned: int
+    missing: int
+    seconds: float | None  # mean of the finished cells
+    erased: float | None  # mean share of the image erased in the last iteration
+    published: tuple[float, str] | None  # value and table
+
+    @property
+    def holes(self) -> int:
+        return self.compared["failed"] + self.compared["stopped"] + self.missing
+
+    def level(self, factor: str) -> Any:
+        """The factor's level in the study file's units; as run where the study file's is not known."""
+        return self.declared.get(factor, self.settings.get(factor))
+
+
+@dataclass(frozen=True)
+class View:
+    """What the page, the tables and the terminal are made from."""
+
+    study: Mapping[str, Any]
+    rows: list[dict[str, Any]]  # a row an ended cell
+    variants: tuple[Variant, ...]  # the reference first, then as planned
+    metric: str
+    mode: str
+    metric_id: str
+    published: Published | None
+    missing: int  # planned cells that have not ended
+
+    @property
+    def reference(self) -> Variant:
+        return self.variants[0]
+
+    @property
+    def factors(self) -> list[str]:
+        return list(self.study.get("factors") or [])
+
+    @property
+    def planned(self) -> int:
+        return len(self.rows) + self.missing
+
+    def status(self, name: str) -> int:
+        """How many cells ended as `name`."""
+        return sum(row["status"] == name for row in self.rows)
+
+    @functools.cached_property
+    def histories(self) -> dict[str, list[list[dict[str, Any]]]]:
+        """Variant -> a history (a dict an iteration) per finished cell."""
+        found: dict[str, list[list[dict[str, Any]]]] = {}
+        for row in self.rows:
+            history = loads(row.get("history"))
+            if row["status"] == "finished" and isinstance(history, list) and history:
+                found.setdefault(row["variant"], []).append(history)
+        return found
+
+
+def view(study: Mapping[str, Any], table: pa.Table) -> View:
+    """Put a run together from `study.json` and its results.
+
+    Raises:
+        UserError: cells that must not be compared, as `statistics.compare` says.
+    """
+    rows = table.to_pylist()
+    metric, mode = study.get("metric") or "map", study.get("mode") or "max"
+    plans = {one["name"]: one for one in study.get("variants") or []}
+    plans |= {name: {"name": name} for name in dict.fromkeys(row["variant"] for row in rows) if name not in plans}
+    reference = study.get("reference") or next(iter(plans), "reference")
+    plans = {reference: plans.get(reference, {"name": reference})} | plans
+    compared = _compare(rows, plans, metric, reference)
+    numbers = read(study.get("published"))
+    ended = {(row["variant"], row["seed"]) for row in rows}
+    absent = [c["variant"] for c in study.get("cells") or [] if (c["variant"], c["seed"]) not in ended]
+    by_variant: dict[str, list[dict[str, Any]]] = {name: [] for name in plans}
+    for row in rows:
+        by_variant[row["variant"]].append(row)
+    variants = tuple(
+        _variant(plan, compared[name], by_variant[name], absent.count(name), (metric, mode, reference), numbers)
+        for name, plan in plans.items()
+    )
+    ids = {loads(row.get("metric_ids"), {}).get(metric) for row in rows} - {None}
+    metric_id = study.get("metric_id") or next(iter(ids), metric)
+    return View(study, rows, variants, metric, mode, metric_id, numbers, len(absent))
+
+
+def loads(text: str | None, default: Any = None) -> Any:
+    """JSON of a column that older runs may not have."""
+    try:
+        return json.loads(text) if text else default
+    except json.JSONDecodeError:
+        return default
+
+
+def mean(values: Iterable[float | None]) -> float | None:
+    """Mean of the values that are there."""
+    present = [value for value in values if value is not None]
+    return sum(present) / len(present) if present else None
+
+
+def _compare(rows: list[dict], names: Iterable[str], metric: str, reference: str) -> dict[str, dict[str, Any]]:
+    """The comparison, with an empty row for each variant that has no ended cell, the reference among them."""
+    kinds = {"variant": pa.string(), "seed": pa.int64(), "status": pa.string(), "config": pa.string()}
+    kinds |= {"metric_ids": pa.string(), metric: pa.float64()}
+    planned = [{"variant": name, "status": "planned"} for name in names]
+    table = pa.table({key: pa.array([row.get(key) for row in planned + rows], kinds[key]) for key in kinds})
+    return {row["variant"]: row for row in statistics.compare(table, metric, reference).to_pylist()}
+
+
+def _variant(
+    plan: Mapping[str, Any],
+    compared: Mapping[str, Any],
+    rows: list[dict[str, Any]],
+    missing: int,
+    question: tuple[str, str, str],
+    numbers: Published | None,
+) -> Variant:
+    metric, mode, reference = question
+    name, settings, declared = plan["name"], plan.get("settings") or {}, plan.get("declared") or {}
+    finished = [row for row in rows if row["status"] == "finished"]
+    last = [(loads(row.get("history")) or [{}])[-1].get("erased_fraction") for row in finished]
+    # a component of several settings goes by its own name, which no config path has
+    levels = {**{key: value for key, value in settings.items() if isinstance(value, bool)}, **declared}
+    return Variant(
+        name=name,
+        label=label(name, settings, declared),
+        settings=settings,
+        declared=declared,
+        config=plan.get("config") or {},
+        is_reference=name == reference,
+        verdict=_verdict(compared, mode, name == reference),
+        compared=compared,
+        values={row["seed"]: row[metric] for row in finished if row.get(metric) is not None},
+        planned=len(rows) + missing,
+        missing=missing,
+        seconds=mean(row.get("seconds") for row in finished),
+        erased=mean(last),
+        published=numbers.find(levels, metric) if numbers else None,
+    )
+
+
+def label(name: str, settings: Mapping[str, Any], declared: Mapping[str, Any]) -> str:
+    """A variant's name, with sizes that were scaled to the image told both ways.
+
+    >>> label("srem.size=5", {"srem.size": 5}, {"srem.size": 16})
+    'srem.size=5 px (16 at 224)'
+    """
+    words = name.split(", ")
+    for factor, value in settings.items():
+        word = f"{factor}={value}"
+        if word in words and scaled(factor, settings, declared):
+            words[words.index(word)] = f"{word} px ({declared[factor]} at {SIDE})"
+    return ", ".join(words)
+
+
+def scaled(factor: str, settings: Mapping[str, Any], declared: Mapping[str, Any]) -> bool:
+    """Whether a level ran as another number than the study file says, which only sizes in pixels do."""
+    values = settings.get(factor), declared.get(factor)
+    return all(isinstance(value, int) and not isinstance(value, bool) for value in values) and values[0] != values[1]
+
+
+def levels(variant: Variant) -> str:
+    """The variant's levels of all factors, as run and as declared."""
+    words = [f"{key}={formats.level(value)}" for key, value in variant.settings.items()]
+    return label(", ".join(words), variant.settings, variant.declared)
+
+
+def _verdict(compared: Mapping[str, Any], mode: str, is_reference: bool) -> str:
+    if is_reference:
+        return "reference"
+    if compared["mean"] is None:
+        return "no result"
+    if compared["delta_low"] is None:
+        return "no interval"
+    if not compared["decided"]:
+        return "undecided"
+    return "better" if (compared["delta"] > 0) == (mode == "max") else "worse"

@@ -1,0 +1,41 @@
+"""How raysearch's command lines end: a wrong input is one line on standard error and exit code 2."""
+
+import sys
+from typing import NoReturn
+
+import typer
+
+from raysearch.errors import UserError, nearest
+
+
+def run(app: typer.Typer, arguments: list[str] | None = None) -> NoReturn:
+    """Run a typer app and leave the process: 0 done, 1 something failed, 2 wrong input, 130 interrupted."""
+    command = typer.main.get_command(app)
+    words = sys.argv[1:] if arguments is None else arguments
+    try:
+        code = command.main(args=words, standalone_mode=False)
+    except UserError as error:
+        stop(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        # typer carries its own copy of click in some releases, so click's errors are known by what they offer
+        if not hasattr(error, "format_message"):
+            raise
+        stop(_usage_message(error, command))
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def stop(message: str) -> NoReturn:
+    """Print one line and leave with exit code 2."""
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _usage_message(error: Exception, command) -> str:
+    message = error.format_message()  # type: ignore[attr-defined]
+    option = getattr(error, "option_name", None)
+    if option and not hasattr(error, "param"):
+        known = [name for parameter in command.params for name in parameter.opts if name.startswith("-")]
+        return f"unknown flag {option}{nearest(option, known)}"
+    return message

@@ -1,0 +1,103 @@
+"""Shards to arrays in memory, resident mode: every image is decoded and resized once, and all trials map the result.
+
+With Ray, Ray Data decodes on all CPUs and the arrays lie in the object store, where every process of a node reads them
+without a copy. Without Ray the same decoding runs in this process. Both give the same bytes in the same order.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torchvision.io import ImageReadMode, decode_image
+from torchvision.transforms.v2 import functional
+
+from raysearch.data import shards
+from raysearch.data.images import ImageSet
+from raysearch.errors import UserError
+
+SPLITS = ("train", "test")
+STORE_SHARE = 0.6  # of an object store that decoded images may take
+_COLUMNS = ["image", "label", "split", "source"]
+
+
+def resident_bytes(manifest: shards.Manifest, side: int) -> int:
+    """Size of the decoded images of all splits at `side` pixels."""
+    return manifest.images * side * side * 3
+
+
+def decode(directory: str | Path, side: int) -> dict[str, ImageSet]:
+    """Decode a data set in this process.
+
+    Args:
+        directory: of shards.
+        side: of the decoded images, in pixels.
+
+    Returns:
+        An ImageSet for "train" and for "test", in canonical order.
+    """
+    tables = (shards.read(directory, columns=_COLUMNS, split=split) for split in SPLITS)
+    batches = ({name: table[name].to_numpy() for name in _COLUMNS} for table in tables)
+    return _collect(decode_batch(batch, side) for batch in batches if len(batch["label"]))
+
+
+def decode_on_ray(directory: str | Path, side: int) -> dict[str, ImageSet]:
+    """Decode a data set with Ray Data, on the CPUs of the cluster that is connected.
+
+    Raises:
+        UserError: the decoded set is larger than its share of the object store.
+    """
+    import ray
+
+    manifest = shards.read_manifest(directory)
+    size, store = resident_bytes(manifest, side), ray.cluster_resources().get("object_store_memory", 0)
+    if size > STORE_SHARE * store:
+        raise UserError(
+            f"the decoded images take {size / 2**30:.1f} GiB and the object store has {store / 2**30:.1f} GiB; "
+            "set a smaller data.side, or start Ray with a larger object store"
+        )
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    source = ray.data.read_parquet(shards.shard_paths(directory), columns=_COLUMNS)
+    decoded = source.map_batches(decode_batch, fn_kwargs={"side": side}, batch_size=128, batch_format="numpy")
+    return _collect(decoded.iter_batches(batch_size=None, batch_format="numpy"))
+
+
+def decode_batch(batch: Mapping[str, Any], side: int) -> dict[str, np.ndarray]:
+    """Rows of shards with JPEG bytes to the same rows with (B, side, side, 3) uint8 images."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # Ray Data runs one such task a CPU
+    try:
+        images = np.stack([_pixels(encoded, side) for encoded in batch["image"]])
+    finally:
+        torch.set_num_threads(threads)
+    return {**{name: np.asarray(batch[name]) for name in _COLUMNS[1:]}, "image": images}
+
+
+def _pixels(encoded: bytes, side: int) -> np.ndarray:
+    data = torch.frombuffer(bytearray(encoded), dtype=torch.uint8)
+    image = decode_image(data, mode=ImageReadMode.RGB)
+    if image.shape[1:] != (side, side):
+        image = functional.resize(image, [side, side], antialias=True)
+    return image.permute(1, 2, 0).numpy()
+
+
+def _collect(batches: Iterator[Mapping[str, np.ndarray]]) -> dict[str, ImageSet]:
+    """Put batches that came in any order into canonical order, by label and source."""
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in _COLUMNS}
+    for batch in batches:
+        for name, collected in parts.items():
+            collected.append(batch[name])
+    columns = {name: np.concatenate(collected) for name, collected in parts.items() if collected}
+    if not columns:
+        raise UserError("the data set has no train or test image")
+    order = np.lexsort((columns["source"], columns["label"]))
+    sets = {}
+    for split in SPLITS:
+        rows = order[columns["split"][order] == split]
+        if not len(rows):
+            raise UserError(f"the data set has no image in its {split} split")
+        sets[split] = ImageSet(columns["image"][rows], columns["label"][rows].astype(np.int64))
+    return sets

@@ -1,0 +1,84 @@
+"""The actor through which a trial tells its workers what to do, and what a message may say."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+
+
+@dataclass(frozen=True)
+class Begin:
+    """Drop the current task and build the next."""
+
+    config: dict[str, Any]
+    seed: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """Advance the task once; after the last step, evaluate it too."""
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Leave the train loop."""
+
+
+Command = Begin | Step | Stop
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What rank 0 has to say of a command."""
+
+    report: dict[str, Any]
+    metrics: dict[str, float] | None = None  # after the last step
+    metric_ids: dict[str, str] | None = None
+    error: str | None = None  # the task cannot go on, the worker can
+
+
+class GroupLost(RuntimeError):
+    """The worker group ended before it answered."""
+
+
+@ray.remote(num_cpus=0, max_concurrency=256)
+class Mailbox:
+    """One command at a time, to all ranks; the reply of rank 0 goes back.
+
+    Ranks ask for command number `n` and wait until it is there, so no rank misses one and nothing is polled.
+    """
+
+    def __init__(self) -> None:
+        self._number = 0
+        self._command: Command | None = None
+        self._reply: Reply | None = None
+        self._lost: str | None = None
+        self._changed = asyncio.Condition()
+
+    async def ask(self, command: Command) -> Reply:
+        """Hand a command to the workers and wait for rank 0's reply."""
+        async with self._changed:
+            self._number += 1
+            self._command, self._reply = command, None
+            self._changed.notify_all()
+            await self._changed.wait_for(lambda: self._reply is not None or self._lost is not None)
+            if self._reply is None:
+                raise GroupLost(self._lost)
+            return self._reply
+
+    async def exchange(self, rank: int, number: int, reply: Reply | None) -> Command:
+        """Leave the reply to command `number - 1`, if this rank has one to give, and wait for command `number`."""
+        async with self._changed:
+            if rank == 0 and reply is not None:
+                self._reply = reply
+                self._changed.notify_all()
+            await self._changed.wait_for(lambda: self._number >= number)
+            assert self._command is not None
+            return self._command
+
+    async def lose(self, why: str) -> None:
+        """Wake whoever waits: the worker group has ended."""
+        async with self._changed:
+            self._lost = why
+            self._changed.notify_all()

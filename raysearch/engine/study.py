@@ -1,0 +1,115 @@
+"""The missing cells of a plan, from shards to stored results: connect, decode, run, store."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, RenderableType
+
+from raysearch import provenance
+from raysearch.data import feed, shards
+from raysearch.data.cache import cache_dir
+from raysearch.engine import cluster, tuner
+from raysearch.engine.telemetry import LiveView
+from raysearch.studies import results
+from raysearch.studies.config import CODE_VERSIONS
+from raysearch.studies.plan import Cell, Plan
+from raysearch.tasks import retrieval
+
+_BUILDERS: dict[str, Callable] = {"retrieval": retrieval.build}
+
+
+def run_missing(
+    plan: Plan,
+    missing: list[Cell],
+    directory: Path,
+    manifest: shards.Manifest,
+    run_dir: Path,
+    record: dict[str, Any],
+    workers: int,
+    concurrency: int | None,
+    address: str | None,
+    console: Console,
+) -> bool:
+    """Run the missing cells of a plan; returns False when the user stopped it.
+
+    Args:
+        plan: all cells.
+        missing: those to run.
+        directory: of the shards.
+        manifest: of the shards.
+        run_dir: where cells are stored.
+        record: of `study.json`, completed here with hardware and times.
+        workers: Ray Train workers a trial.
+        concurrency: cap of trials at a time.
+        address: of a cluster, or None for this machine.
+        console: where to show what goes on.
+    """
+    started = time.monotonic()
+    _say_plan(plan, missing, record, console)
+    side = plan.reference.config.data.side
+    with cluster.connected(address):
+        gpus = 1.0 if cluster.has_gpu() else 0.0
+        slots = cluster.slots(workers, 1, gpus, concurrency)
+        sets = feed.decode_on_ray(directory, side)
+        megabytes = feed.resident_bytes(manifest, side) / 2**20
+        console.print(f"images: {manifest.images} at {side} px, {megabytes:.0f} MiB decoded, resident; {slots} trials at a time")
+        source = tuner.share({name: sets[name] for name in ("train", "test")}, manifest.content_hash, cache_dir() / "features")
+        record |= {"hardware": cluster.hardware()}
+        results.write_study(run_dir, record)
+        jobs = [
+            tuner.Job(
+                cell=cell.hash,
+                name=f"{cell.variant.name} seed {cell.seed}",
+                config=cell.variant.config.model_dump(mode="json"),
+                seed=cell.seed,
+            )
+            for cell in missing
+        ]
+        constant = {
+            "data": manifest.content_hash,
+            "code_version": CODE_VERSIONS[plan.ablation.task],
+            "environment": json.dumps({"versions": provenance.versions(), "hardware": record["hardware"]}),
+        }
+        view = LiveView(
+            total=len(plan.cells),
+            done=len(plan.cells) - len(missing),
+            slots=slots,
+            table=lambda: _table(run_dir, record),
+            stored=lambda job, ended: _store(run_dir, job, ended, constant),
+            console=console,
+        )
+        with view:
+            complete = tuner.run(
+                jobs, _BUILDERS[plan.ablation.task], source, tuner.Resources(slots, workers, 1, gpus), view
+            )
+    record |= {
+        "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+        "wall_seconds": time.monotonic() - started,
+        "metric_id": retrieval.RetrievalTask.metric_ids.get(plan.ablation.metric),
+    }
+    results.write_study(run_dir, record)
+    return complete
+
+
+def _store(run_dir: Path, job: tuner.Job, ended: dict[str, Any], constant: Mapping[str, Any]) -> None:
+    results.write_cell(run_dir / "cells", {**ended, "config": json.dumps(job.config), **constant})
+
+
+def _table(run_dir: Path, record: Mapping[str, Any]) -> RenderableType:
+    """The variants so far."""
+    from dashboards import tables
+
+    table = results.load(run_dir)
+    return tables.terminal(record, table) if table.num_rows else ""
+
+
+def _say_plan(plan: Plan, missing: list[Cell], record: Mapping[str, Any], console: Console) -> None:
+    data = record["data"]
+    console.print(f"[bold]{plan.ablation.question}[/bold]")
+    console.print(f"profile {plan.profile}: {record['profile_reason']}")
+    console.print(f"data: {data['name']}, {data['images']} images of {data['classes']} classes, {data['path']}")
+    console.print(f"{len(plan.cells)} cells, {len(plan.variants)} variants x {len(plan.seeds)} seeds; {len(missing)} to run")

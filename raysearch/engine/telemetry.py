@@ -1,0 +1,115 @@
+"""What a person sees while a study runs: cells by status, the table so far, the time left."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from raysearch.engine.tuner import Job, Listener
+
+_QUIET_INTERVAL = 15.0  # seconds between lines where there is no terminal
+
+
+class LiveView(Listener):
+    """A view that is drawn again in a terminal, and lines now and then elsewhere. Use as a context.
+
+    Args:
+        total: cells of the plan.
+        done: cells that had ended before.
+        slots: trials at a time.
+        table: draws the variants so far.
+        stored: is given every ended record before it is shown.
+        console: where to draw.
+    """
+
+    def __init__(
+        self,
+        total: int,
+        done: int,
+        slots: int,
+        table: Callable[[], RenderableType],
+        stored: Callable[[Job, dict[str, Any]], None],
+        console: Console,
+    ) -> None:
+        self._total, self._before, self._slots, self._table, self._stored = total, done, slots, table, stored
+        self._console = console
+        self._progress: dict[str, float] = {}  # running cells: share done
+        self._finished, self._failed, self._seconds = 0, 0, 0.0
+        self._names: dict[str, str] = {}
+        self._drawn: RenderableType = ""
+        self._started = self._printed = time.monotonic()
+        self._live = Live(get_renderable=self._render, console=console, refresh_per_second=2, transient=True)
+
+    def __enter__(self) -> "LiveView":
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._console.is_terminal:
+            self._live.stop()
+
+    def started(self, job: Job) -> None:
+        self._progress[job.cell], self._names[job.cell] = 0.0, job.name
+        self._tell()
+
+    def stepped(self, job: Job, report: dict[str, Any], steps: int) -> None:
+        self._progress[job.cell], self._names[job.cell] = report["iteration"] / max(1, steps), job.name
+        self._tell()
+
+    def ended(self, job: Job, record: dict[str, Any]) -> None:
+        self._progress.pop(job.cell, None)
+        self._stored(job, record)
+        if record["status"] == "finished":
+            self._finished += 1
+            self._seconds += record["seconds"]
+        else:
+            self._failed += 1
+            self._console.print(f"[red]failed[/red] {job.name}: {record['error']}", highlight=False)
+        self._drawn = self._table()
+        self._tell()
+
+    def _tell(self) -> None:
+        """A line where nobody can see the live view."""
+        now = time.monotonic()
+        if not self._console.is_terminal and now - self._printed > _QUIET_INTERVAL:
+            self._printed = now
+            self._console.print(self._line(), highlight=False)
+
+    def _render(self) -> RenderableType:
+        running = ", ".join(f"{self._names[cell]} {share:.0%}" for cell, share in self._progress.items())
+        return Group(self._drawn, Text(self._line()), Text(running, style="dim"))
+
+    def _line(self) -> str:
+        ended = self._before + self._finished + self._failed
+        parts = [f"{ended} of {self._total} cells ended", f"{len(self._progress)} running"]
+        if self._failed:
+            parts.append(f"{self._failed} failed")
+        parts.append(f"{duration(time.monotonic() - self._started)} so far")
+        left = self._time_left()
+        if left is not None:
+            parts.append(f"about {duration(left)} left")
+        return " · ".join(parts)
+
+    def _time_left(self) -> float | None:
+        if not self._finished:
+            return None
+        waiting = self._total - self._before - self._finished - self._failed
+        done = sum(self._progress.values())
+        return max(0.0, waiting - done) * self._seconds / self._finished / self._slots
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them.
+
+    >>> [duration(s) for s in (8, 75, 7300)]
+    ['8 s', '1 min 15 s', '2 h 01 min']
+    """
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    if seconds < 3600:
+        return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+    return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:02.0f} min"

@@ -1,0 +1,148 @@
+"""Asymmetric deep supervised hashing (ADSH): the hash loss and the database-code update that FCAENet builds on.
+
+Jiang and Li, "Asymmetric Deep Supervised Hashing", AAAI 2018; FCAENet, arXiv 2110.04479, equations 10 and 14 to 17.
+A network gives real outputs `u` for a sample of the database, the codes `V` of the whole database are learned as free
+binary variables, and inner products `u.v` are fitted to `c S`.
+
+Departure from the printed formulas: S is +1 for the same class and -rho otherwise, with rho such that S sums to zero.
+With -1, as printed, all codes collapse to one. Legend: `n` database rows, `r` sampled rows, `B` batch, `c` bits,
+`K` classes. With one label an image, S has rank K + 1, so class sums and c x c Gram matrices replace every n x r matrix.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Targets(NamedTuple):
+    """What the hash loss needs of a fixed database: O(c^2 + K c) numbers, whatever n."""
+
+    gram: Tensor  # (c, c) V^T V / n
+    pull: Tensor  # (K, c) sum_j S_kj v_j / n for each class k
+    constant: Tensor  # (K,) c^2 sum_j S_kj^2 / n for each class k
+
+
+def similarity_ratio(sample_labels: Tensor, database_labels: Tensor) -> float:
+    """rho of the soft similarity: pairs of one class over pairs of two, so that S sums to zero.
+
+    Args:
+        sample_labels: (r,) int64.
+        database_labels: (n,) int64.
+
+    >>> similarity_ratio(torch.tensor([0, 1]), torch.tensor([0, 0, 1, 1]))
+    1.0
+    """
+    classes = int(max(sample_labels.max(), database_labels.max())) + 1
+    of_sample = torch.bincount(sample_labels, minlength=classes)
+    of_database = torch.bincount(database_labels, minlength=classes)
+    same = int((of_sample * of_database).sum())
+    different = len(sample_labels) * len(database_labels) - same
+    if different == 0:
+        raise ValueError("the database holds one class only; hashing needs at least two")
+    return same / different
+
+
+def targets(codes: Tensor, database_labels: Tensor, rho: float) -> Targets:
+    """Sums over the database that stay fixed while its codes do.
+
+    Args:
+        codes: (n, c) in {-1, +1}, float.
+        database_labels: (n,) int64.
+        rho: similarity of different classes is -rho.
+    """
+    n, bits = codes.shape
+    sums = _class_sums(codes, database_labels, int(database_labels.max()) + 1)
+    counts = torch.bincount(database_labels, minlength=len(sums)).to(codes.dtype)
+    return Targets(
+        gram=codes.T @ codes / n,
+        pull=((1 + rho) * sums - rho * sums.sum(0)) / n,
+        constant=bits**2 * (counts + rho**2 * (n - counts)) / n,
+    )
+
+
+def target_loss(u: Tensor, labels: Tensor, fixed: Targets) -> Tensor:
+    """`hash_loss` for a database whose targets are known: O(B c^2).
+
+    Args:
+        u: (B, c) network outputs in (-1, 1).
+        labels: (B,) int64.
+    """
+    bits = u.shape[1]
+    quadratic = ((u @ fixed.gram) * u).sum(1)
+    linear = (u * fixed.pull[labels]).sum(1)
+    return (quadratic - 2 * bits * linear + fixed.constant[labels]).mean()
+
+
+def hash_loss(u: Tensor, labels: Tensor, codes: Tensor, database_labels: Tensor, rho: float) -> Tensor:
+    """Mean over the batch of sum_j (u.v_j - c S_ij)^2 / n, equation 10, without building S.
+
+    Args:
+        u: (B, c) network outputs in (-1, 1); gradient flows into them.
+        labels: (B,) int64 classes that occur in the database.
+        codes: (n, c) in {-1, +1}.
+        database_labels: (n,) int64.
+        rho: see `similarity_ratio`.
+
+    Returns:
+        Scalar of the dtype of u.
+    """
+    return target_loss(u, labels, targets(codes.to(u.dtype), database_labels, rho))
+
+
+def quantisation_loss(u: Tensor, codes: Tensor, database_size: int) -> Tensor:
+    """Mean over the batch of ||u_i - v_i||^2 / n: the term that gamma weighs.
+
+    Args:
+        u: (B, c) outputs of sampled rows.
+        codes: (B, c) database codes of the same rows.
+        database_size: n.
+    """
+    return (u - codes).square().sum(1).mean() / database_size
+
+
+@torch.no_grad()
+def update_codes(
+    codes: Tensor,
+    u: Tensor,
+    sample: Tensor,
+    database_labels: Tensor,
+    gamma: float = 200.0,
+    sweeps: int = 1,
+    *,
+    rho: float | None = None,
+) -> Tensor:
+    """Optimise the database codes bit by bit, equations 16 and 17; the objective never increases.
+
+    Args:
+        codes: (n, c) in {-1, +1}.
+        u: (r, c) network outputs of the sampled rows.
+        sample: (r,) int64 distinct rows of the database.
+        database_labels: (n,) int64.
+        gamma: weight of ||v_i - u_i||^2 over the sampled rows.
+        sweeps: passes over the bits.
+        rho: similarity of different classes is -rho; None takes the soft ratio of the sample.
+
+    Returns:
+        (n, c) new codes, of the dtype of `codes`; a bit whose two values cost the same keeps its value.
+    """
+    labels = database_labels[sample]
+    rho = similarity_ratio(labels, database_labels) if rho is None else rho
+    bits = codes.shape[1]
+    sums = _class_sums(u, labels, int(database_labels.max()) + 1)
+    linear = bits * ((1 + rho) * sums - rho * sums.sum(0))[database_labels]
+    linear[sample] += gamma * u
+    gram = u.T @ u
+    new = codes.to(u.dtype, copy=True)
+    for _ in range(sweeps):
+        for bit in range(bits):
+            others = gram[:, bit].clone()
+            others[bit] = 0
+            drive = linear[:, bit] - new @ others
+            new[:, bit] = torch.where(drive == 0, new[:, bit], drive.sign())
+    return new.to(codes.dtype)
+
+
+def _class_sums(rows: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """Sum the rows (m, c) of each class: (K, c)."""
+    return rows.new_zeros(classes, rows.shape[1]).index_add_(0, labels, rows)

@@ -1,0 +1,134 @@
+"""Networks that turn images into feature maps, with named taps; torchvision's where torchvision has them.
+
+`small` is for laptops: four convolutions with batch norm, stride 8, about 12 million multiply-adds at 64 px.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+from torch import Tensor, nn
+from torchvision.models.feature_extraction import create_feature_extractor
+
+from raysearch.errors import UserError, nearest
+
+# torchvision's node names of the taps, from shallow to deep
+_TORCHVISION_TAPS = {
+    "resnet18": ("layer1", "layer2", "layer3", "layer4"),
+    "resnet50": ("layer1", "layer2", "layer3", "layer4"),
+    "squeezenet1_1": ("features.4", "features.7", "features.12"),
+    "mobilenet_v2": ("features.3", "features.6", "features.13", "features.18"),
+}
+
+# Made by `python -m raysearch.tasks.pretrain`
+_OWN_WEIGHTS = {"DRAWN_BIRDS_V1": Path(__file__).parent / "weights" / "small_drawn_birds_v1.pt"}
+
+
+class Backbone(nn.Module):
+    """A network of feature maps: `backbone(images (B,3,H,W)) -> {tap: (B,C,h,w)}`, taps from shallow to deep."""
+
+    def __init__(self, body: nn.Module, taps: tuple[str, ...], channels: int) -> None:
+        super().__init__()
+        self.body = body
+        self.taps = taps
+        self.channels = channels  # C of the last tap
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        return self.body(images)
+
+
+class SmallBody(nn.Module):
+    """Four blocks of convolution, batch norm and ReLU; strides 2, 2, 2, 1."""
+
+    widths = (24, 48, 96, 128)
+    strides = (2, 2, 2, 1)
+
+    def __init__(self) -> None:
+        super().__init__()
+        inputs = (3, *self.widths[:-1])
+        for index, (fan_in, fan_out, stride) in enumerate(zip(inputs, self.widths, self.strides, strict=True), start=1):
+            block = nn.Sequential(
+                nn.Conv2d(fan_in, fan_out, 3, stride, padding=1, bias=False), nn.BatchNorm2d(fan_out), nn.ReLU()
+            )
+            self.add_module(f"block{index}", block)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        maps = {}
+        for name, block in self.named_children():
+            maps[name] = images = block(images)
+        return maps
+
+
+def build(name: str, weights: str | None = None) -> Backbone:
+    """Make a backbone.
+
+    Args:
+        name: "small", "resnet18", "resnet50", "squeezenet1_1" or "mobilenet_v2".
+        weights: None for random ones, a state-dict file (of the whole network or of its convolutions), or the name of
+            torchvision weights such as "IMAGENET1K_V1", which torchvision may have to download.
+
+    Raises:
+        UserError: unknown name or weights, or a file that does not fit the network.
+
+    >>> images = torch.zeros(2, 3, 64, 64)
+    >>> [tuple(map.shape) for map in build("small")(images).values()][-1]
+    (2, 128, 8, 8)
+    """
+    if name not in BACKBONES:
+        raise UserError(f"unknown backbone '{name}'{nearest(name, BACKBONES)}")
+    return BACKBONES[name](name, weights)
+
+
+def _small(name: str, weights: str | None) -> Backbone:
+    body = SmallBody()
+    if weights is not None:
+        path = str(_OWN_WEIGHTS[weights]) if weights in _OWN_WEIGHTS else weights
+        if not Path(path).is_file():
+            raise UserError(f"model.weights: no file and no weights of 'small' '{weights}'{nearest(weights, _OWN_WEIGHTS)}")
+        _load(body, _read(path), path, optional=())
+    return Backbone(body, tuple(child for child, _ in body.named_children()), body.widths[-1])
+
+
+def _torchvision(name: str, weights: str | None) -> Backbone:
+    taps = _TORCHVISION_TAPS[name]
+    if weights is None or Path(weights).is_file():
+        network = torchvision.models.get_model(name, weights=None)
+        if weights is not None:
+            _load(network, _read(weights), weights, optional=("classifier.", "fc."))
+    else:
+        known = [entry.name for entry in torchvision.models.get_model_weights(name)]
+        if weights not in known:
+            raise UserError(f"model.weights: no file and no torchvision weights '{weights}'{nearest(weights, known)}")
+        network = torchvision.models.get_model(name, weights=weights)
+    body = create_feature_extractor(network, list(taps))
+    training = body.training
+    with torch.no_grad():
+        channels = body.eval()(torch.zeros(1, 3, 64, 64))[taps[-1]].shape[1]
+    return Backbone(body.train(training), taps, channels)
+
+
+def _read(path: str) -> dict[str, Tensor]:
+    try:
+        return torch.load(path, weights_only=True, map_location="cpu")
+    except Exception as error:  # torch raises several kinds for a file that is no state dict
+        raise UserError(f"model.weights: '{path}' is not a state-dict file ({type(error).__name__})") from None
+
+
+def _load(network: nn.Module, state: dict[str, Any], path: str, optional: tuple[str, ...]) -> None:
+    """Load all but the classifier; anything else that is missing, unknown or of another shape is an error."""
+    try:
+        outcome = network.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise UserError(f"model.weights: '{path}' does not fit: {str(error).splitlines()[-1].strip()}") from None
+    missing = [key for key in outcome.missing_keys if not key.startswith(optional)] if optional else outcome.missing_keys
+    wrong = missing + outcome.unexpected_keys
+    if wrong:
+        raise UserError(f"model.weights: '{path}' does not fit the network, first at '{wrong[0]}'")
+
+
+BACKBONES: dict[str, Callable[[str, str | None], Backbone]] = {
+    "small": _small,
+    **dict.fromkeys(_TORCHVISION_TAPS, _torchvision),
+}

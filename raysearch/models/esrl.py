@@ -1,0 +1,37 @@
+"""Enhancing space relation loss (ESRL) of FCAENet, arXiv 2110.04479, equations 7 to 9.
+
+Draws the code of an image towards the code of another image of its class (positive) and of itself with regions erased,
+so that a class keeps one place in Hamming space whatever part of the object shows.
+
+The paper's weights alpha and beta, and whether r and c normalise the sums, are not known. Here the weights are relative
+(kappa = alpha / c times the mean squared distance), which is the same loss for another alpha.
+"""
+
+from torch import Tensor
+
+
+def esrl(
+    u: Tensor, positive: Tensor | None, erased: Tensor | None, positive_weight: float, erased_weight: float
+) -> Tensor:
+    """Weighted mean squared distances of a batch of network outputs to their positives and erased views.
+
+    Args:
+        u: (B, c) outputs of the anchors.
+        positive: (B, c) outputs of images of the same class; may be None when its weight is 0.
+        erased: (B, c) outputs of the anchors with regions erased; may be None when its weight is 0.
+        positive_weight: kappa of the positive term.
+        erased_weight: kappa of the erased term.
+
+    Returns:
+        Scalar. Gradient flows into all three.
+
+    >>> import torch
+    >>> esrl(torch.ones(2, 4), torch.zeros(2, 4), None, 0.5, 0.0)
+    tensor(2.)
+    """
+    loss = u.new_zeros(())
+    for other, weight in ((positive, positive_weight), (erased, erased_weight)):
+        if weight:
+            assert other is not None, "a weighted term needs its view"
+            loss = loss + weight * (u - other).square().sum(1).mean()
+    return loss

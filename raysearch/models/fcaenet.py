@@ -1,0 +1,71 @@
+"""The network of FCAENet, arXiv 2110.04479, equations 1 and 2: a convolutional trunk, pooling and a hash layer.
+
+Anchor, positive and erased images go through the same network; SREM looks at the last feature map, ADSH and ESRL at the
+outputs. Departure, as an option: features are standardised (batch norm without affine) before the hash layer, because
+features of some trunks are so large that tanh saturates at once and nothing is learned.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from raysearch.models.backbones import Backbone
+
+
+class HashOutput(NamedTuple):
+    u: Tensor  # (B, c) in (-1, 1), float32
+    features: Tensor  # (B, C, h, w) last feature map
+
+
+class HashLayer(nn.Module):
+    """Pooled features (B, C) to outputs (B, c) in (-1, 1).
+
+    Statistics of the standardisation are a batch's, unless `fit_statistics` took them from a whole set: then they stay,
+    since with a pretrained trunk the noise of batch statistics undoes within an epoch what the warm-up learned.
+    """
+
+    def __init__(self, channels: int, bits: int, standardise: bool) -> None:
+        super().__init__()
+        self.standardise = nn.BatchNorm1d(channels, affine=False) if standardise else None
+        self.linear = nn.Linear(channels, bits)
+        self._fitted = False
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        if self.standardise is not None:
+            pooled = self.standardise(pooled)
+        return torch.tanh(self.linear(pooled))
+
+    def train(self, mode: bool = True) -> "HashLayer":
+        super().train(mode)
+        if self._fitted and self.standardise is not None:
+            self.standardise.eval()
+        return self
+
+    @torch.no_grad()
+    def fit_statistics(self, pooled: Tensor) -> None:
+        """Take mean and variance of the standardisation from the features (n, C) of a whole set, and keep them."""
+        self._fitted = True
+        if self.standardise is not None:
+            self.standardise.running_mean.copy_(pooled.mean(0))  # type: ignore[union-attr, operator]
+            self.standardise.running_var.copy_(pooled.var(0))  # type: ignore[union-attr, operator]
+
+
+class FCAENet(nn.Module):
+    """`network(images (B,3,H,W)) -> HashOutput`."""
+
+    def __init__(self, backbone: Backbone, bits: int, standardise: bool = False) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.hash_layer = HashLayer(backbone.channels, bits, standardise)
+
+    def forward(self, images: Tensor) -> HashOutput:
+        features = self.backbone(images)[self.backbone.taps[-1]]
+        # Outputs are small (0.06 at 12 bits), so everything after the trunk is computed in float32.
+        with torch.autocast(images.device.type, enabled=False):
+            return HashOutput(self.hash_layer(pool(features)), features)
+
+
+def pool(features: Tensor) -> Tensor:
+    """Mean over positions: (B, C, h, w) -> (B, C) float32."""
+    return features.float().mean((2, 3))

@@ -1,0 +1,143 @@
+"""A study becomes cells: a variant and a seed each, with a name that covers all that decides its outcome."""
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from raysearch.studies import overrides, weights
+from raysearch.studies.config import CODE_VERSIONS, RetrievalConfig
+from raysearch.studies.space import Ablation
+
+REFERENCE = "reference"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One setting of the factors."""
+
+    name: str
+    settings: Mapping[str, Any]  # factor name -> value as the config holds it
+    declared: Mapping[str, Any]  # factor name -> value as the study file says it
+    config: RetrievalConfig
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A variant and a seed."""
+
+    variant: Variant
+    seed: int
+    hash: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All cells of a study and what they were made from."""
+
+    study: str
+    profile: str
+    ablation: Ablation
+    data: str  # the data set's content hash
+    variants: tuple[Variant, ...]
+    seeds: tuple[int, ...]
+    cells: tuple[Cell, ...]
+
+    @property
+    def reference(self) -> Variant:
+        return self.variants[0]
+
+    @property
+    def factors(self) -> tuple[str, ...]:
+        return tuple(factor.name for factor in self.ablation.factors)
+
+
+def make(
+    name: str,
+    study: Ablation,
+    profile: str,
+    data_hash: str,
+    settings: Mapping[str, Any] | None = None,
+    seeds: int | None = None,
+) -> Plan:
+    """Plan a study.
+
+    Args:
+        name: the study's name.
+        study: what is asked.
+        profile: "laptop" or "paper".
+        data_hash: content hash of the data set.
+        settings: overrides by dotted path, in the units of the config; on a factor's path they move the reference.
+        seeds: number of seeds instead of the study's.
+
+    Raises:
+        UserError: a path, value or combination that cannot be.
+    """
+    settings = dict(settings or {})
+    base = study.profile(profile)
+    sides = {path: value for path, value in (base | settings).items() if path == "data.side"}
+    side = overrides.resolve(study.task, sides, "data.side").data.side
+    base = overrides.scale_pixels(study.task, base, side) | settings
+    reference = overrides.scale_pixels(study.task, study.reference, side)
+    moved = {path: value for path, value in settings.items() if path in reference}
+    variants: dict[str, Variant] = {}
+    for declared in _settings(study):
+        scaled = {factor: overrides.scale_pixels(study.task, level, side) for factor, level in declared.items()}
+        changed = {path: value for level in scaled.values() for path, value in level.items()}
+        label = _name(study, changed, {**reference, **moved})
+        config = overrides.resolve(study.task, {**base, **reference, **moved, **changed}, f"variant '{label}'")
+        variant = Variant(
+            name=label,
+            settings=_values(study, config, scaled),
+            declared=_declared(study, declared, moved),
+            config=config,
+        )
+        variants.setdefault(json.dumps(config.canonical(), sort_keys=True), variant)
+    seed_list = study.seed_list(seeds)
+    cells = tuple(
+        Cell(variant, seed, _hash(variant.config, data_hash, seed))
+        for seed in seed_list  # seed by seed, so that an interrupted study has whole blocks to compare
+        for variant in variants.values()
+    )
+    return Plan(name, profile, study, data_hash, tuple(variants.values()), tuple(seed_list), cells)
+
+
+def _settings(study: Ablation) -> Iterator[dict[str, Mapping[str, Any]]]:
+    """What each variant changes: factor name -> settings; nothing for the reference, which comes first."""
+    yield {}
+    if study.design == "full":
+        for levels in itertools.product(*(factor.levels for factor in study.factors)):
+            yield {factor.name: level for factor, level in zip(study.factors, levels, strict=True)}
+    else:
+        for factor in study.factors:
+            for level in factor.levels:
+                yield {factor.name: level}
+
+
+def _name(study: Ablation, changed: Mapping[str, Any], reference: Mapping[str, Any]) -> str:
+    if study.design == "leave_one_out" and changed:
+        return "without " + next(one.name for one in study.factors if set(one.paths) == set(changed))
+    different = {path: value for path, value in changed.items() if path not in reference or reference[path] != value}
+    return ", ".join(f"{path}={value}" for path, value in different.items()) or REFERENCE
+
+
+def _values(study: Ablation, config: RetrievalConfig, changed: Mapping[str, Any]) -> dict[str, Any]:
+    """Factor columns of the results: the config's value, or on/off for a component of several settings."""
+    return {
+        one.name: overrides.get(config, one.name) if one.paths == (one.name,) else one.name not in changed
+        for one in study.factors
+    }
+
+
+def _declared(study: Ablation, changed: Mapping[str, Mapping[str, Any]], moved: Mapping[str, Any]) -> dict[str, Any]:
+    declared = {**study.reference, **{path: value for level in changed.values() for path, value in level.items()}}
+    return {path: value for path, value in declared.items() if path not in moved or path in changed}
+
+
+def _hash(config: RetrievalConfig, data: str, seed: int) -> str:
+    plain = config.canonical()
+    plain["model"]["weights"] = weights.identity(config.model.weights)
+    identity = {"config": plain, "data": data, "seed": seed, "code": CODE_VERSIONS[config.task]}
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:20]

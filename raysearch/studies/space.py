@@ -1,0 +1,131 @@
+"""What a study file says: an `Ablation` over named factors against a reference."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from raysearch.errors import UserError, nearest
+from raysearch.studies import overrides
+
+Design = Literal["one_at_a_time", "full", "leave_one_out"]
+DESIGNS: tuple[Design, ...] = ("one_at_a_time", "full", "leave_one_out")
+
+# What a profile sets under every study of a task. The paper's profile is the config's defaults.
+PROFILES: dict[str, dict[str, dict[str, Any]]] = {
+    "retrieval": {
+        "paper": {"model.weights": "IMAGENET1K_V1"},
+        "laptop": {
+            "data.side": 64,
+            "data.validation": 0.1,  # for the learning curves
+            "model.backbone": "small",
+            "model.weights": "DRAWN_BIRDS_V1",
+            "model.standardise": True,
+            "adsh.bit_norm": True,
+            "warmup.iterations": 4,
+            "train.samples": 1000,
+            "train.iterations": 2,
+            "train.epochs": 3,
+            "train.lr": 5e-4,
+            "train.hash_lr": 5.0,
+        },
+    },
+}
+
+
+@dataclass(frozen=True)
+class Factor:
+    """Something that a study varies: a name and its levels, each a few settings."""
+
+    name: str
+    levels: tuple[Mapping[str, Any], ...]
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(path for level in self.levels for path in level))
+
+
+def factor(path: str, *levels: Any) -> Factor:
+    """A config path and the values it takes.
+
+    >>> factor("srem.regions", 0, 50).levels
+    ({'srem.regions': 0}, {'srem.regions': 50})
+    """
+    return Factor(path, tuple({path: level} for level in levels))
+
+
+def component(name: str, off: Mapping[str, Any]) -> Factor:
+    """A part of the model and the settings that switch it off, for `leave_one_out`.
+
+    >>> component("SREM", off={"srem.regions": 0, "esrl.erased": 0}).name
+    'SREM'
+    """
+    return Factor(name, (dict(off),))
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """A question about named factors, answered against a reference with the same seeds for every variant.
+
+    Sizes in pixels are given for an image of 224 px and scale with `data.side`.
+
+    Args:
+        question: what the report answers.
+        task: "retrieval".
+        base: settings of every variant.
+        reference: the setting of the factors that the others are compared with.
+        factors: what varies.
+        design: "one_at_a_time" changes one factor from the reference; "full" crosses all levels; "leave_one_out"
+            switches one component off at a time.
+        seeds: how many, counted from 0, or the list itself.
+        metric: a column of the results, maximised or minimised as `mode` says.
+        profiles: settings by profile name, on top of the task's own.
+        published: `paper/name` of the published numbers to show beside, a file of `search_spaces/published`.
+    """
+
+    question: str
+    task: str
+    reference: Mapping[str, Any]
+    factors: list[Factor]
+    base: Mapping[str, Any] = field(default_factory=dict)
+    design: Design = "one_at_a_time"
+    seeds: int | list[int] = 5
+    metric: str = "map"
+    mode: Literal["max", "min"] = "max"
+    profiles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    published: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.design not in DESIGNS:
+            raise UserError(f"unknown design '{self.design}'{nearest(self.design, DESIGNS)}")
+        for name in set(self.profiles) - set(PROFILES.get(self.task, ())):
+            raise UserError(f"unknown profile '{name}' in the study{nearest(name, PROFILES[self.task])}")
+        overrides.check_paths(self.base, self.task, "base")
+        overrides.check_paths(self.reference, self.task, "reference")
+        for one in self.factors:
+            overrides.check_paths(one.paths, self.task, f"factor '{one.name}'")
+            if not one.levels:
+                raise UserError(f"factor '{one.name}' has no levels")
+            if self.design == "leave_one_out" and len(one.levels) != 1:
+                raise UserError(f"leave_one_out needs one 'off' setting for '{one.name}', got {len(one.levels)}")
+        for settings in self.profiles.values():
+            overrides.check_paths(settings, self.task, "profiles")
+        if not self.factors:
+            raise UserError("a study needs at least one factor")
+        self.seed_list()
+
+    def seed_list(self, count: int | None = None) -> list[int]:
+        """The seeds of every variant; `count` takes another number of them."""
+        seeds = self.seeds if count is None else count
+        seeds = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+        if not seeds:
+            raise UserError("a study needs at least one seed; got 0")
+        if len(set(seeds)) != len(seeds):
+            raise UserError(f"a seed stands twice in {seeds}")
+        return seeds
+
+    def profile(self, name: str) -> dict[str, Any]:
+        """Settings of a profile: the task's own under the study's base under the study's profile."""
+        known = PROFILES[self.task]
+        if name not in known:
+            raise UserError(f"unknown profile '{name}'{nearest(name, known)}")
+        return {**known[name], **self.base, **self.profiles.get(name, {})}

@@ -1,0 +1,154 @@
+"""Variants compared by paired differences over seeds: Student-t intervals and Holm's correction over the family.
+
+Holm, "A Simple Sequentially Rejective Multiple Test Procedure", Scandinavian Journal of Statistics 1979. A seed is a
+block: it draws the same samples for every variant, so differences within a seed carry less noise than the means do.
+"""
+
+import json
+import math
+
+import pyarrow as pa
+from scipy import stats
+
+from raysearch.errors import UserError, nearest
+
+LEVEL = 0.95
+
+_SCHEMA = pa.schema(
+    [("variant", pa.string()), ("seeds", pa.int64())]
+    + [
+        (name, pa.float64())
+        for name in ("mean", "ci_low", "ci_high", "delta", "delta_low", "delta_high", "p", "p_holm")
+    ]
+    + [("decided", pa.bool_()), ("failed", pa.int64()), ("stopped", pa.int64())]
+)
+
+
+def compare(table: pa.Table, metric: str, reference: str) -> pa.Table:
+    """Compare every variant with the reference.
+
+    Only finished cells count; a variant's failed and stopped cells are counted in its row, a finished cell without a
+    finite metric among the failed. A difference is decided when its p-value, corrected by Holm over all comparisons of
+    the table, is at most 0.05; then its interval leaves zero out. Fewer than two common seeds give no interval and
+    decide nothing.
+
+    Args:
+        table: results, a row a cell: variant, seed, status, config and the metric.
+        metric: the column to compare.
+        reference: the variant that the others are compared with.
+
+    Returns:
+        A row a variant, the reference first: variant, seeds (finished), mean, ci_low, ci_high, delta (variant minus
+        reference, mean over common seeds), delta_low, delta_high, p, p_holm, decided, failed, stopped. What cannot be
+        computed is null; the reference has no delta.
+
+    Raises:
+        UserError: unknown metric or reference, a variant with several configs, a metric of several definitions.
+    """
+    if metric not in table.column_names:
+        raise UserError(f"no metric '{metric}' in the results{nearest(metric, table.column_names)}")
+    rows = table.to_pylist()
+    variants = list(dict.fromkeys(row["variant"] for row in rows))
+    if reference not in variants:
+        raise UserError(f"no variant '{reference}' in the results{nearest(reference, variants)}")
+    _check_one_definition(rows, metric)
+    values = {name: _finished(rows, name, metric) for name in variants}
+    compared = [_row(rows, name, values[name], values[reference], name == reference) for name in variants]
+    for row, corrected in zip(compared, holm([row["p"] for row in compared]), strict=True):
+        row["p_holm"] = corrected
+        if row["variant"] != reference:
+            row["decided"] = corrected is not None and corrected <= 1 - LEVEL
+    compared.sort(key=lambda row: row["variant"] != reference)
+    return pa.Table.from_pylist(compared, schema=_SCHEMA)
+
+
+def interval(values: list[float]) -> tuple[float | None, float | None]:
+    """Student-t interval of the mean; (None, None) for fewer than two values.
+
+    >>> [round(bound, 3) for bound in interval([1.0, 2.0, 3.0])]
+    [-0.484, 4.484]
+    """
+    if len(values) < 2:
+        return None, None
+    mean, spread = _mean(values), _standard_error(values)
+    half = float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1)) * spread
+    return mean - half, mean + half
+
+
+def holm(p_values: list[float | None]) -> list[float | None]:
+    """Holm's step-down adjusted p-values; None stays None and is no member of the family.
+
+    >>> holm([0.01, None, 0.04, 0.03])
+    [0.03, None, 0.06, 0.06]
+    """
+    adjusted = list(p_values)
+    members = sorted((index for index, p in enumerate(p_values) if p is not None), key=lambda index: p_values[index])
+    running = 0.0
+    for step, index in enumerate(members):
+        running = max(running, min(1.0, (len(members) - step) * p_values[index]))  # type: ignore[operator]
+        adjusted[index] = running
+    return adjusted
+
+
+def _row(rows: list[dict], name: str, own: dict[int, float], other: dict[int, float], is_reference: bool) -> dict:
+    low, high = interval(list(own.values()))
+    statuses = [row["status"] for row in rows if row["variant"] == name]
+    row = {"variant": name, "seeds": len(own), "mean": _mean(list(own.values())), "ci_low": low, "ci_high": high}
+    unusable = statuses.count("finished") - len(own)  # finished, but with a metric that is no number
+    row |= {"failed": statuses.count("failed") + unusable, "stopped": statuses.count("stopped")}
+    row |= dict.fromkeys(("delta", "delta_low", "delta_high", "p", "decided"))
+    if not is_reference:
+        differences = [_difference(own[seed], other[seed]) for seed in own if seed in other]
+        row["delta"] = _mean(differences)
+        row["delta_low"], row["delta_high"] = interval(differences)
+        row["p"] = _p_value(differences)
+    return row
+
+
+def _difference(own: float, other: float) -> float:
+    """The difference of two metrics; what rounding leaves of equal ones is none, and must not be decided."""
+    return 0.0 if math.isclose(own, other, rel_tol=1e-12, abs_tol=1e-15) else own - other
+
+
+def _p_value(differences: list[float]) -> float | None:
+    """Two-sided t-test of the paired differences against zero."""
+    if len(differences) < 2:
+        return None
+    error, mean = _standard_error(differences), _mean(differences)
+    assert mean is not None
+    if error == 0:  # the same difference with every seed: no spread to doubt it by
+        return 1.0 if mean == 0 else 0.0
+    return float(2 * stats.t.sf(abs(mean / error), len(differences) - 1))
+
+
+def _mean(values: list[float]) -> float | None:
+    return math.fsum(values) / len(values) if values else None
+
+
+def _standard_error(values: list[float]) -> float:
+    mean = math.fsum(values) / len(values)
+    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1) / len(values))
+
+
+def _finished(rows: list[dict], variant: str, metric: str) -> dict[int, float]:
+    """Metric by seed."""
+    values: dict[int, float] = {}
+    configs = set()
+    for row in rows:
+        if row["variant"] != variant or row["status"] != "finished":
+            continue
+        if row[metric] is None or not math.isfinite(row[metric]):
+            continue
+        if row["seed"] in values:
+            raise UserError(f"seed {row['seed']} of variant '{variant}' stands twice in the results")
+        values[row["seed"]] = row[metric]
+        configs.add(row.get("config"))
+    if len(configs) > 1:
+        raise UserError(f"variant '{variant}' mixes {len(configs)} configs; compare cells of one config only")
+    return values
+
+
+def _check_one_definition(rows: list[dict], metric: str) -> None:
+    ids = {json.loads(row["metric_ids"]).get(metric) for row in rows if row.get("metric_ids")} - {None}
+    if len(ids) > 1:
+        raise UserError(f"metric '{metric}' has several definitions in one table: {', '.join(sorted(ids))}")

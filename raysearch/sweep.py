@@ -1,0 +1,223 @@
+"""Run a study and draw its report.
+
+    python -m raysearch.sweep srem_ablation                     on this machine, embedded data set
+    python -m raysearch.sweep srem_ablation --data shards/ --set model.backbone=squeezenet1_1
+    python -m raysearch.sweep srem_ablation --dry-run           what would run
+
+Run it again and it goes on where it stopped: a cell that finished is never run twice.
+"""
+
+import json
+import shlex
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+
+from raysearch import cli, provenance
+from raysearch.data import shards, synthetic
+from raysearch.data.cache import cache_dir
+from raysearch.errors import UserError
+from raysearch.studies import files, overrides, results
+from raysearch.studies import plan as planning
+from raysearch.studies.config import CODE_VERSIONS
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def main(
+    study: str = typer.Argument(metavar="STUDY", help="a name in search_spaces, or the path of a study file"),
+    profile: str | None = typer.Option(None, help="laptop or paper; else by what there is"),
+    data: Path | None = typer.Option(None, help="directory of shards (raysearch.ingest); else the embedded data set"),
+    out: Path | None = typer.Option(None, help="run directory; else runs/STUDY-PROFILE"),
+    seeds: int | None = typer.Option(None, help="seeds a variant; else the study's"),
+    set_: list[str] = typer.Option([], "--set", metavar="PATH=VALUE", help="change the config of every variant"),
+    workers: int = typer.Option(1, min=1, help="Ray Train workers a trial"),
+    trials: int | None = typer.Option(None, help="trials of a search; an ablation has as many as it has cells"),
+    concurrency: int | None = typer.Option(None, min=1, help="trials at a time at most; else what the cluster holds"),
+    address: str | None = typer.Option(None, help="of a running Ray cluster; else Ray is started on this machine"),
+    dry_run: bool = typer.Option(False, "--dry-run", help="print the cells and what they will cost; start nothing"),
+    retry_failed: bool = typer.Option(False, "--retry-failed", help="run cells again that failed before"),
+) -> None:
+    """Plan a study, train its missing cells on Ray and write results and report."""
+    console = Console(highlight=False, soft_wrap=True)
+    name, asked = files.load(study)
+    if trials is not None:
+        raise UserError("--trials is for searches; an ablation runs each variant with each seed")
+    settings = overrides.parse(set_, asked.task)
+    chosen, reason = _profile(profile, data, address)
+    # All that can be wrong without the images is found before any are drawn.
+    planning.make(name, asked, chosen, "", settings, seeds)
+    directory = _data(data, chosen, console)
+    manifest = shards.read_manifest(directory)
+    _check_counts(manifest)
+    plan = planning.make(name, asked, chosen, manifest.content_hash, settings, seeds)
+    run_dir = out or Path("runs") / f"{name}-{chosen}"
+    hashes = [cell.hash for cell in plan.cells]
+    ended = results.read_cells(run_dir / "cells", hashes)
+    if retry_failed:
+        ended = {cell: record for cell, record in ended.items() if record["status"] != "failed"}
+    if dry_run:
+        _print_plan(plan, ended, console)
+        return
+    _check_writable(run_dir)
+    adopted = results.adopt(run_dir, [cell for cell in hashes if cell not in ended])
+    if adopted:
+        ended |= results.read_cells(run_dir / "cells", [cell for cell in hashes if cell not in ended])
+    missing = [cell for cell in plan.cells if cell.hash not in ended]
+    record = {
+        **_describe(plan, manifest, directory, settings, reason),
+        **_kept(run_dir, fresh=bool(missing)),
+        "adopted": adopted,
+    }
+    results.write_study(run_dir, record)
+    complete = True
+    if missing:
+        from raysearch.engine.study import run_missing
+
+        complete = run_missing(plan, missing, directory, manifest, run_dir, record, workers, concurrency, address, console)
+    else:
+        console.print(f"all {len(plan.cells)} cells had ended before; nothing to run")
+    _finish(run_dir, console)
+    if not complete:
+        console.print(f"stopped; go on with: {_command()}")
+        raise typer.Exit(130)
+
+
+def _profile(asked: str | None, data: Path | None, address: str | None) -> tuple[str, str]:
+    """The profile and why it is this one."""
+    if asked == "paper" and data is None:
+        raise UserError("the paper profile needs the paper's data: give --data DIR, made by python -m raysearch.ingest")
+    if asked:
+        return asked, "as asked by --profile"
+    if data is None:
+        return "laptop", "no --data was given, so this is the embedded data set and a small network"
+    if address:
+        return "paper", "data and a cluster were given"
+    import torch
+
+    if torch.cuda.is_available():
+        return "paper", "data was given and this machine has a GPU"
+    return "laptop", "this machine has no GPU"
+
+
+def _data(given: Path | None, profile: str, console: Console) -> Path:
+    if given is not None:
+        return given
+    spec = synthetic.Spec()
+    with console.status(f"drawing the embedded data set, {spec.classes} kinds of birds"):
+        return synthetic.ensure(spec, cache_dir())
+
+
+def _check_counts(manifest: shards.Manifest) -> None:
+    """Retrieval needs two training images of a class, and something to ask for."""
+    train, test = manifest.counts.get("train", ()), manifest.counts.get("test", ())
+    if not sum(train) or not sum(test):
+        raise UserError(f"data set '{manifest.name}' has no {'test' if sum(train) else 'train'} images")
+    for name, count in zip(manifest.classes, train, strict=True):
+        if count == 1:
+            raise UserError(f"class '{name}' of data set '{manifest.name}' has one training image; it needs at least two")
+    if sum(count > 0 for count in train) < 2:
+        raise UserError(f"data set '{manifest.name}' has one training class; retrieval needs at least two")
+
+
+def _check_writable(run_dir: Path) -> None:
+    try:
+        (run_dir / "cells").mkdir(parents=True, exist_ok=True)
+        probe = run_dir / "cells" / ".probe"
+        probe.write_bytes(bytes(1 << 16))
+        probe.unlink()
+    except OSError as error:
+        raise UserError(f"cannot write to --out '{run_dir}': {error.strerror or error}") from None
+
+
+def _print_plan(plan: planning.Plan, ended: dict[str, Any], console: Console) -> None:
+    for cell in plan.cells:
+        state = ended[cell.hash]["status"] if cell.hash in ended else "to run"
+        console.print(f"{cell.hash}  {state:9}  seed {cell.seed}  {cell.variant.name}")
+    seconds = [record["seconds"] for record in ended.values() if record["status"] == "finished"]
+    left = len(plan.cells) - len(ended)
+    cost = f"about {left * sum(seconds) / len(seconds):.0f} worker seconds" if seconds else "of a cost not known yet"
+    console.print(f"{len(plan.cells)} cells: {len(ended)} ended, {left} to run, {cost if left else 'which costs nothing'}")
+
+
+def _describe(
+    plan: planning.Plan, manifest: shards.Manifest, directory: Path, settings: dict[str, Any], reason: str
+) -> dict[str, Any]:
+    """What `study.json` says before the first cell runs."""
+    asked = plan.ablation
+    train, test = manifest.counts["train"], manifest.counts["test"]
+    chance = sum(a * b for a, b in zip(train, test, strict=True)) / sum(train) / sum(test)
+    return {
+        "study": plan.study,
+        "question": asked.question,
+        "profile": plan.profile,
+        "profile_reason": reason,
+        "task": asked.task,
+        "design": asked.design,
+        "factors": list(plan.factors),
+        "reference": plan.reference.name,
+        "metric": asked.metric,
+        "mode": asked.mode,
+        "published": asked.published,
+        "chance": chance,
+        "seeds": list(plan.seeds),
+        "settings": settings,
+        "command": _command(),
+        "data": {
+            "name": manifest.name,
+            "layout": manifest.layout,
+            "path": str(directory),
+            "content_hash": manifest.content_hash,
+            "images": manifest.images,
+            "classes": len(manifest.classes),
+            "counts": {split: sum(counts) for split, counts in manifest.counts.items()},
+        },
+        "code_version": CODE_VERSIONS[asked.task],
+        "versions": provenance.versions(),
+        "variants": [
+            {
+                "name": variant.name,
+                "settings": dict(variant.settings),
+                "declared": dict(variant.declared),
+                "config": json.loads(variant.config.model_dump_json()),
+            }
+            for variant in plan.variants
+        ],
+        "cells": [{"cell": cell.hash, "variant": cell.variant.name, "seed": cell.seed} for cell in plan.cells],
+    }
+
+
+def _kept(run_dir: Path, fresh: bool) -> dict[str, Any]:
+    """What an earlier call measured and this one cannot: it stays when nothing is left to run."""
+    if fresh or not (run_dir / "study.json").exists():
+        return {"started": datetime.now(UTC).isoformat(timespec="seconds")}
+    before = results.read_study(run_dir)
+    return {key: before[key] for key in ("started", "ended", "wall_seconds", "hardware", "metric_id") if key in before}
+
+
+def _command() -> str:
+    return shlex.join(["python", "-m", "raysearch.sweep", *sys.argv[1:]])
+
+
+def _finish(run_dir: Path, console: Console) -> None:
+    """Write the table and the report, and say what came out."""
+    from dashboards import report, tables
+
+    table = results.save_table(run_dir)
+    page = report.write(run_dir)
+    study = results.read_study(run_dir)
+    console.print(tables.terminal(study, table))
+    console.print(report.answer(study, table))
+    failed = table["status"].to_pylist().count("failed") if table.num_rows else 0
+    if failed:
+        console.print(f"{failed} cells failed and stay as they are; --retry-failed runs them again")
+    console.print(f"report: {page}")
+
+
+if __name__ == "__main__":
+    cli.run(app)

@@ -1,0 +1,42 @@
+"""Pooled features of an untouched trunk, computed once and shared by every cell that starts from the same trunk.
+
+A file's name is a hash of all that decides its content; it is written to a temporary name and renamed, so processes
+that race compute the same file twice at worst.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_VERSION = 1  # raised when the same key would hold other numbers
+
+
+def cached(directory: Path, key: Mapping[str, Any], compute: Callable[[], Tensor]) -> Tensor:
+    """The tensor under `key`, computed if no process has yet.
+
+    Args:
+        directory: of the cache.
+        key: plain values that decide the content.
+        compute: makes the tensor, float32 on the CPU.
+    """
+    name = hashlib.sha256(json.dumps({**key, "version": _VERSION}, sort_keys=True).encode()).hexdigest()[:24]
+    path = directory / f"features-{name}.npy"
+    if not path.exists():
+        directory.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=directory, suffix=".partial")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                np.save(file, compute().numpy())
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    return torch.from_numpy(np.load(path))

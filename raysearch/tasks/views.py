@@ -1,0 +1,151 @@
+"""The three views of an image in FCAENet: the anchor, another image of its class, and the anchor with regions erased.
+
+Two ways to the network's outputs of a batch, behind one interface: through the pixels, or, while the trunk is
+untouched, from pooled features that were computed once and that all cells share.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from raysearch.data.images import ImageSet, augment
+from raysearch.models.fcaenet import FCAENet, pool
+from raysearch.models.srem import erase_mask
+from raysearch.studies.config import RetrievalConfig, SremConfig
+from raysearch.tasks.base import Worker
+from raysearch.tasks.features import cached
+
+_FEATURE_BATCH = 128
+
+
+class Outputs(NamedTuple):
+    anchor: Tensor  # (B, c)
+    positive: Tensor | None  # (B, c), where its term has a weight
+    erased: Tensor | None
+    erased_fraction: Tensor  # scalar, share of pixels
+
+    def also_hashed(self, views: str) -> Iterator[Tensor]:
+        """The outputs besides the anchors that the hash loss is to see."""
+        if views != "anchor" and self.erased is not None:
+            yield self.erased
+        if views == "all" and self.positive is not None:
+            yield self.positive
+
+
+class Views(Protocol):
+    def start_epoch(self) -> None:
+        """Put the network into the mode of these views."""
+
+    def forward(
+        self, rows: Tensor, positives: Tensor, weights: tuple[float, float], generator: torch.Generator
+    ) -> Outputs:
+        """Outputs of the images `rows` (B,), with `positives` (B,) and erased views where their weight is not 0."""
+
+
+class PixelViews:
+    """Views through trunk and hash layer. The mask comes from the anchors' own forward pass, which has a gradient."""
+
+    def __init__(self, network: nn.Module, images: ImageSet, config: RetrievalConfig, worker: Worker) -> None:
+        self.network, self.images, self.config, self.worker = network, images, config, worker
+        self._autocast = worker.device.type == "cuda" and config.train.precision == "auto"
+
+    def start_epoch(self) -> None:
+        self.network.train()
+
+    def forward(
+        self, rows: Tensor, positives: Tensor, weights: tuple[float, float], generator: torch.Generator
+    ) -> Outputs:
+        anchors = self._load(rows, generator)
+        seen = self._through(anchors)
+        hashed = self.config.adsh.views
+        wants_positive = weights[0] > 0 or hashed == "all"
+        wants_erased = self.config.srem.regions > 0 and (weights[1] > 0 or hashed != "anchor")
+        more, fraction = [], anchors.new_zeros(())
+        if wants_positive:
+            more.append(self._load(positives, generator))
+        if wants_erased:
+            mask = mask_of(seen.features, self.config.srem, self.config.data.side)
+            fraction = 1 - mask.mean()
+            more.append((anchors * mask).contiguous(memory_format=torch.channels_last))
+        others = iter(self._through(torch.cat(more)).u.chunk(len(more)) if more else ())
+        return Outputs(
+            seen.u, next(others) if wants_positive else None, next(others) if wants_erased else None, fraction
+        )
+
+    def _load(self, rows: Tensor, generator: torch.Generator) -> Tensor:
+        return augment(self.images.batch(rows, self.worker.device), self.config.data.augment, generator)
+
+    def _through(self, images: Tensor) -> Any:
+        with torch.autocast("cuda", dtype=torch.bfloat16, enabled=self._autocast):
+            return self.network(images)
+
+
+class CachedViews:
+    """Views through the hash layer alone, from pooled features of the untouched trunk, without augmentation."""
+
+    def __init__(
+        self, network: FCAENet, images: ImageSet, config: RetrievalConfig, worker: Worker, key: Mapping[str, Any]
+    ) -> None:
+        self.network, self.images, self.config, self.worker, self.key = network, images, config, worker, key
+        self._tables: dict[str, Tensor] = {}
+
+    @property
+    def anchors(self) -> Tensor:
+        """Pooled features (n, C)."""
+        return self._table("anchor", {"view": "anchor"})
+
+    @property
+    def erased(self) -> Tensor:
+        """Pooled features of the images with regions erased, and the erased share in a last column: (n, C + 1)."""
+        return self._table("erased", {"view": "erased", **self.config.srem.model_dump()})
+
+    def start_epoch(self) -> None:
+        self.network.eval()
+
+    def forward(
+        self, rows: Tensor, positives: Tensor, weights: tuple[float, float], generator: torch.Generator
+    ) -> Outputs:
+        device, hash_layer = self.worker.device, self.network.hash_layer
+        rows, hashed = rows.to(device), self.config.adsh.views
+        anchor = hash_layer(self.anchors[rows])
+        positive = erased = None
+        fraction = anchor.new_zeros(())
+        if weights[0] > 0 or (hashed == "all" and weights != (0, 0)):
+            positive = hash_layer(self.anchors[positives.to(device)])
+        if weights[1] > 0 and self.config.srem.regions > 0:
+            table = self.erased[rows]
+            erased, fraction = hash_layer(table[:, :-1]), table[:, -1].mean()
+        return Outputs(anchor, positive, erased, fraction)
+
+    def _table(self, name: str, view: Mapping[str, Any]) -> Tensor:
+        if name not in self._tables:
+            table = cached(self.worker.cache, {**self.key, **view}, lambda: self._compute(name))
+            self._tables[name] = table.to(self.worker.device)
+        return self._tables[name]
+
+    @torch.no_grad()
+    def _compute(self, name: str) -> Tensor:
+        training = self.network.training
+        self.network.eval()
+        parts = []
+        for rows in torch.arange(len(self.images)).split(_FEATURE_BATCH):
+            images = self.images.batch(rows, self.worker.device)
+            features = self._maps(images)
+            if name == "anchor":
+                parts.append(pool(features).cpu())
+                continue
+            mask = mask_of(features, self.config.srem, self.config.data.side)
+            share = 1 - mask.mean((1, 2, 3))
+            parts.append(torch.cat([pool(self._maps(images * mask)), share[:, None]], dim=1).cpu())
+        self.network.train(training)
+        return torch.cat(parts)
+
+    def _maps(self, images: Tensor) -> Tensor:
+        return self.network.backbone(images)[self.network.backbone.taps[-1]]
+
+
+def mask_of(features: Tensor, srem: SremConfig, side: int) -> Tensor:
+    """SREM's mask (B, 1, side, side) under the config."""
+    return erase_mask(features, (side, side), srem.regions, srem.size, grid=srem.grid, center=srem.center)

@@ -1,0 +1,84 @@
+"""The table in each of its forms holds the numbers of the comparison, and is whole."""
+
+import csv
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.compute as pc
+import pytest
+from rich.console import Console
+
+from dashboards import tables
+from dashboards.view import View, view
+from raysearch.studies import results, statistics
+
+
+def read(run: Path) -> View:
+    return view(results.read_study(run), results.load(run))
+
+
+@pytest.fixture
+def planted(make_run: Callable[..., Path]) -> Path:
+    return make_run(
+        effect=lambda levels: {16: 0, 32: 0, 64: 0.03, 128: -0.04}[levels["srem.size"]],
+        failing=lambda variant, seed: "boom" if variant == "srem.regions=0" else None,
+    )
+
+
+def test_csv_holds_every_number_in_full(planted: Path):
+    rows = {row["variant"]: row for row in csv.DictReader(io.StringIO(tables.as_csv(read(planted))))}
+    table = results.load(planted)
+    for expected in statistics.compare(table, "map", "reference").to_pylist():
+        row = rows[expected["variant"]]
+        for name in ("mean", "ci_low", "delta", "delta_high", "p_holm"):
+            assert (float(row[name]) if row[name] else None) == expected[name], (expected["variant"], name)
+    row = rows["srem.size=18"]
+    assert (row["srem.size"], row["srem.size (declared)"], row["verdict"]) == ("18", "64", "better")
+    assert (row["published"], row["published_table"]) == ("0.763", "4")
+    seconds = pc.mean(table.filter(pc.equal(table["variant"], "srem.size=18"))["seconds"]).as_py()
+    assert float(row["seconds"]) == pytest.approx(seconds)
+    assert (rows["srem.regions=0"]["mean"], rows["srem.regions=0"]["failed"]) == ("", "5")
+
+
+def test_latex_is_balanced_and_marks_what_is_decided(planted: Path):
+    text = tables.as_latex(read(planted))
+    body = [line for line in text.splitlines() if not line.startswith("%")]
+    plain = re.sub(r"\\[{}$&#_%]", "", "\n".join(body))
+    assert plain.count("{") == plain.count("}")
+    assert plain.count("$") % 2 == 0
+    assert plain.count(r"\begin{tabular}") == plain.count(r"\end{tabular}") == 1
+    columns = len(re.search(r"tabular}{(l?r*)}", plain)[1])  # type: ignore[index]
+    lines = [line for line in plain.splitlines() if line.endswith(r"\\")]
+    assert len(lines) == 9
+    assert {line.count("&") for line in lines} == {columns - 1}
+    assert not set("#_%~^") & set(re.sub(r"\$[^$]*\$", "", plain))
+    decided = {line.split(" &")[0]: line for line in lines if "arrow" in line}
+    assert set(decided) == {"srem.size=18 px (64 at 224)", "srem.size=37 px (128 at 224)"}
+    assert r"\uparrow" in decided["srem.size=18 px (64 at 224)"]
+    assert r"\downarrow" in decided["srem.size=37 px (128 at 224)"]
+
+
+def test_latex_escapes_what_latex_would_read():
+    assert tables.tex(r"a_b & 50% {x} \y #1 ~ ^ $") == (
+        r"a\_b \& 50\% \{x\} \textbackslash{}y \#1 \textasciitilde{} \textasciicircum{} \$"
+    )
+
+
+def test_markdown_has_a_cell_for_every_column(planted: Path):
+    lines = tables.as_markdown(read(planted)).splitlines()
+    rows = [line for line in lines if line.startswith("|")]
+    assert len(rows) == 10
+    assert len({line.count("|") for line in rows}) == 1
+    assert "**+0.0" in next(line for line in rows if "18 px" in line)
+    assert "map@all/expected-ties/test" in lines[-1]
+
+
+def test_the_terminal_shows_holes_and_verdicts(planted: Path):
+    console = Console(width=140, record=True, file=io.StringIO())
+    console.print(tables.terminal(results.read_study(planted), results.load(planted)))
+    lines = {line.split("│")[1].strip(): line for line in console.export_text().splitlines() if "│" in line}
+    assert "decided better" in lines["srem.size=18 px (64 at 224)"]
+    assert "0/5" in lines["srem.regions=0"]
+    assert "no result" in lines["srem.regions=0"]

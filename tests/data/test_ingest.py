@@ -1,0 +1,124 @@
+"""The command line, as a process of its own: what it writes, and the one line that it ends with when it cannot."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from raysearch.data import shards
+
+
+def start(*words: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "raysearch.ingest", *map(str, words)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def ingest(*words: object) -> tuple[int, str, str]:
+    process = start(*words)
+    out, err = process.communicate(timeout=60)
+    return process.returncode, out, err
+
+
+@pytest.fixture
+def src(tmp_path: Path) -> Path:
+    root = tmp_path / "src"
+    for label in ("crow", "wren"):
+        (root / label).mkdir(parents=True)
+        for number in range(4):
+            pixels = np.random.default_rng(number).integers(0, 255, (24, 20, 3), np.uint8)
+            Image.fromarray(pixels).save(root / label / f"{number}.jpg")
+    file = io.BytesIO()
+    Image.new("CMYK", (20, 24), (9, 90, 30, 0)).save(file, "JPEG")
+    (root / "crow" / "print.jpg").write_bytes(file.getvalue())
+    return root
+
+
+def test_ingest_summary(src: Path, tmp_path: Path) -> None:
+    (src / "wren" / "cut.jpg").write_bytes((src / "wren" / "0.jpg").read_bytes()[:-300])
+    (src / "wren" / "zero.jpg").touch()
+    code, out, err = ingest("folder", src, tmp_path / "out", "--verify", "--test-fraction", "0.4")
+    assert (code, err) == (0, "")
+    manifest = shards.verify(tmp_path / "out")
+    assert manifest.images == 9
+    assert {bad.source for bad in manifest.corrupt} == {"wren/cut.jpg", "wren/zero.jpg"}
+    assert manifest.classes == ("crow", "wren")
+    assert (manifest.name, manifest.layout) == ("out", "folder")
+    for piece in (
+        "wren/zero.jpg: the file is empty",
+        "9 (t",
+        "20x24",
+        "2 left out",
+        "verified",
+        manifest.content_hash[:16],
+    ):
+        assert piece in out
+    assert ingest("folder", src, tmp_path / "out", "--test-fraction", "0.4")[0] == 0  # the same again changes nothing
+
+
+def test_ingest_synthetic(tmp_path: Path) -> None:
+    spec = "classes=2,train_per_class=2,test_per_class=1,side=16"
+    code, _, err = ingest("synthetic", spec, tmp_path / "out", "--name", "birds")
+    assert (code, err) == (0, "")
+    manifest = shards.verify(tmp_path / "out")
+    assert (manifest.images, manifest.name, manifest.classes) == (6, "birds", ("bird_000", "bird_001"))
+
+
+def test_wrong_input_is_one_line_and_leaves_nothing(src: Path, tmp_path: Path) -> None:
+    (src / "wren" / "zero.jpg").touch()
+    bad = tmp_path / "bad"
+    (bad / "a").mkdir(parents=True)
+    for number in range(3):
+        (bad / "a" / f"{number}.jpg").write_bytes(b"x")
+    (tmp_path / "file").touch()
+    before = sorted(tmp_path.rglob("*"))
+    out = tmp_path / "out"
+    cases: list[tuple[tuple[object, ...], str]] = [
+        (("folder", src, out, "--on-corrupt", "fail"), "wren/zero.jpg is corrupt: the file is empty"),
+        (("folder", bad, out), "all 3 images are corrupt"),
+        (("folder", tmp_path / "nowhere", out), "does not exist"),
+        (("foldr", src, out), "did you mean 'folder'?"),
+        (("synthetic", "side=2", out), "synthetic setting side=2"),
+        (("folder", src, tmp_path / "file"), "exists already"),
+        (("folder", src, tmp_path / "file" / "out"), "cannot write"),
+        (("folder", src, src), "exists already and is no data set"),
+        (("folder", src, out, "--rows-per-shard", "0"), "must be 1 or more"),
+        (("folder", src, out, "--on-corrupt", "fial"), "fial"),
+        (
+            ("folder", src, out, "--test-fractoin", "0.5"),
+            "unknown flag --test-fractoin; did you mean '--test-fraction'?",
+        ),
+        (("folder", src), "OUT"),
+    ]
+    for processes in (cases[:6], cases[6:]):  # a few at a time: starting Python is most of it
+        running = [(start(*words), message) for words, message in processes]
+        for process, message in running:
+            stdout, stderr = process.communicate(timeout=60)
+            assert process.returncode == 2, (process.args, stderr)
+            assert message in stderr
+            assert stderr.startswith("error: ")
+            assert stderr.count("\n") == 1
+            assert "Traceback" not in stderr + stdout
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_leaves_nothing(how: signal.Signals, tmp_path: Path) -> None:
+    process = start("synthetic", "classes=200,side=64", tmp_path / "out", "--rows-per-shard", "10")
+    deadline = time.monotonic() + 30
+    while not list(tmp_path.glob(".*/*.parquet")):  # in the midst of it
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(how)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,137 @@
+"""The results store under what happens to it: writers killed in the middle, damaged files, neighbours with cells."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from raysearch.errors import UserError
+from raysearch.studies import results
+
+# Writes one cell over and over with a history of many kilobytes, so that a kill often falls into a write.
+WRITER = """
+import sys
+from pathlib import Path
+from raysearch.studies import results
+record = {"cell": "c0", "seed": 0, "status": "finished", "error": None, "config": "{}"}
+turn = 0
+while True:
+    results.write_cell(Path(sys.argv[1]), record | {"map": float(turn), "history": f"{turn} " * 20000})
+    turn += 1
+    print(turn, flush=True)
+"""
+
+
+def record(cell: str, value: float | None = 0.5, status: str = "finished", **changes: Any) -> dict[str, Any]:
+    error = None if status == "finished" else "the loss is nan in iteration 2"
+    row = {"seed": 0, "cell": cell, "status": status, "error": error, "config": "{}", "map": value, "seconds": 1.0}
+    return row | changes
+
+
+def study(cells: list[tuple[str, str, int]], name: str = "s") -> dict[str, Any]:
+    variants = list(dict.fromkeys(variant for _, variant, _ in cells))
+    return {
+        "study": name,
+        "factors": ["srem.regions"],
+        "variants": [{"name": one, "settings": {"srem.regions": index}} for index, one in enumerate(variants)],
+        "cells": [{"cell": cell, "variant": variant, "seed": seed} for cell, variant, seed in cells],
+    }
+
+
+def test_load_has_the_promised_columns_in_the_plan_s_order(tmp_path: Path):
+    results.write_study(tmp_path, study([("c0", "reference", 0), ("c1", "a", 0), ("c2", "b", 0)]))
+    results.write_cell(tmp_path / "cells", record("c1", None, "failed"))
+    results.write_cell(tmp_path / "cells", record("c0"))
+    table = results.load(tmp_path)
+    assert table.column_names[:8] == [
+        "study", "variant", "seed", "cell", "status", "error", "config", "srem.regions",
+    ]  # fmt: skip
+    rows = table.to_pylist()
+    assert [(row["variant"], row["status"], row["map"]) for row in rows] == [
+        ("reference", "finished", 0.5),
+        ("a", "failed", None),
+    ]
+    assert rows[1]["error"] == "the loss is nan in iteration 2"
+    assert results.save_table(tmp_path).equals(pq.read_table(tmp_path / "results.parquet"))
+
+
+def test_a_run_without_ended_cells_loads_empty(tmp_path: Path):
+    results.write_study(tmp_path, study([("c0", "reference", 0)]))
+    assert results.load(tmp_path).num_rows == 0
+
+
+def test_cells_that_are_not_planned_are_left_out(tmp_path: Path):
+    results.write_study(tmp_path, study([("c0", "reference", 0)]))
+    for cell in ("c0", "of_an_older_plan"):
+        results.write_cell(tmp_path / "cells", record(cell))
+    assert results.load(tmp_path)["cell"].to_pylist() == ["c0"]
+
+
+def test_a_killed_writer_leaves_a_cell_whole_or_absent(tmp_path: Path):
+    for turn in range(6):
+        writer = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE)
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        time.sleep(0.013 * turn)
+        os.kill(writer.pid, signal.SIGKILL)
+        writer.wait()
+        writer.stdout.close()
+        cell = results.read_cells(tmp_path, ["c0"])["c0"]
+        assert set(cell["history"].split()) == {str(int(cell["map"]))}
+
+
+def test_a_write_that_fails_leaves_the_old_cell_and_no_litter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    results.write_cell(tmp_path, record("c0", 0.25))
+
+    def full_disk(table: Any, path: Path) -> None:
+        path.write_bytes(b"half a fi")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(results.pq, "write_table", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        results.write_cell(tmp_path, record("c0", 0.75))
+    assert results.read_cells(tmp_path, ["c0"])["c0"]["map"] == 0.25
+    assert [path.name for path in tmp_path.iterdir()] == ["c0.parquet"]
+
+
+def test_a_damaged_file_is_named(tmp_path: Path):
+    results.write_study(tmp_path, study([("c0", "reference", 0)]))
+    results.write_cell(tmp_path / "cells", record("c0"))
+    path = tmp_path / "cells" / "c0.parquet"
+    for damage in (path.read_bytes()[:-20], b""):
+        path.write_bytes(damage)
+        with pytest.raises(UserError, match=r"c0\.parquet.*remove it"):
+            results.load(tmp_path)
+    (tmp_path / "study.json").write_text('{"study": ')
+    with pytest.raises(UserError, match="damaged"):
+        results.load(tmp_path)
+    with pytest.raises(UserError, match="not a run directory"):
+        results.load(tmp_path / "nowhere")
+
+
+def test_adopts_finished_cells_of_neighbours_once(tmp_path: Path):
+    for name, value in (("one", 0.1), ("two", 0.2)):
+        results.write_study(tmp_path / name, study([("shared", "reference", 0)], name))
+        results.write_cell(tmp_path / name / "cells", record("shared", value))
+    results.write_cell(tmp_path / "two" / "cells", record("failed", None, "failed"))
+    results.write_cell(tmp_path / "no_run" / "cells", record("elsewhere"))
+    here = tmp_path / "mine"
+    results.write_study(here, study([("shared", "a", 3), ("failed", "reference", 0)], "mine"))
+    assert results.adopt(here, ["shared", "failed", "elsewhere", "shared"]) == 1
+    row = results.load(here).to_pylist()[0]
+    assert (row["study"], row["variant"], row["map"]) == ("mine", "a", 0.1)
+    assert results.adopt(here, []) == 0
+
+
+def test_study_json_keeps_what_it_was_given(tmp_path: Path):
+    given = study([("c0", "reference", 0)]) | {"question": "größer \N{RIGHTWARDS ARROW} besser?"}
+    results.write_study(tmp_path, given)
+    assert results.read_study(tmp_path) == given
+    assert json.loads((tmp_path / "study.json").read_text()) == given
