@@ -44,7 +44,7 @@ def main(
     retry_failed: bool = typer.Option(False, "--retry-failed", help="run cells again that failed before"),
 ) -> None:
     """Plan a study, train its missing cells on Ray and write results and report."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = _console()
     name, asked = files.load(study)
     if trials is not None:
         raise UserError("--trials is for searches; an ablation runs each variant with each seed")
@@ -69,23 +69,28 @@ def main(
     if adopted:
         ended |= results.read_cells(run_dir / "cells", [cell for cell in hashes if cell not in ended])
     missing = [cell for cell in plan.cells if cell.hash not in ended]
-    record = {
-        **_describe(plan, manifest, directory, settings, reason),
-        **_kept(run_dir, fresh=bool(missing)),
-        "adopted": adopted,
-    }
+    record = {**_describe(plan, manifest, directory, settings, reason), **_kept(run_dir)}
+    record["adopted"] = record.get("adopted", 0) + adopted
     results.write_study(run_dir, record)
     complete = True
     if missing:
         from raysearch.engine.study import run_missing
 
-        complete = run_missing(plan, missing, directory, manifest, run_dir, record, workers, concurrency, address, console)
+        complete = run_missing(
+            plan, missing, directory, manifest, run_dir, record, workers, concurrency, address, console
+        )
     else:
         console.print(f"all {len(plan.cells)} cells had ended before; nothing to run")
     _finish(run_dir, console)
     if not complete:
         console.print(f"stopped; go on with: {_command()}")
         raise typer.Exit(130)
+
+
+def _console() -> Console:
+    console = Console(highlight=False, soft_wrap=True)
+    # A log has no width; rich would take 80 columns and break the table's names.
+    return console if console.is_terminal else Console(highlight=False, soft_wrap=True, width=140)
 
 
 def _profile(asked: str | None, data: Path | None, address: str | None) -> tuple[str, str]:
@@ -120,7 +125,9 @@ def _check_counts(manifest: shards.Manifest) -> None:
         raise UserError(f"data set '{manifest.name}' has no {'test' if sum(train) else 'train'} images")
     for name, count in zip(manifest.classes, train, strict=True):
         if count == 1:
-            raise UserError(f"class '{name}' of data set '{manifest.name}' has one training image; it needs at least two")
+            raise UserError(
+                f"class '{name}' of data set '{manifest.name}' has one training image; it needs at least two"
+            )
     if sum(count > 0 for count in train) < 2:
         raise UserError(f"data set '{manifest.name}' has one training class; retrieval needs at least two")
 
@@ -142,7 +149,9 @@ def _print_plan(plan: planning.Plan, ended: dict[str, Any], console: Console) ->
     seconds = [record["seconds"] for record in ended.values() if record["status"] == "finished"]
     left = len(plan.cells) - len(ended)
     cost = f"about {left * sum(seconds) / len(seconds):.0f} worker seconds" if seconds else "of a cost not known yet"
-    console.print(f"{len(plan.cells)} cells: {len(ended)} ended, {left} to run, {cost if left else 'which costs nothing'}")
+    console.print(
+        f"{len(plan.cells)} cells: {len(ended)} ended, {left} to run, {cost if left else 'which costs nothing'}"
+    )
 
 
 def _describe(
@@ -192,12 +201,13 @@ def _describe(
     }
 
 
-def _kept(run_dir: Path, fresh: bool) -> dict[str, Any]:
-    """What an earlier call measured and this one cannot: it stays when nothing is left to run."""
-    if fresh or not (run_dir / "study.json").exists():
-        return {"started": datetime.now(UTC).isoformat(timespec="seconds")}
+def _kept(run_dir: Path) -> dict[str, Any]:
+    """What earlier calls measured of the same run: this one adds to it, or has nothing to add."""
+    if not (run_dir / "study.json").exists():
+        return {"started": datetime.now(UTC).isoformat(timespec="seconds"), "adopted": 0}
     before = results.read_study(run_dir)
-    return {key: before[key] for key in ("started", "ended", "wall_seconds", "hardware", "metric_id") if key in before}
+    kept = ("started", "ended", "wall_seconds", "hardware", "metric_id", "adopted")
+    return {key: before[key] for key in kept if key in before}
 
 
 def _command() -> str:

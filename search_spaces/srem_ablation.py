@@ -1,6 +1,6 @@
 """How many regions SREM should erase, and how large: tables 3 and 4 of FCAENet, with "no erasing" added.
 
-    python -m raysearch.sweep srem_ablation
+python -m raysearch.sweep srem_ablation
 """
 
 from raysearch.studies.space import Ablation, factor

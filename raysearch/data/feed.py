@@ -9,11 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torchvision.io import ImageReadMode, decode_image
-from torchvision.transforms.v2 import functional
 
-from raysearch.data import shards
+from raysearch.data import jpeg, shards
 from raysearch.data.images import ImageSet
 from raysearch.errors import UserError
 
@@ -59,7 +56,6 @@ def decode_on_ray(directory: str | Path, side: int) -> dict[str, ImageSet]:
         )
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
-    context.print_on_execution_start = False
     source = ray.data.read_parquet(shards.shard_paths(directory), columns=_COLUMNS)
     decoded = source.map_batches(decode_batch, fn_kwargs={"side": side}, batch_size=128, batch_format="numpy")
     return _collect(decoded.iter_batches(batch_size=None, batch_format="numpy"))
@@ -67,21 +63,8 @@ def decode_on_ray(directory: str | Path, side: int) -> dict[str, ImageSet]:
 
 def decode_batch(batch: Mapping[str, Any], side: int) -> dict[str, np.ndarray]:
     """Rows of shards with JPEG bytes to the same rows with (B, side, side, 3) uint8 images."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # Ray Data runs one such task a CPU
-    try:
-        images = np.stack([_pixels(encoded, side) for encoded in batch["image"]])
-    finally:
-        torch.set_num_threads(threads)
+    images = np.stack([jpeg.decode(encoded, side) for encoded in batch["image"]])
     return {**{name: np.asarray(batch[name]) for name in _COLUMNS[1:]}, "image": images}
-
-
-def _pixels(encoded: bytes, side: int) -> np.ndarray:
-    data = torch.frombuffer(bytearray(encoded), dtype=torch.uint8)
-    image = decode_image(data, mode=ImageReadMode.RGB)
-    if image.shape[1:] != (side, side):
-        image = functional.resize(image, [side, side], antialias=True)
-    return image.permute(1, 2, 0).numpy()
 
 
 def _collect(batches: Iterator[Mapping[str, np.ndarray]]) -> dict[str, ImageSet]:

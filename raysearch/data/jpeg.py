@@ -1,16 +1,16 @@
 """The one image format that shards keep: an RGB JPEG that training can decode.
 
 A file that is one already is kept byte for byte (its EXIF orientation is not applied, as in the public data sets' own
-loaders). Anything else that Pillow can read is encoded again: PNG, grayscale, CMYK, palette, transparency on white, and
-the JPEGs that torchvision's stricter decoder refuses.
+loaders). Anything else that Pillow can read is encoded again: PNG, grayscale, CMYK, palette, transparency on white.
+Pillow is the one decoder, here and in training, so what was kept can be read.
 """
 
 import io
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import numpy as np
     from PIL.Image import Image
-    from torch import Tensor
 
 
 class CorruptImage(ValueError):
@@ -28,7 +28,8 @@ def normalise(data: bytes) -> tuple[bytes, tuple[int, int]]:
         raise CorruptImage("the file is empty")
     try:
         with Image.open(io.BytesIO(data)) as image:  # reads the header alone
-            if image.format in ("JPEG", "MPO") and image.mode == "RGB" and _trains(data):
+            if image.format in ("JPEG", "MPO") and image.mode == "RGB":
+                image.load()
                 return data, image.size
             return encode(image), image.size
     except MemoryError:
@@ -46,20 +47,16 @@ def encode(image: "Image") -> bytes:
     return file.getvalue()
 
 
-def decode(data: bytes) -> "Tensor":
-    """A JPEG as training sees it: (3, height, width) uint8. Raises RuntimeError where it is broken."""
-    import torch  # slow to import, and most of what knows shards never decodes
-    from torchvision.io import ImageReadMode, decode_image
+def decode(data: bytes, side: int | None = None) -> "np.ndarray":
+    """A kept JPEG as (height, width, 3) uint8, or resized with antialiasing to (side, side, 3)."""
+    import numpy as np
+    from PIL import Image
 
-    return decode_image(torch.frombuffer(bytearray(data), dtype=torch.uint8), mode=ImageReadMode.RGB)
-
-
-def _trains(data: bytes) -> bool:
-    try:
-        decode(data)
-    except RuntimeError:
-        return False
-    return True
+    with Image.open(io.BytesIO(data)) as image:
+        pixels = image.convert("RGB")
+    if side is not None and pixels.size != (side, side):
+        pixels = pixels.resize((side, side), Image.Resampling.BILINEAR)
+    return np.asarray(pixels)
 
 
 def _rgb(image: "Image") -> "Image":

@@ -1,4 +1,4 @@
-"""Parquet shards: a data set as one directory of Parquet files and a `manifest.json`, written all at once or not at all.
+"""Write Parquet shards: a data set as one directory of Parquet files and a `manifest.json`, all at once or nothing.
 
 This module is also the door to the other halves: the columns and `read` (in `rows`), `read_manifest` (`manifest`),
 `verify` (`verify`) and the format of images (`jpeg`).

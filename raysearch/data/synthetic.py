@@ -35,18 +35,17 @@ OVERSAMPLING = 3  # drawn this many times larger, then averaged down
 SPLITS = ("train", "test")
 
 
-
 class Spec(BaseModel):
     """What to draw. The last four tune how hard it is to tell the classes apart."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    classes: int = Field(20, ge=2, le=500)
-    train_per_class: int = Field(60, ge=0, le=100_000)
-    test_per_class: int = Field(40, ge=0, le=100_000)
+    classes: int = Field(40, ge=2, le=500)
+    train_per_class: int = Field(30, ge=0, le=100_000)
+    test_per_class: int = Field(20, ge=0, le=100_000)
     side: int = Field(64, ge=16, le=512)  # pixels
     seed: int = Field(0, ge=0)
-    distinctness: float = Field(0.7, ge=0, le=1)  # how far parts stand out; 0: all classes look the same
+    distinctness: float = Field(0.5, ge=0, le=1)  # how far parts stand out; 0: all classes look the same
     pose: float = Field(1.0, ge=0, le=1)  # 0: always the same pose, place and scale
     light: float = Field(1.0, ge=0, le=1)  # 0: neutral light, no blur, no noise
     clutter: float = Field(1.0, ge=0, le=2)  # number of things behind and before the bird, 1 is about a dozen

@@ -1,6 +1,7 @@
 """The Ray cluster of a run: joined by address, or started on this machine and stopped again; and what fits on it."""
 
 import contextlib
+import logging
 import os
 import platform
 from collections.abc import Iterator
@@ -18,6 +19,10 @@ def connected(address: str | None) -> Iterator[None]:
         yield
         return
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Trial actors, mailboxes and controllers idle beside the workers; Ray's threshold to warn of many is the CPU count.
+    os.environ.setdefault("RAY_worker_maximum_startup_concurrency", "8")
+    for name in ("ray.data", "ray.tune", "ray.train"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     quiet = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
     if address:
         try:

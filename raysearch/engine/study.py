@@ -56,8 +56,12 @@ def run_missing(
         slots = cluster.slots(workers, 1, gpus, concurrency)
         sets = feed.decode_on_ray(directory, side)
         megabytes = feed.resident_bytes(manifest, side) / 2**20
-        console.print(f"images: {manifest.images} at {side} px, {megabytes:.0f} MiB decoded, resident; {slots} trials at a time")
-        source = tuner.share({name: sets[name] for name in ("train", "test")}, manifest.content_hash, cache_dir() / "features")
+        console.print(
+            f"images: {manifest.images} at {side} px, {megabytes:.0f} MiB decoded, resident; {slots} trials at a time"
+        )
+        source = tuner.share(
+            {name: sets[name] for name in ("train", "test")}, manifest.content_hash, cache_dir() / "features"
+        )
         record |= {"hardware": cluster.hardware()}
         results.write_study(run_dir, record)
         jobs = [
@@ -74,12 +78,18 @@ def run_missing(
             "code_version": CODE_VERSIONS[plan.ablation.task],
             "environment": json.dumps({"versions": provenance.versions(), "hardware": record["hardware"]}),
         }
+        # What cannot matter is left out, so that studies that share a cell agree on its config.
+        configs = {cell.hash: json.dumps(cell.variant.config.canonical()) for cell in missing}
+
+        def store(job: tuner.Job, ended: dict[str, Any]) -> None:
+            results.write_cell(run_dir / "cells", {**ended, "config": configs[job.cell], **constant})
+
         view = LiveView(
             total=len(plan.cells),
             done=len(plan.cells) - len(missing),
             slots=slots,
             table=lambda: _table(run_dir, record),
-            stored=lambda job, ended: _store(run_dir, job, ended, constant),
+            stored=store,
             console=console,
         )
         with view:
@@ -88,15 +98,11 @@ def run_missing(
             )
     record |= {
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
-        "wall_seconds": time.monotonic() - started,
+        "wall_seconds": record.get("wall_seconds", 0.0) + time.monotonic() - started,
         "metric_id": retrieval.RetrievalTask.metric_ids.get(plan.ablation.metric),
     }
     results.write_study(run_dir, record)
     return complete
-
-
-def _store(run_dir: Path, job: tuner.Job, ended: dict[str, Any], constant: Mapping[str, Any]) -> None:
-    results.write_cell(run_dir / "cells", {**ended, "config": json.dumps(job.config), **constant})
 
 
 def _table(run_dir: Path, record: Mapping[str, Any]) -> RenderableType:
@@ -112,4 +118,6 @@ def _say_plan(plan: Plan, missing: list[Cell], record: Mapping[str, Any], consol
     console.print(f"[bold]{plan.ablation.question}[/bold]")
     console.print(f"profile {plan.profile}: {record['profile_reason']}")
     console.print(f"data: {data['name']}, {data['images']} images of {data['classes']} classes, {data['path']}")
-    console.print(f"{len(plan.cells)} cells, {len(plan.variants)} variants x {len(plan.seeds)} seeds; {len(missing)} to run")
+    console.print(
+        f"{len(plan.cells)} cells, {len(plan.variants)} variants x {len(plan.seeds)} seeds; {len(missing)} to run"
+    )

@@ -17,9 +17,13 @@ class Trial(tune.Trainable):
     ends as a failed result and leaves the group as it is; a group that is lost raises, and Tune tries the cell again.
     """
 
-    def setup(  # type: ignore[override]
-        self, config: dict[str, Any], group: GroupSpec, cells: dict[str, tuple[dict[str, Any], int]]
-    ) -> None:
+    _cell: str
+    _error: str | None
+    _steps: int
+    _seconds: float
+    _history: list[dict[str, Any]]
+
+    def setup(self, config: dict[str, Any], group: GroupSpec, cells: dict[str, tuple[dict[str, Any], int]]) -> None:
         self._cells = cells
         self._group = WorkerGroup(group)
         self._gpus = group.gpus * group.workers
@@ -46,10 +50,12 @@ class Trial(tune.Trainable):
         self._group.stop()
 
     def _begin(self, config: dict[str, Any]) -> None:
-        self._cell, self._history, started = config["cell"], [], time.perf_counter()
-        settings, seed = self._cells[self._cell]
-        reply = self._group.ask(Begin(settings, seed))
-        self._error, self._steps = reply.error, reply.report.get("steps", 0)
+        started = time.perf_counter()
+        self._cell = config["cell"]
+        reply = self._group.ask(Begin(*self._cells[self._cell]))
+        self._error = reply.error
+        self._steps = reply.report.get("steps", 0)
+        self._history = []
         self._seconds = time.perf_counter() - started
 
     def _end(self, status: str, metrics: dict[str, float], metric_ids: dict[str, str]) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """A plan's missing cells run by Ray Tune on warm worker groups; every cell is stored the moment it ends."""
 
-import logging
 import os
 import tempfile
 import uuid
@@ -151,11 +150,7 @@ class _Forward(tune.Callback):
 def _environment() -> Iterator[None]:
     """Tune reads its settings from the environment; put back what was there."""
     before = {name: os.environ.get(name) for name in _ENVIRONMENT}
-    loggers = [logging.getLogger(name) for name in ("ray.tune", "ray.train", "ray.data")]
-    levels = [logger.level for logger in loggers]
     os.environ.update(_ENVIRONMENT)
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
@@ -163,12 +158,8 @@ def _environment() -> Iterator[None]:
             os.environ.pop(name, None)
             if value is not None:
                 os.environ[name] = value
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
 
 
 def share(splits: dict[str, Any], content_hash: str, cache: Path) -> Source:
     """Put decoded images into the object store, once for all trials."""
     return Source({name: ray.put(images) for name, images in splits.items()}, content_hash, cache)
-
-

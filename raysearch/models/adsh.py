@@ -6,7 +6,8 @@ binary variables, and inner products `u.v` are fitted to `c S`.
 
 Departure from the printed formulas: S is +1 for the same class and -rho otherwise, with rho such that S sums to zero.
 With -1, as printed, all codes collapse to one. Legend: `n` database rows, `r` sampled rows, `B` batch, `c` bits,
-`K` classes. With one label an image, S has rank K + 1, so class sums and c x c Gram matrices replace every n x r matrix.
+`K` classes. With one label an image, S has at most rank K, so class sums and c x c Gram matrices replace every n x r
+matrix.
 """
 
 from typing import NamedTuple

@@ -86,7 +86,9 @@ def _small(name: str, weights: str | None) -> Backbone:
     if weights is not None:
         path = str(_OWN_WEIGHTS[weights]) if weights in _OWN_WEIGHTS else weights
         if not Path(path).is_file():
-            raise UserError(f"model.weights: no file and no weights of 'small' '{weights}'{nearest(weights, _OWN_WEIGHTS)}")
+            raise UserError(
+                f"model.weights: no file and no weights of 'small' '{weights}'{nearest(weights, _OWN_WEIGHTS)}"
+            )
         _load(body, _read(path), path, optional=())
     return Backbone(body, tuple(child for child, _ in body.named_children()), body.widths[-1])
 
@@ -122,7 +124,9 @@ def _load(network: nn.Module, state: dict[str, Any], path: str, optional: tuple[
         outcome = network.load_state_dict(state, strict=False)
     except RuntimeError as error:
         raise UserError(f"model.weights: '{path}' does not fit: {str(error).splitlines()[-1].strip()}") from None
-    missing = [key for key in outcome.missing_keys if not key.startswith(optional)] if optional else outcome.missing_keys
+    missing = (
+        [key for key in outcome.missing_keys if not key.startswith(optional)] if optional else outcome.missing_keys
+    )
     wrong = missing + outcome.unexpected_keys
     if wrong:
         raise UserError(f"model.weights: '{path}' does not fit the network, first at '{wrong[0]}'")

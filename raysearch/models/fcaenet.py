@@ -47,8 +47,8 @@ class HashLayer(nn.Module):
         """Take mean and variance of the standardisation from the features (n, C) of a whole set, and keep them."""
         self._fitted = True
         if self.standardise is not None:
-            self.standardise.running_mean.copy_(pooled.mean(0))  # type: ignore[union-attr, operator]
-            self.standardise.running_var.copy_(pooled.var(0))  # type: ignore[union-attr, operator]
+            self.standardise.running_mean.copy_(pooled.mean(0))  # type: ignore[union-attr]
+            self.standardise.running_var.copy_(pooled.var(0))  # type: ignore[union-attr]
 
 
 class FCAENet(nn.Module):

@@ -50,7 +50,9 @@ def erase_mask(
     if not 1 <= size <= min(height, width):
         raise ValueError(f"srem.size={size} does not fit an image of {height}x{width} pixels")
     if not 0 <= regions <= rows * columns:
-        raise ValueError(f"srem.regions={regions} does not fit the {rows * columns} positions of a {rows}x{columns} map")
+        raise ValueError(
+            f"srem.regions={regions} does not fit the {rows * columns} positions of a {rows}x{columns} map"
+        )
     keep = torch.ones(len(features), 1, height, width, device=features.device)
     if regions == 0:
         return keep

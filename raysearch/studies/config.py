@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class DataConfig(Section):
@@ -87,10 +87,14 @@ class RetrievalConfig(Section):
     @classmethod
     def _longer_for_long_codes(cls, given: Any) -> Any:
         """The paper trains codes of 32 and 48 bits for 60 iterations and drops the rate three times."""
-        bits = given.get("hash", {}).get("bits", 24) if isinstance(given, dict) else 24
-        if not isinstance(bits, int) or bits <= 24:
+        try:
+            bits = int(dict(given["hash"])["bits"])  # a section may be a mapping or a model, its value not yet checked
+        except (KeyError, TypeError, ValueError):
             return given
-        return given | {"train": {"iterations": 60, "milestones": (30 / 60, 45 / 60, 55 / 60)} | given.get("train", {})}
+        if bits <= 24:
+            return given
+        longer = {"iterations": 60, "milestones": (30 / 60, 45 / 60, 55 / 60)}
+        return given | {"train": longer | dict(given.get("train", {}))}
 
     @model_validator(mode="after")
     def _regions_fit_the_image(self) -> Self:
@@ -101,14 +105,25 @@ class RetrievalConfig(Section):
             raise ValueError(f"srem.regions={self.srem.regions} are more than the {grid * grid} positions of the map")
         return self
 
+    @property
+    def uses_positive(self) -> bool:
+        """Whether a loss looks at positives."""
+        return self.esrl.positive > 0 or self.adsh.views == "all"
+
+    @property
+    def uses_erased(self) -> bool:
+        """Whether a loss looks at erased views."""
+        return self.srem.regions > 0 and (self.esrl.erased > 0 or self.adsh.views != "anchor")
+
     def canonical(self) -> dict[str, Any]:
         """The config without what cannot matter, so that two ways of writing one run have one name."""
         plain = json.loads(self.model_dump_json())
-        erases = self.srem.regions > 0 and (self.esrl.erased > 0 or self.adsh.views != "anchor")
-        if not erases:
+        if not self.uses_erased:
             plain["srem"], plain["esrl"]["erased"] = {"regions": 0}, 0.0
             if self.adsh.views == "erased":
                 plain["adsh"]["views"] = "anchor"
+        if self.model.frozen:  # on cached features, without augmentation
+            plain["data"]["augment"], plain["train"]["precision"] = "none", "float32"
         if self.warmup.iterations == 0 or self.model.frozen:
             plain["warmup"] = {"iterations": 0}
         return plain

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from raysearch.errors import UserError, nearest
-from raysearch.studies.config import CONFIGS, RetrievalConfig
+from raysearch.studies.config import CONFIGS, DataConfig, RetrievalConfig
 
 Settings = Mapping[str, Any]  # dotted path -> value
 
@@ -20,7 +20,7 @@ def known_paths(task: str) -> dict[str, Any]:
     """
     if task not in CONFIGS:
         raise UserError(f"unknown task '{task}'{nearest(task, CONFIGS)}")
-    paths = {}
+    paths: dict[str, Any] = {}
     for section, field in CONFIGS[task].model_fields.items():
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
@@ -80,10 +80,36 @@ def scale_pixels(task: str, settings: Settings, side: int) -> dict[str, Any]:
     known = known_paths(task)
     scaled = dict(settings)
     for path, value in settings.items():
-        extra = known[path].json_schema_extra if path in known else None
-        if isinstance(extra, dict) and "pixels_of_side" in extra and isinstance(value, int):
-            scaled[path] = max(1, round(value * side / extra["pixels_of_side"]))
+        given_for = _given_for(known[path])
+        if given_for and isinstance(value, int | float):
+            scaled[path] = max(1, round(value * side / given_for))
     return scaled
+
+
+def start_from(task: str, settings: Settings, given: Settings) -> dict[str, Any]:
+    """The settings of a profile or a study, with their sizes scaled to the side that follows, under `given`.
+
+    >>> start_from("retrieval", {"data.side": 64}, {"hash.bits": 12})
+    {'srem.size': 9, 'data.side': 64, 'hash.bits': 12}
+    """
+    # A size that nobody sets has its default, which is for a 224 px image too.
+    defaults = {path: field.default for path, field in known_paths(task).items() if _given_for(field)}
+    return {**scale_pixels(task, {**defaults, **settings}, side({**settings, **given})), **given}
+
+
+def side(settings: Settings) -> int:
+    """The image side that `settings` ask for, or the default; looked at alone, since sizes are to be fitted to it."""
+    given = {"side": settings["data.side"]} if "data.side" in settings else {}
+    try:
+        return DataConfig.model_validate(given).side
+    except ValidationError as error:
+        raise UserError(f"data.{_first(error)}") from None
+
+
+def _given_for(field: Any) -> int | None:
+    """The image side that a size's values are given for; None for what is no size in pixels."""
+    extra = field.json_schema_extra
+    return extra.get("pixels_of_side") if isinstance(extra, dict) else None
 
 
 def _value(text: str) -> Any:

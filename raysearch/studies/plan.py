@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,17 +76,15 @@ def make(
         UserError: a path, value or combination that cannot be.
     """
     settings = dict(settings or {})
-    base = study.profile(profile)
-    sides = {path: value for path, value in (base | settings).items() if path == "data.side"}
-    side = overrides.resolve(study.task, sides, "data.side").data.side
-    base = overrides.scale_pixels(study.task, base, side) | settings
+    base = overrides.start_from(study.task, study.profile(profile), settings)
+    side = overrides.side(base)
     reference = overrides.scale_pixels(study.task, study.reference, side)
     moved = {path: value for path, value in settings.items() if path in reference}
     variants: dict[str, Variant] = {}
     for declared in _settings(study):
         scaled = {factor: overrides.scale_pixels(study.task, level, side) for factor, level in declared.items()}
         changed = {path: value for level in scaled.values() for path, value in level.items()}
-        label = _name(study, changed, {**reference, **moved})
+        label = _name(study, declared, changed, {**reference, **moved})
         config = overrides.resolve(study.task, {**base, **reference, **moved, **changed}, f"variant '{label}'")
         variant = Variant(
             name=label,
@@ -116,9 +114,9 @@ def _settings(study: Ablation) -> Iterator[dict[str, Mapping[str, Any]]]:
                 yield {factor.name: level}
 
 
-def _name(study: Ablation, changed: Mapping[str, Any], reference: Mapping[str, Any]) -> str:
+def _name(study: Ablation, factors: Iterable[str], changed: Mapping[str, Any], reference: Mapping[str, Any]) -> str:
     if study.design == "leave_one_out" and changed:
-        return "without " + next(one.name for one in study.factors if set(one.paths) == set(changed))
+        return "without " + ", ".join(factors)
     different = {path: value for path, value in changed.items() if path not in reference or reference[path] != value}
     return ", ".join(f"{path}={value}" for path, value in different.items()) or REFERENCE
 

@@ -110,7 +110,11 @@ def adopt(run_dir: Path, hashes: Iterable[str]) -> int:
     for study in sorted(here.parent.glob("*/study.json")):
         if study.parent == here:
             continue
-        for cell, found in read_cells(study.parent / "cells", wanted).items():
+        try:
+            neighbour = read_cells(study.parent / "cells", wanted)
+        except UserError:  # a damaged neighbour is not this run's concern: its cells are run again
+            continue
+        for cell, found in neighbour.items():
             if found["status"] == "finished":
                 write_cell(run_dir / "cells", found)
                 wanted.discard(cell)

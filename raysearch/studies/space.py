@@ -97,7 +97,10 @@ class Ablation:
     def __post_init__(self) -> None:
         if self.design not in DESIGNS:
             raise UserError(f"unknown design '{self.design}'{nearest(self.design, DESIGNS)}")
-        for name in set(self.profiles) - set(PROFILES.get(self.task, ())):
+        if self.mode not in ("max", "min"):
+            raise UserError(f"mode must be max or min, not '{self.mode}'")
+        overrides.known_paths(self.task)
+        for name in set(self.profiles) - set(PROFILES[self.task]):
             raise UserError(f"unknown profile '{name}' in the study{nearest(name, PROFILES[self.task])}")
         overrides.check_paths(self.base, self.task, "base")
         overrides.check_paths(self.reference, self.task, "reference")
@@ -107,25 +110,44 @@ class Ablation:
                 raise UserError(f"factor '{one.name}' has no levels")
             if self.design == "leave_one_out" and len(one.levels) != 1:
                 raise UserError(f"leave_one_out needs one 'off' setting for '{one.name}', got {len(one.levels)}")
-        for settings in self.profiles.values():
+        for name, settings in self.profiles.items():
             overrides.check_paths(settings, self.task, "profiles")
+            for path in set(settings) & set(self.reference):
+                raise UserError(f"profile '{name}' sets '{path}', which the reference sets for every profile")
         if not self.factors:
             raise UserError("a study needs at least one factor")
+        names = [one.name for one in self.factors]
+        for name in names:
+            if names.count(name) > 1:
+                raise UserError(f"factor '{name}' stands twice; give it all its levels at once")
         self.seed_list()
 
     def seed_list(self, count: int | None = None) -> list[int]:
-        """The seeds of every variant; `count` takes another number of them."""
-        seeds = self.seeds if count is None else count
-        seeds = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+        """The seeds of every variant; `count` takes another number of them, of a list the first."""
+        if isinstance(self.seeds, int):
+            wanted = self.seeds if count is None else count
+            seeds = list(range(wanted))
+        else:
+            wanted = len(self.seeds) if count is None else count
+            seeds = list(self.seeds)[: max(0, wanted)]
         if not seeds:
-            raise UserError("a study needs at least one seed; got 0")
+            raise UserError(f"a study needs at least one seed; got {wanted}")
+        if len(seeds) < wanted:
+            raise UserError(f"{wanted} seeds are asked for and the study lists {len(seeds)}: {seeds}")
+        if min(seeds) < 0:
+            raise UserError(f"a seed is 0 or more, not {min(seeds)}")
         if len(set(seeds)) != len(seeds):
             raise UserError(f"a seed stands twice in {seeds}")
         return seeds
 
     def profile(self, name: str) -> dict[str, Any]:
         """Settings of a profile: the task's own under the study's base under the study's profile."""
-        known = PROFILES[self.task]
-        if name not in known:
-            raise UserError(f"unknown profile '{name}'{nearest(name, known)}")
-        return {**known[name], **self.base, **self.profiles.get(name, {})}
+        return {**profile_settings(self.task, name), **self.base, **self.profiles.get(name, {})}
+
+
+def profile_settings(task: str, name: str) -> dict[str, Any]:
+    """What a task's profile sets; unknown names are a UserError."""
+    overrides.known_paths(task)  # raises for an unknown task
+    if name not in PROFILES[task]:
+        raise UserError(f"unknown profile '{name}'{nearest(name, PROFILES[task])}")
+    return dict(PROFILES[task][name])

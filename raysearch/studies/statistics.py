@@ -70,7 +70,7 @@ def interval(values: list[float]) -> tuple[float | None, float | None]:
     """
     if len(values) < 2:
         return None, None
-    mean, spread = _mean(values), _standard_error(values)
+    mean, spread = math.fsum(values) / len(values), _standard_error(values)
     half = float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1)) * spread
     return mean - half, mean + half
 
@@ -82,10 +82,10 @@ def holm(p_values: list[float | None]) -> list[float | None]:
     [0.03, None, 0.06, 0.06]
     """
     adjusted = list(p_values)
-    members = sorted((index for index, p in enumerate(p_values) if p is not None), key=lambda index: p_values[index])
+    members = sorted((p, index) for index, p in enumerate(p_values) if p is not None)
     running = 0.0
-    for step, index in enumerate(members):
-        running = max(running, min(1.0, (len(members) - step) * p_values[index]))  # type: ignore[operator]
+    for step, (p, index) in enumerate(members):
+        running = max(running, min(1.0, (len(members) - step) * p))
         adjusted[index] = running
     return adjusted
 

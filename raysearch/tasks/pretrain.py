@@ -20,7 +20,7 @@ from raysearch.data.images import ImageSet, augment
 from raysearch.models import backbones
 from raysearch.models.fcaenet import pool
 
-SPEC = synthetic.Spec(classes=320, train_per_class=48, test_per_class=4, seed=1_000_003)
+SPEC = synthetic.Spec(classes=320, train_per_class=48, test_per_class=4, seed=1_000_003, distinctness=1.0)
 
 app = typer.Typer(add_completion=False)
 
@@ -37,7 +37,7 @@ def main(
     train, test = draw()
     levels = [len(values) for values in synthetic.LEVELS.values()]
     parts = torch.tensor(synthetic.traits(SPEC))
-    backbone = backbones.build("small").to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    backbone = backbones.build("small").to(memory_format=torch.channels_last)
     head = nn.Linear(backbone.channels, sum(levels))
     parameters = [*backbone.parameters(), *head.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=lr, weight_decay=1e-2)
@@ -54,7 +54,8 @@ def main(
             loss.backward()
             optimiser.step()
             schedule.step()
-        print(f"epoch {epoch + 1}: loss {float(loss):.3f}, parts right {_accuracy(backbone, head, test, parts):.3f}")
+        right = _accuracy(backbone, head, test, parts)
+        print(f"epoch {epoch + 1}: loss {float(loss.detach()):.3f}, parts right {right:.3f}")
     out.parent.mkdir(parents=True, exist_ok=True)
     torch.save({name: value.half() if value.is_floating_point() else value for name, value in _state(backbone)}, out)
 

@@ -9,7 +9,7 @@ layer on cached features, a trunk that stays frozen, features standardised befor
 import hashlib
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from raysearch.studies import weights
 from raysearch.studies.config import RetrievalConfig
 from raysearch.tasks.base import NonFiniteLoss, Worker
 from raysearch.tasks.metrics import mean_average_precision
-from raysearch.tasks.views import CachedViews, PixelViews, Views
+from raysearch.tasks.views import CachedViews, PixelViews, Views, Wanted
 
 _EVALUATION_BATCH = 256
 
@@ -38,7 +38,7 @@ class RetrievalTask:
         worker: what it runs on.
     """
 
-    metric_ids = {
+    metric_ids: ClassVar = {
         "map": "map@all/expected-ties/test",
         "map_index": "map@all/index-order/test",
         "map_best_ties": "map@all/relevant-first/test",
@@ -54,7 +54,7 @@ class RetrievalTask:
             torch.manual_seed(seed)
             backbone = backbones.build(config.model.backbone, config.model.weights)
             network = FCAENet(backbone, config.hash.bits, config.model.standardise)
-        self.network = network.to(worker.device, memory_format=torch.channels_last)
+        self.network = network.to(worker.device).to(memory_format=torch.channels_last)
         self.codes = self._random_codes()
         self.by_class = [np.flatnonzero(self.train.labels == label) for label in range(self.train.labels.max() + 1)]
         warm = 0 if config.model.frozen else config.warmup.iterations
@@ -144,26 +144,26 @@ class RetrievalTask:
         names = ("loss", "hash_loss", "quantisation", "esrl", "erased_fraction")
         totals = torch.zeros(len(names), device=device)
         # Without SREM and ESRL in the warm-up it is the same for every variant.
-        erased_weight = config.esrl.erased if config.srem.regions else 0.0
-        term_weights = (0.0, 0.0) if warming else (config.esrl.positive, erased_weight)
+        wanted = Wanted(config.uses_positive and not warming, config.uses_erased and not warming)
+        positive_weight = config.esrl.positive if wanted.positive else 0.0
+        erased_weight = config.esrl.erased if wanted.erased else 0.0
         order = torch.randperm(len(sample), generator=generator)
         for batch in order.split(config.train.batch):
             if len(batch) < 2:  # batch norm needs two
                 continue
             mine = self.worker.share(batch)
             rows = sample[mine]
-            seen = views.forward(rows, positives[mine], term_weights, generator)
+            seen = views.forward(rows, positives[mine], wanted, generator)
             labels = self.labels[rows.to(device)]
             hash_loss = adsh.target_loss(seen.anchor, labels, targets)
-            if not warming:
-                for other in seen.also_hashed(config.adsh.views):
-                    hash_loss = hash_loss + adsh.target_loss(other, labels, targets)
+            for other in seen.also_hashed(config.adsh.views):
+                hash_loss = hash_loss + adsh.target_loss(other, labels, targets)
             codes = self.codes[rows.to(device)]
             quantisation = adsh.quantisation_loss(seen.anchor, codes, len(self.train))
             adapted = hash_loss + config.adsh.gamma * quantisation
             if config.adsh.bit_norm:
                 adapted = adapted * (12 / config.hash.bits)
-            relation = esrl(seen.anchor, seen.positive, seen.erased, *term_weights)
+            relation = esrl(seen.anchor, seen.positive, seen.erased, positive_weight, erased_weight)
             loss = adapted + relation
             self.optimiser.zero_grad(set_to_none=True)
             loss.backward()
@@ -188,9 +188,7 @@ class RetrievalTask:
         config = self.config.train
         trunk = {"params": self.network.backbone.parameters(), "scale": 1.0}
         head = {"params": self.network.hash_layer.parameters(), "scale": config.hash_lr}
-        return torch.optim.SGD(
-            [trunk, head], lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
-        )
+        return torch.optim.SGD([trunk, head], lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
 
     def _set_rate(self, warming: bool) -> float:
         """Set the rates of this iteration; returns the trunk's, or the hash layer's in the warm-up."""

@@ -34,14 +34,19 @@ class Outputs(NamedTuple):
             yield self.positive
 
 
+class Wanted(NamedTuple):
+    """Which views besides the anchors are to be computed."""
+
+    positive: bool
+    erased: bool
+
+
 class Views(Protocol):
     def start_epoch(self) -> None:
         """Put the network into the mode of these views."""
 
-    def forward(
-        self, rows: Tensor, positives: Tensor, weights: tuple[float, float], generator: torch.Generator
-    ) -> Outputs:
-        """Outputs of the images `rows` (B,), with `positives` (B,) and erased views where their weight is not 0."""
+    def forward(self, rows: Tensor, positives: Tensor, wanted: Wanted, generator: torch.Generator) -> Outputs:
+        """Outputs of the images `rows` (B,), with `positives` (B,) and erased views where they are wanted."""
 
 
 class PixelViews:
@@ -54,24 +59,19 @@ class PixelViews:
     def start_epoch(self) -> None:
         self.network.train()
 
-    def forward(
-        self, rows: Tensor, positives: Tensor, weights: tuple[float, float], generator: torch.Generator
-    ) -> Outputs:
+    def forward(self, rows: Tensor, positives: Tensor, wanted: Wanted, generator: torch.Generator) -> Outputs:
         anchors = self._load(rows, generator)
         seen = self._through(anchors)
-        hashed = self.config.adsh.views
-        wants_positive = weights[0] > 0 or hashed == "all"
-        wants_erased = self.config.srem.regions > 0 and (weights[1] > 0 or hashed != "anchor")
         more, fraction = [], anchors.new_zeros(())
-        if wants_positive:
+        if wanted.positive:
             more.append(self._load(positives, generator))
-        if wants_erased:
+        if wanted.erased:
             mask = mask_of(seen.features, self.config.srem, self.config.data.side)
             fraction = 1 - mask.mean()
             more.append((anchors * mask).contiguous(memory_format=torch.channels_last))
         others = iter(self._through(torch.cat(more)).u.chunk(len(more)) if more else ())
         return Outputs(
-            seen.u, next(others) if wants_positive else None, next(others) if wants_erased else None, fraction
+            seen.u, next(others) if wanted.positive else None, next(others) if wanted.erased else None, fraction
         )
 
     def _load(self, rows: Tensor, generator: torch.Generator) -> Tensor:
@@ -104,17 +104,15 @@ class CachedViews:
     def start_epoch(self) -> None:
         self.network.eval()
 
-    def forward(
-        self, rows: Tensor, positives: Tensor, weights: tuple[float, float], generator: torch.Generator
-    ) -> Outputs:
+    def forward(self, rows: Tensor, positives: Tensor, wanted: Wanted, generator: torch.Generator) -> Outputs:
         device, hash_layer = self.worker.device, self.network.hash_layer
-        rows, hashed = rows.to(device), self.config.adsh.views
+        rows = rows.to(device)
         anchor = hash_layer(self.anchors[rows])
         positive = erased = None
         fraction = anchor.new_zeros(())
-        if weights[0] > 0 or (hashed == "all" and weights != (0, 0)):
+        if wanted.positive:
             positive = hash_layer(self.anchors[positives.to(device)])
-        if weights[1] > 0 and self.config.srem.regions > 0:
+        if wanted.erased:
             table = self.erased[rows]
             erased, fraction = hash_layer(table[:, :-1]), table[:, -1].mean()
         return Outputs(anchor, positive, erased, fraction)

@@ -286,3 +286,13 @@ def test_verify_names_the_row_of_an_image_that_does_not_decode(tmp_path: Path, m
     shards.verify(tmp_path, decode=False)
     with pytest.raises(UserError, match=r"row 1 \(a/1\.jpg\) does not decode: not an image"):
         shards.verify(tmp_path)
+
+
+def test_verify_names_the_row_of_an_image_that_training_cannot_decode(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "_prepare", lambda sample: (sample.load(), (1, 1)))
+    write([sample("a/0.jpg", "a", "train", jpeg()), sample("a/1.png", "a", "train", jpeg(format="PNG"))], tmp_path)
+    monkeypatch.undo()
+    with pytest.raises(UserError, match=r"row 1 \(a/1\.png\) is no RGB JPEG that training can decode"):
+        shards.verify(tmp_path)
