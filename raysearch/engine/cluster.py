@@ -22,7 +22,7 @@ def connected(address: str | None) -> Iterator[None]:
     # Trial actors, mailboxes and controllers idle beside the workers; Ray's threshold to warn of many is the CPU count.
     os.environ.setdefault("RAY_worker_maximum_startup_concurrency", "8")
     for name in ("ray.data", "ray.tune", "ray.train"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     quiet = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
     if address:
         try:

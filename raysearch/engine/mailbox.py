@@ -33,6 +33,7 @@ class Reply:
     """What rank 0 has to say of a command."""
 
     report: dict[str, Any]
+    seconds: float = 0.0  # that the command took on the worker
     metrics: dict[str, float] | None = None  # after the last step
     metric_ids: dict[str, str] | None = None
     error: str | None = None  # the task cannot go on, the worker can

@@ -1,8 +1,9 @@
 """What runs inside each Ray Train worker: take a command, do it, reply, until told to stop."""
 
 import math
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ def train_loop(config: dict[str, Any]) -> None:
         command = ray.get(mailbox.exchange.remote(rank, number, reply))
         if isinstance(command, Stop):
             return
+        started = time.perf_counter()
         try:
             if isinstance(command, Begin):
                 task = None  # before the next is built, so that two models never share the memory
@@ -54,7 +56,8 @@ def train_loop(config: dict[str, Any]) -> None:
             task = None
             if worker.world_size > 1:
                 raise  # other ranks may wait for this one in a collective: only a new group is safe
-            reply = Reply({}, error=explain(error, command))
+            reply = Reply({}, error=explain(error))
+        reply = replace(reply, seconds=time.perf_counter() - started)
 
 
 def _step(task: Task) -> Reply:
@@ -81,7 +84,7 @@ def _worker(source: Source | None) -> Worker:
     )
 
 
-def explain(error: Exception, command: Any = None) -> str:
+def explain(error: Exception) -> str:
     """One line for a person: what went wrong, and what to set."""
     if isinstance(error, torch.OutOfMemoryError):
         total = torch.cuda.get_device_properties(0).total_memory / 2**30

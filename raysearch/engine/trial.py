@@ -1,7 +1,6 @@
 """A cell being run by Ray Tune: the trial actor holds a warm worker group and drives it step by step."""
 
 import json
-import time
 from typing import Any
 
 from ray import tune
@@ -34,11 +33,10 @@ class Trial(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        started = time.perf_counter()
         if self._error is None:
             reply = self._group.ask(Step())
             self._error = reply.error
-        self._seconds += time.perf_counter() - started
+            self._seconds += reply.seconds
         if self._error is not None:
             return self._end("failed", {}, {})
         self._history.append(reply.report)
@@ -50,13 +48,12 @@ class Trial(tune.Trainable):
         self._group.stop()
 
     def _begin(self, config: dict[str, Any]) -> None:
-        started = time.perf_counter()
         self._cell = config["cell"]
         reply = self._group.ask(Begin(*self._cells[self._cell]))
         self._error = reply.error
         self._steps = reply.report.get("steps", 0)
         self._history = []
-        self._seconds = time.perf_counter() - started
+        self._seconds = reply.seconds
 
     def _end(self, status: str, metrics: dict[str, float], metric_ids: dict[str, str]) -> dict[str, Any]:
         record = {

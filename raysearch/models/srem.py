@@ -47,6 +47,8 @@ def erase_mask(
     """
     height, width = image_size
     rows, columns = (grid, grid) if grid else (height, width)
+    if rows > height or columns > width:
+        raise ValueError(f"srem.grid={grid} is finer than the image of {height}x{width} pixels")
     if not 1 <= size <= min(height, width):
         raise ValueError(f"srem.size={size} does not fit an image of {height}x{width} pixels")
     if not 0 <= regions <= rows * columns:
@@ -56,19 +58,26 @@ def erase_mask(
     keep = torch.ones(len(features), 1, height, width, device=features.device)
     if regions == 0:
         return keep
-    selected, varied = _top_positions(features, (rows, columns), regions, size)
-    corners = _draw_corners(selected, (rows, columns), image_size)
+    corners = _corners(features, (rows, columns), regions, size)
+    if grid:
+        coarse = corners
+        corners = torch.zeros_like(keep)
+        row = torch.arange(rows, device=features.device) * height // rows
+        column = torch.arange(columns, device=features.device) * width // columns
+        corners[:, :, row[:, None], column] = coarse
     # A pixel is erased when a corner lies in the size x size window that ends at it (or is centred on it).
     before = size - 1 - size // 2 if center else size - 1
     after = size - 1 - before
     erased = functional.pad(corners, (before, after, before, after))
     erased = functional.max_pool2d(erased, (1, size), stride=1)
     erased = functional.max_pool2d(erased, (size, 1), stride=1)
+    # Asked of the features: the mean and the resizing of a constant map differ in their last bits.
+    varied = (features != features[..., :1, :1]).flatten(1).any(1)
     return torch.where(varied.view(-1, 1, 1, 1), keep - erased, keep)
 
 
-def _top_positions(features: Tensor, shape: tuple[int, int], regions: int, size: int) -> tuple[Tensor, Tensor]:
-    """The `regions` highest positions (B, regions, 2) as row and column, and whether each map (B,) varies at all.
+def _corners(features: Tensor, shape: tuple[int, int], regions: int, size: int) -> Tensor:
+    """Map (B, 1, rows, columns) with 1 at the `regions` highest positions, ties in raster order.
 
     The paper ranks the map padded with zeros right and below. The minimum is zero too, so on a map with few positive
     values a pick may fall on the padding and erase nothing: kept, to be the same as the paper's loop.
@@ -76,20 +85,11 @@ def _top_positions(features: Tensor, shape: tuple[int, int], regions: int, size:
     activation = features.to(torch.promote_types(features.dtype, torch.float32)).mean(1, keepdim=True)
     activation = functional.interpolate(activation, shape, mode="bilinear", align_corners=False)
     low, high = activation.amin((1, 2, 3), keepdim=True), activation.amax((1, 2, 3), keepdim=True)
-    normalised = functional.pad((activation - low) / (high - low + EPSILON), (0, size, 0, size))
-    # Equal values keep raster order: bilinear borders are flat, so ties are common at an edge.
-    order = normalised.flatten(1).sort(dim=1, descending=True, stable=True).indices[:, :regions]
-    stride = shape[1] + size
-    # Asked of the features: the mean and the resizing of a constant map differ in their last bits.
-    varied = (features != features[..., :1, :1]).flatten(1).any(1)
-    return torch.stack([order // stride, order % stride], dim=2), varied
-
-
-def _draw_corners(positions: Tensor, shape: tuple[int, int], image_size: tuple[int, int]) -> Tensor:
-    """One-hot map (B, 1, H, W) of the positions that lie inside the image."""
-    (rows, columns), (height, width) = shape, image_size
-    row, column = positions.unbind(2)
-    inside = ((row < rows) & (column < columns)).float()
-    pixel = (row.clamp(max=rows - 1) * height // rows) * width + column.clamp(max=columns - 1) * width // columns
-    corners = torch.zeros(len(positions), height * width, device=positions.device)
-    return corners.scatter_reduce_(1, pixel, inside, "amax").view(-1, 1, height, width)
+    padded = functional.pad((activation - low) / (high - low + EPSILON), (0, size, 0, size))
+    flat = padded.flatten(1)
+    # Bilinear borders are flat, so ties are common at an edge: all above the last value taken, then the first equals.
+    last = flat.topk(regions, dim=1).values[:, -1:]
+    above, equal = flat > last, flat == last
+    room = regions - above.sum(1, keepdim=True)
+    selected = above | (equal & (equal.cumsum(1) <= room))
+    return selected.view_as(padded)[..., : shape[0], : shape[1]].float()

@@ -101,6 +101,8 @@ class RetrievalConfig(Section):
         side, grid = self.data.side, self.srem.grid or self.data.side
         if self.srem.regions and self.srem.size > side:
             raise ValueError(f"srem.size={self.srem.size} erases more than the image, which is {side} px wide")
+        if grid > side:
+            raise ValueError(f"srem.grid={grid} is finer than the image, which is {side} px wide")
         if self.srem.regions > grid * grid:
             raise ValueError(f"srem.regions={self.srem.regions} are more than the {grid * grid} positions of the map")
         return self

@@ -82,8 +82,7 @@ class RetrievalTask:
         views: Views = self._cached if warming or config.model.frozen else self._pixels
         epochs = config.warmup.epochs if warming else config.train.epochs
         rate = self._set_rate(warming)
-        generator = self._generator(self.done)
-        sample = torch.randperm(len(self.train), generator=generator)[: config.train.samples]
+        sample = torch.randperm(len(self.train), generator=self._generator(self.done))[: config.train.samples]
         on_device = sample.to(self.worker.device)
         rho = 1.0
         if config.adsh.similarity == "soft":
@@ -91,6 +90,7 @@ class RetrievalTask:
         targets = adsh.targets(self.codes, self.labels, rho)
         sums: dict[str, float] = {}
         for epoch in range(epochs):
+            generator = self._generator(self.done, epoch)  # workers whose batches differ in size start alike again
             views.start_epoch()
             positives = self._draw_positives(sample, generator)
             outputs, sums = self._epoch(views, sample, positives, targets, generator, warming)
@@ -148,10 +148,8 @@ class RetrievalTask:
         positive_weight = config.esrl.positive if wanted.positive else 0.0
         erased_weight = config.esrl.erased if wanted.erased else 0.0
         order = torch.randperm(len(sample), generator=generator)
-        for batch in order.split(config.train.batch):
-            if len(batch) < 2:  # batch norm needs two
-                continue
-            mine = self.worker.share(batch)
+        for batch in split_batches(order, config.train.batch, least=2 * views.worker.world_size):
+            mine = views.worker.share(batch)
             rows = sample[mine]
             seen = views.forward(rows, positives[mine], wanted, generator)
             labels = self.labels[rows.to(device)]
@@ -171,8 +169,8 @@ class RetrievalTask:
             outputs[mine.to(device)] = seen.anchor.detach()
             parts = (loss, hash_loss, quantisation, relation, seen.erased_fraction)
             totals += torch.stack([part.detach() for part in parts]) * len(rows)
-        totals = self.worker.sum(totals) / len(sample)
-        return self.worker.sum(outputs), dict(zip(names, totals.tolist(), strict=True))
+        totals = views.worker.sum(totals) / len(sample)
+        return views.worker.sum(outputs), dict(zip(names, totals.tolist(), strict=True))
 
     def _draw_positives(self, sample: Tensor, generator: torch.Generator) -> Tensor:
         """Another image of the same class for each sampled row, from the whole train set: (r,)."""
@@ -194,15 +192,16 @@ class RetrievalTask:
         """Set the rates of this iteration; returns the trunk's, or the hash layer's in the warm-up."""
         config = self.config
         done = self.done - self.warm_steps
-        falls = sum(done >= share * config.train.iterations for share in config.train.milestones)
+        # Rounded, since 0.55 * 100 is a little more than 55.
+        falls = sum(done >= round(share * config.train.iterations, 6) for share in config.train.milestones)
         rate = config.warmup.lr if warming else config.train.lr * 0.1**falls
         for group in self.optimiser.param_groups:
             group["lr"] = rate if warming else rate * group["scale"]
         return rate
 
-    def _generator(self, step: int) -> torch.Generator:
-        """Randomness of one step: follows from the seed and the step alone, so that a run can go on anywhere."""
-        digest = hashlib.sha256(f"{self.seed} {step}".encode()).digest()
+    def _generator(self, *at: int) -> torch.Generator:
+        """Randomness of a step or an epoch of it: follows from the seed and `at` alone, so a run can go on anywhere."""
+        digest = hashlib.sha256(" ".join(map(str, (self.seed, *at))).encode()).digest()
         return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
     def _random_codes(self) -> Tensor:
@@ -244,6 +243,18 @@ def hold_out(train: ImageSet, share: float) -> tuple[ImageSet, ImageSet]:
     # Without a held-out part the arrays stay as they are: a map of shared memory is not copied.
     rest = ImageSet(train.images[~held], train.labels[~held]) if held.any() else train
     return rest, ImageSet(train.images[held], train.labels[held])
+
+
+def split_batches(order: Tensor, size: int, least: int) -> list[Tensor]:
+    """Batches of `size`; a last one smaller than `least` joins the one before, since batch norm needs two a worker.
+
+    >>> [len(batch) for batch in split_batches(torch.arange(9), size=4, least=2)]
+    [4, 5]
+    """
+    batches = list(order.split(size))
+    if len(batches) > 1 and len(batches[-1]) < least:
+        batches[-2:] = [torch.cat(batches[-2:])]
+    return batches
 
 
 def check_classes(labels: np.ndarray) -> None:

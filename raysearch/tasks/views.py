@@ -5,6 +5,7 @@ untouched, from pooled features that were computed once and that all cells share
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -42,6 +43,8 @@ class Wanted(NamedTuple):
 
 
 class Views(Protocol):
+    worker: Worker  # whose share of a batch these views take
+
     def start_epoch(self) -> None:
         """Put the network into the mode of these views."""
 
@@ -83,12 +86,16 @@ class PixelViews:
 
 
 class CachedViews:
-    """Views through the hash layer alone, from pooled features of the untouched trunk, without augmentation."""
+    """Views through the hash layer alone, from pooled features of the untouched trunk, without augmentation.
+
+    Every worker computes whole batches: that is cheap, and no gradient needs to travel to keep their layers alike.
+    """
 
     def __init__(
         self, network: FCAENet, images: ImageSet, config: RetrievalConfig, worker: Worker, key: Mapping[str, Any]
     ) -> None:
-        self.network, self.images, self.config, self.worker, self.key = network, images, config, worker, key
+        self.network, self.images, self.config, self.key = network, images, config, key
+        self.worker = replace(worker, rank=0, world_size=1)
         self._tables: dict[str, Tensor] = {}
 
     @property
