@@ -98,16 +98,16 @@ def _profile(asked: str | None, data: Path | None, address: str | None) -> tuple
     if asked == "paper" and data is None:
         raise UserError("the paper profile needs the paper's data: give --data DIR, made by python -m raysearch.ingest")
     if asked:
-        return asked, "as asked by --profile"
+        return asked, "As asked by --profile."
     if data is None:
-        return "laptop", "no --data was given, so this is the embedded data set and a small network"
+        return "laptop", "No --data was given, so this is the embedded data set and a small network."
     if address:
-        return "paper", "data and a cluster were given"
+        return "paper", "Data and a cluster were given."
     import torch
 
     if torch.cuda.is_available():
-        return "paper", "data was given and this machine has a GPU"
-    return "laptop", "this machine has no GPU"
+        return "paper", "Data was given and this machine has a GPU."
+    return "laptop", "This machine has no GPU."
 
 
 def _data(given: Path | None, profile: str, console: Console) -> Path:
@@ -227,6 +227,9 @@ def _finish(run_dir: Path, console: Console) -> None:
     if failed:
         console.print(f"{failed} cells failed and stay as they are; --retry-failed runs them again")
     console.print(f"report: {page}")
+    if failed and failed == table.num_rows:
+        console.print(f"every cell failed, the first with: {table['error'][0]}")
+        raise typer.Exit(1)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ With the config and seed of a study's cell it ends with the cell's numbers, bit 
 """
 
 import json
+import os
 from pathlib import Path
 
 import torch
@@ -36,11 +37,13 @@ def main(
 ) -> None:
     """Train one config and print a line an iteration, then the metrics as JSON."""
     console = Console(highlight=False, soft_wrap=True)
+    if out is not None and (out.is_dir() or not os.access(out.parent, os.W_OK)):
+        raise UserError(f"cannot write {out}: --out takes a file in a directory that exists and can be written")
     given = overrides.parse(set_, task)
     config = overrides.resolve(task, overrides.start_from(task, profile_settings(task, profile), given))
     directory = data or synthetic.ensure(synthetic.Spec(), cache_dir())
     manifest = shards.read_manifest(directory)
-    sets = feed.decode(directory, config.data.side)
+    sets = feed.decode(directory, config.data.side, config.data.zoom)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.set_num_threads(1)  # as in a study's workers: more threads add in another order
     worker = Worker(Feed(**sets, content_hash=manifest.content_hash), cache_dir() / "features", device)

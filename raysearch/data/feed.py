@@ -24,22 +24,23 @@ def resident_bytes(manifest: shards.Manifest, side: int) -> int:
     return manifest.images * side * side * 3
 
 
-def decode(directory: str | Path, side: int) -> dict[str, ImageSet]:
+def decode(directory: str | Path, side: int, zoom: float = 1.0) -> dict[str, ImageSet]:
     """Decode a data set in this process.
 
     Args:
         directory: of shards.
         side: of the decoded images, in pixels.
+        zoom: see `jpeg.decode`.
 
     Returns:
         An ImageSet for "train" and for "test", in canonical order.
     """
     tables = (shards.read(directory, columns=_COLUMNS, split=split) for split in SPLITS)
     batches = ({name: table[name].to_numpy() for name in _COLUMNS} for table in tables)
-    return _collect(decode_batch(batch, side) for batch in batches if len(batch["label"]))
+    return _collect(decode_batch(batch, side, zoom) for batch in batches if len(batch["label"]))
 
 
-def decode_on_ray(directory: str | Path, side: int) -> dict[str, ImageSet]:
+def decode_on_ray(directory: str | Path, side: int, zoom: float = 1.0) -> dict[str, ImageSet]:
     """Decode a data set with Ray Data, on the CPUs of the cluster that is connected.
 
     Raises:
@@ -57,13 +58,15 @@ def decode_on_ray(directory: str | Path, side: int) -> dict[str, ImageSet]:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     source = ray.data.read_parquet(shards.shard_paths(directory), columns=_COLUMNS)
-    decoded = source.map_batches(decode_batch, fn_kwargs={"side": side}, batch_size=128, batch_format="numpy")
+    decoded = source.map_batches(
+        decode_batch, fn_kwargs={"side": side, "zoom": zoom}, batch_size=128, batch_format="numpy"
+    )
     return _collect(decoded.iter_batches(batch_size=None, batch_format="numpy"))
 
 
-def decode_batch(batch: Mapping[str, Any], side: int) -> dict[str, np.ndarray]:
+def decode_batch(batch: Mapping[str, Any], side: int, zoom: float = 1.0) -> dict[str, np.ndarray]:
     """Rows of shards with JPEG bytes to the same rows with (B, side, side, 3) uint8 images."""
-    images = np.stack([jpeg.decode(encoded, side) for encoded in batch["image"]])
+    images = np.stack([jpeg.decode(encoded, side, zoom) for encoded in batch["image"]])
     return {**{name: np.asarray(batch[name]) for name in _COLUMNS[1:]}, "image": images}
 
 

@@ -47,15 +47,18 @@ def encode(image: "Image") -> bytes:
     return file.getvalue()
 
 
-def decode(data: bytes, side: int | None = None) -> "np.ndarray":
-    """A kept JPEG as (height, width, 3) uint8, or resized with antialiasing to (side, side, 3)."""
+def decode(data: bytes, side: int | None = None, zoom: float = 1.0) -> "np.ndarray":
+    """A kept JPEG as (height, width, 3) uint8, or the middle (side, side, 3) of it at side x zoom, antialiased."""
     import numpy as np
     from PIL import Image
 
     with Image.open(io.BytesIO(data)) as image:
         pixels = image.convert("RGB")
-    if side is not None and pixels.size != (side, side):
-        pixels = pixels.resize((side, side), Image.Resampling.BILINEAR)
+    if side is not None:
+        edge = round((1 - 1 / zoom) / 2 * pixels.width), round((1 - 1 / zoom) / 2 * pixels.height)
+        middle = (*edge, pixels.width - edge[0], pixels.height - edge[1])
+        if zoom > 1 or pixels.size != (side, side):
+            pixels = pixels.resize((side, side), Image.Resampling.BILINEAR, box=middle)
     return np.asarray(pixels)
 
 

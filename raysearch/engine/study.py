@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import ray
 from rich.console import Console, RenderableType
 
 from raysearch import provenance
@@ -14,6 +15,8 @@ from raysearch.data import feed, shards
 from raysearch.data.cache import cache_dir
 from raysearch.engine import cluster, tuner
 from raysearch.engine.telemetry import LiveView
+from raysearch.engine.train_loop import Source
+from raysearch.models import backbones
 from raysearch.studies import results
 from raysearch.studies.config import CODE_VERSIONS
 from raysearch.studies.plan import Cell, Plan
@@ -49,20 +52,18 @@ def run_missing(
         console: where to show what goes on.
     """
     started = time.monotonic()
+    for variant in plan.variants:
+        backbones.check_weights(variant.config.model.backbone, variant.config.model.weights)
     _say_plan(plan, missing, record, console)
-    side = plan.reference.config.data.side
     with cluster.connected(address):
         gpus = 1.0 if cluster.has_gpu() else 0.0
         slots = cluster.slots(workers, 1, gpus, concurrency)
-        sets = feed.decode_on_ray(directory, side)
-        megabytes = feed.resident_bytes(manifest, side) / 2**20
-        console.print(
-            f"images: {manifest.images} at {side} px, {megabytes:.0f} MiB decoded, resident; {slots} trials at a time"
-        )
-        source = tuner.share(
-            {name: sets[name] for name in ("train", "test")}, manifest.content_hash, cache_dir() / "features"
-        )
-        record |= {"hardware": cluster.hardware()}
+        source = Source(_decode(missing, directory, manifest, console), manifest.content_hash, cache_dir() / "features")
+        console.print(f"{slots} trials at a time")
+        record |= {
+            "hardware": cluster.hardware(),
+            "metric_id": retrieval.RetrievalTask.metric_ids.get(plan.ablation.metric),
+        }
         results.write_study(run_dir, record)
         jobs = [
             tuner.Job(
@@ -99,10 +100,20 @@ def run_missing(
     record |= {
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
         "wall_seconds": record.get("wall_seconds", 0.0) + time.monotonic() - started,
-        "metric_id": retrieval.RetrievalTask.metric_ids.get(plan.ablation.metric),
     }
     results.write_study(run_dir, record)
     return complete
+
+
+def _decode(cells: list[Cell], directory: Path, manifest: shards.Manifest, console: Console) -> dict:
+    """Decode the images once for each size that a cell asks for, into the object store."""
+    sets = {}
+    for side, zoom in sorted({(cell.variant.config.data.side, cell.variant.config.data.zoom) for cell in cells}):
+        images = feed.decode_on_ray(directory, side, zoom)
+        sets[side, zoom] = {split: ray.put(one) for split, one in images.items()}
+        megabytes = feed.resident_bytes(manifest, side) / 2**20
+        console.print(f"images: {manifest.images} at {side} px, {megabytes:.0f} MiB decoded, resident")
+    return sets
 
 
 def _table(run_dir: Path, record: Mapping[str, Any]) -> RenderableType:

@@ -11,6 +11,7 @@ from rich.text import Text
 from raysearch.engine.tuner import Job, Listener
 
 _QUIET_INTERVAL = 15.0  # seconds between lines where there is no terminal
+_TABLE_INTERVAL = 2.0  # seconds between tables where there is one; a table reads all cells
 
 
 class LiveView(Listener):
@@ -69,7 +70,9 @@ class LiveView(Listener):
         else:
             self._failed += 1
             self._console.print(f"[red]failed[/red] {job.name}: {record['error']}", highlight=False)
-        self._drawn = self._table()
+        now = time.monotonic()
+        if self._console.is_terminal and now - self._printed > _TABLE_INTERVAL:
+            self._printed, self._drawn = now, self._table()
         self._tell()
 
     def _tell(self) -> None:

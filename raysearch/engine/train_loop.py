@@ -22,9 +22,15 @@ Build = Callable[[Mapping[str, Any], int, Worker], Task]
 class Source:
     """Where a worker's images lie: references to arrays in the object store."""
 
-    splits: dict[str, Any]  # "train", "test" -> ObjectRef of an ImageSet
+    sets: dict[tuple[int, float], dict[str, Any]]  # (side, zoom) -> "train", "test" -> ObjectRef of an ImageSet
     content_hash: str
     cache: Path
+
+    def feed(self, config: Mapping[str, Any]) -> Feed:
+        """The images that a cell's config asks for, mapped from the object store."""
+        splits = self.sets[config["data"]["side"], config["data"]["zoom"]]
+        images = dict(zip(splits, ray.get(list(splits.values())), strict=True))
+        return Feed(**images, content_hash=self.content_hash)
 
 
 def train_loop(config: dict[str, Any]) -> None:
@@ -36,7 +42,7 @@ def train_loop(config: dict[str, Any]) -> None:
     torch.set_num_threads(config["threads"])
     rank = ray.train.get_context().get_world_rank()
     mailbox, number, reply, task = config["mailbox"], 0, None, None
-    worker = _worker(config["source"])
+    worker, source = _worker(config["source"]), config["source"]
     while True:
         number += 1
         command = ray.get(mailbox.exchange.remote(rank, number, reply))
@@ -46,6 +52,8 @@ def train_loop(config: dict[str, Any]) -> None:
         try:
             if isinstance(command, Begin):
                 task = None  # before the next is built, so that two models never share the memory
+                if source is not None:
+                    worker = replace(worker, feed=source.feed(command.config))
                 task = config["build"](command.config, command.seed, worker)
                 reply = Reply({"steps": task.steps})
             else:
@@ -71,12 +79,8 @@ def _step(task: Task) -> Reply:
 
 def _worker(source: Source | None) -> Worker:
     context = ray.train.get_context()
-    feed = None
-    if source is not None:
-        sets = ray.get(list(source.splits.values()))
-        feed = Feed(**dict(zip(source.splits, sets, strict=True)), content_hash=source.content_hash)
     return Worker(
-        feed=feed,  # type: ignore[arg-type]
+        feed=None,  # type: ignore[arg-type]  # each cell brings its own
         cache=source.cache if source else Path(),
         device=ray.train.torch.get_device(),
         rank=context.get_world_rank(),

@@ -6,10 +6,8 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import ray
 from ray import tune
 
 from raysearch.engine.train_loop import Build, Source
@@ -158,8 +156,3 @@ def _environment() -> Iterator[None]:
             os.environ.pop(name, None)
             if value is not None:
                 os.environ[name] = value
-
-
-def share(splits: dict[str, Any], content_hash: str, cache: Path) -> Source:
-    """Put decoded images into the object store, once for all trials."""
-    return Source({name: ray.put(images) for name, images in splits.items()}, content_hash, cache)

@@ -78,17 +78,23 @@ def build(name: str, weights: str | None = None) -> Backbone:
     """
     if name not in BACKBONES:
         raise UserError(f"unknown backbone '{name}'{nearest(name, BACKBONES)}")
+    check_weights(name, weights)
     return BACKBONES[name](name, weights)
+
+
+def check_weights(name: str, weights: str | None) -> None:
+    """Raise a UserError for weights that `build` could not find, without building."""
+    if weights is None or Path(weights).is_file():
+        return
+    known = list(_OWN_WEIGHTS) if name == "small" else [w.name for w in torchvision.models.get_model_weights(name)]
+    if weights not in known:
+        raise UserError(f"model.weights: no file and no weights of {name} '{weights}'{nearest(weights, known)}")
 
 
 def _small(name: str, weights: str | None) -> Backbone:
     body = SmallBody()
     if weights is not None:
-        path = str(_OWN_WEIGHTS[weights]) if weights in _OWN_WEIGHTS else weights
-        if not Path(path).is_file():
-            raise UserError(
-                f"model.weights: no file and no weights of 'small' '{weights}'{nearest(weights, _OWN_WEIGHTS)}"
-            )
+        path = str(_OWN_WEIGHTS.get(weights, weights))
         _load(body, _read(path), path, optional=())
     return Backbone(body, tuple(child for child, _ in body.named_children()), body.widths[-1])
 
@@ -100,9 +106,6 @@ def _torchvision(name: str, weights: str | None) -> Backbone:
         if weights is not None:
             _load(network, _read(weights), weights, optional=("classifier.", "fc."))
     else:
-        known = [entry.name for entry in torchvision.models.get_model_weights(name)]
-        if weights not in known:
-            raise UserError(f"model.weights: no file and no torchvision weights '{weights}'{nearest(weights, known)}")
         network = torchvision.models.get_model(name, weights=weights)
     body = create_feature_extractor(network, list(taps))
     training = body.training
@@ -113,9 +116,12 @@ def _torchvision(name: str, weights: str | None) -> Backbone:
 
 def _read(path: str) -> dict[str, Tensor]:
     try:
-        return torch.load(path, weights_only=True, map_location="cpu")
+        state = torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:  # torch raises several kinds for a file that is no state dict
         raise UserError(f"model.weights: '{path}' is not a state-dict file ({type(error).__name__})") from None
+    if not isinstance(state, dict):
+        raise UserError(f"model.weights: '{path}' is not a state-dict file ({type(state).__name__})")
+    return state
 
 
 def _load(network: nn.Module, state: dict[str, Any], path: str, optional: tuple[str, ...]) -> None:

@@ -4,9 +4,20 @@ The defaults are the paper's where the paper says, and the choice of the public 
 """
 
 import json
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from raysearch.errors import nearest
+
+# By name, since this layer knows no torch; `models.backbones` builds them.
+BACKBONES = ("small", "resnet18", "resnet50", "squeezenet1_1", "mobilenet_v2")
+
+
+def _known_backbone(name: str) -> str:
+    if name not in BACKBONES:
+        raise ValueError(f"unknown backbone{nearest(name, BACKBONES)}")
+    return name
 
 
 class Section(BaseModel):
@@ -15,12 +26,13 @@ class Section(BaseModel):
 
 class DataConfig(Section):
     side: int = Field(224, ge=8)  # image side in pixels; images are resized to a square
+    zoom: float = Field(1.0, ge=1, le=2)  # resize to zoom x side and keep the middle; 256/224 is another preset in use
     validation: float = Field(0.0, ge=0, lt=0.9)  # share of train held out; never part of the database
     augment: Literal["none", "flip", "crop"] = "flip"  # the paper says nothing; "crop" is random-resized crop and flip
 
 
 class ModelConfig(Section):
-    backbone: str = "resnet50"
+    backbone: Annotated[str, AfterValidator(_known_backbone)] = "resnet50"
     weights: str | None = None  # a state-dict file or torchvision's name of weights, as IMAGENET1K_V1
     frozen: bool = False  # train the hash layer alone, on features computed once
     standardise: bool = False  # batch norm without affine before the hash layer; raw features can saturate tanh
@@ -36,6 +48,7 @@ class SremConfig(Section):
     size: int = Field(32, ge=1, json_schema_extra={"pixels_of_side": 224})
     grid: int | None = Field(None, ge=1)  # rank on a coarser map; None: the image's pixels
     center: bool = False  # the paper's boxes hang below and right of the peak
+    mask_pass: Literal["anchor", "separate"] = "anchor"  # "separate": a pass of its own, then all views in one forward
 
 
 class EsrlConfig(Section):

@@ -62,6 +62,7 @@ class RetrievalTask:
         cache_key = {
             "data": worker.feed.content_hash,
             "side": config.data.side,
+            "zoom": config.data.zoom,
             "validation": config.data.validation,
             "backbone": config.model.backbone,
             "weights": weights.identity(config.model.weights) or f"random, seed {seed}",

@@ -64,7 +64,8 @@ class PixelViews:
 
     def forward(self, rows: Tensor, positives: Tensor, wanted: Wanted, generator: torch.Generator) -> Outputs:
         anchors = self._load(rows, generator)
-        seen = self._through(anchors)
+        separate = wanted.erased and self.config.srem.mask_pass == "separate"
+        seen = self._look(anchors) if separate else self._through(anchors)
         more, fraction = [], anchors.new_zeros(())
         if wanted.positive:
             more.append(self._load(positives, generator))
@@ -72,13 +73,26 @@ class PixelViews:
             mask = mask_of(seen.features, self.config.srem, self.config.data.side)
             fraction = 1 - mask.mean()
             more.append((anchors * mask).contiguous(memory_format=torch.channels_last))
+        if separate:
+            more.insert(0, anchors)
         others = iter(self._through(torch.cat(more)).u.chunk(len(more)) if more else ())
         return Outputs(
-            seen.u, next(others) if wanted.positive else None, next(others) if wanted.erased else None, fraction
+            anchor=next(others) if separate else seen.u,
+            positive=next(others) if wanted.positive else None,
+            erased=next(others) if wanted.erased else None,
+            erased_fraction=fraction,
         )
 
     def _load(self, rows: Tensor, generator: torch.Generator) -> Tensor:
         return augment(self.images.batch(rows, self.worker.device), self.config.data.augment, generator)
+
+    @torch.no_grad()
+    def _look(self, images: Tensor) -> Any:
+        """A pass for the mask alone, that leaves batch statistics as they are."""
+        self.network.eval()
+        seen = self._through(images)
+        self.network.train()
+        return seen
 
     def _through(self, images: Tensor) -> Any:
         with torch.autocast("cuda", dtype=torch.bfloat16, enabled=self._autocast):

@@ -1,0 +1,134 @@
+"""Shards to arrays: every JPEG decoded by hand, in one order, with Ray and without."""
+
+import shutil
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from raysearch.data import feed, shards, synthetic
+from raysearch.errors import UserError
+
+SPEC = synthetic.Spec(classes=4, train_per_class=6, test_per_class=3, side=32)
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """36 images in 8 shards."""
+    return synthetic.ensure(SPEC, tmp_path_factory.mktemp("drawn"), rows_per_shard=5)
+
+
+def by_hand(directory: Path, split: str, side: int) -> tuple[list[np.ndarray], list[int]]:
+    rows = [row for file in directory.glob("*.parquet") for row in pq.read_table(file).to_pylist()]
+    kept = sorted((row["label"], row["source"], row["image"]) for row in rows if row["split"] == split)
+    decoded = [Image.open(BytesIO(image)).convert("RGB") for _, _, image in kept]
+    if side != SPEC.side:
+        decoded = [image.resize((side, side), Image.Resampling.BILINEAR) for image in decoded]
+    return [np.array(image) for image in decoded], [label for label, _, _ in kept]
+
+
+@pytest.mark.parametrize("side", [32, 20, 48])
+def test_decoding_gives_each_jpeg_in_canonical_order(drawn: Path, side: int) -> None:
+    sets = feed.decode(drawn, side)
+    assert list(sets) == ["train", "test"]
+    for split, count in (("train", 6), ("test", 3)):
+        pixels, labels = by_hand(drawn, split, side)
+        assert np.array_equal(sets[split].images, np.stack(pixels))
+        assert sets[split].labels.tolist() == labels == [label for label in range(4) for _ in range(count)]
+        assert sets[split].images.dtype == np.uint8
+        assert sets[split].labels.dtype == np.int64
+
+
+def test_decoded_images_are_the_drawn_ones_but_for_jpeg(drawn: Path) -> None:
+    sets = feed.decode(drawn, SPEC.side)
+    left = {split: iter(zip(sets[split].images, sets[split].labels, strict=True)) for split in sets}
+    for split, label, _, image in synthetic.images(SPEC):
+        decoded, decoded_label = next(left[split])
+        assert decoded_label == label
+        assert abs(decoded.astype(float) - image).mean() < 4
+
+
+def test_the_order_of_shards_and_rows_does_not_matter(drawn: Path) -> None:
+    table = shards.read(drawn)
+    expected = feed.decode(drawn, 32)
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        shuffled = table.take(pa.array(rng.permutation(len(table))))
+        batches = [{n: part[n].to_numpy() for n in part.column_names} for part in (shuffled[:7], shuffled[7:])]
+        sets = feed._collect(feed.decode_batch(batch, 32) for batch in batches)
+        for split in expected:
+            assert np.array_equal(sets[split].images, expected[split].images)
+            assert np.array_equal(sets[split].labels, expected[split].labels)
+
+
+def test_how_a_set_is_cut_into_shards_does_not_matter(drawn: Path, tmp_path: Path) -> None:
+    expected, other = feed.decode(drawn, 32), feed.decode(synthetic.ensure(SPEC, tmp_path, rows_per_shard=100), 32)
+    assert all(np.array_equal(expected[split].images, other[split].images) for split in expected)
+
+
+def test_a_data_set_needs_train_and_test(tmp_path: Path) -> None:
+    for name, missing in (("test_per_class", "test"), ("train_per_class", "train")):
+        directory = synthetic.ensure(SPEC.model_copy(update={name: 0}), tmp_path)
+        with pytest.raises(UserError, match=missing):
+            feed.decode(directory, 32)
+    with pytest.raises(UserError):
+        feed.decode(tmp_path / "nothing here", 32)
+
+
+def test_damage_is_said(drawn: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(drawn, copy)
+    victim = sorted(copy.glob("*.parquet"))[2]
+    victim.write_bytes(victim.read_bytes()[:-100])
+    with pytest.raises(UserError, match=victim.name):
+        feed.decode(copy, 32)
+
+
+def test_size_in_memory(drawn: Path) -> None:
+    assert feed.resident_bytes(shards.read_manifest(drawn), 20) == 36 * 20 * 20 * 3
+    sets = feed.decode(drawn, 20)
+    assert sum(part.images.nbytes for part in sets.values()) == 36 * 20 * 20 * 3
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        object_store_memory=100 * 2**20,
+    )
+    yield
+    ray.shutdown()
+
+
+@pytest.mark.usefixtures("cluster")
+def test_ray_decodes_the_same_bytes_in_the_same_order(drawn: Path) -> None:
+    for side in (32, 20):
+        here, there = feed.decode(drawn, side), feed.decode_on_ray(drawn, side)
+        assert list(there) == list(here)
+        for split, expected in here.items():
+            assert there[split].images.dtype == np.uint8
+            assert there[split].labels.dtype == np.int64
+            assert np.array_equal(there[split].images, expected.images)
+            assert np.array_equal(there[split].labels, expected.labels)
+
+
+@pytest.mark.usefixtures("cluster")
+def test_an_object_store_that_is_too_small_is_said_before_decoding(
+    drawn: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "decode_batch", None)
+    with pytest.raises(UserError, match=r"object store.*data\.side") as caught:
+        feed.decode_on_ray(drawn, 2000)  # 0.4 GiB of images, 0.1 GiB of store
+    assert "0.4 GiB" in str(caught.value)
+    assert "0.1 GiB" in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,177 @@
+"""Backbones: what every name gives, and which files of weights fit."""
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from raysearch.errors import UserError
+from raysearch.models import backbones
+
+# tap -> (channels, stride); depths of torchvision's networks as their papers print them
+TAPS = {
+    "small": {"block1": (24, 2), "block2": (48, 4), "block3": (96, 8), "block4": (128, 8)},
+    "resnet18": {"layer1": (64, 4), "layer2": (128, 8), "layer3": (256, 16), "layer4": (512, 32)},
+    "resnet50": {"layer1": (256, 4), "layer2": (512, 8), "layer3": (1024, 16), "layer4": (2048, 32)},
+    "squeezenet1_1": {"features.4": (128, 4), "features.7": (256, 8), "features.12": (512, 16)},
+    "mobilenet_v2": {"features.3": (24, 4), "features.6": (32, 8), "features.13": (96, 16), "features.18": (1280, 32)},
+}
+
+
+@pytest.fixture(autouse=True)
+def _same_start() -> Iterator[None]:
+    torch.set_num_threads(1)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
+
+
+def drawn(name: str, file: Path, prefix: str = "") -> Any:
+    """A network of torchvision with random weights, whose state is in `file`."""
+    network = torchvision.models.get_model(name, weights=None)
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, std=0.05)
+    torch.save({k: v for k, v in network.state_dict().items() if k.startswith(prefix)}, file)
+    return network.eval()
+
+
+def images(side: int = 64, count: int = 2) -> torch.Tensor:
+    return torch.randn(count, 3, side, side)
+
+
+def test_names() -> None:
+    assert set(backbones.BACKBONES) == set(TAPS)
+
+
+@pytest.mark.parametrize("name", TAPS)
+def test_taps_channels_and_strides(name: str) -> None:
+    training = backbones.build(name)
+    assert training.training
+    backbone = training.eval()
+    assert backbone.taps == tuple(TAPS[name])
+    assert backbone.channels == list(TAPS[name].values())[-1][0]
+    with torch.no_grad():
+        maps = backbone(images(96))
+    assert list(maps) == list(TAPS[name])
+    for tap, (channels, stride) in TAPS[name].items():
+        side = 96 // stride - (name == "squeezenet1_1")  # its pools have no padding
+        assert maps[tap].shape == (2, channels, side, side), tap
+
+
+@pytest.mark.parametrize("name", TAPS)
+def test_channels_last_changes_no_number(name: str) -> None:
+    backbone = backbones.build(name).eval()
+    batch = images()
+    with torch.no_grad():
+        plain = backbone(batch)
+        last = backbone.to(memory_format=torch.channels_last)(batch.contiguous(memory_format=torch.channels_last))
+    for tap in backbone.taps:
+        scale = plain[tap].abs().max().item()
+        torch.testing.assert_close(last[tap], plain[tap], rtol=1e-3, atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize("name", ["squeezenet1_1", "resnet18"])
+def test_weights_of_a_file_are_the_network_s(name: str, tmp_path: Path) -> None:
+    network = drawn(name, tmp_path / "all.pt")
+    backbone = backbones.build(name, str(tmp_path / "all.pt")).eval()
+    batch = images()
+    with torch.no_grad():
+        got = backbone(batch)[backbone.taps[-1]]
+        if name == "squeezenet1_1":
+            expected = network.features(batch)
+        else:
+            early = network.maxpool(network.relu(network.bn1(network.conv1(batch))))
+            expected = network.layer4(network.layer3(network.layer2(network.layer1(early))))
+    assert torch.equal(got, expected)
+    assert got.std() > 0
+
+
+@pytest.mark.parametrize("name", ["squeezenet1_1", "mobilenet_v2"])
+def test_a_file_of_the_convolutions_alone_is_enough(name: str, tmp_path: Path) -> None:
+    network = drawn(name, tmp_path / "features.pt", prefix="features.")
+    backbone = backbones.build(name, str(tmp_path / "features.pt")).eval()
+    batch = images()
+    with torch.no_grad():
+        assert torch.equal(backbone(batch)[backbone.taps[-1]], network.features(batch))
+
+
+def test_small_keeps_its_weights_in_a_file(tmp_path: Path) -> None:
+    first = backbones.build("small").eval()
+    torch.save(first.body.state_dict(), tmp_path / "small.pt")
+    second, third = backbones.build("small", str(tmp_path / "small.pt")).eval(), backbones.build("small").eval()
+    batch = images()
+    with torch.no_grad():
+        assert torch.equal(first(batch)["block4"], second(batch)["block4"])
+        assert not torch.equal(first(batch)["block4"], third(batch)["block4"])
+
+
+def test_the_weights_that_come_with_small_load_and_are_finite() -> None:
+    backbone = backbones.build("small", "DRAWN_BIRDS_V1").eval()
+    with torch.no_grad():
+        maps = backbone(images(64, 8))
+    for tap in backbone.taps:
+        assert maps[tap].isfinite().all()
+        assert maps[tap].std() > 0
+    state = backbone.body.state_dict()
+    assert all(value.dtype == torch.float32 for value in state.values() if value.is_floating_point())
+    assert not torch.equal(state["block1.0.weight"], next(backbones.build("small").parameters()))
+
+
+def refuse(name: str, weights: str | None) -> str:
+    with pytest.raises(UserError) as caught:
+        backbones.build(name, weights)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_unknown_names_are_told_the_nearest() -> None:
+    assert "'resnet50'" in refuse("resnet5O", None)
+    assert "'squeezenet1_1'" in refuse("squeezenet", None)
+    assert "'IMAGENET1K_V1'" in refuse("resnet18", "IMAGENET_V1")
+    assert "'DRAWN_BIRDS_V1'" in refuse("small", "DRAWN_BIRDS")
+
+
+def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    drawn("squeezenet1_1", tmp_path / "squeeze.pt")
+    drawn("resnet50", tmp_path / "large.pt")
+    torch.save(backbones.build("small").body.state_dict(), tmp_path / "small.pt")
+    for name in ("small", "squeezenet1_1", "mobilenet_v2", "resnet18"):
+        for file in ("squeeze.pt", "small.pt", "large.pt"):
+            if (name, file) not in (("squeezenet1_1", "squeeze.pt"), ("small", "small.pt")):
+                assert file in refuse(name, str(tmp_path / file))
+
+
+def test_files_with_a_hole_or_something_more_are_refused(tmp_path: Path) -> None:
+    whole = torchvision.models.squeezenet1_1(weights=None).state_dict()
+    hole = {k: v for k, v in whole.items() if k != "features.12.expand3x3.bias"}
+    for state, what in ((hole, "features.12.expand3x3.bias"), (whole | {"features.13.x": torch.ones(1)}, "13.x")):
+        torch.save(state, tmp_path / "state.pt")
+        assert what in refuse("squeezenet1_1", str(tmp_path / "state.pt"))
+    torch.save({}, tmp_path / "state.pt")
+    refuse("squeezenet1_1", str(tmp_path / "state.pt"))
+    refuse("small", str(tmp_path / "state.pt"))
+
+
+def test_files_that_are_no_state_dict_are_refused(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    torch.save(nn.Linear(2, 2).state_dict(), buffer)
+    contents = {
+        "text.pt": b"hello",
+        "empty.pt": b"",
+        "half.pt": buffer.getvalue()[:200],
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    torch.save(nn.Linear(2, 2), tmp_path / "module.pt")  # needs unpickling of code
+    torch.save(torch.zeros(3), tmp_path / "tensor.pt")
+    torch.save([1, 2], tmp_path / "list.pt")
+    torch.save({"features.0.weight": 3}, tmp_path / "number.pt")
+    for file in sorted(tmp_path.iterdir()):
+        for name in ("small", "squeezenet1_1"):
+            assert file.name in refuse(name, str(file)), file.name

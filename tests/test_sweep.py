@@ -1,0 +1,175 @@
+"""The main job as a user starts it: real processes, real signals."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from raysearch.data import synthetic
+from raysearch.studies import results
+
+# Two of the six variants' cells fail: their rate makes the loss infinite.
+STUDY = """
+from raysearch.studies.space import Ablation, factor
+study = Ablation(
+    question="Does erasing help?",
+    task="retrieval",
+    base={"hash.bits": 12, "train.iterations": 4, "train.epochs": 8, "train.batch": 8, "data.side": 32},
+    reference={"srem.regions": 5, "train.lr": 1e-3},
+    factors=[factor("srem.regions", 0, 10), factor("train.lr", 1e30)],
+    seeds=2,
+)
+"""
+CELLS = 8
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a study file and a small data set."""
+    folder = tmp_path_factory.mktemp("sweep")
+    (folder / "study.py").write_text(STUDY)
+    spec = synthetic.Spec(classes=4, train_per_class=12, test_per_class=5, side=32)
+    (folder / "data").symlink_to(synthetic.ensure(spec, folder))
+    return folder
+
+
+def sweep(here: Path, out: str, *words: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "raysearch.sweep", str(here / "study.py"), "--data", str(here / "data")]
+    command += ["--profile", "laptop", "--out", str(here / out), *words]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    return output
+
+
+def cells(run: Path) -> dict[str, int]:
+    """Cell files and the times of their last change."""
+    return {path.name: path.stat().st_mtime_ns for path in (run / "cells").glob("*.parquet")}
+
+
+def outcome(run: Path) -> list[tuple]:
+    table = results.load(run)
+    return sorted(
+        zip(*(table[name].to_pylist() for name in ("variant", "seed", "status", "map", "map_index")), strict=True)
+    )
+
+
+def test_a_killed_driver_loses_nothing_and_changes_no_number(here: Path) -> None:
+    # Runs lie in folders of their own: neighbours would share their cells.
+    whole = finish(sweep(here, "a/whole"))
+    assert f"{CELLS} to run" in whole
+    assert "one cell" not in whole
+
+    killed = here / "b/killed"
+    process = sweep(here, "b/killed")
+    deadline = time.monotonic() + 200
+    while not 2 <= len(cells(killed)) < CELLS:
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline, "no cell ended in time"
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait(timeout=30)
+    before = cells(killed)
+    assert 0 < len(before) < CELLS
+
+    again = finish(sweep(here, "b/killed"))
+    assert f"{CELLS - len(before)} to run" in again
+    after = cells(killed)
+    assert {name: after[name] for name in before} == before, "a cell that had ended was written again"
+    assert outcome(killed) == outcome(here / "a/whole")
+
+    failed = [row for row in outcome(killed) if row[2] == "failed"]
+    assert [row[0] for row in failed] == ["train.lr=1e+30"] * 2
+    errors = results.load(killed).filter(pytest.importorskip("pyarrow.compute").field("status") == "failed")["error"]
+    assert all("epoch" in error for error in errors.to_pylist())
+
+    started = time.monotonic()
+    third = finish(sweep(here, "b/killed"))
+    assert time.monotonic() - started < 20
+    assert "nothing to run" in third
+    assert cells(killed) == after
+    assert (killed / "report.html").stat().st_size > 100_000
+
+    # A run beside the first finds its finished cells; the failed ones are its own to try.
+    beside = finish(sweep(here, "a/beside", "--dry-run"))
+    assert f"{CELLS} to run" in beside
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["srem_ablatio"], "unknown study 'srem_ablatio'; did you mean 'srem_ablation'?"),
+        (["no/such.py"], "no study file 'no/such.py'"),
+        (["srem_ablation", "--seds", "3"], "unknown flag --seds; did you mean '--seeds'?"),
+        (["srem_ablation", "--set", "srem.region=1"], "did you mean 'srem.regions'?"),
+        (["srem_ablation", "--set", "srem.size=500"], "srem.size=500 erases more than the image"),
+        (["srem_ablation", "--set", "srem.regions=100000"], "srem.regions=100000 are more than"),
+        (["srem_ablation", "--set", "hash.bits=0"], "hash.bits=0"),
+        (["srem_ablation", "--set", "model.backbone=resnet51"], "did you mean 'resnet50'?"),
+        (["srem_ablation", "--set", "model.weights=gone.pth"], "no file 'gone.pth'"),
+        (["srem_ablation", "--set", "bits"], "PATH=VALUE"),
+        (["srem_ablation", "--seeds", "0"], "at least one seed"),
+        (["srem_ablation", "--profile", "desktop"], "unknown profile 'desktop'"),
+        (["srem_ablation", "--profile", "paper"], "needs the paper's data"),
+        (["srem_ablation", "--data", "gone"], "no data set at gone"),
+        (["srem_ablation", "--data", "."], "no manifest.json"),
+        (["srem_ablation", "--trials", "4"], "--trials is for searches"),
+        (["srem_ablation", "--out", "file/run"], "cannot write to --out 'file/run'"),
+    ],
+)
+def test_wrong_input_is_one_line(tmp_path: Path, words: list[str], message: str) -> None:
+    (tmp_path / "file").touch()
+    refuse(tmp_path, words, message)
+
+
+def test_data_that_cannot_be_used_is_one_line(here: Path, tmp_path: Path) -> None:
+    lonely = tmp_path / "lonely"
+    (lonely / "images").mkdir(parents=True)
+    rows = ["path,label,split"]
+    for name, _, array in list_images(2):
+        rows += [f"images/{name}.jpg,{name[0]},train", f"images/{name}.jpg,{name[0]},test"]
+        (lonely / "images" / f"{name}.jpg").write_bytes(array)
+    (lonely / "split.csv").write_text("\n".join(rows))
+    ingest = [sys.executable, "-m", "raysearch.ingest", "folder", str(lonely), str(tmp_path / "shards")]
+    made = subprocess.run(ingest, capture_output=True, text=True)
+    if made.returncode == 0:
+        refuse(tmp_path, ["srem_ablation", "--data", "shards"], "one training image")
+
+    cut = tmp_path / "cut"
+    cut.mkdir()
+    for file in (here / "data").iterdir():
+        (cut / file.name).write_bytes(file.read_bytes())
+    shard = next(cut.glob("*.parquet"))
+    shard.write_bytes(shard.read_bytes()[:-100])
+    refuse(tmp_path, ["srem_ablation", "--data", "cut"], shard.name)
+
+
+def list_images(count: int) -> list[tuple[str, int, bytes]]:
+    from raysearch.data.jpeg import encode
+
+    spec = synthetic.Spec(classes=count, train_per_class=1, test_per_class=0, side=32)
+    from PIL import Image
+
+    return [("ab"[label], label, encode(Image.fromarray(array))) for _, label, _, array in synthetic.images(spec)]
+
+
+def refuse(folder: Path, words: list[str], message: str) -> None:
+    """The command says one line with `message`, exits with 2 and writes nothing."""
+    before = sorted(folder.rglob("*"))
+    command = [sys.executable, "-m", "raysearch.sweep", *words]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2, done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    assert len(lines) == 1, done.stderr
+    assert message in lines[0]
+    assert "Traceback" not in done.stderr + done.stdout
+    assert sorted(folder.rglob("*")) == before

@@ -1,0 +1,152 @@
+"""`python -m raysearch.train` as a user runs it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from raysearch import cli, train
+from raysearch.data import feed, shards, synthetic
+from raysearch.studies import overrides
+from raysearch.tasks.base import Feed, Worker
+from raysearch.tasks.retrieval import RetrievalTask
+
+SPEC = synthetic.Spec(classes=4, train_per_class=6, test_per_class=3, side=32)
+SETTINGS = {
+    "data.side": 32,
+    "data.validation": 0.0,
+    "data.augment": "flip",
+    "hash.bits": 8,
+    "srem.regions": 4,
+    "srem.size": 6,
+    "warmup.iterations": 1,
+    "warmup.epochs": 2,
+    "train.iterations": 2,
+    "train.epochs": 1,
+    "train.batch": 10,
+    "train.milestones": [0.5],
+}
+WITHOUT_RAY = """
+import sys
+class NoRay:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "ray":
+            raise ImportError("no " + name)
+sys.meta_path.insert(0, NoRay())
+from raysearch import cli, train
+cli.run(train.app)
+"""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return synthetic.ensure(SPEC, tmp_path_factory.mktemp("drawn"))
+
+
+def words(data: Path, **changes: object) -> list[str]:
+    pairs = {**SETTINGS, **changes}.items()
+    return ["retrieval", "--data", str(data), *(w for k, v in pairs for w in ("--set", f"{k}={json.dumps(v)}"))]
+
+
+def run(how: list[str], given: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *how, *given], capture_output=True, text=True, timeout=300, check=False)
+
+
+def numbers(lines: list[str]) -> list[list[str]]:
+    """Reports without their last two figures, which are times, and the metrics."""
+    return [*(line.split("  ")[:-2] for line in lines[:-1]), [lines[-1]]]
+
+
+def test_a_run_ends_with_metrics_that_a_run_without_ray_gives_too(data: Path, tmp_path: Path) -> None:
+    first = run(["-m", "raysearch.train"], [*words(data), "--seed", "3", "--out", str(tmp_path / "state.pt")])
+    assert first.returncode == 0, first.stderr
+    lines = first.stdout.splitlines()
+    assert len(lines) == 4  # a warm-up, two iterations, the metrics
+    assert all(line.startswith(f"iteration {number}") for number, line in enumerate(lines[:-1], start=1))
+    metrics = json.loads(lines[-1])
+    assert set(metrics) == {"map", "map_index", "map_best_ties", "map_worst_ties"}
+    assert 0 < metrics["map"] < 1
+
+    second = run(["-c", WITHOUT_RAY], [*words(data), "--seed", "3"])
+    assert second.returncode == 0, second.stderr
+    assert numbers(second.stdout.splitlines()) == numbers(lines)
+
+    # and the task itself, in this process, goes on from the state that was saved
+    config = overrides.resolve(
+        "retrieval", overrides.start_from("retrieval", train.profile_settings("retrieval", "laptop"), SETTINGS)
+    )
+    torch.set_num_threads(1)
+    worker = Worker(Feed(**feed.decode(data, 32), content_hash=shards.read_manifest(data).content_hash), tmp_path)
+    task = RetrievalTask(config, 3, worker)
+    task.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    assert task.done == task.steps == 3
+    assert task.evaluate() == metrics
+
+
+def test_a_wrong_input_of_a_real_process_is_one_line(data: Path) -> None:
+    done = run(["-m", "raysearch.train"], words(data, **{"srem.region": 3}))
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "srem.regions" in done.stderr
+    assert done.stdout == ""
+
+
+WRONG = {
+    "task": (["retrival"], "'retrieval'"),
+    "no task": ([], "TASK"),
+    "flag": (["retrieval", "--sede", "3"], "--seed"),
+    "profile": (["retrieval", "--profile", "labtop"], "'laptop'"),
+    "value": (["retrieval", "--set", "srem.regions=many"], "srem.regions"),
+    "no value": (["retrieval", "--set", "srem.regions"], "PATH=VALUE"),
+    "range": (["retrieval", "--set", "data.side=4"], "data.side"),
+    "seed": (["retrieval", "--seed", "one"], "--seed"),
+    "data": (["retrieval", "--data", "/nothing/here"], "/nothing/here"),
+    "backbone": (["retrieval", "--set", "model.backbone=resnet19", "--set", "model.weights=none"], "resnet18"),
+    "weights file": (["retrieval", "--set", "model.weights=/nothing/w.pt"], "/nothing/w.pt"),
+    "weights name": (["retrieval", "--set", "model.weights=DRAWN_BIRD"], "DRAWN_BIRDS_V1"),
+    "erased side": (["retrieval", "--set", "data.side=16", "--set", "srem.size=20"], "srem.size=20"),
+    "out": (["retrieval", "--out", "/nothing/here/state.pt"], "/nothing/here"),
+    "out is a directory": (["retrieval", "--out", "/"], "/"),
+}
+
+
+@pytest.mark.parametrize(("given", "said"), WRONG.values(), ids=WRONG.keys())
+def test_wrong_inputs_are_one_line_and_exit_2(
+    given: list[str], said: str, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if given and "--data" not in given:
+        given = [*given, "--data", str(data)]
+    with pytest.raises(SystemExit) as stopped:
+        cli.run(train.app, given)
+    out, err = capsys.readouterr()
+    assert stopped.value.code == 2
+    assert err.count("\n") == 1
+    assert err.startswith("error: ")
+    assert said in err
+    assert out == ""
+
+
+def test_a_loss_that_is_not_finite_is_one_line(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.run(train.app, words(data, **{"warmup.iterations": 0, "train.lr": 1e37, "train.epochs": 2}))
+    assert stopped.value.code == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "epoch" in err
+    assert "train.lr" in err
+
+
+def test_what_can_be_computed_again_lies_in_the_cache(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAYSEARCH_CACHE", str(tmp_path / "cache"))
+    before = sorted(os.listdir(data))
+    with pytest.raises(SystemExit) as stopped:
+        cli.run(train.app, words(data, **{"train.iterations": 1}))
+    assert stopped.value.code == 0
+    assert list((tmp_path / "cache" / "features").glob("features-*.npy"))
+    assert sorted(os.listdir(data)) == before
