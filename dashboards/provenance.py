@@ -86,8 +86,8 @@ def _environments(run: View) -> str:
     texts = [row.get("environment") for row in run.rows if row.get("environment")]
     kinds = {text: texts.count(text) for text in dict.fromkeys(texts)} if len(set(texts)) <= 50 else {}
     if len(kinds) < 2:
-        return _pairs(loads(texts[0])) if kinds else ""
-    shown = [f"{number} on {_pairs(loads(text))}" for text, number in kinds.items()]
+        return ""
+    shown = [f"{number} on {_pairs(flat(loads(text)))}" for text, number in kinds.items()]
     return formats.listed(shown, most=8)
 
 

@@ -5,6 +5,7 @@ import logging
 import os
 import platform
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -79,6 +80,15 @@ def hardware() -> dict[str, Any]:
         "gpus": total.get("GPU", 0),
         "memory_gb": round(total.get("memory", 0) / 2**30, 1),
         "nodes": sum(node["Alive"] for node in ray.nodes()),
-        "processor": platform.processor() or platform.machine(),
+        "processor": _processor(),
         "accelerators": sorted(name.split(":")[1] for name in total if name.startswith("accelerator_type:")),
     }
+
+
+def _processor() -> str:
+    """The processor's name of this node, where the system tells."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

@@ -30,7 +30,7 @@ Command = Begin | Step | Stop
 
 @dataclass(frozen=True)
 class Reply:
-    """What rank 0 has to say of a command."""
+    """What a rank has to say of a command."""
 
     report: dict[str, Any]
     seconds: float = 0.0  # that the command took on the worker
@@ -45,34 +45,38 @@ class GroupLost(RuntimeError):
 
 @ray.remote(num_cpus=0, max_concurrency=256)
 class Mailbox:
-    """One command at a time, to all ranks; the reply of rank 0 goes back.
+    """One command at a time, to all ranks; when all have done it, the reply of rank 0 goes back.
 
-    Ranks ask for command number `n` and wait until it is there, so no rank misses one and nothing is polled.
+    Ranks ask for command number `n` and wait until it is there, and the next is taken when every rank has replied: so
+    no rank misses one, none runs ahead, and nothing is polled.
+
+    Args:
+        workers: number of ranks.
     """
 
-    def __init__(self) -> None:
-        self._number = 0
+    def __init__(self, workers: int) -> None:
+        self._workers, self._number = workers, 0
         self._command: Command | None = None
-        self._reply: Reply | None = None
+        self._replies: dict[int, Reply] = {}
         self._lost: str | None = None
         self._changed = asyncio.Condition()
 
     async def ask(self, command: Command) -> Reply:
-        """Hand a command to the workers and wait for rank 0's reply."""
+        """Hand a command to the workers and wait until all have done it; returns what rank 0 says."""
         async with self._changed:
             self._number += 1
-            self._command, self._reply = command, None
+            self._command, self._replies = command, {}
             self._changed.notify_all()
-            await self._changed.wait_for(lambda: self._reply is not None or self._lost is not None)
-            if self._reply is None:
+            await self._changed.wait_for(lambda: len(self._replies) == self._workers or self._lost is not None)
+            if len(self._replies) < self._workers:
                 raise GroupLost(self._lost)
-            return self._reply
+            return self._replies[0]
 
     async def exchange(self, rank: int, number: int, reply: Reply | None) -> Command:
         """Leave the reply to command `number - 1`, if this rank has one to give, and wait for command `number`."""
         async with self._changed:
-            if rank == 0 and reply is not None:
-                self._reply = reply
+            if reply is not None:
+                self._replies[rank] = reply
                 self._changed.notify_all()
             await self._changed.wait_for(lambda: self._number >= number)
             assert self._command is not None

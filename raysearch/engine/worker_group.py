@@ -101,7 +101,8 @@ def _claim(spec: GroupSpec) -> tuple[Any, int]:
         for slot in range(spec.slots):
             name = f"{spec.run}-slot-{slot}"
             try:
-                return Mailbox.options(name=name, namespace=NAMESPACE).remote(), slot  # type: ignore[attr-defined]
+                mailbox = Mailbox.options(name=name, namespace=NAMESPACE)  # type: ignore[attr-defined]
+                return mailbox.remote(spec.workers), slot
             except ValueError:  # the name is taken
                 continue
         time.sleep(0.2)
