@@ -22,7 +22,7 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
             "model.standardise": True,
             "adsh.bit_norm": True,
             "warmup.iterations": 4,
-            "train.samples": 1000,
+            "train.samples": 800,
             "train.iterations": 3,
             "train.epochs": 1,
             "train.lr": 5e-4,

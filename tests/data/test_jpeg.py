@@ -96,3 +96,17 @@ def test_a_truncated_jpeg_is_corrupt(progressive: bool) -> None:
         jpeg.normalise(file(progressive=progressive)[:-40])
     with pytest.raises(jpeg.CorruptImage, match="the file is empty"):
         jpeg.normalise(b"")
+
+
+def test_zoom_keeps_the_middle() -> None:
+    """Against resizing the whole to side x zoom and cutting out the middle, as the presets of the field say it."""
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (12, 12, 3), dtype=np.uint8)
+    data = jpeg.encode(Image.fromarray(coarse).resize((224, 224), Image.Resampling.BICUBIC))
+    side, zoom = 56, 8 / 7
+    whole = jpeg.decode(data, round(side * zoom)).astype(float)
+    assert whole.shape == (64, 64, 3)
+    middle = whole[4:60, 4:60]
+    zoomed = jpeg.decode(data, side, zoom).astype(float)
+    assert np.abs(zoomed - middle).mean() < 1.0
+    assert np.abs(jpeg.decode(data, side).astype(float) - middle).mean() > 5.0
