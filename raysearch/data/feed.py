@@ -57,7 +57,7 @@ def decode_on_ray(directory: str | Path, side: int, zoom: float = 1.0) -> dict[s
         )
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
-    source = ray.data.read_parquet(shards.shard_paths(directory), columns=_COLUMNS)
+    source = ray.data.read_parquet(shards.shard_paths(directory))
     decoded = source.map_batches(
         decode_batch, fn_kwargs={"side": side, "zoom": zoom}, batch_size=128, batch_format="numpy"
     )

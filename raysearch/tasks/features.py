@@ -35,6 +35,7 @@ def cached(directory: Path, key: Mapping[str, Any], compute: Callable[[], Tensor
         try:
             with os.fdopen(handle, "wb") as file:
                 np.save(file, compute().numpy())
+            os.chmod(temporary, 0o644)  # a shared cache is read by other users too
             os.replace(temporary, path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
@@ -64,6 +65,22 @@ def test_the_order_of_shards_and_rows_does_not_matter(drawn: Path) -> None:
         for split in expected:
             assert np.array_equal(sets[split].images, expected[split].images)
             assert np.array_equal(sets[split].labels, expected[split].labels)
+
+
+def test_labels_come_before_sources_in_the_order(tmp_path: Path) -> None:
+    def load(shade: int) -> bytes:
+        return shards.encode(Image.new("RGB", (8, 8), (shade, shade, shade)))
+
+    samples = [
+        shards.Sample(f"{number * 7 % 20:02d}.jpg", "ab"[number % 2], split, partial(load, number * 7 % 20 * 10))
+        for split, numbers in (("train", range(12)), ("test", range(12, 20)))
+        for number in numbers
+    ]
+    shards.write(samples, tmp_path / "out", name="n", layout="folder", rows_per_shard=3)
+    for split, part in feed.decode(tmp_path / "out", 8).items():
+        rows = sorted((sample.label, int(sample.source[:2])) for sample in samples if sample.split == split)
+        assert part.labels.tolist() == ["ab".index(label) for label, _ in rows]
+        assert part.images[:, 0, 0, 0].tolist() == [source * 10 for _, source in rows]
 
 
 def test_how_a_set_is_cut_into_shards_does_not_matter(drawn: Path, tmp_path: Path) -> None:

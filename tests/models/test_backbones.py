@@ -51,7 +51,7 @@ def test_names() -> None:
 @pytest.mark.parametrize("name", TAPS)
 def test_taps_channels_and_strides(name: str) -> None:
     training = backbones.build(name)
-    assert training.training
+    assert all(module.training for module in training.modules())
     backbone = training.eval()
     assert backbone.taps == tuple(TAPS[name])
     assert backbone.channels == list(TAPS[name].values())[-1][0]
