@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -173,3 +174,15 @@ def refuse(folder: Path, words: list[str], message: str) -> None:
     assert message in lines[0]
     assert "Traceback" not in done.stderr + done.stdout
     assert sorted(folder.rglob("*")) == before
+
+
+def test_an_address_where_nothing_listens_is_one_line(here: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = sweep(here, "nobody/run", "--address", f"127.0.0.1:{port}")
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 2, output
+    assert "Traceback" not in output
+    assert output.strip().splitlines()[-1].startswith(f"error: no Ray cluster answers at --address '127.0.0.1:{port}'")
+    assert not cells(here / "nobody/run")

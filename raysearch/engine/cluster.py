@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import platform
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 import ray
 
 from raysearch.errors import UserError
+
+_CONNECT_SECONDS = 5.0
 
 
 @contextlib.contextmanager
@@ -26,6 +29,7 @@ def connected(address: str | None) -> Iterator[None]:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     quiet = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
     if address:
+        _check_answers(address)
         try:
             ray.init(address=address, **quiet)
         except (ConnectionError, ValueError, RuntimeError) as error:
@@ -37,6 +41,17 @@ def connected(address: str | None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """Ray itself would try for minutes to reach a host that does not answer."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and colon and port.isdigit()):
+        return  # "auto" and the like are Ray's to resolve
+    try:
+        socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
+    except OSError as error:
+        raise UserError(f"no Ray cluster answers at --address '{address}': {error.strerror or error}") from None
 
 
 def slots(workers: int, cpus: int, gpus: float, limit: int | None = None) -> int:
