@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from raysearch.errors import UserError
 from raysearch.studies import overrides, weights
 from raysearch.studies.config import CODE_VERSIONS, RetrievalConfig
 from raysearch.studies.space import Ablation
@@ -92,7 +93,9 @@ def make(
             declared=_declared(study, declared, moved),
             config=config,
         )
-        variants.setdefault(json.dumps(config.canonical(), sort_keys=True), variant)
+        known = variants.setdefault(json.dumps(config.canonical(), sort_keys=True), variant)
+        if study.design == "leave_one_out" and known is not variant:
+            raise UserError(f"variant '{label}' changes nothing: it is the same run as '{known.name}'")
     seed_list = study.seed_list(seeds)
     cells = tuple(
         Cell(variant, seed, _hash(variant.config, data_hash, seed))

@@ -313,3 +313,9 @@ def test_srem_ablation_has_a_variant_for_each_published_number(profile: str) -> 
     side = planned.reference.config.data.side
     assert [one.config.srem.size for one in planned.variants] == [round(size * side / 224) for _, size in declared]
     assert (side == 224) == (profile == "paper")
+
+
+def test_leaving_out_what_is_off_already_is_refused() -> None:
+    parts = [component("SREM", {"srem.regions": 0}), component("ESRL", {"esrl.positive": 0, "esrl.erased": 0})]
+    with pytest.raises(UserError, match="'without SREM' changes nothing: it is the same run as 'reference'"):
+        make(study("leave_one_out", factors=parts, reference={"srem.regions": 0}))
