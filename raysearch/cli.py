@@ -4,6 +4,7 @@ import sys
 from typing import NoReturn
 
 import typer
+from rich.console import Console
 
 from raysearch.errors import UserError, nearest
 
@@ -24,6 +25,12 @@ def run(app: typer.Typer, arguments: list[str] | None = None) -> NoReturn:
             raise
         stop(_usage_message(error, command))
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def console() -> Console:
+    """Where results are printed. A log has no width; rich would take 80 columns and break the table's names."""
+    screen = Console(highlight=False, soft_wrap=True)
+    return screen if screen.is_terminal else Console(highlight=False, soft_wrap=True, width=140)
 
 
 def stop(message: str) -> NoReturn:

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 import dashboards.report
 import dashboards.tables
@@ -19,7 +18,7 @@ def report(run: Annotated[Path, typer.Argument(help="a directory that raysearch.
     """Write report.html, tables/ and results.parquet of RUN from its cells, whether it ended or not."""
     study, table = results.read_study(run), results.save_table(run)
     path = dashboards.report.write(run)
-    console = Console()
+    console = cli.console()
     console.print(dashboards.tables.terminal(study, table))
     console.print(dashboards.report.answer(study, table), markup=False, highlight=False)
     console.print(str(path), markup=False, highlight=False, soft_wrap=True)

@@ -44,7 +44,7 @@ def main(
     retry_failed: bool = typer.Option(False, "--retry-failed", help="run cells again that failed before"),
 ) -> None:
     """Plan a study, train its missing cells on Ray and write results and report."""
-    console = _console()
+    console = cli.console()
     name, asked = files.load(study)
     if trials is not None:
         raise UserError("--trials is for searches; an ablation runs each variant with each seed")
@@ -85,12 +85,6 @@ def main(
     if not complete:
         console.print(f"stopped; go on with: {_command()}")
         raise typer.Exit(130)
-
-
-def _console() -> Console:
-    console = Console(highlight=False, soft_wrap=True)
-    # A log has no width; rich would take 80 columns and break the table's names.
-    return console if console.is_terminal else Console(highlight=False, soft_wrap=True, width=140)
 
 
 def _profile(asked: str | None, data: Path | None, address: str | None) -> tuple[str, str]:
