@@ -4,16 +4,18 @@ Holm, "A Simple Sequentially Rejective Multiple Test Procedure", Scandinavian Jo
 block: it draws the same samples for every variant, so differences within a seed carry less noise than the means do.
 """
 
+import functools
 import json
 import math
 
 import pyarrow as pa
-from scipy import stats
+from scipy import special
 
 from raysearch.errors import UserError, nearest
 
 LEVEL = 0.95
 
+_USED = {"variant", "seed", "status", "config", "metric_ids"}
 _SCHEMA = pa.schema(
     [("variant", pa.string()), ("seeds", pa.int64())]
     + [
@@ -47,13 +49,15 @@ def compare(table: pa.Table, metric: str, reference: str) -> pa.Table:
     """
     if metric not in table.column_names:
         raise UserError(f"no metric '{metric}' in the results{nearest(metric, table.column_names)}")
-    rows = table.to_pylist()
-    variants = list(dict.fromkeys(row["variant"] for row in rows))
-    if reference not in variants:
-        raise UserError(f"no variant '{reference}' in the results{nearest(reference, variants)}")
+    rows = table.select([name for name in _USED | {metric} if name in table.column_names]).to_pylist()
+    cells: dict[str, list[dict]] = {}
+    for row in rows:
+        cells.setdefault(row["variant"], []).append(row)
+    if reference not in cells:
+        raise UserError(f"no variant '{reference}' in the results{nearest(reference, cells)}")
     _check_one_definition(rows, metric)
-    values = {name: _finished(rows, name, metric) for name in variants}
-    compared = [_row(rows, name, values[name], values[reference], name == reference) for name in variants]
+    values = {name: _finished(own, name, metric) for name, own in cells.items()}
+    compared = [_row(own, name, values[name], values[reference], name == reference) for name, own in cells.items()]
     for row, corrected in zip(compared, holm([row["p"] for row in compared]), strict=True):
         row["p_holm"] = corrected
         if row["variant"] != reference:
@@ -71,7 +75,7 @@ def interval(values: list[float]) -> tuple[float | None, float | None]:
     if len(values) < 2:
         return None, None
     mean, spread = math.fsum(values) / len(values), _standard_error(values)
-    half = float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1)) * spread
+    half = _quantile(len(values) - 1) * spread
     return mean - half, mean + half
 
 
@@ -90,9 +94,15 @@ def holm(p_values: list[float | None]) -> list[float | None]:
     return adjusted
 
 
+@functools.cache
+def _quantile(degrees_of_freedom: int) -> float:
+    """Of Student's t; most variants of a study have the same number of seeds, and scipy takes its time."""
+    return float(special.stdtrit(degrees_of_freedom, (1 + LEVEL) / 2))
+
+
 def _row(rows: list[dict], name: str, own: dict[int, float], other: dict[int, float], is_reference: bool) -> dict:
     low, high = interval(list(own.values()))
-    statuses = [row["status"] for row in rows if row["variant"] == name]
+    statuses = [row["status"] for row in rows]
     row = {"variant": name, "seeds": len(own), "mean": _mean(list(own.values())), "ci_low": low, "ci_high": high}
     unusable = statuses.count("finished") - len(own)  # finished, but with a metric that is no number
     row |= {"failed": statuses.count("failed") + unusable, "stopped": statuses.count("stopped")}
@@ -118,7 +128,7 @@ def _p_value(differences: list[float]) -> float | None:
     assert mean is not None
     if error == 0:  # the same difference with every seed: no spread to doubt it by
         return 1.0 if mean == 0 else 0.0
-    return float(2 * stats.t.sf(abs(mean / error), len(differences) - 1))
+    return float(2 * special.stdtr(len(differences) - 1, -abs(mean / error)))
 
 
 def _mean(values: list[float]) -> float | None:
@@ -131,13 +141,11 @@ def _standard_error(values: list[float]) -> float:
 
 
 def _finished(rows: list[dict], variant: str, metric: str) -> dict[int, float]:
-    """Metric by seed."""
+    """Metric by seed of a variant's rows."""
     values: dict[int, float] = {}
     configs = set()
     for row in rows:
-        if row["variant"] != variant or row["status"] != "finished":
-            continue
-        if row[metric] is None or not math.isfinite(row[metric]):
+        if row["status"] != "finished" or row[metric] is None or not math.isfinite(row[metric]):
             continue
         if row["seed"] in values:
             raise UserError(f"seed {row['seed']} of variant '{variant}' stands twice in the results")
@@ -149,6 +157,7 @@ def _finished(rows: list[dict], variant: str, metric: str) -> dict[int, float]:
 
 
 def _check_one_definition(rows: list[dict], metric: str) -> None:
-    ids = {json.loads(row["metric_ids"]).get(metric) for row in rows if row.get("metric_ids")} - {None}
+    texts = {row["metric_ids"] for row in rows if row.get("metric_ids")}
+    ids = {json.loads(text).get(metric) for text in texts} - {None}
     if len(ids) > 1:
         raise UserError(f"metric '{metric}' has several definitions in one table: {', '.join(sorted(ids))}")

@@ -90,7 +90,7 @@ def test_a_killed_writer_leaves_a_cell_whole_or_absent(tmp_path: Path):
 def test_a_write_that_fails_leaves_the_old_cell_and_no_litter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     results.write_cell(tmp_path, record("c0", 0.25))
 
-    def full_disk(table: Any, path: Path) -> None:
+    def full_disk(table: Any, path: Path, **options: Any) -> None:
         path.write_bytes(b"half a fi")
         raise OSError(28, "No space left on device")
 
@@ -128,6 +128,35 @@ def test_adopts_finished_cells_of_neighbours_once(tmp_path: Path):
     row = results.load(here).to_pylist()[0]
     assert (row["study"], row["variant"], row["map"]) == ("mine", "a", 0.1)
     assert results.adopt(here, []) == 0
+
+
+def test_the_table_is_put_together_from_the_cells_alone(tmp_path: Path):
+    results.write_study(tmp_path, study([("c0", "reference", 0), ("c1", "a", 0)]))
+    results.write_cell(tmp_path / "cells", record("c0"))
+    results.save_table(tmp_path)
+    results.write_cell(tmp_path / "cells", record("c0", 0.75))
+    results.write_cell(tmp_path / "cells", record("c1"))
+    assert results.load(tmp_path)["map"].to_pylist() == [0.75, 0.5]
+    (tmp_path / "results.parquet").write_bytes(b"half a fi")
+    assert results.save_table(tmp_path).equals(results.load(tmp_path))
+    assert results.load(tmp_path).equals(pq.read_table(tmp_path / "results.parquet"))
+
+
+def test_a_kept_reader_loads_what_a_new_one_does(tmp_path: Path):
+    results.write_study(tmp_path, study([(f"c{index}", "reference", index) for index in range(5)]))
+    reader = results.Reader(tmp_path / "cells")
+    for index in (3, 0, 4):
+        results.write_cell(tmp_path / "cells", record(f"c{index}", index / 10))
+        assert results.load(tmp_path, reader).equals(results.load(tmp_path))
+
+
+def test_a_search_tells_tuning_cells_from_judging_ones(tmp_path: Path):
+    planned = study([("c0", "0: x=1", 0), ("c1", "reference", 9)])
+    planned["cells"][0]["stage"], planned["cells"][1]["stage"] = "search", "judge"
+    results.write_study(tmp_path, planned)
+    for cell in ("c0", "c1"):
+        results.write_cell(tmp_path / "cells", record(cell))
+    assert results.load(tmp_path)["stage"].to_pylist() == ["search", "judge"]
 
 
 def test_study_json_keeps_what_it_was_given(tmp_path: Path):
