@@ -13,6 +13,8 @@ import plotly.graph_objects as go
 from dashboards import figures, formats
 from dashboards.view import SIDE, Variant, View, scaled
 
+_MOST_TICKS = 24
+
 
 def numeric_factors(run: View) -> list[str]:
     """Factors that a curve can be drawn for: numbers at three levels or more, the others held at the reference."""
@@ -32,9 +34,10 @@ def curve(run: View, factor: str) -> go.Figure:
         figure.add_trace(_seed_trace(members, factor, at, seed))
     figure.add_trace(_mean_trace(members, factor, at))
     ticks = {one.level(factor): _tick(one, factor) for one in members}
+    ticked = _ticked(levels)
     figure.update_xaxes(
-        tickvals=list(at.values()),
-        ticktext=[ticks.get(level, formats.level(level)) for level in levels],
+        tickvals=[at[level] for level in ticked],
+        ticktext=[ticks.get(level, formats.level(level)) for level in ticked],
         title_text=_axis_title(run, factor),
         range=_padded(list(at.values())),
         anchor="y2" if published else "y",
@@ -60,6 +63,15 @@ def positions(levels: list[float]) -> list[float]:
     if gaps and min(gaps) < 0.05 * (levels[-1] - levels[0]):
         return [float(index) for index in range(len(levels))]
     return [float(level) for level in levels]
+
+
+def _ticked(levels: list[Any]) -> list[Any]:
+    """Levels that are written on the axis: all, or of many every so-manieth.
+
+    >>> _ticked([1, 2, 3]), _ticked(list(range(100)))[:3]
+    ([1, 2, 3], [0, 9, 18])
+    """
+    return levels if len(levels) <= _MOST_TICKS else levels[:: -(-len(levels) // (_MOST_TICKS // 2))]
 
 
 def _members(run: View, factor: str) -> list[Variant]:

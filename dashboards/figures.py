@@ -10,7 +10,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from dashboards import formats
+from dashboards import formats, selection
 from dashboards.tables import verdict
 from dashboards.view import Variant, View
 
@@ -68,7 +68,7 @@ def panel(figure: go.Figure, name: str, domain: tuple[float, float], words: str)
 
 def effects(run: View) -> go.Figure | None:
     """Paired differences from the reference with their intervals; None when there is nothing to compare."""
-    shown = [one for one in run.variants if not one.is_reference]
+    shown = [one for one in selection.shown(run, selection.IN_FIGURE) if not one.is_reference]
     if not shown:
         return None
     labels = [text(one.label) for one in shown]
@@ -133,19 +133,21 @@ def heat_map(run: View) -> go.Figure | None:
     down, across = run.factors
     rows, columns = (_levels(run, factor) for factor in (down, across))
     means: list[list[float | None]] = [[None] * len(columns) for _ in rows]
+    row_of, column_of = ({level: index for index, level in enumerate(levels)} for levels in (rows, columns))
     for one in run.variants:
-        means[rows.index(one.level(down))][columns.index(one.level(across))] = one.compared["mean"]
-    figure = base(110 + 44 * len(rows))
+        means[row_of[one.level(down)]][column_of[one.level(across)]] = one.compared["mean"]
+    many = len(rows) * len(columns) > 400  # then there is no room for numbers in the fields
+    figure = base(110 + (12 if many else 44) * len(rows))
     figure.add_trace(
         go.Heatmap(
             z=means,
             x=[html.escape(formats.level(level)) for level in columns],
             y=[html.escape(formats.level(level)) for level in rows],
             text=[["" if value is None else formats.metric(value) for value in row] for row in means],
-            texttemplate="%{text}",
+            texttemplate=None if many else "%{text}",
             colorscale="Cividis",
-            xgap=2,
-            ygap=2,
+            xgap=0 if many else 2,
+            ygap=0 if many else 2,
             colorbar={"thickness": 12, "title": {"text": html.escape(formats.metric_name(run.metric))}},
             hovertemplate=f"{html.escape(down)} %{{y}}, {html.escape(across)} %{{x}}: %{{text}}<extra></extra>",
         )
@@ -163,11 +165,11 @@ def _levels(run: View, factor: str) -> list[Any]:
 
 def cost(run: View) -> go.Figure | None:
     """Seconds of every ended cell, a row a variant; None when no cell says what it took."""
-    shown = [one for one in run.variants if one.seconds is not None]
+    shown = [one for one in selection.shown(run, selection.IN_FIGURE) if one.seconds is not None]
     if not shown:
         return None
     at = {one.name: index for index, one in enumerate(shown)}
-    cells = [row for row in run.rows if row["variant"] in at and row.get("seconds") is not None]
+    cells = [row for one in shown for row in one.rows if row.get("seconds") is not None]
     labels = [text(one.label) for one in shown]
     row = 14 + 15 * (max(label.count("<br>") for label in labels) + 1) if len(shown) <= 40 else 22
     figure = base(70 + row * len(shown))

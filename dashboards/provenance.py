@@ -1,11 +1,12 @@
 """The part of the page that says where the numbers come from: data, versions, machine, configs, command."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from dashboards import formats
+from dashboards import formats, selection
 from dashboards.markup import Markup, rows, tag
 from dashboards.view import View, loads
 
@@ -84,8 +85,8 @@ def _word(value: Any) -> str:
 def _environments(run: View) -> str:
     """Where cells ran, when that is not the same for all of them."""
     texts = [row.get("environment") for row in run.rows if row.get("environment")]
-    kinds = {text: texts.count(text) for text in dict.fromkeys(texts)} if len(set(texts)) <= 50 else {}
-    if len(kinds) < 2:
+    kinds = Counter(texts)
+    if not 2 <= len(kinds) <= 50:
         return ""
     shown = [f"{number} on {_pairs(flat(loads(text)))}" for text, number in kinds.items()]
     return formats.listed(shown, most=8)
@@ -97,13 +98,13 @@ def _differences(run: View) -> Markup | None:
     if not reference:
         return None
     body = []
-    for one in run.variants[1:]:
+    for one in selection.shown(run, selection.IN_TABLE)[1:]:
         own = flat(one.config)
         paths = [path for path in {**reference, **own} if own.get(path) != reference.get(path)]
         values = [(path, formats.level(reference.get(path)), formats.level(own.get(path))) for path in paths]
         change = [f"{path}: {before} \N{RIGHTWARDS ARROW} {after}" for path, before, after in values]
         body.append([one.label, tag("td", "; ".join(change) or "nothing", class_="wide")])
-    table = rows(["Variant", "Differs from the reference in"], body)
+    table = rows(["Variant", "Differs from the reference in"], body, selection.note(run, selection.IN_TABLE) or None)
     return tag("details", tag("summary", "Each variant's config"), table) if body else None
 
 

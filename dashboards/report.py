@@ -2,28 +2,28 @@
 
 import base64
 import hashlib
-import os
-import tempfile
 from functools import cache
 from importlib import resources
 from pathlib import Path
 
+import pyarrow as pa
 from plotly.offline import get_plotlyjs
 
 from dashboards import definitions, opening, provenance, sections, tables
 from dashboards.answer import answer
 from dashboards.markup import Markup, join, tag
 from dashboards.view import View, view
-from raysearch.studies import results
+from raysearch.studies import atomic, results
 
 __all__ = ["answer", "page", "write"]
 
 
-def write(run_dir: str | Path) -> Path:
+def write(run_dir: str | Path, table: pa.Table | None = None) -> Path:
     """Draw a run's report and tables from what its directory holds; each file is replaced whole.
 
     Args:
         run_dir: a directory that `raysearch.sweep` wrote, of a run that may still be going on.
+        table: what `results.load` returns of it, for those who have loaded it already.
 
     Returns:
         The path of `report.html`; beside it are `tables/variants.csv`, `.tex` and `.md`.
@@ -31,11 +31,11 @@ def write(run_dir: str | Path) -> Path:
     Raises:
         UserError: not a run directory, a damaged cell file, or cells that must not be compared.
     """
-    run = view(results.read_study(run_dir), results.load(run_dir))
+    run = view(results.read_study(run_dir), results.load(run_dir) if table is None else table)
     texts = {"csv": tables.as_csv(run), "tex": tables.as_latex(run), "md": tables.as_markdown(run)}
     for suffix, text in texts.items():
-        _replace(Path(run_dir) / "tables" / f"variants.{suffix}", text)
-    return _replace(Path(run_dir) / "report.html", page(run))
+        _write(Path(run_dir) / "tables" / f"variants.{suffix}", text)
+    return _write(Path(run_dir) / "report.html", page(run))
 
 
 def page(run: View) -> str:
@@ -79,16 +79,5 @@ def _digest(script: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
 
 
-def _replace(path: Path, text: str) -> Path:
-    """Write through a temporary name in the same directory, then rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    return path
+def _write(path: Path, text: str) -> Path:
+    return atomic.replace(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline="\n"))

@@ -5,10 +5,12 @@ from typing import Any
 import plotly.graph_objects as go
 import plotly.io
 
-from dashboards import curves, figures, formats, learning
+from dashboards import curves, figures, formats, learning, selection
 from dashboards.markup import Markup, data_block, join, name, rows, tag
 from dashboards.tables import MARKS, verdict
 from dashboards.view import Variant, View, levels, loads, mean
+
+_MOST_ERRORS = 50  # rows of the table of failures
 
 
 def embed(figure: go.Figure, key: str, caption: Any, says: str) -> Markup:
@@ -24,7 +26,8 @@ def embed(figure: go.Figure, key: str, caption: Any, says: str) -> Markup:
 
 def variants(run: View) -> Markup:
     """The table of variants."""
-    erased, published = any(one.erased is not None for one in run.variants), run.published is not None
+    erased = any(one.erased is not None for one in selection.shown(run, selection.IN_TABLE))
+    published = run.published is not None
     header: list[Any] = [
         "Variant",
         f"{formats.metric_name(run.metric)}, mean",
@@ -35,7 +38,7 @@ def variants(run: View) -> Markup:
     ]
     header += ["Time a cell"] + ["Erased"] * erased + ["Published"] * published
     body = []
-    for one in run.variants:
+    for one in selection.shown(run, selection.IN_TABLE):
         row = one.compared
         cells: list[Any] = [_name(run, one)]
         cells += [_number(formats.metric(row["mean"]), formats.interval(row["ci_low"], row["ci_high"]))]
@@ -50,7 +53,8 @@ def variants(run: View) -> Markup:
             value, table = one.published or (None, "")
             cells.append(_number(formats.metric(value) if value is not None else "", f"table {table}" if table else ""))
         body.append(cells)
-    note = "In brackets: 95 % intervals. Differences are paired by seed and taken from the reference."
+    note = "In brackets: 95 % intervals. Differences are paired by seed and taken from the reference. "
+    note = f"{note}{selection.note(run, selection.IN_TABLE)}".strip()
     return _section("variants", "Variants", rows(header, body, note), _published_note(run), _other_metrics(run))
 
 
@@ -64,7 +68,9 @@ def effects(run: View) -> Markup | None:
     )
     if any(one.verdict == "no interval" for one in run.variants):
         caption += " \N{WHITE DIAMOND} fewer than two seeds in common: no interval."
-    drawn = formats.listed([f"{one.label} {verdict(one)}" for one in run.variants if not one.is_reference], most=20)
+    caption = f"{caption} {selection.note(run, selection.IN_FIGURE)}".strip()
+    shown = [one for one in selection.shown(run, selection.IN_FIGURE) if not one.is_reference]
+    drawn = formats.listed([f"{one.label} {verdict(one)}" for one in shown], most=20)
     return _section("effects", "Effects", embed(figure, "plot-effects", caption, f"Plot of effects: {drawn}"))
 
 
@@ -111,7 +117,7 @@ def learned(run: View) -> Markup | None:
         for index, one in enumerate(shown)
     ]
     note = "Line: mean over seeds; band: lowest to highest seed; dashed grey: the reference. All on the same scales."
-    if any(step.get("phase") == "warmup" for runs in run.histories.values() for one in runs for step in one):
+    if any(step.get("phase") == "warmup" for one in shown for steps in run.histories[one.name] for step in steps):
         note += " Left of the dotted line: warm-up."
     if len(shown) < len(run.histories):
         note += f" The {len(shown)} with the largest differences of {len(run.histories)} variants are drawn."
@@ -134,7 +140,8 @@ def cost(run: View) -> Markup | None:
     retried = [row for row in run.rows if (row.get("attempts") or 1) > 1]
     if retried:
         facts.append(("Needed more than one attempt", formats.count(len(retried), "cell")))
-    caption = "A circle a finished cell, a cross a failed one; the bar is the mean of the finished."
+    caption = "A circle a finished cell, a cross a failed one; the bar is the mean of the finished. "
+    caption = f"{caption}{selection.note(run, selection.IN_FIGURE)}".strip()
     return _section(
         "cost",
         "Cost",
@@ -153,7 +160,8 @@ def failures(run: View) -> Markup | None:
         return None
     labels = {one.name: one.label for one in run.variants}
     body = []
-    for (status, error), members in groups.items():
+    largest = sorted(groups.items(), key=lambda group: -len(group[1]))[:_MOST_ERRORS]
+    for (status, error), members in largest:
         seeds: dict[str, list[int]] = {}
         for row in members:
             seeds.setdefault(labels[row["variant"]], []).append(row["seed"])
@@ -161,6 +169,8 @@ def failures(run: View) -> Markup | None:
         where = tag("td", formats.listed(places, most=10).replace(" and ", "; "))
         body.append([f"{formats.count(len(members), 'cell')} {status}", where, tag("td", _error(error), class_="wide")])
     note = "These cells count in no mean; their variants' rows say so."
+    if len(groups) > len(largest):
+        note += f" The {len(largest)} most common of {len(groups):,} errors; all stand in results.parquet."
     return _section("failures", "Cells without a result", rows(["Cells", "Where", "Error"], body, note))
 
 
@@ -197,14 +207,14 @@ def _published_note(run: View) -> Markup | None:
 def _other_metrics(run: View) -> Markup | None:
     """Means of the other metrics that the cells report, under their ids."""
     ids: dict[str, str] = {}
-    for row in run.rows:
-        ids |= loads(row.get("metric_ids"), {})
+    for text in dict.fromkeys(row.get("metric_ids") for row in run.rows):
+        ids |= loads(text, {})
     others = [name for name in ids if name != run.metric and any(row.get(name) is not None for row in run.rows)]
     if not others:
         return None
     body = []
-    for one in run.variants:
-        cells = [row for row in run.rows if row["variant"] == one.name and row["status"] == "finished"]
+    for one in selection.shown(run, selection.IN_TABLE):
+        cells = [row for row in one.rows if row["status"] == "finished"]
         body.append([one.label, *(_number(formats.metric(mean(row.get(name) for row in cells))) for name in others)])
     table = rows(["Variant", *(tag("code", ids[name]) for name in others)], body, "Means over seeds; not compared.")
     return tag("details", tag("summary", "Other metrics"), table)

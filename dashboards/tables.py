@@ -10,7 +10,7 @@ import pyarrow as pa
 from rich.table import Table
 from rich.text import Text
 
-from dashboards import formats
+from dashboards import formats, selection
 from dashboards.view import Variant, View, view
 
 MARKS = {"better": "\N{BLACK UP-POINTING TRIANGLE}", "worse": "\N{BLACK DOWN-POINTING TRIANGLE}"}
@@ -44,16 +44,16 @@ def as_csv(run: View) -> str:
 
 
 def as_markdown(run: View) -> str:
-    """A GitHub table, a row a variant."""
+    """A GitHub table, a row a variant; of very many those that say most, as `selection.shown` has them."""
     lines = ["| " + " | ".join(_header(run)) + " |", "|---" + "|---:" * (len(_header(run)) - 1) + "|"]
-    for one in run.variants:
+    for one in selection.shown(run, selection.IN_TABLE):
         cells = [_pipe(one.label), *_cells(run, one)]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + f"\n\n{_note(run)}\n"
 
 
 def as_latex(run: View) -> str:
-    """A booktabs table; decided differences are bold and carry an arrow."""
+    """A booktabs table; decided differences are bold and carry an arrow. Rows as `as_markdown`."""
     lines = [
         f"% {_note(run)}".replace("\n", " "),
         r"\begin{tabular}{l" + "r" * (len(_header(run)) - 1) + "}",
@@ -61,7 +61,7 @@ def as_latex(run: View) -> str:
         " & ".join(tex(word) for word in _header(run)) + r" \\",
         r"\midrule",
     ]
-    for one in run.variants:
+    for one in selection.shown(run, selection.IN_TABLE):
         lines.append(" & ".join([tex(one.label), *(_tex_number(word) for word in _cells(run, one))]) + r" \\")
         if one.is_reference and len(run.variants) > 1:
             lines.append(r"\midrule")
@@ -69,7 +69,7 @@ def as_latex(run: View) -> str:
 
 
 def terminal(study: Mapping[str, Any], table: pa.Table) -> Table:
-    """The table of variants for the terminal.
+    """The table of variants for the terminal, 40 rows at most.
 
     Args:
         study: what `study.json` holds.
@@ -80,7 +80,7 @@ def terminal(study: Mapping[str, Any], table: pa.Table) -> Table:
     out.add_column("variant", overflow="fold")
     for name in ("mean", "95 %", "difference", "95 %", "", "seeds", "failed"):
         out.add_column(name, justify="left" if name == "" else "right", no_wrap=True)
-    for one in run.variants:
+    for one in selection.shown(run, selection.IN_TERMINAL):
         row = one.compared
         style = {"better": "bold green", "worse": "red", "no result": "dim"}.get(one.verdict, "")
         words = [formats.metric(row["mean"]), formats.interval(row["ci_low"], row["ci_high"])]
@@ -88,6 +88,10 @@ def terminal(study: Mapping[str, Any], table: pa.Table) -> Table:
         words += [formats.interval(row["delta_low"], row["delta_high"], sign=True), verdict(one)]
         words += [f"{row['seeds']}/{one.planned}", str(row["failed"] or "")]
         out.add_row(*(Text(word) for word in [one.label, *words]), style=style, end_section=one.is_reference)
+    left = len(run.variants) - selection.IN_TERMINAL
+    if left > 0:
+        out.caption = f"... and {left:,} more in tables/variants.csv"
+        out.caption_justify = "left"
     return out
 
 
@@ -147,6 +151,8 @@ def _note(run: View) -> str:
     words += ["↑ decided better, ↓ decided worse: Holm-corrected p at most 0.05"]
     if run.published:
         words.append(f"published: {run.published.paper}, another protocol")
+    if len(run.variants) > selection.IN_TABLE:
+        words.append(selection.note(run, selection.IN_TABLE).removesuffix("."))
     return "; ".join(words)
 
 

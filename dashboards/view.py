@@ -5,7 +5,8 @@ Whatever an older or an interrupted run does not hold is missing here and fails 
 
 import functools
 import json
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,11 +32,20 @@ class Variant:
     verdict: str  # "reference", "better", "worse", "undecided", "no interval" or "no result"
     compared: Mapping[str, Any]  # the row of statistics.compare
     values: Mapping[int, float]  # metric by seed, of finished cells
-    planned: int
+    rows: list[dict[str, Any]]  # its ended cells
     missing: int
     seconds: float | None  # mean of the finished cells
-    erased: float | None  # mean share of the image erased in the last iteration
     published: tuple[float, str] | None  # value and table
+
+    @property
+    def planned(self) -> int:
+        return len(self.rows) + self.missing
+
+    @functools.cached_property
+    def erased(self) -> float | None:
+        """Mean share of the image erased in the last iteration."""
+        last = [(loads(row.get("history")) or [{}])[-1] for row in self.rows if row["status"] == "finished"]
+        return mean(step.get("erased_fraction") for step in last)
 
     @property
     def holes(self) -> int:
@@ -76,14 +86,33 @@ class View:
         return sum(row["status"] == name for row in self.rows)
 
     @functools.cached_property
-    def histories(self) -> dict[str, list[list[dict[str, Any]]]]:
-        """Variant -> a history (a dict an iteration) per finished cell."""
-        found: dict[str, list[list[dict[str, Any]]]] = {}
-        for row in self.rows:
-            history = loads(row.get("history"))
-            if row["status"] == "finished" and isinstance(history, list) and history:
-                found.setdefault(row["variant"], []).append(history)
-        return found
+    def histories(self) -> "Histories":
+        """Variant -> a history (a dict an iteration) per finished cell; variants without any are left out."""
+        return Histories(self.variants)
+
+
+class Histories(Mapping[str, list[list[dict[str, Any]]]]):
+    """Histories by variant. Of a large run a few are drawn, and only those are taken apart and kept."""
+
+    def __init__(self, variants: Iterable[Variant]) -> None:
+        self._texts: dict[str, list[str]] = {}
+        for one in variants:
+            texts = [row["history"] for row in one.rows if row["status"] == "finished" and row.get("history")]
+            if any(text not in ("[]", "null") for text in texts):
+                self._texts[one.name] = texts
+        self._read: dict[str, list[list[dict[str, Any]]]] = {}
+
+    def __getitem__(self, variant: str) -> list[list[dict[str, Any]]]:
+        if variant not in self._read:
+            histories = [loads(text) for text in self._texts[variant]]
+            self._read[variant] = [one for one in histories if isinstance(one, list) and one]
+        return self._read[variant]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._texts)
+
+    def __len__(self) -> int:
+        return len(self._texts)
 
 
 def view(study: Mapping[str, Any], table: pa.Table) -> View:
@@ -92,7 +121,7 @@ def view(study: Mapping[str, Any], table: pa.Table) -> View:
     Raises:
         UserError: cells that must not be compared, as `statistics.compare` says.
     """
-    rows = table.to_pylist()
+    rows = _rows(table)
     metric, mode = study.get("metric") or "map", study.get("mode") or "max"
     plans = {one["name"]: one for one in study.get("variants") or []}
     plans |= {name: {"name": name} for name in dict.fromkeys(row["variant"] for row in rows) if name not in plans}
@@ -101,17 +130,17 @@ def view(study: Mapping[str, Any], table: pa.Table) -> View:
     compared = _compare(rows, plans, metric, reference)
     numbers = read(study.get("published"))
     ended = {(row["variant"], row["seed"]) for row in rows}
-    absent = [c["variant"] for c in study.get("cells") or [] if (c["variant"], c["seed"]) not in ended]
+    absent = Counter(c["variant"] for c in study.get("cells") or [] if (c["variant"], c["seed"]) not in ended)
     by_variant: dict[str, list[dict[str, Any]]] = {name: [] for name in plans}
     for row in rows:
         by_variant[row["variant"]].append(row)
     variants = tuple(
-        _variant(plan, compared[name], by_variant[name], absent.count(name), (metric, mode, reference), numbers)
+        _variant(plan, compared[name], by_variant[name], absent[name], (metric, mode, reference), numbers)
         for name, plan in plans.items()
     )
-    ids = {loads(row.get("metric_ids"), {}).get(metric) for row in rows} - {None}
+    ids = {loads(text, {}).get(metric) for text in dict.fromkeys(row.get("metric_ids") for row in rows)} - {None}
     metric_id = study.get("metric_id") or next(iter(ids), metric)
-    return View(study, rows, variants, metric, mode, metric_id, numbers, len(absent))
+    return View(study, rows, variants, metric, mode, metric_id, numbers, absent.total())
 
 
 def loads(text: str | None, default: Any = None) -> Any:
@@ -128,11 +157,21 @@ def mean(values: Iterable[float | None]) -> float | None:
     return sum(present) / len(present) if present else None
 
 
+def _rows(table: pa.Table) -> list[dict[str, Any]]:
+    """A dict a row, in which equal texts are one: most cells of a run say the same of their config and machine."""
+    texts: dict[str, str] = {}
+    columns = []
+    for column in table.columns:
+        values = column.to_pylist()
+        columns.append([texts.setdefault(v, v) if isinstance(v, str) else v for v in values])
+    return [dict(zip(table.column_names, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
 def _compare(rows: list[dict], names: Iterable[str], metric: str, reference: str) -> dict[str, dict[str, Any]]:
     """The comparison, with an empty row for each variant that has no ended cell, the reference among them."""
     kinds = {"variant": pa.string(), "seed": pa.int64(), "status": pa.string(), "config": pa.string()}
     kinds |= {"metric_ids": pa.string(), metric: pa.float64()}
-    planned = [{"variant": name, "status": "planned"} for name in names]
+    planned: list[dict] = [{"variant": name, "status": "planned"} for name in names]
     table = pa.table({key: pa.array([row.get(key) for row in planned + rows], kinds[key]) for key in kinds})
     return {row["variant"]: row for row in statistics.compare(table, metric, reference).to_pylist()}
 
@@ -148,7 +187,6 @@ def _variant(
     metric, mode, reference = question
     name, settings, declared = plan["name"], plan.get("settings") or {}, plan.get("declared") or {}
     finished = [row for row in rows if row["status"] == "finished"]
-    last = [(loads(row.get("history")) or [{}])[-1].get("erased_fraction") for row in finished]
     # a component of several settings goes by its own name, which no config path has
     levels = {**{key: value for key, value in settings.items() if isinstance(value, bool)}, **declared}
     return Variant(
@@ -161,10 +199,9 @@ def _variant(
         verdict=_verdict(compared, mode, name == reference),
         compared=compared,
         values={row["seed"]: row[metric] for row in finished if row.get(metric) is not None},
-        planned=len(rows) + missing,
+        rows=rows,
         missing=missing,
         seconds=mean(row.get("seconds") for row in finished),
-        erased=mean(last),
         published=numbers.find(levels, metric) if numbers else None,
     )
 
