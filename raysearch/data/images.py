@@ -27,39 +27,65 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def take(self, rows: Tensor, device: torch.device) -> Tensor:
+        """The images of `rows` (B,) as they are, on the device: (B, side, side, 3) uint8."""
+        return torch.from_numpy(self.images[rows.numpy()]).to(device)
+
     def batch(self, rows: Tensor, device: torch.device) -> Tensor:
         """The images of `rows` (B,) as normalised floats (B, 3, side, side), channels last."""
-        taken = torch.from_numpy(self.images[rows.numpy()]).to(device)
-        images = taken.permute(0, 3, 1, 2).float()
-        mean = torch.tensor(MEAN, device=device).view(1, 3, 1, 1) * 255
-        std = torch.tensor(STD, device=device).view(1, 3, 1, 1) * 255
-        return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
+        return normalise(self.take(rows, device))
 
 
-def augment(images: Tensor, how: str, generator: torch.Generator) -> Tensor:
-    """Random views of a batch (B, 3, H, W), drawn on the CPU so that every device gets the same.
+def normalise(taken: Tensor) -> Tensor:
+    """(B, H, W, 3) uint8 to floats (B, 3, H, W), channels last, as ImageNet weights want them."""
+    images = taken.permute(0, 3, 1, 2).float()
+    mean = torch.tensor(MEAN, device=taken.device).view(1, 3, 1, 1) * 255
+    std = torch.tensor(STD, device=taken.device).view(1, 3, 1, 1) * 255
+    return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+def draw_views(how: str, count: int, size: tuple[int, int], generator: torch.Generator) -> Tensor:
+    """What is random in the views of a batch of `count` images, drawn on the CPU so that every device gets the same.
+
+    Several workers draw for the whole batch alike, and each takes its rows: an image's view does not depend on how many
+    workers there are.
 
     Args:
         how: "none", "flip" (left to right, one in two), or "crop" (8 to 100 % of the area, aspect 3/4 to 4/3, flip).
+        count: B.
+        size: (H, W) of the images in pixels.
         generator: on the CPU.
+
+    Returns:
+        (B, 0) for "none", (B, 1) for "flip", (B, 5) for "crop": a number below one half where the image is mirrored,
+        then left, top, right and bottom of the box in pixels.
     """
     if how == "none":
+        return torch.zeros(count, 0)
+    coins = torch.rand(count, generator=generator)[:, None]
+    return torch.cat([coins, _random_boxes(count, size, generator)], dim=1) if how == "crop" else coins
+
+
+def augment(images: Tensor, drawn: Tensor) -> Tensor:
+    """The views (B, 3, H, W) of images (B, 3, H, W) under what `draw_views` drew for them, (B, 0), (B, 1) or (B, 5)."""
+    if not drawn.shape[1]:
         return images
-    coins = torch.rand(len(images), generator=generator)
-    if how == "crop":
-        images = roi_align(images, _random_boxes(images, generator), images.shape[2:], sampling_ratio=2, aligned=True)
-    flipped = torch.where((coins < 0.5).to(images.device).view(-1, 1, 1, 1), images.flip(3), images)
+    drawn = drawn.to(images.device)
+    coins, boxes = drawn[:, 0], drawn[:, 1:]
+    if boxes.shape[1]:
+        indexed = torch.cat([torch.arange(len(images)).to(boxes)[:, None], boxes], dim=1)
+        images = roi_align(images, indexed, images.shape[2:], sampling_ratio=2, aligned=True)
+    flipped = torch.where((coins < 0.5).view(-1, 1, 1, 1), images.flip(3), images)
     return flipped.contiguous(memory_format=torch.channels_last)
 
 
-def _random_boxes(images: Tensor, generator: torch.Generator) -> Tensor:
-    """One box an image: (B, 5) of index, left, top, right, bottom; area and aspect as in random-resized crop."""
-    count, _, height, width = images.shape
+def _random_boxes(count: int, size: tuple[int, int], generator: torch.Generator) -> Tensor:
+    """One box an image: (B, 4) of left, top, right, bottom; area and aspect as in random-resized crop."""
+    height, width = size
     area, aspect, x, y = torch.rand(4, count, generator=generator)
     share = 0.08 + 0.92 * area
     ratio = torch.exp((2 * aspect - 1) * np.log(4 / 3))
     box_width = (share * ratio).sqrt().clamp(max=1) * width
     box_height = (share / ratio).sqrt().clamp(max=1) * height
     left, top = x * (width - box_width), y * (height - box_height)
-    boxes = torch.stack([torch.arange(count).float(), left, top, left + box_width, top + box_height], dim=1)
-    return boxes.to(images.device)
+    return torch.stack([left, top, left + box_width, top + box_height], dim=1)

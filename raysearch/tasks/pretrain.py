@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from raysearch import cli
 from raysearch.data import synthetic
-from raysearch.data.images import ImageSet, augment
+from raysearch.data.images import ImageSet, augment, draw_views
 from raysearch.models import backbones
 from raysearch.models.fcaenet import pool
 
@@ -48,7 +48,8 @@ def main(
         for rows in torch.randperm(len(train), generator=generator).split(batch):
             if len(rows) < batch:
                 continue
-            images = augment(train.batch(rows, torch.device("cpu")), "flip", generator)
+            flips = draw_views("flip", len(rows), (SPEC.side, SPEC.side), generator)
+            images = augment(train.batch(rows, torch.device("cpu")), flips)
             loss = _loss(head(_pooled(backbone, images)), parts[torch.from_numpy(train.labels)[rows]], levels)
             optimiser.zero_grad()
             loss.backward()

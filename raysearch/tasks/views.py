@@ -11,12 +11,13 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from raysearch.data.images import ImageSet, augment
+from raysearch.data.images import ImageSet, augment, draw_views
 from raysearch.models.fcaenet import FCAENet, pool
 from raysearch.models.srem import erase_mask
 from raysearch.studies.config import RetrievalConfig, SremConfig
 from raysearch.tasks.base import Worker
 from raysearch.tasks.features import cached
+from raysearch.tasks.loader import Loader
 
 _FEATURE_BATCH = 128
 
@@ -48,27 +49,44 @@ class Views(Protocol):
     def start_epoch(self) -> None:
         """Put the network into the mode of these views."""
 
-    def forward(self, rows: Tensor, positives: Tensor, wanted: Wanted, generator: torch.Generator) -> Outputs:
-        """Outputs of the images `rows` (B,), with `positives` (B,) and erased views where they are wanted."""
+    def draw(self, count: int, wanted: Wanted, generator: torch.Generator) -> Tensor:
+        """What is random in the views of `count` images, for all workers alike: (B, ...), a row an image."""
+
+    def forward(self, rows: Tensor, positives: Tensor, wanted: Wanted, drawn: Tensor) -> Outputs:
+        """Outputs of the images `rows` (B,), with `positives` (B,) and erased views where they are wanted.
+
+        `drawn` (B, ...) holds these images' rows of what `draw` gave.
+        """
 
 
 class PixelViews:
     """Views through trunk and hash layer. The mask comes from the anchors' own forward pass, which has a gradient."""
 
-    def __init__(self, network: nn.Module, images: ImageSet, config: RetrievalConfig, worker: Worker) -> None:
+    def __init__(
+        self, network: nn.Module, images: ImageSet, config: RetrievalConfig, worker: Worker, loader: Loader
+    ) -> None:
         self.network, self.images, self.config, self.worker = network, images, config, worker
+        self.loader = loader
         self._autocast = worker.device.type == "cuda" and config.train.precision == "auto"
 
     def start_epoch(self) -> None:
         self.network.train()
 
-    def forward(self, rows: Tensor, positives: Tensor, wanted: Wanted, generator: torch.Generator) -> Outputs:
-        anchors = self._load(rows, generator)
+    def draw(self, count: int, wanted: Wanted, generator: torch.Generator) -> Tensor:
+        """(B, V, k): the anchors' views, then the positives' where they are wanted; k as in `draw_views`."""
+        data = self.config.data
+        views = 2 if wanted.positive else 1
+        return torch.stack(
+            [draw_views(data.augment, count, (data.side, data.side), generator) for _ in range(views)], dim=1
+        )
+
+    def forward(self, rows: Tensor, positives: Tensor, wanted: Wanted, drawn: Tensor) -> Outputs:
+        anchors = self._load(rows, drawn[:, 0])
         separate = wanted.erased and self.config.srem.mask_pass == "separate"
         seen = self._look(anchors) if separate else self._through(anchors)
         more, fraction = [], anchors.new_zeros(())
         if wanted.positive:
-            more.append(self._load(positives, generator))
+            more.append(self._load(positives, drawn[:, 1]))
         if wanted.erased:
             mask = mask_of(seen.features, self.config.srem, self.config.data.side)
             fraction = 1 - mask.mean()
@@ -83,8 +101,8 @@ class PixelViews:
             erased_fraction=fraction,
         )
 
-    def _load(self, rows: Tensor, generator: torch.Generator) -> Tensor:
-        return augment(self.images.batch(rows, self.worker.device), self.config.data.augment, generator)
+    def _load(self, rows: Tensor, drawn: Tensor) -> Tensor:
+        return augment(self.loader.batch(self.images, rows), drawn)
 
     @torch.no_grad()
     def _look(self, images: Tensor) -> Any:
@@ -106,9 +124,16 @@ class CachedViews:
     """
 
     def __init__(
-        self, network: FCAENet, images: ImageSet, config: RetrievalConfig, worker: Worker, key: Mapping[str, Any]
+        self,
+        network: FCAENet,
+        images: ImageSet,
+        config: RetrievalConfig,
+        worker: Worker,
+        loader: Loader,
+        key: Mapping[str, Any],
     ) -> None:
         self.network, self.images, self.config, self.key = network, images, config, key
+        self.loader = loader
         self.worker = replace(worker, rank=0, world_size=1)
         self._tables: dict[str, Tensor] = {}
 
@@ -125,7 +150,10 @@ class CachedViews:
     def start_epoch(self) -> None:
         self.network.eval()
 
-    def forward(self, rows: Tensor, positives: Tensor, wanted: Wanted, generator: torch.Generator) -> Outputs:
+    def draw(self, count: int, wanted: Wanted, generator: torch.Generator) -> Tensor:
+        return torch.zeros(count, 0)
+
+    def forward(self, rows: Tensor, positives: Tensor, wanted: Wanted, drawn: Tensor) -> Outputs:
         device, hash_layer = self.worker.device, self.network.hash_layer
         rows = rows.to(device)
         anchor = hash_layer(self.anchors[rows])
@@ -150,7 +178,7 @@ class CachedViews:
         self.network.eval()
         parts = []
         for rows in torch.arange(len(self.images)).split(_FEATURE_BATCH):
-            images = self.images.batch(rows, self.worker.device)
+            images = self.loader.batch(self.images, rows)
             features = self._maps(images)
             if name == "anchor":
                 parts.append(pool(features).cpu())

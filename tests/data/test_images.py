@@ -10,7 +10,7 @@ from torchvision.models import ResNet50_Weights
 from torchvision.transforms.v2 import functional
 
 from raysearch.data import images
-from raysearch.data.images import ImageSet, augment
+from raysearch.data.images import ImageSet, augment, draw_views
 
 CPU = torch.device("cpu")
 
@@ -22,6 +22,11 @@ def image_set(count: int = 6, side: int = 8) -> ImageSet:
 
 def draw(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def view(batch: Tensor, how: str, generator: torch.Generator) -> Tensor:
+    """Random views of a whole batch."""
+    return augment(batch, draw_views(how, len(batch), (batch.shape[2], batch.shape[3]), generator))
 
 
 def test_a_batch_is_normalised_as_torchvision_s_weights_want_it() -> None:
@@ -50,14 +55,14 @@ def test_a_batch_leaves_the_shared_array_alone() -> None:
 def test_none_is_nothing() -> None:
     batch, generator = torch.randn(4, 3, 8, 8), draw()
     before = generator.get_state()
-    assert augment(batch, "none", generator) is batch
+    assert view(batch, "none", generator) is batch
     assert torch.equal(generator.get_state(), before)
 
 
 def test_flips_mirror_whole_images_one_in_two() -> None:
     count = 4000
     batch = torch.randn(count, 3, 2, 5)
-    out = augment(batch, "flip", draw())
+    out = view(batch, "flip", draw())
     kept = (out == batch).flatten(1).all(1)
     mirrored = (out == batch[..., torch.arange(4, -1, -1)]).flatten(1).all(1)
     assert (kept ^ mirrored).all()
@@ -70,14 +75,14 @@ def test_flips_mirror_whole_images_one_in_two() -> None:
 def test_the_generator_decides(how: str) -> None:
     batch = torch.randn(16, 3, 12, 12)
     torch.manual_seed(1)
-    first = augment(batch, how, draw(3))
+    first = view(batch, how, draw(3))
     torch.manual_seed(2)
-    assert torch.equal(first, augment(batch, how, draw(3)))
-    assert torch.equal(first, augment(batch.contiguous(memory_format=torch.channels_last), how, draw(3)))
-    assert not torch.equal(first, augment(batch, how, draw(4)))
+    assert torch.equal(first, view(batch, how, draw(3)))
+    assert torch.equal(first, view(batch.contiguous(memory_format=torch.channels_last), how, draw(3)))
+    assert not torch.equal(first, view(batch, how, draw(4)))
     generator = draw(3)
-    augment(batch, how, generator)
-    assert not torch.equal(first, augment(batch, how, generator))  # the next batch has other draws
+    view(batch, how, generator)
+    assert not torch.equal(first, view(batch, how, generator))  # the next batch has other draws
     assert first.shape == batch.shape
     assert first.is_contiguous(memory_format=torch.channels_last)
 
@@ -85,9 +90,20 @@ def test_the_generator_decides(how: str) -> None:
 @pytest.mark.parametrize("how", ["flip", "crop"])
 def test_an_image_s_view_does_not_depend_on_its_neighbours(how: str) -> None:
     batch = torch.randn(8, 3, 12, 12)
-    view = augment(batch, how, draw())
+    whole = view(batch, how, draw())
     other = torch.cat([batch[:3], torch.randn(5, 3, 12, 12)])
-    assert torch.equal(augment(other, how, draw())[:3], view[:3])
+    assert torch.equal(view(other, how, draw())[:3], whole[:3])
+
+
+@pytest.mark.parametrize("how", ["none", "flip", "crop"])
+def test_rows_of_the_draws_give_the_views_of_their_images_bit_for_bit(how: str) -> None:
+    """Whatever the number of workers and the size of a share."""
+    batch = torch.randn(37, 3, 12, 16)
+    drawn = draw_views(how, 37, (12, 16), draw())
+    whole = augment(batch, drawn)
+    for workers in (1, 2, 3, 5, 37):
+        for rank in range(workers):
+            assert torch.equal(augment(batch[rank::workers], drawn[rank::workers]), whole[rank::workers])
 
 
 @pytest.fixture
@@ -106,7 +122,7 @@ def boxes(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
 @pytest.mark.parametrize(("height", "width"), [(40, 40), (20, 50)])
 def test_boxes_lie_in_the_image_with_area_and_aspect_in_range(boxes: list[Tensor], height: int, width: int) -> None:
     count = 3000
-    augment(torch.zeros(count, 1, height, width), "crop", draw())
+    view(torch.zeros(count, 1, height, width), "crop", draw())
     index, left, top, right, bottom = boxes[0].T
     assert torch.equal(index, torch.arange(count).float())
     slack = 1e-4
@@ -134,7 +150,7 @@ def test_a_crop_shows_its_box(boxes: list[Tensor]) -> None:
     """Of an image that holds its own coordinates, a crop holds the coordinates of its box."""
     side = 32
     down, across = torch.meshgrid(torch.arange(side) + 0.5, torch.arange(side) + 0.5, indexing="ij")
-    out = augment(torch.stack([across, down]).expand(64, 2, side, side).contiguous(), "crop", draw())
+    out = view(torch.stack([across, down]).expand(64, 2, side, side).contiguous(), "crop", draw())
     for (_, left, top, right, bottom), (x, y) in zip(boxes[0].tolist(), out, strict=True):
         steps = (torch.arange(side) + 0.5) / side
         expected_x, expected_y = left + steps * (right - left), top + steps * (bottom - top)

@@ -13,6 +13,7 @@ from raysearch.models import backbones
 from raysearch.models.srem import erase_mask
 from raysearch.studies import overrides
 from raysearch.tasks.base import Feed, Worker
+from raysearch.tasks.loader import Loader
 from raysearch.tasks.retrieval import RetrievalTask
 from raysearch.tasks.views import CachedViews, Outputs, PixelViews, Wanted
 
@@ -49,8 +50,13 @@ def make(
 
 
 def of(task: RetrievalTask, cache: Path) -> tuple[CachedViews, PixelViews]:
-    cached = CachedViews(task.network, task.train, task.config, task.worker, {"own": str(cache)})
-    return cached, PixelViews(task.network, task.train, task.config, task.worker)
+    loader = Loader(torch.device("cpu"))
+    cached = CachedViews(task.network, task.train, task.config, task.worker, loader, {"own": str(cache)})
+    return cached, PixelViews(task.network, task.train, task.config, task.worker, loader)
+
+
+def drawn(way: CachedViews | PixelViews, wanted: Wanted) -> Tensor:
+    return way.draw(len(ROWS), wanted, torch.Generator())
 
 
 @pytest.mark.parametrize(
@@ -66,7 +72,7 @@ def test_cached_views_are_the_pixel_views_of_a_network_at_rest(
     for way in (cached, pixel):
         way.start_epoch()
         with torch.no_grad():
-            outputs.append(way.forward(ROWS, POSITIVES, wanted, torch.Generator()))
+            outputs.append(way.forward(ROWS, POSITIVES, wanted, drawn(way, wanted)))
     for name, ours, theirs in zip(Outputs._fields, *outputs, strict=True):
         if ours is None:
             assert theirs is None, name
@@ -86,7 +92,7 @@ def test_erased_pixels_are_the_mean_colour_and_only_the_trunk_s_own_map_decides(
     given: list[Tensor] = []
     task.network.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
     pixel.start_epoch()
-    pixel.forward(ROWS, POSITIVES, Wanted(True, True), torch.Generator())
+    pixel.forward(ROWS, POSITIVES, Wanted(True, True), drawn(pixel, Wanted(True, True)))
     anchors, others = given
     with torch.no_grad():
         maps = task.network.backbone(anchors)[task.network.backbone.taps[-1]]
@@ -170,7 +176,7 @@ def test_a_separate_pass_for_the_mask_sends_all_views_through_at_once(tmp_path: 
     one.network.register_forward_pre_hook(lambda network, inputs: given.append((network.training, inputs[0])))
     pixel.start_epoch()
     statistics = [buffer.clone() for buffer in one.network.buffers()]
-    seen = pixel.forward(ROWS, POSITIVES, Wanted(True, True), torch.Generator())
+    seen = pixel.forward(ROWS, POSITIVES, Wanted(True, True), drawn(pixel, Wanted(True, True)))
     (looked, anchors), (trained, together) = given
     assert (looked, trained, one.network.training) == (False, True, True)
     assert len(together) == 3 * len(ROWS)
@@ -185,3 +191,25 @@ def test_a_separate_pass_for_the_mask_sends_all_views_through_at_once(tmp_path: 
     assert seen.anchor.requires_grad
     assert seen.erased is not None
     assert seen.erased.requires_grad
+
+
+@pytest.mark.parametrize("how", ["none", "flip", "crop"])
+def test_a_share_of_the_draws_gives_the_views_of_the_whole_batch(how: str, tmp_path: Path) -> None:
+    _, pixel = of(make(tmp_path, {"data.augment": how, "srem.regions": 0}), tmp_path)
+    given: list[Tensor] = []
+    pixel.network.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
+    pixel.start_epoch()
+    wanted = Wanted(positive=True, erased=False)
+    generator = torch.Generator().manual_seed(2)
+    whole = pixel.draw(len(ROWS), wanted, generator)
+    pixel.forward(ROWS, POSITIVES, wanted, whole)
+    pixel.forward(ROWS[1::2], POSITIVES[1::2], wanted, whole[1::2])
+    assert torch.equal(given[2], given[0][1::2])
+    assert torch.equal(given[3], given[1][1::2])
+    # anchors are drawn first, then positives, and nothing for views that nobody wants
+    again = torch.Generator().manual_seed(2)
+    assert torch.equal(pixel.draw(len(ROWS), Wanted(False, True), again)[:, 0], whole[:, 0])
+    if how != "none":
+        assert not torch.equal(whole[:, 0], whole[:, 1])
+    pixel.draw(len(ROWS), Wanted(False, True), again)
+    assert torch.equal(again.get_state(), generator.get_state())

@@ -1,0 +1,54 @@
+"""Fixtures of the tests of tasks."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from raysearch.models import backbones
+from raysearch.models.backbones import Backbone
+from raysearch.tasks.views import CachedViews, PixelViews
+
+from .small_runs import Log, TinyBody
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trunk of one convolution in place of the small one; one thread, so that sums have one order."""
+    monkeypatch.setitem(backbones.BACKBONES, "small", lambda name, weights: Backbone(TinyBody(), ("block",), 5))
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def double(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """All arithmetic in float64: two writings then agree to the last digits, not to float32's rounding."""
+    monkeypatch.setattr(Tensor, "float", Tensor.double)
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[Log]:
+    log = Log()
+
+    def listen(kind: type[PixelViews] | type[CachedViews]) -> None:
+        original = kind.forward
+
+        def forward(self, rows, positives, *rest):
+            log.batches.append((rows.clone(), positives.clone()))
+            return original(self, rows, positives, *rest)
+
+        monkeypatch.setattr(kind, "forward", forward)
+
+    def before_step(optimiser: torch.optim.Optimizer, *_: object) -> None:
+        parameters = [p for group in optimiser.param_groups for p in group["params"]]
+        log.gradients.append({id(p): p.grad.clone() for p in parameters if p.grad is not None})
+
+    listen(PixelViews)
+    listen(CachedViews)
+    handle = register_optimizer_step_pre_hook(before_step)
+    yield log
+    handle.remove()
