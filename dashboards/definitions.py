@@ -28,6 +28,10 @@ _TIES = {
     "expected-ties": "the expected value over all orders of items at equal Hamming distance",
     "index-ties": "items at equal Hamming distance in the order they are stored",
 }
+_QUERIES = {
+    "test": "Queries are the test split, which chose nothing.",
+    "validation": "Queries are a part of each class that was held out of train: it may choose, and judges nothing.",
+}
 
 
 def definitions(run: View) -> Markup:
@@ -51,7 +55,7 @@ def metric(run: View) -> str:
         scope = "the whole ranking" if name == "map@all" else f"the first {name.removeprefix('map@')} of the ranking"
         words.append(f"Mean average precision over {scope} of the database by Hamming distance to each query.")
     words += [f"Ties: {_TIES[part]}." for part in parts if part in _TIES]
-    words += ["Queries are the test split, which chose nothing." for part in parts if part == "test"]
+    words += [_QUERIES[part] for part in parts if part in _QUERIES]
     words.append("Higher is better." if run.mode == "max" else "Lower is better.")
     chance = run.study.get("chance")
     if isinstance(chance, int | float):

@@ -9,6 +9,7 @@ from dashboards import figures, formats
 from dashboards.view import Variant, View
 
 MOST = 12  # small figures on a page
+_HELD_OUT = "_validation"  # ends a metric's name where it is computed on the part held out of train
 _BAND = "rgba(43,131,186,0.22)"
 
 
@@ -34,7 +35,8 @@ def series(run: View, variant: str, key: str) -> list[tuple[float, float, float]
 
 def panels(run: View) -> list[str]:
     """What there is to draw: the loss, and the metric on the validation part when it was computed."""
-    return [key for key in ("loss", run.metric) if any(any(series(run, one.name, key)) for one in shown(run))]
+    held_out = f"{_metric(run)}{_HELD_OUT}"
+    return [key for key in ("loss", held_out) if any(any(series(run, one.name, key)) for one in shown(run))]
 
 
 def figure(run: View, variant: Variant, keys: list[str], ranges: dict[str, list[float]]) -> go.Figure:
@@ -46,7 +48,7 @@ def figure(run: View, variant: Variant, keys: list[str], ranges: dict[str, list[
         for trace in _traces(run, variant, key):
             out.add_trace(trace.update(yaxis=axis))
         top, gap = 1 - index * share, 0.13 if index < len(keys) - 1 else 0.0
-        words = "loss" if key == "loss" else f"{formats.metric_name(key)} on the validation part"
+        words = "loss" if key == "loss" else f"{formats.metric_name(_metric(run))} on the validation part"
         figures.panel(out, axis, (top - share + gap, top), words)
         out.layout[f"yaxis{axis[1:]}"].range = ranges[key]
     out.update_xaxes(title_text="outer iteration", anchor=f"y{len(keys)}" if len(keys) > 1 else "y", nticks=6)
@@ -65,6 +67,11 @@ def common_ranges(run: View, keys: Iterable[str]) -> dict[str, list[float]]:
         pad = 0.05 * (high - low or abs(high) or 1.0)
         ranges[key] = [low - pad, high + pad]
     return ranges
+
+
+def _metric(run: View) -> str:
+    """The run's metric by the name that it has on the test split: a search may go by the held-out figure."""
+    return run.metric.removesuffix(_HELD_OUT)
 
 
 def _traces(run: View, variant: Variant, key: str) -> list[go.Scatter]:

@@ -122,7 +122,7 @@ def record(cell: plan.Cell, value: float | None, error: str | None, rng: random.
             "loss": 2.2 / (1 + step) + rng.gauss(0.3, 0.03),
             "erased_fraction": min(1.0, regions * cell.variant.config.srem.size**2 / 64**2 / 6),
             "seconds": 5.0,
-            "map": (value or 0.5) * (1 - 0.6 / (step + 1)),
+            "map_validation": (value or 0.5) * (1 - 0.6 / (step + 1)),
         }
         for step in range(6)
     ]

@@ -224,7 +224,7 @@ def test_mixed_metrics_are_refused_and_the_old_report_stays(make_run: Callable[.
 def test_two_hundred_variants_are_drawn_at_once():
     names = ["reference", *(f"train.lr={index}" for index in range(1, 200))]
     history = json.dumps(
-        [{"iteration": step, "phase": "train", "loss": 1 / (step + 1), "map": 0.1 * step} for step in range(40)]
+        [{"iteration": i, "phase": "train", "loss": 1 / (i + 1), "map_validation": 0.1 * i} for i in range(40)]
     )
     rows = [
         {"study": "s", "variant": name, "seed": seed, "cell": f"{name}{seed}", "status": "finished", "error": None,
