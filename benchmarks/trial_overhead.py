@@ -21,7 +21,7 @@ import ray.train.torch
 from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from raysearch.engine import cluster, tuner
+from raysearch.engine import cluster, jobs, tuner
 
 REPORTS = 5
 
@@ -43,13 +43,13 @@ class NoOp:
         return {"map": 0.0}
 
 
-class Clock(tuner.Listener, tune.Callback):
+class Clock(jobs.Listener, tune.Callback):
     """Notes when each trial ends."""
 
     def __init__(self) -> None:
         self.ends: list[float] = []
 
-    def ended(self, job: tuner.Job, record: dict[str, Any]) -> None:
+    def ended(self, job: jobs.Job, record: dict[str, Any]) -> None:
         assert record["status"] == "finished", record["error"]
         self.ends.append(time.perf_counter())
 
@@ -90,8 +90,8 @@ def documented(trials: int, workers: int) -> list[float]:
 def warm(trials: int, workers: int) -> list[float]:
     """Seconds between the ends of trials, raysearch's way."""
     clock = Clock()
-    jobs = [tuner.Job(f"cell-{index}", f"no-op {index}", {}, index) for index in range(trials)]
-    tuner.run(jobs, NoOp, None, tuner.Resources(slots=1, workers=workers), clock)
+    cells = [jobs.Job(f"cell-{index}", f"no-op {index}", {}, index) for index in range(trials)]
+    tuner.run(jobs.Planned(cells), NoOp, None, tuner.Resources(slots=1, workers=workers), clock)
     assert len(clock.ends) == trials, f"{len(clock.ends)} of {trials} trials ended"
     return clock.marginal()
 

@@ -7,9 +7,9 @@
 Run it again and it goes on where it stopped: a cell that finished is never run twice.
 """
 
-import json
 import shlex
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,14 @@ from typing import Any
 import typer
 from rich.console import Console
 
-from raysearch import cli, provenance
+from raysearch import cli
 from raysearch.data import shards, synthetic
 from raysearch.data.cache import cache_dir
 from raysearch.errors import UserError
-from raysearch.studies import files, overrides, results
+from raysearch.interrupt import Interrupt
+from raysearch.studies import describe, files, overrides, results, search_plan
 from raysearch.studies import plan as planning
-from raysearch.studies.config import CODE_VERSIONS
+from raysearch.studies.space import Ablation
 
 app = typer.Typer(add_completion=False)
 
@@ -37,54 +38,116 @@ def main(
     seeds: int | None = typer.Option(None, help="seeds a variant; else the study's"),
     set_: list[str] = typer.Option([], "--set", metavar="PATH=VALUE", help="change the config of every variant"),
     workers: int = typer.Option(1, min=1, help="Ray Train workers a trial"),
-    trials: int | None = typer.Option(None, help="trials of a search; an ablation has as many as it has cells"),
+    gpus_per_worker: float | None = typer.Option(None, min=0, help="share of a GPU; else 1 where there is one"),
+    trials: int | None = typer.Option(None, help="configs of a search; an ablation has as many cells as it plans"),
     concurrency: int | None = typer.Option(None, min=1, help="trials at a time at most; else what the cluster holds"),
     address: str | None = typer.Option(None, help="of a running Ray cluster; else Ray is started on this machine"),
+    storage: str | None = typer.Option(None, help="path or URI of the checkpoints, as s3://...; else in --out"),
     dry_run: bool = typer.Option(False, "--dry-run", help="print the cells and what they will cost; start nothing"),
     retry_failed: bool = typer.Option(False, "--retry-failed", help="run cells again that failed before"),
 ) -> None:
     """Plan a study, train its missing cells on Ray and write results and report."""
     console = cli.console()
     name, asked = files.load(study)
-    if trials is not None:
+    if trials is not None and isinstance(asked, Ablation):
         raise UserError("--trials is for searches; an ablation runs each variant with each seed")
     settings = overrides.parse(set_, asked.task)
     chosen, reason = _profile(profile, data, address)
     # All that can be wrong without the images is found before any are drawn.
-    planning.make(name, asked, chosen, "", settings, seeds)
+    _plan(name, asked, chosen, "", settings, seeds, trials)
     directory = _data(data, chosen, console)
     manifest = shards.read_manifest(directory)
     _check_counts(manifest)
-    plan = planning.make(name, asked, chosen, manifest.content_hash, settings, seeds)
+    plan = _plan(name, asked, chosen, manifest.content_hash, settings, seeds, trials)
     run_dir = out or Path("runs") / f"{name}-{chosen}"
-    hashes = [cell.hash for cell in plan.cells]
-    ended = results.read_cells(run_dir / "cells", hashes)
-    if retry_failed:
-        ended = {cell: record for cell, record in ended.items() if record["status"] != "failed"}
-    if dry_run:
-        _print_plan(plan, ended, console)
-        return
-    _check_writable(run_dir)
-    adopted = results.adopt(run_dir, [cell for cell in hashes if cell not in ended])
-    if adopted:
-        ended |= results.read_cells(run_dir / "cells", [cell for cell in hashes if cell not in ended])
-    missing = [cell for cell in plan.cells if cell.hash not in ended]
-    record = {**_describe(plan, manifest, directory, settings, reason), **_kept(run_dir)}
-    record["adopted"] = record.get("adopted", 0) + adopted
-    results.write_study(run_dir, record)
-    complete = True
-    if missing:
-        from raysearch.engine.study import run_missing
-
-        complete = run_missing(
-            plan, missing, directory, manifest, run_dir, record, workers, concurrency, address, console
-        )
+    record = describe.surroundings(manifest, directory, settings, reason, _command(), asked.task)
+    if isinstance(plan, planning.Plan):
+        steps = _ablation(plan, run_dir, record, dry_run, retry_failed, console)
     else:
-        console.print(f"all {len(plan.cells)} cells had ended before; nothing to run")
-    _finish(run_dir, console)
+        steps = _search(plan, run_dir, record, dry_run, retry_failed, console)
+    if steps is None:
+        return
+    from raysearch.engine.session import Options, Run
+
+    options = Options(workers, gpus_per_worker, concurrency, address, storage)
+    interrupt = Interrupt(lambda message: console.print(message))
+    with interrupt.caught():
+        complete = steps(Run(run_dir, directory, manifest, record), options, interrupt)
+        _finish(run_dir, console)
     if not complete:
         console.print(f"stopped; go on with: {_command()}")
         raise typer.Exit(130)
+
+
+Steps = Callable[[Any, Any, Interrupt], bool]  # run, options, interrupt -> whether all was done
+
+
+def _plan(name, asked, profile, content_hash, settings, seeds, trials) -> planning.Plan | search_plan.SearchPlan:
+    if isinstance(asked, Ablation):
+        return planning.make(name, asked, profile, content_hash, settings, seeds)
+    plan = search_plan.make(name, asked, profile, content_hash, settings, seeds, trials)
+    from raysearch.engine import search
+
+    search.check(plan)
+    return plan
+
+
+def _ablation(
+    plan: planning.Plan, run_dir: Path, record: dict[str, Any], dry_run: bool, retry_failed: bool, console: Console
+) -> Steps | None:
+    """What is to be done for an ablation; None for a dry run."""
+    hashes = [cell.hash for cell in plan.cells]
+    # A cell that a search stopped early is no answer here: it goes on from its checkpoint.
+    answers = ("finished",) if retry_failed else ("finished", "failed")
+    ended = _ended(run_dir, hashes, answers)
+    if dry_run:
+        _print_plan(plan, ended, console)
+        return None
+    _check_writable(run_dir)
+    adopted = results.adopt(run_dir, [cell for cell in hashes if cell not in ended])
+    if adopted:
+        ended |= _ended(run_dir, [cell for cell in hashes if cell not in ended], answers)
+    missing = [cell for cell in plan.cells if cell.hash not in ended]
+    record |= {**describe.ablation(plan), **_kept(run_dir)}
+    record["adopted"] = record.get("adopted", 0) + adopted
+    results.write_study(run_dir, record)
+
+    def steps(run: Any, options: Any, interrupt: Interrupt) -> bool:
+        if not missing:
+            console.print(f"all {len(plan.cells)} cells had ended before; nothing to run")
+            return True
+        from raysearch.engine.study import run_missing
+
+        return run_missing(plan, missing, run, options, console, interrupt)
+
+    return steps
+
+
+def _search(
+    plan: search_plan.SearchPlan,
+    run_dir: Path,
+    record: dict[str, Any],
+    dry_run: bool,
+    retry_failed: bool,
+    console: Console,
+) -> Steps | None:
+    """What is to be done for a search; None for a dry run."""
+    from raysearch.engine import search
+
+    if dry_run:
+        _print_search(plan, run_dir, console)
+        return None
+    _check_writable(run_dir)
+    # What came out before stays readable until this call knows more.
+    record |= {**describe.search(plan, search.space_of(plan)), **_kept(run_dir, "variants", "cells", "best", "factors")}
+    results.write_study(run_dir, record)
+    return lambda run, options, interrupt: search.run_search(plan, run, options, console, interrupt, retry_failed)
+
+
+def _ended(run_dir: Path, hashes: list[str], answers: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    """The cells that need not be run again."""
+    ended = results.read_cells(run_dir / "cells", hashes)
+    return {cell: record for cell, record in ended.items() if record["status"] in answers}
 
 
 def _profile(asked: str | None, data: Path | None, address: str | None) -> tuple[str, str]:
@@ -148,59 +211,30 @@ def _print_plan(plan: planning.Plan, ended: dict[str, Any], console: Console) ->
     )
 
 
-def _describe(
-    plan: planning.Plan, manifest: shards.Manifest, directory: Path, settings: dict[str, Any], reason: str
-) -> dict[str, Any]:
-    """What `study.json` says before the first cell runs."""
-    asked = plan.ablation
-    train, test = manifest.counts["train"], manifest.counts["test"]
-    chance = sum(a * b for a, b in zip(train, test, strict=True)) / sum(train) / sum(test)
-    return {
-        "study": plan.study,
-        "question": asked.question,
-        "profile": plan.profile,
-        "profile_reason": reason,
-        "task": asked.task,
-        "design": asked.design,
-        "factors": list(plan.factors),
-        "reference": plan.reference.name,
-        "metric": asked.metric,
-        "mode": asked.mode,
-        "published": asked.published,
-        "chance": chance,
-        "seeds": list(plan.seeds),
-        "settings": settings,
-        "command": _command(),
-        "data": {
-            "name": manifest.name,
-            "layout": manifest.layout,
-            "path": str(directory),
-            "content_hash": manifest.content_hash,
-            "images": manifest.images,
-            "classes": len(manifest.classes),
-            "counts": {split: sum(counts) for split, counts in manifest.counts.items()},
-        },
-        "code_version": CODE_VERSIONS[asked.task],
-        "versions": provenance.versions(),
-        "variants": [
-            {
-                "name": variant.name,
-                "settings": dict(variant.settings),
-                "declared": dict(variant.declared),
-                "config": json.loads(variant.config.model_dump_json()),
-            }
-            for variant in plan.variants
-        ],
-        "cells": [{"cell": cell.hash, "variant": cell.variant.name, "seed": cell.seed} for cell in plan.cells],
-    }
+def _print_search(plan: search_plan.SearchPlan, run_dir: Path, console: Console) -> None:
+    """What a search would do; its configs are not known beforehand, but what they cost is bounded."""
+    asked = plan.search
+    for group in plan.groups:
+        prefix = f"{group.label}: " if group.label else ""
+        stopped = f", stopped early by {asked.scheduler}" if asked.scheduler else ""
+        console.print(f"{prefix}{plan.trials} configs by {asked.sampler}{stopped}, seeds {list(plan.seeds)}")
+        if asked.judge_seeds:
+            judging = asked.judging_seeds(list(plan.seeds))
+            console.print(f"{prefix}the best of them against the reference on seeds {judging}")
+    cells = len(plan.groups) * (plan.trials * len(plan.seeds) + 2 * asked.judge_seeds)
+    before = results.load(run_dir) if (run_dir / "study.json").exists() else None
+    done = before.num_rows if before is not None else 0
+    seconds = [one for one in before["seconds"].to_pylist() if one] if before is not None and done else []
+    cost = f"about {(cells - done) * sum(seconds) / len(seconds):.0f} worker seconds" if seconds else "not known yet"
+    console.print(f"at most {cells} cells: {done} ended, the cost of the rest is {cost}")
 
 
-def _kept(run_dir: Path) -> dict[str, Any]:
+def _kept(run_dir: Path, *more: str) -> dict[str, Any]:
     """What earlier calls measured of the same run: this one adds to it, or has nothing to add."""
     if not (run_dir / "study.json").exists():
         return {"started": datetime.now(UTC).isoformat(timespec="seconds"), "adopted": 0}
     before = results.read_study(run_dir)
-    kept = ("started", "ended", "wall_seconds", "hardware", "metric_id", "adopted")
+    kept = ("started", "ended", "wall_seconds", "hardware", "metric_id", "adopted", *more)
     return {key: before[key] for key in kept if key in before}
 
 

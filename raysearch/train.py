@@ -19,7 +19,7 @@ from raysearch.data import feed, shards, synthetic
 from raysearch.data.cache import cache_dir
 from raysearch.errors import UserError
 from raysearch.studies import overrides
-from raysearch.studies.space import profile_settings
+from raysearch.studies.profiles import profile_settings
 from raysearch.tasks import retrieval
 from raysearch.tasks.base import Feed, NonFiniteLoss, Worker
 

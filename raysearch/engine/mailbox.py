@@ -1,18 +1,25 @@
 """The actor through which a trial tells its workers what to do, and what a message may say."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
 
+from raysearch.engine.checkpoints import Objective
+
 
 @dataclass(frozen=True)
 class Begin:
-    """Drop the current task and build the next."""
+    """Drop the current task and build the next; go on from its checkpoint where there is one."""
 
+    cell: str
     config: dict[str, Any]
     seed: int
+    storage: str | None = None  # of checkpoints; None keeps none
+    objective: Objective | None = None  # of the best checkpoint
+    settings: dict[str, Any] = field(default_factory=dict)  # dotted path -> value, where a population moved the config
+    take_over: tuple[str, str] | None = None  # cell and name of a pinned state to start from instead
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,9 @@ class Reply:
     seconds: float = 0.0  # that the command took on the worker
     metrics: dict[str, float] | None = None  # after the last step
     metric_ids: dict[str, str] | None = None
+    history: list[dict[str, Any]] = field(default_factory=list)  # of a cell begun from a checkpoint: its reports
+    spent: float = 0.0  # and the seconds that they took
+    settings: dict[str, Any] = field(default_factory=dict)  # and where a population had moved it
     error: str | None = None  # the task cannot go on, the worker can
 
 
@@ -58,8 +68,16 @@ class Mailbox:
         self._workers, self._number = workers, 0
         self._command: Command | None = None
         self._replies: dict[int, Reply] = {}
+        self._present: set[int] = set()
         self._lost: str | None = None
         self._changed = asyncio.Condition()
+
+    async def ready(self) -> None:
+        """Wait until every rank is there."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: len(self._present) == self._workers or self._lost is not None)
+            if self._lost is not None:
+                raise GroupLost(self._lost)
 
     async def ask(self, command: Command) -> Reply:
         """Hand a command to the workers and wait until all have done it; returns what rank 0 says."""
@@ -75,9 +93,10 @@ class Mailbox:
     async def exchange(self, rank: int, number: int, reply: Reply | None) -> Command:
         """Leave the reply to command `number - 1`, if this rank has one to give, and wait for command `number`."""
         async with self._changed:
+            self._present.add(rank)
             if reply is not None:
                 self._replies[rank] = reply
-                self._changed.notify_all()
+            self._changed.notify_all()
             await self._changed.wait_for(lambda: self._number >= number)
             assert self._command is not None
             return self._command

@@ -8,7 +8,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from raysearch.engine.tuner import Job, Listener
+from raysearch.engine.jobs import Job, Listener
 
 _QUIET_INTERVAL = 15.0  # seconds between lines where there is no terminal
 _TABLE_INTERVAL = 2.0  # seconds between tables where there is one; a table reads all cells
@@ -21,8 +21,7 @@ class LiveView(Listener):
         total: cells of the plan.
         done: cells that had ended before.
         slots: trials at a time.
-        table: draws the variants so far.
-        stored: is given every ended record before it is shown.
+        table: draws what came out so far.
         console: where to draw.
     """
 
@@ -30,15 +29,14 @@ class LiveView(Listener):
         self,
         total: int,
         done: int,
-        slots: int,
+        slots: Callable[[], int],
         table: Callable[[], RenderableType],
-        stored: Callable[[Job, dict[str, Any]], None],
         console: Console,
     ) -> None:
-        self._total, self._before, self._slots, self._table, self._stored = total, done, slots, table, stored
+        self._total, self._before, self._slots, self._table = total, done, slots, table
         self._console = console
         self._progress: dict[str, float] = {}  # running cells: share done
-        self._finished, self._failed, self._seconds = 0, 0, 0.0
+        self._finished, self._failed, self._stopped, self._retried, self._seconds = 0, 0, 0, 0, 0.0
         self._names: dict[str, str] = {}
         self._drawn: RenderableType = ""
         self._started = self._printed = time.monotonic()
@@ -61,11 +59,17 @@ class LiveView(Listener):
         self._progress[job.cell], self._names[job.cell] = report["iteration"] / max(1, steps), job.name
         self._tell()
 
+    def retried(self, job: Job, reason: str) -> None:
+        self._retried += 1
+        self._console.print(f"[yellow]again[/yellow] {job.name}: {reason[-160:]}", highlight=False)
+
     def ended(self, job: Job, record: dict[str, Any]) -> None:
         self._progress.pop(job.cell, None)
-        self._stored(job, record)
         if record["status"] == "finished":
             self._finished += 1
+            self._seconds += record["seconds"]
+        elif record["status"] == "stopped":
+            self._stopped += 1
             self._seconds += record["seconds"]
         else:
             self._failed += 1
@@ -87,10 +91,10 @@ class LiveView(Listener):
         return Group(self._drawn, Text(self._line()), Text(running, style="dim"))
 
     def _line(self) -> str:
-        ended = self._before + self._finished + self._failed
+        ended = self._before + self._ended()
         parts = [f"{ended} of {self._total} cells ended", f"{len(self._progress)} running"]
-        if self._failed:
-            parts.append(f"{self._failed} failed")
+        counts = {"stopped early": self._stopped, "failed": self._failed, "retried": self._retried}
+        parts += [f"{count} {what}" for what, count in counts.items() if count]
         parts.append(f"{duration(time.monotonic() - self._started)} so far")
         left = self._time_left()
         if left is not None:
@@ -100,9 +104,13 @@ class LiveView(Listener):
     def _time_left(self) -> float | None:
         if not self._finished:
             return None
-        waiting = self._total - self._before - self._finished - self._failed
+        waiting = self._total - self._before - self._ended()
         done = sum(self._progress.values())
-        return max(0.0, waiting - done) * self._seconds / self._finished / self._slots
+        mean = self._seconds / (self._finished + self._stopped)
+        return max(0.0, waiting - done) * mean / self._slots()
+
+    def _ended(self) -> int:
+        return self._finished + self._stopped + self._failed
 
 
 def duration(seconds: float) -> str:

@@ -5,66 +5,131 @@ from typing import Any
 
 from ray import tune
 
+from raysearch.engine.checkpoints import Checkpoints, Objective
+from raysearch.engine.jobs import Job
 from raysearch.engine.mailbox import Begin, Step
 from raysearch.engine.worker_group import GroupSpec, WorkerGroup
 
 
 class Trial(tune.Trainable):
-    """Tune's config names a cell; what it is made of comes with `cells`.
+    """Tune's config carries a job; the trial's id is the cell's hash.
 
     The actor is used again for the next cell (`reset_config`), and with it the worker group. A cell that cannot go on
-    ends as a failed result and leaves the group as it is; a group that is lost raises, and Tune tries the cell again.
+    ends as a failed result and leaves the group as it is; a group that is lost raises, Tune tries the cell again, and
+    it goes on from its checkpoint, as it does when a scheduler paused it.
     """
 
-    _cell: str
+    _job: Job
+    _settings: dict[str, Any]  # where a population moved the config to
+    _resumed: dict[str, Any] | None  # what `save_checkpoint` returned, when Tune goes on with a paused trial
     _error: str | None
     _steps: int
     _seconds: float
+    _attempts: int
     _history: list[dict[str, Any]]
 
-    def setup(self, config: dict[str, Any], group: GroupSpec, cells: dict[str, tuple[dict[str, Any], int]]) -> None:
-        self._cells = cells
+    def setup(
+        self,
+        config: dict[str, Any],
+        group: GroupSpec,
+        storage: str | None = None,
+        objective: Objective | None = None,
+        limit: float | None = None,
+    ) -> None:
+        self._checkpoints_at, self._objective, self._limit = storage, objective, limit
         self._group = WorkerGroup(group)
         self._gpus = group.gpus * group.workers
-        self._begin(config)
+        self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self._begin(new_config)
+        self._job = Job.decode(new_config["job"])
+        self._settings = {path: new_config[path] for path in self._job.moves}
+        self._resumed, self._begun = None, False
         return True
 
     def step(self) -> dict[str, Any]:
+        if not self._begun:
+            self._begin()
         if self._error is None:
-            reply = self._group.ask(Step())
+            reply = self._group.ask(Step(), self._job.name, self._limit)
             self._error = reply.error
             self._seconds += reply.seconds
         if self._error is not None:
             return self._end("failed", {}, {})
-        self._history.append(reply.report)
+        if len(self._history) < self._steps:
+            self._history.append(reply.report)
         if reply.metrics is not None:
             return self._end("finished", reply.metrics, reply.metric_ids or {})
-        return {"cell": self._cell, "report": reply.report, "steps": self._steps}
+        return self._result(reply.report) | {"so_far": self._record("stopped")}
+
+    def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
+        """Tune pauses the trial, or lets another take its state over: the state stays in the run's storage."""
+        assert self._checkpoints_at is not None
+        step = len(self._history)
+        return {"cell": self.trial_id, "step": step, "name": Checkpoints(self._checkpoints_at, self.trial_id).pin(step)}
+
+    def load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._resumed = checkpoint
 
     def cleanup(self) -> None:
         self._group.stop()
 
-    def _begin(self, config: dict[str, Any]) -> None:
-        self._cell = config["cell"]
-        reply = self._group.ask(Begin(*self._cells[self._cell]))
+    def _begin(self) -> None:
+        cell, taken_over = self.trial_id, None
+        if self._resumed and self._resumed["cell"] != cell:
+            taken_over = (self._resumed["cell"], self._resumed["name"])
+        self._attempts = 1
+        if self._checkpoints_at and self._resumed is None:
+            self._attempts = Checkpoints(self._checkpoints_at, cell).begin()
+        command = Begin(
+            cell=cell,
+            config=self._job.config,
+            seed=self._job.seed,
+            storage=self._checkpoints_at,
+            objective=self._objective,
+            settings=self._settings,
+            take_over=taken_over,
+        )
+        reply = self._group.ask(command, self._job.name, self._limit)
         self._error = reply.error
         self._steps = reply.report.get("steps", 0)
-        self._history = []
-        self._seconds = reply.seconds
+        self._history = list(reply.history)
+        self._seconds = reply.seconds + reply.spent
+        self._begun = True
+
+    def _result(self, report: dict[str, Any]) -> dict[str, Any]:
+        """What schedulers and listeners look at."""
+        result: dict[str, Any] = {"report": report, "steps": self._steps, "iteration": len(self._history)}
+        if self._objective and self._objective.metric in report:
+            result[self._objective.metric] = report[self._objective.metric]
+        return result
 
     def _end(self, status: str, metrics: dict[str, float], metric_ids: dict[str, str]) -> dict[str, Any]:
-        record = {
-            "cell": self._cell,
+        record = self._record(status) | metrics | {"metric_ids": json.dumps(metric_ids)}
+        last = self._history[-1] if self._history and status == "finished" else {}
+        return self._result(last) | {"done": True, "record": record}
+
+    def _record(self, status: str) -> dict[str, Any]:
+        return {
+            "cell": self.trial_id,
             "status": status,
             "error": self._error,
-            **metrics,
             "seconds": self._seconds,
             "gpu_seconds": self._seconds * self._gpus,
-            "epochs": len(self._history),
-            "metric_ids": json.dumps(metric_ids),
+            "epochs": sum(step.get("epochs", 1) for step in self._history),
+            "epoch_seconds": epoch_seconds(self._history),
+            "attempts": self._attempts,
+            "metric_ids": "{}",
             "history": json.dumps(self._history),
         }
-        return {"cell": self._cell, "done": True, "record": record, "steps": self._steps}
+
+
+def epoch_seconds(history: list[dict[str, Any]]) -> float | None:
+    """Mean seconds an epoch, without the warm-up; None where no step says how long it took.
+
+    >>> epoch_seconds([{"phase": "warmup", "seconds": 1.0, "epochs": 5}, {"seconds": 6.0, "epochs": 2}])
+    3.0
+    """
+    steps = [step for step in history if step.get("phase") != "warmup" and "seconds" in step]
+    epochs = sum(step.get("epochs", 1) for step in steps)
+    return sum(step["seconds"] for step in steps) / epochs if epochs else None

@@ -1,25 +1,36 @@
-"""A plan's missing cells run by Ray Tune on warm worker groups; every cell is stored the moment it ends."""
+"""Jobs run by Ray Tune on warm worker groups; whoever listens hears of every start, step and end."""
 
+import contextlib
 import os
 import tempfile
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ray import tune
+from ray.tune.schedulers import TrialScheduler
 
+from raysearch.engine.checkpoints import Objective
+from raysearch.engine.jobs import Jobs, Listener
+from raysearch.engine.queue import Queue, forget
+from raysearch.engine.schedulers import InOrder, within
 from raysearch.engine.train_loop import Build, Source
 from raysearch.engine.trial import Trial
-from raysearch.engine.worker_group import GroupSpec
+from raysearch.engine.worker_group import MAX_SLOTS, GroupSpec
+from raysearch.interrupt import Interrupt
 
-RETRIES = 3  # of a cell whose worker group was lost
+RETRIES = 3  # of a cell whose worker group was lost, without a step in between
 
 # Tune's own record is a convenience: results are stored by us, and Tune's files are thrown away.
 _ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a failed cell has no metric
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+    "TUNE_MAX_PENDING_TRIALS_PG": str(MAX_SLOTS),
     "TUNE_RESULT_BUFFER_LENGTH": "1000",  # short steps are sent together...
     "TUNE_RESULT_BUFFER_MIN_TIME_S": "0.5",  # ...twice a second
     "TUNE_RESULT_BUFFER_MAX_TIME_S": "0.5",
@@ -32,123 +43,207 @@ _ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class Resources:
-    """What a trial takes."""
+    """What a trial takes, and how many there may be at the moment."""
 
-    slots: int
+    slots: int | Callable[[], int]
     workers: int = 1
     cpus: int = 1  # a worker
     gpus: float = 0.0  # a worker
 
+    def slots_now(self) -> int:
+        return min(MAX_SLOTS, self.slots if isinstance(self.slots, int) else self.slots())
+
 
 @dataclass(frozen=True)
-class Job:
-    """A cell as the engine needs it."""
+class Keeping:
+    """What is kept of a cell while it runs, and how long it may be silent.
 
-    cell: str
-    name: str  # what people see: the variant and the seed
-    config: dict[str, Any]
-    seed: int
+    Args:
+        storage: path or URI of the checkpoints; None keeps none, and a cell that is retried starts over.
+        objective: of the best checkpoint, and what an early-stopping scheduler looks at.
+        limit: seconds that a step may take before its worker counts as hung; None waits for ever.
+    """
 
-
-class Listener:
-    """What happens to cells; override what is of interest."""
-
-    def started(self, job: Job) -> None: ...
-
-    def stepped(self, job: Job, report: dict[str, Any], steps: int) -> None: ...
-
-    def ended(self, job: Job, record: dict[str, Any]) -> None: ...
+    storage: str | None = None
+    objective: Objective | None = None
+    limit: float | None = None
 
 
-def run(jobs: Sequence[Job], build: Build, source: Source | None, resources: Resources, listener: Listener) -> bool:
+def run(
+    jobs: Jobs,
+    build: Build,
+    source: Source | None,
+    resources: Resources,
+    listener: Listener,
+    keeping: Keeping | None = None,
+    scheduler: TrialScheduler | None = None,
+    interrupt: Interrupt | None = None,
+) -> bool:
     """Run cells to their end; Ray is connected already.
 
     Args:
-        jobs: the cells that are missing.
+        jobs: where the cells come from.
         build: makes a task inside a worker.
         source: of the images.
         resources: of a trial, and how many trials at a time.
         listener: is told of every start, step and end, in this process.
+        keeping: checkpoints and the time limit.
+        scheduler: stops cells early; None runs all to their end.
+        interrupt: whether the user wants to stop.
 
     Returns:
         False when the user stopped it before the last cell ended.
+
+    Raises:
+        Exception: the first that a listener raised; no cell is begun after it.
     """
+    keeping, interrupt = keeping or Keeping(), interrupt or Interrupt()
     group = GroupSpec(
         run=uuid.uuid4().hex,
-        slots=resources.slots,
         build=build,
         source=source,
         workers=resources.workers,
         cpus=resources.cpus,
         gpus=resources.gpus,
     )
-    cells = {job.cell: (job.config, job.seed) for job in jobs}
+    queue = Queue(jobs, resources.slots_now, interrupt)
+    forward = _Forward(queue, listener, interrupt)
     # A trial actor takes next to nothing: Ray Train asks for what the workers need, so nested requests cannot deadlock.
     trainable = tune.with_resources(
-        tune.with_parameters(Trial, group=group, cells=cells), tune.PlacementGroupFactory([{"memory": 1}])
+        tune.with_parameters(
+            Trial, group=group, storage=keeping.storage, objective=keeping.objective, limit=keeping.limit
+        ),
+        tune.PlacementGroupFactory([{"memory": 1}]),
     )
-    callback = _Forward({job.cell: job for job in jobs}, listener)
-    names = {job.cell: job.name for job in jobs}
-    with _environment(), tempfile.TemporaryDirectory(prefix="raysearch-tune-") as storage:
-        tuner = tune.Tuner(
+    with _environment(buffered=scheduler is None), _tune_storage(keeping, scheduler) as storage, interrupt.caught():
+        tune.Tuner(
             trainable,
-            param_space={"cell": tune.grid_search([job.cell for job in jobs])},
             tune_config=tune.TuneConfig(
-                max_concurrent_trials=resources.slots,
+                search_alg=queue,
+                scheduler=within(scheduler, queue.room) if scheduler else InOrder(),
                 reuse_actors=True,
-                trial_name_creator=lambda trial: names[trial.config["cell"]],
-                trial_dirname_creator=lambda trial: trial.config["cell"],
+                trial_name_creator=lambda trial: queue.given[trial.trial_id].name,
+                trial_dirname_creator=lambda trial: trial.trial_id,
             ),
             run_config=tune.RunConfig(
                 name="study",
                 storage_path=storage,
-                callbacks=[callback],
+                callbacks=[forward],
                 failure_config=tune.FailureConfig(max_failures=RETRIES),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                stop=_Stopper(interrupt),
                 verbose=0,
             ),
-        )
-        tuner.fit()
-    return callback.left == 0
+        ).fit()
+    if forward.error is not None:
+        raise forward.error
+    return jobs.exhausted() and not forward.open
+
+
+class _Stopper(tune.Stopper):
+    """Ends the whole run when the user wants it."""
+
+    def __init__(self, interrupt: Interrupt) -> None:
+        self._interrupt = interrupt
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self._interrupt.wanted
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
 
 
 class _Forward(tune.Callback):
-    """Tune's callbacks as a listener's."""
+    """Tune's callbacks as a listener's. Tune would take an error of a listener for one of the trial, and try again."""
 
-    def __init__(self, jobs: dict[str, Job], listener: Listener) -> None:
-        self.jobs, self.listener, self.left = jobs, listener, len(jobs)
+    def __init__(self, queue: Queue, listener: Listener, interrupt: Interrupt) -> None:
+        self.queue, self.listener, self._interrupt = queue, listener, interrupt
+        self.open: dict[str, dict[str, Any]] = {}  # cells that have begun -> their record, should they be stopped now
+        self.error: Exception | None = None
+        self._faults: dict[str, int] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its callbacks for a restore that is never asked for
 
     def on_trial_start(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        self.listener.started(self.jobs[trial.config["cell"]])
+        self.open.setdefault(trial.trial_id, {})
+        with self._caught():
+            self.listener.started(self.queue.given[trial.trial_id])
 
     def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict[str, Any], **info: Any) -> None:
-        job = self.jobs[trial.config["cell"]]
-        if result.get("cell") != job.cell:
+        cell = trial.trial_id
+        if cell not in self.open:
             return
+        self._faults[cell] = self._faults.get(cell, 0) + trial.run_metadata.num_failures
+        trial.run_metadata.num_failures = 0  # it went on: retries are counted from here
         if "record" in result:
-            self._ended(job, trial, result["record"])
+            self._ended(trial, result["record"])
         else:
-            self.listener.stepped(job, result["report"], result["steps"])
+            self.open[cell] = result["so_far"]
+            with self._caught():
+                self.listener.stepped(self.queue.given[cell], result["report"], result["steps"])
+
+    def on_trial_recover(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        with self._caught():
+            self.listener.retried(self.queue.given[trial.trial_id], _reason(trial))
+
+    def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        if trial.trial_id in self.open and not self.queue.stopping():  # it has not ended: the scheduler stopped it
+            self._ended(trial, self.open[trial.trial_id])
+        forget(trials, trial)
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        job = self.jobs[trial.config["cell"]]
-        reason = str(trial.get_pickled_error() or "the worker group was lost")
-        record = {"cell": job.cell, "status": "failed", "error": " ".join(reason.split())[-500:]}
-        self._ended(job, trial, record | {"metric_ids": "{}", "history": "[]"})
+        record = {**self.open.get(trial.trial_id, {}), "cell": trial.trial_id, "status": "failed"}
+        record |= {"error": _reason(trial)}
+        self._ended(trial, {"metric_ids": "{}", "history": "[]", "attempts": 1} | record)
+        forget(trials, trial)
 
-    def _ended(self, job: Job, trial: Any, record: dict[str, Any]) -> None:
-        self.left -= 1
-        self.listener.ended(job, record | {"seed": job.seed, "attempts": 1 + trial.num_failures})
+    def _ended(self, trial: Any, record: dict[str, Any]) -> None:
+        cell = trial.trial_id
+        self.open.pop(cell, None)
+        job = self.queue.given.pop(cell)
+        faults = self._faults.pop(cell, 0) + trial.run_metadata.num_failures
+        attempts = max(record["attempts"], 1 + faults)
+        with self._caught():
+            self.listener.ended(job, record | {"seed": job.seed, "attempts": attempts})
+
+    @contextlib.contextmanager
+    def _caught(self) -> Iterator[None]:
+        """Keep a listener's error for the end of the run, which it is: the store may be full, for one."""
+        try:
+            yield
+        except Exception as error:
+            self.error = self.error or error
+            self._interrupt.wanted = True
+
+
+def _reason(trial: Any) -> str:
+    """The last error of a trial in a line; Tune keeps it in a file beside the trial."""
+    text = ""
+    with contextlib.suppress(OSError, TypeError):
+        text = Path(trial.error_file).read_text()
+    return " ".join(text.split())[-500:] or "the worker group was lost"
 
 
 @contextmanager
-def _environment() -> Iterator[None]:
+def _tune_storage(keeping: Keeping, scheduler: TrialScheduler | None) -> Iterator[str]:
+    """Where Tune puts its files: thrown away, but every node must reach what a pause leaves there."""
+    if scheduler is not None and keeping.storage is not None and "://" in keeping.storage:
+        yield f"{keeping.storage}/tune"
+        return
+    with tempfile.TemporaryDirectory(prefix="raysearch-tune-") as folder:
+        yield folder
+
+
+@contextmanager
+def _environment(buffered: bool) -> Iterator[None]:
     """Tune reads its settings from the environment; put back what was there."""
-    before = {name: os.environ.get(name) for name in _ENVIRONMENT}
-    os.environ.update(_ENVIRONMENT)
+    wanted = _ENVIRONMENT if buffered else {**_ENVIRONMENT, "TUNE_RESULT_BUFFER_LENGTH": "1"}
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
     try:
         yield
     finally:

@@ -3,10 +3,11 @@
 `TorchTrainer.fit()` takes many seconds to start and an instant to go on. So one is started in a thread, its train loop
 serves commands from a mailbox, and a trial is a few commands.
 
-A *slot* is a worker group's place on the cluster: at most `slots` groups of a run are alive at a time. Whoever holds
-the mailbox named after a slot holds the slot; the name is free again when its holder is dead. A holder that is killed
-leaves Ray Train's placement group behind, and the next group would wait for those resources for ever; so each bundle
-carries a few bytes of memory as the mark of run and slot, and what bears the mark is removed before a group starts.
+A *slot* is a worker group's place on the cluster; the driver sees to it that only as many are taken as fit. Whoever
+holds the mailbox named after a slot holds the slot; the name is free again when its holder is dead. A holder that is
+killed leaves Ray Train's placement group behind, and the next group would wait for those resources for ever; so each
+bundle carries a few bytes of memory as the mark of run and slot, and while a group waits for its start it removes what
+bears the mark of a slot that nobody holds.
 """
 
 import logging
@@ -21,12 +22,13 @@ import ray.train
 import ray.train.torch
 from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
 
-from raysearch.engine.mailbox import Command, Mailbox, Reply, Stop
+from raysearch.engine.mailbox import Command, GroupLost, Mailbox, Reply, Stop
 from raysearch.engine.train_loop import Build, Source, train_loop
 
 NAMESPACE = "raysearch"
 _MARK_BASE = 1 << 20  # bytes
-_MAX_SLOTS = 1 << 8
+MAX_SLOTS = 1 << 8
+_SWEEP_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,6 @@ class GroupSpec:
     """What a worker group is made of."""
 
     run: str  # hexadecimal, of this driver alone
-    slots: int
     build: Build
     source: Source | None
     workers: int = 1
@@ -43,9 +44,13 @@ class GroupSpec:
 
     def resources(self, slot: int) -> dict[str, float]:
         """A worker's bundle, with the mark of run and slot in its memory."""
-        mark = _MARK_BASE + (int(self.run[:4], 16) << 8) + slot
         gpu = {"GPU": self.gpus} if self.gpus else {}
-        return {"CPU": self.cpus, "memory": mark, **gpu}
+        return {"CPU": self.cpus, "memory": _mark(self.run, slot), **gpu}
+
+
+def _mark(run: str, slot: int) -> int:
+    """Bytes of memory by which a worker's bundle says whose it is."""
+    return _MARK_BASE + int(run[:4], 16) * MAX_SLOTS + slot
 
 
 class WorkerGroup:
@@ -54,7 +59,8 @@ class WorkerGroup:
     def __init__(self, spec: GroupSpec) -> None:
         self._mailbox, slot = _claim(spec)
         resources = spec.resources(slot)
-        _remove_leftovers(resources["memory"])
+        self._mark, self._run_id, self._starting = resources["memory"], spec.run, True
+        _remove_leftovers(self._mark)
         self._storage = tempfile.TemporaryDirectory(prefix="raysearch-train-")
         trainer = ray.train.torch.TorchTrainer(
             train_loop,
@@ -72,14 +78,38 @@ class WorkerGroup:
         self._thread = threading.Thread(target=self._run, args=(trainer,), daemon=True)
         self._thread.start()
 
-    def ask(self, command: Command) -> Reply:
-        """Have all workers do a command; returns what rank 0 says. Raises when the group or its mailbox is lost."""
-        return ray.get(self._mailbox.ask.remote(command))
+    def ask(self, command: Command, name: str, limit: float | None = None) -> Reply:
+        """Have all workers do a command; returns what rank 0 says. Raises when the group or its mailbox is lost.
+
+        Args:
+            command: what to do.
+            name: what Ray's dashboard calls it.
+            limit: seconds after which the workers count as hung and are removed; starting the group does not count.
+
+        Raises:
+            GroupLost: a worker died, or hung.
+        """
+        self._wait_until_ready()
+        try:
+            return ray.get(self._mailbox.ask.options(name=name).remote(command), timeout=limit)
+        except ray.exceptions.GetTimeoutError:
+            _remove_leftovers(self._mark)
+            raise GroupLost(f"no answer for {limit:g} s, which is the study's time limit: the worker hung") from None
+
+    def _wait_until_ready(self) -> None:
+        """Wait for all workers. Resources may be held by groups whose holders died a moment ago."""
+        while self._starting:
+            try:
+                ray.get(self._mailbox.ready.remote(), timeout=_SWEEP_SECONDS)
+                self._starting = False
+            except ray.exceptions.GetTimeoutError:
+                _remove_abandoned(self._run_id)
 
     def stop(self) -> None:
-        """End the train loops and wait for the group to go."""
+        """End the train loops and wait for the group to go; what does not go is removed."""
         self._mailbox.ask.remote(Stop())
         self._thread.join(timeout=30)
+        _remove_leftovers(self._mark)
         ray.kill(self._mailbox)
         self._storage.cleanup()
 
@@ -96,10 +126,9 @@ class WorkerGroup:
 
 def _claim(spec: GroupSpec) -> tuple[Any, int]:
     """Take a free slot; one whose holder was just killed is free as soon as Ray has noticed."""
-    assert spec.slots <= _MAX_SLOTS
     while True:
-        for slot in range(spec.slots):
-            name = f"{spec.run}-slot-{slot}"
+        for slot in range(MAX_SLOTS):
+            name = _slot_name(spec.run, slot)
             try:
                 mailbox = Mailbox.options(name=name, namespace=NAMESPACE)  # type: ignore[attr-defined]
                 return mailbox.remote(spec.workers), slot
@@ -110,8 +139,41 @@ def _claim(spec: GroupSpec) -> tuple[Any, int]:
 
 def _remove_leftovers(mark: float) -> None:
     """Remove every placement group whose bundles bear the mark."""
-    for identifier, group in placement_group_table().items():
-        if group["state"] == "REMOVED":
-            continue
-        if any(bundle.get("memory") == mark for bundle in group["bundles"].values()):
-            remove_placement_group(PlacementGroup(ray.PlacementGroupID(bytes.fromhex(identifier))))
+    for identifier, found in _marked().items():
+        if found == mark:
+            _remove(identifier)
+
+
+def _remove_abandoned(run: str) -> None:
+    """Remove every placement group of the run whose slot nobody holds."""
+    first = _mark(run, 0)
+    for identifier, found in _marked().items():  # listed first: a group that starts meanwhile is not among them
+        if first <= found < first + MAX_SLOTS and not _held(run, int(found) - first):
+            _remove(identifier)
+
+
+def _held(run: str, slot: int) -> bool:
+    try:
+        ray.get_actor(_slot_name(run, slot), namespace=NAMESPACE)
+    except ValueError:
+        return False
+    return True
+
+
+def _slot_name(run: str, slot: int) -> str:
+    return f"{run}-slot-{slot}"
+
+
+def _marked() -> dict[str, float]:
+    """Every placement group that is there, with the memory of its bundles."""
+    return {
+        identifier: bundle["memory"]
+        for identifier, group in placement_group_table().items()
+        if group["state"] != "REMOVED"
+        for bundle in group["bundles"].values()
+        if "memory" in bundle
+    }
+
+
+def _remove(identifier: str) -> None:
+    remove_placement_group(PlacementGroup(ray.PlacementGroupID(bytes.fromhex(identifier))))

@@ -6,7 +6,10 @@ import pkgutil
 from pathlib import Path
 
 from raysearch.errors import UserError, nearest
+from raysearch.studies.search import Search
 from raysearch.studies.space import Ablation
+
+Study = Ablation | Search
 
 
 def names() -> list[str]:
@@ -16,7 +19,7 @@ def names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(search_spaces.__path__) if not module.ispkg)
 
 
-def load(name: str) -> tuple[str, Ablation]:
+def load(name: str) -> tuple[str, Study]:
     """A study and its name.
 
     Args:
@@ -49,8 +52,8 @@ def _import_file(path: Path) -> object:
     return module
 
 
-def _study_of(module: object, name: str) -> Ablation:
+def _study_of(module: object, name: str) -> Study:
     study = getattr(module, "study", None)
-    if not isinstance(study, Ablation):
-        raise UserError(f"'{name}' sets no `study = Ablation(...)`")
+    if not isinstance(study, Study):
+        raise UserError(f"'{name}' sets no `study = Ablation(...)` or `Search(...)`")
     return study

@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,7 +98,7 @@ def make(
             raise UserError(f"variant '{label}' changes nothing: it is the same run as '{known.name}'")
     seed_list = study.seed_list(seeds)
     cells = tuple(
-        Cell(variant, seed, _hash(variant.config, data_hash, seed))
+        Cell(variant, seed, cell_hash(variant.config, data_hash, seed))
         for seed in seed_list  # seed by seed, so that an interrupted study has whole blocks to compare
         for variant in variants.values()
     )
@@ -137,8 +137,18 @@ def _declared(study: Ablation, changed: Mapping[str, Mapping[str, Any]], moved: 
     return {path: value for path, value in declared.items() if path not in moved or path in changed}
 
 
-def _hash(config: RetrievalConfig, data: str, seed: int) -> str:
+def cell_hash(config: RetrievalConfig, data: str, seed: int, population: Sequence[str] = ()) -> str:
+    """A cell's name, over all that decides its outcome.
+
+    Args:
+        config: resolved.
+        data: the data set's content hash.
+        seed: of everything random.
+        population: what else decides, for a cell that trains among others and takes over from them.
+    """
     plain = config.canonical()
     plain["model"]["weights"] = weights.identity(config.model.weights)
     identity = {"config": plain, "data": data, "seed": seed, "code": CODE_VERSIONS[config.task]}
+    if population:
+        identity["population"] = list(population)
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:20]

@@ -6,30 +6,10 @@ from typing import Any, Literal
 
 from raysearch.errors import UserError, nearest
 from raysearch.studies import overrides
+from raysearch.studies.profiles import check_limit, check_profiles, profile_settings, seed_list
 
 Design = Literal["one_at_a_time", "full", "leave_one_out"]
 DESIGNS: tuple[Design, ...] = ("one_at_a_time", "full", "leave_one_out")
-
-# What a profile sets under every study of a task. The paper's profile is the config's defaults.
-PROFILES: dict[str, dict[str, dict[str, Any]]] = {
-    "retrieval": {
-        "paper": {"model.weights": "IMAGENET1K_V1"},
-        "laptop": {
-            "data.side": 64,
-            "data.validation": 0.1,  # for the learning curves
-            "model.backbone": "small",
-            "model.weights": "DRAWN_BIRDS_V1",
-            "model.standardise": True,
-            "adsh.bit_norm": True,
-            "warmup.iterations": 4,
-            "train.samples": 800,
-            "train.iterations": 3,
-            "train.epochs": 1,
-            "train.lr": 5e-4,
-            "train.hash_lr": 5.0,
-        },
-    },
-}
 
 
 @dataclass(frozen=True)
@@ -80,6 +60,7 @@ class Ablation:
         metric: a column of the results, maximised or minimised as `mode` says.
         profiles: settings by profile name, on top of the task's own.
         published: `paper/name` of the published numbers to show beside, a file of `search_spaces/published`.
+        step_limit: seconds that a step (an outer iteration) may take before its worker counts as hung and is replaced.
     """
 
     question: str
@@ -93,6 +74,7 @@ class Ablation:
     mode: Literal["max", "min"] = "max"
     profiles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     published: str | None = None
+    step_limit: float | None = None
 
     def __post_init__(self) -> None:
         if self.design not in DESIGNS:
@@ -100,8 +82,8 @@ class Ablation:
         if self.mode not in ("max", "min"):
             raise UserError(f"mode must be max or min, not '{self.mode}'")
         overrides.known_paths(self.task)
-        for name in set(self.profiles) - set(PROFILES[self.task]):
-            raise UserError(f"unknown profile '{name}' in the study{nearest(name, PROFILES[self.task])}")
+        check_profiles(self.task, self.profiles)
+        check_limit(self.step_limit)
         overrides.check_paths(self.base, self.task, "base")
         overrides.check_paths(self.reference, self.task, "reference")
         for one in self.factors:
@@ -111,7 +93,6 @@ class Ablation:
             if self.design == "leave_one_out" and len(one.levels) != 1:
                 raise UserError(f"leave_one_out needs one 'off' setting for '{one.name}', got {len(one.levels)}")
         for name, settings in self.profiles.items():
-            overrides.check_paths(settings, self.task, "profiles")
             for path in set(settings) & set(self.reference):
                 raise UserError(f"profile '{name}' sets '{path}', which the reference sets for every profile")
         if not self.factors:
@@ -124,30 +105,8 @@ class Ablation:
 
     def seed_list(self, count: int | None = None) -> list[int]:
         """The seeds of every variant; `count` takes another number of them, of a list the first."""
-        if isinstance(self.seeds, int):
-            wanted = self.seeds if count is None else count
-            seeds = list(range(wanted))
-        else:
-            wanted = len(self.seeds) if count is None else count
-            seeds = list(self.seeds)[: max(0, wanted)]
-        if not seeds:
-            raise UserError(f"a study needs at least one seed; got {wanted}")
-        if len(seeds) < wanted:
-            raise UserError(f"{wanted} seeds are asked for and the study lists {len(seeds)}: {seeds}")
-        if min(seeds) < 0:
-            raise UserError(f"a seed is 0 or more, not {min(seeds)}")
-        if len(set(seeds)) != len(seeds):
-            raise UserError(f"a seed stands twice in {seeds}")
-        return seeds
+        return seed_list(self.seeds, count)
 
     def profile(self, name: str) -> dict[str, Any]:
         """Settings of a profile: the task's own under the study's base under the study's profile."""
         return {**profile_settings(self.task, name), **self.base, **self.profiles.get(name, {})}
-
-
-def profile_settings(task: str, name: str) -> dict[str, Any]:
-    """What a task's profile sets; unknown names are a UserError."""
-    overrides.known_paths(task)  # raises for an unknown task
-    if name not in PROFILES[task]:
-        raise UserError(f"unknown profile '{name}'{nearest(name, PROFILES[task])}")
-    return dict(PROFILES[task][name])

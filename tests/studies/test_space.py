@@ -7,7 +7,8 @@ import pytest
 
 from raysearch.errors import UserError
 from raysearch.studies import overrides
-from raysearch.studies.space import PROFILES, Ablation, component, factor
+from raysearch.studies.profiles import PROFILES
+from raysearch.studies.space import Ablation, component, factor
 
 OFF = component("SREM", off={"srem.regions": 0, "esrl.erased": 0})
 

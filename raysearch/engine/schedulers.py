@@ -1,0 +1,136 @@
+"""Early stopping by name, for searches: Ray Tune's schedulers, and their state rebuilt from the cells that ended.
+
+Ray Tune does not save a scheduler's state. What a scheduler knows follows from what the trials reported, and that is
+in the results; so when a search goes on, the histories of its ended cells are told to a new scheduler.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import (
+    AsyncHyperBandScheduler,
+    FIFOScheduler,
+    HyperBandScheduler,
+    MedianStoppingRule,
+    PopulationBasedTraining,
+    TrialScheduler,
+)
+
+from raysearch.engine.checkpoints import Objective
+
+TIME = "iteration"  # of a result: outer iterations done, counted over all attempts
+
+
+def build(
+    name: str, objective: Objective, steps: int, options: Mapping[str, Any], mutations: Mapping[str, Any] | None = None
+) -> TrialScheduler:
+    """A scheduler by name.
+
+    Args:
+        name: "asha", "hyperband", "median" or "pbt".
+        objective: what trials are compared by.
+        steps: outer iterations of a whole trial.
+        options: of the scheduler, as the study says.
+        mutations: what "pbt" may change on the way: dotted path -> Tune distribution.
+    """
+    common = {"time_attr": TIME, "metric": objective.metric, "mode": objective.mode}
+    if name == "asha":
+        return AsyncHyperBandScheduler(**common, max_t=steps, stop_last_trials=False, **options)
+    if name == "hyperband":
+        return HyperBandScheduler(**common, max_t=steps, stop_last_trials=False, **options)
+    if name == "median":
+        return MedianStoppingRule(**common, **options)
+    assert name == "pbt", name
+    return PopulationBasedTraining(**common, hyperparam_mutations=dict(mutations or {}), log_config=False, **options)
+
+
+def replay(scheduler: TrialScheduler, objective: Objective, ended: Iterable[Mapping[str, Any]]) -> None:
+    """Tell a new scheduler what the cells reported that ended before.
+
+    Args:
+        scheduler: as `build` made it.
+        objective: what trials are compared by.
+        ended: records of finished and stopped cells, in the order in which they were begun.
+    """
+    told = []
+    for record in ended:
+        finished = record["status"] == "finished"
+        history = json.loads(record["history"])
+        results = [{TIME: step["iteration"], objective.metric: step.get(objective.metric)} for step in history]
+        results = [result for result in results if result[objective.metric] is not None]
+        if results:
+            told.append((_Ended(record["cell"], finished), results))
+    controller = _Replayed(scheduler)
+    for trial, _ in told:
+        scheduler.on_trial_add(controller, trial)
+    # Step by step through all trials, as they would have met: a bracket is halved when all its trials are there.
+    for index in range(max((len(results) for _, results in told), default=0)):
+        for trial, results in told:
+            if index < len(results) and trial.status not in (Trial.TERMINATED, Trial.ERROR):
+                controller.tell(trial, results[index], last=index == len(results) - 1)
+
+
+class _Ended:
+    """As much of a Tune trial as schedulers look at, of a cell that ended before."""
+
+    is_saving = False
+
+    def __init__(self, cell: str, finished: bool) -> None:
+        self.trial_id, self.finished, self.status = cell, finished, Trial.PENDING
+
+    def is_finished(self) -> bool:
+        return self.status in (Trial.TERMINATED, Trial.ERROR)
+
+
+class _Replayed:
+    """As much of Tune's controller as schedulers call."""
+
+    search_alg = None
+
+    def __init__(self, scheduler: TrialScheduler) -> None:
+        self._scheduler = scheduler
+
+    def get_live_trials(self) -> list[Any]:
+        return []
+
+    def get_trials(self) -> list[Any]:
+        return []
+
+    def stop_trial(self, trial: _Ended) -> None:
+        """A scheduler ends a trial that is paused."""
+        if not trial.is_finished():
+            trial.status = Trial.TERMINATED
+            self._scheduler.on_trial_remove(self, trial)
+
+    def tell(self, trial: _Ended, result: dict[str, Any], last: bool) -> None:
+        """A result as Tune would have passed it on: the last of a finished trial is an end and nothing else."""
+        trial.status = Trial.RUNNING
+        decision = TrialScheduler.CONTINUE
+        if not (last and trial.finished):
+            decision = self._scheduler.on_trial_result(self, trial, result)
+        if last or decision == TrialScheduler.STOP:
+            trial.status = Trial.TERMINATED
+            self._scheduler.on_trial_complete(self, trial, result)
+        elif decision == TrialScheduler.PAUSE:
+            trial.status = Trial.PAUSED
+
+
+class InOrder(FIFOScheduler):
+    """First come, first served. Tune's own looks through all trials of the run at every step."""
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        return None  # Tune starts what is pending anyway, and nothing is ever paused
+
+
+def within(scheduler: TrialScheduler, room: Callable[[], bool]) -> TrialScheduler:
+    """Keep a scheduler from going on with a paused trial while all places are taken."""
+    choose = scheduler.choose_trial_to_run
+
+    def choose_within(tune_controller: Any) -> Trial | None:
+        trial = choose(tune_controller)
+        return trial if trial is None or trial.status != Trial.PAUSED or room() else None
+
+    scheduler.choose_trial_to_run = choose_within
+    return scheduler

@@ -1,0 +1,106 @@
+"""What `study.json` says of a run before its first cell: the question, the settings, the data, the code."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from raysearch import provenance
+from raysearch.data.manifest import Manifest
+from raysearch.studies.config import CODE_VERSIONS
+from raysearch.studies.plan import Plan
+from raysearch.studies.search_plan import SearchPlan
+
+
+def ablation(plan: Plan) -> dict[str, Any]:
+    """What is asked by an ablation."""
+    asked = plan.ablation
+    return {
+        "kind": "ablation",
+        **_study(plan.study, plan.profile, asked.question, asked.task, plan.seeds),
+        "design": asked.design,
+        "factors": list(plan.factors),
+        "reference": plan.reference.name,
+        "metric": asked.metric,
+        "mode": asked.mode,
+        "published": asked.published,
+        "variants": [
+            {
+                "name": variant.name,
+                "settings": dict(variant.settings),
+                "declared": dict(variant.declared),
+                "config": json.loads(variant.config.model_dump_json()),
+            }
+            for variant in plan.variants
+        ],
+        "cells": [{"cell": cell.hash, "variant": cell.variant.name, "seed": cell.seed} for cell in plan.cells],
+    }
+
+
+def search(plan: SearchPlan, space: Mapping[str, str]) -> dict[str, Any]:
+    """What is asked by a search; its variants and cells come to be while it runs.
+
+    Args:
+        plan: of the search.
+        space: path -> distribution in words.
+    """
+    asked = plan.search
+    return {
+        "kind": "search",
+        **_study(plan.study, plan.profile, asked.question, asked.task, plan.seeds),
+        "metrics": asked.metrics,
+        "modes": asked.modes,
+        "metric": asked.judge_metric,
+        "mode": "max",
+        "reference": plan.reference(plan.groups[0]).name,
+        "budget": plan.trials,
+        "sampler": asked.sampler,
+        "sampler_options": dict(asked.sampler_options),
+        "scheduler": asked.scheduler,
+        "scheduler_options": dict(asked.scheduler_options),
+        "space": dict(space),
+        "group": asked.group.name if asked.group else None,
+        "judge_seeds": asked.judging_seeds(list(plan.seeds)),
+        "published": None,
+        "factors": [],
+        "variants": [],
+        "cells": [],
+        "best": [],
+    }
+
+
+def surroundings(
+    manifest: Manifest, directory: Path, settings: Mapping[str, Any], reason: str, command: str, task: str
+) -> dict[str, Any]:
+    """Data, settings and code, of any study.
+
+    Args:
+        manifest: of the shards.
+        directory: of the shards.
+        settings: the user's overrides.
+        reason: why the profile is this one.
+        command: to run it again.
+        task: whose code version counts.
+    """
+    train, test = manifest.counts["train"], manifest.counts["test"]
+    return {
+        "profile_reason": reason,
+        "chance": sum(a * b for a, b in zip(train, test, strict=True)) / sum(train) / sum(test),
+        "settings": dict(settings),
+        "command": command,
+        "data": {
+            "name": manifest.name,
+            "layout": manifest.layout,
+            "path": str(directory),
+            "content_hash": manifest.content_hash,
+            "images": manifest.images,
+            "classes": len(manifest.classes),
+            "counts": {split: sum(counts) for split, counts in manifest.counts.items()},
+        },
+        "code_version": CODE_VERSIONS[task],
+        "versions": provenance.versions(),
+    }
+
+
+def _study(name: str, profile: str, question: str, task: str, seeds: tuple[int, ...]) -> dict[str, Any]:
+    return {"study": name, "question": question, "profile": profile, "task": task, "seeds": list(seeds)}
