@@ -16,7 +16,7 @@ def opening(run: View) -> Markup:
     study = run.study
     facts = [
         ("Profile", study.get("profile") or "not recorded"),
-        ("Data", _data(study.get("data") or {})),
+        ("Data", data(study.get("data") or {})),
         ("Metric", tag("code", run.metric_id)),
         ("Cells", _cells(run)),
         ("Design", _design(run)),
@@ -26,7 +26,7 @@ def opening(run: View) -> Markup:
         tag("p", f"raysearch \N{MIDDLE DOT} {study.get('study', 'study')}", class_="brand"),
         tag("h1", study.get("question") or study.get("study") or "A run"),
         _answer(run),
-        _caution(study),
+        caution(study),
         tag("dl", *(tag("div", tag("dt", name), tag("dd", fact)) for name, fact in facts), class_="facts"),
     )
 
@@ -39,7 +39,7 @@ def _answer(run: View) -> Markup:
     return tag("section", tag("h2", "Answer"), tag("p", text), class_="answer", aria_label="Answer")
 
 
-def _caution(study: Mapping[str, Any]) -> Markup | None:
+def caution(study: Mapping[str, Any]) -> Markup | None:
     """Why the profile was taken, and what its numbers are no answer to."""
     words = [study["profile_reason"]] if study.get("profile_reason") else []
     if study.get("profile") == "laptop":
@@ -52,10 +52,11 @@ def _caution(study: Mapping[str, Any]) -> Markup | None:
     return tag("p", " ".join(words), class_="caution") if words else None
 
 
-def _data(data: Mapping[str, Any]) -> str:
-    words = [str(data.get("name") or "not recorded")]
-    words += [f"{data[key]:,} {key}" for key in ("images", "classes") if isinstance(data.get(key), int)]
-    counts = data.get("counts") or {}
+def data(record: Mapping[str, Any]) -> str:
+    """The data set in a line."""
+    words = [str(record.get("name") or "not recorded")]
+    words += [f"{record[key]:,} {key}" for key in ("images", "classes") if isinstance(record.get(key), int)]
+    counts = record.get("counts") or {}
     split = f" ({', '.join(f'{name} {number:,}' for name, number in counts.items())})" if counts else ""
     return ", ".join(words) + split
 

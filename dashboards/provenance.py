@@ -2,18 +2,28 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from dashboards import formats, selection
-from dashboards.markup import Markup, rows, tag
+from dashboards import formats, markup, selection
+from dashboards.markup import Markup, tag
 from dashboards.view import View, loads
 
 
 def provenance(run: View) -> Markup:
     """Data, versions, machine, configs, and the command that gives the run again."""
-    study = run.study
+    return section(run.study, run.rows, _differences(run), _config(run.reference.config))
+
+
+def section(study: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], *configs: Any) -> Markup:
+    """The section of any run.
+
+    Args:
+        study: what `study.json` holds.
+        rows: of the ended cells.
+        configs: what there is to say of them.
+    """
     facts: list[tuple[str, Any]] = []
     if study.get("command"):
         facts.append(("Again", tag("pre", study["command"])))
@@ -21,18 +31,17 @@ def provenance(run: View) -> Markup:
     data = study.get("data") or {}
     facts += [("Data hash", tag("code", data["content_hash"]) if data.get("content_hash") else "")]
     facts += [("Layout", data.get("layout") or "")]
-    codes = sorted({row["code_version"] for row in run.rows if row.get("code_version") is not None})
+    codes = sorted({row["code_version"] for row in rows if row.get("code_version") is not None})
     facts += [("Code version", formats.listed([str(code) for code in codes]))]
     facts += [("Versions", _pairs(study.get("versions"))), ("Hardware", _hardware(study.get("hardware")))]
-    facts += [("Cells ran on", _environments(run))]
+    facts += [("Cells ran on", _environments(rows))]
     settings = study.get("settings") or {}
     facts += [("Set on the command line", _pairs(settings.get("overrides", settings)))]
     return tag(
         "section",
         tag("h2", "Provenance"),
         tag("dl", *(tag("div", tag("dt", name), tag("dd", fact)) for name, fact in facts if fact), class_="listing"),
-        _differences(run),
-        _config(run),
+        *configs,
         id="provenance",
     )
 
@@ -82,9 +91,9 @@ def _word(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _environments(run: View) -> str:
+def _environments(rows: Sequence[Mapping[str, Any]]) -> str:
     """Where cells ran, when that is not the same for all of them."""
-    texts = [row.get("environment") for row in run.rows if row.get("environment")]
+    texts = [row.get("environment") for row in rows if row.get("environment")]
     kinds = Counter(texts)
     if not 2 <= len(kinds) <= 50:
         return ""
@@ -104,12 +113,14 @@ def _differences(run: View) -> Markup | None:
         values = [(path, formats.level(reference.get(path)), formats.level(own.get(path))) for path in paths]
         change = [f"{path}: {before} \N{RIGHTWARDS ARROW} {after}" for path, before, after in values]
         body.append([one.label, tag("td", "; ".join(change) or "nothing", class_="wide")])
-    table = rows(["Variant", "Differs from the reference in"], body, selection.note(run, selection.IN_TABLE) or None)
+    table = markup.rows(
+        ["Variant", "Differs from the reference in"], body, selection.note(run, selection.IN_TABLE) or None
+    )
     return tag("details", tag("summary", "Each variant's config"), table) if body else None
 
 
-def _config(run: View) -> Markup | None:
-    if not run.reference.config:
+def _config(config: Mapping[str, Any]) -> Markup | None:
+    if not config:
         return None
-    text = json.dumps(run.reference.config, indent=2)
+    text = json.dumps(config, indent=2)
     return tag("details", tag("summary", "The reference's config in full"), tag("pre", text))

@@ -1,17 +1,14 @@
-"""The report of a run: one page that needs no network, and the table of variants as CSV, LaTeX and Markdown."""
+"""The report of a run: one page that needs no network, and the tables beside it."""
 
-import base64
-import hashlib
-from functools import cache
-from importlib import resources
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
-from plotly.offline import get_plotlyjs
 
-from dashboards import definitions, opening, provenance, sections, tables
-from dashboards.answer import answer
-from dashboards.markup import Markup, join, tag
+from dashboards import answer as ablation
+from dashboards import definitions, opening, provenance, search, sections, tables
+from dashboards.document import document
 from dashboards.view import View, view
 from raysearch.studies import atomic, results
 
@@ -26,57 +23,47 @@ def write(run_dir: str | Path, table: pa.Table | None = None) -> Path:
         table: what `results.load` returns of it, for those who have loaded it already.
 
     Returns:
-        The path of `report.html`; beside it are `tables/variants.csv`, `.tex` and `.md`.
+        The path of `report.html`; beside it are `tables/variants.csv`, `.tex` and `.md`, of a search
+        `tables/configs.csv` and `judged.csv`.
 
     Raises:
         UserError: not a run directory, a damaged cell file, or cells that must not be compared.
     """
-    run = view(results.read_study(run_dir), results.load(run_dir) if table is None else table)
-    texts = {"csv": tables.as_csv(run), "tex": tables.as_latex(run), "md": tables.as_markdown(run)}
-    for suffix, text in texts.items():
-        _write(Path(run_dir) / "tables" / f"variants.{suffix}", text)
-    return _write(Path(run_dir) / "report.html", page(run))
+    study = results.read_study(run_dir)
+    table = results.load(run_dir) if table is None else table
+    text, files = _search(study, table) if study.get("kind") == "search" else _ablation(study, table)
+    for name, content in files.items():
+        _write(Path(run_dir) / "tables" / name, content)
+    return _write(Path(run_dir) / "report.html", text)
+
+
+def answer(study: Mapping[str, Any], table: pa.Table) -> str:
+    """What came out, in a sentence or, of a search, a few.
+
+    Args:
+        study: what `study.json` holds.
+        table: what `results.load` returns.
+    """
+    return search.answer(study, table) if study.get("kind") == "search" else ablation.answer(study, table)
 
 
 def page(run: View) -> str:
-    """The page: nothing is fetched, and only the two scripts that it was made with may run."""
-    library, draw = _plotly(), _file("draw.js")
-    policy = (
-        "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; "
-        f"script-src '{_digest(library)}' '{_digest(draw)}'"
-    )
-    title = f"{run.study.get('study', 'study')}: {run.study.get('question', 'report')}"
-    head = tag(
-        "head",
-        Markup('<meta charset="utf-8">'),
-        Markup(f'<meta http-equiv="Content-Security-Policy" content="{policy}">'),
-        Markup('<meta name="viewport" content="width=device-width, initial-scale=1">'),
-        Markup('<meta name="color-scheme" content="light dark">'),
-        tag("title", title),
-        tag("style", Markup(_file("style.css"))),
-    )
+    """The page of an ablation."""
     parts = [opening.opening(run), sections.variants(run), sections.effects(run), sections.factors(run)]
     parts += [sections.learned(run), sections.cost(run), sections.failures(run)]
     parts += [provenance.provenance(run), definitions.definitions(run)]
-    scripts = join(tag("script", Markup(library)), tag("script", Markup(draw)))
-    without = tag("noscript", tag("p", "The figures need JavaScript; every number stands in the tables."))
-    body = tag("body", tag("main", without, *parts), scripts)
-    return f'<!DOCTYPE html>\n<html lang="en">{head}{body}</html>\n'
+    return document(f"{run.study.get('study', 'study')}: {run.study.get('question', 'report')}", *parts)
 
 
-@cache
-def _plotly() -> str:
-    return get_plotlyjs()
+def _ablation(study: Mapping[str, Any], table: pa.Table) -> tuple[str, dict[str, str]]:
+    run = view(study, table)
+    texts = {"csv": tables.as_csv(run), "tex": tables.as_latex(run), "md": tables.as_markdown(run)}
+    return page(run), {f"variants.{suffix}": text for suffix, text in texts.items()}
 
 
-@cache
-def _file(name: str) -> str:
-    return resources.files("dashboards").joinpath(name).read_text(encoding="utf-8")
-
-
-@cache
-def _digest(script: str) -> str:
-    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
+def _search(study: Mapping[str, Any], table: pa.Table) -> tuple[str, dict[str, str]]:
+    run = search.search_view(study, table)
+    return search.page(run), search.files(run)
 
 
 def _write(path: Path, text: str) -> Path:

@@ -1,5 +1,6 @@
 """The parts of the page that say what came out: variants, effects, factors, learning, cost, failures."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
@@ -41,21 +42,21 @@ def variants(run: View) -> Markup:
     for one in selection.shown(run, selection.IN_TABLE):
         row = one.compared
         cells: list[Any] = [_name(run, one)]
-        cells += [_number(formats.metric(row["mean"]), formats.interval(row["ci_low"], row["ci_high"]))]
+        cells += [number(formats.metric(row["mean"]), formats.interval(row["ci_low"], row["ci_high"]))]
         bounds = formats.interval(row["delta_low"], row["delta_high"], sign=True)
-        cells += [_number(formats.signed(row["delta"]) if row["delta"] is not None else "", bounds)]
-        cells += [_number(formats.p_value(row["p_holm"]) if row["p_holm"] is not None else "")]
+        cells += [number(formats.signed(row["delta"]) if row["delta"] is not None else "", bounds)]
+        cells += [number(formats.p_value(row["p_holm"]) if row["p_holm"] is not None else "")]
         cells += [tag("td", tag("span", verdict(one), class_=f"verdict {one.verdict.replace(' ', '-')}"))]
-        cells += [_seeds(one), _number(formats.seconds(one.seconds))]
+        cells += [_seeds(one), number(formats.seconds(one.seconds))]
         if erased:
-            cells.append(_number("" if one.erased is None else f"{100 * one.erased:.1f} %"))
+            cells.append(number("" if one.erased is None else f"{100 * one.erased:.1f} %"))
         if published:
             value, table = one.published or (None, "")
-            cells.append(_number(formats.metric(value) if value is not None else "", f"table {table}" if table else ""))
+            cells.append(number(formats.metric(value) if value is not None else "", f"table {table}" if table else ""))
         body.append(cells)
     note = "In brackets: 95 % intervals. Differences are paired by seed and taken from the reference. "
     note = f"{note}{selection.note(run, selection.IN_TABLE)}".strip()
-    return _section("variants", "Variants", rows(header, body, note), _published_note(run), _other_metrics(run))
+    return section("variants", "Variants", rows(header, body, note), _published_note(run), _other_metrics(run))
 
 
 def effects(run: View) -> Markup | None:
@@ -71,7 +72,7 @@ def effects(run: View) -> Markup | None:
     caption = f"{caption} {selection.note(run, selection.IN_FIGURE)}".strip()
     shown = [one for one in selection.shown(run, selection.IN_FIGURE) if not one.is_reference]
     drawn = formats.listed([f"{one.label} {verdict(one)}" for one in shown], most=20)
-    return _section("effects", "Effects", embed(figure, "plot-effects", caption, f"Plot of effects: {drawn}"))
+    return section("effects", "Effects", embed(figure, "plot-effects", caption, f"Plot of effects: {drawn}"))
 
 
 def factors(run: View) -> Markup | None:
@@ -94,7 +95,7 @@ def factors(run: View) -> Markup | None:
             "and was run there."
         )
         parts += [tag("h3", "Both factors"), embed(heat, "plot-heat", caption, "Means over both factors")]
-    return _section("factors", "Factors", *parts) if parts else None
+    return section("factors", "Factors", *parts) if parts else None
 
 
 def learned(run: View) -> Markup | None:
@@ -121,60 +122,76 @@ def learned(run: View) -> Markup | None:
         note += " Left of the dotted line: warm-up."
     if len(shown) < len(run.histories):
         note += f" The {len(shown)} with the largest differences of {len(run.histories)} variants are drawn."
-    return _section("learning", "Learning curves", tag("p", note, class_="note"), tag("div", *small, class_="grid"))
+    return section("learning", "Learning curves", tag("p", note, class_="note"), tag("div", *small, class_="grid"))
 
 
 def cost(run: View) -> Markup | None:
     figure = figures.cost(run)
     if figure is None:
         return None
-    spent = sum(row["seconds"] for row in run.rows if row.get("seconds") is not None)
-    gpu = sum(row.get("gpu_seconds") or 0.0 for row in run.rows)
-    wall, adopted = run.study.get("wall_seconds"), run.study.get("adopted") or 0
-    facts = [("All cells together", formats.seconds(spent))]
-    if gpu:
-        facts.append(("On GPUs", formats.seconds(gpu)))
-    if wall:
-        facts.append(("Wall clock", formats.seconds(wall)))
-        facts.append(("Cells an hour", f"{(len(run.rows) - adopted) / wall * 3600:,.0f}"))
-    retried = [row for row in run.rows if (row.get("attempts") or 1) > 1]
-    if retried:
-        facts.append(("Needed more than one attempt", formats.count(len(retried), "cell")))
     caption = "A circle a finished cell, a cross a failed one; the bar is the mean of the finished. "
     caption = f"{caption}{selection.note(run, selection.IN_FIGURE)}".strip()
-    return _section(
+    return section(
         "cost",
         "Cost",
-        tag("dl", *(tag("div", tag("dt", name), tag("dd", fact)) for name, fact in facts), class_="facts"),
+        spent(run.study, run.rows),
         embed(figure, "plot-cost", caption, "Seconds a cell of each variant; the means stand in the table of variants"),
     )
 
 
+def spent(study: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> Markup:
+    """What all cells took together; a cell that stands under several names counts once."""
+    own = list({row["cell"]: row for row in cells}.values())
+    gpu = sum(row.get("gpu_seconds") or 0.0 for row in own)
+    wall, adopted = study.get("wall_seconds"), study.get("adopted") or 0
+    facts = [("All cells together", formats.seconds(sum(row.get("seconds") or 0.0 for row in own)))]
+    if gpu:
+        facts.append(("On GPUs", formats.seconds(gpu)))
+    if wall:
+        facts.append(("Wall clock", formats.seconds(wall)))
+        facts.append(("Cells an hour", f"{(len(own) - adopted) / wall * 3600:,.0f}"))
+    retried = [row for row in own if (row.get("attempts") or 1) > 1]
+    if retried:
+        facts.append(("Needed more than one attempt", formats.count(len(retried), "cell")))
+    return tag("dl", *(tag("div", tag("dt", name), tag("dd", fact)) for name, fact in facts), class_="facts")
+
+
 def failures(run: View) -> Markup | None:
     """Cells without a result, those with one error together."""
-    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in run.rows:
-        if row["status"] != "finished":
-            groups.setdefault((row["status"], (row.get("error") or "no error recorded").strip()), []).append(row)
+    holes = [row for row in run.rows if row["status"] != "finished"]
+    note = "These cells count in no mean; their variants' rows say so."
+    return without_result(holes, {one.name: one.label for one in run.variants}, note)
+
+
+def without_result(cells: Sequence[Mapping[str, Any]], labels: Mapping[str, str], note: str) -> Markup | None:
+    """The table of cells without a result; None without any.
+
+    Args:
+        cells: their rows.
+        labels: variant -> what it is called.
+        note: what follows from them.
+    """
+    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for row in cells:
+        groups.setdefault((row["status"], (row.get("error") or "no error recorded").strip()), []).append(row)
     if not groups:
         return None
-    labels = {one.name: one.label for one in run.variants}
     body = []
     largest = sorted(groups.items(), key=lambda group: -len(group[1]))[:_MOST_ERRORS]
     for (status, error), members in largest:
         seeds: dict[str, list[int]] = {}
         for row in members:
-            seeds.setdefault(labels[row["variant"]], []).append(row["seed"])
+            seeds.setdefault(labels.get(row["variant"], row["variant"]), []).append(row["seed"])
         places = [f"{name}: seed {formats.seeds(numbers)}" for name, numbers in seeds.items()]
         where = tag("td", formats.listed(places, most=10).replace(" and ", "; "))
         body.append([f"{formats.count(len(members), 'cell')} {status}", where, tag("td", _error(error), class_="wide")])
-    note = "These cells count in no mean; their variants' rows say so."
     if len(groups) > len(largest):
         note += f" The {len(largest)} most common of {len(groups):,} errors; all stand in results.parquet."
-    return _section("failures", "Cells without a result", rows(["Cells", "Where", "Error"], body, note))
+    return section("failures", "Cells without a result", rows(["Cells", "Where", "Error"], body, note))
 
 
-def _section(key: str, title: str, *parts: Any) -> Markup:
+def section(key: str, title: str, *parts: Any) -> Markup:
+    """A part of the page under its heading."""
     return tag("section", tag("h2", title), *parts, id=key)
 
 
@@ -183,7 +200,8 @@ def _name(run: View, one: Variant) -> Markup:
     return join(name(one.label), tag("small", name(detail.replace(", ", ",\n"))) if detail else None)
 
 
-def _number(value: str, under: str = "") -> Markup:
+def number(value: str, under: str = "") -> Markup:
+    """A table's cell that holds a number, with what stands small below it."""
     return tag("td", value, tag("small", under) if under else None, class_="number")
 
 
@@ -215,7 +233,7 @@ def _other_metrics(run: View) -> Markup | None:
     body = []
     for one in selection.shown(run, selection.IN_TABLE):
         cells = [row for row in one.rows if row["status"] == "finished"]
-        body.append([one.label, *(_number(formats.metric(mean(row.get(name) for row in cells))) for name in others)])
+        body.append([one.label, *(number(formats.metric(mean(row.get(name) for row in cells))) for name in others)])
     table = rows(["Variant", *(tag("code", ids[name]) for name in others)], body, "Means over seeds; not compared.")
     return tag("details", tag("summary", "Other metrics"), table)
 

@@ -10,7 +10,8 @@ import pyarrow as pa
 from rich.table import Table
 from rich.text import Text
 
-from dashboards import formats, selection
+from dashboards import formats, search_tables, selection
+from dashboards.search_view import search_view
 from dashboards.view import Variant, View, view
 
 MARKS = {"better": "\N{BLACK UP-POINTING TRIANGLE}", "worse": "\N{BLACK DOWN-POINTING TRIANGLE}"}
@@ -69,12 +70,14 @@ def as_latex(run: View) -> str:
 
 
 def terminal(study: Mapping[str, Any], table: pa.Table) -> Table:
-    """The table of variants for the terminal, 40 rows at most.
+    """The table of variants for the terminal, 40 rows at most; of a search the table of its best configs.
 
     Args:
         study: what `study.json` holds.
         table: what `results.load` returns.
     """
+    if study.get("kind") == "search":
+        return search_tables.terminal(search_view(study, table))
     run = view(study, table)
     out = Table(title=Text(run.metric_id), title_justify="left", header_style="bold", title_style="dim")
     out.add_column("variant", overflow="fold")

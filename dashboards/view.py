@@ -121,7 +121,7 @@ def view(study: Mapping[str, Any], table: pa.Table) -> View:
     Raises:
         UserError: cells that must not be compared, as `statistics.compare` says.
     """
-    rows = _rows(table)
+    rows = rows_of(table)
     metric, mode = study.get("metric") or "map", study.get("mode") or "max"
     plans = {one["name"]: one for one in study.get("variants") or []}
     plans |= {name: {"name": name} for name in dict.fromkeys(row["variant"] for row in rows) if name not in plans}
@@ -157,7 +157,7 @@ def mean(values: Iterable[float | None]) -> float | None:
     return sum(present) / len(present) if present else None
 
 
-def _rows(table: pa.Table) -> list[dict[str, Any]]:
+def rows_of(table: pa.Table) -> list[dict[str, Any]]:
     """A dict a row, in which equal texts are one: most cells of a run say the same of their config and machine."""
     texts: dict[str, str] = {}
     columns = []
@@ -196,7 +196,7 @@ def _variant(
         declared=declared,
         config=plan.get("config") or {},
         is_reference=name == reference,
-        verdict=_verdict(compared, mode, name == reference),
+        verdict="reference" if name == reference else verdict_of(compared, mode),
         compared=compared,
         values={row["seed"]: row[metric] for row in finished if row.get(metric) is not None},
         rows=rows,
@@ -232,9 +232,8 @@ def levels(variant: Variant) -> str:
     return label(", ".join(words), variant.settings, variant.declared)
 
 
-def _verdict(compared: Mapping[str, Any], mode: str, is_reference: bool) -> str:
-    if is_reference:
-        return "reference"
+def verdict_of(compared: Mapping[str, Any], mode: str) -> str:
+    """What a row of `statistics.compare` says of a variant that is not the reference."""
     if compared["mean"] is None:
         return "no result"
     if compared["delta_low"] is None:

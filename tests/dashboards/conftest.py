@@ -1,8 +1,10 @@
 """Runs with planted effects, written by the results store as a sweep does; their numbers are drawn, not trained."""
 
 import json
+import math
 import random
 from collections.abc import Callable, Mapping
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -154,3 +156,161 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
         return write_run(tmp_path / name, ablation(design, question), **options)
 
     return make
+
+
+@pytest.fixture
+def make_search(tmp_path: Path) -> Callable[..., Path]:
+    """Write a search under this test's folder; arguments as `write_search`."""
+    return lambda name="search", **options: write_search(tmp_path / name, **options)
+
+
+def write_search(
+    run_dir: Path,
+    trials: int = 40,
+    groups: tuple[int, ...] = (),
+    metrics: tuple[str, ...] = ("map_validation",),
+    gain: float = 0.03,
+    judge_seeds: int = 5,
+    **changes: Any,
+) -> Path:
+    """Write a search over a rate, an optional weight, and the number of regions, the rate deciding most of it.
+
+    Args:
+        run_dir: where.
+        trials: configs of each group; every fifth is stopped early, every thirteenth fails.
+        groups: code lengths that are searched each by itself.
+        metrics: that are chosen by.
+        gain: the planted difference of the best config from the reference on fresh seeds.
+        judge_seeds: of the reference and the best config.
+        changes: keys of study.json to set; None removes one.
+    """
+    rng = random.Random(3)
+    variants: list[dict[str, Any]] = []
+    planned: list[dict[str, Any]] = []
+    best: list[dict[str, Any]] = []
+    epochs = 0
+
+    def add(name: str, stage: str, seed: int, settings: Mapping[str, Any], **ended: Any) -> None:
+        cell = f"{stage}{len(planned):06}"
+        if not any(one["name"] == name for one in variants[-2:]):
+            variants.append({"name": name, "settings": settings, "declared": settings, "config": {}})
+        planned.append({"cell": cell, "variant": name, "seed": seed, "stage": stage})
+        results.write_cell(run_dir / "cells", SEARCHED | {"cell": cell, "seed": seed, "config": name} | ended)
+
+    for bits in groups or (None,):
+        level = {} if bits is None else {"hash.bits": bits}
+        found = []
+        for number in range(trials):
+            settings: dict[str, Any] = {"train.lr": 10 ** rng.uniform(-4, -1), "srem.regions": rng.randrange(0, 101)}
+            if settings["srem.regions"] > 20:
+                settings["esrl.erased"] = rng.uniform(0.01, 1.0)
+            settings["srem.mask_pass"] = rng.choice(["anchor", "separate"])
+            value = 0.6 + (bits or 0) / 1000 - 0.05 * abs(math.log10(settings["train.lr"]) + 2.5) + rng.gauss(0, 0.004)
+            status = "failed" if number % 13 == 12 else "stopped" if number % 5 == 4 else "finished"
+            steps = {"failed": 0, "stopped": 3, "finished": 8}[status]
+            epochs += steps
+            history = [{"iteration": s + 1, "map_validation": value * (1 - 0.5 / (s + 1))} for s in range(steps)]
+            name = f"{number}: " + ", ".join(f"{path}={level}" for path, level in settings.items())
+            name += f" ({bits})" if bits else ""
+            add(
+                name, "search", 0, level | settings, status=status, epochs=steps, history=json.dumps(history),
+                error="the loss is nan in iteration 1" if status == "failed" else None,
+                map_validation=value if steps else None, map=value - 0.01 if status == "finished" else None,
+                epoch_seconds=1 + settings["srem.regions"] / 20 if steps else None, seconds=steps * 2.0,
+            )  # fmt: skip
+            if status == "finished":
+                found.append((value, name, settings))
+        value, name, settings = max(found)
+        best.append({"group": bits, "variant": name, "settings": settings, "value": {"map_validation": value}})
+        for seed in range(1, judge_seeds + 1):
+            seen = 0.55 + rng.gauss(0, 0.02)
+            for kind, shift in (("reference", 0.0), ("best", gain)):
+                own = f"{kind} (hash.bits={bits})" if bits else kind
+                add(own, "judge", seed, level, status="finished", map=seen + shift + rng.gauss(0, 0.002), seconds=16.0)
+    study = {
+        "kind": "search",
+        "study": "fcaenet_search",
+        "question": "Which weights, and which rate?",
+        "profile": "laptop",
+        "profile_reason": "This machine has no GPU.",
+        "task": "retrieval",
+        "metrics": list(metrics),
+        "modes": ["min" if metric == "epoch_seconds" else "max" for metric in metrics],
+        "metric": "map",
+        "budget": trials,
+        "sampler": "tpe",
+        "scheduler": "asha",
+        "space": {
+            "train.lr": "loguniform(0.0001, 0.1)",
+            "srem.regions": "randint(0, 101)",
+            "esrl.erased": "uniform(0.01, 1), with srem.regions above 20",
+            "srem.mask_pass": "choice(['anchor', 'separate'])",
+        },
+        "group": "hash.bits" if groups else None,
+        "factors": ["train.lr", "srem.regions", "esrl.erased", "srem.mask_pass"] + ["hash.bits"] * bool(groups),
+        "best": best,
+        "epochs": {"run": epochs, "full": 8 * trials * max(1, len(groups))},
+        "seeds": [0],
+        "variants": variants,
+        "cells": planned,
+        "data": {"name": "embedded", "content_hash": "d" * 64, "images": 4800, "classes": 24, "layout": "synthetic"},
+        "command": "python -m raysearch.sweep fcaenet_search",
+        "versions": {"raysearch": "0.1.0"},
+        "wall_seconds": 600.0,
+    }
+    results.write_study(run_dir, {key: value for key, value in (study | changes).items() if value is not None})
+    return run_dir
+
+
+SEARCHED: dict[str, Any] = {
+    "error": None, "map_validation": None, "map": None, "epoch_seconds": None, "gpu_seconds": 0.0, "attempts": 1,
+    "epochs": 8, "data": "d" * 64, "code_version": 2, "history": "[]",
+    "metric_ids": json.dumps({"map": "map@all/expected-ties/test", "map_validation": "map@all/validation"}),
+}  # fmt: skip
+
+
+class Page(HTMLParser):
+    """The page as a browser takes it apart: elements, attributes, scripts, data blocks, table cells, text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[str] = []
+        self.data: dict[str, Any] = {}
+        self.cells: list[list[str]] = []
+        self.text = ""
+        self._open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attributes)))
+        if tag not in ("meta", "wbr"):
+            self._open.append(tag)
+        if tag == "tr":
+            self.cells.append([])
+        if tag in ("td", "th"):
+            self.cells[-1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self._open and self._open[-1] == "script":
+            key = self.tags[-1][1].get("data-figure")
+            if key:
+                self.data[key] = json.loads(data)
+            else:
+                self.scripts.append(data)
+        elif self._open and self._open[-1] != "style":
+            self.text += data
+            if {"td", "th"} & set(self._open):
+                self.cells[-1][-1] += data
+
+    def row(self, name: str) -> list[str]:
+        return next(row for row in self.cells if row and row[0].replace("\N{NO-BREAK SPACE}", " ").startswith(name))
+
+
+@pytest.fixture
+def parsed() -> Callable[[str], Page]:
+    """Take a page apart."""
+    return Page

@@ -4,7 +4,6 @@ import json
 import re
 import time
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -17,59 +16,21 @@ from dashboards.view import View, view
 from raysearch.errors import UserError
 from raysearch.studies import results
 
+Drawn = Callable[[Path], Any]  # run directory -> its page, taken apart
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&<b>"
-
-
-class Page(HTMLParser):
-    """The page as a browser takes it apart: elements, attributes, scripts, data blocks, table cells, text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.scripts: list[str] = []
-        self.data: dict[str, Any] = {}
-        self.cells: list[list[str]] = []
-        self.text = ""
-        self._open: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attributes)))
-        if tag not in ("meta", "wbr"):
-            self._open.append(tag)
-        if tag == "tr":
-            self.cells.append([])
-        if tag in ("td", "th"):
-            self.cells[-1].append("")
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self._open and self._open[-1] == "script":
-            key = self.tags[-1][1].get("data-figure")
-            if key:
-                self.data[key] = json.loads(data)
-            else:
-                self.scripts.append(data)
-        elif self._open and self._open[-1] != "style":
-            self.text += data
-            if {"td", "th"} & set(self._open):
-                self.cells[-1][-1] += data
-
-    def row(self, name: str) -> list[str]:
-        return next(row for row in self.cells if row and row[0].replace("\N{NO-BREAK SPACE}", " ").startswith(name))
 
 
 def read(run: Path) -> View:
     return view(results.read_study(run), results.load(run))
 
 
-def drawn(run: Path) -> Page:
-    return Page(page(read(run)))
+@pytest.fixture
+def drawn(parsed: Callable[[str], Any]) -> Drawn:
+    """A run's page, taken apart."""
+    return lambda run: parsed(page(read(run)))
 
 
-def test_the_page_says_what_stands_behind_the_answer(make_run: Callable[..., Path]):
+def test_the_page_says_what_stands_behind_the_answer(make_run: Callable[..., Path], drawn: Drawn):
     failing = lambda variant, seed: "loss is nan in iteration 3" if (variant, seed) == ("srem.size=37", 1) else None  # noqa: E731
     run = make_run(
         question="How many regions?", failing=failing, effect=lambda levels: -0.04 * (levels["srem.size"] == 128)
@@ -95,7 +56,7 @@ def test_the_page_says_what_stands_behind_the_answer(make_run: Callable[..., Pat
     assert set(seen.data) >= {"plot-effects", "plot-factor-0", "plot-factor-1", "plot-learning-0", "plot-cost"}
 
 
-def test_the_page_fetches_nothing(make_run: Callable[..., Path]):
+def test_the_page_fetches_nothing(make_run: Callable[..., Path], drawn: Drawn):
     seen = drawn(make_run())
     for tag, attributes in seen.tags:
         assert tag not in ("link", "img", "iframe", "object", "embed", "base", "form")
@@ -109,7 +70,7 @@ def test_the_page_fetches_nothing(make_run: Callable[..., Path]):
 
 
 @pytest.mark.parametrize("design", ["one_at_a_time", "full", "leave_one_out"])
-def test_nothing_that_a_run_says_becomes_markup(make_run: Callable[..., Path], design: str):
+def test_nothing_that_a_run_says_becomes_markup(make_run: Callable[..., Path], design: str, drawn: Drawn):
     path = make_run(design=design, question=EVIL, failing=lambda variant, seed: EVIL if seed == 1 else None)
     harmless = drawn(make_run("harmless", design=design, failing=lambda variant, seed: "no" if seed == 1 else None))
     study = results.read_study(path)
@@ -189,7 +150,7 @@ def test_two_crossed_factors_have_a_map_of_means(make_run: Callable[..., Path]):
     ],
     ids=["one seed", "nothing ended", "no reference", "all failed", "a part failed"],
 )  # fmt: skip
-def test_a_poor_run_still_has_its_report(make_run: Callable[..., Path], options: dict[str, Any]):
+def test_a_poor_run_still_has_its_report(make_run: Callable[..., Path], options: dict[str, Any], drawn: Drawn):
     run = make_run(**options)
     assert write(run) == run / "report.html"
     names = sorted(
@@ -199,7 +160,7 @@ def test_a_poor_run_still_has_its_report(make_run: Callable[..., Path], options:
     assert drawn(run).row("reference")
 
 
-def test_a_study_of_an_older_run_that_says_next_to_nothing(make_run: Callable[..., Path]):
+def test_a_study_of_an_older_run_that_says_next_to_nothing(make_run: Callable[..., Path], drawn: Drawn):
     run = make_run()
     study = results.read_study(run)
     study["variants"] = [{key: one[key] for key in ("name", "settings")} for one in study["variants"]]
