@@ -1,0 +1,168 @@
+"""What a cell costs the driver in a long study: 500 no-op cells and 10,000, through plan, engine and results store.
+
+    python benchmarks/sweep_scale.py [--quick]
+
+Each size runs in a driver of its own: a study of variants and five seeds is planned, its cells are run by the engine
+with checkpoints, and stored. Counted are the driver's own CPU seconds and the growth of its resident memory while the
+cells run, each by the number of cells. Then `python -m raysearch.sweep` is started again on the finished cells of the
+larger study, and its seconds until it has drawn the report are taken. The last line is JSON: the ratios of the larger
+study's figures a cell to the smaller's, the seconds of starting again, and their sources.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, ClassVar
+
+import psutil
+
+SEEDS = 5
+REGIONS = 40  # levels; the learning rate has as many as the size needs
+
+STUDY = """
+from raysearch.studies.space import Ablation, factor
+study = Ablation(
+    question="What does a cell cost the driver?",
+    task="retrieval",
+    reference={{"srem.regions": 0, "train.lr": 1.0}},
+    factors=[factor("srem.regions", *range({regions})), factor("train.lr", *[1 / (1 + n) for n in range({rates})])],
+    design="full",
+    seeds={seeds},
+)
+"""
+
+
+class NoOp:
+    """A task that computes nothing in one step, and has metrics."""
+
+    steps = 1
+    metric_ids: ClassVar = {"map": "none"}
+
+    def __init__(self, config: Any, seed: int, worker: Any) -> None:
+        self.seed = seed
+
+    def advance(self) -> dict[str, Any]:
+        return {"iteration": 1, "loss": 0.0, "epochs": 1, "seconds": 0.0, "map_validation": 0.5}
+
+    def evaluate(self) -> dict[str, float]:
+        return {"map": 0.5 + 0.001 * self.seed}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+def drive(folder: Path, cells: int) -> None:
+    """Run a study of about `cells` cells; prints its figures as JSON. The body of a driver of its own."""
+    import ray
+    from rich.console import Console
+
+    from raysearch.data import shards, synthetic
+    from raysearch.data.cache import cache_dir
+    from raysearch.engine import cluster, jobs, session, tuner
+    from raysearch.engine.telemetry import LiveView
+    from raysearch.studies import files, plan, results
+    from raysearch.studies.config import CODE_VERSIONS
+
+    study = folder / "study.py"
+    study.write_text(STUDY.format(regions=REGIONS, rates=max(1, cells // SEEDS // REGIONS), seeds=SEEDS))
+    name, asked = files.load(str(study))
+    manifest = shards.read_manifest(synthetic.ensure(synthetic.Spec(), cache_dir()))
+    planned = plan.make(name, asked, "laptop", manifest.content_hash)  # type: ignore[arg-type]
+    run = folder / "run"
+    constant = {"data": manifest.content_hash, "code_version": CODE_VERSIONS["retrieval"], "environment": "{}"}
+    configs = {cell.hash: json.dumps(cell.variant.config.canonical()) for cell in planned.cells}
+
+    class Store(jobs.Listener):
+        def ended(self, job: jobs.Job, record: dict[str, Any]) -> None:
+            assert record["status"] == "finished", record["error"]
+            results.write_cell(run / "cells", {**record, "config": configs[job.cell], **constant})
+
+    ray.cloudpickle.register_pickle_by_value(sys.modules[NoOp.__module__])
+    with cluster.connected(None), open(os.devnull, "w") as nowhere:
+        slots = cluster.Slots(cluster.Demand())
+        view = LiveView(len(planned.cells), 0, slots, lambda: "", Console(file=nowhere))
+        # A first few cells pay for what is paid once: groups that start, modules that are loaded.
+        first, rest = planned.cells[:20], planned.cells[20:]
+        keeping = tuner.Keeping(str(folder / "checkpoints"))
+        listener = jobs.Several(Store(), view)
+        resources = tuner.Resources(slots)
+        tuner.run(jobs.Planned(map(session.job, first)), NoOp, None, resources, listener, keeping)
+        before, started = _used(), time.perf_counter()
+        source = jobs.Planned(map(session.job, rest))
+        tuner.run(source, NoOp, None, resources, listener, keeping)
+        after, wall = _used(), time.perf_counter() - started
+    figures = {
+        "cells": len(planned.cells),
+        "cpu_seconds_a_cell": (after[0] - before[0]) / len(rest),
+        "bytes_a_cell": (after[1] - before[1]) / len(rest),
+        "wall_seconds_a_cell": wall / len(rest),
+    }
+    print(json.dumps(figures))
+
+
+def _used() -> tuple[float, int]:
+    """CPU seconds and resident bytes of this process."""
+    spent = resource.getrusage(resource.RUSAGE_SELF)
+    return spent.ru_utime + spent.ru_stime, psutil.Process().memory_info().rss
+
+
+def measure(folder: Path, cells: int) -> dict[str, float]:
+    folder.mkdir()
+    done = subprocess.run(
+        [sys.executable, __file__, "--drive", str(folder), "--cells", str(cells)], capture_output=True, text=True
+    )
+    if done.returncode != 0:
+        sys.exit(f"the driver of {cells} cells failed:\n{done.stdout}\n{done.stderr}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def again(folder: Path) -> float:
+    """Seconds of the command on a run whose cells have all ended."""
+    command = [sys.executable, "-m", "raysearch.sweep", str(folder / "study.py"), "--profile", "laptop"]
+    started = time.perf_counter()
+    done = subprocess.run([*command, "--out", str(folder / "run")], capture_output=True, text=True)
+    seconds = time.perf_counter() - started
+    if done.returncode != 0 or "nothing to run" not in done.stdout:
+        sys.exit(f"starting again failed:\n{done.stdout}\n{done.stderr}")
+    return seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="200 and 1,000 cells")
+    parser.add_argument("--drive", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--cells", type=int, help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.drive:
+        drive(asked.drive, asked.cells)
+        return
+    sizes = (200, 1000) if asked.quick else (500, 10_000)
+    with tempfile.TemporaryDirectory(prefix="raysearch-scale-") as scratch:
+        few, many = (measure(Path(scratch) / str(size), size) for size in sizes)
+        for one in (few, many):
+            print(
+                f"{one['cells']:6} cells   driver {1000 * one['cpu_seconds_a_cell']:6.2f} CPU ms a cell   "
+                f"{one['bytes_a_cell'] / 1024:6.1f} KiB a cell   {1000 * one['wall_seconds_a_cell']:6.1f} ms wall",
+                flush=True,
+            )
+        seconds = again(Path(scratch) / str(sizes[1]))
+        print(f"starting again on {many['cells']} finished cells: {seconds:.1f} s")
+    ratios = {
+        "seconds_ratio": many["cpu_seconds_a_cell"] / few["cpu_seconds_a_cell"],
+        "memory_ratio": many["bytes_a_cell"] / few["bytes_a_cell"],
+        "wall_ratio": many["wall_seconds_a_cell"] / few["wall_seconds_a_cell"],
+        "again_seconds": seconds,
+    }
+    print(json.dumps({**ratios, "few": few, "many": many}))
+
+
+if __name__ == "__main__":
+    main()
