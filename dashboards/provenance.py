@@ -107,14 +107,14 @@ def _differences(run: View) -> Markup | None:
     if not reference:
         return None
     body = []
-    for one in selection.shown(run, selection.IN_TABLE)[1:]:
+    for one in selection.shown(run, selection.IN_PAGE)[1:]:
         own = flat(one.config)
         paths = [path for path in {**reference, **own} if own.get(path) != reference.get(path)]
         values = [(path, formats.level(reference.get(path)), formats.level(own.get(path))) for path in paths]
         change = [f"{path}: {before} \N{RIGHTWARDS ARROW} {after}" for path, before, after in values]
         body.append([one.label, tag("td", "; ".join(change) or "nothing", class_="wide")])
     table = markup.rows(
-        ["Variant", "Differs from the reference in"], body, selection.note(run, selection.IN_TABLE) or None
+        ["Variant", "Differs from the reference in"], body, selection.note(run, selection.IN_PAGE) or None
     )
     return tag("details", tag("summary", "Each variant's config"), table) if body else None
 

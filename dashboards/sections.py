@@ -27,7 +27,7 @@ def embed(figure: go.Figure, key: str, caption: Any, says: str) -> Markup:
 
 def variants(run: View) -> Markup:
     """The table of variants."""
-    erased = any(one.erased is not None for one in selection.shown(run, selection.IN_TABLE))
+    erased = any(one.erased is not None for one in selection.shown(run, selection.IN_PAGE))
     published = run.published is not None
     header: list[Any] = [
         "Variant",
@@ -39,7 +39,7 @@ def variants(run: View) -> Markup:
     ]
     header += ["Time a cell"] + ["Erased"] * erased + ["Published"] * published
     body = []
-    for one in selection.shown(run, selection.IN_TABLE):
+    for one in selection.shown(run, selection.IN_PAGE):
         row = one.compared
         cells: list[Any] = [_name(run, one)]
         cells += [number(formats.metric(row["mean"]), formats.interval(row["ci_low"], row["ci_high"]))]
@@ -55,7 +55,7 @@ def variants(run: View) -> Markup:
             cells.append(number(formats.metric(value) if value is not None else "", f"table {table}" if table else ""))
         body.append(cells)
     note = "In brackets: 95 % intervals. Differences are paired by seed and taken from the reference. "
-    note = f"{note}{selection.note(run, selection.IN_TABLE)}".strip()
+    note = f"{note}{selection.note(run, selection.IN_PAGE)}".strip()
     return section("variants", "Variants", rows(header, body, note), _published_note(run), _other_metrics(run))
 
 
@@ -231,7 +231,7 @@ def _other_metrics(run: View) -> Markup | None:
     if not others:
         return None
     body = []
-    for one in selection.shown(run, selection.IN_TABLE):
+    for one in selection.shown(run, selection.IN_PAGE):
         cells = [row for row in one.rows if row["status"] == "finished"]
         body.append([one.label, *(number(formats.metric(mean(row.get(name) for row in cells))) for name in others)])
     table = rows(["Variant", *(tag("code", ids[name]) for name in others)], body, "Means over seeds; not compared.")

@@ -4,7 +4,7 @@ import itertools
 
 from dashboards.view import Variant, View
 
-IN_TABLE, IN_FIGURE, IN_TERMINAL = 200, 60, 40  # rows that can still be read
+IN_FILE, IN_PAGE, IN_FIGURE, IN_TERMINAL = 200, 100, 60, 40  # rows that can still be read
 
 
 def shown(run: View, most: int) -> list[Variant]:

@@ -47,7 +47,7 @@ def as_csv(run: View) -> str:
 def as_markdown(run: View) -> str:
     """A GitHub table, a row a variant; of very many those that say most, as `selection.shown` has them."""
     lines = ["| " + " | ".join(_header(run)) + " |", "|---" + "|---:" * (len(_header(run)) - 1) + "|"]
-    for one in selection.shown(run, selection.IN_TABLE):
+    for one in selection.shown(run, selection.IN_FILE):
         cells = [_pipe(one.label), *_cells(run, one)]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + f"\n\n{_note(run)}\n"
@@ -62,7 +62,7 @@ def as_latex(run: View) -> str:
         " & ".join(tex(word) for word in _header(run)) + r" \\",
         r"\midrule",
     ]
-    for one in selection.shown(run, selection.IN_TABLE):
+    for one in selection.shown(run, selection.IN_FILE):
         lines.append(" & ".join([tex(one.label), *(_tex_number(word) for word in _cells(run, one))]) + r" \\")
         if one.is_reference and len(run.variants) > 1:
             lines.append(r"\midrule")
@@ -154,8 +154,8 @@ def _note(run: View) -> str:
     words += ["↑ decided better, ↓ decided worse: Holm-corrected p at most 0.05"]
     if run.published:
         words.append(f"published: {run.published.paper}, another protocol")
-    if len(run.variants) > selection.IN_TABLE:
-        words.append(selection.note(run, selection.IN_TABLE).removesuffix("."))
+    if len(run.variants) > selection.IN_FILE:
+        words.append(selection.note(run, selection.IN_FILE).removesuffix("."))
     return "; ".join(words)
 
 

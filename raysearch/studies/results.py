@@ -68,7 +68,7 @@ def table(record: Mapping[str, Any], ended: Mapping[str, Mapping[str, Any]]) -> 
         for cell in record["cells"]
         if cell["cell"] in ended
     ]
-    return as_table(rows, record["factors"])
+    return as_table(rows, record.get("factors") or [])
 
 
 def save_table(run_dir: str | Path, reader: Reader | None = None) -> pa.Table:

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from dashboards import curves, figures, learning
+from dashboards import curves, figures, learning, selection
 from dashboards.report import page, write
 from dashboards.view import View, view
 from raysearch.errors import UserError
@@ -203,4 +203,4 @@ def test_two_hundred_variants_are_drawn_at_once():
     text = page(run)
     assert time.process_time() - started < 3
     assert len(learning.shown(run)) == learning.MOST
-    assert text.count("<tr>") > 200
+    assert text.count("<tr>") == selection.IN_PAGE + 1

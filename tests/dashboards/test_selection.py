@@ -99,8 +99,8 @@ def test_a_page_of_two_thousand_variants_stays_readable(run: View):
     text = page(run)
     assert time.process_time() - started < 10
     assert len(text) < 10e6
-    assert text.count("<tr>") < 4 * selection.IN_TABLE
-    assert f"{2000 - selection.IN_TABLE:,} more stand in tables/variants.csv" in text
+    assert text.count("<tr>") < 4 * selection.IN_PAGE
+    assert f"{2000 - selection.IN_PAGE:,} more stand in tables/variants.csv" in text
     assert f"{2000 - selection.IN_FIGURE:,} more stand in tables/variants.csv" in text
     for figure in (figures.effects(run), figures.cost(run)):
         assert figure is not None
@@ -112,8 +112,8 @@ def test_tables_hold_all_or_say_what_they_leave_out(run: View, two_thousand: tup
     rows = list(csv.DictReader(io.StringIO(tables.as_csv(run))))
     assert [row["variant"] for row in rows] == [one.name for one in run.variants]
     markdown, latex = tables.as_markdown(run), tables.as_latex(run)
-    assert sum(line.startswith("| ") for line in markdown.splitlines()) == selection.IN_TABLE + 1
-    assert sum(line.endswith(r"\\") for line in latex.splitlines()) == selection.IN_TABLE + 1
+    assert sum(line.startswith("| ") for line in markdown.splitlines()) == selection.IN_FILE + 1
+    assert sum(line.endswith(r"\\") for line in latex.splitlines()) == selection.IN_FILE + 1
     for text in (markdown, latex):
         assert "1,800 more stand in tables/variants.csv" in text
     console = Console(width=140, record=True, file=io.StringIO())
