@@ -17,7 +17,7 @@ app = typer.Typer(add_completion=False)
 def report(run: Annotated[Path, typer.Argument(help="a directory that raysearch.sweep wrote", metavar="RUN")]) -> None:
     """Write report.html, tables/ and results.parquet of RUN from its cells, whether it ended or not."""
     study, table = results.read_study(run), results.save_table(run)
-    path = dashboards.report.write(run)
+    path = dashboards.report.write(run, table)
     console = cli.console()
     console.print(dashboards.tables.terminal(study, table))
     console.print(dashboards.report.answer(study, table), markup=False, highlight=False)

@@ -9,7 +9,6 @@ Run it again and it goes on where it stopped: a cell that finished is never run 
 
 import shlex
 import sys
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from rich.console import Console
 from raysearch import cli
 from raysearch.data import shards, synthetic
 from raysearch.data.cache import cache_dir
+from raysearch.engine.options import Options, Run
 from raysearch.errors import UserError
 from raysearch.interrupt import Interrupt
 from raysearch.studies import describe, files, overrides, results, search_plan
@@ -54,38 +54,42 @@ def main(
     settings = overrides.parse(set_, asked.task)
     chosen, reason = _profile(profile, data, address)
     # All that can be wrong without the images is found before any are drawn.
-    _plan(name, asked, chosen, "", settings, seeds, trials)
+    _plan(name, asked, chosen, "", settings, seeds, trials, workers)
     directory = _data(data, chosen, console)
     manifest = shards.read_manifest(directory)
     _check_counts(manifest)
-    plan = _plan(name, asked, chosen, manifest.content_hash, settings, seeds, trials)
+    plan = _plan(name, asked, chosen, manifest.content_hash, settings, seeds, trials, workers)
     run_dir = out or Path("runs") / f"{name}-{chosen}"
     record = describe.surroundings(manifest, directory, settings, reason, _command(), asked.task)
-    if isinstance(plan, planning.Plan):
-        steps = _ablation(plan, run_dir, record, dry_run, retry_failed, console)
-    else:
-        steps = _search(plan, run_dir, record, dry_run, retry_failed, console)
-    if steps is None:
-        return
-    from raysearch.engine.session import Options, Run
-
+    run = Run(run_dir, directory, manifest, record)
     options = Options(workers, gpus_per_worker, concurrency, address, storage)
+    reader = results.Reader(run_dir / "cells")
     interrupt = Interrupt(lambda message: console.print(message))
     with interrupt.caught():
-        complete = steps(Run(run_dir, directory, manifest, record), options, interrupt)
-        _finish(run_dir, console)
+        if isinstance(plan, planning.Plan):
+            complete = _ablation(plan, run, options, reader, dry_run, retry_failed, console, interrupt)
+        else:
+            complete = _search(plan, run, options, dry_run, retry_failed, console, interrupt)
+        if not dry_run:
+            _finish(run_dir, reader, console)
     if not complete:
         console.print(f"stopped; go on with: {_command()}")
         raise typer.Exit(130)
 
 
-Steps = Callable[[Any, Any, Interrupt], bool]  # run, options, interrupt -> whether all was done
-
-
-def _plan(name, asked, profile, content_hash, settings, seeds, trials) -> planning.Plan | search_plan.SearchPlan:
+def _plan(
+    name: str,
+    asked: files.Study,
+    profile: str,
+    content_hash: str,
+    settings: dict[str, Any],
+    seeds: int | None,
+    trials: int | None,
+    workers: int,
+) -> planning.Plan | search_plan.SearchPlan:
     if isinstance(asked, Ablation):
-        return planning.make(name, asked, profile, content_hash, settings, seeds)
-    plan = search_plan.make(name, asked, profile, content_hash, settings, seeds, trials)
+        return planning.make(name, asked, profile, content_hash, settings, seeds, workers)
+    plan = search_plan.make(name, asked, profile, content_hash, settings, seeds, trials, workers)
     from raysearch.engine import search
 
     search.check(plan)
@@ -93,61 +97,60 @@ def _plan(name, asked, profile, content_hash, settings, seeds, trials) -> planni
 
 
 def _ablation(
-    plan: planning.Plan, run_dir: Path, record: dict[str, Any], dry_run: bool, retry_failed: bool, console: Console
-) -> Steps | None:
-    """What is to be done for an ablation; None for a dry run."""
+    plan: planning.Plan,
+    run: Run,
+    options: Options,
+    reader: results.Reader,
+    dry_run: bool,
+    retry_failed: bool,
+    console: Console,
+    interrupt: Interrupt,
+) -> bool:
+    """Run what is missing of an ablation, or say what is; returns False when the user stopped it."""
     hashes = [cell.hash for cell in plan.cells]
     # A cell that a search stopped early is no answer here: it goes on from its checkpoint.
     answers = ("finished",) if retry_failed else ("finished", "failed")
-    ended = _ended(run_dir, hashes, answers)
+    ended = {cell: one for cell, one in reader.read(hashes).items() if one["status"] in answers}
     if dry_run:
         _print_plan(plan, ended, console)
-        return None
-    _check_writable(run_dir)
-    adopted = results.adopt(run_dir, [cell for cell in hashes if cell not in ended])
+        return True
+    _check_writable(run.directory)
+    adopted = results.adopt(run.directory, [cell for cell in hashes if cell not in ended])
     if adopted:
-        ended |= _ended(run_dir, [cell for cell in hashes if cell not in ended], answers)
+        ended = {cell: one for cell, one in reader.read(hashes).items() if one["status"] in answers}
     missing = [cell for cell in plan.cells if cell.hash not in ended]
-    record |= {**describe.ablation(plan), **_kept(run_dir)}
-    record["adopted"] = record.get("adopted", 0) + adopted
-    results.write_study(run_dir, record)
+    run.record.update({**describe.ablation(plan), **_kept(run.directory)})
+    run.record["adopted"] = run.record.get("adopted", 0) + adopted
+    results.write_study(run.directory, run.record)
+    if not missing:
+        console.print(f"all {len(plan.cells)} cells had ended before; nothing to run")
+        return True
+    from raysearch.engine.study import run_missing
 
-    def steps(run: Any, options: Any, interrupt: Interrupt) -> bool:
-        if not missing:
-            console.print(f"all {len(plan.cells)} cells had ended before; nothing to run")
-            return True
-        from raysearch.engine.study import run_missing
-
-        return run_missing(plan, missing, run, options, console, interrupt)
-
-    return steps
+    return run_missing(plan, missing, run, options, console, interrupt)
 
 
 def _search(
     plan: search_plan.SearchPlan,
-    run_dir: Path,
-    record: dict[str, Any],
+    run: Run,
+    options: Options,
     dry_run: bool,
     retry_failed: bool,
     console: Console,
-) -> Steps | None:
-    """What is to be done for a search; None for a dry run."""
+    interrupt: Interrupt,
+) -> bool:
+    """Search, or say what would be done; returns False when the user stopped it."""
     from raysearch.engine import search
 
     if dry_run:
-        _print_search(plan, run_dir, console)
-        return None
-    _check_writable(run_dir)
+        _print_search(plan, run.directory, console)
+        return True
+    _check_writable(run.directory)
+    asked = describe.search(plan, search.space_of(plan))
     # What came out before stays readable until this call knows more.
-    record |= {**describe.search(plan, search.space_of(plan)), **_kept(run_dir, "variants", "cells", "best", "factors")}
-    results.write_study(run_dir, record)
-    return lambda run, options, interrupt: search.run_search(plan, run, options, console, interrupt, retry_failed)
-
-
-def _ended(run_dir: Path, hashes: list[str], answers: tuple[str, ...]) -> dict[str, dict[str, Any]]:
-    """The cells that need not be run again."""
-    ended = results.read_cells(run_dir / "cells", hashes)
-    return {cell: record for cell, record in ended.items() if record["status"] in answers}
+    run.record.update({**asked, **_kept(run.directory, "variants", "cells", "best", "factors")})
+    results.write_study(run.directory, run.record)
+    return search.run_search(plan, run, options, console, interrupt, retry_failed)
 
 
 def _profile(asked: str | None, data: Path | None, address: str | None) -> tuple[str, str]:
@@ -242,12 +245,12 @@ def _command() -> str:
     return shlex.join(["python", "-m", "raysearch.sweep", *sys.argv[1:]])
 
 
-def _finish(run_dir: Path, console: Console) -> None:
+def _finish(run_dir: Path, reader: results.Reader, console: Console) -> None:
     """Write the table and the report, and say what came out."""
     from dashboards import report, tables
 
-    table = results.save_table(run_dir)
-    page = report.write(run_dir)
+    table = results.save_table(run_dir, reader)
+    page = report.write(run_dir, table)
     study = results.read_study(run_dir)
     console.print(tables.terminal(study, table))
     console.print(report.answer(study, table))

@@ -11,6 +11,7 @@ from rich.console import Console
 from raysearch.engine import samplers, schedulers, session
 from raysearch.engine.checkpoints import Objective
 from raysearch.engine.jobs import Job, Listener, Planned
+from raysearch.engine.options import Options, Run
 from raysearch.engine.study import say_plan, terminal_table
 from raysearch.engine.suggestions import Config, Suggestions
 from raysearch.errors import UserError
@@ -25,8 +26,8 @@ OPTUNA_FILE = "optuna.db"
 
 def run_search(
     plan: SearchPlan,
-    run: session.Run,
-    options: session.Options,
+    run: Run,
+    options: Options,
     console: Console,
     interrupt: Interrupt,
     retry_failed: bool = False,
@@ -51,9 +52,7 @@ def run_search(
     )
     configs = [plan.reference(group).config for group in plan.groups]
     record = _Record(plan, run)
-    with session.opened(
-        run, options, configs, console, interrupt, lambda: terminal_table(run.directory, run.record)
-    ) as opened:
+    with session.opened(run, options, configs, console, interrupt, terminal_table(run)) as opened:
         complete = True
         for group in plan.groups:
             complete = complete and _search_group(plan, group, run, opened, record, retry_failed)
@@ -64,7 +63,7 @@ def run_search(
 
 
 def _search_group(
-    plan: SearchPlan, group: Group, run: session.Run, opened: session.Session, record: "_Record", retry_failed: bool
+    plan: SearchPlan, group: Group, run: Run, opened: session.Session, record: "_Record", retry_failed: bool
 ) -> bool:
     search = plan.search
     suggestions = Suggestions(plan, group, run.directory / OPTUNA_FILE, opened.storage, retry_failed)
@@ -140,7 +139,7 @@ def best_config(configs: list[Config], plan: SearchPlan) -> Config | None:
 class _Record(Listener):
     """Keeps `study.json` up to date with what was suggested, and says how far the search is."""
 
-    def __init__(self, plan: SearchPlan, run: session.Run) -> None:
+    def __init__(self, plan: SearchPlan, run: Run) -> None:
         self._plan, self._run = plan, run
         self.groups: dict[str, Suggestions] = {}
         self.judging: list[Cell] = []

@@ -4,7 +4,6 @@ import contextlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from raysearch.engine import cluster, tuner
 from raysearch.engine.checkpoints import Objective
 from raysearch.engine.jobs import Job, Jobs, Listener, Several
 from raysearch.engine.metrics import Metrics
+from raysearch.engine.options import Options, Run
 from raysearch.engine.shared import Claims, Shared
 from raysearch.engine.storage import Storage
 from raysearch.engine.telemetry import LiveView
@@ -35,27 +35,6 @@ from raysearch.tasks import retrieval
 _BUILDERS: dict[str, Callable] = {"retrieval": retrieval.build}
 METRIC_IDS: dict[str, Mapping[str, str]] = {"retrieval": retrieval.RetrievalTask.metric_ids}
 HELD_OUT = {"retrieval": Objective("map_validation", "max")}  # what the best checkpoint of a cell is chosen by
-
-
-@dataclass(frozen=True)
-class Options:
-    """Where and how wide a study runs, as the command line says."""
-
-    workers: int = 1  # Ray Train workers a trial
-    gpus_per_worker: float | None = None  # None: one where the cluster has any
-    concurrency: int | None = None  # trials at a time at most
-    address: str | None = None  # of a cluster; None is this machine
-    storage: str | None = None  # path or URI of the checkpoints; None is the run directory
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run's directory, its data, and what `study.json` says of it."""
-
-    directory: Path  # run directory
-    shards: Path
-    manifest: Manifest
-    record: dict[str, Any]  # of `study.json`, completed while the study runs
 
 
 class Session:

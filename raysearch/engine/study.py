@@ -1,20 +1,20 @@
 """The missing cells of an ablation, each to its end."""
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rich.console import Console, RenderableType
 
 from raysearch.engine import session
 from raysearch.engine.jobs import Planned
+from raysearch.engine.options import Options, Run
 from raysearch.interrupt import Interrupt
 from raysearch.studies import results
 from raysearch.studies.plan import Cell, Plan
 
 
 def run_missing(
-    plan: Plan, missing: list[Cell], run: session.Run, options: session.Options, console: Console, interrupt: Interrupt
+    plan: Plan, missing: list[Cell], run: Run, options: Options, console: Console, interrupt: Interrupt
 ) -> bool:
     """Run the missing cells of a plan; returns False when the user stopped it.
 
@@ -33,9 +33,7 @@ def run_missing(
     )
     run.record["metric_id"] = session.METRIC_IDS[asked.task].get(asked.metric)
     configs = [variant.config for variant in plan.variants]
-    with session.opened(
-        run, options, configs, console, interrupt, lambda: terminal_table(run.directory, run.record)
-    ) as open_session:
+    with session.opened(run, options, configs, console, interrupt, terminal_table(run)) as open_session:
         return open_session.execute(
             Planned(session.job(cell) for cell in missing),
             done=len(plan.cells) - len(missing),
@@ -45,12 +43,17 @@ def run_missing(
         )
 
 
-def terminal_table(run_dir: Path, record: Mapping[str, Any]) -> RenderableType:
-    """What came out so far."""
+def terminal_table(run: Run) -> Callable[[], RenderableType]:
+    """Draws what came out so far; a cell's file is opened once."""
     from dashboards import tables
 
-    table = results.load(run_dir)
-    return tables.terminal(record, table) if table.num_rows else ""
+    reader = results.Reader(run.directory / "cells")
+
+    def draw() -> RenderableType:
+        table = results.table(run.record, reader.read(cell["cell"] for cell in run.record["cells"]))
+        return tables.terminal(run.record, table) if table.num_rows else ""
+
+    return draw
 
 
 def say_plan(question: str, record: Mapping[str, Any], console: Console) -> None:

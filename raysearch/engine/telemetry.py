@@ -39,6 +39,7 @@ class LiveView(Listener):
         self._finished, self._failed, self._stopped, self._retried, self._seconds = 0, 0, 0, 0, 0.0
         self._names: dict[str, str] = {}
         self._drawn: RenderableType = ""
+        self._drawing = 0.0  # seconds that the last table took
         self._started = self._printed = time.monotonic()
         self._live = Live(get_renderable=self._render, console=console, refresh_per_second=2, transient=True)
 
@@ -75,8 +76,10 @@ class LiveView(Listener):
             self._failed += 1
             self._console.print(f"[red]failed[/red] {job.name}: {record['error']}", highlight=False)
         now = time.monotonic()
-        if self._console.is_terminal and now - self._printed > _TABLE_INTERVAL:
-            self._printed, self._drawn = now, self._table()
+        # A table of many cells takes a while; it may never take more than a twentieth of the time.
+        if self._console.is_terminal and now - self._printed > max(_TABLE_INTERVAL, 20 * self._drawing):
+            self._drawn = self._table()
+            self._printed, self._drawing = time.monotonic(), time.monotonic() - now
         self._tell()
 
     def _tell(self) -> None:

@@ -60,7 +60,7 @@ class Trial(tune.Trainable):
             self._history.append(reply.report)
         if reply.metrics is not None:
             return self._end("finished", reply.metrics, reply.metric_ids or {})
-        return self._result(reply.report) | {"so_far": self._record("stopped")}
+        return self._result(reply.report) | {"so_far": json.dumps(self._record("stopped"))}
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
         """Tune pauses the trial, or lets another take its state over: the state stays in the run's storage."""
@@ -98,8 +98,8 @@ class Trial(tune.Trainable):
         self._begun = True
 
     def _result(self, report: dict[str, Any]) -> dict[str, Any]:
-        """What schedulers and listeners look at."""
-        result: dict[str, Any] = {"report": report, "steps": self._steps, "iteration": len(self._history)}
+        """What schedulers and listeners look at. The rest is text: Tune keeps statistics of every number it sees."""
+        result: dict[str, Any] = {"report": json.dumps(report), "steps": self._steps, "iteration": len(self._history)}
         if self._objective and self._objective.metric in report:
             result[self._objective.metric] = report[self._objective.metric]
         return result
@@ -107,7 +107,7 @@ class Trial(tune.Trainable):
     def _end(self, status: str, metrics: dict[str, float], metric_ids: dict[str, str]) -> dict[str, Any]:
         record = self._record(status) | metrics | {"metric_ids": json.dumps(metric_ids)}
         last = self._history[-1] if self._history and status == "finished" else {}
-        return self._result(last) | {"done": True, "record": record}
+        return self._result(last) | {"done": True, "record": json.dumps(record)}
 
     def _record(self, status: str) -> dict[str, Any]:
         return {

@@ -1,6 +1,7 @@
 """Jobs run by Ray Tune on warm worker groups; whoever listens hears of every start, step and end."""
 
 import contextlib
+import json
 import os
 import tempfile
 import uuid
@@ -180,11 +181,11 @@ class _Forward(tune.Callback):
         self._faults[cell] = self._faults.get(cell, 0) + trial.run_metadata.num_failures
         trial.run_metadata.num_failures = 0  # it went on: retries are counted from here
         if "record" in result:
-            self._ended(trial, result["record"])
+            self._ended(trial, json.loads(result["record"]))
         else:
-            self.open[cell] = result["so_far"]
+            self.open[cell] = json.loads(result["so_far"])
             with self._caught():
-                self.listener.stepped(self.queue.given[cell], result["report"], result["steps"])
+                self.listener.stepped(self.queue.given[cell], json.loads(result["report"]), result["steps"])
 
     def on_trial_recover(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         with self._caught():

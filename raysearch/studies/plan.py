@@ -62,6 +62,7 @@ def make(
     data_hash: str,
     settings: Mapping[str, Any] | None = None,
     seeds: int | None = None,
+    workers: int = 1,
 ) -> Plan:
     """Plan a study.
 
@@ -72,6 +73,7 @@ def make(
         data_hash: content hash of the data set.
         settings: overrides by dotted path, in the units of the config; on a factor's path they move the reference.
         seeds: number of seeds instead of the study's.
+        workers: that share each batch.
 
     Raises:
         UserError: a path, value or combination that cannot be.
@@ -98,7 +100,7 @@ def make(
             raise UserError(f"variant '{label}' changes nothing: it is the same run as '{known.name}'")
     seed_list = study.seed_list(seeds)
     cells = tuple(
-        Cell(variant, seed, cell_hash(variant.config, data_hash, seed))
+        Cell(variant, seed, cell_hash(variant.config, data_hash, seed, workers))
         for seed in seed_list  # seed by seed, so that an interrupted study has whole blocks to compare
         for variant in variants.values()
     )
@@ -137,18 +139,21 @@ def _declared(study: Ablation, changed: Mapping[str, Mapping[str, Any]], moved: 
     return {path: value for path, value in declared.items() if path not in moved or path in changed}
 
 
-def cell_hash(config: RetrievalConfig, data: str, seed: int, population: Sequence[str] = ()) -> str:
+def cell_hash(config: RetrievalConfig, data: str, seed: int, workers: int = 1, population: Sequence[str] = ()) -> str:
     """A cell's name, over all that decides its outcome.
 
     Args:
         config: resolved.
         data: the data set's content hash.
         seed: of everything random.
+        workers: that share each batch: each has batch statistics of its own.
         population: what else decides, for a cell that trains among others and takes over from them.
     """
     plain = config.canonical()
     plain["model"]["weights"] = weights.identity(config.model.weights)
     identity = {"config": plain, "data": data, "seed": seed, "code": CODE_VERSIONS[config.task]}
+    if workers > 1:
+        identity["workers"] = workers
     if population:
         identity["population"] = list(population)
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:20]

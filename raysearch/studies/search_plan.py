@@ -32,6 +32,7 @@ class SearchPlan:
     seeds: tuple[int, ...]  # that tune
     settings: Mapping[str, Any]  # the user's overrides
     trials: int  # in each group
+    workers: int = 1  # that share each batch
 
     @property
     def groups(self) -> list[Group]:
@@ -69,14 +70,14 @@ class SearchPlan:
         return self.variant(group, self._judged(BEST, group), declared)
 
     def cell(self, variant: Variant, seed: int) -> Cell:
-        return Cell(variant, seed, cell_hash(variant.config, self.data, seed))
+        return Cell(variant, seed, cell_hash(variant.config, self.data, seed, self.workers))
 
     def member(self, variant: Variant, group: Group, seed: int) -> Cell:
         """A member of a population. What becomes of it depends on the others, so its name covers the whole search."""
         assert not callable(self.search.space)
         others = [self.study, str(self.trials), group.label, variant.name, *sorted(self.search.space)]
         others += [repr(dict(self.search.scheduler_options))]
-        return Cell(variant, seed, cell_hash(variant.config, self.data, seed, population=others))
+        return Cell(variant, seed, cell_hash(variant.config, self.data, seed, self.workers, others))
 
     def judging(self, variants: list[Variant]) -> list[Cell]:
         """The cells in which variants meet on fresh seeds, seed by seed."""
@@ -95,6 +96,7 @@ def make(
     settings: Mapping[str, Any] | None = None,
     seeds: int | None = None,
     trials: int | None = None,
+    workers: int = 1,
 ) -> SearchPlan:
     """Plan a search.
 
@@ -106,6 +108,7 @@ def make(
         settings: overrides by dotted path, in the units of the config.
         seeds: number of tuning seeds instead of the study's.
         trials: number of configs a group instead of the study's.
+        workers: that share each batch.
 
     Raises:
         UserError: a path, value or combination that cannot be.
@@ -124,6 +127,7 @@ def make(
         seeds=tuple(search.tuning_seeds(seeds)),
         settings=settings,
         trials=search.trials if trials is None else trials,
+        workers=workers,
     )
     for group in plan.groups:
         config = plan.reference(group).config

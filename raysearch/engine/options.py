@@ -1,0 +1,28 @@
+"""Where and how wide a study runs, and what it runs on; light, so that a command with nothing to run starts no Ray."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from raysearch.data.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class Options:
+    """As the command line says."""
+
+    workers: int = 1  # Ray Train workers a trial
+    gpus_per_worker: float | None = None  # None: one where the cluster has any
+    concurrency: int | None = None  # trials at a time at most
+    address: str | None = None  # of a cluster; None is this machine
+    storage: str | None = None  # path or URI of the checkpoints; None is the run directory
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's directory, its data, and what `study.json` says of it."""
+
+    directory: Path  # run directory
+    shards: Path
+    manifest: Manifest
+    record: dict[str, Any]  # of `study.json`, completed while the study runs
