@@ -1,0 +1,183 @@
+"""What samplers and early stopping save: searches replayed on a recorded grid of real small trainings.
+
+python benchmarks/search_efficiency.py [--quick]
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import optuna
+from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
+from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
+from recorded import replay, retrieval_grid
+from rich.console import Console
+from rich.table import Table
+from scipy import stats
+
+UNITS = ("trials", "epochs")
+
+
+SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
+    "random": lambda seed: RandomSampler(seed=seed),
+    "tpe": lambda seed: TPESampler(seed=seed),
+    "gp": lambda seed: GPSampler(seed=seed),
+}
+
+
+@dataclass(frozen=True)
+class Method:
+    """A sampler and ASHA's grace period and reduction factor, if any; the name leaves out 1 and 3."""
+
+    sampler: str
+    asha: tuple[int, int] | None = None
+    stopped_as: Literal["complete", "pruned"] = "complete"
+
+    @property
+    def name(self) -> str:
+        words = [self.sampler]
+        if self.asha:
+            words.append("asha")
+            words += [f"grace{self.asha[0]}"] * (self.asha[0] != 1) + [f"factor{self.asha[1]}"] * (self.asha[1] != 3)
+        if self.stopped_as == "pruned":
+            words.append("pruned")
+        return "_".join(words)
+
+    def scheduler(self, iterations: int) -> TrialScheduler:
+        if self.asha is None:
+            return FIFOScheduler()
+        return AsyncHyperBandScheduler(
+            time_attr=replay.TIME,
+            metric=replay.METRIC,
+            mode="max",
+            max_t=iterations,
+            grace_period=self.asha[0],
+            reduction_factor=self.asha[1],
+        )
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How near to the best a search has to come, and how many trials run at a time."""
+
+    within: float
+    workers: int
+    methods: tuple[Method, ...]
+
+    @property
+    def name(self) -> str:
+        return f"within {self.within:.0%}, {self.workers} worker{'s' if self.workers > 1 else ''}"
+
+
+METHODS = (
+    Method("random"),
+    Method("tpe"),
+    Method("gp"),
+    Method("random", (1, 3)),
+    Method("tpe", (1, 3)),
+    Method("tpe", (1, 2)),
+    Method("tpe", (2, 2)),
+    Method("tpe", (2, 3)),
+    Method("tpe", (3, 2)),
+    Method("tpe", (3, 3)),
+    Method("random", (3, 3)),
+    Method("gp", (3, 3)),
+    Method("gp", (3, 3), "pruned"),
+)
+FEWER = tuple(one for one in METHODS if one.asha in (None, (1, 3), (3, 3)) and one.stopped_as == "complete")
+# The first is the one that the ratios at the head of the JSON object are of.
+SETTINGS = (Setting(0.01, 4, METHODS), Setting(0.01, 1, FEWER), Setting(0.05, 4, FEWER))
+
+
+def one_search(setting: Setting, method: Method, seed: int) -> replay.Outcome:
+    """The search with this seed of the sampler."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    grid = replay.read(retrieval_grid.PATH, seed=0)
+    target = (1 - setting.within) * grid.best
+    sampler, scheduler = SAMPLERS[method.sampler](seed), method.scheduler(grid.iterations)
+    return replay.search(grid, sampler, scheduler, target, setting.workers, method.stopped_as)
+
+
+def charged(outcomes: list[replay.Outcome], grid: replay.Grid, unit: str) -> np.ndarray:
+    """What each search cost, in `unit`; one that missed the target is charged the whole grid, which would find it."""
+    whole = {"trials": grid.configs, "epochs": grid.configs * grid.iterations}[unit]
+    return np.array([getattr(one, unit) if one.reached else whole for one in outcomes], dtype=float)
+
+
+def interval(values: tuple[np.ndarray, ...], statistic: Callable[..., Any]) -> list[float]:
+    """The statistic over searches and its 95 % bootstrap interval: [value, low, high]."""
+    value = float(statistic(*values, axis=0))
+    if all(np.ptp(of) == 0 for of in values):
+        return [value, value, value]
+    # Percentile and not BCa, which a median of whole numbers breaks.
+    drawn = stats.bootstrap(values, statistic, paired=True, method="percentile", rng=np.random.default_rng(0))
+    return [value, float(drawn.confidence_interval.low), float(drawn.confidence_interval.high)]
+
+
+def ratio_of_means(above: np.ndarray, below: np.ndarray, axis: int = 0) -> Any:
+    return above.mean(axis=axis) / below.mean(axis=axis)
+
+
+def figures(outcomes: list[replay.Outcome], grid: replay.Grid) -> dict[str, Any]:
+    """Of one method; medians and means as [value, low, high]."""
+    found: dict[str, Any] = {"searches": len(outcomes), "reached": sum(one.reached for one in outcomes) / len(outcomes)}
+    for unit in UNITS:
+        costs = (charged(outcomes, grid, unit),)
+        found |= {f"{unit}_median": interval(costs, np.median), f"{unit}_mean": interval(costs, np.mean)}
+    return found | {"suggestions_mean": float(np.mean([one.suggestions for one in outcomes]))}
+
+
+def ratios(outcomes: dict[str, list[replay.Outcome]], grid: replay.Grid) -> dict[str, list[float]]:
+    """Mean cost of random search over that of every other method, as [value, low, high]."""
+    costs = {(name, unit): charged(of, grid, unit) for name, of in outcomes.items() for unit in UNITS}
+    return {
+        f"{unit}_ratio_random_over_{name}": interval((costs["random", unit], costs[name, unit]), ratio_of_means)
+        for name in outcomes
+        for unit in UNITS
+        if name != "random"
+    }
+
+
+def show(title: str, rows: dict[str, Any]) -> None:
+    view = Table(title=title)
+    for column in ("search", "reached", *(f"{unit} {kind}" for unit in UNITS for kind in ("median", "mean"))):
+        view.add_column(column, justify="left" if column == "search" else "right")
+    for name, row in rows.items():
+        if name == "ratios":
+            continue
+        spreads = [row[f"{unit}_{kind}"] for unit in UNITS for kind in ("median", "mean")]
+        view.add_row(name, f"{row['reached']:.0%}", *("{:.0f} [{:.0f}, {:.0f}]".format(*spread) for spread in spreads))
+    Console().print(view)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="5 searches of a method in place of 50")
+    searches = 5 if parser.parse_args().quick else 50
+    grid = replay.read(retrieval_grid.PATH, seed=0)
+    asked = [(setting, method, seed) for setting in SETTINGS for method in setting.methods for seed in range(searches)]
+    os.environ["OMP_NUM_THREADS"] = "1"  # of the processes: there are as many as cores
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
+        outcomes = dict(zip(asked, pool.map(one_search, *zip(*asked, strict=True)), strict=True))
+    found: dict[str, Any] = {}
+    for setting in SETTINGS:
+        of = {method.name: [outcomes[setting, method, seed] for seed in range(searches)] for method in setting.methods}
+        found[setting.name] = {"ratios": ratios(of, grid)} | {name: figures(one, grid) for name, one in of.items()}
+        show(
+            f"cost of ending {setting.name}; the grid: {grid.configs} trials, {grid.metric.size} epochs",
+            found[setting.name],
+        )
+    head = {name: value for name, (value, _, _) in found[SETTINGS[0].name]["ratios"].items()}
+    print(json.dumps({**head, "figures": found}))
+
+
+if __name__ == "__main__":
+    main()
