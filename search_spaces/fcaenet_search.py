@@ -5,7 +5,9 @@ python -m raysearch.sweep fcaenet_search --trials 60
 
 from ray import tune
 
-from raysearch.studies.search import Search
+from raysearch.studies.space import Search
+
+PAPER = {"srem.regions": 50, "srem.size": 32, "esrl.positive": 0.1, "esrl.erased": 0.1, "train.lr": 1e-3}
 
 study = Search(
     question="Which regions, size, loss weights and learning rate retrieve best, and what does an epoch of them cost?",
@@ -18,8 +20,8 @@ study = Search(
         "esrl.erased": tune.loguniform(1e-3, 10.0),
         "train.lr": tune.loguniform(1e-5, 1e-2),
     },
-    reference={"srem.regions": 50, "srem.size": 32},
-    starts=[{"srem.regions": 50, "srem.size": 32, "esrl.positive": 0.1, "esrl.erased": 0.1, "train.lr": 1e-3}],
+    reference=PAPER,
+    starts=[PAPER],
     metric=["map_validation", "epoch_seconds"],
     mode=["max", "min"],
     scheduler="asha",

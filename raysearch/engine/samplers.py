@@ -2,13 +2,14 @@
 
 import contextlib
 import inspect
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.distributions import BaseDistribution, FloatDistribution
 from ray.tune.search.optuna import OptunaSearch
-from ray.tune.search.sample import Domain, LogUniform, Quantized
+from ray.tune.search.sample import Categorical, Domain, LogUniform, Quantized
 
 from raysearch.errors import UserError, nearest
 
@@ -55,7 +56,9 @@ def build(name: str, options: Mapping[str, Any], seed: int) -> optuna.samplers.B
     for option in options:
         if option not in known:
             raise UserError(f"sampler '{name}' has no option '{option}'{nearest(option, known)}")
-    return kind(**({"seed": seed} | dict(options)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return kind(**({"seed": seed} | dict(options)))
 
 
 def distributions(space: Mapping[str, Any], sampler: str) -> dict[str, BaseDistribution]:
@@ -74,15 +77,15 @@ def distributions(space: Mapping[str, Any], sampler: str) -> dict[str, BaseDistr
         # Ray drops the quantisation with a warning; what is searched would not be what was asked.
         if isinstance(drawn, Quantized) and isinstance(drawn.sampler, LogUniform):
             raise UserError(f"space: '{path}' is both logarithmic and quantised, which Optuna cannot do")
+        if isinstance(domain, Categorical):
+            for choice in domain.categories:
+                if choice is not None and not isinstance(choice, bool | int | float | str):
+                    raise UserError(f"space: '{path}' offers {choice!r}; a choice is a number, a text, a truth or None")
     try:
         found = OptunaSearch.convert_search_space(dict(space))
     except ValueError as error:
         raise UserError(f"space: {error}") from None
     for path, one in found.items():
-        if isinstance(one, CategoricalDistribution):
-            for choice in one.choices:
-                if choice is not None and not isinstance(choice, bool | int | float | str):
-                    raise UserError(f"space: '{path}' offers {choice!r}; a choice is a number, a text, a truth or None")
         if sampler == "grid" and isinstance(one, FloatDistribution) and one.step is None:
             raise UserError(f"space: sampler 'grid' needs steps or choices, and '{path}' is continuous")
     return found

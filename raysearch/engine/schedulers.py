@@ -5,7 +5,7 @@ in the results; so when a search goes on, the histories of its ended cells are t
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ray.tune.experiment import Trial
@@ -20,7 +20,16 @@ from ray.tune.schedulers import (
 
 from raysearch.engine.checkpoints import Objective
 
-TIME = "iteration"  # of a result: outer iterations done, counted over all attempts
+TIME = "trained"  # of a result: outer iterations done after the warm-up, which is the same for all
+
+
+def trained(history: Sequence[Mapping[str, Any]]) -> int:
+    """Outer iterations of a cell after its warm-up.
+
+    >>> trained([{"phase": "warmup"}, {"phase": "train"}, {}])
+    2
+    """
+    return sum(step.get("phase") != "warmup" for step in history)
 
 
 def build(
@@ -31,7 +40,7 @@ def build(
     Args:
         name: "asha", "hyperband", "median" or "pbt".
         objective: what trials are compared by.
-        steps: outer iterations of a whole trial.
+        steps: outer iterations of a whole trial, without its warm-up.
         options: of the scheduler, as the study says.
         mutations: what "pbt" may change on the way: dotted path -> Tune distribution.
     """
@@ -43,7 +52,9 @@ def build(
     if name == "median":
         return MedianStoppingRule(**common, **options)
     assert name == "pbt", name
-    return PopulationBasedTraining(**common, hyperparam_mutations=dict(mutations or {}), log_config=False, **options)
+    return PopulationBasedTraining(
+        **common, hyperparam_mutations=dict(mutations or {}), log_config=False, require_attrs=False, **options
+    )
 
 
 def replay(scheduler: TrialScheduler, objective: Objective, ended: Iterable[Mapping[str, Any]]) -> None:
@@ -58,8 +69,11 @@ def replay(scheduler: TrialScheduler, objective: Objective, ended: Iterable[Mapp
     for record in ended:
         finished = record["status"] == "finished"
         history = json.loads(record["history"])
-        results = [{TIME: step["iteration"], objective.metric: step.get(objective.metric)} for step in history]
-        results = [result for result in results if result[objective.metric] is not None]
+        results = [
+            {TIME: trained(history[: index + 1]), objective.metric: step[objective.metric]}
+            for index, step in enumerate(history)
+            if step.get("phase") != "warmup" and step.get(objective.metric) is not None
+        ]
         if results:
             told.append((_Ended(record["cell"], finished), results))
     controller = _Replayed(scheduler)

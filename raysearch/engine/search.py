@@ -98,13 +98,8 @@ def _scheduler(plan: SearchPlan, group: Group, objective: Objective) -> TrialSch
     assert search.scheduler is not None
     mutations = search.space if search.scheduler == "pbt" else None
     assert not callable(mutations)
-    steps = outer_iterations(plan.reference(group).config)
+    steps = plan.reference(group).config.train.iterations
     return schedulers.build(search.scheduler, objective, steps, search.scheduler_options, mutations)
-
-
-def outer_iterations(config: RetrievalConfig) -> int:
-    """Steps of a whole trial, the warm-up's among them."""
-    return config.train.iterations + (0 if config.model.frozen else config.warmup.iterations)
 
 
 def _judge(plan: SearchPlan, opened: session.Session, record: "_Record") -> bool:

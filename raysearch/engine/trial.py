@@ -5,6 +5,7 @@ from typing import Any
 
 from ray import tune
 
+from raysearch.engine import schedulers
 from raysearch.engine.checkpoints import Checkpoints, Objective
 from raysearch.engine.jobs import Job
 from raysearch.engine.mailbox import Begin, Step
@@ -46,6 +47,16 @@ class Trial(tune.Trainable):
         self._settings = {path: new_config[path] for path in self._job.moves}
         self._resumed, self._begun = None, False
         return True
+
+    def train_buffered(self, buffer_time_s: float, max_buffer_length: int = 1000) -> list[dict[str, Any]]:
+        """Tune's: several steps together. What a fault comes after is lost to Tune, which counts retries by it.
+
+        So a cell that was begun before tells its first step at once: it got on.
+        """
+        first = not self._begun
+        if first:
+            self._begin()
+        return super().train_buffered(0.0 if first and self._attempts > 1 else buffer_time_s, max_buffer_length)
 
     def step(self) -> dict[str, Any]:
         if not self._begun:
@@ -99,8 +110,9 @@ class Trial(tune.Trainable):
 
     def _result(self, report: dict[str, Any]) -> dict[str, Any]:
         """What schedulers and listeners look at. The rest is text: Tune keeps statistics of every number it sees."""
-        result: dict[str, Any] = {"report": json.dumps(report), "steps": self._steps, "iteration": len(self._history)}
-        if self._objective and self._objective.metric in report:
+        trained = schedulers.trained(self._history)
+        result: dict[str, Any] = {"report": json.dumps(report), "steps": self._steps, schedulers.TIME: trained}
+        if trained and self._objective and self._objective.metric in report:
             result[self._objective.metric] = report[self._objective.metric]
         return result
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from raysearch.errors import UserError, nearest
 from raysearch.studies import overrides
+from raysearch.studies.factors import Factor
 from raysearch.studies.profiles import check_limit, check_profiles, profile_settings, seed_list
-from raysearch.studies.space import Factor
 
 SAMPLERS = ("tpe", "gp", "cmaes", "nsga2", "nsga3", "qmc", "random", "grid")
 SCHEDULERS = ("asha", "hyperband", "median", "pbt")

@@ -52,6 +52,7 @@ class SearchPlan:
             UserError: a combination that cannot be.
         """
         study = self.search
+        overrides.check_paths(settings, study.task, "the space")
         base = overrides.start_from(study.task, study.profile(self.profile), self.settings)
         side = overrides.side({**base, **group.settings})
         own = overrides.scale_pixels(study.task, {**study.reference, **group.settings, **settings}, side)

@@ -1,4 +1,4 @@
-"""What a study file says: an `Ablation` over named factors against a reference."""
+"""What a study file says: an `Ablation` over named factors against a reference; `Search` is known here too."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,40 +6,14 @@ from typing import Any, Literal
 
 from raysearch.errors import UserError, nearest
 from raysearch.studies import overrides
+from raysearch.studies.factors import Factor, component, factor
 from raysearch.studies.profiles import check_limit, check_profiles, profile_settings, seed_list
+from raysearch.studies.search import Search
+
+__all__ = ["DESIGNS", "Ablation", "Design", "Factor", "Search", "component", "factor"]
 
 Design = Literal["one_at_a_time", "full", "leave_one_out"]
 DESIGNS: tuple[Design, ...] = ("one_at_a_time", "full", "leave_one_out")
-
-
-@dataclass(frozen=True)
-class Factor:
-    """Something that a study varies: a name and its levels, each a few settings."""
-
-    name: str
-    levels: tuple[Mapping[str, Any], ...]
-
-    @property
-    def paths(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(path for level in self.levels for path in level))
-
-
-def factor(path: str, *levels: Any) -> Factor:
-    """A config path and the values it takes.
-
-    >>> factor("srem.regions", 0, 50).levels
-    ({'srem.regions': 0}, {'srem.regions': 50})
-    """
-    return Factor(path, tuple({path: level} for level in levels))
-
-
-def component(name: str, off: Mapping[str, Any]) -> Factor:
-    """A part of the model and the settings that switch it off, for `leave_one_out`.
-
-    >>> component("SREM", off={"srem.regions": 0, "esrl.erased": 0}).name
-    'SREM'
-    """
-    return Factor(name, (dict(off),))
 
 
 @dataclass(frozen=True)
