@@ -1,7 +1,9 @@
 """The Ray cluster of a run: joined by address, or started on this machine and stopped again; and what fits on it."""
 
 import contextlib
+import json
 import logging
+import math
 import os
 import platform
 import socket
@@ -12,7 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS
 from ray._private.state import state as ray_state
+from ray.autoscaler.v2.sdk import get_cluster_status
+from ray.experimental.internal_kv import _internal_kv_get
 
 from raysearch.errors import UserError
 
@@ -20,6 +25,7 @@ _CONNECT_SECONDS = 5.0
 _MANY = 1000  # nodes, where the autoscaler has no limit
 _PORT_VARIABLE = "RAY_GCS_SERVER_PORT"
 _LOOK_SECONDS = 2.0  # between two looks at the cluster's nodes
+_SMALLEST_SHARE = 10_000  # Ray counts resources in ten thousandths
 
 
 @contextlib.contextmanager
@@ -40,13 +46,16 @@ def connected(address: str | None) -> Iterator[None]:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     quiet = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
     if address:
-        _check_answers(address)
-        try:
-            ray.init(address=address, **quiet)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise UserError(f"no Ray cluster answers at '{address}': {error}") from None
+        # Ray prefers what the environment says to the address that it is given.
+        with _environment("RAY_ADDRESS", address):
+            _join(address, quiet)
+            yield from _until_shutdown()
     else:
         _start_local(quiet)
+        yield from _until_shutdown()
+
+
+def _until_shutdown() -> Iterator[None]:
     try:
         yield
     finally:
@@ -63,9 +72,7 @@ def _start_local(quiet: Mapping[str, Any]) -> None:
         free.bind(("", 0))
         port = str(free.getsockname()[1])
     address = f"{ray.util.get_node_ip_address()}:{port}"
-    before = os.environ.get(_PORT_VARIABLE)
-    os.environ[_PORT_VARIABLE] = port
-    try:
+    with _environment(_PORT_VARIABLE, port):
         # "local" starts a cluster even if the file of a dead one is still in Ray's temporary folder
         ray.init(
             address="local",
@@ -73,15 +80,39 @@ def _start_local(quiet: Mapping[str, Any]) -> None:
             runtime_env={"env_vars": {"RAY_ADDRESS": address}},
             **quiet,
         )
+
+
+def _join(address: str, quiet: Mapping[str, Any]) -> None:
+    if address.startswith("ray://"):
+        raise UserError(
+            f"--address '{address}': Ray Client cannot run a study; use ray job submit on the cluster"
+        )
+    _check_answers(address)
+    try:
+        ray.init(address=address, **quiet)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        why = str(error.__cause__ or error)
+        if "InvalidAuthToken" in why:
+            why = "it asks for a token; set RAY_AUTH_MODE=token, with its token in ~/.ray/auth_token"
+        raise UserError(f"cannot join the Ray cluster at '{address}': {why.splitlines()[0]}") from None
+
+
+@contextlib.contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    """A variable of the environment for a while."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
     finally:
-        os.environ.pop(_PORT_VARIABLE)
+        os.environ.pop(name)
         if before is not None:
-            os.environ[_PORT_VARIABLE] = before
+            os.environ[name] = before
 
 
 def _check_answers(address: str) -> None:
     """Ray itself would try for minutes to reach a host that does not answer."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    host, colon, port = address.rpartition(":")
     if not (host and colon and port.isdigit()):
         return  # "auto" and the like are Ray's to resolve
     try:
@@ -92,60 +123,94 @@ def _check_answers(address: str) -> None:
 
 @dataclass(frozen=True)
 class Demand:
-    """What a worker group asks for."""
+    """What a worker group asks for.
+
+    Raises:
+        UserError: no GPU can be shared so; Ray gives a share of one, or whole ones.
+    """
 
     workers: int = 1
     cpus: int = 1  # a worker
     gpus: float = 0.0  # a worker
 
+    def __post_init__(self) -> None:
+        whole = self.gpus == 0 or (self.gpus >= 1 and math.isfinite(self.gpus) and self.gpus == int(self.gpus))
+        if not whole and not 1 / _SMALLEST_SHARE <= self.gpus < 1:
+            raise UserError(f"--gpus-per-worker {self.gpus:g}: give a share of one below 1, or a whole number")
+
 
 class Slots:
-    """How many worker groups fit on the cluster at once, looked up again now and then: nodes come and go.
+    """How many worker groups may ask for their place at once, looked up again now and then: nodes come and go.
+
+    As many as fit on the cluster. Ray's own autoscaler does not say what it may add, only that it is there: then twice
+    as many as fit, at least one, since groups that wait are what it adds nodes for.
 
     Args:
         demand: of a group.
         limit: the user's cap.
 
     Raises:
-        UserError: not even one fits, not even when the autoscaler has added all it may.
+        UserError: not even one fits, and no autoscaler may add nodes.
     """
 
     def __init__(self, demand: Demand, limit: int | None = None) -> None:
         self._demand, self._limit = demand, limit
+        self._grows = _grows()
         places = _places_on_cluster(demand)
-        if places < demand.workers:
+        if places < demand.workers and not self._grows:
             need = f"{demand.workers} workers of {demand.cpus} CPU"
             need += f" and {demand.gpus:g} GPU" if demand.gpus else ""
             raise UserError(f"a trial needs {need}; the cluster has room for {places} such workers")
-        self._looked, self._fitting = time.monotonic(), places // demand.workers
+        self._looked, self._asking = time.monotonic(), self._count(places)
 
     def __call__(self) -> int:
         if time.monotonic() - self._looked > _LOOK_SECONDS:
-            # While nodes are away one group waits for them.
             self._looked = time.monotonic()
-            self._fitting = max(1, _places_on_cluster(self._demand) // self._demand.workers)
-        return min(self._fitting, self._limit) if self._limit else self._fitting
+            self._asking = self._count(_places_on_cluster(self._demand))
+        return min(self._asking, self._limit) if self._limit else self._asking
+
+    def _count(self, places: int) -> int:
+        fitting = places // self._demand.workers
+        # While nodes are away one group waits for them.
+        return max(1, 2 * fitting if self._grows else fitting)
 
 
 def _places_on_cluster(demand: Demand) -> int:
-    """Workers that fit on the nodes that are there, or on those that the autoscaler may have, if these are more."""
-    alive = sum(_places(node["Resources"], demand) for node in ray.nodes() if node["Alive"])
+    """Workers that fit on the nodes that are there, or on those that an autoscaler says it may have, if more."""
+    places = {True: 0, False: 0}  # on the head, on other nodes
+    for node in ray.nodes():
+        if node["Alive"]:
+            places["node:__internal_head__" in node["Resources"]] += _places(node["Resources"], demand)
     config = ray_state.get_cluster_config()  # None where no autoscaler has said what it may add
     groups = config.node_group_configs if config else ()
     unlimited = -1  # of `max_count`
     counts = [_MANY if group.max_count == unlimited else group.max_count for group in groups]
     possible = sum(_places(dict(group.resources), demand) * n for group, n in zip(groups, counts, strict=True))
-    return max(alive, possible)
+    return places[True] + max(places[False], possible)
+
+
+def _grows() -> bool:
+    """Whether an autoscaler is there that adds nodes when groups wait, without saying how many."""
+    if ray_state.get_cluster_config():
+        return False  # it says how many
+    no_report = "0"
+    if get_cluster_status(ray.get_runtime_context().gcs_address).stats.autoscaler_version != no_report:
+        return True
+    # Before version 2 the autoscaler leaves its status as text. A head that was started without one makes up a type for
+    # each node, with this prefix.
+    status = json.loads(_internal_kv_get(DEBUG_AUTOSCALING_STATUS) or "{}")
+    types = status.get("autoscaler_report", {}).get("node_type_mapping", {}).values()
+    return any(not name.startswith("node_") for name in types)
 
 
 def _places(resources: Mapping[str, float], demand: Demand) -> int:
     """Workers that fit on a node."""
     places = int(resources.get("CPU", 0) // demand.cpus)
     if demand.gpus:
-        whole = resources.get("GPU", 0)
+        gpus = int(resources.get("GPU", 0))
         # A worker's share of a GPU lies on one GPU.
-        share = int(whole) * int(1 / demand.gpus + 1e-9) if demand.gpus < 1 else int(whole // demand.gpus)
-        places = min(places, share)
+        share = round(demand.gpus * _SMALLEST_SHARE)
+        places = min(places, gpus * (_SMALLEST_SHARE // share) if demand.gpus < 1 else gpus // int(demand.gpus))
     return places
 
 

@@ -31,18 +31,31 @@ class Claims:
         """Claim a cell; False when another driver has it."""
         if cell in self._held:
             return True
-        self._folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(self._folder / cell, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        while True:
+            try:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                handle = os.open(self._folder / cell, os.O_RDWR | os.O_CREAT, 0o644)
+            except (FileNotFoundError, FileExistsError):  # another driver has just taken the folder away
+                continue
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(handle)
+                return False
+            if self._names(cell, handle):
+                self._held[cell] = handle
+                return True
             os.close(handle)
+
+    def _names(self, cell: str, handle: int) -> bool:
+        """Whether the locked file is still the cell's: the one before may have removed it after it was opened."""
+        try:
+            return os.path.samestat(os.fstat(handle), os.stat(self._folder / cell))
+        except FileNotFoundError:
             return False
-        self._held[cell] = handle
-        return True
 
     def release(self, cell: str) -> None:
-        """Give a cell back. Whoever locks the removed file meanwhile looks at the results before it begins."""
+        """Give a cell back."""
         handle = self._held.pop(cell, None)
         if handle is not None:
             (self._folder / cell).unlink(missing_ok=True)

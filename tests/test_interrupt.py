@@ -1,0 +1,216 @@
+"""Ctrl-C in a real terminal: the key is typed, and all that runs in the foreground hears of it, Ray's processes too."""
+
+import fcntl
+import json
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from raysearch.data import synthetic
+from raysearch.engine import checkpoints
+from raysearch.interrupt import Interrupt
+from raysearch.studies import results
+
+STUDY = """
+from raysearch.studies.space import Ablation, factor
+study = Ablation(
+    question="Does erasing help?",
+    task="retrieval",
+    base={"hash.bits": 12, "train.iterations": 12, "train.epochs": 6, "train.batch": 8, "data.side": 32},
+    reference={"srem.regions": 5},
+    factors=[factor("srem.regions", 0)],
+    seeds=2,
+)
+"""
+CELLS = 4
+CTRL_C = b"\x03"
+_MARK = "RAYSEARCH_TEST_TERMINAL"  # in the environment of all that a terminal's command starts
+
+
+class Terminal:
+    """A command in a terminal of its own, with what it shows.
+
+    Args:
+        command: and its arguments.
+    """
+
+    def __init__(self, command: list[str]) -> None:
+        keyboard, screen = pty.openpty()
+        fcntl.ioctl(screen, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 150, 0, 0))
+        self._mark = uuid.uuid4().hex
+        self.process = subprocess.Popen(
+            command,
+            stdin=screen,
+            stdout=screen,
+            stderr=screen,
+            env={**os.environ, _MARK: self._mark, "TERM": "xterm"},
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )
+        os.close(screen)
+        self._keyboard, self._shown = keyboard, b""
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def press(self, key: bytes) -> None:
+        os.write(self._keyboard, key)
+
+    def text(self) -> str:
+        """All that was shown, without the codes that move the cursor and colour."""
+        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self._shown.decode(errors="replace")).replace("\r", "")
+
+    def until(self, seen: Callable[[], Any], what: str, seconds: float = 240) -> Any:
+        """Wait for something to happen while the command runs."""
+        deadline = time.monotonic() + seconds
+        while not (found := seen()):
+            assert self.process.poll() is None, f"ended before {what}:\n{self.text()}"
+            assert time.monotonic() < deadline, f"no sign of {what} in {seconds} s:\n{self.text()}"
+            time.sleep(0.02)
+        return found
+
+    def end(self, seconds: float = 300) -> int:
+        """Wait for the command's end; returns its exit code."""
+        code = self.process.wait(timeout=seconds)
+        self._reader.join(timeout=10)
+        return code
+
+    def left(self, seconds: float = 15) -> list[str]:
+        """What the command started and is still there after a while."""
+        deadline = time.monotonic() + seconds
+        while (found := self._started()) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        return found
+
+    def _started(self) -> list[str]:
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get(_MARK) == self._mark and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(" ".join(process.cmdline())[:200])
+            except psutil.Error:
+                continue
+        return found
+
+    def _read(self) -> None:
+        while True:
+            try:
+                data = os.read(self._keyboard, 1 << 16)
+            except OSError:  # the last process of the terminal is gone
+                return
+            if not data:
+                return
+            self._shown += data
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a study file, a small data set, and a run that nobody disturbed."""
+    folder = tmp_path_factory.mktemp("interrupt")
+    (folder / "study.py").write_text(STUDY)
+    spec = synthetic.Spec(classes=4, train_per_class=12, test_per_class=5, side=32)
+    (folder / "data").symlink_to(synthetic.ensure(spec, folder))
+    terminal = Terminal(command(folder, "whole/run"))
+    assert terminal.end() == 0, terminal.text()
+    return folder
+
+
+def command(here: Path, out: str) -> list[str]:
+    words = [sys.executable, "-m", "raysearch.sweep", str(here / "study.py"), "--data", str(here / "data")]
+    return [*words, "--profile", "laptop", "--concurrency", "2", "--out", str(here / out)]
+
+
+def outcome(run: Path) -> list[tuple]:
+    table = results.load(run)
+    return sorted(zip(*(table[name].to_pylist() for name in ("variant", "seed", "status", "map")), strict=True))
+
+
+def halfway(run: Path) -> dict[str, list[dict[str, Any]]]:
+    """Cells that have a checkpoint and no result, with what they had reported at it."""
+    found = {}
+    for file in run.glob(f"checkpoints/*/{checkpoints.NEWEST}"):
+        cell = file.parent.name
+        if not (run / "cells" / f"{cell}.parquet").exists():
+            found[cell] = json.loads(checkpoints.decode(file.read_bytes(), "cpu")["history"])
+    return found
+
+
+def interrupted(here: Path, out: str) -> Terminal:
+    """A sweep at a moment when one cell has ended and another is halfway; the key was pressed once."""
+    terminal, run = Terminal(command(here, out)), here / out
+    terminal.until(lambda: list(run.glob("cells/*.parquet")) and halfway(run), "a cell that ended and one halfway")
+    terminal.press(CTRL_C)
+    return terminal
+
+
+def goes_on(here: Path, out: str) -> None:
+    """The same command again ends with the numbers of the undisturbed run, from where the cells were."""
+    before, ended = halfway(here / out), len(list((here / out).glob("cells/*.parquet")))
+    again = Terminal(command(here, out))
+    assert again.end() == 0, again.text()
+    assert f"{CELLS - ended} to run" in again.text()
+    assert outcome(here / out) == outcome(here / "whole/run")
+    records = results.read_cells(here / out / "cells", list(before))
+    for cell, reports in before.items():
+        # Steps say how long they took, which no second run would repeat.
+        assert json.loads(records[cell]["history"])[: len(reports)] == reports, "steps were done again"
+        assert records[cell]["attempts"] == 2
+    assert not again.left()
+
+
+def test_once_ends_in_good_order(here: Path) -> None:
+    terminal, run = interrupted(here, "once/run"), here / "once/run"
+    assert terminal.end(60) == 130, terminal.text()
+    assert not terminal.left()
+    text = terminal.text()
+    assert text.count("press Ctrl-C again to stop at once") == 1
+    assert "Traceback" not in text
+    lines = text.strip().splitlines()
+    words = command(here, "once/run")[1:]
+    assert lines[-1] == f"stopped; go on with: python {' '.join(words)}"
+    assert any(line.startswith("report: ") for line in lines)
+    assert (run / "report.html").stat().st_size > 100_000
+    table = results.load(run)
+    assert (run / "results.parquet").exists()
+    assert 0 < table.num_rows < CELLS, "what did not end is not in the results"
+    assert set(table["status"].to_pylist()) == {"finished"}
+    assert halfway(run)
+    goes_on(here, "once/run")
+
+
+def test_twice_ends_at_once(here: Path) -> None:
+    terminal = interrupted(here, "twice/run")
+    terminal.until(lambda: "press Ctrl-C again" in terminal.text(), "an answer to the key")
+    started = time.monotonic()
+    terminal.press(CTRL_C)
+    assert terminal.end(60) == 130, terminal.text()
+    took = time.monotonic() - started
+    assert "Traceback" not in terminal.text()
+    assert "Exception" not in terminal.text()
+    assert not terminal.left()
+    assert took < 10, f"{took:.1f} s is not at once"
+    goes_on(here, "twice/run")
+
+
+def test_only_the_first_signal_is_a_wish() -> None:
+    said: list[str] = []
+    interrupt = Interrupt(said.append)
+    with interrupt.caught():
+        assert not interrupt()
+        os.kill(os.getpid(), 2)
+        assert interrupt()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), 2)
+    assert len(said) == 1
