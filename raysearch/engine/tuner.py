@@ -20,7 +20,7 @@ from raysearch.engine.queue import Queue, forget
 from raysearch.engine.schedulers import InOrder, within
 from raysearch.engine.train_loop import Build, Source
 from raysearch.engine.trial import Trial
-from raysearch.engine.worker_group import MAX_SLOTS, GroupSpec
+from raysearch.engine.worker_group import MAX_SLOTS, GroupSpec, remove_all
 from raysearch.interrupt import Interrupt
 
 RETRIES = 3  # of a cell whose worker group was lost, without a step in between
@@ -136,6 +136,7 @@ def run(
                 verbose=0,
             ),
         ).fit()
+    remove_all(group.run)
     if forward.error is not None:
         raise forward.error
     return jobs.exhausted() and not forward.open

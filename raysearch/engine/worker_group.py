@@ -7,7 +7,7 @@ A *slot* is a worker group's place on the cluster; the driver sees to it that on
 holds the mailbox named after a slot holds the slot; the name is free again when its holder is dead. A holder that is
 killed leaves Ray Train's placement group behind, and the next group would wait for those resources for ever; so each
 bundle carries a few bytes of memory as the mark of run and slot, and while a group waits for its start it removes what
-bears the mark of a slot that nobody holds.
+bears the mark of a slot that nobody holds. The driver removes what is left at the end (`remove_all`).
 """
 
 import logging
@@ -62,7 +62,7 @@ class WorkerGroup:
         self._mark, self._run_id, self._starting = resources["memory"], spec.run, True
         _remove_leftovers(self._mark)
         self._storage = tempfile.TemporaryDirectory(prefix="raysearch-train-")
-        trainer = ray.train.torch.TorchTrainer(
+        trainer = _Trainer(
             train_loop,
             train_loop_config={
                 "mailbox": self._mailbox,
@@ -109,9 +109,18 @@ class WorkerGroup:
         """End the train loops and wait for the group to go; what does not go is removed."""
         self._mailbox.ask.remote(Stop())
         self._thread.join(timeout=30)
-        _remove_leftovers(self._mark)
+        if self._holds_slot():  # else the mark may be another group's by now
+            _remove_leftovers(self._mark)
         ray.kill(self._mailbox)
         self._storage.cleanup()
+
+    def _holds_slot(self) -> bool:
+        """Whether the mailbox lives; when it was killed, another group may have taken the slot."""
+        try:
+            ray.get(self._mailbox.__ray_ready__.remote(), timeout=_SWEEP_SECONDS)
+        except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):
+            return False
+        return True
 
     def _run(self, trainer: Any) -> None:
         why = "the worker group ended"
@@ -122,6 +131,25 @@ class WorkerGroup:
             logging.getLogger(__name__).debug("worker group lost", exc_info=True)
         finally:
             self._mailbox.lose.remote(why)
+
+
+class _Trainer(ray.train.torch.TorchTrainer):
+    """Without Ray Train's own cleaner of placement groups, an actor beside each group.
+
+    It asks the State API whether its controller lives, and where there is none it stays for ever.
+    """
+
+    def _create_default_callbacks(self) -> list[Any]:
+        callbacks = super()._create_default_callbacks()
+        return [one for one in callbacks if type(one).__name__ != "PlacementGroupCleanerCallback"]
+
+
+def remove_all(run: str) -> None:
+    """Remove every placement group of a run, when its trial actors are gone."""
+    first = _mark(run, 0)
+    for identifier, found in _marked().items():
+        if first <= found < first + MAX_SLOTS:
+            _remove(identifier)
 
 
 def _claim(spec: GroupSpec) -> tuple[Any, int]:
