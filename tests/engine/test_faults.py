@@ -1,142 +1,148 @@
-"""Faults with real processes: workers and trial actors are killed while they work, and tasks raise."""
+"""Faults with real processes: what a cell runs on is killed while it works, or hangs, or its task raises."""
 
+import contextlib
 import json
-import os
-import signal
-import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-import psutil
-import pytest
-import ray
-from ray.util.placement_group import placement_group_table
+from raysearch.engine import tuner
+from raysearch.engine.jobs import Job, Listener, Planned
 
-from raysearch.engine import cluster, tuner
+from . import killing
+from .killing import MAILBOX, TRIAL, WORKER, Nodes, when
+from .small_task import SmallTask, plain_run, read_log
 
-STEPS = 4
-
-
-class Scripted:
-    """A task that counts its steps, and on the cells it is told to, fails or kills its own process once."""
-
-    steps = STEPS
-    metric_ids: ClassVar = {"map": "steps times seed"}
-
-    def __init__(self, config: dict[str, Any], seed: int, worker: Any) -> None:
-        self.config, self.seed, self.done = config, seed, 0
-
-    def advance(self) -> dict[str, Any]:
-        self.done += 1
-        fault = self.config.get("fault")
-        if fault == "raise" and self.done == 2:
-            raise ArithmeticError("planted at step 2")
-        if fault == "nan" and self.done == 3:
-            return {"iteration": self.done, "loss": float("nan")}
-        if fault == "die" and self.done == 2 and not Path(self.config["mark"]).exists():
-            Path(self.config["mark"]).touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        return {"iteration": self.done, "loss": 1.0}
-
-    def evaluate(self) -> dict[str, float]:
-        return {"map": float(self.done * self.seed)}
+STEPS = 5
+KILLED_AT = 4
+LIMIT = 8.0  # seconds, far more than a step takes on a busy machine
 
 
-class Recorder(tuner.Listener):
+class Recorder(Listener):
     def __init__(self) -> None:
         self.records: dict[str, dict[str, Any]] = {}
-        self.on_step: Any = None
+        self.reasons: list[tuple[str, str]] = []
 
-    def stepped(self, job: tuner.Job, report: dict[str, Any], steps: int) -> None:
-        if self.on_step:
-            self.on_step(job)
+    def retried(self, job: Job, reason: str) -> None:
+        self.reasons.append((job.cell, reason))
 
-    def ended(self, job: tuner.Job, record: dict[str, Any]) -> None:
+    def ended(self, job: Job, record: dict[str, Any]) -> None:
         assert job.cell not in self.records, "a cell ended twice"
         self.records[job.cell] = record
 
 
-@pytest.fixture(scope="module")
-def ray_here() -> Iterator[None]:
-    # Workers cannot import this file, so its tasks travel as they are.
-    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    with cluster.connected(None):
-        yield
-
-
-def run(configs: list[dict[str, Any]], slots: int, recorder: Recorder | None = None) -> Recorder:
-    recorder = recorder or Recorder()
-    jobs = [tuner.Job(f"cell{i}", f"variant {i} seed {i}", config, i) for i, config in enumerate(configs)]
-    assert tuner.run(jobs, Scripted, None, tuner.Resources(slots=slots), recorder)
+def run(
+    folder: Path, configs: list[dict[str, Any]], slots: int = 2, workers: int = 1, limit: float | None = None
+) -> Recorder:
+    """Run cells and see that those that finished have the numbers of an undisturbed run, and that nothing stays."""
+    recorder = Recorder()
+    base = {"folder": str(folder), "steps": STEPS, "pause": 0.2}
+    jobs = [
+        Job(f"cell{i}", f"variant {i} seed {i}", base | {"cell": f"cell{i}"} | config, i)
+        for i, config in enumerate(configs)
+    ]
+    resources = tuner.Resources(slots=slots, workers=workers)
+    keeping = tuner.Keeping(str(folder / "checkpoints"), limit=limit)
+    assert tuner.run(Planned(jobs), SmallTask, None, resources, recorder, keeping)
     assert set(recorder.records) == {job.cell for job in jobs}
+    for job in jobs:
+        record = recorder.records[job.cell]
+        if record["status"] == "finished":
+            losses = [step["loss"] for step in json.loads(record["history"])]
+            assert (record["map"], losses) == plain_run(job.config, job.seed, workers)
+    print(f"{killing.nothing_stays():.1f} s until nothing stayed")
     return recorder
 
 
-def groups() -> list[dict[str, Any]]:
-    return [group for group in placement_group_table().values() if group["state"] != "REMOVED"]
+def begun(folder: Path, cell: str) -> list[int]:
+    """How often rank 0 began each step of a cell."""
+    steps = [entry.step for entry in read_log(folder) if entry.cell == cell and entry.rank == 0]
+    return [steps.count(step) for step in range(1, STEPS + 1)]
 
 
-def test_a_task_that_raises_fails_alone(ray_here: None) -> None:
-    records = run([{}, {"fault": "raise"}, {"fault": "nan"}, {}, {}], slots=2).records
+def went_on(folder: Path, cell: str, fault: float) -> None:
+    """The cell went on from its checkpoint in another process: at most the step that was under way was done again."""
+    entries = [entry for entry in read_log(folder) if entry.cell == cell and entry.rank == 0]
+    hit = entries[0].process
+    before = [entry.step for entry in entries if entry.process == hit]
+    after = [entry.step for entry in entries if entry.process != hit]
+    assert len({entry.process for entry in entries}) == 2, "one fault, one other process"
+    assert before == list(range(1, len(before) + 1))
+    assert len(before) >= KILLED_AT
+    assert after == list(range(after[0], STEPS + 1))
+    assert after[0] in (len(before), len(before) + 1), "steps were done again, or left out"
+    again = next(entry.time for entry in entries if entry.process != hit)
+    print(f"{again - fault:.1f} s from the fault to the next step")
+
+
+def test_a_task_that_raises_fails_alone(nodes: Nodes, tmp_path: Path) -> None:
+    records = run(tmp_path, [{}, {"faults": {"2": "raise"}}, {"faults": {"3": "nan"}}, {}, {}]).records
     assert [records[f"cell{i}"]["status"] for i in range(5)] == ["finished", "failed", "failed", "finished", "finished"]
-    assert records["cell1"]["error"] == "ArithmeticError: planted at step 2"
-    assert "nan" in records["cell2"]["error"]
-    assert [records[f"cell{i}"]["map"] for i in (0, 3, 4)] == [0.0, 12.0, 16.0]
-    assert [step["iteration"] for step in json.loads(records["cell4"]["history"])] == [1, 2, 3, 4]
-    assert not groups(), "placement groups stay behind"
+    assert records["cell1"]["error"] == "ArithmeticError: planted"
+    assert records["cell2"]["error"] == "NonFiniteLoss: the loss became nan in epoch 3"
+    assert [len(json.loads(records[f"cell{i}"]["history"])) for i in (1, 2)] == [1, 2]
+    assert [records[f"cell{i}"]["attempts"] for i in range(5)] == [1] * 5
+    assert len({entry.process for entry in read_log(tmp_path)}) <= 2, "a task that raises costs no worker group"
 
 
-def test_a_killed_worker_costs_an_attempt_and_nothing_else(ray_here: None, tmp_path: Path) -> None:
-    records = run([{}, {"fault": "die", "mark": str(tmp_path / "mark")}, {}], slots=1).records
-    assert {cell: record["status"] for cell, record in records.items()} == dict.fromkeys(records, "finished")
-    assert [records[f"cell{i}"]["attempts"] for i in range(3)] == [1, 2, 1]
-    assert records["cell1"]["map"] == STEPS
-    assert not groups()
+def test_a_killed_process_costs_an_attempt_and_nothing_else(nodes: Nodes, tmp_path: Path) -> None:
+    """One trial at a time, so the latest actor of a kind is that of the cell that is hit."""
+    kinds = [WORKER, TRIAL, MAILBOX]
+    with contextlib.ExitStack() as stack:
+        killed = [
+            stack.enter_context(
+                when(tmp_path, f"cell{i}", KILLED_AT, lambda _, kind=kind: killing.kill(killing.actors(kind)[-1]))
+            )
+            for i, kind in enumerate(kinds)
+        ]
+        recorder = run(tmp_path, [{}] * (len(kinds) + 1), slots=1)
+    for i, kind in enumerate(kinds):
+        print(kind, end=": ")
+        went_on(tmp_path, f"cell{i}", killed[i][0])
+    assert {record["status"] for record in recorder.records.values()} == {"finished"}
+    assert [recorder.records[f"cell{i}"]["attempts"] for i in range(4)] == [2, 2, 2, 1]
+    assert [cell for cell, _ in recorder.reasons] == ["cell0", "cell1", "cell2"]
+    print(*recorder.reasons, sep="\n")
 
 
-def test_a_killed_trial_actor_leaves_no_placement_group_in_the_way(ray_here: None) -> None:
-    """Both CPUs are taken by the group that stays behind: only its removal lets the next one start."""
-    recorder, killed = Recorder(), []
-
-    def kill_once(job: tuner.Job) -> None:
-        if job.cell == "cell1" and not killed:
-            killed.extend(trial_actors())
-            for process in killed:
-                process.send_signal(signal.SIGKILL)
-
-    recorder.on_step = kill_once
-    jobs = [tuner.Job(f"cell{i}", f"variant {i}", {"slow": True}, i) for i in range(3)]
-    assert tuner.run(jobs, Slow, None, tuner.Resources(slots=1, workers=2), recorder)
-    assert killed, "no trial actor was found to kill"
-    assert {cell: record["status"] for cell, record in recorder.records.items()} == dict.fromkeys(
-        ("cell0", "cell1", "cell2"), "finished"
-    )
-    assert recorder.records["cell1"]["attempts"] >= 2
-    assert not groups()
+def test_a_killed_node_costs_its_trial_an_attempt_and_nothing_else(nodes: Nodes, tmp_path: Path) -> None:
+    try:
+        with when(tmp_path, "cell1", KILLED_AT, nodes.kill) as killed:
+            records = run(tmp_path, [{}, {}, {}]).records
+    finally:
+        nodes.repair()
+    assert {record["status"] for record in records.values()} == {"finished"}
+    assert records["cell1"]["attempts"] >= 2
+    went_on(tmp_path, "cell1", killed[0])
 
 
-class Slow(Scripted):
-    """Steps that take long enough to be seen one by one."""
-
-    def advance(self) -> dict[str, Any]:
-        time.sleep(1)
-        return super().advance()
-
-
-def trial_actors() -> list[psutil.Process]:
-    """Processes of this session's trial actors, by the title that Ray gives them."""
-    mine = psutil.Process().children(recursive=True)
-    return [process for process in mine if "Trial" in " ".join(process.cmdline()[:1])]
+def test_workers_that_hang_are_replaced(nodes: Nodes, tmp_path: Path) -> None:
+    recorder = run(tmp_path, [{"faults": {str(KILLED_AT): fault}} for fault in ("sleep", "hold")] + [{}], limit=LIMIT)
+    assert {record["status"] for record in recorder.records.values()} == {"finished"}
+    assert [recorder.records[f"cell{i}"]["attempts"] for i in range(3)] == [2, 2, 1]
+    assert sorted(cell for cell, _ in recorder.reasons) == ["cell0", "cell1"]
+    assert all(f"no answer for {LIMIT:g} s" in reason for _, reason in recorder.reasons)
+    for cell in ("cell0", "cell1"):
+        hung = next(entry for entry in read_log(tmp_path) if (entry.cell, entry.step) == (cell, KILLED_AT))
+        went_on(tmp_path, cell, hung.time + LIMIT)
 
 
-def test_slots_follow_from_the_cluster(ray_here: None) -> None:
-    cpus = int(ray.cluster_resources()["CPU"])
-    assert cluster.slots(workers=1, cpus=1, gpus=0) == cpus
-    assert cluster.slots(workers=cpus, cpus=1, gpus=0) == 1
-    assert cluster.slots(workers=1, cpus=1, gpus=0, limit=1) == 1
-    with pytest.raises(ValueError, match="room for"):
-        cluster.slots(workers=cpus + 1, cpus=1, gpus=0)
-    with pytest.raises(ValueError, match="GPU"):
-        cluster.slots(workers=1, cpus=1, gpus=1)
+def test_retries_are_counted_from_the_last_step(nodes: Nodes, tmp_path: Path) -> None:
+    """A cell whose worker dies at the same step again and again fails; one that gets on a little each time does not."""
+    stuck = {"faults": {"3": "die always"}}
+    unlucky = {"faults": {str(step): "die" for step in range(2, STEPS + 1)}, "pause": 0.0}
+    assert len(unlucky["faults"]) > tuner.RETRIES
+    records = run(tmp_path, [stuck, unlucky, {}]).records
+    assert [records[f"cell{i}"]["status"] for i in range(3)] == ["failed", "finished", "finished"]
+    assert [records[f"cell{i}"]["attempts"] for i in range(3)] == [tuner.RETRIES + 1, len(unlucky["faults"]) + 1, 1]
+    assert begun(tmp_path, "cell0") == [1, 1, tuner.RETRIES + 1, 0, 0]
+    assert begun(tmp_path, "cell1") == [1] + [2] * (STEPS - 1)
+    print(records["cell0"]["error"])
+
+
+def test_one_of_two_ranks_is_killed(nodes: Nodes, tmp_path: Path) -> None:
+    """Both CPUs are taken by what stays of the group: only its removal lets the next one start."""
+    recorder = run(tmp_path, [{"faults": {str(KILLED_AT): "die"}}, {}], slots=1, workers=2)
+    assert [recorder.records[f"cell{i}"]["attempts"] for i in range(2)] == [2, 1]
+    entries = [entry for entry in read_log(tmp_path) if entry.cell == "cell0"]
+    assert {entry.rank for entry in entries} == {0, 1}
+    went_on(tmp_path, "cell0", next(e.time for e in entries if e.step == KILLED_AT and e.rank == 1))

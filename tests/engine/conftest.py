@@ -1,0 +1,50 @@
+"""A cluster of several nodes on this machine, of which tests may kill what they like."""
+
+import logging
+import socket
+import sys
+from collections.abc import Iterator
+
+import pytest
+import ray
+from ray.cluster_utils import Cluster
+
+from . import killing, small_task
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """A head without CPUs. Ray's processes are told which cluster is theirs: others may run on this machine."""
+    with socket.socket() as free:
+        free.bind(("", 0))
+        port = free.getsockname()[1]
+    address = f"{ray.util.get_node_ip_address()}:{port}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_ADDRESS", address)
+        patch.setenv("RAY_worker_maximum_startup_concurrency", "8")
+        for name in ("ray.data", "ray.tune", "ray.train"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        made = Cluster(
+            initialize_head=True,
+            shutdown_at_exit=False,
+            head_node_args={"num_cpus": 0, "gcs_server_port": port, "include_dashboard": False},
+        )
+        assert made.address == address
+        try:
+            yield made
+        finally:
+            made.shutdown()
+
+
+@pytest.fixture(scope="module")
+def nodes(cluster: Cluster) -> Iterator[killing.Nodes]:
+    """Two nodes of one CPU, and this process as a driver."""
+    # Workers cannot import these files, so what they run travels as it is.
+    ray.cloudpickle.register_pickle_by_value(small_task)
+    beside = killing.Nodes(cluster)
+    killing.connect(cluster)
+    try:
+        yield beside
+    finally:
+        ray.shutdown()
+        ray.cloudpickle.unregister_pickle_by_value(sys.modules[small_task.__name__])

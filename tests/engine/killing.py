@@ -1,0 +1,127 @@
+"""Finding a cluster's processes, killing them, and seeing that nothing stays behind."""
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import ray
+from ray._private.state import actors as actor_table
+from ray.cluster_utils import Cluster
+from ray.util.placement_group import placement_group_table
+
+from .small_task import read_log
+
+WORKER, TRIAL, MAILBOX = "RayTrainWorker", "ResourceTrainable", "Mailbox"  # classes, as Ray knows them
+NODE_CPUS = 1
+
+
+class Nodes:
+    """Several nodes on one machine: a head that runs no workers, and nodes that may die.
+
+    Args:
+        cluster: with a head.
+        count: of nodes beside the head.
+    """
+
+    def __init__(self, cluster: Cluster, count: int = 2) -> None:
+        self.cluster, self._count = cluster, count
+        self.repair()
+
+    def repair(self) -> None:
+        """Have as many nodes as in the beginning."""
+        while len(self.cluster.worker_nodes) < self._count:
+            self.cluster.add_node(num_cpus=NODE_CPUS, include_dashboard=False)
+
+    def kill(self, process: int) -> None:
+        """Kill the node, at once and whole, on which a process runs."""
+        ancestors = {parent.pid for parent in psutil.Process(process).parents()} | {process}
+        for node in self.cluster.worker_nodes:
+            (raylet,) = node.all_processes["raylet"]
+            if raylet.process.pid in ancestors:
+                family = [psutil.Process(raylet.process.pid)]
+                family += family[0].children(recursive=True)
+                for member in family:
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        member.kill()
+                self.cluster.remove_node(node, allow_graceful=False)
+                return
+        raise LookupError(f"process {process} is on no node that may die")
+
+
+def actors(kind: str) -> list[int]:
+    """Processes of the actors of a kind that are alive, the latest last."""
+    found = [one for one in actor_table().values() if kind in one["ActorClassName"].split(".")[-1]]
+    found = [one for one in found if one["State"] == "ALIVE" and one["Pid"]]
+    return [one["Pid"] for one in sorted(found, key=lambda one: one["StartTime"])]
+
+
+def kill(process: int) -> None:
+    psutil.Process(process).send_signal(signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def when(folder: Path, cell: str, step: int, act: Callable[[int], None]) -> Iterator[list[float]]:
+    """Do something to the process that begins a step, the first time it is begun; yields when it was done."""
+    done: list[float] = []
+    over = threading.Event()
+    failure: list[BaseException] = []
+
+    def watch() -> None:
+        while not over.wait(0.02):
+            for entry in read_log(folder):
+                if entry.cell == cell and entry.step == step:
+                    done.append(time.time())
+                    try:
+                        act(entry.process)
+                    except Exception as error:
+                        failure.append(error)
+                    return
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield done
+    finally:
+        over.set()
+        thread.join()
+    if failure:
+        raise failure[0]
+    assert done, f"{cell} never came to step {step}"
+
+
+def nothing_stays(seconds: float = 60.0) -> float:
+    """Wait until no placement group and no actor's process is left; returns the seconds that it took."""
+    started = time.monotonic()
+    while left := _groups() + _processes():
+        assert time.monotonic() - started < seconds, f"{seconds:g} s after the run there are still {left}"
+        time.sleep(0.1)
+    return time.monotonic() - started
+
+
+def _groups() -> list[Any]:
+    return [group for group in placement_group_table().values() if group["state"] != "REMOVED"]
+
+
+def _processes() -> list[str]:
+    """Processes in which an actor is, or ever was: Ray ends them with their actor.
+
+    Ray Data's and Ray Train's bookkeepers, one for a cluster, stay with the cluster; their names begin with "_".
+    """
+    left = []
+    for actor in actor_table().values():
+        if actor["ActorClassName"].split(".")[-1].startswith("_"):
+            continue
+        with contextlib.suppress(psutil.NoSuchProcess):
+            title = " ".join(psutil.Process(actor["Pid"]).cmdline()) if actor["Pid"] else ""
+            if title.startswith("ray::"):
+                left.append(f"{title} ({actor['ActorClassName']}, {actor['State']})")
+    return left
+
+
+def connect(cluster: Cluster) -> None:
+    ray.init(cluster.address, log_to_driver=False, logging_level="ERROR")

@@ -1,0 +1,99 @@
+"""Whole sweeps as a user starts them, of a small data set, and what came out of them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Self
+
+import psutil
+
+from raysearch.data import synthetic
+from raysearch.studies import results
+
+STUDY = """
+from raysearch.studies.space import Ablation, factor
+study = Ablation(
+    question="Does erasing help?",
+    task="retrieval",
+    base={{"hash.bits": 12, "train.iterations": {iterations}, "train.epochs": 4, "train.batch": 8, "data.side": 32}},
+    reference={{"srem.regions": 5}},
+    factors=[factor("srem.regions", {regions})],
+    seeds={seeds},
+)
+"""
+TIMES = ("seconds", "images_per_second", "feed_wait_share")
+
+
+def prepare(folder: Path, iterations: int, variants: int, seeds: int) -> None:
+    """A study of so many cells, and its data."""
+    regions = ", ".join(str(10 + regions) for regions in range(variants - 1))
+    (folder / "study.py").write_text(STUDY.format(iterations=iterations, regions=regions, seeds=seeds))
+    spec = synthetic.Spec(classes=4, train_per_class=12, test_per_class=5, side=32)
+    (folder / "data").symlink_to(synthetic.ensure(spec, folder))
+
+
+class Sweeps:
+    """Drivers of the study in a folder. Use as a context: none outlives it.
+
+    Args:
+        folder: with the study and its data.
+        address: of a cluster; None lets each driver start a Ray of its own.
+    """
+
+    def __init__(self, folder: Path, address: str | None = None) -> None:
+        self._folder, self._address = folder, address
+        self._started: list[subprocess.Popen[str]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._started:
+            if process.poll() is None:
+                kill(process)
+
+    def start(self, out: str) -> subprocess.Popen[str]:
+        """Begin, or go on with, the study; runs do not lie in one folder, where they would share their cells."""
+        command = [sys.executable, "-m", "raysearch.sweep", str(self._folder / "study.py"), "--profile", "laptop"]
+        command += ["--data", str(self._folder / "data"), "--out", str(self._folder / out / "run")]
+        command += ["--address", self._address] if self._address else []
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"},
+            start_new_session=True,
+        )
+        self._started.append(process)
+        return process
+
+
+def finish(process: subprocess.Popen[str], seconds: float = 300.0) -> str:
+    output, _ = process.communicate(timeout=seconds)
+    assert process.returncode == 0, output
+    return output
+
+
+def kill(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """Kill a driver; returns the processes that it had started."""
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.communicate(timeout=30)
+    return children
+
+
+def ended(folder: Path, out: str) -> dict[str, int]:
+    """Cells that have ended, and when their files were last changed."""
+    return {path.stem: path.stat().st_mtime_ns for path in (folder / out / "run" / "cells").glob("*.parquet")}
+
+
+def rows(folder: Path, out: str) -> list[dict[str, Any]]:
+    """The results, a row a cell, in the order of their names."""
+    return sorted(results.load(folder / out / "run").to_pylist(), key=lambda row: row["cell"])
+
+
+def numbers(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A history without what a clock says."""
+    return [{name: value for name, value in step.items() if name not in TIMES} for step in history]
