@@ -14,6 +14,7 @@ from typing import Any
 from ray import tune
 from ray.tune.schedulers import TrialScheduler
 
+from raysearch.engine.attempts import explain_attempt
 from raysearch.engine.checkpoints import Objective
 from raysearch.engine.jobs import Jobs, Listener
 from raysearch.engine.queue import Queue, forget
@@ -199,7 +200,7 @@ class _Forward(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         record = {**self.open.get(trial.trial_id, {}), "cell": trial.trial_id, "status": "failed"}
-        record |= {"error": _reason(trial)}
+        record["error"] = f"given up after {RETRIES + 1} attempts without a step in between, the last: {_reason(trial)}"
         self._ended(trial, {"metric_ids": "{}", "history": "[]", "attempts": 1} | record)
         forget(trials, trial)
 
@@ -223,11 +224,11 @@ class _Forward(tune.Callback):
 
 
 def _reason(trial: Any) -> str:
-    """The last error of a trial in a line; Tune keeps it in a file beside the trial."""
+    """Why the last attempt failed; Tune keeps the errors of all attempts in a file beside the trial."""
     text = ""
     with contextlib.suppress(OSError, TypeError):
         text = Path(trial.error_file).read_text()
-    return " ".join(text.split())[-500:] or "the worker group was lost"
+    return explain_attempt(text.rpartition("Failure #")[2])
 
 
 @contextmanager

@@ -22,6 +22,7 @@ import ray.train
 import ray.train.torch
 from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
 
+from raysearch.engine.attempts import explain_group
 from raysearch.engine.mailbox import Command, GroupLost, Mailbox, Reply, Stop
 from raysearch.engine.train_loop import Build, Source, train_loop
 
@@ -127,7 +128,7 @@ class WorkerGroup:
         try:
             trainer.fit()
         except Exception as error:
-            why = f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
+            why = explain_group(error)
             logging.getLogger(__name__).debug("worker group lost", exc_info=True)
         finally:
             self._mailbox.lose.remote(why)
