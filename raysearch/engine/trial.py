@@ -71,7 +71,10 @@ class Trial(tune.Trainable):
             self._history.append(reply.report)
         if reply.metrics is not None:
             return self._end("finished", reply.metrics, reply.metric_ids or {})
-        return self._result(reply.report) | {"so_far": json.dumps(self._record("stopped"))}
+        # Should the scheduler stop it now, the last figure of the held-out part is what it has.
+        result = self._result(reply.report)
+        last = {self._objective.metric: result.get(self._objective.metric)} if self._objective else {}
+        return result | {"so_far": json.dumps(self._record("stopped") | last)}
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
         """Tune pauses the trial, or lets another take its state over: the state stays in the run's storage."""
