@@ -68,11 +68,9 @@ def _start_local(quiet: Mapping[str, Any]) -> None:
     Ray's processes look for their own cluster's address among all on the machine, and give up, after a minute, when
     there are several; so they are told it, for which its port has to be chosen beforehand.
     """
-    with socket.socket() as free:
-        free.bind(("", 0))
-        port = str(free.getsockname()[1])
+    port = free_port()
     address = f"{ray.util.get_node_ip_address()}:{port}"
-    with _environment(_PORT_VARIABLE, port):
+    with _environment(_PORT_VARIABLE, str(port)):
         # "local" starts a cluster even if the file of a dead one is still in Ray's temporary folder
         ray.init(
             address="local",
@@ -82,11 +80,16 @@ def _start_local(quiet: Mapping[str, Any]) -> None:
         )
 
 
+def free_port() -> int:
+    """A port that nobody listens on at the moment."""
+    with socket.socket() as free:
+        free.bind(("", 0))
+        return free.getsockname()[1]
+
+
 def _join(address: str, quiet: Mapping[str, Any]) -> None:
     if address.startswith("ray://"):
-        raise UserError(
-            f"--address '{address}': Ray Client cannot run a study; use ray job submit on the cluster"
-        )
+        raise UserError(f"--address '{address}': Ray Client cannot run a study; use ray job submit on the cluster")
     _check_answers(address)
     try:
         ray.init(address=address, **quiet)

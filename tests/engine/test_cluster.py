@@ -3,7 +3,6 @@
 import itertools
 import os
 import random
-import socket
 from collections.abc import Iterator
 
 import pytest
@@ -16,16 +15,10 @@ from raysearch.engine.cluster import Demand, Slots
 from raysearch.errors import UserError
 
 
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("", 0))
-        return free.getsockname()[1]
-
-
 @pytest.fixture
 def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     """A head with one CPU, on a machine where other Ray clusters may run."""
-    port = free_port()
+    port = cluster.free_port()
     monkeypatch.setenv("RAY_ADDRESS", f"{ray.util.get_node_ip_address()}:{port}")
     started = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "gcs_server_port": port})
     try:
