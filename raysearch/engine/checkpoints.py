@@ -7,26 +7,15 @@ killed, goes on from there. A file is replaced whole, and holds tensors and plai
 import io
 import json
 import pickle
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from raysearch.engine.objective import Objective as Objective
 from raysearch.engine.storage import Storage
 
 NEWEST, BEST = "newest.pt", "best.pt"
 _PINNED = 3  # states that other members of a population may still take over
-
-
-@dataclass(frozen=True)
-class Objective:
-    """By which figure of a step's report the best checkpoint is chosen."""
-
-    metric: str
-    mode: str  # "max" | "min"
-
-    def better(self, value: float, than: float | None) -> bool:
-        return than is None or (value > than if self.mode == "max" else value < than)
 
 
 class Checkpoints:

@@ -6,7 +6,7 @@ from typing import Any
 
 import ray
 
-from raysearch.engine.checkpoints import Objective
+from raysearch.engine.objective import Objective
 
 
 @dataclass(frozen=True)
