@@ -1,5 +1,6 @@
 """Whole sweeps as a user starts them, of a small data set, and what came out of them."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,9 +8,13 @@ from pathlib import Path
 from typing import Any, Self
 
 import psutil
+import torch
 
-from raysearch.data import synthetic
+from raysearch.data import feed, synthetic
 from raysearch.studies import results
+from raysearch.studies.config import RetrievalConfig
+from raysearch.tasks.base import Feed, Worker
+from raysearch.tasks.retrieval import RetrievalTask
 
 STUDY = """
 from raysearch.studies.space import Ablation, factor
@@ -97,3 +102,13 @@ def rows(folder: Path, out: str) -> list[dict[str, Any]]:
 def numbers(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """A history without what a clock says."""
     return [{name: value for name, value in step.items() if name not in TIMES} for step in history]
+
+
+def undisturbed(data: Path, row: dict[str, Any]) -> tuple[dict[str, float], list[dict[str, Any]]]:
+    """The metrics and reports of a cell of the results, without Ray and all at once."""
+    torch.set_num_threads(1)
+    config = RetrievalConfig.model_validate(json.loads(row["config"]))
+    sets = feed.decode(data, config.data.side, config.data.zoom)
+    task = RetrievalTask(config, row["seed"], Worker(Feed(**sets, content_hash=row["data"]), data.parent / "cache"))
+    steps = [task.advance() for _ in range(task.steps)]
+    return task.evaluate(), steps

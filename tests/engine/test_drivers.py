@@ -9,11 +9,7 @@ import psutil
 import pytest
 import torch
 
-from raysearch.data import feed
 from raysearch.engine.checkpoints import Checkpoints, decode
-from raysearch.studies.config import RetrievalConfig
-from raysearch.tasks.base import Feed, Worker
-from raysearch.tasks.retrieval import RetrievalTask
 
 from . import killing, sweeps
 from .killing import Nodes
@@ -50,7 +46,7 @@ def test_a_cell_goes_on_after_its_driver_was_killed(place: str, tmp_path: Path, 
         assert row["attempts"] == (2 if row["cell"] in done else 1)
         assert after[: len(before)] == before, "steps were done again: no two take the same time"
         assert len(after) > len(before)
-        metrics, steps = undisturbed(tmp_path / "data", row)
+        metrics, steps = sweeps.undisturbed(tmp_path / "data", row)
         assert {name: row[name] for name in metrics} == metrics
         assert sweeps.numbers(after) == sweeps.numbers(steps)
 
@@ -63,13 +59,3 @@ def history(folder: Path, cell: str) -> list[dict[str, Any]]:
     """The steps that a cell's newest checkpoint holds."""
     data = Checkpoints(str(folder / "out" / "run" / "checkpoints"), cell).read()
     return json.loads(decode(data, torch.device("cpu"))["history"]) if data else []
-
-
-def undisturbed(data: Path, row: dict[str, Any]) -> tuple[dict[str, float], list[dict[str, Any]]]:
-    """The metrics and reports of a cell, without Ray."""
-    torch.set_num_threads(1)
-    config = RetrievalConfig.model_validate(json.loads(row["config"]))
-    sets = feed.decode(data, config.data.side, config.data.zoom)
-    task = RetrievalTask(config, row["seed"], Worker(Feed(**sets, content_hash=row["data"]), data.parent / "cache"))
-    steps = [task.advance() for _ in range(task.steps)]
-    return task.evaluate(), steps
