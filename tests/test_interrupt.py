@@ -72,7 +72,7 @@ class Terminal:
         """All that was shown, without the codes that move the cursor and colour."""
         return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self._shown.decode(errors="replace")).replace("\r", "")
 
-    def until(self, seen: Callable[[], Any], what: str, seconds: float = 240) -> Any:
+    def until(self, seen: Callable[[], Any], what: str, seconds: float = 400) -> Any:
         """Wait for something to happen while the command runs."""
         deadline = time.monotonic() + seconds
         while not (found := seen()):
@@ -81,7 +81,7 @@ class Terminal:
             time.sleep(0.02)
         return found
 
-    def end(self, seconds: float = 300) -> int:
+    def end(self, seconds: float = 500) -> int:
         """Wait for the command's end; returns its exit code."""
         code = self.process.wait(timeout=seconds)
         self._reader.join(timeout=10)
@@ -172,7 +172,7 @@ def goes_on(here: Path, out: str) -> None:
 
 def test_once_ends_in_good_order(here: Path) -> None:
     terminal, run = interrupted(here, "once/run"), here / "once/run"
-    assert terminal.end(60) == 130, terminal.text()
+    assert terminal.end(120) == 130, terminal.text()
     assert not terminal.left()
     text = terminal.text()
     assert text.count("press Ctrl-C again to stop at once") == 1
@@ -195,12 +195,13 @@ def test_twice_ends_at_once(here: Path) -> None:
     terminal.until(lambda: "press Ctrl-C again" in terminal.text(), "an answer to the key")
     started = time.monotonic()
     terminal.press(CTRL_C)
-    assert terminal.end(60) == 130, terminal.text()
+    assert terminal.end(120) == 130, terminal.text()
     took = time.monotonic() - started
     assert "Traceback" not in terminal.text()
     assert "Exception" not in terminal.text()
     assert not terminal.left()
-    assert took < 10, f"{took:.1f} s is not at once"
+    assert "report: " not in terminal.text(), "nothing is drawn when all should end at once"
+    assert took < 30, f"{took:.1f} s is not at once"  # about 4 s, but for a machine that is busy with other things
     goes_on(here, "twice/run")
 
 

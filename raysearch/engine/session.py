@@ -97,16 +97,22 @@ class Session:
         answered = Several(*several)
         shared = Shared(jobs, lambda cell: self._find(cell, accept), answered.ended, claims)
         with view, contextlib.closing(claims):
-            return tuner.run(
-                shared,
-                self._build,
-                self._source,
-                tuner.Resources(self._slots, self._demand.workers, self._demand.cpus, self._demand.gpus),
-                Several(_Store(self._store), shared, *several),
-                tuner.Keeping(self._storage, objective, limit),
-                scheduler,
-                self._interrupt,
-            )
+            while True:
+                complete = tuner.run(
+                    shared,
+                    self._build,
+                    self._source,
+                    tuner.Resources(self._slots, self._demand.workers, self._demand.cpus, self._demand.gpus),
+                    Several(_Store(self._store), shared, *several),
+                    tuner.Keeping(self._storage, objective, limit),
+                    scheduler,
+                    self._interrupt,
+                )
+                if complete and shared.left():
+                    self._console.print(f"waiting for {shared.left()} cells that another sweep runs")
+                    shared.wait(self._interrupt)
+                if not complete or not shared.left() or self._interrupt():
+                    return complete and not shared.left()
 
     def _find(self, cell: str, accept: Sequence[str]) -> dict[str, Any] | None:
         """The cell's record, here or in a run beside this one; looked for by name, since a store can be large."""

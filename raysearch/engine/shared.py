@@ -91,9 +91,31 @@ class Shared(Listener):
         self._jobs, self._find, self._answered, self._claims = jobs, find, answered, claims
         self._waiting: list[Job] = []
         self._running: set[str] = set()
-        self._looked = 0.0
+        self._ready: Job | None = None
+        self._looked, self._idle = 0.0, False
 
     def next(self) -> Job | None:
+        job, self._ready = self._ready or self._find_next(), None
+        self._idle = job is None and not self._running
+        return job
+
+    def exhausted(self) -> bool:
+        """Also when all that is left is run by others: a worker group kept for it may be what they wait for."""
+        if self._ready is not None:
+            return False
+        return self._idle if self._waiting else self._jobs.exhausted()
+
+    def wait(self, interrupt: Callable[[], bool]) -> None:
+        """Wait until the others are done, or a cell of theirs is to be run here."""
+        while self._waiting and self._ready is None and not interrupt():
+            time.sleep(_LOOK_AGAIN / 4)
+            self._ready = self.next()
+
+    def left(self) -> int:
+        """Cells that are still to come, as far as they are known; 0 when all have ended."""
+        return len(self._waiting) + (self._ready is not None) + (not self._jobs.exhausted())
+
+    def _find_next(self) -> Job | None:
         while (job := self._jobs.next()) is not None:
             if self._take(job):
                 return job
@@ -107,9 +129,6 @@ class Shared(Listener):
                 self._waiting += waiting
                 return job
         return None
-
-    def exhausted(self) -> bool:
-        return not self._waiting and self._jobs.exhausted()
 
     def ended(self, job: Job, record: dict[str, Any]) -> None:
         self._running.discard(job.cell)

@@ -74,7 +74,7 @@ def test_what_another_runs_is_waited_for_and_answered(tmp_path: Path, monkeypatc
     assert (first.cell, other.cell) == ("a", "b")
     assert mine.next() is None, "b is run by another, d has ended"
     assert told == ["d"]
-    assert not mine.exhausted(), "another may lose b"
+    assert not mine.exhausted(), "a has not ended"
     third = yours.next()
     assert third is not None
     assert third.cell == "c"
@@ -82,12 +82,21 @@ def test_what_another_runs_is_waited_for_and_answered(tmp_path: Path, monkeypatc
 
     store["a"] = {"status": "finished"}
     mine.ended(first, store["a"])
+    assert mine.next() is None
+    assert mine.exhausted(), "b may need what is kept here for nothing"
+    assert mine.left() == 1
     assert yours.next() is None
     assert heard == ["a"]
-    assert yours.exhausted()
+    yours.ended(third, {"status": "finished"})
 
+    asked = []
+    mine.wait(lambda: bool(asked.append(None)) or len(asked) > 3)
+    assert mine.left() == 1, "another runs b as long as it lives"
     yours._claims.close()  # as the kernel does when a driver dies, whose cell has no result
+    mine.wait(lambda: False)
+    assert not mine.exhausted()
     taken_over = mine.next()
     assert taken_over is not None
     assert taken_over.cell == "b"
     assert mine.exhausted()
+    assert not mine.left()

@@ -1,0 +1,73 @@
+"""A cluster's head as a person starts it, by `ray start`, beside whatever other Ray runs on this machine."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Self
+
+import psutil
+import ray
+
+from raysearch.engine import cluster
+
+RAY = str(Path(sys.executable).parent / "ray")
+
+
+class Head:
+    """Use as a context: at its end all processes of the cluster are gone.
+
+    Args:
+        words: of `ray start`, beside its port and folder.
+        settings: of the environment.
+        config: writes what the head reads, which may need its address.
+    """
+
+    def __init__(
+        self,
+        *words: str,
+        settings: Mapping[str, str] | None = None,
+        config: Callable[[str], object] = lambda address: None,
+    ) -> None:
+        port = cluster.free_port()
+        self.address = f"{ray.util.get_node_ip_address()}:{port}"
+        config(self.address)
+        # Sockets lie in it, whose paths may not be long. In Ray's own folder the head of another would be found.
+        self._folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")
+        self.environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        # A token in this user's home would have to be given to whoever joins.
+        self.environment |= {"RAY_AUTH_MODE": "disabled", **(settings or {})}
+        command = [RAY, "start", "--head", "--block", "--port", str(port), "--temp-dir", self._folder]
+        command += ["--object-store-memory", str(150 << 20), "--disable-usage-stats", *words]
+        self._log = Path(self._folder) / "start.log"
+        with self._log.open("w") as log:
+            self._process = subprocess.Popen(
+                command,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**self.environment, "RAY_ADDRESS": self.address},  # its processes look for their own cluster
+                start_new_session=True,
+            )
+
+    def __enter__(self) -> Self:
+        deadline = time.monotonic() + 120
+        while "Ray runtime started" not in self._log.read_text():
+            assert self._process.poll() is None, self._log.read_text()
+            assert time.monotonic() < deadline, self._log.read_text()
+            time.sleep(0.2)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in psutil.process_iter():
+            try:
+                if os.getsid(process.pid) == self._process.pid:
+                    process.send_signal(signal.SIGKILL)
+            except (psutil.Error, ProcessLookupError):
+                continue
+        self._process.wait(timeout=30)
+        shutil.rmtree(self._folder, ignore_errors=True)
