@@ -11,6 +11,7 @@ bears the mark of a slot that nobody holds. The driver removes what is left at t
 """
 
 import logging
+import os
 import tempfile
 import threading
 import time
@@ -30,6 +31,10 @@ NAMESPACE = "raysearch"
 _MARK_BASE = 1 << 20  # bytes
 MAX_SLOTS = 1 << 8
 _SWEEP_SECONDS = 3.0
+
+# Ray Train's, read in the process that starts it. Every cell is checkpointed as it goes: no warning is needed.
+_ENVIRONMENT = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
+_NOT_NEEDED = ("PlacementGroupCleanerCallback", "DatasetsCallback")
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,7 @@ class WorkerGroup:
         self._mark, self._run_id, self._starting = resources["memory"], spec.run, True
         _remove_leftovers(self._mark)
         self._storage = tempfile.TemporaryDirectory(prefix="raysearch-train-")
+        os.environ.update(_ENVIRONMENT)
         trainer = _Trainer(
             train_loop,
             train_loop_config={
@@ -135,14 +141,15 @@ class WorkerGroup:
 
 
 class _Trainer(ray.train.torch.TorchTrainer):
-    """Without Ray Train's own cleaner of placement groups, an actor beside each group.
+    """Without the actors that Ray Train starts beside each group and that nothing here needs.
 
-    It asks the State API whether its controller lives, and where there is none it stays for ever.
+    Its own cleaner of placement groups asks the State API whether its controller lives; where there is none it stays
+    for ever. Its manager of data sets has none to manage.
     """
 
     def _create_default_callbacks(self) -> list[Any]:
         callbacks = super()._create_default_callbacks()
-        return [one for one in callbacks if type(one).__name__ != "PlacementGroupCleanerCallback"]
+        return [one for one in callbacks if type(one).__name__ not in _NOT_NEEDED]
 
 
 def remove_all(run: str) -> None:
