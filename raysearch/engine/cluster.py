@@ -71,13 +71,16 @@ def _start_local(quiet: Mapping[str, Any]) -> None:
     port = free_port()
     address = f"{ray.util.get_node_ip_address()}:{port}"
     with _environment(_PORT_VARIABLE, str(port)):
-        # "local" starts a cluster even if the file of a dead one is still in Ray's temporary folder
-        ray.init(
-            address="local",
-            include_dashboard=False,
-            runtime_env={"env_vars": {"RAY_ADDRESS": address}},
-            **quiet,
-        )
+        try:
+            # "local" starts a cluster even if the file of a dead one is still in Ray's temporary folder
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                runtime_env={"env_vars": {"RAY_ADDRESS": address}},
+                **quiet,
+            )
+        except Exception as error:  # of no class of its own when a busy machine lets Ray's processes wait too long
+            raise UserError(f"Ray did not start on this machine: {str(error).splitlines()[0]}") from error
 
 
 def free_port() -> int:
