@@ -101,6 +101,12 @@ def test_a_killed_driver_loses_nothing_and_changes_no_number(here: Path) -> None
     assert cells(killed) == after
     assert (killed / "report.html").stat().st_size > 100_000
 
+    retried = finish(sweep(here, "b/killed", "--retry-failed"))
+    assert "2 to run" in retried
+    table = results.load(killed)
+    attempts = table.filter(pc.field("status") == "failed")["attempts"].to_pylist()
+    assert min(attempts) >= 2, "a failed cell was answered from its old record"
+
     # A run beside the first finds its finished cells; the failed ones are its own to try.
     beside = finish(sweep(here, "a/beside", "--dry-run"))
     assert f"{CELLS} to run" in beside

@@ -57,7 +57,7 @@ def run_search(
         for group in plan.groups:
             complete = complete and _search_group(plan, group, run, opened, record, retry_failed)
         if complete:
-            complete = _judge(plan, opened, record)
+            complete = _judge(plan, opened, record, retry_failed)
         record.write()
     return complete
 
@@ -102,7 +102,7 @@ def _scheduler(plan: SearchPlan, group: Group, objective: Objective) -> TrialSch
     return schedulers.build(search.scheduler, objective, steps, search.scheduler_options, mutations)
 
 
-def _judge(plan: SearchPlan, opened: session.Session, record: "_Record") -> bool:
+def _judge(plan: SearchPlan, opened: session.Session, record: "_Record", retry_failed: bool) -> bool:
     """Let the best config of each group and its reference meet on seeds that chose nothing."""
     cells: list[Cell] = []
     if plan.search.judge_seeds and plan.search.scheduler != "pbt":
@@ -120,6 +120,7 @@ def _judge(plan: SearchPlan, opened: session.Session, record: "_Record") -> bool
         objective=session.HELD_OUT[plan.search.task],
         limit=plan.search.step_limit,
         listeners=[record],
+        accept=("finished",) if retry_failed else ("finished", "failed"),
     )
 
 

@@ -50,7 +50,7 @@ class Session:
         interrupt: Interrupt,
         table: Callable[[], RenderableType],
     ) -> None:
-        self._run, self._demand, self._source = run, demand, source
+        self._run, self._demand, self._source, self._opened = run, demand, source, time.time()
         self._table, self._console, self._interrupt = table, console, interrupt
         self._slots = cluster.Slots(demand, options.concurrency)
         self._storage = options.storage or str((run.directory / "checkpoints").resolve())
@@ -77,7 +77,7 @@ class Session:
         limit: float | None,
         listeners: Sequence[Listener] = (),
         scheduler: TrialScheduler | None = None,
-        accept: Sequence[str] = ("finished", "failed"),
+        accept: Sequence[str] = ("finished",),
     ) -> bool:
         """Run jobs to their end; returns False when the user stopped it.
 
@@ -89,7 +89,7 @@ class Session:
             limit: seconds after which a silent worker counts as hung.
             listeners: who else hears of the cells, after they were stored.
             scheduler: stops cells early.
-            accept: statuses with which a cell that ended elsewhere is an answer.
+            accept: statuses with which a cell that ended before, or elsewhere, is an answer.
         """
         view = LiveView(total, done, self._slots, self._table, self._console)
         claims = Claims(self._run.directory.resolve().parent / ".claims")
@@ -122,7 +122,11 @@ class Session:
                 return None
             results.adopt(here, [cell])
         found = results.read_cells(here / "cells", [cell]).get(cell)
-        return found if found and found["status"] in accept else None
+        if found is None or found["status"] in accept:
+            return found
+        # What failed before is asked for again; what another driver saw fail meanwhile would fail here too.
+        fresh = found["status"] == "failed" and (here / name).stat().st_mtime >= self._opened
+        return found if fresh else None
 
     def _store(self, job: Job, record: dict[str, Any]) -> None:
         config = self._config.model_validate(job.config)
