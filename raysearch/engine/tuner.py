@@ -201,6 +201,7 @@ class _Forward(tune.Callback):
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         record = {**self.open.get(trial.trial_id, {}), "cell": trial.trial_id, "status": "failed"}
         record["error"] = f"given up after {RETRIES + 1} attempts without a step in between, the last: {_reason(trial)}"
+        trial.run_metadata.num_failures -= 1  # the last was not followed by an attempt
         self._ended(trial, {"metric_ids": "{}", "history": "[]", "attempts": 1} | record)
         forget(trials, trial)
 

@@ -136,7 +136,10 @@ def test_retries_are_counted_from_the_last_step(nodes: Nodes, tmp_path: Path) ->
     assert [records[f"cell{i}"]["attempts"] for i in range(3)] == [tuner.RETRIES + 1, len(unlucky["faults"]) + 1, 1]
     assert begun(tmp_path, "cell0") == [1, 1, tuner.RETRIES + 1, 0, 0]
     assert begun(tmp_path, "cell1") == [1] + [2] * (STEPS - 1)
-    print(records["cell0"]["error"])
+    assert records["cell0"]["error"] == (
+        "given up after 4 attempts without a step in between, the last: "
+        "the worker of rank 0 died: it was killed, was out of memory, or lost its node"
+    )
 
 
 def test_one_of_two_ranks_is_killed(nodes: Nodes, tmp_path: Path) -> None:
