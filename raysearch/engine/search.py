@@ -1,5 +1,6 @@
 """A search from its first suggestion to the judgement: each group by itself, then the best configs on fresh seeds."""
 
+import json
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +18,6 @@ from raysearch.engine.suggestions import Config, Suggestions
 from raysearch.errors import UserError
 from raysearch.interrupt import Interrupt
 from raysearch.studies import results
-from raysearch.studies.config import RetrievalConfig
 from raysearch.studies.plan import Cell, Variant
 from raysearch.studies.search_plan import Group, SearchPlan
 
@@ -204,21 +204,16 @@ class _Record(Listener):
         }
 
     def _epochs(self) -> dict[str, int]:
-        """What early stopping saved: epochs that were run, and those of the same configs run to the end."""
+        """What early stopping saved: epochs that were run after the warm-up, and those of the same configs in full."""
         run = full = 0
         for suggestions in self.groups.values():
             for config in suggestions.configs:
                 for record in config.records.values():
                     if record["status"] in ("finished", "stopped"):
-                        run += record["epochs"] or 0
-                        full += epochs(config.variant.config)
+                        train = config.variant.config.train
+                        run += schedulers.trained(json.loads(record["history"])) * train.epochs
+                        full += train.iterations * train.epochs
         return {"run": run, "full": full}
-
-
-def epochs(config: RetrievalConfig) -> int:
-    """Epochs of a whole trial of a config."""
-    warm = 0 if config.model.frozen else config.warmup.iterations * config.warmup.epochs
-    return warm + config.train.iterations * config.train.epochs
 
 
 def _variant(name: str, variant: Variant) -> Mapping[str, Any]:

@@ -235,9 +235,3 @@ def test_groups_are_searched_apart(tmp_path: Path) -> None:
 def test_what_cannot_be_searched_is_said_before_the_first_trial(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         engine_search.check(plan(**changed))
-
-
-def test_early_stopping_is_counted_in_epochs() -> None:
-    config = plan().reference(plan().groups[0]).config
-    expected = config.warmup.iterations * config.warmup.epochs + config.train.iterations * config.train.epochs
-    assert engine_search.epochs(config) == expected
