@@ -1,5 +1,6 @@
 """Small files in a directory that a path or a URI names: local, or what pyarrow or fsspec reach, as `s3://bucket/run`."""
 
+import uuid
 from pathlib import Path
 
 import fsspec
@@ -40,16 +41,23 @@ class Storage:
             self._files.create_dir(self._root, recursive=True)
             self._made = True
         # An object store shows an object when its last byte is there; a directory shows a file from its first.
-        path = f"{self._root}/.{name}.partial" if self._local else f"{self._root}/{name}"
-        with self._files.open_output_stream(path) as file:
-            file.write(data)
-        if self._local:
-            self._files.move(path, f"{self._root}/{name}")
+        # Two writers may meet here: one that takes a cell over, and one that does not know yet that it is dying.
+        path = f"{self._root}/.{name}.{uuid.uuid4().hex[:8]}" if self._local else f"{self._root}/{name}"
+        try:
+            with self._files.open_output_stream(path) as file:
+                file.write(data)
+            if self._local:
+                self._files.move(path, f"{self._root}/{name}")
+        except BaseException:
+            if self._local:
+                Path(path).unlink(missing_ok=True)
+            raise
 
     def names(self) -> list[str]:
-        """The files of the directory."""
+        """The files of the directory, without what a killed writer left."""
         found = self._files.get_file_info(fs.FileSelector(self._root, allow_not_found=True))
-        return sorted(info.base_name for info in found if info.type == fs.FileType.File)
+        names = [info.base_name for info in found if info.type == fs.FileType.File]
+        return sorted(name for name in names if not name.startswith("."))
 
     def delete(self, name: str) -> None:
         """Remove a file, if it is there."""
