@@ -25,7 +25,6 @@ study = Search(
     metric=["map_validation", "epoch_seconds"],
     mode=["max", "min"],
     scheduler="asha",
-    scheduler_options={"grace_period": 1, "reduction_factor": 3},
     trials=40,
     judge_seeds=5,
     profiles={"paper": {"data.validation": 0.1}},

@@ -44,17 +44,19 @@ def build(
         options: of the scheduler, as the study says.
         mutations: what "pbt" may change on the way: dotted path -> Tune distribution.
     """
+    third = max(1, steps // 3)  # of a trial: what starts slowly can still win; see benchmarks/search_efficiency.py
     common = {"time_attr": TIME, "metric": objective.metric, "mode": objective.mode}
+    given = dict(options)
     if name == "asha":
-        return AsyncHyperBandScheduler(**common, max_t=steps, stop_last_trials=False, **options)
+        given = {"grace_period": third, "reduction_factor": 3, "stop_last_trials": False} | given
+        return AsyncHyperBandScheduler(**common, max_t=steps, **given)
     if name == "hyperband":
-        return HyperBandScheduler(**common, max_t=steps, stop_last_trials=False, **options)
+        return HyperBandScheduler(**common, max_t=steps, **{"stop_last_trials": False} | given)
     if name == "median":
-        return MedianStoppingRule(**common, **options)
+        return MedianStoppingRule(**common, **{"grace_period": third} | given)
     assert name == "pbt", name
-    return PopulationBasedTraining(
-        **common, hyperparam_mutations=dict(mutations or {}), log_config=False, require_attrs=False, **options
-    )
+    given = {"perturbation_interval": max(1, steps // 5), "log_config": False, "require_attrs": False} | given
+    return PopulationBasedTraining(**common, hyperparam_mutations=dict(mutations or {}), **given)
 
 
 def replay(scheduler: TrialScheduler, objective: Objective, ended: Iterable[Mapping[str, Any]]) -> None:

@@ -191,6 +191,8 @@ class _Record(Listener):
         plan, search = self._plan, self._plan.search
         best = best_config(suggestions.configs, plan)
         group = next(group for group in plan.groups if group.label == label)
+        # Of one metric the front is the best; a sampler may have been told more of what was stopped.
+        front = suggestions.front() if len(search.metrics) > 1 else [best.variant.name] if best else []
         prefix = f"{label} " if len(plan.groups) > 1 else ""
         return {
             "group": label or None,
@@ -198,7 +200,7 @@ class _Record(Listener):
             "settings": dict(best.variant.declared) if best else None,
             "config": best.variant.config.model_dump(mode="json") if best else None,
             "value": {metric: best.value(metric) for metric in search.metrics} if best else None,
-            "front": [prefix + name for name in suggestions.front()],
+            "front": [prefix + name for name in front],
             "reference": plan.reference(group).name,
             "judged": plan.best(group, {}).name,
         }

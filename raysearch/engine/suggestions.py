@@ -220,7 +220,14 @@ class Suggestions(Listener):
 
     def _report(self, key: str, config: Config) -> None:
         """What Optuna is told of a config that has ended: its metrics, that it was stopped, or that it failed."""
-        values = {metric: config.value(metric) for metric in self._plan.search.metrics}
+        metrics = self._plan.search.metrics
+        if config.status == "stopped" and self._plan.search.sampler != "tpe" and len(metrics) == 1:
+            # Other samplers do not look at pruned trials, and would suggest the same again.
+            self._optuna._ot_trials[key].set_user_attr("stopped", True)
+            (record,) = (one for one in config.records.values() if one["status"] == "stopped")
+            self._optuna.on_trial_complete(key, {metrics[0]: record.get(metrics[0])})
+            return
+        values = {metric: config.value(metric) for metric in metrics}
         complete = all(value is not None for value in values.values())
         failed = config.status == "failed" or (config.status == "finished" and not complete)
         self._optuna.on_trial_complete(key, values if complete else None, error=failed)

@@ -54,8 +54,9 @@ class Search:
         sampler: of Optuna: "tpe", "gp", "cmaes", "nsga2", "nsga3", "qmc", "random", "grid".
         sampler_options: of the sampler's constructor.
         scheduler: stops configs early by the first metric: "asha", "hyperband", "median"; "pbt" moves the settings of
-            a population while it trains. None runs every config to its end.
-        scheduler_options: of the scheduler's constructor.
+            a population while it trains. None runs every config to its end. TPE with ASHA that leaves each config a
+            third of its iterations needed fewest epochs in `benchmarks/search_efficiency.py`.
+        scheduler_options: of the scheduler's constructor, on top of such a third.
         starts: settings to try first.
         group: a factor each of whose levels is searched by itself, as a code length.
         seeds: each config is run with, the mean of which counts; how many, counted from 0, or the list itself.
@@ -75,7 +76,7 @@ class Search:
     trials: int = 30
     sampler: str = "tpe"
     sampler_options: Mapping[str, Any] = field(default_factory=dict)
-    scheduler: str | None = None
+    scheduler: str | None = "asha"
     scheduler_options: Mapping[str, Any] = field(default_factory=dict)
     starts: list[Mapping[str, Any]] = field(default_factory=list)
     group: Factor | None = None
@@ -148,7 +149,7 @@ class Search:
         if len(self.modes) != len(self.metrics) or set(self.modes) - {"max", "min"}:
             raise UserError(f"mode must be max or min for each of {self.metrics}, not {self.mode}")
         if self.scheduler and self.metrics[0] == "epoch_seconds":
-            raise UserError("a scheduler stops by the first metric, which epoch_seconds cannot be")
+            raise UserError("a scheduler stops by the first metric, which epoch_seconds cannot be: set scheduler=None")
 
     def _check_population(self) -> None:
         if self.scheduler != "pbt":

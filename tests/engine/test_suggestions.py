@@ -123,6 +123,20 @@ def test_a_stopped_seed_ends_its_config(tmp_path: Path) -> None:
     assert source.configs[0].value("map_validation") is None
 
 
+def test_a_sampler_that_overlooks_pruned_trials_is_told_the_last_value(tmp_path: Path) -> None:
+    source = suggestions(tmp_path, plan(sampler="gp", trials=2))
+    first = source.next()
+    assert first is not None
+    source.ended(first, record(first, "stopped") | {"map_validation": 0.99})
+    drain(source)
+    stopped, whole = source._study.trials
+    assert (stopped.state.name, stopped.value, stopped.user_attrs["stopped"]) == ("COMPLETE", 0.99, True)
+    assert source.configs[0].value("map_validation") is None, "a stopped config passes for a finished one"
+    best = engine_search.best_config(source.configs, plan(sampler="gp"))
+    assert best is not None
+    assert best.variant.name == whole.user_attrs["variant"]
+
+
 def test_a_failed_config_is_told_and_can_be_tried_again(tmp_path: Path) -> None:
     one, answers = plan(trials=2), {}
     source = suggestions(tmp_path, one)
