@@ -1,6 +1,29 @@
 """What samplers and early stopping save: searches replayed on a recorded grid of real small trainings.
 
-python benchmarks/search_efficiency.py [--quick]
+    python benchmarks/search_efficiency.py [--quick]
+
+Optuna's samplers and Ray Tune's ASHA search `recorded/retrieval_grid.parquet` (216 configs of nine epochs, here outer
+iterations) until a trial of full length ends near enough to the best of the grid. Counted are the trials started and
+the epochs run by then, of 50 searches a method; a search that gives up is charged the whole grid. The last line is
+JSON: ratios of mean costs within 1 % of the best with 4 trials at a time, then all figures as [value, low, high] with
+95 % bootstrap intervals over searches. One grid is one landscape: the intervals say nothing about another.
+
+Measured (Ray 2.60, Optuna 5.0), mean epochs and the share of searches that got there, 4 trials at a time:
+
+    random 484 (100 %)    TPE 208 (100 %)    GP 182 (100 %)
+    TPE with ASHA, grace period 1 of 9 epochs, reduction factor 3: 649 (72 %); grace 3: 154 (100 %)
+
+- TPE reaches the best in 2.3 [1.9, 2.8] times fewer epochs than random, GP in 2.7 [2.2, 3.2]; the two cannot be told
+  apart, and a suggestion of GP takes many times the computing.
+- ASHA from the first epoch on finds good configs soon (within 5 %: 101 epochs, TPE alone 139) and loses the best ones:
+  they start slowly, and after one epoch rank 39th to 66th of 216. With a factor of 2 it is 32 % that get there.
+- With a third of the full length as grace, ASHA loses none and takes TPE to 3.1 [2.5, 3.8] times fewer epochs than
+  random; a factor of 2 does the same (163). It adds nothing to GP (182).
+- Trials that were stopped are to be told to the sampler with their last value, as Ray Tune does. Told as pruned, GP
+  does not see them, suggests them again and gives up in 56 % of the searches.
+
+Recommended: TPE with Optuna's settings, ASHA with a grace period of a third of the full length and a reduction factor
+of 3.
 """
 
 import argparse
@@ -136,26 +159,29 @@ def figures(outcomes: list[replay.Outcome], grid: replay.Grid) -> dict[str, Any]
 
 
 def ratios(outcomes: dict[str, list[replay.Outcome]], grid: replay.Grid) -> dict[str, list[float]]:
-    """Mean cost of random search over that of every other method, as [value, low, high]."""
+    """Mean cost of random search, and of TPE, over that of every other method, as [value, low, high]."""
     costs = {(name, unit): charged(of, grid, unit) for name, of in outcomes.items() for unit in UNITS}
     return {
-        f"{unit}_ratio_random_over_{name}": interval((costs["random", unit], costs[name, unit]), ratio_of_means)
+        f"{unit}_ratio_{above}_over_{name}": interval((costs[above, unit], costs[name, unit]), ratio_of_means)
+        for above in ("random", "tpe")
         for name in outcomes
         for unit in UNITS
-        if name != "random"
+        if name not in ("random", above)
     }
 
 
 def show(title: str, rows: dict[str, Any]) -> None:
     view = Table(title=title)
+    console = Console()
+    console.width = max(console.width, 120)  # or names are cut where there is no terminal
     for column in ("search", "reached", *(f"{unit} {kind}" for unit in UNITS for kind in ("median", "mean"))):
-        view.add_column(column, justify="left" if column == "search" else "right")
+        view.add_column(column, justify="left" if column == "search" else "right", no_wrap=True)
     for name, row in rows.items():
         if name == "ratios":
             continue
         spreads = [row[f"{unit}_{kind}"] for unit in UNITS for kind in ("median", "mean")]
         view.add_row(name, f"{row['reached']:.0%}", *("{:.0f} [{:.0f}, {:.0f}]".format(*spread) for spread in spreads))
-    Console().print(view)
+    console.print(view)
 
 
 def main() -> None:
