@@ -23,6 +23,7 @@ from raysearch.errors import UserError
 
 _CONNECT_SECONDS = 5.0
 _MANY = 1000  # nodes, where the autoscaler has no limit
+_GONE_SECONDS = 20
 _PORT_VARIABLE = "RAY_GCS_SERVER_PORT"
 _LOOK_SECONDS = 2.0  # between two looks at the cluster's nodes
 _SMALLEST_SHARE = 10_000  # Ray counts resources in ten thousandths
@@ -68,6 +69,8 @@ def _start_local(quiet: Mapping[str, Any]) -> None:
     Ray's processes look for their own cluster's address among all on the machine, and give up, after a minute, when
     there are several; so they are told it, for which its port has to be chosen beforehand.
     """
+    # When this process is killed, Ray's last processes look for it so long; a local cluster never comes back.
+    os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", str(_GONE_SECONDS))
     port = free_port()
     address = f"{ray.util.get_node_ip_address()}:{port}"
     with _environment(_PORT_VARIABLE, str(port)):

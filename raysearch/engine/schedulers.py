@@ -5,6 +5,7 @@ in the results; so when a search goes on, the histories of its ended cells are t
 """
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,6 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import (
     AsyncHyperBandScheduler,
     FIFOScheduler,
-    HyperBandScheduler,
     MedianStoppingRule,
     PopulationBasedTraining,
     TrialScheduler,
@@ -38,7 +38,9 @@ def build(
     """A scheduler by name.
 
     Args:
-        name: "asha", "hyperband", "median" or "pbt".
+        name: "asha"; "hyperband", its asynchronous form, which is ASHA in brackets of growing grace periods (Ray's
+            synchronous one halves a bracket whose trials are there together, and with fewer places than a bracket
+            has trials it never stops one); "median"; "pbt".
         objective: what trials are compared by.
         steps: outer iterations of a whole trial, without its warm-up.
         options: of the scheduler, as the study says.
@@ -51,7 +53,10 @@ def build(
         given = {"grace_period": third, "reduction_factor": 3, "stop_last_trials": False} | given
         return AsyncHyperBandScheduler(**common, max_t=steps, **given)
     if name == "hyperband":
-        return HyperBandScheduler(**common, max_t=steps, **{"stop_last_trials": False} | given)
+        factor = given.get("reduction_factor", 3)
+        brackets = 1 + int(math.log(steps, factor) + 1e-9)  # the last leaves its trials whole
+        given = {"grace_period": 1, "brackets": brackets, "stop_last_trials": False} | given
+        return AsyncHyperBandScheduler(**common, max_t=steps, **{"reduction_factor": factor} | given)
     if name == "median":
         return MedianStoppingRule(**common, **{"grace_period": third} | given)
     assert name == "pbt", name
@@ -78,59 +83,32 @@ def replay(scheduler: TrialScheduler, objective: Objective, ended: Iterable[Mapp
         ]
         if results:
             told.append((_Ended(record["cell"], finished), results))
-    controller = _Replayed(scheduler)
-    for trial, _ in told:
+    controller = _Replayed()
+    for trial, results in told:
         scheduler.on_trial_add(controller, trial)
-    # Step by step through all trials, as they would have met: a bracket is halved when all its trials are there.
-    for index in range(max((len(results) for _, results in told), default=0)):
-        for trial, results in told:
-            if index < len(results) and trial.status not in (Trial.TERMINATED, Trial.ERROR):
-                controller.tell(trial, results[index], last=index == len(results) - 1)
+        # The last result of a finished trial is its end and nothing else.
+        passed = results[:-1] if trial.finished else results
+        for result in passed:
+            scheduler.on_trial_result(controller, trial, result)
+        scheduler.on_trial_complete(controller, trial, results[-1])
 
 
 class _Ended:
     """As much of a Tune trial as schedulers look at, of a cell that ended before."""
 
-    is_saving = False
+    status = Trial.RUNNING
 
     def __init__(self, cell: str, finished: bool) -> None:
-        self.trial_id, self.finished, self.status = cell, finished, Trial.PENDING
-
-    def is_finished(self) -> bool:
-        return self.status in (Trial.TERMINATED, Trial.ERROR)
+        self.trial_id, self.finished = cell, finished
 
 
 class _Replayed:
-    """As much of Tune's controller as schedulers call."""
+    """As much of Tune's controller as schedulers look at."""
 
     search_alg = None
 
-    def __init__(self, scheduler: TrialScheduler) -> None:
-        self._scheduler = scheduler
-
     def get_live_trials(self) -> list[Any]:
         return []
-
-    def get_trials(self) -> list[Any]:
-        return []
-
-    def stop_trial(self, trial: _Ended) -> None:
-        """A scheduler ends a trial that is paused."""
-        if not trial.is_finished():
-            trial.status = Trial.TERMINATED
-            self._scheduler.on_trial_remove(self, trial)
-
-    def tell(self, trial: _Ended, result: dict[str, Any], last: bool) -> None:
-        """A result as Tune would have passed it on: the last of a finished trial is an end and nothing else."""
-        trial.status = Trial.RUNNING
-        decision = TrialScheduler.CONTINUE
-        if not (last and trial.finished):
-            decision = self._scheduler.on_trial_result(self, trial, result)
-        if last or decision == TrialScheduler.STOP:
-            trial.status = Trial.TERMINATED
-            self._scheduler.on_trial_complete(self, trial, result)
-        elif decision == TrialScheduler.PAUSE:
-            trial.status = Trial.PAUSED
 
 
 class InOrder(FIFOScheduler):

@@ -18,7 +18,7 @@ STEPS = 24  # and a warm-up
 SECONDS = 400.0  # far more than a run takes
 
 
-@pytest.mark.parametrize("place", ["own Ray", "a cluster"])
+@pytest.mark.parametrize("place", ["own Ray", pytest.param("a cluster", marks=pytest.mark.slow)])
 def test_a_cell_goes_on_after_its_driver_was_killed(place: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     nodes: Nodes | None = request.getfixturevalue("nodes") if place == "a cluster" else None
     sweeps.prepare(tmp_path, iterations=STEPS, variants=2, seeds=1)
@@ -30,8 +30,8 @@ def test_a_cell_goes_on_after_its_driver_was_killed(place: str, tmp_path: Path, 
             assert time.monotonic() < deadline, "no cell got so far in time"
             time.sleep(0.05)
         killed = time.monotonic()
-        _, alive = psutil.wait_procs(sweeps.kill(process), timeout=60)
-        assert not alive, f"a minute after the driver's death there are still {alive}"
+        _, alive = psutil.wait_procs(sweeps.kill(process), timeout=120)
+        assert not alive, f"two minutes after the driver's death there are still {alive}"
         if nodes:
             killing.nothing_stays()
         print(f"{time.monotonic() - killed:.1f} s until all of the driver's processes were gone")

@@ -96,8 +96,8 @@ RATES = [9.0, 1.0, 5.0, 2.0, 8.0, 3.0, 7.0, 4.0]
     ("name", "options"),
     [
         ("asha", {"grace_period": 1, "reduction_factor": 3}),
-        ("median", {"grace_period": 2, "min_samples_required": 2}),
-        ("hyperband", {"reduction_factor": 3}),
+        pytest.param("median", {"grace_period": 2, "min_samples_required": 2}, marks=pytest.mark.slow),
+        pytest.param("hyperband", {"brackets": 2}, marks=pytest.mark.slow),
     ],
 )
 def test_the_worse_are_stopped_and_no_step_is_done_twice(

@@ -104,6 +104,7 @@ def test_a_killed_process_costs_an_attempt_and_nothing_else(nodes: Nodes, tmp_pa
     print(*recorder.reasons, sep="\n")
 
 
+@pytest.mark.slow
 def test_a_killed_node_costs_its_trial_an_attempt_and_nothing_else(nodes: Nodes, tmp_path: Path) -> None:
     try:
         with when(tmp_path, "cell1", KILLED_AT, nodes.kill) as killed:
@@ -126,6 +127,7 @@ def test_workers_that_hang_are_replaced(nodes: Nodes, tmp_path: Path) -> None:
         went_on(tmp_path, cell, hung.time + LIMIT)
 
 
+@pytest.mark.slow
 def test_retries_are_counted_from_the_last_step(nodes: Nodes, tmp_path: Path) -> None:
     """A cell whose worker dies at the same step again and again fails; one that gets on a little each time does not."""
     stuck = {"faults": {"3": "die always"}}
@@ -142,6 +144,7 @@ def test_retries_are_counted_from_the_last_step(nodes: Nodes, tmp_path: Path) ->
     )
 
 
+@pytest.mark.slow
 def test_one_of_two_ranks_is_killed(nodes: Nodes, tmp_path: Path) -> None:
     """Both CPUs are taken by what stays of the group: only its removal lets the next one start."""
     recorder = run(tmp_path, [{"faults": {str(KILLED_AT): "die"}}, {}], slots=1, workers=2)

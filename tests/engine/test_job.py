@@ -11,6 +11,7 @@ from . import sweeps
 from .heads import RAY, Head
 
 
+@pytest.mark.slow
 def test_a_submitted_sweep_runs_on_the_cluster_that_it_was_submitted_to(tmp_path: Path) -> None:
     sweeps.prepare(tmp_path, iterations=2, variants=2, seeds=1)
     port = cluster.free_port()

@@ -67,6 +67,7 @@ def live(scheduler: TrialScheduler, indices: range, told: list[dict[str, Any]]) 
 OPTIONS: dict[str, dict[str, Any]] = {
     "asha": {"grace_period": 1, "reduction_factor": 3},
     "median": {"grace_period": 2, "min_samples_required": 3},
+    "hyperband": {"brackets": 1},  # several would be drawn at random
 }
 
 
@@ -85,20 +86,10 @@ def test_a_resumed_search_stops_what_an_uninterrupted_one_stops(name: str) -> No
     assert first | forgetful != whole, "without the replay the same comes out: the test shows nothing"
 
 
-def test_hyperband_takes_up_ended_cells() -> None:
-    """Cells that ended are part of their bracket, and nobody waits for them."""
-    scheduler = schedulers.build("hyperband", OBJECTIVE, STEPS, {"reduction_factor": 3})
-    records = []
-    for index in range(3):
-        history = [{"iteration": step, "score": score} for step, score in enumerate(curve(index), start=1)]
-        records.append({"cell": f"cell{index}", "status": "finished", "history": json.dumps(history)})
-    schedulers.replay(scheduler, OBJECTIVE, records)
-    first = scheduler._hyperbands[0][0]
-    assert first.completion_percentage() > 0.5, "their steps count in the bracket"
-    assert not first.current_trials(), "ended cells are waited for"
-    new = Stub("new")
-    scheduler.on_trial_add(Controller(), new)
-    assert scheduler.on_trial_result(Controller(), new, {schedulers.TIME: 1, "score": 0.5}) == TrialScheduler.CONTINUE
+def test_hyperband_has_brackets_of_growing_grace() -> None:
+    scheduler = schedulers.build("hyperband", OBJECTIVE, STEPS, {})
+    rungs = [sorted(milestone for milestone, _ in bracket._rungs) for bracket in scheduler._brackets]
+    assert rungs == [[1, 3, 9], [3, 9], [9]]
 
 
 def test_cells_without_the_metric_are_left_out() -> None:

@@ -112,6 +112,7 @@ def test_one_study_twice(drivers: Drivers) -> None:
     assert not (drivers.folder / ".claims").exists(), "claims stay behind"
 
 
+@pytest.mark.slow
 def test_two_studies_that_share_cells(drivers: Drivers) -> None:
     both = {"one": "10, 20", "other": "20, 30"}
     processes = {name: drivers.start(name, name, regions, 4) for name, regions in both.items()}
