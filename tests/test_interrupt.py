@@ -170,6 +170,7 @@ def goes_on(here: Path, out: str) -> None:
     assert not again.left()
 
 
+@pytest.mark.slow
 def test_once_ends_in_good_order(here: Path) -> None:
     terminal, run = interrupted(here, "once/run"), here / "once/run"
     assert terminal.end(120) == 130, terminal.text()
@@ -190,6 +191,7 @@ def test_once_ends_in_good_order(here: Path) -> None:
     goes_on(here, "once/run")
 
 
+@pytest.mark.slow
 def test_twice_ends_at_once(here: Path) -> None:
     terminal = interrupted(here, "twice/run")
     terminal.until(lambda: "press Ctrl-C again" in terminal.text(), "an answer to the key")

@@ -46,7 +46,7 @@ def build(
         options: of the scheduler, as the study says.
         mutations: what "pbt" may change on the way: dotted path -> Tune distribution.
     """
-    third = max(1, steps // 3)  # of a trial: what starts slowly can still win; see benchmarks/search_efficiency.py
+    third = math.ceil(steps / 3)  # of a trial: what starts slowly can still win; see benchmarks/search_efficiency.py
     common = {"time_attr": TIME, "metric": objective.metric, "mode": objective.mode}
     given = dict(options)
     if name == "asha":

@@ -53,9 +53,9 @@ class Search:
         trials: configs to try, in each group.
         sampler: of Optuna: "tpe", "gp", "cmaes", "nsga2", "nsga3", "qmc", "random", "grid".
         sampler_options: of the sampler's constructor.
-        scheduler: stops configs early by the first metric: "asha", "hyperband" (asynchronous), "median"; "pbt" moves the
-            settings of a population while it trains. None runs every config to its end. TPE with ASHA that leaves each
-            config a third of its iterations needed fewest epochs in `benchmarks/search_efficiency.py`.
+        scheduler: stops configs early by the first metric: "asha", "hyperband" (asynchronous), "median"; "pbt" moves
+            the settings of a population while it trains. None runs every config to its end. TPE with ASHA that leaves
+            each config a third of its iterations needed fewest epochs in `benchmarks/search_efficiency.py`.
         scheduler_options: of the scheduler's constructor, on top of such a third.
         starts: settings to try first.
         group: a factor each of whose levels is searched by itself, as a code length.

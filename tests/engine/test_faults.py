@@ -5,6 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from raysearch.engine import tuner
 from raysearch.engine.jobs import Job, Listener, Planned
 
@@ -116,6 +118,7 @@ def test_a_killed_node_costs_its_trial_an_attempt_and_nothing_else(nodes: Nodes,
     went_on(tmp_path, "cell1", killed[0])
 
 
+@pytest.mark.slow
 def test_workers_that_hang_are_replaced(nodes: Nodes, tmp_path: Path) -> None:
     recorder = run(tmp_path, [{"faults": {str(KILLED_AT): fault}} for fault in ("sleep", "hold")] + [{}], limit=LIMIT)
     assert {record["status"] for record in recorder.records.values()} == {"finished"}

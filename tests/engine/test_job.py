@@ -5,6 +5,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from raysearch.engine import cluster
 
 from . import sweeps

@@ -100,6 +100,7 @@ def finish(process: subprocess.Popen[str]) -> str:
     return output
 
 
+@pytest.mark.slow
 def test_one_study_twice(drivers: Drivers) -> None:
     both = [drivers.start("study", "run", "10, 20", 4) for _ in range(2)]
     for process in both:
@@ -128,6 +129,7 @@ def test_two_studies_that_share_cells(drivers: Drivers) -> None:
             assert (row["map"], row["seconds"]) == (shared[row["cell"]]["map"], shared[row["cell"]]["seconds"])
 
 
+@pytest.mark.slow
 def test_the_other_takes_over_when_one_is_killed(drivers: Drivers, one_cpu: Cluster) -> None:
     one_cpu.add_node(num_cpus=1)  # so that both are at work
     both = [drivers.start("study", "run", "10, 20", 12, "--concurrency", "1") for _ in range(2)]
