@@ -19,7 +19,6 @@ from typing import Any
 import psutil
 import pytest
 
-from raysearch.data import synthetic
 from raysearch.engine import checkpoints
 from raysearch.interrupt import Interrupt
 from raysearch.studies import results
@@ -116,12 +115,11 @@ class Terminal:
 
 
 @pytest.fixture(scope="module")
-def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def here(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> Path:
     """A directory with a study file, a small data set, and a run that nobody disturbed."""
     folder = tmp_path_factory.mktemp("interrupt")
     (folder / "study.py").write_text(STUDY)
-    spec = synthetic.Spec(classes=4, train_per_class=12, test_per_class=5, side=32)
-    (folder / "data").symlink_to(synthetic.ensure(spec, folder))
+    (folder / "data").symlink_to(tiny_data)
     terminal = Terminal(command(folder, "whole/run"))
     assert terminal.end() == 0, terminal.text()
     return folder

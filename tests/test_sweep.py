@@ -31,12 +31,11 @@ CELLS = 8
 
 
 @pytest.fixture(scope="module")
-def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def here(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> Path:
     """A directory with a study file and a small data set."""
     folder = tmp_path_factory.mktemp("sweep")
     (folder / "study.py").write_text(STUDY)
-    spec = synthetic.Spec(classes=4, train_per_class=12, test_per_class=5, side=32)
-    (folder / "data").symlink_to(synthetic.ensure(spec, folder))
+    (folder / "data").symlink_to(tiny_data)
     return folder
 
 

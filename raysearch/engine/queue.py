@@ -50,7 +50,9 @@ class Queue(SearchAlgorithm):
         return running < self._slots()
 
     def is_finished(self) -> bool:
-        return self.stopping() or self._jobs.exhausted()
+        """Whether no trial will want a place any more; until then Tune keeps the actors of ended ones for the next."""
+        paused = any(trial.status == Trial.PAUSED for trial in self._live)
+        return self.stopping() or (self._jobs.exhausted() and not paused)
 
     def set_finished(self) -> None:
         """Tune says so when it is stopped; what is left is the source's to know."""

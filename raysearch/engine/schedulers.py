@@ -118,12 +118,21 @@ class InOrder(FIFOScheduler):
         return None  # Tune starts what is pending anyway, and nothing is ever paused
 
 
-def within(scheduler: TrialScheduler, room: Callable[[], bool]) -> TrialScheduler:
-    """Keep a scheduler from going on with a paused trial while all places are taken."""
-    choose = scheduler.choose_trial_to_run
+def within(scheduler: TrialScheduler, room: Callable[[], bool], slots: int) -> TrialScheduler:
+    """Keep a scheduler from going on with a paused trial while all places are taken.
+
+    Args:
+        scheduler: as `build` made it.
+        room: whether one more trial may run.
+        slots: how many actors are kept warm while all trials are paused; Tune by itself keeps one.
+    """
+    choose, kept = scheduler.choose_trial_to_run, set()
 
     def choose_within(tune_controller: Any) -> Trial | None:
         trial = choose(tune_controller)
+        if trial is not None and trial.placement_group_factory not in kept:
+            kept.add(trial.placement_group_factory)
+            tune_controller._tune_controller._actor_cache.increase_max(trial.placement_group_factory, slots)
         return trial if trial is None or trial.status != Trial.PAUSED or room() else None
 
     scheduler.choose_trial_to_run = choose_within

@@ -122,7 +122,7 @@ def run(
             trainable,
             tune_config=tune.TuneConfig(
                 search_alg=queue,
-                scheduler=within(scheduler, queue.room) if scheduler else InOrder(),
+                scheduler=within(scheduler, queue.room, resources.slots_now()) if scheduler else InOrder(),
                 reuse_actors=True,
                 trial_name_creator=lambda trial: queue.given[trial.trial_id].name,
                 trial_dirname_creator=lambda trial: trial.trial_id,

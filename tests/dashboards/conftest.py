@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from raysearch.studies import plan, results
+from raysearch.studies import describe, plan, results
 from raysearch.studies.space import Ablation, component, factor
 
 Effect = Callable[[Mapping[str, Any]], float]  # a variant's declared levels -> its difference from the reference
@@ -68,31 +68,10 @@ def write_run(
 
 def study_json(planned: plan.Plan, changes: Mapping[str, Any]) -> dict[str, Any]:
     """`study.json` as a sweep writes it."""
-    study = planned.ablation
     return {
-        "study": planned.study,
-        "question": study.question,
-        "profile": planned.profile,
+        **describe.ablation(planned),
         "profile_reason": "No GPU and no --data: the laptop profile was taken.",
-        "task": study.task,
-        "design": study.design,
-        "factors": list(planned.factors),
-        "reference": planned.reference.name,
-        "metric": study.metric,
-        "mode": study.mode,
         "metric_id": "map@all/expected-ties/test",
-        "published": study.published,
-        "seeds": list(planned.seeds),
-        "variants": [
-            {
-                "name": one.name,
-                "settings": dict(one.settings),
-                "declared": dict(one.declared),
-                "config": json.loads(one.config.model_dump_json()),
-            }
-            for one in planned.variants
-        ],
-        "cells": [{"cell": cell.hash, "variant": cell.variant.name, "seed": cell.seed} for cell in planned.cells],
         "data": {
             "name": "embedded",
             "path": None,

@@ -10,7 +10,7 @@ from typing import Any, Self
 import psutil
 import torch
 
-from raysearch.data import feed, synthetic
+from raysearch.data import feed
 from raysearch.studies import results
 from raysearch.studies.config import RetrievalConfig
 from raysearch.tasks.base import Feed, Worker
@@ -30,12 +30,11 @@ study = Ablation(
 TIMES = ("seconds", "images_per_second", "feed_wait_share")
 
 
-def prepare(folder: Path, iterations: int, variants: int, seeds: int) -> None:
-    """A study of so many cells, and its data."""
+def prepare(folder: Path, data: Path, iterations: int, variants: int, seeds: int) -> None:
+    """A study of so many cells, and the data beside it."""
     regions = ", ".join(str(10 + regions) for regions in range(variants - 1))
     (folder / "study.py").write_text(STUDY.format(iterations=iterations, regions=regions, seeds=seeds))
-    spec = synthetic.Spec(classes=4, train_per_class=12, test_per_class=5, side=32)
-    (folder / "data").symlink_to(synthetic.ensure(spec, folder))
+    (folder / "data").symlink_to(data)
 
 
 class Sweeps:

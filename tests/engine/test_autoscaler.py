@@ -55,8 +55,8 @@ def config(address: str) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_nodes_come_and_go(tmp_path: Path) -> None:
-    sweeps.prepare(tmp_path, iterations=8, variants=3, seeds=1)
+def test_nodes_come_and_go(tmp_path: Path, tiny_data: Path) -> None:
+    sweeps.prepare(tmp_path, tiny_data, iterations=8, variants=3, seeds=1)
     (tmp_path / "provider.py").write_text(PROVIDER)
     file = tmp_path / "autoscaler.json"
     settings = {

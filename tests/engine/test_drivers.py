@@ -20,9 +20,11 @@ SECONDS = 400.0  # far more than a run takes
 
 @pytest.mark.slow
 @pytest.mark.parametrize("place", ["own Ray", "a cluster"])
-def test_a_cell_goes_on_after_its_driver_was_killed(place: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_a_cell_goes_on_after_its_driver_was_killed(
+    place: str, tmp_path: Path, tiny_data: Path, request: pytest.FixtureRequest
+) -> None:
     nodes: Nodes | None = request.getfixturevalue("nodes") if place == "a cluster" else None
-    sweeps.prepare(tmp_path, iterations=STEPS, variants=2, seeds=1)
+    sweeps.prepare(tmp_path, tiny_data, iterations=STEPS, variants=2, seeds=1)
     with sweeps.Sweeps(tmp_path, nodes.cluster.address if nodes else None) as drivers:
         process = drivers.start("out")
         deadline = time.monotonic() + SECONDS

@@ -14,8 +14,8 @@ from .heads import RAY, Head
 
 
 @pytest.mark.slow
-def test_a_submitted_sweep_runs_on_the_cluster_that_it_was_submitted_to(tmp_path: Path) -> None:
-    sweeps.prepare(tmp_path, iterations=2, variants=2, seeds=1)
+def test_a_submitted_sweep_runs_on_the_cluster_that_it_was_submitted_to(tmp_path: Path, tiny_data: Path) -> None:
+    sweeps.prepare(tmp_path, tiny_data, iterations=2, variants=2, seeds=1)
     port = cluster.free_port()
     words = ["--num-cpus", "1", "--dashboard-host", "127.0.0.1", "--dashboard-port", str(port)]
     words += ["--dashboard-agent-listen-port", str(cluster.free_port())]  # another Ray here may have the usual one

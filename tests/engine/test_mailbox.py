@@ -39,7 +39,7 @@ def test_every_rank_gets_every_command_in_order(workers: int) -> None:
         asking.cancel()
         return seen
 
-    sent: list[Command] = [Begin({"n": n}, n) if n % 5 == 0 else Step() for n in range(40)]
+    sent: list[Command] = [Begin(f"cell {n}", {"n": n}, seed=n) if n % 5 == 0 else Step() for n in range(40)]
     assert all(one == [*sent, Stop()] for one in asyncio.run(scene()))
 
 

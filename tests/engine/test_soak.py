@@ -72,8 +72,8 @@ class Killer:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0])
-def test_thirty_cells_and_ten_kills(nodes: Nodes, tmp_path: Path, seed: int) -> None:
-    sweeps.prepare(tmp_path, iterations=6, variants=VARIANTS, seeds=SEEDS)
+def test_thirty_cells_and_ten_kills(nodes: Nodes, tmp_path: Path, tiny_data: Path, seed: int) -> None:
+    sweeps.prepare(tmp_path, tiny_data, iterations=6, variants=VARIANTS, seeds=SEEDS)
     with sweeps.Sweeps(tmp_path, nodes.cluster.address) as drivers:
         started = time.monotonic()
         killer = Killer(tmp_path, drivers, nodes, random.Random(seed))

@@ -13,26 +13,9 @@ from typing import Any
 import pytest
 from ray.cluster_utils import Cluster
 
-from raysearch.data import synthetic
 from raysearch.studies import results
 
-STUDY = """
-from raysearch.studies.space import Ablation, factor
-study = Ablation(
-    question="Does erasing help?",
-    task="retrieval",
-    base={{"hash.bits": 12, "train.iterations": {steps}, "train.epochs": 4, "train.batch": 8, "data.side": 32}},
-    reference={{"srem.regions": 5}},
-    factors=[factor("srem.regions", {regions})],
-    seeds=2,
-)
-"""
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    spec = synthetic.Spec(classes=4, train_per_class=12, test_per_class=5, side=32)
-    return synthetic.ensure(spec, tmp_path_factory.mktemp("data"))
+from . import sweeps
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +42,7 @@ class Drivers:
     def start(self, name: str, out: str, regions: str, steps: int, *words: str) -> subprocess.Popen[str]:
         """A driver of a study whose cells are the reference's and those of `regions`, each with two seeds."""
         file = self.folder / f"{name}.py"
-        file.write_text(STUDY.format(regions=regions, steps=steps))
+        file.write_text(sweeps.STUDY.format(regions=regions, iterations=steps, seeds=2))
         command = [sys.executable, "-m", "raysearch.sweep", str(file), "--data", str(self._data)]
         command += ["--profile", "laptop", "--address", self._address, "--out", str(self.folder / out), *words]
         environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
@@ -86,8 +69,8 @@ class Drivers:
 
 
 @pytest.fixture
-def drivers(tmp_path: Path, data: Path, one_cpu: Cluster) -> Iterator[Drivers]:
-    started = Drivers(tmp_path, data, one_cpu.address)
+def drivers(tmp_path: Path, tiny_data: Path, one_cpu: Cluster) -> Iterator[Drivers]:
+    started = Drivers(tmp_path, tiny_data, one_cpu.address)
     yield started
     started.stop()
 
