@@ -112,6 +112,8 @@ def update_codes(
     sweeps: int = 1,
     *,
     rho: float | None = None,
+    pull: str = "outputs",
+    zero: str = "keep",
 ) -> Tensor:
     """Optimise the database codes bit by bit, equations 16 and 17; the objective never increases.
 
@@ -123,14 +125,17 @@ def update_codes(
         gamma: weight of ||v_i - u_i||^2 over the sampled rows.
         sweeps: passes over the bits.
         rho: similarity of different classes is -rho; None takes the soft ratio of the sample.
+        pull: "outputs", or "signs", with which S^T U has the signs of the outputs, as in ADSH's own program; what is
+            minimised is then not the objective.
+        zero: a bit whose two values cost the same keeps its value ("keep"), or becomes +1 ("plus").
 
     Returns:
-        (n, c) new codes, of the dtype of `codes`; a bit whose two values cost the same keeps its value.
+        (n, c) new codes, of the dtype of `codes`.
     """
     labels = database_labels[sample]
     rho = similarity_ratio(labels, database_labels) if rho is None else rho
     bits = codes.shape[1]
-    sums = _class_sums(u, labels, int(database_labels.max()) + 1)
+    sums = _class_sums(u.sign() if pull == "signs" else u, labels, int(database_labels.max()) + 1)
     linear = bits * ((1 + rho) * sums - rho * sums.sum(0))[database_labels]
     linear[sample] += gamma * u
     gram = u.T @ u
@@ -140,7 +145,8 @@ def update_codes(
             others = gram[:, bit].clone()
             others[bit] = 0
             drive = linear[:, bit] - new @ others
-            new[:, bit] = torch.where(drive == 0, new[:, bit], drive.sign())
+            undecided = new[:, bit] if zero == "keep" else torch.ones_like(drive)
+            new[:, bit] = torch.where(drive == 0, undecided, drive.sign())
     return new.to(codes.dtype)
 
 

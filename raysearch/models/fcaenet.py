@@ -14,12 +14,17 @@ from raysearch.models.backbones import Backbone
 
 
 class HashOutput(NamedTuple):
-    u: Tensor  # (B, c) in (-1, 1), float32
+    z: Tensor  # (B, c) outputs before the activation, float32
     features: Tensor  # (B, C, h, w) last feature map
+
+    @property
+    def u(self) -> Tensor:
+        """(B, c) in (-1, 1), equation 2."""
+        return torch.tanh(self.z)
 
 
 class HashLayer(nn.Module):
-    """Pooled features (B, C) to outputs (B, c) in (-1, 1).
+    """Pooled features (B, C) to outputs (B, c) before the activation.
 
     Statistics of the standardisation are a batch's, unless `fit_statistics` took them from a whole set: then they stay,
     since with a pretrained trunk the noise of batch statistics undoes within an epoch what the warm-up learned.
@@ -34,7 +39,7 @@ class HashLayer(nn.Module):
     def forward(self, pooled: Tensor) -> Tensor:
         if self.standardise is not None:
             pooled = self.standardise(pooled)
-        return torch.tanh(self.linear(pooled))
+        return self.linear(pooled)
 
     def train(self, mode: bool = True) -> "HashLayer":
         super().train(mode)

@@ -4,9 +4,12 @@ The channel mean of the last feature map, brought to image size, says where the 
 pixels become the top-left corners of square boxes that are erased, so that the network must find other evidence.
 
 The paper loops over regions; here all boxes of a batch are drawn at once by a separable max filter over a one-hot map
-of corners, which erases the same pixels. Departures: a constant map erases nothing (the paper does not say), and two
-options the paper does not have: `grid` ranks on a coarser map, `center` puts the box around the peak.
+of corners, which erases the same pixels. Departures: a constant map erases nothing (the paper does not say), and
+options the paper does not have: `grid` ranks on a coarser map, `center` puts the box around the peak, `ties` and
+`align_corners` settle what it leaves open.
 """
+
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -24,6 +27,8 @@ def erase_mask(
     *,
     grid: int | None = None,
     center: bool = False,
+    ties: Literal["raster", "any"] = "raster",
+    align_corners: bool = False,
 ) -> Tensor:
     """Say which pixels stay.
 
@@ -34,6 +39,8 @@ def erase_mask(
         size: side of a box in pixels.
         grid: rank positions on a (grid, grid) map instead of the (H, W) one.
         center: put the box around the selected pixel instead of below and right of it.
+        ties: which of equal positions come first: in reading order, or as `topk` yields them.
+        align_corners: of the bilinear upsampling.
 
     Returns:
         (B, 1, H, W) float: 1 keep, 0 erased. No gradient.
@@ -58,7 +65,7 @@ def erase_mask(
     keep = torch.ones(len(features), 1, height, width, device=features.device)
     if regions == 0:
         return keep
-    corners = _corners(features, (rows, columns), regions, size)
+    corners = _corners(_activation(features, (rows, columns), align_corners), regions, size, ties)
     if grid:
         coarse = corners
         corners = torch.zeros_like(keep)
@@ -76,20 +83,29 @@ def erase_mask(
     return torch.where(varied.view(-1, 1, 1, 1), keep - erased, keep)
 
 
-def _corners(features: Tensor, shape: tuple[int, int], regions: int, size: int) -> Tensor:
-    """Map (B, 1, rows, columns) with 1 at the `regions` highest positions, ties in raster order.
+def _activation(features: Tensor, shape: tuple[int, int], align_corners: bool) -> Tensor:
+    """Channel mean of the features, brought to a shape and to 0..1: (B, 1, rows, columns), equations 3 and 4."""
+    mean = features.to(torch.promote_types(features.dtype, torch.float32)).mean(1, keepdim=True)
+    activation = functional.interpolate(mean, shape, mode="bilinear", align_corners=align_corners)
+    low, high = activation.amin((1, 2, 3), keepdim=True), activation.amax((1, 2, 3), keepdim=True)
+    return (activation - low) / (high - low + EPSILON)
+
+
+def _corners(activation: Tensor, regions: int, size: int, ties: str) -> Tensor:
+    """Map (B, 1, rows, columns) with 1 at the `regions` highest positions.
 
     The paper ranks the map padded with zeros right and below. The minimum is zero too, so on a map with few positive
     values a pick may fall on the padding and erase nothing: kept, to be the same as the paper's loop.
     """
-    activation = features.to(torch.promote_types(features.dtype, torch.float32)).mean(1, keepdim=True)
-    activation = functional.interpolate(activation, shape, mode="bilinear", align_corners=False)
-    low, high = activation.amin((1, 2, 3), keepdim=True), activation.amax((1, 2, 3), keepdim=True)
-    padded = functional.pad((activation - low) / (high - low + EPSILON), (0, size, 0, size))
+    padded = functional.pad(activation, (0, size, 0, size))
     flat = padded.flatten(1)
-    # Bilinear borders are flat, so ties are common at an edge: all above the last value taken, then the first equals.
-    last = flat.topk(regions, dim=1).values[:, -1:]
-    above, equal = flat > last, flat == last
-    room = regions - above.sum(1, keepdim=True)
-    selected = above | (equal & (equal.cumsum(1) <= room))
-    return selected.view_as(padded)[..., : shape[0], : shape[1]].float()
+    highest = flat.topk(regions, dim=1)
+    if ties == "any":
+        selected = torch.zeros_like(flat, dtype=torch.bool).scatter_(1, highest.indices, True)
+    else:
+        # Bilinear borders are flat, so ties are common at an edge: all above the last value, then the first equals.
+        last = highest.values[:, -1:]
+        above, equal = flat > last, flat == last
+        room = regions - above.sum(1, keepdim=True)
+        selected = above | (equal & (equal.cumsum(1) <= room))
+    return selected.view_as(padded)[..., : activation.shape[2], : activation.shape[3]].float()

@@ -28,21 +28,52 @@ class Draws:
         digest = hashlib.sha256(" ".join(map(str, (self.seed, *at))).encode()).digest()
         return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
-    def codes(self, bits: int) -> Tensor:
-        """Codes to start from: (n, bits) of -1 and +1."""
+    def codes(self, bits: int, start: str = "signs") -> Tensor:
+        """Codes to start from: (n, bits) of -1 and +1, or, with "normal", of normal numbers."""
         # At random an image: one code a class at the start would make the codes follow nothing but themselves.
-        return (2 * torch.randint(0, 2, (len(self.labels), bits), generator=self.generator(-1)) - 1).float()
+        shape, generator = (len(self.labels), bits), self.generator(-1)
+        if start == "normal":
+            return torch.randn(shape, generator=generator)
+        return (2 * torch.randint(0, 2, shape, generator=generator) - 1).float()
 
     def sample(self, iteration: int, size: int) -> Tensor:
         """Rows that an iteration trains on: (r,) int64, none twice; r is `size`, or n where that is less."""
         return torch.randperm(len(self.labels), generator=self.generator(iteration))[:size]
 
-    def positives(self, sample: Tensor, generator: torch.Generator) -> Tensor:
-        """Another image of the same class for each sampled row, from all rows: (r,) int64."""
+    def positives(self, sample: Tensor, generator: torch.Generator, source: str = "database") -> Tensor:
+        """Another image of the same class for each sampled row: (r,) int64.
+
+        Args:
+            sample: (r,) rows.
+            generator: of the epoch.
+            source: "database" takes it from all rows, "sample" from the sampled ones; an image that is alone there is
+                its own positive.
+        """
+        by_class = self._by_class
+        if source == "sample":
+            rows = np.sort(sample.numpy())
+            by_class = [rows[self.labels[rows] == label] for label in range(len(self._by_class))]
         draws = torch.rand(len(sample), generator=generator).numpy()
         chosen = np.empty(len(sample), dtype=np.int64)
         for index, (row, draw) in enumerate(zip(sample.tolist(), draws, strict=True)):
-            others = self._by_class[self.labels[row]]
+            others = by_class[self.labels[row]]
             pick = int(draw * (len(others) - 1))
-            chosen[index] = others[pick] if others[pick] < row else others[pick + 1]
+            alone = len(others) == 1
+            chosen[index] = others[pick] if alone or others[pick] < row else others[pick + 1]
         return torch.from_numpy(chosen)
+
+    def grouped(self, sample: Tensor, per_class: int, generator: torch.Generator) -> Tensor:
+        """Positions of the sample (r,) in random order, with `per_class` images of a class next to each other.
+
+        Batches cut from it hold pairs alike, as those of a sampler of P classes and Q images each. 0 leaves it to
+        chance.
+        """
+        order = torch.randperm(len(sample), generator=generator)
+        if not per_class:
+            return order
+        labels = self.labels[sample[order].numpy()]
+        groups = [
+            group for label in np.unique(labels) for group in order[torch.from_numpy(labels == label)].split(per_class)
+        ]
+        shuffled = torch.randperm(len(groups), generator=generator)
+        return torch.cat([groups[index] for index in shuffled.tolist()])

@@ -16,6 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from raysearch.studies import weights
+from raysearch.studies.config import RetrievalConfig
+from raysearch.tasks.base import Worker
+
 _VERSION = 1  # raised when the same key would hold other numbers
 
 
@@ -41,3 +45,16 @@ def cached(directory: Path, key: Mapping[str, Any], compute: Callable[[], Tensor
             Path(temporary).unlink(missing_ok=True)
             raise
     return torch.from_numpy(np.load(path))
+
+
+def key(config: RetrievalConfig, seed: int, worker: Worker) -> dict[str, Any]:
+    """All that decides the features of a run's train images."""
+    return {
+        "data": worker.feed.content_hash,
+        "side": config.data.side,
+        "zoom": config.data.zoom,
+        "validation": config.data.validation,
+        "backbone": config.model.backbone,
+        "weights": weights.identity(config.model.weights) or f"random, seed {seed}",
+        "device": worker.device.type,
+    }

@@ -4,7 +4,7 @@ Two ways to the network's outputs of a batch, behind one interface: through the 
 untouched, from pooled features that were computed once and that all cells share.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
@@ -23,10 +23,18 @@ _FEATURE_BATCH = 128
 
 
 class Outputs(NamedTuple):
+    """Of a batch; before the activation, as views give them, or after it."""
+
     anchor: Tensor  # (B, c)
     positive: Tensor | None  # (B, c), where its term has a weight
     erased: Tensor | None
     erased_fraction: Tensor  # scalar, share of pixels
+    whole: Any = None  # what the network returned for the anchors, where it was asked
+
+    def activated(self, activate: Callable[[Tensor], Tensor]) -> "Outputs":
+        """The same outputs after an activation."""
+        others = (None if other is None else activate(other) for other in (self.positive, self.erased))
+        return self._replace(**dict(zip(("positive", "erased"), others, strict=True)), anchor=activate(self.anchor))
 
     def also_hashed(self, views: str) -> Iterator[Tensor]:
         """The outputs besides the anchors that the hash loss is to see."""
@@ -57,6 +65,9 @@ class Views(Protocol):
 
         `drawn` (B, ...) holds these images' rows of what `draw` gave.
         """
+
+    def encode(self, rows: Tensor) -> Tensor:
+        """Outputs (m, c) before the activation of the images `rows` (m,) as they are, of the network as it is used."""
 
 
 class PixelViews:
@@ -93,13 +104,20 @@ class PixelViews:
             more.append((anchors * mask).contiguous(memory_format=torch.channels_last))
         if separate:
             more.insert(0, anchors)
-        others = iter(self._through(torch.cat(more)).u.chunk(len(more)) if more else ())
+        others = iter(self._through(torch.cat(more)).z.chunk(len(more)) if more else ())
         return Outputs(
-            anchor=next(others) if separate else seen.u,
+            anchor=next(others) if separate else seen.z,
             positive=next(others) if wanted.positive else None,
             erased=next(others) if wanted.erased else None,
             erased_fraction=fraction,
+            whole=seen,
         )
+
+    @torch.no_grad()
+    def encode(self, rows: Tensor) -> Tensor:
+        self.network.eval()
+        parts = [self._through(self.loader.batch(self.images, part)).z for part in rows.split(_FEATURE_BATCH)]
+        return torch.cat(parts)
 
     def _load(self, rows: Tensor, drawn: Tensor) -> Tensor:
         return augment(self.loader.batch(self.images, rows), drawn)
@@ -166,6 +184,10 @@ class CachedViews:
             erased, fraction = hash_layer(table[:, :-1]), table[:, -1].mean()
         return Outputs(anchor, positive, erased, fraction)
 
+    @torch.no_grad()
+    def encode(self, rows: Tensor) -> Tensor:
+        return self.network.hash_layer(self.anchors[rows.to(self.worker.device)])
+
     def _table(self, name: str, view: Mapping[str, Any]) -> Tensor:
         if name not in self._tables:
             table = cached(self.worker.cache, {**self.key, **view}, lambda: self._compute(name))
@@ -195,4 +217,13 @@ class CachedViews:
 
 def mask_of(features: Tensor, srem: SremConfig, side: int) -> Tensor:
     """SREM's mask (B, 1, side, side) under the config."""
-    return erase_mask(features, (side, side), srem.regions, srem.size, grid=srem.grid, center=srem.center)
+    return erase_mask(
+        features,
+        (side, side),
+        srem.regions,
+        srem.size,
+        grid=srem.grid,
+        center=srem.center,
+        ties=srem.ties,
+        align_corners=srem.align_corners,
+    )

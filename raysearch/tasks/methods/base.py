@@ -1,0 +1,42 @@
+"""What a retrieval task and a trained hashing method know of each other.
+
+Legend: `n` rows of the database, `r` sampled rows, `B` batch, `c` bits.
+"""
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from raysearch.tasks.views import Outputs
+
+
+class Method(Protocol):
+    parts: tuple[str, ...]  # of a batch's losses, "loss" first
+    codes: Tensor | None  # (n, c) of the database, in {-1, +1}; None where the network encodes it
+
+    def activate(self, z: Tensor) -> Tensor:
+        """Outputs of the network before the activation, (B, c), to those that losses and updates see."""
+
+    def start(self, sample: Tensor) -> None:
+        """An outer iteration begins, on these rows (r,) of the database."""
+
+    def order(self, sample: Tensor, generator: torch.Generator) -> Tensor:
+        """In which order an epoch goes through the sample: a permutation of its positions, (r,)."""
+
+    def losses(self, seen: Outputs, rows: Tensor) -> dict[str, Tensor]:
+        """The losses of a batch, scalars by the names of `parts`; the gradient flows from "loss".
+
+        Args:
+            seen: activated outputs.
+            rows: (B,) of the database.
+        """
+
+    def finish(self, sample: Tensor, outputs: Tensor) -> None:
+        """An outer iteration ends; `outputs` (r, c) are those of its last epoch, activated."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the method keeps from iteration to iteration."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state. Raises ValueError where it is another database's."""
