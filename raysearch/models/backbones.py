@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 import torchvision
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from raysearch.errors import UserError, nearest
@@ -37,6 +37,22 @@ class Backbone(nn.Module):
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         return self.body(images)
+
+    def split(self) -> tuple[nn.Module, nn.Module]:
+        """Cut at the second last tap E: `stem(images) -> E` and `last_stage(E) -> last tap`.
+
+        Both share their modules with the backbone; `copy.deepcopy` makes a stage with weights of its own.
+
+        >>> backbone, images = build("small").eval(), torch.zeros(2, 3, 64, 64)
+        >>> stem, last_stage = backbone.split()
+        >>> torch.equal(last_stage(stem(images)), backbone(images)["block4"])
+        True
+        """
+        graph = self.body.graph if isinstance(self.body, fx.GraphModule) else fx.Tracer().trace(self.body)
+        images, *_, output = graph.nodes
+        (maps,) = output.args
+        before, last = (maps[tap] for tap in self.taps[-2:])
+        return _part(self.body, graph, images, before), _part(self.body, graph, before, last)
 
 
 class SmallBody(nn.Module):
@@ -89,6 +105,21 @@ def check_weights(name: str, weights: str | None) -> None:
     known = list(_OWN_WEIGHTS) if name == "small" else [w.name for w in torchvision.models.get_model_weights(name)]
     if weights not in known:
         raise UserError(f"model.weights: no file and no weights of {name} '{weights}'{nearest(weights, known)}")
+
+
+def _part(body: nn.Module, whole: fx.Graph, start: fx.Node, end: fx.Node) -> fx.GraphModule:
+    """What computes `end` from `start` alone, with the modules of `body`."""
+    graph = fx.Graph()
+    copies = {start: graph.placeholder("features")}
+    graph.graph_copy(whole, copies)
+    graph.output(copies[end])
+    part = fx.GraphModule(body, graph)
+    part.graph.eliminate_dead_code()
+    for node in part.graph.find_nodes(op="placeholder")[1:]:  # the images, which nothing asks for any more
+        part.graph.erase_node(node)
+    part.delete_all_unused_submodules()
+    part.recompile()
+    return part
 
 
 def _small(name: str, weights: str | None) -> Backbone:

@@ -1,5 +1,6 @@
 """Backbones: what every name gives, and which files of weights fit."""
 
+import copy
 import io
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,6 +74,39 @@ def test_channels_last_changes_no_number(name: str) -> None:
     for tap in backbone.taps:
         scale = plain[tap].abs().max().item()
         torch.testing.assert_close(last[tap], plain[tap], rtol=1e-3, atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize("name", TAPS)
+def test_stem_and_last_stage_make_the_whole_with_the_same_weights(name: str) -> None:
+    backbone = backbones.build(name)
+    stem, last_stage = backbone.split()
+    before, last = backbone.taps[-2:]
+    own = {id(parameter) for parameter in backbone.parameters()}
+    parts = [{id(parameter) for parameter in part.parameters()} for part in (stem, last_stage)]
+    assert parts[0] | parts[1] == own
+    assert not parts[0] & parts[1]
+    for training in (True, False):
+        backbone.train(training)
+        batch = images()
+        maps = backbone(batch)
+        features = stem(batch)
+        assert torch.equal(features, maps[before])
+        assert torch.equal(last_stage(features), maps[last])
+
+
+@pytest.mark.parametrize("name", TAPS)
+def test_a_copied_last_stage_learns_alone(name: str) -> None:
+    backbone = backbones.build(name).eval()
+    stem, last_stage = backbone.split()
+    other = copy.deepcopy(last_stage)
+    with torch.no_grad():
+        features = stem(images())
+        same = last_stage(features)
+        assert torch.equal(other(features), same)
+        for parameter in other.parameters():
+            parameter.mul_(1.5)
+        assert not torch.equal(other(features), same)
+        assert torch.equal(last_stage(features), same)
 
 
 @pytest.mark.parametrize("name", ["squeezenet1_1", "resnet18"])
