@@ -7,13 +7,15 @@ binary variables, and inner products `u.v` are fitted to `c S`.
 Departure from the printed formulas: S is +1 for the same class and -rho otherwise, with rho such that S sums to zero.
 With -1, as printed, all codes collapse to one. Legend: `n` database rows, `r` sampled rows, `B` batch, `c` bits,
 `K` classes. With one label an image, S has at most rank K, so class sums and c x c Gram matrices replace every n x r
-matrix.
+matrix. Everything is computed in float32 or wider, inside an autocast region too.
 """
 
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from raysearch.models.precision import at_least_single, full_precision
 
 
 class Targets(NamedTuple):
@@ -44,6 +46,7 @@ def similarity_ratio(sample_labels: Tensor, database_labels: Tensor) -> float:
     return same / different
 
 
+@full_precision
 def targets(codes: Tensor, database_labels: Tensor, rho: float) -> Targets:
     """Sums over the database that stay fixed while its codes do.
 
@@ -52,6 +55,7 @@ def targets(codes: Tensor, database_labels: Tensor, rho: float) -> Targets:
         database_labels: (n,) int64.
         rho: similarity of different classes is -rho.
     """
+    codes = at_least_single(codes)
     n, bits = codes.shape
     sums = _class_sums(codes, database_labels, int(database_labels.max()) + 1)
     counts = torch.bincount(database_labels, minlength=len(sums)).to(codes.dtype)
@@ -62,6 +66,7 @@ def targets(codes: Tensor, database_labels: Tensor, rho: float) -> Targets:
     )
 
 
+@full_precision
 def target_loss(u: Tensor, labels: Tensor, fixed: Targets) -> Tensor:
     """`hash_loss` for a database whose targets are known: O(B c^2).
 
@@ -69,12 +74,14 @@ def target_loss(u: Tensor, labels: Tensor, fixed: Targets) -> Tensor:
         u: (B, c) network outputs in (-1, 1).
         labels: (B,) int64.
     """
+    u = at_least_single(u)
     bits = u.shape[1]
     quadratic = ((u @ fixed.gram) * u).sum(1)
     linear = (u * fixed.pull[labels]).sum(1)
     return (quadratic - 2 * bits * linear + fixed.constant[labels]).mean()
 
 
+@full_precision
 def hash_loss(u: Tensor, labels: Tensor, codes: Tensor, database_labels: Tensor, rho: float) -> Tensor:
     """Mean over the batch of sum_j (u.v_j - c S_ij)^2 / n, equation 10, without building S.
 
@@ -86,11 +93,13 @@ def hash_loss(u: Tensor, labels: Tensor, codes: Tensor, database_labels: Tensor,
         rho: see `similarity_ratio`.
 
     Returns:
-        Scalar of the dtype of u.
+        Scalar of the dtype of u, or float32 for a narrower one.
     """
+    u = at_least_single(u)
     return target_loss(u, labels, targets(codes.to(u.dtype), database_labels, rho))
 
 
+@full_precision
 def quantisation_loss(u: Tensor, codes: Tensor, database_size: int) -> Tensor:
     """Mean over the batch of ||u_i - v_i||^2 / n: the term that gamma weighs.
 
@@ -99,10 +108,11 @@ def quantisation_loss(u: Tensor, codes: Tensor, database_size: int) -> Tensor:
         codes: (B, c) database codes of the same rows.
         database_size: n.
     """
-    return (u - codes).square().sum(1).mean() / database_size
+    return (at_least_single(u) - codes).square().sum(1).mean() / database_size
 
 
 @torch.no_grad()
+@full_precision
 def update_codes(
     codes: Tensor,
     u: Tensor,
@@ -132,6 +142,7 @@ def update_codes(
     Returns:
         (n, c) new codes, of the dtype of `codes`.
     """
+    u = at_least_single(u)
     labels = database_labels[sample]
     rho = similarity_ratio(labels, database_labels) if rho is None else rho
     bits = codes.shape[1]

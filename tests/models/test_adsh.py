@@ -10,7 +10,14 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from raysearch.models.adsh import hash_loss, similarity_ratio, update_codes
+from raysearch.models.adsh import (
+    hash_loss,
+    quantisation_loss,
+    similarity_ratio,
+    target_loss,
+    targets,
+    update_codes,
+)
 
 
 def similarity(sample_labels: Tensor, database_labels: Tensor, rho: float) -> Tensor:
@@ -199,3 +206,54 @@ def test_only_the_soft_similarity_tells_classes_apart(hard: bool, fewest: int, m
         codes = update_codes(codes, u[labels], torch.arange(len(labels)), labels, gamma=0.0, rho=1.0 if hard else None)
     class_codes = codes.view(15, classes, bits).sum(0).sign()
     assert fewest <= len(class_codes.unique(dim=0)) <= most
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_an_autocast_region_changes_no_number(dtype: torch.dtype) -> None:
+    codes, u, sample, labels = problem(7, n=300, r=80, bits=24, classes=10)
+    codes, u, rho = codes.to(dtype), u.to(dtype), similarity_ratio(labels[sample], labels)
+
+    outputs = u.clone().requires_grad_()
+
+    def everything() -> list[Tensor]:
+        fixed = targets(codes, labels, rho)
+        return [
+            hash_loss(outputs, labels[sample], codes, labels, rho),
+            target_loss(outputs, labels[sample], fixed),
+            quantisation_loss(outputs, codes[sample], 300),
+            update_codes(codes, u, sample, labels, 5.0, 2),
+            *fixed,
+        ]
+
+    expected = everything()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
+        inside = everything()
+    slopes = [[torch.autograd.grad(loss, outputs)[0] for loss in run[:3]] for run in (inside, expected)]
+    for a, b in zip(inside + slopes[0], expected + slopes[1], strict=True):
+        assert a.dtype == dtype
+        assert torch.equal(a, b)
+
+
+def test_outputs_in_half_the_bits_are_computed_with_all_of_them() -> None:
+    codes, u, sample, labels = problem(8, n=300, r=80, bits=24, classes=10)
+    half, rho = u.bfloat16(), similarity_ratio(labels[sample], labels)
+    wide, codes = half.float(), codes.float()
+    assert torch.equal(update_codes(codes, half, sample, labels), update_codes(codes, wide, sample, labels))
+    arguments = labels[sample], codes, labels, rho
+    assert torch.equal(hash_loss(half, *arguments), hash_loss(wide, *arguments))
+    assert torch.equal(quantisation_loss(half, codes[sample], 300), quantisation_loss(wide, codes[sample], 300))
+
+
+def test_single_and_double_precision_choose_the_same_codes() -> None:
+    codes, u, sample, labels = problem(9, n=300, r=80, bits=24, classes=10)
+    single = update_codes(codes.float(), u.float(), sample, labels, sweeps=3)
+    assert torch.equal(single.double(), update_codes(codes, u.float().double(), sample, labels, sweeps=3))
+
+
+def test_the_order_in_memory_changes_no_code() -> None:
+    codes, u, sample, labels = problem(10, n=300, r=80, bits=24, classes=10)
+    expected = update_codes(codes, u, sample, labels)
+    by_columns = [t.T.contiguous().T for t in (codes, u)]
+    assert not by_columns[0].is_contiguous()
+    assert torch.equal(update_codes(*by_columns, sample, labels), expected)

@@ -46,3 +46,22 @@ def test_gradient_flows_into_all_three() -> None:
 def test_equal_views_cost_nothing() -> None:
     u = outputs(3)[0].float()
     assert esrl(u, u.clone(), u.clone(), 1.0, 1.0).item() == 0
+
+
+def test_an_autocast_region_changes_no_number() -> None:
+    u, positive, erased = (t.float().requires_grad_() for t in outputs(4))
+    expected = esrl(u, positive, erased, 0.3, 0.7)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = esrl(u, positive, erased, 0.3, 0.7)
+    assert inside.dtype == torch.float32
+    assert torch.equal(inside, expected)
+    for a, b in zip(*(torch.autograd.grad(loss, (u, positive, erased)) for loss in (inside, expected)), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_outputs_of_a_network_that_runs_channels_last() -> None:
+    # Pooled features of such a network keep odd strides, and so may the outputs.
+    u, positive, erased = (t.float() for t in outputs(5))
+    strided = [t.T.contiguous().T for t in (u, positive, erased)]
+    assert not strided[0].is_contiguous()
+    torch.testing.assert_close(esrl(*strided, 0.3, 0.7), esrl(u, positive, erased, 0.3, 0.7), rtol=1e-6, atol=0)

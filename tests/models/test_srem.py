@@ -212,3 +212,30 @@ def test_erased_area_at_the_size_of_the_paper(regions: int, size: int, low: floa
 def test_impossible_boxes_are_refused(regions: int, size: int) -> None:
     with pytest.raises(ValueError, match=r"\d"):
         erase_mask(random_maps(9), (28, 28), regions, size)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_an_autocast_region_and_channels_last_erase_the_same(dtype: torch.dtype) -> None:
+    # Values are few: rounding to the dtype leaves them as they are, and there are ties to get wrong.
+    features = torch.randint(8, (4, 16, 7, 7), generator=torch.Generator().manual_seed(10)).to(dtype)
+    last = features.contiguous(memory_format=torch.channels_last)
+    assert not last.is_contiguous()
+    for options in ({}, {"center": True}, {"grid": 28}):
+        expected = erase_mask(features.float(), (56, 56), 50, 16, **options)
+        assert torch.equal(erase_mask(features, (56, 56), 50, 16, **options), expected)
+        assert torch.equal(erase_mask(last, (56, 56), 50, 16, **options), expected)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            for inside in (features, last):
+                mask = erase_mask(inside, (56, 56), 50, 16, **options)
+                assert mask.dtype == torch.float32
+                assert torch.equal(mask, expected)
+
+
+def test_the_mask_of_real_values_is_the_same_in_either_memory_format() -> None:
+    features = torch.randn(8, 128, 7, 7, generator=torch.Generator().manual_seed(11)).relu()
+    last = features.contiguous(memory_format=torch.channels_last)
+    expected = erase_mask(features, (56, 56), 50, 16)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = erase_mask(features, (56, 56), 50, 16)
+    assert torch.equal(inside, expected)
+    assert torch.equal(erase_mask(last, (56, 56), 50, 16), expected)
