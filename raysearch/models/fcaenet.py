@@ -30,13 +30,17 @@ class HashLayer(nn.Module):
     since with a pretrained trunk the noise of batch statistics undoes within an epoch what the warm-up learned.
     """
 
-    def __init__(self, channels: int, bits: int, standardise: bool) -> None:
+    def __init__(self, channels: int, bits: int, standardise: bool, bias: bool = True) -> None:
         super().__init__()
         self.standardise = nn.BatchNorm1d(channels, affine=False) if standardise else None
-        self.linear = nn.Linear(channels, bits)
+        self.linear = nn.Linear(channels, bits, bias=bias)
         self._fitted = False
 
     def forward(self, pooled: Tensor) -> Tensor:
+        return torch.tanh(self.linear_outputs(pooled))
+
+    def linear_outputs(self, pooled: Tensor) -> Tensor:
+        """What tanh is taken of: (B, c)."""
         if self.standardise is not None:
             pooled = self.standardise(pooled)
         return self.linear(pooled)
