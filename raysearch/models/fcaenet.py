@@ -37,10 +37,6 @@ class HashLayer(nn.Module):
         self._fitted = False
 
     def forward(self, pooled: Tensor) -> Tensor:
-        return torch.tanh(self.linear_outputs(pooled))
-
-    def linear_outputs(self, pooled: Tensor) -> Tensor:
-        """What tanh is taken of: (B, c)."""
         if self.standardise is not None:
             pooled = self.standardise(pooled)
         return self.linear(pooled)
@@ -69,10 +65,22 @@ class FCAENet(nn.Module):
         self.hash_layer = HashLayer(backbone.channels, bits, standardise)
 
     def forward(self, images: Tensor) -> HashOutput:
-        features = self.backbone(images)[self.backbone.taps[-1]]
+        features = self.trunk(images)
         # Outputs are small (0.06 at 12 bits), so everything after the trunk is computed in float32.
         with torch.autocast(images.device.type, enabled=False):
-            return HashOutput(self.hash_layer(pool(features)), features)
+            return HashOutput(self.from_pooled(pool(features)), features)
+
+    def trunk(self, images: Tensor) -> Tensor:
+        """Last feature map: (B, C, h, w)."""
+        return self.backbone(images)[self.backbone.taps[-1]]
+
+    def from_pooled(self, pooled: Tensor) -> Tensor:
+        """Outputs before the activation (B, c) of pooled features (B, C)."""
+        return self.hash_layer(pooled)
+
+    def new_layers(self) -> list[nn.Module]:
+        """Layers that no pretrained weights are for."""
+        return [self.hash_layer]
 
 
 def pool(features: Tensor) -> Tensor:

@@ -118,8 +118,8 @@ class ItqConfig(Section):
 class SdhConfig(Section):
     anchors: int = setting(1000, "images that the kernel compares with. The paper's value (Shen et al. 2015).", ge=1)
     iterations: int = setting(5, "of the fit. The paper finds 3 to 5 enough.", ge=1)
-    regularisation: float = setting(1.0, "lambda, of the classifier on the codes. The paper's value.", gt=0)
-    penalty: float = setting(1e-5, "nu, of the distance between codes and their prediction. The paper's value.", gt=0)
+    lam: float = setting(1.0, "lambda, of the classifier on the codes. The paper's value.", gt=0)
+    nu: float = setting(1e-5, "nu, of the distance between codes and their prediction. The paper's value.", gt=0)
     width: float | None = setting(
         None,
         "g of the kernel exp(-g distance^2); none takes 1 / (2 median distance^2), since features differ in scale.",
@@ -165,9 +165,11 @@ class ExchnetConfig(Section):
         "weight of the distance between local features and their class's anchor. Optional in the public program.",
         ge=0,
     )
-    align_after: int = setting(
-        50,
-        "iterations after which local features are exchanged with their class's anchors. A public program's value.",
+    align_after: float = setting(
+        0.5,
+        "share of the iterations after which local features are exchanged with their class's anchors. A public program "
+        "begins after 50 iterations, of which FCAENet's schedule has 40.",
         ge=0,
+        le=1,
     )
     exchange: float = setting(0.5, "probability of an exchange. A public program's value.", ge=0, le=1)

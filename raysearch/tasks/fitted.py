@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from raysearch.data.images import ImageSet
-from raysearch.models import backbones, hashing
-from raysearch.models.fcaenet import FCAENet, pool
+from raysearch.models import hashing
+from raysearch.models.fcaenet import pool
 from raysearch.studies.config import RetrievalConfig
-from raysearch.tasks import features
+from raysearch.tasks import features, networks
 from raysearch.tasks.base import Worker
 from raysearch.tasks.evaluation import Judge
 from raysearch.tasks.loader import Loader
@@ -35,10 +35,7 @@ class FittedTask:
         self.train, self.held_out = hold_out(worker.feed.train, config.data.validation)
         check_classes(self.train.labels)
         self.judge = Judge(self.train, worker.feed.test, self.held_out)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            backbone = backbones.build(config.model.backbone, config.model.weights)
-            network = FCAENet(backbone, config.hash.bits)  # its hash layer stays unused
+        network = networks.build(config, seed, classes=0)  # its hash layer stays unused
         self.network = network.to(worker.device).to(memory_format=torch.channels_last).eval()
         self.loader = Loader(worker.device)
         self._views = CachedViews(
@@ -88,6 +85,6 @@ class FittedTask:
     @torch.no_grad()
     def _encode(self, images: ImageSet) -> Tensor:
         assert self.encoder is not None, "nothing is fitted yet"
-        maps, rows = self.network.backbone, torch.arange(len(images)).split(_BATCH)
-        parts = [pool(maps(self.loader.batch(images, part))[maps.taps[-1]]) for part in rows]
+        rows = torch.arange(len(images)).split(_BATCH)
+        parts = [pool(self.network.trunk(self.loader.batch(images, part))) for part in rows]
         return self.encoder(torch.cat(parts))

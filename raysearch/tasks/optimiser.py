@@ -1,17 +1,19 @@
-"""SGD of FCAENet: the trunk at the config's rate, the hash layer at a multiple of it, both falling at milestones."""
+"""SGD of FCAENet: the trunk at the config's rate, new layers at a multiple of it, both falling at milestones."""
 
 from typing import Any
 
 from torch.optim import SGD
 
-from raysearch.models.fcaenet import FCAENet
 from raysearch.studies.config import TrainConfig
+from raysearch.tasks.networks import Network
 
 
-def make(network: FCAENet, config: TrainConfig) -> SGD:
+def make(network: Network, config: TrainConfig) -> SGD:
     """An optimiser of two groups; a group's `scale` is its rate over the trunk's."""
-    trunk = {"params": network.backbone.parameters(), "scale": 1.0}
-    head = {"params": network.hash_layer.parameters(), "scale": config.hash_lr}
+    new = [parameter for layer in network.new_layers() for parameter in layer.parameters()]
+    known = {id(parameter) for parameter in new}
+    trunk = {"params": [one for one in network.parameters() if id(one) not in known], "scale": 1.0}
+    head = {"params": new, "scale": config.hash_lr}
     return SGD([trunk, head], lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
 
 

@@ -17,11 +17,10 @@ import torch
 from torch import Tensor
 
 from raysearch.data.images import ImageSet
-from raysearch.models import backbones
-from raysearch.models.fcaenet import FCAENet
+from raysearch.models.hashing.exchnet import ExchNet
 from raysearch.studies.config import RetrievalConfig
 from raysearch.studies.hashing_config import FITTED
-from raysearch.tasks import features, methods, optimiser
+from raysearch.tasks import features, methods, networks, optimiser
 from raysearch.tasks.base import NonFiniteLoss, Task, Worker
 from raysearch.tasks.draws import Draws
 from raysearch.tasks.evaluation import Judge, signs
@@ -53,13 +52,10 @@ class RetrievalTask:
         check_classes(self.train.labels)
         check_batches(min(config.train.batch, config.train.samples, len(self.train)), worker.world_size)
         self.judge = Judge(self.train, worker.feed.test, self.held_out)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            backbone = backbones.build(config.model.backbone, config.model.weights)
-            network = FCAENet(backbone, config.hash.bits, config.model.standardise)
-        self.network = network.to(worker.device).to(memory_format=torch.channels_last)
         self.draws = Draws(seed, self.train.labels)
-        self.method = methods.build(config, self.draws, worker.device)
+        network = networks.build(config, seed, classes=int(self.train.labels.max()) + 1)
+        self.network = network.to(worker.device).to(memory_format=torch.channels_last)
+        self.method = methods.build(config, self.draws, worker, self.network)
         warm = 0 if config.model.frozen else config.warmup.iterations
         self.warm_steps, self.steps, self.done = warm, warm + config.train.iterations, 0
         self.loader = Loader(worker.device)
@@ -67,7 +63,7 @@ class RetrievalTask:
         self._cached = CachedViews(self.network, self.train, config, worker, self.loader, cache_key)
         self._pixels = PixelViews(worker.wrap(self.network), self.train, config, worker, self.loader)
         if warm or config.model.frozen:
-            self.network.hash_layer.fit_statistics(self._cached.anchors)
+            self._start_from_features()
         self.optimiser = optimiser.make(self.network, config.train)
         self._best: dict[str, Any] = {}  # with train.select=validation: the value, the network and codes that gave it
 
@@ -91,7 +87,7 @@ class RetrievalTask:
         else:
             rate = optimiser.set_rate(self.optimiser, config.train, self.done - self.warm_steps)
         sample = self.draws.sample(self.done, config.train.samples)
-        self.method.start(sample)
+        self.method.start(sample, self.done - self.warm_steps)
         sums: dict[str, float] = {}
         for epoch in range(epochs):
             generator = self.draws.generator(self.done, epoch)
@@ -103,8 +99,7 @@ class RetrievalTask:
                 raise NonFiniteLoss(f"the loss became {sums['loss']} at {at}; a lower train.lr may help")
         if config.adsh.outputs == "fresh" and self.method.codes is not None:
             outputs = self.method.activate(views.encode(sample))
-        if self.worker.rank == 0 or self.method.codes is None:
-            self.method.finish(sample, outputs)
+        self.method.finish(sample, outputs)
         self._follow_rank_0()
         self.done += 1
         report = {"iteration": self.done, "phase": "warmup" if warming else "train", "epochs": epochs, **sums}
@@ -167,15 +162,20 @@ class RetrievalTask:
         totals = torch.zeros(len(self.method.parts), device=device)
         # Without SREM and ESRL in the warm-up it is the same for every variant.
         wanted = Wanted(config.uses_positive and not warming, config.uses_erased and not warming)
-        order = self.method.order(sample, generator)
+        order = self.method.start_epoch(sample, generator)
         # Drawn in the batches of a single worker, whatever the number of workers: an image's view stays the same.
         counts = batch_sizes(len(sample), config.train.batch)
         drawn = torch.cat([views.draw(count, wanted, generator) for count in counts])
+        exchanged = self.method.draw(len(sample), generator)
         sizes, share = batch_sizes(len(sample), config.train.batch, views.worker.world_size), views.worker.share
-        for batch, of_batch in zip(order.split(sizes), drawn.split(sizes), strict=True):
+        for batch, of_batch, of_inputs in zip(
+            order.split(sizes), drawn.split(sizes), exchanged.split(sizes), strict=True
+        ):
             mine = share(batch)
             rows = sample[mine]
-            seen = views.forward(rows, positives[mine], wanted, share(of_batch)).activated(self.method.activate)
+            inputs = self.method.inputs(rows, share(of_inputs))
+            seen = views.forward(rows, positives[mine], wanted, share(of_batch), inputs)
+            seen = seen.activated(self.method.activate)
             parts = self.method.losses(seen, rows)
             self.optimiser.zero_grad(set_to_none=True)
             # Gradients are averaged over workers, whose shares may differ by an image: this weighs images alike.
@@ -185,6 +185,24 @@ class RetrievalTask:
             totals += torch.stack([parts[name].detach() for name in self.method.parts]) * len(rows)
         totals = views.worker.sum(totals) / len(sample)
         return views.worker.sum(outputs), dict(zip(self.method.parts, totals.tolist(), strict=True))
+
+    def _start_from_features(self) -> None:
+        """Take the standardisation's statistics from the whole database, and let the warm-up's hash layer count."""
+        pooled = self._cached.anchors
+        if isinstance(self.network, ExchNet):
+            self.network.start_from_whole()
+            pooled = self._local_features() if self.config.model.standardise else pooled
+        self.network.hash_layer.fit_statistics(pooled)
+
+    @torch.no_grad()
+    def _local_features(self) -> Tensor:
+        """Of the database, with the global ones behind them: (n, (M + 1) C)."""
+        self.network.eval()
+        seen = [
+            self.network(self.loader.batch(self.train, rows))
+            for rows in torch.arange(len(self.train)).split(_EVALUATION_BATCH)
+        ]
+        return torch.cat([torch.cat([part.local.flatten(1), part.whole], dim=1) for part in seen])
 
     def _follow_rank_0(self) -> None:
         """Give every worker what gradients do not keep alike: codes, running statistics, a layer trained apart."""

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from raysearch.data.images import ImageSet, augment, draw_views
-from raysearch.models.fcaenet import FCAENet, pool
+from raysearch.models.fcaenet import pool
 from raysearch.models.srem import erase_mask
 from raysearch.studies.config import RetrievalConfig, SremConfig
 from raysearch.tasks.base import Worker
 from raysearch.tasks.features import cached
 from raysearch.tasks.loader import Loader
+from raysearch.tasks.networks import Network
 
 _FEATURE_BATCH = 128
 
@@ -33,8 +34,9 @@ class Outputs(NamedTuple):
 
     def activated(self, activate: Callable[[Tensor], Tensor]) -> "Outputs":
         """The same outputs after an activation."""
-        others = (None if other is None else activate(other) for other in (self.positive, self.erased))
-        return self._replace(**dict(zip(("positive", "erased"), others, strict=True)), anchor=activate(self.anchor))
+        positive = None if self.positive is None else activate(self.positive)
+        erased = None if self.erased is None else activate(self.erased)
+        return self._replace(anchor=activate(self.anchor), positive=positive, erased=erased)
 
     def also_hashed(self, views: str) -> Iterator[Tensor]:
         """The outputs besides the anchors that the hash loss is to see."""
@@ -60,10 +62,17 @@ class Views(Protocol):
     def draw(self, count: int, wanted: Wanted, generator: torch.Generator) -> Tensor:
         """What is random in the views of `count` images, for all workers alike: (B, ...), a row an image."""
 
-    def forward(self, rows: Tensor, positives: Tensor, wanted: Wanted, drawn: Tensor) -> Outputs:
+    def forward(
+        self, rows: Tensor, positives: Tensor, wanted: Wanted, drawn: Tensor, inputs: tuple[Tensor, ...] = ()
+    ) -> Outputs:
         """Outputs of the images `rows` (B,), with `positives` (B,) and erased views where they are wanted.
 
-        `drawn` (B, ...) holds these images' rows of what `draw` gave.
+        Args:
+            rows: of the anchors.
+            positives: of images of the same classes.
+            wanted: which views there are to be besides the anchors.
+            drawn: (B, ...) these images' rows of what `draw` gave.
+            inputs: what the network is given with the anchors, where it is trained through the pixels.
         """
 
     def encode(self, rows: Tensor) -> Tensor:
@@ -91,10 +100,12 @@ class PixelViews:
             [draw_views(data.augment, count, (data.side, data.side), generator) for _ in range(views)], dim=1
         )
 
-    def forward(self, rows: Tensor, positives: Tensor, wanted: Wanted, drawn: Tensor) -> Outputs:
+    def forward(
+        self, rows: Tensor, positives: Tensor, wanted: Wanted, drawn: Tensor, inputs: tuple[Tensor, ...] = ()
+    ) -> Outputs:
         anchors = self._load(rows, drawn[:, 0])
         separate = wanted.erased and self.config.srem.mask_pass == "separate"
-        seen = self._look(anchors) if separate else self._through(anchors)
+        seen = self._look(anchors) if separate else self._through(anchors, *inputs)
         more, fraction = [], anchors.new_zeros(())
         if wanted.positive:
             more.append(self._load(positives, drawn[:, 1]))
@@ -130,9 +141,9 @@ class PixelViews:
         self.network.train()
         return seen
 
-    def _through(self, images: Tensor) -> Any:
+    def _through(self, images: Tensor, *inputs: Tensor) -> Any:
         with torch.autocast("cuda", dtype=torch.bfloat16, enabled=self._autocast):
-            return self.network(images)
+            return self.network(images, *inputs)
 
 
 class CachedViews:
@@ -143,7 +154,7 @@ class CachedViews:
 
     def __init__(
         self,
-        network: FCAENet,
+        network: Network,
         images: ImageSet,
         config: RetrievalConfig,
         worker: Worker,
@@ -171,22 +182,24 @@ class CachedViews:
     def draw(self, count: int, wanted: Wanted, generator: torch.Generator) -> Tensor:
         return torch.zeros(count, 0)
 
-    def forward(self, rows: Tensor, positives: Tensor, wanted: Wanted, drawn: Tensor) -> Outputs:
-        device, hash_layer = self.worker.device, self.network.hash_layer
+    def forward(
+        self, rows: Tensor, positives: Tensor, wanted: Wanted, drawn: Tensor, inputs: tuple[Tensor, ...] = ()
+    ) -> Outputs:
+        device, head = self.worker.device, self.network.from_pooled
         rows = rows.to(device)
-        anchor = hash_layer(self.anchors[rows])
+        anchor = head(self.anchors[rows])
         positive = erased = None
         fraction = anchor.new_zeros(())
         if wanted.positive:
-            positive = hash_layer(self.anchors[positives.to(device)])
+            positive = head(self.anchors[positives.to(device)])
         if wanted.erased:
             table = self.erased[rows]
-            erased, fraction = hash_layer(table[:, :-1]), table[:, -1].mean()
+            erased, fraction = head(table[:, :-1]), table[:, -1].mean()
         return Outputs(anchor, positive, erased, fraction)
 
     @torch.no_grad()
     def encode(self, rows: Tensor) -> Tensor:
-        return self.network.hash_layer(self.anchors[rows.to(self.worker.device)])
+        return self.network.from_pooled(self.anchors[rows.to(self.worker.device)])
 
     def _table(self, name: str, view: Mapping[str, Any]) -> Tensor:
         if name not in self._tables:
@@ -201,18 +214,15 @@ class CachedViews:
         parts = []
         for rows in torch.arange(len(self.images)).split(_FEATURE_BATCH):
             images = self.loader.batch(self.images, rows)
-            features = self._maps(images)
+            features = self.network.trunk(images)
             if name == "anchor":
                 parts.append(pool(features).cpu())
                 continue
             mask = mask_of(features, self.config.srem, self.config.data.side)
             share = 1 - mask.mean((1, 2, 3))
-            parts.append(torch.cat([pool(self._maps(images * mask)), share[:, None]], dim=1).cpu())
+            parts.append(torch.cat([pool(self.network.trunk(images * mask)), share[:, None]], dim=1).cpu())
         self.network.train(training)
         return torch.cat(parts)
-
-    def _maps(self, images: Tensor) -> Tensor:
-        return self.network.backbone(images)[self.network.backbone.taps[-1]]
 
 
 def mask_of(features: Tensor, srem: SremConfig, side: int) -> Tensor:

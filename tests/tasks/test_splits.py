@@ -25,7 +25,7 @@ def test_validation_is_a_part_of_each_class_and_never_in_the_database(tmp_path: 
     for task in tasks:
         assert np.array_equal(task.held_out.images, tasks[0].held_out.images)
         assert task.codes.shape == (17, 6)
-        assert len(task.labels) == 17
+        assert len(task.train.labels) == 17
         assert "map_validation" in task.advance()
         assert "map_validation" in task.evaluate()
     without = make(tmp_path)

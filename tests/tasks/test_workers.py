@@ -155,7 +155,7 @@ def test_without_batch_statistics_the_numbers_agree_to_rounding(
         assert got == pytest.approx(expected, rel=1e-9, abs=1e-12)
     assert min(report["esrl"] for report in alone["reports"] if report["phase"] == "train") > 1e-5  # not saturated
     assert first["metrics"] == pytest.approx(alone["metrics"], rel=1e-9)
-    assert torch.equal(first["codes"], alone["codes"])
+    assert torch.equal(first["method"]["codes"], alone["method"]["codes"])
     for name, value in alone["network"].items():
         torch.testing.assert_close(first["network"][name], value, rtol=1e-9, atol=1e-11)
 
@@ -164,8 +164,8 @@ def test_without_batch_statistics_the_numbers_agree_to_rounding(
 def test_workers_hold_one_state(case: str, two: list[dict[str, Any]]) -> None:
     """Rank 1 could not update a code: those it has are rank 0's."""
     first, second = (outcome[case] for outcome in two)
-    assert torch.equal(first["codes"], second["codes"])
-    assert len(torch.unique(first["codes"], dim=0)) > 1
+    assert torch.equal(first["method"]["codes"], second["method"]["codes"])
+    assert len(torch.unique(first["method"]["codes"], dim=0)) > 1
     assert set(first["network"]) == set(second["network"])
     assert all(torch.equal(value, second["network"][name]) for name, value in first["network"].items())
     assert losses(first) == losses(second)
@@ -176,7 +176,7 @@ def test_on_cached_features_nothing_differs(one: dict[str, Any], two: list[dict[
     alone, first = one["cached"], two[0]["cached"]
     assert losses(first) == losses(alone)
     assert first["metrics"] == alone["metrics"]
-    assert torch.equal(first["codes"], alone["codes"])
+    assert torch.equal(first["method"]["codes"], alone["method"]["codes"])
     assert all(torch.equal(first["network"][name], value) for name, value in alone["network"].items())
     warm = [losses(outcome["fixed statistics"])[0] for outcome in (one, *two)]
     assert warm[0] == warm[1] == warm[2]
@@ -216,7 +216,7 @@ def test_with_batch_norm_the_statistics_of_shares_are_all_that_differs(
     first = two[0]["batch norm"]
     for expected, got in zip(losses({"reports": reports}), losses(first), strict=True):
         assert got == pytest.approx(expected, rel=1e-9, abs=1e-12)
-    assert torch.equal(first["codes"], task.state_dict()["codes"])
+    assert torch.equal(first["method"]["codes"], task.state_dict()["method"]["codes"])
     assert first["metrics"] == pytest.approx(task.evaluate(), rel=1e-9)
     for name, value in task.network.state_dict().items():
         torch.testing.assert_close(first["network"][name], value, rtol=1e-8, atol=1e-10)
@@ -225,7 +225,7 @@ def test_with_batch_norm_the_statistics_of_shares_are_all_that_differs(
 def test_with_batch_norm_two_workers_end_near_one(one: dict[str, Any], two: list[dict[str, Any]]) -> None:
     """Measured with shares of 36 images: 6 % of the bits and 0.11 of mAP; another seed changes half of the bits."""
     alone, first = one["batch norm"], two[0]["batch norm"]
-    changed = (first["codes"] != alone["codes"]).double().mean()
+    changed = (first["method"]["codes"] != alone["method"]["codes"]).double().mean()
     assert 0 < changed < 0.15
     assert all(0 < abs(first["metrics"][name] - value) < 0.2 for name, value in alone["metrics"].items())
 

@@ -46,17 +46,25 @@ class ExchNet(nn.Module):
         parts: M.
         standardise: batch norm without affine before the hash layer, see `raysearch.models.fcaenet`.
         classes: K of the anchors; 0 for a network that never exchanges.
+        probability: of an exchange.
     """
 
     anchors: Tensor  # (K, M, C); a class that has none yet is all zeros
 
     def __init__(
-        self, backbone: Backbone, bits: int, parts: int = 4, standardise: bool = False, *, classes: int = 0
+        self,
+        backbone: Backbone,
+        bits: int,
+        parts: int = 4,
+        standardise: bool = False,
+        *,
+        classes: int = 0,
+        probability: float = 0.5,
     ) -> None:
         super().__init__()
         if parts < 1:
             raise ValueError(f"ExchNet looks at one part at least, got parts={parts}")
-        self.parts = parts
+        self.parts, self.probability = parts, probability
         self.stem, self.whole_stage = backbone.split()
         self.local_stage = copy.deepcopy(self.whole_stage)
         self.attention = nn.Sequential(
@@ -83,10 +91,32 @@ class ExchNet(nn.Module):
         attended = torch.cat([features * maps[:, part : part + 1] for part in range(self.parts)])
         local = pool(self.local_stage(attended)).unflatten(0, (self.parts, -1)).transpose(0, 1)
         whole = pool(self.whole_stage(features))
-        seen = local if drawn is None or labels is None else exchange(local, labels, self.anchors, drawn)
+        seen = (
+            local if drawn is None or labels is None else exchange(local, labels, self.anchors, drawn, self.probability)
+        )
         with torch.autocast(images.device.type, enabled=False):
-            z = self.hash_layer.linear_outputs(torch.cat([seen.flatten(1), whole], dim=1))
+            z = self.hash_layer(torch.cat([seen.flatten(1), whole], dim=1))
         return ExchOutput(z, local, whole, maps, scores)
+
+    def trunk(self, images: Tensor) -> Tensor:
+        """Last feature map of the global branch: (B, C, h, w)."""
+        return self.whole_stage(self.stem(images))
+
+    def from_pooled(self, pooled: Tensor) -> Tensor:
+        """Outputs (B, c) of global features (B, C) alone, as a warm-up wants them: local ones count as average."""
+        count = self.hash_layer.linear.in_features - pooled.shape[1]
+        batch_norm = self.hash_layer.standardise
+        average = pooled.new_zeros(count) if batch_norm is None else batch_norm.running_mean[:count]  # type: ignore[index]
+        return self.hash_layer(torch.cat([average.expand(len(pooled), -1), pooled], dim=1))
+
+    @torch.no_grad()
+    def start_from_whole(self) -> None:
+        """Let local features begin without a say, so that what a warm-up learned of the global one holds."""
+        self.hash_layer.linear.weight[:, : self.parts * self.anchors.shape[2]] = 0
+
+    def new_layers(self) -> list[nn.Module]:
+        """Layers that no pretrained weights are for."""
+        return [self.attention, self.hash_layer]
 
     @torch.no_grad()
     def update_anchors(self, sums: Tensor, counts: Tensor) -> None:

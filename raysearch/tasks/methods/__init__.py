@@ -1,25 +1,29 @@
 """How each trained hashing method uses the outputs of a batch, and where its database codes come from."""
 
-import torch
-
+from raysearch.models.hashing.exchnet import ExchNet
 from raysearch.studies.config import RetrievalConfig
 from raysearch.studies.hashing_config import PAIRWISE
+from raysearch.tasks.base import Worker
 from raysearch.tasks.draws import Draws
 from raysearch.tasks.methods.asymmetric import Asymmetric
 from raysearch.tasks.methods.base import Method
+from raysearch.tasks.methods.exchange import Exchange
 from raysearch.tasks.methods.pairwise import Pairwise
+from raysearch.tasks.networks import Network
 
 __all__ = ["Method", "build"]
 
 
-def build(config: RetrievalConfig, draws: Draws, device: torch.device) -> Method:
+def build(config: RetrievalConfig, draws: Draws, worker: Worker, network: Network) -> Method:
     """The method that `hash.method` names.
 
     Args:
         config: of the run.
         draws: of the run.
-        device: that the outputs come from.
+        worker: what it runs on.
+        network: that is trained.
     """
-    if config.hash.method in PAIRWISE:
-        return Pairwise(config, draws, device)
-    return Asymmetric(config, draws, device)
+    if isinstance(network, ExchNet):
+        return Exchange(config, draws, worker, network)
+    kind = Pairwise if config.hash.method in PAIRWISE else Asymmetric
+    return kind(config, draws, worker)

@@ -11,6 +11,7 @@ from torch import Tensor
 from raysearch.models import adsh
 from raysearch.models.esrl import esrl
 from raysearch.studies.config import RetrievalConfig
+from raysearch.tasks.base import Worker
 from raysearch.tasks.draws import Draws
 from raysearch.tasks.views import Outputs
 
@@ -20,28 +21,34 @@ class Asymmetric:
 
     parts: tuple[str, ...] = ("loss", "hash_loss", "quantisation", "esrl", "erased_fraction")
 
-    def __init__(self, config: RetrievalConfig, draws: Draws, device: torch.device) -> None:
-        self._config, self._draws = config, draws
-        self._labels = torch.from_numpy(draws.labels).to(device)
-        self.codes = draws.codes(config.hash.bits, config.adsh.start).to(device)
+    def __init__(self, config: RetrievalConfig, draws: Draws, worker: Worker) -> None:
+        self._config, self._worker = config, worker
+        self._labels = torch.from_numpy(draws.labels).to(worker.device)
+        self.codes = draws.codes(config.hash.bits, config.adsh.start).to(worker.device)
         self._rho = 1.0
         self._targets: adsh.Targets | None = None
 
     def activate(self, z: Tensor) -> Tensor:
         return torch.tanh(z)
 
-    def start(self, sample: Tensor) -> None:
+    def start(self, sample: Tensor, trained: int) -> None:
         self._rho = 1.0
         if self._config.adsh.similarity == "soft":
             self._rho = adsh.similarity_ratio(self._labels[sample.to(self._labels.device)], self._labels)
         self._targets = adsh.targets(self.codes, self._labels, self._rho)
 
-    def order(self, sample: Tensor, generator: torch.Generator) -> Tensor:
+    def start_epoch(self, sample: Tensor, generator: torch.Generator) -> Tensor:
         return torch.randperm(len(sample), generator=generator)
+
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        return torch.zeros(count, 0)
+
+    def inputs(self, rows: Tensor, drawn: Tensor) -> tuple[Tensor, ...]:
+        return ()
 
     def losses(self, seen: Outputs, rows: Tensor) -> dict[str, Tensor]:
         config, rows = self._config, rows.to(self._labels.device)
-        hash_loss, quantisation, adapted = self._adapted(seen, rows)
+        hash_loss, quantisation, adapted = self.adapted(seen, rows)
         positive_weight = config.esrl.positive if seen.positive is not None else 0.0
         erased_weight = config.esrl.erased if seen.erased is not None else 0.0
         anchor, positive, erased = self._held_fixed(seen)
@@ -50,6 +57,8 @@ class Asymmetric:
         return dict(zip(self.parts, parts, strict=True))
 
     def finish(self, sample: Tensor, outputs: Tensor) -> None:
+        if self._worker.rank != 0:
+            return  # one updates the codes, and all are given them
         config, sample = self._config.adsh, sample.to(self._labels.device)
         self.codes = adsh.update_codes(
             self.codes,
@@ -73,8 +82,8 @@ class Asymmetric:
             raise ValueError(f"the state holds codes of shape {given} and this run's are {own}")
         self.codes = state["codes"].to(self.codes)
 
-    def _adapted(self, seen: Outputs, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Hash loss, quantisation loss and their weighted sum."""
+    def adapted(self, seen: Outputs, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Hash loss, quantisation loss and their weighted sum, of rows on the device."""
         assert self._targets is not None, "an iteration has to be started"
         config, labels = self._config, self._labels[rows]
         hash_loss = adsh.target_loss(seen.anchor, labels, self._targets)

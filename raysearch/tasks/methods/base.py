@@ -13,16 +13,30 @@ from raysearch.tasks.views import Outputs
 
 class Method(Protocol):
     parts: tuple[str, ...]  # of a batch's losses, "loss" first
-    codes: Tensor | None  # (n, c) of the database, in {-1, +1}; None where the network encodes it
+
+    @property
+    def codes(self) -> Tensor | None:
+        """Of the database: (n, c) in {-1, +1}; None where the network encodes it."""
 
     def activate(self, z: Tensor) -> Tensor:
         """Outputs of the network before the activation, (B, c), to those that losses and updates see."""
 
-    def start(self, sample: Tensor) -> None:
-        """An outer iteration begins, on these rows (r,) of the database."""
+    def start(self, sample: Tensor, trained: int) -> None:
+        """An outer iteration begins.
 
-    def order(self, sample: Tensor, generator: torch.Generator) -> Tensor:
+        Args:
+            sample: (r,) rows of the database.
+            trained: iterations after the warm-up that went before; negative in the warm-up.
+        """
+
+    def start_epoch(self, sample: Tensor, generator: torch.Generator) -> Tensor:
         """In which order an epoch goes through the sample: a permutation of its positions, (r,)."""
+
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        """What is random in the network's inputs of `count` images, for all workers alike: (B, k), a row an image."""
+
+    def inputs(self, rows: Tensor, drawn: Tensor) -> tuple[Tensor, ...]:
+        """What the network is given besides the anchors `rows` (B,); `drawn` (B, k) are their rows of `draw`."""
 
     def losses(self, seen: Outputs, rows: Tensor) -> dict[str, Tensor]:
         """The losses of a batch, scalars by the names of `parts`; the gradient flows from "loss".
@@ -33,7 +47,7 @@ class Method(Protocol):
         """
 
     def finish(self, sample: Tensor, outputs: Tensor) -> None:
-        """An outer iteration ends; `outputs` (r, c) are those of its last epoch, activated."""
+        """An outer iteration ends; `outputs` (r, c) are those of its last epoch, activated. All workers call it."""
 
     def state_dict(self) -> dict[str, Any]:
         """What the method keeps from iteration to iteration."""

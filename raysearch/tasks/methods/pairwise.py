@@ -12,6 +12,7 @@ from torch import Tensor
 
 from raysearch.models.hashing import dpsh, dsh, hashnet
 from raysearch.studies.config import RetrievalConfig
+from raysearch.tasks.base import Worker
 from raysearch.tasks.draws import Draws
 from raysearch.tasks.views import Outputs
 
@@ -22,22 +23,28 @@ class Pairwise:
     parts: tuple[str, ...] = ("loss",)
     codes = None
 
-    def __init__(self, config: RetrievalConfig, draws: Draws, device: torch.device) -> None:
+    def __init__(self, config: RetrievalConfig, draws: Draws, worker: Worker) -> None:
         self._config, self._draws, self._steps = config, draws, 0
-        self._labels = torch.from_numpy(draws.labels).to(device)
+        self._labels = torch.from_numpy(draws.labels).to(worker.device)
         # DPSH pairs a batch with the latest outputs of all images. Zeros, before there are any, push nothing.
         wanted = config.hash.method == "dpsh"
-        self._bank = torch.zeros(len(draws.labels), config.hash.bits, device=device) if wanted else None
+        self._bank = torch.zeros(len(draws.labels), config.hash.bits, device=worker.device) if wanted else None
 
     def activate(self, z: Tensor) -> Tensor:
         if self._config.hash.method != "hashnet":
             return z
         return torch.tanh(hashnet.scale(self._steps, self._config.hashnet.growth, self._config.hashnet.every) * z)
 
-    def start(self, sample: Tensor) -> None: ...
+    def start(self, sample: Tensor, trained: int) -> None: ...
 
-    def order(self, sample: Tensor, generator: torch.Generator) -> Tensor:
+    def start_epoch(self, sample: Tensor, generator: torch.Generator) -> Tensor:
         return self._draws.grouped(sample, self._config.pairs.per_class, generator)
+
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        return torch.zeros(count, 0)
+
+    def inputs(self, rows: Tensor, drawn: Tensor) -> tuple[Tensor, ...]:
+        return ()
 
     def losses(self, seen: Outputs, rows: Tensor) -> dict[str, Tensor]:
         config, rows = self._config, rows.to(self._labels.device)
