@@ -3,6 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
+from raysearch.studies import overrides
 from raysearch.studies.config import HashConfig, RetrievalConfig, SremConfig, TrainConfig
 
 
@@ -15,7 +16,7 @@ def config(**sections: dict) -> RetrievalConfig:
     [
         ("hash", {"bits": 0}),
         ("hash", {"bits": 12.5}),
-        ("hash", {"method": "lsh"}),
+        ("hash", {"method": "md5"}),
         ("data", {"side": 4}),
         ("data", {"validation": 1.0}),
         ("srem", {"regions": -1}),
@@ -44,6 +45,20 @@ def test_regions_have_to_fit_the_image() -> None:
         config(srem={"grid": 7})
     config(data={"side": 64}, srem={"size": 64})
     config(data={"side": 16}, srem={"regions": 0})  # what is switched off needs no room
+
+
+def test_parts_have_to_go_together() -> None:
+    with pytest.raises(ValidationError, match=r"set data\.validation above 0"):
+        config(train={"select": "validation"})
+    config(train={"select": "validation"}, data={"validation": 0.1})
+    with pytest.raises(ValidationError, match=r"leave model\.frozen out"):
+        config(hash={"method": "exchnet"}, model={"frozen": True})
+
+
+def test_every_field_says_what_it_changes() -> None:
+    for path, field in overrides.known_paths("retrieval").items():
+        assert field.description, path
+        assert len(field.description) > 15, path
 
 
 def test_configs_are_frozen() -> None:
@@ -75,6 +90,9 @@ SAME = [
     ({"warmup": {"iterations": 0}}, {"warmup": {"iterations": 0, "lr": 0.5, "epochs": 9}}),
     ({"model": {"frozen": True}}, {"model": {"frozen": True}, "warmup": {"iterations": 3}}),
     ({"train": {"lr": 1}}, {"train": {"lr": 1.0}}),
+    ({"hash": {"method": "itq"}}, {"hash": {"method": "itq"}, "train": {"lr": 9}, "data": {"augment": "crop"}}),
+    ({"hash": {"method": "dsh"}}, {"hash": {"method": "dsh"}, "srem": {"regions": 0}, "adsh": {"gamma": 1}}),
+    ({"esrl": {"positive": 0}}, {"esrl": {"positive": 0, "positives": "sample"}}),
 ]
 DIFFERENT = [
     (NOTHING_ERASED, {"srem": {"regions": 10}}),

@@ -36,14 +36,22 @@ EVERYTHING: dict[str, Any] = {
     "srem.size": 32,
     "srem.grid": 28,
     "srem.center": False,
+    "srem.ties": "raster",
+    "srem.align_corners": False,
     "srem.mask_pass": "anchor",
     "esrl.positive": 0.1,
     "esrl.erased": 0.1,
+    "esrl.positives": "database",
+    "esrl.stop_gradient": "none",
     "adsh.gamma": 200.0,
     "adsh.similarity": "soft",
     "adsh.sweeps": 1,
     "adsh.bit_norm": False,
     "adsh.views": "anchor",
+    "adsh.outputs": "last_epoch",
+    "adsh.pull": "outputs",
+    "adsh.start": "signs",
+    "adsh.zero": "keep",
     "warmup.iterations": 2,
     "warmup.epochs": 5,
     "warmup.lr": 0.003,
@@ -57,17 +65,32 @@ EVERYTHING: dict[str, Any] = {
     "train.weight_decay": 1e-5,
     "train.milestones": [0.5, 0.75],
     "train.precision": "auto",
+    "train.select": "last",
 }
-# Another value of each field; hash.method has but one.
+# Another value of each field.
 OTHER: dict[str, Any] = {
     "data.side": 192, "data.zoom": 1.2, "data.validation": 0.0, "data.augment": "crop", "model.backbone": "resnet18",
     "model.weights": None, "model.frozen": True, "model.standardise": True, "hash.bits": 12, "srem.regions": 51,
-    "srem.size": 31, "srem.grid": 14, "srem.center": True,
-    "srem.mask_pass": "separate", "esrl.positive": 0.2, "esrl.erased": 0.2,
+    "srem.size": 31, "srem.grid": 14, "srem.center": True, "srem.ties": "any", "srem.align_corners": True,
+    "srem.mask_pass": "separate", "esrl.positive": 0.2, "esrl.erased": 0.2, "esrl.positives": "sample",
+    "esrl.stop_gradient": "anchor", "adsh.outputs": "fresh", "adsh.pull": "signs", "adsh.start": "normal",
+    "adsh.zero": "plus", "hash.method": "dpsh",
     "adsh.gamma": 100.0, "adsh.similarity": "hard", "adsh.sweeps": 2, "adsh.bit_norm": True, "adsh.views": "all",
     "warmup.iterations": 3, "warmup.epochs": 6, "warmup.lr": 0.004, "train.iterations": 41, "train.epochs": 21,
     "train.samples": 1000, "train.batch": 32, "train.lr": 0.002, "train.hash_lr": 2.0, "train.momentum": 0.8,
-    "train.weight_decay": 1e-4, "train.milestones": [0.5], "train.precision": "float32",
+    "train.weight_decay": 1e-4, "train.milestones": [0.5], "train.precision": "float32", "train.select": "validation",
+}  # fmt: skip
+# Another value of each field that is about other methods.
+OF_METHODS: dict[str, dict[str, Any]] = {
+    "itq": {"itq.iterations": 9},
+    "sdh": {"sdh.anchors": 9, "sdh.iterations": 9, "sdh.lam": 9.0, "sdh.nu": 9.0, "sdh.width": 9.0},
+    "dpsh": {"pairs.per_class": 9, "dpsh.eta": 9.0},
+    "dsh": {"pairs.per_class": 9, "dsh.margin": 9.0, "dsh.alpha": 9.0},
+    "hashnet": {"pairs.per_class": 9, "hashnet.alpha": 9.0, "hashnet.growth": 9.0, "hashnet.every": 9},
+    "exchnet": {
+        "exchnet.parts": 9, "exchnet.spatial": 9.0, "exchnet.channel": 9.0, "exchnet.threshold": 0.9,
+        "exchnet.alignment": 9.0, "exchnet.align_after": 0.9, "exchnet.exchange": 0.9, "adsh.gamma": 9.0,
+    },
 }  # fmt: skip
 
 
@@ -224,14 +247,16 @@ def name(settings: Mapping[str, Any] | None = None, *, seed: int = 0, data: str 
 
 
 def test_everything_is_everything() -> None:
-    assert set(EVERYTHING) == set(overrides.known_paths("retrieval")) == {*OTHER, "hash.method"}
+    of_others = {path for settings in OF_METHODS.values() for path in settings}
+    assert set(EVERYTHING) == set(OTHER)
+    assert set(EVERYTHING) | of_others == set(overrides.known_paths("retrieval"))
 
 
 def test_a_known_cell_keeps_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     # Finished cells lie on people's disks under such names. Whatever changes this literal (a new field, another order
     # or form) orphans all of them: do it on purpose, with CODE_VERSIONS raised, and never by accident.
     monkeypatch.setitem(CODE_VERSIONS, "retrieval", 1)
-    assert name() == "a62f091dbddcea0aa30a"
+    assert name() == "f8ac2889e9ff1400a519"
 
 
 def test_the_name_is_the_same_in_another_process_and_order() -> None:
@@ -250,6 +275,19 @@ def test_the_name_is_the_same_in_another_process_and_order() -> None:
 @pytest.mark.parametrize("path", OTHER)
 def test_the_name_changes_with_every_active_field(path: str) -> None:
     assert name({path: OTHER[path]}) != name()
+
+
+@pytest.mark.parametrize("method", ["lsh", "sh", *OF_METHODS])
+def test_the_name_of_a_method_changes_with_its_own_fields_alone(method: str) -> None:
+    switch = {"hash.method": method}
+    for path, value in OF_METHODS.get(method, {}).items():
+        assert name({**switch, path: value}) != name(switch), path
+    others = {path: value for settings in OF_METHODS.values() for path, value in settings.items()}
+    for path in others.keys() - OF_METHODS.get(method, {}).keys():
+        assert name({**switch, path: others[path]}) == name(switch), path
+    for path in ("srem.regions", "esrl.positive", "train.lr"):
+        trained = method not in ("lsh", "sh", "itq", "sdh")
+        assert (name({**switch, path: OTHER[path]}) != name(switch)) == (trained and path == "train.lr"), path
 
 
 def test_the_name_changes_with_seed_data_and_code(monkeypatch: pytest.MonkeyPatch) -> None:
