@@ -83,7 +83,7 @@ def _traces(run: View, variant: Variant, key: str) -> list[go.Scatter]:
         go.Scatter(x=x, y=[point[2] for _, point in points], fill="tonexty", fillcolor=_BAND, **edge),
     ]
     if not variant.is_reference:
-        behind = series(run, run.reference.name, key)
+        behind = series(run, variant.reference, key)
         traces.append(
             go.Scatter(
                 x=[step + 1 for step, point in enumerate(behind) if point],

@@ -28,6 +28,7 @@ class Variant:
     settings: Mapping[str, Any]
     declared: Mapping[str, Any]
     config: Mapping[str, Any]
+    reference: str  # name of the variant that it is compared with
     is_reference: bool
     verdict: str  # "reference", "better", "worse", "undecided", "no interval" or "no result"
     compared: Mapping[str, Any]  # the row of statistics.compare
@@ -127,7 +128,10 @@ def view(study: Mapping[str, Any], table: pa.Table) -> View:
     plans |= {name: {"name": name} for name in dict.fromkeys(row["variant"] for row in rows) if name not in plans}
     reference = study.get("reference") or next(iter(plans), "reference")
     plans = {reference: plans.get(reference, {"name": reference})} | plans
-    compared = _compare(rows, plans, metric, reference)
+    references = dict.fromkeys(plans, reference) | {
+        name: own for name, own in (study.get("references") or {}).items() if name in plans and own in plans
+    }
+    compared = _compare(rows, plans, metric, references)
     numbers = read(study.get("published"))
     ended = {(row["variant"], row["seed"]) for row in rows}
     absent = Counter(c["variant"] for c in study.get("cells") or [] if (c["variant"], c["seed"]) not in ended)
@@ -135,7 +139,7 @@ def view(study: Mapping[str, Any], table: pa.Table) -> View:
     for row in rows:
         by_variant[row["variant"]].append(row)
     variants = tuple(
-        _variant(plan, compared[name], by_variant[name], absent[name], (metric, mode, reference), numbers)
+        _variant(plan, compared[name], by_variant[name], absent[name], (metric, mode, references[name]), numbers)
         for name, plan in plans.items()
     )
     ids = {loads(text, {}).get(metric) for text in dict.fromkeys(row.get("metric_ids") for row in rows)} - {None}
@@ -167,7 +171,9 @@ def rows_of(table: pa.Table) -> list[dict[str, Any]]:
     return [dict(zip(table.column_names, values, strict=True)) for values in zip(*columns, strict=True)]
 
 
-def _compare(rows: list[dict], names: Iterable[str], metric: str, reference: str) -> dict[str, dict[str, Any]]:
+def _compare(
+    rows: list[dict], names: Iterable[str], metric: str, reference: Mapping[str, str]
+) -> dict[str, dict[str, Any]]:
     """The comparison, with an empty row for each variant that has no ended cell, the reference among them."""
     kinds = {"variant": pa.string(), "seed": pa.int64(), "status": pa.string(), "config": pa.string()}
     kinds |= {"metric_ids": pa.string(), metric: pa.float64()}
@@ -195,6 +201,7 @@ def _variant(
         settings=settings,
         declared=declared,
         config=plan.get("config") or {},
+        reference=reference,
         is_reference=name == reference,
         verdict="reference" if name == reference else verdict_of(compared, mode),
         compared=compared,

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import tempfile
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from raysearch.engine.queue import Queue, forget
 from raysearch.engine.schedulers import InOrder, within
 from raysearch.engine.train_loop import Build, Source
 from raysearch.engine.trial import Trial
-from raysearch.engine.worker_group import MAX_SLOTS, GroupSpec, remove_all
+from raysearch.engine.worker_group import MAX_SLOTS, GroupSpec, remove_abandoned, remove_all
 from raysearch.interrupt import Interrupt
 
 RETRIES = 3  # of a cell whose worker group was lost, without a step in between
@@ -130,7 +131,7 @@ def run(
             run_config=tune.RunConfig(
                 name="study",
                 storage_path=storage,
-                callbacks=[forward],
+                callbacks=[forward, _Sweep(group.run)],
                 failure_config=tune.FailureConfig(max_failures=RETRIES),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 stop=_Stopper(interrupt),
@@ -222,6 +223,34 @@ class _Forward(tune.Callback):
         except Exception as error:
             self.error = self.error or error
             self._interrupt.wanted = True
+
+
+class _Sweep(tune.Callback):
+    """Removes what killed trial actors left behind, for some time after each fault.
+
+    Ray places the group of workers of a killed node anew, again and again where there is no room; meanwhile it places
+    nothing else, and the trial actor that would remove the group waits for a place of its own.
+    """
+
+    PAUSE, LONG_ENOUGH = 3.0, 60.0  # seconds; after the latter Ray has noticed every death
+
+    def __init__(self, run: str) -> None:
+        self._run, self._until, self._next = run, 0.0, 0.0
+
+    def on_trial_recover(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        self._until = time.monotonic() + self.LONG_ENOUGH
+
+    def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        self._until = time.monotonic() + self.LONG_ENOUGH
+
+    def on_step_end(self, iteration: int, trials: list, **info: Any) -> None:
+        now = time.monotonic()
+        if self._next <= now < self._until:
+            remove_abandoned(self._run)
+            self._next = now + self.PAUSE
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
 
 
 def _reason(trial: Any) -> str:

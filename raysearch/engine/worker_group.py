@@ -7,7 +7,8 @@ A *slot* is a worker group's place on the cluster; the driver sees to it that on
 holds the mailbox named after a slot holds the slot; the name is free again when its holder is dead. A holder that is
 killed leaves Ray Train's placement group behind, and the next group would wait for those resources for ever; so each
 bundle carries a few bytes of memory as the mark of run and slot, and while a group waits for its start it removes what
-bears the mark of a slot that nobody holds. The driver removes what is left at the end (`remove_all`).
+bears the mark of a slot that nobody holds. The driver does the same after a fault, since the next trial actor itself may
+have to wait, and removes what is left at the end (`remove_all`).
 """
 
 import logging
@@ -110,7 +111,7 @@ class WorkerGroup:
                 ray.get(self._mailbox.ready.remote(), timeout=_SWEEP_SECONDS)
                 self._starting = False
             except ray.exceptions.GetTimeoutError:
-                _remove_abandoned(self._run_id)
+                remove_abandoned(self._run_id)
 
     def stop(self) -> None:
         """End the train loops and wait for the group to go; what does not go is removed."""
@@ -160,6 +161,14 @@ def remove_all(run: str) -> None:
             _remove(identifier)
 
 
+def remove_abandoned(run: str) -> None:
+    """Remove every placement group of the run whose slot nobody holds."""
+    first = _mark(run, 0)
+    for identifier, found in _marked().items():  # listed first: a group that starts meanwhile is not among them
+        if first <= found < first + MAX_SLOTS and not _held(run, int(found) - first):
+            _remove(identifier)
+
+
 def _claim(spec: GroupSpec) -> tuple[Any, int]:
     """Take a free slot; one whose holder was just killed is free as soon as Ray has noticed."""
     while True:
@@ -177,14 +186,6 @@ def _remove_leftovers(mark: float) -> None:
     """Remove every placement group whose bundles bear the mark."""
     for identifier, found in _marked().items():
         if found == mark:
-            _remove(identifier)
-
-
-def _remove_abandoned(run: str) -> None:
-    """Remove every placement group of the run whose slot nobody holds."""
-    first = _mark(run, 0)
-    for identifier, found in _marked().items():  # listed first: a group that starts meanwhile is not among them
-        if first <= found < first + MAX_SLOTS and not _held(run, int(found) - first):
             _remove(identifier)
 
 

@@ -21,6 +21,7 @@ def ablation(plan: Plan) -> dict[str, Any]:
         "design": asked.design,
         "factors": list(plan.factors),
         "reference": plan.reference.name,
+        "references": dict(plan.references),
         "metric": asked.metric,
         "mode": asked.mode,
         "published": asked.published,

@@ -7,10 +7,18 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Factor:
-    """Something that a study varies: a name and its levels, each a few settings."""
+    """Something that a study varies: a name and its levels, each a few settings, which may have labels."""
 
     name: str
     levels: tuple[Mapping[str, Any], ...]
+    labels: tuple[str, ...] = ()
+
+    def label(self, settings: Mapping[str, Any]) -> str | None:
+        """The label of the level that `settings` hold; None without labels, or where they hold none of the levels."""
+        for level, label in zip(self.levels, self.labels, strict=False):
+            if all(path in settings and settings[path] == value for path, value in level.items()):
+                return label
+        return None
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -24,6 +32,15 @@ def factor(path: str, *levels: Any) -> Factor:
     ({'srem.regions': 0}, {'srem.regions': 50})
     """
     return Factor(path, tuple({path: level} for level in levels))
+
+
+def choice(name: str, levels: Mapping[str, Mapping[str, Any]]) -> Factor:
+    """A factor whose levels have names and each several settings.
+
+    >>> choice("method", {"ITQ": {"hash.method": "itq"}, "LSH": {"hash.method": "lsh"}}).labels
+    ('ITQ', 'LSH')
+    """
+    return Factor(name, tuple(dict(level) for level in levels.values()), tuple(levels))
 
 
 def component(name: str, off: Mapping[str, Any]) -> Factor:

@@ -43,6 +43,7 @@ class Plan:
     ablation: Ablation
     data: str  # the data set's content hash
     variants: tuple[Variant, ...]
+    references: Mapping[str, str]  # variant name -> name of the one that it is compared with
     seeds: tuple[int, ...]
     cells: tuple[Cell, ...]
 
@@ -84,6 +85,7 @@ def make(
     reference = overrides.scale_pixels(study.task, study.reference, side)
     moved = {path: value for path, value in settings.items() if path in reference}
     variants: dict[str, Variant] = {}
+    references: dict[str, str] = {}
     for declared in _settings(study):
         scaled = {factor: overrides.scale_pixels(study.task, level, side) for factor, level in declared.items()}
         changed = {path: value for level in scaled.values() for path, value in level.items()}
@@ -91,26 +93,31 @@ def make(
         config = overrides.resolve(study.task, {**base, **reference, **moved, **changed}, f"variant '{label}'")
         variant = Variant(
             name=label,
-            settings=_values(study, config, scaled),
+            settings=_values(study, config, declared),
             declared=_declared(study, declared, moved),
             config=config,
         )
+        # References come first, each before the others of its block.
         known = variants.setdefault(json.dumps(config.canonical(), sort_keys=True), variant)
         if study.design == "leave_one_out" and known is not variant:
             raise UserError(f"variant '{label}' changes nothing: it is the same run as '{known.name}'")
+        references.setdefault(known.name, _reference_of(study, known, variants.values()))
     seed_list = study.seed_list(seeds)
     cells = tuple(
         Cell(variant, seed, cell_hash(variant.config, data_hash, seed, workers))
         for seed in seed_list  # seed by seed, so that an interrupted study has whole blocks to compare
         for variant in variants.values()
     )
-    return Plan(name, profile, study, data_hash, tuple(variants.values()), tuple(seed_list), cells)
+    return Plan(name, profile, study, data_hash, tuple(variants.values()), references, tuple(seed_list), cells)
 
 
 def _settings(study: Ablation) -> Iterator[dict[str, Mapping[str, Any]]]:
     """What each variant changes: factor name -> settings; nothing for the reference, which comes first."""
     yield {}
     if study.design == "full":
+        blocks = [factor for factor in study.factors if factor.name in study.within]
+        for levels in itertools.product(*(factor.levels for factor in blocks)) if blocks else ():
+            yield {factor.name: level for factor, level in zip(blocks, levels, strict=True)}
         for levels in itertools.product(*(factor.levels for factor in study.factors)):
             yield {factor.name: level for factor, level in zip(study.factors, levels, strict=True)}
     else:
@@ -122,21 +129,41 @@ def _settings(study: Ablation) -> Iterator[dict[str, Mapping[str, Any]]]:
 def _name(study: Ablation, factors: Iterable[str], changed: Mapping[str, Any], reference: Mapping[str, Any]) -> str:
     if study.design == "leave_one_out" and changed:
         return "without " + ", ".join(factors)
+    labelled = [one for one in study.factors if one.labels]
+    told = {path for one in labelled for path in one.paths}
     different = {path: value for path, value in changed.items() if path not in reference or reference[path] != value}
-    return ", ".join(f"{path}={value}" for path, value in different.items()) or REFERENCE
+    words = [str(one.label({**study.reference, **changed})) for one in labelled]
+    words += [f"{path}={value}" for path, value in different.items() if path not in told]
+    return ", ".join(words) or REFERENCE
 
 
-def _values(study: Ablation, config: RetrievalConfig, changed: Mapping[str, Any]) -> dict[str, Any]:
-    """Factor columns of the results: the config's value, or on/off for a component of several settings."""
-    return {
-        one.name: overrides.get(config, one.name) if one.paths == (one.name,) else one.name not in changed
-        for one in study.factors
-    }
+def _reference_of(study: Ablation, variant: Variant, before: Iterable[Variant]) -> str:
+    """The first variant with the same levels of the factors that each have a reference of their own."""
+    levels = [variant.settings[name] for name in study.within]
+    return next(one.name for one in before if [one.settings[name] for name in study.within] == levels)
+
+
+def _values(study: Ablation, config: RetrievalConfig, declared: Mapping[str, Any]) -> dict[str, Any]:
+    """Factor columns of the results: the config's value, a choice's label, on/off for a component of several settings.
+
+    Args:
+        study: what is asked.
+        config: of the variant.
+        declared: factor name -> settings, of what the variant changes.
+    """
+    values: dict[str, Any] = {}
+    for one in study.factors:
+        if one.labels:
+            values[one.name] = one.label({**study.reference, **declared.get(one.name, {})})
+        else:
+            values[one.name] = overrides.get(config, one.name) if one.paths == (one.name,) else one.name not in declared
+    return values
 
 
 def _declared(study: Ablation, changed: Mapping[str, Mapping[str, Any]], moved: Mapping[str, Any]) -> dict[str, Any]:
     declared = {**study.reference, **{path: value for level in changed.values() for path, value in level.items()}}
-    return {path: value for path, value in declared.items() if path not in moved or path in changed}
+    labels = {one.name: one.label(declared) for one in study.factors if one.labels}
+    return {path: value for path, value in declared.items() if path not in moved or path in changed} | labels
 
 
 def cell_hash(config: RetrievalConfig, data: str, seed: int, workers: int = 1, population: Sequence[str] = ()) -> str:

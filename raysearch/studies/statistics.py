@@ -7,6 +7,7 @@ block: it draws the same samples for every variant, so differences within a seed
 import functools
 import json
 import math
+from collections.abc import Mapping
 
 import pyarrow as pa
 from scipy import special
@@ -26,8 +27,8 @@ _SCHEMA = pa.schema(
 )
 
 
-def compare(table: pa.Table, metric: str, reference: str) -> pa.Table:
-    """Compare every variant with the reference.
+def compare(table: pa.Table, metric: str, reference: str | Mapping[str, str]) -> pa.Table:
+    """Compare every variant with the reference, or with its own.
 
     Only finished cells count; a variant's failed and stopped cells are counted in its row, a finished cell without a
     finite metric among the failed. A difference is decided when its p-value, corrected by Holm over all comparisons of
@@ -37,12 +38,13 @@ def compare(table: pa.Table, metric: str, reference: str) -> pa.Table:
     Args:
         table: results, a row a cell: variant, seed, status, config and the metric.
         metric: the column to compare.
-        reference: the variant that the others are compared with.
+        reference: the variant that the others are compared with; or variant -> the one that it is compared with, where
+            a reference is compared with itself.
 
     Returns:
-        A row a variant, the reference first: variant, seeds (finished), mean, ci_low, ci_high, delta (variant minus
+        A row a variant, references first: variant, seeds (finished), mean, ci_low, ci_high, delta (variant minus
         reference, mean over common seeds), delta_low, delta_high, p, p_holm, decided, failed, stopped. What cannot be
-        computed is null; the reference has no delta.
+        computed is null; a reference has no delta.
 
     Raises:
         UserError: unknown metric or reference, a variant with several configs, a metric of several definitions.
@@ -53,16 +55,22 @@ def compare(table: pa.Table, metric: str, reference: str) -> pa.Table:
     cells: dict[str, list[dict]] = {}
     for row in rows:
         cells.setdefault(row["variant"], []).append(row)
-    if reference not in cells:
-        raise UserError(f"no variant '{reference}' in the results{nearest(reference, cells)}")
+    references = dict.fromkeys(cells, reference) if isinstance(reference, str) else dict(reference)
+    for one in [name for name in cells if name not in references] + list(references.values()):
+        if one not in cells:
+            raise UserError(f"no variant '{one}' in the results{nearest(one, cells)}")
+        if one not in references:
+            raise UserError(f"variant '{one}' has no reference")
     _check_one_definition(rows, metric)
     values = {name: _finished(own, name, metric) for name, own in cells.items()}
-    compared = [_row(own, name, values[name], values[reference], name == reference) for name, own in cells.items()]
+    compared = [
+        _row(own, name, values[name], values[references[name]], name == references[name]) for name, own in cells.items()
+    ]
     for row, corrected in zip(compared, holm([row["p"] for row in compared]), strict=True):
         row["p_holm"] = corrected
-        if row["variant"] != reference:
+        if row["variant"] != references[row["variant"]]:
             row["decided"] = corrected is not None and corrected <= 1 - LEVEL
-    compared.sort(key=lambda row: row["variant"] != reference)
+    compared.sort(key=lambda row: row["variant"] != references[row["variant"]])
     return pa.Table.from_pylist(compared, schema=_SCHEMA)
 
 
