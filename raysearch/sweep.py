@@ -37,6 +37,7 @@ def main(
     out: Path | None = typer.Option(None, help="run directory; else runs/STUDY-PROFILE"),
     seeds: int | None = typer.Option(None, help="seeds a variant; else the study's"),
     set_: list[str] = typer.Option([], "--set", metavar="PATH=VALUE", help="change the config of every variant"),
+    only: list[str] = typer.Option([], metavar="FACTOR=LEVEL", help="these levels of a factor, as hash.bits=12,24"),
     workers: int = typer.Option(1, min=1, help="Ray Train workers a trial"),
     gpus_per_worker: float | None = typer.Option(None, min=0, help="share of a GPU; else 1 where there is one"),
     trials: int | None = typer.Option(None, help="configs of a search; an ablation has as many cells as it plans"),
@@ -51,6 +52,10 @@ def main(
     name, asked = files.load(study)
     if trials is not None and isinstance(asked, Ablation):
         raise UserError("--trials is for searches; an ablation runs each variant with each seed")
+    if only:
+        if not isinstance(asked, Ablation):
+            raise UserError("--only is for ablations; a search has a space")
+        asked = asked.only(overrides.parse_only(only))
     settings = overrides.parse(set_, asked.task)
     chosen, reason = _profile(profile, data, address)
     # All that can be wrong without the images is found before any are drawn.

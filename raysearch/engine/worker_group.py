@@ -7,7 +7,7 @@ A *slot* is a worker group's place on the cluster; the driver sees to it that on
 holds the mailbox named after a slot holds the slot; the name is free again when its holder is dead. A holder that is
 killed leaves Ray Train's placement group behind, and the next group would wait for those resources for ever; so each
 bundle carries a few bytes of memory as the mark of run and slot, and while a group waits for its start it removes what
-bears the mark of a slot that nobody holds. The driver does the same after a fault, since the next trial actor itself may
+bears the mark of a slot that nobody holds. The driver does the same after a fault, for the next trial actor itself may
 have to wait, and removes what is left at the end (`remove_all`).
 """
 

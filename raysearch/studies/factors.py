@@ -14,11 +14,10 @@ class Factor:
     labels: tuple[str, ...] = ()
 
     def label(self, settings: Mapping[str, Any]) -> str | None:
-        """The label of the level that `settings` hold; None without labels, or where they hold none of the levels."""
-        for level, label in zip(self.levels, self.labels, strict=False):
-            if all(path in settings and settings[path] == value for path, value in level.items()):
-                return label
-        return None
+        """The label of the level that `settings` hold, of several the one that says most; None where they hold none."""
+        levels = zip(self.levels, self.labels, strict=False)
+        held = [(len(level), label) for level, label in levels if level.items() <= settings.items()]
+        return max(held, key=lambda one: one[0])[1] if held else None
 
     @property
     def paths(self) -> tuple[str, ...]:

@@ -44,6 +44,21 @@ def parse(words: list[str], task: str) -> dict[str, Any]:
     return settings
 
 
+def parse_only(words: list[str]) -> dict[str, list[Any]]:
+    """Read FACTOR=LEVEL,LEVEL words; levels are JSON where they can be, or plain text.
+
+    >>> parse_only(["hash.bits=12,24", "method=ITQ"])
+    {'hash.bits': [12, 24], 'method': ['ITQ']}
+    """
+    wanted: dict[str, list[Any]] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals or not text:
+            raise UserError(f"--only takes FACTOR=LEVEL, as hash.bits=12,24; got '{word}'")
+        wanted.setdefault(name, []).extend(_value(one) for one in text.split(","))
+    return wanted
+
+
 def check_paths(paths, task: str, where: str) -> None:
     """Raise a UserError for the first path that the task's config does not have."""
     known = known_paths(task)

@@ -1,0 +1,42 @@
+"""FCAENet beside what it is compared with: the columns of its table 1, over four code lengths.
+
+python -m raysearch.sweep hashing_baselines --only hash.bits=24
+
+All methods have the same trunk, data, schedule and metric. "Baseline" is the paper's: ADSH with the paper's optimiser.
+"ADSH" has that of its authors' program (no momentum, weight decay 5e-4). "ExchNet-like" says that part of ExchNet is a
+reading; see `raysearch/models/hashing/exchnet.py`. FPH and DSaH stand in the report with their published numbers.
+"""
+
+from raysearch.studies.space import Ablation, choice, factor
+
+NO_ESRL = {"srem.regions": 0, "esrl.positive": 0.0, "esrl.erased": 0.0}
+BASELINE = {"hash.method": "adsh", **NO_ESRL}
+
+study = Ablation(
+    question="How does FCAENet compare with other hashing methods?",
+    task="retrieval",
+    reference={**BASELINE, "hash.bits": 24},
+    factors=[
+        choice(
+            "method",
+            {
+                "LSH": {"hash.method": "lsh"},
+                "SH": {"hash.method": "sh"},
+                "ITQ": {"hash.method": "itq"},
+                "SDH": {"hash.method": "sdh"},
+                "DPSH": {"hash.method": "dpsh"},
+                "DSH": {"hash.method": "dsh"},
+                "HashNet": {"hash.method": "hashnet"},
+                "ADSH": {**BASELINE, "train.momentum": 0.0, "train.weight_decay": 5e-4},
+                "ExchNet-like": {"hash.method": "exchnet", "adsh.gamma": 0.0},
+                "Baseline": BASELINE,
+                "FCAENet": {"hash.method": "adsh", "srem.regions": 50, "esrl.positive": 0.1, "esrl.erased": 0.1},
+            },
+        ),
+        factor("hash.bits", 12, 24, 32, 48),
+    ],
+    design="full",
+    within=("hash.bits",),
+    seeds=3,
+    published="fcaenet/table_1_cub",
+)
