@@ -1,19 +1,30 @@
-"""Mean average precision of Hamming ranking, with ties treated as what they are.
+"""Figures of Hamming ranking, with ties treated as what they are.
 
 Short codes tie by whole classes, so a figure that depends on how a sort breaks ties is not a property of the codes.
 "expected" is the mean over all orders of tied items in closed form: McSherry and Najork, "Computing Information
 Retrieval Performance Measures Efficiently in the Presence of Tied Scores", ECIR 2008. "index" breaks ties by database
 order, as published code mostly does; "best" and "worst" put relevant items first or last and bracket every order.
-Legend: `m` queries, `n` database items, `c` bits.
+
+A `Ranking` is made once, and each figure is an array over its distinct queries: `ranking.mean` makes the figure of it,
+`ranking.each` gives it by query. A query without a relevant item counts, as 0. Legend: `u` distinct queries, `n`
+database items, `c` bits; of a bucket of tied items, `N` items, `R` of them relevant.
+
+>>> ranking = Ranking.of([[1, 1]], [0], [[1, 1], [1, -1], [-1, 1]], [1, 0, 1])
+>>> round(ranking.mean(average_precision(ranking)), 6), ranking.mean(precision_by_radius(ranking)).round(3).tolist()
+(0.416667, [0.0, 0.333, 0.333])
 """
 
 from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
+
+from raysearch.models.hashing.packed import hamming
+from raysearch.tasks.ranking import Ranking, blocks
 
 TIES = ("expected", "index", "best", "worst")
-_CHUNK = 1 << 24  # distances held at a time
+
+Values = NDArray[np.float64]
 
 
 def mean_average_precision(
@@ -22,68 +33,128 @@ def mean_average_precision(
     """mAP over the whole database; a query without a relevant item counts as 0.
 
     Args:
-        query_codes: (m, c) in {-1, +1}, tensor or array of any dtype.
+        query_codes: (m, c) in {-1, +1}, tensor on any device or array of any dtype.
         query_labels: (m,) integers.
         database_codes: (n, c) in {-1, +1}.
         database_labels: (n,) integers.
         ties: "expected", "index", "best" or "worst".
 
     Raises:
-        ValueError: unknown `ties`, or shapes that do not fit.
+        ValueError: unknown `ties`, codes that are not -1 and +1, shapes that do not fit, or no query.
 
-    >>> code = lambda *rows: torch.tensor(rows)
-    >>> query, database = code([1, 1]), code([1, 1], [1, -1], [-1, 1])
-    >>> round(mean_average_precision(query, [0], database, [1, 0, 1]), 6)
+    >>> round(mean_average_precision([[1, 1]], [0], [[1, 1], [1, -1], [-1, 1]], [1, 0, 1]), 6)
     0.416667
     """
+    _check(ties)
+    ranking = Ranking.of(query_codes, query_labels, database_codes, database_labels)
+    return ranking.mean(average_precision(ranking, ties))
+
+
+def average_precision(ranking: Ranking, ties: str = "expected", k: int | None = None) -> Values:
+    """Average precision (u,) over the whole database, or with `k` over the first k items.
+
+    With `k` the sum over relevant ranks up to k is divided by min(k, relevant items), what the best list would reach.
+    Public code differs: most of it divides by the relevant items found among the first k, so that one hit at rank 1
+    and nothing after it is a perfect 1, and much of it leaves queries without a hit out of the mean.
+
+    Raises:
+        ValueError: unknown `ties`, or k below 1.
+    """
+    _check(ties)
+    if k is not None and k < 1:
+        raise ValueError(f"the first {k} items are none; k is 1 or more")
+    cut = int(ranking.database.counts.sum()) if k is None else k
+    reachable = np.minimum(_relevant_items(ranking), cut)
+    return (_index_order if ties == "index" else _closed_form)(ranking, ties, cut) / np.maximum(reachable, 1)
+
+
+def r_precision(ranking: Ranking) -> Values:
+    """Share (u,) of relevant items among the first R of a query that has R of them, expected over ties."""
+    row, items, relevant, items_before, _ = _buckets(ranking)
+    total = _relevant_items(ranking)
+    within = np.clip(total[row] - items_before, 0, items)
+    return _by_row(row, relevant * within / items, ranking) / np.maximum(total, 1)
+
+
+def precision_by_radius(ranking: Ranking) -> Values:
+    """Share (u, c + 1) of relevant items among those within Hamming radius 0..c; 0 where nothing is within it."""
+    return np.true_divide(ranking.relevant.cumsum(1), np.maximum(ranking.items.cumsum(1), 1))
+
+
+def recall_by_radius(ranking: Ranking) -> Values:
+    """Share (u, c + 1) of a query's relevant items that are within Hamming radius 0..c."""
+    return np.true_divide(ranking.relevant.cumsum(1), np.maximum(_relevant_items(ranking), 1)[:, None])
+
+
+def lookup_success(ranking: Ranking, radius: int = 2) -> Values:
+    """1 where a hash lookup within `radius` finds a relevant item, else 0: (u,).
+
+    The mean is the success rate of hash lookup. What is counted is a true neighbour; a lookup that finds only others
+    has failed, and is told from an empty one by `lookup_nonempty`.
+    """
+    return ranking.relevant[:, : radius + 1].any(1).astype(np.float64)
+
+
+def lookup_nonempty(ranking: Ranking, radius: int = 2) -> Values:
+    """1 where a hash lookup within `radius` finds any item, relevant or not, else 0: (u,)."""
+    return ranking.items[:, : radius + 1].any(1).astype(np.float64)
+
+
+def _check(ties: str) -> None:
     if ties not in TIES:
         raise ValueError(f"unknown ties {ties!r}; known: {', '.join(TIES)}")
-    queries, database = (torch.as_tensor(codes).float() for codes in (query_codes, database_codes))
-    labels_q, labels_d = (torch.as_tensor(labels).long() for labels in (query_labels, database_labels))
-    if queries.dim() != 2 or database.dim() != 2 or queries.shape[1] != database.shape[1]:
-        raise ValueError(f"codes of shapes {tuple(queries.shape)} and {tuple(database.shape)} cannot be compared")
-    if labels_q.shape != queries.shape[:1] or labels_d.shape != database.shape[:1]:
-        raise ValueError("each code needs one label")
-    total = 0.0
-    for start in range(0, len(queries), max(1, _CHUNK // len(database))):
-        rows = slice(start, start + max(1, _CHUNK // len(database)))
-        distance = ((queries.shape[1] - queries[rows] @ database.T) / 2).round().long()
-        relevant = labels_q[rows, None] == labels_d[None]
-        precision = _index_order if ties == "index" else _bucketed
-        total += float(precision(distance, relevant, queries.shape[1], ties).sum())
-    return total / len(queries)
 
 
-def _index_order(distance: Tensor, relevant: Tensor, bits: int, ties: str) -> Tensor:
-    """Average precision (m,) with ties in database order."""
-    hits = relevant.gather(1, distance.sort(dim=1, stable=True).indices).double()
-    rank = torch.arange(1, hits.shape[1] + 1, device=hits.device)
-    return (hits * hits.cumsum(1) / rank).sum(1) / hits.sum(1).clamp(min=1)
+def _closed_form(ranking: Ranking, ties: str, cut: int) -> Values:
+    """Sum of precisions (u,) at relevant ranks up to `cut`, bucket by bucket."""
+    row, items, relevant, items_before, relevant_before = _buckets(ranking)
+    harmonic = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, ranking.database.counts.sum() + 1))])
 
-
-def _bucketed(distance: Tensor, relevant: Tensor, bits: int, ties: str) -> Tensor:
-    """Average precision (m,) from two histograms a query: items and relevant items at each distance."""
-    counts = torch.zeros(len(distance), bits + 1, dtype=torch.float64, device=distance.device)
-    items = counts.scatter_add(1, distance, torch.ones_like(distance, dtype=torch.float64))
-    hits = counts.scatter_add(1, distance, relevant.double())
-    items_before, hits_before = items.cumsum(1) - items, hits.cumsum(1) - hits
-    harmonic = _harmonic_numbers(distance.shape[1], distance.device)
-
-    def reciprocals(start: Tensor, length: Tensor) -> Tensor:
-        return harmonic[(start + length).long()] - harmonic[start.long()]
+    def reciprocals(start: NDArray[np.int64], length: NDArray[np.int64]) -> Values:
+        return harmonic[start + length] - harmonic[start]
 
     if ties == "expected":
-        span = reciprocals(items_before, items)
-        growth = (hits - 1) / (items - 1).clamp(min=1)
-        gain = hits / items.clamp(min=1) * ((hits_before + 1) * span + growth * (items - (items_before + 1) * span))
+        # A place of the bucket is relevant with R/N, and then each place before it with (R-1)/(N-1).
+        within = np.clip(cut - items_before, 0, items)
+        span = reciprocals(items_before, within)
+        growth = (relevant - 1) / np.maximum(items - 1, 1)
+        gain = relevant / items * ((relevant_before + 1) * span + growth * (within - (items_before + 1) * span))
     else:
-        # Relevant items occupy consecutive ranks: sum over k = 1..hits of (hits_before + k) / (start + k).
-        start = items_before if ties == "best" else items_before + items - hits
-        gain = hits + (hits_before - start) * reciprocals(start, hits)
-    return torch.where(hits > 0, gain, 0.0).sum(1) / hits.sum(1).clamp(min=1)
+        # Relevant items occupy consecutive ranks: sum over j = 1..within of (relevant_before + j) / (start + j).
+        start = items_before if ties == "best" else items_before + items - relevant
+        within = np.clip(cut - start, 0, relevant)
+        gain = within + (relevant_before - start) * reciprocals(start, within)
+    return _by_row(row, gain, ranking)
 
 
-def _harmonic_numbers(n: int, device: torch.device) -> Tensor:
-    """H(0..n) as (n + 1,) doubles."""
-    steps = 1.0 / torch.arange(1, n + 1, dtype=torch.float64, device=device)
-    return torch.cat([steps.new_zeros(1), steps.cumsum(0)])
+def _index_order(ranking: Ranking, ties: str, cut: int) -> Values:
+    """Sum of precisions (u,) at relevant ranks up to `cut`, with ties in database order."""
+    queries, pairs = ranking.queries, ranking.database.pairs
+    codes, classes = pairs.codes[pairs.of_item], pairs.classes[pairs.of_item]
+    sums = np.empty(len(queries.codes))
+    for rows in blocks(len(sums), len(codes)):
+        # Distances are 8 or 16 bits wide: their stable sort is a radix sort.
+        order = np.argsort(hamming(queries.codes[rows, None], codes), axis=1, kind="stable")[:, :cut]
+        row, rank = np.nonzero(classes[order] == queries.classes[rows, None])
+        first = np.searchsorted(row, np.arange(len(order)))
+        hit = np.arange(1, len(row) + 1) - first[row]
+        sums[rows] = np.bincount(row, hit / (rank + 1), minlength=len(order))
+    return sums
+
+
+def _buckets(ranking: Ranking) -> tuple[NDArray[np.int64], ...]:
+    """Buckets with relevant items: their query, items, relevant items, and how many of each lie nearer."""
+    row, distance = np.nonzero(ranking.relevant)
+    items = ranking.items[row, distance].astype(np.int64)
+    relevant = ranking.relevant[row, distance].astype(np.int64)
+    items_before = ranking.items.cumsum(1, dtype=np.int64)[row, distance] - items
+    relevant_before = ranking.relevant.cumsum(1, dtype=np.int64)[row, distance] - relevant
+    return row, items, relevant, items_before, relevant_before
+
+
+def _by_row(row: NDArray[np.int64], gain: Values, ranking: Ranking) -> Values:
+    return np.bincount(row, gain, minlength=len(ranking.relevant)).astype(np.float64, copy=False)
+
+
+def _relevant_items(ranking: Ranking) -> NDArray[np.int64]:
+    return ranking.relevant.sum(1, dtype=np.int64)
