@@ -14,12 +14,14 @@ database items, `c` bits; of a bucket of tied items, `N` items, `R` of them rele
 (0.416667, [0.0, 0.333, 0.333])
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from raysearch.models.hashing.packed import hamming
+from raysearch.tasks.distinct import Integers
 from raysearch.tasks.ranking import Ranking, blocks
 
 TIES = ("expected", "index", "best", "worst")
@@ -70,20 +72,21 @@ def average_precision(ranking: Ranking, ties: str = "expected", k: int | None = 
 
 def r_precision(ranking: Ranking) -> Values:
     """Share (u,) of relevant items among the first R of a query that has R of them, expected over ties."""
-    row, items, relevant, items_before, _ = _buckets(ranking)
-    total = _relevant_items(ranking)
-    within = np.clip(total[row] - items_before, 0, items)
-    return _by_row(row, relevant * within / items, ranking) / np.maximum(total, 1)
+
+    def hits(of: _Buckets) -> Values:
+        return of.relevant * np.clip(of.total - of.items_before, 0, of.items) / of.items
+
+    return _sum(ranking, hits) / np.maximum(_relevant_items(ranking), 1)
 
 
 def precision_by_radius(ranking: Ranking) -> Values:
     """Share (u, c + 1) of relevant items among those within Hamming radius 0..c; 0 where nothing is within it."""
-    return np.true_divide(ranking.relevant.cumsum(1), np.maximum(ranking.items.cumsum(1), 1))
+    return ranking.relevant.cumsum(1) / np.maximum(ranking.items.cumsum(1), 1)
 
 
 def recall_by_radius(ranking: Ranking) -> Values:
     """Share (u, c + 1) of a query's relevant items that are within Hamming radius 0..c."""
-    return np.true_divide(ranking.relevant.cumsum(1), np.maximum(_relevant_items(ranking), 1)[:, None])
+    return ranking.relevant.cumsum(1) / np.maximum(_relevant_items(ranking), 1)[:, None]
 
 
 def lookup_success(ranking: Ranking, radius: int = 2) -> Values:
@@ -92,12 +95,12 @@ def lookup_success(ranking: Ranking, radius: int = 2) -> Values:
     The mean is the success rate of hash lookup. What is counted is a true neighbour; a lookup that finds only others
     has failed, and is told from an empty one by `lookup_nonempty`.
     """
-    return ranking.relevant[:, : radius + 1].any(1).astype(np.float64)
+    return ranking.relevant[:, : radius + 1].sum(1).astype(bool).astype(np.float64)
 
 
 def lookup_nonempty(ranking: Ranking, radius: int = 2) -> Values:
     """1 where a hash lookup within `radius` finds any item, relevant or not, else 0: (u,)."""
-    return ranking.items[:, : radius + 1].any(1).astype(np.float64)
+    return ranking.items[:, : radius + 1].sum(1).astype(bool).astype(np.float64)
 
 
 def _check(ties: str) -> None:
@@ -105,26 +108,56 @@ def _check(ties: str) -> None:
         raise ValueError(f"unknown ties {ties!r}; known: {', '.join(TIES)}")
 
 
+class _Buckets(NamedTuple):
+    """Buckets with relevant items, each an array over them."""
+
+    items: Integers
+    relevant: Integers
+    items_before: Integers  # how many lie nearer
+    relevant_before: Integers
+    total: Integers  # relevant items of the bucket's query
+
+
+def _sum(ranking: Ranking, gain: Callable[[_Buckets], Values]) -> Values:
+    """A query's gains summed over its buckets: (u,)."""
+    size, width = int(ranking.database.counts.sum()), ranking.bits + 1
+    sums = np.empty(len(ranking.items))
+    for rows in blocks(len(sums), width):
+        all_items, all_relevant = ranking.items[rows].reshape(-1), ranking.relevant[rows].reshape(-1)
+        cell = np.flatnonzero(all_relevant > 0)
+        row = cell // width
+        items, relevant = all_items[cell].astype(np.int64), all_relevant[cell].astype(np.int64)
+        # Running sums go over the rows end to end, less what the rows before hold: one for each row is much slower.
+        items_before = all_items.cumsum(dtype=np.int64)[cell] - items - row * size
+        total = ranking.relevant[rows].sum(1, dtype=np.int64)
+        relevant_before = relevant.cumsum() - relevant - (total.cumsum() - total)[row]
+        of = _Buckets(items, relevant, items_before, relevant_before, total[row])
+        sums[rows] = np.bincount(row, gain(of), minlength=len(total))
+    return sums
+
+
 def _closed_form(ranking: Ranking, ties: str, cut: int) -> Values:
     """Sum of precisions (u,) at relevant ranks up to `cut`, bucket by bucket."""
-    row, items, relevant, items_before, relevant_before = _buckets(ranking)
     harmonic = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, ranking.database.counts.sum() + 1))])
 
-    def reciprocals(start: NDArray[np.int64], length: NDArray[np.int64]) -> Values:
+    def reciprocals(start: Integers, length: Integers) -> Values:
         return harmonic[start + length] - harmonic[start]
 
-    if ties == "expected":
+    def expected(of: _Buckets) -> Values:
         # A place of the bucket is relevant with R/N, and then each place before it with (R-1)/(N-1).
-        within = np.clip(cut - items_before, 0, items)
-        span = reciprocals(items_before, within)
-        growth = (relevant - 1) / np.maximum(items - 1, 1)
-        gain = relevant / items * ((relevant_before + 1) * span + growth * (within - (items_before + 1) * span))
-    else:
+        within = np.clip(cut - of.items_before, 0, of.items)
+        span = reciprocals(of.items_before, within)
+        growth = (of.relevant - 1) / np.maximum(of.items - 1, 1)
+        first = (of.relevant_before + 1) * span
+        return of.relevant / of.items * (first + growth * (within - (of.items_before + 1) * span))
+
+    def in_a_row(of: _Buckets) -> Values:
         # Relevant items occupy consecutive ranks: sum over j = 1..within of (relevant_before + j) / (start + j).
-        start = items_before if ties == "best" else items_before + items - relevant
-        within = np.clip(cut - start, 0, relevant)
-        gain = within + (relevant_before - start) * reciprocals(start, within)
-    return _by_row(row, gain, ranking)
+        start = of.items_before if ties == "best" else of.items_before + of.items - of.relevant
+        within = np.clip(cut - start, 0, of.relevant)
+        return within + (of.relevant_before - start) * reciprocals(start, within)
+
+    return _sum(ranking, expected if ties == "expected" else in_a_row)
 
 
 def _index_order(ranking: Ranking, ties: str, cut: int) -> Values:
@@ -142,19 +175,5 @@ def _index_order(ranking: Ranking, ties: str, cut: int) -> Values:
     return sums
 
 
-def _buckets(ranking: Ranking) -> tuple[NDArray[np.int64], ...]:
-    """Buckets with relevant items: their query, items, relevant items, and how many of each lie nearer."""
-    row, distance = np.nonzero(ranking.relevant)
-    items = ranking.items[row, distance].astype(np.int64)
-    relevant = ranking.relevant[row, distance].astype(np.int64)
-    items_before = ranking.items.cumsum(1, dtype=np.int64)[row, distance] - items
-    relevant_before = ranking.relevant.cumsum(1, dtype=np.int64)[row, distance] - relevant
-    return row, items, relevant, items_before, relevant_before
-
-
-def _by_row(row: NDArray[np.int64], gain: Values, ranking: Ranking) -> Values:
-    return np.bincount(row, gain, minlength=len(ranking.relevant)).astype(np.float64, copy=False)
-
-
-def _relevant_items(ranking: Ranking) -> NDArray[np.int64]:
+def _relevant_items(ranking: Ranking) -> Integers:
     return ranking.relevant.sum(1, dtype=np.int64)

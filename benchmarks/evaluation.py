@@ -1,0 +1,226 @@
+"""What the figures of retrieval cost: tie-aware mAP from histograms beside the usual loop of argsorts, and at scale.
+
+    python benchmarks/evaluation.py [--quick]
+
+At CUB-200-2011's size (5,794 queries, 5,994 items, 200 classes, 48 bits) both sides get the same codes. The loop takes
+a query at a time: distances by an inner product in float32, `np.argsort`, relevance in that order, average precision.
+Codes are drawn in two ways. *Trained*: an item has its class's code, half of the items of one class in fifty have
+another, and a query has it with 15 % of the bits flipped, as networks' signs have. *Different*: 30 % of the bits of
+queries and of items are flipped, and no two items have the same code. The loop's figure is one order of the tied items,
+so it lies between worst and best, and is that of index order where its sort is stable; where nothing ties all are
+equal. This is checked.
+
+Then a process of its own ranks VegFru (116,931 queries, 29,200 items, 292 classes, 48 bits, no two items of one code)
+and takes its seconds and its peak resident memory, interpreter and torch included. The last line is JSON: the ratios,
+the seconds of the best of the repeats with the ratios of their slowest and fastest, and what was measured at scale.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from raysearch.tasks.metrics import average_precision, mean_average_precision, precision_by_radius, r_precision
+from raysearch.tasks.ranking import Ranking
+
+Data = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+QUERY_FLIPS = 0.15
+FLIPS_WHEN_DIFFERENT = 0.3
+
+
+@dataclass(frozen=True)
+class Size:
+    queries: int
+    items: int
+    classes: int
+    bits: int = 48
+
+
+CUB, VEGFRU = Size(5794, 5994, 200), Size(116_931, 29_200, 292)
+QUICK_CUB, QUICK_VEGFRU = Size(1000, 1200, 40), Size(4000, 3000, 30)
+
+
+def trained(size: Size, seed: int = 0) -> Data:
+    """About one code a class, and queries near it. Codes are float32, as the loop likes them best."""
+    draw, own, query_labels, labels = _classes(size, seed)
+    queries = _flipped(draw, own[query_labels], QUERY_FLIPS)
+    items = own[labels]
+    items[(labels % 50 == 0) & (np.arange(size.items) % 2 == 0), 0] *= -1
+    return queries, query_labels, items, labels
+
+
+def different(size: Size, seed: int = 0) -> Data:
+    """Every item has a code of its own."""
+    draw, own, query_labels, labels = _classes(size, seed)
+    queries = _flipped(draw, own[query_labels], FLIPS_WHEN_DIFFERENT)
+    items = _flipped(draw, own[labels], FLIPS_WHEN_DIFFERENT)
+    while len(again := _repeated(items)):
+        items[again] = _flipped(draw, own[labels[again]], FLIPS_WHEN_DIFFERENT)
+    return queries, query_labels, items, labels
+
+
+def untied(bits: int = 48, seed: int = 0) -> Data:
+    """An item at each distance from either of two queries, in drawn order."""
+    draw = np.random.default_rng(seed)
+    distances = draw.permutation(bits + 1)
+    items = np.where(np.arange(bits) < distances[:, None], -1, 1).astype(np.float32)
+    queries = np.stack([np.ones(bits), -np.ones(bits)]).astype(np.float32)
+    return queries, np.array([0, 1]), items, draw.integers(3, size=bits + 1)
+
+
+def _classes(size: Size, seed: int) -> tuple[np.random.Generator, np.ndarray, np.ndarray, np.ndarray]:
+    draw = np.random.default_rng(seed)
+    own = draw.choice(np.array([-1, 1], np.float32), (size.classes, size.bits))
+    # Lists of items are sorted by class, as those of CUB and VegFru are.
+    return draw, own, np.sort(np.arange(size.queries) % size.classes), np.sort(np.arange(size.items) % size.classes)
+
+
+def _flipped(draw: np.random.Generator, codes: np.ndarray, share: float) -> np.ndarray:
+    return np.where(draw.random(codes.shape, np.float32) < share, -codes, codes)
+
+
+def _repeated(codes: np.ndarray) -> np.ndarray:
+    first = np.unique(codes, axis=0, return_index=True)[1]
+    return np.setdiff1d(np.arange(len(codes)), first)
+
+
+def argsort_loop(
+    query_codes: np.ndarray, query_labels: np.ndarray, codes: np.ndarray, labels: np.ndarray, kind: Any = None
+) -> float:
+    """The usual evaluation: each query's list sorted, ties in the order that the sort leaves."""
+    bits, total = codes.shape[1], 0.0
+    for code, label in zip(query_codes, query_labels, strict=True):
+        distance = 0.5 * (bits - codes @ code)
+        relevant = (labels == label)[np.argsort(distance, kind=kind)]
+        ranks = np.flatnonzero(relevant) + 1
+        if len(ranks):
+            total += float(np.mean(np.arange(1, len(ranks) + 1) / ranks))
+    return total / len(query_codes)
+
+
+def check(name: str, data: Data, loop: float) -> dict[str, float]:
+    """The figures of each way with ties; ends the script where the loop's does not fit them."""
+    value = {ties: mean_average_precision(*data, ties=ties) for ties in ("expected", "index", "best", "worst")}
+    some = slice(None, None, max(1, len(data[0]) // 500))
+    few = data[0][some], data[1][some], data[2], data[3]
+    stable, index = argsort_loop(*few, kind="stable"), mean_average_precision(*few, ties="index")
+    if not value["worst"] - 1e-9 <= loop <= value["best"] + 1e-9 or abs(stable - index) > 1e-9:
+        sys.exit(f"{name}: the loop's {loop} (stable {stable}) does not fit {value} (index {index})")
+    return {"map_argsort": loop, **{f"map_{ties}": of for ties, of in value.items()}}
+
+
+def beside(name: str, data: Data, repeats: int) -> dict[str, Any]:
+    """Both sides in turn, `repeats` times; the histograms, which are quick, five times each turn."""
+    loops, histograms, spread = [], [], []
+    loop = 0.0
+    for _ in range(repeats):
+        seconds, loop = _timed(lambda: argsort_loop(*data))
+        turn = min(_timed(lambda: mean_average_precision(*data))[0] for _ in range(5))
+        loops.append(seconds)
+        histograms.append(turn)
+        spread.append(seconds / turn)
+    index = min(_timed(lambda: mean_average_precision(*data, ties="index"))[0] for _ in range(repeats))
+    figures = check(name, data, loop)
+    ratio = min(loops) / min(histograms)
+    print(
+        f"{name:10} argsort loop {1000 * min(loops):7.1f} ms   tie-aware mAP {1000 * min(histograms):6.1f} ms   "
+        f"{ratio:5.1f} times (turns {min(spread):.1f} to {max(spread):.1f})   index order {1000 * index:6.1f} ms   "
+        f"mAP {loop:.4f}, {figures['map_expected']:.4f} expected",
+        flush=True,
+    )
+    return {
+        "ratio": ratio,
+        "ratio_low": min(spread),
+        "ratio_high": max(spread),
+        "loop_seconds": min(loops),
+        "histogram_seconds": min(histograms),
+        "index_order_seconds": index,
+        **figures,
+    }
+
+
+def at_scale(size: Size) -> None:
+    """Rank `size` once and take every figure; prints what it cost as JSON. The body of a process of its own."""
+    data = different(size)
+    before = _peak()
+    seconds, ranking = _timed(lambda: Ranking.of(*data))
+    mean, value = _timed(lambda: ranking.mean(average_precision(ranking)))
+    others, _ = _timed(lambda: [ranking.mean(of(ranking)) for of in (r_precision, precision_by_radius)])
+    peak = _peak()
+    index, of_index = _timed(lambda: ranking.mean(average_precision(ranking, "index")))
+    figures = {
+        "seconds": seconds + mean,
+        "peak_mib": peak,
+        "peak_mib_before": before,
+        "other_figures_seconds": others,
+        "index_order_seconds": index,
+        "peak_mib_with_index_order": _peak(),
+        "distinct_codes": len(ranking.database.codes),
+        "map_expected": value,
+        "map_index": of_index,
+    }
+    print(json.dumps(figures))
+
+
+def in_own_process(size: Size) -> dict[str, float]:
+    command = [sys.executable, __file__, "--at-scale", json.dumps(asdict(size))]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"the process at scale failed:\n{done.stdout}\n{done.stderr}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    started = time.perf_counter()
+    result = work()
+    return time.perf_counter() - started, result
+
+
+def _peak() -> float:
+    """MiB that this process has held at most; Linux counts in KiB, macOS in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a fifth of CUB's size, and a tenth of VegFru's")
+    parser.add_argument("--repeats", type=int, default=5, help="turns of both sides")
+    parser.add_argument("--at-scale", help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.at_scale:
+        at_scale(Size(**json.loads(asked.at_scale)))
+        return
+    small, large = (QUICK_CUB, QUICK_VEGFRU) if asked.quick else (CUB, VEGFRU)
+    load = os.getloadavg()[0]
+    print(f"{small}, numpy {np.__version__}, {platform.machine()}, {os.cpu_count()} cores, load {load:.1f}")
+    equal = untied()
+    loop = argsort_loop(*equal)
+    if any(abs(mean_average_precision(*equal, ties=ties) - loop) > 1e-9 for ties in ("expected", "best", "worst")):
+        sys.exit("the sides differ where nothing ties")
+    of_trained = beside("trained", trained(small), asked.repeats)
+    of_different = beside("different", different(small), asked.repeats)
+    scale = in_own_process(large)
+    print(
+        f"{large}\n  tie-aware mAP {scale['seconds']:.1f} s, peak {scale['peak_mib']:.0f} MiB resident "
+        f"({scale['peak_mib_before']:.0f} before it), index order {scale['index_order_seconds']:.1f} s more"
+    )
+    ratios = {
+        "trained_ratio_loop_over_histograms": of_trained["ratio"],
+        "different_ratio_loop_over_histograms": of_different["ratio"],
+        "scale_seconds": scale["seconds"],
+        "scale_peak_gib": scale["peak_mib"] / 1024,
+    }
+    print(json.dumps({**ratios, "load": load, "trained": of_trained, "different": of_different, "scale": scale}))
+
+
+if __name__ == "__main__":
+    main()
