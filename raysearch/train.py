@@ -54,7 +54,8 @@ def main(
             console.print("  ".join(f"{name} {_short(value)}" for name, value in report.items()))
     except NonFiniteLoss as error:
         raise UserError(str(error)) from None
-    console.print(json.dumps(running.evaluate()))
+    metrics = running.evaluate()
+    console.print(json.dumps({name: value for name, value in metrics.items() if isinstance(value, float)}))
     if out is not None:
         torch.save(running.state_dict(), out)
 

@@ -41,7 +41,7 @@ class Reply:
 
     report: dict[str, Any]
     seconds: float = 0.0  # that the command took on the worker
-    metrics: dict[str, float] | None = None  # after the last step
+    metrics: dict[str, Any] | None = None  # after the last step
     metric_ids: dict[str, str] | None = None
     history: list[dict[str, Any]] = field(default_factory=list)  # of a cell begun from a checkpoint: its reports
     spent: float = 0.0  # and the seconds that they took

@@ -119,7 +119,7 @@ class Trial(tune.Trainable):
             result[self._objective.metric] = report[self._objective.metric]
         return result
 
-    def _end(self, status: str, metrics: dict[str, float], metric_ids: dict[str, str]) -> dict[str, Any]:
+    def _end(self, status: str, metrics: dict[str, Any], metric_ids: dict[str, str]) -> dict[str, Any]:
         record = self._record(status) | metrics | {"metric_ids": json.dumps(metric_ids)}
         last = self._history[-1] if self._history and status == "finished" else {}
         return self._result(last) | {"done": True, "record": json.dumps(record)}

@@ -28,8 +28,8 @@ _TYPES = {
     "code_version": pa.int64(),
 }
 _TYPES |= dict.fromkeys(("study", "variant", "stage", "cell", "status", "error", "config"), pa.string())
-_TYPES |= dict.fromkeys(("data", "metric_ids", "history", "environment"), pa.string())
-_OWN = {"cell", "history"}  # texts that no two cells share
+_TYPES |= dict.fromkeys(("data", "metric_ids", "history", "environment", "by_radius"), pa.string())
+_OWN = {"cell", "history", "by_radius"}  # texts that no two cells share
 _AT_ONCE = 512  # files held as bytes
 _Stamp = tuple[int, int, int]  # inode, nanoseconds of the last change, bytes
 _THREADS = 8  # hide the latency of a network file system; unpacking is one thread's work

@@ -80,8 +80,11 @@ class Task(Protocol):
     def advance(self) -> dict[str, Any]:
         """One step; returns plain numbers that describe it. Raises NonFiniteLoss."""
 
-    def evaluate(self) -> dict[str, float]:
-        """The metrics on the test split, and the held-out figure where there is one; called once, at the end."""
+    def evaluate(self) -> dict[str, Any]:
+        """The metrics on the test split, and the held-out figure where there is one; called once, at the end.
+
+        Besides metrics there may be numbers that describe the model, and JSON texts of whole curves.
+        """
 
     def state_dict(self) -> dict[str, Any]:
         """All that a later process needs to go on as if nothing had happened: tensors and plain values."""

@@ -1,17 +1,21 @@
 """The figures of a retrieval: queries of the test split, and of the held-out part, against the database's codes."""
 
+import json
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from raysearch.data.images import ImageSet
-from raysearch.tasks.metrics import mean_average_precision
+from raysearch.models.hashing.packed import pack
+from raysearch.tasks import metrics
+from raysearch.tasks.class_codes import ClassCodes
+from raysearch.tasks.distinct import Database, class_ids
+from raysearch.tasks.ranking import Ranking
 
-TIES = {"map": "expected", "map_index": "index", "map_best_ties": "best", "map_worst_ties": "worst"}
 Encode = Callable[[ImageSet], Tensor]  # images to codes (m, c) in {-1, +1}
+RADIUS = 2  # of a hash lookup, the literature's
+CUT = 100
 
 
 class Judge:
@@ -28,39 +32,59 @@ class Judge:
         "map_index": "map@all/index-order/test",
         "map_best_ties": "map@all/relevant-first/test",
         "map_worst_ties": "map@all/relevant-last/test",
+        "map_at_100": f"map@{CUT}/expected-ties/test",
+        "r_precision": "r-precision/expected-ties/test",
+        "lookup_success": f"lookup-success/radius-{RADIUS}/test",
         "map_validation": "map@all/expected-ties/validation",  # where data.validation holds a part out
     }
 
     def __init__(self, database: ImageSet, test: ImageSet, held_out: ImageSet) -> None:
-        self._labels = torch.from_numpy(database.labels)
-        self._test, self._held_out = test, held_out
+        self._labels, self._test, self._held_out = database.labels, test, held_out
 
     def validate(self, encode: Encode, codes: Tensor) -> dict[str, float]:
         """`map_validation`, where a part is held out."""
         if not len(self._held_out):
             return {}
-        return {"map_validation": self._map(encode(self._held_out), self._held_out.labels, codes, "expected")}
+        ranking = self._rank(encode, self._held_out, codes)
+        return {"map_validation": ranking.mean(metrics.average_precision(ranking))}
 
-    def evaluate(self, encode: Encode, codes: Tensor) -> dict[str, float]:
-        """The metrics of `metric_ids`.
+    def evaluate(self, encode: Encode, codes: Tensor) -> dict[str, Any]:
+        """The metrics of `metric_ids`, what `describe` says, and precision and recall by Hamming radius as JSON.
 
         Args:
             encode: of queries.
             codes: (n, c) of the database.
         """
-        queries = encode(self._test)
-        metrics = {name: self._map(queries, self._test.labels, codes, ties) for name, ties in TIES.items()}
-        return metrics | self.validate(encode, codes)
+        ranking = self._rank(encode, self._test, codes)
+        figures = {
+            "map": metrics.average_precision(ranking),
+            "map_index": metrics.average_precision(ranking, "index"),
+            "map_best_ties": metrics.average_precision(ranking, "best"),
+            "map_worst_ties": metrics.average_precision(ranking, "worst"),
+            "map_at_100": metrics.average_precision(ranking, k=CUT),
+            "r_precision": metrics.r_precision(ranking),
+            "lookup_success": metrics.lookup_success(ranking, RADIUS),
+        }
+        by_radius = {"precision": metrics.precision_by_radius(ranking), "recall": metrics.recall_by_radius(ranking)}
+        curves = {name: ranking.mean(values).round(6).tolist() for name, values in by_radius.items()}
+        means = {name: ranking.mean(values) for name, values in figures.items()}
+        return means | self.validate(encode, codes) | self.describe(codes) | {"by_radius": json.dumps(curves)}
 
     def describe(self, codes: Tensor) -> dict[str, float]:
-        """What the codes look like: distinct ones a class."""
-        both = torch.cat([codes, self._labels[:, None].to(codes)], dim=1)
-        return {"codes_per_class": len(torch.unique(both, dim=0)) / len(torch.unique(self._labels))}
+        """What the database's codes (n, c) look like: distinct ones a class, and how far classes lie apart in bits."""
+        (classes,), count = class_ids(self._labels)
+        found = ClassCodes.of(Database.of(pack(codes), classes, count))
+        return {
+            "codes_per_class": found.codes_per_class,
+            "class_codes": float(found.distinct),
+            "class_distance": found.least_distance,
+            "mean_class_distance": found.mean_least_distance,
+        }
 
-    def _map(self, queries: Tensor, labels: np.ndarray, codes: Tensor, ties: str) -> float:
-        return mean_average_precision(queries, torch.from_numpy(labels), codes.cpu(), self._labels, ties)
+    def _rank(self, encode: Encode, queries: ImageSet, codes: Tensor) -> Ranking:
+        return Ranking.of(encode(queries), queries.labels, codes, self._labels)
 
 
 def signs(outputs: Tensor) -> Tensor:
     """Codes (m, c) in {-1, +1} of outputs (m, c); a zero counts as +1."""
-    return torch.where(outputs >= 0, 1.0, -1.0)
+    return (outputs >= 0).to(outputs.dtype) * 2 - 1

@@ -58,7 +58,7 @@ class FittedTask:
         report |= {"seconds": seconds, "images_per_second": len(self.train) / seconds}
         return report | {"feed_wait_share": min(1.0, self.loader.waited() / seconds)}
 
-    def evaluate(self) -> dict[str, float]:
+    def evaluate(self) -> dict[str, Any]:
         """The metrics of `metric_ids`; `map_validation` where a part was held out."""
         return self.judge.evaluate(self._encode, self.codes)
 

@@ -130,6 +130,11 @@ def losses(outcome: dict[str, Any]) -> list[dict[str, float]]:
     return [{name: value for name, value in report.items() if name not in left_out} for report in outcome["reports"]]
 
 
+def numbers(metrics: dict[str, Any]) -> dict[str, float]:
+    """Without the curves, which are a text."""
+    return {name: value for name, value in metrics.items() if name != "by_radius"}
+
+
 @pytest.mark.parametrize("case", [name for name in CASES if name != "cached"])
 def test_two_workers_take_the_images_of_one_in_its_order_and_see_the_same_views(
     case: str, one: dict[str, Any], two: list[dict[str, Any]]
@@ -154,7 +159,7 @@ def test_without_batch_statistics_the_numbers_agree_to_rounding(
     for expected, got in zip(losses(alone), losses(first), strict=True):
         assert got == pytest.approx(expected, rel=1e-9, abs=1e-12)
     assert min(report["esrl"] for report in alone["reports"] if report["phase"] == "train") > 1e-5  # not saturated
-    assert first["metrics"] == pytest.approx(alone["metrics"], rel=1e-9)
+    assert numbers(first["metrics"]) == pytest.approx(numbers(alone["metrics"]), rel=1e-9)
     assert torch.equal(first["method"]["codes"], alone["method"]["codes"])
     for name, value in alone["network"].items():
         torch.testing.assert_close(first["network"][name], value, rtol=1e-9, atol=1e-11)
@@ -217,7 +222,7 @@ def test_with_batch_norm_the_statistics_of_shares_are_all_that_differs(
     for expected, got in zip(losses({"reports": reports}), losses(first), strict=True):
         assert got == pytest.approx(expected, rel=1e-9, abs=1e-12)
     assert torch.equal(first["method"]["codes"], task.state_dict()["method"]["codes"])
-    assert first["metrics"] == pytest.approx(task.evaluate(), rel=1e-9)
+    assert numbers(first["metrics"]) == pytest.approx(numbers(task.evaluate()), rel=1e-9)
     for name, value in task.network.state_dict().items():
         torch.testing.assert_close(first["network"][name], value, rtol=1e-8, atol=1e-10)
 
@@ -227,7 +232,7 @@ def test_with_batch_norm_two_workers_end_near_one(one: dict[str, Any], two: list
     alone, first = one["batch norm"], two[0]["batch norm"]
     changed = (first["method"]["codes"] != alone["method"]["codes"]).double().mean()
     assert 0 < changed < 0.15
-    assert all(0 < abs(first["metrics"][name] - value) < 0.2 for name, value in alone["metrics"].items())
+    assert all(0 < abs(first["metrics"][name] - alone["metrics"][name]) < 0.2 for name in ("map", "map_index"))
 
 
 def test_shares_of_all_ranks_are_the_batch() -> None:
