@@ -44,6 +44,15 @@ def test_what_is_merged(bits: int) -> None:
     assert (ranking.items.sum(1) == 180).all()
 
 
+@pytest.mark.parametrize("word", [0, 1, 2])
+def test_codes_that_differ_in_one_word_are_not_merged(word: int) -> None:
+    queries, query_labels, database, labels = retrieval(11, m=10, n=40, bits=150, classes=2)
+    columns = np.arange(150) // 64 != word
+    queries[:, columns] = database[:, columns] = 1
+    ranking = check_histograms((queries, query_labels, database, labels))
+    assert (len(ranking.queries.codes), len(ranking.database.codes)) == (10, 40)
+
+
 def test_means_are_over_all_queries() -> None:
     data = retrieval(1, m=30, n=40, bits=2, classes=2)
     ranking = Ranking.of(*data)
