@@ -61,8 +61,8 @@ def loss(
         same = labels[:, None] == other_labels
     pairs = same.numel()
     positive = same.sum().to(h.dtype)
-    # A kind without pairs is never looked up: its weight only has to be finite.
-    weight = torch.where(same, pairs / positive.clamp(min=1), pairs / (pairs - positive).clamp(min=1))
+    # A kind without pairs has an infinite weight, which no pair takes.
+    weight = torch.where(same, pairs / positive, pairs / (pairs - positive))
     terms = functional.binary_cross_entropy_with_logits(log_odds, same.to(h.dtype), reduction="none")
     return (weight * terms).sum() / weight.sum().clamp(min=1)
 

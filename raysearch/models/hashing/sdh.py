@@ -78,7 +78,7 @@ def fit(
     """
     if labels is None:
         raise ValueError("sdh learns from labels; got none")
-    classes, labels = labels.unique(return_inverse=True)
+    classes, labels = labels.to(features.device).unique(return_inverse=True)
     if len(classes) < 2:
         raise ValueError("sdh needs images of two classes at least, got one class")
     if anchors < 2:
@@ -93,7 +93,7 @@ def fit(
     for _ in range(iterations):
         weights = classifier(codes, labels, len(classes), lam)
         directions = machine.directions(codes)
-        drive = weights.T[labels] + nu * phi @ directions
+        drive = weights.T[labels] + nu * (phi @ directions)
         before, codes = codes, discrete_codes(codes, drive, weights @ weights.T, sweeps)
         if torch.equal(before, codes):
             break

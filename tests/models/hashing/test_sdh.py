@@ -170,6 +170,23 @@ def test_median_of_an_even_number_of_distances_is_the_lower() -> None:
     assert median_width(points).item() == pytest.approx(1 / 18)
 
 
+def test_the_kernel_machine_stays_bounded_where_rounding_makes_eigenvalues_negative(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Singular values s of phi become s / (s^2 + ridge), at most 1 / (2 sqrt(ridge)).
+    draw = torch.Generator().manual_seed(7)
+    phi = torch.rand(100, 5, generator=draw, dtype=torch.float64).repeat(1, 10)
+    codes = torch.randint(2, (100, 4), generator=draw).double() * 2 - 1
+    values, vectors = torch.linalg.eigh(phi.T @ phi)
+    assert values[0] < 0
+    values[0] = -RIDGE  # as far as rounding goes with 75,000 rows and 1,000 anchors
+    monkeypatch.setattr(torch.linalg, "eigh", lambda _: (values, vectors))
+    directions = KernelMachine(phi).directions(codes)
+    assert directions.norm() <= codes.norm() / (2 * RIDGE**0.5)
+    best = torch.linalg.lstsq(phi[:, :5], codes).solution
+    torch.testing.assert_close(phi @ directions, phi[:, :5] @ best, rtol=1e-4, atol=1e-4)
+
+
 def test_repeated_images_leave_the_machine_finite() -> None:
     features, labels = problem(n=30)
     twice = features.repeat(3, 1)

@@ -78,6 +78,7 @@ def test_no_number_depends_on_the_blocks(name: str, monkeypatch: pytest.MonkeyPa
     features, labels = clusters()
     whole = hashing.fit(name, features, labels, 12)
     monkeypatch.setattr(encoder_module, "_ROWS", 7)
+    assert [len(rows) for rows in encoder_module.blocks(features)] == [7] * 17 + [1]
     parts = hashing.fit(name, features, labels, 12)
     for key, value in parts.state_dict().items():
         torch.testing.assert_close(value, whole.state_dict()[key], rtol=ROUNDING[name], atol=ROUNDING[name])

@@ -57,6 +57,18 @@ def test_loop(widths: list[float], bits: int) -> None:
     assert codes.tolist() == spectral_codes(features.numpy(), bits).tolist()
 
 
+def test_a_wide_direction_of_little_variance_is_not_looked_at_when_bits_are_few() -> None:
+    # Two far ends and nothing between: the widest direction, but the second in variance.
+    line = boxes(100, [4.0, 0.0], seed=0)
+    line = line - line.mean(0)
+    across = torch.stack([-line[0, 1], line[0, 0]]) / line[0].norm()
+    features = torch.cat([line, 3.0 * across[None], -3.0 * across[None]])
+    codes = hashing.fit("sh", features, None, 1)(features)
+    assert codes[:, 0].tolist() == spectral_codes(features.numpy(), 1)[:, 0].tolist()
+    assert abs(codes[:100].mean().item()) < 0.3
+    assert hashing.fit("sh", features, None, 2).axis.tolist() == [1, 0]
+
+
 def test_features_of_low_rank_have_no_waves_in_empty_directions() -> None:
     features = boxes(80, [4.0, 3.0], seed=0)
     wide = torch.cat([features, features @ torch.tensor([[1.0, 2.0], [0.5, -1.0]]).double(), torch.ones(80, 2)], dim=1)
