@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from raysearch.data.images import ImageSet
+from raysearch.errors import UserError
 from raysearch.models import hashing
 from raysearch.models.fcaenet import pool
 from raysearch.studies.config import RetrievalConfig
@@ -50,7 +51,10 @@ class FittedTask:
         self.loader.waited()
         labels = torch.from_numpy(self.train.labels).to(self.worker.device)
         table, method = self._views.anchors, self.config.hash.method
-        self.encoder = hashing.fit(method, table, labels, self.config.hash.bits, self.seed, **self._options())
+        try:
+            self.encoder = hashing.fit(method, table, labels, self.config.hash.bits, self.seed, **self._options())
+        except ValueError as error:
+            raise UserError(f"hash.method={method}: {error}") from None
         self.codes, self.done = self.encoder(table), 1
         report = {"iteration": 1, "phase": "train", "epochs": 0, **self.judge.describe(self.codes)}
         report |= self.judge.validate(self._encode, self.codes)

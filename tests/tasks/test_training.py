@@ -91,10 +91,13 @@ class SecondWriting:
         seen = list(self.hash(self.trunk(torch.cat(others))[0]).split(len(rows))) if others else []
         hash_loss = self.target(u, rows, rho)
         relation = torch.zeros(())
+        still = given.esrl.stop_gradient
+        near = u.detach() if still == "anchor" else u
+        far = [one.detach() if still == "others" else one for one in seen]
         if use_p:
-            relation = relation + kappa_p * ((u - seen[0]) ** 2).sum() / len(rows)
+            relation = relation + kappa_p * ((near - far[0]) ** 2).sum() / len(rows)
         if use_e:
-            relation = relation + kappa_e * ((u - seen[-1]) ** 2).sum() / len(rows)
+            relation = relation + kappa_e * ((near - far[-1]) ** 2).sum() / len(rows)
         if use_e and views in ("erased", "all"):
             hash_loss = hash_loss + self.target(seen[-1], rows, rho)
         if use_p and views == "all":
@@ -137,7 +140,11 @@ class SecondWriting:
                         v[k] = bit
                         S = torch.where(self.labels[sample] == self.labels[j], 1.0, -rho)
                         own = ((v - U[sample == j]) ** 2).sum()
-                        cost.append(float(((U @ v - c * S) ** 2).sum() + gamma * own))
+                        if self.config.adsh.pull == "signs":
+                            fit = ((U @ v) ** 2).sum() - 2 * c * (S @ (U.sign() @ v))
+                        else:
+                            fit = ((U @ v - c * S) ** 2).sum()
+                        cost.append(float(fit + gamma * own))
                     if cost[0] != cost[1]:
                         self.codes[j, k] = -1.0 if cost[0] < cost[1] else 1.0
 
@@ -162,6 +169,10 @@ class SecondWriting:
                     rho = same / (r * len(self.labels) - same)
                 done = [self.batch(rows, positives, rho, warming) for rows, positives in batches]
             U = torch.cat([u for u, _ in done])
+            if self.config.adsh.outputs == "fresh":
+                self.network.eval()
+                with torch.no_grad():
+                    U = torch.cat([self.hash(self.trunk(self.pixels(sample[i : i + 1]))[0]) for i in range(r)])
             self.update_codes(U, sample, rho)
             self.reports.append({name: sum(numbers[name] for _, numbers in done) / r for name in done[0][1]})
         assert next(epochs, None) is None
@@ -181,6 +192,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "erased hashed only": {"adsh.views": "erased", "esrl.positive": 0.0, "esrl.erased": 0.0},
     "all hashed": {"adsh.views": "all"},
     "all hashed, no regions, no esrl": {"adsh.views": "all", "srem.regions": 0, "esrl.positive": 0.0},
+    "anchors held fixed": {"esrl.stop_gradient": "anchor"},
+    "others held fixed": {"esrl.stop_gradient": "others"},
+    "positives of the sample": {"esrl.positives": "sample"},
+    "fresh outputs": {"adsh.outputs": "fresh"},
+    "signs pull": {"adsh.pull": "signs"},
+    "normal start": {"adsh.start": "normal"},
     "grid": {"srem.grid": 4},
     "center": {"srem.center": True},
     "standardise": {"model.standardise": True},
@@ -226,7 +243,11 @@ def test_training_equals_its_second_writing(change: dict[str, Any], log: Log, tm
 @pytest.mark.usefixtures("double")
 def test_variants_differ(tmp_path: Path) -> None:
     """Each switch changes the outcome, or the comparison above would not have seen it."""
-    losses = {name: round(finish(make(tmp_path, change))[0]["loss"], 9) for name, change in VARIANTS.items()}
+    ended = {name: finish(make(tmp_path, change)) for name, change in VARIANTS.items()}
+    losses = {name: round(reports[0]["loss"], 9) for name, reports in ended.items()}
+    later = {name: round(ended[name][1]["loss"], 9) for name in ("default", "fresh outputs", "signs pull")}
+    assert len(set(later.values())) == 3  # they differ from the first update of the codes on
+    assert losses["default"] == losses.pop("fresh outputs") == losses.pop("signs pull")
     assert losses["no regions"] == losses.pop("no erased")  # two ways to leave out the erased views
     assert losses["default"] == losses.pop("sweeps")  # the first iteration's loss is before the first sweep
     assert losses["warm-up"] == losses.pop("warm-up and milestones")
