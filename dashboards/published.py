@@ -6,7 +6,7 @@ the study declares them, a column named as the metric, and `table`, the paper's 
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -40,6 +40,25 @@ class Published:
             if known and all(_same(row, levels, one) for one in others):
                 found.setdefault(row[factor], float(row[metric]))
         return list(found.items())
+
+    def beyond(self, variants: Sequence[Mapping[str, Any]], metric: str) -> list[tuple[dict[str, Any], float]]:
+        """(levels, value) of what the paper names and no variant is, such as a method that was only cited.
+
+        Args:
+            variants: levels of each, factor -> declared value.
+            metric: the column.
+        """
+        known: dict[str, list[Any]] = {}
+        for levels in variants:
+            for factor, level in levels.items():
+                known.setdefault(factor, []).append(level)
+        found = []
+        for row in self.rows:
+            levels = {factor: level for factor, level in row.items() if factor not in (metric, "table")}
+            others = [level for factor, level in levels.items() if level not in known.get(factor, [])]
+            if len(others) == 1 and isinstance(others[0], str) and isinstance(row.get(metric), float | int):
+                found.append((levels, float(row[metric])))
+        return found
 
 
 def read(name: str | None) -> Published | None:

@@ -56,7 +56,9 @@ def variants(run: View) -> Markup:
         body.append(cells)
     note = "In brackets: 95 % intervals. Differences are paired by seed and taken from the reference. "
     note = f"{note}{selection.note(run, selection.IN_PAGE)}".strip()
-    return section("variants", "Variants", rows(header, body, note), _published_note(run), _other_metrics(run))
+    return section(
+        "variants", "Variants", rows(header, body, note), _published_note(run), _cited(run), _other_metrics(run)
+    )
 
 
 def effects(run: View) -> Markup | None:
@@ -220,6 +222,26 @@ def _published_note(run: View) -> Markup | None:
     words += [f"{key.capitalize()}: {text}." for key, text in source.items() if key != "paper"]
     words.append("Protocols differ: compare the shape over the levels, not the values.")
     return tag("p", " ".join(words), class_="note")
+
+
+def _cited(run: View) -> Markup | None:
+    """Published numbers of what the study does not run, marked as such."""
+    beyond = run.published.beyond([one.declared for one in run.variants], run.metric) if run.published else []
+    if not beyond:
+        return None
+    body = [
+        [
+            ", ".join(level if isinstance(level, str) else f"{factor}={level}" for factor, level in levels.items()),
+            number(formats.metric(value)),
+            "cited, not run",
+        ]
+        for levels, value in beyond
+    ]
+    return tag(
+        "details",
+        tag("summary", "Published, not run here"),
+        rows(["Named", "Published", ""], body, "What the paper compares with and this study does not run."),
+    )
 
 
 def _other_metrics(run: View) -> Markup | None:

@@ -89,12 +89,13 @@ def make(
     for declared in _settings(study):
         scaled = {factor: overrides.scale_pixels(study.task, level, side) for factor, level in declared.items()}
         changed = {path: value for level in scaled.values() for path, value in level.items()}
-        label = _name(study, declared, changed, {**reference, **moved})
+        labels = _labels(study, declared)
+        label = _name(study, declared, changed, {**reference, **moved}, labels)
         config = overrides.resolve(study.task, {**base, **reference, **moved, **changed}, f"variant '{label}'")
         variant = Variant(
             name=label,
-            settings=_values(study, config, declared),
-            declared=_declared(study, declared, moved),
+            settings=_values(study, config, declared) | labels,
+            declared=_declared(study, declared, moved) | labels,
             config=config,
         )
         # References come first, each before the others of its block.
@@ -126,14 +127,28 @@ def _settings(study: Ablation) -> Iterator[dict[str, Mapping[str, Any]]]:
                 yield {factor.name: level}
 
 
-def _name(study: Ablation, factors: Iterable[str], changed: Mapping[str, Any], reference: Mapping[str, Any]) -> str:
+def _labels(study: Ablation, declared: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Factor name -> label of the variant's level, of the factors whose levels have labels."""
+    labels = {}
+    for one in study.factors:
+        if one.labels:
+            own = declared.get(one.name)
+            labels[one.name] = str(one.label(study.reference) if own is None else one.labels[one.levels.index(own)])
+    return labels
+
+
+def _name(
+    study: Ablation,
+    factors: Iterable[str],
+    changed: Mapping[str, Any],
+    reference: Mapping[str, Any],
+    labels: Mapping[str, str],
+) -> str:
     if study.design == "leave_one_out" and changed:
         return "without " + ", ".join(factors)
-    labelled = [one for one in study.factors if one.labels]
-    told = {path for one in labelled for path in one.paths}
+    told = {path for one in study.factors if one.name in labels for path in one.paths}
     different = {path: value for path, value in changed.items() if path not in reference or reference[path] != value}
-    words = [str(one.label({**study.reference, **changed})) for one in labelled]
-    words += [f"{path}={value}" for path, value in different.items() if path not in told]
+    words = [*labels.values(), *(f"{path}={value}" for path, value in different.items() if path not in told)]
     return ", ".join(words) or REFERENCE
 
 
@@ -144,26 +159,23 @@ def _reference_of(study: Ablation, variant: Variant, before: Iterable[Variant]) 
 
 
 def _values(study: Ablation, config: RetrievalConfig, declared: Mapping[str, Any]) -> dict[str, Any]:
-    """Factor columns of the results: the config's value, a choice's label, on/off for a component of several settings.
+    """Factor columns of the results without a label: the config's value, on/off for a component of several settings.
 
     Args:
         study: what is asked.
         config: of the variant.
         declared: factor name -> settings, of what the variant changes.
     """
-    values: dict[str, Any] = {}
-    for one in study.factors:
-        if one.labels:
-            values[one.name] = one.label({**study.reference, **declared.get(one.name, {})})
-        else:
-            values[one.name] = overrides.get(config, one.name) if one.paths == (one.name,) else one.name not in declared
-    return values
+    return {
+        one.name: overrides.get(config, one.name) if one.paths == (one.name,) else one.name not in declared
+        for one in study.factors
+        if not one.labels
+    }
 
 
 def _declared(study: Ablation, changed: Mapping[str, Mapping[str, Any]], moved: Mapping[str, Any]) -> dict[str, Any]:
     declared = {**study.reference, **{path: value for level in changed.values() for path, value in level.items()}}
-    labels = {one.name: one.label(declared) for one in study.factors if one.labels}
-    return {path: value for path, value in declared.items() if path not in moved or path in changed} | labels
+    return {path: value for path, value in declared.items() if path not in moved or path in changed}
 
 
 def cell_hash(config: RetrievalConfig, data: str, seed: int, workers: int = 1, population: Sequence[str] = ()) -> str:

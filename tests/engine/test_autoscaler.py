@@ -1,5 +1,6 @@
 """A sweep on a head without CPUs: Ray's autoscaler adds nodes because groups wait, and takes idle ones away again."""
 
+import contextlib
 import json
 import time
 from pathlib import Path
@@ -68,8 +69,11 @@ def test_nodes_come_and_go(tmp_path: Path, tiny_data: Path) -> None:
         "RAY_OVERRIDE_NODE_ID_FOR_TESTING": FAKE_HEAD_NODE_ID,
     }
     words = ["--num-cpus", "0", "--include-dashboard", "false", f"--autoscaling-config={file}"]
-    with Head(*words, settings=settings, config=lambda address: file.write_text(json.dumps(config(address)))) as head:
-        process = sweeps.start(tmp_path, "out", head.address)
+    with contextlib.ExitStack() as stack:
+        head = stack.enter_context(
+            Head(*words, settings=settings, config=lambda address: file.write_text(json.dumps(config(address))))
+        )
+        process = stack.enter_context(sweeps.Sweeps(tmp_path, head.address)).start("out")
         counts = [0]
         deadline = time.monotonic() + 500
         while process.poll() is None:
