@@ -36,6 +36,10 @@ class Judge:
         "r_precision": "r-precision/expected-ties/test",
         "lookup_success": f"lookup-success/radius-{RADIUS}/test",
         "map_validation": "map@all/expected-ties/validation",  # where data.validation holds a part out
+        "codes_per_class": "distinct-codes-of-a-class/mean/database",
+        "class_codes": "distinct-class-codes/database",
+        "class_distance": "bits-between-class-codes/least/database",
+        "mean_class_distance": "bits-to-the-nearest-class-code/mean/database",
     }
 
     def __init__(self, database: ImageSet, test: ImageSet, held_out: ImageSet) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from raysearch.engine import tuner
+from raysearch.engine import callbacks, tuner
 from raysearch.engine.jobs import Job, Listener, Planned
 
 from . import killing
@@ -135,11 +135,11 @@ def test_retries_are_counted_from_the_last_step(nodes: Nodes, tmp_path: Path) ->
     """A cell whose worker dies at the same step again and again fails; one that gets on a little each time does not."""
     stuck = {"faults": {"3": "die always"}}
     unlucky = {"faults": {str(step): "die" for step in range(2, STEPS + 1)}, "pause": 0.0}
-    assert len(unlucky["faults"]) > tuner.RETRIES
+    assert len(unlucky["faults"]) > callbacks.RETRIES
     records = run(tmp_path, [stuck, unlucky, {}]).records
     assert [records[f"cell{i}"]["status"] for i in range(3)] == ["failed", "finished", "finished"]
-    assert [records[f"cell{i}"]["attempts"] for i in range(3)] == [tuner.RETRIES + 1, len(unlucky["faults"]) + 1, 1]
-    assert begun(tmp_path, "cell0") == [1, 1, tuner.RETRIES + 1, 0, 0]
+    assert [records[f"cell{i}"]["attempts"] for i in range(3)] == [callbacks.RETRIES + 1, len(unlucky["faults"]) + 1, 1]
+    assert begun(tmp_path, "cell0") == [1, 1, callbacks.RETRIES + 1, 0, 0]
     assert begun(tmp_path, "cell1") == [1] + [2] * (STEPS - 1)
     assert records["cell0"]["error"] == (
         "given up after 4 attempts without a step in between, the last: "

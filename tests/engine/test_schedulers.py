@@ -2,6 +2,7 @@
 
 import json
 import random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ class Stub:
     """A trial as schedulers see it."""
 
     is_saving = False
+    placement_group_factory = "a worker group's"
 
     def __init__(self, name: str) -> None:
         self.trial_id, self.status = name, Trial.RUNNING
@@ -104,8 +106,12 @@ def test_a_paused_trial_waits_for_room() -> None:
     paused = Stub("paused")
     paused.status = Trial.PAUSED
     scheduler.choose_trial_to_run = lambda controller: paused  # type: ignore[method-assign,assignment]
-    room = [False]
-    schedulers.within(scheduler, lambda: room[0])
-    assert scheduler.choose_trial_to_run(Controller()) is None
+    room, kept = [False], []
+    controller = SimpleNamespace(
+        _tune_controller=SimpleNamespace(_actor_cache=SimpleNamespace(increase_max=lambda *said: kept.append(said)))
+    )
+    schedulers.within(scheduler, lambda: room[0], slots=2)
+    assert scheduler.choose_trial_to_run(controller) is None
     room[0] = True
-    assert scheduler.choose_trial_to_run(Controller()) is paused
+    assert scheduler.choose_trial_to_run(controller) is paused
+    assert kept == [(paused.placement_group_factory, 2)], "as many actors stay warm as there are places, said once"
