@@ -14,8 +14,15 @@ _BAND = "rgba(43,131,186,0.22)"
 
 
 def shown(run: View) -> list[Variant]:
-    """The variants that are drawn: those with histories, and of many the reference and the largest differences."""
-    learned = [one for one in run.variants if one.name in run.histories]
+    """The variants that are drawn: those that were trained, and of many the reference and the largest differences.
+
+    A method that is fitted in one step has no loss and no curve.
+    """
+    learned = [
+        one
+        for one in run.variants
+        if any(step.get("loss") is not None for history in run.histories.get(one.name, []) for step in history)
+    ]
     if len(learned) <= MOST:
         return learned
     ranked = sorted(learned, key=lambda one: (not one.is_reference, -abs(one.compared["delta"] or 0.0)))[:MOST]

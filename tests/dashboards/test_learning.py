@@ -46,3 +46,8 @@ def test_the_definition_says_which_split_the_queries_are() -> None:
     histories = [[{"iteration": 1, "loss": 3.0}]] * 2
     assert "test split, which chose nothing" in definitions.metric(run("map", histories))
     assert "held out of train" in definitions.metric(run("map_validation", histories))
+
+
+def test_a_method_that_is_fitted_in_one_step_has_no_curve() -> None:
+    fitted = [[{"iteration": 1, "epochs": 0, "map_validation": 0.2}]] * 2
+    assert learning.shown(run("map", fitted)) == []
