@@ -3,12 +3,13 @@
 The channel mean of the last feature map, brought to image size, says where the network looks. The `regions` highest
 pixels become the top-left corners of square boxes that are erased, so that the network must find other evidence.
 
-The paper loops over regions; here all boxes of a batch are drawn at once by a separable max filter over a one-hot map
-of corners, which erases the same pixels. Departures: a constant map erases nothing (the paper does not say), and
-options the paper does not have: `grid` ranks on a coarser map, `center` puts the box around the peak, `ties` and
-`align_corners` settle what it leaves open.
+The paper sorts all pixels and loops over regions; here only the pixels of promising stretches are ranked, and all boxes
+of a batch are drawn at once by a separable max filter over a one-hot map of corners, which erases the same pixels.
+Departures: a constant map erases nothing (the paper does not say), and options the paper does not have: `grid` ranks on
+a coarser map, `center` puts the box around the peak, `ties` and `align_corners` settle what it leaves open.
 """
 
+import math
 from typing import Literal
 
 import torch
@@ -16,6 +17,8 @@ from torch import Tensor
 from torch.nn import functional
 
 EPSILON = 1e-8
+_ROUNDING = 16  # units in the last place by which the means and the resizing of equal values may differ
+_STRETCH = 32  # positions; 1,568 stretches of an image and then 50 * 32 candidates are ranked, not 50,176 pixels
 
 
 @torch.no_grad()
@@ -62,50 +65,79 @@ def erase_mask(
         raise ValueError(
             f"srem.regions={regions} does not fit the {rows * columns} positions of a {rows}x{columns} map"
         )
-    keep = torch.ones(len(features), 1, height, width, device=features.device)
     if regions == 0:
-        return keep
-    corners = _corners(_activation(features, (rows, columns), align_corners), regions, size, ties)
+        return torch.ones(len(features), 1, height, width, device=features.device)
+    activation = _activation(features, (rows, columns), align_corners)
+    # A constant map's upsampled means are not quite constant; that noise must not be ranked.
+    noise = _ROUNDING * torch.finfo(activation.dtype).eps * features[..., 0, 0].abs().mean(1, dtype=activation.dtype)
+    row, column, chosen = _corners(activation, noise[:, None], regions, size, ties)
     if grid:
-        coarse = corners
-        corners = torch.zeros_like(keep)
-        row = torch.arange(rows, device=features.device) * height // rows
-        column = torch.arange(columns, device=features.device) * width // columns
-        corners[:, :, row[:, None], column] = coarse
+        row, column = row * height // rows, column * width // columns
     # A pixel is erased when a corner lies in the size x size window that ends at it (or is centred on it).
     before = size - 1 - size // 2 if center else size - 1
-    after = size - 1 - before
-    erased = functional.pad(corners, (before, after, before, after))
-    erased = functional.max_pool2d(erased, (1, size), stride=1)
-    erased = functional.max_pool2d(erased, (size, 1), stride=1)
-    # Asked of the features: the mean and the resizing of a constant map differ in their last bits.
-    varied = (features != features[..., :1, :1]).flatten(1).any(1)
-    return torch.where(varied.view(-1, 1, 1, 1), keep - erased, keep)
+    erased = torch.zeros(len(features), height + size - 1, width + size - 1, dtype=torch.uint8, device=features.device)
+    place = (row + before) * erased.shape[2] + before + column
+    erased.flatten(1).scatter_(1, place.flatten(1), chosen.flatten(1).byte())
+    erased = _window_max(_window_max(erased, 1, size), 2, size)
+    return (1 - erased)[:, None].float()
 
 
 def _activation(features: Tensor, shape: tuple[int, int], align_corners: bool) -> Tensor:
-    """Channel mean of the features, brought to a shape and to 0..1: (B, 1, rows, columns), equations 3 and 4."""
+    """Channel mean of the features, brought to a shape: (B, 1, rows, columns), equation 3."""
     mean = features.to(torch.promote_types(features.dtype, torch.float32)).mean(1, keepdim=True)
-    activation = functional.interpolate(mean, shape, mode="bilinear", align_corners=align_corners)
-    low, high = activation.amin((1, 2, 3), keepdim=True), activation.amax((1, 2, 3), keepdim=True)
-    return (activation - low) / (high - low + EPSILON)
+    return functional.interpolate(mean, shape, mode="bilinear", align_corners=align_corners)
 
 
-def _corners(activation: Tensor, regions: int, size: int, ties: str) -> Tensor:
-    """Map (B, 1, rows, columns) with 1 at the `regions` highest positions.
+def _corners(activation: Tensor, noise: Tensor, regions: int, size: int, ties: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Candidates for the `regions` highest positions: row (B, m, 1), column (B, m, w), and which they are (B, m, w).
+
+    A row of the map is cut into stretches of w positions. The `regions` highest positions lie in the m = `regions`
+    stretches with the highest maxima, so few values are ranked, and as equation 4 gives them: it rounds some to one.
 
     The paper ranks the map padded with zeros right and below. The minimum is zero too, so on a map with few positive
     values a pick may fall on the padding and erase nothing: kept, to be the same as the paper's loop.
     """
-    padded = functional.pad(activation, (0, size, 0, size))
-    flat = padded.flatten(1)
-    highest = flat.topk(regions, dim=1)
+    batch, columns = len(activation), activation.shape[3]
+    stretch = math.gcd(columns, _STRETCH)
+    stretches = activation.reshape(batch, -1, stretch)
+    maxima = stretches.amax(2)
+    low, high = stretches.amin((1, 2))[:, None], maxima.amax(1, keepdim=True)
+    scale = high - low + EPSILON
+    count = min(regions, maxima.shape[1])
+    taken = _first_of_highest((maxima - low) / scale, count, ties).cumsum(1)
+    wanted = torch.arange(1, count + 1, device=taken.device).repeat(batch, 1)
+    index = torch.searchsorted(taken, wanted).clamp_(max=maxima.shape[1] - 1)[..., None]  # NaN: nothing is taken
+    values = (stretches.gather(1, index.expand(-1, -1, stretch)).flatten(1) - low) / scale
+    across = columns // stretch
+    row = index // across
+    column = index % across * stretch + torch.arange(stretch, device=index.device)
+    # Zeros of the padding, `size` at the end of each row above, come before the map's own.
+    before = torch.where(values == 0, (row * size).expand_as(column).flatten(1), 0)
+    chosen = _first_of_highest(values, regions, ties, before) & (high - low > noise)
+    return row, column, chosen.view_as(column)
+
+
+def _first_of_highest(values: Tensor, count: int, ties: str, skipped: Tensor | int = 0) -> Tensor:
+    """Which of the values (B, m) are the `count` highest: of equal ones the first, `skipped` others coming before each."""
+    highest = values.topk(count, dim=1)
     if ties == "any":
-        selected = torch.zeros_like(flat, dtype=torch.bool).scatter_(1, highest.indices, True)
-    else:
-        # Bilinear borders are flat, so ties are common at an edge: all above the last value, then the first equals.
-        last = highest.values[:, -1:]
-        above, equal = flat > last, flat == last
-        room = regions - above.sum(1, keepdim=True)
-        selected = above | (equal & (equal.cumsum(1) <= room))
-    return selected.view_as(padded)[..., : activation.shape[2], : activation.shape[3]].float()
+        return torch.zeros_like(values, dtype=torch.bool).scatter_(1, highest.indices, True)
+    # Bilinear borders are flat, so ties are common at an edge: all above the last value, then the first equals.
+    last = highest.values[:, -1:]
+    above, equal = values > last, values == last
+    room = count - above.sum(1, keepdim=True)
+    return above | (equal & (equal.cumsum(1) + skipped <= room))
+
+
+def _window_max(maps: Tensor, dim: int, size: int) -> Tensor:
+    """Maximum over windows of `size` along a dimension of 0-1 maps, which gets shorter by `size` - 1.
+
+    Windows are doubled, which takes log2(size) passes.
+    """
+    reach = 1
+    while reach < size:
+        step = min(reach, size - reach)
+        length = maps.shape[dim] - step
+        maps = maps.narrow(dim, 0, length) | maps.narrow(dim, step, length)
+        reach += step
+    return maps
