@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 EPSILON = 1e-8
-_ROUNDING = 16  # units in the last place by which the means and the resizing of equal values may differ
+_ROUNDING = 16  # units in the last place by which means of equal values, resized, may differ
 _STRETCH = 32  # positions; 1,568 stretches of an image and then 50 * 32 candidates are ranked, not 50,176 pixels
 
 
@@ -67,10 +67,10 @@ def erase_mask(
         )
     if regions == 0:
         return torch.ones(len(features), 1, height, width, device=features.device)
-    activation = _activation(features, (rows, columns), align_corners)
-    # A constant map's upsampled means are not quite constant; that noise must not be ranked.
-    noise = _ROUNDING * torch.finfo(activation.dtype).eps * features[..., 0, 0].abs().mean(1, dtype=activation.dtype)
-    row, column, chosen = _corners(activation, noise[:, None], regions, size, ties)
+    # The upsampled map is not kept: on a CPU the mask then takes its memory, which is in the cache.
+    row, column, chosen = _corners(
+        _activation(features, (rows, columns), align_corners), _noise(features), regions, size, ties
+    )
     if grid:
         row, column = row * height // rows, column * width // columns
     # A pixel is erased when a corner lies in the size x size window that ends at it (or is centred on it).
@@ -86,6 +86,12 @@ def _activation(features: Tensor, shape: tuple[int, int], align_corners: bool) -
     """Channel mean of the features, brought to a shape: (B, 1, rows, columns), equation 3."""
     mean = features.to(torch.promote_types(features.dtype, torch.float32)).mean(1, keepdim=True)
     return functional.interpolate(mean, shape, mode="bilinear", align_corners=align_corners)
+
+
+def _noise(features: Tensor) -> Tensor:
+    """How much the upsampled mean of a constant map may vary by rounding, which must not be ranked: (B, 1)."""
+    mean = features[..., 0, 0].to(torch.promote_types(features.dtype, torch.float32)).abs().mean(1, keepdim=True)
+    return _ROUNDING * torch.finfo(mean.dtype).eps * mean
 
 
 def _corners(activation: Tensor, noise: Tensor, regions: int, size: int, ties: str) -> tuple[Tensor, Tensor, Tensor]:
@@ -118,7 +124,7 @@ def _corners(activation: Tensor, noise: Tensor, regions: int, size: int, ties: s
 
 
 def _first_of_highest(values: Tensor, count: int, ties: str, skipped: Tensor | int = 0) -> Tensor:
-    """Which of the values (B, m) are the `count` highest: of equal ones the first, `skipped` others coming before each."""
+    """Which of the values (B, m) are the `count` highest; of equals the first ones, `skipped` others coming before."""
     highest = values.topk(count, dim=1)
     if ties == "any":
         return torch.zeros_like(values, dtype=torch.bool).scatter_(1, highest.indices, True)
