@@ -135,6 +135,26 @@ def test_a_constant_map_erases_nothing(value: float, side: int, dtype: torch.dty
     assert (mask[2] == 0).any()
 
 
+@pytest.mark.parametrize("channels", [1, 3, 100, 2048])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_channels_that_are_each_constant_erase_nothing(channels: int, layout: torch.memory_format) -> None:
+    # Sums over many channels come out differently at different positions, most of all where they nearly cancel.
+    values = torch.randn(32, channels, 1, 1, generator=torch.Generator().manual_seed(12))
+    values -= values.mean(1, keepdim=True) if channels > 1 else 0
+    features = values.expand(-1, -1, 7, 7).contiguous(memory_format=layout)
+    assert (erase_mask(features, (56, 56), 50, 8) == 1).all()
+    features[:, 0, 3, 3] += 1e-2 * channels
+    assert (erase_mask(features, (56, 56), 50, 8) == 0).flatten(1).any(1).all()
+
+
+def test_a_map_that_holds_nan_erases_nothing_and_leaves_the_others_alone() -> None:
+    features = random_maps(13)
+    expected = erase_mask(features, (56, 56), 50, 16)
+    features[1] = float("nan")
+    expected[1] = 1
+    assert torch.equal(erase_mask(features, (56, 56), 50, 16), expected)
+
+
 def test_no_regions_erase_nothing() -> None:
     assert_same(erase_mask(random_maps(1), (28, 28), regions=0, size=4), torch.ones(3, 1, 28, 28, dtype=torch.float64))
 
