@@ -155,7 +155,7 @@ def test_exchanged_features_reach_the_code_and_nothing_else(standardise: bool) -
     with torch.no_grad():
         plain, exchanged = network(batch), network(batch, own, drawn)
         seen = exchange(plain.local, own, network.anchors, drawn)
-        z = network.hash_layer.linear_outputs(torch.cat([seen.flatten(1), plain.whole], dim=1))
+        z = network.hash_layer(torch.cat([seen.flatten(1), plain.whole], dim=1))
     torch.testing.assert_close(exchanged.z, z)
     assert not torch.allclose(plain.z, z)
     for a, b in zip(plain[1:], exchanged[1:], strict=True):
