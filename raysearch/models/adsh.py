@@ -147,18 +147,17 @@ def update_codes(
     rho = similarity_ratio(labels, database_labels) if rho is None else rho
     bits = codes.shape[1]
     sums = _class_sums(u.sign() if pull == "signs" else u, labels, int(database_labels.max()) + 1)
-    linear = bits * ((1 + rho) * sums - rho * sums.sum(0))[database_labels]
-    linear[sample] += gamma * u
-    gram = u.T @ u
-    new = codes.to(u.dtype, copy=True)
+    # A bit is a row here, so that what is read and written at a time lies together.
+    linear = (bits * ((1 + rho) * sums - rho * sums.sum(0))).T[:, database_labels]
+    linear[:, sample] += gamma * u.T
+    others = (u.T @ u).fill_diagonal_(0)
+    new = codes.T.to(u.dtype, memory_format=torch.contiguous_format, copy=True)
     for _ in range(sweeps):
         for bit in range(bits):
-            others = gram[:, bit].clone()
-            others[bit] = 0
-            drive = linear[:, bit] - new @ others
-            undecided = new[:, bit] if zero == "keep" else torch.ones_like(drive)
-            new[:, bit] = torch.where(drive == 0, undecided, drive.sign())
-    return new.to(codes.dtype)
+            drive = linear[bit] - others[bit] @ new
+            undecided = new[bit] if zero == "keep" else torch.ones_like(drive)
+            new[bit] = torch.where(drive == 0, undecided, drive.sign())
+    return new.T.to(codes.dtype, memory_format=torch.contiguous_format)
 
 
 def _class_sums(rows: Tensor, labels: Tensor, classes: int) -> Tensor:
