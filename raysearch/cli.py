@@ -1,6 +1,8 @@
 """How raysearch's command lines end: a wrong input is one line on standard error and exit code 2."""
 
+import os
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 import typer
@@ -33,6 +35,12 @@ def console() -> Console:
     return screen if screen.is_terminal else Console(highlight=False, soft_wrap=True, width=140)
 
 
+def check_writable(path: Path, name: str) -> None:
+    """Raise a UserError, before any work, for a file that could not be written at its end; `name` is the argument's."""
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise UserError(f"cannot write {path}: {name} takes a file in a directory that exists and can be written")
+
+
 def stop(message: str) -> NoReturn:
     """Print one line and leave with exit code 2."""
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
@@ -41,7 +49,8 @@ def stop(message: str) -> NoReturn:
 
 def _usage_message(error: Exception, command) -> str:
     message = error.format_message()  # type: ignore[attr-defined]
-    option = getattr(error, "option_name", None)
+    option, context = getattr(error, "option_name", None), getattr(error, "ctx", None)
+    command = command if context is None else context.command  # of several commands the one that was given
     if option and not hasattr(error, "param"):
         known = [name for parameter in command.params for name in parameter.opts if name.startswith("-")]
         return f"unknown flag {option}{nearest(option, known)}"

@@ -2,13 +2,17 @@
 
     python -m raysearch.train retrieval                                  embedded data set, laptop profile
     python -m raysearch.train retrieval --data shards/ --set srem.regions=0 --seed 1
+    python -m raysearch.train retrieval --export model.pt                a model for raysearch.retrieve
+    python -m raysearch.train retrieval --from runs/srem_ablation-laptop --variant srem.regions=0 --export model.pt
 
-With the config and seed of a study's cell it ends with the cell's numbers, bit for bit on a CPU.
+With the config and seed of a study's cell it ends with the cell's numbers, bit for bit on a CPU. --from takes the
+config, and where --data is left out the data set, from a run's study.json.
 """
 
 import json
-import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 import typer
@@ -18,9 +22,10 @@ from raysearch import cli
 from raysearch.data import feed, shards, synthetic
 from raysearch.data.cache import cache_dir
 from raysearch.errors import UserError
-from raysearch.studies import overrides
+from raysearch.studies import overrides, recall, results
+from raysearch.studies.config import RetrievalConfig
 from raysearch.studies.profiles import profile_settings
-from raysearch.tasks import retrieval
+from raysearch.tasks import exported, retrieval
 from raysearch.tasks.base import Feed, NonFiniteLoss, Worker
 
 app = typer.Typer(add_completion=False)
@@ -30,24 +35,38 @@ app = typer.Typer(add_completion=False)
 def main(
     task: str = typer.Argument(metavar="TASK", help="retrieval"),
     data: Path | None = typer.Option(None, help="directory of shards (raysearch.ingest); else the embedded data set"),
-    profile: str = typer.Option("laptop", help="laptop or paper: where the settings start"),
+    profile: str | None = typer.Option(None, help="laptop or paper: where the settings start; else laptop"),
     set_: list[str] = typer.Option([], "--set", metavar="PATH=VALUE", help="change the config"),
     seed: int = typer.Option(0, help="of everything random"),
     out: Path | None = typer.Option(None, help="file for the trained state"),
+    export: Path | None = typer.Option(None, help="file for the trained model, as raysearch.retrieve takes it"),
+    from_: Path | None = typer.Option(None, "--from", metavar="RUN", help="take the config from a run of a study"),
+    variant: str | None = typer.Option(None, help="which of RUN's variants; else the best of a search"),
 ) -> None:
     """Train one config and print a line an iteration, then the metrics as JSON."""
     console = Console(highlight=False, soft_wrap=True)
-    if out is not None and (out.is_dir() or not os.access(out.parent, os.W_OK)):
-        raise UserError(f"cannot write {out}: --out takes a file in a directory that exists and can be written")
+    for path, flag in ((out, "--out"), (export, "--export")):
+        if path is not None:
+            cli.check_writable(path, flag)
     given = overrides.parse(set_, task)
-    config = overrides.resolve(task, overrides.start_from(task, profile_settings(task, profile), given))
-    directory = data or synthetic.ensure(synthetic.Spec(), cache_dir())
+    if from_ is not None:
+        if profile is not None:
+            raise UserError("--profile has no effect beside --from: the run's config is complete; leave it out")
+        record = results.read_study(from_)
+        config = _of_run(record, task, variant, given)
+        directory = data or _data_of_run(record)
+    else:
+        if variant is not None:
+            raise UserError("--variant names one of a run's; say which run with --from RUN")
+        settings = profile_settings(task, profile or "laptop")
+        config = overrides.resolve(task, overrides.start_from(task, settings, given))
+        directory = data or synthetic.ensure(synthetic.Spec(), cache_dir())
     manifest = shards.read_manifest(directory)
     sets = feed.decode(directory, config.data.side, config.data.zoom)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.set_num_threads(1)  # as in a study's workers: more threads add in another order
     worker = Worker(Feed(**sets, content_hash=manifest.content_hash), cache_dir() / "features", device)
-    running = retrieval.RetrievalTask(config, seed, worker)
+    running = retrieval.make(config, seed, worker)
     try:
         for _ in range(running.steps):
             report = running.advance()
@@ -58,6 +77,24 @@ def main(
     console.print(json.dumps({name: value for name, value in metrics.items() if isinstance(value, float)}))
     if out is not None:
         torch.save(running.state_dict(), out)
+    if export is not None:
+        exported.save(export, running, manifest, metrics)
+
+
+def _of_run(record: Mapping[str, Any], task: str, variant: str | None, given: Mapping[str, Any]) -> RetrievalConfig:
+    if record["task"] != task:
+        raise UserError(f"the run is of the task {record['task']}, not of {task}")
+    return recall.config(record, variant, given)
+
+
+def _data_of_run(record: Mapping[str, Any]) -> Path:
+    """Where the run's data set lies, if it is still the same."""
+    path, there = Path(record["data"]["path"]), record["data"]["content_hash"]
+    if not path.is_dir():
+        raise UserError(f"the run's data set is no longer at {path}; say where with --data")
+    if shards.read_manifest(path).content_hash != there:
+        raise UserError(f"{path} holds other data than the run was made of; say with --data where to train")
+    return path
 
 
 def _short(value: object) -> str:

@@ -5,14 +5,18 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from raysearch import cli, train
 from raysearch.data import feed, shards, synthetic
-from raysearch.studies import overrides
+from raysearch.studies import overrides, results
+from raysearch.tasks import retrieval
 from raysearch.tasks.base import Feed, Worker
+from raysearch.tasks.exported import Hasher
+from raysearch.tasks.fitted import FittedTask
 from raysearch.tasks.retrieval import RetrievalTask
 
 SPEC = synthetic.Spec(classes=4, train_per_class=6, test_per_class=3, side=32)
@@ -71,7 +75,7 @@ def test_a_run_ends_with_metrics_that_a_run_without_ray_gives_too(data: Path, tm
     assert {"map", "map_index", "map_best_ties", "map_worst_ties", "r_precision"} <= set(metrics)
     assert 0 < metrics["map"] < 1
 
-    second = run(["-c", WITHOUT_RAY], [*words(data), "--seed", "3"])
+    second = run(["-c", WITHOUT_RAY], [*words(data), "--seed", "3", "--export", str(tmp_path / "model.pt")])
     assert second.returncode == 0, second.stderr
     assert numbers(second.stdout.splitlines()) == numbers(lines)
 
@@ -87,6 +91,89 @@ def test_a_run_ends_with_metrics_that_a_run_without_ray_gives_too(data: Path, tm
     evaluated = task.evaluate()
     assert evaluated.pop("by_radius")
     assert evaluated == metrics
+
+    # the exported model has that task's network
+    hasher = Hasher.load(tmp_path / "model.pt", device="cpu")
+    assert torch.equal(hasher.encode(worker.feed.test.images), task._encode(worker.feed.test))
+    assert hasher.data["content_hash"] == worker.feed.content_hash
+    assert hasher.data["classes"] == [f"bird_{label:03d}" for label in range(4)]
+    assert hasher.metrics == metrics
+
+
+def test_a_fitted_method_is_trained_and_exported_too(data: Path, tmp_path: Path) -> None:
+    given = words(data, **{"hash.method": "itq"})
+    with pytest.raises(SystemExit) as stopped:
+        cli.run(train.app, [*given, "--export", str(tmp_path / "model.pt")])
+    assert stopped.value.code == 0
+    hasher, sets = Hasher.load(tmp_path / "model.pt", device="cpu"), feed.decode(data, 32)
+    task = retrieval.make(hasher.config, 0, Worker(Feed(**sets, content_hash=""), tmp_path))
+    task.advance()
+    assert isinstance(task, FittedTask)
+    assert torch.equal(hasher.encode(sets["test"].images), task._encode(sets["test"]))
+
+
+@pytest.fixture
+def record(data: Path) -> dict[str, Any]:
+    """What a run's study.json says, of two variants."""
+    start = overrides.start_from("retrieval", train.profile_settings("retrieval", "laptop"), SETTINGS)
+    changes: dict[str, dict[str, Any]] = {"reference": {}, "fewer bits": {"hash.bits": 4, "train.iterations": 1}}
+    variants = [
+        {"name": name, "config": overrides.resolve("retrieval", {**start, **change}).model_dump(mode="json")}
+        for name, change in changes.items()
+    ]
+    manifest = shards.read_manifest(data)
+    described = {"path": str(data), "content_hash": manifest.content_hash}
+    return {"study": "s", "task": "retrieval", "variants": variants, "cells": [], "data": described}
+
+
+def from_run(record: dict[str, Any], run_dir: Path, *given: str) -> Hasher:
+    results.write_study(run_dir, record)
+    with pytest.raises(SystemExit) as stopped:
+        cli.run(train.app, ["retrieval", "--from", str(run_dir), "--export", str(run_dir / "model.pt"), *given])
+    assert stopped.value.code == 0
+    return Hasher.load(run_dir / "model.pt")
+
+
+def test_the_variant_of_a_run_is_trained_on_the_runs_data(record: dict[str, Any], tmp_path: Path) -> None:
+    hasher = from_run(record, tmp_path, "--variant", "fewer bits", "--seed", "2")
+    assert hasher.config.model_dump(mode="json") == record["variants"][1]["config"]
+    assert (hasher.seed, hasher.bits) == (2, 4)
+    assert hasher.data["content_hash"] == record["data"]["content_hash"]
+    changed = from_run(record, tmp_path, "--variant", "fewer bits", "--set", "hash.bits=6")
+    expected = record["variants"][1]["config"]
+    assert changed.config.model_dump(mode="json") == {**expected, "hash": {**expected["hash"], "bits": 6}}
+
+
+def test_of_a_search_the_best_is_trained(record: dict[str, Any], tmp_path: Path) -> None:
+    hasher = from_run(record | {"best": [{"variant": "fewer bits"}]}, tmp_path)
+    assert hasher.bits == 4
+
+
+def test_a_run_that_cannot_be_followed_is_one_line(
+    record: dict[str, Any], data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results.write_study(tmp_path / "run", record)
+    results.write_study(tmp_path / "moved", record | {"data": record["data"] | {"path": "/nothing/here"}})
+    results.write_study(tmp_path / "other", record | {"data": record["data"] | {"content_hash": "another"}})
+    results.write_study(tmp_path / "fewshot", record | {"task": "fewshot"})
+    two = [{"variant": "reference"}, {"variant": "fewer bits"}]
+    results.write_study(tmp_path / "groups", record | {"best": two})
+    for name, given, said in (
+        ("nothing", [], "study.json"),
+        ("run", [], "--variant NAME; this run has 'reference'; 'fewer bits'"),
+        ("groups", [], "'reference'; 'fewer bits'"),
+        ("run", ["--variant", "fewer bit"], "'fewer bits'"),
+        ("run", ["--variant", "reference", "--profile", "paper"], "--profile has no effect"),
+        ("run", ["--variant", "reference", "--set", "hash.bits=0"], "hash.bits"),
+        ("moved", ["--variant", "reference"], "--data"),
+        ("other", ["--variant", "reference"], "other data"),
+        ("fewshot", ["--variant", "reference"], "of the task fewshot"),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            cli.run(train.app, ["retrieval", "--from", str(tmp_path / name), *given])
+        out, err = capsys.readouterr()
+        assert (stopped.value.code, err.count("\n"), out) == (2, 1, "")
+        assert said in err
 
 
 def test_a_wrong_input_of_a_real_process_is_one_line(data: Path) -> None:
@@ -112,6 +199,8 @@ WRONG = {
     "weights name": (["retrieval", "--set", "model.weights=DRAWN_BIRD"], "DRAWN_BIRDS_V1"),
     "erased side": (["retrieval", "--set", "data.side=16", "--set", "srem.size=20"], "srem.size=20"),
     "out": (["retrieval", "--out", "/nothing/here/state.pt"], "/nothing/here"),
+    "export": (["retrieval", "--export", "/nothing/here/model.pt"], "--export"),
+    "variant of no run": (["retrieval", "--variant", "reference"], "--from"),
     "out is a directory": (["retrieval", "--out", "/"], "/"),
 }
 

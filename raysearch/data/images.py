@@ -1,5 +1,6 @@
 """Images as a task meets them: uint8 arrays in memory, and float batches on a device with random augmentation."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,12 +37,12 @@ class ImageSet:
         return normalise(self.take(rows, device))
 
 
-def normalise(taken: Tensor) -> Tensor:
-    """(B, H, W, 3) uint8 to floats (B, 3, H, W), channels last, as ImageNet weights want them."""
+def normalise(taken: Tensor, mean: Sequence[float] = MEAN, std: Sequence[float] = STD) -> Tensor:
+    """(B, H, W, 3) uint8 to floats (B, 3, H, W), channels last, as ImageNet weights want them or as told."""
     images = taken.permute(0, 3, 1, 2).float()
-    mean = torch.tensor(MEAN, device=taken.device).view(1, 3, 1, 1) * 255
-    std = torch.tensor(STD, device=taken.device).view(1, 3, 1, 1) * 255
-    return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
+    centre = torch.tensor(mean, device=taken.device).view(1, 3, 1, 1) * 255
+    scale = torch.tensor(std, device=taken.device).view(1, 3, 1, 1) * 255
+    return ((images - centre) / scale).contiguous(memory_format=torch.channels_last)
 
 
 def draw_views(how: str, count: int, size: tuple[int, int], generator: torch.Generator) -> Tensor:

@@ -5,7 +5,9 @@ loaders). Anything else that Pillow can read is encoded again: PNG, grayscale, C
 Pillow is the one decoder, here and in training, so what was kept can be read.
 """
 
+import contextlib
 import io
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,22 +24,25 @@ def normalise(data: bytes) -> tuple[bytes, tuple[int, int]]:
 
     Raises CorruptImage: the file is empty, no image, truncated or broken.
     """
-    from PIL import Image, UnidentifiedImageError
+    with _opened(data) as image:  # reads the header alone
+        if _kept(image):
+            image.load()
+            return data, image.size
+        return encode(image), image.size
 
-    if not data:
-        raise CorruptImage("the file is empty")
-    try:
-        with Image.open(io.BytesIO(data)) as image:  # reads the header alone
-            if image.format in ("JPEG", "MPO") and image.mode == "RGB":
-                image.load()
-                return data, image.size
-            return encode(image), image.size
-    except MemoryError:
-        raise
-    except UnidentifiedImageError:
-        raise CorruptImage("not an image") from None
-    except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error and more
-        raise CorruptImage(" ".join((str(error) or repr(error)).split())) from error
+
+def pixels(data: bytes, side: int, zoom: float = 1.0) -> "np.ndarray":
+    """An image file's bytes as training sees them: `decode` of what `normalise` keeps, (side, side, 3) uint8.
+
+    Raises CorruptImage as `normalise` does.
+    """
+    with _opened(data) as image:
+        return of_image(image, side, zoom)
+
+
+def of_image(image: "Image", side: int, zoom: float = 1.0) -> "np.ndarray":
+    """A Pillow image as `pixels` of its file; what is no RGB JPEG is made one, as for shards, and so loses a little."""
+    return _middle(image, side, zoom) if _kept(image) else decode(encode(image), side, zoom)
 
 
 def encode(image: "Image") -> bytes:
@@ -49,17 +54,46 @@ def encode(image: "Image") -> bytes:
 
 def decode(data: bytes, side: int | None = None, zoom: float = 1.0) -> "np.ndarray":
     """A kept JPEG as (height, width, 3) uint8, or the middle (side, side, 3) of it at side x zoom, antialiased."""
-    import numpy as np
     from PIL import Image
 
     with Image.open(io.BytesIO(data)) as image:
-        pixels = image.convert("RGB")
+        return _middle(image, side, zoom)
+
+
+@contextlib.contextmanager
+def _opened(data: bytes) -> "Iterator[Image]":
+    """A Pillow image of a file's bytes; whatever goes wrong with it is a CorruptImage."""
+    from PIL import Image, UnidentifiedImageError
+
+    if not data:
+        raise CorruptImage("the file is empty")
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            yield image
+    except MemoryError:
+        raise
+    except UnidentifiedImageError:
+        raise CorruptImage("not an image") from None
+    except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error and more
+        raise CorruptImage(" ".join((str(error) or repr(error)).split())) from error
+
+
+def _kept(image: "Image") -> bool:
+    """Whether shards hold this image's file as it is."""
+    return image.format in ("JPEG", "MPO") and image.mode == "RGB"
+
+
+def _middle(image: "Image", side: int | None, zoom: float) -> "np.ndarray":
+    import numpy as np
+    from PIL import Image
+
+    rgb = image.convert("RGB")
     if side is not None:
-        edge = round((1 - 1 / zoom) / 2 * pixels.width), round((1 - 1 / zoom) / 2 * pixels.height)
-        middle = (*edge, pixels.width - edge[0], pixels.height - edge[1])
-        if zoom > 1 or pixels.size != (side, side):
-            pixels = pixels.resize((side, side), Image.Resampling.BILINEAR, box=middle)
-    return np.asarray(pixels)
+        edge = round((1 - 1 / zoom) / 2 * rgb.width), round((1 - 1 / zoom) / 2 * rgb.height)
+        middle = (*edge, rgb.width - edge[0], rgb.height - edge[1])
+        if zoom > 1 or rgb.size != (side, side):
+            rgb = rgb.resize((side, side), Image.Resampling.BILINEAR, box=middle)
+    return np.asarray(rgb)
 
 
 def _rgb(image: "Image") -> "Image":

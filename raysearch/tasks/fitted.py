@@ -22,7 +22,7 @@ from raysearch.tasks.loader import Loader
 from raysearch.tasks.splits import check_classes, hold_out
 from raysearch.tasks.views import CachedViews
 
-_BATCH = 128
+BATCH = 128
 
 
 class FittedTask:
@@ -89,6 +89,6 @@ class FittedTask:
     @torch.no_grad()
     def _encode(self, images: ImageSet) -> Tensor:
         assert self.encoder is not None, "nothing is fitted yet"
-        rows = torch.arange(len(images)).split(_BATCH)
+        rows = torch.arange(len(images)).split(BATCH)
         parts = [pool(self.network.trunk(self.loader.batch(images, part))) for part in rows]
         return self.encoder(torch.cat(parts))

@@ -29,7 +29,7 @@ from raysearch.tasks.loader import Loader
 from raysearch.tasks.splits import batch_sizes, check_batches, check_classes, hold_out
 from raysearch.tasks.views import CachedViews, PixelViews, Views, Wanted
 
-_EVALUATION_BATCH = 256
+EVALUATION_BATCH = 256
 
 
 class RetrievalTask:
@@ -200,7 +200,7 @@ class RetrievalTask:
         self.network.eval()
         seen = [
             self.network(self.loader.batch(self.train, rows))
-            for rows in torch.arange(len(self.train)).split(_EVALUATION_BATCH)
+            for rows in torch.arange(len(self.train)).split(EVALUATION_BATCH)
         ]
         return torch.cat([torch.cat([part.local.flatten(1), part.whole], dim=1) for part in seen])
 
@@ -214,7 +214,7 @@ class RetrievalTask:
     def _encode(self, images: ImageSet) -> Tensor:
         """Signs of the network's outputs: (m, c), on the device."""
         self.network.eval()
-        rows = torch.arange(len(images)).split(_EVALUATION_BATCH)
+        rows = torch.arange(len(images)).split(EVALUATION_BATCH)
         return signs(torch.cat([self.network(self.loader.batch(images, part)).z for part in rows]))
 
     def _describe(self, sample: Tensor, outputs: Tensor, warming: bool) -> dict[str, float]:

@@ -1,0 +1,37 @@
+"""The config of a run's variant, to be trained again by itself."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from raysearch.errors import UserError, nearest
+from raysearch.studies import overrides
+from raysearch.studies.config import RetrievalConfig
+
+
+def config(record: Mapping[str, Any], name: str | None, settings: Mapping[str, Any]) -> RetrievalConfig:
+    """A variant's config, as `study.json` keeps it.
+
+    Args:
+        record: what `study.json` holds.
+        name: of the variant; None for the best of a search that found one best.
+        settings: overrides by dotted path, on top; sizes in pixels are not scaled any more.
+
+    Raises:
+        UserError: no such variant, or no name where there is no single best.
+    """
+    variants = {variant["name"]: variant for variant in record["variants"]}
+    if name is None:
+        best = [one["variant"] for one in record.get("best", []) if one["variant"] is not None]
+        if len(best) != 1:
+            known = "; ".join(f"'{one}'" for one in best or list(variants))
+            raise UserError(f"--from needs --variant NAME; this run has {known or 'none yet'}")
+        name = best[0]
+    if name not in variants:
+        raise UserError(f"this run has no variant '{name}'{nearest(name, variants)}")
+    kept = {
+        f"{section}.{path}": value
+        for section, values in variants[name]["config"].items()
+        if isinstance(values, dict)
+        for path, value in values.items()
+    }
+    return overrides.resolve(record["task"], {**kept, **settings}, f"variant '{name}'")
