@@ -122,17 +122,17 @@ def _cells(row: dict[str, str | None]) -> tuple[str, str, str]:
     return path, label, split
 
 
-def _visible(directory: Path) -> list[Path]:
+def visible(directory: Path) -> list[Path]:
     """What a person put there, sorted; not what archivers and file managers left."""
     return sorted(entry for entry in directory.iterdir() if not entry.name.startswith((".", "__MACOSX", "@")))
 
 
 def _folders(directory: Path) -> list[str]:
-    return [entry.name for entry in _visible(directory) if entry.is_dir()]
+    return [entry.name for entry in visible(directory) if entry.is_dir()]
 
 
 def _images(directory: Path) -> list[str]:
-    return [entry.name for entry in _visible(directory) if entry.suffix.lower() in EXTENSIONS and entry.is_file()]
+    return [entry.name for entry in visible(directory) if entry.suffix.lower() in EXTENSIONS and entry.is_file()]
 
 
 def _class_folders(root: Path, prefix: str) -> dict[str, list[str]]:

@@ -1,0 +1,202 @@
+"""Find the images that a trained model takes for the same kind.
+
+    python -m raysearch.train retrieval --export model.pt                train one; see there
+    python -m raysearch.retrieve index model.pt photos/ photos.index     every image below photos/, or of shards
+    python -m raysearch.retrieve query model.pt photos.index one.jpg     the nearest, with their Hamming distances
+
+From Python:
+
+    hasher = Hasher.load("model.pt")
+    index = build(hasher, "photos/")
+    index.query("one.jpg", k=5)                                          [Match(distance=0, path=..., label=...), ...]
+
+Equal distances stand in the order of the index: by path of a folder, by class and source of shards.
+"""
+
+import itertools
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+from rich.table import Table
+
+from raysearch import cli
+from raysearch.data import jpeg, sources
+from raysearch.data.manifest import Corrupt
+from raysearch.errors import UserError
+from raysearch.ingest import OnCorrupt
+from raysearch.models.hashing.packed import pack
+from raysearch.tasks.exported import Hasher
+from raysearch.tasks.index import About, Index, Match, read_about
+
+__all__ = ["Hasher", "Index", "Match", "build"]
+
+SHOWN = 5  # images that were left out, listed on screen; all of them are in the index
+
+app = typer.Typer(add_completion=False, no_args_is_help=False)
+MODEL = typer.Argument(metavar="MODEL", help="file that raysearch.train --export wrote")
+
+
+class EngineName(StrEnum):
+    numpy = "numpy"
+    faiss = "faiss"
+
+
+def build(
+    hasher: Hasher,
+    folder: str | os.PathLike[str],
+    *,
+    on_corrupt: Literal["skip", "fail"] = "skip",
+    progress: Callable[[int, int], None] | None = None,
+) -> Index:
+    """Encode the images of a folder, or of a directory of shards.
+
+    Args:
+        hasher: the model.
+        folder: see `raysearch.data.sources`.
+        on_corrupt: leave out an image that does not decode, and list it in the index; or stop.
+        progress: called with the number of images that are done, and of all.
+
+    Raises:
+        UserError: no images, none that decodes, one that does not with on_corrupt="fail".
+    """
+    found = sources.find(folder)
+    done, words, paths, labels, corrupt = 0, [], [], [], []
+    with ThreadPoolExecutor(os.cpu_count()) as threads:  # decoders leave the GIL to each other
+        while batch := list(itertools.islice(found.photos, hasher.batch)):
+            pixels = []
+            for photo, read in zip(batch, threads.map(partial(_read, hasher), batch), strict=True):
+                if isinstance(read, Corrupt):
+                    if on_corrupt == "fail":
+                        raise UserError(f"{read.source} is corrupt: {read.reason}")
+                    corrupt.append(read)
+                    continue
+                pixels.append(read)
+                paths.append(photo.path)
+                labels.append(photo.label)
+            if pixels:
+                words.append(pack(hasher.encode(np.stack(pixels))))
+            done += len(batch)
+            if progress:
+                progress(done, found.total)
+    if not words:
+        first = f"{corrupt[0].source}: {corrupt[0].reason}"
+        raise UserError(f"{folder}: of {_count(found.total, 'image')} none can be read (first: {first})")
+    root = str(Path(folder).resolve())
+    about = About(model=hasher.sha256, bits=hasher.bits, root=root, corrupt=tuple(corrupt), others=found.others)
+    return Index(np.concatenate(words), paths, labels, about, hasher)
+
+
+def _read(hasher: Hasher, photo: sources.Photo) -> np.ndarray | Corrupt:
+    try:
+        photo.path.encode()
+    except UnicodeEncodeError:
+        return Corrupt(source=ascii(photo.path)[1:-1], reason="the file name is not UTF-8")
+    try:
+        return jpeg.pixels(photo.load(), hasher.side, hasher.zoom)
+    except (jpeg.CorruptImage, OSError) as error:
+        return Corrupt(source=photo.path, reason=" ".join(str(getattr(error, "strerror", None) or error).split()))
+
+
+@app.command("index")
+def index_command(
+    model: Path = MODEL,
+    folder: Path = typer.Argument(metavar="FOLDER", help="images, in sub-folders or not; or a directory of shards"),
+    out: Path = typer.Argument(metavar="OUT", help="file to write; an index that is there is replaced"),
+    on_corrupt: OnCorrupt = typer.Option(OnCorrupt.skip, help="an image that does not decode: leave it out, or stop"),
+) -> None:
+    """Encode the images of FOLDER into OUT."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # leave as on Ctrl-C
+    cli.check_writable(out, "OUT")
+    _check_replaceable(out)
+    hasher, screen = Hasher.load(model), Console(stderr=True)
+    columns = ("[progress.description]{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
+        task = bar.add_task("images", total=None)
+        made = build(
+            hasher,
+            folder,
+            on_corrupt=on_corrupt.value,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    made.save(out)
+    _say_made(made, out)
+
+
+def _check_replaceable(out: Path) -> None:
+    """Raise a UserError where OUT is a file of another kind: arguments in the wrong order must not cost a model."""
+    if out.exists():
+        try:
+            read_about(out)
+        except UserError:
+            raise UserError(f"{out} exists already and is no index; remove it or choose another OUT") from None
+
+
+def _say_made(made: Index, out: Path) -> None:
+    console, corrupt = cli.console(), made.about.corrupt
+    for bad in corrupt[:SHOWN]:
+        console.print(f"left out: {escape(bad.source)}: {escape(bad.reason)}", style="yellow")
+    if len(corrupt) > SHOWN:
+        console.print(f"... and {len(corrupt) - SHOWN:,} more", style="yellow")
+    labels = len(set(made.labels) - {None})
+    facts = [_count(len(made), "image") + (f" with {_count(labels, 'label')}" if labels else "")]
+    facts += [f"{made.about.bits} bits"]
+    facts += [f"{len(corrupt):,} left out"] if corrupt else []
+    facts += [_count(made.about.others, "other file") + " not looked at"] if made.about.others else []
+    console.print(f"{', '.join(facts)}: {escape(str(out))}")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+@app.command("query")
+def query_command(
+    model: Path = MODEL,
+    index: Path = typer.Argument(metavar="INDEX", help="file that raysearch.retrieve index wrote"),
+    images: list[Path] = typer.Argument(metavar="IMAGE...", help="to look for"),
+    k: int = typer.Option(10, "--k", "-k", help="how many to show"),
+    as_json: bool = typer.Option(False, "--json", help="print JSON"),
+    engine: EngineName | None = typer.Option(None, help="what searches; else what suits the number of images"),
+) -> None:
+    """Print the indexed images that are nearest to each IMAGE."""
+    hasher = Hasher.load(model)
+    known = Index.load(index, hasher, engine.value if engine else None)
+    distances, rows = known.search(hasher.encode(images), k)
+    if k > len(known):
+        print(f"the index holds {len(known):,} images, fewer than {k:,}: all are shown", file=sys.stderr)
+    answers = {str(image): known.matches(*one) for image, *one in zip(images, distances, rows, strict=True)}
+    if as_json:
+        print(json.dumps([_plain(image, matches) for image, matches in answers.items()], indent=1, ensure_ascii=False))
+        return
+    console = cli.console()
+    for image, matches in answers.items():
+        console.print(_table(image, matches, known.about.bits))
+
+
+def _plain(image: str, matches: list[Match]) -> dict[str, object]:
+    return {"image": image, "matches": [match._asdict() for match in matches]}
+
+
+def _table(image: str, matches: list[Match], bits: int) -> Table:
+    table = Table("bits", "label", "path", box=None, padding=(0, 2, 0, 0), title=escape(image), title_justify="left")
+    table.caption = f"Hamming distances of {bits} bits"
+    for match in matches:
+        table.add_row(str(match.distance), escape(match.label or ""), escape(match.path))
+    return table
+
+
+if __name__ == "__main__":
+    cli.run(app)
