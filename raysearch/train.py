@@ -10,6 +10,7 @@ config, and where --data is left out the data set, from a run's study.json.
 """
 
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from raysearch.data import feed, shards, synthetic
 from raysearch.data.cache import cache_dir
 from raysearch.errors import UserError
 from raysearch.studies import overrides, recall, results
-from raysearch.studies.config import RetrievalConfig
+from raysearch.studies.config import CODE_VERSIONS, RetrievalConfig
 from raysearch.studies.profiles import profile_settings
 from raysearch.tasks import exported, retrieval
 from raysearch.tasks.base import Feed, NonFiniteLoss, Worker
@@ -84,6 +85,9 @@ def main(
 def _of_run(record: Mapping[str, Any], task: str, variant: str | None, given: Mapping[str, Any]) -> RetrievalConfig:
     if record["task"] != task:
         raise UserError(f"the run is of the task {record['task']}, not of {task}")
+    if record["code_version"] != CODE_VERSIONS[task]:
+        versions = f"version {record['code_version']} of the task's code, this is {CODE_VERSIONS[task]}"
+        print(f"the run is of {versions}: numbers will differ from its own", file=sys.stderr)
     return recall.config(record, variant, given)
 
 

@@ -13,6 +13,7 @@ import torch
 from raysearch import cli, train
 from raysearch.data import feed, shards, synthetic
 from raysearch.studies import overrides, results
+from raysearch.studies.config import CODE_VERSIONS
 from raysearch.tasks import retrieval
 from raysearch.tasks.base import Feed, Worker
 from raysearch.tasks.exported import Hasher
@@ -123,7 +124,14 @@ def record(data: Path) -> dict[str, Any]:
     ]
     manifest = shards.read_manifest(data)
     described = {"path": str(data), "content_hash": manifest.content_hash}
-    return {"study": "s", "task": "retrieval", "variants": variants, "cells": [], "data": described}
+    return {
+        "study": "s",
+        "task": "retrieval",
+        "variants": variants,
+        "cells": [],
+        "data": described,
+        "code_version": CODE_VERSIONS["retrieval"],
+    }
 
 
 def from_run(record: dict[str, Any], run_dir: Path, *given: str) -> Hasher:
@@ -144,9 +152,19 @@ def test_the_variant_of_a_run_is_trained_on_the_runs_data(record: dict[str, Any]
     assert changed.config.model_dump(mode="json") == {**expected, "hash": {**expected["hash"], "bits": 6}}
 
 
-def test_of_a_search_the_best_is_trained(record: dict[str, Any], tmp_path: Path) -> None:
+def test_of_a_search_the_best_is_trained(
+    record: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     hasher = from_run(record | {"best": [{"variant": "fewer bits"}]}, tmp_path)
     assert hasher.bits == 4
+    assert capsys.readouterr().err == ""
+
+
+def test_a_run_of_older_code_is_said_to_be_one(
+    record: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from_run(record | {"code_version": 1}, tmp_path, "--variant", "fewer bits")
+    assert "version 1 of the task's code" in capsys.readouterr().err
 
 
 def test_a_run_that_cannot_be_followed_is_one_line(
