@@ -2,6 +2,7 @@
 
     python -m raysearch.train retrieval                                  embedded data set, laptop profile
     python -m raysearch.train retrieval --data shards/ --set srem.regions=0 --seed 1
+    python -m raysearch.train retrieval --settings                       what --set can change, and why it is as it is
     python -m raysearch.train retrieval --export model.pt                a model for raysearch.retrieve
     python -m raysearch.train retrieval --from runs/srem_ablation-laptop --variant srem.regions=0 --export model.pt
 
@@ -11,6 +12,7 @@ config, and where --data is left out the data set, from a run's study.json.
 
 import json
 import sys
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -43,9 +45,13 @@ def main(
     export: Path | None = typer.Option(None, help="file for the trained model, as raysearch.retrieve takes it"),
     from_: Path | None = typer.Option(None, "--from", metavar="RUN", help="take the config from a run of a study"),
     variant: str | None = typer.Option(None, help="which of RUN's variants; else the best of a search"),
+    settings: bool = typer.Option(False, "--settings", help="print what --set can change, and train nothing"),
 ) -> None:
     """Train one config and print a line an iteration, then the metrics as JSON."""
     console = Console(highlight=False, soft_wrap=True)
+    if settings:
+        console.print("\n".join(_settings(task)))
+        return
     for path, flag in ((out, "--out"), (export, "--export")):
         if path is not None:
             cli.check_writable(path, flag)
@@ -59,8 +65,8 @@ def main(
     else:
         if variant is not None:
             raise UserError("--variant names one of a run's; say which run with --from RUN")
-        settings = profile_settings(task, profile or "laptop")
-        config = overrides.resolve(task, overrides.start_from(task, settings, given))
+        start = profile_settings(task, profile or "laptop")
+        config = overrides.resolve(task, overrides.start_from(task, start, given))
         directory = data or synthetic.ensure(synthetic.Spec(), cache_dir())
     manifest = shards.read_manifest(directory)
     sets = feed.decode(directory, config.data.side, config.data.zoom)
@@ -80,6 +86,15 @@ def main(
         torch.save(running.state_dict(), out)
     if export is not None:
         exported.save(export, running, manifest, metrics)
+
+
+def _settings(task: str) -> list[str]:
+    """A paragraph a config path: its default, which is the paper's where the paper says, and what it changes."""
+    paragraphs = []
+    for path, field in overrides.known_paths(task).items():
+        says = textwrap.fill(field.description, width=100, initial_indent=" " * 4, subsequent_indent=" " * 4)
+        paragraphs += [f"{path}={json.dumps(field.default)}", says]
+    return paragraphs
 
 
 def _of_run(record: Mapping[str, Any], task: str, variant: str | None, given: Mapping[str, Any]) -> RetrievalConfig:

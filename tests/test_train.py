@@ -259,3 +259,14 @@ def test_what_can_be_computed_again_lies_in_the_cache(
     assert stopped.value.code == 0
     assert list((tmp_path / "cache" / "features").glob("features-*.npy"))
     assert sorted(os.listdir(data)) == before
+
+
+def test_every_setting_is_printed_with_its_default_and_its_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.run(train.app, ["retrieval", "--settings"])
+    out, _ = capsys.readouterr()
+    assert stopped.value.code == 0
+    for path in overrides.known_paths("retrieval"):
+        assert f"\n{path}=" in f"\n{out}", path
+    assert "srem.regions=50\n    boxes erased an image; 0 erases nothing." in out
+    assert max(map(len, out.splitlines())) <= 100
