@@ -157,7 +157,7 @@ def update_codes(
             drive = linear[bit] - others[bit] @ new
             undecided = new[bit] if zero == "keep" else torch.ones_like(drive)
             new[bit] = torch.where(drive == 0, undecided, drive.sign())
-    return new.T.to(codes.dtype, memory_format=torch.contiguous_format)
+    return new.T.contiguous().to(codes.dtype)
 
 
 def _class_sums(rows: Tensor, labels: Tensor, classes: int) -> Tensor:

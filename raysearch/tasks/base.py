@@ -66,6 +66,7 @@ class Worker:
 
     def broadcast(self, tensor: Tensor) -> Tensor:
         """Write rank 0's values into the tensor of every worker."""
+        assert tensor.is_contiguous(), "ranks exchange memory as it lies"
         if self.world_size > 1:
             torch.distributed.broadcast(tensor, src=0)
         return tensor

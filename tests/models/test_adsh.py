@@ -257,3 +257,14 @@ def test_the_order_in_memory_changes_no_code() -> None:
     by_columns = [t.T.contiguous().T for t in (codes, u)]
     assert not by_columns[0].is_contiguous()
     assert torch.equal(update_codes(*by_columns, sample, labels), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int8])
+def test_new_codes_lie_in_memory_as_the_old_ones(dtype: torch.dtype) -> None:
+    """Workers exchange them as they lie."""
+    labels = torch.arange(12) % 3
+    codes = torch.ones(12, 4, dtype=dtype)
+    new = adsh.update_codes(codes, torch.randn(5, 4), torch.arange(5), labels)
+    assert new.dtype == dtype
+    assert new.is_contiguous()
+    assert codes.eq(1).all(), "the old codes stay as they are"
