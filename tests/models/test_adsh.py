@@ -264,7 +264,7 @@ def test_new_codes_lie_in_memory_as_the_old_ones(dtype: torch.dtype) -> None:
     """Workers exchange them as they lie."""
     labels = torch.arange(12) % 3
     codes = torch.ones(12, 4, dtype=dtype)
-    new = adsh.update_codes(codes, torch.randn(5, 4), torch.arange(5), labels)
+    new = update_codes(codes, torch.randn(5, 4), torch.arange(5), labels)
     assert new.dtype == dtype
     assert new.is_contiguous()
     assert codes.eq(1).all(), "the old codes stay as they are"
