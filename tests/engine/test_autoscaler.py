@@ -26,6 +26,7 @@ class Nodes(FakeMultiNodeProvider):
 LISTS = ("cluster_synced_files", "rsync_exclude", "rsync_filter", "initialization_commands", "setup_commands")
 COMMANDS = ("head_setup_commands", "worker_setup_commands", "head_start_ray_commands", "worker_start_ray_commands")
 NODES = 2
+HEAD = "ray.head.default"  # as the provider calls the type of the node that is there already
 
 
 def config(address: str) -> dict[str, Any]:
@@ -44,10 +45,10 @@ def config(address: str) -> dict[str, Any]:
             "head_node_id": FAKE_HEAD_NODE_ID,
         },
         "available_node_types": {
-            "head": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
+            HEAD: {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
             "worker": {"resources": one, "node_config": {}, "min_workers": 0, "max_workers": NODES},
         },
-        "head_node_type": "head",
+        "head_node_type": HEAD,
         "auth": {},
         "file_mounts": {},
         "file_mounts_sync_continuously": False,
