@@ -25,6 +25,8 @@ from raysearch.tasks import exported, retrieval
 from raysearch.tasks.base import Feed, Worker
 from raysearch.tasks.index import KEY
 
+from . import without_ray
+
 BITS = 12
 SETTINGS = {
     "data.side": 32,
@@ -34,16 +36,7 @@ SETTINGS = {
     "hash.bits": BITS,
     "srem.size": 4,
 }
-WITHOUT_RAY = """
-import sys
-class NoRay:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == "ray":
-            raise ImportError("no " + name)
-sys.meta_path.insert(0, NoRay())
-from raysearch import cli, retrieve
-cli.run(retrieve.app)
-"""
+WITHOUT_RAY = without_ray.CODE.format(module="retrieve")
 
 
 @pytest.fixture(scope="module")

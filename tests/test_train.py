@@ -20,6 +20,8 @@ from raysearch.tasks.exported import Hasher
 from raysearch.tasks.fitted import FittedTask
 from raysearch.tasks.retrieval import RetrievalTask
 
+from . import without_ray
+
 SPEC = synthetic.Spec(classes=4, train_per_class=6, test_per_class=3, side=32)
 SETTINGS = {
     "data.side": 32,
@@ -35,16 +37,7 @@ SETTINGS = {
     "train.batch": 10,
     "train.milestones": [0.5],
 }
-WITHOUT_RAY = """
-import sys
-class NoRay:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == "ray":
-            raise ImportError("no " + name)
-sys.meta_path.insert(0, NoRay())
-from raysearch import cli, train
-cli.run(train.app)
-"""
+WITHOUT_RAY = without_ray.CODE.format(module="train")
 
 
 @pytest.fixture(scope="module")

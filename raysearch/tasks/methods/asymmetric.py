@@ -13,10 +13,11 @@ from raysearch.models.esrl import esrl
 from raysearch.studies.config import RetrievalConfig
 from raysearch.tasks.base import Worker
 from raysearch.tasks.draws import Draws
+from raysearch.tasks.methods.base import NoInputs
 from raysearch.tasks.views import Outputs
 
 
-class Asymmetric:
+class Asymmetric(NoInputs):
     """See the module; implements `Method`."""
 
     parts: tuple[str, ...] = ("loss", "hash_loss", "quantisation", "esrl", "erased_fraction")
@@ -39,12 +40,6 @@ class Asymmetric:
 
     def start_epoch(self, sample: Tensor, generator: torch.Generator) -> Tensor:
         return torch.randperm(len(sample), generator=generator)
-
-    def draw(self, count: int, generator: torch.Generator) -> Tensor:
-        return torch.zeros(count, 0)
-
-    def inputs(self, rows: Tensor, drawn: Tensor) -> tuple[Tensor, ...]:
-        return ()
 
     def losses(self, seen: Outputs, rows: Tensor) -> dict[str, Tensor]:
         config, rows = self._config, rows.to(self._labels.device)

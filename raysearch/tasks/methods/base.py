@@ -54,3 +54,13 @@ class Method(Protocol):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state. Raises ValueError where it is another database's."""
+
+
+class NoInputs:
+    """For methods whose network is given images alone: `draw` and `inputs` of `Method`."""
+
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        return torch.zeros(count, 0)
+
+    def inputs(self, rows: Tensor, drawn: Tensor) -> tuple[Tensor, ...]:
+        return ()

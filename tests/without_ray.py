@@ -1,0 +1,12 @@
+"""A command line run where Ray cannot be imported."""
+
+CODE = """
+import sys
+class NoRay:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "ray":
+            raise ImportError("no " + name)
+sys.meta_path.insert(0, NoRay())
+from raysearch import cli, {module}
+cli.run({module}.app)
+"""
