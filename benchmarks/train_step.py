@@ -37,7 +37,8 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from raysearch.models import adsh
-from raysearch.models.backbones import SmallBody, build
+from raysearch.models.backbones import build
+from raysearch.models.bodies import SmallBody
 from raysearch.models.esrl import esrl
 from raysearch.models.fcaenet import FCAENet
 from raysearch.models.srem import erase_mask

@@ -1,6 +1,7 @@
 """Networks that turn images into feature maps, with named taps; torchvision's where torchvision has them.
 
-`small` is for laptops: four convolutions with batch norm, stride 8, about 12 million multiply-adds at 64 px.
+`small` is for laptops: four convolutions with batch norm, stride 8, about 12 million multiply-adds at 64 px. `conv4`
+and `resnet12` are the networks of few-shot recognition.
 """
 
 from collections.abc import Callable
@@ -13,33 +14,54 @@ from torch import Tensor, fx, nn
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from raysearch.errors import UserError, nearest
+from raysearch.models.bodies import Blocks, Conv4Body, ResNet12Body, SmallBody
 
-# torchvision's node names of the taps, from shallow to deep
+# torchvision's node names of the taps, from shallow to deep. ResNet-18 has the nine levels that LWFM-SPM (arXiv
+# 2411.06363) compares: the pooled stem and each of the eight blocks.
 _TORCHVISION_TAPS = {
-    "resnet18": ("layer1", "layer2", "layer3", "layer4"),
+    "resnet18": ("maxpool", *(f"layer{stage}.{block}" for stage in range(1, 5) for block in range(2))),
     "resnet50": ("layer1", "layer2", "layer3", "layer4"),
     "squeezenet1_1": ("features.4", "features.7", "features.12"),
     "mobilenet_v2": ("features.3", "features.6", "features.13", "features.18"),
 }
 
+# Taps at which `Backbone.split` cuts where it is not the second last: the end of the second last stage
+_CUTS = {"resnet18": "layer3.1"}
+
+_OWN_BODIES: dict[str, Callable[[], Blocks]] = {"small": SmallBody, "conv4": Conv4Body, "resnet12": ResNet12Body}
+
 # Made by `python -m raysearch.tasks.pretrain`
-_OWN_WEIGHTS = {"DRAWN_BIRDS_V1": Path(__file__).parent / "weights" / "small_drawn_birds_v1.pt"}
+_OWN_WEIGHTS = {"small": {"DRAWN_BIRDS_V1": Path(__file__).parent / "weights" / "small_drawn_birds_v1.pt"}}
 
 
 class Backbone(nn.Module):
-    """A network of feature maps: `backbone(images (B,3,H,W)) -> {tap: (B,C,h,w)}`, taps from shallow to deep."""
+    """A network of feature maps: `backbone(images (B,3,H,W)) -> {tap: (B,C,h,w)}`, taps from shallow to deep.
 
-    def __init__(self, body: nn.Module, taps: tuple[str, ...], channels: int) -> None:
+    Args:
+        body: what computes the maps.
+        taps: their names.
+        widths: C of each tap.
+        cut: the tap at which `split` cuts; None: the second last.
+    """
+
+    def __init__(self, body: nn.Module, taps: tuple[str, ...], widths: tuple[int, ...], cut: str | None = None) -> None:
         super().__init__()
+        assert len(taps) == len(widths)
         self.body = body
         self.taps = taps
-        self.channels = channels  # C of the last tap
+        self.widths = widths
+        self._cut = cut
+
+    @property
+    def channels(self) -> int:
+        """C of the last tap."""
+        return self.widths[-1]
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         return self.body(images)
 
     def split(self) -> tuple[nn.Module, nn.Module]:
-        """Cut at the second last tap E: `stem(images) -> E` and `last_stage(E) -> last tap`.
+        """Cut before the last stage, at the tap E: `stem(images) -> E` and `last_stage(E) -> last tap`.
 
         Both share their modules with the backbone; `copy.deepcopy` makes a stage with weights of its own.
 
@@ -51,37 +73,15 @@ class Backbone(nn.Module):
         graph = self.body.graph if isinstance(self.body, fx.GraphModule) else fx.Tracer().trace(self.body)
         images, *_, output = graph.nodes
         (maps,) = output.args
-        before, last = (maps[tap] for tap in self.taps[-2:])
+        before, last = maps[self._cut or self.taps[-2]], maps[self.taps[-1]]
         return _part(self.body, graph, images, before), _part(self.body, graph, before, last)
-
-
-class SmallBody(nn.Module):
-    """Four blocks of convolution, batch norm and ReLU; strides 2, 2, 2, 1."""
-
-    widths = (24, 48, 96, 128)
-    strides = (2, 2, 2, 1)
-
-    def __init__(self) -> None:
-        super().__init__()
-        inputs = (3, *self.widths[:-1])
-        for index, (fan_in, fan_out, stride) in enumerate(zip(inputs, self.widths, self.strides, strict=True), start=1):
-            block = nn.Sequential(
-                nn.Conv2d(fan_in, fan_out, 3, stride, padding=1, bias=False), nn.BatchNorm2d(fan_out), nn.ReLU()
-            )
-            self.add_module(f"block{index}", block)
-
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        maps = {}
-        for name, block in self.named_children():
-            maps[name] = images = block(images)
-        return maps
 
 
 def build(name: str, weights: str | None = None) -> Backbone:
     """Make a backbone.
 
     Args:
-        name: "small", "resnet18", "resnet50", "squeezenet1_1" or "mobilenet_v2".
+        name: "small", "conv4", "resnet12", "resnet18", "resnet50", "squeezenet1_1" or "mobilenet_v2".
         weights: None for random ones, a state-dict file (of the whole network or of its convolutions), or the name of
             torchvision weights such as "IMAGENET1K_V1", which torchvision may have to download.
 
@@ -102,7 +102,10 @@ def check_weights(name: str, weights: str | None) -> None:
     """Raise a UserError for weights that `build` could not find, without building."""
     if weights is None or Path(weights).is_file():
         return
-    known = list(_OWN_WEIGHTS) if name == "small" else [w.name for w in torchvision.models.get_model_weights(name)]
+    if name in _OWN_BODIES:
+        known = list(_OWN_WEIGHTS.get(name, ()))
+    else:
+        known = [member.name for member in torchvision.models.get_model_weights(name)]
     if weights not in known:
         raise UserError(f"model.weights: no file and no weights of {name} '{weights}'{nearest(weights, known)}")
 
@@ -122,12 +125,12 @@ def _part(body: nn.Module, whole: fx.Graph, start: fx.Node, end: fx.Node) -> fx.
     return part
 
 
-def _small(name: str, weights: str | None) -> Backbone:
-    body = SmallBody()
+def _own(name: str, weights: str | None) -> Backbone:
+    body = _OWN_BODIES[name]()
     if weights is not None:
-        path = str(_OWN_WEIGHTS.get(weights, weights))
+        path = str(_OWN_WEIGHTS.get(name, {}).get(weights, weights))
         _load(body, _read(path), path, optional=())
-    return Backbone(body, tuple(child for child, _ in body.named_children()), body.widths[-1])
+    return Backbone(body, tuple(child for child, _ in body.named_children()), body.widths)
 
 
 def _torchvision(name: str, weights: str | None) -> Backbone:
@@ -141,8 +144,9 @@ def _torchvision(name: str, weights: str | None) -> Backbone:
     body = create_feature_extractor(network, list(taps))
     training = body.training
     with torch.no_grad():
-        channels = body.eval()(torch.zeros(1, 3, 64, 64))[taps[-1]].shape[1]
-    return Backbone(body.train(training), taps, channels)
+        maps = body.eval()(torch.zeros(1, 3, 64, 64))
+    widths = tuple(maps[tap].shape[1] for tap in taps)
+    return Backbone(body.train(training), taps, widths, _CUTS.get(name))
 
 
 def _read(path: str) -> dict[str, Tensor]:
@@ -170,6 +174,6 @@ def _load(network: nn.Module, state: dict[str, Any], path: str, optional: tuple[
 
 
 BACKBONES: dict[str, Callable[[str, str | None], Backbone]] = {
-    "small": _small,
+    **dict.fromkeys(_OWN_BODIES, _own),
     **dict.fromkeys(_TORCHVISION_TAPS, _torchvision),
 }

@@ -28,7 +28,7 @@ from raysearch.studies.hashing_config import (
 from raysearch.studies.section import Section, setting
 
 # By name, since this layer knows no torch; `models.backbones` builds them.
-BACKBONES = ("small", "resnet18", "resnet50", "squeezenet1_1", "mobilenet_v2")
+BACKBONES = ("small", "conv4", "resnet12", "resnet18", "resnet50", "squeezenet1_1", "mobilenet_v2")
 
 
 def _known_backbone(name: str) -> str:

@@ -10,18 +10,34 @@ import pytest
 import torch
 import torchvision
 from torch import nn
+from torch.nn import functional
 
 from raysearch.errors import UserError
-from raysearch.models import backbones
+from raysearch.models import backbones, bodies
+from raysearch.studies import config
 
 # tap -> (channels, stride); depths of torchvision's networks as their papers print them
 TAPS = {
     "small": {"block1": (24, 2), "block2": (48, 4), "block3": (96, 8), "block4": (128, 8)},
-    "resnet18": {"layer1": (64, 4), "layer2": (128, 8), "layer3": (256, 16), "layer4": (512, 32)},
+    "conv4": {"block1": (64, 2), "block2": (64, 4), "block3": (64, 4), "block4": (64, 4)},
+    "resnet12": {"block1": (64, 2), "block2": (128, 4), "block3": (256, 8), "block4": (512, 8)},
+    "resnet18": {
+        "maxpool": (64, 4),
+        "layer1.0": (64, 4),
+        "layer1.1": (64, 4),
+        "layer2.0": (128, 8),
+        "layer2.1": (128, 8),
+        "layer3.0": (256, 16),
+        "layer3.1": (256, 16),
+        "layer4.0": (512, 32),
+        "layer4.1": (512, 32),
+    },
     "resnet50": {"layer1": (256, 4), "layer2": (512, 8), "layer3": (1024, 16), "layer4": (2048, 32)},
     "squeezenet1_1": {"features.4": (128, 4), "features.7": (256, 8), "features.12": (512, 16)},
     "mobilenet_v2": {"features.3": (24, 4), "features.6": (32, 8), "features.13": (96, 16), "features.18": (1280, 32)},
 }
+# the tap in front of the last stage, where it is not the second last
+CUTS = {"resnet18": "layer3.1"}
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +63,7 @@ def images(side: int = 64, count: int = 2) -> torch.Tensor:
 
 def test_names() -> None:
     assert set(backbones.BACKBONES) == set(TAPS)
+    assert list(backbones.BACKBONES) == list(config.BACKBONES)
 
 
 @pytest.mark.parametrize("name", TAPS)
@@ -55,7 +72,8 @@ def test_taps_channels_and_strides(name: str) -> None:
     assert all(module.training for module in training.modules())
     backbone = training.eval()
     assert backbone.taps == tuple(TAPS[name])
-    assert backbone.channels == list(TAPS[name].values())[-1][0]
+    assert backbone.widths == tuple(channels for channels, _ in TAPS[name].values())
+    assert backbone.channels == backbone.widths[-1]
     with torch.no_grad():
         maps = backbone(images(96))
     assert list(maps) == list(TAPS[name])
@@ -80,7 +98,7 @@ def test_channels_last_changes_no_number(name: str) -> None:
 def test_stem_and_last_stage_make_the_whole_with_the_same_weights(name: str) -> None:
     backbone = backbones.build(name)
     stem, last_stage = backbone.split()
-    before, last = backbone.taps[-2:]
+    before, last = CUTS.get(name, backbone.taps[-2]), backbone.taps[-1]
     own = {id(parameter) for parameter in backbone.parameters()}
     parts = [{id(parameter) for parameter in part.parameters()} for part in (stem, last_stage)]
     assert parts[0] | parts[1] == own
@@ -107,6 +125,60 @@ def test_a_copied_last_stage_learns_alone(name: str) -> None:
             parameter.mul_(1.5)
         assert not torch.equal(other(features), same)
         assert torch.equal(last_stage(features), same)
+
+
+@pytest.mark.parametrize(("name", "channels", "side"), [("conv4", 64, 21), ("resnet12", 512, 10)])
+def test_positions_that_few_shot_networks_leave_to_attention(name: str, channels: int, side: int) -> None:
+    backbone = backbones.build(name).eval()
+    with torch.no_grad():
+        assert backbone(images(84))["block4"].shape == (2, channels, side, side)
+
+
+def test_sizes_of_few_shot_networks() -> None:
+    def size(name: str) -> int:
+        return sum(parameter.numel() for parameter in backbones.build(name).parameters())
+
+    def block(a: int, b: int) -> int:  # weights of four convolutions and two numbers a channel of their norms
+        return 9 * (a * b + 2 * b * b) + a * b + 8 * b
+
+    assert size("conv4") == 112_832
+    assert size("resnet12") == block(3, 64) + block(64, 128) + block(128, 256) + block(256, 512)
+
+
+def test_conv4_by_hand() -> None:
+    backbone, batch = backbones.build("conv4"), images(20)
+    maps, features = backbone(batch), batch
+    for index, pool in enumerate((True, True, False, False), start=1):
+        weight = backbone.state_dict()[f"body.block{index}.0.weight"]
+        features = functional.conv2d(features, weight, padding=1)
+        mean, var = features.mean((0, 2, 3), keepdim=True), features.var((0, 2, 3), keepdim=True, correction=0)
+        features = (features - mean) / (var + 1e-5).sqrt()
+        features = torch.where(features > 0, features, 0.2 * features)
+        features = functional.max_pool2d(features, 2) if pool else features
+        torch.testing.assert_close(maps[f"block{index}"], features, rtol=1e-4, atol=1e-4)
+
+
+def test_a_residual_block_by_hand() -> None:
+    block, batch = bodies.ResidualBlock(3, 5).double(), images(6).double()
+    path, shortcut = block.path, block.shortcut
+
+    def normed(convolution: nn.Module, features: torch.Tensor) -> torch.Tensor:
+        features = convolution(features)
+        mean, var = features.mean((0, 2, 3), keepdim=True), features.var((0, 2, 3), keepdim=True, correction=0)
+        return (features - mean) / (var + 1e-5).sqrt()
+
+    def leaky(features: torch.Tensor) -> torch.Tensor:
+        return torch.maximum(features, 0.1 * features)
+
+    inner = normed(path[6], leaky(normed(path[3], leaky(normed(path[0], batch)))))
+    torch.testing.assert_close(block(batch), leaky(inner + normed(shortcut[0], batch)))
+
+
+def test_convolutions_of_resnet12_start_by_the_fan_out() -> None:
+    for module in backbones.build("resnet12").modules():
+        if isinstance(module, nn.Conv2d) and module.weight.numel() > 5000:
+            fan_out = module.out_channels * module.kernel_size[0] ** 2
+            assert module.weight.std().item() == pytest.approx((2 / fan_out) ** 0.5, rel=0.05)
 
 
 @pytest.mark.parametrize("name", ["squeezenet1_1", "resnet18"])
@@ -169,6 +241,7 @@ def test_unknown_names_are_told_the_nearest() -> None:
     assert "'squeezenet1_1'" in refuse("squeezenet", None)
     assert "'IMAGENET1K_V1'" in refuse("resnet18", "IMAGENET_V1")
     assert "'DRAWN_BIRDS_V1'" in refuse("small", "DRAWN_BIRDS")
+    assert "of conv4 'IMAGENET1K_V1'" in refuse("conv4", "IMAGENET1K_V1")
 
 
 def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from .small_runs import Log, TinyBody
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """A trunk of one convolution in place of the small one; one thread, so that sums have one order."""
-    monkeypatch.setitem(backbones.BACKBONES, "small", lambda name, weights: Backbone(TinyBody(), ("block",), 5))
+    monkeypatch.setitem(backbones.BACKBONES, "small", lambda name, weights: Backbone(TinyBody(), ("block",), (5,)))
     torch.set_num_threads(1)
 
 

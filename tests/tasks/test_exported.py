@@ -60,7 +60,7 @@ def two_taps(monkeypatch: pytest.MonkeyPatch) -> None:
         body = TwoTaps()
         if weights is not None:
             nn.init.normal_(body.block1[0].weight, std=0.5)  # type: ignore[arg-type]
-        return Backbone(body, ("block1", "block2"), 12)
+        return Backbone(body, ("block1", "block2"), (6, 12))
 
     monkeypatch.setitem(backbones.BACKBONES, "small", build)
     torch.set_num_threads(1)

@@ -18,9 +18,19 @@ from raysearch.models.hashing.exchnet import (
     spatial_diversity,
 )
 
-CHANNELS = {"small": 128, "resnet18": 512, "resnet50": 2048, "squeezenet1_1": 512, "mobilenet_v2": 1280}
+CHANNELS = {
+    "small": 128,
+    "conv4": 64,
+    "resnet12": 512,
+    "resnet18": 512,
+    "resnet50": 2048,
+    "squeezenet1_1": 512,
+    "mobilenet_v2": 1280,
+}
 SECOND_LAST = {
     "small": (96, 8),
+    "conv4": (64, 16),
+    "resnet12": (256, 8),
     "resnet18": (256, 4),
     "resnet50": (1024, 4),
     "squeezenet1_1": (256, 7),

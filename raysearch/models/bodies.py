@@ -1,0 +1,110 @@
+"""Bodies of the backbones that torchvision lacks: `body(images (B,3,H,W)) -> {"block1": map, ..., "block4": map}`.
+
+`SmallBody` is for laptops. `Conv4Body` and `ResNet12Body` are the two networks of few-shot recognition as HelixFormer
+(arXiv 2207.00784) takes them: Conv-4 pools after its first two blocks only and ResNet-12 does not pool after its last,
+since attention between images needs positions (21 x 21 and 10 x 10 of them at 84 px). ResNet-12 has no DropBlock here.
+"""
+
+from itertools import pairwise
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class Blocks(nn.Module):
+    """Blocks in a row; the map behind each is a tap. `widths` are the channels of the maps."""
+
+    widths: tuple[int, ...]
+
+    def __init__(self, *blocks: nn.Module) -> None:
+        super().__init__()
+        for index, block in enumerate(blocks, start=1):
+            self.add_module(f"block{index}", block)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        maps = {}
+        for name, block in self.named_children():
+            maps[name] = images = block(images)
+        return maps
+
+
+class SmallBody(Blocks):
+    """Four blocks of convolution, batch norm and ReLU; strides 2, 2, 2, 1."""
+
+    widths = (24, 48, 96, 128)
+    strides = (2, 2, 2, 1)
+
+    def __init__(self) -> None:
+        super().__init__(
+            *(
+                nn.Sequential(
+                    nn.Conv2d(fan_in, fan_out, 3, stride, padding=1, bias=False), nn.BatchNorm2d(fan_out), nn.ReLU()
+                )
+                for (fan_in, fan_out), stride in zip(pairwise((3, *self.widths)), self.strides, strict=True)
+            )
+        )
+
+
+class Conv4Body(Blocks):
+    """Four blocks of convolution, batch norm and LeakyReLU of 64 channels; 2 x 2 max-pools in the first two.
+
+    >>> sum(parameter.numel() for parameter in Conv4Body().parameters())
+    112832
+    """
+
+    widths = (64, 64, 64, 64)
+    pools = (2, 2, 1, 1)
+
+    def __init__(self) -> None:
+        super().__init__(
+            *(
+                nn.Sequential(
+                    nn.Conv2d(fan_in, fan_out, 3, padding=1, bias=False),
+                    nn.BatchNorm2d(fan_out),
+                    nn.LeakyReLU(0.2),
+                    *([nn.MaxPool2d(pool)] if pool > 1 else []),
+                )
+                for (fan_in, fan_out), pool in zip(pairwise((3, *self.widths)), self.pools, strict=True)
+            )
+        )
+
+
+class ResNet12Body(Blocks):
+    """Four residual blocks, 2 x 2 max-pools in all but the last; convolutions start by Kaiming's rule on fan out."""
+
+    widths = (64, 128, 256, 512)
+    pools = (2, 2, 2, 1)
+
+    def __init__(self) -> None:
+        super().__init__(
+            *(
+                nn.Sequential(ResidualBlock(fan_in, fan_out), *([nn.MaxPool2d(pool)] if pool > 1 else []))
+                for (fan_in, fan_out), pool in zip(pairwise((3, *self.widths)), self.pools, strict=True)
+            )
+        )
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="leaky_relu")
+
+
+class ResidualBlock(nn.Module):
+    """Three 3 x 3 convolutions with batch norm around which a 1 x 1 convolution with batch norm leads; LeakyReLU."""
+
+    def __init__(self, fan_in: int, fan_out: int) -> None:
+        super().__init__()
+        self.path = nn.Sequential(
+            *_normed(fan_in, fan_out, 3),
+            nn.LeakyReLU(0.1),
+            *_normed(fan_out, fan_out, 3),
+            nn.LeakyReLU(0.1),
+            *_normed(fan_out, fan_out, 3),
+        )
+        self.shortcut = nn.Sequential(*_normed(fan_in, fan_out, 1))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return functional.leaky_relu(self.path(features) + self.shortcut(features), 0.1)
+
+
+def _normed(fan_in: int, fan_out: int, kernel: int) -> tuple[nn.Module, nn.Module]:
+    convolution = nn.Conv2d(fan_in, fan_out, kernel, padding=kernel // 2, bias=False)
+    return convolution, nn.BatchNorm2d(fan_out)
