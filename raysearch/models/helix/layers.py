@@ -1,0 +1,206 @@
+"""One layer of HelixFormer in each of its cross-attention designs, arXiv 2207.00784, figures 2 and 3.
+
+A direction updates a target by a source: relation mining, fusion of the target's features f with the CSRM (a soft mask,
+their product), then enhancement. `OneWay` has one direction, `Serial` a second one whose source is what the first made
+of its target, `Symmetric` both from the features that came in. The norms in front of the projections are a direction's
+own in `OneWay` and `Serial`, and a side's in `Symmetric`.
+
+A layer works in two steps: `prepare` computes what depends on one side alone, `relate` what depends on pairs. Sides
+keep 1 in the dimension of pairs that they do not depend on: features of supports come as (E,1,S,H,W,C), of queries as
+(E,Q,1,H,W,C), and a side that no direction updates stays so. Legend: `E` episodes, `Q` queries, `S` supports.
+"""
+
+import operator
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from torch import Tensor, nn
+
+from raysearch.models.helix.enhancing import RepresentationEnhancement
+from raysearch.models.helix.mining import RelationMining
+from raysearch.models.helix.position_norm import PositionNorm
+
+SideName = Literal["support", "query"]
+
+
+def masked_residual(features: Tensor, mined: Tensor) -> Tensor:
+    return features + features * mined
+
+
+# of features f and CSRM m; the paper's is "mul"
+FUSIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "mul": operator.mul,
+    "add": operator.add,
+    "mul_res": masked_residual,
+}
+
+
+class Side(NamedTuple):
+    """What a layer needs of one side of the pairs."""
+
+    features: Tensor  # (E, Q or 1, S or 1, H, W, C)
+    questions: Tensor | None = None  # (E, Q or 1, S or 1, H, W, I), of a target
+    answers: Tensor | None = None  # (E, Q or 1, S or 1, h, w, 2I), of a source
+
+    def queries(self, start: int, stop: int) -> "Side":
+        """Those queries of the query side; views."""
+        questions, answers = (None if part is None else part[:, start:stop] for part in self[1:])
+        return Side(self.features[:, start:stop], questions, answers)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Of what layers are made; the names are HelixFormer's arguments.
+
+    Raises:
+        ValueError: one that is unknown or out of its range.
+    """
+
+    width: int
+    heads: int
+    dim_head: int
+    fusion: str
+    rep: bool
+    kv_stride: int
+    mlp_ratio: int
+    dropout: float
+
+    def __post_init__(self) -> None:
+        if self.fusion not in FUSIONS:
+            raise ValueError(f"fusion: unknown '{self.fusion}'; known: {', '.join(FUSIONS)}")
+        for name in ("width", "heads", "dim_head", "kv_stride", "mlp_ratio"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: at least 1, got {getattr(self, name)}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout: at least 0 and less than 1, got {self.dropout}")
+
+
+class Direction(nn.Module):
+    """How a target changes by what a source answers."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        self.mining = RelationMining(sizes.width, sizes.heads, sizes.dim_head, sizes.kv_stride, sizes.dropout)
+        self.fuse = FUSIONS[sizes.fusion]
+        self.enhancement = _enhancement(sizes)
+
+    def forward(self, target: Side, source: Side) -> Tensor:
+        assert target.questions is not None
+        assert source.answers is not None
+        return self.enhancement(self.fuse(target.features, self.mining(target.questions, source.answers)))
+
+
+class Layer(nn.Module, ABC):
+    @abstractmethod
+    def prepare(self, side: SideName, features: Tensor, repeats: int) -> Side:
+        """Compute what depends on one side alone.
+
+        Args:
+            side: which.
+            features: (E, Q or 1, S or 1, H, W, C).
+            repeats: for how many pairs each row of features stands; running statistics in training depend on it.
+        """
+
+    @abstractmethod
+    def relate(self, support: Side, query: Side) -> tuple[Tensor, Tensor]:
+        """New features of the supports and of the queries: (E,Q,S,H,W,C), or as they came where no direction leads."""
+
+    @abstractmethod
+    def directions(self) -> dict[SideName, Direction]:
+        """The directions by their targets."""
+
+
+class OneWay(Layer):
+    def __init__(self, sizes: Sizes, target: SideName) -> None:
+        super().__init__()
+        self.target = target
+        self.target_norm, self.source_norm = PositionNorm(sizes.width), PositionNorm(sizes.width)
+        self.direction = Direction(sizes)
+
+    def prepare(self, side: SideName, features: Tensor, repeats: int) -> Side:
+        mining = self.direction.mining
+        if side == self.target:
+            return Side(features, questions=mining.ask(self.target_norm(features), repeats))
+        return Side(features, answers=mining.answer(self.source_norm(features), repeats))
+
+    def relate(self, support: Side, query: Side) -> tuple[Tensor, Tensor]:
+        if self.target == "support":
+            return self.direction(support, query), query.features
+        return support.features, self.direction(query, support)
+
+    def directions(self) -> dict[SideName, Direction]:
+        return {self.target: self.direction}
+
+
+class Serial(Layer):
+    def __init__(self, sizes: Sizes, first: SideName) -> None:
+        super().__init__()
+        self.first, self.second = OneWay(sizes, first), OneWay(sizes, _other(first))
+
+    def prepare(self, side: SideName, features: Tensor, repeats: int) -> Side:
+        prepared = self.first.prepare(side, features, repeats)
+        if side == self.second.target:
+            return prepared._replace(questions=self.second.prepare(side, features, repeats).questions)
+        return prepared
+
+    def relate(self, support: Side, query: Side) -> tuple[Tensor, Tensor]:
+        new_support, new_query = self.first.relate(support, query)
+        if self.first.target == "support":
+            support = self.second.prepare("support", new_support, repeats=1)
+        else:
+            query = self.second.prepare("query", new_query, repeats=1)
+        return self.second.relate(support, query)
+
+    def directions(self) -> dict[SideName, Direction]:
+        return self.first.directions() | self.second.directions()
+
+
+class Symmetric(Layer):
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        self.support_norm, self.query_norm = PositionNorm(sizes.width), PositionNorm(sizes.width)
+        self.support, self.query = Direction(sizes), Direction(sizes)  # by their targets
+
+    def prepare(self, side: SideName, features: Tensor, repeats: int) -> Side:
+        if side == "support":
+            norm, to_it, from_it = self.support_norm, self.support.mining, self.query.mining
+        else:
+            norm, to_it, from_it = self.query_norm, self.query.mining, self.support.mining
+        normed = norm(features)
+        return Side(features, to_it.ask(normed, repeats), from_it.answer(normed, repeats))
+
+    def relate(self, support: Side, query: Side) -> tuple[Tensor, Tensor]:
+        return self.support(support, query), self.query(query, support)
+
+    def directions(self) -> dict[SideName, Direction]:
+        return {"support": self.support, "query": self.query}
+
+
+class Unrelated(Layer):
+    """No relation mining: the sides that the design updates are enhanced, each image alone."""
+
+    def __init__(self, sizes: Sizes, targets: tuple[SideName, ...]) -> None:
+        super().__init__()
+        self.support = _enhancement(sizes) if "support" in targets else nn.Identity()
+        self.query = _enhancement(sizes) if "query" in targets else nn.Identity()
+
+    def prepare(self, side: SideName, features: Tensor, repeats: int) -> Side:
+        return Side(features)
+
+    def relate(self, support: Side, query: Side) -> tuple[Tensor, Tensor]:
+        return self.support(support.features), self.query(query.features)
+
+    def directions(self) -> dict[SideName, Direction]:
+        return {}
+
+
+def _enhancement(sizes: Sizes) -> nn.Module:
+    if not sizes.rep:
+        return nn.Identity()
+    return RepresentationEnhancement(sizes.width, sizes.mlp_ratio, sizes.dropout)
+
+
+def _other(side: SideName) -> SideName:
+    return "query" if side == "support" else "support"

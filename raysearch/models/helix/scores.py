@@ -1,0 +1,47 @@
+"""Scores of all pairs of an episode in little memory.
+
+What belongs to an image alone is computed once; pairs go through HelixFormer and the head some at a time, so that
+memory does not grow with the number of pairs.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from raysearch.models.helixformer import HelixFormer
+
+
+@torch.no_grad()
+def relation_scores(helix: HelixFormer, head: nn.Module, support: Tensor, query: Tensor, chunk: int = 25) -> Tensor:
+    """`head(*helix.pairs(support, query))` for networks in eval mode.
+
+    Args:
+        helix: in eval mode, as batch norm in training needs all pairs at once.
+        head: a `RelationHead` or `CosineHead`, in eval mode.
+        support: (E,S,C,H,W), or (S,C,H,W).
+        query: (E,Q,C,H,W), or (Q,C,H,W).
+        chunk: pairs at a time, but no fewer than those of one query.
+
+    Returns:
+        (E,Q,S) or (Q,S) scores.
+
+    Raises:
+        ValueError: a network in training mode.
+
+    >>> from raysearch.models.relation import CosineHead
+    >>> helix, support, query = HelixFormer(8).eval(), torch.randn(5, 8, 4, 4), torch.randn(7, 8, 4, 4)
+    >>> relation_scores(helix, CosineHead().eval(), support, query).shape
+    torch.Size([7, 5])
+    """
+    if helix.training or head.training:
+        raise ValueError("scores in chunks are for eval mode; in training mode batch norm sees all pairs at once")
+    if support.ndim == 4:
+        return relation_scores(helix, head, support[None], query[None], chunk)[0]
+    return torch.stack([_of_episode(helix, head, *images, chunk) for images in zip(support, query, strict=True)])
+
+
+def _of_episode(helix: HelixFormer, head: nn.Module, support: Tensor, query: Tensor, chunk: int) -> Tensor:
+    of_support, of_query = helix.prepare("support", support[None]), helix.prepare("query", query[None])
+    at_once = max(1, chunk // len(support))
+    starts = range(0, len(query), at_once)
+    parts = [head(*helix.relate(of_support, of_query.queries(start, start + at_once)))[0] for start in starts]
+    return torch.cat(parts)

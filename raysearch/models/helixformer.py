@@ -1,0 +1,155 @@
+"""HelixFormer: "Learning Cross-Image Object Semantic Relation in Transformer for Few-Shot Fine-Grained Image
+Classification", Zhang, Yuan, Li, Chen and others, ACM MM 2022, arXiv 2207.00784.
+
+A support and a query are compared after each was changed by what it finds of itself in the other: relation mining (RMP)
+attends across the two images, representation enhancement (REP) then works at each position. `design` says who learns
+from whom; "sym" is the paper's, the others those of its figure 3.
+
+Departures: nothing is laid out for each pair that belongs to an image (`helix.mining`), with the same numbers, but for
+dropout, which draws one mask for what is computed once; where a side is not updated it still goes through its
+embedding, as in the released program (the figure shows the bare features, which only fit if the widths are equal).
+
+Legend: `E` episodes, `Q` queries, `S` supports, `C` channels, `H x W` positions.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from raysearch.models.helix.layers import Layer, OneWay, Serial, Side, SideName, Sizes, Symmetric, Unrelated
+from raysearch.models.helix.position_norm import PositionNorm
+
+# who learns from whom, and the layer that does it
+DESIGNS: dict[str, tuple[tuple[SideName, ...], Callable[[Sizes], Layer]]] = {
+    "q2s": (("support",), partial(OneWay, target="support")),
+    "s2q": (("query",), partial(OneWay, target="query")),
+    "s_then_q": (("query", "support"), partial(Serial, first="query")),
+    "q_then_s": (("support", "query"), partial(Serial, first="support")),
+    "sym": (("support", "query"), Symmetric),
+}
+
+
+class HelixFormer(nn.Module):
+    """`helix(support (S,C,H,W), query (Q,C,H,W)) -> (support' (Q,S,C',H,W), query' (Q,S,C',H,W))`.
+
+    With a leading dimension, (E,S,C,H,W) and (E,Q,C,H,W), episodes are apart, but batch norm in training sees them
+    all. A side that the design does not update is returned as an expanded view.
+
+    Args:
+        channels: C.
+        depth: layers; 0 leaves the embedding alone.
+        heads: of attention.
+        dim_head: channels of a head.
+        design: "q2s", "s2q", "s_then_q", "q_then_s" or "sym".
+        fusion: of features f and CSRM m: "mul" f m, "add" f + m, "mul_res" f + f m.
+        rep: whether the fused features go through the enhancement.
+        rmp: whether images attend to each other; without, only enhancement acts.
+        width: C'; None: C.
+        embed_kernel: side of the embedding's convolution, odd.
+        kv_stride: of keys and values; larger than 1 leaves fewer positions to attend to.
+        mlp_ratio: hidden channels of the enhancement over C'.
+        dropout: probability, of the CSRM's mapping and in the enhancement.
+
+    Raises:
+        ValueError: an argument that is unknown or out of its range.
+
+    >>> helix = HelixFormer(64)
+    >>> sum(parameter.numel() for parameter in helix.parameters())
+    209280
+    >>> support, query = helix(torch.randn(5, 64, 6, 6), torch.randn(7, 64, 6, 6))
+    >>> support.shape == query.shape == (7, 5, 64, 6, 6)
+    True
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        depth: int = 1,
+        heads: int = 2,
+        dim_head: int = 64,
+        design: str = "sym",
+        fusion: str = "mul",
+        rep: bool = True,
+        *,
+        rmp: bool = True,
+        width: int | None = None,
+        embed_kernel: int = 3,
+        kv_stride: int = 1,
+        mlp_ratio: int = 4,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        for name, value, least in (("channels", channels, 1), ("depth", depth, 0), ("embed_kernel", embed_kernel, 1)):
+            if value < least:
+                raise ValueError(f"{name}: at least {least}, got {value}")
+        if embed_kernel % 2 == 0:
+            raise ValueError(f"embed_kernel: an odd number, got {embed_kernel}")
+        if design not in DESIGNS:
+            raise ValueError(f"design: unknown '{design}'; known: {', '.join(DESIGNS)}")
+        width = channels if width is None else width
+        sizes = Sizes(width, heads, dim_head, fusion, rep, kv_stride, mlp_ratio, dropout)
+        targets, layer = DESIGNS[design]
+        self.support_embedding = Embedding(channels, width, embed_kernel)
+        self.query_embedding = Embedding(channels, width, embed_kernel)
+        self.layers = nn.ModuleList(layer(sizes) if rmp else Unrelated(sizes, targets) for _ in range(depth))
+
+    def forward(self, support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
+        new_support, new_query = self.pairs(support, query)
+        queries, supports = query.shape[-4], support.shape[-4]
+        shape = (*query.shape[:-4], queries, supports, *new_query.shape[-3:])
+        return new_support.expand(shape), new_query.expand(shape)
+
+    def pairs(self, support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
+        """As `forward`, but a side that does not depend on the other keeps 1 there: (..., Q or 1, S or 1, C', H, W)."""
+        episodes = support.shape[:-4]
+        supports, queries = support.shape[-4], query.shape[-4]
+        pairs = self.relate(
+            self.prepare("support", support.reshape(-1, *support.shape[-4:]), repeats=queries),
+            self.prepare("query", query.reshape(-1, *query.shape[-4:]), repeats=supports),
+        )
+        new_support, new_query = (maps.reshape(*episodes, *maps.shape[1:]) for maps in pairs)
+        return new_support, new_query
+
+    def prepare(self, side: SideName, images: Tensor, repeats: int = 1) -> Side:
+        """What depends on the images (E,n,C,H,W) of one side alone.
+
+        `repeats` is the number of images on the other side, which running statistics in training depend on.
+        """
+        embedding = self.support_embedding if side == "support" else self.query_embedding
+        features = embedding(images.flatten(0, 1)).unflatten(0, images.shape[:2])
+        features = features.unsqueeze(1 if side == "support" else 2)
+        return self._layer(0).prepare(side, features, repeats) if len(self.layers) else Side(features)
+
+    def relate(self, support: Side, query: Side) -> tuple[Tensor, Tensor]:
+        """New features of all pairs of what `prepare` gave: both (E, Q or 1, S or 1, C', H, W)."""
+        queries, supports = query.features.shape[1], support.features.shape[2]
+        features = support.features, query.features
+        for index in range(len(self.layers)):
+            layer = self._layer(index)
+            if index > 0:
+                support = layer.prepare("support", features[0], queries // features[0].shape[1])
+                query = layer.prepare("query", features[1], supports // features[1].shape[2])
+            features = layer.relate(support, query)
+        new_support, new_query = (tokens.permute(0, 1, 2, 5, 3, 4) for tokens in features)
+        return new_support, new_query
+
+    def _layer(self, index: int) -> Layer:
+        layer = self.layers[index]
+        assert isinstance(layer, Layer)
+        return layer
+
+
+class Embedding(nn.Module):
+    """Images (B,C,H,W) to normed features with their channels together, (B,H,W,C')."""
+
+    def __init__(self, channels: int, width: int, kernel: int) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(channels, width, kernel, padding=kernel // 2)
+        self.norm = PositionNorm(width)
+
+    def forward(self, images: Tensor) -> Tensor:
+        # Channels together from the start: what follows are products over the channels of a position.
+        images = images.contiguous(memory_format=torch.channels_last)
+        return self.norm(self.convolution(images).permute(0, 2, 3, 1))
