@@ -1,6 +1,7 @@
 """Images on disk -> Parquet shards.
 
     python -m raysearch.ingest folder photos/ shards/      photos/<class>/*.jpg, photos/train/<class>/*, or a split.csv
+    python -m raysearch.ingest fewshot CUB/ shards/        split/{train,val,test}.csv, or a folder for each part
     python -m raysearch.ingest synthetic - shards/         the embedded data set, drawn
     python -m raysearch.ingest synthetic classes=5,side=32 shards/
 
@@ -35,7 +36,9 @@ class OnCorrupt(StrEnum):
 @app.command()
 def ingest(
     layout: str = typer.Argument(
-        metavar="LAYOUT", help="folder: class folders or a split.csv; synthetic: the embedded data set"
+        metavar="LAYOUT",
+        help="folder: class folders or a split.csv; fewshot: lists or folders of train, val and test classes; "
+        "synthetic: the embedded data set",
     ),
     src: str = typer.Argument(
         metavar="SRC", help="directory; for synthetic, - or settings such as classes=20,side=64,seed=0"

@@ -32,7 +32,7 @@ def folder(src: str, test_fraction: float | None = None) -> list[Sample]:
         raise UserError(f"SRC {src} is not a directory" if root.exists() else f"SRC {src} does not exist")
     try:
         if (root / "split.csv").is_file():
-            _refuse(test_fraction, "split.csv")
+            refuse(test_fraction, "split.csv")
             return list(_from_csv(root))
         folders = _folders(root)
         if not folders:
@@ -41,7 +41,7 @@ def folder(src: str, test_fraction: float | None = None) -> list[Sample]:
         inside = [name for name in folders if name in SPLITS]
         if not inside:
             return list(
-                _split(root, _class_folders(root, ""), TEST_FRACTION if test_fraction is None else test_fraction)
+                _split(root, class_folders(root, ""), TEST_FRACTION if test_fraction is None else test_fraction)
             )
     except OSError as error:
         raise UserError(f"SRC {src} cannot be read: {error.strerror}") from error
@@ -49,11 +49,11 @@ def folder(src: str, test_fraction: float | None = None) -> list[Sample]:
         raise UserError(
             f"SRC {src} holds {inside[0]}/ beside {extra[0]}/; keep either class folders or train/, val/ and test/"
         )
-    _refuse(test_fraction, f"{inside[0]}/")
+    refuse(test_fraction, f"{inside[0]}/")
     samples = [
-        _sample(root, source, label, split)
+        sample(root, source, label, split)
         for split in inside
-        for label, sources in _class_folders(root, f"{split}/").items()
+        for label, sources in class_folders(root, f"{split}/").items()
         for source in sources
     ]
     if not samples:
@@ -65,12 +65,20 @@ def synthetic(src: str, test_fraction: float | None = None) -> list[Sample]:
     """The embedded data set; SRC is `-` or settings such as `classes=20,side=64,seed=0` (fields of synthetic.Spec)."""
     from raysearch.data import synthetic as drawn
 
-    _refuse(test_fraction, "train_per_class and test_per_class settings")
+    refuse(test_fraction, "train_per_class and test_per_class settings")
     return drawn.samples(drawn.parse(src))
 
 
+def fewshot(src: str, test_fraction: float | None = None) -> list[Sample]:
+    """A few-shot data set as it is published, a class in one part; the forms are in fewshot_layouts."""
+    from raysearch.data import fewshot_layouts
+
+    refuse(test_fraction, "the lists or folders of its parts")
+    return fewshot_layouts.samples(src)
+
+
 Layout = Callable[[str, float | None], list[Sample]]
-LAYOUTS: dict[str, Layout] = {"folder": folder, "synthetic": synthetic}
+LAYOUTS: dict[str, Layout] = {"folder": folder, "fewshot": fewshot, "synthetic": synthetic}
 
 
 def find(name: str) -> Layout:
@@ -80,12 +88,14 @@ def find(name: str) -> Layout:
     return LAYOUTS[name]
 
 
-def _refuse(test_fraction: float | None, own: str) -> None:
+def refuse(test_fraction: float | None, own: str) -> None:
+    """UserError where a test fraction was asked for and `own` decides already."""
     if test_fraction is not None:
         raise UserError(f"--test-fraction has no effect here: the split comes from {own}; leave the flag out")
 
 
-def _sample(root: Path, source: str, label: str, split: str) -> Sample:
+def sample(root: Path, source: str, label: str, split: str) -> Sample:
+    """The image at `source` below `root`."""
     return Sample(source, label, split, (root / source).read_bytes)
 
 
@@ -114,7 +124,7 @@ def _from_csv(root: Path) -> Iterator[Sample]:
             raise UserError(f"{where}: no file {source} in SRC")
         if (first := lines.setdefault(source, line)) != line:
             raise UserError(f"{where}: {source} is listed already on line {first}")
-        yield _sample(root, source, label, split)
+        yield sample(root, source, label, split)
 
 
 def _cells(row: dict[str, str | None]) -> tuple[str, str, str]:
@@ -135,8 +145,8 @@ def _images(directory: Path) -> list[str]:
     return [entry.name for entry in visible(directory) if entry.suffix.lower() in EXTENSIONS and entry.is_file()]
 
 
-def _class_folders(root: Path, prefix: str) -> dict[str, list[str]]:
-    """Class name -> sources of its images."""
+def class_folders(root: Path, prefix: str) -> dict[str, list[str]]:
+    """Class name -> sources of its images, of the class folders in `prefix` below `root`."""
     classes = {}
     for name in _folders(root / prefix):
         directory = root / prefix / name
@@ -163,4 +173,4 @@ def _split(root: Path, classes: dict[str, list[str]], test_fraction: float) -> I
         tests = min(max(round(test_fraction * len(sources)), 1), len(sources) - 2)
         ranked = sorted(sources, key=lambda source: hashlib.sha256(source.encode("utf-8", "surrogateescape")).digest())
         for rank, source in enumerate(ranked):
-            yield _sample(root, source, label, "test" if rank < tests else "train")
+            yield sample(root, source, label, "test" if rank < tests else "train")
