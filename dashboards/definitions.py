@@ -59,5 +59,5 @@ def metric(run: View) -> str:
     words.append("Higher is better." if run.mode == "max" else "Lower is better.")
     chance = run.study.get("chance")
     if isinstance(chance, int | float):
-        words.append(f"Random codes would score {formats.metric(chance)}.")
+        words.append(f"Chance alone would score {formats.metric(chance)}.")
     return " ".join(words)

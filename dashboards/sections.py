@@ -87,7 +87,7 @@ def factors(run: View) -> Markup | None:
             caption += f" Dashed: {run.published.paper}, under its own protocol and on its own scale."
         chance = run.study.get("chance")
         if isinstance(chance, int | float):
-            caption += f" Random codes would score {formats.metric(chance)}."
+            caption += f" Chance alone would score {formats.metric(chance)}."
         says = f"{formats.metric_name(run.metric)} over {factor}; the numbers stand in the table of variants"
         parts += [tag("h3", tag("code", factor)), embed(figure, f"plot-factor-{index}", caption, says)]
     heat = figures.heat_map(run)

@@ -38,6 +38,7 @@ def main(
     seeds: int | None = typer.Option(None, help="seeds a variant; else the study's"),
     set_: list[str] = typer.Option([], "--set", metavar="PATH=VALUE", help="change the config of every variant"),
     only: list[str] = typer.Option([], metavar="FACTOR=LEVEL", help="these levels of a factor, as hash.bits=12,24"),
+    episodes: int | None = typer.Option(None, min=2, help="test episodes; short for --set episodes.test=N"),
     workers: int = typer.Option(1, min=1, help="Ray Train workers a trial"),
     gpus_per_worker: float | None = typer.Option(None, min=0, help="share of a GPU; else 1 where there is one"),
     trials: int | None = typer.Option(None, help="configs of a search; an ablation has as many cells as it plans"),
@@ -56,16 +57,17 @@ def main(
         if not isinstance(asked, Ablation):
             raise UserError("--only is for ablations; a search has a space")
         asked = asked.only(overrides.parse_only(only))
-    settings = overrides.parse(set_, asked.task)
+    settings = {**overrides.parse(set_, asked.task), **overrides.test_episodes(episodes, asked.task)}
     chosen, reason = _profile(profile, data, address)
     # All that can be wrong without the images is found before any are drawn.
     _plan(name, asked, chosen, "", settings, seeds, trials, workers)
     directory = _data(data, chosen, console)
     manifest = shards.read_manifest(directory)
-    _check_counts(manifest)
     plan = _plan(name, asked, chosen, manifest.content_hash, settings, seeds, trials, workers)
+    config = plan.reference.config if isinstance(plan, planning.Plan) else plan.reference(plan.groups[0]).config
+    config.check(manifest.name, manifest.classes, manifest.counts)
     run_dir = out or Path("runs") / f"{name}-{chosen}"
-    record = describe.surroundings(manifest, directory, settings, reason, _command(), asked.task)
+    record = describe.surroundings(manifest, directory, settings, reason, _command(), config)
     run = Run(run_dir, directory, manifest, record)
     options = Options(workers, gpus_per_worker, concurrency, address, storage)
     reader = results.Reader(run_dir / "cells")
@@ -181,20 +183,6 @@ def _data(given: Path | None, profile: str, console: Console) -> Path:
     spec = synthetic.Spec()
     with console.status(f"drawing the embedded data set, {spec.classes} kinds of birds"):
         return synthetic.ensure(spec, cache_dir())
-
-
-def _check_counts(manifest: shards.Manifest) -> None:
-    """Retrieval needs two training images of a class, and something to ask for."""
-    train, test = manifest.counts.get("train", ()), manifest.counts.get("test", ())
-    if not sum(train) or not sum(test):
-        raise UserError(f"data set '{manifest.name}' has no {'test' if sum(train) else 'train'} images")
-    for name, count in zip(manifest.classes, train, strict=True):
-        if count == 1:
-            raise UserError(
-                f"class '{name}' of data set '{manifest.name}' has one training image; it needs at least two"
-            )
-    if sum(count > 0 for count in train) < 2:
-        raise UserError(f"data set '{manifest.name}' has one training class; retrieval needs at least two")
 
 
 def _check_writable(run_dir: Path) -> None:

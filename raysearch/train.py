@@ -1,6 +1,7 @@
 """Train one config on this machine, without Ray and without a search.
 
     python -m raysearch.train retrieval                                  embedded data set, laptop profile
+    python -m raysearch.train fewshot --preset lwfm --episodes 600       few-shot recognition
     python -m raysearch.train retrieval --data shards/ --set srem.regions=0 --seed 1
     python -m raysearch.train retrieval --settings                       what --set can change, and why it is as it is
     python -m raysearch.train retrieval --export model.pt                a model for raysearch.retrieve
@@ -22,24 +23,26 @@ import typer
 from rich.console import Console
 
 from raysearch import cli
-from raysearch.data import feed, shards, synthetic
+from raysearch.data import feed, partition, shards, synthetic
 from raysearch.data.cache import cache_dir
 from raysearch.errors import UserError
-from raysearch.studies import overrides, recall, results
-from raysearch.studies.config import CODE_VERSIONS, RetrievalConfig
+from raysearch.studies import overrides, presets, recall, results
+from raysearch.studies.config import CODE_VERSIONS, CONFIGS, RunConfig
 from raysearch.studies.profiles import profile_settings
-from raysearch.tasks import exported, retrieval
-from raysearch.tasks.base import Feed, NonFiniteLoss, Worker
+from raysearch.tasks import exports, registry, starting
+from raysearch.tasks.base import Feed, NonFiniteLoss, Task, Worker
 
 app = typer.Typer(add_completion=False)
 
 
 @app.command()
 def main(
-    task: str = typer.Argument(metavar="TASK", help="retrieval"),
+    task: str = typer.Argument(metavar="TASK", help=" or ".join(CONFIGS)),
     data: Path | None = typer.Option(None, help="directory of shards (raysearch.ingest); else the embedded data set"),
     profile: str | None = typer.Option(None, help="laptop or paper: where the settings start; else laptop"),
+    preset: str | None = typer.Option(None, help="a method's own settings, under --set: " + presets.names()),
     set_: list[str] = typer.Option([], "--set", metavar="PATH=VALUE", help="change the config"),
+    episodes: int | None = typer.Option(None, min=2, help="test episodes; short for --set episodes.test=N"),
     seed: int = typer.Option(0, help="of everything random"),
     out: Path | None = typer.Option(None, help="file for the trained state"),
     export: Path | None = typer.Option(None, help="file for the trained model, as raysearch.retrieve takes it"),
@@ -55,7 +58,7 @@ def main(
     for path, flag in ((out, "--out"), (export, "--export")):
         if path is not None:
             cli.check_writable(path, flag)
-    given = overrides.parse(set_, task)
+    given = {**presets.settings(preset, task), **overrides.parse(set_, task), **overrides.test_episodes(episodes, task)}
     if from_ is not None:
         if profile is not None:
             raise UserError("--profile has no effect beside --from: the run's config is complete; leave it out")
@@ -69,15 +72,24 @@ def main(
         config = overrides.resolve(task, overrides.start_from(task, start, given))
         directory = data or synthetic.ensure(synthetic.Spec(), cache_dir())
     manifest = shards.read_manifest(directory)
-    sets = feed.decode(directory, config.data.side, config.data.zoom)
+    config.check(manifest.name, manifest.classes, manifest.counts)
+    wanted = config.images
+    divided = partition.of(directory, wanted.split) if wanted.split is not None else None
+    if divided:
+        console.print(divided.describe())
+        for warning in divided.warnings(config.trunk[1]):
+            print(warning, file=sys.stderr)
+    sets = feed.decode(directory, wanted.side, wanted.zoom, divided.of_class if divided else None)
+    images = Feed(
+        sets["train"], sets["test"], manifest.content_hash, sets.get("val"), divided.identity if divided else ""
+    )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.set_num_threads(1)  # as in a study's workers: more threads add in another order
-    worker = Worker(Feed(**sets, content_hash=manifest.content_hash), cache_dir() / "features", device)
-    running = retrieval.make(config, seed, worker)
+    worker = Worker(images, cache_dir() / "features", device)
     try:
-        for _ in range(running.steps):
-            report = running.advance()
-            console.print("  ".join(f"{name} {_short(value)}" for name, value in report.items()))
+        worker = starting.trained(config, seed, worker, cache_dir() / "pretrained", lambda task: _train(task, console))
+        running = registry.build(config.model_dump(mode="json"), seed, worker)
+        _train(running, console)
     except NonFiniteLoss as error:
         raise UserError(str(error)) from None
     metrics = running.evaluate()
@@ -85,7 +97,14 @@ def main(
     if out is not None:
         torch.save(running.state_dict(), out)
     if export is not None:
-        exported.save(export, running, manifest, metrics)
+        exports.save(export, running, manifest, metrics)
+
+
+def _train(running: Task, console: Console) -> None:
+    """Advance a task to its end, a line a step."""
+    for _ in range(running.steps):
+        report = running.advance()
+        console.print("  ".join(f"{name} {_short(value)}" for name, value in report.items()))
 
 
 def _settings(task: str) -> list[str]:
@@ -97,7 +116,7 @@ def _settings(task: str) -> list[str]:
     return paragraphs
 
 
-def _of_run(record: Mapping[str, Any], task: str, variant: str | None, given: Mapping[str, Any]) -> RetrievalConfig:
+def _of_run(record: Mapping[str, Any], task: str, variant: str | None, given: Mapping[str, Any]) -> RunConfig:
     if record["task"] != task:
         raise UserError(f"the run is of the task {record['task']}, not of {task}")
     if record["code_version"] != CODE_VERSIONS[task]:

@@ -4,7 +4,7 @@ With Ray, Ray Data decodes on all CPUs and the arrays lie in the object store, w
 without a copy. Without Ray the same decoding runs in this process. Both give the same bytes in the same order.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from raysearch.data.images import ImageSet
 from raysearch.errors import UserError
 
 SPLITS = ("train", "test")
+CLASS_SPLITS = ("train", "val", "test")  # where splits share no class
 STORE_SHARE = 0.6  # of an object store that decoded images may take
 _COLUMNS = ["image", "label", "split", "source"]
 
@@ -24,24 +25,30 @@ def resident_bytes(manifest: shards.Manifest, side: int) -> int:
     return manifest.images * side * side * 3
 
 
-def decode(directory: str | Path, side: int, zoom: float = 1.0) -> dict[str, ImageSet]:
+def decode(
+    directory: str | Path, side: int, zoom: float = 1.0, parts: Sequence[str] | None = None
+) -> dict[str, ImageSet]:
     """Decode a data set in this process.
 
     Args:
         directory: of shards.
         side: of the decoded images, in pixels.
         zoom: see `jpeg.decode`.
+        parts: of each class, by label, the split that all its images are in; None: each row's own.
 
     Returns:
-        An ImageSet for "train" and for "test", in canonical order.
+        An ImageSet for "train" and for "test", and with `parts` for "val", each in canonical order.
     """
-    tables = (shards.read(directory, columns=_COLUMNS, split=split) for split in SPLITS)
+    wanted = SPLITS if parts is None else (None,)
+    tables = (shards.read(directory, columns=_COLUMNS, split=split) for split in wanted)
     batches = ({name: table[name].to_numpy() for name in _COLUMNS} for table in tables)
-    return _collect(decode_batch(batch, side, zoom) for batch in batches if len(batch["label"]))
+    return _collect((decode_batch(batch, side, zoom) for batch in batches if len(batch["label"])), parts)
 
 
-def decode_on_ray(directory: str | Path, side: int, zoom: float = 1.0) -> dict[str, ImageSet]:
-    """Decode a data set with Ray Data, on the CPUs of the cluster that is connected.
+def decode_on_ray(
+    directory: str | Path, side: int, zoom: float = 1.0, parts: Sequence[str] | None = None
+) -> dict[str, ImageSet]:
+    """Decode a data set with Ray Data, on the CPUs of the cluster that is connected; arguments as `decode`.
 
     Raises:
         UserError: the decoded set is larger than its share of the object store.
@@ -61,7 +68,7 @@ def decode_on_ray(directory: str | Path, side: int, zoom: float = 1.0) -> dict[s
     decoded = source.map_batches(
         decode_batch, fn_kwargs={"side": side, "zoom": zoom}, batch_size=128, batch_format="numpy"
     )
-    return _collect(decoded.iter_batches(batch_size=None, batch_format="numpy"))
+    return _collect(decoded.iter_batches(batch_size=None, batch_format="numpy"), parts)
 
 
 def decode_batch(batch: Mapping[str, Any], side: int, zoom: float = 1.0) -> dict[str, np.ndarray]:
@@ -70,7 +77,7 @@ def decode_batch(batch: Mapping[str, Any], side: int, zoom: float = 1.0) -> dict
     return {**{name: np.asarray(batch[name]) for name in _COLUMNS[1:]}, "image": images}
 
 
-def _collect(batches: Iterator[Mapping[str, np.ndarray]]) -> dict[str, ImageSet]:
+def _collect(batches: Iterator[Mapping[str, np.ndarray]], of_class: Sequence[str] | None = None) -> dict[str, ImageSet]:
     """Put batches that came in any order into canonical order, by label and source."""
     parts: dict[str, list[np.ndarray]] = {name: [] for name in _COLUMNS}
     for batch in batches:
@@ -79,9 +86,11 @@ def _collect(batches: Iterator[Mapping[str, np.ndarray]]) -> dict[str, ImageSet]
     columns = {name: np.concatenate(collected) for name, collected in parts.items() if collected}
     if not columns:
         raise UserError("the data set has no train or test image")
+    if of_class is not None:
+        columns["split"] = np.array(of_class)[columns["label"]]
     order = np.lexsort((columns["source"], columns["label"]))
     sets = {}
-    for split in SPLITS:
+    for split in SPLITS if of_class is None else CLASS_SPLITS:
         rows = order[columns["split"][order] == split]
         if not len(rows):
             raise UserError(f"the data set has no image in its {split} split")

@@ -7,6 +7,7 @@ killed, goes on from there. A file is replaced whole, and holds tensors and plai
 import io
 import json
 import pickle
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ import torch
 from raysearch.engine.objective import Objective as Objective
 from raysearch.engine.storage import Storage
 
+FOLDER = "checkpoints"  # of a run that has no other storage
 NEWEST, BEST = "newest.pt", "best.pt"
 _PINNED = 3  # states that other members of a population may still take over
 
@@ -27,6 +29,7 @@ class Checkpoints:
     """
 
     def __init__(self, storage: str, cell: str) -> None:
+        self._cell = cell
         self._files = Storage(storage, cell)
 
     def begin(self) -> int:
@@ -55,6 +58,17 @@ class Checkpoints:
             if data is not None and _decodes(data):
                 return data
         return None
+
+    def bring(self, runs: Path) -> bool:
+        """See that the newest state is here, if need be copied from a run among `runs`; False where none has it."""
+        if self.read() is not None:
+            return True
+        for folder in sorted(runs.glob(f"*/{FOLDER}/{self._cell}")):
+            data = Checkpoints(str(folder.parent), self._cell).read()
+            if data is not None:
+                self._files.write(NEWEST, data)
+                return True
+        return False
 
     def pin(self, step: int) -> str:
         """Keep the newest state of now under a name of its own, for another cell to take over; returns the name."""

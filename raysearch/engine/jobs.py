@@ -15,6 +15,7 @@ class Job:
     config: dict[str, Any]
     seed: int
     variant: str = ""  # label of metrics
+    start: str | None = None  # cell of the pre-training whose trunk it starts from
     moves: dict[str, Any] = field(default_factory=dict)  # dotted path -> value, which a population changes on the way
 
     def encode(self) -> str:

@@ -53,7 +53,7 @@ def run_search(
     configs = [plan.reference(group).config for group in plan.groups]
     record = _Record(plan, run)
     with session.opened(run, options, configs, console, interrupt, terminal_table(run)) as opened:
-        complete = True
+        complete = opened.prepare(plan.referring(), search.step_limit)
         for group in plan.groups:
             complete = complete and _search_group(plan, group, run, opened, record, retry_failed)
         if complete:
@@ -69,8 +69,8 @@ def _search_group(
     suggestions = Suggestions(plan, group, run.directory / OPTUNA_FILE, opened.storage, retry_failed)
     record.groups[group.label] = suggestions
     objective = Objective(search.metrics[0], search.modes[0])
-    if objective.metric not in session.METRIC_IDS[search.task]:
-        objective = session.HELD_OUT[search.task]
+    if objective.metric == "epoch_seconds":  # known at the end alone
+        objective = session.held_out(search.task)
     scheduler = None
     accept = ["finished"] if retry_failed else ["finished", "failed"]
     if search.scheduler:
@@ -98,7 +98,7 @@ def _scheduler(plan: SearchPlan, group: Group, objective: Objective) -> TrialSch
     assert search.scheduler is not None
     mutations = search.space if search.scheduler == "pbt" else None
     assert not callable(mutations)
-    steps = plan.reference(group).config.train.iterations
+    steps = plan.reference(group).config.steps
     return schedulers.build(search.scheduler, objective, steps, search.scheduler_options, mutations)
 
 
@@ -117,7 +117,7 @@ def _judge(plan: SearchPlan, opened: session.Session, record: "_Record", retry_f
         Planned(session.job(cell) for cell in unique.values()),
         done=record.done(),
         total=record.total(),
-        objective=session.HELD_OUT[plan.search.task],
+        objective=session.held_out(plan.search.task),
         limit=plan.search.step_limit,
         listeners=[record],
         accept=("finished",) if retry_failed else ("finished", "failed"),
@@ -212,9 +212,9 @@ class _Record(Listener):
             for config in suggestions.configs:
                 for record in config.records.values():
                     if record["status"] in ("finished", "stopped"):
-                        train = config.variant.config.train
-                        run += schedulers.trained(json.loads(record["history"])) * train.epochs
-                        full += train.iterations * train.epochs
+                        asked = config.variant.config
+                        run += schedulers.trained(json.loads(record["history"])) * asked.epochs // asked.steps
+                        full += asked.epochs
         return {"run": run, "full": full}
 
 
@@ -251,7 +251,7 @@ def check(plan: SearchPlan) -> None:
     group = plan.groups[0]
     if search.scheduler:
         try:
-            _scheduler(plan, group, session.HELD_OUT[search.task])
+            _scheduler(plan, group, session.held_out(search.task))
         except (TypeError, AssertionError) as error:
             raise UserError(f"scheduler '{search.scheduler}': {error}") from None
     if callable(search.space):

@@ -3,9 +3,8 @@
 import contextlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -13,12 +12,11 @@ from ray.tune.schedulers import TrialScheduler
 from rich.console import Console, RenderableType
 
 from raysearch import provenance
-from raysearch.data import feed
+from raysearch.data import feed, partition
 from raysearch.data.cache import cache_dir
-from raysearch.data.manifest import Manifest
 from raysearch.engine import cluster, tuner
-from raysearch.engine.checkpoints import Objective
-from raysearch.engine.jobs import Job, Jobs, Listener, Several
+from raysearch.engine.checkpoints import FOLDER, Checkpoints, Objective
+from raysearch.engine.jobs import Job, Jobs, Listener, Planned, Several
 from raysearch.engine.metrics import Metrics
 from raysearch.engine.options import Options, Run
 from raysearch.engine.shared import Claims, Shared
@@ -27,14 +25,10 @@ from raysearch.engine.telemetry import LiveView
 from raysearch.engine.train_loop import Source
 from raysearch.interrupt import Interrupt
 from raysearch.models import backbones
-from raysearch.studies import results
-from raysearch.studies.config import CODE_VERSIONS, CONFIGS, RetrievalConfig
+from raysearch.studies import plan, results
+from raysearch.studies.config import CODE_VERSIONS, CONFIGS, Images, RunConfig
 from raysearch.studies.plan import Cell
-from raysearch.tasks import retrieval
-
-_BUILDERS: dict[str, Callable] = {"retrieval": retrieval.build}
-METRIC_IDS: dict[str, Mapping[str, str]] = {"retrieval": retrieval.RetrievalTask.metric_ids}
-HELD_OUT = {"retrieval": Objective("map_validation", "max")}  # what the best checkpoint of a cell is chosen by
+from raysearch.tasks import registry
 
 
 class Session:
@@ -53,13 +47,10 @@ class Session:
         self._run, self._demand, self._source, self._opened = run, demand, source, time.time()
         self._table, self._console, self._interrupt = table, console, interrupt
         self._slots = cluster.Slots(demand, options.concurrency)
-        self._storage = options.storage or str((run.directory / "checkpoints").resolve())
+        self._storage = options.storage or str((run.directory / FOLDER).resolve())
         Storage(self._storage)  # an unknown kind of URI is said now
-        task = run.record["task"]
-        self._build, self._config = _BUILDERS[task], CONFIGS[task]
         self._constant = {
             "data": run.manifest.content_hash,
-            "code_version": CODE_VERSIONS[task],
             "environment": json.dumps({"versions": provenance.versions(), "hardware": run.record["hardware"]}),
         }
         console.print(f"{self._slots()} trials at a time, checkpoints in {self._storage}")
@@ -67,6 +58,24 @@ class Session:
     @property
     def storage(self) -> str:
         return self._storage
+
+    def metric_ids(self, config: RunConfig) -> dict[str, str]:
+        """Metric -> what exactly it is, of a run with this config."""
+        return registry.metric_ids(config, self._source.splits.get(config.images, ""))
+
+    def prepare(self, cells: Iterable[Cell], limit: float | None) -> bool:
+        """Run the pre-trainings that cells start from and that are not at hand; False when the user stopped it.
+
+        One that fails is a failed cell, and so is each that would have started from it.
+        """
+        wanted = plan.starts(cells)
+        missing = [one for one in wanted if not self._at_hand(one.hash)]
+        if not missing:
+            return True
+        self._console.print(f"{len(missing)} pre-trainings before that, which later studies share")
+        objective = held_out(missing[0].variant.config.task)
+        jobs = Planned(job(one) for one in missing)
+        return self.execute(jobs, len(wanted) - len(missing), len(wanted), objective, limit, find=self._at_hand)
 
     def execute(
         self,
@@ -78,6 +87,7 @@ class Session:
         listeners: Sequence[Listener] = (),
         scheduler: TrialScheduler | None = None,
         accept: Sequence[str] = ("finished",),
+        find: Callable[[str], dict[str, Any] | None] | None = None,
     ) -> bool:
         """Run jobs to their end; returns False when the user stopped it.
 
@@ -90,17 +100,18 @@ class Session:
             listeners: who else hears of the cells, after they were stored.
             scheduler: stops cells early.
             accept: statuses with which a cell that ended before, or elsewhere, is an answer.
+            find: the record of a cell that has ended, or None, instead of what `accept` says.
         """
         view = LiveView(total, done, self._slots, self._table, self._console)
         claims = Claims(self._run.directory.resolve().parent / ".claims")
         several = [view, Metrics(self._run.record["study"], objective), *listeners]
         answered = Several(*several)
-        shared = Shared(jobs, lambda cell: self._find(cell, accept), answered.ended, claims)
+        shared = Shared(jobs, find or (lambda cell: self._find(cell, accept)), answered.ended, claims)
         with view, contextlib.closing(claims):
             while True:
                 complete = tuner.run(
                     shared,
-                    self._build,
+                    registry.build,
                     self._source,
                     tuner.Resources(self._slots, self._demand.workers, self._demand.cpus, self._demand.gpus),
                     Several(_Store(self._store), shared, *several),
@@ -128,11 +139,19 @@ class Session:
         fresh = found["status"] == "failed" and (here / name).stat().st_mtime >= self._opened
         return found if fresh else None
 
+    def _at_hand(self, cell: str) -> dict[str, Any] | None:
+        """The record of a pre-training whose state lies in the storage, here or brought from a run beside this one."""
+        found = self._find(cell, ("finished",))
+        if found is None or found["status"] != "finished":
+            return found
+        return found if Checkpoints(self._storage, cell).bring(self._run.directory.resolve().parent) else None
+
     def _store(self, job: Job, record: dict[str, Any]) -> None:
-        config = self._config.model_validate(job.config)
+        task = job.config["task"]
         # What cannot matter is left out, so that studies that share a cell agree on its config.
-        plain = json.dumps(config.canonical())
-        results.write_cell(self._run.directory / "cells", {**record, "config": plain, **self._constant})
+        plain = json.dumps(CONFIGS[task].model_validate(job.config).canonical())
+        told = {"config": plain, "code_version": CODE_VERSIONS[task], **self._constant}
+        results.write_cell(self._run.directory / "cells", {**record, **told})
 
 
 class _Store(Listener):
@@ -149,7 +168,7 @@ class _Store(Listener):
 def opened(
     run: Run,
     options: Options,
-    configs: Sequence[RetrievalConfig],
+    configs: Sequence[RunConfig],
     console: Console,
     interrupt: Interrupt,
     table: Callable[[], RenderableType],
@@ -165,21 +184,30 @@ def opened(
         table: draws what came out so far.
     """
     started, before = time.monotonic(), run.record.get("wall_seconds", 0.0)
-    for backbone, weights in {(config.model.backbone, config.model.weights) for config in configs}:
+    for backbone, weights in {config.trunk for config in configs}:
         backbones.check_weights(backbone, weights)
+    images = sorted({config.images for config in configs}, key=str)
+    divided = {one: partition.of(run.shards, one.split) for one in images if one.split is not None}
     with cluster.connected(options.address):
         gpus = options.gpus_per_worker
         if gpus is None:
             gpus = 1.0 if cluster.has_gpu() else 0.0
-        sets = _decode(configs, run.shards, run.manifest, console)
+        sets = _decode(images, divided, run, console)
         run.record["hardware"] = cluster.hardware()
         results.write_study(run.directory, run.record)
-        source = Source(sets, run.manifest.content_hash, cache_dir() / "features")
+        splits = {one: found.identity for one, found in divided.items()}
+        run.record["splits"] = sorted(set(splits.values()))
+        source = Source(sets, run.manifest.content_hash, cache_dir() / "features", splits)
         demand = cluster.Demand(options.workers, 1, gpus)
         yield Session(run, options, demand, source, console, interrupt, table)
     run.record["ended"] = datetime.now(UTC).isoformat(timespec="seconds")
     run.record["wall_seconds"] = before + time.monotonic() - started
     results.write_study(run.directory, run.record)
+
+
+def held_out(task: str) -> Objective:
+    """What the best checkpoint of a task's cell is chosen by."""
+    return Objective(registry.HELD_OUT[task], "max")
 
 
 def job(cell: Cell, moves: Mapping[str, Any] | None = None) -> Job:
@@ -190,16 +218,22 @@ def job(cell: Cell, moves: Mapping[str, Any] | None = None) -> Job:
         config=cell.variant.config.model_dump(mode="json"),
         seed=cell.seed,
         variant=cell.variant.name,
+        start=cell.start.hash if cell.start else None,
         moves=dict(moves or {}),
     )
 
 
-def _decode(configs: Sequence[RetrievalConfig], directory: Path, manifest: Manifest, console: Console) -> dict:
-    """Decode the images once for each size that a cell asks for, into the object store."""
+def _decode(
+    images: Sequence[Images], divided: Mapping[Images, partition.Partition], run: Run, console: Console
+) -> dict[Images, dict[str, Any]]:
+    """Decode the images once for each size and split that a cell asks for, into the object store."""
     sets = {}
-    for side, zoom in sorted({(config.data.side, config.data.zoom) for config in configs}):
-        images = feed.decode_on_ray(directory, side, zoom)
-        sets[side, zoom] = {split: ray.put(one) for split, one in images.items()}
-        megabytes = feed.resident_bytes(manifest, side) / 2**20
-        console.print(f"images: {manifest.images} at {side} px, {megabytes:.0f} MiB decoded, resident")
+    for one in images:
+        found = divided.get(one)
+        decoded = feed.decode_on_ray(run.shards, one.side, one.zoom, found.of_class if found else None)
+        sets[one] = {split: ray.put(part) for split, part in decoded.items()}
+        megabytes = feed.resident_bytes(run.manifest, one.side) / 2**20
+        console.print(f"images: {run.manifest.images} at {one.side} px, {megabytes:.0f} MiB decoded, resident")
+        if found:
+            console.print(found.describe())
     return sets

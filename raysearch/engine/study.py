@@ -31,14 +31,16 @@ def run_missing(
     console.print(
         f"{len(plan.cells)} cells, {len(plan.variants)} variants x {len(plan.seeds)} seeds; {len(missing)} to run"
     )
-    run.record["metric_id"] = session.METRIC_IDS[asked.task].get(asked.metric)
     configs = [variant.config for variant in plan.variants]
     with session.opened(run, options, configs, console, interrupt, terminal_table(run)) as open_session:
+        run.record["metric_id"] = open_session.metric_ids(plan.reference.config).get(asked.metric)
+        if not open_session.prepare(missing, asked.step_limit):
+            return False
         return open_session.execute(
             Planned(session.job(cell) for cell in missing),
             done=len(plan.cells) - len(missing),
             total=len(plan.cells),
-            objective=session.HELD_OUT[asked.task],
+            objective=session.held_out(asked.task),
             limit=asked.step_limit,
         )
 

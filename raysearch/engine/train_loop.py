@@ -4,7 +4,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import torch
 
 from raysearch.engine.checkpoints import Checkpoints, decode
 from raysearch.engine.mailbox import Begin, Reply, Step, Stop
+from raysearch.studies.config import Images
 from raysearch.tasks.base import Feed, NonFiniteLoss, Task, Worker
 
 Build = Callable[[Mapping[str, Any], int, Worker], Task]
@@ -24,15 +25,18 @@ Build = Callable[[Mapping[str, Any], int, Worker], Task]
 class Source:
     """Where a worker's images lie: references to arrays in the object store."""
 
-    sets: dict[tuple[int, float], dict[str, Any]]  # (side, zoom) -> "train", "test" -> ObjectRef of an ImageSet
+    sets: dict[Images, dict[str, Any]]  # split -> ObjectRef of an ImageSet
     content_hash: str
     cache: Path
+    splits: dict[Images, str] = field(default_factory=dict)  # name and hash of a class-disjoint split
 
     def feed(self, config: Mapping[str, Any]) -> Feed:
         """The images that a cell's config asks for, mapped from the object store."""
-        splits = self.sets[config["data"]["side"], config["data"]["zoom"]]
+        data = config["data"]
+        wanted = Images(data["side"], data["zoom"], data.get("split"))
+        splits = self.sets[wanted]
         images = dict(zip(splits, ray.get(list(splits.values())), strict=True))
-        return Feed(**images, content_hash=self.content_hash)
+        return Feed(**images, content_hash=self.content_hash, split=self.splits.get(wanted, ""))
 
 
 def train_loop(config: dict[str, Any]) -> None:
@@ -56,7 +60,8 @@ def train_loop(config: dict[str, Any]) -> None:
                 cell = None  # before the next is built, so that two models never share the memory
                 if source is not None:
                     worker = replace(worker, feed=source.feed(command.config))
-                cell = RunningCell(command, config["build"], worker)
+                start = _start(command, worker) if command.start else None
+                cell = RunningCell(command, config["build"], replace(worker, start=start))
                 reply = cell.begun()
             else:
                 assert isinstance(command, Step)
@@ -141,11 +146,28 @@ class RunningCell:
                 data = Checkpoints(command.storage, cell).read(name)
             elif self._checkpoints:
                 data = self._checkpoints.read()
-        if self._worker.world_size > 1:
-            box = [data]
-            torch.distributed.broadcast_object_list(box, src=0, device=self._worker.device)
-            data = box[0]
-        return decode(data, self._worker.device) if data else None
+        return _to_all(data, self._worker)
+
+
+def _start(command: Begin, worker: Worker) -> dict[str, Any]:
+    """The trunk that a pre-training left. One rank reads, so that all start from the same."""
+    assert command.start is not None
+    assert command.storage is not None
+    data = Checkpoints(command.storage, command.start).read() if worker.rank == 0 else None
+    state = _to_all(data, worker)
+    trunk = state["task"]["trunk"] if state else None
+    if trunk is None:
+        raise RuntimeError(f"its pre-training, cell {command.start}, did not come to its end")
+    return trunk
+
+
+def _to_all(data: bytes | None, worker: Worker) -> dict[str, Any] | None:
+    """The state that rank 0 has read, on every rank; None where there is none."""
+    if worker.world_size > 1:
+        box = [data]
+        torch.distributed.broadcast_object_list(box, src=0, device=worker.device)
+        data = box[0]
+    return decode(data, worker.device) if data else None
 
 
 def moved(config: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -102,6 +102,7 @@ class Trial(tune.Trainable):
             storage=self._checkpoints_at,
             objective=self._objective,
             settings=self._settings,
+            start=self._job.start,
             take_over=taken_over,
         )
         reply = self._group.ask(command, self._job.name, self._limit)

@@ -7,8 +7,8 @@ from typing import Any
 
 from raysearch import provenance
 from raysearch.data.manifest import Manifest
-from raysearch.studies.config import CODE_VERSIONS
-from raysearch.studies.plan import Plan
+from raysearch.studies.config import CODE_VERSIONS, RunConfig
+from raysearch.studies.plan import Plan, starts
 from raysearch.studies.search_plan import SearchPlan
 
 
@@ -35,6 +35,7 @@ def ablation(plan: Plan) -> dict[str, Any]:
             for variant in plan.variants
         ],
         "cells": [{"cell": cell.hash, "variant": cell.variant.name, "seed": cell.seed} for cell in plan.cells],
+        "starts": [{"cell": cell.hash, "variant": cell.variant.name, "seed": cell.seed} for cell in starts(plan.cells)],
     }
 
 
@@ -71,7 +72,7 @@ def search(plan: SearchPlan, space: Mapping[str, str]) -> dict[str, Any]:
 
 
 def surroundings(
-    manifest: Manifest, directory: Path, settings: Mapping[str, Any], reason: str, command: str, task: str
+    manifest: Manifest, directory: Path, settings: Mapping[str, Any], reason: str, command: str, config: RunConfig
 ) -> dict[str, Any]:
     """Data, settings and code, of any study.
 
@@ -81,12 +82,11 @@ def surroundings(
         settings: the user's overrides.
         reason: why the profile is this one.
         command: to run it again.
-        task: whose code version counts.
+        config: of the reference.
     """
-    train, test = manifest.counts["train"], manifest.counts["test"]
     return {
         "profile_reason": reason,
-        "chance": sum(a * b for a, b in zip(train, test, strict=True)) / sum(train) / sum(test),
+        "chance": config.chance(manifest.counts),
         "settings": dict(settings),
         "command": command,
         "data": {
@@ -98,7 +98,7 @@ def surroundings(
             "classes": len(manifest.classes),
             "counts": {split: sum(counts) for split, counts in manifest.counts.items()},
         },
-        "code_version": CODE_VERSIONS[task],
+        "code_version": CODE_VERSIONS[config.task],
         "versions": provenance.versions(),
     }
 

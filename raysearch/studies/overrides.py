@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from raysearch.errors import UserError, nearest
-from raysearch.studies.config import CONFIGS, DataConfig, RetrievalConfig
+from raysearch.studies.config import CONFIGS, RunConfig
 
 Settings = Mapping[str, Any]  # dotted path -> value
 
@@ -59,6 +59,15 @@ def parse_only(words: list[str]) -> dict[str, list[Any]]:
     return wanted
 
 
+def test_episodes(count: int | None, task: str) -> Settings:
+    """What --episodes sets; nothing where it was left out."""
+    if count is None:
+        return {}
+    if "episodes.test" not in known_paths(task):
+        raise UserError(f"--episodes is for few-shot studies, not for {task}")
+    return {"episodes.test": count}
+
+
 def check_paths(paths, task: str, where: str) -> None:
     """Raise a UserError for the first path that the task's config does not have."""
     known = known_paths(task)
@@ -67,7 +76,7 @@ def check_paths(paths, task: str, where: str) -> None:
             raise UserError(f"unknown config path '{path}' in {where}{nearest(path, known)}")
 
 
-def resolve(task: str, settings: Settings, where: str = "the config") -> RetrievalConfig:
+def resolve(task: str, settings: Settings, where: str = "the config") -> RunConfig:
     """Build the task's config from its defaults and `settings`; a value that cannot be is a UserError."""
     check_paths(settings, task, where)
     nested: dict[str, dict[str, Any]] = {}
@@ -80,7 +89,7 @@ def resolve(task: str, settings: Settings, where: str = "the config") -> Retriev
         raise UserError(f"{where}: {_first(error)}") from None
 
 
-def get(config: RetrievalConfig, path: str) -> Any:
+def get(config: RunConfig, path: str) -> Any:
     """The value at a dotted path."""
     section, name = path.split(".")
     return getattr(getattr(config, section), name)
@@ -109,14 +118,16 @@ def start_from(task: str, settings: Settings, given: Settings) -> dict[str, Any]
     """
     # A size that nobody sets has its default, which is for a 224 px image too.
     defaults = {path: field.default for path, field in known_paths(task).items() if _given_for(field)}
-    return {**scale_pixels(task, {**defaults, **settings}, side({**settings, **given})), **given}
+    return {**scale_pixels(task, {**defaults, **settings}, side(task, {**settings, **given})), **given}
 
 
-def side(settings: Settings) -> int:
+def side(task: str, settings: Settings) -> int:
     """The image side that `settings` ask for, or the default; looked at alone, since sizes are to be fitted to it."""
     given = {"side": settings["data.side"]} if "data.side" in settings else {}
+    kind = CONFIGS[task].model_fields["data"].annotation
+    assert kind is not None
     try:
-        return DataConfig.model_validate(given).side
+        return kind.model_validate(given).side
     except ValidationError as error:
         raise UserError(f"data.{_first(error)}") from None
 

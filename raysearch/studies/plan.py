@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from raysearch.errors import UserError
-from raysearch.studies import overrides, weights
-from raysearch.studies.config import CODE_VERSIONS, RetrievalConfig
+from raysearch.studies import overrides
+from raysearch.studies.config import CODE_VERSIONS, RunConfig
 from raysearch.studies.space import Ablation
 
 REFERENCE = "reference"
@@ -22,7 +22,7 @@ class Variant:
     name: str
     settings: Mapping[str, Any]  # factor name -> value as the config holds it
     declared: Mapping[str, Any]  # factor name -> value as the study file says it
-    config: RetrievalConfig
+    config: RunConfig
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Cell:
     variant: Variant
     seed: int
     hash: str
+    start: "Cell | None" = None  # whose trunk it starts from
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def make(
     """
     settings = dict(settings or {})
     base = overrides.start_from(study.task, study.profile(profile), settings)
-    side = overrides.side(base)
+    side = overrides.side(study.task, base)
     reference = overrides.scale_pixels(study.task, study.reference, side)
     moved = {path: value for path, value in settings.items() if path in reference}
     variants: dict[str, Variant] = {}
@@ -105,7 +106,7 @@ def make(
         references.setdefault(known.name, _reference_of(study, known, variants.values()))
     seed_list = study.seed_list(seeds)
     cells = tuple(
-        Cell(variant, seed, cell_hash(variant.config, data_hash, seed, workers))
+        cell(variant, seed, data_hash, workers)
         for seed in seed_list  # seed by seed, so that an interrupted study has whole blocks to compare
         for variant in variants.values()
     )
@@ -158,7 +159,7 @@ def _reference_of(study: Ablation, variant: Variant, before: Iterable[Variant]) 
     return next(one.name for one in before if [one.settings[name] for name in study.within] == levels)
 
 
-def _values(study: Ablation, config: RetrievalConfig, declared: Mapping[str, Any]) -> dict[str, Any]:
+def _values(study: Ablation, config: RunConfig, declared: Mapping[str, Any]) -> dict[str, Any]:
     """Factor columns of the results without a label: the config's value, on/off for a component of several settings.
 
     Args:
@@ -178,7 +179,22 @@ def _declared(study: Ablation, changed: Mapping[str, Mapping[str, Any]], moved: 
     return {path: value for path, value in declared.items() if path not in moved or path in changed}
 
 
-def cell_hash(config: RetrievalConfig, data: str, seed: int, workers: int = 1, population: Sequence[str] = ()) -> str:
+def cell(variant: Variant, seed: int, data: str, workers: int = 1, population: Sequence[str] = ()) -> Cell:
+    """A variant and a seed under their name, with the pre-training that they start from; arguments as `cell_hash`."""
+    start, before = None, variant.config.starts_from(seed)
+    if before:
+        config, own = before
+        name = f"pre-training of {config.trunk[0]}"
+        start = cell(Variant(name=name, settings={}, declared={}, config=config), own, data, workers)
+    return Cell(variant, seed, cell_hash(variant.config, data, seed, workers, population), start)
+
+
+def starts(cells: Iterable[Cell]) -> list[Cell]:
+    """The pre-trainings that cells start from, each once."""
+    return list({one.start.hash: one.start for one in cells if one.start}.values())
+
+
+def cell_hash(config: RunConfig, data: str, seed: int, workers: int = 1, population: Sequence[str] = ()) -> str:
     """A cell's name, over all that decides its outcome.
 
     Args:
@@ -189,7 +205,9 @@ def cell_hash(config: RetrievalConfig, data: str, seed: int, workers: int = 1, p
         population: what else decides, for a cell that trains among others and takes over from them.
     """
     plain = config.canonical()
-    plain["model"]["weights"] = weights.identity(config.model.weights)
+    for path, stands_for in config.identities.items():
+        section, name = path.split(".")
+        plain[section][name] = stands_for
     identity = {"config": plain, "data": data, "seed": seed, "code": CODE_VERSIONS[config.task]}
     if workers > 1:
         identity["workers"] = workers

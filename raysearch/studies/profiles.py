@@ -6,6 +6,13 @@ from typing import Any
 from raysearch.errors import UserError, nearest
 from raysearch.studies import overrides
 
+_LAPTOP_IMAGES = {
+    "data.side": 64,
+    "data.zoom": 1.0,  # drawn birds may be near the border
+    "model.backbone": "small",
+    "model.weights": "DRAWN_BIRDS_V1",
+}
+
 # The paper's profile is the config's defaults.
 PROFILES: dict[str, dict[str, dict[str, Any]]] = {
     "retrieval": {
@@ -24,6 +31,22 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
             "train.lr": 5e-4,
             "train.hash_lr": 5.0,
         },
+    },
+    "fewshot": {
+        "paper": {},
+        "laptop": {
+            **_LAPTOP_IMAGES,
+            "episodes.test": 600,
+            "episodes.validation": 60,
+            "train.epochs": 3,
+            "train.episodes": 40,
+            "train.batch": 2,
+            "train.milestones": (2 / 3,),
+        },
+    },
+    "pretrain": {
+        "paper": {},
+        "laptop": {**_LAPTOP_IMAGES, "train.epochs": 10},
     },
 }
 

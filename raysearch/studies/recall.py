@@ -5,10 +5,10 @@ from typing import Any
 
 from raysearch.errors import UserError, nearest
 from raysearch.studies import overrides
-from raysearch.studies.config import RetrievalConfig
+from raysearch.studies.config import RunConfig
 
 
-def config(record: Mapping[str, Any], name: str | None, settings: Mapping[str, Any]) -> RetrievalConfig:
+def config(record: Mapping[str, Any], name: str | None, settings: Mapping[str, Any]) -> RunConfig:
     """A variant's config, as `study.json` keeps it.
 
     Args:

@@ -5,11 +5,13 @@ where it does not. Each description says what a field changes and why its defaul
 """
 
 import json
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, model_validator
 
-from raysearch.errors import nearest
+from raysearch.errors import UserError, nearest
+from raysearch.studies import weights
 from raysearch.studies.hashing_config import (
     ASYMMETRIC,
     FITTED,
@@ -25,13 +27,14 @@ from raysearch.studies.hashing_config import (
     SdhConfig,
     SremConfig,
 )
-from raysearch.studies.section import Section, setting
+from raysearch.studies.section import Counts, Images, RunConfig, Section, setting
 
 # By name, since this layer knows no torch; `models.backbones` builds them.
 BACKBONES = ("small", "conv4", "resnet12", "resnet18", "resnet50", "squeezenet1_1", "mobilenet_v2")
 
 
-def _known_backbone(name: str) -> str:
+def known_backbone(name: str) -> str:
+    """The name, if a trunk has it; else ValueError."""
     if name not in BACKBONES:
         raise ValueError(f"unknown backbone{nearest(name, BACKBONES)}")
     return name
@@ -61,7 +64,7 @@ class DataConfig(Section):
 
 
 class ModelConfig(Section):
-    backbone: Annotated[str, AfterValidator(_known_backbone)] = setting(
+    backbone: Annotated[str, AfterValidator(known_backbone)] = setting(
         "resnet50", "the trunk: " + ", ".join(BACKBONES) + ". The paper's is ResNet-50."
     )
     weights: str | None = setting(
@@ -123,7 +126,7 @@ class TrainConfig(Section):
     )
 
 
-class RetrievalConfig(Section):
+class RetrievalConfig(RunConfig):
     task: Literal["retrieval"] = "retrieval"
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
@@ -174,6 +177,44 @@ class RetrievalConfig(Section):
         return self
 
     @property
+    def images(self) -> Images:
+        return Images(self.data.side, self.data.zoom, None)
+
+    @property
+    def trunk(self) -> tuple[str, str | None]:
+        return self.model.backbone, self.model.weights
+
+    @property
+    def identities(self) -> dict[str, str | None]:
+        return {"model.weights": weights.identity(self.model.weights)}
+
+    @property
+    def steps(self) -> int:
+        return self.train.iterations
+
+    @property
+    def epochs(self) -> int:
+        return self.train.iterations * self.train.epochs
+
+    @property
+    def holds_out(self) -> bool:
+        return self.data.validation > 0
+
+    def chance(self, counts: Counts) -> float:
+        train, test = counts["train"], counts["test"]
+        return sum(a * b for a, b in zip(train, test, strict=True)) / sum(train) / sum(test)
+
+    def check(self, name: str, classes: Sequence[str], counts: Counts) -> None:
+        train, test = counts.get("train", ()), counts.get("test", ())
+        if not sum(train) or not sum(test):
+            raise UserError(f"data set '{name}' has no {'test' if sum(train) else 'train'} images")
+        for label, count in zip(classes, train, strict=True):
+            if count == 1:
+                raise UserError(f"class '{label}' of data set '{name}' has one training image; it needs at least two")
+        if sum(count > 0 for count in train) < 2:
+            raise UserError(f"data set '{name}' has one training class; retrieval needs at least two")
+
+    @property
     def uses_positive(self) -> bool:
         """Whether a loss looks at positives."""
         return self.hash.method == "adsh" and (self.esrl.positive > 0 or self.adsh.views == "all")
@@ -185,7 +226,6 @@ class RetrievalConfig(Section):
         return self.hash.method == "adsh" and self.srem.regions > 0 and looked_at
 
     def canonical(self) -> dict[str, Any]:
-        """The config without what cannot matter, so that two ways of writing one run have one name."""
         plain, method = json.loads(self.model_dump_json()), self.hash.method
         needed = {section for section, methods in _METHODS.items() if method in methods}
         plain |= {section: {} for section in _METHODS.keys() - needed}

@@ -13,7 +13,11 @@ SAMPLERS = ("tpe", "gp", "cmaes", "nsga2", "nsga3", "qmc", "random", "grid")
 SCHEDULERS = ("asha", "hyperband", "median", "pbt")
 
 # What a search may choose by: figures that the test split has no part in.
-OBJECTIVES: dict[str, tuple[str, ...]] = {"retrieval": ("map_validation", "epoch_seconds")}
+OBJECTIVES: dict[str, tuple[str, ...]] = {
+    "retrieval": ("map_validation", "epoch_seconds"),
+    "fewshot": ("accuracy_validation", "epoch_seconds"),
+    "pretrain": ("accuracy_validation", "epoch_seconds"),
+}
 
 # What population-based training may change in a model that is being trained.
 MOVABLE: dict[str, tuple[str, ...]] = {
@@ -28,7 +32,9 @@ MOVABLE: dict[str, tuple[str, ...]] = {
         "esrl.erased",
         "srem.regions",
         "adsh.gamma",
-    )
+    ),
+    "fewshot": ("train.lr", "train.weight_decay", "spm.weight", "lwe.temperature", "lwfm.tau", "lwfm.episode_weight"),
+    "pretrain": ("train.lr", "train.weight_decay"),
 }
 
 Space = Mapping[str, Any] | Callable[[Any], Mapping[str, Any] | None]

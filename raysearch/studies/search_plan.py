@@ -6,8 +6,8 @@ from typing import Any
 
 from raysearch.errors import UserError
 from raysearch.studies import overrides
-from raysearch.studies.config import RetrievalConfig
-from raysearch.studies.plan import REFERENCE, Cell, Variant, cell_hash
+from raysearch.studies.config import RunConfig
+from raysearch.studies.plan import REFERENCE, Cell, Variant, cell
 from raysearch.studies.search import Search
 
 BEST = "best"
@@ -54,11 +54,13 @@ class SearchPlan:
         study = self.search
         overrides.check_paths(settings, study.task, "the space")
         base = overrides.start_from(study.task, study.profile(self.profile), self.settings)
-        side = overrides.side({**base, **group.settings})
+        side = overrides.side(study.task, {**base, **group.settings})
         own = overrides.scale_pixels(study.task, {**study.reference, **group.settings, **settings}, side)
         config = overrides.resolve(study.task, {**base, **own}, f"config '{name}'")
-        if config.data.side != side:
+        if config.images.side != side:
             raise UserError("data.side cannot be searched, since images are decoded beforehand; make it the group")
+        if config.starts_from(0) != overrides.resolve(study.task, {**base, **group.settings}).starts_from(0):
+            raise UserError("what the pre-training depends on cannot be searched: make it the group")
         scaled = {path: overrides.get(config, path) for path in {**group.settings, **settings}}
         return Variant(name=name, settings=scaled, declared={**group.settings, **settings}, config=config)
 
@@ -71,14 +73,19 @@ class SearchPlan:
         return self.variant(group, self._judged(BEST, group), declared)
 
     def cell(self, variant: Variant, seed: int) -> Cell:
-        return Cell(variant, seed, cell_hash(variant.config, self.data, seed, self.workers))
+        return cell(variant, seed, self.data, self.workers)
 
     def member(self, variant: Variant, group: Group, seed: int) -> Cell:
         """A member of a population. What becomes of it depends on the others, so its name covers the whole search."""
         assert not callable(self.search.space)
         others = [self.study, str(self.trials), group.label, variant.name, *sorted(self.search.space)]
         others += [repr(dict(self.search.scheduler_options))]
-        return Cell(variant, seed, cell_hash(variant.config, self.data, seed, self.workers, others))
+        return cell(variant, seed, self.data, self.workers, others)
+
+    def referring(self) -> list[Cell]:
+        """The reference of each group with every seed, for the pre-trainings they start from."""
+        seeds = [*self.seeds, *self.search.judging_seeds(list(self.seeds))]
+        return [self.cell(self.reference(group), seed) for group in self.groups for seed in seeds]
 
     def judging(self, variants: list[Variant]) -> list[Cell]:
         """The cells in which variants meet on fresh seeds, seed by seed."""
@@ -138,8 +145,8 @@ def make(
     return plan
 
 
-def _check_held_out(config: RetrievalConfig) -> None:
-    if config.data.validation == 0:
+def _check_held_out(config: RunConfig) -> None:
+    if not config.holds_out:
         raise UserError("a search chooses by a held-out part of train: set data.validation, as 0.1")
 
 

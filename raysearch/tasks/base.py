@@ -1,6 +1,7 @@
 """What the engine and a task know of each other: a task is advanced step by step, a worker is what it runs on."""
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,6 +23,8 @@ class Feed:
     train: ImageSet
     test: ImageSet
     content_hash: str  # of the data set, for caches
+    val: ImageSet | None = None  # where the splits share no class
+    split: str = ""  # which split that is: its name and the beginning of its hash
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class Worker:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     rank: int = 0
     world_size: int = 1
+    start: Mapping[str, Tensor] | None = None  # a trunk's state, of the pre-training that the config asks for
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """The model as it is to be called in training."""

@@ -11,6 +11,12 @@ import torch
 from torch import Tensor
 
 
+def generator(seed: int, *at: int) -> torch.Generator:
+    """Randomness of a place in a run with this seed."""
+    digest = hashlib.sha256(" ".join(map(str, (seed, *at))).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+
+
 class Draws:
     """The draws of one run.
 
@@ -25,8 +31,7 @@ class Draws:
 
     def generator(self, *at: int) -> torch.Generator:
         """Randomness of a place: an iteration, or an epoch of it."""
-        digest = hashlib.sha256(" ".join(map(str, (self.seed, *at))).encode()).digest()
-        return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+        return generator(self.seed, *at)
 
     def codes(self, bits: int, start: str = "signs") -> Tensor:
         """Codes to start from: (n, bits) of -1 and +1, or, with "normal", of normal numbers."""

@@ -27,6 +27,7 @@ from raysearch.tasks.evaluation import Judge, signs
 from raysearch.tasks.fitted import FittedTask
 from raysearch.tasks.loader import Loader
 from raysearch.tasks.splits import batch_sizes, check_batches, check_classes, hold_out
+from raysearch.tasks.state import copied
 from raysearch.tasks.views import CachedViews, PixelViews, Views, Wanted
 
 EVALUATION_BATCH = 256
@@ -115,7 +116,7 @@ class RetrievalTask:
         """The metrics of `metric_ids`; `map_validation` where a part was held out."""
         if not self._best:
             return self.judge.evaluate(self._encode, self.codes)
-        last = _copied(self.network.state_dict())
+        last = copied(self.network.state_dict())
         self.network.load_state_dict(self._best["network"])
         codes = self._best["codes"].to(self.worker.device, torch.float32)
         metrics = self.judge.evaluate(self._encode, codes)
@@ -132,8 +133,8 @@ class RetrievalTask:
     def state_dict(self) -> dict[str, Any]:
         """Copies on the CPU, in plain dicts: `torch.load(weights_only=True)` reads them from a file on any machine."""
         return {
-            "network": _copied(self.network.state_dict()),
-            "optimiser": _copied(self.optimiser.state_dict()["state"]),
+            "network": copied(self.network.state_dict()),
+            "optimiser": copied(self.optimiser.state_dict()["state"]),
             "method": self.method.state_dict(),
             "best": self._best,
             "done": self.done,
@@ -147,7 +148,7 @@ class RetrievalTask:
         """
         self.method.load_state_dict(state["method"])
         self.network.load_state_dict(state["network"])
-        optimiser.load(self.optimiser, _copied(state["optimiser"]))
+        optimiser.load(self.optimiser, copied(state["optimiser"]))
         self._best, self.done = state["best"], state["done"]
 
     def _views(self, warming: bool) -> Views:
@@ -236,7 +237,7 @@ class RetrievalTask:
             return
         if not self._best or value > self._best["value"]:
             codes = self.codes.to("cpu", torch.int8)
-            self._best = {"value": value, "network": _copied(self.network.state_dict()), "codes": codes}
+            self._best = {"value": value, "network": copied(self.network.state_dict()), "codes": codes}
 
 
 def build(config: Mapping[str, Any], seed: int, worker: Worker) -> Task:
@@ -248,10 +249,3 @@ def make(config: RetrievalConfig, seed: int, worker: Worker) -> "RetrievalTask |
     """The task of the config's method."""
     kind = FittedTask if config.hash.method in FITTED else RetrievalTask
     return kind(config, seed, worker)
-
-
-def _copied(state: Any) -> Any:
-    """A state whose tensors are copies on the CPU."""
-    if isinstance(state, dict):
-        return {key: _copied(value) for key, value in state.items()}
-    return state.to("cpu", copy=True) if isinstance(state, Tensor) else state

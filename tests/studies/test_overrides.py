@@ -101,8 +101,8 @@ def test_pixels_scale_with_the_side_and_nothing_else_does() -> None:
 
 
 def test_the_side_is_looked_at_alone() -> None:
-    assert overrides.side({}) == RetrievalConfig().data.side
-    assert overrides.side({"data.side": 16, "srem.size": 32}) == 16
+    assert overrides.side("retrieval", {}) == RetrievalConfig().data.side
+    assert overrides.side("retrieval", {"data.side": 16, "srem.size": 32}) == 16
     for wrong in (4, "wide", None):
         with pytest.raises(UserError, match=r"^data\.side="):
-            overrides.side({"data.side": wrong})
+            overrides.side("retrieval", {"data.side": wrong})

@@ -1,0 +1,47 @@
+"""The config of a pre-training: a trunk learns to name the base classes, and later cells start from it.
+
+It is a cell like others: its name covers all that decides it, so studies that start from the same trunk share it.
+"""
+
+import json
+from typing import Any, Literal
+
+from raysearch.data import partition
+from raysearch.studies import weights
+from raysearch.studies.fewshot_sections import FewshotDataConfig, PretrainConfig, TrunkConfig
+from raysearch.studies.section import Counts, Images, RunConfig
+
+
+class PretrainRunConfig(RunConfig):
+    task: Literal["pretrain"] = "pretrain"
+    data: FewshotDataConfig = FewshotDataConfig()
+    model: TrunkConfig = TrunkConfig()
+    train: PretrainConfig = PretrainConfig(epochs=100)
+
+    @property
+    def images(self) -> Images:
+        return Images(self.data.side, self.data.zoom, self.data.split)
+
+    @property
+    def steps(self) -> int:
+        return self.train.epochs
+
+    @property
+    def trunk(self) -> tuple[str, str | None]:
+        return self.model.backbone, self.model.weights
+
+    @property
+    def identities(self) -> dict[str, str | None]:
+        return {
+            "model.weights": weights.identity(self.model.weights),
+            "data.split": partition.identity(self.data.split),
+        }
+
+    def chance(self, counts: Counts) -> float:
+        return 1 / max(1, sum(count > 0 for count in counts.get("train", ())))
+
+    def canonical(self) -> dict[str, Any]:
+        plain = json.loads(self.model_dump_json())
+        del plain["train"]["seed"]  # the cell's own
+        del plain["data"]["augment"]  # always random-resized crops
+        return plain

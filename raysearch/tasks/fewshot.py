@@ -1,0 +1,258 @@
+"""Few-shot recognition in training: HelixFormer (arXiv 2207.00784), LWFM-SPM (arXiv 2411.06363), and what they beat.
+
+An epoch is a number of episodes of the base classes, some of them a step; after it the network is judged by episodes of
+the validation classes, and at the end, as it was in its best epoch, by those of the test classes, which choose nothing.
+Episodes are fixed by seed and index: every variant trains on, and is judged by, the same ones.
+"""
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from raysearch.data.episodes import Episodes
+from raysearch.data.images import ImageSet, augment, draw_views
+from raysearch.errors import UserError
+from raysearch.models.fewshot import Answer, Layout, Maps
+from raysearch.studies.config import FewshotConfig
+from raysearch.tasks import episodic, fewshot_networks
+from raysearch.tasks.base import NonFiniteLoss, Worker
+from raysearch.tasks.draws import generator
+from raysearch.tasks.loader import Loader
+from raysearch.tasks.state import copied
+
+
+class FewshotTask:
+    """See the module; implements `Task`.
+
+    Args:
+        config: of the run.
+        seed: of everything random in training.
+        worker: what it runs on.
+
+    Raises:
+        UserError: too few classes for an episode, or episodes a step that do not divide among the workers.
+    """
+
+    def __init__(self, config: FewshotConfig, seed: int, worker: Worker) -> None:
+        self.config, self.seed, self.worker = config, seed, worker
+        feed, asked = worker.feed, config.episodes
+        assert feed.val is not None, "few-shot recognition takes class-disjoint splits"
+        self.metric_ids = metric_ids(config, feed.split)
+        if config.train.epochs and config.train.batch % worker.world_size:
+            raise UserError(
+                f"train.batch={config.train.batch} episodes do not divide among {worker.world_size} workers"
+            )
+        self._train = _episodes(feed.train, "train", config, seed)
+        self._val = _episodes(feed.val, "validation", config, asked.seed)
+        self._test = _episodes(feed.test, "test", config, asked.seed)
+        self._base, names = np.unique(feed.train.labels, return_inverse=True)
+        self._names = torch.from_numpy(names)
+        network = fewshot_networks.build(config, seed, len(self._base), worker.start)
+        self.network = network.to(worker.device).to(memory_format=torch.channels_last)
+        if config.model.frozen:
+            self.network.trunk.requires_grad_(False)
+        self.learns = config.train.epochs > 0 and any(one.requires_grad for one in self.network.parameters())
+        self._wrapped = worker.wrap(self.network) if self.learns else self.network
+        self.optimiser = _optimiser(self.network, config)
+        self.loader = Loader(worker.device)
+        self._store: episodic.MapStore | None = None
+        self.steps, self.done = max(1, config.train.epochs), 0
+        self._best: dict[str, Any] = {}  # with train.select=validation: the value and the network that gave it
+
+    def advance(self) -> dict[str, Any]:
+        """One epoch; returns its mean losses, the accuracy on both sides, and where the time went."""
+        started, config, device = time.perf_counter(), self.config.train, self.worker.device
+        self.loader.waited()
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        rate, episodes = self._set_rate(), config.episodes if self.learns else 0
+        sums: dict[str, float] = {}
+        for first in range(0, episodes, config.batch):
+            for name, value in self._step(first, min(config.batch, episodes - first)).items():
+                sums[name] = sums.get(name, 0.0) + value
+        steps = -(-episodes // config.batch)
+        means = {name: value / steps for name, value in sums.items()}
+        if not np.isfinite(means.get("loss", 0.0)):
+            raise NonFiniteLoss(f"the loss became {means['loss']} in epoch {self.done + 1}; a lower train.lr may help")
+        for buffer in self.network.buffers():  # rank 0's running statistics
+            self.worker.broadcast(buffer)
+        trained = time.perf_counter() - started
+        self.done += 1
+        report = {"iteration": self.done, "phase": "train", "epochs": int(self.learns), **means, "lr": rate}
+        assert self.worker.feed.val is not None
+        report["accuracy_validation"] = self._judge(self.worker.feed.val, self._val, self.config.episodes.validation)[0]
+        self._select(report)
+        if device.type == "cuda":
+            report["gpu_memory_bytes"] = torch.cuda.max_memory_allocated(device)
+        seconds = time.perf_counter() - started
+        report |= {"seconds": seconds, "episodes_per_second": episodes / trained}
+        return report | {"feed_wait_share": min(1.0, self.loader.waited() / seconds)}
+
+    def evaluate(self) -> dict[str, Any]:
+        """`accuracy` over the test episodes, its half width, the single episodes as JSON; `accuracy_validation`."""
+        last = copied(self.network.state_dict())
+        if self._best:
+            self.network.load_state_dict(self._best["network"])
+        asked, feed = self.config.episodes, self.worker.feed
+        assert feed.val is not None
+        mean, half, each = self._judge(feed.test, self._test, asked.test)
+        validation = self._judge(feed.val, self._val, asked.validation)[0]
+        self.network.load_state_dict(last)
+        queries = asked.ways * asked.queries
+        right = json.dumps(np.rint(each * queries).astype(int).tolist(), separators=(",", ":"))
+        figures = {"accuracy": mean, "accuracy_ci": half, "accuracy_validation": validation}
+        return figures | {"right_by_episode": right}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Copies on the CPU, in plain dicts: `torch.load(weights_only=True)` reads them from a file on any machine."""
+        return {
+            "network": copied(self.network.state_dict()),
+            "optimiser": copied(self.optimiser.state_dict()["state"]) if self.optimiser else {},
+            "best": self._best,
+            "done": self.done,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state, under this run's own config."""
+        self.network.load_state_dict(state["network"])
+        if self.optimiser:
+            groups = self.optimiser.state_dict()["param_groups"]
+            self.optimiser.load_state_dict({"state": copied(state["optimiser"]), "param_groups": groups})
+        self._best, self.done = state["best"], state["done"]
+
+    def _step(self, first: int, count: int) -> dict[str, float]:
+        """Train on episodes `first` to `first + count` of this epoch, of which this worker takes its share."""
+        config, worker = self.config, self.worker
+        at = self.done * config.train.episodes + first
+        pairs = [self._train.draw(at + index) for index in range(count)]
+        support, query = (torch.from_numpy(np.stack(rows)) for rows in zip(*pairs, strict=True))
+        draws = generator(self.seed, self.done, first)
+        ordinary = torch.randint(len(self._names), (config.lwfm.aux_batch,), generator=draws)
+        self.network.train()
+        if config.model.frozen:
+            self.network.trunk.eval()
+        mine = slice(worker.rank, None, worker.world_size)
+        rows = (support[mine], query[mine].flatten(1))
+        shapes = (support.flatten(1), query.flatten(1))
+        inputs = self._views([worker.share(one) for one in shapes], shapes, draws)
+        batch = None
+        if self.network.classifier is not None:
+            batch = self._views([worker.share(ordinary)], [ordinary], draws)
+        layout = Layout(len(rows[0]), support.shape[1], support.shape[2], rows[1].shape[1])
+        with episodic.precision(worker.device, config.train.precision):
+            answer = self._wrapped(inputs, layout, batch)
+        losses = self._losses(answer, rows[1], worker.share(ordinary))
+        assert self.optimiser is not None
+        self.optimiser.zero_grad(set_to_none=True)
+        losses["loss"].backward()
+        if config.train.clip is not None:
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.train.clip)
+        self.optimiser.step()
+        named = torch.arange(layout.ways).repeat_interleave(layout.queries // layout.ways).to(worker.device)
+        losses["accuracy_train"] = (answer.logits.argmax(-1) == named).float().mean()
+        means = worker.sum(torch.stack([one.detach().float() for one in losses.values()])) / worker.world_size
+        return dict(zip(losses, means.tolist(), strict=True))
+
+    def _losses(self, answer: Answer, queries: Tensor, ordinary: Tensor) -> dict[str, Tensor]:
+        """The episode's cross-entropy, and with LWFM-SPM's auxiliary ones their weighted sum.
+
+        Args:
+            answer: of the network.
+            queries: (E, N) rows of the base images.
+            ordinary: (B,) rows of the ordinary batch.
+        """
+        device, (episodes, count, ways) = self.worker.device, answer.logits.shape
+        names = torch.arange(ways, device=device).repeat_interleave(count // ways).expand(episodes, -1)
+        episode = functional.cross_entropy(answer.logits.flatten(0, 1), names.flatten())
+        if answer.query is None or answer.batch is None:
+            return {"loss": episode}
+        base = self._names.to(device)
+        query = functional.cross_entropy(answer.query.flatten(0, 1), base[queries.to(device)].flatten())
+        batch = functional.cross_entropy(answer.batch, base[ordinary.to(device)])
+        loss = self.config.lwfm.episode_weight * episode + query + batch
+        return {"loss": loss, "loss_episode": episode, "loss_query": query, "loss_batch": batch}
+
+    def _views(
+        self, mine: list[Tensor], whole: list[Tensor] | tuple[Tensor, ...], draws: torch.Generator
+    ) -> Tensor | Maps:
+        """Random views of this worker's rows, or their maps where the trunk is frozen.
+
+        Args:
+            mine: rows (e, n), or (b,), of each part.
+            whole: the parts of all workers, which draw their views alike.
+            draws: of this step.
+        """
+        feed = self.worker.feed
+        if self.config.model.frozen:
+            self._store = self._store or episodic.MapStore(self.network, feed.train, self.loader)
+            self.network.train()
+            self.network.trunk.eval()
+            return self._store.of(torch.cat([part.flatten() for part in mine]))
+        side = feed.train.images.shape[1]
+        drawn = []
+        for part in whole:
+            views = draw_views(self.config.data.augment, part.numel(), (side, side), draws)
+            drawn.append(self.worker.share(views.view(*part.shape, -1)).flatten(0, part.dim() - 1))
+        rows = torch.cat([part.flatten() for part in mine])
+        return augment(self.loader.batch(feed.train, rows), torch.cat(drawn))
+
+    def _judge(self, images: ImageSet, drawn: Episodes, count: int) -> tuple[float, float, np.ndarray]:
+        """Mean, half width and single values of the accuracy over episodes."""
+        each = episodic.accuracies(self.network, images, drawn, count, self.worker, self.loader)
+        return *episodic.mean_and_half_width(each), each
+
+    def _set_rate(self) -> float:
+        config = self.config.train
+        falls = sum(self.done >= round(share * config.epochs, 6) for share in config.milestones)
+        rate = config.lr * config.decay**falls
+        for group in self.optimiser.param_groups if self.optimiser else ():
+            group["lr"] = rate
+        return rate
+
+    def _select(self, report: Mapping[str, Any]) -> None:
+        """Keep the network of the first best epoch on the validation classes, where the config says so."""
+        value = report["accuracy_validation"]
+        if self.config.train.select == "validation" and (not self._best or value > self._best["value"]):
+            self._best = {"value": value, "network": copied(self.network.state_dict())}
+
+
+def metric_ids(config: FewshotConfig, split: str) -> dict[str, str]:
+    asked = config.episodes
+    name = f"accuracy@{asked.ways}-way-{asked.shots}-shot-{asked.queries}-query"
+    return {
+        "accuracy": f"{name}/{asked.test}-episodes-of-seed-{asked.seed}/{split}/test",
+        "accuracy_ci": f"half-width-of-{name}/{asked.test}-episodes-of-seed-{asked.seed}/{split}/test",
+        "accuracy_validation": f"{name}/{asked.validation}-episodes-of-seed-{asked.seed}/{split}/validation",
+    }
+
+
+def _episodes(images: ImageSet, part: str, config: FewshotConfig, seed: int) -> Episodes:
+    asked = config.episodes
+    classes = len(np.unique(images.labels))
+    if classes < asked.ways:
+        raise UserError(f"episodes.ways={asked.ways}: the split has {classes} {part} classes; set fewer ways")
+    return Episodes(images.labels, asked.ways, asked.shots, asked.queries, seed)
+
+
+def _optimiser(network: torch.nn.Module, config: FewshotConfig) -> torch.optim.Optimizer | None:
+    train = config.train
+    learned = [one for one in network.parameters() if one.requires_grad]
+    if not learned or not train.epochs:
+        return None
+    if train.optimiser == "adam":
+        return torch.optim.Adam(learned, lr=train.lr, weight_decay=train.weight_decay)
+    nesterov = train.momentum > 0
+    return torch.optim.SGD(
+        learned, lr=train.lr, momentum=train.momentum, weight_decay=train.weight_decay, nesterov=nesterov
+    )
+
+
+def build(config: Mapping[str, Any], seed: int, worker: Worker) -> FewshotTask:
+    """Make the task from a plain config."""
+    return FewshotTask(FewshotConfig.model_validate(config), seed, worker)

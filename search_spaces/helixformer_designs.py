@@ -1,0 +1,17 @@
+"""Which of support and query should learn from the other, and in which order: figure 3 of HelixFormer.
+
+python -m raysearch.sweep helixformer_designs
+"""
+
+from raysearch.studies.space import Ablation, factor
+
+study = Ablation(
+    question="Should support and query learn from each other, and does it matter who begins?",
+    task="fewshot",
+    base={"model.method": "helixformer"},
+    reference={"helix.design": "sym"},
+    factors=[factor("helix.design", "q2s", "s2q", "s_then_q", "q_then_s", "sym")],
+    seeds=3,
+    metric="accuracy",
+    profiles={"paper": {"pretrain.epochs": 100}},
+)

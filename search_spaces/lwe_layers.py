@@ -1,0 +1,21 @@
+"""Which taps of the trunk layer-wise embedding should take: from the last alone to the last four.
+
+python -m raysearch.sweep lwe_layers
+python -m raysearch.sweep lwe_layers --profile paper --data shards/ --set model.backbone=resnet18
+
+Taps are counted back from the last, so the study fits every trunk; ResNet-18 has nine, -1 to -9.
+"""
+
+from raysearch.studies import presets
+from raysearch.studies.space import Ablation, factor
+
+study = Ablation(
+    question="Which layers of the trunk should be embedded and matched?",
+    task="fewshot",
+    base={"model.method": "lwfm", "train.batch": 1, "spm.weight": 1.0},
+    reference={"lwe.layers": [-2, -1]},
+    factors=[factor("lwe.layers", [-1], [-2, -1], [-3, -1], [-3, -2, -1], [-4, -3, -2, -1])],
+    seeds=3,
+    metric="accuracy",
+    profiles={"paper": presets.settings("lwfm", "fewshot")},
+)

@@ -1,0 +1,19 @@
+"""What layer-wise embedding and semantic-pixel matching each add to LWFM-SPM.
+
+python -m raysearch.sweep lwfm_components
+"""
+
+from raysearch.studies import presets
+from raysearch.studies.space import Ablation, factor
+
+study = Ablation(
+    question="What do layer-wise embedding (LWE) and semantic-pixel matching (SPM) each add?",
+    task="fewshot",
+    base={"model.method": "lwfm", "train.batch": 1},
+    reference={"lwe.on": False, "spm.weight": 0.0},
+    factors=[factor("lwe.on", False, True), factor("spm.weight", 0.0, 1.0)],
+    design="full",
+    seeds=3,
+    metric="accuracy",
+    profiles={"paper": presets.settings("lwfm", "fewshot")},
+)
