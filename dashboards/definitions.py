@@ -32,6 +32,15 @@ _QUERIES = {
     "test": "Queries are the test split, which chose nothing.",
     "validation": "Queries are a part of each class that was held out of train: it may choose, and judges nothing.",
 }
+_EPISODES = (
+    "The share of queries that get the name of their class, averaged over episodes. An episode draws classes and "
+    "images; episodes are fixed by their seed and number, so every variant meets the same ones. The id carries the "
+    "split's name and the beginning of its hash: numbers of other splits are not comparable."
+)
+_CLASSES = {
+    "test": "Episodes are of the test classes, which chose nothing.",
+    "validation": "Episodes are of the validation classes: they may choose, and judge nothing.",
+}
 
 
 def definitions(run: View) -> Markup:
@@ -54,8 +63,11 @@ def metric(run: View) -> str:
     if name.startswith("map@"):
         scope = "the whole ranking" if name == "map@all" else f"the first {name.removeprefix('map@')} of the ranking"
         words.append(f"Mean average precision over {scope} of the database by Hamming distance to each query.")
+    if name.startswith("accuracy@"):
+        words.append(_EPISODES)
     words += [f"Ties: {_TIES[part]}." for part in parts if part in _TIES]
-    words += [_QUERIES[part] for part in parts if part in _QUERIES]
+    asked = _CLASSES if name.startswith("accuracy@") else _QUERIES
+    words += [asked[part] for part in parts if part in asked]
     words.append("Higher is better." if run.mode == "max" else "Lower is better.")
     chance = run.study.get("chance")
     if isinstance(chance, int | float):

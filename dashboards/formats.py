@@ -1,7 +1,7 @@
 """Numbers as people read them: a metric with three decimals, a signed difference, a duration."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 MINUS = "\N{MINUS SIGN}"
@@ -54,6 +54,15 @@ def metric_name(metric: str) -> str:
     ('mAP', 'accuracy')
     """
     return {"map": "mAP", "map_index": "mAP (index order)"}.get(metric, metric)
+
+
+def step(study: Mapping[str, Any]) -> str:
+    """What a step of a study's task is.
+
+    >>> step({"task": "fewshot"})
+    'epoch'
+    """
+    return "outer iteration" if study.get("task", "retrieval") == "retrieval" else "epoch"
 
 
 def p_value(value: float | None) -> str:

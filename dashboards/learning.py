@@ -58,7 +58,7 @@ def figure(run: View, variant: Variant, keys: list[str], ranges: dict[str, list[
         words = "loss" if key == "loss" else f"{formats.metric_name(_metric(run))} on the validation part"
         figures.panel(out, axis, (top - share + gap, top), words)
         out.layout[f"yaxis{axis[1:]}"].range = ranges[key]
-    out.update_xaxes(title_text="outer iteration", anchor=f"y{len(keys)}" if len(keys) > 1 else "y", nticks=6)
+    out.update_xaxes(title_text=formats.step(run.study), anchor=f"y{len(keys)}" if len(keys) > 1 else "y", nticks=6)
     border = _warm_up(run, variant.name)
     if border:
         out.add_vline(x=border + 0.5, line={"color": figures.GREY, "width": 1, "dash": "dot"})

@@ -16,7 +16,8 @@ def opening(run: View) -> Markup:
     study = run.study
     facts = [
         ("Profile", study.get("profile") or "not recorded"),
-        ("Data", data(study.get("data") or {})),
+        ("Data", data(study.get("data") or {}, whole=bool(study.get("splits")))),
+        *(("Split", split(name, one)) for name, one in (study.get("splits") or {}).items()),
         ("Metric", tag("code", run.metric_id)),
         ("Cells", _cells(run)),
         ("Design", _design(run)),
@@ -49,14 +50,21 @@ def caution(study: Mapping[str, Any]) -> Markup | None:
         )
         scope = "a small network on a short schedule" + (" and drawn images, not the paper's data" if drawn else "")
         words.append(f"The laptop profile trains {scope}: compare its differences, not its values, with the paper's.")
+    words += study.get("warnings") or []
     return tag("p", " ".join(words), class_="caution") if words else None
 
 
-def data(record: Mapping[str, Any]) -> str:
-    """The data set in a line."""
+def split(identity: str, record: Mapping[str, Any]) -> str:
+    """A class-disjoint split in a line."""
+    parts = (f"{part} {record['classes'][part]:,} ({record['images'][part]:,} images)" for part in record["classes"])
+    return f"{identity}: classes {', '.join(parts)}"
+
+
+def data(record: Mapping[str, Any], whole: bool = False) -> str:
+    """The data set in a line; `whole` leaves its own splits out, where others are made of its classes."""
     words = [str(record.get("name") or "not recorded")]
     words += [f"{record[key]:,} {key}" for key in ("images", "classes") if isinstance(record.get(key), int)]
-    counts = record.get("counts") or {}
+    counts = {} if whole else record.get("counts") or {}
     split = f" ({', '.join(f'{name} {number:,}' for name, number in counts.items())})" if counts else ""
     return ", ".join(words) + split
 

@@ -34,7 +34,7 @@ def curves(run: SearchView, group: str) -> go.Figure | None:
     own = [(one, steps) for one, steps in shown if one is best]
     if own:
         figure.add_trace(_lines(own, {"color": figures.GREEN, "width": 3}))
-    figure.update_xaxes(title_text="outer iteration", nticks=8)
+    figure.update_xaxes(title_text=formats.step(run.study), nticks=8)
     figure.update_yaxes(title_text=html.escape(formats.metric_name(metric)))
     return figure
 

@@ -152,6 +152,9 @@ def spent(study: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> Marku
     if wall:
         facts.append(("Wall clock", formats.seconds(wall)))
         facts.append(("Cells an hour", f"{(len(own) - adopted) / wall * 3600:,.0f}"))
+    before = study.get("pre_trainings") or {}
+    if before.get("cells"):
+        facts.append(("Pre-trainings", f"{before['cells']:,}, {formats.seconds(before['seconds'])}"))
     retried = [row for row in own if (row.get("attempts") or 1) > 1]
     if retried:
         facts.append(("Needed more than one attempt", formats.count(len(retried), "cell")))

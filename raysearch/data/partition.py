@@ -41,6 +41,10 @@ class Partition:
         sizes = ", ".join(f"{self.of_class.count(part)} {part} ({self.images[part]:,} images)" for part in PARTS)
         return f"split {self.name}, hash {self.hash[:8]}: classes {sizes}"
 
+    def record(self) -> dict[str, dict[str, int]]:
+        """Number of classes and of images in each part."""
+        return {"classes": {part: self.of_class.count(part) for part in PARTS}, "images": dict(self.images)}
+
     def warnings(self, weights: str | None) -> list[str]:
         """What makes numbers of this split and these starting weights doubtful."""
         leak = splits.leak(weights, self.split)

@@ -75,7 +75,10 @@ class Session:
         self._console.print(f"{len(missing)} pre-trainings before that, which later studies share")
         objective = held_out(missing[0].variant.config.task)
         jobs = Planned(job(one) for one in missing)
-        return self.execute(jobs, len(wanted) - len(missing), len(wanted), objective, limit, find=self._at_hand)
+        complete = self.execute(jobs, len(wanted) - len(missing), len(wanted), objective, limit, find=self._at_hand)
+        ended = results.read_cells(self._run.directory / "cells", [one.hash for one in wanted]).values()
+        self._run.record["pre_trainings"] = {"cells": len(ended), "seconds": sum(one["seconds"] for one in ended)}
+        return complete
 
     def execute(
         self,
@@ -193,10 +196,14 @@ def opened(
         if gpus is None:
             gpus = 1.0 if cluster.has_gpu() else 0.0
         sets = _decode(images, divided, run, console)
+        of_splits = [one for one in configs if one.images in divided]
+        run.record["warnings"] = sorted({w for one in of_splits for w in divided[one.images].warnings(one.trunk[1])})
+        for warning in run.record["warnings"]:
+            console.print(f"[yellow]{warning}[/yellow]")
         run.record["hardware"] = cluster.hardware()
         results.write_study(run.directory, run.record)
         splits = {one: found.identity for one, found in divided.items()}
-        run.record["splits"] = sorted(set(splits.values()))
+        run.record["splits"] = {found.identity: found.record() for found in divided.values()}
         source = Source(sets, run.manifest.content_hash, cache_dir() / "features", splits)
         demand = cluster.Demand(options.workers, 1, gpus)
         yield Session(run, options, demand, source, console, interrupt, table)

@@ -10,7 +10,7 @@ P: a pixel counts the more, the more pixels of the other image correlate with it
 The z-score divides by sqrt(unbiased variance + 1e-5) along the axis of the softmax. It also subtracts a mean, which a
 softmax does not see, so that is left out.
 
-Legend: `S` support and `Q` query images, `L` layers of `C_l` channels, `P = h w` pixels, `i` of a support, `j` of a query.
+Legend: `S` supports, `Q` queries, `L` layers of `C_l` channels, `P = h w` pixels, `i` of a support, `j` of a query.
 """
 
 from collections.abc import Sequence
