@@ -131,7 +131,7 @@ class Reference:
         return (x - mean) / (deviation + 1e-5) * weight[:, None, None] + bias[:, None, None]
 
     def pointwise(self, name: str, x: Tensor) -> Tensor:
-        y = torch.einsum("oc,chw->ohw", self.state[f"{name}.weight"], x)
+        y = torch.einsum("oc,chw->ohw", self.state[f"{name}.weight"][:, :, 0, 0], x)
         bias = self.state.get(f"{name}.bias")
         return y if bias is None else y + bias[:, None, None]
 

@@ -1,7 +1,6 @@
 """HelixFormer against a writing with every pair apart, and by what must not matter."""
 
-import copy
-import itertools
+import pickle
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -9,6 +8,8 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from raysearch.models.helixformer import DESIGNS, HelixFormer
 
@@ -67,9 +68,7 @@ def options(design: str, seed: int) -> dict[str, Any]:
 
 
 def network(**given: Any) -> Any:
-    draw = random.Random(repr(given))
-    sizes = {"dim_head": draw.randint(1, 3), "width": draw.choice([3, 4, 5]), "mlp_ratio": 2}
-    return started(HelixFormer(4, **sizes, embed_kernel=draw.choice([1, 3]), **given))
+    return started(HelixFormer(4, **{"dim_head": 3, "width": 5, "mlp_ratio": 2, **given}))
 
 
 def assert_close(got: Tensor, expected: Tensor, relative: float, floor: float = 0.0) -> None:
@@ -80,7 +79,7 @@ def assert_close(got: Tensor, expected: Tensor, relative: float, floor: float = 
 @pytest.mark.parametrize(("design", "seed"), CASES)
 def test_pairs_apart(design: str, seed: int) -> None:
     given = options(design, seed)
-    helix, (support, query) = network(**given), episodes(seed)
+    helix, (support, query) = network(**given, embed_kernel=1 + 2 * (seed % 3)), episodes(seed)
     before = {name: value.clone() for name, value in helix.state_dict().items()}
     state = before | {name: before[name].clone().requires_grad_() for name, _ in helix.named_parameters()}
     reference = Reference(state, **given)
@@ -117,3 +116,180 @@ def test_pairs_apart_in_eval_mode(design: str) -> None:
         assert_close(one, other, 1e-12)
     for name, value in helix.state_dict().items():
         assert torch.equal(value, before[name])
+
+
+@pytest.mark.parametrize(("channels", "count"), [(64, 209_280), (512, 9_473_024)])
+def test_parameters_of_the_paper_s_sizes(channels: int, count: int) -> None:
+    assert sum(parameter.numel() for parameter in HelixFormer(channels).parameters()) == count
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+def test_order_of_images_does_not_matter(design: str) -> None:
+    helix, (support, query) = network(design=design, depth=2).eval(), episodes(3)
+    by_support, by_query = torch.randperm(support.shape[1]), torch.randperm(query.shape[1])
+    moved = helix(support[:, by_support], query[:, by_query])
+    for one, other in zip(moved, helix(support, query), strict=True):
+        assert_close(one, other[:, by_query][:, :, by_support], 1e-12)
+
+
+@pytest.mark.parametrize(
+    ("design", "mirrored"),
+    [("sym", "sym"), ("q2s", "s2q"), ("s2q", "q2s"), ("s_then_q", "q_then_s"), ("q_then_s", "s_then_q")],
+)
+@pytest.mark.parametrize("training", [True, False])
+def test_sides_with_their_weights_can_change_places(design: str, mirrored: str, training: bool) -> None:
+    helix, (support, query) = network(design=design, depth=2).train(training), episodes(5)
+    other = network(design=mirrored, depth=2).train(training)
+    places = {"support": "query", "support_norm": "query_norm", "support_embedding": "query_embedding"}
+    places |= {there: here for here, there in places.items()}
+    state = helix.state_dict()
+    other.load_state_dict({".".join(places.get(part, part) for part in name.split(".")): state[name] for name in state})
+    (new_support, new_query), (as_support, as_query) = helix(support, query), other(query, support)
+    assert_close(as_query.transpose(1, 2), new_support, 1e-12)
+    assert_close(as_support.transpose(1, 2), new_query, 1e-12)
+
+
+def test_depth_zero_is_the_embedding() -> None:
+    helix, (support, query) = network(depth=0), episodes(6)
+    for maps_of_side, got, embedding, lonely in (
+        (support, helix(support, query)[0], helix.support_embedding, 1),
+        (query, helix(support, query)[1], helix.query_embedding, 2),
+    ):
+        convolved = embedding.convolution(maps_of_side.flatten(0, 1)).unflatten(0, maps_of_side.shape[:2])
+        mean, deviation = convolved.mean(2, keepdim=True), convolved.std(2, keepdim=True, correction=0)
+        normed = (convolved - mean) / (deviation + 1e-5)
+        normed = normed * embedding.norm.weight[:, None, None] + embedding.norm.bias[:, None, None]
+        assert_close(got, normed.unsqueeze(lonely).expand_as(got), 1e-9)
+    assert sum(parameter.numel() for parameter in helix.layers.parameters()) == 0
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+def test_without_rmp_and_rep_nothing_happens_at_any_depth(design: str) -> None:
+    deep, flat = network(design=design, depth=3, rmp=False, rep=False), network(depth=0)
+    flat.load_state_dict(deep.state_dict())
+    for one, other in zip(deep(*episodes(6)), flat(*episodes(6)), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+def test_without_rmp_images_do_not_meet(design: str) -> None:
+    helix, (support, query) = network(design=design, depth=2, rmp=False), episodes(6)
+    flat = network(depth=0)
+    flat.load_state_dict(helix.state_dict(), strict=False)
+    moved, kept = helix(support, query), helix(support, query + 1)
+    assert torch.equal(moved[0], kept[0])
+    for side, got, embedded in zip(("support", "query"), moved, flat(support, query), strict=True):
+        is_target = design != ("s2q" if side == "support" else "q2s")
+        assert torch.equal(got, embedded) != is_target
+
+
+@pytest.mark.parametrize(("design", "side", "lonely"), [("q2s", 1, 2), ("s2q", 0, 1)])
+def test_a_side_that_is_not_updated_is_a_view_of_its_images(design: str, side: int, lonely: int) -> None:
+    helix, images = network(design=design, depth=2), episodes(3)
+    whole, bare = helix(*images)[side], helix.pairs(*images)[side]
+    assert whole.stride(lonely) == 0
+    assert bare.shape[lonely] == 1
+    assert torch.equal(whole, bare.expand_as(whole))
+    assert helix(*images)[1 - side].stride(lonely) != 0
+
+
+def test_episodes_are_apart() -> None:
+    helix = network(depth=2).eval()
+    support, query = maps(2, 3, 5, 4, 6, 5), maps(2, 3, 4, 4, 6, 5)
+    whole = helix(support, query)
+    for one in ((0, 2), (1, 0)):
+        for got, expected in zip(helix(support[one], query[one]), whole, strict=True):
+            assert got.shape == (4, 5, 5, 6, 5)
+            assert_close(got, expected[one], 1e-12)
+
+
+class LargestTensor(TorchDispatchMode):
+    """Remembers the elements of the largest tensor that an operation returned; a view costs what it holds."""
+
+    largest = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        sizes = [t.untyped_storage().nbytes() // t.itemsize for t in tree_leaves(result) if isinstance(t, Tensor)]
+        self.largest = max([self.largest, *sizes])
+        return result
+
+
+@pytest.mark.parametrize("design", ["q2s", "s2q", "sym"])
+@pytest.mark.parametrize("training", [True, False])
+def test_neither_attention_maps_nor_keys_and_values_are_laid_out_for_pairs(design: str, training: bool) -> None:
+    helix = HelixFormer(8, heads=2, dim_head=4, design=design, rep=False).train(training)
+    support, query = torch.randn(4, 8, 14, 14), torch.randn(6, 8, 14, 14)
+    with LargestTensor() as memory:
+        new_support, new_query = helix(support, query)
+        (new_support.sum() + new_query.sum()).backward()
+    assert memory.largest == 4 * 6 * 14 * 14 * 8  # a map of each pair; its keys and values would be twice as large
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+def test_autocast_stays_near(design: str) -> None:
+    helix = HelixFormer(16, depth=2, dim_head=16, design=design)
+    images = torch.randn(5, 16, 6, 6), torch.randn(4, 16, 6, 6)
+    expected = helix(*images)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        got = helix(*images)
+    for one, other in zip(got, expected, strict=True):
+        assert one.dtype == torch.float32
+        assert_close(one, other, 0.03)
+    sum(one.square().sum() for one in got).backward()
+    assert all(parameter.grad.isfinite().all() for parameter in helix.parameters())
+
+
+def test_channels_last_changes_no_number() -> None:
+    helix = HelixFormer(16, depth=2, dim_head=16).eval()
+    images = torch.randn(5, 16, 6, 6), torch.randn(4, 16, 6, 6)
+    expected = helix(*images)
+    helix = helix.to(memory_format=torch.channels_last)
+    got = helix(*(one.contiguous(memory_format=torch.channels_last) for one in images))
+    for one, other in zip(got, expected, strict=True):
+        assert_close(one, other, 1e-5)
+
+
+def test_a_blank_image_has_a_finite_slope() -> None:
+    helix = HelixFormer(8, dim_head=4)
+    nn.init.zeros_(helix.query_embedding.convolution.weight)
+    nn.init.zeros_(helix.query_embedding.convolution.bias)
+    support, query = helix(torch.randn(3, 8, 4, 4), torch.zeros(2, 8, 4, 4))
+    (support.sum() + query.sum()).backward()
+    assert all(parameter.grad.isfinite().all() for parameter in helix.parameters())
+
+
+def test_dropout_draws_in_training_alone() -> None:
+    helix, images = network(dropout=0.5), episodes(3)
+    drawn = [helix(*images)[0] for _ in range(2)]
+    assert not torch.equal(*drawn)
+    helix.eval()
+    assert torch.equal(helix(*images)[0], helix(*images)[0])
+
+
+def test_a_network_can_be_pickled() -> None:
+    helix, images = network(fusion="mul_res").eval(), episodes(3)
+    assert torch.equal(pickle.loads(pickle.dumps(helix))(*images)[0], helix(*images)[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("design", "both"),
+        ("fusion", "max"),
+        ("depth", -1),
+        ("channels", 0),
+        ("heads", 0),
+        ("dim_head", 0),
+        ("width", 0),
+        ("embed_kernel", 2),
+        ("embed_kernel", -1),
+        ("kv_stride", 0),
+        ("mlp_ratio", 0),
+        ("dropout", 1.0),
+        ("dropout", -0.1),
+    ],
+)
+def test_arguments_out_of_range_are_named(name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"^{name}: .*{value}"):
+        HelixFormer(**{"channels": 4, name: value})

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from raysearch.models.helix.batch_norm import RepeatedBatchNorm2d
+from raysearch.models.helix.pointwise import Pointwise
 
 
 class Projection(nn.Module):
@@ -25,11 +26,11 @@ class Projection(nn.Module):
         super().__init__()
         self.depthwise = nn.Conv2d(channels, channels, 3, stride, padding=1, groups=channels, bias=False)
         self.norm = RepeatedBatchNorm2d(channels)
-        self.pointwise = nn.Linear(channels, outputs, bias=False)  # 1 x 1 convolution
+        self.pointwise = Pointwise(channels, outputs, bias=False)
 
     def forward(self, tokens: Tensor, repeats: int) -> Tensor:
         maps = self.norm(self.depthwise(tokens.flatten(0, 2).permute(0, 3, 1, 2)), repeats)
-        return self.pointwise(maps.permute(0, 2, 3, 1)).unflatten(0, tokens.shape[:3])
+        return self.pointwise(maps.permute(0, 2, 3, 1).unflatten(0, tokens.shape[:3]))
 
 
 class RelationMining(nn.Module):
@@ -47,13 +48,13 @@ class RelationMining(nn.Module):
         self.ask = Projection(channels, inner)
         self.answer = Projection(channels, 2 * inner, kv_stride)
         self.attention = GroupedAttention(heads)
-        self.out = nn.Linear(inner, channels)
+        self.out = Pointwise(inner, channels)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, questions: Tensor, answers: Tensor) -> Tensor:
         keys, values = answers.flatten(3, 4).chunk(2, -1)
         mined = self.attention(questions.flatten(3, 4), keys, values)
-        return self.dropout(self.out(mined)).unflatten(3, questions.shape[3:5])
+        return self.dropout(self.out(mined.unflatten(3, questions.shape[3:5])))
 
 
 class GroupedAttention(nn.Module):
