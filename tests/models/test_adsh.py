@@ -7,8 +7,6 @@ import pytest
 import torch
 from scipy.linalg import hadamard
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from raysearch.models.adsh import (
     hash_loss,
@@ -18,6 +16,8 @@ from raysearch.models.adsh import (
     targets,
     update_codes,
 )
+
+from .allocations import LargestAllocation
 
 
 def similarity(sample_labels: Tensor, database_labels: Tensor, rho: float) -> Tensor:
@@ -58,18 +58,6 @@ def slow_update(codes: Tensor, u: Tensor, sample: Tensor, labels: Tensor, gamma:
         assert after <= before * (1 + 1e-12)
         before = after
     return codes
-
-
-class LargestAllocation(TorchDispatchMode):
-    """Remembers the bytes of the largest storage that an operation returned; an expanded view costs what it holds."""
-
-    largest = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        sizes = [t.untyped_storage().nbytes() for t in tree_leaves(result) if isinstance(t, Tensor)]
-        self.largest = max([self.largest, *sizes])
-        return result
 
 
 def test_ratio_counts_pairs() -> None:

@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from raysearch.models.helixformer import DESIGNS, HelixFormer
 
+from .allocations import LargestAllocation
 from .helix_reference import Reference
 
 FUSIONS = ("mul", "add", "mul_res")
@@ -203,27 +202,16 @@ def test_episodes_are_apart() -> None:
             assert_close(got, expected[one], 1e-12)
 
 
-class LargestTensor(TorchDispatchMode):
-    """Remembers the elements of the largest tensor that an operation returned; a view costs what it holds."""
-
-    largest = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        sizes = [t.untyped_storage().nbytes() // t.itemsize for t in tree_leaves(result) if isinstance(t, Tensor)]
-        self.largest = max([self.largest, *sizes])
-        return result
-
-
 @pytest.mark.parametrize("design", ["q2s", "s2q", "sym"])
 @pytest.mark.parametrize("training", [True, False])
 def test_neither_attention_maps_nor_keys_and_values_are_laid_out_for_pairs(design: str, training: bool) -> None:
     helix = HelixFormer(8, heads=2, dim_head=4, design=design, rep=False).train(training)
     support, query = torch.randn(4, 8, 14, 14), torch.randn(6, 8, 14, 14)
-    with LargestTensor() as memory:
+    with LargestAllocation() as memory:
         new_support, new_query = helix(support, query)
         (new_support.sum() + new_query.sum()).backward()
-    assert memory.largest == 4 * 6 * 14 * 14 * 8  # a map of each pair; its keys and values would be twice as large
+    # A map of each pair, in single precision; keys and values of each would be twice as large.
+    assert memory.largest == 4 * 6 * 14 * 14 * 8 * 4
 
 
 @pytest.mark.parametrize("design", DESIGNS)
