@@ -14,6 +14,7 @@ problems, `n` rows and columns; a set of columns is an integer with a bit for ea
 """
 
 import functools
+import itertools
 from typing import NamedTuple
 
 import torch
@@ -71,7 +72,7 @@ def _sets_by_size(n: int, device: torch.device) -> list[Sets]:
     """The sets of 1 to n columns; kept, since copying them to a device makes the host wait."""
     by_size = []
     for size in range(1, n + 1):
-        columns = torch.combinations(torch.arange(n), size)
+        columns = torch.tensor(list(itertools.combinations(range(n), size)))
         bits = 1 << columns
         sets = bits.sum(1)
         by_size.append(Sets(*(each.to(device) for each in (sets, columns, sets.unsqueeze(1) - bits))))

@@ -134,7 +134,7 @@ def transport_plan(cost: Tensor, eps: float, iterations: int) -> Tensor:
     Args:
         cost: (..., P, P).
         eps: the smaller, the closer to an assignment and the more iterations it takes.
-        iterations: of scaling columns and rows in turn.
+        iterations: of scaling columns and then rows.
 
     Returns:
         (..., P, P); rows sum to 1 exactly, columns as far as the iterations went.
@@ -143,10 +143,12 @@ def transport_plan(cost: Tensor, eps: float, iterations: int) -> Tensor:
     tensor([[0.5000, 0.5000],
             [0.5000, 0.5000]])
     """
-    plan = -cost / eps
+    kernel = -cost / eps
+    rows = columns = kernel.new_zeros(())  # logarithms of the factors that scale rows and columns
     for _ in range(iterations):
-        plan = plan.log_softmax(-2).log_softmax(-1)
-    return plan.exp()
+        columns = -(kernel + rows).logsumexp(-2, keepdim=True)
+        rows = -(kernel + columns).logsumexp(-1, keepdim=True)
+    return (kernel + rows + columns).exp()
 
 
 def named_matcher(name: str, eps: float, iterations: int) -> Matcher:

@@ -1,0 +1,53 @@
+"""The loss of LWFM-SPM, arXiv 2411.06363: an episode's classes, and classes of the whole training set twice.
+
+There is no stage of pre-training on the base classes. Instead their cross-entropy is added, of the episode's queries as
+the metric embedded them and of an ordinary shuffled batch, both through one linear layer fc:
+
+    weight * CE(logits of the episode) + CE(fc(mean embedding of a query)) + CE(fc(mean over pixels of an image))
+
+The embedding of a query is `Matched.query` of `raysearch.models.lwfm`, of centred features; those of the ordinary batch
+are not centred.
+
+Legend: `E` episodes, `N` queries, `W` ways, `B` images of the ordinary batch, `M` base classes.
+"""
+
+from typing import NamedTuple
+
+from torch import Tensor
+from torch.nn import functional
+
+from raysearch.models.precision import at_least_single, full_precision
+
+
+class Classified(NamedTuple):
+    """Scores of some images and the classes that they are of; any leading dimensions, the same for both."""
+
+    scores: Tensor  # (..., classes)
+    labels: Tensor  # (...) int64
+
+
+def lwfm_loss(episode: Classified, queries: Classified, batch: Classified, weight: float) -> Tensor:
+    """The three terms added, each a mean over its images.
+
+    Args:
+        episode: logits (E, N, W) and ways (E, N).
+        queries: fc of their embeddings (E, N, M), and base classes (E, N).
+        batch: fc of an ordinary batch (B, M), and base classes (B,).
+        weight: lambda, of the episode's term.
+
+    Returns:
+        Scalar, float32 or wider. Gradient flows into all scores.
+
+    >>> import torch
+    >>> episode = Classified(torch.zeros(1, 6, 5), torch.zeros(1, 6, dtype=torch.int64))
+    >>> queries = Classified(torch.zeros(1, 6, 64), torch.zeros(1, 6, dtype=torch.int64))
+    >>> batch = Classified(torch.zeros(8, 64), torch.zeros(8, dtype=torch.int64))
+    >>> lwfm_loss(episode, queries, batch, weight=0.25)  # log(5) / 4 + 2 log(64)
+    tensor(8.7201)
+    """
+    return weight * _cross_entropy(*episode) + _cross_entropy(*queries) + _cross_entropy(*batch)
+
+
+@full_precision
+def _cross_entropy(scores: Tensor, labels: Tensor) -> Tensor:
+    return functional.cross_entropy(at_least_single(scores).flatten(0, -2), labels.flatten())
