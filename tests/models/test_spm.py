@@ -86,6 +86,7 @@ HARD: dict[str, Callable[[torch.Generator], Tensor]] = {
     "duplicated rows": lambda draw: torch.rand(1, 5, generator=draw, dtype=torch.float64).repeat(5, 1),
     "permutation": lambda draw: -torch.eye(5)[torch.randperm(5, generator=draw)],
     "huge": lambda draw: 1e300 * torch.rand(5, 5, generator=draw, dtype=torch.float64),
+    "a sum that overflows": lambda draw: 1e307 * (2 + torch.rand(5, 5, generator=draw, dtype=torch.float64)),
     "tiny": lambda draw: 1e-300 * torch.rand(5, 5, generator=draw, dtype=torch.float64),
     "two scales": lambda draw: 10.0 ** torch.randint(-9, 9, (5, 5), generator=draw).double(),
     "negative": lambda draw: -torch.rand(5, 5, generator=draw),
