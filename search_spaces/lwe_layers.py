@@ -17,5 +17,5 @@ study = Ablation(
     factors=[factor("lwe.layers", [-1], [-2, -1], [-3, -1], [-3, -2, -1], [-4, -3, -2, -1])],
     seeds=3,
     metric="accuracy",
-    profiles={"paper": presets.settings("lwfm", "fewshot")},
+    profiles={"paper": presets.settings("lwfm", "fewshot"), "laptop": {"train.episodes": 200}},
 )

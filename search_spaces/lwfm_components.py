@@ -15,5 +15,5 @@ study = Ablation(
     design="full",
     seeds=3,
     metric="accuracy",
-    profiles={"paper": presets.settings("lwfm", "fewshot")},
+    profiles={"paper": presets.settings("lwfm", "fewshot"), "laptop": {"train.episodes": 200}},
 )

@@ -36,8 +36,12 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
         "paper": {},
         "laptop": {
             **_LAPTOP_IMAGES,
-            "episodes.test": 600,
-            "episodes.validation": 60,
+            "model.frozen": True,  # comparers train on maps that are computed once
+            "episodes.queries": 5,
+            "episodes.test": 400,
+            "episodes.validation": 40,
+            "helix.width": 32,
+            "helix.dim_head": 16,
             "train.epochs": 3,
             "train.episodes": 40,
             "train.batch": 2,
