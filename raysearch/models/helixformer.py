@@ -12,23 +12,12 @@ embedding, as in the released program (the figure shows the bare features, which
 Legend: `E` episodes, `Q` queries, `S` supports, `C` channels, `H x W` positions.
 """
 
-from collections.abc import Callable
-from functools import partial
-
 import torch
 from torch import Tensor, nn
 
-from raysearch.models.helix.layers import Layer, OneWay, Serial, Side, SideName, Sizes, Symmetric, Unrelated
+from raysearch.models.helix.designs import DESIGNS, Layer, Unrelated
+from raysearch.models.helix.direction import Side, SideName, Sizes
 from raysearch.models.helix.position_norm import PositionNorm
-
-# who learns from whom, and the layer that does it
-DESIGNS: dict[str, tuple[tuple[SideName, ...], Callable[[Sizes], Layer]]] = {
-    "q2s": (("support",), partial(OneWay, target="support")),
-    "s2q": (("query",), partial(OneWay, target="query")),
-    "s_then_q": (("query", "support"), partial(Serial, first="query")),
-    "q_then_s": (("support", "query"), partial(Serial, first="support")),
-    "sym": (("support", "query"), Symmetric),
-}
 
 
 class HelixFormer(nn.Module):

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from raysearch.models.helixformer import DESIGNS, HelixFormer
+from raysearch.models.helix.designs import DESIGNS
+from raysearch.models.helixformer import HelixFormer
 from raysearch.models.relation import CosineHead, RelationHead
 
 from .helix_reference import Reference, head_scores

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from raysearch.models.helix.layers import Layer, SideName
+from raysearch.models.helix.designs import Layer
+from raysearch.models.helix.direction import SideName
 from raysearch.models.helixformer import HelixFormer
 from raysearch.models.precision import at_least_single
 

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 class Pointwise(nn.Conv2d):
     """(..., H, W, C) -> (..., H, W, outputs); at least one dimension in front of H.
 
-    The maps are views in channels-last order, so nothing moves. On a CPU the convolution takes half the time of
-    the matrix product of `nn.Linear`, 1.9 for 4.4 ms from 64 to 256 channels at 11,025 positions.
+    The maps are views in channels-last order, so nothing moves. On a CPU, oneDNN's convolution takes about half the
+    time of the matrix product behind `nn.Linear` at the widths of Conv-4.
 
     >>> import torch
     >>> Pointwise(3, 5)(torch.ones(2, 7, 4, 4, 3)).shape

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from raysearch.models.helix.attention_maps import attention_maps
-from raysearch.models.helixformer import DESIGNS, HelixFormer
+from raysearch.models.helix.designs import DESIGNS
+from raysearch.models.helixformer import HelixFormer
 
 SIDES = {"q2s": ["support"], "s2q": ["query"]}
 

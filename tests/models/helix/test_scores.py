@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from raysearch.models.helix.designs import DESIGNS
 from raysearch.models.helix.scores import relation_scores
-from raysearch.models.helixformer import DESIGNS, HelixFormer
+from raysearch.models.helixformer import HelixFormer
 from raysearch.models.relation import CosineHead, RelationHead
 
 from ..allocations import LargestAllocation

@@ -1,95 +1,22 @@
-"""One layer of HelixFormer in each of its cross-attention designs, arXiv 2207.00784, figures 2 and 3.
+"""The cross-attention designs of HelixFormer, arXiv 2207.00784, figures 2 and 3: one layer of each.
 
-A direction updates a target by a source: relation mining, fusion of the target's features f with the CSRM (a soft mask,
-their product), then enhancement. `OneWay` has one direction, `Serial` a second one whose source is what the first made
-of its target, `Symmetric` both from the features that came in. The norms in front of the projections are a direction's
-own in `OneWay` and `Serial`, and a side's in `Symmetric`.
+`OneWay` has one direction, `Serial` a second one whose source is what the first made of its target, `Symmetric` both
+from the features that came in. The norms in front of the projections are a direction's own in `OneWay` and `Serial`,
+and a side's in `Symmetric`.
 
 A layer works in two steps: `prepare` computes what depends on one side alone, `relate` what depends on pairs. Sides
 keep 1 in the dimension of pairs that they do not depend on: features of supports come as (E,1,S,H,W,C), of queries as
 (E,Q,1,H,W,C), and a side that no direction updates stays so. Legend: `E` episodes, `Q` queries, `S` supports.
 """
 
-import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from functools import partial
 
 from torch import Tensor, nn
 
-from raysearch.models.helix.enhancing import RepresentationEnhancement
-from raysearch.models.helix.mining import RelationMining
+from raysearch.models.helix.direction import Direction, Side, SideName, Sizes, enhancement
 from raysearch.models.helix.position_norm import PositionNorm
-
-SideName = Literal["support", "query"]
-
-
-def masked_residual(features: Tensor, mined: Tensor) -> Tensor:
-    return features + features * mined
-
-
-# of features f and CSRM m; the paper's is "mul"
-FUSIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "mul": operator.mul,
-    "add": operator.add,
-    "mul_res": masked_residual,
-}
-
-
-class Side(NamedTuple):
-    """What a layer needs of one side of the pairs."""
-
-    features: Tensor  # (E, Q or 1, S or 1, H, W, C)
-    questions: Tensor | None = None  # (E, Q or 1, S or 1, H, W, I), of a target
-    answers: Tensor | None = None  # (E, Q or 1, S or 1, h, w, 2I), of a source
-
-    def queries(self, start: int, stop: int) -> "Side":
-        """Those queries of the query side; views."""
-        questions, answers = (None if part is None else part[:, start:stop] for part in self[1:])
-        return Side(self.features[:, start:stop], questions, answers)
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """Of what layers are made; the names are HelixFormer's arguments.
-
-    Raises:
-        ValueError: one that is unknown or out of its range.
-    """
-
-    width: int
-    heads: int
-    dim_head: int
-    fusion: str
-    rep: bool
-    kv_stride: int
-    mlp_ratio: int
-    dropout: float
-
-    def __post_init__(self) -> None:
-        if self.fusion not in FUSIONS:
-            raise ValueError(f"fusion: unknown '{self.fusion}'; known: {', '.join(FUSIONS)}")
-        for name in ("width", "heads", "dim_head", "kv_stride", "mlp_ratio"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: at least 1, got {getattr(self, name)}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout: at least 0 and less than 1, got {self.dropout}")
-
-
-class Direction(nn.Module):
-    """How a target changes by what a source answers."""
-
-    def __init__(self, sizes: Sizes) -> None:
-        super().__init__()
-        self.mining = RelationMining(sizes.width, sizes.heads, sizes.dim_head, sizes.kv_stride, sizes.dropout)
-        self.fuse = FUSIONS[sizes.fusion]
-        self.enhancement = _enhancement(sizes)
-
-    def forward(self, target: Side, source: Side) -> Tensor:
-        assert target.questions is not None
-        assert source.answers is not None
-        return self.enhancement(self.fuse(target.features, self.mining(target.questions, source.answers)))
 
 
 class Layer(nn.Module, ABC):
@@ -183,8 +110,8 @@ class Unrelated(Layer):
 
     def __init__(self, sizes: Sizes, targets: tuple[SideName, ...]) -> None:
         super().__init__()
-        self.support = _enhancement(sizes) if "support" in targets else nn.Identity()
-        self.query = _enhancement(sizes) if "query" in targets else nn.Identity()
+        self.support = enhancement(sizes) if "support" in targets else nn.Identity()
+        self.query = enhancement(sizes) if "query" in targets else nn.Identity()
 
     def prepare(self, side: SideName, features: Tensor, repeats: int) -> Side:
         return Side(features)
@@ -196,11 +123,15 @@ class Unrelated(Layer):
         return {}
 
 
-def _enhancement(sizes: Sizes) -> nn.Module:
-    if not sizes.rep:
-        return nn.Identity()
-    return RepresentationEnhancement(sizes.width, sizes.mlp_ratio, sizes.dropout)
-
-
 def _other(side: SideName) -> SideName:
     return "query" if side == "support" else "support"
+
+
+# who learns from whom, and the layer that does it
+DESIGNS: dict[str, tuple[tuple[SideName, ...], Callable[[Sizes], Layer]]] = {
+    "q2s": (("support",), partial(OneWay, target="support")),
+    "s2q": (("query",), partial(OneWay, target="query")),
+    "s_then_q": (("query", "support"), partial(Serial, first="query")),
+    "q_then_s": (("support", "query"), partial(Serial, first="support")),
+    "sym": (("support", "query"), Symmetric),
+}

@@ -1,0 +1,92 @@
+"""One direction of HelixFormer, arXiv 2207.00784: a target is updated by what a source answers.
+
+Relation mining (RMP) gives the cross-image semantic relation map (CSRM), fusion takes it as a soft mask of the target's
+features, their product, and enhancement (REP) works on the outcome. Legend as in `helix.mining`: `E` episodes, `Q`
+queries, `S` supports; 1 in a dimension of pairs that a tensor does not depend on.
+"""
+
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from torch import Tensor, nn
+
+from raysearch.models.helix.enhancing import RepresentationEnhancement
+from raysearch.models.helix.mining import RelationMining
+
+SideName = Literal["support", "query"]
+
+
+def masked_residual(features: Tensor, mined: Tensor) -> Tensor:
+    return features + features * mined
+
+
+# of features f and CSRM m; the paper's is "mul"
+FUSIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "mul": operator.mul,
+    "add": operator.add,
+    "mul_res": masked_residual,
+}
+
+
+class Side(NamedTuple):
+    """What a layer needs of one side of the pairs."""
+
+    features: Tensor  # (E, Q or 1, S or 1, H, W, C)
+    questions: Tensor | None = None  # (E, Q or 1, S or 1, H, W, I), of a target
+    answers: Tensor | None = None  # (E, Q or 1, S or 1, h, w, 2I), of a source
+
+    def queries(self, start: int, stop: int) -> "Side":
+        """Those queries of the query side; views."""
+        questions, answers = (None if part is None else part[:, start:stop] for part in self[1:])
+        return Side(self.features[:, start:stop], questions, answers)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Of what layers are made; the names are HelixFormer's arguments.
+
+    Raises:
+        ValueError: one that is unknown or out of its range.
+    """
+
+    width: int
+    heads: int
+    dim_head: int
+    fusion: str
+    rep: bool
+    kv_stride: int
+    mlp_ratio: int
+    dropout: float
+
+    def __post_init__(self) -> None:
+        if self.fusion not in FUSIONS:
+            raise ValueError(f"fusion: unknown '{self.fusion}'; known: {', '.join(FUSIONS)}")
+        for name in ("width", "heads", "dim_head", "kv_stride", "mlp_ratio"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: at least 1, got {getattr(self, name)}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout: at least 0 and less than 1, got {self.dropout}")
+
+
+class Direction(nn.Module):
+    """How a target changes by what a source answers."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        self.mining = RelationMining(sizes.width, sizes.heads, sizes.dim_head, sizes.kv_stride, sizes.dropout)
+        self.fuse = FUSIONS[sizes.fusion]
+        self.enhancement = enhancement(sizes)
+
+    def forward(self, target: Side, source: Side) -> Tensor:
+        assert target.questions is not None
+        assert source.answers is not None
+        return self.enhancement(self.fuse(target.features, self.mining(target.questions, source.answers)))
+
+
+def enhancement(sizes: Sizes) -> nn.Module:
+    """REP, or nothing where the sizes leave it out."""
+    if not sizes.rep:
+        return nn.Identity()
+    return RepresentationEnhancement(sizes.width, sizes.mlp_ratio, sizes.dropout)
