@@ -26,8 +26,17 @@ class Classified(NamedTuple):
     labels: Tensor  # (...) int64
 
 
-def lwfm_loss(episode: Classified, queries: Classified, batch: Classified, weight: float) -> Tensor:
-    """The three terms added, each a mean over its images.
+class Losses(NamedTuple):
+    """The loss and the terms that it is made of, each a mean over its images; scalars, float32 or wider."""
+
+    loss: Tensor
+    episode: Tensor  # before its weight
+    queries: Tensor
+    batch: Tensor
+
+
+def lwfm_loss(episode: Classified, queries: Classified, batch: Classified, weight: float) -> Losses:
+    """The three terms and their weighted sum.
 
     Args:
         episode: logits (E, N, W) and ways (E, N).
@@ -36,16 +45,17 @@ def lwfm_loss(episode: Classified, queries: Classified, batch: Classified, weigh
         weight: lambda, of the episode's term.
 
     Returns:
-        Scalar, float32 or wider. Gradient flows into all scores.
+        See `Losses`. Gradient flows into all scores.
 
     >>> import torch
     >>> episode = Classified(torch.zeros(1, 6, 5), torch.zeros(1, 6, dtype=torch.int64))
     >>> queries = Classified(torch.zeros(1, 6, 64), torch.zeros(1, 6, dtype=torch.int64))
     >>> batch = Classified(torch.zeros(8, 64), torch.zeros(8, dtype=torch.int64))
-    >>> lwfm_loss(episode, queries, batch, weight=0.25)  # log(5) / 4 + 2 log(64)
+    >>> lwfm_loss(episode, queries, batch, weight=0.25).loss  # log(5) / 4 + 2 log(64)
     tensor(8.7201)
     """
-    return weight * _cross_entropy(*episode) + _cross_entropy(*queries) + _cross_entropy(*batch)
+    terms = [_cross_entropy(*episode), _cross_entropy(*queries), _cross_entropy(*batch)]
+    return Losses(weight * terms[0] + terms[1] + terms[2], *terms)
 
 
 @full_precision

@@ -19,6 +19,7 @@ from raysearch.data.episodes import Episodes
 from raysearch.data.images import ImageSet, augment, draw_views
 from raysearch.errors import UserError
 from raysearch.models.fewshot import Answer, Layout, Maps
+from raysearch.models.lwfm_loss import Classified, lwfm_loss
 from raysearch.studies.config import FewshotConfig
 from raysearch.tasks import episodic, fewshot_networks
 from raysearch.tasks.base import NonFiniteLoss, Worker
@@ -169,14 +170,17 @@ class FewshotTask:
         """
         device, (episodes, count, ways) = self.worker.device, answer.logits.shape
         names = torch.arange(ways, device=device).repeat_interleave(count // ways).expand(episodes, -1)
-        episode = functional.cross_entropy(answer.logits.flatten(0, 1), names.flatten())
         if answer.query is None or answer.batch is None:
-            return {"loss": episode}
+            return {"loss": functional.cross_entropy(answer.logits.flatten(0, 1), names.flatten())}
         base = self._names.to(device)
-        query = functional.cross_entropy(answer.query.flatten(0, 1), base[queries.to(device)].flatten())
-        batch = functional.cross_entropy(answer.batch, base[ordinary.to(device)])
-        loss = self.config.lwfm.episode_weight * episode + query + batch
-        return {"loss": loss, "loss_episode": episode, "loss_query": query, "loss_batch": batch}
+        terms = lwfm_loss(
+            Classified(answer.logits, names),
+            Classified(answer.query, base[queries.to(device)]),
+            Classified(answer.batch, base[ordinary.to(device)]),
+            self.config.lwfm.episode_weight,
+        )
+        parts = {"loss_episode": terms.episode, "loss_query": terms.queries, "loss_batch": terms.batch}
+        return {"loss": terms.loss, **parts}
 
     def _views(
         self, mine: list[Tensor], whole: list[Tensor] | tuple[Tensor, ...], draws: torch.Generator

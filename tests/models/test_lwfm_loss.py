@@ -25,7 +25,7 @@ def slow(some: Classified) -> float:
 @pytest.mark.parametrize("weight", [0.0, 0.25, 1.5])
 def test_loops(weight: float) -> None:
     episode, queries, batch = classified(0, 2, 6, 5), classified(1, 2, 6, 20), classified(2, 8, 20)
-    loss = lwfm_loss(episode, queries, batch, weight)
+    loss = lwfm_loss(episode, queries, batch, weight).loss
     assert loss.shape == ()
     assert loss.item() == pytest.approx(weight * slow(episode) + slow(queries) + slow(batch), rel=1e-12)
     loss.backward()
@@ -39,7 +39,7 @@ def test_scores_in_half_the_bits_are_computed_with_all_of_them() -> None:
 
     def loss(dtype: torch.dtype) -> Tensor:
         narrow = Classified(scores.bfloat16().to(dtype), labels)
-        return lwfm_loss(narrow, narrow, narrow, 0.5)
+        return lwfm_loss(narrow, narrow, narrow, 0.5).loss
 
     expected = loss(torch.float32)
     with torch.autocast("cpu", dtype=torch.bfloat16):
