@@ -78,7 +78,7 @@ class FewshotConfig(RunConfig):
 
     @model_validator(mode="after")
     def _parts_go_together(self) -> Self:
-        if self.spm.weight and self.spm.reduce == "topk" and self.spm.topk > self.lwe.grid**2:
+        if self.layers and self.spm.weight and self.spm.reduce == "topk" and self.spm.topk > self.lwe.grid**2:
             raise ValueError(f"spm.topk={self.spm.topk} are more than the {self.lwe.grid**2} pixels of a map")
         if self.model.frozen and not (self.pretrain.epochs or self.model.weights):
             raise ValueError(
@@ -106,6 +106,11 @@ class FewshotConfig(RunConfig):
         """Whether LWFM-SPM's metric compares."""
         return self.model.method in ("lwfm", "helix_lwfm")
 
+    @property
+    def auxiliary(self) -> bool:
+        """Whether LWFM-SPM's auxiliary losses are part of the training."""
+        return self.model.method == "lwfm" and self.lwfm.aux
+
     def canonical(self) -> dict[str, Any]:
         """The config without what cannot matter, so that two ways of writing one run have one name."""
         plain, method = json.loads(self.model_dump_json()), self.model.method
@@ -114,6 +119,8 @@ class FewshotConfig(RunConfig):
             plain["pretrain"] = {}
         if method == "lwfm":
             plain["lwe"]["layers"] = [tap % TAPS[self.model.backbone] for tap in self.lwe.layers]
+        if plain["helix"]:
+            plain["helix"] = _that_matter(self.helix)
         if self.layers:
             if not self.spm.weight:
                 plain["spm"] = {"weight": 0.0}
@@ -123,13 +130,10 @@ class FewshotConfig(RunConfig):
                 plain["spm"] = {name: value for name, value in plain["spm"].items() if name not in needless}
             if not self.lwe.on:
                 del plain["lwe"]["temperature"]
-            if not self.lwfm.aux or method == "helix_lwfm":
-                del plain["lwfm"]["aux_batch"]
-            if not self.lwfm.aux:
-                plain["lwfm"].pop("episode_weight", None)
+            if not self.auxiliary:
+                del plain["lwfm"]["aux_batch"], plain["lwfm"]["episode_weight"]
         if method == "helix_lwfm":
             del plain["lwe"]["layers"], plain["lwfm"]["aux"]
-            plain["lwfm"].pop("episode_weight", None)
         if self.model.frozen:  # on maps that are computed once
             plain["data"].pop("augment", None)
         if self.train.optimiser == "adam":
@@ -137,6 +141,9 @@ class FewshotConfig(RunConfig):
         if not self.train.epochs:
             plain["train"] = {"epochs": 0}
             plain["data"].pop("augment", None)
+            del plain["model"]["frozen"]
+            plain["helix"].pop("dropout", None)
+            plain["lwfm"] = {"tau": self.lwfm.tau} if self.layers else {}
         return plain
 
     @property
@@ -154,6 +161,16 @@ class FewshotConfig(RunConfig):
             "model.weights": weights.identity(self.model.weights),
             "data.split": partition.identity(self.data.split),
         }
+
+
+def _that_matter(helix: HelixConfig) -> dict[str, Any]:
+    """The settings of HelixFormer that its network has to do with: what neither attends nor enhances has no depth."""
+    plain: dict[str, Any] = helix.model_dump(mode="json")
+    if not helix.depth or not (helix.rmp or helix.rep):
+        return {"depth": 0, "width": helix.width, "embed_kernel": helix.embed_kernel}
+    idle = [] if helix.rmp else ["heads", "dim_head", "fusion", "kv_stride"]
+    idle += [] if helix.rep else ["mlp_ratio"]
+    return {name: value for name, value in plain.items() if name not in idle}
 
 
 # The methods that each section is about; sections that are not here are about all.

@@ -3,6 +3,10 @@
 An epoch is a number of episodes of the base classes, some of them a step; after it the network is judged by episodes of
 the validation classes, and at the end, as it was in its best epoch, by those of the test classes, which choose nothing.
 Episodes are fixed by seed and index: every variant trains on, and is judged by, the same ones.
+
+Departures: an epoch has as many episodes as the config says, not as many steps as the base classes have batches, so the
+ordinary batch of LWFM-SPM is drawn anew each step, with replacement; and a gradient that is not a number is not set to
+zero, but shows in the loss, which ends the run.
 """
 
 import json
@@ -37,7 +41,8 @@ class FewshotTask:
         worker: what it runs on.
 
     Raises:
-        UserError: too few classes for an episode, or episodes a step that do not divide among the workers.
+        UserError: too few classes for an episode, or a step whose episodes or ordinary images do not divide among the
+            workers.
     """
 
     def __init__(self, config: FewshotConfig, seed: int, worker: Worker) -> None:
@@ -45,10 +50,7 @@ class FewshotTask:
         feed, asked = worker.feed, config.episodes
         assert feed.val is not None, "few-shot recognition takes class-disjoint splits"
         self.metric_ids = metric_ids(config, feed.split)
-        if config.train.epochs and config.train.batch % worker.world_size:
-            raise UserError(
-                f"train.batch={config.train.batch} episodes do not divide among {worker.world_size} workers"
-            )
+        _check_shares(config, worker.world_size)
         self._train = _episodes(feed.train, "train", config, seed)
         self._val = _episodes(feed.val, "validation", config, asked.seed)
         self._test = _episodes(feed.test, "test", config, asked.seed)
@@ -75,10 +77,10 @@ class FewshotTask:
         rate, episodes = self._set_rate(), config.episodes if self.learns else 0
         sums: dict[str, float] = {}
         for first in range(0, episodes, config.batch):
-            for name, value in self._step(first, min(config.batch, episodes - first)).items():
-                sums[name] = sums.get(name, 0.0) + value
-        steps = -(-episodes // config.batch)
-        means = {name: value / steps for name, value in sums.items()}
+            count = min(config.batch, episodes - first)
+            for name, value in self._step(first, count).items():
+                sums[name] = sums.get(name, 0.0) + count * value
+        means = {name: value / episodes for name, value in sums.items()}
         if not np.isfinite(means.get("loss", 0.0)):
             raise NonFiniteLoss(f"the loss became {means['loss']} in epoch {self.done + 1}; a lower train.lr may help")
         for buffer in self.network.buffers():  # rank 0's running statistics
@@ -194,7 +196,8 @@ class FewshotTask:
         """
         feed = self.worker.feed
         if self.config.model.frozen:
-            self._store = self._store or episodic.MapStore(self.network, feed.train, self.loader)
+            how = self.config.train.precision
+            self._store = self._store or episodic.MapStore(self.network, feed.train, self.loader, how)
             self.network.train()
             self.network.trunk.eval()
             return self._store.of(torch.cat([part.flatten() for part in mine]))
@@ -208,7 +211,8 @@ class FewshotTask:
 
     def _judge(self, images: ImageSet, drawn: Episodes, count: int) -> tuple[float, float, np.ndarray]:
         """Mean, half width and single values of the accuracy over episodes."""
-        each = episodic.accuracies(self.network, images, drawn, count, self.worker, self.loader)
+        how = self.config.train.precision
+        each = episodic.accuracies(self.network, images, drawn, count, self.worker, self.loader, how)
         return *episodic.mean_and_half_width(each), each
 
     def _set_rate(self) -> float:
@@ -234,6 +238,23 @@ def metric_ids(config: FewshotConfig, split: str) -> dict[str, str]:
         "accuracy_ci": f"half-width-of-{name}/{asked.test}-episodes-of-seed-{asked.seed}/{split}/test",
         "accuracy_validation": f"{name}/{asked.validation}-episodes-of-seed-{asked.seed}/{split}/validation",
     }
+
+
+def _check_shares(config: FewshotConfig, workers: int) -> None:
+    """Raise a UserError where a worker would have fewer episodes, or ordinary images, of a step than another."""
+    train = config.train
+    if not train.epochs:
+        return
+    last = train.episodes % train.batch
+    if train.batch % workers:
+        raise UserError(f"train.batch={train.batch} episodes do not divide among {workers} workers")
+    if last % workers:
+        raise UserError(
+            f"train.episodes={train.episodes} leave {last} for the last step of an epoch, which do not divide among "
+            f"{workers} workers; set a multiple of train.batch={train.batch}"
+        )
+    if config.auxiliary and config.lwfm.aux_batch % workers:
+        raise UserError(f"lwfm.aux_batch={config.lwfm.aux_batch} images do not divide among {workers} workers")
 
 
 def _episodes(images: ImageSet, part: str, config: FewshotConfig, seed: int) -> Episodes:
