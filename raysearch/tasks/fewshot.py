@@ -136,7 +136,6 @@ class FewshotTask:
         pairs = [self._train.draw(at + index) for index in range(count)]
         support, query = (torch.from_numpy(np.stack(rows)) for rows in zip(*pairs, strict=True))
         draws = generator(self.seed, self.done, first)
-        ordinary = torch.randint(len(self._names), (config.lwfm.aux_batch,), generator=draws)
         self.network.train()
         if config.model.frozen:
             self.network.trunk.eval()
@@ -144,9 +143,9 @@ class FewshotTask:
         rows = (support[mine], query[mine].flatten(1))
         shapes = (support.flatten(1), query.flatten(1))
         inputs = self._views([worker.share(one) for one in shapes], shapes, draws)
-        batch = None
-        if self.network.classifier is not None:
-            batch = self._views([worker.share(ordinary)], [ordinary], draws)
+        # Last of the draws, so that the episodes' views are the same with it and without.
+        ordinary = torch.randint(len(self._names), (config.lwfm.aux_batch,), generator=draws)
+        batch = self._views([worker.share(ordinary)], [ordinary], draws) if config.auxiliary else None
         layout = Layout(len(rows[0]), support.shape[1], support.shape[2], rows[1].shape[1])
         with episodic.precision(worker.device, config.train.precision):
             answer = self._wrapped(inputs, layout, batch)

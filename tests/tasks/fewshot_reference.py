@@ -59,7 +59,6 @@ class Reference:
         drawn = [episode(labels, index, self.seed, *sizes) for index in indices]
         supports, queries = (torch.from_numpy(np.stack([pair[side] for pair in drawn])) for side in (0, 1))
         draws = generator(self.seed, number, first)
-        ordinary = torch.randint(len(labels), (self.config.lwfm.aux_batch,), generator=draws)
         rows = [*supports.flatten().tolist(), *queries.flatten().tolist()]
         maps = self.trunk(torch.stack([self.view(row, draws) for row in rows]))
         shapes = ((count, asked.ways, asked.shots), (count, asked.ways * asked.queries))
@@ -71,13 +70,13 @@ class Reference:
         one_loss = -sum(logits[e, n].log_softmax(0)[name] for e in range(count) for n, name in enumerate(names))
         losses = {"loss": one_loss / (count * len(names))}
         if "classifier.weight" in self.values:
-            losses = self.auxiliary(losses["loss"], embedded, queries, ordinary, draws)
+            losses = self.auxiliary(losses["loss"], embedded, queries, draws)
         right = sum(int(logits[e, n].argmax()) == name for e in range(count) for n, name in enumerate(names))
         self.descend(losses["loss"], rate)
         return {k: v.item() for k, v in losses.items()} | {"accuracy_train": right / (count * len(names))}
 
     def auxiliary(
-        self, loss: Tensor, embedded: Tensor | None, queries: Tensor, ordinary: Tensor, draws: torch.Generator
+        self, loss: Tensor, embedded: Tensor | None, queries: Tensor, draws: torch.Generator
     ) -> dict[str, Tensor]:
         """lambda CE(episode) + CE(queries among the base classes) + CE(an ordinary batch among them)."""
         assert embedded is not None
@@ -88,6 +87,7 @@ class Reference:
             named = [base.index(self.images.labels[row]) for row in rows.flatten().tolist()]
             return -sum(one.log_softmax(0)[name] for one, name in zip(logits, named, strict=True)) / len(named)  # type: ignore[return-value]
 
+        ordinary = torch.randint(len(self.images), (self.config.lwfm.aux_batch,), generator=draws)
         taken = self.taken(self.trunk(torch.stack([self.view(row, draws) for row in ordinary.tolist()])))
         pooled = torch.cat([one.mean((2, 3)) for one in taken], dim=1)
         query, batch = entropy(embedded.flatten(0, 1), queries), entropy(pooled, ordinary)
