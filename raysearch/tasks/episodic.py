@@ -82,7 +82,8 @@ def accuracies(
     right = torch.zeros(count, dtype=torch.float64, device=worker.device)
     shape = drawn.ways * (drawn.shots + drawn.queries)
     at_once = max(1, min(int(network.comparer.episodes_at_once), store.images_at_once // shape))  # type: ignore[arg-type]
-    for chunk in torch.arange(count)[worker.rank :: worker.world_size].split(at_once):
+    mine = torch.arange(count)[worker.rank :: worker.world_size]  # none where workers are more than episodes
+    for chunk in mine.split(at_once) if len(mine) else ():
         pairs = [drawn.draw(index) for index in chunk.tolist()]
         support, query = (torch.from_numpy(np.stack(rows)) for rows in zip(*pairs, strict=True))
         with precision(worker.device, how):

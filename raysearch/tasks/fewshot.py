@@ -87,7 +87,8 @@ class FewshotTask:
             self.worker.broadcast(buffer)
         trained = time.perf_counter() - started
         self.done += 1
-        report = {"iteration": self.done, "phase": "train", "epochs": int(self.learns), **means, "lr": rate}
+        report = {"iteration": self.done, "phase": "train", "epochs": int(self.learns), **means}
+        report |= {"lr": rate} if self.learns else {}
         assert self.worker.feed.val is not None
         report["accuracy_validation"] = self._judge(self.worker.feed.val, self._val, self.config.episodes.validation)[0]
         self._select(report)

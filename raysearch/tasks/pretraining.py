@@ -26,7 +26,7 @@ from raysearch.tasks.loader import Loader
 from raysearch.tasks.splits import batch_sizes
 from raysearch.tasks.state import copied
 
-JUDGED_BY = (5, 1, 15, 200)  # ways, shots, queries and number of validation episodes
+JUDGED_BY = (5, 1, 15, 200)  # ways where there are as many, shots, queries and number of validation episodes
 
 
 class Classifier(nn.Module):
@@ -149,7 +149,7 @@ class PretrainTask:
 
 def metric_ids(config: PretrainRunConfig, split: str) -> dict[str, str]:
     ways, shots, _, count = JUDGED_BY
-    name = f"nearest-centroid-accuracy@{ways}-way-{shots}-shot"
+    name = f"nearest-centroid-accuracy@{ways}-or-all-ways-{shots}-shot"
     return {
         "accuracy_validation": f"{name}/{count}-episodes/{split}/validation",
         "accuracy_validation_ci": f"half-width-of-{name}/{count}-episodes/{split}/validation",

@@ -78,11 +78,14 @@ def start() -> dict[str, Tensor]:
         return trunk().state_dict()
 
 
-def image_set(per_class: list[int], first: int = 0, noise: int = 50) -> ImageSet:
-    """Noise around a colour a class; labels begin at `first` and have a gap behind their second."""
+def image_set(per_class: list[int], first: int = 0, spread: int = 12) -> ImageSet:
+    """Noise around a colour a class; labels begin at `first` and have a gap behind their second.
+
+    Of a small spread of the colours classes are hard to tell apart.
+    """
     labels = np.repeat([first + label + (label > 1) for label in range(len(per_class))], per_class)
-    colours = np.random.default_rng(99).integers(60, 190, (first + 12, 1, 1, 3))
-    grain = np.random.default_rng(first).integers(-noise, noise + 1, (len(labels), SIDE, SIDE, 3))
+    colours = np.random.default_rng(99).integers(128 - spread, 128 + spread, (first + 12, 1, 1, 3))
+    grain = np.random.default_rng(first).integers(-60, 61, (len(labels), SIDE, SIDE, 3))
     return ImageSet((colours[labels] + grain).astype(np.uint8), labels.astype(np.int64))
 
 
