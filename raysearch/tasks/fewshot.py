@@ -25,7 +25,7 @@ from raysearch.errors import UserError
 from raysearch.models.fewshot import Answer, Layout, Maps
 from raysearch.models.lwfm_loss import Classified, lwfm_loss
 from raysearch.studies.config import FewshotConfig
-from raysearch.tasks import episodic, fewshot_networks
+from raysearch.tasks import episodic, fewshot_networks, fewshot_optimiser
 from raysearch.tasks.base import NonFiniteLoss, Worker
 from raysearch.tasks.draws import generator
 from raysearch.tasks.loader import Loader
@@ -60,9 +60,8 @@ class FewshotTask:
         self.network = network.to(worker.device).to(memory_format=torch.channels_last)
         if config.model.frozen:
             self.network.trunk.requires_grad_(False)
-        self.learns = config.train.epochs > 0 and any(one.requires_grad for one in self.network.parameters())
-        self._wrapped = worker.wrap(self.network) if self.learns else self.network
-        self.optimiser = _optimiser(self.network, config)
+        self.optimiser = fewshot_optimiser.make(self.network, config.train)
+        self._wrapped = worker.wrap(self.network) if self.optimiser else self.network
         self.loader = Loader(worker.device)
         self._store: episodic.MapStore | None = None
         self.steps, self.done = max(1, config.train.epochs), 0
@@ -74,7 +73,8 @@ class FewshotTask:
         self.loader.waited()
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
-        rate, episodes = self._set_rate(), config.episodes if self.learns else 0
+        rate = {"lr": fewshot_optimiser.set_rate(self.optimiser, config, self.done)} if self.optimiser else {}
+        episodes = config.episodes if self.optimiser else 0
         sums: dict[str, float] = {}
         for first in range(0, episodes, config.batch):
             count = min(config.batch, episodes - first)
@@ -87,8 +87,7 @@ class FewshotTask:
             self.worker.broadcast(buffer)
         trained = time.perf_counter() - started
         self.done += 1
-        report = {"iteration": self.done, "phase": "train", "epochs": int(self.learns), **means}
-        report |= {"lr": rate} if self.learns else {}
+        report = {"iteration": self.done, "phase": "train", "epochs": int(bool(episodes)), **means, **rate}
         assert self.worker.feed.val is not None
         report["accuracy_validation"] = self._judge(self.worker.feed.val, self._val, self.config.episodes.validation)[0]
         self._select(report)
@@ -215,14 +214,6 @@ class FewshotTask:
         each = episodic.accuracies(self.network, images, drawn, count, self.worker, self.loader, how)
         return *episodic.mean_and_half_width(each), each
 
-    def _set_rate(self) -> float:
-        config = self.config.train
-        falls = sum(self.done >= round(share * config.epochs, 6) for share in config.milestones)
-        rate = config.lr * config.decay**falls
-        for group in self.optimiser.param_groups if self.optimiser else ():
-            group["lr"] = rate
-        return rate
-
     def _select(self, report: Mapping[str, Any]) -> None:
         """Keep the network of the first best epoch on the validation classes, where the config says so."""
         value = report["accuracy_validation"]
@@ -263,19 +254,6 @@ def _episodes(images: ImageSet, part: str, config: FewshotConfig, seed: int) -> 
     if classes < asked.ways:
         raise UserError(f"episodes.ways={asked.ways}: the split has {classes} {part} classes; set fewer ways")
     return Episodes(images.labels, asked.ways, asked.shots, asked.queries, seed)
-
-
-def _optimiser(network: torch.nn.Module, config: FewshotConfig) -> torch.optim.Optimizer | None:
-    train = config.train
-    learned = [one for one in network.parameters() if one.requires_grad]
-    if not learned or not train.epochs:
-        return None
-    if train.optimiser == "adam":
-        return torch.optim.Adam(learned, lr=train.lr, weight_decay=train.weight_decay)
-    nesterov = train.momentum > 0
-    return torch.optim.SGD(
-        learned, lr=train.lr, momentum=train.momentum, weight_decay=train.weight_decay, nesterov=nesterov
-    )
 
 
 def build(config: Mapping[str, Any], seed: int, worker: Worker) -> FewshotTask:

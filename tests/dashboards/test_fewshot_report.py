@@ -30,8 +30,12 @@ def write_run(run_dir: Path, name: str) -> plan.Plan:
         row |= {"code_version": 1, "history": json.dumps(history), "environment": "{}", "right_by_episode": "[1,2]"}
         results.write_cell(run_dir / "cells", row)
     data = {"name": "embedded", "path": None, "content_hash": "d" * 64, "images": 4800, "classes": 24, "layout": "x"}
-    record = {**describe.ablation(planned), "profile_reason": "As asked.", "chance": 0.2, "settings": {}, "command": "x"}
-    record |= {"metric_id": json.loads(ids)["accuracy"], "data": {**data, "counts": {"train": 3600, "test": 1200}}}
+    record = {**describe.ablation(planned), "profile_reason": "As asked.", "chance": 0.2, "settings": {}}
+    record |= {
+        "command": "x",
+        "metric_id": json.loads(ids)["accuracy"],
+        "data": {**data, "counts": {"train": 3600, "test": 1200}},
+    }
     record |= {"versions": {"raysearch": "0.1.0"}, "hardware": {}, "started": "2026-03-02T09:12:04+00:00", "adopted": 0}
     results.write_study(run_dir, record)
     return planned

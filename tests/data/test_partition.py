@@ -151,4 +151,3 @@ def test_weights_that_have_met_the_novel_classes_are_said() -> None:
     made = partition.Partition(split.name, "0" * 64, (), {}, split)
     assert any("IMAGENET1K_V1" in warning for warning in made.warnings("IMAGENET1K_V1"))
     assert made.warnings(None) == []
-

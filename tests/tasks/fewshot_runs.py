@@ -44,8 +44,12 @@ METHODS: dict[str, dict[str, Any]] = {
     "centroid, cosine": {"model.method": "centroid", "centroid.distance": "cosine"},
     "relation": {"model.method": "relation"},
     "helixformer": {"model.method": "helixformer"},
-    "helixformer, cosine": {"model.method": "helixformer", "helix.design": "s_then_q", "head.kind": "cosine",
-                            "episodes.shots": 1},  # fmt: skip
+    "helixformer, cosine": {
+        "model.method": "helixformer",
+        "helix.design": "s_then_q",
+        "head.kind": "cosine",
+        "episodes.shots": 1,
+    },
     "lwfm": {"model.method": "lwfm"},
     "lwfm, no aux": {"model.method": "lwfm", "lwfm.aux": False, "spm.reduce": "mean", "spm.layers": "mean"},
     "helix_lwfm": {"model.method": "helix_lwfm"},
@@ -59,8 +63,8 @@ TIMES = ("seconds", "episodes_per_second", "images_per_second", "feed_wait_share
 class TinyBody(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.one = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(4), nn.ReLU())
-        self.two = nn.Sequential(nn.Conv2d(4, 6, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(6), nn.LeakyReLU(0.1))
+        self.one = nn.Sequential(nn.Conv2d(3, 4, 3, 2, padding=1, bias=False), nn.BatchNorm2d(4), nn.ReLU())
+        self.two = nn.Sequential(nn.Conv2d(4, 6, 3, 2, padding=1, bias=False), nn.BatchNorm2d(6), nn.LeakyReLU(0.1))
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         one = self.one(images)

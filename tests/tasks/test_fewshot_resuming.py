@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from raysearch.tasks import fewshot_optimiser
 from raysearch.tasks.base import Worker
 
 from .fewshot_runs import FROZEN, METHODS, SGD, STARTED, config, feed, finish, make, start
@@ -109,11 +110,11 @@ def test_the_test_images_are_not_looked_at_before_the_end(case: str) -> None:
 def test_rates_fall_after_their_share_of_the_epochs() -> None:
     # 0.55 of 100 is a little more than 55 in floats
     task = make({**METHODS["relation"], "train.epochs": 100, "train.milestones": [0.55, 0.57], "train.lr": 1.0})
-    rates = []
-    for task.done in range(100):
-        rates.append(task._set_rate())
-        assert task.optimiser is not None
-        assert task.optimiser.param_groups[0]["lr"] == rates[-1]
+    rates, optimiser = [], task.optimiser
+    assert optimiser is not None
+    for epoch in range(100):
+        rates.append(fewshot_optimiser.set_rate(optimiser, task.config.train, epoch))
+        assert optimiser.param_groups[0]["lr"] == rates[-1]
     assert rates == [1.0] * 55 + [0.3] * 2 + [pytest.approx(0.09)] * 43
 
 
@@ -152,10 +153,10 @@ SAME: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
                         {"helix.heads": 1, "helix.dim_head": 5, "helix.fusion": "add", "helix.kv_stride": 2}),
     "nothing enhances": ({**METHODS["helixformer"], "helix.rep": False}, {"helix.mlp_ratio": 2}),
     "no layers": ({**METHODS["helixformer"], "helix.depth": 0},
-                  {"helix.depth": 2, "helix.rmp": False, "helix.rep": False, "helix.design": "q2s", "helix.dropout": 0.5}),
+                  {"helix.depth": 2, "helix.rmp": False, "helix.rep": False, "helix.dropout": 0.5}),
     "no matching": ({**METHODS["lwfm"], "spm.weight": 0.0}, {"spm.matcher": "sinkhorn", "spm.reduce": "mean"}),
     "frozen": ({**METHODS["lwfm"], **FROZEN}, {"data.augment": "crop"}),
-    "no training": ({**METHODS["lwfm"], "train.epochs": 0}, {"train.lr": 1.0, "lwfm.aux": False, "train.select": "last"}),
+    "no training": ({**METHODS["lwfm"], "train.epochs": 0}, {"train.lr": 1.0, "lwfm.aux": False}),
     "no training, frozen": ({**METHODS["helixformer"], **STARTED, "train.epochs": 0}, {**FROZEN, "helix.dropout": 0.5}),
 }  # fmt: skip
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from .fewshot_reference import Reference
 from .fewshot_runs import FROZEN, METHODS, SGD, STARTED, finish, make
@@ -22,6 +23,13 @@ CASES: dict[str, dict[str, Any]] = {
 IDLE = ("comparer.head.compare.bias", "comparer.head.block.0.bias")
 
 
+def close(name: str, value: Tensor, expected: Tensor, relative: float) -> None:
+    def words(text: str) -> str:
+        return f"{name}: {text}"
+
+    torch.testing.assert_close(value.detach(), expected.detach(), rtol=relative, atol=relative / 100, msg=words)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_training_equals_its_second_writing(case: str) -> None:
     task = make(CASES[case], seed=3)
@@ -36,7 +44,7 @@ def test_training_equals_its_second_writing(case: str) -> None:
     for name, value in task.network.named_parameters():
         assert torch.equal(value, before[name]) == (name not in second.learned), name
         if name not in IDLE:
-            torch.testing.assert_close(value.detach(), second.values[name].detach(), rtol=1e-7, atol=1e-9, msg=lambda text, name=name: f"{name}: {text}")
+            close(name, value, second.values[name], 1e-7)
     for name, value in task.network.named_buffers():
         if name.startswith(("trunk.", "comparer.helix.")) and "num_batches" not in name:
-            torch.testing.assert_close(value, second.values[name], rtol=1e-8, atol=1e-10, msg=lambda text, name=name: f"{name}: {text}")
+            close(name, value, second.values[name], 1e-8)

@@ -79,7 +79,8 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
         sets = {part: image_set(classes, side) for part, classes in
                 {"train": [0, 2, 3], "val": [5, 6], "test": [8, 9, 11]}.items()}  # fmt: skip
         arrays = {f"{part}_images": one.images for part, one in sets.items()}
-        np.savez(folder / f"images-{side}.npz", **arrays, **{f"{part}_labels": one.labels for part, one in sets.items()})
+        arrays |= {f"{part}_labels": one.labels for part, one in sets.items()}
+        np.savez(folder / f"images-{side}.npz", **arrays)  # type: ignore[arg-type]
     environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo"}
     script = str(Path(__file__).with_name("fewshot_process.py"))
     groups = [(1, 0), (2, 0), (2, 1)]
