@@ -30,7 +30,7 @@ def class_logits(comparer: nn.Module, supports: Sequence[Maps], query: Maps, pai
         pairs_at_once: pairs of a query and a support that are compared at a time, but no fewer than one class has.
 
     Returns:
-        (N, W) float32.
+        (N, W) float32 or wider, in the order of the classes.
 
     Raises:
         ValueError: a comparer in training mode, or a class without a support.
@@ -47,13 +47,15 @@ def class_logits(comparer: nn.Module, supports: Sequence[Maps], query: Maps, pai
         alike.setdefault(len(maps[0]), []).append(index)
     if 0 in alike:
         raise ValueError(f"class {alike[0][0]} has no support")
-    logits = torch.empty(len(query[0]), len(supports), device=query[0].device)
+    order: list[int] = []
+    columns: list[Tensor] = []
     for shots, classes in alike.items():
         ways = max(1, pairs_at_once // shots)
         for few in (classes[at : at + ways] for at in range(0, len(classes), ways)):
             support = [torch.stack(tap)[None] for tap in zip(*(supports[index] for index in few), strict=True)]
-            logits[:, few] = _rectangular(comparer, support, query, max(1, pairs_at_once // (len(few) * shots)))
-    return logits
+            columns.append(_rectangular(comparer, support, query, max(1, pairs_at_once // (len(few) * shots))))
+            order += few
+    return torch.cat(columns, dim=1)[:, torch.tensor(order).argsort()]
 
 
 def _rectangular(comparer: nn.Module, support: Maps, query: Maps, at_once: int) -> Tensor:
