@@ -24,8 +24,7 @@ from raysearch.tasks.exported import Hasher
 from raysearch.tasks.fewshot import FewshotTask
 from raysearch.tasks.recogniser import Recogniser
 
-from .small_runs import image_set
-from .test_exported import TwoTaps
+from .small_runs import TwoTaps, image_set
 
 SIDE = 16
 WAYS, SHOTS, QUERIES, EPISODES = 3, 2, 3, 4
