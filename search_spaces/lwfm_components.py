@@ -18,5 +18,5 @@ study = Ablation(
     design="full",
     seeds=3,
     metric="accuracy",
-    profiles={"paper": PAPER},
+    profiles={"paper": PAPER, "laptop": {"train.episodes": 200}},
 )
