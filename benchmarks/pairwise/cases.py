@@ -20,6 +20,7 @@ from raysearch.models.backbones import build
 from raysearch.models.fewshot import EpisodicNetwork, Helix, Layerwise, Layout
 from raysearch.models.helixformer import HelixFormer
 from raysearch.models.lwfm import LayerwiseMatching
+from raysearch.models.precision import at_least_single
 from raysearch.models.relation import RelationHead
 from raysearch.tasks.episodic import MapStore, precision
 from raysearch.tasks.loader import Loader
@@ -93,7 +94,7 @@ def train(network: EpisodicNetwork, episode: Episode) -> Tensor:
     network.zero_grad(set_to_none=True)
     with precision(episode.ready.device, "auto"):
         logits = network(episode.ready, episode.layout).logits
-    functional.cross_entropy(logits.flatten(0, 1).float(), episode.names).backward()
+    functional.cross_entropy(at_least_single(logits.flatten(0, 1)), episode.names).backward()
     return logits.detach()
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from raysearch.models.fewshot import Compared, Maps
+from raysearch.models.precision import at_least_single
 
 EPSILON = 1e-5  # added to the deviation in the norm over channels
 
@@ -147,4 +148,4 @@ class Head(nn.Module):
 
     def forward(self, support: Tensor, query: Tensor) -> Tensor:
         compared = self.compare_norm(self.compare(torch.cat((support, query), 1))).relu()
-        return self.score(self.block(nn.functional.max_pool2d(compared, 2)).float()).squeeze(-1)
+        return self.score(at_least_single(self.block(nn.functional.max_pool2d(compared, 2)))).squeeze(-1)

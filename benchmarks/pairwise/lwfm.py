@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from raysearch.models.fewshot import Compared, Maps
+from raysearch.models.precision import at_least_single
 
 
 class PairwiseLayerwise(nn.Module):
@@ -44,7 +45,7 @@ class PairwiseMetric(nn.Module):
         episodes, ways, shots = support[0].shape[:3]
         queries = query[0].shape[1]
         channels = [maps.shape[-3] for maps in support]
-        s, q = (torch.cat([maps.float().flatten(-2) for maps in side], -2) for side in (support, query))
+        s, q = (torch.cat([at_least_single(maps).flatten(-2) for maps in side], -2) for side in (support, query))
         s, q = s - s.mean(-2, keepdim=True), q - q.mean(-2, keepdim=True)
         pairs = episodes, queries, ways * shots, *s.shape[-2:]
         s = s.flatten(1, 2).unsqueeze(1).expand(pairs).reshape(-1, *s.shape[-2:])
