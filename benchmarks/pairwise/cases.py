@@ -119,7 +119,7 @@ def judge_stored(network: EpisodicNetwork, store: MapStore, episode: Episode) ->
 
 
 def store_of(network: EpisodicNetwork, episode: Episode) -> MapStore:
-    return MapStore(network, episode.images, Loader(episode.ready.device))
+    return MapStore(network, episode.images, Loader(episode.ready.device), "auto")
 
 
 def apart(one: Tensor, other: Tensor) -> float:

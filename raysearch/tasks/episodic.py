@@ -22,7 +22,7 @@ class MapStore:
     """Maps of the images of a split, computed once each by the network as it is, as long as they fit the budget.
 
     Args:
-        network: whose maps; put into evaluation mode.
+        network: whose maps, in evaluation mode, which it is left in as it was.
         images: of the split.
         loader: brings them to the device.
         how: see `precision`.
@@ -32,7 +32,7 @@ class MapStore:
     def __init__(
         self, network: EpisodicNetwork, images: ImageSet, loader: Loader, how: str, budget: int | None = None
     ) -> None:
-        self._network, self._images, self._loader, self._how = network.eval(), images, loader, how
+        self._network, self._images, self._loader, self._how = network, images, loader, how
         budget = BUDGET if budget is None else budget
         first = self._compute(torch.arange(min(2, len(images))))
         self._bytes = sum(one[0].numel() * one.element_size() for one in first)
@@ -49,9 +49,11 @@ class MapStore:
 
     @torch.no_grad()
     def _compute(self, rows: Tensor) -> Maps:
+        mode = self._network.training
         self._network.eval()
         with precision(self._loader.device, self._how):
             parts = [self._network.maps(self._loader.batch(self._images, part)) for part in rows.split(BATCH)]
+        self._network.train(mode)
         return [torch.cat(taps) for taps in zip(*parts, strict=True)]
 
 

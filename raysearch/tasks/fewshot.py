@@ -20,14 +20,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from raysearch.data.episodes import Episodes
-from raysearch.data.images import ImageSet, augment, draw_views
+from raysearch.data.images import ImageSet
 from raysearch.errors import UserError
-from raysearch.models.fewshot import Answer, Layout, Maps
+from raysearch.models.fewshot import Answer, Layout
 from raysearch.models.lwfm_loss import Classified, lwfm_loss
 from raysearch.studies.config import FewshotConfig
 from raysearch.tasks import episodic, fewshot_networks, fewshot_optimiser
 from raysearch.tasks.base import NonFiniteLoss, Worker
 from raysearch.tasks.draws import generator
+from raysearch.tasks.episode_views import EpisodeViews
 from raysearch.tasks.loader import Loader
 from raysearch.tasks.state import copied
 
@@ -58,12 +59,10 @@ class FewshotTask:
         self._names = torch.from_numpy(names)
         network = fewshot_networks.build(config, seed, len(self._base), worker.start)
         self.network = network.to(worker.device).to(memory_format=torch.channels_last)
-        if config.model.frozen:
-            self.network.trunk.requires_grad_(False)
         self.optimiser = fewshot_optimiser.make(self.network, config.train)
         self._wrapped = worker.wrap(self.network) if self.optimiser else self.network
         self.loader = Loader(worker.device)
-        self._store: episodic.MapStore | None = None
+        self._views = EpisodeViews(self.network, feed.train, config, worker, self.loader)
         self.steps, self.done = max(1, config.train.epochs), 0
         self._best: dict[str, Any] = {}  # with train.select=validation: the value and the network that gave it
 
@@ -137,19 +136,15 @@ class FewshotTask:
         support, query = (torch.from_numpy(np.stack(rows)) for rows in zip(*pairs, strict=True))
         draws = generator(self.seed, self.done, first)
         self.network.train()
-        if config.model.frozen:
-            self.network.trunk.eval()
-        mine = slice(worker.rank, None, worker.world_size)
-        rows = (support[mine], query[mine].flatten(1))
-        shapes = (support.flatten(1), query.flatten(1))
-        inputs = self._views([worker.share(one) for one in shapes], shapes, draws)
+        inputs = self._views.of([support.flatten(1), query.flatten(1)], draws)
         # Last of the draws, so that the episodes' views are the same with it and without.
         ordinary = torch.randint(len(self._names), (config.lwfm.aux_batch,), generator=draws)
-        batch = self._views([worker.share(ordinary)], [ordinary], draws) if config.auxiliary else None
-        layout = Layout(len(rows[0]), support.shape[1], support.shape[2], rows[1].shape[1])
+        batch = self._views.of([ordinary], draws) if config.auxiliary else None
+        mine = worker.share(query.flatten(1))
+        layout = Layout(len(mine), support.shape[1], support.shape[2], mine.shape[1])
         with episodic.precision(worker.device, config.train.precision):
             answer = self._wrapped(inputs, layout, batch)
-        losses = self._losses(answer, rows[1], worker.share(ordinary))
+        losses = self._losses(answer, mine, worker.share(ordinary))
         assert self.optimiser is not None
         self.optimiser.zero_grad(set_to_none=True)
         losses["loss"].backward()
@@ -182,31 +177,6 @@ class FewshotTask:
         )
         parts = {"loss_episode": terms.episode, "loss_query": terms.queries, "loss_batch": terms.batch}
         return {"loss": terms.loss, **parts}
-
-    def _views(
-        self, mine: list[Tensor], whole: list[Tensor] | tuple[Tensor, ...], draws: torch.Generator
-    ) -> Tensor | Maps:
-        """Random views of this worker's rows, or their maps where the trunk is frozen.
-
-        Args:
-            mine: rows (e, n), or (b,), of each part.
-            whole: the parts of all workers, which draw their views alike.
-            draws: of this step.
-        """
-        feed = self.worker.feed
-        if self.config.model.frozen:
-            how = self.config.train.precision
-            self._store = self._store or episodic.MapStore(self.network, feed.train, self.loader, how)
-            self.network.train()
-            self.network.trunk.eval()
-            return self._store.of(torch.cat([part.flatten() for part in mine]))
-        side = feed.train.images.shape[1]
-        drawn = []
-        for part in whole:
-            views = draw_views(self.config.data.augment, part.numel(), (side, side), draws)
-            drawn.append(self.worker.share(views.view(*part.shape, -1)).flatten(0, part.dim() - 1))
-        rows = torch.cat([part.flatten() for part in mine])
-        return augment(self.loader.batch(feed.train, rows), torch.cat(drawn))
 
     def _judge(self, images: ImageSet, drawn: Episodes, count: int) -> tuple[float, float, np.ndarray]:
         """Mean, half width and single values of the accuracy over episodes."""

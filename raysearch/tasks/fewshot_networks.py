@@ -35,6 +35,8 @@ def build(config: FewshotConfig, seed: int, classes: int, start: Mapping[str, Te
     comparer = _comparer(config, trunk, [widths[tap] for tap in taps])
     network = EpisodicNetwork(trunk, taps, comparer, grid, classes if config.auxiliary else 0)
     _exclude_unreached(network, config.data.side)
+    if config.model.frozen:
+        network.freeze_trunk()
     return network
 
 
