@@ -5,13 +5,11 @@ field changes and why its default is what it is.
 """
 
 import json
-from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 from pydantic import model_validator
 
-from raysearch.data import partition
-from raysearch.studies import weights
+from raysearch.studies.disjoint_config import DisjointConfig
 from raysearch.studies.fewshot_sections import (
     CentroidConfig,
     EpisodesConfig,
@@ -26,7 +24,7 @@ from raysearch.studies.fewshot_sections import (
     TrunkConfig,
 )
 from raysearch.studies.pretrain_config import PretrainRunConfig
-from raysearch.studies.section import Counts, Images, RunConfig, setting
+from raysearch.studies.section import Counts, setting
 
 # Taps of each trunk, by name, since this layer knows no torch; `models.backbones` builds them.
 TAPS = {
@@ -49,7 +47,7 @@ class FewshotModelConfig(TrunkConfig):
     frozen: bool = setting(False, "train what is behind the trunk alone. Both papers train the trunk.")
 
 
-class FewshotConfig(RunConfig):
+class FewshotConfig(DisjointConfig):
     task: Literal["fewshot"] = "fewshot"
     data: FewshotDataConfig = FewshotDataConfig()
     model: FewshotModelConfig = FewshotModelConfig()
@@ -87,10 +85,6 @@ class FewshotConfig(RunConfig):
         if self.pretrain.epochs and self.model.weights:
             raise ValueError("model.weights and pretrain.epochs both say where the trunk starts; set one of them")
         return self
-
-    @property
-    def images(self) -> Images:
-        return Images(self.data.side, self.data.zoom, self.data.split)
 
     def chance(self, counts: Counts) -> float:
         return 1 / self.episodes.ways
@@ -145,22 +139,6 @@ class FewshotConfig(RunConfig):
             plain["helix"].pop("dropout", None)
             plain["lwfm"] = {"tau": self.lwfm.tau} if self.layers else {}
         return plain
-
-    @property
-    def steps(self) -> int:
-        return self.train.epochs
-
-    @property
-    def trunk(self) -> tuple[str, str | None]:
-        return self.model.backbone, self.model.weights
-
-    @property
-    def identities(self) -> Mapping[str, str | None]:
-        """Paths of the config whose values may name a file, which counts by what it holds."""
-        return {
-            "model.weights": weights.identity(self.model.weights),
-            "data.split": partition.identity(self.data.split),
-        }
 
 
 def _that_matter(helix: HelixConfig) -> dict[str, Any]:
