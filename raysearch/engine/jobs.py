@@ -15,8 +15,8 @@ class Job:
     config: dict[str, Any]
     seed: int
     variant: str = ""  # label of metrics
-    start: str | None = None  # cell of the pre-training whose trunk it starts from
     moves: dict[str, Any] = field(default_factory=dict)  # dotted path -> value, which a population changes on the way
+    start: str | None = None  # cell of the pre-training whose trunk it starts from
 
     def encode(self) -> str:
         return json.dumps(asdict(self))

@@ -19,8 +19,8 @@ class Begin:
     storage: str | None = None  # of checkpoints; None keeps none
     objective: Objective | None = None  # of the best checkpoint
     settings: dict[str, Any] = field(default_factory=dict)  # dotted path -> value, where a population moved the config
-    start: str | None = None  # cell of the pre-training whose trunk it starts from
     take_over: tuple[str, str] | None = None  # cell and name of a pinned state to start from instead
+    start: str | None = None  # cell of the pre-training whose trunk it starts from
 
 
 @dataclass(frozen=True)
