@@ -78,9 +78,13 @@ def ingest(
         raise UserError(f"--val holds out images of every class, and in {found_name} a class is in one part")
     listing = found.read(src, test_fraction)
     _compare(found_name, found, listing, strict_counts)
-    samples = list(listing) if val is None else by_hash.hold_out(listing, val)
+    samples, steps = list(listing), []
+    if val is not None:
+        samples = by_hash.hold_out(samples, val)
+        steps.append(f"val {val:g}")
     if boxes or side is not None:
         samples = _reshaped(samples, _boxes(found_name, found, src) if boxes else None, side)
+        steps += ["boxes"] * boxes + ([] if side is None else [f"side {side}"])
     screen = Console(stderr=True)
     columns = ("[progress.description]{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
@@ -94,6 +98,7 @@ def ingest(
             rows_per_shard=rows_per_shard,
             on_corrupt=on_corrupt.value,
             corrupt=listing.corrupt,
+            steps=steps,
             progress=lambda number: bar.advance(task, number),
         )
     if verify:

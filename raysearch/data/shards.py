@@ -65,13 +65,14 @@ def write(
     rows_per_shard: int = 512,
     on_corrupt: Literal["skip", "fail"] = "skip",
     corrupt: Sequence[Corrupt] = (),
+    steps: Sequence[str] = (),
     progress: Callable[[int], None] | None = None,
 ) -> Manifest:
     """Write samples as shards; all of it appears under `out` at once, or nothing does.
 
-    `classes` are the class names in label order (sorted names of the samples when left out); `corrupt` is what was left
-    out before, to be kept in the manifest; `progress` is called with the number of images just done. A directory that
-    holds the same data is left as it is, and its manifest returned.
+    `classes` are the class names in label order (sorted names of the samples when left out); `corrupt`, what was left
+    out before, and `steps`, what was done to the images before, are kept in the manifest; `progress` is called with the
+    number of images just done. A directory that holds the same data is left as it is, and its manifest returned.
 
     Raises UserError: a corrupt image, or anything in `corrupt`, under `on_corrupt="fail"`, no image that decodes, a
     sample listed twice or with an unknown class or split, an `out` that holds something else or cannot be written.
@@ -94,6 +95,7 @@ def write(
             manifest = _write_all(
                 ordered, directory, labels, name, layout, rows_per_shard, on_corrupt, list(corrupt), progress
             )
+            manifest = manifest.model_copy(update={"steps": tuple(steps)})
             (directory / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", "utf-8")
             return _publish(directory, target, manifest)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Reading directories as data sets need it: image files, class folders, text lists; one error for what is unreadable."""
+"""Reads directories as data sets need it: image files, class folders, text lists; one error for what is unreadable."""
 
 import contextlib
 import os

@@ -20,12 +20,16 @@ class Counts:
     classes: Mapping[str, int]
 
     def differences(self, samples: Listing) -> list[str]:
-        """One line for each part that has other numbers; none where all agree."""
+        """One line for each part that has other numbers; none where all agree.
+
+        >>> Counts({"train": 5994}, {"train": 200}).differences(Listing(()))
+        ['train has 0 images, published 5,994; classes 0, published 200']
+        """
         images = Counter(sample.split for sample in samples)
         classes = Counter(split for _, split in {(sample.label, sample.split) for sample in samples})
         return [
-            f"{split}: {images[split]:,} images of {classes[split]:,} classes here, "
-            f"{self.images.get(split, 0):,} of {self.classes.get(split, 0):,} published"
+            f"{split} has {images[split]:,} images, published {self.images.get(split, 0):,}; "
+            f"classes {classes[split]:,}, published {self.classes.get(split, 0):,}"
             for split in SPLITS
             if (images[split], classes[split]) != (self.images.get(split, 0), self.classes.get(split, 0))
         ]

@@ -10,11 +10,13 @@ members before that.
 """
 
 import json
+import os
 import tarfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
 
+from raysearch.data.jpeg import CorruptImage
 from raysearch.data.layouts import archives, disk
 from raysearch.data.layouts.layout import Layout
 from raysearch.data.layouts.listing import Listing
@@ -63,6 +65,10 @@ def _members(path: Path, number: int | None = None) -> Iterator[tarfile.TarInfo]
                 return
             if member.isfile():
                 yield member
+    with path.open("rb") as file:  # tarfile takes a header that is cut for the end
+        file.seek(-min(path.stat().st_size, tarfile.BLOCKSIZE), os.SEEK_END)
+        if file.read() != tarfile.NUL * tarfile.BLOCKSIZE:
+            raise tarfile.ReadError("no end marker")
 
 
 def _key(name: str) -> tuple[str, str]:
@@ -88,7 +94,7 @@ def _images(root: Path, path: Path, corrupt: list[Corrupt]) -> list[archives.Ima
                 images[key] = member
             elif kind in ("cls", "json"):
                 labels.setdefault(key, _label(_read(path, member.offset_data, member.size), kind))
-    except tarfile.TarError as error:
+    except (tarfile.TarError, CorruptImage) as error:
         corrupt.append(Corrupt(source=where, reason=f"it breaks off after {len(images):,} images ({error})"))
     found = []
     for key, member in images.items():
@@ -104,7 +110,10 @@ def _images(root: Path, path: Path, corrupt: list[Corrupt]) -> list[archives.Ima
 def _read(path: Path, offset: int, size: int) -> bytes:
     with path.open("rb") as file:
         file.seek(offset)
-        return file.read(size)
+        data = file.read(size)
+    if len(data) < size:
+        raise CorruptImage("the archive breaks off in it")
+    return data
 
 
 def _label(data: bytes, kind: str) -> str:

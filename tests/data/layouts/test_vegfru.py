@@ -13,7 +13,8 @@ def tree(root: Path) -> Path:
     return put(
         root / "vegfru",
         {
-            "vegfru_list/vegfru_train.txt": f"{VEG}/wild rice/v 1.jpg 0\n{VEG}/olive/v_2.jpg 1\n{FRU}/olive/f_1.jpg 2\n",
+            "vegfru_list/vegfru_train.txt": f"{VEG}/wild rice/v 1.jpg 0\n{VEG}/olive/v_2.jpg 1\n"
+            f"{FRU}/olive/f_1.jpg 2\n",
             "vegfru_list/vegfru_val.txt": f"{FRU}/fig/f_2.jpg 10\n",
             "vegfru_list/vegfru_test.txt": f"{FRU}/fig/f_3.jpg 10\n{VEG}/olive/v_3.jpg 1\n",
             "vegfru_list/supvegfru_train.txt": f"{VEG}/olive/v_2.jpg 24\n",
