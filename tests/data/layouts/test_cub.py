@@ -44,7 +44,8 @@ def test_samples_classes_and_parts(tmp_path: Path) -> None:
     assert found.corrupt == ()
     manifest = written(found, tmp_path / "out")
     assert manifest.counts == {"train": (1, 0), "test": (1, 1)}
-    assert layouts.detect(str(src), layouts.LAYOUTS)[0] == "cub"
+    for place in (src, src / "CUB_200_2011"):
+        assert layouts.detect(str(place), layouts.LAYOUTS)[0] == "cub"
 
 
 def test_what_contradicts_is_named(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def test_cls_with_names(tmp_path: Path) -> None:
     photos = [picture(red=(0, 0, n, 8)) for n in range(1, 4)]
     src = put(tmp_path / "src", {"classnames.txt": "owl\nwren/house\nauk\n"})
     tar(src / "birds-train-0000.tar", {"0.jpg": photos[0], "0.cls": b"1\n", "sub/a.b/1.PNG": photos[1]})
-    tar(src / "birds-val-0000.tar", {"x.cls": b"0", "x.jpg": photos[2], "x.txt": b"an owl"})
+    tar(src / "birds-val-0000.tar", {"x.cls": b"0", "x.jpg": photos[2], "x.txt": b"an owl", "x.seg.png": photos[0]})
     found = read("webdataset", src)
     assert rows(found) == {
         ("birds-train-0000.tar/0.jpg", "wren/house", "train"),
