@@ -21,7 +21,6 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -33,7 +32,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 from rich.table import Table
 
 from raysearch import cli
-from raysearch.data import jpeg, sources
+from raysearch.data import sources
 from raysearch.data.manifest import Corrupt
 from raysearch.errors import UserError
 from raysearch.ingest import OnCorrupt
@@ -77,7 +76,7 @@ def build(
     with ThreadPoolExecutor(os.cpu_count()) as threads:  # decoders leave the GIL to each other
         while batch := list(itertools.islice(found.photos, hasher.batch)):
             pixels = []
-            for photo, read in zip(batch, threads.map(partial(_read, hasher), batch), strict=True):
+            for photo, read in zip(batch, threads.map(hasher.preprocessing.read, batch), strict=True):
                 if isinstance(read, Corrupt):
                     if on_corrupt == "fail":
                         raise UserError(f"{read.source} is corrupt: {read.reason}")
@@ -97,17 +96,6 @@ def build(
     root = str(Path(folder).resolve())
     about = About(model=hasher.sha256, bits=hasher.bits, root=root, corrupt=tuple(corrupt), others=found.others)
     return Index(np.concatenate(words), paths, labels, about, hasher)
-
-
-def _read(hasher: Hasher, photo: sources.Photo) -> np.ndarray | Corrupt:
-    try:
-        photo.path.encode()
-    except UnicodeEncodeError:
-        return Corrupt(source=ascii(photo.path)[1:-1], reason="the file name is not UTF-8")
-    try:
-        return jpeg.pixels(photo.load(), hasher.side, hasher.zoom)
-    except (jpeg.CorruptImage, OSError) as error:
-        return Corrupt(source=photo.path, reason=" ".join(str(getattr(error, "strerror", None) or error).split()))
 
 
 @app.command("index")

@@ -5,6 +5,7 @@
     python -m raysearch.train retrieval --data shards/ --set srem.regions=0 --seed 1
     python -m raysearch.train retrieval --settings                       what --set can change, and why it is as it is
     python -m raysearch.train retrieval --export model.pt                a model for raysearch.retrieve
+    python -m raysearch.train fewshot --export model.pt                  a model for raysearch.classify
     python -m raysearch.train retrieval --from runs/srem_ablation-laptop --variant srem.regions=0 --export model.pt
 
 With the config and seed of a study's cell it ends with the cell's numbers, bit for bit on a CPU. --from takes the
@@ -45,7 +46,7 @@ def main(
     episodes: int | None = typer.Option(None, min=2, help="test episodes; short for --set episodes.test=N"),
     seed: int = typer.Option(0, help="of everything random"),
     out: Path | None = typer.Option(None, help="file for the trained state"),
-    export: Path | None = typer.Option(None, help="file for the trained model, as raysearch.retrieve takes it"),
+    export: Path | None = typer.Option(None, help="file for the trained model, for raysearch.retrieve or .classify"),
     from_: Path | None = typer.Option(None, "--from", metavar="RUN", help="take the config from a run of a study"),
     variant: str | None = typer.Option(None, help="which of RUN's variants; else the best of a search"),
     settings: bool = typer.Option(False, "--settings", help="print what --set can change, and train nothing"),
@@ -58,6 +59,8 @@ def main(
     for path, flag in ((out, "--out"), (export, "--export")):
         if path is not None:
             cli.check_writable(path, flag)
+    if export is not None:
+        exports.check(task)
     given = {**presets.settings(preset, task), **overrides.parse(set_, task), **overrides.test_episodes(episodes, task)}
     if from_ is not None:
         if profile is not None:

@@ -6,6 +6,9 @@ python -m raysearch.sweep lwfm_components
 from raysearch.studies import presets
 from raysearch.studies.space import Ablation, factor
 
+PAPER = presets.settings("lwfm", "fewshot")
+del PAPER["spm.weight"]  # which the study varies
+
 study = Ablation(
     question="What do layer-wise embedding (LWE) and semantic-pixel matching (SPM) each add?",
     task="fewshot",
@@ -15,5 +18,5 @@ study = Ablation(
     design="full",
     seeds=3,
     metric="accuracy",
-    profiles={"paper": presets.settings("lwfm", "fewshot"), "laptop": {"train.episodes": 200}},
+    profiles={"paper": PAPER, "laptop": {"train.episodes": 200}},
 )

@@ -95,7 +95,8 @@ def _disjoint(manifest: Manifest) -> bool:
 
 
 def _own(manifest: Manifest) -> dict[str, str]:
+    """The part of each class; of one whose images were all corrupt, any."""
     return {
-        label: next(part for part in manifest.counts if manifest.counts[part][index])
+        label: next((part for part in manifest.counts if manifest.counts[part][index]), PARTS[0])
         for index, label in enumerate(manifest.classes)
     }

@@ -3,6 +3,8 @@
 A folder's images are the files that are named as images, in all sub-folders, in the order of their paths. An image's
 label is the name of the folder that it lies in, if that is not the folder itself. Shards give their images in canonical
 order, with their class as label and their `source` as path.
+
+Or images to learn classes from: a folder with one folder a class.
 """
 
 import os
@@ -11,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from raysearch.data.layouts import EXTENSIONS, visible
+from raysearch.data.layouts.disk import EXTENSIONS, class_folders, visible
 from raysearch.data.manifest import MANIFEST, Manifest, read_manifest
 from raysearch.data.rows import read_shard
 from raysearch.errors import UserError
@@ -51,6 +53,29 @@ def find(place: str | os.PathLike[str]) -> Found:
     if not named:
         raise UserError(f"{place} holds no images ({', '.join(sorted(EXTENSIONS))}), nor do its sub-folders")
     return Found(len(named), (_of_file(root, file) for file in named), len(files) - len(named))
+
+
+def by_class(place: str | os.PathLike[str]) -> dict[str, list[Path]]:
+    """Class -> its images, which lie in PLACE/<class>/, both by name; a class may have none.
+
+    Raises:
+        UserError: no such directory, one that cannot be read, one without class folders, folders in those.
+    """
+    root = Path(place)
+    if not root.is_dir():
+        raise UserError(f"{place} is not a directory" if root.exists() else f"no folder {place}")
+    try:
+        classes = class_folders(root, "")
+    except OSError as error:
+        raise UserError(f"{error.filename} cannot be read: {error.strerror}") from error
+    if not classes:
+        raise UserError(f"{place} holds no class folders; images lie in {place}/<class>/")
+    for label in classes:
+        try:
+            label.encode()
+        except UnicodeEncodeError:
+            raise UserError(f"the folder name {label!a} in {place} is not UTF-8") from None
+    return {label: [root / source for source in found] for label, found in classes.items()}
 
 
 def _walk(directory: Path, above: tuple[Path, ...]) -> Iterator[Path]:

@@ -7,6 +7,7 @@ killed, goes on from there. A file is replaced whole, and holds tensors and plai
 import io
 import json
 import pickle
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,13 +60,19 @@ class Checkpoints:
                 return data
         return None
 
-    def bring(self, runs: Path) -> bool:
-        """See that the newest state is here, if need be copied from a run among `runs`; False where none has it."""
-        if self.read() is not None:
+    def bring(self, runs: Path, wanted: Callable[[Mapping[str, Any]], bool]) -> bool:
+        """See that a wanted state is the newest here, if need be copied from a run beside; False where none has it.
+
+        Args:
+            runs: directory of runs.
+            wanted: whether a state, as `save` was given it, is one. A run that was stopped half-way holds another.
+        """
+        here = self.read()
+        if here is not None and wanted(decode(here, torch.device("cpu"))):
             return True
         for folder in sorted(runs.glob(f"*/{FOLDER}/{self._cell}")):
             data = Checkpoints(str(folder.parent), self._cell).read()
-            if data is not None:
+            if data is not None and wanted(decode(data, torch.device("cpu"))):
                 self._files.write(NEWEST, data)
                 return True
         return False

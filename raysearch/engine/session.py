@@ -147,7 +147,8 @@ class Session:
         found = self._find(cell, ("finished",))
         if found is None or found["status"] != "finished":
             return found
-        return found if Checkpoints(self._storage, cell).bring(self._run.directory.resolve().parent) else None
+        runs = self._run.directory.resolve().parent
+        return found if Checkpoints(self._storage, cell).bring(runs, _has_trunk) else None
 
     def _store(self, job: Job, record: dict[str, Any]) -> None:
         task = job.config["task"]
@@ -210,6 +211,11 @@ def opened(
     run.record["ended"] = datetime.now(UTC).isoformat(timespec="seconds")
     run.record["wall_seconds"] = before + time.monotonic() - started
     results.write_study(run.directory, run.record)
+
+
+def _has_trunk(state: Mapping[str, Any]) -> bool:
+    """Whether a state is that of a pre-training that has come to its end."""
+    return state["task"].get("trunk") is not None
 
 
 def held_out(task: str) -> Objective:

@@ -5,13 +5,11 @@ field changes and why its default is what it is.
 """
 
 import json
-from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 from pydantic import model_validator
 
-from raysearch.data import partition
-from raysearch.studies import weights
+from raysearch.studies.disjoint_config import DisjointConfig
 from raysearch.studies.fewshot_sections import (
     CentroidConfig,
     EpisodesConfig,
@@ -26,7 +24,7 @@ from raysearch.studies.fewshot_sections import (
     TrunkConfig,
 )
 from raysearch.studies.pretrain_config import PretrainRunConfig
-from raysearch.studies.section import Counts, Images, RunConfig, setting
+from raysearch.studies.section import Counts, setting
 
 # Taps of each trunk, by name, since this layer knows no torch; `models.backbones` builds them.
 TAPS = {
@@ -49,7 +47,7 @@ class FewshotModelConfig(TrunkConfig):
     frozen: bool = setting(False, "train what is behind the trunk alone. Both papers train the trunk.")
 
 
-class FewshotConfig(RunConfig):
+class FewshotConfig(DisjointConfig):
     task: Literal["fewshot"] = "fewshot"
     data: FewshotDataConfig = FewshotDataConfig()
     model: FewshotModelConfig = FewshotModelConfig()
@@ -78,7 +76,7 @@ class FewshotConfig(RunConfig):
 
     @model_validator(mode="after")
     def _parts_go_together(self) -> Self:
-        if self.spm.weight and self.spm.reduce == "topk" and self.spm.topk > self.lwe.grid**2:
+        if self.layers and self.spm.weight and self.spm.reduce == "topk" and self.spm.topk > self.lwe.grid**2:
             raise ValueError(f"spm.topk={self.spm.topk} are more than the {self.lwe.grid**2} pixels of a map")
         if self.model.frozen and not (self.pretrain.epochs or self.model.weights):
             raise ValueError(
@@ -87,10 +85,6 @@ class FewshotConfig(RunConfig):
         if self.pretrain.epochs and self.model.weights:
             raise ValueError("model.weights and pretrain.epochs both say where the trunk starts; set one of them")
         return self
-
-    @property
-    def images(self) -> Images:
-        return Images(self.data.side, self.data.zoom, self.data.split)
 
     def chance(self, counts: Counts) -> float:
         return 1 / self.episodes.ways
@@ -106,6 +100,11 @@ class FewshotConfig(RunConfig):
         """Whether LWFM-SPM's metric compares."""
         return self.model.method in ("lwfm", "helix_lwfm")
 
+    @property
+    def auxiliary(self) -> bool:
+        """Whether LWFM-SPM's auxiliary losses are part of the training."""
+        return self.model.method == "lwfm" and self.lwfm.aux
+
     def canonical(self) -> dict[str, Any]:
         """The config without what cannot matter, so that two ways of writing one run have one name."""
         plain, method = json.loads(self.model_dump_json()), self.model.method
@@ -114,6 +113,8 @@ class FewshotConfig(RunConfig):
             plain["pretrain"] = {}
         if method == "lwfm":
             plain["lwe"]["layers"] = [tap % TAPS[self.model.backbone] for tap in self.lwe.layers]
+        if plain["helix"]:
+            plain["helix"] = _that_matter(self.helix)
         if self.layers:
             if not self.spm.weight:
                 plain["spm"] = {"weight": 0.0}
@@ -123,13 +124,10 @@ class FewshotConfig(RunConfig):
                 plain["spm"] = {name: value for name, value in plain["spm"].items() if name not in needless}
             if not self.lwe.on:
                 del plain["lwe"]["temperature"]
-            if not self.lwfm.aux or method == "helix_lwfm":
-                del plain["lwfm"]["aux_batch"]
-            if not self.lwfm.aux:
-                plain["lwfm"].pop("episode_weight", None)
+            if not self.auxiliary:
+                del plain["lwfm"]["aux_batch"], plain["lwfm"]["episode_weight"]
         if method == "helix_lwfm":
             del plain["lwe"]["layers"], plain["lwfm"]["aux"]
-            plain["lwfm"].pop("episode_weight", None)
         if self.model.frozen:  # on maps that are computed once
             plain["data"].pop("augment", None)
         if self.train.optimiser == "adam":
@@ -137,23 +135,20 @@ class FewshotConfig(RunConfig):
         if not self.train.epochs:
             plain["train"] = {"epochs": 0}
             plain["data"].pop("augment", None)
+            del plain["model"]["frozen"]
+            plain["helix"].pop("dropout", None)
+            plain["lwfm"] = {"tau": self.lwfm.tau} if self.layers else {}
         return plain
 
-    @property
-    def steps(self) -> int:
-        return self.train.epochs
 
-    @property
-    def trunk(self) -> tuple[str, str | None]:
-        return self.model.backbone, self.model.weights
-
-    @property
-    def identities(self) -> Mapping[str, str | None]:
-        """Paths of the config whose values may name a file, which counts by what it holds."""
-        return {
-            "model.weights": weights.identity(self.model.weights),
-            "data.split": partition.identity(self.data.split),
-        }
+def _that_matter(helix: HelixConfig) -> dict[str, Any]:
+    """The settings of HelixFormer that its network has to do with: what neither attends nor enhances has no depth."""
+    plain: dict[str, Any] = helix.model_dump(mode="json")
+    if not helix.depth or not (helix.rmp or helix.rep):
+        return {"depth": 0, "width": helix.width, "embed_kernel": helix.embed_kernel}
+    idle = [] if helix.rmp else ["heads", "dim_head", "fusion", "kv_stride"]
+    idle += [] if helix.rep else ["mlp_ratio"]
+    return {name: value for name, value in plain.items() if name not in idle}
 
 
 # The methods that each section is about; sections that are not here are about all.

@@ -209,6 +209,8 @@ def cell_hash(config: RunConfig, data: str, seed: int, workers: int = 1, populat
         section, name = path.split(".")
         plain[section][name] = stands_for
     identity = {"config": plain, "data": data, "seed": seed, "code": CODE_VERSIONS[config.task]}
+    if before := config.starts_from(seed):
+        identity["start"] = cell_hash(before[0], data, before[1], workers)
     if workers > 1:
         identity["workers"] = workers
     if population:

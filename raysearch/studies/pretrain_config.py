@@ -6,36 +6,16 @@ It is a cell like others: its name covers all that decides it, so studies that s
 import json
 from typing import Any, Literal
 
-from raysearch.data import partition
-from raysearch.studies import weights
+from raysearch.studies.disjoint_config import DisjointConfig
 from raysearch.studies.fewshot_sections import FewshotDataConfig, PretrainConfig, TrunkConfig
-from raysearch.studies.section import Counts, Images, RunConfig
+from raysearch.studies.section import Counts
 
 
-class PretrainRunConfig(RunConfig):
+class PretrainRunConfig(DisjointConfig):
     task: Literal["pretrain"] = "pretrain"
     data: FewshotDataConfig = FewshotDataConfig()
     model: TrunkConfig = TrunkConfig()
     train: PretrainConfig = PretrainConfig(epochs=100)
-
-    @property
-    def images(self) -> Images:
-        return Images(self.data.side, self.data.zoom, self.data.split)
-
-    @property
-    def steps(self) -> int:
-        return self.train.epochs
-
-    @property
-    def trunk(self) -> tuple[str, str | None]:
-        return self.model.backbone, self.model.weights
-
-    @property
-    def identities(self) -> dict[str, str | None]:
-        return {
-            "model.weights": weights.identity(self.model.weights),
-            "data.split": partition.identity(self.data.split),
-        }
 
     def chance(self, counts: Counts) -> float:
         return 1 / max(1, sum(count > 0 for count in counts.get("train", ())))

@@ -55,11 +55,16 @@ class SearchPlan:
         overrides.check_paths(settings, study.task, "the space")
         base = overrides.start_from(study.task, study.profile(self.profile), self.settings)
         side = overrides.side(study.task, {**base, **group.settings})
-        own = overrides.scale_pixels(study.task, {**study.reference, **group.settings, **settings}, side)
-        config = overrides.resolve(study.task, {**base, **own}, f"config '{name}'")
+
+        def resolved(settings: Mapping[str, Any]) -> RunConfig:
+            own = overrides.scale_pixels(study.task, {**study.reference, **group.settings, **settings}, side)
+            return overrides.resolve(study.task, {**base, **own}, f"config '{name}'")
+
+        config = resolved(settings)
         if config.images.side != side:
             raise UserError("data.side cannot be searched, since images are decoded beforehand; make it the group")
-        if config.starts_from(0) != overrides.resolve(study.task, {**base, **group.settings}).starts_from(0):
+        # The pre-trainings that are run beforehand are those of the reference.
+        if (before := config.starts_from(0)) and before != resolved({}).starts_from(0):
             raise UserError("what the pre-training depends on cannot be searched: make it the group")
         scaled = {path: overrides.get(config, path) for path in {**group.settings, **settings}}
         return Variant(name=name, settings=scaled, declared={**group.settings, **settings}, config=config)

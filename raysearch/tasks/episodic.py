@@ -10,7 +10,7 @@ from torch import Tensor
 
 from raysearch.data.episodes import Episodes
 from raysearch.data.images import ImageSet
-from raysearch.models.fewshot import EpisodicNetwork, Layout, Maps
+from raysearch.models.fewshot import EpisodicNetwork, Maps
 from raysearch.tasks.base import Worker
 from raysearch.tasks.loader import Loader
 
@@ -22,14 +22,18 @@ class MapStore:
     """Maps of the images of a split, computed once each by the network as it is, as long as they fit the budget.
 
     Args:
-        network: whose maps; put into evaluation mode.
+        network: whose maps, in evaluation mode, which it is left in as it was.
         images: of the split.
         loader: brings them to the device.
+        how: see `precision`.
         budget: bytes; where all maps take more, those of each question are computed anew.
     """
 
-    def __init__(self, network: EpisodicNetwork, images: ImageSet, loader: Loader, budget: int = BUDGET) -> None:
-        self._network, self._images, self._loader = network.eval(), images, loader
+    def __init__(
+        self, network: EpisodicNetwork, images: ImageSet, loader: Loader, how: str, budget: int | None = None
+    ) -> None:
+        self._network, self._images, self._loader, self._how = network, images, loader, how
+        budget = BUDGET if budget is None else budget
         first = self._compute(torch.arange(min(2, len(images))))
         self._bytes = sum(one[0].numel() * one.element_size() for one in first)
         self.images_at_once = max(1, budget // self._bytes)
@@ -45,15 +49,23 @@ class MapStore:
 
     @torch.no_grad()
     def _compute(self, rows: Tensor) -> Maps:
+        mode = self._network.training
         self._network.eval()
-        with precision(self._loader.device, "auto"):
+        with precision(self._loader.device, self._how):
             parts = [self._network.maps(self._loader.batch(self._images, part)) for part in rows.split(BATCH)]
+        self._network.train(mode)
         return [torch.cat(taps) for taps in zip(*parts, strict=True)]
 
 
 @torch.no_grad()
 def accuracies(
-    network: EpisodicNetwork, images: ImageSet, drawn: Episodes, count: int, worker: Worker, loader: Loader
+    network: EpisodicNetwork,
+    images: ImageSet,
+    drawn: Episodes,
+    count: int,
+    worker: Worker,
+    loader: Loader,
+    how: str = "auto",
 ) -> np.ndarray:
     """The share of queries named right in each of the first `count` episodes: (count,) float64, on every worker alike.
 
@@ -64,22 +76,23 @@ def accuracies(
         count: how many.
         worker: takes its share of them.
         loader: brings the images to the device.
+        how: see `precision`.
     """
     mode = network.training
     network.eval()
-    store = MapStore(network, images, loader)
+    store = MapStore(network, images, loader, how)
     right = torch.zeros(count, dtype=torch.float64, device=worker.device)
     shape = drawn.ways * (drawn.shots + drawn.queries)
     at_once = max(1, min(int(network.comparer.episodes_at_once), store.images_at_once // shape))  # type: ignore[arg-type]
-    for chunk in torch.arange(count)[worker.rank :: worker.world_size].split(at_once):
+    mine = torch.arange(count)[worker.rank :: worker.world_size]  # none where workers are more than episodes
+    for chunk in mine.split(at_once) if len(mine) else ():
         pairs = [drawn.draw(index) for index in chunk.tolist()]
         support, query = (torch.from_numpy(np.stack(rows)) for rows in zip(*pairs, strict=True))
-        layout = Layout(len(chunk), drawn.ways, drawn.shots, drawn.ways * drawn.queries)
-        with precision(worker.device, "auto"):
+        with precision(worker.device, how):
             compared = network.comparer(store.of(support), store.of(query.flatten(1)))
         names = torch.arange(drawn.ways, device=worker.device).repeat_interleave(drawn.queries)
         right[chunk.to(worker.device)] = (compared.logits.argmax(-1) == names).double().sum(-1)
-        assert compared.logits.shape == (layout.episodes, layout.queries, layout.ways)
+        assert compared.logits.shape == (len(chunk), drawn.ways * drawn.queries, drawn.ways)
     network.train(mode)
     return (worker.sum(right) / (drawn.ways * drawn.queries)).cpu().numpy()
 

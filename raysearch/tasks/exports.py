@@ -6,14 +6,26 @@ from typing import Any
 
 from raysearch.data.manifest import Manifest
 from raysearch.errors import UserError
-from raysearch.tasks import exported
+from raysearch.tasks import exported, recogniser
 from raysearch.tasks.base import Task
+from raysearch.tasks.fewshot import FewshotTask
 from raysearch.tasks.fitted import FittedTask
 from raysearch.tasks.retrieval import RetrievalTask
 
 
+def check(task: str) -> None:
+    """Raise a UserError, before any work, for a task of which nothing can be exported."""
+    if task == "pretrain":
+        raise UserError(
+            "--export: a pre-trained trunk names nothing by itself; for one with nearest centroids: raysearch.train "
+            "fewshot --set model.method=centroid --set pretrain.epochs=N --set train.epochs=0 --export FILE"
+        )
+
+
 def save(path: Path, task: Task, data: Manifest, metrics: Mapping[str, Any]) -> None:
     """Write the model of a task that has ended; arguments as `exported.save`."""
-    if not isinstance(task, RetrievalTask | FittedTask):
-        raise UserError("--export: nothing can be made of this task's model")
-    exported.save(path, task, data, metrics)
+    if isinstance(task, FewshotTask):
+        recogniser.save(path, task, data, metrics)
+    else:
+        assert isinstance(task, RetrievalTask | FittedTask), "see `check`"
+        exported.save(path, task, data, metrics)

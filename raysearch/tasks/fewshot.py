@@ -3,6 +3,10 @@
 An epoch is a number of episodes of the base classes, some of them a step; after it the network is judged by episodes of
 the validation classes, and at the end, as it was in its best epoch, by those of the test classes, which choose nothing.
 Episodes are fixed by seed and index: every variant trains on, and is judged by, the same ones.
+
+Departures: an epoch has as many episodes as the config says, not as many steps as the base classes have batches, so the
+ordinary batch of LWFM-SPM is drawn anew each step, with replacement; and a gradient that is not a number is not set to
+zero, but shows in the loss, which ends the run.
 """
 
 import json
@@ -16,14 +20,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from raysearch.data.episodes import Episodes
-from raysearch.data.images import ImageSet, augment, draw_views
+from raysearch.data.images import ImageSet
 from raysearch.errors import UserError
-from raysearch.models.fewshot import Answer, Layout, Maps
+from raysearch.models.fewshot import Answer, Layout
 from raysearch.models.lwfm_loss import Classified, lwfm_loss
 from raysearch.studies.config import FewshotConfig
-from raysearch.tasks import episodic, fewshot_networks
+from raysearch.tasks import episodic, fewshot_networks, fewshot_optimiser
 from raysearch.tasks.base import NonFiniteLoss, Worker
 from raysearch.tasks.draws import generator
+from raysearch.tasks.episode_views import EpisodeViews
 from raysearch.tasks.loader import Loader
 from raysearch.tasks.state import copied
 
@@ -37,7 +42,8 @@ class FewshotTask:
         worker: what it runs on.
 
     Raises:
-        UserError: too few classes for an episode, or episodes a step that do not divide among the workers.
+        UserError: too few classes for an episode, or a step whose episodes or ordinary images do not divide among the
+            workers.
     """
 
     def __init__(self, config: FewshotConfig, seed: int, worker: Worker) -> None:
@@ -45,10 +51,7 @@ class FewshotTask:
         feed, asked = worker.feed, config.episodes
         assert feed.val is not None, "few-shot recognition takes class-disjoint splits"
         self.metric_ids = metric_ids(config, feed.split)
-        if config.train.epochs and config.train.batch % worker.world_size:
-            raise UserError(
-                f"train.batch={config.train.batch} episodes do not divide among {worker.world_size} workers"
-            )
+        _check_shares(config, worker.world_size)
         self._train = _episodes(feed.train, "train", config, seed)
         self._val = _episodes(feed.val, "validation", config, asked.seed)
         self._test = _episodes(feed.test, "test", config, asked.seed)
@@ -56,13 +59,10 @@ class FewshotTask:
         self._names = torch.from_numpy(names)
         network = fewshot_networks.build(config, seed, len(self._base), worker.start)
         self.network = network.to(worker.device).to(memory_format=torch.channels_last)
-        if config.model.frozen:
-            self.network.trunk.requires_grad_(False)
-        self.learns = config.train.epochs > 0 and any(one.requires_grad for one in self.network.parameters())
-        self._wrapped = worker.wrap(self.network) if self.learns else self.network
-        self.optimiser = _optimiser(self.network, config)
+        self.optimiser = fewshot_optimiser.make(self.network, config.train)
+        self._wrapped = worker.wrap(self.network) if self.optimiser else self.network
         self.loader = Loader(worker.device)
-        self._store: episodic.MapStore | None = None
+        self._views = EpisodeViews(self.network, feed.train, config, worker, self.loader)
         self.steps, self.done = max(1, config.train.epochs), 0
         self._best: dict[str, Any] = {}  # with train.select=validation: the value and the network that gave it
 
@@ -72,20 +72,21 @@ class FewshotTask:
         self.loader.waited()
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
-        rate, episodes = self._set_rate(), config.episodes if self.learns else 0
+        rate = {"lr": fewshot_optimiser.set_rate(self.optimiser, config, self.done)} if self.optimiser else {}
+        episodes = config.episodes if self.optimiser else 0
         sums: dict[str, float] = {}
         for first in range(0, episodes, config.batch):
-            for name, value in self._step(first, min(config.batch, episodes - first)).items():
-                sums[name] = sums.get(name, 0.0) + value
-        steps = -(-episodes // config.batch)
-        means = {name: value / steps for name, value in sums.items()}
+            count = min(config.batch, episodes - first)
+            for name, value in self._step(first, count).items():
+                sums[name] = sums.get(name, 0.0) + count * value
+        means = {name: value / episodes for name, value in sums.items()}
         if not np.isfinite(means.get("loss", 0.0)):
             raise NonFiniteLoss(f"the loss became {means['loss']} in epoch {self.done + 1}; a lower train.lr may help")
         for buffer in self.network.buffers():  # rank 0's running statistics
             self.worker.broadcast(buffer)
         trained = time.perf_counter() - started
         self.done += 1
-        report = {"iteration": self.done, "phase": "train", "epochs": int(self.learns), **means, "lr": rate}
+        report = {"iteration": self.done, "phase": "train", "epochs": int(bool(episodes)), **means, **rate}
         assert self.worker.feed.val is not None
         report["accuracy_validation"] = self._judge(self.worker.feed.val, self._val, self.config.episodes.validation)[0]
         self._select(report)
@@ -134,21 +135,16 @@ class FewshotTask:
         pairs = [self._train.draw(at + index) for index in range(count)]
         support, query = (torch.from_numpy(np.stack(rows)) for rows in zip(*pairs, strict=True))
         draws = generator(self.seed, self.done, first)
-        ordinary = torch.randint(len(self._names), (config.lwfm.aux_batch,), generator=draws)
         self.network.train()
-        if config.model.frozen:
-            self.network.trunk.eval()
-        mine = slice(worker.rank, None, worker.world_size)
-        rows = (support[mine], query[mine].flatten(1))
-        shapes = (support.flatten(1), query.flatten(1))
-        inputs = self._views([worker.share(one) for one in shapes], shapes, draws)
-        batch = None
-        if self.network.classifier is not None:
-            batch = self._views([worker.share(ordinary)], [ordinary], draws)
-        layout = Layout(len(rows[0]), support.shape[1], support.shape[2], rows[1].shape[1])
+        inputs = self._views.of([support.flatten(1), query.flatten(1)], draws)
+        # Last of the draws, so that the episodes' views are the same with it and without.
+        ordinary = torch.randint(len(self._names), (config.lwfm.aux_batch,), generator=draws)
+        batch = self._views.of([ordinary], draws) if config.auxiliary else None
+        mine = worker.share(query.flatten(1))
+        layout = Layout(len(mine), support.shape[1], support.shape[2], mine.shape[1])
         with episodic.precision(worker.device, config.train.precision):
             answer = self._wrapped(inputs, layout, batch)
-        losses = self._losses(answer, rows[1], worker.share(ordinary))
+        losses = self._losses(answer, mine, worker.share(ordinary))
         assert self.optimiser is not None
         self.optimiser.zero_grad(set_to_none=True)
         losses["loss"].backward()
@@ -182,42 +178,11 @@ class FewshotTask:
         parts = {"loss_episode": terms.episode, "loss_query": terms.queries, "loss_batch": terms.batch}
         return {"loss": terms.loss, **parts}
 
-    def _views(
-        self, mine: list[Tensor], whole: list[Tensor] | tuple[Tensor, ...], draws: torch.Generator
-    ) -> Tensor | Maps:
-        """Random views of this worker's rows, or their maps where the trunk is frozen.
-
-        Args:
-            mine: rows (e, n), or (b,), of each part.
-            whole: the parts of all workers, which draw their views alike.
-            draws: of this step.
-        """
-        feed = self.worker.feed
-        if self.config.model.frozen:
-            self._store = self._store or episodic.MapStore(self.network, feed.train, self.loader)
-            self.network.train()
-            self.network.trunk.eval()
-            return self._store.of(torch.cat([part.flatten() for part in mine]))
-        side = feed.train.images.shape[1]
-        drawn = []
-        for part in whole:
-            views = draw_views(self.config.data.augment, part.numel(), (side, side), draws)
-            drawn.append(self.worker.share(views.view(*part.shape, -1)).flatten(0, part.dim() - 1))
-        rows = torch.cat([part.flatten() for part in mine])
-        return augment(self.loader.batch(feed.train, rows), torch.cat(drawn))
-
     def _judge(self, images: ImageSet, drawn: Episodes, count: int) -> tuple[float, float, np.ndarray]:
         """Mean, half width and single values of the accuracy over episodes."""
-        each = episodic.accuracies(self.network, images, drawn, count, self.worker, self.loader)
+        how = self.config.train.precision
+        each = episodic.accuracies(self.network, images, drawn, count, self.worker, self.loader, how)
         return *episodic.mean_and_half_width(each), each
-
-    def _set_rate(self) -> float:
-        config = self.config.train
-        falls = sum(self.done >= round(share * config.epochs, 6) for share in config.milestones)
-        rate = config.lr * config.decay**falls
-        for group in self.optimiser.param_groups if self.optimiser else ():
-            group["lr"] = rate
-        return rate
 
     def _select(self, report: Mapping[str, Any]) -> None:
         """Keep the network of the first best epoch on the validation classes, where the config says so."""
@@ -236,25 +201,29 @@ def metric_ids(config: FewshotConfig, split: str) -> dict[str, str]:
     }
 
 
+def _check_shares(config: FewshotConfig, workers: int) -> None:
+    """Raise a UserError where a worker would have fewer episodes, or ordinary images, of a step than another."""
+    train = config.train
+    if not train.epochs:
+        return
+    last = train.episodes % train.batch
+    if train.batch % workers:
+        raise UserError(f"train.batch={train.batch} episodes do not divide among {workers} workers")
+    if last % workers:
+        raise UserError(
+            f"train.episodes={train.episodes} leave {last} for the last step of an epoch, which do not divide among "
+            f"{workers} workers; set a multiple of train.batch={train.batch}"
+        )
+    if config.auxiliary and config.lwfm.aux_batch % workers:
+        raise UserError(f"lwfm.aux_batch={config.lwfm.aux_batch} images do not divide among {workers} workers")
+
+
 def _episodes(images: ImageSet, part: str, config: FewshotConfig, seed: int) -> Episodes:
     asked = config.episodes
     classes = len(np.unique(images.labels))
     if classes < asked.ways:
         raise UserError(f"episodes.ways={asked.ways}: the split has {classes} {part} classes; set fewer ways")
     return Episodes(images.labels, asked.ways, asked.shots, asked.queries, seed)
-
-
-def _optimiser(network: torch.nn.Module, config: FewshotConfig) -> torch.optim.Optimizer | None:
-    train = config.train
-    learned = [one for one in network.parameters() if one.requires_grad]
-    if not learned or not train.epochs:
-        return None
-    if train.optimiser == "adam":
-        return torch.optim.Adam(learned, lr=train.lr, weight_decay=train.weight_decay)
-    nesterov = train.momentum > 0
-    return torch.optim.SGD(
-        learned, lr=train.lr, momentum=train.momentum, weight_decay=train.weight_decay, nesterov=nesterov
-    )
 
 
 def build(config: Mapping[str, Any], seed: int, worker: Worker) -> FewshotTask:

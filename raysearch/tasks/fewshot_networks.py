@@ -33,8 +33,22 @@ def build(config: FewshotConfig, seed: int, classes: int, start: Mapping[str, Te
     grid = config.lwe.grid if config.model.method == "lwfm" else None
     widths = dict(zip(trunk.taps, trunk.widths, strict=True))
     comparer = _comparer(config, trunk, [widths[tap] for tap in taps])
-    aux = classes if config.model.method == "lwfm" and config.lwfm.aux else 0
-    return EpisodicNetwork(trunk, taps, comparer, grid, aux)
+    network = EpisodicNetwork(trunk, taps, comparer, grid, classes if config.auxiliary else 0)
+    _exclude_unreached(network, config.data.side)
+    if config.model.frozen:
+        network.freeze_trunk()
+    return network
+
+
+def _exclude_unreached(network: EpisodicNetwork, side: int) -> None:
+    """Leave what lies behind the deepest tap untrained: several workers wait for a gradient of all that is trained."""
+    mode = network.training
+    maps = network.eval().maps(torch.zeros(1, 3, side, side))
+    network.train(mode)
+    learned = list(network.trunk.parameters())
+    gradients = torch.autograd.grad(torch.stack([one.sum() for one in maps]).sum(), learned, allow_unused=True)
+    for parameter, gradient in zip(learned, gradients, strict=True):
+        parameter.requires_grad_(gradient is not None)
 
 
 def _comparer(config: FewshotConfig, trunk: backbones.Backbone, widths: list[int]) -> nn.Module:

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from raysearch.data.episodes import Episodes
 from raysearch.data.images import augment, draw_views
+from raysearch.errors import UserError
 from raysearch.models import backbones
 from raysearch.models.fewshot import Centroid, EpisodicNetwork
 from raysearch.studies.config import PretrainRunConfig
@@ -25,7 +26,7 @@ from raysearch.tasks.loader import Loader
 from raysearch.tasks.splits import batch_sizes
 from raysearch.tasks.state import copied
 
-JUDGED_BY = (5, 1, 15, 200)  # ways, shots, queries and number of validation episodes
+JUDGED_BY = (5, 1, 15, 200)  # ways where there are as many, shots, queries and number of validation episodes
 
 
 class Classifier(nn.Module):
@@ -48,12 +49,21 @@ class PretrainTask:
         config: of the run.
         seed: of everything random.
         worker: what it runs on.
+
+    Raises:
+        UserError: batches that leave a worker fewer than two images.
     """
 
     def __init__(self, config: PretrainRunConfig, seed: int, worker: Worker) -> None:
         self.config, self.seed, self.worker = config, seed, worker
         self.metric_ids = metric_ids(config, worker.feed.split)
         self.images, self.steps, self.done = worker.feed.train, config.train.epochs, 0
+        sizes = batch_sizes(len(self.images), config.train.batch, worker.world_size)
+        if min(sizes) < 2 * worker.world_size:
+            raise UserError(
+                f"pretrain.batch={config.train.batch}: batches of {min(sizes)} images are too small for "
+                f"{worker.world_size} workers, which need two each"
+            )
         self._names = torch.from_numpy(np.unique(self.images.labels, return_inverse=True)[1]).to(worker.device)
         torch.manual_seed(seed)
         trunk = backbones.build(config.model.backbone, config.model.weights)
@@ -139,7 +149,7 @@ class PretrainTask:
 
 def metric_ids(config: PretrainRunConfig, split: str) -> dict[str, str]:
     ways, shots, _, count = JUDGED_BY
-    name = f"nearest-centroid-accuracy@{ways}-way-{shots}-shot"
+    name = f"nearest-centroid-accuracy@{ways}-or-all-ways-{shots}-shot"
     return {
         "accuracy_validation": f"{name}/{count}-episodes/{split}/validation",
         "accuracy_validation_ci": f"half-width-of-{name}/{count}-episodes/{split}/validation",

@@ -129,8 +129,9 @@ def cluster() -> Iterator[None]:
 
 @pytest.mark.usefixtures("cluster")
 def test_ray_decodes_the_same_bytes_in_the_same_order(drawn: Path) -> None:
-    for side in (32, 20):
-        here, there = feed.decode(drawn, side), feed.decode_on_ray(drawn, side)
+    parts = ("train", "test", "val", "train")  # of each class
+    for side, given in ((32, None), (20, None), (20, parts)):
+        here, there = feed.decode(drawn, side, parts=given), feed.decode_on_ray(drawn, side, parts=given)
         assert list(there) == list(here)
         for split, expected in here.items():
             assert there[split].images.dtype == np.uint8

@@ -71,7 +71,7 @@ def test_flips_mirror_whole_images_one_in_two() -> None:
     assert abs(runs - count / 2) < 4 * (count / 4) ** 0.5
 
 
-@pytest.mark.parametrize("how", ["flip", "crop"])
+@pytest.mark.parametrize("how", ["flip", "crop", "colour"])
 def test_the_generator_decides(how: str) -> None:
     batch = torch.randn(16, 3, 12, 12)
     torch.manual_seed(1)
@@ -87,7 +87,7 @@ def test_the_generator_decides(how: str) -> None:
     assert first.is_contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize("how", ["flip", "crop"])
+@pytest.mark.parametrize("how", ["flip", "crop", "colour"])
 def test_an_image_s_view_does_not_depend_on_its_neighbours(how: str) -> None:
     batch = torch.randn(8, 3, 12, 12)
     whole = view(batch, how, draw())
@@ -95,7 +95,7 @@ def test_an_image_s_view_does_not_depend_on_its_neighbours(how: str) -> None:
     assert torch.equal(view(other, how, draw())[:3], whole[:3])
 
 
-@pytest.mark.parametrize("how", ["none", "flip", "crop"])
+@pytest.mark.parametrize("how", ["none", "flip", "crop", "colour"])
 def test_rows_of_the_draws_give_the_views_of_their_images_bit_for_bit(how: str) -> None:
     """Whatever the number of workers and the size of a share."""
     batch = torch.randn(37, 3, 12, 16)
@@ -104,6 +104,47 @@ def test_rows_of_the_draws_give_the_views_of_their_images_bit_for_bit(how: str) 
     for workers in (1, 2, 3, 5, 37):
         for rank in range(workers):
             assert torch.equal(augment(batch[rank::workers], drawn[rank::workers]), whole[rank::workers])
+
+
+def recoloured(image: np.ndarray, brightness: float, contrast: float) -> np.ndarray:
+    """A uint8 image (H,W,3) with its colours varied, in float64 from 0 to 1."""
+    bright = np.clip(image.astype(np.float64) / 255 * brightness, 0, 1)
+    grey = sum(weight * bright[..., channel].mean() for channel, weight in enumerate((0.2989, 0.587, 0.114)))
+    return np.clip(grey + contrast * (bright - grey), 0, 1)
+
+
+def test_colours_vary_as_in_their_second_writing() -> None:
+    """Extremes too, where pixels leave their range and are cut."""
+    some, generator = image_set(40, side=9), draw()
+    drawn = draw_views("colour", 40, (9, 9), generator)
+    drawn[:4, 1:] = torch.tensor([[0.8, 1.2], [1.2, 0.8], [1.2, 1.2], [3.0, 5.0]])
+    views = augment(some.batch(torch.arange(40), CPU), drawn)
+    mean, std = np.array(images.MEAN), np.array(images.STD)
+    cut = 0
+    for image, view, (coin, brightness, contrast) in zip(some.images, views, drawn.tolist(), strict=True):
+        plain = recoloured(image, brightness, contrast)
+        cut += int(((plain == 0) | (plain == 1)).sum())
+        expected = (plain[:, ::-1] if coin < 0.5 else plain) - mean
+        np.testing.assert_allclose(view.permute(1, 2, 0).numpy(), expected / std, atol=2e-5)
+    assert cut > 500
+
+
+def test_factors_of_one_leave_the_colours() -> None:
+    batch = image_set().batch(torch.arange(6), CPU)
+    as_it_is = torch.tensor([[0.7, 1.0, 1.0]]).expand(6, 3)
+    torch.testing.assert_close(augment(batch, as_it_is), batch, rtol=0, atol=1e-5)
+    mirrored = torch.tensor([[0.2, 1.0, 1.0]]).expand(6, 3)
+    torch.testing.assert_close(augment(batch, mirrored), batch.flip(3), rtol=0, atol=1e-5)
+
+
+def test_factors_are_uniform_and_independent() -> None:
+    coins, brightness, contrast = draw_views("colour", 4000, (8, 8), draw()).T
+    for factors in (brightness, contrast):
+        assert factors.min() >= 0.8
+        assert factors.max() <= 1.2
+        assert factors.mean() == pytest.approx(1.0, abs=0.01)
+        assert factors.std() == pytest.approx(0.4 * 12**-0.5, abs=0.005)
+    assert torch.corrcoef(torch.stack([coins, brightness, contrast])).triu(1).abs().max() < 0.06
 
 
 @pytest.fixture

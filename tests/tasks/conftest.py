@@ -11,6 +11,7 @@ from raysearch.models import backbones
 from raysearch.models.backbones import Backbone
 from raysearch.tasks.views import CachedViews, PixelViews
 
+from . import fewshot_runs
 from .small_runs import Log, TinyBody
 
 
@@ -18,6 +19,13 @@ from .small_runs import Log, TinyBody
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """A trunk of one convolution in place of the small one; one thread, so that sums have one order."""
     monkeypatch.setitem(backbones.BACKBONES, "small", lambda name, weights: Backbone(TinyBody(), ("block",), (5,)))
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def tiny_taps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trunk of two convolutions and two taps in place of the small one; one thread."""
+    monkeypatch.setitem(backbones.BACKBONES, "small", fewshot_runs.trunk)
     torch.set_num_threads(1)
 
 

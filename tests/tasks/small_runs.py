@@ -49,6 +49,19 @@ class TinyBody(nn.Module):
         return {"block": self.block(images)}
 
 
+class TwoTaps(nn.Module):
+    """A trunk that ExchNet can cut, with channels for a fitted method's bits and layers to match."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.block1 = nn.Sequential(nn.Conv2d(3, 6, 3, stride=2, padding=1), nn.BatchNorm2d(6), nn.ReLU())
+        self.block2 = nn.Sequential(nn.Conv2d(6, 12, 3, padding=1), nn.BatchNorm2d(12), nn.ReLU())
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        first = self.block1(images)
+        return {"block1": first, "block2": self.block2(first)}
+
+
 def image_set(per_class: list[int], seed: int = 0, side: int = SIDE) -> ImageSet:
     """Noise around a colour a class; class 1 has no image, as labels may have gaps."""
     rng = np.random.default_rng(seed)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
 from raysearch.data import jpeg
 from raysearch.data.images import ImageSet
@@ -21,7 +21,7 @@ from raysearch.tasks.base import Feed, Worker
 from raysearch.tasks.exported import Hasher
 
 from . import small_runs
-from .small_runs import SIDE, image_set
+from .small_runs import SIDE, TwoTaps, image_set
 
 METHODS = ("adsh", "exchnet", "dpsh", "dsh", "hashnet", "lsh", "sh", "itq", "sdh")
 BITS = 8
@@ -37,19 +37,6 @@ MANIFEST = Manifest(
     versions={},
     shards=(),
 )
-
-
-class TwoTaps(nn.Module):
-    """A trunk that ExchNet can cut, with as many channels as a fitted method needs for its bits."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.block1 = nn.Sequential(nn.Conv2d(3, 6, 3, stride=2, padding=1), nn.BatchNorm2d(6), nn.ReLU())
-        self.block2 = nn.Sequential(nn.Conv2d(6, 12, 3, padding=1), nn.BatchNorm2d(12), nn.ReLU())
-
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        first = self.block1(images)
-        return {"block1": first, "block2": self.block2(first)}
 
 
 @pytest.fixture(autouse=True)

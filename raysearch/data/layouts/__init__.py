@@ -8,7 +8,6 @@ from raysearch.data.layouts import (
     aircraft,
     cars,
     cifar_fs,
-    class_folders,
     cub,
     dogs,
     embedded,
@@ -17,36 +16,35 @@ from raysearch.data.layouts import (
     hf_parquet,
     miniimagenet,
     nabirds,
+    own_images,
     tieredimagenet,
     vegfru,
     webdataset,
 )
-from raysearch.data.layouts.class_folders import folder
-from raysearch.data.layouts.detect import detect
-from raysearch.data.layouts.disk import EXTENSIONS, visible
+from raysearch.data.layouts.auto import detect
 from raysearch.data.layouts.embedded import synthetic
 from raysearch.data.layouts.few_shot import fewshot
 from raysearch.data.layouts.layout import Counts, Layout
 from raysearch.data.layouts.listing import Listing
+from raysearch.data.layouts.own_images import folder
 from raysearch.errors import UserError, nearest
 
 __all__ = [
     "AUTO",
-    "EXTENSIONS",
     "LAYOUTS",
     "Counts",
     "Layout",
     "Listing",
+    "detect",
     "fewshot",
     "find",
     "folder",
     "synthetic",
-    "visible",
 ]
 
 AUTO = "auto"
 LAYOUTS: dict[str, Layout] = {
-    "folder": class_folders.LAYOUT,
+    "folder": own_images.LAYOUT,
     "fewshot": few_shot.LAYOUT,
     "cub": cub.LAYOUT,
     "aircraft": aircraft.LAYOUT,

@@ -58,7 +58,8 @@ def class_folders(root: Path, prefix: str) -> dict[str, list[str]]:
         directory = root / prefix / name
         if deeper := folders(directory):
             raise UserError(
-                f"class folder {directory} holds the folder {deeper[0]}; images lie directly in SRC/<class>/"
+                f"class folder {directory} holds the folder {deeper[0]}; "
+                f"images lie directly in {directory.parent}/<class>/"
             )
         classes[name] = [f"{prefix}{name}/{image}" for image in images(directory)]
     return classes

@@ -7,7 +7,7 @@ no other sign are class folders.
 
 from collections.abc import Mapping
 
-from raysearch.data.layouts import class_folders, disk
+from raysearch.data.layouts import disk, own_images
 from raysearch.data.layouts.layout import Layout
 from raysearch.data.manifest import MANIFEST
 from raysearch.errors import UserError
@@ -25,7 +25,7 @@ def detect(src: str, layouts: Mapping[str, Layout]) -> tuple[str, str]:
         found = {name: why for name, layout in layouts.items() if (why := layout.recognise(root))}
         wider = {layouts[name].refines for name in found}
         found = {name: why for name, why in found.items() if name not in wider}
-        if not found and (why := class_folders.recognise_plain(root)):
+        if not found and (why := own_images.recognise_plain(root)):
             return "folder", why
     if len(found) > 1:
         several = "; ".join(f"{name} ({why})" for name, why in found.items())

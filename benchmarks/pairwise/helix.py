@@ -1,0 +1,151 @@
+"""HelixFormer (arXiv 2207.00784) as it is usually written: every pair laid out, then one network over all pairs.
+
+Supports and queries are copied to the pairs of an episode, and embedding, projections, attention, enhancement and the
+relation head run on all copies in large batches, with attention maps laid out. Only the paper's own design: one layer,
+both directions, features times their relation map, enhancement behind it.
+
+Modules have the names of `raysearch.models.helixformer` and `raysearch.models.relation`, so that a state fits both.
+Legend: `E` episodes, `W` ways, `K` shots, `N` queries, `B` = E N W K pairs, `C` channels, `H x W` positions.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from raysearch.models.fewshot import Compared, Maps
+from raysearch.models.precision import at_least_single
+
+EPSILON = 1e-5  # added to the deviation in the norm over channels
+
+
+class PairwiseHelix(nn.Module):
+    """As `raysearch.models.fewshot.Helix`.
+
+    Args:
+        channels: C.
+        size: H and W.
+    """
+
+    def __init__(self, channels: int, size: int) -> None:
+        super().__init__()
+        self.helix, self.head = Pairs(channels), Head(channels, size)
+
+    def forward(self, support: Maps, query: Maps) -> Compared:
+        (of_support,), (of_query,) = support, query
+        episodes, ways, shots = of_support.shape[:3]
+        queries, maps = of_query.shape[1], of_query.shape[2:]
+        pairs = episodes, queries, ways * shots, *maps
+        supports = of_support.flatten(1, 2).unsqueeze(1).expand(pairs).reshape(-1, *maps)
+        asking = of_query.unsqueeze(2).expand(pairs).reshape(-1, *maps)
+        scores = self.head(*self.helix(supports, asking))
+        return Compared(scores.view(episodes, queries, ways, shots).mean(-1))
+
+
+class Pairs(nn.Module):
+    """`pairs(support (B,C,H,W), query (B,C,H,W)) -> (support', query')`."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.support_embedding, self.query_embedding = Embedding(channels), Embedding(channels)
+        self.layers = nn.ModuleList([BothWays(channels)])
+
+    def forward(self, support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
+        return self.layers[0](self.support_embedding(support), self.query_embedding(query))
+
+
+class Norm(nn.Module):
+    """Over the channels of each position."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        variance, mean = torch.var_mean(maps, 1, correction=0, keepdim=True)
+        normed = (maps - mean) / ((variance + 1e-12).sqrt() + EPSILON)
+        return normed * self.weight.view(-1, 1, 1) + self.bias.view(-1, 1, 1)
+
+
+class Embedding(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.convolution, self.norm = nn.Conv2d(channels, channels, 3, padding=1), Norm(channels)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return self.norm(self.convolution(maps))
+
+
+class BothWays(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.support_norm, self.query_norm = Norm(channels), Norm(channels)
+        self.support, self.query = Direction(channels), Direction(channels)
+
+    def forward(self, support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
+        of_support, of_query = self.support_norm(support), self.query_norm(query)
+        return self.support(support, of_support, of_query), self.query(query, of_query, of_support)
+
+
+class Direction(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.mining, self.enhancement = Mining(channels), Enhancement(channels)
+
+    def forward(self, features: Tensor, asking: Tensor, answering: Tensor) -> Tensor:
+        return self.enhancement(features * self.mining(asking, answering))
+
+
+class Mining(nn.Module):
+    def __init__(self, channels: int, heads: int = 2, dim_head: int = 64) -> None:
+        super().__init__()
+        self.heads, inner = heads, heads * dim_head
+        self.ask, self.answer = Projection(channels, inner), Projection(channels, 2 * inner)
+        self.out = nn.Conv2d(inner, channels, 1)
+
+    def forward(self, asking: Tensor, answering: Tensor) -> Tensor:
+        questions, keys, values = (
+            maps.flatten(2).unflatten(1, (self.heads, -1)).transpose(-1, -2)
+            for maps in (self.ask(asking), *self.answer(answering).chunk(2, 1))
+        )
+        attention = (questions @ keys.mT * questions.shape[-1] ** -0.5).softmax(-1)
+        return self.out((attention @ values).transpose(-1, -2).flatten(1, 2).unflatten(-1, asking.shape[2:]))
+
+
+class Projection(nn.Sequential):
+    def __init__(self, channels: int, outputs: int) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
+        self.norm = nn.BatchNorm2d(channels)
+        self.pointwise = nn.Conv2d(channels, outputs, 1, bias=False)
+
+
+class Enhancement(nn.Module):
+    def __init__(self, channels: int, ratio: int = 4, dropout: float = 0.0) -> None:
+        super().__init__()
+        hidden = ratio * channels
+        self.norm = Norm(channels)
+        self.network = nn.Sequential(
+            nn.Conv2d(channels, hidden, 1), nn.GELU(), nn.Dropout(dropout), nn.Conv2d(hidden, channels, 1)
+        )
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return maps + self.network(self.norm(maps))
+
+
+class Head(nn.Module):
+    """The Relation Network's, on both maps put together."""
+
+    def __init__(self, channels: int, size: int) -> None:
+        super().__init__()
+        padding = 0 if size >= 10 else 1
+        self.compare = nn.Conv2d(2 * channels, channels, 3, padding=padding)
+        self.compare_norm = nn.BatchNorm2d(channels)
+        self.block = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=padding), nn.BatchNorm2d(channels), nn.ReLU(), nn.MaxPool2d(2)
+        )
+        shrink = 2 - 2 * padding
+        side = ((size - shrink) // 2 - shrink) // 2
+        self.score = nn.Sequential(nn.Flatten(), nn.Linear(channels * side**2, 8), nn.ReLU(), nn.Linear(8, 1))
+
+    def forward(self, support: Tensor, query: Tensor) -> Tensor:
+        compared = self.compare_norm(self.compare(torch.cat((support, query), 1))).relu()
+        return self.score(at_least_single(self.block(nn.functional.max_pool2d(compared, 2)))).squeeze(-1)

@@ -1,0 +1,204 @@
+"""Name images by a few examples of each class, with a trained few-shot model.
+
+    python -m raysearch.train fewshot --export model.pt                  train one; see there
+    python -m raysearch.classify model.pt support/ photos/               support/<class>/<images>; photos, or shards
+    python -m raysearch.classify model.pt support/ one.jpg --top 5
+    python -m raysearch.classify model.pt support/ photos/ --out predictions.csv
+
+From Python:
+
+    recogniser = Recogniser.load("model.pt")
+    recogniser.learn_folder("support/")                                  or learn({"wren": ["a.jpg"], "robin": [...]})
+    recogniser.predict(["one.jpg"])                                      [Prediction(label="wren", score=0.93, ...)]
+
+Classes are those of the support, which the model need not have met, each with as many images as there are of it. Where
+photos lie in folders that are named as classes, the share of them that is named so is printed too.
+"""
+
+import csv
+import itertools
+import json
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+from rich.table import Table
+from scipy.stats import binomtest
+
+from raysearch import cli
+from raysearch.data import sources
+from raysearch.data.manifest import Corrupt
+from raysearch.errors import UserError
+from raysearch.studies import atomic
+from raysearch.tasks.recogniser import Prediction, Recogniser
+
+__all__ = ["Accuracy", "Named", "Prediction", "Recogniser", "accuracy", "name_images"]
+
+BATCH = 128  # images that are decoded at once
+COLUMNS = ("path", "class", "score")  # of the table that --out writes, before one a class
+
+app = typer.Typer(add_completion=False)
+
+
+class Named(NamedTuple):
+    """An image of a folder, and what it was taken for."""
+
+    path: str  # below the folder
+    folder: str | None  # name of the folder that it lies in, if that is not the folder itself; of shards its class
+    prediction: Prediction
+
+
+class Accuracy(NamedTuple):
+    """The share of images named as their folder, with Wilson's 95 % interval over images: the support is taken as it
+    is, so the interval says nothing of what other examples would have given."""
+
+    value: float
+    low: float
+    high: float
+    images: int
+
+
+def name_images(recogniser: Recogniser, place: str | os.PathLike[str]) -> Iterator[Named]:
+    """Name the images of a folder, of shards, or one image; a batch at a time.
+
+    Args:
+        recogniser: that has learned its classes.
+        place: see `raysearch.data.sources`, or the path of an image.
+
+    Raises:
+        UserError: no such place, no images, or one that cannot be read.
+    """
+    if not Path(place).is_dir():
+        yield Named(str(place), None, recogniser.predict([place])[0])
+        return
+    photos = sources.find(place).photos
+    with ThreadPoolExecutor(os.cpu_count()) as threads:  # decoders leave the GIL to each other
+        while batch := list(itertools.islice(photos, BATCH)):
+            pixels = []
+            for read in threads.map(recogniser.preprocessing.read, batch):
+                if isinstance(read, Corrupt):
+                    raise UserError(f"{read.source} in {place} is corrupt: {read.reason}")
+                pixels.append(read)
+            predictions = recogniser.predict(np.stack(pixels))
+            for photo, prediction in zip(batch, predictions, strict=True):
+                yield Named(photo.path, photo.label, prediction)
+
+
+def accuracy(named: Sequence[Named]) -> Accuracy | None:
+    """How many images are named as the folder that they lie in, of those whose folder is named as a class.
+
+    >>> known = Prediction("wren", 0.7, {"wren": 0.7, "owl": 0.3}, {"wren": 1.0, "owl": 0.15})
+    >>> accuracy([Named("wren/a.jpg", "wren", known), Named("owl/b.jpg", "owl", known), Named("c.jpg", None, known)])
+    Accuracy(value=0.5, low=0.0945, high=0.9055, images=2)
+    """
+    judged = [one for one in named if one.folder in one.prediction.scores]
+    if not judged:
+        return None
+    right = binomtest(sum(one.folder == one.prediction.label for one in judged), len(judged))
+    interval = right.proportion_ci(method="wilson")
+    low, high = (round(float(bound), 4) for bound in interval)
+    return Accuracy(round(float(right.statistic), 4), low, high, len(judged))
+
+
+@app.command()
+def main(
+    model: Path = typer.Argument(metavar="MODEL", help="file that raysearch.train fewshot --export wrote"),
+    support: Path = typer.Argument(metavar="SUPPORT_DIR", help="examples: a folder a class, with images in it"),
+    query: Path = typer.Argument(metavar="QUERY", help="an image, a folder of images, or shards"),
+    out: Path | None = typer.Option(None, help="csv file for all scores, a column a class"),
+    top: int | None = typer.Option(None, min=1, help="classes shown of each image; else two, with --json all"),
+    as_json: bool = typer.Option(False, "--json", help="print JSON"),
+) -> None:
+    """Name the images of QUERY by the examples in SUPPORT_DIR."""
+    if out is not None:
+        cli.check_writable(out, "--out")
+    if not query.exists():
+        raise UserError(f"no image or folder {query}")
+    recogniser = Recogniser.load(model)
+    recogniser.learn_folder(support)
+    classes = list(recogniser.shots)
+    if out is not None and (taken := sorted({*COLUMNS} & {*classes})):
+        raise UserError(f"--out: class '{taken[0]}' bears the name of another column; rename its folder")
+    named = list(_with_progress(name_images(recogniser, query)))
+    if out is not None:
+        _write(out, classes, named)
+    if as_json:
+        print(json.dumps(_plain(recogniser, named, top), indent=1, ensure_ascii=False))
+        return
+    console = cli.console()
+    console.print(_table(recogniser, named, 2 if top is None else top))
+    if found := accuracy(named):
+        others = f"; {len(named) - found.images:,} others not counted" if found.images < len(named) else ""
+        console.print(
+            f"accuracy {found.value:.1%} (95 % interval {found.low:.1%} to {found.high:.1%}) "
+            f"of {found.images:,} images in folders named as classes{others}"
+        )
+    if out is not None:
+        console.print(f"scores of all classes: {escape(str(out))}")
+
+
+def _with_progress(named: Iterator[Named]) -> Iterator[Named]:
+    screen = Console(stderr=True)
+    columns = ("[progress.description]{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
+        yield from bar.track(named, description="images")
+
+
+def _write(out: Path, classes: Sequence[str], named: Sequence[Named]) -> None:
+    def fill(path: Path) -> None:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            rows = csv.writer(file)
+            rows.writerow([*COLUMNS, *classes])
+            for one in named:
+                said = one.prediction
+                rows.writerow([one.path, said.label, said.score, *(said.scores[label] for label in classes)])
+
+    try:
+        atomic.replace(out, fill)
+    except OSError as error:
+        raise UserError(f"cannot write {out}: {error.strerror or error}") from error
+
+
+def _plain(recogniser: Recogniser, named: Sequence[Named], top: int | None) -> dict[str, object]:
+    found = accuracy(named)
+    return {
+        "model": recogniser.sha256,
+        "shots": recogniser.shots,
+        "accuracy": found and found._asdict(),
+        "images": [
+            {
+                "path": one.path,
+                "folder": one.folder,
+                "class": one.prediction.label,
+                "score": one.prediction.score,
+                "scores": dict(itertools.islice(one.prediction.scores.items(), top)),
+                "logits": dict(itertools.islice(one.prediction.logits.items(), top)),
+            }
+            for one in named
+        ],
+    }
+
+
+def _table(recogniser: Recogniser, named: Sequence[Named], top: int) -> Table:
+    shown = min(top, len(recogniser.shots))
+    ranks = ["class", "runner-up", *(f"no. {place}" for place in range(3, shown + 1))][:shown]
+    headings = [heading for rank in ranks for heading in (rank, "score")]
+    table = Table("path", *headings, box=None, padding=(0, 2, 0, 0))
+    shots = sorted(set(recogniser.shots.values()))
+    examples = f"{shots[0]}" if len(shots) == 1 else f"{shots[0]} to {shots[-1]}"
+    table.caption = f"scores: softmax of the logits of {len(recogniser.shots)} classes with {examples} examples each"
+    for one in named:
+        best = itertools.islice(one.prediction.scores.items(), shown)
+        table.add_row(escape(one.path), *(cell for label, score in best for cell in (escape(label), f"{score:.3f}")))
+    return table
+
+
+if __name__ == "__main__":
+    cli.run(app)
