@@ -69,21 +69,21 @@ def ingest(
     """Write the images of SRC as Parquet shards into OUT."""
     # a cluster ends jobs with SIGTERM: leave as on Ctrl-C, so that nothing half-written stays
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    found_name, found, why = layouts.find(layout, src)
+    layout_name, chosen, why = layouts.find(layout, src)
     if why:
-        _screen().print(f"auto: {found_name}, by {escape(why)}", highlight=False)
+        _screen().print(f"auto: {layout_name}, by {escape(why)}", highlight=False)
     if side is not None and side < 1:
         raise UserError(f"--side must be 1 pixel or more, not {side}")
-    if val is not None and found.disjoint:
-        raise UserError(f"--val holds out images of every class, and in {found_name} a class is in one part")
-    listing = found.read(src, test_fraction)
-    _compare(found_name, found, listing, strict_counts)
+    if val is not None and chosen.disjoint:
+        raise UserError(f"--val holds out images of every class, and in {layout_name} a class is in one part")
+    listing = chosen.read(src, test_fraction)
+    _compare(layout_name, chosen, listing, strict_counts)
     samples, steps = list(listing), []
     if val is not None:
         samples = by_hash.hold_out(samples, val)
         steps.append(f"val {val:g}")
     if boxes or side is not None:
-        samples = _reshaped(samples, _boxes(found_name, found, src) if boxes else None, side)
+        samples = _reshaped(samples, _boxes(layout_name, chosen, src) if boxes else None, side)
         steps += ["boxes"] * boxes + ([] if side is None else [f"side {side}"])
     screen = Console(stderr=True)
     columns = ("[progress.description]{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -93,7 +93,7 @@ def ingest(
             samples,
             out,
             name=name or out.resolve().name,
-            layout=found_name,
+            layout=layout_name,
             classes=listing.classes,
             rows_per_shard=rows_per_shard,
             on_corrupt=on_corrupt.value,

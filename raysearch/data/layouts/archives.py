@@ -40,7 +40,7 @@ class Image(NamedTuple):
 
 def files(directory: Path, suffix: str, levels: int = 3) -> list[Path]:
     """Files that end in `suffix`, in a directory and so many levels of folders below it, by path."""
-    found = [entry for entry in disk.visible(directory) if entry.is_file() and entry.name.endswith(suffix)]
+    found = [entry for entry in disk.visible(directory) if entry.name.endswith(suffix) and entry.is_file()]
     if levels:
         found += [one for name in disk.folders(directory) for one in files(directory / name, suffix, levels - 1)]
     return found

@@ -63,9 +63,9 @@ class Signs:
         return next((place for place in places if not self.lacking(place)), None)
 
     def lacking(self, place: Path) -> list[str]:
-        """What a place should have and has not."""
-        absent = [path for path in self.paths if not (place / path).exists()]
-        return absent + [f"(no) {path}" for path in self.without if (place / path).exists()]
+        """What speaks against a place."""
+        absent = [f"{path} is missing" for path in self.paths if not (place / path).exists()]
+        return absent + [f"{path} is there" for path in self.without if (place / path).exists()]
 
 
 def official(
@@ -83,7 +83,7 @@ def official(
                 if found := form.find(root):
                     return found
             lacking = min((form.lacking(root / at) for form in signs for at in form.places), key=len)
-        raise UserError(f"SRC {src} holds no {title}: {', '.join(lacking)} is missing; it is known by {looks_for}")
+        raise UserError(f"SRC {src} holds no {title}: {', '.join(lacking)}; it is known by {looks_for}")
 
     def read(src: str, test_fraction: float | None) -> Listing:
         refuse(test_fraction, f"the lists of {title}")

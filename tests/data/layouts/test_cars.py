@@ -1,5 +1,6 @@
 """Stanford Cars: both releases say the same, names keep their slashes, boxes count from one."""
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ NAMES = [HUMMER, RAM, AUDI]  # in no sorted order
 BOX = (3, 2, 10, 6)  # x1, y1, x2, y2
 
 
-def annotations(fields: dict[str, list[object]]) -> np.ndarray:
+def annotations(fields: Mapping[str, Sequence[object]]) -> np.ndarray:
     """A struct array of Matlab, 1 x n."""
     array = np.empty((1, len(next(iter(fields.values())))), dtype=[(field, object) for field in fields])
     for field, values in fields.items():
@@ -24,8 +25,8 @@ def annotations(fields: dict[str, list[object]]) -> np.ndarray:
     return array
 
 
-def marks(number: int) -> dict[str, list[object]]:
-    boxes: dict[str, list[object]] = {}
+def marks(number: int) -> dict[str, Sequence[object]]:
+    boxes: dict[str, Sequence[object]] = {}
     for edge, value in zip(("x1", "y1", "x2", "y2"), BOX, strict=True):
         boxes[f"bbox_{edge}"] = [np.uint8(value)] * number
     return boxes
@@ -41,7 +42,7 @@ def first(root: Path, test: str = "cars_test_annos_withlabels.mat") -> Path:
     put(root, {f"cars_train/{n:05d}.jpg": photo for n in (1, 2)} | {"cars_test/00001.jpg": picture("L")})
     (root / "devkit").mkdir()
     savemat(root / "devkit/cars_meta.mat", {"class_names": names()})
-    train = {**marks(2), "class": [3, 2], "fname": ["00001.jpg", "00002.jpg"]}
+    train: dict[str, Sequence[object]] = {**marks(2), "class": [3, 2], "fname": ["00001.jpg", "00002.jpg"]}
     savemat(root / "devkit/cars_train_annos.mat", {"annotations": annotations(train)})
     savemat(root / "devkit/cars_test_annos.mat", {"annotations": annotations({**marks(1), "fname": ["00001.jpg"]})})
     savemat(root / test, {"annotations": annotations({**marks(1), "class": [2], "fname": ["00001.jpg"]})})
@@ -52,7 +53,7 @@ def second(root: Path) -> Path:
     """The release with one folder and one file."""
     put(root, {f"car_ims/00000{n}.jpg": picture(format="PNG", red=(2, 1, 10, 6)) for n in (1, 2, 3)})
     paths = [f"car_ims/00000{n}.jpg" for n in (1, 2, 3)]
-    said = {"relative_im_path": paths, **marks(3), "class": [3, 2, 2], "test": [0, 0, 1]}
+    said: dict[str, Sequence[object]] = {"relative_im_path": paths, **marks(3), "class": [3, 2, 2], "test": [0, 0, 1]}
     savemat(root / "cars_annos.mat", {"annotations": annotations(said), "class_names": names()})
     return root
 
@@ -72,7 +73,7 @@ def test_samples(release: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("release", [first, second])
-def test_boxes(release, tmp_path: Path) -> None:
+def test_boxes(release: Callable[[Path], Path], tmp_path: Path) -> None:
     src = release(tmp_path)
     find_boxes = layouts.LAYOUTS["cars"].boxes
     assert find_boxes is not None

@@ -1,5 +1,6 @@
 """miniImageNet, tieredImageNet and CIFAR-FS: known by their classes, in every form that they lie in."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -33,10 +34,13 @@ def as_released(root: Path) -> Path:
     return put(root, {f"cifar100/data/{label}/{label}_s_000022.png": picture(format="PNG") for label in parts})
 
 
-FORMS = {
+FORMS: dict[str, dict[str, Callable[[Path, str], Path]]] = {
     "miniimagenet": {"csv": as_lists, "folders": as_folders},
     "tieredimagenet": {"folders": as_folders},
-    "cifar-fs": {"released": lambda root, name: as_released(root), "folders": lambda *to: as_folders(*to, "meta-")},
+    "cifar-fs": {
+        "released": lambda root, name: as_released(root),
+        "folders": lambda root, name: as_folders(root, name, "meta-"),
+    },
 }
 
 
