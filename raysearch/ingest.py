@@ -1,17 +1,24 @@
 """Images on disk -> Parquet shards.
 
+    python -m raysearch.ingest auto SRC shards/            says what it takes SRC for, and why
     python -m raysearch.ingest folder photos/ shards/      photos/<class>/*.jpg, photos/train/<class>/*, or a split.csv
     python -m raysearch.ingest fewshot CUB/ shards/        split/{train,val,test}.csv, or a folder for each part
+    python -m raysearch.ingest cub CUB_200_2011/ shards/   an official release; also aircraft, nabirds, vegfru, ...
+    python -m raysearch.ingest cars cars/ shards/ --boxes --side 84 --val 0.1
     python -m raysearch.ingest synthetic - shards/         the embedded data set, drawn
-    python -m raysearch.ingest synthetic classes=5,side=32 shards/
 
-Every image is decoded once; those that cannot be are left out and listed, or stop everything with --on-corrupt fail.
-OUT appears at once when all is done; whatever goes wrong before, nothing is left there.
+Before anything is written, the numbers of images and classes are held against the published ones. Every image is
+decoded once; those that cannot be, and those that lists and files disagree on, are left out and named, or stop
+everything with --on-corrupt fail. OUT appears at once when all is done; whatever goes wrong before, nothing is left
+there.
 """
 
 import signal
 import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 
 import typer
@@ -21,7 +28,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 from rich.table import Table
 
 from raysearch import cli
-from raysearch.data import layouts, shards
+from raysearch.data import by_hash, jpeg, layouts, shards
+from raysearch.errors import UserError
 
 SHOWN = 20  # corrupt images listed on screen; all of them are in the manifest
 
@@ -37,8 +45,8 @@ class OnCorrupt(StrEnum):
 def ingest(
     layout: str = typer.Argument(
         metavar="LAYOUT",
-        help="folder: class folders or a split.csv; fewshot: lists or folders of train, val and test classes; "
-        "synthetic: the embedded data set",
+        help="auto: whichever lies at SRC; "
+        + "; ".join(f"{name}: {one.about}" for name, one in layouts.LAYOUTS.items()),
     ),
     src: str = typer.Argument(
         metavar="SRC", help="directory; for synthetic, - or settings such as classes=20,side=64,seed=0"
@@ -47,13 +55,36 @@ def ingest(
     name: str | None = typer.Option(None, help="name of the data set in reports; else OUT's name"),
     on_corrupt: OnCorrupt = typer.Option(OnCorrupt.skip, help="an image that does not decode: leave it out, or stop"),
     rows_per_shard: int = typer.Option(512, help="images in a Parquet file"),
-    test_fraction: float | None = typer.Option(None, help="test part of plain class folders; else 0.5"),
+    test_fraction: float | None = typer.Option(None, help="test part of a data set without parts; else 0.5"),
+    val: float | None = typer.Option(
+        None, metavar="SHARE", help="hold out this share of each class's train images, by a hash of their paths"
+    ),
+    boxes: bool = typer.Option(False, "--boxes", help="crop to the data set's bounding boxes, without padding"),
+    side: int | None = typer.Option(
+        None, metavar="N", help="resize to N x N now, as JPEG of quality 95; else files stay as they are"
+    ),
+    strict_counts: bool = typer.Option(False, "--strict-counts", help="other counts than the published ones stop"),
     verify: bool = typer.Option(False, "--verify", help="read OUT again when it is written and check every byte"),
 ) -> None:
     """Write the images of SRC as Parquet shards into OUT."""
     # a cluster ends jobs with SIGTERM: leave as on Ctrl-C, so that nothing half-written stays
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    samples = layouts.find(layout)(src, test_fraction)
+    layout_name, chosen, why = layouts.find(layout, src)
+    if why:
+        _screen().print(f"auto: {layout_name}, by {escape(why)}", highlight=False)
+    if side is not None and side < 1:
+        raise UserError(f"--side must be 1 pixel or more, not {side}")
+    if val is not None and chosen.disjoint:
+        raise UserError(f"--val holds out images of every class, and in {layout_name} a class is in one part")
+    listing = chosen.read(src, test_fraction)
+    _compare(layout_name, chosen, listing, strict_counts)
+    samples, steps = list(listing), []
+    if val is not None:
+        samples = by_hash.hold_out(samples, val)
+        steps.append(f"val {val:g}")
+    if boxes or side is not None:
+        samples = _reshaped(samples, _boxes(layout_name, chosen, src) if boxes else None, side)
+        steps += ["boxes"] * boxes + ([] if side is None else [f"side {side}"])
     screen = Console(stderr=True)
     columns = ("[progress.description]{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
@@ -62,9 +93,12 @@ def ingest(
             samples,
             out,
             name=name or out.resolve().name,
-            layout=layout,
+            layout=layout_name,
+            classes=listing.classes,
             rows_per_shard=rows_per_shard,
             on_corrupt=on_corrupt.value,
+            corrupt=listing.corrupt,
+            steps=steps,
             progress=lambda number: bar.advance(task, number),
         )
     if verify:
@@ -72,8 +106,45 @@ def ingest(
     _summary(manifest, out, verify)
 
 
+def _compare(name: str, layout: layouts.Layout, listing: layouts.Listing, strict: bool) -> None:
+    """Say where the numbers are not the published ones; UserError where that is to stop."""
+    if layout.counts is None:
+        if strict:
+            raise UserError(f"--strict-counts has no effect here: the layout {name} has no published counts")
+        return
+    differences = layout.counts.differences(listing)
+    if strict and differences:
+        raise UserError(f"{'; '.join(differences)}; leave out --strict-counts to go on")
+    for line in differences:
+        _screen().print(f"counts: {line}", style="yellow", highlight=False)
+
+
+def _boxes(name: str, layout: layouts.Layout, src: str) -> Mapping[str, jpeg.Box]:
+    if layout.boxes is None:
+        having = ", ".join(other for other, one in layouts.LAYOUTS.items() if one.boxes)
+        raise UserError(f"--boxes: the layout {name} has no bounding boxes; {having} have")
+    return layout.boxes(src)
+
+
+def _reshaped(
+    samples: Iterable[shards.Sample], boxes: Mapping[str, jpeg.Box] | None, side: int | None
+) -> list[shards.Sample]:
+    """The samples cropped and resized as they are loaded; with boxes, an image that has none is corrupt."""
+
+    def changed(sample: shards.Sample) -> bytes:
+        if boxes is not None and sample.source not in boxes:
+            raise jpeg.CorruptImage("the data set has no bounding box of it")
+        return jpeg.reshaped(sample.load(), boxes[sample.source] if boxes is not None else None, side)
+
+    return [replace(sample, load=partial(changed, sample)) for sample in samples]
+
+
+def _screen() -> Console:
+    return Console(width=None if sys.stdout.isatty() else 120, soft_wrap=True)
+
+
 def _summary(manifest: shards.Manifest, out: Path, verified: bool) -> None:
-    screen = Console(width=None if sys.stdout.isatty() else 120, soft_wrap=True)
+    screen = _screen()
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     megabytes = sum(shard.bytes for shard in manifest.shards) / 1e6
     splits = ", ".join(f"{split} {sum(numbers):,}" for split, numbers in manifest.counts.items())

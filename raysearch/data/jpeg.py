@@ -7,12 +7,16 @@ Pillow is the one decoder, here and in training, so what was kept can be read.
 
 import contextlib
 import io
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
     from PIL.Image import Image
+
+
+Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels from the image's corner; edges, not pixels
 
 
 class CorruptImage(ValueError):
@@ -43,6 +47,25 @@ def pixels(data: bytes, side: int, zoom: float = 1.0) -> "np.ndarray":
 def of_image(image: "Image", side: int, zoom: float = 1.0) -> "np.ndarray":
     """A Pillow image as `pixels` of its file; what is no RGB JPEG is made one, as for shards, and so loses a little."""
     return _middle(image, side, zoom) if _kept(image) else decode(encode(image), side, zoom)
+
+
+def reshaped(data: bytes, box: Box | None = None, side: int | None = None) -> bytes:
+    """An image file's box, resized to side x side (antialiased, as `decode` does), encoded once.
+
+    The box grows to whole pixels and has no padding; what lies outside the image is cut off. A file of which nothing
+    changes comes back byte for byte.
+
+    Raises CorruptImage: as `normalise` does, and for a box that holds no pixel of the image.
+    """
+    from PIL import Image
+
+    with _opened(data) as image:
+        whole = (0, 0, *image.size)
+        area = whole if box is None else _pixels_of(box, image.size)
+        if area == whole and (side is None or image.size == (side, side)):
+            return data
+        rgb = _rgb(image).crop(area)  # before resizing, whose filter would take in what lies around the box
+        return encode(rgb if side is None else rgb.resize((side, side), Image.Resampling.BILINEAR))
 
 
 def encode(image: "Image") -> bytes:
@@ -81,6 +104,16 @@ def _opened(data: bytes) -> "Iterator[Image]":
 def _kept(image: "Image") -> bool:
     """Whether shards hold this image's file as it is."""
     return image.format in ("JPEG", "MPO") and image.mode == "RGB"
+
+
+def _pixels_of(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The box in whole pixels, without what lies outside the image."""
+    left, top = (max(math.floor(edge), 0) for edge in box[:2])
+    right, bottom = (min(math.ceil(edge), most) for edge, most in zip(box[2:], size, strict=True))
+    if left >= right or top >= bottom:
+        edges = " ".join(f"{edge:g}" for edge in box)
+        raise CorruptImage(f"its box ({edges}) holds no pixel of {size[0]} x {size[1]}")
+    return left, top, right, bottom
 
 
 def _middle(image: "Image", side: int | None, zoom: float) -> "np.ndarray":

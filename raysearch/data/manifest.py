@@ -53,6 +53,7 @@ class Manifest(_Frozen):
     width: tuple[int, int]  # smallest and largest, pixels
     height: tuple[int, int]
     corrupt: tuple[Corrupt, ...] = ()
+    steps: tuple[str, ...] = ()  # what became of images and parts on the way here, as "boxes", "side 84", "val 0.1"
     content_hash: str
     versions: dict[str, str]
     shards: tuple[Shard, ...]

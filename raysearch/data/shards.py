@@ -64,20 +64,26 @@ def write(
     classes: Sequence[str] | None = None,
     rows_per_shard: int = 512,
     on_corrupt: Literal["skip", "fail"] = "skip",
+    corrupt: Sequence[Corrupt] = (),
+    steps: Sequence[str] = (),
     progress: Callable[[int], None] | None = None,
 ) -> Manifest:
     """Write samples as shards; all of it appears under `out` at once, or nothing does.
 
-    `classes` are the class names in label order (sorted names of the samples when left out); `progress` is called with
-    the number of images just done. A directory that holds the same data is left as it is, and its manifest returned.
+    `classes` are the class names in label order (sorted names of the samples when left out); `corrupt`, what was left
+    out before, and `steps`, what was done to the images before, are kept in the manifest; `progress` is called with the
+    number of images just done. A directory that holds the same data is left as it is, and its manifest returned.
 
-    Raises UserError: a corrupt image under `on_corrupt="fail"`, no image that decodes, a sample listed twice or with an
-    unknown class or split, an `out` that holds something else or cannot be written.
+    Raises UserError: a corrupt image, or anything in `corrupt`, under `on_corrupt="fail"`, no image that decodes, a
+    sample listed twice or with an unknown class or split, an `out` that holds something else or cannot be written.
     """
     if rows_per_shard < 1:
         raise UserError(f"rows per shard must be 1 or more, not {rows_per_shard}")
     if on_corrupt not in ("skip", "fail"):
         raise UserError(f"on-corrupt must be skip or fail, not {on_corrupt!r}")
+    if corrupt and on_corrupt == "fail":
+        more = f"; {len(corrupt):,} such in all" if len(corrupt) > 1 else ""
+        raise UserError(f"{corrupt[0].source}: {corrupt[0].reason}{more}")
     target = Path(os.path.abspath(out))
     _existing(target)  # before the work, not after it
     ordered = list(samples)
@@ -86,7 +92,10 @@ def write(
     ordered.sort(key=lambda sample: (labels[sample.label], sample.source))
     try:
         with scratch.beside(target) as directory:
-            manifest = _write_all(ordered, directory, labels, name, layout, rows_per_shard, on_corrupt, progress)
+            manifest = _write_all(
+                ordered, directory, labels, name, layout, rows_per_shard, on_corrupt, list(corrupt), progress
+            )
+            manifest = manifest.model_copy(update={"steps": tuple(steps)})
             (directory / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", "utf-8")
             return _publish(directory, target, manifest)
     except OSError as error:
@@ -137,9 +146,9 @@ def _write_all(
     layout: str,
     rows_per_shard: int,
     on_corrupt: str,
+    corrupt: list[Corrupt],
     progress: Callable[[int], None] | None,
 ) -> Manifest:
-    corrupt: list[Corrupt] = []
     sizes: list[tuple[int, int]] = []
     counts = {split: [0] * len(labels) for split in SPLITS if any(sample.split == split for sample in samples)}
     content = ContentHash(tuple(labels))

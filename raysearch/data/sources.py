@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from raysearch.data.layouts import EXTENSIONS, class_folders, visible
+from raysearch.data.layouts.disk import EXTENSIONS, class_folders, visible
 from raysearch.data.manifest import MANIFEST, Manifest, read_manifest
 from raysearch.data.rows import read_shard
 from raysearch.errors import UserError

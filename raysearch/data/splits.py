@@ -21,7 +21,7 @@ from raysearch.data.leakage import leak
 from raysearch.data.manifest import SPLITS
 from raysearch.errors import UserError, nearest
 
-__all__ = ["ELSEWHERE", "RULES", "SHIPPED", "Split", "identity", "known", "leak", "load", "split_hash"]
+__all__ = ["ELSEWHERE", "RULES", "SHIPPED", "Split", "identity", "known", "leak", "load", "shipped", "split_hash"]
 
 # A rule deals the classes, sorted by name, into parts by turns.
 _CLOSERLOOK = ("train", "val", "train", "test")  # Chen et al., ICLR 2019
@@ -101,6 +101,15 @@ def load(name_or_path: str, classes: Iterable[str]) -> Split:
 def known() -> dict[str, str]:
     """Name -> what it is, of every split that has a name."""
     return {name: rule.what for name, rule in RULES.items()} | SHIPPED
+
+
+def shipped(name: str) -> Mapping[str, str]:
+    """Class -> part, of a shipped list, with the classes as the list spells them.
+
+    >>> shipped("miniimagenet")["n01532829"]
+    'train'
+    """
+    return _listed(name)[0]
 
 
 def identity(name_or_path: str) -> str:

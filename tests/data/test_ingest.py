@@ -14,6 +14,9 @@ from PIL import Image
 
 from raysearch.data import shards
 
+from .layouts import test_cub, test_vegfru
+from .layouts.trees import picture, put
+
 
 def start(*words: object) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "raysearch.ingest", *map(str, words)]
@@ -71,6 +74,40 @@ def test_ingest_synthetic(tmp_path: Path) -> None:
     assert (manifest.images, manifest.name, manifest.classes) == (6, "birds", ("bird_000", "bird_001"))
 
 
+def test_ingest_a_release_to_boxes_of_one_side(tmp_path: Path) -> None:
+    src = test_cub.tree(tmp_path / "src")
+    base = src / "CUB_200_2011"
+    for n in range(20, 25):
+        put(base, {f"images/{test_cub.AUK}/{n}.jpg": picture(format="PNG", red=(4, 2, 9, 5))})
+        for file, text in {
+            "images.txt": f"{n} {test_cub.AUK}/{n}.jpg\n",
+            "image_class_labels.txt": f"{n} 2\n",
+            "train_test_split.txt": f"{n} 1\n",
+            "bounding_boxes.txt": f"{n} 4.0 2.0 {'5.0' if n < 24 else '0.0'} 3.0\n" if n != 23 else "",
+        }.items():
+            (base / file).write_text((base / file).read_text() + text)
+    (base / f"images/{test_cub.AUK}/20.jpg").unlink()
+    words = ("auto", src, tmp_path / "out", "--boxes", "--side", "16", "--val", "0.4", "--verify")
+    code, out, err = ingest(*words)
+    assert (code, err) == (0, "")
+    assert (
+        f"auto: cub, by images.txt, image_class_labels.txt, train_test_split.txt, classes.txt, images in {base}" in out
+    )
+    assert "counts: train has 5 images, published 5,994; classes 1, published 200" in out
+    assert f"corrupt: images/{test_cub.AUK}/20.jpg: listed, and there is no such file" in out
+    assert f"corrupt: images/{test_cub.AUK}/24.jpg: its box (4 2 4 5) holds no pixel of 12 x 8" in out
+    assert f"corrupt: images/{test_cub.AUK}/23.jpg: the data set has no bounding box of it" in out
+    manifest = shards.read_manifest(tmp_path / "out")
+    assert manifest.steps == ("val 0.4", "boxes", "side 16")
+    assert (manifest.layout, manifest.width, manifest.height) == ("cub", (16, 16), (16, 16))
+    assert {split: sum(numbers) for split, numbers in manifest.counts.items()} == {"train": 1, "val": 2, "test": 2}
+    images = shards.read(tmp_path / "out", columns=["source", "image"]).to_pylist()
+    for row in images:
+        if row["source"][-6:] in ("21.jpg", "22.jpg", "_2.jpg"):
+            with Image.open(io.BytesIO(row["image"])) as image:
+                assert (np.abs(np.asarray(image, int) - (220, 30, 30)) < 12).all()
+
+
 def test_wrong_input_is_one_line_and_leaves_nothing(src: Path, tmp_path: Path) -> None:
     (src / "wren" / "zero.jpg").touch()
     bad = tmp_path / "bad"
@@ -78,6 +115,8 @@ def test_wrong_input_is_one_line_and_leaves_nothing(src: Path, tmp_path: Path) -
     for number in range(3):
         (bad / "a" / f"{number}.jpg").write_bytes(b"x")
     (tmp_path / "file").touch()
+    cub, vegfru = test_cub.tree(tmp_path / "cub"), test_vegfru.tree(tmp_path / "fruit")
+    (vegfru / "vegfru/fru92_images/fig/f_3.jpg").unlink()
     before = sorted(tmp_path.rglob("*"))
     out = tmp_path / "out"
     cases: list[tuple[tuple[object, ...], str]] = [
@@ -96,8 +135,20 @@ def test_wrong_input_is_one_line_and_leaves_nothing(src: Path, tmp_path: Path) -
             "unknown flag --test-fractoin; did you mean '--test-fraction'?",
         ),
         (("folder", src), "OUT"),
+        (
+            ("auto", cub, out, "--strict-counts"),
+            "train has 1 images, published 5,994; classes 1, published 200; test has 2",
+        ),
+        (("auto", src, out, "--strict-counts"), "the layout folder has no published counts"),
+        (("vegfru", vegfru, out, "--boxes"), "vegfru has no bounding boxes; cub, aircraft, nabirds, dogs, cars have"),
+        (("vegfru", vegfru, out, "--val", "0.1"), "the data set has a val part already (1 images)"),
+        (
+            ("vegfru", vegfru, out, "--on-corrupt", "fail"),
+            "fru92_images/fig/f_3.jpg: listed, and there is no such file",
+        ),
+        (("auto", tmp_path, out), "is no layout that auto knows. It looked for: folder (split.csv, or"),
     ]
-    for processes in (cases[:6], cases[6:]):  # a few at a time: starting Python is most of it
+    for processes in (cases[:6], cases[6:12], cases[12:]):  # a few at a time: starting Python is most of it
         running = [(start(*words), message) for words, message in processes]
         for process, message in running:
             stdout, stderr = process.communicate(timeout=60)

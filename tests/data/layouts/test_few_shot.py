@@ -39,7 +39,7 @@ def build(root: Path, image: str, lists: str | None = None, rows: tuple[tuple[st
     ],
 )
 def test_every_form_gives_the_same_samples(image: str, lists: str | None, tmp_path: Path) -> None:
-    samples = layouts.find("fewshot")(build(tmp_path, image, lists), None)
+    samples = layouts.fewshot(build(tmp_path, image, lists))
     assert [(one.label, one.split, one.load().decode()) for one in samples] == [
         (label, split, filename) for label, filename, split in ROWS
     ]
@@ -71,10 +71,11 @@ def test_what_is_none_of_the_forms(tmp_path: Path) -> None:
     src = build(tmp_path, "images/{filename}", "split")
     with pytest.raises(UserError, match="the split comes from the lists or folders of its parts"):
         layouts.fewshot(src, 0.5)
-    (tmp_path / "images/2.jpg").unlink()
-    with pytest.raises(UserError, match=r"train.csv lists 2.jpg, and there is no images/2.jpg in"):
-        layouts.fewshot(src)
     (tmp_path / "images/1.jpg").unlink()
+    (left_out,) = layouts.fewshot(src).corrupt
+    assert left_out.source == "images/1.jpg"
+    assert left_out.reason == "listed in train, and there is no such file"
+    (tmp_path / "images/2.jpg").unlink()
     with pytest.raises(UserError, match=r"lists 1.jpg, and .* has none of images/wren/1.jpg, images/1.jpg, 1.jpg"):
         layouts.fewshot(src)
     (tmp_path / "split/train.csv").write_text("file,label\n1.jpg,wren\n")
@@ -101,7 +102,7 @@ def test_shards_keep_the_validation_classes(tmp_path: Path) -> None:
         listed.append(f"{label}/{name},{label},{part[label]}")
     (tmp_path / "csv/split.csv").write_text("\n".join(listed))
     for layout, src in (("folder", "csv"), ("fewshot", "parts")):
-        found = layouts.find(layout)(str(tmp_path / src), None)
+        found = layouts.LAYOUTS[layout].read(str(tmp_path / src), None)
         manifest = shards.write(found, tmp_path / f"{src}-shards", name="birds", layout=layout)
         assert manifest.counts == {"train": (2, 0, 0), "val": (0, 2, 0), "test": (0, 0, 2)}
         kept = shards.read(tmp_path / f"{src}-shards", columns=["label", "split"], split="val")

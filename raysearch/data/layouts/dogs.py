@@ -1,0 +1,78 @@
+"""Stanford Dogs, the official release (images.tar, annotation.tar, lists.tar): 120 breeds, 20,580 photos.
+
+Khosla, Jayadevaprakash, Yao and Fei-Fei, "Novel Dataset for Fine-Grained Image Categorization", FGVC workshop, CVPR
+2011; described in the release's README. `train_list.mat` and `test_list.mat` (beside `Images/` or in `lists/`) hold
+`file_list` (`n02085620-Chihuahua/n02085620_5927.jpg`) and `labels` from 1 to 120. `Annotation/<class>/<id>`, an XML
+file without an extension, has a box for each dog.
+
+Traps. The photos are ImageNet's, of its training part: a network with ImageNet weights has seen the test photos. The
+XML names its own file wrongly in places (`%s`), so it is found by the photo's name. Where several dogs have boxes, the
+box that holds them all is taken, so that no dog is cut. Edges are counted from the image's corner. An archive's own
+`images.tar` may lie beside the folders; it is not read.
+"""
+
+from pathlib import Path, PurePosixPath
+from xml.etree import ElementTree
+
+from raysearch.data.jpeg import Box
+from raysearch.data.layouts import label_lists, matlab
+from raysearch.data.layouts.layout import Counts, Signs, official
+from raysearch.data.layouts.listing import Listing, of_lists
+from raysearch.errors import UserError
+
+LISTS = {"train": "train_list.mat", "test": "test_list.mat"}
+EDGES = ("xmin", "ymin", "xmax", "ymax")
+
+
+def listing(base: Path) -> Listing:
+    """Samples of the folder that holds Images/."""
+    entries, classes, wrong = label_lists.named(_lines(base))
+    return of_lists(base, ["Images"], entries, classes, wrong)
+
+
+def boxes(base: Path) -> dict[str, Box]:
+    """Source -> the box around all dogs; photos without a readable annotation have none."""
+    if not (base / "Annotation").is_dir():
+        raise UserError(f"{base} has no Annotation/, and --boxes needs it; extract annotation.tar there")
+    found = {}
+    for line in _lines(base):
+        path = PurePosixPath(line.source)
+        if box := _box(base / "Annotation" / path.parent.name / path.stem):
+            found[line.source] = box
+    return found
+
+
+def _lines(base: Path) -> list[label_lists.Line]:
+    lines = []
+    for split, file in LISTS.items():
+        path = base / file if (base / file).exists() else base / "lists" / file
+        files, labels = matlab.variables(path, "file_list", "labels")
+        if len(files) != len(labels):
+            raise UserError(f"{path} has {len(files):,} files and {len(labels):,} labels")
+        lines += [
+            label_lists.Line(f"Images/{name}", int(label), split) for name, label in zip(files, labels, strict=True)
+        ]
+    return lines
+
+
+def _box(path: Path) -> Box | None:
+    try:
+        dogs = [[float(dog.findtext(edge, "")) for edge in EDGES] for dog in ElementTree.parse(path).iter("bndbox")]
+    except (OSError, ElementTree.ParseError, ValueError):
+        return None
+    if not dogs:
+        return None
+    left, top, right, bottom = zip(*dogs, strict=True)
+    return min(left), min(top), max(right), max(bottom)
+
+
+LAYOUT = official(
+    "Stanford Dogs",
+    (
+        Signs((*LISTS.values(), "Images")),
+        Signs((*(f"lists/{file}" for file in LISTS.values()), "Images")),
+    ),
+    listing,
+    Counts({"train": 12000, "test": 8580}, {"train": 120, "test": 120}),
+    boxes,
+)

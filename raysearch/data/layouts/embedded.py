@@ -1,0 +1,20 @@
+"""The embedded data set as a layout: nothing lies on disk, SRC is `-` or its settings."""
+
+from raysearch.data.layouts.layout import Layout, refuse
+from raysearch.data.layouts.listing import Listing
+
+
+def synthetic(src: str, test_fraction: float | None = None) -> Listing:
+    """The embedded data set; SRC is `-` or settings such as `classes=20,side=64,seed=0` (fields of synthetic.Spec)."""
+    from raysearch.data import synthetic as drawn
+
+    refuse(test_fraction, "train_per_class and test_per_class settings")
+    return Listing(tuple(drawn.samples(drawn.parse(src))))
+
+
+LAYOUT = Layout(
+    about="the embedded data set, drawn",
+    looks_for="",
+    recognise=lambda root: "",
+    read=synthetic,
+)

@@ -1,0 +1,74 @@
+"""auto: one answer with its reason, or one line that says what there is to choose from."""
+
+from pathlib import Path
+
+import pytest
+
+from raysearch.data import layouts
+from raysearch.data.layouts import LAYOUTS, detect
+from raysearch.errors import UserError
+
+from . import test_cub, test_dogs
+from .test_hf_parquet import parquet
+from .test_webdataset import tar
+from .trees import picture, put
+
+LISTS = {"split/train.csv": "filename,label\n1.jpg,a\n", "split/test.csv": "filename,label\n2.jpg,b\n"}
+
+
+@pytest.mark.parametrize(
+    ("files", "name", "why"),
+    [
+        (["a/1.jpg", "b/1.jpg"], "folder", "2 folders of images and no lists"),
+        (["train/a/1.jpg", "test/a/1.jpg"], "folder", "class folders in train/, test/, which share classes"),
+        (["train/a/1.jpg"], "folder", "class folders in train/"),
+        (["train/a/1.jpg", "test/b/1.jpg"], "fewshot", "folders of different classes in train/, test/"),
+        (
+            ["meta-train/a/1.jpg", "meta-val/b/1.jpg"],
+            "fewshot",
+            "folders of different classes in meta-train/, meta-val/",
+        ),
+        (["split.csv", "x/1.jpg"], "folder", "split.csv"),
+    ],
+)
+def test_generic_layouts(files: list[str], name: str, why: str, tmp_path: Path) -> None:
+    assert detect(str(put(tmp_path, dict.fromkeys(files, ""))), LAYOUTS) == (name, why)
+
+
+def test_lists_of_images(tmp_path: Path) -> None:
+    assert detect(str(put(tmp_path, LISTS)), LAYOUTS) == ("fewshot", "lists of images split/train.csv, split/test.csv")
+
+
+def test_two_that_fit_are_for_the_user(tmp_path: Path) -> None:
+    src = put(test_cub.tree(tmp_path) / "CUB_200_2011", LISTS)
+    with pytest.raises(
+        UserError, match=r"may be fewshot \(lists of .*\); cub \(images.txt, .*\); say which in place of"
+    ):
+        detect(str(src), LAYOUTS)
+    assert layouts.find("cub", str(src))[::2] == ("cub", "")  # what was named is not looked into
+
+
+def test_archives_that_somebody_left_there(tmp_path: Path) -> None:
+    src = test_dogs.tree(tmp_path / "dogs")
+    tar(src / "annotation.tar", {"Annotation/a/1": b"<annotation/>", "Annotation/a/2": b""})
+    tar(src / "photos.tar", {"a/1.jpg": picture()})
+    assert detect(str(src), LAYOUTS)[0] == "dogs"
+    tar(src / "more.tar", {"1.jpg": picture(), "1.cls": b"0"})
+    with pytest.raises(UserError, match=r"may be dogs .*; webdataset \(images with .cls or .json in more.tar\)"):
+        detect(str(src), LAYOUTS)
+
+
+def test_none_that_fits_says_what_was_looked_for(tmp_path: Path) -> None:
+    src = put(tmp_path / "src", {"notes.txt": "", "deep/er/1.jpg": picture()})
+    with pytest.raises(
+        UserError, match=r"no layout that auto knows\. It looked for: folder .split.csv, or a"
+    ) as raised:
+        detect(str(src), LAYOUTS)
+    assert all(f"{name} (" in str(raised.value) for name in LAYOUTS if name != "synthetic")
+    parquet(src / "manifest.json", [], [])
+    with pytest.raises(UserError, match="is a data set of shards already"):
+        detect(str(src), LAYOUTS)
+    with pytest.raises(UserError, match="does not exist"):
+        detect(str(src / "nowhere"), LAYOUTS)
+    with pytest.raises(UserError, match="unknown layout 'atuo'; did you mean 'auto'"):
+        layouts.find("atuo", str(src))
