@@ -124,7 +124,9 @@ def test_photos_are_named_and_written(
     for row, path, one in zip(rows, PHOTOS, named, strict=True):
         assert (row["path"], row["class"]) == (path, one.label)
         assert float(row["score"]) == max(float(row[label]) for label in SUPPORT)
-        np.testing.assert_allclose([float(row[label]) for label in SUPPORT], [one.scores[label] for label in SUPPORT])
+        # another process adds with other threads
+        written, told = [float(row[label]) for label in SUPPORT], [one.scores[label] for label in SUPPORT]
+        np.testing.assert_allclose(written, told, rtol=1e-5)
         assert math.isclose(sum(float(row[label]) for label in SUPPORT), 1, rel_tol=1e-6)
 
 

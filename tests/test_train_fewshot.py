@@ -92,7 +92,11 @@ WRONG = {
     "preset": ({}, ["--preset", "lwmf"], "'lwfm'"),
     "tap": ({"lwe.layers": [4]}, [], "small has 0 to 3"),
     "pre-training": ({"pretrain.lr": 1e30}, [], "a lower pretrain.lr may help"),
-    "training": ({"pretrain.epochs": 0, "train.lr": 1e30, "train.optimiser": "sgd"}, [], "a lower train.lr may help"),
+    "training": (
+        {"pretrain.epochs": 0, "model.frozen": False, "train.lr": 1e30, "train.optimiser": "sgd"},
+        [],
+        "a lower train.lr may help",
+    ),
 }
 
 

@@ -80,7 +80,8 @@ class FewshotConfig(DisjointConfig):
             raise ValueError(f"spm.topk={self.spm.topk} are more than the {self.lwe.grid**2} pixels of a map")
         if self.model.frozen and not (self.pretrain.epochs or self.model.weights):
             raise ValueError(
-                "model.frozen keeps the trunk as it is, which is random: set model.weights or pretrain.epochs"
+                "model.frozen keeps the trunk as it is, which is random: set model.weights, pretrain.epochs or "
+                "model.frozen=false"
             )
         if self.pretrain.epochs and self.model.weights:
             raise ValueError("model.weights and pretrain.epochs both say where the trunk starts; set one of them")
