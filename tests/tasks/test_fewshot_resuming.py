@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from raysearch.models import backbones
+from raysearch.models.backbones import Backbone
 from raysearch.tasks import fewshot_optimiser
 from raysearch.tasks.base import Worker
 
-from .fewshot_runs import FROZEN, METHODS, SGD, STARTED, config, feed, finish, make, start
+from .fewshot_runs import FROZEN, METHODS, SGD, STARTED, config, feed, finish, make, start, trunk
 
 pytestmark = pytest.mark.usefixtures("tiny_taps")
 
@@ -129,11 +131,20 @@ def test_a_frozen_trunk_stays_as_the_pre_training_left_it() -> None:
     assert len(moved) == len(start())
 
 
-def test_what_is_behind_the_trunk_begins_alike_whatever_the_trunk() -> None:
+def test_what_is_behind_the_trunk_begins_alike_whatever_the_trunk(monkeypatch: pytest.MonkeyPatch) -> None:
     """And the trunk alike whatever is behind it: methods differ in nothing else."""
+
+    def another_trunk(name: str, weights: str | None) -> Backbone:
+        made = trunk()
+        torch.rand(3)  # draws more than the other
+        return made
+
     trunks, behind = [], []
     for case in METHODS.values():
-        fresh, started = make(case, seed=5).network, make(case, STARTED, seed=5).network
+        fresh = make(case, seed=5).network
+        with monkeypatch.context() as patch:
+            patch.setitem(backbones.BACKBONES, "small", another_trunk)
+            started = make(case, STARTED, seed=5).network
         trunks.append({name: value for name, value in fresh.trunk.state_dict().items()})
         behind.append([fresh.comparer.state_dict(), started.comparer.state_dict()])
     for other in trunks[1:]:
