@@ -119,6 +119,11 @@ def _ablation(
     answers = ("finished",) if retry_failed else ("finished", "failed")
     ended = {cell: one for cell, one in reader.read(hashes).items() if one["status"] in answers}
     if dry_run:
+        starts = planning.starts(cell for cell in plan.cells if cell.hash not in ended)
+        begun = reader.read([one.hash for one in starts])
+        for one in starts:
+            state = begun[one.hash]["status"] if one.hash in begun else "to run"
+            console.print(f"{one.hash}  {state:9}  seed {one.seed}  {one.variant.name}")
         _print_plan(plan, ended, console)
         return True
     _check_writable(run.directory)
