@@ -1,5 +1,6 @@
 """The answer to a study's question in one sentence, with its interval; honest where nothing was decided."""
 
+import re
 import statistics
 from collections.abc import Mapping
 from typing import Any
@@ -112,8 +113,16 @@ def _difference(one: Variant) -> str:
 
 
 def _label(one: Variant) -> str:
-    """Several settings of one variant, held together within a list of variants."""
-    return one.label.replace(", ", " & ")
+    return _held_together(one.label)
+
+
+def _held_together(label: str) -> str:
+    """Several settings of one variant as one word of a list; a level that is a list stays as it is.
+
+    >>> _held_together("lwe.layers=[-3, -1], spm.weight=0.0")
+    'lwe.layers=[-3, -1] & spm.weight=0.0'
+    """
+    return re.sub(r", (?![^\[]*\])", " & ", label)
 
 
 def _short(one: Variant) -> str:
