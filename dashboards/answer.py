@@ -1,13 +1,12 @@
 """The answer to a study's question in one sentence, with its interval; honest where nothing was decided."""
 
-import re
 import statistics
 from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
 
-from dashboards.formats import count, interval, listed, metric, metric_name, signed
+from dashboards.formats import count, interval, joined, listed, metric, metric_name, signed
 from dashboards.view import Variant, View, levels, view
 
 
@@ -113,16 +112,8 @@ def _difference(one: Variant) -> str:
 
 
 def _label(one: Variant) -> str:
-    return _held_together(one.label)
-
-
-def _held_together(label: str) -> str:
-    """Several settings of one variant as one word of a list; a level that is a list stays as it is.
-
-    >>> _held_together("lwe.layers=[-3, -1], spm.weight=0.0")
-    'lwe.layers=[-3, -1] & spm.weight=0.0'
-    """
-    return re.sub(r", (?![^\[]*\])", " & ", label)
+    """Several settings of one variant, held together within a list of variants."""
+    return joined(one.label, " & ")
 
 
 def _short(one: Variant) -> str:

@@ -1,6 +1,7 @@
 """Numbers as people read them: a metric with three decimals, a signed difference, a duration."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -54,6 +55,15 @@ def metric_name(metric: str) -> str:
     ('mAP', 'accuracy')
     """
     return {"map": "mAP", "map_index": "mAP (index order)"}.get(metric, metric)
+
+
+def joined(settings: str, by: str) -> str:
+    """Settings in a row with other words between them; a level that is a list stays whole.
+
+    >>> joined("lwe.layers=[-3, -1], spm.weight=0.0", " & ")
+    'lwe.layers=[-3, -1] & spm.weight=0.0'
+    """
+    return re.sub(r", (?![^\[]*\])", by, settings)
 
 
 def step(study: Mapping[str, Any]) -> str:

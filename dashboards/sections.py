@@ -202,7 +202,7 @@ def section(key: str, title: str, *parts: Any) -> Markup:
 
 def _name(run: View, one: Variant) -> Markup:
     detail = levels(one) if one.is_reference and run.study.get("design") != "leave_one_out" else ""
-    return join(name(one.label), tag("small", name(detail.replace(", ", ",\n"))) if detail else None)
+    return join(name(one.label), tag("small", name(formats.joined(detail, ",\n"))) if detail else None)
 
 
 def number(value: str, under: str = "") -> Markup:

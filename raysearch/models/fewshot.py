@@ -76,19 +76,6 @@ class EpisodicNetwork(nn.Module):
         self.trunk, self.taps, self.comparer, self.grid = trunk, tuple(taps), comparer, grid
         widths = dict(zip(trunk.taps, trunk.widths, strict=True))
         self.classifier = nn.Linear(sum(widths[tap] for tap in self.taps), classes) if classes else None
-        self._frozen = False
-
-    def freeze_trunk(self) -> None:
-        """Keep the trunk as it is from now on: no gradient, and its running statistics in training too."""
-        self._frozen = True
-        self.trunk.requires_grad_(False)
-        self.train(self.training)
-
-    def train(self, mode: bool = True) -> "EpisodicNetwork":
-        super().train(mode)
-        if self._frozen:
-            self.trunk.eval()
-        return self
 
     def maps(self, images: Tensor) -> Maps:
         """Of images (B, 3, H, W), a tap each: (B, C, h, w)."""

@@ -36,7 +36,7 @@ def build(config: FewshotConfig, seed: int, classes: int, start: Mapping[str, Te
     network = EpisodicNetwork(trunk, taps, comparer, grid, classes if config.auxiliary else 0)
     _exclude_unreached(network, config.data.side)
     if config.model.frozen:
-        network.freeze_trunk()
+        network.trunk.requires_grad_(False)  # and training sees its maps alone, made in evaluation mode
     return network
 
 

@@ -1,5 +1,7 @@
 """Few-shot studies become cells, each with the pre-training that it starts from, under names that last."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -255,3 +257,21 @@ def test_a_split_counts_by_what_it_says_and_not_by_its_place(tmp_path: Path) -> 
     one.write_text("class,split\na,train\nc,val\nb,test\n")
     assert cell({"data.split": str(one)}).hash != before
     assert len({before, cell({"data.split": "auto"}).hash, cell({"data.split": "own"}).hash, cell().hash}) == 4
+
+
+def test_a_dry_run_names_the_pre_trainings_that_are_still_to_run(tmp_path: Path) -> None:
+    words = [
+        "helixformer_depth",
+        "--dry-run",
+        "--seeds",
+        "2",
+        "--set",
+        "pretrain.epochs=1",
+        "--set",
+        "model.weights=none",
+    ]
+    command = [sys.executable, "-m", "raysearch.sweep", *words, "--out", str(tmp_path / "run")]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout
+    lines = [line.split(maxsplit=5) for line in told.splitlines() if "pre-training of small" in line]
+    assert [line[1:5] for line in lines] == [["to", "run", "seed", "0"], ["to", "run", "seed", "1"]]
+    assert "8 cells: 0 ended, 8 to run" in told
