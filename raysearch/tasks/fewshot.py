@@ -62,7 +62,7 @@ class FewshotTask:
         self.optimiser = fewshot_optimiser.make(self.network, config.train)
         self._wrapped = worker.wrap(self.network) if self.optimiser else self.network
         self.loader = Loader(worker.device)
-        self._views = EpisodeViews(self.network, feed.train, config, worker, self.loader)
+        self._views = EpisodeViews(self.network, feed.train, config, seed, worker, self.loader)
         self.steps, self.done = max(1, config.train.epochs), 0
         self._best: dict[str, Any] = {}  # with train.select=validation: the value and the network that gave it
 
@@ -136,10 +136,9 @@ class FewshotTask:
         support, query = (torch.from_numpy(np.stack(rows)) for rows in zip(*pairs, strict=True))
         draws = generator(self.seed, self.done, first)
         self.network.train()
-        inputs = self._views.of([support.flatten(1), query.flatten(1)], draws)
-        # Last of the draws, so that the episodes' views are the same with it and without.
+        inputs = self._views.of_episodes(support.flatten(1), query.flatten(1), at)
         ordinary = torch.randint(len(self._names), (config.lwfm.aux_batch,), generator=draws)
-        batch = self._views.of([ordinary], draws) if config.auxiliary else None
+        batch = self._views.of_batch(ordinary, at) if config.auxiliary else None
         mine = worker.share(query.flatten(1))
         layout = Layout(len(mine), support.shape[1], support.shape[2], mine.shape[1])
         with episodic.precision(worker.device, config.train.precision):

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from raysearch.data.augmentation import augment, draw_views
 from raysearch.data.episodes import Episodes
-from raysearch.data.images import augment, draw_views
 from raysearch.errors import UserError
 from raysearch.models import backbones
 from raysearch.models.fewshot import Centroid, EpisodicNetwork
@@ -88,16 +88,15 @@ class PretrainTask:
         rate = config.lr * 0.1 ** sum(self.done >= round(share * config.epochs, 6) for share in config.milestones)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        draws = generator(self.seed, self.done)
-        order = torch.randperm(len(self.images), generator=draws)
+        order = torch.randperm(len(self.images), generator=generator(self.seed, self.done))
         side = self.images.images.shape[1]
-        views = draw_views("crop", len(order), (side, side), draws)
         sizes = batch_sizes(len(order), config.batch, self.worker.world_size)
         total = torch.zeros(2, device=device)
         self.classifier.train()
-        for rows, drawn in zip(order.split(sizes), views.split(sizes), strict=True):
+        for rows in order.split(sizes):
             mine = self.worker.share(rows)
-            images = augment(self.loader.batch(self.images, mine), self.worker.share(drawn))
+            drawn = draw_views(config.augment, mine, (side, side), (self.seed, self.done))
+            images = augment(self.loader.batch(self.images, mine), drawn)
             with episodic.precision(device, "auto"):
                 logits = self._wrapped(images)
             names = self._names[mine.to(device)]

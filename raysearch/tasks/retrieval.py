@@ -62,7 +62,7 @@ class RetrievalTask:
         self.loader = Loader(worker.device)
         cache_key = features.key(config, seed, worker)
         self._cached = CachedViews(self.network, self.train, config, worker, self.loader, cache_key)
-        self._pixels = PixelViews(worker.wrap(self.network), self.train, config, worker, self.loader)
+        self._pixels = PixelViews(worker.wrap(self.network), self.train, config, seed, worker, self.loader)
         if warm or config.model.frozen:
             self._start_from_features()
         self.optimiser = optimiser.make(self.network, config.train)
@@ -94,7 +94,7 @@ class RetrievalTask:
             generator = self.draws.generator(self.done, epoch)
             views.start_epoch()
             positives = self.draws.positives(sample, generator, config.esrl.positives)
-            outputs, sums = self._epoch(views, sample, positives, generator, warming)
+            outputs, sums = self._epoch(views, epoch, sample, positives, generator)
             if not np.isfinite(sums["loss"]):
                 at = f"iteration {self.done + 1}, epoch {epoch + 1}"
                 raise NonFiniteLoss(f"the loss became {sums['loss']} at {at}; a lower train.lr may help")
@@ -155,27 +155,22 @@ class RetrievalTask:
         return self._cached if warming or self.config.model.frozen else self._pixels
 
     def _epoch(
-        self, views: Views, sample: Tensor, positives: Tensor, generator: torch.Generator, warming: bool
+        self, views: Views, epoch: int, sample: Tensor, positives: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, float]]:
         """Train on the sample once; returns the outputs (r, c) it saw and mean losses."""
-        config, device = self.config, self.worker.device
+        config, device, warming = self.config, self.worker.device, self.done < self.warm_steps
         outputs = torch.zeros(len(sample), config.hash.bits, device=device)
         totals = torch.zeros(len(self.method.parts), device=device)
         # Without SREM and ESRL in the warm-up it is the same for every variant.
         wanted = Wanted(config.uses_positive and not warming, config.uses_erased and not warming)
         order = self.method.start_epoch(sample, generator)
-        # Drawn in the batches of a single worker, whatever the number of workers: an image's view stays the same.
-        counts = batch_sizes(len(sample), config.train.batch)
-        drawn = torch.cat([views.draw(count, wanted, generator) for count in counts])
         exchanged = self.method.draw(len(sample), generator)
         sizes, share = batch_sizes(len(sample), config.train.batch, views.worker.world_size), views.worker.share
-        for batch, of_batch, of_inputs in zip(
-            order.split(sizes), drawn.split(sizes), exchanged.split(sizes), strict=True
-        ):
+        for batch, of_inputs in zip(order.split(sizes), exchanged.split(sizes), strict=True):
             mine = share(batch)
             rows = sample[mine]
             inputs = self.method.inputs(rows, share(of_inputs))
-            seen = views.forward(rows, positives[mine], wanted, share(of_batch), inputs)
+            seen = views.forward(rows, positives[mine], wanted, (self.done, epoch), inputs)
             seen = seen.activated(self.method.activate)
             parts = self.method.losses(seen, rows)
             self.optimiser.zero_grad(set_to_none=True)
