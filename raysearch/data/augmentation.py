@@ -5,8 +5,8 @@ from the batch that the image is in, its position there, or the number of worker
 
 The recipes are torchvision's `RandomHorizontalFlip`, `RandomResizedCrop` and `ColorJitter`. Departure: torchvision's
 transforms draw once for a whole batch, and its crops and factors apply to a whole batch; here each image has its own,
-drawn on the CPU so that every device gets the same. Images come decoded to their side, so a crop shows no more detail
-than the whole image did, and pixels are not rounded to bytes between two steps.
+drawn on the CPU so that every device gets the same. Images come decoded to their side: a crop shows no more detail than
+the whole image did, and nothing that a zoom cut off. Pixels are not rounded to bytes between steps.
 """
 
 from collections.abc import Sequence

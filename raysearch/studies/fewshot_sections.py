@@ -25,7 +25,8 @@ class FewshotDataConfig(Section):
     augment: Literal["none", "flip", "crop", "colour"] = setting(
         "colour",
         "random views in training: mirrored (HelixFormer on CUB); a random-resized crop that may be mirrored "
-        "(LWFM-SPM); or mirrored with brightness and contrast varied by a fifth, in either order (HelixFormer).",
+        "(LWFM-SPM); or mirrored with brightness and contrast varied by a fifth, in either order (HelixFormer). Crops "
+        "are of what the zoom keeps; the papers' are of the whole image.",
     )
 
 
