@@ -44,7 +44,7 @@ class EpisodeViews:
                 precision = self._config.train.precision
                 self._store = MapStore(self._network, self._images, self._loader, precision)
             return self._store.of(rows)
-        side = self._images.images.shape[1]
+        side = self._images.side
         drawn = []
         for part in parts:
             views = draw_views(self._config.data.augment, part.numel(), (side, side), draws)

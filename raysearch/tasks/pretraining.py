@@ -90,7 +90,7 @@ class PretrainTask:
             group["lr"] = rate
         draws = generator(self.seed, self.done)
         order = torch.randperm(len(self.images), generator=draws)
-        side = self.images.images.shape[1]
+        side = self.images.side
         views = draw_views("crop", len(order), (side, side), draws)
         sizes = batch_sizes(len(order), config.batch, self.worker.world_size)
         total = torch.zeros(2, device=device)
