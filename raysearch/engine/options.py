@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from raysearch.data.manifest import Manifest
+from raysearch.data.residence import STORE_SHARE, Mode
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,8 @@ class Options:
     concurrency: int | None = None  # trials at a time at most
     address: str | None = None  # of a cluster; None is this machine
     storage: str | None = None  # path or URI of the checkpoints; None is the run directory
+    feed: Mode | None = None  # how images come to the workers; None: resident where they fit
+    store_share: float = STORE_SHARE  # of the object store that decoded images may take
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ class EpisodeViews:
     def _draw(self, role: int, rows: Tensor, numbers: Tensor) -> Tensor:
         """What is random in the views of rows (..., n) of episodes of these numbers, flattened."""
         how = "none" if self._config.model.frozen else self._config.data.augment
-        size = self._images.images.shape[1:3]
+        size = (self._images.side, self._images.side)
         apart = [numbers.expand_as(rows).flatten(), occurrences(rows).flatten()]
         return draw_views(how, rows.flatten(), size, (self._seed, role), apart)
 

@@ -89,7 +89,7 @@ class PretrainTask:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         order = torch.randperm(len(self.images), generator=generator(self.seed, self.done))
-        side = self.images.images.shape[1]
+        side = self.images.side
         sizes = batch_sizes(len(order), config.batch, self.worker.world_size)
         total = torch.zeros(2, device=device)
         self.classifier.train()
