@@ -123,6 +123,7 @@ class PixelViews:
     @torch.no_grad()
     def encode(self, rows: Tensor) -> Tensor:
         self.network.eval()
+        self.images.prefetch(rows)
         parts = [self._through(self.loader.batch(self.images, part)).z for part in rows.split(_FEATURE_BATCH)]
         return torch.cat(parts)
 
@@ -204,6 +205,7 @@ class CachedViews:
     def _compute(self, name: str) -> Tensor:
         training = self.network.training
         self.network.eval()
+        self.images.prefetch(torch.arange(len(self.images)))
         parts = []
         for rows in torch.arange(len(self.images)).split(_FEATURE_BATCH):
             images = self.loader.batch(self.images, rows)
