@@ -219,5 +219,5 @@ def test_a_view_follows_from_seed_place_row_and_role_alone(how: str, tmp_path: P
     assert differ(anchors[positives], others)  # of one row
     assert differ(others[0::2], others[1::2])  # of one row, for two anchors
     for change in ({"seed": 1}, {"at": (4, 1)}, {"at": (3, 2)}):
-        assert differ(views(**change)[0], anchors)  # type: ignore[arg-type]
-        assert differ(views(**change)[1], others)  # type: ignore[arg-type]
+        assert differ(views(**change)[0], anchors)
+        assert differ(views(**change)[1], others)
