@@ -16,7 +16,7 @@ from torchvision.transforms import v2
 
 from raysearch.data import feed, shards
 from raysearch.data.augmentation import augment, draw_views
-from raysearch.data.images import MEAN, STD, ImageSet, normalise
+from raysearch.data.images import MEAN, STD, ImageSet
 from raysearch.data.pipelines import RayData, View
 from raysearch.data.shelf import Shelf
 from raysearch.data.stream import Stream
@@ -125,7 +125,7 @@ class Fed:
         self.images.prefetch(self.order(number + 1))
         for rows in self.order(number).split(BATCH):
             drawn = draw_views("crop", rows, (side, side), (0, number))
-            yield augment(normalise(self.images.take(rows, device)), drawn)
+            yield augment(self.images.take(rows, device), drawn)
 
 
 class Resident(Fed):

@@ -71,7 +71,7 @@ class EpisodeViews:
 
     def _load(self, rows: Tensor, drawn: Tensor) -> Tensor | Maps:
         if not self._config.model.frozen:
-            return augment(self._loader.batch(self._images, rows), drawn)
+            return augment(self._loader.take(self._images, rows), drawn)
         if self._store is None:
             self._store = MapStore(self._network, self._images, self._loader, self._config.train.precision)
         return self._store.of(rows)

@@ -51,7 +51,7 @@ def main(
                 continue
             # Mirrored as these weights were made: by coins of the one generator that also draws the order.
             mirrored = torch.rand(len(rows), 1, generator=generator) < 0.5
-            images = augment(train.batch(rows, torch.device("cpu")), mirrored)
+            images = augment(train.take(rows, torch.device("cpu")), mirrored)
             loss = _loss(head(_pooled(backbone, images)), parts[torch.from_numpy(train.labels)[rows]], levels)
             optimiser.zero_grad()
             loss.backward()

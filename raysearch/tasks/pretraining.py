@@ -97,7 +97,7 @@ class PretrainTask:
         for rows in self._batches(self.done):
             mine = self.worker.share(rows)
             drawn = draw_views(config.augment, mine, (side, side), (self.seed, self.done))
-            images = augment(self.loader.batch(self.images, mine), drawn)
+            images = augment(self.loader.take(self.images, mine), drawn)
             with episodic.precision(device, "auto"):
                 logits = self._wrapped(images)
             names = self._names[mine.to(device)]

@@ -128,7 +128,7 @@ class PixelViews:
         return torch.cat(parts)
 
     def _load(self, rows: Tensor, drawn: Tensor) -> Tensor:
-        return augment(self.loader.batch(self.images, rows), drawn)
+        return augment(self.loader.take(self.images, rows), drawn)
 
     @torch.no_grad()
     def _look(self, images: Tensor) -> Any:

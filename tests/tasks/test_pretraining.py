@@ -63,7 +63,7 @@ def test_pre_training_equals_its_second_writing() -> None:
         loss_sum, right = 0.0, 0
         network.train()
         for rows, drawn in ((order[:7], views[:7]), (order[7:14], views[7:14]), (order[14:], views[14:])):
-            maps = network.trunk(augment(images.batch(rows, torch.device("cpu")), drawn))["two"]
+            maps = network.trunk(augment(images.take(rows, torch.device("cpu")), drawn))["two"]
             logits = maps.mean((2, 3)) @ values["linear.weight"].T + values["linear.bias"]
             loss = cross_entropy(logits, names[rows])
             gradients = torch.autograd.grad(loss, list(values.values()))
