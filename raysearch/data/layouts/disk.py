@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from raysearch.data.jpeg import CorruptImage
+from raysearch.data.loaders import File
 from raysearch.data.shards import Sample
 from raysearch.errors import UserError
 
@@ -15,7 +15,7 @@ EXTENSIONS = {".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".gif", ".tif", 
 @contextlib.contextmanager
 def directory(src: str | os.PathLike[str]) -> Iterator[Path]:
     """SRC as a directory that is read inside; UserError where there is none, or where it cannot be read."""
-    root = Path(src)
+    root = Path(os.path.abspath(src))  # other processes read the images from elsewhere
     if not root.is_dir():
         raise UserError(f"SRC {src} is not a directory" if root.exists() else f"SRC {src} does not exist")
     try:
@@ -26,7 +26,7 @@ def directory(src: str | os.PathLike[str]) -> Iterator[Path]:
 
 def sample(root: Path, source: str, label: str, split: str) -> Sample:
     """The image at `source` below `root`."""
-    return Sample(source, label, split, lambda: _bytes(root / source))
+    return Sample(source, label, split, File(str(root), source))
 
 
 def visible(directory: Path) -> list[Path]:
@@ -97,10 +97,3 @@ def pairs(path: Path) -> dict[str, str]:
 
 def _left(name: str) -> bool:
     return name.startswith((".", "__MACOSX", "@"))
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise CorruptImage("there is no such file") from None
