@@ -36,13 +36,12 @@ def visible(directory: Path) -> list[Path]:
 
 def folders(directory: Path) -> list[str]:
     """Names of the folders in a directory, sorted."""
-    with os.scandir(directory) as entries:  # knows what is a folder without asking for each of a million images
-        return sorted(entry.name for entry in entries if not _left(entry.name) and entry.is_dir())
+    return sorted(entry.name for entry in _entries(directory) if entry.is_dir())
 
 
 def images(directory: Path) -> list[str]:
     """Names of the image files in a directory, sorted."""
-    return [entry.name for entry in visible(directory) if entry.suffix.lower() in EXTENSIONS and entry.is_file()]
+    return sorted(entry.name for entry in _entries(directory) if _suffix(entry.name) in EXTENSIONS and entry.is_file())
 
 
 def images_below(root: Path, folder: str) -> Iterator[str]:
@@ -93,6 +92,16 @@ def pairs(path: Path) -> dict[str, str]:
         if found.setdefault(key, rest.strip()) != rest.strip():
             raise UserError(f"{path}: {key!r} is {found[key]!r} and {rest.strip()!r}")
     return found
+
+
+def _entries(directory: Path) -> list[os.DirEntry[str]]:
+    """As `visible`, in any order; they know what they are without a look at each of a million images."""
+    with os.scandir(directory) as entries:
+        return [entry for entry in entries if not _left(entry.name)]
+
+
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower()
 
 
 def _left(name: str) -> bool:
