@@ -14,25 +14,27 @@ from pydantic import BaseModel, ConfigDict
 
 from raysearch.errors import UserError
 
-FORMAT = 1  # raised when an older reader could not read the directory
+FORMAT = 2  # raised when an older reader could not read the directory; 2: the content hash is over rows' digests
 MANIFEST = "manifest.json"
 SPLITS = ("train", "val", "test")
 CURE = "ingest the data set again"
 MAKE_ONE = "make one with: python -m raysearch.ingest LAYOUT SRC OUT"
 
 
-class _Frozen(BaseModel):
+class Frozen(BaseModel):
+    """Fields that do not change."""
+
     model_config = ConfigDict(frozen=True)
 
 
-class Corrupt(_Frozen):
+class Corrupt(Frozen):
     """An image that could not be decoded and was left out."""
 
     source: str
     reason: str
 
 
-class Shard(_Frozen):
+class Shard(Frozen):
     """One Parquet file: `bytes` is its size on disk, and `sha256` covers all of them."""
 
     file: str
@@ -41,7 +43,7 @@ class Shard(_Frozen):
     sha256: str
 
 
-class Manifest(_Frozen):
+class Manifest(Frozen):
     """What a directory of shards holds; `content_hash` covers rows and class names, never how they are sharded."""
 
     format: int = FORMAT
@@ -62,7 +64,7 @@ class Manifest(_Frozen):
 def read_manifest(directory: str | os.PathLike[str]) -> Manifest:
     """The manifest, after a cheap check that every shard is there and whole (its size and its footer; not its bytes).
 
-    Raises UserError: no directory, no data set in it, a newer format, a shard that is missing or truncated.
+    Raises UserError: no directory, no data set in it, another format, a shard that is missing or truncated.
     """
     root = Path(directory)
     if not root.is_dir():
@@ -70,17 +72,16 @@ def read_manifest(directory: str | os.PathLike[str]) -> Manifest:
         raise UserError(f"{what}; {MAKE_ONE}")
     try:
         fields = json.loads((root / MANIFEST).read_text("utf-8"))
-        written = int(fields.get("format", 0)) if isinstance(fields, dict) else 0
-        manifest = Manifest.model_validate(fields) if written <= FORMAT else None
+        written = int(fields.get("format", FORMAT)) if isinstance(fields, dict) else FORMAT
+        manifest = Manifest.model_validate(fields) if written == FORMAT else None
     except FileNotFoundError:
         raise UserError(f"{directory} has no {MANIFEST}, so it is no data set; {MAKE_ONE}") from None
     except (OSError, ValueError, TypeError) as error:  # pydantic's and json's errors are ValueErrors
         raise UserError(f"{root / MANIFEST} cannot be read ({type(error).__name__}); {MAKE_ONE}") from error
     if manifest is None:
-        raise UserError(
-            f"{directory} was written by a newer raysearch (format {written}, this one reads {FORMAT}); "
-            "upgrade raysearch"
-        )
+        age, cure = ("a newer", "upgrade raysearch") if written > FORMAT else ("an older", CURE)
+        formats = f"format {written}, this one reads {FORMAT}"
+        raise UserError(f"{directory} was written by {age} raysearch ({formats}); {cure}")
     for shard in manifest.shards:
         _check_shard(root / shard.file, shard)
     return manifest

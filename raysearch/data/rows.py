@@ -4,17 +4,16 @@ A row is an image: `image` (JPEG bytes, RGB), `label` (int32, index into the man
 "val" or "test"), `source` (where it came from, relative). Rows are in canonical order, by (label, source), over all
 shards, so that tie order in a ranking and any choice of rows by number is the same wherever the set was written.
 
-Three sums, each for a question of its own: a row's CRC-32 (in the footer of its shard) says which row is damaged, a
-shard's SHA-256 (in the manifest) that the file around the rows is not, and the content hash what the data is, however
-it is cut into shards.
+A row's SHA-256 lies in the footer of its shard and says which row is damaged. The content hash is taken over these, so
+that shards can be made anywhere and in any order, and says what the data is, however it is cut into shards. A shard's
+own SHA-256, in the manifest, says whether the file around the rows is whole.
 """
 
 import hashlib
 import json
 import os
 import struct
-import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +24,8 @@ from raysearch.data.manifest import CURE, read_manifest
 from raysearch.errors import UserError, nearest
 
 SCHEMA = pa.schema({"image": pa.binary(), "label": pa.int32(), "split": pa.string(), "source": pa.string()})
-CHECKSUMS = b"raysearch.crc32"  # key in each shard's footer: one uint32 a row
+DIGESTS = b"raysearch.sha256"  # key in each shard's footer: 32 bytes a row
+_BYTES = hashlib.sha256().digest_size
 
 
 class Row(NamedTuple):
@@ -36,27 +36,46 @@ class Row(NamedTuple):
     split: str
     source: str
 
-    def _head(self) -> bytes:
-        words = [self.split.encode(), self.source.encode()]
-        return struct.pack("<i", self.label) + b"".join(struct.pack("<I", len(word)) + word for word in words)
+    def digest(self) -> bytes:
+        """SHA-256 of all of it."""
+        split, source = self.split.encode(), self.source.encode()
+        sizes = struct.pack("<iIIQ", self.label, len(split), len(source), len(self.image))
+        hashed = hashlib.sha256(sizes + split + source)
+        hashed.update(self.image)
+        return hashed.digest()
 
-    def crc32(self) -> int:
-        return zlib.crc32(self.image, zlib.crc32(self._head()))
+
+def content_hash(classes: Sequence[str], digests: Iterable[bytes]) -> str:
+    """SHA-256, in hex, over class names and the digests of all rows in canonical order, given one or many at a time.
+
+    >>> content_hash(["crow"], [b"1" * 32, b"2" * 32]) == content_hash(["crow"], [b"1" * 32 + b"2" * 32])
+    True
+    """
+    hashed = hashlib.sha256(json.dumps(list(classes)).encode())
+    for some in digests:
+        hashed.update(some)
+    return hashed.hexdigest()
 
 
-class ContentHash:
-    """SHA-256 over class names and rows, fed row by row in canonical order."""
+def row_digests(path: Path) -> bytes:
+    """The digests of a shard's rows, one after the other, from its footer; UserError where they are not there."""
+    try:
+        footer = pq.read_metadata(path)
+    except (OSError, pa.ArrowException) as error:
+        raise _unreadable(path, error) from error
+    digests = (footer.metadata or {}).get(DIGESTS, b"")
+    if len(digests) != _BYTES * footer.num_rows:
+        raise UserError(f"shard {path} has no digests of its rows; {CURE}")
+    return digests
 
-    def __init__(self, classes: Sequence[str]) -> None:
-        self._hash = hashlib.sha256(json.dumps(list(classes)).encode())
 
-    def add(self, row: Row) -> None:
-        head = row._head()
-        self._hash.update(struct.pack("<IQ", len(head), len(row.image)) + head)
-        self._hash.update(row.image)
+def split_digests(digests: bytes) -> list[bytes]:
+    """One of each row.
 
-    def hex(self) -> str:
-        return self._hash.hexdigest()
+    >>> split_digests(b"1" * 32 + b"2" * 32) == [b"1" * 32, b"2" * 32]
+    True
+    """
+    return [digests[start : start + _BYTES] for start in range(0, len(digests), _BYTES)]
 
 
 def file_sha256(path: Path) -> str:
@@ -87,4 +106,8 @@ def read_shard(path: Path, columns: list[str], filters: list[tuple[str, str, str
         # partitioning=None: a directory called a=b above the shard adds no column
         return pq.read_table(path, columns=columns, filters=filters, partitioning=None)
     except (OSError, pa.ArrowException) as error:
-        raise UserError(f"shard {path} cannot be read ({type(error).__name__}); {CURE}") from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    return UserError(f"shard {path} cannot be read ({type(error).__name__}); {CURE}")

@@ -2,55 +2,72 @@
 
 import os
 import struct
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-
-import pyarrow.parquet as pq
+from typing import NamedTuple
 
 from raysearch.data import jpeg
-from raysearch.data.manifest import CURE, MANIFEST, Manifest, read_manifest
-from raysearch.data.rows import CHECKSUMS, SCHEMA, ContentHash, Row, file_sha256, read_shard
+from raysearch.data.manifest import CURE, MANIFEST, Manifest, Shard, read_manifest
+from raysearch.data.rows import SCHEMA, Row, content_hash, file_sha256, read_shard, row_digests, split_digests
 from raysearch.errors import UserError
 
 
-def verify(directory: str | os.PathLike[str], decode: bool = True) -> Manifest:
-    """Check each row's checksum, each shard's hash, the content hash and, with `decode`, that each image decodes.
+class _Checked(NamedTuple):
+    """What is in a shard whose rows are all intact."""
 
-    Raises UserError that names the shard, the row (counted from 0 within the shard) and its source.
+    digests: bytes
+    counts: Counter[tuple[str, int]]  # (split, label) -> images
+
+
+def verify(
+    directory: str | os.PathLike[str], decode: bool = True, progress: Callable[[int], None] = lambda number: None
+) -> Manifest:
+    """Check each row's digest, each shard's hash, the content hash and, with `decode`, that each image decodes.
+
+    Args:
+        directory: of shards.
+        decode: also check what the hashes say nothing of, that training can decode each image.
+        progress: called with the number of images just done.
+
+    Raises:
+        UserError: that names the shard, the row (counted from 0 within the shard) and its source.
     """
     manifest = read_manifest(directory)
-    content = ContentHash(manifest.classes)
-    counts = {split: [0] * len(manifest.classes) for split in manifest.counts}
-    for shard in manifest.shards:
-        path = Path(directory) / shard.file
-        for row in _checked_rows(path, decode):
-            content.add(row)
-            if row.split in counts and 0 <= row.label < len(manifest.classes):
-                counts[row.split][row.label] += 1
-        if file_sha256(path) != shard.sha256:
-            raise UserError(f"shard {path} is damaged outside its rows (its SHA-256 is not the manifest's); {CURE}")
-    if content.hex() != manifest.content_hash or {key: tuple(row) for key, row in counts.items()} != manifest.counts:
+    digests: list[bytes] = []
+    counts: Counter[tuple[str, int]] = Counter()
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoders and hashes leave the GIL to each other
+        for checked in pool.map(partial(_check_shard, Path(directory), decode), manifest.shards):
+            digests.append(checked.digests)
+            counts += checked.counts
+            progress(checked.counts.total())
+    said = {(split, label): n for split, of in manifest.counts.items() for label, n in enumerate(of) if n}
+    if content_hash(manifest.classes, digests) != manifest.content_hash or counts != said:
         raise UserError(f"{Path(directory) / MANIFEST} does not describe the shards beside it; {CURE}")
     return manifest
 
 
-def _checked_rows(path: Path, decode: bool) -> Iterator[Row]:
+def _check_shard(directory: Path, decode: bool, shard: Shard) -> _Checked:
+    path = directory / shard.file
     table = read_shard(path, SCHEMA.names)
-    footer = (pq.read_schema(path).metadata or {}).get(CHECKSUMS, b"")
-    if len(footer) != 4 * table.num_rows:
-        raise UserError(f"shard {path} has no checksums of its rows; {CURE}")
-    for number, (checksum,) in enumerate(struct.iter_unpack("<I", footer)):
+    digests, counts = row_digests(path), Counter[tuple[str, int]]()
+    for number, digest in enumerate(split_digests(digests)):
         where = f"shard {path}, row {number}"
         try:
             row = Row(*(table[name][number].as_py() for name in SCHEMA.names))
-            intact = row.crc32() == checksum
+            intact = row.digest() == digest
         except (ValueError, AttributeError, TypeError, struct.error) as error:  # bytes that are no text, a null
             raise UserError(f"{where} cannot be read; {CURE}") from error
         if not intact:
             raise UserError(f"{where} ({row.source}) is damaged; {CURE}")
         if decode:
             _check_image(row.image, f"{where} ({row.source})")
-        yield row
+        counts[row.split, row.label] += 1
+    if file_sha256(path) != shard.sha256:
+        raise UserError(f"shard {path} is damaged outside its rows (its SHA-256 is not the manifest's); {CURE}")
+    return _Checked(digests, counts)
 
 
 def _check_image(image: bytes, where: str) -> None:
