@@ -31,6 +31,7 @@ def section(study: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], *config
     data = study.get("data") or {}
     facts += [("Data hash", tag("code", data["content_hash"]) if data.get("content_hash") else "")]
     facts += [("Layout", data.get("layout") or "")]
+    facts += [("Images", "; ".join(str(one["text"]) for one in study.get("feed") or ()))]
     codes = sorted({row["code_version"] for row in rows if row.get("code_version") is not None})
     facts += [("Code version", formats.listed([str(code) for code in codes]))]
     facts += [("Versions", _pairs(study.get("versions"))), ("Hardware", _hardware(study.get("hardware")))]

@@ -26,7 +26,10 @@ from rich.console import Console
 from raysearch import cli
 from raysearch.data import feed, partition, shards, synthetic
 from raysearch.data.cache import cache_dir
+from raysearch.data.pipelines import View
+from raysearch.data.residence import Mode
 from raysearch.errors import UserError
+from raysearch.models import backbones
 from raysearch.studies import overrides, presets, recall, results
 from raysearch.studies.config import CODE_VERSIONS, CONFIGS, RunConfig
 from raysearch.studies.profiles import profile_settings
@@ -49,6 +52,7 @@ def main(
     export: Path | None = typer.Option(None, help="file for the trained model, for raysearch.retrieve or .classify"),
     from_: Path | None = typer.Option(None, "--from", metavar="RUN", help="take the config from a run of a study"),
     variant: str | None = typer.Option(None, help="which of RUN's variants; else the best of a search"),
+    feed_: Mode | None = typer.Option(None, "--feed", help="images in memory, or decoded as needed; else what fits"),
     settings: bool = typer.Option(False, "--settings", help="print what --set can change, and train nothing"),
 ) -> None:
     """Train one config and print a line an iteration, then the metrics as JSON."""
@@ -76,13 +80,17 @@ def main(
         directory = data or synthetic.ensure(synthetic.Spec(), cache_dir())
     manifest = shards.read_manifest(directory)
     config.check(manifest.name, manifest.classes, manifest.counts)
+    backbones.check_weights(*config.trunk)
     wanted = config.images
     divided = partition.of(directory, wanted.split) if wanted.split is not None else None
     if divided:
         console.print(divided.describe())
         for warning in divided.warnings(config.trunk[1]):
             print(warning, file=sys.stderr)
-    sets = feed.decode(directory, wanted.side, wanted.zoom, divided.of_class if divided else None)
+    sets, choice = feed.here(
+        directory, View(wanted.side, wanted.zoom), divided.of_class if divided else None, asked=feed_
+    )
+    console.print(f"images: {choice.describe(sum(map(len, sets.values())), wanted.side)}")
     images = Feed(
         sets["train"], sets["test"], manifest.content_hash, sets.get("val"), divided.identity if divided else ""
     )
@@ -96,6 +104,7 @@ def main(
     except NonFiniteLoss as error:
         raise UserError(str(error)) from None
     metrics = running.evaluate()
+    images.close()
     console.print(json.dumps({name: value for name, value in metrics.items() if isinstance(value, float)}))
     if out is not None:
         torch.save(running.state_dict(), out)

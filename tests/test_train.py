@@ -63,15 +63,19 @@ def test_a_run_ends_with_metrics_that_a_run_without_ray_gives_too(data: Path, tm
     first = run(["-m", "raysearch.train"], [*words(data), "--seed", "3", "--out", str(tmp_path / "state.pt")])
     assert first.returncode == 0, first.stderr
     lines = first.stdout.splitlines()
-    assert len(lines) == 4  # a warm-up, two iterations, the metrics
-    assert all(line.startswith(f"iteration {number}") for number, line in enumerate(lines[:-1], start=1))
+    assert len(lines) == 5  # the images, a warm-up, two iterations, the metrics
+    assert "at 32 px" in lines[0]
+    assert "decoded, resident: they fit" in lines[0]
+    assert all(line.startswith(f"iteration {number}") for number, line in enumerate(lines[1:-1], start=1))
     metrics = json.loads(lines[-1])
     assert {"map", "map_index", "map_best_ties", "map_worst_ties", "r_precision"} <= set(metrics)
     assert 0 < metrics["map"] < 1
 
-    second = run(["-c", WITHOUT_RAY], [*words(data), "--seed", "3", "--export", str(tmp_path / "model.pt")])
+    streamed = [*words(data), "--seed", "3", "--feed", "streamed", "--export", str(tmp_path / "model.pt")]
+    second = run(["-c", WITHOUT_RAY], streamed)
     assert second.returncode == 0, second.stderr
-    assert numbers(second.stdout.splitlines()) == numbers(lines)
+    assert "streamed: as asked" in second.stdout.splitlines()[0]
+    assert numbers(second.stdout.splitlines()[1:]) == numbers(lines[1:])
 
     # and the task itself, in this process, goes on from the state that was saved
     config = overrides.resolve(

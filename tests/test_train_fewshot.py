@@ -53,7 +53,7 @@ def test_a_run_and_its_pre_training_which_is_kept(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("split mod4, hash ")
     assert lines[0].endswith("classes 4 train (32 images), 2 val (16 images), 2 test (16 images)")
-    assert [line.split("  ")[0] for line in lines[1:-1]] == ["iteration 1", "iteration 1", "iteration 2"]
+    assert [line.split("  ")[0] for line in lines[2:-1]] == ["iteration 1", "iteration 1", "iteration 2"]
     metrics = json.loads(lines[-1])
     assert set(metrics) == {"accuracy", "accuracy_ci", "accuracy_validation"}
 

@@ -5,6 +5,7 @@ when they are needed (`stream`), where the array would take more than its share 
 for the same rows, so a cell has the same numbers in either mode.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,10 +15,13 @@ import numpy as np
 from raysearch.data import rows, shards
 from raysearch.data.images import ImageSet, Pixels
 from raysearch.data.pipelines import Decode, Threads, View, cut
+from raysearch.data.residence import Choice, Mode, choose
 from raysearch.data.shelf import Shelf
+from raysearch.data.stream import Stream
 from raysearch.errors import UserError
 
 SPLITS = ("train", "test")
+_MEMORY_SHARE = 0.5  # of a machine without Ray
 CLASS_SPLITS = ("train", "val", "test")  # where splits share no class
 
 
@@ -93,7 +97,29 @@ def decode(
     Returns:
         An ImageSet for "train" and for "test", and with `parts` for "val", each in canonical order.
     """
-    divided, view = members(directory, parts), View(side, zoom)
+    return here(directory, View(side, zoom), parts, Mode.resident)[0]
+
+
+def here(
+    directory: str | Path, view: View, parts: Sequence[str] | None = None, asked: Mode | None = None
+) -> tuple[dict[str, ImageSet], Choice]:
+    """A data set for this process, without Ray.
+
+    Args:
+        directory: of shards.
+        view: how images are decoded.
+        parts: `of_class` of `members`.
+        asked: in which mode; None: resident, where it takes no more than half of this machine's memory.
+
+    Returns:
+        As `decode`, and the mode with its reason.
+    """
+    divided = members(directory, parts)
     numbers = wanted(divided)
-    shelf = Shelf(directory, shards.read_manifest(directory))
-    return sets(collect(Threads(shelf, view), numbers, view), among(numbers, divided))
+    shelf, threads = Shelf(directory, shards.read_manifest(directory)), os.cpu_count() or 1
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    choice = choose(asked, len(numbers) * view.bytes, memory, _MEMORY_SHARE, where="this machine's memory")
+    through = Threads(shelf, view, threads)
+    if choice.mode is Mode.streamed:
+        return sets(Stream(shelf, view, through), divided), choice
+    return sets(collect(through, numbers, view), among(numbers, divided)), choice

@@ -28,28 +28,36 @@ class Choice:
 
     def describe(self, images: int, side: int) -> str:
         """A line for people."""
-        return f"images: {images:,} at {side} px, {gib(self.bytes)} decoded, {self.mode}: {self.why}"
+        return f"{images:,} at {side} px, {gib(self.bytes)} decoded, {self.mode}: {self.why}"
 
 
-def choose(asked: Mode | None, size: int, store: int, share: float = STORE_SHARE, taken: int = 0) -> Choice:
+def choose(
+    asked: Mode | None,
+    size: int,
+    memory: int,
+    share: float = STORE_SHARE,
+    taken: int = 0,
+    where: str = "the object store",
+) -> Choice:
     """The mode for decoded images of `size` bytes.
 
     Args:
         asked: by the user; None: whatever fits.
         size: bytes.
-        store: bytes of the smallest object store of a node.
+        memory: bytes of the memory that would hold them.
         share: of it that decoded images may take.
         taken: bytes of that share that are taken already.
+        where: that memory's name.
 
     Raises:
         UserError: resident was asked for, and there is no room.
     """
-    room = max(0, int(share * store) - taken)
-    of = f"{share:.0%} of the object store" + (", less what other images take" if taken else "")
+    room = max(0, int(share * memory) - taken)
+    of = f"{share:.0%} of {where}" + (", less what other images take" if taken else "")
     if asked == Mode.resident and size > room:
         raise UserError(
             f"--feed resident: the decoded images take {gib(size)} and there is room for {gib(room)} ({of}); "
-            "leave --feed out, set a smaller data.side or a larger --store-share, or start Ray with a larger store"
+            "leave --feed out, or set a smaller data.side"
         )
     if asked is not None:
         return Choice(asked, size, room, "as asked")

@@ -18,6 +18,7 @@ from raysearch.data.pipelines import Decode, Threads, View, cut
 from raysearch.data.shelf import Shelf
 from raysearch.errors import UserError
 
+_WORTH = 8  # chunks of a pass from which on a pipeline beside this process pays; it takes over a second to start
 _AHEAD = 2  # chunks that wait to be taken, besides those in the pipeline
 _PASSES = 8  # announced and not yet taken, at most; the oldest was forgotten by whoever announced it
 _RETRIES = 3  # of a pipeline that broke, without a chunk between
@@ -30,7 +31,7 @@ class Stream:
     Args:
         shelf: of shards.
         view: how images are decoded.
-        decode: the pipeline; None: threads of this process.
+        decode: the pipeline; None, and for passes that are too short for one: a thread of this process.
     """
 
     def __init__(self, shelf: Shelf, view: View, decode: Decode | None = None) -> None:
@@ -43,9 +44,9 @@ class Stream:
     def prefetch(self, rows: np.ndarray) -> None:
         """Announce a pass over rows (n,) int64."""
         chunks = cut(rows, self._view)
-        if len(chunks) < 2:
-            return  # a pipeline would take longer to start
-        self._passes.append(Pass(chunks, self._decode))
+        if not chunks:
+            return
+        self._passes.append(Pass(chunks, self._decode if len(chunks) >= _WORTH else self._at_once))
         while len(self._passes) > _PASSES:
             self._passes.pop(0).close()
         self._start_due()

@@ -81,10 +81,11 @@ def provide(
         members = feed.members(run.shards, parts.of_class if parts else None)
         numbers = feed.wanted(members)
         choice = residence.choose(options.feed, len(numbers) * view.bytes, store, options.store_share, taken)
-        console.print(choice.describe(len(numbers), one.side))
+        text = choice.describe(len(numbers), one.side)
+        console.print(f"images: {text}")
         if parts:
             console.print(parts.describe())
-        run.record["feed"].append({"side": one.side, "images": len(numbers), **choice.plain()})
+        run.record["feed"].append({"side": one.side, "images": len(numbers), **choice.plain(), "text": text})
         if choice.mode is residence.Mode.resident:
             pixels = feed.collect(RayData(shelf, view), numbers, view)
             kept[one] = Resident(ray.put(pixels), ray.put(feed.among(numbers, members)))

@@ -85,6 +85,7 @@ def study_json(planned: plan.Plan, changes: Mapping[str, Any]) -> dict[str, Any]
         "settings": {"overrides": {}},
         "command": "python -m raysearch.sweep srem_ablation --profile laptop",
         "versions": {"raysearch": "0.1.0", "torch": "2.10.0", "ray": "2.60.0", "git": None},
+        "feed": [{"side": 64, "mode": "resident", "text": "2,000 at 64 px, 23 MiB decoded, resident: <they> fit"}],
         "hardware": {"cpus": 2, "memory_gb": 8.0, "gpus": 0, "nodes": 1, "processor": "x86_64"},
         "started": "2026-03-02T09:12:04+00:00",
         "ended": "2026-03-02T09:31:40+00:00",

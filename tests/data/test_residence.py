@@ -29,7 +29,7 @@ def test_mode(asked: Mode | None, size: int, share: float, taken: int, mode: Mod
 
 def test_what_is_said() -> None:
     assert choose(None, 3 * GIB // 2, 10 * GIB).describe(5000, 96) == (
-        "images: 5,000 at 96 px, 1.5 GiB decoded, resident: they fit 6.0 GiB, 60% of the object store"
+        "5,000 at 96 px, 1.5 GiB decoded, resident: they fit 6.0 GiB, 60% of the object store"
     )
     assert "streamed: more than 1.0 GiB, 60% of the object store, less what other images take" in choose(
         None, 2 * GIB, 10 * GIB, taken=5 * GIB

@@ -33,6 +33,7 @@ def everything(shelf: Shelf) -> np.ndarray:
 @pytest.fixture(autouse=True)
 def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipelines, "CHUNK_ROWS", 6)
+    monkeypatch.setattr("raysearch.data.stream._WORTH", 1)
 
 
 @pytest.fixture(autouse=True)
@@ -75,6 +76,18 @@ def test_passes_one_after_the_other(shelf: Shelf, everything: np.ndarray, seed: 
         if number + 1 < len(passes):
             stream.prefetch(passes[number + 1])
         assert np.array_equal(take_all(stream, rows, rng), everything[rows])
+    assert stream.unannounced == 0
+
+
+def test_a_short_pass_is_decoded_here(shelf: Shelf, everything: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raysearch.data.stream._WORTH", 4)
+    watched = Watched(shelf)
+    stream, rng = Stream(shelf, VIEW, watched), np.random.default_rng(0)
+    for count, begun in ((3, 0), (18, 0), (19, 1)):
+        rows = rng.permutation(60)[:count]
+        stream.prefetch(rows)
+        assert np.array_equal(take_all(stream, rows, rng), everything[rows])
+        assert len(watched.begun) == begun
     assert stream.unannounced == 0
 
 

@@ -57,10 +57,10 @@ class Sweeps:
             if process.poll() is None:
                 kill(process)
 
-    def start(self, out: str) -> subprocess.Popen[str]:
+    def start(self, out: str, *words: str) -> subprocess.Popen[str]:
         """Begin, or go on with, the study; runs do not lie in one folder, where they would share their cells."""
         command = [sys.executable, "-m", "raysearch.sweep", str(self._folder / "study.py"), "--profile", "laptop"]
-        command += ["--data", str(self._folder / "data"), "--out", str(self._folder / out / "run")]
+        command += ["--data", str(self._folder / "data"), "--out", str(self._folder / out / "run"), *words]
         command += ["--address", self._address] if self._address else []
         process = subprocess.Popen(
             command,
