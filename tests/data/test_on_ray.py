@@ -1,9 +1,7 @@
 """Shards that Ray's workers make are those that threads make, also when workers and drivers are killed meanwhile."""
 
-import io
 import os
 import signal
-import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +13,7 @@ from raysearch.data.loaders import File
 from raysearch.errors import UserError
 
 from .layouts.test_hf_parquet import parquet
+from .layouts.test_webdataset import tar
 from .layouts.trees import put
 from .test_ingest import start
 from .test_resume import bytes_of, write
@@ -55,12 +54,8 @@ def test_images_in_archives(layout: str, tmp_path: Path) -> None:
     if layout == "parquet":
         parquet(tmp_path / "src" / "train.parquet", images, [n % 3 for n in range(30)])
     else:
-        with tarfile.open(tmp_path / "src" / "train.tar", "w") as tar:
-            for n, image in enumerate(images):
-                for name, data in ((f"{n}.jpg", image), (f"{n}.cls", b"%d" % (n % 3))):
-                    member = tarfile.TarInfo(name)
-                    member.size = len(data)
-                    tar.addfile(member, io.BytesIO(data))
+        members = {f"{n}.jpg": image for n, image in enumerate(images)} | {f"{n}.cls": b"%d" % (n % 3) for n in range(30)}
+        tar(tmp_path / "src" / "train.tar", members)
     for out, maker in (("out", shards.OnRay()), ("threads", shards.Threads())):
         found = layouts.LAYOUTS[layout].read(str(tmp_path / "src"), None)
         shards.write(found, tmp_path / out, name="n", layout=layout, rows_per_shard=4, on_corrupt="fail", maker=maker)
