@@ -54,8 +54,8 @@ def test_images_in_archives(layout: str, tmp_path: Path) -> None:
     if layout == "parquet":
         parquet(tmp_path / "src" / "train.parquet", images, [n % 3 for n in range(30)])
     else:
-        members = {f"{n}.jpg": image for n, image in enumerate(images)} | {f"{n}.cls": b"%d" % (n % 3) for n in range(30)}
-        tar(tmp_path / "src" / "train.tar", members)
+        labels = {f"{n}.cls": b"%d" % (n % 3) for n in range(30)}
+        tar(tmp_path / "src" / "train.tar", {f"{n}.jpg": image for n, image in enumerate(images)} | labels)
     for out, maker in (("out", shards.OnRay()), ("threads", shards.Threads())):
         found = layouts.LAYOUTS[layout].read(str(tmp_path / "src"), None)
         shards.write(found, tmp_path / out, name="n", layout=layout, rows_per_shard=4, on_corrupt="fail", maker=maker)
