@@ -38,8 +38,8 @@ from raysearch.errors import UserError
 
 SHOWN = 20  # corrupt images listed on screen; all of them are in the manifest
 
-# What threads do under the GIL, some 0.1 ms an image, is what Ray's processes can save: for so many images, 5 s, which
-# is what Ray takes to start on a machine that does nothing else.
+# What threads do under the GIL, some 0.1 ms an image, is what Ray's processes can save: for so many images 5 s, and Ray
+# hardly starts and stops in less.
 ENOUGH_FOR_RAY = 50_000
 
 app = typer.Typer(add_completion=False)

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from raysearch.data import shards
+from raysearch.data import layouts, shards
 from raysearch.data.loaders import File
 from raysearch.errors import UserError
 
+from .layouts.test_hf_parquet import parquet
+from .layouts.test_webdataset import tar
 from .layouts.trees import put
 from .test_ingest import start
 from .test_resume import bytes_of, write
@@ -43,6 +45,22 @@ def test_the_same_bytes(workers: int | None, src: Path, tmp_path: Path) -> None:
     assert [bad.source for bad in manifest.corrupt] == ["a/cut.jpg"]
     write(src, tmp_path / "threads", maker=shards.Threads(2))
     assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "threads")
+
+
+@pytest.mark.parametrize("layout", ["parquet", "webdataset"])
+def test_images_in_archives(layout: str, tmp_path: Path) -> None:
+    images = [jpeg(n) for n in range(30)]
+    (tmp_path / "src").mkdir()
+    if layout == "parquet":
+        parquet(tmp_path / "src" / "train.parquet", images, [n % 3 for n in range(30)])
+    else:
+        labels = {f"{n}.cls": b"%d" % (n % 3) for n in range(30)}
+        tar(tmp_path / "src" / "train.tar", {f"{n}.jpg": image for n, image in enumerate(images)} | labels)
+    for out, maker in (("out", shards.OnRay()), ("threads", shards.Threads())):
+        found = layouts.LAYOUTS[layout].read(str(tmp_path / "src"), None)
+        shards.write(found, tmp_path / out, name="n", layout=layout, rows_per_shard=4, on_corrupt="fail", maker=maker)
+    assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "threads")
+    assert sorted(shards.read(tmp_path / "out", ["image"])["image"].to_pylist()) == sorted(images)
 
 
 def test_a_corrupt_image_stops(src: Path, tmp_path: Path) -> None:
@@ -81,7 +99,8 @@ def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
     assert not (tmp_path / "never").exists()
 
 
-def test_a_killed_driver_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_driver_that_is_ended_goes_on(how: signal.Signals, tmp_path: Path) -> None:
     spec = "classes=20,train_per_class=20,test_per_class=20,side=24"
     out = tmp_path / "out"
     words = ("synthetic", spec, out, "--rows-per-shard", "4", "--workers", "2", "--name", "n")
@@ -91,8 +110,12 @@ def test_a_killed_driver_goes_on(tmp_path: Path) -> None:
         assert time.monotonic() < deadline
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    process.send_signal(how)
+    said, err = process.communicate(timeout=120)
+    assert not out.exists()
+    if how == signal.SIGTERM:
+        assert (process.returncode, err) == (130, "")
+        assert "broken off: " in said
     last = start(*words[:-4], "--workers", "1", "--name", "n")
     said, err = last.communicate(timeout=120)
     assert (last.returncode, err) == (0, "")
