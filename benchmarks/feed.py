@@ -70,7 +70,7 @@ def held() -> int:
 
 def measure(name: str, asked: Asked) -> dict[str, Any]:
     """One way's figures, in this process."""
-    torch.set_num_threads(WORKERS)
+    torch.set_num_threads(1)  # as in a worker of a study, which has one CPU
     with Memory() as memory:
         way = WAYS[name](asked)
         for _ in way.epoch(0):

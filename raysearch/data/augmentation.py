@@ -75,12 +75,9 @@ def augment(taken: Tensor, drawn: Tensor) -> Tensor:
     """
     if not drawn.shape[1]:
         return normalise(taken)
-    mirrored, rest = drawn[:, 0] > 0, drawn[:, 1:]
-    if rest.shape[1] == 4:
-        taken = _cut(taken, rest) if taken.device.type == "cpu" else _cut_together(taken, rest.to(taken.device))
-    where = mirrored.to(taken.device).view(-1, 1, 1, 1)
-    images = normalise(torch.where(where, taken.flip(2), taken))
-    return _recolour(images, *rest.to(images).T) if rest.shape[1] == 3 else images
+    placed = _one_by_one(taken, drawn) if taken.device.type == "cpu" else _together(taken, drawn.to(taken.device))
+    images = normalise(placed)
+    return _recolour(images, *drawn[:, 1:].to(images).T) if drawn.shape[1] == 4 else images
 
 
 def occurrences(rows: Tensor) -> Tensor:
@@ -111,23 +108,27 @@ def _boxes(numbers: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.stack([left, top, left + across, top + down], axis=1)
 
 
-def _cut(images: Tensor, boxes: Tensor) -> Tensor:
-    """The boxes (B, 4) of whole pixels in images (B, H, W, 3) of bytes, resized to (H, W) one after the other."""
-    out = torch.empty_like(images)
-    for image, view, (left, top, right, bottom) in zip(images, out, boxes.int().tolist(), strict=True):
-        box = image[top:bottom, left:right].permute(2, 0, 1)[None]
-        # Larger than the box: antialiasing changes nothing, and its kernel is the faster one.
-        view.copy_(interpolate(box, image.shape[:2], mode="bilinear", antialias=True)[0].permute(1, 2, 0))
+def _one_by_one(images: Tensor, drawn: Tensor) -> Tensor:
+    """Images (B, H, W, 3) of bytes cropped to their boxes, if there are any, brought back to (H, W), and mirrored."""
+    out, size, crops = torch.empty_like(images), images.shape[1:3], drawn.shape[1] == 5
+    sources, views = images.permute(0, 3, 1, 2).split(1), out.permute(0, 3, 1, 2).split(1)
+    for source, view, (mirrored, *rest) in zip(sources, views, drawn.int().tolist(), strict=True):
+        if crops:  # larger than the box: antialiasing changes nothing, and its kernel is the faster one
+            left, top, right, bottom = rest
+            source = interpolate(source[:, :, top:bottom, left:right], size, mode="bilinear", antialias=True)
+        view.copy_(source.flip(3) if mirrored else source)
     return out
 
 
-def _cut_together(images: Tensor, boxes: Tensor) -> Tensor:
-    """`_cut` in one call, between the centres of pixels; a byte may be rounded the other way."""
-    height, width = images.shape[1:3]
-    x, y = (_centres(boxes[:, side], boxes[:, side + 2], count) for side, count in ((0, width), (1, height)))
-    grid = torch.stack([x[:, None].expand(-1, height, -1), y[:, :, None].expand(-1, -1, width)], dim=3)
-    cut = grid_sample(images.permute(0, 3, 1, 2).float(), grid, padding_mode="border", align_corners=False)
-    return cut.round_().clamp_(0, 255).byte().permute(0, 2, 3, 1)
+def _together(images: Tensor, drawn: Tensor) -> Tensor:
+    """`_one_by_one` in one call, between the centres of pixels; a byte may be rounded the other way."""
+    (height, width), boxes = images.shape[1:3], drawn[:, 1:]
+    if drawn.shape[1] == 5:
+        x, y = (_centres(boxes[:, side], boxes[:, side + 2], count) for side, count in ((0, width), (1, height)))
+        grid = torch.stack([x[:, None].expand(-1, height, -1), y[:, :, None].expand(-1, -1, width)], dim=3)
+        cut = grid_sample(images.permute(0, 3, 1, 2).float(), grid, padding_mode="border", align_corners=False)
+        images = cut.round_().clamp_(0, 255).byte().permute(0, 2, 3, 1)
+    return torch.where((drawn[:, 0] > 0).view(-1, 1, 1, 1), images.flip(2), images)
 
 
 def _centres(start: Tensor, end: Tensor, count: int) -> Tensor:

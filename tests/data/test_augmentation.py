@@ -11,7 +11,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
 from raysearch.data import synthetic
-from raysearch.data.augmentation import _cut_together, augment, draw_views, occurrences
+from raysearch.data.augmentation import _together, augment, draw_views, occurrences
 from raysearch.data.images import MEAN, STD, ImageSet, normalise
 
 CPU = torch.device("cpu")
@@ -105,6 +105,7 @@ def test_mirrors_are_torchvision_s(birds: ImageSet) -> None:
     drawn = draw("flip", rows)
     assert 0 < drawn.sum() < len(birds)
     views = augment(birds.take(rows, CPU), drawn)
+    assert torch.equal(views, normalise(_together(birds.take(rows, CPU), drawn)))
     for image, view, (mirrored,) in zip(batch, views, drawn.tolist(), strict=True):
         assert torch.equal(view, functional.horizontal_flip(image) if mirrored else image)
 
@@ -120,13 +121,13 @@ def test_crops_are_torchvision_s(birds: ImageSet, antialias: bool, shape: tuple[
     drawn[0] = torch.tensor([0, 0, 0, width, height])  # the whole image
     drawn[1] = torch.tensor([1, 3, 5, 4, 6])  # a pixel
     taken = cut.take(rows % len(cut), CPU)
-    views, together = augment(taken, drawn), _cut_together(taken, drawn[:, 1:])
+    views, together = augment(taken, drawn), _together(taken, drawn)
     for place, (mirrored, left, top, right, bottom) in enumerate(drawn.int().tolist()):
         box, image = (top, left, bottom - top, right - left), taken[place].permute(2, 0, 1)
         crop = functional.resized_crop(image, *box, size=list(shape), antialias=antialias)
+        crop = functional.horizontal_flip(crop) if mirrored else crop
         # its kernels for bytes with and without antialiasing round differently, as does a GPU's
         assert (together[place].permute(2, 0, 1).int() - crop.int()).abs().max() <= 1
-        crop = functional.horizontal_flip(crop) if mirrored else crop
         if antialias:
             assert torch.equal(views[place], normalise(crop.permute(1, 2, 0)[None])[0])
         same(views[place], functional.to_dtype(crop, torch.float32, scale=True), 1.01 / 255)
