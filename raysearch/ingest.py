@@ -10,7 +10,8 @@
 Before anything is written, the numbers of images and classes are held against the published ones. Every image is
 decoded once; those that cannot be, and those that lists and files disagree on, are left out and named, or stop
 everything with --on-corrupt fail. OUT appears at once when all is done; whatever goes wrong before, nothing is left
-there.
+there. OUT may lie in a store, as s3://bucket/folder: there the shards are uploaded when all are written, and are a data
+set with the manifest, which comes last.
 """
 
 import signal
@@ -19,7 +20,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from enum import StrEnum
 from functools import partial
-from pathlib import Path
 
 import typer
 from rich.console import Console
@@ -29,6 +29,7 @@ from rich.table import Table
 
 from raysearch import cli
 from raysearch.data import by_hash, jpeg, layouts, shards
+from raysearch.data.places import Place
 from raysearch.errors import UserError
 
 SHOWN = 20  # corrupt images listed on screen; all of them are in the manifest
@@ -51,7 +52,7 @@ def ingest(
     src: str = typer.Argument(
         metavar="SRC", help="directory; for synthetic, - or settings such as classes=20,side=64,seed=0"
     ),
-    out: Path = typer.Argument(metavar="OUT", help="directory to make"),
+    out: str = typer.Argument(metavar="OUT", help="directory to make: a path, or a URI as s3://bucket/folder"),
     name: str | None = typer.Option(None, help="name of the data set in reports; else OUT's name"),
     on_corrupt: OnCorrupt = typer.Option(OnCorrupt.skip, help="an image that does not decode: leave it out, or stop"),
     rows_per_shard: int = typer.Option(512, help="images in a Parquet file"),
@@ -69,6 +70,7 @@ def ingest(
     """Write the images of SRC as Parquet shards into OUT."""
     # a cluster ends jobs with SIGTERM: leave as on Ctrl-C, so that nothing half-written stays
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    target = Place.parse(out)
     layout_name, chosen, why = layouts.find(layout, src)
     if why:
         _screen().print(f"auto: {layout_name}, by {escape(why)}", highlight=False)
@@ -91,8 +93,8 @@ def ingest(
         task = bar.add_task("images", total=len(samples))
         manifest = shards.write(
             samples,
-            out,
-            name=name or out.resolve().name,
+            target,
+            name=name or (target.name if target.local is None else target.local.resolve().name),
             layout=layout_name,
             classes=listing.classes,
             rows_per_shard=rows_per_shard,
@@ -102,8 +104,8 @@ def ingest(
             progress=lambda number: bar.advance(task, number),
         )
     if verify:
-        shards.verify(out)
-    _summary(manifest, out, verify)
+        shards.verify(target)
+    _summary(manifest, target, verify)
 
 
 def _compare(name: str, layout: layouts.Layout, listing: layouts.Listing, strict: bool) -> None:
@@ -143,7 +145,7 @@ def _screen() -> Console:
     return Console(width=None if sys.stdout.isatty() else 120, soft_wrap=True)
 
 
-def _summary(manifest: shards.Manifest, out: Path, verified: bool) -> None:
+def _summary(manifest: shards.Manifest, out: Place, verified: bool) -> None:
     screen = _screen()
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     megabytes = sum(shard.bytes for shard in manifest.shards) / 1e6

@@ -5,13 +5,14 @@ without a copy. Without Ray the same decoding runs in this process. Both give th
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from raysearch.data import jpeg, shards
 from raysearch.data.images import ImageSet
+from raysearch.data.places import Location, Place
+from raysearch.data.rows import read_shard
 from raysearch.errors import UserError
 
 SPLITS = ("train", "test")
@@ -26,12 +27,12 @@ def resident_bytes(manifest: shards.Manifest, side: int) -> int:
 
 
 def decode(
-    directory: str | Path, side: int, zoom: float = 1.0, parts: Sequence[str] | None = None
+    directory: Location, side: int, zoom: float = 1.0, parts: Sequence[str] | None = None
 ) -> dict[str, ImageSet]:
     """Decode a data set in this process.
 
     Args:
-        directory: of shards.
+        directory: of shards; a path or a URI.
         side: of the decoded images, in pixels.
         zoom: see `jpeg.decode`.
         parts: of each class, by label, the split that all its images are in; None: each row's own.
@@ -39,14 +40,16 @@ def decode(
     Returns:
         An ImageSet for "train" and for "test", and with `parts` for "val", each in canonical order.
     """
-    wanted = SPLITS if parts is None else (None,)
-    tables = (shards.read(directory, columns=_COLUMNS, split=split) for split in wanted)
+    root = Place.parse(directory)
+    # Each shard is read once and let go: a store is not asked twice, and the JPEGs of one shard are in memory.
+    kept = [("split", "in", SPLITS)] if parts is None else None
+    tables = (read_shard(root / shard.file, _COLUMNS, kept) for shard in shards.read_manifest(root).shards)
     batches = ({name: table[name].to_numpy() for name in _COLUMNS} for table in tables)
     return _collect((decode_batch(batch, side, zoom) for batch in batches if len(batch["label"])), parts)
 
 
 def decode_on_ray(
-    directory: str | Path, side: int, zoom: float = 1.0, parts: Sequence[str] | None = None
+    directory: Location, side: int, zoom: float = 1.0, parts: Sequence[str] | None = None
 ) -> dict[str, ImageSet]:
     """Decode a data set with Ray Data, on the CPUs of the cluster that is connected; arguments as `decode`.
 
@@ -55,7 +58,8 @@ def decode_on_ray(
     """
     import ray
 
-    manifest = shards.read_manifest(directory)
+    root = Place.parse(directory)
+    manifest = shards.read_manifest(root)
     size, store = resident_bytes(manifest, side), ray.cluster_resources().get("object_store_memory", 0)
     if size > STORE_SHARE * store:
         raise UserError(
@@ -64,7 +68,7 @@ def decode_on_ray(
         )
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
-    source = ray.data.read_parquet(shards.shard_paths(directory))
+    source = ray.data.read_parquet([(root / one.file).path for one in manifest.shards], filesystem=root.files)
     decoded = source.map_batches(
         decode_batch, fn_kwargs={"side": side, "zoom": zoom}, batch_size=128, batch_format="numpy"
     )

@@ -11,17 +11,17 @@ it is cut into shards.
 
 import hashlib
 import json
-import os
 import struct
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raysearch.data.manifest import CURE, read_manifest
+from raysearch.data.manifest import read_manifest, unreadable
+from raysearch.data.places import Location, Place
 from raysearch.errors import UserError, nearest
 
 SCHEMA = pa.schema({"image": pa.binary(), "label": pa.int32(), "split": pa.string(), "source": pa.string()})
@@ -64,27 +64,29 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read(directory: str | os.PathLike[str], columns: Sequence[str] | None = None, split: str | None = None) -> pa.Table:
+def read(directory: Location, columns: Sequence[str] | None = None, split: str | None = None) -> pa.Table:
     """Rows in canonical order, all columns or some, all splits or one.
 
     Raises UserError: an unknown column or split, and all that `read_manifest` raises.
     """
-    manifest = read_manifest(directory)
+    root = Place.parse(directory)
+    manifest = read_manifest(root)
     wanted = list(SCHEMA.names if columns is None else columns)
     for column in wanted:
         if column not in SCHEMA.names:
-            raise UserError(f"no column {column!r} in {directory}{nearest(column, SCHEMA.names)}")
+            raise UserError(f"no column {column!r} in {root}{nearest(column, SCHEMA.names)}")
     if split is not None and split not in manifest.counts:
-        raise UserError(f"no split {split!r} in {directory}{nearest(split, manifest.counts)}")
+        raise UserError(f"no split {split!r} in {root}{nearest(split, manifest.counts)}")
     filters = None if split is None else [("split", "=", split)]
-    tables = [read_shard(Path(directory) / shard.file, wanted, filters) for shard in manifest.shards]
+    tables = [read_shard(root / shard.file, wanted, filters) for shard in manifest.shards]
     return pa.concat_tables(tables).replace_schema_metadata()
 
 
-def read_shard(path: Path, columns: list[str], filters: list[tuple[str, str, str]] | None = None) -> pa.Table:
-    """Rows of one shard. Raises UserError where it cannot be read."""
+def read_shard(location: Location, columns: list[str], filters: list[tuple[str, str, Any]] | None = None) -> pa.Table:
+    """Rows of one shard, straight from where it lies. Raises UserError where it cannot be read."""
+    file = Place.parse(location)
     try:
         # partitioning=None: a directory called a=b above the shard adds no column
-        return pq.read_table(path, columns=columns, filters=filters, partitioning=None)
+        return pq.read_table(file.path, columns=columns, filters=filters, partitioning=None, filesystem=file.files)
     except (OSError, pa.ArrowException) as error:
-        raise UserError(f"shard {path} cannot be read ({type(error).__name__}); {CURE}") from error
+        raise unreadable(file, error) from error

@@ -18,9 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import raysearch
-from raysearch.data import jpeg, scratch
+from raysearch.data import jpeg, publish, scratch
 from raysearch.data.jpeg import encode
 from raysearch.data.manifest import FORMAT, MANIFEST, SPLITS, Corrupt, Manifest, Shard, read_manifest, shard_paths
+from raysearch.data.places import Location, Place
 from raysearch.data.rows import CHECKSUMS, SCHEMA, ContentHash, Row, file_sha256, read
 from raysearch.data.verify import verify
 from raysearch.errors import UserError, nearest
@@ -57,7 +58,7 @@ class Sample:
 
 def write(
     samples: Iterable[Sample],
-    out: str | os.PathLike[str],
+    out: Location,
     *,
     name: str,
     layout: str,
@@ -68,7 +69,7 @@ def write(
     steps: Sequence[str] = (),
     progress: Callable[[int], None] | None = None,
 ) -> Manifest:
-    """Write samples as shards; all of it appears under `out` at once, or nothing does.
+    """Write samples as shards; all of it appears under `out`, a path or a URI, at once, or nothing does.
 
     `classes` are the class names in label order (sorted names of the samples when left out); `corrupt`, what was left
     out before, and `steps`, what was done to the images before, are kept in the manifest; `progress` is called with the
@@ -84,37 +85,22 @@ def write(
     if corrupt and on_corrupt == "fail":
         more = f"; {len(corrupt):,} such in all" if len(corrupt) > 1 else ""
         raise UserError(f"{corrupt[0].source}: {corrupt[0].reason}{more}")
-    target = Path(os.path.abspath(out))
-    _existing(target)  # before the work, not after it
+    target = Place.parse(out)
+    publish.existing(target)  # before the work, not after it
     ordered = list(samples)
     classes = tuple(classes if classes is not None else sorted({sample.label for sample in ordered}))
     labels = _check(ordered, classes)
     ordered.sort(key=lambda sample: (labels[sample.label], sample.source))
     try:
-        with scratch.beside(target) as directory:
+        with scratch.beside(publish.staging(target)) as directory:
             manifest = _write_all(
                 ordered, directory, labels, name, layout, rows_per_shard, on_corrupt, list(corrupt), progress
             )
             manifest = manifest.model_copy(update={"steps": tuple(steps)})
             (directory / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", "utf-8")
-            return _publish(directory, target, manifest)
+            return publish.publish(directory, target, manifest)
     except OSError as error:
-        raise UserError(f"cannot write {out}: {error.strerror or error}") from error
-
-
-def _existing(target: Path) -> Manifest | None:
-    """The manifest of a data set that is at `target` already; None where there is nothing."""
-    try:
-        if not target.exists() or (target.is_dir() and not any(target.iterdir())):
-            return None
-    except OSError as error:
-        raise UserError(f"cannot write {target}: {error.strerror}") from error
-    if not (target / MANIFEST).is_file():
-        raise UserError(f"{target} exists already and is no data set; remove it or choose another OUT")
-    try:
-        return read_manifest(target)
-    except UserError as error:
-        raise UserError(f"{target} exists already and is damaged ({error}); remove it or choose another OUT") from error
+        raise UserError(f"cannot write {target}: {error.strerror or error}") from error
 
 
 def _check(samples: Sequence[Sample], classes: tuple[str, ...]) -> dict[str, int]:
@@ -219,24 +205,3 @@ def _write_shard(rows: Sequence[Row], path: Path) -> Shard:
     # JPEG does not compress, and plain bytes let one bad byte spoil one row only
     pq.write_table(table, path, row_group_size=128, compression="none", use_dictionary=["split"])
     return Shard(file=path.name, rows=len(rows), bytes=path.stat().st_size, sha256=file_sha256(path))
-
-
-def _publish(directory: Path, target: Path, manifest: Manifest) -> Manifest:
-    """Rename into place; where another writer was first, its data has to be the same."""
-    try:
-        if _existing(target) is None:
-            directory.rename(target)
-            return manifest
-    except FileExistsError:
-        pass
-    except OSError as error:
-        if not (target / MANIFEST).is_file():
-            raise error
-    there = _existing(target)
-    assert there is not None
-    if there.content_hash != manifest.content_hash:
-        raise UserError(
-            f"{target} holds other data (hash {there.content_hash[:12]}, new {manifest.content_hash[:12]}); "
-            "remove it or choose another OUT"
-        )
-    return there

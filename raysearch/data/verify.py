@@ -1,46 +1,59 @@
 """Read a data set to its last byte, and name the shard and the row where something is wrong."""
 
-import os
+import hashlib
 import struct
 from collections.abc import Iterator
-from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raysearch.data import jpeg
-from raysearch.data.manifest import CURE, MANIFEST, Manifest, read_manifest
-from raysearch.data.rows import CHECKSUMS, SCHEMA, ContentHash, Row, file_sha256, read_shard
+from raysearch.data.manifest import CURE, MANIFEST, Manifest, read_manifest, unreadable
+from raysearch.data.places import Location, Place
+from raysearch.data.rows import CHECKSUMS, SCHEMA, ContentHash, Row
 from raysearch.errors import UserError
 
 
-def verify(directory: str | os.PathLike[str], decode: bool = True) -> Manifest:
+def verify(directory: Location, decode: bool = True) -> Manifest:
     """Check each row's checksum, each shard's hash, the content hash and, with `decode`, that each image decodes.
 
     Raises UserError that names the shard, the row (counted from 0 within the shard) and its source.
     """
-    manifest = read_manifest(directory)
+    root = Place.parse(directory)
+    manifest = read_manifest(root)
     content = ContentHash(manifest.classes)
     counts = {split: [0] * len(manifest.classes) for split in manifest.counts}
     for shard in manifest.shards:
-        path = Path(directory) / shard.file
-        for row in _checked_rows(path, decode):
+        file = root / shard.file
+        data = _bytes(file)  # once: a store is asked for each shard once, and what is checked is what was read
+        for row in _checked_rows(file, data, decode):
             content.add(row)
             if row.split in counts and 0 <= row.label < len(manifest.classes):
                 counts[row.split][row.label] += 1
-        if file_sha256(path) != shard.sha256:
-            raise UserError(f"shard {path} is damaged outside its rows (its SHA-256 is not the manifest's); {CURE}")
+        if hashlib.sha256(data).hexdigest() != shard.sha256:
+            raise UserError(f"shard {file} is damaged outside its rows (its SHA-256 is not the manifest's); {CURE}")
     if content.hex() != manifest.content_hash or {key: tuple(row) for key, row in counts.items()} != manifest.counts:
-        raise UserError(f"{Path(directory) / MANIFEST} does not describe the shards beside it; {CURE}")
+        raise UserError(f"{root / MANIFEST} does not describe the shards beside it; {CURE}")
     return manifest
 
 
-def _checked_rows(path: Path, decode: bool) -> Iterator[Row]:
-    table = read_shard(path, SCHEMA.names)
-    footer = (pq.read_schema(path).metadata or {}).get(CHECKSUMS, b"")
+def _bytes(file: Place) -> bytes:
+    try:
+        return file.read()
+    except OSError as error:
+        raise unreadable(file, error) from error
+
+
+def _checked_rows(file: Place, data: bytes, decode: bool) -> Iterator[Row]:
+    try:
+        table = pq.read_table(pa.BufferReader(data), columns=SCHEMA.names)
+        footer = (pq.read_schema(pa.BufferReader(data)).metadata or {}).get(CHECKSUMS, b"")
+    except (OSError, pa.ArrowException) as error:
+        raise unreadable(file, error) from error
     if len(footer) != 4 * table.num_rows:
-        raise UserError(f"shard {path} has no checksums of its rows; {CURE}")
+        raise UserError(f"shard {file} has no checksums of its rows; {CURE}")
     for number, (checksum,) in enumerate(struct.iter_unpack("<I", footer)):
-        where = f"shard {path}, row {number}"
+        where = f"shard {file}, row {number}"
         try:
             row = Row(*(table[name][number].as_py() for name in SCHEMA.names))
             intact = row.crc32() == checksum

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from raysearch.data import shards
+from raysearch.data import publish, shards
 from raysearch.errors import UserError
 
 
@@ -180,8 +180,8 @@ def test_two_writers_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         write(other_writer_first(collection(5)), tmp_path / "out")
     assert shards.verify(tmp_path / "out").images == 5
     # and when the other one comes between the last look and the rename
-    looks, look = [None, None], shards._existing
-    monkeypatch.setattr(shards, "_existing", lambda path: looks.pop() if looks else look(path))
+    looks, look = [None, None], publish.existing
+    monkeypatch.setattr(publish, "existing", lambda path: looks.pop() if looks else look(path))
     assert write(collection(5), tmp_path / "out").images == 5
     assert names(tmp_path) == ["out"]
 
