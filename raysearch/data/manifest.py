@@ -98,8 +98,6 @@ def _sizes(root: Place) -> dict[str, int]:
     try:
         return root.listing()
     except FileNotFoundError:
-        if root.bucket_is_missing():
-            raise UserError(f"cannot reach '{root}': no such bucket") from None
         raise UserError(f"no data set at {root}; {MAKE_ONE}") from None
     except NotADirectoryError:
         raise UserError(f"{root} is not a directory of shards; {MAKE_ONE}") from None

@@ -83,19 +83,16 @@ class Place:
     def listing(self) -> dict[str, int]:
         """Names in the directory and sizes in bytes, a thousand a request; folders end in a slash.
 
-        Raises FileNotFoundError: no such directory; a store has none that is empty.
+        Raises FileNotFoundError: no such directory; a store has none that is empty. UserError: no such bucket.
         """
         with self._told():
-            found = self.files.get_file_info(fs.FileSelector(self.path))
+            try:
+                found = self.files.get_file_info(fs.FileSelector(self.path))
+            except FileNotFoundError:
+                self._check_bucket()
+                raise
         folder = fs.FileType.Directory
         return {one.base_name + "/" * (one.type == folder): one.size or 0 for one in found}
-
-    def bucket_is_missing(self) -> bool:
-        """Whether a store was asked for a bucket that it does not have."""
-        if self.files.type_name not in ("s3", "gcs"):
-            return False
-        with self._told():
-            return self.files.get_file_info(self.path.partition("/")[0]).type == fs.FileType.NotFound
 
     def open(self) -> pa.NativeFile:
         """To be read at random. Raises FileNotFoundError."""
@@ -142,6 +139,13 @@ class Place:
         """Remove the file, if it is there."""
         with self._told(), contextlib.suppress(FileNotFoundError):
             self.files.delete_file(self.path)
+
+    def _check_bucket(self) -> None:
+        """Raise UserError where it is the bucket that is missing; some stores do not tell that from an empty folder."""
+        if self.files.type_name in ("s3", "gcs"):
+            bucket = self.files.get_file_info(self.path.partition("/")[0])
+            if bucket.type == fs.FileType.NotFound:
+                raise UserError(f"cannot reach '{self}': no such bucket")
 
     @contextlib.contextmanager
     def _replaced(self) -> Iterator[str]:

@@ -57,8 +57,6 @@ def _in_store(target: Place) -> set[str]:
     try:
         names = set(target.listing())
     except FileNotFoundError:
-        if target.bucket_is_missing():
-            raise UserError(f"cannot write {target}: no such bucket") from None
         return set()
     # an upload that was broken off, or that goes on now, is nothing yet
     return set() if all(_UPLOADED.fullmatch(name) for name in names) else names
