@@ -58,7 +58,7 @@ def test_a_local_file_is_its_own_copy(tmp_path: Path, box: Place) -> None:
 def test_many_at_once_fetch_it_once(box: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fetched, fetch = [], copies._fetch
 
-    def slowly(*given) -> None:  # type: ignore[no-untyped-def]
+    def slowly(*given) -> None:
         fetched.append(1)
         time.sleep(0.2)
         fetch(*given)

@@ -58,7 +58,7 @@ def test_the_manifest_comes_last(target: Place, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_an_upload_that_was_broken_off_goes_on(target: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    done, upload = [], Place.upload
+    upload, done, again = Place.upload, list[str](), list[str]()
 
     def broken(self: Place, source: Path) -> None:
         if len(done) == 3:
@@ -66,13 +66,16 @@ def test_an_upload_that_was_broken_off_goes_on(target: Place, monkeypatch: pytes
         done.append(self.name)
         upload(self, source)
 
+    def noted(self: Place, source: Path) -> None:
+        again.append(self.name)
+        upload(self, source)
+
     monkeypatch.setattr(publish, "UPLOADS", 1)
     monkeypatch.setattr(Place, "upload", broken)
     with pytest.raises(UserError, match="cannot reach the store"):
         write(target)
     (target / done[0]).write(b"the beginning of a shard")
-    again: list[str] = []
-    monkeypatch.setattr(Place, "upload", lambda self, source: (again.append(self.name), upload(self, source)))
+    monkeypatch.setattr(Place, "upload", noted)
     manifest = write(target)
     names = [shard.file for shard in manifest.shards]
     assert again == [names[0], *names[3:]]

@@ -1,13 +1,15 @@
 """Data sets read from an S3 server: the same bytes as from disk, few requests, and damage named as on a disk."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from pyarrow.fs import S3FileSystem
+from rich.console import Console
 
-from raysearch import cli, train
+from raysearch import cli, sweep, train
 from raysearch.data import feed, partition, shards, sources
 from raysearch.data.places import Place
 from raysearch.errors import UserError
@@ -137,3 +139,28 @@ def test_one_run_trains_from_a_store(remote: str, s3: Server, capsys: pytest.Cap
     assert said.startswith("error: no data set at s3://bucket/none?")
     assert said.count("\n") == 1
     assert "HUSH" not in said
+
+
+def test_a_study_finds_its_data_in_a_store_and_keeps_no_secret(
+    remote: str, s3: Server, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = s3.uri("data/cub", user="KEY:HUSH@")
+    words = ["srem_ablation", "--profile", "laptop", "--data", given, f"--storage={given}", "--set", "data.side=32"]
+    monkeypatch.setattr(sys, "argv", ["sweep", *words])
+    with pytest.raises(SystemExit) as ended:
+        cli.run(sweep.app, [*words, "--dry-run"])
+    assert ended.value.code == 0
+    assert "to run" in capsys.readouterr().out
+    assert "HUSH" not in sweep._command()
+    assert sweep._command().count(remote) == 2
+    assert str(sweep._data(given, "laptop", Console())) == remote
+
+
+def test_a_run_names_the_data_that_it_was_made_of(remote: str, s3: Server) -> None:
+    made = {"path": remote, "content_hash": shards.read_manifest(remote).content_hash}
+    assert str(train._data_of_run({"data": made})) == remote
+    with pytest.raises(UserError, match="holds other data than the run was made of"):
+        train._data_of_run({"data": made | {"content_hash": "0" * 64}})
+    with pytest.raises(UserError, match=r"no longer at s3://bucket/gone\?"):
+        train._data_of_run({"data": made | {"path": s3.uri("gone")}})

@@ -58,6 +58,11 @@ def test_what_holds_no_secret_is_shown_as_it_is(text: str) -> None:
     assert uris.shown(text) == text
 
 
+def test_digits_after_a_colon_are_a_port_or_the_beginning_of_a_secret() -> None:
+    assert uris.shown("hdfs://host:8020/a@b") == "hdfs://host:8020/a@b"
+    assert uris.shown("s3://KEY:8020/a@bucket/x") == "s3://bucket/x"
+
+
 def test_names_below() -> None:
     assert uris.below("data/", "x") == "data/x"
     assert uris.below("", "x") == "x"
