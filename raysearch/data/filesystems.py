@@ -2,7 +2,7 @@
 
 `s3://bucket/folder`, `gs://`, `abfs://`, `hdfs://` and `file://` are pyarrow's; what it does not know is fsspec's, if
 the package for it is installed. Credentials are the store's own business: environment variables, profiles, the
-machine's role. An S3 server that is not Amazon's is named by AWS_ENDPOINT_URL or by `?endpoint_override=http://host:port`.
+machine's role. An S3 server that is not Amazon's is named by AWS_ENDPOINT_URL or `?endpoint_override=http://host:port`.
 
 Departure from `pyarrow.fs.FileSystem.from_uri`: its clients try again for minutes. Ours give up a host that does not
 answer within some ten seconds, and a machine that is no cloud's within half a minute where no credentials are set.
