@@ -11,12 +11,18 @@ from rich.console import Console
 from raysearch.errors import UserError, nearest
 
 
-def run(app: typer.Typer, arguments: list[str] | None = None) -> NoReturn:
-    """Run a typer app and leave the process: 0 done, 1 something failed, 2 wrong input, 130 interrupted."""
+def run(app: typer.Typer, arguments: list[str] | None = None, name: str | None = None) -> NoReturn:
+    """Run a typer app and leave the process: 0 done, 1 something failed, 2 wrong input, 130 interrupted.
+
+    Args:
+        app: the commands.
+        arguments: None: the process's own.
+        name: of the program in its help; None: as it was started.
+    """
     command = typer.main.get_command(app)
     words = sys.argv[1:] if arguments is None else arguments
     try:
-        code = command.main(args=words, standalone_mode=False)
+        code = command.main(args=words, prog_name=name, standalone_mode=False)
     except UserError as error:
         stop(str(error))
     except KeyboardInterrupt:
@@ -52,6 +58,7 @@ def _usage_message(error: Exception, command) -> str:
     option, context = getattr(error, "option_name", None), getattr(error, "ctx", None)
     command = command if context is None else context.command  # of several commands the one that was given
     if option and not hasattr(error, "param"):
-        known = [name for parameter in command.params for name in parameter.opts if name.startswith("-")]
+        names = [name for one in command.params for name in (*one.opts, *one.secondary_opts)]
+        known = [name for name in names if name.startswith("-")]
         return f"unknown flag {option}{nearest(option, known)}"
     return message

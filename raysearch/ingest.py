@@ -6,20 +6,23 @@
     python -m raysearch.ingest cub CUB_200_2011/ shards/   an official release; also aircraft, nabirds, vegfru, ...
     python -m raysearch.ingest cars cars/ shards/ --boxes --side 84 --val 0.1
     python -m raysearch.ingest synthetic - shards/         the embedded data set, drawn
+    python -m raysearch.ingest verify shards/              read every byte of a data set again
 
 Before anything is written, the numbers of images and classes are held against the published ones. Every image is
 decoded once; those that cannot be, and those that lists and files disagree on, are left out and named, or stop
-everything with --on-corrupt fail. OUT appears at once when all is done; whatever goes wrong before, nothing is left
-there. OUT may lie in a store, as s3://bucket/folder: there the shards are uploaded when all are written, and are a data
-set with the manifest, which comes last.
+everything with --on-corrupt fail. OUT appears at once when all is done. What is interrupted or killed before goes on,
+with the same command, from the shards that are finished. OUT may lie in a store, as s3://bucket/folder: its shards are
+made on this machine, in RAYSEARCH_CACHE, then uploaded, and are a data set with the manifest, which comes last.
 """
 
+import contextlib
+import importlib.util
+import os
 import signal
 import sys
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
-from functools import partial
+from typing import NoReturn
 
 import typer
 from rich.console import Console
@@ -29,12 +32,19 @@ from rich.table import Table
 
 from raysearch import cli
 from raysearch.data import by_hash, jpeg, layouts, shards
+from raysearch.data.layouts import AUTO
 from raysearch.data.places import Place
+from raysearch.data.samples import reshaped
 from raysearch.errors import UserError
 
 SHOWN = 20  # corrupt images listed on screen; all of them are in the manifest
 
+# What threads do under the GIL, some 0.1 ms an image, is what Ray's processes can save: for so many images, 5 s, which
+# is what Ray takes to start on a machine that does nothing else.
+ENOUGH_FOR_RAY = 50_000
+
 app = typer.Typer(add_completion=False)
+checking = typer.Typer(add_completion=False)
 
 
 class OnCorrupt(StrEnum):
@@ -42,7 +52,7 @@ class OnCorrupt(StrEnum):
     fail = "fail"
 
 
-@app.command()
+@app.command(epilog="python -m raysearch.ingest verify DIR: read every byte of a data set again.")
 def ingest(
     layout: str = typer.Argument(
         metavar="LAYOUT",
@@ -66,11 +76,19 @@ def ingest(
     ),
     strict_counts: bool = typer.Option(False, "--strict-counts", help="other counts than the published ones stop"),
     verify: bool = typer.Option(False, "--verify", help="read OUT again when it is written and check every byte"),
+    workers: str = typer.Option(
+        AUTO,
+        metavar="N|auto",
+        help="processes on Ray that decode; auto: one a CPU, or threads of this process alone where there are fewer "
+        f"than {ENOUGH_FOR_RAY:,} images",
+    ),
+    address: str | None = typer.Option(
+        None, help="of a Ray cluster, whose nodes have to see SRC and OUT at the same paths; auto takes all its CPUs"
+    ),
 ) -> None:
     """Write the images of SRC as Parquet shards into OUT."""
-    # a cluster ends jobs with SIGTERM: leave as on Ctrl-C, so that nothing half-written stays
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    target = Place.parse(out)
+    _leave_on_sigterm()
+    wanted, target = _number(workers), Place.parse(out)
     layout_name, chosen, why = layouts.find(layout, src)
     if why:
         _screen().print(f"auto: {layout_name}, by {escape(why)}", highlight=False)
@@ -85,12 +103,9 @@ def ingest(
         samples = by_hash.hold_out(samples, val)
         steps.append(f"val {val:g}")
     if boxes or side is not None:
-        samples = _reshaped(samples, _boxes(layout_name, chosen, src) if boxes else None, side)
+        samples = reshaped(samples, _boxes(layout_name, chosen, src) if boxes else None, side)
         steps += ["boxes"] * boxes + ([] if side is None else [f"side {side}"])
-    screen = Console(stderr=True)
-    columns = ("[progress.description]{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
-        task = bar.add_task("images", total=len(samples))
+    with _maker(wanted, address, len(samples), target) as maker, _bar(len(samples)) as progress:
         manifest = shards.write(
             samples,
             target,
@@ -101,11 +116,85 @@ def ingest(
             on_corrupt=on_corrupt.value,
             corrupt=listing.corrupt,
             steps=steps,
-            progress=lambda number: bar.advance(task, number),
+            progress=progress,
+            maker=maker,
+            say=lambda line: _screen().print(line, highlight=False),
         )
     if verify:
         shards.verify(target)
     _summary(manifest, target, verify)
+
+
+@checking.command()
+def check(
+    directory: str = typer.Argument(metavar="DIR", help="of shards: a path, or a URI as s3://bucket/folder"),
+    decode: bool = typer.Option(True, help="also decode each image"),
+) -> None:
+    """Read every byte of a data set again; the shard and the row of what is damaged are named, with exit code 2."""
+    place = Place.parse(directory)
+    with _bar(shards.read_manifest(place).images) as progress:
+        manifest = shards.verify(place, decode, progress)
+    rows, files = f"{manifest.images:,} rows", f"{len(manifest.shards):,} shards"
+    _screen().print(f"{place} is whole: {rows} in {files}, hash {manifest.content_hash}", highlight=False)
+
+
+def main(words: list[str]) -> NoReturn:
+    """The command line without the program's name."""
+    if words[:1] == ["verify"]:
+        cli.run(checking, words[1:], name="python -m raysearch.ingest verify")
+    cli.run(app, words)
+
+
+def _number(workers: str) -> int | None:
+    """What --workers says; None for auto."""
+    if workers == AUTO:
+        return None
+    if not workers.isdecimal() or int(workers) < 1:
+        raise UserError(f"--workers is a number of 1 or more, or {AUTO}, not {workers!r}")
+    return int(workers)
+
+
+@contextlib.contextmanager
+def _maker(workers: int | None, address: str | None, images: int, out: Place) -> Iterator[shards.Maker]:
+    """Ray, started or joined where it is wanted or pays, else threads.
+
+    What goes to a store is made in this machine's cache, which other nodes do not see.
+    """
+    elsewhere = address or os.environ.get("RAY_ADDRESS")
+    if elsewhere and out.local is None:
+        if address:
+            raise UserError(f"--address: shards for {out} are made on this machine alone; leave --address out")
+        _screen().print(f"shards for {escape(str(out))} are made on this machine alone, by threads", highlight=False)
+        yield shards.Threads(workers)
+        return
+    pays = images >= ENOUGH_FOR_RAY and (os.cpu_count() or 1) > 1
+    if importlib.util.find_spec("ray") is None:
+        if address:
+            raise UserError("--address: Ray is not installed here; pip install ray")
+        yield shards.Threads(workers)
+    elif elsewhere or (pays if workers is None else workers > 1):
+        from raysearch.engine import cluster
+
+        with cluster.connected(address):
+            _leave_on_sigterm()  # Ray has put its own way in
+            yield shards.OnRay(workers)
+    else:
+        yield shards.Threads(workers)
+
+
+def _leave_on_sigterm() -> None:
+    """A cluster ends jobs with SIGTERM: leave as on Ctrl-C, so that finished shards are known and others gone."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+@contextlib.contextmanager
+def _bar(images: int) -> Iterator[Callable[[int], None]]:
+    """A bar on a terminal, moved on by calls with the number of images just done."""
+    screen = Console(stderr=True)
+    columns = ("[progress.description]{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
+        task = bar.add_task("images", total=images)
+        yield lambda number: bar.advance(task, number)
 
 
 def _compare(name: str, layout: layouts.Layout, listing: layouts.Listing, strict: bool) -> None:
@@ -126,19 +215,6 @@ def _boxes(name: str, layout: layouts.Layout, src: str) -> Mapping[str, jpeg.Box
         having = ", ".join(other for other, one in layouts.LAYOUTS.items() if one.boxes)
         raise UserError(f"--boxes: the layout {name} has no bounding boxes; {having} have")
     return layout.boxes(src)
-
-
-def _reshaped(
-    samples: Iterable[shards.Sample], boxes: Mapping[str, jpeg.Box] | None, side: int | None
-) -> list[shards.Sample]:
-    """The samples cropped and resized as they are loaded; with boxes, an image that has none is corrupt."""
-
-    def changed(sample: shards.Sample) -> bytes:
-        if boxes is not None and sample.source not in boxes:
-            raise jpeg.CorruptImage("the data set has no bounding box of it")
-        return jpeg.reshaped(sample.load(), boxes[sample.source] if boxes is not None else None, side)
-
-    return [replace(sample, load=partial(changed, sample)) for sample in samples]
 
 
 def _screen() -> Console:
@@ -171,4 +247,4 @@ def _summary(manifest: shards.Manifest, out: Place, verified: bool) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(app)
+    main(sys.argv[1:])

@@ -20,6 +20,7 @@ from raysearch import cli
 from raysearch.data import shards, synthetic, uris
 from raysearch.data.cache import cache_dir
 from raysearch.data.places import Place
+from raysearch.data.residence import STORE_SHARE, Mode
 from raysearch.engine.options import Options, Run
 from raysearch.errors import UserError
 from raysearch.interrupt import Interrupt
@@ -48,6 +49,10 @@ def main(
     concurrency: int | None = typer.Option(None, min=1, help="trials at a time at most; else what the cluster holds"),
     address: str | None = typer.Option(None, help="of a running Ray cluster; else Ray is started on this machine"),
     storage: str | None = typer.Option(None, help="path or URI of the checkpoints, as s3://...; else in --out"),
+    feed: Mode | None = typer.Option(None, help="images in memory, or decoded as they are needed; else what fits"),
+    store_share: float = typer.Option(
+        STORE_SHARE, min=0.01, max=0.95, metavar="SHARE", help="of Ray's object store that decoded images may take"
+    ),
     dry_run: bool = typer.Option(False, "--dry-run", help="print the cells and what they will cost; start nothing"),
     retry_failed: bool = typer.Option(False, "--retry-failed", help="run cells again that failed before"),
 ) -> None:
@@ -72,7 +77,7 @@ def main(
     run_dir = out or Path("runs") / f"{name}-{chosen}"
     record = describe.surroundings(manifest, directory, settings, reason, _command(), config)
     run = Run(run_dir, directory, manifest, record)
-    options = Options(workers, gpus_per_worker, concurrency, address, storage)
+    options = Options(workers, gpus_per_worker, concurrency, address, storage, feed, store_share)
     reader = results.Reader(run_dir / "cells")
     interrupt = Interrupt(lambda message: console.print(message))
     with interrupt.caught():

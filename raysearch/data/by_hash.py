@@ -6,7 +6,6 @@ are taken. Adding or removing an image moves few others, and nobody's order of f
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from raysearch.data.shards import Sample
@@ -75,4 +74,4 @@ def hold_out(samples: Iterable[Sample], share: float) -> list[Sample]:
     if not chosen:
         most = max((len(sources) for sources in classes.values()), default=0)
         raise UserError(f"--val {share:g} of {most} images a class at most is no image; take a larger share")
-    return [replace(sample, split="val") if sample.source in chosen else sample for sample in everything]
+    return [sample._replace(split="val") if sample.source in chosen else sample for sample in everything]

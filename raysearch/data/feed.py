@@ -1,29 +1,82 @@
-"""Shards to arrays in memory, resident mode: every image is decoded and resized once, and all trials map the result.
+"""Shards to the images that a run works on, in one of two modes behind one interface.
 
-With Ray, Ray Data decodes on all CPUs and the arrays lie in the object store, where every process of a node reads them
-without a copy. Without Ray the same decoding runs in this process. Both give the same bytes in the same order.
+*Resident*: every image is decoded and resized once, into one array that all trials map. *Streamed*: images are decoded
+when they are needed (`stream`), where the array would take more than its share of the memory. Both give the same bytes
+for the same rows, so a cell has the same numbers in either mode.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from raysearch.data import jpeg, shards
-from raysearch.data.images import ImageSet
-from raysearch.data.places import Location, Place
-from raysearch.data.rows import read_shard
+from raysearch.data import rows, shards
+from raysearch.data.images import ImageSet, Pixels
+from raysearch.data.pipelines import Decode, Threads, View, cut
+from raysearch.data.places import Location
+from raysearch.data.shelf import Shelf
 from raysearch.errors import UserError
 
 SPLITS = ("train", "test")
 CLASS_SPLITS = ("train", "val", "test")  # where splits share no class
-STORE_SHARE = 0.6  # of an object store that decoded images may take
-_COLUMNS = ["image", "label", "split", "source"]
 
 
-def resident_bytes(manifest: shards.Manifest, side: int) -> int:
-    """Size of the decoded images of all splits at `side` pixels."""
-    return manifest.images * side * side * 3
+class Members(NamedTuple):
+    """Which images of a data set are in a split, in canonical order."""
+
+    rows: np.ndarray  # (n,) int64, counted over the whole data set
+    labels: np.ndarray  # (n,) int64
+
+
+def members(directory: Location, of_class: Sequence[str] | None = None) -> dict[str, Members]:
+    """The images of each split.
+
+    Args:
+        directory: of shards; a path or a URI.
+        of_class: of each class, by label, the split that all its images are in; None: each row's own.
+
+    Returns:
+        "train" and "test", and with `of_class` "val".
+
+    Raises:
+        UserError: a split without an image.
+    """
+    table = rows.read(directory, columns=["label", "split"])
+    labels = table["label"].to_numpy().astype(np.int64)
+    splits = table["split"].to_numpy() if of_class is None else np.array(of_class)[labels]
+    found = {}
+    for split in SPLITS if of_class is None else CLASS_SPLITS:
+        where = np.flatnonzero(splits == split)
+        if not len(where):
+            raise UserError(f"the data set has no image in its {split} split")
+        found[split] = Members(where, labels[where])
+    return found
+
+
+def wanted(divided: Mapping[str, Members]) -> np.ndarray:
+    """All rows of all splits, ascending: (m,) int64."""
+    return np.sort(np.concatenate([one.rows for one in divided.values()]))
+
+
+def collect(decode: Decode, numbers: np.ndarray, view: View) -> np.ndarray:
+    """The images of rows (m,) in one array: (m, side, side, 3) uint8."""
+    out = np.empty((len(numbers), view.side, view.side, 3), np.uint8)
+    done = 0
+    for images in decode(cut(numbers, view)):
+        out[done : done + len(images)] = images
+        done += len(images)
+    assert done == len(numbers), "a chunk was lost"
+    return out
+
+
+def among(numbers: np.ndarray, divided: Mapping[str, Members]) -> dict[str, Members]:
+    """The splits with their rows counted among `numbers` (m,), which are ascending and hold them all."""
+    return {split: Members(np.searchsorted(numbers, one.rows), one.labels) for split, one in divided.items()}
+
+
+def sets(pixels: Pixels, divided: Mapping[str, Members]) -> dict[str, ImageSet]:
+    """The splits of images that are read by the splits' rows."""
+    return {split: ImageSet(pixels, one.labels, one.rows) for split, one in divided.items()}
 
 
 def decode(
@@ -35,68 +88,12 @@ def decode(
         directory: of shards; a path or a URI.
         side: of the decoded images, in pixels.
         zoom: see `jpeg.decode`.
-        parts: of each class, by label, the split that all its images are in; None: each row's own.
+        parts: `of_class` of `members`.
 
     Returns:
         An ImageSet for "train" and for "test", and with `parts` for "val", each in canonical order.
     """
-    root = Place.parse(directory)
-    # Each shard is read once and let go: a store is not asked twice, and the JPEGs of one shard are in memory.
-    kept = [("split", "in", SPLITS)] if parts is None else None
-    tables = (read_shard(root / shard.file, _COLUMNS, kept) for shard in shards.read_manifest(root).shards)
-    batches = ({name: table[name].to_numpy() for name in _COLUMNS} for table in tables)
-    return _collect((decode_batch(batch, side, zoom) for batch in batches if len(batch["label"])), parts)
-
-
-def decode_on_ray(
-    directory: Location, side: int, zoom: float = 1.0, parts: Sequence[str] | None = None
-) -> dict[str, ImageSet]:
-    """Decode a data set with Ray Data, on the CPUs of the cluster that is connected; arguments as `decode`.
-
-    Raises:
-        UserError: the decoded set is larger than its share of the object store.
-    """
-    import ray
-
-    root = Place.parse(directory)
-    manifest = shards.read_manifest(root)
-    size, store = resident_bytes(manifest, side), ray.cluster_resources().get("object_store_memory", 0)
-    if size > STORE_SHARE * store:
-        raise UserError(
-            f"the decoded images take {size / 2**30:.1f} GiB and the object store has {store / 2**30:.1f} GiB; "
-            "set a smaller data.side, or start Ray with a larger object store"
-        )
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    source = ray.data.read_parquet([(root / one.file).path for one in manifest.shards], filesystem=root.files)
-    decoded = source.map_batches(
-        decode_batch, fn_kwargs={"side": side, "zoom": zoom}, batch_size=128, batch_format="numpy"
-    )
-    return _collect(decoded.iter_batches(batch_size=None, batch_format="numpy"), parts)
-
-
-def decode_batch(batch: Mapping[str, Any], side: int, zoom: float = 1.0) -> dict[str, np.ndarray]:
-    """Rows of shards with JPEG bytes to the same rows with (B, side, side, 3) uint8 images."""
-    images = np.stack([jpeg.decode(encoded, side, zoom) for encoded in batch["image"]])
-    return {**{name: np.asarray(batch[name]) for name in _COLUMNS[1:]}, "image": images}
-
-
-def _collect(batches: Iterator[Mapping[str, np.ndarray]], of_class: Sequence[str] | None = None) -> dict[str, ImageSet]:
-    """Put batches that came in any order into canonical order, by label and source."""
-    parts: dict[str, list[np.ndarray]] = {name: [] for name in _COLUMNS}
-    for batch in batches:
-        for name, collected in parts.items():
-            collected.append(batch[name])
-    columns = {name: np.concatenate(collected) for name, collected in parts.items() if collected}
-    if not columns:
-        raise UserError("the data set has no train or test image")
-    if of_class is not None:
-        columns["split"] = np.array(of_class)[columns["label"]]
-    order = np.lexsort((columns["source"], columns["label"]))
-    sets = {}
-    for split in SPLITS if of_class is None else CLASS_SPLITS:
-        rows = order[columns["split"][order] == split]
-        if not len(rows):
-            raise UserError(f"the data set has no image in its {split} split")
-        sets[split] = ImageSet(columns["image"][rows], columns["label"][rows].astype(np.int64))
-    return sets
+    divided, view = members(directory, parts), View(side, zoom)
+    numbers = wanted(divided)
+    shelf = Shelf(directory, shards.read_manifest(directory))
+    return sets(collect(Threads(shelf, view), numbers, view), among(numbers, divided))

@@ -1,7 +1,8 @@
 """What a directory of shards says of itself, and the cheap checks that it is whole.
 
-`manifest.json` appears with the shards, in one rename. Reading it looks at every shard's size and footer, so that a
-copy that broke off is noticed before the first batch; `verify` reads the bytes as well.
+`manifest.json` appears with the shards, in one rename, or in a store after them. Reading it looks at every shard's
+size, and on a disk its footer, so that a copy that broke off is noticed before the first batch; `verify` reads the
+bytes as well.
 """
 
 import json
@@ -12,27 +13,29 @@ from pydantic import BaseModel, ConfigDict
 
 from raysearch.data import filesystems
 from raysearch.data.places import Location, Place
-from raysearch.errors import UserError
+from raysearch.errors import Unreachable, UserError
 
-FORMAT = 1  # raised when an older reader could not read the directory
+FORMAT = 2  # raised when an older reader could not read the directory; 2: the content hash is over rows' digests
 MANIFEST = "manifest.json"
 SPLITS = ("train", "val", "test")
 CURE = "ingest the data set again"
 MAKE_ONE = "make one with: python -m raysearch.ingest LAYOUT SRC OUT"
 
 
-class _Frozen(BaseModel):
+class Frozen(BaseModel):
+    """Fields that do not change."""
+
     model_config = ConfigDict(frozen=True)
 
 
-class Corrupt(_Frozen):
+class Corrupt(Frozen):
     """An image that could not be decoded and was left out."""
 
     source: str
     reason: str
 
 
-class Shard(_Frozen):
+class Shard(Frozen):
     """One Parquet file: `bytes` is its size on disk, and `sha256` covers all of them."""
 
     file: str
@@ -41,7 +44,7 @@ class Shard(_Frozen):
     sha256: str
 
 
-class Manifest(_Frozen):
+class Manifest(Frozen):
     """What a directory of shards holds; `content_hash` covers rows and class names, never how they are sharded."""
 
     format: int = FORMAT
@@ -62,7 +65,7 @@ class Manifest(_Frozen):
 def read_manifest(directory: Location) -> Manifest:
     """The manifest, after a cheap check that every shard is there and whole: its size, and on a disk its footer.
 
-    Raises UserError: no directory, no data set in it, a newer format, a shard that is missing or truncated, a store
+    Raises UserError: no directory, no data set in it, another format, a shard that is missing or truncated, a store
     that does not answer.
     """
     root = Place.parse(directory)
@@ -71,16 +74,16 @@ def read_manifest(directory: Location) -> Manifest:
         raise UserError(f"{root} has no {MANIFEST}, so it is no data set; {MAKE_ONE}")
     try:
         fields = json.loads((root / MANIFEST).read())
-        written = int(fields.get("format", 0)) if isinstance(fields, dict) else 0
-        manifest = Manifest.model_validate(fields) if written <= FORMAT else None
+        written = int(fields.get("format", FORMAT)) if isinstance(fields, dict) else FORMAT
+        manifest = Manifest.model_validate(fields) if written == FORMAT else None
     except UserError:
         raise
     except (OSError, ValueError, TypeError) as error:  # pydantic's and json's errors are ValueErrors
         raise UserError(f"{root / MANIFEST} cannot be read ({type(error).__name__}); {MAKE_ONE}") from error
     if manifest is None:
-        raise UserError(
-            f"{root} was written by a newer raysearch (format {written}, this one reads {FORMAT}); upgrade raysearch"
-        )
+        age, cure = ("a newer", "upgrade raysearch") if written > FORMAT else ("an older", CURE)
+        formats = f"format {written}, this one reads {FORMAT}"
+        raise UserError(f"{root} was written by {age} raysearch ({formats}); {cure}")
     for shard in manifest.shards:
         _check_shard(root / shard.file, sizes.get(shard.file), shard)
     return manifest
@@ -88,8 +91,10 @@ def read_manifest(directory: Location) -> Manifest:
 
 def unreadable(file: Place, error: Exception) -> UserError:
     """What to say of a shard that could not be read: that it is damaged, unless it is the store that failed."""
+    if isinstance(error, FileNotFoundError):
+        return UserError(f"shard {file} is missing; {CURE}")
     if file.local is None and (fault := filesystems.known_fault(error)):
-        return UserError(f"cannot reach '{file}': {fault}")
+        return Unreachable(f"cannot reach '{file}': {fault}")
     return UserError(f"shard {file} cannot be read ({type(error).__name__}); {CURE}")
 
 
@@ -115,8 +120,6 @@ def _check_shard(file: Place, size: int | None, shard: Shard) -> None:
         return  # a store shows no half-written file, and a footer each would be a request each
     try:
         rows = pq.read_metadata(path).num_rows
-    except FileNotFoundError:
-        raise UserError(f"shard {file} is missing; {CURE}") from None
     except (OSError, pa.ArrowException) as error:
         raise unreadable(file, error) from error
     if rows != shard.rows:

@@ -19,7 +19,7 @@ from pyarrow import fs
 
 from raysearch.data import filesystems, uris
 from raysearch.data.copies import local as local
-from raysearch.errors import UserError
+from raysearch.errors import Unreachable, UserError
 
 _FLAT = frozenset({"s3", "gcs", "abfs"})  # a directory is what names have in common
 # Stores that show a file from its first byte; the others show an object when its last one is there.
@@ -174,4 +174,4 @@ class Place:
         except OSError as error:
             if self.local is not None:
                 raise
-            raise UserError(f"cannot reach '{self}': {filesystems.reason(error)}") from None
+            raise Unreachable(f"cannot reach '{self}': {filesystems.reason(error)}") from None

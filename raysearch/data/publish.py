@@ -7,6 +7,7 @@ upload that was broken off goes on with what is there.
 """
 
 import hashlib
+import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 from raysearch.data.cache import cache_dir
 from raysearch.data.manifest import MANIFEST, Manifest, Shard, read_manifest
 from raysearch.data.places import Place
-from raysearch.errors import UserError
+from raysearch.errors import Unreachable, UserError
 
 UPLOADS = 4  # at a time
 _UPLOADED = re.compile(r"\d{5,}-[0-9a-f]{16}\.parquet")
@@ -24,7 +25,7 @@ def staging(target: Place) -> Path:
     """Where a data set is written before it is published: at the target itself, or on this machine for a store."""
     path = target.local
     if path is not None:
-        return path.absolute()
+        return Path(os.path.abspath(path))
     return cache_dir() / "uploads" / hashlib.sha256(str(target).encode()).hexdigest()[:16]
 
 
@@ -40,6 +41,8 @@ def existing(target: Place) -> Manifest | None:
         raise UserError(f"{target} exists already and is no data set; remove it or choose another OUT")
     try:
         return read_manifest(target)
+    except Unreachable:
+        raise
     except UserError as error:
         raise UserError(f"{target} exists already and is damaged ({error}); remove it or choose another OUT") from error
 

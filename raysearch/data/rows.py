@@ -4,28 +4,31 @@ A row is an image: `image` (JPEG bytes, RGB), `label` (int32, index into the man
 "val" or "test"), `source` (where it came from, relative). Rows are in canonical order, by (label, source), over all
 shards, so that tie order in a ranking and any choice of rows by number is the same wherever the set was written.
 
-Three sums, each for a question of its own: a row's CRC-32 (in the footer of its shard) says which row is damaged, a
-shard's SHA-256 (in the manifest) that the file around the rows is not, and the content hash what the data is, however
-it is cut into shards.
+A row's SHA-256 lies in the footer of its shard and says which row is damaged. The content hash is taken over these, so
+that shards can be made anywhere and in any order, and says what the data is, however it is cut into shards. A shard's
+own SHA-256, in the manifest, says whether the file around the rows is whole.
 """
 
 import hashlib
 import json
 import struct
-import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raysearch.data.manifest import read_manifest, unreadable
+from raysearch.data.manifest import CURE, read_manifest, unreadable
 from raysearch.data.places import Location, Place
 from raysearch.errors import UserError, nearest
 
 SCHEMA = pa.schema({"image": pa.binary(), "label": pa.int32(), "split": pa.string(), "source": pa.string()})
-CHECKSUMS = b"raysearch.crc32"  # key in each shard's footer: one uint32 a row
+DIGESTS = b"raysearch.sha256"  # key in each shard's footer: 32 bytes a row
+AT_A_TIME = 4  # shards
+_BYTES = hashlib.sha256().digest_size
 
 
 class Row(NamedTuple):
@@ -36,27 +39,52 @@ class Row(NamedTuple):
     split: str
     source: str
 
-    def _head(self) -> bytes:
-        words = [self.split.encode(), self.source.encode()]
-        return struct.pack("<i", self.label) + b"".join(struct.pack("<I", len(word)) + word for word in words)
+    def digest(self) -> bytes:
+        """SHA-256 of all of it."""
+        split, source = self.split.encode(), self.source.encode()
+        sizes = struct.pack("<iIIQ", self.label, len(split), len(source), len(self.image))
+        hashed = hashlib.sha256(sizes + split + source)
+        hashed.update(self.image)
+        return hashed.digest()
 
-    def crc32(self) -> int:
-        return zlib.crc32(self.image, zlib.crc32(self._head()))
+
+def content_hash(classes: Sequence[str], digests: Iterable[bytes]) -> str:
+    """SHA-256, in hex, over class names and the digests of all rows in canonical order, given one or many at a time.
+
+    >>> content_hash(["crow"], [b"1" * 32, b"2" * 32]) == content_hash(["crow"], [b"1" * 32 + b"2" * 32])
+    True
+    """
+    hashed = hashlib.sha256(json.dumps(list(classes)).encode())
+    for some in digests:
+        hashed.update(some)
+    return hashed.hexdigest()
 
 
-class ContentHash:
-    """SHA-256 over class names and rows, fed row by row in canonical order."""
+def row_digests(location: Location) -> bytes:
+    """The digests of a shard's rows, one after the other, from its footer; UserError where they are not there."""
+    file = Place.parse(location)
+    try:
+        with file.open() as data:
+            return digests_in(pq.read_metadata(data), file)
+    except (OSError, pa.ArrowException) as error:
+        raise unreadable(file, error) from error
 
-    def __init__(self, classes: Sequence[str]) -> None:
-        self._hash = hashlib.sha256(json.dumps(list(classes)).encode())
 
-    def add(self, row: Row) -> None:
-        head = row._head()
-        self._hash.update(struct.pack("<IQ", len(head), len(row.image)) + head)
-        self._hash.update(row.image)
+def digests_in(footer: pq.FileMetaData, file: Place) -> bytes:
+    """As `row_digests`, of a footer that was read."""
+    digests = (footer.metadata or {}).get(DIGESTS, b"")
+    if len(digests) != _BYTES * footer.num_rows:
+        raise UserError(f"shard {file} has no digests of its rows; {CURE}")
+    return digests
 
-    def hex(self) -> str:
-        return self._hash.hexdigest()
+
+def split_digests(digests: bytes) -> list[bytes]:
+    """One of each row.
+
+    >>> split_digests(b"1" * 32 + b"2" * 32) == [b"1" * 32, b"2" * 32]
+    True
+    """
+    return [digests[start : start + _BYTES] for start in range(0, len(digests), _BYTES)]
 
 
 def file_sha256(path: Path) -> str:
@@ -78,7 +106,9 @@ def read(directory: Location, columns: Sequence[str] | None = None, split: str |
     if split is not None and split not in manifest.counts:
         raise UserError(f"no split {split!r} in {root}{nearest(split, manifest.counts)}")
     filters = None if split is None else [("split", "=", split)]
-    tables = [read_shard(root / shard.file, wanted, filters) for shard in manifest.shards]
+    files = [root / shard.file for shard in manifest.shards]
+    with ThreadPoolExecutor(AT_A_TIME) as pool:  # a store answers each of many small requests late
+        tables = list(pool.map(partial(read_shard, columns=wanted, filters=filters), files))
     return pa.concat_tables(tables).replace_schema_metadata()
 
 

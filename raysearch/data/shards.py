@@ -1,30 +1,29 @@
 """Write Parquet shards: a data set as one directory of Parquet files and a `manifest.json`, all at once or nothing.
 
-This module is also the door to the other halves: the columns and `read` (in `rows`), `read_manifest` (`manifest`),
-`verify` (`verify`) and the format of images (`jpeg`).
+This module is also the door to the other halves: samples (`samples`), the columns and `read` (in `rows`),
+`read_manifest` (`manifest`), `verify` (`verify`), who makes the shards (`making`) and the format of images (`jpeg`).
 """
 
+import hashlib
+import json
 import os
-import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from importlib.metadata import version
-from itertools import islice
+from functools import partial
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-import raysearch
-from raysearch.data import jpeg, publish, scratch
+from raysearch.data import notes, publish, scratch
 from raysearch.data.jpeg import encode
+from raysearch.data.making import Maker, OnRay, Threads
 from raysearch.data.manifest import FORMAT, MANIFEST, SPLITS, Corrupt, Manifest, Shard, read_manifest, shard_paths
+from raysearch.data.pieces import DATA, HALF, NOTES, Made, Piece, cut, versions
 from raysearch.data.places import Location, Place
-from raysearch.data.rows import CHECKSUMS, SCHEMA, ContentHash, Row, file_sha256, read
+from raysearch.data.rows import SCHEMA, content_hash, read, row_digests
+from raysearch.data.samples import Sample, ordered
 from raysearch.data.verify import verify
-from raysearch.errors import UserError, nearest
+from raysearch.errors import Unreachable, UserError
 
 __all__ = [
     "FORMAT",
@@ -32,9 +31,12 @@ __all__ = [
     "SCHEMA",
     "SPLITS",
     "Corrupt",
+    "Maker",
     "Manifest",
+    "OnRay",
     "Sample",
     "Shard",
+    "Threads",
     "encode",
     "read",
     "read_manifest",
@@ -42,18 +44,6 @@ __all__ = [
     "verify",
     "write",
 ]
-
-_Item = TypeVar("_Item")
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """An image that is not read yet; `load()` returns the bytes of an image file in any format Pillow knows."""
-
-    source: str
-    label: str
-    split: str
-    load: Callable[[], bytes]
 
 
 def write(
@@ -67,16 +57,34 @@ def write(
     on_corrupt: Literal["skip", "fail"] = "skip",
     corrupt: Sequence[Corrupt] = (),
     steps: Sequence[str] = (),
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] = lambda number: None,
+    maker: Maker = Threads(),  # noqa: B008 - it holds no state
+    say: Callable[[str], None] = lambda line: None,
 ) -> Manifest:
-    """Write samples as shards; all of it appears under `out`, a path or a URI, at once, or nothing does.
+    """Write samples as shards; all of it appears under `out` at once, or nothing does.
 
-    `classes` are the class names in label order (sorted names of the samples when left out); `corrupt`, what was left
-    out before, and `steps`, what was done to the images before, are kept in the manifest; `progress` is called with the
-    number of images just done. A directory that holds the same data is left as it is, and its manifest returned.
+    A write that is interrupted or killed leaves the shards that are finished in a hidden directory beside `out`, and
+    the same write goes on from there. A directory that holds the same data is left as it is, and its manifest returned.
 
-    Raises UserError: a corrupt image, or anything in `corrupt`, under `on_corrupt="fail"`, no image that decodes, a
-    sample listed twice or with an unknown class or split, an `out` that holds something else or cannot be written.
+    Args:
+        samples: in any order.
+        out: the directory to make, by its path or URI. For a store, shards are made in this machine's cache, by a
+            maker that sees it, and uploaded.
+        name: of the data set, and
+        layout: where it comes from, for reports.
+        classes: names in label order; None: sorted names of the samples'.
+        rows_per_shard: samples of which a shard is made; where some are corrupt, it has fewer rows.
+        on_corrupt: leave out images that do not decode, or stop at one.
+        corrupt: what was left out before, kept in the manifest.
+        steps: what was done to the images before, kept in the manifest.
+        progress: called with the number of images just done.
+        maker: who makes the shards.
+        say: called with lines for the user.
+
+    Raises:
+        UserError: a corrupt image, or anything in `corrupt`, under `on_corrupt="fail"`, no image that decodes, a
+            sample listed twice or with an unknown class or split, an `out` that holds something else or cannot be
+            written.
     """
     if rows_per_shard < 1:
         raise UserError(f"rows per shard must be 1 or more, not {rows_per_shard}")
@@ -87,121 +95,101 @@ def write(
         raise UserError(f"{corrupt[0].source}: {corrupt[0].reason}{more}")
     target = Place.parse(out)
     publish.existing(target)  # before the work, not after it
-    ordered = list(samples)
-    classes = tuple(classes if classes is not None else sorted({sample.label for sample in ordered}))
-    labels = _check(ordered, classes)
-    ordered.sort(key=lambda sample: (labels[sample.label], sample.source))
+    in_order, labels = ordered(samples, classes)
+    pieces = list(cut(in_order, labels, rows_per_shard))
     try:
-        with scratch.beside(publish.staging(target)) as directory:
-            manifest = _write_all(
-                ordered, directory, labels, name, layout, rows_per_shard, on_corrupt, list(corrupt), progress
-            )
-            manifest = manifest.model_copy(update={"steps": tuple(steps)})
-            (directory / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", "utf-8")
-            return publish.publish(directory, target, manifest)
+        work = _work(in_order, labels, rows_per_shard)
+        with scratch.beside(publish.staging(target), work, f"{NOTES}/*") as directory:
+            try:
+                made = _make(pieces, directory, on_corrupt, maker, progress, say)
+                manifest = _manifest(made, directory / DATA, name, layout, tuple(labels), corrupt, steps)
+                (directory / DATA / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", "utf-8")
+                return publish.publish(directory / DATA, target, manifest)
+            except (KeyboardInterrupt, OSError, Unreachable):
+                if kept := len(list((directory / NOTES).glob("*"))):
+                    say(f"broken off: {kept:,} of {len(pieces):,} shards are kept; the same again goes on from there")
+                raise
     except OSError as error:
         raise UserError(f"cannot write {target}: {error.strerror or error}") from error
 
 
-def _check(samples: Sequence[Sample], classes: tuple[str, ...]) -> dict[str, int]:
-    """Class name -> label, once every sample is known to have a class, a split and a source of its own."""
-    labels = {name: label for label, name in enumerate(classes)}
-    if len(labels) != len(classes):
-        raise UserError("a class name is given twice")
-    seen: set[str] = set()
+def _work(samples: Sequence[Sample], labels: dict[str, int], rows_per_shard: int) -> str:
+    """A hash of what is to be written, as far as the listing says it; the notes of shards know the rest."""
+    hashed = hashlib.sha256(json.dumps([FORMAT, versions(), list(labels), rows_per_shard]).encode())
     for sample in samples:
-        if sample.label not in labels:
-            raise UserError(f"{sample.source}: unknown class {sample.label!r}{nearest(sample.label, classes)}")
-        if sample.split not in SPLITS:
-            raise UserError(f"{sample.source}: unknown split {sample.split!r}{nearest(sample.split, SPLITS)}")
-        if sample.source in seen:
-            raise UserError(f"{sample.source} is listed twice")
-        try:
-            sample.source.encode()
-        except UnicodeEncodeError:
-            raise UserError(f"the file name {sample.source!a} is not UTF-8; rename it") from None
-        seen.add(sample.source)
-    return labels
+        hashed.update(json.dumps([sample.label, sample.split, sample.source]).encode())
+    return hashed.hexdigest()
 
 
-def _write_all(
-    samples: Sequence[Sample],
+def _make(
+    pieces: Sequence[Piece],
     directory: Path,
-    labels: dict[str, int],
+    on_corrupt: str,
+    maker: Maker,
+    progress: Callable[[int], None],
+    say: Callable[[str], None],
+) -> list[Made]:
+    """What became of each piece: those of which a shard is there already, and those that are made now."""
+    shutil.rmtree(directory / HALF, ignore_errors=True)
+    for folder in (DATA, NOTES, HALF):
+        (directory / folder).mkdir(exist_ok=True)
+    made: dict[int, Made] = {}
+
+    def add(number: int, one: Made) -> None:
+        if one.corrupt and on_corrupt == "fail":
+            raise UserError(f"{one.corrupt[0].source} is corrupt: {one.corrupt[0].reason}")
+        made[number] = one
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # reads what is there whole
+        for piece, one in zip(pieces, pool.map(partial(notes.finished, directory=directory), pieces), strict=True):
+            if one:
+                progress(len(piece.samples))
+                add(piece.number, one)
+    if made:
+        say(f"going on: {len(made):,} of {len(pieces):,} shards are there")
+    for number, one in maker((piece for piece in pieces if piece.number not in made), directory, progress):
+        add(number, one)
+    return [made[piece.number] for piece in pieces]
+
+
+def _manifest(
+    made: Sequence[Made],
+    data: Path,
     name: str,
     layout: str,
-    rows_per_shard: int,
-    on_corrupt: str,
-    corrupt: list[Corrupt],
-    progress: Callable[[int], None] | None,
+    classes: tuple[str, ...],
+    corrupt: Sequence[Corrupt],
+    steps: Sequence[str],
 ) -> Manifest:
-    sizes: list[tuple[int, int]] = []
-    counts = {split: [0] * len(labels) for split in SPLITS if any(sample.split == split for sample in samples)}
-    content = ContentHash(tuple(labels))
-
-    def rows() -> Iterator[Row]:
-        for sample, result in _prepared(samples):
-            if progress:
-                progress(1)
-            if isinstance(result, Corrupt):
-                if on_corrupt == "fail":
-                    raise UserError(f"{result.source} is corrupt: {result.reason}")
-                corrupt.append(result)
-                continue
-            image, size = result
-            row = Row(image, labels[sample.label], sample.split, sample.source)
-            sizes.append(size)
-            counts[row.split][row.label] += 1
-            content.add(row)
-            yield row
-
-    shards = [
-        _write_shard(chunk, directory / f"{number:05d}.parquet")
-        for number, chunk in enumerate(_batches(rows(), rows_per_shard))
-    ]
+    left_out = (*corrupt, *(bad for one in made for bad in one.corrupt))
+    shards = tuple(one.shard for one in made if one.shard)
     if not shards:
-        first = f" (first: {corrupt[0].source}: {corrupt[0].reason})" if corrupt else ""
-        what = f"all {len(corrupt)} images are corrupt{first}" if corrupt else "no images"
+        first = f" (first: {left_out[0].source}: {left_out[0].reason})" if left_out else ""
+        what = f"all {len(left_out)} images are corrupt{first}" if left_out else "no images"
         raise UserError(f"{what}; nothing to write")
-    widths, heights = zip(*sizes, strict=True)
+    for path in set(data.iterdir()) - {data / shard.file for shard in shards}:
+        path.unlink()  # of images that decoded before
+    counts = {split: [0] * len(classes) for split in SPLITS if any(split in one.counts for one in made)}
+    for one in made:
+        for split, of_labels in one.counts.items():
+            for label, number in of_labels.items():
+                counts[split][label] += number
     return Manifest(
         name=name,
         layout=layout,
-        classes=tuple(labels),
+        classes=classes,
         counts={split: tuple(numbers) for split, numbers in counts.items()},
-        images=len(sizes),
-        width=(min(widths), max(widths)),
-        height=(min(heights), max(heights)),
-        corrupt=tuple(corrupt),
-        content_hash=content.hex(),
-        versions={"raysearch": raysearch.__version__, "pyarrow": pa.__version__, "pillow": version("pillow")},
-        shards=tuple(shards),
+        images=sum(shard.rows for shard in shards),
+        width=_range(side for one in made for side in one.width),
+        height=_range(side for one in made for side in one.height),
+        corrupt=left_out,
+        steps=tuple(steps),
+        content_hash=content_hash(classes, (row_digests(data / shard.file) for shard in shards)),
+        versions=versions(),
+        shards=shards,
     )
 
 
-def _prepared(samples: Sequence[Sample]) -> Iterator[tuple[Sample, tuple[bytes, tuple[int, int]] | Corrupt]]:
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for batch in _batches(iter(samples), 256):  # bounds what is in memory; decoders leave the GIL to each other
-            yield from zip(batch, pool.map(_prepare, batch), strict=True)
-
-
-def _prepare(sample: Sample) -> tuple[bytes, tuple[int, int]] | Corrupt:
-    """The JPEG to keep and its (width, height), or why there is none."""
-    try:
-        return jpeg.normalise(sample.load())
-    except (jpeg.CorruptImage, OSError) as error:
-        return Corrupt(source=sample.source, reason=" ".join(str(error).split()))
-
-
-def _batches(items: Iterator[_Item], size: int) -> Iterator[list[_Item]]:
-    while batch := list(islice(items, size)):
-        yield batch
-
-
-def _write_shard(rows: Sequence[Row], path: Path) -> Shard:
-    checksums = [row.crc32() for row in rows]
-    schema = SCHEMA.with_metadata({CHECKSUMS: struct.pack(f"<{len(rows)}I", *checksums)})
-    table = pa.table([list(column) for column in zip(*rows, strict=True)], schema=schema)
-    # JPEG does not compress, and plain bytes let one bad byte spoil one row only
-    pq.write_table(table, path, row_group_size=128, compression="none", use_dictionary=["split"])
-    return Shard(file=path.name, rows=len(rows), bytes=path.stat().st_size, sha256=file_sha256(path))
+def _range(sides: Iterable[int]) -> tuple[int, int]:
+    found = set(sides)
+    return min(found), max(found)

@@ -16,8 +16,8 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.random import Generator
@@ -112,21 +112,34 @@ def samples(spec: Spec) -> list[Sample]:
         raise UserError("synthetic settings train_per_class and test_per_class are both 0: nothing to draw")
     kinds = traits(spec)
     return [
-        Sample(f"{split}/{name}/{index:05d}.jpg", name, split, partial(_file, kinds[label], spec, split, label, index))
+        Sample(f"{split}/{name}/{index:05d}.jpg", name, split, _Drawn(kinds[label], spec, split, label, index))
         for label, name in enumerate(class_names(spec))
         for split, number in zip(SPLITS, (spec.train_per_class, spec.test_per_class), strict=True)
         for index in range(number)
     ]
 
 
-def _file(kind: Traits, spec: Spec, split: str, label: int, index: int) -> bytes:
-    return encode(Image.fromarray(draw(kind, spec, generator(spec, split, label, index))))
+class _Drawn(NamedTuple):
+    """Loader of one image; see `raysearch.data.loaders`."""
+
+    kind: Traits
+    spec: Spec
+    split: str
+    label: int
+    nth: int
+
+    def __call__(self) -> bytes:
+        rng = generator(self.spec, self.split, self.label, self.nth)
+        return encode(Image.fromarray(draw(self.kind, self.spec, rng)))
+
+    def stamp(self) -> str:
+        return f"{DRAWING} {self.spec.model_dump_json()}"
 
 
 def ensure(
     spec: Spec,
     cache_dir: str | os.PathLike[str],
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] = lambda number: None,
     rows_per_shard: int = 512,
 ) -> Path:
     """The directory of shards with this spec's images, drawn now if it is not there yet; safe to race."""

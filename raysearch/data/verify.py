@@ -1,69 +1,83 @@
 """Read a data set to its last byte, and name the shard and the row where something is wrong."""
 
 import hashlib
+import os
 import struct
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raysearch.data import jpeg
-from raysearch.data.manifest import CURE, MANIFEST, Manifest, read_manifest, unreadable
+from raysearch.data.manifest import CURE, MANIFEST, Manifest, Shard, read_manifest, unreadable
 from raysearch.data.places import Location, Place
-from raysearch.data.rows import CHECKSUMS, SCHEMA, ContentHash, Row
+from raysearch.data.rows import SCHEMA, Row, content_hash, digests_in, split_digests
 from raysearch.errors import UserError
 
 
-def verify(directory: Location, decode: bool = True) -> Manifest:
-    """Check each row's checksum, each shard's hash, the content hash and, with `decode`, that each image decodes.
+class _Checked(NamedTuple):
+    """What is in a shard whose rows are all intact."""
 
-    Raises UserError that names the shard, the row (counted from 0 within the shard) and its source.
+    digests: bytes
+    counts: Counter[tuple[str, int]]  # (split, label) -> images
+
+
+def verify(directory: Location, decode: bool = True, progress: Callable[[int], None] = lambda number: None) -> Manifest:
+    """Check each row's digest, each shard's hash, the content hash and, with `decode`, that each image decodes.
+
+    Args:
+        directory: of shards; a path or a URI.
+        decode: also check what the hashes say nothing of, that training can decode each image.
+        progress: called with the number of images just done.
+
+    Raises:
+        UserError: that names the shard, the row (counted from 0 within the shard) and its source.
     """
     root = Place.parse(directory)
     manifest = read_manifest(root)
-    content = ContentHash(manifest.classes)
-    counts = {split: [0] * len(manifest.classes) for split in manifest.counts}
-    for shard in manifest.shards:
-        file = root / shard.file
-        data = _bytes(file)  # once: a store is asked for each shard once, and what is checked is what was read
-        for row in _checked_rows(file, data, decode):
-            content.add(row)
-            if row.split in counts and 0 <= row.label < len(manifest.classes):
-                counts[row.split][row.label] += 1
-        if hashlib.sha256(data).hexdigest() != shard.sha256:
-            raise UserError(f"shard {file} is damaged outside its rows (its SHA-256 is not the manifest's); {CURE}")
-    if content.hex() != manifest.content_hash or {key: tuple(row) for key, row in counts.items()} != manifest.counts:
+    digests: list[bytes] = []
+    counts: Counter[tuple[str, int]] = Counter()
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoders and hashes leave the GIL to each other
+        for checked in pool.map(partial(_check_shard, root, decode), manifest.shards):
+            digests.append(checked.digests)
+            counts += checked.counts
+            progress(checked.counts.total())
+    said = {(split, label): n for split, of in manifest.counts.items() for label, n in enumerate(of) if n}
+    if content_hash(manifest.classes, digests) != manifest.content_hash or counts != said:
         raise UserError(f"{root / MANIFEST} does not describe the shards beside it; {CURE}")
     return manifest
 
 
-def _bytes(file: Place) -> bytes:
+def _check_shard(root: Place, decode: bool, shard: Shard) -> _Checked:
+    file = root / shard.file
     try:
-        return file.read()
-    except OSError as error:
-        raise unreadable(file, error) from error
-
-
-def _checked_rows(file: Place, data: bytes, decode: bool) -> Iterator[Row]:
-    try:
-        table = pq.read_table(pa.BufferReader(data), columns=SCHEMA.names)
-        footer = (pq.read_schema(pa.BufferReader(data)).metadata or {}).get(CHECKSUMS, b"")
+        data = file.read()  # once: a store is asked for each shard once, and what is checked is what was read
+        table, footer = (
+            pq.read_table(pa.BufferReader(data), columns=SCHEMA.names),
+            pq.read_metadata(pa.BufferReader(data)),
+        )
     except (OSError, pa.ArrowException) as error:
         raise unreadable(file, error) from error
-    if len(footer) != 4 * table.num_rows:
-        raise UserError(f"shard {file} has no checksums of its rows; {CURE}")
-    for number, (checksum,) in enumerate(struct.iter_unpack("<I", footer)):
+    digests, counts = digests_in(footer, file), Counter[tuple[str, int]]()
+    for number, digest in enumerate(split_digests(digests)):
         where = f"shard {file}, row {number}"
         try:
             row = Row(*(table[name][number].as_py() for name in SCHEMA.names))
-            intact = row.crc32() == checksum
+            intact = row.digest() == digest
         except (ValueError, AttributeError, TypeError, struct.error) as error:  # bytes that are no text, a null
             raise UserError(f"{where} cannot be read; {CURE}") from error
         if not intact:
             raise UserError(f"{where} ({row.source}) is damaged; {CURE}")
         if decode:
             _check_image(row.image, f"{where} ({row.source})")
-        yield row
+        counts[row.split, row.label] += 1
+    if hashlib.sha256(data).hexdigest() != shard.sha256:
+        raise UserError(f"shard {file} is damaged outside its rows (its SHA-256 is not the manifest's); {CURE}")
+    return _Checked(digests, counts)
 
 
 def _check_image(image: bytes, where: str) -> None:

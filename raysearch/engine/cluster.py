@@ -141,6 +141,7 @@ class Demand:
     workers: int = 1
     cpus: int = 1  # a worker
     gpus: float = 0.0  # a worker
+    streams: bool = False  # whether its workers' images are decoded as they are needed, on CPUs that must be free
 
     def __post_init__(self) -> None:
         whole = self.gpus == 0 or (self.gpus >= 1 and math.isfinite(self.gpus) and self.gpus == int(self.gpus))
@@ -165,17 +166,18 @@ class Slots:
     def __init__(self, demand: Demand, limit: int | None = None) -> None:
         self._demand, self._limit = demand, limit
         self._grows = _grows()
-        places = _places_on_cluster(demand)
+        places = places_on_cluster(demand)
         if places < demand.workers and not self._grows:
             need = f"{demand.workers} workers of {demand.cpus} CPU"
             need += f" and {demand.gpus:g} GPU" if demand.gpus else ""
+            need += ", and a CPU besides on each node, to decode images on" if demand.streams else ""
             raise UserError(f"a trial needs {need}; the cluster has room for {places} such workers")
         self._looked, self._asking = time.monotonic(), self._count(places)
 
     def __call__(self) -> int:
         if time.monotonic() - self._looked > _LOOK_SECONDS:
             self._looked = time.monotonic()
-            self._asking = self._count(_places_on_cluster(self._demand))
+            self._asking = self._count(places_on_cluster(self._demand))
         return min(self._asking, self._limit) if self._limit else self._asking
 
     def _count(self, places: int) -> int:
@@ -184,7 +186,7 @@ class Slots:
         return max(1, 2 * fitting if self._grows else fitting)
 
 
-def _places_on_cluster(demand: Demand) -> int:
+def places_on_cluster(demand: Demand) -> int:
     """Workers that fit on the nodes that are there, or on those that an autoscaler says it may have, if more."""
     places = {True: 0, False: 0}  # on the head, on other nodes
     for node in ray.nodes():
@@ -214,13 +216,23 @@ def _grows() -> bool:
 
 def _places(resources: Mapping[str, float], demand: Demand) -> int:
     """Workers that fit on a node."""
-    places = int(resources.get("CPU", 0) // demand.cpus)
+    cpus = resources.get("CPU", 0)
+    places = int((cpus - spare_cpus(cpus) * demand.streams) // demand.cpus)
     if demand.gpus:
         gpus = int(resources.get("GPU", 0))
         # A worker's share of a GPU lies on one GPU.
         share = round(demand.gpus * _SMALLEST_SHARE)
         places = min(places, gpus * (_SMALLEST_SHARE // share) if demand.gpus < 1 else gpus // int(demand.gpus))
     return places
+
+
+def spare_cpus(cpus: float) -> int:
+    """CPUs of a node that workers leave to the decoding of streamed images: a quarter, at least one of two.
+
+    >>> [spare_cpus(cpus) for cpus in (1, 2, 8, 96)]
+    [0, 1, 2, 24]
+    """
+    return max(int(cpus) // 4, int(cpus >= 2))
 
 
 def has_gpu() -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 from raysearch.data.manifest import Manifest
 from raysearch.data.places import Place
+from raysearch.data.residence import STORE_SHARE, Mode
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,8 @@ class Options:
     concurrency: int | None = None  # trials at a time at most
     address: str | None = None  # of a cluster; None is this machine
     storage: str | None = None  # path or URI of the checkpoints; None is the run directory
+    feed: Mode | None = None  # how images come to the workers; None: resident where they fit
+    store_share: float = STORE_SHARE  # of the object store that decoded images may take
 
 
 @dataclass(frozen=True)

@@ -4,19 +4,20 @@ import contextlib
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-import ray
 from ray.tune.schedulers import TrialScheduler
 from rich.console import Console, RenderableType
 
 from raysearch import provenance
-from raysearch.data import feed, partition
+from raysearch.data import partition
 from raysearch.data.cache import cache_dir
 from raysearch.data.places import Place
 from raysearch.engine import cluster, tuner
 from raysearch.engine.checkpoints import FOLDER, Checkpoints, Objective
+from raysearch.engine.images import Streamed, provide
 from raysearch.engine.jobs import Job, Jobs, Listener, Planned, Several
 from raysearch.engine.metrics import Metrics
 from raysearch.engine.options import Options, Run
@@ -26,7 +27,7 @@ from raysearch.engine.train_loop import Source
 from raysearch.interrupt import Interrupt
 from raysearch.models import backbones
 from raysearch.studies import plan, results
-from raysearch.studies.config import CODE_VERSIONS, CONFIGS, Images, RunConfig
+from raysearch.studies.config import CODE_VERSIONS, CONFIGS, RunConfig
 from raysearch.studies.plan import Cell
 from raysearch.tasks import registry
 
@@ -196,7 +197,9 @@ def opened(
         gpus = options.gpus_per_worker
         if gpus is None:
             gpus = 1.0 if cluster.has_gpu() else 0.0
-        sets = _decode(images, divided, run, console)
+        demand = cluster.Demand(options.workers, 1, gpus)
+        sets = provide(images, divided, run, options, demand, console)
+        demand = replace(demand, streams=any(isinstance(one, Streamed) for one in sets.values()))
         of_splits = [one for one in configs if one.images in divided]
         run.record["warnings"] = sorted({w for one in of_splits for w in divided[one.images].warnings(one.trunk[1])})
         for warning in run.record["warnings"]:
@@ -206,7 +209,6 @@ def opened(
         splits = {one: found.identity for one, found in divided.items()}
         run.record["splits"] = {found.identity: found.record() for found in divided.values()}
         source = Source(sets, run.manifest.content_hash, cache_dir() / "features", splits)
-        demand = cluster.Demand(options.workers, 1, gpus)
         yield Session(run, options, demand, source, console, interrupt, table)
     run.record["ended"] = datetime.now(UTC).isoformat(timespec="seconds")
     run.record["wall_seconds"] = before + time.monotonic() - started
@@ -234,19 +236,3 @@ def job(cell: Cell, moves: Mapping[str, Any] | None = None) -> Job:
         start=cell.start.hash if cell.start else None,
         moves=dict(moves or {}),
     )
-
-
-def _decode(
-    images: Sequence[Images], divided: Mapping[Images, partition.Partition], run: Run, console: Console
-) -> dict[Images, dict[str, Any]]:
-    """Decode the images once for each size and split that a cell asks for, into the object store."""
-    sets = {}
-    for one in images:
-        found = divided.get(one)
-        decoded = feed.decode_on_ray(run.shards, one.side, one.zoom, found.of_class if found else None)
-        sets[one] = {split: ray.put(part) for split, part in decoded.items()}
-        megabytes = feed.resident_bytes(run.manifest, one.side) / 2**20
-        console.print(f"images: {run.manifest.images} at {one.side} px, {megabytes:.0f} MiB decoded, resident")
-        if found:
-            console.print(found.describe())
-    return sets

@@ -14,6 +14,7 @@ import ray.train.torch
 import torch
 
 from raysearch.engine.checkpoints import Checkpoints, decode
+from raysearch.engine.images import Kept
 from raysearch.engine.mailbox import Begin, Reply, Step, Stop
 from raysearch.studies.config import Images
 from raysearch.tasks.base import Feed, NonFiniteLoss, Task, Worker
@@ -23,19 +24,18 @@ Build = Callable[[Mapping[str, Any], int, Worker], Task]
 
 @dataclass(frozen=True)
 class Source:
-    """Where a worker's images lie: references to arrays in the object store."""
+    """Where a worker's images come from."""
 
-    sets: dict[Images, dict[str, Any]]  # split -> ObjectRef of an ImageSet
+    sets: dict[Images, Kept]
     content_hash: str
     cache: Path
     splits: dict[Images, str] = field(default_factory=dict)  # name and hash of a class-disjoint split
 
     def feed(self, config: Mapping[str, Any]) -> Feed:
-        """The images that a cell's config asks for, mapped from the object store."""
+        """The images that a cell's config asks for; to be closed after the cell."""
         data = config["data"]
         wanted = Images(data["side"], data["zoom"], data.get("split"))
-        splits = self.sets[wanted]
-        images = dict(zip(splits, ray.get(list(splits.values())), strict=True))
+        images = self.sets[wanted].open()
         return Feed(**images, content_hash=self.content_hash, split=self.splits.get(wanted, ""))
 
 
@@ -53,12 +53,14 @@ def train_loop(config: dict[str, Any]) -> None:
         number += 1
         command = ray.get(mailbox.exchange.remote(rank, number, reply))
         if isinstance(command, Stop):
+            _release(worker)
             return
         started = time.perf_counter()
         try:
             if isinstance(command, Begin):
                 cell = None  # before the next is built, so that two models never share the memory
                 if source is not None:
+                    _release(worker)
                     worker = replace(worker, feed=source.feed(command.config))
                 start = _start(command, worker) if command.start else None
                 cell = RunningCell(command, config["build"], replace(worker, start=start))
@@ -69,10 +71,17 @@ def train_loop(config: dict[str, Any]) -> None:
                 reply = cell.step()
         except Exception as error:
             cell = None
+            _release(worker)
             if worker.world_size > 1:
                 raise  # other ranks may wait for this one in a collective: only a new group is safe
             reply = Reply({}, error=explain(error))
         reply = replace(reply, seconds=time.perf_counter() - started)
+
+
+def _release(worker: Worker) -> None:
+    """End the pipelines of the cell that has ended."""
+    if worker.feed is not None:
+        worker.feed.close()
 
 
 class RunningCell:

@@ -24,8 +24,9 @@ class FewshotDataConfig(Section):
     )
     augment: Literal["none", "flip", "crop", "colour"] = setting(
         "colour",
-        "random views in training: mirrored; a random-resized crop that may be mirrored (LWFM-SPM, and every "
-        "pre-training); or mirrored with brightness and contrast varied by a fifth (HelixFormer; no colour on CUB).",
+        "random views in training: mirrored (HelixFormer on CUB); a random-resized crop that may be mirrored "
+        "(LWFM-SPM); or mirrored with brightness and contrast varied by a fifth, in either order (HelixFormer). Crops "
+        "are of what the zoom keeps; the papers' are of the whole image.",
     )
 
 
@@ -60,6 +61,11 @@ class PretrainConfig(Section):
 
     epochs: int = setting(
         0, "of it; 0 leaves it out. HelixFormer's released recipe has 100, LWFM-SPM starts from ImageNet weights.", ge=0
+    )
+    augment: Literal["none", "flip", "crop"] = setting(
+        "crop",
+        "random views in it: mirrored, or a random-resized crop that may be mirrored. HelixFormer's released recipe "
+        "crops, and on CUB only mirrors.",
     )
     batch: int = setting(128, "images a step. HelixFormer's.", ge=2)
     lr: float = setting(0.01, "of SGD. HelixFormer's.", gt=0)

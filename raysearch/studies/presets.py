@@ -24,6 +24,13 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "fewshot": {
         # 84 px, 5 ways, 1 shot; 130 epochs of 250 steps with 4 episodes, after 100 epochs of pre-training
         "helixformer": {"model.method": "helixformer", "pretrain.epochs": 100},
+        # on CUB: no colour, and no crops in the pre-training
+        "helixformer_cub": {
+            "model.method": "helixformer",
+            "data.augment": "flip",
+            "pretrain.epochs": 100,
+            "pretrain.augment": "flip",
+        },
         # on CUB: 30 epochs of 92 steps
         "lwfm": {
             **_LWFM,

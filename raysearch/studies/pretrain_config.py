@@ -23,5 +23,5 @@ class PretrainRunConfig(DisjointConfig):
     def canonical(self) -> dict[str, Any]:
         plain = json.loads(self.model_dump_json())
         del plain["train"]["seed"]  # the cell's own
-        del plain["data"]["augment"]  # always random-resized crops
+        del plain["data"]["augment"]  # of episodes; its own is in `train`
         return plain

@@ -26,6 +26,12 @@ class Feed:
     val: ImageSet | None = None  # where the splits share no class
     split: str = ""  # which split that is: its name and the beginning of its hash
 
+    def close(self) -> None:
+        """End what decodes images ahead."""
+        for images in (self.train, self.val, self.test):
+            if images is not None:
+                images.close()
+
 
 @dataclass(frozen=True)
 class Worker:

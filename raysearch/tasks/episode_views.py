@@ -2,51 +2,76 @@
 their maps, which are computed once.
 """
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
-from raysearch.data.images import ImageSet, augment, draw_views
+from raysearch.data.augmentation import augment, draw_views, occurrences
+from raysearch.data.images import ImageSet
 from raysearch.models.fewshot import EpisodicNetwork, Maps
 from raysearch.studies.config import FewshotConfig
 from raysearch.tasks.base import Worker
 from raysearch.tasks.episodic import MapStore
 from raysearch.tasks.loader import Loader
 
+_SUPPORT, _QUERY, _ORDINARY = range(3)  # what a random view is for
+
 
 class EpisodeViews:
-    """Args:
-    network: whose maps a frozen trunk gives.
-    images: of the base classes.
-    config: of the run.
-    worker: whose share of each step it is.
-    loader: brings images to the device.
+    """An image's view follows from the seed, its episode, whether it is support or query there, and how often before.
+
+    Legend: `E` episodes, `S` supports and `N` queries of each.
+
+    Args:
+        network: whose maps a frozen trunk gives.
+        images: of the base classes.
+        config: of the run.
+        seed: of the run.
+        worker: whose share of each step it is.
+        loader: brings images to the device.
     """
 
     def __init__(
-        self, network: EpisodicNetwork, images: ImageSet, config: FewshotConfig, worker: Worker, loader: Loader
+        self,
+        network: EpisodicNetwork,
+        images: ImageSet,
+        config: FewshotConfig,
+        seed: int,
+        worker: Worker,
+        loader: Loader,
     ) -> None:
         self._network, self._images, self._config = network, images, config
-        self._worker, self._loader = worker, loader
+        self._seed, self._worker, self._loader = seed, worker, loader
         self._store: MapStore | None = None
 
-    def of(self, parts: Sequence[Tensor], draws: torch.Generator) -> Tensor | Maps:
-        """This worker's share of each part, one after the other: images (B, 3, H, W) or maps (B, C, h, w) a tap.
+    def of_episodes(self, support: Tensor, query: Tensor, first: int) -> Tensor | Maps:
+        """This worker's supports, then its queries: images (B, 3, H, W) or maps (B, C, h, w) a tap.
 
         Args:
-            parts: rows of all workers, divided along the first dimension: (E, n) of episodes, or (B,).
-            draws: of the step; all workers draw the views alike.
+            support: (E, S) rows of the step's episodes, of all workers.
+            query: (E, N).
+            first: the number of the first episode in the run; the others follow it.
         """
-        rows = torch.cat([self._worker.share(part).flatten() for part in parts])
-        if self._config.model.frozen:
-            if self._store is None:
-                precision = self._config.train.precision
-                self._store = MapStore(self._network, self._images, self._loader, precision)
-            return self._store.of(rows)
-        side = self._images.images.shape[1]
-        drawn = []
-        for part in parts:
-            views = draw_views(self._config.data.augment, part.numel(), (side, side), draws)
-            drawn.append(self._worker.share(views.view(*part.shape, -1)).flatten(0, part.dim() - 1))
-        return augment(self._loader.batch(self._images, rows), torch.cat(drawn))
+        share = self._worker.share
+        numbers = share(torch.arange(first, first + len(support)))
+        mine = share(support), share(query)
+        drawn = [self._draw(role, rows, numbers[:, None]) for role, rows in zip((_SUPPORT, _QUERY), mine, strict=True)]
+        return self._load(torch.cat([rows.flatten() for rows in mine]), torch.cat(drawn))
+
+    def of_batch(self, rows: Tensor, first: int) -> Tensor | Maps:
+        """This worker's share of an ordinary batch of rows (B,), which goes with the episodes from `first` on."""
+        drawn = self._draw(_ORDINARY, rows, torch.tensor(first))
+        return self._load(self._worker.share(rows), self._worker.share(drawn))
+
+    def _draw(self, role: int, rows: Tensor, numbers: Tensor) -> Tensor:
+        """What is random in the views of rows (..., n) of episodes of these numbers, flattened."""
+        how = "none" if self._config.model.frozen else self._config.data.augment
+        size = (self._images.side, self._images.side)
+        apart = [numbers.expand_as(rows).flatten(), occurrences(rows).flatten()]
+        return draw_views(how, rows.flatten(), size, (self._seed, role), apart)
+
+    def _load(self, rows: Tensor, drawn: Tensor) -> Tensor | Maps:
+        if not self._config.model.frozen:
+            return augment(self._loader.take(self._images, rows), drawn)
+        if self._store is None:
+            self._store = MapStore(self._network, self._images, self._loader, self._config.train.precision)
+        return self._store.of(rows)

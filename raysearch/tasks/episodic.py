@@ -51,6 +51,7 @@ class MapStore:
     def _compute(self, rows: Tensor) -> Maps:
         mode = self._network.training
         self._network.eval()
+        self._images.prefetch(rows)
         with precision(self._loader.device, self._how):
             parts = [self._network.maps(self._loader.batch(self._images, part)) for part in rows.split(BATCH)]
         self._network.train(mode)

@@ -26,8 +26,9 @@ from raysearch.models.fewshot import Answer, Layout
 from raysearch.models.lwfm_loss import Classified, lwfm_loss
 from raysearch.studies.config import FewshotConfig
 from raysearch.tasks import episodic, fewshot_networks, fewshot_optimiser
+from raysearch.tasks.ahead import Ahead
 from raysearch.tasks.base import NonFiniteLoss, Worker
-from raysearch.tasks.draws import generator
+from raysearch.tasks.episode_steps import Step, Steps
 from raysearch.tasks.episode_views import EpisodeViews
 from raysearch.tasks.loader import Loader
 from raysearch.tasks.state import copied
@@ -62,8 +63,10 @@ class FewshotTask:
         self.optimiser = fewshot_optimiser.make(self.network, config.train)
         self._wrapped = worker.wrap(self.network) if self.optimiser else self.network
         self.loader = Loader(worker.device)
-        self._views = EpisodeViews(self.network, feed.train, config, worker, self.loader)
+        self._views = EpisodeViews(self.network, feed.train, config, seed, worker, self.loader)
         self.steps, self.done = max(1, config.train.epochs), 0
+        self._steps = Steps(config, seed, self._train, len(feed.train))
+        self._ahead = Ahead(feed.train, lambda epoch: self._steps.rows(epoch, worker))
         self._best: dict[str, Any] = {}  # with train.select=validation: the value and the network that gave it
 
     def advance(self) -> dict[str, Any]:
@@ -74,11 +77,12 @@ class FewshotTask:
             torch.cuda.reset_peak_memory_stats(device)
         rate = {"lr": fewshot_optimiser.set_rate(self.optimiser, config, self.done)} if self.optimiser else {}
         episodes = config.episodes if self.optimiser else 0
+        if self.optimiser and not self.config.model.frozen:
+            self._ahead.send_for(self.done, self.steps)
         sums: dict[str, float] = {}
-        for first in range(0, episodes, config.batch):
-            count = min(config.batch, episodes - first)
-            for name, value in self._step(first, count).items():
-                sums[name] = sums.get(name, 0.0) + count * value
+        for step in self._steps.of(self.done) if self.optimiser else ():
+            for name, value in self._step(step).items():
+                sums[name] = sums.get(name, 0.0) + len(step.support) * value
         means = {name: value / episodes for name, value in sums.items()}
         if not np.isfinite(means.get("loss", 0.0)):
             raise NonFiniteLoss(f"the loss became {means['loss']} in epoch {self.done + 1}; a lower train.lr may help")
@@ -128,18 +132,13 @@ class FewshotTask:
             self.optimiser.load_state_dict({"state": copied(state["optimiser"]), "param_groups": groups})
         self._best, self.done = state["best"], state["done"]
 
-    def _step(self, first: int, count: int) -> dict[str, float]:
-        """Train on episodes `first` to `first + count` of this epoch, of which this worker takes its share."""
+    def _step(self, step: Step) -> dict[str, float]:
+        """Train on a step's episodes, of which this worker takes its share."""
         config, worker = self.config, self.worker
-        at = self.done * config.train.episodes + first
-        pairs = [self._train.draw(at + index) for index in range(count)]
-        support, query = (torch.from_numpy(np.stack(rows)) for rows in zip(*pairs, strict=True))
-        draws = generator(self.seed, self.done, first)
+        number, support, query, ordinary = step
         self.network.train()
-        inputs = self._views.of([support.flatten(1), query.flatten(1)], draws)
-        # Last of the draws, so that the episodes' views are the same with it and without.
-        ordinary = torch.randint(len(self._names), (config.lwfm.aux_batch,), generator=draws)
-        batch = self._views.of([ordinary], draws) if config.auxiliary else None
+        inputs = self._views.of_episodes(support.flatten(1), query.flatten(1), number)
+        batch = self._views.of_batch(ordinary, number) if config.auxiliary else None
         mine = worker.share(query.flatten(1))
         layout = Layout(len(mine), support.shape[1], support.shape[2], mine.shape[1])
         with episodic.precision(worker.device, config.train.precision):

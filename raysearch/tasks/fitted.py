@@ -89,6 +89,7 @@ class FittedTask:
     @torch.no_grad()
     def _encode(self, images: ImageSet) -> Tensor:
         assert self.encoder is not None, "nothing is fitted yet"
+        images.prefetch(torch.arange(len(images)))
         rows = torch.arange(len(images)).split(BATCH)
         parts = [pool(self.network.trunk(self.loader.batch(images, part))) for part in rows]
         return self.encoder(torch.cat(parts))

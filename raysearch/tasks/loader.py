@@ -27,6 +27,10 @@ class Loader:
 
     def batch(self, images: ImageSet, rows: Tensor) -> Tensor:
         """`ImageSet.batch` of rows (B,): (B, 3, side, side) floats on the device."""
+        return normalise(self.take(images, rows))
+
+    def take(self, images: ImageSet, rows: Tensor) -> Tensor:
+        """`ImageSet.take` of rows (B,): (B, side, side, 3) bytes on the device."""
         started, before = time.perf_counter(), self._mark()
         taken = images.take(rows, self.device)
         after = self._mark()
@@ -34,7 +38,7 @@ class Loader:
             self._events.append((before, after))
         else:
             self._seconds += time.perf_counter() - started
-        return normalise(taken)
+        return taken
 
     def waited(self) -> float:
         """Seconds that the device waited since this was last asked."""

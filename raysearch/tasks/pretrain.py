@@ -16,7 +16,8 @@ from torch.nn import functional
 
 from raysearch import cli
 from raysearch.data import synthetic
-from raysearch.data.images import ImageSet, augment, draw_views
+from raysearch.data.augmentation import augment
+from raysearch.data.images import ImageSet
 from raysearch.models import backbones
 from raysearch.models.fcaenet import pool
 
@@ -48,8 +49,9 @@ def main(
         for rows in torch.randperm(len(train), generator=generator).split(batch):
             if len(rows) < batch:
                 continue
-            flips = draw_views("flip", len(rows), (SPEC.side, SPEC.side), generator)
-            images = augment(train.batch(rows, torch.device("cpu")), flips)
+            # Mirrored as these weights were made: by coins of the one generator that also draws the order.
+            mirrored = torch.rand(len(rows), 1, generator=generator) < 0.5
+            images = augment(train.take(rows, torch.device("cpu")), mirrored)
             loss = _loss(head(_pooled(backbone, images)), parts[torch.from_numpy(train.labels)[rows]], levels)
             optimiser.zero_grad()
             loss.backward()

@@ -5,7 +5,7 @@ thrown away at the end; the last epoch counts. What is left is judged by nearest
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,13 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from raysearch.data.augmentation import augment, draw_views
 from raysearch.data.episodes import Episodes
-from raysearch.data.images import augment, draw_views
 from raysearch.errors import UserError
 from raysearch.models import backbones
 from raysearch.models.fewshot import Centroid, EpisodicNetwork
 from raysearch.studies.config import PretrainRunConfig
 from raysearch.tasks import episodic
+from raysearch.tasks.ahead import Ahead
 from raysearch.tasks.base import NonFiniteLoss, Worker
 from raysearch.tasks.draws import generator
 from raysearch.tasks.loader import Loader
@@ -58,6 +59,7 @@ class PretrainTask:
         self.config, self.seed, self.worker = config, seed, worker
         self.metric_ids = metric_ids(config, worker.feed.split)
         self.images, self.steps, self.done = worker.feed.train, config.train.epochs, 0
+        self._ahead = Ahead(self.images, lambda epoch: map(worker.share, self._batches(epoch)))
         sizes = batch_sizes(len(self.images), config.train.batch, worker.world_size)
         if min(sizes) < 2 * worker.world_size:
             raise UserError(
@@ -88,16 +90,14 @@ class PretrainTask:
         rate = config.lr * 0.1 ** sum(self.done >= round(share * config.epochs, 6) for share in config.milestones)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        draws = generator(self.seed, self.done)
-        order = torch.randperm(len(self.images), generator=draws)
-        side = self.images.images.shape[1]
-        views = draw_views("crop", len(order), (side, side), draws)
-        sizes = batch_sizes(len(order), config.batch, self.worker.world_size)
+        self._ahead.send_for(self.done, self.steps)
+        side = self.images.side
         total = torch.zeros(2, device=device)
         self.classifier.train()
-        for rows, drawn in zip(order.split(sizes), views.split(sizes), strict=True):
+        for rows in self._batches(self.done):
             mine = self.worker.share(rows)
-            images = augment(self.loader.batch(self.images, mine), self.worker.share(drawn))
+            drawn = draw_views(config.augment, mine, (side, side), (self.seed, self.done))
+            images = augment(self.loader.take(self.images, mine), drawn)
             with episodic.precision(device, "auto"):
                 logits = self._wrapped(images)
             names = self._names[mine.to(device)]
@@ -106,7 +106,7 @@ class PretrainTask:
             (loss * (self.worker.world_size * len(mine) / len(rows))).backward()
             self.optimiser.step()
             total += torch.stack([loss.detach() * len(mine), (logits.argmax(1) == names).sum()])
-        loss, right = (self.worker.sum(total) / len(order)).tolist()
+        loss, right = (self.worker.sum(total) / len(self.images)).tolist()
         self.done += 1
         if not np.isfinite(loss):
             raise NonFiniteLoss(f"the loss became {loss} in epoch {self.done}; a lower pretrain.lr may help")
@@ -114,8 +114,13 @@ class PretrainTask:
             self.worker.broadcast(buffer)
         seconds = time.perf_counter() - started
         report = {"iteration": self.done, "phase": "train", "epochs": 1, "loss": loss, "accuracy_train": right}
-        report |= {"lr": rate, "seconds": seconds, "images_per_second": len(order) / seconds}
+        report |= {"lr": rate, "seconds": seconds, "images_per_second": len(self.images) / seconds}
         return report | {"feed_wait_share": min(1.0, self.loader.waited() / seconds)}
+
+    def _batches(self, epoch: int) -> Sequence[Tensor]:
+        """Rows of each batch of an epoch, of all workers."""
+        order = torch.randperm(len(self.images), generator=generator(self.seed, epoch))
+        return order.split(batch_sizes(len(order), self.config.train.batch, self.worker.world_size))
 
     def evaluate(self) -> dict[str, Any]:
         """`accuracy_validation` and its half width; the test classes stay unseen."""

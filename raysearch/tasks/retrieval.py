@@ -21,8 +21,10 @@ from raysearch.models.hashing.exchnet import ExchNet
 from raysearch.studies.config import RetrievalConfig
 from raysearch.studies.hashing_config import FITTED
 from raysearch.tasks import features, methods, networks, optimiser
+from raysearch.tasks.ahead import Ahead
 from raysearch.tasks.base import NonFiniteLoss, Task, Worker
 from raysearch.tasks.draws import Draws
+from raysearch.tasks.epochs import Epochs
 from raysearch.tasks.evaluation import Judge, signs
 from raysearch.tasks.fitted import FittedTask
 from raysearch.tasks.loader import Loader
@@ -57,12 +59,14 @@ class RetrievalTask:
         network = networks.build(config, seed, classes=int(self.train.labels.max()) + 1)
         self.network = network.to(worker.device).to(memory_format=torch.channels_last)
         self.method = methods.build(config, self.draws, worker, self.network)
+        self._epochs = Epochs(config, self.draws, self.method)
+        self._ahead = Ahead(self.train, lambda iteration: self._epochs.rows(iteration, worker))
         warm = 0 if config.model.frozen else config.warmup.iterations
         self.warm_steps, self.steps, self.done = warm, warm + config.train.iterations, 0
         self.loader = Loader(worker.device)
         cache_key = features.key(config, seed, worker)
         self._cached = CachedViews(self.network, self.train, config, worker, self.loader, cache_key)
-        self._pixels = PixelViews(worker.wrap(self.network), self.train, config, worker, self.loader)
+        self._pixels = PixelViews(worker.wrap(self.network), self.train, config, seed, worker, self.loader)
         if warm or config.model.frozen:
             self._start_from_features()
         self.optimiser = optimiser.make(self.network, config.train)
@@ -82,6 +86,8 @@ class RetrievalTask:
         if self.done == self.warm_steps and self.warm_steps:
             self.optimiser = optimiser.make(self.network, config.train)
         views = self._views(warming)
+        if not config.model.frozen:
+            self._ahead.send_for(max(self.done, self.warm_steps), self.steps)
         epochs = config.warmup.epochs if warming else config.train.epochs
         if warming:
             rate = optimiser.set_same_rate(self.optimiser, config.warmup.lr)
@@ -91,10 +97,9 @@ class RetrievalTask:
         self.method.start(sample, self.done - self.warm_steps)
         sums: dict[str, float] = {}
         for epoch in range(epochs):
-            generator = self.draws.generator(self.done, epoch)
             views.start_epoch()
-            positives = self.draws.positives(sample, generator, config.esrl.positives)
-            outputs, sums = self._epoch(views, sample, positives, generator, warming)
+            self.method.start_epoch()
+            outputs, sums = self._epoch(views, epoch, sample)
             if not np.isfinite(sums["loss"]):
                 at = f"iteration {self.done + 1}, epoch {epoch + 1}"
                 raise NonFiniteLoss(f"the loss became {sums['loss']} at {at}; a lower train.lr may help")
@@ -154,28 +159,21 @@ class RetrievalTask:
     def _views(self, warming: bool) -> Views:
         return self._cached if warming or self.config.model.frozen else self._pixels
 
-    def _epoch(
-        self, views: Views, sample: Tensor, positives: Tensor, generator: torch.Generator, warming: bool
-    ) -> tuple[Tensor, dict[str, float]]:
+    def _epoch(self, views: Views, epoch: int, sample: Tensor) -> tuple[Tensor, dict[str, float]]:
         """Train on the sample once; returns the outputs (r, c) it saw and mean losses."""
-        config, device = self.config, self.worker.device
+        config, device, warming = self.config, self.worker.device, self.done < self.warm_steps
         outputs = torch.zeros(len(sample), config.hash.bits, device=device)
         totals = torch.zeros(len(self.method.parts), device=device)
         # Without SREM and ESRL in the warm-up it is the same for every variant.
         wanted = Wanted(config.uses_positive and not warming, config.uses_erased and not warming)
-        order = self.method.start_epoch(sample, generator)
-        # Drawn in the batches of a single worker, whatever the number of workers: an image's view stays the same.
-        counts = batch_sizes(len(sample), config.train.batch)
-        drawn = torch.cat([views.draw(count, wanted, generator) for count in counts])
+        positives, order, generator = self._epochs.draw(sample, self.done, epoch)
         exchanged = self.method.draw(len(sample), generator)
         sizes, share = batch_sizes(len(sample), config.train.batch, views.worker.world_size), views.worker.share
-        for batch, of_batch, of_inputs in zip(
-            order.split(sizes), drawn.split(sizes), exchanged.split(sizes), strict=True
-        ):
+        for batch, of_inputs in zip(order.split(sizes), exchanged.split(sizes), strict=True):
             mine = share(batch)
             rows = sample[mine]
             inputs = self.method.inputs(rows, share(of_inputs))
-            seen = views.forward(rows, positives[mine], wanted, share(of_batch), inputs)
+            seen = views.forward(rows, positives[mine], wanted, (self.done, epoch), inputs)
             seen = seen.activated(self.method.activate)
             parts = self.method.losses(seen, rows)
             self.optimiser.zero_grad(set_to_none=True)
@@ -199,6 +197,7 @@ class RetrievalTask:
     def _local_features(self) -> Tensor:
         """Of the database, with the global ones behind them: (n, (M + 1) C)."""
         self.network.eval()
+        self.train.prefetch(torch.arange(len(self.train)))
         seen = [
             self.network(self.loader.batch(self.train, rows))
             for rows in torch.arange(len(self.train)).split(EVALUATION_BATCH)
@@ -215,6 +214,7 @@ class RetrievalTask:
     def _encode(self, images: ImageSet) -> Tensor:
         """Signs of the network's outputs: (m, c), on the device."""
         self.network.eval()
+        images.prefetch(torch.arange(len(images)))
         rows = torch.arange(len(images)).split(EVALUATION_BATCH)
         return signs(torch.cat([self.network(self.loader.batch(images, part)).z for part in rows]))
 

@@ -18,9 +18,7 @@ def hold_out(train: ImageSet, share: float) -> tuple[ImageSet, ImageSet]:
         held[rows[np.linspace(0, len(rows) - 1, count, dtype=int)]] = True
     if share and not held.any():
         raise UserError(f"data.validation={share} holds out no image of classes this small")
-    # Without a held-out part the arrays stay as they are: a map of shared memory is not copied.
-    rest = ImageSet(train.images[~held], train.labels[~held]) if held.any() else train
-    return rest, ImageSet(train.images[held], train.labels[held])
+    return train.subset(~held) if held.any() else train, train.subset(held)
 
 
 def check_classes(labels: np.ndarray) -> None:

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from raysearch.data.images import ImageSet, augment, draw_views
+from raysearch.data.augmentation import augment, draw_views
+from raysearch.data.images import ImageSet
 from raysearch.models.fcaenet import pool
 from raysearch.models.srem import erase_mask
 from raysearch.studies.config import RetrievalConfig, SremConfig
@@ -21,6 +22,7 @@ from raysearch.tasks.loader import Loader
 from raysearch.tasks.networks import Network
 
 _FEATURE_BATCH = 128
+_ANCHOR, _POSITIVE = 0, 1  # what a random view is for
 
 
 class Outputs(NamedTuple):
@@ -59,11 +61,8 @@ class Views(Protocol):
     def start_epoch(self) -> None:
         """Put the network into the mode of these views."""
 
-    def draw(self, count: int, wanted: Wanted, generator: torch.Generator) -> Tensor:
-        """What is random in the views of `count` images, for all workers alike: (B, ...), a row an image."""
-
     def forward(
-        self, rows: Tensor, positives: Tensor, wanted: Wanted, drawn: Tensor, inputs: tuple[Tensor, ...] = ()
+        self, rows: Tensor, positives: Tensor, wanted: Wanted, at: tuple[int, int], inputs: tuple[Tensor, ...] = ()
     ) -> Outputs:
         """Outputs of the images `rows` (B,), with `positives` (B,) and erased views where they are wanted.
 
@@ -71,7 +70,7 @@ class Views(Protocol):
             rows: of the anchors.
             positives: of images of the same classes.
             wanted: which views there are to be besides the anchors.
-            drawn: (B, ...) these images' rows of what `draw` gave.
+            at: iteration and epoch, which with the run's seed decide the random views of a row.
             inputs: what the network is given with the anchors, where it is trained through the pixels.
         """
 
@@ -80,37 +79,34 @@ class Views(Protocol):
 
 
 class PixelViews:
-    """Views through trunk and hash layer. The mask comes from the anchors' own forward pass, which has a gradient."""
+    """Views through trunk and hash layer. The mask comes from the anchors' own forward pass, which has a gradient.
+
+    An image that is the positive of two anchors has a view for each.
+    """
 
     def __init__(
-        self, network: nn.Module, images: ImageSet, config: RetrievalConfig, worker: Worker, loader: Loader
+        self, network: nn.Module, images: ImageSet, config: RetrievalConfig, seed: int, worker: Worker, loader: Loader
     ) -> None:
         self.network, self.images, self.config, self.worker = network, images, config, worker
-        self.loader = loader
+        self.seed, self.loader = seed, loader
         self._autocast = worker.device.type == "cuda" and config.train.precision == "auto"
 
     def start_epoch(self) -> None:
         self.network.train()
 
-    def draw(self, count: int, wanted: Wanted, generator: torch.Generator) -> Tensor:
-        """(B, V, k): the anchors' views, then the positives' where they are wanted; k as in `draw_views`."""
-        data = self.config.data
-        views = 2 if wanted.positive else 1
-        return torch.stack(
-            [draw_views(data.augment, count, (data.side, data.side), generator) for _ in range(views)], dim=1
-        )
-
     def forward(
-        self, rows: Tensor, positives: Tensor, wanted: Wanted, drawn: Tensor, inputs: tuple[Tensor, ...] = ()
+        self, rows: Tensor, positives: Tensor, wanted: Wanted, at: tuple[int, int], inputs: tuple[Tensor, ...] = ()
     ) -> Outputs:
-        anchors = self._load(rows, drawn[:, 0])
+        data, size = self.config.data, (self.config.data.side, self.config.data.side)
+        anchors = self._load(rows, draw_views(data.augment, rows, size, (self.seed, *at, _ANCHOR)))
         separate = wanted.erased and self.config.srem.mask_pass == "separate"
         seen = self._look(anchors) if separate else self._through(anchors, *inputs)
         more, fraction = [], anchors.new_zeros(())
         if wanted.positive:
-            more.append(self._load(positives, drawn[:, 1]))
+            drawn = draw_views(data.augment, positives, size, (self.seed, *at, _POSITIVE), apart=[rows])
+            more.append(self._load(positives, drawn))
         if wanted.erased:
-            mask = mask_of(seen.features, self.config.srem, self.config.data.side)
+            mask = mask_of(seen.features, self.config.srem, data.side)
             fraction = 1 - mask.mean()
             more.append((anchors * mask).contiguous(memory_format=torch.channels_last))
         if separate:
@@ -127,11 +123,12 @@ class PixelViews:
     @torch.no_grad()
     def encode(self, rows: Tensor) -> Tensor:
         self.network.eval()
+        self.images.prefetch(rows)
         parts = [self._through(self.loader.batch(self.images, part)).z for part in rows.split(_FEATURE_BATCH)]
         return torch.cat(parts)
 
     def _load(self, rows: Tensor, drawn: Tensor) -> Tensor:
-        return augment(self.loader.batch(self.images, rows), drawn)
+        return augment(self.loader.take(self.images, rows), drawn)
 
     @torch.no_grad()
     def _look(self, images: Tensor) -> Any:
@@ -179,11 +176,8 @@ class CachedViews:
     def start_epoch(self) -> None:
         self.network.eval()
 
-    def draw(self, count: int, wanted: Wanted, generator: torch.Generator) -> Tensor:
-        return torch.zeros(count, 0)
-
     def forward(
-        self, rows: Tensor, positives: Tensor, wanted: Wanted, drawn: Tensor, inputs: tuple[Tensor, ...] = ()
+        self, rows: Tensor, positives: Tensor, wanted: Wanted, at: tuple[int, int], inputs: tuple[Tensor, ...] = ()
     ) -> Outputs:
         device, head = self.worker.device, self.network.from_pooled
         rows = rows.to(device)
@@ -211,6 +205,7 @@ class CachedViews:
     def _compute(self, name: str) -> Tensor:
         training = self.network.training
         self.network.eval()
+        self.images.prefetch(torch.arange(len(self.images)))
         parts = []
         for rows in torch.arange(len(self.images)).split(_FEATURE_BATCH):
             images = self.loader.batch(self.images, rows)

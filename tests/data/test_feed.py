@@ -7,12 +7,13 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from raysearch.data import feed, shards, synthetic
+from raysearch.data import feed, pipelines, shards, synthetic
+from raysearch.data.pipelines import RayData, View
+from raysearch.data.shelf import Shelf
 from raysearch.errors import UserError
 
 SPEC = synthetic.Spec(classes=4, train_per_class=6, test_per_class=3, side=32)
@@ -54,19 +55,6 @@ def test_decoded_images_are_the_drawn_ones_but_for_jpeg(drawn: Path) -> None:
         assert abs(decoded.astype(float) - image).mean() < 4
 
 
-def test_the_order_of_shards_and_rows_does_not_matter(drawn: Path) -> None:
-    table = shards.read(drawn)
-    expected = feed.decode(drawn, 32)
-    rng = np.random.default_rng(0)
-    for _ in range(3):
-        shuffled = table.take(pa.array(rng.permutation(len(table))))
-        batches = [{n: part[n].to_numpy() for n in part.column_names} for part in (shuffled[:7], shuffled[7:])]
-        sets = feed._collect(feed.decode_batch(batch, 32) for batch in batches)
-        for split in expected:
-            assert np.array_equal(sets[split].images, expected[split].images)
-            assert np.array_equal(sets[split].labels, expected[split].labels)
-
-
 def test_labels_come_before_sources_in_the_order(tmp_path: Path) -> None:
     def load(shade: int) -> bytes:
         return shards.encode(Image.new("RGB", (8, 8), (shade, shade, shade)))
@@ -106,10 +94,12 @@ def test_damage_is_said(drawn: Path, tmp_path: Path) -> None:
         feed.decode(copy, 32)
 
 
-def test_size_in_memory(drawn: Path) -> None:
-    assert feed.resident_bytes(shards.read_manifest(drawn), 20) == 36 * 20 * 20 * 3
+def test_splits_share_one_array(drawn: Path) -> None:
     sets = feed.decode(drawn, 20)
-    assert sum(part.images.nbytes for part in sets.values()) == 36 * 20 * 20 * 3
+    assert sets["train"].pixels is sets["test"].pixels
+    assert sets["train"].pixels.shape == (36, 20, 20, 3)
+    kept = sets["train"].subset(np.arange(24) % 2 == 0)
+    assert kept.pixels is sets["train"].pixels  # what is held out of it costs no memory
 
 
 @pytest.fixture(scope="module")
@@ -128,25 +118,25 @@ def cluster() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("cluster")
-def test_ray_decodes_the_same_bytes_in_the_same_order(drawn: Path) -> None:
-    parts = ("train", "test", "val", "train")  # of each class
-    for side, given in ((32, None), (20, None), (20, parts)):
-        here, there = feed.decode(drawn, side, parts=given), feed.decode_on_ray(drawn, side, parts=given)
-        assert list(there) == list(here)
-        for split, expected in here.items():
-            assert there[split].images.dtype == np.uint8
-            assert there[split].labels.dtype == np.int64
-            assert np.array_equal(there[split].images, expected.images)
-            assert np.array_equal(there[split].labels, expected.labels)
+@pytest.mark.parametrize("apart", [False, True])
+def test_ray_decodes_the_same_bytes_in_the_same_order(
+    drawn: Path, monkeypatch: pytest.MonkeyPatch, apart: bool
+) -> None:
+    monkeypatch.setattr(pipelines, "CHUNK_ROWS", 5)
+    shelf, view = Shelf(drawn, shards.read_manifest(drawn)), View(20)
+    rows = np.random.default_rng(0).integers(0, 36, 100)
+    everything = pipelines.decoded(shelf, view, np.arange(36))
+    found = list(RayData(shelf, view, apart=apart)(pipelines.cut(rows, view)))
+    assert [len(chunk) for chunk in found] == [5] * 20
+    assert np.array_equal(np.concatenate(found), everything[rows])
 
 
 @pytest.mark.usefixtures("cluster")
-def test_an_object_store_that_is_too_small_is_said_before_decoding(
-    drawn: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(feed, "decode_batch", None)
-    with pytest.raises(UserError, match=r"object store.*data\.side") as caught:
-        feed.decode_on_ray(drawn, 2000)  # 0.4 GiB of images, 0.1 GiB of store
-    assert "0.4 GiB" in str(caught.value)
-    assert "0.1 GiB" in str(caught.value)
-    assert "\n" not in str(caught.value)
+def test_damage_is_said_by_ray_too(drawn: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(drawn, copy)
+    shelf = Shelf(copy, shards.read_manifest(copy))
+    victim = sorted(copy.glob("*.parquet"))[2]
+    victim.unlink()
+    with pytest.raises(UserError, match=victim.name):
+        feed.collect(RayData(shelf, View(20)), np.arange(36), View(20))

@@ -130,6 +130,8 @@ def test_wrong_input_is_one_line_and_leaves_nothing(src: Path, tmp_path: Path) -
         (("folder", src, src), "exists already and is no data set"),
         (("folder", src, out, "--rows-per-shard", "0"), "must be 1 or more"),
         (("folder", src, out, "--on-corrupt", "fial"), "fial"),
+        (("folder", src, out, "--workers", "none"), "--workers is a number of 1 or more, or auto, not 'none'"),
+        (("verify", src, "--no-deocde"), "unknown flag --no-deocde; did you mean '--no-decode'?"),
         (
             ("folder", src, out, "--test-fractoin", "0.5"),
             "unknown flag --test-fractoin; did you mean '--test-fraction'?",
@@ -161,15 +163,33 @@ def test_wrong_input_is_one_line_and_leaves_nothing(src: Path, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_leaves_nothing(how: signal.Signals, tmp_path: Path) -> None:
+def test_an_interrupted_run_leaves_nothing_that_looks_finished(how: signal.Signals, tmp_path: Path) -> None:
     process = start("synthetic", "classes=200,side=64", tmp_path / "out", "--rows-per-shard", "10")
     deadline = time.monotonic() + 30
-    while not list(tmp_path.glob(".*/*.parquet")):  # in the midst of it
+    while not list(tmp_path.glob(".*/notes/*")):  # in the midst of it
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(how)
-    _, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "Traceback" not in err
-    assert list(tmp_path.iterdir()) == []
+    kept = len(list(tmp_path.glob(".*/notes/*")))
+    assert f"broken off: {kept} of 1,000 shards are kept" in out
+    assert [path.name[:5] for path in tmp_path.iterdir()] == [".out."]
+
+
+def test_verify_as_a_command(src: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert ingest("folder", src, out)[0] == 0
+    manifest = shards.read_manifest(out)
+    said = f"{out} is whole: 9 rows in 1 shards, hash {manifest.content_hash}\n"
+    assert ingest("verify", out) == ingest("verify", out, "--no-decode") == (0, said, "")
+    shard = out / "00000.parquet"
+    data = bytearray(shard.read_bytes())
+    data[data.index(b"JFIF")] ^= 1
+    shard.write_bytes(data)
+    code, said, err = ingest("verify", out)
+    assert (code, said, err.count("\n")) == (2, "", 1)
+    assert f"shard {shard}, row 0 (crow/0.jpg) is damaged" in err
+    assert "no data set at" in ingest("verify", tmp_path / "nowhere")[2]

@@ -2,11 +2,13 @@
 
 import contextlib
 import io
+from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from raysearch.data import jpeg
 
@@ -88,6 +90,40 @@ def test_whatever_is_cut_or_overwritten_trains_or_is_corrupt(name: str) -> None:
             with contextlib.suppress(jpeg.CorruptImage):
                 kept, (width, height) = jpeg.normalise(damaged)
                 assert trained_on(kept).shape == (height, width, 3)
+
+
+def verdict(read: Callable[[bytes], object], data: bytes) -> str:
+    try:
+        read(data)
+    except UnidentifiedImageError:
+        return "not an image"
+    except Exception as error:
+        return " ".join((str(error) or repr(error)).split())
+    return "decodes"
+
+
+def at_full_size(data: bytes) -> None:
+    with Image.open(io.BytesIO(data)) as image:
+        image.convert("RGB")
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_damage_is_what_decoding_at_full_size_finds(name: str) -> None:
+    """Other bytes, missing ones, more of them and an early end, anywhere behind the first header."""
+    data, rng, found = KEPT[name], np.random.default_rng(0), Counter[str]()
+    for place in rng.integers(22, len(data), 60).tolist():
+        junk = rng.bytes(9)
+        for damaged in (
+            data[:place] + junk[:1] + data[place + 1 :],
+            data[:place] + data[place + 7 :],
+            data[:place] + junk + data[place:],
+            data[:place],
+        ):
+            expected = verdict(at_full_size, damaged)
+            assert verdict(jpeg.normalise, damaged) == expected
+            found[expected] += 1
+    assert len(found) > 1
+    assert found["decodes"]
 
 
 @pytest.mark.parametrize("progressive", [False, True])

@@ -6,24 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pyarrow.fs import S3FileSystem
 from rich.console import Console
 
 from raysearch import cli, sweep, train
-from raysearch.data import feed, partition, shards, sources
+from raysearch.data import feed, partition, rows, shards, sources
 from raysearch.data.places import Place
-from raysearch.errors import UserError
+from raysearch.data.shelf import Shelf
+from raysearch.errors import Unreachable, UserError
 
-from .conftest import Server
-
-
-@pytest.fixture
-def remote(s3: Server, eight_shards: Path) -> str:
-    place = Place.parse(s3.uri("data/cub"))
-    for file in eight_shards.iterdir():
-        (place / file.name).upload(file)
-    s3.requests.clear()
-    return s3.uri("data/cub")
+from .conftest import Server, reads
 
 
 @pytest.mark.parametrize(("side", "parts"), [(32, None), (20, None), (20, ("train", "test", "val", "train"))])
@@ -48,28 +39,6 @@ def test_rows_partition_and_photos_are_the_same(remote: str, eight_shards: Path)
     assert shards.verify(remote) == shards.verify(eight_shards)
 
 
-def test_ray_data_is_given_the_store_and_paths_in_it(remote: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    import ray
-    import ray.data
-
-    given: dict = {}
-
-    class Stop(Exception):
-        pass
-
-    def read_parquet(paths: list[str], filesystem: S3FileSystem) -> None:
-        given.update(paths=paths, sizes=[info.size for info in filesystem.get_file_info(paths)])
-        raise Stop
-
-    monkeypatch.setattr(ray, "cluster_resources", lambda: {"object_store_memory": 2**30})
-    monkeypatch.setattr(ray.data, "read_parquet", read_parquet)
-    with pytest.raises(Stop):
-        feed.decode_on_ray(remote, 32)
-    manifest = shards.read_manifest(remote)
-    assert given["paths"] == [f"bucket/data/cub/{shard.file}" for shard in manifest.shards]
-    assert given["sizes"] == [shard.bytes for shard in manifest.shards]
-
-
 def test_a_manifest_costs_a_listing_and_a_read(remote: str, s3: Server) -> None:
     shards.read_manifest(remote)
     assert len(s3.requests) == 3, s3.requests
@@ -78,8 +47,7 @@ def test_a_manifest_costs_a_listing_and_a_read(remote: str, s3: Server) -> None:
     assert sum("manifest.json" in one for one in asked) == 2  # its size, its bytes
     s3.requests.clear()
     shards.verify(remote)
-    read = [one for one in s3.requests if "GET" in one and ".parquet" in one]
-    assert len(read) == 8, "each shard is read once"
+    assert len(reads(s3)) == 8, "each shard is read once"
 
 
 def test_data_sets_that_are_not_there(remote: str, s3: Server) -> None:
@@ -115,12 +83,13 @@ def test_shards_that_are_cut_missing_or_damaged(remote: str) -> None:
         shards.read_manifest(remote)
 
 
-def test_a_store_that_fails_is_not_taken_for_damage(remote: str, s3: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    place, manifest = Place.parse(remote), shards.read_manifest(remote)
-    monkeypatch.setattr(shards, "read_manifest", lambda root: manifest)
+@pytest.mark.usefixtures("cache")
+def test_a_store_that_fails_is_not_taken_for_damage(remote: str, s3: Server) -> None:
+    place, shelf = Place.parse(remote), Shelf(remote, shards.read_manifest(remote))
     s3.request("POST", "/moto-api/reset-auth", b"0")
-    with pytest.raises(UserError, match=r"^cannot reach 's3://bucket/data/cub/00000[^']*': access denied"):
-        feed.decode(place, 32)
+    for use in (lambda: rows.read_shard(place / "00000.parquet", ["label"]), lambda: shelf.images(np.array([0]))):
+        with pytest.raises(Unreachable, match=r"^cannot reach 's3://bucket/data/cub/00000[^']*': access denied"):
+            use()
 
 
 def test_one_run_trains_from_a_store(remote: str, s3: Server, capsys: pytest.CaptureFixture[str]) -> None:

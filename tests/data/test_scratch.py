@@ -1,20 +1,22 @@
-"""What a killed writer leaves is removed by the next one, and a living writer's is not."""
+"""What a killed writer leaves is taken over or removed by the next one, and a living writer's is not."""
 
 import os
-import platform
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from raysearch.data import scratch
+from raysearch.errors import UserError
 
+WORK, OTHER = "0123456789abcdef", "fedcba9876543210"
 WRITER = """
 import sys, time, pathlib
 from raysearch.data import scratch
-with scratch.beside(pathlib.Path(sys.argv[1])) as path:
+with scratch.beside(pathlib.Path(sys.argv[1]), sys.argv[2], "*.done") as path:
     (path / "half").write_text("x")
     print(path, flush=True)
     time.sleep(60)
@@ -22,9 +24,9 @@ with scratch.beside(pathlib.Path(sys.argv[1])) as path:
 
 
 @pytest.fixture
-def writer(tmp_path: Path):
+def writer(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    command = [sys.executable, "-c", WRITER, str(tmp_path / "out")]
+    command = [sys.executable, "-c", WRITER, str(tmp_path / "out"), WORK]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
         process.stdout.readline()
@@ -32,37 +34,84 @@ def writer(tmp_path: Path):
         process.kill()
 
 
-def test_a_killed_writer_is_cleaned_up_after(writer: subprocess.Popen[str], tmp_path: Path) -> None:
+def test_the_same_work_is_taken_over(writer: subprocess.Popen[str], tmp_path: Path) -> None:
     (left,) = tmp_path.iterdir()
-    with scratch.beside(tmp_path / "out"):
-        assert (left / "half").exists()  # its writer lives
+    with scratch.beside(tmp_path / "out", WORK, "*") as path:
+        assert path != left  # whose writer lives
+        assert not (path / "half").exists()
     writer.send_signal(signal.SIGKILL)
     writer.wait()
-    with scratch.beside(tmp_path / "other"), scratch.beside(tmp_path / "ou"):
-        assert left.exists()  # not theirs
-    with scratch.beside(tmp_path / "out") as path:
+    with scratch.beside(tmp_path / "out", WORK, "*") as path:
+        assert (path / "half").exists()
         assert list(tmp_path.iterdir()) == [path]
+        assert path != left  # what the killed writer started may still write there
+        with scratch.beside(tmp_path / "out", WORK, "*") as second:
+            assert not (second / "half").exists()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_only_what_this_machine_left_is_judged(writer: subprocess.Popen[str], tmp_path: Path) -> None:
+def test_other_work_is_removed(writer: subprocess.Popen[str], tmp_path: Path) -> None:
+    (left,) = tmp_path.iterdir()
+    with scratch.beside(tmp_path / "out", OTHER, "*"):
+        assert (left / "half").exists()  # its writer lives
     writer.kill()
     writer.wait()
-    (left,) = tmp_path.iterdir()
-    mine = f".out.{platform.node()}.{writer.pid}."
-    assert left.name.startswith(mine)
-    others = [left.name.replace(platform.node(), "another-machine"), mine + "notes", f".out.{writer.pid}.partial"]
-    for name in others:
+    with scratch.beside(tmp_path / "other", WORK, "*"), scratch.beside(tmp_path / "ou", WORK, "*"):
+        assert left.exists()  # not theirs
+    with scratch.beside(tmp_path / "out", OTHER, "*") as path:
+        assert list(tmp_path.iterdir()) == [path]
+        assert not (path / "half").exists()
+
+
+def test_other_names_stay(tmp_path: Path) -> None:
+    names = [f".out.{WORK[:12]}.notes", f".out.{WORK[:12]}.partial", f".out.x.{WORK[:12]}.{WORK[:12]}.partial"]
+    for name in names:
         (tmp_path / name).mkdir()
-    with scratch.beside(tmp_path / "out"):
+        (tmp_path / name / scratch.LOCK).touch()
+    with scratch.beside(tmp_path / "out", WORK, "*"):
         pass
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(others)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
 
 
 def test_renamed_away_or_gone(tmp_path: Path) -> None:
-    with scratch.beside(tmp_path / "deep" / "out") as path:
+    with scratch.beside(tmp_path / "deep" / "out", WORK, "*") as path:
         path.rename(tmp_path / "deep" / "out")
     assert (tmp_path / "deep" / "out").is_dir()
-    with pytest.raises(RuntimeError), scratch.beside(tmp_path / "new" / "er" / "out"):
+    with pytest.raises(RuntimeError), scratch.beside(tmp_path / "new" / "er" / "out", WORK, "*.done"):
         raise RuntimeError
     assert [path.name for path in tmp_path.iterdir()] == ["deep"]
+
+
+@pytest.mark.parametrize(("error", "stays"), [(KeyboardInterrupt, True), (OSError, True), (UserError, False)])
+def test_what_breaks_off_stays_if_it_is_worth_it(error: type[BaseException], stays: bool, tmp_path: Path) -> None:
+    def work() -> None:
+        with scratch.beside(tmp_path / "out", WORK, "*.done") as path:
+            (path / "one.done").touch()
+            raise error("x")
+
+    with pytest.raises(error):
+        work()
+    assert len(list(tmp_path.iterdir())) == stays
+    with scratch.beside(tmp_path / "out", WORK, "*.done") as path:
+        assert (path / "one.done").exists() == stays
+
+
+def test_without_locks_nothing_is_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*arguments: object) -> None:
+        raise OSError(95, "not supported")
+
+    monkeypatch.setattr(scratch.fcntl, "flock", none)
+    with pytest.raises(KeyboardInterrupt), scratch.beside(tmp_path / "out", WORK, "*") as left:
+        raise KeyboardInterrupt
+    with scratch.beside(tmp_path / "out", WORK, "*") as path:
+        assert {left, path} == set(tmp_path.iterdir())
+
+
+def test_a_file_that_was_left_is_removed(tmp_path: Path) -> None:
+    with scratch.file(tmp_path, "images") as one:
+        with scratch.file(tmp_path, "images") as two:
+            assert {Path(one.name), Path(two.name)} == set(tmp_path.iterdir())
+        with scratch.file(tmp_path, "others") as others:
+            assert len(list(tmp_path.iterdir())) == 3
+        with scratch.file(tmp_path, "images") as three:  # `two` has let go
+            assert {Path(file.name) for file in (one, others, three)} == set(tmp_path.iterdir())

@@ -1,5 +1,6 @@
 """Shards: what is written comes back, in one order under one hash, and damage is named."""
 
+import hashlib
 import io
 import json
 import shutil
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from raysearch.data import publish, shards
+from raysearch.data import pieces, publish, shards
 from raysearch.errors import UserError
 
 
@@ -72,6 +73,17 @@ def test_hash_depends_on_content_alone(tmp_path: Path) -> None:
     two = write(collection()[::-1], tmp_path / "two", rows_per_shard=512)
     assert one.content_hash == two.content_hash
     assert (tmp_path / "two" / "00000.parquet").is_file()
+
+
+def test_hash_is_what_it_is_said_to_be(tmp_path: Path) -> None:
+    manifest = write(collection(), tmp_path / "out", rows_per_shard=3)
+    rows = b""
+    for s in sorted(collection(), key=lambda s: (s.label, s.source)):
+        data, split, source = s.load(), s.split.encode(), s.source.encode()
+        numbers = ("ab".index(s.label), 4), (len(split), 4), (len(source), 4), (len(data), 8)
+        head = b"".join(number.to_bytes(size, "little") for number, size in numbers) + split + source
+        rows += hashlib.sha256(head + data).digest()
+    assert manifest.content_hash == hashlib.sha256(b'["a", "b"]' + rows).hexdigest()
 
 
 @pytest.mark.parametrize("change", ["pixel", "label", "split", "source", "class name", "fewer"])
@@ -225,9 +237,10 @@ def test_directories_that_are_no_data_set(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text("{")
     with pytest.raises(UserError, match="cannot be read"):
         shards.read_manifest(tmp_path)
-    (tmp_path / "manifest.json").write_text(json.dumps({"format": 99, "from": "the future"}))
-    with pytest.raises(UserError, match=r"newer raysearch \(format 99"):
-        shards.read_manifest(tmp_path)
+    for version, message in ((99, r"a newer .*format 99.*upgrade"), (1, r"an older .*format 1,.*ingest .* again")):
+        (tmp_path / "manifest.json").write_text(json.dumps({"format": version, "from": "another time"}))
+        with pytest.raises(UserError, match=message):
+            shards.read_manifest(tmp_path)
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut", "hole", "footer"])
@@ -280,7 +293,7 @@ def test_verify_notices_a_manifest_that_was_edited(tmp_path: Path) -> None:
 
 
 def test_verify_names_the_row_of_an_image_that_does_not_decode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shards, "_prepare", lambda sample: (sample.load(), (1, 1)))
+    monkeypatch.setattr(pieces, "_prepare", lambda sample: (sample.load(), (1, 1)))
     write([sample("a/0.jpg", "a", "train", jpeg()), sample("a/1.jpg", "a", "train", b"junk")], tmp_path)
     monkeypatch.undo()
     shards.verify(tmp_path, decode=False)
@@ -291,7 +304,7 @@ def test_verify_names_the_row_of_an_image_that_does_not_decode(tmp_path: Path, m
 def test_verify_names_the_row_of_an_image_that_training_cannot_decode(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shards, "_prepare", lambda sample: (sample.load(), (1, 1)))
+    monkeypatch.setattr(pieces, "_prepare", lambda sample: (sample.load(), (1, 1)))
     write([sample("a/0.jpg", "a", "train", jpeg()), sample("a/1.png", "a", "train", jpeg(format="PNG"))], tmp_path)
     monkeypatch.undo()
     with pytest.raises(UserError, match=r"row 1 \(a/1\.png\) is no RGB JPEG that training can decode"):

@@ -98,6 +98,10 @@ def test_the_presets_are_the_released_configurations() -> None:
     assert [round(share * 30, 9) for share in cub.train.milestones] == [20, 24, 26, 28]
     assert (cub.train.lr, cub.train.decay, cub.train.weight_decay, cub.train.clip) == (0.01, 0.05, 5e-4, 2.0)
     assert (cub.model.backbone, cub.model.weights, cub.data.augment) == ("resnet18", "IMAGENET1K_V1", "crop")
+    birds = config(presets.settings("helixformer_cub", "fewshot"))
+    for one, views in ((helix, ("colour", "crop")), (birds, ("flip", "flip"))):
+        assert (one.data.augment, one.pretrain.augment) == views
+    assert birds.pretrain.epochs == helix.pretrain.epochs
     mini = config(presets.settings("lwfm_mini", "fewshot"))
     assert (mini.lwe.temperature, mini.spm.weight) == (5, 0.25)
     assert (mini.lwfm.episode_weight, mini.lwfm.aux_batch) == (0.25, 128)

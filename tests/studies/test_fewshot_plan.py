@@ -24,8 +24,8 @@ EVERYTHING: dict[str, Any] = {
     "model.backbone": "resnet18", "model.weights": None, "model.method": "lwfm", "model.frozen": False,
     "episodes.ways": 5, "episodes.shots": 1, "episodes.queries": 15, "episodes.test": 2000,
     "episodes.validation": 200, "episodes.seed": 0,
-    "pretrain.epochs": 100, "pretrain.batch": 128, "pretrain.lr": 0.01, "pretrain.momentum": 0.9,
-    "pretrain.weight_decay": 0.0, "pretrain.milestones": [0.85], "pretrain.seed": None,
+    "pretrain.epochs": 100, "pretrain.augment": "crop", "pretrain.batch": 128, "pretrain.lr": 0.01,
+    "pretrain.momentum": 0.9, "pretrain.weight_decay": 0.0, "pretrain.milestones": [0.85], "pretrain.seed": None,
     "centroid.distance": "euclidean", "head.kind": "relation",
     "helix.depth": 1, "helix.design": "sym", "helix.heads": 2, "helix.dim_head": 64, "helix.width": None,
     "helix.fusion": "mul", "helix.rmp": True, "helix.rep": True, "helix.embed_kernel": 3, "helix.kv_stride": 1,
@@ -44,8 +44,8 @@ OTHER: dict[str, Any] = {
     "model.backbone": "resnet50", "model.method": "helixformer", "model.frozen": True,
     "episodes.ways": 4, "episodes.shots": 5, "episodes.queries": 14, "episodes.test": 600,
     "episodes.validation": 100, "episodes.seed": 1,
-    "pretrain.epochs": 99, "pretrain.batch": 64, "pretrain.lr": 0.02, "pretrain.momentum": 0.8,
-    "pretrain.weight_decay": 1e-4, "pretrain.milestones": [0.5], "pretrain.seed": 0,
+    "pretrain.epochs": 99, "pretrain.augment": "flip", "pretrain.batch": 64, "pretrain.lr": 0.02,
+    "pretrain.momentum": 0.8, "pretrain.weight_decay": 1e-4, "pretrain.milestones": [0.5], "pretrain.seed": 0,
     "lwe.on": False, "lwe.layers": [-1], "lwe.grid": 2, "lwe.temperature": 2.0,
     "spm.weight": 1.0, "spm.matcher": "nearest", "spm.reduce": "mean", "spm.layers": "mean", "spm.residual": False,
     "lwfm.tau": 0.1, "lwfm.episode_weight": 1.5, "lwfm.aux": False, "lwfm.aux_batch": 128,
@@ -78,8 +78,8 @@ def test_a_known_cell_keeps_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(EVERYTHING) == set(overrides.known_paths("fewshot"))
     monkeypatch.setitem(CODE_VERSIONS, "fewshot", 1)
     monkeypatch.setitem(CODE_VERSIONS, "pretrain", 1)
-    assert cell().hash == "faab1bf8e783c86ec84b"
-    assert start() == "de4ebffbbeecda3db904"
+    assert cell().hash == "899a2c42ec098c42ee4d"
+    assert start() == "68433999060ab6a89325"
     assert cell({"pretrain.epochs": 0}).hash == "90a150392c0b863c5f53"
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from raysearch.data.episodes import episode
 from raysearch.data.images import ImageSet
+from raysearch.data.philox import uniforms
 from raysearch.tasks.draws import generator
 from raysearch.tasks.fewshot import FewshotTask
 
@@ -49,8 +50,8 @@ class Reference(Methods):
         drawn = [episode(labels, index, self.seed, *sizes) for index in range(at, at + count)]
         supports, queries = (torch.from_numpy(np.stack([pair[side] for pair in drawn])) for side in (0, 1))
         draws = generator(self.seed, number, first)
-        rows = [*supports.flatten().tolist(), *queries.flatten().tolist()]
-        maps = self.trunk(torch.stack([self.view(row, draws) for row in rows]))
+        sides = [(0, supports.flatten(1)), (1, queries.flatten(1))]
+        maps = self.trunk(torch.cat([self.view(side, at + e, rows[e]) for side, rows in sides for e in range(count)]))
         shapes = ((count, asked.ways, asked.shots), (count, asked.ways * asked.queries))
         cut = supports.numel()
         support = [one[:cut].view(*shapes[0], *one.shape[1:]) for one in maps]
@@ -60,13 +61,13 @@ class Reference(Methods):
         one_loss = -sum(logits[e, n].log_softmax(0)[name] for e in range(count) for n, name in enumerate(names))
         losses = {"loss": one_loss / (count * len(names))}
         if "classifier.weight" in self.values:
-            losses = self.auxiliary(losses["loss"], embedded, queries, draws)
+            losses = self.auxiliary(losses["loss"], embedded, queries, at, draws)
         right = sum(int(logits[e, n].argmax()) == name for e in range(count) for n, name in enumerate(names))
         self.descend(losses["loss"], rate)
         return {k: v.item() for k, v in losses.items()} | {"accuracy_train": right / (count * len(names))}
 
     def auxiliary(
-        self, loss: Tensor, embedded: Tensor | None, queries: Tensor, draws: torch.Generator
+        self, loss: Tensor, embedded: Tensor | None, queries: Tensor, at: int, draws: torch.Generator
     ) -> dict[str, Tensor]:
         """lambda CE(episode) + CE(queries among the base classes) + CE(an ordinary batch among them)."""
         assert embedded is not None
@@ -78,7 +79,7 @@ class Reference(Methods):
             return -sum(one.log_softmax(0)[name] for one, name in zip(logits, named, strict=True)) / len(named)  # type: ignore[return-value]
 
         ordinary = torch.randint(len(self.images), (self.config.lwfm.aux_batch,), generator=draws)
-        taken = self.taken(self.trunk(torch.stack([self.view(row, draws) for row in ordinary.tolist()])))
+        taken = self.taken(self.trunk(self.view(2, at, ordinary)))
         pooled = torch.cat([one.mean((2, 3)) for one in taken], dim=1)
         query, batch = entropy(embedded.flatten(0, 1), queries), entropy(pooled, ordinary)
         whole = self.config.lwfm.episode_weight * loss + query + batch
@@ -104,12 +105,21 @@ class Reference(Methods):
                 mean, square = memory["m"] / (1 - 0.9**self.steps), memory["s"] / (1 - 0.999**self.steps)
                 value -= rate * mean / (square.sqrt() + 1e-8)
 
-    def view(self, row: int, draws: torch.Generator) -> Tensor:
-        """The image of a row; mirrored if a coin says so, which a frozen trunk does without."""
-        image = pixels(self.images, row)
-        if self.frozen or self.config.data.augment == "none":
-            return image
-        return image.flip(2) if float(torch.rand(1, generator=draws)) < 0.5 else image
+    def view(self, side: int, episode: int, rows: Tensor) -> Tensor:
+        """Images of rows; mirrored where a coin says so, which a frozen trunk does without.
+
+        The coin is of the seed, the side (0 support, 1 query, 2 ordinary), row, episode, and how often the row was
+        there before.
+        """
+        views: list[Tensor] = []
+        before: list[int] = []
+        for row in rows.tolist():
+            image, place = pixels(self.images, row), (row, episode, before.count(row))
+            before.append(row)
+            plain = self.frozen or self.config.data.augment == "none"
+            coin = 1.0 if plain else uniforms((self.seed, side), [np.array([word]) for word in place], 1)[0, 0]
+            views.append(image.flip(2) if coin < 0.5 else image)
+        return torch.stack(views)
 
 
 def pixels(images: ImageSet, row: int) -> Tensor:

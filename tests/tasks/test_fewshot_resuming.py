@@ -101,7 +101,7 @@ class Untouchable:
 @pytest.mark.parametrize("case", METHODS)
 def test_the_test_images_are_not_looked_at_before_the_end(case: str) -> None:
     whole = feed()
-    locked = replace(whole, test=replace(whole.test, images=Untouchable()))  # type: ignore[arg-type]
+    locked = replace(whole, test=replace(whole.test, pixels=Untouchable()))
     task = make(METHODS[case], worker=Worker(locked, Path()))
     reports = [task.advance() for _ in range(task.steps)]
     assert [report["accuracy_validation"] for report in reports]

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from raysearch.data.images import ImageSet, augment, draw_views
+from raysearch.data.augmentation import augment, draw_views
+from raysearch.data.images import ImageSet
 from raysearch.models import backbones
 from raysearch.models.bodies import Conv4Body
 from raysearch.studies import overrides
@@ -57,13 +58,12 @@ def test_pre_training_equals_its_second_writing() -> None:
     for epoch in range(3):
         report = task.advance()
         assert report["lr"] == pytest.approx(0.05 if epoch < 2 else 0.005)  # from 1.5 epochs on
-        draws = generator(4, epoch)
-        order = torch.randperm(18, generator=draws)
-        views = draw_views("crop", 18, (16, 16), draws)
+        order = torch.randperm(18, generator=generator(4, epoch))
+        views = draw_views("crop", order, (16, 16), (4, epoch))
         loss_sum, right = 0.0, 0
         network.train()
         for rows, drawn in ((order[:7], views[:7]), (order[7:14], views[7:14]), (order[14:], views[14:])):
-            maps = network.trunk(augment(images.batch(rows, torch.device("cpu")), drawn))["two"]
+            maps = network.trunk(augment(images.take(rows, torch.device("cpu")), drawn))["two"]
             logits = maps.mean((2, 3)) @ values["linear.weight"].T + values["linear.bias"]
             loss = cross_entropy(logits, names[rows])
             gradients = torch.autograd.grad(loss, list(values.values()))

@@ -32,6 +32,7 @@ BASE: dict[str, Any] = {
     "train.epochs": 1,
 }
 ROWS, POSITIVES = torch.tensor([3, 0, 7, 5]), torch.tensor([2, 1, 6, 4])
+AT = (3, 1)  # iteration and epoch
 
 
 def images(count: int, seed: int, side: int) -> ImageSet:
@@ -52,11 +53,7 @@ def make(
 def of(task: RetrievalTask, cache: Path) -> tuple[CachedViews, PixelViews]:
     loader = Loader(torch.device("cpu"))
     cached = CachedViews(task.network, task.train, task.config, task.worker, loader, {"own": str(cache)})
-    return cached, PixelViews(task.network, task.train, task.config, task.worker, loader)
-
-
-def drawn(way: CachedViews | PixelViews, wanted: Wanted) -> Tensor:
-    return way.draw(len(ROWS), wanted, torch.Generator())
+    return cached, PixelViews(task.network, task.train, task.config, task.seed, task.worker, loader)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +69,7 @@ def test_cached_views_are_the_pixel_views_of_a_network_at_rest(
     for way in (cached, pixel):
         way.start_epoch()
         with torch.no_grad():
-            outputs.append(way.forward(ROWS, POSITIVES, wanted, drawn(way, wanted)))
+            outputs.append(way.forward(ROWS, POSITIVES, wanted, AT))
     for name, ours, theirs in list(zip(Outputs._fields, *outputs, strict=True))[:4]:
         if ours is None:
             assert theirs is None, name
@@ -92,7 +89,7 @@ def test_erased_pixels_are_the_mean_colour_and_only_the_trunk_s_own_map_decides(
     given: list[Tensor] = []
     task.network.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
     pixel.start_epoch()
-    pixel.forward(ROWS, POSITIVES, Wanted(True, True), drawn(pixel, Wanted(True, True)))
+    pixel.forward(ROWS, POSITIVES, Wanted(True, True), AT)
     anchors, others = given
     with torch.no_grad():
         maps = task.network.backbone(anchors)[task.network.backbone.taps[-1]]
@@ -176,7 +173,7 @@ def test_a_separate_pass_for_the_mask_sends_all_views_through_at_once(tmp_path: 
     one.network.register_forward_pre_hook(lambda network, inputs: given.append((network.training, inputs[0])))
     pixel.start_epoch()
     statistics = [buffer.clone() for buffer in one.network.buffers()]
-    seen = pixel.forward(ROWS, POSITIVES, Wanted(True, True), drawn(pixel, Wanted(True, True)))
+    seen = pixel.forward(ROWS, POSITIVES, Wanted(True, True), AT)
     (looked, anchors), (trained, together) = given
     assert (looked, trained, one.network.training) == (False, True, True)
     assert len(together) == 3 * len(ROWS)
@@ -193,23 +190,34 @@ def test_a_separate_pass_for_the_mask_sends_all_views_through_at_once(tmp_path: 
     assert seen.erased.requires_grad
 
 
-@pytest.mark.parametrize("how", ["none", "flip", "crop"])
-def test_a_share_of_the_draws_gives_the_views_of_the_whole_batch(how: str, tmp_path: Path) -> None:
-    _, pixel = of(make(tmp_path, {"data.augment": how, "srem.regions": 0}), tmp_path)
-    given: list[Tensor] = []
-    pixel.network.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
-    pixel.start_epoch()
-    wanted = Wanted(positive=True, erased=False)
-    generator = torch.Generator().manual_seed(2)
-    whole = pixel.draw(len(ROWS), wanted, generator)
-    pixel.forward(ROWS, POSITIVES, wanted, whole)
-    pixel.forward(ROWS[1::2], POSITIVES[1::2], wanted, whole[1::2])
-    assert torch.equal(given[2], given[0][1::2])
-    assert torch.equal(given[3], given[1][1::2])
-    # anchors are drawn first, then positives, and nothing for views that nobody wants
-    again = torch.Generator().manual_seed(2)
-    assert torch.equal(pixel.draw(len(ROWS), Wanted(False, True), again)[:, 0], whole[:, 0])
-    if how != "none":
-        assert not torch.equal(whole[:, 0], whole[:, 1])
-    pixel.draw(len(ROWS), Wanted(False, True), again)
-    assert torch.equal(again.get_state(), generator.get_state())
+@pytest.mark.parametrize("how", ["flip", "crop"])
+def test_a_view_follows_from_seed_place_row_and_role_alone(how: str, tmp_path: Path) -> None:
+    """All images are alike here, so what differs between views is drawn."""
+    task = make(tmp_path, {"data.augment": how, "srem.regions": 0})
+    same = ImageSet(np.repeat(task.train.images[:1], 40, axis=0), np.zeros(40, dtype=np.int64))
+    task.network.eval()
+    rows, positives = torch.arange(40), (torch.arange(40) // 2 + 7) % 40  # each is the positive of two anchors
+
+    def views(seed: int = 0, at: tuple[int, int] = AT, part: Tensor = rows) -> tuple[Tensor, Tensor]:
+        pixel = PixelViews(task.network, same, task.config, seed, task.worker, Loader(torch.device("cpu")))
+        given: list[Tensor] = []
+        handle = task.network.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
+        pixel.forward(part, positives[part], Wanted(positive=True, erased=False), at)
+        handle.remove()
+        return given[0], given[1]
+
+    def differ(first: Tensor, second: Tensor) -> bool:
+        """Whether about as many differ as draws that know nothing of each other."""
+        others = (first != second).flatten(1).any(1).float().mean()
+        return bool(0.25 < others < 0.75 if how == "flip" else others > 0.9)
+
+    anchors, others = views()
+    for part in (torch.tensor([11]), torch.randperm(40), torch.tensor([39, 4, 17, 0])):
+        assert torch.equal(views(part=part)[0], anchors[part])
+        assert torch.equal(views(part=part)[1], others[part])
+    assert differ(anchors, others)
+    assert differ(anchors[positives], others)  # of one row
+    assert differ(others[0::2], others[1::2])  # of one row, for two anchors
+    for change in ({"seed": 1}, {"at": (4, 1)}, {"at": (3, 2)}):
+        assert differ(views(**change)[0], anchors)
+        assert differ(views(**change)[1], others)

@@ -41,7 +41,8 @@ SHARED: dict[str, Any] = {
 # A grid as fine as the feature map: of a resized map's equal borders, rounding would choose.
 FINE = {"srem.regions": 2, "srem.grid": 2}
 # SqueezeNet has no batch norm.
-PLAIN = {**SHARED, **FINE, "data.side": 48, "model.backbone": "squeezenet1_1", "train.lr": 2e-3}
+# At higher rates outputs saturate within an iteration.
+PLAIN = {**SHARED, **FINE, "data.side": 48, "model.backbone": "squeezenet1_1", "train.lr": 5e-4}
 WARM = {"model.standardise": True, "warmup.iterations": 1, "warmup.epochs": 2, "train.lr": 1e-6, "train.hash_lr": 300}
 BIRDS = {"model.backbone": "small", "model.weights": "DRAWN_BIRDS_V1"}
 SMALL = {**SHARED, **BIRDS, "data.side": 32, "srem.regions": 3, "srem.grid": 4}

@@ -6,7 +6,7 @@ themselves, which are kept in numeric order, or names.
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ from raysearch.data import by_hash
 from raysearch.data.layouts import disk
 from raysearch.data.layouts.layout import refuse
 from raysearch.data.layouts.listing import Listing
+from raysearch.data.loaders import Loader
 from raysearch.data.manifest import Corrupt
 from raysearch.data.shards import Sample
 from raysearch.errors import UserError
@@ -35,7 +36,7 @@ class Image(NamedTuple):
 
     source: str
     label: str
-    load: Callable[[], bytes]
+    load: Loader
 
 
 def files(directory: Path, suffix: str, levels: int = 3) -> list[Path]:

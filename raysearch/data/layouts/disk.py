@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from raysearch.data.jpeg import CorruptImage
+from raysearch.data.loaders import File
 from raysearch.data.shards import Sample
 from raysearch.errors import UserError
 
@@ -15,7 +15,7 @@ EXTENSIONS = {".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".gif", ".tif", 
 @contextlib.contextmanager
 def directory(src: str | os.PathLike[str]) -> Iterator[Path]:
     """SRC as a directory that is read inside; UserError where there is none, or where it cannot be read."""
-    root = Path(src)
+    root = Path(os.path.abspath(src))  # other processes read the images from elsewhere
     if not root.is_dir():
         raise UserError(f"SRC {src} is not a directory" if root.exists() else f"SRC {src} does not exist")
     try:
@@ -26,7 +26,7 @@ def directory(src: str | os.PathLike[str]) -> Iterator[Path]:
 
 def sample(root: Path, source: str, label: str, split: str) -> Sample:
     """The image at `source` below `root`."""
-    return Sample(source, label, split, lambda: _bytes(root / source))
+    return Sample(source, label, split, File(str(root), source))
 
 
 def visible(directory: Path) -> list[Path]:
@@ -36,13 +36,12 @@ def visible(directory: Path) -> list[Path]:
 
 def folders(directory: Path) -> list[str]:
     """Names of the folders in a directory, sorted."""
-    with os.scandir(directory) as entries:  # knows what is a folder without asking for each of a million images
-        return sorted(entry.name for entry in entries if not _left(entry.name) and entry.is_dir())
+    return sorted(entry.name for entry in _entries(directory) if entry.is_dir())
 
 
 def images(directory: Path) -> list[str]:
     """Names of the image files in a directory, sorted."""
-    return [entry.name for entry in visible(directory) if entry.suffix.lower() in EXTENSIONS and entry.is_file()]
+    return sorted(entry.name for entry in _entries(directory) if _suffix(entry.name) in EXTENSIONS and entry.is_file())
 
 
 def images_below(root: Path, folder: str) -> Iterator[str]:
@@ -95,12 +94,15 @@ def pairs(path: Path) -> dict[str, str]:
     return found
 
 
+def _entries(directory: Path) -> list[os.DirEntry[str]]:
+    """As `visible`, in any order; they know what they are without a look at each of a million images."""
+    with os.scandir(directory) as entries:
+        return [entry for entry in entries if not _left(entry.name)]
+
+
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower()
+
+
 def _left(name: str) -> bool:
     return name.startswith((".", "__MACOSX", "@"))
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise CorruptImage("there is no such file") from None

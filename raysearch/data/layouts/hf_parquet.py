@@ -7,23 +7,25 @@ metadata `huggingface` says which columns are `Image` and `ClassLabel`, and the 
 Traps. Data sets call their columns differently (`img`, `fine_label`): an only Image and an only ClassLabel are taken,
 else those called `image` and `label`. A label of -1 means none (test parts of competitions). An image may have a path
 and no bytes. Parquet cannot be read row by row, so images go to one temporary file first, as large as they are
-together, in the folder that TMPDIR names; it has no name and goes with the process.
+together, in the folder that TMPDIR names; every node has to see that. It goes with the process, or, where that was
+killed, with the next that needs one.
 """
 
 import json
-import os
 import tempfile
+import weakref
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from raysearch.data import scratch
 from raysearch.data.layouts import archives, disk
 from raysearch.data.layouts.layout import Layout
 from raysearch.data.layouts.listing import Listing
+from raysearch.data.loaders import Slice
 from raysearch.data.manifest import Corrupt
 from raysearch.errors import UserError
 
@@ -70,14 +72,15 @@ def recognise(root: Path) -> str:
 
 
 class _Store:
-    """Bytes of many images in one file without a name."""
+    """Bytes of many images in one file, which is removed with the last image that is in it."""
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the samples that read it
+        self._file = scratch.file(Path(tempfile.gettempdir()), "raysearch")
         self._end = 0
+        weakref.finalize(self, Path(self._file.name).unlink, missing_ok=True)
 
-    def add(self, data: bytes) -> partial[bytes]:
-        """Keep the bytes; what is returned gives them back, once `flush` was called."""
+    def add(self, data: bytes, origin: Path) -> "_Stored":
+        """Keep bytes of `origin`; what is returned gives them back, once `flush` was called."""
         try:
             self._file.write(data)
         except OSError as error:
@@ -85,13 +88,26 @@ class _Store:
                 f"cannot write to {tempfile.gettempdir()} ({error.strerror}); name a folder by TMPDIR"
             ) from error
         start, self._end = self._end, self._end + len(data)
-        return partial(self._read, start, len(data))
+        return _Stored(self, Slice(self._file.name, start, len(data), str(origin)))
 
     def flush(self) -> None:
         self._file.flush()
 
-    def _read(self, start: int, size: int) -> bytes:
-        return os.pread(self._file.fileno(), size, start)
+
+class _Stored:
+    """A loader that keeps its store; to other processes only the slice goes."""
+
+    def __init__(self, store: _Store, part: Slice) -> None:
+        self._store, self._slice = store, part
+
+    def __call__(self) -> bytes:
+        return self._slice()
+
+    def stamp(self) -> str:
+        return self._slice.stamp()
+
+    def __reduce__(self) -> tuple[type[Slice], Slice]:
+        return Slice, self._slice
 
 
 def _columns(path: Path) -> Columns:
@@ -141,7 +157,7 @@ def _images(
                 elif label is None or label == -1:
                     corrupt.append(Corrupt(source=source, reason="no label"))
                 else:
-                    yield archives.Image(source, str(label), store.add(data))
+                    yield archives.Image(source, str(label), store.add(data, path))
     except (OSError, pa.ArrowException) as error:
         corrupt.append(Corrupt(source=where, reason=f"it breaks off at row {row:,} ({type(error).__name__})"))
 

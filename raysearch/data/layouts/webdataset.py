@@ -13,13 +13,13 @@ import json
 import os
 import tarfile
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path, PurePosixPath
 
 from raysearch.data.jpeg import CorruptImage
 from raysearch.data.layouts import archives, disk
 from raysearch.data.layouts.layout import Layout
 from raysearch.data.layouts.listing import Listing
+from raysearch.data.loaders import Slice
 from raysearch.data.manifest import Corrupt
 from raysearch.errors import UserError
 
@@ -93,27 +93,21 @@ def _images(root: Path, path: Path, corrupt: list[Corrupt]) -> list[archives.Ima
             if f".{kind}" in disk.EXTENSIONS:
                 images[key] = member
             elif kind in ("cls", "json"):
-                labels.setdefault(key, _label(_read(path, member.offset_data, member.size), kind))
+                labels.setdefault(key, _label(_slice(path, member)(), kind))
     except (tarfile.TarError, CorruptImage) as error:
         corrupt.append(Corrupt(source=where, reason=f"it breaks off after {len(images):,} images ({error})"))
     found = []
     for key, member in images.items():
         source = f"{where}/{member.name}"
         if label := labels.get(key):
-            load = partial(_read, path, member.offset_data, member.size)
-            found.append(archives.Image(source, label, load))
+            found.append(archives.Image(source, label, _slice(path, member)))
         else:
             corrupt.append(Corrupt(source=source, reason=f"no {key}.cls or {key}.json with a label beside it"))
     return found
 
 
-def _read(path: Path, offset: int, size: int) -> bytes:
-    with path.open("rb") as file:
-        file.seek(offset)
-        data = file.read(size)
-    if len(data) < size:
-        raise CorruptImage("the archive breaks off in it")
-    return data
+def _slice(path: Path, member: tarfile.TarInfo) -> Slice:
+    return Slice(str(path), member.offset_data, member.size, str(path))
 
 
 def _label(data: bytes, kind: str) -> str:

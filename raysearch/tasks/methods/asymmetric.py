@@ -38,7 +38,7 @@ class Asymmetric(NoInputs):
             self._rho = adsh.similarity_ratio(self._labels[sample.to(self._labels.device)], self._labels)
         self._targets = adsh.targets(self.codes, self._labels, self._rho)
 
-    def start_epoch(self, sample: Tensor, generator: torch.Generator) -> Tensor:
+    def order(self, sample: Tensor, generator: torch.Generator) -> Tensor:
         return torch.randperm(len(sample), generator=generator)
 
     def losses(self, seen: Outputs, rows: Tensor) -> dict[str, Tensor]:

@@ -29,8 +29,14 @@ class Method(Protocol):
             trained: iterations after the warm-up that went before; negative in the warm-up.
         """
 
-    def start_epoch(self, sample: Tensor, generator: torch.Generator) -> Tensor:
-        """In which order an epoch goes through the sample: a permutation of its positions, (r,)."""
+    def order(self, sample: Tensor, generator: torch.Generator) -> Tensor:
+        """In which order an epoch goes through the sample: a permutation of its positions, (r,).
+
+        It follows from the arguments alone, so that images can be sent for before the epoch begins.
+        """
+
+    def start_epoch(self) -> None:
+        """Forget what an epoch gathers."""
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """What is random in the network's inputs of `count` images, for all workers alike: (B, k), a row an image."""
@@ -57,7 +63,9 @@ class Method(Protocol):
 
 
 class NoInputs:
-    """For methods whose network is given images alone: `draw` and `inputs` of `Method`."""
+    """For methods that gather nothing, and whose network is given images alone: those parts of `Method`."""
+
+    def start_epoch(self) -> None: ...
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         return torch.zeros(count, 0)

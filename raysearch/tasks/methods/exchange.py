@@ -32,10 +32,9 @@ class Exchange(Asymmetric):
         # Anchors are of the iteration before.
         self._exchanging = trained >= max(1, self._config.exchnet.align_after * self._config.train.iterations)
 
-    def start_epoch(self, sample: Tensor, generator: torch.Generator) -> Tensor:
+    def start_epoch(self) -> None:
         self._sums.zero_()
         self._counts.zero_()
-        return super().start_epoch(sample, generator)
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         parts = self._config.exchnet.parts if self._exchanging else 0

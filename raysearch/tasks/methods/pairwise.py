@@ -38,7 +38,7 @@ class Pairwise(NoInputs):
 
     def start(self, sample: Tensor, trained: int) -> None: ...
 
-    def start_epoch(self, sample: Tensor, generator: torch.Generator) -> Tensor:
+    def order(self, sample: Tensor, generator: torch.Generator) -> Tensor:
         return self._draws.grouped(sample, self._config.pairs.per_class, generator)
 
     def losses(self, seen: Outputs, rows: Tensor) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""What could be ingested before keeps its content hash, and with it every cell that was ever run on it."""
+"""What could be ingested before keeps its content hash, and with it every cell that was run on it; since format 2."""
 
 import base64
 from pathlib import Path
@@ -21,12 +21,12 @@ FORMS: dict[str, tuple[str, list[str], str]] = {
     "class folders": (
         "folder",
         [f"{c}/{n}.jpg" for c in ("crow", "wren") for n in range(6)],
-        "b5faebc489c01cad4d9a13a8",
+        "3c1efbcf6a045f76892ab385",
     ),
-    "split.csv": ("folder", ["x/0.jpg", "x/1.jpg", "x/2.jpg"], "6037d26b394afe821b0dd23c"),
-    "parts": ("folder", ["train/a/1.jpg", "val/a/1.jpg", "test/a/1.jpg"], "a75ab03902d0859f5da99a82"),
-    "parts of classes": ("fewshot", ["train/a/1.jpg", "val/c/1.jpg", "test/b/1.jpg"], "ab027e3467a9873a6213ff80"),
-    "meta": ("fewshot", ["meta-train/a/1.jpg", "meta-val/c/1.jpg", "meta-test/b/1.jpg"], "8b87fbbcd4f8535d598af2a0"),
+    "split.csv": ("folder", ["x/0.jpg", "x/1.jpg", "x/2.jpg"], "b62928cc87e47b919de15a55"),
+    "parts": ("folder", ["train/a/1.jpg", "val/a/1.jpg", "test/a/1.jpg"], "072cf3bd86dd7c1b80088b7e"),
+    "parts of classes": ("fewshot", ["train/a/1.jpg", "val/c/1.jpg", "test/b/1.jpg"], "2de68d0d90e91f818adb718a"),
+    "meta": ("fewshot", ["meta-train/a/1.jpg", "meta-val/c/1.jpg", "meta-test/b/1.jpg"], "9c92a53af71144e7fbdff98f"),
 }
 
 

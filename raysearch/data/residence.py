@@ -1,0 +1,66 @@
+"""Whether decoded images are kept in memory or made when they are needed, and the reason, for people."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from raysearch.errors import UserError
+
+STORE_SHARE = 0.6  # of an object store that decoded images may take
+
+
+class Mode(StrEnum):
+    resident = "resident"
+    streamed = "streamed"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How images are fed, and why."""
+
+    mode: Mode
+    bytes: int  # of the decoded images
+    room: int  # bytes of memory that they may take
+    why: str
+
+    def plain(self) -> dict[str, str | int]:
+        """As a run's record keeps it."""
+        return {"mode": self.mode, "bytes": self.bytes, "room": self.room, "why": self.why}
+
+    def describe(self, images: int, side: int) -> str:
+        """A line for people."""
+        return f"images: {images:,} at {side} px, {gib(self.bytes)} decoded, {self.mode}: {self.why}"
+
+
+def choose(asked: Mode | None, size: int, store: int, share: float = STORE_SHARE, taken: int = 0) -> Choice:
+    """The mode for decoded images of `size` bytes.
+
+    Args:
+        asked: by the user; None: whatever fits.
+        size: bytes.
+        store: bytes of the smallest object store of a node.
+        share: of it that decoded images may take.
+        taken: bytes of that share that are taken already.
+
+    Raises:
+        UserError: resident was asked for, and there is no room.
+    """
+    room = max(0, int(share * store) - taken)
+    of = f"{share:.0%} of the object store" + (", less what other images take" if taken else "")
+    if asked == Mode.resident and size > room:
+        raise UserError(
+            f"--feed resident: the decoded images take {gib(size)} and there is room for {gib(room)} ({of}); "
+            "leave --feed out, set a smaller data.side or a larger --store-share, or start Ray with a larger store"
+        )
+    if asked is not None:
+        return Choice(asked, size, room, "as asked")
+    if size <= room:
+        return Choice(Mode.resident, size, room, f"they fit {gib(room)}, {of}")
+    return Choice(Mode.streamed, size, room, f"more than {gib(room)}, {of}")
+
+
+def gib(size: int) -> str:
+    """
+    >>> gib(3 << 29)
+    '1.5 GiB'
+    """
+    return f"{size / 2**20:.0f} MiB" if size < 2**30 else f"{size / 2**30:.1f} GiB"

@@ -1,0 +1,107 @@
+"""The images of a run as its workers find them: arrays in the object store, or pipelines that each worker starts.
+
+Resident arrays are put there by the driver, so they outlive every other node and go with the driver; each node that
+runs workers gets one copy, which all its workers map. Streams take some CPUs that trials then leave free.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import ray
+from rich.console import Console
+
+from raysearch.data import feed, partition, residence, shards
+from raysearch.data.images import ImageSet
+from raysearch.data.pipelines import RayData, View
+from raysearch.data.shelf import Shelf
+from raysearch.data.stream import Stream
+from raysearch.engine import cluster
+from raysearch.engine.options import Options, Run
+from raysearch.studies.config import Images
+
+_LEAST_STORE = 128 << 20  # bytes that a pipeline may always take
+
+
+@dataclass(frozen=True)
+class Resident:
+    """Decoded images in the object store."""
+
+    pixels: Any  # ObjectRef of (m, side, side, 3) uint8
+    divided: Any  # ObjectRef of split -> Members, counted among these images
+
+    def open(self) -> dict[str, ImageSet]:
+        pixels, divided = ray.get([self.pixels, self.divided])
+        return feed.sets(pixels, divided)
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """What a worker makes its stream of."""
+
+    shelf: Shelf
+    decode: RayData
+    divided: Any  # ObjectRef of split -> Members
+
+    def open(self) -> dict[str, ImageSet]:
+        return feed.sets(Stream(self.shelf, self.decode.view, self.decode), ray.get(self.divided))
+
+
+Kept = Resident | Streamed
+
+
+def provide(
+    images: Sequence[Images],
+    divided: Mapping[Images, partition.Partition],
+    run: Run,
+    options: Options,
+    demand: cluster.Demand,
+    console: Console,
+) -> dict[Images, Kept]:
+    """Decode the images once for each size and split that a cell asks for, or make ready to stream them.
+
+    Args:
+        images: what cells ask for.
+        divided: the class-disjoint split of those that have one.
+        run: whose record is told the mode, the sizes and the reason of each.
+        options: the user's.
+        demand: of a worker group.
+        console: told likewise.
+
+    Raises:
+        UserError: no room for what was asked to be resident, damaged shards.
+    """
+    store, cpus = smallest_store(), sum(map(cluster.spare_cpus, _cpus_of_nodes()))
+    workers = cluster.places_on_cluster(replace(demand, streams=True))
+    shelf = Shelf(run.shards, shards.read_manifest(run.shards))
+    kept: dict[Images, Kept] = {}
+    run.record["feed"], taken = [], 0
+    for one in images:
+        parts, view = divided.get(one), View(one.side, one.zoom)
+        members = feed.members(run.shards, parts.of_class if parts else None)
+        numbers = feed.wanted(members)
+        choice = residence.choose(options.feed, len(numbers) * view.bytes, store, options.store_share, taken)
+        console.print(choice.describe(len(numbers), one.side))
+        if parts:
+            console.print(parts.describe())
+        run.record["feed"].append({"side": one.side, "images": len(numbers), **choice.plain()})
+        if choice.mode is residence.Mode.resident:
+            pixels = feed.collect(RayData(shelf, view), numbers, view)
+            kept[one] = Resident(ray.put(pixels), ray.put(feed.among(numbers, members)))
+            taken += choice.bytes
+        else:
+            # a worker has two pipelines: of this pass and of the next
+            room = max(_LEAST_STORE, choice.room // (2 * max(1, workers)))
+            kept[one] = Streamed(shelf, RayData(shelf, view, max(1, cpus), room, apart=True), ray.put(members))
+    return kept
+
+
+def smallest_store() -> int:
+    """Bytes of the smallest object store of a node that can run workers: each of them holds all resident images."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    working = [one for one in nodes if one.get("CPU", 0) >= 1] or nodes
+    return int(min(one.get("object_store_memory", 0) for one in working))
+
+
+def _cpus_of_nodes() -> list[float]:
+    return [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
