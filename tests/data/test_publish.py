@@ -1,6 +1,7 @@
 """Data sets written into a store: there with their manifest and not before, and never in one another's way."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,11 +9,12 @@ import fsspec
 import pytest
 
 from raysearch import cli, ingest
-from raysearch.data import publish, shards, synthetic
+from raysearch.data import pieces, publish, shards, synthetic
 from raysearch.data.places import Place
-from raysearch.errors import UserError
+from raysearch.errors import Unreachable, UserError
 
 from .conftest import SPEC, Server
+from .test_ingest import start
 
 
 @pytest.fixture(params=["s3", "fsspec"])
@@ -57,12 +59,13 @@ def test_the_manifest_comes_last(target: Place, monkeypatch: pytest.MonkeyPatch)
     assert set(target.listing()) == {*seen, "manifest.json"}
 
 
-def test_an_upload_that_was_broken_off_goes_on(target: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_upload_that_was_broken_off_goes_on(target: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("RAYSEARCH_CACHE", str(tmp_path / "cache"))
     upload, done, again = Place.upload, list[str](), list[str]()
 
     def broken(self: Place, source: Path) -> None:
         if len(done) == 3:
-            raise UserError("cannot reach the store")
+            raise Unreachable("cannot reach the store")
         done.append(self.name)
         upload(self, source)
 
@@ -76,10 +79,39 @@ def test_an_upload_that_was_broken_off_goes_on(target: Place, monkeypatch: pytes
         write(target)
     (target / done[0]).write(b"the beginning of a shard")
     monkeypatch.setattr(Place, "upload", noted)
+    monkeypatch.setattr(pieces, "make", lambda *given: pytest.fail("a shard is made again"))
     manifest = write(target)
     names = [shard.file for shard in manifest.shards]
     assert again == [names[0], *names[3:]]
     assert shards.verify(target) == manifest
+    assert not list((tmp_path / "cache" / "uploads").iterdir()), "nothing stays on this machine"
+
+
+def test_a_killed_ingest_goes_on(s3: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed as the second shard is being uploaded; none is uploaded a second time, and none that was left is lost."""
+    monkeypatch.setenv("RAYSEARCH_CACHE", str(tmp_path / "cache"))
+    asked = ("synthetic", "classes=4,train_per_class=6,test_per_class=3,side=16", s3.uri("cub"), "--rows-per-shard", 1)
+    process = start(*asked)
+    while not uploads(s3):
+        assert process.poll() is None
+        time.sleep(0.001)
+    process.kill()
+    process.communicate()
+    before = set(Place.parse(s3.uri("cub")).listing())
+    assert 0 < len(before) < 37, "it was to be killed half-way"
+    assert publish.existing(Place.parse(s3.uri("cub"))) is None
+    s3.requests.clear()
+    monkeypatch.setattr(pieces, "make", lambda *given: pytest.fail("a shard is made again"))
+    with pytest.raises(SystemExit) as ended:
+        cli.run(ingest.app, [str(word) for word in asked])
+    assert ended.value.code == 0
+    assert not before & {name for one in uploads(s3) for name in before if name in one}
+    assert shards.verify(s3.uri("cub")).images == 36
+    assert not list((tmp_path / "cache" / "uploads").iterdir())
+
+
+def uploads(server: Server) -> list[str]:
+    return [one for one in list(server.requests) if "PUT" in one]
 
 
 def test_what_is_there_already(target: Place) -> None:
@@ -145,3 +177,41 @@ def test_from_the_command_line(s3: Server, capsys: pytest.CaptureFixture[str]) -
     assert said.startswith("error: cannot reach 's3://nobody/cub")
     assert said.count("\n") == 1
     assert "HUSH" not in said
+
+
+def test_other_nodes_do_not_see_what_is_uploaded(
+    s3: Server, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["synthetic", "classes=2,train_per_class=3,test_per_class=2,side=16", s3.uri("cub", user="KEY:HUSH@")]
+    with pytest.raises(SystemExit) as ended:
+        cli.run(ingest.app, [*words, "--address", "auto"])
+    assert ended.value.code == 2
+    refused = capsys.readouterr().err
+    assert refused.startswith("error: --address: shards for s3://bucket/cub?")
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")  # as inside a job of a cluster
+    with pytest.raises(SystemExit) as ended:
+        cli.run(ingest.app, words)
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    assert "are made on this machine alone" in said
+    assert "HUSH" not in refused + said
+
+
+def test_verify_as_a_command(s3: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    target = Place.parse(s3.uri("cub"))
+    manifest = write(target)
+
+    def verify() -> tuple[object, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            ingest.main(["verify", s3.uri("cub", user="KEY:HUSH@")])
+        return ended.value.code, *capsys.readouterr()
+
+    assert verify() == (0, f"{target} is whole: 36 rows in 8 shards, hash {manifest.content_hash}\n", "")
+    file = target / manifest.shards[1].file
+    data = bytearray(file.read())
+    data[len(data) // 3] ^= 1
+    file.write(bytes(data))
+    code, out, err = verify()
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: shard {file}, row ")
+    assert "HUSH" not in err
