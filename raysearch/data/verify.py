@@ -56,10 +56,8 @@ def _check_shard(root: Place, decode: bool, shard: Shard) -> _Checked:
     file = root / shard.file
     try:
         data = file.read()  # once: a store is asked for each shard once, and what is checked is what was read
-        table, footer = (
-            pq.read_table(pa.BufferReader(data), columns=SCHEMA.names),
-            pq.read_metadata(pa.BufferReader(data)),
-        )
+        table = pq.read_table(pa.BufferReader(data), columns=SCHEMA.names)
+        footer = pq.read_metadata(pa.BufferReader(data))
     except (OSError, pa.ArrowException) as error:
         raise unreadable(file, error) from error
     digests, counts = digests_in(footer, file), Counter[tuple[str, int]]()

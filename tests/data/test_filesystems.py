@@ -12,7 +12,7 @@ from raysearch.data.manifest import read_manifest
 from raysearch.data.places import Place
 from raysearch.errors import UserError
 
-from .conftest import Server
+from ..s3_server import Server
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pyarrow.fs import FileType
 from raysearch.data.places import Place
 from raysearch.errors import UserError
 
-from .conftest import Server
+from ..s3_server import Server
 
 
 @pytest.fixture(params=["path", "uri", "fsspec", "s3"])

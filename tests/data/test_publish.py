@@ -13,7 +13,8 @@ from raysearch.data import pieces, publish, shards, synthetic
 from raysearch.data.places import Place
 from raysearch.errors import Unreachable, UserError
 
-from .conftest import SPEC, Server
+from ..s3_server import Server
+from .conftest import SPEC
 from .test_ingest import start
 
 

@@ -14,7 +14,7 @@ from raysearch.data.places import Place
 from raysearch.data.shelf import Shelf
 from raysearch.errors import Unreachable, UserError
 
-from .conftest import Server, reads
+from ..s3_server import Server, reads
 
 
 @pytest.mark.parametrize(("side", "parts"), [(32, None), (20, None), (20, ("train", "test", "val", "train"))])

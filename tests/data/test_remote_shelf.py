@@ -15,7 +15,7 @@ from raysearch.data.shelf import Shelf
 from raysearch.data.stream import Stream
 from raysearch.errors import UserError
 
-from .conftest import Server, reads
+from ..s3_server import Server, reads
 
 pytestmark = pytest.mark.usefixtures("cache")
 
