@@ -97,7 +97,7 @@ def test_a_host_that_refuses_is_said_at_once(scheme: str, refusing: int, monkeyp
 
 @pytest.mark.usefixtures("s3")
 def test_a_host_that_is_silent_is_given_up(silent: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(filesystems, "REQUEST", 1.0)
+    monkeypatch.setattr(filesystems, "REQUEST", 0.2)
     with pytest.raises(UserError, match="the host does not answer"):
         read_manifest(f"s3://bucket/x?endpoint_override=127.0.0.1:{silent}&scheme=http")
 
