@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import psutil
 import torch
-from feeding.ways import BATCH, WAYS, WORKERS, Asked, Fed, Resident
+from feeding.ways import BATCH, WAYS, Asked, Fed, Resident
 from measuring.alternating import Ratio, machine, ratio
 
 from raysearch.data import shards, synthetic

@@ -26,6 +26,7 @@ from typing import NamedTuple
 
 import numpy as np
 import typer
+from pyarrow.fs import FileType
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
@@ -35,6 +36,7 @@ from scipy.stats import binomtest
 from raysearch import cli
 from raysearch.data import sources
 from raysearch.data.manifest import Corrupt
+from raysearch.data.places import Location, Place
 from raysearch.errors import UserError
 from raysearch.studies import atomic
 from raysearch.tasks.recogniser import Prediction, Recogniser
@@ -65,26 +67,27 @@ class Accuracy(NamedTuple):
     images: int
 
 
-def name_images(recogniser: Recogniser, place: str | os.PathLike[str]) -> Iterator[Named]:
+def name_images(recogniser: Recogniser, place: Location) -> Iterator[Named]:
     """Name the images of a folder, of shards, or one image; a batch at a time.
 
     Args:
         recogniser: that has learned its classes.
-        place: see `raysearch.data.sources`, or the path of an image.
+        place: see `raysearch.data.sources`, or the path of an image on this machine.
 
     Raises:
         UserError: no such place, no images, or one that cannot be read.
     """
-    if not Path(place).is_dir():
-        yield Named(str(place), None, recogniser.predict([place])[0])
+    where = Place.parse(place)
+    if where.local is not None and not where.local.is_dir():
+        yield Named(str(where), None, recogniser.predict([where.local])[0])
         return
-    photos = sources.find(place).photos
+    photos = sources.find(where).photos
     with ThreadPoolExecutor(os.cpu_count()) as threads:  # decoders leave the GIL to each other
         while batch := list(itertools.islice(photos, BATCH)):
             pixels = []
             for read in threads.map(recogniser.preprocessing.read, batch):
                 if isinstance(read, Corrupt):
-                    raise UserError(f"{read.source} in {place} is corrupt: {read.reason}")
+                    raise UserError(f"{read.source} in {where} is corrupt: {read.reason}")
                 pixels.append(read)
             predictions = recogniser.predict(np.stack(pixels))
             for photo, prediction in zip(batch, predictions, strict=True):
@@ -111,7 +114,7 @@ def accuracy(named: Sequence[Named]) -> Accuracy | None:
 def main(
     model: Path = typer.Argument(metavar="MODEL", help="file that raysearch.train fewshot --export wrote"),
     support: Path = typer.Argument(metavar="SUPPORT_DIR", help="examples: a folder a class, with images in it"),
-    query: Path = typer.Argument(metavar="QUERY", help="an image, a folder of images, or shards"),
+    query: str = typer.Argument(metavar="QUERY", help="an image, a folder of images, or shards, also by a URI"),
     out: Path | None = typer.Option(None, help="csv file for all scores, a column a class"),
     top: int | None = typer.Option(None, min=1, help="classes shown of each image; else two, with --json all"),
     as_json: bool = typer.Option(False, "--json", help="print JSON"),
@@ -119,14 +122,15 @@ def main(
     """Name the images of QUERY by the examples in SUPPORT_DIR."""
     if out is not None:
         cli.check_writable(out, "--out")
-    if not query.exists():
-        raise UserError(f"no image or folder {query}")
+    place = Place.parse(query)
+    if place.kind() == FileType.NotFound:
+        raise UserError(f"no image or folder {place}")
     recogniser = Recogniser.load(model)
     recogniser.learn_folder(support)
     classes = list(recogniser.shots)
     if out is not None and (taken := sorted({*COLUMNS} & {*classes})):
         raise UserError(f"--out: class '{taken[0]}' bears the name of another column; rename its folder")
-    named = list(_with_progress(name_images(recogniser, query)))
+    named = list(_with_progress(name_images(recogniser, place)))
     if out is not None:
         _write(out, classes, named)
     if as_json:

@@ -8,6 +8,10 @@ class UserError(ValueError):
     """Something the user gave cannot work; the message is one line that says what, where and what would be right."""
 
 
+class Unreachable(UserError):
+    """A store that does not answer, or does not let us in: nothing that was given need be wrong."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A hint that names the closest known name, to be appended to a message.
 

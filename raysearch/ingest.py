@@ -11,7 +11,8 @@
 Before anything is written, the numbers of images and classes are held against the published ones. Every image is
 decoded once; those that cannot be, and those that lists and files disagree on, are left out and named, or stop
 everything with --on-corrupt fail. OUT appears at once when all is done. What is interrupted or killed before goes on,
-with the same command, from the shards that are finished.
+with the same command, from the shards that are finished. OUT may lie in a store, as s3://bucket/folder: its shards are
+made on this machine, in RAYSEARCH_CACHE, then uploaded, and are a data set with the manifest, which comes last.
 """
 
 import contextlib
@@ -21,7 +22,6 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
-from pathlib import Path
 from typing import NoReturn
 
 import typer
@@ -33,6 +33,7 @@ from rich.table import Table
 from raysearch import cli
 from raysearch.data import by_hash, jpeg, layouts, shards
 from raysearch.data.layouts import AUTO
+from raysearch.data.places import Place
 from raysearch.data.samples import reshaped
 from raysearch.errors import UserError
 
@@ -61,7 +62,7 @@ def ingest(
     src: str = typer.Argument(
         metavar="SRC", help="directory; for synthetic, - or settings such as classes=20,side=64,seed=0"
     ),
-    out: Path = typer.Argument(metavar="OUT", help="directory to make"),
+    out: str = typer.Argument(metavar="OUT", help="directory to make: a path, or a URI as s3://bucket/folder"),
     name: str | None = typer.Option(None, help="name of the data set in reports; else OUT's name"),
     on_corrupt: OnCorrupt = typer.Option(OnCorrupt.skip, help="an image that does not decode: leave it out, or stop"),
     rows_per_shard: int = typer.Option(512, help="images in a Parquet file"),
@@ -87,7 +88,7 @@ def ingest(
 ) -> None:
     """Write the images of SRC as Parquet shards into OUT."""
     _leave_on_sigterm()
-    wanted = _number(workers)
+    wanted, target = _number(workers), Place.parse(out)
     layout_name, chosen, why = layouts.find(layout, src)
     if why:
         _screen().print(f"auto: {layout_name}, by {escape(why)}", highlight=False)
@@ -104,11 +105,11 @@ def ingest(
     if boxes or side is not None:
         samples = reshaped(samples, _boxes(layout_name, chosen, src) if boxes else None, side)
         steps += ["boxes"] * boxes + ([] if side is None else [f"side {side}"])
-    with _maker(wanted, address, len(samples)) as maker, _bar(len(samples)) as progress:
+    with _maker(wanted, address, len(samples), target) as maker, _bar(len(samples)) as progress:
         manifest = shards.write(
             samples,
-            out,
-            name=name or out.resolve().name,
+            target,
+            name=name or (target.name if target.local is None else target.local.resolve().name),
             layout=layout_name,
             classes=listing.classes,
             rows_per_shard=rows_per_shard,
@@ -120,20 +121,21 @@ def ingest(
             say=lambda line: _screen().print(line, highlight=False),
         )
     if verify:
-        shards.verify(out)
-    _summary(manifest, out, verify)
+        shards.verify(target)
+    _summary(manifest, target, verify)
 
 
 @checking.command()
 def check(
-    directory: Path = typer.Argument(metavar="DIR", help="of shards"),
+    directory: str = typer.Argument(metavar="DIR", help="of shards: a path, or a URI as s3://bucket/folder"),
     decode: bool = typer.Option(True, help="also decode each image"),
 ) -> None:
     """Read every byte of a data set again; the shard and the row of what is damaged are named, with exit code 2."""
-    with _bar(shards.read_manifest(directory).images) as progress:
-        manifest = shards.verify(directory, decode, progress)
+    place = Place.parse(directory)
+    with _bar(shards.read_manifest(place).images) as progress:
+        manifest = shards.verify(place, decode, progress)
     rows, files = f"{manifest.images:,} rows", f"{len(manifest.shards):,} shards"
-    _screen().print(f"{directory} is whole: {rows} in {files}, hash {manifest.content_hash}", highlight=False)
+    _screen().print(f"{place} is whole: {rows} in {files}, hash {manifest.content_hash}", highlight=False)
 
 
 def main(words: list[str]) -> NoReturn:
@@ -153,9 +155,18 @@ def _number(workers: str) -> int | None:
 
 
 @contextlib.contextmanager
-def _maker(workers: int | None, address: str | None, images: int) -> Iterator[shards.Maker]:
-    """Ray, started or joined where it is wanted or pays, else threads."""
+def _maker(workers: int | None, address: str | None, images: int, out: Place) -> Iterator[shards.Maker]:
+    """Ray, started or joined where it is wanted or pays, else threads.
+
+    What goes to a store is made in this machine's cache, which other nodes do not see.
+    """
     elsewhere = address or os.environ.get("RAY_ADDRESS")
+    if elsewhere and out.local is None:
+        if address:
+            raise UserError(f"--address: shards for {out} are made on this machine alone; leave --address out")
+        _screen().print(f"shards for {escape(str(out))} are made on this machine alone, by threads", highlight=False)
+        yield shards.Threads(workers)
+        return
     pays = images >= ENOUGH_FOR_RAY and (os.cpu_count() or 1) > 1
     if importlib.util.find_spec("ray") is None:
         if address:
@@ -210,7 +221,7 @@ def _screen() -> Console:
     return Console(width=None if sys.stdout.isatty() else 120, soft_wrap=True)
 
 
-def _summary(manifest: shards.Manifest, out: Path, verified: bool) -> None:
+def _summary(manifest: shards.Manifest, out: Place, verified: bool) -> None:
     screen = _screen()
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     megabytes = sum(shard.bytes for shard in manifest.shards) / 1e6

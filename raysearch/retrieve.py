@@ -34,6 +34,7 @@ from rich.table import Table
 from raysearch import cli
 from raysearch.data import sources
 from raysearch.data.manifest import Corrupt
+from raysearch.data.places import Location, Place
 from raysearch.errors import UserError
 from raysearch.ingest import OnCorrupt
 from raysearch.models.hashing.packed import pack
@@ -55,12 +56,12 @@ class EngineName(StrEnum):
 
 def build(
     hasher: Hasher,
-    folder: str | os.PathLike[str],
+    folder: Location,
     *,
     on_corrupt: Literal["skip", "fail"] = "skip",
     progress: Callable[[int, int], None] | None = None,
 ) -> Index:
-    """Encode the images of a folder, or of a directory of shards.
+    """Encode the images of a folder, or of a directory of shards, which a URI may name.
 
     Args:
         hasher: the model.
@@ -71,7 +72,8 @@ def build(
     Raises:
         UserError: no images, none that decodes, one that does not with on_corrupt="fail".
     """
-    found = sources.find(folder)
+    place = Place.parse(folder)
+    found = sources.find(place)
     done, words, paths, labels, corrupt = 0, [], [], [], []
     with ThreadPoolExecutor(os.cpu_count()) as threads:  # decoders leave the GIL to each other
         while batch := list(itertools.islice(found.photos, hasher.batch)):
@@ -92,16 +94,18 @@ def build(
                 progress(done, found.total)
     if not words:
         first = f"{corrupt[0].source}: {corrupt[0].reason}"
-        raise UserError(f"{folder}: of {_count(found.total, 'image')} none can be read (first: {first})")
-    root = str(Path(folder).resolve())
-    about = About(model=hasher.sha256, bits=hasher.bits, root=root, corrupt=tuple(corrupt), others=found.others)
+        raise UserError(f"{place}: of {_count(found.total, 'image')} none can be read (first: {first})")
+    root = place.local.resolve() if place.local is not None else place
+    about = About(model=hasher.sha256, bits=hasher.bits, root=str(root), corrupt=tuple(corrupt), others=found.others)
     return Index(np.concatenate(words), paths, labels, about, hasher)
 
 
 @app.command("index")
 def index_command(
     model: Path = MODEL,
-    folder: Path = typer.Argument(metavar="FOLDER", help="images, in sub-folders or not; or a directory of shards"),
+    folder: str = typer.Argument(
+        metavar="FOLDER", help="images, in sub-folders or not; or a directory of shards, also by a URI as s3://..."
+    ),
     out: Path = typer.Argument(metavar="OUT", help="file to write; an index that is there is replaced"),
     on_corrupt: OnCorrupt = typer.Option(OnCorrupt.skip, help="an image that does not decode: leave it out, or stop"),
 ) -> None:

@@ -17,8 +17,9 @@ import typer
 from rich.console import Console
 
 from raysearch import cli
-from raysearch.data import shards, synthetic
+from raysearch.data import shards, synthetic, uris
 from raysearch.data.cache import cache_dir
+from raysearch.data.places import Place
 from raysearch.data.residence import STORE_SHARE, Mode
 from raysearch.engine.options import Options, Run
 from raysearch.errors import UserError
@@ -34,7 +35,9 @@ app = typer.Typer(add_completion=False)
 def main(
     study: str = typer.Argument(metavar="STUDY", help="a name in search_spaces, or the path of a study file"),
     profile: str | None = typer.Option(None, help="laptop or paper; else by what there is"),
-    data: Path | None = typer.Option(None, help="directory of shards (raysearch.ingest); else the embedded data set"),
+    data: str | None = typer.Option(
+        None, help="path or URI (as s3://...) of shards, see raysearch.ingest; else the embedded data set"
+    ),
     out: Path | None = typer.Option(None, help="run directory; else runs/STUDY-PROFILE"),
     seeds: int | None = typer.Option(None, help="seeds a variant; else the study's"),
     set_: list[str] = typer.Option([], "--set", metavar="PATH=VALUE", help="change the config of every variant"),
@@ -170,7 +173,7 @@ def _search(
     return search.run_search(plan, run, options, console, interrupt, retry_failed)
 
 
-def _profile(asked: str | None, data: Path | None, address: str | None) -> tuple[str, str]:
+def _profile(asked: str | None, data: str | None, address: str | None) -> tuple[str, str]:
     """The profile and why it is this one."""
     if asked == "paper" and data is None:
         raise UserError("the paper profile needs the paper's data: give --data DIR, made by python -m raysearch.ingest")
@@ -187,12 +190,12 @@ def _profile(asked: str | None, data: Path | None, address: str | None) -> tuple
     return "laptop", "This machine has no GPU."
 
 
-def _data(given: Path | None, profile: str, console: Console) -> Path:
+def _data(given: str | None, profile: str, console: Console) -> Place:
     if given is not None:
-        return given
+        return Place.parse(given)
     spec = synthetic.Spec()
     with console.status(f"drawing the embedded data set, {spec.classes} kinds of birds"):
-        return synthetic.ensure(spec, cache_dir())
+        return Place.parse(synthetic.ensure(spec, cache_dir()))
 
 
 def _check_writable(run_dir: Path) -> None:
@@ -245,7 +248,7 @@ def _kept(run_dir: Path, *more: str) -> dict[str, Any]:
 
 
 def _command() -> str:
-    return shlex.join(["python", "-m", "raysearch.sweep", *sys.argv[1:]])
+    return shlex.join(["python", "-m", "raysearch.sweep", *(uris.shown(word) for word in sys.argv[1:])])
 
 
 def _finish(run_dir: Path, reader: results.Reader, console: Console) -> None:

@@ -21,12 +21,14 @@ from typing import Any
 
 import torch
 import typer
+from pyarrow.fs import FileType
 from rich.console import Console
 
 from raysearch import cli
 from raysearch.data import feed, partition, shards, synthetic
 from raysearch.data.cache import cache_dir
 from raysearch.data.pipelines import View
+from raysearch.data.places import Place
 from raysearch.data.residence import Mode
 from raysearch.errors import UserError
 from raysearch.models import backbones
@@ -42,7 +44,9 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def main(
     task: str = typer.Argument(metavar="TASK", help=" or ".join(CONFIGS)),
-    data: Path | None = typer.Option(None, help="directory of shards (raysearch.ingest); else the embedded data set"),
+    data: str | None = typer.Option(
+        None, help="path or URI (as s3://...) of shards, see raysearch.ingest; else the embedded data set"
+    ),
     profile: str | None = typer.Option(None, help="laptop or paper: where the settings start; else laptop"),
     preset: str | None = typer.Option(None, help="a method's own settings, under --set: " + presets.names()),
     set_: list[str] = typer.Option([], "--set", metavar="PATH=VALUE", help="change the config"),
@@ -71,13 +75,13 @@ def main(
             raise UserError("--profile has no effect beside --from: the run's config is complete; leave it out")
         record = results.read_study(from_)
         config = _of_run(record, task, variant, given)
-        directory = data or _data_of_run(record)
+        directory = Place.parse(data) if data is not None else _data_of_run(record)
     else:
         if variant is not None:
             raise UserError("--variant names one of a run's; say which run with --from RUN")
         start = profile_settings(task, profile or "laptop")
         config = overrides.resolve(task, overrides.start_from(task, start, given))
-        directory = data or synthetic.ensure(synthetic.Spec(), cache_dir())
+        directory = Place.parse(data if data is not None else synthetic.ensure(synthetic.Spec(), cache_dir()))
     manifest = shards.read_manifest(directory)
     config.check(manifest.name, manifest.classes, manifest.counts)
     backbones.check_weights(*config.trunk)
@@ -137,14 +141,14 @@ def _of_run(record: Mapping[str, Any], task: str, variant: str | None, given: Ma
     return recall.config(record, variant, given)
 
 
-def _data_of_run(record: Mapping[str, Any]) -> Path:
+def _data_of_run(record: Mapping[str, Any]) -> Place:
     """Where the run's data set lies, if it is still the same."""
-    path, there = Path(record["data"]["path"]), record["data"]["content_hash"]
-    if not path.is_dir():
-        raise UserError(f"the run's data set is no longer at {path}; say where with --data")
-    if shards.read_manifest(path).content_hash != there:
-        raise UserError(f"{path} holds other data than the run was made of; say with --data where to train")
-    return path
+    place, there = Place.parse(record["data"]["path"]), record["data"]["content_hash"]
+    if place.kind() != FileType.Directory:
+        raise UserError(f"the run's data set is no longer at {place}; say where with --data")
+    if shards.read_manifest(place).content_hash != there:
+        raise UserError(f"{place} holds other data than the run was made of; say with --data where to train")
+    return place
 
 
 def _short(value: object) -> str:

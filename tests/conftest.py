@@ -9,6 +9,10 @@ import pytest
 
 from raysearch.data import synthetic
 
+from .s3_server import s3, s3_server
+
+__all__ = ["s3", "s3_server"]  # for the tests of every folder
+
 _STATUS = pytest.StashKey[int]()
 
 

@@ -7,7 +7,6 @@ for the same rows, so a cell has the same numbers in either mode.
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +14,7 @@ import numpy as np
 from raysearch.data import rows, shards
 from raysearch.data.images import ImageSet, Pixels
 from raysearch.data.pipelines import Decode, Threads, View, cut
+from raysearch.data.places import Location
 from raysearch.data.residence import Choice, Mode, choose
 from raysearch.data.shelf import Shelf
 from raysearch.data.stream import Stream
@@ -32,11 +32,11 @@ class Members(NamedTuple):
     labels: np.ndarray  # (n,) int64
 
 
-def members(directory: str | Path, of_class: Sequence[str] | None = None) -> dict[str, Members]:
+def members(directory: Location, of_class: Sequence[str] | None = None) -> dict[str, Members]:
     """The images of each split.
 
     Args:
-        directory: of shards.
+        directory: of shards; a path or a URI.
         of_class: of each class, by label, the split that all its images are in; None: each row's own.
 
     Returns:
@@ -84,12 +84,12 @@ def sets(pixels: Pixels, divided: Mapping[str, Members]) -> dict[str, ImageSet]:
 
 
 def decode(
-    directory: str | Path, side: int, zoom: float = 1.0, parts: Sequence[str] | None = None
+    directory: Location, side: int, zoom: float = 1.0, parts: Sequence[str] | None = None
 ) -> dict[str, ImageSet]:
     """Decode a data set in this process.
 
     Args:
-        directory: of shards.
+        directory: of shards; a path or a URI.
         side: of the decoded images, in pixels.
         zoom: see `jpeg.decode`.
         parts: `of_class` of `members`.
@@ -101,7 +101,7 @@ def decode(
 
 
 def here(
-    directory: str | Path, view: View, parts: Sequence[str] | None = None, asked: Mode | None = None
+    directory: Location, view: View, parts: Sequence[str] | None = None, asked: Mode | None = None
 ) -> tuple[dict[str, ImageSet], Choice]:
     """A data set for this process, without Ray.
 

@@ -1,18 +1,19 @@
 """What a directory of shards says of itself, and the cheap checks that it is whole.
 
-`manifest.json` appears with the shards, in one rename. Reading it looks at every shard's size and footer, so that a
-copy that broke off is noticed before the first batch; `verify` reads the bytes as well.
+`manifest.json` appears with the shards, in one rename, or in a store after them. Reading it looks at every shard's
+size, and on a disk its footer, so that a copy that broke off is noticed before the first batch; `verify` reads the
+bytes as well.
 """
 
 import json
-import os
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
-from raysearch.errors import UserError
+from raysearch.data import filesystems
+from raysearch.data.places import Location, Place
+from raysearch.errors import Unreachable, UserError
 
 FORMAT = 2  # raised when an older reader could not read the directory; 2: the content hash is over rows' digests
 MANIFEST = "manifest.json"
@@ -61,46 +62,71 @@ class Manifest(Frozen):
     shards: tuple[Shard, ...]
 
 
-def read_manifest(directory: str | os.PathLike[str]) -> Manifest:
-    """The manifest, after a cheap check that every shard is there and whole (its size and its footer; not its bytes).
+def read_manifest(directory: Location) -> Manifest:
+    """The manifest, after a cheap check that every shard is there and whole: its size, and on a disk its footer.
 
-    Raises UserError: no directory, no data set in it, another format, a shard that is missing or truncated.
+    Raises UserError: no directory, no data set in it, another format, a shard that is missing or truncated, a store
+    that does not answer.
     """
-    root = Path(directory)
-    if not root.is_dir():
-        what = f"{directory} is not a directory of shards" if root.exists() else f"no data set at {directory}"
-        raise UserError(f"{what}; {MAKE_ONE}")
+    root = Place.parse(directory)
+    sizes = _sizes(root)
+    if MANIFEST not in sizes:
+        raise UserError(f"{root} has no {MANIFEST}, so it is no data set; {MAKE_ONE}")
     try:
-        fields = json.loads((root / MANIFEST).read_text("utf-8"))
+        fields = json.loads((root / MANIFEST).read())
         written = int(fields.get("format", FORMAT)) if isinstance(fields, dict) else FORMAT
         manifest = Manifest.model_validate(fields) if written == FORMAT else None
-    except FileNotFoundError:
-        raise UserError(f"{directory} has no {MANIFEST}, so it is no data set; {MAKE_ONE}") from None
+    except UserError:
+        raise
     except (OSError, ValueError, TypeError) as error:  # pydantic's and json's errors are ValueErrors
         raise UserError(f"{root / MANIFEST} cannot be read ({type(error).__name__}); {MAKE_ONE}") from error
     if manifest is None:
         age, cure = ("a newer", "upgrade raysearch") if written > FORMAT else ("an older", CURE)
         formats = f"format {written}, this one reads {FORMAT}"
-        raise UserError(f"{directory} was written by {age} raysearch ({formats}); {cure}")
+        raise UserError(f"{root} was written by {age} raysearch ({formats}); {cure}")
     for shard in manifest.shards:
-        _check_shard(root / shard.file, shard)
+        _check_shard(root / shard.file, sizes.get(shard.file), shard)
     return manifest
 
 
-def _check_shard(path: Path, shard: Shard) -> None:
+def unreadable(file: Place, error: Exception) -> UserError:
+    """What to say of a shard that could not be read: that it is damaged, unless it is the store that failed."""
+    if isinstance(error, FileNotFoundError):
+        return UserError(f"shard {file} is missing; {CURE}")
+    if file.local is None and (fault := filesystems.known_fault(error)):
+        return Unreachable(f"cannot reach '{file}': {fault}")
+    return UserError(f"shard {file} cannot be read ({type(error).__name__}); {CURE}")
+
+
+def _sizes(root: Place) -> dict[str, int]:
+    """Sizes of the files, by one listing: a store is asked once and not for each shard."""
     try:
-        size = path.stat().st_size
-        if size != shard.bytes:
-            raise UserError(f"shard {path} has {size:,} bytes where its manifest says {shard.bytes:,}; {CURE}")
-        rows = pq.read_metadata(path).num_rows
+        return root.listing()
     except FileNotFoundError:
-        raise UserError(f"shard {path} is missing; {CURE}") from None
+        raise UserError(f"no data set at {root}; {MAKE_ONE}") from None
+    except NotADirectoryError:
+        raise UserError(f"{root} is not a directory of shards; {MAKE_ONE}") from None
+    except OSError as error:
+        raise UserError(f"{root} cannot be read ({type(error).__name__}); {MAKE_ONE}") from error
+
+
+def _check_shard(file: Place, size: int | None, shard: Shard) -> None:
+    if size is None:
+        raise UserError(f"shard {file} is missing; {CURE}")
+    if size != shard.bytes:
+        raise UserError(f"shard {file} has {size:,} bytes where its manifest says {shard.bytes:,}; {CURE}")
+    path = file.local
+    if path is None:
+        return  # a store shows no half-written file, and a footer each would be a request each
+    try:
+        rows = pq.read_metadata(path).num_rows
     except (OSError, pa.ArrowException) as error:
-        raise UserError(f"shard {path} cannot be read ({type(error).__name__}); {CURE}") from error
+        raise unreadable(file, error) from error
     if rows != shard.rows:
-        raise UserError(f"shard {path} has {rows:,} rows where its manifest says {shard.rows:,}; {CURE}")
+        raise UserError(f"shard {file} has {rows:,} rows where its manifest says {shard.rows:,}; {CURE}")
 
 
-def shard_paths(directory: str | os.PathLike[str]) -> list[str]:
-    """The shards' paths in canonical order."""
-    return [str(Path(directory) / shard.file) for shard in read_manifest(directory).shards]
+def shard_paths(directory: Location) -> list[str]:
+    """The shards' paths, or URIs, in canonical order."""
+    root = Place.parse(directory)
+    return [str(root / shard.file) for shard in read_manifest(root).shards]

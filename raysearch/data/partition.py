@@ -5,10 +5,10 @@ Numbers from different splits of one data set cannot be compared, so each carrie
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from raysearch.data import shards, splits
 from raysearch.data.manifest import Manifest
+from raysearch.data.places import Location
 from raysearch.errors import UserError
 
 PARTS = ("train", "val", "test")
@@ -51,7 +51,7 @@ class Partition:
         return [leak] if leak else []
 
 
-def of(directory: str | Path, name: str) -> Partition:
+def of(directory: Location, name: str) -> Partition:
     """Divide a data set.
 
     Args:

@@ -11,20 +11,23 @@ own SHA-256, in the manifest, says whether the file around the rows is whole.
 
 import hashlib
 import json
-import os
 import struct
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raysearch.data.manifest import CURE, read_manifest
+from raysearch.data.manifest import CURE, read_manifest, unreadable
+from raysearch.data.places import Location, Place
 from raysearch.errors import UserError, nearest
 
 SCHEMA = pa.schema({"image": pa.binary(), "label": pa.int32(), "split": pa.string(), "source": pa.string()})
 DIGESTS = b"raysearch.sha256"  # key in each shard's footer: 32 bytes a row
+AT_A_TIME = 4  # shards
 _BYTES = hashlib.sha256().digest_size
 
 
@@ -57,15 +60,21 @@ def content_hash(classes: Sequence[str], digests: Iterable[bytes]) -> str:
     return hashed.hexdigest()
 
 
-def row_digests(path: Path) -> bytes:
+def row_digests(location: Location) -> bytes:
     """The digests of a shard's rows, one after the other, from its footer; UserError where they are not there."""
+    file = Place.parse(location)
     try:
-        footer = pq.read_metadata(path)
+        with file.open() as data:
+            return digests_in(pq.read_metadata(data), file)
     except (OSError, pa.ArrowException) as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(file, error) from error
+
+
+def digests_in(footer: pq.FileMetaData, file: Place) -> bytes:
+    """As `row_digests`, of a footer that was read."""
     digests = (footer.metadata or {}).get(DIGESTS, b"")
     if len(digests) != _BYTES * footer.num_rows:
-        raise UserError(f"shard {path} has no digests of its rows; {CURE}")
+        raise UserError(f"shard {file} has no digests of its rows; {CURE}")
     return digests
 
 
@@ -83,31 +92,31 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read(directory: str | os.PathLike[str], columns: Sequence[str] | None = None, split: str | None = None) -> pa.Table:
+def read(directory: Location, columns: Sequence[str] | None = None, split: str | None = None) -> pa.Table:
     """Rows in canonical order, all columns or some, all splits or one.
 
     Raises UserError: an unknown column or split, and all that `read_manifest` raises.
     """
-    manifest = read_manifest(directory)
+    root = Place.parse(directory)
+    manifest = read_manifest(root)
     wanted = list(SCHEMA.names if columns is None else columns)
     for column in wanted:
         if column not in SCHEMA.names:
-            raise UserError(f"no column {column!r} in {directory}{nearest(column, SCHEMA.names)}")
+            raise UserError(f"no column {column!r} in {root}{nearest(column, SCHEMA.names)}")
     if split is not None and split not in manifest.counts:
-        raise UserError(f"no split {split!r} in {directory}{nearest(split, manifest.counts)}")
+        raise UserError(f"no split {split!r} in {root}{nearest(split, manifest.counts)}")
     filters = None if split is None else [("split", "=", split)]
-    tables = [read_shard(Path(directory) / shard.file, wanted, filters) for shard in manifest.shards]
+    files = [root / shard.file for shard in manifest.shards]
+    with ThreadPoolExecutor(AT_A_TIME) as pool:  # a store answers each of many small requests late
+        tables = list(pool.map(partial(read_shard, columns=wanted, filters=filters), files))
     return pa.concat_tables(tables).replace_schema_metadata()
 
 
-def read_shard(path: Path, columns: list[str], filters: list[tuple[str, str, str]] | None = None) -> pa.Table:
-    """Rows of one shard. Raises UserError where it cannot be read."""
+def read_shard(location: Location, columns: list[str], filters: list[tuple[str, str, Any]] | None = None) -> pa.Table:
+    """Rows of one shard, straight from where it lies. Raises UserError where it cannot be read."""
+    file = Place.parse(location)
     try:
         # partitioning=None: a directory called a=b above the shard adds no column
-        return pq.read_table(path, columns=columns, filters=filters, partitioning=None)
+        return pq.read_table(file.path, columns=columns, filters=filters, partitioning=None, filesystem=file.files)
     except (OSError, pa.ArrowException) as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: Exception) -> UserError:
-    return UserError(f"shard {path} cannot be read ({type(error).__name__}); {CURE}")
+        raise unreadable(file, error) from error

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from raysearch.errors import UserError
+from raysearch.errors import Unreachable, UserError
 
 LOCK = "lock"
 
@@ -29,7 +29,8 @@ def beside(target: Path, work: str, worth: str) -> Iterator[Path]:
         target: which may be there or not.
         work: a hash of what is to be done; what is left of the same work is in the directory already.
         worth: a pattern of files, such as "done/*". When what is done inside breaks off, by Ctrl-C or for a full disk,
-            the directory stays for the next time, if it has such files. Not after a UserError: other work is needed.
+            the directory stays for the next time, if it has such files. Not after a UserError: other work is needed,
+            unless a store could not be reached.
 
     Raises:
         OSError: nothing can be made there.
@@ -39,10 +40,8 @@ def beside(target: Path, work: str, worth: str) -> Iterator[Path]:
     kept = False
     try:
         yield path
-    except UserError:
-        raise
-    except BaseException:
-        kept = any(path.glob(worth))
+    except BaseException as error:
+        kept = (isinstance(error, Unreachable) or not isinstance(error, UserError)) and any(path.glob(worth))
         raise
     finally:
         if not kept:

@@ -14,15 +14,16 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from raysearch.data import notes, place, scratch
+from raysearch.data import notes, publish, scratch
 from raysearch.data.jpeg import encode
 from raysearch.data.making import Maker, OnRay, Threads
 from raysearch.data.manifest import FORMAT, MANIFEST, SPLITS, Corrupt, Manifest, Shard, read_manifest, shard_paths
 from raysearch.data.pieces import DATA, HALF, NOTES, Made, Piece, cut, versions
+from raysearch.data.places import Location, Place
 from raysearch.data.rows import SCHEMA, content_hash, read, row_digests
 from raysearch.data.samples import Sample, ordered
 from raysearch.data.verify import verify
-from raysearch.errors import UserError
+from raysearch.errors import Unreachable, UserError
 
 __all__ = [
     "FORMAT",
@@ -47,7 +48,7 @@ __all__ = [
 
 def write(
     samples: Iterable[Sample],
-    out: str | os.PathLike[str],
+    out: Location,
     *,
     name: str,
     layout: str,
@@ -67,7 +68,8 @@ def write(
 
     Args:
         samples: in any order.
-        out: the directory to make.
+        out: the directory to make, by its path or URI. For a store, shards are made in this machine's cache, by a
+            maker that sees it, and uploaded.
         name: of the data set, and
         layout: where it comes from, for reports.
         classes: names in label order; None: sorted names of the samples'.
@@ -91,23 +93,24 @@ def write(
     if corrupt and on_corrupt == "fail":
         more = f"; {len(corrupt):,} such in all" if len(corrupt) > 1 else ""
         raise UserError(f"{corrupt[0].source}: {corrupt[0].reason}{more}")
-    target = Path(os.path.abspath(out))
-    place.existing(target)  # before the work, not after it
+    target = Place.parse(out)
+    publish.existing(target)  # before the work, not after it
     in_order, labels = ordered(samples, classes)
     pieces = list(cut(in_order, labels, rows_per_shard))
     try:
-        with scratch.beside(target, _work(in_order, labels, rows_per_shard), f"{NOTES}/*") as directory:
+        work = _work(in_order, labels, rows_per_shard)
+        with scratch.beside(publish.staging(target), work, f"{NOTES}/*") as directory:
             try:
                 made = _make(pieces, directory, on_corrupt, maker, progress, say)
-            except (KeyboardInterrupt, OSError):
+                manifest = _manifest(made, directory / DATA, name, layout, tuple(labels), corrupt, steps)
+                (directory / DATA / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", "utf-8")
+                return publish.publish(directory / DATA, target, manifest)
+            except (KeyboardInterrupt, OSError, Unreachable):
                 if kept := len(list((directory / NOTES).glob("*"))):
                     say(f"broken off: {kept:,} of {len(pieces):,} shards are kept; the same again goes on from there")
                 raise
-            manifest = _manifest(made, directory / DATA, name, layout, tuple(labels), corrupt, steps)
-            (directory / DATA / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", "utf-8")
-            return place.publish(directory / DATA, target, manifest)
     except OSError as error:
-        raise UserError(f"cannot write {out}: {error.strerror or error}") from error
+        raise UserError(f"cannot write {target}: {error.strerror or error}") from error
 
 
 def _work(samples: Sequence[Sample], labels: dict[str, int], rows_per_shard: int) -> str:

@@ -1,21 +1,21 @@
 """Images of shards by row number, as a feed that draws at random wants them: JPEG bytes, and nothing else is read.
 
 Parquet is read a row group at a time, so the writer keeps groups small (`shards.ROWS_PER_GROUP`), and files stay open
-here with their footers, which would take longer to read than the images.
+here with their footers, which would take longer to read than the images. A request for each row group would take longer
+still, so of a shard in a store this node's copy is read (`copies`).
 """
 
-import os
 import threading
 from collections import OrderedDict
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raysearch.data.manifest import CURE, Manifest
-from raysearch.errors import UserError
+from raysearch.data import places
+from raysearch.data.manifest import Manifest, unreadable
+from raysearch.data.places import Location, Place
 
 # Shards held open at a time: the footers of 512 rows in groups of 16 take 120 kB each, and a process has often no more
 # than 1,024 files. Where there are more shards, one that is opened again costs 0.1 to 0.4 ms.
@@ -33,7 +33,7 @@ class Shelf:
     It travels between processes, and opens files where it is used; threads take turns.
 
     Args:
-        directory: of shards.
+        directory: of shards; a path or a URI.
         manifest: of that directory.
 
     >>> import tempfile
@@ -46,8 +46,8 @@ class Shelf:
     (100, b'\\xff\\xd8', True)
     """
 
-    def __init__(self, directory: str | os.PathLike[str], manifest: Manifest) -> None:
-        self._paths = [Path(directory) / shard.file for shard in manifest.shards]
+    def __init__(self, directory: Location, manifest: Manifest) -> None:
+        self._root, self._shards = Place.parse(directory), manifest.shards
         self._starts = _starts([shard.rows for shard in manifest.shards])
         self._begin()
 
@@ -74,7 +74,7 @@ class Shelf:
         return [found[place] for place in places]
 
     def __getstate__(self) -> dict[str, object]:
-        return {"_paths": self._paths, "_starts": self._starts}
+        return {"_root": self._root, "_shards": self._shards, "_starts": self._starts}
 
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)
@@ -93,7 +93,7 @@ class Shelf:
                 groups, nth = np.unique(of_row, return_inverse=True)
                 column = file.read_row_groups(groups.tolist(), columns=["image"], use_threads=False)["image"]
         except (OSError, pa.ArrowException) as error:
-            raise UserError(f"shard {self._paths[shard]} cannot be read ({type(error).__name__}); {CURE}") from error
+            raise unreadable(self._root / self._shards[shard].file, error) from error
         before = _starts(np.diff(starts)[groups])  # the row in `column` at which each of the groups begins
         return column.take(pa.array(rows - starts[of_row] + before[nth])).to_pylist()
 
@@ -101,8 +101,10 @@ class Shelf:
         if shard not in self._opened:
             while len(self._opened) >= OPEN:
                 self._opened.popitem(last=False)[1].file.close()
+            one = self._shards[shard]
+            path = places.local(self._root / one.file, one.bytes, one.sha256)  # again: a copy may have made room
             # without pre_buffer, which reads ahead what lies between the groups
-            file = pq.ParquetFile(self._paths[shard], pre_buffer=False)
+            file = pq.ParquetFile(path, pre_buffer=False)
             groups = range(file.metadata.num_row_groups)
             self._opened[shard] = _Opened(file, _starts([file.metadata.row_group(group).num_rows for group in groups]))
         self._opened.move_to_end(shard)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from raysearch.data.layouts.disk import EXTENSIONS, class_folders, visible
 from raysearch.data.manifest import MANIFEST, Manifest, read_manifest
+from raysearch.data.places import Location, Place
 from raysearch.data.rows import read_shard
 from raysearch.errors import UserError
 
@@ -33,18 +34,19 @@ class Found(NamedTuple):
     others: int  # files that are not named as images
 
 
-def find(place: str | os.PathLike[str]) -> Found:
-    """The images of a place.
+def find(place: Location) -> Found:
+    """The images of a place; what a URI of a store names is a directory of shards.
 
     Raises:
         UserError: no such directory, one that cannot be read, one without images, damaged shards.
     """
-    root = Path(place)
+    where = Place.parse(place)
+    root = where.local
+    if root is None or (root / MANIFEST).is_file():
+        manifest = read_manifest(where)
+        return Found(manifest.images, _of_shards(where, manifest), 0)
     if not root.is_dir():
         raise UserError(f"{place} is not a directory" if root.exists() else f"no folder {place}")
-    if (root / MANIFEST).is_file():
-        manifest = read_manifest(root)
-        return Found(manifest.images, _of_shards(root, manifest), 0)
     try:
         files = sorted(_walk(root, ()), key=lambda file: file.relative_to(root).as_posix())
     except OSError as error:
@@ -95,7 +97,7 @@ def _of_file(root: Path, file: Path) -> Photo:
     return Photo(file.relative_to(root).as_posix(), label, file.read_bytes)
 
 
-def _of_shards(root: Path, manifest: Manifest) -> Iterator[Photo]:
+def _of_shards(root: Place, manifest: Manifest) -> Iterator[Photo]:
     for shard in manifest.shards:
         table = read_shard(root / shard.file, ["image", "label", "source"])
         columns = (table[name].to_pylist() for name in ("source", "label", "image"))

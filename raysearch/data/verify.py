@@ -1,17 +1,21 @@
 """Read a data set to its last byte, and name the shard and the row where something is wrong."""
 
+import hashlib
 import os
 import struct
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from raysearch.data import jpeg
-from raysearch.data.manifest import CURE, MANIFEST, Manifest, Shard, read_manifest
-from raysearch.data.rows import SCHEMA, Row, content_hash, file_sha256, read_shard, row_digests, split_digests
+from raysearch.data.manifest import CURE, MANIFEST, Manifest, Shard, read_manifest, unreadable
+from raysearch.data.places import Location, Place
+from raysearch.data.rows import SCHEMA, Row, content_hash, digests_in, split_digests
 from raysearch.errors import UserError
 
 
@@ -22,39 +26,43 @@ class _Checked(NamedTuple):
     counts: Counter[tuple[str, int]]  # (split, label) -> images
 
 
-def verify(
-    directory: str | os.PathLike[str], decode: bool = True, progress: Callable[[int], None] = lambda number: None
-) -> Manifest:
+def verify(directory: Location, decode: bool = True, progress: Callable[[int], None] = lambda number: None) -> Manifest:
     """Check each row's digest, each shard's hash, the content hash and, with `decode`, that each image decodes.
 
     Args:
-        directory: of shards.
+        directory: of shards; a path or a URI.
         decode: also check what the hashes say nothing of, that training can decode each image.
         progress: called with the number of images just done.
 
     Raises:
         UserError: that names the shard, the row (counted from 0 within the shard) and its source.
     """
-    manifest = read_manifest(directory)
+    root = Place.parse(directory)
+    manifest = read_manifest(root)
     digests: list[bytes] = []
     counts: Counter[tuple[str, int]] = Counter()
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoders and hashes leave the GIL to each other
-        for checked in pool.map(partial(_check_shard, Path(directory), decode), manifest.shards):
+        for checked in pool.map(partial(_check_shard, root, decode), manifest.shards):
             digests.append(checked.digests)
             counts += checked.counts
             progress(checked.counts.total())
     said = {(split, label): n for split, of in manifest.counts.items() for label, n in enumerate(of) if n}
     if content_hash(manifest.classes, digests) != manifest.content_hash or counts != said:
-        raise UserError(f"{Path(directory) / MANIFEST} does not describe the shards beside it; {CURE}")
+        raise UserError(f"{root / MANIFEST} does not describe the shards beside it; {CURE}")
     return manifest
 
 
-def _check_shard(directory: Path, decode: bool, shard: Shard) -> _Checked:
-    path = directory / shard.file
-    table = read_shard(path, SCHEMA.names)
-    digests, counts = row_digests(path), Counter[tuple[str, int]]()
+def _check_shard(root: Place, decode: bool, shard: Shard) -> _Checked:
+    file = root / shard.file
+    try:
+        data = file.read()  # once: a store is asked for each shard once, and what is checked is what was read
+        table = pq.read_table(pa.BufferReader(data), columns=SCHEMA.names)
+        footer = pq.read_metadata(pa.BufferReader(data))
+    except (OSError, pa.ArrowException) as error:
+        raise unreadable(file, error) from error
+    digests, counts = digests_in(footer, file), Counter[tuple[str, int]]()
     for number, digest in enumerate(split_digests(digests)):
-        where = f"shard {path}, row {number}"
+        where = f"shard {file}, row {number}"
         try:
             row = Row(*(table[name][number].as_py() for name in SCHEMA.names))
             intact = row.digest() == digest
@@ -65,8 +73,8 @@ def _check_shard(directory: Path, decode: bool, shard: Shard) -> _Checked:
         if decode:
             _check_image(row.image, f"{where} ({row.source})")
         counts[row.split, row.label] += 1
-    if file_sha256(path) != shard.sha256:
-        raise UserError(f"shard {path} is damaged outside its rows (its SHA-256 is not the manifest's); {CURE}")
+    if hashlib.sha256(data).hexdigest() != shard.sha256:
+        raise UserError(f"shard {file} is damaged outside its rows (its SHA-256 is not the manifest's); {CURE}")
     return _Checked(digests, counts)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from raysearch.data.manifest import Manifest
+from raysearch.data.places import Place
 from raysearch.data.residence import STORE_SHARE, Mode
 
 
@@ -26,6 +27,6 @@ class Run:
     """A run's directory, its data, and what `study.json` says of it."""
 
     directory: Path  # run directory
-    shards: Path
+    shards: Place
     manifest: Manifest
     record: dict[str, Any]  # of `study.json`, completed while the study runs

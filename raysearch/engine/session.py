@@ -14,6 +14,7 @@ from rich.console import Console, RenderableType
 from raysearch import provenance
 from raysearch.data import partition
 from raysearch.data.cache import cache_dir
+from raysearch.data.places import Place
 from raysearch.engine import cluster, tuner
 from raysearch.engine.checkpoints import FOLDER, Checkpoints, Objective
 from raysearch.engine.images import Streamed, provide
@@ -21,7 +22,6 @@ from raysearch.engine.jobs import Job, Jobs, Listener, Planned, Several
 from raysearch.engine.metrics import Metrics
 from raysearch.engine.options import Options, Run
 from raysearch.engine.shared import Claims, Shared
-from raysearch.engine.storage import Storage
 from raysearch.engine.telemetry import LiveView
 from raysearch.engine.train_loop import Source
 from raysearch.interrupt import Interrupt
@@ -49,12 +49,12 @@ class Session:
         self._table, self._console, self._interrupt = table, console, interrupt
         self._slots = cluster.Slots(demand, options.concurrency)
         self._storage = options.storage or str((run.directory / FOLDER).resolve())
-        Storage(self._storage)  # an unknown kind of URI is said now
+        shown = Place.parse(self._storage)  # an unknown kind of URI is said now
         self._constant = {
             "data": run.manifest.content_hash,
             "environment": json.dumps({"versions": provenance.versions(), "hardware": run.record["hardware"]}),
         }
-        console.print(f"{self._slots()} trials at a time, checkpoints in {self._storage}")
+        console.print(f"{self._slots()} trials at a time, checkpoints in {shown}")
 
     @property
     def storage(self) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from ray import tune
 from ray.tune.schedulers import TrialScheduler
 
+from raysearch.data import uris
 from raysearch.engine.callbacks import RETRIES, Forward, Stopper, Sweep
 from raysearch.engine.checkpoints import Objective
 from raysearch.engine.jobs import Jobs, Listener
@@ -141,7 +142,7 @@ def run(
 def _tune_storage(keeping: Keeping, scheduler: TrialScheduler | None) -> Iterator[str]:
     """Where Tune puts its files: thrown away, but every node must reach what a pause leaves there."""
     if scheduler is not None and keeping.storage is not None and "://" in keeping.storage:
-        yield f"{keeping.storage}/tune"
+        yield uris.below(keeping.storage, "tune")
         return
     with tempfile.TemporaryDirectory(prefix="raysearch-tune-") as folder:
         yield folder

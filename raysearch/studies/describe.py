@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from raysearch import provenance
 from raysearch.data.manifest import Manifest
+from raysearch.data.places import Place
 from raysearch.studies.config import CODE_VERSIONS, RunConfig
 from raysearch.studies.plan import Plan, starts
 from raysearch.studies.search_plan import SearchPlan
@@ -72,7 +72,7 @@ def search(plan: SearchPlan, space: Mapping[str, str]) -> dict[str, Any]:
 
 
 def surroundings(
-    manifest: Manifest, directory: Path, settings: Mapping[str, Any], reason: str, command: str, config: RunConfig
+    manifest: Manifest, directory: Place, settings: Mapping[str, Any], reason: str, command: str, config: RunConfig
 ) -> dict[str, Any]:
     """Data, settings and code, of any study.
 

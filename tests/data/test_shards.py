@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from raysearch.data import pieces, place, shards
+from raysearch.data import pieces, publish, shards
 from raysearch.errors import UserError
 
 
@@ -192,8 +192,8 @@ def test_two_writers_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         write(other_writer_first(collection(5)), tmp_path / "out")
     assert shards.verify(tmp_path / "out").images == 5
     # and when the other one comes between the last look and the rename
-    looks, look = [None, None], place.existing
-    monkeypatch.setattr(place, "existing", lambda path: looks.pop() if looks else look(path))
+    looks, look = [None, None], publish.existing
+    monkeypatch.setattr(publish, "existing", lambda path: looks.pop() if looks else look(path))
     assert write(collection(5), tmp_path / "out").images == 5
     assert names(tmp_path) == ["out"]
 

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from raysearch.data import pipelines, shards, synthetic
 from raysearch.data.pipelines import RayData, View
+from raysearch.data.places import Place
 from raysearch.data.shelf import Shelf
 from raysearch.data.stream import Stream
 from raysearch.engine import images as engine_images
@@ -139,7 +140,7 @@ def test_a_set_larger_than_the_store_streams_with_flat_memory(nodes: list[Any], 
 
 def provide(shelf_directory: Path, options: Options, *asked: Images) -> dict[Images, Any]:
     manifest = shards.read_manifest(shelf_directory)
-    run = Run(shelf_directory, shelf_directory, manifest, {})
+    run = Run(shelf_directory, Place.parse(shelf_directory), manifest, {})
     return engine_images.provide(list(asked), {}, run, options, Demand(), Console(quiet=True))
 
 

@@ -1,0 +1,35 @@
+"""A small data set on disk and on the S3 server, and an empty cache."""
+
+from pathlib import Path
+
+import pytest
+
+from raysearch.data import copies, synthetic
+from raysearch.data.places import Place
+
+from ..s3_server import Server
+
+SPEC = synthetic.Spec(classes=4, train_per_class=6, test_per_class=3, side=32)
+
+
+@pytest.fixture(scope="session")
+def eight_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """36 images of 32 px in 8 shards."""
+    return synthetic.ensure(SPEC, tmp_path_factory.mktemp("eight"), rows_per_shard=5)
+
+
+@pytest.fixture
+def remote(s3: Server, eight_shards: Path) -> str:
+    """The URI of `eight_shards` on the server."""
+    place = Place.parse(s3.uri("data/cub"))
+    for file in eight_shards.iterdir():
+        (place / file.name).upload(file)
+    s3.requests.clear()
+    return s3.uri("data/cub")
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where copies go; nothing is there yet."""
+    monkeypatch.setenv("RAYSEARCH_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / copies.FOLDER

@@ -1,0 +1,70 @@
+"""URIs: no form of a credential outlives `shown`, and what is no credential does."""
+
+import random
+import string
+from urllib.parse import quote
+
+import pytest
+
+from raysearch.data import uris
+from raysearch.errors import UserError
+
+LETTERS = string.ascii_letters + string.digits + "/+=@?#:%&"
+
+
+@pytest.mark.parametrize("encoded", [True, False])
+def test_no_secret_is_ever_shown(encoded: bool) -> None:
+    draw = random.Random(0)
+    for _ in range(500):
+        secret = "".join(draw.choices(LETTERS, k=40))
+        given = quote(secret, safe="") if encoded else secret
+        text = f"{draw.choice(['s3', 'abfs', 'ftp', 'memory'])}://USER:{given}@host/folder?region=x"
+        for word in (text, f"--data={text}"):
+            said = uris.shown(word)
+            assert said.endswith("host/folder?region=x")
+            assert not any(given[at : at + 5] in said for at in range(36))
+        if encoded:
+            assert uris.parse(text).secret == secret
+        elif set(secret) & set("/?#@"):
+            with pytest.raises(UserError, match="not percent-encoded") as caught:
+                uris.parse(text)
+            assert not any(given[at : at + 5] in str(caught.value) for at in range(36))
+
+
+@pytest.mark.parametrize(
+    "name", ["sas_token", "client_secret", "X-Amz-Signature", "X-Amz-Credential", "account_key", "password", "sig"]
+)
+def test_settings_that_are_secrets_are_left_out(name: str) -> None:
+    assert uris.shown(f"abfs://box@host/x?a=1&{name}=abc&b=2") == "abfs://box@host/x?a=1&b=2"
+    assert uris.shown(f"https://host/x?{name}=abc") == "https://host/x"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "s3://bucket/folder",
+        "s3://bucket/a@b/c",
+        "gs://anonymous@bucket/x",
+        "abfs://container@account.dfs.core.windows.net/x",
+        "hdfs://host:8020/user/a@b",
+        "s3://bucket/x?region=eu-west-1&endpoint_override=http://127.0.0.1:9000",
+        "file:///data/cub",
+        "data/cub",
+        "/data/a:b@c",
+        "--set",
+    ],
+)
+def test_what_holds_no_secret_is_shown_as_it_is(text: str) -> None:
+    assert uris.shown(text) == text
+
+
+def test_digits_after_a_colon_are_a_port_or_the_beginning_of_a_secret() -> None:
+    assert uris.shown("hdfs://host:8020/a@b") == "hdfs://host:8020/a@b"
+    assert uris.shown("s3://KEY:8020/a@bucket/x") == "s3://bucket/x"
+
+
+def test_names_below() -> None:
+    assert uris.below("data/", "x") == "data/x"
+    assert uris.below("", "x") == "x"
+    assert uris.below("/", "x") == "/x"
+    assert uris.below("s3://b?scheme=http", "x") == "s3://b/x?scheme=http"

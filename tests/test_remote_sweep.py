@@ -1,0 +1,53 @@
+"""A study on a data set in a store gives, resident and streamed, the numbers that it gives on the directory."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from raysearch.data import copies
+from raysearch.data.places import Place
+from raysearch.studies import results
+
+from .s3_server import Server, reads
+
+pytestmark = pytest.mark.slow
+
+ASKED = ("--profile", "laptop", "--seeds", "1", "--only", "srem.regions=0", "--set", "data.side=32")
+SHORT = ("--set", "train.iterations=1", "--set", "train.epochs=1", "--set", "train.batch=8")
+
+
+def outcome(run: Path, data: str, *words: str) -> list[tuple]:
+    """The cells' results, of a run whose parent nobody shares; what it printed and keeps has no secret in it."""
+    command = [sys.executable, "-m", "raysearch.sweep", "srem_ablation", *ASKED, *SHORT]
+    done = subprocess.run(
+        [*command, "--data", data, "--out", str(run), *words], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "HUSH" not in done.stdout + done.stderr
+    assert not [file for file in run.rglob("*") if file.is_file() and b"HUSH" in file.read_bytes()]
+    table = results.load(run)
+    columns = ("variant", "seed", "status", "map", "map_index", "data")
+    return sorted(zip(*(table[name].to_pylist() for name in columns), strict=True))
+
+
+def test_the_same_numbers_from_a_store(
+    s3: Server,
+    tiny_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for file in tiny_data.iterdir():
+        (Place.parse(s3.uri("birds")) / file.name).upload(file)
+    uri = s3.uri("birds", user="KEY:HUSH@")
+    expected = outcome(tmp_path / "here" / "run", str(tiny_data), "--feed", "resident")
+    assert [one[2] for one in expected] == ["finished"] * 2
+    for feed in ("resident", "streamed"):
+        monkeypatch.setenv("RAYSEARCH_CACHE", str(tmp_path / feed / "cache"))
+        s3.requests.clear()
+        run = tmp_path / feed / "run"
+        assert outcome(run, uri, "--feed", feed) == expected
+        assert results.read_study(run)["data"]["path"] == s3.uri("birds")
+        assert reads(s3)
+        assert list((tmp_path / feed / "cache" / copies.FOLDER).iterdir())
