@@ -27,10 +27,21 @@ class _Opened(NamedTuple):
     starts: np.ndarray  # (G + 1,) first row of each row group, and where the last one ends
 
 
+class _AtHand:
+    """The files that a process has open, by place and content: each task on Ray brings a shelf of its own."""
+
+    def __init__(self) -> None:
+        self.turn = threading.Lock()
+        self.opened: OrderedDict[tuple[str, str], _Opened] = OrderedDict()  # the one used last stands last
+
+
+_AT_HAND = _AtHand()
+
+
 class Shelf:
     """The images of a directory of shards, by row number over all shards.
 
-    It travels between processes, and opens files where it is used; threads take turns.
+    It travels between processes. A process opens each file once, for all its shelves; threads take turns.
 
     Args:
         directory: of shards; a path or a URI.
@@ -49,7 +60,6 @@ class Shelf:
     def __init__(self, directory: Location, manifest: Manifest) -> None:
         self._root, self._shards = Place.parse(directory), manifest.shards
         self._starts = _starts([shard.rows for shard in manifest.shards])
-        self._begin()
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -73,21 +83,10 @@ class Shelf:
             found += self._read(int(shard), wanted[of_row == shard] - self._starts[shard])
         return [found[place] for place in places]
 
-    def __getstate__(self) -> dict[str, object]:
-        return {"_root": self._root, "_shards": self._shards, "_starts": self._starts}
-
-    def __setstate__(self, state: dict[str, object]) -> None:
-        self.__dict__.update(state)
-        self._begin()
-
-    def _begin(self) -> None:
-        self._opened: OrderedDict[int, _Opened] = OrderedDict()  # the one used last stands last
-        self._turn = threading.Lock()
-
     def _read(self, shard: int, rows: np.ndarray) -> list[bytes]:
         """Images of a shard by their rows in it, which are sorted: all row groups that hold one, in one call."""
         try:
-            with self._turn:
+            with _AT_HAND.turn:
                 file, starts = self._open(shard)
                 of_row = np.searchsorted(starts, rows, side="right") - 1
                 groups, nth = np.unique(of_row, return_inverse=True)
@@ -98,17 +97,18 @@ class Shelf:
         return column.take(pa.array(rows - starts[of_row] + before[nth])).to_pylist()
 
     def _open(self, shard: int) -> _Opened:
-        if shard not in self._opened:
-            while len(self._opened) >= OPEN:
-                self._opened.popitem(last=False)[1].file.close()
-            one = self._shards[shard]
+        one, opened = self._shards[shard], _AT_HAND.opened
+        key = ((self._root / one.file).text, one.sha256)
+        if key not in opened:
+            while len(opened) >= OPEN:
+                opened.popitem(last=False)[1].file.close()
             path = places.local(self._root / one.file, one.bytes, one.sha256)  # again: a copy may have made room
             # without pre_buffer, which reads ahead what lies between the groups
             file = pq.ParquetFile(path, pre_buffer=False)
             groups = range(file.metadata.num_row_groups)
-            self._opened[shard] = _Opened(file, _starts([file.metadata.row_group(group).num_rows for group in groups]))
-        self._opened.move_to_end(shard)
-        return self._opened[shard]
+            opened[key] = _Opened(file, _starts([file.metadata.row_group(group).num_rows for group in groups]))
+        opened.move_to_end(key)
+        return opened[key]
 
 
 def _starts(sizes: list[int] | np.ndarray) -> np.ndarray:

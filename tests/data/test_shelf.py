@@ -56,18 +56,22 @@ def test_it_travels_without_what_it_opened(images: Shelf, expected: list[bytes])
     before = pickle.dumps(images)
     images.images(np.arange(ROWS))
     assert pickle.dumps(images) == before
-    assert pickle.loads(before).images(np.array([40, 2])) == [expected[40], expected[2]]
+    there, opened = pickle.loads(before), dict(shelf._AT_HAND.opened)
+    assert there.images(np.array([40, 2])) == [expected[40], expected[2]]
+    assert shelf._AT_HAND.opened == opened, "what its process had open already"
 
 
 def test_few_files_are_open_at_a_time(images: Shelf, expected: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shelf, "OPEN", 2)
+    monkeypatch.setattr(shelf, "_AT_HAND", shelf._AtHand())
     for rows in ([0, 60, 94], [60], [0], [94]):
         assert images.images(np.array(rows)) == [expected[row] for row in rows]
-        assert len(images._opened) <= 2
+        assert len(shelf._AT_HAND.opened) <= 2
 
 
 def test_threads_take_turns(images: Shelf, expected: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shelf, "OPEN", 1)
+    monkeypatch.setattr(shelf, "_AT_HAND", shelf._AtHand())
 
     def draw(seed: int) -> bool:
         rows = np.random.default_rng(seed).integers(0, ROWS, (40, 9))
