@@ -37,10 +37,12 @@ EPOCHS = 2  # after the warm-up
 SIZES = {96: (2000, 20_000), 224: (600, 4_000)}  # side: different images, images of an epoch
 QUICK = {48: (200, 2_000)}
 READERS = 4
+SETTLE = 6.0  # seconds that Ray's own processes take to start after it says that it has
+LAST = 1 + EPOCHS  # an epoch that was announced before
 
 
 class Memory:
-    """The most that this process and all below it hold together, looked at four times a second."""
+    """The most that this process and all below it hold together, looked at once a second, which takes 30 ms."""
 
     def __enter__(self) -> "Memory":
         self.most, self._stop = 0, threading.Event()
@@ -53,7 +55,7 @@ class Memory:
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._stop.wait(0.25):
+        while not self._stop.wait(1.0):
             self.most = max(self.most, held())
 
 
@@ -70,9 +72,11 @@ def held() -> int:
 
 def measure(name: str, asked: Asked) -> dict[str, Any]:
     """One way's figures, in this process."""
-    torch.set_num_threads(1)  # as in a worker of a study, which has one CPU
+    torch.set_num_threads(getattr(WAYS[name], "threads", 1))
     with Memory() as memory:
         way = WAYS[name](asked)
+        if "ray" in sys.modules:
+            time.sleep(SETTLE)
         for _ in way.epoch(0):
             pass
         ended = time.perf_counter()
@@ -92,9 +96,8 @@ def measure(name: str, asked: Asked) -> dict[str, Any]:
 def arriving(way: Fed) -> float:
     """Images a second that come as bytes, before any of them is cropped."""
     device = torch.device("cpu")
-    way.images.prefetch(way.order(-1 & 0xFF))
     begun, count = time.perf_counter(), 0
-    for rows in way.order(-1 & 0xFF).split(BATCH):
+    for rows in way.order(LAST).split(BATCH):
         count += len(way.images.take(rows, device))
     return count / (time.perf_counter() - begun)
 
@@ -178,6 +181,8 @@ def main() -> None:
     if given.child:
         what, asked = json.loads(given.child)
         print(json.dumps(shared(Asked(*asked)) if what == "shared" else measure(what, Asked(*asked))), flush=True)
+        if "ray" in sys.modules:
+            sys.modules["ray"].shutdown()
         os._exit(0)  # no matter what threads of loaders are still at
     sizes = QUICK if given.quick else {side: SIZES[side] for side in given.only or SIZES}
     print(machine(torch.device("cpu")))

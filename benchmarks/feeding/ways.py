@@ -105,6 +105,8 @@ class PlainRayData:
 class Fed:
     """raysearch: rows in the order of a sampler, views on the device by row, whatever holds the pixels."""
 
+    threads = WORKERS  # of torch
+
     def __init__(self, asked: Asked) -> None:
         self._asked = asked
         self._manifest = shards.read_manifest(asked.shards)
@@ -123,8 +125,9 @@ class Fed:
         if number == 0:
             self.images.prefetch(self.order(0))
         self.images.prefetch(self.order(number + 1))
-        for rows in self.order(number).split(BATCH):
-            drawn = draw_views("crop", rows, (side, side), (0, number))
+        order = self.order(number)
+        views = draw_views("crop", order, (side, side), (0, number))
+        for rows, drawn in zip(order.split(BATCH), views.split(BATCH), strict=True):
             yield augment(self.images.take(rows, device), drawn)
 
 
@@ -143,6 +146,8 @@ class Resident(Fed):
 
 class Streamed(Fed):
     """Decoded by Ray Data as it is needed."""
+
+    threads = 1
 
     def open(self) -> ImageSet:
         start_ray()

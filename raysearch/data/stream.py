@@ -1,8 +1,8 @@
 """A data set that is larger than the memory, read like an array: its images are decoded shortly before they are needed.
 
 Whoever trains says ahead which rows it will take, pass after pass (`prefetch`): an epoch, then the next. A pipeline
-decodes a pass in that order, and the one of the next pass starts when half of a pass has been taken, so that the first
-batch of an epoch is there when the last of the one before has gone. Rows are chosen by the same sampler as if all
+decodes a pass in that order, and the one of the next pass starts when a quarter of a pass has been taken, so that the
+first batch of an epoch is there when the last of the one before has gone. Rows are chosen by the same sampler as if all
 images lay in memory, so a cell gives the same numbers either way. What was not announced, or is taken in another order,
 is decoded on the spot: right as well, and slow.
 """
@@ -19,6 +19,7 @@ from raysearch.data.shelf import Shelf
 from raysearch.errors import UserError
 
 _WORTH = 8  # chunks of a pass from which on a pipeline beside this process pays; it takes over a second to start
+_WELL = 4  # a pass is well begun when this part of it has been taken
 _AHEAD = 2  # chunks that wait to be taken, besides those in the pipeline
 _PASSES = 8  # announced and not yet taken, at most; the oldest was forgotten by whoever announced it
 _RETRIES = 3  # of a pipeline that broke, without a chunk between
@@ -70,9 +71,9 @@ class Stream:
         self._passes = []
 
     def _start_due(self) -> None:
-        """The first pass runs, and the second when half of the first has been taken."""
+        """The first pass runs, and the second when the first is well begun."""
         for place, one in enumerate(self._passes[:2]):
-            if place == 0 or self._passes[0].half_done:
+            if place == 0 or self._passes[0].well_begun:
                 one.start()
 
 
@@ -96,8 +97,8 @@ class Pass:
         return self._taken == len(self._rows)
 
     @property
-    def half_done(self) -> bool:
-        return 2 * self._taken >= len(self._rows)
+    def well_begun(self) -> bool:
+        return _WELL * self._taken >= len(self._rows)
 
     def start(self) -> None:
         """Begin to decode, if that has not begun."""

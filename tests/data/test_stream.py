@@ -113,15 +113,15 @@ def test_what_was_not_announced_is_right_too(shelf: Shelf, everything: np.ndarra
     assert stream[np.array([], dtype=np.int64)].shape == (0, 20, 20, 3)
 
 
-def test_the_next_pass_begins_when_half_of_this_one_was_taken(shelf: Shelf) -> None:
+def test_the_next_pass_begins_when_a_quarter_of_this_one_was_taken(shelf: Shelf) -> None:
     watched = Watched(shelf)
     stream, first, second = Stream(shelf, VIEW, watched), np.arange(40), np.arange(59, 19, -1)
     stream.prefetch(first)
     stream.prefetch(second)
-    stream[first[:18]]
+    stream[first[:9]]
     time.sleep(0.2)
     assert watched.begun == [first.tolist()]
-    stream[first[18:20]]
+    stream[first[9:10]]
     _until(lambda: watched.begun == [first.tolist(), second.tolist()])
     stream.close()
 
