@@ -167,9 +167,8 @@ def compare(side: int, directory: Path, images: int, epoch: int, turns: int) -> 
             yield f"{name}_{side}_arriving", bytes_rate
     memory = ask("shared", asked)
     of_set = memory["held"] / memory["decoded"]
-    print(
-        f"{side:4} px  {READERS} readers hold {of_set:.2f} of a set of {memory['decoded'] / 2**20:,.0f} MiB beyond the one that is there"
-    )
+    mib = memory["decoded"] / 2**20
+    print(f"{side:4} px  {READERS} readers hold {of_set:.2f} of a set of {mib:,.0f} MiB beyond the one that is there")
     yield f"readers_{side}", of_set
 
 
