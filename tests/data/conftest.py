@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from raysearch.data import copies, synthetic
+from raysearch.data import copies, shelf, synthetic
 from raysearch.data.places import Place
 
 from ..s3_server import Server
@@ -33,3 +33,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where copies go; nothing is there yet."""
     monkeypatch.setenv("RAYSEARCH_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache" / copies.FOLDER
+
+
+@pytest.fixture(autouse=True)
+def _nothing_at_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No shard is open in this process from an earlier test."""
+    monkeypatch.setattr(shelf, "_AT_HAND", shelf._AtHand())

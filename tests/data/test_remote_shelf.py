@@ -11,7 +11,7 @@ import pytest
 from raysearch.data import feed, shards
 from raysearch.data.pipelines import RayData, Threads, View
 from raysearch.data.places import Place
-from raysearch.data.shelf import Shelf
+from raysearch.data.shelf import Shelf, _AtHand
 from raysearch.data.stream import Stream
 from raysearch.errors import UserError
 
@@ -42,12 +42,15 @@ def test_a_shard_is_copied_once_and_only_if_wanted(remote: str, s3: Server, expe
     assert len(reads(s3)) == 8
 
 
-def test_copies_may_go_at_any_time(remote: str, s3: Server, expected: list[bytes], cache: Path) -> None:
+def test_copies_may_go_at_any_time(
+    remote: str, s3: Server, expected: list[bytes], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shelf = shelf_of(remote)
     assert shelf.images(EVERY) == expected
     shutil.rmtree(cache)
     s3.requests.clear()
     assert shelf.images(EVERY) == expected  # what is open stays
+    monkeypatch.setattr("raysearch.data.shelf._AT_HAND", _AtHand())  # as in another process
     assert pickle.loads(pickle.dumps(shelf)).images(EVERY) == expected
     assert len(reads(s3)) == 8
 

@@ -63,7 +63,6 @@ def test_it_travels_without_what_it_opened(images: Shelf, expected: list[bytes])
 
 def test_few_files_are_open_at_a_time(images: Shelf, expected: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shelf, "OPEN", 2)
-    monkeypatch.setattr(shelf, "_AT_HAND", shelf._AtHand())
     for rows in ([0, 60, 94], [60], [0], [94]):
         assert images.images(np.array(rows)) == [expected[row] for row in rows]
         assert len(shelf._AT_HAND.opened) <= 2
@@ -71,7 +70,6 @@ def test_few_files_are_open_at_a_time(images: Shelf, expected: list[bytes], monk
 
 def test_threads_take_turns(images: Shelf, expected: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shelf, "OPEN", 1)
-    monkeypatch.setattr(shelf, "_AT_HAND", shelf._AtHand())
 
     def draw(seed: int) -> bool:
         rows = np.random.default_rng(seed).integers(0, ROWS, (40, 9))
