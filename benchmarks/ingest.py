@@ -36,6 +36,7 @@ from raysearch.engine import cluster
 PICTURES = 200  # that are distinct; a comment behind makes each file another
 CLASSES = 100
 ROWS = 512  # a Parquet file
+SETTLE = 6.0  # seconds that Ray's own processes take to start after it says that it has
 
 
 class Spent(NamedTuple):
@@ -137,6 +138,7 @@ def main() -> None:
                 stack.enter_context(cluster.connected(None))
                 draw(Path(folder) / "few", CLASSES * 4, 32)
                 ingest(Path(folder) / "few", next(outs), asked.workers, rows=1)  # each worker has begun
+            time.sleep(SETTLE)
             ways = {"loop": partial(loop, src), "raysearch": partial(ingest, src, workers=asked.workers)}
             for turn in range(turns):
                 for name in list(ways)[:: 1 if turn % 2 else -1]:
