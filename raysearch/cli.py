@@ -54,7 +54,7 @@ def stop(message: str) -> NoReturn:
 
 
 def _usage_message(error: Exception, command) -> str:
-    message = error.format_message()  # type: ignore[attr-defined]
+    message = error.format_message().replace("Value error, ", "")  # type: ignore[attr-defined]
     option, context = getattr(error, "option_name", None), getattr(error, "ctx", None)
     command = command if context is None else context.command  # of several commands the one that was given
     if option and not hasattr(error, "param"):

@@ -18,6 +18,7 @@ from raysearch.data.shelf import Shelf
 from raysearch.data.stream import Stream
 from raysearch.engine import cluster
 from raysearch.engine.options import Options, Run
+from raysearch.errors import UserError
 from raysearch.studies.config import Images
 
 _LEAST_STORE = 128 << 20  # bytes that a pipeline may always take
@@ -69,9 +70,9 @@ def provide(
         console: told likewise.
 
     Raises:
-        UserError: no room for what was asked to be resident, damaged shards.
+        UserError: no room for what was asked to be resident, no CPU for what is to be streamed, damaged shards.
     """
-    store, cpus = smallest_store(), sum(map(cluster.spare_cpus, _cpus_of_nodes()))
+    store, cpus = smallest_store(), _spare_cpus()
     workers = cluster.places_on_cluster(replace(demand, streams=True))
     shelf = Shelf(run.shards, shards.read_manifest(run.shards))
     kept: dict[Images, Kept] = {}
@@ -91,9 +92,13 @@ def provide(
             kept[one] = Resident(ray.put(pixels), ray.put(feed.among(numbers, members)))
             taken += choice.bytes
         else:
+            if cpus == 0:
+                raise UserError(
+                    f"{one.side} px images cannot be streamed ({choice.why}): no node has a CPU beside a worker's"
+                )
             # a worker has two pipelines: of this pass and of the next
             room = max(_LEAST_STORE, choice.room // (2 * max(1, workers)))
-            kept[one] = Streamed(shelf, RayData(shelf, view, max(1, cpus), room, apart=True), ray.put(members))
+            kept[one] = Streamed(shelf, RayData(shelf, view, cpus, room, apart=True), ray.put(members))
     return kept
 
 
@@ -104,5 +109,8 @@ def smallest_store() -> int:
     return int(min(one.get("object_store_memory", 0) for one in working))
 
 
-def _cpus_of_nodes() -> list[float]:
-    return [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
+def _spare_cpus() -> int | None:
+    """CPUs that trials leave to decoding; 0 where nodes are too small, None where there is no node to work on yet."""
+    nodes = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
+    working = [cpus for cpus in nodes if cpus >= 1]
+    return sum(map(cluster.spare_cpus, working)) if working else None

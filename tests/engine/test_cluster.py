@@ -103,6 +103,15 @@ def test_slots_are_the_groups_that_fit(fake: Fake) -> None:
     assert Slots(Demand(workers=1), limit=50)() == 7
 
 
+def test_where_images_stream_each_node_keeps_some_cpus_free(fake: Fake) -> None:
+    fake.has({"CPU": 2.0}, {"CPU": 16.0}, {"CPU": 1.0})
+    assert Slots(Demand())() == 19
+    assert Slots(Demand(streams=True))() == 1 + 12 + 1
+    fake.has({"CPU": 2.0})
+    with pytest.raises(UserError, match="a CPU besides on each node, to decode images on; the cluster has room for 1"):
+        Slots(Demand(workers=2, streams=True))
+
+
 def test_what_never_fits_is_said(fake: Fake) -> None:
     fake.has({"CPU": 4.0, "GPU": 1.0})
     with pytest.raises(UserError, match="needs 5 workers of 1 CPU; the cluster has room for 4"):
