@@ -140,3 +140,15 @@ def test_damage_is_said_by_ray_too(drawn: Path, tmp_path: Path) -> None:
     victim.unlink()
     with pytest.raises(UserError, match=victim.name):
         feed.collect(RayData(shelf, View(20)), np.arange(36), View(20))
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_pipeline_keeps_to_its_cpus_and_its_share_of_the_store(drawn: Path) -> None:
+    import ray.data
+
+    decode = RayData(Shelf(drawn, shards.read_manifest(drawn)), View(20), cpus=1, store_bytes=30 << 20)
+    feed.collect(decode, np.arange(36), View(20))
+    options = ray.data.DataContext.get_current().execution_options
+    assert options.resource_limits.cpu == 1
+    assert options.resource_limits.object_store_memory == 30 << 20
+    assert options.preserve_order
