@@ -68,7 +68,8 @@ class Browser:
     def call(self, method: str, values: dict[str, Any] | None = None, session: str | None = None) -> dict[str, Any]:
         """Send a message and wait for its answer; events that come meanwhile go to their page."""
         self._last += 1
-        message = {"id": self._last, "method": method, "params": values or {}} | ({"sessionId": session} if session else {})
+        message = {"id": self._last, "method": method, "params": values or {}}
+        message |= {"sessionId": session} if session else {}
         data = json.dumps(message).encode() + b"\0"
         while data:
             data = data[os.write(self._to, data) :]

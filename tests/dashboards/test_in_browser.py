@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 import dashboards.report
-from ..browser import Browser, chromium, needs_chromium
 
+from ..browser import Browser, chromium, needs_chromium
 from .conftest import ablation, write_run
 
 pytestmark = needs_chromium
@@ -24,7 +24,8 @@ def test_a_report_opens_without_errors_and_without_a_network(browser: Browser, t
     page = browser.open(path.as_uri())
     blocks = page.evaluate("document.querySelectorAll('script[data-figure]').length")
     assert page.evaluate("document.querySelectorAll('.js-plotly-plot').length") == blocks > 5
-    assert list(page.errors) == [] and list(page.requests) == []
+    assert list(page.errors) == []
+    assert list(page.requests) == []
 
 
 def test_the_browser_tells_of_errors_and_requests(browser: Browser, tmp_path: Path) -> None:
