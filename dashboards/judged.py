@@ -43,8 +43,7 @@ def judge(study: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], groups: S
     Raises:
         UserError: cells that must not be compared, as `statistics.compare` says.
     """
-    metric = study.get("judge_metric") or study.get("metric")
-    metric = metric if isinstance(metric, str) and metric not in (study.get("metrics") or []) else "map"
+    metric = judging_metric(study)
     mode = study.get("judge_mode") or "max"
     compared = []
     for group in groups:
@@ -60,6 +59,16 @@ def judge(study: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], groups: S
         values = {kind: _values(own, kind, metric) for kind in (REFERENCE, BEST)}
         judged.append(Judged(group, metric, both[REFERENCE], best, values, verdict_of(best, mode)))
     return tuple(judged)
+
+
+def judging_metric(study: Mapping[str, Any]) -> str:
+    """The column that judges: what chose cannot judge too.
+
+    >>> judging_metric({"metrics": ["map_validation"], "metric": "map"})
+    'map'
+    """
+    metric = study.get("judge_metric") or study.get("metric")
+    return metric if isinstance(metric, str) and metric not in (study.get("metrics") or []) else "map"
 
 
 def _compare(rows: Sequence[Mapping[str, Any]], metric: str) -> dict[str, dict[str, Any]]:

@@ -1,8 +1,6 @@
 """The table of variants outside the page: CSV for machines, LaTeX and Markdown for papers, and the terminal's."""
 
-import csv
 import io
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +8,7 @@ import pyarrow as pa
 from rich.table import Table
 from rich.text import Text
 
-from dashboards import formats, search_tables, selection
+from dashboards import csv_file, formats, search_tables, selection
 from dashboards.search_view import search_view
 from dashboards.view import Variant, View, view
 
@@ -22,6 +20,8 @@ _TEX = {
     "^": r"\textasciicircum{}",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "\n": " ",
     **{sign: f"\\{sign}" for sign in "{}$&#_%"},
 }
 
@@ -32,13 +32,13 @@ def as_csv(run: View) -> str:
     declared = [f"{factor} (declared)" for factor in run.factors]
     header = ["study", "variant", *run.factors, *declared, "metric", "metric_id", "verdict", "seeds", *_NUMBERS]
     header += ["failed", "stopped", "missing", "seconds", "erased_fraction", "published", "published_table"]
-    writer = csv.writer(out, lineterminator="\n")
+    writer = csv_file.writer(out)
     writer.writerow(header)
     for one in run.variants:
-        row = [run.study.get("study", ""), one.name, *(_plain(one.settings.get(name)) for name in run.factors)]
-        row += [_plain(one.level(name)) for name in run.factors]
+        row = [run.study.get("study", ""), one.name, *(csv_file.plain(one.settings.get(name)) for name in run.factors)]
+        row += [csv_file.plain(one.level(name)) for name in run.factors]
         row += [run.metric, run.metric_id, one.verdict, one.compared["seeds"]]
-        row += [_plain(one.compared[name]) for name in _NUMBERS]
+        row += [csv_file.plain(one.compared[name]) for name in _NUMBERS]
         row += [one.compared["failed"], one.compared["stopped"], one.missing, one.seconds, one.erased]
         writer.writerow([*row, *(one.published or ("", ""))])
     return out.getvalue()
@@ -48,7 +48,7 @@ def as_markdown(run: View) -> str:
     """A GitHub table, a row a variant; of very many those that say most, as `selection.shown` has them."""
     lines = ["| " + " | ".join(_header(run)) + " |", "|---" + "|---:" * (len(_header(run)) - 1) + "|"]
     for one in selection.shown(run, selection.IN_FILE):
-        cells = [_pipe(one.label), *_cells(run, one)]
+        cells = [markdown_text(one.label), *_cells(run, one)]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + f"\n\n{_note(run)}\n"
 
@@ -63,7 +63,7 @@ def as_latex(run: View) -> str:
         r"\midrule",
     ]
     for one in selection.shown(run, selection.IN_FILE):
-        lines.append(" & ".join([tex(one.label), *(_tex_number(word) for word in _cells(run, one))]) + r" \\")
+        lines.append(" & ".join([tex(one.label), *(tex_number(word) for word in _cells(run, one))]) + r" \\")
         if one.is_reference and len(run.variants) > 1:
             lines.append(r"\midrule")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
@@ -132,7 +132,8 @@ def _half(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f" ± {formats.metric((high - low) / 2)}"
 
 
-def _tex_number(word: str) -> str:
+def tex_number(word: str) -> str:
+    """A number of a Markdown cell as LaTeX sets it."""
     if word.startswith("**"):
         number, arrow = word.removeprefix("**").split("**")
         sign = r"\uparrow" if "↑" in arrow else r"\downarrow"
@@ -159,10 +160,6 @@ def _note(run: View) -> str:
     return "; ".join(words)
 
 
-def _pipe(text: str) -> str:
+def markdown_text(text: str) -> str:
     """Text that stays in its Markdown cell."""
     return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*").replace("\n", " ")
-
-
-def _plain(value: Any) -> Any:
-    return value if value is None or isinstance(value, str | float) else json.dumps(value)
