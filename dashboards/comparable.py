@@ -13,8 +13,8 @@ from dashboards.view import Variant, View, loads
 from raysearch.errors import UserError
 
 # Config paths that decide what is evaluated on. Within a run they may be factors, and variants then say them.
-PROTOCOL = ("data.side", "data.zoom", "data.split")
-PROTOCOL += ("episodes.ways", "episodes.shots", "episodes.queries", "episodes.test", "episodes.seed")
+_EPISODES = ("ways", "shots", "queries", "test", "seed")
+PROTOCOL = ("data.side", "data.zoom", "data.split", *(f"episodes.{name}" for name in _EPISODES))
 
 
 def check(runs: Mapping[str, View]) -> None:

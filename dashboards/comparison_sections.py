@@ -107,7 +107,8 @@ def differences(shown: Comparison) -> Markup:
         bounds = formats.interval(found.low, found.high, sign=True)
         row += [number("" if found.delta is None else formats.signed(found.delta), bounds)]
         row += [number("" if found.p is None else formats.p_value(found.p_holm))]
-        row += [tag("td", tag("span", verdict(one), class_=f"verdict {one.verdict.replace(' ', '-')}")), test_of(one)]
+        row += [tag("td", tag("span", verdict(one), class_=f"verdict {one.verdict.replace(' ', '-')}"))]
+        row += [number(*test_of(one).split(", ", 1))]
         body.append([*row, tag("td", _changes(one.changes), class_="wide")])
     if not body:
         words = "No variant of the first run has its name or its config in another run."
