@@ -9,7 +9,7 @@ from typing import Any
 
 from dashboards import formats
 from dashboards.flat import flat
-from dashboards.view import Variant, View, loads
+from dashboards.view import Variant, View, loads, mapping
 from raysearch.errors import UserError
 
 # Config paths that decide what is evaluated on. Within a run they may be factors, and variants then say them.
@@ -89,18 +89,14 @@ def ids(run: View) -> set[str]:
 def id_of(variant: Variant, metric: str) -> str | None:
     """What exactly a variant's metric is; None without a cell that says it."""
     texts = dict.fromkeys(row.get("metric_ids") for row in variant.rows if row["status"] == "finished")
-    found = [_mapping(loads(text)).get(metric) for text in texts]
+    found = [mapping(loads(text)).get(metric) for text in texts]
     return next((str(one) for one in found if one is not None), None)
 
 
 def _data(run: View) -> list[str]:
     """Of the cells, which know best; of a run without any, what was planned."""
     hashes = {str(row["data"]) for row in run.rows if row.get("data")}
-    return sorted(hashes) or [str(_mapping(run.study.get("data")).get("content_hash") or "not recorded")]
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+    return sorted(hashes) or [str(mapping(run.study.get("data")).get("content_hash") or "not recorded")]
 
 
 def _word(value: Any) -> str:

@@ -5,6 +5,8 @@ from typing import Any
 
 from dashboards import formats
 
+DEEPEST = 32  # levels that are taken apart; configs have four
+
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """
@@ -13,7 +15,7 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for key, value in config.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and prefix.count(".") < DEEPEST:
             found |= flat(value, f"{prefix}{key}.")
         else:
             found[f"{prefix}{key}"] = value

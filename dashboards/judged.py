@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from dashboards.view import verdict_of
+from dashboards.view import is_number, typed, verdict_of
 from raysearch.studies import statistics
 
 REFERENCE, BEST = "reference", "best"
@@ -76,10 +76,10 @@ def _compare(rows: Sequence[Mapping[str, Any]], metric: str) -> dict[str, dict[s
     kinds = {"variant": pa.string(), "seed": pa.int64(), "status": pa.string(), "config": pa.string()}
     kinds |= {"metric_ids": pa.string(), metric: pa.float64()}
     planned: list[Mapping[str, Any]] = [{"variant": kind, "status": "planned"} for kind in (REFERENCE, BEST)]
-    table = pa.table({key: pa.array([row.get(key) for row in [*planned, *rows]], kinds[key]) for key in kinds})
+    table = typed([*planned, *rows], kinds)
     return {row["variant"]: row for row in statistics.compare(table, metric, REFERENCE).to_pylist()}
 
 
 def _values(rows: Sequence[Mapping[str, Any]], kind: str, metric: str) -> dict[int, float]:
     own = [row for row in rows if row["variant"] == kind and row["status"] == "finished"]
-    return {row["seed"]: row[metric] for row in own if row.get(metric) is not None}
+    return {row["seed"]: row[metric] for row in own if is_number(row.get(metric))}

@@ -9,7 +9,7 @@ from typing import Any
 from dashboards import formats, markup, selection
 from dashboards.flat import changes, flat
 from dashboards.markup import Markup, tag
-from dashboards.view import View, loads
+from dashboards.view import View, loads, mapping
 
 
 def provenance(run: View) -> Markup:
@@ -86,7 +86,7 @@ def _environments(rows: Sequence[Mapping[str, Any]]) -> str:
     kinds = Counter(texts)
     if not 2 <= len(kinds) <= 50:
         return ""
-    shown = [f"{number} on {pairs(flat(loads(text)))}" for text, number in kinds.items()]
+    shown = [f"{number} on {pairs(flat(mapping(loads(text))))}" for text, number in kinds.items()]
     return formats.listed(shown, most=8)
 
 

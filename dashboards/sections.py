@@ -9,7 +9,7 @@ import plotly.io
 from dashboards import curves, figures, formats, learning, selection
 from dashboards.markup import Markup, data_block, join, name, rows, tag
 from dashboards.tables import MARKS, verdict
-from dashboards.view import Variant, View, levels, loads, mean
+from dashboards.view import Variant, View, levels, loads, mapping, mean
 
 _MOST_ERRORS = 50  # rows of the table of failures
 
@@ -251,7 +251,7 @@ def _other_metrics(run: View) -> Markup | None:
     """Means of the other metrics that the cells report, under their ids."""
     ids: dict[str, str] = {}
     for text in dict.fromkeys(row.get("metric_ids") for row in run.rows):
-        ids |= loads(text, {})
+        ids |= mapping(loads(text))
     others = [name for name in ids if name != run.metric and any(row.get(name) is not None for row in run.rows)]
     if not others:
         return None

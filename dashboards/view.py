@@ -5,8 +5,9 @@ Whatever an older or an interrupted run does not hold is missing here and fails 
 
 import functools
 import json
+import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +15,11 @@ import pyarrow as pa
 
 from dashboards import formats
 from dashboards.published import Published, read
+from raysearch import visible
+from raysearch.errors import UserError
 from raysearch.studies import statistics
 
+LARGEST = 1e300  # numbers beyond are nobody's measurement, and their sums overflow
 SIDE = 224  # the image side that a study declares its pixel sizes for
 
 
@@ -45,8 +49,9 @@ class Variant:
     @functools.cached_property
     def erased(self) -> float | None:
         """Mean share of the image erased in the last iteration."""
-        last = [(loads(row.get("history")) or [{}])[-1] for row in self.rows if row["status"] == "finished"]
-        return mean(step.get("erased_fraction") for step in last)
+        last = [(history(row.get("history")) or [{}])[-1] for row in self.rows if row["status"] == "finished"]
+        shares = [step.get("erased_fraction") for step in last]
+        return mean(share for share in shares if isinstance(share, int | float))
 
     @property
     def holes(self) -> int:
@@ -105,8 +110,7 @@ class Histories(Mapping[str, list[list[dict[str, Any]]]]):
 
     def __getitem__(self, variant: str) -> list[list[dict[str, Any]]]:
         if variant not in self._read:
-            histories = [loads(text) for text in self._texts[variant]]
-            self._read[variant] = [one for one in histories if isinstance(one, list) and one]
+            self._read[variant] = [one for text in self._texts[variant] if (one := history(text))]
         return self._read[variant]
 
     def __iter__(self) -> Iterator[str]:
@@ -122,7 +126,7 @@ def view(study: Mapping[str, Any], table: pa.Table) -> View:
     Raises:
         UserError: cells that must not be compared, as `statistics.compare` says.
     """
-    rows = rows_of(table)
+    study, rows = visible.whole(study), rows_of(table)
     metric, mode = study.get("metric") or "map", study.get("mode") or "max"
     plans = {one["name"]: one for one in study.get("variants") or []}
     plans |= {name: {"name": name} for name in dict.fromkeys(row["variant"] for row in rows) if name not in plans}
@@ -142,17 +146,46 @@ def view(study: Mapping[str, Any], table: pa.Table) -> View:
         _variant(plan, compared[name], by_variant[name], absent[name], (metric, mode, references[name]), numbers)
         for name, plan in plans.items()
     )
-    ids = {loads(text, {}).get(metric) for text in dict.fromkeys(row.get("metric_ids") for row in rows)} - {None}
-    metric_id = study.get("metric_id") or next(iter(ids), metric)
+    texts = dict.fromkeys(row.get("metric_ids") for row in rows)
+    ids = list(dict.fromkeys(str(found[metric]) for text in texts if metric in (found := mapping(loads(text)))))
+    # of blocks with a protocol each, as 1 and 5 shots, the cells know the ids and the study only the first
+    metric_id = " and ".join(ids) if len(ids) > 1 else study.get("metric_id") or next(iter(ids), metric)
     return View(study, rows, variants, metric, mode, metric_id, numbers, absent.total())
 
 
 def loads(text: str | None, default: Any = None) -> Any:
     """JSON of a column that older runs may not have."""
     try:
-        return json.loads(text) if text else default
-    except json.JSONDecodeError:
+        value = json.loads(text) if text else default
+    except (ValueError, RecursionError):
         return default
+    return visible.whole(value) if text and "\\u" in text else value
+
+
+def history(text: str | None) -> list[dict[str, Any]]:
+    """A cell's iterations, of each the texts and the numbers; empty for anything else.
+
+    >>> history('[{"loss": 0.5, "more": [1]}]'), history('{"loss": 0.5}'), history(None)
+    ([{'loss': 0.5}], [], [])
+    """
+    steps = loads(text)
+    if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
+        return []
+    return [{key: value for key, value in step.items() if _is_plain(value)} for step in steps]
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, str | bool) or (isinstance(value, int | float) and abs(value) < LARGEST)
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    """What should be a mapping, empty where it is none."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def is_number(value: Any) -> bool:
+    """Whether a metric has a value: a finished cell without a finite one counts as failed."""
+    return value is not None and math.isfinite(value)
 
 
 def mean(values: Iterable[float | None]) -> float | None:
@@ -162,13 +195,20 @@ def mean(values: Iterable[float | None]) -> float | None:
 
 
 def rows_of(table: pa.Table) -> list[dict[str, Any]]:
-    """A dict a row, in which equal texts are one: most cells of a run say the same of their config and machine."""
+    """A dict a row, in which equal texts are one: most cells of a run say the same of their config and machine.
+
+    Texts are as people may see them.
+    """
     texts: dict[str, str] = {}
     columns = []
     for column in table.columns:
         values = column.to_pylist()
-        columns.append([texts.setdefault(v, v) if isinstance(v, str) else v for v in values])
-    return [dict(zip(table.column_names, values, strict=True)) for values in zip(*columns, strict=True)]
+        for value in values:
+            if isinstance(value, str) and value not in texts:
+                texts[value] = visible.text(value)
+        columns.append([texts[v] if isinstance(v, str) else v for v in values])
+    names = [visible.text(name) for name in table.column_names]
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
 
 
 def _compare(
@@ -178,8 +218,19 @@ def _compare(
     kinds = {"variant": pa.string(), "seed": pa.int64(), "status": pa.string(), "config": pa.string()}
     kinds |= {"metric_ids": pa.string(), metric: pa.float64()}
     planned: list[dict] = [{"variant": name, "status": "planned"} for name in names]
-    table = pa.table({key: pa.array([row.get(key) for row in planned + rows], kinds[key]) for key in kinds})
+    table = typed(planned + rows, kinds)
     return {row["variant"]: row for row in statistics.compare(table, metric, reference).to_pylist()}
+
+
+def typed(rows: Sequence[Mapping[str, Any]], kinds: Mapping[str, pa.DataType]) -> pa.Table:
+    """Some columns of rows; a UserError where a value is not of its column's kind."""
+    columns = {}
+    for key, kind in kinds.items():
+        try:
+            columns[key] = pa.array([row.get(key) for row in rows], kind)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+            raise UserError(f"column '{key}' of the results holds what is no {kind}") from None
+    return pa.table(columns)
 
 
 def _variant(
@@ -205,7 +256,7 @@ def _variant(
         is_reference=name == reference,
         verdict="reference" if name == reference else verdict_of(compared, mode),
         compared=compared,
-        values={row["seed"]: row[metric] for row in finished if row.get(metric) is not None},
+        values={row["seed"]: row[metric] for row in finished if is_number(row.get(metric))},
         rows=rows,
         missing=missing,
         seconds=mean(row.get("seconds") for row in finished),

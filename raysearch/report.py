@@ -13,7 +13,7 @@ import dashboards.comparison
 import dashboards.comparison_tables
 import dashboards.report
 import dashboards.tables
-from raysearch import cli
+from raysearch import cli, visible
 from raysearch.errors import UserError
 from raysearch.studies import results
 
@@ -55,7 +55,7 @@ def _print(table: object, answer: str, path: Path) -> None:
     console = cli.console()
     console.print(table)
     console.print(answer, markup=False, highlight=False)
-    console.print(str(path), markup=False, highlight=False, soft_wrap=True)
+    console.print(visible.text(str(path)), markup=False, highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

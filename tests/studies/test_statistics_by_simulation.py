@@ -1,11 +1,11 @@
-"""The statistics proved on studies whose truth is known: a fake task with planted effects, planned, stored and reported.
+"""The statistics proved on studies of known truth: a fake task with planted effects, planned, stored and reported.
 
 A value is 0.6 + the seed's level + the variant's effect + a noise of the cell's own. Levels and noises are normal, so
 that coverage and power are those of textbooks: a paired difference over n seeds has standard error noise * sqrt(2 / n),
 and its t statistic is noncentral t with n - 1 degrees of freedom and the effect over that standard error.
 
 Every study goes through `plan.make`, the store's table, `statistics.compare` and the report's view, whose verdicts are
-counted. A cell costs the store milliseconds, most of it waiting for the disk, so 40 studies are written to Parquet,
+counted. A cell costs the store milliseconds, most of it waiting for the disk, so 100 studies are written to Parquet,
 loaded again and counted from the CSV beside the report; all 1,000 go through the same code without the files, and
 `test_studies_from_files...` shows that nothing but the disk lies between the two.
 
@@ -186,13 +186,13 @@ def test_of_several_effects_each_is_found_between_bonferronis_power_and_a_single
 
 
 def test_studies_from_files_have_the_verdicts_of_studies_in_memory(tmp_path: Path):
-    task, seeds, number = FakeTask((2 * standard_error(5), 5 * standard_error(5), 0.0), failing=0.1), 5, 40
+    task, seeds, number = FakeTask((2 * standard_error(4), 6 * standard_error(4)), failing=0.1), 4, 100
     rng, wanted = np.random.default_rng(5), simulate(task, seeds, number, seed=5)
     for index, expected in enumerate(wanted):
         run = tmp_path / str(index)
-        for row in task.run(planned(3, seeds), rng):
+        for row in task.run(planned(2, seeds), rng):
             results.write_cell(run / "cells", row)
-        results.write_study(run, described(3, seeds))
+        results.write_study(run, described(2, seeds))
         loaded = view(results.read_study(run), results.load(run))
         rows = list(csv.DictReader(io.StringIO(tables.as_csv(loaded))))
         for row, one in zip(rows, expected.variants, strict=True):
