@@ -133,9 +133,10 @@ def heat_map(run: View) -> go.Figure | None:
     down, across = run.factors
     rows, columns = (_levels(run, factor) for factor in (down, across))
     means: list[list[float | None]] = [[None] * len(columns) for _ in rows]
-    row_of, column_of = ({level: index for index, level in enumerate(levels)} for levels in (rows, columns))
+    row_of, column_of = ({formats.level(level): at for at, level in enumerate(levels)} for levels in (rows, columns))
     for one in run.variants:
-        means[row_of[one.level(down)]][column_of[one.level(across)]] = one.compared["mean"]
+        row, column = row_of[formats.level(one.level(down))], column_of[formats.level(one.level(across))]
+        means[row][column] = one.compared["mean"]
     many = len(rows) * len(columns) > 400  # then there is no room for numbers in the fields
     figure = base(110 + (12 if many else 44) * len(rows))
     figure.add_trace(
@@ -159,7 +160,7 @@ def heat_map(run: View) -> go.Figure | None:
 
 def _levels(run: View, factor: str) -> list[Any]:
     """The levels of a factor, numbers in order."""
-    found = list(dict.fromkeys(one.level(factor) for one in run.variants))
+    found = list({formats.level(level): level for level in (one.level(factor) for one in run.variants)}.values())
     return sorted(found) if all(isinstance(level, int | float) for level in found) else found
 
 

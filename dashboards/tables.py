@@ -1,6 +1,7 @@
 """The table of variants outside the page: CSV for machines, LaTeX and Markdown for papers, and the terminal's."""
 
 import io
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -50,7 +51,7 @@ def as_markdown(run: View) -> str:
     for one in selection.shown(run, selection.IN_FILE):
         cells = [markdown_text(one.label), *_cells(run, one)]
         lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + f"\n\n{_note(run)}\n"
+    return "\n".join(lines) + f"\n\n{markdown_text(_note(run))}\n"
 
 
 def as_latex(run: View) -> str:
@@ -161,5 +162,9 @@ def _note(run: View) -> str:
 
 
 def markdown_text(text: str) -> str:
-    """Text that stays in its Markdown cell."""
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*").replace("\n", " ")
+    """Text that stays in its Markdown cell and is no link, code or emphasis.
+
+    >>> print(markdown_text("a|b [c](d) <e>"))
+    a\\|b \\[c\\](d) &lt;e>
+    """
+    return re.sub(r"([\\|*`\[\]])", r"\\\1", text).replace("<", "&lt;").replace("\n", " ")

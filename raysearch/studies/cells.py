@@ -5,6 +5,7 @@ that nothing can disagree with them. Ten thousand are read in a few seconds, and
 """
 
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +31,7 @@ _TYPES = {
 _TYPES |= dict.fromkeys(("study", "variant", "stage", "cell", "status", "error", "config"), pa.string())
 _TYPES |= dict.fromkeys(("data", "metric_ids", "history", "environment", "by_radius"), pa.string())
 _KINDS: dict[Any, Any] = {pa.int64(): int, pa.float64(): int | float, pa.string(): str}
+_LARGEST = 2**63  # for integers what a column takes; a metric beyond is nobody's, and its squares overflow
 _OWN = {"cell", "history", "by_radius"}  # texts that no two cells share
 _AT_ONCE = 512  # files held as bytes
 _Stamp = tuple[int, int, int]  # inode, nanoseconds of the last change, bytes
@@ -153,12 +155,21 @@ def _row(content: bytes, cell: str) -> dict[str, Any]:
         raise ValueError(f"{file.metadata.num_rows:,} rows")
     row = file.read(use_threads=False).to_pylist()[0]
     for name, value in row.items():
-        kinds = _KINDS.get(_TYPES.get(name), str | int | float)
-        if value is not None and (not isinstance(value, kinds) or (isinstance(value, int) and abs(value) >= 2**63)):
-            raise ValueError(f"column '{name[:80]}' holds a {type(value).__name__} that is no such value")
+        if value is not None and not _is_value(value, _TYPES.get(name)):
+            raise ValueError(f"column '{name[:80]}' holds a {type(value).__name__} that it cannot have")
     if row.get("cell") != cell or row.get("status") not in STATUSES or row.get("seed") is None:
         raise ValueError("it is not the cell that its name says, or without a status or a seed")
     return row
+
+
+def _is_value(value: Any, kind: pa.DataType | None) -> bool:
+    """Whether a column takes a value; one without a kind is a metric or a text of the task's own."""
+    if not isinstance(value, _KINDS.get(kind, str | int | float)):
+        return False
+    if isinstance(value, str):
+        return True
+    # a metric may be no number: its cell then counts as failed
+    return abs(value) < _LARGEST or (kind is None and not math.isfinite(value))
 
 
 def _column(values: list[Any], kind: pa.DataType | None) -> pa.Array:

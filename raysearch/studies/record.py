@@ -6,6 +6,7 @@ wrote may also hold nonsense: a value of another type, a number that no float ta
 
 import json
 import math
+import re
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -14,6 +15,8 @@ from raysearch.errors import UserError
 
 _DEEPEST = 32  # levels; a config has four
 _LARGEST = 2**63  # integers beyond are no seed, size or count, and no float holds what they say
+
+_HALF_A_PAIR = re.compile(r"\\u[dD][89a-fA-F]")  # and whole pairs, which come to no harm
 
 Text = str | None
 Plain = dict[str, Any] | None
@@ -131,6 +134,8 @@ def parse(text: str, where: str) -> dict[str, Any]:
     try:
         record = json.loads(text, parse_constant=lambda name: None)  # NaN and Infinity are nobody's number
         _check_numbers(record)
+        if _HALF_A_PAIR.search(text):
+            record = _mended(record)
         _Record.model_validate(record)
     except ValidationError as error:
         first = error.errors()[0]
@@ -141,6 +146,15 @@ def parse(text: str, where: str) -> dict[str, Any]:
     except ValueError as error:
         raise UserError(f"'{where}' is damaged: {error}") from None
     return record
+
+
+def _mended(value: Any) -> Any:
+    """Texts without halves of surrogate pairs, which no file takes; they stand as question marks."""
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode()
+    if isinstance(value, dict):
+        return {_mended(key): _mended(one) for key, one in value.items()}
+    return [_mended(one) for one in value] if isinstance(value, list) else value
 
 
 def _check_numbers(record: Any) -> None:

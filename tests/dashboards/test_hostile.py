@@ -9,7 +9,7 @@ import random
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -187,50 +187,43 @@ def survives(run: Path) -> None:
         str(error).encode(errors="surrogatepass")
 
 
-@pytest.mark.parametrize("kind", ["ablation", "search"])
-def test_any_value_of_study_json_may_be_wrong(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch):
-    make: Callable[[Path], Path] = (
-        (lambda path: write_run(path, ablation("full"), seeds=3))
-        if kind == "ablation"
-        else lambda path: write_search(path, 10)
-    )
-    make(tmp_path / "sound")
-    run = make(tmp_path / "run")
-    monkeypatch.setattr(
-        dashboards.report, "document", lambda title, *parts: str(title)
-    )  # the scripts are half the time
-    sound = (run / "study.json").read_text()
-    rng = random.Random(0)
-    for path in list(places({**json.loads(sound), "splits": {}, "pre_trainings": {}, "epochs": {}})):
-        for bad in rng.sample(BAD_VALUES, 2):
-            study = json.loads(sound)
-            where = study
-            for key in path[:-1]:
+def changed(path: Path, share: float, number: int) -> Iterator[str]:
+    """A `study.json` with one of its values wrong: in a share of its places, so many wrong values each."""
+    sound = path.read_text()
+    rng = random.Random(number)
+    everywhere = list(places({**json.loads(sound), "splits": {}, "pre_trainings": {}, "epochs": {}}))
+    for place in rng.sample(everywhere, int(share * len(everywhere))):
+        for bad in rng.sample(BAD_VALUES, number):
+            study = where = json.loads(sound)
+            for key in place[:-1]:
                 where = where.setdefault(key, {}) if isinstance(where, dict) else where[key]
-            where[path[-1]] = bad
-            (run / "study.json").write_text(json.dumps(study))
-            try:
-                survives(run)
-            except Exception as error:
-                raise AssertionError(f"{path} = {bad!r:.60}") from error
+            where[place[-1]] = bad
+            path.write_text(json.dumps(study))
+            yield f"{place} = {bad!r:.60}"
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "[]",
-        "7",
-        "null",
-        '"x"',
-        "{",
-        "[" * 100_000,
-        '{"a":' * 5000,
-        '{"study": NaN}',
-        f'{{"seeds": [{"9" * 5000}]}}',
-        "\x00",
-    ],
-)
+@pytest.mark.parametrize("some", [(0.3, 1), pytest.param((1.0, len(BAD_VALUES)), marks=pytest.mark.slow)], ids=str)
+@pytest.mark.parametrize("kind", ["ablation", "search"])
+def test_any_value_of_study_json_may_be_wrong(
+    tmp_path: Path, kind: str, some: tuple[float, int], monkeypatch: pytest.MonkeyPatch
+):
+    for name in ("sound", "run"):
+        if kind == "search":
+            write_search(tmp_path / name, 6)
+        else:
+            write_run(tmp_path / name, ablation("full"), seeds=3)
+    monkeypatch.setattr(dashboards.report, "document", lambda title, *parts: str(title))  # the scripts take their time
+    for change in changed(tmp_path / "run" / "study.json", *some):
+        try:
+            survives(tmp_path / "run")
+        except Exception as error:
+            raise AssertionError(change) from error
+
+
+NO_STUDIES = ["", "[]", "7", "null", '"x"', "{", "[" * 100_000, '{"a":' * 5000, '{"study": NaN}', "\x00"]
+
+
+@pytest.mark.parametrize("text", [*NO_STUDIES, f'{{"seeds": [{"9" * 5000}]}}'])
 def test_a_study_json_that_is_none_is_one_line(tmp_path: Path, text: str):
     (tmp_path / "study.json").write_text(text)
     with pytest.raises(UserError, match=r"^[^\n]{1,400}$"):
