@@ -19,6 +19,7 @@ from raysearch import visible
 from raysearch.errors import UserError
 from raysearch.studies import statistics
 
+_NUMBERS = {int, float, bool}
 LARGEST = 1e300  # numbers beyond are nobody's measurement, and their sums overflow
 SIDE = 224  # the image side that a study declares its pixel sizes for
 
@@ -49,7 +50,8 @@ class Variant:
     @functools.cached_property
     def erased(self) -> float | None:
         """Mean share of the image erased in the last iteration."""
-        last = [(history(row.get("history")) or [{}])[-1] for row in self.rows if row["status"] == "finished"]
+        texts = [row["history"] for row in self.rows if row["status"] == "finished" and row.get("history")]
+        last = [(history(text) or [{}])[-1] for text in texts if "erased_fraction" in text]
         shares = [step.get("erased_fraction") for step in last]
         return mean(share for share in shares if isinstance(share, int | float))
 
@@ -171,11 +173,15 @@ def history(text: str | None) -> list[dict[str, Any]]:
     steps = loads(text)
     if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
         return []
-    return [{key: value for key, value in step.items() if _is_plain(value)} for step in steps]
-
-
-def _is_plain(value: Any) -> bool:
-    return isinstance(value, str | bool) or (isinstance(value, int | float) and abs(value) < LARGEST)
+    # a large run has half a million of these values, so their types are looked up
+    return [
+        {
+            key: value
+            for key, value in step.items()
+            if type(value) is str or (type(value) in _NUMBERS and -LARGEST < value < LARGEST)
+        }
+        for step in steps
+    ]
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
