@@ -15,6 +15,7 @@ from dashboards.tables import verdict
 from dashboards.view import Variant, View
 
 BLUE, VERMILLION, GREEN, GREY = "#2b83ba", "#d55e00", "#009e73", "#808890"
+_MOST_LINES = 6  # of a label
 STYLES = {  # verdict -> colour and plotly's symbol
     "better": (GREEN, "triangle-up"),
     "worse": (VERMILLION, "triangle-down"),
@@ -46,14 +47,19 @@ def base(height: int, **layout: Any) -> go.Figure:
 
 
 def text(words: str, width: int = 22) -> str:
-    """Text for plotly, which reads a little HTML: escaped, and broken to fit beside an axis on a phone."""
+    """Text for plotly, which reads a little HTML: escaped, broken to fit beside an axis on a phone, and cut when long.
+
+    Plotly knows few entities, and `&quot;` is none of them; without a `<` no quote can end anything.
+    """
     lines: list[str] = []
     for part in words.replace(" (", "\n(").replace(", ", ",\n").split("\n") if len(words) > width else [words]:
         if lines and len(lines[-1]) + len(part) < width:
             lines[-1] += f" {part}"
         else:
             lines += textwrap.wrap(part, width) or [""]
-    return "<br>".join(html.escape(line) for line in lines)
+    if len(lines) > _MOST_LINES:  # every row of a figure is as high as its highest label
+        lines = [*lines[: _MOST_LINES - 1], f"{lines[_MOST_LINES - 1]}\N{HORIZONTAL ELLIPSIS}"]
+    return "<br>".join(html.escape(line, quote=False) for line in lines)
 
 
 def panel(figure: go.Figure, name: str, domain: tuple[float, float], words: str) -> None:
