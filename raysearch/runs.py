@@ -23,10 +23,10 @@ from raysearch.studies import atomic
 
 _PROBE = ".probe"
 INTERVAL = 5.0  # seconds between looks at what is new
-_CELLS, _STUDY, _OPTUNA = "cells", "study.json", "optuna.db"
+_CELLS, _STUDY, _COST, _OPTUNA = "cells", "study.json", "cost.json", "optuna.db"
 _CELL = re.compile(r"[0-9a-f]{8,64}\.parquet")  # what is taken from a store, which others may write to
 _FOLDERS = (_CELLS, "tables", "progress")
-_FILES = (_STUDY, "results.parquet", "report.html", "gallery.html")
+_FILES = (_STUDY, _COST, "results.parquet", "report.html", "gallery.html")
 
 
 class Home:
@@ -64,7 +64,7 @@ class Home:
             return
         self.directory.mkdir(parents=True, exist_ok=True)
         for name, size in _listing(self.place).items():
-            if name == _STUDY or (name == _OPTUNA and not (self.directory / name).exists()):
+            if name in (_STUDY, _COST) or (name == _OPTUNA and not (self.directory / name).exists()):
                 _bring(self.place / name, self.directory / name, size)
         cells = self.place / _CELLS
         for name, size in _listing(cells).items():

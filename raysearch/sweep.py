@@ -54,6 +54,8 @@ def main(
     store_share: float = typer.Option(
         STORE_SHARE, min=0.01, max=0.95, metavar="SHARE", help="of Ray's object store that decoded images may take"
     ),
+    max_cost: float | None = typer.Option(None, min=0, metavar="DOLLARS", help="stop when the study has cost so much"),
+    max_hours: float | None = typer.Option(None, min=0, metavar="HOURS", help="stop this call after so long"),
     dry_run: bool = typer.Option(False, "--dry-run", help="print the cells and what they will cost; start nothing"),
     retry_failed: bool = typer.Option(False, "--retry-failed", help="run cells again that failed before"),
 ) -> None:
@@ -82,7 +84,7 @@ def main(
     run = Run(run_dir, directory, manifest, record)
     if out and home.place:  # checkpoints go where the results go
         storage = storage or uris.below(out, "checkpoints")
-    options = Options(workers, gpus_per_worker, concurrency, address, storage, feed, store_share)
+    options = Options(workers, gpus_per_worker, concurrency, address, storage, feed, store_share, max_cost, max_hours)
     reader = results.Reader(run_dir / "cells")
     interrupt = Interrupt(lambda message: console.print(message))
     if dry_run:
@@ -193,7 +195,7 @@ def _kept(run_dir: Path, *more: str) -> dict[str, Any]:
     if not (run_dir / "study.json").exists():
         return {"started": datetime.now(UTC).isoformat(timespec="seconds"), "adopted": 0}
     before = results.read_study(run_dir)
-    kept = ("started", "ended", "wall_seconds", "hardware", "metric_id", "adopted", *more)
+    kept = ("started", "ended", "wall_seconds", "hardware", "metric_id", "adopted", "cost", *more)
     return {key: before[key] for key in kept if key in before}
 
 

@@ -16,6 +16,7 @@ from raysearch.data import partition
 from raysearch.data.cache import cache_dir
 from raysearch.data.places import Place
 from raysearch.engine import cluster, tuner
+from raysearch.engine.budget import FILE, Meter, watched
 from raysearch.engine.checkpoints import FOLDER, Checkpoints, Objective
 from raysearch.engine.images import Streamed, provide
 from raysearch.engine.jobs import Job, Jobs, Listener, Planned, Several
@@ -194,6 +195,7 @@ def opened(
     images = sorted({config.images for config in configs}, key=str)
     divided = {one: partition.of(run.shards, one.split) for one in images if one.split is not None}
     with cluster.connected(options.address):
+        meter = Meter(run.directory / FILE)
         gpus = options.gpus_per_worker
         if gpus is None:
             gpus = 1.0 if cluster.has_gpu() else 0.0
@@ -209,7 +211,9 @@ def opened(
         splits = {one: found.identity for one, found in divided.items()}
         run.record["splits"] = {found.identity: found.record() for found in divided.values()}
         source = Source(sets, run.manifest.content_hash, cache_dir() / "features", splits)
-        yield Session(run, options, demand, source, console, interrupt, table)
+        with watched(meter, interrupt, options.max_cost, options.max_hours):
+            yield Session(run, options, demand, source, console, interrupt, table)
+        run.record.update(cost=meter.record())
     run.record["ended"] = datetime.now(UTC).isoformat(timespec="seconds")
     run.record["wall_seconds"] = before + time.monotonic() - started
     results.write_study(run.directory, run.record)
