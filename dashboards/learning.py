@@ -10,7 +10,7 @@ from dashboards.view import Variant, View
 
 MOST = 12  # small figures on a page
 _HELD_OUT = "_validation"  # ends a metric's name where it is computed on the part held out of train
-_BAND = "rgba(43,131,186,0.22)"
+_BAND = "rgba(43,131,186,0.3)"
 
 
 def shown(run: View) -> list[Variant]:

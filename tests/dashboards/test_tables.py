@@ -49,7 +49,7 @@ def test_latex_is_balanced_and_marks_what_is_decided(planted: Path):
     assert plain.count("{") == plain.count("}")
     assert plain.count("$") % 2 == 0
     assert plain.count(r"\begin{tabular}") == plain.count(r"\end{tabular}") == 1
-    columns = len(re.search(r"tabular}{(l?r*)}", plain)[1])  # type: ignore[index]
+    columns = len(re.search(r"tabular}{([lr]*)}", plain)[1])  # type: ignore[index]
     lines = [line for line in plain.splitlines() if line.endswith(r"\\")]
     assert len(lines) == 9
     assert {line.count("&") for line in lines} == {columns - 1}
