@@ -46,43 +46,48 @@ def _main_effects(run: View) -> list[Any]:
     if len(crossed) < 2:
         return []
     drawn = [(factor, found) for factor in crossed if (found := factorial.main_effect(run, factor)) is not None]
+    if not drawn:
+        return []
+    factorial.same_range([found for _, found in drawn])
     small = [
-        _small(f"plot-main-{index}", tag("code", factor), figure, found, f"Main effect of {factor}")
+        _small(
+            f"plot-main-{index}",
+            tag("code", factor),
+            figure,
+            found,
+            f"Main effect of {factor}: {_numbers(run, (factor,), found)}",
+        )
         for index, (factor, (figure, found)) in enumerate(drawn)
     ]
     note = (
         "The mean at each level over all levels of the other factors: a seed's cells are averaged first, the 95 % "
         "interval is over seeds. It says how far seeds scatter; differences are judged in the table of variants."
     )
-    return [tag("h3", "Main effects"), tag("p", note, class_="note"), _grid(small)] if small else []
+    return [tag("h3", "Main effects"), tag("p", note, class_="note"), _grid(small)]
 
 
 def _interactions(run: View) -> list[Any]:
     pairs = factorial.pairs(run)
     drawn = [(*pair, found) for pair in pairs[: factorial.MOST] if (found := factorial.interaction(run, *pair))]
+    if not drawn:
+        return []
+    factorial.same_range([found for _, _, found in drawn])
     small = [
         _small(
             f"plot-interaction-{index}",
-            join_code(across, lines),
+            tag("span", tag("code", across), " by ", tag("code", lines)),
             figure,
             found,
-            f"Interaction of {across} and {lines}: {_numbers(run, across, lines, found)}",
+            f"Interaction of {across} and {lines}: {_numbers(run, (across, lines), found)}",
         )
         for index, (across, lines, (figure, found)) in enumerate(drawn)
     ]
-    if not small:
-        return []
     note = "A line a level of the second factor. Parallel: the two add up. Crossing: one decides what the other does."
     if len(pairs) > factorial.MOST:
         note += f" {factorial.MOST} of {len(pairs)} pairs are drawn."
     if any(len(figures.levels(run, factor)) > factorial.MOST_LINES for factor in factorial.factors(run)):
         note += f" Pairs in which both factors have more than {factorial.MOST_LINES} levels are left out."
     return [tag("h3", "Interactions"), tag("p", note, class_="note"), _grid(small)]
-
-
-def join_code(across: str, lines: str) -> Markup:
-    """Two factors by name."""
-    return tag("span", tag("code", across), " by ", tag("code", lines))
 
 
 def _small(key: str, title: Markup, figure: go.Figure, found: Marginal, says: str) -> Markup:
@@ -103,11 +108,11 @@ def _averaged(found: Marginal) -> str:
     return " ".join([*words, f"{refused}."] if refused else words)
 
 
-def _numbers(run: View, across: str, lines: str, found: Marginal) -> str:
+def _numbers(run: View, kept: tuple[str, ...], found: Marginal) -> str:
     """The means in words, for people who do not see the figure."""
-    levels = [[formats.level(level) for level in figures.levels(run, factor)] for factor in (across, lines)]
-    words = [
-        f"{levels[0][int(str(a))]} and {levels[1][int(str(b))]} {formats.metric(point.mean)}"
-        for (a, b), point in found.points.items()
-    ]
+    levels = [figures.levels(run, factor) for factor in kept]
+    words = []
+    for at, point in found.points.items():
+        names = [formats.level(own[position]) for own, position in zip(levels, at, strict=True)]
+        words.append(f"{' and '.join(names)} {formats.metric(point.mean)}")
     return formats.listed(words, most=40)

@@ -76,6 +76,16 @@ def interaction(run: View, across: str, lines: str) -> tuple[go.Figure, Marginal
     return figure.update_layout(height=300 + 18 * len(drawn), showlegend=True, legend=legend), found
 
 
+def same_range(drawn: list[tuple[go.Figure, Marginal]]) -> None:
+    """Give figures one range of the metric, so that a larger effect looks larger."""
+    points = [point for _, found in drawn for point in found.points.values()]
+    low = min(point.mean if point.low is None else point.low for point in points)
+    high = max(point.mean if point.high is None else point.high for point in points)
+    pad = 0.05 * (high - low or abs(high) or 1.0)
+    for figure, _ in drawn:
+        figure.update_yaxes(range=[low - pad, high + pad])
+
+
 def _figure(run: View, factor: str) -> go.Figure:
     ticks = [figures.text(formats.level(level), 14) for level in figures.levels(run, factor)]
     figure = figures.base(280)

@@ -107,7 +107,11 @@ def _traces(run: View, variant: Variant, key: str) -> list[go.Scatter]:
             mode="lines+markers",
             line={"color": figures.BLUE, "width": 2.5},
             marker={"size": 4},
-            hovertemplate="iteration %{x}: %{y:.4g}<extra></extra>",
+            hovertext=[
+                figures.about(run, variant, f"{formats.step(run.study)} {step}: {point[1]:.4g}")
+                for step, point in points
+            ],
+            hoverinfo="text",
         )
     )
     return traces

@@ -1,9 +1,9 @@
 """Contours of a metric over two parameters of a search, between the configs that were tried.
 
-As in Optuna's `plot_contour`, the surface is plotly's interpolation of a grid that holds a value where a config was tried
-and nothing elsewhere, so between configs it is a guess and the points say where it is none. Departures: only configs that
-finished, since one that was stopped early shows an earlier value; and only the parameters that decided most by Optuna's
-importances, since of ten parameters there are 45 pairs.
+As in Optuna's `plot_contour`, the surface is plotly's interpolation of a grid that holds a value where a config was
+tried and nothing elsewhere, so between configs it is a guess and the points say where it is none. Departures: only
+configs that finished, since one that was stopped early shows an earlier value; and only the parameters that decided
+most by Optuna's importances, since of ten parameters there are 45 pairs.
 """
 
 import html
@@ -26,9 +26,12 @@ _MOST_POINTS = 120  # the grid has a row and a column each, and a browser interp
 
 
 def pairs(run: SearchView, group: str) -> list[tuple[str, str]]:
-    """Pairs of the two or three numeric parameters that decided most, the more important one across."""
+    """Pairs of the two or three numeric parameters that decided most, the more important one across.
+
+    Those that Optuna could not weigh, because not every config has them, come last.
+    """
     shares = importances(run, run.metrics[0], group)
-    ranked = sorted(shares, key=lambda path: -shares[path])
+    ranked = sorted(run.paths, key=lambda path: -shares.get(path, 0.0))
     numbers = [path for path in ranked if len(set(_levels(run, group, path))) > 2]
     return list(itertools.combinations(numbers[:MOST_PARAMETERS], 2))
 
@@ -50,7 +53,7 @@ def contour(run: SearchView, group: str, across: str, up: str) -> go.Figure | No
             colorscale="Cividis" if run.modes[metric] == "max" else "Cividis_r",
             line={"width": 0.5, "color": "rgba(255,255,255,0.6)"},
             ncontours=12,
-            colorbar={"thickness": 12, "title": {"text": html.escape(formats.metric_name(metric))}},
+            colorbar={"thickness": 12, "title": {"text": html.escape(formats.metric_name(metric)), "side": "right"}},
             hoverinfo="skip",
         )
     )
@@ -58,8 +61,8 @@ def contour(run: SearchView, group: str, across: str, up: str) -> go.Figure | No
     best = run.best(group)
     if best is not None and best in members:
         figure.add_trace(_places(run, [best], across, up, "circle-open", 16))
-    figure.update_xaxes(**_axis(run, across, x), nticks=6)
-    return figure.update_yaxes(**_axis(run, up, y), nticks=6)
+    figure.update_xaxes(_axis(run, across, x))
+    return figure.update_yaxes(_axis(run, up, y))
 
 
 def grid(members: Sequence[Config], metric: str, across: str, up: str) -> list[list[float | None]]:
@@ -81,12 +84,13 @@ def _places(run: SearchView, members: list[Config], across: str, up: str, symbol
 def _axis(run: SearchView, path: str, levels: Sequence[Any]) -> dict[str, Any]:
     title = {"text": html.escape(path), "font": {"size": 13}, "standoff": 8}
     if not logarithmic(run, path, levels):
-        return {"title": title, "type": "linear", "range": [min(levels), max(levels)]}
-    return {"title": title, "type": "log", "range": [math.log10(min(levels)), math.log10(max(levels))]}
+        return {"title": title, "type": "linear", "range": [levels[0], levels[-1]], "nticks": 6}
+    decades = {"dtick": 1, "tickformat": "~g"} if levels[-1] / levels[0] >= 10 else {"nticks": 4}
+    return {"title": title, "type": "log", "range": [math.log10(levels[0]), math.log10(levels[-1])], **decades}
 
 
 def _levels(run: SearchView, group: str, path: str) -> list[Any]:
-    """The levels of a parameter that is a number in every config; none of another."""
+    """The levels of a parameter that is a number wherever it is set; none of another."""
     levels = [one.settings[path] for one in run.of(group) if path in one.settings]
     return levels if numeric(levels) else []
 

@@ -221,7 +221,9 @@ def _contours(run: SearchView) -> list[Any]:
         "Two parameters at a time, of those that decided most: rings are finished configs, the large one was chosen, "
         "and yellow is good. Between rings the surface is interpolated, whatever the other parameters were there."
     )
-    return [tag("h3", "Contours"), tag("p", note, class_="note"), tag("div", *small, class_="grid wide")] if small else []
+    return (
+        [tag("h3", "Contours"), tag("p", note, class_="note"), tag("div", *small, class_="grid wide")] if small else []
+    )
 
 
 def _sampled(run: SearchView) -> str:

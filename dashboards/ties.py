@@ -50,7 +50,7 @@ def brackets(run: View) -> go.Figure | None:
             y=rows,
             orientation="h",
             width=0.35,
-            marker={"color": "rgba(43,131,186,0.3)", "line": {"width": 0}},
+            marker={"color": "rgba(43,131,186,0.4)", "line": {"width": 0}},
             hovertext=[_words(run, one, own) for one, own in found],
             hoverinfo="text",
         )
