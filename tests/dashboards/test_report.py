@@ -42,6 +42,8 @@ def test_the_page_says_what_stands_behind_the_answer(make_run: Callable[..., Pat
         "laptop",
         "drawn images",
         "map@all/expected-ties/test",
+        "small, DRAWN_BIRDS_V1, 64 px",
+        "5: 0-4, the same for every variant",
         "39 of 40 cells finished",
     ):
         assert words in head
