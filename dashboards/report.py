@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from dashboards import answer as ablation
-from dashboards import definitions, episodes, opening, provenance, search, sections, tables
+from dashboards import definitions, episodes, factor_sections, opening, provenance, search, sections, tables, variants
 from dashboards.document import document
 from dashboards.view import View, view
 from raysearch.studies import atomic, results
@@ -49,8 +49,8 @@ def answer(study: Mapping[str, Any], table: pa.Table) -> str:
 
 def page(run: View) -> str:
     """The page of an ablation."""
-    parts = [opening.opening(run), sections.variants(run), sections.effects(run)]
-    parts += [episodes.same_episodes(run), sections.factors(run)]
+    parts = [opening.opening(run), variants.variants(run), sections.effects(run)]
+    parts += [episodes.same_episodes(run), factor_sections.factors(run), sections.tie_order(run)]
     parts += [sections.learned(run), sections.cost(run), sections.failures(run)]
     parts += [provenance.provenance(run), definitions.definitions(run)]
     return document(f"{run.study.get('study', 'study')}: {run.study.get('question', 'report')}", *parts)

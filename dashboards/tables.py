@@ -10,12 +10,13 @@ import pyarrow as pa
 from rich.table import Table
 from rich.text import Text
 
-from dashboards import formats, search_tables, selection
+from dashboards import formats, protocol, search_tables, selection
 from dashboards.search_view import search_view
 from dashboards.view import Variant, View, view
 
 MARKS = {"better": "\N{BLACK UP-POINTING TRIANGLE}", "worse": "\N{BLACK DOWN-POINTING TRIANGLE}"}
 _NUMBERS = ("mean", "ci_low", "ci_high", "delta", "delta_low", "delta_high", "p", "p_holm", "decided")
+_WORDS = ("same protocol",)  # columns of words among those of numbers
 _TEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -31,7 +32,8 @@ def as_csv(run: View) -> str:
     out = io.StringIO()
     declared = [f"{factor} (declared)" for factor in run.factors]
     header = ["study", "variant", *run.factors, *declared, "metric", "metric_id", "verdict", "seeds", *_NUMBERS]
-    header += ["failed", "stopped", "missing", "seconds", "erased_fraction", "published", "published_table"]
+    header += ["refused", "failed", "stopped", "missing", "seconds", "epochs", "gpu_hours", "erased_fraction"]
+    header += ["published", "published_table", "measured_less_published", "same_protocol"]
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(header)
     for one in run.variants:
@@ -39,8 +41,9 @@ def as_csv(run: View) -> str:
         row += [_plain(one.level(name)) for name in run.factors]
         row += [run.metric, run.metric_id, one.verdict, one.compared["seeds"]]
         row += [_plain(one.compared[name]) for name in _NUMBERS]
-        row += [one.compared["failed"], one.compared["stopped"], one.missing, one.seconds, one.erased]
-        writer.writerow([*row, *(one.published or ("", ""))])
+        row += [one.compared[name] for name in ("refused", "failed", "stopped")]
+        row += [one.missing, one.seconds, one.epochs, one.gpu_hours, one.erased]
+        writer.writerow([*row, *(one.published or ("", "")), one.less_published, protocol.of(run, one)])
     return out.getvalue()
 
 
@@ -57,13 +60,14 @@ def as_latex(run: View) -> str:
     """A booktabs table; decided differences are bold and carry an arrow. Rows as `as_markdown`."""
     lines = [
         f"% {_note(run)}".replace("\n", " "),
-        r"\begin{tabular}{l" + "r" * (len(_header(run)) - 1) + "}",
+        r"\begin{tabular}{l" + "".join("l" if name in _WORDS else "r" for name in _header(run)[1:]) + "}",
         r"\toprule",
         " & ".join(tex(word) for word in _header(run)) + r" \\",
         r"\midrule",
     ]
     for one in selection.shown(run, selection.IN_FILE):
-        lines.append(" & ".join([tex(one.label), *(_tex_number(word) for word in _cells(run, one))]) + r" \\")
+        cells = [tex(one.label), *(_tex_cell(*cell) for cell in zip(_header(run)[1:], _cells(run, one), strict=True))]
+        lines.append(" & ".join(cells) + r" \\")
         if one.is_reference and len(run.variants) > 1:
             lines.append(r"\midrule")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
@@ -92,9 +96,9 @@ def terminal(study: Mapping[str, Any], table: pa.Table) -> Table:
         words += [f"{row['seeds']}/{one.planned}", str(row["failed"] or "")]
         out.add_row(*(Text(word) for word in [one.label, *words]), style=style, end_section=one.is_reference)
     left = len(run.variants) - selection.IN_TERMINAL
-    if left > 0:
-        out.caption = f"... and {left:,} more in tables/variants.csv"
-        out.caption_justify = "left"
+    notes = run.refusals + ([f"... and {left:,} more in tables/variants.csv"] if left > 0 else [])
+    if notes:
+        out.caption, out.caption_justify = "\n".join(notes), "left"
     return out
 
 
@@ -113,8 +117,13 @@ def tex(text: str) -> str:
 
 
 def _header(run: View) -> list[str]:
-    published = ["published"] if run.published else []
-    return ["variant", formats.metric_name(run.metric), "difference", "p (Holm)", "seeds", "failed", *published]
+    header = ["variant", formats.metric_name(run.metric), "difference", "p (Holm)", "seeds", "failed", "epochs"]
+    header += ["GPU-hours"] if _on_gpus(run) else []
+    return header + (["published", "less published", *_WORDS] if run.published else [])
+
+
+def _on_gpus(run: View) -> bool:
+    return any(one.gpu_hours for one in run.variants)
 
 
 def _cells(run: View, one: Variant) -> list[str]:
@@ -124,12 +133,20 @@ def _cells(run: View, one: Variant) -> list[str]:
     delta = "" if row["delta"] is None else formats.signed(row["delta"]) + half
     words = [formats.metric(row["mean"]) + _half(row["ci_low"], row["ci_high"])]
     words += [f"**{delta}**{arrow}" if arrow else delta, formats.p_value(row["p_holm"]) if delta else ""]
-    words += [str(row["seeds"]), str(row["failed"])]
-    return words + ([formats.metric(one.published[0]) if one.published else ""] if run.published else [])
+    words += [str(row["seeds"]), str(row["failed"]), "" if one.epochs is None else f"{one.epochs:.4g}"]
+    words += [formats.metric(one.gpu_hours)] if _on_gpus(run) else []
+    if run.published:
+        words += [formats.metric(one.published[0]) if one.published else ""]
+        words += ["" if one.less_published is None else formats.signed(one.less_published), protocol.of(run, one)]
+    return words
 
 
 def _half(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f" ± {formats.metric((high - low) / 2)}"
+
+
+def _tex_cell(name: str, word: str) -> str:
+    return tex(word) if name in _WORDS else _tex_number(word)
 
 
 def _tex_number(word: str) -> str:
@@ -152,8 +169,9 @@ def _note(run: View) -> str:
     words += [f"data {data.get('name', 'unknown')} {str(data.get('content_hash', ''))[:12]}".strip()]
     words += ["mean ± half the 95 % Student-t interval over seeds; paired differences from the reference"]
     words += ["↑ decided better, ↓ decided worse: Holm-corrected p at most 0.05"]
+    words += [f"no interval and no verdict: {reason}" for reason in run.refusals]
     if run.published:
-        words.append(f"published: {run.published.paper}, another protocol")
+        words.append(f"published: {run.published.paper}")
     if len(run.variants) > selection.IN_FILE:
         words.append(selection.note(run, selection.IN_FILE).removesuffix("."))
     return "; ".join(words)

@@ -4,9 +4,9 @@ Whatever an older or an interrupted run does not hold is missing here and fails 
 """
 
 import functools
-import json
+import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from dashboards import formats
 from dashboards.published import Published, read
+from dashboards.rows import Histories, loads, mean, rows_of
 from raysearch.studies import statistics
 
 SIDE = 224  # the image side that a study declares its pixel sizes for
@@ -27,6 +28,7 @@ class Variant:
     label: str  # the name with pixel sizes as run and as declared
     settings: Mapping[str, Any]
     declared: Mapping[str, Any]
+    also: tuple[Mapping[str, Any], ...]  # other levels of the factors that give the same config
     config: Mapping[str, Any]
     reference: str  # name of the variant that it is compared with
     is_reference: bool
@@ -35,18 +37,42 @@ class Variant:
     values: Mapping[int, float]  # metric by seed, of finished cells
     rows: list[dict[str, Any]]  # its ended cells
     missing: int
-    seconds: float | None  # mean of the finished cells
     published: tuple[float, str] | None  # value and table
 
     @property
     def planned(self) -> int:
         return len(self.rows) + self.missing
 
+    @property
+    def finished(self) -> list[dict[str, Any]]:
+        return [row for row in self.rows if row["status"] == "finished"]
+
+    @functools.cached_property
+    def seconds(self) -> float | None:
+        """Mean of the finished cells."""
+        return mean(row.get("seconds") for row in self.finished)
+
+    @functools.cached_property
+    def epochs(self) -> float | None:
+        """Mean of the finished cells."""
+        return mean(row.get("epochs") for row in self.finished)
+
+    @property
+    def gpu_hours(self) -> float:
+        """Of all ended cells, whatever became of them: that is what was paid for."""
+        return sum(row.get("gpu_seconds") or 0.0 for row in self.rows) / 3600
+
     @functools.cached_property
     def erased(self) -> float | None:
         """Mean share of the image erased in the last iteration."""
-        last = [(loads(row.get("history")) or [{}])[-1] for row in self.rows if row["status"] == "finished"]
+        last = [(loads(row.get("history")) or [{}])[-1] for row in self.finished]
         return mean(step.get("erased_fraction") for step in last)
+
+    @property
+    def less_published(self) -> float | None:
+        """The measured mean less the published number."""
+        measured = self.compared["mean"]
+        return None if measured is None or self.published is None else measured - self.published[0]
 
     @property
     def holes(self) -> int:
@@ -55,6 +81,11 @@ class Variant:
     def level(self, factor: str) -> Any:
         """The factor's level in the study file's units; as run where the study file's is not known."""
         return self.declared.get(factor, self.settings.get(factor))
+
+    def places(self, factors: Iterable[str]) -> list[tuple[Any, ...]]:
+        """Where the variant stands in a crossed design: its levels of the factors, and those of the same config."""
+        known = [{**self.settings, **self.declared}, *self.also]
+        return [tuple(levels.get(factor) for factor in factors) for levels in known]
 
 
 @dataclass(frozen=True)
@@ -89,31 +120,23 @@ class View:
     @functools.cached_property
     def histories(self) -> "Histories":
         """Variant -> a history (a dict an iteration) per finished cell; variants without any are left out."""
-        return Histories(self.variants)
+        return Histories((one.name, one.rows) for one in self.variants)
 
+    @functools.cached_property
+    def named(self) -> Mapping[str, Variant]:
+        """Variants by name."""
+        return {one.name: one for one in self.variants}
 
-class Histories(Mapping[str, list[list[dict[str, Any]]]]):
-    """Histories by variant. Of a large run a few are drawn, and only those are taken apart and kept."""
+    @property
+    def refusals(self) -> list[str]:
+        """Why variants have no interval, each reason once, those with the most seeds first."""
+        reasons = {one.compared["refused"]: one.compared["seeds"] for one in self.variants if one.values}
+        return [reason for reason, _ in sorted(reasons.items(), key=lambda item: -item[1]) if reason]
 
-    def __init__(self, variants: Iterable[Variant]) -> None:
-        self._texts: dict[str, list[str]] = {}
-        for one in variants:
-            texts = [row["history"] for row in one.rows if row["status"] == "finished" and row.get("history")]
-            if any(text not in ("[]", "null") for text in texts):
-                self._texts[one.name] = texts
-        self._read: dict[str, list[list[dict[str, Any]]]] = {}
-
-    def __getitem__(self, variant: str) -> list[list[dict[str, Any]]]:
-        if variant not in self._read:
-            histories = [loads(text) for text in self._texts[variant]]
-            self._read[variant] = [one for one in histories if isinstance(one, list) and one]
-        return self._read[variant]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._texts)
-
-    def __len__(self) -> int:
-        return len(self._texts)
+    def differences(self, one: Variant) -> dict[int, float]:
+        """Seed -> a variant's metric less its reference's, of seeds that both finished; none for a reference."""
+        other = {} if one.is_reference else self.named[one.reference].values
+        return {seed: value - other[seed] for seed, value in one.values.items() if seed in other}
 
 
 def view(study: Mapping[str, Any], table: pa.Table) -> View:
@@ -147,30 +170,6 @@ def view(study: Mapping[str, Any], table: pa.Table) -> View:
     return View(study, rows, variants, metric, mode, metric_id, numbers, absent.total())
 
 
-def loads(text: str | None, default: Any = None) -> Any:
-    """JSON of a column that older runs may not have."""
-    try:
-        return json.loads(text) if text else default
-    except json.JSONDecodeError:
-        return default
-
-
-def mean(values: Iterable[float | None]) -> float | None:
-    """Mean of the values that are there."""
-    present = [value for value in values if value is not None]
-    return sum(present) / len(present) if present else None
-
-
-def rows_of(table: pa.Table) -> list[dict[str, Any]]:
-    """A dict a row, in which equal texts are one: most cells of a run say the same of their config and machine."""
-    texts: dict[str, str] = {}
-    columns = []
-    for column in table.columns:
-        values = column.to_pylist()
-        columns.append([texts.setdefault(v, v) if isinstance(v, str) else v for v in values])
-    return [dict(zip(table.column_names, values, strict=True)) for values in zip(*columns, strict=True)]
-
-
 def _compare(
     rows: list[dict], names: Iterable[str], metric: str, reference: Mapping[str, str]
 ) -> dict[str, dict[str, Any]]:
@@ -192,7 +191,6 @@ def _variant(
 ) -> Variant:
     metric, mode, reference = question
     name, settings, declared = plan["name"], plan.get("settings") or {}, plan.get("declared") or {}
-    finished = [row for row in rows if row["status"] == "finished"]
     # a component of several settings goes by its own name, which no config path has
     levels = {**{key: value for key, value in settings.items() if isinstance(value, bool)}, **declared}
     return Variant(
@@ -200,17 +198,22 @@ def _variant(
         label=label(name, settings, declared),
         settings=settings,
         declared=declared,
+        also=tuple({**(one.get("settings") or {}), **(one.get("declared") or {})} for one in plan.get("also") or ()),
         config=plan.get("config") or {},
         reference=reference,
         is_reference=name == reference,
         verdict="reference" if name == reference else verdict_of(compared, mode),
         compared=compared,
-        values={row["seed"]: row[metric] for row in finished if row.get(metric) is not None},
+        values={row["seed"]: row[metric] for row in rows if row["status"] == "finished" and _number(row.get(metric))},
         rows=rows,
         missing=missing,
-        seconds=mean(row.get("seconds") for row in finished),
         published=numbers.find(levels, metric) if numbers else None,
     )
+
+
+def _number(value: Any) -> bool:
+    """Whether a metric is one that `statistics.compare` counts."""
+    return value is not None and math.isfinite(value)
 
 
 def label(name: str, settings: Mapping[str, Any], declared: Mapping[str, Any]) -> str:
