@@ -1,4 +1,4 @@
-"""A page around its parts: nothing is fetched, and only the two scripts that it was made with may run."""
+"""A page around its parts: nothing is fetched, and no script may run but those that it was made with."""
 
 import base64
 import hashlib
@@ -8,7 +8,7 @@ from typing import Any
 
 from plotly.offline import get_plotlyjs
 
-from dashboards.markup import Markup, join, tag
+from dashboards.markup import Markup, tag
 
 
 def document(title: str, *parts: Any) -> str:
@@ -18,11 +18,18 @@ def document(title: str, *parts: Any) -> str:
         title: of the browser's tab.
         parts: header and sections, None left out.
     """
-    library, draw = _plotly(), _file("draw.js")
-    policy = (
-        "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; "
-        f"script-src '{_digest(library)}' '{_digest(draw)}'"
-    )
+    without = tag("noscript", tag("p", "The figures need JavaScript; every number stands in the tables."))
+    return _document(title, _file("style.css"), [_plotly(), _file("draw.js")], without, *parts)
+
+
+def plain(title: str, style: str, *parts: Any) -> str:
+    """The HTML of a page without plotly's figures, on which no script may run; `style` is CSS of its own."""
+    return _document(title, _file("style.css") + style, [], *parts)
+
+
+def _document(title: str, style: str, scripts: list[str], *parts: Any) -> str:
+    allowed = " ".join(f"'{_digest(script)}'" for script in scripts) or "'none'"
+    policy = f"default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; script-src {allowed}"
     head = tag(
         "head",
         Markup('<meta charset="utf-8">'),
@@ -30,11 +37,9 @@ def document(title: str, *parts: Any) -> str:
         Markup('<meta name="viewport" content="width=device-width, initial-scale=1">'),
         Markup('<meta name="color-scheme" content="light dark">'),
         tag("title", title),
-        tag("style", Markup(_file("style.css"))),
+        tag("style", Markup(style)),
     )
-    scripts = join(tag("script", Markup(library)), tag("script", Markup(draw)))
-    without = tag("noscript", tag("p", "The figures need JavaScript; every number stands in the tables."))
-    body = tag("body", tag("main", without, *parts), scripts)
+    body = tag("body", tag("main", *parts), *(tag("script", Markup(script)) for script in scripts))
     return f'<!DOCTYPE html>\n<html lang="en">{head}{body}</html>\n'
 
 
