@@ -5,6 +5,7 @@ values)`: what there is to draw, in numpy arrays, and each cell's metric compute
 `sections(exhibit, names, detail)`: the parts of the page, of a detail of its pictures.
 """
 
+import importlib
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -15,6 +16,8 @@ from dashboards.galleries.names import Names
 from raysearch.errors import UserError
 from raysearch.exhibits import choosing
 from raysearch.exhibits.loading import open_run
+
+TASKS = ("retrieval", "fewshot")
 
 
 def write(
@@ -50,11 +53,12 @@ def write(
                 raise
             untold.append(page.Untold(name, str(error)))
     try:
-        if run.record["task"] == "retrieval":
-            from dashboards.galleries import retrieval as drawing
-            from raysearch.exhibits import retrieval as looking
-        else:
+        if run.record["task"] not in TASKS:
             raise UserError(f"no gallery of a run of the task {run.record['task']}")
+        drawing, looking = (
+            importlib.import_module(f"{package}.{run.record['task']}")
+            for package in ("dashboards.galleries", "raysearch.exhibits")
+        )
         exhibit, values = looking.look(run, cells, images)
     finally:
         run.close()

@@ -30,7 +30,7 @@ from raysearch.tasks.base import Feed, Task, Worker
 # The checkpoint holds what training began with, so none of it is read, or computed, to be overwritten.
 _BEFORE_TRAINING: Mapping[str, Mapping[str, Any]] = {
     "retrieval": {"model.weights": None, "model.frozen": False, "warmup.iterations": 0},
-    "fewshot": {"model.weights": None},
+    "fewshot": {"model.weights": None, "model.frozen": False},
 }
 
 
