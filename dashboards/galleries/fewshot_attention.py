@@ -32,17 +32,17 @@ def attention(groups: Sequence[Group], names: Names, detail: Detail) -> Markup |
         "1 an image is looked at all over. Mean over heads, last layer."
     )
     blocks: list[Markup] = []
-    for group, one in shown:
+    for at, (group, one) in enumerate(shown):
         title = names.variant(one.cell.variant) + (f" ({group.episodes})" if len(groups) > 1 else "")
-        blocks.append(tag("h3", name(title)))
-        blocks += [_pair(pair, names, detail) for pair in one.pairs if pair.looks]
+        pairs = [_pair(pair, names, detail) for pair in one.pairs if pair.looks]
+        blocks.append(tag("details", tag("summary", name(title)), *pairs, open=None if at else ""))
     return section("cross-attention", "Where images look in each other", tag("p", note, class_="note"), *blocks)
 
 
 def pair_title(pair: Pair, names: Names) -> Markup:
     """What a pair is of: its classes and how the query scores."""
     support, query = (names.classes[label] for label in pair.classes)
-    words = f"{query} with its own class" if pair.own else f"{query} with {support}, a wrong class"
+    words = f"{query} with its own class" if pair.own else f"{query} with {support} (wrong)"
     return tag("h4", words, tag("small", f" score {pair.score:.2f}"))
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from dashboards import formats
 from dashboards.galleries.names import Names
 from dashboards.galleries.pictures import Detail, small
-from dashboards.markup import Markup, join, name, tag
+from dashboards.markup import Markup, escape, join, name, tag
 from dashboards.sections import section
 
 if TYPE_CHECKING:  # what makes these needs torch, which drawing them does not
@@ -22,13 +22,19 @@ QUERIES = 8  # of a class that are drawn
 
 def first(groups: Sequence[Group], names: Names, detail: Detail) -> Markup:
     """The episodes that are shown by their numbers."""
-    note = "The test episodes from number 0 on, whatever they look like; all variants meet the same ones. "
+    again = formats.count(max(len(one.answers) for group in groups for one in group.shown), "episode")
+    note = (
+        "The test episodes from number 0 on, whatever they look like; all variants meet the same ones. Of each variant "
+        f"{again} at most, the first ones and all that are shown, were computed again and held against the record. "
+    )
     blocks: list[Markup] = []
     for group in groups:
         if len(groups) > 1:
             blocks.append(tag("h3", group.episodes))
         blocks += [_episode(group, group.shown, index, names, detail) for index in group.first]
-    return section("episodes", "Episodes", _note(note + _legend(groups)), *blocks)
+    wrong = [text for group in groups for one in group.shown for text in _changed(one, names)]
+    caution = tag("p", "Not as on record: ", "; ".join(wrong), class_="caution") if wrong else None
+    return section("episodes", "Episodes", _note(note + _legend(groups)), caution, *blocks)
 
 
 def differing(groups: Sequence[Group], names: Names, detail: Detail) -> Markup | None:
@@ -80,30 +86,40 @@ def _way(
         picture = small(group.pictures[row], f"query: {called}. {says}", detail)
         lines = (one.line(letter) for one, letter in zip(verdicts, _letters(answers), strict=True))
         cells.append(tag("td", picture, *lines))
-    head = tag("th", tag("div", *supports, class_="supports"), tag("small", called, title=called), scope="row")
+    under = tag("small", tag("b", way + 1), " ", _broken(called), title=called)
+    head = tag("th", tag("div", *supports, class_="supports"), under, scope="row")
     return tag("tr", head, *cells)
 
 
 class _Verdict:
     """What a variant takes a query for."""
 
-    def __init__(self, right: bool, label: str, score: float) -> None:
-        self.right, self.label, self.score = right, label, f"{score:.2f}"
+    def __init__(self, right: bool, taken: int, label: str, score: float) -> None:
+        self.right, self.taken, self.score = right, taken, f"{score:.2f}"
         self.words = f"{label}, score {self.score}, {'right' if right else 'wrong'}"
 
     @classmethod
     def of(cls, answers: Answers, way: int, query: int, names: Names) -> _Verdict:
         taken = int(answers.predicted[way, query])
         label = names.classes[answers.classes[taken]]
-        return cls(taken == way, label, float(answers.scores[way, query, taken]))
+        return cls(taken == way, taken, label, float(answers.scores[way, query, taken]))
 
     def line(self, letter: str) -> Markup:
         """Under the picture, which has the same words for those who do not see it."""
         mark = tag("b", RIGHT if self.right else WRONG)
-        rest = "" if self.right else f" {self.label}"
+        rest = "" if self.right else f" for {self.taken + 1}"
         who = tag("i", letter) if letter else None
         kind = "right" if self.right else "wrong"
         return tag("span", who, mark, f" {self.score}{rest}", class_=kind, title=self.words, aria_hidden="true")
+
+
+def _changed(shown: Shown, names: Names) -> list[str]:
+    """Episodes that did not come out as they are on record."""
+    variant = names.variant(shown.cell.variant)
+    return [
+        f"{variant}, episode {index}: {here} right here, {before} on record"
+        for index, (here, before) in shown.changed.items()
+    ]
 
 
 def _outcome(letter: str, variant: str, answers: Answers) -> Markup:
@@ -117,6 +133,11 @@ def _letters(shown: Sequence[object]) -> list[str]:
     return [""] if len(shown) == 1 else list(string.ascii_uppercase[: len(shown)])
 
 
+def _broken(called: str) -> Markup:
+    """A class's name that may break behind its underscores."""
+    return Markup(escape(called).replace("_", "_<wbr>"))
+
+
 def _difference(one: Differing, names: Names) -> str:
     more = "more" if one.delta > 0 else "fewer"
     said = formats.count(abs(one.delta), "query").replace("querys", "queries")
@@ -127,7 +148,8 @@ def _legend(groups: Sequence[Group]) -> str:
     queries = max(group.shown[0].answers[0].query.shape[1] for group in groups)
     note = (
         f"In front of each row a class and its supports, behind them queries of that class. {RIGHT} named right, "
-        f"{WRONG} named wrong, with the class that it was taken for; the number is that class's share of the scores."
+        f"{WRONG} named wrong, with the number of the class that it was taken for. Behind the mark stands the share of "
+        "the scores that the class named has."
     )
     if queries > QUERIES:
         note += f" Of {queries} queries of a class the first {QUERIES} are drawn; the counts are of all."

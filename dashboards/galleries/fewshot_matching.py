@@ -46,9 +46,7 @@ def _pair(pair: Pair, names: Names, detail: Detail) -> Markup:
     found = pair.matching
     pictures = [uri(pixels, detail.side, detail.quality) for pixels in (pair.support, pair.query)]
     layers = [
-        _layer(
-            one, f"layer {at} of {len(found.layers)}" if len(found.layers) > 1 else "the layer", pictures, pair, names
-        )
+        _layer(one, f"layer {at} of {len(found.layers)}", pictures, pair, names)
         for at, one in enumerate(found.layers, 1)
     ]
     weight = formats.metric(found.weight)

@@ -24,7 +24,9 @@ def planes(groups: Sequence[Group], names: Names) -> Markup:
     note = (
         "The images of episode 0, each a point on the two directions in which the features vary most. Before: features "
         "of each image alone, the mean over its pixels. After: what is compared, which depends on both images of a "
-        "pair, so a point is the mean over all pairs of its image; no label has a part in it. Large filled symbols are "
+        "pair, so a point is the mean over all pairs of its image; no label has a part in it. HelixFormer treats "
+        "supports and queries by weights of their own, so after it each side is drawn from its own mean, and being near means little. Large filled "
+        "symbols are "
         "supports, small hollow ones queries; a symbol and a colour is a class. Distances in a plane leave out what "
         "other directions hold."
     )
@@ -51,10 +53,11 @@ def _variant(one: Shown, called: Sequence[str], names: Names) -> Markup:
 
 
 def _plane(one: Plane, when: str, variant: str, called: Sequence[str]) -> Markup:
-    kept, near = 100 * sum(one.kept), 100 * one.near
-    caption = (
-        f"{when}: {kept:.0f} % of the variance; for {near:.0f} % of the queries their class is nearest in all of it"
-    )
+    caption = f"{when}: the plane keeps {100 * sum(one.kept):.0f} % of the variance"
+    if one.near is not None:
+        caption += (
+            f"; for {100 * one.near:.0f} % of the queries the nearest supports, in all dimensions, are of their class"
+        )
     says = f"{variant}, {when}: supports and queries of {', '.join(called)} as points. {caption}"
     place = _placed(one)
     points = [

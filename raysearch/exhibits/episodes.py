@@ -6,7 +6,7 @@ that what is shown can be held against the number of queries named right that th
 Legend: `W` ways, `K` shots, `Q` queries of a class, `C` channels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,7 +92,7 @@ def see(
     return Seen(Answers(index, support, query, images.labels[support[:, 0]], logits), *maps)
 
 
-def different(answers: Sequence[Answers], recorded: Sequence[int]) -> dict[int, tuple[int, int]]:
+def different(answers: Iterable[Answers], recorded: Sequence[int]) -> dict[int, tuple[int, int]]:
     """Where an episode did not come out as it is on record.
 
     Args:

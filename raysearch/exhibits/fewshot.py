@@ -18,7 +18,7 @@ import numpy as np
 from raysearch.data.images import ImageSet
 from raysearch.exhibits.choosing import Chosen
 from raysearch.exhibits.cross_attention import Looks, helix_of, looks
-from raysearch.exhibits.episodes import Answers, Seen, most_different, see
+from raysearch.exhibits.episodes import Answers, Seen, different, most_different, see
 from raysearch.exhibits.loading import FinishedRun
 from raysearch.exhibits.matched_pixels import Matching, compared_maps, matching, metric_of
 from raysearch.exhibits.planes import Plane, planes
@@ -57,6 +57,11 @@ class Shown:
     pairs: tuple[Pair, ...]
     planes: tuple[Plane, Plane | None]  # before and after, of the first episode
 
+    @property
+    def changed(self) -> dict[int, tuple[int, int]]:
+        """Of each episode that did not come out as it is on record: queries named right here, and on record."""
+        return different(self.answers.values(), self.recorded)
+
 
 @dataclass(frozen=True)
 class Differing:
@@ -91,7 +96,8 @@ def look(run: FinishedRun, cells: Sequence[Chosen], images: int) -> tuple[list[G
         The groups, and of each cell its accuracy with the episodes that were computed again in place of what is on
         record of them: the stored one exactly, where none of them differs.
     """
-    groups, values = [], {}
+    groups: list[Group] = []
+    values: dict[str, float] = {}
     for members in _together(run, cells):
         group = _group(run, members, images)
         groups.append(group)
@@ -102,7 +108,7 @@ def look(run: FinishedRun, cells: Sequence[Chosen], images: int) -> tuple[list[G
 def accuracy_again(shown: Shown) -> float:
     """The cell's accuracy, with what was computed here in place of what is on record."""
     queries = shown.answers[0].right.size
-    changed = sum(int(one.right.sum()) - shown.recorded[index] for index, one in shown.answers.items())
+    changed = sum(here - recorded for here, recorded in shown.changed.values())
     return shown.cell.value + changed / (queries * len(shown.recorded))
 
 

@@ -8,13 +8,15 @@ What is compared is, of HelixFormer, the mean over positions of its new maps; of
 products are the logit: the direction of the weighted mean, and of each layer that counts the mean direction of phi of
 the counted matches, times the root of their weight.
 
-Departure: principal components, which are the same each time, in place of a stochastic embedding of neighbours. A plane
-leaves things out: the share of variance that it keeps stands beside it.
+Departures: HelixFormer changes supports and queries by weights of their own, which puts a distance between them that
+is the same for all classes; so there, after, each side is taken from its own mean, and what is near is not told.
+Principal components, the same each time, stand in place of a stochastic embedding of neighbours; the share of variance
+that their plane keeps is told.
 
 Legend: `W` ways, `K` shots, `Q` queries of a class, `C` channels.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -35,7 +37,7 @@ class Plane:
     support: np.ndarray  # (W, K, 2)
     query: np.ndarray  # (W, Q, 2)
     kept: tuple[float, float]  # share of the variance along each axis
-    near: float  # share of queries that the nearest mean of supports, in all dimensions, is of their own class
+    near: float | None  # share of queries whose nearest mean of supports, in all dimensions, is of their own class
 
 
 @torch.no_grad()
@@ -50,10 +52,12 @@ def planes(network: EpisodicNetwork, seen: Seen) -> tuple[Plane, Plane | None]:
     pairs = _pairs(network.comparer, seen)
     if pairs is None:
         return before, None
-    of_support, of_query = pairs  # (N, S, C)
-    ways, shots = seen.answers.support.shape
-    after_support = _numpy(of_support.mean(0)).reshape(ways, shots, -1)
-    return before, plane(after_support, _numpy(of_query.mean(1)).reshape(ways, -1, of_query.shape[-1]))
+    of_support, of_query = (_numpy(one.mean(side)) for side, one in enumerate(pairs))
+    ways, apart = len(seen.answers.support), helix_of(network.comparer) is not None
+    if apart:
+        of_support, of_query = (one - one.mean(0) for one in (of_support, of_query))
+    after = plane(*(one.reshape(ways, -1, one.shape[-1]) for one in (of_support, of_query)))
+    return before, replace(after, near=None) if apart else after
 
 
 def plane(support: np.ndarray, query: np.ndarray) -> Plane:

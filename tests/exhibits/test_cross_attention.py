@@ -12,7 +12,7 @@ from raysearch.models.helixformer import HelixFormer
 
 from ..models.helix_reference import Reference
 from ..tasks.fewshot_runs import METHODS
-from .conftest import Make
+from .fewshot_tasks import Make
 
 
 def slow_attention(helix: HelixFormer, asking: str, pair: dict[str, Tensor], heads: int, stride: int) -> np.ndarray:

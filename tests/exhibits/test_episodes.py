@@ -10,7 +10,7 @@ from raysearch.exhibits.episodes import Answers, different, most_different, see
 from raysearch.models.fewshot import Layout
 
 from ..tasks.fewshot_runs import METHODS
-from .conftest import Make
+from .fewshot_tasks import Make
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -11,7 +11,7 @@ from raysearch.exhibits.matched_pixels import compared_maps, compared_vectors, m
 from raysearch.models.lwfm import LayerwiseMatching
 
 from ..tasks.fewshot_runs import METHODS
-from .conftest import Make
+from .fewshot_tasks import Make
 
 CHANNELS = (5, 7)
 
