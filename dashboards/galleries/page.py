@@ -94,9 +94,9 @@ def _networks(networks: Networks, names: Names) -> Markup:
     note = (
         "A picture is of one trained network. Unless a seed was asked for, it is the one whose metric is the median of "
         "its variant's finished seeds: chosen by the number, not by the pictures. One seed decides nothing: how the "
-        "variants differ stands in the report."
+        "variants differ stands in the report. --seed N shows all of them with one seed."
     )
-    parts: list[Any] = [rows(header, body, note)]
+    parts: list[Any] = [rows(header, body), tag("p", note, class_="note")]
     if wrong := [text for one in networks.shown if (text := difference(one))]:
         says = "Not quite the networks that were evaluated (another device or library has other last digits): "
         parts.append(tag("p", says, "; ".join(wrong), class_="caution"))

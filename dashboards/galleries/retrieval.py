@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,8 @@ from dashboards.sections import section
 
 if TYPE_CHECKING:  # what makes these needs torch, which drawing them does not
     from raysearch.exhibits.retrieval import Compared, Exhibit, Look, Picture, Ranked, Scene
+
+    Tile = Callable[[Look, Scene, Names, Detail], Markup]
 
 HIT, MISS = "\N{CHECK MARK}", "\N{MULTIPLICATION X}"
 
@@ -41,10 +43,11 @@ def _erasures(exhibit: Exhibit, names: Names, detail: Detail) -> Markup | None:
     if len(without) == len(exhibit.looks):
         return None
     note = (
-        "Database images, drawn at random. The map is the channel mean of the network's last features, brought to the "
-        "image's size: dark is low, yellow high. The highest positions become the top left corners of squares that are "
-        "erased; erased pixels have the mean colour, which the network is given as zeros. In training the mask is made "
-        "in each step by the network of that moment, from a random view of the image; here it is the trained network's."
+        "Database images, drawn by a fixed seed. The map is the channel mean of the network's last features, brought "
+        "to the image's size: dark is low, yellow high. The highest positions become the top left corners of squares "
+        "that are erased; erased pixels have the mean colour, which the network is given as zeros. In training the "
+        "mask is made in each step by the network of that moment, from a random view of the image; here it is the "
+        "trained network's."
     )
     note += f" Trained without erasing: {formats.listed(without, most=20)}." if without else ""
     scenes = ((look, look.erasures) for look in exhibit.looks if look.erasures[0].kept is not None)
@@ -54,23 +57,23 @@ def _erasures(exhibit: Exhibit, names: Names, detail: Detail) -> Markup | None:
 def _attention(exhibit: Exhibit, names: Names, detail: Detail) -> Markup:
     """The map over the image, for each variant."""
     note = (
-        "Queries, drawn at random. The channel mean of the last features over the image, scaled for each image and "
-        "network from dark (lowest) to yellow (highest): it says where a network looks, not how strongly."
+        "Queries, drawn by a fixed seed. The channel mean of the last features over the image, scaled for each image "
+        "and network from dark (lowest) to yellow (highest): it says where a network looks, not how strongly."
     )
     scenes = ((look, look.attention) for look in exhibit.looks)
     return section("attention", "Where the networks look", _note(note), *_by_image(scenes, names, detail, _heat))
 
 
-def _by_image(looks: Any, names: Names, detail: Detail, draw: Any) -> Iterator[Markup]:
-    """A block an image: the image as it is, then each variant's tile."""
-    looks = list(looks)
-    for scenes in zip(*(scenes for _, scenes in looks), strict=True):
-        picture = scenes[0].picture
-        tiles = [_tile([large(picture.pixels, _alt(picture, names), detail)], "the image")]
-        for (look, _), scene in zip(looks, scenes, strict=True):
-            tiles.append(draw(look, scene, names, detail))
-        yield tag("h3", _class(picture.label, names))
-        yield tag("div", *tiles, class_="tiles")
+def _by_image(
+    looked: Iterable[tuple[Look, Sequence[Scene]]], names: Names, detail: Detail, draw: Tile
+) -> Iterator[Markup]:
+    """A block an image: the image as it is, and beside it a tile a variant."""
+    looks, scenes = zip(*looked, strict=True)
+    for of_image in zip(*scenes, strict=True):
+        picture: Picture = of_image[0].picture
+        image = tag("figure", large(picture.pixels, _alt(picture, names), detail), _named(picture, names))
+        tiles = [draw(look, scene, names, detail) for look, scene in zip(looks, of_image, strict=True)]
+        yield tag("div", image, tag("div", *tiles), class_="tiles")
 
 
 def _erasure(look: Look, scene: Scene, names: Names, detail: Detail) -> Markup:
@@ -105,8 +108,8 @@ def _outlined(scene: Scene) -> Any:
 def _drawn(exhibit: Exhibit, names: Names, detail: Detail) -> Markup:
     """The same queries, drawn at random, under every variant."""
     note = (
-        f"{len(exhibit.looks[0].drawn)} of {exhibit.queries:,} queries, drawn at random before anything was known of "
-        f"them, and the nearest of {exhibit.database:,} database images under each variant. "
+        f"{len(exhibit.looks[0].drawn)} of {exhibit.queries:,} queries, drawn by a fixed seed and not by what they "
+        f"find, and the nearest of {exhibit.database:,} database images under each variant. "
     )
     blocks = []
     for ranked in zip(*(look.drawn for look in exhibit.looks), strict=True):
@@ -156,7 +159,7 @@ def _query(one: Ranked, exhibit: Exhibit, names: Names, detail: Detail, found: S
     shown = tag(
         "figure",
         small(picture.pixels, f"query: {_alt(picture, names)}", detail),
-        tag("figcaption", tag("b", "query"), " ", _class(one.label, names)),
+        _named(picture, names),
     )
     return tag("div", shown, tag("div", *found), class_="query")
 
@@ -168,9 +171,9 @@ def _found(variant: str, one: Ranked, exhibit: Exhibit, names: Names, detail: De
         hit = near.label == one.label
         says = f"rank {rank}, {'hit' if hit else 'miss'}: {names.classes[near.label]}, distance {near.distance}"
         mark = tag("b", HIT if hit else MISS, aria_hidden="true")
-        under = tag("span", mark, f" {near.distance} ", _class(near.label, names))
         picture = small(exhibit.pictures[near.number].pixels, says, detail)
-        items.append(tag("li", picture, under, class_="hit" if hit else "miss"))
+        under = tag("span", mark, f" {near.distance}"), _class(near.label, names)
+        items.append(tag("li", picture, *under, class_="hit" if hit else "miss"))
     hits = sum(near.label == one.label for near in one.nearest)
     says = f" {hits} of {len(items)} of its class, average precision {formats.metric(one.precision)}"
     return tag("div", tag("p", tag("b", name(variant)), tag("small", says)), tag("ol", *items, class_="found"))
@@ -186,6 +189,10 @@ def _legend() -> str:
 
 def _tile(pictures: Sequence[Markup], *caption: Any) -> Markup:
     return tag("figure", tag("div", *pictures), tag("figcaption", *caption))
+
+
+def _named(picture: Picture, names: Names) -> Markup:
+    return tag("figcaption", _class(picture.label, names))
 
 
 def _class(label: int, names: Names) -> Markup:

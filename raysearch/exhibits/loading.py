@@ -67,9 +67,9 @@ class FinishedRun:
         self._state(one)
         return one
 
-    def config(self, cell: Chosen) -> RunConfig:
-        """The config that the cell was trained with."""
-        return recall.config(self.record, cell.variant, {})
+    def config(self, cell: Chosen, settings: Mapping[str, Any]) -> RunConfig:
+        """The config that the cell began with, under settings by dotted path."""
+        return recall.config(self.record, cell.variant, settings)
 
     def task(self, cell: Chosen) -> Task:
         """The cell's task as it was when training had ended.
@@ -79,11 +79,12 @@ class FinishedRun:
                 not the run's.
         """
         state = self._state(cell)
-        config = self.config(cell)
+        moved = json.loads(state["settings"])  # what a population changed on the way
+        config = self.config(cell, moved)
         if config.task == "retrieval" and config.hash.method in FITTED:  # type: ignore[attr-defined]
             backbones.check_weights(*config.trunk)  # an untrained trunk is in no checkpoint
         else:
-            config = recall.config(self.record, cell.variant, _BEFORE_TRAINING[config.task])
+            config = self.config(cell, {**moved, **_BEFORE_TRAINING[config.task]})
         worker = Worker(self.feed(config), cache_dir() / "features", self.device)
         task = registry.build(config.model_dump(mode="json"), cell.seed, worker)
         task.load_state_dict(state["task"])
