@@ -25,10 +25,9 @@ def planes(groups: Sequence[Group], names: Names) -> Markup:
         "The images of episode 0, each a point on the two directions in which the features vary most. Before: features "
         "of each image alone, the mean over its pixels. After: what is compared, which depends on both images of a "
         "pair, so a point is the mean over all pairs of its image; no label has a part in it. HelixFormer treats "
-        "supports and queries by weights of their own, so after it each side is drawn from its own mean, and being near means little. Large filled "
-        "symbols are "
-        "supports, small hollow ones queries; a symbol and a colour is a class. Distances in a plane leave out what "
-        "other directions hold."
+        "supports and queries by weights of their own, so after it each side is drawn from its own mean, and being "
+        "near means little. Large filled symbols are supports, small hollow ones queries; a symbol and a colour is a "
+        "class. Distances in a plane leave out what other directions hold."
     )
     blocks: list[Markup] = []
     for group in groups:

@@ -20,6 +20,9 @@ from raysearch.studies.space import Ablation, factor
 from raysearch.tasks import registry
 from raysearch.tasks.base import Feed, Worker
 
+from .fewshot_run import fewshot_run as fewshot_run
+from .fewshot_tasks import untrained as untrained
+
 BASE: dict[str, Any] = {
     "data.side": 32,
     "data.validation": 0.25,
