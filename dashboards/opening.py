@@ -24,6 +24,7 @@ def opening(run: View) -> Markup:
         ("Cells", _cells(run)),
         ("Seeds", _seeds(run)),
         ("Design", _design(run)),
+        *gallery(study),
     ]
     return tag(
         "header",
@@ -55,6 +56,12 @@ def caution(study: Mapping[str, Any]) -> Markup | None:
         words.append(f"The laptop profile trains {scope}: compare its differences, not its values, with the paper's.")
     words += study.get("warnings") or []
     return tag("p", " ".join(words), class_="caution") if words else None
+
+
+def gallery(study: Mapping[str, Any]) -> list[tuple[str, Markup]]:
+    """The link to the run's gallery; nothing where none was drawn."""
+    address = study.get("gallery")
+    return [("Pictures", tag("a", "gallery of the trained networks", href=address))] if address else []
 
 
 def split(identity: str, record: Mapping[str, Any]) -> str:

@@ -12,7 +12,9 @@ from dashboards.document import document
 from dashboards.view import View, view
 from raysearch.studies import atomic, results
 
-__all__ = ["answer", "page", "write"]
+__all__ = ["GALLERY", "answer", "page", "write"]
+
+GALLERY = "gallery.html"  # beside the report, where there is one
 
 
 def write(run_dir: str | Path, table: pa.Table | None = None) -> Path:
@@ -30,6 +32,8 @@ def write(run_dir: str | Path, table: pa.Table | None = None) -> Path:
         UserError: not a run directory, a damaged cell file, or cells that must not be compared.
     """
     study = results.read_study(run_dir)
+    if (Path(run_dir) / GALLERY).is_file():
+        study["gallery"] = GALLERY
     table = results.load(run_dir) if table is None else table
     text, files = _search(study, table) if study.get("kind") == "search" else _ablation(study, table)
     for name, content in files.items():
