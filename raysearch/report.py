@@ -1,7 +1,7 @@
 """Draw a run's report and tables again, or follow a run while it goes on.
 
-    python -m raysearch.report runs/srem_ablation-laptop            report.html and tables/ anew
-    python -m raysearch.report runs/srem_ablation-laptop --live     a page of it in the browser, always up to date
+python -m raysearch.report runs/srem_ablation-laptop            report.html and tables/ anew
+python -m raysearch.report runs/srem_ablation-laptop --live     a page of it in the browser, always up to date
 """
 
 from pathlib import Path

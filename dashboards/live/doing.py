@@ -75,7 +75,7 @@ def facts(stages: Sequence[Stage]) -> list[tuple[str, str]]:
         ("Time left", f"about {formats.seconds(left)}" if left is not None else "not known yet"),
         ("So far", formats.seconds(max(one.seconds for one in stages))),
         ("Images a second", f"{sum(speeds):,.0f}" if speeds else ""),
-        ("Waiting for images", f"{sum(waits) / len(waits):.0%} of the time" if waits else ""),
+        ("Waiting for images", f"{100 * sum(waits) / len(waits):.0f} % of the time" if waits else ""),
         ("GPU memory", f"{max(memory) / 2**30:.1f} GiB" if memory else ""),
         ("Trials at a time", f"{running} of {slots}"),
         ("Retried", f"{retried:,}" if retried else ""),

@@ -63,7 +63,7 @@ def headline(error: str) -> str:
 def _ablation(run: View) -> dict[str, Any]:
     shown = selection.shown(run, selection.IN_PAGE)
     effects = figures.effects(run)
-    drawn = [_figure("effects", "Effects", "Differences from the reference, as in the table", effects)] if effects else []
+    says = "Differences from the reference, as in the table"
     note = "In brackets: 95 % intervals. Differences are paired by seed and taken from the reference. "
     return {
         "answer": sentence(run),
@@ -72,7 +72,7 @@ def _ablation(run: View) -> dict[str, Any]:
             "rows": [{"key": one.name, "name": one.label, "cells": _variant(one)} for one in shown],
             "note": f"{run.metric_id}. {note}{selection.note(run, selection.IN_PAGE)}".strip(),
         },
-        "figures": drawn,
+        "figures": [_figure("effects", "Effects", says, effects)] if effects else [],
         **_failures(run.rows, {one.name: one.label for one in run.variants}),
     }
 
@@ -83,7 +83,7 @@ def _variant(one: Variant) -> list[Cell]:
         _cell(words.mean, words.interval, "number"),
         _cell(words.difference, words.bounds, "number"),
         _cell(words.verdict, kind=f"verdict {one.verdict.replace(' ', '-')}"),
-        _cell(words.seeds, f"{words.failed} failed" if words.failed else "", "number"),
+        _cell(words.seeds, f"{words.failed} failed" if words.failed else "", "number holes"),
     ]
 
 

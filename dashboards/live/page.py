@@ -37,7 +37,7 @@ def shell() -> str:
     )
     sections = [
         _section("running", "Running cells", tag("ul", id="running-rows", class_="running")),
-        _section("variants", "So far", _table()),
+        _section("variants", "Results", _table()),
         _section("plots", "Figures", tag("div", id="figures")),
         _section(
             "failures",
@@ -88,7 +88,7 @@ def _table() -> Markup:
         tag("thead", tag("tr", id="table-columns")),
         tag("tbody", id="table-rows"),
     )
-    return tag("div", table, class_="scroll", tabindex="0", role="region", aria_label="Variants")
+    return tag("div", table, class_="scroll", tabindex="0", role="region", aria_label="Results")
 
 
 def _section(key: str, title: str, *parts: Any) -> Markup:

@@ -10,7 +10,6 @@ import webbrowser
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from rich.console import Console
 
@@ -63,7 +62,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not _addressed_here(self.headers.get_all("Host") or []):
             self._refuse(HTTPStatus.FORBIDDEN)
             return
-        path = urlsplit(self.path).path
+        path = self.path.partition("?")[0]
         if path == "/":
             self._send(page.shell().encode(), "text/html; charset=utf-8", {"Content-Security-Policy": page.POLICY})
         elif path == "/state.json":

@@ -110,7 +110,7 @@ def speed(stage: Stage) -> str:
     if stage.images_per_second is not None:
         parts.append(f"{stage.images_per_second:,.0f} images/s in all")
     if stage.feed_wait_share is not None:
-        parts.append(f"{stage.feed_wait_share:.0%} of the time waiting for images")
+        parts.append(f"{100 * stage.feed_wait_share:.0f} % of the time waiting for images")
     if stage.gpu_memory_bytes is not None:
         parts.append(f"{stage.gpu_memory_bytes / 2**30:.1f} GiB of GPU memory")
     return " · ".join(parts)

@@ -127,7 +127,7 @@ def test_a_terminal_sees_speed_progress_and_the_last_failures_in_its_width(now: 
         console.print(live.view._render())
         seen = text(console).splitlines()
     plain = [re.sub("\x1b\\[[0-9;]*m", "", line) for line in seen]
-    assert any("250 images/s in all · 10% of the time waiting for images" in line for line in plain)
+    assert any("250 images/s in all · 10 % of the time waiting for images" in line for line in plain)
     assert [line.split()[1:] for line in plain if "variant 1" in line] == [["2/4", "variant", "1", "seed", "0"]]
     assert max(map(len, plain)) <= width
     (line,) = [line for line in plain if "a variant of a name" in line]
