@@ -54,7 +54,7 @@ class Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     server: Server
-    protocol_version = "HTTP/1.1"
+    protocol_version = "HTTP/1.0"  # a connection an answer: none outlives the server
     server_version, sys_version = "raysearch", ""
     timeout = 30  # seconds that a connection may be idle
 
