@@ -45,7 +45,7 @@ class Tally(Listener):
             losses = self._begin(job).losses
             if isinstance(loss := report.get("loss"), int | float) and math.isfinite(loss):
                 losses = (*losses, float(loss))[-_LONGEST:]
-            told = {name: report.get(name) for name in _TOLD}
+            told: dict[str, Any] = {name: report.get(name) for name in _TOLD}
             self._running[job.cell] = replace(
                 self._running[job.cell], step=report["iteration"], steps=steps, losses=losses, **told
             )
