@@ -219,6 +219,7 @@ def test_a_real_sweep_is_followed_to_its_end(browser: Browser, tmp_path: Path) -
             page = browser.open(server.url)
             while not texts(page, "#status")[0].startswith("The sweep ended at"):
                 assert time.monotonic() < end, texts(page, "main")
+                assert sweep.poll() in (None, 0), (tmp_path / "log").read_text()
                 seen |= {*texts(page, "#counts"), *texts(page, "#status")}
                 seen |= {f"speed {word}" for word in texts(page, "#facts dt")}
                 page.pump(0.2)
