@@ -4,16 +4,21 @@ import csv
 import io
 import json
 from collections.abc import Mapping
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import pyarrow as pa
+from rich import box
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from dashboards import formats, protocol, search_tables, selection
+from dashboards.fitting import Fitting
 from dashboards.search_view import search_view
 from dashboards.view import Variant, View, view
 
+_LONGEST = 40  # columns of a name on one line of the terminal
 MARKS = {"better": "\N{BLACK UP-POINTING TRIANGLE}", "worse": "\N{BLACK DOWN-POINTING TRIANGLE}"}
 _NUMBERS = ("mean", "ci_low", "ci_high", "delta", "delta_low", "delta_high", "p", "p_holm", "decided")
 _WORDS = ("same protocol",)  # columns of words among those of numbers
@@ -73,7 +78,7 @@ def as_latex(run: View) -> str:
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
 
-def terminal(study: Mapping[str, Any], table: pa.Table) -> Table:
+def terminal(study: Mapping[str, Any], table: pa.Table) -> RenderableType:
     """The table of variants for the terminal, 40 rows at most; of a search the table of its best configs.
 
     Args:
@@ -83,23 +88,73 @@ def terminal(study: Mapping[str, Any], table: pa.Table) -> Table:
     if study.get("kind") == "search":
         return search_tables.terminal(search_view(study, table))
     run = view(study, table)
-    out = Table(title=Text(run.metric_id), title_justify="left", header_style="bold", title_style="dim")
-    out.add_column("variant", overflow="fold")
+    return Fitting(_wide(run), _narrow(run))
+
+
+@dataclass(frozen=True)
+class Words:
+    """A variant's numbers as a table of the variants shows them; empty where there is none."""
+
+    mean: str
+    interval: str
+    difference: str
+    bounds: str  # the difference's interval
+    verdict: str
+    seeds: str  # "3/5"
+    failed: str
+
+    @classmethod
+    def of(cls, one: Variant) -> "Words":
+        row = one.compared
+        return cls(
+            mean=formats.metric(row["mean"]),
+            interval=formats.interval(row["ci_low"], row["ci_high"]),
+            difference=formats.signed(row["delta"]) if row["delta"] is not None else "",
+            bounds=formats.interval(row["delta_low"], row["delta_high"], sign=True),
+            verdict=verdict(one),
+            seeds=f"{row['seeds']}/{one.planned}",
+            failed=str(row["failed"] or ""),
+        )
+
+
+def _wide(run: View) -> Table:
+    out = _titled(run)
+    out.add_column("variant", overflow="fold", max_width=_LONGEST)
     for name in ("mean", "95 %", "difference", "95 %", "", "seeds", "failed"):
         out.add_column(name, justify="left" if name == "" else "right", no_wrap=True)
     for one in selection.shown(run, selection.IN_TERMINAL):
-        row = one.compared
-        style = {"better": "bold green", "worse": "red", "no result": "dim"}.get(one.verdict, "")
-        words = [formats.metric(row["mean"]), formats.interval(row["ci_low"], row["ci_high"])]
-        words += [formats.signed(row["delta"]) if row["delta"] is not None else ""]
-        words += [formats.interval(row["delta_low"], row["delta_high"], sign=True), verdict(one)]
-        words += [f"{row['seeds']}/{one.planned}", str(row["failed"] or "")]
-        out.add_row(*(Text(word) for word in [one.label, *words]), style=style, end_section=one.is_reference)
+        words = astuple(Words.of(one))
+        out.add_row(*(Text(word) for word in [one.label, *words]), style=_style(one), end_section=one.is_reference)
+    return out
+
+
+def _narrow(run: View) -> Table:
+    """Intervals below their numbers."""
+    out = _titled(run)
+    out.box, out.padding, out.show_edge = box.SIMPLE, (0, 1, 0, 0), False
+    out.add_column("variant", overflow="fold", min_width=16)
+    for name in ("mean", "difference", "", "seeds"):
+        out.add_column(name, justify="left" if name == "" else "right", no_wrap=name != "", min_width=9)
+    for one in selection.shown(run, selection.IN_TERMINAL):
+        words = Words.of(one)
+        lines = [one.label, f"{words.mean}\n{words.interval}", f"{words.difference}\n{words.bounds}", words.verdict]
+        lines.append(f"{words.seeds}\n{words.failed} failed" if words.failed else words.seeds)
+        out.add_row(*(Text(line.rstrip()) for line in lines), style=_style(one), end_section=one.is_reference)
+    return out
+
+
+def _titled(run: View) -> Table:
+    """An empty table that says which metric it shows, and what it leaves out."""
+    out = Table(title=Text(run.metric_id), title_justify="left", header_style="bold", title_style="dim")
     left = len(run.variants) - selection.IN_TERMINAL
     notes = run.refusals + ([f"... and {left:,} more in tables/variants.csv"] if left > 0 else [])
     if notes:
         out.caption, out.caption_justify = "\n".join(notes), "left"
     return out
+
+
+def _style(one: Variant) -> str:
+    return {"better": "bold green", "worse": "red", "no result": "dim"}.get(one.verdict, "")
 
 
 def verdict(one: Variant) -> str:

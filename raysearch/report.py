@@ -1,10 +1,12 @@
-"""Draw a run's report and tables again, and a gallery of what its trained networks do with images.
+"""Draw a run's report and tables again, a gallery of its trained networks, or follow a run while it goes on.
 
-python -m raysearch.report runs/srem_ablation                              report.html and tables/
-python -m raysearch.report runs/srem_ablation --gallery                    gallery.html too, from the checkpoints
-python -m raysearch.report runs/srem_ablation --gallery --variant srem.regions=0 --images 12
+python -m raysearch.report runs/srem_ablation-laptop                report.html and tables/ anew
+python -m raysearch.report runs/srem_ablation-laptop --gallery      gallery.html too, from the checkpoints
+python -m raysearch.report runs/srem_ablation-laptop --live         a page in the browser that is always up to date
+python -m raysearch.report s3://bucket/results/srem_ablation        a run whose home is a store
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -14,39 +16,59 @@ import dashboards.report
 import dashboards.tables
 from raysearch import cli
 from raysearch.errors import UserError
+from raysearch.runs import Home
 from raysearch.studies import results
 
-IMAGES = 6
+IMAGES = 6  # pictures of each kind in a gallery
 
 app = typer.Typer(add_completion=False)
 
 
 @app.command()
 def report(
-    run: Annotated[Path, typer.Argument(help="a directory that raysearch.sweep wrote", metavar="RUN")],
+    run: Annotated[str, typer.Argument(help="a directory that raysearch.sweep wrote, path or URI", metavar="RUN")],
     gallery: bool = typer.Option(False, "--gallery", help="draw gallery.html too: pictures of the trained networks"),
     images: int | None = typer.Option(None, min=1, help=f"pictures of each kind in the gallery; else {IMAGES}"),
     variant: list[str] = typer.Option([], help="a variant of the gallery; else all, at most 12, of a search the best"),
     seed: int | None = typer.Option(None, help="whose networks the gallery shows; else each variant's median one"),
     data: str | None = typer.Option(None, help="path or URI of the run's shards, where they have moved"),
     storage: str | None = typer.Option(None, help="path or URI of the checkpoints, where the run was given one"),
+    live: bool = typer.Option(False, "--live", help="serve a page on this machine that follows RUN"),
+    port: int | None = typer.Option(None, min=0, max=65535, help="of the live page; else a free one"),
+    no_open: bool = typer.Option(False, "--no-open", help="open no browser with the live page"),
 ) -> None:
-    """Write report.html, tables/ and results.parquet of RUN from its cells, whether it ended or not."""
-    asked = {"--images": images, "--variant": variant or None, "--seed": seed, "--data": data, "--storage": storage}
-    study, table = results.read_study(run), results.save_table(run)
+    """Write report.html, tables/ and results.parquet of RUN from its cells, whether it ended or not; or follow RUN."""
+    pictures = {"--images": images, "--variant": variant or None, "--seed": seed, "--data": data, "--storage": storage}
+    _only_with(gallery, "--gallery", pictures)
+    _only_with(live, "--live", {"--port": port, "--no-open": no_open or None})
+    home = Home(run)
+    home.fetch()
+    if live:
+        from dashboards.live import server
+
+        server.serve(home.directory, port or 0, not no_open, cli.console())
+        return
     if gallery:
         from raysearch.gallery import write  # looks with torch, which a report needs not
 
-        write(run, images or IMAGES, variant, seed, data, storage)
-    elif given := [flag for flag, value in asked.items() if value is not None]:
-        raise UserError(f"{given[0]} is of the gallery: add --gallery")
+        write(home.directory, images or IMAGES, variant, seed, data, storage)
+    _draw(home.directory, gallery)
+
+
+def _only_with(asked: bool, mode: str, given: Mapping[str, object]) -> None:
+    wrong = [flag for flag, value in given.items() if value is not None]
+    if wrong and not asked:
+        raise UserError(f"{wrong[0]} is for {mode}: add it")
+
+
+def _draw(run: Path, gallery: bool) -> None:
+    study, table = results.read_study(run), results.save_table(run)
     path = dashboards.report.write(run, table)
     console = cli.console()
     console.print(dashboards.tables.terminal(study, table))
     console.print(dashboards.report.answer(study, table), markup=False, highlight=False)
-    if gallery:
-        console.print(str(run / "gallery.html"), markup=False, highlight=False, soft_wrap=True)
-    console.print(str(path), markup=False, highlight=False, soft_wrap=True)
+    for shown in [run / "gallery.html"] * gallery + [path]:
+        console.print(str(shown), markup=False, highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

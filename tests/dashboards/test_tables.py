@@ -110,3 +110,16 @@ def test_the_terminal_shows_holes_and_verdicts(planted: Path):
     assert "decided better" in lines["srem.size=18 px (64 at 224)"]
     assert "0/5" in lines["srem.regions=0"]
     assert "no result" in lines["srem.regions=0"]
+
+
+@pytest.mark.parametrize("width", [80, 140])
+def test_no_number_and_no_name_is_cut_off_in_a_narrow_terminal(planted: Path, width: int):
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(tables.terminal(results.read_study(planted), results.load(planted)))
+    text = console.export_text()
+    assert max(map(len, text.splitlines())) <= width
+    assert "…" not in text
+    for one in read(planted).variants:
+        words = tables.Words.of(one)
+        for word in (one.label.partition(" ")[0], words.mean, words.interval, words.difference, words.bounds):
+            assert word in text
