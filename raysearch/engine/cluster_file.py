@@ -5,7 +5,9 @@ token gets in, that the nodes of a cloud have no more rights and no more opening
 the file was left open.
 """
 
+import contextlib
 import copy
+import io
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -70,7 +72,8 @@ def problems(config: Mapping[str, Any], home: Path) -> list[str]:
         home: of the user, where the token lies.
     """
     try:
-        prepared = prepare_config(copy.deepcopy(dict(config)))
+        with contextlib.redirect_stdout(io.StringIO()):  # Ray warns of what matters to containers alone
+            prepared = prepare_config(copy.deepcopy(dict(config)))
         validate_config(prepared)
     except jsonschema.ValidationError as error:
         where = ".".join(str(part) for part in error.absolute_path) or "the file"
