@@ -1,18 +1,18 @@
 """docs/aws.md from the account's stack to `ray down`, in the world of aws_world.py; writes what was seen as JSON.
 
-    unshare --net --pid --mount --fork --kill-child --mount-proc python -m tests.clusters.aws_up SCRATCH
+unshare --net --pid --mount --fork --kill-child --mount-proc python -m tests.clusters.aws_up SCRATCH
 """
 
 import json
 import os
-import re
 import socket
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from .aws_world import NETWORK, REGION, ZONES, World
+from . import policies, stack
+from .aws_world import World
 
 PORT = 8265
 # One worker that needs a GPU: as a trial's, its placement group is what nodes are added for.
@@ -26,7 +26,8 @@ strategy = ray.util.scheduling_strategies.PlacementGroupSchedulingStrategy(group
 labels = ray.remote(lambda: ray.get_runtime_context().get_node_labels())
 print("worker", ray.get(labels.options(num_gpus=1, scheduling_strategy=strategy).remote()))
 for node in ray.nodes():
-    print("node", node["Labels"].get("market", "head"), node["Resources"].get("CPU", 0), node["Resources"].get("GPU", 0))
+    has = node["Resources"]
+    print("node", node["Labels"].get("market", "head"), has.get("CPU", 0), has.get("GPU", 0))
 """
 
 
@@ -40,9 +41,9 @@ def main(scratch: Path) -> None:
         if done.returncode != code:
             sys.exit(f"{name} ended with {done.returncode}, not {code}")
 
-    account(world, scratch)
+    seen["vpc"] = stack.make(world.client)
     mine, python = scratch / "my-cluster.yaml", [sys.executable, "-m"]
-    where = ["--stack", "raysearch", "--region", REGION]
+    where = ["--stack", "raysearch", "--region", stack.REGION]
     step("fill", [*python, "raysearch.cluster", "fill", "clusters/aws.yaml", str(mine), *where])
     step("token", ["ray", "get-auth-token", "--generate"])
     token = world.home / ".ray" / "auth_token"
@@ -64,49 +65,18 @@ def main(scratch: Path) -> None:
     step("job", ["ray", "job", "submit", *jobs[3:], "--", "python", "-c", JOB], RAY_AUTH_MODE="token")
     seen["launched"] = instances(world)
     seen["homes"] = {one["InstanceId"]: home(world.home_of(one["InstanceId"])) for one in seen["launched"]}
+    seen["volumes"] = world.client("ec2").describe_volumes()["Volumes"]
     step("down", ["ray", "down", "--yes", str(mine)])
     seen["left"] = instances(world)
     seen["requests"], seen["calls"] = world.requests[begun:], world.calls
     ec2, iam = world.client("ec2"), world.client("iam")
     seen["groups"] = ec2.describe_security_groups()["SecurityGroups"]
-    seen["volumes"] = ec2.describe_volumes()["Volumes"]
     seen["roles"] = [one["RoleName"] for one in iam.list_roles()["Roles"]]
-    seen["outputs"] = outputs(world)
+    seen["outputs"] = found = stack.outputs(world.client)
+    role = stack.role_of(iam, found["HeadProfile"])["RoleName"]
+    seen["policy"] = policies.statements(iam, role)
+    seen["worker_role"] = stack.role_of(iam, found["WorkerProfile"])["Arn"]
     (scratch / "seen.json").write_text(json.dumps(seen, default=str))
-
-
-def account(world: World, scratch: Path) -> None:
-    """A network as an account has it, and the stack."""
-    ec2 = world.client("ec2")
-    vpc = ec2.create_vpc(CidrBlock=NETWORK)["Vpc"]["VpcId"]
-    subnets = []
-    for i, zone in enumerate(ZONES):
-        block = f"10.20.{i + 1}.0/24"
-        made = ec2.create_subnet(VpcId=vpc, CidrBlock=block, AvailabilityZone=zone)["Subnet"]["SubnetId"]
-        ec2.modify_subnet_attribute(SubnetId=made, MapPublicIpOnLaunch={"Value": False})
-        subnets.append(made)
-    image = ec2.describe_images(Filters=[{"Name": "name", "Values": ["*ubuntu*"]}])["Images"][0]["ImageId"]
-    world.client("ssm").put_parameter(Name="/test/image", Value=image, Type="String")
-    given = {
-        "Vpc": vpc,
-        "Subnets": ",".join(subnets),
-        "Bucket": "birds-and-results",
-        "Image": "/test/image",
-        "WorkerTypes": "g5.2xlarge,g6.2xlarge",  # as its default, which moto would not split
-    }
-    template = Path("clusters/aws/account.yaml").read_text()
-    world.client("cloudformation").create_stack(
-        StackName="raysearch",
-        # moto looks the default up even where another is given, and has none of AWS's own parameters.
-        TemplateBody=re.sub(r"/aws/service/\S+", "/test/image", template),
-        Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in given.items()],
-        Capabilities=["CAPABILITY_IAM"],
-    )
-
-
-def outputs(world: World) -> dict[str, str]:
-    found = world.client("cloudformation").describe_stacks(StackName="raysearch")["Stacks"][0]["Outputs"]
-    return {one["OutputKey"]: one["OutputValue"] for one in found}
 
 
 def instances(world: World) -> list[dict[str, Any]]:

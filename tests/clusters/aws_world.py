@@ -22,11 +22,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from .stack import NETWORK, REGION
 from .stand_in import ADDRESS, HERE
 
-REGION = "us-west-2"
-NETWORK = "10.20.0.0/16"  # of the VPC: every address in it is this machine, so a node is where moto says it is
-ZONES = ("us-west-2a", "us-west-2b", "us-west-2c")
 _OWN_ADDRESS = "10.20.0.1"
 _ASKED_FOR_THE_WAY = "8.8.8.8"  # Ray finds its own address by the route to it; no packet is sent
 _USER_KEY, _NODE_KEY = "AKIAUSERUSERUSERUSER", "AKIANODENODENODENODE"
@@ -125,7 +123,7 @@ class World:
             case "rsync":
                 return self._rsync(words, Path(asked["cwd"]))
             case "curl":  # of uv's installer
-                return _done(f'mkdir -p ~/.local/bin && ln -s {self._scratch / "bin" / "uv"} ~/.local/bin/uv\n')
+                return _done(f"mkdir -p ~/.local/bin && ln -s {self._scratch / 'bin' / 'uv'} ~/.local/bin/uv\n")
             case "uv" if words[0] == "venv":
                 (home / "venv").symlink_to(sys.prefix)
                 return _done()
@@ -141,7 +139,7 @@ class World:
         _, _, host = words[place].partition("@")
         node = self._node(host)
         environment = {
-            **self.environment,
+            **{name: value for name, value in self.environment.items() if name != "TMPDIR"},
             "AWS_ACCESS_KEY_ID": _NODE_KEY,
             "HOME": str(self.home_of(node)),
             "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",  # a node has what its setup installs
@@ -150,9 +148,15 @@ class World:
         }
         # A file, not a pipe, which Ray's processes could hold open for ever.
         with (self._scratch / "tmp" / f"out-{threading.get_ident()}").open("w+b") as output:
-            inside = ["nsenter", "-t", str(self._holder(node)), "--pid", "--mount", "sh", "-c", " ".join(words[place + 1 :])]
+            inside = ["nsenter", "-t", str(self._holder(node)), "--pid", "--mount"]
+            command = [*inside, "sh", "-c", " ".join(words[place + 1 :])]
             code = subprocess.call(
-                inside, cwd=self.home_of(node), env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+                command,
+                cwd=self.home_of(node),
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
             )
             output.seek(0)
             return _done(output.read().decode(errors="replace"), code)
@@ -210,7 +214,7 @@ def _only_loopback() -> None:
     for words in (
         "link set lo up",
         f"addr add {_OWN_ADDRESS}/32 dev lo",
-        f"route add local {NETWORK} dev lo",
+        f"route add local {NETWORK} dev lo",  # so a node is where moto says that it is
         f"route add {_ASKED_FOR_THE_WAY} dev lo src {_OWN_ADDRESS}",
     ):
         subprocess.run(["ip", *words.split()], check=True)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What `ssh`, `rsync`, `curl`, `uv` and `aws` are on the PATH of the world of aws_world.py: it is asked, and does it."""
+"""What `ssh`, `rsync`, `curl`, `uv` and `aws` are in the world of aws_world.py: it is asked, and does it."""
 
 import json
 import os
