@@ -95,8 +95,7 @@ def reachable(address: str) -> bool:
 
 def home(path: Path) -> dict[str, str]:
     """Files of a node's home below three folders, with their modes."""
-    files = (one for folder in (".ray", "raysearch") for one in sorted(path.glob(f"{folder}/*")))
-    files = [*files, *sorted(path.glob("ray_bootstrap*"))]
+    files = [one for pattern in (".ray/*", "raysearch/*", "ray_bootstrap*") for one in sorted(path.glob(pattern))]
     return {str(one.relative_to(path)): f"{os.stat(one).st_mode & 0o777:o}" for one in files}
 
 

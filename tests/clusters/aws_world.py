@@ -144,6 +144,7 @@ class World:
             "HOME": str(self.home_of(node)),
             "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",  # a node has what its setup installs
             "RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES": "100000000",
+            "RAY_raylet_start_wait_time_s": "300",  # this machine may be busy
             HERE: node,
         }
         # A file, not a pipe, which Ray's processes could hold open for ever.
@@ -190,8 +191,10 @@ class World:
         """The first process of a node's namespaces."""
         with self._lock:
             if node not in self._holders:
-                Path("/tmp/ray").mkdir(exist_ok=True)
-                shell = "mount -t tmpfs none /tmp/ray && echo up && exec sleep infinity"
+                own = self.home_of(node) / "tmp"  # of Ray; its logs can be read when something went wrong
+                for folder in (own, Path("/tmp/ray")):
+                    folder.mkdir(exist_ok=True)
+                shell = f"mount --bind {own} /tmp/ray && echo up && exec sleep infinity"
                 outer = subprocess.Popen(
                     ["unshare", "--pid", "--mount", "--fork", "--kill-child", "--mount-proc", "sh", "-c", shell],
                     stdout=subprocess.PIPE,
