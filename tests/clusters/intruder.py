@@ -1,8 +1,8 @@
 """What somebody who reaches a cluster's network can do: knock on every port, as each kind of Ray's servers understands.
 
-Run by itself on a host that is no part of the cluster: `python intruder.py HOST PORT...`, with the token that he says in
-the environment's TOKEN, none without it. Prints a JSON object of port -> what came of it. It is written without Ray, whose
-own clients hold back what a server would perhaps have answered.
+Run by itself on a host that is no part of the cluster: `python intruder.py HOST PORT...`, with the token that he has in
+the environment's TOKEN, none without it. Prints a JSON object of port -> what came of it. Written without Ray: its own
+clients hold back what a server might have answered.
 """
 
 import json
@@ -41,7 +41,7 @@ _QUIET = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def knock(host: str, port: int, token: str | None) -> str:
-    """ "closed", "refuses: ..." or "ANSWERS: ..."; "silent: ..." of what is open and understands none of the questions."""
+    """What came of it, after "closed", "refuses", "ANSWERS" or, where no question was understood, "silent"."""
     try:
         socket.create_connection((host, port), timeout=SECONDS).close()
     except OSError as error:
