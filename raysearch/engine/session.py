@@ -18,6 +18,7 @@ from raysearch.data.places import Place
 from raysearch.engine import cluster, tuner
 from raysearch.engine.budget import FILE, Meter, watched
 from raysearch.engine.checkpoints import FOLDER, Checkpoints, Objective
+from raysearch.engine.gauges import Gauges
 from raysearch.engine.images import Streamed, provide
 from raysearch.engine.jobs import Job, Jobs, Listener, Planned, Several
 from raysearch.engine.metrics import Metrics
@@ -52,6 +53,7 @@ class Session:
         self._run, self._demand, self._source, self._opened = run, demand, source, time.time()
         self._table, self._console, self._interrupt, self._heart = table, console, interrupt, heart
         self._slots = cluster.Slots(demand, options.concurrency)
+        self._gauges = Gauges()
         self._storage = options.storage or str((run.directory / FOLDER).resolve())
         shown = Place.parse(self._storage)  # an unknown kind of URI is said now
         self._constant = {
@@ -118,10 +120,12 @@ class Session:
         view = LiveView(tally, self._table, self._console)
         self._heart.stage(tally.now)
         claims = Claims(self._run.directory.resolve().parent / ".claims")
-        several = [tally, view, Metrics(self._run.record["study"], objective), *listeners]
+        metrics = Metrics(self._run.record["study"], objective, self._gauges)
+        metrics.begin(done, total)
+        several = [tally, view, metrics, *listeners]
         answered = Several(*several)
         shared = Shared(jobs, find or (lambda cell: self._find(cell, accept)), answered.ended, claims)
-        with view, contextlib.closing(claims):
+        with view, contextlib.closing(claims), self._gauges:
             while True:
                 complete = tuner.run(
                     shared,
