@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from dashboards.rows import is_number, typed
 from dashboards.view import verdict_of
 from raysearch.studies import statistics
 
@@ -43,8 +44,7 @@ def judge(study: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], groups: S
     Raises:
         UserError: cells that must not be compared, as `statistics.compare` says.
     """
-    metric = study.get("judge_metric") or study.get("metric")
-    metric = metric if isinstance(metric, str) and metric not in (study.get("metrics") or []) else "map"
+    metric = judging_metric(study)
     mode = study.get("judge_mode") or "max"
     compared = []
     for group in groups:
@@ -62,15 +62,25 @@ def judge(study: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], groups: S
     return tuple(judged)
 
 
+def judging_metric(study: Mapping[str, Any]) -> str:
+    """The column that judges: what chose cannot judge too.
+
+    >>> judging_metric({"metrics": ["map_validation"], "metric": "map"})
+    'map'
+    """
+    metric = study.get("judge_metric") or study.get("metric")
+    return metric if isinstance(metric, str) and metric not in (study.get("metrics") or []) else "map"
+
+
 def _compare(rows: Sequence[Mapping[str, Any]], metric: str) -> dict[str, dict[str, Any]]:
     """The comparison; a kind that has no ended cell yet has an empty row."""
     kinds = {"variant": pa.string(), "seed": pa.int64(), "status": pa.string(), "config": pa.string()}
     kinds |= {"metric_ids": pa.string(), metric: pa.float64()}
     planned: list[Mapping[str, Any]] = [{"variant": kind, "status": "planned"} for kind in (REFERENCE, BEST)]
-    table = pa.table({key: pa.array([row.get(key) for row in [*planned, *rows]], kinds[key]) for key in kinds})
+    table = typed([*planned, *rows], kinds)
     return {row["variant"]: row for row in statistics.compare(table, metric, REFERENCE).to_pylist()}
 
 
 def _values(rows: Sequence[Mapping[str, Any]], kind: str, metric: str) -> dict[int, float]:
     own = [row for row in rows if row["variant"] == kind and row["status"] == "finished"]
-    return {row["seed"]: row[metric] for row in own if row.get(metric) is not None}
+    return {row["seed"]: row[metric] for row in own if is_number(row.get(metric))}

@@ -7,9 +7,9 @@ from datetime import datetime
 from typing import Any
 
 from dashboards import formats, markup, selection
+from dashboards.flat import between, flat, words
 from dashboards.markup import Markup, Section, tag
-from dashboards.rows import loads
-from dashboards.settings import between, flat
+from dashboards.rows import loads, mapping
 from dashboards.view import View
 
 
@@ -36,10 +36,10 @@ def section(study: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], *config
     facts += [("Images", "; ".join(str(one["text"]) for one in study.get("feed") or ()))]
     codes = sorted({row["code_version"] for row in rows if row.get("code_version") is not None})
     facts += [("Code version", formats.listed([str(code) for code in codes]))]
-    facts += [("Versions", _pairs(study.get("versions"))), ("Hardware", _hardware(study.get("hardware")))]
+    facts += [("Versions", pairs(study.get("versions"))), ("Hardware", _hardware(study.get("hardware")))]
     facts += [("Cells ran on", _environments(rows))]
     settings = study.get("settings") or {}
-    facts += [("Set on the command line", _pairs(settings.get("overrides", settings)))]
+    facts += [("Set on the command line", pairs(settings.get("overrides", settings)))]
     listing = (tag("div", tag("dt", name), tag("dd", fact)) for name, fact in facts if fact)
     return markup.section("provenance", "Provenance", tag("dl", *listing, class_="listing"), *configs)
 
@@ -56,16 +56,17 @@ def _when(stamp: Any) -> str:
 def _hardware(values: Any) -> str:
     """The counts of a machine in words, the rest as it stands."""
     if not isinstance(values, Mapping):
-        return _pairs(values)
+        return pairs(values)
     nouns = {"nodes": "node", "cpus": "CPU", "gpus": "GPU"}
     words = [formats.count(values[key], noun) for key, noun in nouns.items() if isinstance(values.get(key), int)]
     if isinstance(values.get("memory_gb"), int | float):
         words.append(f"{values['memory_gb']:g} GB of memory")
     rest = {key: value for key, value in values.items() if key not in {*nouns, "memory_gb"}}
-    return ", ".join(word for word in [*words, _pairs(rest)] if word)
+    return ", ".join(word for word in [*words, pairs(rest)] if word)
 
 
-def _pairs(values: Any) -> str:
+def pairs(values: Any) -> str:
+    """Names and values in a row; what has no value is left out."""
     if not isinstance(values, Mapping):
         return str(values or "")
     return ", ".join(f"{key} {_word(value)}" for key, value in values.items() if value not in (None, "", [], {}))
@@ -81,7 +82,7 @@ def _environments(rows: Sequence[Mapping[str, Any]]) -> str:
     kinds = Counter(texts)
     if not 2 <= len(kinds) <= 50:
         return ""
-    shown = [f"{number} on {_pairs(flat(loads(text)))}" for text, number in kinds.items()]
+    shown = [f"{number} on {pairs(flat(mapping(loads(text))))}" for text, number in kinds.items()]
     return formats.listed(shown, most=8)
 
 
@@ -91,9 +92,8 @@ def _differences(run: View) -> Markup | None:
         return None
     body = []
     for one in selection.shown(run, selection.IN_PAGE)[1:]:
-        changed = between(run.reference.config, one.config)
-        words = [f"{path}: {before} \N{RIGHTWARDS ARROW} {after}" for path, before, after in changed]
-        body.append([one.label, tag("td", "; ".join(words) or "nothing", class_="wide")])
+        changed = words(between(run.reference.config, one.config))
+        body.append([one.label, tag("td", "; ".join(changed) or "nothing", class_="wide")])
     table = markup.rows(
         ["Variant", "Differs from the reference in"], body, selection.note(run, selection.IN_PAGE) or None
     )

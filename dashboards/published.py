@@ -6,10 +6,15 @@ the study declares them, a column named as the metric, and `table`, the paper's 
 
 import csv
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
+
+from raysearch.errors import UserError
+
+_NAME = re.compile(r"\w[\w-]*(/\w[\w-]*)*", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -62,9 +67,15 @@ class Published:
 
 
 def read(name: str | None) -> Published | None:
-    """The published numbers of `paper/name`; None where there are none."""
+    """The published numbers of `paper/name`; None where there are none.
+
+    Raises:
+        UserError: a name that could lead out of the folder of published numbers.
+    """
     if not name:
         return None
+    if not _NAME.fullmatch(name):
+        raise UserError(f"published numbers are named as paper/table, not {name[:80]!r}")
     path = resources.files("search_spaces").joinpath("published", *f"{name}.csv".split("/"))
     return parse(path.read_text(encoding="utf-8")) if path.is_file() else None
 

@@ -10,6 +10,7 @@ from dashboards import answer as ablation
 from dashboards import definitions, episodes, factor_sections, opening, provenance, search, sections, tables, variants
 from dashboards.document import document
 from dashboards.view import View, view
+from raysearch.errors import UserError
 from raysearch.studies import atomic, results
 
 __all__ = ["GALLERY", "answer", "page", "write"]
@@ -72,4 +73,6 @@ def _search(study: Mapping[str, Any], table: pa.Table) -> tuple[str, dict[str, s
 
 
 def _write(path: Path, text: str) -> Path:
+    if path.parent.name == "tables" and path.parent.is_symlink():  # a run that came from elsewhere may point anywhere
+        raise UserError(f"'{path.parent}' is a link; tables are written into the run alone")
     return atomic.replace(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline="\n"))

@@ -1,14 +1,12 @@
 """The tables of a search outside the page: every config as CSV, the judging, and the best of them for the terminal."""
 
-import csv
 import io
-import json
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
-from dashboards import formats
+from dashboards import csv_file, formats
 from dashboards.search_answer import settings
 from dashboards.search_view import Config, SearchView
 
@@ -28,14 +26,14 @@ def best(run: SearchView) -> list[Config]:
 def as_csv(run: SearchView) -> str:
     """Every config in full, in the order of the trials; a setting that a config does not have is empty."""
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
+    writer = csv_file.writer(out)
     header = ["study", "trial", "config", "group", "status", *run.paths, *run.metrics, "seeds", "epochs", "seconds"]
     writer.writerow([*header, "pareto_front", "chosen", "error"])
     chosen = {one.name for group in run.groups if (one := run.best(group))}
     front = {one.name for configs in run.fronts.values() for one in configs}
     for one in run.configs:
         row = [run.study.get("study", ""), one.number, one.name, one.group, one.status]
-        row += [_plain(one.settings[path]) if path in one.settings else "" for path in run.paths]
+        row += [_setting(one, path) for path in run.paths]
         row += [one.values[metric] for metric in run.metrics]
         row += [len(one.rows), one.epochs, one.seconds, one.name in front, one.name in chosen]
         errors = [str(row["error"]) for row in one.rows if row.get("error")]
@@ -46,7 +44,7 @@ def as_csv(run: SearchView) -> str:
 def judged_csv(run: SearchView) -> str:
     """The best configs against the reference, a row a group."""
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
+    writer = csv_file.writer(out)
     names = ["mean", "ci_low", "ci_high", "delta", "delta_low", "delta_high", "p", "p_holm", "decided", "failed"]
     writer.writerow(["study", "group", "metric", "metric_id", "verdict", "seeds", "reference_mean", *names])
     for one in run.judged:
@@ -82,5 +80,9 @@ def status(one: Config) -> str:
     return "stopped early" if one.status == "stopped" else one.status
 
 
-def _plain(value: Any) -> Any:
-    return value if isinstance(value, str | float) else json.dumps(value)
+def _setting(one: Config, path: str) -> Any:
+    """A level as a field; "null" is one too, and not the same as having none."""
+    if path not in one.settings:
+        return ""
+    value = one.settings[path]
+    return "null" if value is None else csv_file.plain(value)

@@ -15,7 +15,8 @@ import pyarrow as pa
 
 from dashboards import formats
 from dashboards.judged import Judged, judge
-from dashboards.view import loads, mean, rows_of
+from dashboards.rows import history, loads, mapping, mean, rows_of
+from raysearch import visible
 
 ORDER = ("finished", "stopped", "unfinished", "failed")
 
@@ -43,8 +44,7 @@ class Config:
     @property
     def histories(self) -> list[list[dict[str, Any]]]:
         """A history (a dict an iteration) per cell; taken apart anew at each call."""
-        found = [loads(row.get("history")) for row in self.rows]
-        return [one for one in found if isinstance(one, list)]
+        return [history(row.get("history")) for row in self.rows]
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class SearchView:
         """What a metric's values are: its id."""
         found: dict[str, str] = {}
         for text in dict.fromkeys(row.get("metric_ids") for row in self.rows):
-            found |= loads(text, {})
+            found |= {key: str(value) for key, value in mapping(loads(text)).items()}
         return found
 
     def of(self, group: str) -> list[Config]:
@@ -141,7 +141,7 @@ def search_view(study: Mapping[str, Any], table: pa.Table) -> SearchView:
     Raises:
         UserError: judging cells that must not be compared, as `statistics.compare` says.
     """
-    rows = rows_of(table)
+    study, rows = visible.whole(study), rows_of(table)
     metrics = list(study.get("metrics") or ["map_validation"])
     tuning = [row for row in rows if row.get("stage") != "judge"]
     by_name: dict[str, list[dict[str, Any]]] = {}

@@ -1,8 +1,7 @@
 """The table of variants outside the page: CSV for machines, LaTeX and Markdown for papers, and the terminal's."""
 
-import csv
 import io
-import json
+import re
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from typing import Any
@@ -13,7 +12,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from dashboards import formats, protocol, search_tables, selection
+from dashboards import csv_file, formats, protocol, search_tables, selection
 from dashboards.fitting import Fitting
 from dashboards.search_view import search_view
 from dashboards.view import Variant, View, view
@@ -28,6 +27,8 @@ _TEX = {
     "^": r"\textasciicircum{}",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "\n": " ",
     **{sign: f"\\{sign}" for sign in "{}$&#_%"},
 }
 
@@ -39,13 +40,13 @@ def as_csv(run: View) -> str:
     header = ["study", "variant", *run.factors, *declared, "metric", "metric_id", "verdict", "seeds", *_NUMBERS]
     header += ["refused", "failed", "stopped", "missing", "seconds", "epochs", "gpu_hours", "erased_fraction"]
     header += ["published", "published_table", "measured_less_published", "same_protocol"]
-    writer = csv.writer(out, lineterminator="\n")
+    writer = csv_file.writer(out)
     writer.writerow(header)
     for one in run.variants:
-        row = [run.study.get("study", ""), one.name, *(_plain(one.settings.get(name)) for name in run.factors)]
-        row += [_plain(one.level(name)) for name in run.factors]
+        row = [run.study.get("study", ""), one.name, *(csv_file.plain(one.settings.get(name)) for name in run.factors)]
+        row += [csv_file.plain(one.level(name)) for name in run.factors]
         row += [run.metric, run.metric_id, one.verdict, one.compared["seeds"]]
-        row += [_plain(one.compared[name]) for name in _NUMBERS]
+        row += [csv_file.plain(one.compared[name]) for name in _NUMBERS]
         row += [one.compared[name] for name in ("refused", "failed", "stopped")]
         row += [one.missing, one.seconds, one.epochs, one.gpu_hours, one.erased]
         writer.writerow([*row, *(one.published or ("", "")), one.less_published, protocol.of(run, one)])
@@ -56,9 +57,9 @@ def as_markdown(run: View) -> str:
     """A GitHub table, a row a variant; of very many those that say most, as `selection.shown` has them."""
     lines = ["| " + " | ".join(_header(run)) + " |", "|---" + "|---:" * (len(_header(run)) - 1) + "|"]
     for one in selection.shown(run, selection.IN_FILE):
-        cells = [_pipe(one.label), *_cells(run, one)]
+        cells = [markdown_text(one.label), *_cells(run, one)]
         lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + f"\n\n{_note(run)}\n"
+    return "\n".join(lines) + f"\n\n{markdown_text(_note(run))}\n"
 
 
 def as_latex(run: View) -> str:
@@ -201,10 +202,11 @@ def _half(low: float | None, high: float | None) -> str:
 
 
 def _tex_cell(name: str, word: str) -> str:
-    return tex(word) if name in _WORDS else _tex_number(word)
+    return tex(word) if name in _WORDS else tex_number(word)
 
 
-def _tex_number(word: str) -> str:
+def tex_number(word: str) -> str:
+    """A number of a Markdown cell as LaTeX sets it."""
     if word.startswith("**"):
         number, arrow = word.removeprefix("**").split("**")
         sign = r"\uparrow" if "↑" in arrow else r"\downarrow"
@@ -232,10 +234,10 @@ def _note(run: View) -> str:
     return "; ".join(words)
 
 
-def _pipe(text: str) -> str:
-    """Text that stays in its Markdown cell."""
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*").replace("\n", " ")
+def markdown_text(text: str) -> str:
+    """Text that stays in its Markdown cell and is no link, code or emphasis.
 
-
-def _plain(value: Any) -> Any:
-    return value if value is None or isinstance(value, str | float) else json.dumps(value)
+    >>> print(markdown_text("a|b [c](d) <e>"))
+    a\\|b \\[c\\](d) &lt;e>
+    """
+    return re.sub(r"([\\|*`\[\]])", r"\\\1", text).replace("<", "&lt;").replace("\n", " ")

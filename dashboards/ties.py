@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from dashboards import figures, formats, selection
-from dashboards.view import Variant, View, mean
+from dashboards.rows import mean
+from dashboards.view import Variant, View
 
 _EXPECTED, _INDEX, _WORST, _BEST = "map", "map_index", "map_worst_ties", "map_best_ties"
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from dashboards import formats, protocol, selection
 from dashboards.markup import Markup, Section, join, name, number, rows, section, tag
-from dashboards.rows import loads, mean
+from dashboards.rows import loads, mapping, mean
 from dashboards.tables import verdict
 from dashboards.view import Variant, View, levels
 
@@ -132,7 +132,7 @@ def _other_metrics(run: View) -> Markup | None:
     """Means of the other metrics that the cells report, under their ids."""
     ids: dict[str, str] = {}
     for text in dict.fromkeys(row.get("metric_ids") for row in run.rows):
-        ids |= loads(text, {})
+        ids |= mapping(loads(text))
     others = [name for name in ids if name != run.metric and any(row.get(name) is not None for row in run.rows)]
     if not others:
         return None

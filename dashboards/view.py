@@ -4,7 +4,6 @@ Whatever an older or an interrupted run does not hold is missing here and fails 
 """
 
 import functools
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,7 +13,8 @@ import pyarrow as pa
 
 from dashboards import formats
 from dashboards.published import Published, read
-from dashboards.rows import Histories, loads, mean, rows_of
+from dashboards.rows import Histories, history, is_number, loads, mapping, mean, rows_of, typed
+from raysearch import visible
 from raysearch.studies import statistics
 
 SIDE = 224  # the image side that a study declares its pixel sizes for
@@ -65,8 +65,9 @@ class Variant:
     @functools.cached_property
     def erased(self) -> float | None:
         """Mean share of the image erased in the last iteration."""
-        last = [(loads(row.get("history")) or [{}])[-1] for row in self.finished]
-        return mean(step.get("erased_fraction") for step in last)
+        last = [(history(row.get("history")) or [{}])[-1] for row in self.finished]
+        shares = [step.get("erased_fraction") for step in last]
+        return mean(share for share in shares if isinstance(share, int | float))
 
     @property
     def less_published(self) -> float | None:
@@ -145,7 +146,7 @@ def view(study: Mapping[str, Any], table: pa.Table) -> View:
     Raises:
         UserError: cells that must not be compared, as `statistics.compare` says.
     """
-    rows = rows_of(table)
+    study, rows = visible.whole(study), rows_of(table)
     metric, mode = study.get("metric") or "map", study.get("mode") or "max"
     plans = {one["name"]: one for one in study.get("variants") or []}
     plans |= {name: {"name": name} for name in dict.fromkeys(row["variant"] for row in rows) if name not in plans}
@@ -165,8 +166,10 @@ def view(study: Mapping[str, Any], table: pa.Table) -> View:
         _variant(plan, compared[name], by_variant[name], absent[name], (metric, mode, references[name]), numbers)
         for name, plan in plans.items()
     )
-    ids = {loads(text, {}).get(metric) for text in dict.fromkeys(row.get("metric_ids") for row in rows)} - {None}
-    metric_id = study.get("metric_id") or next(iter(ids), metric)
+    texts = dict.fromkeys(row.get("metric_ids") for row in rows)
+    ids = list(dict.fromkeys(str(found[metric]) for text in texts if metric in (found := mapping(loads(text)))))
+    # of blocks with a protocol each, as 1 and 5 shots, the cells know the ids and the study only the first
+    metric_id = " and ".join(ids) if len(ids) > 1 else study.get("metric_id") or next(iter(ids), metric)
     return View(study, rows, variants, metric, mode, metric_id, numbers, absent.total())
 
 
@@ -177,7 +180,7 @@ def _compare(
     kinds = {"variant": pa.string(), "seed": pa.int64(), "status": pa.string(), "config": pa.string()}
     kinds |= {"metric_ids": pa.string(), metric: pa.float64()}
     planned: list[dict] = [{"variant": name, "status": "planned"} for name in names]
-    table = pa.table({key: pa.array([row.get(key) for row in planned + rows], kinds[key]) for key in kinds})
+    table = typed(planned + rows, kinds)
     return {row["variant"]: row for row in statistics.compare(table, metric, reference).to_pylist()}
 
 
@@ -204,16 +207,11 @@ def _variant(
         is_reference=name == reference,
         verdict="reference" if name == reference else verdict_of(compared, mode),
         compared=compared,
-        values={row["seed"]: row[metric] for row in rows if row["status"] == "finished" and _number(row.get(metric))},
+        values={row["seed"]: row[metric] for row in rows if row["status"] == "finished" and is_number(row.get(metric))},
         rows=rows,
         missing=missing,
         published=numbers.find(levels, metric) if numbers else None,
     )
-
-
-def _number(value: Any) -> bool:
-    """Whether a metric is one that `statistics.compare` counts."""
-    return value is not None and math.isfinite(value)
 
 
 def label(name: str, settings: Mapping[str, Any], declared: Mapping[str, Any]) -> str:

@@ -1,8 +1,9 @@
-"""Draw a run's report and tables again, a gallery of its trained networks, or follow a run while it goes on.
+"""Draw a run's report and tables again, with pictures of its networks; follow a run; put runs side by side.
 
 python -m raysearch.report runs/srem_ablation-laptop                report.html and tables/ anew
 python -m raysearch.report runs/srem_ablation-laptop --gallery      gallery.html too, from the checkpoints
 python -m raysearch.report runs/srem_ablation-laptop --live         a page in the browser that is always up to date
+python -m raysearch.report runs/before runs/after --out compared    comparison.html and tables/
 python -m raysearch.report s3://bucket/results/srem_ablation        a run whose home is a store
 """
 
@@ -12,9 +13,11 @@ from typing import Annotated
 
 import typer
 
+import dashboards.comparison
+import dashboards.comparison_tables
 import dashboards.report
 import dashboards.tables
-from raysearch import cli
+from raysearch import cli, visible
 from raysearch.errors import UserError
 from raysearch.runs import Home
 from raysearch.studies import results
@@ -26,7 +29,8 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def report(
-    run: Annotated[str, typer.Argument(help="a directory that raysearch.sweep wrote, path or URI", metavar="RUN")],
+    runs: Annotated[list[str], typer.Argument(help="what raysearch.sweep wrote: a path or URI", metavar="RUN...")],
+    out: Path | None = typer.Option(None, help="of several runs: the comparison's directory; else beside the first"),
     gallery: bool = typer.Option(False, "--gallery", help="draw gallery.html too: pictures of the trained networks"),
     images: int | None = typer.Option(None, min=1, help=f"pictures of each kind in the gallery; else {IMAGES}"),
     variant: list[str] = typer.Option([], help="a variant of the gallery; else all, at most 12, of a search the best"),
@@ -37,38 +41,59 @@ def report(
     port: int | None = typer.Option(None, min=0, max=65535, help="of the live page; else a free one"),
     no_open: bool = typer.Option(False, "--no-open", help="open no browser with the live page"),
 ) -> None:
-    """Write report.html, tables/ and results.parquet of RUN from its cells, whether it ended or not; or follow RUN."""
+    """Write report.html, tables/ and results.parquet of RUN from its cells, whether it ended or not; or follow RUN.
+
+    Of several runs write comparison.html and tables/: the same variants side by side, the later runs against the first.
+    Runs whose metric, data or protocol differ are refused.
+    """
     pictures = {"--images": images, "--variant": variant or None, "--seed": seed, "--data": data, "--storage": storage}
     _only_with(gallery, "--gallery", pictures)
     _only_with(live, "--live", {"--port": port, "--no-open": no_open or None})
-    home = Home(run)
-    home.fetch()
-    if live:
+    _only_with(len(runs) > 1, "several runs", {"--out": out})
+    _only_with(len(runs) == 1, "one run", {"--gallery": gallery or None, "--live": live or None})
+    homes = [Home(run) for run in runs]
+    for home in homes:
+        home.fetch()
+    if len(homes) > 1:
+        directories = [home.directory for home in homes]
+        _compare(directories, out or dashboards.comparison.beside(directories))
+    elif live:
         from dashboards.live import server
 
-        server.serve(home.directory, port or 0, not no_open, cli.console())
-        return
-    if gallery:
-        from raysearch.gallery import write  # looks with torch, which a report needs not
+        server.serve(homes[0].directory, port or 0, not no_open, cli.console())
+    else:
+        if gallery:
+            from raysearch.gallery import write  # looks with torch, which a report needs not
 
-        write(home.directory, images or IMAGES, variant, seed, data, storage)
-    _draw(home.directory, gallery)
+            write(homes[0].directory, images or IMAGES, variant, seed, data, storage)
+        _draw(homes[0].directory, gallery)
 
 
 def _only_with(asked: bool, mode: str, given: Mapping[str, object]) -> None:
     wrong = [flag for flag, value in given.items() if value is not None]
     if wrong and not asked:
-        raise UserError(f"{wrong[0]} is for {mode}: add it")
+        raise UserError(f"{wrong[0]} is for {mode}")
 
 
 def _draw(run: Path, gallery: bool) -> None:
     study, table = results.read_study(run), results.save_table(run)
     path = dashboards.report.write(run, table)
+    pages = [run / "gallery.html"] * gallery + [path]
+    _print(dashboards.tables.terminal(study, table), dashboards.report.answer(study, table), pages)
+
+
+def _compare(runs: list[Path], out: Path) -> None:
+    shown = dashboards.comparison.read(runs)
+    path = dashboards.comparison.write(shown, out)
+    _print(dashboards.comparison_tables.terminal(shown), dashboards.comparison.sentence(shown), [path])
+
+
+def _print(table: object, answer: str, pages: list[Path]) -> None:
     console = cli.console()
-    console.print(dashboards.tables.terminal(study, table))
-    console.print(dashboards.report.answer(study, table), markup=False, highlight=False)
-    for shown in [run / "gallery.html"] * gallery + [path]:
-        console.print(str(shown), markup=False, highlight=False, soft_wrap=True)
+    console.print(table)
+    console.print(answer, markup=False, highlight=False)
+    for page in pages:
+        console.print(visible.text(str(page)), markup=False, highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -48,3 +48,29 @@ def test_needs_neither_torch_nor_ray():
     code = "import sys, raysearch.report; print(sorted({'torch', 'ray'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_several_runs_stand_side_by_side(tmp_path: Path):
+    for name in ("before", "after"):
+        write(tmp_path / name)
+    done = call(str(tmp_path / "before"), str(tmp_path / "after"))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.rstrip().endswith(str(tmp_path / "comparison" / "comparison.html"))
+    assert "same cells" in done.stdout
+    assert {path.name for path in (tmp_path / "before").iterdir()} == {
+        "study.json",
+        "cells",
+    }  # nothing is written in it
+    done = call(str(tmp_path / "before"), str(tmp_path / "after"), "--out", str(tmp_path / "elsewhere"))
+    assert (tmp_path / "elsewhere" / "tables" / "differences.csv").is_file(), done.stderr
+
+
+def test_runs_that_do_not_go_together_are_one_line(tmp_path: Path):
+    write(tmp_path / "a")
+    write(tmp_path / "b")
+    study = results.read_study(tmp_path / "b")
+    results.write_study(tmp_path / "b", study | {"mode": "min"})
+    for words in (["a", "b"], ["a", "a"], ["a", "none"], ["a", "--out", "b"], ["a", "b", "--out", "a/study.json"]):
+        done = call(*(word if word.startswith("--") else str(tmp_path / word) for word in words))
+        assert (done.returncode, done.stderr.count("\n"), done.stdout) == (2, 1, ""), (words, done.stderr)
+    assert not (tmp_path / "comparison").exists()

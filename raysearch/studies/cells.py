@@ -5,6 +5,7 @@ that nothing can disagree with them. Ten thousand are read in a few seconds, and
 """
 
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,8 @@ _TYPES = {
 }
 _TYPES |= dict.fromkeys(("study", "variant", "stage", "cell", "status", "error", "config"), pa.string())
 _TYPES |= dict.fromkeys(("data", "metric_ids", "history", "environment", "by_radius"), pa.string())
+_KINDS: dict[Any, Any] = {pa.int64(): int, pa.float64(): int | float, pa.string(): str}
+_LARGEST = 2**63  # for integers what a column takes; a metric beyond is nobody's, and its squares overflow
 _OWN = {"cell", "history", "by_radius"}  # texts that no two cells share
 _AT_ONCE = 512  # files held as bytes
 _Stamp = tuple[int, int, int]  # inode, nanoseconds of the last change, bytes
@@ -97,7 +100,7 @@ class Reader:
             with os.scandir(self._dir) as entries:
                 for entry in entries:
                     cell = entry.name.removesuffix(".parquet")
-                    if cell in wanted and cell != entry.name:
+                    if cell in wanted and cell != entry.name and entry.is_file():  # of a pipe nobody would read the end
                         found[cell] = _stamp(entry.stat()) if cell in self._known else None
         return found
 
@@ -128,8 +131,8 @@ class Reader:
 
     def _unpack(self, cell: str, content: bytes) -> dict[str, Any]:
         try:
-            row = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False).to_pylist()[0]
-        except (pa.ArrowException, OSError, IndexError) as error:
+            row = _row(content, cell)
+        except (pa.ArrowException, OSError, ValueError) as error:
             raise _damaged(self._dir / f"{cell}.parquet", error) from None
         shared = {key for key, value in row.items() if isinstance(value, str)} - _OWN
         return row | {key: self._texts.setdefault(row[key], row[key]) for key in shared}
@@ -143,6 +146,30 @@ def as_table(rows: Sequence[Mapping[str, Any]], factors: Sequence[str] = ()) -> 
     known = dict.fromkeys(key for row in rows for key in row)
     names = dict.fromkeys([*(name for name in _FIRST if not rows or name in known), *factors, *known])
     return pa.table({name: _column([row.get(name) for row in rows], _TYPES.get(name)) for name in names})
+
+
+def _row(content: bytes, cell: str) -> dict[str, Any]:
+    """The one row of a cell file, of values that a table's columns take; ValueError for anything else."""
+    file = pq.ParquetFile(pa.BufferReader(content))
+    if file.metadata.num_rows != 1:  # before a file that unpacks to more than there is memory is unpacked
+        raise ValueError(f"{file.metadata.num_rows:,} rows")
+    row = file.read(use_threads=False).to_pylist()[0]
+    for name, value in row.items():
+        if value is not None and not _is_value(value, _TYPES.get(name)):
+            raise ValueError(f"column '{name[:80]}' holds a {type(value).__name__} that it cannot have")
+    if row.get("cell") != cell or row.get("status") not in STATUSES or row.get("seed") is None:
+        raise ValueError("it is not the cell that its name says, or without a status or a seed")
+    return row
+
+
+def _is_value(value: Any, kind: pa.DataType | None) -> bool:
+    """Whether a column takes a value; one without a kind is a metric or a text of the task's own."""
+    if not isinstance(value, _KINDS.get(kind, str | int | float)):
+        return False
+    if isinstance(value, str):
+        return True
+    # a metric may be no number: its cell then counts as failed
+    return abs(value) < _LARGEST or (kind is None and not math.isfinite(value))
 
 
 def _column(values: list[Any], kind: pa.DataType | None) -> pa.Array:

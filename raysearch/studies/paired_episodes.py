@@ -41,7 +41,9 @@ def compare(rows: Iterable[Mapping[str, Any]], reference: str | Mapping[str, str
     by_variant: dict[str, dict[int, np.ndarray]] = {}
     for row in rows:
         if row["status"] == "finished" and row.get(COLUMN):
-            right = np.array(json.loads(row[COLUMN]), dtype=np.float64)
+            right = _numbers(row[COLUMN])
+            if right is None or row.get("accuracy") is None:
+                continue
             # accuracy is the mean of right over queries, which gives the number of queries
             shares = right * (row["accuracy"] / right.mean()) if right.any() else right
             by_variant.setdefault(row["variant"], {})[row["seed"]] = shares
@@ -57,3 +59,12 @@ def compare(rows: Iterable[Mapping[str, Any]], reference: str | Mapping[str, str
         delta = float(differences.mean())
         compared.append([name, len(seeds), len(differences), delta, delta - half, delta + half])
     return pa.table([list(column) for column in zip(*compared, strict=True)] or [[]] * len(SCHEMA), schema=SCHEMA)
+
+
+def _numbers(text: str) -> np.ndarray | None:
+    """Of a cell's episodes; None where they cannot be read."""
+    try:
+        found = np.array(json.loads(text), dtype=np.float64)
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        return None
+    return found if found.ndim == 1 and len(found) > 1 and np.isfinite(found).all() else None

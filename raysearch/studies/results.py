@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raysearch.errors import UserError
-from raysearch.studies import atomic
+from raysearch.studies import atomic, record
 from raysearch.studies.cells import STATUSES, Reader, as_table, read_cells, write_cell
 
 __all__ = [
@@ -44,31 +44,31 @@ def load(run_dir: str | Path, reader: Reader | None = None) -> pa.Table:
     Raises:
         UserError: not a run directory, or a cell file that cannot be read.
     """
-    record = read_study(run_dir)
+    study = read_study(run_dir)
     reader = reader or Reader(Path(run_dir) / "cells")
-    return table(record, reader.read(cell["cell"] for cell in record["cells"]))
+    return table(study, reader.read(cell["cell"] for cell in study["cells"]))
 
 
-def table(record: Mapping[str, Any], ended: Mapping[str, Mapping[str, Any]]) -> pa.Table:
+def table(study: Mapping[str, Any], ended: Mapping[str, Mapping[str, Any]]) -> pa.Table:
     """What `load` returns, of what has been read already.
 
     Args:
-        record: what `study.json` holds.
+        study: what `study.json` holds.
         ended: cells by hash, as `Reader.read` gives them.
     """
-    settings = {variant["name"]: variant["settings"] for variant in record["variants"]}
+    settings = {variant["name"]: variant["settings"] for variant in study["variants"]}
     rows = [
         {
-            "study": record["study"],
+            "study": study["study"],
             "variant": cell["variant"],
             **({"stage": cell["stage"]} if "stage" in cell else {}),
             **settings.get(cell["variant"], {}),
             **ended[cell["cell"]],
         }
-        for cell in record["cells"]
+        for cell in study["cells"]
         if cell["cell"] in ended
     ]
-    return as_table(rows, record.get("factors") or [])
+    return as_table(rows, study.get("factors") or [])
 
 
 def save_table(run_dir: str | Path, reader: Reader | None = None) -> pa.Table:
@@ -79,19 +79,25 @@ def save_table(run_dir: str | Path, reader: Reader | None = None) -> pa.Table:
 
 
 def read_study(run_dir: str | Path) -> dict[str, Any]:
-    """What `study.json` says of a run."""
+    """What `study.json` says of a run.
+
+    Raises:
+        UserError: not a run directory, or a `study.json` that cannot be read.
+    """
     path = Path(run_dir) / "study.json"
+    if not path.is_file():
+        raise UserError(f"'{run_dir}' is not a run directory: it holds no study.json")
     try:
-        return json.loads(path.read_text())
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"'{run_dir}' is not a run directory: it holds no study.json") from None
-    except json.JSONDecodeError as error:
+        return record.parse(path.read_text(encoding="utf-8"), str(path))
+    except UnicodeDecodeError as error:
         raise UserError(f"'{path}' is damaged: {error}") from None
+    except OSError as error:
+        raise UserError(f"'{path}' cannot be read: {error.strerror}") from None
 
 
-def write_study(run_dir: str | Path, record: Mapping[str, Any]) -> None:
+def write_study(run_dir: str | Path, study: Mapping[str, Any]) -> None:
     """Write `study.json` whole or not at all."""
-    text = json.dumps(record, indent=1, sort_keys=False)
+    text = json.dumps(study, indent=1, sort_keys=False)
     atomic.replace(Path(run_dir) / "study.json", lambda path: path.write_text(text))
 
 

@@ -49,10 +49,14 @@ def compare(table: pa.Table, metric: str, reference: str | Mapping[str, str]) ->
         reference has no delta.
 
     Raises:
-        UserError: unknown metric or reference, a variant with several configs, a metric of several definitions.
+        UserError: unknown metric or reference, a metric that is no number, a variant with several configs, a metric of
+            several definitions among variants that are compared.
     """
     if metric not in table.column_names:
         raise UserError(f"no metric '{metric}' in the results{nearest(metric, table.column_names)}")
+    kind = table.schema.field(metric).type
+    if not any(is_kind(kind) for is_kind in (pa.types.is_floating, pa.types.is_integer, pa.types.is_null)):
+        raise UserError(f"metric '{metric}' is no number in the results, but {kind}")
     rows = table.select([name for name in _USED | {metric} if name in table.column_names]).to_pylist()
     cells: dict[str, list[dict]] = {}
     for row in rows:
@@ -63,7 +67,11 @@ def compare(table: pa.Table, metric: str, reference: str | Mapping[str, str]) ->
             raise UserError(f"no variant '{one}' in the results{nearest(one, cells)}")
         if one not in references:
             raise UserError(f"variant '{one}' has no reference")
-    _check_one_definition(rows, metric)
+    blocks: dict[str, list[dict]] = {}
+    for name, own in cells.items():
+        blocks.setdefault(references[name], []).extend(own)
+    for block in blocks.values():  # only what is compared with each other has to be of one kind
+        _check_one_definition(block, metric)
     values = {name: _finished(own, name, metric) for name, own in cells.items()}
     compared = [
         _row(own, name, values[name], values[references[name]], name == references[name]) for name, own in cells.items()
@@ -178,6 +186,16 @@ def _finished(rows: list[dict], variant: str, metric: str) -> dict[int, float]:
 
 def _check_one_definition(rows: list[dict], metric: str) -> None:
     texts = {row["metric_ids"] for row in rows if row.get("metric_ids")}
-    ids = {json.loads(text).get(metric) for text in texts} - {None}
+    ids = {str(found[metric]) for text in texts if metric in (found := _definitions(text))}
     if len(ids) > 1:
         raise UserError(f"metric '{metric}' has several definitions in one table: {', '.join(sorted(ids))}")
+
+
+def _definitions(text: str) -> dict:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise UserError(f"the definitions of a cell's metrics cannot be read: {text[:80]!r}")
+    return found

@@ -20,8 +20,8 @@ def write_run(run_dir: Path, name: str) -> plan.Plan:
     assert isinstance(asked, Ablation)
     planned = plan.make(name, asked, "laptop", "d" * 64, seeds=2)
     rng = random.Random(0)
-    ids = json.dumps(registry.metric_ids(planned.reference.config, "mod4-12345678"))
     for cell in planned.cells:
+        ids = json.dumps(registry.metric_ids(cell.variant.config, "mod4-12345678"))
         accuracy = rng.uniform(0.4, 0.6)
         history = [{"iteration": 1, "phase": "train", "loss": 1.0, "accuracy_validation": 0.4, "seconds": 2.0}]
         row = {"seed": cell.seed, "cell": cell.hash, "status": "finished", "error": None, "accuracy": accuracy}
@@ -33,7 +33,7 @@ def write_run(run_dir: Path, name: str) -> plan.Plan:
     record = {**describe.ablation(planned), "profile_reason": "As asked.", "chance": 0.2, "settings": {}}
     record |= {
         "command": "x",
-        "metric_id": json.loads(ids)["accuracy"],
+        "metric_id": registry.metric_ids(planned.reference.config, "mod4-12345678")["accuracy"],
         "data": {**data, "counts": {"train": 3600, "test": 1200}},
     }
     record |= {"versions": {"raysearch": "0.1.0"}, "hardware": {}, "started": "2026-03-02T09:12:04+00:00", "adopted": 0}

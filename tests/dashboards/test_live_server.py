@@ -269,5 +269,5 @@ def test_the_command_prints_its_address_and_ends_with_ctrl_c(tmp_path: Path) -> 
     finally:
         process.kill()
     alone = subprocess.run([*command, "--no-open"], capture_output=True, text=True)
-    assert (alone.returncode, alone.stderr) == (2, "error: --no-open is for --live: add it\n")
+    assert (alone.returncode, alone.stderr) == (2, "error: --no-open is for --live\n")
     assert results.load(run.path).num_rows == 0

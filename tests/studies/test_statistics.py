@@ -135,6 +135,25 @@ def test_refuses_what_must_not_be_compared():
         compare(results(values), "mapp", "reference")
 
 
+def test_blocks_may_have_a_definition_each():
+    values: dict[str, list[float | None]] = {name: [0.5, 0.6, 0.7] for name in ("one", "a", "five", "b")}
+    ids = {name: f"accuracy@5-way-{shots}-shot" for name, shots in {"one": 1, "a": 1, "five": 5, "b": 5}.items()}
+    table = results(values, metric_ids=lambda row: json.dumps({"map": ids[row["variant"]]}))
+    blocks = {"one": "one", "a": "one", "five": "five", "b": "five"}
+    assert compare(table, "map", blocks).num_rows == 4
+    with pytest.raises(UserError, match="several definitions"):
+        compare(table, "map", blocks | {"b": "one"})
+
+
+def test_a_metric_of_words_or_with_a_damaged_definition_is_refused():
+    values: dict[str, list[float | None]] = {"reference": [0.5, 0.6], "a": [0.5, 0.7]}
+    with pytest.raises(UserError, match="no number"):
+        compare(results(values, map=lambda row: "high"), "map", "reference")
+    for damaged in ("{", "[1]", "[" * 100_000):
+        with pytest.raises(UserError, match="cannot be read"):
+            compare(results(values, metric_ids=lambda row, text=damaged: text), "map", "reference")
+
+
 def simulate(rng: random.Random, effects: list[float]) -> list[dict[str, Any]]:
     """A study of five seeds: every seed has a level, every cell a noise of its own."""
     levels = [rng.gauss(0.6, 0.03) for _ in range(5)]

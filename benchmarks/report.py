@@ -1,0 +1,121 @@
+"""What it takes to write and to open the report of a run: of 50 cells, and of 10,000.
+
+    python benchmarks/report.py [--quick]
+
+The runs are drawn, not trained, and written as a sweep writes them: a small Parquet file a cell. Timed are: reading the
+cells and study.json; the report with its tables, as `python -m raysearch.report` writes it; and the page in a Chromium
+without a window, from its address to the last figure drawn (left out where none is installed). The last line is JSON:
+the ratios of seconds a cell, 50 cells over 10,000, and the seconds.
+"""
+
+import argparse
+import json
+import random
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import dashboards.report
+from raysearch.studies import plan, results
+from raysearch.studies.space import Ablation, factor
+
+REPEATS = 3
+
+
+def write_run(run_dir: Path, variants: int, seeds: int) -> int:
+    """A run over so many values of a factor, each cell with 20 iterations; returns how many cells it has."""
+    levels = [1e-5 * (index + 1) for index in range(variants)]
+    asked = Ablation("Which rate?", "retrieval", {"train.lr": levels[0]}, [factor("train.lr", *levels)], seeds=seeds)
+    planned = plan.make("rates", asked, "laptop", "d" * 64)
+    rng = random.Random(0)
+    for cell in planned.cells:
+        results.write_cell(run_dir / "cells", _record(cell, rng))
+    names = [{"name": one.name, "settings": one.settings, "declared": one.declared} for one in planned.variants]
+    configs = [json.loads(one.config.model_dump_json()) for one in planned.variants]
+    study: dict[str, Any] = {"kind": "ablation", "study": "rates", "question": asked.question, "task": "retrieval"}
+    study |= {"design": "one_at_a_time", "factors": ["train.lr"], "reference": planned.reference.name}
+    study |= {"metric": "map", "mode": "max", "seeds": list(planned.seeds), "profile": "laptop"}
+    study["variants"] = [one | {"config": config} for one, config in zip(names, configs, strict=True)]
+    study["cells"] = [{"cell": one.hash, "variant": one.variant.name, "seed": one.seed} for one in planned.cells]
+    results.write_study(run_dir, study)
+    return len(planned.cells)
+
+
+def _record(cell: plan.Cell, rng: random.Random) -> dict[str, Any]:
+    value = 0.6 + rng.gauss(0, 0.02)
+    steps = [
+        {"iteration": at, "phase": "train", "loss": 2 / at, "map_validation": 0.5, "seconds": 1.0}
+        for at in range(1, 21)
+    ]
+    return {
+        "seed": cell.seed, "cell": cell.hash, "status": "finished", "error": None, "map": value, "seconds": 40 * value,
+        "config": json.dumps(cell.variant.config.canonical(), sort_keys=True), "gpu_seconds": 0.0, "epochs": 20,
+        "attempts": 1, "data": "d" * 64, "code_version": 1, "environment": json.dumps({"host": "laptop"}),
+        "metric_ids": json.dumps({"map": "map@all/expected-ties/test"}), "history": json.dumps(steps),
+    }  # fmt: skip
+
+
+def written(run_dir: Path) -> dict[str, float]:
+    """Seconds of the process and of the clock to read a run's cells and to write its report."""
+    found: dict[str, float] = {}
+    for name, work in (
+        ("read", lambda: results.save_table(run_dir)),
+        ("write", lambda: dashboards.report.write(run_dir)),
+    ):
+        cpu, clock = time.process_time(), time.perf_counter()
+        work()
+        found |= {f"{name}_cpu": time.process_time() - cpu, f"{name}_clock": time.perf_counter() - clock}
+    return found
+
+
+def opened(page: Path) -> dict[str, float | None]:
+    """Seconds of the page's process, and of the clock, from the address to the last figure; None without a browser."""
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    from tests.browser import FOUND, chromium
+
+    if FOUND is None:
+        return {"open_cpu": None, "open_clock": None}
+    with chromium() as browser:
+        tab = browser.open("about:blank")
+        tab.call("Performance.enable")
+        started = time.perf_counter()
+        tab.go(page.as_uri())
+        figures = "document.querySelectorAll('script[data-figure]').length"
+        tab.wait_for(f"document.querySelectorAll('.js-plotly-plot').length == {figures}")
+        clock = time.perf_counter() - started
+        metrics = {one["name"]: one["value"] for one in tab.call("Performance.getMetrics")["metrics"]}
+        return {"open_cpu": metrics["ProcessTime"], "open_clock": clock}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="each once, and 1,000 cells for 10,000")
+    quick = parser.parse_args().quick
+    figures: dict[str, dict[str, float | None]] = {}
+    print(f"{'cells':>7} {'page':>9} {'read':>16} {'report':>16} {'opens':>16}   seconds of the process (of the clock)")
+    for variants, seeds in ((10, 5), (200, 5) if quick else (2000, 5)):
+        run_dir = Path(tempfile.mkdtemp(prefix="report-"))
+        try:
+            cells = write_run(run_dir, variants, seeds)
+            best = min((written(run_dir) for _ in range(1 if quick else REPEATS)), key=lambda one: one["write_cpu"])
+            size = (run_dir / "report.html").stat().st_size / 1e6
+            opening = opened(run_dir / "report.html")
+        finally:
+            shutil.rmtree(run_dir)
+        figures[str(cells)] = {"cells": cells, **best, **opening, "megabytes": size}
+        words = [f"{best[f'{name}_cpu']:8.2f} ({best[f'{name}_clock']:5.2f})" for name in ("read", "write")]
+        words += ["none" if None in opening.values() else f"{opening['open_cpu']:8.2f} ({opening['open_clock']:5.2f})"]
+        print(f"{cells:>7,} {size:>6.1f} MB {words[0]:>16} {words[1]:>16} {words[2]:>16}", flush=True)
+    small, large = figures.values()
+    ratio = {
+        name: (small[f"{name}_cpu"] / small["cells"]) / (large[f"{name}_cpu"] / large["cells"])  # type: ignore[operator]
+        for name in ("read", "write")
+    }
+    print(json.dumps({"small_over_large_a_cell": ratio, "seconds": figures}))
+
+
+if __name__ == "__main__":
+    main()
