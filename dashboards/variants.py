@@ -40,7 +40,7 @@ def _columns(run: View) -> list[Column]:
         columns.append(("Erased", _erased))
     if run.published is not None:
         columns += [("Published", _published), ("Measured less published", _less_published)]
-        columns.append(("Same protocol", lambda one: tag("td", protocol.of(run, one), class_="note")))
+        columns.append(("Same protocol", lambda one: tag("td", protocol.of(run, one), class_="protocol")))
     return columns
 
 
