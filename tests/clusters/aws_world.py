@@ -144,7 +144,6 @@ class World:
             "HOME": str(self.home_of(node)),
             "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",  # a node has what its setup installs
             "RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES": "100000000",
-            "RAY_raylet_start_wait_time_s": "300",  # this machine may be busy
             HERE: node,
         }
         # A file, not a pipe, which Ray's processes could hold open for ever.
