@@ -6,7 +6,6 @@ All is asked from here, with this machine's credentials; the nodes' own roles ar
 import importlib.metadata
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from raysearch.data import shards
@@ -14,45 +13,13 @@ from raysearch.data.places import Place
 from raysearch.engine import prices
 from raysearch.engine.cluster import Demand, places_on_node
 from raysearch.engine.findings import Finding, bad, good, unsure
+from raysearch.engine.node_types import NodeType
 from raysearch.runs import Home
 from raysearch.studies import files, overrides, search_plan
 from raysearch.studies import plan as planning
 from raysearch.studies.space import Ablation
 
 _PINNED = re.compile(r"\b(ray|torch|torchvision|optuna)(?:\[[^\]]*\])?==([0-9][\w.]*)")
-
-
-@dataclass(frozen=True)
-class NodeType:
-    """Nodes of one kind that a cluster may have."""
-
-    name: str
-    most: int  # nodes
-    resources: Mapping[str, float]
-    instance_type: str = ""
-    spot: bool = False
-
-
-def node_types(config: Mapping[str, Any]) -> list[NodeType]:
-    """The kinds of nodes of a file for `ray up`, the head first; its workers without a limit have the cluster's.
-
-    >>> workers = {"max_workers": 3, "resources": {}, "node_config": {"InstanceType": "g6.2xlarge"}}
-    >>> kinds = {"head": {"resources": {"CPU": 0}}, "gpu": workers}
-    >>> node_types({"head_node_type": "head", "max_workers": 2, "available_node_types": kinds})[1].most
-    2
-    """
-    found = []
-    all_together = config.get("max_workers", 2)
-    for name, kind in config.get("available_node_types", {}).items():
-        node = kind.get("node_config") or {}
-        machine = prices.machines().get(node.get("InstanceType", ""))
-        own = {"CPU": machine.vcpus, "GPU": machine.gpus} if machine else {}
-        head = name == config.get("head_node_type")
-        most = 1 if head else min(kind.get("max_workers", all_together), all_together)
-        spot = (node.get("InstanceMarketOptions") or {}).get("MarketType") == "spot"
-        resources = {**own, **(kind.get("resources") or {})}
-        found.append(NodeType(name, most, resources, node.get("InstanceType", ""), spot))
-    return sorted(found, key=lambda one: one.name != config.get("head_node_type"))
 
 
 def of_versions(config: Mapping[str, Any]) -> Iterator[Finding]:
@@ -144,15 +111,14 @@ def of_cost(kinds: list[NodeType], max_nodes: int, max_cost: float | None) -> It
         max_nodes: workers that the cluster may have together.
         max_cost: dollars at which the study would stop.
     """
-    machines = prices.machines()
-    unknown = [one.instance_type or one.name for one in kinds if one.instance_type not in machines]
+    unknown = [one.instance_type or one.name for one in kinds if one.price is None]
     if unknown:
-        name = ", ".join(dict.fromkeys(unknown))
-        yield (bad if max_cost is not None else unsure)(
-            "cost", f"the price of {name} is not known; RAYSEARCH_PRICES names a file"
+        says = (
+            f"the price of {', '.join(dict.fromkeys(unknown))} is not known; label it {prices.PRICE}, or see prices.csv"
         )
+        yield unsure("cost", says) if max_cost is None else bad("cost", says)
         return
-    head, *workers = [(machines[one.instance_type].dollars_an_hour, one.most) for one in kinds]
+    head, *workers = [(one.price or 0.0, one.most) for one in kinds]
     left, full = max_nodes, head[0]
     for price, most in sorted(workers, reverse=True):
         full += price * min(most, left)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from raysearch.engine import prices
 from raysearch.engine.findings import Finding, bad, good, unsure
-from raysearch.engine.preflight import NodeType
+from raysearch.engine.node_types import NodeType
 
 # Service Quotas' codes of EC2: (spot, family) -> code, by the letters that a family's names begin with.
 _FAMILIES = {"g": "G and VT", "vt": "G and VT", "p": "P", **dict.fromkeys("acdhimrtz", "standard")}

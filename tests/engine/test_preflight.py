@@ -10,6 +10,7 @@ from raysearch.data.places import Place
 from raysearch.engine import preflight, quotas
 from raysearch.engine.cluster import Demand
 from raysearch.engine.findings import Finding, State, tried
+from raysearch.engine.node_types import NodeType, node_types
 from raysearch.errors import UserError
 
 from ..s3_server import Server
@@ -33,7 +34,7 @@ def states(found: list[Finding]) -> list[State]:
 
 
 def test_kinds_of_nodes_have_what_their_machines_have() -> None:
-    head, spot, on_demand = preflight.node_types(CONFIG)
+    head, spot, on_demand = node_types(CONFIG)
     assert (head.name, head.most, head.resources) == ("head", 1, {"CPU": 0, "GPU": 0})
     assert (spot.most, spot.spot, spot.resources) == (8, True, {"CPU": 8, "GPU": 1})
     assert (on_demand.most, on_demand.spot) == (2, False)
@@ -89,19 +90,19 @@ def test_results_belong_in_a_store(s3: Server, tmp_path: Path, monkeypatch: pyte
     ],
 )
 def test_gpus(demand: Demand, state: State, words: str) -> None:
-    found = next(preflight.of_gpus(preflight.node_types(CONFIG), demand))
+    found = next(preflight.of_gpus(node_types(CONFIG), demand))
     assert found.state is state
     assert words in found.says
 
 
 def test_what_an_hour_costs() -> None:
-    kinds = preflight.node_types(CONFIG)
+    kinds = node_types(CONFIG)
     found = list(preflight.of_cost(kinds, 8, 20.0))
     # eight workers at the dearest, whichever kind they are of
     assert f"${0.2016 + 8 * 0.9776:.2f} at full size" in found[0].says
     assert "lasts 2.5 hours" in found[1].says
     assert states(list(preflight.of_cost(kinds, 8, None))) == [State.GOOD, State.OPEN]
-    strange = [*kinds, preflight.NodeType("odd", 1, {}, "z9.huge")]
+    strange = [*kinds, NodeType("odd", 1, {}, "z9.huge")]
     assert states(list(preflight.of_cost(strange, 8, 5.0))) == [State.BAD]
 
 
@@ -117,7 +118,7 @@ class Account:
 
 
 def test_quotas_in_virtual_cpus() -> None:
-    kinds = preflight.node_types(CONFIG)
+    kinds = node_types(CONFIG)
     enough = {"L-1216C47A": 32.0, "L-DB2E81BA": 16.0, "L-3819A6DF": 64.0}
     assert states(list(quotas.of_quotas(kinds, 8, Account(enough)))) == [State.GOOD] * 3
     smaller = {**enough, "L-3819A6DF": 32.0}
