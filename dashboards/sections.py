@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dashboards import effects as plots
-from dashboards import figures, formats, learning, selection, ties, tradeoff
+from dashboards import figures, formats, learning, money, selection, ties, tradeoff
 from dashboards.embed import embed
 from dashboards.markup import Markup, name, rows, section, tag
 from dashboards.tables import MARKS, verdict
@@ -112,6 +112,7 @@ def spent(study: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> Marku
     if wall:
         facts.append(("Wall clock", formats.seconds(wall)))
         facts.append(("Cells an hour", f"{(len(own) - adopted) / wall * 3600:,.0f}"))
+    facts += money.facts(study)
     before = study.get("pre_trainings") or {}
     if before.get("cells"):
         facts.append(("Pre-trainings", f"{before['cells']:,}, {formats.seconds(before['seconds'])}"))

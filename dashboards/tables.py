@@ -12,7 +12,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from dashboards import csv_file, formats, protocol, search_tables, selection
+from dashboards import csv_file, formats, money, protocol, search_tables, selection
 from dashboards.fitting import Fitting
 from dashboards.search_view import search_view
 from dashboards.view import Variant, View, view
@@ -38,9 +38,19 @@ def as_csv(run: View) -> str:
     out = io.StringIO()
     declared = [f"{factor} (declared)" for factor in run.factors]
     header = ["study", "variant", *run.factors, *declared, "metric", "metric_id", "verdict", "seeds", *_NUMBERS]
-    header += ["refused", "failed", "stopped", "missing", "seconds", "epochs", "gpu_hours", "erased_fraction"]
+    header += [
+        "refused",
+        "failed",
+        "stopped",
+        "missing",
+        "seconds",
+        "epochs",
+        "gpu_hours",
+        "dollars",
+        "erased_fraction",
+    ]
     header += ["published", "published_table", "measured_less_published", "same_protocol"]
-    writer = csv_file.writer(out)
+    writer, paid = csv_file.writer(out), money.shares(run)
     writer.writerow(header)
     for one in run.variants:
         row = [run.study.get("study", ""), one.name, *(csv_file.plain(one.settings.get(name)) for name in run.factors)]
@@ -48,7 +58,7 @@ def as_csv(run: View) -> str:
         row += [run.metric, run.metric_id, one.verdict, one.compared["seeds"]]
         row += [csv_file.plain(one.compared[name]) for name in _NUMBERS]
         row += [one.compared[name] for name in ("refused", "failed", "stopped")]
-        row += [one.missing, one.seconds, one.epochs, one.gpu_hours, one.erased]
+        row += [one.missing, one.seconds, one.epochs, one.gpu_hours, paid.get(one.name), one.erased]
         writer.writerow([*row, *(one.published or ("", "")), one.less_published, protocol.of(run, one)])
     return out.getvalue()
 

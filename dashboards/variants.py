@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from dashboards import formats, protocol, selection
+from dashboards import formats, money, protocol, selection
 from dashboards.markup import Markup, Section, join, name, number, rows, section, tag
 from dashboards.rows import loads, mapping, mean
 from dashboards.tables import verdict
@@ -36,6 +36,8 @@ def _columns(run: View) -> list[Column]:
         columns.append(("Epochs", _epochs))
     if any(one.gpu_hours for one in shown):
         columns.append(("GPU-hours", lambda one: number(formats.metric(one.gpu_hours), by=one.gpu_hours)))
+    if paid := money.shares(run):
+        columns.append(("Cost", lambda one: number(money.dollars(paid[one.name]), by=paid[one.name])))
     if any(one.erased is not None for one in shown):
         columns.append(("Erased", _erased))
     if run.published is not None:
