@@ -77,6 +77,7 @@ def main(scratch: Path) -> None:
     seen["policy"] = policies.statements(iam, role)
     seen["worker_role"] = stack.role_of(iam, found["WorkerProfile"])["Arn"]
     (scratch / "seen.json").write_text(json.dumps(seen, default=str))
+    world.close()
 
 
 def up(world: World, file: Path) -> str:

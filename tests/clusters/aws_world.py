@@ -8,6 +8,7 @@ of Ray of its own; what would be installed is the environment that runs the test
     world = World(scratch); world.run(["ray", "up", ...]); world.requests; world.calls
 """
 
+import hashlib
 import io
 import json
 import logging
@@ -28,6 +29,8 @@ from .stand_in import ADDRESS, HERE
 _OWN_ADDRESS = "10.20.0.1"
 _ASKED_FOR_THE_WAY = "8.8.8.8"  # Ray finds its own address by the route to it; no packet is sent
 _USER_KEY, _NODE_KEY = "AKIAUSERUSERUSERUSER", "AKIANODENODENODENODE"
+_USER = "world-of-aws-tests"  # by its hash `ray up` names a folder in /tmp, for connections that ssh shares
+_SHARED = Path("/tmp") / f"ray_ssh_{hashlib.sha256(_USER.encode()).hexdigest()[:10]}"
 _CHECKOUT = Path(__file__).parents[2]
 
 
@@ -54,7 +57,7 @@ class World:
             "PATH": f"{scratch / 'bin'}:{Path(sys.prefix) / 'bin'}:/usr/sbin:/usr/bin:/sbin:/bin",
             "TMPDIR": str(scratch / "tmp"),  # `ray up` keeps a cache of what it resolved there
             "TERM": "dumb",
-            "USER": "ubuntu",
+            "LOGNAME": _USER,
         }
 
     def run(self, words: list[str], home: Path | None = None, **more: str) -> subprocess.CompletedProcess[str]:
@@ -70,6 +73,10 @@ class World:
             text=True,
             timeout=400,
         )
+
+    def close(self) -> None:
+        """Remove what was written outside the scratch folder; processes end with the namespace."""
+        shutil.rmtree(_SHARED, ignore_errors=True)
 
     def home_of(self, node: str) -> Path:
         return self._scratch / "nodes" / node
