@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
+from raysearch.engine import cluster_file
 
 from .hosts import USER, Done, Host, Lan, give_python, trust
 
 ROOT = Path(__file__).parents[2]
-CONFIG = "clusters/on_prem.yaml"
+FILES = {"clusters/on_prem.yaml": "my-cluster.yaml", "clusters/firewall.nft": "clusters/firewall.nft"}
 WORKERS = ("worker1", "worker2")
 PATIENCE = 900.0  # seconds for what takes one on a quiet machine
 DASHBOARD = 8265
@@ -37,6 +37,12 @@ class Desk:
     @property
     def machines(self) -> list[Host]:
         return [self.head, *self.workers]
+
+    @property
+    def values(self) -> dict[str, str]:
+        """What a person puts into the places of the shipped files."""
+        workers = ", ".join(one.address for one in self.workers)
+        return {"Head": self.head.address, "Workers": workers, "User": USER}
 
     def type(self, start: str, seconds: float = PATIENCE) -> Done:
         """Type the page's line that starts so."""
@@ -64,11 +70,6 @@ class Desk:
         nodes: list[dict[str, Any]] = json.loads(done.output.splitlines()[-1]) if done.status == 0 else []
         return {node["NodeManagerAddress"] for node in nodes if node["Alive"]}
 
-    def heard(self, words: str) -> bool:
-        """Whether the head's log of the cluster has these words."""
-        logs = (self.head.root / "tmp" / "ray").glob("session_2*/logs/gcs_server.out")
-        return any(words in log.read_text(errors="replace") for log in logs)
-
     def _line(self, start: str) -> str:
         (line,) = [one for one in self._lines if one.startswith(start)]
         return f"cd ~/raysearch && export RAY_AUTH_MODE=token && {line}"
@@ -83,14 +84,12 @@ def desk(folder: Path) -> Iterator[Desk]:
         made = Desk(lan, shared)
         for host in lan.hosts.values():
             give_python(host)
-            # A machine that is busy with other things starts Ray slower than Ray thinks.
-            settings = "export RAY_raylet_start_wait_time_s=600"
-            if host in made.workers:
-                settings += """ RAY_OVERRIDE_RESOURCES='{"CPU": 1}'"""  # a trial of two needs both
-            (host.home / ".bashrc").write_text(f"{settings}\n")
+        for worker in made.workers:  # so small that a trial of two needs both
+            (worker.home / ".bashrc").write_text("""export RAY_OVERRIDE_RESOURCES='{"CPU": 1}'\n""")
         checkout = made.laptop.home / "raysearch"
         shutil.copytree(ROOT, checkout, ignore=_LEFT_OUT)
-        _fill_in(checkout / CONFIG, made)
+        for shipped, own in FILES.items():
+            (checkout / own).write_text(cluster_file.fill((checkout / shipped).read_text(), made.values))
         for start in ("ssh-keygen", "(umask 077; ray get-auth-token"):
             done = made.type(start)
             assert done.status == 0, done.output
@@ -104,14 +103,6 @@ def wait(true: Callable[[], bool], what: str, seconds: float = PATIENCE) -> None
     while not true():
         assert time.monotonic() < deadline, f"{what} did not come in {seconds:g} s"
         time.sleep(0.5)
-
-
-def _fill_in(path: Path, desk: Desk) -> None:
-    """Set the values marked YOURS; all others stay as they are shipped."""
-    config = yaml.safe_load(path.read_text())
-    config["provider"] |= {"head_ip": desk.head.address, "worker_ips": [one.address for one in desk.workers]}
-    config["auth"]["ssh_user"] = USER
-    path.write_text(yaml.safe_dump(config, sort_keys=False))
 
 
 def _console(page: str) -> list[str]:
