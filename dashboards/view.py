@@ -65,7 +65,8 @@ class Variant:
     @functools.cached_property
     def erased(self) -> float | None:
         """Mean share of the image erased in the last iteration."""
-        last = [(history(row.get("history")) or [{}])[-1] for row in self.finished]
+        texts = [row["history"] for row in self.finished if row.get("history")]
+        last = [(history(text) or [{}])[-1] for text in texts if "erased_fraction" in text]
         shares = [step.get("erased_fraction") for step in last]
         return mean(share for share in shares if isinstance(share, int | float))
 
