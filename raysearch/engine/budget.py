@@ -93,6 +93,7 @@ def watched(
     interrupt: Interrupt,
     max_cost: float | None = None,
     max_hours: float | None = None,
+    tell: Callable[[float], object] = lambda dollars: None,
     every: float = _LOOK_SECONDS,
 ) -> Iterator[None]:
     """Count while the block runs, and ask for a stop in good order at a limit.
@@ -102,6 +103,7 @@ def watched(
         interrupt: is told.
         max_cost: dollars of the study in all, those of earlier calls among them.
         max_hours: of this call.
+        tell: is told the dollars so far after every look, where any node has a price.
         every: seconds between looks.
 
     Raises:
@@ -120,6 +122,8 @@ def watched(
         while True:
             with contextlib.suppress(Exception):  # of a head that does not answer at the moment: looked at again
                 meter.look()
+                if meter.record():
+                    tell(meter.dollars)
             spent, hours = meter.dollars, (time.monotonic() - started) / 3600
             if max_cost is not None and spent >= max_cost:
                 interrupt.stop(f"--max-cost {max_cost:g} is reached: the study has cost ${spent:.2f}")

@@ -49,6 +49,7 @@ class Metrics(Listener):
         self._memory = Gauge("raysearch_gpu_memory_bytes", "Peak GPU memory of the last step.", _LABELS)
         self._seconds = Counter("raysearch_worker_seconds", "Seconds that ended cells took.", _LABELS)
         self._gpu_seconds = Counter("raysearch_gpu_seconds", "GPU seconds that ended cells took.", _LABELS)
+        self._cost = Gauge("raysearch_cost_dollars", "Dollars that all nodes have cost so far.", ("study",))
         self._images = Counter("raysearch_images", "Images trained on.", ("study",))
         self._epochs = Counter("raysearch_epochs", "Epochs done.", ("study",))
         self._step_seconds = Counter("raysearch_step_seconds", "Seconds that steps took.", ("study",))
@@ -61,6 +62,10 @@ class Metrics(Listener):
         self._last_step = Gauge(
             "raysearch_last_step_timestamp_seconds", "When a step last ended; before the first, the begin.", ("study",)
         )
+
+    def cost(self, dollars: float) -> None:
+        """Say what all nodes have cost so far."""
+        self._set(self._cost, dollars, self._study)
 
     def begin(self, done: int, total: int) -> None:
         """Say what lies ahead.

@@ -54,6 +54,7 @@ class Session:
         self._table, self._console, self._interrupt, self._heart = table, console, interrupt, heart
         self._slots = cluster.Slots(demand, options.concurrency)
         self._gauges = Gauges()
+        self._metrics: Metrics | None = None
         self._storage = options.storage or str((run.directory / FOLDER).resolve())
         shown = Place.parse(self._storage)  # an unknown kind of URI is said now
         self._constant = {
@@ -61,6 +62,11 @@ class Session:
             "environment": json.dumps({"versions": provenance.versions(), "hardware": run.record["hardware"]}),
         }
         console.print(f"{self._slots()} trials at a time, checkpoints in {shown}")
+
+    def cost(self, dollars: float) -> None:
+        """Tell Prometheus what the study has cost."""
+        if self._metrics is not None:
+            self._metrics.cost(dollars)
 
     @property
     def storage(self) -> str:
@@ -120,7 +126,7 @@ class Session:
         view = LiveView(tally, self._table, self._console)
         self._heart.stage(tally.now)
         claims = Claims(self._run.directory.resolve().parent / ".claims")
-        metrics = Metrics(self._run.record["study"], objective, self._gauges)
+        metrics = self._metrics = Metrics(self._run.record["study"], objective, self._gauges)
         metrics.begin(done, total)
         several = [tally, view, metrics, *listeners]
         answered = Several(*several)
@@ -226,8 +232,9 @@ def opened(
         splits = {one: found.identity for one, found in divided.items()}
         run.record["splits"] = {found.identity: found.record() for found in divided.values()}
         source = Source(sets, run.manifest.content_hash, cache_dir() / "features", splits)
-        with watched(meter, interrupt, options.max_cost, options.max_hours):
-            yield Session(run, options, demand, source, console, interrupt, table, heart)
+        session = Session(run, options, demand, source, console, interrupt, table, heart)
+        with watched(meter, interrupt, options.max_cost, options.max_hours, session.cost):
+            yield session
         run.record.update(cost=meter.record())
     run.record["ended"] = datetime.now(UTC).isoformat(timespec="seconds")
     run.record["wall_seconds"] = before + time.monotonic() - started

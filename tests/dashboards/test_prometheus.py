@@ -28,7 +28,7 @@ HERE = Path(dashboards.__file__).parent
 CONFIG, ALERTS = HERE / "prometheus" / "prometheus.yml", HERE / "prometheus" / "alerts.yml"
 GRAFANA: dict[str, Any] = json.loads((HERE / "grafana" / "raysearch.json").read_text())
 PANELS: list[dict[str, Any]] = GRAFANA["panels"]
-UNITS = {"percentunit", "percent", "short", "s", "bytes", "Bps"}  # Grafana's ids of units
+UNITS = {"percentunit", "percent", "short", "currencyUSD", "s", "bytes", "Bps"}  # Grafana's ids of units
 FROM_RAYLET = {"ray_resources"}  # Ray names these in C++
 # What a machine without a GPU and a retrieval study have none of, as Ray's exporter and a few-shot study name it.
 ELSEWHERE = {

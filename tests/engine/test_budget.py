@@ -81,11 +81,13 @@ def stopped(interrupt: Interrupt) -> bool:
 )
 def test_a_limit_stops_in_good_order_and_says_so_once(tmp_path: Path, limits: dict[str, float], why: str) -> None:
     said: list[str] = []
-    interrupt = Interrupt(said.append)
+    interrupt, told = Interrupt(said.append), list[float]()
     meter = Meter(tmp_path / FILE, lambda: [SPOT], fast_clock(3600))
-    with watched(meter, interrupt, every=0.02, **limits):
+    with watched(meter, interrupt, every=0.02, tell=told.append, **limits):
         assert stopped(interrupt)
         time.sleep(0.1)
+    assert told == sorted(told)
+    assert told[-1] <= meter.dollars
     assert len(said) == 1
     assert said[0].startswith(why)
 
