@@ -76,18 +76,6 @@ def test_the_right_token_opens_the_same_doors(cluster: Desk) -> None:
     assert {"gcs_server", "raylet"} <= opened
 
 
-@pytest.mark.skipif(shutil.which("nft", path="/usr/sbin:/sbin") is None, reason="no nft on this machine")
-def test_the_firewall_closes_all_but_ssh_and_leaves_the_cluster_alone(cluster: Desk) -> None:
-    """It stays up for the tests that follow."""
-    for machine in cluster.machines:
-        done = machine.run("nft -f ~/raysearch/clusters/firewall.nft")
-        assert done.status == 0, done.output
-    found = doors(cluster.stranger, [cluster.head, cluster.workers[0]], [""])
-    print(table(found))
-    assert {said for door in found for said in door.said} <= {"closed: timed out", "closed: Connection refused"}
-    assert cluster.alive() == {one.address for one in cluster.machines}
-
-
 def test_rays_own_clients_are_refused(cluster: Desk) -> None:
     """Who joins as a node, or as a driver, could run what he likes."""
     address = f"{cluster.head.address}:6379"
@@ -101,6 +89,18 @@ def test_rays_own_clients_are_refused(cluster: Desk) -> None:
             print(mode, command, done.status, done.output.strip().splitlines()[-1:])
             assert done.status != 0
             cluster.stranger.run("ray stop --force", settings, seconds=PATIENCE)
+    assert cluster.alive() == {one.address for one in cluster.machines}
+
+
+@pytest.mark.skipif(shutil.which("nft", path="/usr/sbin:/sbin") is None, reason="no nft on this machine")
+def test_the_firewall_closes_all_but_ssh_and_leaves_the_cluster_alone(cluster: Desk) -> None:
+    """It stays up for the tests that follow."""
+    for machine in cluster.machines:
+        done = machine.run("nft -f ~/raysearch/clusters/firewall.nft")
+        assert done.status == 0, done.output
+    found = doors(cluster.stranger, [cluster.head, cluster.workers[0]], [""])
+    print(table(found))
+    assert {said for door in found for said in door.said} <= {"closed: timed out", "closed: Connection refused"}
     assert cluster.alive() == {one.address for one in cluster.machines}
 
 
@@ -129,8 +129,9 @@ def test_a_machine_that_is_cut_off_costs_a_study_nothing(cluster: Desk, tiny_dat
     assert [row["status"] for row in rows.values()] == ["finished"] * 2
     assert max(row["attempts"] for row in rows.values()) >= 2
     alone = sweep.replace(str(cluster.head.home), str(cluster.stranger.home)).replace(str(storage), "checkpoints")
-    done = cluster.stranger.run(alone, {"RAY_AUTH_MODE": "token"}, seconds=PATIENCE)
-    assert done.status == 0, done.output
+    # A busy machine may be too slow for Ray; what has ended is not run again.
+    settings = {"RAY_AUTH_MODE": "token"}
+    wait(lambda: cluster.stranger.run(alone, settings, seconds=PATIENCE).status == 0, "the same study alone")
     undisturbed = results.load(cluster.stranger.home / "runs" / "study").to_pylist()
     assert {row["cell"] for row in undisturbed} == set(rows)
     for row in undisturbed:
