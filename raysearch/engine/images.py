@@ -16,6 +16,7 @@ from rich.console import Console
 from raysearch.data import feed, partition, residence, shards
 from raysearch.data.images import ImageSet
 from raysearch.data.pipelines import Decode, RayData, Threads, View
+from raysearch.data.places import Place
 from raysearch.data.shelf import Shelf
 from raysearch.data.stream import Stream
 from raysearch.engine import cluster, sight
@@ -77,8 +78,9 @@ def provide(
     store, cpus = smallest_store(), _spare_cpus()
     workers = cluster.places_on_cluster(replace(demand, streams=True))
     shelf = Shelf(run.shards, shards.read_manifest(run.shards))
-    blind = sight.blind(run.shards)
-    here = bool(blind) or (cpus is None and run.shards.local is not None)  # nodes to come see no more than those
+    place = Place.parse(run.shards)
+    blind = sight.blind(place)
+    here = bool(blind) or (cpus is None and place.local is not None)  # nodes that are to come may see it or not
     kept: dict[Images, Kept] = {}
     run.record["feed"], taken = [], 0
     for one in images:
@@ -98,7 +100,7 @@ def provide(
         else:
             if blind:
                 raise UserError(
-                    f"{one.side} px images cannot be streamed ({choice.why}): {run.shards} is not there on "
+                    f"{one.side} px images cannot be streamed ({choice.why}): {place} is not there on "
                     f"{', '.join(blind)}; put it in a bucket, or in a directory that all machines share"
                 )
             if cpus == 0:

@@ -26,12 +26,12 @@ def blind(directory: Place) -> list[str]:
         return []
     expected, here = (path / MANIFEST).read_bytes(), ray.get_runtime_context().get_node_id()
     asked = {
-        node["NodeManagerAddress"]: _asked_on(node["NodeID"], path.resolve() / MANIFEST)
+        _asked_on(node["NodeID"], path.resolve() / MANIFEST): node["NodeManagerAddress"]
         for node in ray.nodes()
         if node["Alive"] and node["Resources"].get("CPU", 0) >= 1 and node["NodeID"] != here
     }
-    ready, _ = ray.wait([*asked.values()], num_returns=len(asked), timeout=_ANSWER_SECONDS) if asked else ([], [])
-    return sorted(address for address, answer in asked.items() if answer not in ready or not _same(answer, expected))
+    ready, _ = ray.wait([*asked], num_returns=len(asked), timeout=_ANSWER_SECONDS) if asked else ([], [])
+    return sorted({address for answer, address in asked.items() if answer not in ready or not _same(answer, expected)})
 
 
 def _asked_on(node: str, path: Path) -> ray.ObjectRef:

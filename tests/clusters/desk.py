@@ -86,11 +86,13 @@ def desk(folder: Path) -> Iterator[Desk]:
             give_python(host)
         for worker in made.workers:  # so small that a trial of two needs both
             (worker.home / ".bashrc").write_text("""export RAY_OVERRIDE_RESOURCES='{"CPU": 1}'\n""")
+        for host in (made.laptop, made.stranger):
+            shutil.copytree(ROOT, host.home / "raysearch", ignore=_LEFT_OUT)
+            host.run("pip install --editable ~/raysearch")
         checkout = made.laptop.home / "raysearch"
-        shutil.copytree(ROOT, checkout, ignore=_LEFT_OUT)
         for shipped, own in FILES.items():
             (checkout / own).write_text(cluster_file.fill((checkout / shipped).read_text(), made.values))
-        for start in ("ssh-keygen", "(umask 077; ray get-auth-token"):
+        for start in ("ssh-keygen", "(umask 077", "python -m raysearch.cluster check"):
             done = made.type(start)
             assert done.status == 0, done.output
         for machine in made.machines:
@@ -102,7 +104,7 @@ def wait(true: Callable[[], bool], what: str, seconds: float = PATIENCE) -> None
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline, f"{what} did not come in {seconds:g} s"
-        time.sleep(0.5)
+        time.sleep(2)
 
 
 def _console(page: str) -> list[str]:

@@ -12,11 +12,13 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 
 SECONDS = 5.0
 PATHS = ("/", "/metrics", "/api/version", "/api/jobs/", "/api/job_agent/jobs/", "/logs", "/nodes?view=summary")
+HEALTH = "/grpc.health.v1.Health/Check"  # Ray answers it to all: that it serves, and nothing else
 # Of each kind of server a harmless question. A server that does not know it says so before it asks for the token.
 QUESTIONS = (
     "/ray.rpc.NodeInfoGcsService/GetAllNodeInfo",
@@ -33,7 +35,7 @@ QUESTIONS = (
     "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
     "/ray.rpc.RayletDriver/ClusterInfo",
     "/ray.rpc.RayletDriver/KvGet",
-    "/grpc.health.v1.Health/Check",
+    HEALTH,
 )
 _UNKNOWN = {grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
 _REFUSED = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
@@ -47,10 +49,11 @@ def knock(host: str, port: int, token: str | None) -> str:
     except OSError as error:
         return f"closed: {error.strerror or error}"
     said = [*_web(host, port, token), *_remote(host, port, token)]
+    alive = f"ANSWERS {HEALTH}"
     for kind in ("ANSWERS", "refuses"):
-        if found := [one for one in said if one.startswith(kind)]:
-            return f"{kind}: {'; '.join(dict.fromkeys(one.removeprefix(kind + ' ') for one in found))}"
-    return "silent: takes connections, understands none of the questions"
+        if found := [one.removeprefix(f"{kind} ") for one in said if one.startswith(kind) and one != alive]:
+            return f"{kind}: {'; '.join(dict.fromkeys(found))}{', is alive' if alive in said else ''}"
+    return "ANSWERS: is alive" if alive in said else "silent: takes connections, understands none of the questions"
 
 
 def _web(host: str, port: int, token: str | None) -> list[str]:
@@ -100,4 +103,6 @@ def _remote(host: str, port: int, token: str | None) -> list[str]:
 
 if __name__ == "__main__":
     host, *ports = sys.argv[1:]
-    print(json.dumps({port: knock(host, int(port), os.environ.get("TOKEN")) for port in ports}))
+    with ThreadPoolExecutor(8) as pool:
+        said = pool.map(lambda port: knock(host, int(port), os.environ.get("TOKEN")), ports)
+        print(json.dumps(dict(zip(ports, said, strict=True))))
