@@ -67,6 +67,7 @@ def drive(folder: Path, cells: int) -> None:
     from raysearch.data import shards, synthetic
     from raysearch.data.cache import cache_dir
     from raysearch.engine import cluster, jobs, session, tuner
+    from raysearch.engine.tally import Tally
     from raysearch.engine.telemetry import LiveView
     from raysearch.studies import files, plan, results
     from raysearch.studies.config import CODE_VERSIONS
@@ -88,11 +89,12 @@ def drive(folder: Path, cells: int) -> None:
     ray.cloudpickle.register_pickle_by_value(sys.modules[NoOp.__module__])
     with cluster.connected(None), open(os.devnull, "w") as nowhere:
         slots = cluster.Slots(cluster.Demand())
-        view = LiveView(len(planned.cells), 0, slots, lambda: "", Console(file=nowhere))
+        tally = Tally(len(planned.cells), 0, slots)
+        view = LiveView(tally, lambda: "", Console(file=nowhere))
         # A first few cells pay for what is paid once: groups that start, modules that are loaded.
         first, rest = planned.cells[:20], planned.cells[20:]
         keeping = tuner.Keeping(str(folder / "checkpoints"))
-        listener = jobs.Several(Store(), view)
+        listener = jobs.Several(Store(), tally, view)
         resources = tuner.Resources(slots)
         tuner.run(jobs.Planned(map(session.job, first)), NoOp, None, resources, listener, keeping)
         before, started = _used(), time.perf_counter()

@@ -74,7 +74,7 @@ def _no_interval(run: View) -> str:
     where = _reference(run) if best.is_reference else _label(best)
     rank, name = "highest" if sign > 0 else "lowest", metric_name(run.metric)
     return (
-        f"No answer yet: with fewer than two seeds in common no difference has an interval; "
+        f"No answer yet: {', '.join(run.refusals) or 'no seed in common'}; "
         f"the {rank} {name} so far is {metric(best.compared['mean'])}, of {where}"
     )
 

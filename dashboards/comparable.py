@@ -9,7 +9,8 @@ from typing import Any
 
 from dashboards import formats
 from dashboards.flat import flat
-from dashboards.view import Variant, View, loads, mapping
+from dashboards.rows import loads, mapping
+from dashboards.view import Variant, View
 from raysearch.errors import UserError
 
 # Config paths that decide what is evaluated on. Within a run they may be factors, and variants then say them.

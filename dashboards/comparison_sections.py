@@ -8,10 +8,10 @@ from dashboards.comparison_answer import sentence
 from dashboards.comparison_tables import IN_PAGE, ranked, test_of, verdict
 from dashboards.comparison_view import Comparison
 from dashboards.definitions import metric as metric_in_words
-from dashboards.markup import Markup, join, name, rows, tag
+from dashboards.embed import embed
+from dashboards.markup import Markup, join, name, number, rows, section, tag
 from dashboards.opening import caution, data
 from dashboards.provenance import pairs
-from dashboards.sections import embed, number, section
 from dashboards.view import View
 
 _TERMS = {
@@ -108,7 +108,8 @@ def differences(shown: Comparison) -> Markup:
         row += [number("" if found.delta is None else formats.signed(found.delta), bounds)]
         row += [number("" if found.p is None else formats.p_value(found.p_holm))]
         row += [tag("td", tag("span", verdict(one), class_=f"verdict {one.verdict.replace(' ', '-')}"))]
-        row += [number(*test_of(one).split(", ", 1))]
+        test, _, under = test_of(one).partition(", ")
+        row += [number(test, under)]
         body.append([*row, tag("td", _changes(one.changes), class_="wide")])
     if not body:
         words = "No variant of the first run has its name or its config in another run."

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dashboards import comparable
-from dashboards.flat import changes
+from dashboards.flat import between, words
 from dashboards.judged import BEST, REFERENCE, judging_metric
 from dashboards.view import Variant, View, view
 from raysearch import visible
@@ -133,7 +133,7 @@ def _matches(runs: Mapping[str, View]) -> list[Match]:
     matches = []
     for pair in pairs:
         name, own, other = pair
-        change = changes(comparable.config_of(other), comparable.config_of(own))
+        change = words(between(comparable.config_of(other), comparable.config_of(own)))
         if _same_cells(own, other):
             seeds = len(own.values.keys() & other.values.keys())
             same = across.Difference("none", (seeds, seeds), 0.0, None, None, None)

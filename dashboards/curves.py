@@ -32,7 +32,7 @@ def curve(run: View, factor: str) -> go.Figure:
     figure = figures.base(480 if published else 340, margin={"l": 8, "r": 12, "t": 26, "b": 8})
     for seed in sorted({seed for one in members for seed in one.values}):
         figure.add_trace(_seed_trace(members, factor, at, seed))
-    figure.add_trace(_mean_trace(members, factor, at))
+    figure.add_trace(_mean_trace(run, members, factor, at))
     ticks = {one.level(factor): _tick(one, factor) for one in members}
     ticked = _ticked(levels)
     figure.update_xaxes(
@@ -104,7 +104,7 @@ def _seed_trace(members: list[Variant], factor: str, at: dict[Any, float], seed:
     )
 
 
-def _mean_trace(members: list[Variant], factor: str, at: dict[Any, float]) -> go.Scatter:
+def _mean_trace(run: View, members: list[Variant], factor: str, at: dict[Any, float]) -> go.Scatter:
     members = [one for one in members if one.compared["mean"] is not None]
     rows = [one.compared for one in members]
     return go.Scatter(
@@ -129,8 +129,12 @@ def _mean_trace(members: list[Variant], factor: str, at: dict[Any, float]) -> go
             "width": 5,
         },
         hovertext=[
-            f"<b>{figures.text(one.label)}</b><br>mean {formats.metric(one.compared['mean'])} "
-            f"{formats.interval(one.compared['ci_low'], one.compared['ci_high'])}"
+            figures.about(
+                run,
+                one,
+                f"mean {formats.metric(one.compared['mean'])} "
+                f"{formats.interval(one.compared['ci_low'], one.compared['ci_high'])}",
+            )
             for one in members
         ],
         hoverinfo="text",

@@ -1,7 +1,7 @@
 """The part of the page that says in plain words how each of its numbers is computed."""
 
 from dashboards import formats
-from dashboards.markup import Markup, tag
+from dashboards.markup import Section, section, tag
 from dashboards.view import View
 
 _TERMS = {
@@ -13,20 +13,24 @@ _TERMS = {
     "finished, with Student's t interval at 95 %. What a seed does to all variants alike cancels out.",
     "p (Holm)": "Of the two-sided paired t-test, corrected by Holm over all comparisons of the table: were there no "
     "true difference anywhere, at most one study in twenty would decide anything.",
+    "No interval": "Fewer than three seeds in common. With two, one lucky seed decides how wide an interval is, and "
+    "whether it leaves zero out; so interval and verdict are refused.",
     "Decided": "p (Holm) is at most 0.05. An undecided difference is not shown to be zero: its interval says which "
     "effects remain possible. Holm asks for more than a single interval does, so an interval may leave zero out and "
     "the difference still be undecided.",
     "Failed, stopped, not run": "Cells without a number. They are counted and never replaced; a variant that fails "
     "with the harder seeds looks better than it is.",
-    "Time a cell": "Seconds that a finished cell took, averaged over its variant's.",
+    "Time a cell, epochs": "What a finished cell took, averaged over its variant's.",
+    "GPU-hours": "Of all cells of the variant together, the failed ones too.",
 }
 _PUBLISHED = (
     "What the paper prints for these levels. Sizes in pixels are matched as declared for an image of 224 px; data, "
-    "network and schedule may be others."
+    "network and schedule may be others. Same protocol: whether data set, backbone, image side, pretrained or random "
+    "weights, and metric are the paper's; schedules are not compared, since papers leave too much of theirs open."
 )
 _TIES = {
     "expected-ties": "the expected value over all orders of items at equal Hamming distance",
-    "index-ties": "items at equal Hamming distance in the order they are stored",
+    "index-order": "items at equal Hamming distance in the order they are stored",
 }
 _QUERIES = {
     "test": "Queries are the test split, which chose nothing.",
@@ -43,17 +47,13 @@ _CLASSES = {
 }
 
 
-def definitions(run: View) -> Markup:
+def definitions(run: View) -> Section:
     """The terms of this run's page."""
     terms = {formats.metric_name(run.metric): metric(run), **_TERMS} | (
         {"Published": _PUBLISHED} if run.published else {}
     )
-    return tag(
-        "section",
-        tag("h2", "How the numbers are computed"),
-        tag("dl", *(tag("div", tag("dt", name), tag("dd", text)) for name, text in terms.items()), class_="listing"),
-        id="definitions",
-    )
+    listed = [tag("div", tag("dt", name), tag("dd", text)) for name, text in terms.items()]
+    return section("definitions", "How the numbers are computed", tag("dl", *listed, class_="listing"))
 
 
 def metric(run: View) -> str:

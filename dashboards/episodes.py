@@ -1,8 +1,7 @@
 """The part of the page that compares few-shot variants episode by episode."""
 
 from dashboards import formats, selection
-from dashboards.markup import Markup, name, rows, tag
-from dashboards.sections import number, section
+from dashboards.markup import Markup, name, number, rows, section, tag
 from dashboards.view import View
 from raysearch.studies import paired_episodes
 
@@ -23,7 +22,8 @@ def same_episodes(run: View) -> Markup | None:
         if one.name in found:
             row = found[one.name]
             bounds = formats.interval(row["delta_low"], row["delta_high"], sign=True)
-            cells = [number(formats.signed(row["delta"]), bounds), number(f"{row['episodes']:,}"), number(row["seeds"])]
+            cells = [number(formats.signed(row["delta"]), bounds, row["delta"])]
+            cells += [number(f"{row['episodes']:,}", by=row["episodes"]), number(str(row["seeds"]), by=row["seeds"])]
             body.append([name(one.label), *cells])
     return section(
         "episodes",

@@ -1,4 +1,4 @@
-"""The house style of the figures, the plot of effects, the heat map of two factors and the plot of cost.
+"""The house style of the figures, what they tell of a variant, the heat map of two factors and the plot of cost.
 
 Colours are Okabe and Ito's, which people with any colour vision tell apart, and never speak alone: shapes say the same.
 Texts, grids and backgrounds are left to the page's style sheet, which knows light, dark and print.
@@ -10,8 +10,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from dashboards import formats, selection
-from dashboards.tables import verdict
+from dashboards import formats, selection, settings
 from dashboards.view import Variant, View
 
 BLUE, VERMILLION, GREEN, GREY = "#2b83ba", "#d55e00", "#009e73", "#808890"
@@ -24,6 +23,7 @@ STYLES = {  # verdict -> colour and plotly's symbol
     "no result": (GREY, "x-thin-open"),
     "reference": (BLUE, "square"),
 }
+_MOST_CHANGES = 6  # lines that a reader takes in while pointing
 
 
 def base(height: int, **layout: Any) -> go.Figure:
@@ -72,64 +72,20 @@ def panel(figure: go.Figure, name: str, domain: tuple[float, float], words: str)
     )  # fmt: skip
 
 
-def effects(run: View) -> go.Figure | None:
-    """Paired differences from the reference with their intervals; None when there is nothing to compare."""
-    shown = [one for one in selection.shown(run, selection.IN_FIGURE) if not one.is_reference]
-    if not shown:
-        return None
-    labels = [text(one.label) for one in shown]
-    lines = max(label.count("<br>") for label in labels) + 1
-    row = 20 + 16 * lines if len(shown) <= 40 else 22
-    figure = base(70 + row * len(shown))
-    figure.add_vline(x=0, line={"color": GREY, "width": 1.5})
-    # the words of a hole stand beside zero, on the side where the plot has room
-    side = "middle left" if sum(one.compared["delta"] or 0.0 for one in shown) < 0 else "middle right"
-    for name, (colour, symbol) in STYLES.items():
-        at = [index for index, one in enumerate(shown) if one.verdict == name]
-        if at:
-            figure.add_trace(_effect_trace([shown[index] for index in at], at, colour, symbol, side))
-    figure.update_yaxes(tickvals=list(range(len(shown))), ticktext=labels, range=[len(shown) - 0.5, -0.5], ticks="")
-    metric = html.escape(formats.metric_name(run.metric))
-    figure.update_xaxes(title_text=f"difference in {metric}<br>from the reference", tickformat="+")
-    return figure
+def about(run: View, one: Variant, *numbers: str) -> str:
+    """What a variant tells of itself wherever it is drawn: its name, these numbers, and what its config changes.
 
-
-def _effect_trace(members: list[Variant], at: list[int], colour: str, symbol: str, side: str) -> go.Scatter:
-    rows = [one.compared for one in members]
-    missing = members[0].verdict == "no result"
-    delta = [0.0 if row["delta"] is None else row["delta"] for row in rows]
-    return go.Scatter(
-        x=delta,
-        y=at,
-        mode="markers+text" if missing else "markers",
-        text=["no finished cell\u2003" if "left" in side else "\u2003no finished cell"] * len(members)
-        if missing
-        else None,
-        textposition=side,
-        cliponaxis=False,
-        marker={"color": colour, "symbol": symbol, "size": 12, "line": {"width": 2, "color": colour}},
-        error_x={
-            "array": [0 if row["delta_high"] is None else row["delta_high"] - row["delta"] for row in rows],
-            "arrayminus": [0 if row["delta_low"] is None else row["delta"] - row["delta_low"] for row in rows],
-            "type": "data",
-            "symmetric": False,
-            "color": colour,
-            "thickness": 2,
-            "width": 0,
-        },
-        hovertext=[_hover(one) for one in members],
-        hoverinfo="text",
-    )
-
-
-def _hover(one: Variant) -> str:
-    row = one.compared
-    words = [f"<b>{text(one.label, 40)}</b>", verdict(one)]
-    if row["delta"] is not None:
-        bounds = formats.interval(row["delta_low"], row["delta_high"], sign=True)
-        words.append(f"{formats.signed(row['delta'])} {bounds}")
-        words.append(f"p (Holm) {formats.p_value(row['p_holm'])}, {formats.count(row['seeds'], 'seed')}")
-    return "<br>".join(words)
+    Args:
+        run: that the variant is of.
+        one: the variant.
+        numbers: that are drawn, escaped.
+    """
+    changed = settings.changes(run, one)
+    shown = changed[:_MOST_CHANGES]
+    words = [text(f"{path}: {before} \N{RIGHTWARDS ARROW} {after}", 44) for path, before, after in shown]
+    if changed[_MOST_CHANGES:]:
+        words.append(f"and {len(changed) - _MOST_CHANGES} more settings")
+    return "<br>".join([f"<b>{text(one.label, 40)}</b>", *(word for word in numbers if word), *words])
 
 
 def heat_map(run: View) -> go.Figure | None:
@@ -137,12 +93,15 @@ def heat_map(run: View) -> go.Figure | None:
     if run.study.get("design") != "full" or len(run.factors) != 2:
         return None
     down, across = run.factors
-    rows, columns = (_levels(run, factor) for factor in (down, across))
+    rows, columns = (levels(run, factor) for factor in (down, across))
     means: list[list[float | None]] = [[None] * len(columns) for _ in rows]
-    row_of, column_of = ({formats.level(level): at for at, level in enumerate(levels)} for levels in (rows, columns))
+    hover = [[""] * len(columns) for _ in rows]
+    row_of, column_of = ({formats.level(level): index for index, level in enumerate(own)} for own in (rows, columns))
     for one in run.variants:
-        row, column = row_of[formats.level(one.level(down))], column_of[formats.level(one.level(across))]
-        means[row][column] = one.compared["mean"]
+        for place in one.places(run.factors):
+            row, column = row_of[formats.level(place[0])], column_of[formats.level(place[1])]
+            means[row][column] = one.compared["mean"]
+            hover[row][column] = about(run, one, f"mean {formats.metric(one.compared['mean'])}")
     many = len(rows) * len(columns) > 400  # then there is no room for numbers in the fields
     figure = base(110 + (12 if many else 44) * len(rows))
     figure.add_trace(
@@ -156,7 +115,8 @@ def heat_map(run: View) -> go.Figure | None:
             xgap=0 if many else 2,
             ygap=0 if many else 2,
             colorbar={"thickness": 12, "title": {"text": html.escape(formats.metric_name(run.metric))}},
-            hovertemplate=f"{html.escape(down)} %{{y}}, {html.escape(across)} %{{x}}: %{{text}}<extra></extra>",
+            hovertext=hover,
+            hoverinfo="text",
         )
     )
     figure.update_xaxes(type="category", title_text=html.escape(across), ticks="", showgrid=False)
@@ -164,9 +124,10 @@ def heat_map(run: View) -> go.Figure | None:
     return figure
 
 
-def _levels(run: View, factor: str) -> list[Any]:
+def levels(run: View, factor: str) -> list[Any]:
     """The levels of a factor, numbers in order."""
-    found = list({formats.level(level): level for level in (one.level(factor) for one in run.variants)}.values())
+    places = [place for one in run.variants for (place,) in one.places([factor])]
+    found = list({formats.level(level): level for level in places}.values())
     return sorted(found) if all(isinstance(level, int | float) for level in found) else found
 
 
@@ -202,7 +163,7 @@ def cost(run: View) -> go.Figure | None:
             y=list(range(len(shown))),
             mode="markers",
             marker={"color": BLUE, "symbol": "line-ns-open", "size": 16, "line": {"width": 3, "color": BLUE}},
-            hovertext=[f"mean {formats.seconds(one.seconds)}" for one in shown],
+            hovertext=[about(run, one, f"mean {formats.seconds(one.seconds)}") for one in shown],
             hoverinfo="text",
         )
     )

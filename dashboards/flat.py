@@ -1,11 +1,14 @@
 """A nested config as dotted paths, and in what two of them differ."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dashboards import formats
 
 DEEPEST = 32  # levels that are taken apart; configs have four
+Change = tuple[str, str, str]  # path, the value before and after
+
+_ABSENT = "absent"
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -22,14 +25,27 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """What became of each path that is not the same in both flat configs.
+def between(config: Mapping[str, Any], other: Mapping[str, Any]) -> list[Change]:
+    """What changes from one config to another.
 
-    >>> changes({"a": 1, "b": 2}, {"a": 1, "b": 3, "c": True})
-    ['b: 2 → 3', 'c: none → true']
+    >>> between({"srem": {"size": 9}, "task": "retrieval"}, {"srem": {"size": 18}, "task": "retrieval"})
+    [('srem.size', '9', '18')]
     """
-    paths = [path for path in {**before, **after} if before.get(path) != after.get(path)]
+    before, after = flat(config), flat(other)
     return [
-        f"{path}: {formats.level(before.get(path))} \N{RIGHTWARDS ARROW} {formats.level(after.get(path))}"
-        for path in paths
+        (path, _word(before, path), _word(after, path))
+        for path in {**before, **after}
+        if _word(before, path) != _word(after, path)
     ]
+
+
+def words(changes: Iterable[Change]) -> list[str]:
+    """
+    >>> words([("srem.size", "9", "18")])
+    ['srem.size: 9 → 18']
+    """
+    return [f"{path}: {before} \N{RIGHTWARDS ARROW} {after}" for path, before, after in changes]
+
+
+def _word(values: Mapping[str, Any], path: str) -> str:
+    return formats.level(values[path]) if path in values else _ABSENT

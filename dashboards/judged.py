@@ -6,7 +6,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from dashboards.view import is_number, typed, verdict_of
+from dashboards.rows import is_number, typed
+from dashboards.view import verdict_of
 from raysearch.studies import statistics
 
 REFERENCE, BEST = "reference", "best"

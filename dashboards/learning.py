@@ -10,7 +10,7 @@ from dashboards.view import Variant, View
 
 MOST = 12  # small figures on a page
 _HELD_OUT = "_validation"  # ends a metric's name where it is computed on the part held out of train
-_BAND = "rgba(43,131,186,0.22)"
+_BAND = "rgba(43,131,186,0.3)"
 
 
 def shown(run: View) -> list[Variant]:
@@ -107,7 +107,11 @@ def _traces(run: View, variant: Variant, key: str) -> list[go.Scatter]:
             mode="lines+markers",
             line={"color": figures.BLUE, "width": 2.5},
             marker={"size": 4},
-            hovertemplate="iteration %{x}: %{y:.4g}<extra></extra>",
+            hovertext=[
+                figures.about(run, variant, f"{formats.step(run.study)} {step}: {point[1]:.4g}")
+                for step, point in points
+            ],
+            hoverinfo="text",
         )
     )
     return traces

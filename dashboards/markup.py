@@ -1,12 +1,20 @@
 """HTML that cannot leak: whatever is not marked as markup is escaped."""
 
 import html
+import math
 import re
 from typing import Any
 
 
 class Markup(str):
     """Text that is markup already."""
+
+
+class Section(Markup):
+    """A part of the page that the table of contents names."""
+
+    key: str
+    heading: str
 
 
 def escape(value: Any) -> Markup:
@@ -52,14 +60,46 @@ def data_block(key: str, value: str) -> Markup:
     return Markup(f'<script type="application/json" data-figure="{escape(key)}">{safe}</script>')
 
 
-def rows(header: list[Any], body: list[list[Any]], caption: Any = None, class_: str | None = None) -> Markup:
-    """A table with column headers; the first cell of each row is the row's header. It scrolls alone when too wide."""
+def section(key: str, title: str, *parts: Any) -> Section:
+    """A part of the page under its heading.
+
+    >>> one = section("cost", "Cost & time", None)
+    >>> print(one, one.heading)
+    <section id="cost" aria-labelledby="cost-title"><h2 id="cost-title">Cost &amp; time</h2></section> Cost & time
+    """
+    label = f"{key}-title"
+    made = Section(tag("section", tag("h2", title, id=label), *parts, id=key, aria_labelledby=label))
+    made.key, made.heading = key, title
+    return made
+
+
+def number(value: str, under: str = "", by: float | None = None) -> Markup:
+    """A table's cell that holds a number, with what stands small below it.
+
+    Args:
+        value: as people read it.
+        under: what stands below.
+        by: the number that the column is sorted by; a cell without one stands last.
+
+    >>> number("0.613", by=0.61249)
+    '<td class="number" data-value="0.61249">0.613</td>'
+    """
+    sorted_by = "" if by is None or not math.isfinite(by) else repr(by)
+    return tag("td", value, tag("small", under) if under else None, class_="number", data_value=sorted_by)
+
+
+def rows(header: list[Any], body: list[list[Any]], caption: Any = None) -> Markup:
+    """A table with column headers, which a reader may sort by; the first cell of each row is the row's header.
+
+    It scrolls alone when too wide.
+    """
     head = tag("thead", tag("tr", *(tag("th", one, scope="col") for one in header))) if header else None
     lines = [
         tag("tr", tag("th", first, scope="row"), *(one if _is_cell(one) else tag("td", one) for one in rest))
         for first, *rest in body
     ]
-    table = tag("table", tag("caption", caption) if caption else None, head, tag("tbody", *lines), class_=class_)
+    sortable = "sortable" if header and len(body) > 1 else None
+    table = tag("table", tag("caption", caption) if caption else None, head, tag("tbody", *lines), class_=sortable)
     return tag("div", table, class_="scroll", tabindex="0", role="region", aria_label=_plain(caption))
 
 

@@ -7,6 +7,7 @@ from dashboards import formats
 from dashboards.answer import sentence
 from dashboards.markup import Markup, join, name, tag
 from dashboards.view import View
+from raysearch.studies import statistics
 
 _DESIGNS = {"one_at_a_time": "one factor at a time", "full": "full factorial", "leave_one_out": "leave one out"}
 
@@ -18,9 +19,12 @@ def opening(run: View) -> Markup:
         ("Profile", study.get("profile") or "not recorded"),
         ("Data", data(study.get("data") or {}, whole=bool(study.get("splits")))),
         *(("Split", split(name, one)) for name, one in (study.get("splits") or {}).items()),
+        ("Network", _network(run)),
         ("Metric", tag("code", run.metric_id)),
         ("Cells", _cells(run)),
+        ("Seeds", _seeds(run)),
         ("Design", _design(run)),
+        *gallery(study),
     ]
     return tag(
         "header",
@@ -54,6 +58,12 @@ def caution(study: Mapping[str, Any]) -> Markup | None:
     return tag("p", " ".join(words), class_="caution") if words else None
 
 
+def gallery(study: Mapping[str, Any]) -> list[tuple[str, Markup]]:
+    """The link to the run's gallery; nothing where none was drawn."""
+    address = study.get("gallery")
+    return [("Pictures", tag("a", "gallery of the trained networks", href=address))] if address else []
+
+
 def split(identity: str, record: Mapping[str, Any]) -> str:
     """A class-disjoint split in a line."""
     parts = (f"{part} {record['classes'][part]:,} ({record['images'][part]:,} images)" for part in record["classes"])
@@ -80,8 +90,30 @@ def _cells(run: View) -> Markup:
     )
 
 
+def _network(run: View) -> str:
+    """Backbones, weights and image sides; several only where they are what varies."""
+    models = [one.config.get("model") or {} for one in run.variants]
+    backbones = list(dict.fromkeys(str(model["backbone"]) for model in models if model.get("backbone")))
+    if not backbones:
+        return "not recorded"
+    weights = dict.fromkeys(str(model.get("weights") or "random weights").rpartition("/")[2] for model in models)
+    sides = dict.fromkeys(str(side) for one in run.variants if (side := (one.config.get("data") or {}).get("side")))
+    words = [formats.listed(backbones, most=3), formats.listed(list(weights), most=3)]
+    return ", ".join([*words, *([f"{formats.listed(list(sides), most=3)} px"] if sides else [])])
+
+
+def _numbers(run: View) -> list[int]:
+    return list(run.study.get("seeds") or sorted({row["seed"] for row in run.rows}))
+
+
+def _seeds(run: View) -> str:
+    numbers = _numbers(run)
+    refused = statistics.refusal(len(numbers))
+    return refused or f"{len(numbers):,}: {formats.seeds(numbers)}, the same for every variant"
+
+
 def _design(run: View) -> str:
-    seeds = run.study.get("seeds") or sorted({row["seed"] for row in run.rows})
+    seeds = _numbers(run)
     size = f"{formats.count(len(run.variants), 'variant')} \N{MULTIPLICATION SIGN} {formats.count(len(seeds), 'seed')}"
     design = _DESIGNS.get(str(run.study.get("design")))
     return f"{design}, {size}" if design else size

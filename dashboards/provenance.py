@@ -7,17 +7,18 @@ from datetime import datetime
 from typing import Any
 
 from dashboards import formats, markup, selection
-from dashboards.flat import changes, flat
-from dashboards.markup import Markup, tag
-from dashboards.view import View, loads, mapping
+from dashboards.flat import between, flat, words
+from dashboards.markup import Markup, Section, tag
+from dashboards.rows import loads, mapping
+from dashboards.view import View
 
 
-def provenance(run: View) -> Markup:
+def provenance(run: View) -> Section:
     """Data, versions, machine, configs, and the command that gives the run again."""
     return section(run.study, run.rows, _differences(run), _config(run.reference.config))
 
 
-def section(study: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], *configs: Any) -> Markup:
+def section(study: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], *configs: Any) -> Section:
     """The section of any run.
 
     Args:
@@ -39,13 +40,8 @@ def section(study: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], *config
     facts += [("Cells ran on", _environments(rows))]
     settings = study.get("settings") or {}
     facts += [("Set on the command line", pairs(settings.get("overrides", settings)))]
-    return tag(
-        "section",
-        tag("h2", "Provenance"),
-        tag("dl", *(tag("div", tag("dt", name), tag("dd", fact)) for name, fact in facts if fact), class_="listing"),
-        *configs,
-        id="provenance",
-    )
+    listing = (tag("div", tag("dt", name), tag("dd", fact)) for name, fact in facts if fact)
+    return markup.section("provenance", "Provenance", tag("dl", *listing, class_="listing"), *configs)
 
 
 def _when(stamp: Any) -> str:
@@ -92,13 +88,12 @@ def _environments(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _differences(run: View) -> Markup | None:
     """What each variant's config holds that the reference's does not."""
-    reference = flat(run.reference.config)
-    if not reference:
+    if not run.reference.config:
         return None
     body = []
     for one in selection.shown(run, selection.IN_PAGE)[1:]:
-        change = changes(reference, flat(one.config))
-        body.append([one.label, tag("td", "; ".join(change) or "nothing", class_="wide")])
+        changed = words(between(run.reference.config, one.config))
+        body.append([one.label, tag("td", "; ".join(changed) or "nothing", class_="wide")])
     table = markup.rows(
         ["Variant", "Differs from the reference in"], body, selection.note(run, selection.IN_PAGE) or None
     )

@@ -7,13 +7,15 @@ from typing import Any
 import pyarrow as pa
 
 from dashboards import answer as ablation
-from dashboards import definitions, episodes, opening, provenance, search, sections, tables
+from dashboards import definitions, episodes, factor_sections, opening, provenance, search, sections, tables, variants
 from dashboards.document import document
 from dashboards.view import View, view
 from raysearch.errors import UserError
 from raysearch.studies import atomic, results
 
-__all__ = ["answer", "page", "write"]
+__all__ = ["GALLERY", "answer", "page", "write"]
+
+GALLERY = "gallery.html"  # beside the report, where there is one
 
 
 def write(run_dir: str | Path, table: pa.Table | None = None) -> Path:
@@ -31,6 +33,8 @@ def write(run_dir: str | Path, table: pa.Table | None = None) -> Path:
         UserError: not a run directory, a damaged cell file, or cells that must not be compared.
     """
     study = results.read_study(run_dir)
+    if (Path(run_dir) / GALLERY).is_file():
+        study["gallery"] = GALLERY
     table = results.load(run_dir) if table is None else table
     text, files = _search(study, table) if study.get("kind") == "search" else _ablation(study, table)
     for name, content in files.items():
@@ -50,8 +54,8 @@ def answer(study: Mapping[str, Any], table: pa.Table) -> str:
 
 def page(run: View) -> str:
     """The page of an ablation."""
-    parts = [opening.opening(run), sections.variants(run), sections.effects(run)]
-    parts += [episodes.same_episodes(run), sections.factors(run)]
+    parts = [opening.opening(run), variants.variants(run), sections.effects(run)]
+    parts += [episodes.same_episodes(run), factor_sections.factors(run), sections.tie_order(run)]
     parts += [sections.learned(run), sections.cost(run), sections.failures(run)]
     parts += [provenance.provenance(run), definitions.definitions(run)]
     return document(f"{run.study.get('study', 'study')}: {run.study.get('question', 'report')}", *parts)

@@ -49,6 +49,7 @@ def _opening(run: SearchView) -> Markup:
         ("Judged by", tag("code", run.ids.get(judge, judge)) if judge else "not judged"),
         ("Configs", f"{run.count('finished'):,} finished, {run.count('stopped'):,} stopped early, {_rest(run)}"),
         ("Sampler", " with ".join(str(study[key]) for key in ("sampler", "scheduler") if study.get(key)) or "unknown"),
+        *opening.gallery(study),
     ]
     return tag(
         "header",

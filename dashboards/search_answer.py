@@ -6,6 +6,7 @@ from dashboards import formats
 from dashboards.formats import count, interval, metric, metric_name, signed
 from dashboards.judged import Judged
 from dashboards.search_view import Config, SearchView
+from raysearch.studies import statistics
 
 
 def sentences(run: SearchView) -> list[str]:
@@ -81,4 +82,4 @@ def _verdict(run: SearchView, best: Config, judged: Judged | None) -> str:
         return f"{where} cannot be told from the reference: {number}, undecided"
     if judged.seeds == 0:
         return f"{where} has not been judged yet: no fresh seed has finished with it and with the reference"
-    return f"{where} is not decided yet: {number}, and an interval needs two"
+    return f"{where} is not decided yet: {number} ({statistics.refusal(judged.seeds)})"

@@ -1,6 +1,6 @@
 """The part of a search's page that says in plain words how each of its numbers is computed."""
 
-from dashboards.markup import Markup, tag
+from dashboards.markup import Section, section, tag
 from dashboards.search_view import SearchView
 
 _TERMS = {
@@ -16,12 +16,11 @@ _TERMS = {
 }
 
 
-def definitions(run: SearchView) -> Markup:
+def definitions(run: SearchView) -> Section:
     """The terms of this search's page."""
     terms = {"Chosen by": f"{_metrics(run)}. The test split chose nothing.", **_TERMS}
     listed = [tag("div", tag("dt", term), tag("dd", text)) for term, text in terms.items()]
-    heading = tag("h2", "How the numbers are computed")
-    return tag("section", heading, tag("dl", *listed, class_="listing"), id="definitions")
+    return section("definitions", "How the numbers are computed", tag("dl", *listed, class_="listing"))
 
 
 def _metrics(run: SearchView) -> str:

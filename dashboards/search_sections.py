@@ -1,17 +1,19 @@
 """The parts of a search's page: the judging, the best configs, how the search went, and what its space looks like."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from dashboards import formats, search_curves, search_figures, search_parallel, search_space
+from dashboards import formats, search_contours, search_curves, search_figures, search_parallel, search_space
+from dashboards.embed import embed
 from dashboards.judged import BEST, REFERENCE, Judged
-from dashboards.markup import Markup, escape, name, rows, tag
+from dashboards.markup import Markup, escape, name, number, rows, section, tag
 from dashboards.search_answer import saved, setting
 from dashboards.search_importance import FEWEST, importances
 from dashboards.search_tables import WORDS, best, status
-from dashboards.search_view import SearchView
-from dashboards.sections import embed, number, section, spent, without_result
+from dashboards.search_view import Config, SearchView
+from dashboards.sections import spent, without_result
 
-_SLICES = 24  # small figures on a page
+_SLICES, _CONTOURS = 24, 12  # small figures on a page
 
 
 def judging(run: SearchView) -> Markup | None:
@@ -48,9 +50,10 @@ def configs(run: SearchView) -> Markup:
         marks = [*["chosen"] * (one.name in chosen), *["Pareto front"] * (one.name in fronts)]
         cells: list[Any] = [tag("span", f"trial {one.number}", *(tag("small", mark) for mark in marks))]
         cells += [one.group.partition("=")[2]] if groups else []
-        cells += [number(setting(one.settings[path]) if path in one.settings else "") for path in run.paths]
-        cells += [number(formats.metric(one.values[metric])) for metric in run.metrics]
-        body.append([*cells, status(one), number(str(one.epochs or "")), number(formats.seconds(one.seconds))])
+        cells += [_setting(one, path) for path in run.paths]
+        cells += [number(formats.metric(one.values[metric]), by=one.values[metric]) for metric in run.metrics]
+        cells += [status(one), number(str(one.epochs or ""), by=one.epochs or None)]
+        body.append([*cells, number(formats.seconds(one.seconds), by=one.seconds)])
     note = f"The best of {formats.count(len(run.configs), 'config')}; all stand in tables/configs.csv. "
     note += "Values are means over the seeds that tuned: the best of many is lucky, and its value here claims too much."
     if run.count("stopped"):
@@ -101,7 +104,7 @@ def space(run: SearchView) -> Markup | None:
     if len(run.configs) > search_parallel.MOST_LINES:
         caption += f" About {search_parallel.MOST_LINES} of {len(run.configs):,} are drawn, the best among them."
     parts = [embed(figure, "plot-parallel", caption, "Parallel coordinates of all configs")]
-    parts += _importances(run)
+    parts += [*_importances(run), *_contours(run)]
     small = []
     for index, path in enumerate(run.paths[:_SLICES]):
         drawn = search_space.slice_of(run, path, run.metrics[0])
@@ -159,13 +162,31 @@ def _judged(run: SearchView, one: Judged) -> list[Any]:
     holes = [f"{number} failed ({kind})" for kind, number in failed.items() if number]
     return [
         one.group.partition("=")[2] or (f"trial {chosen.number}" if chosen else "best"),
-        number(formats.metric(reference["mean"]), formats.interval(reference["ci_low"], reference["ci_high"])),
-        number(formats.metric(row["mean"]), formats.interval(row["ci_low"], row["ci_high"])),
-        number(formats.signed(row["delta"]) if row["delta"] is not None else "", bounds),
-        number(formats.p_value(row["p_holm"]) if row["p_holm"] is not None else ""),
-        tag("td", tag("span", WORDS.get(one.verdict, one.verdict), class_=f"verdict {one.verdict.replace(' ', '-')}")),
-        number(str(one.seeds), ", ".join(holes)),
+        _mean(reference),
+        _mean(row),
+        number(formats.signed(row["delta"]) if row["delta"] is not None else "", bounds, row["delta"]),
+        number(formats.p_value(row["p_holm"]) if row["p_holm"] is not None else "", by=row["p_holm"]),
+        _verdict(one),
+        number(str(one.seeds), ", ".join(holes), one.seeds),
     ]
+
+
+def _mean(row: Mapping[str, Any]) -> Markup:
+    return number(formats.metric(row["mean"]), formats.interval(row["ci_low"], row["ci_high"]), row["mean"])
+
+
+def _verdict(one: Judged) -> Markup:
+    words = tag("span", WORDS.get(one.verdict, one.verdict), class_=f"verdict {one.verdict.replace(' ', '-')}")
+    reason = one.best["refused"] if one.verdict == "no interval" else None
+    return tag("td", words, tag("small", reason) if reason else None)
+
+
+def _setting(one: Config, path: str) -> Markup:
+    level = one.settings.get(path)
+    by = level if isinstance(level, int | float) and not isinstance(level, bool) else None
+    if by is None:  # a name, which is sorted by its text
+        return tag("td", setting(level) if path in one.settings else "", class_="number")
+    return number(setting(level), by=by)
 
 
 def _importances(run: SearchView) -> list[Any]:
@@ -182,6 +203,27 @@ def _importances(run: SearchView) -> list[Any]:
         caption = f"What decided, by Optuna's PED-ANOVA over the finished configs.{note}"
         return [tag("h3", "Importances"), tag("p", caption, class_="note"), *parts]
     return [tag("p", f"Importances need {FEWEST} finished configs that differ in value.", class_="note")]
+
+
+def _contours(run: SearchView) -> list[Any]:
+    drawn = [
+        (group, across, up, figure)
+        for group in run.groups
+        for across, up in search_contours.pairs(run, group)
+        if (figure := search_contours.contour(run, group, across, up)) is not None
+    ][:_CONTOURS]
+    small = []
+    for index, (group, across, up, figure) in enumerate(drawn):
+        title = tag("h4", *([name(group), ": "] if group else []), tag("code", across), " and ", tag("code", up))
+        says = f"{run.metrics[0]} over {across} and {up}, interpolated between the configs in tables/configs.csv"
+        small.append(tag("div", title, embed(figure, f"plot-contour-{index}", None, says)))
+    note = (
+        "Two parameters at a time, of those that decided most: rings are finished configs, the large one was chosen, "
+        "and yellow is good. Between rings the surface is interpolated, whatever the other parameters were there."
+    )
+    return (
+        [tag("h3", "Contours"), tag("p", note, class_="note"), tag("div", *small, class_="grid wide")] if small else []
+    )
 
 
 def _sampled(run: SearchView) -> str:

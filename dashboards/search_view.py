@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from dashboards import formats
 from dashboards.judged import Judged, judge
-from dashboards.view import history, loads, mapping, mean, rows_of
+from dashboards.rows import history, loads, mapping, mean, rows_of
 from raysearch import visible
 
 ORDER = ("finished", "stopped", "unfinished", "failed")

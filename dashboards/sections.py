@@ -1,103 +1,49 @@
-"""The parts of the page that say what came out: variants, effects, factors, learning, cost, failures."""
+"""The parts of the page that say what came out beside the tables: effects, ties, learning, cost, failures."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import plotly.graph_objects as go
-import plotly.io
-
-from dashboards import curves, figures, formats, learning, selection
-from dashboards.markup import Markup, data_block, join, name, rows, tag
+from dashboards import effects as plots
+from dashboards import figures, formats, learning, money, selection, ties, tradeoff
+from dashboards.embed import embed
+from dashboards.markup import Markup, name, rows, section, tag
 from dashboards.tables import MARKS, verdict
-from dashboards.view import Variant, View, levels, loads, mapping, mean
+from dashboards.view import View
 
 _MOST_ERRORS = 50  # rows of the table of failures
 
 
-def embed(figure: go.Figure, key: str, caption: Any, says: str) -> Markup:
-    """A figure with its caption; `says` is read to people who do not see it."""
-    height = int(figure.layout.height)
-    return tag(
-        "figure",
-        tag("div", id=key, role="img", aria_label=says, class_="plot", style=f"height:{height}px"),
-        data_block(key, plotly.io.to_json(figure, validate=False)),
-        tag("figcaption", caption),
-    )
-
-
-def variants(run: View) -> Markup:
-    """The table of variants."""
-    erased = any(one.erased is not None for one in selection.shown(run, selection.IN_PAGE))
-    published = run.published is not None
-    header: list[Any] = [
-        "Variant",
-        f"{formats.metric_name(run.metric)}, mean",
-        "Difference",
-        "p (Holm)",
-        "Verdict",
-        "Seeds",
-    ]
-    header += ["Time a cell"] + ["Erased"] * erased + ["Published"] * published
-    body = []
-    for one in selection.shown(run, selection.IN_PAGE):
-        row = one.compared
-        cells: list[Any] = [_name(run, one)]
-        cells += [number(formats.metric(row["mean"]), formats.interval(row["ci_low"], row["ci_high"]))]
-        bounds = formats.interval(row["delta_low"], row["delta_high"], sign=True)
-        cells += [number(formats.signed(row["delta"]) if row["delta"] is not None else "", bounds)]
-        cells += [number(formats.p_value(row["p_holm"]) if row["p_holm"] is not None else "")]
-        cells += [tag("td", tag("span", verdict(one), class_=f"verdict {one.verdict.replace(' ', '-')}"))]
-        cells += [_seeds(one), number(formats.seconds(one.seconds))]
-        if erased:
-            cells.append(number("" if one.erased is None else f"{100 * one.erased:.1f} %"))
-        if published:
-            value, table = one.published or (None, "")
-            cells.append(number(formats.metric(value) if value is not None else "", f"table {table}" if table else ""))
-        body.append(cells)
-    note = "In brackets: 95 % intervals. Differences are paired by seed and taken from the reference. "
-    note = f"{note}{selection.note(run, selection.IN_PAGE)}".strip()
-    return section(
-        "variants", "Variants", rows(header, body, note), _published_note(run), _cited(run), _other_metrics(run)
-    )
-
-
 def effects(run: View) -> Markup | None:
-    figure = figures.effects(run)
+    figure = plots.effects(run)
     if figure is None:
         return None
     caption = (
         "Each variant's difference from the reference, averaged over the seeds that both finished, with its 95 % "
-        f"interval. {MARKS['better']} decided better, {MARKS['worse']} decided worse, \N{WHITE CIRCLE} undecided."
+        f"interval. {MARKS['better']} decided better, {MARKS['worse']} decided worse, \N{WHITE CIRCLE} undecided. "
+        "Small dots: the difference of each seed, at the same height in every row; a seed that failed in one of "
+        "the two has none."
     )
     if any(one.verdict == "no interval" for one in run.variants):
-        caption += " \N{WHITE DIAMOND} fewer than two seeds in common: no interval."
+        caption += f" \N{WHITE DIAMOND} no interval ({'; '.join(run.refusals)})."
     caption = f"{caption} {selection.note(run, selection.IN_FIGURE)}".strip()
     shown = [one for one in selection.shown(run, selection.IN_FIGURE) if not one.is_reference]
     drawn = formats.listed([f"{one.label} {verdict(one)}" for one in shown], most=20)
     return section("effects", "Effects", embed(figure, "plot-effects", caption, f"Plot of effects: {drawn}"))
 
 
-def factors(run: View) -> Markup | None:
-    """A curve for each numeric factor, and the heat map where two were crossed."""
-    parts: list[Any] = []
-    for index, factor in enumerate(curves.numeric_factors(run)):
-        figure = curves.curve(run, factor)
-        caption = "Grey: a line a seed. Blue: the mean with its 95 % interval; the larger square is the reference."
-        if "yaxis2" in figure.layout.to_plotly_json() and run.published:
-            caption += f" Dashed: {run.published.paper}, under its own protocol and on its own scale."
-        chance = run.study.get("chance")
-        if isinstance(chance, int | float):
-            caption += f" Chance alone would score {formats.metric(chance)}."
-        says = f"{formats.metric_name(run.metric)} over {factor}; the numbers stand in the table of variants"
-        parts += [tag("h3", tag("code", factor)), embed(figure, f"plot-factor-{index}", caption, says)]
-    heat = figures.heat_map(run)
-    if heat:
-        caption = (
-            "Mean over seeds. An empty field has no finished cell, or its config is the same as another field's "
-            "and was run there."
-        )
-        parts += [tag("h3", "Both factors"), embed(heat, "plot-heat", caption, "Means over both factors")]
-    return section("factors", "Factors", *parts) if parts else None
+def tie_order(run: View) -> Markup | None:
+    """How much of mAP is the order of ties."""
+    figure = ties.brackets(run)
+    if figure is None:
+        return None
+    caption = (
+        "Bar: from the worst to the best order of items at equal Hamming distance. Square: the expected value over all "
+        "orders, which is compared. Cross: the order in which items are stored. Means over seeds. A difference "
+        "that is smaller than a bar could be made by the order of ties alone. "
+    )
+    caption = f"{caption}{selection.note(run, selection.IN_FIGURE)}".strip()
+    says = "mAP of each variant by the order of ties; the means stand under Other metrics in the section Variants"
+    return section("ties", "Order of ties", embed(figure, "plot-ties", caption, says))
 
 
 def learned(run: View) -> Markup | None:
@@ -138,7 +84,21 @@ def cost(run: View) -> Markup | None:
         "Cost",
         spent(run.study, run.rows),
         embed(figure, "plot-cost", caption, "Seconds a cell of each variant; the means stand in the table of variants"),
+        *_tradeoff(run),
     )
+
+
+def _tradeoff(run: View) -> list[Markup]:
+    figure = tradeoff.tradeoff(run)
+    if figure is None:
+        return []
+    caption = (
+        "Each variant's mean cost against its difference from the reference (blue, at zero), with 95 % intervals. The "
+        "line joins those that no other beats in both; a step of it whose intervals hold zero is not shown to be one. "
+    )
+    caption = f"{caption}{selection.note(run, selection.IN_FIGURE)}".strip()
+    says = "Cost of each variant against its difference from the reference; both stand in the table of variants"
+    return [tag("h3", "Cost against effect"), embed(figure, "plot-tradeoff", caption, says)]
 
 
 def spent(study: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> Markup:
@@ -152,6 +112,7 @@ def spent(study: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> Marku
     if wall:
         facts.append(("Wall clock", formats.seconds(wall)))
         facts.append(("Cells an hour", f"{(len(own) - adopted) / wall * 3600:,.0f}"))
+    facts += money.facts(study)
     before = study.get("pre_trainings") or {}
     if before.get("cells"):
         facts.append(("Pre-trainings", f"{before['cells']:,}, {formats.seconds(before['seconds'])}"))
@@ -193,74 +154,6 @@ def without_result(cells: Sequence[Mapping[str, Any]], labels: Mapping[str, str]
     if len(groups) > len(largest):
         note += f" The {len(largest)} most common of {len(groups):,} errors; all stand in results.parquet."
     return section("failures", "Cells without a result", rows(["Cells", "Where", "Error"], body, note))
-
-
-def section(key: str, title: str, *parts: Any) -> Markup:
-    """A part of the page under its heading."""
-    return tag("section", tag("h2", title), *parts, id=key)
-
-
-def _name(run: View, one: Variant) -> Markup:
-    detail = levels(one) if one.is_reference and run.study.get("design") != "leave_one_out" else ""
-    return join(name(one.label), tag("small", name(formats.joined(detail, ",\n"))) if detail else None)
-
-
-def number(value: str, under: str = "") -> Markup:
-    """A table's cell that holds a number, with what stands small below it."""
-    return tag("td", value, tag("small", under) if under else None, class_="number")
-
-
-def _seeds(one: Variant) -> Markup:
-    row = one.compared
-    kinds = {"failed": row["failed"], "stopped": row["stopped"], "not run": one.missing}
-    holes = [tag("small", f"{number} {kind}", class_="hole") for kind, number in kinds.items() if number]
-    return tag("td", f"{row['seeds']} of {one.planned}" if holes else str(row["seeds"]), *holes, class_="number")
-
-
-def _published_note(run: View) -> Markup | None:
-    if run.published is None:
-        return None
-    source = run.published.source
-    words = [f"Published: {run.published.paper}."]
-    words += [f"{key.capitalize()}: {text}." for key, text in source.items() if key != "paper"]
-    words.append("Protocols differ: compare the shape over the levels, not the values.")
-    return tag("p", " ".join(words), class_="note")
-
-
-def _cited(run: View) -> Markup | None:
-    """Published numbers of what the study does not run, marked as such."""
-    beyond = run.published.beyond([one.declared for one in run.variants], run.metric) if run.published else []
-    if not beyond:
-        return None
-    body = [
-        [
-            ", ".join(level if isinstance(level, str) else f"{factor}={level}" for factor, level in levels.items()),
-            number(formats.metric(value)),
-            "cited, not run",
-        ]
-        for levels, value in beyond
-    ]
-    return tag(
-        "details",
-        tag("summary", "Published, not run here"),
-        rows(["Named", "Published", ""], body, "What the paper compares with and this study does not run."),
-    )
-
-
-def _other_metrics(run: View) -> Markup | None:
-    """Means of the other metrics that the cells report, under their ids."""
-    ids: dict[str, str] = {}
-    for text in dict.fromkeys(row.get("metric_ids") for row in run.rows):
-        ids |= mapping(loads(text))
-    others = [name for name in ids if name != run.metric and any(row.get(name) is not None for row in run.rows)]
-    if not others:
-        return None
-    body = []
-    for one in selection.shown(run, selection.IN_PAGE):
-        cells = [row for row in one.rows if row["status"] == "finished"]
-        body.append([one.label, *(number(formats.metric(mean(row.get(name) for row in cells))) for name in others)])
-    table = rows(["Variant", *(tag("code", ids[name]) for name in others)], body, "Means over seeds; not compared.")
-    return tag("details", tag("summary", "Other metrics"), table)
 
 
 def _error(error: str) -> Markup:

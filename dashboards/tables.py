@@ -3,18 +3,24 @@
 import io
 import re
 from collections.abc import Mapping
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import pyarrow as pa
+from rich import box
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from dashboards import csv_file, formats, search_tables, selection
+from dashboards import csv_file, formats, money, protocol, search_tables, selection
+from dashboards.fitting import Fitting
 from dashboards.search_view import search_view
 from dashboards.view import Variant, View, view
 
+_LONGEST = 40  # columns of a name on one line of the terminal
 MARKS = {"better": "\N{BLACK UP-POINTING TRIANGLE}", "worse": "\N{BLACK DOWN-POINTING TRIANGLE}"}
 _NUMBERS = ("mean", "ci_low", "ci_high", "delta", "delta_low", "delta_high", "p", "p_holm", "decided")
+_WORDS = ("same protocol",)  # columns of words among those of numbers
 _TEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -32,16 +38,28 @@ def as_csv(run: View) -> str:
     out = io.StringIO()
     declared = [f"{factor} (declared)" for factor in run.factors]
     header = ["study", "variant", *run.factors, *declared, "metric", "metric_id", "verdict", "seeds", *_NUMBERS]
-    header += ["failed", "stopped", "missing", "seconds", "erased_fraction", "published", "published_table"]
-    writer = csv_file.writer(out)
+    header += [
+        "refused",
+        "failed",
+        "stopped",
+        "missing",
+        "seconds",
+        "epochs",
+        "gpu_hours",
+        "dollars",
+        "erased_fraction",
+    ]
+    header += ["published", "published_table", "measured_less_published", "same_protocol"]
+    writer, paid = csv_file.writer(out), money.shares(run)
     writer.writerow(header)
     for one in run.variants:
         row = [run.study.get("study", ""), one.name, *(csv_file.plain(one.settings.get(name)) for name in run.factors)]
         row += [csv_file.plain(one.level(name)) for name in run.factors]
         row += [run.metric, run.metric_id, one.verdict, one.compared["seeds"]]
         row += [csv_file.plain(one.compared[name]) for name in _NUMBERS]
-        row += [one.compared["failed"], one.compared["stopped"], one.missing, one.seconds, one.erased]
-        writer.writerow([*row, *(one.published or ("", ""))])
+        row += [one.compared[name] for name in ("refused", "failed", "stopped")]
+        row += [one.missing, one.seconds, one.epochs, one.gpu_hours, paid.get(one.name), one.erased]
+        writer.writerow([*row, *(one.published or ("", "")), one.less_published, protocol.of(run, one)])
     return out.getvalue()
 
 
@@ -58,19 +76,20 @@ def as_latex(run: View) -> str:
     """A booktabs table; decided differences are bold and carry an arrow. Rows as `as_markdown`."""
     lines = [
         f"% {_note(run)}".replace("\n", " "),
-        r"\begin{tabular}{l" + "r" * (len(_header(run)) - 1) + "}",
+        r"\begin{tabular}{l" + "".join("l" if name in _WORDS else "r" for name in _header(run)[1:]) + "}",
         r"\toprule",
         " & ".join(tex(word) for word in _header(run)) + r" \\",
         r"\midrule",
     ]
     for one in selection.shown(run, selection.IN_FILE):
-        lines.append(" & ".join([tex(one.label), *(tex_number(word) for word in _cells(run, one))]) + r" \\")
+        cells = [tex(one.label), *(_tex_cell(*cell) for cell in zip(_header(run)[1:], _cells(run, one), strict=True))]
+        lines.append(" & ".join(cells) + r" \\")
         if one.is_reference and len(run.variants) > 1:
             lines.append(r"\midrule")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
 
-def terminal(study: Mapping[str, Any], table: pa.Table) -> Table:
+def terminal(study: Mapping[str, Any], table: pa.Table) -> RenderableType:
     """The table of variants for the terminal, 40 rows at most; of a search the table of its best configs.
 
     Args:
@@ -80,23 +99,73 @@ def terminal(study: Mapping[str, Any], table: pa.Table) -> Table:
     if study.get("kind") == "search":
         return search_tables.terminal(search_view(study, table))
     run = view(study, table)
-    out = Table(title=Text(run.metric_id), title_justify="left", header_style="bold", title_style="dim")
-    out.add_column("variant", overflow="fold")
+    return Fitting(_wide(run), _narrow(run))
+
+
+@dataclass(frozen=True)
+class Words:
+    """A variant's numbers as a table of the variants shows them; empty where there is none."""
+
+    mean: str
+    interval: str
+    difference: str
+    bounds: str  # the difference's interval
+    verdict: str
+    seeds: str  # "3/5"
+    failed: str
+
+    @classmethod
+    def of(cls, one: Variant) -> "Words":
+        row = one.compared
+        return cls(
+            mean=formats.metric(row["mean"]),
+            interval=formats.interval(row["ci_low"], row["ci_high"]),
+            difference=formats.signed(row["delta"]) if row["delta"] is not None else "",
+            bounds=formats.interval(row["delta_low"], row["delta_high"], sign=True),
+            verdict=verdict(one),
+            seeds=f"{row['seeds']}/{one.planned}",
+            failed=str(row["failed"] or ""),
+        )
+
+
+def _wide(run: View) -> Table:
+    out = _titled(run)
+    out.add_column("variant", overflow="fold", max_width=_LONGEST)
     for name in ("mean", "95 %", "difference", "95 %", "", "seeds", "failed"):
         out.add_column(name, justify="left" if name == "" else "right", no_wrap=True)
     for one in selection.shown(run, selection.IN_TERMINAL):
-        row = one.compared
-        style = {"better": "bold green", "worse": "red", "no result": "dim"}.get(one.verdict, "")
-        words = [formats.metric(row["mean"]), formats.interval(row["ci_low"], row["ci_high"])]
-        words += [formats.signed(row["delta"]) if row["delta"] is not None else ""]
-        words += [formats.interval(row["delta_low"], row["delta_high"], sign=True), verdict(one)]
-        words += [f"{row['seeds']}/{one.planned}", str(row["failed"] or "")]
-        out.add_row(*(Text(word) for word in [one.label, *words]), style=style, end_section=one.is_reference)
-    left = len(run.variants) - selection.IN_TERMINAL
-    if left > 0:
-        out.caption = f"... and {left:,} more in tables/variants.csv"
-        out.caption_justify = "left"
+        words = astuple(Words.of(one))
+        out.add_row(*(Text(word) for word in [one.label, *words]), style=_style(one), end_section=one.is_reference)
     return out
+
+
+def _narrow(run: View) -> Table:
+    """Intervals below their numbers."""
+    out = _titled(run)
+    out.box, out.padding, out.show_edge = box.SIMPLE, (0, 1, 0, 0), False
+    out.add_column("variant", overflow="fold", min_width=16)
+    for name in ("mean", "difference", "", "seeds"):
+        out.add_column(name, justify="left" if name == "" else "right", no_wrap=name != "", min_width=9)
+    for one in selection.shown(run, selection.IN_TERMINAL):
+        words = Words.of(one)
+        lines = [one.label, f"{words.mean}\n{words.interval}", f"{words.difference}\n{words.bounds}", words.verdict]
+        lines.append(f"{words.seeds}\n{words.failed} failed" if words.failed else words.seeds)
+        out.add_row(*(Text(line.rstrip()) for line in lines), style=_style(one), end_section=one.is_reference)
+    return out
+
+
+def _titled(run: View) -> Table:
+    """An empty table that says which metric it shows, and what it leaves out."""
+    out = Table(title=Text(run.metric_id), title_justify="left", header_style="bold", title_style="dim")
+    left = len(run.variants) - selection.IN_TERMINAL
+    notes = run.refusals + ([f"... and {left:,} more in tables/variants.csv"] if left > 0 else [])
+    if notes:
+        out.caption, out.caption_justify = "\n".join(notes), "left"
+    return out
+
+
+def _style(one: Variant) -> str:
+    return {"better": "bold green", "worse": "red", "no result": "dim"}.get(one.verdict, "")
 
 
 def verdict(one: Variant) -> str:
@@ -114,8 +183,13 @@ def tex(text: str) -> str:
 
 
 def _header(run: View) -> list[str]:
-    published = ["published"] if run.published else []
-    return ["variant", formats.metric_name(run.metric), "difference", "p (Holm)", "seeds", "failed", *published]
+    header = ["variant", formats.metric_name(run.metric), "difference", "p (Holm)", "seeds", "failed", "epochs"]
+    header += ["GPU-hours"] if _on_gpus(run) else []
+    return header + (["published", "less published", *_WORDS] if run.published else [])
+
+
+def _on_gpus(run: View) -> bool:
+    return any(one.gpu_hours for one in run.variants)
 
 
 def _cells(run: View, one: Variant) -> list[str]:
@@ -125,12 +199,20 @@ def _cells(run: View, one: Variant) -> list[str]:
     delta = "" if row["delta"] is None else formats.signed(row["delta"]) + half
     words = [formats.metric(row["mean"]) + _half(row["ci_low"], row["ci_high"])]
     words += [f"**{delta}**{arrow}" if arrow else delta, formats.p_value(row["p_holm"]) if delta else ""]
-    words += [str(row["seeds"]), str(row["failed"])]
-    return words + ([formats.metric(one.published[0]) if one.published else ""] if run.published else [])
+    words += [str(row["seeds"]), str(row["failed"]), "" if one.epochs is None else f"{one.epochs:.4g}"]
+    words += [formats.metric(one.gpu_hours)] if _on_gpus(run) else []
+    if run.published:
+        words += [formats.metric(one.published[0]) if one.published else ""]
+        words += ["" if one.less_published is None else formats.signed(one.less_published), protocol.of(run, one)]
+    return words
 
 
 def _half(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f" ± {formats.metric((high - low) / 2)}"
+
+
+def _tex_cell(name: str, word: str) -> str:
+    return tex(word) if name in _WORDS else tex_number(word)
 
 
 def tex_number(word: str) -> str:
@@ -154,8 +236,9 @@ def _note(run: View) -> str:
     words += [f"data {data.get('name', 'unknown')} {str(data.get('content_hash', ''))[:12]}".strip()]
     words += ["mean ± half the 95 % Student-t interval over seeds; paired differences from the reference"]
     words += ["↑ decided better, ↓ decided worse: Holm-corrected p at most 0.05"]
+    words += [f"no interval and no verdict: {reason}" for reason in run.refusals]
     if run.published:
-        words.append(f"published: {run.published.paper}, another protocol")
+        words.append(f"published: {run.published.paper}")
     if len(run.variants) > selection.IN_FILE:
         words.append(selection.note(run, selection.IN_FILE).removesuffix("."))
     return "; ".join(words)

@@ -4,10 +4,8 @@ Whatever an older or an interrupted run does not hold is missing here and fails 
 """
 
 import functools
-import json
-import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +13,10 @@ import pyarrow as pa
 
 from dashboards import formats
 from dashboards.published import Published, read
+from dashboards.rows import Histories, history, is_number, loads, mapping, mean, rows_of, typed
 from raysearch import visible
-from raysearch.errors import UserError
 from raysearch.studies import statistics
 
-_NUMBERS = {int, float, bool}
-LARGEST = 1e300  # numbers beyond are nobody's measurement, and their sums overflow
 SIDE = 224  # the image side that a study declares its pixel sizes for
 
 
@@ -32,6 +28,7 @@ class Variant:
     label: str  # the name with pixel sizes as run and as declared
     settings: Mapping[str, Any]
     declared: Mapping[str, Any]
+    also: tuple[Mapping[str, Any], ...]  # other levels of the factors that give the same config
     config: Mapping[str, Any]
     reference: str  # name of the variant that it is compared with
     is_reference: bool
@@ -40,20 +37,44 @@ class Variant:
     values: Mapping[int, float]  # metric by seed, of finished cells
     rows: list[dict[str, Any]]  # its ended cells
     missing: int
-    seconds: float | None  # mean of the finished cells
     published: tuple[float, str] | None  # value and table
 
     @property
     def planned(self) -> int:
         return len(self.rows) + self.missing
 
+    @property
+    def finished(self) -> list[dict[str, Any]]:
+        return [row for row in self.rows if row["status"] == "finished"]
+
+    @functools.cached_property
+    def seconds(self) -> float | None:
+        """Mean of the finished cells."""
+        return mean(row.get("seconds") for row in self.finished)
+
+    @functools.cached_property
+    def epochs(self) -> float | None:
+        """Mean of the finished cells."""
+        return mean(row.get("epochs") for row in self.finished)
+
+    @property
+    def gpu_hours(self) -> float:
+        """Of all ended cells, whatever became of them: that is what was paid for."""
+        return sum(row.get("gpu_seconds") or 0.0 for row in self.rows) / 3600
+
     @functools.cached_property
     def erased(self) -> float | None:
         """Mean share of the image erased in the last iteration."""
-        texts = [row["history"] for row in self.rows if row["status"] == "finished" and row.get("history")]
+        texts = [row["history"] for row in self.finished if row.get("history")]
         last = [(history(text) or [{}])[-1] for text in texts if "erased_fraction" in text]
         shares = [step.get("erased_fraction") for step in last]
         return mean(share for share in shares if isinstance(share, int | float))
+
+    @property
+    def less_published(self) -> float | None:
+        """The measured mean less the published number."""
+        measured = self.compared["mean"]
+        return None if measured is None or self.published is None else measured - self.published[0]
 
     @property
     def holes(self) -> int:
@@ -62,6 +83,11 @@ class Variant:
     def level(self, factor: str) -> Any:
         """The factor's level in the study file's units; as run where the study file's is not known."""
         return self.declared.get(factor, self.settings.get(factor))
+
+    def places(self, factors: Iterable[str]) -> list[tuple[Any, ...]]:
+        """Where the variant stands in a crossed design: its levels of the factors, and those of the same config."""
+        known = [{**self.settings, **self.declared}, *self.also]
+        return [tuple(levels.get(factor) for factor in factors) for levels in known]
 
 
 @dataclass(frozen=True)
@@ -96,30 +122,23 @@ class View:
     @functools.cached_property
     def histories(self) -> "Histories":
         """Variant -> a history (a dict an iteration) per finished cell; variants without any are left out."""
-        return Histories(self.variants)
+        return Histories((one.name, one.rows) for one in self.variants)
 
+    @functools.cached_property
+    def named(self) -> Mapping[str, Variant]:
+        """Variants by name."""
+        return {one.name: one for one in self.variants}
 
-class Histories(Mapping[str, list[list[dict[str, Any]]]]):
-    """Histories by variant. Of a large run a few are drawn, and only those are taken apart and kept."""
+    @property
+    def refusals(self) -> list[str]:
+        """Why variants have no interval, each reason once, those with the most seeds first."""
+        reasons = {one.compared["refused"]: one.compared["seeds"] for one in self.variants if one.values}
+        return [reason for reason, _ in sorted(reasons.items(), key=lambda item: -item[1]) if reason]
 
-    def __init__(self, variants: Iterable[Variant]) -> None:
-        self._texts: dict[str, list[str]] = {}
-        for one in variants:
-            texts = [row["history"] for row in one.rows if row["status"] == "finished" and row.get("history")]
-            if any(text not in ("[]", "null") for text in texts):
-                self._texts[one.name] = texts
-        self._read: dict[str, list[list[dict[str, Any]]]] = {}
-
-    def __getitem__(self, variant: str) -> list[list[dict[str, Any]]]:
-        if variant not in self._read:
-            self._read[variant] = [one for text in self._texts[variant] if (one := history(text))]
-        return self._read[variant]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._texts)
-
-    def __len__(self) -> int:
-        return len(self._texts)
+    def differences(self, one: Variant) -> dict[int, float]:
+        """Seed -> a variant's metric less its reference's, of seeds that both finished; none for a reference."""
+        other = {} if one.is_reference else self.named[one.reference].values
+        return {seed: value - other[seed] for seed, value in one.values.items() if seed in other}
 
 
 def view(study: Mapping[str, Any], table: pa.Table) -> View:
@@ -155,68 +174,6 @@ def view(study: Mapping[str, Any], table: pa.Table) -> View:
     return View(study, rows, variants, metric, mode, metric_id, numbers, absent.total())
 
 
-def loads(text: str | None, default: Any = None) -> Any:
-    """JSON of a column that older runs may not have."""
-    try:
-        value = json.loads(text) if text else default
-    except (ValueError, RecursionError):
-        return default
-    return visible.whole(value) if text and "\\u" in text else value
-
-
-def history(text: str | None) -> list[dict[str, Any]]:
-    """A cell's iterations, of each the texts and the numbers; empty for anything else.
-
-    >>> history('[{"loss": 0.5, "more": [1]}]'), history('{"loss": 0.5}'), history(None)
-    ([{'loss': 0.5}], [], [])
-    """
-    steps = loads(text)
-    if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
-        return []
-    # a large run has half a million of these values, so their types are looked up
-    return [
-        {
-            key: value
-            for key, value in step.items()
-            if type(value) is str or (type(value) in _NUMBERS and -LARGEST < value < LARGEST)
-        }
-        for step in steps
-    ]
-
-
-def mapping(value: Any) -> Mapping[str, Any]:
-    """What should be a mapping, empty where it is none."""
-    return value if isinstance(value, Mapping) else {}
-
-
-def is_number(value: Any) -> bool:
-    """Whether a metric has a value: a finished cell without a finite one counts as failed."""
-    return value is not None and math.isfinite(value)
-
-
-def mean(values: Iterable[float | None]) -> float | None:
-    """Mean of the values that are there."""
-    present = [value for value in values if value is not None]
-    return sum(present) / len(present) if present else None
-
-
-def rows_of(table: pa.Table) -> list[dict[str, Any]]:
-    """A dict a row, in which equal texts are one: most cells of a run say the same of their config and machine.
-
-    Texts are as people may see them.
-    """
-    texts: dict[str, str] = {}
-    columns = []
-    for column in table.columns:
-        values = column.to_pylist()
-        for value in values:
-            if isinstance(value, str) and value not in texts:
-                texts[value] = visible.text(value)
-        columns.append([texts[v] if isinstance(v, str) else v for v in values])
-    names = [visible.text(name) for name in table.column_names]
-    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
-
-
 def _compare(
     rows: list[dict], names: Iterable[str], metric: str, reference: Mapping[str, str]
 ) -> dict[str, dict[str, Any]]:
@@ -226,17 +183,6 @@ def _compare(
     planned: list[dict] = [{"variant": name, "status": "planned"} for name in names]
     table = typed(planned + rows, kinds)
     return {row["variant"]: row for row in statistics.compare(table, metric, reference).to_pylist()}
-
-
-def typed(rows: Sequence[Mapping[str, Any]], kinds: Mapping[str, pa.DataType]) -> pa.Table:
-    """Some columns of rows; a UserError where a value is not of its column's kind."""
-    columns = {}
-    for key, kind in kinds.items():
-        try:
-            columns[key] = pa.array([row.get(key) for row in rows], kind)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-            raise UserError(f"column '{key}' of the results holds what is no {kind}") from None
-    return pa.table(columns)
 
 
 def _variant(
@@ -249,7 +195,6 @@ def _variant(
 ) -> Variant:
     metric, mode, reference = question
     name, settings, declared = plan["name"], plan.get("settings") or {}, plan.get("declared") or {}
-    finished = [row for row in rows if row["status"] == "finished"]
     # a component of several settings goes by its own name, which no config path has
     levels = {**{key: value for key, value in settings.items() if isinstance(value, bool)}, **declared}
     return Variant(
@@ -257,15 +202,15 @@ def _variant(
         label=label(name, settings, declared),
         settings=settings,
         declared=declared,
+        also=tuple({**(one.get("settings") or {}), **(one.get("declared") or {})} for one in plan.get("also") or ()),
         config=plan.get("config") or {},
         reference=reference,
         is_reference=name == reference,
         verdict="reference" if name == reference else verdict_of(compared, mode),
         compared=compared,
-        values={row["seed"]: row[metric] for row in finished if is_number(row.get(metric))},
+        values={row["seed"]: row[metric] for row in rows if row["status"] == "finished" and is_number(row.get(metric))},
         rows=rows,
         missing=missing,
-        seconds=mean(row.get("seconds") for row in finished),
         published=numbers.find(levels, metric) if numbers else None,
     )
 

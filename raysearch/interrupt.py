@@ -1,4 +1,4 @@
-"""Ctrl-C: once, and the run ends in good order; twice, and it ends at once."""
+"""Ctrl-C: once, and the run ends in good order; twice, and it ends at once. A limit that is reached counts as once."""
 
 import contextlib
 import signal
@@ -20,6 +20,12 @@ class Interrupt:
 
     def __call__(self) -> bool:
         return self.wanted
+
+    def stop(self, why: str) -> None:
+        """Stop in good order, as one Ctrl-C does; said once."""
+        if not self.wanted:
+            self.wanted = True
+            self._say(f"{why}; stopping: cells that run keep their checkpoints")
 
     @contextlib.contextmanager
     def caught(self) -> Iterator[None]:

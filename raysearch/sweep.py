@@ -16,7 +16,7 @@ from typing import Any
 import typer
 from rich.console import Console
 
-from raysearch import cli
+from raysearch import cli, preview
 from raysearch.data import shards, synthetic, uris
 from raysearch.data.cache import cache_dir
 from raysearch.data.places import Place
@@ -24,6 +24,7 @@ from raysearch.data.residence import STORE_SHARE, Mode
 from raysearch.engine.options import Options, Run
 from raysearch.errors import UserError
 from raysearch.interrupt import Interrupt
+from raysearch.runs import Home
 from raysearch.studies import describe, files, overrides, results, search_plan
 from raysearch.studies import plan as planning
 from raysearch.studies.space import Ablation
@@ -38,7 +39,7 @@ def main(
     data: str | None = typer.Option(
         None, help="path or URI (as s3://...) of shards, see raysearch.ingest; else the embedded data set"
     ),
-    out: Path | None = typer.Option(None, help="run directory; else runs/STUDY-PROFILE"),
+    out: str | None = typer.Option(None, help="run directory, a path or URI (as s3://...); else runs/STUDY-PROFILE"),
     seeds: int | None = typer.Option(None, help="seeds a variant; else the study's"),
     set_: list[str] = typer.Option([], "--set", metavar="PATH=VALUE", help="change the config of every variant"),
     only: list[str] = typer.Option([], metavar="FACTOR=LEVEL", help="these levels of a factor, as hash.bits=12,24"),
@@ -53,6 +54,8 @@ def main(
     store_share: float = typer.Option(
         STORE_SHARE, min=0.01, max=0.95, metavar="SHARE", help="of Ray's object store that decoded images may take"
     ),
+    max_cost: float | None = typer.Option(None, min=0, metavar="DOLLARS", help="stop when the study has cost so much"),
+    max_hours: float | None = typer.Option(None, min=0, metavar="HOURS", help="stop this call after so long"),
     dry_run: bool = typer.Option(False, "--dry-run", help="print the cells and what they will cost; start nothing"),
     retry_failed: bool = typer.Option(False, "--retry-failed", help="run cells again that failed before"),
 ) -> None:
@@ -74,19 +77,26 @@ def main(
     plan = _plan(name, asked, chosen, manifest.content_hash, settings, seeds, trials, workers)
     config = plan.reference.config if isinstance(plan, planning.Plan) else plan.reference(plan.groups[0]).config
     config.check(manifest.name, manifest.classes, manifest.counts)
-    run_dir = out or Path("runs") / f"{name}-{chosen}"
+    home = Home(out or Path("runs") / f"{name}-{chosen}")
+    home.fetch()
+    run_dir = home.directory
     record = describe.surroundings(manifest, directory, settings, reason, _command(), config)
     run = Run(run_dir, directory, manifest, record)
-    options = Options(workers, gpus_per_worker, concurrency, address, storage, feed, store_share)
+    if out and home.place:  # checkpoints go where the results go
+        storage = storage or uris.below(out, "checkpoints")
+    options = Options(workers, gpus_per_worker, concurrency, address, storage, feed, store_share, max_cost, max_hours)
     reader = results.Reader(run_dir / "cells")
     interrupt = Interrupt(lambda message: console.print(message))
-    with interrupt.caught():
+    if dry_run:
+        preview.say(plan, run, reader, retry_failed, console)
+        return
+    home.check_writable()
+    with interrupt.caught(), home.kept(lambda message: console.print(message)):
         if isinstance(plan, planning.Plan):
-            complete = _ablation(plan, run, options, reader, dry_run, retry_failed, console, interrupt)
+            complete = _ablation(plan, run, options, reader, retry_failed, console, interrupt)
         else:
-            complete = _search(plan, run, options, dry_run, retry_failed, console, interrupt)
-        if not dry_run:
-            _finish(run_dir, reader, console)
+            complete = _search(plan, run, options, retry_failed, console, interrupt)
+        _finish(home, reader, console)
     if not complete:
         console.print(f"stopped; go on with: {_command()}")
         raise typer.Exit(130)
@@ -116,28 +126,15 @@ def _ablation(
     run: Run,
     options: Options,
     reader: results.Reader,
-    dry_run: bool,
     retry_failed: bool,
     console: Console,
     interrupt: Interrupt,
 ) -> bool:
-    """Run what is missing of an ablation, or say what is; returns False when the user stopped it."""
-    hashes = [cell.hash for cell in plan.cells]
-    # A cell that a search stopped early is no answer here: it goes on from its checkpoint.
-    answers = ("finished",) if retry_failed else ("finished", "failed")
-    ended = {cell: one for cell, one in reader.read(hashes).items() if one["status"] in answers}
-    if dry_run:
-        starts = planning.starts(cell for cell in plan.cells if cell.hash not in ended)
-        begun = reader.read([one.hash for one in starts])
-        for one in starts:
-            state = begun[one.hash]["status"] if one.hash in begun else "to run"
-            console.print(f"{one.hash}  {state:9}  seed {one.seed}  {one.variant.name}")
-        _print_plan(plan, ended, console)
-        return True
-    _check_writable(run.directory)
-    adopted = results.adopt(run.directory, [cell for cell in hashes if cell not in ended])
+    """Run what is missing of an ablation; returns False when the user stopped it."""
+    ended = preview.ended(plan, reader, retry_failed)
+    adopted = results.adopt(run.directory, [cell.hash for cell in plan.cells if cell.hash not in ended])
     if adopted:
-        ended = {cell: one for cell, one in reader.read(hashes).items() if one["status"] in answers}
+        ended = preview.ended(plan, reader, retry_failed)
     missing = [cell for cell in plan.cells if cell.hash not in ended]
     run.record.update({**describe.ablation(plan), **_kept(run.directory)})
     run.record["adopted"] = run.record.get("adopted", 0) + adopted
@@ -154,18 +151,13 @@ def _search(
     plan: search_plan.SearchPlan,
     run: Run,
     options: Options,
-    dry_run: bool,
     retry_failed: bool,
     console: Console,
     interrupt: Interrupt,
 ) -> bool:
-    """Search, or say what would be done; returns False when the user stopped it."""
+    """Search; returns False when the user stopped it."""
     from raysearch.engine import search
 
-    if dry_run:
-        _print_search(plan, run.directory, console)
-        return True
-    _check_writable(run.directory)
     asked = describe.search(plan, search.space_of(plan))
     # What came out before stays readable until this call knows more.
     run.record.update({**asked, **_kept(run.directory, "variants", "cells", "best", "factors")})
@@ -198,52 +190,12 @@ def _data(given: str | None, profile: str, console: Console) -> Place:
         return Place.parse(synthetic.ensure(spec, cache_dir()))
 
 
-def _check_writable(run_dir: Path) -> None:
-    try:
-        (run_dir / "cells").mkdir(parents=True, exist_ok=True)
-        probe = run_dir / "cells" / ".probe"
-        probe.write_bytes(bytes(1 << 16))
-        probe.unlink()
-    except OSError as error:
-        raise UserError(f"cannot write to --out '{run_dir}': {error.strerror or error}") from None
-
-
-def _print_plan(plan: planning.Plan, ended: dict[str, Any], console: Console) -> None:
-    for cell in plan.cells:
-        state = ended[cell.hash]["status"] if cell.hash in ended else "to run"
-        console.print(f"{cell.hash}  {state:9}  seed {cell.seed}  {cell.variant.name}")
-    seconds = [record["seconds"] for record in ended.values() if record["status"] == "finished"]
-    left = len(plan.cells) - len(ended)
-    cost = f"about {left * sum(seconds) / len(seconds):.0f} worker seconds" if seconds else "of a cost not known yet"
-    console.print(
-        f"{len(plan.cells)} cells: {len(ended)} ended, {left} to run, {cost if left else 'which costs nothing'}"
-    )
-
-
-def _print_search(plan: search_plan.SearchPlan, run_dir: Path, console: Console) -> None:
-    """What a search would do; its configs are not known beforehand, but what they cost is bounded."""
-    asked = plan.search
-    for group in plan.groups:
-        prefix = f"{group.label}: " if group.label else ""
-        stopped = f", stopped early by {asked.scheduler}" if asked.scheduler else ""
-        console.print(f"{prefix}{plan.trials} configs by {asked.sampler}{stopped}, seeds {list(plan.seeds)}")
-        if asked.judge_seeds:
-            judging = asked.judging_seeds(list(plan.seeds))
-            console.print(f"{prefix}the best of them against the reference on seeds {judging}")
-    cells = len(plan.groups) * (plan.trials * len(plan.seeds) + 2 * asked.judge_seeds)
-    before = results.load(run_dir) if (run_dir / "study.json").exists() else None
-    done = before.num_rows if before is not None else 0
-    seconds = [one for one in before["seconds"].to_pylist() if one] if before is not None and done else []
-    cost = f"about {(cells - done) * sum(seconds) / len(seconds):.0f} worker seconds" if seconds else "not known yet"
-    console.print(f"at most {cells} cells: {done} ended, the cost of the rest is {cost}")
-
-
 def _kept(run_dir: Path, *more: str) -> dict[str, Any]:
     """What earlier calls measured of the same run: this one adds to it, or has nothing to add."""
     if not (run_dir / "study.json").exists():
         return {"started": datetime.now(UTC).isoformat(timespec="seconds"), "adopted": 0}
     before = results.read_study(run_dir)
-    kept = ("started", "ended", "wall_seconds", "hardware", "metric_id", "adopted", *more)
+    kept = ("started", "ended", "wall_seconds", "hardware", "metric_id", "adopted", "cost", *more)
     return {key: before[key] for key in kept if key in before}
 
 
@@ -251,10 +203,11 @@ def _command() -> str:
     return shlex.join(["python", "-m", "raysearch.sweep", *(uris.shown(word) for word in sys.argv[1:])])
 
 
-def _finish(run_dir: Path, reader: results.Reader, console: Console) -> None:
+def _finish(home: Home, reader: results.Reader, console: Console) -> None:
     """Write the table and the report, and say what came out."""
     from dashboards import report, tables
 
+    run_dir = home.directory
     table = results.save_table(run_dir, reader)
     page = report.write(run_dir, table)
     study = results.read_study(run_dir)
@@ -263,7 +216,7 @@ def _finish(run_dir: Path, reader: results.Reader, console: Console) -> None:
     failed = table["status"].to_pylist().count("failed") if table.num_rows else 0
     if failed:
         console.print(f"{failed} cells failed and stay as they are; --retry-failed runs them again")
-    console.print(f"report: {page}")
+    console.print(f"report: {page}" + (f", and in {home}" if home.place else ""))
     if failed and failed == table.num_rows:
         console.print(f"every cell failed, the first with: {table['error'][0]}")
         raise typer.Exit(1)

@@ -22,6 +22,9 @@ def explain_group(error: Exception) -> str:
         return f"the worker of rank {', '.join(died)} died: it was killed, was out of memory, or lost its node"
     for rank, failure in failures.items():
         return f"rank {rank}: {str(failure).strip().splitlines()[-1]}"[:_LONGEST]
+    if hasattr(error, "controller_failure"):  # before the loop began, as when ranks do not find each other
+        lines = str(error.controller_failure).strip().splitlines() or [repr(error.controller_failure)]
+        return f"the worker group did not start: {lines[-1]}"[:_LONGEST]
     return f"{type(error).__name__}: {_one_line(str(error))}"[:_LONGEST]
 
 

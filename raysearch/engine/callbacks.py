@@ -15,7 +15,7 @@ from raysearch.engine.queue import Queue, forget
 from raysearch.engine.worker_group import remove_abandoned
 from raysearch.interrupt import Interrupt
 
-RETRIES = 3  # of a cell whose worker group was lost, without a step in between
+RETRIES = 3  # of a cell whose worker group was lost, without a step in between and with all nodes there
 
 
 class Stopper(tune.Stopper):
@@ -63,6 +63,12 @@ class Forward(tune.Callback):
             self.open[cell] = json.loads(result["so_far"])
             with self._caught():
                 self.listener.stepped(self.queue.given[cell], json.loads(result["report"]), result["steps"])
+
+    def forgive(self, trial: Any) -> None:
+        """Take back the last fault of a trial, which was not its own; it still counts as an attempt."""
+        if trial.run_metadata.num_failures > 0:
+            trial.run_metadata.num_failures -= 1
+            self._faults[trial.trial_id] = self._faults.get(trial.trial_id, 0) + 1
 
     def on_trial_recover(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         with self._caught():

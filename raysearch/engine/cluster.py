@@ -191,12 +191,12 @@ def places_on_cluster(demand: Demand) -> int:
     places = {True: 0, False: 0}  # on the head, on other nodes
     for node in ray.nodes():
         if node["Alive"]:
-            places["node:__internal_head__" in node["Resources"]] += _places(node["Resources"], demand)
+            places["node:__internal_head__" in node["Resources"]] += places_on_node(node["Resources"], demand)
     config = ray_state.get_cluster_config()  # None where no autoscaler has said what it may add
     groups = config.node_group_configs if config else ()
     unlimited = -1  # of `max_count`
     counts = [_MANY if group.max_count == unlimited else group.max_count for group in groups]
-    possible = sum(_places(dict(group.resources), demand) * n for group, n in zip(groups, counts, strict=True))
+    possible = sum(places_on_node(dict(group.resources), demand) * n for group, n in zip(groups, counts, strict=True))
     return places[True] + max(places[False], possible)
 
 
@@ -214,7 +214,7 @@ def _grows() -> bool:
     return any(not name.startswith("node_") for name in types)
 
 
-def _places(resources: Mapping[str, float], demand: Demand) -> int:
+def places_on_node(resources: Mapping[str, float], demand: Demand) -> int:
     """Workers that fit on a node."""
     cpus = resources.get("CPU", 0)
     places = int((cpus - spare_cpus(cpus) * demand.streams) // demand.cpus)

@@ -1,9 +1,11 @@
 """The images of a run as its workers find them: arrays in the object store, or pipelines that each worker starts.
 
 Resident arrays are put there by the driver, so they outlive every other node and go with the driver; each node that
-runs workers gets one copy, which all its workers map. Streams take some CPUs that trials then leave free.
+runs workers gets one copy, which all its workers map. Streams take some CPUs that trials then leave free. Shards that
+lie on the driver's machine alone, as the embedded data set does, are decoded there.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,10 +15,11 @@ from rich.console import Console
 
 from raysearch.data import feed, partition, residence, shards
 from raysearch.data.images import ImageSet
-from raysearch.data.pipelines import RayData, View
+from raysearch.data.pipelines import Decode, RayData, Threads, View
+from raysearch.data.places import Place
 from raysearch.data.shelf import Shelf
 from raysearch.data.stream import Stream
-from raysearch.engine import cluster
+from raysearch.engine import cluster, sight
 from raysearch.engine.options import Options, Run
 from raysearch.errors import UserError
 from raysearch.studies.config import Images
@@ -75,6 +78,9 @@ def provide(
     store, cpus = smallest_store(), _spare_cpus()
     workers = cluster.places_on_cluster(replace(demand, streams=True))
     shelf = Shelf(run.shards, shards.read_manifest(run.shards))
+    place = Place.parse(run.shards)
+    blind = sight.blind(place)
+    here = bool(blind) or (cpus is None and place.local is not None)  # nodes that are to come may see it or not
     kept: dict[Images, Kept] = {}
     run.record["feed"], taken = [], 0
     for one in images:
@@ -88,10 +94,15 @@ def provide(
             console.print(parts.describe())
         run.record["feed"].append({"side": one.side, "images": len(numbers), **choice.plain(), "text": text})
         if choice.mode is residence.Mode.resident:
-            pixels = feed.collect(RayData(shelf, view), numbers, view)
+            pixels = feed.collect(_decoder(shelf, view, here), numbers, view)
             kept[one] = Resident(ray.put(pixels), ray.put(feed.among(numbers, members)))
             taken += choice.bytes
         else:
+            if blind:
+                raise UserError(
+                    f"{one.side} px images cannot be streamed ({choice.why}): {place} is not there on "
+                    f"{', '.join(blind)}; put it in a bucket, or in a directory that all machines share"
+                )
             if cpus == 0:
                 raise UserError(
                     f"{one.side} px images cannot be streamed ({choice.why}): no node has a CPU beside a worker's"
@@ -100,6 +111,11 @@ def provide(
             room = max(_LEAST_STORE, choice.room // (2 * max(1, workers)))
             kept[one] = Streamed(shelf, RayData(shelf, view, cpus, room, apart=True), ray.put(members))
     return kept
+
+
+def _decoder(shelf: Shelf, view: View, here: bool) -> Decode:
+    """Of resident images: by all nodes, or by this process where it may be the only one that sees the shards."""
+    return Threads(shelf, view, os.cpu_count() or 1) if here else RayData(shelf, view)
 
 
 def smallest_store() -> int:

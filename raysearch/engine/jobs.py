@@ -14,9 +14,10 @@ class Job:
     name: str  # what people see: the variant and the seed
     config: dict[str, Any]
     seed: int
-    variant: str = ""  # label of metrics
+    variant: str = ""  # label of metrics, unless `series` says another
     moves: dict[str, Any] = field(default_factory=dict)  # dotted path -> value, which a population changes on the way
     start: str | None = None  # cell of the pre-training whose trunk it starts from
+    series: str | None = None  # label of metrics that many variants share
 
     def encode(self) -> str:
         return json.dumps(asdict(self))

@@ -20,6 +20,8 @@ class Options:
     storage: str | None = None  # path or URI of the checkpoints; None is the run directory
     feed: Mode | None = None  # how images come to the workers; None: resident where they fit
     store_share: float = STORE_SHARE  # of the object store that decoded images may take
+    max_cost: float | None = None  # dollars of the study in all
+    max_hours: float | None = None  # of this call
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,16 @@ from raysearch.data import partition
 from raysearch.data.cache import cache_dir
 from raysearch.data.places import Place
 from raysearch.engine import cluster, tuner
+from raysearch.engine.budget import FILE, Meter, watched
 from raysearch.engine.checkpoints import FOLDER, Checkpoints, Objective
+from raysearch.engine.gauges import Gauges
 from raysearch.engine.images import Streamed, provide
 from raysearch.engine.jobs import Job, Jobs, Listener, Planned, Several
 from raysearch.engine.metrics import Metrics
 from raysearch.engine.options import Options, Run
+from raysearch.engine.progress import Heart
 from raysearch.engine.shared import Claims, Shared
+from raysearch.engine.tally import Tally
 from raysearch.engine.telemetry import LiveView
 from raysearch.engine.train_loop import Source
 from raysearch.interrupt import Interrupt
@@ -44,10 +48,13 @@ class Session:
         console: Console,
         interrupt: Interrupt,
         table: Callable[[], RenderableType],
+        heart: Heart,
     ) -> None:
         self._run, self._demand, self._source, self._opened = run, demand, source, time.time()
-        self._table, self._console, self._interrupt = table, console, interrupt
+        self._table, self._console, self._interrupt, self._heart = table, console, interrupt, heart
         self._slots = cluster.Slots(demand, options.concurrency)
+        self._gauges = Gauges()
+        self._metrics: Metrics | None = None
         self._storage = options.storage or str((run.directory / FOLDER).resolve())
         shown = Place.parse(self._storage)  # an unknown kind of URI is said now
         self._constant = {
@@ -55,6 +62,11 @@ class Session:
             "environment": json.dumps({"versions": provenance.versions(), "hardware": run.record["hardware"]}),
         }
         console.print(f"{self._slots()} trials at a time, checkpoints in {shown}")
+
+    def cost(self, dollars: float) -> None:
+        """Tell Prometheus what the study has cost."""
+        if self._metrics is not None:
+            self._metrics.cost(dollars)
 
     @property
     def storage(self) -> str:
@@ -76,7 +88,9 @@ class Session:
         self._console.print(f"{len(missing)} pre-trainings before that, which later studies share")
         objective = held_out(missing[0].variant.config.task)
         jobs = Planned(job(one) for one in missing)
-        complete = self.execute(jobs, len(wanted) - len(missing), len(wanted), objective, limit, find=self._at_hand)
+        complete = self.execute(
+            jobs, len(wanted) - len(missing), len(wanted), objective, limit, find=self._at_hand, name="pre-trainings"
+        )
         ended = results.read_cells(self._run.directory / "cells", [one.hash for one in wanted]).values()
         self._run.record["pre_trainings"] = {"cells": len(ended), "seconds": sum(one["seconds"] for one in ended)}
         return complete
@@ -92,6 +106,7 @@ class Session:
         scheduler: TrialScheduler | None = None,
         accept: Sequence[str] = ("finished",),
         find: Callable[[str], dict[str, Any] | None] | None = None,
+        name: str = "cells",
     ) -> bool:
         """Run jobs to their end; returns False when the user stopped it.
 
@@ -105,13 +120,18 @@ class Session:
             scheduler: stops cells early.
             accept: statuses with which a cell that ended before, or elsewhere, is an answer.
             find: the record of a cell that has ended, or None, instead of what `accept` says.
+            name: what the cells are, to people.
         """
-        view = LiveView(total, done, self._slots, self._table, self._console)
+        tally = Tally(total, done, self._slots, name)
+        view = LiveView(tally, self._table, self._console)
+        self._heart.stage(tally.now)
         claims = Claims(self._run.directory.resolve().parent / ".claims")
-        several = [view, Metrics(self._run.record["study"], objective), *listeners]
+        metrics = self._metrics = Metrics(self._run.record["study"], objective, self._gauges)
+        metrics.begin(done, total)
+        several = [tally, view, metrics, *listeners]
         answered = Several(*several)
         shared = Shared(jobs, find or (lambda cell: self._find(cell, accept)), answered.ended, claims)
-        with view, contextlib.closing(claims):
+        with view, contextlib.closing(claims), self._gauges:
             while True:
                 complete = tuner.run(
                     shared,
@@ -127,7 +147,9 @@ class Session:
                     self._console.print(f"waiting for {shared.left()} cells that another sweep runs")
                     shared.wait(self._interrupt)
                 if not complete or not shared.left() or self._interrupt():
-                    return complete and not shared.left()
+                    whole = complete and not shared.left()
+                    self._heart.ended(whole)
+                    return whole
 
     def _find(self, cell: str, accept: Sequence[str]) -> dict[str, Any] | None:
         """The cell's record, here or in a run beside this one; looked for by name, since a store can be large."""
@@ -193,7 +215,8 @@ def opened(
         backbones.check_weights(backbone, weights)
     images = sorted({config.images for config in configs}, key=str)
     divided = {one: partition.of(run.shards, one.split) for one in images if one.split is not None}
-    with cluster.connected(options.address):
+    with Heart(run.directory) as heart, cluster.connected(options.address):
+        meter = Meter(run.directory / FILE)
         gpus = options.gpus_per_worker
         if gpus is None:
             gpus = 1.0 if cluster.has_gpu() else 0.0
@@ -209,7 +232,10 @@ def opened(
         splits = {one: found.identity for one, found in divided.items()}
         run.record["splits"] = {found.identity: found.record() for found in divided.values()}
         source = Source(sets, run.manifest.content_hash, cache_dir() / "features", splits)
-        yield Session(run, options, demand, source, console, interrupt, table)
+        session = Session(run, options, demand, source, console, interrupt, table, heart)
+        with watched(meter, interrupt, options.max_cost, options.max_hours, session.cost):
+            yield session
+        run.record.update(cost=meter.record())
     run.record["ended"] = datetime.now(UTC).isoformat(timespec="seconds")
     run.record["wall_seconds"] = before + time.monotonic() - started
     results.write_study(run.directory, run.record)

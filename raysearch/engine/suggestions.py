@@ -10,7 +10,7 @@ import inspect
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from raysearch.errors import UserError
 from raysearch.studies.plan import Cell, Variant
 from raysearch.studies.search_plan import Group, SearchPlan, describe
 
+_SERIES = "searched"  # label of metrics of a search that has no groups
 _SAME_AGAIN = 100  # suggestions in a row that were known already: the space is exhausted
 
 
@@ -109,7 +110,8 @@ class Suggestions(Listener):
                 return None
             self._suggest()
         config, cell = self._queue.pop(0)
-        return session.job(cell, self._moves(config))
+        # A time series for each config would be too many: they share one.
+        return replace(session.job(cell, self._moves(config)), series=self._group.label or _SERIES)
 
     def exhausted(self) -> bool:
         if self._same >= _SAME_AGAIN and not self.configs:

@@ -14,6 +14,7 @@ from raysearch.data import uris
 from raysearch.engine.callbacks import RETRIES, Forward, Stopper, Sweep
 from raysearch.engine.checkpoints import Objective
 from raysearch.engine.jobs import Jobs, Listener
+from raysearch.engine.lost_nodes import LostNodes
 from raysearch.engine.queue import Queue
 from raysearch.engine.schedulers import InOrder, within
 from raysearch.engine.train_loop import Build, Source
@@ -125,7 +126,7 @@ def run(
             run_config=tune.RunConfig(
                 name="study",
                 storage_path=storage,
-                callbacks=[forward, Sweep(group.run)],
+                callbacks=[forward, LostNodes(forward.forgive), Sweep(group.run)],
                 failure_config=tune.FailureConfig(max_failures=RETRIES),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 stop=Stopper(interrupt),

@@ -26,6 +26,7 @@ from ray.util.placement_group import PlacementGroup, placement_group_table, remo
 
 from raysearch.engine.attempts import explain_group
 from raysearch.engine.mailbox import Command, GroupLost, Mailbox, Reply, Stop
+from raysearch.engine.network import Reachable
 from raysearch.engine.train_loop import Build, Source, train_loop
 
 NAMESPACE = "raysearch"
@@ -78,6 +79,7 @@ class WorkerGroup:
                 "source": spec.source,
                 "threads": spec.cpus,
             },
+            torch_config=Reachable(),
             scaling_config=ray.train.ScalingConfig(
                 num_workers=spec.workers, use_gpu=spec.gpus > 0, resources_per_worker=resources
             ),

@@ -82,6 +82,26 @@ def erase_mask(
     return (1 - erased)[:, None].float()
 
 
+@torch.no_grad()
+def activation_map(features: Tensor, image_size: tuple[int, int], *, align_corners: bool = False) -> Tensor:
+    """Where the network looks, each image's map from 0 to 1, equations 3 and 4; a constant map is 0.
+
+    Args:
+        features: (B, C, h, w) feature map of the images, any float dtype.
+        image_size: (H, W) in pixels.
+        align_corners: of the bilinear upsampling.
+
+    Returns:
+        (B, H, W) float. No gradient.
+
+    >>> activation_map(torch.tensor([[[[1.0, 3.0]]]]), (1, 2)).tolist()
+    [[[0.0, 1.0]]]
+    """
+    activation = _activation(features, image_size, align_corners)[:, 0]
+    low, high = activation.amin((1, 2), keepdim=True), activation.amax((1, 2), keepdim=True)
+    return torch.where(high - low > _noise(features)[..., None], (activation - low) / (high - low + EPSILON), 0.0)
+
+
 def _activation(features: Tensor, shape: tuple[int, int], align_corners: bool) -> Tensor:
     """Channel mean of the features, brought to a shape: (B, 1, rows, columns), equation 3."""
     mean = features.to(torch.promote_types(features.dtype, torch.float32)).mean(1, keepdim=True)

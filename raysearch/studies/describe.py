@@ -8,7 +8,7 @@ from raysearch import provenance
 from raysearch.data.manifest import Manifest
 from raysearch.data.places import Place
 from raysearch.studies.config import CODE_VERSIONS, RunConfig
-from raysearch.studies.plan import Plan, starts
+from raysearch.studies.plan import Plan, Variant, starts
 from raysearch.studies.search_plan import SearchPlan
 
 
@@ -28,9 +28,9 @@ def ablation(plan: Plan) -> dict[str, Any]:
         "variants": [
             {
                 "name": variant.name,
-                "settings": dict(variant.settings),
-                "declared": dict(variant.declared),
+                **_levels(variant),
                 "config": json.loads(variant.config.model_dump_json()),
+                "also": [_levels(one) for one in plan.also.get(variant.name, ())],
             }
             for variant in plan.variants
         ],
@@ -101,6 +101,10 @@ def surroundings(
         "code_version": CODE_VERSIONS[config.task],
         "versions": provenance.versions(),
     }
+
+
+def _levels(variant: Variant) -> dict[str, Any]:
+    return {"settings": dict(variant.settings), "declared": dict(variant.declared)}
 
 
 def _study(name: str, profile: str, question: str, task: str, seeds: tuple[int, ...]) -> dict[str, Any]:

@@ -47,6 +47,7 @@ class Plan:
     references: Mapping[str, str]  # variant name -> name of the one that it is compared with
     seeds: tuple[int, ...]
     cells: tuple[Cell, ...]
+    also: Mapping[str, tuple[Variant, ...]]  # variant name -> other settings of the factors with the same config
 
     @property
     def reference(self) -> Variant:
@@ -86,6 +87,7 @@ def make(
     reference = overrides.scale_pixels(study.task, study.reference, side)
     moved = {path: value for path, value in settings.items() if path in reference}
     variants: dict[str, Variant] = {}
+    also: dict[str, tuple[Variant, ...]] = {}
     references: dict[str, str] = {}
     for declared in _settings(study):
         scaled = {factor: overrides.scale_pixels(study.task, level, side) for factor, level in declared.items()}
@@ -103,6 +105,8 @@ def make(
         known = variants.setdefault(json.dumps(config.canonical(), sort_keys=True), variant)
         if study.design == "leave_one_out" and known is not variant:
             raise UserError(f"variant '{label}' changes nothing: it is the same run as '{known.name}'")
+        if variant.settings != known.settings:  # without regions their size is nothing to set
+            also[known.name] = (*also.get(known.name, ()), variant)
         references.setdefault(known.name, _reference_of(study, known, variants.values()))
     seed_list = study.seed_list(seeds)
     cells = tuple(
@@ -110,7 +114,7 @@ def make(
         for seed in seed_list  # seed by seed, so that an interrupted study has whole blocks to compare
         for variant in variants.values()
     )
-    return Plan(name, profile, study, data_hash, tuple(variants.values()), references, tuple(seed_list), cells)
+    return Plan(name, profile, study, data_hash, tuple(variants.values()), references, tuple(seed_list), cells, also)
 
 
 def _settings(study: Ablation) -> Iterator[dict[str, Mapping[str, Any]]]:

@@ -69,6 +69,11 @@ class _PreTrainings(_Part):
     seconds: float = 0.0
 
 
+class _Cost(_Part):
+    dollars: float | None = None
+    node_hours: dict[str, float] | None = None
+
+
 class _Split(_Part):
     classes: dict[str, int]
     images: dict[str, int]
@@ -108,6 +113,7 @@ class _Record(_Part):
     adopted: int | None = None
     feed: list[_Feed] | None = None
     pre_trainings: _PreTrainings | None = None
+    cost: _Cost | None = None
     budget: int | None = None
     space: Plain = None
     group: Text = None

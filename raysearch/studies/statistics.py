@@ -7,7 +7,7 @@ block: it draws the same samples for every variant, so differences within a seed
 import functools
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 from scipy import special
@@ -15,6 +15,7 @@ from scipy import special
 from raysearch.errors import UserError, nearest
 
 LEVEL = 0.95
+FEWEST = 3  # seeds behind an interval: with two its quantile is 12.7, and one odd seed decides all
 
 _USED = {"variant", "seed", "status", "config", "metric_ids"}
 _SCHEMA = pa.schema(
@@ -23,7 +24,7 @@ _SCHEMA = pa.schema(
         (name, pa.float64())
         for name in ("mean", "ci_low", "ci_high", "delta", "delta_low", "delta_high", "p", "p_holm")
     ]
-    + [("decided", pa.bool_()), ("failed", pa.int64()), ("stopped", pa.int64())]
+    + [("decided", pa.bool_()), ("failed", pa.int64()), ("stopped", pa.int64()), ("refused", pa.string())]
 )
 
 
@@ -32,8 +33,8 @@ def compare(table: pa.Table, metric: str, reference: str | Mapping[str, str]) ->
 
     Only finished cells count; a variant's failed and stopped cells are counted in its row, a finished cell without a
     finite metric among the failed. A difference is decided when its p-value, corrected by Holm over all comparisons of
-    the table, is at most 0.05; then its interval leaves zero out. Fewer than two common seeds give no interval and
-    decide nothing.
+    the table, is at most 0.05; then its interval leaves zero out. With fewer than three common seeds interval and
+    verdict are refused, and the row says why.
 
     Args:
         table: results, a row a cell: variant, seed, status, config and the metric.
@@ -43,8 +44,9 @@ def compare(table: pa.Table, metric: str, reference: str | Mapping[str, str]) ->
 
     Returns:
         A row a variant, references first: variant, seeds (finished), mean, ci_low, ci_high, delta (variant minus
-        reference, mean over common seeds), delta_low, delta_high, p, p_holm, decided, failed, stopped. What cannot be
-        computed is null; a reference has no delta.
+        reference, mean over common seeds), delta_low, delta_high, p, p_holm, decided, failed, stopped, refused (why
+        there is no interval: of the difference, for a reference of its mean). What cannot be computed is null; a
+        reference has no delta.
 
     Raises:
         UserError: unknown metric or reference, a metric that is no number, a variant with several configs, a metric of
@@ -82,13 +84,22 @@ def compare(table: pa.Table, metric: str, reference: str | Mapping[str, str]) ->
     return pa.Table.from_pylist(compared, schema=_SCHEMA)
 
 
-def interval(values: list[float]) -> tuple[float | None, float | None]:
-    """Student-t interval of the mean; (None, None) for fewer than two values.
+def refusal(seeds: int) -> str | None:
+    """Why so many seeds give no interval and no verdict; None when they are enough.
+
+    >>> refusal(2), refusal(3)
+    ('2 seeds: an interval needs three', None)
+    """
+    return None if seeds >= FEWEST else f"{seeds} seed{'' if seeds == 1 else 's'}: an interval needs three"
+
+
+def interval(values: Sequence[float]) -> tuple[float | None, float | None]:
+    """Student-t interval of the mean; (None, None) for fewer than three values.
 
     >>> [round(bound, 3) for bound in interval([1.0, 2.0, 3.0])]
     [-0.484, 4.484]
     """
-    if len(values) < 2:
+    if len(values) < FEWEST:
         return None, None
     mean, spread = math.fsum(values) / len(values), _standard_error(values)
     half = _quantile(len(values) - 1) * spread
@@ -123,11 +134,12 @@ def _row(rows: list[dict], name: str, own: dict[int, float], other: dict[int, fl
     unusable = statuses.count("finished") - len(own)  # finished, but with a metric that is no number
     row |= {"failed": statuses.count("failed") + unusable, "stopped": statuses.count("stopped")}
     row |= dict.fromkeys(("delta", "delta_low", "delta_high", "p", "decided"))
+    row["refused"] = refusal(len(own))
     if not is_reference:
         differences = [_difference(own[seed], other[seed]) for seed in own if seed in other]
         row["delta"] = _mean(differences)
         row["delta_low"], row["delta_high"] = interval(differences)
-        row["p"] = _p_value(differences)
+        row["p"], row["refused"] = _p_value(differences), refusal(len(differences))
     return row
 
 
@@ -136,9 +148,9 @@ def _difference(own: float, other: float) -> float:
     return 0.0 if math.isclose(own, other, rel_tol=1e-12, abs_tol=1e-15) else own - other
 
 
-def _p_value(differences: list[float]) -> float | None:
+def _p_value(differences: Sequence[float]) -> float | None:
     """Two-sided t-test of the paired differences against zero."""
-    if len(differences) < 2:
+    if len(differences) < FEWEST:
         return None
     error, mean = _standard_error(differences), _mean(differences)
     assert mean is not None
@@ -147,11 +159,11 @@ def _p_value(differences: list[float]) -> float | None:
     return float(2 * special.stdtr(len(differences) - 1, -abs(mean / error)))
 
 
-def _mean(values: list[float]) -> float | None:
+def _mean(values: Sequence[float]) -> float | None:
     return math.fsum(values) / len(values) if values else None
 
 
-def _standard_error(values: list[float]) -> float:
+def _standard_error(values: Sequence[float]) -> float:
     mean = math.fsum(values) / len(values)
     return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1) / len(values))
 

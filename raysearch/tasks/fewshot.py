@@ -22,7 +22,7 @@ from torch.nn import functional
 from raysearch.data.episodes import Episodes
 from raysearch.data.images import ImageSet
 from raysearch.errors import UserError
-from raysearch.models.fewshot import Answer, Layout
+from raysearch.models.fewshot import Answer, EpisodicNetwork, Layout
 from raysearch.models.lwfm_loss import Classified, lwfm_loss
 from raysearch.studies.config import FewshotConfig
 from raysearch.tasks import episodic, fewshot_networks, fewshot_optimiser
@@ -103,17 +103,25 @@ class FewshotTask:
     def evaluate(self) -> dict[str, Any]:
         """`accuracy` over the test episodes, its half width, the single episodes as JSON; `accuracy_validation`."""
         last = copied(self.network.state_dict())
-        if self._best:
-            self.network.load_state_dict(self._best["network"])
+        _, drawn = self.judged()
         asked, feed = self.config.episodes, self.worker.feed
         assert feed.val is not None
-        mean, half, each = self._judge(feed.test, self._test, asked.test)
+        mean, half, each = self._judge(feed.test, drawn, asked.test)
         validation = self._judge(feed.val, self._val, asked.validation)[0]
         self.network.load_state_dict(last)
         queries = asked.ways * asked.queries
         right = json.dumps(np.rint(each * queries).astype(int).tolist(), separators=(",", ":"))
         figures = {"accuracy": mean, "accuracy_ci": half, "accuracy_validation": validation}
         return figures | {"right_by_episode": right}
+
+    def judged(self) -> tuple[EpisodicNetwork, Episodes]:
+        """What the figures of the test classes are of: the network and the episodes.
+
+        Where the config keeps the best epoch, its network takes the place of the last one's.
+        """
+        if self._best:
+            self.network.load_state_dict(self._best["network"])
+        return self.network, self._test
 
     def state_dict(self) -> dict[str, Any]:
         """Copies on the CPU, in plain dicts: `torch.load(weights_only=True)` reads them from a file on any machine."""

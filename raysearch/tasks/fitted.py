@@ -17,7 +17,7 @@ from raysearch.models.fcaenet import pool
 from raysearch.studies.config import RetrievalConfig
 from raysearch.tasks import features, networks
 from raysearch.tasks.base import Worker
-from raysearch.tasks.evaluation import Judge
+from raysearch.tasks.evaluation import Encode, Judge
 from raysearch.tasks.loader import Loader
 from raysearch.tasks.splits import check_classes, hold_out
 from raysearch.tasks.views import CachedViews
@@ -64,7 +64,11 @@ class FittedTask:
 
     def evaluate(self) -> dict[str, Any]:
         """The metrics of `metric_ids`; `map_validation` where a part was held out."""
-        return self.judge.evaluate(self._encode, self.codes)
+        return self.judge.evaluate(*self.judged())
+
+    def judged(self) -> tuple[Encode, Tensor]:
+        """The encoder of queries, and the database's codes (n, c) in {-1, +1}."""
+        return self._encode, self.codes
 
     def state_dict(self) -> dict[str, Any]:
         """Copies on the CPU; without the trunk, which is as it came."""

@@ -25,7 +25,7 @@ from raysearch.tasks.ahead import Ahead
 from raysearch.tasks.base import NonFiniteLoss, Task, Worker
 from raysearch.tasks.draws import Draws
 from raysearch.tasks.epochs import Epochs
-from raysearch.tasks.evaluation import Judge, signs
+from raysearch.tasks.evaluation import Encode, Judge, signs
 from raysearch.tasks.fitted import FittedTask
 from raysearch.tasks.loader import Loader
 from raysearch.tasks.splits import batch_sizes, check_batches, check_classes, hold_out
@@ -119,14 +119,21 @@ class RetrievalTask:
 
     def evaluate(self) -> dict[str, Any]:
         """The metrics of `metric_ids`; `map_validation` where a part was held out."""
-        if not self._best:
-            return self.judge.evaluate(self._encode, self.codes)
-        last = copied(self.network.state_dict())
-        self.network.load_state_dict(self._best["network"])
-        codes = self._best["codes"].to(self.worker.device, torch.float32)
-        metrics = self.judge.evaluate(self._encode, codes)
-        self.network.load_state_dict(last)
+        last = copied(self.network.state_dict()) if self._best else None
+        metrics = self.judge.evaluate(*self.judged())
+        if last is not None:
+            self.network.load_state_dict(last)
         return metrics
+
+    def judged(self) -> tuple[Encode, Tensor]:
+        """What the metrics are of: the encoder of queries, and the database's codes (n, c) in {-1, +1}.
+
+        Where the config keeps the best iteration, its network takes the place of the last one's.
+        """
+        if not self._best:
+            return self._encode, self.codes
+        self.network.load_state_dict(self._best["network"])
+        return self._encode, self._best["codes"].to(self.worker.device, torch.float32)
 
     @property
     def codes(self) -> Tensor:

@@ -13,6 +13,7 @@ import pytest
 from raysearch.studies import describe, plan, results
 from raysearch.studies.space import Ablation, component, factor
 
+TIES = {"map_best_ties": "map@all/relevant-first/test", "map_worst_ties": "map@all/relevant-last/test"}
 Effect = Callable[[Mapping[str, Any]], float]  # a variant's declared levels -> its difference from the reference
 
 
@@ -116,13 +117,15 @@ def record(cell: plan.Cell, value: float | None, error: str | None, rng: random.
         "config": json.dumps(cell.variant.config.canonical(), sort_keys=True),
         "map": value,
         "map_index": None if value is None else value + 0.003,
+        "map_best_ties": None if value is None else value + 0.05,
+        "map_worst_ties": None if value is None else value - 0.04,
         "seconds": 30 + 0.05 * regions + rng.random() * 4,
         "gpu_seconds": 0.0,
         "epochs": 24,
         "attempts": 1,
         "data": "d" * 64,
         "code_version": 1,
-        "metric_ids": json.dumps({"map": "map@all/expected-ties/test", "map_index": "map@all/index-ties/test"}),
+        "metric_ids": json.dumps({"map": "map@all/expected-ties/test", "map_index": "map@all/index-order/test"} | TIES),
         "history": json.dumps(history),
         "environment": json.dumps({"host": "laptop", "device": "cpu"}),
     }

@@ -75,7 +75,8 @@ def test_holes_are_told(make_run: Callable[..., Path]):
 @pytest.mark.parametrize(
     ("options", "start"),
     [
-        ({"seeds": 1}, "No answer yet: with fewer than two seeds"),
+        ({"seeds": 1}, "No answer yet: 1 seed: an interval needs three; the highest"),
+        ({"seeds": 2}, "No answer yet: 2 seeds: an interval needs three; the highest"),
         ({"absent": lambda variant, seed: True}, "No answer: no cell has finished"),
         ({"failing": lambda variant, seed: "boom"}, "No answer: no cell has finished"),
         ({"absent": lambda variant, seed: variant == "reference"}, "No answer: the reference"),

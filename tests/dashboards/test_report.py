@@ -1,4 +1,4 @@
-"""The page holds what was measured, needs no network, runs nothing but its own two scripts, and is drawn fast."""
+"""The page holds what was measured, needs no network, runs nothing but its own scripts, and is drawn fast."""
 
 import json
 import re
@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from dashboards import curves, figures, learning, selection
+from dashboards import curves, effects, figures, learning, selection
 from dashboards.report import page, write
 from dashboards.view import View, view
 from raysearch.errors import UserError
@@ -42,13 +42,17 @@ def test_the_page_says_what_stands_behind_the_answer(make_run: Callable[..., Pat
         "laptop",
         "drawn images",
         "map@all/expected-ties/test",
+        "small, DRAWN_BIRDS_V1, 64 px",
+        "5: 0-4, the same for every variant",
         "39 of 40 cells finished",
     ):
         assert words in head
     row = seen.row("srem.size=37 px (128 at 224)")
     assert row[4] == "\N{BLACK DOWN-POINTING TRIANGLE} decided worse"
     assert row[5] == "4 of 51 failed"
-    assert row[8] == "0.746table 4"
+    assert seen.row("Variant")[7:] == ["Epochs", "Erased", "Published", "Measured less published", "Same protocol"]
+    assert row[7:10] == ["24", "100.0 %", "0.746table 4"]
+    assert row[11] == "no: data, backbone, side"
     assert "loss is nan in iteration 3" in seen.text
     assert "seed 1" in seen.row("1 cell failed")[1]
     assert "python -m raysearch.sweep srem_ablation" in seen.text
@@ -60,7 +64,8 @@ def test_the_page_fetches_nothing(make_run: Callable[..., Path], drawn: Drawn):
     seen = drawn(make_run())
     for tag, attributes in seen.tags:
         assert tag not in ("link", "img", "iframe", "object", "embed", "base", "form")
-        assert not {"src", "href", "srcset", "action", "data"} & set(attributes)
+        assert not {"src", "srcset", "action", "data"} & set(attributes)
+        assert (attributes.get("href") or "#").startswith("#")
     policy = next(a["content"] for tag, a in seen.tags if a.get("http-equiv") == "Content-Security-Policy")
     assert policy is not None
     assert policy.startswith("default-src 'none'")
@@ -101,10 +106,11 @@ def test_the_plot_of_effects_shows_the_numbers_and_shapes(make_run: Callable[...
             failing=lambda v, s: "x" if v == "srem.regions=0" else None,
         )
     )
-    figure = figures.effects(run)
+    figure = effects.effects(run)
     assert figure is not None
     shown = run.variants[1:]
-    marks = {at: (trace.marker.symbol, x) for trace in figure.data for at, x in zip(trace.y, trace.x, strict=True)}
+    drawn = [trace for trace in figure.data if trace.name != effects.SEEDS]
+    marks = {at: (trace.marker.symbol, x) for trace in drawn for at, x in zip(trace.y, trace.x, strict=True)}
     for at, one in enumerate(shown):
         symbol, x = marks[at]
         assert symbol == figures.STYLES[one.verdict][0 + 1]

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pytest
 from rich.console import Console
 
-from dashboards import figures, selection, tables
+from dashboards import effects, figures, selection, tables
 from dashboards.report import answer, page
 from dashboards.view import View, view
 
@@ -102,7 +102,7 @@ def test_a_page_of_two_thousand_variants_stays_readable(run: View):
     assert text.count("<tr>") < 4 * selection.IN_PAGE
     assert f"{2000 - selection.IN_PAGE:,} more stand in tables/variants.csv" in text
     assert f"{2000 - selection.IN_FIGURE:,} more stand in tables/variants.csv" in text
-    for figure in (figures.effects(run), figures.cost(run)):
+    for figure in (effects.effects(run), figures.cost(run)):
         assert figure is not None
         assert sum(len(trace.y) for trace in figure.data) <= selection.IN_FIGURE * 6
         assert figure.layout.height < 3000

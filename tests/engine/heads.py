@@ -26,6 +26,11 @@ class Head:
         words: of `ray start`, beside its port and folder.
         settings: of the environment.
         config: writes what the head reads, which may need its address.
+
+    Attributes:
+        address: that drivers join.
+        folder: where Ray's processes of this cluster keep their files, until the end.
+        environment: of its processes.
     """
 
     def __init__(
@@ -38,13 +43,13 @@ class Head:
         self.address = f"{ray.util.get_node_ip_address()}:{port}"
         config(self.address)
         # Sockets lie in it, whose paths may not be long. In Ray's own folder the head of another would be found.
-        self._folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")
+        self.folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
         # A token in this user's home would have to be given to whoever joins.
         self.environment |= {"RAY_AUTH_MODE": "disabled", **(settings or {})}
-        command = [RAY, "start", "--head", "--block", "--port", str(port), "--temp-dir", self._folder]
+        command = [RAY, "start", "--head", "--block", "--port", str(port), "--temp-dir", self.folder]
         command += ["--object-store-memory", str(150 << 20), "--disable-usage-stats", *words]
-        self._log = Path(self._folder) / "start.log"
+        self._log = Path(self.folder) / "start.log"
         with self._log.open("w") as log:
             self._process = subprocess.Popen(
                 command,
@@ -70,4 +75,4 @@ class Head:
             except (psutil.Error, ProcessLookupError):
                 continue
         self._process.wait(timeout=30)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)

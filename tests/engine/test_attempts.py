@@ -1,7 +1,7 @@
 """What is said of a lost worker group, from errors as Ray Train raises them."""
 
 from ray.exceptions import RayActorError
-from ray.train import WorkerGroupError
+from ray.train import ControllerError, WorkerGroupError
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 
 from raysearch.engine.attempts import explain_attempt, explain_group
@@ -20,6 +20,13 @@ def test_a_rank_that_raised_says_the_last_line_of_its_traceback() -> None:
     )
     said = explain_group(WorkerGroupError("a page", {1: failure}))
     assert said == "rank 1: NonFiniteLoss: the loss became nan in epoch 3"
+
+
+def test_a_group_that_did_not_start_says_the_last_line_too() -> None:
+    failure = RuntimeError("ray::execute()\n  File ...\nRuntimeError: Gloo connectFullMesh failed\n")
+    said = explain_group(ControllerError(failure))
+    assert said == "the worker group did not start: RuntimeError: Gloo connectFullMesh failed"
+    assert explain_group(ControllerError(RuntimeError())) == "the worker group did not start: RuntimeError()"
 
 
 def test_what_is_not_known_is_said_in_one_line() -> None:

@@ -52,13 +52,13 @@ def test_places_are_what_packing_one_by_one_gives(gpus: float) -> None:
     for _ in range(50):
         resources = {"CPU": float(rng.randrange(0, 40)), "GPU": float(rng.randrange(0, 9)), "memory": 1e9}
         demand = Demand(1, rng.randrange(1, 5), gpus)
-        assert cluster._places(resources, demand) == packed(resources, demand), (resources, demand)
+        assert cluster.places_on_node(resources, demand) == packed(resources, demand), (resources, demand)
 
 
 def test_a_node_without_the_resource_has_no_place() -> None:
-    assert cluster._places({}, Demand()) == 0
-    assert cluster._places({"CPU": 8.0}, Demand(gpus=0.5)) == 0
-    assert cluster._places({"CPU": 0.5}, Demand()) == 0
+    assert cluster.places_on_node({}, Demand()) == 0
+    assert cluster.places_on_node({"CPU": 8.0}, Demand(gpus=0.5)) == 0
+    assert cluster.places_on_node({"CPU": 0.5}, Demand()) == 0
 
 
 @pytest.mark.parametrize("gpus", [-0.5, 1.5, 1e-5, float("nan"), float("inf")])

@@ -1,5 +1,6 @@
 """What a cluster's Prometheus and its State API see of a study, asked of a real head as they ask it."""
 
+import json
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -12,7 +13,9 @@ from ray.util.state import list_tasks
 
 from raysearch.engine import cluster, mailbox
 from raysearch.engine.checkpoints import Objective
+from raysearch.engine.gauges import Gauges
 from raysearch.engine.jobs import Job
+from raysearch.engine.labels import LIMIT, OTHERS
 from raysearch.engine.mailbox import Reply, Step
 from raysearch.engine.metrics import Metrics
 
@@ -44,6 +47,12 @@ def joined(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             made.shutdown()
 
 
+@pytest.fixture
+def gauges() -> Iterator[Gauges]:
+    with Gauges() as held:
+        yield held
+
+
 def scraped() -> dict[tuple[str, str], float]:
     """Values of the study's metrics by (name, labels), as a Prometheus on this node would read them."""
     (node,) = ray.nodes()
@@ -71,8 +80,10 @@ def until_equal(wanted: dict[tuple[str, str], float], seconds: float = 60) -> No
         time.sleep(0.5)
 
 
-def test_prometheus_reads_what_happened(joined: Cluster) -> None:
-    metrics = Metrics("erasing", OBJECTIVE)
+def test_prometheus_reads_what_happened(joined: Cluster, gauges: Gauges) -> None:
+    metrics = Metrics("erasing", OBJECTIVE, gauges)
+    before = time.time()
+    metrics.begin(done=2, total=7)
     for job in JOBS:
         metrics.started(job)
     for value in (0.5, 0.75, 0.25):
@@ -81,16 +92,23 @@ def test_prometheus_reads_what_happened(joined: Cluster) -> None:
             "map_validation": value,
             "images_per_second": 100 * value,
             "feed_wait_share": value / 5,
+            "seconds": 2.0,
+            "epochs": 3,
         }
         metrics.stepped(JOBS[0], report, 4)
     metrics.stepped(JOBS[1], {"iteration": 1, "gpu_memory_bytes": 12345.0}, 4)
     metrics.retried(JOBS[1], "the worker died")
     metrics.retried(JOBS[1], "the worker died")
+    last = {"iteration": 4, "map_validation": 0.5, "seconds": 1.0, "epochs": 2}
     for job, status in zip(JOBS, ("finished", "failed", "stopped"), strict=False):
-        metrics.ended(job, {"status": status, "seconds": 7.5, "gpu_seconds": 0.0})
+        history = json.dumps([{"iteration": 1, "seconds": 100.0}, last])
+        metrics.ended(job, {"status": status, "seconds": 7.5, "gpu_seconds": 0.0, "history": history})
+    elsewhere = Job("cell9", "regions=9 seed 0", {}, 0, "regions=9")
+    metrics.ended(elsewhere, {"status": "finished", "seconds": 99.0, "gpu_seconds": 99.0})
     until_equal(
         {
             ("cells", "erasing running"): 1,
+            ("cells", "erasing found"): 3,
             ("cells", "erasing finished"): 1,
             ("cells", "erasing failed"): 1,
             ("cells", "erasing stopped"): 1,
@@ -100,9 +118,42 @@ def test_prometheus_reads_what_happened(joined: Cluster) -> None:
             ("gpu_memory_bytes", "erasing regions=1"): 12345,
             ("retries_total", "erasing regions=1"): 2,
             ("worker_seconds_total", "erasing regions=2"): 7.5,
+            ("cells_planned", "erasing"): 7,
+            ("ended_cells_total", "erasing regions=1 failed"): 1,
+            # Three steps that were told, one that came with the end of the finished cell, and one that says little.
+            ("epochs_total", "erasing"): 3 * 3 + 2 + 1,
+            ("step_seconds_total", "erasing"): 3 * 2.0 + 1.0,
+            ("images_total", "erasing"): 2 * (50 + 75 + 25),
+            ("feed_wait_seconds_total", "erasing"): 2 * (0.1 + 0.15 + 0.05),
         }
     )
-    assert ("gpu_memory_bytes", "erasing regions=0") not in scraped(), "a CPU has no GPU memory"
+    found = scraped()
+    for name in ("last_end_timestamp_seconds", "last_step_timestamp_seconds"):
+        assert before <= found[name, "erasing"] <= time.time()
+    assert ("gpu_memory_bytes", "erasing regions=0") not in found, "a CPU has no GPU memory"
+    assert ("worker_seconds_total", "erasing regions=9") not in found, "the driver that ran it says what it cost"
+
+
+def test_a_search_of_many_configs_has_few_series(joined: Cluster, gauges: Gauges) -> None:
+    """Whatever the number of variants, Prometheus is given so many labels; figures of the rest share one."""
+    metrics = Metrics("broad", OBJECTIVE, gauges)
+    metrics.begin(done=0, total=LIMIT + 50)
+    for number in range(LIMIT + 50):
+        job = Job(f"cell{number}", f"config {number} seed 0", {}, 0, f"config {number}")
+        metrics.started(job)
+        metrics.ended(job, {"status": "finished", "seconds": 2.0, "gpu_seconds": 0.0})
+    shared = Job("cell", "config 7 seed 0", {}, 0, "config 7", series="config 0")
+    metrics.started(shared)
+    metrics.ended(shared, {"status": "finished", "seconds": 3.0, "gpu_seconds": 0.0})
+    until_equal(
+        {
+            ("worker_seconds_total", "broad config 0"): 5.0,
+            ("worker_seconds_total", "broad config 99"): 2.0,
+            ("worker_seconds_total", f"broad {OTHERS}"): 100.0,
+            ("cells", "broad finished"): LIMIT + 51,
+        }
+    )
+    assert sum(name == "worker_seconds_total" and shown.startswith("broad ") for name, shown in scraped()) == LIMIT + 1
 
 
 def test_the_dashboard_says_variant_and_seed(joined: Cluster) -> None:
@@ -118,11 +169,36 @@ def test_the_dashboard_says_variant_and_seed(joined: Cluster) -> None:
     assert ray.get(answer, timeout=30) == Reply({})
 
 
+def test_a_figure_that_does_not_change_is_seen_until_the_end(joined: Cluster) -> None:
+    """Ray forgets a gauge two seconds after it was set here, and 20 where its reports come as seldom as usual."""
+    gauges = Gauges()
+    metrics = Metrics("waiting", OBJECTIVE, gauges)
+    with gauges:
+        metrics.begin(done=0, total=3)
+        until_equal({("cells_planned", "waiting"): 3})
+        end = time.monotonic() + 8
+        while time.monotonic() < end:
+            assert scraped()["cells_planned", "waiting"] == 3
+            time.sleep(0.5)
+    deadline = time.monotonic() + 60
+    while ("cells_planned", "waiting") in scraped():
+        assert time.monotonic() < deadline, "a sweep that has ended is still seen"
+        time.sleep(0.5)
+
+
+class Shown:
+    """A gauge that keeps all it was set to."""
+
+    def __init__(self, into: list[float]) -> None:
+        self.info, self.set = {"name": "shown"}, lambda value, tags: into.append(value)
+
+
 def test_the_best_is_by_the_objective() -> None:
     """Against the plain way to find it, without a cluster."""
     for mode, best in (("max", max), ("min", min)):
-        metrics, shown = Metrics("study", Objective("loss", mode)), []
-        metrics._metric = type("Gauge", (), {"set": lambda self, value, tags, into=shown: into.append(value)})()
+        shown: list[float] = []
+        metrics = Metrics("study", Objective("loss", mode), Gauges())
+        metrics._metric = Shown(shown)
         values = [3.0, 5.0, 1.0, 4.0, 0.5, 6.0]
         for count, value in enumerate(values, 1):
             metrics.stepped(JOBS[0], {"loss": value}, 6)

@@ -12,7 +12,7 @@ import pytest
 
 import search_spaces
 from raysearch.errors import UserError
-from raysearch.studies import overrides, plan, weights
+from raysearch.studies import describe, overrides, plan, weights
 from raysearch.studies.config import CODE_VERSIONS
 from raysearch.studies.space import Ablation, Design, component, factor
 from search_spaces.srem_ablation import study as srem_ablation
@@ -357,3 +357,17 @@ def test_leaving_out_what_is_off_already_is_refused() -> None:
     parts = [component("SREM", {"srem.regions": 0}), component("ESRL", {"esrl.positive": 0, "esrl.erased": 0})]
     with pytest.raises(UserError, match="'without SREM' changes nothing: it is the same run as 'reference'"):
         make(study("leave_one_out", factors=parts, reference={"srem.regions": 0}))
+
+
+def test_a_variant_knows_the_settings_that_it_also_stands_for():
+    factors = [factor("srem.regions", 0, 50), factor("srem.size", 16, 32)]
+    asked = Ablation("?", "retrieval", {"srem.regions": 50, "srem.size": 32}, factors, design="full")
+    planned = plan.make("study", asked, "paper", "d" * 64)
+    # without regions their size is nothing to set, so two of the four settings are one config
+    assert len(planned.variants) == 3
+    ((name, also),) = planned.also.items()
+    one = next(variant for variant in planned.variants if variant.name == name)
+    assert (one.settings["srem.regions"], one.settings["srem.size"]) == (0, 16)
+    assert [variant.settings for variant in also] == [{"srem.regions": 0, "srem.size": 32}]
+    stands = [one["also"] for one in describe.ablation(planned)["variants"]]
+    assert [len(levels) for levels in stands] == [0, 1, 0]

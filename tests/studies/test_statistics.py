@@ -89,11 +89,26 @@ def test_a_metric_that_is_no_number_counts_as_failed():
     assert row["mean"] == pytest.approx(0.75)
 
 
-def test_one_seed_decides_nothing():
-    row = by_name(results({"reference": [0.5], "a": [0.9]}))["a"]
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_fewer_than_three_seeds_decide_nothing_and_say_why(seeds: int):
+    # the same large difference with every seed: two of them would have had p = 0
+    row = by_name(results({"reference": [0.5, 0.6][:seeds], "a": [0.9, 1.0][:seeds]}))["a"]
     assert row["delta"] == pytest.approx(0.4)
-    assert (row["delta_low"], row["p"], row["p_holm"], row["decided"]) == (None, None, None, False)
-    assert interval([0.5]) == (None, None)
+    assert (row["delta_low"], row["ci_low"], row["p"], row["p_holm"], row["decided"]) == (None, None, None, None, False)
+    assert row["refused"] == {1: "1 seed: an interval needs three", 2: "2 seeds: an interval needs three"}[seeds]
+    assert interval([0.5, 0.7][:seeds]) == (None, None)
+
+
+def test_a_difference_needs_three_seeds_in_common():
+    rows = by_name(results({"reference": [0.5, 0.6, 0.7, None], "a": [0.9, 1.0, None, 1.1], "b": [0.9, 1.0, 1.2, 1.1]}))
+    assert rows["reference"]["refused"] is None
+    assert rows["reference"]["ci_low"] is not None
+    # three finished cells have a mean with an interval; two of them have a partner
+    assert (rows["a"]["seeds"], rows["a"]["delta_low"], rows["a"]["decided"]) == (3, None, False)
+    assert rows["a"]["ci_low"] is not None
+    assert rows["a"]["refused"] == "2 seeds: an interval needs three"
+    assert rows["b"]["refused"] is None
+    assert rows["b"]["p_holm"] == rows["b"]["p"], "a refused comparison is no member of the family"
 
 
 def test_equal_numbers_are_no_difference_even_when_rounding_says_so():

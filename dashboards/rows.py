@@ -1,0 +1,130 @@
+"""Results as plain rows, which older and interrupted runs may not have filled, and strangers may have written."""
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from raysearch import visible
+from raysearch.errors import UserError
+
+_NUMBERS = {int, float, bool}
+LARGEST = 1e300  # numbers beyond are nobody's measurement, and their sums overflow
+
+
+def loads(text: str | None, default: Any = None) -> Any:
+    """JSON of a column that older runs may not have.
+
+    >>> loads('[1]'), loads(None, {}), loads("no JSON")
+    ([1], {}, None)
+    """
+    try:
+        value = json.loads(text) if text else default
+    except (ValueError, RecursionError):
+        return default
+    return visible.whole(value) if text and "\\u" in text else value
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    """What should be a mapping, empty where it is none.
+
+    >>> mapping({"a": 1}), mapping([1])
+    ({'a': 1}, {})
+    """
+    return value if isinstance(value, Mapping) else {}
+
+
+def history(text: str | None) -> list[dict[str, Any]]:
+    """A cell's iterations, of each the texts and the numbers; empty for anything else.
+
+    >>> history('[{"loss": 0.5, "more": [1]}]'), history('{"loss": 0.5}'), history(None)
+    ([{'loss': 0.5}], [], [])
+    """
+    steps = loads(text)
+    if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
+        return []
+    # a large run has half a million of these values, so their types are looked up
+    return [
+        {
+            key: value
+            for key, value in step.items()
+            if type(value) is str or (type(value) in _NUMBERS and -LARGEST < value < LARGEST)
+        }
+        for step in steps
+    ]
+
+
+def is_number(value: Any) -> bool:
+    """Whether a metric has a value: a finished cell without a finite one counts as failed.
+
+    >>> is_number(0.5), is_number(None), is_number(float("nan"))
+    (True, False, False)
+    """
+    return value is not None and math.isfinite(value)
+
+
+def mean(values: Iterable[float | None]) -> float | None:
+    """Mean of the values that are there.
+
+    >>> mean([1.0, None, 3.0]), mean([None])
+    (2.0, None)
+    """
+    present = [value for value in values if value is not None]
+    return sum(present) / len(present) if present else None
+
+
+def rows_of(table: pa.Table) -> list[dict[str, Any]]:
+    """A dict a row, in which equal texts are one: most cells of a run say the same of their config and machine.
+
+    Texts are as people may see them.
+    """
+    texts: dict[str, str] = {}
+    columns = []
+    for column in table.columns:
+        values = column.to_pylist()
+        for value in values:
+            if isinstance(value, str) and value not in texts:
+                texts[value] = visible.text(value)
+        columns.append([texts[v] if isinstance(v, str) else v for v in values])
+    names = [visible.text(name) for name in table.column_names]
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+def typed(rows: Sequence[Mapping[str, Any]], kinds: Mapping[str, pa.DataType]) -> pa.Table:
+    """Some columns of rows; a UserError where a value is not of its column's kind."""
+    columns = {}
+    for key, kind in kinds.items():
+        try:
+            columns[key] = pa.array([row.get(key) for row in rows], kind)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+            raise UserError(f"column '{key}' of the results holds what is no {kind}") from None
+    return pa.table(columns)
+
+
+class Histories(Mapping[str, list[list[dict[str, Any]]]]):
+    """Histories by variant. Of a large run a few are drawn, and only those are taken apart and kept.
+
+    Args:
+        variants: name and ended cells of each.
+    """
+
+    def __init__(self, variants: Iterable[tuple[str, list[dict[str, Any]]]]) -> None:
+        self._texts: dict[str, list[str]] = {}
+        for name, rows in variants:
+            texts = [row["history"] for row in rows if row["status"] == "finished" and row.get("history")]
+            if any(text not in ("[]", "null") for text in texts):
+                self._texts[name] = texts
+        self._read: dict[str, list[list[dict[str, Any]]]] = {}
+
+    def __getitem__(self, variant: str) -> list[list[dict[str, Any]]]:
+        if variant not in self._read:
+            self._read[variant] = [one for text in self._texts[variant] if (one := history(text))]
+        return self._read[variant]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._texts)
+
+    def __len__(self) -> int:
+        return len(self._texts)

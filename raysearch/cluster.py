@@ -1,0 +1,156 @@
+"""Make a cluster's file ready, and say what is wrong with it and with a study on it before any money is spent.
+
+python -m raysearch.cluster fill clusters/aws.yaml my-cluster.yaml --stack raysearch --region us-west-2
+python -m raysearch.cluster check my-cluster.yaml
+python -m raysearch.cluster check my-cluster.yaml --study srem_ablation --data s3://bucket/data --out s3://bucket/srem
+"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+from rich.text import Text
+
+from raysearch import cli
+from raysearch.engine import cluster_file, kube_file, preflight, quotas
+from raysearch.engine.cluster import Demand
+from raysearch.engine.findings import Finding, State, bad, good, tried, unsure
+from raysearch.engine.node_types import NodeType, node_types
+from raysearch.errors import UserError
+
+app = typer.Typer(add_completion=False, no_args_is_help=True)
+
+_STYLES = {State.GOOD: "green", State.OPEN: "yellow", State.BAD: "bold red"}
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(help="a cluster file, as clusters/aws.yaml", metavar="FILE")],
+    study: str | None = typer.Option(None, help="a study that shall run there"),
+    profile: str = typer.Option("paper", help="of the study"),
+    data: str | None = typer.Option(None, help="path or URI of the study's shards"),
+    out: str | None = typer.Option(None, help="path or URI that results shall go to"),
+    set_: list[str] = typer.Option([], "--set", metavar="PATH=VALUE", help="as raysearch.sweep takes it"),
+    workers: int = typer.Option(1, min=1, help="Ray Train workers a trial"),
+    gpus_per_worker: float = typer.Option(1.0, min=0, help="share of a GPU"),
+    max_cost: float | None = typer.Option(None, min=0, metavar="DOLLARS", help="that the study may cost"),
+) -> None:
+    """List what is open, unsafe, missing or too small in FILE and for a study: nothing is started, and nothing costs.
+
+    Data and results are reached with this machine's credentials, AWS is asked for the account's quotas.
+    """
+    if study and not data:
+        raise UserError("--study needs --data: what fits depends on it")
+    kubernetes = kube_file.read(file)
+    found: list[Finding] = []
+    if kubernetes is not None:
+        wrong, kinds = kube_file.problems(kubernetes), kube_file.node_types(kubernetes)
+        most = sum(one.most for one in kinds[1:])
+    else:
+        config = cluster_file.read(file)
+        wrong, kinds, most = (
+            cluster_file.problems(config, Path.home()),
+            node_types(config),
+            config.get("max_workers", 2),
+        )
+        found += tried("versions", lambda: preflight.of_versions(config))
+        if (config.get("provider") or {}).get("type") == "aws" and not wrong:
+            found += tried("quotas", lambda: quotas.of_quotas(kinds, most, _quotas(config["provider"]["region"])))
+    found = [*([bad("file", one) for one in wrong] or [good("file", "whole, and safe as far as it tells")]), *found]
+    if study and data:
+        found += tried("study", lambda: preflight.of_study(study, profile, data, set_))
+    if out:
+        found += tried("results", lambda: preflight.of_results(out))
+    if kinds:
+        found += _room_and_cost(kinds, most, Demand(workers, 1, gpus_per_worker), max_cost)
+    else:
+        found.append(unsure("GPUs", "machines of your own: what they hold shows when they have joined"))
+    _tell(file, found, kubernetes is not None)
+
+
+@app.command()
+def fill(
+    template: Annotated[Path, typer.Argument(help="clusters/aws.yaml, or a copy that you changed", metavar="TEMPLATE")],
+    out: Annotated[Path, typer.Argument(help="the file to write", metavar="OUT")],
+    stack: Annotated[str | None, typer.Option(help="name of the stack made of clusters/aws/account.yaml")] = None,
+    region: Annotated[str | None, typer.Option(help="that the stack is in")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="for a place <NAME>")] = None,
+) -> None:
+    """Put values into the places <NAME> of TEMPLATE: by hand, and the outputs of the account's stack on AWS."""
+    cli.check_writable(out, "OUT")
+    if kube_file.read(template) is None:
+        cluster_file.read(template)  # says what is wrong with it
+    text, values = template.read_text(), dict[str, str]()
+    if stack or region:
+        if not (stack and region):
+            raise UserError("--stack and --region go together")
+        values = _outputs(stack, region)
+    for one in set_ or []:
+        name, equals, value = one.partition("=")
+        if not equals:
+            raise UserError(f"--set '{one}': give NAME=VALUE")
+        values[name] = value
+    filled = cluster_file.fill(text, values)
+    missing = cluster_file.open_places(list(yaml.safe_load_all(filled)))
+    if missing:
+        where = f"stack '{stack}' has no output {', '.join(missing)}; update it with clusters/aws/account.yaml"
+        raise UserError(where if stack else f"nothing to put into {', '.join(missing)}; give --set {missing[0]}=...")
+    out.write_text(filled)
+    cli.console().print(f"{out} is filled; look at it with: python -m raysearch.cluster check {out}", markup=False)
+
+
+def _room_and_cost(kinds: list[NodeType], most: int, demand: Demand, max_cost: float | None) -> list[Finding]:
+    found = tried("GPUs", lambda: preflight.of_gpus(kinds, demand))
+    return found + tried("cost", lambda: preflight.of_cost(kinds, most, max_cost))
+
+
+def _tell(file: Path, found: list[Finding], kubernetes: bool) -> None:
+    console = cli.console()
+    for one in found:
+        line = Text(f"{one.state.value:4}  {one.what:8}  ", style=_STYLES[one.state])
+        console.print(line.append(one.says, style="default"), highlight=False)
+    wrong = sum(one.state is State.BAD for one in found)
+    if wrong:
+        raise UserError(f"{file}: {wrong} to put right")
+    console.print(
+        f"{file} is ready for ray up" if not kubernetes else f"{file} is ready for kubectl apply", markup=False
+    )
+
+
+def _outputs(stack: str, region: str) -> dict[str, str]:
+    """Output -> value of a stack, whose subnets were looked at: a node in a public one gets a public address."""
+    try:
+        import boto3
+        from botocore.exceptions import BotoCoreError, ClientError
+    except ImportError:
+        raise UserError("boto3 is missing, which Ray needs for AWS: python -m pip install 'raysearch[aws]'") from None
+    try:
+        found = boto3.client("cloudformation", region_name=region).describe_stacks(StackName=stack)["Stacks"][0]
+        values = {one["OutputKey"]: one["OutputValue"] for one in found.get("Outputs", [])}
+        names = values.get("Subnets", "").split(",")
+        subnets = boto3.client("ec2", region_name=region).describe_subnets(SubnetIds=names)["Subnets"]
+    except (BotoCoreError, ClientError) as error:
+        raise UserError(f"AWS does not tell about stack '{stack}' in {region}: {error}") from None
+    public = [_name(subnet) for subnet in subnets if subnet.get("MapPublicIpOnLaunch")]
+    if public:
+        raise UserError(f"{', '.join(public)} gives its nodes public addresses; name private subnets in the stack")
+    return values
+
+
+def _quotas(region: str) -> quotas.Quotas:
+    try:
+        import boto3
+        from botocore.config import Config
+    except ImportError:
+        raise UserError("boto3 is missing, which Ray needs for AWS: python -m pip install 'raysearch[aws]'") from None
+    patience = Config(connect_timeout=5, read_timeout=10, retries={"max_attempts": 1})
+    return boto3.client("service-quotas", region_name=region, config=patience)
+
+
+def _name(subnet: dict[str, Any]) -> str:
+    return f"{subnet['SubnetId']} in {subnet['AvailabilityZone']}"
+
+
+if __name__ == "__main__":
+    cli.run(app)

@@ -1,0 +1,90 @@
+"""A running sweep's sign of life: a small file in the run directory, written when something happened, and now and then.
+
+A thread writes it, since the driver's own may wait minutes for a step. Nothing here can fail a sweep: on a disk that is
+full the results say so, which are the record.
+"""
+
+import contextlib
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from raysearch.errors import UserError
+from raysearch.studies import progress
+from raysearch.studies.progress import BEAT, Stage
+
+_INTERVAL = 1.5  # seconds between writings at least, however much happens
+_FORGOTTEN = 600.0  # seconds after which a silent process's file is taken away by the next
+
+
+class Heart:
+    """Tells how a sweep is getting on. Use as a context.
+
+    Args:
+        run_dir: run directory.
+        interval: seconds between writings at least.
+    """
+
+    def __init__(self, run_dir: Path, interval: float = _INTERVAL) -> None:
+        self._run_dir, self._interval = run_dir, interval
+        host = "".join(sign if sign.isalnum() or sign in ".-" else "-" for sign in socket.gethostname())
+        now = time.time()
+        self._told = progress.Progress(host.lstrip(".") or "host", os.getpid(), now, now, "starting")
+        self._now: Callable[[], Stage] | None = None
+        self._complete = True
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="progress", daemon=True)
+
+    def __enter__(self) -> "Heart":
+        self._tidy()
+        self._write("starting")
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        self._end.set()
+        self._thread.join()
+        if error is None:
+            self._write("ended" if self._complete else "stopped")
+        elif isinstance(error, KeyboardInterrupt):
+            self._write("stopped")
+        else:
+            words = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            self._write("failed", " ".join(words.split())[:500])
+
+    def stage(self, now: Callable[[], Stage]) -> None:
+        """Tell of this stage from now on."""
+        self._now = now
+
+    def ended(self, complete: bool) -> None:
+        """Note whether the stage came to its end, or the user stopped it."""
+        self._complete = complete
+
+    def _beat(self) -> None:
+        while not self._end.wait(self._interval):
+            stage = self._now() if self._now else None
+            # Times run on by themselves: they alone are no news.
+            news = _still(stage) != _still(self._told.stage)
+            if news or time.time() - self._told.beat >= BEAT:
+                self._write("running" if stage else "starting")
+
+    def _write(self, state: str, error: str | None = None) -> None:
+        stage = self._now() if self._now else None
+        self._told = replace(self._told, beat=time.time(), state=state, error=error, stage=stage)
+        with contextlib.suppress(OSError):
+            progress.write(self._run_dir, self._told)
+
+    def _tidy(self) -> None:
+        """Take away what processes left that are done, or silent for so long that they must be gone."""
+        for one in progress.read(self._run_dir):
+            if one.over or time.time() - one.beat > _FORGOTTEN:
+                with contextlib.suppress(OSError):
+                    (self._run_dir / progress.FOLDER / f"{one.key}.json").unlink()
+
+
+def _still(stage: Stage | None) -> Stage | None:
+    return replace(stage, seconds=0.0, seconds_left=None) if stage else None

@@ -1,0 +1,212 @@
+"""clusters/aws.yaml: Ray takes it, asks for spot nodes first, and `ray up` makes of it what it says.
+
+The last is tried for real in a world of its own (aws_world.py), once for all tests that look at what was seen.
+"""
+
+import functools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from moto import mock_aws
+from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
+from ray.autoscaler._private.util import prepare_config, validate_config
+from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig
+from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingRequest
+from ray.autoscaler.v2.utils import ResourceRequestUtil
+from ray.core.generated.autoscaler_pb2 import GangResourceRequest
+
+from raysearch.engine import cluster_file
+
+from . import policies
+
+FILE = Path(__file__).parents[2] / "clusters" / "aws.yaml"
+FILLED = {
+    "ClusterName": "raysearch",
+    "Region": "us-west-2",
+    "ImageId": "ami-1",
+    "Subnets": "subnet-1, subnet-2",
+    "SecurityGroup": "sg-1",
+    "HeadProfile": "arn:aws:iam::1:instance-profile/head",
+    "WorkerProfile": "arn:aws:iam::1:instance-profile/worker",
+}
+UNSHARE = ["unshare", "--net", "--pid", "--mount", "--fork", "--kill-child", "--mount-proc"]
+
+
+@functools.cache
+def _may_unshare() -> bool:
+    try:
+        return subprocess.run([*UNSHARE, "ip", "link"], capture_output=True).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+@pytest.fixture
+def config() -> dict[str, Any]:
+    return yaml.safe_load(cluster_file.fill(FILE.read_text(), FILLED))
+
+
+def test_ray_takes_it(config: dict[str, Any]) -> None:
+    prepared = prepare_config(config)
+    validate_config(prepared)
+    node_types = prepared["available_node_types"]
+    assert node_types["head"]["max_workers"] == 0
+    assert {one["node_config"]["SubnetIds"][0] for one in node_types.values()} == {"subnet-1"}
+    assert all(one["node_config"]["SubnetIds"] == ["subnet-1", "subnet-2"] for one in node_types.values())
+    market = {name: one["node_config"].get("InstanceMarketOptions", {}) for name, one in node_types.items()}
+    assert {name for name, one in market.items() if one} == {"spot_g6", "spot_g5"}
+    # Ray would put its own where one is missing: an image of 2018, a nightly build, a public dashboard.
+    assert not [one for field, one in prepared.items() if field.endswith("commands") and "ray-wheels" in str(one)]
+
+
+def test_versions_are_those_that_are_tested(config: dict[str, Any]) -> None:
+    import ray
+    import torch
+
+    setup = " ".join(config["setup_commands"])
+    assert f"'ray=={ray.__version__}'" in setup
+    assert f"'torch=={torch.__version__.split('+')[0]}'" in setup
+
+
+@pytest.mark.parametrize(
+    ("short", "expected"),
+    [((), "spot_g6"), (("spot_g6",), "spot_g5"), (("spot_g6", "spot_g5"), "on_demand_g6")],
+    ids=["all", "no g6", "no spot"],
+)
+def test_spot_comes_first_and_on_demand_when_there_is_none(
+    config: dict[str, Any], monkeypatch: pytest.MonkeyPatch, short: tuple[str, ...], expected: str
+) -> None:
+    """By Ray's own scheduler, asked for a trial's worker when AWS had none left of some types a moment ago."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    with mock_aws():
+        with_sizes = AWSNodeProvider.fillout_available_node_types_resources(config)
+    kinds = AutoscalingConfig(with_sizes, skip_content_hash=True).get_node_type_configs()
+    worker = ResourceRequestUtil.make({"CPU": 1, "GPU": 1, "memory": 1 << 20})
+    request = SchedulingRequest(
+        disable_launch_config_check=True,
+        node_type_configs=kinds,
+        max_num_nodes=config["max_workers"] + 1,
+        gang_resource_requests=[GangResourceRequest(requests=[worker])],
+        recoverable_resource_availabilities=dict.fromkeys(short, 0.0),
+    )
+    reply = ResourceDemandScheduler(event_logger=None).schedule(request)
+    workers = [one for one in reply.to_launch if one.instance_type != "head"]
+    assert [(one.instance_type, one.count) for one in workers] == [(expected, 1)]
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What aws_up.py saw."""
+    if not _may_unshare():
+        pytest.skip("this machine does not let us make namespaces, without which ray up could reach the network")
+    scratch = tmp_path_factory.mktemp("aws")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "RAY_"))}
+    done = subprocess.run(
+        [*UNSHARE, sys.executable, "-m", "tests.clusters.aws_up", str(scratch)],
+        cwd=FILE.parents[1],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=1800,
+    )
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
+    return json.loads((scratch / "seen.json").read_text())
+
+
+def head_and_worker(seen: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    head, worker = seen["launched"]
+    return head, worker
+
+
+@pytest.mark.slow
+def test_a_job_brings_a_spot_node_that_joins(seen: dict[str, Any]) -> None:
+    said = seen["job"].splitlines()
+    assert [line for line in said if line.startswith("driver") and "'head'" in line]
+    assert [line for line in said if line.startswith("worker") and "'spot_g6'" in line and "'market': 'spot'" in line]
+    assert "node head 0 0" in said
+    assert "node spot 8.0 1.0" in said
+    head, worker = head_and_worker(seen)
+    assert (head["InstanceType"], head.get("InstanceLifecycle")) == ("m7i.xlarge", None)
+    assert (worker["InstanceType"], worker["InstanceLifecycle"]) == ("g6.2xlarge", "spot")
+
+
+@pytest.mark.slow
+def test_nodes_are_what_the_file_says(seen: dict[str, Any]) -> None:
+    made = seen["outputs"]
+    for node, profile in zip(head_and_worker(seen), ("HeadProfile", "WorkerProfile"), strict=True):
+        assert node["IamInstanceProfile"]["Arn"] == made[profile]
+        assert [one["GroupId"] for one in node["SecurityGroups"]] == [made["SecurityGroup"]]
+        assert node["SubnetId"] in made["Subnets"].split(",")
+        assert node["ImageId"] == made["ImageId"]
+        assert not node.get("PublicIpAddress")
+        assert node["MetadataOptions"]["HttpTokens"] == "required"
+        assert node["MetadataOptions"]["HttpPutResponseHopLimit"] == 1
+    assert [disk["Encrypted"] for disk in seen["volumes"]] == [True, True]
+
+
+@pytest.mark.slow
+def test_no_port_was_opened_and_no_role_made(seen: dict[str, Any]) -> None:
+    openings = [rule for group in seen["groups"] for rule in group["IpPermissions"]]
+    assert not [rule for rule in openings if rule["IpRanges"] or rule["Ipv6Ranges"] or rule["PrefixListIds"]]
+    actions = {one["action"] for one in seen["requests"]}
+    assert not [one for one in actions if one.startswith("iam:") or "SecurityGroupIngress" in one]
+    assert "ec2:CreateSecurityGroup" not in actions
+    assert len(seen["roles"]) == 2
+
+
+@pytest.mark.slow
+def test_what_the_head_asked_of_aws_its_role_allows(seen: dict[str, Any]) -> None:
+    tags = {one["InstanceId"]: {tag["Key"]: tag["Value"] for tag in one["Tags"]} for one in seen["launched"]}
+    asked = [one["form"] for one in seen["requests"] if one["who"] == "node"]
+    assert {"RunInstances", "CreateTags", "DescribeInstances"} <= {form["Action"] for form in asked}
+    for form in asked:
+        parts = policies.parts(form, seen["vpc"], seen["worker_role"], tags)
+        assert policies.allowed(seen["policy"], parts), form
+
+
+@pytest.mark.slow
+def test_people_come_through_session_manager_and_the_head_by_private_address(seen: dict[str, Any]) -> None:
+    calls = [one for one in seen["calls"] if one["tool"] == "ssh"]
+    head, worker = head_and_worker(seen)
+    for call in calls:
+        words = call["words"]
+        proxied = any(word.startswith("ProxyCommand=aws ssm start-session --region us-west-2") for word in words)
+        if call["node"] is None:
+            assert proxied
+            assert f"ubuntu@{head['InstanceId']}" in words
+        else:
+            assert not proxied
+            assert f"ubuntu@{worker['PrivateIpAddress']}" in words
+    assert {call["node"] for call in calls} == {None, head["InstanceId"]}
+    assert not [one for one in seen["calls"] if one["tool"] == "aws"]
+
+
+@pytest.mark.slow
+def test_every_node_has_token_and_code_and_nobody_else_reads_the_token(seen: dict[str, Any]) -> None:
+    assert len(seen["homes"]) == 2
+    for files in seen["homes"].values():
+        assert files[".ray/auth_token"] == "600"
+        code = {name.split("/")[1] for name in files if name.startswith("raysearch/")}
+        assert code == {"raysearch", "search_spaces", "dashboards", "pyproject.toml", "README.md", "LICENSE"}
+
+
+@pytest.mark.slow
+def test_without_the_token_nobody_gets_in(seen: dict[str, Any]) -> None:
+    assert "others can read" in seen["check open"]
+    assert "is ready for ray up" in seen["check"]
+    assert "Active:" in seen["status"]
+    assert (seen["loopback"], seen["elsewhere"]) == (True, False)
+    assert "Error" not in seen["with token"]
+    assert "Missing authentication token" in seen["without token"]
+    assert "Invalid authentication token" in seen["with wrong token"]
+
+
+@pytest.mark.slow
+def test_ray_down_leaves_nothing_that_costs(seen: dict[str, Any]) -> None:
+    assert [one["State"]["Name"] for one in seen["left"]] == ["terminated", "terminated"]

@@ -1,0 +1,48 @@
+"""clusters/on_prem.yaml and its page say the same, and what Ray and `raysearch.cluster check` take."""
+
+import re
+from pathlib import Path
+
+import yaml
+
+from raysearch.engine import cluster_file
+
+ROOT = Path(__file__).parents[2]
+SHIPPED = (ROOT / "clusters" / "on_prem.yaml").read_text()
+PAGE = (ROOT / "docs" / "on_prem.md").read_text()
+VALUES = {"Head": "192.168.1.10", "Workers": "192.168.1.11, 192.168.1.12", "User": "ray"}
+
+
+def home(folder: Path) -> Path:
+    token = folder / ".ray" / "auth_token"
+    token.parent.mkdir()
+    token.write_text("0" * 64)
+    token.chmod(0o600)
+    return folder
+
+
+def test_the_file_is_ready_once_its_places_are_filled(tmp_path: Path) -> None:
+    owner = home(tmp_path)
+    assert cluster_file.open_places(yaml.safe_load(SHIPPED)) == sorted(VALUES)
+    filled = yaml.safe_load(cluster_file.fill(SHIPPED, VALUES))
+    assert cluster_file.problems(filled, owner) == []
+    assert filled["provider"]["worker_ips"] == ["192.168.1.11", "192.168.1.12"]
+
+
+def test_it_starts_the_software_of_the_other_clusters() -> None:
+    """The same versions and paths as on AWS: what a study gives must not hang on where it ran."""
+    own, aws = yaml.safe_load(SHIPPED), yaml.safe_load((ROOT / "clusters" / "aws.yaml").read_text())
+    pins = [set(re.findall(r"[a-z]+==[\d.]+", " ".join(one["setup_commands"]))) for one in (own, aws)]
+    assert pins[0] == pins[1] != set()
+    assert set(aws["file_mounts"].items()) <= set(own["file_mounts"].items())
+
+
+def test_the_firewall_names_the_same_places() -> None:
+    text = (ROOT / "clusters" / "firewall.nft").read_text()
+    assert set(re.findall(r"<(\w+)>", text)) == {"Head", "Workers"}
+    assert "define cluster = { 192.168.1.10, 192.168.1.11, 192.168.1.12 }" in cluster_file.fill(text, VALUES)
+
+
+def test_the_page_names_the_ports_of_the_file() -> None:
+    for port in re.findall(r"--(?:metrics-export-|dashboard-)?port=(\d+)", SHIPPED):
+        assert re.search(rf"^\| .*\b{port}\b", PAGE, re.MULTILINE), f"port {port} is not in the page's table"

@@ -1,0 +1,193 @@
+"""The pictures of few-shot runs, of episodes, pairs and names made up for them."""
+
+import re
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dashboards.galleries import fewshot, fewshot_matching, page, svg
+from dashboards.galleries.fewshot_attention import resized
+from dashboards.galleries.names import Names
+from dashboards.galleries.pictures import DETAILS
+from raysearch.exhibits.choosing import Chosen
+from raysearch.exhibits.cross_attention import Looks
+from raysearch.exhibits.episodes import Answers
+from raysearch.exhibits.fewshot import Differing, Group, Pair, Shown
+from raysearch.exhibits.matched_pixels import LayerMatches, Matching
+from raysearch.exhibits.planes import Plane
+
+from ..browser import chromium, needs_chromium
+
+HOSTILE = "</span><script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
+CLASSES = ["wren", HOSTILE, "owl_of_the_woods"]
+STUDY = {"study": "s", "question": HOSTILE, "variants": [{"name": "reference"}, {"name": HOSTILE}]}
+NAMES = Names.of(STUDY, CLASSES)
+RNG = np.random.default_rng(5)
+WAYS, SHOTS, QUERIES = 3, 2, 10
+
+
+def pixels(side: int = 24) -> np.ndarray:
+    return RNG.integers(0, 256, (side, side, 3)).astype(np.uint8)
+
+
+def answers(index: int, wrong: int) -> Answers:
+    """Of each way the first query is taken for the way after it, in as many ways as are wrong."""
+    logits = np.tile(np.eye(WAYS)[:, None] * np.log(8.0), (1, QUERIES, 1))
+    for way in range(wrong):
+        logits[way, 0] = np.roll(logits[way, 0], 1)
+    rows = np.arange(WAYS * (SHOTS + QUERIES)).reshape(WAYS, -1)
+    return Answers(index, rows[:, :SHOTS], rows[:, SHOTS:], np.array([1, 0, 2]), logits)
+
+
+def looks(asking: str) -> Looks:
+    heat = RNG.random((6, 4, 4))
+    heat /= heat.sum((1, 2), keepdims=True)
+    return Looks(asking, heat[0], ((0.5, 0.25),) * 5, heat[1:])  # type: ignore[arg-type]
+
+
+def matches(decides: bool) -> LayerMatches:
+    joined, similarity = np.array([[0, 2], [1, 3], [2, 0], [3, 1]]), np.array([0.9, 0.5, -0.2, 0.7])
+    weights = np.array([2.0, 1.0, 0.5, 0.5]), np.ones(4)
+    return LayerMatches((2, 2), joined, similarity, similarity > 0.8, 0.9, decides, weights)
+
+
+def shown(variant: str, wrong: int, recorded: int) -> Shown:
+    pairs = tuple(
+        Pair(
+            pixels(),
+            pixels(),
+            classes,
+            0.8,
+            (looks("support"), looks("query")) if variant == HOSTILE else (),
+            Matching((matches(False), matches(True)), 0.4, 0.9, 0.5) if variant == HOSTILE else None,
+        )
+        for classes in ((1, 1), (0, 1))
+    )
+    points = RNG.normal(size=(WAYS, SHOTS + QUERIES, 2))
+    before = Plane(points[:, :SHOTS], points[:, SHOTS:], (0.5, 0.25), 0.6)
+    cell = Chosen(variant, "reference", 1, "c" * 20, "accuracy", 0.5, (0, 1), 4, 4)
+    every = {index: answers(index, wrong) for index in (0, 7)}
+    right = [recorded] * 8
+    return Shown(cell, every, right, pairs, (before, before if variant == HOSTILE else None))
+
+
+def group(recorded: int = WAYS * QUERIES - 2) -> Group:
+    cells = (shown("reference", 0, WAYS * QUERIES), shown(HOSTILE, 2, recorded))
+    pictures = {row: pixels() for row in range(WAYS * (SHOTS + QUERIES))}
+    return Group("3-way, 2-shot", cells, (0,), (Differing(7, HOSTILE, "reference", -2),), pictures)
+
+
+def write(folder: Path, *groups: Group) -> Path:
+    exhibit = list(groups or (group(),))
+    checked = [page.Checked(one.cell, 0.5) for one in exhibit[0].shown]
+    return page.write(
+        folder, STUDY, page.Networks(checked, [], 0), NAMES, lambda detail: fewshot.sections(exhibit, NAMES, detail)
+    )
+
+
+class Elements(HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+def test_names_cannot_become_markup(tmp_path: Path) -> None:
+    elements = Elements(write(tmp_path, group(), group()).read_text()).found
+    assert "script" not in Counter(tag for tag, _ in elements)
+    for tag, attributes in elements:
+        assert not any(name.startswith("on") for name in attributes), tag
+        for name in ("src", "href"):
+            if tag in ("img", "image") and name in attributes:
+                assert (attributes[name] or "").startswith("data:image/")
+
+
+def test_every_drawing_says_what_it_is(tmp_path: Path) -> None:
+    elements = Elements(write(tmp_path).read_text()).found
+    assert all(attributes["alt"] for tag, attributes in elements if tag == "img")
+    drawings = [attributes for tag, attributes in elements if tag == "svg"]
+    assert all(one.get("aria-label") or one.get("aria-hidden") for one in drawings)
+    assert sum("between matched pixels" in (one.get("aria-label") or "") for one in drawings) == 2 * 2
+    assert sum("positions 1 to 5 marked" in (one.get("aria-label") or "") for one in drawings) == 2 * 2
+
+
+def test_queries_are_told_right_or_wrong_by_word_mark_and_class(tmp_path: Path) -> None:
+    text = write(tmp_path).read_text()
+    first = text.split("<tbody>")[2].split("</tr>")[0]  # the first class of the first episode
+    queries = first.split("<td>")[1:]
+    assert len(queries) == 8, "the first eight of ten"
+    assert "Of 10 queries of a class the first 8 are drawn" in text
+    alt = re.findall('alt="([^"]*)"', queries[0])[0]
+    assert "reference: &lt;/span&gt;" in alt
+    assert alt.count("score 0.80, right") == 1
+    assert alt.count("wren, score 0.80, wrong") == 1
+    lines = re.findall(r'<span class="(\w+)"[^>]*><i>(\w)</i><b>(.)</b> ([^<]*)</span>', queries[0])
+    assert lines == [("right", "A", "\N{CHECK MARK}", "0.80"), ("wrong", "B", "\N{MULTIPLICATION X}", "0.80 for 2")]
+    assert [line[0] for line in re.findall(r'<span class="(\w+)"(>|[^>]*>)<i>', queries[1])] == ["right", "right"]
+    assert "28 of 30 right" in text
+    assert "owl_<wbr>of_<wbr>the_<wbr>woods" in text
+
+
+def test_what_was_picked_and_what_differs_from_the_record_is_said(tmp_path: Path) -> None:
+    text = write(tmp_path).read_text()
+    assert "2 queries fewer right than reference" in text
+    assert "Not drawn but picked" in text
+    assert "Not as on record" not in text
+    changed = write(tmp_path, group(recorded=25)).read_text()
+    assert "episode 0: 28 right here, 25 on record" in changed
+    assert "episode 7: 28 right here, 25 on record" in changed
+
+
+def test_lines_join_the_matched_pixels() -> None:
+    drawn = fewshot_matching.matches([group()], NAMES, DETAILS[0])
+    assert drawn is not None
+    layer = drawn.split("<figure")[1].split("</svg>")[0]
+    ends = re.findall(
+        r'<line x1="([\d.]+)" y1="([\d.]+)" x2="([\d.]+)" y2="([\d.]+)"[^>]*class="(counted|idle)"', layer
+    )
+    # the middles of 2 x 2 pixels, the query's image behind a gap; the least similar first, what counts on top
+    assert [tuple(map(float, one[:4])) for one in ends] == [
+        (25, 75, 171, 25), (75, 25, 221, 75), (75, 75, 221, 25), (25, 25, 171, 75)
+    ]  # fmt: skip
+    assert [one[4] for one in ends] == ["idle", "idle", "idle", "counted"]
+    assert "row 1, column 1 to row 2, column 1: similarity 0.90<" in layer
+    radii = [float(r) for r in re.findall(r'<circle [^>]*r="([\d.]+)"', layer)]
+    assert [r**2 / radii[1] ** 2 for r in radii[:4]] == pytest.approx([2, 1, 0.5, 0.5], rel=0.02)
+    assert len(drawn.split("does not count")) - 1 == 2 * 2  # said in the caption and to who does not see
+
+
+def test_symbols_of_classes_differ() -> None:
+    looks_of = {(svg.symbol(way, 0, 0, 1, filled=True), svg.symbol(way, 0, 0, 1, filled=False)) for way in range(42)}
+    assert len(looks_of) == 42
+
+
+def test_maps_are_brought_to_the_pictures_size() -> None:
+    heat = np.array([[0.0, 1.0], [0.5, 0.0]])
+    wide = resized(heat, np.zeros((8, 6, 3), np.uint8))
+    assert wide.shape == (8, 6)
+    assert (wide[0, 0], wide[0, -1], wide[-1, 0]) == pytest.approx((0.0, 1.0, 0.5))
+    assert wide.max() <= 1
+
+
+@needs_chromium
+@pytest.mark.parametrize("dark", [False, True])
+def test_opens_without_errors_and_without_a_network(tmp_path: Path, dark: bool) -> None:
+    with chromium() as browser:
+        opened = browser.open(write(tmp_path).as_uri(), width=390, dark=dark)
+        assert list(opened.errors) == []
+        assert list(opened.requests) == []
+        assert opened.evaluate("document.documentElement.scrollWidth") == 390
+        assert opened.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
+        inside = "[...document.querySelectorAll('.plane path')].every(p => {"
+        inside += "const a = p.getBoundingClientRect(), b = p.closest('svg').getBoundingClientRect();"
+        inside += "return a.left >= b.left && a.right <= b.right && a.top >= b.top && a.bottom <= b.bottom })"
+        assert opened.evaluate(inside)
+        images = [node for node in opened.accessibility() if node.get("role", {}).get("value") in ("image", "img")]
+        assert images
+        assert all(node["name"]["value"] for node in images if not node.get("ignored"))

@@ -1,0 +1,234 @@
+"""The live page in a real browser: a run directory grows while it is open."""
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dashboards.live.server import Server
+from dashboards.tables import Words
+from dashboards.view import view
+from raysearch.studies import progress, results
+from raysearch.studies.progress import Note, Progress, Running, Stage
+
+from ..browser import Browser, Page, chromium, needs_chromium
+from .conftest import ablation, write_run
+
+EVIL = "<script>document.title = 'taken'</script><img src=x onerror=\"document.title = 'taken'\">"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as one:
+        yield one
+
+
+@contextlib.contextmanager
+def served(run: Path) -> Iterator[Server]:
+    """A server of the run in a thread, ended with the test."""
+    with Server(run) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class Growing:
+    """A run directory into which the cells of a whole run are copied as if they ended one by one."""
+
+    def __init__(self, folder: Path, **options) -> None:
+        self._whole = write_run(folder / "whole" / "run", ablation(), **options)
+        self.path = folder / "run"
+        (self.path / "cells").mkdir(parents=True)
+        shutil.copy(self._whole / "study.json", self.path)
+        self.cells = results.read_study(self.path)["cells"]
+
+    def end(self, *seeds: int) -> None:
+        for one in self.cells:
+            if one["seed"] in seeds:
+                name = f"cells/{one['cell']}.parquet"
+                shutil.copy(self._whole / name, self.path / f"{name}.part")
+                os.replace(self.path / f"{name}.part", self.path / name)
+
+
+def say(run: Path, step: int, state: str = "running", **stage) -> None:
+    """What a sweep at work would write: two cells at a step of ten."""
+    now = time.time()
+    running = tuple(
+        Running(
+            f"running{seed}", f"{EVIL} seed {seed}", "a", 1000.0 + seed, step, 10, 100.0, 0.25, None, (2.0, 1.0, 0.5)
+        )
+        for seed in range(2)
+    )
+    whole = Stage("cells", 24, 16, slots=2, seconds_left=90.0, running=running if state == "running" else ())
+    progress.write(run, Progress("laptop", 7, now - 60, now, state, stage=Stage(**vars(whole) | stage)))
+
+
+WATCH = """(() => {
+  window.changes = {elements: [], words: 0};
+  new MutationObserver((records) => {
+    for (const record of records) {
+      const place = record.target.nodeType === 1 ? record.target : record.target.parentElement;
+      if (place?.closest("#figures .plot")) continue;
+      if (record.type === "characterData") changes.words += 1;
+      for (const node of [...record.addedNodes, ...record.removedNodes])
+        if (node instanceof HTMLElement) changes.elements.push(`${node.localName} in ${place.id || place.localName}`);
+    }
+  }).observe(document.querySelector('main'), {childList: true, characterData: true, subtree: true});
+  const react = Plotly.react;
+  window.drawn = 0;
+  Plotly.react = (...words) => { drawn += 1; return react(...words); };
+})()"""
+
+
+def texts(page: Page, selector: str) -> list[str]:
+    return page.evaluate(f"[...document.querySelectorAll({json.dumps(selector)})].map((one) => one.innerText.trim())")
+
+
+def numbers(run: Path) -> list[str]:
+    """The means, differences and their intervals as the report's own view has them."""
+    shown = [Words.of(one) for one in view(results.read_study(run), results.load(run)).variants]
+    return [text for one in shown for text in (one.mean, one.interval, one.difference, one.bounds) if text]
+
+
+@needs_chromium
+def test_the_page_follows_a_run_in_place(browser: Browser, tmp_path: Path) -> None:
+    bad = "srem.regions=150"
+    run = Growing(tmp_path, seeds=3, failing=lambda name, seed: f"{EVIL}\nsecond line" if name == bad else None)
+    run.end(0, 1)
+    with served(run.path) as server:
+        page = browser.open(server.url, width=390, height=600)
+        page.wait_for("document.querySelectorAll('#figures .js-plotly-plot').length === 1")
+        assert texts(page, "#status") == [
+            "No sweep is running here. Go on with: python -m raysearch.sweep srem_ablation --profile laptop"
+        ]
+        assert texts(page, "#counts") == ["16 of 24 cells ended, 0 running, 2 failed"]
+        assert texts(page, "#table-rows .number :is(span, small):not(:empty)")[:2] == numbers(run.path)[:2]
+
+        # What a reader has done to the page: scrolled it and the table, opened an error, gone to its line.
+        page.evaluate("document.querySelector('.scroll').scrollLeft = 40")
+        page.evaluate("document.querySelector('#failed-rows details').open = true")
+        page.evaluate("document.querySelector('#failed-rows summary').focus()")
+        page.evaluate("window.rows = [...document.querySelectorAll('#table-rows tr')]; rows[2].scrollIntoView(); 1")
+        page.pump(0.3)
+        place = page.evaluate("rows[2].getBoundingClientRect().top")
+        page.evaluate(WATCH)
+
+        say(run.path, 3)
+        page.wait_for("document.querySelectorAll('#running-rows li').length === 2")
+        assert page.evaluate("drawn") == 0, "a figure was drawn again though its data are the same"
+        say(run.path, 6)
+        page.wait_for("document.querySelector('#running-rows .step').innerText === '6 of 10'")
+        added = page.evaluate("changes.elements")
+        assert {one.partition(" in ")[2] for one in added} == {"running-rows", "facts"}, added
+        page.evaluate("changes.elements.length = 0")
+
+        run.end(2)
+        page.wait_for("document.querySelector('#counts').innerText.startsWith('24 of 24 cells')")
+        page.wait_for("drawn > 0")
+        assert page.evaluate("rows.length === 8 && rows.every((row) => row.isConnected)")
+        shown = [word for row in texts(page, "#table-rows .number") for word in row.split("\n")]
+        assert [word for word in numbers(run.path) if word not in shown] == []
+        assert page.evaluate("changes.elements") == ["li in failed-rows"]
+        assert page.evaluate("document.querySelector('#failed-rows details').open")
+        assert page.evaluate("document.activeElement === document.querySelector('#failed-rows summary')")
+        assert page.evaluate("document.querySelector('.scroll').scrollLeft") == 40
+        # Rows of running cells and a longer answer came in above: what is being read stays where it is.
+        assert page.evaluate("rows[2].getBoundingClientRect().top") == pytest.approx(place, abs=2)
+
+        # Nothing new: nothing moves, and the server says so in a line.
+        page.wait_for("fetch('/state.json').then((answer) => answer.status === 200)")
+        page.pump(2.5)  # changes of this very moment are read twice
+        page.evaluate("changes.elements.length = changes.words = drawn = 0")
+        page.pump(2.5)
+        assert page.evaluate("[changes.elements.length, changes.words, drawn]") == [0, 0, 0]
+
+        # What a run says is text, whatever it says.
+        assert EVIL in texts(page, "#failed-rows")[0]
+        assert texts(page, "#running-rows .name") == [f"{EVIL} seed 0", f"{EVIL} seed 1"]
+        assert page.evaluate("document.title") == "24/24 srem_ablation"
+        assert page.evaluate("document.querySelectorAll('script').length") == 2
+        assert page.evaluate("document.querySelectorAll('img').length") == 0
+        assert list(page.errors) == []
+        assert {url.partition("?")[0].removeprefix(server.url) for url in page.requests} == {
+            "", "style.css", "plotly.js", "live.js", "state.json",
+        }  # fmt: skip
+
+
+@needs_chromium
+def test_the_page_says_how_a_sweep_ended_and_when_the_server_has_gone(browser: Browser, tmp_path: Path) -> None:
+    run = Growing(tmp_path, seeds=2)
+    run.end(0)
+    say(run.path, 3, retried=1, retries=(Note("a seed 1", "the worker died"),))
+    with served(run.path) as server:
+        page = browser.open(server.url, width=390)
+        page.wait_for("document.querySelectorAll('#running-rows li').length === 2")
+        assert texts(page, "#retried-rows li > *") == ["again: a seed 1", "the worker died"]
+        points = page.evaluate("document.querySelector('#running-rows polyline').getAttribute('points')")
+        assert points == "0.0,1.0 50.0,13.0 100.0,19.0"
+        bar = page.evaluate("[...document.querySelectorAll('#bar > *')].map((one) => one.style.width)")
+        assert bar == ["33.3333%", "0%", "0%", "8.33333%"]
+        assert page.evaluate("document.documentElement.scrollWidth") == 390, "a phone would have to scroll sideways"
+        live = [one for one in page.accessibility() if one.get("role", {}).get("value") == "progressbar"]
+        assert len(live) == 3
+
+        run.end(1)
+        say(run.path, 10, state="ended")
+        (run.path / "report.html").write_text("<!DOCTYPE html><p id=it>the report</p>")
+        page.wait_for("document.querySelector('#status').innerText.startsWith('The sweep ended at')")
+        page.wait_for("!document.querySelector('#report').hidden")
+        assert page.evaluate("document.querySelector('#running').hidden")
+        page.go(page.evaluate("document.querySelector('#report').href"))
+        assert texts(page, "#it") == ["the report"]
+        page.go(server.url)
+        page.wait_for("document.querySelector('#status').innerText.startsWith('The sweep ended at')")
+        assert list(page.errors) == []
+    page.wait_for("document.querySelector('#status').innerText.startsWith('The live view does not answer')")
+
+
+@needs_chromium
+@pytest.mark.slow
+def test_a_real_sweep_is_followed_to_its_end(browser: Browser, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    words = ["srem_ablation", "--profile", "laptop", "--seeds", "1", "--out", str(out)]
+    words += ["--set", "train.iterations=1", "--set", "train.epochs=1"]
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    with (tmp_path / "log").open("w") as log:
+        sweep = subprocess.Popen(
+            [sys.executable, "-m", "raysearch.sweep", *words], stdout=log, stderr=log, env=environment
+        )
+    seen: set[str] = set()
+    try:
+        end = time.monotonic() + 900
+        while not (out / "study.json").exists():
+            assert sweep.poll() is None, (tmp_path / "log").read_text()
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        with served(out) as server:
+            page = browser.open(server.url)
+            while not texts(page, "#status")[0].startswith("The sweep ended at"):
+                assert time.monotonic() < end, texts(page, "main")
+                assert sweep.poll() in (None, 0), (tmp_path / "log").read_text()
+                seen |= {*texts(page, "#counts"), *texts(page, "#status")}
+                seen |= {f"speed {word}" for word in texts(page, "#facts dt")}
+                page.pump(0.2)
+            page.wait_for("document.querySelector('#report').innerText.startsWith('Report, drawn at')", 120)
+            assert texts(page, "#counts") == ["8 of 8 cells ended, 0 running"]
+            assert list(page.errors) == []
+        assert sweep.wait(timeout=60) == 0, (tmp_path / "log").read_text()
+    finally:
+        if sweep.poll() is None:
+            sweep.kill()
+    assert {"Running.", "speed Time left", "speed Images a second", "speed Waiting for images"} <= seen, seen
+    assert any(" running" in one and "0 running" not in one for one in seen), seen

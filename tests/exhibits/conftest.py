@@ -1,0 +1,95 @@
+"""A run as a sweep leaves it, trained in this process: cells, checkpoints, study.json, and what evaluation saw."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+
+from raysearch.data import feed, shards
+from raysearch.data.places import Place
+from raysearch.engine.checkpoints import FOLDER
+from raysearch.engine.mailbox import Begin
+from raysearch.engine.train_loop import RunningCell
+from raysearch.models import backbones
+from raysearch.studies import describe, plan, results
+from raysearch.studies.config import CODE_VERSIONS
+from raysearch.studies.space import Ablation, factor
+from raysearch.tasks import registry
+from raysearch.tasks.base import Feed, Worker
+
+from .fewshot_run import fewshot_run as fewshot_run
+from .fewshot_tasks import untrained as untrained
+
+BASE: dict[str, Any] = {
+    "data.side": 32,
+    "data.validation": 0.25,
+    "model.backbone": "small",
+    "model.standardise": True,
+    "hash.bits": 12,
+    "srem.size": 8,
+    "train.samples": 24,
+    "train.batch": 12,
+    "train.iterations": 3,
+    "train.epochs": 1,
+    "train.select": "validation",
+    "train.hash_lr": 0.03,
+    "warmup.iterations": 1,
+    "warmup.epochs": 1,
+}
+STUDY = Ablation(
+    question="What is erased?",
+    task="retrieval",
+    base=BASE,
+    reference={"srem.regions": 5, "hash.method": "adsh", "train.select": "validation"},
+    factors=[
+        factor("srem.regions", 0, 5),
+        factor("hash.method", "adsh", "itq", "dpsh", "exchnet"),
+        factor("train.select", "last"),
+    ],
+    seeds=1,
+    metric="map",
+    mode="max",
+)
+EVERY = ["reference", "srem.regions=0", "hash.method=itq", "hash.method=dpsh", "hash.method=exchnet"]
+EVERY += ["train.select=last"]
+
+
+class Trained(NamedTuple):
+    """The run, and of each variant the codes that its evaluation ranked: of queries and of the database."""
+
+    directory: Path
+    data: Path
+    weights: Path  # that the trunks started from
+    codes: dict[str, tuple[Tensor, Tensor]]
+
+
+@pytest.fixture(scope="session")
+def trained(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("runs")
+    weights, directory = folder / "trunk.pth", folder / "run"
+    torch.manual_seed(7)
+    torch.save(backbones.build("small").body.state_dict(), weights)
+    manifest = shards.read_manifest(tiny_data)
+    planned = plan.make("erasing", STUDY, "laptop", manifest.content_hash, {"model.weights": str(weights)})
+    surroundings = describe.surroundings(
+        manifest, Place.parse(tiny_data), {}, "As asked.", "command", planned.reference.config
+    )
+    results.write_study(directory, {**describe.ablation(planned), **surroundings})
+    images = Feed(**feed.decode(tiny_data, 32), content_hash=manifest.content_hash)
+    codes = {}
+    for cell in planned.cells:
+        worker = Worker(images, folder / "features")
+        begin = Begin(cell.hash, cell.variant.config.model_dump(mode="json"), cell.seed, str(directory / FOLDER))
+        running = RunningCell(begin, registry.build, worker)
+        steps = [running.step() for _ in range(running._task.steps)]
+        record = {"seed": cell.seed, "cell": cell.hash, "status": "finished", "error": None, "config": "{}"}
+        record |= {"code_version": CODE_VERSIONS["retrieval"], "history": json.dumps([one.report for one in steps])}
+        results.write_cell(directory / "cells", record | (steps[-1].metrics or {}))
+        encode, database = running._task.judged()
+        codes[cell.variant.name] = (encode(images.test), database)
+    assert set(codes) == set(EVERY)
+    return Trained(directory, tiny_data, weights, codes)

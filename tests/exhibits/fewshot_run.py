@@ -1,0 +1,87 @@
+"""A few-shot run as a sweep leaves it, trained in this process for a moment."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from raysearch.data import feed, partition, shards, synthetic
+from raysearch.data.places import Place
+from raysearch.engine.checkpoints import FOLDER
+from raysearch.engine.mailbox import Begin
+from raysearch.engine.train_loop import RunningCell
+from raysearch.models import backbones
+from raysearch.studies import describe, plan, results
+from raysearch.studies.config import CODE_VERSIONS, FewshotConfig
+from raysearch.studies.space import Ablation, choice
+from raysearch.tasks import registry
+from raysearch.tasks.base import Feed, Worker
+
+EPISODES = 12
+BASE: dict[str, Any] = {
+    "data.side": 32,
+    "data.zoom": 1.0,
+    "data.split": "mod4",
+    "model.backbone": "small",
+    "model.frozen": True,
+    "episodes.ways": 2,
+    "episodes.shots": 1,
+    "episodes.queries": 3,
+    "episodes.test": EPISODES,
+    "episodes.validation": 2,
+    "helix.dim_head": 4,
+    "helix.fusion": "mul_res",  # the product of features that nobody trained leaves next to nothing
+    "spm.weight": 1.0,
+    "lwe.grid": 2,
+    "lwfm.aux_batch": 6,
+    "train.epochs": 2,
+    "train.episodes": 2,
+    "train.batch": 1,
+}
+METHODS = {
+    "centroid": {"model.method": "centroid"},
+    "helix": {"model.method": "helixformer", "head.kind": "cosine"},
+    "matched": {"model.method": "lwfm"},
+    "both": {"model.method": "helix_lwfm"},
+    "late": {"model.method": "centroid", "episodes.shots": 2},
+}
+STUDY = Ablation(
+    question="Which way finds the class?",
+    task="fewshot",
+    base=BASE,
+    reference={"model.method": "centroid"},
+    factors=[choice("method", METHODS)],  # type: ignore[arg-type]
+    seeds=1,
+    metric="accuracy",
+    mode="max",
+)
+
+
+@pytest.fixture(scope="session")
+def fewshot_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run's directory; its data lie beside it."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("fewshot")
+    data = synthetic.ensure(synthetic.Spec(classes=8, train_per_class=8, test_per_class=4, side=32), folder)
+    directory, weights = folder / "runs" / "few", folder / "trunk.pth"
+    torch.manual_seed(7)
+    torch.save(backbones.build("small").body.state_dict(), weights)
+    manifest, divided = shards.read_manifest(data), partition.of(data, "mod4")
+    planned = plan.make("few", STUDY, "laptop", manifest.content_hash, {"model.weights": str(weights)})
+    assert isinstance(planned.reference.config, FewshotConfig)
+    surroundings = describe.surroundings(
+        manifest, Place.parse(data), {}, "As asked.", "command", planned.reference.config
+    )
+    results.write_study(directory, {**describe.ablation(planned), **surroundings})
+    images = feed.decode(data, 32, parts=divided.of_class)
+    worker = Worker(Feed(**images, content_hash=manifest.content_hash, split=divided.identity), folder / "features")
+    for cell in planned.cells:
+        begin = Begin(cell.hash, cell.variant.config.model_dump(mode="json"), cell.seed, str(directory / FOLDER))
+        running = RunningCell(begin, registry.build, worker)
+        steps = [running.step() for _ in range(running._task.steps)]
+        record = {"seed": cell.seed, "cell": cell.hash, "status": "finished", "error": None, "config": "{}"}
+        record |= {"code_version": CODE_VERSIONS["fewshot"], "history": json.dumps([one.report for one in steps])}
+        results.write_cell(directory / "cells", record | (steps[-1].metrics or {}))
+    return directory
