@@ -9,7 +9,7 @@ import math
 import re
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from raysearch.errors import UserError
 
@@ -26,11 +26,20 @@ class _Part(BaseModel):
     model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
 
 
-class _Variant(_Part):
-    name: str
-    settings: dict[str, Any] = Field(default_factory=dict)
+class _Config(_Part):
+    __pydantic_extra__: dict[str, dict[str, Any]]  # sections
+    task: Text = None
+
+
+class _Levels(_Part):
+    settings: Plain = None
     declared: Plain = None
-    config: Plain = None
+
+
+class _Variant(_Levels):
+    name: str
+    config: _Config | None = None
+    also: list[_Levels] | None = None
 
 
 class _Cell(_Part):

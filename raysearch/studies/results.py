@@ -56,7 +56,7 @@ def table(study: Mapping[str, Any], ended: Mapping[str, Mapping[str, Any]]) -> p
         study: what `study.json` holds.
         ended: cells by hash, as `Reader.read` gives them.
     """
-    settings = {variant["name"]: variant["settings"] for variant in study["variants"]}
+    settings = {variant["name"]: variant.get("settings") or {} for variant in study["variants"]}
     rows = [
         {
             "study": study["study"],

@@ -27,7 +27,7 @@ def write(
         study: keys of study.json to set.
     """
     metric = study.get("metric", "map")
-    configs = {name: (configs or {}).get(name, {"data": {"side": 64}, "variant": name}) for name in values}
+    configs = {name: (configs or {}).get(name, {"data": {"side": 64}, "variant": {"name": name}}) for name in values}
     planned = []
     for name, own in values.items():
         for seed, value in own.items():
