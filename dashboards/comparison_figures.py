@@ -1,6 +1,5 @@
 """The figures of a comparison: means of every run side by side, and differences from the first run."""
 
-import html
 from typing import Any
 
 import plotly.graph_objects as go
@@ -35,7 +34,7 @@ def means(shown: Comparison) -> go.Figure | None:
             go.Scatter(
                 x=[one.compared["mean"] for one in own],
                 y=where,
-                name=html.escape(called),
+                name=figures.escaped(called),
                 mode="markers",
                 marker={"color": colour, "symbol": symbol, "size": 9},
                 error_x=_bars([_bounds(one) for one in own], colour),
@@ -46,7 +45,7 @@ def means(shown: Comparison) -> go.Figure | None:
     figure.update_layout(
         showlegend=True, legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"}, margin={"t": 40}
     )
-    figure.update_xaxes(title_text=html.escape(formats.metric_name(shown.one.metric)))
+    figure.update_xaxes(title_text=figures.escaped(formats.metric_name(shown.one.metric)))
     return figure
 
 
@@ -81,7 +80,7 @@ def differences(shown: Comparison) -> go.Figure | None:
                     hoverinfo="text",
                 )
             )
-    metric = html.escape(formats.metric_name(shown.one.metric))
+    metric = figures.escaped(formats.metric_name(shown.one.metric))
     title = f"difference in {metric}<br>from {figures.text(shown.first, 40)}"
     figure.update_xaxes(title_text=title, tickformat="+")
     return figure

@@ -3,7 +3,6 @@
 A seed is a block, so its points are joined: parallel lines mean that seeds differ and variants do so alike.
 """
 
-import html
 import itertools
 import math
 from typing import Any
@@ -163,7 +162,7 @@ def _axis_title(run: View, factor: str) -> str:
     members = _members(run, factor)
     sizes = any(scaled(factor, one.settings, one.declared) for one in members)
     unit = f", px of a {SIDE} px image;<br>second line: as run" if sizes else ""
-    return html.escape(factor) + unit
+    return figures.escaped(factor) + unit
 
 
 def _padded(values: list[float]) -> list[float]:

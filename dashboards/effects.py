@@ -4,8 +4,6 @@ A mean of a few seeds can hide that one of them did all the work, so every seed'
 interval.
 """
 
-import html
-
 import plotly.graph_objects as go
 
 from dashboards import figures, formats, selection
@@ -36,7 +34,7 @@ def effects(run: View) -> go.Figure | None:
         if at:
             figure.add_trace(_intervals(run, [shown[index] for index in at], at, colour, symbol, side))
     figure.update_yaxes(tickvals=list(range(len(shown))), ticktext=labels, range=[len(shown) - 0.5, -0.5], ticks="")
-    metric = html.escape(formats.metric_name(run.metric))
+    metric = figures.escaped(formats.metric_name(run.metric))
     figure.update_xaxes(title_text=f"difference in {metric}<br>from the reference", tickformat="+")
     return figure
 

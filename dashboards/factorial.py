@@ -4,7 +4,6 @@ Marginal means and their intervals over seeds are `raysearch.studies.marginals`'
 by side mean that the two factors add up; lines that cross or spread mean that one decides what the other does.
 """
 
-import html
 import itertools
 from typing import Any
 
@@ -69,7 +68,7 @@ def interaction(run: View, across: str, lines: str) -> tuple[go.Figure, Marginal
     figure = _figure(run, across)
     drawn = sorted({line for _, line in found.points})
     for index, line in enumerate(drawn):
-        name = html.escape(f"{lines}={formats.level(figures.levels(run, lines)[line])}")
+        name = figures.escaped(f"{lines}={formats.level(figures.levels(run, lines)[line])}")
         at = [(level, line) for level in range(len(figures.levels(run, across))) if (level, line) in found.points]
         figure.add_trace(_line(found, at, index, _APART * (index - (len(drawn) - 1) / 2), name))
     legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "font": {"size": 11}}
@@ -90,9 +89,12 @@ def _figure(run: View, factor: str) -> go.Figure:
     ticks = [figures.text(formats.level(level), 14) for level in figures.levels(run, factor)]
     figure = figures.base(280)
     figure.update_xaxes(
-        tickvals=list(range(len(ticks))), ticktext=ticks, range=[-0.4, len(ticks) - 0.6], title_text=html.escape(factor)
+        tickvals=list(range(len(ticks))),
+        ticktext=ticks,
+        range=[-0.4, len(ticks) - 0.6],
+        title_text=figures.escaped(factor),
     )
-    return figure.update_yaxes(title_text=html.escape(formats.metric_name(run.metric)), nticks=6)
+    return figure.update_yaxes(title_text=figures.escaped(formats.metric_name(run.metric)), nticks=6)
 
 
 def _line(found: Marginal, at: list[Any], index: int, shift: float, name: str) -> go.Scatter:

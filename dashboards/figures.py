@@ -14,6 +14,7 @@ from dashboards import formats, selection, settings
 from dashboards.view import Variant, View
 
 BLUE, VERMILLION, GREEN, GREY = "#2b83ba", "#d55e00", "#009e73", "#808890"
+_MOST_LINES = 6  # of a label
 STYLES = {  # verdict -> colour and plotly's symbol
     "better": (GREEN, "triangle-up"),
     "worse": (VERMILLION, "triangle-down"),
@@ -45,15 +46,26 @@ def base(height: int, **layout: Any) -> go.Figure:
     return figure.update_layout(layout)
 
 
+def escaped(words: str) -> str:
+    """Text for plotly, which reads a little HTML and knows few entities: `&quot;` is none of them.
+
+    >>> escaped('<b> & "c"')
+    '&lt;b&gt; &amp; "c"'
+    """
+    return html.escape(words, quote=False)  # without a `<` no quote can end anything
+
+
 def text(words: str, width: int = 22) -> str:
-    """Text for plotly, which reads a little HTML: escaped, and broken to fit beside an axis on a phone."""
+    """Text for plotly: escaped, broken to fit beside an axis on a phone, and cut when long."""
     lines: list[str] = []
     for part in words.replace(" (", "\n(").replace(", ", ",\n").split("\n") if len(words) > width else [words]:
         if lines and len(lines[-1]) + len(part) < width:
             lines[-1] += f" {part}"
         else:
             lines += textwrap.wrap(part, width) or [""]
-    return "<br>".join(html.escape(line) for line in lines)
+    if len(lines) > _MOST_LINES:  # every row of a figure is as high as its highest label
+        lines = [*lines[: _MOST_LINES - 1], f"{lines[_MOST_LINES - 1]}\N{HORIZONTAL ELLIPSIS}"]
+    return "<br>".join(escaped(line) for line in lines)
 
 
 def panel(figure: go.Figure, name: str, domain: tuple[float, float], words: str) -> None:
@@ -61,7 +73,7 @@ def panel(figure: go.Figure, name: str, domain: tuple[float, float], words: str)
     style = figure.layout.yaxis.to_plotly_json() | {"domain": list(domain), "anchor": "x", "nticks": 5}
     figure.update_layout({f"yaxis{name[1:]}": style})
     figure.add_annotation(
-        text=html.escape(words), xref="paper", x=0, xanchor="left", yref="paper", y=domain[1], yanchor="bottom",
+        text=escaped(words), xref="paper", x=0, xanchor="left", yref="paper", y=domain[1], yanchor="bottom",
         showarrow=False, font={"size": 12}, yshift=3,
     )  # fmt: skip
 
@@ -101,20 +113,20 @@ def heat_map(run: View) -> go.Figure | None:
     figure.add_trace(
         go.Heatmap(
             z=means,
-            x=[html.escape(formats.level(level)) for level in columns],
-            y=[html.escape(formats.level(level)) for level in rows],
+            x=[escaped(formats.level(level)) for level in columns],
+            y=[escaped(formats.level(level)) for level in rows],
             text=[["" if value is None else formats.metric(value) for value in row] for row in means],
             texttemplate=None if many else "%{text}",
             colorscale="Cividis",
             xgap=0 if many else 2,
             ygap=0 if many else 2,
-            colorbar={"thickness": 12, "title": {"text": html.escape(formats.metric_name(run.metric))}},
+            colorbar={"thickness": 12, "title": {"text": escaped(formats.metric_name(run.metric))}},
             hovertext=hover,
             hoverinfo="text",
         )
     )
-    figure.update_xaxes(type="category", title_text=html.escape(across), ticks="", showgrid=False)
-    figure.update_yaxes(type="category", title_text=html.escape(down), ticks="", showgrid=False, autorange="reversed")
+    figure.update_xaxes(type="category", title_text=escaped(across), ticks="", showgrid=False)
+    figure.update_yaxes(type="category", title_text=escaped(down), ticks="", showgrid=False, autorange="reversed")
     return figure
 
 

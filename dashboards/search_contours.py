@@ -6,7 +6,6 @@ configs that finished, since one that was stopped early shows an earlier value; 
 most by Optuna's importances, since of ten parameters there are 45 pairs.
 """
 
-import html
 import itertools
 import math
 from collections.abc import Sequence
@@ -53,7 +52,10 @@ def contour(run: SearchView, group: str, across: str, up: str) -> go.Figure | No
             colorscale="Cividis" if run.modes[metric] == "max" else "Cividis_r",
             line={"width": 0.5, "color": "rgba(255,255,255,0.6)"},
             ncontours=12,
-            colorbar={"thickness": 12, "title": {"text": html.escape(formats.metric_name(metric)), "side": "right"}},
+            colorbar={
+                "thickness": 12,
+                "title": {"text": figures.escaped(formats.metric_name(metric)), "side": "right"},
+            },
             hoverinfo="skip",
         )
     )
@@ -82,7 +84,7 @@ def _places(run: SearchView, members: list[Config], across: str, up: str, symbol
 
 
 def _axis(run: SearchView, path: str, levels: Sequence[Any]) -> dict[str, Any]:
-    title = {"text": html.escape(path), "font": {"size": 13}, "standoff": 8}
+    title = {"text": figures.escaped(path), "font": {"size": 13}, "standoff": 8}
     if not logarithmic(run, path, levels):
         return {"title": title, "type": "linear", "range": [levels[0], levels[-1]], "nticks": 6}
     decades = {"dtick": 1, "tickformat": "~g"} if levels[-1] / levels[0] >= 10 else {"nticks": 4}

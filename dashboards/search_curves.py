@@ -1,6 +1,5 @@
 """How the configs of a search learned, where early stopping ended them, and the seeds that judged the best."""
 
-import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -35,7 +34,7 @@ def curves(run: SearchView, group: str) -> go.Figure | None:
     if own:
         figure.add_trace(_lines(own, {"color": figures.GREEN, "width": 3}))
     figure.update_xaxes(title_text=formats.step(run.study), nticks=8)
-    figure.update_yaxes(title_text=html.escape(formats.metric_name(metric)))
+    figure.update_yaxes(title_text=figures.escaped(formats.metric_name(metric)))
     return figure
 
 
@@ -58,11 +57,11 @@ def judging(judged: Sequence[Judged]) -> go.Figure | None:
         for kind, row, colour in ((REFERENCE, one.reference, figures.BLUE), (BEST, one.best, figures.GREEN)):
             if row["mean"] is not None:
                 figure.add_trace(_mean_with_interval(at[kind], row, colour))
-    ticks = {3 * index + 0.5: html.escape(one.group) for index, one in enumerate(judged)}
+    ticks = {3 * index + 0.5: figures.escaped(one.group) for index, one in enumerate(judged)}
     if not judged[0].group:
         ticks = {0: REFERENCE, 1: BEST}
     figure.update_xaxes(tickvals=list(ticks), ticktext=list(ticks.values()), range=[-0.7, 3 * len(judged) - 1.3])
-    figure.update_yaxes(title_text=html.escape(formats.metric_name(judged[0].metric)))
+    figure.update_yaxes(title_text=figures.escaped(formats.metric_name(judged[0].metric)))
     return figure
 
 

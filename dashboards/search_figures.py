@@ -1,6 +1,5 @@
 """How a search went: each metric over the trials, and the Pareto front of two metrics."""
 
-import html
 import math
 from collections.abc import Sequence
 
@@ -38,10 +37,10 @@ def history(run: SearchView, metric: str) -> go.Figure:
                 figure.add_trace(points(run, members, x, y, colour_of(index, status), symbol))
         x, y = _best_so_far(run, group, metric)
         line = {"color": PALETTE[index % len(PALETTE)], "width": 2, "shape": "hv"}
-        named = {"name": html.escape(group), "showlegend": len(run.groups) > 1}
+        named = {"name": figures.escaped(group), "showlegend": len(run.groups) > 1}
         figure.add_trace(go.Scatter(x=x, y=y, mode="lines", line=line, hoverinfo="skip", **named))
     figure.update_xaxes(title_text="trial", rangemode="tozero")
-    figure.update_yaxes(title_text=html.escape(formats.metric_name(metric)))
+    figure.update_yaxes(title_text=figures.escaped(formats.metric_name(metric)))
     return figure
 
 
@@ -67,8 +66,8 @@ def front(run: SearchView, group: str) -> go.Figure | None:
     if best and None not in (best.values[across], best.values[up]):
         ring = points(run, [best], [best.values[across]], [best.values[up]], figures.VERMILLION, "circle-open")
         figure.add_trace(ring.update(marker={"size": 18}))
-    figure.update_xaxes(title_text=html.escape(_axis(run, across)))
-    figure.update_yaxes(title_text=html.escape(_axis(run, up)))
+    figure.update_xaxes(title_text=figures.escaped(_axis(run, across)))
+    figure.update_yaxes(title_text=figures.escaped(_axis(run, up)))
     return figure
 
 
@@ -89,8 +88,8 @@ def points(
 
 
 def _hover(run: SearchView, one: Config) -> str:
-    numbers = [f"{html.escape(metric)} {formats.metric(one.values[metric])}" for metric in run.metrics]
-    group = [html.escape(one.group)] if one.group else []
+    numbers = [f"{figures.escaped(metric)} {formats.metric(one.values[metric])}" for metric in run.metrics]
+    group = [figures.escaped(one.group)] if one.group else []
     return "<br>".join([f"<b>{figures.text(one.name, 40)}</b>", *group, one.status, *numbers])
 
 

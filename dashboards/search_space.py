@@ -1,6 +1,5 @@
 """What each parameter of a search does alone: slices and importances."""
 
-import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,7 +21,7 @@ def slice_of(run: SearchView, path: str, metric: str) -> go.Figure:
             members = [one for one in shown if one.status == status]
             if members:
                 levels = [one.settings[path] for one in members]
-                x = levels if numbers else [html.escape(formats.level(level)) for level in levels]
+                x = levels if numbers else [figures.escaped(formats.level(level)) for level in levels]
                 y = [one.values[metric] for one in members]
                 figure.add_trace(points(run, members, x, y, colour_of(index, status), symbol, size=6))
     if numbers and logarithmic(run, path, every):
@@ -30,7 +29,7 @@ def slice_of(run: SearchView, path: str, metric: str) -> go.Figure:
         figure.update_xaxes(type="log", dtick=1 if decades else None, tickformat="~g" if decades else None)
     else:
         figure.update_xaxes(type="linear" if numbers else "category", nticks=5)
-    figure.update_yaxes(title_text=html.escape(formats.metric_name(metric)), nticks=5)
+    figure.update_yaxes(title_text=figures.escaped(formats.metric_name(metric)), nticks=5)
     return figure
 
 
@@ -50,16 +49,16 @@ def importances(found: Mapping[str, Mapping[str, float]], metric: str) -> go.Fig
         values = [shares.get(path) for path in paths]
         figure.add_trace(
             go.Bar(
-                name=html.escape(group),
+                name=figures.escaped(group),
                 x=values,
-                y=[html.escape(path) for path in paths],
+                y=[figures.escaped(path) for path in paths],
                 orientation="h",
                 marker={"color": PALETTE[index % len(PALETTE)]},
-                hovertext=[f"{html.escape(group)} {formats.metric(value)}".strip() for value in values],
+                hovertext=[f"{figures.escaped(group)} {formats.metric(value)}".strip() for value in values],
                 hoverinfo="text",
             )
         )
-    figure.update_xaxes(title_text=f"importance for {html.escape(formats.metric_name(metric))}", rangemode="tozero")
+    figure.update_xaxes(title_text=f"importance for {figures.escaped(formats.metric_name(metric))}", rangemode="tozero")
     figure.update_yaxes(type="category", ticks="")
     return figure
 

@@ -1,7 +1,5 @@
 """Cost against effect: what a cell of each variant takes, what it gains, and which variants nothing beats in both."""
 
-import html
-
 import plotly.graph_objects as go
 
 from dashboards import figures, formats, selection
@@ -59,7 +57,7 @@ def tradeoff(run: View) -> go.Figure | None:
             figure.add_trace(_points(run, members, colour, symbol))
     gpu = "GPU-seconds" if any(row.get("gpu_seconds") for row in run.rows) else "seconds"
     figure.update_xaxes(title_text=f"mean {gpu} a cell", nticks=8)
-    metric = html.escape(formats.metric_name(run.metric))
+    metric = figures.escaped(formats.metric_name(run.metric))
     figure.update_yaxes(title_text=f"difference in {metric}", tickformat="+", nticks=7)
     return figure
 

@@ -16,8 +16,6 @@ from scipy import special
 
 from raysearch.studies import statistics
 
-FEWEST = 3  # seeds of an interval: the spread of two is hardly known
-
 
 @dataclass(frozen=True)
 class Difference:
@@ -53,9 +51,9 @@ def differences(pairs: Sequence[tuple[Values, Values]]) -> list[Difference]:
 
 def _difference(own: Values, other: Values) -> Difference:
     common = sorted(own.keys() & other.keys())
-    if len(common) >= FEWEST:
+    if len(common) >= statistics.FEWEST:
         return _paired(own, other, common)
-    if min(len(own), len(other)) >= FEWEST:
+    if min(len(own), len(other)) >= statistics.FEWEST:
         return _welch(list(own.values()), list(other.values()))
     delta = math.fsum(own.values()) / len(own) - math.fsum(other.values()) / len(other) if own and other else None
     return Difference("none", (len(own), len(other)), delta, None, None, None)

@@ -101,6 +101,11 @@ def shown(browser: Browser, path: Path) -> str:
     assert page.evaluate("document.querySelectorAll('main img, main svg[onload], main a, main font').length") == 0
     assert page.evaluate("document.querySelectorAll('script:not([data-figure])').length") == 2
     assert (list(page.errors), list(page.requests)) == ([], [])
+    assert "&quot;" not in page.evaluate("document.querySelector('main').innerText")
+    for width in (1200, 390):
+        page.resize(width, 900)
+        page.pump(0.3)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
     return page.evaluate("document.body.textContent")
 
 
