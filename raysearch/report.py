@@ -60,7 +60,8 @@ def report(
     elif live:
         from dashboards.live import server
 
-        server.serve(homes[0].directory, port or 0, not no_open, cli.console())
+        with homes[0].followed():
+            server.serve(homes[0].directory, port or 0, not no_open, cli.console())
     else:
         if gallery:
             from raysearch.gallery import write  # looks with torch, which a report needs not

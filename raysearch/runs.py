@@ -25,7 +25,10 @@ _PROBE = ".probe"
 INTERVAL = 5.0  # seconds between looks at what is new
 _CELLS, _STUDY, _COST, _OPTUNA = "cells", "study.json", "cost.json", "optuna.db"
 _CELL = re.compile(r"[0-9a-f]{8,64}\.parquet")  # what is taken from a store, which others may write to
-_FOLDERS = (_CELLS, "tables", "progress")
+_PROGRESS = "progress"
+_NEWS = re.compile(r"[A-Za-z0-9][\w.-]*\.json")
+_ALWAYS = -1  # no file's size: it is replaced by one of the same size
+_FOLDERS = (_CELLS, "tables", _PROGRESS)
 _FILES = (_STUDY, _COST, "results.parquet", "report.html", "gallery.html")
 
 
@@ -55,7 +58,7 @@ class Home:
         return str(self.place or self.directory)
 
     def fetch(self) -> None:
-        """Bring what the store has of the run here: `study.json`, cells, and a search's own record.
+        """Bring what the store has of the run here: `study.json`, cells, news, and a search's own record.
 
         Raises:
             UserError: a store that does not answer.
@@ -66,10 +69,32 @@ class Home:
         for name, size in _listing(self.place).items():
             if name in (_STUDY, _COST) or (name == _OPTUNA and not (self.directory / name).exists()):
                 _bring(self.place / name, self.directory / name, size)
-        cells = self.place / _CELLS
-        for name, size in _listing(cells).items():
-            if _CELL.fullmatch(name):
-                _bring(cells / name, self.directory / _CELLS / name, size)
+        for folder, names in ((_CELLS, _CELL), (_PROGRESS, _NEWS)):
+            place = self.place / folder
+            for name, size in _listing(place).items():
+                if names.fullmatch(name):
+                    _bring(place / name, self.directory / folder / name, size if folder == _CELLS else _ALWAYS)
+
+    @contextlib.contextmanager
+    def followed(self) -> Iterator[None]:
+        """Bring what is new, again and again, while somebody looks; a store that is silent is asked again."""
+        if self.place is None:
+            yield
+            return
+        ended = threading.Event()
+
+        def follow() -> None:
+            while not ended.wait(INTERVAL):
+                with contextlib.suppress(UserError):
+                    self.fetch()
+
+        thread = threading.Thread(target=follow, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
 
     def check_writable(self) -> None:
         """Find out before any work whether results can be kept.

@@ -57,6 +57,20 @@ def test_what_is_written_here_is_there_and_comes_to_another_machine(
         assert database.execute("select count(*) from trials").fetchone() == (0,)
 
 
+def test_a_run_in_a_store_is_followed(s3: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "INTERVAL", 0.05)
+    monkeypatch.setenv("RAYSEARCH_CACHE", str(tmp_path))
+    place, home = Place.parse(s3.uri("runs/birds")), Home(s3.uri("runs/birds"))
+    news = home.directory / "progress" / "host-1.json"
+    with home.followed():
+        for said in (b"1", b"2"):
+            (place / "progress" / "host-1.json").write(said)
+            for _ in range(400):
+                if not news.exists() or news.read_bytes() != said:
+                    runs.threading.Event().wait(0.05)
+            assert news.read_bytes() == said
+
+
 def test_only_what_changed_is_carried_again(s3: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "INTERVAL", 0.05)
     monkeypatch.setenv("RAYSEARCH_CACHE", str(tmp_path))

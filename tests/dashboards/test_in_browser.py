@@ -98,7 +98,7 @@ def test_every_figure_is_drawn_without_errors_and_without_a_network(
         page.pump(0.2)
     page.prefer()
     page.resize(390, 844)
-    page.wait_for("document.documentElement.scrollWidth <= 390")  # the figures follow a moment later
+    page.wait_for("document.documentElement.scrollWidth <= 390")  # figures are drawn anew
     assert list(page.errors) == []
     assert list(page.requests) == []
 

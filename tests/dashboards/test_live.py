@@ -105,15 +105,15 @@ def numbers(run: Path) -> list[str]:
 @needs_chromium
 def test_the_page_follows_a_run_in_place(browser: Browser, tmp_path: Path) -> None:
     bad = "srem.regions=150"
-    run = Growing(tmp_path, seeds=3, failing=lambda name, seed: f"{EVIL}\nsecond line" if name == bad else None)
-    run.end(0, 1)
+    run = Growing(tmp_path, seeds=4, failing=lambda name, seed: f"{EVIL}\nsecond line" if name == bad else None)
+    run.end(0, 1, 2)
     with served(run.path) as server:
         page = browser.open(server.url, width=390, height=600)
         page.wait_for("document.querySelectorAll('#figures .js-plotly-plot').length === 1")
         assert texts(page, "#status") == [
             "No sweep is running here. Go on with: python -m raysearch.sweep srem_ablation --profile laptop"
         ]
-        assert texts(page, "#counts") == ["16 of 24 cells ended, 0 running, 2 failed"]
+        assert texts(page, "#counts") == ["24 of 32 cells ended, 0 running, 3 failed"]
         assert texts(page, "#table-rows .number :is(span, small):not(:empty)")[:2] == numbers(run.path)[:2]
 
         # What a reader has done to the page: scrolled it and the table, opened an error, gone to its line.
@@ -125,17 +125,17 @@ def test_the_page_follows_a_run_in_place(browser: Browser, tmp_path: Path) -> No
         place = page.evaluate("rows[2].getBoundingClientRect().top")
         page.evaluate(WATCH)
 
-        say(run.path, 3)
+        say(run.path, 3, total=32, before=24)
         page.wait_for("document.querySelectorAll('#running-rows li').length === 2")
         assert page.evaluate("drawn") == 0, "a figure was drawn again though its data are the same"
-        say(run.path, 6)
+        say(run.path, 6, total=32, before=24)
         page.wait_for("document.querySelector('#running-rows .step').innerText === '6 of 10'")
         added = page.evaluate("changes.elements")
         assert {one.partition(" in ")[2] for one in added} == {"running-rows", "facts"}, added
         page.evaluate("changes.elements.length = 0")
 
-        run.end(2)
-        page.wait_for("document.querySelector('#counts').innerText.startsWith('24 of 24 cells')")
+        run.end(3)
+        page.wait_for("document.querySelector('#counts').innerText.startsWith('32 of 32 cells')")
         page.wait_for("drawn > 0")
         assert page.evaluate("rows.length === 8 && rows.every((row) => row.isConnected)")
         shown = [word for row in texts(page, "#table-rows .number") for word in row.split("\n")]
@@ -157,7 +157,7 @@ def test_the_page_follows_a_run_in_place(browser: Browser, tmp_path: Path) -> No
         # What a run says is text, whatever it says.
         assert EVIL in texts(page, "#failed-rows")[0]
         assert texts(page, "#running-rows .name") == [f"{EVIL} seed 0", f"{EVIL} seed 1"]
-        assert page.evaluate("document.title") == "24/24 srem_ablation"
+        assert page.evaluate("document.title") == "32/32 srem_ablation"
         assert page.evaluate("document.querySelectorAll('script').length") == 2
         assert page.evaluate("document.querySelectorAll('img').length") == 0
         assert list(page.errors) == []
