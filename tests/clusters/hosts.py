@@ -76,9 +76,9 @@ class Host:
 
     def start(self, command: str, settings: Mapping[str, str] | None = None) -> "subprocess.Popen[str]":
         """Begin a command of its shell, as a person who sits at it would."""
-        words = ["nsenter", "--target", str(self.process.pid), "--all", "--wd=" + str(self.home)]
+        words = ["nsenter", "--target", str(self.process.pid), "--all"]
         return subprocess.Popen(
-            [*words, "bash", "-c", command],
+            [*words, "bash", "-c", f"cd && {command}"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
