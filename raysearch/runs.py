@@ -11,7 +11,6 @@ import hashlib
 import re
 import sqlite3
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
@@ -19,6 +18,7 @@ from pathlib import Path
 from raysearch.data.cache import cache_dir
 from raysearch.data.places import Place
 from raysearch.errors import UserError
+from raysearch.repeating import repeated
 from raysearch.studies import atomic
 
 _PROBE = ".probe"
@@ -81,20 +81,13 @@ class Home:
         if self.place is None:
             yield
             return
-        ended = threading.Event()
 
-        def follow() -> None:
-            while not ended.wait(INTERVAL):
-                with contextlib.suppress(UserError):
-                    self.fetch()
+        def fetch() -> None:
+            with contextlib.suppress(UserError):
+                self.fetch()
 
-        thread = threading.Thread(target=follow, daemon=True)
-        thread.start()
-        try:
+        with repeated(fetch, INTERVAL):
             yield
-        finally:
-            ended.set()
-            thread.join()
 
     def check_writable(self) -> None:
         """Find out before any work whether results can be kept.
@@ -128,22 +121,17 @@ class Home:
             yield
             return
         carrier = _Carrier(self.directory, self.place)
-        ended = threading.Event()
 
         def carry() -> None:
-            while not ended.wait(INTERVAL):
-                try:
-                    carrier.carry()
-                except UserError as error:
-                    say(f"{error}; tried again until the end")
+            try:
+                carrier.carry()
+            except (UserError, OSError) as error:
+                say(f"{error}; tried again until the end")
 
-        thread = threading.Thread(target=carry, daemon=True)
-        thread.start()
         try:
-            yield
+            with repeated(carry, INTERVAL):
+                yield
         finally:
-            ended.set()
-            thread.join()
             carrier.carry()
 
 

@@ -7,7 +7,6 @@ the run directory, so that a driver that was killed does not forget what it spen
 
 import contextlib
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ import ray
 from raysearch.engine import prices
 from raysearch.errors import UserError
 from raysearch.interrupt import Interrupt
+from raysearch.repeating import repeated
 from raysearch.studies import atomic
 
 FILE = "cost.json"  # of a run directory
@@ -115,30 +115,24 @@ def watched(
             f"--max-cost: the price of {len(unknown)} nodes is not known ({', '.join(unknown[:3])}); start them with "
             f"--labels {prices.TYPE}=TYPE of prices.csv or {prices.PRICE}=0.98"
         )
-    ended, started = threading.Event(), time.monotonic()
+    started = time.monotonic()
     meter.look()  # what is wrong with a price is said now
 
     def watch() -> None:
-        while True:
-            with contextlib.suppress(Exception):  # of a head that does not answer at the moment: looked at again
-                meter.look()
-                if meter.record():
-                    tell(meter.dollars)
-            spent, hours = meter.dollars, (time.monotonic() - started) / 3600
-            if max_cost is not None and spent >= max_cost:
-                interrupt.stop(f"--max-cost {max_cost:g} is reached: the study has cost ${spent:.2f}")
-            elif max_hours is not None and hours >= max_hours:
-                interrupt.stop(f"--max-hours {max_hours:g} are over")
-            if ended.wait(every):
-                return
+        with contextlib.suppress(Exception):  # of a head that does not answer at the moment: looked at again
+            meter.look()
+            if meter.record():
+                tell(meter.dollars)
+        spent, hours = meter.dollars, (time.monotonic() - started) / 3600
+        if max_cost is not None and spent >= max_cost:
+            interrupt.stop(f"--max-cost {max_cost:g} is reached: the study has cost ${spent:.2f}")
+        elif max_hours is not None and hours >= max_hours:
+            interrupt.stop(f"--max-hours {max_hours:g} are over")
 
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
     try:
-        yield
+        with repeated(watch, every):
+            yield
     finally:
-        ended.set()
-        thread.join()
         with contextlib.suppress(Exception):  # the cluster may be gone, what was counted stays
             meter.look()
         meter.keep()
