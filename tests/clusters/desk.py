@@ -66,8 +66,9 @@ class Desk:
     def alive(self) -> set[str]:
         """Addresses of the machines that are up, as the head sees it."""
         ask = "import ray, json; ray.init('auto', logging_level='ERROR'); print(json.dumps(ray.nodes()))"
-        done = self.ray(self.head, f"python -c {json.dumps(ask)}")
-        nodes: list[dict[str, Any]] = json.loads(done.output.splitlines()[-1]) if done.status == 0 else []
+        output = self.ray(self.head, f"python -c {json.dumps(ask)}").output  # Ray's own words before and after it
+        said = [line for line in output.splitlines() if line.startswith("[{")]
+        nodes: list[dict[str, Any]] = json.loads(said[-1]) if said else []
         return {node["NodeManagerAddress"] for node in nodes if node["Alive"]}
 
     def _line(self, start: str) -> str:
