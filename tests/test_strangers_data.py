@@ -25,8 +25,8 @@ FORBIDDEN = {
     *("marshal.load", "marshal.loads", "shelve.open", "joblib.load", "pandas.read_pickle", "yaml.load"),
     *("yaml.unsafe_load", "yaml.full_load", "torch.jit.load", "runpy.run_path", "os.system", "eval", "exec", "compile"),
 }
-# Where modules are imported by a name that is no constant: the study that a person names on the command line, and one of
-# a few modules by the run's task, which is looked up among the known ones before.
+# Where modules are imported by a name that is no constant: the study that a person names on the command line, and one
+# of a few by the run's task, which is looked up among the known ones before.
 IMPORTS = {"raysearch/studies/files.py", "raysearch/gallery.py"}
 
 
