@@ -15,7 +15,8 @@ from typing import Any
 
 from raysearch.engine import cluster_file
 
-from .hosts import USER, Done, Host, Lan, give_python, trust
+from .furnishing import USER, give_python, trust
+from .hosts import Done, Host, Lan
 
 ROOT = Path(__file__).parents[2]
 FILES = {"clusters/on_prem.yaml": "my-cluster.yaml", "clusters/firewall.nft": "clusters/firewall.nft"}
@@ -84,7 +85,7 @@ def desk(folder: Path) -> Iterator[Desk]:
     with Lan(folder / "lan", ["laptop", "head", *WORKERS, "stranger"], [shared]) as lan:
         made = Desk(lan, shared)
         for host in lan.hosts.values():
-            give_python(host)
+            give_python(host.home)
         for worker in made.workers:  # so small that a trial of two needs both
             (worker.home / ".bashrc").write_text("""export RAY_OVERRIDE_RESOURCES='{"CPU": 1}'\n""")
         for host in (made.laptop, made.stranger):
@@ -97,7 +98,7 @@ def desk(folder: Path) -> Iterator[Desk]:
             done = made.type(start)
             assert done.status == 0, done.output
         for machine in made.machines:
-            trust(machine, made.laptop.home / ".ssh" / "raysearch")
+            trust(machine.home, made.laptop.home / ".ssh" / "raysearch")
         yield made
 
 
