@@ -15,7 +15,8 @@ from typing import Any
 
 from raysearch.engine import cluster_file
 
-from .hosts import USER, Done, Host, Lan, give_python, trust
+from .furnishing import USER, give_python, trust
+from .hosts import Done, Host, Lan
 
 ROOT = Path(__file__).parents[2]
 FILES = {"clusters/on_prem.yaml": "my-cluster.yaml", "clusters/firewall.nft": "clusters/firewall.nft"}
@@ -66,8 +67,9 @@ class Desk:
     def alive(self) -> set[str]:
         """Addresses of the machines that are up, as the head sees it."""
         ask = "import ray, json; ray.init('auto', logging_level='ERROR'); print(json.dumps(ray.nodes()))"
-        done = self.ray(self.head, f"python -c {json.dumps(ask)}")
-        nodes: list[dict[str, Any]] = json.loads(done.output.splitlines()[-1]) if done.status == 0 else []
+        output = self.ray(self.head, f"python -c {json.dumps(ask)}").output  # Ray's own words before and after it
+        said = [line for line in output.splitlines() if line.startswith("[{")]
+        nodes: list[dict[str, Any]] = json.loads(said[-1]) if said else []
         return {node["NodeManagerAddress"] for node in nodes if node["Alive"]}
 
     def _line(self, start: str) -> str:
@@ -83,7 +85,7 @@ def desk(folder: Path) -> Iterator[Desk]:
     with Lan(folder / "lan", ["laptop", "head", *WORKERS, "stranger"], [shared]) as lan:
         made = Desk(lan, shared)
         for host in lan.hosts.values():
-            give_python(host)
+            give_python(host.home)
         for worker in made.workers:  # so small that a trial of two needs both
             (worker.home / ".bashrc").write_text("""export RAY_OVERRIDE_RESOURCES='{"CPU": 1}'\n""")
         for host in (made.laptop, made.stranger):
@@ -96,7 +98,7 @@ def desk(folder: Path) -> Iterator[Desk]:
             done = made.type(start)
             assert done.status == 0, done.output
         for machine in made.machines:
-            trust(machine, made.laptop.home / ".ssh" / "raysearch")
+            trust(machine.home, made.laptop.home / ".ssh" / "raysearch")
         yield made
 
 

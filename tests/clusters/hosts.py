@@ -8,12 +8,10 @@ all have the same Python.
 
 import contextlib
 import os
-import shlex
 import shutil
 import signal
 import subprocess
 import sys
-import sysconfig
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +19,8 @@ from pathlib import Path
 
 import psutil
 
-USER = "raysearch"  # on every host; it has the machine's root's number, whatever its name
+from .furnishing import environment, furnish, python_folders
+
 _NETWORK = "10.213.7"
 _STORE = "8g"  # of a host's shared memory, at most
 
@@ -44,19 +43,6 @@ mount --bind "$root/passwd" /etc/passwd
 mount --rbind "$root/tmp" /tmp
 chmod 1777 /tmp
 exec /usr/sbin/sshd -D -e -f "$root/sshd_config"
-"""
-
-_SSHD = """
-Port 22
-ListenAddress {address}
-HostKey {root}/host_key
-AuthorizedKeysFile {root}/home/.ssh/authorized_keys
-PermitRootLogin prohibit-password
-PasswordAuthentication no
-KbdInteractiveAuthentication no
-StrictModes no
-UsePAM no
-PidFile none
 """
 
 
@@ -133,7 +119,7 @@ class Lan:
 
     def __init__(self, folder: Path, names: Sequence[str], shared: Sequence[Path] = ()) -> None:
         self._folder, self._names = folder, names
-        self._shared = [*shared, *_python()]
+        self._shared = [*shared, *python_folders()]
         self._tag = f"rs{os.getpid()}"
         self._stack = contextlib.ExitStack()
         self.hosts: dict[str, Host] = {}
@@ -173,7 +159,7 @@ class Lan:
         self._ip("-n", space, "address", "add", f"{address}/24", "dev", "lan")
         self._ip("-n", space, "link", "set", "lan", "up")
         root = self._folder / name
-        _furnish(root, address)
+        furnish(root, address)
         unshare = ["unshare", "--pid", "--mount", "--uts", "--ipc", "--fork", "--kill-child", "--mount-proc"]
         command = ["ip", "netns", "exec", space, *unshare, "bash", "-c", _INIT.format(store=_STORE), "init"]
         log = stack.enter_context((root / "sshd.log").open("w"))
@@ -186,7 +172,7 @@ class Lan:
             start_new_session=True,
         )
         stack.callback(_end, process)
-        return Host(name, address, root, _first(process), _environment(root))
+        return Host(name, address, root, _first(process), environment(root))
 
     def _wait_for_sshd(self, host: Host) -> None:
         log, deadline = host.root / "sshd.log", time.monotonic() + 30
@@ -222,62 +208,6 @@ def missing() -> str | None:
     command = ["unshare", "--pid", "--mount", "--uts", "--ipc", "--fork", "--mount-proc", "true"]
     tried = subprocess.run(command, capture_output=True, text=True)
     return f"may make no process namespaces here: {tried.stderr.strip()}" if tried.returncode else None
-
-
-def trust(host: Host, key: Path) -> None:
-    """Let whoever holds the key in."""
-    allowed = host.home / ".ssh" / "authorized_keys"
-    allowed.write_text(key.with_suffix(".pub").read_text())
-    allowed.chmod(0o600)
-
-
-def make_key(path: Path) -> Path:
-    """A key pair of ssh, without a pass phrase."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True)
-    return path
-
-
-def give_python(host: Host, folder: str = "venv") -> None:
-    """A virtual environment in the host's home with what this Python has installed, and a pip that loads nothing down.
-
-    `pip install -e CHECKOUT` of that pip makes the checkout importable, as the real one does, and nothing else.
-    """
-    target = host.home / folder
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(target)], check=True)
-    site = Path(sysconfig.get_path("purelib", vars={"base": str(target), "platbase": str(target)}))
-    installed = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
-    (site / "installed.pth").write_text("\n".join(dict.fromkeys(installed)) + "\n")
-    script = '#!/bin/sh\n[ "$1" = install ] && for last; do :; done && echo "$last" > {pth}\necho "$@" >> {log}\n'
-    pip = script.format(pth=shlex.quote(str(site / "checkout.pth")), log=shlex.quote(str(target / "pip.log")))
-    ray = f'#!/bin/sh\nexec {shlex.quote(str(target / "bin" / "python"))} -m ray.scripts.scripts "$@"\n'
-    for name, text in {"pip": pip, "ray": ray}.items():
-        (target / "bin" / name).write_text(text)
-        (target / "bin" / name).chmod(0o755)
-
-
-def _python() -> list[Path]:
-    """Where this Python and what it has installed lie."""
-    return [Path(sys.prefix), Path(sys.base_prefix)]
-
-
-def _furnish(root: Path, address: str) -> None:
-    """What a host has before it is switched on."""
-    for folder in ("home/.ssh", "tmp"):
-        (root / folder).mkdir(parents=True)
-    (root / "home" / ".ssh").chmod(0o700)
-    (root / "home" / ".bashrc").touch()
-    shell = f"0:0::{root}/home:/bin/bash\n"
-    others = [line for line in Path("/etc/passwd").read_text().splitlines(keepends=True) if ":x:0:0:" not in line]
-    (root / "passwd").write_text(f"{USER}:*:{shell}root:*:{shell}" + "".join(others))
-    make_key(root / "host_key")
-    (root / "sshd_config").write_text(_SSHD.format(root=root, address=address))
-
-
-def _environment(root: Path) -> dict[str, str]:
-    home = str(root / "home")
-    path = f"{home}/venv/bin:{os.defpath}:/usr/local/bin:/usr/sbin:/sbin"
-    return {"HOME": home, "USER": USER, "LOGNAME": USER, "PATH": path, "LANG": "C.UTF-8", "TERM": "dumb"}
 
 
 def _first(process: "subprocess.Popen[bytes]") -> psutil.Process:

@@ -85,7 +85,8 @@ def test_rays_own_clients_are_refused(cluster: Desk) -> None:
             done = cluster.stranger.run(f"timeout 120 {command}", settings, seconds=PATIENCE)
             why = [line for line in done.output.splitlines() if "oken" in line]
             print(mode, command, done.status, why[-1:])
-            assert done.status != 0
+            assert done.status not in (0, 124)
+            assert "InvalidAuthToken" in done.output
             cluster.stranger.run("ray stop --force", settings, seconds=PATIENCE)
     assert cluster.alive() == {one.address for one in cluster.machines}
 
