@@ -9,7 +9,7 @@ import ray
 from rich.console import Console
 
 from raysearch.data import synthetic
-from raysearch.engine import cluster, images, train_loop
+from raysearch.engine import cluster, images, sight, train_loop
 from raysearch.engine.cluster import Demand
 from raysearch.engine.mailbox import Begin, Step, Stop
 from raysearch.engine.options import Options
@@ -25,6 +25,7 @@ def nodes(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     said: list[dict[str, Any]] = []
     monkeypatch.setattr(ray, "nodes", lambda: said)
     monkeypatch.setattr(cluster, "places_on_cluster", lambda demand: 2)
+    monkeypatch.setattr(sight, "blind", lambda directory: [])
     monkeypatch.setattr(ray, "put", lambda value: value)
     return said
 
