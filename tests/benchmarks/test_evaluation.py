@@ -40,6 +40,7 @@ def test_sides_that_differ_end_the_script() -> None:
         benchmark.check("other", data, loop - 0.5)
 
 
+@pytest.mark.slow
 def test_a_quick_run_ends_with_its_figures() -> None:
     command = [sys.executable, benchmark.__file__, "--quick", "--repeats", "1"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -56,6 +56,7 @@ def test_sides_that_differ_end_the_script(monkeypatch):
         benchmark.speeds(SMALL[0], 1, CPU)
 
 
+@pytest.mark.slow
 def test_a_quick_run_ends_with_its_figures(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [benchmark.__file__, "--quick", "--turns", "1"])
     benchmark.main()

@@ -107,6 +107,7 @@ def test_pre_trainings_are_run_once_and_shared(data: Path, tmp_path: Path) -> No
     assert {name: row[name] for name in expected} == expected
 
 
+@pytest.mark.slow
 def test_cells_of_a_pre_training_that_fails_say_so(data: Path, tmp_path: Path) -> None:
     sweep(tmp_path, data, "failing", ("centroid", "relation"), 1e30, code=1)
     before = starts(tmp_path, "failing")
