@@ -50,6 +50,7 @@ CONTAINER = record(
     name=TEXT,
     image=TEXT,
     securityContext=CONTAINER_SECURITY,
+    env=listed(record(("name", "value"), name=TEXT, value=TEXT)),
     ports=listed(record(("containerPort",), name=TEXT, containerPort={"type": "integer"})),
     resources=RESOURCES,
 )

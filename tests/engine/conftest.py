@@ -22,6 +22,7 @@ def cluster() -> Iterator[Cluster]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_ADDRESS", address)
         patch.setenv("RAY_worker_maximum_startup_concurrency", "8")
+        patch.setenv("RAY_task_events_max_num_task_in_gcs", "2000")  # as many as a soak's first minutes have
         for name in ("ray.data", "ray.tune", "ray.train"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
         made = Cluster(
