@@ -6,14 +6,14 @@ python -m raysearch.cluster check my-cluster.yaml --study srem_ablation --data s
 """
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 import yaml
 from rich.text import Text
 
 from raysearch import cli
-from raysearch.engine import cluster_file, kube_file, preflight, quotas
+from raysearch.engine import aws_account, cluster_file, kube_file, preflight, quotas
 from raysearch.engine.cluster import Demand
 from raysearch.engine.findings import Finding, State, bad, good, tried, unsure
 from raysearch.engine.node_types import NodeType, node_types
@@ -43,21 +43,17 @@ def check(
     if study and not data:
         raise UserError("--study needs --data: what fits depends on it")
     kubernetes = kube_file.read(file)
-    found: list[Finding] = []
     if kubernetes is not None:
-        wrong, kinds = kube_file.problems(kubernetes), kube_file.node_types(kubernetes)
-        most = sum(one.most for one in kinds[1:])
+        kinds = kube_file.node_types(kubernetes)
+        most, found = sum(one.most for one in kinds[1:]), _of_file(kube_file.problems(kubernetes))
     else:
         config = cluster_file.read(file)
-        wrong, kinds, most = (
-            cluster_file.problems(config, Path.home()),
-            node_types(config),
-            config.get("max_workers", 2),
-        )
-        found += tried("versions", lambda: preflight.of_versions(config))
+        kinds, most = node_types(config), config.get("max_workers", 2)
+        wrong = cluster_file.problems(config, Path.home())
+        found = _of_file(wrong) + tried("versions", lambda: preflight.of_versions(config))
         if (config.get("provider") or {}).get("type") == "aws" and not wrong:
-            found += tried("quotas", lambda: quotas.of_quotas(kinds, most, _quotas(config["provider"]["region"])))
-    found = [*([bad("file", one) for one in wrong] or [good("file", "whole, and safe as far as it tells")]), *found]
+            client = aws_account.quotas(config["provider"]["region"])
+            found += tried("quotas", lambda: quotas.of_quotas(kinds, most, client))
     if study and data:
         found += tried("study", lambda: preflight.of_study(study, profile, data, set_))
     if out:
@@ -85,7 +81,7 @@ def fill(
     if stack or region:
         if not (stack and region):
             raise UserError("--stack and --region go together")
-        values = _outputs(stack, region)
+        values = aws_account.outputs(stack, region)
     for one in set_ or []:
         name, equals, value = one.partition("=")
         if not equals:
@@ -98,6 +94,10 @@ def fill(
         raise UserError(where if stack else f"nothing to put into {', '.join(missing)}; give --set {missing[0]}=...")
     out.write_text(filled)
     cli.console().print(f"{out} is filled; look at it with: python -m raysearch.cluster check {out}", markup=False)
+
+
+def _of_file(wrong: list[str]) -> list[Finding]:
+    return [bad("file", one) for one in wrong] or [good("file", "whole, and safe as far as it tells")]
 
 
 def _room_and_cost(kinds: list[NodeType], most: int, demand: Demand, max_cost: float | None) -> list[Finding]:
@@ -116,40 +116,6 @@ def _tell(file: Path, found: list[Finding], kubernetes: bool) -> None:
     console.print(
         f"{file} is ready for ray up" if not kubernetes else f"{file} is ready for kubectl apply", markup=False
     )
-
-
-def _outputs(stack: str, region: str) -> dict[str, str]:
-    """Output -> value of a stack, whose subnets were looked at: a node in a public one gets a public address."""
-    try:
-        import boto3
-        from botocore.exceptions import BotoCoreError, ClientError
-    except ImportError:
-        raise UserError("boto3 is missing, which Ray needs for AWS: python -m pip install 'raysearch[aws]'") from None
-    try:
-        found = boto3.client("cloudformation", region_name=region).describe_stacks(StackName=stack)["Stacks"][0]
-        values = {one["OutputKey"]: one["OutputValue"] for one in found.get("Outputs", [])}
-        names = values.get("Subnets", "").split(",")
-        subnets = boto3.client("ec2", region_name=region).describe_subnets(SubnetIds=names)["Subnets"]
-    except (BotoCoreError, ClientError) as error:
-        raise UserError(f"AWS does not tell about stack '{stack}' in {region}: {error}") from None
-    public = [_name(subnet) for subnet in subnets if subnet.get("MapPublicIpOnLaunch")]
-    if public:
-        raise UserError(f"{', '.join(public)} gives its nodes public addresses; name private subnets in the stack")
-    return values
-
-
-def _quotas(region: str) -> quotas.Quotas:
-    try:
-        import boto3
-        from botocore.config import Config
-    except ImportError:
-        raise UserError("boto3 is missing, which Ray needs for AWS: python -m pip install 'raysearch[aws]'") from None
-    patience = Config(connect_timeout=5, read_timeout=10, retries={"max_attempts": 1})
-    return boto3.client("service-quotas", region_name=region, config=patience)
-
-
-def _name(subnet: dict[str, Any]) -> str:
-    return f"{subnet['SubnetId']} in {subnet['AvailabilityZone']}"
 
 
 if __name__ == "__main__":
