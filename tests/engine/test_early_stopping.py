@@ -119,6 +119,7 @@ def test_the_worse_are_stopped_and_no_step_is_done_twice(
             assert "map" not in record, "the test figure of a stopped cell"
 
 
+@pytest.mark.slow
 def test_a_population_takes_over_the_state_and_the_settings_of_its_best(ray_here: None, tmp_path: Path) -> None:
     options = {"perturbation_interval": 2, "quantile_fraction": 0.5, "resample_probability": 0.0, "synch": True}
     rates = [8.0, 1.0, 2.0, 6.0]

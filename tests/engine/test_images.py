@@ -144,6 +144,7 @@ def provide(shelf_directory: Path, options: Options, *asked: Images) -> dict[Ima
     return engine_images.provide(list(asked), {}, run, options, Demand(), Console(quiet=True))
 
 
+@pytest.mark.slow
 def test_resident_images_outlive_the_nodes_that_decoded_them(
     cluster: Cluster, nodes: list[Any], tmp_path: Path
 ) -> None:
