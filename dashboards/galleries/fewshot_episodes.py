@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from dashboards import formats
 from dashboards.galleries.names import Names
 from dashboards.galleries.pictures import Detail, small
-from dashboards.markup import Markup, escape, join, name, tag
+from dashboards.markup import Markup, join, name, tag
 from dashboards.sections import section
 
 if TYPE_CHECKING:  # what makes these needs torch, which drawing them does not
@@ -86,7 +86,7 @@ def _way(
         picture = small(group.pictures[row], f"query: {called}. {says}", detail)
         lines = (one.line(letter) for one, letter in zip(verdicts, _letters(answers), strict=True))
         cells.append(tag("td", picture, *lines))
-    under = tag("small", tag("b", way + 1), " ", _broken(called), title=called)
+    under = tag("small", tag("b", way + 1), " ", names.breakable(answers[0].classes[way]), title=called)
     head = tag("th", tag("div", *supports, class_="supports"), under, scope="row")
     return tag("tr", head, *cells)
 
@@ -131,11 +131,6 @@ def _outcome(letter: str, variant: str, answers: Answers) -> Markup:
 def _letters(shown: Sequence[object]) -> list[str]:
     """What stands for the variants under a picture; nothing for a single one."""
     return [""] if len(shown) == 1 else list(string.ascii_uppercase[: len(shown)])
-
-
-def _broken(called: str) -> Markup:
-    """A class's name that may break behind its underscores."""
-    return Markup(escape(called).replace("_", "_<wbr>"))
 
 
 def _difference(one: Differing, names: Names) -> str:

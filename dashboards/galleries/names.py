@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from dashboards import view
+from dashboards.markup import Markup, escape
 
 
 class Names(NamedTuple):
@@ -23,6 +24,10 @@ class Names(NamedTuple):
             for one in study["variants"]
         }
         return cls(classes, labels)
+
+    def breakable(self, label: int) -> Markup:
+        """A class's name, which may break where words are joined."""
+        return Markup(escape(self.classes[label]).replace("_", "_<wbr>"))
 
     def variant(self, name: str) -> str:
         return self.variants.get(name, name)

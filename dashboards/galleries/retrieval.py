@@ -10,7 +10,7 @@ import numpy as np
 from dashboards import formats
 from dashboards.galleries.names import Names
 from dashboards.galleries.pictures import Detail, heated, large, small
-from dashboards.markup import Markup, escape, name, tag
+from dashboards.markup import Markup, name, tag
 from dashboards.sections import section
 
 if TYPE_CHECKING:  # what makes these needs torch, which drawing them does not
@@ -196,9 +196,7 @@ def _named(picture: Picture, names: Names) -> Markup:
 
 
 def _class(label: int, names: Names) -> Markup:
-    """A class's name, which may break where words are joined."""
-    shown = Markup(escape(names.classes[label]).replace("_", "_<wbr>"))
-    return tag("span", shown, title=names.classes[label], class_="class")
+    return tag("span", names.breakable(label), title=names.classes[label], class_="class")
 
 
 def _alt(picture: Picture, names: Names) -> str:

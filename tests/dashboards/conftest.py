@@ -267,7 +267,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attributes)))
-        if tag not in ("meta", "wbr"):
+        if tag not in ("meta", "wbr", "img"):
             self._open.append(tag)
         if tag == "tr":
             self.cells.append([])

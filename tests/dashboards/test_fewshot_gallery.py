@@ -2,7 +2,6 @@
 
 import re
 from collections import Counter
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from raysearch.exhibits.matched_pixels import LayerMatches, Matching
 from raysearch.exhibits.planes import Plane
 
 from ..browser import chromium, needs_chromium
+from .conftest import Page as Parsed
 
 HOSTILE = "</span><script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
 CLASSES = ["wren", HOSTILE, "owl_of_the_woods"]
@@ -88,18 +88,8 @@ def write(folder: Path, *groups: Group) -> Path:
     )
 
 
-class Elements(HTMLParser):
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
-
-
 def test_names_cannot_become_markup(tmp_path: Path) -> None:
-    elements = Elements(write(tmp_path, group(), group()).read_text()).found
+    elements = Parsed(write(tmp_path, group(), group()).read_text()).tags
     assert "script" not in Counter(tag for tag, _ in elements)
     for tag, attributes in elements:
         assert not any(name.startswith("on") for name in attributes), tag
@@ -109,7 +99,7 @@ def test_names_cannot_become_markup(tmp_path: Path) -> None:
 
 
 def test_every_drawing_says_what_it_is(tmp_path: Path) -> None:
-    elements = Elements(write(tmp_path).read_text()).found
+    elements = Parsed(write(tmp_path).read_text()).tags
     assert all(attributes["alt"] for tag, attributes in elements if tag == "img")
     drawings = [attributes for tag, attributes in elements if tag == "svg"]
     assert all(one.get("aria-label") or one.get("aria-hidden") for one in drawings)

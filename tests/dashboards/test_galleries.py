@@ -3,7 +3,6 @@
 import base64
 import io
 from collections import Counter
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from raysearch.exhibits.choosing import Chosen
 from raysearch.exhibits.retrieval import Compared, Exhibit, Look, Neighbour, Picture, Ranked, Scene
 
 from ..browser import chromium, needs_chromium
+from .conftest import Page as Parsed
 from .conftest import ablation, write_run
 
 HOSTILE = "</span><script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
@@ -70,18 +70,8 @@ def write(folder: Path, again: float = 0.5) -> Path:
     return page.write(folder, STUDY, networks, names, lambda detail: retrieval.sections(drawn, names, detail))
 
 
-class Elements(HTMLParser):
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
-
-
 def test_names_cannot_become_markup(tmp_path: Path):
-    elements = Elements(write(tmp_path).read_text()).found
+    elements = Parsed(write(tmp_path).read_text()).tags
     assert "script" not in Counter(tag for tag, _ in elements)
     for tag, attributes in elements:
         assert not any(name.startswith("on") for name in attributes), tag
@@ -90,7 +80,7 @@ def test_names_cannot_become_markup(tmp_path: Path):
 
 
 def test_every_picture_says_what_it_is(tmp_path: Path):
-    alts = [attributes["alt"] or "" for tag, attributes in Elements(write(tmp_path).read_text()).found if tag == "img"]
+    alts = [attributes["alt"] or "" for tag, attributes in Parsed(write(tmp_path).read_text()).tags if tag == "img"]
     assert all(alts)
     found = [alt for alt in alts if alt.startswith("rank ")]
     assert len(found) == 10 * (2 + 2)  # a drawn query under two variants, a picked one too
