@@ -21,10 +21,17 @@ from ray.experimental.internal_kv import _internal_kv_get
 
 from raysearch.errors import UserError
 
+# What Ray's head keeps of the past for its dashboard: some 3 kB a task. Its own limits are 100,000 of each, which a
+# cluster that runs sweep after sweep would fill until its head is out of memory.
+HEAD_REMEMBERS = {
+    "RAY_task_events_max_num_task_in_gcs": 10_000,
+    "RAY_maximum_gcs_destroyed_actor_cached_count": 1_000,
+    "RAY_maximum_gcs_dead_worker_cached_count": 1_000,
+}
+
 _CONNECT_SECONDS = 5.0
 _MANY = 1000  # nodes, where the autoscaler has no limit
 _GONE_SECONDS = 20
-_TASKS_KEPT = 10_000  # that Ray's head remembers for its dashboard, some 3 kB each; its own default is ten times that
 _PORT_VARIABLE = "RAY_GCS_SERVER_PORT"
 _LOOK_SECONDS = 2.0  # between two looks at the cluster's nodes
 _SMALLEST_SHARE = 10_000  # Ray counts resources in ten thousandths
@@ -72,7 +79,8 @@ def _start_local(quiet: Mapping[str, Any]) -> None:
     """
     # When this process is killed, Ray's last processes look for it so long; a local cluster never comes back.
     os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", str(_GONE_SECONDS))
-    os.environ.setdefault("RAY_task_events_max_num_task_in_gcs", str(_TASKS_KEPT))
+    for name, many in HEAD_REMEMBERS.items():
+        os.environ.setdefault(name, str(many))
     port = free_port()
     address = f"{ray.util.get_node_ip_address()}:{port}"
     with _environment(_PORT_VARIABLE, str(port)):

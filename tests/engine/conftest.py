@@ -9,7 +9,11 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
+from raysearch.engine.cluster import HEAD_REMEMBERS
+
 from . import killing, small_task
+
+_REMEMBERED = {name: many // 10 for name, many in HEAD_REMEMBERS.items()}  # as many as a soak's first minutes have
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +26,8 @@ def cluster() -> Iterator[Cluster]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_ADDRESS", address)
         patch.setenv("RAY_worker_maximum_startup_concurrency", "8")
-        patch.setenv("RAY_task_events_max_num_task_in_gcs", "2000")  # as many as a soak's first minutes have
+        for name, many in _REMEMBERED.items():
+            patch.setenv(name, str(many))
         for name in ("ray.data", "ray.tune", "ray.train"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
         made = Cluster(

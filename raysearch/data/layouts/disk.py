@@ -17,7 +17,9 @@ def directory(src: str | os.PathLike[str]) -> Iterator[Path]:
     """SRC as a directory that is read inside; UserError where there is none, or where it cannot be read."""
     root = Path(os.path.abspath(src))  # other processes read the images from elsewhere
     if not root.is_dir():
-        raise UserError(f"SRC {src} is not a directory" if root.exists() else f"SRC {src} does not exist")
+        if not root.exists():
+            raise UserError(f"SRC {src} does not exist")
+        raise UserError(f"SRC {src} is not a directory: an archive has to be unpacked first")
     try:
         yield root
     except OSError as error:
