@@ -21,7 +21,7 @@ from raysearch.data import shards, synthetic, uris
 from raysearch.data.cache import cache_dir
 from raysearch.data.places import Place
 from raysearch.data.residence import STORE_SHARE, Mode
-from raysearch.engine.options import Options, Run
+from raysearch.engine.options import Options, Run, cluster_of
 from raysearch.errors import UserError
 from raysearch.interrupt import Interrupt
 from raysearch.runs import Home
@@ -30,6 +30,11 @@ from raysearch.studies import plan as planning
 from raysearch.studies.space import Ablation
 
 app = typer.Typer(add_completion=False)
+
+_NO_PRICE = (
+    "--max-cost: what this machine costs is not known; take --max-hours, or start Ray with a price, "
+    "`ray start --head --labels dollars-an-hour=0.98`, and give --address auto"
+)
 
 
 @app.command()
@@ -64,6 +69,8 @@ def main(
     name, asked = files.load(study)
     if trials is not None and isinstance(asked, Ablation):
         raise UserError("--trials is for searches; an ablation runs each variant with each seed")
+    if max_cost is not None and not cluster_of(address):
+        raise UserError(_NO_PRICE)
     if only:
         if not isinstance(asked, Ablation):
             raise UserError("--only is for ablations; a search has a space")

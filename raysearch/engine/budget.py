@@ -46,9 +46,15 @@ class Meter:
     def dollars(self) -> float:
         return self._dollars
 
-    def priceless(self) -> list[str]:
-        """Addresses of nodes whose price nobody has said."""
-        return [one["NodeManagerAddress"] for one in self._alive() if prices.of_node(one.get("Labels") or {}) is None]
+    def unknown(self) -> str | None:
+        """What to say where the price of a node is not known: dollars cannot be limited then."""
+        nodes = [one["NodeManagerAddress"] for one in self._alive() if prices.of_node(one.get("Labels") or {}) is None]
+        if not nodes:
+            return None
+        return (
+            f"--max-cost: the price of {len(nodes)} nodes is not known ({', '.join(nodes[:3])}); start them with "
+            f"--labels {prices.TYPE}=TYPE of prices.csv or {prices.PRICE}=0.98"
+        )
 
     def look(self) -> float:
         """Count the time since the last look at what is there now; returns all dollars so far."""
@@ -87,6 +93,19 @@ def _read(file: Path) -> dict[str, Any]:
         return {}
 
 
+def check(meter: Meter, max_cost: float) -> None:
+    """Look at a limit before anything is done for a study.
+
+    Raises:
+        UserError: the limit cannot be kept, since a node has no price, or is used up.
+    """
+    unknown = meter.unknown()
+    if unknown:
+        raise UserError(unknown)
+    if meter.dollars >= max_cost:
+        raise UserError(f"--max-cost {max_cost:g}: the study has cost ${meter.dollars:.2f} already")
+
+
 @contextlib.contextmanager
 def watched(
     meter: Meter,
@@ -96,7 +115,7 @@ def watched(
     tell: Callable[[float], object] = lambda dollars: None,
     every: float = _LOOK_SECONDS,
 ) -> Iterator[None]:
-    """Count while the block runs, and ask for a stop in good order at a limit.
+    """Count while the block runs, and ask for a stop in good order at a limit, or where it cannot be kept any more.
 
     Args:
         meter: counts.
@@ -107,24 +126,22 @@ def watched(
         every: seconds between looks.
 
     Raises:
-        UserError: a limit of dollars where a node has no price.
+        UserError: a label that is no price.
     """
-    unknown = meter.priceless() if max_cost is not None else []
-    if unknown:
-        raise UserError(
-            f"--max-cost: the price of {len(unknown)} nodes is not known ({', '.join(unknown[:3])}); start them with "
-            f"--labels {prices.TYPE}=TYPE of prices.csv or {prices.PRICE}=0.98"
-        )
     started = time.monotonic()
     meter.look()  # what is wrong with a price is said now
 
     def watch() -> None:
+        unknown = None
         with contextlib.suppress(Exception):  # of a head that does not answer at the moment: looked at again
             meter.look()
             if meter.record():
                 tell(meter.dollars)
+            unknown = meter.unknown()
         spent, hours = meter.dollars, (time.monotonic() - started) / 3600
-        if max_cost is not None and spent >= max_cost:
+        if max_cost is not None and unknown:  # it joined later
+            interrupt.stop(unknown)
+        elif max_cost is not None and spent >= max_cost:
             interrupt.stop(f"--max-cost {max_cost:g} is reached: the study has cost ${spent:.2f}")
         elif max_hours is not None and hours >= max_hours:
             interrupt.stop(f"--max-hours {max_hours:g} are over")

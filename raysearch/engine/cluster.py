@@ -19,6 +19,7 @@ from ray._private.state import state as ray_state
 from ray.autoscaler.v2.sdk import get_cluster_status
 from ray.experimental.internal_kv import _internal_kv_get
 
+from raysearch.engine.options import cluster_of
 from raysearch.errors import UserError
 
 # What Ray's head keeps of the past for its dashboard: some 3 kB a task. Its own limits are 100,000 of each, which a
@@ -42,9 +43,9 @@ def connected(address: str | None) -> Iterator[None]:
     """Join a cluster, or start Ray on this machine with all its CPUs and GPUs and stop it at the end.
 
     Args:
-        address: of the cluster; None is what `RAY_ADDRESS` says, as inside `ray job submit`, or this machine.
+        address: of the cluster; None is what `RAY_ADDRESS` says, or this machine.
     """
-    address = address or os.environ.get("RAY_ADDRESS")
+    address = cluster_of(address)
     if ray.is_initialized():  # whoever connected before looks after it
         yield
         return

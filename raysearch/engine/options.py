@@ -1,5 +1,6 @@
 """Where and how wide a study runs, and what it runs on; light, so that a command with nothing to run starts no Ray."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,11 @@ from typing import Any
 from raysearch.data.manifest import Manifest
 from raysearch.data.places import Place
 from raysearch.data.residence import STORE_SHARE, Mode
+
+
+def cluster_of(address: str | None) -> str | None:
+    """The address of the cluster to join, as asked or as inside `ray job submit`; None: Ray starts on this machine."""
+    return address or os.environ.get("RAY_ADDRESS")
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,7 @@ from raysearch import provenance
 from raysearch.data import partition
 from raysearch.data.cache import cache_dir
 from raysearch.data.places import Place
-from raysearch.engine import cluster, tuner
-from raysearch.engine.budget import FILE, Meter, watched
+from raysearch.engine import budget, cluster, tuner
 from raysearch.engine.checkpoints import FOLDER, Checkpoints, Objective
 from raysearch.engine.gauges import Gauges
 from raysearch.engine.images import Streamed, provide
@@ -216,7 +215,9 @@ def opened(
     images = sorted({config.images for config in configs}, key=str)
     divided = {one: partition.of(run.shards, one.split) for one in images if one.split is not None}
     with Heart(run.directory) as heart, cluster.connected(options.address):
-        meter = Meter(run.directory / FILE)
+        meter = budget.Meter(run.directory / budget.FILE)
+        if options.max_cost is not None:
+            budget.check(meter, options.max_cost)
         gpus = options.gpus_per_worker
         if gpus is None:
             gpus = 1.0 if cluster.has_gpu() else 0.0
@@ -233,7 +234,7 @@ def opened(
         run.record["splits"] = {found.identity: found.record() for found in divided.values()}
         source = Source(sets, run.manifest.content_hash, cache_dir() / "features", splits)
         session = Session(run, options, demand, source, console, interrupt, table, heart)
-        with watched(meter, interrupt, options.max_cost, options.max_hours, session.cost):
+        with budget.watched(meter, interrupt, options.max_cost, options.max_hours, session.cost):
             yield session
         run.record.update(cost=meter.record())
     run.record["ended"] = datetime.now(UTC).isoformat(timespec="seconds")

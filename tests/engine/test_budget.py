@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from raysearch.engine import prices
+from raysearch.engine import budget, prices
 from raysearch.engine.budget import FILE, Meter, watched
 from raysearch.errors import UserError
 from raysearch.interrupt import Interrupt
@@ -104,10 +104,36 @@ def test_no_limit_stops_nothing(tmp_path: Path) -> None:
 
 
 def test_a_limit_needs_a_price_for_every_node(tmp_path: Path) -> None:
-    unknown = node(instance_type="z9.huge")
-    entered = watched(Meter(tmp_path / FILE, lambda: [SPOT, unknown]), Interrupt(), max_cost=5.0)
+    nodes = [SPOT]
+    meter = Meter(tmp_path / FILE, lambda: nodes)
+    budget.check(meter, max_cost=5.0)
+    nodes.append(node(instance_type="z9.huge"))
     with pytest.raises(UserError, match=r"price of 1 nodes is not known \(10.0.0.1\)"):
-        entered.__enter__()
+        budget.check(meter, max_cost=5.0)
+
+
+def test_a_limit_that_earlier_calls_used_up_is_refused(tmp_path: Path) -> None:
+    with watched(Meter(tmp_path / FILE, lambda: [SPOT], fast_clock(1e6)), Interrupt()):
+        time.sleep(0.05)
+    meter = Meter(tmp_path / FILE, lambda: [SPOT])
+    spent = meter.dollars
+    assert spent > 0
+    budget.check(meter, spent * 1.01)
+    with pytest.raises(UserError, match="already"):
+        budget.check(meter, spent * 0.99)
+
+
+def test_a_node_without_a_price_that_joins_later_stops_a_study_with_a_limit(tmp_path: Path) -> None:
+    nodes, limited, free = [SPOT], Interrupt(), Interrupt()
+    with (
+        watched(Meter(tmp_path / FILE, lambda: nodes), limited, max_cost=1e6, every=0.01),
+        watched(Meter(tmp_path / "free.json", lambda: nodes), free, every=0.01),
+    ):
+        time.sleep(0.1)
+        assert not limited.wanted
+        nodes.append(node(instance_type="z9.huge"))
+        assert stopped(limited)
+        assert not free.wanted
 
 
 def test_a_head_that_does_not_answer_for_a_while_ends_no_count(tmp_path: Path) -> None:
