@@ -34,13 +34,12 @@ from typing import Any
 import numpy as np
 import torch
 from measuring import peak
-from measuring.alternating import THREADS, Ratio, alternate, machine, ratio
+from measuring.alternating import THREADS, Ratio, alternate, machine, matrix_peak, ratio
 from pairwise.cases import TOLERANCE, WAYS, Case, Episode, apart, draw, judge, judge_stored, networks, store_of, train
 from pairwise.lwfm import PairwiseMetric
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
-from train_step import matrix_peak
 
 from raysearch.models.fewshot import EpisodicNetwork
 from raysearch.models.lwfm import LayerwiseMatching

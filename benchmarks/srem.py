@@ -16,27 +16,13 @@ import sys
 from typing import Any
 
 import torch
+import train_step
 from measuring.alternating import THREADS, alternate, machine, ratio
+from stepping.batches import PAPER, QUICK_GPU
+from stepping.ways import loop_masks
 from torch import Tensor
-from torch.nn import functional
 
-from raysearch.models.srem import EPSILON, erase_mask
-
-
-def loop_masks(features: Tensor, side: int, regions: int, size: int) -> Tensor:
-    """Algorithm 1 for one image after the other: (B, 1, side, side)."""
-    masks = []
-    for mean in features.float().mean(1, keepdim=True):
-        activation = functional.interpolate(mean[None], (side, side), mode="bilinear", align_corners=False)[0, 0]
-        low, high = activation.min(), activation.max()
-        padded = functional.pad((activation - low) / (high - low + EPSILON), (0, size, 0, size))
-        order = padded.flatten().sort(descending=True, stable=True).indices[:regions]
-        mask = torch.ones_like(padded)
-        for position in order.tolist():
-            row, column = divmod(position, side + size)
-            mask[row : row + size, column : column + size] = 0
-        masks.append(mask[:side, :side])
-    return torch.stack(masks)[:, None]
+from raysearch.models.srem import erase_mask
 
 
 def compare(features: Tensor, side: int, regions: int, size: int, repeats: int) -> dict[str, Any]:
@@ -80,12 +66,10 @@ def main() -> None:
     on_cpu = compare(features, side, regions, size, repeats)
     on_gpu: dict[str, Any] = {}
     if torch.cuda.is_available():
-        import train_step  # which lies beside this file
-
         gpu = torch.device("cuda")
         print(machine(gpu))
         on_gpu = compare(features.to(gpu), side, regions, size, repeats)
-        on_gpu |= train_step.share_of_srem(train_step.QUICK_GPU if quick else train_step.PAPER, gpu)
+        on_gpu |= train_step.share_of_srem(QUICK_GPU if quick else PAPER, gpu)
     else:
         print("no GPU here: what share of a training step SREM takes there is not measured")
     size_of_all = {"maps": batch, "channels": channels, "side": side, "regions": regions, "size": size}

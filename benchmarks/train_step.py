@@ -24,204 +24,18 @@ import gc
 import json
 import statistics
 import sys
-import time
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import torch
-import torchvision
-from measuring.alternating import Ratio, alternate, machine, ratio, seconds
-from srem import loop_masks
-from torch import Tensor, nn
-from torch.nn import functional
+from measuring.alternating import Ratio, alternate, machine, matrix_peak, ratio, seconds
+from measuring.marks import Marks
+from stepping.batches import PAPER, QUICK_CPU, QUICK_GPU, VIEWS, Data, Setup, draw
+from stepping.ways import Bare, Raysearch, Way, Written, networks
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from raysearch.models import adsh
 from raysearch.models.backbones import build
-from raysearch.models.bodies import SmallBody
-from raysearch.models.esrl import esrl
-from raysearch.models.fcaenet import FCAENet
-from raysearch.models.srem import erase_mask
-
-GAMMA = 200.0
-RELATION = 0.1  # weight of both terms of ESRL
-VIEWS = 3
-
-
-class Setup(NamedTuple):
-    backbone: str
-    side: int  # pixels
-    batch: int  # triplets
-    bits: int
-    rows: int  # of the database
-    sampled: int
-    classes: int
-    regions: int
-    size: int  # pixels
-    steps: int  # in a turn
-    turns: int
-    matrix: int  # side of the product that measures the peak
-
-
-PAPER = Setup("resnet50", 224, 64, 48, 75_750, 2_000, 101, 50, 32, steps=20, turns=7, matrix=8192)
-QUICK_GPU = Setup("resnet50", 96, 16, 48, 7_575, 400, 101, 50, 14, steps=3, turns=3, matrix=4096)
-QUICK_CPU = Setup("small", 32, 4, 12, 200, 40, 10, 5, 5, steps=2, turns=3, matrix=256)
-
-
-class Data(NamedTuple):
-    """One batch and the database it is of, on the device."""
-
-    anchors: Tensor  # (B, 3, side, side) channels last
-    positives: Tensor
-    labels: Tensor  # (B,) classes of the anchors
-    rows: Tensor  # (B,) the anchors among the database
-    codes: Tensor  # (n, c) in {-1, +1}
-    database_labels: Tensor  # (n,)
-    sample: Tensor  # (r,) sampled rows, the anchors first
-    rho: float
-
-
-def draw(setup: Setup, device: torch.device) -> Data:
-    generator = torch.Generator().manual_seed(0)
-    shape = (setup.batch, 3, setup.side, setup.side)
-    database_labels = torch.arange(setup.rows) % setup.classes
-    sample = torch.randperm(setup.rows, generator=generator)[: setup.sampled]
-    rows = sample[: setup.batch]
-
-    def images() -> Tensor:
-        return torch.randn(shape, generator=generator).to(device, memory_format=torch.channels_last)
-
-    return Data(
-        anchors=images(),
-        positives=images(),
-        labels=database_labels[rows].to(device),
-        rows=rows.to(device),
-        codes=(torch.randint(2, (setup.rows, setup.bits), generator=generator).float() * 2 - 1).to(device),
-        database_labels=database_labels.to(device),
-        sample=sample.to(device),
-        rho=adsh.similarity_ratio(database_labels[sample], database_labels),
-    )
-
-
-class Marks:
-    """Points in the device's queue of work, in pairs, and the seconds between them."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self.points: list[Any] = []
-
-    def set(self) -> None:
-        if self.device.type == "cuda":
-            event = torch.cuda.Event(enable_timing=True)
-            event.record(torch.cuda.current_stream(self.device))
-            self.points.append(event)
-        else:
-            self.points.append(time.perf_counter())
-
-    def between(self) -> list[float]:
-        """Seconds of each pair."""
-        pairs = zip(self.points[::2], self.points[1::2], strict=True)
-        if self.device.type != "cuda":
-            return [end - start for start, end in pairs]
-        torch.cuda.synchronize(self.device)
-        return [start.elapsed_time(end) / 1000 for start, end in pairs]  # from milliseconds
-
-
-class Way(Protocol):
-    """One way to train; `loss` gives a step's loss and sets a mark before and after masks are made."""
-
-    network: nn.Module
-
-    def loss(self, marks: Marks | None = None) -> Tensor: ...
-
-
-class Raysearch:
-    """As `tasks.views.PixelViews.forward` and `tasks.methods.asymmetric.Asymmetric.losses`."""
-
-    def __init__(self, setup: Setup, data: Data, network: nn.Module, autocast: bool) -> None:
-        self.setup, self.data, self.network, self.autocast = setup, data, network, autocast
-        self.targets = adsh.targets(data.codes, data.database_labels, data.rho)
-
-    def loss(self, marks: Marks | None = None) -> Tensor:
-        setup, data = self.setup, self.data
-        seen = self._through(data.anchors)
-        if marks:
-            marks.set()
-        mask = erase_mask(seen.features, (setup.side, setup.side), setup.regions, setup.size)
-        if marks:
-            marks.set()
-        erased = (data.anchors * mask).contiguous(memory_format=torch.channels_last)
-        others = self._through(torch.cat([data.positives, erased]))
-        u, (positive, erased) = seen.u, others.u.chunk(2)
-        hash_loss = adsh.target_loss(u, data.labels, self.targets)
-        quantisation = adsh.quantisation_loss(u, data.codes[data.rows], setup.rows)
-        return hash_loss + GAMMA * quantisation + esrl(u, positive, erased, RELATION, RELATION)
-
-    def _through(self, images: Tensor) -> Any:
-        with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=self.autocast):
-            return self.network(images)
-
-
-class WrittenNetwork(nn.Module):
-    """A trunk as a chain of modules, pooling and a layer of outputs."""
-
-    def __init__(self, trunk: nn.Sequential, channels: int, outputs: int) -> None:
-        super().__init__()
-        self.trunk = trunk
-        self.pool = nn.AdaptiveAvgPool2d(1)
-        self.output = nn.Linear(channels, outputs)
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.trunk(images)
-        return self.output(self.pool(features).flatten(1)), features
-
-
-class Written:
-    """A training step as a plain program has it."""
-
-    def __init__(self, setup: Setup, data: Data, network: nn.Module, autocast: bool) -> None:
-        self.setup, self.data, self.network, self.autocast = setup, data, network, autocast
-        sample_labels = data.database_labels[data.sample]
-        same = sample_labels[:, None] == data.database_labels
-        self.similarity = torch.where(same, 1.0, -data.rho)  # (r, n), once an outer iteration
-        self.batch = torch.arange(setup.batch, device=data.rows.device)  # the anchors among the sample
-
-    def loss(self, marks: Marks | None = None) -> Tensor:
-        setup, data = self.setup, self.data
-        u, features = self._through(data.anchors)
-        if marks:
-            marks.set()
-        mask = loop_masks(features.detach(), setup.side, setup.regions, setup.size)
-        if marks:
-            marks.set()
-        positive, _ = self._through(data.positives)
-        erased, _ = self._through(data.anchors * mask)
-        difference = u @ data.codes.T - setup.bits * self.similarity[self.batch]
-        loss = (difference.square().sum() + GAMMA * (u - data.codes[data.rows]).square().sum()) / u.shape[0]
-        loss = loss / setup.rows
-        for other in (positive, erased):
-            loss = loss + RELATION * (u - other).square().sum(1).mean()
-        return loss
-
-    def _through(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=self.autocast):
-            z, features = self.network(images)
-        return torch.tanh(z.float()), features
-
-
-class Bare:
-    """Classification of as many images."""
-
-    def __init__(self, data: Data, network: nn.Module, autocast: bool) -> None:
-        self.network, self.autocast = network, autocast
-        images = [data.anchors, data.positives, data.anchors]
-        self.images = torch.cat(images).contiguous(memory_format=torch.channels_last)
-        self.labels = data.labels.repeat(VIEWS)
-
-    def loss(self, marks: Marks | None = None) -> Tensor:
-        with torch.autocast(self.images.device.type, dtype=torch.bfloat16, enabled=self.autocast):
-            scores = self.network(self.images)
-        return functional.cross_entropy(scores.float(), self.labels)
 
 
 class Trainer:
@@ -238,36 +52,6 @@ class Trainer:
             self.optimiser.zero_grad(set_to_none=True)
             loss.backward()
             self.optimiser.step()
-
-
-def networks(setup: Setup) -> dict[str, nn.Module]:
-    """The networks of the three ways on the CPU; raysearch's and the written one start from the same weights."""
-    torch.manual_seed(0)
-    ours = FCAENet(build(setup.backbone), setup.bits)
-    channels = ours.backbone.channels
-    if setup.backbone == "small":
-        whole: nn.Module = SmallBody()
-        names = [name for name, _ in whole.named_children()]
-        bare: nn.Module = _Scores(copy.deepcopy(_chain(whole, names)), channels, setup.classes)
-    else:
-        whole = torchvision.models.get_model(setup.backbone, weights=None)
-        names = [name for name, _ in whole.named_children()][:-2]  # all but pooling and classifier
-        bare = torchvision.models.get_model(setup.backbone, weights=None, num_classes=setup.classes)
-    trunk = _chain(whole, names)
-    state = ((key.split(".", 1), value) for key, value in ours.backbone.body.state_dict().items())
-    trunk.load_state_dict({f"{names.index(child)}.{rest}": value for (child, rest), value in state})
-    written = WrittenNetwork(trunk, channels, setup.bits)
-    written.output.load_state_dict(ours.hash_layer.linear.state_dict())
-    return {"raysearch": ours, "written": written, "bare": bare}
-
-
-class _Scores(WrittenNetwork):
-    def forward(self, images: Tensor) -> Tensor:  # type: ignore[override]
-        return super().forward(images)[0]
-
-
-def _chain(whole: nn.Module, names: list[str]) -> nn.Sequential:
-    return nn.Sequential(*[whole.get_submodule(name) for name in names])
 
 
 def make(setup: Setup, data: Data, name: str, network: nn.Module, compiled: bool) -> Trainer:
@@ -312,20 +96,6 @@ def flops_of_training(setup: Setup) -> float:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         backbone(torch.zeros(1, 3, setup.side, setup.side))
     return 3.0 * counter.get_total_flops()
-
-
-def matrix_peak(side: int, device: torch.device) -> float:
-    """FLOPs a second of a large matrix product of random numbers, in the precision of the networks."""
-    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-    one, other = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
-    product = torch.empty_like(one)
-
-    def multiply() -> None:
-        for _ in range(10):
-            torch.mm(one, other, out=product)
-
-    taken = alternate({"product": multiply}, repeats=5, device=device, warm_up=2)["product"]
-    return 10 * 2 * side**3 / statistics.median(taken)
 
 
 def masks(trainer: Trainer, setup: Setup, device: torch.device) -> tuple[float, float]:

@@ -66,3 +66,17 @@ def machine(device: torch.device) -> str:
 def _wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def matrix_peak(side: int, device: torch.device) -> float:
+    """FLOPs a second of a large matrix product of random numbers, in the precision of the networks."""
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    one, other = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+    product = torch.empty_like(one)
+
+    def multiply() -> None:
+        for _ in range(10):
+            torch.mm(one, other, out=product)
+
+    taken = alternate({"product": multiply}, repeats=5, device=device, warm_up=2)["product"]
+    return 10 * 2 * side**3 / statistics.median(taken)

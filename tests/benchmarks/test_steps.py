@@ -8,6 +8,8 @@ import pytest
 import srem
 import torch
 import train_step
+from stepping.batches import PAPER
+from stepping.ways import loop_masks, networks
 
 from raysearch.models.srem import erase_mask
 
@@ -56,7 +58,7 @@ def test_masks(monkeypatch, capsys):
 
 def test_the_loop_gives_the_masks():
     features = torch.randn(3, 4, 7, 7, generator=torch.Generator().manual_seed(1))
-    assert torch.equal(srem.loop_masks(features, 56, 20, 9), erase_mask(features, (56, 56), 20, 9))
+    assert torch.equal(loop_masks(features, 56, 20, 9), erase_mask(features, (56, 56), 20, 9))
 
 
 def test_training_steps(monkeypatch, capsys):
@@ -69,7 +71,7 @@ def test_training_steps(monkeypatch, capsys):
 
 
 def test_networks_of_the_paper_are_the_same_and_need_what_is_published():
-    ours, written, bare = train_step.networks(train_step.PAPER).values()
+    ours, written, bare = networks(PAPER).values()
     count = [sum(one.numel() for one in network.parameters()) for network in (ours, written)]
     assert count[0] == count[1]
     assert sum(one.numel() for one in bare.parameters()) == count[0] + 2049 * (101 - 48)
@@ -78,4 +80,4 @@ def test_networks_of_the_paper_are_the_same_and_need_what_is_published():
         assert torch.allclose(ours.eval()(images).z, written.eval()(images)[0], rtol=1e-4)
     # torchvision: 4.089 giga multiply-adds with its classifier of 1,000 classes.
     expected = 3 * 2 * (4.089e9 - 2048 * 1000)
-    assert train_step.flops_of_training(train_step.PAPER) == pytest.approx(expected, rel=1e-3)
+    assert train_step.flops_of_training(PAPER) == pytest.approx(expected, rel=1e-3)

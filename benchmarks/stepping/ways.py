@@ -1,0 +1,164 @@
+"""Three ways to a step's loss: raysearch's, a plain program's, and a classifier's on as many images."""
+
+import copy
+from typing import Any, Protocol
+
+import torch
+import torchvision
+from measuring.marks import Marks
+from stepping.batches import VIEWS, Data, Setup
+from torch import Tensor, nn
+from torch.nn import functional
+
+from raysearch.models import adsh
+from raysearch.models.backbones import build
+from raysearch.models.bodies import SmallBody
+from raysearch.models.esrl import esrl
+from raysearch.models.fcaenet import FCAENet
+from raysearch.models.srem import EPSILON, erase_mask
+
+GAMMA = 200.0
+RELATION = 0.1  # weight of both terms of ESRL
+
+
+class Way(Protocol):
+    """One way to train; `loss` gives a step's loss and sets a mark before and after masks are made."""
+
+    network: nn.Module
+
+    def loss(self, marks: Marks | None = None) -> Tensor: ...
+
+
+class Raysearch:
+    """As `tasks.views.PixelViews.forward` and `tasks.methods.asymmetric.Asymmetric.losses`."""
+
+    def __init__(self, setup: Setup, data: Data, network: nn.Module, autocast: bool) -> None:
+        self.setup, self.data, self.network, self.autocast = setup, data, network, autocast
+        self.targets = adsh.targets(data.codes, data.database_labels, data.rho)
+
+    def loss(self, marks: Marks | None = None) -> Tensor:
+        setup, data = self.setup, self.data
+        seen = self._through(data.anchors)
+        if marks:
+            marks.set()
+        mask = erase_mask(seen.features, (setup.side, setup.side), setup.regions, setup.size)
+        if marks:
+            marks.set()
+        erased = (data.anchors * mask).contiguous(memory_format=torch.channels_last)
+        others = self._through(torch.cat([data.positives, erased]))
+        u, (positive, erased) = seen.u, others.u.chunk(2)
+        hash_loss = adsh.target_loss(u, data.labels, self.targets)
+        quantisation = adsh.quantisation_loss(u, data.codes[data.rows], setup.rows)
+        return hash_loss + GAMMA * quantisation + esrl(u, positive, erased, RELATION, RELATION)
+
+    def _through(self, images: Tensor) -> Any:
+        with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=self.autocast):
+            return self.network(images)
+
+
+class WrittenNetwork(nn.Module):
+    """A trunk as a chain of modules, pooling and a layer of outputs."""
+
+    def __init__(self, trunk: nn.Sequential, channels: int, outputs: int) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.output = nn.Linear(channels, outputs)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.trunk(images)
+        return self.output(self.pool(features).flatten(1)), features
+
+
+def loop_masks(features: Tensor, side: int, regions: int, size: int) -> Tensor:
+    """Algorithm 1 for one image after the other: (B, 1, side, side)."""
+    masks = []
+    for mean in features.float().mean(1, keepdim=True):
+        activation = functional.interpolate(mean[None], (side, side), mode="bilinear", align_corners=False)[0, 0]
+        low, high = activation.min(), activation.max()
+        padded = functional.pad((activation - low) / (high - low + EPSILON), (0, size, 0, size))
+        order = padded.flatten().sort(descending=True, stable=True).indices[:regions]
+        mask = torch.ones_like(padded)
+        for position in order.tolist():
+            row, column = divmod(position, side + size)
+            mask[row : row + size, column : column + size] = 0
+        masks.append(mask[:side, :side])
+    return torch.stack(masks)[:, None]
+
+
+class Written:
+    """A training step as a plain program has it."""
+
+    def __init__(self, setup: Setup, data: Data, network: nn.Module, autocast: bool) -> None:
+        self.setup, self.data, self.network, self.autocast = setup, data, network, autocast
+        sample_labels = data.database_labels[data.sample]
+        same = sample_labels[:, None] == data.database_labels
+        self.similarity = torch.where(same, 1.0, -data.rho)  # (r, n), once an outer iteration
+        self.batch = torch.arange(setup.batch, device=data.rows.device)  # the anchors among the sample
+
+    def loss(self, marks: Marks | None = None) -> Tensor:
+        setup, data = self.setup, self.data
+        u, features = self._through(data.anchors)
+        if marks:
+            marks.set()
+        mask = loop_masks(features.detach(), setup.side, setup.regions, setup.size)
+        if marks:
+            marks.set()
+        positive, _ = self._through(data.positives)
+        erased, _ = self._through(data.anchors * mask)
+        difference = u @ data.codes.T - setup.bits * self.similarity[self.batch]
+        loss = (difference.square().sum() + GAMMA * (u - data.codes[data.rows]).square().sum()) / u.shape[0]
+        loss = loss / setup.rows
+        for other in (positive, erased):
+            loss = loss + RELATION * (u - other).square().sum(1).mean()
+        return loss
+
+    def _through(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=self.autocast):
+            z, features = self.network(images)
+        return torch.tanh(z.float()), features
+
+
+class Bare:
+    """Classification of as many images."""
+
+    def __init__(self, data: Data, network: nn.Module, autocast: bool) -> None:
+        self.network, self.autocast = network, autocast
+        images = [data.anchors, data.positives, data.anchors]
+        self.images = torch.cat(images).contiguous(memory_format=torch.channels_last)
+        self.labels = data.labels.repeat(VIEWS)
+
+    def loss(self, marks: Marks | None = None) -> Tensor:
+        with torch.autocast(self.images.device.type, dtype=torch.bfloat16, enabled=self.autocast):
+            scores = self.network(self.images)
+        return functional.cross_entropy(scores.float(), self.labels)
+
+
+def networks(setup: Setup) -> dict[str, nn.Module]:
+    """The networks of the three ways on the CPU; raysearch's and the written one start from the same weights."""
+    torch.manual_seed(0)
+    ours = FCAENet(build(setup.backbone), setup.bits)
+    channels = ours.backbone.channels
+    if setup.backbone == "small":
+        whole: nn.Module = SmallBody()
+        names = [name for name, _ in whole.named_children()]
+        bare: nn.Module = _Scores(copy.deepcopy(_chain(whole, names)), channels, setup.classes)
+    else:
+        whole = torchvision.models.get_model(setup.backbone, weights=None)
+        names = [name for name, _ in whole.named_children()][:-2]  # all but pooling and classifier
+        bare = torchvision.models.get_model(setup.backbone, weights=None, num_classes=setup.classes)
+    trunk = _chain(whole, names)
+    state = ((key.split(".", 1), value) for key, value in ours.backbone.body.state_dict().items())
+    trunk.load_state_dict({f"{names.index(child)}.{rest}": value for (child, rest), value in state})
+    written = WrittenNetwork(trunk, channels, setup.bits)
+    written.output.load_state_dict(ours.hash_layer.linear.state_dict())
+    return {"raysearch": ours, "written": written, "bare": bare}
+
+
+class _Scores(WrittenNetwork):
+    def forward(self, images: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(images)[0]
+
+
+def _chain(whole: nn.Module, names: list[str]) -> nn.Sequential:
+    return nn.Sequential(*[whole.get_submodule(name) for name in names])
