@@ -1,6 +1,6 @@
 """The kinds of nodes that a cluster's file would make: how many, what Ray counts on them, what they cost."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,3 +40,20 @@ def node_types(config: Mapping[str, Any]) -> list[NodeType]:
         price = prices.of_node({prices.TYPE: instance, **(kind.get("labels") or {})})
         found.append(NodeType(name, most, {**own, **(kind.get("resources") or {})}, instance, spot, price))
     return sorted(found, key=lambda one: one.name != config.get("head_node_type"))
+
+
+def most_of(kinds: Iterable[tuple[float, int]], nodes: int) -> float:
+    """The largest sum of a figure that a cluster may come to: the kinds that have most of it, as far as they go.
+
+    Args:
+        kinds: the figure of a node, and how many of its kind there may be.
+        nodes: that there may be together.
+
+    >>> most_of([(1.0, 8), (3.0, 2)], 4)
+    8.0
+    """
+    total, left = 0.0, nodes
+    for figure, most in sorted(kinds, reverse=True):
+        total += figure * min(most, left)
+        left -= min(most, left)
+    return total

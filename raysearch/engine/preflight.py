@@ -13,7 +13,7 @@ from raysearch.data.places import Place
 from raysearch.engine import prices
 from raysearch.engine.cluster import Demand, places_on_node
 from raysearch.engine.findings import Finding, bad, good, unsure
-from raysearch.engine.node_types import NodeType
+from raysearch.engine.node_types import NodeType, most_of
 from raysearch.runs import Home
 from raysearch.studies import files, overrides, search_plan
 from raysearch.studies import plan as planning
@@ -119,10 +119,7 @@ def of_cost(kinds: list[NodeType], max_nodes: int, max_cost: float | None) -> It
         yield unsure("cost", says) if max_cost is None else bad("cost", says)
         return
     head, *workers = [(one.price or 0.0, one.most) for one in kinds]
-    left, full = max_nodes, head[0]
-    for price, most in sorted(workers, reverse=True):
-        full += price * min(most, left)
-        left -= min(most, left)
+    full = head[0] + most_of(workers, max_nodes)
     says = f"${head[0]:.2f} an hour with the head alone, ${full:.2f} at full size, spot machines at the price on demand"
     yield good("cost", says)
     if max_cost is not None:

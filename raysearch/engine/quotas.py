@@ -5,12 +5,13 @@ run no GPU machine at all. A node that is over a limit is simply never there, an
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 from raysearch.engine import prices
 from raysearch.engine.findings import Finding, bad, good, unsure
-from raysearch.engine.node_types import NodeType
+from raysearch.engine.node_types import NodeType, most_of
 
 # Service Quotas' codes of EC2: (spot, family) -> code, by the letters that a family's names begin with.
 _FAMILIES = {"g": "G and VT", "vt": "G and VT", "p": "P", **dict.fromkeys("acdhimrtz", "standard")}
@@ -40,16 +41,15 @@ def wanted(kinds: Iterable[NodeType], max_nodes: int) -> dict[tuple[bool, str], 
     >>> wanted([NodeType("head", 1, {}, "m7i.xlarge"), NodeType("gpu", 8, {}, "g6.2xlarge", spot=True)], 4)
     {(False, 'standard'): 4, (True, 'G and VT'): 32}
     """
-    found: dict[tuple[bool, str], int] = {}
+    heads, workers = dict[tuple[bool, str], int](), defaultdict[tuple[bool, str], list[tuple[float, int]]](list)
     for index, one in enumerate(kinds):
         machine, family = prices.machines().get(one.instance_type), family_of(one.instance_type)
-        if machine and family:
-            nodes = one.most if index == 0 else min(one.most, max_nodes)
-            key = one.spot, family
-            # kinds of one family on one market stand in for each other: the largest alone could take all nodes
-            many = nodes * machine.vcpus
-            found[key] = found.get(key, 0) + many if index == 0 else max(found.get(key, 0), many)
-    return found
+        if machine and family and index == 0:
+            heads[one.spot, family] = machine.vcpus
+        elif machine and family:
+            workers[one.spot, family].append((machine.vcpus, one.most))
+    found = {key: heads.get(key, 0) + int(most_of(workers[key], max_nodes)) for key in [*heads, *workers]}
+    return {key: vcpus for key, vcpus in found.items() if vcpus}
 
 
 def family_of(instance_type: str) -> str | None:

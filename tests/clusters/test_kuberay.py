@@ -9,6 +9,8 @@ import pytest
 import ray
 import yaml
 
+from raysearch.engine import kube_file
+
 from .kuberay_schema import KINDS
 
 FILE = Path(__file__).parents[2] / "clusters" / "kuberay.yaml"
@@ -54,6 +56,12 @@ def test_there_is_a_token_and_no_way_in_from_outside(objects: dict[str, Any]) ->
     # whoever is not of the cluster reaches the dashboard's port alone, and is named by a label
     assert others["ports"] == [{"port": 8265, "protocol": "TCP"}]
     assert all(peer["podSelector"]["matchLabels"] for peer in others["from"])
+
+
+def test_ray_counts_what_a_pod_may_use_unless_it_is_told_otherwise(objects: dict[str, Any]) -> None:
+    head, worker = kube_file.node_types(objects)
+    assert (head.name, head.resources) == ("head", {"CPU": 0, "GPU": 0})  # of 4 CPUs: drivers alone run there
+    assert (worker.name, worker.resources, worker.most) == ("gpu", {"CPU": 7, "GPU": 1}, 8)
 
 
 def test_no_pod_runs_as_root_or_may_become_it(objects: dict[str, Any]) -> None:

@@ -1,5 +1,7 @@
 """What a look before the money finds: real data, real stores, a cluster file's own numbers."""
 
+import random
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ from raysearch.data.places import Place
 from raysearch.engine import preflight, quotas
 from raysearch.engine.cluster import Demand
 from raysearch.engine.findings import Finding, State, tried
-from raysearch.engine.node_types import NodeType, node_types
+from raysearch.engine.node_types import NodeType, most_of, node_types
 from raysearch.errors import UserError
 
 from ..s3_server import Server
@@ -95,6 +97,16 @@ def test_gpus(demand: Demand, state: State, words: str) -> None:
     assert words in found.says
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_the_most_that_a_cluster_comes_to_is_that_of_its_dearest_choice(seed: int) -> None:
+    rng = random.Random(seed)
+    kinds = [(rng.randint(1, 9), rng.randint(0, 3)) for _ in range(3)]
+    nodes = rng.randint(0, 6)
+    counts = product(*(range(most + 1) for _, most in kinds))
+    sums = [sum(n * figure for n, (figure, _) in zip(one, kinds, strict=True)) for one in counts if sum(one) <= nodes]
+    assert most_of(kinds, nodes) == max(sums)
+
+
 def test_what_an_hour_costs() -> None:
     kinds = node_types(CONFIG)
     found = list(preflight.of_cost(kinds, 8, 20.0))
@@ -127,5 +139,13 @@ def test_quotas_in_virtual_cpus() -> None:
     found = [one for one in quotas.of_quotas(kinds, 8, Account(new)) if one.state is State.BAD]
     assert "not one machine may run" in found[0].says
     assert "up to 64" in found[0].says
+    # kinds of one family and market share a quota, and one with the head
+    mixed = [
+        NodeType("head", 1, {}, "m7i.xlarge"),
+        NodeType("small", 8, {}, "g6.2xlarge", spot=True),
+        NodeType("large", 2, {}, "g6.12xlarge", spot=True),
+        NodeType("cpu", 2, {}, "m7i.xlarge"),
+    ]
+    assert quotas.wanted(mixed, 4) == {(False, "standard"): 4 + 2 * 4, (True, "G and VT"): 2 * 48 + 2 * 8}
     silent = list(quotas.of_quotas(kinds, 8, Account({})))
     assert states(silent) == [State.OPEN] * 3
