@@ -27,7 +27,7 @@ labels = ray.remote(lambda: ray.get_runtime_context().get_node_labels())
 print("worker", ray.get(labels.options(num_gpus=1, scheduling_strategy=strategy).remote()))
 for node in ray.nodes():
     has = node["Resources"]
-    print("node", node["Labels"].get("market", "head"), has.get("CPU", 0), has.get("GPU", 0))
+    print("node", node["Labels"]["ray.io/node-group"], has.get("CPU", 0), has.get("GPU", 0))
 """
 
 

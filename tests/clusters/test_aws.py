@@ -130,7 +130,7 @@ def test_a_job_brings_a_spot_node_that_joins(seen: dict[str, Any]) -> None:
     assert [line for line in said if line.startswith("driver") and "'head'" in line]
     assert [line for line in said if line.startswith("worker") and "'spot_g6'" in line and "'market': 'spot'" in line]
     assert "node head 0 0" in said
-    assert "node spot 8.0 1.0" in said
+    assert "node spot_g6 8.0 1.0" in said
     head, worker = head_and_worker(seen)
     assert (head["InstanceType"], head.get("InstanceLifecycle")) == ("m7i.xlarge", None)
     assert (worker["InstanceType"], worker["InstanceLifecycle"]) == ("g6.2xlarge", "spot")
