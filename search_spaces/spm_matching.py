@@ -21,5 +21,5 @@ study = Ablation(
     design="full",
     seeds=3,
     metric="accuracy",
-    profiles={"paper": presets.settings("lwfm", "fewshot"), "laptop": {"train.episodes": 200}},
+    profiles={"paper": presets.settings("lwfm", "fewshot"), "laptop": {"train.episodes": 140}},
 )
