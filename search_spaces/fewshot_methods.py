@@ -30,5 +30,5 @@ study = Ablation(
     base={"spm.weight": 1.0},
     seeds=3,
     metric="accuracy",
-    profiles={"paper": {"pretrain.epochs": 100}, "laptop": {"episodes.test": 250}},
+    profiles={"paper": {"pretrain.epochs": 100}, "laptop": {"episodes.test": 200, "episodes.validation": 20}},
 )
