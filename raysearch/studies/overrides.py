@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -29,18 +29,18 @@ def known_paths(task: str) -> dict[str, Any]:
 
 
 def parse(words: list[str], task: str) -> dict[str, Any]:
-    """Read PATH=VALUE words; values are JSON where they can be, `none`, or plain text.
+    """Read PATH=VALUE words; values are a word that the path takes, JSON where they can be, `none`, or plain text.
 
-    >>> parse(["srem.regions=10", "model.backbone=conv4", "model.weights=none"], "retrieval")
-    {'srem.regions': 10, 'model.backbone': 'conv4', 'model.weights': None}
+    >>> parse(["srem.regions=10", "model.backbone=conv4", "model.weights=none", "data.augment=none"], "retrieval")
+    {'srem.regions': 10, 'model.backbone': 'conv4', 'model.weights': None, 'data.augment': 'none'}
     """
-    settings: dict[str, Any] = {}
+    known, settings = known_paths(task), dict[str, Any]()
     for word in words:
         path, equals, text = word.partition("=")
         if not equals:
             raise UserError(f"--set takes PATH=VALUE, as srem.regions=10; got '{word}'")
         check_paths([path], task, "--set")
-        settings[path] = _value(text)
+        settings[path] = text if text in get_args(known[path].annotation) else _value(text)
     return settings
 
 

@@ -104,6 +104,8 @@ class Ablation:
                 raise UserError(f"--only {name}: no such factor{nearest(name, factors)}")
             one = factors[name]
             words = one.labels or tuple(level[one.name] if one.paths == (one.name,) else "off" for level in one.levels)
+            if None not in words:  # "none" is a word of some factors
+                levels = ["none" if level is None else level for level in levels]
             for level in levels:
                 if level not in words:
                     known = ", ".join(map(str, words))

@@ -84,6 +84,14 @@ def test_only_some_levels() -> None:
     assert {cell.hash for cell in fewer.cells} <= whole, "the same cells as of the whole study"
 
 
+def test_none_is_a_word_where_a_factor_has_it() -> None:
+    reference = {**PLAIN, "data.augment": "flip", "srem.grid": None}
+    factors = [factor("data.augment", "none", "flip"), factor("srem.grid", None, 7)]
+    asked = study(reference=reference, factors=factors, within=())
+    plain = asked.only(overrides.parse_only(["data.augment=none", "srem.grid=none"]))
+    assert [one.levels for one in plain.factors] == [({"data.augment": "none"},), ({"srem.grid": None},)]
+
+
 @pytest.mark.parametrize(
     ("wanted", "words"),
     [

@@ -55,6 +55,7 @@ def test_unknown_task_names_the_nearest() -> None:
         ("model.backbone=conv4", "conv4"),
         ("model.weights=runs/a=b.pt", "runs/a=b.pt"),
         ("train.milestones=[0.5, 0.9]", [0.5, 0.9]),
+        ("data.augment=none", "none"),
     ],
 )
 def test_words_become_values(word: str, value: Any) -> None:
