@@ -33,7 +33,7 @@ app = typer.Typer(add_completion=False)
 
 _NO_PRICE = (
     "--max-cost: what this machine costs is not known; take --max-hours, or start Ray with a price, "
-    "`ray start --head --labels dollars-an-hour=0.98`, and give --address auto"
+    "`ray start --head --labels dollars-an-hour=0.98`, and give --address auto; both under RAY_AUTH_MODE=token"
 )
 
 

@@ -3,12 +3,17 @@
 import json
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from raysearch.engine import budget, prices
+from raysearch.data.places import Place
+from raysearch.data.shards import read_manifest
+from raysearch.engine import budget, prices, session
 from raysearch.engine.budget import FILE, Meter, watched
+from raysearch.engine.options import Options, Run
 from raysearch.errors import UserError
 from raysearch.interrupt import Interrupt
 
@@ -121,6 +126,18 @@ def test_a_limit_that_earlier_calls_used_up_is_refused(tmp_path: Path) -> None:
     budget.check(meter, spent * 1.01)
     with pytest.raises(UserError, match="already"):
         budget.check(meter, spent * 0.99)
+
+
+def test_a_study_looks_at_its_limit_before_any_image_is_decoded(
+    tmp_path: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session.cluster, "connected", lambda address: nullcontext())
+    monkeypatch.setattr(budget, "Meter", lambda file: Meter(file, lambda: [node()]))
+    monkeypatch.setattr(session, "provide", lambda *words: pytest.fail("images were asked for"))
+    run = Run(tmp_path, Place.parse(str(tiny_data)), read_manifest(tiny_data), {})
+    opened = session.opened(run, Options(max_cost=5.0), [], Console(), Interrupt(), str)
+    with pytest.raises(UserError, match="price of 1 nodes"):
+        opened.__enter__()
 
 
 def test_a_node_without_a_price_that_joins_later_stops_a_study_with_a_limit(tmp_path: Path) -> None:

@@ -201,3 +201,15 @@ def test_without_an_address_ray_starts_here_and_stops_again(monkeypatch: pytest.
             pass
         assert ray.is_initialized()
     assert not ray.is_initialized()
+
+
+def test_ray_on_this_machine_is_told_how_much_to_remember(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = list(cluster.HEAD_REMEMBERS)
+    for name in asked:
+        monkeypatch.setenv(name, "")  # so that it is put back
+        monkeypatch.delenv(name)
+    monkeypatch.setenv(asked[0], "7")  # what a user says stays
+    seen: dict[str, str] = {}
+    monkeypatch.setattr(ray, "init", lambda **words: seen.update(os.environ))
+    cluster._start_local({})
+    assert [seen[name] for name in asked] == ["7", "1000", "1000"]
