@@ -11,7 +11,7 @@ from dashboards import formats
 from dashboards.flat import flat
 from dashboards.rows import loads, mapping
 from dashboards.view import Variant, View
-from raysearch.errors import UserError
+from raysearch.core.errors import UserError
 
 # Config paths that decide what is evaluated on. Within a run they may be factors, and variants then say them.
 _EPISODES = ("ways", "shots", "queries", "test", "seed")

@@ -8,8 +8,8 @@ from dashboards.comparison_answer import sentence
 from dashboards.comparison_view import Comparison, read
 from dashboards.document import document
 from dashboards.markup import Markup
-from raysearch.errors import UserError
-from raysearch.studies import atomic
+from raysearch.core import atomic
+from raysearch.core.errors import UserError
 
 __all__ = ["page", "read", "sentence", "write"]
 

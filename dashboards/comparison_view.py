@@ -18,8 +18,8 @@ from dashboards import comparable
 from dashboards.flat import between, words
 from dashboards.judged import BEST, REFERENCE, judging_metric
 from dashboards.view import Variant, View, view
-from raysearch import visible
-from raysearch.errors import UserError
+from raysearch.core import sanitize
+from raysearch.core.errors import UserError
 from raysearch.studies import across, results
 
 SAME_CELLS = "same cells"
@@ -80,7 +80,7 @@ def read(directories: Sequence[str | Path]) -> Comparison:
     for index, path in enumerate(resolved):
         if path in resolved[:index]:
             raise UserError(f"'{paths[index]}' is given twice; a run compared with itself differs in nothing")
-    runs = {name: _read(path) for name, path in zip(map(visible.text, called(resolved)), paths, strict=True)}
+    runs = {name: _read(path) for name, path in zip(map(sanitize.text, called(resolved)), paths, strict=True)}
     comparable.check(runs)
     return Comparison(runs, tuple(_matches(runs)))
 

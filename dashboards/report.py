@@ -10,8 +10,9 @@ from dashboards import answer as ablation
 from dashboards import definitions, episodes, factor_sections, opening, provenance, search, sections, tables, variants
 from dashboards.document import document
 from dashboards.view import View, view
-from raysearch.errors import UserError
-from raysearch.studies import atomic, results
+from raysearch.core import atomic
+from raysearch.core.errors import UserError
+from raysearch.studies import results
 
 __all__ = ["GALLERY", "answer", "page", "write"]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from raysearch import visible
-from raysearch.errors import UserError
+from raysearch.core import sanitize
+from raysearch.core.errors import UserError
 
 _NUMBERS = {int, float, bool}
 LARGEST = 1e300  # numbers beyond are nobody's measurement, and their sums overflow
@@ -24,7 +24,7 @@ def loads(text: str | None, default: Any = None) -> Any:
         value = json.loads(text) if text else default
     except (ValueError, RecursionError):
         return default
-    return visible.whole(value) if text and "\\u" in text else value
+    return sanitize.whole(value) if text and "\\u" in text else value
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
@@ -86,9 +86,9 @@ def rows_of(table: pa.Table) -> list[dict[str, Any]]:
         values = column.to_pylist()
         for value in values:
             if isinstance(value, str) and value not in texts:
-                texts[value] = visible.text(value)
+                texts[value] = sanitize.text(value)
         columns.append([texts[v] if isinstance(v, str) else v for v in values])
-    names = [visible.text(name) for name in table.column_names]
+    names = [sanitize.text(name) for name in table.column_names]
     return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
 
 

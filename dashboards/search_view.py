@@ -16,7 +16,7 @@ import pyarrow as pa
 from dashboards import formats
 from dashboards.judged import Judged, judge
 from dashboards.rows import history, loads, mapping, mean, rows_of
-from raysearch import visible
+from raysearch.core import sanitize
 
 ORDER = ("finished", "stopped", "unfinished", "failed")
 
@@ -141,7 +141,7 @@ def search_view(study: Mapping[str, Any], table: pa.Table) -> SearchView:
     Raises:
         UserError: judging cells that must not be compared, as `statistics.compare` says.
     """
-    study, rows = visible.whole(study), rows_of(table)
+    study, rows = sanitize.whole(study), rows_of(table)
     metrics = list(study.get("metrics") or ["map_validation"])
     tuning = [row for row in rows if row.get("stage") != "judge"]
     by_name: dict[str, list[dict[str, Any]]] = {}

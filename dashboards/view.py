@@ -14,7 +14,7 @@ import pyarrow as pa
 from dashboards import formats
 from dashboards.published import Published, read
 from dashboards.rows import Histories, history, is_number, loads, mapping, mean, rows_of, typed
-from raysearch import visible
+from raysearch.core import sanitize
 from raysearch.studies import statistics
 
 SIDE = 224  # the image side that a study declares its pixel sizes for
@@ -147,7 +147,7 @@ def view(study: Mapping[str, Any], table: pa.Table) -> View:
     Raises:
         UserError: cells that must not be compared, as `statistics.compare` says.
     """
-    study, rows = visible.whole(study), rows_of(table)
+    study, rows = sanitize.whole(study), rows_of(table)
     metric, mode = study.get("metric") or "map", study.get("mode") or "max"
     plans = {one["name"]: one for one in study.get("variants") or []}
     plans |= {name: {"name": name} for name in dict.fromkeys(row["variant"] for row in rows) if name not in plans}

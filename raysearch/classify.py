@@ -33,12 +33,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 from rich.table import Table
 from scipy.stats import binomtest
 
-from raysearch import cli
+from raysearch.core import atomic, cli
+from raysearch.core.errors import UserError
 from raysearch.data import sources
 from raysearch.data.manifest import Corrupt
 from raysearch.data.places import Location, Place
-from raysearch.errors import UserError
-from raysearch.studies import atomic
 from raysearch.tasks.recogniser import Prediction, Recogniser
 
 __all__ = ["Accuracy", "Named", "Prediction", "Recogniser", "accuracy", "name_images"]

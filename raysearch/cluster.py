@@ -12,12 +12,12 @@ import typer
 import yaml
 from rich.text import Text
 
-from raysearch import cli
+from raysearch.core import cli
+from raysearch.core.errors import UserError
 from raysearch.engine import aws_account, cluster_file, kube_file, preflight, quotas
 from raysearch.engine.cluster import Demand
 from raysearch.engine.findings import Finding, State, bad, good, tried, unsure
 from raysearch.engine.node_types import NodeType, node_types
-from raysearch.errors import UserError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from dashboards.galleries import page
 from dashboards.galleries.names import Names
-from raysearch.errors import UserError
+from raysearch.core.errors import UserError
 from raysearch.exhibits import choosing
 from raysearch.exhibits.loading import open_run
 

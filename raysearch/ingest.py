@@ -30,12 +30,12 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 
-from raysearch import cli
+from raysearch.core import cli
+from raysearch.core.errors import UserError
 from raysearch.data import by_hash, jpeg, layouts, shards
 from raysearch.data.layouts import AUTO
 from raysearch.data.places import Place
 from raysearch.data.samples import reshaped
-from raysearch.errors import UserError
 
 SHOWN = 20  # corrupt images listed on screen; all of them are in the manifest
 

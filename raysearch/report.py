@@ -17,8 +17,8 @@ import dashboards.comparison
 import dashboards.comparison_tables
 import dashboards.report
 import dashboards.tables
-from raysearch import cli, visible
-from raysearch.errors import UserError
+from raysearch.core import cli, sanitize
+from raysearch.core.errors import UserError
 from raysearch.runs import Home
 from raysearch.studies import results
 
@@ -94,7 +94,7 @@ def _print(table: object, answer: str, pages: list[Path]) -> None:
     console.print(table)
     console.print(answer, markup=False, highlight=False)
     for page in pages:
-        console.print(visible.text(str(page)), markup=False, highlight=False, soft_wrap=True)
+        console.print(sanitize.text(str(page)), markup=False, highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

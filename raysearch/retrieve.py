@@ -31,11 +31,11 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 
-from raysearch import cli
+from raysearch.core import cli
+from raysearch.core.errors import UserError
 from raysearch.data import sources
 from raysearch.data.manifest import Corrupt
 from raysearch.data.places import Location, Place
-from raysearch.errors import UserError
 from raysearch.ingest import OnCorrupt
 from raysearch.models.hashing.packed import pack
 from raysearch.tasks.exported import Hasher

@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 
+from raysearch.core import atomic
+from raysearch.core.background import repeated
+from raysearch.core.errors import UserError
 from raysearch.data.cache import cache_dir
 from raysearch.data.places import Place
-from raysearch.errors import UserError
-from raysearch.repeating import repeated
-from raysearch.studies import atomic
 
 _PROBE = ".probe"
 INTERVAL = 5.0  # seconds between looks at what is new

@@ -16,14 +16,15 @@ from typing import Any
 import typer
 from rich.console import Console
 
-from raysearch import cli, preview
+from raysearch import preview
+from raysearch.core import cli
+from raysearch.core.errors import UserError
+from raysearch.core.interrupt import Interrupt
 from raysearch.data import shards, synthetic, uris
 from raysearch.data.cache import cache_dir
 from raysearch.data.places import Place
 from raysearch.data.residence import STORE_SHARE, Mode
 from raysearch.engine.options import Options, Run, cluster_of
-from raysearch.errors import UserError
-from raysearch.interrupt import Interrupt
 from raysearch.runs import Home
 from raysearch.studies import describe, files, overrides, results, search_plan
 from raysearch.studies import plan as planning

@@ -24,13 +24,13 @@ import typer
 from pyarrow.fs import FileType
 from rich.console import Console
 
-from raysearch import cli
+from raysearch.core import cli
+from raysearch.core.errors import UserError
 from raysearch.data import feed, partition, shards, synthetic
 from raysearch.data.cache import cache_dir
 from raysearch.data.pipelines import View
 from raysearch.data.places import Place
 from raysearch.data.residence import Mode
-from raysearch.errors import UserError
 from raysearch.models import backbones
 from raysearch.studies import overrides, presets, recall, results
 from raysearch.studies.config import CODE_VERSIONS, CONFIGS, RunConfig

@@ -14,8 +14,9 @@ import pytest
 import torch
 from PIL import Image
 
-from raysearch import classify, cli, retrieve, train
+from raysearch import classify, retrieve, train
 from raysearch.classify import Named, Prediction, Recogniser, accuracy, name_images
+from raysearch.core import cli
 from raysearch.data import feed, jpeg, shards, synthetic
 from raysearch.studies import overrides
 from raysearch.tasks import exported, retrieval

@@ -11,8 +11,8 @@ import pytest
 from moto import mock_aws
 
 from raysearch import cluster
+from raysearch.core.errors import UserError
 from raysearch.engine import cluster_file
-from raysearch.errors import UserError
 
 from .clusters import stack
 

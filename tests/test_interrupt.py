@@ -19,8 +19,8 @@ from typing import Any
 import psutil
 import pytest
 
+from raysearch.core.interrupt import Interrupt
 from raysearch.engine import checkpoints
-from raysearch.interrupt import Interrupt
 from raysearch.studies import results
 
 STUDY = """

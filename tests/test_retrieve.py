@@ -15,9 +15,10 @@ import pytest
 import torch
 from PIL import Image
 
-from raysearch import cli, retrieve
+from raysearch import retrieve
+from raysearch.core import cli
+from raysearch.core.errors import UserError
 from raysearch.data import feed, layouts, shards
-from raysearch.errors import UserError
 from raysearch.models.hashing.packed import unpack
 from raysearch.retrieve import Hasher, Index, Match, build
 from raysearch.studies import overrides

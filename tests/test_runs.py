@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from raysearch import runs
+from raysearch.core.errors import UserError
 from raysearch.data.places import Place
-from raysearch.errors import UserError
 from raysearch.runs import Home
 from raysearch.studies import results
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from raysearch import cli, train
+from raysearch import train
+from raysearch.core import cli
 from raysearch.data import feed, shards, synthetic
 from raysearch.studies import overrides, results
 from raysearch.studies.config import CODE_VERSIONS

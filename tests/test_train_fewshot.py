@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from raysearch import cli, train
+from raysearch import train
+from raysearch.core import cli
 from raysearch.data import feed, partition, shards, synthetic
 from raysearch.data.cache import cache_dir
 from raysearch.studies import overrides, presets

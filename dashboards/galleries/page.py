@@ -11,8 +11,8 @@ from dashboards.galleries.names import Names
 from dashboards.galleries.pictures import Detail, fitted
 from dashboards.markup import Markup, join, name, rows, tag
 from dashboards.report import GALLERY
+from raysearch.core import atomic
 from raysearch.exhibits.choosing import Chosen
-from raysearch.studies import atomic
 
 Draw = Callable[[Detail], Sequence[Markup | None]]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from dashboards.live.doing import doing
 from dashboards.live.outcome import outcome
-from raysearch.errors import UserError
+from raysearch.core.errors import UserError
 from raysearch.studies import progress, results
 from raysearch.studies.progress import Progress
 

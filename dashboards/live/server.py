@@ -15,7 +15,7 @@ from rich.console import Console
 
 from dashboards.live import page
 from dashboards.live.follower import Follower
-from raysearch.errors import UserError
+from raysearch.core.errors import UserError
 
 ADDRESS = "127.0.0.1"
 _NAMES = (ADDRESS, "localhost")

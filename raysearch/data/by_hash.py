@@ -8,8 +8,8 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from raysearch.core.errors import UserError
 from raysearch.data.shards import Sample
-from raysearch.errors import UserError
 
 TEST_FRACTION = 0.5  # the public fine-grained sets (CUB-200-2011, NABirds) halve their photos
 

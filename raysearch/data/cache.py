@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from raysearch.errors import UserError
+from raysearch.core.errors import UserError
 
 COPIES_GB = 200.0  # several data sets of the size of ImageNet at 224 px; a laptop's disk says less
 

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from raysearch.core.errors import UserError
 from raysearch.data.cache import cache_bytes, cache_dir
-from raysearch.errors import UserError
 
 if TYPE_CHECKING:  # places gives this module's function a second home
     from raysearch.data.places import Place

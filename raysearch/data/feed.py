@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from raysearch.core.errors import UserError
 from raysearch.data import rows, shards
 from raysearch.data.images import ImageSet, Pixels
 from raysearch.data.pipelines import Decode, Threads, View, cut
@@ -18,7 +19,6 @@ from raysearch.data.places import Location
 from raysearch.data.residence import Choice, Mode, choose
 from raysearch.data.shelf import Shelf
 from raysearch.data.stream import Stream
-from raysearch.errors import UserError
 
 SPLITS = ("train", "test")
 _MEMORY_SHARE = 0.5  # of a machine without Ray

@@ -11,9 +11,9 @@ import platform
 from functools import lru_cache
 from typing import BinaryIO, NamedTuple, Protocol
 
+from raysearch.core.errors import UserError
 from raysearch.data import jpeg
 from raysearch.data.jpeg import Box, CorruptImage
-from raysearch.errors import UserError
 
 OPEN = 64  # archives that a process holds open at a time
 

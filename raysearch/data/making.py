@@ -11,10 +11,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from raysearch.core.errors import UserError
 from raysearch.data import notes, pieces
 from raysearch.data.pieces import Each, Made, Piece, Prepared
 from raysearch.data.samples import Sample
-from raysearch.errors import UserError
 
 RETRIES = 3  # of a piece whose worker died
 AHEAD = 2  # pieces a CPU that are handed to Ray, so that none waits for this process

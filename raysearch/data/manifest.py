@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
+from raysearch.core.errors import Unreachable, UserError
 from raysearch.data import filesystems
 from raysearch.data.places import Location, Place
-from raysearch.errors import Unreachable, UserError
 
 FORMAT = 2  # raised when an older reader could not read the directory; 2: the content hash is over rows' digests
 MANIFEST = "manifest.json"

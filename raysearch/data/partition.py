@@ -6,10 +6,10 @@ Numbers from different splits of one data set cannot be compared, so each carrie
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from raysearch.core.errors import UserError
 from raysearch.data import shards, splits
 from raysearch.data.manifest import Manifest
 from raysearch.data.places import Location
-from raysearch.errors import UserError
 
 PARTS = ("train", "val", "test")
 AUTO, OWN, RULE = "auto", "own", "mod4"  # by what there is; the rows' own splits; the rule where those share classes

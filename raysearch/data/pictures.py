@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from raysearch.core.errors import UserError
 from raysearch.data import jpeg
 from raysearch.data.images import MEAN, STD, normalise
 from raysearch.data.manifest import Corrupt
 from raysearch.data.sources import Photo
-from raysearch.errors import UserError
 
 Picture = Image.Image | str | os.PathLike[str]
 Pictures = np.ndarray | Tensor | Sequence[Picture]  # an array is (n, side, side, 3) uint8

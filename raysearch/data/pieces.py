@@ -17,11 +17,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import raysearch
+from raysearch.core.errors import UserError
 from raysearch.data import jpeg
 from raysearch.data.manifest import Corrupt, Frozen, Shard
 from raysearch.data.rows import DIGESTS, SCHEMA, Row
 from raysearch.data.samples import Sample
-from raysearch.errors import UserError
 
 # Folders of the one that shards are made in: what becomes the data set, what is known of its finished shards, and files
 # that are being written.

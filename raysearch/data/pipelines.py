@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from raysearch.core.errors import UserError
 from raysearch.data import jpeg
 from raysearch.data.shelf import Shelf
-from raysearch.errors import UserError
 
 CHUNK_BYTES = 16 << 20  # of decoded images, at most
 CHUNK_ROWS = 512  # at most: about a tenth of a second at 96 px

@@ -12,10 +12,10 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from raysearch.core.errors import Unreachable, UserError
 from raysearch.data.cache import cache_dir
 from raysearch.data.manifest import MANIFEST, Manifest, Shard, read_manifest
 from raysearch.data.places import Place
-from raysearch.errors import Unreachable, UserError
 
 UPLOADS = 4  # at a time
 _UPLOADED = re.compile(r"\d{5,}-[0-9a-f]{16}\.parquet")

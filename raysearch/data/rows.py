@@ -21,9 +21,9 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from raysearch.core.errors import UserError, nearest
 from raysearch.data.manifest import CURE, read_manifest, unreadable
 from raysearch.data.places import Location, Place
-from raysearch.errors import UserError, nearest
 
 SCHEMA = pa.schema({"image": pa.binary(), "label": pa.int32(), "split": pa.string(), "source": pa.string()})
 DIGESTS = b"raysearch.sha256"  # key in each shard's footer: 32 bytes a row

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from raysearch.core.errors import UserError, nearest
 from raysearch.data.jpeg import Box
 from raysearch.data.loaders import Loader, Missing, Reshaped
 from raysearch.data.manifest import SPLITS
-from raysearch.errors import UserError, nearest
 
 
 class Sample(NamedTuple):

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from raysearch.errors import Unreachable, UserError
+from raysearch.core.errors import Unreachable, UserError
 
 LOCK = "lock"
 

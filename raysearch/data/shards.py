@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from raysearch.core.errors import Unreachable, UserError
 from raysearch.data import notes, publish, scratch
 from raysearch.data.jpeg import encode
 from raysearch.data.making import Maker, OnRay, Threads
@@ -23,7 +24,6 @@ from raysearch.data.places import Location, Place
 from raysearch.data.rows import SCHEMA, content_hash, read, row_digests
 from raysearch.data.samples import Sample, ordered
 from raysearch.data.verify import verify
-from raysearch.errors import Unreachable, UserError
 
 __all__ = [
     "FORMAT",

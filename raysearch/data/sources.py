@@ -13,11 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from raysearch.core.errors import UserError
 from raysearch.data.layouts.disk import EXTENSIONS, class_folders, visible
 from raysearch.data.manifest import MANIFEST, Manifest, read_manifest
 from raysearch.data.places import Location, Place
 from raysearch.data.rows import read_shard
-from raysearch.errors import UserError
 
 
 class Photo(NamedTuple):

@@ -9,8 +9,8 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
+from raysearch.core.errors import UserError, nearest
 from raysearch.data.manifest import SPLITS
-from raysearch.errors import UserError, nearest
 
 Parts = dict[str, str]  # class -> "train", "val" or "test"
 

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+from raysearch.core.errors import UserError, nearest
 from raysearch.data import split_files
 from raysearch.data.class_names import match
 from raysearch.data.leakage import leak
 from raysearch.data.manifest import SPLITS
-from raysearch.errors import UserError, nearest
 
 __all__ = ["ELSEWHERE", "RULES", "SHIPPED", "Split", "identity", "known", "leak", "load", "shipped", "split_hash"]
 

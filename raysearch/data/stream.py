@@ -14,9 +14,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from raysearch.core.errors import UserError
 from raysearch.data.pipelines import Decode, Threads, View, cut
 from raysearch.data.shelf import Shelf
-from raysearch.errors import UserError
 
 _WORTH = 8  # chunks of a pass from which on a pipeline beside this process pays; it takes over a second to start
 _WELL = 4  # a pass is well begun when this part of it has been taken

@@ -24,11 +24,11 @@ from numpy.random import Generator
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from raysearch.core.errors import UserError, nearest
 from raysearch.data import birds, scenery
 from raysearch.data.birds import LEVELS, Traits
 from raysearch.data.pen import Pen, affine
 from raysearch.data.shards import FORMAT, Sample, encode, read_manifest, write
-from raysearch.errors import UserError, nearest
 
 DRAWING = 1  # raised with every change that alters a pixel
 OVERSAMPLING = 3  # drawn this many times larger, then averaged down

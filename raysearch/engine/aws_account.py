@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from raysearch.core.errors import UserError
 from raysearch.engine.quotas import Quotas
-from raysearch.errors import UserError
 
 _PATIENCE = {"connect_timeout": 5, "read_timeout": 10, "retries": {"max_attempts": 1}}
 

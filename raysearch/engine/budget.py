@@ -14,11 +14,11 @@ from typing import Any
 
 import ray
 
+from raysearch.core import atomic
+from raysearch.core.background import repeated
+from raysearch.core.errors import UserError
+from raysearch.core.interrupt import Interrupt
 from raysearch.engine import prices
-from raysearch.errors import UserError
-from raysearch.interrupt import Interrupt
-from raysearch.repeating import repeated
-from raysearch.studies import atomic
 
 FILE = "cost.json"  # of a run directory
 _LOOK_SECONDS, _KEEP_SECONDS = 5.0, 30.0

@@ -9,11 +9,11 @@ from typing import Any
 
 from ray import tune
 
+from raysearch.core.interrupt import Interrupt
 from raysearch.engine.attempts import explain_attempt
 from raysearch.engine.jobs import Listener
 from raysearch.engine.queue import Queue, forget
 from raysearch.engine.worker_group import remove_abandoned
-from raysearch.interrupt import Interrupt
 
 RETRIES = 3  # of a cell whose worker group was lost, without a step in between and with all nodes there
 

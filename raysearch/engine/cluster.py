@@ -19,8 +19,8 @@ from ray._private.state import state as ray_state
 from ray.autoscaler.v2.sdk import get_cluster_status
 from ray.experimental.internal_kv import _internal_kv_get
 
+from raysearch.core.errors import UserError
 from raysearch.engine.options import cluster_of
-from raysearch.errors import UserError
 
 # What Ray's head keeps of the past for its dashboard: some 3 kB a task. Its own limits are 100,000 of each, which a
 # cluster that runs sweep after sweep would fill until its head is out of memory.

@@ -17,7 +17,7 @@ import jsonschema
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from raysearch.errors import UserError
+from raysearch.core.errors import UserError
 
 _OPEN = re.compile(r"<([A-Za-z]\w*)>")  # a place that the user, or `fill`, has yet to put something in
 _TOKEN = ".ray/auth_token"

@@ -13,6 +13,7 @@ from typing import Any
 import ray
 from rich.console import Console
 
+from raysearch.core.errors import UserError
 from raysearch.data import feed, partition, residence, shards
 from raysearch.data.images import ImageSet
 from raysearch.data.pipelines import Decode, RayData, Threads, View
@@ -21,7 +22,6 @@ from raysearch.data.shelf import Shelf
 from raysearch.data.stream import Stream
 from raysearch.engine import cluster, sight
 from raysearch.engine.options import Options, Run
-from raysearch.errors import UserError
 from raysearch.studies.config import Images
 
 _LEAST_STORE = 128 << 20  # bytes that a pipeline may always take

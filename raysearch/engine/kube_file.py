@@ -6,10 +6,10 @@ from typing import Any
 
 import yaml
 
+from raysearch.core.errors import UserError
 from raysearch.engine import prices
 from raysearch.engine.cluster_file import open_places
 from raysearch.engine.node_types import NodeType
-from raysearch.errors import UserError
 
 _BYTES = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 _GPU = "nvidia.com/gpu"

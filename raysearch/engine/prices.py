@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from raysearch.errors import UserError
+from raysearch.core.errors import UserError
 
 # Labels of a node, which the files in clusters/ give; a node may also name its own price.
 TYPE, MARKET, PRICE = "instance-type", "market", "dollars-an-hour"

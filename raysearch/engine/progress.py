@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from raysearch.errors import UserError
+from raysearch.core.errors import UserError
 from raysearch.studies import progress
 from raysearch.studies.progress import BEAT, Stage
 

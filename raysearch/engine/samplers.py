@@ -11,7 +11,7 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 from ray.tune.search.optuna import OptunaSearch
 from ray.tune.search.sample import Categorical, Domain, LogUniform, Quantized
 
-from raysearch.errors import UserError, nearest
+from raysearch.core.errors import UserError, nearest
 
 
 class EachOnce(optuna.samplers.BruteForceSampler):

@@ -11,7 +11,8 @@ from typing import Any
 from ray.tune.schedulers import TrialScheduler
 from rich.console import Console, RenderableType
 
-from raysearch import provenance
+from raysearch.core import environment
+from raysearch.core.interrupt import Interrupt
 from raysearch.data import partition
 from raysearch.data.cache import cache_dir
 from raysearch.data.places import Place
@@ -27,7 +28,6 @@ from raysearch.engine.shared import Claims, Shared
 from raysearch.engine.tally import Tally
 from raysearch.engine.telemetry import LiveView
 from raysearch.engine.train_loop import Source
-from raysearch.interrupt import Interrupt
 from raysearch.models import backbones
 from raysearch.studies import plan, results
 from raysearch.studies.config import CODE_VERSIONS, CONFIGS, RunConfig
@@ -58,7 +58,7 @@ class Session:
         shown = Place.parse(self._storage)  # an unknown kind of URI is said now
         self._constant = {
             "data": run.manifest.content_hash,
-            "environment": json.dumps({"versions": provenance.versions(), "hardware": run.record["hardware"]}),
+            "environment": json.dumps({"versions": environment.versions(), "hardware": run.record["hardware"]}),
         }
         console.print(f"{self._slots()} trials at a time, checkpoints in {shown}")
 

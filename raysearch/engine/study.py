@@ -5,10 +5,10 @@ from typing import Any
 
 from rich.console import Console, RenderableType
 
+from raysearch.core.interrupt import Interrupt
 from raysearch.engine import session
 from raysearch.engine.jobs import Planned
 from raysearch.engine.options import Options, Run
-from raysearch.interrupt import Interrupt
 from raysearch.studies import results
 from raysearch.studies.plan import Cell, Plan
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from ray import tune
 from ray.tune.schedulers import TrialScheduler
 
+from raysearch.core.interrupt import Interrupt
 from raysearch.data import uris
 from raysearch.engine.callbacks import RETRIES, Forward, Stopper, Sweep
 from raysearch.engine.checkpoints import Objective
@@ -20,7 +21,6 @@ from raysearch.engine.schedulers import InOrder, within
 from raysearch.engine.train_loop import Build, Source
 from raysearch.engine.trial import Trial
 from raysearch.engine.worker_group import MAX_SLOTS, GroupSpec, remove_all
-from raysearch.interrupt import Interrupt
 
 # Tune's own record is a convenience: results are stored by us, and Tune's files are thrown away.
 _ENVIRONMENT = {

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from raysearch.errors import UserError, nearest
+from raysearch.core.errors import UserError, nearest
 
 MOST = 12  # variants of a page, where none are asked for
 

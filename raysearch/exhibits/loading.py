@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from pyarrow.fs import FileType
 
+from raysearch.core.errors import UserError
 from raysearch.data import feed, partition, shards
 from raysearch.data.cache import cache_dir
 from raysearch.data.manifest import Manifest
 from raysearch.data.pipelines import View
 from raysearch.data.places import Place
 from raysearch.engine.checkpoints import FOLDER, Checkpoints, decode
-from raysearch.errors import UserError
 from raysearch.exhibits.choosing import Chosen, choose
 from raysearch.models import backbones
 from raysearch.studies import recall, results

@@ -13,7 +13,7 @@ import torchvision
 from torch import Tensor, fx, nn
 from torchvision.models.feature_extraction import create_feature_extractor
 
-from raysearch.errors import UserError, nearest
+from raysearch.core.errors import UserError, nearest
 from raysearch.models.bodies import Blocks, Conv4Body, ResNet12Body, SmallBody
 
 # torchvision's node names of the taps, from shallow to deep. ResNet-18 has the nine levels that LWFM-SPM (arXiv

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from raysearch.errors import UserError, nearest
+from raysearch.core.errors import UserError, nearest
 from raysearch.models.lwe import attention
 from raysearch.models.pixel_pairs import PixelPairs, centred_pixels, directions, inner_products
 from raysearch.models.precision import at_least_single, full_precision

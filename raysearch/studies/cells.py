@@ -15,8 +15,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raysearch.errors import UserError
-from raysearch.studies import atomic
+from raysearch.core import atomic
+from raysearch.core.errors import UserError
 
 STATUSES = ("finished", "failed", "stopped")
 _FIRST = ("study", "variant", "seed", "cell", "status", "error", "config")

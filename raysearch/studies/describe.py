@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from raysearch import provenance
+from raysearch.core import environment
 from raysearch.data.manifest import Manifest
 from raysearch.data.places import Place
 from raysearch.studies.config import CODE_VERSIONS, RunConfig
@@ -99,7 +99,7 @@ def surroundings(
             "counts": {split: sum(counts) for split, counts in manifest.counts.items()},
         },
         "code_version": CODE_VERSIONS[config.task],
-        "versions": provenance.versions(),
+        "versions": environment.versions(),
     }
 
 

@@ -5,7 +5,7 @@ import importlib.util
 import pkgutil
 from pathlib import Path
 
-from raysearch.errors import UserError, nearest
+from raysearch.core.errors import UserError, nearest
 from raysearch.studies.search import Search
 from raysearch.studies.space import Ablation
 

@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from raysearch.errors import UserError, nearest
+from raysearch.core.errors import UserError, nearest
 from raysearch.studies.config import CONFIGS, RunConfig
 
 Settings = Mapping[str, Any]  # dotted path -> value

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from raysearch.errors import UserError
+from raysearch.core.errors import UserError
 from raysearch.studies import overrides
 from raysearch.studies.config import CODE_VERSIONS, RunConfig
 from raysearch.studies.space import Ablation

@@ -5,7 +5,7 @@ HelixFormer's are the config's defaults. LWFM-SPM's code and text differ in how 
 
 from typing import Any
 
-from raysearch.errors import UserError, nearest
+from raysearch.core.errors import UserError, nearest
 
 _LWFM: dict[str, Any] = {
     "data.augment": "crop",

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from raysearch.studies import atomic
+from raysearch.core import atomic
 
 FOLDER = "progress"
 BEAT = 5.0  # seconds between writings when nothing happens

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from raysearch.errors import UserError, nearest
+from raysearch.core.errors import UserError, nearest
 from raysearch.studies import overrides
 from raysearch.studies.config import RunConfig
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from raysearch.errors import UserError
+from raysearch.core.errors import UserError
 
 _DEEPEST = 32  # levels; a config has four
 _LARGEST = 2**63  # integers beyond are no seed, size or count, and no float holds what they say
@@ -144,7 +144,7 @@ def parse(text: str, where: str) -> dict[str, Any]:
     's'
     >>> parse('{"study": "s", "variants": [], "cells": "many"}', "study.json")
     Traceback (most recent call last):
-    raysearch.errors.UserError: 'study.json' is damaged: cells: input should be a valid list
+    raysearch.core.errors.UserError: 'study.json' is damaged: cells: input should be a valid list
     """
     try:
         record = json.loads(text, parse_constant=lambda name: None)  # NaN and Infinity are nobody's number

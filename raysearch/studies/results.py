@@ -11,8 +11,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raysearch.errors import UserError
-from raysearch.studies import atomic, record
+from raysearch.core import atomic
+from raysearch.core.errors import UserError
+from raysearch.studies import record
 from raysearch.studies.cells import STATUSES, Reader, as_table, read_cells, write_cell
 
 __all__ = [

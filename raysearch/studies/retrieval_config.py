@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, model_validator
 
-from raysearch.errors import UserError, nearest
+from raysearch.core.errors import UserError, nearest
 from raysearch.studies import weights
 from raysearch.studies.hashing_config import (
     ASYMMETRIC,

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from raysearch.errors import UserError, nearest
+from raysearch.core.errors import UserError, nearest
 from raysearch.studies import overrides
 from raysearch.studies.factors import Factor
 from raysearch.studies.profiles import check_limit, check_profiles, profile_settings, seed_list

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from raysearch.errors import UserError
+from raysearch.core.errors import UserError
 from raysearch.studies import overrides
 from raysearch.studies.config import RunConfig
 from raysearch.studies.plan import REFERENCE, Cell, Variant, cell

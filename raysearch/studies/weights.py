@@ -4,7 +4,7 @@ import functools
 import hashlib
 from pathlib import Path
 
-from raysearch.errors import UserError
+from raysearch.core.errors import UserError
 
 
 def identity(weights: str | None) -> str | None:

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from raysearch.core.errors import UserError
 from raysearch.data.manifest import Manifest
-from raysearch.errors import UserError
 from raysearch.tasks import exported, recogniser
 from raysearch.tasks.base import Task
 from raysearch.tasks.fewshot import FewshotTask

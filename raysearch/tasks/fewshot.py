@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from raysearch.core.errors import UserError
 from raysearch.data.episodes import Episodes
 from raysearch.data.images import ImageSet
-from raysearch.errors import UserError
 from raysearch.models.fewshot import Answer, EpisodicNetwork, Layout
 from raysearch.models.lwfm_loss import Classified, lwfm_loss
 from raysearch.studies.config import FewshotConfig

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from raysearch.errors import UserError
+from raysearch.core.errors import UserError
 from raysearch.models import backbones
 from raysearch.models.fewshot import Centroid, EpisodicNetwork, Helix, HelixLayerwise, Layerwise, Related
 from raysearch.models.helixformer import HelixFormer

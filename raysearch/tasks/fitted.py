@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from raysearch.core.errors import UserError
 from raysearch.data.images import ImageSet
-from raysearch.errors import UserError
 from raysearch.models import hashing
 from raysearch.models.fcaenet import pool
 from raysearch.studies.config import RetrievalConfig

@@ -18,12 +18,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field
 
+from raysearch.core import atomic
+from raysearch.core.errors import UserError
 from raysearch.data.manifest import Corrupt
 from raysearch.data.pictures import Picture
-from raysearch.errors import UserError
 from raysearch.models.hashing import neighbours
 from raysearch.models.hashing.packed import Words, pack
-from raysearch.studies import atomic
 from raysearch.tasks.exported import Hasher
 
 FORMAT = 1  # raised when an older raysearch could not read the file, or this one no longer reads older files

@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 import torch
 from pydantic import ValidationError
 
+from raysearch.core import atomic
+from raysearch.core.errors import UserError
 from raysearch.data.manifest import Manifest
 from raysearch.data.pictures import Preprocessing
 from raysearch.data.rows import file_sha256
-from raysearch.errors import UserError
-from raysearch.studies import atomic
 from raysearch.studies.config import FewshotConfig, RetrievalConfig
 
 T = TypeVar("T")

@@ -14,7 +14,7 @@ import typer
 from torch import Tensor, nn
 from torch.nn import functional
 
-from raysearch import cli
+from raysearch.core import cli
 from raysearch.data import synthetic
 from raysearch.data.augmentation import augment
 from raysearch.data.images import ImageSet

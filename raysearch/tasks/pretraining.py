@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from raysearch.core.errors import UserError
 from raysearch.data.augmentation import augment, draw_views
 from raysearch.data.episodes import Episodes
-from raysearch.errors import UserError
 from raysearch.models import backbones
 from raysearch.models.fewshot import Centroid, EpisodicNetwork
 from raysearch.studies.config import PretrainRunConfig

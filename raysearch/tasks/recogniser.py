@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from raysearch.core.errors import UserError
 from raysearch.data import sources
 from raysearch.data.manifest import Manifest
 from raysearch.data.pictures import Pictures, Preprocessing
-from raysearch.errors import UserError
 from raysearch.models.fewshot import Maps
 from raysearch.models.uneven import class_logits
 from raysearch.studies.config import FewshotConfig

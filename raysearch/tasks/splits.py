@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from raysearch.core.errors import UserError
 from raysearch.data.images import ImageSet
-from raysearch.errors import UserError
 
 
 def hold_out(train: ImageSet, share: float) -> tuple[ImageSet, ImageSet]:

@@ -15,7 +15,7 @@ from scipy import stats
 
 from dashboards import comparison, comparison_figures, comparison_tables
 from dashboards.comparison_view import Match, called, read
-from raysearch.errors import UserError
+from raysearch.core.errors import UserError
 from raysearch.studies import results, statistics
 
 from ..browser import chromium, needs_chromium

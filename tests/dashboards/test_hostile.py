@@ -20,7 +20,7 @@ from rich.console import Console
 
 import dashboards.report
 from dashboards import comparison, comparison_tables, tables
-from raysearch.errors import UserError
+from raysearch.core.errors import UserError
 from raysearch.studies import results
 
 from ..browser import Browser, chromium, needs_chromium

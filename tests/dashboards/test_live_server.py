@@ -17,7 +17,7 @@ import pytest
 
 from dashboards.live.follower import Follower
 from dashboards.live.server import Server
-from raysearch.errors import UserError
+from raysearch.core.errors import UserError
 from raysearch.studies import cells, progress, results
 from raysearch.studies.progress import Progress, Stage
 

@@ -13,7 +13,7 @@ import pytest
 from dashboards import curves, effects, figures, learning, selection
 from dashboards.report import page, write
 from dashboards.view import View, view
-from raysearch.errors import UserError
+from raysearch.core.errors import UserError
 from raysearch.studies import results
 
 Drawn = Callable[[Path], Any]  # run directory -> its page, taken apart

@@ -17,7 +17,7 @@ from rich.console import Console
 from dashboards import search, search_curves, search_figures, search_importance, search_parallel, search_space, tables
 from dashboards.report import answer, write
 from dashboards.search_view import SearchView, search_view
-from raysearch.errors import UserError
+from raysearch.core.errors import UserError
 from raysearch.studies import results
 
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&<b>"

@@ -5,9 +5,9 @@ from collections import Counter
 
 import pytest
 
+from raysearch.core.errors import UserError
 from raysearch.data.by_hash import hold_out
 from raysearch.data.shards import Sample
-from raysearch.errors import UserError
 
 
 def birds(number: int, label: str = "wren", split: str = "train") -> list[Sample]:

@@ -10,10 +10,10 @@ from pathlib import Path
 import fsspec
 import pytest
 
+from raysearch.core.errors import UserError
 from raysearch.data import copies, places
 from raysearch.data.cache import cache_bytes
 from raysearch.data.places import Place
-from raysearch.errors import UserError
 
 DATA = bytes(range(256)) * 100
 

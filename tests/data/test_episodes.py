@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from raysearch.core.errors import UserError
 from raysearch.data.episodes import Episodes, episode
-from raysearch.errors import UserError
 
 LABELS = np.random.default_rng(0).permutation(np.repeat(np.arange(10, 34), 30))  # 24 classes of 30 in no order
 

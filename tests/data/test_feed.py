@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from raysearch.core.errors import UserError
 from raysearch.data import feed, pipelines, shards, synthetic
 from raysearch.data.pipelines import RayData, View
 from raysearch.data.shelf import Shelf
-from raysearch.errors import UserError
 
 SPEC = synthetic.Spec(classes=4, train_per_class=6, test_per_class=3, side=32)
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pytest
 from pyarrow import fs
 
+from raysearch.core.errors import UserError
 from raysearch.data import filesystems
 from raysearch.data.manifest import read_manifest
 from raysearch.data.places import Place
-from raysearch.errors import UserError
 
 from ..s3_server import Server
 

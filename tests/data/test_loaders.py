@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from raysearch.core.errors import UserError
 from raysearch.data import jpeg, layouts, loaders, synthetic
 from raysearch.data.jpeg import CorruptImage
 from raysearch.data.loaders import File, Missing, Reshaped, Slice
-from raysearch.errors import UserError
 
 from .layouts.test_hf_parquet import parquet
 from .layouts.trees import picture, put

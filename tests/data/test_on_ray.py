@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from raysearch.core.errors import UserError
 from raysearch.data import layouts, shards
 from raysearch.data.loaders import File
-from raysearch.errors import UserError
 
 from .layouts.test_hf_parquet import parquet
 from .layouts.test_webdataset import tar

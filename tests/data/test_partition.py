@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from raysearch.core.errors import UserError
 from raysearch.data import feed, partition, shards, splits
-from raysearch.errors import UserError
 from raysearch.studies import overrides
 from raysearch.tasks import registry
 

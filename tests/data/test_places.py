@@ -8,8 +8,8 @@ import fsspec
 import pytest
 from pyarrow.fs import FileType
 
+from raysearch.core.errors import UserError
 from raysearch.data.places import Place
-from raysearch.errors import UserError
 
 from ..s3_server import Server
 

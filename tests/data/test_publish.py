@@ -8,10 +8,11 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from raysearch import cli, ingest
+from raysearch import ingest
+from raysearch.core import cli
+from raysearch.core.errors import Unreachable, UserError
 from raysearch.data import pieces, publish, shards, synthetic
 from raysearch.data.places import Place
-from raysearch.errors import Unreachable, UserError
 
 from ..s3_server import Server
 from .conftest import SPEC

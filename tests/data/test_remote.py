@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from raysearch import cli, sweep, train
+from raysearch import sweep, train
+from raysearch.core import cli
+from raysearch.core.errors import Unreachable, UserError
 from raysearch.data import feed, partition, rows, shards, sources
 from raysearch.data.places import Place
 from raysearch.data.shelf import Shelf
-from raysearch.errors import Unreachable, UserError
 
 from ..s3_server import Server, reads
 

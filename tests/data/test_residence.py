@@ -2,8 +2,8 @@
 
 import pytest
 
+from raysearch.core.errors import UserError
 from raysearch.data.residence import Mode, choose
-from raysearch.errors import UserError
 
 GIB = 2**30
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from raysearch.core.errors import UserError
 from raysearch.data import scratch
-from raysearch.errors import UserError
 
 WORK, OTHER = "0123456789abcdef", "fedcba9876543210"
 WRITER = """

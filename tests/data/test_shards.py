@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from raysearch.core.errors import UserError
 from raysearch.data import pieces, publish, shards
-from raysearch.errors import UserError
 
 
 def jpeg(seed: int = 0, mode: str = "RGB", format: str = "JPEG", side: int = 24) -> bytes:

@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from raysearch.core.errors import UserError
 from raysearch.data import shards, shelf
 from raysearch.data.shelf import Shelf
-from raysearch.errors import UserError
 
 from .test_shards import jpeg, sample
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from raysearch.core.errors import UserError
 from raysearch.data import split_files, splits
 from raysearch.data.class_names import match
-from raysearch.errors import UserError
 
 # classes of train, val and test as published, and what the list says, frozen: cells are named by a list's name alone
 PUBLISHED = {

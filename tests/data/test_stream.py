@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from raysearch.core.errors import UserError
 from raysearch.data import feed, pipelines, shards, synthetic
 from raysearch.data.images import ImageSet
 from raysearch.data.pipelines import Threads, View
 from raysearch.data.shelf import Shelf
 from raysearch.data.stream import Stream
-from raysearch.errors import UserError
 
 SPEC = synthetic.Spec(classes=5, train_per_class=8, test_per_class=4, side=24)
 VIEW = View(20)

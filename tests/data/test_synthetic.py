@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from raysearch.core.errors import UserError
 from raysearch.data import shards, synthetic
 from raysearch.data.synthetic import Spec
-from raysearch.errors import UserError
 
 SMALL = Spec(classes=4, train_per_class=3, test_per_class=2, side=32)
 

@@ -6,8 +6,8 @@ from urllib.parse import quote
 
 import pytest
 
+from raysearch.core.errors import UserError
 from raysearch.data import uris
-from raysearch.errors import UserError
 
 LETTERS = string.ascii_letters + string.digits + "/+=@?#:%&"
 

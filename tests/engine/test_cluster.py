@@ -10,9 +10,9 @@ import ray
 from ray.cluster_utils import Cluster
 from ray.core.generated import autoscaler_pb2
 
+from raysearch.core.errors import UserError
 from raysearch.engine import cluster
 from raysearch.engine.cluster import Demand, Slots
-from raysearch.errors import UserError
 
 
 @pytest.fixture

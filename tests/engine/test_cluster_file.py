@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
+from raysearch.core.errors import UserError
 from raysearch.engine import cluster_file
-from raysearch.errors import UserError
 
 SHIPPED = Path(__file__).parents[2] / "clusters" / "aws.yaml"
 

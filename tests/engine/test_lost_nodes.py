@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from raysearch.core.interrupt import Interrupt
 from raysearch.engine.callbacks import Forward
 from raysearch.engine.jobs import Job, Listener
 from raysearch.engine.lost_nodes import TOGETHER, LostNodes
-from raysearch.interrupt import Interrupt
 
 
 class Bench:

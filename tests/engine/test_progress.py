@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from raysearch.core.errors import UserError
 from raysearch.engine import progress as writer
 from raysearch.engine.jobs import Job
 from raysearch.engine.progress import Heart
 from raysearch.engine.tally import Tally
-from raysearch.errors import UserError
 from raysearch.studies import progress
 from raysearch.studies.progress import Progress, Stage
 

@@ -8,12 +8,12 @@ import pytest
 import ray
 from rich.console import Console
 
+from raysearch.core.errors import UserError
 from raysearch.data import synthetic
 from raysearch.engine import cluster, images, sight, train_loop
 from raysearch.engine.cluster import Demand
 from raysearch.engine.mailbox import Begin, Step, Stop
 from raysearch.engine.options import Options
-from raysearch.errors import UserError
 from raysearch.studies.config import Images
 
 GIB = 2**30

@@ -8,6 +8,7 @@ import ray
 from ray.cluster_utils import Cluster
 from rich.console import Console
 
+from raysearch.core.errors import UserError
 from raysearch.data import pipelines, shards, synthetic
 from raysearch.data.places import Place
 from raysearch.data.residence import Mode
@@ -15,7 +16,6 @@ from raysearch.engine import images as engine_images
 from raysearch.engine import sight
 from raysearch.engine.cluster import Demand
 from raysearch.engine.options import Options, Run
-from raysearch.errors import UserError
 from raysearch.studies.config import Images
 
 from . import killing

@@ -7,9 +7,9 @@ import fsspec
 import pytest
 import torch
 
+from raysearch.core.errors import UserError
 from raysearch.engine.checkpoints import BEST, NEWEST, Checkpoints, Objective, decode
 from raysearch.engine.storage import Storage
-from raysearch.errors import UserError
 
 CPU = torch.device("cpu")
 

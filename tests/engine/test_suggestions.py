@@ -8,10 +8,10 @@ import optuna
 import pytest
 from ray import tune
 
+from raysearch.core.errors import UserError
 from raysearch.engine import search as engine_search
 from raysearch.engine.jobs import Job
 from raysearch.engine.suggestions import Suggestions
-from raysearch.errors import UserError
 from raysearch.studies import search_plan
 from raysearch.studies.search import SAMPLERS, Search
 from raysearch.studies.space import factor

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from raysearch import cli, gallery, report
+from raysearch import gallery, report
+from raysearch.core import cli
+from raysearch.core.errors import UserError
 from raysearch.engine.checkpoints import FOLDER
-from raysearch.errors import UserError
 from raysearch.exhibits.loading import open_run
 from raysearch.studies import results
 

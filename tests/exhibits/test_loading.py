@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from raysearch.core.errors import UserError
 from raysearch.data import synthetic
 from raysearch.engine.checkpoints import FOLDER, Checkpoints, decode
-from raysearch.errors import UserError
 from raysearch.exhibits.loading import open_run
 from raysearch.exhibits.retrieval import Codes, look
 from raysearch.studies import results

@@ -12,7 +12,7 @@ import torchvision
 from torch import nn
 from torch.nn import functional
 
-from raysearch.errors import UserError
+from raysearch.core.errors import UserError
 from raysearch.models import backbones, bodies
 from raysearch.studies import config
 

@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pytest
 
-from raysearch.errors import UserError
+from raysearch.core.errors import UserError
 from raysearch.studies import files, overrides, plan, statistics
 from raysearch.studies.space import Ablation, choice, factor
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from raysearch.errors import UserError
+from raysearch.core.errors import UserError
 from raysearch.models import backbones
 from raysearch.studies import overrides, presets
 from raysearch.studies.config import BACKBONES, CONFIGS, FewshotConfig

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from ray import tune
 
-from raysearch.errors import UserError
+from raysearch.core.errors import UserError
 from raysearch.studies import describe, files, overrides, plan, search_plan
 from raysearch.studies.config import CODE_VERSIONS
 from raysearch.studies.profiles import PROFILES

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from raysearch.errors import UserError
+from raysearch.core.errors import UserError
 from raysearch.studies import files
 
 STUDY = """

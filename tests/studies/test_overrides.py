@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from raysearch.errors import UserError
+from raysearch.core.errors import UserError
 from raysearch.studies import overrides
 from raysearch.studies.config import RetrievalConfig
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import search_spaces
-from raysearch.errors import UserError
+from raysearch.core.errors import UserError
 from raysearch.studies import describe, overrides, plan, weights
 from raysearch.studies.config import CODE_VERSIONS
 from raysearch.studies.space import Ablation, Design, component, factor

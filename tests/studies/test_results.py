@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from raysearch.errors import UserError
+from raysearch.core.errors import UserError
 from raysearch.studies import results
 
 # Writes one cell over and over with a history of many kilobytes, so that a kill often falls into a write.

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from ray import tune
 
-from raysearch.errors import UserError
+from raysearch.core.errors import UserError
 from raysearch.studies import search_plan
 from raysearch.studies.search import Search
 from raysearch.studies.space import Search as FromSpace

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from raysearch.errors import UserError
+from raysearch.core.errors import UserError
 from raysearch.studies import overrides
 from raysearch.studies.profiles import PROFILES
 from raysearch.studies.space import Ablation, component, factor

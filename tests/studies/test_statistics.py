@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pytest
 from scipy import stats
 
-from raysearch.errors import UserError
+from raysearch.core.errors import UserError
 from raysearch.studies.statistics import compare, holm, interval
 
 

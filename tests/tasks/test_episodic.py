@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from raysearch.core.errors import UserError
 from raysearch.data.episodes import Episodes, episode
-from raysearch.errors import UserError
 from raysearch.tasks import episodic
 from raysearch.tasks.base import Worker
 from raysearch.tasks.fewshot import FewshotTask

@@ -9,13 +9,13 @@ import torch
 from PIL import Image
 from torch import nn
 
+from raysearch.core import atomic
+from raysearch.core.errors import UserError
 from raysearch.data import jpeg
 from raysearch.data.images import ImageSet
 from raysearch.data.manifest import Manifest
-from raysearch.errors import UserError
 from raysearch.models import backbones
 from raysearch.models.backbones import Backbone
-from raysearch.studies import atomic
 from raysearch.tasks import exported, retrieval
 from raysearch.tasks.base import Feed, Worker
 from raysearch.tasks.exported import Hasher

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
+from raysearch.core.errors import UserError
 from raysearch.data.images import ImageSet
-from raysearch.errors import UserError
 from raysearch.studies import overrides
 from raysearch.tasks.base import Worker
 from raysearch.tasks.pretraining import PretrainTask

@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from raysearch.core.errors import UserError
 from raysearch.data.episodes import Episodes
 from raysearch.data.images import ImageSet
 from raysearch.data.manifest import Manifest
-from raysearch.errors import UserError
 from raysearch.models import backbones
 from raysearch.models.backbones import Backbone
 from raysearch.models.fewshot import Layout

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from raysearch.errors import UserError
+from raysearch.core.errors import UserError
 from raysearch.tasks.splits import batch_sizes
 
 from .small_runs import image_set, make

@@ -16,8 +16,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from raysearch.core.errors import UserError
 from raysearch.data.images import ImageSet
-from raysearch.errors import UserError
 from raysearch.models.fcaenet import HashOutput
 from raysearch.studies import overrides
 from raysearch.tasks.base import Feed, Worker

@@ -4,6 +4,7 @@ A sample's `source` is its path below the place where the data set begins, with 
 To add a layout, write a file with its `LAYOUT` and name it in LAYOUTS.
 """
 
+from raysearch.core.errors import UserError, nearest
 from raysearch.data.layouts import (
     aircraft,
     cars,
@@ -27,7 +28,6 @@ from raysearch.data.layouts.few_shot import fewshot
 from raysearch.data.layouts.layout import Counts, Layout
 from raysearch.data.layouts.listing import Listing
 from raysearch.data.layouts.own_images import folder
-from raysearch.errors import UserError, nearest
 
 __all__ = [
     "AUTO",

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from raysearch.core.errors import UserError
 from raysearch.data import by_hash
 from raysearch.data.layouts import disk
 from raysearch.data.layouts.layout import refuse
@@ -17,7 +18,6 @@ from raysearch.data.layouts.listing import Listing
 from raysearch.data.loaders import Loader
 from raysearch.data.manifest import Corrupt
 from raysearch.data.shards import Sample
-from raysearch.errors import UserError
 
 WORDS = {
     "train": "train",

@@ -7,10 +7,10 @@ no other sign are class folders.
 
 from collections.abc import Mapping
 
+from raysearch.core.errors import UserError
 from raysearch.data.layouts import disk, own_images
 from raysearch.data.layouts.layout import Layout
 from raysearch.data.manifest import MANIFEST
-from raysearch.errors import UserError
 
 
 def detect(src: str, layouts: Mapping[str, Layout]) -> tuple[str, str]:

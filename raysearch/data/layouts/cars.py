@@ -14,11 +14,11 @@ photos are grey. Boxes are Matlab's: the first pixel is 1, and the last one is i
 from pathlib import Path
 from typing import NamedTuple
 
+from raysearch.core.errors import UserError
 from raysearch.data.jpeg import Box
 from raysearch.data.layouts import matlab
 from raysearch.data.layouts.layout import Counts, Signs, official
 from raysearch.data.layouts.listing import Entry, Listing, of_lists
-from raysearch.errors import UserError
 
 FIRST = ("cars_train", "cars_test", "devkit/cars_train_annos.mat", "devkit/cars_meta.mat")
 SECOND = ("cars_annos.mat", "car_ims")

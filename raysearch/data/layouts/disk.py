@@ -5,9 +5,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from raysearch.core.errors import UserError
 from raysearch.data.loaders import File
 from raysearch.data.shards import Sample
-from raysearch.errors import UserError
 
 EXTENSIONS = {".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
 

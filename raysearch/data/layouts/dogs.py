@@ -14,11 +14,11 @@ box that holds them all is taken, so that no dog is cut. Edges are counted from 
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
+from raysearch.core.errors import UserError
 from raysearch.data.jpeg import Box
 from raysearch.data.layouts import label_lists, matlab
 from raysearch.data.layouts.layout import Counts, Signs, official
 from raysearch.data.layouts.listing import Listing, of_lists
-from raysearch.errors import UserError
 
 LISTS = {"train": "train_list.mat", "test": "test_list.mat"}
 EDGES = ("xmin", "ymin", "xmax", "ymax")

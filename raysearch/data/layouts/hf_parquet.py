@@ -21,13 +21,13 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from raysearch.core.errors import UserError
 from raysearch.data import scratch
 from raysearch.data.layouts import archives, disk
 from raysearch.data.layouts.layout import Layout
 from raysearch.data.layouts.listing import Listing
 from raysearch.data.loaders import Slice
 from raysearch.data.manifest import Corrupt
-from raysearch.errors import UserError
 
 BATCH = 64  # rows in memory at a time
 

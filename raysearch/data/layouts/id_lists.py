@@ -8,10 +8,10 @@ spaces. Which folder an image lies in says its class a second time, so that the 
 from collections.abc import Callable
 from pathlib import Path
 
+from raysearch.core.errors import UserError
 from raysearch.data.jpeg import Box
 from raysearch.data.layouts import disk
 from raysearch.data.layouts.listing import Entry, Listing, of_lists
-from raysearch.errors import UserError
 
 PARTS = {"1": "train", "0": "test"}
 LISTS = ("images.txt", "image_class_labels.txt", "train_test_split.txt", "classes.txt")

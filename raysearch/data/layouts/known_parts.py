@@ -7,12 +7,12 @@ is which class is in which part. The lists are in `fewshot_splits/`.
 from collections.abc import Mapping
 from pathlib import Path
 
+from raysearch.core.errors import UserError
 from raysearch.data import splits
 from raysearch.data.class_names import match
 from raysearch.data.layouts import few_shot
 from raysearch.data.layouts.layout import Counts, Layout
 from raysearch.data.layouts.listing import Listing
-from raysearch.errors import UserError
 
 
 def layout(split: str, title: str, counts: Counts) -> Layout:

@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from raysearch.core.errors import UserError
 from raysearch.data.jpeg import Box
 from raysearch.data.layouts import disk
 from raysearch.data.layouts.listing import Listing
 from raysearch.data.manifest import SPLITS
-from raysearch.errors import UserError
 
 
 @dataclass(frozen=True)

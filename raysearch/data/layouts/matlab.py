@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from raysearch.errors import UserError
+from raysearch.core.errors import UserError
 
 
 def variables(path: Path, *names: str) -> list[Any]:

@@ -8,13 +8,13 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
+from raysearch.core.errors import UserError, nearest
 from raysearch.data import by_hash
 from raysearch.data.layouts import disk
 from raysearch.data.layouts.layout import Layout, refuse
 from raysearch.data.layouts.listing import Listing
 from raysearch.data.manifest import SPLITS, Corrupt
 from raysearch.data.shards import Sample
-from raysearch.errors import UserError, nearest
 
 COLUMNS = ("path", "label", "split")
 

@@ -15,13 +15,13 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from raysearch.core.errors import UserError
 from raysearch.data.jpeg import CorruptImage
 from raysearch.data.layouts import archives, disk
 from raysearch.data.layouts.layout import Layout
 from raysearch.data.layouts.listing import Listing
 from raysearch.data.loaders import Slice
 from raysearch.data.manifest import Corrupt
-from raysearch.errors import UserError
 
 NAMES = ("classnames.txt", "classes.txt")
 KEYS = ("label", "cls", "class")

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from raysearch.errors import UserError, nearest
+from raysearch.core.errors import UserError, nearest
 from raysearch.models.hashing import itq, lsh, sdh, spectral
 from raysearch.models.hashing.encoder import Encoder
 

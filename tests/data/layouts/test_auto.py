@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from raysearch.core.errors import UserError
 from raysearch.data import layouts
 from raysearch.data.layouts import LAYOUTS, detect
-from raysearch.errors import UserError
 
 from . import test_cub, test_dogs
 from .test_hf_parquet import parquet

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
+from raysearch.core.errors import UserError
 from raysearch.data import layouts
-from raysearch.errors import UserError
 
 from .trees import all_red, picture, put, read, reasons, written
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from raysearch.core.errors import UserError
 from raysearch.data import layouts
-from raysearch.errors import UserError
 
 from .trees import all_red, picture, put, read, reasons, rows, written
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from raysearch.core.errors import UserError
 from raysearch.data import layouts, shards
 from raysearch.data.synthetic import parse
 from raysearch.data.synthetic import samples as drawn
-from raysearch.errors import UserError
 
 ROWS = (("wren", "1.jpg", "train"), ("wren", "2.jpg", "train"), ("owl", "3.jpg", "val"), ("kite", "4.jpg", "test"))
 

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from raysearch.core.errors import UserError
 from raysearch.data import layouts
-from raysearch.errors import UserError
 
 from .trees import picture, put, read, reasons, rows, written
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from raysearch.core.errors import UserError
 from raysearch.data import layouts, splits
-from raysearch.errors import UserError
 
 from .trees import picture, put, read, reasons, rows
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from raysearch.core.errors import UserError
 from raysearch.data import layouts
 from raysearch.data.shards import Sample
-from raysearch.errors import UserError
 
 
 def make(root: Path, *files: str) -> str:

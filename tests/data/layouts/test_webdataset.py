@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from raysearch.core.errors import UserError
 from raysearch.data import layouts
-from raysearch.errors import UserError
 
 from .trees import picture, put, read, reasons, rows, written
 

@@ -8,8 +8,8 @@ from typing import NoReturn
 import typer
 from rich.console import Console
 
-from raysearch import visible
-from raysearch.errors import UserError, nearest
+from raysearch.core import sanitize
+from raysearch.core.errors import UserError, nearest
 
 
 def run(app: typer.Typer, arguments: list[str] | None = None, name: str | None = None) -> NoReturn:
@@ -50,7 +50,7 @@ def check_writable(path: Path, name: str) -> None:
 
 def stop(message: str) -> NoReturn:
     """Print one line and leave with exit code 2."""
-    print(f"error: {visible.text(' '.join(message.split()))}", file=sys.stderr)
+    print(f"error: {sanitize.text(' '.join(message.split()))}", file=sys.stderr)
     sys.exit(2)
 
 
