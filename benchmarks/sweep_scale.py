@@ -65,10 +65,10 @@ def drive(folder: Path, cells: int) -> None:
     from rich.console import Console
 
     from raysearch.data import shards, synthetic
-    from raysearch.data.cache import cache_dir
     from raysearch.engine import cluster, jobs, session, tuner
     from raysearch.engine.tally import Tally
     from raysearch.engine.telemetry import LiveView
+    from raysearch.storage.cache import cache_dir
     from raysearch.studies import files, plan, results
     from raysearch.studies.config import CODE_VERSIONS
 

@@ -37,7 +37,7 @@ from raysearch.core import atomic, cli
 from raysearch.core.errors import UserError
 from raysearch.data import sources
 from raysearch.data.manifest import Corrupt
-from raysearch.data.places import Location, Place
+from raysearch.storage.location import Location, Place
 from raysearch.tasks.recogniser import Prediction, Recogniser
 
 __all__ = ["Accuracy", "Named", "Prediction", "Recogniser", "accuracy", "name_images"]

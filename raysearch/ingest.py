@@ -34,8 +34,8 @@ from raysearch.core import cli
 from raysearch.core.errors import UserError
 from raysearch.data import by_hash, jpeg, layouts, shards
 from raysearch.data.layouts import AUTO
-from raysearch.data.places import Place
 from raysearch.data.samples import reshaped
+from raysearch.storage.location import Place
 
 SHOWN = 20  # corrupt images listed on screen; all of them are in the manifest
 

@@ -35,9 +35,9 @@ from raysearch.core import cli
 from raysearch.core.errors import UserError
 from raysearch.data import sources
 from raysearch.data.manifest import Corrupt
-from raysearch.data.places import Location, Place
 from raysearch.ingest import OnCorrupt
 from raysearch.models.hashing.packed import pack
+from raysearch.storage.location import Location, Place
 from raysearch.tasks.exported import Hasher
 from raysearch.tasks.index import About, Index, Match, read_about
 

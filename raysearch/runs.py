@@ -18,8 +18,8 @@ from pathlib import Path
 from raysearch.core import atomic
 from raysearch.core.background import repeated
 from raysearch.core.errors import UserError
-from raysearch.data.cache import cache_dir
-from raysearch.data.places import Place
+from raysearch.storage.cache import cache_dir
+from raysearch.storage.location import Place
 
 _PROBE = ".probe"
 INTERVAL = 5.0  # seconds between looks at what is new

@@ -20,12 +20,13 @@ from raysearch import preview
 from raysearch.core import cli
 from raysearch.core.errors import UserError
 from raysearch.core.interrupt import Interrupt
-from raysearch.data import shards, synthetic, uris
-from raysearch.data.cache import cache_dir
-from raysearch.data.places import Place
+from raysearch.data import shards, synthetic
 from raysearch.data.residence import STORE_SHARE, Mode
 from raysearch.engine.options import Options, Run, cluster_of
 from raysearch.runs import Home
+from raysearch.storage import uris
+from raysearch.storage.cache import cache_dir
+from raysearch.storage.location import Place
 from raysearch.studies import describe, files, overrides, results, search_plan
 from raysearch.studies import plan as planning
 from raysearch.studies.space import Ablation

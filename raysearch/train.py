@@ -27,11 +27,11 @@ from rich.console import Console
 from raysearch.core import cli
 from raysearch.core.errors import UserError
 from raysearch.data import feed, partition, shards, synthetic
-from raysearch.data.cache import cache_dir
 from raysearch.data.pipelines import View
-from raysearch.data.places import Place
 from raysearch.data.residence import Mode
 from raysearch.models import backbones
+from raysearch.storage.cache import cache_dir
+from raysearch.storage.location import Place
 from raysearch.studies import overrides, presets, recall, results
 from raysearch.studies.config import CODE_VERSIONS, CONFIGS, RunConfig
 from raysearch.studies.profiles import profile_settings

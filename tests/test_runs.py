@@ -11,8 +11,8 @@ import pytest
 
 from raysearch import runs
 from raysearch.core.errors import UserError
-from raysearch.data.places import Place
 from raysearch.runs import Home
+from raysearch.storage.location import Place
 from raysearch.studies import results
 
 from .s3_server import Server

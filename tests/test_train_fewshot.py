@@ -9,7 +9,7 @@ import torch
 from raysearch import train
 from raysearch.core import cli
 from raysearch.data import feed, partition, shards, synthetic
-from raysearch.data.cache import cache_dir
+from raysearch.storage.cache import cache_dir
 from raysearch.studies import overrides, presets
 from raysearch.studies.profiles import profile_settings
 from raysearch.tasks import registry, starting

@@ -15,10 +15,10 @@ from raysearch.core.errors import UserError
 from raysearch.data import rows, shards
 from raysearch.data.images import ImageSet, Pixels
 from raysearch.data.pipelines import Decode, Threads, View, cut
-from raysearch.data.places import Location
 from raysearch.data.residence import Choice, Mode, choose
 from raysearch.data.shelf import Shelf
 from raysearch.data.stream import Stream
+from raysearch.storage.location import Location
 
 SPLITS = ("train", "test")
 _MEMORY_SHARE = 0.5  # of a machine without Ray

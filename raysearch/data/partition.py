@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from raysearch.core.errors import UserError
 from raysearch.data import shards, splits
 from raysearch.data.manifest import Manifest
-from raysearch.data.places import Location
+from raysearch.storage.location import Location
 
 PARTS = ("train", "val", "test")
 AUTO, OWN, RULE = "auto", "own", "mod4"  # by what there is; the rows' own splits; the rule where those share classes

@@ -13,9 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from raysearch.core.errors import Unreachable, UserError
-from raysearch.data.cache import cache_dir
 from raysearch.data.manifest import MANIFEST, Manifest, Shard, read_manifest
-from raysearch.data.places import Place
+from raysearch.storage.cache import cache_dir
+from raysearch.storage.location import Place
 
 UPLOADS = 4  # at a time
 _UPLOADED = re.compile(r"\d{5,}-[0-9a-f]{16}\.parquet")

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from raysearch.core.errors import UserError, nearest
 from raysearch.data.manifest import CURE, read_manifest, unreadable
-from raysearch.data.places import Location, Place
+from raysearch.storage.location import Location, Place
 
 SCHEMA = pa.schema({"image": pa.binary(), "label": pa.int32(), "split": pa.string(), "source": pa.string()})
 DIGESTS = b"raysearch.sha256"  # key in each shard's footer: 32 bytes a row

@@ -20,10 +20,10 @@ from raysearch.data.jpeg import encode
 from raysearch.data.making import Maker, OnRay, Threads
 from raysearch.data.manifest import FORMAT, MANIFEST, SPLITS, Corrupt, Manifest, Shard, read_manifest, shard_paths
 from raysearch.data.pieces import DATA, HALF, NOTES, Made, Piece, cut, versions
-from raysearch.data.places import Location, Place
 from raysearch.data.rows import SCHEMA, content_hash, read, row_digests
 from raysearch.data.samples import Sample, ordered
 from raysearch.data.verify import verify
+from raysearch.storage.location import Location, Place
 
 __all__ = [
     "FORMAT",

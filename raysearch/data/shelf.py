@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raysearch.data import places
 from raysearch.data.manifest import Manifest, unreadable
-from raysearch.data.places import Location, Place
+from raysearch.storage import location as places
+from raysearch.storage.location import Location, Place
 
 # Shards held open at a time: the footers of 512 rows in groups of 16 take 120 kB each, and a process has often no more
 # than 1,024 files. Where there are more shards, one that is opened again costs 0.1 to 0.4 ms.

@@ -16,8 +16,8 @@ from typing import NamedTuple
 from raysearch.core.errors import UserError
 from raysearch.data.layouts.disk import EXTENSIONS, class_folders, visible
 from raysearch.data.manifest import MANIFEST, Manifest, read_manifest
-from raysearch.data.places import Location, Place
 from raysearch.data.rows import read_shard
+from raysearch.storage.location import Location, Place
 
 
 class Photo(NamedTuple):

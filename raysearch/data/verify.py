@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 from raysearch.core.errors import UserError
 from raysearch.data import jpeg
 from raysearch.data.manifest import CURE, MANIFEST, Manifest, Shard, read_manifest, unreadable
-from raysearch.data.places import Location, Place
 from raysearch.data.rows import SCHEMA, Row, content_hash, digests_in, split_digests
+from raysearch.storage.location import Location, Place
 
 
 class _Checked(NamedTuple):

@@ -17,11 +17,11 @@ from raysearch.core.errors import UserError
 from raysearch.data import feed, partition, residence, shards
 from raysearch.data.images import ImageSet
 from raysearch.data.pipelines import Decode, RayData, Threads, View
-from raysearch.data.places import Place
 from raysearch.data.shelf import Shelf
 from raysearch.data.stream import Stream
 from raysearch.engine import cluster, sight
 from raysearch.engine.options import Options, Run
+from raysearch.storage.location import Place
 from raysearch.studies.config import Images
 
 _LEAST_STORE = 128 << 20  # bytes that a pipeline may always take

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from raysearch.data.manifest import Manifest
-from raysearch.data.places import Place
 from raysearch.data.residence import STORE_SHARE, Mode
+from raysearch.storage.location import Place
 
 
 def cluster_of(address: str | None) -> str | None:

@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from raysearch.data import shards
-from raysearch.data.places import Place
 from raysearch.engine import prices
 from raysearch.engine.cluster import Demand, places_on_node
 from raysearch.engine.findings import Finding, bad, good, unsure
 from raysearch.engine.node_types import NodeType, most_of
 from raysearch.runs import Home
+from raysearch.storage.location import Place
 from raysearch.studies import files, overrides, search_plan
 from raysearch.studies import plan as planning
 from raysearch.studies.space import Ablation

@@ -14,8 +14,6 @@ from rich.console import Console, RenderableType
 from raysearch.core import environment
 from raysearch.core.interrupt import Interrupt
 from raysearch.data import partition
-from raysearch.data.cache import cache_dir
-from raysearch.data.places import Place
 from raysearch.engine import budget, cluster, tuner
 from raysearch.engine.checkpoints import FOLDER, Checkpoints, Objective
 from raysearch.engine.gauges import Gauges
@@ -29,6 +27,8 @@ from raysearch.engine.tally import Tally
 from raysearch.engine.telemetry import LiveView
 from raysearch.engine.train_loop import Source
 from raysearch.models import backbones
+from raysearch.storage.cache import cache_dir
+from raysearch.storage.location import Place
 from raysearch.studies import plan, results
 from raysearch.studies.config import CODE_VERSIONS, CONFIGS, RunConfig
 from raysearch.studies.plan import Cell

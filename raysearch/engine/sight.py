@@ -10,7 +10,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raysearch.data.manifest import MANIFEST
-from raysearch.data.places import Place
+from raysearch.storage.location import Place
 
 _ANSWER_SECONDS = 120.0  # a node that is slower, or dies meanwhile, is taken for one that does not see it
 

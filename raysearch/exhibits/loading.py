@@ -14,13 +14,13 @@ from pyarrow.fs import FileType
 
 from raysearch.core.errors import UserError
 from raysearch.data import feed, partition, shards
-from raysearch.data.cache import cache_dir
 from raysearch.data.manifest import Manifest
 from raysearch.data.pipelines import View
-from raysearch.data.places import Place
 from raysearch.engine.checkpoints import FOLDER, Checkpoints, decode
 from raysearch.exhibits.choosing import Chosen, choose
 from raysearch.models import backbones
+from raysearch.storage.cache import cache_dir
+from raysearch.storage.location import Place
 from raysearch.studies import recall, results
 from raysearch.studies.config import CODE_VERSIONS, Images, RunConfig
 from raysearch.studies.hashing_config import FITTED

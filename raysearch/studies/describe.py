@@ -6,7 +6,7 @@ from typing import Any
 
 from raysearch.core import environment
 from raysearch.data.manifest import Manifest
-from raysearch.data.places import Place
+from raysearch.storage.location import Place
 from raysearch.studies.config import CODE_VERSIONS, RunConfig
 from raysearch.studies.plan import Plan, Variant, starts
 from raysearch.studies.search_plan import SearchPlan

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from raysearch.data import copies, shelf, synthetic
-from raysearch.data.places import Place
+from raysearch.data import shelf, synthetic
+from raysearch.storage import local_copies
+from raysearch.storage.location import Place
 
 from ..s3_server import Server
 
@@ -32,7 +33,7 @@ def remote(s3: Server, eight_shards: Path) -> str:
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where copies go; nothing is there yet."""
     monkeypatch.setenv("RAYSEARCH_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache" / copies.FOLDER
+    return tmp_path / "cache" / local_copies.FOLDER
 
 
 @pytest.fixture(autouse=True)

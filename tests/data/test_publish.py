@@ -12,7 +12,7 @@ from raysearch import ingest
 from raysearch.core import cli
 from raysearch.core.errors import Unreachable, UserError
 from raysearch.data import pieces, publish, shards, synthetic
-from raysearch.data.places import Place
+from raysearch.storage.location import Place
 
 from ..s3_server import Server
 from .conftest import SPEC

@@ -11,9 +11,9 @@ import pytest
 from raysearch.core.errors import UserError
 from raysearch.data import feed, shards
 from raysearch.data.pipelines import RayData, Threads, View
-from raysearch.data.places import Place
 from raysearch.data.shelf import Shelf, _AtHand
 from raysearch.data.stream import Stream
+from raysearch.storage.location import Place
 
 from ..s3_server import Server, reads
 

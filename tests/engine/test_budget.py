@@ -11,11 +11,11 @@ from rich.console import Console
 
 from raysearch.core.errors import UserError
 from raysearch.core.interrupt import Interrupt
-from raysearch.data.places import Place
 from raysearch.data.shards import read_manifest
 from raysearch.engine import budget, prices, session
 from raysearch.engine.budget import FILE, Meter, watched
 from raysearch.engine.options import Options, Run
+from raysearch.storage.location import Place
 
 
 def node(alive: bool = True, **labels: str) -> dict:

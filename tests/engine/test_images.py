@@ -16,12 +16,12 @@ from rich.console import Console
 
 from raysearch.data import pipelines, shards, synthetic
 from raysearch.data.pipelines import RayData, View
-from raysearch.data.places import Place
 from raysearch.data.shelf import Shelf
 from raysearch.data.stream import Stream
 from raysearch.engine import images as engine_images
 from raysearch.engine.cluster import Demand
 from raysearch.engine.options import Options, Run
+from raysearch.storage.location import Place
 from raysearch.studies.config import Images
 
 from . import killing

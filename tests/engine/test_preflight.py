@@ -9,11 +9,11 @@ import pytest
 import ray
 
 from raysearch.core.errors import UserError
-from raysearch.data.places import Place
 from raysearch.engine import preflight, quotas
 from raysearch.engine.cluster import Demand
 from raysearch.engine.findings import Finding, State, tried
 from raysearch.engine.node_types import NodeType, most_of, node_types
+from raysearch.storage.location import Place
 
 from ..s3_server import Server
 

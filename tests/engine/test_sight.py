@@ -10,12 +10,12 @@ from rich.console import Console
 
 from raysearch.core.errors import UserError
 from raysearch.data import pipelines, shards, synthetic
-from raysearch.data.places import Place
 from raysearch.data.residence import Mode
 from raysearch.engine import images as engine_images
 from raysearch.engine import sight
 from raysearch.engine.cluster import Demand
 from raysearch.engine.options import Options, Run
+from raysearch.storage.location import Place
 from raysearch.studies.config import Images
 
 from . import killing

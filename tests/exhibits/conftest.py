@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from raysearch.data import feed, shards
-from raysearch.data.places import Place
 from raysearch.engine.checkpoints import FOLDER
 from raysearch.engine.mailbox import Begin
 from raysearch.engine.train_loop import RunningCell
 from raysearch.models import backbones
+from raysearch.storage.location import Place
 from raysearch.studies import describe, plan, results
 from raysearch.studies.config import CODE_VERSIONS
 from raysearch.studies.space import Ablation, factor

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from raysearch.data import feed, partition, shards, synthetic
-from raysearch.data.places import Place
 from raysearch.engine.checkpoints import FOLDER
 from raysearch.engine.mailbox import Begin
 from raysearch.engine.train_loop import RunningCell
 from raysearch.models import backbones
+from raysearch.storage.location import Place
 from raysearch.studies import describe, plan, results
 from raysearch.studies.config import CODE_VERSIONS, FewshotConfig
 from raysearch.studies.space import Ablation, choice

@@ -19,7 +19,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from raysearch.core.errors import UserError, nearest
-from raysearch.data import uris
+from raysearch.storage import uris
 
 CONNECT, REQUEST = 3.0, 10.0  # seconds for a connection and for a byte to come; pyarrow's S3 client tries three times
 SCHEMES = ("s3", "gs", "abfs", "hdfs", "file")

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from raysearch.core.errors import UserError
-from raysearch.data.cache import cache_bytes, cache_dir
+from raysearch.storage.cache import cache_bytes, cache_dir
 
 if TYPE_CHECKING:  # places gives this module's function a second home
-    from raysearch.data.places import Place
+    from raysearch.storage.location import Place
 
 FOLDER = "shards"
 _GRACE = 60.0  # seconds from when a path is handed out to when its file has surely been opened

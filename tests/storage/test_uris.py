@@ -7,7 +7,7 @@ from urllib.parse import quote
 import pytest
 
 from raysearch.core.errors import UserError
-from raysearch.data import uris
+from raysearch.storage import uris
 
 LETTERS = string.ascii_letters + string.digits + "/+=@?#:%&"
 

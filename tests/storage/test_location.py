@@ -9,7 +9,7 @@ import pytest
 from pyarrow.fs import FileType
 
 from raysearch.core.errors import UserError
-from raysearch.data.places import Place
+from raysearch.storage.location import Place
 
 from ..s3_server import Server
 

@@ -8,9 +8,9 @@ import pytest
 from pyarrow import fs
 
 from raysearch.core.errors import UserError
-from raysearch.data import filesystems
 from raysearch.data.manifest import read_manifest
-from raysearch.data.places import Place
+from raysearch.storage import filesystems
+from raysearch.storage.location import Place
 
 from ..s3_server import Server
 

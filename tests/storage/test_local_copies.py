@@ -11,9 +11,9 @@ import fsspec
 import pytest
 
 from raysearch.core.errors import UserError
-from raysearch.data import copies, places
-from raysearch.data.cache import cache_bytes
-from raysearch.data.places import Place
+from raysearch.storage import local_copies, location
+from raysearch.storage.cache import cache_bytes
+from raysearch.storage.location import Place
 
 DATA = bytes(range(256)) * 100
 
@@ -34,7 +34,7 @@ def stored(box: Place, name: str, data: bytes) -> tuple[Place, int, str]:
 
 
 def cached(tmp_path: Path) -> list[str]:
-    return sorted(path.name for path in (tmp_path / "cache" / copies.FOLDER).iterdir())
+    return sorted(path.name for path in (tmp_path / "cache" / local_copies.FOLDER).iterdir())
 
 
 def age(path: Path, seconds: float) -> None:
@@ -43,30 +43,30 @@ def age(path: Path, seconds: float) -> None:
 
 def test_a_copy_is_made_once_and_known_by_its_content(box: Place, tmp_path: Path) -> None:
     file, size, sha = stored(box, "a", DATA)
-    path = places.local(file, size, sha)
+    path = location.local(file, size, sha)
     assert path.read_bytes() == DATA
     file.delete()
-    assert places.local(box / "the same elsewhere", size, sha) == path
+    assert location.local(box / "the same elsewhere", size, sha) == path
     assert cached(tmp_path) == [sha]
 
 
 def test_a_local_file_is_its_own_copy(tmp_path: Path, box: Place) -> None:
-    assert places.local(Place.parse(tmp_path / "x"), 1, "") == tmp_path / "x"
+    assert location.local(Place.parse(tmp_path / "x"), 1, "") == tmp_path / "x"
     assert not (tmp_path / "cache").exists()
 
 
 def test_many_at_once_fetch_it_once(box: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fetched, fetch = [], copies._fetch
+    fetched, fetch = [], local_copies._fetch
 
     def slowly(*given) -> None:
         fetched.append(1)
         time.sleep(0.2)
         fetch(*given)
 
-    monkeypatch.setattr(copies, "_fetch", slowly)
+    monkeypatch.setattr(local_copies, "_fetch", slowly)
     file = stored(box, "a", DATA)
     found: list[bytes] = []
-    threads = [threading.Thread(target=lambda: found.append(places.local(*file).read_bytes())) for _ in range(12)]
+    threads = [threading.Thread(target=lambda: found.append(location.local(*file).read_bytes())) for _ in range(12)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -78,11 +78,11 @@ def test_many_at_once_fetch_it_once(box: Place, tmp_path: Path, monkeypatch: pyt
 
 def test_what_a_killed_process_left_is_begun_again(box: Place, tmp_path: Path) -> None:
     file, size, sha = stored(box, "a", DATA)
-    folder = tmp_path / "cache" / copies.FOLDER
+    folder = tmp_path / "cache" / local_copies.FOLDER
     folder.mkdir(parents=True)
     (folder / f"{sha}.partial").write_bytes(b"junk" * 50_000)
     (folder / sha).write_bytes(b"a disk that was full")
-    assert places.local(file, size, sha).read_bytes() == DATA
+    assert location.local(file, size, sha).read_bytes() == DATA
     assert cached(tmp_path) == [sha]
 
 
@@ -90,41 +90,41 @@ def test_what_a_killed_process_left_is_begun_again(box: Place, tmp_path: Path) -
 def test_other_content_than_told_is_refused(box: Place, tmp_path: Path, data: bytes) -> None:
     stored(box, "a", data)
     with pytest.raises(UserError, match=r"memory://.*/a holds other data than its manifest says"):
-        places.local(box / "a", len(DATA), hashlib.sha256(DATA).hexdigest())
+        location.local(box / "a", len(DATA), hashlib.sha256(DATA).hexdigest())
     assert cached(tmp_path) == []
     with pytest.raises(FileNotFoundError):
-        places.local(box / "nothing", 1, "0" * 64)
+        location.local(box / "nothing", 1, "0" * 64)
     assert cached(tmp_path) == []
 
 
 def test_the_oldest_that_nobody_uses_make_room(box: Place, tmp_path: Path) -> None:
     files = [stored(box, name, name.encode() * 1000) for name in "abcdef"]
-    paths = [places.local(*file) for file in files[:4]]
+    paths = [location.local(*file) for file in files[:4]]
     for path, seconds in zip(paths, (4000, 3000, 2000, 1000), strict=True):
         age(path, seconds)
-    places.local(*files[0])  # asked for again: now the newest
+    location.local(*files[0])  # asked for again: now the newest
     with paths[1].open("rb"):
-        places.local(*files[4], cap=3000)
+        location.local(*files[4], cap=3000)
         # b is open, a and e are in use a moment ago: only c and d could go
         assert cached(tmp_path) == sorted(files[one][2] for one in (0, 1, 4))
     for path in paths[:2]:
         age(path, 4000)
-    places.local(*files[5], cap=2500)
+    location.local(*files[5], cap=2500)
     assert cached(tmp_path) == sorted(files[one][2] for one in (4, 5))
 
 
 def test_a_copy_that_made_room_stays_readable_where_it_is_open(
     box: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(copies, "_is_open", lambda path: False)  # as on a system that cannot tell
+    monkeypatch.setattr(local_copies, "_is_open", lambda path: False)  # as on a system that cannot tell
     first, second = stored(box, "a", DATA), stored(box, "b", DATA[::-1])
-    path = places.local(*first)
+    path = location.local(*first)
     age(path, 1000)
     with path.open("rb") as opened:
-        places.local(*second, cap=1)
+        location.local(*second, cap=1)
         assert not path.exists()
         assert opened.read() == DATA
-    assert places.local(*first).read_bytes() == DATA
+    assert location.local(*first).read_bytes() == DATA
 
 
 def test_the_cap_is_a_number_of_gigabytes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,4 +141,4 @@ def test_the_cap_is_a_number_of_gigabytes(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_cache_that_cannot_be_written_is_said(box: Place, tmp_path: Path) -> None:
     (tmp_path / "cache").write_bytes(b"")
     with pytest.raises(UserError, match=r"cannot copy memory://.*/a to .*directory; RAYSEARCH_CACHE names another"):
-        places.local(*stored(box, "a", DATA))
+        location.local(*stored(box, "a", DATA))

@@ -12,8 +12,8 @@ from raysearch import sweep, train
 from raysearch.core import cli
 from raysearch.core.errors import Unreachable, UserError
 from raysearch.data import feed, partition, rows, shards, sources
-from raysearch.data.places import Place
 from raysearch.data.shelf import Shelf
+from raysearch.storage.location import Place
 
 from ..s3_server import Server, reads
 

@@ -18,8 +18,8 @@ import pyarrow as pa
 from pyarrow import fs
 
 from raysearch.core.errors import Unreachable, UserError
-from raysearch.data import filesystems, uris
-from raysearch.data.copies import local as local
+from raysearch.storage import filesystems, uris
+from raysearch.storage.local_copies import local as local
 
 _FLAT = frozenset({"s3", "gcs", "abfs"})  # a directory is what names have in common
 # Stores that show a file from its first byte; the others show an object when its last one is there.
