@@ -35,8 +35,8 @@ from scipy.stats import binomtest
 
 from raysearch.core import atomic, cli
 from raysearch.core.errors import UserError
-from raysearch.data import sources
-from raysearch.data.manifest import Corrupt
+from raysearch.data import image_sources
+from raysearch.data.shards.manifest import Corrupt
 from raysearch.storage.location import Location, Place
 from raysearch.tasks.recogniser import Prediction, Recogniser
 
@@ -71,7 +71,7 @@ def name_images(recogniser: Recogniser, place: Location) -> Iterator[Named]:
 
     Args:
         recogniser: that has learned its classes.
-        place: see `raysearch.data.sources`, or the path of an image on this machine.
+        place: see `raysearch.data.image_sources`, or the path of an image on this machine.
 
     Raises:
         UserError: no such place, no images, or one that cannot be read.
@@ -80,7 +80,7 @@ def name_images(recogniser: Recogniser, place: Location) -> Iterator[Named]:
     if where.local is not None and not where.local.is_dir():
         yield Named(str(where), None, recogniser.predict([where.local])[0])
         return
-    photos = sources.find(where).photos
+    photos = image_sources.find(where).photos
     with ThreadPoolExecutor(os.cpu_count()) as threads:  # decoders leave the GIL to each other
         while batch := list(itertools.islice(photos, BATCH)):
             pixels = []

@@ -32,9 +32,10 @@ from rich.table import Table
 
 from raysearch.core import cli
 from raysearch.core.errors import UserError
-from raysearch.data import by_hash, jpeg, layouts, shards
+from raysearch.data import layouts, shards
 from raysearch.data.layouts import AUTO
-from raysearch.data.samples import reshaped
+from raysearch.data.shards import hash_split, jpeg
+from raysearch.data.shards.samples import reshaped
 from raysearch.storage.location import Place
 
 SHOWN = 20  # corrupt images listed on screen; all of them are in the manifest
@@ -100,7 +101,7 @@ def ingest(
     _compare(layout_name, chosen, listing, strict_counts)
     samples, steps = list(listing), []
     if val is not None:
-        samples = by_hash.hold_out(samples, val)
+        samples = hash_split.hold_out(samples, val)
         steps.append(f"val {val:g}")
     if boxes or side is not None:
         samples = reshaped(samples, _boxes(layout_name, chosen, src) if boxes else None, side)

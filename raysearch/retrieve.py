@@ -33,8 +33,8 @@ from rich.table import Table
 
 from raysearch.core import cli
 from raysearch.core.errors import UserError
-from raysearch.data import sources
-from raysearch.data.manifest import Corrupt
+from raysearch.data import image_sources
+from raysearch.data.shards.manifest import Corrupt
 from raysearch.ingest import OnCorrupt
 from raysearch.models.hashing.packed import pack
 from raysearch.storage.location import Location, Place
@@ -65,7 +65,7 @@ def build(
 
     Args:
         hasher: the model.
-        folder: see `raysearch.data.sources`.
+        folder: see `raysearch.data.image_sources`.
         on_corrupt: leave out an image that does not decode, and list it in the index; or stop.
         progress: called with the number of images that are done, and of all.
 
@@ -73,7 +73,7 @@ def build(
         UserError: no images, none that decodes, one that does not with on_corrupt="fail".
     """
     place = Place.parse(folder)
-    found = sources.find(place)
+    found = image_sources.find(place)
     done, words, paths, labels, corrupt = 0, [], [], [], []
     with ThreadPoolExecutor(os.cpu_count()) as threads:  # decoders leave the GIL to each other
         while batch := list(itertools.islice(found.photos, hasher.batch)):

@@ -21,7 +21,7 @@ from raysearch.core import cli
 from raysearch.core.errors import UserError
 from raysearch.core.interrupt import Interrupt
 from raysearch.data import shards, synthetic
-from raysearch.data.residence import STORE_SHARE, Mode
+from raysearch.data.feed_mode import STORE_SHARE, Mode
 from raysearch.engine.options import Options, Run, cluster_of
 from raysearch.runs import Home
 from raysearch.storage import uris

@@ -26,9 +26,10 @@ from rich.console import Console
 
 from raysearch.core import cli
 from raysearch.core.errors import UserError
-from raysearch.data import feed, partition, shards, synthetic
-from raysearch.data.pipelines import View
-from raysearch.data.residence import Mode
+from raysearch.data import feed, shards, synthetic
+from raysearch.data.class_splits import partition
+from raysearch.data.feed.decoding import View
+from raysearch.data.feed_mode import Mode
 from raysearch.models import backbones
 from raysearch.storage.cache import cache_dir
 from raysearch.storage.location import Place

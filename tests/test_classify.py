@@ -17,14 +17,16 @@ from PIL import Image
 from raysearch import classify, retrieve, train
 from raysearch.classify import Named, Prediction, Recogniser, accuracy, name_images
 from raysearch.core import cli
-from raysearch.data import feed, jpeg, shards, synthetic
+from raysearch.data.feed import feed
+from raysearch.data.shards import jpeg, writer
+from raysearch.data.synthetic import dataset
 from raysearch.studies import overrides
 from raysearch.tasks import exported, retrieval
 from raysearch.tasks.base import Feed, Worker
 
 from . import without_ray
 
-SPEC = synthetic.Spec(classes=8, train_per_class=5, test_per_class=1, side=32)
+SPEC = dataset.Spec(classes=8, train_per_class=5, test_per_class=1, side=32)
 SETTINGS = {
     "data.side": 32,
     "model.method": "lwfm",
@@ -43,7 +45,7 @@ PHOTOS = ["[b]bird/1.jpg", "else/3 [x].webp", "here.jpg", "Ärger & Spaß/1.jpg"
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthetic.ensure(SPEC, tmp_path_factory.mktemp("drawn"))
+    return dataset.ensure(SPEC, tmp_path_factory.mktemp("drawn"))
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +66,7 @@ def retrieval_model(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     )
     task = retrieval.make(config, 0, Worker(Feed(**feed.decode(data, 32), content_hash=""), directory))
     task.advance()
-    exported.save(directory / "hasher.pt", task, shards.read_manifest(data), {})
+    exported.save(directory / "hasher.pt", task, writer.read_manifest(data), {})
     return directory / "hasher.pt"
 
 
@@ -72,7 +74,7 @@ def retrieval_model(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def folders(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Examples of three classes, of which there are different numbers, and photos of which two classes' lie apart."""
     root = tmp_path_factory.mktemp("my folders")
-    birds = iter(shards.read(data, ["image"])["image"].to_pylist())
+    birds = iter(writer.read(data, ["image"])["image"].to_pylist())
     names = [f"support/{label}/{number}.jpg" for label, count in SUPPORT.items() for number in range(count)]
     for name in [*names, *(f"photos/{name}" for name in PHOTOS)]:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -163,8 +165,8 @@ def test_one_image_and_as_many_classes_as_asked_for(
 def test_shards_are_named_a_batch_at_a_time(
     data: Path, recogniser: Recogniser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = shards.read(data, ["image", "source"])
-    names = shards.read_manifest(data).classes
+    rows = writer.read(data, ["image", "source"])
+    names = writer.read_manifest(data).classes
     pixels = np.stack([jpeg.pixels(image, 32) for image in rows["image"].to_pylist()])
     assert recogniser.preprocessing.zoom == 1
     monkeypatch.setattr(classify, "BATCH", 7)

@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 import pytest
 from PIL import Image
 
-from raysearch.data import jpeg, synthetic
+from raysearch.data.shards import jpeg
+from raysearch.data.synthetic import dataset
 from raysearch.studies import results
 
 # Both cells of the last variant fail: its rate makes the loss infinite.
@@ -165,8 +166,8 @@ def test_data_that_cannot_be_used_is_one_line(here: Path, tmp_path: Path) -> Non
 
 def list_images() -> list[tuple[str, bytes]]:
     """Three images of each of two classes: a0, a1, a2, b0, b1, b2."""
-    spec = synthetic.Spec(classes=2, train_per_class=3, test_per_class=0, side=32)
-    drawn = synthetic.images(spec)
+    spec = dataset.Spec(classes=2, train_per_class=3, test_per_class=0, side=32)
+    drawn = dataset.images(spec)
     return [(f"{'ab'[label]}{index}", jpeg.encode(Image.fromarray(array))) for _, label, index, array in drawn]
 
 

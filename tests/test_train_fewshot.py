@@ -8,14 +8,17 @@ import torch
 
 from raysearch import train
 from raysearch.core import cli
-from raysearch.data import feed, partition, shards, synthetic
+from raysearch.data.class_splits import partition
+from raysearch.data.feed import feed
+from raysearch.data.shards import writer
+from raysearch.data.synthetic import dataset
 from raysearch.storage.cache import cache_dir
 from raysearch.studies import overrides, presets
 from raysearch.studies.profiles import profile_settings
 from raysearch.tasks import registry, starting
 from raysearch.tasks.base import Feed, Worker
 
-SPEC = synthetic.Spec(classes=8, train_per_class=6, test_per_class=2, side=32)
+SPEC = dataset.Spec(classes=8, train_per_class=6, test_per_class=2, side=32)
 SETTINGS = {
     "data.side": 32,
     "model.weights": None,
@@ -33,7 +36,7 @@ SETTINGS = {
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthetic.ensure(SPEC, tmp_path_factory.mktemp("drawn"))
+    return dataset.ensure(SPEC, tmp_path_factory.mktemp("drawn"))
 
 
 def run(data: Path, *more: str, **changes: object) -> int:
@@ -68,7 +71,7 @@ def test_a_run_and_its_pre_training_which_is_kept(
     config = overrides.resolve("fewshot", overrides.start_from("fewshot", profile_settings("fewshot", "laptop"), given))
     divided = partition.of(data, "auto")
     sets = feed.decode(data, 32, 1.0, divided.of_class)
-    images = Feed(**sets, content_hash=shards.read_manifest(data).content_hash, split=divided.identity)
+    images = Feed(**sets, content_hash=writer.read_manifest(data).content_hash, split=divided.identity)
 
     def advance(task: registry.Task) -> None:
         for _ in range(task.steps):

@@ -15,11 +15,11 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 from torchvision.transforms import v2
 
 from raysearch.data import feed, shards
-from raysearch.data.augmentation import augment, draw_views
-from raysearch.data.images import MEAN, STD, ImageSet
-from raysearch.data.pipelines import RayData, View
-from raysearch.data.shelf import Shelf
-from raysearch.data.stream import Stream
+from raysearch.data.feed.augmentation import augment, draw_views
+from raysearch.data.feed.decoding import RayData, View
+from raysearch.data.feed.image_set import MEAN, STD, ImageSet
+from raysearch.data.feed.streaming import Stream
+from raysearch.data.shards.reader import Shelf
 
 BATCH = 64
 WORKERS = 2  # the machine's cores

@@ -14,11 +14,12 @@ import ray
 from rich.console import Console
 
 from raysearch.core.errors import UserError
-from raysearch.data import feed, partition, residence, shards
-from raysearch.data.images import ImageSet
-from raysearch.data.pipelines import Decode, RayData, Threads, View
-from raysearch.data.shelf import Shelf
-from raysearch.data.stream import Stream
+from raysearch.data import feed, feed_mode, shards
+from raysearch.data.class_splits import partition
+from raysearch.data.feed.decoding import Decode, RayData, Threads, View
+from raysearch.data.feed.image_set import ImageSet
+from raysearch.data.feed.streaming import Stream
+from raysearch.data.shards.reader import Shelf
 from raysearch.engine import cluster, sight
 from raysearch.engine.options import Options, Run
 from raysearch.storage.location import Place
@@ -87,13 +88,13 @@ def provide(
         parts, view = divided.get(one), View(one.side, one.zoom)
         members = feed.members(run.shards, parts.of_class if parts else None)
         numbers = feed.wanted(members)
-        choice = residence.choose(options.feed, len(numbers) * view.bytes, store, options.store_share, taken)
+        choice = feed_mode.choose(options.feed, len(numbers) * view.bytes, store, options.store_share, taken)
         text = choice.describe(len(numbers), one.side)
         console.print(f"images: {text}")
         if parts:
             console.print(parts.describe())
         run.record["feed"].append({"side": one.side, "images": len(numbers), **choice.plain(), "text": text})
-        if choice.mode is residence.Mode.resident:
+        if choice.mode is feed_mode.Mode.resident:
             pixels = feed.collect(_decoder(shelf, view, here), numbers, view)
             kept[one] = Resident(ray.put(pixels), ray.put(feed.among(numbers, members)))
             taken += choice.bytes

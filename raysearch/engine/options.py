@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from raysearch.data.manifest import Manifest
-from raysearch.data.residence import STORE_SHARE, Mode
+from raysearch.data.feed_mode import STORE_SHARE, Mode
+from raysearch.data.shards.manifest import Manifest
 from raysearch.storage.location import Place
 
 

@@ -13,7 +13,7 @@ from rich.console import Console, RenderableType
 
 from raysearch.core import environment
 from raysearch.core.interrupt import Interrupt
-from raysearch.data import partition
+from raysearch.data.class_splits import partition
 from raysearch.engine import budget, cluster, tuner
 from raysearch.engine.checkpoints import FOLDER, Checkpoints, Objective
 from raysearch.engine.gauges import Gauges

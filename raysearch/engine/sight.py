@@ -9,7 +9,7 @@ from pathlib import Path
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from raysearch.data.manifest import MANIFEST
+from raysearch.data.shards.manifest import MANIFEST
 from raysearch.storage.location import Place
 
 _ANSWER_SECONDS = 120.0  # a node that is slower, or dies meanwhile, is taken for one that does not see it

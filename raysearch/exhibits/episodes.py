@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from raysearch.data.episodes import Episodes
-from raysearch.data.images import ImageSet
+from raysearch.data.feed.image_set import ImageSet
 from raysearch.models.fewshot import EpisodicNetwork, Maps
 from raysearch.tasks import episodic
 from raysearch.tasks.loader import Loader

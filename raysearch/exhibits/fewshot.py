@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from raysearch.data.images import ImageSet
+from raysearch.data.feed.image_set import ImageSet
 from raysearch.exhibits.choosing import Chosen
 from raysearch.exhibits.cross_attention import Looks, helix_of, looks
 from raysearch.exhibits.episodes import Answers, Seen, different, most_different, see

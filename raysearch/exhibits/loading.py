@@ -13,9 +13,10 @@ import torch
 from pyarrow.fs import FileType
 
 from raysearch.core.errors import UserError
-from raysearch.data import feed, partition, shards
-from raysearch.data.manifest import Manifest
-from raysearch.data.pipelines import View
+from raysearch.data import feed, shards
+from raysearch.data.class_splits import partition
+from raysearch.data.feed.decoding import View
+from raysearch.data.shards.manifest import Manifest
 from raysearch.engine.checkpoints import FOLDER, Checkpoints, decode
 from raysearch.exhibits.choosing import Chosen, choose
 from raysearch.models import backbones

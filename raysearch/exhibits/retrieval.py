@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from raysearch.data.images import MEAN, ImageSet, normalise
+from raysearch.data.feed.image_set import MEAN, ImageSet, normalise
 from raysearch.exhibits.choosing import Chosen
 from raysearch.exhibits.loading import FinishedRun
 from raysearch.models.hashing.packed import Words, hamming, pack

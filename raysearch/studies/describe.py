@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from raysearch.core import environment
-from raysearch.data.manifest import Manifest
+from raysearch.data.shards.manifest import Manifest
 from raysearch.storage.location import Place
 from raysearch.studies.config import CODE_VERSIONS, RunConfig
 from raysearch.studies.plan import Plan, Variant, starts

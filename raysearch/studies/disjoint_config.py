@@ -1,6 +1,6 @@
 """What configs have in common whose data is divided by classes: those of few-shot runs and of their pre-trainings."""
 
-from raysearch.data import partition
+from raysearch.data.class_splits import partition
 from raysearch.studies import weights
 from raysearch.studies.fewshot_sections import EpisodicTrainConfig, FewshotDataConfig, PretrainConfig, TrunkConfig
 from raysearch.studies.section import Images, RunConfig

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-from raysearch.data.images import ImageSet
+from raysearch.data.feed.image_set import ImageSet
 
 
 class Ahead:

@@ -5,8 +5,8 @@ their maps, which are computed once.
 import torch
 from torch import Tensor
 
-from raysearch.data.augmentation import augment, draw_views, occurrences
-from raysearch.data.images import ImageSet
+from raysearch.data.feed.augmentation import augment, draw_views, occurrences
+from raysearch.data.feed.image_set import ImageSet
 from raysearch.models.fewshot import EpisodicNetwork, Maps
 from raysearch.studies.config import FewshotConfig
 from raysearch.tasks.base import Worker

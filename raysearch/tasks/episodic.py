@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from raysearch.data.episodes import Episodes
-from raysearch.data.images import ImageSet
+from raysearch.data.feed.image_set import ImageSet
 from raysearch.models.fewshot import EpisodicNetwork, Maps
 from raysearch.tasks.base import Worker
 from raysearch.tasks.loader import Loader

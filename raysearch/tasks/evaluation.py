@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from raysearch.data.images import ImageSet
+from raysearch.data.feed.image_set import ImageSet
 from raysearch.models.hashing.packed import pack
 from raysearch.tasks import metrics
 from raysearch.tasks.class_codes import ClassCodes

@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from raysearch.data.manifest import Manifest
-from raysearch.data.pictures import Picture, Pictures, Preprocessing
+from raysearch.data.preprocessing import Picture, Pictures, Preprocessing
+from raysearch.data.shards.manifest import Manifest
 from raysearch.models import hashing
 from raysearch.models.fcaenet import pool
 from raysearch.studies.config import RetrievalConfig
@@ -64,7 +64,7 @@ class Hasher:
         bits: c.
         preprocessing: of its images.
         side: of its images, in pixels.
-        zoom: see `raysearch.data.jpeg.decode`.
+        zoom: see `raysearch.data.shards.jpeg.decode`.
         batch: images that go through the network at once.
         device: where it computes.
         data: "name", "content_hash" and "classes" of the data set it was trained on.

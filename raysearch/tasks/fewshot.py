@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from raysearch.core.errors import UserError
 from raysearch.data.episodes import Episodes
-from raysearch.data.images import ImageSet
+from raysearch.data.feed.image_set import ImageSet
 from raysearch.models.fewshot import Answer, EpisodicNetwork, Layout
 from raysearch.models.lwfm_loss import Classified, lwfm_loss
 from raysearch.studies.config import FewshotConfig

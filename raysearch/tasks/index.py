@@ -20,8 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from raysearch.core import atomic
 from raysearch.core.errors import UserError
-from raysearch.data.manifest import Corrupt
-from raysearch.data.pictures import Picture
+from raysearch.data.preprocessing import Picture
+from raysearch.data.shards.manifest import Corrupt
 from raysearch.models.hashing import neighbours
 from raysearch.models.hashing.packed import Words, pack
 from raysearch.tasks.exported import Hasher

@@ -10,7 +10,7 @@ import time
 import torch
 from torch import Tensor
 
-from raysearch.data.images import ImageSet, normalise
+from raysearch.data.feed.image_set import ImageSet, normalise
 
 
 class Loader:

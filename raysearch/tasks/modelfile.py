@@ -16,9 +16,9 @@ from pydantic import ValidationError
 
 from raysearch.core import atomic
 from raysearch.core.errors import UserError
-from raysearch.data.manifest import Manifest
-from raysearch.data.pictures import Preprocessing
-from raysearch.data.rows import file_sha256
+from raysearch.data.preprocessing import Preprocessing
+from raysearch.data.shards.manifest import Manifest
+from raysearch.data.shards.shard_rows import file_sha256
 from raysearch.studies.config import FewshotConfig, RetrievalConfig
 
 T = TypeVar("T")

@@ -16,8 +16,8 @@ from torch.nn import functional
 
 from raysearch.core import cli
 from raysearch.data import synthetic
-from raysearch.data.augmentation import augment
-from raysearch.data.images import ImageSet
+from raysearch.data.feed.augmentation import augment
+from raysearch.data.feed.image_set import ImageSet
 from raysearch.models import backbones
 from raysearch.models.fcaenet import pool
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from raysearch.core.errors import UserError
-from raysearch.data.augmentation import augment, draw_views
 from raysearch.data.episodes import Episodes
+from raysearch.data.feed.augmentation import augment, draw_views
 from raysearch.models import backbones
 from raysearch.models.fewshot import Centroid, EpisodicNetwork
 from raysearch.studies.config import PretrainRunConfig

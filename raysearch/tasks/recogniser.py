@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 
 from raysearch.core.errors import UserError
-from raysearch.data import sources
-from raysearch.data.manifest import Manifest
-from raysearch.data.pictures import Pictures, Preprocessing
+from raysearch.data import image_sources
+from raysearch.data.preprocessing import Pictures, Preprocessing
+from raysearch.data.shards.manifest import Manifest
 from raysearch.models.fewshot import Maps
 from raysearch.models.uneven import class_logits
 from raysearch.studies.config import FewshotConfig
@@ -141,7 +141,7 @@ class Recogniser:
         Raises:
             UserError: no such folder, or as `learn`.
         """
-        self.learn(sources.by_class(folder))
+        self.learn(image_sources.by_class(folder))
 
     def predict(self, images: Pictures) -> list[Prediction]:
         """Name images, each by itself; arguments and errors as `logits`."""

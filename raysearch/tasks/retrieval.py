@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from raysearch.data.images import ImageSet
+from raysearch.data.feed.image_set import ImageSet
 from raysearch.models.hashing.exchnet import ExchNet
 from raysearch.studies.config import RetrievalConfig
 from raysearch.studies.hashing_config import FITTED

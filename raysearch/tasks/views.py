@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from raysearch.data.augmentation import augment, draw_views
-from raysearch.data.images import ImageSet
+from raysearch.data.feed.augmentation import augment, draw_views
+from raysearch.data.feed.image_set import ImageSet
 from raysearch.models.fcaenet import pool
 from raysearch.models.srem import erase_mask
 from raysearch.studies.config import RetrievalConfig, SremConfig

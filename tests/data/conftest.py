@@ -4,19 +4,20 @@ from pathlib import Path
 
 import pytest
 
-from raysearch.data import shelf, synthetic
+from raysearch.data.shards import reader
+from raysearch.data.synthetic import dataset
 from raysearch.storage import local_copies
 from raysearch.storage.location import Place
 
 from ..s3_server import Server
 
-SPEC = synthetic.Spec(classes=4, train_per_class=6, test_per_class=3, side=32)
+SPEC = dataset.Spec(classes=4, train_per_class=6, test_per_class=3, side=32)
 
 
 @pytest.fixture(scope="session")
 def eight_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """36 images of 32 px in 8 shards."""
-    return synthetic.ensure(SPEC, tmp_path_factory.mktemp("eight"), rows_per_shard=5)
+    return dataset.ensure(SPEC, tmp_path_factory.mktemp("eight"), rows_per_shard=5)
 
 
 @pytest.fixture
@@ -39,4 +40,4 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(autouse=True)
 def _nothing_at_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     """No shard is open in this process from an earlier test."""
-    monkeypatch.setattr(shelf, "_AT_HAND", shelf._AtHand())
+    monkeypatch.setattr(reader, "_AT_HAND", reader._AtHand())

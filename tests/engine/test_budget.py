@@ -11,7 +11,7 @@ from rich.console import Console
 
 from raysearch.core.errors import UserError
 from raysearch.core.interrupt import Interrupt
-from raysearch.data.shards import read_manifest
+from raysearch.data.shards.writer import read_manifest
 from raysearch.engine import budget, prices, session
 from raysearch.engine.budget import FILE, Meter, watched
 from raysearch.engine.options import Options, Run

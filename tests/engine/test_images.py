@@ -14,10 +14,12 @@ from ray.cluster_utils import Cluster
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.console import Console
 
-from raysearch.data import pipelines, shards, synthetic
-from raysearch.data.pipelines import RayData, View
-from raysearch.data.shelf import Shelf
-from raysearch.data.stream import Stream
+from raysearch.data.feed import decoding
+from raysearch.data.feed.decoding import RayData, View
+from raysearch.data.feed.streaming import Stream
+from raysearch.data.shards import writer
+from raysearch.data.shards.reader import Shelf
+from raysearch.data.synthetic import dataset
 from raysearch.engine import images as engine_images
 from raysearch.engine.cluster import Demand
 from raysearch.engine.options import Options, Run
@@ -26,7 +28,7 @@ from raysearch.studies.config import Images
 
 from . import killing
 
-SPEC = synthetic.Spec(classes=8, train_per_class=12, test_per_class=4, side=24)
+SPEC = dataset.Spec(classes=8, train_per_class=12, test_per_class=4, side=24)
 STORE = 100 << 20
 LARGE = View(160)  # 75 KiB an image
 PASS = 6000  # images of a pass: four times the store
@@ -34,8 +36,8 @@ PASS = 6000  # images of a pass: four times the store
 
 @pytest.fixture(scope="module")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
-    directory = synthetic.ensure(SPEC, tmp_path_factory.mktemp("drawn"), rows_per_shard=20)
-    return Shelf(directory, shards.read_manifest(directory))
+    directory = dataset.ensure(SPEC, tmp_path_factory.mktemp("drawn"), rows_per_shard=20)
+    return Shelf(directory, writer.read_manifest(directory))
 
 
 @pytest.fixture
@@ -65,7 +67,7 @@ class Taker:
 
     def __init__(self, shelf: Shelf, decode: RayData) -> None:
         self._shelf, self._stream = shelf, Stream(shelf, decode.view, decode)
-        self._everything = pipelines.decoded(shelf, decode.view, np.arange(len(shelf)))
+        self._everything = decoding.decoded(shelf, decode.view, np.arange(len(shelf)))
         self._taken, self._pause, self._pass = 0, 0.0, 0
 
     def announce(self, rows: np.ndarray) -> None:
@@ -139,7 +141,7 @@ def test_a_set_larger_than_the_store_streams_with_flat_memory(nodes: list[Any], 
 
 
 def provide(shelf_directory: Path, options: Options, *asked: Images) -> dict[Images, Any]:
-    manifest = shards.read_manifest(shelf_directory)
+    manifest = writer.read_manifest(shelf_directory)
     run = Run(shelf_directory, Place.parse(shelf_directory), manifest, {})
     return engine_images.provide(list(asked), {}, run, options, Demand(), Console(quiet=True))
 
@@ -148,7 +150,7 @@ def provide(shelf_directory: Path, options: Options, *asked: Images) -> dict[Ima
 def test_resident_images_outlive_the_nodes_that_decoded_them(
     cluster: Cluster, nodes: list[Any], tmp_path: Path
 ) -> None:
-    directory = synthetic.ensure(SPEC, tmp_path)
+    directory = dataset.ensure(SPEC, tmp_path)
     asked = Images(48, 1.0, None)
     (kept,) = provide(directory, Options(), asked).values()
     before = {split: images.images.copy() for split, images in kept.open().items()}
@@ -168,10 +170,10 @@ def test_resident_images_outlive_the_nodes_that_decoded_them(
 
 
 def test_resident_images_go_with_the_run(nodes: list[Any], tmp_path: Path) -> None:
-    directory = synthetic.ensure(SPEC, tmp_path)
+    directory = dataset.ensure(SPEC, tmp_path)
     empty = used()
     kept = provide(directory, Options(), Images(200, 1.0, None))
-    size = len(synthetic_images := shards.read(directory, columns=["label"])) * 200 * 200 * 3
+    size = len(synthetic_images := writer.read(directory, columns=["label"])) * 200 * 200 * 3
     assert len(synthetic_images) == 128
     _until(lambda: used() - empty >= size)
     del kept
@@ -182,7 +184,7 @@ def test_the_mode_of_each_size_is_what_fits_beside_the_others(
     cluster: Cluster, nodes: list[Any], tmp_path: Path
 ) -> None:
     """Of 128 images; a node has a store of 100 MiB. What a run says of it is in its record."""
-    directory = synthetic.ensure(SPEC, tmp_path)
+    directory = dataset.ensure(SPEC, tmp_path)
     small, large, larger = (Images(side, 1.0, None) for side in (100, 300, 400))  # 3.7, 33 and 58.6 MiB
     run = SimpleNamespace(shards=directory, record={})
     found = engine_images.provide([small, large, larger], {}, run, Options(), Demand(), Console(quiet=True))  # type: ignore[arg-type]

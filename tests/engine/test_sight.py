@@ -9,8 +9,10 @@ from ray.cluster_utils import Cluster
 from rich.console import Console
 
 from raysearch.core.errors import UserError
-from raysearch.data import pipelines, shards, synthetic
-from raysearch.data.residence import Mode
+from raysearch.data.feed import decoding
+from raysearch.data.feed_mode import Mode
+from raysearch.data.shards import writer
+from raysearch.data.synthetic import dataset
 from raysearch.engine import images as engine_images
 from raysearch.engine import sight
 from raysearch.engine.cluster import Demand
@@ -20,7 +22,7 @@ from raysearch.studies.config import Images
 
 from . import killing
 
-SPEC = synthetic.Spec(classes=3, train_per_class=4, test_per_class=2, side=24)
+SPEC = dataset.Spec(classes=3, train_per_class=4, test_per_class=2, side=24)
 SIZE = Images(24, 1.0, None)
 
 
@@ -42,18 +44,18 @@ def elsewhere(asked: Callable[..., ray.ObjectRef]) -> Callable[..., ray.ObjectRe
 
 
 def provided(directory: Path, feed: Mode) -> dict[Images, engine_images.Kept]:
-    run = Run(directory, Place.parse(directory), shards.read_manifest(directory), {})
+    run = Run(directory, Place.parse(directory), writer.read_manifest(directory), {})
     return engine_images.provide([SIZE], {}, run, Options(feed=feed), Demand(), Console(quiet=True))
 
 
 def test_images_come_from_where_they_are_seen(node: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    directory = synthetic.ensure(SPEC, tmp_path)
+    directory = dataset.ensure(SPEC, tmp_path)
     assert sight.blind(Place.parse(directory)) == []
     (by_all,) = (kept.open() for kept in provided(directory, Mode.resident).values())
     monkeypatch.setattr(sight, "_asked_on", elsewhere(sight._asked_on))
     assert sight.blind(Place.parse(directory)) == [node]
     with monkeypatch.context() as patch:
-        patch.setattr(pipelines.RayData, "__call__", None)  # it would fail there
+        patch.setattr(decoding.RayData, "__call__", None)  # it would fail there
         (here,) = (kept.open() for kept in provided(directory, Mode.resident).values())
     for split in ("train", "test"):
         assert (here[split].images == by_all[split].images).all()

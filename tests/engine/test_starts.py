@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from raysearch.data import feed, partition, synthetic
+from raysearch.data.class_splits import partition
+from raysearch.data.feed import feed
+from raysearch.data.synthetic import dataset
 from raysearch.engine.checkpoints import FOLDER
 from raysearch.studies import results
 from raysearch.studies.config import CONFIGS
@@ -32,12 +34,12 @@ study = Ablation(
     metric="accuracy",
 )
 """
-SPEC = synthetic.Spec(classes=8, train_per_class=6, test_per_class=2, side=32)
+SPEC = dataset.Spec(classes=8, train_per_class=6, test_per_class=2, side=32)
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthetic.ensure(SPEC, tmp_path_factory.mktemp("drawn"))
+    return dataset.ensure(SPEC, tmp_path_factory.mktemp("drawn"))
 
 
 def sweep(folder: Path, data: Path, name: str, methods: tuple[str, str], rate: float, code: int = 0) -> str:

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from raysearch.data import feed, shards
+from raysearch.data.feed import feed
+from raysearch.data.shards import writer
 from raysearch.engine.checkpoints import FOLDER
 from raysearch.engine.mailbox import Begin
 from raysearch.engine.train_loop import RunningCell
@@ -73,7 +74,7 @@ def trained(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Traine
     weights, directory = folder / "trunk.pth", folder / "run"
     torch.manual_seed(7)
     torch.save(backbones.build("small").body.state_dict(), weights)
-    manifest = shards.read_manifest(tiny_data)
+    manifest = writer.read_manifest(tiny_data)
     planned = plan.make("erasing", STUDY, "laptop", manifest.content_hash, {"model.weights": str(weights)})
     surroundings = describe.surroundings(
         manifest, Place.parse(tiny_data), {}, "As asked.", "command", planned.reference.config

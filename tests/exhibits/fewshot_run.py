@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from raysearch.data import feed, partition, shards, synthetic
+from raysearch.data.class_splits import partition
+from raysearch.data.feed import feed
+from raysearch.data.shards import writer
+from raysearch.data.synthetic import dataset
 from raysearch.engine.checkpoints import FOLDER
 from raysearch.engine.mailbox import Begin
 from raysearch.engine.train_loop import RunningCell
@@ -64,11 +67,11 @@ def fewshot_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run's directory; its data lie beside it."""
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("fewshot")
-    data = synthetic.ensure(synthetic.Spec(classes=8, train_per_class=8, test_per_class=4, side=32), folder)
+    data = dataset.ensure(dataset.Spec(classes=8, train_per_class=8, test_per_class=4, side=32), folder)
     directory, weights = folder / "runs" / "few", folder / "trunk.pth"
     torch.manual_seed(7)
     torch.save(backbones.build("small").body.state_dict(), weights)
-    manifest, divided = shards.read_manifest(data), partition.of(data, "mod4")
+    manifest, divided = writer.read_manifest(data), partition.of(data, "mod4")
     planned = plan.make("few", STUDY, "laptop", manifest.content_hash, {"model.weights": str(weights)})
     assert isinstance(planned.reference.config, FewshotConfig)
     surroundings = describe.surroundings(

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from raysearch.core.errors import UserError
-from raysearch.data import synthetic
+from raysearch.data.synthetic import dataset
 from raysearch.engine.checkpoints import FOLDER, Checkpoints, decode
 from raysearch.exhibits.loading import open_run
 from raysearch.exhibits.retrieval import Codes, look
@@ -117,7 +117,7 @@ def test_the_data_may_move_and_must_be_the_same(trained: Trained, copy: Path, tm
     with pytest.raises(UserError, match=r"no longer at .*gone; say where with --data"):
         open_run(copy)
     assert open_run(copy, str(moved)).manifest.content_hash == record["data"]["content_hash"]
-    other = synthetic.ensure(synthetic.Spec(classes=2, train_per_class=2, test_per_class=1, side=32), tmp_path / "o")
+    other = dataset.ensure(dataset.Spec(classes=2, train_per_class=2, test_per_class=1, side=32), tmp_path / "o")
     with pytest.raises(UserError, match="holds other data than the run was made of"):
         open_run(copy, str(other))
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from raysearch.data.images import normalise
+from raysearch.data.feed.image_set import normalise
 from raysearch.exhibits.loading import FinishedRun, open_run
 from raysearch.exhibits.retrieval import Codes, Exhibit, draw, look, scenes
 from raysearch.models.srem import activation_map

@@ -8,7 +8,7 @@ import pytest
 from pyarrow import fs
 
 from raysearch.core.errors import UserError
-from raysearch.data.manifest import read_manifest
+from raysearch.data.shards.manifest import read_manifest
 from raysearch.storage import filesystems
 from raysearch.storage.location import Place
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from raysearch.data.episodes import episode
-from raysearch.data.images import ImageSet
-from raysearch.data.philox import uniforms
+from raysearch.data.feed.image_set import ImageSet
+from raysearch.data.feed.philox import uniforms
 from raysearch.tasks.draws import generator
 from raysearch.tasks.fewshot import FewshotTask
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from raysearch.data.images import ImageSet
+from raysearch.data.feed.image_set import ImageSet
 from raysearch.studies import overrides
 from raysearch.studies.config import RetrievalConfig
 from raysearch.tasks.base import Feed, Worker

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from raysearch.data.images import ImageSet
+from raysearch.data.feed.image_set import ImageSet
 from raysearch.models import backbones
 from raysearch.models.backbones import Backbone
 from raysearch.studies import overrides

@@ -11,9 +11,9 @@ from torch import nn
 
 from raysearch.core import atomic
 from raysearch.core.errors import UserError
-from raysearch.data import jpeg
-from raysearch.data.images import ImageSet
-from raysearch.data.manifest import Manifest
+from raysearch.data.feed.image_set import ImageSet
+from raysearch.data.shards import jpeg
+from raysearch.data.shards.manifest import Manifest
 from raysearch.models import backbones
 from raysearch.models.backbones import Backbone
 from raysearch.tasks import exported, retrieval

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from raysearch.core.errors import UserError
-from raysearch.data.images import ImageSet
+from raysearch.data.feed.image_set import ImageSet
 from raysearch.studies import overrides
 from raysearch.tasks.base import Worker
 from raysearch.tasks.pretraining import PretrainTask

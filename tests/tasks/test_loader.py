@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from raysearch.data.images import ImageSet
+from raysearch.data.feed.image_set import ImageSet
 from raysearch.tasks import loader
 from raysearch.tasks.loader import Loader
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from raysearch.data.augmentation import augment, draw_views
-from raysearch.data.images import ImageSet
+from raysearch.data.feed.augmentation import augment, draw_views
+from raysearch.data.feed.image_set import ImageSet
 from raysearch.models import backbones
 from raysearch.models.bodies import Conv4Body
 from raysearch.studies import overrides

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from raysearch.core.errors import UserError
 from raysearch.data.episodes import Episodes
-from raysearch.data.images import ImageSet
-from raysearch.data.manifest import Manifest
+from raysearch.data.feed.image_set import ImageSet
+from raysearch.data.shards.manifest import Manifest
 from raysearch.models import backbones
 from raysearch.models.backbones import Backbone
 from raysearch.models.fewshot import Layout

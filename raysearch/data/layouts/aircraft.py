@@ -13,10 +13,10 @@ some 20 pixels with their owner's name: papers on hashing keep it, and so does t
 
 from pathlib import Path
 
-from raysearch.data.jpeg import Box
-from raysearch.data.layouts import disk, id_lists
 from raysearch.data.layouts.layout import Counts, Signs, official
 from raysearch.data.layouts.listing import Entry, Listing, of_lists
+from raysearch.data.layouts.readers import disk, id_lists
+from raysearch.data.shards.jpeg import Box
 
 LISTS = {"train": "images_variant_trainval.txt", "test": "images_variant_test.txt"}
 

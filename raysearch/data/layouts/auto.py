@@ -8,9 +8,10 @@ no other sign are class folders.
 from collections.abc import Mapping
 
 from raysearch.core.errors import UserError
-from raysearch.data.layouts import disk, own_images
+from raysearch.data.layouts import own_images
 from raysearch.data.layouts.layout import Layout
-from raysearch.data.manifest import MANIFEST
+from raysearch.data.layouts.readers import disk
+from raysearch.data.shards.manifest import MANIFEST
 
 
 def detect(src: str, layouts: Mapping[str, Layout]) -> tuple[str, str]:

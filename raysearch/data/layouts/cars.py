@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from raysearch.core.errors import UserError
-from raysearch.data.jpeg import Box
-from raysearch.data.layouts import matlab
 from raysearch.data.layouts.layout import Counts, Signs, official
 from raysearch.data.layouts.listing import Entry, Listing, of_lists
+from raysearch.data.layouts.readers import matlab
+from raysearch.data.shards.jpeg import Box
 
 FIRST = ("cars_train", "cars_test", "devkit/cars_train_annos.mat", "devkit/cars_meta.mat")
 SECOND = ("cars_annos.mat", "car_ims")

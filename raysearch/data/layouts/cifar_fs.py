@@ -11,10 +11,10 @@ which are not read. PNG files become JPEG here, of quality 95 with colour at ful
 from pathlib import Path
 
 from raysearch.core.errors import UserError
-from raysearch.data.layouts import disk, known_parts
 from raysearch.data.layouts.layout import Counts, Layout, Signs, official
 from raysearch.data.layouts.listing import Entry, Listing, of_lists
-from raysearch.data.manifest import SPLITS
+from raysearch.data.layouts.readers import disk, known_parts
+from raysearch.data.shards.manifest import SPLITS
 
 LISTS = {split: f"splits/bertinetto/{split}.txt" for split in SPLITS}
 COUNTS = Counts({"train": 38400, "val": 9600, "test": 12000}, {"train": 64, "val": 16, "test": 20})

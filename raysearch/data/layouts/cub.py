@@ -6,15 +6,15 @@ described in the release's README, and in `id_lists`.
 Traps. The archive puts `attributes.txt` beside `CUB_200_2011/`, so either is taken as SRC. Class ids count from 1, and
 sorting the names gives the same order only because they begin with the number ("001.Black_footed_Albatross"). Some
 photos are grey; shards hold RGB. Boxes are floats, from the image's corner. The official split has every species in
-both parts; few-shot studies part the species instead, in three ways that do not agree (see `raysearch.data.splits`):
+both parts; few-shot studies part the species instead, in three ways that do not agree (see `data.class_splits.splits`):
 take this layout, and name one of them in the study.
 """
 
 from pathlib import Path
 
-from raysearch.data.layouts import id_lists
 from raysearch.data.layouts.layout import Counts, Signs, official
 from raysearch.data.layouts.listing import Listing
+from raysearch.data.layouts.readers import id_lists
 
 
 def listing(base: Path) -> Listing:

@@ -15,10 +15,10 @@ from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
 from raysearch.core.errors import UserError
-from raysearch.data.jpeg import Box
-from raysearch.data.layouts import label_lists, matlab
 from raysearch.data.layouts.layout import Counts, Signs, official
 from raysearch.data.layouts.listing import Listing, of_lists
+from raysearch.data.layouts.readers import label_lists, matlab
+from raysearch.data.shards.jpeg import Box
 
 LISTS = {"train": "train_list.mat", "test": "test_list.mat"}
 EDGES = ("xmin", "ymin", "xmax", "ymax")

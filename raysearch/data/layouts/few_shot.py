@@ -18,12 +18,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from raysearch.core.errors import UserError
-from raysearch.data import split_files
-from raysearch.data.layouts import disk
+from raysearch.data.class_splits import split_files
 from raysearch.data.layouts.layout import Layout, refuse
 from raysearch.data.layouts.listing import Listing
-from raysearch.data.manifest import SPLITS, Corrupt
+from raysearch.data.layouts.readers import disk
 from raysearch.data.shards import Sample
+from raysearch.data.shards.manifest import SPLITS, Corrupt
 
 FOLDERS = ("", "meta-")  # what stands before the name of a part
 LISTS = (("", "split"), ("data/", "split"), ("", "."))  # where a data set begins below SRC, and its lists below that

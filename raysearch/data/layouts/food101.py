@@ -10,9 +10,9 @@ Traps. Train is noisy on purpose, some labels are wrong; test was cleaned by han
 
 from pathlib import Path
 
-from raysearch.data.layouts import disk
 from raysearch.data.layouts.layout import Counts, Signs, official
 from raysearch.data.layouts.listing import Entry, Listing, of_lists
+from raysearch.data.layouts.readers import disk
 
 LISTS = {split: f"meta/{split}.txt" for split in ("train", "test")}
 

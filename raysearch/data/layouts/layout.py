@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from raysearch.core.errors import UserError
-from raysearch.data.jpeg import Box
-from raysearch.data.layouts import disk
 from raysearch.data.layouts.listing import Listing
-from raysearch.data.manifest import SPLITS
+from raysearch.data.layouts.readers import disk
+from raysearch.data.shards.jpeg import Box
+from raysearch.data.shards.manifest import SPLITS
 
 
 @dataclass(frozen=True)

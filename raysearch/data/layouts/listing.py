@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from raysearch.data.layouts import disk
-from raysearch.data.manifest import Corrupt
+from raysearch.data.layouts.readers import disk
 from raysearch.data.shards import Sample
+from raysearch.data.shards.manifest import Corrupt
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ Traps. Vinyals et al.'s own partition has other classes, and accuracies do not c
 size. Networks with ImageNet weights have seen the test classes. Pickled arrays are another package, which is not read.
 """
 
-from raysearch.data.layouts.known_parts import layout
 from raysearch.data.layouts.layout import Counts
+from raysearch.data.layouts.readers.known_parts import layout
 
 LAYOUT = layout(
     "miniimagenet",

@@ -11,9 +11,9 @@ its name ("0817.Red-winged Blackbird (Male)"), of which lists of classes write t
 
 from pathlib import Path
 
-from raysearch.data.layouts import id_lists
 from raysearch.data.layouts.layout import Counts, Signs, official
 from raysearch.data.layouts.listing import Listing
+from raysearch.data.layouts.readers import id_lists
 
 
 def listing(base: Path) -> Listing:

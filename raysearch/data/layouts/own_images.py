@@ -9,12 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from raysearch.core.errors import UserError, nearest
-from raysearch.data import by_hash
-from raysearch.data.layouts import disk
 from raysearch.data.layouts.layout import Layout, refuse
 from raysearch.data.layouts.listing import Listing
-from raysearch.data.manifest import SPLITS, Corrupt
-from raysearch.data.shards import Sample
+from raysearch.data.layouts.readers import disk
+from raysearch.data.shards import Sample, hash_split
+from raysearch.data.shards.manifest import SPLITS, Corrupt
 
 COLUMNS = ("path", "label", "split")
 
@@ -110,7 +109,7 @@ def _cells(row: dict[str, str | None]) -> tuple[str, str, str]:
 def _split(root: Path, classes: dict[str, list[str]], test_fraction: float | None) -> Listing:
     if not any(classes.values()):
         raise UserError(f"SRC {root} holds no images in its class folders")
-    tested = by_hash.tested(classes, test_fraction, root)
+    tested = hash_split.tested(classes, test_fraction, root)
     return Listing(tuple(_samples(root, classes, tested)))
 
 

@@ -7,8 +7,8 @@ Traps. Classes have 732 to 1,300 photos. A README in use writes 91 for 97 val cl
 have seen the test classes. Pickled arrays are another package, which is not read.
 """
 
-from raysearch.data.layouts.known_parts import layout
 from raysearch.data.layouts.layout import Counts
+from raysearch.data.layouts.readers.known_parts import layout
 
 LAYOUT = layout(
     "tieredimagenet",

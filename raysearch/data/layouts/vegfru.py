@@ -13,10 +13,10 @@ The 14,600 photos of val stay a part of their own; papers on hashing train on tr
 from pathlib import Path
 
 from raysearch.core.errors import UserError
-from raysearch.data.layouts import disk, label_lists
 from raysearch.data.layouts.layout import Counts, Signs, official
 from raysearch.data.layouts.listing import Listing, of_lists
-from raysearch.data.manifest import SPLITS
+from raysearch.data.layouts.readers import disk, label_lists
+from raysearch.data.shards.manifest import SPLITS
 
 FOLDERS = ("veg200_images", "fru92_images")
 LISTS = {split: f"vegfru_list/vegfru_{split}.txt" for split in SPLITS}

@@ -16,12 +16,12 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from raysearch.core.errors import UserError
-from raysearch.data.jpeg import CorruptImage
-from raysearch.data.layouts import archives, disk
 from raysearch.data.layouts.layout import Layout
 from raysearch.data.layouts.listing import Listing
-from raysearch.data.loaders import Slice
-from raysearch.data.manifest import Corrupt
+from raysearch.data.layouts.readers import archives, disk
+from raysearch.data.shards.jpeg import CorruptImage
+from raysearch.data.shards.loaders import Slice
+from raysearch.data.shards.manifest import Corrupt
 
 NAMES = ("classnames.txt", "classes.txt")
 KEYS = ("label", "cls", "class")

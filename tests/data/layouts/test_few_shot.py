@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from raysearch.core.errors import UserError
-from raysearch.data import layouts, shards
-from raysearch.data.synthetic import parse
-from raysearch.data.synthetic import samples as drawn
+from raysearch.data import layouts
+from raysearch.data.shards import writer
+from raysearch.data.synthetic.dataset import parse
+from raysearch.data.synthetic.dataset import samples as drawn
 
 ROWS = (("wren", "1.jpg", "train"), ("wren", "2.jpg", "train"), ("owl", "3.jpg", "val"), ("kite", "4.jpg", "test"))
 
@@ -103,8 +104,8 @@ def test_shards_keep_the_validation_classes(tmp_path: Path) -> None:
     (tmp_path / "csv/split.csv").write_text("\n".join(listed))
     for layout, src in (("folder", "csv"), ("fewshot", "parts")):
         found = layouts.LAYOUTS[layout].read(str(tmp_path / src), None)
-        manifest = shards.write(found, tmp_path / f"{src}-shards", name="birds", layout=layout)
+        manifest = writer.write(found, tmp_path / f"{src}-shards", name="birds", layout=layout)
         assert manifest.counts == {"train": (2, 0, 0), "val": (0, 2, 0), "test": (0, 0, 2)}
-        kept = shards.read(tmp_path / f"{src}-shards", columns=["label", "split"], split="val")
+        kept = writer.read(tmp_path / f"{src}-shards", columns=["label", "split"], split="val")
         assert kept["label"].to_pylist() == [1, 1]
-        shards.verify(tmp_path / f"{src}-shards")
+        writer.verify(tmp_path / f"{src}-shards")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from raysearch.data import layouts
-from raysearch.data.class_names import match
+from raysearch.data.class_splits.class_names import match
 
 from .trees import all_red, picture, put, read, rows, written
 

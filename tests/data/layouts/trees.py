@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from raysearch.data import layouts, shards
-from raysearch.data.jpeg import Box, reshaped
+from raysearch.data import layouts
 from raysearch.data.layouts import Listing
+from raysearch.data.shards import writer
+from raysearch.data.shards.jpeg import Box, reshaped
 
 RED, GREY = (220, 30, 30), (90, 90, 90)
 
@@ -50,9 +51,9 @@ def reasons(listing: Listing) -> dict[str, str]:
     return {bad.source: bad.reason for bad in listing.corrupt}
 
 
-def written(listing: Listing, out: Path) -> shards.Manifest:
+def written(listing: Listing, out: Path) -> writer.Manifest:
     """The shards that the listing becomes; whatever it holds must decode."""
-    return shards.write(listing, out, name="n", layout="l", classes=listing.classes, on_corrupt="fail")
+    return writer.write(listing, out, name="n", layout="l", classes=listing.classes, on_corrupt="fail")
 
 
 def all_red(data: bytes, box: Box, size: tuple[int, int]) -> bool:

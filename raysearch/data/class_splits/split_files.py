@@ -1,0 +1,88 @@
+"""Reads which part each class is in from a user's files, and from the lists that are shipped.
+
+Two forms. A list of classes: a CSV file with the columns `class` and `split`, lines with # being remarks. Or lists of
+images, as most few-shot repositories keep them: a folder with `train.csv`, `val.csv` and `test.csv`, or with a folder
+`split` that has them, each with a column `label`; columns beside it are left alone.
+"""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+from raysearch.core.errors import UserError, nearest
+from raysearch.data.shards.manifest import SPLITS
+
+Parts = dict[str, str]  # class -> "train", "val" or "test"
+
+
+def read(path: Path) -> Parts:
+    """Class -> part, of a list of classes or a folder with lists of images.
+
+    Raises UserError: no such file, a column or a part that is missing, a class in two parts.
+    """
+    return _images(path) if path.is_dir() else _classes(path)
+
+
+def parse(text: str, where: str) -> Parts:
+    """A list of classes; `where` names it in errors.
+
+    >>> parse("# source: a paper\\nclass,split\\nwren,train\\nowl,test\\n", "birds.csv")
+    {'wren': 'train', 'owl': 'test'}
+    """
+    return _collect((row["class"], row["split"], where) for row in rows(text, ("class", "split"), where))
+
+
+def rows(text: str, columns: tuple[str, ...], where: str) -> Iterator[dict[str, str]]:
+    """The rows of a CSV text, names and cells without the blanks around them; UserError where a column is missing."""
+    lines = (line for line in text.splitlines() if line.strip() and not line.startswith("#"))
+    reader = csv.DictReader(lines, skipinitialspace=True)
+    header = [name.strip() for name in reader.fieldnames or ()]
+    if missing := [name for name in columns if name not in header]:
+        raise UserError(f"{where} lacks the column {missing[0]!r}; it needs {' and '.join(columns)}")
+    for row in reader:
+        cells = dict(
+            zip(header, (cell.strip() if isinstance(cell, str) else "" for cell in row.values()), strict=False)
+        )
+        if empty := [name for name in columns if not cells[name]]:
+            raise UserError(f"{where}: a row without a {empty[0]}")
+        yield cells
+
+
+def text_of(path: Path) -> str:
+    """A file's text; UserError where it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not a CSV file in UTF-8 ({error})") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def image_lists(folder: Path) -> dict[str, Path]:
+    """Part -> its list of images, `folder/<part>.csv`, of those that are there."""
+    return {part: folder / f"{part}.csv" for part in SPLITS if (folder / f"{part}.csv").is_file()}
+
+
+def _classes(path: Path) -> Parts:
+    return parse(text_of(path), str(path))
+
+
+def _images(folder: Path) -> Parts:
+    lists = image_lists(folder) or image_lists(folder / "split")
+    if missing := [part for part in SPLITS if part not in lists]:
+        raise UserError(f"{folder} has no {missing[0]}.csv; a split is train.csv, val.csv and test.csv")
+    return _collect(
+        (row["label"], part, str(path))
+        for part, path in lists.items()
+        for row in rows(text_of(path), ("label",), str(path))
+    )
+
+
+def _collect(entries: Iterator[tuple[str, str, str]]) -> Parts:
+    parts: Parts = {}
+    for label, part, where in entries:
+        if part not in SPLITS:
+            raise UserError(f"{where}: unknown split {part!r} of class {label!r}{nearest(part, SPLITS)}")
+        if (first := parts.setdefault(label, part)) != part:
+            raise UserError(f"{where}: class {label!r} is in {part} and in {first}; a class has one part")
+    return parts

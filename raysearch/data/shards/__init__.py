@@ -1,0 +1,41 @@
+"""Parquet shards: a data set as one directory of Parquet files and a `manifest.json`, written whole or not at all.
+
+Writing starts in `writer`, reading in `reader`, and `verify` reads every byte again.
+"""
+
+from raysearch.data.shards.executors import Maker, OnRay, Threads
+from raysearch.data.shards.jpeg import encode
+from raysearch.data.shards.manifest import (
+    FORMAT,
+    MANIFEST,
+    SPLITS,
+    Corrupt,
+    Manifest,
+    Shard,
+    read_manifest,
+    shard_paths,
+)
+from raysearch.data.shards.samples import Sample
+from raysearch.data.shards.shard_rows import SCHEMA, read
+from raysearch.data.shards.verify import verify
+from raysearch.data.shards.writer import write
+
+__all__ = [
+    "FORMAT",
+    "MANIFEST",
+    "SCHEMA",
+    "SPLITS",
+    "Corrupt",
+    "Maker",
+    "Manifest",
+    "OnRay",
+    "Sample",
+    "Shard",
+    "Threads",
+    "encode",
+    "read",
+    "read_manifest",
+    "shard_paths",
+    "verify",
+    "write",
+]

@@ -1,0 +1,63 @@
+"""Notes of finished shards, by which an ingest that was killed goes on.
+
+A note is written once its shard is there whole. It says what the shard was made from: the samples, the stamps of their
+loaders, and the versions of what decides its bytes. A shard is taken over only where all of that is the same as now and
+the file is, by its size and SHA-256, the one that was written.
+"""
+
+import contextlib
+import hashlib
+import json
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from raysearch.data.shards import loaders
+from raysearch.data.shards.manifest import FORMAT, Frozen
+from raysearch.data.shards.shard_builder import DATA, HALF, NOTES, ROWS_PER_GROUP, Made, Piece, appear, versions
+from raysearch.data.shards.shard_rows import file_sha256
+
+
+class Note(Frozen):
+    """What lies in NOTES."""
+
+    made_from: str
+    made: Made
+
+
+def made_from(piece: Piece) -> str | None:
+    """A hash of all that decides a piece's shard; None where a loader cannot say what it stands on."""
+    said = [json.dumps([FORMAT, ROWS_PER_GROUP, versions()])]
+    for sample in piece.samples:
+        stamp = loaders.stamp(sample.load)
+        if stamp is None:
+            return None
+        said.append(f"{piece.labels[sample.label]}\0{sample.split}\0{sample.source}\0{stamp}")
+    return hashlib.sha256("\n".join(said).encode()).hexdigest()
+
+
+def keep(piece: Piece, directory: Path, stands_on: str | None, made: Made) -> None:
+    """Note that a shard is finished; `stands_on` is what `made_from` said before its images were read."""
+    if stands_on is not None:
+        note = Note(made_from=stands_on, made=made)
+        appear(_path(piece, directory), note.model_dump_json().encode(), directory / HALF)
+
+
+def finished(piece: Piece, directory: Path) -> Made | None:
+    """What became of a piece before; None where that is unknown, of other samples, or not whole."""
+    with contextlib.suppress(FileNotFoundError, ValidationError):
+        note = Note.model_validate_json(_path(piece, directory).read_bytes())
+        if note.made_from == made_from(piece) and _is_whole(note.made, directory / DATA):
+            return note.made
+    return None
+
+
+def _path(piece: Piece, directory: Path) -> Path:
+    return directory / NOTES / f"{piece.name}.json"
+
+
+def _is_whole(made: Made, data: Path) -> bool:
+    if made.shard is None:
+        return True
+    path = data / made.shard.file
+    return path.stat().st_size == made.shard.bytes and file_sha256(path) == made.shard.sha256

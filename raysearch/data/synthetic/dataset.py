@@ -1,0 +1,179 @@
+"""The embedded data set: drawn birds whose kinds differ in small parts only.
+
+What a class decides (one of a few levels each): shape and colour of the beak, colour of the crown, stripe through the
+eye, ring around it, bars on the wing, pattern of the breast, shape of the tail, colour of the legs.
+
+What varies from image to image, with the same distribution in every class: colour of the plumage; direction, roll,
+posture, turn of the head, slant of the wing, scale 0.6 to 1.1, place; brightness, gamma, side light, colour cast; a
+background of gradient, blurred blobs, branches, leaves and berries in the colours that parts have; leaves in front;
+blur and noise. So colour over the whole image tells little, and the same bird in another class differs in few pixels.
+
+An image depends on (seed, class, split, index) alone: each has its own random generator, so neither the order of
+drawing nor the number of processes, classes or images changes it, and a class keeps its looks when more are asked for.
+"""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.random import Generator
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from raysearch.core.errors import UserError, nearest
+from raysearch.data.shards import FORMAT, Sample, encode, read_manifest, write
+from raysearch.data.synthetic import birds, scenery
+from raysearch.data.synthetic.birds import LEVELS, Traits
+from raysearch.data.synthetic.drawing import Pen, affine
+
+DRAWING = 1  # raised with every change that alters a pixel
+OVERSAMPLING = 3  # drawn this many times larger, then averaged down
+SPLITS = ("train", "test")
+
+
+class Spec(BaseModel):
+    """What to draw. The last four tune how hard it is to tell the classes apart."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    classes: int = Field(40, ge=2, le=500)
+    train_per_class: int = Field(30, ge=0, le=100_000)
+    test_per_class: int = Field(20, ge=0, le=100_000)
+    side: int = Field(64, ge=16, le=512)  # pixels
+    seed: int = Field(0, ge=0)
+    distinctness: float = Field(0.5, ge=0, le=1)  # how far parts stand out; 0: all classes look the same
+    pose: float = Field(1.0, ge=0, le=1)  # 0: always the same pose, place and scale
+    light: float = Field(1.0, ge=0, le=1)  # 0: neutral light, no blur, no noise
+    clutter: float = Field(1.0, ge=0, le=2)  # number of things behind and before the bird, 1 is about a dozen
+
+
+def parse(text: str) -> Spec:
+    """A spec from `-` (defaults) or `name=value,...`; UserError names the setting that is wrong.
+
+    >>> parse("classes=5,side=32").classes
+    5
+    """
+    values: dict[str, str] = {}
+    for item in () if text.strip() in ("", "-") else text.split(","):
+        name, equals, value = (part.strip() for part in item.partition("="))
+        if not equals:
+            raise UserError(f"synthetic setting {item!r} is not NAME=VALUE; write - for the defaults")
+        if name not in Spec.model_fields:
+            raise UserError(f"unknown synthetic setting {name!r}{nearest(name, Spec.model_fields)}")
+        values[name] = value
+    try:
+        return Spec.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        raise UserError(f"synthetic setting {name}={values[name]}: {first['msg'].lower()}") from None
+
+
+def traits(spec: Spec) -> list[Traits]:
+    """Each class's parts: 4 parts of an earlier class are changed, and any two classes differ in 3 or more."""
+    rng = np.random.default_rng([DRAWING, spec.seed])
+    sizes = np.array([len(levels) for levels in LEVELS.values()])
+    chosen = rng.integers(sizes)[None]
+    while len(chosen) < spec.classes:
+        candidate = chosen[rng.integers(len(chosen))].copy()
+        parts = rng.permutation(len(sizes))[:4]
+        candidate[parts] = (candidate[parts] + rng.integers(1, sizes[parts])) % sizes[parts]
+        if ((chosen != candidate).sum(1) >= 3).all():
+            chosen = np.vstack([chosen, candidate])
+    return [Traits(*map(int, row)) for row in chosen]
+
+
+def class_names(spec: Spec) -> tuple[str, ...]:
+    """Names in label order, which is their sorted order too."""
+    return tuple(f"bird_{label:03d}" for label in range(spec.classes))
+
+
+def generator(spec: Spec, split: str, label: int, index: int) -> Generator:
+    """The random numbers of one image."""
+    return np.random.default_rng([DRAWING, spec.seed, label, SPLITS.index(split), index])
+
+
+def images(spec: Spec) -> Iterator[tuple[str, int, int, np.ndarray]]:
+    """(split, class, index within class and split, (side, side, 3) uint8), class by class, train before test."""
+    kinds = traits(spec)
+    for label in range(spec.classes):
+        for split, number in zip(SPLITS, (spec.train_per_class, spec.test_per_class), strict=True):
+            for index in range(number):
+                yield split, label, index, draw(kinds[label], spec, generator(spec, split, label, index))
+
+
+def samples(spec: Spec) -> list[Sample]:
+    """The same images as samples that are drawn when they are loaded."""
+    if spec.train_per_class + spec.test_per_class == 0:
+        raise UserError("synthetic settings train_per_class and test_per_class are both 0: nothing to draw")
+    kinds = traits(spec)
+    return [
+        Sample(f"{split}/{name}/{index:05d}.jpg", name, split, _Drawn(kinds[label], spec, split, label, index))
+        for label, name in enumerate(class_names(spec))
+        for split, number in zip(SPLITS, (spec.train_per_class, spec.test_per_class), strict=True)
+        for index in range(number)
+    ]
+
+
+class _Drawn(NamedTuple):
+    """Loader of one image; see `raysearch.data.shards.loaders`."""
+
+    kind: Traits
+    spec: Spec
+    split: str
+    label: int
+    nth: int
+
+    def __call__(self) -> bytes:
+        rng = generator(self.spec, self.split, self.label, self.nth)
+        return encode(Image.fromarray(draw(self.kind, self.spec, rng)))
+
+    def stamp(self) -> str:
+        return f"{DRAWING} {self.spec.model_dump_json()}"
+
+
+def ensure(
+    spec: Spec,
+    cache_dir: str | os.PathLike[str],
+    progress: Callable[[int], None] = lambda number: None,
+    rows_per_shard: int = 512,
+) -> Path:
+    """The directory of shards with this spec's images, drawn now if it is not there yet; safe to race."""
+    key = hashlib.sha256(f"{DRAWING} {FORMAT} {spec.model_dump_json()}".encode()).hexdigest()[:16]
+    path = Path(cache_dir) / f"synthetic-{key}"
+    try:
+        read_manifest(path)
+        return path
+    except UserError:
+        shutil.rmtree(path, ignore_errors=True)  # not there, or damaged: a cache is drawn again
+    write(
+        samples(spec),
+        path,
+        name="synthetic",
+        layout="synthetic",
+        classes=class_names(spec),
+        rows_per_shard=rows_per_shard,
+        progress=progress,
+    )
+    return path
+
+
+def draw(kind: Traits, spec: Spec, rng: Generator) -> np.ndarray:
+    """One bird in its scene -> (side, side, 3) uint8."""
+    size = spec.side * OVERSAMPLING
+    image = scenery.background(size, spec.clutter, rng)
+    u = rng.uniform(-1, 1, 12)
+    # 0.6 to 1.1 times the length at which the bird fills its image
+    scale = (0.85 + 0.25 * u[0] * spec.pose) * 0.60 * size
+    room = max(0.0, size - 1.15 * scale) / 2 * spec.pose
+    flip = -1.0 if u[1] * spec.pose < 0 else 1.0
+    stretch = (flip * scale * (0.92 + 0.08 * u[5] * spec.pose), scale)
+    place = (size / 2 + u[2] * room, size / 2 + u[3] * room)
+    pen = Pen.on(image, affine(18 * u[4] * spec.pose, stretch, place, 0.12 * u[6] * spec.pose))
+    birds.draw(pen, kind, spec.distinctness, spec.pose, u[7:], rng)
+    scenery.things(image, rng.poisson(1.2 * spec.clutter), rng)
+    return scenery.light(image, OVERSAMPLING, spec.light, rng)

@@ -1,0 +1,155 @@
+"""A data set divided by classes: which split "auto" takes, files of the user's own, and images of each part."""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from raysearch.core.errors import UserError
+from raysearch.data.class_splits import partition, splits
+from raysearch.data.feed import feed
+from raysearch.data.shards import writer
+from raysearch.studies import overrides
+from raysearch.tasks import registry
+
+SHARED = {"auk": "train test", "kite": "train test", "owl": "train test", "rook": "train test", "wren": "train test"}
+APART = {"auk": "train", "kite": "test", "owl": "val", "rook": "train", "wren": "test"}
+MOD4 = {"auk": "train", "kite": "train", "owl": "val", "rook": "test", "wren": "train"}
+
+
+def load(shade: int) -> bytes:
+    return writer.encode(Image.new("RGB", (8, 8), (shade, shade, shade)))
+
+
+def write(directory: Path, where: dict[str, str]) -> Path:
+    """A data set of two images for each class and split; shades say which class and split an image is of."""
+    samples = [
+        writer.Sample(f"{split}/{label}_{number}.jpg", label, split, partial(load, shade(label, split) + number))
+        for label, found in where.items()
+        for split in found.split()
+        for number in range(2)
+    ]
+    writer.write(samples, directory, name="birds", layout="folder", rows_per_shard=3)
+    return directory
+
+
+def shade(label: str, split: str) -> int:
+    return 40 * sorted(SHARED).index(label) + 10 * ("train", "val", "test").index(split) + 10
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Path:
+    return write(tmp_path / "shared", SHARED)
+
+
+@pytest.fixture
+def apart(tmp_path: Path) -> Path:
+    return write(tmp_path / "apart", APART)
+
+
+def parts(found: partition.Partition) -> dict[str, str]:
+    return dict(zip(sorted(SHARED), found.of_class, strict=True))
+
+
+def test_auto_takes_the_data_set_s_own_splits_where_they_share_no_class(apart: Path, shared: Path) -> None:
+    own = partition.of(apart, "auto")
+    assert (own.name, parts(own)) == ("own", APART)
+    assert own == partition.of(apart, "own")
+    assert own.images == {"train": 4, "val": 2, "test": 4}
+    dealt = partition.of(shared, "auto")
+    assert (dealt.name, parts(dealt)) == ("mod4", MOD4)
+    assert dealt == partition.of(shared, "mod4")
+    assert dealt.images == {"train": 12, "val": 4, "test": 4}
+    assert parts(partition.of(apart, "mod4")) == MOD4, "by name a rule is taken in any case"
+
+
+@pytest.mark.parametrize("where", [{**APART, "auk": "train test"}, {**APART, "owl": "train"}])
+def test_own_splits_that_share_a_class_or_lack_a_part(where: dict[str, str], tmp_path: Path) -> None:
+    directory = write(tmp_path / "data", where)
+    assert partition.of(directory, "auto").name == "mod4"
+    with pytest.raises(UserError, match=r"data\.split=own: the splits of 'birds' share classes, or one has none"):
+        partition.of(directory, "own")
+
+
+def test_a_file_of_the_users_own(shared: Path, tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    wanted = {"auk": "test", "kite": "test", "owl": "train", "rook": "train", "wren": "val"}
+    path.write_text("class,split\n" + "".join(f"{label},{part}\n" for label, part in wanted.items()))
+    found = partition.of(shared, str(path))
+    assert parts(found) == wanted
+    assert found.name == str(path)
+    assert found.describe().endswith("classes 2 train (8 images), 1 val (4 images), 2 test (8 images)")
+
+
+def test_what_cannot_be_divided_is_the_users_to_mend(shared: Path, tmp_path: Path) -> None:
+    three = write(tmp_path / "three", {label: "train test" for label in ("auk", "kite", "owl")})
+    with pytest.raises(UserError, match=r"data\.split=auto: no class of 'birds' is in its test part"):
+        partition.of(three, "auto")
+    for name, words in (("mod5", "'mod4'"), ("cifar-fs", "says nothing of 5 of the data set's 5 classes")):
+        with pytest.raises(UserError, match=words) as caught:
+            partition.of(shared, name)
+        assert "\n" not in str(caught.value)
+
+
+def test_every_image_of_a_class_goes_where_its_class_goes(shared: Path) -> None:
+    found = partition.of(shared, "mod4")
+    sets = feed.decode(shared, 8, parts=found.of_class)
+    assert list(sets) == ["train", "val", "test"]
+    for part, images in sets.items():
+        labels = [label for label, own in MOD4.items() if own == part]
+        assert [sorted(SHARED)[label] for label in images.labels] == [label for label in labels for _ in range(4)]
+        # by source, so the images of the data set's test split come before those of its train split
+        expected = [shade(label, split) + n for label in labels for split in ("test", "train") for n in range(2)]
+        assert np.abs(images.images.astype(int) - np.array(expected)[:, None, None, None]).max() <= 3
+        assert images.labels.dtype == np.int64
+    assert found.images == {part: len(images) for part, images in sets.items()}
+
+
+def test_of_own_splits_each_row_stays_where_it_is(apart: Path) -> None:
+    sets = feed.decode(apart, 8, parts=partition.of(apart, "auto").of_class)
+    assert {part: sorted({sorted(SHARED)[label] for label in images.labels}) for part, images in sets.items()} == {
+        "train": ["auk", "rook"], "val": ["owl"], "test": ["kite", "wren"],
+    }  # fmt: skip
+
+
+def test_a_class_that_lost_all_its_images_is_in_nobodys_way(tmp_path: Path) -> None:
+    def broken() -> bytes:
+        return b"no image"
+
+    samples = [
+        writer.Sample(f"{label}.jpg", label, split, partial(load, 50))
+        for label, split in (("auk", "train"), ("owl", "val"), ("wren", "test"))
+    ]
+    samples.append(writer.Sample("kite.jpg", "kite", "train", broken))
+    writer.write(samples, tmp_path / "data", name="birds", layout="folder")
+    found = partition.of(tmp_path / "data", "auto")
+    assert found.name == "own"
+    sets = feed.decode(tmp_path / "data", 8, parts=found.of_class)
+    assert {part: len(images) for part, images in sets.items()} == {"train": 1, "val": 1, "test": 1}
+
+
+def test_metric_ids_and_names_tell_splits_apart(shared: Path, apart: Path) -> None:
+    config = overrides.resolve("fewshot", {})
+    found = [partition.of(shared, "mod4"), partition.of(shared, "closerlook"), partition.of(apart, "mod4")]
+    ids = [registry.metric_ids(config, one.identity)["accuracy"] for one in found]
+    assert len(set(ids)) == 3
+    for one, said in zip(found, ids, strict=True):
+        assert one.identity == f"{one.name}-{one.hash[:8]}"
+        assert f"/{one.identity}/test" in said
+    sources = [f"{split}/{label}_{n}.jpg" for label in SHARED for split in ("train", "test") for n in range(2)]
+    labels = [label for label in SHARED for _ in range(4)]
+    assert found[0].hash == splits.split_hash(found[0].split, sources, labels)
+    assert partition.identity("auto") == "auto"
+    assert partition.identity("own") == "own"
+    assert partition.identity("mod4") == "mod4"
+
+
+def test_weights_that_have_met_the_novel_classes_are_said() -> None:
+    listed = Path(splits.__file__).parent / "lists" / "miniimagenet.csv"
+    lines = [line for line in listed.read_text("utf-8").splitlines() if line.endswith(partition.PARTS)]
+    split = splits.load("miniimagenet", [line.partition(",")[0] for line in lines])
+    made = partition.Partition(split.name, "0" * 64, (), {}, split)
+    assert any("IMAGENET1K_V1" in warning for warning in made.warnings("IMAGENET1K_V1"))
+    assert made.warnings(None) == []

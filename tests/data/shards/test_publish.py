@@ -1,0 +1,221 @@
+"""Data sets written into a store: there with their manifest and not before, and never in one another's way."""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from raysearch import ingest
+from raysearch.core import cli
+from raysearch.core.errors import Unreachable, UserError
+from raysearch.data.shards import publish, shard_builder, writer
+from raysearch.data.synthetic import dataset
+from raysearch.storage.location import Place
+
+from ...s3_server import Server
+from ..conftest import SPEC
+from .test_ingest import start
+
+
+@pytest.fixture(params=["s3", "fsspec"])
+def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    uri = f"memory://{tmp_path.name}/cub" if request.param == "fsspec" else request.getfixturevalue("s3").uri("cub")
+    yield Place.parse(uri)
+    fsspec.filesystem("memory").store.clear()
+
+
+def write(target: Place, spec: dataset.Spec = SPEC, rows_per_shard: int = 5) -> writer.Manifest:
+    return writer.write(dataset.samples(spec), target, name="n", layout="synthetic", rows_per_shard=rows_per_shard)
+
+
+OTHER = SPEC.model_copy(update={"classes": 3})
+
+
+def test_what_is_written_is_what_a_disk_would_hold(
+    target: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAYSEARCH_CACHE", str(tmp_path / "cache"))
+    there, here = write(target), write(Place.parse(tmp_path / "here"))
+    assert there.content_hash == here.content_hash
+    assert writer.verify(target) == writer.read_manifest(target) == there
+    assert writer.read(target).equals(writer.read(tmp_path / "here"))
+    assert [shard.sha256 for shard in there.shards] == [shard.sha256 for shard in here.shards]
+    assert not (tmp_path / "cache" / "uploads").exists(), "nothing stays on this machine"
+
+
+def test_the_manifest_comes_last(target: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, upload = [], Place.upload
+
+    def watched(self: Place, source: Path) -> None:
+        upload(self, source)
+        seen.append(self.name)
+        assert publish.existing(target) is None
+        with pytest.raises(UserError, match=r"no manifest\.json"):
+            writer.read_manifest(target)
+
+    monkeypatch.setattr(Place, "upload", watched)
+    manifest = write(target)
+    assert sorted(seen) == [shard.file for shard in manifest.shards]
+    assert set(target.listing()) == {*seen, "manifest.json"}
+
+
+def test_an_upload_that_was_broken_off_goes_on(target: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("RAYSEARCH_CACHE", str(tmp_path / "cache"))
+    upload, done, again = Place.upload, list[str](), list[str]()
+
+    def broken(self: Place, source: Path) -> None:
+        if len(done) == 3:
+            raise Unreachable("cannot reach the store")
+        done.append(self.name)
+        upload(self, source)
+
+    def noted(self: Place, source: Path) -> None:
+        again.append(self.name)
+        upload(self, source)
+
+    monkeypatch.setattr(publish, "UPLOADS", 1)
+    monkeypatch.setattr(Place, "upload", broken)
+    with pytest.raises(UserError, match="cannot reach the store"):
+        write(target)
+    (target / done[0]).write(b"the beginning of a shard")
+    monkeypatch.setattr(Place, "upload", noted)
+    monkeypatch.setattr(shard_builder, "make", lambda *given: pytest.fail("a shard is made again"))
+    manifest = write(target)
+    names = [shard.file for shard in manifest.shards]
+    assert again == [names[0], *names[3:]]
+    assert writer.verify(target) == manifest
+    assert not list((tmp_path / "cache" / "uploads").iterdir()), "nothing stays on this machine"
+
+
+def test_a_killed_ingest_goes_on(s3: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed when some shards are there; none of these is uploaded a second time, and none that was left is lost."""
+    monkeypatch.setenv("RAYSEARCH_CACHE", str(tmp_path / "cache"))
+    asked = ("synthetic", "classes=4,train_per_class=6,test_per_class=3,side=16", s3.uri("cub"), "--rows-per-shard", 1)
+    process = start(*asked)
+    while not uploads(s3):
+        assert process.poll() is None
+        time.sleep(0.001)
+    process.kill()
+    process.communicate()
+    before = set(Place.parse(s3.uri("cub")).listing())
+    assert 0 < len(before) < 37, "it was to be killed half-way"
+    assert publish.existing(Place.parse(s3.uri("cub"))) is None
+    s3.requests.clear()
+    monkeypatch.setattr(shard_builder, "make", lambda *given: pytest.fail("a shard is made again"))
+    with pytest.raises(SystemExit) as ended:
+        cli.run(ingest.app, [str(word) for word in asked])
+    assert ended.value.code == 0
+    assert not before & {name for one in uploads(s3) for name in before if name in one}
+    assert writer.verify(s3.uri("cub")).images == 36
+    assert not list((tmp_path / "cache" / "uploads").iterdir())
+
+
+def uploads(server: Server) -> list[str]:
+    """The requests that end an upload of several parts, as the client's all are."""
+    return [one for one in list(server.requests) if "POST" in one and "?uploadId=" in one]
+
+
+def test_what_is_there_already(target: Place) -> None:
+    first = write(target)
+    before = target.listing()
+    assert write(target, rows_per_shard=36) == first  # the same data: left as it is
+    assert target.listing() == before
+    with pytest.raises(UserError, match=r"holds other data \(hash .*remove it or choose another OUT"):
+        write(target, OTHER)
+    shard = first.shards[2]
+    (target / shard.file).write(b"")
+    with pytest.raises(UserError, match="exists already and is damaged"):
+        write(target)
+
+
+def test_something_else_is_refused_before_any_work(target: Place) -> None:
+    target.make_directory()
+    for name in ("diary.txt", "00000.parquet", "folder/file"):
+        if "/" in name:
+            (target / "folder").make_directory()
+        (target / name).write(b"dear")
+        refused = writer.Sample("a", "a", "train", lambda: pytest.fail("an image was loaded"))
+        with pytest.raises(UserError, match="exists already and is no data set"):
+            writer.write([refused], target, name="n", layout="folder")
+        (target / name).delete()
+
+
+def test_two_writers_at_once(target: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other one's manifest appears when all shards of ours have been uploaded."""
+    upload = Place.upload
+
+    def other_first(self: Place, source: Path) -> None:
+        monkeypatch.setattr(Place, "upload", upload)
+        upload(self, source)
+        write(target, OTHER)
+
+    monkeypatch.setattr(publish, "UPLOADS", 1)
+    monkeypatch.setattr(Place, "upload", other_first)
+    with pytest.raises(UserError, match="holds other data"):
+        write(target)
+    assert len(writer.verify(target).classes) == 3
+    monkeypatch.setattr(Place, "upload", other_first)
+    assert len(write(target, OTHER, rows_per_shard=4).classes) == 3
+
+
+def test_a_missing_bucket_is_said_before_any_work(s3: Server) -> None:
+    with pytest.raises(UserError, match=r"cannot reach 's3://nobody/cub\S*': no such bucket"):
+        write(Place.parse(s3.uri("cub", bucket="nobody")))
+
+
+def test_from_the_command_line(s3: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["synthetic", "classes=2,train_per_class=3,test_per_class=2,side=16", s3.uri("deep/birds"), "--verify"]
+    with pytest.raises(SystemExit) as ended:
+        cli.run(ingest.app, words)
+    assert ended.value.code == 0
+    assert "s3://bucket/deep/birds" in capsys.readouterr().out
+    written = json.loads((Place.parse(s3.uri("deep/birds")) / "manifest.json").read())
+    assert (written["name"], written["images"]) == ("birds", 10)
+    with pytest.raises(SystemExit) as ended:
+        cli.run(ingest.app, ["synthetic", "-", s3.uri("cub", bucket="nobody", user="KEY:HUSH@")])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: cannot reach 's3://nobody/cub")
+    assert said.count("\n") == 1
+    assert "HUSH" not in said
+
+
+def test_other_nodes_do_not_see_what_is_uploaded(
+    s3: Server, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["synthetic", "classes=2,train_per_class=3,test_per_class=2,side=16", s3.uri("cub", user="KEY:HUSH@")]
+    with pytest.raises(SystemExit) as ended:
+        cli.run(ingest.app, [*words, "--address", "auto"])
+    assert ended.value.code == 2
+    refused = capsys.readouterr().err
+    assert refused.startswith("error: --address: shards for s3://bucket/cub?")
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")  # as inside a job of a cluster
+    with pytest.raises(SystemExit) as ended:
+        cli.run(ingest.app, words)
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    assert "are made on this machine alone" in said
+    assert "HUSH" not in refused + said
+
+
+def test_verify_as_a_command(s3: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    target = Place.parse(s3.uri("cub"))
+    manifest = write(target)
+
+    def verify() -> tuple[object, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            ingest.main(["verify", s3.uri("cub", user="KEY:HUSH@")])
+        return ended.value.code, *capsys.readouterr()
+
+    assert verify() == (0, f"{target} is whole: 36 rows in 8 shards, hash {manifest.content_hash}\n", "")
+    file = target / manifest.shards[1].file
+    data = bytearray(file.read())
+    data[len(data) // 3] ^= 1
+    file.write(bytes(data))
+    code, out, err = verify()
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: shard {file}, row ")
+    assert "HUSH" not in err

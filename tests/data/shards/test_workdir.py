@@ -1,0 +1,117 @@
+"""What a killed writer leaves is taken over or removed by the next one, and a living writer's is not."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from raysearch.core.errors import UserError
+from raysearch.data.shards import workdir
+
+WORK, OTHER = "0123456789abcdef", "fedcba9876543210"
+WRITER = """
+import sys, time, pathlib
+from raysearch.data import scratch
+with scratch.beside(pathlib.Path(sys.argv[1]), sys.argv[2], "*.done") as path:
+    (path / "half").write_text("x")
+    print(path, flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-c", WRITER, str(tmp_path / "out"), WORK]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield process
+        process.kill()
+
+
+def test_the_same_work_is_taken_over(writer: subprocess.Popen[str], tmp_path: Path) -> None:
+    (left,) = tmp_path.iterdir()
+    with workdir.beside(tmp_path / "out", WORK, "*") as path:
+        assert path != left  # whose writer lives
+        assert not (path / "half").exists()
+    writer.send_signal(signal.SIGKILL)
+    writer.wait()
+    with workdir.beside(tmp_path / "out", WORK, "*") as path:
+        assert (path / "half").exists()
+        assert list(tmp_path.iterdir()) == [path]
+        assert path != left  # what the killed writer started may still write there
+        with workdir.beside(tmp_path / "out", WORK, "*") as second:
+            assert not (second / "half").exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_work_is_removed(writer: subprocess.Popen[str], tmp_path: Path) -> None:
+    (left,) = tmp_path.iterdir()
+    with workdir.beside(tmp_path / "out", OTHER, "*"):
+        assert (left / "half").exists()  # its writer lives
+    writer.kill()
+    writer.wait()
+    with workdir.beside(tmp_path / "other", WORK, "*"), workdir.beside(tmp_path / "ou", WORK, "*"):
+        assert left.exists()  # not theirs
+    with workdir.beside(tmp_path / "out", OTHER, "*") as path:
+        assert list(tmp_path.iterdir()) == [path]
+        assert not (path / "half").exists()
+
+
+def test_other_names_stay(tmp_path: Path) -> None:
+    names = [f".out.{WORK[:12]}.notes", f".out.{WORK[:12]}.partial", f".out.x.{WORK[:12]}.{WORK[:12]}.partial"]
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / workdir.LOCK).touch()
+    with workdir.beside(tmp_path / "out", WORK, "*"):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
+
+
+def test_renamed_away_or_gone(tmp_path: Path) -> None:
+    with workdir.beside(tmp_path / "deep" / "out", WORK, "*") as path:
+        path.rename(tmp_path / "deep" / "out")
+    assert (tmp_path / "deep" / "out").is_dir()
+    with pytest.raises(RuntimeError), workdir.beside(tmp_path / "new" / "er" / "out", WORK, "*.done"):
+        raise RuntimeError
+    assert [path.name for path in tmp_path.iterdir()] == ["deep"]
+
+
+@pytest.mark.parametrize(("error", "stays"), [(KeyboardInterrupt, True), (OSError, True), (UserError, False)])
+def test_what_breaks_off_stays_if_it_is_worth_it(error: type[BaseException], stays: bool, tmp_path: Path) -> None:
+    def work() -> None:
+        with workdir.beside(tmp_path / "out", WORK, "*.done") as path:
+            (path / "one.done").touch()
+            raise error("x")
+
+    with pytest.raises(error):
+        work()
+    assert len(list(tmp_path.iterdir())) == stays
+    with workdir.beside(tmp_path / "out", WORK, "*.done") as path:
+        assert (path / "one.done").exists() == stays
+
+
+def test_without_locks_nothing_is_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*arguments: object) -> None:
+        raise OSError(95, "not supported")
+
+    monkeypatch.setattr(workdir.fcntl, "flock", none)
+    with pytest.raises(KeyboardInterrupt), workdir.beside(tmp_path / "out", WORK, "*") as left:
+        raise KeyboardInterrupt
+    with workdir.beside(tmp_path / "out", WORK, "*") as path:
+        assert {left, path} == set(tmp_path.iterdir())
+
+
+def test_a_file_that_was_left_is_removed(tmp_path: Path) -> None:
+    with workdir.file(tmp_path, "images") as one:
+        with workdir.file(tmp_path, "images") as two:
+            assert {Path(one.name), Path(two.name)} == set(tmp_path.iterdir())
+        with workdir.file(tmp_path, "others") as others:
+            assert len(list(tmp_path.iterdir())) == 3
+        with workdir.file(tmp_path, "images") as three:  # `two` has let go
+            assert {Path(file.name) for file in (one, others, three)} == set(tmp_path.iterdir())

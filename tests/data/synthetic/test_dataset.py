@@ -1,0 +1,157 @@
+"""The embedded data set: the same images whoever draws them, and classes that differ in small parts only."""
+
+import hashlib
+import subprocess
+import sys
+from itertools import combinations
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from raysearch.core.errors import UserError
+from raysearch.data.shards import writer
+from raysearch.data.synthetic import dataset
+from raysearch.data.synthetic.dataset import Spec
+
+SMALL = Spec(classes=4, train_per_class=3, test_per_class=2, side=32)
+
+
+def one(key: tuple[str, int, int]) -> str:
+    split, label, index = key
+    image = dataset.draw(dataset.traits(SMALL)[label], SMALL, dataset.generator(SMALL, split, label, index))
+    return hashlib.sha256(image.tobytes()).hexdigest()
+
+
+def hashes() -> dict[tuple[str, int, int], str]:
+    return {(s, label, i): hashlib.sha256(a.tobytes()).hexdigest() for s, label, i, a in dataset.images(SMALL)}
+
+
+def test_the_same_images_in_other_processes_and_in_another_order() -> None:
+    expected = hashes()
+    assert len(set(expected.values())) == 4 * 5
+    keys = list(expected)[::-1]
+    with get_context("spawn").Pool(1) as pool:
+        assert pool.map(one, keys) == [expected[key] for key in keys]
+
+
+def test_a_new_interpreter_draws_the_same(tmp_path: Path) -> None:
+    # another process with another hash seed: no order of a set or a dict gets into a picture
+    code = (
+        "from raysearch.data import synthetic as s;"
+        "print(s.write(s.samples(s.parse('classes=4,train_per_class=3,test_per_class=2,side=32')),"
+        f"{str(tmp_path / 'other')!r},name='n',layout='l').content_hash)"
+    )
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    here = writer.read_manifest(dataset.ensure(SMALL, tmp_path))
+    assert child.stdout.strip() == here.content_hash
+
+
+def test_images_do_not_depend_on_how_many_there_are() -> None:
+    expected = hashes()
+    more = SMALL.model_copy(update={"classes": 6, "train_per_class": 5})
+    got = {(s, label, i): hashlib.sha256(a.tobytes()).hexdigest() for s, label, i, a in dataset.images(more)}
+    assert expected.items() <= got.items()
+    other = SMALL.model_copy(update={"seed": 1})
+    assert not {hashlib.sha256(a.tobytes()).hexdigest() for *_, a in dataset.images(other)} & set(expected.values())
+
+
+def test_images_are_what_they_say() -> None:
+    split, label, index, image = next(dataset.images(SMALL))
+    assert (split, label, index, image.shape, image.dtype) == ("train", 0, 0, (32, 32, 3), np.uint8)
+    assert image.std() > 10
+    names = dataset.class_names(Spec(classes=500))
+    assert list(names) == sorted(set(names))
+
+
+def test_any_two_classes_differ_in_three_parts() -> None:
+    kinds = dataset.traits(Spec(classes=60))
+    assert min(sum(x != y for x, y in zip(a, b, strict=True)) for a, b in combinations(kinds, 2)) >= 3
+    for name, levels in dataset.LEVELS.items():  # and every level of every part is used
+        assert {getattr(kind, name) for kind in kinds} == set(range(len(levels)))
+
+
+def test_another_class_changes_few_pixels_of_the_same_scene() -> None:
+    spec = Spec(classes=10, clutter=0.0)
+    kinds = dataset.traits(spec)
+    scenes = [np.stack([dataset.draw(k, spec, np.random.default_rng(seed)) for k in kinds]) for seed in range(3)]
+    for a, b in combinations(range(spec.classes), 2):
+        changed = np.mean([(np.abs(s[a].astype(int) - s[b]).max(-1) > 8).mean() for s in scenes])
+        assert 0.002 < changed < 0.15, (a, b, changed)
+
+
+def test_every_level_of_every_part_shows() -> None:
+    spec = Spec(clutter=0.0, light=0.0, pose=0.0)
+    base = dataset.traits(spec)[0]
+    for name, levels in dataset.LEVELS.items():
+        drawn = [
+            dataset.draw(base._replace(**{name: level}), spec, np.random.default_rng(0)).astype(int)
+            for level in range(len(levels))
+        ]
+        for a, b in combinations(drawn, 2):
+            assert (np.abs(a - b).max(-1) > 20).sum() >= 3, name
+
+
+def test_distinctness_makes_classes_alike() -> None:
+    def apart(distinctness: float) -> float:
+        spec = Spec(classes=6, distinctness=distinctness)
+        drawn = [dataset.draw(k, spec, np.random.default_rng(5)).astype(int) for k in dataset.traits(spec)]
+        return float(np.mean([np.abs(a - b).mean() for a, b in combinations(drawn, 2)]))
+
+    assert apart(0.0) == 0
+    assert 0 < apart(0.4) < apart(1.0)
+
+
+def nearest_mean(train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray) -> float:
+    means = np.stack([train[train_labels == label].mean(0) for label in np.unique(train_labels)])
+    distances = ((test[:, None] - means) ** 2).reshape(len(test), len(means), -1).sum(-1)
+    return float((distances.argmin(1) == test_labels).mean())
+
+
+def test_colour_over_the_image_tells_little_and_parts_tell_all() -> None:
+    def accuracy(spec: Spec, mean_colour: bool) -> float:
+        parts: dict[str, tuple[list[np.ndarray], list[int]]] = {"train": ([], []), "test": ([], [])}
+        for split, label, _, image in dataset.images(spec):
+            parts[split][0].append(image.mean((0, 1)) if mean_colour else image.astype(float))
+            parts[split][1].append(label)
+        return nearest_mean(*(np.array(values) for split in ("train", "test") for values in parts[split]))
+
+    chance = 1 / 8
+    spec = Spec(classes=8, train_per_class=30, test_per_class=30, side=32)
+    assert accuracy(spec, mean_colour=True) < 1.8 * chance
+    still = spec.model_copy(update={"pose": 0.0, "light": 0.0, "clutter": 0.0, "distinctness": 1.0})
+    assert accuracy(still, mean_colour=True) < 2.5 * chance
+    assert accuracy(still, mean_colour=False) > 4 * chance  # one picture a class is a template of its parts
+
+
+def test_ensure_draws_once(tmp_path: Path) -> None:
+    done: list[int] = []
+    path = dataset.ensure(SMALL, tmp_path / "cache", progress=done.append)
+    assert sum(done) == 20
+    before = (path / "00000.parquet").stat()
+    assert dataset.ensure(SMALL, tmp_path / "cache", progress=done.append) == path
+    assert sum(done) == 20
+    assert (path / "00000.parquet").stat().st_mtime_ns == before.st_mtime_ns
+    assert dataset.ensure(SMALL.model_copy(update={"seed": 1}), tmp_path / "cache") != path
+    (path / "00000.parquet").write_bytes(b"")
+    assert dataset.ensure(SMALL, tmp_path / "cache") == path  # damage in a cache is no reason to stop
+    manifest = writer.verify(path)
+    assert manifest.counts == {"train": (3,) * 4, "test": (2,) * 4}
+    assert manifest.classes == dataset.class_names(SMALL)
+
+
+def test_parse() -> None:
+    assert dataset.parse("-") == dataset.parse("") == Spec()
+    assert dataset.parse("classes=5, side=32,distinctness=0.5") == Spec(classes=5, side=32, distinctness=0.5)
+    for text, message in {
+        "clases=5": "unknown synthetic setting 'clases'; did you mean 'classes'",
+        "classes": "'classes' is not NAME=VALUE",
+        "classes=many": "classes=many: .*integer",
+        "classes=1": "classes=1: .*greater than or equal to 2",
+        "distinctness=nan": "distinctness=nan",
+    }.items():
+        with pytest.raises(UserError, match=message):
+            dataset.parse(text)
+    with pytest.raises(UserError, match="nothing to draw"):
+        dataset.samples(Spec(train_per_class=0, test_per_class=0))
