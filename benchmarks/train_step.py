@@ -7,7 +7,7 @@ ResNet-50 at 224 pixels, 64 triplets, 48 bits, 75,750 database rows; on a GPU in
 raysearch nothing but `raysearch/models` is needed, and no Ray. Images lie on the device: loading is not part of a step.
 
 raysearch   anchors through the network, masks for the batch at once, positives and erased views through it in one
-            pass, the hash loss from class sums (`raysearch.tasks.views` and `raysearch.tasks.methods.asymmetric`)
+            pass, the hash loss from class sums (`tasks.retrieval.views`, `methods.asymmetric`)
 written     as public programs do it: three passes, masks by the paper's loop, the hash loss from the rows of S (r x n)
             and the products with all n codes
 bare        torchvision's classifier, cross entropy, on the 192 images that a step of the others sees

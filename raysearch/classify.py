@@ -37,8 +37,8 @@ from raysearch.core import atomic, cli
 from raysearch.core.errors import UserError
 from raysearch.data import image_sources
 from raysearch.data.shards.manifest import Corrupt
+from raysearch.inference.classifier import Prediction, Recogniser
 from raysearch.storage.location import Location, Place
-from raysearch.tasks.recogniser import Prediction, Recogniser
 
 __all__ = ["Accuracy", "Named", "Prediction", "Recogniser", "accuracy", "name_images"]
 

@@ -35,11 +35,11 @@ from raysearch.core import cli
 from raysearch.core.errors import UserError
 from raysearch.data import image_sources
 from raysearch.data.shards.manifest import Corrupt
+from raysearch.inference.hasher import Hasher
+from raysearch.inference.index import About, Index, Match, read_about
 from raysearch.ingest import OnCorrupt
 from raysearch.models.hashing.packed import pack
 from raysearch.storage.location import Location, Place
-from raysearch.tasks.exported import Hasher
-from raysearch.tasks.index import About, Index, Match, read_about
 
 __all__ = ["Hasher", "Index", "Match", "build"]
 

@@ -30,14 +30,16 @@ from raysearch.data import feed, shards, synthetic
 from raysearch.data.class_splits import partition
 from raysearch.data.feed.decoding import View
 from raysearch.data.feed_mode import Mode
+from raysearch.inference import export as inference_export
 from raysearch.models import backbones
 from raysearch.storage.cache import cache_dir
 from raysearch.storage.location import Place
 from raysearch.studies import overrides, presets, recall, results
 from raysearch.studies.config import CODE_VERSIONS, CONFIGS, RunConfig
 from raysearch.studies.profiles import profile_settings
-from raysearch.tasks import exports, registry, starting
+from raysearch.tasks import registry
 from raysearch.tasks.base import Feed, NonFiniteLoss, Task, Worker
+from raysearch.tasks.common import pretrained_backbone
 
 app = typer.Typer(add_completion=False)
 
@@ -69,7 +71,7 @@ def main(
         if path is not None:
             cli.check_writable(path, flag)
     if export is not None:
-        exports.check(task)
+        inference_export.check(task)
     given = {**presets.settings(preset, task), **overrides.parse(set_, task), **overrides.test_episodes(episodes, task)}
     if from_ is not None:
         if profile is not None:
@@ -103,7 +105,9 @@ def main(
     torch.set_num_threads(1)  # as in a study's workers: more threads add in another order
     worker = Worker(images, cache_dir() / "features", device)
     try:
-        worker = starting.trained(config, seed, worker, cache_dir() / "pretrained", lambda task: _train(task, console))
+        worker = pretrained_backbone.trained(
+            config, seed, worker, cache_dir() / "pretrained", lambda task: _train(task, console)
+        )
         running = registry.build(config.model_dump(mode="json"), seed, worker)
         _train(running, console)
     except NonFiniteLoss as error:
@@ -114,7 +118,7 @@ def main(
     if out is not None:
         torch.save(running.state_dict(), out)
     if export is not None:
-        exports.save(export, running, manifest, metrics)
+        inference_export.save(export, running, manifest, metrics)
 
 
 def _train(running: Task, console: Console) -> None:

@@ -20,9 +20,10 @@ from raysearch.core import cli
 from raysearch.data.feed import feed
 from raysearch.data.shards import jpeg, writer
 from raysearch.data.synthetic import dataset
+from raysearch.inference import hasher
 from raysearch.studies import overrides
-from raysearch.tasks import exported, retrieval
 from raysearch.tasks.base import Feed, Worker
+from raysearch.tasks.retrieval import task as retrieval_task
 
 from . import without_ray
 
@@ -64,9 +65,9 @@ def retrieval_model(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     config = overrides.resolve(
         "retrieval", {"data.side": 32, "model.backbone": "small", "hash.method": "lsh", "srem.size": 4}
     )
-    task = retrieval.make(config, 0, Worker(Feed(**feed.decode(data, 32), content_hash=""), directory))
+    task = retrieval_task.make(config, 0, Worker(Feed(**feed.decode(data, 32), content_hash=""), directory))
     task.advance()
-    exported.save(directory / "hasher.pt", task, writer.read_manifest(data), {})
+    hasher.save(directory / "hasher.pt", task, writer.read_manifest(data), {})
     return directory / "hasher.pt"
 
 

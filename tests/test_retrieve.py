@@ -21,12 +21,13 @@ from raysearch.core.errors import UserError
 from raysearch.data import layouts
 from raysearch.data.feed import feed
 from raysearch.data.shards import writer
+from raysearch.inference import hasher as inference_hasher
+from raysearch.inference.index import KEY
 from raysearch.models.hashing.packed import unpack
 from raysearch.retrieve import Hasher, Index, Match, build
 from raysearch.studies import overrides
-from raysearch.tasks import exported, retrieval
 from raysearch.tasks.base import Feed, Worker
-from raysearch.tasks.index import KEY
+from raysearch.tasks.retrieval import task as retrieval_task
 
 from . import without_ray
 
@@ -50,10 +51,10 @@ def models(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     config = overrides.resolve("retrieval", SETTINGS)
     torch.set_num_threads(1)
     for name, seed in (("model", 0), ("other", 1)):
-        task = retrieval.make(config, seed, Worker(Feed(**sets, content_hash=manifest.content_hash), directory))
+        task = retrieval_task.make(config, seed, Worker(Feed(**sets, content_hash=manifest.content_hash), directory))
         task.advance()
         paths[name] = directory / f"{name}.pt"
-        exported.save(paths[name], task, manifest, {})
+        inference_hasher.save(paths[name], task, manifest, {})
     return paths
 
 

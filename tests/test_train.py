@@ -15,13 +15,13 @@ from raysearch.core import cli
 from raysearch.data.feed import feed
 from raysearch.data.shards import writer
 from raysearch.data.synthetic import dataset
+from raysearch.inference.hasher import Hasher
 from raysearch.studies import overrides, results
 from raysearch.studies.config import CODE_VERSIONS
-from raysearch.tasks import retrieval
 from raysearch.tasks.base import Feed, Worker
-from raysearch.tasks.exported import Hasher
-from raysearch.tasks.fitted import FittedTask
-from raysearch.tasks.retrieval import RetrievalTask
+from raysearch.tasks.retrieval import task as retrieval_task
+from raysearch.tasks.retrieval.shallow_task import FittedTask
+from raysearch.tasks.retrieval.task import RetrievalTask
 
 from . import without_ray
 
@@ -107,7 +107,7 @@ def test_a_fitted_method_is_trained_and_exported_too(data: Path, tmp_path: Path)
         cli.run(train.app, [*given, "--export", str(tmp_path / "model.pt")])
     assert stopped.value.code == 0
     hasher, sets = Hasher.load(tmp_path / "model.pt", device="cpu"), feed.decode(data, 32)
-    task = retrieval.make(hasher.config, 0, Worker(Feed(**sets, content_hash=""), tmp_path))
+    task = retrieval_task.make(hasher.config, 0, Worker(Feed(**sets, content_hash=""), tmp_path))
     task.advance()
     assert isinstance(task, FittedTask)
     assert torch.equal(hasher.encode(sets["test"].images), task._encode(sets["test"]))

@@ -15,8 +15,9 @@ from raysearch.data.synthetic import dataset
 from raysearch.storage.cache import cache_dir
 from raysearch.studies import overrides, presets
 from raysearch.studies.profiles import profile_settings
-from raysearch.tasks import registry, starting
+from raysearch.tasks import registry
 from raysearch.tasks.base import Feed, Worker
+from raysearch.tasks.common import pretrained_backbone
 
 SPEC = dataset.Spec(classes=8, train_per_class=6, test_per_class=2, side=32)
 SETTINGS = {
@@ -78,7 +79,7 @@ def test_a_run_and_its_pre_training_which_is_kept(
             task.advance()
 
     torch.set_num_threads(1)
-    worker = starting.trained(config, 2, Worker(images, cache_dir()), tmp_path / "other", advance)
+    worker = pretrained_backbone.trained(config, 2, Worker(images, cache_dir()), tmp_path / "other", advance)
     task = registry.build(config.model_dump(mode="json"), 2, worker)
     advance(task)
     outcome = task.evaluate()

@@ -22,8 +22,8 @@ from raysearch.models.helixformer import HelixFormer
 from raysearch.models.lwfm import LayerwiseMatching
 from raysearch.models.precision import at_least_single
 from raysearch.models.relation import RelationHead
-from raysearch.tasks.episodic import MapStore, precision
-from raysearch.tasks.loader import Loader
+from raysearch.tasks.common.loader import Loader
+from raysearch.tasks.fewshot.evaluation import MapStore, precision
 
 WAYS = 5
 GRID = 3  # side of the maps that LWFM-SPM compares

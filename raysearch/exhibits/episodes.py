@@ -15,8 +15,8 @@ import torch
 from raysearch.data.episodes import Episodes
 from raysearch.data.feed.image_set import ImageSet
 from raysearch.models.fewshot import EpisodicNetwork, Maps
-from raysearch.tasks import episodic
-from raysearch.tasks.loader import Loader
+from raysearch.tasks.common.loader import Loader
+from raysearch.tasks.fewshot import evaluation
 
 
 @dataclass(frozen=True)
@@ -83,10 +83,10 @@ def see(
     network.eval()
     device = device or torch.device("cpu")
     support, query = drawn.draw(index)
-    store = episodic.MapStore(network, images.subset(_only(images, support, query)), Loader(device), "auto")
+    store = evaluation.MapStore(network, images.subset(_only(images, support, query)), Loader(device), "auto")
     where = {row: place for place, row in enumerate(np.unique(np.concatenate([support.ravel(), query.ravel()])))}
     maps = [store.of(torch.from_numpy(np.vectorize(where.__getitem__)(rows))) for rows in (support, query)]
-    with episodic.precision(device, "auto"):
+    with evaluation.precision(device, "auto"):
         compared = network.comparer([one[None] for one in maps[0]], [one.flatten(0, 1)[None] for one in maps[1]])
     logits = compared.logits[0].double().cpu().numpy().reshape(*query.shape, -1)
     return Seen(Answers(index, support, query, images.labels[support[:, 0]], logits), *maps)

@@ -25,7 +25,7 @@ from raysearch.exhibits.planes import Plane, planes
 from raysearch.models.fewshot import EpisodicNetwork
 from raysearch.studies import paired_episodes, recall
 from raysearch.studies.config import FewshotConfig
-from raysearch.tasks.fewshot import FewshotTask
+from raysearch.tasks.fewshot.task import FewshotTask
 
 CHECKED = 10  # episodes that are computed again at least
 

@@ -22,11 +22,11 @@ from raysearch.exhibits.choosing import Chosen
 from raysearch.exhibits.loading import FinishedRun
 from raysearch.models.hashing.packed import Words, hamming, pack
 from raysearch.models.srem import activation_map
-from raysearch.tasks import metrics
-from raysearch.tasks.fitted import FittedTask
-from raysearch.tasks.ranking import Ranking
-from raysearch.tasks.retrieval import RetrievalTask
-from raysearch.tasks.views import mask_of
+from raysearch.tasks.metrics import hamming_metrics
+from raysearch.tasks.metrics.ranking import Ranking
+from raysearch.tasks.retrieval.shallow_task import FittedTask
+from raysearch.tasks.retrieval.task import RetrievalTask
+from raysearch.tasks.retrieval.views import mask_of
 
 NEAREST = 10  # as the paper's figure 6 shows
 DRAW = 0  # the seed of what is drawn: the same images in every gallery of a data set
@@ -108,7 +108,7 @@ class Codes:
         test = task.worker.feed.test
         queries = encode(test)
         ranking = Ranking.of(queries, test.labels, database, task.train.labels)
-        precision = metrics.average_precision(ranking)
+        precision = hamming_metrics.average_precision(ranking)
         labels = (test.labels, task.train.labels)
         return cls(pack(queries), pack(database), *labels, ranking.each(precision), ranking.mean(precision))
 

@@ -30,7 +30,7 @@ _CUTS = {"resnet18": "layer3.1"}
 
 _OWN_BODIES: dict[str, Callable[[], Blocks]] = {"small": SmallBody, "conv4": Conv4Body, "resnet12": ResNet12Body}
 
-# Made by `python -m raysearch.tasks.pretrain`
+# Made by `python -m raysearch.tasks.pretraining.make_weights`
 _OWN_WEIGHTS = {"small": {"DRAWN_BIRDS_V1": Path(__file__).parent / "weights" / "small_drawn_birds_v1.pt"}}
 
 

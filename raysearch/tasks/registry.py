@@ -4,18 +4,20 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from raysearch.studies.config import RunConfig
-from raysearch.tasks import fewshot, pretraining, retrieval
 from raysearch.tasks.base import Task, Worker
+from raysearch.tasks.fewshot import task as fewshot_task
+from raysearch.tasks.pretraining import task as pretraining_task
+from raysearch.tasks.retrieval import task as retrieval_task
 
 _BUILDERS: dict[str, Callable[[Mapping[str, Any], int, Worker], Task]] = {
-    "retrieval": retrieval.build,
-    "fewshot": fewshot.build,
-    "pretrain": pretraining.build,
+    "retrieval": retrieval_task.build,
+    "fewshot": fewshot_task.build,
+    "pretrain": pretraining_task.build,
 }
 _METRIC_IDS: dict[str, Callable[[Any, str], dict[str, str]]] = {
-    "retrieval": lambda config, split: retrieval.RetrievalTask.metric_ids,
-    "fewshot": fewshot.metric_ids,
-    "pretrain": pretraining.metric_ids,
+    "retrieval": lambda config, split: retrieval_task.RetrievalTask.metric_ids,
+    "fewshot": fewshot_task.metric_ids,
+    "pretrain": pretraining_task.metric_ids,
 }
 
 # What the best checkpoint of a cell is chosen by: the higher the better.

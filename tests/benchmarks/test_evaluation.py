@@ -8,8 +8,8 @@ import evaluation as benchmark
 import numpy as np
 import pytest
 
-from raysearch.tasks.class_codes import ClassCodes
-from raysearch.tasks.ranking import Ranking
+from raysearch.tasks.metrics.class_codes import ClassCodes
+from raysearch.tasks.metrics.ranking import Ranking
 
 SMALL = benchmark.Size(60, 200, 8)
 

@@ -14,7 +14,7 @@ from raysearch.data.feed import feed
 from raysearch.studies import results
 from raysearch.studies.config import RetrievalConfig
 from raysearch.tasks.base import Feed, Worker
-from raysearch.tasks.retrieval import RetrievalTask
+from raysearch.tasks.retrieval.task import RetrievalTask
 
 STUDY = """
 from raysearch.studies.space import Ablation, factor

@@ -15,8 +15,9 @@ from raysearch.data.synthetic import dataset
 from raysearch.engine.checkpoints import FOLDER
 from raysearch.studies import results
 from raysearch.studies.config import CONFIGS
-from raysearch.tasks import registry, starting
+from raysearch.tasks import registry
 from raysearch.tasks.base import Feed, Task, Worker
+from raysearch.tasks.common import pretrained_backbone
 
 STUDY = """
 from raysearch.studies.space import Ablation, factor
@@ -78,7 +79,7 @@ def alone(data: Path, row: dict[str, Any], directory: Path) -> dict[str, Any]:
         for _ in range(task.steps):
             task.advance()
 
-    started = starting.trained(config, row["seed"], worker, directory, advance)
+    started = pretrained_backbone.trained(config, row["seed"], worker, directory, advance)
     task = registry.build(config.model_dump(mode="json"), row["seed"], started)
     advance(task)
     return task.evaluate()

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from raysearch.models import backbones
-from raysearch.tasks.fewshot import FewshotTask
+from raysearch.tasks.fewshot.task import FewshotTask
 
-from ..tasks import fewshot_runs
+from ..tasks.fewshot import fewshot_runs
 
 Make = Callable[..., FewshotTask]
 

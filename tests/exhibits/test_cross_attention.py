@@ -11,7 +11,7 @@ from raysearch.exhibits.cross_attention import MARKS, helix_of, looks
 from raysearch.models.helixformer import HelixFormer
 
 from ..models.helix_reference import Reference
-from ..tasks.fewshot_runs import METHODS
+from ..tasks.fewshot.fewshot_runs import METHODS
 from .fewshot_tasks import Make
 
 

@@ -9,7 +9,7 @@ import torch
 from raysearch.exhibits.episodes import Answers, different, most_different, see
 from raysearch.models.fewshot import Layout
 
-from ..tasks.fewshot_runs import METHODS
+from ..tasks.fewshot.fewshot_runs import METHODS
 from .fewshot_tasks import Make
 
 

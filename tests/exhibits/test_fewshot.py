@@ -13,8 +13,8 @@ from raysearch.exhibits import fewshot
 from raysearch.exhibits.fewshot import Group
 from raysearch.exhibits.loading import open_run
 from raysearch.studies import results
-from raysearch.tasks import episodic
-from raysearch.tasks.fewshot import FewshotTask
+from raysearch.tasks.fewshot import evaluation
+from raysearch.tasks.fewshot.task import FewshotTask
 
 from ..browser import chromium, needs_chromium
 from .fewshot_run import EPISODES
@@ -42,10 +42,10 @@ def test_a_loaded_network_answers_every_episode_as_on_record(fewshot_run: Path) 
         assert isinstance(task, FewshotTask)
         network, drawn = task.judged()
         test, loader = task.worker.feed.test, task.loader
-        each = episodic.accuracies(network, test, drawn, EPISODES, task.worker, loader)
+        each = evaluation.accuracies(network, test, drawn, EPISODES, task.worker, loader)
         queries = task.config.episodes.queries * task.config.episodes.ways
         assert np.rint(each * queries).astype(int).tolist() == json.loads(row["right_by_episode"])
-        assert episodic.mean_and_half_width(each)[0] == row["accuracy"]
+        assert evaluation.mean_and_half_width(each)[0] == row["accuracy"]
         records.add(row["right_by_episode"])
     assert len(records) == len(run.rows), "networks that answer alike prove little"
 

@@ -15,7 +15,7 @@ from raysearch.engine.checkpoints import FOLDER, Checkpoints, decode
 from raysearch.exhibits.loading import open_run
 from raysearch.exhibits.retrieval import Codes, look
 from raysearch.studies import results
-from raysearch.tasks import retrieval
+from raysearch.tasks.retrieval import task as retrieval_task
 
 from .conftest import EVERY, Trained
 
@@ -43,7 +43,7 @@ def test_nothing_is_trained_and_no_start_is_computed(trained: Trained, monkeypat
 
     run = open_run(trained.directory)
     for name in ("advance", "_epoch", "_start_from_features"):
-        monkeypatch.setattr(retrieval.RetrievalTask, name, never)
+        monkeypatch.setattr(retrieval_task.RetrievalTask, name, never)
     run.task(run.chosen("reference"))
 
 

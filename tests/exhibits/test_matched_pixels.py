@@ -10,7 +10,7 @@ from scipy.optimize import linear_sum_assignment
 from raysearch.exhibits.matched_pixels import compared_maps, compared_vectors, matching, metric_of
 from raysearch.models.lwfm import LayerwiseMatching
 
-from ..tasks.fewshot_runs import METHODS
+from ..tasks.fewshot.fewshot_runs import METHODS
 from .fewshot_tasks import Make
 
 CHANNELS = (5, 7)

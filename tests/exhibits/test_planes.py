@@ -7,7 +7,7 @@ import torch
 from raysearch.exhibits.episodes import see
 from raysearch.exhibits.planes import plane, planes
 
-from ..tasks.fewshot_runs import METHODS
+from ..tasks.fewshot.fewshot_runs import METHODS
 from .fewshot_tasks import Make
 
 

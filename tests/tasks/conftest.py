@@ -9,10 +9,10 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from raysearch.models import backbones
 from raysearch.models.backbones import Backbone
-from raysearch.tasks.views import CachedViews, PixelViews
+from raysearch.tasks.retrieval.views import CachedViews, PixelViews
 
-from . import fewshot_runs
-from .small_runs import Log, TinyBody
+from .fewshot import fewshot_runs
+from .retrieval.small_runs import Log, TinyBody
 
 
 @pytest.fixture

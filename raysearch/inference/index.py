@@ -1,0 +1,181 @@
+"""Codes of many images, to be searched: what `raysearch.retrieve` builds, keeps in a file and asks.
+
+The file is Parquet: `code` (the bytes of the code; bit k is bit k % 8 of byte k // 8, 1 for +1), `path` and `label`
+(null where there is none), a row an image. Its metadata names the model by its file's SHA-256; codes of two models have
+nothing to do with each other.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, Field
+
+from raysearch.core import atomic
+from raysearch.core.errors import UserError
+from raysearch.data.preprocessing import Picture
+from raysearch.data.shards.manifest import Corrupt
+from raysearch.inference.hasher import Hasher
+from raysearch.models.hashing import neighbours
+from raysearch.models.hashing.packed import Words, pack
+
+FORMAT = 1  # raised when an older raysearch could not read the file, or this one no longer reads older files
+KEY = b"raysearch.index"  # of the metadata
+MAKE_ONE = "make it again with: python -m raysearch.retrieve index MODEL FOLDER OUT"
+
+
+class About(BaseModel):
+    """What an index says of itself."""
+
+    model_config = ConfigDict(frozen=True)
+
+    format: int = FORMAT
+    model: str  # SHA-256 of the model file
+    bits: int = Field(ge=1)
+    root: str  # where the images were
+    corrupt: tuple[Corrupt, ...] = ()  # images that were left out
+    others: int = 0  # files beside them that are not named as images
+
+
+class Match(NamedTuple):
+    """An image that was found."""
+
+    distance: int  # bits that differ
+    path: str  # below the index's root
+    label: str | None
+    row: int
+
+
+@dataclass(frozen=True, eq=False)
+class Index:
+    """Packed codes with paths and labels, a row an image.
+
+    Args:
+        words: (n, W), see `raysearch.models.hashing.packed`.
+        paths: of the images, below the root.
+        labels: of the images; None where there is none.
+        about: the rest.
+        hasher: the model, for `query`.
+        engine: "numpy", "faiss", or None for what suits the number of codes.
+    """
+
+    words: Words
+    paths: Sequence[str]
+    labels: Sequence[str | None]
+    about: About
+    hasher: Hasher | None = field(default=None, repr=False)
+    engine: neighbours.Engine | None = None
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def search(self, codes: Any, k: int = 10) -> neighbours.Found:
+        """The k nearest images of each query.
+
+        Args:
+            codes: (m, c) in {-1, +1} of the index's model; a tensor or an array of any dtype.
+            k: how many; where the index holds fewer, all.
+
+        Returns:
+            Hamming distances (m, k) int32 and rows (m, k) int64, nearest first, equal distances by row.
+
+        Raises:
+            ValueError: codes of another length, or k below 1.
+        """
+        if k < 1:
+            raise UserError(f"k is 1 or more, not {k}")
+        words = pack(codes)
+        if codes.shape[1] != self.about.bits:
+            raise ValueError(f"this index holds codes of {self.about.bits} bits, not of {codes.shape[1]}")
+        return self._search.nearest(words, min(k, len(self)))
+
+    def query(self, picture: Picture, k: int = 10) -> list[Match]:
+        """The k nearest images of one, a Pillow image or a path; errors as those of `Hasher.encode`."""
+        if self.hasher is None:
+            raise ValueError("this index has no model; Index.load(path, hasher) gives it one")
+        distances, rows = self.search(self.hasher.encode([picture]), k)
+        return self.matches(distances[0], rows[0])
+
+    def matches(self, distances: np.ndarray, rows: np.ndarray) -> list[Match]:
+        """What one row of `search`'s answer means."""
+        pairs = zip(distances.tolist(), rows.tolist(), strict=True)
+        return [Match(distance, self.paths[row], self.labels[row], row) for distance, row in pairs]
+
+    @cached_property
+    def _search(self) -> neighbours.Search:
+        return neighbours.search(self.words, self.engine)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the index, whole or not at all. Raises UserError where it cannot be written."""
+        width = -(-self.about.bits // 8)
+        in_bytes = np.ascontiguousarray(self.words, dtype="<u8").view(np.uint8)[:, :width]
+        codes = pa.Array.from_buffers(pa.binary(width), len(self), [None, pa.py_buffer(in_bytes.tobytes())])
+        columns = [codes, pa.array(self.paths, pa.string()), pa.array(self.labels, pa.string())]
+        table = pa.table(columns, names=["code", "path", "label"])
+        table = table.replace_schema_metadata({KEY: self.about.model_dump_json()})
+        try:
+            atomic.replace(Path(path), lambda temporary: pq.write_table(table, temporary, write_page_checksum=True))
+        except OSError as error:
+            raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+
+    @classmethod
+    def load(
+        cls, path: str | os.PathLike[str], hasher: Hasher | None = None, engine: neighbours.Engine | None = None
+    ) -> "Index":
+        """Read an index.
+
+        Args:
+            path: of the file.
+            hasher: the model it was made by, for `query`.
+            engine: see the class.
+
+        Raises:
+            UserError: no such file, no index or a damaged one, an index of another format or of another model.
+        """
+        if not Path(path).is_file():
+            raise UserError(f"no index {path}; {MAKE_ONE}")
+        about = read_about(path)
+        if hasher is not None and about.model != hasher.sha256:
+            raise UserError(
+                f"index {path} was made by another model ({about.model[:12]}, this one is {hasher.sha256[:12]}); "
+                "index the folder again, or take that model"
+            )
+        try:
+            table = pq.read_table(path, partitioning=None, page_checksum_verification=True)
+            words = _words(table["code"], -(-about.bits // 8))
+            paths, labels = table["path"].to_pylist(), table["label"].to_pylist()
+        except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+            raise UserError(f"index {path} is damaged ({type(error).__name__}); {MAKE_ONE}") from None
+        return cls(words, paths, labels, about, hasher, engine)
+
+
+def read_about(path: str | os.PathLike[str]) -> About:
+    """What the index at a path says of itself. Raises UserError where there is none, or one of another format."""
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+        said = json.loads(metadata[KEY])
+        if (written := int(said["format"])) != FORMAT:
+            raise UserError(f"{path} is an index of format {written} and this raysearch reads {FORMAT}; {MAKE_ONE}")
+        return About.model_validate(said)
+    except UserError:
+        raise
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:  # pydantic's and json's are too
+        raise UserError(f"{path} is no index, or a damaged one ({type(error).__name__}); {MAKE_ONE}") from None
+
+
+def _words(column: pa.ChunkedArray, width: int) -> Words:
+    """A column of codes, `width` bytes each, as words (n, W). Raises ValueError where it is none."""
+    codes = column.combine_chunks()
+    if codes.type != pa.binary(width) or codes.null_count or not len(codes):
+        raise ValueError(f"{len(codes)} codes of {codes.type}")
+    values = np.frombuffer(codes.buffers()[1], np.uint8, len(codes) * width, codes.offset * width)
+    filled = np.zeros((len(codes), 8 * -(-width // 8)), np.uint8)
+    filled[:, :width] = values.reshape(-1, width)
+    return filled.view("<u8").astype(np.uint64, copy=False)

@@ -1,0 +1,51 @@
+"""What the training steps of few-shot recognition draw: episodes by seed and number, ordinary images beside them."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from raysearch.data.episodes import Episodes
+from raysearch.studies.config import FewshotConfig
+from raysearch.tasks.base import Worker
+from raysearch.tasks.retrieval.sampling import generator
+
+
+class Step(NamedTuple):
+    """Of `E` episodes of `W` ways, `K` shots and `Q` queries, and an ordinary batch of `B` images; rows, int64."""
+
+    number: int  # of the first episode in the run
+    support: Tensor  # (E, W, K)
+    query: Tensor  # (E, W, Q)
+    ordinary: Tensor  # (B,), of all workers
+
+
+class Steps:
+    """Args:
+    config: of the run.
+    seed: of the run.
+    episodes: of the base classes.
+    images: number of base images.
+    """
+
+    def __init__(self, config: FewshotConfig, seed: int, episodes: Episodes, images: int) -> None:
+        self._config, self._seed, self._episodes, self._images = config, seed, episodes, images
+
+    def of(self, epoch: int) -> Iterator[Step]:
+        """The steps of an epoch."""
+        train = self._config.train
+        for first in range(0, train.episodes, train.batch):
+            number, count = epoch * train.episodes + first, min(train.batch, train.episodes - first)
+            support, query = map(torch.from_numpy, self._episodes.batch(number, count))
+            draws = generator(self._seed, epoch, first)
+            ordinary = torch.randint(self._images, (self._config.lwfm.aux_batch,), generator=draws)
+            yield Step(number, support, query, ordinary)
+
+    def rows(self, epoch: int, worker: Worker) -> Iterator[Tensor]:
+        """The rows that a worker loads in an epoch, in the order in which `EpisodeViews` does."""
+        for step in self.of(epoch):
+            yield worker.share(step.support).flatten()
+            yield worker.share(step.query).flatten()
+            if self._config.auxiliary:
+                yield worker.share(step.ordinary)

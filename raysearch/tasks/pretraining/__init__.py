@@ -1,0 +1,4 @@
+"""Training a backbone to classify base classes, before episodes.
+
+`make_weights` is the program that made the shipped weights of the small backbone.
+"""

@@ -1,0 +1,97 @@
+"""The figures of a retrieval: queries of the test split, and of the held-out part, against the database's codes."""
+
+import json
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from raysearch.data.feed.image_set import ImageSet
+from raysearch.models.hashing.packed import pack
+from raysearch.tasks.metrics import hamming_metrics
+from raysearch.tasks.metrics.class_codes import ClassCodes
+from raysearch.tasks.metrics.distinct_codes import Database, class_ids
+from raysearch.tasks.metrics.ranking import Ranking
+
+Encode = Callable[[ImageSet], Tensor]  # images to codes (m, c) in {-1, +1}
+RADIUS = 2  # of a hash lookup, the literature's
+CUT = 100
+
+
+class Judge:
+    """What a retrieval is judged by.
+
+    Args:
+        database: the images that are found; their codes come with each question.
+        test: queries of the end.
+        held_out: queries of the way there; may be empty.
+    """
+
+    metric_ids: ClassVar = {
+        "map": "map@all/expected-ties/test",
+        "map_index": "map@all/index-order/test",
+        "map_best_ties": "map@all/relevant-first/test",
+        "map_worst_ties": "map@all/relevant-last/test",
+        "map_at_100": f"map@{CUT}/expected-ties/test",
+        "r_precision": "r-precision/expected-ties/test",
+        "lookup_success": f"lookup-success/radius-{RADIUS}/test",
+        "map_validation": "map@all/expected-ties/validation",  # where data.validation holds a part out
+        "codes_per_class": "distinct-codes-of-a-class/mean/database",
+        "class_codes": "distinct-class-codes/database",
+        "class_distance": "bits-between-class-codes/least/database",
+        "mean_class_distance": "bits-to-the-nearest-class-code/mean/database",
+    }
+
+    def __init__(self, database: ImageSet, test: ImageSet, held_out: ImageSet) -> None:
+        self._labels, self._test, self._held_out = database.labels, test, held_out
+
+    def validate(self, encode: Encode, codes: Tensor) -> dict[str, float]:
+        """`map_validation`, where a part is held out."""
+        if not len(self._held_out):
+            return {}
+        ranking = self._rank(encode, self._held_out, codes)
+        return {"map_validation": ranking.mean(hamming_metrics.average_precision(ranking))}
+
+    def evaluate(self, encode: Encode, codes: Tensor) -> dict[str, Any]:
+        """The metrics of `metric_ids`, what `describe` says, and precision and recall by Hamming radius as JSON.
+
+        Args:
+            encode: of queries.
+            codes: (n, c) of the database.
+        """
+        ranking = self._rank(encode, self._test, codes)
+        figures = {
+            "map": hamming_metrics.average_precision(ranking),
+            "map_index": hamming_metrics.average_precision(ranking, "index"),
+            "map_best_ties": hamming_metrics.average_precision(ranking, "best"),
+            "map_worst_ties": hamming_metrics.average_precision(ranking, "worst"),
+            "map_at_100": hamming_metrics.average_precision(ranking, k=CUT),
+            "r_precision": hamming_metrics.r_precision(ranking),
+            "lookup_success": hamming_metrics.lookup_success(ranking, RADIUS),
+        }
+        by_radius = {
+            "precision": hamming_metrics.precision_by_radius(ranking),
+            "recall": hamming_metrics.recall_by_radius(ranking),
+        }
+        curves = {name: ranking.mean(values).round(6).tolist() for name, values in by_radius.items()}
+        means = {name: ranking.mean(values) for name, values in figures.items()}
+        return means | self.validate(encode, codes) | self.describe(codes) | {"by_radius": json.dumps(curves)}
+
+    def describe(self, codes: Tensor) -> dict[str, float]:
+        """What the database's codes (n, c) look like: distinct ones a class, and how far classes lie apart in bits."""
+        (classes,), count = class_ids(self._labels)
+        found = ClassCodes.of(Database.of(pack(codes), classes, count))
+        return {
+            "codes_per_class": found.codes_per_class,
+            "class_codes": float(found.distinct),
+            "class_distance": found.least_distance,
+            "mean_class_distance": found.mean_least_distance,
+        }
+
+    def _rank(self, encode: Encode, queries: ImageSet, codes: Tensor) -> Ranking:
+        return Ranking.of(encode(queries), queries.labels, codes, self._labels)
+
+
+def signs(outputs: Tensor) -> Tensor:
+    """Codes (m, c) in {-1, +1} of outputs (m, c); a zero counts as +1."""
+    return (outputs >= 0).to(outputs.dtype) * 2 - 1

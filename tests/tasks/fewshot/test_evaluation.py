@@ -1,0 +1,181 @@
+"""Judging by episodes against a plain loop over pixels, and what its outcome must not depend on."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from raysearch.core.errors import UserError
+from raysearch.data.episodes import Episodes, episode
+from raysearch.tasks.base import Worker
+from raysearch.tasks.common.loader import Loader
+from raysearch.tasks.fewshot import evaluation
+from raysearch.tasks.fewshot.task import FewshotTask
+
+from .fewshot_reference import Reference, pixels
+from .fewshot_runs import METHODS, feed, finish, image_set, make
+
+pytestmark = pytest.mark.usefixtures("tiny_taps")
+
+
+def trained(case: str, *changes: dict[str, Any]) -> FewshotTask:
+    task = make(METHODS[case], {"episodes.test": 5}, *changes)
+    task.advance()
+    return task
+
+
+def right(outcome: dict[str, Any]) -> list[int]:
+    """Queries named right in each test episode."""
+    return json.loads(outcome["right_by_episode"])
+
+
+@pytest.mark.usefixtures("double")
+@pytest.mark.parametrize("case", METHODS)
+def test_evaluation_equals_a_loop_over_pixels(case: str) -> None:
+    task = trained(case)
+    network, asked, images = Reference(task), task.config.episodes, task.worker.feed.test
+    counted = []
+    for index in range(asked.test):
+        drawn = episode(images.labels, index, asked.seed, asked.ways, asked.shots, asked.queries)
+        maps = []
+        for rows in drawn:
+            each = [[one[0] for one in network.trunk(pixels(images, int(row))[None], training=False)]
+                    for row in rows.ravel()]  # fmt: skip
+            maps.append([torch.stack(taps) for taps in zip(*each, strict=True)])
+        support = [one.view(1, asked.ways, asked.shots, *one.shape[1:]) for one in maps[0]]
+        logits, _ = network.logits(support, [one[None] for one in maps[1]], training=False)
+        counted.append(sum(int(logits[0, n].argmax()) == n // asked.queries for n in range(logits.shape[1])))
+    outcome = task.evaluate()
+    assert right(outcome) == counted
+    assert 0 < sum(counted) < asked.test * asked.ways * asked.queries
+    shares = np.array(counted) / (asked.ways * asked.queries)
+    assert outcome["accuracy"] == pytest.approx(shares.mean(), abs=1e-11)
+    assert outcome["accuracy_ci"] == pytest.approx(1.96 * np.std(shares, ddof=1) / np.sqrt(len(shares)), abs=1e-11)
+
+
+@pytest.mark.parametrize("case", METHODS)
+def test_neither_the_store_nor_the_chunks_change_a_vector(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = trained(case)
+    expected = right(task.evaluate())
+    maps = [one[0].numel() * 4 for one in task.network.eval().maps(torch.zeros(1, 3, 16, 16))]
+    for budget, at_once in ((10**9, 1), (10**9, 3), (10**9, 100), (0, 7), (sum(maps) * 17, 2)):
+        monkeypatch.setattr(evaluation, "BUDGET", budget)
+        monkeypatch.setattr(type(task.network.comparer), "episodes_at_once", at_once)
+        assert right(task.evaluate()) == expected, (budget, at_once)
+
+
+def test_the_store_gives_the_maps_of_its_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = trained("lwfm")
+    images, loader, network = task.worker.feed.test, task.loader, task.network
+    rows = torch.tensor([[3, 0, 3], [15, 15, 7]])
+    bytes_an_image = 4 * (4 + 6) * 2 * 2
+    whole = evaluation.MapStore(network, images, loader, "auto")
+    small = evaluation.MapStore(network, images, loader, "auto", budget=3 * bytes_an_image)
+    assert (whole.images_at_once, small.images_at_once) == (evaluation.BUDGET // bytes_an_image, 3)
+    network.train()  # as training leaves it between two questions
+    with torch.no_grad():
+        expected = network.eval().maps(images.batch(rows.flatten(), loader.device))
+    network.train()
+    for store in (whole, small):
+        for got, maps in zip(store.of(rows), expected, strict=True):
+            torch.testing.assert_close(got, maps.view(2, 3, *maps.shape[1:]), rtol=1e-5, atol=1e-6)
+            assert not got.requires_grad
+    seen: list[int] = []
+    original = Loader.batch
+    monkeypatch.setattr(Loader, "batch", lambda self, taken, rows: seen.extend(rows) or original(self, taken, rows))
+    whole.of(rows)
+    assert seen == []
+    small.of(rows)
+    assert sorted(map(int, seen)) == [0, 3, 7, 15], "each image once"
+
+
+def test_judging_leaves_the_network_as_it_was() -> None:
+    task = trained("helixformer")
+    for mode in (True, False):
+        task.network.train(mode)
+        before = {name: value.clone() for name, value in task.network.state_dict().items()}
+        task.evaluate()
+        assert task.network.training == task.network.comparer.training == mode
+        assert all(torch.equal(value, before[name]) for name, value in task.network.state_dict().items())
+
+
+@pytest.mark.parametrize("workers", [2, 3, 9])
+def test_shares_of_workers_add_up_to_the_vector_of_one(workers: int) -> None:
+    task = trained("relation")
+    images, seen = task.worker.feed.test, []
+    drawn = Episodes(images.labels, 2, 2, 2, seed=0)
+    whole = evaluation.accuracies(task.network, images, drawn, 7, task.worker, task.loader)
+    for rank in range(workers):
+
+        class Alone(Worker):
+            def sum(self, tensor: torch.Tensor) -> torch.Tensor:
+                return tensor
+
+        worker = Alone(task.worker.feed, Path(), rank=rank, world_size=workers)
+        seen.append(evaluation.accuracies(task.network, images, drawn, 7, worker, task.loader))
+    assert np.array_equal(sum(seen), whole)
+    assert all(np.flatnonzero(part).tolist() == [i for i in range(rank, 7, workers) if whole[i]]
+               for rank, part in enumerate(seen))  # fmt: skip
+
+
+def test_every_method_and_seed_meets_the_same_episodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In training those of its seed; in validation and test those of the config's, which has one for all."""
+    seen: list[tuple[Any, ...]] = []
+    original = Episodes.draw
+
+    def listen(self: Episodes, index: int) -> Any:
+        found = original(self, index)
+        seen.append((self.seed, index, *(tuple(map(tuple, side.tolist())) for side in found)))
+        return found
+
+    monkeypatch.setattr(Episodes, "draw", listen)
+
+    def of_run(case: str, seed: int, **changes: Any) -> list[tuple[Any, ...]]:
+        seen.clear()
+        finish(make(METHODS[case], changes, seed=seed))
+        return sorted(set(seen))
+
+    first = of_run("centroid", 3)
+    for case in METHODS:
+        assert of_run(case, 3, **{"episodes.shots": 2}) == first, case
+    other = of_run("centroid", 4)
+    held_out = [one for one in first if one[0] == 0]
+    assert held_out == [one for one in other if one[0] == 0]
+    assert len(held_out) == 4 + 9
+    assert {index for seed, index, *_ in first if seed == 3} == set(range(6)), "two epochs of three episodes"
+    assert [one for one in first if one[0] == 3] != [one for one in other if one[0] == 4]
+
+    more = of_run("centroid", 3, **{"episodes.shots": 1})
+    for one, another in zip(more, first, strict=True):
+        assert one[:2] == another[:2]
+        assert one[3] == another[3], "fewer shots keep the queries"
+        assert all(few == many[:1] for few, many in zip(one[2], another[2], strict=True))
+
+
+def test_mean_and_half_width() -> None:
+    values = np.random.default_rng(0).random(50)
+    mean, half = evaluation.mean_and_half_width(values)
+    assert mean == pytest.approx(sum(values) / 50, abs=1e-11)
+    spread = (sum((value - mean) ** 2 for value in values) / 49) ** 0.5
+    assert half == pytest.approx(1.96 * spread / 50**0.5, abs=1e-11)
+
+
+def test_a_split_with_too_few_classes_is_the_users_to_mend() -> None:
+    for part in ("train", "validation", "test"):
+        sets = {"train": image_set([5] * 4), "validation": image_set([5] * 4, 10), "test": image_set([5] * 4, 20)}
+        sets[part] = image_set([5] * 3, 30)
+        short = feed().__class__(sets["train"], sets["test"], "hash", sets["validation"], "mod4-1")
+        with pytest.raises(UserError, match=rf"episodes\.ways=4: the split has 3 {part} classes; set fewer ways"):
+            make(METHODS["centroid"], {"episodes.ways": 4}, worker=Worker(short, Path()))
+
+
+def test_metric_ids_say_what_was_asked_and_of_which_split() -> None:
+    one = make(METHODS["lwfm"]).metric_ids
+    assert one["accuracy"] == "accuracy@2-way-2-shot-2-query/9-episodes-of-seed-0/mod4-12345678/test"
+    for change in ({"episodes.shots": 1}, {"episodes.queries": 1}, {"episodes.test": 8}, {"episodes.seed": 1}):
+        assert make(METHODS["lwfm"], change).metric_ids["accuracy"] != one["accuracy"]
+    assert make(METHODS["centroid"], {"train.epochs": 9}, seed=8).metric_ids == one
+    assert len(set(one.values())) == 3

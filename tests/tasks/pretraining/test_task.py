@@ -1,0 +1,215 @@
+"""Pre-training of a trunk: it learns, it goes on from its state, and its trunk is handed on once it has ended."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from raysearch.data.feed.augmentation import augment, draw_views
+from raysearch.data.feed.image_set import ImageSet
+from raysearch.models import backbones
+from raysearch.models.bodies import Conv4Body
+from raysearch.studies import overrides
+from raysearch.studies.config import PretrainRunConfig
+from raysearch.tasks.base import Feed, NonFiniteLoss, Task, Worker
+from raysearch.tasks.common import pretrained_backbone
+from raysearch.tasks.pretraining import task as pretraining_task
+from raysearch.tasks.pretraining.task import PretrainTask
+from raysearch.tasks.retrieval.sampling import generator
+
+from ..fewshot import fewshot_runs
+from ..fewshot.fewshot_runs import METHODS, config, feed, finish, image_set
+
+pytestmark = [pytest.mark.usefixtures("tiny_taps", "few"), pytest.mark.filterwarnings("ignore:.*classes have fewer")]
+
+BASE: dict[str, Any] = {
+    "data.side": 16,
+    "data.zoom": 1.0,
+    "model.backbone": "small",
+    "train.epochs": 3,
+    "train.batch": 7,
+    "train.lr": 0.05,
+    "train.milestones": [0.5],
+}
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer episodes to judge by."""
+    monkeypatch.setattr(pretraining_task, "JUDGED_BY", (5, 1, 15, 7))
+
+
+def make(change: dict[str, Any] | None = None, images: Feed | None = None, seed: int = 0) -> PretrainTask:
+    resolved = overrides.resolve("pretrain", {**BASE, **(change or {})})
+    assert isinstance(resolved, PretrainRunConfig)
+    return PretrainTask(resolved, seed, Worker(images or feed(), Path()))
+
+
+@pytest.mark.usefixtures("double")
+def test_pre_training_equals_its_second_writing() -> None:
+    task = make({"train.weight_decay": 0.02}, seed=4)
+    network, images = make(seed=4).classifier, task.images
+    values = dict(network.named_parameters())
+    memory: dict[str, torch.Tensor] = {}
+    names = torch.tensor([sorted(set(images.labels.tolist())).index(label) for label in images.labels])
+    for epoch in range(3):
+        report = task.advance()
+        assert report["lr"] == pytest.approx(0.05 if epoch < 2 else 0.005)  # from 1.5 epochs on
+        order = torch.randperm(18, generator=generator(4, epoch))
+        views = draw_views("crop", order, (16, 16), (4, epoch))
+        loss_sum, right = 0.0, 0
+        network.train()
+        for rows, drawn in ((order[:7], views[:7]), (order[7:14], views[7:14]), (order[14:], views[14:])):
+            maps = network.trunk(augment(images.take(rows, torch.device("cpu")), drawn))["two"]
+            logits = maps.mean((2, 3)) @ values["linear.weight"].T + values["linear.bias"]
+            loss = cross_entropy(logits, names[rows])
+            gradients = torch.autograd.grad(loss, list(values.values()))
+            with torch.no_grad():
+                for (name, value), gradient in zip(values.items(), gradients, strict=True):
+                    slope = gradient + 0.02 * value
+                    memory[name] = 0.9 * memory[name] + slope if name in memory else slope
+                    value -= report["lr"] * memory[name]
+            loss_sum += loss.item() * len(rows)
+            right += int((logits.argmax(1) == names[rows]).sum())
+        assert report["loss"] == pytest.approx(loss_sum / 18, rel=1e-10)
+        assert report["accuracy_train"] == pytest.approx(right / 18)
+    for name, value in task.classifier.state_dict().items():
+        torch.testing.assert_close(value, network.state_dict()[name], rtol=1e-9, atol=1e-11)
+
+
+def test_it_learns_to_name_classes_of_different_colours() -> None:
+    easy = Feed(image_set([12, 12, 12], spread=90), feed().test, "hash", feed().val)
+    task = make({"train.epochs": 24, "train.milestones": []}, easy)
+    reports = [task.advance() for _ in range(task.steps)]
+    rights = [report["accuracy_train"] for report in reports]
+    assert sum(rights[:4]) / 4 < 0.75
+    assert sum(rights[-4:]) / 4 > 0.9
+
+
+def test_a_run_goes_on_from_its_state_bit_for_bit() -> None:
+    whole = make()
+    expected = finish(whole)
+    for stop in range(4):
+        task = make()
+        for _ in range(stop):
+            task.advance()
+        file = io.BytesIO()
+        torch.save(task.state_dict(), file)
+        file.seek(0)
+        resumed = make()
+        resumed.load_state_dict(torch.load(file, weights_only=True))
+        assert finish(resumed) == expected[stop:]
+        for name, value in whole.classifier.state_dict().items():
+            assert torch.equal(value, resumed.classifier.state_dict()[name])
+
+
+def test_the_trunk_is_handed_on_at_the_end_alone() -> None:
+    task = make()
+    for _ in range(3):
+        assert task.state_dict()["trunk"] is None
+        task.advance()
+    handed = task.state_dict()["trunk"]
+    for name, value in task.classifier.trunk.state_dict().items():
+        assert torch.equal(handed[name], value)
+    fewshot_runs.trunk().load_state_dict(handed)  # and nothing of the classifier's
+
+
+def test_the_test_images_are_never_looked_at() -> None:
+    given = feed()
+    finish(make(images=Feed(given.train, None, "hash", given.val)))  # type: ignore[arg-type]
+
+
+def test_conv4_is_classified_by_its_whole_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert make().classifier.linear.in_features == 6
+    monkeypatch.setitem(
+        backbones.BACKBONES,
+        "conv4",
+        lambda name, weights: backbones.Backbone(
+            Conv4Body(), tuple(f"block{n}" for n in range(1, 5)), Conv4Body.widths
+        ),
+    )
+    assert make({"model.backbone": "conv4"}).classifier.linear.in_features == 64 * 4 * 4
+
+
+def test_a_loss_that_is_not_finite_names_the_epoch_and_the_setting() -> None:
+    task = make({"train.lr": 1e30})
+    with pytest.raises(NonFiniteLoss, match=r"in epoch \d; a lower pretrain\.lr may help"):
+        finish(task)
+
+
+# ---------------------------------------------------------------------------------------------- without a cluster
+
+
+class Train:
+    """Advances tasks to their end and counts them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, task: Task) -> None:
+        assert isinstance(task, PretrainTask)
+        self.count += 1
+        for _ in range(task.steps):
+            task.advance()
+
+
+def test_a_trunk_is_trained_once_and_kept(tmp_path: Path) -> None:
+    train, worker, change = Train(), Worker(feed(), Path()), {"pretrain.epochs": 2, "pretrain.batch": 7}
+    asked = config(METHODS["relation"], change)
+    started = pretrained_backbone.trained(asked, 0, worker, tmp_path / "kept", train)
+    alone = make({"train.epochs": 2, "train.lr": 0.01, "train.milestones": [0.85]})
+    finish(alone)
+    assert started.start is not None
+    for name, value in alone.classifier.trunk.state_dict().items():
+        assert torch.equal(started.start[name], value)
+    assert started.feed is worker.feed
+
+    for case in METHODS.values():
+        again = pretrained_backbone.trained(
+            config(case, change, {"train.lr": 1.0}), 0, worker, tmp_path / "kept", train
+        )
+        assert again.start is not None
+        assert all(torch.equal(again.start[name], value) for name, value in started.start.items())
+    assert train.count == 1
+    assert len(list((tmp_path / "kept").iterdir())) == 1
+
+    pretrained_backbone.trained(asked, 1, worker, tmp_path / "kept", train)
+    pretrained_backbone.trained(
+        config(METHODS["relation"], change, {"pretrain.lr": 0.5}), 0, worker, tmp_path / "kept", train
+    )
+    other = Worker(Feed(feed().train, feed().test, "other data", feed().val), Path())
+    pretrained_backbone.trained(asked, 0, other, tmp_path / "kept", train)
+    assert train.count == len(list((tmp_path / "kept").iterdir())) == 4
+
+
+def test_without_a_pre_training_the_worker_stays_as_it_is(tmp_path: Path) -> None:
+    worker = Worker(feed(), Path())
+    assert pretrained_backbone.trained(config(METHODS["relation"]), 0, worker, tmp_path / "kept", Train()) is worker
+    assert not (tmp_path / "kept").exists()
+
+
+def test_a_pre_training_that_fails_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = config(METHODS["relation"], {"pretrain.epochs": 1})
+
+    def full(*_: Any) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match="no space left"):
+        pretrained_backbone.trained(asked, 0, Worker(feed(), Path()), tmp_path, Train())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_it_is_judged_by_nearest_centroids_on_the_validation_classes() -> None:
+    task = make()
+    given = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3)).astype(np.uint8)
+    labels = np.repeat(np.arange(2), 20)
+    given[labels == 1] //= 4
+    far = make(images=Feed(task.images, None, "hash", ImageSet(given, labels)))  # type: ignore[arg-type]
+    outcome = far.evaluate()
+    assert outcome["accuracy_validation"] > 0.9, "dark and bright images need no training"
+    assert set(outcome) == set(far.metric_ids)

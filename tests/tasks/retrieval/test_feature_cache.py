@@ -1,0 +1,113 @@
+"""The feature cache: computed once, never half, and never under another's name."""
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from raysearch.tasks.retrieval.feature_cache import cached
+
+KEY = {"data": "a1", "side": 64, "backbone": "small", "weights": None, "view": "anchor"}
+TABLE = torch.arange(1_000_000.0).view(-1, 4)
+
+
+def counting() -> tuple[list[int], Callable[[], Tensor]]:
+    calls: list[int] = []
+
+    def compute() -> Tensor:
+        calls.append(1)
+        return TABLE
+
+    return calls, compute
+
+
+def test_a_table_is_computed_once_and_comes_back_as_it_was(tmp_path: Path) -> None:
+    calls, compute = counting()
+    tables = [cached(tmp_path / "made" / "here", KEY, compute) for _ in range(3)]
+    assert len(calls) == 1
+    assert all(torch.equal(table, TABLE) and table.dtype == torch.float32 for table in tables)
+    assert [path.suffix for path in (tmp_path / "made" / "here").iterdir()] == [".npy"]
+    cached(tmp_path, dict(reversed(KEY.items())), compute)
+    cached(tmp_path, KEY, compute)
+    assert len(calls) == 2  # another directory, but not another order of the key
+
+
+def test_every_value_of_the_key_counts(tmp_path: Path) -> None:
+    changes: list[dict[str, Any]] = [{}, *({name: "other"} for name in KEY), {"more": 1}, {"side": 65}]
+    for number, change in enumerate(changes):
+        value = torch.tensor([float(number)])
+        assert torch.equal(cached(tmp_path, {**KEY, **change}, value.clone), value)
+    assert len(list(tmp_path.iterdir())) == len(changes)
+
+
+KILLED_WHILE = {
+    "writing": """
+def save(file, table):
+    np_save(half := io.BytesIO(), table)
+    file.write(half.getvalue()[: len(half.getvalue()) // 2])
+    file.flush()
+    os.kill(os.getpid(), 9)
+np_save, np.save = np.save, save
+""",
+    "renaming": "os.replace = lambda *_: os.kill(os.getpid(), 9)",
+    "computing": "compute = lambda: os.kill(os.getpid(), 9)",
+}
+
+
+@pytest.mark.parametrize("moment", KILLED_WHILE)
+def test_a_killed_writer_leaves_nothing_that_a_reader_takes(moment: str, tmp_path: Path) -> None:
+    script = f"""
+import io, os, sys
+from pathlib import Path
+import numpy as np, torch
+from raysearch.tasks.features import cached
+compute = lambda: torch.arange(1_000_000.0).view(-1, 4)
+{KILLED_WHILE[moment]}
+cached(Path(sys.argv[1]), {KEY!r}, compute)
+"""
+    process = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)], timeout=120, capture_output=True, check=False
+    )
+    assert process.returncode == -signal.SIGKILL, process.stderr.decode()
+    assert not list(tmp_path.glob("*.npy"))
+    calls, compute = counting()
+    assert torch.equal(cached(tmp_path, KEY, compute), TABLE)
+    assert len(calls) == 1
+
+
+def test_a_failure_leaves_no_file(tmp_path: Path) -> None:
+    def compute() -> Tensor:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cached(tmp_path, KEY, compute)
+    assert not list(tmp_path.iterdir())
+
+
+def test_racing_processes_agree(tmp_path: Path) -> None:
+    """The slower of two writers replaces a whole file by a whole file."""
+
+    def slower() -> Tensor:
+        assert torch.equal(cached(tmp_path, KEY, lambda: TABLE), TABLE)
+        return TABLE
+
+    assert torch.equal(cached(tmp_path, KEY, slower), TABLE)
+    (file,) = tmp_path.iterdir()
+    assert np.array_equal(np.load(file), TABLE.numpy())
+    assert os.access(file, os.R_OK)
+
+
+def test_names_do_not_repeat(tmp_path: Path) -> None:
+    keys = [{"a": a, "b": b} for a, b in itertools.product((None, "None", 1, "1", 1.5), repeat=2)]
+    for key in keys:
+        cached(tmp_path, key, lambda: torch.zeros(1))
+    assert len(list(tmp_path.iterdir())) == len(keys)

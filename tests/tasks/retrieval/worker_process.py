@@ -1,0 +1,77 @@
+"""One of the processes of a worker group: trains every case of a folder and writes down what it saw.
+
+    python worker_process.py RANK WORLD_SIZE FOLDER
+
+FOLDER holds `images-SIDE.npz` and `cases.json` (name -> {"changes": dotted settings, "double": bool}); the outcome is
+`WORLD_SIZE-RANK.pt`. Only rank 0 can update database codes: anywhere else the attempt ends the process.
+"""
+
+import json
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from raysearch.data.feed.image_set import ImageSet
+from raysearch.models import adsh
+from raysearch.studies import overrides
+from raysearch.tasks.base import Feed, Worker
+from raysearch.tasks.retrieval.task import RetrievalTask
+from raysearch.tasks.retrieval.views import PixelViews
+
+
+def main(rank: int, world_size: int, folder: Path) -> None:
+    torch.set_num_threads(1)
+    if world_size > 1:
+        torch.distributed.init_process_group(
+            "gloo",
+            init_method=f"file://{folder}/meeting-{world_size}",
+            rank=rank,
+            world_size=world_size,
+            timeout=timedelta(seconds=120),
+        )
+    if rank > 0:
+        adsh.update_codes = forbidden
+    cases = json.loads((folder / "cases.json").read_text())
+    outcomes = {name: run(case, folder, rank, world_size) for name, case in cases.items()}
+    torch.save(outcomes, folder / f"{world_size}-{rank}.pt")
+
+
+def forbidden(*_: Any, **__: Any) -> Tensor:
+    raise AssertionError("codes are updated by rank 0 alone")
+
+
+def run(case: dict[str, Any], folder: Path, rank: int, world_size: int) -> dict[str, Any]:
+    """Train one case; returns what went through the trunk in order, and what came out."""
+    config = overrides.resolve("retrieval", case["changes"])
+    arrays = np.load(folder / f"images-{config.data.side}.npz")
+    train, test = (ImageSet(arrays[f"{split}_images"], arrays[f"{split}_labels"]) for split in ("train", "test"))
+    worker = Worker(Feed(train, test, "hash"), folder / f"cache-{world_size}", rank=rank, world_size=world_size)
+    single, load = Tensor.float, PixelViews._load
+    loads: list[tuple[Tensor, Tensor]] = []
+
+    def listen(self: PixelViews, rows: Tensor, drawn: Tensor) -> Tensor:
+        views = load(self, rows, drawn)
+        loads.append((rows.clone(), views.clone()))
+        return views
+
+    PixelViews._load = listen  # type: ignore[method-assign]
+    if case["double"]:  # rounding is then too small to hide a real difference
+        Tensor.float = Tensor.double  # type: ignore[method-assign]
+        torch.set_default_dtype(torch.float64)
+    try:
+        task = RetrievalTask(config, 0, worker)
+        reports = [task.advance() for _ in range(task.steps)]
+        metrics = task.evaluate()
+    finally:
+        Tensor.float, PixelViews._load = single, load  # type: ignore[method-assign]
+        torch.set_default_dtype(torch.float32)
+    return {"loads": loads, "reports": reports, "metrics": metrics, **task.state_dict()}
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
