@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import dashboards.report
-from raysearch.studies import plan, results
+from raysearch.runs import results
+from raysearch.studies import plan
 from raysearch.studies.space import Ablation, factor
 
 REPEATS = 3

@@ -68,8 +68,9 @@ def drive(folder: Path, cells: int) -> None:
     from raysearch.engine import cluster, jobs, session, tuner
     from raysearch.engine.tally import Tally
     from raysearch.engine.telemetry import LiveView
+    from raysearch.runs import results
     from raysearch.storage.cache import cache_dir
-    from raysearch.studies import files, plan, results
+    from raysearch.studies import files, plan
     from raysearch.studies.config import CODE_VERSIONS
 
     study = folder / "study.py"

@@ -20,7 +20,8 @@ from dashboards.judged import BEST, REFERENCE, judging_metric
 from dashboards.view import Variant, View, view
 from raysearch.core import sanitize
 from raysearch.core.errors import UserError
-from raysearch.studies import across, results
+from raysearch.runs import results
+from raysearch.studies import across
 
 SAME_CELLS = "same cells"
 

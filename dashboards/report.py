@@ -12,7 +12,7 @@ from dashboards.document import document
 from dashboards.view import View, view
 from raysearch.core import atomic
 from raysearch.core.errors import UserError
-from raysearch.studies import results
+from raysearch.runs import results
 
 __all__ = ["GALLERY", "answer", "page", "write"]
 

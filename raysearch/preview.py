@@ -6,8 +6,9 @@ from typing import Any
 from rich.console import Console
 
 from raysearch.engine.options import Run
+from raysearch.runs import results
 from raysearch.studies import plan as planning
-from raysearch.studies import results, search_plan
+from raysearch.studies import search_plan
 
 
 def ended(plan: planning.Plan, reader: results.Reader, retry_failed: bool) -> dict[str, Any]:

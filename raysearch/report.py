@@ -19,8 +19,8 @@ import dashboards.report
 import dashboards.tables
 from raysearch.core import cli, sanitize
 from raysearch.core.errors import UserError
-from raysearch.runs import Home
-from raysearch.studies import results
+from raysearch.runs import results
+from raysearch.runs.run_location import Home
 
 IMAGES = 6  # pictures of each kind in a gallery
 

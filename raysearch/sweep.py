@@ -23,11 +23,12 @@ from raysearch.core.interrupt import Interrupt
 from raysearch.data import shards, synthetic
 from raysearch.data.feed_mode import STORE_SHARE, Mode
 from raysearch.engine.options import Options, Run, cluster_of
-from raysearch.runs import Home
+from raysearch.runs import describe, results
+from raysearch.runs.run_location import Home
 from raysearch.storage import uris
 from raysearch.storage.cache import cache_dir
 from raysearch.storage.location import Place
-from raysearch.studies import describe, files, overrides, results, search_plan
+from raysearch.studies import files, overrides, search_plan
 from raysearch.studies import plan as planning
 from raysearch.studies.space import Ablation
 

@@ -32,9 +32,10 @@ from raysearch.data.feed.decoding import View
 from raysearch.data.feed_mode import Mode
 from raysearch.inference import export as inference_export
 from raysearch.models import backbones
+from raysearch.runs import results, variant_config
 from raysearch.storage.cache import cache_dir
 from raysearch.storage.location import Place
-from raysearch.studies import overrides, presets, recall, results
+from raysearch.studies import overrides, presets
 from raysearch.studies.config import CODE_VERSIONS, CONFIGS, RunConfig
 from raysearch.studies.profiles import profile_settings
 from raysearch.tasks import registry
@@ -143,7 +144,7 @@ def _of_run(record: Mapping[str, Any], task: str, variant: str | None, given: Ma
     if record["code_version"] != CODE_VERSIONS[task]:
         versions = f"version {record['code_version']} of the task's code, this is {CODE_VERSIONS[task]}"
         print(f"the run is of {versions}: numbers will differ from its own", file=sys.stderr)
-    return recall.config(record, variant, given)
+    return variant_config.config(record, variant, given)
 
 
 def _data_of_run(record: Mapping[str, Any]) -> Place:

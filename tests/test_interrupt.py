@@ -20,8 +20,7 @@ import psutil
 import pytest
 
 from raysearch.core.interrupt import Interrupt
-from raysearch.engine import checkpoints
-from raysearch.studies import results
+from raysearch.runs import checkpoints, results
 
 STUDY = """
 from raysearch.studies.space import Ablation, factor

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from raysearch.runs import results
 from raysearch.storage import local_copies
 from raysearch.storage.location import Place
-from raysearch.studies import results
 
 from .s3_server import Server, reads
 

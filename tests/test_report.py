@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from raysearch.studies import results
+from raysearch.runs import results
 
 
 def call(*words: str) -> subprocess.CompletedProcess[str]:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from raysearch.engine.checkpoints import BEST, NEWEST, Checkpoints
 from raysearch.engine.mailbox import Begin
 from raysearch.engine.train_loop import RunningCell
+from raysearch.runs.checkpoints import BEST, NEWEST, Checkpoints
 from raysearch.tasks.base import Worker
 
 from .engine.small_task import SmallTask, plain_run

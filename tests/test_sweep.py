@@ -14,7 +14,7 @@ from PIL import Image
 
 from raysearch.data.shards import jpeg
 from raysearch.data.synthetic import dataset
-from raysearch.studies import results
+from raysearch.runs import results
 
 # Both cells of the last variant fail: its rate makes the loss infinite.
 STUDY = """

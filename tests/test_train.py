@@ -16,7 +16,8 @@ from raysearch.data.feed import feed
 from raysearch.data.shards import writer
 from raysearch.data.synthetic import dataset
 from raysearch.inference.hasher import Hasher
-from raysearch.studies import overrides, results
+from raysearch.runs import results
+from raysearch.studies import overrides
 from raysearch.studies.config import CODE_VERSIONS
 from raysearch.tasks.base import Feed, Worker
 from raysearch.tasks.retrieval import task as retrieval_task

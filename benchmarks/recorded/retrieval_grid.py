@@ -23,7 +23,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raysearch.studies import results
+from raysearch.runs import results
 from raysearch.studies.space import Ablation, factor
 
 PATH = Path(__file__).with_suffix(".parquet")

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from dashboards import formats
-from raysearch.studies.progress import QUIET, Note, Progress, Running, Stage
+from raysearch.runs.heartbeat import QUIET, Note, Progress, Running, Stage
 
 
 def doing(said: Sequence[Progress], quiet: Mapping[str, float], ended: Mapping[str, Any]) -> dict[str, Any]:

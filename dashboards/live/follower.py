@@ -10,8 +10,8 @@ from typing import Any
 from dashboards.live.doing import doing
 from dashboards.live.outcome import outcome
 from raysearch.core.errors import UserError
-from raysearch.studies import progress, results
-from raysearch.studies.progress import Progress
+from raysearch.runs import heartbeat, results
+from raysearch.runs.heartbeat import Progress
 
 _YOUNG = 2.0  # seconds: a change within the same tick of the file system's clock leaves the time as it is
 _ANYWAY = 30.0  # seconds after which a directory is read though its time stands still, as on some network drives
@@ -81,7 +81,7 @@ class Follower:
         self._made, self._took = time.monotonic(), time.monotonic() - now
 
     def _said(self) -> list[Progress]:
-        return progress.read(self._run_dir)
+        return heartbeat.read(self._run_dir)
 
     def _quiet(self, said: list[Progress]) -> dict[str, float]:
         """Seconds for which each process that is not done has been silent.
@@ -111,7 +111,7 @@ class Follower:
 
 def _steps(quiet: dict[str, float]) -> tuple[tuple[str, int], ...]:
     """Silences in steps of ten seconds, from the first that counts."""
-    return tuple((key, int(seconds // 10)) for key, seconds in quiet.items() if seconds >= progress.QUIET)
+    return tuple((key, int(seconds // 10)) for key, seconds in quiet.items() if seconds >= heartbeat.QUIET)
 
 
 def _stamp(path: Path) -> _Stamp:

@@ -6,7 +6,7 @@ from typing import Any
 
 import ray
 
-from raysearch.engine.objective import Objective
+from raysearch.runs.objective import Objective
 
 
 @dataclass(frozen=True)

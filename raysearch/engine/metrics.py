@@ -14,10 +14,10 @@ from typing import Any
 
 from ray.util.metrics import Counter, Gauge
 
-from raysearch.engine.checkpoints import Objective
 from raysearch.engine.gauges import Gauges
 from raysearch.engine.jobs import Job, Listener
 from raysearch.engine.labels import Labels
+from raysearch.runs.checkpoints import Objective
 
 _LABELS = ("study", "variant")
 

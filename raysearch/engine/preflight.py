@@ -13,7 +13,7 @@ from raysearch.engine import prices
 from raysearch.engine.cluster import Demand, places_on_node
 from raysearch.engine.findings import Finding, bad, good, unsure
 from raysearch.engine.node_types import NodeType, most_of
-from raysearch.runs import Home
+from raysearch.runs.run_location import Home
 from raysearch.storage.location import Place
 from raysearch.studies import files, overrides, search_plan
 from raysearch.studies import plan as planning

@@ -14,8 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from raysearch.core.errors import UserError
-from raysearch.studies import progress
-from raysearch.studies.progress import BEAT, Stage
+from raysearch.runs import heartbeat
+from raysearch.runs.heartbeat import BEAT, Stage
 
 _INTERVAL = 1.5  # seconds between writings at least, however much happens
 _FORGOTTEN = 600.0  # seconds after which a silent process's file is taken away by the next
@@ -33,7 +33,7 @@ class Heart:
         self._run_dir, self._interval = run_dir, interval
         host = "".join(sign if sign.isalnum() or sign in ".-" else "-" for sign in socket.gethostname())
         now = time.time()
-        self._told = progress.Progress(host.lstrip(".") or "host", os.getpid(), now, now, "starting")
+        self._told = heartbeat.Progress(host.lstrip(".") or "host", os.getpid(), now, now, "starting")
         self._now: Callable[[], Stage] | None = None
         self._complete = True
         self._end = threading.Event()
@@ -76,14 +76,14 @@ class Heart:
         stage = self._now() if self._now else None
         self._told = replace(self._told, beat=time.time(), state=state, error=error, stage=stage)
         with contextlib.suppress(OSError):
-            progress.write(self._run_dir, self._told)
+            heartbeat.write(self._run_dir, self._told)
 
     def _tidy(self) -> None:
         """Take away what processes left that are done, or silent for so long that they must be gone."""
-        for one in progress.read(self._run_dir):
+        for one in heartbeat.read(self._run_dir):
             if one.over or time.time() - one.beat > _FORGOTTEN:
                 with contextlib.suppress(OSError):
-                    (self._run_dir / progress.FOLDER / f"{one.key}.json").unlink()
+                    (self._run_dir / heartbeat.FOLDER / f"{one.key}.json").unlink()
 
 
 def _still(stage: Stage | None) -> Stage | None:

@@ -18,7 +18,7 @@ from ray.tune.schedulers import (
     TrialScheduler,
 )
 
-from raysearch.engine.checkpoints import Objective
+from raysearch.runs.checkpoints import Objective
 
 TIME = "trained"  # of a result: outer iterations done after the warm-up, which is the same for all
 

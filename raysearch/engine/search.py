@@ -12,12 +12,12 @@ from rich.console import Console
 from raysearch.core.errors import UserError
 from raysearch.core.interrupt import Interrupt
 from raysearch.engine import samplers, schedulers, session
-from raysearch.engine.checkpoints import Objective
 from raysearch.engine.jobs import Job, Listener, Planned
 from raysearch.engine.options import Options, Run
 from raysearch.engine.study import say_plan, terminal_table
 from raysearch.engine.suggestions import Config, Suggestions
-from raysearch.studies import results
+from raysearch.runs import results
+from raysearch.runs.checkpoints import Objective
 from raysearch.studies.plan import Cell, Variant
 from raysearch.studies.search_plan import Group, SearchPlan
 

@@ -15,7 +15,6 @@ from raysearch.core import environment
 from raysearch.core.interrupt import Interrupt
 from raysearch.data.class_splits import partition
 from raysearch.engine import budget, cluster, tuner
-from raysearch.engine.checkpoints import FOLDER, Checkpoints, Objective
 from raysearch.engine.gauges import Gauges
 from raysearch.engine.images import Streamed, provide
 from raysearch.engine.jobs import Job, Jobs, Listener, Planned, Several
@@ -27,9 +26,11 @@ from raysearch.engine.tally import Tally
 from raysearch.engine.telemetry import LiveView
 from raysearch.engine.train_loop import Source
 from raysearch.models import backbones
+from raysearch.runs import results
+from raysearch.runs.checkpoints import FOLDER, Checkpoints, Objective
 from raysearch.storage.cache import cache_dir
 from raysearch.storage.location import Place
-from raysearch.studies import plan, results
+from raysearch.studies import plan
 from raysearch.studies.config import CODE_VERSIONS, CONFIGS, RunConfig
 from raysearch.studies.plan import Cell
 from raysearch.tasks import registry

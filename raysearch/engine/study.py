@@ -9,7 +9,7 @@ from raysearch.core.interrupt import Interrupt
 from raysearch.engine import session
 from raysearch.engine.jobs import Planned
 from raysearch.engine.options import Options, Run
-from raysearch.studies import results
+from raysearch.runs import results
 from raysearch.studies.plan import Cell, Plan
 
 

@@ -22,8 +22,8 @@ from ray.tune.search.optuna import OptunaSearch
 
 from raysearch.core.errors import UserError
 from raysearch.engine import samplers, session
-from raysearch.engine.checkpoints import Checkpoints, decode
 from raysearch.engine.jobs import Job, Listener
+from raysearch.runs.checkpoints import Checkpoints, decode
 from raysearch.studies.plan import Cell, Variant
 from raysearch.studies.search_plan import Group, SearchPlan, describe
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from raysearch.engine.jobs import Job, Listener
-from raysearch.studies.progress import Note, Running, Stage
+from raysearch.runs.heartbeat import Note, Running, Stage
 
 _KEPT = 5  # failures and retries that are still told
 _LONGEST = 60  # steps of a curve that is told

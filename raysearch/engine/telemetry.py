@@ -13,7 +13,7 @@ from rich.text import Text
 
 from raysearch.engine.jobs import Job, Listener
 from raysearch.engine.tally import Tally
-from raysearch.studies.progress import Note, Stage
+from raysearch.runs.heartbeat import Note, Stage
 
 _QUIET_INTERVAL = 15.0  # seconds between lines where there is no terminal
 _TABLE_INTERVAL = 2.0  # seconds between tables where there is one; a table reads all cells

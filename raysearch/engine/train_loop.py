@@ -13,9 +13,9 @@ import ray.train
 import ray.train.torch
 import torch
 
-from raysearch.engine.checkpoints import Checkpoints, decode
 from raysearch.engine.images import Kept
 from raysearch.engine.mailbox import Begin, Reply, Step, Stop
+from raysearch.runs.checkpoints import Checkpoints, decode
 from raysearch.studies.config import Images
 from raysearch.tasks.base import Feed, NonFiniteLoss, Task, Worker
 

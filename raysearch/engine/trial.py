@@ -6,10 +6,10 @@ from typing import Any
 from ray import tune
 
 from raysearch.engine import schedulers
-from raysearch.engine.checkpoints import Checkpoints, Objective
 from raysearch.engine.jobs import Job
 from raysearch.engine.mailbox import Begin, Step
 from raysearch.engine.worker_group import GroupSpec, WorkerGroup
+from raysearch.runs.checkpoints import Checkpoints, Objective
 
 
 class Trial(tune.Trainable):

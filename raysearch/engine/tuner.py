@@ -12,7 +12,6 @@ from ray.tune.schedulers import TrialScheduler
 
 from raysearch.core.interrupt import Interrupt
 from raysearch.engine.callbacks import RETRIES, Forward, Stopper, Sweep
-from raysearch.engine.checkpoints import Objective
 from raysearch.engine.jobs import Jobs, Listener
 from raysearch.engine.lost_nodes import LostNodes
 from raysearch.engine.queue import Queue
@@ -20,6 +19,7 @@ from raysearch.engine.schedulers import InOrder, within
 from raysearch.engine.train_loop import Build, Source
 from raysearch.engine.trial import Trial
 from raysearch.engine.worker_group import MAX_SLOTS, GroupSpec, remove_all
+from raysearch.runs.checkpoints import Objective
 from raysearch.storage import uris
 
 # Tune's own record is a convenience: results are stored by us, and Tune's files are thrown away.

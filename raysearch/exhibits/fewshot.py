@@ -23,7 +23,8 @@ from raysearch.exhibits.loading import FinishedRun
 from raysearch.exhibits.matched_pixels import Matching, compared_maps, matching, metric_of
 from raysearch.exhibits.planes import Plane, planes
 from raysearch.models.fewshot import EpisodicNetwork
-from raysearch.studies import paired_episodes, recall
+from raysearch.runs import variant_config
+from raysearch.studies import paired_episodes
 from raysearch.studies.config import FewshotConfig
 from raysearch.tasks.fewshot.task import FewshotTask
 
@@ -194,6 +195,6 @@ def _take(images: ImageSet, rows: np.ndarray) -> np.ndarray:
 
 
 def _config(run: FinishedRun, cell: Chosen) -> FewshotConfig:
-    config = recall.config(run.record, cell.variant, {})
+    config = variant_config.config(run.record, cell.variant, {})
     assert isinstance(config, FewshotConfig)
     return config

@@ -17,12 +17,12 @@ from raysearch.data import feed, shards
 from raysearch.data.class_splits import partition
 from raysearch.data.feed.decoding import View
 from raysearch.data.shards.manifest import Manifest
-from raysearch.engine.checkpoints import FOLDER, Checkpoints, decode
 from raysearch.exhibits.choosing import Chosen, choose
 from raysearch.models import backbones
+from raysearch.runs import results, variant_config
+from raysearch.runs.checkpoints import FOLDER, Checkpoints, decode
 from raysearch.storage.cache import cache_dir
 from raysearch.storage.location import Place
-from raysearch.studies import recall, results
 from raysearch.studies.config import CODE_VERSIONS, Images, RunConfig
 from raysearch.studies.hashing_config import FITTED
 from raysearch.tasks import registry
@@ -70,7 +70,7 @@ class FinishedRun:
 
     def config(self, cell: Chosen, settings: Mapping[str, Any]) -> RunConfig:
         """The config that the cell began with, under settings by dotted path."""
-        return recall.config(self.record, cell.variant, settings)
+        return variant_config.config(self.record, cell.variant, settings)
 
     def task(self, cell: Chosen) -> Task:
         """The cell's task as it was when training had ended.

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from raysearch.engine.checkpoints import NEWEST
-from raysearch.studies import results
+from raysearch.runs import results
+from raysearch.runs.checkpoints import NEWEST
 
 from ..engine import sweeps
 from . import hosts

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from raysearch.studies import describe, plan, results
+from raysearch.runs import describe, results
+from raysearch.studies import plan
 from raysearch.studies.space import Ablation, component, factor
 
 TIES = {"map_best_ties": "map@all/relevant-first/test", "map_worst_ties": "map@all/relevant-last/test"}

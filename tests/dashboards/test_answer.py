@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dashboards.report import answer
-from raysearch.studies import results
+from raysearch.runs import results
 
 MINUS = "\N{MINUS SIGN}"
 

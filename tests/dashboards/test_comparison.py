@@ -16,7 +16,8 @@ from scipy import stats
 from dashboards import comparison, comparison_figures, comparison_tables
 from dashboards.comparison_view import Match, called, read
 from raysearch.core.errors import UserError
-from raysearch.studies import results, statistics
+from raysearch.runs import results
+from raysearch.studies import statistics
 
 from ..browser import chromium, needs_chromium
 from .conftest import write_search

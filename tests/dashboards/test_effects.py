@@ -8,7 +8,7 @@ import pytest
 
 from dashboards import effects, ties, tradeoff
 from dashboards.view import View, view
-from raysearch.studies import results
+from raysearch.runs import results
 
 
 def read(run: Path) -> View:

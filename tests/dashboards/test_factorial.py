@@ -9,7 +9,8 @@ import pytest
 from dashboards import factorial, figures
 from dashboards.report import page
 from dashboards.view import View, view
-from raysearch.studies import plan, results
+from raysearch.runs import results
+from raysearch.studies import plan
 from raysearch.studies.space import Ablation, factor
 
 from .conftest import write_run

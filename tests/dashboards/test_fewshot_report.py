@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from dashboards import report, tables
-from raysearch.studies import describe, files, plan, results
+from raysearch.runs import describe, results
+from raysearch.studies import files, plan
 from raysearch.studies.space import Ablation
 from raysearch.tasks import registry
 

@@ -21,7 +21,7 @@ from rich.console import Console
 import dashboards.report
 from dashboards import comparison, comparison_tables, tables
 from raysearch.core.errors import UserError
-from raysearch.studies import results
+from raysearch.runs import results
 
 from ..browser import Browser, chromium, needs_chromium
 from .conftest import ablation, write_run, write_search

@@ -16,8 +16,8 @@ import pytest
 from dashboards.live.server import Server
 from dashboards.tables import Words
 from dashboards.view import view
-from raysearch.studies import progress, results
-from raysearch.studies.progress import Note, Progress, Running, Stage
+from raysearch.runs import heartbeat, results
+from raysearch.runs.heartbeat import Note, Progress, Running, Stage
 
 from ..browser import Browser, Page, chromium, needs_chromium
 from .conftest import ablation, write_run
@@ -72,7 +72,7 @@ def say(run: Path, step: int, state: str = "running", **stage) -> None:
         for seed in range(2)
     )
     whole = Stage("cells", 24, 16, slots=2, seconds_left=90.0, running=running if state == "running" else ())
-    progress.write(run, Progress("laptop", 7, now - 60, now, state, stage=Stage(**vars(whole) | stage)))
+    heartbeat.write(run, Progress("laptop", 7, now - 60, now, state, stage=Stage(**vars(whole) | stage)))
 
 
 WATCH = """(() => {

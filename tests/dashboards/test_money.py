@@ -8,7 +8,7 @@ import pytest
 
 from dashboards import money, report, tables
 from dashboards.view import view
-from raysearch.studies import results
+from raysearch.runs import results
 
 from .conftest import ablation, write_run
 

@@ -11,7 +11,7 @@ from dashboards.report import page
 from dashboards.view import view
 from raysearch.data.layouts import LAYOUTS
 from raysearch.models.backbones import BACKBONES
-from raysearch.studies import results
+from raysearch.runs import results
 
 FILES = sorted(
     f"{folder.name}/{file.name.removesuffix('.csv')}"

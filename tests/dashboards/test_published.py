@@ -5,7 +5,7 @@ from pathlib import Path
 
 from dashboards import curves, published
 from dashboards.view import View, view
-from raysearch.studies import results
+from raysearch.runs import results
 
 PAPER = {  # FCAENet, tables 3 and 4, by the name of the variant at 64 px
     "reference": 0.7656,

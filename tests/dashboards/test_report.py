@@ -14,7 +14,7 @@ from dashboards import curves, effects, figures, learning, selection
 from dashboards.report import page, write
 from dashboards.view import View, view
 from raysearch.core.errors import UserError
-from raysearch.studies import results
+from raysearch.runs import results
 
 Drawn = Callable[[Path], Any]  # run directory -> its page, taken apart
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&<b>"

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 import dashboards.report
-from raysearch.studies import results
+from raysearch.runs import results
 
 from ..browser import chromium, needs_chromium
 from .conftest import ablation, write_run

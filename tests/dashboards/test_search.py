@@ -18,7 +18,7 @@ from dashboards import search, search_curves, search_figures, search_importance,
 from dashboards.report import answer, write
 from dashboards.search_view import SearchView, search_view
 from raysearch.core.errors import UserError
-from raysearch.studies import results
+from raysearch.runs import results
 
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&<b>"
 Make = Callable[..., Path]

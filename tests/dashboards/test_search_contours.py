@@ -7,7 +7,7 @@ import pytest
 
 from dashboards import search, search_contours, search_importance
 from dashboards.search_view import SearchView, search_view
-from raysearch.studies import results
+from raysearch.runs import results
 
 
 def read(run: Path) -> SearchView:

@@ -13,7 +13,8 @@ from rich.console import Console
 from dashboards import tables
 from dashboards.report import page
 from dashboards.view import View, view
-from raysearch.studies import results, statistics
+from raysearch.runs import results
+from raysearch.studies import statistics
 
 
 def read(run: Path) -> View:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from raysearch.studies import results
+from raysearch.runs import results
 
 IDS = {"map": "map@all/expected-ties/test"}
 

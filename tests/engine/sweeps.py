@@ -11,7 +11,7 @@ import psutil
 import torch
 
 from raysearch.data.feed import feed
-from raysearch.studies import results
+from raysearch.runs import results
 from raysearch.studies.config import RetrievalConfig
 from raysearch.tasks.base import Feed, Worker
 from raysearch.tasks.retrieval.task import RetrievalTask

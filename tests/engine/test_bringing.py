@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import torch
 
-from raysearch.engine import checkpoints
-from raysearch.engine.checkpoints import FOLDER, Checkpoints
 from raysearch.engine.mailbox import Begin
 from raysearch.engine.session import _has_trunk
 from raysearch.engine.train_loop import _start
+from raysearch.runs import checkpoints
+from raysearch.runs.checkpoints import FOLDER, Checkpoints
 from raysearch.tasks.base import Worker
 
 CELL = "c" * 20

@@ -9,7 +9,7 @@ import psutil
 import pytest
 import torch
 
-from raysearch.engine.checkpoints import Checkpoints, decode
+from raysearch.runs.checkpoints import Checkpoints, decode
 
 from . import killing, sweeps
 from .killing import Nodes

@@ -11,7 +11,7 @@ import ray
 from ray import tune
 
 from raysearch.engine import cluster, jobs, schedulers, tuner
-from raysearch.engine.checkpoints import Objective
+from raysearch.runs.checkpoints import Objective
 
 STEPS = 9
 OBJECTIVE = Objective("score", "max")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from raysearch.data.synthetic import dataset
-from raysearch.studies import results
+from raysearch.runs import results
 
 from . import sweeps
 

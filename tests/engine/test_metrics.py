@@ -12,12 +12,12 @@ from ray.cluster_utils import Cluster
 from ray.util.state import list_tasks
 
 from raysearch.engine import cluster, mailbox
-from raysearch.engine.checkpoints import Objective
 from raysearch.engine.gauges import Gauges
 from raysearch.engine.jobs import Job
 from raysearch.engine.labels import LIMIT, OTHERS
 from raysearch.engine.mailbox import Reply, Step
 from raysearch.engine.metrics import Metrics
+from raysearch.runs.checkpoints import Objective
 
 prometheus = pytest.importorskip("prometheus_client.parser")
 

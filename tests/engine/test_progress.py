@@ -14,14 +14,14 @@ from raysearch.engine import progress as writer
 from raysearch.engine.jobs import Job
 from raysearch.engine.progress import Heart
 from raysearch.engine.tally import Tally
-from raysearch.studies import progress
-from raysearch.studies.progress import Progress, Stage
+from raysearch.runs import heartbeat
+from raysearch.runs.heartbeat import Progress, Stage
 
 JOB = Job("c0", "a seed 0", {}, 0, "a")
 
 
 def only(run: Path) -> Progress:
-    (one,) = progress.read(run)
+    (one,) = heartbeat.read(run)
     return one
 
 
@@ -90,13 +90,13 @@ def test_nothing_new_is_written_as_a_beat_alone(tmp_path: Path, monkeypatch: pyt
 
 def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
     stop = threading.Event()
-    stage = Stage("cells", 9, failures=(progress.Note("a", "x" * 50_000),))
+    stage = Stage("cells", 9, failures=(heartbeat.Note("a", "x" * 50_000),))
 
     def write() -> None:
         while not stop.is_set():
-            progress.write(tmp_path, Progress("h", 1, 0.0, time.time(), "running", stage=stage))
+            heartbeat.write(tmp_path, Progress("h", 1, 0.0, time.time(), "running", stage=stage))
 
-    progress.write(tmp_path, Progress("h", 1, 0.0, 0.0, "running", stage=stage))
+    heartbeat.write(tmp_path, Progress("h", 1, 0.0, 0.0, "running", stage=stage))
     thread = threading.Thread(target=write)
     thread.start()
     try:
@@ -109,20 +109,20 @@ def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
 
 def test_what_is_no_progress_is_left_out_and_the_latest_comes_last(tmp_path: Path) -> None:
     folder = tmp_path / "progress"
-    progress.write(tmp_path, Progress("late", 1, 0.0, 9.0, "running"))
-    progress.write(tmp_path, Progress("early", 1, 0.0, 8.0, "running"))
+    heartbeat.write(tmp_path, Progress("late", 1, 0.0, 9.0, "running"))
+    heartbeat.write(tmp_path, Progress("early", 1, 0.0, 8.0, "running"))
     for name, text in {"a": "{", "b": "[]", "c": "{}", "d": '{"host": 1, "surprise": 2, "stage": null}'}.items():
         (folder / f"{name}.json").write_text(text)
-    assert [one.host for one in progress.read(tmp_path)] == ["early", "late"]
+    assert [one.host for one in heartbeat.read(tmp_path)] == ["early", "late"]
 
 
 def test_the_next_process_tidies_up_but_leaves_those_that_live(tmp_path: Path) -> None:
     now = time.time()
     for host, beat, state in (("lives", now, "running"), ("done", now, "ended"), ("dead", now - 9999, "running")):
-        progress.write(tmp_path, Progress(host, 1, 0.0, beat, state))
+        heartbeat.write(tmp_path, Progress(host, 1, 0.0, beat, state))
     with Heart(tmp_path):
-        assert {one.host for one in progress.read(tmp_path)} >= {"lives"}
-        assert not {one.host for one in progress.read(tmp_path)} & {"done", "dead"}
+        assert {one.host for one in heartbeat.read(tmp_path)} >= {"lives"}
+        assert not {one.host for one in heartbeat.read(tmp_path)} & {"done", "dead"}
 
 
 def test_a_disk_that_is_full_fails_no_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,8 @@ import torch
 from raysearch.data.class_splits import partition
 from raysearch.data.feed import feed
 from raysearch.data.synthetic import dataset
-from raysearch.engine.checkpoints import FOLDER
-from raysearch.studies import results
+from raysearch.runs import results
+from raysearch.runs.checkpoints import FOLDER
 from raysearch.studies.config import CONFIGS
 from raysearch.tasks import registry
 from raysearch.tasks.base import Feed, Task, Worker

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from ray.cluster_utils import Cluster
 
-from raysearch.studies import results
+from raysearch.runs import results
 
 from . import sweeps
 

@@ -11,12 +11,13 @@ from raysearch.data.class_splits import partition
 from raysearch.data.feed import feed
 from raysearch.data.shards import writer
 from raysearch.data.synthetic import dataset
-from raysearch.engine.checkpoints import FOLDER
 from raysearch.engine.mailbox import Begin
 from raysearch.engine.train_loop import RunningCell
 from raysearch.models import backbones
+from raysearch.runs import describe, results
+from raysearch.runs.checkpoints import FOLDER
 from raysearch.storage.location import Place
-from raysearch.studies import describe, plan, results
+from raysearch.studies import plan
 from raysearch.studies.config import CODE_VERSIONS, FewshotConfig
 from raysearch.studies.space import Ablation, choice
 from raysearch.tasks import registry

@@ -12,7 +12,7 @@ from raysearch import gallery
 from raysearch.exhibits import fewshot
 from raysearch.exhibits.fewshot import Group
 from raysearch.exhibits.loading import open_run
-from raysearch.studies import results
+from raysearch.runs import results
 from raysearch.tasks.fewshot import evaluation
 from raysearch.tasks.fewshot.task import FewshotTask
 

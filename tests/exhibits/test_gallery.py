@@ -10,9 +10,9 @@ import pytest
 from raysearch import gallery, report
 from raysearch.core import cli
 from raysearch.core.errors import UserError
-from raysearch.engine.checkpoints import FOLDER
 from raysearch.exhibits.loading import open_run
-from raysearch.studies import results
+from raysearch.runs import results
+from raysearch.runs.checkpoints import FOLDER
 
 from ..browser import chromium, needs_chromium
 from .conftest import EVERY, Trained

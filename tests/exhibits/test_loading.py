@@ -11,10 +11,10 @@ import torch
 
 from raysearch.core.errors import UserError
 from raysearch.data.synthetic import dataset
-from raysearch.engine.checkpoints import FOLDER, Checkpoints, decode
 from raysearch.exhibits.loading import open_run
 from raysearch.exhibits.retrieval import Codes, look
-from raysearch.studies import results
+from raysearch.runs import results
+from raysearch.runs.checkpoints import FOLDER, Checkpoints, decode
 from raysearch.tasks.retrieval import task as retrieval_task
 
 from .conftest import EVERY, Trained

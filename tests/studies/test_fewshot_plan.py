@@ -9,7 +9,8 @@ import pytest
 from ray import tune
 
 from raysearch.core.errors import UserError
-from raysearch.studies import describe, files, overrides, plan, search_plan
+from raysearch.runs import describe
+from raysearch.studies import files, overrides, plan, search_plan
 from raysearch.studies.config import CODE_VERSIONS
 from raysearch.studies.profiles import PROFILES
 from raysearch.studies.search import Search

@@ -12,7 +12,8 @@ import pytest
 
 import search_spaces
 from raysearch.core.errors import UserError
-from raysearch.studies import describe, overrides, plan, weights
+from raysearch.runs import describe
+from raysearch.studies import overrides, plan, weights
 from raysearch.studies.config import CODE_VERSIONS
 from raysearch.studies.space import Ablation, Design, component, factor
 from search_spaces.srem_ablation import study as srem_ablation

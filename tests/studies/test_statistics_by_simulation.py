@@ -27,7 +27,8 @@ from scipy import stats
 
 from dashboards import tables
 from dashboards.view import View, view
-from raysearch.studies import describe, plan, results
+from raysearch.runs import describe, results
+from raysearch.studies import plan
 from raysearch.studies.space import Ablation, factor
 
 STUDIES = 1000

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from raysearch.core.errors import UserError
-from raysearch.studies import cells
+from raysearch.runs import cells
 
 # Writes cells of its own and one that it shares with another writer, for ever; the numbers of a cell belong together.
 WRITER = """

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from raysearch.core.errors import UserError
-from raysearch.studies import results
+from raysearch.runs import results
 
 # Writes one cell over and over with a history of many kilobytes, so that a kill often falls into a write.
 WRITER = """

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from raysearch.engine.objective import Objective as Objective
-from raysearch.engine.storage import Storage
+from raysearch.runs.objective import Objective as Objective
+from raysearch.runs.checkpoint_files import Storage
 
 FOLDER = "checkpoints"  # of a run that has no other storage
 NEWEST, BEST = "newest.pt", "best.pt"

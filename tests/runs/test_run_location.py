@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from raysearch import runs
+from raysearch.runs import run_location
 from raysearch.core.errors import UserError
-from raysearch.runs import Home
+from raysearch.runs.run_location import Home
 from raysearch.storage.location import Place
-from raysearch.studies import results
+from raysearch.runs import results
 
-from .s3_server import Server
+from ..s3_server import Server
 
 
 def test_a_directory_is_its_own_home(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_what_is_written_here_is_there_and_comes_to_another_machine(
 
 
 def test_a_run_in_a_store_is_followed(s3: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "INTERVAL", 0.05)
+    monkeypatch.setattr(run_location, "INTERVAL", 0.05)
     monkeypatch.setenv("RAYSEARCH_CACHE", str(tmp_path))
     place, home = Place.parse(s3.uri("runs/birds")), Home(s3.uri("runs/birds"))
     news = home.directory / "progress" / "host-1.json"
@@ -73,7 +73,7 @@ def test_a_run_in_a_store_is_followed(s3: Server, tmp_path: Path, monkeypatch: p
 
 
 def test_only_what_changed_is_carried_again(s3: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "INTERVAL", 0.05)
+    monkeypatch.setattr(run_location, "INTERVAL", 0.05)
     monkeypatch.setenv("RAYSEARCH_CACHE", str(tmp_path))
     home = Home(s3.uri("runs/birds"))
     home.check_writable()
@@ -88,7 +88,7 @@ def test_only_what_changed_is_carried_again(s3: Server, tmp_path: Path, monkeypa
 def test_a_store_that_fails_is_told_and_not_forgotten(
     s3: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs, "INTERVAL", 0.05)
+    monkeypatch.setattr(run_location, "INTERVAL", 0.05)
     monkeypatch.setenv("RAYSEARCH_CACHE", str(tmp_path))
     home = Home(s3.uri("runs/birds"))
     home.check_writable()

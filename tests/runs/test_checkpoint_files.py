@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from raysearch.core.errors import UserError
-from raysearch.engine.checkpoints import BEST, NEWEST, Checkpoints, Objective, decode
-from raysearch.engine.storage import Storage
+from raysearch.runs.checkpoints import BEST, NEWEST, Checkpoints, Objective, decode
+from raysearch.runs.checkpoint_files import Storage
 
 CPU = torch.device("cpu")
 
