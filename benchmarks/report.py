@@ -20,8 +20,8 @@ from typing import Any
 
 import dashboards.report
 from raysearch.runs import results
-from raysearch.studies import plan
-from raysearch.studies.space import Ablation, factor
+from raysearch.studies.design import plan
+from raysearch.studies.design.ablation import Ablation, factor
 
 REPEATS = 3
 

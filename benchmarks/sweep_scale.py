@@ -70,12 +70,12 @@ def drive(folder: Path, cells: int) -> None:
     from raysearch.engine.telemetry import LiveView
     from raysearch.runs import results
     from raysearch.storage.cache import cache_dir
-    from raysearch.studies import files, plan
-    from raysearch.studies.config import CODE_VERSIONS
+    from raysearch.studies.configs.registry import CODE_VERSIONS
+    from raysearch.studies.design import plan, study_files
 
     study = folder / "study.py"
     study.write_text(STUDY.format(regions=REGIONS, rates=max(1, cells // SEEDS // REGIONS), seeds=SEEDS))
-    name, asked = files.load(str(study))
+    name, asked = study_files.load(str(study))
     manifest = shards.read_manifest(synthetic.ensure(synthetic.Spec(), cache_dir()))
     planned = plan.make(name, asked, "laptop", manifest.content_hash)  # type: ignore[arg-type]
     run = folder / "run"

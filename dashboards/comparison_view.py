@@ -21,7 +21,7 @@ from dashboards.view import Variant, View, view
 from raysearch.core import sanitize
 from raysearch.core.errors import UserError
 from raysearch.runs import results
-from raysearch.studies import across
+from raysearch.studies.analysis import run_differences
 
 SAME_CELLS = "same cells"
 
@@ -34,7 +34,7 @@ class Match:
     own: Variant
     other: Variant  # of the first run
     changes: list[str]  # "train.lr: 0.01 → 0.1", of the config; empty where it is the same
-    difference: across.Difference  # own less other
+    difference: run_differences.Difference  # own less other
     verdict: str  # "better", "worse", "undecided", "no interval", "no result" or "same cells"
 
     @property
@@ -130,14 +130,14 @@ def _matches(runs: Mapping[str, View]) -> list[Match]:
     (_, first), *others = runs.items()
     pairs = [(name, own, other) for name, run in others for own, other in _pairs(first, run)]
     compared = [pair for pair in pairs if not _same_cells(*pair[1:])]
-    found = iter(across.differences([(own.values, other.values) for _, own, other in compared]))
+    found = iter(run_differences.differences([(own.values, other.values) for _, own, other in compared]))
     matches = []
     for pair in pairs:
         name, own, other = pair
         change = words(between(comparable.config_of(other), comparable.config_of(own)))
         if _same_cells(own, other):
             seeds = len(own.values.keys() & other.values.keys())
-            same = across.Difference("none", (seeds, seeds), 0.0, None, None, None)
+            same = run_differences.Difference("none", (seeds, seeds), 0.0, None, None, None)
             matches.append(Match(name, own, other, change, same, SAME_CELLS))
         else:
             difference = next(found)
@@ -172,7 +172,7 @@ def _same_cells(own: Variant, other: Variant) -> bool:
     return bool(common) and all(cells[0][seed] == cells[1][seed] for seed in common)
 
 
-def _verdict(difference: across.Difference, mode: str) -> str:
+def _verdict(difference: run_differences.Difference, mode: str) -> str:
     if difference.delta is None:
         return "no result"
     if difference.low is None:

@@ -3,7 +3,7 @@
 from dashboards import formats, selection
 from dashboards.markup import Markup, name, number, rows, section, tag
 from dashboards.view import View
-from raysearch.studies import paired_episodes
+from raysearch.studies.analysis import paired_episodes
 
 _NOTE = (
     "The same trained networks on the same episodes: differences from the reference paired by episode, with 95 % "

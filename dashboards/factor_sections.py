@@ -8,8 +8,8 @@ from dashboards import curves, factorial, figures, formats
 from dashboards.embed import embed
 from dashboards.markup import Markup, section, tag
 from dashboards.view import View
-from raysearch.studies.marginals import Marginal
-from raysearch.studies.statistics import refusal
+from raysearch.studies.analysis.marginals import Marginal
+from raysearch.studies.analysis.statistics import refusal
 
 
 def factors(run: View) -> Markup | None:

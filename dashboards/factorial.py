@@ -1,6 +1,6 @@
 """A crossed design drawn: what each factor does over the others' levels, and where one changes what another does.
 
-Marginal means and their intervals over seeds are `raysearch.studies.marginals`'. Lines of an interaction that run side
+Marginal means and their intervals over seeds are in `studies.analysis.marginals`. Lines of an interaction that run side
 by side mean that the two factors add up; lines that cross or spread mean that one decides what the other does.
 """
 
@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 
 from dashboards import figures, formats
 from dashboards.view import View
-from raysearch.studies.marginals import Levels, Marginal, marginal
+from raysearch.studies.analysis.marginals import Levels, Marginal, marginal
 
 MOST = 12  # small figures of interactions
 MOST_LINES = 6  # that an eye tells apart

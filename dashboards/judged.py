@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from dashboards.rows import is_number, typed
 from dashboards.view import verdict_of
-from raysearch.studies import statistics
+from raysearch.studies.analysis import statistics
 
 REFERENCE, BEST = "reference", "best"
 

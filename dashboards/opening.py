@@ -7,7 +7,7 @@ from dashboards import formats
 from dashboards.answer import sentence
 from dashboards.markup import Markup, join, name, tag
 from dashboards.view import View
-from raysearch.studies import statistics
+from raysearch.studies.analysis import statistics
 
 _DESIGNS = {"one_at_a_time": "one factor at a time", "full": "full factorial", "leave_one_out": "leave one out"}
 

@@ -6,7 +6,7 @@ from dashboards import formats
 from dashboards.formats import count, interval, metric, metric_name, signed
 from dashboards.judged import Judged
 from dashboards.search_view import Config, SearchView
-from raysearch.studies import statistics
+from raysearch.studies.analysis import statistics
 
 
 def sentences(run: SearchView) -> list[str]:

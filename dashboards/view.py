@@ -15,7 +15,7 @@ from dashboards import formats
 from dashboards.published import Published, read
 from dashboards.rows import Histories, history, is_number, loads, mapping, mean, rows_of, typed
 from raysearch.core import sanitize
-from raysearch.studies import statistics
+from raysearch.studies.analysis import statistics
 
 SIDE = 224  # the image side that a study declares its pixel sizes for
 

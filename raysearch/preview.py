@@ -7,8 +7,8 @@ from rich.console import Console
 
 from raysearch.engine.options import Run
 from raysearch.runs import results
-from raysearch.studies import plan as planning
-from raysearch.studies import search_plan
+from raysearch.studies.design import plan as planning
+from raysearch.studies.design import search_plan
 
 
 def ended(plan: planning.Plan, reader: results.Reader, retry_failed: bool) -> dict[str, Any]:

@@ -28,9 +28,10 @@ from raysearch.runs.run_location import Home
 from raysearch.storage import uris
 from raysearch.storage.cache import cache_dir
 from raysearch.storage.location import Place
-from raysearch.studies import files, overrides, search_plan
-from raysearch.studies import plan as planning
-from raysearch.studies.space import Ablation
+from raysearch.studies.configs import overrides
+from raysearch.studies.design import plan as planning
+from raysearch.studies.design import search_plan, study_files
+from raysearch.studies.design.ablation import Ablation
 
 app = typer.Typer(add_completion=False)
 
@@ -69,7 +70,7 @@ def main(
 ) -> None:
     """Plan a study, train its missing cells on Ray and write results and report."""
     console = cli.console()
-    name, asked = files.load(study)
+    name, asked = study_files.load(study)
     if trials is not None and isinstance(asked, Ablation):
         raise UserError("--trials is for searches; an ablation runs each variant with each seed")
     if max_cost is not None and not cluster_of(address):
@@ -114,7 +115,7 @@ def main(
 
 def _plan(
     name: str,
-    asked: files.Study,
+    asked: study_files.Study,
     profile: str,
     content_hash: str,
     settings: dict[str, Any],

@@ -35,9 +35,9 @@ from raysearch.models import backbones
 from raysearch.runs import results, variant_config
 from raysearch.storage.cache import cache_dir
 from raysearch.storage.location import Place
-from raysearch.studies import overrides, presets
-from raysearch.studies.config import CODE_VERSIONS, CONFIGS, RunConfig
-from raysearch.studies.profiles import profile_settings
+from raysearch.studies.configs import overrides, presets
+from raysearch.studies.configs.profiles import profile_settings
+from raysearch.studies.configs.registry import CODE_VERSIONS, CONFIGS, RunConfig
 from raysearch.tasks import registry
 from raysearch.tasks.base import Feed, NonFiniteLoss, Task, Worker
 from raysearch.tasks.common import pretrained_backbone

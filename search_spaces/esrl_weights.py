@@ -7,7 +7,7 @@ The paper names the weights and not their values; the reference is 0.1 for both,
 
 from ray import tune
 
-from raysearch.studies.space import Search, factor
+from raysearch.studies.design.ablation import Search, factor
 
 study = Search(
     question="How much should the two terms of ESRL weigh, for each code length?",

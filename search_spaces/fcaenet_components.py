@@ -7,7 +7,7 @@ together. "Baseline+SREM (distance)" is the other reading: erased images enter b
 "Baseline+ESRL" has the distance to positives, since without SREM nothing is erased.
 """
 
-from raysearch.studies.space import Ablation, choice, factor
+from raysearch.studies.design.ablation import Ablation, choice, factor
 
 NONE = {"srem.regions": 0, "esrl.positive": 0.0, "esrl.erased": 0.0, "adsh.views": "anchor"}
 

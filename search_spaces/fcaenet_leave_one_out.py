@@ -3,7 +3,7 @@
 python -m raysearch.sweep fcaenet_leave_one_out
 """
 
-from raysearch.studies.space import Ablation, component
+from raysearch.studies.design.ablation import Ablation, component
 
 study = Ablation(
     question="Which parts of FCAENet does its accuracy depend on?",

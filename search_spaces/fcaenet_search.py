@@ -5,7 +5,7 @@ python -m raysearch.sweep fcaenet_search --trials 60
 
 from ray import tune
 
-from raysearch.studies.space import Search
+from raysearch.studies.design.ablation import Search
 
 PAPER = {"srem.regions": 50, "srem.size": 32, "esrl.positive": 0.1, "esrl.erased": 0.1, "train.lr": 1e-3}
 

@@ -6,7 +6,7 @@ python -m raysearch.sweep fewshot_methods --only episodes.shots=1
 embedding and semantic-pixel matching in place of the relation head.
 """
 
-from raysearch.studies.space import Ablation, choice, factor
+from raysearch.studies.design.ablation import Ablation, choice, factor
 
 study = Ablation(
     question="Which way of comparing a query with its supports names most queries right?",

@@ -7,7 +7,7 @@ What is asked depends on the method: HelixFormer has depth, design and fusion, L
 
 from typing import Any
 
-from raysearch.studies.space import Search
+from raysearch.studies.design.ablation import Search
 
 HELIXFORMER = {"model.method": "helixformer", "helix.depth": 1, "helix.design": "sym", "helix.fusion": "mul"}
 

@@ -3,7 +3,7 @@
 python -m raysearch.sweep hash_bits
 """
 
-from raysearch.studies.space import Ablation, factor
+from raysearch.studies.design.ablation import Ablation, factor
 
 study = Ablation(
     question="How many bits does a code need?",

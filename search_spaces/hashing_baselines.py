@@ -7,7 +7,7 @@ All methods have the same trunk, data, schedule and metric. "Baseline" is the pa
 reading; see `raysearch/models/hashing/exchnet.py`. FPH and DSaH stand in the report with their published numbers.
 """
 
-from raysearch.studies.space import Ablation, choice, factor
+from raysearch.studies.design.ablation import Ablation, choice, factor
 
 NO_ESRL = {"srem.regions": 0, "esrl.positive": 0.0, "esrl.erased": 0.0}
 BASELINE = {"hash.method": "adsh", **NO_ESRL}

@@ -3,7 +3,7 @@
 python -m raysearch.sweep helix_under_lwfm
 """
 
-from raysearch.studies.space import Ablation, choice
+from raysearch.studies.design.ablation import Ablation, choice
 
 study = Ablation(
     question="Do maps that support and query made for each other match better, pixel by pixel, than their own?",

@@ -5,7 +5,7 @@ python -m raysearch.sweep helixformer_components
 "Baseline" is the relation head on features that have not met; "neither" still has the embedding's convolution.
 """
 
-from raysearch.studies.space import Ablation, choice
+from raysearch.studies.design.ablation import Ablation, choice
 
 FULL = {"model.method": "helixformer", "helix.rmp": True, "helix.rep": True, "helix.fusion": "mul"}
 

@@ -3,7 +3,7 @@
 python -m raysearch.sweep helixformer_depth
 """
 
-from raysearch.studies.space import Ablation, factor
+from raysearch.studies.design.ablation import Ablation, factor
 
 study = Ablation(
     question="How many layers of cross-attention between support and query should HelixFormer have?",

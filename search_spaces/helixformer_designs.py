@@ -3,7 +3,7 @@
 python -m raysearch.sweep helixformer_designs
 """
 
-from raysearch.studies.space import Ablation, factor
+from raysearch.studies.design.ablation import Ablation, factor
 
 study = Ablation(
     question="Should support and query learn from each other, and does it matter who begins?",

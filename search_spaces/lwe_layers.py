@@ -6,8 +6,8 @@ python -m raysearch.sweep lwe_layers --profile paper --data shards/ --set model.
 Taps are counted back from the last, so the study fits every trunk; ResNet-18 has nine, -1 to -9.
 """
 
-from raysearch.studies import presets
-from raysearch.studies.space import Ablation, factor
+from raysearch.studies.configs import presets
+from raysearch.studies.design.ablation import Ablation, factor
 
 study = Ablation(
     question="Which layers of the trunk should be embedded and matched?",

@@ -3,8 +3,8 @@
 python -m raysearch.sweep lwfm_components
 """
 
-from raysearch.studies import presets
-from raysearch.studies.space import Ablation, factor
+from raysearch.studies.configs import presets
+from raysearch.studies.design.ablation import Ablation, factor
 
 PAPER = presets.settings("lwfm", "fewshot")
 del PAPER["spm.weight"]  # which the study varies

@@ -5,7 +5,7 @@ python -m raysearch.sweep similarity_ratio
 Look at "codes_per_class" and the distinct codes of the database, too: a collapsed database has one code for all.
 """
 
-from raysearch.studies.space import Ablation, factor
+from raysearch.studies.design.ablation import Ablation, factor
 
 study = Ablation(
     question="What does the similarity of unlike images do to the codes?",

@@ -6,8 +6,8 @@ With the best pair alone ("top1") the matcher can hardly matter: the pair with t
 every matching. The released code takes that, the paper's text reads as the mean.
 """
 
-from raysearch.studies import presets
-from raysearch.studies.space import Ablation, factor
+from raysearch.studies.configs import presets
+from raysearch.studies.design.ablation import Ablation, factor
 
 study = Ablation(
     question="Does it matter how pixels are matched, and how many of the matched pairs count?",

@@ -3,7 +3,7 @@
 python -m raysearch.sweep srem_ablation
 """
 
-from raysearch.studies.space import Ablation, factor
+from raysearch.studies.design.ablation import Ablation, factor
 
 study = Ablation(
     question="How many regions should SREM erase, and how large should they be?",

@@ -6,7 +6,7 @@ The paper ranks every pixel and hangs boxes below and right of it. Then the high
 erase 3 % of an image; on a coarse grid they spread. The column "Erased" says how much it is.
 """
 
-from raysearch.studies.space import Ablation, choice, factor
+from raysearch.studies.design.ablation import Ablation, choice, factor
 
 PIXELS = {"srem.grid": None}
 

@@ -21,7 +21,7 @@ from raysearch.data.feed import feed
 from raysearch.data.shards import jpeg, writer
 from raysearch.data.synthetic import dataset
 from raysearch.inference import hasher
-from raysearch.studies import overrides
+from raysearch.studies.configs import overrides
 from raysearch.tasks.base import Feed, Worker
 from raysearch.tasks.retrieval import task as retrieval_task
 

@@ -25,7 +25,7 @@ from raysearch.inference import hasher as inference_hasher
 from raysearch.inference.index import KEY
 from raysearch.models.hashing.packed import unpack
 from raysearch.retrieve import Hasher, Index, Match, build
-from raysearch.studies import overrides
+from raysearch.studies.configs import overrides
 from raysearch.tasks.base import Feed, Worker
 from raysearch.tasks.retrieval import task as retrieval_task
 

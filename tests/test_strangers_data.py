@@ -27,7 +27,7 @@ FORBIDDEN = {
 }
 # Where modules are imported by a name that is no constant: the study that a person names on the command line, and one
 # of a few by the run's task, which is looked up among the known ones before.
-IMPORTS = {"raysearch/studies/files.py", "raysearch/gallery.py"}
+IMPORTS = {"raysearch/studies/design/study_files.py", "raysearch/gallery.py"}
 
 
 class Hostile:
@@ -80,7 +80,7 @@ def test_only_who_is_given_a_study_runs_its_file() -> None:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom):
                 names = {f"{node.module}.{one.name}" for one in node.names} | {node.module}
-                if "raysearch.studies.files" in names:
+                if "raysearch.studies.design.study_files" in names:
                     importers.add(str(path.relative_to(ROOT)))
     assert importers == {"raysearch/sweep.py", "raysearch/engine/preflight.py"}
 

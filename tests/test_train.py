@@ -17,8 +17,8 @@ from raysearch.data.shards import writer
 from raysearch.data.synthetic import dataset
 from raysearch.inference.hasher import Hasher
 from raysearch.runs import results
-from raysearch.studies import overrides
-from raysearch.studies.config import CODE_VERSIONS
+from raysearch.studies.configs import overrides
+from raysearch.studies.configs.registry import CODE_VERSIONS
 from raysearch.tasks.base import Feed, Worker
 from raysearch.tasks.retrieval import task as retrieval_task
 from raysearch.tasks.retrieval.shallow_task import FittedTask

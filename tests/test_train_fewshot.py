@@ -13,8 +13,8 @@ from raysearch.data.feed import feed
 from raysearch.data.shards import writer
 from raysearch.data.synthetic import dataset
 from raysearch.storage.cache import cache_dir
-from raysearch.studies import overrides, presets
-from raysearch.studies.profiles import profile_settings
+from raysearch.studies.configs import overrides, presets
+from raysearch.studies.configs.profiles import profile_settings
 from raysearch.tasks import registry
 from raysearch.tasks.base import Feed, Worker
 from raysearch.tasks.common import pretrained_backbone

@@ -23,7 +23,7 @@ from raysearch.data.shards.reader import Shelf
 from raysearch.engine import cluster, sight
 from raysearch.engine.options import Options, Run
 from raysearch.storage.location import Place
-from raysearch.studies.config import Images
+from raysearch.studies.configs.registry import Images
 
 _LEAST_STORE = 128 << 20  # bytes that a pipeline may always take
 

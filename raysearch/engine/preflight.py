@@ -15,9 +15,10 @@ from raysearch.engine.findings import Finding, bad, good, unsure
 from raysearch.engine.node_types import NodeType, most_of
 from raysearch.runs.run_location import Home
 from raysearch.storage.location import Place
-from raysearch.studies import files, overrides, search_plan
-from raysearch.studies import plan as planning
-from raysearch.studies.space import Ablation
+from raysearch.studies.configs import overrides
+from raysearch.studies.design import plan as planning
+from raysearch.studies.design import search_plan, study_files
+from raysearch.studies.design.ablation import Ablation
 
 _PINNED = re.compile(r"\b(ray|torch|torchvision|optuna)(?:\[[^\]]*\])?==([0-9][\w.]*)")
 
@@ -44,7 +45,7 @@ def of_study(study: str, profile: str, data: str, settings: list[str]) -> Iterat
     Raises:
         UserError: it cannot, or the data cannot be read.
     """
-    name, asked = files.load(study)
+    name, asked = study_files.load(study)
     place = Place.parse(data)
     manifest = shards.read_manifest(place)  # looks for every shard
     changes = overrides.parse(settings, asked.task)

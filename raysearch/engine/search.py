@@ -18,8 +18,8 @@ from raysearch.engine.study import say_plan, terminal_table
 from raysearch.engine.suggestions import Config, Suggestions
 from raysearch.runs import results
 from raysearch.runs.checkpoints import Objective
-from raysearch.studies.plan import Cell, Variant
-from raysearch.studies.search_plan import Group, SearchPlan
+from raysearch.studies.design.plan import Cell, Variant
+from raysearch.studies.design.search_plan import Group, SearchPlan
 
 OPTUNA_FILE = "optuna.db"
 

@@ -30,9 +30,9 @@ from raysearch.runs import results
 from raysearch.runs.checkpoints import FOLDER, Checkpoints, Objective
 from raysearch.storage.cache import cache_dir
 from raysearch.storage.location import Place
-from raysearch.studies import plan
-from raysearch.studies.config import CODE_VERSIONS, CONFIGS, RunConfig
-from raysearch.studies.plan import Cell
+from raysearch.studies.configs.registry import CODE_VERSIONS, CONFIGS, RunConfig
+from raysearch.studies.design import plan
+from raysearch.studies.design.plan import Cell
 from raysearch.tasks import registry
 
 

@@ -10,7 +10,7 @@ from raysearch.engine import session
 from raysearch.engine.jobs import Planned
 from raysearch.engine.options import Options, Run
 from raysearch.runs import results
-from raysearch.studies.plan import Cell, Plan
+from raysearch.studies.design.plan import Cell, Plan
 
 
 def run_missing(

@@ -24,8 +24,8 @@ from raysearch.core.errors import UserError
 from raysearch.engine import samplers, session
 from raysearch.engine.jobs import Job, Listener
 from raysearch.runs.checkpoints import Checkpoints, decode
-from raysearch.studies.plan import Cell, Variant
-from raysearch.studies.search_plan import Group, SearchPlan, describe
+from raysearch.studies.design.plan import Cell, Variant
+from raysearch.studies.design.search_plan import Group, SearchPlan, describe
 
 _SERIES = "searched"  # label of metrics of a search that has no groups
 _SAME_AGAIN = 100  # suggestions in a row that were known already: the space is exhausted

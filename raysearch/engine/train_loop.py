@@ -16,7 +16,7 @@ import torch
 from raysearch.engine.images import Kept
 from raysearch.engine.mailbox import Begin, Reply, Step, Stop
 from raysearch.runs.checkpoints import Checkpoints, decode
-from raysearch.studies.config import Images
+from raysearch.studies.configs.registry import Images
 from raysearch.tasks.base import Feed, NonFiniteLoss, Task, Worker
 
 Build = Callable[[Mapping[str, Any], int, Worker], Task]

@@ -24,8 +24,8 @@ from raysearch.exhibits.matched_pixels import Matching, compared_maps, matching,
 from raysearch.exhibits.planes import Plane, planes
 from raysearch.models.fewshot import EpisodicNetwork
 from raysearch.runs import variant_config
-from raysearch.studies import paired_episodes
-from raysearch.studies.config import FewshotConfig
+from raysearch.studies.analysis import paired_episodes
+from raysearch.studies.configs.registry import FewshotConfig
 from raysearch.tasks.fewshot.task import FewshotTask
 
 CHECKED = 10  # episodes that are computed again at least

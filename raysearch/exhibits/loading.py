@@ -23,8 +23,8 @@ from raysearch.runs import results, variant_config
 from raysearch.runs.checkpoints import FOLDER, Checkpoints, decode
 from raysearch.storage.cache import cache_dir
 from raysearch.storage.location import Place
-from raysearch.studies.config import CODE_VERSIONS, Images, RunConfig
-from raysearch.studies.hashing_config import FITTED
+from raysearch.studies.configs.hashing import FITTED
+from raysearch.studies.configs.registry import CODE_VERSIONS, Images, RunConfig
 from raysearch.tasks import registry
 from raysearch.tasks.base import Feed, Task, Worker
 

@@ -27,7 +27,7 @@ from raysearch.data.shards.manifest import Manifest
 from raysearch.inference import model_file
 from raysearch.models.fewshot import Maps
 from raysearch.models.uneven import class_logits
-from raysearch.studies.config import FewshotConfig
+from raysearch.studies.configs.registry import FewshotConfig
 from raysearch.tasks.fewshot import evaluation
 from raysearch.tasks.fewshot import network as fewshot_network
 from raysearch.tasks.fewshot.task import FewshotTask

@@ -19,7 +19,7 @@ from raysearch.core.errors import UserError
 from raysearch.data.preprocessing import Preprocessing
 from raysearch.data.shards.manifest import Manifest
 from raysearch.data.shards.shard_rows import file_sha256
-from raysearch.studies.config import FewshotConfig, RetrievalConfig
+from raysearch.studies.configs.registry import FewshotConfig, RetrievalConfig
 
 T = TypeVar("T")
 

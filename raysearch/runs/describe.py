@@ -7,9 +7,9 @@ from typing import Any
 from raysearch.core import environment
 from raysearch.data.shards.manifest import Manifest
 from raysearch.storage.location import Place
-from raysearch.studies.config import CODE_VERSIONS, RunConfig
-from raysearch.studies.plan import Plan, Variant, starts
-from raysearch.studies.search_plan import SearchPlan
+from raysearch.studies.configs.registry import CODE_VERSIONS, RunConfig
+from raysearch.studies.design.plan import Plan, Variant, starts
+from raysearch.studies.design.search_plan import SearchPlan
 
 
 def ablation(plan: Plan) -> dict[str, Any]:

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from raysearch.core.errors import UserError, nearest
-from raysearch.studies import overrides
-from raysearch.studies.config import RunConfig
+from raysearch.studies.configs import overrides
+from raysearch.studies.configs.registry import RunConfig
 
 
 def config(record: Mapping[str, Any], name: str | None, settings: Mapping[str, Any]) -> RunConfig:

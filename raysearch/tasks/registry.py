@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from raysearch.studies.config import RunConfig
+from raysearch.studies.configs.registry import RunConfig
 from raysearch.tasks.base import Task, Worker
 from raysearch.tasks.fewshot import task as fewshot_task
 from raysearch.tasks.pretraining import task as pretraining_task

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from raysearch.runs import describe, results
-from raysearch.studies import plan
-from raysearch.studies.space import Ablation, component, factor
+from raysearch.studies.design import plan
+from raysearch.studies.design.ablation import Ablation, component, factor
 
 TIES = {"map_best_ties": "map@all/relevant-first/test", "map_worst_ties": "map@all/relevant-last/test"}
 Effect = Callable[[Mapping[str, Any]], float]  # a variant's declared levels -> its difference from the reference

@@ -17,7 +17,7 @@ from dashboards import comparison, comparison_figures, comparison_tables
 from dashboards.comparison_view import Match, called, read
 from raysearch.core.errors import UserError
 from raysearch.runs import results
-from raysearch.studies import statistics
+from raysearch.studies.analysis import statistics
 
 from ..browser import chromium, needs_chromium
 from .conftest import write_search

@@ -10,8 +10,8 @@ from dashboards import factorial, figures
 from dashboards.report import page
 from dashboards.view import View, view
 from raysearch.runs import results
-from raysearch.studies import plan
-from raysearch.studies.space import Ablation, factor
+from raysearch.studies.design import plan
+from raysearch.studies.design.ablation import Ablation, factor
 
 from .conftest import write_run
 

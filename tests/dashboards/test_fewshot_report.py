@@ -8,16 +8,16 @@ import pytest
 
 from dashboards import report, tables
 from raysearch.runs import describe, results
-from raysearch.studies import files, plan
-from raysearch.studies.space import Ablation
+from raysearch.studies.design import plan, study_files
+from raysearch.studies.design.ablation import Ablation
 from raysearch.tasks import registry
 
-STUDIES = [name for name in files.names() if getattr(files.load(name)[1], "task", "") == "fewshot"]
+STUDIES = [name for name in study_files.names() if getattr(study_files.load(name)[1], "task", "") == "fewshot"]
 
 
 def write_run(run_dir: Path, name: str) -> plan.Plan:
     """A run whose every cell has ended with drawn numbers."""
-    asked = files.load(name)[1]
+    asked = study_files.load(name)[1]
     assert isinstance(asked, Ablation)
     planned = plan.make(name, asked, "laptop", "d" * 64, seeds=2)
     rng = random.Random(0)
@@ -42,7 +42,7 @@ def write_run(run_dir: Path, name: str) -> plan.Plan:
     return planned
 
 
-@pytest.mark.parametrize("name", [name for name in STUDIES if isinstance(files.load(name)[1], Ablation)])
+@pytest.mark.parametrize("name", [name for name in STUDIES if isinstance(study_files.load(name)[1], Ablation)])
 def test_every_variant_stands_in_the_report(name: str, tmp_path: Path) -> None:
     planned = write_run(tmp_path, name)
     table = results.save_table(tmp_path)

@@ -14,7 +14,7 @@ from dashboards import tables
 from dashboards.report import page
 from dashboards.view import View, view
 from raysearch.runs import results
-from raysearch.studies import statistics
+from raysearch.studies.analysis import statistics
 
 
 def read(run: Path) -> View:

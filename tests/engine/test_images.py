@@ -24,7 +24,7 @@ from raysearch.engine import images as engine_images
 from raysearch.engine.cluster import Demand
 from raysearch.engine.options import Options, Run
 from raysearch.storage.location import Place
-from raysearch.studies.config import Images
+from raysearch.studies.configs.registry import Images
 
 from . import killing
 

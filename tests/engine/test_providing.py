@@ -14,7 +14,7 @@ from raysearch.engine import cluster, images, sight, train_loop
 from raysearch.engine.cluster import Demand
 from raysearch.engine.mailbox import Begin, Step, Stop
 from raysearch.engine.options import Options
-from raysearch.studies.config import Images
+from raysearch.studies.configs.registry import Images
 
 GIB = 2**30
 

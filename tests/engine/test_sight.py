@@ -18,7 +18,7 @@ from raysearch.engine import sight
 from raysearch.engine.cluster import Demand
 from raysearch.engine.options import Options, Run
 from raysearch.storage.location import Place
-from raysearch.studies.config import Images
+from raysearch.studies.configs.registry import Images
 
 from . import killing
 

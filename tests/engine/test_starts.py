@@ -14,7 +14,7 @@ from raysearch.data.feed import feed
 from raysearch.data.synthetic import dataset
 from raysearch.runs import results
 from raysearch.runs.checkpoints import FOLDER
-from raysearch.studies.config import CONFIGS
+from raysearch.studies.configs.registry import CONFIGS
 from raysearch.tasks import registry
 from raysearch.tasks.base import Feed, Task, Worker
 from raysearch.tasks.common import pretrained_backbone

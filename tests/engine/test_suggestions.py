@@ -12,9 +12,9 @@ from raysearch.core.errors import UserError
 from raysearch.engine import search as engine_search
 from raysearch.engine.jobs import Job
 from raysearch.engine.suggestions import Suggestions
-from raysearch.studies import search_plan
-from raysearch.studies.search import SAMPLERS, Search
-from raysearch.studies.space import factor
+from raysearch.studies.design import search_plan
+from raysearch.studies.design.ablation import factor
+from raysearch.studies.design.search import SAMPLERS, Search
 
 SPACE = {"train.lr": tune.loguniform(1e-4, 1e-1), "srem.regions": tune.choice([0, 10, 50])}
 

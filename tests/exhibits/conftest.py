@@ -16,9 +16,9 @@ from raysearch.models import backbones
 from raysearch.runs import describe, results
 from raysearch.runs.checkpoints import FOLDER
 from raysearch.storage.location import Place
-from raysearch.studies import plan
-from raysearch.studies.config import CODE_VERSIONS
-from raysearch.studies.space import Ablation, factor
+from raysearch.studies.configs.registry import CODE_VERSIONS
+from raysearch.studies.design import plan
+from raysearch.studies.design.ablation import Ablation, factor
 from raysearch.tasks import registry
 from raysearch.tasks.base import Feed, Worker
 

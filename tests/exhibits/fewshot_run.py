@@ -17,9 +17,9 @@ from raysearch.models import backbones
 from raysearch.runs import describe, results
 from raysearch.runs.checkpoints import FOLDER
 from raysearch.storage.location import Place
-from raysearch.studies import plan
-from raysearch.studies.config import CODE_VERSIONS, FewshotConfig
-from raysearch.studies.space import Ablation, choice
+from raysearch.studies.configs.registry import CODE_VERSIONS, FewshotConfig
+from raysearch.studies.design import plan
+from raysearch.studies.design.ablation import Ablation, choice
 from raysearch.tasks import registry
 from raysearch.tasks.base import Feed, Worker
 

@@ -21,7 +21,7 @@ from raysearch.inference.hasher import Hasher
 from raysearch.models import backbones
 from raysearch.models.backbones import Backbone
 from raysearch.models.fewshot import Layout
-from raysearch.studies import overrides
+from raysearch.studies.configs import overrides
 from raysearch.tasks.base import Feed, Worker
 from raysearch.tasks.fewshot import evaluation
 from raysearch.tasks.fewshot.task import FewshotTask

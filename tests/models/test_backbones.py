@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from raysearch.core.errors import UserError
 from raysearch.models import backbones, bodies
-from raysearch.studies import config
+from raysearch.studies.configs import registry
 
 # tap -> (channels, stride); depths of torchvision's networks as their papers print them
 TAPS = {
@@ -63,7 +63,7 @@ def images(side: int = 64, count: int = 2) -> torch.Tensor:
 
 def test_names() -> None:
     assert set(backbones.BACKBONES) == set(TAPS)
-    assert list(backbones.BACKBONES) == list(config.BACKBONES)
+    assert list(backbones.BACKBONES) == list(registry.BACKBONES)
 
 
 @pytest.mark.parametrize("name", TAPS)

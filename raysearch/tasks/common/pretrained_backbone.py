@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from raysearch.studies.config import RunConfig
-from raysearch.studies.plan import cell_hash
+from raysearch.studies.configs.registry import RunConfig
+from raysearch.studies.design.plan import cell_hash
 from raysearch.tasks import registry
 from raysearch.tasks.base import Task, Worker
 

@@ -12,7 +12,7 @@ from raysearch.models.fewshot import Centroid, EpisodicNetwork, Helix, HelixLaye
 from raysearch.models.helixformer import HelixFormer
 from raysearch.models.lwfm import LayerwiseMatching, PairMatching
 from raysearch.models.relation import CosineHead, RelationHead
-from raysearch.studies.config import FewshotConfig
+from raysearch.studies.configs.registry import FewshotConfig
 
 
 def build(config: FewshotConfig, seed: int, classes: int, start: Mapping[str, Tensor] | None = None) -> EpisodicNetwork:

@@ -3,7 +3,7 @@
 from torch import nn
 from torch.optim import SGD, Adam, Optimizer
 
-from raysearch.studies.fewshot_sections import EpisodicTrainConfig
+from raysearch.studies.configs.fewshot_sections import EpisodicTrainConfig
 
 
 def make(network: nn.Module, config: EpisodicTrainConfig) -> Optimizer | None:

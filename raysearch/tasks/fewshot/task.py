@@ -24,7 +24,7 @@ from raysearch.data.episodes import Episodes
 from raysearch.data.feed.image_set import ImageSet
 from raysearch.models.fewshot import Answer, EpisodicNetwork, Layout
 from raysearch.models.lwfm_loss import Classified, lwfm_loss
-from raysearch.studies.config import FewshotConfig
+from raysearch.studies.configs.registry import FewshotConfig
 from raysearch.tasks.base import NonFiniteLoss, Worker
 from raysearch.tasks.common.loader import Loader
 from raysearch.tasks.common.prefetch import Ahead

@@ -18,7 +18,7 @@ from raysearch.data.episodes import Episodes
 from raysearch.data.feed.augmentation import augment, draw_views
 from raysearch.models import backbones
 from raysearch.models.fewshot import Centroid, EpisodicNetwork
-from raysearch.studies.config import PretrainRunConfig
+from raysearch.studies.configs.registry import PretrainRunConfig
 from raysearch.tasks.base import NonFiniteLoss, Worker
 from raysearch.tasks.common.loader import Loader
 from raysearch.tasks.common.prefetch import Ahead

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from raysearch.studies import weights
-from raysearch.studies.config import RetrievalConfig
+from raysearch.studies.configs import weights
+from raysearch.studies.configs.registry import RetrievalConfig
 from raysearch.tasks.base import Worker
 
 _VERSION = 1  # raised when the same key would hold other numbers

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from raysearch.data.feed.image_set import ImageSet
 from raysearch.models.hashing.exchnet import ExchNet
-from raysearch.studies.config import RetrievalConfig
-from raysearch.studies.hashing_config import FITTED
+from raysearch.studies.configs.hashing import FITTED
+from raysearch.studies.configs.registry import RetrievalConfig
 from raysearch.tasks.base import NonFiniteLoss, Task, Worker
 from raysearch.tasks.common.loader import Loader
 from raysearch.tasks.common.prefetch import Ahead

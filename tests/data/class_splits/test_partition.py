@@ -11,7 +11,7 @@ from raysearch.core.errors import UserError
 from raysearch.data.class_splits import partition, splits
 from raysearch.data.feed import feed
 from raysearch.data.shards import writer
-from raysearch.studies import overrides
+from raysearch.studies.configs import overrides
 from raysearch.tasks import registry
 
 SHARED = {"auk": "train test", "kite": "train test", "owl": "train test", "rook": "train test", "wren": "train test"}

@@ -12,8 +12,8 @@ import torch
 from raysearch.data.feed.image_set import ImageSet
 from raysearch.models import backbones
 from raysearch.models.backbones import Backbone
-from raysearch.studies import overrides
-from raysearch.studies.config import PretrainRunConfig
+from raysearch.studies.configs import overrides
+from raysearch.studies.configs.registry import PretrainRunConfig
 from raysearch.tasks.base import Feed, Task, Worker
 from raysearch.tasks.common.prefetch import Ahead
 from raysearch.tasks.fewshot.task import FewshotTask

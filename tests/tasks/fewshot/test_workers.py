@@ -13,7 +13,7 @@ import torch
 
 from raysearch.core.errors import UserError
 from raysearch.data.feed.image_set import ImageSet
-from raysearch.studies import overrides
+from raysearch.studies.configs import overrides
 from raysearch.tasks.base import Worker
 from raysearch.tasks.pretraining.task import PretrainTask
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from raysearch.data.feed.image_set import ImageSet
-from raysearch.studies import overrides
+from raysearch.studies.configs import overrides
 from raysearch.tasks import registry
 from raysearch.tasks.base import Feed, Worker
 

@@ -13,8 +13,8 @@ from raysearch.data.feed.augmentation import augment, draw_views
 from raysearch.data.feed.image_set import ImageSet
 from raysearch.models import backbones
 from raysearch.models.bodies import Conv4Body
-from raysearch.studies import overrides
-from raysearch.studies.config import PretrainRunConfig
+from raysearch.studies.configs import overrides
+from raysearch.studies.configs.registry import PretrainRunConfig
 from raysearch.tasks.base import Feed, NonFiniteLoss, Task, Worker
 from raysearch.tasks.common import pretrained_backbone
 from raysearch.tasks.pretraining import task as pretraining_task

@@ -9,8 +9,8 @@ import numpy as np
 from torch import Tensor, nn
 
 from raysearch.data.feed.image_set import ImageSet
-from raysearch.studies import overrides
-from raysearch.studies.config import RetrievalConfig
+from raysearch.studies.configs import overrides
+from raysearch.studies.configs.registry import RetrievalConfig
 from raysearch.tasks.base import Feed, Worker
 from raysearch.tasks.retrieval.task import RetrievalTask
 

@@ -16,7 +16,7 @@ from raysearch.core.errors import UserError
 from raysearch.models import hashing
 from raysearch.models.fcaenet import pool
 from raysearch.models.hashing.exchnet import ExchNet
-from raysearch.studies.hashing_config import ASYMMETRIC, FITTED, PAIRWISE
+from raysearch.studies.configs.hashing import ASYMMETRIC, FITTED, PAIRWISE
 from raysearch.tasks.base import Feed, Worker
 from raysearch.tasks.retrieval import task as retrieval_task
 from raysearch.tasks.retrieval.sampling import Draws

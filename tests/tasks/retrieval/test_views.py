@@ -11,7 +11,7 @@ from torch import Tensor
 from raysearch.data.feed.image_set import ImageSet
 from raysearch.models import backbones
 from raysearch.models.srem import erase_mask
-from raysearch.studies import overrides
+from raysearch.studies.configs import overrides
 from raysearch.tasks.base import Feed, Worker
 from raysearch.tasks.common.loader import Loader
 from raysearch.tasks.retrieval.task import RetrievalTask

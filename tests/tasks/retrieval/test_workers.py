@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from raysearch.core.errors import UserError
 from raysearch.data.feed.image_set import ImageSet
 from raysearch.models.fcaenet import HashOutput
-from raysearch.studies import overrides
+from raysearch.studies.configs import overrides
 from raysearch.tasks.base import Feed, Worker
 from raysearch.tasks.retrieval.task import RetrievalTask
 

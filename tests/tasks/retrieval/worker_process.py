@@ -18,7 +18,7 @@ from torch import Tensor
 
 from raysearch.data.feed.image_set import ImageSet
 from raysearch.models import adsh
-from raysearch.studies import overrides
+from raysearch.studies.configs import overrides
 from raysearch.tasks.base import Feed, Worker
 from raysearch.tasks.retrieval.task import RetrievalTask
 from raysearch.tasks.retrieval.views import PixelViews

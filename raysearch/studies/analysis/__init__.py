@@ -1,0 +1,1 @@
+"""Paired differences with intervals, corrected p-values, marginal effects, and differences between runs."""

@@ -1,0 +1,123 @@
+"""What a search may say, and the cells that suggestions become."""
+
+from typing import Any
+
+import pytest
+from ray import tune
+
+from raysearch.core.errors import UserError
+from raysearch.studies.design import search_plan
+from raysearch.studies.design.ablation import Search as FromSpace
+from raysearch.studies.design.ablation import factor
+from raysearch.studies.design.search import Search
+
+SPACE = {"srem.size": tune.randint(16, 129), "train.lr": tune.loguniform(1e-4, 1e-1)}
+
+
+def search(**changed: Any) -> Search:
+    given: dict[str, Any] = {"question": "Which?", "task": "retrieval", "space": SPACE}
+    return Search(**given | changed)
+
+
+def plan(**changed: Any) -> search_plan.SearchPlan:
+    return search_plan.make("study", search(**changed), "laptop", "data")
+
+
+def test_it_is_found_beside_ablation() -> None:
+    assert FromSpace is Search
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"space": {}}, "at least one config path"),
+        ({"space": {"srem.region": tune.choice([1])}}, "did you mean 'srem.regions'"),
+        ({"space": {"data.side": tune.choice([32, 64])}}, "make it the group"),
+        ({"starts": [{"train.rl": 1}]}, "unknown config path 'train.rl' in start 1; did you mean 'train.lr'"),
+        ({"group": factor("hash.bit", 12)}, "did you mean 'hash.bits'"),
+        ({"sampler": "tpo"}, "unknown sampler 'tpo'; did you mean 'tpe'"),
+        ({"scheduler": "ascha"}, "unknown scheduler 'ascha'; did you mean 'asha'"),
+        ({"metric": "map"}, "the test split chooses nothing"),
+        ({"metric": ["map_validation", "epoch_seconds"], "mode": ["max"]}, None),
+        ({"metric": ["map_validation", "epoch_seconds"], "mode": ["max", "up"]}, "mode must be max or min"),
+        ({"metric": ["map_validation"], "mode": ["max", "min"]}, "mode must be max or min"),
+        ({"metric": "epoch_seconds", "mode": "min", "scheduler": "asha"}, "which epoch_seconds cannot be"),
+        ({"trials": 0}, "at least one trial"),
+        ({"judge_seeds": -1}, "judge_seeds is 0 or more"),
+        ({"seeds": [1, 1]}, "a seed stands twice"),
+        ({"step_limit": 0}, "step_limit is a number of seconds above 0"),
+        ({"profiles": {"desktop": {}}}, "unknown profile 'desktop'"),
+        ({"scheduler": "pbt"}, "which 'srem.size' cannot be"),
+        ({"scheduler": "pbt", "space": lambda trial: None}, "a space of distributions"),
+        ({"scheduler": "pbt", "space": {"train.lr": SPACE["train.lr"]}, "seeds": 2}, "one seed and one metric"),
+    ],
+)
+def test_what_cannot_be_is_said(changed: dict[str, Any], message: str | None) -> None:
+    if message is None:
+        assert search(**changed).modes == ["max", "max"]
+        return
+    with pytest.raises(UserError, match=message.replace("(", r"\(")):
+        search(**changed)
+
+
+def test_judges_are_seeds_that_chose_nothing() -> None:
+    one = search(seeds=[3, 8], judge_seeds=4)
+    assert one.tuning_seeds() == [3, 8]
+    assert one.judging_seeds(one.tuning_seeds()) == [9, 10, 11, 12]
+
+
+def test_a_held_out_part_is_required() -> None:
+    with pytest.raises(UserError, match=r"set data\.validation"):
+        search_plan.make("study", search(), "laptop", "data", {"data.validation": 0})
+
+
+def test_what_is_searched_cannot_be_fixed() -> None:
+    with pytest.raises(UserError, match=r"--set train\.lr fixes what the search looks for"):
+        search_plan.make("study", search(), "laptop", "data", {"train.lr": 0.1})
+
+
+def test_suggestions_are_scaled_like_the_reference() -> None:
+    one = plan(reference={"srem.size": 32})
+    (group,) = one.groups
+    assert one.reference(group).config.srem.size == 9  # 32 of 224 px, at 64 px
+    variant = one.variant(group, "0", {"srem.size": 64, "train.lr": 0.01})
+    assert variant.config.srem.size == variant.settings["srem.size"] == 18
+    assert variant.declared == {"srem.size": 64, "train.lr": 0.01}
+
+
+def test_each_group_has_its_level_and_its_judges() -> None:
+    one = plan(group=factor("hash.bits", 12, 24), judge_seeds=2)
+    assert [group.label for group in one.groups] == ["hash.bits=12", "hash.bits=24"]
+    short, long = one.groups
+    assert one.reference(short).config.hash.bits == 12
+    assert one.reference(long).name == "reference (hash.bits=24)"
+    cells = one.judging([one.reference(short), one.best(short, {"train.lr": 0.01})])
+    assert [(cell.variant.name, cell.seed) for cell in cells] == [
+        (name, seed) for seed in (1, 2) for name in ("reference (hash.bits=12)", "best (hash.bits=12)")
+    ]
+
+
+def test_a_cell_is_the_same_in_a_search_and_an_ablation() -> None:
+    from raysearch.studies.design import plan as planning
+    from raysearch.studies.design.ablation import Ablation
+
+    asked = Ablation("Which?", "retrieval", {"train.lr": 0.01}, [factor("train.lr", 0.02)], seeds=1)
+    cells = {cell.hash for cell in planning.make("other", asked, "laptop", "data").cells}
+    one = plan(space={"train.lr": SPACE["train.lr"]})
+    assert one.cell(one.variant(one.groups[0], "0", {"train.lr": 0.02}), 0).hash in cells
+
+
+def test_members_of_a_population_are_cells_of_their_own() -> None:
+    one = plan(scheduler="pbt", space={"train.lr": SPACE["train.lr"]})
+    group = one.groups[0]
+    first, second = (one.variant(group, str(n), {"train.lr": 0.02}) for n in range(2))
+    names = {one.cell(first, 0).hash, one.member(first, group, 0).hash, one.member(second, group, 0).hash}
+    assert len(names) == 3
+
+
+def test_workers_are_part_of_a_cells_name() -> None:
+    names = set()
+    for workers in (1, 2, 3):
+        one = search_plan.make("study", search(), "laptop", "data", workers=workers)
+        names.add(one.cell(one.reference(one.groups[0]), 0).hash)
+    assert len(names) == 3
