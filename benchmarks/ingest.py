@@ -31,7 +31,7 @@ from measuring.alternating import machine, ratio
 from PIL import Image
 
 from raysearch.data import layouts, shards
-from raysearch.engine import cluster
+from raysearch.engine.cluster import connection
 
 PICTURES = 200  # that are distinct; a comment behind makes each file another
 CLASSES = 100
@@ -135,7 +135,7 @@ def main() -> None:
         print(f"{images:,} JPEGs of {asked.side} px, {size / images / 1e3:.1f} kB each; {asked.workers} workers")
         with contextlib.ExitStack() as stack:
             with timed(start):
-                stack.enter_context(cluster.connected(None))
+                stack.enter_context(connection.connected(None))
                 draw(Path(folder) / "few", CLASSES * 4, 32)
                 ingest(Path(folder) / "few", next(outs), asked.workers, rows=1)  # each worker has begun
             time.sleep(SETTLE)

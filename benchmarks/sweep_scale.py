@@ -65,9 +65,11 @@ def drive(folder: Path, cells: int) -> None:
     from rich.console import Console
 
     from raysearch.data import shards, synthetic
-    from raysearch.engine import cluster, jobs, session, tuner
-    from raysearch.engine.tally import Tally
-    from raysearch.engine.telemetry import LiveView
+    from raysearch.engine.cluster import connection
+    from raysearch.engine.drivers import session
+    from raysearch.engine.monitoring.counters import Tally
+    from raysearch.engine.monitoring.terminal import LiveView
+    from raysearch.engine.trials import jobs, tuner
     from raysearch.runs import results
     from raysearch.storage.cache import cache_dir
     from raysearch.studies.configs.registry import CODE_VERSIONS
@@ -88,8 +90,8 @@ def drive(folder: Path, cells: int) -> None:
             results.write_cell(run / "cells", {**record, "config": configs[job.cell], **constant})
 
     ray.cloudpickle.register_pickle_by_value(sys.modules[NoOp.__module__])
-    with cluster.connected(None), open(os.devnull, "w") as nowhere:
-        slots = cluster.Slots(cluster.Demand())
+    with connection.connected(None), open(os.devnull, "w") as nowhere:
+        slots = connection.Slots(connection.Demand())
         tally = Tally(len(planned.cells), 0, slots)
         view = LiveView(tally, lambda: "", Console(file=nowhere))
         # A first few cells pay for what is paid once: groups that start, modules that are loaded.

@@ -21,7 +21,8 @@ import ray.train.torch
 from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from raysearch.engine import cluster, jobs, tuner
+from raysearch.engine.cluster import connection
+from raysearch.engine.trials import jobs, tuner
 
 REPORTS = 5
 
@@ -103,7 +104,7 @@ def main() -> None:
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # or Tune draws boxes between the lines
     figures: dict[str, Any] = {}
     seconds: dict[str, Any] = {}
-    with cluster.connected(None):
+    with connection.connected(None):
         for name, workers in (("one_worker", 1), ("two_workers", 2)):
             before = documented(2 if quick else 4, workers)
             after = warm(40 if quick else 150, workers)

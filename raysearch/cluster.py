@@ -14,10 +14,10 @@ from rich.text import Text
 
 from raysearch.core import cli
 from raysearch.core.errors import UserError
-from raysearch.engine import aws_account, cluster_file, kube_file, preflight, quotas
-from raysearch.engine.cluster import Demand
-from raysearch.engine.findings import Finding, State, bad, good, tried, unsure
-from raysearch.engine.node_types import NodeType, node_types
+from raysearch.engine.cluster.connection import Demand
+from raysearch.engine.preflight import aws_account, aws_quotas, checks, kuberay_yaml, ray_yaml
+from raysearch.engine.preflight.check_result import Finding, State, bad, good, tried, unsure
+from raysearch.engine.preflight.node_types import NodeType, node_types
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
@@ -42,22 +42,22 @@ def check(
     """
     if study and not data:
         raise UserError("--study needs --data: what fits depends on it")
-    kubernetes = kube_file.read(file)
+    kubernetes = kuberay_yaml.read(file)
     if kubernetes is not None:
-        kinds = kube_file.node_types(kubernetes)
-        most, found = sum(one.most for one in kinds[1:]), _of_file(kube_file.problems(kubernetes))
+        kinds = kuberay_yaml.node_types(kubernetes)
+        most, found = sum(one.most for one in kinds[1:]), _of_file(kuberay_yaml.problems(kubernetes))
     else:
-        config = cluster_file.read(file)
+        config = ray_yaml.read(file)
         kinds, most = node_types(config), config.get("max_workers", 2)
-        wrong = cluster_file.problems(config, Path.home())
-        found = _of_file(wrong) + tried("versions", lambda: preflight.of_versions(config))
+        wrong = ray_yaml.problems(config, Path.home())
+        found = _of_file(wrong) + tried("versions", lambda: checks.of_versions(config))
         if (config.get("provider") or {}).get("type") == "aws" and not wrong:
             client = aws_account.quotas(config["provider"]["region"])
-            found += tried("quotas", lambda: quotas.of_quotas(kinds, most, client))
+            found += tried("quotas", lambda: aws_quotas.of_quotas(kinds, most, client))
     if study and data:
-        found += tried("study", lambda: preflight.of_study(study, profile, data, set_))
+        found += tried("study", lambda: checks.of_study(study, profile, data, set_))
     if out:
-        found += tried("results", lambda: preflight.of_results(out))
+        found += tried("results", lambda: checks.of_results(out))
     if kinds:
         found += _room_and_cost(kinds, most, Demand(workers, 1, gpus_per_worker), max_cost)
     else:
@@ -75,8 +75,8 @@ def fill(
 ) -> None:
     """Put values into the places <NAME> of TEMPLATE: by hand, and the outputs of the account's stack on AWS."""
     cli.check_writable(out, "OUT")
-    if kube_file.read(template) is None:
-        cluster_file.read(template)  # says what is wrong with it
+    if kuberay_yaml.read(template) is None:
+        ray_yaml.read(template)  # says what is wrong with it
     text, values = template.read_text(), dict[str, str]()
     if stack or region:
         if not (stack and region):
@@ -87,8 +87,8 @@ def fill(
         if not equals:
             raise UserError(f"--set '{one}': give NAME=VALUE")
         values[name] = value
-    filled = cluster_file.fill(text, values)
-    missing = cluster_file.open_places(list(yaml.safe_load_all(filled)))
+    filled = ray_yaml.fill(text, values)
+    missing = ray_yaml.open_places(list(yaml.safe_load_all(filled)))
     if missing:
         where = f"stack '{stack}' has no output {', '.join(missing)}; update it with clusters/aws/account.yaml"
         raise UserError(where if stack else f"nothing to put into {', '.join(missing)}; give --set {missing[0]}=...")
@@ -101,8 +101,8 @@ def _of_file(wrong: list[str]) -> list[Finding]:
 
 
 def _room_and_cost(kinds: list[NodeType], most: int, demand: Demand, max_cost: float | None) -> list[Finding]:
-    found = tried("GPUs", lambda: preflight.of_gpus(kinds, demand))
-    return found + tried("cost", lambda: preflight.of_cost(kinds, most, max_cost))
+    found = tried("GPUs", lambda: checks.of_gpus(kinds, demand))
+    return found + tried("cost", lambda: checks.of_cost(kinds, most, max_cost))
 
 
 def _tell(file: Path, found: list[Finding], kubernetes: bool) -> None:

@@ -174,9 +174,9 @@ def _maker(workers: int | None, address: str | None, images: int, out: Place) ->
             raise UserError("--address: Ray is not installed here; pip install ray")
         yield shards.Threads(workers)
     elif elsewhere or (pays if workers is None else workers > 1):
-        from raysearch.engine import cluster
+        from raysearch.engine.cluster import connection
 
-        with cluster.connected(address):
+        with connection.connected(address):
             _leave_on_sigterm()  # Ray has put its own way in
             yield shards.OnRay(workers)
     else:

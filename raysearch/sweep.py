@@ -16,12 +16,12 @@ from typing import Any
 import typer
 from rich.console import Console
 
-from raysearch import preview
 from raysearch.core import cli
 from raysearch.core.errors import UserError
 from raysearch.core.interrupt import Interrupt
 from raysearch.data import shards, synthetic
 from raysearch.data.feed_mode import STORE_SHARE, Mode
+from raysearch.engine.drivers import dry_run as drivers_dry_run
 from raysearch.engine.options import Options, Run, cluster_of
 from raysearch.runs import describe, results
 from raysearch.runs.run_location import Home
@@ -99,7 +99,7 @@ def main(
     reader = results.Reader(run_dir / "cells")
     interrupt = Interrupt(lambda message: console.print(message))
     if dry_run:
-        preview.say(plan, run, reader, retry_failed, console)
+        drivers_dry_run.say(plan, run, reader, retry_failed, console)
         return
     home.check_writable()
     with interrupt.caught(), home.kept(lambda message: console.print(message)):
@@ -126,7 +126,7 @@ def _plan(
     if isinstance(asked, Ablation):
         return planning.make(name, asked, profile, content_hash, settings, seeds, workers)
     plan = search_plan.make(name, asked, profile, content_hash, settings, seeds, trials, workers)
-    from raysearch.engine import search
+    from raysearch.engine.drivers import search
 
     search.check(plan)
     return plan
@@ -142,10 +142,10 @@ def _ablation(
     interrupt: Interrupt,
 ) -> bool:
     """Run what is missing of an ablation; returns False when the user stopped it."""
-    ended = preview.ended(plan, reader, retry_failed)
+    ended = drivers_dry_run.ended(plan, reader, retry_failed)
     adopted = results.adopt(run.directory, [cell.hash for cell in plan.cells if cell.hash not in ended])
     if adopted:
-        ended = preview.ended(plan, reader, retry_failed)
+        ended = drivers_dry_run.ended(plan, reader, retry_failed)
     missing = [cell for cell in plan.cells if cell.hash not in ended]
     run.record.update({**describe.ablation(plan), **_kept(run.directory)})
     run.record["adopted"] = run.record.get("adopted", 0) + adopted
@@ -153,7 +153,7 @@ def _ablation(
     if not missing:
         console.print(f"all {len(plan.cells)} cells had ended before; nothing to run")
         return True
-    from raysearch.engine.study import run_missing
+    from raysearch.engine.drivers.ablation import run_missing
 
     return run_missing(plan, missing, run, options, console, interrupt)
 
@@ -167,7 +167,7 @@ def _search(
     interrupt: Interrupt,
 ) -> bool:
     """Search; returns False when the user stopped it."""
-    from raysearch.engine import search
+    from raysearch.engine.drivers import search
 
     asked = describe.search(plan, search.space_of(plan))
     # What came out before stays readable until this call knows more.

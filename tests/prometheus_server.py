@@ -20,7 +20,7 @@ from typing import Any, Self
 
 import pytest
 
-from raysearch.engine import cluster
+from raysearch.engine.cluster import connection
 
 FOUND = shutil.which("prometheus") and shutil.which("promtool")
 needs_prometheus = pytest.mark.skipif(
@@ -37,7 +37,7 @@ class Prometheus:
     """
 
     def __init__(self, folder: Path, config: Path) -> None:
-        self.address = f"127.0.0.1:{cluster.free_port()}"
+        self.address = f"127.0.0.1:{connection.free_port()}"
         self._log = folder / "prometheus.log"
         command = ["prometheus", f"--config.file={config}", f"--web.listen-address={self.address}"]
         command += [f"--storage.tsdb.path={folder / 'data'}", "--log.level=warn"]

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from raysearch.engine.mailbox import Begin
-from raysearch.engine.train_loop import RunningCell
+from raysearch.engine.trials.mailbox import Begin
+from raysearch.engine.trials.train_loop import RunningCell
 from raysearch.runs.checkpoints import BEST, NEWEST, Checkpoints
 from raysearch.tasks.base import Worker
 
@@ -82,7 +82,7 @@ def test_only_who_is_given_a_study_runs_its_file() -> None:
                 names = {f"{node.module}.{one.name}" for one in node.names} | {node.module}
                 if "raysearch.studies.design.study_files" in names:
                     importers.add(str(path.relative_to(ROOT)))
-    assert importers == {"raysearch/sweep.py", "raysearch/engine/preflight.py"}
+    assert importers == {"raysearch/sweep.py", "raysearch/engine/preflight/checks.py"}
 
 
 @pytest.mark.parametrize("form", ["pickle", "torch", "torch of old"])

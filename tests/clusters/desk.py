@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from raysearch.engine import cluster_file
+from raysearch.engine.preflight import ray_yaml
 
 from .furnishing import USER, give_python, trust
 from .hosts import Done, Host, Lan
@@ -93,7 +93,7 @@ def desk(folder: Path) -> Iterator[Desk]:
             host.run("pip install --editable ~/raysearch")
         checkout = made.laptop.home / "raysearch"
         for shipped, own in FILES.items():
-            (checkout / own).write_text(cluster_file.fill((checkout / shipped).read_text(), made.values))
+            (checkout / own).write_text(ray_yaml.fill((checkout / shipped).read_text(), made.values))
         for start in ("ssh-keygen", "(umask 077", "python -m raysearch.cluster check"):
             done = made.type(start)
             assert done.status == 0, done.output

@@ -176,8 +176,8 @@ def test_the_bucket_is_encrypted_private_and_stays(account: Account, template: d
 
 
 def test_its_outputs_fill_the_cluster_file(account: Account) -> None:
-    from raysearch.engine import cluster_file
+    from raysearch.engine.preflight import ray_yaml
 
     text = (stack.TEMPLATE.parents[1] / "aws.yaml").read_text()
-    assert cluster_file.open_places(yaml.safe_load(cluster_file.fill(text, account.outputs))) == []
+    assert ray_yaml.open_places(yaml.safe_load(ray_yaml.fill(text, account.outputs))) == []
     assert account.outputs["BucketUri"] == "s3://birds-and-results"

@@ -21,7 +21,7 @@ from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingReque
 from ray.autoscaler.v2.utils import ResourceRequestUtil
 from ray.core.generated.autoscaler_pb2 import GangResourceRequest
 
-from raysearch.engine import cluster_file
+from raysearch.engine.preflight import ray_yaml
 
 from . import policies
 
@@ -48,7 +48,7 @@ def _may_unshare() -> bool:
 
 @pytest.fixture
 def config() -> dict[str, Any]:
-    return yaml.safe_load(cluster_file.fill(FILE.read_text(), FILLED))
+    return yaml.safe_load(ray_yaml.fill(FILE.read_text(), FILLED))
 
 
 def test_ray_takes_it(config: dict[str, Any]) -> None:

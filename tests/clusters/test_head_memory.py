@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from raysearch.engine.cluster import HEAD_REMEMBERS
+from raysearch.engine.cluster.connection import HEAD_REMEMBERS
 
 CLUSTERS = Path(__file__).parents[2] / "clusters"
 

@@ -9,7 +9,7 @@ import pytest
 import ray
 import yaml
 
-from raysearch.engine import kube_file
+from raysearch.engine.preflight import kuberay_yaml
 
 from .kuberay_schema import KINDS
 
@@ -59,7 +59,7 @@ def test_there_is_a_token_and_no_way_in_from_outside(objects: dict[str, Any]) ->
 
 
 def test_ray_counts_what_a_pod_may_use_unless_it_is_told_otherwise(objects: dict[str, Any]) -> None:
-    head, worker = kube_file.node_types(objects)
+    head, worker = kuberay_yaml.node_types(objects)
     assert (head.name, head.resources) == ("head", {"CPU": 0, "GPU": 0})  # of 4 CPUs: drivers alone run there
     assert (worker.name, worker.resources, worker.most) == ("gpu", {"CPU": 7, "GPU": 1}, 8)
 

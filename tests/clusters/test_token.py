@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from raysearch.engine.cluster import free_port
+from raysearch.engine.cluster.connection import free_port
 
 from ..engine.heads import Head
 

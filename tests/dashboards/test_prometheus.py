@@ -16,9 +16,9 @@ from ray.dashboard.modules.reporter.reporter_agent import METRICS_GAUGES
 from ray.util.metrics import Counter, Metric
 
 import dashboards
-from raysearch.engine import cluster
-from raysearch.engine.gauges import Gauges
-from raysearch.engine.metrics import Metrics
+from raysearch.engine.cluster import connection
+from raysearch.engine.monitoring.gauges import Gauges
+from raysearch.engine.monitoring.prometheus import Metrics
 
 from ..engine import sweeps
 from ..engine.heads import Head
@@ -150,8 +150,8 @@ def test_every_panel_shows_a_running_sweep(tmp_path: Path, tiny_data: Path, monk
     """A sweep of four cells long enough to be watched, its cluster's exporters, and one of what this machine lacks."""
     sweeps.prepare(tmp_path, tiny_data, iterations=400, variants=2, seeds=2)
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # of the head too
-    words = ["--num-cpus", "1", "--dashboard-host", "127.0.0.1", "--dashboard-port", str(cluster.free_port())]
-    words += ["--dashboard-agent-listen-port", str(cluster.free_port()), "--include-dashboard", "true"]
+    words = ["--num-cpus", "1", "--dashboard-host", "127.0.0.1", "--dashboard-port", str(connection.free_port())]
+    words += ["--dashboard-agent-listen-port", str(connection.free_port()), "--include-dashboard", "true"]
     with (
         Head(*words) as head,
         exporter(ELSEWHERE) as beside,

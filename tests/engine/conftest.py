@@ -9,7 +9,7 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from raysearch.engine.cluster import HEAD_REMEMBERS
+from raysearch.engine.cluster.connection import HEAD_REMEMBERS
 
 from . import killing, small_task
 

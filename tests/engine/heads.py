@@ -14,7 +14,7 @@ from typing import Self
 import psutil
 import ray
 
-from raysearch.engine import cluster
+from raysearch.engine.cluster import connection
 
 RAY = str(Path(sys.executable).parent / "ray")
 
@@ -39,7 +39,7 @@ class Head:
         settings: Mapping[str, str] | None = None,
         config: Callable[[str], object] = lambda address: None,
     ) -> None:
-        port = cluster.free_port()
+        port = connection.free_port()
         self.address = f"{ray.util.get_node_ip_address()}:{port}"
         config(self.address)
         # Sockets lie in it, whose paths may not be long. In Ray's own folder the head of another would be found.

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from raysearch.data.feed import feed
 from raysearch.data.shards import writer
-from raysearch.engine.mailbox import Begin
-from raysearch.engine.train_loop import RunningCell
+from raysearch.engine.trials.mailbox import Begin
+from raysearch.engine.trials.train_loop import RunningCell
 from raysearch.models import backbones
 from raysearch.runs import describe, results
 from raysearch.runs.checkpoints import FOLDER

@@ -11,8 +11,8 @@ from raysearch.data.class_splits import partition
 from raysearch.data.feed import feed
 from raysearch.data.shards import writer
 from raysearch.data.synthetic import dataset
-from raysearch.engine.mailbox import Begin
-from raysearch.engine.train_loop import RunningCell
+from raysearch.engine.trials.mailbox import Begin
+from raysearch.engine.trials.train_loop import RunningCell
 from raysearch.models import backbones
 from raysearch.runs import describe, results
 from raysearch.runs.checkpoints import FOLDER

@@ -1,0 +1,1 @@
+"""What is shown while a study runs: the terminal view, Prometheus metrics and the heartbeat of the driver."""

@@ -1,0 +1,49 @@
+"""Why an attempt at a cell failed, in a line for a person: Ray's own accounts are pages long."""
+
+import re
+
+from ray.exceptions import RayActorError
+
+_LONGEST = 500  # characters
+
+
+def explain_group(error: Exception) -> str:
+    """Why a worker group ended.
+
+    Args:
+        error: of `TorchTrainer.fit()`. Ranks that wait for one that died fail too, which is not worth saying.
+    """
+    failures = {
+        rank: getattr(failure, "health_check_failure", failure)
+        for rank, failure in sorted(getattr(error, "worker_failures", {}).items())
+    }
+    died = [str(rank) for rank, failure in failures.items() if isinstance(failure, RayActorError)]
+    if died:
+        return f"the worker of rank {', '.join(died)} died: it was killed, was out of memory, or lost its node"
+    for rank, failure in failures.items():
+        return f"rank {rank}: {str(failure).strip().splitlines()[-1]}"[:_LONGEST]
+    if hasattr(error, "controller_failure"):  # before the loop began, as when ranks do not find each other
+        lines = str(error.controller_failure).strip().splitlines() or [repr(error.controller_failure)]
+        return f"the worker group did not start: {lines[-1]}"[:_LONGEST]
+    return f"{type(error).__name__}: {_one_line(str(error))}"[:_LONGEST]
+
+
+def explain_attempt(text: str) -> str:
+    """What a person needs of Ray Tune's account of a failed attempt: a traceback, or what Ray says of a dead actor.
+
+    >>> explain_attempt("Traceback ... raysearch.engine.trials.mailbox.GroupLost: no answer for 8 s")
+    'no answer for 8 s'
+    >>> explain_attempt("class_name: Mailbox ... The actor is dead because its node has died. Node Id: 1")
+    'the mailbox is dead because its node has died'
+    """
+    line = _one_line(text)
+    if "GroupLost: " in line:
+        return line.rpartition("GroupLost: ")[2][:_LONGEST]
+    dead = re.search(r"class_name: (\w+).*?dead (because [^.]*)", line)
+    if dead:
+        return f"the {'mailbox' if 'Mailbox' in dead[1] else 'trial actor'} is dead {dead[2]}"
+    return line[-_LONGEST:] or "the worker group was lost"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,251 @@
+"""Suggestions without Ray around them: what is asked, what is told, what is known already."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from ray import tune
+
+from raysearch.core.errors import UserError
+from raysearch.engine.drivers import search as engine_search
+from raysearch.engine.drivers.suggestions import Suggestions
+from raysearch.engine.trials.jobs import Job
+from raysearch.studies.design import search_plan
+from raysearch.studies.design.ablation import factor
+from raysearch.studies.design.search import SAMPLERS, Search
+
+SPACE = {"train.lr": tune.loguniform(1e-4, 1e-1), "srem.regions": tune.choice([0, 10, 50])}
+
+
+def plan(**changed: Any) -> search_plan.SearchPlan:
+    given: dict[str, Any] = {"question": "Which?", "task": "retrieval", "space": SPACE, "trials": 10, "judge_seeds": 2}
+    return search_plan.make("study", Search(**given | changed), "laptop", "data")
+
+
+def suggestions(folder: Path, one: search_plan.SearchPlan, group: int = 0, **more: Any) -> Suggestions:
+    return Suggestions(one, one.groups[group], folder / "optuna.db", str(folder / "checkpoints"), **more)
+
+
+def score(config: dict[str, Any], seed: int = 0) -> float:
+    """Best at a rate of 0.01 with 10 regions; a seed shifts it."""
+    rate, regions = config["train"]["lr"], config["srem"]["regions"]
+    return 1 - 0.2 * abs(math.log10(rate) + 2) - 0.1 * (regions != 10) + 0.01 * seed
+
+
+def record(job: Job, status: str = "finished", **more: Any) -> dict[str, Any]:
+    value = score(job.config, job.seed) if status == "finished" else None
+    return {"cell": job.cell, "status": status, "map_validation": value, "epoch_seconds": 1.0, **more}
+
+
+def drain(source: Suggestions, answers: dict[str, dict[str, Any]] | None = None) -> list[Job]:
+    """Run every job to its end; cells in `answers` are answered from there. Returns what was run."""
+    ran = []
+    while (job := source.next()) is not None:
+        if answers is None or job.cell not in answers:
+            ran.append(job)
+        source.ended(job, (answers or {}).get(job.cell) or record(job))
+        if answers is not None:
+            answers.setdefault(job.cell, record(job))
+    assert source.exhausted()
+    return ran
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_runs_its_trials(sampler: str, tmp_path: Path) -> None:
+    space = {"train.lr": tune.loguniform(1e-4, 1e-1), "esrl.positive": tune.uniform(0.01, 1)}
+    if sampler == "grid":
+        space = {"train.lr": tune.choice([1e-3, 1e-2]), "esrl.positive": tune.quniform(0.1, 0.5, 0.1)}
+    one = plan(sampler=sampler, trials=10, space=space)
+    jobs = drain(suggestions(tmp_path, one))
+    assert len({job.cell for job in jobs}) == len(jobs) == 10
+    told = optuna.load_study(study_name=None, storage=f"sqlite:///{tmp_path}/optuna.db").trials
+    assert [trial.state.name for trial in told] == ["COMPLETE"] * 10
+    for trial, job in zip(told, jobs, strict=True):
+        assert trial.value == pytest.approx(score(job.config))
+        assert trial.params["train.lr"] == job.config["train"]["lr"]
+
+
+def test_an_exhausted_space_ends_the_search_and_costs_nothing_more(tmp_path: Path) -> None:
+    one = plan(space={"srem.regions": tune.choice([0, 10, 50])}, trials=50)
+    source = suggestions(tmp_path, one)
+    jobs = drain(source)
+    assert sorted(job.config["srem"]["regions"] for job in jobs) == [0, 10, 50]
+    assert source.duplicates >= 50
+    told = optuna.load_study(study_name=None, storage=f"sqlite:///{tmp_path}/optuna.db").trials
+    assert len(told) == 3 + source.duplicates
+    values = {trial.params["srem.regions"]: set() for trial in told}
+    for trial in told:
+        values[trial.params["srem.regions"]].add(trial.value)
+    assert all(len(one) == 1 for one in values.values()), "a duplicate was told another value"
+
+
+def test_a_duplicate_of_a_running_config_waits_for_its_value(tmp_path: Path) -> None:
+    one = plan(space={"srem.regions": tune.choice([10])}, trials=5)
+    source = suggestions(tmp_path, one)
+    job = source.next()
+    assert job is not None
+    assert source.next() is None, "all that can be suggested is running"
+    assert not source.exhausted()
+    source.ended(job, record(job))
+    assert source.exhausted()
+    told = optuna.load_study(study_name=None, storage=f"sqlite:///{tmp_path}/optuna.db").trials
+    assert {trial.value for trial in told} == {score(job.config)}
+
+
+def test_starting_points_come_first(tmp_path: Path) -> None:
+    starts = [{"train.lr": 0.01, "srem.regions": 10}, {"train.lr": 0.02, "srem.regions": 0}]
+    jobs = drain(suggestions(tmp_path, plan(starts=starts)))
+    assert [(job.config["train"]["lr"], job.config["srem"]["regions"]) for job in jobs[:2]] == [(0.01, 10), (0.02, 0)]
+
+
+def test_seeds_are_averaged(tmp_path: Path) -> None:
+    source = suggestions(tmp_path, plan(seeds=3, trials=4))
+    jobs = drain(source)
+    assert [job.seed for job in jobs] == [0, 1, 2] * 4
+    for config, trial in zip(source.configs, source._study.trials, strict=True):
+        assert trial.value == pytest.approx(score(config.variant.config.model_dump(), 1))
+
+
+def test_a_stopped_seed_ends_its_config(tmp_path: Path) -> None:
+    source = suggestions(tmp_path, plan(seeds=3, trials=2))
+    first = source.next()
+    assert first is not None
+    source.stepped(first, {"iteration": 2, "map_validation": 0.25}, 9)
+    source.ended(first, record(first, "stopped"))
+    second = source.next()
+    assert second is not None
+    assert second.seed == 0, "a further seed of a stopped config was run"
+    trial = source._study.trials[0]
+    assert trial.state == optuna.trial.TrialState.PRUNED
+    assert trial.intermediate_values == {2: 0.25}
+    assert source.configs[0].value("map_validation") is None
+
+
+def test_a_sampler_that_overlooks_pruned_trials_is_told_the_last_value(tmp_path: Path) -> None:
+    source = suggestions(tmp_path, plan(sampler="gp", trials=2))
+    first = source.next()
+    assert first is not None
+    source.ended(first, record(first, "stopped") | {"map_validation": 0.99})
+    drain(source)
+    stopped, whole = source._study.trials
+    assert (stopped.state.name, stopped.value, stopped.user_attrs["stopped"]) == ("COMPLETE", 0.99, True)
+    assert source.configs[0].value("map_validation") is None, "a stopped config passes for a finished one"
+    best = engine_search.best_config(source.configs, plan(sampler="gp"))
+    assert best is not None
+    assert best.variant.name == whole.user_attrs["variant"]
+
+
+def test_a_failed_config_is_told_and_can_be_tried_again(tmp_path: Path) -> None:
+    one, answers = plan(trials=2), {}
+    source = suggestions(tmp_path, one)
+    bad = source.next()
+    assert bad is not None
+    source.ended(bad, record(bad, "failed"))
+    answers = {job.cell: record(job) for job in drain(source)}
+    assert [trial.state.name for trial in source._study.trials] == ["FAIL", "COMPLETE"]
+
+    kept = drain(suggestions(tmp_path, one), {**answers, bad.cell: record(bad, "failed")})
+    assert not kept
+    again = drain(suggestions(tmp_path, one, retry_failed=True), dict(answers))
+    assert [job.cell for job in again] == [bad.cell]
+    states = [trial.state.name for trial in source._study.trials]
+    assert states == ["FAIL", "COMPLETE", "COMPLETE"]
+
+
+def test_a_search_goes_on_where_its_driver_died(tmp_path: Path) -> None:
+    one, answers = plan(trials=8), {}
+    source = suggestions(tmp_path, one)
+    for _ in range(3):
+        job = source.next()
+        assert job is not None
+        source.ended(job, record(job))
+        answers[job.cell] = record(job)
+    open_jobs = [source.next(), source.next()]  # asked, never told
+    untold = source.next()
+    assert untold is not None
+    answers[untold.cell] = record(untold)  # stored, and killed before Optuna was told
+
+    later = suggestions(tmp_path, one)
+    ran = drain(later, answers)
+    assert [job.cell for job in ran[:2]] == [job.cell for job in open_jobs if job is not None]
+    assert len(later.configs) == 8
+    assert len(ran) == 8 - 4
+    assert {trial.state.name for trial in later._study.trials} == {"COMPLETE"}
+    assert not drain(suggestions(tmp_path, one), answers), "the finished search runs something"
+
+    longer = plan(trials=11)
+    assert len(drain(suggestions(tmp_path, longer), answers)) == 3, "a raised budget is not the difference"
+
+
+def test_another_space_is_another_optuna_study(tmp_path: Path) -> None:
+    names = set()
+    for space in (
+        SPACE,
+        {"train.lr": tune.loguniform(1e-5, 1e-1)},
+        conditional,
+    ):
+        names.add(suggestions(tmp_path, plan(space=space)).study_name)
+    assert len(names) == 3
+
+
+def conditional(trial: optuna.Trial) -> dict[str, Any]:
+    if trial.suggest_categorical("srem.regions", [0, 10]):
+        trial.suggest_int("srem.size", 16, 64)
+    return {"train.batch": 32}
+
+
+def test_a_conditional_space_has_its_own_paths(tmp_path: Path) -> None:
+    source = suggestions(tmp_path, plan(space=conditional))
+    jobs = drain(source)
+    assert all(job.config["train"]["batch"] == 32 for job in jobs)
+    with_size = {"srem.size" in config.variant.settings for config in source.configs}
+    assert with_size == {True, False}
+    for config in source.configs:
+        assert ("srem.size" in config.variant.settings) == (config.variant.settings["srem.regions"] == 10)
+    assert sum(config.variant.settings["srem.regions"] == 0 for config in source.configs) == 1, "no erasing, run twice"
+
+
+def test_several_metrics_have_a_front(tmp_path: Path) -> None:
+    one = plan(metric=["map_validation", "epoch_seconds"], mode=["max", "min"], trials=6)
+    source, seconds = suggestions(tmp_path, one), iter([3.0, 1.0, 2.0, 5.0, 4.0, 6.0])
+    while (job := source.next()) is not None:
+        source.ended(job, record(job) | {"epoch_seconds": next(seconds)})
+    points = {c.variant.name: (c.value("map_validation"), c.value("epoch_seconds")) for c in source.configs}
+    front = [
+        name
+        for name, (value, cost) in points.items()
+        if not any(v >= value and c <= cost and (v, c) != (value, cost) for v, c in points.values())
+    ]
+    assert sorted(source.front()) == sorted(front)
+    assert 0 < len(front) < 6
+
+
+def test_groups_are_searched_apart(tmp_path: Path) -> None:
+    one = plan(group=factor("hash.bits", 12, 24), trials=3)
+    short, long = suggestions(tmp_path, one, 0), suggestions(tmp_path, one, 1)
+    assert short.study_name != long.study_name
+    assert {job.config["hash"]["bits"] for job in drain(short)} == {12}
+    assert {job.config["hash"]["bits"] for job in drain(long)} == {24}
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"space": {"train.lr": 0.1}}, "no distribution of Ray Tune"),
+        ({"space": {"train.lr": tune.qloguniform(1e-4, 1e-1, 1e-4)}}, "both logarithmic and quantised"),
+        ({"space": {"train.milestones": tune.choice([(0.5,), (0.6,)])}}, "a choice is a number"),
+        ({"space": {"train.lr": tune.grid_search([1, 2])}}, "no distribution of Ray Tune"),
+        ({"space": {"train.lr": tune.randn()}}, "space: "),
+        ({"sampler": "grid"}, "'train.lr' is continuous"),
+        ({"sampler_options": {"n_startup": 3}}, "did you mean 'n_startup_trials'"),
+        ({"scheduler": "asha", "scheduler_options": {"grace": 3}}, "scheduler 'asha'"),
+        ({"space": lambda trial: {"srem.region": 1}}, "did you mean 'srem.regions'"),
+        ({"space": lambda trial: 1 / 0}, "the function raised ZeroDivisionError"),
+        ({"space": lambda trial: {"srem.size": 500}}, "none of 20 draws can be run"),
+    ],
+)
+def test_what_cannot_be_searched_is_said_before_the_first_trial(changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        engine_search.check(plan(**changed))

@@ -1,0 +1,151 @@
+"""What a look before the money finds: real data, real stores, a cluster file's own numbers."""
+
+import random
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+
+from raysearch.core.errors import UserError
+from raysearch.engine.cluster.connection import Demand
+from raysearch.engine.preflight import aws_quotas, checks
+from raysearch.engine.preflight.check_result import Finding, State, tried
+from raysearch.engine.preflight.node_types import NodeType, most_of, node_types
+from raysearch.storage.location import Place
+
+from ...s3_server import Server
+
+GPU = {"max_workers": 8, "resources": {}, "node_config": {"InstanceType": "g6.2xlarge"}}
+SPOT = {**GPU, "node_config": {**GPU["node_config"], "InstanceMarketOptions": {"MarketType": "spot"}}}
+CONFIG: dict[str, Any] = {
+    "head_node_type": "head",
+    "max_workers": 8,
+    "available_node_types": {
+        "spot": SPOT,
+        "on_demand": {**GPU, "max_workers": 2},
+        "head": {"resources": {"CPU": 0, "GPU": 0}, "node_config": {"InstanceType": "m7i.xlarge"}},
+    },
+    "setup_commands": [f"pip install 'ray[tune,train]=={ray.__version__}' 'optuna==1.0.0'"],
+}
+
+
+def states(found: list[Finding]) -> list[State]:
+    return [one.state for one in found]
+
+
+def test_kinds_of_nodes_have_what_their_machines_have() -> None:
+    head, spot, on_demand = node_types(CONFIG)
+    assert (head.name, head.most, head.resources) == ("head", 1, {"CPU": 0, "GPU": 0})
+    assert (spot.most, spot.spot, spot.resources) == (8, True, {"CPU": 8, "GPU": 1})
+    assert (on_demand.most, on_demand.spot) == (2, False)
+
+
+def test_versions() -> None:
+    found = list(checks.of_versions(CONFIG))
+    assert states(found) == [State.GOOD, State.OPEN]
+    other = {"setup_commands": ["pip install 'ray[default]==2.40.0'"]}
+    assert states(list(checks.of_versions(other))) == [State.BAD]
+    assert states(list(checks.of_versions({"setup_commands": []}))) == [State.BAD]
+
+
+def test_a_study_and_its_data(tiny_data: Path, s3: Server) -> None:
+    settings = ["train.batch=8"]
+    found = list(checks.of_study("srem_ablation", "laptop", str(tiny_data), settings))
+    assert states(found) == [State.GOOD, State.GOOD, State.OPEN]  # a path of this machine
+    assert "68 images of 4 classes" in found[1].says
+    for file in tiny_data.iterdir():
+        (Place.parse(s3.uri("birds")) / file.name).upload(file)
+    uri = s3.uri("birds")
+    assert states(list(checks.of_study("srem_ablation", "laptop", uri, settings))) == [State.GOOD, State.GOOD]
+    shard = next(name for name in Place.parse(uri).listing() if name.endswith(".parquet"))
+    (Place.parse(uri) / shard).delete()
+    (lost,) = tried("data", lambda: checks.of_study("srem_ablation", "laptop", uri, settings))
+    assert lost.state is State.BAD
+    assert shard in lost.says
+
+
+def test_wrong_studies_and_data_are_findings_that_hide_no_others(tiny_data: Path) -> None:
+    found = tried("study", lambda: checks.of_study("srem_ablatoin", "laptop", str(tiny_data), []))
+    assert states(found) == [State.BAD]
+    assert "srem_ablation" in found[0].says
+    found = tried("study", lambda: checks.of_study("srem_ablation", "laptop", str(tiny_data), ["srem.regons=3"]))
+    assert "srem.regions" in found[0].says
+
+
+def test_results_belong_in_a_store(s3: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAYSEARCH_CACHE", str(tmp_path / "cache"))
+    assert states(list(checks.of_results(s3.uri("runs/one")))) == [State.GOOD]
+    assert states(list(checks.of_results(str(tmp_path / "run")))) == [State.BAD]
+    with pytest.raises(UserError, match="no such bucket"):
+        list(checks.of_results(s3.uri("runs/one", bucket="nowhere")))
+
+
+@pytest.mark.parametrize(
+    ("demand", "state", "words"),
+    [
+        (Demand(2, 1, 1.0), State.GOOD, "room for"),
+        (Demand(2, 1, 0.5), State.GOOD, "room for"),
+        (Demand(2, 1, 2.0), State.BAD, "no kind of node has room"),
+        (Demand(11, 1, 1.0), State.BAD, "room for 10"),
+    ],
+)
+def test_gpus(demand: Demand, state: State, words: str) -> None:
+    found = next(checks.of_gpus(node_types(CONFIG), demand))
+    assert found.state is state
+    assert words in found.says
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_most_that_a_cluster_comes_to_is_that_of_its_dearest_choice(seed: int) -> None:
+    rng = random.Random(seed)
+    kinds = [(rng.randint(1, 9), rng.randint(0, 3)) for _ in range(3)]
+    nodes = rng.randint(0, 6)
+    counts = product(*(range(most + 1) for _, most in kinds))
+    sums = [sum(n * figure for n, (figure, _) in zip(one, kinds, strict=True)) for one in counts if sum(one) <= nodes]
+    assert most_of(kinds, nodes) == max(sums)
+
+
+def test_what_an_hour_costs() -> None:
+    kinds = node_types(CONFIG)
+    found = list(checks.of_cost(kinds, 8, 20.0))
+    # eight workers at the dearest, whichever kind they are of
+    assert f"${0.2016 + 8 * 0.9776:.2f} at full size" in found[0].says
+    assert "lasts 2.5 hours" in found[1].says
+    assert states(list(checks.of_cost(kinds, 8, None))) == [State.GOOD, State.OPEN]
+    strange = [*kinds, NodeType("odd", 1, {}, "z9.huge")]
+    assert states(list(checks.of_cost(strange, 8, 5.0))) == [State.BAD]
+
+
+class Account:
+    """Service Quotas of an account."""
+
+    def __init__(self, limits: dict[str, float]) -> None:
+        self._limits = limits
+
+    def get_service_quota(self, *, ServiceCode: str, QuotaCode: str) -> dict[str, Any]:
+        assert ServiceCode == "ec2"
+        return {"Quota": {"Value": self._limits[QuotaCode]}}
+
+
+def test_quotas_in_virtual_cpus() -> None:
+    kinds = node_types(CONFIG)
+    enough = {"L-1216C47A": 32.0, "L-DB2E81BA": 16.0, "L-3819A6DF": 64.0}
+    assert states(list(aws_quotas.of_quotas(kinds, 8, Account(enough)))) == [State.GOOD] * 3
+    smaller = {**enough, "L-3819A6DF": 32.0}
+    assert State.OPEN in states(list(aws_quotas.of_quotas(kinds, 8, Account(smaller))))
+    new = {**enough, "L-3819A6DF": 0.0}
+    found = [one for one in aws_quotas.of_quotas(kinds, 8, Account(new)) if one.state is State.BAD]
+    assert "not one machine may run" in found[0].says
+    assert "up to 64" in found[0].says
+    # kinds of one family and market share a quota, and one with the head
+    mixed = [
+        NodeType("head", 1, {}, "m7i.xlarge"),
+        NodeType("small", 8, {}, "g6.2xlarge", spot=True),
+        NodeType("large", 2, {}, "g6.12xlarge", spot=True),
+        NodeType("cpu", 2, {}, "m7i.xlarge"),
+    ]
+    assert aws_quotas.wanted(mixed, 4) == {(False, "standard"): 4 + 2 * 4, (True, "G and VT"): 2 * 48 + 2 * 8}
+    silent = list(aws_quotas.of_quotas(kinds, 8, Account({})))
+    assert states(silent) == [State.OPEN] * 3

@@ -1,0 +1,113 @@
+"""Each thing that makes a cluster file unsafe or unusable is said; the shipped file, filled, has none of them."""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from raysearch.core.errors import UserError
+from raysearch.engine.preflight import ray_yaml
+
+SHIPPED = Path(__file__).parents[2] / "clusters" / "aws.yaml"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    token = tmp_path / ".ray" / "auth_token"
+    token.parent.mkdir()
+    token.write_text("secret")
+    token.chmod(0o600)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def shipped() -> dict[str, Any]:
+    text = SHIPPED.read_text()
+    values = {name: name.lower() for name in ray_yaml.open_places(yaml.safe_load(text))}
+    return yaml.safe_load(ray_yaml.fill(text, values))
+
+
+def head(config: dict[str, Any]) -> dict[str, Any]:
+    return config["available_node_types"]["head"]["node_config"]
+
+
+def test_the_shipped_file_is_refused_until_it_is_filled(home: Path, shipped: dict[str, Any]) -> None:
+    found = ray_yaml.problems(ray_yaml.read(SHIPPED), home)
+    assert "<ImageId> is still open" in found
+    assert len(found) == 7
+    assert ray_yaml.problems(shipped, home) == []
+
+
+@pytest.mark.parametrize(
+    ("said", "change"),
+    [
+        ("file_mounts: no node gets the token", lambda c: c["file_mounts"].pop("~/.ray/auth_token")),
+        ("no token at /nowhere", lambda c: c["file_mounts"].update({"~/.ray/auth_token": "/nowhere"})),
+        ("head_start_ray_commands: nothing starts Ray", lambda c: c.update(head_start_ray_commands=["ray stop"])),
+        (
+            "worker_start_ray_commands: RAY_AUTH_MODE=token is missing",
+            lambda c: c.update(worker_start_ray_commands=["ray start --address=$RAY_HEAD_IP:6379"]),
+        ),
+        (
+            "head_start_ray_commands: --dashboard-host=0.0.0.0",
+            lambda c: c.update(head_start_ray_commands=["RAY_AUTH_MODE=token ray start --dashboard-host=0.0.0.0"]),
+        ),
+        ("head_start_ray_commands: RAY_AUTH_MODE", lambda c: c.pop("head_start_ray_commands")),
+        ("provider: use_internal_ips", lambda c: c["provider"].pop("use_internal_ips")),
+        ("provider: cache_stopped_nodes", lambda c: c["provider"].pop("cache_stopped_nodes")),
+        (
+            "provider: security_group opens port 22",
+            lambda c: c["provider"].update(
+                security_group={"IpPermissions": [{"FromPort": 22, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]}
+            ),
+        ),
+        ("head: no ImageId", lambda c: head(c).pop("ImageId")),
+        ("head: no SecurityGroupIds", lambda c: head(c).update(SecurityGroupIds=[])),
+        ("head: no IamInstanceProfile", lambda c: head(c).pop("IamInstanceProfile")),
+        ("head: MetadataOptions", lambda c: head(c)["MetadataOptions"].update(HttpTokens="optional")),
+        ("head: BlockDeviceMappings", lambda c: head(c)["BlockDeviceMappings"][0]["Ebs"].pop("Encrypted")),
+        ("head: BlockDeviceMappings", lambda c: head(c).pop("BlockDeviceMappings")),
+        ("min_workers: Ray does not take it", lambda c: c["available_node_types"]["head"].update(min_workers="many")),
+        ("the file: Ray does not take it", lambda c: c.update(autoscaling_mode="aggressive")),
+        ("Ray does not take it", lambda c: c.pop("provider")),
+        ("Ray does not take it", lambda c: c["provider"].update(type="cloud")),
+    ],
+)
+def test_what_is_wrong_is_said(
+    home: Path, shipped: dict[str, Any], said: str, change: Callable[[dict[str, Any]], object]
+) -> None:
+    config = copy.deepcopy(shipped)
+    change(config)
+    found = ray_yaml.problems(config, home)
+    assert [one for one in found if said in one], found
+
+
+def test_a_token_that_others_read(home: Path, shipped: dict[str, Any]) -> None:
+    (home / ".ray" / "auth_token").chmod(0o640)
+    assert ray_yaml.problems(shipped, home) == [
+        f"others can read {home}/.ray/auth_token; chmod 600 {home}/.ray/auth_token"
+    ]
+
+
+def test_text_that_is_no_file_of_a_cluster(tmp_path: Path) -> None:
+    file = tmp_path / "cluster.yaml"
+    with pytest.raises(UserError, match="cannot read"):
+        ray_yaml.read(file)
+    file.write_text("{")
+    with pytest.raises(UserError, match="no YAML"):
+        ray_yaml.read(file)
+    file.write_text("!!python/object/apply:os.system [touch /tmp/no]")
+    with pytest.raises(UserError, match="no YAML"):
+        ray_yaml.read(file)
+    file.write_text("- a list")
+    with pytest.raises(UserError, match="no cluster file"):
+        ray_yaml.read(file)
+
+
+def test_comments_keep_their_names() -> None:
+    assert ray_yaml.fill("# <Region>\nregion: <Region>\nx: <Other>", {"Region": "eu"}) == (
+        "# <Region>\nregion: eu\nx: <Other>"
+    )
