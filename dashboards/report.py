@@ -6,10 +6,20 @@ from typing import Any
 
 import pyarrow as pa
 
-from dashboards import answer as ablation
-from dashboards import definitions, episodes, factor_sections, opening, provenance, search, sections, tables, variants
-from dashboards.document import document
-from dashboards.view import View, view
+from dashboards.ablation import answer as ablation
+from dashboards.ablation import (
+    factors,
+    glossary,
+    header,
+    paired_episodes,
+    provenance,
+    sections,
+    tables,
+    variants_table,
+)
+from dashboards.ablation.view import View, view
+from dashboards.html.document import document
+from dashboards.search import page as search_page
 from raysearch.core import atomic
 from raysearch.core.errors import UserError
 from raysearch.runs import results
@@ -50,15 +60,15 @@ def answer(study: Mapping[str, Any], table: pa.Table) -> str:
         study: what `study.json` holds.
         table: what `results.load` returns.
     """
-    return search.answer(study, table) if study.get("kind") == "search" else ablation.answer(study, table)
+    return search_page.answer(study, table) if study.get("kind") == "search" else ablation.answer(study, table)
 
 
 def page(run: View) -> str:
     """The page of an ablation."""
-    parts = [opening.opening(run), variants.variants(run), sections.effects(run)]
-    parts += [episodes.same_episodes(run), factor_sections.factors(run), sections.tie_order(run)]
+    parts = [header.opening(run), variants_table.variants(run), sections.effects(run)]
+    parts += [paired_episodes.same_episodes(run), factors.factors(run), sections.tie_order(run)]
     parts += [sections.learned(run), sections.cost(run), sections.failures(run)]
-    parts += [provenance.provenance(run), definitions.definitions(run)]
+    parts += [provenance.provenance(run), glossary.definitions(run)]
     return document(f"{run.study.get('study', 'study')}: {run.study.get('question', 'report')}", *parts)
 
 
@@ -69,8 +79,8 @@ def _ablation(study: Mapping[str, Any], table: pa.Table) -> tuple[str, dict[str,
 
 
 def _search(study: Mapping[str, Any], table: pa.Table) -> tuple[str, dict[str, str]]:
-    run = search.search_view(study, table)
-    return search.page(run), search.files(run)
+    run = search_page.search_view(study, table)
+    return search_page.page(run), search_page.files(run)
 
 
 def _write(path: Path, text: str) -> Path:

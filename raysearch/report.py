@@ -13,10 +13,10 @@ from typing import Annotated
 
 import typer
 
-import dashboards.comparison
-import dashboards.comparison_tables
+import dashboards.ablation.tables
+import dashboards.comparison.page
+import dashboards.comparison.tables
 import dashboards.report
-import dashboards.tables
 from raysearch.core import cli, sanitize
 from raysearch.core.errors import UserError
 from raysearch.runs import results
@@ -56,7 +56,7 @@ def report(
         home.fetch()
     if len(homes) > 1:
         directories = [home.directory for home in homes]
-        _compare(directories, out or dashboards.comparison.beside(directories))
+        _compare(directories, out or dashboards.comparison.page.beside(directories))
     elif live:
         from dashboards.live import server
 
@@ -64,7 +64,7 @@ def report(
             server.serve(homes[0].directory, port or 0, not no_open, cli.console())
     else:
         if gallery:
-            from raysearch.gallery import write  # looks with torch, which a report needs not
+            from dashboards.gallery.build import write  # looks with torch, which a report needs not
 
             write(homes[0].directory, images or IMAGES, variant, seed, data, storage)
         _draw(homes[0].directory, gallery)
@@ -80,13 +80,13 @@ def _draw(run: Path, gallery: bool) -> None:
     study, table = results.read_study(run), results.save_table(run)
     path = dashboards.report.write(run, table)
     pages = [run / "gallery.html"] * gallery + [path]
-    _print(dashboards.tables.terminal(study, table), dashboards.report.answer(study, table), pages)
+    _print(dashboards.ablation.tables.terminal(study, table), dashboards.report.answer(study, table), pages)
 
 
 def _compare(runs: list[Path], out: Path) -> None:
-    shown = dashboards.comparison.read(runs)
-    path = dashboards.comparison.write(shown, out)
-    _print(dashboards.comparison_tables.terminal(shown), dashboards.comparison.sentence(shown), [path])
+    shown = dashboards.comparison.page.read(runs)
+    path = dashboards.comparison.page.write(shown, out)
+    _print(dashboards.comparison.tables.terminal(shown), dashboards.comparison.page.sentence(shown), [path])
 
 
 def _print(table: object, answer: str, pages: list[Path]) -> None:

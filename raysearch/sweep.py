@@ -216,7 +216,8 @@ def _command() -> str:
 
 def _finish(home: Home, reader: results.Reader, console: Console) -> None:
     """Write the table and the report, and say what came out."""
-    from dashboards import report, tables
+    from dashboards import report
+    from dashboards.ablation import tables
 
     run_dir = home.directory
     table = results.save_table(run_dir, reader)

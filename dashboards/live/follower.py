@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from dashboards.live.doing import doing
-from dashboards.live.outcome import outcome
+from dashboards.live.results import outcome
+from dashboards.live.status import doing
 from raysearch.core.errors import UserError
 from raysearch.runs import heartbeat, results
 from raysearch.runs.heartbeat import Progress

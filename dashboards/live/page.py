@@ -6,7 +6,7 @@ from typing import Any
 
 from plotly.offline import get_plotlyjs
 
-from dashboards.markup import Markup, join, tag
+from dashboards.html.markup import Markup, join, tag
 
 # Only what the server itself serves; plotly writes styles on its elements.
 POLICY = (
@@ -59,7 +59,7 @@ def script() -> str:
 @cache
 def style() -> str:
     """The report's style sheet and what the live page has besides."""
-    return resources.files("dashboards").joinpath("style.css").read_text(encoding="utf-8") + _file("live.css")
+    return resources.files("dashboards.html").joinpath("style.css").read_text(encoding="utf-8") + _file("live.css")
 
 
 def plotly() -> str:

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dashboards.galleries import fewshot, fewshot_matching, page, svg
-from dashboards.galleries.fewshot_attention import resized
-from dashboards.galleries.names import Names
-from dashboards.galleries.pictures import DETAILS
+from dashboards.gallery import fewshot, fewshot_matching, page, svg
+from dashboards.gallery.fewshot_attention import resized
+from dashboards.gallery.names import Names
+from dashboards.gallery.pictures import DETAILS
 from raysearch.exhibits.choosing import Chosen
 from raysearch.exhibits.cross_attention import Looks
 from raysearch.exhibits.episodes import Answers

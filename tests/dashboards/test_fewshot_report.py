@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dashboards import report, tables
+from dashboards import report
+from dashboards.ablation import tables
 from raysearch.runs import describe, results
 from raysearch.studies.design import plan, study_files
 from raysearch.studies.design.ablation import Ablation

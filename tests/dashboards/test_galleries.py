@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 import dashboards.report
-from dashboards.galleries import page, pictures, retrieval
-from dashboards.galleries.names import Names
+from dashboards.gallery import page, pictures, retrieval
+from dashboards.gallery.names import Names
 from raysearch.exhibits.choosing import Chosen
 from raysearch.exhibits.retrieval import Compared, Exhibit, Look, Neighbour, Picture, Ranked, Scene
 

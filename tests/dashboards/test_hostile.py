@@ -19,7 +19,9 @@ import pytest
 from rich.console import Console
 
 import dashboards.report
-from dashboards import comparison, comparison_tables, tables
+from dashboards.ablation import tables
+from dashboards.comparison import page as comparison_page
+from dashboards.comparison import tables as comparison_tables
 from raysearch.core.errors import UserError
 from raysearch.runs import results
 
@@ -118,7 +120,7 @@ def test_every_name_is_shown_as_text(browser: Browser, tmp_path: Path, kind: str
         path = dashboards.report.write(evil_run(tmp_path / "run"))
     else:
         runs = [evil_run(tmp_path / name) for name in ("<b>a", "b")]
-        path = comparison.write(comparison.read(runs), tmp_path / "out")
+        path = comparison_page.write(comparison_page.read(runs), tmp_path / "out")
     text = re.sub(r"\s+", " ", shown(browser, path))
     for name in NAMES:
         safe = name.replace("\u202e", "\\u202e").replace("\x1b", "\\u001b").replace("\x07", "\\u0007")
@@ -129,7 +131,7 @@ def test_every_name_is_shown_as_text(browser: Browser, tmp_path: Path, kind: str
 def test_tables_for_spreadsheets_papers_and_terminals_hold_text_alone(tmp_path: Path):
     run = evil_run(tmp_path / "run")
     dashboards.report.write(run)
-    both = comparison.read([run, evil_run(tmp_path / "other")])
+    both = comparison_page.read([run, evil_run(tmp_path / "other")])
     files = {path.name: path.read_text() for path in (run / "tables").iterdir()} | comparison_tables.files(both)
     for name, text in files.items():
         assert not set(text) & {"\u202e", "\x1b", "\x07"}, name
@@ -189,7 +191,7 @@ def survives(run: Path) -> None:
         dashboards.report.write(run, table)
         Console(file=io.StringIO(), width=140).print(tables.terminal(study, table))
         dashboards.report.answer(study, table)
-        comparison.page(comparison.read([run, run.parent / "sound"]))
+        comparison_page.page(comparison_page.read([run, run.parent / "sound"]))
     except UserError as error:
         str(error).encode(errors="surrogatepass")
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from dashboards.ablation.tables import Words
+from dashboards.ablation.view import view
 from dashboards.live.server import Server
-from dashboards.tables import Words
-from dashboards.view import view
 from raysearch.runs import heartbeat, results
 from raysearch.runs.heartbeat import Note, Progress, Running, Stage
 

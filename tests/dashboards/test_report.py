@@ -10,9 +10,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from dashboards import curves, effects, figures, learning, selection
+from dashboards.ablation import curves, effects, figures, learning_curves
+from dashboards.ablation.view import View, view
 from dashboards.report import page, write
-from dashboards.view import View, view
+from dashboards.run_data import row_limits
 from raysearch.core.errors import UserError
 from raysearch.runs import results
 
@@ -70,7 +71,7 @@ def test_the_page_fetches_nothing(make_run: Callable[..., Path], drawn: Drawn):
     assert policy is not None
     assert policy.startswith("default-src 'none'")
     assert "http" not in policy
-    style = Path(figures.__file__).with_name("style.css").read_text()
+    style = (Path(figures.__file__).parents[1] / "html" / "style.css").read_text()
     assert not re.search(r"url\(|@import", style)
 
 
@@ -208,5 +209,5 @@ def test_two_hundred_variants_are_drawn_at_once():
     run = view(study, table)
     text = page(run)
     assert time.process_time() - started < 3
-    assert len(learning.shown(run)) == learning.MOST
-    assert text.count("<tr>") == selection.IN_PAGE + 1
+    assert len(learning_curves.shown(run)) == learning_curves.MOST
+    assert text.count("<tr>") == row_limits.IN_PAGE + 1

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from raysearch import gallery
+from dashboards.gallery import build
 from raysearch.exhibits import fewshot
 from raysearch.exhibits.fewshot import Group
 from raysearch.exhibits.loading import open_run
@@ -104,7 +104,7 @@ def test_another_record_is_said(fewshot_run: Path, tmp_path: Path, capsys: pytes
     right = json.loads(record["right_by_episode"])
     right[3] += -1 if right[3] else 1
     results.write_cell(copy / "cells", record | {"right_by_episode": json.dumps(right)})
-    page = gallery.write(copy, 1, [cell.variant]).read_text()
+    page = build.write(copy, 1, [cell.variant]).read_text()
     before = json.loads(record["right_by_episode"])[3]
     assert f"episode 3: {before} right here, {right[3]} on record" in page
     assert "computed again" in capsys.readouterr().err
@@ -112,7 +112,7 @@ def test_another_record_is_said(fewshot_run: Path, tmp_path: Path, capsys: pytes
 
 @needs_chromium
 def test_the_page_opens(fewshot_run: Path, tmp_path: Path) -> None:
-    page = gallery.write(shutil.copytree(fewshot_run, tmp_path / "runs" / "copy"), 3)
+    page = build.write(shutil.copytree(fewshot_run, tmp_path / "runs" / "copy"), 3)
     assert "Not as on record" not in page.read_text()
     assert torch.get_num_threads() == 1
     with chromium() as browser:

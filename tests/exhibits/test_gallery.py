@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from raysearch import gallery, report
+from dashboards.gallery import build
+from raysearch import report
 from raysearch.core import cli
 from raysearch.core.errors import UserError
 from raysearch.exhibits.loading import open_run
@@ -57,27 +58,27 @@ def test_the_command_writes_a_page_that_opens(copy: Path, capsys: pytest.Capture
 
 
 def test_variants_can_be_chosen_and_bring_their_reference(copy: Path):
-    page = gallery.write(copy, 1, ["srem.regions=0"]).read_text()
+    page = build.write(copy, 1, ["srem.regions=0"]).read_text()
     assert [name.replace("<wbr>", "") for name in shown(page)] == ["reference", "srem.regions=0"]
     with pytest.raises(UserError, match=r"no variant 'srem\.region=0'; did you mean 'srem\.regions=0'"):
-        gallery.write(copy, 1, ["srem.region=0"])
+        build.write(copy, 1, ["srem.region=0"])
 
 
 def test_what_has_no_checkpoint_is_said(copy: Path):
     cell = open_run(copy).chosen("hash.method=itq").cell
     shutil.rmtree(copy / FOLDER / cell)
-    page = gallery.write(copy, 1).read_text()
+    page = build.write(copy, 1).read_text()
     assert f"Not shown: no checkpoint of the end of cell {cell}" in page
     assert len(shown(page)) == len(EVERY) - 1
     with pytest.raises(UserError, match="no checkpoint"):
-        gallery.write(copy, 1, ["hash.method=itq"])
+        build.write(copy, 1, ["hash.method=itq"])
 
 
 def test_another_metric_than_the_stored_one_is_said(copy: Path, capsys: pytest.CaptureFixture[str]):
     cell = open_run(copy).chosen("srem.regions=0")
     record = results.read_cells(copy / "cells", [cell.cell])[cell.cell]
     results.write_cell(copy / "cells", record | {"map": cell.value + 1e-9})
-    page = gallery.write(copy, 1, ["srem.regions=0"]).read_text()
+    page = build.write(copy, 1, ["srem.regions=0"]).read_text()
     says = f"seed {cell.seed}: the mAP computed again is {cell.value!r}, its evaluation gave {cell.value + 1e-9!r}"
     assert says in page
     assert says in capsys.readouterr().err

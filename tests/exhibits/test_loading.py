@@ -123,6 +123,6 @@ def test_the_data_may_move_and_must_be_the_same(trained: Trained, copy: Path, tm
 
 
 def test_needs_no_ray():
-    code = "import sys, raysearch.gallery, raysearch.exhibits.retrieval; print('ray' in sys.modules)"
+    code = "import sys, dashboards.gallery.build, raysearch.exhibits.retrieval; print('ray' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "False", done.stderr

@@ -47,7 +47,7 @@ def run_missing(
 
 def terminal_table(run: Run) -> Callable[[], RenderableType]:
     """Draws what came out so far; a cell's file is opened once."""
-    from dashboards import tables
+    from dashboards.ablation import tables
 
     reader = results.Reader(run.directory / "cells")
 

@@ -25,8 +25,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dashboards import tables
-from dashboards.view import View, view
+from dashboards.ablation import tables
+from dashboards.ablation.view import View, view
 from raysearch.runs import describe, results
 from raysearch.studies.design import plan
 from raysearch.studies.design.ablation import Ablation, factor

@@ -1,0 +1,107 @@
+"""The plot of effects: each variant's paired difference from the reference, its interval, and every seed behind it.
+
+A mean of a few seeds can hide that one of them did all the work, so every seed's difference stands beside the
+interval.
+"""
+
+import plotly.graph_objects as go
+
+from dashboards.ablation import figures
+from dashboards.ablation.tables import verdict
+from dashboards.ablation.view import Variant, View
+from dashboards.html import formats
+from dashboards.run_data import row_limits
+
+SEEDS = "seeds"  # name of the trace with a dot a seed
+_GOLDEN = 0.618  # its multiples spread however many there are
+_NEAREST, _DEPTH = 0.16, 0.22  # of a row: where the dots begin below the interval, and how far they are spread
+
+
+def effects(run: View) -> go.Figure | None:
+    """Differences from the reference with their intervals; None when there is nothing to compare."""
+    shown = [one for one in row_limits.shown(run, row_limits.IN_FIGURE) if not one.is_reference]
+    if not shown:
+        return None
+    labels = [figures.text(one.label) for one in shown]
+    lines = max(label.count("<br>") for label in labels) + 1
+    row = 24 + 16 * lines if len(shown) <= 40 else 24
+    figure = figures.base(70 + row * len(shown))
+    figure.add_vline(x=0, line={"color": figures.GREY, "width": 1.5})
+    # the words of a hole stand beside zero, on the side where the plot has room
+    side = "middle left" if sum(one.compared["delta"] or 0.0 for one in shown) < 0 else "middle right"
+    if any(run.differences(one) for one in shown):
+        figure.add_trace(_seeds(run, shown))
+    for name, (colour, symbol) in figures.STYLES.items():
+        at = [index for index, one in enumerate(shown) if one.verdict == name]
+        if at:
+            figure.add_trace(_intervals(run, [shown[index] for index in at], at, colour, symbol, side))
+    figure.update_yaxes(tickvals=list(range(len(shown))), ticktext=labels, range=[len(shown) - 0.5, -0.5], ticks="")
+    metric = figures.escaped(formats.metric_name(run.metric))
+    figure.update_xaxes(title_text=f"difference in {metric}<br>from the reference", tickformat="+")
+    return figure
+
+
+def offset(rank: int) -> float:
+    """How far below its row a seed's dot stands, by the seed's rank: the same in every row, so that a seed can be
+    followed down the plot.
+
+    >>> [round(offset(rank), 2) for rank in range(3)]
+    [0.16, 0.3, 0.21]
+    """
+    return _NEAREST + _DEPTH * (rank * _GOLDEN % 1)
+
+
+def _seeds(run: View, shown: list[Variant]) -> go.Scatter:
+    rank = {seed: index for index, seed in enumerate(sorted({row["seed"] for row in run.rows}))}
+    dots = [
+        (value, index + offset(rank[seed]), seed)
+        for index, one in enumerate(shown)
+        for seed, value in sorted(run.differences(one).items())
+    ]
+    return go.Scatter(
+        name=SEEDS,
+        x=[value for value, _, _ in dots],
+        y=[height for _, height, _ in dots],
+        mode="markers",
+        marker={"color": figures.GREY, "size": 6, "opacity": 0.85},
+        hovertext=[f"seed {seed}: {formats.signed(value)}" for value, _, seed in dots],
+        hoverinfo="text",
+    )
+
+
+def _intervals(run: View, members: list[Variant], at: list[int], colour: str, symbol: str, side: str) -> go.Scatter:
+    rows = [one.compared for one in members]
+    missing = members[0].verdict == "no result"
+    delta = [0.0 if row["delta"] is None else row["delta"] for row in rows]
+    return go.Scatter(
+        x=delta,
+        y=at,
+        mode="markers+text" if missing else "markers",
+        text=["no finished cell\u2003" if "left" in side else "\u2003no finished cell"] * len(members)
+        if missing
+        else None,
+        textposition=side,
+        cliponaxis=False,
+        marker={"color": colour, "symbol": symbol, "size": 12, "line": {"width": 2, "color": colour}},
+        error_x={
+            "array": [0 if row["delta_high"] is None else row["delta_high"] - row["delta"] for row in rows],
+            "arrayminus": [0 if row["delta_low"] is None else row["delta"] - row["delta_low"] for row in rows],
+            "type": "data",
+            "symmetric": False,
+            "color": colour,
+            "thickness": 2,
+            "width": 0,
+        },
+        hovertext=[figures.about(run, one, verdict(one), *_numbers(one)) for one in members],
+        hoverinfo="text",
+    )
+
+
+def _numbers(one: Variant) -> list[str]:
+    row = one.compared
+    if row["delta"] is None:
+        return []
+    bounds = formats.interval(row["delta_low"], row["delta_high"], sign=True)
+    tested = [f"p (Holm) {formats.p_value(row['p_holm'])}"] if row["p_holm"] is not None else []
+    counted = ", ".join([*tested, formats.count(row["seeds"], "seed")])
+    return [f"{formats.signed(row['delta'])} {bounds}".rstrip(), counted]

@@ -1,0 +1,1 @@
+"""HTML, CSV and terminal text: escaping, page skeleton, embedded figures, and how numbers are written."""

@@ -1,0 +1,84 @@
+"""A page around its parts: nothing is fetched, and no script may run but those that it was made with.
+
+Screen readers and keyboards find landmarks (header, contents, main) and a link that skips to the results.
+"""
+
+import base64
+import hashlib
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from plotly.offline import get_plotlyjs
+
+from dashboards.html.markup import Markup, Section, tag
+
+_SCRIPTS = ("draw.js", "sort.js")
+
+
+def document(title: str, *parts: Any) -> str:
+    """The HTML of a page.
+
+    Args:
+        title: of the browser's tab.
+        parts: the header, and sections, which the table of contents names; None is left out.
+    """
+    without = tag("noscript", tag("p", "The figures need JavaScript; every number stands in the tables."))
+    scripts = [_plotly(), *map(_file, _SCRIPTS)]
+    headers = [part for part in parts if _is_header(part)]
+    rest = [part for part in parts if not _is_header(part)]
+    return _document(title, _file("style.css"), scripts, *headers, without, *rest)
+
+
+def plain(title: str, style: str, *parts: Any) -> str:
+    """The HTML of a page without plotly's figures, on which no script may run; `style` is CSS of its own."""
+    return _document(title, _file("style.css") + style, [], *parts)
+
+
+def _document(title: str, style: str, scripts: list[str], *parts: Any) -> str:
+    allowed = " ".join(f"'{_digest(script)}'" for script in scripts) or "'none'"
+    policy = f"default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; script-src {allowed}"
+    head = tag(
+        "head",
+        Markup('<meta charset="utf-8">'),
+        Markup(f'<meta http-equiv="Content-Security-Policy" content="{policy}">'),
+        Markup('<meta name="viewport" content="width=device-width, initial-scale=1">'),
+        Markup('<meta name="color-scheme" content="light dark">'),
+        tag("title", title),
+        tag("style", Markup(style)),
+    )
+    shown = [part for part in parts if part is not None]
+    body = tag(
+        "body",
+        tag("a", "Skip to the results", href="#results", class_="skip"),
+        *(part for part in shown if _is_header(part)),
+        _contents([part for part in shown if isinstance(part, Section)]),
+        tag("main", *(part for part in shown if not _is_header(part)), id="results", tabindex="-1"),
+        *(tag("script", Markup(script)) for script in scripts),
+    )
+    return f'<!DOCTYPE html>\n<html lang="en">{head}{body}</html>\n'
+
+
+def _is_header(part: Any) -> bool:
+    return str(part).startswith("<header")
+
+
+def _contents(sections: list[Section]) -> Markup | None:
+    """Links to the page's sections."""
+    links = [tag("li", tag("a", one.heading, href=f"#{one.key}")) for one in sections]
+    return tag("nav", tag("ul", *links), aria_label="Contents", class_="contents") if links else None
+
+
+@cache
+def _plotly() -> str:
+    return get_plotlyjs()
+
+
+@cache
+def _file(name: str) -> str:
+    return resources.files("dashboards.html").joinpath(name).read_text(encoding="utf-8")
+
+
+@cache
+def _digest(script: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"

@@ -1,0 +1,40 @@
+"""What a study cost, on the page and in the tables."""
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+
+from dashboards import report
+from dashboards.ablation import cost, tables
+from dashboards.ablation.view import view
+from raysearch.runs import results
+
+from ..conftest import ablation, write_run
+
+COST = {"dollars": 12.5, "node_hours": {"g6.2xlarge spot": 11.0, "m7i.xlarge on-demand": 8.5}}
+
+
+def test_variants_share_the_bill_by_their_seconds(tmp_path: Path) -> None:
+    directory = write_run(tmp_path / "run", ablation(), cost=COST)
+    run = view(results.read_study(directory), results.load(directory))
+    seconds: dict[str, float] = {}
+    for row in results.load(directory).to_pylist():
+        seconds[row["variant"]] = seconds.get(row["variant"], 0.0) + row["seconds"]
+    paid = cost.shares(run)
+    assert sum(paid.values()) == pytest.approx(12.5)
+    for name, own in seconds.items():
+        assert paid[name] == pytest.approx(12.5 * own / sum(seconds.values()))
+    written = {row["variant"]: row["dollars"] for row in csv.DictReader(io.StringIO(tables.as_csv(run)))}
+    assert {name: pytest.approx(float(text)) for name, text in written.items()} == paid
+    page = report.page(run)
+    assert "$12.50" in page
+    assert "g6.2xlarge spot 11" in page
+
+
+def test_without_a_price_there_is_no_column(tmp_path: Path) -> None:
+    directory = write_run(tmp_path / "run", ablation())
+    run = view(results.read_study(directory), results.load(directory))
+    assert cost.shares(run) == {}
+    assert "Machines" not in report.page(run)

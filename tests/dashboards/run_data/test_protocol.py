@@ -1,0 +1,58 @@
+"""A published number says whether it was measured by the same protocol; the shipped files say enough to tell."""
+
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from dashboards.ablation.view import view
+from dashboards.report import page
+from dashboards.run_data import protocol, published
+from raysearch.data.layouts import LAYOUTS
+from raysearch.models.backbones import BACKBONES
+from raysearch.runs import results
+
+FILES = sorted(
+    f"{folder.name}/{file.name.removesuffix('.csv')}"
+    for folder in resources.files("search_spaces").joinpath("published").iterdir()
+    if folder.is_dir()
+    for file in folder.iterdir()
+    if file.name.endswith(".csv")
+)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_shipped_file_states_its_protocol_in_the_words_of_a_run(name: str) -> None:
+    numbers = published.read(name)
+    assert numbers is not None
+    paper = numbers.source
+    assert set(protocol.ASPECTS) <= set(paper)
+    assert paper["data"] in LAYOUTS
+    assert paper["backbone"] in BACKBONES
+    assert 32 <= int(paper["side"]) <= 448
+    assert paper["weights"] in ("pretrained", "random")
+    assert protocol.matches(paper, {aspect: paper[aspect] for aspect in protocol.ASPECTS}) == "yes"
+
+
+def test_a_run_by_the_papers_protocol_matches_and_others_say_what_differs(make_run: Callable[..., Path]) -> None:
+    path = make_run()
+    study = results.read_study(path)
+    assert protocol.of(*_first(study, path)) == "no: data, backbone, side"
+    study["data"]["layout"] = "food101"
+    for one in study["variants"]:
+        one["config"]["data"]["side"] = 224
+        one["config"]["model"] |= {"backbone": "resnet50", "weights": "IMAGENET1K_V1"}
+    run, reference = _first(study, path)
+    assert protocol.of(run, reference) == "yes"
+    assert "Where protocols differ" not in page(run)
+    assert protocol.of(run, run.named["srem.regions=0"]) == "", "the paper has no such number"
+    study["variants"][0]["config"]["model"]["weights"] = None
+    assert protocol.of(*_first(study, path)) == "no: weights"
+    study["metric_id"] = "map@100/expected-ties/test"
+    assert protocol.of(*_first(study, path)) == "no: weights, metric"
+
+
+def _first(study, path):
+    run = view(study, results.load(path))
+    return run, run.reference
