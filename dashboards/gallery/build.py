@@ -1,6 +1,6 @@
 """Make the gallery of a run: the trained networks looked at, and the page drawn.
 
-A task's half is two modules of the same name. `raysearch.exhibits.TASK` has `look(run, cells, images) -> (exhibit,
+A task's half is two modules of the same name. `raysearch.inspection.TASK` has `look(run, cells, images) -> (exhibit,
 values)`: what there is to draw, in numpy arrays, and each cell's metric computed again. `dashboards.gallery.TASK` has
 `sections(exhibit, names, detail)`: the parts of the page, of a detail of its pictures.
 """
@@ -14,8 +14,8 @@ from pathlib import Path
 from dashboards.gallery import page
 from dashboards.gallery.names import Names
 from raysearch.core.errors import UserError
-from raysearch.exhibits import choosing
-from raysearch.exhibits.loading import open_run
+from raysearch.inspection import choosing
+from raysearch.inspection.loading import open_run
 
 TASKS = ("retrieval", "fewshot")
 
@@ -57,7 +57,7 @@ def write(
             raise UserError(f"no gallery of a run of the task {run.record['task']}")
         drawing, looking = (
             importlib.import_module(f"{package}.{run.record['task']}")
-            for package in ("dashboards.gallery", "raysearch.exhibits")
+            for package in ("dashboards.gallery", "raysearch.inspection")
         )
         exhibit, values = looking.look(run, cells, images)
     finally:

@@ -10,7 +10,7 @@ from dashboards.gallery.pictures import Detail
 from dashboards.html.markup import Markup
 
 if TYPE_CHECKING:  # what makes these needs torch, which drawing them does not
-    from raysearch.exhibits.fewshot import Group
+    from raysearch.inspection.fewshot import Group
 
 
 def sections(exhibit: list[Group], names: Names, detail: Detail) -> list[Markup | None]:

@@ -15,8 +15,8 @@ from dashboards.gallery.pictures import Detail, Pixels, heated, small, uri
 from dashboards.html.markup import Markup, name, tag
 
 if TYPE_CHECKING:  # what makes these needs torch, which drawing them does not
-    from raysearch.exhibits.cross_attention import Looks
-    from raysearch.exhibits.fewshot import Group, Pair
+    from raysearch.inspection.cross_attention import Looks
+    from raysearch.inspection.fewshot import Group, Pair
 
 
 def attention(groups: Sequence[Group], names: Names, detail: Detail) -> Markup | None:

@@ -13,8 +13,8 @@ from dashboards.html import formats
 from dashboards.html.markup import Markup, join, name, tag
 
 if TYPE_CHECKING:  # what makes these needs torch, which drawing them does not
-    from raysearch.exhibits.episodes import Answers
-    from raysearch.exhibits.fewshot import Differing, Group, Shown
+    from raysearch.inspection.episodes import Answers
+    from raysearch.inspection.fewshot import Differing, Group, Shown
 
 RIGHT, WRONG = "\N{CHECK MARK}", "\N{MULTIPLICATION X}"
 QUERIES = 8  # of a class that are drawn

@@ -15,8 +15,8 @@ from dashboards.html import formats
 from dashboards.html.markup import Markup, name, tag
 
 if TYPE_CHECKING:  # what makes these needs torch, which drawing them does not
-    from raysearch.exhibits.fewshot import Group, Pair
-    from raysearch.exhibits.matched_pixels import LayerMatches
+    from raysearch.inspection.fewshot import Group, Pair
+    from raysearch.inspection.matched_pixels import LayerMatches
 
 _SIDE, _GAP = 100.0, 46.0  # of an image, and between two
 

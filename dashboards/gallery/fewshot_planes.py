@@ -13,8 +13,8 @@ from dashboards.gallery.names import Names
 from dashboards.html.markup import Markup, name, tag
 
 if TYPE_CHECKING:  # what makes these needs torch, which drawing them does not
-    from raysearch.exhibits.fewshot import Group, Shown
-    from raysearch.exhibits.planes import Plane
+    from raysearch.inspection.fewshot import Group, Shown
+    from raysearch.inspection.planes import Plane
 
 _WIDTH, _HEIGHT, _PAD = 320.0, 230.0, 14.0
 

@@ -13,7 +13,7 @@ from dashboards.html.document import plain
 from dashboards.html.markup import Markup, join, name, rows, tag
 from dashboards.report import GALLERY
 from raysearch.core import atomic
-from raysearch.exhibits.choosing import Chosen
+from raysearch.inspection.choosing import Chosen
 
 Draw = Callable[[Detail], Sequence[Markup | None]]
 

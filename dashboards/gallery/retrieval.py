@@ -14,7 +14,7 @@ from dashboards.html import formats
 from dashboards.html.markup import Markup, name, tag
 
 if TYPE_CHECKING:  # what makes these needs torch, which drawing them does not
-    from raysearch.exhibits.retrieval import Compared, Exhibit, Look, Picture, Ranked, Scene
+    from raysearch.inspection.retrieval import Compared, Exhibit, Look, Picture, Ranked, Scene
 
     Tile = Callable[[Look, Scene, Names, Detail], Markup]
 

@@ -11,12 +11,12 @@ from dashboards.gallery import fewshot, fewshot_matching, page, svg
 from dashboards.gallery.fewshot_attention import resized
 from dashboards.gallery.names import Names
 from dashboards.gallery.pictures import DETAILS
-from raysearch.exhibits.choosing import Chosen
-from raysearch.exhibits.cross_attention import Looks
-from raysearch.exhibits.episodes import Answers
-from raysearch.exhibits.fewshot import Differing, Group, Pair, Shown
-from raysearch.exhibits.matched_pixels import LayerMatches, Matching
-from raysearch.exhibits.planes import Plane
+from raysearch.inspection.choosing import Chosen
+from raysearch.inspection.cross_attention import Looks
+from raysearch.inspection.episodes import Answers
+from raysearch.inspection.fewshot import Differing, Group, Pair, Shown
+from raysearch.inspection.matched_pixels import LayerMatches, Matching
+from raysearch.inspection.planes import Plane
 
 from ..browser import chromium, needs_chromium
 from .conftest import Page as Parsed

@@ -12,8 +12,8 @@ from PIL import Image
 import dashboards.report
 from dashboards.gallery import page, pictures, retrieval
 from dashboards.gallery.names import Names
-from raysearch.exhibits.choosing import Chosen
-from raysearch.exhibits.retrieval import Compared, Exhibit, Look, Neighbour, Picture, Ranked, Scene
+from raysearch.inspection.choosing import Chosen
+from raysearch.inspection.retrieval import Compared, Exhibit, Look, Neighbour, Picture, Ranked, Scene
 
 from ..browser import chromium, needs_chromium
 from .conftest import Page as Parsed

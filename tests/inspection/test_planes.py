@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from raysearch.exhibits.episodes import see
-from raysearch.exhibits.planes import plane, planes
+from raysearch.inspection.episodes import see
+from raysearch.inspection.planes import plane, planes
 
 from ..tasks.fewshot.fewshot_runs import METHODS
 from .fewshot_tasks import Make

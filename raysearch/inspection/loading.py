@@ -17,7 +17,7 @@ from raysearch.data import feed, shards
 from raysearch.data.class_splits import partition
 from raysearch.data.feed.decoding import View
 from raysearch.data.shards.manifest import Manifest
-from raysearch.exhibits.choosing import Chosen, choose
+from raysearch.inspection.choosing import Chosen, choose
 from raysearch.models import backbones
 from raysearch.runs import results, variant_config
 from raysearch.runs.checkpoints import FOLDER, Checkpoints, decode

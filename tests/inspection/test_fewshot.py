@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from dashboards.gallery import build
-from raysearch.exhibits import fewshot
-from raysearch.exhibits.fewshot import Group
-from raysearch.exhibits.loading import open_run
+from raysearch.inspection import fewshot
+from raysearch.inspection.fewshot import Group
+from raysearch.inspection.loading import open_run
 from raysearch.runs import results
 from raysearch.tasks.fewshot import evaluation
 from raysearch.tasks.fewshot.task import FewshotTask

@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 
 from raysearch.data.feed.image_set import MEAN, ImageSet, normalise
-from raysearch.exhibits.choosing import Chosen
-from raysearch.exhibits.loading import FinishedRun
+from raysearch.inspection.choosing import Chosen
+from raysearch.inspection.loading import FinishedRun
 from raysearch.models.hashing.packed import Words, hamming, pack
 from raysearch.models.srem import activation_map
 from raysearch.tasks.metrics import hamming_metrics

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from raysearch.exhibits.cross_attention import MARKS, helix_of, looks
+from raysearch.inspection.cross_attention import MARKS, helix_of, looks
 from raysearch.models.helixformer import HelixFormer
 
 from ..models.helix_reference import Reference

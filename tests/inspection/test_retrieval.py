@@ -6,8 +6,8 @@ import torch
 from torch.nn import functional
 
 from raysearch.data.feed.image_set import normalise
-from raysearch.exhibits.loading import FinishedRun, open_run
-from raysearch.exhibits.retrieval import Codes, Exhibit, draw, look, scenes
+from raysearch.inspection.loading import FinishedRun, open_run
+from raysearch.inspection.retrieval import Codes, Exhibit, draw, look, scenes
 from raysearch.models.srem import activation_map
 
 from .conftest import EVERY, Trained

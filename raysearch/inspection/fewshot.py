@@ -16,12 +16,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from raysearch.data.feed.image_set import ImageSet
-from raysearch.exhibits.choosing import Chosen
-from raysearch.exhibits.cross_attention import Looks, helix_of, looks
-from raysearch.exhibits.episodes import Answers, Seen, different, most_different, see
-from raysearch.exhibits.loading import FinishedRun
-from raysearch.exhibits.matched_pixels import Matching, compared_maps, matching, metric_of
-from raysearch.exhibits.planes import Plane, planes
+from raysearch.inspection.choosing import Chosen
+from raysearch.inspection.cross_attention import Looks, helix_of, looks
+from raysearch.inspection.episodes import Answers, Seen, different, most_different, see
+from raysearch.inspection.loading import FinishedRun
+from raysearch.inspection.matched_pixels import Matching, compared_maps, matching, metric_of
+from raysearch.inspection.planes import Plane, planes
 from raysearch.models.fewshot import EpisodicNetwork
 from raysearch.runs import variant_config
 from raysearch.studies.analysis import paired_episodes

@@ -22,9 +22,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from raysearch.exhibits.cross_attention import helix_of
-from raysearch.exhibits.episodes import Seen
-from raysearch.exhibits.matched_pixels import compared_maps, compared_vectors, metric_of
+from raysearch.inspection.cross_attention import helix_of
+from raysearch.inspection.episodes import Seen
+from raysearch.inspection.matched_pixels import compared_maps, compared_vectors, metric_of
 from raysearch.models.fewshot import EpisodicNetwork, Maps
 from raysearch.models.helixformer import HelixFormer
 from raysearch.models.lwfm import PixelMetric

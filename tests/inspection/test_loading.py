@@ -11,8 +11,8 @@ import torch
 
 from raysearch.core.errors import UserError
 from raysearch.data.synthetic import dataset
-from raysearch.exhibits.loading import open_run
-from raysearch.exhibits.retrieval import Codes, look
+from raysearch.inspection.loading import open_run
+from raysearch.inspection.retrieval import Codes, look
 from raysearch.runs import results
 from raysearch.runs.checkpoints import FOLDER, Checkpoints, decode
 from raysearch.tasks.retrieval import task as retrieval_task
@@ -123,6 +123,6 @@ def test_the_data_may_move_and_must_be_the_same(trained: Trained, copy: Path, tm
 
 
 def test_needs_no_ray():
-    code = "import sys, dashboards.gallery.build, raysearch.exhibits.retrieval; print('ray' in sys.modules)"
+    code = "import sys, dashboards.gallery.build, raysearch.inspection.retrieval; print('ray' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "False", done.stderr

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from raysearch.exhibits.episodes import Answers, different, most_different, see
+from raysearch.inspection.episodes import Answers, different, most_different, see
 from raysearch.models.fewshot import Layout
 
 from ..tasks.fewshot.fewshot_runs import METHODS

@@ -11,7 +11,7 @@ from dashboards.gallery import build
 from raysearch import report
 from raysearch.core import cli
 from raysearch.core.errors import UserError
-from raysearch.exhibits.loading import open_run
+from raysearch.inspection.loading import open_run
 from raysearch.runs import results
 from raysearch.runs.checkpoints import FOLDER
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from raysearch.core.errors import UserError
-from raysearch.exhibits.choosing import MOST, choose, names
+from raysearch.inspection.choosing import MOST, choose, names
 
 RECORD: dict[str, Any] = {"metric": "map", "reference": "a", "variants": [{"name": name} for name in "abc"]}
 
