@@ -67,8 +67,8 @@ def drive(folder: Path, cells: int) -> None:
     from raysearch.data import shards, synthetic
     from raysearch.engine.cluster import connection
     from raysearch.engine.drivers import session
-    from raysearch.engine.monitoring.counters import Tally
-    from raysearch.engine.monitoring.terminal import LiveView
+    from raysearch.engine.monitoring.counters import ProgressCounter
+    from raysearch.engine.monitoring.terminal import TerminalView
     from raysearch.engine.trials import jobs, tuner
     from raysearch.runs import results
     from raysearch.storage.cache import cache_dir
@@ -77,9 +77,9 @@ def drive(folder: Path, cells: int) -> None:
 
     study = folder / "study.py"
     study.write_text(STUDY.format(regions=REGIONS, rates=max(1, cells // SEEDS // REGIONS), seeds=SEEDS))
-    name, asked = study_files.load(str(study))
+    name, asked = study_files.load_study(str(study))
     manifest = shards.read_manifest(synthetic.ensure(synthetic.Spec(), cache_dir()))
-    planned = plan.make(name, asked, "laptop", manifest.content_hash)  # type: ignore[arg-type]
+    planned = plan.plan_ablation(name, asked, "laptop", manifest.content_hash)  # type: ignore[arg-type]
     run = folder / "run"
     constant = {"data": manifest.content_hash, "code_version": CODE_VERSIONS["retrieval"], "environment": "{}"}
     configs = {cell.hash: json.dumps(cell.variant.config.canonical()) for cell in planned.cells}
@@ -91,18 +91,18 @@ def drive(folder: Path, cells: int) -> None:
 
     ray.cloudpickle.register_pickle_by_value(sys.modules[NoOp.__module__])
     with connection.connected(None), open(os.devnull, "w") as nowhere:
-        slots = connection.Slots(connection.Demand())
-        tally = Tally(len(planned.cells), 0, slots)
-        view = LiveView(tally, lambda: "", Console(file=nowhere))
+        slots = connection.Slots(connection.TrialResources())
+        tally = ProgressCounter(len(planned.cells), 0, slots)
+        view = TerminalView(tally, lambda: "", Console(file=nowhere))
         # A first few cells pay for what is paid once: groups that start, modules that are loaded.
         first, rest = planned.cells[:20], planned.cells[20:]
-        keeping = tuner.Keeping(str(folder / "checkpoints"))
-        listener = jobs.Several(Store(), tally, view)
+        keeping = tuner.CheckpointPolicy(str(folder / "checkpoints"))
+        listener = jobs.ListenerList(Store(), tally, view)
         resources = tuner.Resources(slots)
-        tuner.run(jobs.Planned(map(session.job, first)), NoOp, None, resources, listener, keeping)
+        tuner.run_trials(jobs.FixedJobs(map(session.job_of, first)), NoOp, None, resources, listener, keeping)
         before, started = _used(), time.perf_counter()
-        source = jobs.Planned(map(session.job, rest))
-        complete = tuner.run(source, NoOp, None, resources, listener, keeping)
+        source = jobs.FixedJobs(map(session.job_of, rest))
+        complete = tuner.run_trials(source, NoOp, None, resources, listener, keeping)
         after, wall = _used(), time.perf_counter() - started
     if not complete:
         sys.exit("stopped before the last cell: there is nothing to measure")

@@ -86,4 +86,4 @@ def _search(study: Mapping[str, Any], table: pa.Table) -> tuple[str, dict[str, s
 def _write(path: Path, text: str) -> Path:
     if path.parent.name == "tables" and path.parent.is_symlink():  # a run that came from elsewhere may point anywhere
         raise UserError(f"'{path.parent}' is a link; tables are written into the run alone")
-    return atomic.replace(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline="\n"))
+    return atomic.replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline="\n"))

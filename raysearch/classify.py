@@ -37,13 +37,15 @@ from raysearch.core import atomic, cli
 from raysearch.core.errors import UserError
 from raysearch.data import image_sources
 from raysearch.data.shards.manifest import Corrupt
-from raysearch.inference.classifier import Prediction, Recogniser
+from raysearch.inference.classifier import FewShotClassifier, Prediction
 from raysearch.storage.location import Location, Place
 
-__all__ = ["Accuracy", "Named", "Prediction", "Recogniser", "accuracy", "name_images"]
+__all__ = ["Accuracy", "FewShotClassifier", "Named", "Prediction", "accuracy", "name_images"]
 
 BATCH = 128  # images that are decoded at once
 COLUMNS = ("path", "class", "score")  # of the table that --out writes, before one a class
+
+Recogniser = FewShotClassifier  # its public name
 
 app = typer.Typer(add_completion=False)
 
@@ -66,7 +68,7 @@ class Accuracy(NamedTuple):
     images: int
 
 
-def name_images(recogniser: Recogniser, place: Location) -> Iterator[Named]:
+def name_images(recogniser: FewShotClassifier, place: Location) -> Iterator[Named]:
     """Name the images of a folder, of shards, or one image; a batch at a time.
 
     Args:
@@ -124,7 +126,7 @@ def main(
     place = Place.parse(query)
     if place.kind() == FileType.NotFound:
         raise UserError(f"no image or folder {place}")
-    recogniser = Recogniser.load(model)
+    recogniser = FewShotClassifier.load(model)
     recogniser.learn_folder(support)
     classes = list(recogniser.shots)
     if out is not None and (taken := sorted({*COLUMNS} & {*classes})):
@@ -164,12 +166,12 @@ def _write(out: Path, classes: Sequence[str], named: Sequence[Named]) -> None:
                 rows.writerow([one.path, said.label, said.score, *(said.scores[label] for label in classes)])
 
     try:
-        atomic.replace(out, fill)
+        atomic.replace_file(out, fill)
     except OSError as error:
         raise UserError(f"cannot write {out}: {error.strerror or error}") from error
 
 
-def _plain(recogniser: Recogniser, named: Sequence[Named], top: int | None) -> dict[str, object]:
+def _plain(recogniser: FewShotClassifier, named: Sequence[Named], top: int | None) -> dict[str, object]:
     found = accuracy(named)
     return {
         "model": recogniser.sha256,
@@ -189,7 +191,7 @@ def _plain(recogniser: Recogniser, named: Sequence[Named], top: int | None) -> d
     }
 
 
-def _table(recogniser: Recogniser, named: Sequence[Named], top: int) -> Table:
+def _table(recogniser: FewShotClassifier, named: Sequence[Named], top: int) -> Table:
     shown = min(top, len(recogniser.shots))
     ranks = ["class", "runner-up", *(f"no. {place}" for place in range(3, shown + 1))][:shown]
     headings = [heading for rank in ranks for heading in (rank, "score")]

@@ -14,14 +14,14 @@ from rich.text import Text
 
 from raysearch.core import cli
 from raysearch.core.errors import UserError
-from raysearch.engine.cluster.connection import Demand
+from raysearch.engine.cluster.connection import TrialResources
 from raysearch.engine.preflight import aws_account, aws_quotas, checks, kuberay_yaml, ray_yaml
-from raysearch.engine.preflight.check_result import Finding, State, bad, good, tried, unsure
+from raysearch.engine.preflight.check_result import CheckResult, CheckStatus, bad, good, tried, unsure
 from raysearch.engine.preflight.node_types import NodeType, node_types
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
-_STYLES = {State.GOOD: "green", State.OPEN: "yellow", State.BAD: "bold red"}
+_STYLES = {CheckStatus.GOOD: "green", CheckStatus.OPEN: "yellow", CheckStatus.BAD: "bold red"}
 
 
 @app.command()
@@ -59,7 +59,7 @@ def check(
     if out:
         found += tried("results", lambda: checks.of_results(out))
     if kinds:
-        found += _room_and_cost(kinds, most, Demand(workers, 1, gpus_per_worker), max_cost)
+        found += _room_and_cost(kinds, most, TrialResources(workers, 1, gpus_per_worker), max_cost)
     else:
         found.append(unsure("GPUs", "machines of your own: what they hold shows when they have joined"))
     _tell(file, found, kubernetes is not None)
@@ -96,21 +96,23 @@ def fill(
     cli.console().print(f"{out} is filled; look at it with: python -m raysearch.cluster check {out}", markup=False)
 
 
-def _of_file(wrong: list[str]) -> list[Finding]:
+def _of_file(wrong: list[str]) -> list[CheckResult]:
     return [bad("file", one) for one in wrong] or [good("file", "whole, and safe as far as it tells")]
 
 
-def _room_and_cost(kinds: list[NodeType], most: int, demand: Demand, max_cost: float | None) -> list[Finding]:
+def _room_and_cost(
+    kinds: list[NodeType], most: int, demand: TrialResources, max_cost: float | None
+) -> list[CheckResult]:
     found = tried("GPUs", lambda: checks.of_gpus(kinds, demand))
     return found + tried("cost", lambda: checks.of_cost(kinds, most, max_cost))
 
 
-def _tell(file: Path, found: list[Finding], kubernetes: bool) -> None:
+def _tell(file: Path, found: list[CheckResult], kubernetes: bool) -> None:
     console = cli.console()
     for one in found:
         line = Text(f"{one.state.value:4}  {one.what:8}  ", style=_STYLES[one.state])
         console.print(line.append(one.says, style="default"), highlight=False)
-    wrong = sum(one.state is State.BAD for one in found)
+    wrong = sum(one.state is CheckStatus.BAD for one in found)
     if wrong:
         raise UserError(f"{file}: {wrong} to put right")
     console.print(

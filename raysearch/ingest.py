@@ -156,7 +156,7 @@ def _number(workers: str) -> int | None:
 
 
 @contextlib.contextmanager
-def _maker(workers: int | None, address: str | None, images: int, out: Place) -> Iterator[shards.Maker]:
+def _maker(workers: int | None, address: str | None, images: int, out: Place) -> Iterator[shards.ShardExecutor]:
     """Ray, started or joined where it is wanted or pays, else threads.
 
     What goes to a store is made in this machine's cache, which other nodes do not see.
@@ -166,21 +166,21 @@ def _maker(workers: int | None, address: str | None, images: int, out: Place) ->
         if address:
             raise UserError(f"--address: shards for {out} are made on this machine alone; leave --address out")
         _screen().print(f"shards for {escape(str(out))} are made on this machine alone, by threads", highlight=False)
-        yield shards.Threads(workers)
+        yield shards.ThreadExecutor(workers)
         return
     pays = images >= ENOUGH_FOR_RAY and (os.cpu_count() or 1) > 1
     if importlib.util.find_spec("ray") is None:
         if address:
             raise UserError("--address: Ray is not installed here; pip install ray")
-        yield shards.Threads(workers)
+        yield shards.ThreadExecutor(workers)
     elif elsewhere or (pays if workers is None else workers > 1):
         from raysearch.engine.cluster import connection
 
         with connection.connected(address):
             _leave_on_sigterm()  # Ray has put its own way in
-            yield shards.OnRay(workers)
+            yield shards.RayExecutor(workers)
     else:
-        yield shards.Threads(workers)
+        yield shards.ThreadExecutor(workers)
 
 
 def _leave_on_sigterm() -> None:

@@ -20,7 +20,7 @@ import dashboards.report
 from raysearch.core import cli, sanitize
 from raysearch.core.errors import UserError
 from raysearch.runs import results
-from raysearch.runs.run_location import Home
+from raysearch.runs.run_location import RunLocation
 
 IMAGES = 6  # pictures of each kind in a gallery
 
@@ -51,7 +51,7 @@ def report(
     _only_with(live, "--live", {"--port": port, "--no-open": no_open or None})
     _only_with(len(runs) > 1, "several runs", {"--out": out})
     _only_with(len(runs) == 1, "one run", {"--gallery": gallery or None, "--live": live or None})
-    homes = [Home(run) for run in runs]
+    homes = [RunLocation(run) for run in runs]
     for home in homes:
         home.fetch()
     if len(homes) > 1:
@@ -94,7 +94,7 @@ def _print(table: object, answer: str, pages: list[Path]) -> None:
     console.print(table)
     console.print(answer, markup=False, highlight=False)
     for page in pages:
-        console.print(sanitize.text(str(page)), markup=False, highlight=False, soft_wrap=True)
+        console.print(sanitize.escape_controls(str(page)), markup=False, highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

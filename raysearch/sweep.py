@@ -20,11 +20,11 @@ from raysearch.core import cli
 from raysearch.core.errors import UserError
 from raysearch.core.interrupt import Interrupt
 from raysearch.data import shards, synthetic
-from raysearch.data.feed_mode import STORE_SHARE, Mode
+from raysearch.data.feed_mode import STORE_SHARE, FeedMode
 from raysearch.engine.drivers import dry_run as drivers_dry_run
 from raysearch.engine.options import Options, Run, cluster_of
 from raysearch.runs import describe, results
-from raysearch.runs.run_location import Home
+from raysearch.runs.run_location import RunLocation
 from raysearch.storage import uris
 from raysearch.storage.cache import cache_dir
 from raysearch.storage.location import Place
@@ -59,7 +59,7 @@ def main(
     concurrency: int | None = typer.Option(None, min=1, help="trials at a time at most; else what the cluster holds"),
     address: str | None = typer.Option(None, help="of a running Ray cluster; else Ray is started on this machine"),
     storage: str | None = typer.Option(None, help="path or URI of the checkpoints, as s3://...; else in --out"),
-    feed: Mode | None = typer.Option(None, help="images in memory, or decoded as they are needed; else what fits"),
+    feed: FeedMode | None = typer.Option(None, help="images in memory, or decoded as they are needed; else what fits"),
     store_share: float = typer.Option(
         STORE_SHARE, min=0.01, max=0.95, metavar="SHARE", help="of Ray's object store that decoded images may take"
     ),
@@ -70,7 +70,7 @@ def main(
 ) -> None:
     """Plan a study, train its missing cells on Ray and write results and report."""
     console = cli.console()
-    name, asked = study_files.load(study)
+    name, asked = study_files.load_study(study)
     if trials is not None and isinstance(asked, Ablation):
         raise UserError("--trials is for searches; an ablation runs each variant with each seed")
     if max_cost is not None and not cluster_of(address):
@@ -88,7 +88,7 @@ def main(
     plan = _plan(name, asked, chosen, manifest.content_hash, settings, seeds, trials, workers)
     config = plan.reference.config if isinstance(plan, planning.Plan) else plan.reference(plan.groups[0]).config
     config.check(manifest.name, manifest.classes, manifest.counts)
-    home = Home(out or Path("runs") / f"{name}-{chosen}")
+    home = RunLocation(out or Path("runs") / f"{name}-{chosen}")
     home.fetch()
     run_dir = home.directory
     record = describe.surroundings(manifest, directory, settings, reason, _command(), config)
@@ -96,10 +96,10 @@ def main(
     if out and home.place:  # checkpoints go where the results go
         storage = storage or uris.below(out, "checkpoints")
     options = Options(workers, gpus_per_worker, concurrency, address, storage, feed, store_share, max_cost, max_hours)
-    reader = results.Reader(run_dir / "cells")
+    reader = results.CellReader(run_dir / "cells")
     interrupt = Interrupt(lambda message: console.print(message))
     if dry_run:
-        drivers_dry_run.say(plan, run, reader, retry_failed, console)
+        drivers_dry_run.print_dry_run(plan, run, reader, retry_failed, console)
         return
     home.check_writable()
     with interrupt.caught(), home.kept(lambda message: console.print(message)):
@@ -124,8 +124,8 @@ def _plan(
     workers: int,
 ) -> planning.Plan | search_plan.SearchPlan:
     if isinstance(asked, Ablation):
-        return planning.make(name, asked, profile, content_hash, settings, seeds, workers)
-    plan = search_plan.make(name, asked, profile, content_hash, settings, seeds, trials, workers)
+        return planning.plan_ablation(name, asked, profile, content_hash, settings, seeds, workers)
+    plan = search_plan.plan_search(name, asked, profile, content_hash, settings, seeds, trials, workers)
     from raysearch.engine.drivers import search
 
     search.check(plan)
@@ -136,16 +136,16 @@ def _ablation(
     plan: planning.Plan,
     run: Run,
     options: Options,
-    reader: results.Reader,
+    reader: results.CellReader,
     retry_failed: bool,
     console: Console,
     interrupt: Interrupt,
 ) -> bool:
     """Run what is missing of an ablation; returns False when the user stopped it."""
-    ended = drivers_dry_run.ended(plan, reader, retry_failed)
+    ended = drivers_dry_run.completed(plan, reader, retry_failed)
     adopted = results.adopt(run.directory, [cell.hash for cell in plan.cells if cell.hash not in ended])
     if adopted:
-        ended = drivers_dry_run.ended(plan, reader, retry_failed)
+        ended = drivers_dry_run.completed(plan, reader, retry_failed)
     missing = [cell for cell in plan.cells if cell.hash not in ended]
     run.record.update({**describe.ablation(plan), **_kept(run.directory)})
     run.record["adopted"] = run.record.get("adopted", 0) + adopted
@@ -214,7 +214,7 @@ def _command() -> str:
     return shlex.join(["python", "-m", "raysearch.sweep", *(uris.shown(word) for word in sys.argv[1:])])
 
 
-def _finish(home: Home, reader: results.Reader, console: Console) -> None:
+def _finish(home: RunLocation, reader: results.CellReader, console: Console) -> None:
     """Write the table and the report, and say what came out."""
     from dashboards import report
     from dashboards.ablation import tables

@@ -29,7 +29,7 @@ from raysearch.core.errors import UserError
 from raysearch.data import feed, shards, synthetic
 from raysearch.data.class_splits import partition
 from raysearch.data.feed.decoding import View
-from raysearch.data.feed_mode import Mode
+from raysearch.data.feed_mode import FeedMode
 from raysearch.inference import export as inference_export
 from raysearch.models import backbones
 from raysearch.runs import results, variant_config
@@ -60,7 +60,9 @@ def main(
     export: Path | None = typer.Option(None, help="file for the trained model, for raysearch.retrieve or .classify"),
     from_: Path | None = typer.Option(None, "--from", metavar="RUN", help="take the config from a run of a study"),
     variant: str | None = typer.Option(None, help="which of RUN's variants; else the best of a search"),
-    feed_: Mode | None = typer.Option(None, "--feed", help="images in memory, or decoded as needed; else what fits"),
+    feed_: FeedMode | None = typer.Option(
+        None, "--feed", help="images in memory, or decoded as needed; else what fits"
+    ),
     settings: bool = typer.Option(False, "--settings", help="print what --set can change, and train nothing"),
 ) -> None:
     """Train one config and print a line an iteration, then the metrics as JSON."""
@@ -90,12 +92,12 @@ def main(
     config.check(manifest.name, manifest.classes, manifest.counts)
     backbones.check_weights(*config.trunk)
     wanted = config.images
-    divided = partition.of(directory, wanted.split) if wanted.split is not None else None
+    divided = partition.partition_of(directory, wanted.split) if wanted.split is not None else None
     if divided:
         console.print(divided.describe())
         for warning in divided.warnings(config.trunk[1]):
             print(warning, file=sys.stderr)
-    sets, choice = feed.here(
+    sets, choice = feed.open_local(
         directory, View(wanted.side, wanted.zoom), divided.of_class if divided else None, asked=feed_
     )
     console.print(f"images: {choice.describe(sum(map(len, sets.values())), wanted.side)}")
@@ -144,7 +146,7 @@ def _of_run(record: Mapping[str, Any], task: str, variant: str | None, given: Ma
     if record["code_version"] != CODE_VERSIONS[task]:
         versions = f"version {record['code_version']} of the task's code, this is {CODE_VERSIONS[task]}"
         print(f"the run is of {versions}: numbers will differ from its own", file=sys.stderr)
-    return variant_config.config(record, variant, given)
+    return variant_config.config_of_variant(record, variant, given)
 
 
 def _data_of_run(record: Mapping[str, Any]) -> Place:

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from raysearch import classify, retrieve, train
-from raysearch.classify import Named, Prediction, Recogniser, accuracy, name_images
+from raysearch.classify import FewShotClassifier, Named, Prediction, accuracy, name_images
 from raysearch.core import cli
 from raysearch.data.feed import feed
 from raysearch.data.shards import jpeg, writer
@@ -86,8 +86,8 @@ def folders(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
 
 
 @pytest.fixture(scope="module")
-def recogniser(model: Path, folders: tuple[Path, Path]) -> Recogniser:
-    recogniser = Recogniser.load(model, device="cpu")
+def recogniser(model: Path, folders: tuple[Path, Path]) -> FewShotClassifier:
+    recogniser = FewShotClassifier.load(model, device="cpu")
     recogniser.learn_folder(folders[0])
     return recogniser
 
@@ -107,7 +107,7 @@ def done(capsys: pytest.CaptureFixture[str], *given: object) -> str:
 
 
 def test_photos_are_named_and_written(
-    model: Path, folders: tuple[Path, Path], recogniser: Recogniser, tmp_path: Path
+    model: Path, folders: tuple[Path, Path], recogniser: FewShotClassifier, tmp_path: Path
 ) -> None:
     made = run(["-c", WITHOUT_RAY], model, *folders, "--out", tmp_path / "named.csv")
     assert made.returncode == 0, made.stderr
@@ -135,7 +135,7 @@ def test_photos_are_named_and_written(
 
 
 def test_json_says_all_and_top_less(
-    model: Path, folders: tuple[Path, Path], recogniser: Recogniser, capsys: pytest.CaptureFixture[str]
+    model: Path, folders: tuple[Path, Path], recogniser: FewShotClassifier, capsys: pytest.CaptureFixture[str]
 ) -> None:
     answer = json.loads(done(capsys, model, *folders, "--json"))
     assert (answer["model"], answer["shots"]) == (recogniser.sha256, SUPPORT)
@@ -152,7 +152,7 @@ def test_json_says_all_and_top_less(
 
 
 def test_one_image_and_as_many_classes_as_asked_for(
-    model: Path, folders: tuple[Path, Path], recogniser: Recogniser, capsys: pytest.CaptureFixture[str]
+    model: Path, folders: tuple[Path, Path], recogniser: FewShotClassifier, capsys: pytest.CaptureFixture[str]
 ) -> None:
     photo = folders[1] / PHOTOS[1]
     heading, line, *rest = done(capsys, model, folders[0], photo, "--top", 10).splitlines()
@@ -164,7 +164,7 @@ def test_one_image_and_as_many_classes_as_asked_for(
 
 
 def test_shards_are_named_a_batch_at_a_time(
-    data: Path, recogniser: Recogniser, monkeypatch: pytest.MonkeyPatch
+    data: Path, recogniser: FewShotClassifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = writer.read(data, ["image", "source"])
     names = writer.read_manifest(data).classes

@@ -21,7 +21,7 @@ from raysearch.studies.configs import overrides
 from raysearch.studies.configs.registry import CODE_VERSIONS
 from raysearch.tasks.base import Feed, Worker
 from raysearch.tasks.retrieval import task as retrieval_task
-from raysearch.tasks.retrieval.shallow_task import FittedTask
+from raysearch.tasks.retrieval.shallow_task import ShallowHashingTask
 from raysearch.tasks.retrieval.task import RetrievalTask
 
 from . import without_ray
@@ -110,7 +110,7 @@ def test_a_fitted_method_is_trained_and_exported_too(data: Path, tmp_path: Path)
     hasher, sets = Hasher.load(tmp_path / "model.pt", device="cpu"), feed.decode(data, 32)
     task = retrieval_task.make(hasher.config, 0, Worker(Feed(**sets, content_hash=""), tmp_path))
     task.advance()
-    assert isinstance(task, FittedTask)
+    assert isinstance(task, ShallowHashingTask)
     assert torch.equal(hasher.encode(sets["test"].images), task._encode(sets["test"]))
 
 

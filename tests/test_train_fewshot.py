@@ -70,7 +70,7 @@ def test_a_run_and_its_pre_training_which_is_kept(
     # the tasks themselves, one after the other
     given = {**SETTINGS, "episodes.test": 5}
     config = overrides.resolve("fewshot", overrides.start_from("fewshot", profile_settings("fewshot", "laptop"), given))
-    divided = partition.of(data, "auto")
+    divided = partition.partition_of(data, "auto")
     sets = feed.decode(data, 32, 1.0, divided.of_class)
     images = Feed(**sets, content_hash=writer.read_manifest(data).content_hash, split=divided.identity)
 

@@ -19,7 +19,7 @@ from raysearch.data.feed.augmentation import augment, draw_views
 from raysearch.data.feed.decoding import RayData, View
 from raysearch.data.feed.image_set import MEAN, STD, ImageSet
 from raysearch.data.feed.streaming import Stream
-from raysearch.data.shards.reader import Shelf
+from raysearch.data.shards.reader import ShardReader
 
 BATCH = 64
 WORKERS = 2  # the machine's cores
@@ -110,7 +110,7 @@ class Fed:
     def __init__(self, asked: Asked) -> None:
         self._asked = asked
         self._manifest = shards.read_manifest(asked.shards)
-        self.shelf, self.view = Shelf(asked.shards, self._manifest), View(asked.side)
+        self.shelf, self.view = ShardReader(asked.shards, self._manifest), View(asked.side)
         self.images = self.open()
 
     def open(self) -> ImageSet:
@@ -138,7 +138,7 @@ class Resident(Fed):
         import ray
 
         start_ray()
-        decoded = feed.collect(RayData(self.shelf, self.view), np.arange(len(self.shelf)), self.view)
+        decoded = feed.decode_all(RayData(self.shelf, self.view), np.arange(len(self.shelf)), self.view)
         self.reference = ray.put(decoded)
         del decoded
         return ImageSet(ray.get(self.reference), np.zeros(len(self.shelf), np.int64))

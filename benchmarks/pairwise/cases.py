@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from raysearch.data.feed.image_set import ImageSet
 from raysearch.models.backbones import build
-from raysearch.models.fewshot import EpisodicNetwork, Helix, Layerwise, Layout
+from raysearch.models.fewshot import EpisodicNetwork, HelixHead, Layout, LwfmHead
 from raysearch.models.helixformer import HelixFormer
 from raysearch.models.lwfm import LayerwiseMatching
 from raysearch.models.precision import at_least_single
@@ -77,11 +77,11 @@ def networks(case: Case, device: torch.device) -> dict[str, EpisodicNetwork]:
             # Fresh ones give all pairs nearly the same score, and the ways could differ unseen.
             for parameter in head.score.parameters():
                 parameter.mul_(10)
-        comparers = Helix(HelixFormer(trunk.channels), head), PairwiseHelix(trunk.channels, size)
+        comparers = HelixHead(HelixFormer(trunk.channels), head), PairwiseHelix(trunk.channels, size)
     else:
         taps, grid = trunk.taps[-2:], GRID
         widths = trunk.widths[-2:]
-        comparers = Layerwise(LayerwiseMatching(widths)), PairwiseLayerwise(widths)
+        comparers = LwfmHead(LayerwiseMatching(widths)), PairwiseLayerwise(widths)
     trunks = trunk, build(case.backbone)
     ours, usual = (EpisodicNetwork(*parts, grid) for parts in zip(trunks, (taps, taps), comparers, strict=True))
     usual.load_state_dict(ours.state_dict())

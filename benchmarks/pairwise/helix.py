@@ -11,7 +11,7 @@ Legend: `E` episodes, `W` ways, `K` shots, `N` queries, `B` = E N W K pairs, `C`
 import torch
 from torch import Tensor, nn
 
-from raysearch.models.fewshot import Compared, Maps
+from raysearch.models.fewshot import HeadOutput, Maps
 from raysearch.models.precision import at_least_single
 
 EPSILON = 1e-5  # added to the deviation in the norm over channels
@@ -29,7 +29,7 @@ class PairwiseHelix(nn.Module):
         super().__init__()
         self.helix, self.head = Pairs(channels), Head(channels, size)
 
-    def forward(self, support: Maps, query: Maps) -> Compared:
+    def forward(self, support: Maps, query: Maps) -> HeadOutput:
         (of_support,), (of_query,) = support, query
         episodes, ways, shots = of_support.shape[:3]
         queries, maps = of_query.shape[1], of_query.shape[2:]
@@ -37,7 +37,7 @@ class PairwiseHelix(nn.Module):
         supports = of_support.flatten(1, 2).unsqueeze(1).expand(pairs).reshape(-1, *maps)
         asking = of_query.unsqueeze(2).expand(pairs).reshape(-1, *maps)
         scores = self.head(*self.helix(supports, asking))
-        return Compared(scores.view(episodes, queries, ways, shots).mean(-1))
+        return HeadOutput(scores.view(episodes, queries, ways, shots).mean(-1))
 
 
 class Pairs(nn.Module):

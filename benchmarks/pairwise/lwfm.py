@@ -13,7 +13,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 from torch.nn import functional
 
-from raysearch.models.fewshot import Compared, Maps
+from raysearch.models.fewshot import HeadOutput, Maps
 from raysearch.models.precision import at_least_single
 
 
@@ -24,8 +24,8 @@ class PairwiseLayerwise(nn.Module):
         super().__init__()
         self.metric = PairwiseMetric(channels)
 
-    def forward(self, support: Maps, query: Maps) -> Compared:
-        return Compared(*self.metric(support, query))
+    def forward(self, support: Maps, query: Maps) -> HeadOutput:
+        return HeadOutput(*self.metric(support, query))
 
 
 class PairwiseMetric(nn.Module):

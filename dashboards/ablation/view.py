@@ -147,7 +147,7 @@ def view(study: Mapping[str, Any], table: pa.Table) -> View:
     Raises:
         UserError: cells that must not be compared, as `statistics.compare` says.
     """
-    study, rows = sanitize.whole(study), rows_of(table)
+    study, rows = sanitize.escape_nested(study), rows_of(table)
     metric, mode = study.get("metric") or "map", study.get("mode") or "max"
     plans = {one["name"]: one for one in study.get("variants") or []}
     plans |= {name: {"name": name} for name in dict.fromkeys(row["variant"] for row in rows) if name not in plans}

@@ -47,7 +47,7 @@ def page(shown: Comparison) -> str:
 
 def _write(path: Path, text: str) -> Path:
     try:
-        return atomic.replace(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline="\n"))
+        return atomic.replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline="\n"))
     except OSError as error:
         raise UserError(
             f"cannot write '{path}': {error.strerror}; --out names a directory that can be written"

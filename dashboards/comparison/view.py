@@ -81,7 +81,9 @@ def read(directories: Sequence[str | Path]) -> Comparison:
     for index, path in enumerate(resolved):
         if path in resolved[:index]:
             raise UserError(f"'{paths[index]}' is given twice; a run compared with itself differs in nothing")
-    runs = {name: _read(path) for name, path in zip(map(sanitize.text, called(resolved)), paths, strict=True)}
+    runs = {
+        name: _read(path) for name, path in zip(map(sanitize.escape_controls, called(resolved)), paths, strict=True)
+    }
     compatibility.check(runs)
     return Comparison(runs, tuple(_matches(runs)))
 

@@ -43,7 +43,7 @@ def write(
     """
     run = open_run(directory, data, storage)
     wanted, left_out = choosing.names(run.record, variants)
-    cells: list[choosing.Chosen] = []
+    cells: list[choosing.CellChoice] = []
     untold: list[page.Untold] = []
     for name in wanted:
         try:

@@ -13,7 +13,7 @@ from dashboards.html.document import plain
 from dashboards.html.markup import Markup, join, name, rows, tag
 from dashboards.report import GALLERY
 from raysearch.core import atomic
-from raysearch.inspection.choosing import Chosen
+from raysearch.inspection.choosing import CellChoice
 
 Draw = Callable[[Detail], Sequence[Markup | None]]
 
@@ -21,7 +21,7 @@ Draw = Callable[[Detail], Sequence[Markup | None]]
 class Checked(NamedTuple):
     """A cell that is shown, and its metric as computed again with the network that the pictures are of."""
 
-    cell: Chosen
+    cell: CellChoice
     again: float
 
     @property
@@ -59,7 +59,7 @@ def write(run_dir: str | Path, study: Mapping[str, Any], networks: Networks, nam
     head = [_opening(study), _networks(networks, names)]
     page = fitted(lambda detail: plain(title, style, *head, *draw(detail)))
     path = Path(run_dir) / GALLERY
-    return atomic.replace(path, lambda temporary: temporary.write_text(page, encoding="utf-8", newline="\n"))
+    return atomic.replace_file(path, lambda temporary: temporary.write_text(page, encoding="utf-8", newline="\n"))
 
 
 def difference(one: Checked) -> str:

@@ -31,7 +31,7 @@ class Follower:
 
     def __init__(self, run_dir: Path) -> None:
         self._run_dir = run_dir
-        self._reader, self._lock = results.Reader(run_dir / "cells"), threading.Lock()
+        self._reader, self._lock = results.CellReader(run_dir / "cells"), threading.Lock()
         self._study = results.read_study(run_dir)
         self._ended: dict[str, Any] | None = None  # records of the cells; None before they were read
         self._outcome: dict[str, Any] = {}

@@ -24,7 +24,7 @@ def loads(text: str | None, default: Any = None) -> Any:
         value = json.loads(text) if text else default
     except (ValueError, RecursionError):
         return default
-    return sanitize.whole(value) if text and "\\u" in text else value
+    return sanitize.escape_nested(value) if text and "\\u" in text else value
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
@@ -86,9 +86,9 @@ def rows_of(table: pa.Table) -> list[dict[str, Any]]:
         values = column.to_pylist()
         for value in values:
             if isinstance(value, str) and value not in texts:
-                texts[value] = sanitize.text(value)
+                texts[value] = sanitize.escape_controls(value)
         columns.append([texts[v] if isinstance(v, str) else v for v in values])
-    names = [sanitize.text(name) for name in table.column_names]
+    names = [sanitize.escape_controls(name) for name in table.column_names]
     return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
 
 

@@ -141,7 +141,7 @@ def search_view(study: Mapping[str, Any], table: pa.Table) -> SearchView:
     Raises:
         UserError: judging cells that must not be compared, as `statistics.compare` says.
     """
-    study, rows = sanitize.whole(study), rows_of(table)
+    study, rows = sanitize.escape_nested(study), rows_of(table)
     metrics = list(study.get("metrics") or ["map_validation"])
     tuning = [row for row in rows if row.get("stage") != "judge"]
     by_name: dict[str, list[dict[str, Any]]] = {}

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 
-def replace(path: Path, write: Callable[[Path], object]) -> Path:
+def replace_file(path: Path, write: Callable[[Path], object]) -> Path:
     """Write through a temporary name in the same directory, to disk, then rename; readers see the old file or the new.
 
     Args:

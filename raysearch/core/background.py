@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 
 @contextlib.contextmanager
-def repeated(act: Callable[[], object], every: float) -> Iterator[None]:
+def run_periodically(act: Callable[[], object], every: float) -> Iterator[None]:
     """Do something now and again in a thread of its own, for as long as the block runs; then it is over.
 
     Args:
@@ -14,7 +14,7 @@ def repeated(act: Callable[[], object], every: float) -> Iterator[None]:
         every: seconds from the end of one time to the next.
 
     >>> done = []
-    >>> with repeated(lambda: done.append(1), every=60.0):
+    >>> with run_periodically(lambda: done.append(1), every=60.0):
     ...     pass
     >>> done
     [1]

@@ -50,7 +50,7 @@ def check_writable(path: Path, name: str) -> None:
 
 def stop(message: str) -> NoReturn:
     """Print one line and leave with exit code 2."""
-    print(f"error: {sanitize.text(' '.join(message.split()))}", file=sys.stderr)
+    print(f"error: {sanitize.escape_controls(' '.join(message.split()))}", file=sys.stderr)
     sys.exit(2)
 
 

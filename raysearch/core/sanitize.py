@@ -11,25 +11,25 @@ from typing import Any
 _ACTS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 
 
-def text(value: str) -> str:
+def escape_controls(value: str) -> str:
     r"""
-    >>> text("safe\u202egpj.exe"), text("\x1b[31m"), text("é ✓")
+    >>> escape_controls("safe\u202egpj.exe"), escape_controls("\x1b[31m"), escape_controls("é ✓")
     ('safe\\u202egpj.exe', '\\u001b[31m', 'é ✓')
     """
     return value if value.isascii() and value.isprintable() else _ACTS.sub(_written, value)
 
 
-def whole(value: Any) -> Any:
+def escape_nested(value: Any) -> Any:
     """All texts in nested lists and dicts, keys among them; what needs no change is returned as it is.
 
-    >>> whole({"name": ["a\\u202eb", 1]})
+    >>> escape_nested({"name": ["a\\u202eb", 1]})
     {'name': ['a\\\\u202eb', 1]}
     """
     if isinstance(value, str):
-        return text(value)
+        return escape_controls(value)
     if isinstance(value, dict):
-        return {whole(key): whole(one) for key, one in value.items()}
-    return [whole(one) for one in value] if isinstance(value, list) else value
+        return {escape_nested(key): escape_nested(one) for key, one in value.items()}
+    return [escape_nested(one) for one in value] if isinstance(value, list) else value
 
 
 def _written(found: re.Match[str]) -> str:

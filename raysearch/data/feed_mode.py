@@ -8,16 +8,16 @@ from raysearch.core.errors import UserError
 STORE_SHARE = 0.6  # of an object store that decoded images may take
 
 
-class Mode(StrEnum):
+class FeedMode(StrEnum):
     resident = "resident"
     streamed = "streamed"
 
 
 @dataclass(frozen=True)
-class Choice:
+class FeedDecision:
     """How images are fed, and why."""
 
-    mode: Mode
+    mode: FeedMode
     bytes: int  # of the decoded images
     room: int  # bytes of memory that they may take
     why: str
@@ -32,13 +32,13 @@ class Choice:
 
 
 def choose(
-    asked: Mode | None,
+    asked: FeedMode | None,
     size: int,
     memory: int,
     share: float = STORE_SHARE,
     taken: int = 0,
     where: str = "the object store",
-) -> Choice:
+) -> FeedDecision:
     """The mode for decoded images of `size` bytes.
 
     Args:
@@ -54,16 +54,16 @@ def choose(
     """
     room = max(0, int(share * memory) - taken)
     of = f"{share:.0%} of {where}" + (", less what other images take" if taken else "")
-    if asked == Mode.resident and size > room:
+    if asked == FeedMode.resident and size > room:
         raise UserError(
             f"--feed resident: the decoded images take {gib(size)} and there is room for {gib(room)} ({of}); "
             "leave --feed out, or set a smaller data.side"
         )
     if asked is not None:
-        return Choice(asked, size, room, "as asked")
+        return FeedDecision(asked, size, room, "as asked")
     if size <= room:
-        return Choice(Mode.resident, size, room, f"they fit {gib(room)}, {of}")
-    return Choice(Mode.streamed, size, room, f"more than {gib(room)}, {of}")
+        return FeedDecision(FeedMode.resident, size, room, f"they fit {gib(room)}, {of}")
+    return FeedDecision(FeedMode.streamed, size, room, f"more than {gib(room)}, {of}")
 
 
 def gib(size: int) -> str:

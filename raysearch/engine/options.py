@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from raysearch.data.feed_mode import STORE_SHARE, Mode
+from raysearch.data.feed_mode import STORE_SHARE, FeedMode
 from raysearch.data.shards.manifest import Manifest
 from raysearch.storage.location import Place
 
@@ -24,7 +24,7 @@ class Options:
     concurrency: int | None = None  # trials at a time at most
     address: str | None = None  # of a cluster; None is this machine
     storage: str | None = None  # path or URI of the checkpoints; None is the run directory
-    feed: Mode | None = None  # how images come to the workers; None: resident where they fit
+    feed: FeedMode | None = None  # how images come to the workers; None: resident where they fit
     store_share: float = STORE_SHARE  # of the object store that decoded images may take
     max_cost: float | None = None  # dollars of the study in all
     max_hours: float | None = None  # of this call

@@ -67,7 +67,7 @@ def save(path: str | Path, task: FewshotTask, data: Manifest, metrics: Mapping[s
     model_file.write(path, task.config, task.seed, own, data, metrics)
 
 
-class Recogniser:
+class FewShotClassifier:
     """An exported model; made by `load`.
 
     It gives the task's own logits but for the last digits: sums of batches of another size have another order.
@@ -99,12 +99,12 @@ class Recogniser:
         model = self.config.model.model_copy(update={"weights": None})  # they are in the state
         with torch.random.fork_rng(devices=[]):
             config = self.config.model_copy(update={"model": model})
-            network = fewshot_network.build(config, self.seed, len(self.base))
+            network = fewshot_network.build_network(config, self.seed, len(self.base))
         network.load_state_dict(content["network"])
         self._network = network.to(device).to(memory_format=torch.channels_last).eval()
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], device: torch.device | str | None = None) -> "Recogniser":
+    def load(cls, path: str | os.PathLike[str], device: torch.device | str | None = None) -> "FewShotClassifier":
         """Read a model file.
 
         Args:

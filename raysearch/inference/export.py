@@ -9,7 +9,7 @@ from raysearch.data.shards.manifest import Manifest
 from raysearch.inference import classifier, hasher
 from raysearch.tasks.base import Task
 from raysearch.tasks.fewshot.task import FewshotTask
-from raysearch.tasks.retrieval.shallow_task import FittedTask
+from raysearch.tasks.retrieval.shallow_task import ShallowHashingTask
 from raysearch.tasks.retrieval.task import RetrievalTask
 
 
@@ -27,5 +27,5 @@ def save(path: Path, task: Task, data: Manifest, metrics: Mapping[str, Any]) -> 
     if isinstance(task, FewshotTask):
         classifier.save(path, task, data, metrics)
     else:
-        assert isinstance(task, RetrievalTask | FittedTask), "see `check`"
+        assert isinstance(task, RetrievalTask | ShallowHashingTask), "see `check`"
         hasher.save(path, task, data, metrics)

@@ -27,11 +27,13 @@ from raysearch.models.fcaenet import pool
 from raysearch.studies.configs.registry import RetrievalConfig
 from raysearch.tasks.retrieval import network as retrieval_network
 from raysearch.tasks.retrieval.evaluation import signs
-from raysearch.tasks.retrieval.shallow_task import BATCH, FittedTask
+from raysearch.tasks.retrieval.shallow_task import BATCH, ShallowHashingTask
 from raysearch.tasks.retrieval.task import EVALUATION_BATCH, RetrievalTask
 
 
-def save(path: str | Path, task: RetrievalTask | FittedTask, data: Manifest, metrics: Mapping[str, Any]) -> None:
+def save(
+    path: str | Path, task: RetrievalTask | ShallowHashingTask, data: Manifest, metrics: Mapping[str, Any]
+) -> None:
     """Write the model of a task that has ended.
 
     Args:
@@ -44,7 +46,7 @@ def save(path: str | Path, task: RetrievalTask | FittedTask, data: Manifest, met
         UserError: the file cannot be written.
     """
     state = task.state_dict()
-    if isinstance(task, FittedTask):
+    if isinstance(task, ShallowHashingTask):
         kept = {name: tensor.to("cpu", copy=True) for name, tensor in task.network.state_dict().items()}
     else:
         kept = (state["best"] or state)["network"]
@@ -84,7 +86,7 @@ class Hasher:
         state = content["network"]
         classes = len(state["anchors"]) if "anchors" in state else 0  # ExchNet's
         model = self.config.model.model_copy(update={"weights": None})  # they are in the state
-        network = retrieval_network.build(self.config.model_copy(update={"model": model}), self.seed, classes)
+        network = retrieval_network.build_network(self.config.model_copy(update={"model": model}), self.seed, classes)
         network.load_state_dict(state)
         self._network = network.to(device).to(memory_format=torch.channels_last).eval()
         self._encoder: hashing.Encoder | None = None

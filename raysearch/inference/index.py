@@ -121,7 +121,9 @@ class Index:
         table = pa.table(columns, names=["code", "path", "label"])
         table = table.replace_schema_metadata({KEY: self.about.model_dump_json()})
         try:
-            atomic.replace(Path(path), lambda temporary: pq.write_table(table, temporary, write_page_checksum=True))
+            atomic.replace_file(
+                Path(path), lambda temporary: pq.write_table(table, temporary, write_page_checksum=True)
+            )
         except OSError as error:
             raise UserError(f"cannot write {path}: {error.strerror or error}") from error
 

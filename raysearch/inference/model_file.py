@@ -63,7 +63,7 @@ def write(
     written = io.BytesIO()  # of a file torch.save writes the name into the content, and two runs would differ
     torch.save(content, written)
     try:
-        atomic.replace(Path(path), lambda temporary: temporary.write_bytes(written.getbuffer()))
+        atomic.replace_file(Path(path), lambda temporary: temporary.write_bytes(written.getbuffer()))
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
 

@@ -13,7 +13,7 @@ from raysearch.core.errors import UserError, nearest
 MOST = 12  # variants of a page, where none are asked for
 
 
-class Chosen(NamedTuple):
+class CellChoice(NamedTuple):
     """A cell that stands for its variant."""
 
     variant: str
@@ -65,7 +65,7 @@ def reference_of(record: Mapping[str, Any], variant: str) -> str:
 
 def choose(
     record: Mapping[str, Any], rows: Iterable[Mapping[str, Any]], variant: str, seed: int | None = None
-) -> Chosen:
+) -> CellChoice:
     """The cell that stands for a variant.
 
     Args:
@@ -88,4 +88,6 @@ def choose(
         raise UserError(f"variant '{variant}' has no finished cell with seed {seed}; it has {known}")
     row = next((row for row in finished if row["seed"] == seed), finished[(len(finished) - 1) // 2])
     steps, reference = len(json.loads(row["history"])), reference_of(record, variant)
-    return Chosen(variant, reference, row["seed"], row["cell"], metric, row[metric], seeds, steps, row["code_version"])
+    return CellChoice(
+        variant, reference, row["seed"], row["cell"], metric, row[metric], seeds, steps, row["code_version"]
+    )

@@ -59,7 +59,7 @@ class Answers:
 
 
 @dataclass(frozen=True)
-class Seen:
+class EpisodeForward:
     """An episode in a network: its answers, and the maps that they come from."""
 
     answers: Answers
@@ -70,7 +70,7 @@ class Seen:
 @torch.no_grad()
 def see(
     network: EpisodicNetwork, images: ImageSet, drawn: Episodes, index: int, device: torch.device | None = None
-) -> Seen:
+) -> EpisodeForward:
     """Show an episode to a network.
 
     Args:
@@ -89,7 +89,7 @@ def see(
     with evaluation.precision(device, "auto"):
         compared = network.comparer([one[None] for one in maps[0]], [one.flatten(0, 1)[None] for one in maps[1]])
     logits = compared.logits[0].double().cpu().numpy().reshape(*query.shape, -1)
-    return Seen(Answers(index, support, query, images.labels[support[:, 0]], logits), *maps)
+    return EpisodeForward(Answers(index, support, query, images.labels[support[:, 0]], logits), *maps)
 
 
 def different(answers: Iterable[Answers], recorded: Sequence[int]) -> dict[int, tuple[int, int]]:

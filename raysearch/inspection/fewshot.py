@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from raysearch.data.feed.image_set import ImageSet
-from raysearch.inspection.choosing import Chosen
+from raysearch.inspection.choosing import CellChoice
 from raysearch.inspection.cross_attention import Looks, helix_of, looks
-from raysearch.inspection.episodes import Answers, Seen, different, most_different, see
+from raysearch.inspection.episodes import Answers, EpisodeForward, different, most_different, see
 from raysearch.inspection.loading import FinishedRun
 from raysearch.inspection.matched_pixels import Matching, compared_maps, matching, metric_of
 from raysearch.inspection.planes import Plane, planes
@@ -52,7 +52,7 @@ class Pair:
 class Shown:
     """A cell with what there is of it."""
 
-    cell: Chosen
+    cell: CellChoice
     answers: Mapping[int, Answers]  # by episode
     recorded: Sequence[int]  # queries named right in every episode, as its evaluation gave them
     pairs: tuple[Pair, ...]
@@ -85,7 +85,7 @@ class Group:
     pictures: Mapping[int, np.ndarray]  # (side, side, 3) uint8 by row of the test split
 
 
-def look(run: FinishedRun, cells: Sequence[Chosen], images: int) -> tuple[list[Group], list[float]]:
+def look(run: FinishedRun, cells: Sequence[CellChoice], images: int) -> tuple[list[Group], list[float]]:
     """Look at the networks of a run.
 
     Args:
@@ -113,16 +113,16 @@ def accuracy_again(shown: Shown) -> float:
     return shown.cell.value + changed / (queries * len(shown.recorded))
 
 
-def _together(run: FinishedRun, cells: Iterable[Chosen]) -> list[list[Chosen]]:
+def _together(run: FinishedRun, cells: Iterable[CellChoice]) -> list[list[CellChoice]]:
     """Cells by the episodes that they met."""
-    groups: dict[tuple, list[Chosen]] = {}
+    groups: dict[tuple, list[CellChoice]] = {}
     for cell in cells:
         asked, split = _config(run, cell).episodes, _config(run, cell).images.split
         groups.setdefault((asked.ways, asked.shots, asked.queries, asked.seed, split), []).append(cell)
     return list(groups.values())
 
 
-def _group(run: FinishedRun, cells: list[Chosen], images: int) -> Group:
+def _group(run: FinishedRun, cells: list[CellChoice], images: int) -> Group:
     recorded = {cell.variant: _recorded(run, cell) for cell in cells}
     first = tuple(range(min(max(1, images // 3), *map(len, recorded.values()))))
     differing = tuple(
@@ -140,12 +140,12 @@ def _group(run: FinishedRun, cells: list[Chosen], images: int) -> Group:
     return Group(_named(config), shown, first, differing, pictures)
 
 
-def _own(cell: Chosen, differing: Iterable[Differing]) -> list[int]:
+def _own(cell: CellChoice, differing: Iterable[Differing]) -> list[int]:
     """The episodes that a cell is shown in because it, or who is compared with it, does differently there."""
     return [one.index for one in differing if cell.variant in (one.variant, one.reference)]
 
 
-def _shown(run: FinishedRun, cell: Chosen, recorded: Sequence[int], images: int, wanted: list[int]) -> Shown:
+def _shown(run: FinishedRun, cell: CellChoice, recorded: Sequence[int], images: int, wanted: list[int]) -> Shown:
     task = run.task(cell)
     assert isinstance(task, FewshotTask)
     network, drawn = task.judged()
@@ -163,7 +163,7 @@ def _places(answers: Answers, count: int) -> list[tuple[int, int]]:
     return [(way, other) for way in ways for other in (way, answers.rival(way, 0))]
 
 
-def _pair(network: EpisodicNetwork, seen: Seen, images: ImageSet, of_query: int, of_support: int) -> Pair:
+def _pair(network: EpisodicNetwork, seen: EpisodeForward, images: ImageSet, of_query: int, of_support: int) -> Pair:
     """The first query of a class and the first support of another."""
     answers, comparer = seen.answers, network.comparer
     support, query = [one[of_support, 0] for one in seen.support], [one[of_query, 0] for one in seen.query]
@@ -179,7 +179,7 @@ def _pair(network: EpisodicNetwork, seen: Seen, images: ImageSet, of_query: int,
     )
 
 
-def _recorded(run: FinishedRun, cell: Chosen) -> list[int]:
+def _recorded(run: FinishedRun, cell: CellChoice) -> list[int]:
     row = next(row for row in run.rows if row["cell"] == cell.cell)
     return json.loads(row[paired_episodes.COLUMN])
 
@@ -194,7 +194,7 @@ def _take(images: ImageSet, rows: np.ndarray) -> np.ndarray:
     return images.pixels[rows if images.rows is None else images.rows[rows]]
 
 
-def _config(run: FinishedRun, cell: Chosen) -> FewshotConfig:
-    config = variant_config.config(run.record, cell.variant, {})
+def _config(run: FinishedRun, cell: CellChoice) -> FewshotConfig:
+    config = variant_config.config_of_variant(run.record, cell.variant, {})
     assert isinstance(config, FewshotConfig)
     return config

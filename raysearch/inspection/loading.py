@@ -17,7 +17,7 @@ from raysearch.data import feed, shards
 from raysearch.data.class_splits import partition
 from raysearch.data.feed.decoding import View
 from raysearch.data.shards.manifest import Manifest
-from raysearch.inspection.choosing import Chosen, choose
+from raysearch.inspection.choosing import CellChoice, choose
 from raysearch.models import backbones
 from raysearch.runs import results, variant_config
 from raysearch.runs.checkpoints import FOLDER, Checkpoints, decode
@@ -53,7 +53,7 @@ class FinishedRun:
         self._data, self._storage = data, storage
         self._feeds: dict[Images, Feed] = {}
 
-    def chosen(self, variant: str, seed: int | None = None) -> Chosen:
+    def chosen(self, variant: str, seed: int | None = None) -> CellChoice:
         """The cell that stands for a variant; see `choose`.
 
         Raises:
@@ -68,11 +68,11 @@ class FinishedRun:
         self._state(one)
         return one
 
-    def config(self, cell: Chosen, settings: Mapping[str, Any]) -> RunConfig:
+    def config(self, cell: CellChoice, settings: Mapping[str, Any]) -> RunConfig:
         """The config that the cell began with, under settings by dotted path."""
-        return variant_config.config(self.record, cell.variant, settings)
+        return variant_config.config_of_variant(self.record, cell.variant, settings)
 
-    def task(self, cell: Chosen) -> Task:
+    def task(self, cell: CellChoice) -> Task:
         """The cell's task as it was when training had ended.
 
         Raises:
@@ -95,9 +95,9 @@ class FinishedRun:
         """The images of a config."""
         wanted = config.images
         if wanted not in self._feeds:
-            divided = partition.of(self._data, wanted.split) if wanted.split is not None else None
+            divided = partition.partition_of(self._data, wanted.split) if wanted.split is not None else None
             view = View(wanted.side, wanted.zoom)
-            sets, _ = feed.here(self._data, view, divided.of_class if divided else None)
+            sets, _ = feed.open_local(self._data, view, divided.of_class if divided else None)
             identity = divided.identity if divided else ""
             self._feeds[wanted] = Feed(
                 sets["train"], sets["test"], self.manifest.content_hash, sets.get("val"), identity
@@ -109,7 +109,7 @@ class FinishedRun:
         for one in self._feeds.values():
             one.close()
 
-    def _state(self, cell: Chosen) -> dict[str, Any]:
+    def _state(self, cell: CellChoice) -> dict[str, Any]:
         """The cell's last checkpoint, from this run's storage or from a run beside it that the cell was taken from."""
         own = self._storage or str(self.directory / FOLDER)
         beside = sorted(self.directory.resolve().parent.glob(f"*/{FOLDER}/{cell.cell}"))

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from raysearch.models import spm
-from raysearch.models.fewshot import HelixLayerwise, Layerwise, Maps
+from raysearch.models.fewshot import HelixLwfmHead, LwfmHead, Maps
 from raysearch.models.lwe import attention
 from raysearch.models.lwfm import PixelMetric, mean_embedding, pool_taps
 from raysearch.models.pixel_pairs import PixelPairs, centred_pixels, directions
@@ -110,13 +110,13 @@ def compared_vectors(metric: PixelMetric, support: Maps, query: Maps) -> tuple[T
 
 def metric_of(comparer: nn.Module) -> PixelMetric | None:
     """LWFM-SPM's metric in a comparer, where there is one."""
-    return comparer.metric if isinstance(comparer, Layerwise | HelixLayerwise) else None
+    return comparer.metric if isinstance(comparer, LwfmHead | HelixLwfmHead) else None
 
 
 @torch.no_grad()
 def compared_maps(comparer: nn.Module, support: Maps, query: Maps) -> tuple[Maps, Maps]:
     """The maps (C_l, h, w) of a pair that the metric compares: under HelixFormer those that it makes of the pair."""
-    if not isinstance(comparer, HelixLayerwise):
+    if not isinstance(comparer, HelixLwfmHead):
         return support, query
     pair = comparer.helix.pairs(support[0][None], query[0][None])
     new_support, new_query = (pool_taps([side], comparer.grid)[0][0, 0] for side in pair)

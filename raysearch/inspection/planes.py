@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from raysearch.inspection.cross_attention import helix_of
-from raysearch.inspection.episodes import Seen
+from raysearch.inspection.episodes import EpisodeForward
 from raysearch.inspection.matched_pixels import compared_maps, compared_vectors, metric_of
 from raysearch.models.fewshot import EpisodicNetwork, Maps
 from raysearch.models.helixformer import HelixFormer
@@ -41,7 +41,7 @@ class Plane:
 
 
 @torch.no_grad()
-def planes(network: EpisodicNetwork, seen: Seen) -> tuple[Plane, Plane | None]:
+def planes(network: EpisodicNetwork, seen: EpisodeForward) -> tuple[Plane, Plane | None]:
     """Before and after; None after a comparer under which images do not meet before they are compared.
 
     Args:
@@ -91,7 +91,7 @@ def _near(support: np.ndarray, query: np.ndarray) -> float:
     return float((distances.argmin(-1) == np.arange(len(query))[:, None]).mean())
 
 
-def _pairs(comparer: nn.Module, seen: Seen) -> tuple[Tensor, Tensor] | None:
+def _pairs(comparer: nn.Module, seen: EpisodeForward) -> tuple[Tensor, Tensor] | None:
     """What is compared of all pairs: (N, S, C) of the supports and of the queries."""
     support, query = ([one.flatten(0, 1) for one in maps] for maps in _sides(seen))
     metric, helix = metric_of(comparer), helix_of(comparer)
@@ -119,7 +119,7 @@ def _matched(comparer: nn.Module, metric: PixelMetric, support: Maps, query: Map
     return torch.stack([row[0] for row in rows]), torch.stack([row[1] for row in rows])
 
 
-def _sides(seen: Seen) -> tuple[Maps, Maps]:
+def _sides(seen: EpisodeForward) -> tuple[Maps, Maps]:
     return seen.support, seen.query
 
 

@@ -18,13 +18,13 @@ import torch
 from numpy.typing import NDArray
 
 from raysearch.data.feed.image_set import MEAN, ImageSet, normalise
-from raysearch.inspection.choosing import Chosen
+from raysearch.inspection.choosing import CellChoice
 from raysearch.inspection.loading import FinishedRun
 from raysearch.models.hashing.packed import Words, hamming, pack
 from raysearch.models.srem import activation_map
 from raysearch.tasks.metrics import hamming_metrics
 from raysearch.tasks.metrics.ranking import Ranking
-from raysearch.tasks.retrieval.shallow_task import FittedTask
+from raysearch.tasks.retrieval.shallow_task import ShallowHashingTask
 from raysearch.tasks.retrieval.task import RetrievalTask
 from raysearch.tasks.retrieval.views import mask_of
 
@@ -75,7 +75,7 @@ class Compared(NamedTuple):
 class Look(NamedTuple):
     """What one cell does."""
 
-    cell: Chosen
+    cell: CellChoice
     erasures: tuple[Scene, ...]  # of drawn database images
     attention: tuple[Scene, ...]  # of the drawn queries
     drawn: tuple[Ranked, ...]
@@ -102,7 +102,7 @@ class Codes:
     mean: float  # the metric, as `Judge` computes it
 
     @classmethod
-    def of(cls, task: RetrievalTask | FittedTask) -> "Codes":
+    def of(cls, task: RetrievalTask | ShallowHashingTask) -> "Codes":
         """Encode as the task's evaluation did."""
         encode, database = task.judged()
         test = task.worker.feed.test
@@ -119,7 +119,7 @@ class Codes:
         return order, np.take_along_axis(distances, order, 1).astype(np.int64)
 
 
-def look(run: FinishedRun, cells: Sequence[Chosen], images: int) -> tuple[Exhibit, list[float]]:
+def look(run: FinishedRun, cells: Sequence[CellChoice], images: int) -> tuple[Exhibit, list[float]]:
     """Look at cells, each after its reference.
 
     Args:
@@ -138,7 +138,7 @@ def look(run: FinishedRun, cells: Sequence[Chosen], images: int) -> tuple[Exhibi
     looks, values = [], []
     for cell in cells:
         task = run.task(cell)
-        assert isinstance(task, RetrievalTask | FittedTask)
+        assert isinstance(task, RetrievalTask | ShallowHashingTask)
         feed, codes = task.worker.feed, Codes.of(task)
         values.append(codes.mean)
         if cell.is_reference:
@@ -183,7 +183,7 @@ def most_different(reference: NDArray[Any], own: NDArray[Any], count: int) -> tu
 
 
 @torch.no_grad()
-def scenes(task: RetrievalTask | FittedTask, images: ImageSet, rows: Rows) -> tuple[Scene, ...]:
+def scenes(task: RetrievalTask | ShallowHashingTask, images: ImageSet, rows: Rows) -> tuple[Scene, ...]:
     """Images of a set under a task's network, as it is used."""
     config, side = task.config, task.config.data.side
     taken = images.take(torch.from_numpy(rows), task.worker.device)
@@ -212,7 +212,7 @@ class _Finder:
         pictures: that grow.
     """
 
-    def __init__(self, task: RetrievalTask | FittedTask, codes: Codes, pictures: dict[int, Picture]) -> None:
+    def __init__(self, task: RetrievalTask | ShallowHashingTask, codes: Codes, pictures: dict[int, Picture]) -> None:
         self._test, self._train, self._codes, self._pictures = task.worker.feed.test, task.train, codes, pictures
 
     def ranked(self, queries: Queries, codes: Codes | None = None) -> tuple[Ranked, ...]:

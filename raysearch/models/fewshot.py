@@ -17,19 +17,19 @@ from raysearch.models.lwfm import LayerwiseMatching, PairMatching, pool_taps
 Maps = list[Tensor]  # one a tap: (..., C, h, w)
 
 
-class Compared(NamedTuple):
+class HeadOutput(NamedTuple):
     """What a comparer says of the queries."""
 
     logits: Tensor  # (E, N, W), float32
     query: Tensor | None = None  # (E, N, C) embeddings that an auxiliary loss may classify
 
 
-class Comparer(Protocol):
+class FewShotHead(Protocol):
     """A module; `comparer(support, query)` takes maps of (E, W, K, C, h, w) and (E, N, C, h, w)."""
 
     episodes_at_once: int  # that fit the memory in evaluation
 
-    def __call__(self, support: Maps, query: Maps) -> Compared: ...
+    def __call__(self, support: Maps, query: Maps) -> HeadOutput: ...
 
 
 class Layout(NamedTuple):
@@ -50,7 +50,7 @@ class Layout(NamedTuple):
         )
 
 
-class Answer(NamedTuple):
+class EpisodeOutput(NamedTuple):
     """What an `EpisodicNetwork` says of a batch of episodes."""
 
     logits: Tensor  # (E, N, W)
@@ -83,7 +83,7 @@ class EpisodicNetwork(nn.Module):
         maps = [found[tap] for tap in self.taps]
         return maps if self.grid is None else [nn.functional.adaptive_avg_pool2d(one, self.grid) for one in maps]
 
-    def forward(self, images: Tensor | Maps, layout: Layout, batch: Tensor | Maps | None = None) -> Answer:
+    def forward(self, images: Tensor | Maps, layout: Layout, batch: Tensor | Maps | None = None) -> EpisodeOutput:
         """Name the queries.
 
         Args:
@@ -94,19 +94,21 @@ class EpisodicNetwork(nn.Module):
         maps = self.maps(images) if isinstance(images, Tensor) else images
         compared = self.comparer(*layout.divide(maps))
         if self.classifier is None:
-            return Answer(compared.logits)
+            return EpisodeOutput(compared.logits)
         query = None if compared.query is None else self._classify(compared.query)
         if batch is None:
-            return Answer(compared.logits, query)
+            return EpisodeOutput(compared.logits, query)
         others = self.maps(batch) if isinstance(batch, Tensor) else batch
-        return Answer(compared.logits, query, self._classify(torch.cat([one.mean((2, 3)) for one in others], dim=1)))
+        return EpisodeOutput(
+            compared.logits, query, self._classify(torch.cat([one.mean((2, 3)) for one in others], dim=1))
+        )
 
     def _classify(self, embedded: Tensor) -> Tensor:
         assert self.classifier is not None
         return self.classifier(embedded.float())
 
 
-class Centroid(nn.Module):
+class CentroidHead(nn.Module):
     """The nearest mean of a class: Prototypical Networks (Snell et al., 2017) on spatially averaged features.
 
     Args:
@@ -119,17 +121,17 @@ class Centroid(nn.Module):
         super().__init__()
         self.scale = nn.Parameter(torch.tensor(10.0)) if distance == "cosine" else None
 
-    def forward(self, support: Maps, query: Maps) -> Compared:
+    def forward(self, support: Maps, query: Maps) -> HeadOutput:
         centres = torch.cat([one.float().mean((-2, -1)).mean(2) for one in support], dim=-1)
         queries = torch.cat([one.float().mean((-2, -1)) for one in query], dim=-1)
         if self.scale is not None:
             unit = nn.functional.normalize
-            return Compared(self.scale * unit(queries, dim=-1) @ unit(centres, dim=-1).mT)
+            return HeadOutput(self.scale * unit(queries, dim=-1) @ unit(centres, dim=-1).mT)
         squares = queries.square().sum(-1, keepdim=True) + centres.square().sum(-1)[:, None]
-        return Compared(2 * queries @ centres.mT - squares)
+        return HeadOutput(2 * queries @ centres.mT - squares)
 
 
-class Related(nn.Module):
+class RelationNet(nn.Module):
     """A head on features that have not met: HelixFormer's baseline. Supports are averaged over shots.
 
     Args:
@@ -142,12 +144,12 @@ class Related(nn.Module):
         super().__init__()
         self.head = head
 
-    def forward(self, support: Maps, query: Maps) -> Compared:
+    def forward(self, support: Maps, query: Maps) -> HeadOutput:
         (of_support,), (of_query,) = support, query
-        return Compared(self.head(of_support.mean(2)[:, None], of_query[:, :, None]))
+        return HeadOutput(self.head(of_support.mean(2)[:, None], of_query[:, :, None]))
 
 
-class Helix(nn.Module):
+class HelixHead(nn.Module):
     """HelixFormer (arXiv 2207.00784) and a head; scores are averaged over shots.
 
     Args:
@@ -162,7 +164,7 @@ class Helix(nn.Module):
         super().__init__()
         self.helix, self.head, self.pairs_at_once = helix, head, pairs_at_once
 
-    def forward(self, support: Maps, query: Maps) -> Compared:
+    def forward(self, support: Maps, query: Maps) -> HeadOutput:
         (of_support,), (of_query,) = support, query
         ways = of_support.shape[1]
         of_support = of_support.flatten(1, 2)
@@ -170,10 +172,10 @@ class Helix(nn.Module):
             scores = self.head(*self.helix.pairs(of_support, of_query))
         else:
             scores = relation_scores(self.helix, self.head, of_support, of_query, self.pairs_at_once)
-        return Compared(scores.unflatten(-1, (ways, -1)).mean(-1))
+        return HeadOutput(scores.unflatten(-1, (ways, -1)).mean(-1))
 
 
-class Layerwise(nn.Module):
+class LwfmHead(nn.Module):
     """LWFM-SPM (arXiv 2411.06363).
 
     Args:
@@ -186,11 +188,11 @@ class Layerwise(nn.Module):
         super().__init__()
         self.metric = metric
 
-    def forward(self, support: Maps, query: Maps) -> Compared:
-        return Compared(*self.metric(support, query))
+    def forward(self, support: Maps, query: Maps) -> HeadOutput:
+        return HeadOutput(*self.metric(support, query))
 
 
-class HelixLayerwise(nn.Module):
+class HelixLwfmHead(nn.Module):
     """HelixFormer's maps of each pair under LWFM-SPM's metric; in neither paper.
 
     Args:
@@ -205,9 +207,9 @@ class HelixLayerwise(nn.Module):
         super().__init__()
         self.helix, self.metric, self.grid = helix, metric, grid
 
-    def forward(self, support: Maps, query: Maps) -> Compared:
+    def forward(self, support: Maps, query: Maps) -> HeadOutput:
         (of_support,), (of_query,) = support, query
         shots = of_support.shape[2]
         pairs = self.helix(of_support.flatten(1, 2), of_query)
         of_pair, of_other = (pool_taps([side], self.grid) for side in pairs)
-        return Compared(*self.metric(of_pair, of_other, shots))
+        return HeadOutput(*self.metric(of_pair, of_other, shots))

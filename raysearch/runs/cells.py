@@ -49,7 +49,7 @@ def write_cell(cells_dir: Path, record: Mapping[str, Any]) -> None:
     assert record["status"] in STATUSES, record["status"]
     table = as_table([dict(record)])
     # Of one row, dictionaries and statistics are most of the file and help nobody.
-    atomic.replace(
+    atomic.replace_file(
         cells_dir / f"{record['cell']}.parquet",
         lambda path: pq.write_table(table, path, use_dictionary=False, write_statistics=False),
     )
@@ -61,16 +61,16 @@ def read_cells(cells_dir: Path, hashes: Iterable[str]) -> dict[str, dict[str, An
     Raises:
         UserError: a cell file that cannot be read.
     """
-    return Reader(cells_dir).read(hashes)
+    return CellReader(cells_dir).read(hashes)
 
 
-class Reader:
+class CellReader:
     """Ended cells as they come in: a file that has not changed since the last call is not opened again.
 
     A file is taken for unchanged while its inode, time and size are; a cell that was run again has a new file.
     What it returns is kept and returned again, so it must not be changed.
 
-    >>> Reader(Path("nowhere")).read(["c0"])
+    >>> CellReader(Path("nowhere")).read(["c0"])
     {}
     """
 

@@ -3,7 +3,7 @@
 from raysearch.storage.location import Place
 
 
-class Storage:
+class CheckpointFiles:
     """A directory and the files in it, each written whole or not at all.
 
     Args:

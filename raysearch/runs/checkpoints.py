@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from raysearch.runs.objective import Objective as Objective
-from raysearch.runs.checkpoint_files import Storage
+from raysearch.runs.checkpoint_files import CheckpointFiles
 
 FOLDER = "checkpoints"  # of a run that has no other storage
 NEWEST, BEST = "newest.pt", "best.pt"
@@ -31,7 +31,7 @@ class Checkpoints:
 
     def __init__(self, storage: str, cell: str) -> None:
         self._cell = cell
-        self._files = Storage(storage, cell)
+        self._files = CheckpointFiles(storage, cell)
 
     def begin(self) -> int:
         """Count an attempt; returns how many there were, this one among them."""

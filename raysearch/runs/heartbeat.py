@@ -131,7 +131,7 @@ class Progress:
 def write(run_dir: Path, progress: Progress) -> Path:
     """Replace the file of this process."""
     path = run_dir / FOLDER / f"{progress.key}.json"
-    return atomic.replace(path, lambda temporary: temporary.write_text(progress.encode()))
+    return atomic.replace_file(path, lambda temporary: temporary.write_text(progress.encode()))
 
 
 def read(run_dir: Path) -> list[Progress]:

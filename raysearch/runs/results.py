@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 from raysearch.core import atomic
 from raysearch.core.errors import UserError
 from raysearch.runs import study_record
-from raysearch.runs.cells import STATUSES, Reader, as_table, read_cells, write_cell
+from raysearch.runs.cells import STATUSES, CellReader, as_table, read_cells, write_cell
 
 __all__ = [
     "STATUSES",
-    "Reader",
+    "CellReader",
     "adopt",
     "load",
     "read_cells",
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 
-def load(run_dir: str | Path, reader: Reader | None = None) -> pa.Table:
+def load(run_dir: str | Path, reader: CellReader | None = None) -> pa.Table:
     """The results of a run, a row a cell, in the order of the plan; cells that have not ended are left out.
 
     Args:
@@ -46,7 +46,7 @@ def load(run_dir: str | Path, reader: Reader | None = None) -> pa.Table:
         UserError: not a run directory, or a cell file that cannot be read.
     """
     study = read_study(run_dir)
-    reader = reader or Reader(Path(run_dir) / "cells")
+    reader = reader or CellReader(Path(run_dir) / "cells")
     return table(study, reader.read(cell["cell"] for cell in study["cells"]))
 
 
@@ -72,10 +72,10 @@ def table(study: Mapping[str, Any], ended: Mapping[str, Mapping[str, Any]]) -> p
     return as_table(rows, study.get("factors") or [])
 
 
-def save_table(run_dir: str | Path, reader: Reader | None = None) -> pa.Table:
+def save_table(run_dir: str | Path, reader: CellReader | None = None) -> pa.Table:
     """Write `results.parquet` from the cells and return the table; arguments as `load`."""
     loaded = load(run_dir, reader)
-    atomic.replace(Path(run_dir) / "results.parquet", lambda path: pq.write_table(loaded, path))
+    atomic.replace_file(Path(run_dir) / "results.parquet", lambda path: pq.write_table(loaded, path))
     return loaded
 
 
@@ -89,7 +89,7 @@ def read_study(run_dir: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"'{run_dir}' is not a run directory: it holds no study.json")
     try:
-        return study_record.parse(path.read_text(encoding="utf-8"), str(path))
+        return study_record.parse_record(path.read_text(encoding="utf-8"), str(path))
     except UnicodeDecodeError as error:
         raise UserError(f"'{path}' is damaged: {error}") from None
     except OSError as error:
@@ -99,7 +99,7 @@ def read_study(run_dir: str | Path) -> dict[str, Any]:
 def write_study(run_dir: str | Path, study: Mapping[str, Any]) -> None:
     """Write `study.json` whole or not at all."""
     text = json.dumps(study, indent=1, sort_keys=False)
-    atomic.replace(Path(run_dir) / "study.json", lambda path: path.write_text(text))
+    atomic.replace_file(Path(run_dir) / "study.json", lambda path: path.write_text(text))
 
 
 def adopt(run_dir: Path, hashes: Iterable[str]) -> int:

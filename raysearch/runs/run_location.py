@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 
 from raysearch.core import atomic
-from raysearch.core.background import repeated
+from raysearch.core.background import run_periodically
 from raysearch.core.errors import UserError
 from raysearch.storage.cache import cache_dir
 from raysearch.storage.location import Place
@@ -32,7 +32,7 @@ _FOLDERS = (_CELLS, "tables", _PROGRESS)
 _FILES = (_STUDY, _COST, "results.parquet", "report.html", "gallery.html")
 
 
-class Home:
+class RunLocation:
     """A run's home.
 
     Args:
@@ -45,7 +45,7 @@ class Home:
     Raises:
         UserError: no file system for such a URI.
 
-    >>> Home("runs/srem_ablation-laptop").directory
+    >>> RunLocation("runs/srem_ablation-laptop").directory
     PosixPath('runs/srem_ablation-laptop')
     """
 
@@ -86,7 +86,7 @@ class Home:
             with contextlib.suppress(UserError):
                 self.fetch()
 
-        with repeated(fetch, INTERVAL):
+        with run_periodically(fetch, INTERVAL):
             yield
 
     def check_writable(self) -> None:
@@ -129,7 +129,7 @@ class Home:
                 say(f"{error}; tried again until the end")
 
         try:
-            with repeated(carry, INTERVAL):
+            with run_periodically(carry, INTERVAL):
                 yield
         finally:
             carrier.carry()
@@ -198,4 +198,4 @@ def _bring(file: Place, path: Path, size: int) -> None:
     if not path.exists() or path.stat().st_size != size:
         with contextlib.suppress(FileNotFoundError):  # removed since it was listed
             content = file.read()
-            atomic.replace(path, lambda temporary: temporary.write_bytes(content))
+            atomic.replace_file(path, lambda temporary: temporary.write_bytes(content))

@@ -130,7 +130,7 @@ class _Record(_Part):
     epochs: _Epochs | None = None
 
 
-def parse(text: str, where: str) -> dict[str, Any]:
+def parse_record(text: str, where: str) -> dict[str, Any]:
     """What a `study.json` holds, as plain data.
 
     Args:
@@ -140,9 +140,9 @@ def parse(text: str, where: str) -> dict[str, Any]:
     Raises:
         UserError: no JSON, or a value that cannot be what its name says.
 
-    >>> parse('{"study": "s", "variants": [], "cells": []}', "study.json")["study"]
+    >>> parse_record('{"study": "s", "variants": [], "cells": []}', "study.json")["study"]
     's'
-    >>> parse('{"study": "s", "variants": [], "cells": "many"}', "study.json")
+    >>> parse_record('{"study": "s", "variants": [], "cells": "many"}', "study.json")
     Traceback (most recent call last):
     raysearch.core.errors.UserError: 'study.json' is damaged: cells: input should be a valid list
     """

@@ -8,7 +8,7 @@ from raysearch.studies.configs import overrides
 from raysearch.studies.configs.registry import RunConfig
 
 
-def config(record: Mapping[str, Any], name: str | None, settings: Mapping[str, Any]) -> RunConfig:
+def config_of_variant(record: Mapping[str, Any], name: str | None, settings: Mapping[str, Any]) -> RunConfig:
     """A variant's config, as `study.json` keeps it.
 
     Args:

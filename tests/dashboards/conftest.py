@@ -54,7 +54,7 @@ def write_run(
         absent: (variant, seed) -> whether the cell never ended.
         changes: keys of study.json to set; None removes one.
     """
-    planned = plan.make("srem_ablation", study, "laptop", "d" * 64, seeds=seeds)
+    planned = plan.plan_ablation("srem_ablation", study, "laptop", "d" * 64, seeds=seeds)
     rng = random.Random(f"{run_dir.name}")
     level = {seed: rng.gauss(0.0, seed_noise) for seed in planned.seeds}
     for cell in planned.cells:

@@ -11,7 +11,7 @@ from dashboards.gallery import fewshot, fewshot_matching, page, svg
 from dashboards.gallery.fewshot_attention import resized
 from dashboards.gallery.names import Names
 from dashboards.gallery.pictures import DETAILS
-from raysearch.inspection.choosing import Chosen
+from raysearch.inspection.choosing import CellChoice
 from raysearch.inspection.cross_attention import Looks
 from raysearch.inspection.episodes import Answers
 from raysearch.inspection.fewshot import Differing, Group, Pair, Shown
@@ -68,7 +68,7 @@ def shown(variant: str, wrong: int, recorded: int) -> Shown:
     )
     points = RNG.normal(size=(WAYS, SHOTS + QUERIES, 2))
     before = Plane(points[:, :SHOTS], points[:, SHOTS:], (0.5, 0.25), 0.6)
-    cell = Chosen(variant, "reference", 1, "c" * 20, "accuracy", 0.5, (0, 1), 4, 4)
+    cell = CellChoice(variant, "reference", 1, "c" * 20, "accuracy", 0.5, (0, 1), 4, 4)
     every = {index: answers(index, wrong) for index in (0, 7)}
     right = [recorded] * 8
     return Shown(cell, every, right, pairs, (before, before if variant == HOSTILE else None))

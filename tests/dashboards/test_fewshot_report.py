@@ -13,14 +13,16 @@ from raysearch.studies.design import plan, study_files
 from raysearch.studies.design.ablation import Ablation
 from raysearch.tasks import registry
 
-STUDIES = [name for name in study_files.names() if getattr(study_files.load(name)[1], "task", "") == "fewshot"]
+STUDIES = [
+    name for name in study_files.study_names() if getattr(study_files.load_study(name)[1], "task", "") == "fewshot"
+]
 
 
 def write_run(run_dir: Path, name: str) -> plan.Plan:
     """A run whose every cell has ended with drawn numbers."""
-    asked = study_files.load(name)[1]
+    asked = study_files.load_study(name)[1]
     assert isinstance(asked, Ablation)
-    planned = plan.make(name, asked, "laptop", "d" * 64, seeds=2)
+    planned = plan.plan_ablation(name, asked, "laptop", "d" * 64, seeds=2)
     rng = random.Random(0)
     for cell in planned.cells:
         ids = json.dumps(registry.metric_ids(cell.variant.config, "mod4-12345678"))
@@ -43,7 +45,7 @@ def write_run(run_dir: Path, name: str) -> plan.Plan:
     return planned
 
 
-@pytest.mark.parametrize("name", [name for name in STUDIES if isinstance(study_files.load(name)[1], Ablation)])
+@pytest.mark.parametrize("name", [name for name in STUDIES if isinstance(study_files.load_study(name)[1], Ablation)])
 def test_every_variant_stands_in_the_report(name: str, tmp_path: Path) -> None:
     planned = write_run(tmp_path, name)
     table = results.save_table(tmp_path)

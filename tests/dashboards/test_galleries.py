@@ -12,7 +12,7 @@ from PIL import Image
 import dashboards.report
 from dashboards.gallery import page, pictures, retrieval
 from dashboards.gallery.names import Names
-from raysearch.inspection.choosing import Chosen
+from raysearch.inspection.choosing import CellChoice
 from raysearch.inspection.retrieval import Compared, Exhibit, Look, Neighbour, Picture, Ranked, Scene
 
 from ..browser import chromium, needs_chromium
@@ -44,8 +44,8 @@ def ranked(number: int, precision: float) -> Ranked:
     return Ranked(number, 1, precision, tuple(Neighbour(10 + rank, rank % 2, rank) for rank in range(10)))
 
 
-def chosen(variant: str) -> Chosen:
-    return Chosen(variant, "reference", 1, "c" * 20, "map", 0.5, (0, 1, 2), 4, 4)
+def chosen(variant: str) -> CellChoice:
+    return CellChoice(variant, "reference", 1, "c" * 20, "map", 0.5, (0, 1, 2), 4, 4)
 
 
 def exhibit() -> Exhibit:

@@ -122,8 +122,8 @@ def test_an_equal_state_is_not_sent_again(server: Server) -> None:
 
 def test_a_cells_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
-    content = cells.Reader._content
-    monkeypatch.setattr(cells.Reader, "_content", lambda self, cell: read.append(cell) or content(self, cell))
+    content = cells.CellReader._content
+    monkeypatch.setattr(cells.CellReader, "_content", lambda self, cell: read.append(cell) or content(self, cell))
     run = Growing(tmp_path, seeds=3)
     run.end(0, 1)
     follower = Follower(run.path)
@@ -144,7 +144,7 @@ def test_an_old_directory_is_not_even_looked_into(tmp_path: Path, monkeypatch: p
         os.utime(path, (1e9, 1e9))
     follower = Follower(run.path)
     follower.state()
-    monkeypatch.setattr(cells.Reader, "read", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr(cells.CellReader, "read", lambda *_: pytest.fail("read again"))
     follower.state()
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from raysearch.core.errors import UserError
-from raysearch.data.feed_mode import Mode, choose
+from raysearch.data.feed_mode import FeedMode, choose
 
 GIB = 2**30
 
@@ -11,16 +11,16 @@ GIB = 2**30
 @pytest.mark.parametrize(
     ("asked", "size", "share", "taken", "mode"),
     [
-        (None, 6 * GIB, 0.6, 0, Mode.resident),
-        (None, 6 * GIB + 1, 0.6, 0, Mode.streamed),
-        (None, 6 * GIB, 0.5, 0, Mode.streamed),
-        (None, 4 * GIB, 0.6, 2 * GIB, Mode.resident),
-        (None, 4 * GIB, 0.6, 2 * GIB + 1, Mode.streamed),
-        (Mode.streamed, 1, 0.6, 0, Mode.streamed),
-        (Mode.resident, 6 * GIB, 0.6, 0, Mode.resident),
+        (None, 6 * GIB, 0.6, 0, FeedMode.resident),
+        (None, 6 * GIB + 1, 0.6, 0, FeedMode.streamed),
+        (None, 6 * GIB, 0.5, 0, FeedMode.streamed),
+        (None, 4 * GIB, 0.6, 2 * GIB, FeedMode.resident),
+        (None, 4 * GIB, 0.6, 2 * GIB + 1, FeedMode.streamed),
+        (FeedMode.streamed, 1, 0.6, 0, FeedMode.streamed),
+        (FeedMode.resident, 6 * GIB, 0.6, 0, FeedMode.resident),
     ],
 )
-def test_mode(asked: Mode | None, size: int, share: float, taken: int, mode: Mode) -> None:
+def test_mode(asked: FeedMode | None, size: int, share: float, taken: int, mode: FeedMode) -> None:
     choice = choose(asked, size, 10 * GIB, share, taken)
     assert choice.mode is mode
     assert choice.bytes == size
@@ -34,7 +34,7 @@ def test_what_is_said() -> None:
     assert "streamed: more than 1.0 GiB, 60% of the object store, less what other images take" in choose(
         None, 2 * GIB, 10 * GIB, taken=5 * GIB
     ).describe(5000, 96)
-    assert "as asked" in choose(Mode.streamed, 1, 10 * GIB).describe(1, 96)
+    assert "as asked" in choose(FeedMode.streamed, 1, 10 * GIB).describe(1, 96)
     with pytest.raises(UserError, match=r"take 7\.0 GiB.*room for 6\.0 GiB.*data\.side") as caught:
-        choose(Mode.resident, 7 * GIB, 10 * GIB)
+        choose(FeedMode.resident, 7 * GIB, 10 * GIB)
     assert "\n" not in str(caught.value)

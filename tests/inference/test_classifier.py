@@ -16,7 +16,7 @@ from raysearch.data.feed.image_set import ImageSet
 from raysearch.data.shards.manifest import Manifest
 from raysearch.inference import classifier, model_file
 from raysearch.inference import export as inference_export
-from raysearch.inference.classifier import Recogniser
+from raysearch.inference.classifier import FewShotClassifier
 from raysearch.inference.hasher import Hasher
 from raysearch.models import backbones
 from raysearch.models.backbones import Backbone
@@ -101,8 +101,8 @@ def export(task: FewshotTask, path: Path) -> Path:
     return path
 
 
-def loaded(tmp_path: Path, method: str) -> Recogniser:
-    return Recogniser.load(export(trained(tmp_path, METHODS[method]), tmp_path / "model.pt"), device="cpu")
+def loaded(tmp_path: Path, method: str) -> FewShotClassifier:
+    return FewShotClassifier.load(export(trained(tmp_path, METHODS[method]), tmp_path / "model.pt"), device="cpu")
 
 
 def judged(task: FewshotTask) -> FewshotTask:
@@ -122,7 +122,7 @@ def episodes_of(task: FewshotTask) -> list[tuple[np.ndarray, np.ndarray]]:
 @pytest.mark.usefixtures("double")
 def test_predictions_are_the_tasks_own(method: str, tmp_path: Path) -> None:
     task = trained(tmp_path, METHODS[method])
-    model = Recogniser.load(export(task, tmp_path / "model.pt"), device="cpu")
+    model = FewShotClassifier.load(export(task, tmp_path / "model.pt"), device="cpu")
     images, right = task.worker.feed.test, []
     for support, query in episodes_of(judged(task)):
         model.learn({f"way {way}": images.images[rows] for way, rows in enumerate(support)})
@@ -139,7 +139,7 @@ def test_predictions_are_the_tasks_own(method: str, tmp_path: Path) -> None:
 
 def test_in_single_precision_they_differ_in_the_last_digits_at_most(tmp_path: Path) -> None:
     task = trained(tmp_path, METHODS["helixformer"])
-    model = Recogniser.load(export(task, tmp_path / "model.pt"), device="cpu")
+    model = FewShotClassifier.load(export(task, tmp_path / "model.pt"), device="cpu")
     images, (support, query) = task.worker.feed.test, episodes_of(judged(task))[0]
     model.learn({str(way): images.images[rows] for way, rows in enumerate(support)})
     batch = images.batch(torch.from_numpy(np.concatenate([support.flatten(), query])), torch.device("cpu"))
@@ -167,7 +167,7 @@ def test_the_file_says_what_it_came_from_and_nothing_needs_unpickling(tmp_path: 
     assert content["data"] == {"name": "colours", "content_hash": "hash of the data", "classes": list(NAMES)}
     assert content["base"] == ["kind 0", "kind 2", "kind 3", "kind 4"]
     assert content["split"] == "mod4-01234567"
-    model = Recogniser.load(tmp_path / "model.pt", device="cpu")
+    model = FewShotClassifier.load(tmp_path / "model.pt", device="cpu")
     assert (model.seed, model.config, model.base, model.split) == (5, task.config, content["base"], content["split"])
     assert model.preprocessing.plain() == content["preprocessing"]
     assert (model.preprocessing.side, model.preprocessing.zoom) == (SIDE, 1.0)
@@ -180,7 +180,7 @@ def test_the_same_run_gives_the_same_file_and_loading_leaves_random_numbers_alon
         export(trained(tmp_path, METHODS["lwfm"]), tmp_path / name)
     assert (tmp_path / "one.pt").read_bytes() == (tmp_path / "another.pt").read_bytes()
     before = torch.get_rng_state()
-    Recogniser.load(tmp_path / "one.pt")
+    FewShotClassifier.load(tmp_path / "one.pt")
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -191,7 +191,7 @@ def test_weights_that_a_run_started_from_are_not_asked_for(tmp_path: Path, monke
     monkeypatch.setitem(
         backbones.BACKBONES, "small", lambda name, weights: (asked.append(weights), original(name, weights))[1]
     )
-    Recogniser.load(path)
+    FewShotClassifier.load(path)
     assert asked == [None]
 
 
@@ -200,7 +200,7 @@ def test_weights_that_a_run_started_from_are_not_asked_for(tmp_path: Path, monke
 def test_a_class_may_have_more_examples_than_another(method: str, tmp_path: Path) -> None:
     """As an episode in which each example stands as often as makes the classes even."""
     task = trained(tmp_path, METHODS[method])
-    model = Recogniser.load(export(task, tmp_path / "model.pt"), device="cpu")
+    model = FewShotClassifier.load(export(task, tmp_path / "model.pt"), device="cpu")
     test = task.worker.feed.test
     few = {"c": test.images[:1], "a": test.images[7:10], "b": test.images[14:15]}
     model.learn(few)
@@ -297,13 +297,13 @@ def test_a_model_of_another_kind_is_told_where_it_belongs(tmp_path: Path) -> Non
     content = torch.load(path, weights_only=True)
     torch.save({**content, "config": overrides.resolve("retrieval", {}).model_dump(mode="json")}, tmp_path / "other.pt")
     with pytest.raises(UserError, match=r"this is a retrieval model, see raysearch\.retrieve"):
-        Recogniser.load(tmp_path / "other.pt")
+        FewShotClassifier.load(tmp_path / "other.pt")
     torch.save({**content, "config": {**content["config"], "task": "segmentation"}}, tmp_path / "later.pt")
     with pytest.raises(UserError, match="another config than this raysearch knows, first at task"):
-        Recogniser.load(tmp_path / "later.pt")
+        FewShotClassifier.load(tmp_path / "later.pt")
     torch.save({name: part for name, part in content.items() if name != "base"}, tmp_path / "part.pt")
     with pytest.raises(UserError, match="does not fit this version of raysearch"):
-        Recogniser.load(tmp_path / "part.pt")
+        FewShotClassifier.load(tmp_path / "part.pt")
 
 
 def test_every_kind_that_is_told_apart_is_one_that_can_be_exported() -> None:
@@ -323,7 +323,7 @@ def test_a_file_that_cannot_be_written_is_said_to_be_one(tmp_path: Path) -> None
 def test_of_an_untrained_network_nothing_is_missing(tmp_path: Path) -> None:
     """Nearest centroids on weights as they are: no epoch, and yet a model."""
     task = trained(tmp_path, {**METHODS["cosine centroid"], "train.epochs": 0})
-    model = Recogniser.load(export(task, tmp_path / "model.pt"))
+    model = FewShotClassifier.load(export(task, tmp_path / "model.pt"))
     images: Tensor = torch.from_numpy(feed().test.images)
     model.learn({"a": images[:1], "b": images[7:8]})
     assert [one.label for one in model.predict(images[[0, 7]])] == ["a", "b"]

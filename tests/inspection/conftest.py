@@ -76,7 +76,7 @@ def trained(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Traine
     torch.manual_seed(7)
     torch.save(backbones.build("small").body.state_dict(), weights)
     manifest = writer.read_manifest(tiny_data)
-    planned = plan.make("erasing", STUDY, "laptop", manifest.content_hash, {"model.weights": str(weights)})
+    planned = plan.plan_ablation("erasing", STUDY, "laptop", manifest.content_hash, {"model.weights": str(weights)})
     surroundings = describe.surroundings(
         manifest, Place.parse(tiny_data), {}, "As asked.", "command", planned.reference.config
     )

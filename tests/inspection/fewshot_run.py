@@ -72,8 +72,8 @@ def fewshot_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory, weights = folder / "runs" / "few", folder / "trunk.pth"
     torch.manual_seed(7)
     torch.save(backbones.build("small").body.state_dict(), weights)
-    manifest, divided = writer.read_manifest(data), partition.of(data, "mod4")
-    planned = plan.make("few", STUDY, "laptop", manifest.content_hash, {"model.weights": str(weights)})
+    manifest, divided = writer.read_manifest(data), partition.partition_of(data, "mod4")
+    planned = plan.plan_ablation("few", STUDY, "laptop", manifest.content_hash, {"model.weights": str(weights)})
     assert isinstance(planned.reference.config, FewshotConfig)
     surroundings = describe.surroundings(
         manifest, Place.parse(data), {}, "As asked.", "command", planned.reference.config

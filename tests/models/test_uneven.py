@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from raysearch.models import uneven
-from raysearch.models.fewshot import Centroid, Helix, HelixLayerwise, Layerwise, Maps, Related
+from raysearch.models.fewshot import CentroidHead, HelixHead, HelixLwfmHead, LwfmHead, Maps, RelationNet
 from raysearch.models.helixformer import HelixFormer
 from raysearch.models.lwfm import LayerwiseMatching, PairMatching
 from raysearch.models.relation import CosineHead, RelationHead
@@ -18,17 +18,17 @@ WIDTHS, SIDE = (3, 5), 4
 SHOTS = (2, 1, 4, 2, 1)
 
 COMPARERS: dict[str, Callable[[], nn.Module]] = {
-    "centroid": lambda: Centroid(),
-    "cosine centroid": lambda: Centroid("cosine"),
-    "relation": lambda: Related(RelationHead(5, SIDE)),
-    "relation, cosine": lambda: Related(CosineHead()),
-    "helixformer": lambda: Helix(HelixFormer(5, heads=2, dim_head=3), RelationHead(5, SIDE), pairs_at_once=3),
-    "helixformer, deep": lambda: Helix(HelixFormer(5, 2, dim_head=3, design="q_then_s"), CosineHead()),
-    "helixformer, one side": lambda: Helix(HelixFormer(5, dim_head=3, design="s2q"), RelationHead(5, SIDE)),
-    "lwfm": lambda: Layerwise(LayerwiseMatching(WIDTHS)),
-    "lwfm, all matches": lambda: Layerwise(LayerwiseMatching(WIDTHS, reduce="mean", layers="mean", lwe=False)),
-    "lwfm, sinkhorn": lambda: Layerwise(LayerwiseMatching(WIDTHS, matcher="sinkhorn", residual=False)),
-    "helix_lwfm": lambda: HelixLayerwise(HelixFormer(5, dim_head=3), PairMatching([5], matcher="mutual"), grid=2),
+    "centroid": lambda: CentroidHead(),
+    "cosine centroid": lambda: CentroidHead("cosine"),
+    "relation": lambda: RelationNet(RelationHead(5, SIDE)),
+    "relation, cosine": lambda: RelationNet(CosineHead()),
+    "helixformer": lambda: HelixHead(HelixFormer(5, heads=2, dim_head=3), RelationHead(5, SIDE), pairs_at_once=3),
+    "helixformer, deep": lambda: HelixHead(HelixFormer(5, 2, dim_head=3, design="q_then_s"), CosineHead()),
+    "helixformer, one side": lambda: HelixHead(HelixFormer(5, dim_head=3, design="s2q"), RelationHead(5, SIDE)),
+    "lwfm": lambda: LwfmHead(LayerwiseMatching(WIDTHS)),
+    "lwfm, all matches": lambda: LwfmHead(LayerwiseMatching(WIDTHS, reduce="mean", layers="mean", lwe=False)),
+    "lwfm, sinkhorn": lambda: LwfmHead(LayerwiseMatching(WIDTHS, matcher="sinkhorn", residual=False)),
+    "helix_lwfm": lambda: HelixLwfmHead(HelixFormer(5, dim_head=3), PairMatching([5], matcher="mutual"), grid=2),
 }
 
 
@@ -41,7 +41,7 @@ def made(name: str) -> tuple[nn.Module, list[Maps], Maps]:
             module.running_mean, module.running_var = torch.randn(5).double(), torch.rand(5).double() + 0.5
         elif isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=0.5)  # heads start with scores that are next to equal
-    widths = WIDTHS if isinstance(comparer, Centroid | Layerwise) else WIDTHS[1:]
+    widths = WIDTHS if isinstance(comparer, CentroidHead | LwfmHead) else WIDTHS[1:]
     supports = [[_maps(shots, width) for width in widths] for shots in SHOTS]
     return comparer, supports, [_maps(7, width) for width in widths]
 

@@ -39,13 +39,13 @@ def record(cell: str, value: float | None = 0.5, status: str = "finished", **cha
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the cells whose files were opened."""
     names: list[str] = []
-    read = cells.Reader._content
+    read = cells.CellReader._content
 
-    def spy(reader: cells.Reader, cell: str) -> Any:
+    def spy(reader: cells.CellReader, cell: str) -> Any:
         names.append(cell)
         return read(reader, cell)
 
-    monkeypatch.setattr(cells.Reader, "_content", spy)
+    monkeypatch.setattr(cells.CellReader, "_content", spy)
     return names
 
 
@@ -53,7 +53,7 @@ def test_a_file_is_opened_once(tmp_path: Path, opened: list[str]):
     names = [f"c{index}" for index in range(600)]  # more than are read at once
     for name in names[:-1]:
         cells.write_cell(tmp_path, record(name, float(name[1:])))
-    reader = cells.Reader(tmp_path)
+    reader = cells.CellReader(tmp_path)
     first = reader.read(names)
     assert list(first) == names[:-1]
     assert all(first[name]["map"] == float(name[1:]) for name in names[:-1])
@@ -68,7 +68,7 @@ def test_a_file_is_opened_once(tmp_path: Path, opened: list[str]):
 def test_a_cell_that_was_run_again_is_seen_even_with_the_old_size_and_time(tmp_path: Path, opened: list[str]):
     path = tmp_path / "c0.parquet"
     cells.write_cell(tmp_path, record("c0", None, "failed"))
-    reader = cells.Reader(tmp_path)
+    reader = cells.CellReader(tmp_path)
     assert reader.read(["c0"])["c0"]["status"] == "failed"
     cells.write_cell(tmp_path, record("c0", 0.25))
     before = path.stat()
@@ -81,7 +81,7 @@ def test_a_cell_that_was_run_again_is_seen_even_with_the_old_size_and_time(tmp_p
 
 
 def test_a_removed_cell_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    reader = cells.Reader(tmp_path / "cells")
+    reader = cells.CellReader(tmp_path / "cells")
     assert reader.read(["c0"]) == {}
     for name in ("c0", "c1"):
         cells.write_cell(tmp_path / "cells", record(name))
@@ -89,13 +89,13 @@ def test_a_removed_cell_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     (tmp_path / "cells" / "c0.parquet").unlink()
     assert list(reader.read(["c0", "c1"])) == ["c1"]
     # between the look into the directory and the opening of the file
-    monkeypatch.setattr(cells.Reader, "_present", lambda reader, wanted: dict.fromkeys(wanted))
-    assert list(cells.Reader(tmp_path / "cells").read(["c0", "c1"])) == ["c1"]
+    monkeypatch.setattr(cells.CellReader, "_present", lambda reader, wanted: dict.fromkeys(wanted))
+    assert list(cells.CellReader(tmp_path / "cells").read(["c0", "c1"])) == ["c1"]
 
 
 def test_a_damaged_file_is_named_until_it_is_mended(tmp_path: Path):
     cells.write_cell(tmp_path, record("c0"))
-    reader = cells.Reader(tmp_path)
+    reader = cells.CellReader(tmp_path)
     reader.read(["c0"])
     (tmp_path / "c0.parquet").write_bytes(b"half a fi")
     for _ in range(2):
@@ -107,7 +107,7 @@ def test_a_damaged_file_is_named_until_it_is_mended(tmp_path: Path):
 
 def test_two_writers_at_once_that_are_killed_leave_whole_cells_and_a_reader_that_is_up_to_date(tmp_path: Path):
     names = ["shared", *(f"{who}{index}" for who in "ab" for index in range(4))]
-    reader = cells.Reader(tmp_path)
+    reader = cells.CellReader(tmp_path)
     for turn in range(2):
         writers = [
             subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path), who], stdout=subprocess.PIPE) for who in "ab"

@@ -9,7 +9,7 @@ import torch
 
 from raysearch.core.errors import UserError
 from raysearch.runs.checkpoints import BEST, NEWEST, Checkpoints, Objective, decode
-from raysearch.runs.checkpoint_files import Storage
+from raysearch.runs.checkpoint_files import CheckpointFiles
 
 CPU = torch.device("cpu")
 
@@ -23,14 +23,14 @@ def location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def test_files_are_written_replaced_listed_and_removed(location: str) -> None:
-    storage = Storage(location, "cell")
+    storage = CheckpointFiles(location, "cell")
     assert storage.read("a") is None
     assert storage.names() == []
     storage.write("a", b"one")
     storage.write("b", b"")
     storage.write("a", b"two")
     assert storage.read("a") == b"two"
-    assert Storage(location, "cell").names() == ["a", "b"]
+    assert CheckpointFiles(location, "cell").names() == ["a", "b"]
     storage.delete("a")
     storage.delete("a")
     assert storage.names() == ["b"]
@@ -38,16 +38,16 @@ def test_files_are_written_replaced_listed_and_removed(location: str) -> None:
 
 def test_an_unknown_kind_of_uri_is_said() -> None:
     with pytest.raises(UserError, match="cannot reach 'nosuch://bucket/run'"):
-        Storage("nosuch://bucket/run")
+        CheckpointFiles("nosuch://bucket/run")
 
 
 def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
-    storage, sizes, stop = Storage(str(tmp_path)), set(), threading.Event()
+    storage, sizes, stop = CheckpointFiles(str(tmp_path)), set(), threading.Event()
     storage.write("state", b"x" * 1000)
 
     def look() -> None:
         while not stop.is_set():
-            sizes.add(len(Storage(str(tmp_path)).read("state") or b""))
+            sizes.add(len(CheckpointFiles(str(tmp_path)).read("state") or b""))
 
     reader = threading.Thread(target=look)
     reader.start()
@@ -73,7 +73,7 @@ def test_the_newest_and_the_best_are_kept(location: str) -> None:
     assert kept.read() is None
     for step, best in ((1, True), (2, True), (3, False)):
         kept.save(state(step), best)
-    files = Storage(location, "cell")
+    files = CheckpointFiles(location, "cell")
     assert step_of(files.read(NEWEST)) == step_of(kept.read()) == 3
     assert step_of(files.read(BEST)) == 2
     assert torch.equal(decode(kept.read() or b"", CPU)["task"]["weight"], torch.full((3,), 3.0))
@@ -81,7 +81,7 @@ def test_the_newest_and_the_best_are_kept(location: str) -> None:
 
 @pytest.mark.parametrize("damage", [b"", b"no archive", None])
 def test_a_damaged_newest_falls_back_to_the_best(location: str, damage: bytes | None) -> None:
-    kept, files = Checkpoints(location, "cell"), Storage(location, "cell")
+    kept, files = Checkpoints(location, "cell"), CheckpointFiles(location, "cell")
     kept.save(state(1), best=True)
     kept.save(state(2), best=False)
     whole = files.read(NEWEST) or b""
@@ -100,7 +100,7 @@ def test_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
             return Path.touch, (mark,)
 
     torch.save({"task": Hostile()}, tmp_path / "hostile.pt")
-    files = Storage(str(tmp_path), "cell")
+    files = CheckpointFiles(str(tmp_path), "cell")
     files.write(NEWEST, (tmp_path / "hostile.pt").read_bytes())
     assert Checkpoints(str(tmp_path), "cell").read() is None
     assert not mark.exists()
@@ -109,7 +109,7 @@ def test_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
 def test_attempts_are_counted_across_owners(location: str) -> None:
     assert [Checkpoints(location, "cell").begin() for _ in range(3)] == [1, 2, 3]
     assert Checkpoints(location, "other").begin() == 1
-    Storage(location, "cell").write("attempts.json", b"{")
+    CheckpointFiles(location, "cell").write("attempts.json", b"{")
     assert Checkpoints(location, "cell").begin() == 1
 
 

@@ -144,7 +144,7 @@ def test_the_table_is_put_together_from_the_cells_alone(tmp_path: Path):
 
 def test_a_kept_reader_loads_what_a_new_one_does(tmp_path: Path):
     results.write_study(tmp_path, study([(f"c{index}", "reference", index) for index in range(5)]))
-    reader = results.Reader(tmp_path / "cells")
+    reader = results.CellReader(tmp_path / "cells")
     for index in (3, 0, 4):
         results.write_cell(tmp_path / "cells", record(f"c{index}", index / 10))
         assert results.load(tmp_path, reader).equals(results.load(tmp_path))

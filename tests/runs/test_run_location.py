@@ -11,7 +11,7 @@ import pytest
 
 from raysearch.runs import run_location
 from raysearch.core.errors import UserError
-from raysearch.runs.run_location import Home
+from raysearch.runs.run_location import RunLocation
 from raysearch.storage.location import Place
 from raysearch.runs import results
 
@@ -19,7 +19,7 @@ from ..s3_server import Server
 
 
 def test_a_directory_is_its_own_home(tmp_path: Path) -> None:
-    home = Home(tmp_path / "run")
+    home = RunLocation(tmp_path / "run")
     home.fetch()
     home.check_writable()
     with home.kept(lambda message: pytest.fail(message)):
@@ -32,7 +32,7 @@ def test_what_is_written_here_is_there_and_comes_to_another_machine(
     s3: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAYSEARCH_CACHE", str(tmp_path / "one"))
-    home = Home(s3.uri("runs/birds"))
+    home = RunLocation(s3.uri("runs/birds"))
     home.check_writable()
     with home.kept(lambda message: pytest.fail(message)):
         (home.directory / "cells" / "0123456789abcdef0123.parquet").write_bytes(b"a cell")
@@ -48,7 +48,7 @@ def test_what_is_written_here_is_there_and_comes_to_another_machine(
     (place / "setup.py").write(b"?")
 
     monkeypatch.setenv("RAYSEARCH_CACHE", str(tmp_path / "other"))
-    other = Home(s3.uri("runs/birds"))
+    other = RunLocation(s3.uri("runs/birds"))
     other.fetch()
     assert other.directory != home.directory
     found = {str(file.relative_to(other.directory)) for file in other.directory.rglob("*") if file.is_file()}
@@ -61,7 +61,7 @@ def test_what_is_written_here_is_there_and_comes_to_another_machine(
 def test_a_run_in_a_store_is_followed(s3: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_location, "INTERVAL", 0.05)
     monkeypatch.setenv("RAYSEARCH_CACHE", str(tmp_path))
-    place, home = Place.parse(s3.uri("runs/birds")), Home(s3.uri("runs/birds"))
+    place, home = Place.parse(s3.uri("runs/birds")), RunLocation(s3.uri("runs/birds"))
     news = home.directory / "progress" / "host-1.json"
     with home.followed():
         for said in (b"1", b"2"):
@@ -75,7 +75,7 @@ def test_a_run_in_a_store_is_followed(s3: Server, tmp_path: Path, monkeypatch: p
 def test_only_what_changed_is_carried_again(s3: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_location, "INTERVAL", 0.05)
     monkeypatch.setenv("RAYSEARCH_CACHE", str(tmp_path))
-    home = Home(s3.uri("runs/birds"))
+    home = RunLocation(s3.uri("runs/birds"))
     home.check_writable()
     with home.kept(lambda message: pytest.fail(message)):
         (home.directory / "study.json").write_text("{}")
@@ -90,7 +90,7 @@ def test_a_store_that_fails_is_told_and_not_forgotten(
 ) -> None:
     monkeypatch.setattr(run_location, "INTERVAL", 0.05)
     monkeypatch.setenv("RAYSEARCH_CACHE", str(tmp_path))
-    home = Home(s3.uri("runs/birds"))
+    home = RunLocation(s3.uri("runs/birds"))
     home.check_writable()
     said: list[str] = []
     s3.request("POST", "/moto-api/reset")  # and the bucket is gone
@@ -108,7 +108,7 @@ def test_a_store_that_fails_is_told_and_not_forgotten(
 
 def test_a_bucket_that_is_not_there_is_said_before_any_work(s3: Server, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such bucket"):
-        Home(s3.uri("runs/birds", bucket="nowhere")).check_writable()
+        RunLocation(s3.uri("runs/birds", bucket="nowhere")).check_writable()
 
 
 @pytest.mark.slow
@@ -134,5 +134,5 @@ def test_a_sweep_is_taken_over_by_another_machine(
     monkeypatch.setenv("RAYSEARCH_CACHE", str(tmp_path / "other"))
     done = subprocess.run(command, check=True, timeout=300, capture_output=True, text=True)
     assert "3 to run" in done.stdout  # of five, two had ended on the other machine
-    other = Home(uri)
+    other = RunLocation(uri)
     assert results.load(other.directory)["status"].to_pylist() == ["finished"] * 5

@@ -15,7 +15,7 @@ from raysearch.data import image_sources
 from raysearch.data.class_splits import partition
 from raysearch.data.feed import feed
 from raysearch.data.shards import shard_rows, writer
-from raysearch.data.shards.reader import Shelf
+from raysearch.data.shards.reader import ShardReader
 from raysearch.storage.location import Place
 
 from ..s3_server import Server, reads
@@ -35,7 +35,7 @@ def test_decoding_gives_the_same_bytes_as_from_disk(
 def test_rows_partition_and_photos_are_the_same(remote: str, eight_shards: Path) -> None:
     assert writer.read(remote).equals(writer.read(eight_shards))
     assert writer.read(remote, ["source"], "test").equals(writer.read(eight_shards, ["source"], "test"))
-    assert partition.of(remote, "auto") == partition.of(eight_shards, "auto")
+    assert partition.partition_of(remote, "auto") == partition.partition_of(eight_shards, "auto")
     here, there = (
         [(one.path, one.label, one.load()) for one in image_sources.find(place).photos]
         for place in (eight_shards, remote)
@@ -72,7 +72,11 @@ def test_shards_that_are_cut_missing_or_damaged(remote: str) -> None:
     shard = place / "00002.parquet"
     whole, image = shard.read(), writer.read(remote)["image"][13].as_py()  # row 3 of the third shard
     shard.write(whole[:-100])
-    for use in (writer.read_manifest, lambda uri: feed.decode(uri, 32), lambda uri: partition.of(uri, "auto")):
+    for use in (
+        writer.read_manifest,
+        lambda uri: feed.decode(uri, 32),
+        lambda uri: partition.partition_of(uri, "auto"),
+    ):
         with pytest.raises(UserError, match=r"shard s3://bucket/data/cub/00002\.parquet\S* has [\d,]+ bytes where"):
             use(remote)
     flipped = bytearray(whole)
@@ -90,7 +94,7 @@ def test_shards_that_are_cut_missing_or_damaged(remote: str) -> None:
 
 @pytest.mark.usefixtures("cache")
 def test_a_store_that_fails_is_not_taken_for_damage(remote: str, s3: Server) -> None:
-    place, shelf = Place.parse(remote), Shelf(remote, writer.read_manifest(remote))
+    place, shelf = Place.parse(remote), ShardReader(remote, writer.read_manifest(remote))
     s3.request("POST", "/moto-api/reset-auth", b"0")
     for use in (lambda: shard_rows.read_shard(place / "00000.parquet", ["label"]), lambda: shelf.images(np.array([0]))):
         with pytest.raises(Unreachable, match=r"^cannot reach 's3://bucket/data/cub/00000[^']*': access denied"):

@@ -52,7 +52,7 @@ class Partition:
         return [leak] if leak else []
 
 
-def of(directory: Location, name: str) -> Partition:
+def partition_of(directory: Location, name: str) -> Partition:
     """Divide a data set.
 
     Args:

@@ -3,6 +3,28 @@
 Both modes give the same bytes for the same rows; random views of them are drawn in `augmentation`.
 """
 
-from raysearch.data.feed.feed import CLASS_SPLITS, SPLITS, Members, among, collect, decode, here, members, sets, wanted
+from raysearch.data.feed.feed import (
+    CLASS_SPLITS,
+    SPLITS,
+    SplitRows,
+    all_rows,
+    decode,
+    decode_all,
+    image_sets,
+    open_local,
+    reindex,
+    split_rows,
+)
 
-__all__ = ["CLASS_SPLITS", "SPLITS", "Members", "among", "collect", "decode", "here", "members", "sets", "wanted"]
+__all__ = [
+    "CLASS_SPLITS",
+    "SPLITS",
+    "SplitRows",
+    "all_rows",
+    "decode",
+    "decode_all",
+    "image_sets",
+    "open_local",
+    "reindex",
+    "split_rows",
+]

@@ -14,7 +14,7 @@ import numpy as np
 
 from raysearch.core.errors import UserError
 from raysearch.data.shards import jpeg
-from raysearch.data.shards.reader import Shelf
+from raysearch.data.shards.reader import ShardReader
 
 CHUNK_BYTES = 16 << 20  # of decoded images, at most
 CHUNK_ROWS = 512  # at most: about a tenth of a second at 96 px
@@ -44,7 +44,7 @@ def cut(rows: np.ndarray, view: View) -> list[np.ndarray]:
     return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
-def decoded(shelf: Shelf, view: View, rows: np.ndarray) -> np.ndarray:
+def decoded(shelf: ShardReader, view: View, rows: np.ndarray) -> np.ndarray:
     """The images of `rows` (k,): (k, side, side, 3) uint8."""
     out = np.empty((len(rows), view.side, view.side, 3), np.uint8)
     for place, encoded in enumerate(shelf.images(rows)):
@@ -62,7 +62,7 @@ class Threads:
         threads: at work.
     """
 
-    shelf: Shelf
+    shelf: ShardReader
     view: View
     threads: int = 1
 
@@ -91,7 +91,7 @@ class RayData:
             clock who trains on which image.
     """
 
-    shelf: Shelf
+    shelf: ShardReader
     view: View
     cpus: int | None = None
     store_bytes: int | None = None

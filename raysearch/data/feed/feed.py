@@ -16,9 +16,9 @@ from raysearch.data import shards
 from raysearch.data.feed.decoding import Decode, Threads, View, cut
 from raysearch.data.feed.image_set import ImageSet, Pixels
 from raysearch.data.feed.streaming import Stream
-from raysearch.data.feed_mode import Choice, Mode, choose
+from raysearch.data.feed_mode import FeedDecision, FeedMode, choose
 from raysearch.data.shards import shard_rows as rows
-from raysearch.data.shards.reader import Shelf
+from raysearch.data.shards.reader import ShardReader
 from raysearch.storage.location import Location
 
 SPLITS = ("train", "test")
@@ -26,14 +26,14 @@ _MEMORY_SHARE = 0.5  # of a machine without Ray
 CLASS_SPLITS = ("train", "val", "test")  # where splits share no class
 
 
-class Members(NamedTuple):
+class SplitRows(NamedTuple):
     """Which images of a data set are in a split, in canonical order."""
 
     rows: np.ndarray  # (n,) int64, counted over the whole data set
     labels: np.ndarray  # (n,) int64
 
 
-def members(directory: Location, of_class: Sequence[str] | None = None) -> dict[str, Members]:
+def split_rows(directory: Location, of_class: Sequence[str] | None = None) -> dict[str, SplitRows]:
     """The images of each split.
 
     Args:
@@ -54,16 +54,16 @@ def members(directory: Location, of_class: Sequence[str] | None = None) -> dict[
         where = np.flatnonzero(splits == split)
         if not len(where):
             raise UserError(f"the data set has no image in its {split} split")
-        found[split] = Members(where, labels[where])
+        found[split] = SplitRows(where, labels[where])
     return found
 
 
-def wanted(divided: Mapping[str, Members]) -> np.ndarray:
+def all_rows(divided: Mapping[str, SplitRows]) -> np.ndarray:
     """All rows of all splits, ascending: (m,) int64."""
     return np.sort(np.concatenate([one.rows for one in divided.values()]))
 
 
-def collect(decode: Decode, numbers: np.ndarray, view: View) -> np.ndarray:
+def decode_all(decode: Decode, numbers: np.ndarray, view: View) -> np.ndarray:
     """The images of rows (m,) in one array: (m, side, side, 3) uint8."""
     out = np.empty((len(numbers), view.side, view.side, 3), np.uint8)
     done = 0
@@ -74,12 +74,12 @@ def collect(decode: Decode, numbers: np.ndarray, view: View) -> np.ndarray:
     return out
 
 
-def among(numbers: np.ndarray, divided: Mapping[str, Members]) -> dict[str, Members]:
+def reindex(numbers: np.ndarray, divided: Mapping[str, SplitRows]) -> dict[str, SplitRows]:
     """The splits with their rows counted among `numbers` (m,), which are ascending and hold them all."""
-    return {split: Members(np.searchsorted(numbers, one.rows), one.labels) for split, one in divided.items()}
+    return {split: SplitRows(np.searchsorted(numbers, one.rows), one.labels) for split, one in divided.items()}
 
 
-def sets(pixels: Pixels, divided: Mapping[str, Members]) -> dict[str, ImageSet]:
+def image_sets(pixels: Pixels, divided: Mapping[str, SplitRows]) -> dict[str, ImageSet]:
     """The splits of images that are read by the splits' rows."""
     return {split: ImageSet(pixels, one.labels, one.rows) for split, one in divided.items()}
 
@@ -98,12 +98,12 @@ def decode(
     Returns:
         An ImageSet for "train" and for "test", and with `parts` for "val", each in canonical order.
     """
-    return here(directory, View(side, zoom), parts, Mode.resident)[0]
+    return open_local(directory, View(side, zoom), parts, FeedMode.resident)[0]
 
 
-def here(
-    directory: Location, view: View, parts: Sequence[str] | None = None, asked: Mode | None = None
-) -> tuple[dict[str, ImageSet], Choice]:
+def open_local(
+    directory: Location, view: View, parts: Sequence[str] | None = None, asked: FeedMode | None = None
+) -> tuple[dict[str, ImageSet], FeedDecision]:
     """A data set for this process, without Ray.
 
     Args:
@@ -115,12 +115,12 @@ def here(
     Returns:
         As `decode`, and the mode with its reason.
     """
-    divided = members(directory, parts)
-    numbers = wanted(divided)
-    shelf, threads = Shelf(directory, shards.read_manifest(directory)), os.cpu_count() or 1
+    divided = split_rows(directory, parts)
+    numbers = all_rows(divided)
+    shelf, threads = ShardReader(directory, shards.read_manifest(directory)), os.cpu_count() or 1
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     choice = choose(asked, len(numbers) * view.bytes, memory, _MEMORY_SHARE, where="this machine's memory")
     through = Threads(shelf, view, threads)
-    if choice.mode is Mode.streamed:
-        return sets(Stream(shelf, view, through), divided), choice
-    return sets(collect(through, numbers, view), among(numbers, divided)), choice
+    if choice.mode is FeedMode.streamed:
+        return image_sets(Stream(shelf, view, through), divided), choice
+    return image_sets(decode_all(through, numbers, view), reindex(numbers, divided)), choice

@@ -16,7 +16,7 @@ import numpy as np
 
 from raysearch.core.errors import UserError
 from raysearch.data.feed.decoding import Decode, Threads, View, cut
-from raysearch.data.shards.reader import Shelf
+from raysearch.data.shards.reader import ShardReader
 
 _WORTH = 8  # chunks of a pass from which on a pipeline beside this process pays; it takes over a second to start
 _WELL = 4  # a pass is well begun when this part of it has been taken
@@ -35,7 +35,7 @@ class Stream:
         decode: the pipeline; None, and for passes that are too short for one: a thread of this process.
     """
 
-    def __init__(self, shelf: Shelf, view: View, decode: Decode | None = None) -> None:
+    def __init__(self, shelf: ShardReader, view: View, decode: Decode | None = None) -> None:
         self._view, self._at_once = view, Threads(shelf, view)
         self._decode = decode or self._at_once
         self._passes: list[Pass] = []

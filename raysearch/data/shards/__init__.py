@@ -3,7 +3,7 @@
 Writing starts in `writer`, reading in `reader`, and `verify` reads every byte again.
 """
 
-from raysearch.data.shards.executors import Maker, OnRay, Threads
+from raysearch.data.shards.executors import RayExecutor, ShardExecutor, ThreadExecutor
 from raysearch.data.shards.jpeg import encode
 from raysearch.data.shards.manifest import (
     FORMAT,
@@ -26,12 +26,12 @@ __all__ = [
     "SCHEMA",
     "SPLITS",
     "Corrupt",
-    "Maker",
     "Manifest",
-    "OnRay",
+    "RayExecutor",
     "Sample",
     "Shard",
-    "Threads",
+    "ShardExecutor",
+    "ThreadExecutor",
     "encode",
     "read",
     "read_manifest",

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 from raysearch.core.errors import UserError
 from raysearch.data.shards import resume, shard_builder
 from raysearch.data.shards.samples import Sample
-from raysearch.data.shards.shard_builder import Each, Made, Piece, Prepared
+from raysearch.data.shards.shard_builder import Each, Prepared, ShardResult, ShardSpec
 
 RETRIES = 3  # of a piece whose worker died
 AHEAD = 2  # pieces a CPU that are handed to Ray, so that none waits for this process
@@ -22,21 +22,23 @@ AHEAD = 2  # pieces a CPU that are handed to Ray, so that none waits for this pr
 
 class Done(NamedTuple):
     number: int  # of the piece
-    made: Made
+    made: ShardResult
 
 
-class Maker(Protocol):
+class ShardExecutor(Protocol):
     """Makes pieces in a directory, in any order; `progress` is called with the number of images just done."""
 
-    def __call__(self, some: Iterable[Piece], directory: Path, progress: Callable[[int], None]) -> Iterator[Done]: ...
+    def __call__(
+        self, some: Iterable[ShardSpec], directory: Path, progress: Callable[[int], None]
+    ) -> Iterator[Done]: ...
 
 
-class Threads(NamedTuple):
+class ThreadExecutor(NamedTuple):
     """Piece after piece, the images of each on threads; None: as many as there are CPUs."""
 
     workers: int | None = None
 
-    def __call__(self, some: Iterable[Piece], directory: Path, progress: Callable[[int], None]) -> Iterator[Done]:
+    def __call__(self, some: Iterable[ShardSpec], directory: Path, progress: Callable[[int], None]) -> Iterator[Done]:
         with ThreadPoolExecutor(self.workers or os.cpu_count()) as pool:
 
             def each(prepare: Callable[[Sample], Prepared], samples: Iterable[Sample]) -> Iterator[Prepared]:
@@ -48,7 +50,7 @@ class Threads(NamedTuple):
                 yield Done(piece.number, _make(piece, directory, each))
 
 
-class OnRay(NamedTuple):
+class RayExecutor(NamedTuple):
     """Each piece a task of the cluster that this process is connected to; None: as many at a time as it has CPUs.
 
     More workers than CPUs share them, for a disk that answers slowly. A piece whose worker dies is made again.
@@ -56,14 +58,14 @@ class OnRay(NamedTuple):
 
     workers: int | None = None
 
-    def __call__(self, some: Iterable[Piece], directory: Path, progress: Callable[[int], None]) -> Iterator[Done]:
+    def __call__(self, some: Iterable[ShardSpec], directory: Path, progress: Callable[[int], None]) -> Iterator[Done]:
         import ray
 
         cpus = ray.cluster_resources().get("CPU", 1.0)
         share = min(1.0, cpus / self.workers) if self.workers else 1.0
         most = self.workers if self.workers and self.workers < cpus else AHEAD * (self.workers or int(cpus))
         task = ray.remote(_make).options(num_cpus=share, max_retries=RETRIES)
-        left, running = iter(some), dict[Any, Piece]()
+        left, running = iter(some), dict[Any, ShardSpec]()
         try:
             while True:
                 for piece in islice(left, most - len(running)):
@@ -80,14 +82,14 @@ class OnRay(NamedTuple):
                 ray.cancel(one, force=True)
 
 
-def _make(piece: Piece, directory: Path, each: Each = map) -> Made:
-    stands_on = resume.made_from(piece)  # before its images are read, which may change meanwhile
+def _make(piece: ShardSpec, directory: Path, each: Each = map) -> ShardResult:
+    stands_on = resume.input_digest(piece)  # before its images are read, which may change meanwhile
     made = shard_builder.make(piece, directory, each)
-    resume.keep(piece, directory, stands_on, made)
+    resume.save_record(piece, directory, stands_on, made)
     return made
 
 
-def _result(task: Any, piece: Piece) -> Made:
+def _result(task: Any, piece: ShardSpec) -> ShardResult:
     import ray
 
     try:

@@ -14,10 +14,10 @@ from raysearch.data.shards.writer import Sample
 TEST_FRACTION = 0.5  # the public fine-grained sets (CUB-200-2011, NABirds) halve their photos
 
 
-def ranked(sources: Iterable[str]) -> list[str]:
+def sort_by_hash(sources: Iterable[str]) -> list[str]:
     """Paths in the order of their hashes.
 
-    >>> ranked(["a/1.jpg", "a/2.jpg", "a/3.jpg"]) == ranked(["a/3.jpg", "a/1.jpg", "a/2.jpg"])
+    >>> sort_by_hash(["a/1.jpg", "a/2.jpg", "a/3.jpg"]) == sort_by_hash(["a/3.jpg", "a/1.jpg", "a/2.jpg"])
     True
     """
     return sorted(sources, key=lambda source: hashlib.sha256(source.encode("utf-8", "surrogateescape")).digest())
@@ -43,7 +43,7 @@ def tested(classes: Mapping[str, Sequence[str]], fraction: float | None, root: P
             raise UserError(
                 f"class {label!r} has {number} in {root}; a class needs at least three: two to train, one to test"
             )
-        chosen.update(ranked(sources)[: min(max(round(share * len(sources)), 1), len(sources) - 2)])
+        chosen.update(sort_by_hash(sources)[: min(max(round(share * len(sources)), 1), len(sources) - 2)])
     return chosen
 
 
@@ -69,7 +69,7 @@ def hold_out(samples: Iterable[Sample], share: float) -> list[Sample]:
     chosen = {
         source
         for sources in classes.values()
-        for source in ranked(sources)[: min(round(share * len(sources)), len(sources) - 1)]
+        for source in sort_by_hash(sources)[: min(round(share * len(sources)), len(sources) - 1)]
     }
     if not chosen:
         most = max((len(sources) for sources in classes.values()), default=0)

@@ -38,7 +38,7 @@ class _AtHand:
 _AT_HAND = _AtHand()
 
 
-class Shelf:
+class ShardReader:
     """The images of a directory of shards, by row number over all shards.
 
     It travels between processes. A process opens each file once, for all its shelves; threads take turns.
@@ -51,9 +51,9 @@ class Shelf:
     >>> from raysearch.data import shards, synthetic
     >>> with tempfile.TemporaryDirectory() as cache:
     ...     directory = synthetic.ensure(synthetic.parse("classes=2,side=16"), cache)
-    ...     shelf = Shelf(directory, shards.read_manifest(directory))
-    ...     one, same = shelf.images(np.array([99, 99]))
-    >>> len(shelf), one[:2], one == same
+    ...     reader = ShardReader(directory, shards.read_manifest(directory))
+    ...     first, same = reader.images(np.array([99, 99]))
+    >>> len(reader), first[:2], first == same
     (100, b'\\xff\\xd8', True)
     """
 

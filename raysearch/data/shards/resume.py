@@ -14,18 +14,27 @@ from pydantic import ValidationError
 
 from raysearch.data.shards import loaders
 from raysearch.data.shards.manifest import FORMAT, Frozen
-from raysearch.data.shards.shard_builder import DATA, HALF, NOTES, ROWS_PER_GROUP, Made, Piece, appear, versions
+from raysearch.data.shards.shard_builder import (
+    DATA,
+    HALF,
+    NOTES,
+    ROWS_PER_GROUP,
+    ShardResult,
+    ShardSpec,
+    versions,
+    write_atomic,
+)
 from raysearch.data.shards.shard_rows import file_sha256
 
 
-class Note(Frozen):
+class ShardRecord(Frozen):
     """What lies in NOTES."""
 
     made_from: str
-    made: Made
+    made: ShardResult
 
 
-def made_from(piece: Piece) -> str | None:
+def input_digest(piece: ShardSpec) -> str | None:
     """A hash of all that decides a piece's shard; None where a loader cannot say what it stands on."""
     said = [json.dumps([FORMAT, ROWS_PER_GROUP, versions()])]
     for sample in piece.samples:
@@ -36,27 +45,27 @@ def made_from(piece: Piece) -> str | None:
     return hashlib.sha256("\n".join(said).encode()).hexdigest()
 
 
-def keep(piece: Piece, directory: Path, stands_on: str | None, made: Made) -> None:
+def save_record(piece: ShardSpec, directory: Path, stands_on: str | None, made: ShardResult) -> None:
     """Note that a shard is finished; `stands_on` is what `made_from` said before its images were read."""
     if stands_on is not None:
-        note = Note(made_from=stands_on, made=made)
-        appear(_path(piece, directory), note.model_dump_json().encode(), directory / HALF)
+        note = ShardRecord(made_from=stands_on, made=made)
+        write_atomic(_path(piece, directory), note.model_dump_json().encode(), directory / HALF)
 
 
-def finished(piece: Piece, directory: Path) -> Made | None:
+def load_finished(piece: ShardSpec, directory: Path) -> ShardResult | None:
     """What became of a piece before; None where that is unknown, of other samples, or not whole."""
     with contextlib.suppress(FileNotFoundError, ValidationError):
-        note = Note.model_validate_json(_path(piece, directory).read_bytes())
-        if note.made_from == made_from(piece) and _is_whole(note.made, directory / DATA):
+        note = ShardRecord.model_validate_json(_path(piece, directory).read_bytes())
+        if note.made_from == input_digest(piece) and _is_whole(note.made, directory / DATA):
             return note.made
     return None
 
 
-def _path(piece: Piece, directory: Path) -> Path:
+def _path(piece: ShardSpec, directory: Path) -> Path:
     return directory / NOTES / f"{piece.name}.json"
 
 
-def _is_whole(made: Made, data: Path) -> bool:
+def _is_whole(made: ShardResult, data: Path) -> bool:
     if made.shard is None:
         return True
     path = data / made.shard.file

@@ -40,7 +40,7 @@ Prepared = tuple[bytes, tuple[int, int]] | Corrupt  # the JPEG to keep and its (
 Each = Callable[[Callable[[Sample], Prepared], Iterable[Sample]], Iterable[Prepared]]  # as `map`
 
 
-class Piece(NamedTuple):
+class ShardSpec(NamedTuple):
     """The samples of one shard, in canonical order."""
 
     number: int
@@ -52,7 +52,7 @@ class Piece(NamedTuple):
         return f"{self.number:05d}"
 
 
-class Made(Frozen):
+class ShardResult(Frozen):
     """What became of a piece: a shard, unless no image of it decodes."""
 
     shard: Shard | None
@@ -62,11 +62,11 @@ class Made(Frozen):
     corrupt: tuple[Corrupt, ...]
 
 
-def cut(samples: Iterable[Sample], labels: dict[str, int], rows: int) -> Iterator[Piece]:
+def cut(samples: Iterable[Sample], labels: dict[str, int], rows: int) -> Iterator[ShardSpec]:
     """Pieces of `rows` ordered samples each; the last may be shorter."""
     left, number = iter(samples), 0
     while some := list(islice(left, rows)):
-        yield Piece(number, some, {sample.label: labels[sample.label] for sample in some})
+        yield ShardSpec(number, some, {sample.label: labels[sample.label] for sample in some})
         number += 1
 
 
@@ -75,7 +75,7 @@ def versions() -> dict[str, str]:
     return {"raysearch": raysearch.__version__, "pyarrow": pa.__version__, "pillow": version("pillow")}
 
 
-def make(piece: Piece, directory: Path, each: Each = map) -> Made:
+def make(piece: ShardSpec, directory: Path, each: Each = map) -> ShardResult:
     """Write a piece's shard below `directory`, which has the folders DATA and HALF.
 
     Args:
@@ -104,7 +104,7 @@ def make(piece: Piece, directory: Path, each: Each = map) -> Made:
         heights.add(height)
         of_split = counts.setdefault(sample.split, {})
         of_split[label] = of_split.get(label, 0) + 1
-    return Made(
+    return ShardResult(
         shard=_write(rows, directory, f"{piece.name}.parquet") if rows else None,
         counts=counts,
         width=(min(widths), max(widths)) if rows else (),
@@ -113,7 +113,7 @@ def make(piece: Piece, directory: Path, each: Each = map) -> Made:
     )
 
 
-def appear(path: Path, data: bytes | pa.Buffer, half: Path) -> None:
+def write_atomic(path: Path, data: bytes | pa.Buffer, half: Path) -> None:
     """Write a file that is there whole or not at all; until then it lies, under a name of its own, in `half`."""
     temporary = half / uuid.uuid4().hex
     temporary.write_bytes(data)
@@ -138,5 +138,5 @@ def _write(rows: Sequence[Row], directory: Path, name: str) -> Shard:
         writer.write_table(table, row_group_size=ROWS_PER_GROUP)
         writer.add_key_value_metadata({DIGESTS: b"".join(row.digest() for row in rows)})
     data = buffer.getvalue()
-    appear(directory / DATA / name, data, directory / HALF)
+    write_atomic(directory / DATA / name, data, directory / HALF)
     return Shard(file=name, rows=len(rows), bytes=data.size, sha256=hashlib.sha256(data).hexdigest())

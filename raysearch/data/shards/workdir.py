@@ -22,7 +22,7 @@ LOCK = "lock"
 
 
 @contextlib.contextmanager
-def beside(target: Path, work: str, worth: str) -> Iterator[Path]:
+def resumable_workdir(target: Path, work: str, worth: str) -> Iterator[Path]:
     """A directory for what shall become `target`; what is still in it at the end is removed.
 
     Args:

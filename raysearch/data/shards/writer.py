@@ -16,7 +16,7 @@ from typing import Literal
 
 from raysearch.core.errors import Unreachable, UserError
 from raysearch.data.shards import publish, resume, workdir
-from raysearch.data.shards.executors import Maker, OnRay, Threads
+from raysearch.data.shards.executors import RayExecutor, ShardExecutor, ThreadExecutor
 from raysearch.data.shards.jpeg import encode
 from raysearch.data.shards.manifest import (
     FORMAT,
@@ -29,7 +29,7 @@ from raysearch.data.shards.manifest import (
     shard_paths,
 )
 from raysearch.data.shards.samples import Sample, ordered
-from raysearch.data.shards.shard_builder import DATA, HALF, NOTES, Made, Piece, cut, versions
+from raysearch.data.shards.shard_builder import DATA, HALF, NOTES, ShardResult, ShardSpec, cut, versions
 from raysearch.data.shards.shard_rows import SCHEMA, content_hash, read, row_digests
 from raysearch.data.shards.verify import verify
 from raysearch.storage.location import Location, Place
@@ -40,12 +40,12 @@ __all__ = [
     "SCHEMA",
     "SPLITS",
     "Corrupt",
-    "Maker",
     "Manifest",
-    "OnRay",
+    "RayExecutor",
     "Sample",
     "Shard",
-    "Threads",
+    "ShardExecutor",
+    "ThreadExecutor",
     "encode",
     "read",
     "read_manifest",
@@ -67,7 +67,7 @@ def write(
     corrupt: Sequence[Corrupt] = (),
     steps: Sequence[str] = (),
     progress: Callable[[int], None] = lambda number: None,
-    maker: Maker = Threads(),  # noqa: B008 - it holds no state
+    maker: ShardExecutor = ThreadExecutor(),  # noqa: B008 - it holds no state
     say: Callable[[str], None] = lambda line: None,
 ) -> Manifest:
     """Write samples as shards; all of it appears under `out` at once, or nothing does.
@@ -108,7 +108,7 @@ def write(
     pieces = list(cut(in_order, labels, rows_per_shard))
     try:
         work = _work(in_order, labels, rows_per_shard)
-        with workdir.beside(publish.staging(target), work, f"{NOTES}/*") as directory:
+        with workdir.resumable_workdir(publish.staging(target), work, f"{NOTES}/*") as directory:
             try:
                 made = _make(pieces, directory, on_corrupt, maker, progress, say)
                 manifest = _manifest(made, directory / DATA, name, layout, tuple(labels), corrupt, steps)
@@ -131,26 +131,28 @@ def _work(samples: Sequence[Sample], labels: dict[str, int], rows_per_shard: int
 
 
 def _make(
-    pieces: Sequence[Piece],
+    pieces: Sequence[ShardSpec],
     directory: Path,
     on_corrupt: str,
-    maker: Maker,
+    maker: ShardExecutor,
     progress: Callable[[int], None],
     say: Callable[[str], None],
-) -> list[Made]:
+) -> list[ShardResult]:
     """What became of each piece: those of which a shard is there already, and those that are made now."""
     shutil.rmtree(directory / HALF, ignore_errors=True)
     for folder in (DATA, NOTES, HALF):
         (directory / folder).mkdir(exist_ok=True)
-    made: dict[int, Made] = {}
+    made: dict[int, ShardResult] = {}
 
-    def add(number: int, one: Made) -> None:
+    def add(number: int, one: ShardResult) -> None:
         if one.corrupt and on_corrupt == "fail":
             raise UserError(f"{one.corrupt[0].source} is corrupt: {one.corrupt[0].reason}")
         made[number] = one
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # reads what is there whole
-        for piece, one in zip(pieces, pool.map(partial(resume.finished, directory=directory), pieces), strict=True):
+        for piece, one in zip(
+            pieces, pool.map(partial(resume.load_finished, directory=directory), pieces), strict=True
+        ):
             if one:
                 progress(len(piece.samples))
                 add(piece.number, one)
@@ -162,7 +164,7 @@ def _make(
 
 
 def _manifest(
-    made: Sequence[Made],
+    made: Sequence[ShardResult],
     data: Path,
     name: str,
     layout: str,

@@ -15,7 +15,7 @@ from typing import Any
 import ray
 
 from raysearch.core import atomic
-from raysearch.core.background import repeated
+from raysearch.core.background import run_periodically
 from raysearch.core.errors import UserError
 from raysearch.core.interrupt import Interrupt
 from raysearch.engine.cluster import prices
@@ -27,7 +27,7 @@ _NOT_SAID = "no type"
 Nodes = Callable[[], Sequence[Mapping[str, Any]]]  # as `ray.nodes`
 
 
-class Meter:
+class CostMeter:
     """Adds up what the nodes cost, to what earlier calls of the same study did.
 
     Args:
@@ -76,7 +76,7 @@ class Meter:
         self._kept = self._clock()
         if self._hours:
             text = json.dumps(self.record())
-            atomic.replace(self._file, lambda path: path.write_text(text))
+            atomic.replace_file(self._file, lambda path: path.write_text(text))
 
     def record(self) -> dict[str, Any]:
         """What `study.json` keeps; empty where no node has a price."""
@@ -93,7 +93,7 @@ def _read(file: Path) -> dict[str, Any]:
         return {}
 
 
-def check(meter: Meter, max_cost: float) -> None:
+def check(meter: CostMeter, max_cost: float) -> None:
     """Look at a limit before anything is done for a study.
 
     Raises:
@@ -107,8 +107,8 @@ def check(meter: Meter, max_cost: float) -> None:
 
 
 @contextlib.contextmanager
-def watched(
-    meter: Meter,
+def enforce_limits(
+    meter: CostMeter,
     interrupt: Interrupt,
     max_cost: float | None = None,
     max_hours: float | None = None,
@@ -147,7 +147,7 @@ def watched(
             interrupt.stop(f"--max-hours {max_hours:g} are over")
 
     try:
-        with repeated(watch, every):
+        with run_periodically(watch, every):
             yield
     finally:
         with contextlib.suppress(Exception):  # the cluster may be gone, what was counted stays

@@ -142,7 +142,7 @@ def _check_answers(address: str) -> None:
 
 
 @dataclass(frozen=True)
-class Demand:
+class TrialResources:
     """What a worker group asks for.
 
     Raises:
@@ -174,7 +174,7 @@ class Slots:
         UserError: not even one fits, and no autoscaler may add nodes.
     """
 
-    def __init__(self, demand: Demand, limit: int | None = None) -> None:
+    def __init__(self, demand: TrialResources, limit: int | None = None) -> None:
         self._demand, self._limit = demand, limit
         self._grows = _grows()
         places = places_on_cluster(demand)
@@ -197,7 +197,7 @@ class Slots:
         return max(1, 2 * fitting if self._grows else fitting)
 
 
-def places_on_cluster(demand: Demand) -> int:
+def places_on_cluster(demand: TrialResources) -> int:
     """Workers that fit on the nodes that are there, or on those that an autoscaler says it may have, if more."""
     places = {True: 0, False: 0}  # on the head, on other nodes
     for node in ray.nodes():
@@ -225,7 +225,7 @@ def _grows() -> bool:
     return any(not name.startswith("node_") for name in types)
 
 
-def places_on_node(resources: Mapping[str, float], demand: Demand) -> int:
+def places_on_node(resources: Mapping[str, float], demand: TrialResources) -> int:
     """Workers that fit on a node."""
     cpus = resources.get("CPU", 0)
     places = int((cpus - spare_cpus(cpus) * demand.streams) // demand.cpus)

@@ -19,7 +19,7 @@ from raysearch.data.class_splits import partition
 from raysearch.data.feed.decoding import Decode, RayData, Threads, View
 from raysearch.data.feed.image_set import ImageSet
 from raysearch.data.feed.streaming import Stream
-from raysearch.data.shards.reader import Shelf
+from raysearch.data.shards.reader import ShardReader
 from raysearch.engine.cluster import connection, shard_visibility
 from raysearch.engine.options import Options, Run
 from raysearch.storage.location import Place
@@ -37,30 +37,30 @@ class Resident:
 
     def open(self) -> dict[str, ImageSet]:
         pixels, divided = ray.get([self.pixels, self.divided])
-        return feed.sets(pixels, divided)
+        return feed.image_sets(pixels, divided)
 
 
 @dataclass(frozen=True)
 class Streamed:
     """What a worker makes its stream of."""
 
-    shelf: Shelf
+    shelf: ShardReader
     decode: RayData
     divided: Any  # ObjectRef of split -> Members
 
     def open(self) -> dict[str, ImageSet]:
-        return feed.sets(Stream(self.shelf, self.decode.view, self.decode), ray.get(self.divided))
+        return feed.image_sets(Stream(self.shelf, self.decode.view, self.decode), ray.get(self.divided))
 
 
 Kept = Resident | Streamed
 
 
-def provide(
+def place_images(
     images: Sequence[Images],
     divided: Mapping[Images, partition.Partition],
     run: Run,
     options: Options,
-    demand: connection.Demand,
+    demand: connection.TrialResources,
     console: Console,
 ) -> dict[Images, Kept]:
     """Decode the images once for each size and split that a cell asks for, or make ready to stream them.
@@ -78,25 +78,25 @@ def provide(
     """
     store, cpus = smallest_store(), _spare_cpus()
     workers = connection.places_on_cluster(replace(demand, streams=True))
-    shelf = Shelf(run.shards, shards.read_manifest(run.shards))
+    shelf = ShardReader(run.shards, shards.read_manifest(run.shards))
     place = Place.parse(run.shards)
-    blind = shard_visibility.blind(place)
+    blind = shard_visibility.nodes_without(place)
     here = bool(blind) or (cpus is None and place.local is not None)  # nodes that are to come may see it or not
     kept: dict[Images, Kept] = {}
     run.record["feed"], taken = [], 0
     for one in images:
         parts, view = divided.get(one), View(one.side, one.zoom)
-        members = feed.members(run.shards, parts.of_class if parts else None)
-        numbers = feed.wanted(members)
+        members = feed.split_rows(run.shards, parts.of_class if parts else None)
+        numbers = feed.all_rows(members)
         choice = feed_mode.choose(options.feed, len(numbers) * view.bytes, store, options.store_share, taken)
         text = choice.describe(len(numbers), one.side)
         console.print(f"images: {text}")
         if parts:
             console.print(parts.describe())
         run.record["feed"].append({"side": one.side, "images": len(numbers), **choice.plain(), "text": text})
-        if choice.mode is feed_mode.Mode.resident:
-            pixels = feed.collect(_decoder(shelf, view, here), numbers, view)
-            kept[one] = Resident(ray.put(pixels), ray.put(feed.among(numbers, members)))
+        if choice.mode is feed_mode.FeedMode.resident:
+            pixels = feed.decode_all(_decoder(shelf, view, here), numbers, view)
+            kept[one] = Resident(ray.put(pixels), ray.put(feed.reindex(numbers, members)))
             taken += choice.bytes
         else:
             if blind:
@@ -114,7 +114,7 @@ def provide(
     return kept
 
 
-def _decoder(shelf: Shelf, view: View, here: bool) -> Decode:
+def _decoder(shelf: ShardReader, view: View, here: bool) -> Decode:
     """Of resident images: by all nodes, or by this process where it may be the only one that sees the shards."""
     return Threads(shelf, view, os.cpu_count() or 1) if here else RayData(shelf, view)
 

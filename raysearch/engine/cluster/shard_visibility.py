@@ -15,7 +15,7 @@ from raysearch.storage.location import Place
 _ANSWER_SECONDS = 120.0  # a node that is slower, or dies meanwhile, is taken for one that does not see it
 
 
-def blind(directory: Place) -> list[str]:
+def nodes_without(directory: Place) -> list[str]:
     """Addresses of the nodes that would decode and do not see it.
 
     Args:

@@ -8,7 +8,7 @@ from rich.console import Console, RenderableType
 from raysearch.core.interrupt import Interrupt
 from raysearch.engine.drivers import session
 from raysearch.engine.options import Options, Run
-from raysearch.engine.trials.jobs import Planned
+from raysearch.engine.trials.jobs import FixedJobs
 from raysearch.runs import results
 from raysearch.studies.design.plan import Cell, Plan
 
@@ -27,17 +27,17 @@ def run_missing(
         interrupt: whether the user wants to stop.
     """
     asked = plan.ablation
-    say_plan(asked.question, run.record, console)
+    print_plan(asked.question, run.record, console)
     console.print(
         f"{len(plan.cells)} cells, {len(plan.variants)} variants x {len(plan.seeds)} seeds; {len(missing)} to run"
     )
     configs = [variant.config for variant in plan.variants]
-    with session.opened(run, options, configs, console, interrupt, terminal_table(run)) as open_session:
+    with session.open_session(run, options, configs, console, interrupt, terminal_table(run)) as open_session:
         run.record["metric_id"] = open_session.metric_ids(plan.reference.config).get(asked.metric)
         if not open_session.prepare(missing, asked.step_limit):
             return False
         return open_session.execute(
-            Planned(session.job(cell) for cell in missing),
+            FixedJobs(session.job_of(cell) for cell in missing),
             done=len(plan.cells) - len(missing),
             total=len(plan.cells),
             objective=session.held_out(asked.task),
@@ -49,7 +49,7 @@ def terminal_table(run: Run) -> Callable[[], RenderableType]:
     """Draws what came out so far; a cell's file is opened once."""
     from dashboards.ablation import tables
 
-    reader = results.Reader(run.directory / "cells")
+    reader = results.CellReader(run.directory / "cells")
 
     def draw() -> RenderableType:
         table = results.table(run.record, reader.read(cell["cell"] for cell in run.record["cells"]))
@@ -58,7 +58,7 @@ def terminal_table(run: Run) -> Callable[[], RenderableType]:
     return draw
 
 
-def say_plan(question: str, record: Mapping[str, Any], console: Console) -> None:
+def print_plan(question: str, record: Mapping[str, Any], console: Console) -> None:
     """What is asked, of what data."""
     data = record["data"]
     console.print(f"[bold]{question}[/bold]")

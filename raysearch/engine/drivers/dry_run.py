@@ -11,21 +11,25 @@ from raysearch.studies.design import plan as planning
 from raysearch.studies.design import search_plan
 
 
-def ended(plan: planning.Plan, reader: results.Reader, retry_failed: bool) -> dict[str, Any]:
+def completed(plan: planning.Plan, reader: results.CellReader, retry_failed: bool) -> dict[str, Any]:
     """Cells that need not run. One that a search stopped early is no answer here: it goes on from its checkpoint."""
     answers = ("finished",) if retry_failed else ("finished", "failed")
     found = reader.read(cell.hash for cell in plan.cells)
     return {cell: one for cell, one in found.items() if one["status"] in answers}
 
 
-def say(
-    plan: planning.Plan | search_plan.SearchPlan, run: Run, reader: results.Reader, retry_failed: bool, console: Console
+def print_dry_run(
+    plan: planning.Plan | search_plan.SearchPlan,
+    run: Run,
+    reader: results.CellReader,
+    retry_failed: bool,
+    console: Console,
 ) -> None:
     """What would be run, and what it will cost."""
     if not isinstance(plan, planning.Plan):
         _print_search(plan, run.directory, console)
         return
-    before = ended(plan, reader, retry_failed)
+    before = completed(plan, reader, retry_failed)
     starts = planning.starts(cell for cell in plan.cells if cell.hash not in before)
     begun = reader.read([one.hash for one in starts])
     for one in starts:

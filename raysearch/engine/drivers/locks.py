@@ -16,7 +16,7 @@ from raysearch.engine.trials.jobs import Job, Jobs, Listener
 _LOOK_AGAIN = 2.0  # seconds between looks at cells that another driver runs
 
 
-class Claims:
+class CellLocks:
     """Locks on cells, held by this process.
 
     Args:
@@ -71,7 +71,7 @@ class Claims:
             return
 
 
-class Shared(Listener):
+class DedupJobs(Listener):
     """Hands out jobs that no one has run and no one runs. Must hear of every end, after the results are stored.
 
     Args:
@@ -86,7 +86,7 @@ class Shared(Listener):
         jobs: Jobs,
         find: Callable[[str], dict[str, Any] | None],
         answered: Callable[[Job, dict[str, Any]], None],
-        claims: Claims,
+        claims: CellLocks,
     ) -> None:
         self._jobs, self._find, self._answered, self._claims = jobs, find, answered, claims
         self._waiting: list[Job] = []

@@ -14,7 +14,7 @@ from ray.tune.search.sample import Categorical, Domain, LogUniform, Quantized
 from raysearch.core.errors import UserError, nearest
 
 
-class EachOnce(optuna.samplers.BruteForceSampler):
+class GridSampler(optuna.samplers.BruteForceSampler):
     """Every combination once. Asked outside `Study.optimize` it would raise at the last one."""
 
     def after_trial(
@@ -36,11 +36,11 @@ _SAMPLERS: dict[str, type[optuna.samplers.BaseSampler]] = {
     "nsga3": optuna.samplers.NSGAIIISampler,
     "qmc": optuna.samplers.QMCSampler,
     "random": optuna.samplers.RandomSampler,
-    "grid": EachOnce,
+    "grid": GridSampler,
 }
 
 
-def build(name: str, options: Mapping[str, Any], seed: int) -> optuna.samplers.BaseSampler:
+def build_sampler(name: str, options: Mapping[str, Any], seed: int) -> optuna.samplers.BaseSampler:
     """A sampler of Optuna by name.
 
     Args:

@@ -12,11 +12,11 @@ from rich.console import Console
 from raysearch.core.errors import UserError
 from raysearch.core.interrupt import Interrupt
 from raysearch.engine.drivers import samplers, session
-from raysearch.engine.drivers.ablation import say_plan, terminal_table
-from raysearch.engine.drivers.suggestions import Config, Suggestions
+from raysearch.engine.drivers.ablation import print_plan, terminal_table
+from raysearch.engine.drivers.suggestions import SuggestedConfig, Suggestions
 from raysearch.engine.options import Options, Run
 from raysearch.engine.trials import schedulers
-from raysearch.engine.trials.jobs import Job, Listener, Planned
+from raysearch.engine.trials.jobs import FixedJobs, Job, Listener
 from raysearch.runs import results
 from raysearch.runs.checkpoints import Objective
 from raysearch.studies.design.plan import Cell, Variant
@@ -44,7 +44,7 @@ def run_search(
         retry_failed: run configs again that failed before.
     """
     search = plan.search
-    say_plan(search.question, run.record, console)
+    print_plan(search.question, run.record, console)
     seeds = f" x {len(plan.seeds)} seeds" if len(plan.seeds) > 1 else ""
     console.print(
         f"{plan.trials} configs{seeds} by {search.sampler}"
@@ -53,7 +53,7 @@ def run_search(
     )
     configs = [plan.reference(group).config for group in plan.groups]
     record = _Record(plan, run)
-    with session.opened(run, options, configs, console, interrupt, terminal_table(run)) as opened:
+    with session.open_session(run, options, configs, console, interrupt, terminal_table(run)) as opened:
         complete = opened.prepare(plan.referring(), search.step_limit)
         for group in plan.groups:
             complete = complete and _search_group(plan, group, run, opened, record, retry_failed)
@@ -100,7 +100,7 @@ def _scheduler(plan: SearchPlan, group: Group, objective: Objective) -> TrialSch
     mutations = search.space if search.scheduler == "pbt" else None
     assert not callable(mutations)
     steps = plan.reference(group).config.steps
-    return schedulers.build(search.scheduler, objective, steps, search.scheduler_options, mutations)
+    return schedulers.build_scheduler(search.scheduler, objective, steps, search.scheduler_options, mutations)
 
 
 def _judge(plan: SearchPlan, opened: session.Session, record: "_Record", retry_failed: bool) -> bool:
@@ -115,7 +115,7 @@ def _judge(plan: SearchPlan, opened: session.Session, record: "_Record", retry_f
     record.write()
     unique = {cell.hash: cell for cell in cells}  # the best may be the reference itself
     return opened.execute(
-        Planned(session.job(cell) for cell in unique.values()),
+        FixedJobs(session.job_of(cell) for cell in unique.values()),
         done=record.done(),
         total=record.total(),
         objective=session.held_out(plan.search.task),
@@ -125,7 +125,7 @@ def _judge(plan: SearchPlan, opened: session.Session, record: "_Record", retry_f
     )
 
 
-def best_config(configs: list[Config], plan: SearchPlan) -> Config | None:
+def best_config(configs: list[SuggestedConfig], plan: SearchPlan) -> SuggestedConfig | None:
     """The finished config with the best first metric; the earliest of equals."""
     metric, mode = plan.search.metrics[0], plan.search.modes[0]
     found = [(value, config) for config in configs if (value := config.value(metric)) is not None]
@@ -184,7 +184,7 @@ class _Record(Listener):
             "optuna": {label: one.study_name for label, one in self.groups.items()},
         }
 
-    def _named(self, suggestions: Suggestions, config: Config) -> str:
+    def _named(self, suggestions: Suggestions, config: SuggestedConfig) -> str:
         label = next(label for label, one in self.groups.items() if one is suggestions)
         return f"{label} {config.variant.name}"
 
@@ -247,7 +247,7 @@ def check(plan: SearchPlan) -> None:
         UserError: as the parts say.
     """
     search = plan.search
-    samplers.build(search.sampler, search.sampler_options, seed=0)
+    samplers.build_sampler(search.sampler, search.sampler_options, seed=0)
     space_of(plan)
     group = plan.groups[0]
     if search.scheduler:

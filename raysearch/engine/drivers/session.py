@@ -15,16 +15,16 @@ from raysearch.core import environment
 from raysearch.core.interrupt import Interrupt
 from raysearch.data.class_splits import partition
 from raysearch.engine.cluster import budget, connection
-from raysearch.engine.cluster.image_placement import Streamed, provide
-from raysearch.engine.drivers.locks import Claims, Shared
-from raysearch.engine.monitoring.counters import Tally
+from raysearch.engine.cluster.image_placement import Streamed, place_images
+from raysearch.engine.drivers.locks import CellLocks, DedupJobs
+from raysearch.engine.monitoring.counters import ProgressCounter
 from raysearch.engine.monitoring.gauges import Gauges
-from raysearch.engine.monitoring.heartbeat_writer import Heart
-from raysearch.engine.monitoring.prometheus import Metrics
-from raysearch.engine.monitoring.terminal import LiveView
+from raysearch.engine.monitoring.heartbeat_writer import HeartbeatWriter
+from raysearch.engine.monitoring.prometheus import StudyMetrics
+from raysearch.engine.monitoring.terminal import TerminalView
 from raysearch.engine.options import Options, Run
 from raysearch.engine.trials import tuner
-from raysearch.engine.trials.jobs import Job, Jobs, Listener, Planned, Several
+from raysearch.engine.trials.jobs import FixedJobs, Job, Jobs, Listener, ListenerList
 from raysearch.engine.trials.train_loop import Source
 from raysearch.models import backbones
 from raysearch.runs import results
@@ -44,18 +44,18 @@ class Session:
         self,
         run: Run,
         options: Options,
-        demand: connection.Demand,
+        demand: connection.TrialResources,
         source: Source,
         console: Console,
         interrupt: Interrupt,
         table: Callable[[], RenderableType],
-        heart: Heart,
+        heart: HeartbeatWriter,
     ) -> None:
         self._run, self._demand, self._source, self._opened = run, demand, source, time.time()
         self._table, self._console, self._interrupt, self._heart = table, console, interrupt, heart
         self._slots = connection.Slots(demand, options.concurrency)
         self._gauges = Gauges()
-        self._metrics: Metrics | None = None
+        self._metrics: StudyMetrics | None = None
         self._storage = options.storage or str((run.directory / FOLDER).resolve())
         shown = Place.parse(self._storage)  # an unknown kind of URI is said now
         self._constant = {
@@ -88,7 +88,7 @@ class Session:
             return True
         self._console.print(f"{len(missing)} pre-trainings before that, which later studies share")
         objective = held_out(missing[0].variant.config.task)
-        jobs = Planned(job(one) for one in missing)
+        jobs = FixedJobs(job_of(one) for one in missing)
         complete = self.execute(
             jobs, len(wanted) - len(missing), len(wanted), objective, limit, find=self._at_hand, name="pre-trainings"
         )
@@ -123,24 +123,24 @@ class Session:
             find: the record of a cell that has ended, or None, instead of what `accept` says.
             name: what the cells are, to people.
         """
-        tally = Tally(total, done, self._slots, name)
-        view = LiveView(tally, self._table, self._console)
+        tally = ProgressCounter(total, done, self._slots, name)
+        view = TerminalView(tally, self._table, self._console)
         self._heart.stage(tally.now)
-        claims = Claims(self._run.directory.resolve().parent / ".claims")
-        metrics = self._metrics = Metrics(self._run.record["study"], objective, self._gauges)
+        claims = CellLocks(self._run.directory.resolve().parent / ".claims")
+        metrics = self._metrics = StudyMetrics(self._run.record["study"], objective, self._gauges)
         metrics.begin(done, total)
         several = [tally, view, metrics, *listeners]
-        answered = Several(*several)
-        shared = Shared(jobs, find or (lambda cell: self._find(cell, accept)), answered.ended, claims)
+        answered = ListenerList(*several)
+        shared = DedupJobs(jobs, find or (lambda cell: self._find(cell, accept)), answered.ended, claims)
         with view, contextlib.closing(claims), self._gauges:
             while True:
-                complete = tuner.run(
+                complete = tuner.run_trials(
                     shared,
                     registry.build,
                     self._source,
                     tuner.Resources(self._slots, self._demand.workers, self._demand.cpus, self._demand.gpus),
-                    Several(_Store(self._store), shared, *several),
-                    tuner.Keeping(self._storage, objective, limit),
+                    ListenerList(_Store(self._store), shared, *several),
+                    tuner.CheckpointPolicy(self._storage, objective, limit),
                     scheduler,
                     self._interrupt,
                 )
@@ -193,7 +193,7 @@ class _Store(Listener):
 
 
 @contextlib.contextmanager
-def opened(
+def open_session(
     run: Run,
     options: Options,
     configs: Sequence[RunConfig],
@@ -215,16 +215,16 @@ def opened(
     for backbone, weights in {config.trunk for config in configs}:
         backbones.check_weights(backbone, weights)
     images = sorted({config.images for config in configs}, key=str)
-    divided = {one: partition.of(run.shards, one.split) for one in images if one.split is not None}
-    with Heart(run.directory) as heart, connection.connected(options.address):
-        meter = budget.Meter(run.directory / budget.FILE)
+    divided = {one: partition.partition_of(run.shards, one.split) for one in images if one.split is not None}
+    with HeartbeatWriter(run.directory) as heart, connection.connected(options.address):
+        meter = budget.CostMeter(run.directory / budget.FILE)
         if options.max_cost is not None:
             budget.check(meter, options.max_cost)
         gpus = options.gpus_per_worker
         if gpus is None:
             gpus = 1.0 if connection.has_gpu() else 0.0
-        demand = connection.Demand(options.workers, 1, gpus)
-        sets = provide(images, divided, run, options, demand, console)
+        demand = connection.TrialResources(options.workers, 1, gpus)
+        sets = place_images(images, divided, run, options, demand, console)
         demand = replace(demand, streams=any(isinstance(one, Streamed) for one in sets.values()))
         of_splits = [one for one in configs if one.images in divided]
         run.record["warnings"] = sorted({w for one in of_splits for w in divided[one.images].warnings(one.trunk[1])})
@@ -236,7 +236,7 @@ def opened(
         run.record["splits"] = {found.identity: found.record() for found in divided.values()}
         source = Source(sets, run.manifest.content_hash, cache_dir() / "features", splits)
         session = Session(run, options, demand, source, console, interrupt, table, heart)
-        with budget.watched(meter, interrupt, options.max_cost, options.max_hours, session.cost):
+        with budget.enforce_limits(meter, interrupt, options.max_cost, options.max_hours, session.cost):
             yield session
         run.record.update(cost=meter.record())
     run.record["ended"] = datetime.now(UTC).isoformat(timespec="seconds")
@@ -254,7 +254,7 @@ def held_out(task: str) -> Objective:
     return Objective(registry.HELD_OUT[task], "max")
 
 
-def job(cell: Cell, moves: Mapping[str, Any] | None = None) -> Job:
+def job_of(cell: Cell, moves: Mapping[str, Any] | None = None) -> Job:
     """A cell as the engine needs it."""
     return Job(
         cell=cell.hash,

@@ -32,7 +32,7 @@ _SAME_AGAIN = 100  # suggestions in a row that were known already: the space is 
 
 
 @dataclass
-class Config:
+class SuggestedConfig:
     """A suggestion: a variant with its cells, one a seed, and what has come of them."""
 
     number: int  # in the order of suggestion
@@ -90,16 +90,16 @@ class Suggestions(Listener):
             metric=search.metrics if several else search.metrics[0],
             mode=search.modes if several else search.modes[0],
             # A sampler that begins anew with the same seed would suggest the same again.
-            sampler=samplers.build(search.sampler, search.sampler_options, seed=before),
+            sampler=samplers.build_sampler(search.sampler, search.sampler_options, seed=before),
             study_name=self.study_name,
             storage=storage,
             points_to_evaluate=[dict(start) for start in search.starts] if not before else None,
         )
         self._study: optuna.Study = self._optuna._ot_study
-        self.configs: list[Config] = []
-        self._by_key: dict[str, Config] = {}
-        self._by_cell: dict[str, Config] = {}
-        self._queue: list[tuple[Config, Cell]] = []
+        self.configs: list[SuggestedConfig] = []
+        self._by_key: dict[str, SuggestedConfig] = {}
+        self._by_cell: dict[str, SuggestedConfig] = {}
+        self._queue: list[tuple[SuggestedConfig, Cell]] = []
         self._asked, self._same, self.duplicates = 0, 0, 0
         self._reopen(retry_failed)
 
@@ -111,7 +111,7 @@ class Suggestions(Listener):
             self._suggest()
         config, cell = self._queue.pop(0)
         # A time series for each config would be too many: they share one.
-        return replace(session.job(cell, self._moves(config)), series=self._group.label or _SERIES)
+        return replace(session.job_of(cell, self._moves(config)), series=self._group.label or _SERIES)
 
     def exhausted(self) -> bool:
         if self._same >= _SAME_AGAIN and not self.configs:
@@ -179,12 +179,12 @@ class Suggestions(Listener):
         self._optuna._ot_trials[f"config-{number}"] = self._optuna._ot_trials.pop(key)
         self._add(number, variant, canonical)
 
-    def _add(self, number: int, variant: Variant, canonical: str) -> Config:
+    def _add(self, number: int, variant: Variant, canonical: str) -> SuggestedConfig:
         if self._plan.search.scheduler == "pbt":
             cells = [self._plan.member(variant, self._group, self._plan.seeds[0])]
         else:
             cells = [self._plan.cell(variant, seed) for seed in self._plan.seeds]
-        config = Config(number, variant, canonical, tuple(cells))
+        config = SuggestedConfig(number, variant, canonical, tuple(cells))
         self.configs.append(config)
         self._by_key[canonical] = config
         self._by_cell |= {cell.hash: config for cell in cells}
@@ -214,13 +214,13 @@ class Suggestions(Listener):
         self._study.enqueue_trial(trial.params, user_attrs=trial.user_attrs)
         return self._study.ask(trial.distributions)
 
-    def _tell(self, config: Config) -> None:
+    def _tell(self, config: SuggestedConfig) -> None:
         keys = ([] if config.told else [_key(config)]) + config.twins
         config.told, config.twins = True, []
         for key in keys:
             self._report(key, config)
 
-    def _report(self, key: str, config: Config) -> None:
+    def _report(self, key: str, config: SuggestedConfig) -> None:
         """What Optuna is told of a config that has ended: its metrics, that it was stopped, or that it failed."""
         metrics = self._plan.search.metrics
         if config.status == "stopped" and self._plan.search.sampler != "tpe" and len(metrics) == 1:
@@ -234,7 +234,7 @@ class Suggestions(Listener):
         failed = config.status == "failed" or (config.status == "finished" and not complete)
         self._optuna.on_trial_complete(key, values if complete else None, error=failed)
 
-    def _moves(self, config: Config) -> Mapping[str, Any]:
+    def _moves(self, config: SuggestedConfig) -> Mapping[str, Any]:
         """What a population may change in a config, and where it had moved it when a driver died."""
         if self._plan.search.scheduler != "pbt":
             return {}
@@ -243,7 +243,7 @@ class Suggestions(Listener):
         return json.loads(decode(saved, torch.device("cpu"))["settings"]) if saved else initial
 
 
-def _key(config: Config) -> str:
+def _key(config: SuggestedConfig) -> str:
     return f"config-{config.number}"
 
 

@@ -17,7 +17,7 @@ _CHARACTERS = 500  # of an error
 _TOLD = ("images_per_second", "feed_wait_share", "gpu_memory_bytes")
 
 
-class Tally(Listener):
+class ProgressCounter(Listener):
     """Counts cells as they start, step and end. Any thread may ask `now()`.
 
     Args:

@@ -21,7 +21,7 @@ _INTERVAL = 1.5  # seconds between writings at least, however much happens
 _FORGOTTEN = 600.0  # seconds after which a silent process's file is taken away by the next
 
 
-class Heart:
+class HeartbeatWriter:
     """Tells how a sweep is getting on. Use as a context.
 
     Args:
@@ -39,7 +39,7 @@ class Heart:
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="progress", daemon=True)
 
-    def __enter__(self) -> "Heart":
+    def __enter__(self) -> "HeartbeatWriter":
         self._tidy()
         self._write("starting")
         self._thread.start()

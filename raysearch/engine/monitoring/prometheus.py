@@ -22,7 +22,7 @@ from raysearch.runs.checkpoints import Objective
 _LABELS = ("study", "variant")
 
 
-class Metrics(Listener):
+class StudyMetrics(Listener):
     """Counts cells and passes on what they report.
 
     Args:

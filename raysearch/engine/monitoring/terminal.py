@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from raysearch.engine.monitoring.counters import Tally
+from raysearch.engine.monitoring.counters import ProgressCounter
 from raysearch.engine.trials.jobs import Job, Listener
 from raysearch.runs.heartbeat import Note, Stage
 
@@ -22,7 +22,7 @@ _MOST_FAILURES = 3
 _BAR, _STEP = 12, 6  # columns of a running cell's bar and of its step
 
 
-class LiveView(Listener):
+class TerminalView(Listener):
     """A view that is drawn again in a terminal, and lines now and then elsewhere. Use as a context.
 
     What changes fast and what went wrong stands above the table: a terminal that is too low cuts off the end.
@@ -33,14 +33,14 @@ class LiveView(Listener):
         console: where to draw.
     """
 
-    def __init__(self, tally: Tally, table: Callable[[], RenderableType], console: Console) -> None:
+    def __init__(self, tally: ProgressCounter, table: Callable[[], RenderableType], console: Console) -> None:
         self._tally, self._table, self._console = tally, table, console
         self._drawn: RenderableType = ""
         self._drawing = 0.0  # seconds that the last table took
         self._printed = time.monotonic()
         self._live = Live(get_renderable=self._render, console=console, refresh_per_second=2, transient=True)
 
-    def __enter__(self) -> "LiveView":
+    def __enter__(self) -> "TerminalView":
         if self._console.is_terminal:
             self._live.start()
         return self
@@ -98,9 +98,9 @@ def line(stage: Stage) -> str:
     parts = [f"{stage.ended} of {stage.total} {stage.name} ended", f"{len(stage.running)} running"]
     counts = {"stopped early": stage.stopped, "failed": stage.failed, "retried": stage.retried}
     parts += [f"{count} {what}" for what, count in counts.items() if count]
-    parts.append(f"{duration(stage.seconds)} so far")
+    parts.append(f"{format_duration(stage.seconds)} so far")
     if stage.seconds_left is not None:
-        parts.append(f"about {duration(stage.seconds_left)} left")
+        parts.append(f"about {format_duration(stage.seconds_left)} left")
     return " · ".join(parts)
 
 
@@ -116,10 +116,10 @@ def speed(stage: Stage) -> str:
     return " · ".join(parts)
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Seconds as people say them.
 
-    >>> [duration(s) for s in (8, 75, 7300)]
+    >>> [format_duration(s) for s in (8, 75, 7300)]
     ['8 s', '1 min 15 s', '2 h 01 min']
     """
     if seconds < 60:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 from raysearch.engine.cluster import prices
-from raysearch.engine.preflight.check_result import Finding, bad, good, unsure
+from raysearch.engine.preflight.check_result import CheckResult, bad, good, unsure
 from raysearch.engine.preflight.node_types import NodeType, most_of
 
 # Service Quotas' codes of EC2: (spot, family) -> code, by the letters that a family's names begin with.
@@ -62,7 +62,7 @@ def family_of(instance_type: str) -> str | None:
     return _FAMILIES.get(name)
 
 
-def of_quotas(kinds: list[NodeType], max_nodes: int, client: Quotas) -> Iterator[Finding]:
+def of_quotas(kinds: list[NodeType], max_nodes: int, client: Quotas) -> Iterator[CheckResult]:
     """Whether the account may run what the file asks for.
 
     Args:

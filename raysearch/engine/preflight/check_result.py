@@ -7,34 +7,34 @@ from dataclasses import dataclass
 from raysearch.core.errors import UserError
 
 
-class State(enum.Enum):
+class CheckStatus(enum.Enum):
     GOOD = "ok"
     OPEN = "look"  # a person has to judge it
     BAD = "no"
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """One line: what was looked at, how it stands, and what to do."""
 
     what: str
-    state: State
+    state: CheckStatus
     says: str
 
 
-def good(what: str, says: str) -> Finding:
-    return Finding(what, State.GOOD, says)
+def good(what: str, says: str) -> CheckResult:
+    return CheckResult(what, CheckStatus.GOOD, says)
 
 
-def unsure(what: str, says: str) -> Finding:
-    return Finding(what, State.OPEN, says)
+def unsure(what: str, says: str) -> CheckResult:
+    return CheckResult(what, CheckStatus.OPEN, says)
 
 
-def bad(what: str, says: str) -> Finding:
-    return Finding(what, State.BAD, says)
+def bad(what: str, says: str) -> CheckResult:
+    return CheckResult(what, CheckStatus.BAD, says)
 
 
-def tried(what: str, look: Callable[[], Iterable[Finding]]) -> list[Finding]:
+def tried(what: str, look: Callable[[], Iterable[CheckResult]]) -> list[CheckResult]:
     """What a look found; a UserError is a finding too, and hides none of the others.
 
     >>> def look():
@@ -43,7 +43,7 @@ def tried(what: str, look: Callable[[], Iterable[Finding]]) -> list[Finding]:
     >>> [one.says for one in tried("data", look)]
     ['96 images', 'no such bucket']
     """
-    found: list[Finding] = []
+    found: list[CheckResult] = []
     try:
         # one by one: what came before an error stays
         for one in look():

@@ -10,10 +10,10 @@ from typing import Any
 
 from raysearch.data import shards
 from raysearch.engine.cluster import prices
-from raysearch.engine.cluster.connection import Demand, places_on_node
-from raysearch.engine.preflight.check_result import Finding, bad, good, unsure
+from raysearch.engine.cluster.connection import TrialResources, places_on_node
+from raysearch.engine.preflight.check_result import CheckResult, bad, good, unsure
 from raysearch.engine.preflight.node_types import NodeType, most_of
-from raysearch.runs.run_location import Home
+from raysearch.runs.run_location import RunLocation
 from raysearch.storage.location import Place
 from raysearch.studies.configs import overrides
 from raysearch.studies.design import plan as planning
@@ -23,7 +23,7 @@ from raysearch.studies.design.ablation import Ablation
 _PINNED = re.compile(r"\b(ray|torch|torchvision|optuna)(?:\[[^\]]*\])?==([0-9][\w.]*)")
 
 
-def of_versions(config: Mapping[str, Any]) -> Iterator[Finding]:
+def of_versions(config: Mapping[str, Any]) -> Iterator[CheckResult]:
     """Whether the nodes will have the versions that are installed here."""
     words = [str(one) for key in ("setup_commands", "head_setup_commands") for one in config.get(key) or []]
     pinned = dict(found for text in words for found in _PINNED.findall(text))
@@ -39,21 +39,21 @@ def of_versions(config: Mapping[str, Any]) -> Iterator[Finding]:
             yield unsure("versions", f"{name} {version} on the nodes, {here} here: numbers may differ in last digits")
 
 
-def of_study(study: str, profile: str, data: str, settings: list[str]) -> Iterator[Finding]:
+def of_study(study: str, profile: str, data: str, settings: list[str]) -> Iterator[CheckResult]:
     """Whether the study can be planned on the data, and the data is whole.
 
     Raises:
         UserError: it cannot, or the data cannot be read.
     """
-    name, asked = study_files.load(study)
+    name, asked = study_files.load_study(study)
     place = Place.parse(data)
     manifest = shards.read_manifest(place)  # looks for every shard
     changes = overrides.parse(settings, asked.task)
     if isinstance(asked, Ablation):
-        plan = planning.make(name, asked, profile, manifest.content_hash, changes)
+        plan = planning.plan_ablation(name, asked, profile, manifest.content_hash, changes)
         config, count = plan.reference.config, f"{len(plan.cells)} cells"
     else:
-        found = search_plan.make(name, asked, profile, manifest.content_hash, changes)
+        found = search_plan.plan_search(name, asked, profile, manifest.content_hash, changes)
         config = found.reference(found.groups[0]).config
         count = f"{found.trials} configs in each of {len(found.groups)} groups"
     config.check(manifest.name, manifest.classes, manifest.counts)
@@ -67,13 +67,13 @@ def of_study(study: str, profile: str, data: str, settings: list[str]) -> Iterat
         yield unsure("weights", f"{backbone}: is '{weights}' at the same path on every node?")
 
 
-def of_results(out: str) -> Iterator[Finding]:
+def of_results(out: str) -> Iterator[CheckResult]:
     """Whether results can be written where they shall go.
 
     Raises:
         UserError: they cannot.
     """
-    home = Home(out)
+    home = RunLocation(out)
     home.check_writable()
     if home.place is None:
         yield bad("results", f"{out} is on one machine: the head's disk goes with the head; give --out s3://BUCKET/RUN")
@@ -81,7 +81,7 @@ def of_results(out: str) -> Iterator[Finding]:
         yield good("results", f"{home} can be written")
 
 
-def of_gpus(kinds: list[NodeType], demand: Demand) -> Iterator[Finding]:
+def of_gpus(kinds: list[NodeType], demand: TrialResources) -> Iterator[CheckResult]:
     """Whether a trial has room on the cluster, and how many have at once."""
     unknown = [one.instance_type for one in kinds if one.instance_type and "CPU" not in one.resources]
     for name in dict.fromkeys(unknown):
@@ -104,7 +104,7 @@ def of_gpus(kinds: list[NodeType], demand: Demand) -> Iterator[Finding]:
             )
 
 
-def of_cost(kinds: list[NodeType], max_nodes: int, max_cost: float | None) -> Iterator[Finding]:
+def of_cost(kinds: list[NodeType], max_nodes: int, max_cost: float | None) -> Iterator[CheckResult]:
     """What an hour costs, waiting and at full size.
 
     Args:

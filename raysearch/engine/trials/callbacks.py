@@ -11,7 +11,7 @@ from ray import tune
 
 from raysearch.core.interrupt import Interrupt
 from raysearch.engine.trials.failures import explain_attempt
-from raysearch.engine.trials.job_queue import Queue, forget
+from raysearch.engine.trials.job_queue import JobQueue, forget
 from raysearch.engine.trials.jobs import Listener
 from raysearch.engine.trials.worker_group import remove_abandoned
 
@@ -34,10 +34,10 @@ class Stopper(tune.Stopper):
         return {}
 
 
-class Forward(tune.Callback):
+class TuneListenerCallback(tune.Callback):
     """Tune's callbacks as a listener's. Tune would take an error of a listener for one of the trial, and try again."""
 
-    def __init__(self, queue: Queue, listener: Listener, interrupt: Interrupt) -> None:
+    def __init__(self, queue: JobQueue, listener: Listener, interrupt: Interrupt) -> None:
         self.queue, self.listener, self._interrupt = queue, listener, interrupt
         self.open: dict[str, dict[str, Any]] = {}  # cells that have begun -> their record, should they be stopped now
         self.error: Exception | None = None
@@ -105,7 +105,7 @@ class Forward(tune.Callback):
             self._interrupt.wanted = True
 
 
-class Sweep(tune.Callback):
+class PlacementGroupReaper(tune.Callback):
     """Removes what killed trial actors left behind, for some time after each fault.
 
     Ray places the group of workers of a killed node anew, again and again where there is no room; meanwhile it places

@@ -21,7 +21,7 @@ _REQUEST = struct.Struct("16s16x8x")  # struct ifreq: the name; in the answer, t
 _Torch: Any = ray.train.torch.TorchConfig().backend_cls
 
 
-class Reachable(ray.train.torch.TorchConfig):
+class MultiNodeTorchConfig(ray.train.torch.TorchConfig):
     """What Ray Train needs to know of torch, with workers that hear each other from machine to machine."""
 
     @property

@@ -11,7 +11,7 @@ from ray.tune.search import SearchAlgorithm
 from raysearch.engine.trials.jobs import Job, Jobs
 
 
-class Queue(SearchAlgorithm):
+class JobQueue(SearchAlgorithm):
     """A `SearchAlgorithm` and no `Searcher`, since population-based training refuses searchers.
 
     Args:
@@ -60,7 +60,7 @@ class Queue(SearchAlgorithm):
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its search algorithm for a restore that is never asked for
 
-    def __deepcopy__(self, memo: Any) -> "Queue":
+    def __deepcopy__(self, memo: Any) -> "JobQueue":
         return self
 
 

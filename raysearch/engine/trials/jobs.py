@@ -49,7 +49,7 @@ class Listener:
     def ended(self, job: Job, record: dict[str, Any]) -> None: ...
 
 
-class Several(Listener):
+class ListenerList(Listener):
     """Tells several listeners, in order."""
 
     def __init__(self, *listeners: Listener) -> None:
@@ -72,7 +72,7 @@ class Several(Listener):
             one.ended(job, record)
 
 
-class Planned:
+class FixedJobs:
     """Jobs that are known beforehand, in their order."""
 
     def __init__(self, jobs: Iterable[Job]) -> None:

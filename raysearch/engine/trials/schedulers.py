@@ -20,7 +20,7 @@ from ray.tune.schedulers import (
 
 from raysearch.runs.checkpoints import Objective
 
-TIME = "trained"  # of a result: outer iterations done after the warm-up, which is the same for all
+TIME_ATTR = "trained"  # of a result: outer iterations done after the warm-up, which is the same for all
 
 
 def trained(history: Sequence[Mapping[str, Any]]) -> int:
@@ -32,7 +32,7 @@ def trained(history: Sequence[Mapping[str, Any]]) -> int:
     return sum(step.get("phase") != "warmup" for step in history)
 
 
-def build(
+def build_scheduler(
     name: str, objective: Objective, steps: int, options: Mapping[str, Any], mutations: Mapping[str, Any] | None = None
 ) -> TrialScheduler:
     """A scheduler by name.
@@ -47,7 +47,7 @@ def build(
         mutations: what "pbt" may change on the way: dotted path -> Tune distribution.
     """
     third = math.ceil(steps / 3)  # of a trial: what starts slowly can still win; see benchmarks/search_efficiency.py
-    common = {"time_attr": TIME, "metric": objective.metric, "mode": objective.mode}
+    common = {"time_attr": TIME_ATTR, "metric": objective.metric, "mode": objective.mode}
     given = dict(options)
     if name == "asha":
         given = {"grace_period": third, "reduction_factor": 3, "stop_last_trials": False} | given
@@ -77,7 +77,7 @@ def replay(scheduler: TrialScheduler, objective: Objective, ended: Iterable[Mapp
         finished = record["status"] == "finished"
         history = json.loads(record["history"])
         results = [
-            {TIME: trained(history[: index + 1]), objective.metric: step[objective.metric]}
+            {TIME_ATTR: trained(history[: index + 1]), objective.metric: step[objective.metric]}
             for index, step in enumerate(history)
             if step.get("phase") != "warmup" and step.get(objective.metric) is not None
         ]
@@ -111,14 +111,14 @@ class _Replayed:
         return []
 
 
-class InOrder(FIFOScheduler):
+class FifoScheduler(FIFOScheduler):
     """First come, first served. Tune's own looks through all trials of the run at every step."""
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         return None  # Tune starts what is pending anyway, and nothing is ever paused
 
 
-def within(scheduler: TrialScheduler, room: Callable[[], bool], slots: int) -> TrialScheduler:
+def limit_concurrency(scheduler: TrialScheduler, room: Callable[[], bool], slots: int) -> TrialScheduler:
     """Keep a scheduler from going on with a paused trial while all places are taken.
 
     Args:

@@ -12,7 +12,7 @@ from raysearch.engine.trials.worker_group import GroupSpec, WorkerGroup
 from raysearch.runs.checkpoints import Checkpoints, Objective
 
 
-class Trial(tune.Trainable):
+class CellTrial(tune.Trainable):
     """Tune's config carries a job; the trial's id is the cell's hash.
 
     The actor is used again for the next cell (`reset_config`), and with it the worker group. A cell that cannot go on
@@ -115,7 +115,7 @@ class Trial(tune.Trainable):
     def _result(self, report: dict[str, Any]) -> dict[str, Any]:
         """What schedulers and listeners look at. The rest is text: Tune keeps statistics of every number it sees."""
         trained = schedulers.trained(self._history)
-        result: dict[str, Any] = {"report": json.dumps(report), "steps": self._steps, schedulers.TIME: trained}
+        result: dict[str, Any] = {"report": json.dumps(report), "steps": self._steps, schedulers.TIME_ATTR: trained}
         if trained and self._objective and self._objective.metric in report:
             result[self._objective.metric] = report[self._objective.metric]
         return result

@@ -11,13 +11,13 @@ from ray import tune
 from ray.tune.schedulers import TrialScheduler
 
 from raysearch.core.interrupt import Interrupt
-from raysearch.engine.trials.callbacks import RETRIES, Forward, Stopper, Sweep
-from raysearch.engine.trials.job_queue import Queue
+from raysearch.engine.trials.callbacks import RETRIES, PlacementGroupReaper, Stopper, TuneListenerCallback
+from raysearch.engine.trials.job_queue import JobQueue
 from raysearch.engine.trials.jobs import Jobs, Listener
 from raysearch.engine.trials.lost_nodes import LostNodes
-from raysearch.engine.trials.schedulers import InOrder, within
+from raysearch.engine.trials.schedulers import FifoScheduler, limit_concurrency
 from raysearch.engine.trials.train_loop import Build, Source
-from raysearch.engine.trials.trial import Trial
+from raysearch.engine.trials.trial import CellTrial
 from raysearch.engine.trials.worker_group import MAX_SLOTS, GroupSpec, remove_all
 from raysearch.runs.checkpoints import Objective
 from raysearch.storage import uris
@@ -53,7 +53,7 @@ class Resources:
 
 
 @dataclass(frozen=True)
-class Keeping:
+class CheckpointPolicy:
     """What is kept of a cell while it runs, and how long it may be silent.
 
     Args:
@@ -67,13 +67,13 @@ class Keeping:
     limit: float | None = None
 
 
-def run(
+def run_trials(
     jobs: Jobs,
     build: Build,
     source: Source | None,
     resources: Resources,
     listener: Listener,
-    keeping: Keeping | None = None,
+    keeping: CheckpointPolicy | None = None,
     scheduler: TrialScheduler | None = None,
     interrupt: Interrupt | None = None,
 ) -> bool:
@@ -95,7 +95,7 @@ def run(
     Raises:
         Exception: the first that a listener raised; no cell is begun after it.
     """
-    keeping, interrupt = keeping or Keeping(), interrupt or Interrupt()
+    keeping, interrupt = keeping or CheckpointPolicy(), interrupt or Interrupt()
     group = GroupSpec(
         run=uuid.uuid4().hex,
         build=build,
@@ -104,12 +104,12 @@ def run(
         cpus=resources.cpus,
         gpus=resources.gpus,
     )
-    queue = Queue(jobs, resources.slots_now, interrupt)
-    forward = Forward(queue, listener, interrupt)
+    queue = JobQueue(jobs, resources.slots_now, interrupt)
+    forward = TuneListenerCallback(queue, listener, interrupt)
     # A trial actor takes next to nothing: Ray Train asks for what the workers need, so nested requests cannot deadlock.
     trainable = tune.with_resources(
         tune.with_parameters(
-            Trial, group=group, storage=keeping.storage, objective=keeping.objective, limit=keeping.limit
+            CellTrial, group=group, storage=keeping.storage, objective=keeping.objective, limit=keeping.limit
         ),
         tune.PlacementGroupFactory([{"memory": 1}]),
     )
@@ -118,7 +118,9 @@ def run(
             trainable,
             tune_config=tune.TuneConfig(
                 search_alg=queue,
-                scheduler=within(scheduler, queue.room, resources.slots_now()) if scheduler else InOrder(),
+                scheduler=limit_concurrency(scheduler, queue.room, resources.slots_now())
+                if scheduler
+                else FifoScheduler(),
                 reuse_actors=True,
                 trial_name_creator=lambda trial: queue.given[trial.trial_id].name,
                 trial_dirname_creator=lambda trial: trial.trial_id,
@@ -126,7 +128,7 @@ def run(
             run_config=tune.RunConfig(
                 name="study",
                 storage_path=storage,
-                callbacks=[forward, LostNodes(forward.forgive), Sweep(group.run)],
+                callbacks=[forward, LostNodes(forward.forgive), PlacementGroupReaper(group.run)],
                 failure_config=tune.FailureConfig(max_failures=RETRIES),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 stop=Stopper(interrupt),
@@ -140,7 +142,7 @@ def run(
 
 
 @contextmanager
-def _tune_storage(keeping: Keeping, scheduler: TrialScheduler | None) -> Iterator[str]:
+def _tune_storage(keeping: CheckpointPolicy, scheduler: TrialScheduler | None) -> Iterator[str]:
     """Where Tune puts its files: thrown away, but every node must reach what a pause leaves there."""
     if scheduler is not None and keeping.storage is not None and "://" in keeping.storage:
         yield uris.below(keeping.storage, "tune")

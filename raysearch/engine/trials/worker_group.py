@@ -25,7 +25,7 @@ import ray.train.torch
 from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
 
 from raysearch.engine.trials.failures import explain_group
-from raysearch.engine.trials.gloo import Reachable
+from raysearch.engine.trials.gloo import MultiNodeTorchConfig
 from raysearch.engine.trials.mailbox import Command, GroupLost, Mailbox, Reply, Stop
 from raysearch.engine.trials.train_loop import Build, Source, train_loop
 
@@ -79,7 +79,7 @@ class WorkerGroup:
                 "source": spec.source,
                 "threads": spec.cpus,
             },
-            torch_config=Reachable(),
+            torch_config=MultiNodeTorchConfig(),
             scaling_config=ray.train.ScalingConfig(
                 num_workers=spec.workers, use_gpu=spec.gpus > 0, resources_per_worker=resources
             ),

@@ -89,7 +89,7 @@ def resolve(task: str, settings: Settings, where: str = "the config") -> RunConf
         raise UserError(f"{where}: {_first(error)}") from None
 
 
-def get(config: RunConfig, path: str) -> Any:
+def get_path(config: RunConfig, path: str) -> Any:
     """The value at a dotted path."""
     section, name = path.split(".")
     return getattr(getattr(config, section), name)

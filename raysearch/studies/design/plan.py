@@ -58,7 +58,7 @@ class Plan:
         return tuple(factor.name for factor in self.ablation.factors)
 
 
-def make(
+def plan_ablation(
     name: str,
     study: Ablation,
     profile: str,
@@ -172,7 +172,7 @@ def _values(study: Ablation, config: RunConfig, declared: Mapping[str, Any]) -> 
         declared: factor name -> settings, of what the variant changes.
     """
     return {
-        one.name: overrides.get(config, one.name) if one.paths == (one.name,) else one.name not in declared
+        one.name: overrides.get_path(config, one.name) if one.paths == (one.name,) else one.name not in declared
         for one in study.factors
         if not one.labels
     }

@@ -66,7 +66,7 @@ class SearchPlan:
         # The pre-trainings that are run beforehand are those of the reference.
         if (before := config.starts_from(0)) and before != resolved({}).starts_from(0):
             raise UserError("what the pre-training depends on cannot be searched: make it the group")
-        scaled = {path: overrides.get(config, path) for path in {**group.settings, **settings}}
+        scaled = {path: overrides.get_path(config, path) for path in {**group.settings, **settings}}
         return Variant(name=name, settings=scaled, declared={**group.settings, **settings}, config=config)
 
     def reference(self, group: Group) -> Variant:
@@ -101,7 +101,7 @@ class SearchPlan:
         return f"{name} ({group.label})" if group.label else name
 
 
-def make(
+def plan_search(
     name: str,
     search: Search,
     profile: str,

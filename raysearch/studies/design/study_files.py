@@ -12,14 +12,14 @@ from raysearch.studies.design.search import Search
 Study = Ablation | Search
 
 
-def names() -> list[str]:
+def study_names() -> list[str]:
     """The studies that come with raysearch."""
     import search_spaces
 
     return sorted(module.name for module in pkgutil.iter_modules(search_spaces.__path__) if not module.ispkg)
 
 
-def load(name: str) -> tuple[str, Study]:
+def load_study(name: str) -> tuple[str, Study]:
     """A study and its name.
 
     Args:
@@ -33,8 +33,8 @@ def load(name: str) -> tuple[str, Study]:
         if not path.is_file():
             raise UserError(f"no study file '{name}'")
         return path.stem, _study_of(_import_file(path), name)
-    if name not in names():
-        raise UserError(f"unknown study '{name}'{nearest(name, names())}")
+    if name not in study_names():
+        raise UserError(f"unknown study '{name}'{nearest(name, study_names())}")
     return name, _study_of(importlib.import_module(f"search_spaces.{name}"), name)
 
 

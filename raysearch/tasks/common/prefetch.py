@@ -8,7 +8,7 @@ from torch import Tensor
 from raysearch.data.feed.image_set import ImageSet
 
 
-class Ahead:
+class Prefetcher:
     """Each step's images are sent for once, also when a run goes on from a later step. Resident ones are there already.
 
     Args:

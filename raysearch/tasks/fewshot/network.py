@@ -8,14 +8,16 @@ from torch import Tensor, nn
 
 from raysearch.core.errors import UserError
 from raysearch.models import backbones
-from raysearch.models.fewshot import Centroid, EpisodicNetwork, Helix, HelixLayerwise, Layerwise, Related
+from raysearch.models.fewshot import CentroidHead, EpisodicNetwork, HelixHead, HelixLwfmHead, LwfmHead, RelationNet
 from raysearch.models.helixformer import HelixFormer
 from raysearch.models.lwfm import LayerwiseMatching, PairMatching
 from raysearch.models.relation import CosineHead, RelationHead
 from raysearch.studies.configs.registry import FewshotConfig
 
 
-def build(config: FewshotConfig, seed: int, classes: int, start: Mapping[str, Tensor] | None = None) -> EpisodicNetwork:
+def build_network(
+    config: FewshotConfig, seed: int, classes: int, start: Mapping[str, Tensor] | None = None
+) -> EpisodicNetwork:
     """The network of a config, its parameters drawn from the seed.
 
     Args:
@@ -54,11 +56,11 @@ def _exclude_unreached(network: EpisodicNetwork, side: int) -> None:
 def _comparer(config: FewshotConfig, trunk: backbones.Backbone, widths: list[int]) -> nn.Module:
     method = config.model.method
     if method == "centroid":
-        return Centroid(config.centroid.distance)
+        return CentroidHead(config.centroid.distance)
     if method == "relation":
-        return Related(_head(config, trunk.channels, trunk))
+        return RelationNet(_head(config, trunk.channels, trunk))
     if method == "lwfm":
-        return Layerwise(LayerwiseMatching(widths, **_matching(config)))
+        return LwfmHead(LayerwiseMatching(widths, **_matching(config)))
     helix = config.helix
     width = helix.width or trunk.channels
     attending = HelixFormer(
@@ -77,8 +79,8 @@ def _comparer(config: FewshotConfig, trunk: backbones.Backbone, widths: list[int
         dropout=helix.dropout,
     )
     if method == "helixformer":
-        return Helix(attending, _head(config, width, trunk))
-    return HelixLayerwise(attending, PairMatching([width], **_matching(config)), config.lwe.grid)
+        return HelixHead(attending, _head(config, width, trunk))
+    return HelixLwfmHead(attending, PairMatching([width], **_matching(config)), config.lwe.grid)
 
 
 def _head(config: FewshotConfig, channels: int, trunk: backbones.Backbone) -> nn.Module:

@@ -6,7 +6,7 @@ from torch.optim import SGD, Adam, Optimizer
 from raysearch.studies.configs.fewshot_sections import EpisodicTrainConfig
 
 
-def make(network: nn.Module, config: EpisodicTrainConfig) -> Optimizer | None:
+def build_optimizer(network: nn.Module, config: EpisodicTrainConfig) -> Optimizer | None:
     """The optimiser of what learns in a network; None where nothing does."""
     learned = [one for one in network.parameters() if one.requires_grad]
     if not learned or not config.epochs:

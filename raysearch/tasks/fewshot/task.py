@@ -22,12 +22,12 @@ from torch.nn import functional
 from raysearch.core.errors import UserError
 from raysearch.data.episodes import Episodes
 from raysearch.data.feed.image_set import ImageSet
-from raysearch.models.fewshot import Answer, EpisodicNetwork, Layout
+from raysearch.models.fewshot import EpisodeOutput, EpisodicNetwork, Layout
 from raysearch.models.lwfm_loss import Classified, lwfm_loss
 from raysearch.studies.configs.registry import FewshotConfig
 from raysearch.tasks.base import NonFiniteLoss, Worker
 from raysearch.tasks.common.loader import Loader
-from raysearch.tasks.common.prefetch import Ahead
+from raysearch.tasks.common.prefetch import Prefetcher
 from raysearch.tasks.common.state import copied
 from raysearch.tasks.fewshot import evaluation, optimizer
 from raysearch.tasks.fewshot import network as fewshot_network
@@ -59,15 +59,15 @@ class FewshotTask:
         self._test = _episodes(feed.test, "test", config, asked.seed)
         self._base, names = np.unique(feed.train.labels, return_inverse=True)
         self._names = torch.from_numpy(names)
-        network = fewshot_network.build(config, seed, len(self._base), worker.start)
+        network = fewshot_network.build_network(config, seed, len(self._base), worker.start)
         self.network = network.to(worker.device).to(memory_format=torch.channels_last)
-        self.optimiser = optimizer.make(self.network, config.train)
+        self.optimiser = optimizer.build_optimizer(self.network, config.train)
         self._wrapped = worker.wrap(self.network) if self.optimiser else self.network
         self.loader = Loader(worker.device)
         self._views = EpisodeViews(self.network, feed.train, config, seed, worker, self.loader)
         self.steps, self.done = max(1, config.train.epochs), 0
         self._steps = Steps(config, seed, self._train, len(feed.train))
-        self._ahead = Ahead(feed.train, lambda epoch: self._steps.rows(epoch, worker))
+        self._ahead = Prefetcher(feed.train, lambda epoch: self._steps.rows(epoch, worker))
         self._best: dict[str, Any] = {}  # with train.select=validation: the value and the network that gave it
 
     def advance(self) -> dict[str, Any]:
@@ -164,7 +164,7 @@ class FewshotTask:
         means = worker.sum(torch.stack([one.detach().float() for one in losses.values()])) / worker.world_size
         return dict(zip(losses, means.tolist(), strict=True))
 
-    def _losses(self, answer: Answer, queries: Tensor, ordinary: Tensor) -> dict[str, Tensor]:
+    def _losses(self, answer: EpisodeOutput, queries: Tensor, ordinary: Tensor) -> dict[str, Tensor]:
         """The episode's cross-entropy, and with LWFM-SPM's auxiliary ones their weighted sum.
 
         Args:

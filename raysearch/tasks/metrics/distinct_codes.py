@@ -16,7 +16,7 @@ Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
-class Distinct:
+class UniqueCodes:
     """Items of one code and one class, merged."""
 
     codes: Words  # (u, W)
@@ -39,13 +39,13 @@ class Database:
 
     codes: Words  # (e, W)
     counts: Integers  # (e,), items of each code
-    pairs: Distinct  # by class and code
+    pairs: UniqueCodes  # by class and code
     bounds: Integers  # (K + 1,): the pairs of class k are those in bounds[k]:bounds[k + 1]
 
     @classmethod
     def of(cls, codes: Words, classes: Integers, class_count: int) -> Self:
         """Merge items of codes (n, W) and classes (n,); a class of 0..class_count-1 may have no item."""
-        pairs = Distinct.of(codes, classes)
+        pairs = UniqueCodes.of(codes, classes)
         ids = _code_ids(pairs.codes)
         _, first = np.unique(ids, return_index=True)
         # Weights are doubles, and exact: counts are far below 2**53.

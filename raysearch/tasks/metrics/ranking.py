@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from raysearch.models.hashing.packed import hamming, pack
-from raysearch.tasks.metrics.distinct_codes import Database, Distinct, Integers, class_ids
+from raysearch.tasks.metrics.distinct_codes import Database, Integers, UniqueCodes, class_ids
 
 Histograms = NDArray[np.int32]
 
@@ -33,7 +33,7 @@ class Ranking:
 
     items: Histograms  # (u, c + 1): database items at each distance
     relevant: Histograms  # (u, c + 1): those of the query's class
-    queries: Distinct
+    queries: UniqueCodes
     database: Database
 
     @classmethod
@@ -56,7 +56,7 @@ class Ranking:
         if shapes[0][0] == 0:
             raise ValueError("no query: a mean over none is not a number")
         (query_classes, classes), class_count = class_ids(*labels)
-        queries = Distinct.of(pack(query_codes), query_classes)
+        queries = UniqueCodes.of(pack(query_codes), query_classes)
         database = Database.of(pack(database_codes), classes, class_count)
         bits = shapes[0][1]
         return cls(_items(queries, database, bits), _relevant(queries, database, bits), queries, database)
@@ -82,7 +82,7 @@ def blocks(rows: int, width: int) -> Iterator[slice]:
     return (slice(start, min(start + size, rows)) for start in range(0, rows, size))
 
 
-def _items(queries: Distinct, database: Database, bits: int) -> Histograms:
+def _items(queries: UniqueCodes, database: Database, bits: int) -> Histograms:
     """All items by distance: distinct queries by distinct codes."""
     counts = _no_ones(database.counts)
     histograms = np.zeros((len(queries.codes), bits + 1), np.int32)
@@ -98,7 +98,7 @@ def _items(queries: Distinct, database: Database, bits: int) -> Histograms:
     return histograms
 
 
-def _relevant(queries: Distinct, database: Database, bits: int) -> Histograms:
+def _relevant(queries: UniqueCodes, database: Database, bits: int) -> Histograms:
     """Relevant items by distance: a query meets only the codes of its own class."""
     counts = _no_ones(database.pairs.counts)
     histograms = np.zeros((len(queries.codes), bits + 1), np.int32)

@@ -17,11 +17,11 @@ from raysearch.core.errors import UserError
 from raysearch.data.episodes import Episodes
 from raysearch.data.feed.augmentation import augment, draw_views
 from raysearch.models import backbones
-from raysearch.models.fewshot import Centroid, EpisodicNetwork
+from raysearch.models.fewshot import CentroidHead, EpisodicNetwork
 from raysearch.studies.configs.registry import PretrainRunConfig
 from raysearch.tasks.base import NonFiniteLoss, Worker
 from raysearch.tasks.common.loader import Loader
-from raysearch.tasks.common.prefetch import Ahead
+from raysearch.tasks.common.prefetch import Prefetcher
 from raysearch.tasks.common.state import copied
 from raysearch.tasks.fewshot import evaluation
 from raysearch.tasks.retrieval.holdout import batch_sizes
@@ -59,7 +59,7 @@ class PretrainTask:
         self.config, self.seed, self.worker = config, seed, worker
         self.metric_ids = metric_ids(config, worker.feed.split)
         self.images, self.steps, self.done = worker.feed.train, config.train.epochs, 0
-        self._ahead = Ahead(self.images, lambda epoch: map(worker.share, self._batches(epoch)))
+        self._ahead = Prefetcher(self.images, lambda epoch: map(worker.share, self._batches(epoch)))
         sizes = batch_sizes(len(self.images), config.train.batch, worker.world_size)
         if min(sizes) < 2 * worker.world_size:
             raise UserError(
@@ -128,7 +128,7 @@ class PretrainTask:
         assert val is not None, "pre-training takes class-disjoint splits"
         ways, shots, queries, count = JUDGED_BY
         ways = min(ways, len(np.unique(val.labels)))
-        network = EpisodicNetwork(self.classifier.trunk, (self.classifier.trunk.taps[-1],), Centroid("cosine"))
+        network = EpisodicNetwork(self.classifier.trunk, (self.classifier.trunk.taps[-1],), CentroidHead("cosine"))
         network.to(self.worker.device)
         drawn = Episodes(val.labels, ways, shots, queries, seed=0)
         found = evaluation.accuracies(network, val, drawn, count, self.worker, self.loader)

@@ -10,7 +10,7 @@ from raysearch.studies.configs.registry import RetrievalConfig
 from raysearch.tasks.base import Worker
 from raysearch.tasks.retrieval.holdout import batch_sizes
 from raysearch.tasks.retrieval.methods.base import Method
-from raysearch.tasks.retrieval.sampling import Draws
+from raysearch.tasks.retrieval.sampling import RunSampler
 
 
 class Epoch(NamedTuple):
@@ -21,14 +21,14 @@ class Epoch(NamedTuple):
     generator: torch.Generator  # of what else the epoch draws
 
 
-class Epochs:
+class EpochSampler:
     """Args:
     config: of the run.
     draws: of the run.
     method: whose order it is.
     """
 
-    def __init__(self, config: RetrievalConfig, draws: Draws, method: Method) -> None:
+    def __init__(self, config: RetrievalConfig, draws: RunSampler, method: Method) -> None:
         self._config, self._draws, self._method = config, draws, method
 
     def draw(self, sample: Tensor, iteration: int, epoch: int) -> Epoch:

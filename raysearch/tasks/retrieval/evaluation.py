@@ -18,7 +18,7 @@ RADIUS = 2  # of a hash lookup, the literature's
 CUT = 100
 
 
-class Judge:
+class RetrievalEvaluator:
     """What a retrieval is judged by.
 
     Args:

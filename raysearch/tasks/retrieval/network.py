@@ -10,7 +10,7 @@ from raysearch.studies.configs.registry import RetrievalConfig
 Network = FCAENet | ExchNet
 
 
-def build(config: RetrievalConfig, seed: int, classes: int) -> Network:
+def build_network(config: RetrievalConfig, seed: int, classes: int) -> Network:
     """Make the network; what is random of it follows from the seed.
 
     Args:

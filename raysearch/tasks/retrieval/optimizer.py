@@ -8,7 +8,7 @@ from raysearch.studies.configs.registry import TrainConfig
 from raysearch.tasks.retrieval.network import Network
 
 
-def make(network: Network, config: TrainConfig) -> SGD:
+def build_optimizer(network: Network, config: TrainConfig) -> SGD:
     """An optimiser of two groups; a group's `scale` is its rate over the trunk's."""
     new = [parameter for layer in network.new_layers() for parameter in layer.parameters()]
     known = {id(parameter) for parameter in new}

@@ -17,7 +17,7 @@ def generator(seed: int, *at: int) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
 
-class Draws:
+class RunSampler:
     """The draws of one run.
 
     Args:

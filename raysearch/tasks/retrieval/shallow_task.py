@@ -19,25 +19,25 @@ from raysearch.tasks.base import Worker
 from raysearch.tasks.common.loader import Loader
 from raysearch.tasks.retrieval import feature_cache
 from raysearch.tasks.retrieval import network as retrieval_network
-from raysearch.tasks.retrieval.evaluation import Encode, Judge
+from raysearch.tasks.retrieval.evaluation import Encode, RetrievalEvaluator
 from raysearch.tasks.retrieval.holdout import check_classes, hold_out
 from raysearch.tasks.retrieval.views import CachedViews
 
 BATCH = 128
 
 
-class FittedTask:
+class ShallowHashingTask:
     """See the module; implements `Task`. Arguments and errors as those of `RetrievalTask`."""
 
-    metric_ids = Judge.metric_ids
+    metric_ids = RetrievalEvaluator.metric_ids
     steps = 1
 
     def __init__(self, config: RetrievalConfig, seed: int, worker: Worker) -> None:
         self.config, self.seed, self.worker, self.done = config, seed, worker, 0
         self.train, self.held_out = hold_out(worker.feed.train, config.data.validation)
         check_classes(self.train.labels)
-        self.judge = Judge(self.train, worker.feed.test, self.held_out)
-        network = retrieval_network.build(config, seed, classes=0)  # its hash layer stays unused
+        self.judge = RetrievalEvaluator(self.train, worker.feed.test, self.held_out)
+        network = retrieval_network.build_network(config, seed, classes=0)  # its hash layer stays unused
         self.network = network.to(worker.device).to(memory_format=torch.channels_last).eval()
         self.loader = Loader(worker.device)
         self._views = CachedViews(

@@ -22,15 +22,15 @@ from raysearch.studies.configs.hashing import FITTED
 from raysearch.studies.configs.registry import RetrievalConfig
 from raysearch.tasks.base import NonFiniteLoss, Task, Worker
 from raysearch.tasks.common.loader import Loader
-from raysearch.tasks.common.prefetch import Ahead
+from raysearch.tasks.common.prefetch import Prefetcher
 from raysearch.tasks.common.state import copied
 from raysearch.tasks.retrieval import feature_cache, methods, optimizer
 from raysearch.tasks.retrieval import network as retrieval_network
-from raysearch.tasks.retrieval.epoch_sampler import Epochs
-from raysearch.tasks.retrieval.evaluation import Encode, Judge, signs
+from raysearch.tasks.retrieval.epoch_sampler import EpochSampler
+from raysearch.tasks.retrieval.evaluation import Encode, RetrievalEvaluator, signs
 from raysearch.tasks.retrieval.holdout import batch_sizes, check_batches, check_classes, hold_out
-from raysearch.tasks.retrieval.sampling import Draws
-from raysearch.tasks.retrieval.shallow_task import FittedTask
+from raysearch.tasks.retrieval.sampling import RunSampler
+from raysearch.tasks.retrieval.shallow_task import ShallowHashingTask
 from raysearch.tasks.retrieval.views import CachedViews, PixelViews, Views, Wanted
 
 EVALUATION_BATCH = 256
@@ -48,20 +48,20 @@ class RetrievalTask:
         UserError: classes too few or too small, weights that do not fit, batches too small for the workers.
     """
 
-    metric_ids = Judge.metric_ids
+    metric_ids = RetrievalEvaluator.metric_ids
 
     def __init__(self, config: RetrievalConfig, seed: int, worker: Worker) -> None:
         self.config, self.seed, self.worker = config, seed, worker
         self.train, self.held_out = hold_out(worker.feed.train, config.data.validation)
         check_classes(self.train.labels)
         check_batches(min(config.train.batch, config.train.samples, len(self.train)), worker.world_size)
-        self.judge = Judge(self.train, worker.feed.test, self.held_out)
-        self.draws = Draws(seed, self.train.labels)
-        network = retrieval_network.build(config, seed, classes=int(self.train.labels.max()) + 1)
+        self.judge = RetrievalEvaluator(self.train, worker.feed.test, self.held_out)
+        self.draws = RunSampler(seed, self.train.labels)
+        network = retrieval_network.build_network(config, seed, classes=int(self.train.labels.max()) + 1)
         self.network = network.to(worker.device).to(memory_format=torch.channels_last)
         self.method = methods.build(config, self.draws, worker, self.network)
-        self._epochs = Epochs(config, self.draws, self.method)
-        self._ahead = Ahead(self.train, lambda iteration: self._epochs.rows(iteration, worker))
+        self._epochs = EpochSampler(config, self.draws, self.method)
+        self._ahead = Prefetcher(self.train, lambda iteration: self._epochs.rows(iteration, worker))
         warm = 0 if config.model.frozen else config.warmup.iterations
         self.warm_steps, self.steps, self.done = warm, warm + config.train.iterations, 0
         self.loader = Loader(worker.device)
@@ -70,7 +70,7 @@ class RetrievalTask:
         self._pixels = PixelViews(worker.wrap(self.network), self.train, config, seed, worker, self.loader)
         if warm or config.model.frozen:
             self._start_from_features()
-        self.optimiser = optimizer.make(self.network, config.train)
+        self.optimiser = optimizer.build_optimizer(self.network, config.train)
         self._best: dict[str, Any] = {}  # with train.select=validation: the value, the network and codes that gave it
 
     def advance(self) -> dict[str, Any]:
@@ -85,7 +85,7 @@ class RetrievalTask:
             torch.cuda.reset_peak_memory_stats(device)
         config, warming = self.config, self.done < self.warm_steps
         if self.done == self.warm_steps and self.warm_steps:
-            self.optimiser = optimizer.make(self.network, config.train)
+            self.optimiser = optimizer.build_optimizer(self.network, config.train)
         views = self._views(warming)
         if not config.model.frozen:
             self._ahead.send_for(max(self.done, self.warm_steps), self.steps)
@@ -253,7 +253,7 @@ def build(config: Mapping[str, Any], seed: int, worker: Worker) -> Task:
     return make(RetrievalConfig.model_validate(config), seed, worker)
 
 
-def make(config: RetrievalConfig, seed: int, worker: Worker) -> "RetrievalTask | FittedTask":
+def make(config: RetrievalConfig, seed: int, worker: Worker) -> "RetrievalTask | ShallowHashingTask":
     """The task of the config's method."""
-    kind = FittedTask if config.hash.method in FITTED else RetrievalTask
+    kind = ShallowHashingTask if config.hash.method in FITTED else RetrievalTask
     return kind(config, seed, worker)

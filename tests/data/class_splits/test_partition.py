@@ -54,30 +54,30 @@ def parts(found: partition.Partition) -> dict[str, str]:
 
 
 def test_auto_takes_the_data_set_s_own_splits_where_they_share_no_class(apart: Path, shared: Path) -> None:
-    own = partition.of(apart, "auto")
+    own = partition.partition_of(apart, "auto")
     assert (own.name, parts(own)) == ("own", APART)
-    assert own == partition.of(apart, "own")
+    assert own == partition.partition_of(apart, "own")
     assert own.images == {"train": 4, "val": 2, "test": 4}
-    dealt = partition.of(shared, "auto")
+    dealt = partition.partition_of(shared, "auto")
     assert (dealt.name, parts(dealt)) == ("mod4", MOD4)
-    assert dealt == partition.of(shared, "mod4")
+    assert dealt == partition.partition_of(shared, "mod4")
     assert dealt.images == {"train": 12, "val": 4, "test": 4}
-    assert parts(partition.of(apart, "mod4")) == MOD4, "by name a rule is taken in any case"
+    assert parts(partition.partition_of(apart, "mod4")) == MOD4, "by name a rule is taken in any case"
 
 
 @pytest.mark.parametrize("where", [{**APART, "auk": "train test"}, {**APART, "owl": "train"}])
 def test_own_splits_that_share_a_class_or_lack_a_part(where: dict[str, str], tmp_path: Path) -> None:
     directory = write(tmp_path / "data", where)
-    assert partition.of(directory, "auto").name == "mod4"
+    assert partition.partition_of(directory, "auto").name == "mod4"
     with pytest.raises(UserError, match=r"data\.split=own: the splits of 'birds' share classes, or one has none"):
-        partition.of(directory, "own")
+        partition.partition_of(directory, "own")
 
 
 def test_a_file_of_the_users_own(shared: Path, tmp_path: Path) -> None:
     path = tmp_path / "mine.csv"
     wanted = {"auk": "test", "kite": "test", "owl": "train", "rook": "train", "wren": "val"}
     path.write_text("class,split\n" + "".join(f"{label},{part}\n" for label, part in wanted.items()))
-    found = partition.of(shared, str(path))
+    found = partition.partition_of(shared, str(path))
     assert parts(found) == wanted
     assert found.name == str(path)
     assert found.describe().endswith("classes 2 train (8 images), 1 val (4 images), 2 test (8 images)")
@@ -86,15 +86,15 @@ def test_a_file_of_the_users_own(shared: Path, tmp_path: Path) -> None:
 def test_what_cannot_be_divided_is_the_users_to_mend(shared: Path, tmp_path: Path) -> None:
     three = write(tmp_path / "three", {label: "train test" for label in ("auk", "kite", "owl")})
     with pytest.raises(UserError, match=r"data\.split=auto: no class of 'birds' is in its test part"):
-        partition.of(three, "auto")
+        partition.partition_of(three, "auto")
     for name, words in (("mod5", "'mod4'"), ("cifar-fs", "says nothing of 5 of the data set's 5 classes")):
         with pytest.raises(UserError, match=words) as caught:
-            partition.of(shared, name)
+            partition.partition_of(shared, name)
         assert "\n" not in str(caught.value)
 
 
 def test_every_image_of_a_class_goes_where_its_class_goes(shared: Path) -> None:
-    found = partition.of(shared, "mod4")
+    found = partition.partition_of(shared, "mod4")
     sets = feed.decode(shared, 8, parts=found.of_class)
     assert list(sets) == ["train", "val", "test"]
     for part, images in sets.items():
@@ -108,7 +108,7 @@ def test_every_image_of_a_class_goes_where_its_class_goes(shared: Path) -> None:
 
 
 def test_of_own_splits_each_row_stays_where_it_is(apart: Path) -> None:
-    sets = feed.decode(apart, 8, parts=partition.of(apart, "auto").of_class)
+    sets = feed.decode(apart, 8, parts=partition.partition_of(apart, "auto").of_class)
     assert {part: sorted({sorted(SHARED)[label] for label in images.labels}) for part, images in sets.items()} == {
         "train": ["auk", "rook"], "val": ["owl"], "test": ["kite", "wren"],
     }  # fmt: skip
@@ -124,7 +124,7 @@ def test_a_class_that_lost_all_its_images_is_in_nobodys_way(tmp_path: Path) -> N
     ]
     samples.append(writer.Sample("kite.jpg", "kite", "train", broken))
     writer.write(samples, tmp_path / "data", name="birds", layout="folder")
-    found = partition.of(tmp_path / "data", "auto")
+    found = partition.partition_of(tmp_path / "data", "auto")
     assert found.name == "own"
     sets = feed.decode(tmp_path / "data", 8, parts=found.of_class)
     assert {part: len(images) for part, images in sets.items()} == {"train": 1, "val": 1, "test": 1}
@@ -132,7 +132,11 @@ def test_a_class_that_lost_all_its_images_is_in_nobodys_way(tmp_path: Path) -> N
 
 def test_metric_ids_and_names_tell_splits_apart(shared: Path, apart: Path) -> None:
     config = overrides.resolve("fewshot", {})
-    found = [partition.of(shared, "mod4"), partition.of(shared, "closerlook"), partition.of(apart, "mod4")]
+    found = [
+        partition.partition_of(shared, "mod4"),
+        partition.partition_of(shared, "closerlook"),
+        partition.partition_of(apart, "mod4"),
+    ]
     ids = [registry.metric_ids(config, one.identity)["accuracy"] for one in found]
     assert len(set(ids)) == 3
     for one, said in zip(found, ids, strict=True):

@@ -15,7 +15,7 @@ from raysearch.core.errors import UserError
 from raysearch.data.feed import decoding, feed
 from raysearch.data.feed.decoding import RayData, View
 from raysearch.data.shards import writer
-from raysearch.data.shards.reader import Shelf
+from raysearch.data.shards.reader import ShardReader
 from raysearch.data.synthetic import dataset
 
 SPEC = dataset.Spec(classes=4, train_per_class=6, test_per_class=3, side=32)
@@ -125,7 +125,7 @@ def test_ray_decodes_the_same_bytes_in_the_same_order(
     drawn: Path, monkeypatch: pytest.MonkeyPatch, apart: bool
 ) -> None:
     monkeypatch.setattr(decoding, "CHUNK_ROWS", 5)
-    shelf, view = Shelf(drawn, writer.read_manifest(drawn)), View(20)
+    shelf, view = ShardReader(drawn, writer.read_manifest(drawn)), View(20)
     rows = np.random.default_rng(0).integers(0, 36, 100)
     everything = decoding.decoded(shelf, view, np.arange(36))
     found = list(RayData(shelf, view, apart=apart)(decoding.cut(rows, view)))
@@ -137,19 +137,19 @@ def test_ray_decodes_the_same_bytes_in_the_same_order(
 def test_damage_is_said_by_ray_too(drawn: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(drawn, copy)
-    shelf = Shelf(copy, writer.read_manifest(copy))
+    shelf = ShardReader(copy, writer.read_manifest(copy))
     victim = sorted(copy.glob("*.parquet"))[2]
     victim.unlink()
     with pytest.raises(UserError, match=victim.name):
-        feed.collect(RayData(shelf, View(20)), np.arange(36), View(20))
+        feed.decode_all(RayData(shelf, View(20)), np.arange(36), View(20))
 
 
 @pytest.mark.usefixtures("cluster")
 def test_a_pipeline_keeps_to_its_cpus_and_its_share_of_the_store(drawn: Path) -> None:
     import ray.data
 
-    decode = RayData(Shelf(drawn, writer.read_manifest(drawn)), View(20), cpus=1, store_bytes=30 << 20)
-    feed.collect(decode, np.arange(36), View(20))
+    decode = RayData(ShardReader(drawn, writer.read_manifest(drawn)), View(20), cpus=1, store_bytes=30 << 20)
+    feed.decode_all(decode, np.arange(36), View(20))
     options = ray.data.DataContext.get_current().execution_options
     assert options.resource_limits.cpu == 1
     assert options.resource_limits.object_store_memory == 30 << 20

@@ -14,7 +14,7 @@ from raysearch.data.feed.decoding import Threads, View
 from raysearch.data.feed.image_set import ImageSet
 from raysearch.data.feed.streaming import Stream
 from raysearch.data.shards import writer
-from raysearch.data.shards.reader import Shelf
+from raysearch.data.shards.reader import ShardReader
 from raysearch.data.synthetic import dataset
 
 SPEC = dataset.Spec(classes=5, train_per_class=8, test_per_class=4, side=24)
@@ -22,13 +22,13 @@ VIEW = View(20)
 
 
 @pytest.fixture(scope="module")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> ShardReader:
     directory = dataset.ensure(SPEC, tmp_path_factory.mktemp("drawn"), rows_per_shard=7)
-    return Shelf(directory, writer.read_manifest(directory))
+    return ShardReader(directory, writer.read_manifest(directory))
 
 
 @pytest.fixture(scope="module")
-def everything(shelf: Shelf) -> np.ndarray:
+def everything(shelf: ShardReader) -> np.ndarray:
     return decoding.decoded(shelf, VIEW, np.arange(len(shelf)))
 
 
@@ -51,7 +51,7 @@ def _no_thread_stays() -> Iterator[None]:
 class Watched:
     """A pipeline that remembers what it was asked for."""
 
-    def __init__(self, shelf: Shelf) -> None:
+    def __init__(self, shelf: ShardReader) -> None:
         self._through, self.begun = Threads(shelf, VIEW), []
 
     def __call__(self, chunks: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
@@ -70,7 +70,7 @@ def take_all(stream: Stream, rows: np.ndarray, rng: np.random.Generator) -> np.n
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_passes_one_after_the_other(shelf: Shelf, everything: np.ndarray, seed: int) -> None:
+def test_passes_one_after_the_other(shelf: ShardReader, everything: np.ndarray, seed: int) -> None:
     rng, stream = np.random.default_rng(seed), Stream(shelf, VIEW)
     passes = [rng.integers(0, len(shelf), int(rng.integers(15, 60))) for _ in range(4)]
     stream.prefetch(passes[0])
@@ -81,7 +81,9 @@ def test_passes_one_after_the_other(shelf: Shelf, everything: np.ndarray, seed: 
     assert stream.unannounced == 0
 
 
-def test_a_short_pass_is_decoded_here(shelf: Shelf, everything: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_short_pass_is_decoded_here(
+    shelf: ShardReader, everything: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("raysearch.data.feed.streaming._WORTH", 4)
     watched = Watched(shelf)
     stream, rng = Stream(shelf, VIEW, watched), np.random.default_rng(0)
@@ -93,7 +95,7 @@ def test_a_short_pass_is_decoded_here(shelf: Shelf, everything: np.ndarray, monk
     assert stream.unannounced == 0
 
 
-def test_two_passes_taken_by_turns(shelf: Shelf, everything: np.ndarray) -> None:
+def test_two_passes_taken_by_turns(shelf: ShardReader, everything: np.ndarray) -> None:
     rng, stream = np.random.default_rng(0), Stream(shelf, VIEW)
     one, other = rng.permutation(60)[:30], rng.permutation(60)[:24]
     stream.prefetch(one)
@@ -104,7 +106,7 @@ def test_two_passes_taken_by_turns(shelf: Shelf, everything: np.ndarray) -> None
     assert stream.unannounced == 0
 
 
-def test_what_was_not_announced_is_right_too(shelf: Shelf, everything: np.ndarray) -> None:
+def test_what_was_not_announced_is_right_too(shelf: ShardReader, everything: np.ndarray) -> None:
     stream, rows = Stream(shelf, VIEW), np.arange(40)
     stream.prefetch(rows)
     assert np.array_equal(stream[rows[:10]], everything[:10])
@@ -115,7 +117,7 @@ def test_what_was_not_announced_is_right_too(shelf: Shelf, everything: np.ndarra
     assert stream[np.array([], dtype=np.int64)].shape == (0, 20, 20, 3)
 
 
-def test_the_next_pass_begins_when_a_quarter_of_this_one_was_taken(shelf: Shelf) -> None:
+def test_the_next_pass_begins_when_a_quarter_of_this_one_was_taken(shelf: ShardReader) -> None:
     watched = Watched(shelf)
     stream, first, second = Stream(shelf, VIEW, watched), np.arange(40), np.arange(59, 19, -1)
     stream.prefetch(first)
@@ -128,7 +130,7 @@ def test_the_next_pass_begins_when_a_quarter_of_this_one_was_taken(shelf: Shelf)
     stream.close()
 
 
-def test_a_pipeline_waits_for_whoever_takes(shelf: Shelf) -> None:
+def test_a_pipeline_waits_for_whoever_takes(shelf: ShardReader) -> None:
     made = []
 
     def slowly_taken(chunks: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
@@ -145,7 +147,7 @@ def test_a_pipeline_waits_for_whoever_takes(shelf: Shelf) -> None:
 
 
 @pytest.mark.parametrize("after", [0, 3])
-def test_a_pipeline_that_breaks_goes_on_where_it_was(shelf: Shelf, everything: np.ndarray, after: int) -> None:
+def test_a_pipeline_that_breaks_goes_on_where_it_was(shelf: ShardReader, everything: np.ndarray, after: int) -> None:
     begun: list[int] = []
 
     def fragile(chunks: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
@@ -162,7 +164,7 @@ def test_a_pipeline_that_breaks_goes_on_where_it_was(shelf: Shelf, everything: n
     assert stream.unannounced == 0
 
 
-def test_a_pipeline_that_never_works_says_why(shelf: Shelf) -> None:
+def test_a_pipeline_that_never_works_says_why(shelf: ShardReader) -> None:
     begun = []
 
     def broken(chunks: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
@@ -184,7 +186,7 @@ def test_a_pipeline_that_never_works_says_why(shelf: Shelf) -> None:
     assert len(begun) == 5  # what the user has to mend is not tried again
 
 
-def test_passes_that_nobody_takes_are_forgotten(shelf: Shelf, everything: np.ndarray) -> None:
+def test_passes_that_nobody_takes_are_forgotten(shelf: ShardReader, everything: np.ndarray) -> None:
     stream = Stream(shelf, VIEW)
     for start in range(30):
         stream.prefetch(np.arange(start, start + 20))
@@ -196,7 +198,7 @@ def test_passes_that_nobody_takes_are_forgotten(shelf: Shelf, everything: np.nda
     assert np.array_equal(stream[np.arange(25, 45)], everything[25:45])
 
 
-def test_sets_of_a_stream_and_of_an_array_are_the_same(shelf: Shelf, everything: np.ndarray) -> None:
+def test_sets_of_a_stream_and_of_an_array_are_the_same(shelf: ShardReader, everything: np.ndarray) -> None:
     labels = np.arange(60) % 7
     rows = np.random.default_rng(3).permutation(60)[:50]
     keep = np.arange(50) % 3 > 0
@@ -212,10 +214,10 @@ def test_sets_of_a_stream_and_of_an_array_are_the_same(shelf: Shelf, everything:
         part.close()
 
 
-def test_collecting_is_decoding_everything(shelf: Shelf, everything: np.ndarray) -> None:
+def test_collecting_is_decoding_everything(shelf: ShardReader, everything: np.ndarray) -> None:
     numbers = np.array([3, 4, 9, 20, 21, 22, 23, 24, 58])
     for threads in (1, 3):
-        assert np.array_equal(feed.collect(Threads(shelf, VIEW, threads), numbers, VIEW), everything[numbers])
+        assert np.array_equal(feed.decode_all(Threads(shelf, VIEW, threads), numbers, VIEW), everything[numbers])
 
 
 def _until(true: object) -> None:

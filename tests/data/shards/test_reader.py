@@ -11,7 +11,7 @@ import pytest
 
 from raysearch.core.errors import UserError
 from raysearch.data.shards import reader, writer
-from raysearch.data.shards.reader import Shelf
+from raysearch.data.shards.reader import ShardReader
 
 from .test_writer import jpeg, sample
 
@@ -30,8 +30,8 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def images(directory: Path) -> Shelf:
-    return Shelf(directory, writer.read_manifest(directory))
+def images(directory: Path) -> ShardReader:
+    return ShardReader(directory, writer.read_manifest(directory))
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def expected(directory: Path) -> list[bytes]:
     return writer.read(directory, ["image"])["image"].to_pylist()
 
 
-def test_any_rows_in_any_order(images: Shelf, expected: list[bytes]) -> None:
+def test_any_rows_in_any_order(images: ShardReader, expected: list[bytes]) -> None:
     assert len(images) == len(expected) == ROWS
     draws = [np.random.default_rng(n).integers(0, ROWS, n) for n in range(50)]
     for rows in ([], [94], [0, 0], range(ROWS), range(ROWS - 1, -1, -1), *draws):
@@ -47,12 +47,12 @@ def test_any_rows_in_any_order(images: Shelf, expected: list[bytes]) -> None:
 
 
 @pytest.mark.parametrize("row", [-1, ROWS])
-def test_rows_that_are_not_there(row: int, images: Shelf) -> None:
+def test_rows_that_are_not_there(row: int, images: ShardReader) -> None:
     with pytest.raises(IndexError, match=f"of {ROWS}"):
         images.images(np.array([3, row]))
 
 
-def test_it_travels_without_what_it_opened(images: Shelf, expected: list[bytes]) -> None:
+def test_it_travels_without_what_it_opened(images: ShardReader, expected: list[bytes]) -> None:
     before = pickle.dumps(images)
     images.images(np.arange(ROWS))
     assert pickle.dumps(images) == before
@@ -61,14 +61,16 @@ def test_it_travels_without_what_it_opened(images: Shelf, expected: list[bytes])
     assert reader._AT_HAND.opened == opened, "what its process had open already"
 
 
-def test_few_files_are_open_at_a_time(images: Shelf, expected: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_files_are_open_at_a_time(
+    images: ShardReader, expected: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(reader, "OPEN", 2)
     for rows in ([0, 60, 94], [60], [0], [94]):
         assert images.images(np.array(rows)) == [expected[row] for row in rows]
         assert len(reader._AT_HAND.opened) <= 2
 
 
-def test_threads_take_turns(images: Shelf, expected: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_take_turns(images: ShardReader, expected: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader, "OPEN", 1)
 
     def draw(seed: int) -> bool:
@@ -81,7 +83,7 @@ def test_threads_take_turns(images: Shelf, expected: list[bytes], monkeypatch: p
 
 def test_a_shard_that_broke_off_is_named(directory: Path, tmp_path: Path) -> None:
     shutil.copytree(directory, tmp_path / "out")
-    images = Shelf(tmp_path / "out", writer.read_manifest(tmp_path / "out"))
+    images = ShardReader(tmp_path / "out", writer.read_manifest(tmp_path / "out"))
     (tmp_path / "out" / "00001.parquet").write_bytes(b"PAR1")
     with pytest.raises(UserError, match=r"00001\.parquet cannot be read"):
         images.images(np.array([60]))

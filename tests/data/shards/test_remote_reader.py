@@ -13,7 +13,7 @@ from raysearch.data.feed import feed
 from raysearch.data.feed.decoding import RayData, Threads, View
 from raysearch.data.feed.streaming import Stream
 from raysearch.data.shards import writer
-from raysearch.data.shards.reader import Shelf, _AtHand
+from raysearch.data.shards.reader import ShardReader, _AtHand
 from raysearch.storage.location import Place
 
 from ...s3_server import Server, reads
@@ -28,8 +28,8 @@ def expected(eight_shards: Path) -> list[bytes]:
     return writer.read(eight_shards, ["image"])["image"].to_pylist()
 
 
-def shelf_of(location: str) -> Shelf:
-    return Shelf(location, writer.read_manifest(location))
+def shelf_of(location: str) -> ShardReader:
+    return ShardReader(location, writer.read_manifest(location))
 
 
 def test_a_shard_is_copied_once_and_only_if_wanted(remote: str, s3: Server, expected: list[bytes], cache: Path) -> None:
@@ -74,7 +74,7 @@ def test_a_stream_gives_what_decoding_at_once_gives(remote: str, eight_shards: P
 
 
 def test_labels_and_splits_copy_nothing(remote: str, s3: Server, eight_shards: Path, cache: Path) -> None:
-    here, there = feed.members(eight_shards), feed.members(remote)
+    here, there = feed.split_rows(eight_shards), feed.split_rows(remote)
     for split, expected in here.items():
         assert np.array_equal(there[split].rows, expected.rows)
         assert np.array_equal(there[split].labels, expected.labels)

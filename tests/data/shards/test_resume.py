@@ -12,7 +12,7 @@ import pytest
 from raysearch.data import layouts
 from raysearch.data.shards import resume, writer
 from raysearch.data.shards.samples import ordered
-from raysearch.data.shards.shard_builder import DATA, HALF, NOTES, Piece, cut
+from raysearch.data.shards.shard_builder import DATA, HALF, NOTES, ShardSpec, cut
 
 from ..layouts.trees import picture, put
 from .test_ingest import start
@@ -60,8 +60,8 @@ def test_finished_shards_are_not_made_again(src: Path, tmp_path: Path, monkeypat
     left = break_off(src, tmp_path / "out", after=32)
     assert len(list((left / NOTES).iterdir())) == 6
     made: list[int] = []
-    make = resume.keep
-    monkeypatch.setattr(resume, "keep", lambda piece, *others: (made.append(piece.number), make(piece, *others)))
+    make = resume.save_record
+    monkeypatch.setattr(resume, "save_record", lambda piece, *others: (made.append(piece.number), make(piece, *others)))
     manifest, said = write(src, tmp_path / "out")
     assert made == list(range(6, 13))
     assert said == ["going on: 6 of 13 shards are there"]
@@ -117,13 +117,13 @@ def test_shards_whose_images_are_all_corrupt_now_are_dropped(tmp_path: Path) -> 
 
 def test_what_cannot_say_where_it_comes_from_is_not_noted(tmp_path: Path) -> None:
     samples = [writer.Sample(f"{i}.jpg", "a", "train", lambda: jpeg(1)) for i in range(3)]
-    assert resume.made_from(next(cut(*ordered(samples, None), 3))) is None
+    assert resume.input_digest(next(cut(*ordered(samples, None), 3))) is None
 
 
 def test_a_note_speaks_of_label_split_source_and_image(src: Path) -> None:
     def hashed(**changes: object) -> str | None:
         sample = next(iter(layouts.folder(str(src))))._replace(**changes)
-        return resume.made_from(Piece(0, [sample], {"a": 0, "b": 1}))
+        return resume.input_digest(ShardSpec(0, [sample], {"a": 0, "b": 1}))
 
     other = list(layouts.folder(str(src)))[3].load
     found = [hashed(), hashed(label="b"), hashed(split="val"), hashed(source="x"), hashed(load=other)]

@@ -36,29 +36,32 @@ def writer(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 def test_the_same_work_is_taken_over(writer: subprocess.Popen[str], tmp_path: Path) -> None:
     (left,) = tmp_path.iterdir()
-    with workdir.beside(tmp_path / "out", WORK, "*") as path:
+    with workdir.resumable_workdir(tmp_path / "out", WORK, "*") as path:
         assert path != left  # whose writer lives
         assert not (path / "half").exists()
     writer.send_signal(signal.SIGKILL)
     writer.wait()
-    with workdir.beside(tmp_path / "out", WORK, "*") as path:
+    with workdir.resumable_workdir(tmp_path / "out", WORK, "*") as path:
         assert (path / "half").exists()
         assert list(tmp_path.iterdir()) == [path]
         assert path != left  # what the killed writer started may still write there
-        with workdir.beside(tmp_path / "out", WORK, "*") as second:
+        with workdir.resumable_workdir(tmp_path / "out", WORK, "*") as second:
             assert not (second / "half").exists()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_other_work_is_removed(writer: subprocess.Popen[str], tmp_path: Path) -> None:
     (left,) = tmp_path.iterdir()
-    with workdir.beside(tmp_path / "out", OTHER, "*"):
+    with workdir.resumable_workdir(tmp_path / "out", OTHER, "*"):
         assert (left / "half").exists()  # its writer lives
     writer.kill()
     writer.wait()
-    with workdir.beside(tmp_path / "other", WORK, "*"), workdir.beside(tmp_path / "ou", WORK, "*"):
+    with (
+        workdir.resumable_workdir(tmp_path / "other", WORK, "*"),
+        workdir.resumable_workdir(tmp_path / "ou", WORK, "*"),
+    ):
         assert left.exists()  # not theirs
-    with workdir.beside(tmp_path / "out", OTHER, "*") as path:
+    with workdir.resumable_workdir(tmp_path / "out", OTHER, "*") as path:
         assert list(tmp_path.iterdir()) == [path]
         assert not (path / "half").exists()
 
@@ -68,16 +71,16 @@ def test_other_names_stay(tmp_path: Path) -> None:
     for name in names:
         (tmp_path / name).mkdir()
         (tmp_path / name / workdir.LOCK).touch()
-    with workdir.beside(tmp_path / "out", WORK, "*"):
+    with workdir.resumable_workdir(tmp_path / "out", WORK, "*"):
         pass
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
 
 
 def test_renamed_away_or_gone(tmp_path: Path) -> None:
-    with workdir.beside(tmp_path / "deep" / "out", WORK, "*") as path:
+    with workdir.resumable_workdir(tmp_path / "deep" / "out", WORK, "*") as path:
         path.rename(tmp_path / "deep" / "out")
     assert (tmp_path / "deep" / "out").is_dir()
-    with pytest.raises(RuntimeError), workdir.beside(tmp_path / "new" / "er" / "out", WORK, "*.done"):
+    with pytest.raises(RuntimeError), workdir.resumable_workdir(tmp_path / "new" / "er" / "out", WORK, "*.done"):
         raise RuntimeError
     assert [path.name for path in tmp_path.iterdir()] == ["deep"]
 
@@ -85,14 +88,14 @@ def test_renamed_away_or_gone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("error", "stays"), [(KeyboardInterrupt, True), (OSError, True), (UserError, False)])
 def test_what_breaks_off_stays_if_it_is_worth_it(error: type[BaseException], stays: bool, tmp_path: Path) -> None:
     def work() -> None:
-        with workdir.beside(tmp_path / "out", WORK, "*.done") as path:
+        with workdir.resumable_workdir(tmp_path / "out", WORK, "*.done") as path:
             (path / "one.done").touch()
             raise error("x")
 
     with pytest.raises(error):
         work()
     assert len(list(tmp_path.iterdir())) == stays
-    with workdir.beside(tmp_path / "out", WORK, "*.done") as path:
+    with workdir.resumable_workdir(tmp_path / "out", WORK, "*.done") as path:
         assert (path / "one.done").exists() == stays
 
 
@@ -101,9 +104,9 @@ def test_without_locks_nothing_is_touched(tmp_path: Path, monkeypatch: pytest.Mo
         raise OSError(95, "not supported")
 
     monkeypatch.setattr(workdir.fcntl, "flock", none)
-    with pytest.raises(KeyboardInterrupt), workdir.beside(tmp_path / "out", WORK, "*") as left:
+    with pytest.raises(KeyboardInterrupt), workdir.resumable_workdir(tmp_path / "out", WORK, "*") as left:
         raise KeyboardInterrupt
-    with workdir.beside(tmp_path / "out", WORK, "*") as path:
+    with workdir.resumable_workdir(tmp_path / "out", WORK, "*") as path:
         assert {left, path} == set(tmp_path.iterdir())
 
 

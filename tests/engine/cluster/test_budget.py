@@ -13,7 +13,7 @@ from raysearch.core.errors import UserError
 from raysearch.core.interrupt import Interrupt
 from raysearch.data.shards.writer import read_manifest
 from raysearch.engine.cluster import budget, prices
-from raysearch.engine.cluster.budget import FILE, Meter, watched
+from raysearch.engine.cluster.budget import FILE, CostMeter, enforce_limits
 from raysearch.engine.drivers import session
 from raysearch.engine.options import Options, Run
 from raysearch.storage.location import Place
@@ -33,7 +33,7 @@ SPOT = node(instance_type="g6.2xlarge", market="spot")
 
 def test_nodes_cost_while_they_are_there(tmp_path: Path) -> None:
     now, there = [0.0], [HEAD]
-    meter = Meter(tmp_path / FILE, lambda: there, lambda: now[0])
+    meter = CostMeter(tmp_path / FILE, lambda: there, lambda: now[0])
     plan = [
         (3600, [HEAD, SPOT, SPOT]),
         (1800, [HEAD, SPOT, node(alive=False, instance_type="g6.2xlarge")]),
@@ -51,21 +51,21 @@ def test_nodes_cost_while_they_are_there(tmp_path: Path) -> None:
 
 def test_a_killed_driver_does_not_forget_what_it_spent(tmp_path: Path) -> None:
     now = [0.0]
-    meter = Meter(tmp_path / FILE, lambda: [SPOT], lambda: now[0])
+    meter = CostMeter(tmp_path / FILE, lambda: [SPOT], lambda: now[0])
     for _ in range(8):
         now[0] += 10
         meter.look()
     # it was written down within the last half minute
     kept = json.loads((tmp_path / FILE).read_text())["dollars"]
     assert 50 / 3600 * 0.9776 <= kept <= 80 / 3600 * 0.9776
-    again = Meter(tmp_path / FILE, lambda: [SPOT], lambda: now[0])
+    again = CostMeter(tmp_path / FILE, lambda: [SPOT], lambda: now[0])
     now[0] += 3600
     assert again.look() == pytest.approx(kept + 0.9776)
 
 
 def test_machines_of_one_s_own_cost_nothing_and_leave_nothing(tmp_path: Path) -> None:
-    meter = Meter(tmp_path / FILE, lambda: [node()])
-    with watched(meter, Interrupt(), every=0.01):
+    meter = CostMeter(tmp_path / FILE, lambda: [node()])
+    with enforce_limits(meter, Interrupt(), every=0.01):
         time.sleep(0.05)
     assert meter.record() == {}
     assert not (tmp_path / FILE).exists()
@@ -88,8 +88,8 @@ def stopped(interrupt: Interrupt) -> bool:
 def test_a_limit_stops_in_good_order_and_says_so_once(tmp_path: Path, limits: dict[str, float], why: str) -> None:
     said: list[str] = []
     interrupt, told = Interrupt(said.append), list[float]()
-    meter = Meter(tmp_path / FILE, lambda: [SPOT], fast_clock(3600))
-    with watched(meter, interrupt, every=0.02, tell=told.append, **limits):
+    meter = CostMeter(tmp_path / FILE, lambda: [SPOT], fast_clock(3600))
+    with enforce_limits(meter, interrupt, every=0.02, tell=told.append, **limits):
         assert stopped(interrupt)
         time.sleep(0.1)
     assert told == sorted(told)
@@ -104,14 +104,14 @@ def fast_clock(times: float) -> Callable[[], float]:
 
 def test_no_limit_stops_nothing(tmp_path: Path) -> None:
     interrupt = Interrupt()
-    with watched(Meter(tmp_path / FILE, lambda: [SPOT], fast_clock(1e6)), interrupt, every=0.01):
+    with enforce_limits(CostMeter(tmp_path / FILE, lambda: [SPOT], fast_clock(1e6)), interrupt, every=0.01):
         time.sleep(0.1)
     assert not interrupt.wanted
 
 
 def test_a_limit_needs_a_price_for_every_node(tmp_path: Path) -> None:
     nodes = [SPOT]
-    meter = Meter(tmp_path / FILE, lambda: nodes)
+    meter = CostMeter(tmp_path / FILE, lambda: nodes)
     budget.check(meter, max_cost=5.0)
     nodes.append(node(instance_type="z9.huge"))
     with pytest.raises(UserError, match=r"price of 1 nodes is not known \(10.0.0.1\)"):
@@ -119,9 +119,9 @@ def test_a_limit_needs_a_price_for_every_node(tmp_path: Path) -> None:
 
 
 def test_a_limit_that_earlier_calls_used_up_is_refused(tmp_path: Path) -> None:
-    with watched(Meter(tmp_path / FILE, lambda: [SPOT], fast_clock(1e6)), Interrupt()):
+    with enforce_limits(CostMeter(tmp_path / FILE, lambda: [SPOT], fast_clock(1e6)), Interrupt()):
         time.sleep(0.05)
-    meter = Meter(tmp_path / FILE, lambda: [SPOT])
+    meter = CostMeter(tmp_path / FILE, lambda: [SPOT])
     spent = meter.dollars
     assert spent > 0
     budget.check(meter, spent * 1.01)
@@ -133,10 +133,10 @@ def test_a_study_looks_at_its_limit_before_any_image_is_decoded(
     tmp_path: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session.cluster, "connected", lambda address: nullcontext())
-    monkeypatch.setattr(budget, "Meter", lambda file: Meter(file, lambda: [node()]))
-    monkeypatch.setattr(session, "provide", lambda *words: pytest.fail("images were asked for"))
+    monkeypatch.setattr(budget, "CostMeter", lambda file: CostMeter(file, lambda: [node()]))
+    monkeypatch.setattr(session, "place_images", lambda *words: pytest.fail("images were asked for"))
     run = Run(tmp_path, Place.parse(str(tiny_data)), read_manifest(tiny_data), {})
-    opened = session.opened(run, Options(max_cost=5.0), [], Console(), Interrupt(), str)
+    opened = session.open_session(run, Options(max_cost=5.0), [], Console(), Interrupt(), str)
     with pytest.raises(UserError, match="price of 1 nodes"):
         opened.__enter__()
 
@@ -144,8 +144,8 @@ def test_a_study_looks_at_its_limit_before_any_image_is_decoded(
 def test_a_node_without_a_price_that_joins_later_stops_a_study_with_a_limit(tmp_path: Path) -> None:
     nodes, limited, free = [SPOT], Interrupt(), Interrupt()
     with (
-        watched(Meter(tmp_path / FILE, lambda: nodes), limited, max_cost=1e6, every=0.01),
-        watched(Meter(tmp_path / "free.json", lambda: nodes), free, every=0.01),
+        enforce_limits(CostMeter(tmp_path / FILE, lambda: nodes), limited, max_cost=1e6, every=0.01),
+        enforce_limits(CostMeter(tmp_path / "free.json", lambda: nodes), free, every=0.01),
     ):
         time.sleep(0.1)
         assert not limited.wanted
@@ -164,7 +164,7 @@ def test_a_head_that_does_not_answer_for_a_while_ends_no_count(tmp_path: Path) -
         return [SPOT]
 
     interrupt = Interrupt()
-    with watched(Meter(tmp_path / FILE, nodes, fast_clock(3600)), interrupt, max_cost=2.0, every=0.02):
+    with enforce_limits(CostMeter(tmp_path / FILE, nodes, fast_clock(3600)), interrupt, max_cost=2.0, every=0.02):
         assert stopped(interrupt)
 
 

@@ -12,7 +12,7 @@ from ray.core.generated import autoscaler_pb2
 
 from raysearch.core.errors import UserError
 from raysearch.engine.cluster import connection
-from raysearch.engine.cluster.connection import Demand, Slots
+from raysearch.engine.cluster.connection import Slots, TrialResources
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
         started.shutdown()
 
 
-def packed(resources: dict[str, float], demand: Demand) -> int:
+def packed(resources: dict[str, float], demand: TrialResources) -> int:
     """Workers placed one by one, each on the first GPU with room, until no more fits: the slow way to count them."""
     cpus = resources.get("CPU", 0)
     gpus = [10_000] * int(resources.get("GPU", 0))  # Ray rounds a share to ten thousandths
@@ -51,20 +51,20 @@ def test_places_are_what_packing_one_by_one_gives(gpus: float) -> None:
     rng = random.Random(0)
     for _ in range(50):
         resources = {"CPU": float(rng.randrange(0, 40)), "GPU": float(rng.randrange(0, 9)), "memory": 1e9}
-        demand = Demand(1, rng.randrange(1, 5), gpus)
+        demand = TrialResources(1, rng.randrange(1, 5), gpus)
         assert connection.places_on_node(resources, demand) == packed(resources, demand), (resources, demand)
 
 
 def test_a_node_without_the_resource_has_no_place() -> None:
-    assert connection.places_on_node({}, Demand()) == 0
-    assert connection.places_on_node({"CPU": 8.0}, Demand(gpus=0.5)) == 0
-    assert connection.places_on_node({"CPU": 0.5}, Demand()) == 0
+    assert connection.places_on_node({}, TrialResources()) == 0
+    assert connection.places_on_node({"CPU": 8.0}, TrialResources(gpus=0.5)) == 0
+    assert connection.places_on_node({"CPU": 0.5}, TrialResources()) == 0
 
 
 @pytest.mark.parametrize("gpus", [-0.5, 1.5, 1e-5, float("nan"), float("inf")])
 def test_a_share_that_no_gpu_can_give_is_said(gpus: float) -> None:
     with pytest.raises(UserError, match="--gpus-per-worker"):
-        Demand(gpus=gpus)
+        TrialResources(gpus=gpus)
 
 
 class Fake:
@@ -96,57 +96,57 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
 
 def test_slots_are_the_groups_that_fit(fake: Fake) -> None:
     fake.has({"CPU": 4.0}, {"CPU": 3.0}, {}, dead=({"CPU": 64.0},))
-    assert Slots(Demand(workers=1))() == 7
-    assert Slots(Demand(workers=2))() == 3, "a group may span nodes"
-    assert Slots(Demand(workers=2, cpus=2))() == 1, "a worker may not"
-    assert Slots(Demand(workers=1), limit=5)() == 5
-    assert Slots(Demand(workers=1), limit=50)() == 7
+    assert Slots(TrialResources(workers=1))() == 7
+    assert Slots(TrialResources(workers=2))() == 3, "a group may span nodes"
+    assert Slots(TrialResources(workers=2, cpus=2))() == 1, "a worker may not"
+    assert Slots(TrialResources(workers=1), limit=5)() == 5
+    assert Slots(TrialResources(workers=1), limit=50)() == 7
 
 
 def test_where_images_stream_each_node_keeps_some_cpus_free(fake: Fake) -> None:
     fake.has({"CPU": 2.0}, {"CPU": 16.0}, {"CPU": 1.0})
-    assert Slots(Demand())() == 19
-    assert Slots(Demand(streams=True))() == 1 + 12 + 1
+    assert Slots(TrialResources())() == 19
+    assert Slots(TrialResources(streams=True))() == 1 + 12 + 1
     fake.has({"CPU": 2.0})
     with pytest.raises(UserError, match="a CPU besides on each node, to decode images on; the cluster has room for 1"):
-        Slots(Demand(workers=2, streams=True))
+        Slots(TrialResources(workers=2, streams=True))
 
 
 def test_what_never_fits_is_said(fake: Fake) -> None:
     fake.has({"CPU": 4.0, "GPU": 1.0})
     with pytest.raises(UserError, match="needs 5 workers of 1 CPU; the cluster has room for 4"):
-        Slots(Demand(workers=5))
+        Slots(TrialResources(workers=5))
     with pytest.raises(UserError, match=r"3 workers of 1 CPU and 0\.5 GPU; the cluster has room for 2"):
-        Slots(Demand(workers=3, gpus=0.5))
+        Slots(TrialResources(workers=3, gpus=0.5))
 
 
 def test_what_the_autoscaler_may_add_counts(fake: Fake) -> None:
     fake.has({})
     fake.may_add(({"CPU": 1}, 2), ({"CPU": 8, "GPU": 2}, 3))
-    assert Slots(Demand())() == 2 + 24
-    assert Slots(Demand(gpus=1))() == 6
-    assert Slots(Demand(gpus=0.5))() == 12
+    assert Slots(TrialResources())() == 2 + 24
+    assert Slots(TrialResources(gpus=1))() == 6
+    assert Slots(TrialResources(gpus=0.5))() == 12
     fake.may_add(({"CPU": 2}, -1))  # without a limit
-    assert Slots(Demand(), limit=9)() == 9
+    assert Slots(TrialResources(), limit=9)() == 9
     fake.may_add(({"CPU": 2}, 0))
     with pytest.raises(UserError, match="room for 0"):
-        Slots(Demand())
+        Slots(TrialResources())
 
 
 def test_a_head_that_trains_counts_beside_the_nodes_that_may_be_added(fake: Fake) -> None:
     head = {"node:__internal_head__": 1.0}
     fake.has({"CPU": 6.0, **head}, {"CPU": 2.0})
     fake.may_add(({"CPU": 2}, 3))
-    assert Slots(Demand())() == 12
+    assert Slots(TrialResources())() == 12
     fake.has({"CPU": 6.0, **head}, {"CPU": 16.0})
-    assert Slots(Demand())() == 22, "nodes that it did not add"
+    assert Slots(TrialResources())() == 22, "nodes that it did not add"
 
 
 def test_an_autoscaler_that_says_nothing_is_asked_for_more(fake: Fake) -> None:
     """What waits is what it sees: a group at first, then twice what fits."""
     fake.grows = True
     fake.has({})
-    slots, few = Slots(Demand(workers=2)), Slots(Demand(workers=2), limit=3)
+    slots, few = Slots(TrialResources(workers=2)), Slots(TrialResources(workers=2), limit=3)
     for cpus, asking in ((0, 1), (1, 1), (2, 2), (4, 4), (8, 8), (2, 2)):
         fake.now += 10
         fake.has({}, {"CPU": float(cpus)})
@@ -156,7 +156,7 @@ def test_an_autoscaler_that_says_nothing_is_asked_for_more(fake: Fake) -> None:
 
 def test_slots_are_looked_up_again_but_not_at_every_call(fake: Fake) -> None:
     fake.has({"CPU": 2.0})
-    slots = Slots(Demand())
+    slots = Slots(TrialResources())
     fake.has({"CPU": 5.0})
     assert slots() == 2
     fake.now += 10
@@ -169,13 +169,13 @@ def test_slots_are_looked_up_again_but_not_at_every_call(fake: Fake) -> None:
 def test_slots_follow_nodes_that_come_and_go(nodes: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "_LOOK_SECONDS", -1.0)
     with connection.connected(nodes.address):
-        slots, pairs = Slots(Demand()), None
+        slots, pairs = Slots(TrialResources()), None
         assert slots() == 1
         with pytest.raises(UserError, match="room for 1"):
-            Slots(Demand(workers=2))
+            Slots(TrialResources(workers=2))
         added = nodes.add_node(num_cpus=3)
         assert slots() == 4
-        pairs = Slots(Demand(workers=2))
+        pairs = Slots(TrialResources(workers=2))
         assert pairs() == 2
         nodes.remove_node(added)
         assert slots() == 1
@@ -195,7 +195,7 @@ def test_the_address_that_is_given_is_the_one_that_is_joined(nodes: Cluster, mon
 def test_without_an_address_ray_starts_here_and_stops_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     with connection.connected(None):
-        assert Slots(Demand())() == int(ray.cluster_resources()["CPU"])
+        assert Slots(TrialResources())() == int(ray.cluster_resources()["CPU"])
         assert connection.hardware()["nodes"] == 1
         with connection.connected(None):  # whoever connected first looks after it
             pass

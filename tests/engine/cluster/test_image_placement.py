@@ -18,10 +18,10 @@ from raysearch.data.feed import decoding
 from raysearch.data.feed.decoding import RayData, View
 from raysearch.data.feed.streaming import Stream
 from raysearch.data.shards import writer
-from raysearch.data.shards.reader import Shelf
+from raysearch.data.shards.reader import ShardReader
 from raysearch.data.synthetic import dataset
 from raysearch.engine.cluster import image_placement as engine_images
-from raysearch.engine.cluster.connection import Demand
+from raysearch.engine.cluster.connection import TrialResources
 from raysearch.engine.options import Options, Run
 from raysearch.storage.location import Place
 from raysearch.studies.configs.registry import Images
@@ -35,9 +35,9 @@ PASS = 6000  # images of a pass: four times the store
 
 
 @pytest.fixture(scope="module")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> ShardReader:
     directory = dataset.ensure(SPEC, tmp_path_factory.mktemp("drawn"), rows_per_shard=20)
-    return Shelf(directory, writer.read_manifest(directory))
+    return ShardReader(directory, writer.read_manifest(directory))
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def kill(cluster: Cluster, node: Any) -> None:
 class Taker:
     """What a training process does: takes passes batch by batch, the next one announced before the last ends."""
 
-    def __init__(self, shelf: Shelf, decode: RayData) -> None:
+    def __init__(self, shelf: ShardReader, decode: RayData) -> None:
         self._shelf, self._stream = shelf, Stream(shelf, decode.view, decode)
         self._everything = decoding.decoded(shelf, decode.view, np.arange(len(shelf)))
         self._taken, self._pause, self._pass = 0, 0.0, 0
@@ -87,13 +87,13 @@ class Taker:
         return self._taken
 
 
-def taker_on(node: Any, shelf: Shelf, decode: RayData) -> Any:
+def taker_on(node: Any, shelf: ShardReader, decode: RayData) -> Any:
     there = NodeAffinitySchedulingStrategy(node.node_id, soft=False)
     kind = ray.remote(num_cpus=0, max_concurrency=2, scheduling_strategy=there)(Taker)
     return kind.remote(shelf, decode)
 
 
-def order(number: int, shelf: Shelf) -> np.ndarray:
+def order(number: int, shelf: ShardReader) -> np.ndarray:
     return np.random.default_rng(number).integers(0, len(shelf), PASS)
 
 
@@ -104,7 +104,7 @@ def used() -> float:
 
 @pytest.mark.slow
 def test_a_node_that_dies_in_the_middle_of_a_pass_costs_no_image(
-    cluster: Cluster, nodes: list[Any], shelf: Shelf
+    cluster: Cluster, nodes: list[Any], shelf: ShardReader
 ) -> None:
     ray.cloudpickle.register_pickle_by_value(__import__(__name__, fromlist=["_"]))
     taker = taker_on(nodes[0], shelf, RayData(shelf, LARGE, 3, STORE // 4, apart=True))
@@ -120,7 +120,7 @@ def test_a_node_that_dies_in_the_middle_of_a_pass_costs_no_image(
 
 
 @pytest.mark.slow
-def test_a_set_larger_than_the_store_streams_with_flat_memory(nodes: list[Any], shelf: Shelf) -> None:
+def test_a_set_larger_than_the_store_streams_with_flat_memory(nodes: list[Any], shelf: ShardReader) -> None:
     """Each pass is four times a store, of which a pipeline may take a tenth; memory does not grow from pass to pass."""
     ray.cloudpickle.register_pickle_by_value(__import__(__name__, fromlist=["_"]))
     taker = taker_on(nodes[0], shelf, RayData(shelf, LARGE, 2, STORE // 10, apart=True))
@@ -143,7 +143,7 @@ def test_a_set_larger_than_the_store_streams_with_flat_memory(nodes: list[Any], 
 def provide(shelf_directory: Path, options: Options, *asked: Images) -> dict[Images, Any]:
     manifest = writer.read_manifest(shelf_directory)
     run = Run(shelf_directory, Place.parse(shelf_directory), manifest, {})
-    return engine_images.provide(list(asked), {}, run, options, Demand(), Console(quiet=True))
+    return engine_images.place_images(list(asked), {}, run, options, TrialResources(), Console(quiet=True))
 
 
 @pytest.mark.slow
@@ -187,7 +187,9 @@ def test_the_mode_of_each_size_is_what_fits_beside_the_others(
     directory = dataset.ensure(SPEC, tmp_path)
     small, large, larger = (Images(side, 1.0, None) for side in (100, 300, 400))  # 3.7, 33 and 58.6 MiB
     run = SimpleNamespace(shards=directory, record={})
-    found = engine_images.provide([small, large, larger], {}, run, Options(), Demand(), Console(quiet=True))  # type: ignore[arg-type]
+    found = engine_images.place_images(
+        [small, large, larger], {}, run, Options(), TrialResources(), Console(quiet=True)
+    )  # type: ignore[arg-type]
     kinds = [type(found[one]).__name__ for one in (small, large, larger)]
     assert kinds == ["Resident", "Resident", "Streamed"]
     assert [one["mode"] for one in run.record["feed"]] == ["resident", "resident", "streamed"]

@@ -11,7 +11,7 @@ from rich.console import Console
 from raysearch.core.errors import UserError
 from raysearch.data.synthetic import dataset
 from raysearch.engine.cluster import connection, image_placement, shard_visibility
-from raysearch.engine.cluster.connection import Demand
+from raysearch.engine.cluster.connection import TrialResources
 from raysearch.engine.options import Options
 from raysearch.engine.trials import train_loop
 from raysearch.engine.trials.mailbox import Begin, Step, Stop
@@ -26,7 +26,7 @@ def nodes(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     said: list[dict[str, Any]] = []
     monkeypatch.setattr(ray, "nodes", lambda: said)
     monkeypatch.setattr(connection, "places_on_cluster", lambda demand: 2)
-    monkeypatch.setattr(shard_visibility, "blind", lambda directory: [])
+    monkeypatch.setattr(shard_visibility, "nodes_without", lambda directory: [])
     monkeypatch.setattr(ray, "put", lambda value: value)
     return said
 
@@ -38,7 +38,9 @@ def node(cpus: float, store: int, alive: bool = True) -> dict[str, Any]:
 def streamed(data: Path, options: Options) -> image_placement.Streamed:
     manifest_run = SimpleNamespace(shards=data, record={})
     asked = Images(16, 1.0, None)
-    found = image_placement.provide([asked], {}, manifest_run, options, Demand(), Console(quiet=True))[asked]  # type: ignore[arg-type]
+    found = image_placement.place_images([asked], {}, manifest_run, options, TrialResources(), Console(quiet=True))[
+        asked
+    ]  # type: ignore[arg-type]
     assert isinstance(found, image_placement.Streamed)
     return found
 

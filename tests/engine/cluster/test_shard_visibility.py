@@ -10,12 +10,12 @@ from rich.console import Console
 
 from raysearch.core.errors import UserError
 from raysearch.data.feed import decoding
-from raysearch.data.feed_mode import Mode
+from raysearch.data.feed_mode import FeedMode
 from raysearch.data.shards import writer
 from raysearch.data.synthetic import dataset
 from raysearch.engine.cluster import image_placement as engine_images
 from raysearch.engine.cluster import shard_visibility
-from raysearch.engine.cluster.connection import Demand
+from raysearch.engine.cluster.connection import TrialResources
 from raysearch.engine.options import Options, Run
 from raysearch.storage.location import Place
 from raysearch.studies.configs.registry import Images
@@ -43,21 +43,21 @@ def elsewhere(asked: Callable[..., ray.ObjectRef]) -> Callable[..., ray.ObjectRe
     return lambda node, path: asked(node, path.parent / "nowhere" / path.name)
 
 
-def provided(directory: Path, feed: Mode) -> dict[Images, engine_images.Kept]:
+def provided(directory: Path, feed: FeedMode) -> dict[Images, engine_images.Kept]:
     run = Run(directory, Place.parse(directory), writer.read_manifest(directory), {})
-    return engine_images.provide([SIZE], {}, run, Options(feed=feed), Demand(), Console(quiet=True))
+    return engine_images.place_images([SIZE], {}, run, Options(feed=feed), TrialResources(), Console(quiet=True))
 
 
 def test_images_come_from_where_they_are_seen(node: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     directory = dataset.ensure(SPEC, tmp_path)
-    assert shard_visibility.blind(Place.parse(directory)) == []
-    (by_all,) = (kept.open() for kept in provided(directory, Mode.resident).values())
+    assert shard_visibility.nodes_without(Place.parse(directory)) == []
+    (by_all,) = (kept.open() for kept in provided(directory, FeedMode.resident).values())
     monkeypatch.setattr(shard_visibility, "_asked_on", elsewhere(shard_visibility._asked_on))
-    assert shard_visibility.blind(Place.parse(directory)) == [node]
+    assert shard_visibility.nodes_without(Place.parse(directory)) == [node]
     with monkeypatch.context() as patch:
         patch.setattr(decoding.RayData, "__call__", None)  # it would fail there
-        (here,) = (kept.open() for kept in provided(directory, Mode.resident).values())
+        (here,) = (kept.open() for kept in provided(directory, FeedMode.resident).values())
     for split in ("train", "test"):
         assert (here[split].images == by_all[split].images).all()
     with pytest.raises(UserError, match=rf"cannot be streamed .*: {directory} is not there on {node}; put it in a"):
-        provided(directory, Mode.streamed)
+        provided(directory, FeedMode.streamed)

@@ -72,14 +72,14 @@ def climb(
         moved = {"train.lr": rate} if moves else {}
         cells.append(jobs.Job(f"cell{index}", f"rate {rate}", config, 0, f"rate {rate}", moved))
     recorder = Recorder()
-    complete = tuner.run(
-        jobs.Planned(cells),
+    complete = tuner.run_trials(
+        jobs.FixedJobs(cells),
         Climber,
         None,
         tuner.Resources(slots=2),
         recorder,
-        tuner.Keeping(str(folder / "checkpoints"), OBJECTIVE),
-        schedulers.build(name, OBJECTIVE, STEPS, options, moves),
+        tuner.CheckpointPolicy(str(folder / "checkpoints"), OBJECTIVE),
+        schedulers.build_scheduler(name, OBJECTIVE, STEPS, options, moves),
     )
     assert complete
     assert set(recorder.records) == {cell.cell for cell in cells}

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from raysearch.engine.drivers import locks
-from raysearch.engine.drivers.locks import Claims, Shared
-from raysearch.engine.trials.jobs import Job, Planned
+from raysearch.engine.drivers.locks import CellLocks, DedupJobs
+from raysearch.engine.trials.jobs import FixedJobs, Job
 
 
 def test_a_claim_has_one_holder(tmp_path: Path) -> None:
@@ -22,7 +22,7 @@ def test_a_claim_has_one_holder(tmp_path: Path) -> None:
     def drive(seed: int) -> None:
         rng = random.Random(seed)
         while time.monotonic() < stop:
-            claims = Claims(tmp_path / "claims")
+            claims = CellLocks(tmp_path / "claims")
             for cell in rng.choices("abc", k=4):
                 if cell in claims._held or not claims.take(cell):
                     continue
@@ -44,7 +44,7 @@ def test_a_claim_has_one_holder(tmp_path: Path) -> None:
 
 
 def test_closing_gives_all_back(tmp_path: Path) -> None:
-    mine, yours = Claims(tmp_path / "claims"), Claims(tmp_path / "claims")
+    mine, yours = CellLocks(tmp_path / "claims"), CellLocks(tmp_path / "claims")
     assert mine.take("a")
     assert mine.take("a"), "mine already"
     assert not yours.take("a")
@@ -58,10 +58,10 @@ class Store(dict[str, dict[str, Any]]):
     """Results that all drivers see."""
 
 
-def driver(cells: str, store: Store, folder: Path) -> tuple[Shared, list[str]]:
+def driver(cells: str, store: Store, folder: Path) -> tuple[DedupJobs, list[str]]:
     told: list[str] = []
-    jobs = Planned(Job(cell, cell, {}, 0) for cell in cells)
-    return Shared(jobs, store.get, lambda job, record: told.append(job.cell), Claims(folder)), told
+    jobs = FixedJobs(Job(cell, cell, {}, 0) for cell in cells)
+    return DedupJobs(jobs, store.get, lambda job, record: told.append(job.cell), CellLocks(folder)), told
 
 
 def test_what_another_runs_is_waited_for_and_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

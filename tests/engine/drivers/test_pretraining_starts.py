@@ -71,7 +71,7 @@ def attempts(folder: Path, name: str, cell: str) -> bool:
 def alone(data: Path, row: dict[str, Any], directory: Path) -> dict[str, Any]:
     """The metrics of a cell of the results, without Ray."""
     torch.set_num_threads(1)
-    config, divided = CONFIGS["fewshot"].model_validate(json.loads(row["config"])), partition.of(data, "auto")
+    config, divided = CONFIGS["fewshot"].model_validate(json.loads(row["config"])), partition.partition_of(data, "auto")
     sets = feed.decode(data, 32, 1.0, divided.of_class)
     worker = Worker(Feed(**sets, content_hash=row["data"], split=divided.identity), directory)
 

@@ -21,7 +21,7 @@ SPACE = {"train.lr": tune.loguniform(1e-4, 1e-1), "srem.regions": tune.choice([0
 
 def plan(**changed: Any) -> search_plan.SearchPlan:
     given: dict[str, Any] = {"question": "Which?", "task": "retrieval", "space": SPACE, "trials": 10, "judge_seeds": 2}
-    return search_plan.make("study", Search(**given | changed), "laptop", "data")
+    return search_plan.plan_search("study", Search(**given | changed), "laptop", "data")
 
 
 def suggestions(folder: Path, one: search_plan.SearchPlan, group: int = 0, **more: Any) -> Suggestions:

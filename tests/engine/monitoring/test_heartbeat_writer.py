@@ -11,8 +11,8 @@ import pytest
 
 from raysearch.core.errors import UserError
 from raysearch.engine.monitoring import heartbeat_writer as writer
-from raysearch.engine.monitoring.counters import Tally
-from raysearch.engine.monitoring.heartbeat_writer import Heart
+from raysearch.engine.monitoring.counters import ProgressCounter
+from raysearch.engine.monitoring.heartbeat_writer import HeartbeatWriter
 from raysearch.engine.trials.jobs import Job
 from raysearch.runs import heartbeat
 from raysearch.runs.heartbeat import Progress, Stage
@@ -34,8 +34,8 @@ def wait_for(run: Path, condition: Any) -> Progress:
 
 
 def test_it_tells_the_story_of_a_sweep(tmp_path: Path) -> None:
-    tally = Tally(3, 1, lambda: 2)
-    with Heart(tmp_path, interval=0.01) as heart:
+    tally = ProgressCounter(3, 1, lambda: 2)
+    with HeartbeatWriter(tmp_path, interval=0.01) as heart:
         begun = only(tmp_path)
         assert (begun.state, begun.pid, begun.stage) == ("starting", os.getpid(), None)
         heart.stage(tally.now)
@@ -66,13 +66,13 @@ def test_it_tells_the_story_of_a_sweep(tmp_path: Path) -> None:
     ],
 )
 def test_an_error_ends_it_in_words(tmp_path: Path, error: BaseException, state: str, words: str | None) -> None:
-    with pytest.raises(type(error)), Heart(tmp_path):
+    with pytest.raises(type(error)), HeartbeatWriter(tmp_path):
         raise error
     assert (only(tmp_path).state, only(tmp_path).error) == (state, words)
 
 
 def test_a_stage_that_was_interrupted_is_stopped(tmp_path: Path) -> None:
-    with Heart(tmp_path) as heart:
+    with HeartbeatWriter(tmp_path) as heart:
         heart.ended(complete=False)
     assert only(tmp_path).state == "stopped"
 
@@ -81,8 +81,8 @@ def test_nothing_new_is_written_as_a_beat_alone(tmp_path: Path, monkeypatch: pyt
     written: list[Progress] = []
     monkeypatch.setattr(writer.progress, "write", lambda run_dir, one: written.append(one))
     monkeypatch.setattr(writer, "BEAT", 0.2)
-    with Heart(tmp_path, interval=0.01) as heart:
-        tally = Tally(3, 1, lambda: 2)
+    with HeartbeatWriter(tmp_path, interval=0.01) as heart:
+        tally = ProgressCounter(3, 1, lambda: 2)
         heart.stage(tally.now)
         time.sleep(0.5)
     assert 3 <= len(written) <= 6, [one.beat for one in written]
@@ -120,7 +120,7 @@ def test_the_next_process_tidies_up_but_leaves_those_that_live(tmp_path: Path) -
     now = time.time()
     for host, beat, state in (("lives", now, "running"), ("done", now, "ended"), ("dead", now - 9999, "running")):
         heartbeat.write(tmp_path, Progress(host, 1, 0.0, beat, state))
-    with Heart(tmp_path):
+    with HeartbeatWriter(tmp_path):
         assert {one.host for one in heartbeat.read(tmp_path)} >= {"lives"}
         assert not {one.host for one in heartbeat.read(tmp_path)} & {"done", "dead"}
 
@@ -130,12 +130,12 @@ def test_a_disk_that_is_full_fails_no_sweep(tmp_path: Path, monkeypatch: pytest.
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(writer.progress, "write", full)
-    with Heart(tmp_path, interval=0.01):
+    with HeartbeatWriter(tmp_path, interval=0.01):
         time.sleep(0.05)
 
 
 def test_the_file_is_plain_json(tmp_path: Path) -> None:
-    with Heart(tmp_path) as heart:
-        heart.stage(Tally(3, 1, lambda: 2).now)
+    with HeartbeatWriter(tmp_path) as heart:
+        heart.stage(ProgressCounter(3, 1, lambda: 2).now)
     found = json.loads(next((tmp_path / "progress").iterdir()).read_text(), parse_constant=pytest.fail)
     assert found["stage"]["total"] == 3

@@ -14,7 +14,7 @@ from ray.util.state import list_tasks
 from raysearch.engine.cluster import connection
 from raysearch.engine.monitoring.gauges import Gauges
 from raysearch.engine.monitoring.labels import LIMIT, OTHERS
-from raysearch.engine.monitoring.prometheus import Metrics
+from raysearch.engine.monitoring.prometheus import StudyMetrics
 from raysearch.engine.trials import mailbox
 from raysearch.engine.trials.jobs import Job
 from raysearch.engine.trials.mailbox import Reply, Step
@@ -82,7 +82,7 @@ def until_equal(wanted: dict[tuple[str, str], float], seconds: float = 60) -> No
 
 
 def test_prometheus_reads_what_happened(joined: Cluster, gauges: Gauges) -> None:
-    metrics = Metrics("erasing", OBJECTIVE, gauges)
+    metrics = StudyMetrics("erasing", OBJECTIVE, gauges)
     before = time.time()
     metrics.begin(done=2, total=7)
     for job in JOBS:
@@ -137,7 +137,7 @@ def test_prometheus_reads_what_happened(joined: Cluster, gauges: Gauges) -> None
 
 def test_a_search_of_many_configs_has_few_series(joined: Cluster, gauges: Gauges) -> None:
     """Whatever the number of variants, Prometheus is given so many labels; figures of the rest share one."""
-    metrics = Metrics("broad", OBJECTIVE, gauges)
+    metrics = StudyMetrics("broad", OBJECTIVE, gauges)
     metrics.begin(done=0, total=LIMIT + 50)
     for number in range(LIMIT + 50):
         job = Job(f"cell{number}", f"config {number} seed 0", {}, 0, f"config {number}")
@@ -173,7 +173,7 @@ def test_the_dashboard_says_variant_and_seed(joined: Cluster) -> None:
 def test_a_figure_that_does_not_change_is_seen_until_the_end(joined: Cluster) -> None:
     """Ray forgets a gauge two seconds after it was set here, and 20 where its reports come as seldom as usual."""
     gauges = Gauges()
-    metrics = Metrics("waiting", OBJECTIVE, gauges)
+    metrics = StudyMetrics("waiting", OBJECTIVE, gauges)
     with gauges:
         metrics.begin(done=0, total=3)
         until_equal({("cells_planned", "waiting"): 3})
@@ -198,7 +198,7 @@ def test_the_best_is_by_the_objective() -> None:
     """Against the plain way to find it, without a cluster."""
     for mode, best in (("max", max), ("min", min)):
         shown: list[float] = []
-        metrics = Metrics("study", Objective("loss", mode), Gauges())
+        metrics = StudyMetrics("study", Objective("loss", mode), Gauges())
         metrics._metric = Shown(shown)
         values = [3.0, 5.0, 1.0, 4.0, 0.5, 6.0]
         for count, value in enumerate(values, 1):

@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console
 
 from raysearch.engine.monitoring import terminal as monitoring_terminal
-from raysearch.engine.monitoring.counters import Tally
-from raysearch.engine.trials.jobs import Job, Several
+from raysearch.engine.monitoring.counters import ProgressCounter
+from raysearch.engine.trials.jobs import Job, ListenerList
 
 JOBS = [Job(f"cell{i}", f"variant {i} seed 0", {}, 0) for i in range(4)]
 
@@ -28,12 +28,12 @@ def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return clock
 
 
-class Seen(Several):
+class Seen(ListenerList):
     """A tally and the view of it, told together."""
 
     def __init__(self, console: Console, slots: list[int]) -> None:
-        tally = Tally(6, 2, lambda: slots[0])
-        self.view = monitoring_terminal.LiveView(tally, lambda: "the table", console)
+        tally = ProgressCounter(6, 2, lambda: slots[0])
+        self.view = monitoring_terminal.TerminalView(tally, lambda: "the table", console)
         super().__init__(tally, self.view)
 
 
@@ -147,7 +147,7 @@ def test_failures_stay_when_the_live_view_goes(now: list[float]) -> None:
 
 
 def test_a_cell_that_goes_on_is_not_back_at_its_start(now: list[float]) -> None:
-    tally = Tally(4, 0, lambda: 1)
+    tally = ProgressCounter(4, 0, lambda: 1)
     tally.started(JOBS[0])
     tally.stepped(JOBS[0], step(3, 9.0), 4)
     tally.retried(JOBS[0], "the worker died")
@@ -158,7 +158,7 @@ def test_a_cell_that_goes_on_is_not_back_at_its_start(now: list[float]) -> None:
 
 
 def test_a_loss_that_is_no_number_leaves_the_curve_alone(now: list[float]) -> None:
-    tally = Tally(4, 0, lambda: 1)
+    tally = ProgressCounter(4, 0, lambda: 1)
     for iteration, loss in enumerate([2.0, math.nan, 1.0, math.inf, None], start=1):
         tally.stepped(JOBS[0], {"iteration": iteration, "loss": loss}, 5)
     for iteration in range(200):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from raysearch.engine.trials import callbacks, tuner
-from raysearch.engine.trials.jobs import Job, Listener, Planned
+from raysearch.engine.trials.jobs import FixedJobs, Job, Listener
 
 from .. import killing
 from ..killing import MAILBOX, TRIAL, WORKER, Nodes, when
@@ -43,8 +43,8 @@ def run(
         for i, config in enumerate(configs)
     ]
     resources = tuner.Resources(slots=slots, workers=workers)
-    keeping = tuner.Keeping(str(folder / "checkpoints"), limit=limit)
-    assert tuner.run(Planned(jobs), SmallTask, None, resources, recorder, keeping)
+    keeping = tuner.CheckpointPolicy(str(folder / "checkpoints"), limit=limit)
+    assert tuner.run_trials(FixedJobs(jobs), SmallTask, None, resources, recorder, keeping)
     assert set(recorder.records) == {job.cell for job in jobs}
     for job in jobs:
         record = recorder.records[job.cell]

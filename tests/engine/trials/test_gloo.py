@@ -10,7 +10,7 @@ import pytest
 import ray
 
 from raysearch.engine.trials import gloo
-from raysearch.engine.trials.gloo import Reachable, interface
+from raysearch.engine.trials.gloo import MultiNodeTorchConfig, interface
 
 VARIABLE = "GLOO_SOCKET_IFNAME"
 
@@ -57,5 +57,5 @@ def test_workers_on_several_machines_are_told_it(
         monkeypatch.delenv(VARIABLE)
     monkeypatch.setattr(gloo._Torch, "on_start", lambda *_: None)
     monkeypatch.setattr(ray.util, "get_node_ip_address", lambda: "127.0.0.1")
-    Reachable().backend_cls().on_start(Group(addresses), Reachable())
+    MultiNodeTorchConfig().backend_cls().on_start(Group(addresses), MultiNodeTorchConfig())
     assert os.environ.get(VARIABLE) == told

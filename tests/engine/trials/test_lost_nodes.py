@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from raysearch.core.interrupt import Interrupt
-from raysearch.engine.trials.callbacks import Forward
+from raysearch.engine.trials.callbacks import TuneListenerCallback
 from raysearch.engine.trials.jobs import Job, Listener
 from raysearch.engine.trials.lost_nodes import TOGETHER, LostNodes
 
@@ -21,7 +21,7 @@ class Bench:
         listener = Listener()
         listener.ended = lambda job, record: self.records.append(record)  # type: ignore[method-assign]
         queue: Any = SimpleNamespace(given={"cell": Job("cell", "a cell", {}, 0)}, stopping=lambda: False)
-        self.forward = Forward(queue, listener, Interrupt())
+        self.forward = TuneListenerCallback(queue, listener, Interrupt())
         self.forward.on_trial_start(0, [], self.trial)
         self.lost = LostNodes(self.forward.forgive, self.nodes, lambda: self.now)
 

@@ -53,7 +53,7 @@ def live(scheduler: TrialScheduler, indices: range, told: list[dict[str, Any]]) 
         scheduler.on_trial_add(Controller(), trial)
         for step, score in enumerate(curve(index), start=1):
             history.append({"iteration": step, "score": score})
-            result = {schedulers.TIME: step, "score": score}
+            result = {schedulers.TIME_ATTR: step, "score": score}
             if step == STEPS:
                 scheduler.on_trial_complete(Controller(), trial, result)
                 break
@@ -75,34 +75,34 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_a_resumed_search_stops_what_an_uninterrupted_one_stops(name: str) -> None:
-    whole = live(schedulers.build(name, OBJECTIVE, STEPS, OPTIONS[name]), range(40), [])
+    whole = live(schedulers.build_scheduler(name, OBJECTIVE, STEPS, OPTIONS[name]), range(40), [])
     assert 5 < sum(end < STEPS for end in whole.values()) < 40, "the scheduler stops none, or all"
 
     records: list[dict[str, Any]] = []
-    first = live(schedulers.build(name, OBJECTIVE, STEPS, OPTIONS[name]), range(20), records)
-    resumed = schedulers.build(name, OBJECTIVE, STEPS, OPTIONS[name])
+    first = live(schedulers.build_scheduler(name, OBJECTIVE, STEPS, OPTIONS[name]), range(20), records)
+    resumed = schedulers.build_scheduler(name, OBJECTIVE, STEPS, OPTIONS[name])
     schedulers.replay(resumed, OBJECTIVE, records)
     assert first | live(resumed, range(20, 40), []) == whole
 
-    forgetful = live(schedulers.build(name, OBJECTIVE, STEPS, OPTIONS[name]), range(20, 40), [])
+    forgetful = live(schedulers.build_scheduler(name, OBJECTIVE, STEPS, OPTIONS[name]), range(20, 40), [])
     assert first | forgetful != whole, "without the replay the same comes out: the test shows nothing"
 
 
 def test_hyperband_has_brackets_of_growing_grace() -> None:
-    scheduler = schedulers.build("hyperband", OBJECTIVE, STEPS, {})
+    scheduler = schedulers.build_scheduler("hyperband", OBJECTIVE, STEPS, {})
     rungs = [sorted(milestone for milestone, _ in bracket._rungs) for bracket in scheduler._brackets]
     assert rungs == [[1, 3, 9], [3, 9], [9]]
 
 
 def test_cells_without_the_metric_are_left_out() -> None:
-    scheduler = schedulers.build("asha", OBJECTIVE, STEPS, {})
+    scheduler = schedulers.build_scheduler("asha", OBJECTIVE, STEPS, {})
     record = {"cell": "failed", "status": "failed", "history": json.dumps([{"iteration": 1}])}
     schedulers.replay(scheduler, OBJECTIVE, [record])
     assert not scheduler._trial_info
 
 
 def test_a_paused_trial_waits_for_room() -> None:
-    scheduler = schedulers.InOrder()
+    scheduler = schedulers.FifoScheduler()
     paused = Stub("paused")
     paused.status = Trial.PAUSED
     scheduler.choose_trial_to_run = lambda controller: paused  # type: ignore[method-assign,assignment]
@@ -110,7 +110,7 @@ def test_a_paused_trial_waits_for_room() -> None:
     controller = SimpleNamespace(
         _tune_controller=SimpleNamespace(_actor_cache=SimpleNamespace(increase_max=lambda *said: kept.append(said)))
     )
-    schedulers.within(scheduler, lambda: room[0], slots=2)
+    schedulers.limit_concurrency(scheduler, lambda: room[0], slots=2)
     assert scheduler.choose_trial_to_run(controller) is None
     room[0] = True
     assert scheduler.choose_trial_to_run(controller) is paused

@@ -74,7 +74,7 @@ def planned(variants: int, seeds: int) -> plan.Plan:
     """A study of so many variants beside the reference."""
     levels = factor("srem.regions", *(10 * index for index in range(variants)))
     asked = Ablation("Is it better?", "retrieval", {"srem.regions": 500}, [levels], seeds=seeds)
-    return plan.make("simulated", asked, "laptop", "d" * 64)
+    return plan.plan_ablation("simulated", asked, "laptop", "d" * 64)
 
 
 @cache

@@ -86,7 +86,7 @@ def test_resolve_sets_what_is_given_and_nothing_else() -> None:
     config = overrides.resolve("retrieval", settings)
     default = overrides.resolve("retrieval", {})
     for path in overrides.known_paths("retrieval"):
-        assert overrides.get(config, path) == settings.get(path, overrides.get(default, path))
+        assert overrides.get_path(config, path) == settings.get(path, overrides.get_path(default, path))
 
 
 def test_pixels_scale_with_the_side_and_nothing_else_does() -> None:

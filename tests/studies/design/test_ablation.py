@@ -81,7 +81,7 @@ def test_a_profile_lies_under_base_and_study() -> None:
 def test_profiles_hold_settings_that_can_be(name: str) -> None:
     settings = PROFILES["retrieval"][name]
     config = overrides.resolve("retrieval", {"srem.size": 1, **settings})
-    assert all(overrides.get(config, path) == value for path, value in settings.items())
+    assert all(overrides.get_path(config, path) == value for path, value in settings.items())
 
 
 def test_a_component_names_all_its_paths() -> None:

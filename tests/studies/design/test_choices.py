@@ -27,7 +27,7 @@ def study(**changes) -> Ablation:
 
 
 def make(asked: Ablation, **options) -> plan.Plan:
-    return plan.make("study", asked, "paper", "d" * 64, **options)
+    return plan.plan_ablation("study", asked, "paper", "d" * 64, **options)
 
 
 def test_levels_go_by_their_names() -> None:
@@ -129,8 +129,8 @@ def test_blocks_and_names_have_to_fit_the_study() -> None:
                                   "hash_bits", "srem_reading", "similarity_ratio"])  # fmt: skip
 @pytest.mark.parametrize("profile", ["laptop", "paper"])
 def test_every_study_plans(name: str, profile: str) -> None:
-    _, asked = study_files.load(name)
+    _, asked = study_files.load_study(name)
     assert isinstance(asked, Ablation)
-    planned = plan.make(name, asked, profile, "d" * 64)
+    planned = plan.plan_ablation(name, asked, profile, "d" * 64)
     assert len(planned.variants) > 3
     assert set(planned.references) == {one.name for one in planned.variants}

@@ -64,7 +64,7 @@ def cell(settings: dict[str, Any] | None = None, *, seed: int = 0, data: str = D
     reference = {"episodes.test": given.pop("episodes.test")}
     factors = [factor("episodes.test", *reference.values())]
     asked = Ablation(question="?", task="fewshot", reference=reference, factors=factors, seeds=[seed])
-    (made,) = plan.make("study", asked, "paper", data, settings=given, workers=workers).cells
+    (made,) = plan.plan_ablation("study", asked, "paper", data, settings=given, workers=workers).cells
     return made
 
 
@@ -149,7 +149,7 @@ def study(**changes: Any) -> Ablation:
 
 
 def test_the_pre_trainings_of_a_plan_are_each_once() -> None:
-    planned = plan.make("study", study(), "paper", DATA)
+    planned = plan.plan_ablation("study", study(), "paper", DATA)
     first = plan.starts(planned.cells)
     assert [one.seed for one in first] == [0, 1]
     assert {one.start.hash for one in planned.cells if one.start} == {one.hash for one in first}
@@ -160,12 +160,12 @@ def test_the_pre_trainings_of_a_plan_are_each_once() -> None:
     assert [one["cell"] for one in told["starts"]] == [one.hash for one in first]
     assert len(told["cells"]) == 6
 
-    fixed = plan.make("study", study(), "paper", DATA, settings={"pretrain.seed": 0})
+    fixed = plan.plan_ablation("study", study(), "paper", DATA, settings={"pretrain.seed": 0})
     assert [one.hash for one in plan.starts(fixed.cells)] == [first[0].hash]
-    widths = plan.make("study", study(factors=[factor("model.backbone", "conv4", "resnet12")]), "paper", DATA)
+    widths = plan.plan_ablation("study", study(factors=[factor("model.backbone", "conv4", "resnet12")]), "paper", DATA)
     assert len(plan.starts(widths.cells)) == 4
     mixed = choice("start", {"none": {"pretrain.epochs": 0}, "base": {"pretrain.epochs": 1}})
-    some = plan.make("study", study(factors=[mixed], reference={"pretrain.epochs": 0}, base={}), "paper", DATA)
+    some = plan.plan_ablation("study", study(factors=[mixed], reference={"pretrain.epochs": 0}, base={}), "paper", DATA)
     assert [one.start is None for one in some.cells] == [True, False] * 2
 
 
@@ -179,7 +179,7 @@ def search(**changes: Any) -> search_plan.SearchPlan:
         "judge_metric": "accuracy",
         "judge_seeds": 2,
     }
-    return search_plan.make("study", Search(**given | changes), "paper", DATA)
+    return search_plan.plan_search("study", Search(**given | changes), "paper", DATA)
 
 
 def test_a_search_refers_to_the_pre_trainings_of_all_its_seeds_and_groups() -> None:
@@ -208,15 +208,15 @@ def test_what_the_pre_training_depends_on_cannot_be_searched() -> None:
 # --------------------------------------------------------------------------------------------- studies and tasks
 
 
-@pytest.mark.parametrize("name", study_files.names())
+@pytest.mark.parametrize("name", study_files.study_names())
 @pytest.mark.parametrize("profile", ["laptop", "paper"])
 def test_every_study_plans(name: str, profile: str) -> None:
-    _, asked = study_files.load(name)
+    _, asked = study_files.load_study(name)
     if isinstance(asked, Search):
-        made = search_plan.make(name, asked, profile, DATA)
+        made = search_plan.plan_search(name, asked, profile, DATA)
         assert made.reference(made.groups[0]).config.task == asked.task
         return
-    planned = plan.make(name, asked, profile, DATA)
+    planned = plan.plan_ablation(name, asked, profile, DATA)
     assert len(planned.variants) >= len(asked.factors) + 1
     assert set(planned.references) == {one.name for one in planned.variants}
     assert len({one.hash for one in planned.cells}) == len(planned.variants) * len(planned.seeds)
@@ -226,9 +226,9 @@ def test_every_study_plans(name: str, profile: str) -> None:
 
 def test_few_shot_studies_ask_for_what_they_say() -> None:
     def of(name: str, profile: str) -> plan.Plan:
-        asked = study_files.load(name)[1]
+        asked = study_files.load_study(name)[1]
         assert isinstance(asked, Ablation)
-        return plan.make(name, asked, profile, DATA)
+        return plan.plan_ablation(name, asked, profile, DATA)
 
     assert len(of("fewshot_methods", "laptop").variants) == 10
     assert len(of("helixformer_designs", "paper").variants) == 5

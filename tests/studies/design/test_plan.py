@@ -109,7 +109,7 @@ def study(design: Design = "one_at_a_time", **changes: Any) -> Ablation:
 
 
 def make(asked: Ablation, profile: str = "paper", **options: Any) -> plan.Plan:
-    return plan.make("study", asked, profile, DATA, **options)
+    return plan.plan_ablation("study", asked, profile, DATA, **options)
 
 
 def sizes(planned: plan.Plan) -> list[tuple[int, int]]:
@@ -244,7 +244,7 @@ def name(settings: Mapping[str, Any] | None = None, *, seed: int = 0, data: str 
     reference = {"hash.bits": given.pop("hash.bits")}
     factors = [factor("hash.bits", *reference.values())]
     asked = Ablation(question="?", task="retrieval", reference=reference, factors=factors, seeds=[seed])
-    (cell,) = plan.make(study, asked, "paper", data, settings=given).cells
+    (cell,) = plan.plan_ablation(study, asked, "paper", data, settings=given).cells
     return cell.hash
 
 
@@ -364,7 +364,7 @@ def test_leaving_out_what_is_off_already_is_refused() -> None:
 def test_a_variant_knows_the_settings_that_it_also_stands_for():
     factors = [factor("srem.regions", 0, 50), factor("srem.size", 16, 32)]
     asked = Ablation("?", "retrieval", {"srem.regions": 50, "srem.size": 32}, factors, design="full")
-    planned = plan.make("study", asked, "paper", "d" * 64)
+    planned = plan.plan_ablation("study", asked, "paper", "d" * 64)
     # without regions their size is nothing to set, so two of the four settings are one config
     assert len(planned.variants) == 3
     ((name, also),) = planned.also.items()

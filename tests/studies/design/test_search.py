@@ -20,7 +20,7 @@ def search(**changed: Any) -> Search:
 
 
 def plan(**changed: Any) -> search_plan.SearchPlan:
-    return search_plan.make("study", search(**changed), "laptop", "data")
+    return search_plan.plan_search("study", search(**changed), "laptop", "data")
 
 
 def test_it_is_found_beside_ablation() -> None:
@@ -68,12 +68,12 @@ def test_judges_are_seeds_that_chose_nothing() -> None:
 
 def test_a_held_out_part_is_required() -> None:
     with pytest.raises(UserError, match=r"set data\.validation"):
-        search_plan.make("study", search(), "laptop", "data", {"data.validation": 0})
+        search_plan.plan_search("study", search(), "laptop", "data", {"data.validation": 0})
 
 
 def test_what_is_searched_cannot_be_fixed() -> None:
     with pytest.raises(UserError, match=r"--set train\.lr fixes what the search looks for"):
-        search_plan.make("study", search(), "laptop", "data", {"train.lr": 0.1})
+        search_plan.plan_search("study", search(), "laptop", "data", {"train.lr": 0.1})
 
 
 def test_suggestions_are_scaled_like_the_reference() -> None:
@@ -102,7 +102,7 @@ def test_a_cell_is_the_same_in_a_search_and_an_ablation() -> None:
     from raysearch.studies.design.ablation import Ablation
 
     asked = Ablation("Which?", "retrieval", {"train.lr": 0.01}, [factor("train.lr", 0.02)], seeds=1)
-    cells = {cell.hash for cell in planning.make("other", asked, "laptop", "data").cells}
+    cells = {cell.hash for cell in planning.plan_ablation("other", asked, "laptop", "data").cells}
     one = plan(space={"train.lr": SPACE["train.lr"]})
     assert one.cell(one.variant(one.groups[0], "0", {"train.lr": 0.02}), 0).hash in cells
 
@@ -118,6 +118,6 @@ def test_members_of_a_population_are_cells_of_their_own() -> None:
 def test_workers_are_part_of_a_cells_name() -> None:
     names = set()
     for workers in (1, 2, 3):
-        one = search_plan.make("study", search(), "laptop", "data", workers=workers)
+        one = search_plan.plan_search("study", search(), "laptop", "data", workers=workers)
         names.add(one.cell(one.reference(one.groups[0]), 0).hash)
     assert len(names) == 3

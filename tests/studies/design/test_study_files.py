@@ -14,17 +14,17 @@ study = Ablation(question="?", task="retrieval", reference={}, factors=[factor("
 
 
 def test_a_study_by_name() -> None:
-    name, study = study_files.load("srem_ablation")
+    name, study = study_files.load_study("srem_ablation")
     assert name == "srem_ablation"
     assert study.task == "retrieval"
-    assert "srem_ablation" in study_files.names()
-    assert "published" not in study_files.names()
+    assert "srem_ablation" in study_files.study_names()
+    assert "published" not in study_files.study_names()
 
 
 def test_a_study_by_path(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text(STUDY)
-    name, study = study_files.load(str(path))
+    name, study = study_files.load_study(str(path))
     assert (name, study.question) == ("mine", "?")
 
 
@@ -42,5 +42,5 @@ def test_a_study_file_that_is_wrong_says_so_in_a_line(tmp_path: Path, text: str,
     path = tmp_path / "mine.py"
     path.write_text(text)
     with pytest.raises(UserError, match=message) as caught:
-        study_files.load(str(path))
+        study_files.load_study(str(path))
     assert str(path) in str(caught.value) or "task" in message

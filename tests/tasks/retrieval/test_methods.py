@@ -19,8 +19,8 @@ from raysearch.models.hashing.exchnet import ExchNet
 from raysearch.studies.configs.hashing import ASYMMETRIC, FITTED, PAIRWISE
 from raysearch.tasks.base import Feed, Worker
 from raysearch.tasks.retrieval import task as retrieval_task
-from raysearch.tasks.retrieval.sampling import Draws
-from raysearch.tasks.retrieval.shallow_task import FittedTask
+from raysearch.tasks.retrieval.sampling import RunSampler
+from raysearch.tasks.retrieval.shallow_task import ShallowHashingTask
 from raysearch.tasks.retrieval.task import RetrievalTask
 
 from .small_runs import FROZEN, SIDE, WARM, Log, config, finish, image_set, make
@@ -28,10 +28,10 @@ from .small_runs import FROZEN, SIDE, WARM, Log, config, finish, image_set, make
 PLAIN = {"hash.bits": 6, "pairs.per_class": 2, "hashnet.every": 3, "hashnet.growth": 0.5}
 
 
-def fitted(cache: Path, method: str, *changes: dict[str, Any], seed: int = 0) -> FittedTask:
+def fitted(cache: Path, method: str, *changes: dict[str, Any], seed: int = 0) -> ShallowHashingTask:
     feed = Feed(image_set([9, 8, 7]), image_set([3, 3, 3], seed=1), "hash of the data")
     task = retrieval_task.make(config({"hash.method": method, "hash.bits": 4}, *changes), seed, Worker(feed, cache))
-    assert isinstance(task, FittedTask)
+    assert isinstance(task, ShallowHashingTask)
     return task
 
 
@@ -101,7 +101,7 @@ def test_pairwise_training_equals_its_second_writing(
 
 def test_images_of_a_class_stay_together_in_groups() -> None:
     labels = np.repeat(np.arange(6), [4, 5, 6, 4, 4, 7])
-    draws, sample = Draws(0, labels), torch.arange(30)
+    draws, sample = RunSampler(0, labels), torch.arange(30)
     order = draws.grouped(sample, 2, torch.Generator().manual_seed(1))
     assert sorted(order.tolist()) == list(range(30))
     own = labels[order.numpy()]
@@ -113,7 +113,7 @@ def test_images_of_a_class_stay_together_in_groups() -> None:
 
 def test_positives_of_the_sample_are_sampled_images() -> None:
     labels = np.repeat(np.arange(4), 5)
-    draws, sample = Draws(0, labels), torch.tensor([0, 3, 5, 11, 12, 14])
+    draws, sample = RunSampler(0, labels), torch.tensor([0, 3, 5, 11, 12, 14])
     found = [draws.positives(sample, torch.Generator().manual_seed(seed), "sample") for seed in range(30)]
     for positives in found:
         assert (labels[positives.numpy()] == labels[sample.numpy()]).all()

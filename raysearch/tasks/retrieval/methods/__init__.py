@@ -9,12 +9,12 @@ from raysearch.tasks.retrieval.methods.base import Method
 from raysearch.tasks.retrieval.methods.exchange import Exchange
 from raysearch.tasks.retrieval.methods.pairwise import Pairwise
 from raysearch.tasks.retrieval.network import Network
-from raysearch.tasks.retrieval.sampling import Draws
+from raysearch.tasks.retrieval.sampling import RunSampler
 
 __all__ = ["Method", "build"]
 
 
-def build(config: RetrievalConfig, draws: Draws, worker: Worker, network: Network) -> Method:
+def build(config: RetrievalConfig, draws: RunSampler, worker: Worker, network: Network) -> Method:
     """The method that `hash.method` names.
 
     Args:

@@ -13,7 +13,7 @@ from raysearch.models.esrl import esrl
 from raysearch.studies.configs.registry import RetrievalConfig
 from raysearch.tasks.base import Worker
 from raysearch.tasks.retrieval.methods.base import NoInputs
-from raysearch.tasks.retrieval.sampling import Draws
+from raysearch.tasks.retrieval.sampling import RunSampler
 from raysearch.tasks.retrieval.views import Outputs
 
 
@@ -22,7 +22,7 @@ class Asymmetric(NoInputs):
 
     parts: tuple[str, ...] = ("loss", "hash_loss", "quantisation", "esrl", "erased_fraction")
 
-    def __init__(self, config: RetrievalConfig, draws: Draws, worker: Worker) -> None:
+    def __init__(self, config: RetrievalConfig, draws: RunSampler, worker: Worker) -> None:
         self._config, self._worker = config, worker
         self._labels = torch.from_numpy(draws.labels).to(worker.device)
         self.codes = draws.codes(config.hash.bits, config.adsh.start).to(worker.device)

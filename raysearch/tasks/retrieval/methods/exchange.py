@@ -12,7 +12,7 @@ from raysearch.models.hashing.exchnet import ExchNet
 from raysearch.studies.configs.registry import RetrievalConfig
 from raysearch.tasks.base import Worker
 from raysearch.tasks.retrieval.methods.asymmetric import Asymmetric
-from raysearch.tasks.retrieval.sampling import Draws
+from raysearch.tasks.retrieval.sampling import RunSampler
 from raysearch.tasks.retrieval.views import Outputs
 
 
@@ -21,7 +21,7 @@ class Exchange(Asymmetric):
 
     parts: tuple[str, ...] = ("loss", "hash_loss", "quantisation", "spatial", "channel", "alignment")
 
-    def __init__(self, config: RetrievalConfig, draws: Draws, worker: Worker, network: ExchNet) -> None:
+    def __init__(self, config: RetrievalConfig, draws: RunSampler, worker: Worker, network: ExchNet) -> None:
         super().__init__(config, draws, worker)
         self._network, self._exchanging = network, False
         self._sums = torch.zeros_like(network.anchors)

@@ -14,7 +14,7 @@ from raysearch.models.hashing import dpsh, dsh, hashnet
 from raysearch.studies.configs.registry import RetrievalConfig
 from raysearch.tasks.base import Worker
 from raysearch.tasks.retrieval.methods.base import NoInputs
-from raysearch.tasks.retrieval.sampling import Draws
+from raysearch.tasks.retrieval.sampling import RunSampler
 from raysearch.tasks.retrieval.views import Outputs
 
 
@@ -24,7 +24,7 @@ class Pairwise(NoInputs):
     parts: tuple[str, ...] = ("loss",)
     codes = None
 
-    def __init__(self, config: RetrievalConfig, draws: Draws, worker: Worker) -> None:
+    def __init__(self, config: RetrievalConfig, draws: RunSampler, worker: Worker) -> None:
         self._config, self._draws, self._steps = config, draws, 0
         self._labels = torch.from_numpy(draws.labels).to(worker.device)
         # DPSH pairs a batch with the latest outputs of all images. Zeros, before there are any, push nothing.

@@ -1,0 +1,74 @@
+"""A user's own files that register methods, backbones, layouts, samplers or report sections when they are imported.
+
+They are named on the command line (`--extension my_loss.py`) or in RAYSEARCH_EXTENSIONS, separated by the path
+separator. The variable is inherited, so the workers of a local Ray load the same files.
+"""
+
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from raysearch.core.errors import UserError
+
+VARIABLE = "RAYSEARCH_EXTENSIONS"
+
+_loaded: set[str] = set()
+
+
+def load(names: Iterable[str]) -> None:
+    """Import extensions here, and name them in the environment of the processes that this one starts.
+
+    Args:
+        names: paths of Python files, or dotted names of modules.
+
+    Raises:
+        UserError: no such file or module, or one that does not run.
+    """
+    names = [str(Path(name).resolve()) if name.endswith(".py") else name for name in names]
+    listed = _listed()
+    os.environ[VARIABLE] = os.pathsep.join([*listed, *(name for name in names if name not in listed)])
+    for name in names:
+        _load(name)
+
+
+def load_from_environment() -> None:
+    """Import what RAYSEARCH_EXTENSIONS names, each once in a process.
+
+    Raises:
+        UserError: as `load`.
+    """
+    for name in _listed():
+        _load(name)
+
+
+def _listed() -> list[str]:
+    return [name for name in os.environ.get(VARIABLE, "").split(os.pathsep) if name]
+
+
+def _load(name: str) -> None:
+    if name in _loaded:
+        return
+    _loaded.add(name)  # before it runs: what it imports may look a name up
+    try:
+        if name.endswith(".py"):
+            _import_file(Path(name))
+        else:
+            importlib.import_module(name)
+    except UserError as error:
+        raise UserError(f"extension '{name}': {error}") from None
+    except Exception as error:
+        raise UserError(f"extension '{name}' does not run: {type(error).__name__}: {error}") from None
+
+
+def _import_file(path: Path) -> None:
+    if not path.is_file():
+        raise UserError("no such file")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault(path.stem, module)
+    spec.loader.exec_module(module)
