@@ -38,7 +38,7 @@ from raysearch.core.errors import UserError
 from raysearch.data import image_sources
 from raysearch.data.shards.manifest import Corrupt
 from raysearch.inference.classifier import FewShotClassifier, Prediction
-from raysearch.storage.location import Location, Place
+from raysearch.storage.location import Location, LocationLike
 
 __all__ = ["Accuracy", "FewShotClassifier", "Named", "Prediction", "accuracy", "name_images"]
 
@@ -68,7 +68,7 @@ class Accuracy(NamedTuple):
     images: int
 
 
-def name_images(recogniser: FewShotClassifier, place: Location) -> Iterator[Named]:
+def name_images(recogniser: FewShotClassifier, place: LocationLike) -> Iterator[Named]:
     """Name the images of a folder, of shards, or one image; a batch at a time.
 
     Args:
@@ -78,7 +78,7 @@ def name_images(recogniser: FewShotClassifier, place: Location) -> Iterator[Name
     Raises:
         UserError: no such place, no images, or one that cannot be read.
     """
-    where = Place.parse(place)
+    where = Location.parse(place)
     if where.local is not None and not where.local.is_dir():
         yield Named(str(where), None, recogniser.predict([where.local])[0])
         return
@@ -123,7 +123,7 @@ def main(
     """Name the images of QUERY by the examples in SUPPORT_DIR."""
     if out is not None:
         cli.check_writable(out, "--out")
-    place = Place.parse(query)
+    place = Location.parse(query)
     if place.kind() == FileType.NotFound:
         raise UserError(f"no image or folder {place}")
     recogniser = FewShotClassifier.load(model)

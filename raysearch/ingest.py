@@ -36,7 +36,7 @@ from raysearch.data import layouts, shards
 from raysearch.data.layouts import AUTO
 from raysearch.data.shards import hash_split, jpeg
 from raysearch.data.shards.samples import reshaped
-from raysearch.storage.location import Place
+from raysearch.storage.location import Location
 
 SHOWN = 20  # corrupt images listed on screen; all of them are in the manifest
 
@@ -89,7 +89,7 @@ def ingest(
 ) -> None:
     """Write the images of SRC as Parquet shards into OUT."""
     _leave_on_sigterm()
-    wanted, target = _number(workers), Place.parse(out)
+    wanted, target = _number(workers), Location.parse(out)
     layout_name, chosen, why = layouts.find(layout, src)
     if why:
         _screen().print(f"auto: {layout_name}, by {escape(why)}", highlight=False)
@@ -132,7 +132,7 @@ def check(
     decode: bool = typer.Option(True, help="also decode each image"),
 ) -> None:
     """Read every byte of a data set again; the shard and the row of what is damaged are named, with exit code 2."""
-    place = Place.parse(directory)
+    place = Location.parse(directory)
     with _bar(shards.read_manifest(place).images) as progress:
         manifest = shards.verify(place, decode, progress)
     rows, files = f"{manifest.images:,} rows", f"{len(manifest.shards):,} shards"
@@ -156,7 +156,7 @@ def _number(workers: str) -> int | None:
 
 
 @contextlib.contextmanager
-def _maker(workers: int | None, address: str | None, images: int, out: Place) -> Iterator[shards.ShardExecutor]:
+def _maker(workers: int | None, address: str | None, images: int, out: Location) -> Iterator[shards.ShardExecutor]:
     """Ray, started or joined where it is wanted or pays, else threads.
 
     What goes to a store is made in this machine's cache, which other nodes do not see.
@@ -222,7 +222,7 @@ def _screen() -> Console:
     return Console(width=None if sys.stdout.isatty() else 120, soft_wrap=True)
 
 
-def _summary(manifest: shards.Manifest, out: Place, verified: bool) -> None:
+def _summary(manifest: shards.Manifest, out: Location, verified: bool) -> None:
     screen = _screen()
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     megabytes = sum(shard.bytes for shard in manifest.shards) / 1e6

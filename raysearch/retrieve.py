@@ -39,7 +39,7 @@ from raysearch.inference.hasher import Hasher
 from raysearch.inference.index import About, Index, Match, read_about
 from raysearch.ingest import OnCorrupt
 from raysearch.models.hashing.packed import pack
-from raysearch.storage.location import Location, Place
+from raysearch.storage.location import Location, LocationLike
 
 __all__ = ["Hasher", "Index", "Match", "build"]
 
@@ -56,7 +56,7 @@ class EngineName(StrEnum):
 
 def build(
     hasher: Hasher,
-    folder: Location,
+    folder: LocationLike,
     *,
     on_corrupt: Literal["skip", "fail"] = "skip",
     progress: Callable[[int, int], None] | None = None,
@@ -72,7 +72,7 @@ def build(
     Raises:
         UserError: no images, none that decodes, one that does not with on_corrupt="fail".
     """
-    place = Place.parse(folder)
+    place = Location.parse(folder)
     found = image_sources.find(place)
     done, words, paths, labels, corrupt = 0, [], [], [], []
     with ThreadPoolExecutor(os.cpu_count()) as threads:  # decoders leave the GIL to each other

@@ -27,7 +27,7 @@ from raysearch.runs import describe, results
 from raysearch.runs.run_location import RunLocation
 from raysearch.storage import uris
 from raysearch.storage.cache import cache_dir
-from raysearch.storage.location import Place
+from raysearch.storage.location import Location
 from raysearch.studies.configs import overrides
 from raysearch.studies.design import plan as planning
 from raysearch.studies.design import search_plan, study_files
@@ -193,12 +193,12 @@ def _profile(asked: str | None, data: str | None, address: str | None) -> tuple[
     return "laptop", "This machine has no GPU."
 
 
-def _data(given: str | None, profile: str, console: Console) -> Place:
+def _data(given: str | None, profile: str, console: Console) -> Location:
     if given is not None:
-        return Place.parse(given)
+        return Location.parse(given)
     spec = synthetic.Spec()
     with console.status(f"drawing the embedded data set, {spec.classes} kinds of birds"):
-        return Place.parse(synthetic.ensure(spec, cache_dir()))
+        return Location.parse(synthetic.ensure(spec, cache_dir()))
 
 
 def _kept(run_dir: Path, *more: str) -> dict[str, Any]:

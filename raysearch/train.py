@@ -34,7 +34,7 @@ from raysearch.inference import export as inference_export
 from raysearch.models import backbones
 from raysearch.runs import results, variant_config
 from raysearch.storage.cache import cache_dir
-from raysearch.storage.location import Place
+from raysearch.storage.location import Location
 from raysearch.studies.configs import overrides, presets
 from raysearch.studies.configs.profiles import profile_settings
 from raysearch.studies.configs.registry import CODE_VERSIONS, CONFIGS, RunConfig
@@ -81,13 +81,13 @@ def main(
             raise UserError("--profile has no effect beside --from: the run's config is complete; leave it out")
         record = results.read_study(from_)
         config = _of_run(record, task, variant, given)
-        directory = Place.parse(data) if data is not None else _data_of_run(record)
+        directory = Location.parse(data) if data is not None else _data_of_run(record)
     else:
         if variant is not None:
             raise UserError("--variant names one of a run's; say which run with --from RUN")
         start = profile_settings(task, profile or "laptop")
         config = overrides.resolve(task, overrides.start_from(task, start, given))
-        directory = Place.parse(data if data is not None else synthetic.ensure(synthetic.Spec(), cache_dir()))
+        directory = Location.parse(data if data is not None else synthetic.ensure(synthetic.Spec(), cache_dir()))
     manifest = shards.read_manifest(directory)
     config.check(manifest.name, manifest.classes, manifest.counts)
     backbones.check_weights(*config.trunk)
@@ -149,9 +149,9 @@ def _of_run(record: Mapping[str, Any], task: str, variant: str | None, given: Ma
     return variant_config.config_of_variant(record, variant, given)
 
 
-def _data_of_run(record: Mapping[str, Any]) -> Place:
+def _data_of_run(record: Mapping[str, Any]) -> Location:
     """Where the run's data set lies, if it is still the same."""
-    place, there = Place.parse(record["data"]["path"]), record["data"]["content_hash"]
+    place, there = Location.parse(record["data"]["path"]), record["data"]["content_hash"]
     if place.kind() != FileType.Directory:
         raise UserError(f"the run's data set is no longer at {place}; say where with --data")
     if shards.read_manifest(place).content_hash != there:

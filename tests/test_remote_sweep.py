@@ -9,7 +9,7 @@ import pytest
 
 from raysearch.runs import results
 from raysearch.storage import local_copies
-from raysearch.storage.location import Place
+from raysearch.storage.location import Location
 
 from .s3_server import Server, reads
 
@@ -38,7 +38,7 @@ def test_the_same_numbers_from_a_store(
     s3: Server, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for file in tiny_data.iterdir():
-        (Place.parse(s3.uri("birds")) / file.name).upload(file)
+        (Location.parse(s3.uri("birds")) / file.name).upload(file)
     uri = s3.uri("birds", user="KEY:HUSH@")
     found = []
     for feed in ("resident", "streamed"):

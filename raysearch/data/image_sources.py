@@ -17,7 +17,7 @@ from raysearch.core.errors import UserError
 from raysearch.data.layouts.readers.disk import EXTENSIONS, class_folders, visible
 from raysearch.data.shards.manifest import MANIFEST, Manifest, read_manifest
 from raysearch.data.shards.shard_rows import read_shard
-from raysearch.storage.location import Location, Place
+from raysearch.storage.location import Location, LocationLike
 
 
 class Photo(NamedTuple):
@@ -34,13 +34,13 @@ class Found(NamedTuple):
     others: int  # files that are not named as images
 
 
-def find(place: Location) -> Found:
+def find(place: LocationLike) -> Found:
     """The images of a place; what a URI of a store names is a directory of shards.
 
     Raises:
         UserError: no such directory, one that cannot be read, one without images, damaged shards.
     """
-    where = Place.parse(place)
+    where = Location.parse(place)
     root = where.local
     if root is None or (root / MANIFEST).is_file():
         manifest = read_manifest(where)
@@ -97,7 +97,7 @@ def _of_file(root: Path, file: Path) -> Photo:
     return Photo(file.relative_to(root).as_posix(), label, file.read_bytes)
 
 
-def _of_shards(root: Place, manifest: Manifest) -> Iterator[Photo]:
+def _of_shards(root: Location, manifest: Manifest) -> Iterator[Photo]:
     for shard in manifest.shards:
         table = read_shard(root / shard.file, ["image", "label", "source"])
         columns = (table[name].to_pylist() for name in ("source", "label", "image"))

@@ -7,7 +7,7 @@ from typing import Any
 
 from raysearch.data.feed_mode import STORE_SHARE, FeedMode
 from raysearch.data.shards.manifest import Manifest
-from raysearch.storage.location import Place
+from raysearch.storage.location import Location
 
 
 def cluster_of(address: str | None) -> str | None:
@@ -35,6 +35,6 @@ class Run:
     """A run's directory, its data, and what `study.json` says of it."""
 
     directory: Path  # run directory
-    shards: Place
+    shards: Location
     manifest: Manifest
     record: dict[str, Any]  # of `study.json`, completed while the study runs

@@ -22,7 +22,7 @@ from raysearch.models import backbones
 from raysearch.runs import results, variant_config
 from raysearch.runs.checkpoints import FOLDER, Checkpoints, decode
 from raysearch.storage.cache import cache_dir
-from raysearch.storage.location import Place
+from raysearch.storage.location import Location
 from raysearch.studies.configs.hashing import FITTED
 from raysearch.studies.configs.registry import CODE_VERSIONS, Images, RunConfig
 from raysearch.tasks import registry
@@ -45,7 +45,7 @@ class FinishedRun:
         device: where networks compute.
     """
 
-    def __init__(self, directory: Path, record: Mapping[str, Any], data: Place, storage: str | None) -> None:
+    def __init__(self, directory: Path, record: Mapping[str, Any], data: Location, storage: str | None) -> None:
         self.directory, self.record = directory, record
         self.rows: list[dict[str, Any]] = results.load(directory).to_pylist()
         self.manifest: Manifest = shards.read_manifest(data)
@@ -137,7 +137,7 @@ def open_run(directory: str | Path, data: str | None = None, storage: str | None
     """
     record, path = results.read_study(directory), Path(directory)
     torch.set_num_threads(1)  # as in a study's workers: more threads add in another order
-    place = Place.parse(data if data is not None else record["data"]["path"])
+    place = Location.parse(data if data is not None else record["data"]["path"])
     if data is None and place.kind() != FileType.Directory:
         raise UserError(f"the run's data set is no longer at {place}; say where with --data")
     run = FinishedRun(path, record, place, storage)

@@ -1,6 +1,6 @@
 """Small files in a directory that a path or a URI names, as checkpoints are: local, or in a store as `s3://bucket/run`."""
 
-from raysearch.storage.location import Place
+from raysearch.storage.location import Location
 
 
 class CheckpointFiles:
@@ -15,7 +15,7 @@ class CheckpointFiles:
     """
 
     def __init__(self, location: str, folder: str = "") -> None:
-        place = Place.parse(location)
+        place = Location.parse(location)
         self._place = place / folder if folder else place
         self._made = False
 

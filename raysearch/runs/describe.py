@@ -6,7 +6,7 @@ from typing import Any
 
 from raysearch.core import environment
 from raysearch.data.shards.manifest import Manifest
-from raysearch.storage.location import Place
+from raysearch.storage.location import Location
 from raysearch.studies.configs.registry import CODE_VERSIONS, RunConfig
 from raysearch.studies.design.plan import Plan, Variant, starts
 from raysearch.studies.design.search_plan import SearchPlan
@@ -72,7 +72,7 @@ def search(plan: SearchPlan, space: Mapping[str, str]) -> dict[str, Any]:
 
 
 def surroundings(
-    manifest: Manifest, directory: Place, settings: Mapping[str, Any], reason: str, command: str, config: RunConfig
+    manifest: Manifest, directory: Location, settings: Mapping[str, Any], reason: str, command: str, config: RunConfig
 ) -> dict[str, Any]:
     """Data, settings and code, of any study.
 

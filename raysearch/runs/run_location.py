@@ -19,7 +19,7 @@ from raysearch.core import atomic
 from raysearch.core.background import run_periodically
 from raysearch.core.errors import UserError
 from raysearch.storage.cache import cache_dir
-from raysearch.storage.location import Place
+from raysearch.storage.location import Location
 
 _PROBE = ".probe"
 INTERVAL = 5.0  # seconds between looks at what is new
@@ -50,7 +50,7 @@ class RunLocation:
     """
 
     def __init__(self, location: str | Path) -> None:
-        place = Place.parse(location)
+        place = Location.parse(location)
         self.place = None if place.local is not None else place
         self.directory = place.local or _mirror(place)
 
@@ -138,7 +138,7 @@ class RunLocation:
 class _Carrier:
     """Takes to the store what changed since the last time; cells first, then what tells of them."""
 
-    def __init__(self, directory: Path, place: Place) -> None:
+    def __init__(self, directory: Path, place: Location) -> None:
         self._directory, self._place = directory, place
         self._carried: dict[str, tuple[int, int]] = {}
         self._made: set[str] = set()
@@ -181,20 +181,20 @@ def _as_it_is(database: Path) -> Iterator[Path]:
         yield copy
 
 
-def _mirror(place: Place) -> Path:
+def _mirror(place: Location) -> Path:
     """A run's directory in the cache; runs that lie side by side in the store do so there."""
     above = str(place).partition("?")[0].rpartition("/")[0]
     return cache_dir() / "runs" / hashlib.sha256(above.encode()).hexdigest()[:16] / place.name
 
 
-def _listing(place: Place) -> dict[str, int]:
+def _listing(place: Location) -> dict[str, int]:
     try:
         return place.listing()
     except FileNotFoundError:
         return {}
 
 
-def _bring(file: Place, path: Path, size: int) -> None:
+def _bring(file: Location, path: Path, size: int) -> None:
     if not path.exists() or path.stat().st_size != size:
         with contextlib.suppress(FileNotFoundError):  # removed since it was listed
             content = file.read()

@@ -18,13 +18,13 @@ from raysearch.core.errors import UserError
 from raysearch.storage.cache import cache_bytes, cache_dir
 
 if TYPE_CHECKING:  # places gives this module's function a second home
-    from raysearch.storage.location import Place
+    from raysearch.storage.location import Location
 
 FOLDER = "shards"
 _GRACE = 60.0  # seconds from when a path is handed out to when its file has surely been opened
 
 
-def local(file: "Place", size: int, sha256: str, cap: int | None = None) -> Path:
+def local(file: "Location", size: int, sha256: str, cap: int | None = None) -> Path:
     """A path on this machine that holds the file's content; a local file's own path.
 
     Open it soon: once open, it stays readable even if the copy makes room for another.
@@ -109,7 +109,7 @@ def _is_same(opened: BinaryIO, path: Path) -> bool:
         return False
 
 
-def _fetch(file: "Place", target: BinaryIO, size: int, sha256: str) -> None:
+def _fetch(file: "Location", target: BinaryIO, size: int, sha256: str) -> None:
     content = hashlib.sha256()
     for chunk in file.chunks():
         content.update(chunk)

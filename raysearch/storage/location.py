@@ -1,6 +1,6 @@
 """Where files lie: a directory or a file that a path or a URI names, on this machine or in a store.
 
-A `Place` is what paths are to local files. It holds the file system and the text that may be shown, never the URI that
+A `Location` is what paths are to local files. It holds the file system and the text that may be shown, never the URI that
 was given: credentials in it are known to the file system alone. A fault of a store is a UserError of one line; one of
 this machine's disk is the OSError that it always was.
 """
@@ -26,11 +26,11 @@ _FLAT = frozenset({"s3", "gcs", "abfs"})  # a directory is what names have in co
 _BY_BYTE = frozenset({"local", "hdfs", "sftp", "ssh", "smb", "webhdfs", "file"})
 _CHUNK = 1 << 23
 
-Location: TypeAlias = Union[str, "os.PathLike[str]", "Place"]
+LocationLike: TypeAlias = Union[str, "os.PathLike[str]", "Location"]
 
 
 @dataclass(frozen=True)
-class Place:
+class Location:
     """Args:
     files: the file system.
     path: in it.
@@ -42,17 +42,17 @@ class Place:
     text: str
 
     @classmethod
-    def parse(cls, location: Location) -> "Place":
+    def parse(cls, location: LocationLike) -> "Location":
         """The place that a path or a URI names.
 
         Raises UserError: no file system for such a URI, no bucket in it, half of its credentials.
 
-        >>> str(Place.parse("shards/cub") / "manifest.json")
+        >>> str(Location.parse("shards/cub") / "manifest.json")
         'shards/cub/manifest.json'
-        >>> Place.parse("file:///data/cub").local
+        >>> Location.parse("file:///data/cub").local
         PosixPath('/data/cub')
         """
-        if isinstance(location, Place):
+        if isinstance(location, Location):
             return location
         text = os.fspath(location)
         files, path = filesystems.find(text)
@@ -61,8 +61,8 @@ class Place:
     def __str__(self) -> str:
         return self.text
 
-    def __truediv__(self, name: str) -> "Place":
-        return Place(self.files, f"{self.path.rstrip('/')}/{name}", uris.below(self.text, name))
+    def __truediv__(self, name: str) -> "Location":
+        return Location(self.files, f"{self.path.rstrip('/')}/{name}", uris.below(self.text, name))
 
     @property
     def name(self) -> str:

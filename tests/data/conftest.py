@@ -7,7 +7,7 @@ import pytest
 from raysearch.data.shards import reader
 from raysearch.data.synthetic import dataset
 from raysearch.storage import local_copies
-from raysearch.storage.location import Place
+from raysearch.storage.location import Location
 
 from ..s3_server import Server
 
@@ -23,7 +23,7 @@ def eight_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def remote(s3: Server, eight_shards: Path) -> str:
     """The URI of `eight_shards` on the server."""
-    place = Place.parse(s3.uri("data/cub"))
+    place = Location.parse(s3.uri("data/cub"))
     for file in eight_shards.iterdir():
         (place / file.name).upload(file)
     s3.requests.clear()

@@ -15,7 +15,7 @@ from raysearch.engine.trials.train_loop import RunningCell
 from raysearch.models import backbones
 from raysearch.runs import describe, results
 from raysearch.runs.checkpoints import FOLDER
-from raysearch.storage.location import Place
+from raysearch.storage.location import Location
 from raysearch.studies.configs.registry import CODE_VERSIONS
 from raysearch.studies.design import plan
 from raysearch.studies.design.ablation import Ablation, factor
@@ -78,7 +78,7 @@ def trained(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Traine
     manifest = writer.read_manifest(tiny_data)
     planned = plan.plan_ablation("erasing", STUDY, "laptop", manifest.content_hash, {"model.weights": str(weights)})
     surroundings = describe.surroundings(
-        manifest, Place.parse(tiny_data), {}, "As asked.", "command", planned.reference.config
+        manifest, Location.parse(tiny_data), {}, "As asked.", "command", planned.reference.config
     )
     results.write_study(directory, {**describe.ablation(planned), **surroundings})
     images = Feed(**feed.decode(tiny_data, 32), content_hash=manifest.content_hash)

@@ -16,7 +16,7 @@ from raysearch.engine.trials.train_loop import RunningCell
 from raysearch.models import backbones
 from raysearch.runs import describe, results
 from raysearch.runs.checkpoints import FOLDER
-from raysearch.storage.location import Place
+from raysearch.storage.location import Location
 from raysearch.studies.configs.registry import CODE_VERSIONS, FewshotConfig
 from raysearch.studies.design import plan
 from raysearch.studies.design.ablation import Ablation, choice
@@ -76,7 +76,7 @@ def fewshot_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     planned = plan.plan_ablation("few", STUDY, "laptop", manifest.content_hash, {"model.weights": str(weights)})
     assert isinstance(planned.reference.config, FewshotConfig)
     surroundings = describe.surroundings(
-        manifest, Place.parse(data), {}, "As asked.", "command", planned.reference.config
+        manifest, Location.parse(data), {}, "As asked.", "command", planned.reference.config
     )
     results.write_study(directory, {**describe.ablation(planned), **surroundings})
     images = feed.decode(data, 32, parts=divided.of_class)

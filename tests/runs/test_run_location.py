@@ -12,7 +12,7 @@ import pytest
 from raysearch.runs import run_location
 from raysearch.core.errors import UserError
 from raysearch.runs.run_location import RunLocation
-from raysearch.storage.location import Place
+from raysearch.storage.location import Location
 from raysearch.runs import results
 
 from ..s3_server import Server
@@ -40,7 +40,7 @@ def test_what_is_written_here_is_there_and_comes_to_another_machine(
         (home.directory / "study.json").write_text('{"study": "birds"}')
         with sqlite3.connect(home.directory / "optuna.db") as database:
             database.execute("create table trials (number int)")
-    place = Place.parse(s3.uri("runs/birds"))
+    place = Location.parse(s3.uri("runs/birds"))
     assert set(place.listing()) == {"cells/", "study.json", "optuna.db"}
     assert list((place / "cells").listing()) == ["0123456789abcdef0123.parquet"]
     # names that no sweep gives stay where they are
@@ -61,7 +61,7 @@ def test_what_is_written_here_is_there_and_comes_to_another_machine(
 def test_a_run_in_a_store_is_followed(s3: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_location, "INTERVAL", 0.05)
     monkeypatch.setenv("RAYSEARCH_CACHE", str(tmp_path))
-    place, home = Place.parse(s3.uri("runs/birds")), RunLocation(s3.uri("runs/birds"))
+    place, home = Location.parse(s3.uri("runs/birds")), RunLocation(s3.uri("runs/birds"))
     news = home.directory / "progress" / "host-1.json"
     with home.followed():
         for said in (b"1", b"2"):
@@ -130,7 +130,7 @@ def test_a_sweep_is_taken_over_by_another_machine(
     command += ["--set", "train.epochs=1", "--set", "train.batch=8", "--set", "data.side=32"]
     monkeypatch.setenv("RAYSEARCH_CACHE", str(tmp_path / "one"))
     subprocess.run([*command, "--only", "srem.regions=0"], check=True, timeout=300, stdout=subprocess.DEVNULL)
-    assert set(Place.parse(uri).listing()) >= {"cells/", "checkpoints/", "tables/", "study.json", "report.html"}
+    assert set(Location.parse(uri).listing()) >= {"cells/", "checkpoints/", "tables/", "study.json", "report.html"}
     monkeypatch.setenv("RAYSEARCH_CACHE", str(tmp_path / "other"))
     done = subprocess.run(command, check=True, timeout=300, capture_output=True, text=True)
     assert "3 to run" in done.stdout  # of five, two had ended on the other machine

@@ -10,7 +10,7 @@ from pyarrow import fs
 from raysearch.core.errors import UserError
 from raysearch.data.shards.manifest import read_manifest
 from raysearch.storage import filesystems
-from raysearch.storage.location import Place
+from raysearch.storage.location import Location
 
 from ..s3_server import Server
 
@@ -36,28 +36,28 @@ def test_uris_that_cannot_work(uri: str, message: str) -> None:
 
 
 def test_a_server_of_ones_own_by_uri_and_by_environment(s3: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    (Place.parse(s3.uri("cub")) / "file").write(b"here")
+    (Location.parse(s3.uri("cub")) / "file").write(b"here")
     forms = [
         s3.uri("cub"),
         f"s3://bucket/cub?endpoint_override=127.0.0.1:{s3.port}&scheme=http&region=eu-west-1",
         s3.uri("cub", user="KEY:SEC%2FRET@"),
     ]
-    assert [(Place.parse(one) / "file").read() for one in forms] == [b"here"] * 3
+    assert [(Location.parse(one) / "file").read() for one in forms] == [b"here"] * 3
     for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{s3.port}/")
-        assert (Place.parse("s3://bucket/cub/") / "file").read() == b"here"
+        assert (Location.parse("s3://bucket/cub/") / "file").read() == b"here"
         monkeypatch.delenv(name)
 
 
 def test_credentials_reach_the_client_and_travel_with_it(s3: Server) -> None:
-    files = Place.parse(s3.uri("cub", user="KEY:SEC%2FRET@")).files
+    files = Location.parse(s3.uri("cub", user="KEY:SEC%2FRET@")).files
     state = files.__reduce__()[1][0]
     assert (state["access_key"], state["secret_key"]) == ("KEY", "SEC/RET")
     assert (state["connect_timeout"], state["request_timeout"]) == (filesystems.CONNECT, filesystems.REQUEST)
 
 
 def test_access_denied_is_said(s3: Server) -> None:
-    place = Place.parse(s3.uri("cub", user="KEY:HUSH@"))
+    place = Location.parse(s3.uri("cub", user="KEY:HUSH@"))
     s3.request("POST", "/moto-api/reset-auth", b"0")  # from now on every key is checked, and none is known
     for ask in (place.listing, place.read, place.kind, lambda: read_manifest(place), lambda: place.write(b"")):
         with pytest.raises(UserError, match=r"^cannot reach 's3://bucket/cub[^']*': access denied; check") as caught:

@@ -13,22 +13,22 @@ import pytest
 from raysearch.core.errors import UserError
 from raysearch.storage import local_copies, location
 from raysearch.storage.cache import cache_bytes
-from raysearch.storage.location import Place
+from raysearch.storage.location import Location
 
 DATA = bytes(range(256)) * 100
 
 
 @pytest.fixture
-def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Location]:
     """A store, and an empty cache of this machine."""
     monkeypatch.setenv("RAYSEARCH_CACHE", str(tmp_path / "cache"))
-    place = Place.parse(f"memory://{tmp_path.name}")
+    place = Location.parse(f"memory://{tmp_path.name}")
     place.make_directory()
     yield place
     fsspec.filesystem("memory").store.clear()
 
 
-def stored(box: Place, name: str, data: bytes) -> tuple[Place, int, str]:
+def stored(box: Location, name: str, data: bytes) -> tuple[Location, int, str]:
     (box / name).write(data)
     return box / name, len(data), hashlib.sha256(data).hexdigest()
 
@@ -41,7 +41,7 @@ def age(path: Path, seconds: float) -> None:
     os.utime(path, (time.time() - seconds,) * 2)
 
 
-def test_a_copy_is_made_once_and_known_by_its_content(box: Place, tmp_path: Path) -> None:
+def test_a_copy_is_made_once_and_known_by_its_content(box: Location, tmp_path: Path) -> None:
     file, size, sha = stored(box, "a", DATA)
     path = location.local(file, size, sha)
     assert path.read_bytes() == DATA
@@ -50,12 +50,12 @@ def test_a_copy_is_made_once_and_known_by_its_content(box: Place, tmp_path: Path
     assert cached(tmp_path) == [sha]
 
 
-def test_a_local_file_is_its_own_copy(tmp_path: Path, box: Place) -> None:
-    assert location.local(Place.parse(tmp_path / "x"), 1, "") == tmp_path / "x"
+def test_a_local_file_is_its_own_copy(tmp_path: Path, box: Location) -> None:
+    assert location.local(Location.parse(tmp_path / "x"), 1, "") == tmp_path / "x"
     assert not (tmp_path / "cache").exists()
 
 
-def test_many_at_once_fetch_it_once(box: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_at_once_fetch_it_once(box: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fetched, fetch = [], local_copies._fetch
 
     def slowly(*given) -> None:
@@ -76,7 +76,7 @@ def test_many_at_once_fetch_it_once(box: Place, tmp_path: Path, monkeypatch: pyt
     assert cached(tmp_path) == [file[2]]
 
 
-def test_what_a_killed_process_left_is_begun_again(box: Place, tmp_path: Path) -> None:
+def test_what_a_killed_process_left_is_begun_again(box: Location, tmp_path: Path) -> None:
     file, size, sha = stored(box, "a", DATA)
     folder = tmp_path / "cache" / local_copies.FOLDER
     folder.mkdir(parents=True)
@@ -87,7 +87,7 @@ def test_what_a_killed_process_left_is_begun_again(box: Place, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("data", [DATA[:-1], DATA + b"x", bytes(len(DATA))])
-def test_other_content_than_told_is_refused(box: Place, tmp_path: Path, data: bytes) -> None:
+def test_other_content_than_told_is_refused(box: Location, tmp_path: Path, data: bytes) -> None:
     stored(box, "a", data)
     with pytest.raises(UserError, match=r"memory://.*/a holds other data than its manifest says"):
         location.local(box / "a", len(DATA), hashlib.sha256(DATA).hexdigest())
@@ -97,7 +97,7 @@ def test_other_content_than_told_is_refused(box: Place, tmp_path: Path, data: by
     assert cached(tmp_path) == []
 
 
-def test_the_oldest_that_nobody_uses_make_room(box: Place, tmp_path: Path) -> None:
+def test_the_oldest_that_nobody_uses_make_room(box: Location, tmp_path: Path) -> None:
     files = [stored(box, name, name.encode() * 1000) for name in "abcdef"]
     paths = [location.local(*file) for file in files[:4]]
     for path, seconds in zip(paths, (4000, 3000, 2000, 1000), strict=True):
@@ -114,7 +114,7 @@ def test_the_oldest_that_nobody_uses_make_room(box: Place, tmp_path: Path) -> No
 
 
 def test_a_copy_that_made_room_stays_readable_where_it_is_open(
-    box: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    box: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(local_copies, "_is_open", lambda path: False)  # as on a system that cannot tell
     first, second = stored(box, "a", DATA), stored(box, "b", DATA[::-1])
@@ -138,7 +138,7 @@ def test_the_cap_is_a_number_of_gigabytes(monkeypatch: pytest.MonkeyPatch) -> No
             cache_bytes()
 
 
-def test_a_cache_that_cannot_be_written_is_said(box: Place, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_said(box: Location, tmp_path: Path) -> None:
     (tmp_path / "cache").write_bytes(b"")
     with pytest.raises(UserError, match=r"cannot copy memory://.*/a to .*directory; RAYSEARCH_CACHE names another"):
         location.local(*stored(box, "a", DATA))

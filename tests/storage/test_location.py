@@ -9,24 +9,24 @@ import pytest
 from pyarrow.fs import FileType
 
 from raysearch.core.errors import UserError
-from raysearch.storage.location import Place
+from raysearch.storage.location import Location
 
 from ..s3_server import Server
 
 
 @pytest.fixture(params=["path", "uri", "fsspec", "s3"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Location]:
     locations = {
         "path": lambda: tmp_path / "deep" / "box",
         "uri": lambda: (tmp_path / "deep" / "box").as_uri(),
         "fsspec": lambda: f"memory://{tmp_path.name}/box",
         "s3": lambda: request.getfixturevalue("s3").uri("deep/box of a@b"),
     }
-    yield Place.parse(locations[request.param]())
+    yield Location.parse(locations[request.param]())
     fsspec.filesystem("memory").store.clear()
 
 
-def test_files_are_written_read_listed_and_removed(place: Place, tmp_path: Path) -> None:
+def test_files_are_written_read_listed_and_removed(place: Location, tmp_path: Path) -> None:
     assert place.kind() == FileType.NotFound
     with pytest.raises(FileNotFoundError):
         place.listing()
@@ -51,7 +51,7 @@ def test_files_are_written_read_listed_and_removed(place: Place, tmp_path: Path)
     assert set(place.listing()) == {"b", "below/"}
 
 
-def test_a_place_travels_between_processes(place: Place) -> None:
+def test_a_place_travels_between_processes(place: Location) -> None:
     if place.files.type_name == "py::fsspec+memory":
         pytest.skip("what is in memory stays in its process")
     place.make_directory()
@@ -63,30 +63,30 @@ def test_a_place_travels_between_processes(place: Place) -> None:
 
 def test_local_paths_stay_as_they_were_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert Place.parse("box").local == Path("box")
-    assert str(Place.parse("box") / "a") == "box/a"
-    assert str(Place.parse("~/box")) == "~/box"
-    Place.parse("box").make_directory()
-    (Place.parse("box") / "a").write(b"")
+    assert Location.parse("box").local == Path("box")
+    assert str(Location.parse("box") / "a") == "box/a"
+    assert str(Location.parse("~/box")) == "~/box"
+    Location.parse("box").make_directory()
+    (Location.parse("box") / "a").write(b"")
     assert (tmp_path / "box" / "a").is_file()
-    assert Place.parse(tmp_path.as_uri()).local == tmp_path
+    assert Location.parse(tmp_path.as_uri()).local == tmp_path
 
 
 def test_faults_of_this_disk_stay_errors_of_the_system(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(NotADirectoryError):
-        Place.parse(tmp_path / "file").listing()
+        Location.parse(tmp_path / "file").listing()
     with pytest.raises(OSError, match="directory"):
-        (Place.parse(tmp_path / "file") / "below").write(b"")
+        (Location.parse(tmp_path / "file") / "below").write(b"")
     with pytest.raises(OSError, match="directory"):
-        Place.parse(tmp_path).write(b"")
+        Location.parse(tmp_path).write(b"")
     assert [one.name for one in tmp_path.iterdir()] == ["file"], "nothing half-written stays"
 
 
 def test_a_missing_bucket(s3: Server) -> None:
-    place = Place.parse(s3.uri("cub", bucket="nobody"))
+    place = Location.parse(s3.uri("cub", bucket="nobody"))
     for ask in (place.listing, lambda: place.write(b"")):
         with pytest.raises(UserError, match=r"^cannot reach 's3://nobody/cub[^']*': no such bucket$"):
             ask()
     with pytest.raises(FileNotFoundError):
-        Place.parse(s3.uri("cub")).listing()
+        Location.parse(s3.uri("cub")).listing()

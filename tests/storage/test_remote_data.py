@@ -16,7 +16,7 @@ from raysearch.data.class_splits import partition
 from raysearch.data.feed import feed
 from raysearch.data.shards import shard_rows, writer
 from raysearch.data.shards.reader import ShardReader
-from raysearch.storage.location import Place
+from raysearch.storage.location import Location
 
 from ..s3_server import Server, reads
 
@@ -62,13 +62,13 @@ def test_data_sets_that_are_not_there(remote: str, s3: Server) -> None:
         writer.read_manifest(s3.uri("cub", bucket="nobody"))
     with pytest.raises(UserError, match=r"^s3://bucket/data\S* has no manifest.json"):
         writer.read_manifest(s3.uri("data"))
-    Place.parse(f"{s3.uri('data/cub/manifest.json')}").delete()
+    Location.parse(f"{s3.uri('data/cub/manifest.json')}").delete()
     with pytest.raises(UserError, match=r"^s3://bucket/data/cub\S* has no manifest.json"):
         image_sources.find(remote)
 
 
 def test_shards_that_are_cut_missing_or_damaged(remote: str) -> None:
-    place = Place.parse(remote)
+    place = Location.parse(remote)
     shard = place / "00002.parquet"
     whole, image = shard.read(), writer.read(remote)["image"][13].as_py()  # row 3 of the third shard
     shard.write(whole[:-100])
@@ -94,7 +94,7 @@ def test_shards_that_are_cut_missing_or_damaged(remote: str) -> None:
 
 @pytest.mark.usefixtures("cache")
 def test_a_store_that_fails_is_not_taken_for_damage(remote: str, s3: Server) -> None:
-    place, shelf = Place.parse(remote), ShardReader(remote, writer.read_manifest(remote))
+    place, shelf = Location.parse(remote), ShardReader(remote, writer.read_manifest(remote))
     s3.request("POST", "/moto-api/reset-auth", b"0")
     for use in (lambda: shard_rows.read_shard(place / "00000.parquet", ["label"]), lambda: shelf.images(np.array([0]))):
         with pytest.raises(Unreachable, match=r"^cannot reach 's3://bucket/data/cub/00000[^']*': access denied"):

@@ -10,7 +10,7 @@ from raysearch.core.errors import UserError
 from raysearch.data import shards
 from raysearch.data.class_splits import splits
 from raysearch.data.shards.manifest import Manifest
-from raysearch.storage.location import Location
+from raysearch.storage.location import LocationLike
 
 PARTS = ("train", "val", "test")
 AUTO, OWN, RULE = "auto", "own", "mod4"  # by what there is; the rows' own splits; the rule where those share classes
@@ -52,7 +52,7 @@ class Partition:
         return [leak] if leak else []
 
 
-def partition_of(directory: Location, name: str) -> Partition:
+def partition_of(directory: LocationLike, name: str) -> Partition:
     """Divide a data set.
 
     Args:

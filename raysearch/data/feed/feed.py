@@ -19,7 +19,7 @@ from raysearch.data.feed.streaming import Stream
 from raysearch.data.feed_mode import FeedDecision, FeedMode, choose
 from raysearch.data.shards import shard_rows as rows
 from raysearch.data.shards.reader import ShardReader
-from raysearch.storage.location import Location
+from raysearch.storage.location import LocationLike
 
 SPLITS = ("train", "test")
 _MEMORY_SHARE = 0.5  # of a machine without Ray
@@ -33,7 +33,7 @@ class SplitRows(NamedTuple):
     labels: np.ndarray  # (n,) int64
 
 
-def split_rows(directory: Location, of_class: Sequence[str] | None = None) -> dict[str, SplitRows]:
+def split_rows(directory: LocationLike, of_class: Sequence[str] | None = None) -> dict[str, SplitRows]:
     """The images of each split.
 
     Args:
@@ -85,7 +85,7 @@ def image_sets(pixels: Pixels, divided: Mapping[str, SplitRows]) -> dict[str, Im
 
 
 def decode(
-    directory: Location, side: int, zoom: float = 1.0, parts: Sequence[str] | None = None
+    directory: LocationLike, side: int, zoom: float = 1.0, parts: Sequence[str] | None = None
 ) -> dict[str, ImageSet]:
     """Decode a data set in this process.
 
@@ -102,7 +102,7 @@ def decode(
 
 
 def open_local(
-    directory: Location, view: View, parts: Sequence[str] | None = None, asked: FeedMode | None = None
+    directory: LocationLike, view: View, parts: Sequence[str] | None = None, asked: FeedMode | None = None
 ) -> tuple[dict[str, ImageSet], FeedDecision]:
     """A data set for this process, without Ray.
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from raysearch.core.errors import Unreachable, UserError
 from raysearch.storage import filesystems
-from raysearch.storage.location import Location, Place
+from raysearch.storage.location import Location, LocationLike
 
 FORMAT = 2  # raised when an older reader could not read the directory; 2: the content hash is over rows' digests
 MANIFEST = "manifest.json"
@@ -62,13 +62,13 @@ class Manifest(Frozen):
     shards: tuple[Shard, ...]
 
 
-def read_manifest(directory: Location) -> Manifest:
+def read_manifest(directory: LocationLike) -> Manifest:
     """The manifest, after a cheap check that every shard is there and whole: its size, and on a disk its footer.
 
     Raises UserError: no directory, no data set in it, another format, a shard that is missing or truncated, a store
     that does not answer.
     """
-    root = Place.parse(directory)
+    root = Location.parse(directory)
     sizes = _sizes(root)
     if MANIFEST not in sizes:
         raise UserError(f"{root} has no {MANIFEST}, so it is no data set; {MAKE_ONE}")
@@ -89,7 +89,7 @@ def read_manifest(directory: Location) -> Manifest:
     return manifest
 
 
-def unreadable(file: Place, error: Exception) -> UserError:
+def unreadable(file: Location, error: Exception) -> UserError:
     """What to say of a shard that could not be read: that it is damaged, unless it is the store that failed."""
     if isinstance(error, FileNotFoundError):
         return UserError(f"shard {file} is missing; {CURE}")
@@ -98,7 +98,7 @@ def unreadable(file: Place, error: Exception) -> UserError:
     return UserError(f"shard {file} cannot be read ({type(error).__name__}); {CURE}")
 
 
-def _sizes(root: Place) -> dict[str, int]:
+def _sizes(root: Location) -> dict[str, int]:
     """Sizes of the files, by one listing: a store is asked once and not for each shard."""
     try:
         return root.listing()
@@ -110,7 +110,7 @@ def _sizes(root: Place) -> dict[str, int]:
         raise UserError(f"{root} cannot be read ({type(error).__name__}); {MAKE_ONE}") from error
 
 
-def _check_shard(file: Place, size: int | None, shard: Shard) -> None:
+def _check_shard(file: Location, size: int | None, shard: Shard) -> None:
     if size is None:
         raise UserError(f"shard {file} is missing; {CURE}")
     if size != shard.bytes:
@@ -126,7 +126,7 @@ def _check_shard(file: Place, size: int | None, shard: Shard) -> None:
         raise UserError(f"shard {file} has {rows:,} rows where its manifest says {shard.rows:,}; {CURE}")
 
 
-def shard_paths(directory: Location) -> list[str]:
+def shard_paths(directory: LocationLike) -> list[str]:
     """The shards' paths, or URIs, in canonical order."""
-    root = Place.parse(directory)
+    root = Location.parse(directory)
     return [str(root / shard.file) for shard in read_manifest(root).shards]

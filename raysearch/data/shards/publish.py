@@ -15,13 +15,13 @@ from pathlib import Path
 from raysearch.core.errors import Unreachable, UserError
 from raysearch.data.shards.manifest import MANIFEST, Manifest, Shard, read_manifest
 from raysearch.storage.cache import cache_dir
-from raysearch.storage.location import Place
+from raysearch.storage.location import Location
 
 UPLOADS = 4  # at a time
 _UPLOADED = re.compile(r"\d{5,}-[0-9a-f]{16}\.parquet")
 
 
-def staging(target: Place) -> Path:
+def staging(target: Location) -> Path:
     """Where a data set is written before it is published: at the target itself, or on this machine for a store."""
     path = target.local
     if path is not None:
@@ -29,7 +29,7 @@ def staging(target: Place) -> Path:
     return cache_dir() / "uploads" / hashlib.sha256(str(target).encode()).hexdigest()[:16]
 
 
-def existing(target: Place) -> Manifest | None:
+def existing(target: Location) -> Manifest | None:
     """The manifest of a data set that is at the target already; None where there is nothing.
 
     Raises UserError: something else is there, or a data set that is damaged.
@@ -56,7 +56,7 @@ def _on_disk(path: Path) -> set[str]:
         raise UserError(f"cannot write {path}: {error.strerror}") from error
 
 
-def _in_store(target: Place) -> set[str]:
+def _in_store(target: Location) -> set[str]:
     try:
         names = set(target.listing())
     except FileNotFoundError:
@@ -65,7 +65,7 @@ def _in_store(target: Place) -> set[str]:
     return set() if all(_UPLOADED.fullmatch(name) for name in names) else names
 
 
-def publish(directory: Path, target: Place, manifest: Manifest) -> Manifest:
+def publish(directory: Path, target: Location, manifest: Manifest) -> Manifest:
     """Put what was written into `directory` where it belongs; returns the manifest as it is there.
 
     Where another writer was first, its data has to be the same.
@@ -90,7 +90,7 @@ def publish(directory: Path, target: Place, manifest: Manifest) -> Manifest:
     return there
 
 
-def _rename(directory: Path, target: Place, manifest: Manifest) -> Manifest:
+def _rename(directory: Path, target: Location, manifest: Manifest) -> Manifest:
     path = target.local
     assert path is not None
     try:
@@ -109,7 +109,7 @@ def _rename(directory: Path, target: Place, manifest: Manifest) -> Manifest:
     return there
 
 
-def _upload(directory: Path, target: Place, manifest: Manifest) -> Manifest:
+def _upload(directory: Path, target: Location, manifest: Manifest) -> Manifest:
     named = [shard.model_copy(update={"file": _uploaded_name(shard)}) for shard in manifest.shards]
     target.make_directory()
     try:

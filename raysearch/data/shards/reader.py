@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from raysearch.data.shards.manifest import Manifest, unreadable
 from raysearch.storage import location as places
-from raysearch.storage.location import Location, Place
+from raysearch.storage.location import Location, LocationLike
 
 # Shards held open at a time: the footers of 512 rows in groups of 16 take 120 kB each, and a process has often no more
 # than 1,024 files. Where there are more shards, one that is opened again costs 0.1 to 0.4 ms.
@@ -57,8 +57,8 @@ class ShardReader:
     (100, b'\\xff\\xd8', True)
     """
 
-    def __init__(self, directory: Location, manifest: Manifest) -> None:
-        self._root, self._shards = Place.parse(directory), manifest.shards
+    def __init__(self, directory: LocationLike, manifest: Manifest) -> None:
+        self._root, self._shards = Location.parse(directory), manifest.shards
         self._starts = _starts([shard.rows for shard in manifest.shards])
 
     def __len__(self) -> int:

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from raysearch.core.errors import UserError, nearest
 from raysearch.data.shards.manifest import CURE, read_manifest, unreadable
-from raysearch.storage.location import Location, Place
+from raysearch.storage.location import Location, LocationLike
 
 SCHEMA = pa.schema({"image": pa.binary(), "label": pa.int32(), "split": pa.string(), "source": pa.string()})
 DIGESTS = b"raysearch.sha256"  # key in each shard's footer: 32 bytes a row
@@ -60,9 +60,9 @@ def content_hash(classes: Sequence[str], digests: Iterable[bytes]) -> str:
     return hashed.hexdigest()
 
 
-def row_digests(location: Location) -> bytes:
+def row_digests(location: LocationLike) -> bytes:
     """The digests of a shard's rows, one after the other, from its footer; UserError where they are not there."""
-    file = Place.parse(location)
+    file = Location.parse(location)
     try:
         with file.open() as data:
             return digests_in(pq.read_metadata(data), file)
@@ -70,7 +70,7 @@ def row_digests(location: Location) -> bytes:
         raise unreadable(file, error) from error
 
 
-def digests_in(footer: pq.FileMetaData, file: Place) -> bytes:
+def digests_in(footer: pq.FileMetaData, file: Location) -> bytes:
     """As `row_digests`, of a footer that was read."""
     digests = (footer.metadata or {}).get(DIGESTS, b"")
     if len(digests) != _BYTES * footer.num_rows:
@@ -92,12 +92,12 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read(directory: Location, columns: Sequence[str] | None = None, split: str | None = None) -> pa.Table:
+def read(directory: LocationLike, columns: Sequence[str] | None = None, split: str | None = None) -> pa.Table:
     """Rows in canonical order, all columns or some, all splits or one.
 
     Raises UserError: an unknown column or split, and all that `read_manifest` raises.
     """
-    root = Place.parse(directory)
+    root = Location.parse(directory)
     manifest = read_manifest(root)
     wanted = list(SCHEMA.names if columns is None else columns)
     for column in wanted:
@@ -112,9 +112,11 @@ def read(directory: Location, columns: Sequence[str] | None = None, split: str |
     return pa.concat_tables(tables).replace_schema_metadata()
 
 
-def read_shard(location: Location, columns: list[str], filters: list[tuple[str, str, Any]] | None = None) -> pa.Table:
+def read_shard(
+    location: LocationLike, columns: list[str], filters: list[tuple[str, str, Any]] | None = None
+) -> pa.Table:
     """Rows of one shard, straight from where it lies. Raises UserError where it cannot be read."""
-    file = Place.parse(location)
+    file = Location.parse(location)
     try:
         # partitioning=None: a directory called a=b above the shard adds no column
         return pq.read_table(file.path, columns=columns, filters=filters, partitioning=None, filesystem=file.files)

@@ -16,7 +16,7 @@ from raysearch.core.errors import UserError
 from raysearch.data.shards import jpeg
 from raysearch.data.shards.manifest import CURE, MANIFEST, Manifest, Shard, read_manifest, unreadable
 from raysearch.data.shards.shard_rows import SCHEMA, Row, content_hash, digests_in, split_digests
-from raysearch.storage.location import Location, Place
+from raysearch.storage.location import Location, LocationLike
 
 
 class _Checked(NamedTuple):
@@ -26,7 +26,9 @@ class _Checked(NamedTuple):
     counts: Counter[tuple[str, int]]  # (split, label) -> images
 
 
-def verify(directory: Location, decode: bool = True, progress: Callable[[int], None] = lambda number: None) -> Manifest:
+def verify(
+    directory: LocationLike, decode: bool = True, progress: Callable[[int], None] = lambda number: None
+) -> Manifest:
     """Check each row's digest, each shard's hash, the content hash and, with `decode`, that each image decodes.
 
     Args:
@@ -37,7 +39,7 @@ def verify(directory: Location, decode: bool = True, progress: Callable[[int], N
     Raises:
         UserError: that names the shard, the row (counted from 0 within the shard) and its source.
     """
-    root = Place.parse(directory)
+    root = Location.parse(directory)
     manifest = read_manifest(root)
     digests: list[bytes] = []
     counts: Counter[tuple[str, int]] = Counter()
@@ -52,7 +54,7 @@ def verify(directory: Location, decode: bool = True, progress: Callable[[int], N
     return manifest
 
 
-def _check_shard(root: Place, decode: bool, shard: Shard) -> _Checked:
+def _check_shard(root: Location, decode: bool, shard: Shard) -> _Checked:
     file = root / shard.file
     try:
         data = file.read()  # once: a store is asked for each shard once, and what is checked is what was read

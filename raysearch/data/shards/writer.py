@@ -32,7 +32,7 @@ from raysearch.data.shards.samples import Sample, ordered
 from raysearch.data.shards.shard_builder import DATA, HALF, NOTES, ShardResult, ShardSpec, cut, versions
 from raysearch.data.shards.shard_rows import SCHEMA, content_hash, read, row_digests
 from raysearch.data.shards.verify import verify
-from raysearch.storage.location import Location, Place
+from raysearch.storage.location import Location, LocationLike
 
 __all__ = [
     "FORMAT",
@@ -57,7 +57,7 @@ __all__ = [
 
 def write(
     samples: Iterable[Sample],
-    out: Location,
+    out: LocationLike,
     *,
     name: str,
     layout: str,
@@ -102,7 +102,7 @@ def write(
     if corrupt and on_corrupt == "fail":
         more = f"; {len(corrupt):,} such in all" if len(corrupt) > 1 else ""
         raise UserError(f"{corrupt[0].source}: {corrupt[0].reason}{more}")
-    target = Place.parse(out)
+    target = Location.parse(out)
     publish.existing(target)  # before the work, not after it
     in_order, labels = ordered(samples, classes)
     pieces = list(cut(in_order, labels, rows_per_shard))

@@ -22,7 +22,7 @@ from raysearch.data.feed.streaming import Stream
 from raysearch.data.shards.reader import ShardReader
 from raysearch.engine.cluster import connection, shard_visibility
 from raysearch.engine.options import Options, Run
-from raysearch.storage.location import Place
+from raysearch.storage.location import Location
 from raysearch.studies.configs.registry import Images
 
 _LEAST_STORE = 128 << 20  # bytes that a pipeline may always take
@@ -79,7 +79,7 @@ def place_images(
     store, cpus = smallest_store(), _spare_cpus()
     workers = connection.places_on_cluster(replace(demand, streams=True))
     shelf = ShardReader(run.shards, shards.read_manifest(run.shards))
-    place = Place.parse(run.shards)
+    place = Location.parse(run.shards)
     blind = shard_visibility.nodes_without(place)
     here = bool(blind) or (cpus is None and place.local is not None)  # nodes that are to come may see it or not
     kept: dict[Images, Kept] = {}

@@ -10,12 +10,12 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raysearch.data.shards.manifest import MANIFEST
-from raysearch.storage.location import Place
+from raysearch.storage.location import Location
 
 _ANSWER_SECONDS = 120.0  # a node that is slower, or dies meanwhile, is taken for one that does not see it
 
 
-def nodes_without(directory: Place) -> list[str]:
+def nodes_without(directory: Location) -> list[str]:
     """Addresses of the nodes that would decode and do not see it.
 
     Args:

@@ -30,7 +30,7 @@ from raysearch.models import backbones
 from raysearch.runs import results
 from raysearch.runs.checkpoints import FOLDER, Checkpoints, Objective
 from raysearch.storage.cache import cache_dir
-from raysearch.storage.location import Place
+from raysearch.storage.location import Location
 from raysearch.studies.configs.registry import CODE_VERSIONS, CONFIGS, RunConfig
 from raysearch.studies.design import plan
 from raysearch.studies.design.plan import Cell
@@ -57,7 +57,7 @@ class Session:
         self._gauges = Gauges()
         self._metrics: StudyMetrics | None = None
         self._storage = options.storage or str((run.directory / FOLDER).resolve())
-        shown = Place.parse(self._storage)  # an unknown kind of URI is said now
+        shown = Location.parse(self._storage)  # an unknown kind of URI is said now
         self._constant = {
             "data": run.manifest.content_hash,
             "environment": json.dumps({"versions": environment.versions(), "hardware": run.record["hardware"]}),

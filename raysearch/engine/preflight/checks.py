@@ -14,7 +14,7 @@ from raysearch.engine.cluster.connection import TrialResources, places_on_node
 from raysearch.engine.preflight.check_result import CheckResult, bad, good, unsure
 from raysearch.engine.preflight.node_types import NodeType, most_of
 from raysearch.runs.run_location import RunLocation
-from raysearch.storage.location import Place
+from raysearch.storage.location import Location
 from raysearch.studies.configs import overrides
 from raysearch.studies.design import plan as planning
 from raysearch.studies.design import search_plan, study_files
@@ -46,7 +46,7 @@ def of_study(study: str, profile: str, data: str, settings: list[str]) -> Iterat
         UserError: it cannot, or the data cannot be read.
     """
     name, asked = study_files.load_study(study)
-    place = Place.parse(data)
+    place = Location.parse(data)
     manifest = shards.read_manifest(place)  # looks for every shard
     changes = overrides.parse(settings, asked.task)
     if isinstance(asked, Ablation):

@@ -13,7 +13,7 @@ from raysearch.core import cli
 from raysearch.core.errors import Unreachable, UserError
 from raysearch.data.shards import publish, shard_builder, writer
 from raysearch.data.synthetic import dataset
-from raysearch.storage.location import Place
+from raysearch.storage.location import Location
 
 from ...s3_server import Server
 from ..conftest import SPEC
@@ -21,13 +21,13 @@ from .test_ingest import start
 
 
 @pytest.fixture(params=["s3", "fsspec"])
-def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Location]:
     uri = f"memory://{tmp_path.name}/cub" if request.param == "fsspec" else request.getfixturevalue("s3").uri("cub")
-    yield Place.parse(uri)
+    yield Location.parse(uri)
     fsspec.filesystem("memory").store.clear()
 
 
-def write(target: Place, spec: dataset.Spec = SPEC, rows_per_shard: int = 5) -> writer.Manifest:
+def write(target: Location, spec: dataset.Spec = SPEC, rows_per_shard: int = 5) -> writer.Manifest:
     return writer.write(dataset.samples(spec), target, name="n", layout="synthetic", rows_per_shard=rows_per_shard)
 
 
@@ -35,10 +35,10 @@ OTHER = SPEC.model_copy(update={"classes": 3})
 
 
 def test_what_is_written_is_what_a_disk_would_hold(
-    target: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    target: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAYSEARCH_CACHE", str(tmp_path / "cache"))
-    there, here = write(target), write(Place.parse(tmp_path / "here"))
+    there, here = write(target), write(Location.parse(tmp_path / "here"))
     assert there.content_hash == here.content_hash
     assert writer.verify(target) == writer.read_manifest(target) == there
     assert writer.read(target).equals(writer.read(tmp_path / "here"))
@@ -46,42 +46,44 @@ def test_what_is_written_is_what_a_disk_would_hold(
     assert not (tmp_path / "cache" / "uploads").exists(), "nothing stays on this machine"
 
 
-def test_the_manifest_comes_last(target: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen, upload = [], Place.upload
+def test_the_manifest_comes_last(target: Location, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, upload = [], Location.upload
 
-    def watched(self: Place, source: Path) -> None:
+    def watched(self: Location, source: Path) -> None:
         upload(self, source)
         seen.append(self.name)
         assert publish.existing(target) is None
         with pytest.raises(UserError, match=r"no manifest\.json"):
             writer.read_manifest(target)
 
-    monkeypatch.setattr(Place, "upload", watched)
+    monkeypatch.setattr(Location, "upload", watched)
     manifest = write(target)
     assert sorted(seen) == [shard.file for shard in manifest.shards]
     assert set(target.listing()) == {*seen, "manifest.json"}
 
 
-def test_an_upload_that_was_broken_off_goes_on(target: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_upload_that_was_broken_off_goes_on(
+    target: Location, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("RAYSEARCH_CACHE", str(tmp_path / "cache"))
-    upload, done, again = Place.upload, list[str](), list[str]()
+    upload, done, again = Location.upload, list[str](), list[str]()
 
-    def broken(self: Place, source: Path) -> None:
+    def broken(self: Location, source: Path) -> None:
         if len(done) == 3:
             raise Unreachable("cannot reach the store")
         done.append(self.name)
         upload(self, source)
 
-    def noted(self: Place, source: Path) -> None:
+    def noted(self: Location, source: Path) -> None:
         again.append(self.name)
         upload(self, source)
 
     monkeypatch.setattr(publish, "UPLOADS", 1)
-    monkeypatch.setattr(Place, "upload", broken)
+    monkeypatch.setattr(Location, "upload", broken)
     with pytest.raises(UserError, match="cannot reach the store"):
         write(target)
     (target / done[0]).write(b"the beginning of a shard")
-    monkeypatch.setattr(Place, "upload", noted)
+    monkeypatch.setattr(Location, "upload", noted)
     monkeypatch.setattr(shard_builder, "make", lambda *given: pytest.fail("a shard is made again"))
     manifest = write(target)
     names = [shard.file for shard in manifest.shards]
@@ -100,9 +102,9 @@ def test_a_killed_ingest_goes_on(s3: Server, tmp_path: Path, monkeypatch: pytest
         time.sleep(0.001)
     process.kill()
     process.communicate()
-    before = set(Place.parse(s3.uri("cub")).listing())
+    before = set(Location.parse(s3.uri("cub")).listing())
     assert 0 < len(before) < 37, "it was to be killed half-way"
-    assert publish.existing(Place.parse(s3.uri("cub"))) is None
+    assert publish.existing(Location.parse(s3.uri("cub"))) is None
     s3.requests.clear()
     monkeypatch.setattr(shard_builder, "make", lambda *given: pytest.fail("a shard is made again"))
     with pytest.raises(SystemExit) as ended:
@@ -118,7 +120,7 @@ def uploads(server: Server) -> list[str]:
     return [one for one in list(server.requests) if "POST" in one and "?uploadId=" in one]
 
 
-def test_what_is_there_already(target: Place) -> None:
+def test_what_is_there_already(target: Location) -> None:
     first = write(target)
     before = target.listing()
     assert write(target, rows_per_shard=36) == first  # the same data: left as it is
@@ -131,7 +133,7 @@ def test_what_is_there_already(target: Place) -> None:
         write(target)
 
 
-def test_something_else_is_refused_before_any_work(target: Place) -> None:
+def test_something_else_is_refused_before_any_work(target: Location) -> None:
     target.make_directory()
     for name in ("diary.txt", "00000.parquet", "folder/file"):
         if "/" in name:
@@ -143,27 +145,27 @@ def test_something_else_is_refused_before_any_work(target: Place) -> None:
         (target / name).delete()
 
 
-def test_two_writers_at_once(target: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_writers_at_once(target: Location, monkeypatch: pytest.MonkeyPatch) -> None:
     """The other one's manifest appears when all shards of ours have been uploaded."""
-    upload = Place.upload
+    upload = Location.upload
 
-    def other_first(self: Place, source: Path) -> None:
-        monkeypatch.setattr(Place, "upload", upload)
+    def other_first(self: Location, source: Path) -> None:
+        monkeypatch.setattr(Location, "upload", upload)
         upload(self, source)
         write(target, OTHER)
 
     monkeypatch.setattr(publish, "UPLOADS", 1)
-    monkeypatch.setattr(Place, "upload", other_first)
+    monkeypatch.setattr(Location, "upload", other_first)
     with pytest.raises(UserError, match="holds other data"):
         write(target)
     assert len(writer.verify(target).classes) == 3
-    monkeypatch.setattr(Place, "upload", other_first)
+    monkeypatch.setattr(Location, "upload", other_first)
     assert len(write(target, OTHER, rows_per_shard=4).classes) == 3
 
 
 def test_a_missing_bucket_is_said_before_any_work(s3: Server) -> None:
     with pytest.raises(UserError, match=r"cannot reach 's3://nobody/cub\S*': no such bucket"):
-        write(Place.parse(s3.uri("cub", bucket="nobody")))
+        write(Location.parse(s3.uri("cub", bucket="nobody")))
 
 
 def test_from_the_command_line(s3: Server, capsys: pytest.CaptureFixture[str]) -> None:
@@ -172,7 +174,7 @@ def test_from_the_command_line(s3: Server, capsys: pytest.CaptureFixture[str]) -
         cli.run(ingest.app, words)
     assert ended.value.code == 0
     assert "s3://bucket/deep/birds" in capsys.readouterr().out
-    written = json.loads((Place.parse(s3.uri("deep/birds")) / "manifest.json").read())
+    written = json.loads((Location.parse(s3.uri("deep/birds")) / "manifest.json").read())
     assert (written["name"], written["images"]) == ("birds", 10)
     with pytest.raises(SystemExit) as ended:
         cli.run(ingest.app, ["synthetic", "-", s3.uri("cub", bucket="nobody", user="KEY:HUSH@")])
@@ -202,7 +204,7 @@ def test_other_nodes_do_not_see_what_is_uploaded(
 
 
 def test_verify_as_a_command(s3: Server, capsys: pytest.CaptureFixture[str]) -> None:
-    target = Place.parse(s3.uri("cub"))
+    target = Location.parse(s3.uri("cub"))
     manifest = write(target)
 
     def verify() -> tuple[object, str, str]:

@@ -14,7 +14,7 @@ from raysearch.data.feed.decoding import RayData, Threads, View
 from raysearch.data.feed.streaming import Stream
 from raysearch.data.shards import writer
 from raysearch.data.shards.reader import ShardReader, _AtHand
-from raysearch.storage.location import Place
+from raysearch.storage.location import Location
 
 from ...s3_server import Server, reads
 
@@ -60,7 +60,12 @@ def test_it_travels_and_shows_no_secret(remote: str, s3: Server, expected: list[
     shelf = shelf_of(s3.uri("data/cub", user="KEY:HUSH@"))
     shelf.images(np.array([7]))
     view = View(32)
-    for one in (shelf, Threads(shelf, view), RayData(shelf, view), Place.parse(s3.uri("data/cub", user="KEY:HUSH@"))):
+    for one in (
+        shelf,
+        Threads(shelf, view),
+        RayData(shelf, view),
+        Location.parse(s3.uri("data/cub", user="KEY:HUSH@")),
+    ):
         assert "HUSH" not in repr(one) + str(one)
         assert "KEY" not in repr(one) + str(one)
     assert pickle.loads(pickle.dumps(shelf)).images(EVERY) == expected
@@ -82,7 +87,7 @@ def test_labels_and_splits_copy_nothing(remote: str, s3: Server, eight_shards: P
 
 
 def test_damage_and_absence_are_one_line(remote: str) -> None:
-    shelf, shard = shelf_of(remote), Place.parse(remote) / "00002.parquet"
+    shelf, shard = shelf_of(remote), Location.parse(remote) / "00002.parquet"
     whole = shard.read()
     shard.write(os.urandom(len(whole)))
     with pytest.raises(UserError, match=r"^s3://bucket/data/cub/00002\.parquet\S* holds other data than its manifest"):

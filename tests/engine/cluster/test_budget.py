@@ -16,7 +16,7 @@ from raysearch.engine.cluster import budget, prices
 from raysearch.engine.cluster.budget import FILE, CostMeter, enforce_limits
 from raysearch.engine.drivers import session
 from raysearch.engine.options import Options, Run
-from raysearch.storage.location import Place
+from raysearch.storage.location import Location
 
 
 def node(alive: bool = True, **labels: str) -> dict:
@@ -135,7 +135,7 @@ def test_a_study_looks_at_its_limit_before_any_image_is_decoded(
     monkeypatch.setattr(session.cluster, "connected", lambda address: nullcontext())
     monkeypatch.setattr(budget, "CostMeter", lambda file: CostMeter(file, lambda: [node()]))
     monkeypatch.setattr(session, "place_images", lambda *words: pytest.fail("images were asked for"))
-    run = Run(tmp_path, Place.parse(str(tiny_data)), read_manifest(tiny_data), {})
+    run = Run(tmp_path, Location.parse(str(tiny_data)), read_manifest(tiny_data), {})
     opened = session.open_session(run, Options(max_cost=5.0), [], Console(), Interrupt(), str)
     with pytest.raises(UserError, match="price of 1 nodes"):
         opened.__enter__()

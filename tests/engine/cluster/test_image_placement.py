@@ -23,7 +23,7 @@ from raysearch.data.synthetic import dataset
 from raysearch.engine.cluster import image_placement as engine_images
 from raysearch.engine.cluster.connection import TrialResources
 from raysearch.engine.options import Options, Run
-from raysearch.storage.location import Place
+from raysearch.storage.location import Location
 from raysearch.studies.configs.registry import Images
 
 from .. import killing
@@ -142,7 +142,7 @@ def test_a_set_larger_than_the_store_streams_with_flat_memory(nodes: list[Any], 
 
 def provide(shelf_directory: Path, options: Options, *asked: Images) -> dict[Images, Any]:
     manifest = writer.read_manifest(shelf_directory)
-    run = Run(shelf_directory, Place.parse(shelf_directory), manifest, {})
+    run = Run(shelf_directory, Location.parse(shelf_directory), manifest, {})
     return engine_images.place_images(list(asked), {}, run, options, TrialResources(), Console(quiet=True))
 
 

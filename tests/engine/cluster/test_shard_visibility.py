@@ -17,7 +17,7 @@ from raysearch.engine.cluster import image_placement as engine_images
 from raysearch.engine.cluster import shard_visibility
 from raysearch.engine.cluster.connection import TrialResources
 from raysearch.engine.options import Options, Run
-from raysearch.storage.location import Place
+from raysearch.storage.location import Location
 from raysearch.studies.configs.registry import Images
 
 from .. import killing
@@ -44,16 +44,16 @@ def elsewhere(asked: Callable[..., ray.ObjectRef]) -> Callable[..., ray.ObjectRe
 
 
 def provided(directory: Path, feed: FeedMode) -> dict[Images, engine_images.Kept]:
-    run = Run(directory, Place.parse(directory), writer.read_manifest(directory), {})
+    run = Run(directory, Location.parse(directory), writer.read_manifest(directory), {})
     return engine_images.place_images([SIZE], {}, run, Options(feed=feed), TrialResources(), Console(quiet=True))
 
 
 def test_images_come_from_where_they_are_seen(node: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     directory = dataset.ensure(SPEC, tmp_path)
-    assert shard_visibility.nodes_without(Place.parse(directory)) == []
+    assert shard_visibility.nodes_without(Location.parse(directory)) == []
     (by_all,) = (kept.open() for kept in provided(directory, FeedMode.resident).values())
     monkeypatch.setattr(shard_visibility, "_asked_on", elsewhere(shard_visibility._asked_on))
-    assert shard_visibility.nodes_without(Place.parse(directory)) == [node]
+    assert shard_visibility.nodes_without(Location.parse(directory)) == [node]
     with monkeypatch.context() as patch:
         patch.setattr(decoding.RayData, "__call__", None)  # it would fail there
         (here,) = (kept.open() for kept in provided(directory, FeedMode.resident).values())

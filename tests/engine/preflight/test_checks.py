@@ -13,7 +13,7 @@ from raysearch.engine.cluster.connection import TrialResources
 from raysearch.engine.preflight import aws_quotas, checks
 from raysearch.engine.preflight.check_result import CheckResult, CheckStatus, tried
 from raysearch.engine.preflight.node_types import NodeType, most_of, node_types
-from raysearch.storage.location import Place
+from raysearch.storage.location import Location
 
 from ...s3_server import Server
 
@@ -56,14 +56,14 @@ def test_a_study_and_its_data(tiny_data: Path, s3: Server) -> None:
     assert states(found) == [CheckStatus.GOOD, CheckStatus.GOOD, CheckStatus.OPEN]  # a path of this machine
     assert "68 images of 4 classes" in found[1].says
     for file in tiny_data.iterdir():
-        (Place.parse(s3.uri("birds")) / file.name).upload(file)
+        (Location.parse(s3.uri("birds")) / file.name).upload(file)
     uri = s3.uri("birds")
     assert states(list(checks.of_study("srem_ablation", "laptop", uri, settings))) == [
         CheckStatus.GOOD,
         CheckStatus.GOOD,
     ]
-    shard = next(name for name in Place.parse(uri).listing() if name.endswith(".parquet"))
-    (Place.parse(uri) / shard).delete()
+    shard = next(name for name in Location.parse(uri).listing() if name.endswith(".parquet"))
+    (Location.parse(uri) / shard).delete()
     (lost,) = tried("data", lambda: checks.of_study("srem_ablation", "laptop", uri, settings))
     assert lost.state is CheckStatus.BAD
     assert shard in lost.says
