@@ -1,8 +1,8 @@
-"""Where files lie: a directory or a file that a path or a URI names, on this machine or in a store.
+"""Files and directories by path or URI, on this machine or in a store.
 
-A `Location` is what paths are to local files. It holds the file system and the text that may be shown, never the URI that
-was given: credentials in it are known to the file system alone. A fault of a store is a UserError of one line; one of
-this machine's disk is the OSError that it always was.
+A `Location` is to any file system what a `Path` is to a local one. It holds the file system and a text that may be
+shown. It never holds the URI that was given, whose credentials only the file system knows. A failure of a store becomes
+a UserError of one line. A failure of the local disk stays an OSError.
 """
 
 import contextlib
