@@ -7,6 +7,7 @@ class NoRay:
         if name.split(".")[0] == "ray":
             raise ImportError("no " + name)
 sys.meta_path.insert(0, NoRay())
-from raysearch import cli, {module}
+from raysearch import {module}
+from raysearch.core import cli
 cli.run({module}.app)
 """

@@ -18,7 +18,7 @@ from raysearch.runs import cells
 WRITER = """
 import sys
 from pathlib import Path
-from raysearch.studies import cells
+from raysearch.runs import cells
 turn = 0
 while True:
     for cell in ("shared", f"{sys.argv[2]}{turn % 4}"):

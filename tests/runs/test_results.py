@@ -19,7 +19,7 @@ from raysearch.runs import results
 WRITER = """
 import sys
 from pathlib import Path
-from raysearch.studies import results
+from raysearch.runs import results
 record = {"cell": "c0", "seed": 0, "status": "finished", "error": None, "config": "{}"}
 turn = 0
 while True:

@@ -20,7 +20,7 @@ from ..layouts.trees import picture, put
 
 def start(*words: object) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "raysearch.ingest", *map(str, words)]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 

@@ -15,8 +15,8 @@ from raysearch.data.shards import workdir
 WORK, OTHER = "0123456789abcdef", "fedcba9876543210"
 WRITER = """
 import sys, time, pathlib
-from raysearch.data import scratch
-with scratch.beside(pathlib.Path(sys.argv[1]), sys.argv[2], "*.done") as path:
+from raysearch.data.shards import workdir
+with workdir.resumable_workdir(pathlib.Path(sys.argv[1]), sys.argv[2], "*.done") as path:
     (path / "half").write_text("x")
     print(path, flush=True)
     time.sleep(60)
@@ -25,7 +25,7 @@ with scratch.beside(pathlib.Path(sys.argv[1]), sys.argv[2], "*.done") as path:
 
 @pytest.fixture
 def writer(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     command = [sys.executable, "-c", WRITER, str(tmp_path / "out"), WORK]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None

@@ -39,8 +39,8 @@ def test_the_same_images_in_other_processes_and_in_another_order() -> None:
 def test_a_new_interpreter_draws_the_same(tmp_path: Path) -> None:
     # another process with another hash seed: no order of a set or a dict gets into a picture
     code = (
-        "from raysearch.data import synthetic as s;"
-        "print(s.write(s.samples(s.parse('classes=4,train_per_class=3,test_per_class=2,side=32')),"
+        "from raysearch.data import shards, synthetic as s;"
+        "print(shards.write(s.samples(s.parse('classes=4,train_per_class=3,test_per_class=2,side=32')),"
         f"{str(tmp_path / 'other')!r},name='n',layout='l').content_hash)"
     )
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -79,7 +79,7 @@ def test_a_stage_that_was_interrupted_is_stopped(tmp_path: Path) -> None:
 
 def test_nothing_new_is_written_as_a_beat_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[Progress] = []
-    monkeypatch.setattr(writer.progress, "write", lambda run_dir, one: written.append(one))
+    monkeypatch.setattr(writer.heartbeat, "write", lambda run_dir, one: written.append(one))
     monkeypatch.setattr(writer, "BEAT", 0.2)
     with HeartbeatWriter(tmp_path, interval=0.01) as heart:
         tally = ProgressCounter(3, 1, lambda: 2)
@@ -129,7 +129,7 @@ def test_a_disk_that_is_full_fails_no_sweep(tmp_path: Path, monkeypatch: pytest.
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(writer.progress, "write", full)
+    monkeypatch.setattr(writer.heartbeat, "write", full)
     with HeartbeatWriter(tmp_path, interval=0.01):
         time.sleep(0.05)
 

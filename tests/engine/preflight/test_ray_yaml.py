@@ -11,7 +11,7 @@ import yaml
 from raysearch.core.errors import UserError
 from raysearch.engine.preflight import ray_yaml
 
-SHIPPED = Path(__file__).parents[2] / "clusters" / "aws.yaml"
+SHIPPED = Path(__file__).parents[3] / "clusters" / "aws.yaml"
 
 
 @pytest.fixture

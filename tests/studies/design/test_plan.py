@@ -265,7 +265,7 @@ def test_the_name_is_the_same_in_another_process_and_order() -> None:
     backwards = dict(reversed(EVERYTHING.items()))
     assert name(backwards) == name()
     code = "import sys; sys.path[:0] = sys.argv[1:]; import test_plan; print(test_plan.name())"
-    folders = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
+    folders = [str(Path(__file__).parent), str(Path(__file__).parents[3])]
     for hash_seed in ("1", "2"):
         child = subprocess.run(
             [sys.executable, "-c", code, *folders],

@@ -1,8 +1,8 @@
 """The feature cache: computed once, never half, and never under another's name."""
 
 import itertools
-import os
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -69,7 +69,7 @@ def test_a_killed_writer_leaves_nothing_that_a_reader_takes(moment: str, tmp_pat
 import io, os, sys
 from pathlib import Path
 import numpy as np, torch
-from raysearch.tasks.features import cached
+from raysearch.tasks.retrieval.feature_cache import cached
 compute = lambda: torch.arange(1_000_000.0).view(-1, 4)
 {KILLED_WHILE[moment]}
 cached(Path(sys.argv[1]), {KEY!r}, compute)
@@ -93,8 +93,8 @@ def test_a_failure_leaves_no_file(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_racing_processes_agree(tmp_path: Path) -> None:
-    """The slower of two writers replaces a whole file by a whole file."""
+def test_a_writer_that_meets_a_finished_file_replaces_it_whole(tmp_path: Path) -> None:
+    """The slower of two writers replaces a whole file by a whole file, which the owner alone may change."""
 
     def slower() -> Tensor:
         assert torch.equal(cached(tmp_path, KEY, lambda: TABLE), TABLE)
@@ -103,7 +103,7 @@ def test_racing_processes_agree(tmp_path: Path) -> None:
     assert torch.equal(cached(tmp_path, KEY, slower), TABLE)
     (file,) = tmp_path.iterdir()
     assert np.array_equal(np.load(file), TABLE.numpy())
-    assert os.access(file, os.R_OK)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o644  # others read a shared cache
 
 
 def test_names_do_not_repeat(tmp_path: Path) -> None:
