@@ -1,4 +1,4 @@
-"""docs/aws.md from the account's stack to `ray down`, in the world of aws_world.py; writes what was seen as JSON.
+"""Run docs/clusters/aws.md, from the account's stack to `ray down`, in the world of aws_world.py; write JSON.
 
 unshare --net --pid --mount --fork --kill-child --mount-proc python -m tests.clusters.aws_up SCRATCH
 """

@@ -1,4 +1,4 @@
-"""The cluster of docs/on_prem.md on hosts of this machine: a laptop to work at, a head, two workers, and a stranger.
+"""The cluster of docs/clusters/on_prem.md on hosts of this machine: a laptop, a head, two workers, and a stranger.
 
 What the page has a person type is taken from the page itself (`Desk.type`), so that it says nothing else than what has
 been tried. Two things cannot be: `ssh-copy-id` asks for a password, and pip would load down what is there already.
@@ -33,7 +33,7 @@ class Desk:
         self.lan, self.shared = lan, shared
         self.laptop, self.head, self.stranger = (lan.hosts[name] for name in ("laptop", "head", "stranger"))
         self.workers = [lan.hosts[name] for name in WORKERS]
-        self._lines = _console((ROOT / "docs" / "on_prem.md").read_text())
+        self._lines = _console((ROOT / "docs" / "clusters" / "on_prem.md").read_text())
 
     @property
     def machines(self) -> list[Host]:

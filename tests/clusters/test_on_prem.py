@@ -25,7 +25,7 @@ pytestmark = [
     pytest.mark.skipif(_MISSING is not None, reason=f"no hosts on this machine: it {_MISSING}"),
 ]
 
-# What answers whoever asks; docs/on_prem.md says so. All else wants the token.
+# What answers whoever asks; docs/clusters/on_prem.md says so. All else wants the token.
 OPEN = {
     8080: "metrics of a machine",
     44217: "metrics of the autoscaler",
