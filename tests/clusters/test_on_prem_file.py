@@ -9,7 +9,7 @@ from raysearch.engine.preflight import ray_yaml
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = (ROOT / "clusters" / "on_prem.yaml").read_text()
-PAGE = (ROOT / "docs" / "on_prem.md").read_text()
+PAGE = (ROOT / "docs" / "clusters" / "on_prem.md").read_text()
 VALUES = {"Head": "192.168.1.10", "Workers": "192.168.1.11, 192.168.1.12", "User": "ray"}
 
 
