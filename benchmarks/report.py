@@ -20,7 +20,7 @@ from typing import Any
 
 import dashboards.report
 from raysearch.runs import results
-from raysearch.studies.design import plan
+from raysearch.studies.design import ablation_plan, plan
 from raysearch.studies.design.ablation import Ablation, factor
 
 REPEATS = 3
@@ -30,7 +30,7 @@ def write_run(run_dir: Path, variants: int, seeds: int) -> int:
     """A run over so many values of a factor, each cell with 20 iterations; returns how many cells it has."""
     levels = [1e-5 * (index + 1) for index in range(variants)]
     asked = Ablation("Which rate?", "retrieval", {"train.lr": levels[0]}, [factor("train.lr", *levels)], seeds=seeds)
-    planned = plan.plan_ablation("rates", asked, "laptop", "d" * 64)
+    planned = ablation_plan.plan_ablation("rates", asked, "laptop", "d" * 64)
     rng = random.Random(0)
     for cell in planned.cells:
         results.write_cell(run_dir / "cells", _record(cell, rng))

@@ -73,13 +73,13 @@ def drive(folder: Path, cells: int) -> None:
     from raysearch.runs import results
     from raysearch.storage.cache import cache_dir
     from raysearch.studies.configs.registry import CODE_VERSIONS
-    from raysearch.studies.design import plan, study_files
+    from raysearch.studies.design import ablation_plan, study_files
 
     study = folder / "study.py"
     study.write_text(STUDY.format(regions=REGIONS, rates=max(1, cells // SEEDS // REGIONS), seeds=SEEDS))
     name, asked = study_files.load_study(str(study))
     manifest = shards.read_manifest(synthetic.ensure(synthetic.Spec(), cache_dir()))
-    planned = plan.plan_ablation(name, asked, "laptop", manifest.content_hash)  # type: ignore[arg-type]
+    planned = ablation_plan.plan_ablation(name, asked, "laptop", manifest.content_hash)  # type: ignore[arg-type]
     run = folder / "run"
     constant = {"data": manifest.content_hash, "code_version": CODE_VERSIONS["retrieval"], "environment": "{}"}
     configs = {cell.hash: json.dumps(cell.variant.config.canonical()) for cell in planned.cells}
@@ -99,9 +99,9 @@ def drive(folder: Path, cells: int) -> None:
         keeping = tuner.CheckpointPolicy(str(folder / "checkpoints"))
         listener = jobs.ListenerList(Store(), tally, view)
         resources = tuner.Resources(slots)
-        tuner.run_trials(jobs.FixedJobs(map(session.job_of, first)), NoOp, None, resources, listener, keeping)
+        tuner.run_trials(jobs.FixedJobs(map(session.make_job, first)), NoOp, None, resources, listener, keeping)
         before, started = _used(), time.perf_counter()
-        source = jobs.FixedJobs(map(session.job_of, rest))
+        source = jobs.FixedJobs(map(session.make_job, rest))
         complete = tuner.run_trials(source, NoOp, None, resources, listener, keeping)
         after, wall = _used(), time.perf_counter() - started
     if not complete:

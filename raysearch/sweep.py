@@ -22,15 +22,14 @@ from raysearch.core.interrupt import Interrupt
 from raysearch.data import shards, synthetic
 from raysearch.data.feed_mode import STORE_SHARE, FeedMode
 from raysearch.engine.drivers import dry_run as drivers_dry_run
-from raysearch.engine.options import Options, Run, cluster_of
+from raysearch.engine.options import Options, Run, cluster_address
 from raysearch.runs import describe, results
 from raysearch.runs.run_location import RunLocation
 from raysearch.storage import uris
 from raysearch.storage.cache import cache_dir
 from raysearch.storage.location import Location
 from raysearch.studies.configs import overrides
-from raysearch.studies.design import plan as planning
-from raysearch.studies.design import search_plan, study_files
+from raysearch.studies.design import ablation_plan, search_plan, study_files
 from raysearch.studies.design.ablation import Ablation
 
 app = typer.Typer(add_completion=False)
@@ -73,7 +72,7 @@ def main(
     name, asked = study_files.load_study(study)
     if trials is not None and isinstance(asked, Ablation):
         raise UserError("--trials is for searches; an ablation runs each variant with each seed")
-    if max_cost is not None and not cluster_of(address):
+    if max_cost is not None and not cluster_address(address):
         raise UserError(_NO_PRICE)
     if only:
         if not isinstance(asked, Ablation):
@@ -86,7 +85,9 @@ def main(
     directory = _data(data, chosen, console)
     manifest = shards.read_manifest(directory)
     plan = _plan(name, asked, chosen, manifest.content_hash, settings, seeds, trials, workers)
-    config = plan.reference.config if isinstance(plan, planning.Plan) else plan.reference(plan.groups[0]).config
+    config = (
+        plan.reference.config if isinstance(plan, ablation_plan.AblationPlan) else plan.reference(plan.groups[0]).config
+    )
     config.check(manifest.name, manifest.classes, manifest.counts)
     home = RunLocation(out or Path("runs") / f"{name}-{chosen}")
     home.fetch()
@@ -103,7 +104,7 @@ def main(
         return
     home.check_writable()
     with interrupt.caught(), home.kept(lambda message: console.print(message)):
-        if isinstance(plan, planning.Plan):
+        if isinstance(plan, ablation_plan.AblationPlan):
             complete = _ablation(plan, run, options, reader, retry_failed, console, interrupt)
         else:
             complete = _search(plan, run, options, retry_failed, console, interrupt)
@@ -122,9 +123,9 @@ def _plan(
     seeds: int | None,
     trials: int | None,
     workers: int,
-) -> planning.Plan | search_plan.SearchPlan:
+) -> ablation_plan.AblationPlan | search_plan.SearchPlan:
     if isinstance(asked, Ablation):
-        return planning.plan_ablation(name, asked, profile, content_hash, settings, seeds, workers)
+        return ablation_plan.plan_ablation(name, asked, profile, content_hash, settings, seeds, workers)
     plan = search_plan.plan_search(name, asked, profile, content_hash, settings, seeds, trials, workers)
     from raysearch.engine.drivers import search
 
@@ -133,7 +134,7 @@ def _plan(
 
 
 def _ablation(
-    plan: planning.Plan,
+    plan: ablation_plan.AblationPlan,
     run: Run,
     options: Options,
     reader: results.CellReader,

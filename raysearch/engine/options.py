@@ -10,7 +10,7 @@ from raysearch.data.shards.manifest import Manifest
 from raysearch.storage.location import Location
 
 
-def cluster_of(address: str | None) -> str | None:
+def cluster_address(address: str | None) -> str | None:
     """The address of the cluster to join, as asked or as inside `ray job submit`; None: Ray starts on this machine."""
     return address or os.environ.get("RAY_ADDRESS")
 

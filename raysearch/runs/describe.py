@@ -8,11 +8,12 @@ from raysearch.core import environment
 from raysearch.data.shards.manifest import Manifest
 from raysearch.storage.location import Location
 from raysearch.studies.configs.registry import CODE_VERSIONS, RunConfig
-from raysearch.studies.design.plan import Plan, Variant, starts
+from raysearch.studies.design.ablation_plan import AblationPlan
+from raysearch.studies.design.plan import Variant, pre_trainings
 from raysearch.studies.design.search_plan import SearchPlan
 
 
-def ablation(plan: Plan) -> dict[str, Any]:
+def ablation(plan: AblationPlan) -> dict[str, Any]:
     """What is asked by an ablation."""
     asked = plan.ablation
     return {
@@ -35,7 +36,7 @@ def ablation(plan: Plan) -> dict[str, Any]:
             for variant in plan.variants
         ],
         "cells": [{"cell": cell.hash, "variant": cell.variant.name, "seed": cell.seed} for cell in plan.cells],
-        "starts": [{"cell": cell.hash, "variant": cell.variant.name, "seed": cell.seed} for cell in starts(plan.cells)],
+        "starts": [{"cell": cell.hash, "variant": cell.variant.name, "seed": cell.seed} for cell in pre_trainings(plan.cells)],
     }
 
 

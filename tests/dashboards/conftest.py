@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from raysearch.runs import describe, results
-from raysearch.studies.design import plan
+from raysearch.studies.design import ablation_plan, plan
 from raysearch.studies.design.ablation import Ablation, component, factor
 
 TIES = {"map_best_ties": "map@all/relevant-first/test", "map_worst_ties": "map@all/relevant-last/test"}
@@ -54,7 +54,7 @@ def write_run(
         absent: (variant, seed) -> whether the cell never ended.
         changes: keys of study.json to set; None removes one.
     """
-    planned = plan.plan_ablation("srem_ablation", study, "laptop", "d" * 64, seeds=seeds)
+    planned = ablation_plan.plan_ablation("srem_ablation", study, "laptop", "d" * 64, seeds=seeds)
     rng = random.Random(f"{run_dir.name}")
     level = {seed: rng.gauss(0.0, seed_noise) for seed in planned.seeds}
     for cell in planned.cells:
@@ -68,7 +68,7 @@ def write_run(
     return run_dir
 
 
-def study_json(planned: plan.Plan, changes: Mapping[str, Any]) -> dict[str, Any]:
+def study_json(planned: ablation_plan.AblationPlan, changes: Mapping[str, Any]) -> dict[str, Any]:
     """`study.json` as a sweep writes it."""
     return {
         **describe.ablation(planned),

@@ -9,7 +9,7 @@ import pytest
 from dashboards import report
 from dashboards.ablation import tables
 from raysearch.runs import describe, results
-from raysearch.studies.design import plan, study_files
+from raysearch.studies.design import ablation_plan, study_files
 from raysearch.studies.design.ablation import Ablation
 from raysearch.tasks import registry
 
@@ -18,11 +18,11 @@ STUDIES = [
 ]
 
 
-def write_run(run_dir: Path, name: str) -> plan.Plan:
+def write_run(run_dir: Path, name: str) -> ablation_plan.AblationPlan:
     """A run whose every cell has ended with drawn numbers."""
     asked = study_files.load_study(name)[1]
     assert isinstance(asked, Ablation)
-    planned = plan.plan_ablation(name, asked, "laptop", "d" * 64, seeds=2)
+    planned = ablation_plan.plan_ablation(name, asked, "laptop", "d" * 64, seeds=2)
     rng = random.Random(0)
     for cell in planned.cells:
         ids = json.dumps(registry.metric_ids(cell.variant.config, "mod4-12345678"))

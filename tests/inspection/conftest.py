@@ -17,7 +17,7 @@ from raysearch.runs import describe, results
 from raysearch.runs.checkpoints import FOLDER
 from raysearch.storage.location import Location
 from raysearch.studies.configs.registry import CODE_VERSIONS
-from raysearch.studies.design import plan
+from raysearch.studies.design import ablation_plan
 from raysearch.studies.design.ablation import Ablation, factor
 from raysearch.tasks import registry
 from raysearch.tasks.base import Feed, Worker
@@ -76,7 +76,9 @@ def trained(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Traine
     torch.manual_seed(7)
     torch.save(backbones.build("small").body.state_dict(), weights)
     manifest = writer.read_manifest(tiny_data)
-    planned = plan.plan_ablation("erasing", STUDY, "laptop", manifest.content_hash, {"model.weights": str(weights)})
+    planned = ablation_plan.plan_ablation(
+        "erasing", STUDY, "laptop", manifest.content_hash, {"model.weights": str(weights)}
+    )
     surroundings = describe.surroundings(
         manifest, Location.parse(tiny_data), {}, "As asked.", "command", planned.reference.config
     )

@@ -18,7 +18,7 @@ from raysearch.runs import describe, results
 from raysearch.runs.checkpoints import FOLDER
 from raysearch.storage.location import Location
 from raysearch.studies.configs.registry import CODE_VERSIONS, FewshotConfig
-from raysearch.studies.design import plan
+from raysearch.studies.design import ablation_plan
 from raysearch.studies.design.ablation import Ablation, choice
 from raysearch.tasks import registry
 from raysearch.tasks.base import Feed, Worker
@@ -73,7 +73,9 @@ def fewshot_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(7)
     torch.save(backbones.build("small").body.state_dict(), weights)
     manifest, divided = writer.read_manifest(data), partition.partition_of(data, "mod4")
-    planned = plan.plan_ablation("few", STUDY, "laptop", manifest.content_hash, {"model.weights": str(weights)})
+    planned = ablation_plan.plan_ablation(
+        "few", STUDY, "laptop", manifest.content_hash, {"model.weights": str(weights)}
+    )
     assert isinstance(planned.reference.config, FewshotConfig)
     surroundings = describe.surroundings(
         manifest, Location.parse(data), {}, "As asked.", "command", planned.reference.config

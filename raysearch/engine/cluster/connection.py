@@ -20,7 +20,7 @@ from ray.autoscaler.v2.sdk import get_cluster_status
 from ray.experimental.internal_kv import _internal_kv_get
 
 from raysearch.core.errors import UserError
-from raysearch.engine.options import cluster_of
+from raysearch.engine.options import cluster_address
 
 # What Ray's head keeps of the past for its dashboard: some 3 kB a task. Its own limits are 100,000 of each, which a
 # cluster that runs sweep after sweep would fill until its head is out of memory.
@@ -45,7 +45,7 @@ def connected(address: str | None) -> Iterator[None]:
     Args:
         address: of the cluster; None is what `RAY_ADDRESS` says, or this machine.
     """
-    address = cluster_of(address)
+    address = cluster_address(address)
     if ray.is_initialized():  # whoever connected before looks after it
         yield
         return

@@ -10,11 +10,12 @@ from raysearch.engine.drivers import session
 from raysearch.engine.options import Options, Run
 from raysearch.engine.trials.jobs import FixedJobs
 from raysearch.runs import results
-from raysearch.studies.design.plan import Cell, Plan
+from raysearch.studies.design.ablation_plan import AblationPlan
+from raysearch.studies.design.plan import Cell
 
 
 def run_missing(
-    plan: Plan, missing: list[Cell], run: Run, options: Options, console: Console, interrupt: Interrupt
+    plan: AblationPlan, missing: list[Cell], run: Run, options: Options, console: Console, interrupt: Interrupt
 ) -> bool:
     """Run the missing cells of a plan; returns False when the user stopped it.
 
@@ -37,10 +38,10 @@ def run_missing(
         if not open_session.prepare(missing, asked.step_limit):
             return False
         return open_session.execute(
-            FixedJobs(session.job_of(cell) for cell in missing),
+            FixedJobs(session.make_job(cell) for cell in missing),
             done=len(plan.cells) - len(missing),
             total=len(plan.cells),
-            objective=session.held_out(asked.task),
+            objective=session.held_out_objective(asked.task),
             limit=asked.step_limit,
         )
 

@@ -7,11 +7,11 @@ from rich.console import Console
 
 from raysearch.engine.options import Run
 from raysearch.runs import results
+from raysearch.studies.design import ablation_plan, search_plan
 from raysearch.studies.design import plan as planning
-from raysearch.studies.design import search_plan
 
 
-def completed(plan: planning.Plan, reader: results.CellReader, retry_failed: bool) -> dict[str, Any]:
+def completed(plan: ablation_plan.AblationPlan, reader: results.CellReader, retry_failed: bool) -> dict[str, Any]:
     """Cells that need not run. One that a search stopped early is no answer here: it goes on from its checkpoint."""
     answers = ("finished",) if retry_failed else ("finished", "failed")
     found = reader.read(cell.hash for cell in plan.cells)
@@ -19,18 +19,18 @@ def completed(plan: planning.Plan, reader: results.CellReader, retry_failed: boo
 
 
 def print_dry_run(
-    plan: planning.Plan | search_plan.SearchPlan,
+    plan: ablation_plan.AblationPlan | search_plan.SearchPlan,
     run: Run,
     reader: results.CellReader,
     retry_failed: bool,
     console: Console,
 ) -> None:
     """What would be run, and what it will cost."""
-    if not isinstance(plan, planning.Plan):
+    if not isinstance(plan, ablation_plan.AblationPlan):
         _print_search(plan, run.directory, console)
         return
     before = completed(plan, reader, retry_failed)
-    starts = planning.starts(cell for cell in plan.cells if cell.hash not in before)
+    starts = planning.pre_trainings(cell for cell in plan.cells if cell.hash not in before)
     begun = reader.read([one.hash for one in starts])
     for one in starts:
         state = begun[one.hash]["status"] if one.hash in begun else "to run"
@@ -38,7 +38,7 @@ def print_dry_run(
     _print_plan(plan, before, console)
 
 
-def _print_plan(plan: planning.Plan, before: dict[str, Any], console: Console) -> None:
+def _print_plan(plan: ablation_plan.AblationPlan, before: dict[str, Any], console: Console) -> None:
     for cell in plan.cells:
         state = before[cell.hash]["status"] if cell.hash in before else "to run"
         console.print(f"{cell.hash}  {state:9}  seed {cell.seed}  {cell.variant.name}")

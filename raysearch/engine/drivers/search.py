@@ -71,7 +71,7 @@ def _search_group(
     record.groups[group.label] = suggestions
     objective = Objective(search.metrics[0], search.modes[0])
     if objective.metric == "epoch_seconds":  # known at the end alone
-        objective = session.held_out(search.task)
+        objective = session.held_out_objective(search.task)
     scheduler = None
     accept = ["finished"] if retry_failed else ["finished", "failed"]
     if search.scheduler:
@@ -81,7 +81,7 @@ def _search_group(
             run.directory / "cells", [cell.hash for config in suggestions.configs for cell in config.cells]
         )
         if search.scheduler != "pbt":
-            schedulers.replay(scheduler, objective, [one for one in before.values() if one["status"] in accept])
+            schedulers.replay_cells(scheduler, objective, [one for one in before.values() if one["status"] in accept])
     return opened.execute(
         suggestions,
         done=record.done(),
@@ -115,10 +115,10 @@ def _judge(plan: SearchPlan, opened: session.Session, record: "_Record", retry_f
     record.write()
     unique = {cell.hash: cell for cell in cells}  # the best may be the reference itself
     return opened.execute(
-        FixedJobs(session.job_of(cell) for cell in unique.values()),
+        FixedJobs(session.make_job(cell) for cell in unique.values()),
         done=record.done(),
         total=record.total(),
-        objective=session.held_out(plan.search.task),
+        objective=session.held_out_objective(plan.search.task),
         limit=plan.search.step_limit,
         listeners=[record],
         accept=("finished",) if retry_failed else ("finished", "failed"),
@@ -214,7 +214,7 @@ class _Record(Listener):
                 for record in config.records.values():
                     if record["status"] in ("finished", "stopped"):
                         asked = config.variant.config
-                        run += schedulers.trained(json.loads(record["history"])) * asked.epochs // asked.steps
+                        run += schedulers.count_trained(json.loads(record["history"])) * asked.epochs // asked.steps
                         full += asked.epochs
         return {"run": run, "full": full}
 
@@ -252,7 +252,7 @@ def check(plan: SearchPlan) -> None:
     group = plan.groups[0]
     if search.scheduler:
         try:
-            _scheduler(plan, group, session.held_out(search.task))
+            _scheduler(plan, group, session.held_out_objective(search.task))
         except (TypeError, AssertionError) as error:
             raise UserError(f"scheduler '{search.scheduler}': {error}") from None
     if callable(search.space):

@@ -25,7 +25,7 @@ from raysearch.engine.monitoring.terminal import TerminalView
 from raysearch.engine.options import Options, Run
 from raysearch.engine.trials import tuner
 from raysearch.engine.trials.jobs import FixedJobs, Job, Jobs, Listener, ListenerList
-from raysearch.engine.trials.train_loop import Source
+from raysearch.engine.trials.train_loop import ImageSource
 from raysearch.models import backbones
 from raysearch.runs import results
 from raysearch.runs.checkpoints import FOLDER, Checkpoints, Objective
@@ -45,7 +45,7 @@ class Session:
         run: Run,
         options: Options,
         demand: connection.TrialResources,
-        source: Source,
+        source: ImageSource,
         console: Console,
         interrupt: Interrupt,
         table: Callable[[], RenderableType],
@@ -82,13 +82,13 @@ class Session:
 
         One that fails is a failed cell, and so is each that would have started from it.
         """
-        wanted = plan.starts(cells)
+        wanted = plan.pre_trainings(cells)
         missing = [one for one in wanted if not self._at_hand(one.hash)]
         if not missing:
             return True
         self._console.print(f"{len(missing)} pre-trainings before that, which later studies share")
-        objective = held_out(missing[0].variant.config.task)
-        jobs = FixedJobs(job_of(one) for one in missing)
+        objective = held_out_objective(missing[0].variant.config.task)
+        jobs = FixedJobs(make_job(one) for one in missing)
         complete = self.execute(
             jobs, len(wanted) - len(missing), len(wanted), objective, limit, find=self._at_hand, name="pre-trainings"
         )
@@ -172,7 +172,7 @@ class Session:
         if found is None or found["status"] != "finished":
             return found
         runs = self._run.directory.resolve().parent
-        return found if Checkpoints(self._storage, cell).bring(runs, _has_trunk) else None
+        return found if Checkpoints(self._storage, cell).bring(runs, _has_backbone) else None
 
     def _store(self, job: Job, record: dict[str, Any]) -> None:
         task = job.config["task"]
@@ -234,7 +234,7 @@ def open_session(
         results.write_study(run.directory, run.record)
         splits = {one: found.identity for one, found in divided.items()}
         run.record["splits"] = {found.identity: found.record() for found in divided.values()}
-        source = Source(sets, run.manifest.content_hash, cache_dir() / "features", splits)
+        source = ImageSource(sets, run.manifest.content_hash, cache_dir() / "features", splits)
         session = Session(run, options, demand, source, console, interrupt, table, heart)
         with budget.enforce_limits(meter, interrupt, options.max_cost, options.max_hours, session.cost):
             yield session
@@ -244,17 +244,17 @@ def open_session(
     results.write_study(run.directory, run.record)
 
 
-def _has_trunk(state: Mapping[str, Any]) -> bool:
+def _has_backbone(state: Mapping[str, Any]) -> bool:
     """Whether a state is that of a pre-training that has come to its end."""
     return state["task"].get("trunk") is not None
 
 
-def held_out(task: str) -> Objective:
+def held_out_objective(task: str) -> Objective:
     """What the best checkpoint of a task's cell is chosen by."""
     return Objective(registry.HELD_OUT[task], "max")
 
 
-def job_of(cell: Cell, moves: Mapping[str, Any] | None = None) -> Job:
+def make_job(cell: Cell, moves: Mapping[str, Any] | None = None) -> Job:
     """A cell as the engine needs it."""
     return Job(
         cell=cell.hash,

@@ -25,7 +25,7 @@ from raysearch.engine.drivers import samplers, session
 from raysearch.engine.trials.jobs import Job, Listener
 from raysearch.runs.checkpoints import Checkpoints, decode
 from raysearch.studies.design.plan import Cell, Variant
-from raysearch.studies.design.search_plan import Group, SearchPlan, describe
+from raysearch.studies.design.search_plan import Group, SearchPlan, describe_settings
 
 _SERIES = "searched"  # label of metrics of a search that has no groups
 _SAME_AGAIN = 100  # suggestions in a row that were known already: the space is exhausted
@@ -111,7 +111,7 @@ class Suggestions(Listener):
             self._suggest()
         config, cell = self._queue.pop(0)
         # A time series for each config would be too many: they share one.
-        return replace(session.job_of(cell, self._moves(config)), series=self._group.label or _SERIES)
+        return replace(session.make_job(cell, self._moves(config)), series=self._group.label or _SERIES)
 
     def exhausted(self) -> bool:
         if self._same >= _SAME_AGAIN and not self.configs:
@@ -154,7 +154,7 @@ class Suggestions(Listener):
         settings = dict(self._optuna.suggest(key))
         number = len(self.configs)
         try:
-            variant = self._plan.variant(self._group, f"{number}: {describe(settings)}", settings)
+            variant = self._plan.variant(self._group, f"{number}: {describe_settings(settings)}", settings)
         except UserError as error:
             if "unknown config path" in str(error):
                 raise
@@ -200,7 +200,7 @@ class Suggestions(Listener):
                     self._study.tell(trial.number, state=TrialState.FAIL)
                 continue
             number = len(self.configs)
-            variant = self._plan.variant(self._group, f"{number}: {describe(settings)}", settings)
+            variant = self._plan.variant(self._group, f"{number}: {describe_settings(settings)}", settings)
             config = self._add(number, variant, json.dumps(variant.config.canonical(), sort_keys=True))
             again = retry_failed and trial.state == TrialState.FAIL
             config.told = trial.state.is_finished() and not again

@@ -16,8 +16,7 @@ from raysearch.engine.preflight.node_types import NodeType, most_of
 from raysearch.runs.run_location import RunLocation
 from raysearch.storage.location import Location
 from raysearch.studies.configs import overrides
-from raysearch.studies.design import plan as planning
-from raysearch.studies.design import search_plan, study_files
+from raysearch.studies.design import ablation_plan, search_plan, study_files
 from raysearch.studies.design.ablation import Ablation
 
 _PINNED = re.compile(r"\b(ray|torch|torchvision|optuna)(?:\[[^\]]*\])?==([0-9][\w.]*)")
@@ -50,7 +49,7 @@ def of_study(study: str, profile: str, data: str, settings: list[str]) -> Iterat
     manifest = shards.read_manifest(place)  # looks for every shard
     changes = overrides.parse(settings, asked.task)
     if isinstance(asked, Ablation):
-        plan = planning.plan_ablation(name, asked, profile, manifest.content_hash, changes)
+        plan = ablation_plan.plan_ablation(name, asked, profile, manifest.content_hash, changes)
         config, count = plan.reference.config, f"{len(plan.cells)} cells"
     else:
         found = search_plan.plan_search(name, asked, profile, manifest.content_hash, changes)

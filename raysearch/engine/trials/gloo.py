@@ -37,12 +37,12 @@ class _Backend(_Torch):
 
 
 def _choose_interface() -> None:
-    found = interface(ray.util.get_node_ip_address())
+    found = find_interface(ray.util.get_node_ip_address())
     if found is not None:
         os.environ.setdefault(_VARIABLE, found)
 
 
-def interface(address: str) -> str | None:
+def find_interface(address: str) -> str | None:
     """The network interface of this machine that bears an IPv4 address; None where none does.
 
     >>> interface("127.0.0.1")

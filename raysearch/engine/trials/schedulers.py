@@ -23,7 +23,7 @@ from raysearch.runs.checkpoints import Objective
 TIME_ATTR = "trained"  # of a result: outer iterations done after the warm-up, which is the same for all
 
 
-def trained(history: Sequence[Mapping[str, Any]]) -> int:
+def count_trained(history: Sequence[Mapping[str, Any]]) -> int:
     """Outer iterations of a cell after its warm-up.
 
     >>> trained([{"phase": "warmup"}, {"phase": "train"}, {}])
@@ -64,7 +64,7 @@ def build_scheduler(
     return PopulationBasedTraining(**common, hyperparam_mutations=dict(mutations or {}), **given)
 
 
-def replay(scheduler: TrialScheduler, objective: Objective, ended: Iterable[Mapping[str, Any]]) -> None:
+def replay_cells(scheduler: TrialScheduler, objective: Objective, ended: Iterable[Mapping[str, Any]]) -> None:
     """Tell a new scheduler what the cells reported that ended before.
 
     Args:
@@ -77,7 +77,7 @@ def replay(scheduler: TrialScheduler, objective: Objective, ended: Iterable[Mapp
         finished = record["status"] == "finished"
         history = json.loads(record["history"])
         results = [
-            {TIME_ATTR: trained(history[: index + 1]), objective.metric: step[objective.metric]}
+            {TIME_ATTR: count_trained(history[: index + 1]), objective.metric: step[objective.metric]}
             for index, step in enumerate(history)
             if step.get("phase") != "warmup" and step.get(objective.metric) is not None
         ]

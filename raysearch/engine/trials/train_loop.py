@@ -19,11 +19,11 @@ from raysearch.runs.checkpoints import Checkpoints, decode
 from raysearch.studies.configs.registry import Images
 from raysearch.tasks.base import Feed, NonFiniteLoss, Task, Worker
 
-Build = Callable[[Mapping[str, Any], int, Worker], Task]
+BuildTask = Callable[[Mapping[str, Any], int, Worker], Task]
 
 
 @dataclass(frozen=True)
-class Source:
+class ImageSource:
     """Where a worker's images come from."""
 
     sets: dict[Images, Kept]
@@ -74,7 +74,7 @@ def train_loop(config: dict[str, Any]) -> None:
             _release(worker)
             if worker.world_size > 1:
                 raise  # other ranks may wait for this one in a collective: only a new group is safe
-            reply = Reply({}, error=explain(error))
+            reply = Reply({}, error=explain_error(error))
         reply = replace(reply, seconds=time.perf_counter() - started)
 
 
@@ -93,7 +93,7 @@ class RunningCell:
         worker: what it runs on.
     """
 
-    def __init__(self, command: Begin, build: Build, worker: Worker) -> None:
+    def __init__(self, command: Begin, build: BuildTask, worker: Worker) -> None:
         self._worker, self._objective = worker, command.objective
         self._checkpoints = Checkpoints(command.storage, command.cell) if command.storage else None
         self._history: list[dict[str, Any]] = []
@@ -101,7 +101,7 @@ class RunningCell:
         state = self._read(command)
         # What a population changed on the way is in the state; what it changes now comes with the command.
         self._settings = {**(json.loads(state["settings"]) if state else {}), **command.settings}
-        self._task = build(moved(command.config, self._settings), command.seed, worker)
+        self._task = build(apply_settings(command.config, self._settings), command.seed, worker)
         if state:
             self._task.load_state_dict(state["task"])
             self._history, self._seconds = json.loads(state["history"]), state["seconds"]
@@ -179,7 +179,7 @@ def _to_all(data: bytes | None, worker: Worker) -> dict[str, Any] | None:
     return decode(data, worker.device) if data else None
 
 
-def moved(config: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+def apply_settings(config: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
     """A plain config with values at dotted paths replaced.
 
     >>> moved({"train": {"lr": 0.1, "epochs": 2}}, {"train.lr": 0.2})
@@ -192,7 +192,7 @@ def moved(config: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, A
     return changed
 
 
-def _worker(source: Source | None) -> Worker:
+def _worker(source: ImageSource | None) -> Worker:
     context = ray.train.get_context()
     return Worker(
         feed=None,  # type: ignore[arg-type]  # each cell brings its own
@@ -203,7 +203,7 @@ def _worker(source: Source | None) -> Worker:
     )
 
 
-def explain(error: Exception) -> str:
+def explain_error(error: Exception) -> str:
     """One line for a person: what went wrong, and what to set."""
     if isinstance(error, torch.OutOfMemoryError):
         total = torch.cuda.get_device_properties(0).total_memory / 2**30

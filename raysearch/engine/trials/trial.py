@@ -114,7 +114,7 @@ class CellTrial(tune.Trainable):
 
     def _result(self, report: dict[str, Any]) -> dict[str, Any]:
         """What schedulers and listeners look at. The rest is text: Tune keeps statistics of every number it sees."""
-        trained = schedulers.trained(self._history)
+        trained = schedulers.count_trained(self._history)
         result: dict[str, Any] = {"report": json.dumps(report), "steps": self._steps, schedulers.TIME_ATTR: trained}
         if trained and self._objective and self._objective.metric in report:
             result[self._objective.metric] = report[self._objective.metric]

@@ -16,7 +16,7 @@ from raysearch.engine.trials.job_queue import JobQueue
 from raysearch.engine.trials.jobs import Jobs, Listener
 from raysearch.engine.trials.lost_nodes import LostNodes
 from raysearch.engine.trials.schedulers import FifoScheduler, limit_concurrency
-from raysearch.engine.trials.train_loop import Build, Source
+from raysearch.engine.trials.train_loop import BuildTask, ImageSource
 from raysearch.engine.trials.trial import CellTrial
 from raysearch.engine.trials.worker_group import MAX_SLOTS, GroupSpec, remove_all
 from raysearch.runs.checkpoints import Objective
@@ -69,8 +69,8 @@ class CheckpointPolicy:
 
 def run_trials(
     jobs: Jobs,
-    build: Build,
-    source: Source | None,
+    build: BuildTask,
+    source: ImageSource | None,
     resources: Resources,
     listener: Listener,
     keeping: CheckpointPolicy | None = None,

@@ -27,7 +27,7 @@ from ray.util.placement_group import PlacementGroup, placement_group_table, remo
 from raysearch.engine.trials.failures import explain_group
 from raysearch.engine.trials.gloo import MultiNodeTorchConfig
 from raysearch.engine.trials.mailbox import Command, GroupLost, Mailbox, Reply, Stop
-from raysearch.engine.trials.train_loop import Build, Source, train_loop
+from raysearch.engine.trials.train_loop import BuildTask, ImageSource, train_loop
 
 NAMESPACE = "raysearch"
 _MARK_BASE = 1 << 20  # bytes
@@ -44,8 +44,8 @@ class GroupSpec:
     """What a worker group is made of."""
 
     run: str  # hexadecimal, of this driver alone
-    build: Build
-    source: Source | None
+    build: BuildTask
+    source: ImageSource | None
     workers: int = 1
     cpus: int = 1  # a worker
     gpus: float = 0.0  # a worker

@@ -7,7 +7,7 @@ from typing import Any
 from raysearch.core.errors import UserError
 from raysearch.studies.configs import overrides
 from raysearch.studies.configs.registry import RunConfig
-from raysearch.studies.design.plan import REFERENCE, Cell, Variant, cell
+from raysearch.studies.design.plan import REFERENCE, Cell, Variant, make_cell
 from raysearch.studies.design.search import Search
 
 BEST = "best"
@@ -78,14 +78,14 @@ class SearchPlan:
         return self.variant(group, self._judged(BEST, group), declared)
 
     def cell(self, variant: Variant, seed: int) -> Cell:
-        return cell(variant, seed, self.data, self.workers)
+        return make_cell(variant, seed, self.data, self.workers)
 
     def member(self, variant: Variant, group: Group, seed: int) -> Cell:
         """A member of a population. What becomes of it depends on the others, so its name covers the whole search."""
         assert not callable(self.search.space)
         others = [self.study, str(self.trials), group.label, variant.name, *sorted(self.search.space)]
         others += [repr(dict(self.search.scheduler_options))]
-        return cell(variant, seed, self.data, self.workers, others)
+        return make_cell(variant, seed, self.data, self.workers, others)
 
     def referring(self) -> list[Cell]:
         """The reference of each group with every seed, for the pre-trainings they start from."""
@@ -159,7 +159,7 @@ def _label(settings: Mapping[str, Any]) -> str:
     return ", ".join(f"{path}={value}" for path, value in settings.items())
 
 
-def describe(settings: Mapping[str, Any]) -> str:
+def describe_settings(settings: Mapping[str, Any]) -> str:
     """Settings as a variant's name says them.
 
     >>> describe({"srem.regions": 33, "esrl.positive": 0.0123456})

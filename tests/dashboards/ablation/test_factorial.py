@@ -10,7 +10,7 @@ from dashboards.ablation import factorial, figures
 from dashboards.ablation.view import View, view
 from dashboards.report import page
 from raysearch.runs import results
-from raysearch.studies.design import plan
+from raysearch.studies.design import ablation_plan
 from raysearch.studies.design.ablation import Ablation, factor
 
 from ..conftest import write_run
@@ -85,7 +85,7 @@ def test_every_pair_of_factors_has_a_small_figure_up_to_a_dozen(tmp_path: Path) 
     names = [factor(name, *own) for name, own in levels.items()]
     reference = {name: own[1] for name, own in levels.items()}
     asked = Ablation("?", "retrieval", reference, names, design="full", seeds=3)
-    assert len(plan.plan_ablation("s", asked, "laptop", "d" * 64).variants) == 16
+    assert len(ablation_plan.plan_ablation("s", asked, "laptop", "d" * 64).variants) == 16
     run = read(write_run(tmp_path / "run", asked, seeds=3))
     assert len(factorial.pairs(run)) == 6
     text = page(run)

@@ -10,7 +10,7 @@ import pytest
 import ray
 
 from raysearch.engine.trials import gloo
-from raysearch.engine.trials.gloo import MultiNodeTorchConfig, interface
+from raysearch.engine.trials.gloo import MultiNodeTorchConfig, find_interface
 
 VARIABLE = "GLOO_SOCKET_IFNAME"
 
@@ -36,8 +36,8 @@ def test_the_interface_that_bears_an_address() -> None:
         if one.family == socket.AF_INET
     }
     assert listed
-    assert {address: interface(address) for address in listed} == listed
-    assert interface("192.0.2.200") is None
+    assert {address: find_interface(address) for address in listed} == listed
+    assert find_interface("192.0.2.200") is None
 
 
 @pytest.mark.parametrize(

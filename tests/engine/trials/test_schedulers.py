@@ -81,7 +81,7 @@ def test_a_resumed_search_stops_what_an_uninterrupted_one_stops(name: str) -> No
     records: list[dict[str, Any]] = []
     first = live(schedulers.build_scheduler(name, OBJECTIVE, STEPS, OPTIONS[name]), range(20), records)
     resumed = schedulers.build_scheduler(name, OBJECTIVE, STEPS, OPTIONS[name])
-    schedulers.replay(resumed, OBJECTIVE, records)
+    schedulers.replay_cells(resumed, OBJECTIVE, records)
     assert first | live(resumed, range(20, 40), []) == whole
 
     forgetful = live(schedulers.build_scheduler(name, OBJECTIVE, STEPS, OPTIONS[name]), range(20, 40), [])
@@ -97,7 +97,7 @@ def test_hyperband_has_brackets_of_growing_grace() -> None:
 def test_cells_without_the_metric_are_left_out() -> None:
     scheduler = schedulers.build_scheduler("asha", OBJECTIVE, STEPS, {})
     record = {"cell": "failed", "status": "failed", "history": json.dumps([{"iteration": 1}])}
-    schedulers.replay(scheduler, OBJECTIVE, [record])
+    schedulers.replay_cells(scheduler, OBJECTIVE, [record])
     assert not scheduler._trial_info
 
 

@@ -28,7 +28,7 @@ from scipy import stats
 from dashboards.ablation import tables
 from dashboards.ablation.view import View, view
 from raysearch.runs import describe, results
-from raysearch.studies.design import plan
+from raysearch.studies.design import ablation_plan
 from raysearch.studies.design.ablation import Ablation, factor
 
 STUDIES = 1000
@@ -50,7 +50,7 @@ class FakeTask:
     noise: Callable[[int], float] = lambda seed: NOISE
     failing: float = 0.0
 
-    def run(self, planned: plan.Plan, rng: np.random.Generator) -> Iterator[dict[str, Any]]:
+    def run(self, planned: ablation_plan.AblationPlan, rng: np.random.Generator) -> Iterator[dict[str, Any]]:
         """The records of a study's cells."""
         levels = rng.normal(0, LEVELS, len(planned.seeds))
         effect = dict(zip((one.name for one in planned.variants), (0.0, *self.effects), strict=True))
@@ -70,11 +70,11 @@ class FakeTask:
 
 
 @cache
-def planned(variants: int, seeds: int) -> plan.Plan:
+def planned(variants: int, seeds: int) -> ablation_plan.AblationPlan:
     """A study of so many variants beside the reference."""
     levels = factor("srem.regions", *(10 * index for index in range(variants)))
     asked = Ablation("Is it better?", "retrieval", {"srem.regions": 500}, [levels], seeds=seeds)
-    return plan.plan_ablation("simulated", asked, "laptop", "d" * 64)
+    return ablation_plan.plan_ablation("simulated", asked, "laptop", "d" * 64)
 
 
 @cache

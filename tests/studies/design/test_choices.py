@@ -6,7 +6,7 @@ import pytest
 from raysearch.core.errors import UserError
 from raysearch.studies.analysis import statistics
 from raysearch.studies.configs import overrides
-from raysearch.studies.design import plan, study_files
+from raysearch.studies.design import ablation_plan, study_files
 from raysearch.studies.design.ablation import Ablation, choice, factor
 
 PLAIN = {"srem.regions": 0, "esrl.positive": 0.0}
@@ -26,8 +26,8 @@ def study(**changes) -> Ablation:
     return Ablation(**given | changes)
 
 
-def make(asked: Ablation, **options) -> plan.Plan:
-    return plan.plan_ablation("study", asked, "paper", "d" * 64, **options)
+def make(asked: Ablation, **options) -> ablation_plan.AblationPlan:
+    return ablation_plan.plan_ablation("study", asked, "paper", "d" * 64, **options)
 
 
 def test_levels_go_by_their_names() -> None:
@@ -131,6 +131,6 @@ def test_blocks_and_names_have_to_fit_the_study() -> None:
 def test_every_study_plans(name: str, profile: str) -> None:
     _, asked = study_files.load_study(name)
     assert isinstance(asked, Ablation)
-    planned = plan.plan_ablation(name, asked, profile, "d" * 64)
+    planned = ablation_plan.plan_ablation(name, asked, profile, "d" * 64)
     assert len(planned.variants) > 3
     assert set(planned.references) == {one.name for one in planned.variants}

@@ -13,7 +13,7 @@ from raysearch.runs import describe
 from raysearch.studies.configs import overrides
 from raysearch.studies.configs.profiles import PROFILES
 from raysearch.studies.configs.registry import CODE_VERSIONS
-from raysearch.studies.design import plan, search_plan, study_files
+from raysearch.studies.design import ablation_plan, plan, search_plan, study_files
 from raysearch.studies.design.ablation import Ablation, choice, factor
 from raysearch.studies.design.search import Search
 from raysearch.tasks import registry
@@ -64,7 +64,7 @@ def cell(settings: dict[str, Any] | None = None, *, seed: int = 0, data: str = D
     reference = {"episodes.test": given.pop("episodes.test")}
     factors = [factor("episodes.test", *reference.values())]
     asked = Ablation(question="?", task="fewshot", reference=reference, factors=factors, seeds=[seed])
-    (made,) = plan.plan_ablation("study", asked, "paper", data, settings=given, workers=workers).cells
+    (made,) = ablation_plan.plan_ablation("study", asked, "paper", data, settings=given, workers=workers).cells
     return made
 
 
@@ -149,8 +149,8 @@ def study(**changes: Any) -> Ablation:
 
 
 def test_the_pre_trainings_of_a_plan_are_each_once() -> None:
-    planned = plan.plan_ablation("study", study(), "paper", DATA)
-    first = plan.starts(planned.cells)
+    planned = ablation_plan.plan_ablation("study", study(), "paper", DATA)
+    first = plan.pre_trainings(planned.cells)
     assert [one.seed for one in first] == [0, 1]
     assert {one.start.hash for one in planned.cells if one.start} == {one.hash for one in first}
     assert {one.variant.name for one in first} == {"pre-training of conv4"}
@@ -160,12 +160,16 @@ def test_the_pre_trainings_of_a_plan_are_each_once() -> None:
     assert [one["cell"] for one in told["starts"]] == [one.hash for one in first]
     assert len(told["cells"]) == 6
 
-    fixed = plan.plan_ablation("study", study(), "paper", DATA, settings={"pretrain.seed": 0})
-    assert [one.hash for one in plan.starts(fixed.cells)] == [first[0].hash]
-    widths = plan.plan_ablation("study", study(factors=[factor("model.backbone", "conv4", "resnet12")]), "paper", DATA)
-    assert len(plan.starts(widths.cells)) == 4
+    fixed = ablation_plan.plan_ablation("study", study(), "paper", DATA, settings={"pretrain.seed": 0})
+    assert [one.hash for one in plan.pre_trainings(fixed.cells)] == [first[0].hash]
+    widths = ablation_plan.plan_ablation(
+        "study", study(factors=[factor("model.backbone", "conv4", "resnet12")]), "paper", DATA
+    )
+    assert len(plan.pre_trainings(widths.cells)) == 4
     mixed = choice("start", {"none": {"pretrain.epochs": 0}, "base": {"pretrain.epochs": 1}})
-    some = plan.plan_ablation("study", study(factors=[mixed], reference={"pretrain.epochs": 0}, base={}), "paper", DATA)
+    some = ablation_plan.plan_ablation(
+        "study", study(factors=[mixed], reference={"pretrain.epochs": 0}, base={}), "paper", DATA
+    )
     assert [one.start is None for one in some.cells] == [True, False] * 2
 
 
@@ -187,12 +191,12 @@ def test_a_search_refers_to_the_pre_trainings_of_all_its_seeds_and_groups() -> N
     seeds = [*made.seeds, *made.search.judging_seeds(list(made.seeds))]
     referring = made.referring()
     assert [one.seed for one in referring] == seeds * 2
-    assert len(plan.starts(referring)) == 2 * 4
+    assert len(plan.pre_trainings(referring)) == 2 * 4
     for group in made.groups:
         for seed in seeds:
             suggested = made.cell(made.variant(group, "x", {"train.lr": 1e-3, "model.method": "lwfm"}), seed)
             assert suggested.start
-            assert suggested.start.hash in {one.hash for one in plan.starts(referring)}
+            assert suggested.start.hash in {one.hash for one in plan.pre_trainings(referring)}
 
 
 def test_what_the_pre_training_depends_on_cannot_be_searched() -> None:
@@ -216,7 +220,7 @@ def test_every_study_plans(name: str, profile: str) -> None:
         made = search_plan.plan_search(name, asked, profile, DATA)
         assert made.reference(made.groups[0]).config.task == asked.task
         return
-    planned = plan.plan_ablation(name, asked, profile, DATA)
+    planned = ablation_plan.plan_ablation(name, asked, profile, DATA)
     assert len(planned.variants) >= len(asked.factors) + 1
     assert set(planned.references) == {one.name for one in planned.variants}
     assert len({one.hash for one in planned.cells}) == len(planned.variants) * len(planned.seeds)
@@ -225,10 +229,10 @@ def test_every_study_plans(name: str, profile: str) -> None:
 
 
 def test_few_shot_studies_ask_for_what_they_say() -> None:
-    def of(name: str, profile: str) -> plan.Plan:
+    def of(name: str, profile: str) -> ablation_plan.AblationPlan:
         asked = study_files.load_study(name)[1]
         assert isinstance(asked, Ablation)
-        return plan.plan_ablation(name, asked, profile, DATA)
+        return ablation_plan.plan_ablation(name, asked, profile, DATA)
 
     assert len(of("fewshot_methods", "laptop").variants) == 10
     assert len(of("helixformer_designs", "paper").variants) == 5
@@ -236,9 +240,9 @@ def test_few_shot_studies_ask_for_what_they_say() -> None:
     assert len(of("lwfm_components", "laptop").variants) == 4
     assert {one.config.trunk for one in of("lwe_layers", "paper").variants} == {("resnet18", "IMAGENET1K_V1")}
     assert [one.start is not None for one in of("helixformer_depth", "paper").cells] == [True] * 12
-    assert not plan.starts(of("helixformer_depth", "laptop").cells)
-    shared = {one.hash for one in plan.starts(of("helixformer_depth", "paper").cells)}
-    assert shared == {one.hash for one in plan.starts(of("helixformer_designs", "paper").cells)}
+    assert not plan.pre_trainings(of("helixformer_depth", "laptop").cells)
+    shared = {one.hash for one in plan.pre_trainings(of("helixformer_depth", "paper").cells)}
+    assert shared == {one.hash for one in plan.pre_trainings(of("helixformer_designs", "paper").cells)}
 
 
 def test_every_task_has_profiles_and_a_held_out_figure() -> None:

@@ -15,7 +15,7 @@ from raysearch.core.errors import UserError
 from raysearch.runs import describe
 from raysearch.studies.configs import overrides, weights
 from raysearch.studies.configs.registry import CODE_VERSIONS
-from raysearch.studies.design import plan
+from raysearch.studies.design import ablation_plan
 from raysearch.studies.design.ablation import Ablation, Design, component, factor
 from search_spaces.srem_ablation import study as srem_ablation
 
@@ -108,11 +108,11 @@ def study(design: Design = "one_at_a_time", **changes: Any) -> Ablation:
     return Ablation(**given | changes)
 
 
-def make(asked: Ablation, profile: str = "paper", **options: Any) -> plan.Plan:
-    return plan.plan_ablation("study", asked, profile, DATA, **options)
+def make(asked: Ablation, profile: str = "paper", **options: Any) -> ablation_plan.AblationPlan:
+    return ablation_plan.plan_ablation("study", asked, profile, DATA, **options)
 
 
-def sizes(planned: plan.Plan) -> list[tuple[int, int]]:
+def sizes(planned: ablation_plan.AblationPlan) -> list[tuple[int, int]]:
     return [(one.config.srem.regions, one.config.srem.size) for one in planned.variants]
 
 
@@ -244,7 +244,7 @@ def name(settings: Mapping[str, Any] | None = None, *, seed: int = 0, data: str 
     reference = {"hash.bits": given.pop("hash.bits")}
     factors = [factor("hash.bits", *reference.values())]
     asked = Ablation(question="?", task="retrieval", reference=reference, factors=factors, seeds=[seed])
-    (cell,) = plan.plan_ablation(study, asked, "paper", data, settings=given).cells
+    (cell,) = ablation_plan.plan_ablation(study, asked, "paper", data, settings=given).cells
     return cell.hash
 
 
@@ -364,7 +364,7 @@ def test_leaving_out_what_is_off_already_is_refused() -> None:
 def test_a_variant_knows_the_settings_that_it_also_stands_for():
     factors = [factor("srem.regions", 0, 50), factor("srem.size", 16, 32)]
     asked = Ablation("?", "retrieval", {"srem.regions": 50, "srem.size": 32}, factors, design="full")
-    planned = plan.plan_ablation("study", asked, "paper", "d" * 64)
+    planned = ablation_plan.plan_ablation("study", asked, "paper", "d" * 64)
     # without regions their size is nothing to set, so two of the four settings are one config
     assert len(planned.variants) == 3
     ((name, also),) = planned.also.items()

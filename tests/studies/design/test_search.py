@@ -98,11 +98,11 @@ def test_each_group_has_its_level_and_its_judges() -> None:
 
 
 def test_a_cell_is_the_same_in_a_search_and_an_ablation() -> None:
-    from raysearch.studies.design import plan as planning
+    from raysearch.studies.design import ablation_plan
     from raysearch.studies.design.ablation import Ablation
 
     asked = Ablation("Which?", "retrieval", {"train.lr": 0.01}, [factor("train.lr", 0.02)], seeds=1)
-    cells = {cell.hash for cell in planning.plan_ablation("other", asked, "laptop", "data").cells}
+    cells = {cell.hash for cell in ablation_plan.plan_ablation("other", asked, "laptop", "data").cells}
     one = plan(space={"train.lr": SPACE["train.lr"]})
     assert one.cell(one.variant(one.groups[0], "0", {"train.lr": 0.02}), 0).hash in cells
 
