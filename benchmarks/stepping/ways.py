@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from raysearch.models import adsh
 from raysearch.models.backbones import build
-from raysearch.models.bodies import SmallBody
+from raysearch.models.backbones.block_networks import SmallNetwork
 from raysearch.models.esrl import esrl
 from raysearch.models.fcaenet import FCAENet
 from raysearch.models.srem import EPSILON, erase_mask
@@ -140,7 +140,7 @@ def networks(setup: Setup) -> dict[str, nn.Module]:
     ours = FCAENet(build(setup.backbone), setup.bits)
     channels = ours.backbone.channels
     if setup.backbone == "small":
-        whole: nn.Module = SmallBody()
+        whole: nn.Module = SmallNetwork()
         names = [name for name, _ in whole.named_children()]
         bare: nn.Module = _Scores(copy.deepcopy(_chain(whole, names)), channels, setup.classes)
     else:
@@ -148,7 +148,7 @@ def networks(setup: Setup) -> dict[str, nn.Module]:
         names = [name for name, _ in whole.named_children()][:-2]  # all but pooling and classifier
         bare = torchvision.models.get_model(setup.backbone, weights=None, num_classes=setup.classes)
     trunk = _chain(whole, names)
-    state = ((key.split(".", 1), value) for key, value in ours.backbone.body.state_dict().items())
+    state = ((key.split(".", 1), value) for key, value in ours.backbone.network.state_dict().items())
     trunk.load_state_dict({f"{names.index(child)}.{rest}": value for (child, rest), value in state})
     written = WrittenNetwork(trunk, channels, setup.bits)
     written.output.load_state_dict(ours.hash_layer.linear.state_dict())

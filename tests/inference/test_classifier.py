@@ -18,7 +18,6 @@ from raysearch.inference import classifier, model_file
 from raysearch.inference import export as inference_export
 from raysearch.inference.classifier import FewShotClassifier
 from raysearch.inference.hasher import Hasher
-from raysearch.models import backbones
 from raysearch.models.backbones import Backbone
 from raysearch.models.fewshot import Layout
 from raysearch.studies.configs import overrides
@@ -26,6 +25,7 @@ from raysearch.tasks.base import Feed, Worker
 from raysearch.tasks.fewshot import evaluation
 from raysearch.tasks.fewshot.task import FewshotTask
 
+from ..registries import backbone_builder, replace_backbone
 from ..tasks.retrieval.small_runs import TwoTaps, image_set
 
 SIDE = 16
@@ -73,9 +73,7 @@ METHODS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(autouse=True)
 def two_taps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(
-        backbones.BACKBONES, "small", lambda name, weights: Backbone(TwoTaps(), ("block1", "block2"), (6, 12))
-    )
+    replace_backbone(monkeypatch, "small", lambda name, weights: Backbone(TwoTaps(), ("block1", "block2"), (6, 12)))
     torch.set_num_threads(1)
 
 
@@ -186,11 +184,9 @@ def test_the_same_run_gives_the_same_file_and_loading_leaves_random_numbers_alon
 
 def test_weights_that_a_run_started_from_are_not_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str | None] = []
-    original = backbones.BACKBONES["small"]
+    original = backbone_builder("small")
     path = export(trained(tmp_path, METHODS["cosine centroid"]), tmp_path / "model.pt")
-    monkeypatch.setitem(
-        backbones.BACKBONES, "small", lambda name, weights: (asked.append(weights), original(name, weights))[1]
-    )
+    replace_backbone(monkeypatch, "small", lambda name, weights: (asked.append(weights), original(name, weights))[1])
     FewShotClassifier.load(path)
     assert asked == [None]
 

@@ -16,11 +16,11 @@ from raysearch.data.shards import jpeg
 from raysearch.data.shards.manifest import Manifest
 from raysearch.inference import hasher as inference_hasher
 from raysearch.inference.hasher import Hasher
-from raysearch.models import backbones
 from raysearch.models.backbones import Backbone
 from raysearch.tasks.base import Feed, Worker
 from raysearch.tasks.retrieval import task as retrieval_task
 
+from ..registries import backbone_builder, replace_backbone
 from ..tasks.retrieval import small_runs
 from ..tasks.retrieval.small_runs import SIDE, TwoTaps, image_set
 
@@ -50,7 +50,7 @@ def two_taps(monkeypatch: pytest.MonkeyPatch) -> None:
             nn.init.normal_(body.block1[0].weight, std=0.5)  # type: ignore[arg-type]
         return Backbone(body, ("block1", "block2"), (6, 12))
 
-    monkeypatch.setitem(backbones.BACKBONES, "small", build)
+    replace_backbone(monkeypatch, "small", build)
     torch.set_num_threads(1)
 
 
@@ -93,10 +93,8 @@ def test_codes_are_the_tasks_own_bit_for_bit(
     wanted = task._encode(queries)
     assert len(wanted.unique(dim=0)) > 4  # codes that tell images apart, so that equal ones say something
     asked: list[str | None] = []
-    original = backbones.BACKBONES["small"]
-    monkeypatch.setitem(
-        backbones.BACKBONES, "small", lambda name, weights: (asked.append(weights), original(name, weights))[1]
-    )
+    original = backbone_builder("small")
+    replace_backbone(monkeypatch, "small", lambda name, weights: (asked.append(weights), original(name, weights))[1])
     hasher = Hasher.load(export(task, tmp_path / "model.pt"), device="cpu")
     assert asked == [None]  # nothing is downloaded, and no file of weights is missed
     assert torch.equal(hasher.encode(queries.images), wanted)

@@ -74,7 +74,7 @@ def trained(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Traine
     folder = tmp_path_factory.mktemp("runs")
     weights, directory = folder / "trunk.pth", folder / "run"
     torch.manual_seed(7)
-    torch.save(backbones.build("small").body.state_dict(), weights)
+    torch.save(backbones.build("small").network.state_dict(), weights)
     manifest = writer.read_manifest(tiny_data)
     planned = ablation_plan.plan_ablation(
         "erasing", STUDY, "laptop", manifest.content_hash, {"model.weights": str(weights)}

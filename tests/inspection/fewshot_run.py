@@ -71,7 +71,7 @@ def fewshot_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = dataset.ensure(dataset.Spec(classes=8, train_per_class=8, test_per_class=4, side=32), folder)
     directory, weights = folder / "runs" / "few", folder / "trunk.pth"
     torch.manual_seed(7)
-    torch.save(backbones.build("small").body.state_dict(), weights)
+    torch.save(backbones.build("small").network.state_dict(), weights)
     manifest, divided = writer.read_manifest(data), partition.partition_of(data, "mod4")
     planned = ablation_plan.plan_ablation(
         "few", STUDY, "laptop", manifest.content_hash, {"model.weights": str(weights)}

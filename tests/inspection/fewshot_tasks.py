@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from raysearch.models import backbones
 from raysearch.tasks.fewshot.task import FewshotTask
 
+from ..registries import replace_backbone
 from ..tasks.fewshot import fewshot_runs
 
 Make = Callable[..., FewshotTask]
@@ -17,7 +17,7 @@ Make = Callable[..., FewshotTask]
 @pytest.fixture
 def untrained(monkeypatch: pytest.MonkeyPatch) -> Make:
     """A task on a trunk of two convolutions, whose statistics and norms are not those of a fresh network."""
-    monkeypatch.setitem(backbones.BACKBONES, "small", fewshot_runs.trunk)
+    replace_backbone(monkeypatch, "small", fewshot_runs.trunk)
     torch.set_num_threads(1)
 
     def make(*changes: dict[str, Any], seed: int = 0) -> FewshotTask:

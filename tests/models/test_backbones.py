@@ -13,8 +13,9 @@ from torch import nn
 from torch.nn import functional
 
 from raysearch.core.errors import UserError
-from raysearch.models import backbones, bodies
-from raysearch.studies.configs import registry
+from raysearch.models import backbones
+from raysearch.models.backbone_specs import BUILT_IN
+from raysearch.models.backbones import block_networks
 
 # tap -> (channels, stride); depths of torchvision's networks as their papers print them
 TAPS = {
@@ -62,8 +63,16 @@ def images(side: int = 64, count: int = 2) -> torch.Tensor:
 
 
 def test_names() -> None:
+    assert list(backbones.BACKBONES) == list(BUILT_IN)
     assert set(backbones.BACKBONES) == set(TAPS)
-    assert list(backbones.BACKBONES) == list(registry.BACKBONES)
+
+
+@pytest.mark.parametrize("name", TAPS)
+def test_specs_name_the_published_weights(name: str) -> None:
+    published = ["DRAWN_BIRDS_V1"] if name == "small" else []
+    if name in torchvision.models.list_models():
+        published = [member.name for member in torchvision.models.get_model_weights(name)]
+    assert list(backbones.BACKBONES[name].weights) == published
 
 
 @pytest.mark.parametrize("name", TAPS)
@@ -159,7 +168,7 @@ def test_conv4_by_hand() -> None:
 
 
 def test_a_residual_block_by_hand() -> None:
-    block, batch = bodies.ResidualBlock(3, 5).double(), images(6).double()
+    block, batch = block_networks.ResidualBlock(3, 5).double(), images(6).double()
     path, shortcut = block.path, block.shortcut
 
     def normed(convolution: nn.Module, features: torch.Tensor) -> torch.Tensor:
@@ -208,7 +217,7 @@ def test_a_file_of_the_convolutions_alone_is_enough(name: str, tmp_path: Path) -
 
 def test_small_keeps_its_weights_in_a_file(tmp_path: Path) -> None:
     first = backbones.build("small").eval()
-    torch.save(first.body.state_dict(), tmp_path / "small.pt")
+    torch.save(first.network.state_dict(), tmp_path / "small.pt")
     second, third = backbones.build("small", str(tmp_path / "small.pt")).eval(), backbones.build("small").eval()
     batch = images()
     with torch.no_grad():
@@ -223,7 +232,7 @@ def test_the_weights_that_come_with_small_load_and_are_finite() -> None:
     for tap in backbone.taps:
         assert maps[tap].isfinite().all()
         assert maps[tap].std() > 0
-    state = backbone.body.state_dict()
+    state = backbone.network.state_dict()
     assert all(value.dtype == torch.float32 for value in state.values() if value.is_floating_point())
     assert not torch.equal(state["block1.0.weight"], next(backbones.build("small").parameters()))
 
@@ -247,7 +256,7 @@ def test_unknown_names_are_told_the_nearest() -> None:
 def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     drawn("squeezenet1_1", tmp_path / "squeeze.pt")
     drawn("resnet50", tmp_path / "large.pt")
-    torch.save(backbones.build("small").body.state_dict(), tmp_path / "small.pt")
+    torch.save(backbones.build("small").network.state_dict(), tmp_path / "small.pt")
     for name in ("small", "squeezenet1_1", "mobilenet_v2", "resnet18"):
         for file in ("squeeze.pt", "small.pt", "large.pt"):
             if (name, file) not in (("squeezenet1_1", "squeeze.pt"), ("small", "small.pt")):

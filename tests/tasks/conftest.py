@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from raysearch.models import backbones
 from raysearch.models.backbones import Backbone
 from raysearch.tasks.retrieval.views import CachedViews, PixelViews
 
+from ..registries import replace_backbone
 from .fewshot import fewshot_runs
 from .retrieval.small_runs import Log, TinyBody
 
@@ -18,14 +18,14 @@ from .retrieval.small_runs import Log, TinyBody
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """A trunk of one convolution in place of the small one; one thread, so that sums have one order."""
-    monkeypatch.setitem(backbones.BACKBONES, "small", lambda name, weights: Backbone(TinyBody(), ("block",), (5,)))
+    replace_backbone(monkeypatch, "small", lambda name, weights: Backbone(TinyBody(), ("block",), (5,)))
     torch.set_num_threads(1)
 
 
 @pytest.fixture
 def tiny_taps(monkeypatch: pytest.MonkeyPatch) -> None:
     """A trunk of two convolutions and two taps in place of the small one; one thread."""
-    monkeypatch.setitem(backbones.BACKBONES, "small", fewshot_runs.trunk)
+    replace_backbone(monkeypatch, "small", fewshot_runs.trunk)
     torch.set_num_threads(1)
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 
 from pydantic import model_validator
 
+from raysearch.models.backbone_specs import BACKBONES
 from raysearch.studies.configs.base import Counts, setting
 from raysearch.studies.configs.class_disjoint import DisjointConfig
 from raysearch.studies.configs.fewshot_sections import (
@@ -25,17 +26,6 @@ from raysearch.studies.configs.fewshot_sections import (
     TrunkConfig,
 )
 from raysearch.studies.configs.pretrain import PretrainRunConfig
-
-# Taps of each trunk, by name, since this layer knows no torch; `models.backbones` builds them.
-TAPS = {
-    "small": 4,
-    "conv4": 4,
-    "resnet12": 4,
-    "resnet18": 9,
-    "resnet50": 4,
-    "squeezenet1_1": 3,
-    "mobilenet_v2": 4,
-}
 
 
 class FewshotModelConfig(TrunkConfig):
@@ -63,7 +53,7 @@ class FewshotConfig(DisjointConfig):
 
     @model_validator(mode="after")
     def _taps_are_there(self) -> Self:
-        taps, asked = TAPS[self.model.backbone], list(self.lwe.layers)
+        taps, asked = len(BACKBONES[self.model.backbone].taps), list(self.lwe.layers)
         if self.model.method != "lwfm":
             return self
         for tap in asked:
@@ -113,7 +103,8 @@ class FewshotConfig(DisjointConfig):
         if not self.pretrain.epochs:
             plain["pretrain"] = {}
         if method == "lwfm":
-            plain["lwe"]["layers"] = [tap % TAPS[self.model.backbone] for tap in self.lwe.layers]
+            taps = len(BACKBONES[self.model.backbone].taps)
+            plain["lwe"]["layers"] = [tap % taps for tap in self.lwe.layers]
         if plain["helix"]:
             plain["helix"] = _that_matter(self.helix)
         if self.layers:

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, field_validator
 
+from raysearch.models.backbone_specs import BUILT_IN, known_backbone
 from raysearch.studies.configs.base import Section, setting
-from raysearch.studies.configs.retrieval import BACKBONES, known_backbone
 
 
 class FewshotDataConfig(Section):
@@ -32,7 +32,7 @@ class FewshotDataConfig(Section):
 
 class TrunkConfig(Section):
     backbone: Annotated[str, AfterValidator(known_backbone)] = setting(
-        "conv4", "the trunk: " + ", ".join(BACKBONES) + ". HelixFormer's are conv4 and resnet12, LWFM-SPM's resnet18."
+        "conv4", "the trunk: " + ", ".join(BUILT_IN) + ". HelixFormer's are conv4 and resnet12, LWFM-SPM's resnet18."
     )
     weights: str | None = setting(
         None,

@@ -5,7 +5,6 @@ from raysearch.studies.configs.fewshot import FewshotConfig
 from raysearch.studies.configs.hashing import AdshConfig, EsrlConfig, SremConfig
 from raysearch.studies.configs.pretrain import PretrainRunConfig
 from raysearch.studies.configs.retrieval import (
-    BACKBONES,
     DataConfig,
     HashConfig,
     ModelConfig,
@@ -15,7 +14,6 @@ from raysearch.studies.configs.retrieval import (
 )
 
 __all__ = [
-    "BACKBONES",
     "CODE_VERSIONS",
     "CONFIGS",
     "AdshConfig",

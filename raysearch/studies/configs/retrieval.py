@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, model_validator
 
-from raysearch.core.errors import UserError, nearest
+from raysearch.core.errors import UserError
+from raysearch.models.backbone_specs import BUILT_IN, known_backbone
 from raysearch.studies.configs import weights
 from raysearch.studies.configs.base import Counts, Images, RunConfig, Section, setting
 from raysearch.studies.configs.hashing import (
@@ -28,16 +29,6 @@ from raysearch.studies.configs.hashing import (
     SdhConfig,
     SremConfig,
 )
-
-# By name, since this layer knows no torch; `models.backbones` builds them.
-BACKBONES = ("small", "conv4", "resnet12", "resnet18", "resnet50", "squeezenet1_1", "mobilenet_v2")
-
-
-def known_backbone(name: str) -> str:
-    """The name, if a trunk has it; else ValueError."""
-    if name not in BACKBONES:
-        raise ValueError(f"unknown backbone{nearest(name, BACKBONES)}")
-    return name
 
 
 class DataConfig(Section):
@@ -65,7 +56,7 @@ class DataConfig(Section):
 
 class ModelConfig(Section):
     backbone: Annotated[str, AfterValidator(known_backbone)] = setting(
-        "resnet50", "the trunk: " + ", ".join(BACKBONES) + ". The paper's is ResNet-50."
+        "resnet50", "the trunk: " + ", ".join(BUILT_IN) + ". The paper's is ResNet-50."
     )
     weights: str | None = setting(
         None,

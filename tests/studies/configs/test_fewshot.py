@@ -5,10 +5,8 @@ from typing import Any
 import pytest
 
 from raysearch.core.errors import UserError
-from raysearch.models import backbones
 from raysearch.studies.configs import overrides, presets
-from raysearch.studies.configs.fewshot import TAPS
-from raysearch.studies.configs.registry import BACKBONES, CONFIGS, FewshotConfig
+from raysearch.studies.configs.registry import CONFIGS, FewshotConfig
 
 NORMAL: dict[str, Any] = {"model.weights": "IMAGENET1K_V1", "model.backbone": "resnet18"}
 
@@ -54,12 +52,6 @@ def test_what_a_method_does_not_read_is_not_refused() -> None:
     config({"model.method": "lwfm", "spm.weight": 0.0, "lwe.grid": 1, "spm.reduce": "topk"})
     config({"model.frozen": True, "pretrain.epochs": 1})
     config({"model.frozen": True, **NORMAL})
-
-
-def test_taps_agree_with_the_networks() -> None:
-    assert set(TAPS) == set(BACKBONES) == set(backbones.BACKBONES)
-    for name, taps in TAPS.items():
-        assert len(backbones.build(name).taps) == taps, name
 
 
 @pytest.mark.parametrize("task", ["fewshot", "pretrain"])

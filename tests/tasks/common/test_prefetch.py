@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from raysearch.data.feed.image_set import ImageSet
-from raysearch.models import backbones
 from raysearch.models.backbones import Backbone
 from raysearch.studies.configs import overrides
 from raysearch.studies.configs.registry import PretrainRunConfig
@@ -20,6 +19,7 @@ from raysearch.tasks.fewshot.task import FewshotTask
 from raysearch.tasks.pretraining.task import PretrainTask
 from raysearch.tasks.retrieval.task import make
 
+from ...registries import replace_backbone
 from ..fewshot import fewshot_runs
 from ..retrieval import small_runs
 from ..retrieval.small_runs import PIXELS, WARM
@@ -41,7 +41,7 @@ RETRIEVAL: dict[str, dict[str, Any]] = {
 
 
 def _use(monkeypatch: pytest.MonkeyPatch, trunk: Callable[..., Backbone]) -> None:
-    monkeypatch.setitem(backbones.BACKBONES, "small", trunk)
+    replace_backbone(monkeypatch, "small", trunk)
     torch.set_num_threads(1)
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from raysearch.models import backbones
 from raysearch.models.backbones import Backbone
 from raysearch.tasks.base import Worker
 from raysearch.tasks.fewshot import optimizer
 
+from ...registries import replace_backbone
 from .fewshot_runs import FROZEN, METHODS, SGD, STARTED, config, feed, finish, make, start, trunk
 
 pytestmark = pytest.mark.usefixtures("tiny_taps")
@@ -84,7 +84,7 @@ def test_the_first_best_epoch_on_validation_is_judged(monkeypatch: pytest.Monkey
 
     finish(last)
     assert last._best == {}
-    assert torch.equal(last.network.trunk.body.one[0].weight, networks[3]["trunk.body.one.0.weight"])  # type: ignore[union-attr, index]
+    assert torch.equal(last.network.trunk.network.one[0].weight, networks[3]["trunk.body.one.0.weight"])  # type: ignore[union-attr, index]
 
 
 class Untouchable:
@@ -143,7 +143,7 @@ def test_what_is_behind_the_trunk_begins_alike_whatever_the_trunk(monkeypatch: p
     for case in METHODS.values():
         fresh = make(case, seed=5).network
         with monkeypatch.context() as patch:
-            patch.setitem(backbones.BACKBONES, "small", another_trunk)
+            replace_backbone(patch, "small", another_trunk)
             started = make(case, STARTED, seed=5).network
         trunks.append({name: value for name, value in fresh.trunk.state_dict().items()})
         behind.append([fresh.comparer.state_dict(), started.comparer.state_dict()])

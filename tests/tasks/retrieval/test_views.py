@@ -145,7 +145,7 @@ def test_the_key_holds_all_that_decides_features(tmp_path: Path) -> None:
         return len(files(tmp_path) - before)
 
     other_weights = tmp_path / "weights.pt"
-    torch.save(backbones.build("small").body.state_dict(), other_weights)
+    torch.save(backbones.build("small").network.state_dict(), other_weights)
     assert after({}) == 2  # anchors and their erased views
     assert after({}, seed=5) == 0
     assert after({}, content_hash="other") == 2

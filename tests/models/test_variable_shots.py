@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from raysearch.models import uneven
+from raysearch.models import variable_shots
 from raysearch.models.fewshot import CentroidHead, HelixHead, HelixLwfmHead, LwfmHead, Maps, RelationNet
 from raysearch.models.helixformer import HelixFormer
 from raysearch.models.lwfm import LayerwiseMatching, PairMatching
 from raysearch.models.relation import CosineHead, RelationHead
-from raysearch.models.uneven import class_logits
+from raysearch.models.variable_shots import class_logits
 
 WIDTHS, SIDE = (3, 5), 4
 SHOTS = (2, 1, 4, 2, 1)
@@ -85,13 +85,13 @@ def test_neither_chunks_nor_other_classes_change_a_logit(name: str) -> None:
 def test_no_more_pairs_are_compared_at_a_time_than_asked_for_or_a_class_has(monkeypatch: pytest.MonkeyPatch) -> None:
     comparer, supports, query = made("centroid")
     pairs: list[int] = []
-    original = uneven._rectangular
+    original = variable_shots._rectangular
 
     def counted(comparer: nn.Module, support: Maps, query: Maps, at_once: int) -> Tensor:
         pairs.append(support[0].shape[1] * support[0].shape[2] * at_once)
         return original(comparer, support, query, at_once)
 
-    monkeypatch.setattr(uneven, "_rectangular", counted)
+    monkeypatch.setattr(variable_shots, "_rectangular", counted)
     class_logits(comparer, supports, query, 3)
     assert pairs == [2, 2, 2, 4]  # of two classes of 2 shots one at a time, two of 1 shot, the one of 4
 

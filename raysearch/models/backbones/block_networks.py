@@ -1,18 +1,27 @@
-"""Bodies of the backbones that torchvision lacks: `body(images (B,3,H,W)) -> {"block1": map, ..., "block4": map}`.
+"""Backbones that torchvision lacks, each four blocks in a row: `network(images (B,3,H,W)) -> {"block1": map, ...}`.
 
-`SmallBody` is for laptops. `Conv4Body` and `ResNet12Body` are the two networks of few-shot recognition as HelixFormer
-(arXiv 2207.00784) takes them: Conv-4 pools after its first two blocks only and ResNet-12 does not pool after its last,
-since attention between images needs positions (21 x 21 and 10 x 10 of them at 84 px). ResNet-12 has no DropBlock here.
+`small` is for laptops: stride 8, about 12 million multiply-adds at 64 px. `conv4` and `resnet12` are the networks of
+few-shot recognition as HelixFormer (arXiv 2207.00784) uses them: Conv-4 pools after its first two blocks only, and
+ResNet-12 does not pool after its last. Attention between images needs positions: 21 x 21 and 10 x 10 at 84 px.
+Departure: ResNet-12 has no DropBlock here.
 """
 
+from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 
 from torch import Tensor, nn
 from torch.nn import functional
 
+from raysearch.models.backbone_specs import BackboneSpec
+from raysearch.models.backbones.backbone import Backbone, load_weights
+
+# Made by `python -m raysearch.tasks.pretraining.make_weights`
+_PUBLISHED = {("small", "DRAWN_BIRDS_V1"): Path(__file__).parents[1] / "weights" / "small_drawn_birds_v1.pt"}
+
 
 class Blocks(nn.Module):
-    """Blocks in a row; the map behind each is a tap. `widths` are the channels of the maps."""
+    """Blocks in a row. The map after each is a tap; `widths` are the channels of the maps."""
 
     widths: tuple[int, ...]
 
@@ -28,7 +37,7 @@ class Blocks(nn.Module):
         return maps
 
 
-class SmallBody(Blocks):
+class SmallNetwork(Blocks):
     """Four blocks of convolution, batch norm and ReLU; strides 2, 2, 2, 1."""
 
     widths = (24, 48, 96, 128)
@@ -45,10 +54,10 @@ class SmallBody(Blocks):
         )
 
 
-class Conv4Body(Blocks):
+class Conv4(Blocks):
     """Four blocks of convolution, batch norm and LeakyReLU of 64 channels; 2 x 2 max-pools in the first two.
 
-    >>> sum(parameter.numel() for parameter in Conv4Body().parameters())
+    >>> sum(parameter.numel() for parameter in Conv4().parameters())
     112832
     """
 
@@ -69,8 +78,8 @@ class Conv4Body(Blocks):
         )
 
 
-class ResNet12Body(Blocks):
-    """Four residual blocks, 2 x 2 max-pools in all but the last; convolutions start by Kaiming's rule on fan out."""
+class ResNet12(Blocks):
+    """Four residual blocks, 2 x 2 max-pools in all but the last; Kaiming initialization by fan out."""
 
     widths = (64, 128, 256, 512)
     pools = (2, 2, 2, 1)
@@ -88,7 +97,7 @@ class ResNet12Body(Blocks):
 
 
 class ResidualBlock(nn.Module):
-    """Three 3 x 3 convolutions with batch norm around which a 1 x 1 convolution with batch norm leads; LeakyReLU."""
+    """Three 3 x 3 convolutions with batch norm, and a 1 x 1 convolution with batch norm around them; LeakyReLU."""
 
     def __init__(self, fan_in: int, fan_out: int) -> None:
         super().__init__()
@@ -108,3 +117,14 @@ class ResidualBlock(nn.Module):
 def _normed(fan_in: int, fan_out: int, kernel: int) -> tuple[nn.Module, nn.Module]:
     convolution = nn.Conv2d(fan_in, fan_out, kernel, padding=kernel // 2, bias=False)
     return convolution, nn.BatchNorm2d(fan_out)
+
+
+_NETWORKS: dict[str, Callable[[], Blocks]] = {"small": SmallNetwork, "conv4": Conv4, "resnet12": ResNet12}
+
+
+def build_block_network(spec: BackboneSpec, weights: str | None) -> Backbone:
+    """Build a backbone of this module; see `BackboneSpec.build`."""
+    network = _NETWORKS[spec.name]()
+    if weights is not None:
+        load_weights(network, str(_PUBLISHED.get((spec.name, weights), weights)))
+    return Backbone(network, spec.taps, network.widths)

@@ -1,0 +1,9 @@
+"""Networks that turn images into feature maps with named taps.
+
+`build` makes one by its name. `raysearch.models.backbone_specs` lists them without importing torch.
+"""
+
+from raysearch.models.backbone_specs import BACKBONES, BackboneSpec
+from raysearch.models.backbones.backbone import Backbone, build, check_weights
+
+__all__ = ["BACKBONES", "Backbone", "BackboneSpec", "build", "check_weights"]
