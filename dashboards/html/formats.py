@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from raysearch.core.durations import format_seconds
+
 MINUS = "\N{MINUS SIGN}"
 NONE = "\N{EN DASH}"  # stands where there is no number
 
@@ -91,18 +93,7 @@ def seconds(value: float | None) -> str:
     >>> [seconds(number) for number in (0.42, 38.2, 200, 7500, 273600)]
     ['0.42 s', '38 s', '3 min 20 s', '2 h 05 min', '3 d 4 h']
     """
-    if value is None:
-        return NONE
-    if value < 10:
-        return f"{value:.2g} s" if value < 1 else f"{value:.1f} s"
-    whole = round(value)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    if whole < 86400:
-        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-    return f"{whole // 86400} d {whole % 86400 // 3600} h"
+    return NONE if value is None else format_seconds(value)
 
 
 def count(number: int, noun: str) -> str:

@@ -1,4 +1,4 @@
-"""Something that is done again and again beside the work."""
+"""Work that is repeated in a thread beside the main work."""
 
 import contextlib
 import threading
@@ -7,16 +7,18 @@ from collections.abc import Callable, Iterator
 
 @contextlib.contextmanager
 def run_periodically(act: Callable[[], object], every: float) -> Iterator[None]:
-    """Do something now and again in a thread of its own, for as long as the block runs; then it is over.
+    """Call a function now and then again at an interval, in a thread, until the block ends.
+
+    The block ends only after the running call has returned.
 
     Args:
-        act: what to do; its errors are its own business.
-        every: seconds from the end of one time to the next.
+        act: the function. It must handle its own errors: an exception ends the repetition.
+        every: seconds from the end of one call to the start of the next.
 
-    >>> done = []
-    >>> with run_periodically(lambda: done.append(1), every=60.0):
+    >>> calls = []
+    >>> with run_periodically(lambda: calls.append(1), every=60.0):
     ...     pass
-    >>> done
+    >>> calls
     [1]
     """
     ended = threading.Event()

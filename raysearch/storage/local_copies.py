@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from raysearch.core import locks
 from raysearch.core.errors import UserError
 from raysearch.storage.cache import cache_bytes, cache_dir
 
@@ -88,25 +89,13 @@ def _touch(copy: Path, size: int) -> bool:
 @contextlib.contextmanager
 def _owned(partial: Path) -> Iterator[BinaryIO]:
     """The file that a copy grows in, empty and this process's alone; the lock ends with the process."""
-    while True:
-        with open(partial, "ab") as target:
-            fcntl.flock(target, fcntl.LOCK_EX)
-            # Who had the lock before may have renamed this very file to be the copy: then begin with a new one.
-            if _is_same(target, partial):
-                target.truncate(0)
-                try:
-                    yield target
-                finally:
-                    if _is_same(target, partial):  # not renamed: the copy was there, or could not be made
-                        partial.unlink()
-                return
-
-
-def _is_same(opened: BinaryIO, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(opened.fileno()), os.stat(path))
-    except FileNotFoundError:
-        return False
+    with locks.lock_file(partial, create=True, wait=True) as target:
+        target.truncate(0)
+        try:
+            yield target
+        finally:
+            if locks.is_same_file(target, partial):  # not renamed: the copy was there, or could not be made
+                partial.unlink()
 
 
 def _fetch(file: "Location", target: BinaryIO, size: int, sha256: str) -> None:

@@ -6,7 +6,6 @@ Where images of a piece are corrupt its shard has fewer rows.
 
 import hashlib
 import os
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.metadata import version
 from itertools import islice
@@ -17,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import raysearch
+from raysearch.core import atomic
 from raysearch.core.errors import UserError
 from raysearch.data.shards import jpeg
 from raysearch.data.shards.manifest import Corrupt, Frozen, Shard
@@ -114,10 +114,11 @@ def make(piece: ShardSpec, directory: Path, each: Each = map) -> ShardResult:
 
 
 def write_atomic(path: Path, data: bytes | pa.Buffer, half: Path) -> None:
-    """Write a file that is there whole or not at all; until then it lies, under a name of its own, in `half`."""
-    temporary = half / uuid.uuid4().hex
-    temporary.write_bytes(data)
-    temporary.replace(path)
+    """Write a file that is complete or absent; until it is complete, it is in the folder `half` under another name.
+
+    It is not synced to disk, which would cost some milliseconds per shard: readers check each row's digest.
+    """
+    atomic.replace_file(path, lambda temporary: temporary.write_bytes(data), temporary_in=half, sync=False)
 
 
 def _prepare(sample: Sample) -> Prepared:

@@ -7,8 +7,6 @@ nothing is taken over or removed.
 """
 
 import contextlib
-import fcntl
-import os
 import re
 import shutil
 import uuid
@@ -16,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from raysearch.core import locks
 from raysearch.core.errors import Unreachable, UserError
 
 LOCK = "lock"
@@ -62,13 +61,13 @@ def file(folder: Path, name: str) -> BinaryIO:
     'images.'
     """
     for path in folder.glob(f"{name}.*.partial"):
-        with contextlib.suppress(OSError), _claim(path):
+        with contextlib.suppress(OSError), locks.lock_file(path):
             path.unlink()
     while True:
         with contextlib.suppress(BlockingIOError, FileNotFoundError):
             path = folder / f"{name}.{_unique()}.partial"
             path.touch(mode=0o600)
-            return _claim(path)
+            return locks.lock_file(path)
 
 
 def _name(target: Path, work: str) -> str:
@@ -89,7 +88,7 @@ def _taken_over(target: Path, work: str) -> tuple[Path, BinaryIO] | None:
         return None
     for path, its_work in left:
         with contextlib.suppress(OSError):  # at work, gone meanwhile, or nobody can know
-            lock = _claim(path / LOCK)
+            lock = locks.lock_file(path / LOCK)
             if its_work == work[:12] and not mine:
                 mine = path.rename(path.with_name(_name(target, work))), lock
             else:
@@ -104,25 +103,8 @@ def _new(target: Path, work: str) -> tuple[Path, BinaryIO | None]:
         path.mkdir(parents=True)
         try:
             (path / LOCK).touch()
-            return path, _claim(path / LOCK)
+            return path, locks.lock_file(path / LOCK)
         except (BlockingIOError, FileNotFoundError):
             continue  # another writer looked at it before it was locked, and took it for left
         except OSError:
             return path, None
-
-
-def _claim(path: Path) -> BinaryIO:
-    """Lock a file for as long as this process lives.
-
-    Raises OSError: BlockingIOError where another has it, FileNotFoundError where it is not there, others where files
-    cannot be locked.
-    """
-    lock = path.open("r+b")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if not os.path.samestat(os.fstat(lock.fileno()), path.stat()):
-            raise FileNotFoundError(path)
-    except OSError:
-        lock.close()
-        raise
-    return lock

@@ -19,6 +19,7 @@ from ray._private.state import state as ray_state
 from ray.autoscaler.v2.sdk import get_cluster_status
 from ray.experimental.internal_kv import _internal_kv_get
 
+from raysearch.core import environment
 from raysearch.core.errors import UserError
 from raysearch.engine.options import cluster_address
 
@@ -57,7 +58,7 @@ def connected(address: str | None) -> Iterator[None]:
     quiet = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
     if address:
         # Ray prefers what the environment says to the address that it is given.
-        with _environment("RAY_ADDRESS", address):
+        with environment.variables_set({"RAY_ADDRESS": address}):
             _join(address, quiet)
             yield from _until_shutdown()
     else:
@@ -84,7 +85,7 @@ def _start_local(quiet: Mapping[str, Any]) -> None:
         os.environ.setdefault(name, str(many))
     port = free_port()
     address = f"{ray.util.get_node_ip_address()}:{port}"
-    with _environment(_PORT_VARIABLE, str(port)):
+    with environment.variables_set({_PORT_VARIABLE: str(port)}):
         try:
             # "local" starts a cluster even if the file of a dead one is still in Ray's temporary folder
             ray.init(
@@ -115,19 +116,6 @@ def _join(address: str, quiet: Mapping[str, Any]) -> None:
         if "InvalidAuthToken" in why:
             why = "it asks for a token; set RAY_AUTH_MODE=token, with its token in ~/.ray/auth_token"
         raise UserError(f"cannot join the Ray cluster at '{address}': {why.splitlines()[0]}") from None
-
-
-@contextlib.contextmanager
-def _environment(name: str, value: str) -> Iterator[None]:
-    """A variable of the environment for a while."""
-    before = os.environ.get(name)
-    os.environ[name] = value
-    try:
-        yield
-    finally:
-        os.environ.pop(name)
-        if before is not None:
-            os.environ[name] = before
 
 
 def _check_answers(address: str) -> None:

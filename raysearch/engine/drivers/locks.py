@@ -4,13 +4,12 @@ The results store is a directory, and so are the claims beside it: a driver hold
 while it runs it. The kernel releases a lock when its holder dies, whatever killed it, so no claim has to time out.
 """
 
-import fcntl
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+from raysearch.core import locks
 from raysearch.engine.trials.jobs import Job, Jobs, Listener
 
 _LOOK_AGAIN = 2.0  # seconds between looks at cells that another driver runs
@@ -25,7 +24,7 @@ class CellLocks:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._held: dict[str, int] = {}
+        self._held: dict[str, BinaryIO] = {}
 
     def take(self, cell: str) -> bool:
         """Claim a cell; False when another driver has it."""
@@ -34,32 +33,19 @@ class CellLocks:
         while True:
             try:
                 self._folder.mkdir(parents=True, exist_ok=True)
-                handle = os.open(self._folder / cell, os.O_RDWR | os.O_CREAT, 0o644)
-            except (FileNotFoundError, FileExistsError):  # another driver has just taken the folder away
+                self._held[cell] = locks.lock_file(self._folder / cell, create=True)
+            except (FileNotFoundError, FileExistsError):  # another driver has just removed the folder
                 continue
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                os.close(handle)
                 return False
-            if self._names(cell, handle):
-                self._held[cell] = handle
-                return True
-            os.close(handle)
-
-    def _names(self, cell: str, handle: int) -> bool:
-        """Whether the locked file is still the cell's: the one before may have removed it after it was opened."""
-        try:
-            return os.path.samestat(os.fstat(handle), os.stat(self._folder / cell))
-        except FileNotFoundError:
-            return False
+            return True
 
     def release(self, cell: str) -> None:
         """Give a cell back."""
-        handle = self._held.pop(cell, None)
-        if handle is not None:
+        lock = self._held.pop(cell, None)
+        if lock is not None:
             (self._folder / cell).unlink(missing_ok=True)
-            os.close(handle)
+            lock.close()
 
     def close(self) -> None:
         """Give all back, and take the folder away when nobody needs it."""

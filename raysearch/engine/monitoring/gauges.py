@@ -4,10 +4,13 @@ Ray exports a gauge's value once after it was set, and its exporter forgets it a
 A cell may train for hours between two changes of a figure, so all figures are set again every second.
 """
 
+import contextlib
 import threading
 from typing import Any, Self
 
 from ray.util.metrics import Gauge
+
+from raysearch.core.background import run_periodically
 
 _AGAIN = 1.0  # seconds; the shortest interval in which Ray reports
 
@@ -18,8 +21,7 @@ class Gauges:
     def __init__(self) -> None:
         self._values: dict[tuple[str, frozenset[tuple[str, str]]], tuple[Gauge, float, dict[str, str]]] = {}
         self._lock = threading.Lock()
-        self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._repetition = contextlib.ExitStack()
 
     def set(self, gauge: Gauge, value: float, tags: dict[str, str]) -> None:
         """Set one gauge with these labels."""
@@ -28,20 +30,13 @@ class Gauges:
             self._values[gauge.info["name"], frozenset(tags.items())] = (gauge, value, tags)
 
     def __enter__(self) -> Self:
-        assert self._thread is None
-        self._stopping.clear()
-        self._thread = threading.Thread(target=self._repeat, name="gauges", daemon=True)
-        self._thread.start()
+        self._repetition.enter_context(run_periodically(self._set_again, _AGAIN))
         return self
 
     def __exit__(self, *_: Any) -> None:
-        assert self._thread is not None
-        self._stopping.set()
-        self._thread.join()
-        self._thread = None
+        self._repetition.close()
 
-    def _repeat(self) -> None:
-        while not self._stopping.wait(_AGAIN):
-            with self._lock:
-                for gauge, value, tags in self._values.values():
-                    gauge.set(value, tags)
+    def _set_again(self) -> None:
+        with self._lock:
+            for gauge, value, tags in self._values.values():
+                gauge.set(value, tags)

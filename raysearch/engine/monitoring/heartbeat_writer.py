@@ -7,12 +7,12 @@ full the results say so, which are the record.
 import contextlib
 import os
 import socket
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from raysearch.core.background import run_periodically
 from raysearch.core.errors import UserError
 from raysearch.runs import heartbeat
 from raysearch.runs.heartbeat import BEAT, Stage
@@ -36,18 +36,16 @@ class HeartbeatWriter:
         self._told = heartbeat.Progress(host.lstrip(".") or "host", os.getpid(), now, now, "starting")
         self._now: Callable[[], Stage] | None = None
         self._complete = True
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="progress", daemon=True)
+        self._repetition = contextlib.ExitStack()
 
     def __enter__(self) -> "HeartbeatWriter":
         self._tidy()
         self._write("starting")
-        self._thread.start()
+        self._repetition.enter_context(run_periodically(self._beat, self._interval))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        self._end.set()
-        self._thread.join()
+        self._repetition.close()
         if error is None:
             self._write("ended" if self._complete else "stopped")
         elif isinstance(error, KeyboardInterrupt):
@@ -65,12 +63,11 @@ class HeartbeatWriter:
         self._complete = complete
 
     def _beat(self) -> None:
-        while not self._end.wait(self._interval):
-            stage = self._now() if self._now else None
-            # Times run on by themselves: they alone are no news.
-            news = _still(stage) != _still(self._told.stage)
-            if news or time.time() - self._told.beat >= BEAT:
-                self._write("running" if stage else "starting")
+        stage = self._now() if self._now else None
+        # Times run on by themselves: they alone are no news.
+        news = _still(stage) != _still(self._told.stage)
+        if news or time.time() - self._told.beat >= BEAT:
+            self._write("running" if stage else "starting")
 
     def _write(self, state: str, error: str | None = None) -> None:
         stage = self._now() if self._now else None

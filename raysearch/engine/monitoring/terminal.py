@@ -11,6 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from raysearch.core.durations import format_seconds
 from raysearch.engine.monitoring.counters import ProgressCounter
 from raysearch.engine.trials.jobs import Job, Listener
 from raysearch.runs.heartbeat import Note, Stage
@@ -98,9 +99,9 @@ def line(stage: Stage) -> str:
     parts = [f"{stage.ended} of {stage.total} {stage.name} ended", f"{len(stage.running)} running"]
     counts = {"stopped early": stage.stopped, "failed": stage.failed, "retried": stage.retried}
     parts += [f"{count} {what}" for what, count in counts.items() if count]
-    parts.append(f"{format_duration(stage.seconds)} so far")
+    parts.append(f"{format_seconds(round(stage.seconds))} so far")
     if stage.seconds_left is not None:
-        parts.append(f"about {format_duration(stage.seconds_left)} left")
+        parts.append(f"about {format_seconds(round(stage.seconds_left))} left")
     return " · ".join(parts)
 
 
@@ -114,19 +115,6 @@ def speed(stage: Stage) -> str:
     if stage.gpu_memory_bytes is not None:
         parts.append(f"{stage.gpu_memory_bytes / 2**30:.1f} GiB of GPU memory")
     return " · ".join(parts)
-
-
-def format_duration(seconds: float) -> str:
-    """Seconds as people say them.
-
-    >>> [format_duration(s) for s in (8, 75, 7300)]
-    ['8 s', '1 min 15 s', '2 h 01 min']
-    """
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    if seconds < 3600:
-        return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
-    return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:02.0f} min"
 
 
 def fit(text: str, width: int) -> str:

@@ -1,6 +1,5 @@
 """Jobs run by Ray Tune on warm worker groups; whoever listens hears of every start, step and end."""
 
-import os
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from ray import tune
 from ray.tune.schedulers import TrialScheduler
 
+from raysearch.core import environment
 from raysearch.core.interrupt import Interrupt
 from raysearch.engine.trials.callbacks import RETRIES, PlacementGroupReaper, Stopper, TuneListenerCallback
 from raysearch.engine.trials.job_queue import JobQueue
@@ -113,7 +113,9 @@ def run_trials(
         ),
         tune.PlacementGroupFactory([{"memory": 1}]),
     )
-    with _environment(buffered=scheduler is None), _tune_storage(keeping, scheduler) as storage, interrupt.caught():
+    # Tune reads its settings from the environment.
+    settings = _ENVIRONMENT if scheduler is None else {**_ENVIRONMENT, "TUNE_RESULT_BUFFER_LENGTH": "1"}
+    with environment.variables_set(settings), _tune_storage(keeping, scheduler) as storage, interrupt.caught():
         tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
@@ -149,18 +151,3 @@ def _tune_storage(keeping: CheckpointPolicy, scheduler: TrialScheduler | None) -
         return
     with tempfile.TemporaryDirectory(prefix="raysearch-tune-") as folder:
         yield folder
-
-
-@contextmanager
-def _environment(buffered: bool) -> Iterator[None]:
-    """Tune reads its settings from the environment; put back what was there."""
-    wanted = _ENVIRONMENT if buffered else {**_ENVIRONMENT, "TUNE_RESULT_BUFFER_LENGTH": "1"}
-    before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update(wanted)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value

@@ -1,13 +1,12 @@
 """Pre-trained trunks without a cluster: trained when first asked for, kept in a directory under their cell's name."""
 
-import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
+from raysearch.core import atomic
 from raysearch.studies.configs.registry import RunConfig
 from raysearch.studies.design.plan import cell_hash
 from raysearch.tasks import registry
@@ -32,13 +31,6 @@ def trained(config: RunConfig, seed: int, worker: Worker, directory: Path, train
     if not path.exists():
         task = registry.build(own.model_dump(mode="json"), own_seed, worker)
         train(task)
-        directory.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=directory, suffix=".partial")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                torch.save(task.state_dict()["trunk"], file)
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        state = task.state_dict()["trunk"]
+        atomic.replace_file(path, lambda temporary: torch.save(state, temporary))
     return replace(worker, start=torch.load(path, weights_only=True, map_location=worker.device))

@@ -6,8 +6,6 @@ that race compute the same file twice at worst.
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from raysearch.core import atomic
 from raysearch.studies.configs import weights
 from raysearch.studies.configs.registry import RetrievalConfig
 from raysearch.tasks.base import Worker
@@ -34,16 +33,12 @@ def cached(directory: Path, key: Mapping[str, Any], compute: Callable[[], Tensor
     name = hashlib.sha256(json.dumps({**key, "version": _VERSION}, sort_keys=True).encode()).hexdigest()[:24]
     path = directory / f"features-{name}.npy"
     if not path.exists():
-        directory.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=directory, suffix=".partial")
-        try:
-            with os.fdopen(handle, "wb") as file:
+
+        def write(temporary: Path) -> None:
+            with temporary.open("wb") as file:  # NumPy would add a suffix to a path
                 np.save(file, compute().numpy())
-            os.chmod(temporary, 0o644)  # a shared cache is read by other users too
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+
+        atomic.replace_file(path, write)
     return torch.from_numpy(np.load(path))
 
 

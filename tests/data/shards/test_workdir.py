@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from raysearch.core import locks
 from raysearch.core.errors import UserError
 from raysearch.data.shards import workdir
 
@@ -103,7 +104,7 @@ def test_without_locks_nothing_is_touched(tmp_path: Path, monkeypatch: pytest.Mo
     def none(*arguments: object) -> None:
         raise OSError(95, "not supported")
 
-    monkeypatch.setattr(workdir.fcntl, "flock", none)
+    monkeypatch.setattr(locks.fcntl, "flock", none)
     with pytest.raises(KeyboardInterrupt), workdir.resumable_workdir(tmp_path / "out", WORK, "*") as left:
         raise KeyboardInterrupt
     with workdir.resumable_workdir(tmp_path / "out", WORK, "*") as path:

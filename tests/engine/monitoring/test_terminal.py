@@ -71,7 +71,7 @@ def test_the_line_counts_cells_and_estimates_what_is_left(now: list[float]) -> N
     live.started(JOBS[1])
     live.ended(JOBS[0], record("finished", 30.0))
     # Three cells have not ended, one of them is half done: 2.5 cells of 30 s on two slots.
-    line = "3 of 6 cells ended · 1 running · 1 min 0 s so far · about 38 s left"
+    line = "3 of 6 cells ended · 1 running · 1 min 00 s so far · about 38 s left"
     assert last_line(live, console, now, JOBS[1]) == line
 
 
@@ -83,7 +83,9 @@ def test_every_way_to_end_is_counted_apart(now: list[float]) -> None:
         live.ended(job, record(status, 20.0 if status == "finished" else 10.0))
     # One cell is left, half of it done; one that may be stopped early takes 15 s, as those before did; a failed one
     # says nothing of what a cell takes.
-    line = "5 of 6 cells ended · 1 running · 1 stopped early · 1 failed · 3 retried · 1 min 0 s so far · about 4 s left"
+    line = (
+        "5 of 6 cells ended · 1 running · 1 stopped early · 1 failed · 3 retried · 1 min 00 s so far · about 4 s left"
+    )
     live.started(JOBS[3])
     assert last_line(live, console, now, JOBS[3]) == line
 
