@@ -1,3 +1,43 @@
-"""raysearch: ablations and hyper-parameter searches of vision models, answered in a report."""
+"""raysearch runs ablations and hyper-parameter searches for vision models, and writes a report you can trust.
+
+A study file imports from here:
+
+>>> from raysearch import Ablation, factor
+>>> study = Ablation(
+...     question="How long should a code be?",
+...     task="retrieval",
+...     reference={"hash.bits": 24},
+...     factors=[factor("hash.bits", 12, 48)],
+... )
+
+Names are loaded when they are first used, so importing raysearch imports neither torch nor Ray.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from raysearch.studies.design.ablation import Ablation
+    from raysearch.studies.design.factors import choice, component, factor
+    from raysearch.studies.design.search import Search
 
 __version__ = "0.1.0"
+__all__ = ["Ablation", "Search", "__version__", "choice", "component", "factor"]
+
+_HOMES = {
+    "Ablation": "raysearch.studies.design.ablation",
+    "Search": "raysearch.studies.design.search",
+    "choice": "raysearch.studies.design.factors",
+    "component": "raysearch.studies.design.factors",
+    "factor": "raysearch.studies.design.factors",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'raysearch' has no attribute '{name}'")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})
