@@ -72,7 +72,7 @@ def drive(folder: Path, cells: int) -> None:
     from raysearch.engine.trials import jobs, tuner
     from raysearch.runs import results
     from raysearch.storage.cache import cache_dir
-    from raysearch.studies.configs.registry import CODE_VERSIONS
+    from raysearch.studies.configs import TASKS
     from raysearch.studies.design import ablation_plan, study_files
 
     study = folder / "study.py"
@@ -81,7 +81,7 @@ def drive(folder: Path, cells: int) -> None:
     manifest = shards.read_manifest(synthetic.ensure(synthetic.Spec(), cache_dir()))
     planned = ablation_plan.plan_ablation(name, asked, "laptop", manifest.content_hash)  # type: ignore[arg-type]
     run = folder / "run"
-    constant = {"data": manifest.content_hash, "code_version": CODE_VERSIONS["retrieval"], "environment": "{}"}
+    constant = {"data": manifest.content_hash, "code_version": TASKS["retrieval"].version, "environment": "{}"}
     configs = {cell.hash: json.dumps(cell.variant.config.canonical()) for cell in planned.cells}
 
     class Store(jobs.Listener):

@@ -35,9 +35,8 @@ from raysearch.models import backbones
 from raysearch.runs import results, variant_config
 from raysearch.storage.cache import cache_dir
 from raysearch.storage.location import Location
-from raysearch.studies.configs import overrides, presets
+from raysearch.studies.configs import TASKS, RunConfig, overrides, presets
 from raysearch.studies.configs.profiles import profile_settings
-from raysearch.studies.configs.registry import CODE_VERSIONS, CONFIGS, RunConfig
 from raysearch.tasks import registry
 from raysearch.tasks.base import Feed, NonFiniteLoss, Task, Worker
 from raysearch.tasks.common import pretrained_backbone
@@ -47,7 +46,7 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def main(
-    task: str = typer.Argument(metavar="TASK", help=" or ".join(CONFIGS)),
+    task: str = typer.Argument(metavar="TASK", help="retrieval, fewshot or pretrain"),
     data: str | None = typer.Option(
         None, help="path or URI (as s3://...) of shards, see raysearch.ingest; else the embedded data set"
     ),
@@ -111,7 +110,7 @@ def main(
         worker = pretrained_backbone.trained(
             config, seed, worker, cache_dir() / "pretrained", lambda task: _train(task, console)
         )
-        running = registry.build(config.model_dump(mode="json"), seed, worker)
+        running = registry.build(config, seed, worker)
         _train(running, console)
     except NonFiniteLoss as error:
         raise UserError(str(error)) from None
@@ -143,8 +142,8 @@ def _settings(task: str) -> list[str]:
 def _of_run(record: Mapping[str, Any], task: str, variant: str | None, given: Mapping[str, Any]) -> RunConfig:
     if record["task"] != task:
         raise UserError(f"the run is of the task {record['task']}, not of {task}")
-    if record["code_version"] != CODE_VERSIONS[task]:
-        versions = f"version {record['code_version']} of the task's code, this is {CODE_VERSIONS[task]}"
+    if record["code_version"] != TASKS[task].version:
+        versions = f"version {record['code_version']} of the task's code, this is {TASKS[task].version}"
         print(f"the run is of {versions}: numbers will differ from its own", file=sys.stderr)
     return variant_config.config_of_variant(record, variant, given)
 

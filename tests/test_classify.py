@@ -65,7 +65,7 @@ def retrieval_model(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     config = overrides.resolve(
         "retrieval", {"data.side": 32, "model.backbone": "small", "hash.method": "lsh", "srem.size": 4}
     )
-    task = retrieval_task.make(config, 0, Worker(Feed(**feed.decode(data, 32), content_hash=""), directory))
+    task = retrieval_task.build(config, 0, Worker(Feed(**feed.decode(data, 32), content_hash=""), directory))
     task.advance()
     hasher.save(directory / "hasher.pt", task, writer.read_manifest(data), {})
     return directory / "hasher.pt"

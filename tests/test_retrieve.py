@@ -51,7 +51,7 @@ def models(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     config = overrides.resolve("retrieval", SETTINGS)
     torch.set_num_threads(1)
     for name, seed in (("model", 0), ("other", 1)):
-        task = retrieval_task.make(config, seed, Worker(Feed(**sets, content_hash=manifest.content_hash), directory))
+        task = retrieval_task.build(config, seed, Worker(Feed(**sets, content_hash=manifest.content_hash), directory))
         task.advance()
         paths[name] = directory / f"{name}.pt"
         inference_hasher.save(paths[name], task, manifest, {})

@@ -17,8 +17,7 @@ from raysearch.data.shards import writer
 from raysearch.data.synthetic import dataset
 from raysearch.inference.hasher import Hasher
 from raysearch.runs import results
-from raysearch.studies.configs import overrides
-from raysearch.studies.configs.registry import CODE_VERSIONS
+from raysearch.studies.configs import TASKS, overrides
 from raysearch.tasks.base import Feed, Worker
 from raysearch.tasks.retrieval import task as retrieval_task
 from raysearch.tasks.retrieval.shallow_task import ShallowHashingTask
@@ -108,7 +107,7 @@ def test_a_fitted_method_is_trained_and_exported_too(data: Path, tmp_path: Path)
         cli.run(train.app, [*given, "--export", str(tmp_path / "model.pt")])
     assert stopped.value.code == 0
     hasher, sets = Hasher.load(tmp_path / "model.pt", device="cpu"), feed.decode(data, 32)
-    task = retrieval_task.make(hasher.config, 0, Worker(Feed(**sets, content_hash=""), tmp_path))
+    task = retrieval_task.build(hasher.config, 0, Worker(Feed(**sets, content_hash=""), tmp_path))
     task.advance()
     assert isinstance(task, ShallowHashingTask)
     assert torch.equal(hasher.encode(sets["test"].images), task._encode(sets["test"]))
@@ -131,7 +130,7 @@ def record(data: Path) -> dict[str, Any]:
         "variants": variants,
         "cells": [],
         "data": described,
-        "code_version": CODE_VERSIONS["retrieval"],
+        "code_version": TASKS["retrieval"].version,
     }
 
 

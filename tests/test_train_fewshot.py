@@ -13,7 +13,7 @@ from raysearch.data.feed import feed
 from raysearch.data.shards import writer
 from raysearch.data.synthetic import dataset
 from raysearch.storage.cache import cache_dir
-from raysearch.studies.configs import overrides, presets
+from raysearch.studies.configs import TASKS, overrides, presets
 from raysearch.studies.configs.profiles import profile_settings
 from raysearch.tasks import registry
 from raysearch.tasks.base import Feed, Worker
@@ -80,7 +80,7 @@ def test_a_run_and_its_pre_training_which_is_kept(
 
     torch.set_num_threads(1)
     worker = pretrained_backbone.trained(config, 2, Worker(images, cache_dir()), tmp_path / "other", advance)
-    task = registry.build(config.model_dump(mode="json"), 2, worker)
+    task = registry.build(config, 2, worker)
     advance(task)
     outcome = task.evaluate()
     assert {name: outcome[name] for name in metrics} == metrics
@@ -123,4 +123,4 @@ def test_presets_and_settings_are_told(capsys: pytest.CaptureFixture[str]) -> No
     for path in overrides.known_paths("fewshot"):
         assert f"\n{path}=" in f"\n{out}", path
     assert max(map(len, out.splitlines())) <= 100
-    assert all(name in presets.names() for name in presets.PRESETS["fewshot"])
+    assert all(name in presets.names() for name in TASKS["fewshot"].presets)

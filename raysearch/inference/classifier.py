@@ -27,7 +27,7 @@ from raysearch.data.shards.manifest import Manifest
 from raysearch.inference import model_file
 from raysearch.models.fewshot import Maps
 from raysearch.models.variable_shots import class_logits
-from raysearch.studies.configs.registry import FewshotConfig
+from raysearch.studies.configs import FewshotConfig
 from raysearch.tasks.fewshot import evaluation
 from raysearch.tasks.fewshot import network as fewshot_network
 from raysearch.tasks.fewshot.task import FewshotTask

@@ -24,7 +24,7 @@ from raysearch.data.shards.manifest import Manifest
 from raysearch.inference import model_file
 from raysearch.models import hashing
 from raysearch.models.fcaenet import pool
-from raysearch.studies.configs.registry import RetrievalConfig
+from raysearch.studies.configs import RetrievalConfig
 from raysearch.tasks.retrieval import network as retrieval_network
 from raysearch.tasks.retrieval.evaluation import signs
 from raysearch.tasks.retrieval.shallow_task import BATCH, ShallowHashingTask

@@ -19,15 +19,11 @@ from raysearch.core.errors import UserError
 from raysearch.data.preprocessing import Preprocessing
 from raysearch.data.shards.manifest import Manifest
 from raysearch.data.shards.shard_rows import file_sha256
-from raysearch.studies.configs.registry import FewshotConfig, RetrievalConfig
+from raysearch.studies.configs import TASKS, FewshotConfig, RetrievalConfig
 
 T = TypeVar("T")
 
 FORMAT = 1  # raised when an older raysearch could not read the file, or this one no longer reads older files
-KINDS = {  # task -> what its models are, and what works with them
-    "retrieval": ("a retrieval model", "raysearch.retrieve"),
-    "fewshot": ("a few-shot model", "raysearch.classify"),
-}
 
 
 def write(
@@ -73,7 +69,7 @@ def load(path: str | os.PathLike[str], task: str, restore: Callable[[Mapping[str
 
     Args:
         path: of the file.
-        task: that it is to be of, a name of KINDS.
+        task: that it is to be of, a name in TASKS.
         restore: makes the model of the file's content and its SHA-256.
 
     Raises:
@@ -95,9 +91,9 @@ def load(path: str | os.PathLike[str], task: str, restore: Callable[[Mapping[str
         )
     config = content.get("config")
     own = config.get("task") if isinstance(config, dict) else None
-    if own in KINDS and own != task:
-        what, command = KINDS[own]
-        raise UserError(f"{path}: this is {what}, see {command}")
+    kind = TASKS[own].model if isinstance(own, str) and own in TASKS else None
+    if kind is not None and own != task:
+        raise UserError(f"{path}: this is {kind.description}, see {kind.command}")
     try:
         return restore(content, file_sha256(file))
     except ValidationError as error:

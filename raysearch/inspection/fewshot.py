@@ -25,7 +25,7 @@ from raysearch.inspection.planes import Plane, planes
 from raysearch.models.fewshot import EpisodicNetwork
 from raysearch.runs import variant_config
 from raysearch.studies.analysis import paired_episodes
-from raysearch.studies.configs.registry import FewshotConfig
+from raysearch.studies.configs import FewshotConfig
 from raysearch.tasks.fewshot.task import FewshotTask
 
 CHECKED = 10  # episodes that are computed again at least

@@ -23,16 +23,10 @@ from raysearch.runs import results, variant_config
 from raysearch.runs.checkpoints import FOLDER, Checkpoints, decode
 from raysearch.storage.cache import cache_dir
 from raysearch.storage.location import Location
+from raysearch.studies.configs import TASKS, Images, RunConfig
 from raysearch.studies.configs.hashing import FITTED
-from raysearch.studies.configs.registry import CODE_VERSIONS, Images, RunConfig
 from raysearch.tasks import registry
 from raysearch.tasks.base import Feed, Task, Worker
-
-# The checkpoint holds what training began with, so none of it is read, or computed, to be overwritten.
-_BEFORE_TRAINING: Mapping[str, Mapping[str, Any]] = {
-    "retrieval": {"model.weights": None, "model.frozen": False, "warmup.iterations": 0},
-    "fewshot": {"model.weights": None, "model.frozen": False},
-}
 
 
 class FinishedRun:
@@ -60,10 +54,10 @@ class FinishedRun:
             UserError: none has ended, it was computed by another version of the code, or its checkpoint is gone.
         """
         one = choose(self.record, self.rows, variant, seed)
-        if one.code_version != CODE_VERSIONS[self.record["task"]]:
+        if one.code_version != TASKS[self.record["task"]].version:
             raise UserError(
                 f"cell {one.cell} of variant '{variant}' was trained by version {one.code_version} of the task's code, "
-                f"this is {CODE_VERSIONS[self.record['task']]}: its network would not be the same; run the study again"
+                f"this is {TASKS[self.record['task']].version}: its network would not be the same; run the study again"
             )
         self._state(one)
         return one
@@ -85,9 +79,9 @@ class FinishedRun:
         if config.task == "retrieval" and config.hash.method in FITTED:  # type: ignore[attr-defined]
             backbones.check_weights(*config.trunk)  # an untrained trunk is in no checkpoint
         else:
-            config = self.config(cell, {**moved, **_BEFORE_TRAINING[config.task]})
+            config = self.config(cell, {**moved, **TASKS[config.task].from_checkpoint})
         worker = Worker(self.feed(config), cache_dir() / "features", self.device)
-        task = registry.build(config.model_dump(mode="json"), cell.seed, worker)
+        task = registry.build(config, cell.seed, worker)
         task.load_state_dict(state["task"])
         return task
 

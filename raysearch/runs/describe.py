@@ -7,7 +7,7 @@ from typing import Any
 from raysearch.core import environment
 from raysearch.data.shards.manifest import Manifest
 from raysearch.storage.location import Location
-from raysearch.studies.configs.registry import CODE_VERSIONS, RunConfig
+from raysearch.studies.configs import TASKS, RunConfig
 from raysearch.studies.design.ablation_plan import AblationPlan
 from raysearch.studies.design.plan import Variant, pre_trainings
 from raysearch.studies.design.search_plan import SearchPlan
@@ -99,7 +99,7 @@ def surroundings(
             "classes": len(manifest.classes),
             "counts": {split: sum(counts) for split, counts in manifest.counts.items()},
         },
-        "code_version": CODE_VERSIONS[config.task],
+        "code_version": TASKS[config.task].version,
         "versions": environment.versions(),
     }
 

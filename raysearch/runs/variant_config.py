@@ -5,7 +5,7 @@ from typing import Any
 
 from raysearch.core.errors import UserError, nearest
 from raysearch.studies.configs import overrides
-from raysearch.studies.configs.registry import RunConfig
+from raysearch.studies.configs import RunConfig
 
 
 def config_of_variant(record: Mapping[str, Any], name: str | None, settings: Mapping[str, Any]) -> RunConfig:

@@ -1,39 +1,38 @@
-"""The tasks by their names in configs: how each is made, and what its figures are exactly."""
+"""Tasks by their names in configs: how each is built, and what exactly its metrics are."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from raysearch.studies.configs.registry import RunConfig
+from raysearch.studies.configs import TASKS, RunConfig, parse_config
 from raysearch.tasks.base import Task, Worker
-from raysearch.tasks.fewshot import task as fewshot_task
-from raysearch.tasks.pretraining import task as pretraining_task
-from raysearch.tasks.retrieval import task as retrieval_task
-
-_BUILDERS: dict[str, Callable[[Mapping[str, Any], int, Worker], Task]] = {
-    "retrieval": retrieval_task.build,
-    "fewshot": fewshot_task.build,
-    "pretrain": pretraining_task.build,
-}
-_METRIC_IDS: dict[str, Callable[[Any, str], dict[str, str]]] = {
-    "retrieval": lambda config, split: retrieval_task.RetrievalTask.metric_ids,
-    "fewshot": fewshot_task.metric_ids,
-    "pretrain": pretraining_task.metric_ids,
-}
-
-# What the best checkpoint of a cell is chosen by: the higher the better.
-HELD_OUT = {"retrieval": "map_validation", "fewshot": "accuracy_validation", "pretrain": "accuracy_validation"}
 
 
-def build(config: Mapping[str, Any], seed: int, worker: Worker) -> Task:
-    """Make a task from a plain config, as it travels between processes."""
-    return _BUILDERS[config["task"]](config, seed, worker)
+def build(config: RunConfig, seed: int, worker: Worker) -> Task:
+    """Return the task of a config, ready to train.
+
+    Args:
+        config: of the run.
+        seed: of everything random.
+        worker: that it runs on.
+
+    Raises:
+        UserError: unknown task, or a config that does not fit the data or the worker.
+    """
+    task: Task = TASKS[config.task].load_build()(config, seed, worker)
+    return task
+
+
+def build_from_plain(config: Mapping[str, Any], seed: int, worker: Worker) -> Task:
+    """Return the task of a config that came from another process as plain values; see `build`."""
+    return build(parse_config(config), seed, worker)
 
 
 def metric_ids(config: RunConfig, split: str) -> dict[str, str]:
-    """Metric -> what exactly it is, of a run.
+    """Return the exact definition of each metric of a run.
 
     Args:
         config: of the run.
         split: name and hash of its class-disjoint split; empty where it has none.
     """
-    return _METRIC_IDS[config.task](config, split)
+    ids: dict[str, str] = TASKS[config.task].load_metric_ids()(config, split)
+    return ids

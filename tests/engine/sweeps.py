@@ -12,7 +12,7 @@ import torch
 
 from raysearch.data.feed import feed
 from raysearch.runs import results
-from raysearch.studies.configs.registry import RetrievalConfig
+from raysearch.studies.configs import RetrievalConfig
 from raysearch.tasks.base import Feed, Worker
 from raysearch.tasks.retrieval.task import RetrievalTask
 

@@ -68,7 +68,7 @@ def trained(cache: Path, method: str, **changes: Any) -> Any:
         **changes,
     }
     feed = Feed(image_set([5, 3, 6]), image_set([2, 2, 2], seed=1), "hash of the data")
-    task = retrieval_task.make(small_runs.config(settings), 5, Worker(feed, cache))
+    task = retrieval_task.build(small_runs.config(settings), 5, Worker(feed, cache))
     while task.done < task.steps:
         task.advance()
     return task

@@ -16,7 +16,7 @@ from raysearch.models import backbones
 from raysearch.runs import describe, results
 from raysearch.runs.checkpoints import FOLDER
 from raysearch.storage.location import Location
-from raysearch.studies.configs.registry import CODE_VERSIONS
+from raysearch.studies.configs import TASKS
 from raysearch.studies.design import ablation_plan
 from raysearch.studies.design.ablation import Ablation, factor
 from raysearch.tasks import registry
@@ -88,10 +88,10 @@ def trained(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Traine
     for cell in planned.cells:
         worker = Worker(images, folder / "features")
         begin = Begin(cell.hash, cell.variant.config.model_dump(mode="json"), cell.seed, str(directory / FOLDER))
-        running = RunningCell(begin, registry.build, worker)
+        running = RunningCell(begin, registry.build_from_plain, worker)
         steps = [running.step() for _ in range(running._task.steps)]
         record = {"seed": cell.seed, "cell": cell.hash, "status": "finished", "error": None, "config": "{}"}
-        record |= {"code_version": CODE_VERSIONS["retrieval"], "history": json.dumps([one.report for one in steps])}
+        record |= {"code_version": TASKS["retrieval"].version, "history": json.dumps([one.report for one in steps])}
         results.write_cell(directory / "cells", record | (steps[-1].metrics or {}))
         encode, database = running._task.judged()
         codes[cell.variant.name] = (encode(images.test), database)

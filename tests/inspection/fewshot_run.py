@@ -17,7 +17,7 @@ from raysearch.models import backbones
 from raysearch.runs import describe, results
 from raysearch.runs.checkpoints import FOLDER
 from raysearch.storage.location import Location
-from raysearch.studies.configs.registry import CODE_VERSIONS, FewshotConfig
+from raysearch.studies.configs import TASKS, FewshotConfig
 from raysearch.studies.design import ablation_plan
 from raysearch.studies.design.ablation import Ablation, choice
 from raysearch.tasks import registry
@@ -85,9 +85,9 @@ def fewshot_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     worker = Worker(Feed(**images, content_hash=manifest.content_hash, split=divided.identity), folder / "features")
     for cell in planned.cells:
         begin = Begin(cell.hash, cell.variant.config.model_dump(mode="json"), cell.seed, str(directory / FOLDER))
-        running = RunningCell(begin, registry.build, worker)
+        running = RunningCell(begin, registry.build_from_plain, worker)
         steps = [running.step() for _ in range(running._task.steps)]
         record = {"seed": cell.seed, "cell": cell.hash, "status": "finished", "error": None, "config": "{}"}
-        record |= {"code_version": CODE_VERSIONS["fewshot"], "history": json.dumps([one.report for one in steps])}
+        record |= {"code_version": TASKS["fewshot"].version, "history": json.dumps([one.report for one in steps])}
         results.write_cell(directory / "cells", record | (steps[-1].metrics or {}))
     return directory

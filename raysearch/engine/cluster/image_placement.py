@@ -23,7 +23,7 @@ from raysearch.data.shards.reader import ShardReader
 from raysearch.engine.cluster import connection, shard_visibility
 from raysearch.engine.options import Options, Run
 from raysearch.storage.location import Location
-from raysearch.studies.configs.registry import Images
+from raysearch.studies.configs import Images
 
 _LEAST_STORE = 128 << 20  # bytes that a pipeline may always take
 

@@ -31,7 +31,7 @@ from raysearch.runs import results
 from raysearch.runs.checkpoints import FOLDER, Checkpoints, Objective
 from raysearch.storage.cache import cache_dir
 from raysearch.storage.location import Location
-from raysearch.studies.configs.registry import CODE_VERSIONS, CONFIGS, RunConfig
+from raysearch.studies.configs import TASKS, RunConfig
 from raysearch.studies.design import plan
 from raysearch.studies.design.plan import Cell
 from raysearch.tasks import registry
@@ -136,7 +136,7 @@ class Session:
             while True:
                 complete = tuner.run_trials(
                     shared,
-                    registry.build,
+                    registry.build_from_plain,
                     self._source,
                     tuner.Resources(self._slots, self._demand.workers, self._demand.cpus, self._demand.gpus),
                     ListenerList(_Store(self._store), shared, *several),
@@ -177,8 +177,8 @@ class Session:
     def _store(self, job: Job, record: dict[str, Any]) -> None:
         task = job.config["task"]
         # What cannot matter is left out, so that studies that share a cell agree on its config.
-        plain = json.dumps(CONFIGS[task].model_validate(job.config).canonical())
-        told = {"config": plain, "code_version": CODE_VERSIONS[task], **self._constant}
+        plain = json.dumps(TASKS[task].config.model_validate(job.config).canonical())
+        told = {"config": plain, "code_version": TASKS[task].version, **self._constant}
         results.write_cell(self._run.directory / "cells", {**record, **told})
 
 
@@ -251,7 +251,7 @@ def _has_backbone(state: Mapping[str, Any]) -> bool:
 
 def held_out_objective(task: str) -> Objective:
     """What the best checkpoint of a task's cell is chosen by."""
-    return Objective(registry.HELD_OUT[task], "max")
+    return Objective(TASKS[task].held_out, "max")
 
 
 def make_job(cell: Cell, moves: Mapping[str, Any] | None = None) -> Job:

@@ -16,7 +16,7 @@ import torch
 from raysearch.engine.cluster.image_placement import Kept
 from raysearch.engine.trials.mailbox import Begin, Reply, Step, Stop
 from raysearch.runs.checkpoints import Checkpoints, decode
-from raysearch.studies.configs.registry import Images
+from raysearch.studies.configs import Images
 from raysearch.tasks.base import Feed, NonFiniteLoss, Task, Worker
 
 BuildTask = Callable[[Mapping[str, Any], int, Worker], Task]

@@ -7,7 +7,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from raysearch.core.errors import UserError, nearest
-from raysearch.studies.configs.registry import CONFIGS, RunConfig
+from raysearch.studies.configs import TASKS, RunConfig
 
 Settings = Mapping[str, Any]  # dotted path -> value
 
@@ -18,10 +18,8 @@ def known_paths(task: str) -> dict[str, Any]:
     >>> "hash.bits" in known_paths("retrieval")
     True
     """
-    if task not in CONFIGS:
-        raise UserError(f"unknown task '{task}'{nearest(task, CONFIGS)}")
     paths: dict[str, Any] = {}
-    for section, field in CONFIGS[task].model_fields.items():
+    for section, field in TASKS[task].config.model_fields.items():
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             paths |= {f"{section}.{name}": inner for name, inner in kind.model_fields.items()}
@@ -84,7 +82,7 @@ def resolve(task: str, settings: Settings, where: str = "the config") -> RunConf
         section, name = path.split(".")
         nested.setdefault(section, {})[name] = value
     try:
-        return CONFIGS[task].model_validate(nested)
+        return TASKS[task].config.model_validate(nested)
     except ValidationError as error:
         raise UserError(f"{where}: {_first(error)}") from None
 
@@ -124,7 +122,7 @@ def start_from(task: str, settings: Settings, given: Settings) -> dict[str, Any]
 def side(task: str, settings: Settings) -> int:
     """The image side that `settings` ask for, or the default; looked at alone, since sizes are to be fitted to it."""
     given = {"side": settings["data.side"]} if "data.side" in settings else {}
-    kind = CONFIGS[task].model_fields["data"].annotation
+    kind = TASKS[task].config.model_fields["data"].annotation
     assert kind is not None
     try:
         return kind.model_validate(given).side

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from raysearch.core.errors import UserError
-from raysearch.studies.configs import overrides
-from raysearch.studies.configs.registry import RunConfig
+from raysearch.studies.configs import RunConfig, overrides
 from raysearch.studies.design.ablation import Ablation
 from raysearch.studies.design.plan import REFERENCE, Cell, Variant, make_cell
 

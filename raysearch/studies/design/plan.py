@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from raysearch.studies.configs.registry import CODE_VERSIONS, RunConfig
+from raysearch.studies.configs import TASKS, RunConfig
 
 REFERENCE = "reference"
 
@@ -60,7 +60,7 @@ def cell_hash(config: RunConfig, data: str, seed: int, workers: int = 1, populat
     for path, stands_for in config.identities.items():
         section, name = path.split(".")
         plain[section][name] = stands_for
-    identity = {"config": plain, "data": data, "seed": seed, "code": CODE_VERSIONS[config.task]}
+    identity = {"config": plain, "data": data, "seed": seed, "code": TASKS[config.task].version}
     if before := config.starts_from(seed):
         identity["start"] = cell_hash(before[0], data, before[1], workers)
     if workers > 1:

@@ -5,37 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from raysearch.core.errors import UserError, nearest
-from raysearch.studies.configs import overrides
+from raysearch.studies.configs import TASKS, overrides
 from raysearch.studies.configs.profiles import check_limit, check_profiles, profile_settings, seed_list
 from raysearch.studies.design.factors import Factor
 
 SAMPLERS = ("tpe", "gp", "cmaes", "nsga2", "nsga3", "qmc", "random", "grid")
 SCHEDULERS = ("asha", "hyperband", "median", "pbt")
-
-# What a search may choose by: figures that the test split has no part in.
-OBJECTIVES: dict[str, tuple[str, ...]] = {
-    "retrieval": ("map_validation", "epoch_seconds"),
-    "fewshot": ("accuracy_validation", "epoch_seconds"),
-    "pretrain": ("accuracy_validation", "epoch_seconds"),
-}
-
-# What population-based training may change in a model that is being trained.
-MOVABLE: dict[str, tuple[str, ...]] = {
-    "retrieval": (
-        "train.lr",
-        "train.hash_lr",
-        "train.momentum",
-        "train.weight_decay",
-        "train.epochs",
-        "train.batch",
-        "esrl.positive",
-        "esrl.erased",
-        "srem.regions",
-        "adsh.gamma",
-    ),
-    "fewshot": ("train.lr", "train.weight_decay", "spm.weight", "lwe.temperature", "lwfm.tau", "lwfm.episode_weight"),
-    "pretrain": ("train.lr", "train.weight_decay"),
-}
 
 Space = Mapping[str, Any] | Callable[[Any], Mapping[str, Any] | None]
 
@@ -145,7 +120,7 @@ class Search:
         return {**profile_settings(self.task, name), **self.base, **self.profiles.get(name, {})}
 
     def _check_metrics(self) -> None:
-        known = OBJECTIVES[self.task]
+        known = TASKS[self.task].objectives
         for metric in self.metrics:
             if metric not in known:
                 raise UserError(
@@ -162,11 +137,12 @@ class Search:
             return
         if callable(self.space):
             raise UserError("scheduler 'pbt' needs a space of distributions, not a function")
+        movable = TASKS[self.task].movable
         for path in self.space:
-            if path not in MOVABLE[self.task]:
+            if path not in movable:
                 raise UserError(
                     f"scheduler 'pbt' changes settings of a model in training, which '{path}' cannot be"
-                    f"{nearest(path, MOVABLE[self.task])}"
+                    f"{nearest(path, movable)}"
                 )
         if len(seed_list(self.seeds)) > 1 or len(self.metrics) > 1:
             raise UserError("scheduler 'pbt' takes one seed and one metric: its members compete while they train")

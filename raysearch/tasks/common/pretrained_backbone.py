@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from raysearch.core import atomic
-from raysearch.studies.configs.registry import RunConfig
+from raysearch.studies.configs import RunConfig
 from raysearch.studies.design.plan import cell_hash
 from raysearch.tasks import registry
 from raysearch.tasks.base import Task, Worker
@@ -29,7 +29,7 @@ def trained(config: RunConfig, seed: int, worker: Worker, directory: Path, train
     own, own_seed = before
     path = directory / f"{cell_hash(own, worker.feed.content_hash, own_seed)}.pt"
     if not path.exists():
-        task = registry.build(own.model_dump(mode="json"), own_seed, worker)
+        task = registry.build(own, own_seed, worker)
         train(task)
         state = task.state_dict()["trunk"]
         atomic.replace_file(path, lambda temporary: torch.save(state, temporary))

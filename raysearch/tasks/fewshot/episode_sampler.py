@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from raysearch.data.episodes import Episodes
-from raysearch.studies.configs.registry import FewshotConfig
+from raysearch.studies.configs import FewshotConfig
 from raysearch.tasks.base import Worker
 from raysearch.tasks.retrieval.sampling import generator
 

@@ -12,7 +12,7 @@ from raysearch.models.fewshot import CentroidHead, EpisodicNetwork, HelixHead, H
 from raysearch.models.helixformer import HelixFormer
 from raysearch.models.lwfm import LayerwiseMatching, PairMatching
 from raysearch.models.relation import CosineHead, RelationHead
-from raysearch.studies.configs.registry import FewshotConfig
+from raysearch.studies.configs import FewshotConfig
 
 
 def build_network(

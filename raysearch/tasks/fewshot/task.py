@@ -24,7 +24,7 @@ from raysearch.data.episodes import Episodes
 from raysearch.data.feed.image_set import ImageSet
 from raysearch.models.fewshot import EpisodeOutput, EpisodicNetwork, Layout
 from raysearch.models.lwfm_loss import Classified, lwfm_loss
-from raysearch.studies.configs.registry import FewshotConfig
+from raysearch.studies.configs import FewshotConfig
 from raysearch.tasks.base import NonFiniteLoss, Worker
 from raysearch.tasks.common.loader import Loader
 from raysearch.tasks.common.prefetch import Prefetcher
@@ -234,6 +234,6 @@ def _episodes(images: ImageSet, part: str, config: FewshotConfig, seed: int) -> 
     return Episodes(images.labels, asked.ways, asked.shots, asked.queries, seed)
 
 
-def build(config: Mapping[str, Any], seed: int, worker: Worker) -> FewshotTask:
-    """Make the task from a plain config."""
-    return FewshotTask(FewshotConfig.model_validate(config), seed, worker)
+def build(config: FewshotConfig, seed: int, worker: Worker) -> FewshotTask:
+    """Return the task of a config."""
+    return FewshotTask(config, seed, worker)

@@ -8,7 +8,7 @@ from torch import Tensor
 from raysearch.data.feed.augmentation import augment, draw_views, occurrences
 from raysearch.data.feed.image_set import ImageSet
 from raysearch.models.fewshot import EpisodicNetwork, Maps
-from raysearch.studies.configs.registry import FewshotConfig
+from raysearch.studies.configs import FewshotConfig
 from raysearch.tasks.base import Worker
 from raysearch.tasks.common.loader import Loader
 from raysearch.tasks.fewshot.evaluation import MapStore

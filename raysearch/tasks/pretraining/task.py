@@ -5,7 +5,7 @@ thrown away at the end; the last epoch counts. What is left is judged by nearest
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from raysearch.data.episodes import Episodes
 from raysearch.data.feed.augmentation import augment, draw_views
 from raysearch.models import backbones
 from raysearch.models.fewshot import CentroidHead, EpisodicNetwork
-from raysearch.studies.configs.registry import PretrainRunConfig
+from raysearch.studies.configs import PretrainRunConfig
 from raysearch.tasks.base import NonFiniteLoss, Worker
 from raysearch.tasks.common.loader import Loader
 from raysearch.tasks.common.prefetch import Prefetcher
@@ -161,6 +161,6 @@ def metric_ids(config: PretrainRunConfig, split: str) -> dict[str, str]:
     }
 
 
-def build(config: Mapping[str, Any], seed: int, worker: Worker) -> PretrainTask:
-    """Make the task from a plain config."""
-    return PretrainTask(PretrainRunConfig.model_validate(config), seed, worker)
+def build(config: PretrainRunConfig, seed: int, worker: Worker) -> PretrainTask:
+    """Return the task of a config."""
+    return PretrainTask(config, seed, worker)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from raysearch.data.feed.image_set import ImageSet
 from raysearch.models.hashing.packed import pack
+from raysearch.studies.configs import RetrievalConfig
 from raysearch.tasks.metrics import hamming_metrics
 from raysearch.tasks.metrics.class_codes import ClassCodes
 from raysearch.tasks.metrics.distinct_codes import Database, class_ids
@@ -90,6 +91,11 @@ class RetrievalEvaluator:
 
     def _rank(self, encode: Encode, queries: ImageSet, codes: Tensor) -> Ranking:
         return Ranking.of(encode(queries), queries.labels, codes, self._labels)
+
+
+def metric_ids(config: RetrievalConfig, split: str) -> dict[str, str]:
+    """Return the exact definition of each metric; every retrieval run has the same ones."""
+    return RetrievalEvaluator.metric_ids
 
 
 def signs(outputs: Tensor) -> Tensor:

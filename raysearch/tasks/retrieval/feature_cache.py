@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 
 from raysearch.core import atomic
-from raysearch.studies.configs import weights
-from raysearch.studies.configs.registry import RetrievalConfig
+from raysearch.studies.configs import RetrievalConfig, weights
 from raysearch.tasks.base import Worker
 
 _VERSION = 1  # raised when the same key would hold other numbers

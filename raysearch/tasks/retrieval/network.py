@@ -5,7 +5,7 @@ import torch
 from raysearch.models import backbones
 from raysearch.models.fcaenet import FCAENet
 from raysearch.models.hashing.exchnet import ExchNet
-from raysearch.studies.configs.registry import RetrievalConfig
+from raysearch.studies.configs import RetrievalConfig
 
 Network = FCAENet | ExchNet
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from torch.optim import SGD
 
-from raysearch.studies.configs.registry import TrainConfig
+from raysearch.studies.configs import TrainConfig
 from raysearch.tasks.retrieval.network import Network
 
 

@@ -14,7 +14,7 @@ from raysearch.core.errors import UserError
 from raysearch.data.feed.image_set import ImageSet
 from raysearch.models import hashing
 from raysearch.models.fcaenet import pool
-from raysearch.studies.configs.registry import RetrievalConfig
+from raysearch.studies.configs import RetrievalConfig
 from raysearch.tasks.base import Worker
 from raysearch.tasks.common.loader import Loader
 from raysearch.tasks.retrieval import feature_cache

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from raysearch.data.feed.image_set import ImageSet
 from raysearch.models.hashing.exchnet import ExchNet
+from raysearch.studies.configs import RetrievalConfig
 from raysearch.studies.configs.hashing import FITTED
-from raysearch.studies.configs.registry import RetrievalConfig
-from raysearch.tasks.base import NonFiniteLoss, Task, Worker
+from raysearch.tasks.base import NonFiniteLoss, Worker
 from raysearch.tasks.common.loader import Loader
 from raysearch.tasks.common.prefetch import Prefetcher
 from raysearch.tasks.common.state import copied
@@ -248,12 +248,7 @@ class RetrievalTask:
             self._best = {"value": value, "network": copied(self.network.state_dict()), "codes": codes}
 
 
-def build(config: Mapping[str, Any], seed: int, worker: Worker) -> Task:
-    """Make the task from a plain config, as it travels between processes."""
-    return make(RetrievalConfig.model_validate(config), seed, worker)
-
-
-def make(config: RetrievalConfig, seed: int, worker: Worker) -> "RetrievalTask | ShallowHashingTask":
-    """The task of the config's method."""
+def build(config: RetrievalConfig, seed: int, worker: Worker) -> RetrievalTask | ShallowHashingTask:
+    """Return the task of the config's method; arguments and errors are those of `RetrievalTask`."""
     kind = ShallowHashingTask if config.hash.method in FITTED else RetrievalTask
     return kind(config, seed, worker)

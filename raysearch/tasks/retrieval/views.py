@@ -15,7 +15,7 @@ from raysearch.data.feed.augmentation import augment, draw_views
 from raysearch.data.feed.image_set import ImageSet
 from raysearch.models.fcaenet import pool
 from raysearch.models.srem import erase_mask
-from raysearch.studies.configs.registry import RetrievalConfig, SremConfig
+from raysearch.studies.configs import RetrievalConfig, SremConfig
 from raysearch.tasks.base import Worker
 from raysearch.tasks.common.loader import Loader
 from raysearch.tasks.retrieval.feature_cache import cached

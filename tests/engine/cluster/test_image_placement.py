@@ -24,7 +24,7 @@ from raysearch.engine.cluster import image_placement as engine_images
 from raysearch.engine.cluster.connection import TrialResources
 from raysearch.engine.options import Options, Run
 from raysearch.storage.location import Location
-from raysearch.studies.configs.registry import Images
+from raysearch.studies.configs import Images
 
 from .. import killing
 

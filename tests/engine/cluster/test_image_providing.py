@@ -15,7 +15,7 @@ from raysearch.engine.cluster.connection import TrialResources
 from raysearch.engine.options import Options
 from raysearch.engine.trials import train_loop
 from raysearch.engine.trials.mailbox import Begin, Step, Stop
-from raysearch.studies.configs.registry import Images
+from raysearch.studies.configs import Images
 
 GIB = 2**30
 

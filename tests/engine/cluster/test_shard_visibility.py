@@ -18,7 +18,7 @@ from raysearch.engine.cluster import shard_visibility
 from raysearch.engine.cluster.connection import TrialResources
 from raysearch.engine.options import Options, Run
 from raysearch.storage.location import Location
-from raysearch.studies.configs.registry import Images
+from raysearch.studies.configs import Images
 
 from .. import killing
 

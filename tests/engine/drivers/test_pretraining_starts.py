@@ -14,7 +14,6 @@ from raysearch.data.feed import feed
 from raysearch.data.synthetic import dataset
 from raysearch.runs import results
 from raysearch.runs.checkpoints import FOLDER
-from raysearch.studies.configs.registry import CONFIGS
 from raysearch.tasks import registry
 from raysearch.tasks.base import Feed, Task, Worker
 from raysearch.tasks.common import pretrained_backbone
@@ -71,7 +70,10 @@ def attempts(folder: Path, name: str, cell: str) -> bool:
 def alone(data: Path, row: dict[str, Any], directory: Path) -> dict[str, Any]:
     """The metrics of a cell of the results, without Ray."""
     torch.set_num_threads(1)
-    config, divided = CONFIGS["fewshot"].model_validate(json.loads(row["config"])), partition.partition_of(data, "auto")
+    config, divided = (
+        TASKS["fewshot"].config.model_validate(json.loads(row["config"])),
+        partition.partition_of(data, "auto"),
+    )
     sets = feed.decode(data, 32, 1.0, divided.of_class)
     worker = Worker(Feed(**sets, content_hash=row["data"], split=divided.identity), directory)
 
@@ -80,7 +82,7 @@ def alone(data: Path, row: dict[str, Any], directory: Path) -> dict[str, Any]:
             task.advance()
 
     started = pretrained_backbone.trained(config, row["seed"], worker, directory, advance)
-    task = registry.build(config.model_dump(mode="json"), row["seed"], started)
+    task = registry.build(config, row["seed"], started)
     advance(task)
     return task.evaluate()
 

@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 
 from raysearch.core.errors import UserError
-from raysearch.studies.configs import overrides, presets
-from raysearch.studies.configs.registry import CONFIGS, FewshotConfig
+from raysearch.studies.configs import TASKS, FewshotConfig, overrides, presets
 
 NORMAL: dict[str, Any] = {"model.weights": "IMAGENET1K_V1", "model.backbone": "resnet18"}
 
@@ -62,7 +61,8 @@ def test_every_field_says_what_it_changes(task: str) -> None:
 
 
 def test_presets_are_configs_of_their_method() -> None:
-    for task, known in presets.PRESETS.items():
+    for task in TASKS:
+        known = TASKS[task].presets
         for name in known:
             settings = presets.settings(name, task)
             assert overrides.resolve(task, settings).task == task
@@ -178,7 +178,7 @@ def test_a_canonical_pre_training_reads_back_as_itself() -> None:
     before = config(STARTED, {"data.split": "mod4"}).starts_from(3)
     assert before is not None
     canonical = before[0].canonical()
-    assert CONFIGS["pretrain"].model_validate(canonical).canonical() == canonical
+    assert TASKS["pretrain"].config.model_validate(canonical).canonical() == canonical
 
 
 def test_test_episodes_are_for_few_shot_tasks() -> None:

@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from raysearch.core.errors import UserError
-from raysearch.studies.configs import overrides
-from raysearch.studies.configs.registry import RetrievalConfig
+from raysearch.studies.configs import RetrievalConfig, overrides
 
 
 def test_known_paths_are_the_fields_of_all_sections() -> None:

@@ -3,8 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from raysearch.studies.configs import overrides
-from raysearch.studies.configs.registry import HashConfig, RetrievalConfig, SremConfig, TrainConfig
+from raysearch.studies.configs import HashConfig, RetrievalConfig, SremConfig, TrainConfig, overrides
 
 
 def config(**sections: dict) -> RetrievalConfig:

@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from raysearch.core.errors import UserError
-from raysearch.studies.configs import overrides
-from raysearch.studies.configs.profiles import PROFILES
+from raysearch.studies.configs import TASKS, overrides
 from raysearch.studies.design.ablation import Ablation, component, factor
 
 OFF = component("SREM", off={"srem.regions": 0, "esrl.erased": 0})
@@ -65,7 +64,7 @@ def test_seeds_are_counted_from_zero_or_listed() -> None:
 
 
 def test_a_profile_lies_under_base_and_study() -> None:
-    own = PROFILES["retrieval"]["laptop"]
+    own = TASKS["retrieval"].profiles["laptop"]
     assert study().profile("laptop") == own
     asked = study(
         base={"hash.bits": 12, "data.side": 96, "train.epochs": 7},
@@ -77,9 +76,9 @@ def test_a_profile_lies_under_base_and_study() -> None:
         asked.profile("latpop")
 
 
-@pytest.mark.parametrize("name", PROFILES["retrieval"])
+@pytest.mark.parametrize("name", TASKS["retrieval"].profiles)
 def test_profiles_hold_settings_that_can_be(name: str) -> None:
-    settings = PROFILES["retrieval"][name]
+    settings = TASKS["retrieval"].profiles[name]
     config = overrides.resolve("retrieval", {"srem.size": 1, **settings})
     assert all(overrides.get_path(config, path) == value for path, value in settings.items())
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,7 @@ from ray import tune
 
 from raysearch.core.errors import UserError
 from raysearch.runs import describe
-from raysearch.studies.configs import overrides
-from raysearch.studies.configs.profiles import PROFILES
-from raysearch.studies.configs.registry import CODE_VERSIONS
+from raysearch.studies.configs import TASKS, overrides
 from raysearch.studies.design import ablation_plan, plan, search_plan, study_files
 from raysearch.studies.design.ablation import Ablation, choice, factor
 from raysearch.studies.design.search import Search
@@ -78,8 +77,8 @@ def start(settings: dict[str, Any] | None = None, **options: Any) -> str:
 def test_a_known_cell_keeps_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     # As for retrieval: whatever changes these literals orphans the cells on people's disks. Do it on purpose alone.
     assert set(EVERYTHING) == set(overrides.known_paths("fewshot"))
-    monkeypatch.setitem(CODE_VERSIONS, "fewshot", 1)
-    monkeypatch.setitem(CODE_VERSIONS, "pretrain", 1)
+    monkeypatch.setitem(TASKS._items, "fewshot", replace(TASKS["fewshot"], version=1))
+    monkeypatch.setitem(TASKS._items, "pretrain", replace(TASKS["pretrain"], version=1))
     assert cell().hash == "899a2c42ec098c42ee4d"
     assert start() == "68433999060ab6a89325"
     assert cell({"pretrain.epochs": 0}).hash == "90a150392c0b863c5f53"
@@ -129,7 +128,7 @@ def test_another_seed_data_set_or_number_of_workers_has_another_pre_training() -
 
 def test_the_code_of_the_pre_training_is_part_of_the_names_of_its_cells(monkeypatch: pytest.MonkeyPatch) -> None:
     before, without = cell(), cell({"pretrain.epochs": 0})
-    monkeypatch.setitem(CODE_VERSIONS, "pretrain", CODE_VERSIONS["pretrain"] + 1)
+    monkeypatch.setitem(TASKS._items, "pretrain", replace(TASKS["pretrain"], version=TASKS["pretrain"].version + 1))
     assert cell().hash != before.hash
     assert cell().start != before.start
     assert cell({"pretrain.epochs": 0}).hash == without.hash, "nor of others"
@@ -246,11 +245,12 @@ def test_few_shot_studies_ask_for_what_they_say() -> None:
 
 
 def test_every_task_has_profiles_and_a_held_out_figure() -> None:
-    assert set(PROFILES) == set(CODE_VERSIONS) == set(registry.HELD_OUT)
-    for task in PROFILES:
-        settings = overrides.start_from(task, PROFILES[task]["laptop"], {})
+    assert set(TASKS) == {"retrieval", "fewshot", "pretrain"}
+    for task in TASKS:
+        assert set(TASKS[task].profiles) == {"laptop", "paper"}
+        settings = overrides.start_from(task, TASKS[task].profiles["laptop"], {})
         resolved = overrides.resolve(task, settings)
-        assert registry.HELD_OUT[task] in registry.metric_ids(resolved, "split")
+        assert TASKS[task].held_out in registry.metric_ids(resolved, "split")
 
 
 def test_a_split_counts_by_what_it_says_and_not_by_its_place(tmp_path: Path) -> None:

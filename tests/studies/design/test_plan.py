@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,7 @@ import pytest
 import search_spaces
 from raysearch.core.errors import UserError
 from raysearch.runs import describe
-from raysearch.studies.configs import overrides, weights
-from raysearch.studies.configs.registry import CODE_VERSIONS
+from raysearch.studies.configs import TASKS, overrides, weights
 from raysearch.studies.design import ablation_plan
 from raysearch.studies.design.ablation import Ablation, Design, component, factor
 from search_spaces.srem_ablation import study as srem_ablation
@@ -256,8 +256,8 @@ def test_everything_is_everything() -> None:
 
 def test_a_known_cell_keeps_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     # Finished cells lie on people's disks under such names. Whatever changes this literal (a new field, another order
-    # or form) orphans all of them: do it on purpose, with CODE_VERSIONS raised, and never by accident.
-    monkeypatch.setitem(CODE_VERSIONS, "retrieval", 1)
+    # or form) orphans all of them: do it on purpose, with the spec's version raised, and never by accident.
+    monkeypatch.setitem(TASKS._items, "retrieval", replace(TASKS["retrieval"], version=1))
     assert name() == "f8ac2889e9ff1400a519"
 
 
@@ -294,7 +294,7 @@ def test_the_name_of_a_method_changes_with_its_own_fields_alone(method: str) -> 
 
 def test_the_name_changes_with_seed_data_and_code(monkeypatch: pytest.MonkeyPatch) -> None:
     names = {name(), name(seed=1), name(data="e" * 64)}
-    monkeypatch.setitem(CODE_VERSIONS, "retrieval", CODE_VERSIONS["retrieval"] + 1)
+    monkeypatch.setitem(TASKS._items, "retrieval", replace(TASKS["retrieval"], version=TASKS["retrieval"].version + 1))
     assert len(names | {name()}) == 4
 
 

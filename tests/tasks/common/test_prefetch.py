@@ -11,13 +11,12 @@ import torch
 
 from raysearch.data.feed.image_set import ImageSet
 from raysearch.models.backbones import Backbone
-from raysearch.studies.configs import overrides
-from raysearch.studies.configs.registry import PretrainRunConfig
+from raysearch.studies.configs import PretrainRunConfig, overrides
 from raysearch.tasks.base import Feed, Task, Worker
 from raysearch.tasks.common.prefetch import Prefetcher
 from raysearch.tasks.fewshot.task import FewshotTask
 from raysearch.tasks.pretraining.task import PretrainTask
-from raysearch.tasks.retrieval.task import make
+from raysearch.tasks.retrieval.task import build
 
 from ...registries import replace_backbone
 from ..fewshot import fewshot_runs
@@ -104,7 +103,7 @@ def test_retrieval(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     config = small_runs.config(RETRIEVAL[name], {"train.iterations": 3})
     feed = Feed(small_runs.image_set([7, 5, 8]), small_runs.image_set([2, 2, 2], seed=1), "hash")
     folders = iter(tmp_path / str(number) for number in range(9))  # no run finds another's features
-    agree(lambda images: make(config, 0, Worker(images, next(folders))), feed)
+    agree(lambda images: build(config, 0, Worker(images, next(folders))), feed)
 
 
 @pytest.mark.parametrize("change", [{}, fewshot_runs.FROZEN], ids=["pixels", "frozen"])
@@ -132,7 +131,7 @@ def test_a_worker_sends_for_its_own_share(rank: int, tmp_path: Path, monkeypatch
     monkeypatch.setattr(Worker, "sum", lambda self, tensor: tensor)
     monkeypatch.setattr(Worker, "broadcast", lambda self, tensor: tensor)
     images, sent = streamed(Feed(small_runs.image_set([7, 5, 8]), small_runs.image_set([2, 2, 2], seed=1), "hash"))
-    small_runs.finish(make(small_runs.config(PIXELS), 0, Worker(images, tmp_path, rank=rank, world_size=2)))
+    small_runs.finish(build(small_runs.config(PIXELS), 0, Worker(images, tmp_path, rank=rank, world_size=2)))
     assert [one.unannounced for one in sent] == [0, 0]
     images, sent = streamed(fewshot_runs.feed())
     _use(monkeypatch, fewshot_runs.trunk)

@@ -11,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn.functional import conv2d
 
-from raysearch.studies.configs.registry import FewshotConfig
+from raysearch.studies.configs import FewshotConfig
 
 from ...models.helix_reference import Reference as Helix
 from ...models.helix_reference import head_scores

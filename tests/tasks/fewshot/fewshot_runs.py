@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from raysearch.data.feed.image_set import ImageSet
 from raysearch.models.backbones import Backbone
-from raysearch.studies.configs import overrides
-from raysearch.studies.configs.registry import FewshotConfig
+from raysearch.studies.configs import FewshotConfig, overrides
 from raysearch.tasks.base import Feed, Task, Worker
 from raysearch.tasks.fewshot.task import FewshotTask
 

@@ -45,7 +45,7 @@ def run(case: dict[str, Any], folder: Path, rank: int, world_size: int) -> dict[
     arrays = np.load(folder / f"images-{config.images.side}.npz")
     sets = {part: ImageSet(arrays[f"{part}_images"], arrays[f"{part}_labels"]) for part in ("train", "val", "test")}
     worker = Worker(Feed(**sets, content_hash="hash"), folder, rank=rank, world_size=world_size)
-    task = registry.build(config.model_dump(mode="json"), 0, worker)
+    task = registry.build(config, 0, worker)
     reports = [task.advance() for _ in range(task.steps)]
     state = task.state_dict()
     return {"reports": reports, "metrics": task.evaluate(), "network": state.get("network") or state["classifier"]}

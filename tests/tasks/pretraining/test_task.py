@@ -11,8 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from raysearch.data.feed.augmentation import augment, draw_views
 from raysearch.data.feed.image_set import ImageSet
-from raysearch.studies.configs import overrides
-from raysearch.studies.configs.registry import PretrainRunConfig
+from raysearch.studies.configs import PretrainRunConfig, overrides
 from raysearch.tasks.base import Feed, NonFiniteLoss, Task, Worker
 from raysearch.tasks.common import pretrained_backbone
 from raysearch.tasks.pretraining import task as pretraining_task

@@ -9,8 +9,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from raysearch.data.feed.image_set import ImageSet
-from raysearch.studies.configs import overrides
-from raysearch.studies.configs.registry import RetrievalConfig
+from raysearch.studies.configs import RetrievalConfig, overrides
 from raysearch.tasks.base import Feed, Worker
 from raysearch.tasks.retrieval.task import RetrievalTask
 

@@ -30,7 +30,7 @@ PLAIN = {"hash.bits": 6, "pairs.per_class": 2, "hashnet.every": 3, "hashnet.grow
 
 def fitted(cache: Path, method: str, *changes: dict[str, Any], seed: int = 0) -> ShallowHashingTask:
     feed = Feed(image_set([9, 8, 7]), image_set([3, 3, 3], seed=1), "hash of the data")
-    task = retrieval_task.make(config({"hash.method": method, "hash.bits": 4}, *changes), seed, Worker(feed, cache))
+    task = retrieval_task.build(config({"hash.method": method, "hash.bits": 4}, *changes), seed, Worker(feed, cache))
     assert isinstance(task, ShallowHashingTask)
     return task
 

@@ -1,8 +1,8 @@
 """How each trained hashing method uses the outputs of a batch, and where its database codes come from."""
 
 from raysearch.models.hashing.exchnet import ExchNet
+from raysearch.studies.configs import RetrievalConfig
 from raysearch.studies.configs.hashing import PAIRWISE
-from raysearch.studies.configs.registry import RetrievalConfig
 from raysearch.tasks.base import Worker
 from raysearch.tasks.retrieval.methods.asymmetric import Asymmetric
 from raysearch.tasks.retrieval.methods.base import Method

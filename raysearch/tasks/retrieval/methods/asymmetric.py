@@ -10,7 +10,7 @@ from torch import Tensor
 
 from raysearch.models import adsh
 from raysearch.models.esrl import esrl
-from raysearch.studies.configs.registry import RetrievalConfig
+from raysearch.studies.configs import RetrievalConfig
 from raysearch.tasks.base import Worker
 from raysearch.tasks.retrieval.methods.base import NoInputs
 from raysearch.tasks.retrieval.sampling import RunSampler

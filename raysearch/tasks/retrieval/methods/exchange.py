@@ -9,7 +9,7 @@ from torch import Tensor
 
 from raysearch.models.hashing import exchnet
 from raysearch.models.hashing.exchnet import ExchNet
-from raysearch.studies.configs.registry import RetrievalConfig
+from raysearch.studies.configs import RetrievalConfig
 from raysearch.tasks.base import Worker
 from raysearch.tasks.retrieval.methods.asymmetric import Asymmetric
 from raysearch.tasks.retrieval.sampling import RunSampler

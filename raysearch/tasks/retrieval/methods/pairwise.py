@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from raysearch.models.hashing import dpsh, dsh, hashnet
-from raysearch.studies.configs.registry import RetrievalConfig
+from raysearch.studies.configs import RetrievalConfig
 from raysearch.tasks.base import Worker
 from raysearch.tasks.retrieval.methods.base import NoInputs
 from raysearch.tasks.retrieval.sampling import RunSampler

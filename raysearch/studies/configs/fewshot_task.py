@@ -1,0 +1,116 @@
+"""The specs of the few-shot task and of its pre-training, with the authors' own settings as presets.
+
+HelixFormer's settings are the config's defaults. LWFM-SPM's code and text differ in how matched pixels become a number.
+"""
+
+from typing import Any
+
+from raysearch.studies.configs.fewshot import FewshotConfig
+from raysearch.studies.configs.pretrain import PretrainRunConfig
+from raysearch.studies.configs.task_spec import ModelKind, TaskSpec, register_task
+
+_LAPTOP_IMAGES = {
+    "data.side": 64,
+    "data.zoom": 1.0,  # drawn birds may be near the border
+    "model.backbone": "small",
+    "model.weights": "DRAWN_BIRDS_V1",
+}
+
+
+_LWFM: dict[str, Any] = {
+    "data.augment": "crop",
+    "model.method": "lwfm",
+    "model.backbone": "resnet18",
+    "model.weights": "IMAGENET1K_V1",
+    "train.batch": 1,
+    "train.optimiser": "sgd",
+    "train.lr": 0.01,
+    "train.weight_decay": 5e-4,
+    "train.decay": 0.05,
+    "train.clip": 2.0,
+}
+
+
+_PRESETS: dict[str, dict[str, Any]] = {
+    # 84 px, 5 ways, 1 shot; 130 epochs of 250 steps with 4 episodes, after 100 epochs of pre-training
+    "helixformer": {"model.method": "helixformer", "pretrain.epochs": 100},
+    # on CUB: no colour, and no crops in the pre-training
+    "helixformer_cub": {
+        "model.method": "helixformer",
+        "data.augment": "flip",
+        "pretrain.epochs": 100,
+        "pretrain.augment": "flip",
+    },
+    # on CUB: 30 epochs of 92 steps
+    "lwfm": {
+        **_LWFM,
+        "lwe.temperature": 2.0,
+        "spm.weight": 1.0,
+        "lwfm.episode_weight": 1.5,
+        "lwfm.aux_batch": 64,
+        "train.epochs": 30,
+        "train.episodes": 92,
+        "train.milestones": (20 / 30, 24 / 30, 26 / 30, 28 / 30),
+    },
+    # on miniImageNet: 10 epochs of 300 steps
+    "lwfm_mini": {
+        **_LWFM,
+        "lwe.temperature": 5.0,
+        "spm.weight": 0.25,
+        "lwfm.episode_weight": 0.25,
+        "lwfm.aux_batch": 128,
+        "train.epochs": 10,
+        "train.episodes": 300,
+        "train.milestones": (0.4, 0.6, 0.8),
+    },
+}
+# The paper's text averages all matched pixels and all layers; the released code takes the best.
+_PRESETS["lwfm_text"] = {**_PRESETS["lwfm"], "spm.reduce": "mean", "spm.layers": "mean"}
+
+
+FEWSHOT = register_task(
+    TaskSpec(
+        name="fewshot",
+        config=FewshotConfig,
+        version=2,
+        build="raysearch.tasks.fewshot.task:build",
+        metric_ids="raysearch.tasks.fewshot.task:metric_ids",
+        objectives=("accuracy_validation", "epoch_seconds"),
+        movable=("train.lr", "train.weight_decay", "spm.weight", "lwe.temperature", "lwfm.tau", "lwfm.episode_weight"),
+        profiles={
+            "paper": {},
+            "laptop": {
+                **_LAPTOP_IMAGES,
+                "model.frozen": True,  # comparers train on maps that are computed once
+                "episodes.queries": 5,
+                "episodes.test": 400,
+                "episodes.validation": 40,
+                "helix.width": 32,
+                "helix.dim_head": 16,
+                "train.epochs": 3,
+                "train.episodes": 40,
+                "train.batch": 2,
+                "train.milestones": (2 / 3,),
+            },
+        },
+        presets=_PRESETS,
+        from_checkpoint={"model.weights": None, "model.frozen": False},
+        model=ModelKind("a few-shot model", "raysearch.classify"),
+    )
+)
+
+PRETRAIN = register_task(
+    TaskSpec(
+        name="pretrain",
+        config=PretrainRunConfig,
+        version=2,
+        build="raysearch.tasks.pretraining.task:build",
+        metric_ids="raysearch.tasks.pretraining.task:metric_ids",
+        objectives=("accuracy_validation", "epoch_seconds"),
+        movable=("train.lr", "train.weight_decay"),
+        profiles={
+            "paper": {},
+            "laptop": {**_LAPTOP_IMAGES, "train.epochs": 10},
+        },
+    )
+)

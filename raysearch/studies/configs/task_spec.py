@@ -1,0 +1,89 @@
+"""One `TaskSpec` per task, in a registry: the only place that lists the tasks and what belongs to each.
+
+A task of your own is one file, loaded by `--extension FILE`, that calls `register_task(TaskSpec(...))`. The built-in
+tasks use the same call. Functions that need torch are named by import path, since studies must not import torch.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from raysearch.core.import_path import Reference, load_object
+from raysearch.core.registry import Registry
+from raysearch.studies.configs.base import RunConfig
+
+Settings = Mapping[str, Any]  # dotted config path -> value
+
+
+class ModelKind(NamedTuple):
+    """Exported models of a task, as error messages name them."""
+
+    description: str  # "a retrieval model"
+    command: str  # "raysearch.retrieve"
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """Everything that raysearch knows about a task.
+
+    Args:
+        name: in study files, commands and configs.
+        config: class of its runs' configs.
+        version: of the code that computes its numbers. It is part of every cell's hash: raise it when numbers change.
+        build: `(config, seed, worker) -> Task`, or its import path "module:name".
+        metric_ids: `(config, split) -> {metric: id}`, or its import path.
+        objectives: metrics that a search may choose by, computed without the test split. The first is the task's own:
+            the best checkpoint is chosen by it, and higher is better.
+        movable: config paths that population-based training may change while a model trains.
+        profiles: profile name -> settings under every study of the task; "laptop" and "paper" are expected.
+        presets: preset name -> settings of a method as its authors ran it.
+        from_checkpoint: settings under which a task is rebuilt when a checkpoint replaces its starting state.
+        model: kind of its exported models; None where models cannot be exported.
+    """
+
+    name: str
+    config: type[RunConfig]
+    version: int
+    build: Reference
+    metric_ids: Reference
+    objectives: tuple[str, ...]
+    movable: tuple[str, ...] = ()
+    profiles: Mapping[str, Settings] = field(default_factory=lambda: {"laptop": {}, "paper": {}})
+    presets: Mapping[str, Settings] = field(default_factory=dict)
+    from_checkpoint: Settings = field(default_factory=dict)
+    model: ModelKind | None = None
+
+    @property
+    def held_out(self) -> str:
+        """Metric that the best checkpoint of a cell is chosen by; higher is better."""
+        return self.objectives[0]
+
+    def load_build(self) -> Any:
+        """Import and return `build`."""
+        return load_object(self.build)
+
+    def load_metric_ids(self) -> Any:
+        """Import and return `metric_ids`."""
+        return load_object(self.metric_ids)
+
+
+TASKS: Registry[TaskSpec] = Registry("task")
+
+
+def register_task(spec: TaskSpec) -> TaskSpec:
+    """Add a task, and return its spec.
+
+    Raises:
+        UserError: the name is taken.
+    """
+    return TASKS.register(spec.name, spec)
+
+
+def parse_config(plain: Mapping[str, Any]) -> RunConfig:
+    """Validate a config that came as plain values, from a file or from another process.
+
+    Raises:
+        UserError: unknown task.
+        ValidationError: a value that the task's config does not take.
+    """
+    return TASKS[plain["task"]].config.model_validate(plain)
