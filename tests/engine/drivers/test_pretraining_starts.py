@@ -14,6 +14,7 @@ from raysearch.data.feed import feed
 from raysearch.data.synthetic import dataset
 from raysearch.runs import results
 from raysearch.runs.checkpoints import FOLDER
+from raysearch.studies.configs import parse_config
 from raysearch.tasks import registry
 from raysearch.tasks.base import Feed, Task, Worker
 from raysearch.tasks.common import pretrained_backbone
@@ -70,10 +71,8 @@ def attempts(folder: Path, name: str, cell: str) -> bool:
 def alone(data: Path, row: dict[str, Any], directory: Path) -> dict[str, Any]:
     """The metrics of a cell of the results, without Ray."""
     torch.set_num_threads(1)
-    config, divided = (
-        TASKS["fewshot"].config.model_validate(json.loads(row["config"])),
-        partition.partition_of(data, "auto"),
-    )
+    config = parse_config(json.loads(row["config"]))
+    divided = partition.partition_of(data, "auto")
     sets = feed.decode(data, 32, 1.0, divided.of_class)
     worker = Worker(Feed(**sets, content_hash=row["data"], split=divided.identity), directory)
 
