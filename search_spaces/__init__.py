@@ -1,1 +1,1 @@
-"""Studies: one file each; what users copy and edit."""
+"""Studies that come with raysearch: one file each, made to be copied and edited."""

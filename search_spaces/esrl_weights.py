@@ -1,13 +1,13 @@
-"""How much the two terms of the enhancing space relation loss should weigh, for each code length of the paper.
+"""Weights of the two terms of the enhancing space relation loss (ESRL), searched per code length.
 
 python -m raysearch.sweep esrl_weights
 
-The paper names the weights and not their values; the reference is 0.1 for both, where one would start.
+The FCAENet paper names the two weights but prints no values. The reference sets both to 0.1.
 """
 
 from ray import tune
 
-from raysearch.studies.design.ablation import Search, factor
+from raysearch import Search, factor
 
 study = Search(
     question="How much should the two terms of ESRL weigh, for each code length?",

@@ -1,18 +1,18 @@
-"""What SREM and ESRL each add to the baseline, over four code lengths: table 2 of FCAENet.
+"""The contribution of SREM and of ESRL to FCAENet's baseline, at four code lengths (FCAENet, table 2).
 
 python -m raysearch.sweep fcaenet_components --only hash.bits=12,24
 
-How the paper ran "Baseline+SREM" is not known: here the hash loss sees the erased images too, and nothing draws views
-together. "Baseline+SREM (distance)" is the other reading: erased images enter by their distance to the image alone.
-"Baseline+ESRL" has the distance to positives, since without SREM nothing is erased.
+The paper does not say how "Baseline+SREM" was trained. Here its hash loss sees the erased images too, and no loss pulls
+views together. "Baseline+SREM (distance)" is the other reading: erased images enter only through their distance to the
+image. "Baseline+ESRL" has the distance to positives alone, because without SREM nothing is erased.
 """
 
-from raysearch.studies.design.ablation import Ablation, choice, factor
+from raysearch import Ablation, choice, factor
 
 NONE = {"srem.regions": 0, "esrl.positive": 0.0, "esrl.erased": 0.0, "adsh.views": "anchor"}
 
 study = Ablation(
-    question="Does erasing regions help, does drawing views together help, and do both?",
+    question="Does erasing regions help, does pulling views together help, and do both together?",
     task="retrieval",
     reference={**NONE, "hash.bits": 24},
     factors=[

@@ -1,9 +1,9 @@
-"""What FCAENet loses without each of its parts.
+"""FCAENet without each of its parts in turn.
 
 python -m raysearch.sweep fcaenet_leave_one_out
 """
 
-from raysearch.studies.design.ablation import Ablation, component
+from raysearch import Ablation, component
 
 study = Ablation(
     question="Which parts of FCAENet does its accuracy depend on?",
@@ -13,7 +13,7 @@ study = Ablation(
         component("SREM", off={"srem.regions": 0, "esrl.erased": 0.0}),
         component("the distance to positives", off={"esrl.positive": 0.0}),
         component("ESRL", off={"esrl.positive": 0.0, "esrl.erased": 0.0}),
-        component("the quantisation term", off={"adsh.gamma": 0.0}),
+        component("the quantization term", off={"adsh.gamma": 0.0}),
     ],
     design="leave_one_out",
     seeds=5,

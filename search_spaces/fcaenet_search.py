@@ -1,16 +1,16 @@
-"""FCAENet's regions, their size, the weights of ESRL and the learning rate together: accuracy against time.
+"""A joint search over FCAENet's regions, region size, ESRL weights and learning rate: accuracy against time.
 
 python -m raysearch.sweep fcaenet_search --trials 60
 """
 
 from ray import tune
 
-from raysearch.studies.design.ablation import Search
+from raysearch import Search
 
 PAPER = {"srem.regions": 50, "srem.size": 32, "esrl.positive": 0.1, "esrl.erased": 0.1, "train.lr": 1e-3}
 
 study = Search(
-    question="Which regions, size, loss weights and learning rate retrieve best, and what does an epoch of them cost?",
+    question="Which regions, size, loss weights and learning rate retrieve best, and what does an epoch cost?",
     task="retrieval",
     base={"hash.bits": 24},
     space={

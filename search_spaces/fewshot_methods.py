@@ -1,15 +1,15 @@
-"""All few-shot methods under one schedule, 1-shot and 5-shot.
+"""All few-shot methods under one training schedule, with 1 and with 5 shots.
 
 python -m raysearch.sweep fewshot_methods --only episodes.shots=1
 
-"HelixFormer under LWFM-SPM" is in neither paper: the maps that HelixFormer makes of a pair, compared by layer-wise
-embedding and semantic-pixel matching in place of the relation head.
+"HelixFormer under LWFM-SPM" is in neither paper. It takes the feature maps that HelixFormer computes for a pair, and
+compares them by layer-wise embedding and semantic-pixel matching instead of the relation head.
 """
 
-from raysearch.studies.design.ablation import Ablation, choice, factor
+from raysearch import Ablation, choice, factor
 
 study = Ablation(
-    question="Which way of comparing a query with its supports names most queries right?",
+    question="Which way to compare a query with its supports classifies most queries correctly?",
     task="fewshot",
     reference={"model.method": "centroid", "episodes.shots": 1},
     factors=[

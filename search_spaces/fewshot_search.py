@@ -1,13 +1,13 @@
-"""The best few-shot config of either method: which parts, and how to train them.
+"""A search over both few-shot methods, their parts and the learning rate.
 
 python -m raysearch.sweep fewshot_search --trials 40
 
-What is asked depends on the method: HelixFormer has depth, design and fusion, LWFM-SPM a matcher and weights.
+The space depends on the method: HelixFormer has depth, design and fusion; LWFM-SPM has a matcher and weights.
 """
 
 from typing import Any
 
-from raysearch.studies.design.ablation import Search
+from raysearch import Search
 
 HELIXFORMER = {"model.method": "helixformer", "helix.depth": 1, "helix.design": "sym", "helix.fusion": "mul"}
 
@@ -29,7 +29,7 @@ def space(trial: Any) -> None:
 
 
 study = Search(
-    question="Which method, with which parts and which learning rate, names most queries right?",
+    question="Which method, parts and learning rate classify most queries correctly?",
     task="fewshot",
     space=space,
     reference={**HELIXFORMER, "train.lr": 1e-3},

@@ -1,9 +1,9 @@
-"""How accuracy grows with the length of the code.
+"""Retrieval accuracy against the length of the hash code.
 
 python -m raysearch.sweep hash_bits
 """
 
-from raysearch.studies.design.ablation import Ablation, factor
+from raysearch import Ablation, factor
 
 study = Ablation(
     question="How many bits does a code need?",

@@ -1,13 +1,14 @@
-"""FCAENet beside what it is compared with: the columns of its table 1, over four code lengths.
+"""FCAENet and the hashing methods of its table 1, at four code lengths.
 
 python -m raysearch.sweep hashing_baselines --only hash.bits=24
 
-All methods have the same trunk, data, schedule and metric. "Baseline" is the paper's: ADSH with the paper's optimiser.
-"ADSH" has that of its authors' program (no momentum, weight decay 5e-4). "ExchNet-like" says that part of ExchNet is a
-reading; see `raysearch/models/hashing/exchnet.py`. FPH and DSaH stand in the report with their published numbers.
+All methods share backbone, data, schedule and metric. "Baseline" is the paper's: ADSH with the paper's optimizer.
+"ADSH" uses the optimizer of its authors' program (no momentum, weight decay 5e-4). "ExchNet-like" is named so because
+part of ExchNet is an interpretation; see `raysearch/models/hashing/exchnet.py`. The report also shows the published
+numbers of FPH and DSaH, which are not run.
 """
 
-from raysearch.studies.design.ablation import Ablation, choice, factor
+from raysearch import Ablation, choice, factor
 
 NO_ESRL = {"srem.regions": 0, "esrl.positive": 0.0, "esrl.erased": 0.0}
 BASELINE = {"hash.method": "adsh", **NO_ESRL}

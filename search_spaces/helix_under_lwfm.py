@@ -1,12 +1,12 @@
-"""HelixFormer's features under LWFM-SPM's metric, against each method as it is: a study that neither paper ran.
+"""HelixFormer's features under LWFM-SPM's metric, against each method as published. Neither paper ran this study.
 
 python -m raysearch.sweep helix_under_lwfm
 """
 
-from raysearch.studies.design.ablation import Ablation, choice
+from raysearch import Ablation, choice
 
 study = Ablation(
-    question="Do maps that support and query made for each other match better, pixel by pixel, than their own?",
+    question="Do feature maps after cross-attention match better, pixel by pixel, than the plain ones?",
     task="fewshot",
     base={"spm.weight": 1.0, "lwfm.aux": False},
     reference={"model.method": "lwfm", "lwe.layers": [-1]},

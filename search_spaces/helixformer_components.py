@@ -1,11 +1,11 @@
-"""What HelixFormer's parts add: relation mining, representation enhancement, and how attention meets the features.
+"""The contribution of HelixFormer's parts: relation mining (RMP), representation enhancement (REP), and the fusion.
 
 python -m raysearch.sweep helixformer_components
 
-"Baseline" is the relation head on features that have not met; "neither" still has the embedding's convolution.
+"Baseline" is the relation head on features without cross-attention. "neither" still has the embedding's convolution.
 """
 
-from raysearch.studies.design.ablation import Ablation, choice
+from raysearch import Ablation, choice
 
 FULL = {"model.method": "helixformer", "helix.rmp": True, "helix.rep": True, "helix.fusion": "mul"}
 

@@ -1,9 +1,9 @@
-"""How many layers of cross-attention HelixFormer should have.
+"""HelixFormer's accuracy against its number of cross-attention layers.
 
 python -m raysearch.sweep helixformer_depth
 """
 
-from raysearch.studies.design.ablation import Ablation, factor
+from raysearch import Ablation, factor
 
 study = Ablation(
     question="How many layers of cross-attention between support and query should HelixFormer have?",

@@ -1,9 +1,9 @@
-"""Which of support and query should learn from the other, and in which order: figure 3 of HelixFormer.
+"""The direction and order of HelixFormer's cross-attention between support and query (HelixFormer, figure 3).
 
 python -m raysearch.sweep helixformer_designs
 """
 
-from raysearch.studies.design.ablation import Ablation, factor
+from raysearch import Ablation, factor
 
 study = Ablation(
     question="Should support and query learn from each other, and does it matter who begins?",

@@ -1,16 +1,16 @@
-"""Which taps of the trunk layer-wise embedding should take: from the last alone to the last four.
+"""The backbone layers that layer-wise embedding matches: from the last one to the last four.
 
 python -m raysearch.sweep lwe_layers
 python -m raysearch.sweep lwe_layers --profile paper --data shards/ --set model.backbone=resnet18
 
-Taps are counted back from the last, so the study fits every trunk; ResNet-18 has nine, -1 to -9.
+Layers are counted from the last, so the study fits every backbone. ResNet-18 has nine: -1 to -9.
 """
 
+from raysearch import Ablation, factor
 from raysearch.studies.configs import presets
-from raysearch.studies.design.ablation import Ablation, factor
 
 study = Ablation(
-    question="Which layers of the trunk should be embedded and matched?",
+    question="Which layers of the backbone should be embedded and matched?",
     task="fewshot",
     base={"model.method": "lwfm", "train.batch": 1, "spm.weight": 1.0},
     reference={"lwe.layers": [-2, -1]},

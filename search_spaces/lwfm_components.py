@@ -1,13 +1,13 @@
-"""What layer-wise embedding and semantic-pixel matching each add to LWFM-SPM.
+"""The contribution of layer-wise embedding (LWE) and of semantic-pixel matching (SPM) to LWFM-SPM.
 
 python -m raysearch.sweep lwfm_components
 """
 
+from raysearch import Ablation, factor
 from raysearch.studies.configs import presets
-from raysearch.studies.design.ablation import Ablation, factor
 
 PAPER = presets.settings("lwfm", "fewshot")
-del PAPER["spm.weight"]  # which the study varies
+del PAPER["spm.weight"]  # the study varies it
 
 study = Ablation(
     question="What do layer-wise embedding (LWE) and semantic-pixel matching (SPM) each add?",

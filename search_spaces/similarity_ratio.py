@@ -1,11 +1,11 @@
-"""Why images of two classes have similarity -rho and not -1: with -1, as printed, all codes become one.
+"""The similarity of images of two classes: -rho, or -1 as printed, with which all codes collapse to one.
 
 python -m raysearch.sweep similarity_ratio
 
-Look at "codes_per_class" and the distinct codes of the database, too: a collapsed database has one code for all.
+Compare "codes_per_class" and the number of distinct database codes as well: a collapsed database has a single code.
 """
 
-from raysearch.studies.design.ablation import Ablation, factor
+from raysearch import Ablation, factor
 
 study = Ablation(
     question="What does the similarity of unlike images do to the codes?",

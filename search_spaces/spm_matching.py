@@ -1,13 +1,13 @@
-"""How pixels of support and query should be matched, and how matched pixels should become one number.
+"""How LWFM-SPM matches pixels of support and query, and how it reduces the matched pairs to one number.
 
 python -m raysearch.sweep spm_matching
 
-With the best pair alone ("top1") the matcher can hardly matter: the pair with the largest cosine of all is mostly in
-every matching. The released code takes that, the paper's text reads as the mean.
+With the best pair alone ("top1") the matcher hardly matters, because the pair with the largest cosine is in almost
+every matching. The released code takes "top1"; the paper's text reads as the mean.
 """
 
+from raysearch import Ablation, factor
 from raysearch.studies.configs import presets
-from raysearch.studies.design.ablation import Ablation, factor
 
 study = Ablation(
     question="Does it matter how pixels are matched, and how many of the matched pairs count?",

@@ -1,9 +1,9 @@
-"""How many regions SREM should erase, and how large: tables 3 and 4 of FCAENet, with "no erasing" added.
+"""The number and the size of the regions that SREM erases (FCAENet, tables 3 and 4), with "no erasing" added.
 
 python -m raysearch.sweep srem_ablation
 """
 
-from raysearch.studies.design.ablation import Ablation, factor
+from raysearch import Ablation, factor
 
 study = Ablation(
     question="How many regions should SREM erase, and how large should they be?",

@@ -1,12 +1,12 @@
-"""Two choices that FCAENet's text leaves open: the grid that is ranked, and where a box lies about its pixel.
+"""Two choices that FCAENet's text leaves open: the grid on which SREM ranks positions, and where it puts a box.
 
 python -m raysearch.sweep srem_reading
 
-The paper ranks every pixel and hangs boxes below and right of it. Then the highest pixels are neighbours, and 50 boxes
-erase 3 % of an image; on a coarse grid they spread. The column "Erased" says how much it is.
+The paper ranks every pixel and places boxes below and right of it. The highest pixels are then neighbors, and 50 boxes
+erase 3 % of an image. On a coarse grid the boxes spread out. The column "Erased" shows the erased share.
 """
 
-from raysearch.studies.design.ablation import Ablation, choice, factor
+from raysearch import Ablation, choice, factor
 
 PIXELS = {"srem.grid": None}
 
