@@ -128,7 +128,7 @@ def shared(asked: Asked) -> dict[str, float]:
 def files_of(directory: Path, out: Path) -> None:
     """The images of shards as JPEG files."""
     out.mkdir()
-    for number, encoded in enumerate(shards.read(directory, columns=["image"])["image"].to_pylist()):
+    for number, encoded in enumerate(shards.read_rows(directory, columns=["image"])["image"].to_pylist()):
         (out / f"{number:06d}.jpg").write_bytes(encoded)
 
 
@@ -144,8 +144,8 @@ def ask(what: str, asked: Asked) -> dict[str, Any]:
 
 def compare(side: int, directory: Path, images: int, epoch: int, turns: int) -> Iterator[tuple[str, Any]]:
     """All ways at one side."""
-    drawn = synthetic.ensure(
-        synthetic.Spec(classes=10, train_per_class=images // 10, test_per_class=0, side=side), directory
+    drawn = synthetic.ensure_shards(
+        synthetic.SyntheticSpec(classes=10, train_per_class=images // 10, test_per_class=0, side=side), directory
     )
     files_of(drawn, directory / f"files-{side}")
     asked = Asked(str(drawn), str(directory / f"files-{side}"), side, epoch)

@@ -78,7 +78,7 @@ def drive(folder: Path, cells: int) -> None:
     study = folder / "study.py"
     study.write_text(STUDY.format(regions=REGIONS, rates=max(1, cells // SEEDS // REGIONS), seeds=SEEDS))
     name, asked = study_files.load_study(str(study))
-    manifest = shards.read_manifest(synthetic.ensure(synthetic.Spec(), cache_dir()))
+    manifest = shards.read_manifest(synthetic.ensure_shards(synthetic.SyntheticSpec(), cache_dir()))
     planned = ablation_plan.plan_ablation(name, asked, "laptop", manifest.content_hash)  # type: ignore[arg-type]
     run = folder / "run"
     constant = {"data": manifest.content_hash, "code_version": TASKS["retrieval"].version, "environment": "{}"}

@@ -82,7 +82,7 @@ def name_images(recogniser: FewShotClassifier, place: LocationLike) -> Iterator[
     if where.local is not None and not where.local.is_dir():
         yield Named(str(where), None, recogniser.predict([where.local])[0])
         return
-    photos = image_sources.find(where).photos
+    photos = image_sources.find_images(where).photos
     with ThreadPoolExecutor(os.cpu_count()) as threads:  # decoders leave the GIL to each other
         while batch := list(itertools.islice(photos, BATCH)):
             pixels = []

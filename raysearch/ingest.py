@@ -35,7 +35,7 @@ from raysearch.core.errors import UserError
 from raysearch.data import layouts, shards
 from raysearch.data.layouts import AUTO
 from raysearch.data.shards import hash_split, jpeg
-from raysearch.data.shards.samples import reshaped
+from raysearch.data.shards.samples import reshape_samples
 from raysearch.storage.location import Location
 
 SHOWN = 20  # corrupt images listed on screen; all of them are in the manifest
@@ -101,13 +101,13 @@ def ingest(
     _compare(layout_name, chosen, listing, strict_counts)
     samples, steps = list(listing), []
     if val is not None:
-        samples = hash_split.hold_out(samples, val)
+        samples = hash_split.hold_out_validation(samples, val)
         steps.append(f"val {val:g}")
     if boxes or side is not None:
-        samples = reshaped(samples, _boxes(layout_name, chosen, src) if boxes else None, side)
+        samples = reshape_samples(samples, _boxes(layout_name, chosen, src) if boxes else None, side)
         steps += ["boxes"] * boxes + ([] if side is None else [f"side {side}"])
     with _maker(wanted, address, len(samples), target) as maker, _bar(len(samples)) as progress:
-        manifest = shards.write(
+        manifest = shards.write_shards(
             samples,
             target,
             name=name or (target.name if target.local is None else target.local.resolve().name),
@@ -122,7 +122,7 @@ def ingest(
             say=lambda line: _screen().print(line, highlight=False),
         )
     if verify:
-        shards.verify(target)
+        shards.verify_shards(target)
     _summary(manifest, target, verify)
 
 
@@ -134,7 +134,7 @@ def check(
     """Read every byte of a data set again; the shard and the row of what is damaged are named, with exit code 2."""
     place = Location.parse(directory)
     with _bar(shards.read_manifest(place).images) as progress:
-        manifest = shards.verify(place, decode, progress)
+        manifest = shards.verify_shards(place, decode, progress)
     rows, files = f"{manifest.images:,} rows", f"{len(manifest.shards):,} shards"
     _screen().print(f"{place} is whole: {rows} in {files}, hash {manifest.content_hash}", highlight=False)
 

@@ -73,7 +73,7 @@ def build(
         UserError: no images, none that decodes, one that does not with on_corrupt="fail".
     """
     place = Location.parse(folder)
-    found = image_sources.find(place)
+    found = image_sources.find_images(place)
     done, words, paths, labels, corrupt = 0, [], [], [], []
     with ThreadPoolExecutor(os.cpu_count()) as threads:  # decoders leave the GIL to each other
         while batch := list(itertools.islice(found.photos, hasher.batch)):

@@ -95,7 +95,7 @@ def main(
     record = describe.surroundings(manifest, directory, settings, reason, _command(), config)
     run = Run(run_dir, directory, manifest, record)
     if out and home.place:  # checkpoints go where the results go
-        storage = storage or uris.below(out, "checkpoints")
+        storage = storage or uris.join_uri(out, "checkpoints")
     options = Options(workers, gpus_per_worker, concurrency, address, storage, feed, store_share, max_cost, max_hours)
     reader = results.CellReader(run_dir / "cells")
     interrupt = Interrupt(lambda message: console.print(message))
@@ -197,9 +197,9 @@ def _profile(asked: str | None, data: str | None, address: str | None) -> tuple[
 def _data(given: str | None, profile: str, console: Console) -> Location:
     if given is not None:
         return Location.parse(given)
-    spec = synthetic.Spec()
+    spec = synthetic.SyntheticSpec()
     with console.status(f"drawing the embedded data set, {spec.classes} kinds of birds"):
-        return Location.parse(synthetic.ensure(spec, cache_dir()))
+        return Location.parse(synthetic.ensure_shards(spec, cache_dir()))
 
 
 def _kept(run_dir: Path, *more: str) -> dict[str, Any]:
@@ -212,7 +212,7 @@ def _kept(run_dir: Path, *more: str) -> dict[str, Any]:
 
 
 def _command() -> str:
-    return shlex.join(["python", "-m", "raysearch.sweep", *(uris.shown(word) for word in sys.argv[1:])])
+    return shlex.join(["python", "-m", "raysearch.sweep", *(uris.without_credentials(word) for word in sys.argv[1:])])
 
 
 def _finish(home: RunLocation, reader: results.CellReader, console: Console) -> None:

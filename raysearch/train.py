@@ -28,7 +28,7 @@ from raysearch.core import cli
 from raysearch.core.errors import UserError
 from raysearch.data import feed, shards, synthetic
 from raysearch.data.class_splits import partition
-from raysearch.data.feed.decoding import View
+from raysearch.data.feed.decoding import DecodeSpec
 from raysearch.data.feed_mode import FeedMode
 from raysearch.inference import export as inference_export
 from raysearch.models import backbones
@@ -86,7 +86,9 @@ def main(
             raise UserError("--variant names one of a run's; say which run with --from RUN")
         start = profile_settings(task, profile or "laptop")
         config = overrides.resolve(task, overrides.start_from(task, start, given))
-        directory = Location.parse(data if data is not None else synthetic.ensure(synthetic.Spec(), cache_dir()))
+        directory = Location.parse(
+            data if data is not None else synthetic.ensure_shards(synthetic.SyntheticSpec(), cache_dir())
+        )
     manifest = shards.read_manifest(directory)
     config.check(manifest.name, manifest.classes, manifest.counts)
     backbones.check_weights(*config.trunk)
@@ -97,7 +99,7 @@ def main(
         for warning in divided.warnings(config.trunk[1]):
             print(warning, file=sys.stderr)
     sets, choice = feed.open_local(
-        directory, View(wanted.side, wanted.zoom), divided.of_class if divided else None, asked=feed_
+        directory, DecodeSpec(wanted.side, wanted.zoom), divided.of_class if divided else None, asked=feed_
     )
     console.print(f"images: {choice.describe(sum(map(len, sets.values())), wanted.side)}")
     images = Feed(

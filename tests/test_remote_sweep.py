@@ -48,7 +48,7 @@ def test_the_same_numbers_from_a_store(
         found.append(outcome(run, uri, "--feed", feed))
         assert results.read_study(run)["data"]["path"] == s3.uri("birds")
         assert reads(s3)
-        assert list((tmp_path / feed / "cache" / local_copies.FOLDER).iterdir())
+        assert list((tmp_path / feed / "cache" / local_copies.COPIES_FOLDER).iterdir())
     assert found[0] == found[1]
     assert [cell["status"] for cell in found[0]] == ["finished"] * 3
     reference = next(cell for cell in found[0] if cell["variant"] == "reference")

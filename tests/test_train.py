@@ -25,7 +25,7 @@ from raysearch.tasks.retrieval.task import RetrievalTask
 
 from . import without_ray
 
-SPEC = dataset.Spec(classes=4, train_per_class=6, test_per_class=3, side=32)
+SPEC = dataset.SyntheticSpec(classes=4, train_per_class=6, test_per_class=3, side=32)
 SETTINGS = {
     "data.side": 32,
     "data.validation": 0.0,
@@ -45,7 +45,7 @@ WITHOUT_RAY = without_ray.CODE.format(module="train")
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return dataset.ensure(SPEC, tmp_path_factory.mktemp("drawn"))
+    return dataset.ensure_shards(SPEC, tmp_path_factory.mktemp("drawn"))
 
 
 def words(data: Path, **changes: object) -> list[str]:
@@ -85,7 +85,9 @@ def test_a_run_ends_with_metrics_that_a_run_without_ray_gives_too(data: Path, tm
         "retrieval", overrides.start_from("retrieval", train.profile_settings("retrieval", "laptop"), SETTINGS)
     )
     torch.set_num_threads(1)
-    worker = Worker(Feed(**feed.decode(data, 32), content_hash=writer.read_manifest(data).content_hash), tmp_path)
+    worker = Worker(
+        Feed(**feed.decode_dataset(data, 32), content_hash=writer.read_manifest(data).content_hash), tmp_path
+    )
     task = RetrievalTask(config, 3, worker)
     task.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
     assert task.done == task.steps == 3
@@ -106,7 +108,7 @@ def test_a_fitted_method_is_trained_and_exported_too(data: Path, tmp_path: Path)
     with pytest.raises(SystemExit) as stopped:
         cli.run(train.app, [*given, "--export", str(tmp_path / "model.pt")])
     assert stopped.value.code == 0
-    hasher, sets = Hasher.load(tmp_path / "model.pt", device="cpu"), feed.decode(data, 32)
+    hasher, sets = Hasher.load(tmp_path / "model.pt", device="cpu"), feed.decode_dataset(data, 32)
     task = retrieval_task.build(hasher.config, 0, Worker(Feed(**sets, content_hash=""), tmp_path))
     task.advance()
     assert isinstance(task, ShallowHashingTask)

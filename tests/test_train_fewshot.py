@@ -19,7 +19,7 @@ from raysearch.tasks import registry
 from raysearch.tasks.base import Feed, Worker
 from raysearch.tasks.common import pretrained_backbone
 
-SPEC = dataset.Spec(classes=8, train_per_class=6, test_per_class=2, side=32)
+SPEC = dataset.SyntheticSpec(classes=8, train_per_class=6, test_per_class=2, side=32)
 SETTINGS = {
     "data.side": 32,
     "model.weights": None,
@@ -37,7 +37,7 @@ SETTINGS = {
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return dataset.ensure(SPEC, tmp_path_factory.mktemp("drawn"))
+    return dataset.ensure_shards(SPEC, tmp_path_factory.mktemp("drawn"))
 
 
 def run(data: Path, *more: str, **changes: object) -> int:
@@ -71,7 +71,7 @@ def test_a_run_and_its_pre_training_which_is_kept(
     given = {**SETTINGS, "episodes.test": 5}
     config = overrides.resolve("fewshot", overrides.start_from("fewshot", profile_settings("fewshot", "laptop"), given))
     divided = partition.partition_of(data, "auto")
-    sets = feed.decode(data, 32, 1.0, divided.of_class)
+    sets = feed.decode_dataset(data, 32, 1.0, divided.of_class)
     images = Feed(**sets, content_hash=writer.read_manifest(data).content_hash, split=divided.identity)
 
     def advance(task: registry.Task) -> None:

@@ -16,9 +16,9 @@ from torchvision.transforms import v2
 
 from raysearch.data import feed, shards
 from raysearch.data.feed.augmentation import augment, draw_views
-from raysearch.data.feed.decoding import RayData, View
+from raysearch.data.feed.decoding import DecodeSpec, RayDataDecoder
 from raysearch.data.feed.image_set import MEAN, STD, ImageSet
-from raysearch.data.feed.streaming import Stream
+from raysearch.data.feed.streaming import ImageStream
 from raysearch.data.shards.reader import ShardReader
 
 BATCH = 64
@@ -110,7 +110,7 @@ class Fed:
     def __init__(self, asked: Asked) -> None:
         self._asked = asked
         self._manifest = shards.read_manifest(asked.shards)
-        self.shelf, self.view = ShardReader(asked.shards, self._manifest), View(asked.side)
+        self.shelf, self.view = ShardReader(asked.shards, self._manifest), DecodeSpec(asked.side)
         self.images = self.open()
 
     def open(self) -> ImageSet:
@@ -138,7 +138,7 @@ class Resident(Fed):
         import ray
 
         start_ray()
-        decoded = feed.decode_all(RayData(self.shelf, self.view), np.arange(len(self.shelf)), self.view)
+        decoded = feed.decode_all(RayDataDecoder(self.shelf, self.view), np.arange(len(self.shelf)), self.view)
         self.reference = ray.put(decoded)
         del decoded
         return ImageSet(ray.get(self.reference), np.zeros(len(self.shelf), np.int64))
@@ -151,7 +151,9 @@ class Streamed(Fed):
 
     def open(self) -> ImageSet:
         start_ray()
-        stream = Stream(self.shelf, self.view, RayData(self.shelf, self.view, WORKERS, 256 << 20, apart=True))
+        stream = ImageStream(
+            self.shelf, self.view, RayDataDecoder(self.shelf, self.view, WORKERS, 256 << 20, apart=True)
+        )
         return ImageSet(stream, np.zeros(len(self.shelf), np.int64))
 
 

@@ -28,10 +28,10 @@ class FeedDecision:
 
     def describe(self, images: int, side: int) -> str:
         """A line for people."""
-        return f"{images:,} at {side} px, {gib(self.bytes)} decoded, {self.mode}: {self.why}"
+        return f"{images:,} at {side} px, {format_gib(self.bytes)} decoded, {self.mode}: {self.why}"
 
 
-def choose(
+def choose_feed_mode(
     asked: FeedMode | None,
     size: int,
     memory: int,
@@ -56,19 +56,19 @@ def choose(
     of = f"{share:.0%} of {where}" + (", less what other images take" if taken else "")
     if asked == FeedMode.resident and size > room:
         raise UserError(
-            f"--feed resident: the decoded images take {gib(size)} and there is room for {gib(room)} ({of}); "
-            "leave --feed out, or set a smaller data.side"
+            f"--feed resident: the decoded images take {format_gib(size)} and there is room for {format_gib(room)} "
+            f"({of}); leave --feed out, or set a smaller data.side"
         )
     if asked is not None:
         return FeedDecision(asked, size, room, "as asked")
     if size <= room:
-        return FeedDecision(FeedMode.resident, size, room, f"they fit {gib(room)}, {of}")
-    return FeedDecision(FeedMode.streamed, size, room, f"more than {gib(room)}, {of}")
+        return FeedDecision(FeedMode.resident, size, room, f"they fit {format_gib(room)}, {of}")
+    return FeedDecision(FeedMode.streamed, size, room, f"more than {format_gib(room)}, {of}")
 
 
-def gib(size: int) -> str:
+def format_gib(size: int) -> str:
     """
-    >>> gib(3 << 29)
+    >>> format_gib(3 << 29)
     '1.5 GiB'
     """
     return f"{size / 2**20:.0f} MiB" if size < 2**30 else f"{size / 2**30:.1f} GiB"

@@ -20,7 +20,7 @@ from raysearch.data.shards.shard_rows import read_shard
 from raysearch.storage.location import Location, LocationLike
 
 
-class Photo(NamedTuple):
+class SourceImage(NamedTuple):
     """An image that is not read yet; `load()` returns its file's bytes, or raises OSError."""
 
     path: str  # below the place, with forward slashes
@@ -28,13 +28,13 @@ class Photo(NamedTuple):
     load: Callable[[], bytes]
 
 
-class Found(NamedTuple):
+class FoundImages(NamedTuple):
     total: int
-    photos: Iterator[Photo]
+    photos: Iterator[SourceImage]
     others: int  # files that are not named as images
 
 
-def find(place: LocationLike) -> Found:
+def find_images(place: LocationLike) -> FoundImages:
     """The images of a place; what a URI of a store names is a directory of shards.
 
     Raises:
@@ -44,7 +44,7 @@ def find(place: LocationLike) -> Found:
     root = where.local
     if root is None or (root / MANIFEST).is_file():
         manifest = read_manifest(where)
-        return Found(manifest.images, _of_shards(where, manifest), 0)
+        return FoundImages(manifest.images, _of_shards(where, manifest), 0)
     if not root.is_dir():
         raise UserError(f"{place} is not a directory" if root.exists() else f"no folder {place}")
     try:
@@ -54,10 +54,10 @@ def find(place: LocationLike) -> Found:
     named = [file for file in files if file.suffix.lower() in EXTENSIONS]
     if not named:
         raise UserError(f"{place} holds no images ({', '.join(sorted(EXTENSIONS))}), nor do its sub-folders")
-    return Found(len(named), (_of_file(root, file) for file in named), len(files) - len(named))
+    return FoundImages(len(named), (_of_file(root, file) for file in named), len(files) - len(named))
 
 
-def by_class(place: str | os.PathLike[str]) -> dict[str, list[Path]]:
+def images_by_class(place: str | os.PathLike[str]) -> dict[str, list[Path]]:
     """Class -> its images, which lie in PLACE/<class>/, both by name; a class may have none.
 
     Raises:
@@ -92,14 +92,14 @@ def _walk(directory: Path, above: tuple[Path, ...]) -> Iterator[Path]:
             yield entry
 
 
-def _of_file(root: Path, file: Path) -> Photo:
+def _of_file(root: Path, file: Path) -> SourceImage:
     label = None if file.parent == root else file.parent.name
-    return Photo(file.relative_to(root).as_posix(), label, file.read_bytes)
+    return SourceImage(file.relative_to(root).as_posix(), label, file.read_bytes)
 
 
-def _of_shards(root: Location, manifest: Manifest) -> Iterator[Photo]:
+def _of_shards(root: Location, manifest: Manifest) -> Iterator[SourceImage]:
     for shard in manifest.shards:
         table = read_shard(root / shard.file, ["image", "label", "source"])
         columns = (table[name].to_pylist() for name in ("source", "label", "image"))
         for source, label, image in zip(*columns, strict=True):
-            yield Photo(source, manifest.classes[label], partial(bytes, image))
+            yield SourceImage(source, manifest.classes[label], partial(bytes, image))

@@ -12,13 +12,13 @@ from PIL import Image
 from torch import Tensor
 
 from raysearch.core.errors import UserError
-from raysearch.data.feed.image_set import MEAN, STD, normalise
-from raysearch.data.image_sources import Photo
+from raysearch.data.feed.image_set import MEAN, STD, normalize
+from raysearch.data.image_sources import SourceImage
 from raysearch.data.shards import jpeg
 from raysearch.data.shards.manifest import Corrupt
 
-Picture = Image.Image | str | os.PathLike[str]
-Pictures = np.ndarray | Tensor | Sequence[Picture]  # an array is (n, side, side, 3) uint8
+ImageLike = Image.Image | str | os.PathLike[str]
+ImagesLike = np.ndarray | Tensor | Sequence[ImageLike]  # an array is (n, side, side, 3) uint8
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Preprocessing:
         """
         return {"side": self.side, "zoom": self.zoom, "mean": list(self.mean), "std": list(self.std)}
 
-    def pixels(self, picture: Picture) -> np.ndarray:
+    def pixels(self, picture: ImageLike) -> np.ndarray:
         """A Pillow image, or the image at a path: (side, side, 3) uint8.
 
         Raises:
@@ -57,26 +57,26 @@ class Preprocessing:
         """
         try:
             if isinstance(picture, Image.Image):
-                return jpeg.of_image(picture, self.side, self.zoom)
-            return jpeg.pixels(Path(picture).read_bytes(), self.side, self.zoom)
+                return jpeg.image_pixels(picture, self.side, self.zoom)
+            return jpeg.decode_any(Path(picture).read_bytes(), self.side, self.zoom)
         except FileNotFoundError:
             raise UserError(f"no image {picture}") from None
         except (OSError, jpeg.CorruptImage) as error:
             reason = getattr(error, "strerror", None) or error
             raise UserError(f"{picture} is no image that can be read: {reason}") from None
 
-    def read(self, photo: Photo) -> np.ndarray | Corrupt:
+    def read(self, photo: SourceImage) -> np.ndarray | Corrupt:
         """The pixels (side, side, 3) uint8 of a photo, or why there are none."""
         try:
             photo.path.encode()
         except UnicodeEncodeError:
             return Corrupt(source=ascii(photo.path)[1:-1], reason="the file name is not UTF-8")
         try:
-            return jpeg.pixels(photo.load(), self.side, self.zoom)
+            return jpeg.decode_any(photo.load(), self.side, self.zoom)
         except (jpeg.CorruptImage, OSError) as error:
             return Corrupt(source=photo.path, reason=" ".join(str(getattr(error, "strerror", None) or error).split()))
 
-    def check(self, images: Pictures) -> None:
+    def check(self, images: ImagesLike) -> None:
         """Raise a ValueError for an array of another shape or type than this takes."""
         if not isinstance(images, np.ndarray | Tensor):
             return
@@ -87,10 +87,10 @@ class Preprocessing:
                 "of other sizes give a list of Pillow images or paths"
             )
 
-    def batch(self, images: Pictures, device: torch.device) -> Tensor:
+    def batch(self, images: ImagesLike, device: torch.device) -> Tensor:
         """Checked pictures (n) as normalised floats (n, 3, side, side) on the device."""
         if not isinstance(images, np.ndarray | Tensor):
             images = np.stack([self.pixels(picture) for picture in images])
         # a copy, since torch warns of arrays that cannot be written
         taken = torch.from_numpy(np.array(images)) if isinstance(images, np.ndarray) else images
-        return normalise(taken.to(device), self.mean, self.std)
+        return normalize(taken.to(device), self.mean, self.std)

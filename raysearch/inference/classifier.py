@@ -22,7 +22,7 @@ from torch import Tensor
 
 from raysearch.core.errors import UserError
 from raysearch.data import image_sources
-from raysearch.data.preprocessing import Pictures, Preprocessing
+from raysearch.data.preprocessing import ImagesLike, Preprocessing
 from raysearch.data.shards.manifest import Manifest
 from raysearch.inference import model_file
 from raysearch.models.fewshot import Maps
@@ -116,7 +116,7 @@ class FewShotClassifier:
         """
         return model_file.load(path, "fewshot", partial(cls, device=model_file.place(device)))
 
-    def learn(self, supports: Mapping[str, Pictures]) -> None:
+    def learn(self, supports: Mapping[str, ImagesLike]) -> None:
         """Know these classes, and no others from now on.
 
         Args:
@@ -143,9 +143,9 @@ class FewShotClassifier:
         Raises:
             UserError: no such folder, or as `learn`.
         """
-        self.learn(image_sources.by_class(folder))
+        self.learn(image_sources.images_by_class(folder))
 
-    def predict(self, images: Pictures) -> list[Prediction]:
+    def predict(self, images: ImagesLike) -> list[Prediction]:
         """Name images, each by itself; arguments and errors as `logits`."""
         answers = []
         for logits in self.logits(images).cpu():
@@ -158,7 +158,7 @@ class FewShotClassifier:
         return answers
 
     @torch.no_grad()
-    def logits(self, images: Pictures) -> Tensor:
+    def logits(self, images: ImagesLike) -> Tensor:
         """What the network says of images and the classes that it knows.
 
         Args:
@@ -182,7 +182,7 @@ class FewShotClassifier:
         return torch.cat(parts)
 
     @torch.no_grad()
-    def _maps(self, images: Pictures) -> Maps:
+    def _maps(self, images: ImagesLike) -> Maps:
         """Of each tap (n, C, h, w)."""
         starts = range(0, len(images), evaluation.BATCH)
         with evaluation.precision(self.device, "auto"):

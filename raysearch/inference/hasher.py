@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from raysearch.data.preprocessing import Picture, Pictures, Preprocessing
+from raysearch.data.preprocessing import ImageLike, ImagesLike, Preprocessing
 from raysearch.data.shards.manifest import Manifest
 from raysearch.inference import model_file
 from raysearch.models import hashing
@@ -108,7 +108,7 @@ class Hasher:
         return model_file.load(path, "retrieval", partial(cls, device=model_file.place(device)))
 
     @torch.no_grad()
-    def encode(self, images: Pictures) -> Tensor:
+    def encode(self, images: ImagesLike) -> Tensor:
         """Codes of images.
 
         Args:
@@ -129,11 +129,11 @@ class Hasher:
         whole = torch.cat(outputs)
         return signs(whole) if self._encoder is None else self._encoder(whole)
 
-    def pixels(self, picture: Picture) -> np.ndarray:
+    def pixels(self, picture: ImageLike) -> np.ndarray:
         """A Pillow image, or the image at a path, as the network sees it: (side, side, 3) uint8."""
         return self.preprocessing.pixels(picture)
 
-    def _outputs(self, images: Pictures) -> Tensor:
+    def _outputs(self, images: ImagesLike) -> Tensor:
         """Outputs (B, c) of the network, or features (B, C) where an encoder follows."""
         ready = self.preprocessing.batch(images, self.device)
         return self._network(ready).z if self._encoder is None else pool(self._network.trunk(ready))

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from raysearch.core import atomic
 from raysearch.core.errors import UserError
-from raysearch.data.preprocessing import Picture
+from raysearch.data.preprocessing import ImageLike
 from raysearch.data.shards.manifest import Corrupt
 from raysearch.inference.hasher import Hasher
 from raysearch.models.hashing import neighbours
@@ -96,7 +96,7 @@ class Index:
             raise ValueError(f"this index holds codes of {self.about.bits} bits, not of {codes.shape[1]}")
         return self._search.nearest(words, min(k, len(self)))
 
-    def query(self, picture: Picture, k: int = 10) -> list[Match]:
+    def query(self, picture: ImageLike, k: int = 10) -> list[Match]:
         """The k nearest images of one, a Pillow image or a path; errors as those of `Hasher.encode`."""
         if self.hasher is None:
             raise ValueError("this index has no model; Index.load(path, hasher) gives it one")

@@ -15,7 +15,7 @@ from pyarrow.fs import FileType
 from raysearch.core.errors import UserError
 from raysearch.data import feed, shards
 from raysearch.data.class_splits import partition
-from raysearch.data.feed.decoding import View
+from raysearch.data.feed.decoding import DecodeSpec
 from raysearch.data.shards.manifest import Manifest
 from raysearch.inspection.choosing import CellChoice, choose
 from raysearch.models import backbones
@@ -90,7 +90,7 @@ class FinishedRun:
         wanted = config.images
         if wanted not in self._feeds:
             divided = partition.partition_of(self._data, wanted.split) if wanted.split is not None else None
-            view = View(wanted.side, wanted.zoom)
+            view = DecodeSpec(wanted.side, wanted.zoom)
             sets, _ = feed.open_local(self._data, view, divided.of_class if divided else None)
             identity = divided.identity if divided else ""
             self._feeds[wanted] = Feed(

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from raysearch.data.feed.image_set import MEAN, ImageSet, normalise
+from raysearch.data.feed.image_set import MEAN, ImageSet, normalize
 from raysearch.inspection.choosing import CellChoice
 from raysearch.inspection.loading import FinishedRun
 from raysearch.models.hashing.packed import Words, hamming, pack
@@ -188,7 +188,7 @@ def scenes(task: RetrievalTask | ShallowHashingTask, images: ImageSet, rows: Row
     config, side = task.config, task.config.data.side
     taken = images.take(torch.from_numpy(rows), task.worker.device)
     task.network.eval()
-    features = task.network.trunk(normalise(taken))
+    features = task.network.trunk(normalize(taken))
     heat = activation_map(features, (side, side), align_corners=config.srem.align_corners).cpu().numpy()
     pixels, erases = taken.cpu().numpy(), config.uses_erased
     kept = mask_of(features, config.srem, side)[:, 0].bool().cpu().numpy() if erases else None

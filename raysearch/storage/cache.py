@@ -5,7 +5,7 @@ from pathlib import Path
 
 from raysearch.core.errors import UserError
 
-COPIES_GB = 200.0  # several data sets of the size of ImageNet at 224 px; a laptop's disk says less
+DEFAULT_CACHE_GB = 200.0  # several data sets of the size of ImageNet at 224 px; a laptop's disk says less
 
 
 def cache_dir() -> Path:
@@ -22,7 +22,7 @@ def cache_bytes() -> int:
     """
     given = os.environ.get("RAYSEARCH_CACHE_GB")
     try:
-        gigabytes = float(given) if given else COPIES_GB
+        gigabytes = float(given) if given else DEFAULT_CACHE_GB
         return int(gigabytes * 1e9)
     except (ValueError, OverflowError):
         raise UserError(f"RAYSEARCH_CACHE_GB is a size in GB, as 200, not {given!r}") from None

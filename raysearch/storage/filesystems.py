@@ -21,7 +21,10 @@ from pyarrow import fs
 from raysearch.core.errors import UserError, nearest
 from raysearch.storage import uris
 
-CONNECT, REQUEST = 3.0, 10.0  # seconds for a connection and for a byte to come; pyarrow's S3 client tries three times
+CONNECT_TIMEOUT, REQUEST_TIMEOUT = (
+    3.0,
+    10.0,
+)  # seconds for a connection and for a byte to come; pyarrow's S3 client tries three times
 SCHEMES = ("s3", "gs", "abfs", "hdfs", "file")
 _ARROWS = (*SCHEMES, "gcs", "abfss", "viewfs")
 _S3_SETTINGS = ("endpoint_override", "region", "scheme")
@@ -40,17 +43,17 @@ _FAULTS = (
 )
 
 
-def find(location: str) -> tuple[fs.FileSystem, str]:
+def find_filesystem(location: str) -> tuple[fs.FileSystem, str]:
     """A file system and the path in it, of a path or a URI.
 
     Raises UserError: an unknown kind of URI, one that names no bucket, credentials that cannot be read.
 
-    >>> find("/tmp/runs")[1], find("file:///tmp/runs/")[1]
+    >>> find_filesystem("/tmp/runs")[1], find_filesystem("file:///tmp/runs/")[1]
     ('/tmp/runs', '/tmp/runs')
     """
     if not uris.is_uri(location):
         return fs.LocalFileSystem(), os.path.abspath(location)
-    uri, shown = uris.parse(location), uris.shown(location)
+    uri, shown = uris.parse_uri(location), uris.without_credentials(location)
     if uri.scheme in ("s3", "gs", "gcs") and not uri.path.partition("/")[0]:
         raise UserError(f"{shown} names no bucket; give {uri.scheme}://BUCKET/FOLDER")
     try:
@@ -66,15 +69,15 @@ def find(location: str) -> tuple[fs.FileSystem, str]:
     except pa.ArrowNotImplementedError:  # pyarrow was built without it
         return _of_fsspec(location, uri.scheme, shown)
     except (OSError, ValueError, ImportError) as error:  # pyarrow's own errors are ValueErrors
-        said = reason(error).replace(location, shown)
+        said = describe_fault(error).replace(location, shown)
         raise UserError(f"cannot reach '{shown}': {said}") from None
     return files, root.rstrip("/")
 
 
-def reason(error: Exception) -> str:
+def describe_fault(error: Exception) -> str:
     """What a store's error means to the person who gave the URI, in a few words.
 
-    >>> reason(OSError("When reading 'x': AWS Error NETWORK_CONNECTION during HeadObject operation: curlCode: 7, ..."))
+    >>> describe_fault(OSError("When reading 'x': AWS Error NETWORK_CONNECTION during HeadObject: curlCode: 7, ..."))
     'the host does not answer'
     """
     return known_fault(error) or " ".join(str(error).split())[:200] or type(error).__name__
@@ -102,8 +105,8 @@ def _s3(uri: uris.Uri, shown: str) -> fs.S3FileSystem:
         region=region,
         scheme=uri.settings.get("scheme") or scheme or "https",
         endpoint_override=host or None,
-        connect_timeout=CONNECT,
-        request_timeout=REQUEST,
+        connect_timeout=CONNECT_TIMEOUT,
+        request_timeout=REQUEST_TIMEOUT,
     )
 
 
@@ -118,7 +121,7 @@ def _gs(location: str, uri: uris.Uri) -> tuple[fs.FileSystem, str]:
     known = ("HTTPS_PROXY", "https_proxy", "STORAGE_EMULATOR_HOST")
     if not any(name in os.environ for name in known):
         host, _, port = uri.settings.get("endpoint_override", "storage.googleapis.com:443").partition(":")
-        with contextlib.closing(socket.create_connection((host, int(port or 443)), timeout=CONNECT)):
+        with contextlib.closing(socket.create_connection((host, int(port or 443)), timeout=CONNECT_TIMEOUT)):
             pass
     patience = "" if "retry_limit_seconds" in uri.settings else f"{'&' if uri.settings else '?'}retry_limit_seconds=10"
     files, root = fs.FileSystem.from_uri(location + patience)

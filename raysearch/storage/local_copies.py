@@ -21,11 +21,11 @@ from raysearch.storage.cache import cache_bytes, cache_dir
 if TYPE_CHECKING:  # places gives this module's function a second home
     from raysearch.storage.location import Location
 
-FOLDER = "shards"
+COPIES_FOLDER = "shards"
 _GRACE = 60.0  # seconds from when a path is handed out to when its file has surely been opened
 
 
-def local(file: "Location", size: int, sha256: str, cap: int | None = None) -> Path:
+def local_copy(file: "Location", size: int, sha256: str, cap: int | None = None) -> Path:
     """A path on this machine that holds the file's content; a local file's own path.
 
     Open it soon: once open, it stays readable even if the copy makes room for another.
@@ -43,14 +43,14 @@ def local(file: "Location", size: int, sha256: str, cap: int | None = None) -> P
     own = file.local
     if own is not None:
         return own
-    folder = cache_dir() / FOLDER
+    folder = cache_dir() / COPIES_FOLDER
     copy, partial = folder / sha256, folder / f"{sha256}.partial"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not _touch(copy, size):
             with _owned(partial) as target:
                 if not _touch(copy, size):  # who held the file before us may have finished it
-                    make_room(folder, size, cache_bytes() if cap is None else cap)
+                    evict_copies(folder, size, cache_bytes() if cap is None else cap)
                     _fetch(file, target, size, sha256)
                     partial.rename(copy)
     except FileNotFoundError:
@@ -63,7 +63,7 @@ def local(file: "Location", size: int, sha256: str, cap: int | None = None) -> P
     return copy
 
 
-def make_room(folder: Path, size: int, cap: int) -> None:
+def evict_copies(folder: Path, size: int, cap: int) -> None:
     """Remove copies that nobody uses, those asked for longest ago first, until `size` more bytes fit below the cap."""
     with os.scandir(folder) as entries:
         found = sorted((one.stat().st_mtime, one.stat().st_size, one.path) for one in entries)

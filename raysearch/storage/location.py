@@ -19,7 +19,6 @@ from pyarrow import fs
 
 from raysearch.core.errors import Unreachable, UserError
 from raysearch.storage import filesystems, uris
-from raysearch.storage.local_copies import local as local
 
 _FLAT = frozenset({"s3", "gcs", "abfs"})  # a directory is what names have in common
 # Stores that show a file from its first byte; the others show an object when its last one is there.
@@ -55,14 +54,14 @@ class Location:
         if isinstance(location, Location):
             return location
         text = os.fspath(location)
-        files, path = filesystems.find(text)
-        return cls(files, path, uris.shown(text))
+        files, path = filesystems.find_filesystem(text)
+        return cls(files, path, uris.without_credentials(text))
 
     def __str__(self) -> str:
         return self.text
 
     def __truediv__(self, name: str) -> "Location":
-        return Location(self.files, f"{self.path.rstrip('/')}/{name}", uris.below(self.text, name))
+        return Location(self.files, f"{self.path.rstrip('/')}/{name}", uris.join_uri(self.text, name))
 
     @property
     def name(self) -> str:
@@ -174,4 +173,4 @@ class Location:
         except OSError as error:
             if self.local is not None:
                 raise
-            raise Unreachable(f"cannot reach '{self}': {filesystems.reason(error)}") from None
+            raise Unreachable(f"cannot reach '{self}': {filesystems.describe_fault(error)}") from None

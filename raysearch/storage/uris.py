@@ -45,30 +45,30 @@ def is_uri(text: str) -> bool:
     return _SCHEME.match(text) is not None
 
 
-def parse(text: str) -> Uri:
+def parse_uri(text: str) -> Uri:
     """The parts of a URI.
 
     Raises UserError: credentials that are not percent-encoded, so that where they end is a guess.
 
-    >>> parse("s3://key:a%2Fb@bucket/cub 96?region=eu-west-1")
+    >>> parse_uri("s3://key:a%2Fb@bucket/cub 96?region=eu-west-1")
     Uri(scheme='s3', user='key', secret='a/b', path='bucket/cub 96', settings={'region': 'eu-west-1'})
     """
     scheme, user, secret, rest = _split(text)
     if re.search(r"[/?#@]", secret):
         raise UserError(
-            f"the credentials in {shown(text)} are not percent-encoded (/ is %2F, @ is %40); better leave them out and "
-            "set the store's environment variables"
+            f"the credentials in {without_credentials(text)} are not percent-encoded (/ is %2F, @ is %40); "
+            "better leave them out and set the store's environment variables"
         )
     path, _, query = rest.partition("?")
     return Uri(scheme, unquote(user), unquote(secret), unquote(path).rstrip("/"), dict(parse_qsl(query)))
 
 
-def shown(text: str) -> str:
+def without_credentials(text: str) -> str:
     """A text that is or ends in a URI, without the credentials in it; any other text as it is.
 
-    >>> shown("--data=s3://key:secret@bucket/cub?region=eu-west-1&session_token=abc")
+    >>> without_credentials("--data=s3://key:secret@bucket/cub?region=eu-west-1&session_token=abc")
     '--data=s3://bucket/cub?region=eu-west-1'
-    >>> shown("abfs://container:password@account.dfs.core.windows.net/cub")
+    >>> without_credentials("abfs://container:password@account.dfs.core.windows.net/cub")
     'abfs://container@account.dfs.core.windows.net/cub'
     """
     found = _SCHEME.search(text)
@@ -82,10 +82,10 @@ def shown(text: str) -> str:
     return f"{text[: found.end()]}{named}{path}{'?' if kept else ''}{'&'.join(kept)}"
 
 
-def below(text: str, name: str) -> str:
+def join_uri(text: str, name: str) -> str:
     """The URI, or path, of what lies in one.
 
-    >>> below("s3://bucket/cub/?region=eu-west-1", "manifest.json")
+    >>> join_uri("s3://bucket/cub/?region=eu-west-1", "manifest.json")
     's3://bucket/cub/manifest.json?region=eu-west-1'
     """
     if not is_uri(text):

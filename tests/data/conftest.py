@@ -11,13 +11,13 @@ from raysearch.storage.location import Location
 
 from ..s3_server import Server
 
-SPEC = dataset.Spec(classes=4, train_per_class=6, test_per_class=3, side=32)
+SPEC = dataset.SyntheticSpec(classes=4, train_per_class=6, test_per_class=3, side=32)
 
 
 @pytest.fixture(scope="session")
 def eight_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """36 images of 32 px in 8 shards."""
-    return dataset.ensure(SPEC, tmp_path_factory.mktemp("eight"), rows_per_shard=5)
+    return dataset.ensure_shards(SPEC, tmp_path_factory.mktemp("eight"), rows_per_shard=5)
 
 
 @pytest.fixture
@@ -34,10 +34,10 @@ def remote(s3: Server, eight_shards: Path) -> str:
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where copies go; nothing is there yet."""
     monkeypatch.setenv("RAYSEARCH_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache" / local_copies.FOLDER
+    return tmp_path / "cache" / local_copies.COPIES_FOLDER
 
 
 @pytest.fixture(autouse=True)
 def _nothing_at_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     """No shard is open in this process from an earlier test."""
-    monkeypatch.setattr(reader, "_AT_HAND", reader._AtHand())
+    monkeypatch.setattr(reader, "_AT_HAND", reader._OpenShards())

@@ -3,7 +3,7 @@
 import pytest
 
 from raysearch.core.errors import UserError
-from raysearch.data.feed_mode import FeedMode, choose
+from raysearch.data.feed_mode import FeedMode, choose_feed_mode
 
 GIB = 2**30
 
@@ -21,20 +21,20 @@ GIB = 2**30
     ],
 )
 def test_mode(asked: FeedMode | None, size: int, share: float, taken: int, mode: FeedMode) -> None:
-    choice = choose(asked, size, 10 * GIB, share, taken)
+    choice = choose_feed_mode(asked, size, 10 * GIB, share, taken)
     assert choice.mode is mode
     assert choice.bytes == size
     assert choice.room == share * 10 * GIB - taken
 
 
 def test_what_is_said() -> None:
-    assert choose(None, 3 * GIB // 2, 10 * GIB).describe(5000, 96) == (
+    assert choose_feed_mode(None, 3 * GIB // 2, 10 * GIB).describe(5000, 96) == (
         "5,000 at 96 px, 1.5 GiB decoded, resident: they fit 6.0 GiB, 60% of the object store"
     )
-    assert "streamed: more than 1.0 GiB, 60% of the object store, less what other images take" in choose(
+    assert "streamed: more than 1.0 GiB, 60% of the object store, less what other images take" in choose_feed_mode(
         None, 2 * GIB, 10 * GIB, taken=5 * GIB
     ).describe(5000, 96)
-    assert "as asked" in choose(FeedMode.streamed, 1, 10 * GIB).describe(1, 96)
+    assert "as asked" in choose_feed_mode(FeedMode.streamed, 1, 10 * GIB).describe(1, 96)
     with pytest.raises(UserError, match=r"take 7\.0 GiB.*room for 6\.0 GiB.*data\.side") as caught:
-        choose(FeedMode.resident, 7 * GIB, 10 * GIB)
+        choose_feed_mode(FeedMode.resident, 7 * GIB, 10 * GIB)
     assert "\n" not in str(caught.value)

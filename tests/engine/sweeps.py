@@ -107,7 +107,7 @@ def undisturbed(data: Path, row: dict[str, Any]) -> tuple[dict[str, float], list
     """The metrics and reports of a cell of the results, without Ray and all at once."""
     torch.set_num_threads(1)
     config = RetrievalConfig.model_validate(json.loads(row["config"]))
-    sets = feed.decode(data, config.data.side, config.data.zoom)
+    sets = feed.decode_dataset(data, config.data.side, config.data.zoom)
     task = RetrievalTask(config, row["seed"], Worker(Feed(**sets, content_hash=row["data"]), data.parent / "cache"))
     steps = [task.advance() for _ in range(task.steps)]
     return task.evaluate(), steps

@@ -83,7 +83,7 @@ def trained(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Traine
         manifest, Location.parse(tiny_data), {}, "As asked.", "command", planned.reference.config
     )
     results.write_study(directory, {**describe.ablation(planned), **surroundings})
-    images = Feed(**feed.decode(tiny_data, 32), content_hash=manifest.content_hash)
+    images = Feed(**feed.decode_dataset(tiny_data, 32), content_hash=manifest.content_hash)
     codes = {}
     for cell in planned.cells:
         worker = Worker(images, folder / "features")

@@ -68,7 +68,7 @@ def fewshot_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run's directory; its data lie beside it."""
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("fewshot")
-    data = dataset.ensure(dataset.Spec(classes=8, train_per_class=8, test_per_class=4, side=32), folder)
+    data = dataset.ensure_shards(dataset.SyntheticSpec(classes=8, train_per_class=8, test_per_class=4, side=32), folder)
     directory, weights = folder / "runs" / "few", folder / "trunk.pth"
     torch.manual_seed(7)
     torch.save(backbones.build("small").network.state_dict(), weights)
@@ -81,7 +81,7 @@ def fewshot_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         manifest, Location.parse(data), {}, "As asked.", "command", planned.reference.config
     )
     results.write_study(directory, {**describe.ablation(planned), **surroundings})
-    images = feed.decode(data, 32, parts=divided.of_class)
+    images = feed.decode_dataset(data, 32, parts=divided.of_class)
     worker = Worker(Feed(**images, content_hash=manifest.content_hash, split=divided.identity), folder / "features")
     for cell in planned.cells:
         begin = Begin(cell.hash, cell.variant.config.model_dump(mode="json"), cell.seed, str(directory / FOLDER))

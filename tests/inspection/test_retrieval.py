@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from raysearch.data.feed.image_set import normalise
+from raysearch.data.feed.image_set import normalize
 from raysearch.inspection.loading import FinishedRun, open_run
 from raysearch.inspection.retrieval import Codes, Exhibit, draw, look, scenes
 from raysearch.models.srem import activation_map
@@ -30,7 +30,7 @@ def seen(run: FinishedRun) -> Exhibit:
 
 def maps(task, images, row: int) -> np.ndarray:
     """Channel mean brought to the image's size: (H, W) float64."""
-    features = task.network.trunk(normalise(images.take(torch.tensor([row]), torch.device("cpu")))).detach()
+    features = task.network.trunk(normalize(images.take(torch.tensor([row]), torch.device("cpu")))).detach()
     side = task.config.data.side
     mean = features.mean(1, keepdim=True)
     return functional.interpolate(mean, (side, side), mode="bilinear", align_corners=False)[0, 0].double().numpy()
@@ -60,7 +60,7 @@ def test_erased_pixels_are_what_the_network_is_given_as_zero(run: FinishedRun):
     task = run.task(run.chosen("reference"))
     (scene,) = scenes(task, task.worker.feed.train, np.array([0]))
     assert scene.erased is not None
-    given = normalise(torch.from_numpy(scene.erased)[None])[0]
+    given = normalize(torch.from_numpy(scene.erased)[None])[0]
     assert given[:, torch.from_numpy(~scene.kept)].abs().max() < 0.01
 
 

@@ -30,7 +30,7 @@ from ..s3_server import Server
 )
 def test_uris_that_cannot_work(uri: str, message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
-        filesystems.find(uri)
+        filesystems.find_filesystem(uri)
     assert "TOP" not in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -53,7 +53,10 @@ def test_credentials_reach_the_client_and_travel_with_it(s3: Server) -> None:
     files = Location.parse(s3.uri("cub", user="KEY:SEC%2FRET@")).files
     state = files.__reduce__()[1][0]
     assert (state["access_key"], state["secret_key"]) == ("KEY", "SEC/RET")
-    assert (state["connect_timeout"], state["request_timeout"]) == (filesystems.CONNECT, filesystems.REQUEST)
+    assert (state["connect_timeout"], state["request_timeout"]) == (
+        filesystems.CONNECT_TIMEOUT,
+        filesystems.REQUEST_TIMEOUT,
+    )
 
 
 def test_access_denied_is_said(s3: Server) -> None:
@@ -97,12 +100,12 @@ def test_a_host_that_refuses_is_said_at_once(scheme: str, refusing: int, monkeyp
 
 @pytest.mark.usefixtures("s3")
 def test_a_host_that_is_silent_is_given_up(silent: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(filesystems, "REQUEST", 0.2)
+    monkeypatch.setattr(filesystems, "REQUEST_TIMEOUT", 0.2)
     with pytest.raises(UserError, match="the host does not answer"):
         read_manifest(f"s3://bucket/x?endpoint_override=127.0.0.1:{silent}&scheme=http")
 
 
 def test_what_pyarrow_does_not_know_is_fsspecs() -> None:
-    files, path = filesystems.find("memory://box/cub/")
+    files, path = filesystems.find_filesystem("memory://box/cub/")
     assert isinstance(files, fs.PyFileSystem)
     assert path == "/box/cub"

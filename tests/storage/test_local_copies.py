@@ -11,7 +11,7 @@ import fsspec
 import pytest
 
 from raysearch.core.errors import UserError
-from raysearch.storage import local_copies, location
+from raysearch.storage import local_copies
 from raysearch.storage.cache import cache_bytes
 from raysearch.storage.location import Location
 
@@ -34,7 +34,7 @@ def stored(box: Location, name: str, data: bytes) -> tuple[Location, int, str]:
 
 
 def cached(tmp_path: Path) -> list[str]:
-    return sorted(path.name for path in (tmp_path / "cache" / local_copies.FOLDER).iterdir())
+    return sorted(path.name for path in (tmp_path / "cache" / local_copies.COPIES_FOLDER).iterdir())
 
 
 def age(path: Path, seconds: float) -> None:
@@ -43,15 +43,15 @@ def age(path: Path, seconds: float) -> None:
 
 def test_a_copy_is_made_once_and_known_by_its_content(box: Location, tmp_path: Path) -> None:
     file, size, sha = stored(box, "a", DATA)
-    path = location.local(file, size, sha)
+    path = local_copies.local_copy(file, size, sha)
     assert path.read_bytes() == DATA
     file.delete()
-    assert location.local(box / "the same elsewhere", size, sha) == path
+    assert local_copies.local_copy(box / "the same elsewhere", size, sha) == path
     assert cached(tmp_path) == [sha]
 
 
 def test_a_local_file_is_its_own_copy(tmp_path: Path, box: Location) -> None:
-    assert location.local(Location.parse(tmp_path / "x"), 1, "") == tmp_path / "x"
+    assert local_copies.local_copy(Location.parse(tmp_path / "x"), 1, "") == tmp_path / "x"
     assert not (tmp_path / "cache").exists()
 
 
@@ -66,7 +66,9 @@ def test_many_at_once_fetch_it_once(box: Location, tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(local_copies, "_fetch", slowly)
     file = stored(box, "a", DATA)
     found: list[bytes] = []
-    threads = [threading.Thread(target=lambda: found.append(location.local(*file).read_bytes())) for _ in range(12)]
+    threads = [
+        threading.Thread(target=lambda: found.append(local_copies.local_copy(*file).read_bytes())) for _ in range(12)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -78,11 +80,11 @@ def test_many_at_once_fetch_it_once(box: Location, tmp_path: Path, monkeypatch: 
 
 def test_what_a_killed_process_left_is_begun_again(box: Location, tmp_path: Path) -> None:
     file, size, sha = stored(box, "a", DATA)
-    folder = tmp_path / "cache" / local_copies.FOLDER
+    folder = tmp_path / "cache" / local_copies.COPIES_FOLDER
     folder.mkdir(parents=True)
     (folder / f"{sha}.partial").write_bytes(b"junk" * 50_000)
     (folder / sha).write_bytes(b"a disk that was full")
-    assert location.local(file, size, sha).read_bytes() == DATA
+    assert local_copies.local_copy(file, size, sha).read_bytes() == DATA
     assert cached(tmp_path) == [sha]
 
 
@@ -90,26 +92,26 @@ def test_what_a_killed_process_left_is_begun_again(box: Location, tmp_path: Path
 def test_other_content_than_told_is_refused(box: Location, tmp_path: Path, data: bytes) -> None:
     stored(box, "a", data)
     with pytest.raises(UserError, match=r"memory://.*/a holds other data than its manifest says"):
-        location.local(box / "a", len(DATA), hashlib.sha256(DATA).hexdigest())
+        local_copies.local_copy(box / "a", len(DATA), hashlib.sha256(DATA).hexdigest())
     assert cached(tmp_path) == []
     with pytest.raises(FileNotFoundError):
-        location.local(box / "nothing", 1, "0" * 64)
+        local_copies.local_copy(box / "nothing", 1, "0" * 64)
     assert cached(tmp_path) == []
 
 
 def test_the_oldest_that_nobody_uses_make_room(box: Location, tmp_path: Path) -> None:
     files = [stored(box, name, name.encode() * 1000) for name in "abcdef"]
-    paths = [location.local(*file) for file in files[:4]]
+    paths = [local_copies.local_copy(*file) for file in files[:4]]
     for path, seconds in zip(paths, (4000, 3000, 2000, 1000), strict=True):
         age(path, seconds)
-    location.local(*files[0])  # asked for again: now the newest
+    local_copies.local_copy(*files[0])  # asked for again: now the newest
     with paths[1].open("rb"):
-        location.local(*files[4], cap=3000)
+        local_copies.local_copy(*files[4], cap=3000)
         # b is open, a and e are in use a moment ago: only c and d could go
         assert cached(tmp_path) == sorted(files[one][2] for one in (0, 1, 4))
     for path in paths[:2]:
         age(path, 4000)
-    location.local(*files[5], cap=2500)
+    local_copies.local_copy(*files[5], cap=2500)
     assert cached(tmp_path) == sorted(files[one][2] for one in (4, 5))
 
 
@@ -118,13 +120,13 @@ def test_a_copy_that_made_room_stays_readable_where_it_is_open(
 ) -> None:
     monkeypatch.setattr(local_copies, "_is_open", lambda path: False)  # as on a system that cannot tell
     first, second = stored(box, "a", DATA), stored(box, "b", DATA[::-1])
-    path = location.local(*first)
+    path = local_copies.local_copy(*first)
     age(path, 1000)
     with path.open("rb") as opened:
-        location.local(*second, cap=1)
+        local_copies.local_copy(*second, cap=1)
         assert not path.exists()
         assert opened.read() == DATA
-    assert location.local(*first).read_bytes() == DATA
+    assert local_copies.local_copy(*first).read_bytes() == DATA
 
 
 def test_the_cap_is_a_number_of_gigabytes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,4 +143,4 @@ def test_the_cap_is_a_number_of_gigabytes(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_cache_that_cannot_be_written_is_said(box: Location, tmp_path: Path) -> None:
     (tmp_path / "cache").write_bytes(b"")
     with pytest.raises(UserError, match=r"cannot copy memory://.*/a to .*directory; RAYSEARCH_CACHE names another"):
-        location.local(*stored(box, "a", DATA))
+        local_copies.local_copy(*stored(box, "a", DATA))

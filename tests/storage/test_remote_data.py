@@ -25,7 +25,7 @@ from ..s3_server import Server, reads
 def test_decoding_gives_the_same_bytes_as_from_disk(
     remote: str, eight_shards: Path, side: int, parts: tuple[str, ...] | None
 ) -> None:
-    here, there = feed.decode(eight_shards, side, parts=parts), feed.decode(remote, side, parts=parts)
+    here, there = feed.decode_dataset(eight_shards, side, parts=parts), feed.decode_dataset(remote, side, parts=parts)
     assert list(there) == list(here)
     for split, expected in here.items():
         assert there[split].images.tobytes() == expected.images.tobytes()
@@ -33,15 +33,15 @@ def test_decoding_gives_the_same_bytes_as_from_disk(
 
 
 def test_rows_partition_and_photos_are_the_same(remote: str, eight_shards: Path) -> None:
-    assert writer.read(remote).equals(writer.read(eight_shards))
-    assert writer.read(remote, ["source"], "test").equals(writer.read(eight_shards, ["source"], "test"))
+    assert writer.read_rows(remote).equals(writer.read_rows(eight_shards))
+    assert writer.read_rows(remote, ["source"], "test").equals(writer.read_rows(eight_shards, ["source"], "test"))
     assert partition.partition_of(remote, "auto") == partition.partition_of(eight_shards, "auto")
     here, there = (
-        [(one.path, one.label, one.load()) for one in image_sources.find(place).photos]
+        [(one.path, one.label, one.load()) for one in image_sources.find_images(place).photos]
         for place in (eight_shards, remote)
     )
     assert there == here
-    assert writer.verify(remote) == writer.verify(eight_shards)
+    assert writer.verify_shards(remote) == writer.verify_shards(eight_shards)
 
 
 def test_a_manifest_costs_a_listing_and_a_read(remote: str, s3: Server) -> None:
@@ -51,7 +51,7 @@ def test_a_manifest_costs_a_listing_and_a_read(remote: str, s3: Server) -> None:
     assert sum("list-type=2" in one for one in asked) == 1
     assert sum("manifest.json" in one for one in asked) == 2  # its size, its bytes
     s3.requests.clear()
-    writer.verify(remote)
+    writer.verify_shards(remote)
     assert len(reads(s3)) == 8, "each shard is read once"
 
 
@@ -64,17 +64,17 @@ def test_data_sets_that_are_not_there(remote: str, s3: Server) -> None:
         writer.read_manifest(s3.uri("data"))
     Location.parse(f"{s3.uri('data/cub/manifest.json')}").delete()
     with pytest.raises(UserError, match=r"^s3://bucket/data/cub\S* has no manifest.json"):
-        image_sources.find(remote)
+        image_sources.find_images(remote)
 
 
 def test_shards_that_are_cut_missing_or_damaged(remote: str) -> None:
     place = Location.parse(remote)
     shard = place / "00002.parquet"
-    whole, image = shard.read(), writer.read(remote)["image"][13].as_py()  # row 3 of the third shard
+    whole, image = shard.read(), writer.read_rows(remote)["image"][13].as_py()  # row 3 of the third shard
     shard.write(whole[:-100])
     for use in (
         writer.read_manifest,
-        lambda uri: feed.decode(uri, 32),
+        lambda uri: feed.decode_dataset(uri, 32),
         lambda uri: partition.partition_of(uri, "auto"),
     ):
         with pytest.raises(UserError, match=r"shard s3://bucket/data/cub/00002\.parquet\S* has [\d,]+ bytes where"):
@@ -83,10 +83,10 @@ def test_shards_that_are_cut_missing_or_damaged(remote: str) -> None:
     flipped[whole.index(image) + len(image) // 2] ^= 1
     shard.write(bytes(flipped))
     with pytest.raises(UserError, match=r"shard s3://bucket/data/cub/00002\.parquet\S*, row 3 \(.*\) is damaged"):
-        writer.verify(remote)
+        writer.verify_shards(remote)
     shard.write(whole[:-8] + bytes(8))
     with pytest.raises(UserError, match=r"shard s3://bucket/data/cub/00002\.parquet\S* cannot be read"):
-        feed.decode(remote, 32)
+        feed.decode_dataset(remote, 32)
     shard.delete()
     with pytest.raises(UserError, match=r"shard s3://bucket/data/cub/00002\.parquet\S* is missing"):
         writer.read_manifest(remote)

@@ -20,14 +20,14 @@ def test_no_secret_is_ever_shown(encoded: bool) -> None:
         given = quote(secret, safe="") if encoded else secret
         text = f"{draw.choice(['s3', 'abfs', 'ftp', 'memory'])}://USER:{given}@host/folder?region=x"
         for word in (text, f"--data={text}"):
-            said = uris.shown(word)
+            said = uris.without_credentials(word)
             assert said.endswith("host/folder?region=x")
             assert not any(given[at : at + 5] in said for at in range(36))
         if encoded:
-            assert uris.parse(text).secret == secret
+            assert uris.parse_uri(text).secret == secret
         elif set(secret) & set("/?#@"):
             with pytest.raises(UserError, match="not percent-encoded") as caught:
-                uris.parse(text)
+                uris.parse_uri(text)
             assert not any(given[at : at + 5] in str(caught.value) for at in range(36))
 
 
@@ -35,8 +35,8 @@ def test_no_secret_is_ever_shown(encoded: bool) -> None:
     "name", ["sas_token", "client_secret", "X-Amz-Signature", "X-Amz-Credential", "account_key", "password", "sig"]
 )
 def test_settings_that_are_secrets_are_left_out(name: str) -> None:
-    assert uris.shown(f"abfs://box@host/x?a=1&{name}=abc&b=2") == "abfs://box@host/x?a=1&b=2"
-    assert uris.shown(f"https://host/x?{name}=abc") == "https://host/x"
+    assert uris.without_credentials(f"abfs://box@host/x?a=1&{name}=abc&b=2") == "abfs://box@host/x?a=1&b=2"
+    assert uris.without_credentials(f"https://host/x?{name}=abc") == "https://host/x"
 
 
 @pytest.mark.parametrize(
@@ -55,16 +55,16 @@ def test_settings_that_are_secrets_are_left_out(name: str) -> None:
     ],
 )
 def test_what_holds_no_secret_is_shown_as_it_is(text: str) -> None:
-    assert uris.shown(text) == text
+    assert uris.without_credentials(text) == text
 
 
 def test_digits_after_a_colon_are_a_port_or_the_beginning_of_a_secret() -> None:
-    assert uris.shown("hdfs://host:8020/a@b") == "hdfs://host:8020/a@b"
-    assert uris.shown("s3://KEY:8020/a@bucket/x") == "s3://bucket/x"
+    assert uris.without_credentials("hdfs://host:8020/a@b") == "hdfs://host:8020/a@b"
+    assert uris.without_credentials("s3://KEY:8020/a@bucket/x") == "s3://bucket/x"
 
 
 def test_names_below() -> None:
-    assert uris.below("data/", "x") == "data/x"
-    assert uris.below("", "x") == "x"
-    assert uris.below("/", "x") == "/x"
-    assert uris.below("s3://b?scheme=http", "x") == "s3://b/x?scheme=http"
+    assert uris.join_uri("data/", "x") == "data/x"
+    assert uris.join_uri("", "x") == "x"
+    assert uris.join_uri("/", "x") == "/x"
+    assert uris.join_uri("s3://b?scheme=http", "x") == "s3://b/x?scheme=http"

@@ -19,10 +19,11 @@ WORDNET = re.compile(r"n\d{8}(?!\d)")
 _PREFIX = re.compile(r"(n\d{8}|\d{1,4})[\W_]+(?=.*[^\W\d_])")  # before something that has a letter
 
 
-def match(names: Iterable[str], classes: Iterable[str]) -> dict[str, str]:
+def match_class_names(names: Iterable[str], classes: Iterable[str]) -> dict[str, str]:
     """Name of the list -> class of the data set, of those that agree in one of the five ways.
 
-    >>> match(["Chihuahua", "n02085782", "Ram C/V Van"], ["n02085620-Chihuahua", "n02085782-spaniel", "Ram C-V Van"])
+    >>> classes = ["n02085620-Chihuahua", "n02085782-spaniel", "Ram C-V Van"]
+    >>> match_class_names(["Chihuahua", "n02085782", "Ram C/V Van"], classes)
     {'Ram C/V Van': 'Ram C-V Van', 'Chihuahua': 'n02085620-Chihuahua', 'n02085782': 'n02085782-spaniel'}
     """
     found: dict[str, str] = {}

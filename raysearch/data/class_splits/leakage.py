@@ -21,7 +21,7 @@ class _Split(Protocol):
     def classes(self, part: str) -> tuple[str, ...]: ...
 
 
-def leak(weights: str | os.PathLike[str] | None, split: _Split) -> str | None:
+def leakage_warning(weights: str | os.PathLike[str] | None, split: _Split) -> str | None:
     """A warning where ImageNet weights meet new classes of ImageNet, else None; what a file holds is told by its name.
 
     Args:

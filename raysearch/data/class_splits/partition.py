@@ -48,7 +48,7 @@ class Partition:
 
     def warnings(self, weights: str | None) -> list[str]:
         """What makes numbers of this split and these starting weights doubtful."""
-        leak = splits.leak(weights, self.split)
+        leak = splits.leakage_warning(weights, self.split)
         return [leak] if leak else []
 
 
@@ -69,22 +69,22 @@ def partition_of(directory: LocationLike, name: str) -> Partition:
     if name in (OWN, AUTO) and _disjoint(manifest):
         split = splits.Split(OWN, _own(manifest), "the data set's own rows")
     else:
-        split = splits.load(RULE if name == AUTO else name, manifest.classes)
+        split = splits.load_split(RULE if name == AUTO else name, manifest.classes)
     of_class = tuple(split.parts[label] for label in manifest.classes)
     for part in PARTS:
         if part not in of_class:
             raise UserError(f"data.split={name}: no class of '{manifest.name}' is in its {part} part")
     totals = [sum(manifest.counts[part][label] for part in manifest.counts) for label in range(len(of_class))]
     images = {part: sum(total for total, own in zip(totals, of_class, strict=True) if own == part) for part in PARTS}
-    rows = shards.read(directory, columns=["label", "source"])
+    rows = shards.read_rows(directory, columns=["label", "source"])
     labels, sources = rows["label"].to_pylist(), rows["source"].to_pylist()
     hashed = splits.split_hash(split, sources, [manifest.classes[label] for label in labels])
     return Partition(split.name, hashed, of_class, images, split)
 
 
-def identity(name: str) -> str:
+def partition_identity(name: str) -> str:
     """What a cell's name holds of a split; the data set's own rows are in the data set's hash."""
-    return name if name in (AUTO, OWN) else splits.identity(name)
+    return name if name in (AUTO, OWN) else splits.split_identity(name)
 
 
 def _disjoint(manifest: Manifest) -> bool:

@@ -15,7 +15,7 @@ from raysearch.data.shards.manifest import SPLITS
 Parts = dict[str, str]  # class -> "train", "val" or "test"
 
 
-def read(path: Path) -> Parts:
+def read_parts(path: Path) -> Parts:
     """Class -> part, of a list of classes or a folder with lists of images.
 
     Raises UserError: no such file, a column or a part that is missing, a class in two parts.
@@ -23,16 +23,16 @@ def read(path: Path) -> Parts:
     return _images(path) if path.is_dir() else _classes(path)
 
 
-def parse(text: str, where: str) -> Parts:
+def parse_class_list(text: str, where: str) -> Parts:
     """A list of classes; `where` names it in errors.
 
-    >>> parse("# source: a paper\\nclass,split\\nwren,train\\nowl,test\\n", "birds.csv")
+    >>> parse_class_list("# source: a paper\\nclass,split\\nwren,train\\nowl,test\\n", "birds.csv")
     {'wren': 'train', 'owl': 'test'}
     """
-    return _collect((row["class"], row["split"], where) for row in rows(text, ("class", "split"), where))
+    return _collect((row["class"], row["split"], where) for row in csv_rows(text, ("class", "split"), where))
 
 
-def rows(text: str, columns: tuple[str, ...], where: str) -> Iterator[dict[str, str]]:
+def csv_rows(text: str, columns: tuple[str, ...], where: str) -> Iterator[dict[str, str]]:
     """The rows of a CSV text, names and cells without the blanks around them; UserError where a column is missing."""
     lines = (line for line in text.splitlines() if line.strip() and not line.startswith("#"))
     reader = csv.DictReader(lines, skipinitialspace=True)
@@ -48,7 +48,7 @@ def rows(text: str, columns: tuple[str, ...], where: str) -> Iterator[dict[str, 
         yield cells
 
 
-def text_of(path: Path) -> str:
+def read_text(path: Path) -> str:
     """A file's text; UserError where it cannot be read."""
     try:
         return path.read_text(encoding="utf-8-sig")
@@ -64,7 +64,7 @@ def image_lists(folder: Path) -> dict[str, Path]:
 
 
 def _classes(path: Path) -> Parts:
-    return parse(text_of(path), str(path))
+    return parse_class_list(read_text(path), str(path))
 
 
 def _images(folder: Path) -> Parts:
@@ -74,7 +74,7 @@ def _images(folder: Path) -> Parts:
     return _collect(
         (row["label"], part, str(path))
         for part, path in lists.items()
-        for row in rows(text_of(path), ("label",), str(path))
+        for row in csv_rows(read_text(path), ("label",), str(path))
     )
 
 

@@ -17,11 +17,22 @@ from pathlib import Path
 
 from raysearch.core.errors import UserError, nearest
 from raysearch.data.class_splits import split_files
-from raysearch.data.class_splits.class_names import match
-from raysearch.data.class_splits.leakage import leak
+from raysearch.data.class_splits.class_names import match_class_names
+from raysearch.data.class_splits.leakage import leakage_warning
 from raysearch.data.shards.manifest import SPLITS
 
-__all__ = ["ELSEWHERE", "RULES", "SHIPPED", "Split", "identity", "known", "leak", "load", "shipped", "split_hash"]
+__all__ = [
+    "ELSEWHERE",
+    "RULES",
+    "SHIPPED",
+    "Split",
+    "known_splits",
+    "leakage_warning",
+    "load_split",
+    "shipped_parts",
+    "split_hash",
+    "split_identity",
+]
 
 # A rule deals the classes, sorted by name, into parts by turns.
 _CLOSERLOOK = ("train", "val", "train", "test")  # Chen et al., ICLR 2019
@@ -64,7 +75,7 @@ class Split:
     """Which part each class of a data set is in.
 
     Example:
-        >>> split = load("closerlook", ["wren", "owl", "kite", "auk"])
+        >>> split = load_split("closerlook", ["wren", "owl", "kite", "auk"])
         >>> dict(split.parts), split.classes("test"), split.counts
         ({'auk': 'train', 'kite': 'val', 'owl': 'train', 'wren': 'test'}, ('wren',), {'train': 2, 'val': 1, 'test': 1})
     """
@@ -83,7 +94,7 @@ class Split:
         return {part: len(self.classes(part)) for part in SPLITS}
 
 
-def load(name_or_path: str, classes: Iterable[str]) -> Split:
+def load_split(name_or_path: str, classes: Iterable[str]) -> Split:
     """The split of that name or path, for a data set with these classes.
 
     Raises UserError: an unknown name, a list that cannot be read, classes of which the split says nothing or which the
@@ -91,30 +102,30 @@ def load(name_or_path: str, classes: Iterable[str]) -> Split:
     """
     there = sorted(set(classes))
     parts, source = _dealt(name_or_path, there) if name_or_path in RULES else _listed(name_or_path)
-    spelled = match(parts, there)
+    spelled = match_class_names(parts, there)
     lost, unsaid = [label for label in parts if label not in spelled], sorted(set(there) - set(spelled.values()))
     if lost or unsaid:
         raise UserError(_disagreement(name_or_path, len(parts), there, lost, unsaid))
     return Split(name_or_path, {spelled[label]: part for label, part in parts.items()}, source)
 
 
-def known() -> dict[str, str]:
+def known_splits() -> dict[str, str]:
     """Name -> what it is, of every split that has a name."""
     return {name: rule.what for name, rule in RULES.items()} | SHIPPED
 
 
-def shipped(name: str) -> Mapping[str, str]:
+def shipped_parts(name: str) -> Mapping[str, str]:
     """Class -> part, of a shipped list, with the classes as the list spells them.
 
-    >>> shipped("miniimagenet")["n01532829"]
+    >>> shipped_parts("miniimagenet")["n01532829"]
     'train'
     """
     return _listed(name)[0]
 
 
-def identity(name_or_path: str) -> str:
+def split_identity(name_or_path: str) -> str:
     """What a cell's name holds of a split: a known name as it is, and of files what they say, wherever they lie."""
-    if name_or_path in known():
+    if name_or_path in known_splits():
         return name_or_path
     lines = sorted(f"{part},{label}\n" for label, part in _listed(name_or_path)[0].items())
     return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
@@ -129,7 +140,7 @@ def split_hash(split: Split, sources: Sequence[str], labels: Sequence[str]) -> s
         labels: of each image, the name of its class.
 
     Example:
-        >>> split = load("mod4", ["a", "b", "c", "d"])
+        >>> split = load_split("mod4", ["a", "b", "c", "d"])
         >>> split_hash(split, ["1.jpg", "2.jpg"], ["a", "d"]) == split_hash(split, ["2.jpg", "1.jpg"], ["d", "a"])
         True
     """
@@ -157,13 +168,15 @@ def _listed(name_or_path: str) -> tuple[split_files.Parts, str]:
         text = (
             resources.files("raysearch.data.class_splits").joinpath("lists", f"{name_or_path}.csv").read_text("utf-8")
         )
-        return split_files.parse(text, name_or_path), text.partition("\n")[0].removeprefix("# source: ")
+        return split_files.parse_class_list(text, name_or_path), text.partition("\n")[0].removeprefix("# source: ")
     path = Path(name_or_path)
     if path.exists():
-        return split_files.read(path), name_or_path
+        return split_files.read_parts(path), name_or_path
     if name_or_path in ELSEWHERE:
         raise UserError(f"the list of {name_or_path} is not shipped; give the folder of {ELSEWHERE[name_or_path]}")
-    raise UserError(f"unknown split {name_or_path!r}, and no such file{nearest(name_or_path, [*known(), *ELSEWHERE])}")
+    raise UserError(
+        f"unknown split {name_or_path!r}, and no such file{nearest(name_or_path, [*known_splits(), *ELSEWHERE])}"
+    )
 
 
 def _disagreement(name: str, listed: int, there: list[str], lost: list[str], unsaid: list[str]) -> str:

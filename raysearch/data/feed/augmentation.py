@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn.functional import grid_sample, interpolate
 
 from raysearch.data.feed import philox
-from raysearch.data.feed.image_set import MEAN, STD, normalise
+from raysearch.data.feed.image_set import MEAN, STD, normalize
 
 TRIES = 10  # boxes that a random-resized crop draws until one fits; torchvision's
 _AREA, _ASPECT = (0.08, 1.0), 4 / 3  # of a box, as share of the image and at most; torchvision's
@@ -74,9 +74,9 @@ def augment(taken: Tensor, drawn: Tensor) -> Tensor:
         Normalised floats (B, 3, H, W), channels last, as `normalise` gives them.
     """
     if not drawn.shape[1]:
-        return normalise(taken)
-    placed = _one_by_one(taken, drawn) if taken.device.type == "cpu" else _together(taken, drawn.to(taken.device))
-    images = normalise(placed)
+        return normalize(taken)
+    placed = _crop_each(taken, drawn) if taken.device.type == "cpu" else _crop_batch(taken, drawn.to(taken.device))
+    images = normalize(placed)
     return _recolour(images, *drawn[:, 1:].to(images).T) if drawn.shape[1] == 4 else images
 
 
@@ -108,7 +108,7 @@ def _boxes(numbers: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.stack([left, top, left + across, top + down], axis=1)
 
 
-def _one_by_one(images: Tensor, drawn: Tensor) -> Tensor:
+def _crop_each(images: Tensor, drawn: Tensor) -> Tensor:
     """Images (B, H, W, 3) of bytes cropped to their boxes, if there are any, brought back to (H, W), and mirrored."""
     out, size, crops = torch.empty_like(images), images.shape[1:3], drawn.shape[1] == 5
     sources, views = images.permute(0, 3, 1, 2).split(1), out.permute(0, 3, 1, 2).split(1)
@@ -120,7 +120,7 @@ def _one_by_one(images: Tensor, drawn: Tensor) -> Tensor:
     return out
 
 
-def _together(images: Tensor, drawn: Tensor) -> Tensor:
+def _crop_batch(images: Tensor, drawn: Tensor) -> Tensor:
     """`_one_by_one` in one call, between the centres of pixels; a byte may be rounded the other way."""
     (height, width), boxes = images.shape[1:3], drawn[:, 1:]
     if drawn.shape[1] == 5:

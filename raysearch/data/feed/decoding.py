@@ -19,10 +19,12 @@ from raysearch.data.shards.reader import ShardReader
 CHUNK_BYTES = 16 << 20  # of decoded images, at most
 CHUNK_ROWS = 512  # at most: about a tenth of a second at 96 px
 
-Decode = Callable[[Sequence[np.ndarray]], Iterator[np.ndarray]]  # chunks of rows to chunks of images (k, side, side, 3)
+Decoder = Callable[
+    [Sequence[np.ndarray]], Iterator[np.ndarray]
+]  # chunks of rows to chunks of images (k, side, side, 3)
 
 
-class View(NamedTuple):
+class DecodeSpec(NamedTuple):
     """How an image is decoded; see `jpeg.decode`."""
 
     side: int  # pixels
@@ -34,26 +36,26 @@ class View(NamedTuple):
         return 3 * self.side * self.side
 
 
-def cut(rows: np.ndarray, view: View) -> list[np.ndarray]:
+def chunk_rows(rows: np.ndarray, view: DecodeSpec) -> list[np.ndarray]:
     """Rows (n,) in chunks, in their order.
 
-    >>> [len(chunk) for chunk in cut(np.arange(1100), View(96))]
+    >>> [len(chunk) for chunk in chunk_rows(np.arange(1100), DecodeSpec(96))]
     [512, 512, 76]
     """
     size = max(1, min(CHUNK_ROWS, CHUNK_BYTES // view.bytes))
     return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
-def decoded(shelf: ShardReader, view: View, rows: np.ndarray) -> np.ndarray:
+def decode_rows(shelf: ShardReader, view: DecodeSpec, rows: np.ndarray) -> np.ndarray:
     """The images of `rows` (k,): (k, side, side, 3) uint8."""
     out = np.empty((len(rows), view.side, view.side, 3), np.uint8)
     for place, encoded in enumerate(shelf.images(rows)):
-        out[place] = jpeg.decode(encoded, view.side, view.zoom)
+        out[place] = jpeg.decode_jpeg(encoded, view.side, view.zoom)
     return out
 
 
 @dataclass(frozen=True)
-class Threads:
+class ThreadDecoder:
     """Decodes on threads of this process; decoders leave the interpreter's lock to each other.
 
     Args:
@@ -63,14 +65,14 @@ class Threads:
     """
 
     shelf: ShardReader
-    view: View
+    view: DecodeSpec
     threads: int = 1
 
     def __call__(self, chunks: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
         with ThreadPoolExecutor(self.threads) as pool:
             ahead: deque[Any] = deque()
             for chunk in chunks:
-                ahead.append(pool.submit(decoded, self.shelf, self.view, chunk))
+                ahead.append(pool.submit(decode_rows, self.shelf, self.view, chunk))
                 if len(ahead) > self.threads:
                     yield ahead.popleft().result()
             while ahead:
@@ -78,7 +80,7 @@ class Threads:
 
 
 @dataclass(frozen=True)
-class RayData:
+class RayDataDecoder:
     """Decodes by Ray Data, on whatever CPUs of the cluster are free.
 
     Args:
@@ -92,7 +94,7 @@ class RayData:
     """
 
     shelf: ShardReader
-    view: View
+    view: DecodeSpec
     cpus: int | None = None
     store_bytes: int | None = None
     apart: bool = False
@@ -117,4 +119,4 @@ class RayData:
             raise error.cause if isinstance(error.cause, UserError) else error from None
 
     def _decode(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return {"image": decoded(self.shelf, self.view, batch["row"])}
+        return {"image": decode_rows(self.shelf, self.view, batch["row"])}

@@ -13,10 +13,10 @@ import numpy as np
 
 from raysearch.core.errors import UserError
 from raysearch.data import shards
-from raysearch.data.feed.decoding import Decode, Threads, View, cut
+from raysearch.data.feed.decoding import Decoder, DecodeSpec, ThreadDecoder, chunk_rows
 from raysearch.data.feed.image_set import ImageSet, Pixels
-from raysearch.data.feed.streaming import Stream
-from raysearch.data.feed_mode import FeedDecision, FeedMode, choose
+from raysearch.data.feed.streaming import ImageStream
+from raysearch.data.feed_mode import FeedDecision, FeedMode, choose_feed_mode
 from raysearch.data.shards import shard_rows as rows
 from raysearch.data.shards.reader import ShardReader
 from raysearch.storage.location import LocationLike
@@ -46,7 +46,7 @@ def split_rows(directory: LocationLike, of_class: Sequence[str] | None = None) -
     Raises:
         UserError: a split without an image.
     """
-    table = rows.read(directory, columns=["label", "split"])
+    table = rows.read_rows(directory, columns=["label", "split"])
     labels = table["label"].to_numpy().astype(np.int64)
     splits = table["split"].to_numpy() if of_class is None else np.array(of_class)[labels]
     found = {}
@@ -63,11 +63,11 @@ def all_rows(divided: Mapping[str, SplitRows]) -> np.ndarray:
     return np.sort(np.concatenate([one.rows for one in divided.values()]))
 
 
-def decode_all(decode: Decode, numbers: np.ndarray, view: View) -> np.ndarray:
+def decode_all(decode: Decoder, numbers: np.ndarray, view: DecodeSpec) -> np.ndarray:
     """The images of rows (m,) in one array: (m, side, side, 3) uint8."""
     out = np.empty((len(numbers), view.side, view.side, 3), np.uint8)
     done = 0
-    for images in decode(cut(numbers, view)):
+    for images in decode(chunk_rows(numbers, view)):
         out[done : done + len(images)] = images
         done += len(images)
     assert done == len(numbers), "a chunk was lost"
@@ -84,7 +84,7 @@ def image_sets(pixels: Pixels, divided: Mapping[str, SplitRows]) -> dict[str, Im
     return {split: ImageSet(pixels, one.labels, one.rows) for split, one in divided.items()}
 
 
-def decode(
+def decode_dataset(
     directory: LocationLike, side: int, zoom: float = 1.0, parts: Sequence[str] | None = None
 ) -> dict[str, ImageSet]:
     """Decode a data set in this process.
@@ -98,11 +98,11 @@ def decode(
     Returns:
         An ImageSet for "train" and for "test", and with `parts` for "val", each in canonical order.
     """
-    return open_local(directory, View(side, zoom), parts, FeedMode.resident)[0]
+    return open_local(directory, DecodeSpec(side, zoom), parts, FeedMode.resident)[0]
 
 
 def open_local(
-    directory: LocationLike, view: View, parts: Sequence[str] | None = None, asked: FeedMode | None = None
+    directory: LocationLike, view: DecodeSpec, parts: Sequence[str] | None = None, asked: FeedMode | None = None
 ) -> tuple[dict[str, ImageSet], FeedDecision]:
     """A data set for this process, without Ray.
 
@@ -119,8 +119,8 @@ def open_local(
     numbers = all_rows(divided)
     shelf, threads = ShardReader(directory, shards.read_manifest(directory)), os.cpu_count() or 1
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    choice = choose(asked, len(numbers) * view.bytes, memory, _MEMORY_SHARE, where="this machine's memory")
-    through = Threads(shelf, view, threads)
+    choice = choose_feed_mode(asked, len(numbers) * view.bytes, memory, _MEMORY_SHARE, where="this machine's memory")
+    through = ThreadDecoder(shelf, view, threads)
     if choice.mode is FeedMode.streamed:
-        return image_sets(Stream(shelf, view, through), divided), choice
+        return image_sets(ImageStream(shelf, view, through), divided), choice
     return image_sets(decode_all(through, numbers, view), reindex(numbers, divided)), choice

@@ -92,14 +92,14 @@ class ImageSet:
 
     def batch(self, rows: Tensor, device: torch.device) -> Tensor:
         """The images of `rows` (B,) as normalised floats (B, 3, side, side), channels last."""
-        return normalise(self.take(rows, device))
+        return normalize(self.take(rows, device))
 
     def _numbers(self, rows: Tensor) -> np.ndarray:
         numbers = rows.numpy()
         return numbers if self.rows is None else self.rows[numbers]
 
 
-def normalise(taken: Tensor, mean: Sequence[float] = MEAN, std: Sequence[float] = STD) -> Tensor:
+def normalize(taken: Tensor, mean: Sequence[float] = MEAN, std: Sequence[float] = STD) -> Tensor:
     """(B, H, W, 3) uint8 to floats (B, 3, H, W), channels last, as ImageNet weights want them or as told."""
     batch, height, width, _ = taken.shape
     # Whole rows of pixels at a time: eight times as fast on a CPU as broadcasting over three channels.

@@ -16,11 +16,11 @@ _STEPS = 0x9E3779B9, 0xBB67AE85  # of the two words of the key, a round
 _WORD, _BITS = 0xFFFFFFFF, 32
 
 
-def words(counters: np.ndarray, key: tuple[int, int]) -> np.ndarray:
+def philox_words(counters: np.ndarray, key: tuple[int, int]) -> np.ndarray:
     """The words (4, ...) of counters (4, ...), each of four 32-bit words, under a key of two.
 
     Example:
-        >>> [f"{word:08x}" for word in words(np.zeros(4, dtype=np.uint64), (0, 0))]
+        >>> [f"{word:08x}" for word in philox_words(np.zeros(4, dtype=np.uint64), (0, 0))]
         ['6627e8d5', 'e169c58d', 'bc57ac4c', '9b00dbd8']
     """
     low, bits = np.uint64(_WORD), np.uint64(_BITS)
@@ -54,7 +54,7 @@ def uniforms(key: Sequence[int], counters: Sequence[np.ndarray], count: int) -> 
         assert not rows or (counter.min() >= 0 and counter.max() <= _WORD), "a counter is a 32-bit word"
         place[:] = counter[:, None]
     places[3] = np.arange(blocks)
-    drawn = np.moveaxis(words(places, _hashed(key)), 0, 2).reshape(rows, 4 * blocks)
+    drawn = np.moveaxis(philox_words(places, _hashed(key)), 0, 2).reshape(rows, 4 * blocks)
     return drawn[:, :count] * 2.0**-_BITS
 
 

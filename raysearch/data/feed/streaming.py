@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from raysearch.core.errors import UserError
-from raysearch.data.feed.decoding import Decode, Threads, View, cut
+from raysearch.data.feed.decoding import Decoder, DecodeSpec, ThreadDecoder, chunk_rows
 from raysearch.data.shards.reader import ShardReader
 
 _WORTH = 8  # chunks of a pass from which on a pipeline beside this process pays; it takes over a second to start
@@ -26,7 +26,7 @@ _RETRIES = 3  # of a pipeline that broke, without a chunk between
 _log = logging.getLogger(__name__)
 
 
-class Stream:
+class ImageStream:
     """See the module; read like an array of shape (n, side, side, 3).
 
     Args:
@@ -35,19 +35,19 @@ class Stream:
         decode: the pipeline; None, and for passes that are too short for one: a thread of this process.
     """
 
-    def __init__(self, shelf: ShardReader, view: View, decode: Decode | None = None) -> None:
-        self._view, self._at_once = view, Threads(shelf, view)
+    def __init__(self, shelf: ShardReader, view: DecodeSpec, decode: Decoder | None = None) -> None:
+        self._view, self._at_once = view, ThreadDecoder(shelf, view)
         self._decode = decode or self._at_once
-        self._passes: list[Pass] = []
+        self._passes: list[PrefetchedPass] = []
         self.shape = (len(shelf), view.side, view.side, 3)
         self.unannounced = 0  # images that were decoded on the spot
 
     def prefetch(self, rows: np.ndarray) -> None:
         """Announce a pass over rows (n,) int64."""
-        chunks = cut(rows, self._view)
+        chunks = chunk_rows(rows, self._view)
         if not chunks:
             return
-        self._passes.append(Pass(chunks, self._decode if len(chunks) >= _WORTH else self._at_once))
+        self._passes.append(PrefetchedPass(chunks, self._decode if len(chunks) >= _WORTH else self._at_once))
         while len(self._passes) > _PASSES:
             self._passes.pop(0).close()
         self._start_due()
@@ -61,7 +61,7 @@ class Stream:
                 self._start_due()
                 return images
         self.unannounced += len(rows)
-        parts = list(self._at_once(cut(rows, self._view)))
+        parts = list(self._at_once(chunk_rows(rows, self._view)))
         return np.concatenate(parts) if parts else np.empty((0, *self.shape[1:]), np.uint8)
 
     def close(self) -> None:
@@ -77,7 +77,7 @@ class Stream:
                 one.start()
 
 
-class Pass:
+class PrefetchedPass:
     """Images that are decoded in the order in which they will be taken.
 
     Args:
@@ -85,7 +85,7 @@ class Pass:
         decode: the pipeline; when it breaks, as with the node that drove it, another goes on where it ended.
     """
 
-    def __init__(self, chunks: Sequence[np.ndarray], decode: Decode) -> None:
+    def __init__(self, chunks: Sequence[np.ndarray], decode: Decoder) -> None:
         self._chunks, self._decode = chunks, decode
         self._rows, self._taken = np.concatenate(chunks), 0
         self._ready: queue.Queue[np.ndarray | Exception] = queue.Queue(_AHEAD)

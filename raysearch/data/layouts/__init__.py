@@ -25,16 +25,16 @@ from raysearch.data.layouts import (
 from raysearch.data.layouts.auto import detect
 from raysearch.data.layouts.embedded import synthetic
 from raysearch.data.layouts.few_shot import fewshot
-from raysearch.data.layouts.layout import Counts, Layout
+from raysearch.data.layouts.layout import Layout, PublishedCounts
 from raysearch.data.layouts.listing import Listing
 from raysearch.data.layouts.own_images import folder
 
 __all__ = [
     "AUTO",
     "LAYOUTS",
-    "Counts",
     "Layout",
     "Listing",
+    "PublishedCounts",
     "detect",
     "fewshot",
     "find",

@@ -13,8 +13,8 @@ some 20 pixels with their owner's name: papers on hashing keep it, and so does t
 
 from pathlib import Path
 
-from raysearch.data.layouts.layout import Counts, Signs, official
-from raysearch.data.layouts.listing import Entry, Listing, of_lists
+from raysearch.data.layouts.layout import PublishedCounts, Signature, official_release
+from raysearch.data.layouts.listing import ListEntry, Listing, listing_from_lists
 from raysearch.data.layouts.readers import disk, id_lists
 from raysearch.data.shards.jpeg import Box
 
@@ -29,10 +29,10 @@ def listing(base: Path) -> Listing:
         for image, variant in disk.pairs(base / file).items():
             source = f"images/{image}.jpg"
             if variant in known:
-                entries.append(Entry(source, variant, split))
+                entries.append(ListEntry(source, variant, split))
             else:
                 wrong[source] = f"{file} says {variant!r}, which is not in variants.txt"
-    return of_lists(base, ["images"], entries, classes, wrong)
+    return listing_from_lists(base, ["images"], entries, classes, wrong)
 
 
 def boxes(base: Path) -> dict[str, Box]:
@@ -44,10 +44,10 @@ def boxes(base: Path) -> dict[str, Box]:
     return found
 
 
-LAYOUT = official(
+LAYOUT = official_release(
     "FGVC-Aircraft",
-    (Signs(("variants.txt", *LISTS.values(), "images"), ("", "data", "fgvc-aircraft-2013b/data")),),
+    (Signature(("variants.txt", *LISTS.values(), "images"), ("", "data", "fgvc-aircraft-2013b/data")),),
     listing,
-    Counts({"train": 6667, "test": 3333}, {"train": 100, "test": 100}),
+    PublishedCounts({"train": 6667, "test": 3333}, {"train": 100, "test": 100}),
     boxes,
 )

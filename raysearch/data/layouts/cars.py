@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from raysearch.core.errors import UserError
-from raysearch.data.layouts.layout import Counts, Signs, official
-from raysearch.data.layouts.listing import Entry, Listing, of_lists
+from raysearch.data.layouts.layout import PublishedCounts, Signature, official_release
+from raysearch.data.layouts.listing import ListEntry, Listing, listing_from_lists
 from raysearch.data.layouts.readers import matlab
 from raysearch.data.shards.jpeg import Box
 
@@ -41,10 +41,12 @@ def listing(base: Path) -> Listing:
     entries, wrong = [], {}
     for photo in _photos(base):
         if 1 <= photo.number <= len(names):
-            entries.append(Entry(photo.source, names[photo.number - 1], photo.split))
+            entries.append(ListEntry(photo.source, names[photo.number - 1], photo.split))
         else:
             wrong[photo.source] = f"its class is {photo.number}, and there are names for 1 to {len(names)}"
-    return of_lists(base, ["car_ims"] if _second(base) else ["cars_train", "cars_test"], entries, names, wrong)
+    return listing_from_lists(
+        base, ["car_ims"] if _second(base) else ["cars_train", "cars_test"], entries, names, wrong
+    )
 
 
 def boxes(base: Path) -> dict[str, Box]:
@@ -88,10 +90,10 @@ def _photo(source: str, row, split: str) -> Photo:
     return Photo(source, int(row["class"]), split, (left - 1, top - 1, right, bottom))
 
 
-LAYOUT = official(
+LAYOUT = official_release(
     "Stanford Cars",
-    (Signs(FIRST, PLACES), Signs(SECOND, PLACES)),
+    (Signature(FIRST, PLACES), Signature(SECOND, PLACES)),
     listing,
-    Counts({"train": 8144, "test": 8041}, {"train": 196, "test": 196}),
+    PublishedCounts({"train": 8144, "test": 8041}, {"train": 196, "test": 196}),
     boxes,
 )

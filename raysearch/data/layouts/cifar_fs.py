@@ -11,13 +11,13 @@ which are not read. PNG files become JPEG here, of quality 95 with colour at ful
 from pathlib import Path
 
 from raysearch.core.errors import UserError
-from raysearch.data.layouts.layout import Counts, Layout, Signs, official
-from raysearch.data.layouts.listing import Entry, Listing, of_lists
+from raysearch.data.layouts.layout import Layout, PublishedCounts, Signature, official_release
+from raysearch.data.layouts.listing import ListEntry, Listing, listing_from_lists
 from raysearch.data.layouts.readers import disk, known_parts
 from raysearch.data.shards.manifest import SPLITS
 
 LISTS = {split: f"splits/bertinetto/{split}.txt" for split in SPLITS}
-COUNTS = Counts({"train": 38400, "val": 9600, "test": 12000}, {"train": 64, "val": 16, "test": 20})
+COUNTS = PublishedCounts({"train": 38400, "val": 9600, "test": 12000}, {"train": 64, "val": 16, "test": 20})
 
 
 def listing(base: Path) -> Listing:
@@ -30,9 +30,12 @@ def listing(base: Path) -> Listing:
     known_parts.check("cifar-fs", "CIFAR-FS", parts)
     folders = disk.class_folders(base, "data/")
     entries = [
-        Entry(source, label, parts[label]) for label, sources in folders.items() if label in parts for source in sources
+        ListEntry(source, label, parts[label])
+        for label, sources in folders.items()
+        if label in parts
+        for source in sources
     ]
-    return of_lists(base, ["data"], entries)
+    return listing_from_lists(base, ["data"], entries)
 
 
 def _both(released: Layout, repacked: Layout) -> Layout:
@@ -53,6 +56,6 @@ def _both(released: Layout, repacked: Layout) -> Layout:
 
 
 LAYOUT = _both(
-    official("CIFAR-FS", (Signs((*LISTS.values(), "data"), ("", "cifar100")),), listing, COUNTS),
+    official_release("CIFAR-FS", (Signature((*LISTS.values(), "data"), ("", "cifar100")),), listing, COUNTS),
     known_parts.layout("cifar-fs", "CIFAR-FS", COUNTS),
 )

@@ -12,7 +12,7 @@ take this layout, and name one of them in the study.
 
 from pathlib import Path
 
-from raysearch.data.layouts.layout import Counts, Signs, official
+from raysearch.data.layouts.layout import PublishedCounts, Signature, official_release
 from raysearch.data.layouts.listing import Listing
 from raysearch.data.layouts.readers import id_lists
 
@@ -22,10 +22,10 @@ def listing(base: Path) -> Listing:
     return id_lists.listing(base, folder=lambda number, name: name, name=lambda number, name: name)
 
 
-LAYOUT = official(
+LAYOUT = official_release(
     "CUB-200-2011",
-    (Signs((*id_lists.LISTS, "images"), ("", "CUB_200_2011"), without=("hierarchy.txt",)),),
+    (Signature((*id_lists.LISTS, "images"), ("", "CUB_200_2011"), without=("hierarchy.txt",)),),
     listing,
-    Counts({"train": 5994, "test": 5794}, {"train": 200, "test": 200}),
+    PublishedCounts({"train": 5994, "test": 5794}, {"train": 200, "test": 200}),
     id_lists.boxes,
 )

@@ -15,8 +15,8 @@ from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
 from raysearch.core.errors import UserError
-from raysearch.data.layouts.layout import Counts, Signs, official
-from raysearch.data.layouts.listing import Listing, of_lists
+from raysearch.data.layouts.layout import PublishedCounts, Signature, official_release
+from raysearch.data.layouts.listing import Listing, listing_from_lists
 from raysearch.data.layouts.readers import label_lists, matlab
 from raysearch.data.shards.jpeg import Box
 
@@ -27,7 +27,7 @@ EDGES = ("xmin", "ymin", "xmax", "ymax")
 def listing(base: Path) -> Listing:
     """Samples of the folder that holds Images/."""
     entries, classes, wrong = label_lists.named(_lines(base))
-    return of_lists(base, ["Images"], entries, classes, wrong)
+    return listing_from_lists(base, ["Images"], entries, classes, wrong)
 
 
 def boxes(base: Path) -> dict[str, Box]:
@@ -66,13 +66,13 @@ def _box(path: Path) -> Box | None:
     return min(left), min(top), max(right), max(bottom)
 
 
-LAYOUT = official(
+LAYOUT = official_release(
     "Stanford Dogs",
     (
-        Signs((*LISTS.values(), "Images")),
-        Signs((*(f"lists/{file}" for file in LISTS.values()), "Images")),
+        Signature((*LISTS.values(), "Images")),
+        Signature((*(f"lists/{file}" for file in LISTS.values()), "Images")),
     ),
     listing,
-    Counts({"train": 12000, "test": 8580}, {"train": 120, "test": 120}),
+    PublishedCounts({"train": 12000, "test": 8580}, {"train": 120, "test": 120}),
     boxes,
 )

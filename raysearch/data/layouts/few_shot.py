@@ -19,7 +19,7 @@ from pathlib import Path
 
 from raysearch.core.errors import UserError
 from raysearch.data.class_splits import split_files
-from raysearch.data.layouts.layout import Layout, refuse
+from raysearch.data.layouts.layout import Layout, refuse_test_fraction
 from raysearch.data.layouts.listing import Listing
 from raysearch.data.layouts.readers import disk
 from raysearch.data.shards import Sample
@@ -36,7 +36,7 @@ def fewshot(src: str, test_fraction: float | None = None) -> Listing:
     Raises UserError: none of the forms, a list that cannot be read or none of whose files is there, a class in two
     parts, no images.
     """
-    refuse(test_fraction, "the lists or folders of its parts")
+    refuse_test_fraction(test_fraction, "the lists or folders of its parts")
     with disk.directory(src) as root:
         found = list(_from_folders(root)) or list(_from_lists(root))
     if not found:
@@ -93,7 +93,7 @@ def _from_lists(root: Path) -> Iterator[Sample]:
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
-    return list(split_files.rows(split_files.text_of(path), ("filename", "label"), str(path)))
+    return list(split_files.csv_rows(split_files.read_text(path), ("filename", "label"), str(path)))
 
 
 def _pattern(root: Path, base: str, rows: Sequence[dict[str, str]], path: Path) -> str:

@@ -10,8 +10,8 @@ Traps. Train is noisy on purpose, some labels are wrong; test was cleaned by han
 
 from pathlib import Path
 
-from raysearch.data.layouts.layout import Counts, Signs, official
-from raysearch.data.layouts.listing import Entry, Listing, of_lists
+from raysearch.data.layouts.layout import PublishedCounts, Signature, official_release
+from raysearch.data.layouts.listing import ListEntry, Listing, listing_from_lists
 from raysearch.data.layouts.readers import disk
 
 LISTS = {split: f"meta/{split}.txt" for split in ("train", "test")}
@@ -25,15 +25,15 @@ def listing(base: Path) -> Listing:
         for line in disk.lines(base / file):
             source, label = f"images/{line}.jpg", line.partition("/")[0]
             if label in known:
-                entries.append(Entry(source, label, split))
+                entries.append(ListEntry(source, label, split))
             else:
                 wrong[source] = f"{file} says {label!r}, which is not in meta/classes.txt"
-    return of_lists(base, ["images"], entries, classes, wrong)
+    return listing_from_lists(base, ["images"], entries, classes, wrong)
 
 
-LAYOUT = official(
+LAYOUT = official_release(
     "Food-101",
-    (Signs(("meta/classes.txt", *LISTS.values(), "images"), ("", "food-101")),),
+    (Signature(("meta/classes.txt", *LISTS.values(), "images"), ("", "food-101")),),
     listing,
-    Counts({"train": 75750, "test": 25250}, {"train": 101, "test": 101}),
+    PublishedCounts({"train": 75750, "test": 25250}, {"train": 101, "test": 101}),
 )

@@ -26,7 +26,7 @@ from raysearch.data.layouts.layout import Layout
 from raysearch.data.layouts.listing import Listing
 from raysearch.data.layouts.readers import archives, disk
 from raysearch.data.shards import workdir
-from raysearch.data.shards.loaders import Slice
+from raysearch.data.shards.loaders import SliceLoader
 from raysearch.data.shards.manifest import Corrupt
 
 BATCH = 64  # rows in memory at a time
@@ -75,7 +75,7 @@ class _Store:
     """Bytes of many images in one file, which is removed with the last image that is in it."""
 
     def __init__(self) -> None:
-        self._file = workdir.file(Path(tempfile.gettempdir()), "raysearch")
+        self._file = workdir.open_temporary_file(Path(tempfile.gettempdir()), "raysearch")
         self._end = 0
         weakref.finalize(self, Path(self._file.name).unlink, missing_ok=True)
 
@@ -88,7 +88,7 @@ class _Store:
                 f"cannot write to {tempfile.gettempdir()} ({error.strerror}); name a folder by TMPDIR"
             ) from error
         start, self._end = self._end, self._end + len(data)
-        return _Stored(self, Slice(self._file.name, start, len(data), str(origin)))
+        return _Stored(self, SliceLoader(self._file.name, start, len(data), str(origin)))
 
     def flush(self) -> None:
         self._file.flush()
@@ -97,7 +97,7 @@ class _Store:
 class _Stored:
     """A loader that keeps its store; to other processes only the slice goes."""
 
-    def __init__(self, store: _Store, part: Slice) -> None:
+    def __init__(self, store: _Store, part: SliceLoader) -> None:
         self._store, self._slice = store, part
 
     def __call__(self) -> bytes:
@@ -106,8 +106,8 @@ class _Stored:
     def stamp(self) -> str:
         return self._slice.stamp()
 
-    def __reduce__(self) -> tuple[type[Slice], Slice]:
-        return Slice, self._slice
+    def __reduce__(self) -> tuple[type[SliceLoader], SliceLoader]:
+        return SliceLoader, self._slice
 
 
 def _columns(path: Path) -> Columns:

@@ -13,7 +13,7 @@ from raysearch.data.shards.manifest import SPLITS
 
 
 @dataclass(frozen=True)
-class Counts:
+class PublishedCounts:
     """Images and classes of each part of a data set, as published."""
 
     images: Mapping[str, int]
@@ -43,14 +43,14 @@ class Layout:
     looks_for: str  # what `auto` takes it by
     recognise: Callable[[Path], str]  # a directory -> what was found there that makes it this one; "" where it is not
     read: Callable[[str, float | None], Listing]  # SRC, and the test fraction that was asked for, if one was
-    counts: Counts | None = None
+    counts: PublishedCounts | None = None
     boxes: Callable[[str], Mapping[str, Box]] | None = None  # SRC -> source -> bounding box
     refines: str = ""  # the name of a wider layout that fits wherever this one does
     disjoint: bool = False  # a class is in one part: what is held out are classes, not images
 
 
 @dataclass(frozen=True)
-class Signs:
+class Signature:
     """Files and folders by which a release is known, in one of the places where it may begin below SRC."""
 
     paths: tuple[str, ...]
@@ -68,11 +68,11 @@ class Signs:
         return absent + [f"{path} is there" for path in self.without if (place / path).exists()]
 
 
-def official(
+def official_release(
     title: str,
-    signs: tuple[Signs, ...],
+    signs: tuple[Signature, ...],
     listing: Callable[[Path], Listing],
-    counts: Counts,
+    counts: PublishedCounts,
     boxes: Callable[[Path], Mapping[str, Box]] | None = None,
 ) -> Layout:
     """The layout of a release that has its own split; `listing` and `boxes` are given the place where it begins."""
@@ -86,7 +86,7 @@ def official(
         raise UserError(f"SRC {src} holds no {title}: {', '.join(lacking)}; it is known by {looks_for}")
 
     def read(src: str, test_fraction: float | None) -> Listing:
-        refuse(test_fraction, f"the lists of {title}")
+        refuse_test_fraction(test_fraction, f"the lists of {title}")
         begin = place(src)
         with disk.directory(begin):
             return listing(begin)
@@ -109,11 +109,11 @@ def official(
     )
 
 
-def refuse(test_fraction: float | None, own: str) -> None:
+def refuse_test_fraction(test_fraction: float | None, own: str) -> None:
     """UserError where a test fraction was asked for and `own` decides already."""
     if test_fraction is not None:
         raise UserError(f"--test-fraction has no effect here: the split comes from {own}; leave the flag out")
 
 
-def _words(form: Signs) -> str:
+def _words(form: Signature) -> str:
     return " + ".join(form.paths) + "".join(f", no {path}" for path in form.without)

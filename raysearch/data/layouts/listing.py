@@ -29,7 +29,7 @@ class Listing:
         return len(self.samples)
 
 
-class Entry(NamedTuple):
+class ListEntry(NamedTuple):
     """A line of a data set's lists: an image's path below the data set, its class and its part."""
 
     source: str
@@ -37,10 +37,10 @@ class Entry(NamedTuple):
     split: str
 
 
-def of_lists(
+def listing_from_lists(
     base: Path,
     folders: Sequence[str],
-    entries: Iterable[Entry],
+    entries: Iterable[ListEntry],
     classes: Iterable[str] | None = None,
     wrong: Mapping[str, str] | None = None,
 ) -> Listing:
@@ -54,7 +54,7 @@ def of_lists(
         wrong: source -> why it is left out, of what the lists contradict themselves on.
     """
     reasons = dict(wrong or {})
-    listed: dict[str, Entry] = {}
+    listed: dict[str, ListEntry] = {}
     for entry in entries:
         first = listed.setdefault(entry.source, entry)
         if first != entry:

@@ -10,11 +10,11 @@ Traps. Vinyals et al.'s own partition has other classes, and accuracies do not c
 size. Networks with ImageNet weights have seen the test classes. Pickled arrays are another package, which is not read.
 """
 
-from raysearch.data.layouts.layout import Counts
+from raysearch.data.layouts.layout import PublishedCounts
 from raysearch.data.layouts.readers.known_parts import layout
 
 LAYOUT = layout(
     "miniimagenet",
     "miniImageNet",
-    Counts({"train": 38400, "val": 9600, "test": 12000}, {"train": 64, "val": 16, "test": 20}),
+    PublishedCounts({"train": 38400, "val": 9600, "test": 12000}, {"train": 64, "val": 16, "test": 20}),
 )

@@ -11,7 +11,7 @@ its name ("0817.Red-winged Blackbird (Male)"), of which lists of classes write t
 
 from pathlib import Path
 
-from raysearch.data.layouts.layout import Counts, Signs, official
+from raysearch.data.layouts.layout import PublishedCounts, Signature, official_release
 from raysearch.data.layouts.listing import Listing
 from raysearch.data.layouts.readers import id_lists
 
@@ -23,10 +23,10 @@ def listing(base: Path) -> Listing:
     )
 
 
-LAYOUT = official(
+LAYOUT = official_release(
     "NABirds",
-    (Signs((*id_lists.LISTS, "hierarchy.txt", "images"), ("", "nabirds")),),
+    (Signature((*id_lists.LISTS, "hierarchy.txt", "images"), ("", "nabirds")),),
     listing,
-    Counts({"train": 23929, "test": 24633}, {"train": 555, "test": 555}),
+    PublishedCounts({"train": 23929, "test": 24633}, {"train": 555, "test": 555}),
     id_lists.boxes,
 )

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from raysearch.core.errors import UserError, nearest
-from raysearch.data.layouts.layout import Layout, refuse
+from raysearch.data.layouts.layout import Layout, refuse_test_fraction
 from raysearch.data.layouts.listing import Listing
 from raysearch.data.layouts.readers import disk
 from raysearch.data.shards import Sample, hash_split
@@ -25,7 +25,7 @@ def folder(src: str, test_fraction: float | None = None) -> Listing:
     """
     with disk.directory(src) as root:
         if (root / "split.csv").is_file():
-            refuse(test_fraction, "split.csv")
+            refuse_test_fraction(test_fraction, "split.csv")
             return _from_csv(root)
         folders = disk.folders(root)
         if not folders:
@@ -38,7 +38,7 @@ def folder(src: str, test_fraction: float | None = None) -> Listing:
             raise UserError(
                 f"SRC {src} holds {inside[0]}/ beside {extra[0]}/; keep either class folders or train/, val/ and test/"
             )
-        refuse(test_fraction, f"{inside[0]}/")
+        refuse_test_fraction(test_fraction, f"{inside[0]}/")
         samples = tuple(
             disk.sample(root, source, label, split)
             for split in inside
@@ -109,7 +109,7 @@ def _cells(row: dict[str, str | None]) -> tuple[str, str, str]:
 def _split(root: Path, classes: dict[str, list[str]], test_fraction: float | None) -> Listing:
     if not any(classes.values()):
         raise UserError(f"SRC {root} holds no images in its class folders")
-    tested = hash_split.tested(classes, test_fraction, root)
+    tested = hash_split.choose_test_sources(classes, test_fraction, root)
     return Listing(tuple(_samples(root, classes, tested)))
 
 

@@ -7,11 +7,11 @@ Traps. Classes have 732 to 1,300 photos. A README in use writes 91 for 97 val cl
 have seen the test classes. Pickled arrays are another package, which is not read.
 """
 
-from raysearch.data.layouts.layout import Counts
+from raysearch.data.layouts.layout import PublishedCounts
 from raysearch.data.layouts.readers.known_parts import layout
 
 LAYOUT = layout(
     "tieredimagenet",
     "tieredImageNet",
-    Counts({"train": 448695, "val": 124261, "test": 206209}, {"train": 351, "val": 97, "test": 160}),
+    PublishedCounts({"train": 448695, "val": 124261, "test": 206209}, {"train": 351, "val": 97, "test": 160}),
 )

@@ -13,8 +13,8 @@ The 14,600 photos of val stay a part of their own; papers on hashing train on tr
 from pathlib import Path
 
 from raysearch.core.errors import UserError
-from raysearch.data.layouts.layout import Counts, Signs, official
-from raysearch.data.layouts.listing import Listing, of_lists
+from raysearch.data.layouts.layout import PublishedCounts, Signature, official_release
+from raysearch.data.layouts.listing import Listing, listing_from_lists
 from raysearch.data.layouts.readers import disk, label_lists
 from raysearch.data.shards.manifest import SPLITS
 
@@ -26,7 +26,7 @@ def listing(base: Path) -> Listing:
     """Samples of vegfru/."""
     lines = [line for split, file in LISTS.items() for line in _lines(base / file, split)]
     entries, classes, wrong = label_lists.named(lines)
-    return of_lists(base, FOLDERS, entries, classes, wrong)
+    return listing_from_lists(base, FOLDERS, entries, classes, wrong)
 
 
 def _lines(path: Path, split: str) -> list[label_lists.Line]:
@@ -39,9 +39,9 @@ def _lines(path: Path, split: str) -> list[label_lists.Line]:
     return found
 
 
-LAYOUT = official(
+LAYOUT = official_release(
     "VegFru",
-    (Signs((*LISTS.values(), *FOLDERS), ("", "vegfru", "VegFru")),),
+    (Signature((*LISTS.values(), *FOLDERS), ("", "vegfru", "VegFru")),),
     listing,
-    Counts({"train": 29200, "val": 14600, "test": 116931}, dict.fromkeys(SPLITS, 292)),
+    PublishedCounts({"train": 29200, "val": 14600, "test": 116931}, dict.fromkeys(SPLITS, 292)),
 )

@@ -20,7 +20,7 @@ from raysearch.data.layouts.layout import Layout
 from raysearch.data.layouts.listing import Listing
 from raysearch.data.layouts.readers import archives, disk
 from raysearch.data.shards.jpeg import CorruptImage
-from raysearch.data.shards.loaders import Slice
+from raysearch.data.shards.loaders import SliceLoader
 from raysearch.data.shards.manifest import Corrupt
 
 NAMES = ("classnames.txt", "classes.txt")
@@ -106,8 +106,8 @@ def _images(root: Path, path: Path, corrupt: list[Corrupt]) -> list[archives.Ima
     return found
 
 
-def _slice(path: Path, member: tarfile.TarInfo) -> Slice:
-    return Slice(str(path), member.offset_data, member.size, str(path))
+def _slice(path: Path, member: tarfile.TarInfo) -> SliceLoader:
+    return SliceLoader(str(path), member.offset_data, member.size, str(path))
 
 
 def _label(data: bytes, kind: str) -> str:

@@ -4,7 +4,7 @@ Writing starts in `writer`, reading in `reader`, and `verify` reads every byte a
 """
 
 from raysearch.data.shards.executors import RayExecutor, ShardExecutor, ThreadExecutor
-from raysearch.data.shards.jpeg import encode
+from raysearch.data.shards.jpeg import encode_jpeg
 from raysearch.data.shards.manifest import (
     FORMAT,
     MANIFEST,
@@ -16,9 +16,9 @@ from raysearch.data.shards.manifest import (
     shard_paths,
 )
 from raysearch.data.shards.samples import Sample
-from raysearch.data.shards.shard_rows import SCHEMA, read
-from raysearch.data.shards.verify import verify
-from raysearch.data.shards.writer import write
+from raysearch.data.shards.shard_rows import SCHEMA, read_rows
+from raysearch.data.shards.verify import verify_shards
+from raysearch.data.shards.writer import write_shards
 
 __all__ = [
     "FORMAT",
@@ -32,10 +32,10 @@ __all__ = [
     "Shard",
     "ShardExecutor",
     "ThreadExecutor",
-    "encode",
-    "read",
+    "encode_jpeg",
     "read_manifest",
+    "read_rows",
     "shard_paths",
-    "verify",
-    "write",
+    "verify_shards",
+    "write_shards",
 ]

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 from raysearch.core.errors import UserError
 from raysearch.data.shards import resume, shard_builder
 from raysearch.data.shards.samples import Sample
-from raysearch.data.shards.shard_builder import Each, Prepared, ShardResult, ShardSpec
+from raysearch.data.shards.shard_builder import ImageMap, PreparedImage, ShardResult, ShardSpec
 
 RETRIES = 3  # of a piece whose worker died
 AHEAD = 2  # pieces a CPU that are handed to Ray, so that none waits for this process
@@ -41,7 +41,7 @@ class ThreadExecutor(NamedTuple):
     def __call__(self, some: Iterable[ShardSpec], directory: Path, progress: Callable[[int], None]) -> Iterator[Done]:
         with ThreadPoolExecutor(self.workers or os.cpu_count()) as pool:
 
-            def each(prepare: Callable[[Sample], Prepared], samples: Iterable[Sample]) -> Iterator[Prepared]:
+            def each(prepare: Callable[[Sample], PreparedImage], samples: Iterable[Sample]) -> Iterator[PreparedImage]:
                 for prepared in pool.map(prepare, samples):
                     progress(1)
                     yield prepared
@@ -82,9 +82,9 @@ class RayExecutor(NamedTuple):
                 ray.cancel(one, force=True)
 
 
-def _make(piece: ShardSpec, directory: Path, each: Each = map) -> ShardResult:
+def _make(piece: ShardSpec, directory: Path, each: ImageMap = map) -> ShardResult:
     stands_on = resume.input_digest(piece)  # before its images are read, which may change meanwhile
-    made = shard_builder.make(piece, directory, each)
+    made = shard_builder.build_shard(piece, directory, each)
     resume.save_record(piece, directory, stands_on, made)
     return made
 

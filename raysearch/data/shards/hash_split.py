@@ -23,7 +23,7 @@ def sort_by_hash(sources: Iterable[str]) -> list[str]:
     return sorted(sources, key=lambda source: hashlib.sha256(source.encode("utf-8", "surrogateescape")).digest())
 
 
-def tested(classes: Mapping[str, Sequence[str]], fraction: float | None, root: Path) -> set[str]:
+def choose_test_sources(classes: Mapping[str, Sequence[str]], fraction: float | None, root: Path) -> set[str]:
     """Sources that are for testing, of each class the `fraction` with the smallest hashes; two stay to train.
 
     Args:
@@ -47,14 +47,14 @@ def tested(classes: Mapping[str, Sequence[str]], fraction: float | None, root: P
     return chosen
 
 
-def hold_out(samples: Iterable[Sample], share: float) -> list[Sample]:
+def hold_out_validation(samples: Iterable[Sample], share: float) -> list[Sample]:
     """The samples, of each class the `share` of train with the smallest hashes now val; one at least stays in train.
 
     Raises UserError: a share that is none, a data set with a val part of its own, or so few images a class that none
     would be held out.
 
     >>> birds = [Sample(f"{n}.jpg", "wren", "train", bytes) for n in range(10)]
-    >>> sorted(one.source for one in hold_out(birds, 0.2) if one.split == "val")
+    >>> sorted(one.source for one in hold_out_validation(birds, 0.2) if one.split == "val")
     ['0.jpg', '5.jpg']
     """
     if not 0 < share < 1:

@@ -23,7 +23,7 @@ class CorruptImage(ValueError):
     """Bytes that no decoder makes an image of; the message is the reason, in one line."""
 
 
-def normalise(data: bytes) -> tuple[bytes, tuple[int, int]]:
+def to_rgb_jpeg(data: bytes) -> tuple[bytes, tuple[int, int]]:
     """The JPEG to keep of an image file's bytes, and its (width, height) in pixels.
 
     Raises CorruptImage: the file is empty, no image, truncated or broken.
@@ -36,24 +36,24 @@ def normalise(data: bytes) -> tuple[bytes, tuple[int, int]]:
             image.draft("RGB", (1, 1))
             image.load()
             return data, size
-        return encode(image), image.size
+        return encode_jpeg(image), image.size
 
 
-def pixels(data: bytes, side: int, zoom: float = 1.0) -> "np.ndarray":
+def decode_any(data: bytes, side: int, zoom: float = 1.0) -> "np.ndarray":
     """An image file's bytes as training sees them: `decode` of what `normalise` keeps, (side, side, 3) uint8.
 
     Raises CorruptImage as `normalise` does.
     """
     with _opened(data) as image:
-        return of_image(image, side, zoom)
+        return image_pixels(image, side, zoom)
 
 
-def of_image(image: "Image", side: int, zoom: float = 1.0) -> "np.ndarray":
+def image_pixels(image: "Image", side: int, zoom: float = 1.0) -> "np.ndarray":
     """A Pillow image as `pixels` of its file; what is no RGB JPEG is made one, as for shards, and so loses a little."""
-    return _middle(image, side, zoom) if _kept(image) else decode(encode(image), side, zoom)
+    return _middle(image, side, zoom) if _kept(image) else decode_jpeg(encode_jpeg(image), side, zoom)
 
 
-def reshaped(data: bytes, box: Box | None = None, side: int | None = None) -> bytes:
+def crop_and_resize(data: bytes, box: Box | None = None, side: int | None = None) -> bytes:
     """An image file's box, resized to side x side (antialiased, as `decode` does), encoded once.
 
     The box grows to whole pixels and has no padding; what lies outside the image is cut off. A file of which nothing
@@ -69,17 +69,17 @@ def reshaped(data: bytes, box: Box | None = None, side: int | None = None) -> by
         if area == whole and (side is None or image.size == (side, side)):
             return data
         rgb = _rgb(image).crop(area)  # before resizing, whose filter would take in what lies around the box
-        return encode(rgb if side is None else rgb.resize((side, side), Image.Resampling.BILINEAR))
+        return encode_jpeg(rgb if side is None else rgb.resize((side, side), Image.Resampling.BILINEAR))
 
 
-def encode(image: "Image") -> bytes:
+def encode_jpeg(image: "Image") -> bytes:
     """A Pillow image as an RGB JPEG: quality 95, colour at full resolution."""
     file = io.BytesIO()
     _rgb(image).save(file, "JPEG", quality=95, subsampling=0)
     return file.getvalue()
 
 
-def decode(data: bytes, side: int | None = None, zoom: float = 1.0) -> "np.ndarray":
+def decode_jpeg(data: bytes, side: int | None = None, zoom: float = 1.0) -> "np.ndarray":
     """A kept JPEG as (height, width, 3) uint8, or the middle (side, side, 3) of it at side x zoom, antialiased."""
     from PIL import Image
 

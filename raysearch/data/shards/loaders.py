@@ -15,7 +15,7 @@ from raysearch.core.errors import UserError
 from raysearch.data.shards import jpeg
 from raysearch.data.shards.jpeg import Box, CorruptImage
 
-OPEN = 64  # archives that a process holds open at a time
+MAX_OPEN_ARCHIVES = 64  # archives that a process holds open at a time
 
 
 class Loader(Protocol):
@@ -24,17 +24,17 @@ class Loader(Protocol):
     def __call__(self) -> bytes: ...
 
 
-def stamp(load: Loader) -> str | None:
+def loader_stamp(load: Loader) -> str | None:
     """What a loader stands on; None where it cannot say.
 
-    >>> stamp(Missing("no box")), stamp(lambda: b"")
+    >>> loader_stamp(MissingImage("no box")), loader_stamp(lambda: b"")
     ('no box', None)
     """
     said = getattr(load, "stamp", None)
     return said() if said else None
 
 
-class File(NamedTuple):
+class FileLoader(NamedTuple):
     """A file of its own, at `source` below `root`."""
 
     root: str
@@ -52,7 +52,7 @@ class File(NamedTuple):
         return _stamp(f"{self.root}/{self.source}")
 
 
-class Slice(NamedTuple):
+class SliceLoader(NamedTuple):
     """Bytes of a larger file.
 
     Args:
@@ -82,7 +82,7 @@ class Slice(NamedTuple):
         return f"{_stamp(self.origin)} {self.offset} {self.size}"
 
 
-class Reshaped(NamedTuple):
+class ReshapingLoader(NamedTuple):
     """Another loader's image, cropped and resized: see `jpeg.reshaped`."""
 
     load: Loader
@@ -90,14 +90,14 @@ class Reshaped(NamedTuple):
     side: int | None
 
     def __call__(self) -> bytes:
-        return jpeg.reshaped(self.load(), self.box, self.side)
+        return jpeg.crop_and_resize(self.load(), self.box, self.side)
 
     def stamp(self) -> str | None:
-        before = stamp(self.load)
+        before = loader_stamp(self.load)
         return None if before is None else f"{before} {self.box} {self.side}"
 
 
-class Missing(NamedTuple):
+class MissingImage(NamedTuple):
     """An image that cannot be had."""
 
     reason: str
@@ -109,7 +109,7 @@ class Missing(NamedTuple):
         return self.reason
 
 
-@lru_cache(OPEN)
+@lru_cache(MAX_OPEN_ARCHIVES)
 def _opened(path: str, stamp: str) -> BinaryIO:
     return open(path, "rb", buffering=0)
 

@@ -18,24 +18,24 @@ from raysearch.storage.location import Location, LocationLike
 FORMAT = 2  # raised when an older reader could not read the directory; 2: the content hash is over rows' digests
 MANIFEST = "manifest.json"
 SPLITS = ("train", "val", "test")
-CURE = "ingest the data set again"
-MAKE_ONE = "make one with: python -m raysearch.ingest LAYOUT SRC OUT"
+INGEST_AGAIN = "ingest the data set again"
+HOW_TO_INGEST = "make one with: python -m raysearch.ingest LAYOUT SRC OUT"
 
 
-class Frozen(BaseModel):
+class FrozenModel(BaseModel):
     """Fields that do not change."""
 
     model_config = ConfigDict(frozen=True)
 
 
-class Corrupt(Frozen):
+class Corrupt(FrozenModel):
     """An image that could not be decoded and was left out."""
 
     source: str
     reason: str
 
 
-class Shard(Frozen):
+class Shard(FrozenModel):
     """One Parquet file: `bytes` is its size on disk, and `sha256` covers all of them."""
 
     file: str
@@ -44,7 +44,7 @@ class Shard(Frozen):
     sha256: str
 
 
-class Manifest(Frozen):
+class Manifest(FrozenModel):
     """What a directory of shards holds; `content_hash` covers rows and class names, never how they are sharded."""
 
     format: int = FORMAT
@@ -71,7 +71,7 @@ def read_manifest(directory: LocationLike) -> Manifest:
     root = Location.parse(directory)
     sizes = _sizes(root)
     if MANIFEST not in sizes:
-        raise UserError(f"{root} has no {MANIFEST}, so it is no data set; {MAKE_ONE}")
+        raise UserError(f"{root} has no {MANIFEST}, so it is no data set; {HOW_TO_INGEST}")
     try:
         fields = json.loads((root / MANIFEST).read())
         written = int(fields.get("format", FORMAT)) if isinstance(fields, dict) else FORMAT
@@ -79,9 +79,9 @@ def read_manifest(directory: LocationLike) -> Manifest:
     except UserError:
         raise
     except (OSError, ValueError, TypeError) as error:  # pydantic's and json's errors are ValueErrors
-        raise UserError(f"{root / MANIFEST} cannot be read ({type(error).__name__}); {MAKE_ONE}") from error
+        raise UserError(f"{root / MANIFEST} cannot be read ({type(error).__name__}); {HOW_TO_INGEST}") from error
     if manifest is None:
-        age, cure = ("a newer", "upgrade raysearch") if written > FORMAT else ("an older", CURE)
+        age, cure = ("a newer", "upgrade raysearch") if written > FORMAT else ("an older", INGEST_AGAIN)
         formats = f"format {written}, this one reads {FORMAT}"
         raise UserError(f"{root} was written by {age} raysearch ({formats}); {cure}")
     for shard in manifest.shards:
@@ -89,13 +89,13 @@ def read_manifest(directory: LocationLike) -> Manifest:
     return manifest
 
 
-def unreadable(file: Location, error: Exception) -> UserError:
+def unreadable_shard(file: Location, error: Exception) -> UserError:
     """What to say of a shard that could not be read: that it is damaged, unless it is the store that failed."""
     if isinstance(error, FileNotFoundError):
-        return UserError(f"shard {file} is missing; {CURE}")
+        return UserError(f"shard {file} is missing; {INGEST_AGAIN}")
     if file.local is None and (fault := filesystems.known_fault(error)):
         return Unreachable(f"cannot reach '{file}': {fault}")
-    return UserError(f"shard {file} cannot be read ({type(error).__name__}); {CURE}")
+    return UserError(f"shard {file} cannot be read ({type(error).__name__}); {INGEST_AGAIN}")
 
 
 def _sizes(root: Location) -> dict[str, int]:
@@ -103,27 +103,27 @@ def _sizes(root: Location) -> dict[str, int]:
     try:
         return root.listing()
     except FileNotFoundError:
-        raise UserError(f"no data set at {root}; {MAKE_ONE}") from None
+        raise UserError(f"no data set at {root}; {HOW_TO_INGEST}") from None
     except NotADirectoryError:
-        raise UserError(f"{root} is not a directory of shards; {MAKE_ONE}") from None
+        raise UserError(f"{root} is not a directory of shards; {HOW_TO_INGEST}") from None
     except OSError as error:
-        raise UserError(f"{root} cannot be read ({type(error).__name__}); {MAKE_ONE}") from error
+        raise UserError(f"{root} cannot be read ({type(error).__name__}); {HOW_TO_INGEST}") from error
 
 
 def _check_shard(file: Location, size: int | None, shard: Shard) -> None:
     if size is None:
-        raise UserError(f"shard {file} is missing; {CURE}")
+        raise UserError(f"shard {file} is missing; {INGEST_AGAIN}")
     if size != shard.bytes:
-        raise UserError(f"shard {file} has {size:,} bytes where its manifest says {shard.bytes:,}; {CURE}")
+        raise UserError(f"shard {file} has {size:,} bytes where its manifest says {shard.bytes:,}; {INGEST_AGAIN}")
     path = file.local
     if path is None:
         return  # a store shows no half-written file, and a footer each would be a request each
     try:
         rows = pq.read_metadata(path).num_rows
     except (OSError, pa.ArrowException) as error:
-        raise unreadable(file, error) from error
+        raise unreadable_shard(file, error) from error
     if rows != shard.rows:
-        raise UserError(f"shard {file} has {rows:,} rows where its manifest says {shard.rows:,}; {CURE}")
+        raise UserError(f"shard {file} has {rows:,} rows where its manifest says {shard.rows:,}; {INGEST_AGAIN}")
 
 
 def shard_paths(directory: LocationLike) -> list[str]:

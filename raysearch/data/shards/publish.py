@@ -21,7 +21,7 @@ UPLOADS = 4  # at a time
 _UPLOADED = re.compile(r"\d{5,}-[0-9a-f]{16}\.parquet")
 
 
-def staging(target: Location) -> Path:
+def staging_directory(target: Location) -> Path:
     """Where a data set is written before it is published: at the target itself, or on this machine for a store."""
     path = target.local
     if path is not None:
@@ -29,7 +29,7 @@ def staging(target: Location) -> Path:
     return cache_dir() / "uploads" / hashlib.sha256(str(target).encode()).hexdigest()[:16]
 
 
-def existing(target: Location) -> Manifest | None:
+def existing_manifest(target: Location) -> Manifest | None:
     """The manifest of a data set that is at the target already; None where there is nothing.
 
     Raises UserError: something else is there, or a data set that is damaged.
@@ -65,7 +65,7 @@ def _in_store(target: Location) -> set[str]:
     return set() if all(_UPLOADED.fullmatch(name) for name in names) else names
 
 
-def publish(directory: Path, target: Location, manifest: Manifest) -> Manifest:
+def publish_directory(directory: Path, target: Location, manifest: Manifest) -> Manifest:
     """Put what was written into `directory` where it belongs; returns the manifest as it is there.
 
     Where another writer was first, its data has to be the same.
@@ -79,7 +79,7 @@ def publish(directory: Path, target: Location, manifest: Manifest) -> Manifest:
         UserError: other data is there by now, or a store that failed.
         OSError: the disk cannot be written.
     """
-    there = existing(target) if target.local is None else _rename(directory, target, manifest)
+    there = existing_manifest(target) if target.local is None else _rename(directory, target, manifest)
     if there is None:
         there = _upload(directory, target, manifest)
     if there.content_hash != manifest.content_hash:
@@ -94,7 +94,7 @@ def _rename(directory: Path, target: Location, manifest: Manifest) -> Manifest:
     path = target.local
     assert path is not None
     try:
-        there = existing(target)
+        there = existing_manifest(target)
         if there is not None:
             return there
         directory.rename(path)
@@ -104,7 +104,7 @@ def _rename(directory: Path, target: Location, manifest: Manifest) -> Manifest:
     except OSError:
         if not (path / MANIFEST).is_file():
             raise
-    there = existing(target)
+    there = existing_manifest(target)
     assert there is not None
     return there
 
@@ -124,7 +124,7 @@ def _upload(directory: Path, target: Location, manifest: Manifest) -> Manifest:
     with ThreadPoolExecutor(UPLOADS) as pool:
         for _ in pool.map(put, manifest.shards, named):
             pass
-    there = existing(target)  # another writer's manifest must not be replaced
+    there = existing_manifest(target)  # another writer's manifest must not be replaced
     if there is not None:
         return there
     uploaded = manifest.model_copy(update={"shards": tuple(named)})

@@ -13,13 +13,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raysearch.data.shards.manifest import Manifest, unreadable
-from raysearch.storage import location as places
+from raysearch.data.shards.manifest import Manifest, unreadable_shard
+from raysearch.storage import local_copies
 from raysearch.storage.location import Location, LocationLike
 
 # Shards held open at a time: the footers of 512 rows in groups of 16 take 120 kB each, and a process has often no more
 # than 1,024 files. Where there are more shards, one that is opened again costs 0.1 to 0.4 ms.
-OPEN = 512
+MAX_OPEN_SHARDS = 512
 
 
 class _Opened(NamedTuple):
@@ -27,7 +27,7 @@ class _Opened(NamedTuple):
     starts: np.ndarray  # (G + 1,) first row of each row group, and where the last one ends
 
 
-class _AtHand:
+class _OpenShards:
     """The files that a process has open, by place and content: each task on Ray brings a shelf of its own."""
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class _AtHand:
         self.opened: OrderedDict[tuple[str, str], _Opened] = OrderedDict()  # the one used last stands last
 
 
-_AT_HAND = _AtHand()
+_AT_HAND = _OpenShards()
 
 
 class ShardReader:
@@ -50,7 +50,7 @@ class ShardReader:
     >>> import tempfile
     >>> from raysearch.data import shards, synthetic
     >>> with tempfile.TemporaryDirectory() as cache:
-    ...     directory = synthetic.ensure(synthetic.parse("classes=2,side=16"), cache)
+    ...     directory = synthetic.ensure_shards(synthetic.parse_spec("classes=2,side=16"), cache)
     ...     reader = ShardReader(directory, shards.read_manifest(directory))
     ...     first, same = reader.images(np.array([99, 99]))
     >>> len(reader), first[:2], first == same
@@ -92,7 +92,7 @@ class ShardReader:
                 groups, nth = np.unique(of_row, return_inverse=True)
                 column = file.read_row_groups(groups.tolist(), columns=["image"], use_threads=False)["image"]
         except (OSError, pa.ArrowException) as error:
-            raise unreadable(self._root / self._shards[shard].file, error) from error
+            raise unreadable_shard(self._root / self._shards[shard].file, error) from error
         before = _starts(np.diff(starts)[groups])  # the row in `column` at which each of the groups begins
         return column.take(pa.array(rows - starts[of_row] + before[nth])).to_pylist()
 
@@ -100,9 +100,11 @@ class ShardReader:
         one, opened = self._shards[shard], _AT_HAND.opened
         key = ((self._root / one.file).text, one.sha256)
         if key not in opened:
-            while len(opened) >= OPEN:
+            while len(opened) >= MAX_OPEN_SHARDS:
                 opened.popitem(last=False)[1].file.close()
-            path = places.local(self._root / one.file, one.bytes, one.sha256)  # again: a copy may have made room
+            path = local_copies.local_copy(
+                self._root / one.file, one.bytes, one.sha256
+            )  # again: a copy may have made room
             # without pre_buffer, which reads ahead what lies between the groups
             file = pq.ParquetFile(path, pre_buffer=False)
             groups = range(file.metadata.num_row_groups)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from raysearch.core.errors import UserError, nearest
 from raysearch.data.shards.jpeg import Box
-from raysearch.data.shards.loaders import Loader, Missing, Reshaped
+from raysearch.data.shards.loaders import Loader, MissingImage, ReshapingLoader
 from raysearch.data.shards.manifest import SPLITS
 
 
@@ -21,7 +21,7 @@ class Sample(NamedTuple):
     load: Loader
 
 
-def ordered(samples: Iterable[Sample], classes: Sequence[str] | None) -> tuple[list[Sample], dict[str, int]]:
+def canonical_order(samples: Iterable[Sample], classes: Sequence[str] | None) -> tuple[list[Sample], dict[str, int]]:
     """The samples in canonical order, by (label, source), and class name -> label.
 
     Args:
@@ -53,12 +53,12 @@ def ordered(samples: Iterable[Sample], classes: Sequence[str] | None) -> tuple[l
     return sorted(found, key=lambda sample: (labels[sample.label], sample.source)), labels
 
 
-def reshaped(samples: Iterable[Sample], boxes: Mapping[str, Box] | None, side: int | None) -> list[Sample]:
+def reshape_samples(samples: Iterable[Sample], boxes: Mapping[str, Box] | None, side: int | None) -> list[Sample]:
     """The samples cropped and resized as they are loaded; with boxes, an image that has none is corrupt."""
 
     def changed(sample: Sample) -> Loader:
         if boxes is not None and sample.source not in boxes:
-            return Missing("the data set has no bounding box of it")
-        return Reshaped(sample.load, boxes[sample.source] if boxes is not None else None, side)
+            return MissingImage("the data set has no bounding box of it")
+        return ReshapingLoader(sample.load, boxes[sample.source] if boxes is not None else None, side)
 
     return [sample._replace(load=changed(sample)) for sample in samples]

@@ -19,13 +19,13 @@ import raysearch
 from raysearch.core import atomic
 from raysearch.core.errors import UserError
 from raysearch.data.shards import jpeg
-from raysearch.data.shards.manifest import Corrupt, Frozen, Shard
+from raysearch.data.shards.manifest import Corrupt, FrozenModel, Shard
 from raysearch.data.shards.samples import Sample
-from raysearch.data.shards.shard_rows import DIGESTS, SCHEMA, Row
+from raysearch.data.shards.shard_rows import DIGESTS_KEY, SCHEMA, Row
 
 # Folders of the one that shards are made in: what becomes the data set, what is known of its finished shards, and files
 # that are being written.
-DATA, NOTES, HALF = "data", "notes", "half"
+DATA_FOLDER, RECORDS_FOLDER, TEMPORARY_FOLDER = "data", "notes", "half"
 # What a random row costs to read: its whole row group. Of 256 random rows in shards of 512, on one core of an EPYC with
 # the files in memory, microseconds a row for images of 4.5 kB (96 px) and 20 kB (224 px), beside a whole read in order:
 #   rows a group   random, 96 px   224 px   in order, 96 px   224 px   file larger by, 96 px
@@ -36,8 +36,10 @@ DATA, NOTES, HALF = "data", "notes", "half"
 # Decoding takes 120 and 360. In rows and not in bytes, since decoding grows with an image's bytes as well.
 ROWS_PER_GROUP = 16
 
-Prepared = tuple[bytes, tuple[int, int]] | Corrupt  # the JPEG to keep and its (width, height), or why there is none
-Each = Callable[[Callable[[Sample], Prepared], Iterable[Sample]], Iterable[Prepared]]  # as `map`
+PreparedImage = (
+    tuple[bytes, tuple[int, int]] | Corrupt
+)  # the JPEG to keep and its (width, height), or why there is none
+ImageMap = Callable[[Callable[[Sample], PreparedImage], Iterable[Sample]], Iterable[PreparedImage]]  # as `map`
 
 
 class ShardSpec(NamedTuple):
@@ -52,7 +54,7 @@ class ShardSpec(NamedTuple):
         return f"{self.number:05d}"
 
 
-class ShardResult(Frozen):
+class ShardResult(FrozenModel):
     """What became of a piece: a shard, unless no image of it decodes."""
 
     shard: Shard | None
@@ -62,7 +64,7 @@ class ShardResult(Frozen):
     corrupt: tuple[Corrupt, ...]
 
 
-def cut(samples: Iterable[Sample], labels: dict[str, int], rows: int) -> Iterator[ShardSpec]:
+def plan_shards(samples: Iterable[Sample], labels: dict[str, int], rows: int) -> Iterator[ShardSpec]:
     """Pieces of `rows` ordered samples each; the last may be shorter."""
     left, number = iter(samples), 0
     while some := list(islice(left, rows)):
@@ -70,12 +72,12 @@ def cut(samples: Iterable[Sample], labels: dict[str, int], rows: int) -> Iterato
         number += 1
 
 
-def versions() -> dict[str, str]:
+def writer_versions() -> dict[str, str]:
     """Of what decides a shard's bytes."""
     return {"raysearch": raysearch.__version__, "pyarrow": pa.__version__, "pillow": version("pillow")}
 
 
-def make(piece: ShardSpec, directory: Path, each: Each = map) -> ShardResult:
+def build_shard(piece: ShardSpec, directory: Path, each: ImageMap = map) -> ShardResult:
     """Write a piece's shard below `directory`, which has the folders DATA and HALF.
 
     Args:
@@ -87,7 +89,7 @@ def make(piece: ShardSpec, directory: Path, each: Each = map) -> ShardResult:
         UserError: a place that this machine does not see.
         OSError: the shard cannot be written.
     """
-    if not (directory / HALF).is_dir():
+    if not (directory / TEMPORARY_FOLDER).is_dir():
         raise UserError(f"{directory} is not there on {os.uname().nodename}; every node has to see OUT")
     rows: list[Row] = []
     widths, heights = set[int](), set[int]()
@@ -121,9 +123,9 @@ def write_atomic(path: Path, data: bytes | pa.Buffer, half: Path) -> None:
     atomic.replace_file(path, lambda temporary: temporary.write_bytes(data), temporary_in=half, sync=False)
 
 
-def _prepare(sample: Sample) -> Prepared:
+def _prepare(sample: Sample) -> PreparedImage:
     try:
-        return jpeg.normalise(sample.load())
+        return jpeg.to_rgb_jpeg(sample.load())
     except (jpeg.CorruptImage, OSError) as error:
         return Corrupt(source=sample.source, reason=" ".join(str(error).split()))
 
@@ -137,7 +139,7 @@ def _write(rows: Sequence[Row], directory: Path, name: str) -> Shard:
         buffer, SCHEMA, compression="none", use_dictionary=["split"], write_statistics=["split"], store_schema=False
     ) as writer:
         writer.write_table(table, row_group_size=ROWS_PER_GROUP)
-        writer.add_key_value_metadata({DIGESTS: b"".join(row.digest() for row in rows)})
+        writer.add_key_value_metadata({DIGESTS_KEY: b"".join(row.digest() for row in rows)})
     data = buffer.getvalue()
-    write_atomic(directory / DATA / name, data, directory / HALF)
+    write_atomic(directory / DATA_FOLDER / name, data, directory / TEMPORARY_FOLDER)
     return Shard(file=name, rows=len(rows), bytes=data.size, sha256=hashlib.sha256(data).hexdigest())

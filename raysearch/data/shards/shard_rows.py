@@ -22,12 +22,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raysearch.core.errors import UserError, nearest
-from raysearch.data.shards.manifest import CURE, read_manifest, unreadable
+from raysearch.data.shards.manifest import INGEST_AGAIN, read_manifest, unreadable_shard
 from raysearch.storage.location import Location, LocationLike
 
 SCHEMA = pa.schema({"image": pa.binary(), "label": pa.int32(), "split": pa.string(), "source": pa.string()})
-DIGESTS = b"raysearch.sha256"  # key in each shard's footer: 32 bytes a row
-AT_A_TIME = 4  # shards
+DIGESTS_KEY = b"raysearch.sha256"  # key in each shard's footer: 32 bytes a row
+SHARDS_AT_ONCE = 4  # shards
 _BYTES = hashlib.sha256().digest_size
 
 
@@ -67,14 +67,14 @@ def row_digests(location: LocationLike) -> bytes:
         with file.open() as data:
             return digests_in(pq.read_metadata(data), file)
     except (OSError, pa.ArrowException) as error:
-        raise unreadable(file, error) from error
+        raise unreadable_shard(file, error) from error
 
 
 def digests_in(footer: pq.FileMetaData, file: Location) -> bytes:
     """As `row_digests`, of a footer that was read."""
-    digests = (footer.metadata or {}).get(DIGESTS, b"")
+    digests = (footer.metadata or {}).get(DIGESTS_KEY, b"")
     if len(digests) != _BYTES * footer.num_rows:
-        raise UserError(f"shard {file} has no digests of its rows; {CURE}")
+        raise UserError(f"shard {file} has no digests of its rows; {INGEST_AGAIN}")
     return digests
 
 
@@ -92,7 +92,7 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read(directory: LocationLike, columns: Sequence[str] | None = None, split: str | None = None) -> pa.Table:
+def read_rows(directory: LocationLike, columns: Sequence[str] | None = None, split: str | None = None) -> pa.Table:
     """Rows in canonical order, all columns or some, all splits or one.
 
     Raises UserError: an unknown column or split, and all that `read_manifest` raises.
@@ -107,7 +107,7 @@ def read(directory: LocationLike, columns: Sequence[str] | None = None, split: s
         raise UserError(f"no split {split!r} in {root}{nearest(split, manifest.counts)}")
     filters = None if split is None else [("split", "=", split)]
     files = [root / shard.file for shard in manifest.shards]
-    with ThreadPoolExecutor(AT_A_TIME) as pool:  # a store answers each of many small requests late
+    with ThreadPoolExecutor(SHARDS_AT_ONCE) as pool:  # a store answers each of many small requests late
         tables = list(pool.map(partial(read_shard, columns=wanted, filters=filters), files))
     return pa.concat_tables(tables).replace_schema_metadata()
 
@@ -121,4 +121,4 @@ def read_shard(
         # partitioning=None: a directory called a=b above the shard adds no column
         return pq.read_table(file.path, columns=columns, filters=filters, partitioning=None, filesystem=file.files)
     except (OSError, pa.ArrowException) as error:
-        raise unreadable(file, error) from error
+        raise unreadable_shard(file, error) from error

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from raysearch.core.errors import UserError
 from raysearch.data.shards import jpeg
-from raysearch.data.shards.manifest import CURE, MANIFEST, Manifest, Shard, read_manifest, unreadable
+from raysearch.data.shards.manifest import INGEST_AGAIN, MANIFEST, Manifest, Shard, read_manifest, unreadable_shard
 from raysearch.data.shards.shard_rows import SCHEMA, Row, content_hash, digests_in, split_digests
 from raysearch.storage.location import Location, LocationLike
 
@@ -26,7 +26,7 @@ class _Checked(NamedTuple):
     counts: Counter[tuple[str, int]]  # (split, label) -> images
 
 
-def verify(
+def verify_shards(
     directory: LocationLike, decode: bool = True, progress: Callable[[int], None] = lambda number: None
 ) -> Manifest:
     """Check each row's digest, each shard's hash, the content hash and, with `decode`, that each image decodes.
@@ -50,7 +50,7 @@ def verify(
             progress(checked.counts.total())
     said = {(split, label): n for split, of in manifest.counts.items() for label, n in enumerate(of) if n}
     if content_hash(manifest.classes, digests) != manifest.content_hash or counts != said:
-        raise UserError(f"{root / MANIFEST} does not describe the shards beside it; {CURE}")
+        raise UserError(f"{root / MANIFEST} does not describe the shards beside it; {INGEST_AGAIN}")
     return manifest
 
 
@@ -61,7 +61,7 @@ def _check_shard(root: Location, decode: bool, shard: Shard) -> _Checked:
         table = pq.read_table(pa.BufferReader(data), columns=SCHEMA.names)
         footer = pq.read_metadata(pa.BufferReader(data))
     except (OSError, pa.ArrowException) as error:
-        raise unreadable(file, error) from error
+        raise unreadable_shard(file, error) from error
     digests, counts = digests_in(footer, file), Counter[tuple[str, int]]()
     for number, digest in enumerate(split_digests(digests)):
         where = f"shard {file}, row {number}"
@@ -69,21 +69,21 @@ def _check_shard(root: Location, decode: bool, shard: Shard) -> _Checked:
             row = Row(*(table[name][number].as_py() for name in SCHEMA.names))
             intact = row.digest() == digest
         except (ValueError, AttributeError, TypeError, struct.error) as error:  # bytes that are no text, a null
-            raise UserError(f"{where} cannot be read; {CURE}") from error
+            raise UserError(f"{where} cannot be read; {INGEST_AGAIN}") from error
         if not intact:
-            raise UserError(f"{where} ({row.source}) is damaged; {CURE}")
+            raise UserError(f"{where} ({row.source}) is damaged; {INGEST_AGAIN}")
         if decode:
             _check_image(row.image, f"{where} ({row.source})")
         counts[row.split, row.label] += 1
     if hashlib.sha256(data).hexdigest() != shard.sha256:
-        raise UserError(f"shard {file} is damaged outside its rows (its SHA-256 is not the manifest's); {CURE}")
+        raise UserError(f"shard {file} is damaged outside its rows (its SHA-256 is not the manifest's); {INGEST_AGAIN}")
     return _Checked(digests, counts)
 
 
 def _check_image(image: bytes, where: str) -> None:
     try:
-        kept, _ = jpeg.normalise(image)
+        kept, _ = jpeg.to_rgb_jpeg(image)
     except jpeg.CorruptImage as error:
-        raise UserError(f"{where} does not decode: {error}; {CURE}") from error
+        raise UserError(f"{where} does not decode: {error}; {INGEST_AGAIN}") from error
     if kept != image:
-        raise UserError(f"{where} is no RGB JPEG that training can decode; {CURE}")
+        raise UserError(f"{where} is no RGB JPEG that training can decode; {INGEST_AGAIN}")

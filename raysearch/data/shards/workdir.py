@@ -17,7 +17,7 @@ from typing import BinaryIO
 from raysearch.core import locks
 from raysearch.core.errors import Unreachable, UserError
 
-LOCK = "lock"
+LOCK_NAME = "lock"
 
 
 @contextlib.contextmanager
@@ -52,11 +52,11 @@ def resumable_workdir(target: Path, work: str, worth: str) -> Iterator[Path]:
                 parent.rmdir()
 
 
-def file(folder: Path, name: str) -> BinaryIO:
+def open_temporary_file(folder: Path, name: str) -> BinaryIO:
     """A new file with a name of its own, which stays until it is removed; of those like it, what was left is removed.
 
     >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder, file(Path(folder), "images") as one:
+    >>> with tempfile.TemporaryDirectory() as folder, open_temporary_file(Path(folder), "images") as one:
     ...     Path(one.name).name[:7]
     'images.'
     """
@@ -88,7 +88,7 @@ def _taken_over(target: Path, work: str) -> tuple[Path, BinaryIO] | None:
         return None
     for path, its_work in left:
         with contextlib.suppress(OSError):  # at work, gone meanwhile, or nobody can know
-            lock = locks.lock_file(path / LOCK)
+            lock = locks.lock_file(path / LOCK_NAME)
             if its_work == work[:12] and not mine:
                 mine = path.rename(path.with_name(_name(target, work))), lock
             else:
@@ -102,8 +102,8 @@ def _new(target: Path, work: str) -> tuple[Path, BinaryIO | None]:
         path = target.parent / _name(target, work)
         path.mkdir(parents=True)
         try:
-            (path / LOCK).touch()
-            return path, locks.lock_file(path / LOCK)
+            (path / LOCK_NAME).touch()
+            return path, locks.lock_file(path / LOCK_NAME)
         except (BlockingIOError, FileNotFoundError):
             continue  # another writer looked at it before it was locked, and took it for left
         except OSError:

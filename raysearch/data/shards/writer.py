@@ -17,7 +17,7 @@ from typing import Literal
 from raysearch.core.errors import Unreachable, UserError
 from raysearch.data.shards import publish, resume, workdir
 from raysearch.data.shards.executors import RayExecutor, ShardExecutor, ThreadExecutor
-from raysearch.data.shards.jpeg import encode
+from raysearch.data.shards.jpeg import encode_jpeg
 from raysearch.data.shards.manifest import (
     FORMAT,
     MANIFEST,
@@ -28,10 +28,18 @@ from raysearch.data.shards.manifest import (
     read_manifest,
     shard_paths,
 )
-from raysearch.data.shards.samples import Sample, ordered
-from raysearch.data.shards.shard_builder import DATA, HALF, NOTES, ShardResult, ShardSpec, cut, versions
-from raysearch.data.shards.shard_rows import SCHEMA, content_hash, read, row_digests
-from raysearch.data.shards.verify import verify
+from raysearch.data.shards.samples import Sample, canonical_order
+from raysearch.data.shards.shard_builder import (
+    DATA_FOLDER,
+    RECORDS_FOLDER,
+    TEMPORARY_FOLDER,
+    ShardResult,
+    ShardSpec,
+    plan_shards,
+    writer_versions,
+)
+from raysearch.data.shards.shard_rows import SCHEMA, content_hash, read_rows, row_digests
+from raysearch.data.shards.verify import verify_shards
 from raysearch.storage.location import Location, LocationLike
 
 __all__ = [
@@ -46,16 +54,16 @@ __all__ = [
     "Shard",
     "ShardExecutor",
     "ThreadExecutor",
-    "encode",
-    "read",
+    "encode_jpeg",
     "read_manifest",
+    "read_rows",
     "shard_paths",
-    "verify",
-    "write",
+    "verify_shards",
+    "write_shards",
 ]
 
 
-def write(
+def write_shards(
     samples: Iterable[Sample],
     out: LocationLike,
     *,
@@ -103,19 +111,19 @@ def write(
         more = f"; {len(corrupt):,} such in all" if len(corrupt) > 1 else ""
         raise UserError(f"{corrupt[0].source}: {corrupt[0].reason}{more}")
     target = Location.parse(out)
-    publish.existing(target)  # before the work, not after it
-    in_order, labels = ordered(samples, classes)
-    pieces = list(cut(in_order, labels, rows_per_shard))
+    publish.existing_manifest(target)  # before the work, not after it
+    in_order, labels = canonical_order(samples, classes)
+    pieces = list(plan_shards(in_order, labels, rows_per_shard))
     try:
         work = _work(in_order, labels, rows_per_shard)
-        with workdir.resumable_workdir(publish.staging(target), work, f"{NOTES}/*") as directory:
+        with workdir.resumable_workdir(publish.staging_directory(target), work, f"{RECORDS_FOLDER}/*") as directory:
             try:
                 made = _make(pieces, directory, on_corrupt, maker, progress, say)
-                manifest = _manifest(made, directory / DATA, name, layout, tuple(labels), corrupt, steps)
-                (directory / DATA / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", "utf-8")
-                return publish.publish(directory / DATA, target, manifest)
+                manifest = _manifest(made, directory / DATA_FOLDER, name, layout, tuple(labels), corrupt, steps)
+                (directory / DATA_FOLDER / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", "utf-8")
+                return publish.publish_directory(directory / DATA_FOLDER, target, manifest)
             except (KeyboardInterrupt, OSError, Unreachable):
-                if kept := len(list((directory / NOTES).glob("*"))):
+                if kept := len(list((directory / RECORDS_FOLDER).glob("*"))):
                     say(f"broken off: {kept:,} of {len(pieces):,} shards are kept; the same again goes on from there")
                 raise
     except OSError as error:
@@ -124,7 +132,7 @@ def write(
 
 def _work(samples: Sequence[Sample], labels: dict[str, int], rows_per_shard: int) -> str:
     """A hash of what is to be written, as far as the listing says it; the notes of shards know the rest."""
-    hashed = hashlib.sha256(json.dumps([FORMAT, versions(), list(labels), rows_per_shard]).encode())
+    hashed = hashlib.sha256(json.dumps([FORMAT, writer_versions(), list(labels), rows_per_shard]).encode())
     for sample in samples:
         hashed.update(json.dumps([sample.label, sample.split, sample.source]).encode())
     return hashed.hexdigest()
@@ -139,8 +147,8 @@ def _make(
     say: Callable[[str], None],
 ) -> list[ShardResult]:
     """What became of each piece: those of which a shard is there already, and those that are made now."""
-    shutil.rmtree(directory / HALF, ignore_errors=True)
-    for folder in (DATA, NOTES, HALF):
+    shutil.rmtree(directory / TEMPORARY_FOLDER, ignore_errors=True)
+    for folder in (DATA_FOLDER, RECORDS_FOLDER, TEMPORARY_FOLDER):
         (directory / folder).mkdir(exist_ok=True)
     made: dict[int, ShardResult] = {}
 
@@ -196,7 +204,7 @@ def _manifest(
         corrupt=left_out,
         steps=tuple(steps),
         content_hash=content_hash(classes, (row_digests(data / shard.file) for shard in shards)),
-        versions=versions(),
+        versions=writer_versions(),
         shards=shards,
     )
 

@@ -17,7 +17,7 @@ from raysearch.data.synthetic.drawing import (
     ORANGE,
     RED,
     YELLOW,
-    Colour,
+    Color,
     Pen,
     affine,
     arc,
@@ -26,7 +26,7 @@ from raysearch.data.synthetic.drawing import (
     smooth,
 )
 
-LEVELS: dict[str, tuple[str | Colour | None, ...]] = {
+LEVELS: dict[str, tuple[str | Color | None, ...]] = {
     "beak": ("cone", "needle", "curved", "hooked", "blunt"),
     "beak_colour": (DARK, YELLOW, RED),
     "crown": (None, RED, DARK, YELLOW, LIGHT),
@@ -53,7 +53,7 @@ class Traits(NamedTuple):
     legs: int
 
 
-def draw(pen: Pen, kind: Traits, stand: float, pose: float, u: np.ndarray, rng: Generator) -> None:
+def draw_bird(pen: Pen, kind: Traits, stand: float, pose: float, u: np.ndarray, rng: Generator) -> None:
     """Draw a bird, back to front: perch, tail, legs, body, breast, wing, beak, head.
 
     Args:
@@ -69,7 +69,7 @@ def draw(pen: Pen, kind: Traits, stand: float, pose: float, u: np.ndarray, rng: 
     back, belly, quill = mix(coat, DARK, 0.3), mix(coat, LIGHT, 0.45), mix(coat, DARK, 0.55)
     bark, jitter = hsv(0.08, rng.uniform(0.1, 0.4), rng.uniform(0.2, 0.55)), rng.uniform(-1, 1, 16)
 
-    def part(name: str, under: Colour) -> Colour:
+    def part(name: str, under: Color) -> Color:
         colour = LEVELS[name][getattr(kind, name)]
         return under if colour is None else mix(under, colour, stand)
 
@@ -92,7 +92,7 @@ def draw(pen: Pen, kind: Traits, stand: float, pose: float, u: np.ndarray, rng: 
     _head(head, kind, coat, back, part, stand)
 
 
-def _tail(body: Pen, kind: Traits, quill: Colour, stand: float) -> None:
+def _tail(body: Pen, kind: Traits, quill: Color, stand: float) -> None:
     shape = LEVELS["tail"][kind.tail]
     long = 0.38 + ({"square": 0.34, "long": 0.56, "forked": 0.44, "tipped": 0.36}[str(shape)] - 0.38) * stand
     notch = 0.2 * stand if shape == "forked" else 0.0
@@ -102,7 +102,7 @@ def _tail(body: Pen, kind: Traits, quill: Colour, stand: float) -> None:
         body.fill(np.array([(end, -0.1), (end + 0.1, -0.1), (end + 0.1, 0.1), (end, 0.1)]), mix(quill, LIGHT, stand))
 
 
-def _breast(body: Pen, kind: Traits, ink: Colour, jitter: np.ndarray) -> None:
+def _breast(body: Pen, kind: Traits, ink: Color, jitter: np.ndarray) -> None:
     pattern = LEVELS["breast"][kind.breast]
     spots = [(0.12, 0.13), (0.22, 0.06), (0.31, 0.1), (0.21, 0.18), (0.3, -0.02), (0.1, 0.2), (0.37, 0.02)]
     for number, (x, y) in enumerate(spots):
@@ -115,7 +115,7 @@ def _breast(body: Pen, kind: Traits, ink: Colour, jitter: np.ndarray) -> None:
         body.line([(0.2, -0.1), (0.3, 0.0), (0.42, 0.05)], 0.06, ink)
 
 
-def _wing(wing: Pen, kind: Traits, back: Colour, quill: Colour, stand: float) -> None:
+def _wing(wing: Pen, kind: Traits, back: Color, quill: Color, stand: float) -> None:
     wing.fill(smooth([(0.3, -0.1), (0.28, 0.1), (0.0, 0.2), (-0.6, 0.1), (-0.3, -0.08), (0.1, -0.2)]), back)
     wing.fill(smooth([(-0.02, 0.15), (-0.6, 0.11), (-0.25, -0.02), (0.0, 0.02)]), quill)
     marks, pale = LEVELS["wing"][kind.wing], mix(back, LIGHT, 0.9 * stand)
@@ -127,9 +127,7 @@ def _wing(wing: Pen, kind: Traits, back: Colour, quill: Colour, stand: float) ->
         wing.fill(arc(0.16, 0.0, 0.075, 0.065, corners=12), mix(back, ORANGE, stand))
 
 
-def _head(
-    head: Pen, kind: Traits, coat: Colour, back: Colour, part: Callable[[str, Colour], Colour], stand: float
-) -> None:
+def _head(head: Pen, kind: Traits, coat: Color, back: Color, part: Callable[[str, Color], Color], stand: float) -> None:
     horn = part("beak_colour", mix(back, DARK, 0.4))
     # two corners of the upper edge, the tip, two corners of the lower edge
     mean = np.array([(0.14, -0.06), (0.26, -0.04), (0.36, 0.03), (0.26, 0.06), (0.14, 0.07)])

@@ -25,7 +25,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from raysearch.core.errors import UserError, nearest
-from raysearch.data.shards import FORMAT, Sample, encode, read_manifest, write
+from raysearch.data.shards import FORMAT, Sample, encode_jpeg, read_manifest, write_shards
 from raysearch.data.synthetic import birds, scenery
 from raysearch.data.synthetic.birds import LEVELS, Traits
 from raysearch.data.synthetic.drawing import Pen, affine
@@ -35,7 +35,7 @@ OVERSAMPLING = 3  # drawn this many times larger, then averaged down
 SPLITS = ("train", "test")
 
 
-class Spec(BaseModel):
+class SyntheticSpec(BaseModel):
     """What to draw. The last four tune how hard it is to tell the classes apart."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,10 +51,10 @@ class Spec(BaseModel):
     clutter: float = Field(1.0, ge=0, le=2)  # number of things behind and before the bird, 1 is about a dozen
 
 
-def parse(text: str) -> Spec:
+def parse_spec(text: str) -> SyntheticSpec:
     """A spec from `-` (defaults) or `name=value,...`; UserError names the setting that is wrong.
 
-    >>> parse("classes=5,side=32").classes
+    >>> parse_spec("classes=5,side=32").classes
     5
     """
     values: dict[str, str] = {}
@@ -62,18 +62,18 @@ def parse(text: str) -> Spec:
         name, equals, value = (part.strip() for part in item.partition("="))
         if not equals:
             raise UserError(f"synthetic setting {item!r} is not NAME=VALUE; write - for the defaults")
-        if name not in Spec.model_fields:
-            raise UserError(f"unknown synthetic setting {name!r}{nearest(name, Spec.model_fields)}")
+        if name not in SyntheticSpec.model_fields:
+            raise UserError(f"unknown synthetic setting {name!r}{nearest(name, SyntheticSpec.model_fields)}")
         values[name] = value
     try:
-        return Spec.model_validate(values)
+        return SyntheticSpec.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])
         raise UserError(f"synthetic setting {name}={values[name]}: {first['msg'].lower()}") from None
 
 
-def traits(spec: Spec) -> list[Traits]:
+def class_traits(spec: SyntheticSpec) -> list[Traits]:
     """Each class's parts: 4 parts of an earlier class are changed, and any two classes differ in 3 or more."""
     rng = np.random.default_rng([DRAWING, spec.seed])
     sizes = np.array([len(levels) for levels in LEVELS.values()])
@@ -87,30 +87,30 @@ def traits(spec: Spec) -> list[Traits]:
     return [Traits(*map(int, row)) for row in chosen]
 
 
-def class_names(spec: Spec) -> tuple[str, ...]:
+def class_names(spec: SyntheticSpec) -> tuple[str, ...]:
     """Names in label order, which is their sorted order too."""
     return tuple(f"bird_{label:03d}" for label in range(spec.classes))
 
 
-def generator(spec: Spec, split: str, label: int, index: int) -> Generator:
+def image_generator(spec: SyntheticSpec, split: str, label: int, index: int) -> Generator:
     """The random numbers of one image."""
     return np.random.default_rng([DRAWING, spec.seed, label, SPLITS.index(split), index])
 
 
-def images(spec: Spec) -> Iterator[tuple[str, int, int, np.ndarray]]:
+def draw_images(spec: SyntheticSpec) -> Iterator[tuple[str, int, int, np.ndarray]]:
     """(split, class, index within class and split, (side, side, 3) uint8), class by class, train before test."""
-    kinds = traits(spec)
+    kinds = class_traits(spec)
     for label in range(spec.classes):
         for split, number in zip(SPLITS, (spec.train_per_class, spec.test_per_class), strict=True):
             for index in range(number):
-                yield split, label, index, draw(kinds[label], spec, generator(spec, split, label, index))
+                yield split, label, index, draw_image(kinds[label], spec, image_generator(spec, split, label, index))
 
 
-def samples(spec: Spec) -> list[Sample]:
+def list_samples(spec: SyntheticSpec) -> list[Sample]:
     """The same images as samples that are drawn when they are loaded."""
     if spec.train_per_class + spec.test_per_class == 0:
         raise UserError("synthetic settings train_per_class and test_per_class are both 0: nothing to draw")
-    kinds = traits(spec)
+    kinds = class_traits(spec)
     return [
         Sample(f"{split}/{name}/{index:05d}.jpg", name, split, _Drawn(kinds[label], spec, split, label, index))
         for label, name in enumerate(class_names(spec))
@@ -123,21 +123,21 @@ class _Drawn(NamedTuple):
     """Loader of one image; see `raysearch.data.shards.loaders`."""
 
     kind: Traits
-    spec: Spec
+    spec: SyntheticSpec
     split: str
     label: int
     nth: int
 
     def __call__(self) -> bytes:
-        rng = generator(self.spec, self.split, self.label, self.nth)
-        return encode(Image.fromarray(draw(self.kind, self.spec, rng)))
+        rng = image_generator(self.spec, self.split, self.label, self.nth)
+        return encode_jpeg(Image.fromarray(draw_image(self.kind, self.spec, rng)))
 
     def stamp(self) -> str:
         return f"{DRAWING} {self.spec.model_dump_json()}"
 
 
-def ensure(
-    spec: Spec,
+def ensure_shards(
+    spec: SyntheticSpec,
     cache_dir: str | os.PathLike[str],
     progress: Callable[[int], None] = lambda number: None,
     rows_per_shard: int = 512,
@@ -150,8 +150,8 @@ def ensure(
         return path
     except UserError:
         shutil.rmtree(path, ignore_errors=True)  # not there, or damaged: a cache is drawn again
-    write(
-        samples(spec),
+    write_shards(
+        list_samples(spec),
         path,
         name="synthetic",
         layout="synthetic",
@@ -162,7 +162,7 @@ def ensure(
     return path
 
 
-def draw(kind: Traits, spec: Spec, rng: Generator) -> np.ndarray:
+def draw_image(kind: Traits, spec: SyntheticSpec, rng: Generator) -> np.ndarray:
     """One bird in its scene -> (side, side, 3) uint8."""
     size = spec.side * OVERSAMPLING
     image = scenery.background(size, spec.clutter, rng)
@@ -174,6 +174,6 @@ def draw(kind: Traits, spec: Spec, rng: Generator) -> np.ndarray:
     stretch = (flip * scale * (0.92 + 0.08 * u[5] * spec.pose), scale)
     place = (size / 2 + u[2] * room, size / 2 + u[3] * room)
     pen = Pen.on(image, affine(18 * u[4] * spec.pose, stretch, place, 0.12 * u[6] * spec.pose))
-    birds.draw(pen, kind, spec.distinctness, spec.pose, u[7:], rng)
-    scenery.things(image, rng.poisson(1.2 * spec.clutter), rng)
-    return scenery.light(image, OVERSAMPLING, spec.light, rng)
+    birds.draw_bird(pen, kind, spec.distinctness, spec.pose, u[7:], rng)
+    scenery.draw_clutter(image, rng.poisson(1.2 * spec.clutter), rng)
+    return scenery.apply_lighting(image, OVERSAMPLING, spec.light, rng)

@@ -6,7 +6,7 @@ from typing import Self
 import numpy as np
 from PIL import Image, ImageDraw
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 DARK, LIGHT, RED, YELLOW, ORANGE = (28, 26, 30), (242, 240, 232), (205, 38, 40), (240, 205, 50), (238, 130, 40)
 
 
@@ -27,10 +27,10 @@ class Pen:
         both = np.column_stack([linear @ matrix[:, :2], linear @ matrix[:, 2] + self._matrix[:, 2]])
         return Pen(self._canvas, both, self._scale)
 
-    def fill(self, points: np.ndarray, colour: Colour) -> None:
+    def fill(self, points: np.ndarray, colour: Color) -> None:
         self._canvas.polygon(to_pixels(points, self._matrix), fill=colour)
 
-    def line(self, points: list[tuple[float, float]], width: float, colour: Colour) -> None:
+    def line(self, points: list[tuple[float, float]], width: float, colour: Color) -> None:
         pixels = to_pixels(np.array(points), self._matrix)
         self._canvas.line(pixels, fill=colour, width=max(1, round(width * self._scale)), joint="curve")
 
@@ -64,13 +64,13 @@ def smooth(points: list[tuple[float, float]]) -> np.ndarray:
     return curve
 
 
-def mix(a: Colour, b: Colour, share: float) -> Colour:
+def mix(a: Color, b: Color, share: float) -> Color:
     """Colour a with this share of b."""
     red, green, blue = (round(p + (q - p) * share) for p, q in zip(a, b, strict=True))
     return red, green, blue
 
 
-def hsv(hue: float, saturation: float, value: float) -> Colour:
+def hsv(hue: float, saturation: float, value: float) -> Color:
     """A colour by hue (1 is once around), saturation and value."""
     red, green, blue = (round(255 * channel) for channel in colorsys.hsv_to_rgb(hue % 1.0, saturation, value))
     return red, green, blue

@@ -16,14 +16,14 @@ def background(size: int, clutter: float, rng: Generator) -> Image.Image:
     y, x = np.mgrid[0:low, 0:low] / low
     sweep = (top + (bottom - top) * y[..., None]) * 0.75 + side * 0.25 * x[..., None]
     image = Image.fromarray(sweep.clip(0, 255).astype(np.uint8))
-    things(image, rng.poisson(9 * clutter), rng)
+    draw_clutter(image, rng.poisson(9 * clutter), rng)
     far = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.02, 0.06) * low))
     near = far.resize((size, size), Image.Resampling.BILINEAR)
-    things(near, rng.poisson(5 * clutter), rng)
+    draw_clutter(near, rng.poisson(5 * clutter), rng)
     return near
 
 
-def things(image: Image.Image, number: int, rng: Generator) -> None:
+def draw_clutter(image: Image.Image, number: int, rng: Generator) -> None:
     """Draw branches, leaves and berries, the berries in the colours that parts have, on a square image."""
     canvas, size = ImageDraw.Draw(image), image.width
     for _ in range(number):
@@ -45,7 +45,7 @@ def things(image: Image.Image, number: int, rng: Generator) -> None:
             canvas.ellipse(box, fill=colour)
 
 
-def light(image: Image.Image, reduction: int, amount: float, rng: Generator) -> np.ndarray:
+def apply_lighting(image: Image.Image, reduction: int, amount: float, rng: Generator) -> np.ndarray:
     """Blur, average down, then light and noise -> (side, side, 3) uint8."""
     blur = ImageFilter.GaussianBlur(reduction * 0.45 * rng.random() * amount)
     x = np.asarray(image.filter(blur).reduce(reduction), np.float32) / 255

@@ -16,9 +16,9 @@ from rich.console import Console
 from raysearch.core.errors import UserError
 from raysearch.data import feed, feed_mode, shards
 from raysearch.data.class_splits import partition
-from raysearch.data.feed.decoding import Decode, RayData, Threads, View
+from raysearch.data.feed.decoding import Decoder, DecodeSpec, RayDataDecoder, ThreadDecoder
 from raysearch.data.feed.image_set import ImageSet
-from raysearch.data.feed.streaming import Stream
+from raysearch.data.feed.streaming import ImageStream
 from raysearch.data.shards.reader import ShardReader
 from raysearch.engine.cluster import connection, shard_visibility
 from raysearch.engine.options import Options, Run
@@ -45,11 +45,11 @@ class Streamed:
     """What a worker makes its stream of."""
 
     shelf: ShardReader
-    decode: RayData
+    decode: RayDataDecoder
     divided: Any  # ObjectRef of split -> Members
 
     def open(self) -> dict[str, ImageSet]:
-        return feed.image_sets(Stream(self.shelf, self.decode.view, self.decode), ray.get(self.divided))
+        return feed.image_sets(ImageStream(self.shelf, self.decode.view, self.decode), ray.get(self.divided))
 
 
 Kept = Resident | Streamed
@@ -85,10 +85,10 @@ def place_images(
     kept: dict[Images, Kept] = {}
     run.record["feed"], taken = [], 0
     for one in images:
-        parts, view = divided.get(one), View(one.side, one.zoom)
+        parts, view = divided.get(one), DecodeSpec(one.side, one.zoom)
         members = feed.split_rows(run.shards, parts.of_class if parts else None)
         numbers = feed.all_rows(members)
-        choice = feed_mode.choose(options.feed, len(numbers) * view.bytes, store, options.store_share, taken)
+        choice = feed_mode.choose_feed_mode(options.feed, len(numbers) * view.bytes, store, options.store_share, taken)
         text = choice.describe(len(numbers), one.side)
         console.print(f"images: {text}")
         if parts:
@@ -110,13 +110,13 @@ def place_images(
                 )
             # a worker has two pipelines: of this pass and of the next
             room = max(_LEAST_STORE, choice.room // (2 * max(1, workers)))
-            kept[one] = Streamed(shelf, RayData(shelf, view, cpus, room, apart=True), ray.put(members))
+            kept[one] = Streamed(shelf, RayDataDecoder(shelf, view, cpus, room, apart=True), ray.put(members))
     return kept
 
 
-def _decoder(shelf: ShardReader, view: View, here: bool) -> Decode:
+def _decoder(shelf: ShardReader, view: DecodeSpec, here: bool) -> Decoder:
     """Of resident images: by all nodes, or by this process where it may be the only one that sees the shards."""
-    return Threads(shelf, view, os.cpu_count() or 1) if here else RayData(shelf, view)
+    return ThreadDecoder(shelf, view, os.cpu_count() or 1) if here else RayDataDecoder(shelf, view)
 
 
 def smallest_store() -> int:

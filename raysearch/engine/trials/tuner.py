@@ -147,7 +147,7 @@ def run_trials(
 def _tune_storage(keeping: CheckpointPolicy, scheduler: TrialScheduler | None) -> Iterator[str]:
     """Where Tune puts its files: thrown away, but every node must reach what a pause leaves there."""
     if scheduler is not None and keeping.storage is not None and "://" in keeping.storage:
-        yield uris.below(keeping.storage, "tune")
+        yield uris.join_uri(keeping.storage, "tune")
         return
     with tempfile.TemporaryDirectory(prefix="raysearch-tune-") as folder:
         yield folder

@@ -32,5 +32,5 @@ class DisjointConfig(RunConfig):
     def identities(self) -> dict[str, str | None]:
         return {
             "model.weights": weights.identity(self.model.weights),
-            "data.split": partition.identity(self.data.split),
+            "data.split": partition.partition_identity(self.data.split),
         }

@@ -10,7 +10,7 @@ import time
 import torch
 from torch import Tensor
 
-from raysearch.data.feed.image_set import ImageSet, normalise
+from raysearch.data.feed.image_set import ImageSet, normalize
 
 
 class Loader:
@@ -27,7 +27,7 @@ class Loader:
 
     def batch(self, images: ImageSet, rows: Tensor) -> Tensor:
         """`ImageSet.batch` of rows (B,): (B, 3, side, side) floats on the device."""
-        return normalise(self.take(images, rows))
+        return normalize(self.take(images, rows))
 
     def take(self, images: ImageSet, rows: Tensor) -> Tensor:
         """`ImageSet.take` of rows (B,): (B, side, side, 3) bytes on the device."""

@@ -21,7 +21,7 @@ from raysearch.data.feed.image_set import ImageSet
 from raysearch.models import backbones
 from raysearch.models.fcaenet import pool
 
-SPEC = synthetic.Spec(classes=320, train_per_class=48, test_per_class=4, seed=1_000_003, distinctness=1.0)
+SPEC = synthetic.SyntheticSpec(classes=320, train_per_class=48, test_per_class=4, seed=1_000_003, distinctness=1.0)
 
 app = typer.Typer(add_completion=False)
 
@@ -37,7 +37,7 @@ def main(
     torch.manual_seed(0)
     train, test = draw()
     levels = [len(values) for values in synthetic.LEVELS.values()]
-    parts = torch.tensor(synthetic.traits(SPEC))
+    parts = torch.tensor(synthetic.class_traits(SPEC))
     backbone = backbones.build("small").to(memory_format=torch.channels_last)
     head = nn.Linear(backbone.channels, sum(levels))
     parameters = [*backbone.parameters(), *head.parameters()]
@@ -66,7 +66,7 @@ def main(
 def draw() -> tuple[ImageSet, ImageSet]:
     """Draw the birds of `SPEC`."""
     kept: dict[str, tuple[list[np.ndarray], list[int]]] = {"train": ([], []), "test": ([], [])}
-    for split, label, _, image in synthetic.images(SPEC):
+    for split, label, _, image in synthetic.draw_images(SPEC):
         kept[split][0].append(image)
         kept[split][1].append(label)
     train, test = (ImageSet(np.stack(images), np.array(labels)) for images, labels in kept.values())

@@ -20,7 +20,7 @@ MOD4 = {"auk": "train", "kite": "train", "owl": "val", "rook": "test", "wren": "
 
 
 def load(shade: int) -> bytes:
-    return writer.encode(Image.new("RGB", (8, 8), (shade, shade, shade)))
+    return writer.encode_jpeg(Image.new("RGB", (8, 8), (shade, shade, shade)))
 
 
 def write(directory: Path, where: dict[str, str]) -> Path:
@@ -31,7 +31,7 @@ def write(directory: Path, where: dict[str, str]) -> Path:
         for split in found.split()
         for number in range(2)
     ]
-    writer.write(samples, directory, name="birds", layout="folder", rows_per_shard=3)
+    writer.write_shards(samples, directory, name="birds", layout="folder", rows_per_shard=3)
     return directory
 
 
@@ -95,7 +95,7 @@ def test_what_cannot_be_divided_is_the_users_to_mend(shared: Path, tmp_path: Pat
 
 def test_every_image_of_a_class_goes_where_its_class_goes(shared: Path) -> None:
     found = partition.partition_of(shared, "mod4")
-    sets = feed.decode(shared, 8, parts=found.of_class)
+    sets = feed.decode_dataset(shared, 8, parts=found.of_class)
     assert list(sets) == ["train", "val", "test"]
     for part, images in sets.items():
         labels = [label for label, own in MOD4.items() if own == part]
@@ -108,7 +108,7 @@ def test_every_image_of_a_class_goes_where_its_class_goes(shared: Path) -> None:
 
 
 def test_of_own_splits_each_row_stays_where_it_is(apart: Path) -> None:
-    sets = feed.decode(apart, 8, parts=partition.partition_of(apart, "auto").of_class)
+    sets = feed.decode_dataset(apart, 8, parts=partition.partition_of(apart, "auto").of_class)
     assert {part: sorted({sorted(SHARED)[label] for label in images.labels}) for part, images in sets.items()} == {
         "train": ["auk", "rook"], "val": ["owl"], "test": ["kite", "wren"],
     }  # fmt: skip
@@ -123,10 +123,10 @@ def test_a_class_that_lost_all_its_images_is_in_nobodys_way(tmp_path: Path) -> N
         for label, split in (("auk", "train"), ("owl", "val"), ("wren", "test"))
     ]
     samples.append(writer.Sample("kite.jpg", "kite", "train", broken))
-    writer.write(samples, tmp_path / "data", name="birds", layout="folder")
+    writer.write_shards(samples, tmp_path / "data", name="birds", layout="folder")
     found = partition.partition_of(tmp_path / "data", "auto")
     assert found.name == "own"
-    sets = feed.decode(tmp_path / "data", 8, parts=found.of_class)
+    sets = feed.decode_dataset(tmp_path / "data", 8, parts=found.of_class)
     assert {part: len(images) for part, images in sets.items()} == {"train": 1, "val": 1, "test": 1}
 
 
@@ -145,15 +145,15 @@ def test_metric_ids_and_names_tell_splits_apart(shared: Path, apart: Path) -> No
     sources = [f"{split}/{label}_{n}.jpg" for label in SHARED for split in ("train", "test") for n in range(2)]
     labels = [label for label in SHARED for _ in range(4)]
     assert found[0].hash == splits.split_hash(found[0].split, sources, labels)
-    assert partition.identity("auto") == "auto"
-    assert partition.identity("own") == "own"
-    assert partition.identity("mod4") == "mod4"
+    assert partition.partition_identity("auto") == "auto"
+    assert partition.partition_identity("own") == "own"
+    assert partition.partition_identity("mod4") == "mod4"
 
 
 def test_weights_that_have_met_the_novel_classes_are_said() -> None:
     listed = Path(splits.__file__).parent / "lists" / "miniimagenet.csv"
     lines = [line for line in listed.read_text("utf-8").splitlines() if line.endswith(partition.PARTS)]
-    split = splits.load("miniimagenet", [line.partition(",")[0] for line in lines])
+    split = splits.load_split("miniimagenet", [line.partition(",")[0] for line in lines])
     made = partition.Partition(split.name, "0" * 64, (), {}, split)
     assert any("IMAGENET1K_V1" in warning for warning in made.warnings("IMAGENET1K_V1"))
     assert made.warnings(None) == []

@@ -7,7 +7,7 @@ import pytest
 
 from raysearch.core.errors import UserError
 from raysearch.data.class_splits import split_files, splits
-from raysearch.data.class_splits.class_names import match
+from raysearch.data.class_splits.class_names import match_class_names
 
 # classes of train, val and test as published, and what the list says, frozen: cells are named by a list's name alone
 PUBLISHED = {
@@ -23,7 +23,7 @@ CUB = [f"{number:03d}.Bird_{number}" for number in range(1, 201)]
 
 
 def listed(name: str) -> split_files.Parts:
-    return split_files.read(LISTS / f"{name}.csv")
+    return split_files.read_parts(LISTS / f"{name}.csv")
 
 
 def numbers(split: splits.Split) -> dict[str, set[int]]:
@@ -34,11 +34,11 @@ def numbers(split: splits.Split) -> dict[str, set[int]]:
 def test_shipped_lists_are_those_that_were_published(name: str) -> None:
     counts, frozen = PUBLISHED[name]
     parts = listed(name)
-    split = splits.load(name, parts)
+    split = splits.load_split(name, parts)
     assert tuple(split.counts.values()) == counts
     assert len(split.parts) == sum(counts)
     assert split.source.startswith(("github.com/", "Ravi and Larochelle"))
-    assert splits.identity(str(LISTS / f"{name}.csv")) == frozen
+    assert splits.split_identity(str(LISTS / f"{name}.csv")) == frozen
     text = (LISTS / f"{name}.csv").read_text("utf-8")
     assert text.count(",") - text.partition("class,split")[0].count(",") == sum(counts) + 1  # no class comes twice
 
@@ -66,14 +66,14 @@ def test_rules_deal_the_sorted_classes() -> None:
         "frn": {"train": "bdf", "val": "ae", "test": "cg"},
     }
     for name, parts in expected.items():
-        split = splits.load(name, classes)
+        split = splits.load_split(name, classes)
         assert {part: "".join(split.classes(part)) for part in parts} == parts
-        assert split.parts == splits.load(name, sorted(classes)).parts
+        assert split.parts == splits.load_split(name, sorted(classes)).parts
 
 
 def test_the_splits_of_cub_do_not_agree() -> None:
     """Chen et al. count folders from 0, Wertheimer et al. classes from 1; the rules are written out here."""
-    closer, frn = (numbers(splits.load(f"cub-{name}", CUB[::-1])) for name in ("closerlook", "frn"))
+    closer, frn = (numbers(splits.load_split(f"cub-{name}", CUB[::-1])) for name in ("closerlook", "frn"))
     places = range(200)
     assert closer["train"] == {i + 1 for i in places if i % 2 == 0}
     assert closer["val"] == {i + 1 for i in places if i % 4 == 1}
@@ -85,15 +85,15 @@ def test_the_splits_of_cub_do_not_agree() -> None:
     assert not closer["train"] & frn["train"]
     assert not closer["test"] & frn["test"]
     with pytest.raises(UserError, match="cub-frn goes by CUB's numbers: it needs 200 classes"):
-        splits.load("cub-frn", [name[4:] for name in CUB])
+        splits.load_split("cub-frn", [name[4:] for name in CUB])
     with pytest.raises(UserError, match="it needs 200 classes"):
-        splits.load("cub-closerlook", CUB[:100])
+        splits.load_split("cub-closerlook", CUB[:100])
 
 
 def test_aircraft_of_frn_is_dealt_in_the_order_of_its_own_list() -> None:
     own = sorted(listed("aircraft"))
     on_disk = {"F/A-18": "f_a_18", "F-16A/B": "F-16A-B", "An-12": "an_12"}
-    split = splits.load("aircraft-frn", [on_disk.get(name, name) for name in own])
+    split = splits.load_split("aircraft-frn", [on_disk.get(name, name) for name in own])
     assert tuple(split.counts.values()) == (50, 25, 25)
     for place, name in enumerate(own):
         wanted = "train" if place % 2 == 0 else "val" if place % 4 == 1 else "test"
@@ -114,33 +114,33 @@ def test_aircraft_of_frn_is_dealt_in_the_order_of_its_own_list() -> None:
     ],
 )
 def test_spellings_that_meet(name: str, on_disk: str) -> None:
-    assert match([name, "other"], ["something else", on_disk]) == {name: on_disk}
+    assert match_class_names([name, "other"], ["something else", on_disk]) == {name: on_disk}
 
 
 def test_spellings_that_must_not_meet() -> None:
-    assert match(["707-320"], ["320"]) == {}  # a name that is digits throughout has no number to leave out
-    assert match(["owl"], ["Owl", "OWL"]) == {}  # two classes on disk, and no telling which
-    assert match(["owl", "Owl"], ["Owl", "OWL"]) == {"Owl": "Owl", "owl": "OWL"}  # the exact ones first
-    assert match(["Audi S4 Sedan 2007"], ["Audi S4 Sedan 2012"]) == {}
+    assert match_class_names(["707-320"], ["320"]) == {}  # a name that is digits throughout has no number to leave out
+    assert match_class_names(["owl"], ["Owl", "OWL"]) == {}  # two classes on disk, and no telling which
+    assert match_class_names(["owl", "Owl"], ["Owl", "OWL"]) == {"Owl": "Owl", "owl": "OWL"}  # the exact ones first
+    assert match_class_names(["Audi S4 Sedan 2007"], ["Audi S4 Sedan 2012"]) == {}
 
 
 def test_classes_that_only_one_side_has_are_named() -> None:
     classes = listed("cifar-fs")
     with pytest.raises(UserError, match=r"says nothing of 1 of the data set's 101 classes \(first: 'unicorn'\)$"):
-        splits.load("cifar-fs", [*classes, "unicorn"])
+        splits.load_split("cifar-fs", [*classes, "unicorn"])
     with pytest.raises(UserError, match=r"names 2 of its 100 classes that the data set lacks \(first: 'apple'\)$"):
-        splits.load("cifar-fs", [name for name in classes if name not in ("apple", "bee")])
+        splits.load_split("cifar-fs", [name for name in classes if name not in ("apple", "bee")])
     with pytest.raises(UserError, match=r"nothing of 4 .*'a'\) and names 100 of its 100"):
-        splits.load("cifar-fs", "abcd")
+        splits.load_split("cifar-fs", "abcd")
 
 
 def test_unknown_names() -> None:
     with pytest.raises(UserError, match="unknown split 'stanford-dog', and no such file; did you mean 'stanford-dogs'"):
-        splits.load("stanford-dog", ["a"])
+        splits.load_split("stanford-dog", ["a"])
     for name, folder in splits.ELSEWHERE.items():
         with pytest.raises(UserError, match=f"list of {name} is not shipped; give the folder of {folder.split()[0]}"):
-            splits.load(name, ["a"])
-    assert set(splits.known()) == {*splits.RULES, *splits.SHIPPED}
+            splits.load_split(name, ["a"])
+    assert set(splits.known_splits()) == {*splits.RULES, *splits.SHIPPED}
 
 
 def write(folder: Path, **texts: str) -> str:
@@ -158,15 +158,15 @@ def test_a_users_lists_of_classes_and_of_images_say_the_same(tmp_path: Path) -> 
         val="filename,label\n3.jpg,owl\n",
         test="\ufefffilename,label\r\n4.jpg,kite\r\n",
     )
-    by_list = splits.load(str(path), ["kite", "owl", "wren"])
+    by_list = splits.load_split(str(path), ["kite", "owl", "wren"])
     assert by_list.parts == {"wren": "train", "owl": "val", "kite": "test"}
     for folder in (images, str(Path(images).parent)):
-        assert splits.load(folder, ["kite", "owl", "wren"]).parts == by_list.parts
-        assert splits.identity(folder) == splits.identity(str(path))
+        assert splits.load_split(folder, ["kite", "owl", "wren"]).parts == by_list.parts
+        assert splits.split_identity(folder) == splits.split_identity(str(path))
     path.write_text("class,split\nwren,train\nowl,test\nkite,test\n")
-    assert splits.identity(str(path)) != splits.identity(images)
-    assert splits.identity("cub-frn") == "cub-frn"
-    assert splits.identity("miniimagenet") == "miniimagenet"
+    assert splits.split_identity(str(path)) != splits.split_identity(images)
+    assert splits.split_identity("cub-frn") == "cub-frn"
+    assert splits.split_identity("miniimagenet") == "miniimagenet"
 
 
 @pytest.mark.parametrize(
@@ -184,27 +184,27 @@ def test_wrong_lists(text: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "mine.csv"
     path.write_text(text)
     with pytest.raises(UserError, match=message):
-        splits.load(str(path), ["a"])
+        splits.load_split(str(path), ["a"])
 
 
 def test_wrong_folders_of_lists(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"has no val.csv; a split is train.csv, val.csv and test.csv"):
-        splits.load(write(tmp_path, train="filename,label\n1,a\n", test="filename,label\n2,b\n"), "ab")
+        splits.load_split(write(tmp_path, train="filename,label\n1,a\n", test="filename,label\n2,b\n"), "ab")
     (tmp_path / "val.csv").write_bytes(b"filename,label\n3,\xff\n")
     with pytest.raises(UserError, match="not a CSV file in UTF-8"):
-        splits.load(str(tmp_path), "ab")
+        splits.load_split(str(tmp_path), "ab")
     (tmp_path / "val.csv").write_text("filename,label\n3,a\n")
     with pytest.raises(UserError, match="class 'a' is in val and in train"):
-        splits.load(str(tmp_path), "ab")
+        splits.load_split(str(tmp_path), "ab")
 
 
 def test_split_hash_tells_images_and_parts_apart() -> None:
-    split = splits.load("mod4", "abcd")
+    split = splits.load_split("mod4", "abcd")
     rows = [("1.jpg", "a"), ("2.jpg", "b"), ("3.jpg", "c"), ("4.jpg", "d")]
     hashes = {
         splits.split_hash(one, [source for source, _ in kept], [label for _, label in kept])
         for kept in (rows, rows[:3], [("5.jpg", "a"), *rows[1:]])
-        for one in (split, splits.load("closerlook", "abcd"))
+        for one in (split, splits.load_split("closerlook", "abcd"))
     }
     assert len(hashes) == 6
     assert splits.split_hash(split, ["1.jpg"], ["a"])[:8] == "30926145"
@@ -220,9 +220,13 @@ def test_weights_that_know_the_new_classes() -> None:
     wordnet = of("mine.csv", {"n01440764-tench": "train", "n02129165-lion": "val", "n02129604": "test", "owl": "test"})
     mini = of("miniimagenet", {"house finch": "train", "lion": "test"})
     for weights in ("IMAGENET1K_V1", "DEFAULT", "/weights/squeezenet1_1-imagenet-features.pth", Path("ImageNet.pt")):
-        assert (splits.leak(weights, wordnet) or "").startswith("2 of the 3 classes of val and test are ImageNet's")
-        assert (splits.leak(weights, mini) or "").startswith("1 of the 1 classes")
-        assert splits.leak(weights, of("cub-frn", {"001.Albatross": "train", "002.Albatross": "test"})) is None
-        assert splits.leak(weights, of("mine.csv", {"n01440764": "train", "owl": "test"})) is None
+        assert (splits.leakage_warning(weights, wordnet) or "").startswith(
+            "2 of the 3 classes of val and test are ImageNet's"
+        )
+        assert (splits.leakage_warning(weights, mini) or "").startswith("1 of the 1 classes")
+        assert (
+            splits.leakage_warning(weights, of("cub-frn", {"001.Albatross": "train", "002.Albatross": "test"})) is None
+        )
+        assert splits.leakage_warning(weights, of("mine.csv", {"n01440764": "train", "owl": "test"})) is None
     for harmless in (None, "conv4.pth", "/imagenet/base.pth"):
-        assert splits.leak(harmless, mini) is None
+        assert splits.leakage_warning(harmless, mini) is None

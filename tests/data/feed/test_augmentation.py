@@ -10,8 +10,8 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
-from raysearch.data.feed.augmentation import _together, augment, draw_views, occurrences
-from raysearch.data.feed.image_set import MEAN, STD, ImageSet, normalise
+from raysearch.data.feed.augmentation import _crop_batch, augment, draw_views, occurrences
+from raysearch.data.feed.image_set import MEAN, STD, ImageSet, normalize
 from raysearch.data.synthetic import dataset
 
 CPU = torch.device("cpu")
@@ -22,8 +22,8 @@ COUNT = 20_000
 @pytest.fixture(scope="module")
 def birds() -> ImageSet:
     """Drawn birds of 48 pixels, a picture with edges and flat parts."""
-    spec = dataset.Spec(side=48, classes=8, train_per_class=2, test_per_class=1)
-    drawn = [image for split, _, _, image in dataset.images(spec) if split == "train"]
+    spec = dataset.SyntheticSpec(side=48, classes=8, train_per_class=2, test_per_class=1)
+    drawn = [image for split, _, _, image in dataset.draw_images(spec) if split == "train"]
     return ImageSet(np.stack(drawn), np.arange(len(drawn)))
 
 
@@ -87,7 +87,7 @@ def test_part_of_a_batch_has_its_views_bit_for_bit(how: str) -> None:
 
 def test_none_is_nothing() -> None:
     batch = torch.randint(256, (4, 8, 8, 3), dtype=torch.uint8)
-    assert torch.equal(augment(batch, draw("none", torch.arange(4))), normalise(batch))
+    assert torch.equal(augment(batch, draw("none", torch.arange(4))), normalize(batch))
 
 
 def test_occurrences_count_what_came_before() -> None:
@@ -105,7 +105,7 @@ def test_mirrors_are_torchvision_s(birds: ImageSet) -> None:
     drawn = draw("flip", rows)
     assert 0 < drawn.sum() < len(birds)
     views = augment(birds.take(rows, CPU), drawn)
-    assert torch.equal(views, normalise(_together(birds.take(rows, CPU), drawn)))
+    assert torch.equal(views, normalize(_crop_batch(birds.take(rows, CPU), drawn)))
     for image, view, (mirrored,) in zip(batch, views, drawn.tolist(), strict=True):
         assert torch.equal(view, functional.horizontal_flip(image) if mirrored else image)
 
@@ -121,7 +121,7 @@ def test_crops_are_torchvision_s(birds: ImageSet, antialias: bool, shape: tuple[
     drawn[0] = torch.tensor([0, 0, 0, width, height])  # the whole image
     drawn[1] = torch.tensor([1, 3, 5, 4, 6])  # a pixel
     taken = cut.take(rows % len(cut), CPU)
-    views, together = augment(taken, drawn), _together(taken, drawn)
+    views, together = augment(taken, drawn), _crop_batch(taken, drawn)
     for place, (mirrored, left, top, right, bottom) in enumerate(drawn.int().tolist()):
         box, image = (top, left, bottom - top, right - left), taken[place].permute(2, 0, 1)
         crop = functional.resized_crop(image, *box, size=list(shape), antialias=antialias)
@@ -129,7 +129,7 @@ def test_crops_are_torchvision_s(birds: ImageSet, antialias: bool, shape: tuple[
         # its kernels for bytes with and without antialiasing round differently, as does a GPU's
         assert (together[place].permute(2, 0, 1).int() - crop.int()).abs().max() <= 1
         if antialias:
-            assert torch.equal(views[place], normalise(crop.permute(1, 2, 0)[None])[0])
+            assert torch.equal(views[place], normalize(crop.permute(1, 2, 0)[None])[0])
         same(views[place], functional.to_dtype(crop, torch.float32, scale=True), 1.01 / 255)
 
 

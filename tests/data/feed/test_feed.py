@@ -13,18 +13,18 @@ from PIL import Image
 
 from raysearch.core.errors import UserError
 from raysearch.data.feed import decoding, feed
-from raysearch.data.feed.decoding import RayData, View
+from raysearch.data.feed.decoding import DecodeSpec, RayDataDecoder
 from raysearch.data.shards import writer
 from raysearch.data.shards.reader import ShardReader
 from raysearch.data.synthetic import dataset
 
-SPEC = dataset.Spec(classes=4, train_per_class=6, test_per_class=3, side=32)
+SPEC = dataset.SyntheticSpec(classes=4, train_per_class=6, test_per_class=3, side=32)
 
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """36 images in 8 shards."""
-    return dataset.ensure(SPEC, tmp_path_factory.mktemp("drawn"), rows_per_shard=5)
+    return dataset.ensure_shards(SPEC, tmp_path_factory.mktemp("drawn"), rows_per_shard=5)
 
 
 def by_hand(directory: Path, split: str, side: int) -> tuple[list[np.ndarray], list[int]]:
@@ -38,7 +38,7 @@ def by_hand(directory: Path, split: str, side: int) -> tuple[list[np.ndarray], l
 
 @pytest.mark.parametrize("side", [32, 20, 48])
 def test_decoding_gives_each_jpeg_in_canonical_order(drawn: Path, side: int) -> None:
-    sets = feed.decode(drawn, side)
+    sets = feed.decode_dataset(drawn, side)
     assert list(sets) == ["train", "test"]
     for split, count in (("train", 6), ("test", 3)):
         pixels, labels = by_hand(drawn, split, side)
@@ -49,9 +49,9 @@ def test_decoding_gives_each_jpeg_in_canonical_order(drawn: Path, side: int) -> 
 
 
 def test_decoded_images_are_the_drawn_ones_but_for_jpeg(drawn: Path) -> None:
-    sets = feed.decode(drawn, SPEC.side)
+    sets = feed.decode_dataset(drawn, SPEC.side)
     left = {split: iter(zip(sets[split].images, sets[split].labels, strict=True)) for split in sets}
-    for split, label, _, image in dataset.images(SPEC):
+    for split, label, _, image in dataset.draw_images(SPEC):
         decoded, decoded_label = next(left[split])
         assert decoded_label == label
         assert abs(decoded.astype(float) - image).mean() < 4
@@ -59,32 +59,35 @@ def test_decoded_images_are_the_drawn_ones_but_for_jpeg(drawn: Path) -> None:
 
 def test_labels_come_before_sources_in_the_order(tmp_path: Path) -> None:
     def load(shade: int) -> bytes:
-        return writer.encode(Image.new("RGB", (8, 8), (shade, shade, shade)))
+        return writer.encode_jpeg(Image.new("RGB", (8, 8), (shade, shade, shade)))
 
     samples = [
         writer.Sample(f"{number * 7 % 20:02d}.jpg", "ab"[number % 2], split, partial(load, number * 7 % 20 * 10))
         for split, numbers in (("train", range(12)), ("test", range(12, 20)))
         for number in numbers
     ]
-    writer.write(samples, tmp_path / "out", name="n", layout="folder", rows_per_shard=3)
-    for split, part in feed.decode(tmp_path / "out", 8).items():
+    writer.write_shards(samples, tmp_path / "out", name="n", layout="folder", rows_per_shard=3)
+    for split, part in feed.decode_dataset(tmp_path / "out", 8).items():
         rows = sorted((sample.label, int(sample.source[:2])) for sample in samples if sample.split == split)
         assert part.labels.tolist() == ["ab".index(label) for label, _ in rows]
         assert part.images[:, 0, 0, 0].tolist() == [source * 10 for _, source in rows]
 
 
 def test_how_a_set_is_cut_into_shards_does_not_matter(drawn: Path, tmp_path: Path) -> None:
-    expected, other = feed.decode(drawn, 32), feed.decode(dataset.ensure(SPEC, tmp_path, rows_per_shard=100), 32)
+    expected, other = (
+        feed.decode_dataset(drawn, 32),
+        feed.decode_dataset(dataset.ensure_shards(SPEC, tmp_path, rows_per_shard=100), 32),
+    )
     assert all(np.array_equal(expected[split].images, other[split].images) for split in expected)
 
 
 def test_a_data_set_needs_train_and_test(tmp_path: Path) -> None:
     for name, missing in (("test_per_class", "test"), ("train_per_class", "train")):
-        directory = dataset.ensure(SPEC.model_copy(update={name: 0}), tmp_path)
+        directory = dataset.ensure_shards(SPEC.model_copy(update={name: 0}), tmp_path)
         with pytest.raises(UserError, match=missing):
-            feed.decode(directory, 32)
+            feed.decode_dataset(directory, 32)
     with pytest.raises(UserError):
-        feed.decode(tmp_path / "nothing here", 32)
+        feed.decode_dataset(tmp_path / "nothing here", 32)
 
 
 def test_damage_is_said(drawn: Path, tmp_path: Path) -> None:
@@ -93,11 +96,11 @@ def test_damage_is_said(drawn: Path, tmp_path: Path) -> None:
     victim = sorted(copy.glob("*.parquet"))[2]
     victim.write_bytes(victim.read_bytes()[:-100])
     with pytest.raises(UserError, match=victim.name):
-        feed.decode(copy, 32)
+        feed.decode_dataset(copy, 32)
 
 
 def test_splits_share_one_array(drawn: Path) -> None:
-    sets = feed.decode(drawn, 20)
+    sets = feed.decode_dataset(drawn, 20)
     assert sets["train"].pixels is sets["test"].pixels
     assert sets["train"].pixels.shape == (36, 20, 20, 3)
     kept = sets["train"].subset(np.arange(24) % 2 == 0)
@@ -125,10 +128,10 @@ def test_ray_decodes_the_same_bytes_in_the_same_order(
     drawn: Path, monkeypatch: pytest.MonkeyPatch, apart: bool
 ) -> None:
     monkeypatch.setattr(decoding, "CHUNK_ROWS", 5)
-    shelf, view = ShardReader(drawn, writer.read_manifest(drawn)), View(20)
+    shelf, view = ShardReader(drawn, writer.read_manifest(drawn)), DecodeSpec(20)
     rows = np.random.default_rng(0).integers(0, 36, 100)
-    everything = decoding.decoded(shelf, view, np.arange(36))
-    found = list(RayData(shelf, view, apart=apart)(decoding.cut(rows, view)))
+    everything = decoding.decode_rows(shelf, view, np.arange(36))
+    found = list(RayDataDecoder(shelf, view, apart=apart)(decoding.chunk_rows(rows, view)))
     assert [len(chunk) for chunk in found] == [5] * 20
     assert np.array_equal(np.concatenate(found), everything[rows])
 
@@ -141,15 +144,17 @@ def test_damage_is_said_by_ray_too(drawn: Path, tmp_path: Path) -> None:
     victim = sorted(copy.glob("*.parquet"))[2]
     victim.unlink()
     with pytest.raises(UserError, match=victim.name):
-        feed.decode_all(RayData(shelf, View(20)), np.arange(36), View(20))
+        feed.decode_all(RayDataDecoder(shelf, DecodeSpec(20)), np.arange(36), DecodeSpec(20))
 
 
 @pytest.mark.usefixtures("cluster")
 def test_a_pipeline_keeps_to_its_cpus_and_its_share_of_the_store(drawn: Path) -> None:
     import ray.data
 
-    decode = RayData(ShardReader(drawn, writer.read_manifest(drawn)), View(20), cpus=1, store_bytes=30 << 20)
-    feed.decode_all(decode, np.arange(36), View(20))
+    decode = RayDataDecoder(
+        ShardReader(drawn, writer.read_manifest(drawn)), DecodeSpec(20), cpus=1, store_bytes=30 << 20
+    )
+    feed.decode_all(decode, np.arange(36), DecodeSpec(20))
     options = ray.data.DataContext.get_current().execution_options
     assert options.resource_limits.cpu == 1
     assert options.resource_limits.object_store_memory == 30 << 20

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from raysearch.data.feed.philox import uniforms, words
+from raysearch.data.feed.philox import philox_words, uniforms
 
 # Known answers of the authors' library Random123 for philox4x32 with 10 rounds: counter, key, words.
 KNOWN = [
@@ -33,14 +33,14 @@ def plain(counter: list[int], key: list[int]) -> list[int]:
 @pytest.mark.parametrize(("counter", "key", "answer"), KNOWN)
 def test_words_are_the_published_ones(counter: str, key: str, answer: str) -> None:
     first, second = parsed(key)
-    assert words(np.array(parsed(counter), dtype=np.uint64), (first, second)).tolist() == parsed(answer)
+    assert philox_words(np.array(parsed(counter), dtype=np.uint64), (first, second)).tolist() == parsed(answer)
     assert plain(parsed(counter), [first, second]) == parsed(answer)
 
 
 def test_every_counter_of_an_array_has_its_own_words() -> None:
     counters = np.random.default_rng(0).integers(0, 2**32, (4, 5, 7), dtype=np.uint64)
     key = (2**32 - 1, 12345)
-    drawn = words(counters, key)
+    drawn = philox_words(counters, key)
     for i in range(5):
         for j in range(7):
             assert drawn[:, i, j].tolist() == plain(counters[:, i, j].tolist(), list(key))

@@ -10,26 +10,26 @@ import torch
 
 from raysearch.core.errors import UserError
 from raysearch.data.feed import decoding, feed
-from raysearch.data.feed.decoding import Threads, View
+from raysearch.data.feed.decoding import DecodeSpec, ThreadDecoder
 from raysearch.data.feed.image_set import ImageSet
-from raysearch.data.feed.streaming import Stream
+from raysearch.data.feed.streaming import ImageStream
 from raysearch.data.shards import writer
 from raysearch.data.shards.reader import ShardReader
 from raysearch.data.synthetic import dataset
 
-SPEC = dataset.Spec(classes=5, train_per_class=8, test_per_class=4, side=24)
-VIEW = View(20)
+SPEC = dataset.SyntheticSpec(classes=5, train_per_class=8, test_per_class=4, side=24)
+VIEW = DecodeSpec(20)
 
 
 @pytest.fixture(scope="module")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> ShardReader:
-    directory = dataset.ensure(SPEC, tmp_path_factory.mktemp("drawn"), rows_per_shard=7)
+    directory = dataset.ensure_shards(SPEC, tmp_path_factory.mktemp("drawn"), rows_per_shard=7)
     return ShardReader(directory, writer.read_manifest(directory))
 
 
 @pytest.fixture(scope="module")
 def everything(shelf: ShardReader) -> np.ndarray:
-    return decoding.decoded(shelf, VIEW, np.arange(len(shelf)))
+    return decoding.decode_rows(shelf, VIEW, np.arange(len(shelf)))
 
 
 @pytest.fixture(autouse=True)
@@ -52,14 +52,14 @@ class Watched:
     """A pipeline that remembers what it was asked for."""
 
     def __init__(self, shelf: ShardReader) -> None:
-        self._through, self.begun = Threads(shelf, VIEW), []
+        self._through, self.begun = ThreadDecoder(shelf, VIEW), []
 
     def __call__(self, chunks: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
         self.begun.append(np.concatenate(chunks).tolist())
         yield from self._through(chunks)
 
 
-def take_all(stream: Stream, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def take_all(stream: ImageStream, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """In batches of random sizes."""
     parts, done = [], 0
     while done < len(rows):
@@ -71,7 +71,7 @@ def take_all(stream: Stream, rows: np.ndarray, rng: np.random.Generator) -> np.n
 
 @pytest.mark.parametrize("seed", range(5))
 def test_passes_one_after_the_other(shelf: ShardReader, everything: np.ndarray, seed: int) -> None:
-    rng, stream = np.random.default_rng(seed), Stream(shelf, VIEW)
+    rng, stream = np.random.default_rng(seed), ImageStream(shelf, VIEW)
     passes = [rng.integers(0, len(shelf), int(rng.integers(15, 60))) for _ in range(4)]
     stream.prefetch(passes[0])
     for number, rows in enumerate(passes):
@@ -86,7 +86,7 @@ def test_a_short_pass_is_decoded_here(
 ) -> None:
     monkeypatch.setattr("raysearch.data.feed.streaming._WORTH", 4)
     watched = Watched(shelf)
-    stream, rng = Stream(shelf, VIEW, watched), np.random.default_rng(0)
+    stream, rng = ImageStream(shelf, VIEW, watched), np.random.default_rng(0)
     for count, begun in ((3, 0), (18, 0), (19, 1)):
         rows = rng.permutation(60)[:count]
         stream.prefetch(rows)
@@ -96,7 +96,7 @@ def test_a_short_pass_is_decoded_here(
 
 
 def test_two_passes_taken_by_turns(shelf: ShardReader, everything: np.ndarray) -> None:
-    rng, stream = np.random.default_rng(0), Stream(shelf, VIEW)
+    rng, stream = np.random.default_rng(0), ImageStream(shelf, VIEW)
     one, other = rng.permutation(60)[:30], rng.permutation(60)[:24]
     stream.prefetch(one)
     stream.prefetch(other)
@@ -107,7 +107,7 @@ def test_two_passes_taken_by_turns(shelf: ShardReader, everything: np.ndarray) -
 
 
 def test_what_was_not_announced_is_right_too(shelf: ShardReader, everything: np.ndarray) -> None:
-    stream, rows = Stream(shelf, VIEW), np.arange(40)
+    stream, rows = ImageStream(shelf, VIEW), np.arange(40)
     stream.prefetch(rows)
     assert np.array_equal(stream[rows[:10]], everything[:10])
     assert np.array_equal(stream[np.array([59, 0, 0, 7])], everything[[59, 0, 0, 7]])
@@ -119,7 +119,7 @@ def test_what_was_not_announced_is_right_too(shelf: ShardReader, everything: np.
 
 def test_the_next_pass_begins_when_a_quarter_of_this_one_was_taken(shelf: ShardReader) -> None:
     watched = Watched(shelf)
-    stream, first, second = Stream(shelf, VIEW, watched), np.arange(40), np.arange(59, 19, -1)
+    stream, first, second = ImageStream(shelf, VIEW, watched), np.arange(40), np.arange(59, 19, -1)
     stream.prefetch(first)
     stream.prefetch(second)
     stream[first[:9]]
@@ -134,11 +134,11 @@ def test_a_pipeline_waits_for_whoever_takes(shelf: ShardReader) -> None:
     made = []
 
     def slowly_taken(chunks: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
-        for number, images in enumerate(Threads(shelf, VIEW)(chunks)):
+        for number, images in enumerate(ThreadDecoder(shelf, VIEW)(chunks)):
             made.append(number)
             yield images
 
-    stream, rows = Stream(shelf, VIEW, slowly_taken), np.arange(60)
+    stream, rows = ImageStream(shelf, VIEW, slowly_taken), np.arange(60)
     stream.prefetch(rows)
     time.sleep(0.3)
     assert len(made) <= 4  # of ten
@@ -152,12 +152,12 @@ def test_a_pipeline_that_breaks_goes_on_where_it_was(shelf: ShardReader, everyth
 
     def fragile(chunks: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
         begun.append(len(chunks))
-        for number, images in enumerate(Threads(shelf, VIEW)(chunks)):
+        for number, images in enumerate(ThreadDecoder(shelf, VIEW)(chunks)):
             if number == after and len(begun) < 4:
                 raise ConnectionError("its node is gone")
             yield images
 
-    stream, rows = Stream(shelf, VIEW, fragile), np.random.default_rng(1).permutation(60)
+    stream, rows = ImageStream(shelf, VIEW, fragile), np.random.default_rng(1).permutation(60)
     stream.prefetch(rows)
     assert np.array_equal(take_all(stream, rows, np.random.default_rng(2)), everything[rows])
     assert begun == ([10, 10, 10, 10] if after == 0 else [10, 7, 4, 1])
@@ -173,13 +173,13 @@ def test_a_pipeline_that_never_works_says_why(shelf: ShardReader) -> None:
         yield
 
     error: Exception = ConnectionError("no node")
-    stream = Stream(shelf, VIEW, broken)
+    stream = ImageStream(shelf, VIEW, broken)
     stream.prefetch(np.arange(30))
     with pytest.raises(ConnectionError, match="no node"):
         stream[np.arange(5)]
     assert len(begun) == 4
     error = UserError("shard 7 is missing")
-    stream = Stream(shelf, VIEW, broken)
+    stream = ImageStream(shelf, VIEW, broken)
     stream.prefetch(np.arange(30))
     with pytest.raises(UserError, match="shard 7"):
         stream[np.arange(5)]
@@ -187,7 +187,7 @@ def test_a_pipeline_that_never_works_says_why(shelf: ShardReader) -> None:
 
 
 def test_passes_that_nobody_takes_are_forgotten(shelf: ShardReader, everything: np.ndarray) -> None:
-    stream = Stream(shelf, VIEW)
+    stream = ImageStream(shelf, VIEW)
     for start in range(30):
         stream.prefetch(np.arange(start, start + 20))
     assert np.array_equal(stream[np.arange(29, 49)], everything[29:49])
@@ -202,7 +202,7 @@ def test_sets_of_a_stream_and_of_an_array_are_the_same(shelf: ShardReader, every
     labels = np.arange(60) % 7
     rows = np.random.default_rng(3).permutation(60)[:50]
     keep = np.arange(50) % 3 > 0
-    for pixels in (everything, Stream(shelf, VIEW)):
+    for pixels in (everything, ImageStream(shelf, VIEW)):
         part = ImageSet(pixels, labels[rows], rows).subset(keep)
         assert part.side == 20
         assert len(part) == keep.sum()
@@ -217,7 +217,7 @@ def test_sets_of_a_stream_and_of_an_array_are_the_same(shelf: ShardReader, every
 def test_collecting_is_decoding_everything(shelf: ShardReader, everything: np.ndarray) -> None:
     numbers = np.array([3, 4, 9, 20, 21, 22, 23, 24, 58])
     for threads in (1, 3):
-        assert np.array_equal(feed.decode_all(Threads(shelf, VIEW, threads), numbers, VIEW), everything[numbers])
+        assert np.array_equal(feed.decode_all(ThreadDecoder(shelf, VIEW, threads), numbers, VIEW), everything[numbers])
 
 
 def _until(true: object) -> None:

@@ -7,8 +7,8 @@ import pytest
 from raysearch.core.errors import UserError
 from raysearch.data import layouts
 from raysearch.data.shards import writer
-from raysearch.data.synthetic.dataset import parse
-from raysearch.data.synthetic.dataset import samples as drawn
+from raysearch.data.synthetic.dataset import list_samples as drawn
+from raysearch.data.synthetic.dataset import parse_spec
 
 ROWS = (("wren", "1.jpg", "train"), ("wren", "2.jpg", "train"), ("owl", "3.jpg", "val"), ("kite", "4.jpg", "test"))
 
@@ -92,7 +92,9 @@ def test_what_is_none_of_the_forms(tmp_path: Path) -> None:
 
 def test_shards_keep_the_validation_classes(tmp_path: Path) -> None:
     """A class-disjoint split.csv and a few-shot layout of the same images hold the same rows in three parts."""
-    images = {one.source: one.load() for one in drawn(parse("classes=3,train_per_class=2,test_per_class=0,side=16"))}
+    images = {
+        one.source: one.load() for one in drawn(parse_spec("classes=3,train_per_class=2,test_per_class=0,side=16"))
+    }
     part = dict(zip(sorted({source.split("/")[1] for source in images}), ("train", "val", "test"), strict=True))
     listed = ["path,label,split"]
     for source, data in images.items():
@@ -104,8 +106,8 @@ def test_shards_keep_the_validation_classes(tmp_path: Path) -> None:
     (tmp_path / "csv/split.csv").write_text("\n".join(listed))
     for layout, src in (("folder", "csv"), ("fewshot", "parts")):
         found = layouts.LAYOUTS[layout].read(str(tmp_path / src), None)
-        manifest = writer.write(found, tmp_path / f"{src}-shards", name="birds", layout=layout)
+        manifest = writer.write_shards(found, tmp_path / f"{src}-shards", name="birds", layout=layout)
         assert manifest.counts == {"train": (2, 0, 0), "val": (0, 2, 0), "test": (0, 0, 2)}
-        kept = writer.read(tmp_path / f"{src}-shards", columns=["label", "split"], split="val")
+        kept = writer.read_rows(tmp_path / f"{src}-shards", columns=["label", "split"], split="val")
         assert kept["label"].to_pylist() == [1, 1]
-        writer.verify(tmp_path / f"{src}-shards")
+        writer.verify_shards(tmp_path / f"{src}-shards")

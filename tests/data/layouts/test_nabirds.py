@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from raysearch.data import layouts
-from raysearch.data.class_splits.class_names import match
+from raysearch.data.class_splits.class_names import match_class_names
 
 from .trees import all_red, picture, put, read, rows, written
 
@@ -46,9 +46,9 @@ def test_samples_and_labels(tmp_path: Path) -> None:
 
 
 def test_lists_of_classes_that_write_the_id_alone() -> None:
-    assert match(["0817", "0097"], [HAWK, JUNCO]) == {"0817": JUNCO, "0097": HAWK}
-    assert match(["0098"], [HAWK]) == {}
-    assert match(["707-320"], ["707-120"]) == {}
+    assert match_class_names(["0817", "0097"], [HAWK, JUNCO]) == {"0817": JUNCO, "0097": HAWK}
+    assert match_class_names(["0098"], [HAWK]) == {}
+    assert match_class_names(["707-320"], ["707-120"]) == {}
 
 
 def test_boxes(tmp_path: Path) -> None:

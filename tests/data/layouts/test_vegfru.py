@@ -60,6 +60,6 @@ def test_a_truncated_file_is_named(tmp_path: Path) -> None:
     whole = picture(size=(64, 64))
     put(src / "vegfru", {f"{FRU}/fig/f_3.jpg": whole[:-40]})
     found = read("vegfru", src)
-    manifest = writer.write(found, tmp_path / "out", name="n", layout="vegfru", classes=found.classes)
+    manifest = writer.write_shards(found, tmp_path / "out", name="n", layout="vegfru", classes=found.classes)
     assert [bad.source for bad in manifest.corrupt] == [f"{FRU}/fig/f_3.jpg"]
     assert manifest.images == 5

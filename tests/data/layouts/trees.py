@@ -10,7 +10,7 @@ from PIL import Image
 from raysearch.data import layouts
 from raysearch.data.layouts import Listing
 from raysearch.data.shards import writer
-from raysearch.data.shards.jpeg import Box, reshaped
+from raysearch.data.shards.jpeg import Box, crop_and_resize
 
 RED, GREY = (220, 30, 30), (90, 90, 90)
 
@@ -53,11 +53,11 @@ def reasons(listing: Listing) -> dict[str, str]:
 
 def written(listing: Listing, out: Path) -> writer.Manifest:
     """The shards that the listing becomes; whatever it holds must decode."""
-    return writer.write(listing, out, name="n", layout="l", classes=listing.classes, on_corrupt="fail")
+    return writer.write_shards(listing, out, name="n", layout="l", classes=listing.classes, on_corrupt="fail")
 
 
 def all_red(data: bytes, box: Box, size: tuple[int, int]) -> bool:
     """Whether the box is exactly the image's red part, by the pixels of the crop."""
-    with Image.open(io.BytesIO(reshaped(data, box))) as image:
+    with Image.open(io.BytesIO(crop_and_resize(data, box))) as image:
         off = np.abs(np.asarray(image.convert("RGB"), int) - RED).max()
         return image.size == size and bool(off < 12)

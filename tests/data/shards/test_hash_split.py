@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from raysearch.core.errors import UserError
-from raysearch.data.shards.hash_split import hold_out
+from raysearch.data.shards.hash_split import hold_out_validation
 from raysearch.data.shards.writer import Sample
 
 
@@ -15,7 +15,7 @@ def birds(number: int, label: str = "wren", split: str = "train") -> list[Sample
 
 
 def held(samples: list[Sample], share: float) -> set[str]:
-    return {sample.source for sample in hold_out(samples, share) if sample.split == "val"}
+    return {sample.source for sample in hold_out_validation(samples, share) if sample.split == "val"}
 
 
 def test_the_smallest_hashes_of_each_class() -> None:
@@ -25,12 +25,12 @@ def test_the_smallest_hashes_of_each_class() -> None:
         sources = [sample.source for sample in samples if (sample.label, sample.split) == (label, "train")]
         expected |= set(sorted(sources, key=lambda source: hashlib.sha256(source.encode()).hexdigest())[:number])
     assert held(samples, 0.3) == held(samples[::-1], 0.3) == expected
-    assert [sample.source for sample in hold_out(samples, 0.3)] == [sample.source for sample in samples]
-    assert Counter(sample.split for sample in hold_out(samples, 0.3)) == {"train": 19, "val": 8, "test": 9}
+    assert [sample.source for sample in hold_out_validation(samples, 0.3)] == [sample.source for sample in samples]
+    assert Counter(sample.split for sample in hold_out_validation(samples, 0.3)) == {"train": 19, "val": 8, "test": 9}
 
 
 def test_one_stays_in_train() -> None:
-    samples = hold_out(birds(5) + birds(1, "owl") + birds(2, "auk"), 0.99)
+    samples = hold_out_validation(birds(5) + birds(1, "owl") + birds(2, "auk"), 0.99)
     assert Counter((sample.label, sample.split) for sample in samples) == {
         ("wren", "val"): 4,
         ("wren", "train"): 1,
@@ -47,8 +47,8 @@ def test_a_class_that_grows_keeps_most_of_its_part() -> None:
 def test_wrong_shares() -> None:
     for share in (0.0, 1.0, -1.0, float("nan")):
         with pytest.raises(UserError, match="--val must lie between 0 and 1"):
-            hold_out(birds(5), share)
+            hold_out_validation(birds(5), share)
     with pytest.raises(UserError, match=r"has a val part already \(2 images\)"):
-        hold_out(birds(5) + birds(2, split="val"), 0.2)
+        hold_out_validation(birds(5) + birds(2, split="val"), 0.2)
     with pytest.raises(UserError, match=r"--val 0\.1 of 4 images a class at most is no image; take a larger share"):
-        hold_out(birds(4) + birds(3, "owl"), 0.1)
+        hold_out_validation(birds(4) + birds(3, "owl"), 0.1)

@@ -49,7 +49,7 @@ def test_ingest_summary(src: Path, tmp_path: Path) -> None:
     (src / "wren" / "zero.jpg").touch()
     code, out, err = ingest("folder", src, tmp_path / "out", "--verify", "--test-fraction", "0.4")
     assert (code, err) == (0, "")
-    manifest = writer.verify(tmp_path / "out")
+    manifest = writer.verify_shards(tmp_path / "out")
     assert manifest.images == 9
     assert {bad.source for bad in manifest.corrupt} == {"wren/cut.jpg", "wren/zero.jpg"}
     assert manifest.classes == ("crow", "wren")
@@ -70,7 +70,7 @@ def test_ingest_synthetic(tmp_path: Path) -> None:
     spec = "classes=2,train_per_class=2,test_per_class=1,side=16"
     code, _, err = ingest("synthetic", spec, tmp_path / "out", "--name", "birds")
     assert (code, err) == (0, "")
-    manifest = writer.verify(tmp_path / "out")
+    manifest = writer.verify_shards(tmp_path / "out")
     assert (manifest.images, manifest.name, manifest.classes) == (6, "birds", ("bird_000", "bird_001"))
 
 
@@ -101,7 +101,7 @@ def test_ingest_a_release_to_boxes_of_one_side(tmp_path: Path) -> None:
     assert manifest.steps == ("val 0.4", "boxes", "side 16")
     assert (manifest.layout, manifest.width, manifest.height) == ("cub", (16, 16), (16, 16))
     assert {split: sum(numbers) for split, numbers in manifest.counts.items()} == {"train": 1, "val": 2, "test": 2}
-    images = writer.read(tmp_path / "out", columns=["source", "image"]).to_pylist()
+    images = writer.read_rows(tmp_path / "out", columns=["source", "image"]).to_pylist()
     for row in images:
         if row["source"][-6:] in ("21.jpg", "22.jpg", "_2.jpg"):
             with Image.open(io.BytesIO(row["image"])) as image:

@@ -10,7 +10,7 @@ from raysearch.core.errors import UserError
 from raysearch.data import layouts
 from raysearch.data.shards import jpeg, loaders
 from raysearch.data.shards.jpeg import CorruptImage
-from raysearch.data.shards.loaders import File, Missing, Reshaped, Slice
+from raysearch.data.shards.loaders import FileLoader, MissingImage, ReshapingLoader, SliceLoader
 from raysearch.data.synthetic import dataset
 
 from ..layouts.test_hf_parquet import parquet
@@ -19,7 +19,7 @@ from ..layouts.trees import picture, put
 
 def test_a_file(tmp_path: Path) -> None:
     put(tmp_path, {"a/1.jpg": b"one"})
-    load = File(str(tmp_path), "a/1.jpg")
+    load = FileLoader(str(tmp_path), "a/1.jpg")
     before = load.stamp()
     assert pickle.loads(pickle.dumps(load))() == load() == b"one"
     (tmp_path / "a/1.jpg").write_bytes(b"two!")
@@ -35,7 +35,7 @@ def test_a_file(tmp_path: Path) -> None:
 def test_a_slice_opens_its_file_once_and_again_when_it_is_another(tmp_path: Path) -> None:
     path = tmp_path / "a.tar"
     path.write_bytes(b"0123456789")
-    load = Slice(str(path), 2, 3, str(path))
+    load = SliceLoader(str(path), 2, 3, str(path))
     opened = loaders._opened.cache_info().misses
     assert [load() for _ in range(5)] == [b"234"] * 5
     assert loaders._opened.cache_info().misses == opened + 1
@@ -43,31 +43,31 @@ def test_a_slice_opens_its_file_once_and_again_when_it_is_another(tmp_path: Path
     path.write_bytes(b"abcdefghijk")
     assert load() == b"cde"
     with pytest.raises(CorruptImage, match="breaks off"):
-        Slice(str(path), 9, 3, str(path))()
+        SliceLoader(str(path), 9, 3, str(path))()
 
 
 def test_what_a_machine_does_not_see_is_not_corrupt(tmp_path: Path) -> None:
     gone = str(tmp_path / "gone")
-    for load in (File(gone, "a.jpg"), Slice(gone, 0, 1, gone)):
+    for load in (FileLoader(gone, "a.jpg"), SliceLoader(gone, 0, 1, gone)):
         with pytest.raises(UserError, match="every node has to see SRC"):
             load()
 
 
 def test_reshaped_stands_on_image_box_and_side(tmp_path: Path) -> None:
     put(tmp_path, {"1.png": picture(format="PNG", red=(4, 2, 9, 5))})
-    file = File(str(tmp_path), "1.png")
+    file = FileLoader(str(tmp_path), "1.png")
     shapes = [((4.0, 2.0, 9.0, 5.0), None), (None, 8), ((4.0, 2.0, 9.0, 5.0), 8), (None, None)]
-    found = [Reshaped(file, box, side) for box, side in shapes]
-    assert [jpeg.normalise(load())[1] for load in found] == [(5, 3), (8, 8), (8, 8), (12, 8)]
+    found = [ReshapingLoader(file, box, side) for box, side in shapes]
+    assert [jpeg.to_rgb_jpeg(load())[1] for load in found] == [(5, 3), (8, 8), (8, 8), (12, 8)]
     assert len({load.stamp() for load in found}) == 4
-    assert Reshaped(lambda: b"", None, 8).stamp() is None
+    assert ReshapingLoader(lambda: b"", None, 8).stamp() is None
     with pytest.raises(CorruptImage, match="no box"):
-        Missing("no box")()
+        MissingImage("no box")()
 
 
 def test_drawn_images_stand_on_their_settings() -> None:
-    loads = [dataset.samples(dataset.parse(text))[0].load for text in ("seed=0", "seed=1", "side=32")]
-    assert len({loaders.stamp(load) for load in loads}) == 3
+    loads = [dataset.list_samples(dataset.parse_spec(text))[0].load for text in ("seed=0", "seed=1", "side=32")]
+    assert len({loaders.loader_stamp(load) for load in loads}) == 3
     assert pickle.loads(pickle.dumps(loads[2]))() == loads[2]()
 
 
@@ -82,9 +82,9 @@ def test_images_of_parquet_files_travel_and_their_store_goes_with_them(
         there = pickle.loads(pickle.dumps(sample))
         assert there.load() == sample.load()
         assert there.load.stamp() == sample.load.stamp()
-    stamps = [loaders.stamp(sample.load) for sample in samples]
+    stamps = [loaders.loader_stamp(sample.load) for sample in samples]
     assert len(list((tmp_path / "store").iterdir())) == 1
     del samples, sample, there
     assert list((tmp_path / "store").iterdir()) == []
     again = layouts.LAYOUTS["parquet"].read(str(tmp_path / "src"), None).samples
-    assert [loaders.stamp(sample.load) for sample in again] == stamps
+    assert [loaders.loader_stamp(sample.load) for sample in again] == stamps

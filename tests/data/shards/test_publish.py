@@ -27,8 +27,10 @@ def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Location]
     fsspec.filesystem("memory").store.clear()
 
 
-def write(target: Location, spec: dataset.Spec = SPEC, rows_per_shard: int = 5) -> writer.Manifest:
-    return writer.write(dataset.samples(spec), target, name="n", layout="synthetic", rows_per_shard=rows_per_shard)
+def write(target: Location, spec: dataset.SyntheticSpec = SPEC, rows_per_shard: int = 5) -> writer.Manifest:
+    return writer.write_shards(
+        dataset.list_samples(spec), target, name="n", layout="synthetic", rows_per_shard=rows_per_shard
+    )
 
 
 OTHER = SPEC.model_copy(update={"classes": 3})
@@ -40,8 +42,8 @@ def test_what_is_written_is_what_a_disk_would_hold(
     monkeypatch.setenv("RAYSEARCH_CACHE", str(tmp_path / "cache"))
     there, here = write(target), write(Location.parse(tmp_path / "here"))
     assert there.content_hash == here.content_hash
-    assert writer.verify(target) == writer.read_manifest(target) == there
-    assert writer.read(target).equals(writer.read(tmp_path / "here"))
+    assert writer.verify_shards(target) == writer.read_manifest(target) == there
+    assert writer.read_rows(target).equals(writer.read_rows(tmp_path / "here"))
     assert [shard.sha256 for shard in there.shards] == [shard.sha256 for shard in here.shards]
     assert not (tmp_path / "cache" / "uploads").exists(), "nothing stays on this machine"
 
@@ -52,7 +54,7 @@ def test_the_manifest_comes_last(target: Location, monkeypatch: pytest.MonkeyPat
     def watched(self: Location, source: Path) -> None:
         upload(self, source)
         seen.append(self.name)
-        assert publish.existing(target) is None
+        assert publish.existing_manifest(target) is None
         with pytest.raises(UserError, match=r"no manifest\.json"):
             writer.read_manifest(target)
 
@@ -84,11 +86,11 @@ def test_an_upload_that_was_broken_off_goes_on(
         write(target)
     (target / done[0]).write(b"the beginning of a shard")
     monkeypatch.setattr(Location, "upload", noted)
-    monkeypatch.setattr(shard_builder, "make", lambda *given: pytest.fail("a shard is made again"))
+    monkeypatch.setattr(shard_builder, "build_shard", lambda *given: pytest.fail("a shard is made again"))
     manifest = write(target)
     names = [shard.file for shard in manifest.shards]
     assert again == [names[0], *names[3:]]
-    assert writer.verify(target) == manifest
+    assert writer.verify_shards(target) == manifest
     assert not list((tmp_path / "cache" / "uploads").iterdir()), "nothing stays on this machine"
 
 
@@ -104,14 +106,14 @@ def test_a_killed_ingest_goes_on(s3: Server, tmp_path: Path, monkeypatch: pytest
     process.communicate()
     before = set(Location.parse(s3.uri("cub")).listing())
     assert 0 < len(before) < 37, "it was to be killed half-way"
-    assert publish.existing(Location.parse(s3.uri("cub"))) is None
+    assert publish.existing_manifest(Location.parse(s3.uri("cub"))) is None
     s3.requests.clear()
-    monkeypatch.setattr(shard_builder, "make", lambda *given: pytest.fail("a shard is made again"))
+    monkeypatch.setattr(shard_builder, "build_shard", lambda *given: pytest.fail("a shard is made again"))
     with pytest.raises(SystemExit) as ended:
         cli.run(ingest.app, [str(word) for word in asked])
     assert ended.value.code == 0
     assert not before & {name for one in uploads(s3) for name in before if name in one}
-    assert writer.verify(s3.uri("cub")).images == 36
+    assert writer.verify_shards(s3.uri("cub")).images == 36
     assert not list((tmp_path / "cache" / "uploads").iterdir())
 
 
@@ -141,7 +143,7 @@ def test_something_else_is_refused_before_any_work(target: Location) -> None:
         (target / name).write(b"dear")
         refused = writer.Sample("a", "a", "train", lambda: pytest.fail("an image was loaded"))
         with pytest.raises(UserError, match="exists already and is no data set"):
-            writer.write([refused], target, name="n", layout="folder")
+            writer.write_shards([refused], target, name="n", layout="folder")
         (target / name).delete()
 
 
@@ -158,7 +160,7 @@ def test_two_writers_at_once(target: Location, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(Location, "upload", other_first)
     with pytest.raises(UserError, match="holds other data"):
         write(target)
-    assert len(writer.verify(target).classes) == 3
+    assert len(writer.verify_shards(target).classes) == 3
     monkeypatch.setattr(Location, "upload", other_first)
     assert len(write(target, OTHER, rows_per_shard=4).classes) == 3
 

@@ -11,7 +11,7 @@ import pytest
 from raysearch.core.errors import UserError
 from raysearch.data import layouts
 from raysearch.data.shards import writer
-from raysearch.data.shards.loaders import File
+from raysearch.data.shards.loaders import FileLoader
 
 from ..layouts.test_hf_parquet import parquet
 from ..layouts.test_webdataset import tar
@@ -59,9 +59,11 @@ def test_images_in_archives(layout: str, tmp_path: Path) -> None:
         tar(tmp_path / "src" / "train.tar", {f"{n}.jpg": image for n, image in enumerate(images)} | labels)
     for out, maker in (("out", writer.RayExecutor()), ("threads", writer.ThreadExecutor())):
         found = layouts.LAYOUTS[layout].read(str(tmp_path / "src"), None)
-        writer.write(found, tmp_path / out, name="n", layout=layout, rows_per_shard=4, on_corrupt="fail", maker=maker)
+        writer.write_shards(
+            found, tmp_path / out, name="n", layout=layout, rows_per_shard=4, on_corrupt="fail", maker=maker
+        )
     assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "threads")
-    assert sorted(writer.read(tmp_path / "out", ["image"])["image"].to_pylist()) == sorted(images)
+    assert sorted(writer.read_rows(tmp_path / "out", ["image"])["image"].to_pylist()) == sorted(images)
 
 
 def test_a_corrupt_image_stops(src: Path, tmp_path: Path) -> None:
@@ -72,9 +74,9 @@ def test_a_corrupt_image_stops(src: Path, tmp_path: Path) -> None:
 
 
 def test_a_node_that_does_not_see_src_stops(tmp_path: Path) -> None:
-    sample = writer.Sample("0.jpg", "a", "train", File("/not/here", "0.jpg"))
+    sample = writer.Sample("0.jpg", "a", "train", FileLoader("/not/here", "0.jpg"))
     with pytest.raises(UserError, match=r"/not/here is not there on .*every node has to see SRC"):
-        writer.write([sample], tmp_path / "out", name="n", layout="l", maker=writer.RayExecutor())
+        writer.write_shards([sample], tmp_path / "out", name="n", layout="l", maker=writer.RayExecutor())
 
 
 def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
@@ -91,7 +93,7 @@ def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
 
     def run(deaths: int, out: Path) -> writer.Manifest:
         samples = [sample(number, deaths if number == 5 else 0) for number in range(8)]
-        return writer.write(samples, out, name="n", layout="l", rows_per_shard=2, maker=writer.RayExecutor())
+        return writer.write_shards(samples, out, name="n", layout="l", rows_per_shard=2, maker=writer.RayExecutor())
 
     assert run(1, tmp_path / "out") == run(0, tmp_path / "expected")
     assert len(list(tmp_path.glob("death.*"))) == 1

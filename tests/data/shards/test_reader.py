@@ -23,7 +23,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Shards of 40, 40 and 15 rows, so that a middle row group may be left out and the last one is short."""
     out = tmp_path_factory.mktemp("shelf") / "out"
     samples = [sample(f"{i:03d}.jpg", "ab"[i % 2], "train", jpeg(i, side=8)) for i in range(ROWS)]
-    manifest = writer.write(samples, out, name="n", layout="folder", rows_per_shard=40)
+    manifest = writer.write_shards(samples, out, name="n", layout="folder", rows_per_shard=40)
     assert [shard.rows for shard in manifest.shards] == [40, 40, 15]
     assert pq.ParquetFile(out / "00000.parquet").num_row_groups == 3
     return out
@@ -36,7 +36,7 @@ def images(directory: Path) -> ShardReader:
 
 @pytest.fixture(scope="module")
 def expected(directory: Path) -> list[bytes]:
-    return writer.read(directory, ["image"])["image"].to_pylist()
+    return writer.read_rows(directory, ["image"])["image"].to_pylist()
 
 
 def test_any_rows_in_any_order(images: ShardReader, expected: list[bytes]) -> None:
@@ -64,14 +64,14 @@ def test_it_travels_without_what_it_opened(images: ShardReader, expected: list[b
 def test_few_files_are_open_at_a_time(
     images: ShardReader, expected: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reader, "OPEN", 2)
+    monkeypatch.setattr(reader, "MAX_OPEN_SHARDS", 2)
     for rows in ([0, 60, 94], [60], [0], [94]):
         assert images.images(np.array(rows)) == [expected[row] for row in rows]
         assert len(reader._AT_HAND.opened) <= 2
 
 
 def test_threads_take_turns(images: ShardReader, expected: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "OPEN", 1)
+    monkeypatch.setattr(reader, "MAX_OPEN_SHARDS", 1)
 
     def draw(seed: int) -> bool:
         rows = np.random.default_rng(seed).integers(0, ROWS, (40, 9))

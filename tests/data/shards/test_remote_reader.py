@@ -10,10 +10,10 @@ import pytest
 
 from raysearch.core.errors import UserError
 from raysearch.data.feed import feed
-from raysearch.data.feed.decoding import RayData, Threads, View
-from raysearch.data.feed.streaming import Stream
+from raysearch.data.feed.decoding import DecodeSpec, RayDataDecoder, ThreadDecoder
+from raysearch.data.feed.streaming import ImageStream
 from raysearch.data.shards import writer
-from raysearch.data.shards.reader import ShardReader, _AtHand
+from raysearch.data.shards.reader import ShardReader, _OpenShards
 from raysearch.storage.location import Location
 
 from ...s3_server import Server, reads
@@ -25,7 +25,7 @@ EVERY = np.arange(36)
 
 @pytest.fixture
 def expected(eight_shards: Path) -> list[bytes]:
-    return writer.read(eight_shards, ["image"])["image"].to_pylist()
+    return writer.read_rows(eight_shards, ["image"])["image"].to_pylist()
 
 
 def shelf_of(location: str) -> ShardReader:
@@ -51,7 +51,7 @@ def test_copies_may_go_at_any_time(
     shutil.rmtree(cache)
     s3.requests.clear()
     assert shelf.images(EVERY) == expected  # what is open stays
-    monkeypatch.setattr("raysearch.data.shards.reader._AT_HAND", _AtHand())  # as in another process
+    monkeypatch.setattr("raysearch.data.shards.reader._AT_HAND", _OpenShards())  # as in another process
     assert pickle.loads(pickle.dumps(shelf)).images(EVERY) == expected
     assert len(reads(s3)) == 8
 
@@ -59,11 +59,11 @@ def test_copies_may_go_at_any_time(
 def test_it_travels_and_shows_no_secret(remote: str, s3: Server, expected: list[bytes]) -> None:
     shelf = shelf_of(s3.uri("data/cub", user="KEY:HUSH@"))
     shelf.images(np.array([7]))
-    view = View(32)
+    view = DecodeSpec(32)
     for one in (
         shelf,
-        Threads(shelf, view),
-        RayData(shelf, view),
+        ThreadDecoder(shelf, view),
+        RayDataDecoder(shelf, view),
         Location.parse(s3.uri("data/cub", user="KEY:HUSH@")),
     ):
         assert "HUSH" not in repr(one) + str(one)
@@ -73,9 +73,11 @@ def test_it_travels_and_shows_no_secret(remote: str, s3: Server, expected: list[
 
 def test_a_stream_gives_what_decoding_at_once_gives(remote: str, eight_shards: Path) -> None:
     rows = np.random.default_rng(0).permutation(36)
-    stream = Stream(shelf_of(remote), View(20))
-    assert np.array_equal(stream[rows], Stream(shelf_of(str(eight_shards)), View(20))[rows])
-    assert np.array_equal(feed.decode(remote, 20)["test"].images, feed.decode(eight_shards, 20)["test"].images)
+    stream = ImageStream(shelf_of(remote), DecodeSpec(20))
+    assert np.array_equal(stream[rows], ImageStream(shelf_of(str(eight_shards)), DecodeSpec(20))[rows])
+    assert np.array_equal(
+        feed.decode_dataset(remote, 20)["test"].images, feed.decode_dataset(eight_shards, 20)["test"].images
+    )
 
 
 def test_labels_and_splits_copy_nothing(remote: str, s3: Server, eight_shards: Path, cache: Path) -> None:

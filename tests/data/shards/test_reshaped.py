@@ -23,7 +23,7 @@ def array(data: bytes) -> np.ndarray:
 
 def kept(pixels: np.ndarray) -> np.ndarray:
     """The pixels after the one encoding that there should be."""
-    return array(jpeg.encode(Image.fromarray(pixels)))
+    return array(jpeg.encode_jpeg(Image.fromarray(pixels)))
 
 
 @pytest.mark.parametrize(
@@ -37,14 +37,14 @@ def kept(pixels: np.ndarray) -> np.ndarray:
 )
 def test_box(box: jpeg.Box, left: int, top: int, right: int, bottom: int) -> None:
     data = photo(16, 12)
-    assert (array(jpeg.reshaped(data, box)) == kept(array(data)[top:bottom, left:right])).all()
+    assert (array(jpeg.crop_and_resize(data, box)) == kept(array(data)[top:bottom, left:right])).all()
 
 
 def test_side_is_what_training_would_see_but_for_the_encoding() -> None:
     data = photo(40, 30)
     resized = np.asarray(Image.open(io.BytesIO(data)).resize((10, 10), Image.Resampling.BILINEAR))
-    assert (array(jpeg.reshaped(data, side=10)) == kept(resized)).all()
-    with Image.open(io.BytesIO(jpeg.reshaped(data, side=10))) as image:
+    assert (array(jpeg.crop_and_resize(data, side=10)) == kept(resized)).all()
+    with Image.open(io.BytesIO(jpeg.crop_and_resize(data, side=10))) as image:
         assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (10, 10))
 
 
@@ -53,24 +53,24 @@ def test_what_lies_around_a_box_does_not_bleed_into_it() -> None:
     around[8:24, 8:24] = 20
     file = io.BytesIO()
     Image.fromarray(around).save(file, "PNG")
-    assert array(jpeg.reshaped(file.getvalue(), (8, 8, 24, 24), side=4)).max() < 24
+    assert array(jpeg.crop_and_resize(file.getvalue(), (8, 8, 24, 24), side=4)).max() < 24
 
 
 @pytest.mark.parametrize("mode", ["L", "CMYK", "RGB"])
 def test_nothing_to_do_keeps_the_bytes(mode: str) -> None:
     data = photo(16, 16, mode, "JPEG")
-    assert jpeg.reshaped(data, (0, 0, 16, 16), side=16) is data
-    assert jpeg.reshaped(data) is data
-    assert jpeg.normalise(jpeg.reshaped(data, side=8))[1] == (8, 8)
+    assert jpeg.crop_and_resize(data, (0, 0, 16, 16), side=16) is data
+    assert jpeg.crop_and_resize(data) is data
+    assert jpeg.to_rgb_jpeg(jpeg.crop_and_resize(data, side=8))[1] == (8, 8)
 
 
 @pytest.mark.parametrize("box", [(4, 4, 4, 9), (9, 4, 4, 9), (16, 0, 20, 5), (-9, -9, 0, 0)])
 def test_a_box_without_pixels_is_corrupt(box: jpeg.Box) -> None:
     with pytest.raises(jpeg.CorruptImage, match=r"its box \(.*\) holds no pixel of 16 x 12"):
-        jpeg.reshaped(photo(16, 12), box)
+        jpeg.crop_and_resize(photo(16, 12), box)
 
 
 def test_corrupt_files_stay_corrupt() -> None:
     for data in (b"", b"x", photo(64, 64, format="JPEG")[:-300]):
         with pytest.raises(jpeg.CorruptImage):
-            jpeg.normalise(jpeg.reshaped(data, side=8))
+            jpeg.to_rgb_jpeg(jpeg.crop_and_resize(data, side=8))

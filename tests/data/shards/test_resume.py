@@ -11,8 +11,8 @@ import pytest
 
 from raysearch.data import layouts
 from raysearch.data.shards import resume, writer
-from raysearch.data.shards.samples import ordered
-from raysearch.data.shards.shard_builder import DATA, HALF, NOTES, ShardSpec, cut
+from raysearch.data.shards.samples import canonical_order
+from raysearch.data.shards.shard_builder import DATA_FOLDER, RECORDS_FOLDER, TEMPORARY_FOLDER, ShardSpec, plan_shards
 
 from ..layouts.trees import picture, put
 from .test_ingest import start
@@ -31,7 +31,7 @@ def write(src: Path, out: Path, **options) -> tuple[writer.Manifest, list[str]]:
     """The manifest, and what was said."""
     found, said = layouts.folder(str(src)), list[str]()
     asked = {"name": "n", "layout": "folder", "rows_per_shard": ROWS, "say": said.append} | options
-    return writer.write(found, out, **asked), said
+    return writer.write_shards(found, out, **asked), said
 
 
 def break_off(src: Path, out: Path, after: int) -> Path:
@@ -58,7 +58,7 @@ def test_finished_shards_are_not_made_again(src: Path, tmp_path: Path, monkeypat
     expected, said = write(src, tmp_path / "expected")
     assert said == []
     left = break_off(src, tmp_path / "out", after=32)
-    assert len(list((left / NOTES).iterdir())) == 6
+    assert len(list((left / RECORDS_FOLDER).iterdir())) == 6
     made: list[int] = []
     make = resume.save_record
     monkeypatch.setattr(resume, "save_record", lambda piece, *others: (made.append(piece.number), make(piece, *others)))
@@ -66,7 +66,7 @@ def test_finished_shards_are_not_made_again(src: Path, tmp_path: Path, monkeypat
     assert made == list(range(6, 13))
     assert said == ["going on: 6 of 13 shards are there"]
     assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "expected")
-    assert manifest == expected == writer.verify(tmp_path / "out")
+    assert manifest == expected == writer.verify_shards(tmp_path / "out")
     assert [path.name for path in tmp_path.glob(".*")] == []
 
 
@@ -75,7 +75,7 @@ def test_finished_shards_are_not_made_again(src: Path, tmp_path: Path, monkeypat
 )
 def test_only_what_is_whole_and_of_the_same_images_is_taken_over(change: str, src: Path, tmp_path: Path) -> None:
     left = break_off(src, tmp_path / "out", after=32)
-    shard, note, stays = left / DATA / "00002.parquet", left / NOTES / "00002.json", 5
+    shard, note, stays = left / DATA_FOLDER / "00002.parquet", left / RECORDS_FOLDER / "00002.json", 5
     data = shard.read_bytes()
     if change == "touched":
         (src / "a/0020.jpg").write_bytes(jpeg(99))  # in the third shard
@@ -93,7 +93,7 @@ def test_only_what_is_whole_and_of_the_same_images_is_taken_over(change: str, sr
     elif change == "half a note":
         note.write_bytes(note.read_bytes()[:50])
     else:
-        (left / HALF / "x").write_bytes(data[:100])
+        (left / TEMPORARY_FOLDER / "x").write_bytes(data[:100])
         stays = 6
     manifest, said = write(src, tmp_path / "out")
     assert said == ([f"going on: {stays} of 13 shards are there"] if stays else [])
@@ -111,13 +111,13 @@ def test_shards_whose_images_are_all_corrupt_now_are_dropped(tmp_path: Path) -> 
     manifest, _ = write(src, tmp_path / "out")
     assert [shard.file for shard in manifest.shards] == [f"0000{n}.parquet" for n in range(1, 5)]
     assert manifest.images == 18
-    writer.verify(tmp_path / "out")
+    writer.verify_shards(tmp_path / "out")
     assert not (tmp_path / "out" / "00000.parquet").exists()
 
 
 def test_what_cannot_say_where_it_comes_from_is_not_noted(tmp_path: Path) -> None:
     samples = [writer.Sample(f"{i}.jpg", "a", "train", lambda: jpeg(1)) for i in range(3)]
-    assert resume.input_digest(next(cut(*ordered(samples, None), 3))) is None
+    assert resume.input_digest(next(plan_shards(*canonical_order(samples, None), 3))) is None
 
 
 def test_a_note_speaks_of_label_split_source_and_image(src: Path) -> None:

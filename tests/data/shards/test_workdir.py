@@ -71,7 +71,7 @@ def test_other_names_stay(tmp_path: Path) -> None:
     names = [f".out.{WORK[:12]}.notes", f".out.{WORK[:12]}.partial", f".out.x.{WORK[:12]}.{WORK[:12]}.partial"]
     for name in names:
         (tmp_path / name).mkdir()
-        (tmp_path / name / workdir.LOCK).touch()
+        (tmp_path / name / workdir.LOCK_NAME).touch()
     with workdir.resumable_workdir(tmp_path / "out", WORK, "*"):
         pass
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
@@ -112,10 +112,10 @@ def test_without_locks_nothing_is_touched(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_file_that_was_left_is_removed(tmp_path: Path) -> None:
-    with workdir.file(tmp_path, "images") as one:
-        with workdir.file(tmp_path, "images") as two:
+    with workdir.open_temporary_file(tmp_path, "images") as one:
+        with workdir.open_temporary_file(tmp_path, "images") as two:
             assert {Path(one.name), Path(two.name)} == set(tmp_path.iterdir())
-        with workdir.file(tmp_path, "others") as others:
+        with workdir.open_temporary_file(tmp_path, "others") as others:
             assert len(list(tmp_path.iterdir())) == 3
-        with workdir.file(tmp_path, "images") as three:  # `two` has let go
+        with workdir.open_temporary_file(tmp_path, "images") as three:  # `two` has let go
             assert {Path(file.name) for file in (one, others, three)} == set(tmp_path.iterdir())

@@ -33,7 +33,7 @@ def collection(number: int = 10) -> list[writer.Sample]:
 
 
 def write(samples: list[writer.Sample], out: Path, rows_per_shard: int = 4, **options: Any) -> writer.Manifest:
-    return writer.write(samples, out, name="n", layout="folder", rows_per_shard=rows_per_shard, **options)
+    return writer.write_shards(samples, out, name="n", layout="folder", rows_per_shard=rows_per_shard, **options)
 
 
 def names(directory: Path) -> list[str]:
@@ -44,10 +44,10 @@ def test_round_trip_keeps_bytes_in_order_of_label_and_source(tmp_path: Path) -> 
     samples = collection()
     manifest = write(samples, tmp_path / "out")
     expected = sorted((s.label, s.source, s.split, s.load()) for s in samples)
-    table = writer.read(tmp_path / "out")
+    table = writer.read_rows(tmp_path / "out")
     got = [("ab"[r["label"]], r["source"], r["split"], r["image"]) for r in table.to_pylist()]
     assert got == expected
-    assert writer.read_manifest(tmp_path / "out") == manifest == writer.verify(tmp_path / "out")
+    assert writer.read_manifest(tmp_path / "out") == manifest == writer.verify_shards(tmp_path / "out")
     assert [Path(p).name for p in writer.shard_paths(tmp_path / "out")] == [
         "00000.parquet",
         "00001.parquet",
@@ -60,12 +60,12 @@ def test_round_trip_keeps_bytes_in_order_of_label_and_source(tmp_path: Path) -> 
 
 def test_read_takes_columns_and_a_split(tmp_path: Path) -> None:
     write(collection(), tmp_path / "out")
-    table = writer.read(tmp_path / "out", columns=["source", "label"], split="test")
+    table = writer.read_rows(tmp_path / "out", columns=["source", "label"], split="test")
     assert table.to_pydict() == {"source": ["a/0.jpg", "a/6.jpg", "b/3.jpg", "b/9.jpg"], "label": [0, 0, 1, 1]}
     with pytest.raises(UserError, match=r"no split 'tests'.*'test'"):
-        writer.read(tmp_path / "out", split="tests")
+        writer.read_rows(tmp_path / "out", split="tests")
     with pytest.raises(UserError, match=r"no column 'lable'.*'label'"):
-        writer.read(tmp_path / "out", columns=["lable"])
+        writer.read_rows(tmp_path / "out", columns=["lable"])
 
 
 def test_hash_depends_on_content_alone(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_other_formats_become_rgb_jpeg_of_the_same_look(mode: str, format: str, 
     source = Image.fromarray(pixels).convert(mode)
     source.save(file, format)
     write([sample("x", "a", "train", file.getvalue())], tmp_path / "out")
-    with Image.open(io.BytesIO(writer.read(tmp_path / "out")["image"][0].as_py())) as image:
+    with Image.open(io.BytesIO(writer.read_rows(tmp_path / "out")["image"][0].as_py())) as image:
         assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (20, 16))
         expected = np.asarray(source.convert("RGB"), float)
         assert np.abs(np.asarray(image, float) - expected).mean() < 6  # a palette is dithered
@@ -134,7 +134,7 @@ def test_sixteen_bits_and_transparency_keep_their_look(tmp_path: Path) -> None:
         Image.fromarray(array).save(files[-1], "PNG")
     write([sample(str(i), "a", "train", file.getvalue()) for i, file in enumerate(files)], tmp_path / "out")
     grey, white = (
-        np.asarray(Image.open(io.BytesIO(image.as_py()))) for image in writer.read(tmp_path / "out")["image"]
+        np.asarray(Image.open(io.BytesIO(image.as_py()))) for image in writer.read_rows(tmp_path / "out")["image"]
     )
     assert np.abs(grey[0, :, 0] - ramp[0] / 257.0).max() < 6
     assert white.min() > 250
@@ -149,7 +149,7 @@ def test_a_corrupt_image_is_left_out_and_listed(data: bytes, reason: str, tmp_pa
     assert [bad.source for bad in manifest.corrupt] == ["a/bad.jpg"]
     assert reason in manifest.corrupt[0].reason
     assert manifest.images == 4
-    assert "a/bad.jpg" not in writer.read(tmp_path / "out")["source"].to_pylist()
+    assert "a/bad.jpg" not in writer.read_rows(tmp_path / "out")["source"].to_pylist()
 
 
 def test_a_file_that_cannot_be_read_is_corrupt(tmp_path: Path) -> None:
@@ -186,14 +186,14 @@ def test_two_writers_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         return [writer.Sample(first.source, first.label, first.split, load), *collection()[1:]]
 
     manifest = write(other_writer_first(collection()), tmp_path / "out")
-    assert writer.verify(tmp_path / "out") == manifest
+    assert writer.verify_shards(tmp_path / "out") == manifest
     shutil.rmtree(tmp_path / "out")
     with pytest.raises(UserError, match="holds other data"):
         write(other_writer_first(collection(5)), tmp_path / "out")
-    assert writer.verify(tmp_path / "out").images == 5
+    assert writer.verify_shards(tmp_path / "out").images == 5
     # and when the other one comes between the last look and the rename
-    looks, look = [None, None], publish.existing
-    monkeypatch.setattr(publish, "existing", lambda path: looks.pop() if looks else look(path))
+    looks, look = [None, None], publish.existing_manifest
+    monkeypatch.setattr(publish, "existing_manifest", lambda path: looks.pop() if looks else look(path))
     assert write(collection(5), tmp_path / "out").images == 5
     assert names(tmp_path) == ["out"]
 
@@ -204,7 +204,7 @@ def test_output_that_exists(tmp_path: Path) -> None:
     assert write(collection(), out, rows_per_shard=3) == first  # the same data: left as it is
     with pytest.raises(UserError, match=r"holds other data.*remove it"):
         write(collection(9), out)
-    assert writer.verify(out) == first
+    assert writer.verify_shards(out) == first
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "diary.txt").write_text("dear")
     with pytest.raises(UserError, match="exists already and is no data set"):
@@ -264,12 +264,12 @@ def test_verify_names_the_row_of_a_flipped_byte(decode: bool, tmp_path: Path) ->
     write(collection(), tmp_path)
     shard = tmp_path / "00001.parquet"
     data = bytearray(shard.read_bytes())
-    image = writer.read(tmp_path)["image"][6].as_py()  # row 2 of the second shard
+    image = writer.read_rows(tmp_path)["image"][6].as_py()  # row 2 of the second shard
     data[data.index(image) + len(image) // 2] ^= 1
     shard.write_bytes(data)
     writer.read_manifest(tmp_path)  # the cheap check cannot see it
     with pytest.raises(UserError, match=r"00001\.parquet, row 2 \(b/3\.jpg\) is damaged"):
-        writer.verify(tmp_path, decode=decode)
+        writer.verify_shards(tmp_path, decode=decode)
 
 
 def test_every_flipped_byte_of_a_shard_is_found(tmp_path: Path) -> None:
@@ -281,7 +281,7 @@ def test_every_flipped_byte_of_a_shard_is_found(tmp_path: Path) -> None:
         data[position] ^= 0x10
         shard.write_bytes(data)
         with pytest.raises(UserError, match=r"00000\.parquet"):
-            writer.verify(tmp_path, decode=False)
+            writer.verify_shards(tmp_path, decode=False)
 
 
 def test_verify_notices_a_manifest_that_was_edited(tmp_path: Path) -> None:
@@ -289,16 +289,16 @@ def test_verify_notices_a_manifest_that_was_edited(tmp_path: Path) -> None:
     path = tmp_path / "manifest.json"
     path.write_text(path.read_text().replace('"a",', '"z",'))
     with pytest.raises(UserError, match="does not describe"):
-        writer.verify(tmp_path)
+        writer.verify_shards(tmp_path)
 
 
 def test_verify_names_the_row_of_an_image_that_does_not_decode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shard_builder, "_prepare", lambda sample: (sample.load(), (1, 1)))
     write([sample("a/0.jpg", "a", "train", jpeg()), sample("a/1.jpg", "a", "train", b"junk")], tmp_path)
     monkeypatch.undo()
-    writer.verify(tmp_path, decode=False)
+    writer.verify_shards(tmp_path, decode=False)
     with pytest.raises(UserError, match=r"row 1 \(a/1\.jpg\) does not decode: not an image"):
-        writer.verify(tmp_path)
+        writer.verify_shards(tmp_path)
 
 
 def test_verify_names_the_row_of_an_image_that_training_cannot_decode(
@@ -308,4 +308,4 @@ def test_verify_names_the_row_of_an_image_that_training_cannot_decode(
     write([sample("a/0.jpg", "a", "train", jpeg()), sample("a/1.png", "a", "train", jpeg(format="PNG"))], tmp_path)
     monkeypatch.undo()
     with pytest.raises(UserError, match=r"row 1 \(a/1\.png\) is no RGB JPEG that training can decode"):
-        writer.verify(tmp_path)
+        writer.verify_shards(tmp_path)

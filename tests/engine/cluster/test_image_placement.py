@@ -15,8 +15,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.console import Console
 
 from raysearch.data.feed import decoding
-from raysearch.data.feed.decoding import RayData, View
-from raysearch.data.feed.streaming import Stream
+from raysearch.data.feed.decoding import DecodeSpec, RayDataDecoder
+from raysearch.data.feed.streaming import ImageStream
 from raysearch.data.shards import writer
 from raysearch.data.shards.reader import ShardReader
 from raysearch.data.synthetic import dataset
@@ -28,15 +28,15 @@ from raysearch.studies.configs import Images
 
 from .. import killing
 
-SPEC = dataset.Spec(classes=8, train_per_class=12, test_per_class=4, side=24)
+SPEC = dataset.SyntheticSpec(classes=8, train_per_class=12, test_per_class=4, side=24)
 STORE = 100 << 20
-LARGE = View(160)  # 75 KiB an image
+LARGE = DecodeSpec(160)  # 75 KiB an image
 PASS = 6000  # images of a pass: four times the store
 
 
 @pytest.fixture(scope="module")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> ShardReader:
-    directory = dataset.ensure(SPEC, tmp_path_factory.mktemp("drawn"), rows_per_shard=20)
+    directory = dataset.ensure_shards(SPEC, tmp_path_factory.mktemp("drawn"), rows_per_shard=20)
     return ShardReader(directory, writer.read_manifest(directory))
 
 
@@ -65,9 +65,9 @@ def kill(cluster: Cluster, node: Any) -> None:
 class Taker:
     """What a training process does: takes passes batch by batch, the next one announced before the last ends."""
 
-    def __init__(self, shelf: ShardReader, decode: RayData) -> None:
-        self._shelf, self._stream = shelf, Stream(shelf, decode.view, decode)
-        self._everything = decoding.decoded(shelf, decode.view, np.arange(len(shelf)))
+    def __init__(self, shelf: ShardReader, decode: RayDataDecoder) -> None:
+        self._shelf, self._stream = shelf, ImageStream(shelf, decode.view, decode)
+        self._everything = decoding.decode_rows(shelf, decode.view, np.arange(len(shelf)))
         self._taken, self._pause, self._pass = 0, 0.0, 0
 
     def announce(self, rows: np.ndarray) -> None:
@@ -87,7 +87,7 @@ class Taker:
         return self._taken
 
 
-def taker_on(node: Any, shelf: ShardReader, decode: RayData) -> Any:
+def taker_on(node: Any, shelf: ShardReader, decode: RayDataDecoder) -> Any:
     there = NodeAffinitySchedulingStrategy(node.node_id, soft=False)
     kind = ray.remote(num_cpus=0, max_concurrency=2, scheduling_strategy=there)(Taker)
     return kind.remote(shelf, decode)
@@ -107,7 +107,7 @@ def test_a_node_that_dies_in_the_middle_of_a_pass_costs_no_image(
     cluster: Cluster, nodes: list[Any], shelf: ShardReader
 ) -> None:
     ray.cloudpickle.register_pickle_by_value(__import__(__name__, fromlist=["_"]))
-    taker = taker_on(nodes[0], shelf, RayData(shelf, LARGE, 3, STORE // 4, apart=True))
+    taker = taker_on(nodes[0], shelf, RayDataDecoder(shelf, LARGE, 3, STORE // 4, apart=True))
     for number in range(2):
         ray.get(taker.announce.remote(order(number, shelf)))
     first = taker.take.remote(order(0, shelf), 0.05)
@@ -123,7 +123,7 @@ def test_a_node_that_dies_in_the_middle_of_a_pass_costs_no_image(
 def test_a_set_larger_than_the_store_streams_with_flat_memory(nodes: list[Any], shelf: ShardReader) -> None:
     """Each pass is four times a store, of which a pipeline may take a tenth; memory does not grow from pass to pass."""
     ray.cloudpickle.register_pickle_by_value(__import__(__name__, fromlist=["_"]))
-    taker = taker_on(nodes[0], shelf, RayData(shelf, LARGE, 2, STORE // 10, apart=True))
+    taker = taker_on(nodes[0], shelf, RayDataDecoder(shelf, LARGE, 2, STORE // 10, apart=True))
     stored, resident = [], []
     ray.get(taker.announce.remote(order(0, shelf)))
     for number in range(4):
@@ -150,7 +150,7 @@ def provide(shelf_directory: Path, options: Options, *asked: Images) -> dict[Ima
 def test_resident_images_outlive_the_nodes_that_decoded_them(
     cluster: Cluster, nodes: list[Any], tmp_path: Path
 ) -> None:
-    directory = dataset.ensure(SPEC, tmp_path)
+    directory = dataset.ensure_shards(SPEC, tmp_path)
     asked = Images(48, 1.0, None)
     (kept,) = provide(directory, Options(), asked).values()
     before = {split: images.images.copy() for split, images in kept.open().items()}
@@ -170,10 +170,10 @@ def test_resident_images_outlive_the_nodes_that_decoded_them(
 
 
 def test_resident_images_go_with_the_run(nodes: list[Any], tmp_path: Path) -> None:
-    directory = dataset.ensure(SPEC, tmp_path)
+    directory = dataset.ensure_shards(SPEC, tmp_path)
     empty = used()
     kept = provide(directory, Options(), Images(200, 1.0, None))
-    size = len(synthetic_images := writer.read(directory, columns=["label"])) * 200 * 200 * 3
+    size = len(synthetic_images := writer.read_rows(directory, columns=["label"])) * 200 * 200 * 3
     assert len(synthetic_images) == 128
     _until(lambda: used() - empty >= size)
     del kept
@@ -184,7 +184,7 @@ def test_the_mode_of_each_size_is_what_fits_beside_the_others(
     cluster: Cluster, nodes: list[Any], tmp_path: Path
 ) -> None:
     """Of 128 images; a node has a store of 100 MiB. What a run says of it is in its record."""
-    directory = dataset.ensure(SPEC, tmp_path)
+    directory = dataset.ensure_shards(SPEC, tmp_path)
     small, large, larger = (Images(side, 1.0, None) for side in (100, 300, 400))  # 3.7, 33 and 58.6 MiB
     run = SimpleNamespace(shards=directory, record={})
     found = engine_images.place_images(

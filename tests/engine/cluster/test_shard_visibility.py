@@ -22,7 +22,7 @@ from raysearch.studies.configs import Images
 
 from .. import killing
 
-SPEC = dataset.Spec(classes=3, train_per_class=4, test_per_class=2, side=24)
+SPEC = dataset.SyntheticSpec(classes=3, train_per_class=4, test_per_class=2, side=24)
 SIZE = Images(24, 1.0, None)
 
 
@@ -49,13 +49,13 @@ def provided(directory: Path, feed: FeedMode) -> dict[Images, engine_images.Kept
 
 
 def test_images_come_from_where_they_are_seen(node: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    directory = dataset.ensure(SPEC, tmp_path)
+    directory = dataset.ensure_shards(SPEC, tmp_path)
     assert shard_visibility.nodes_without(Location.parse(directory)) == []
     (by_all,) = (kept.open() for kept in provided(directory, FeedMode.resident).values())
     monkeypatch.setattr(shard_visibility, "_asked_on", elsewhere(shard_visibility._asked_on))
     assert shard_visibility.nodes_without(Location.parse(directory)) == [node]
     with monkeypatch.context() as patch:
-        patch.setattr(decoding.RayData, "__call__", None)  # it would fail there
+        patch.setattr(decoding.RayDataDecoder, "__call__", None)  # it would fail there
         (here,) = (kept.open() for kept in provided(directory, FeedMode.resident).values())
     for split in ("train", "test"):
         assert (here[split].images == by_all[split].images).all()

@@ -35,12 +35,12 @@ study = Ablation(
     metric="accuracy",
 )
 """
-SPEC = dataset.Spec(classes=8, train_per_class=6, test_per_class=2, side=32)
+SPEC = dataset.SyntheticSpec(classes=8, train_per_class=6, test_per_class=2, side=32)
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return dataset.ensure(SPEC, tmp_path_factory.mktemp("drawn"))
+    return dataset.ensure_shards(SPEC, tmp_path_factory.mktemp("drawn"))
 
 
 def sweep(folder: Path, data: Path, name: str, methods: tuple[str, str], rate: float, code: int = 0) -> str:
@@ -73,7 +73,7 @@ def alone(data: Path, row: dict[str, Any], directory: Path) -> dict[str, Any]:
     torch.set_num_threads(1)
     config = parse_config(json.loads(row["config"]))
     divided = partition.partition_of(data, "auto")
-    sets = feed.decode(data, 32, 1.0, divided.of_class)
+    sets = feed.decode_dataset(data, 32, 1.0, divided.of_class)
     worker = Worker(Feed(**sets, content_hash=row["data"], split=divided.identity), directory)
 
     def advance(task: Task) -> None:

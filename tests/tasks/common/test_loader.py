@@ -41,13 +41,13 @@ def test_it_gives_the_image_set_s_batch(device: torch.device) -> None:
 def test_the_clock_counts_loading_and_starts_anew_when_asked(
     device: torch.device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    normalise = loader.normalise
+    normalise = loader.normalize
 
     def slowly(taken: torch.Tensor) -> torch.Tensor:
         time.sleep(5 * PAUSE)  # work on the device, not a wait for images
         return normalise(taken)
 
-    monkeypatch.setattr(loader, "normalise", slowly)
+    monkeypatch.setattr(loader, "normalize", slowly)
     feed, some = Loader(device), images(Slow)
     assert feed.waited() == 0
     for _ in range(3):

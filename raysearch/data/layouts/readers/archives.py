@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from raysearch.core.errors import UserError
-from raysearch.data.layouts.layout import refuse
+from raysearch.data.layouts.layout import refuse_test_fraction
 from raysearch.data.layouts.listing import Listing
 from raysearch.data.layouts.readers import disk
 from raysearch.data.shards import Sample, hash_split
@@ -78,7 +78,7 @@ def listing(
         corrupt: what was left out already.
     """
     if said:
-        refuse(test_fraction, f"the names of files ({next(iter(said)).relative_to(root)})")
+        refuse_test_fraction(test_fraction, f"the names of files ({next(iter(said)).relative_to(root)})")
     bad = list(corrupt)
     numbers = all(image.label.isdigit() for _, image in images)
     by_class: dict[str, list[str]] = {}
@@ -91,7 +91,7 @@ def listing(
         by_class.setdefault(label, []).append(image.source)
         kept.append((path, image._replace(label=label)))
     order = list(names) if numbers and names else sorted(by_class, key=int if numbers else None)
-    tested = set() if said or not kept else hash_split.tested(by_class, test_fraction, root)
+    tested = set() if said or not kept else hash_split.choose_test_sources(by_class, test_fraction, root)
     samples = [
         Sample(image.source, image.label, said.get(path) or ("test" if image.source in tested else "train"), image.load)
         for path, image in kept

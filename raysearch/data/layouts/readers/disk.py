@@ -7,7 +7,7 @@ from pathlib import Path
 
 from raysearch.core.errors import UserError
 from raysearch.data.shards import Sample
-from raysearch.data.shards.loaders import File
+from raysearch.data.shards.loaders import FileLoader
 
 EXTENSIONS = {".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
 
@@ -28,7 +28,7 @@ def directory(src: str | os.PathLike[str]) -> Iterator[Path]:
 
 def sample(root: Path, source: str, label: str, split: str) -> Sample:
     """The image at `source` below `root`."""
-    return Sample(source, label, split, File(str(root), source))
+    return Sample(source, label, split, FileLoader(str(root), source))
 
 
 def visible(directory: Path) -> list[Path]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from raysearch.core.errors import UserError
-from raysearch.data.layouts.listing import Entry, Listing, of_lists
+from raysearch.data.layouts.listing import ListEntry, Listing, listing_from_lists
 from raysearch.data.layouts.readers import disk
 from raysearch.data.shards.jpeg import Box
 
@@ -26,7 +26,7 @@ def listing(base: Path, folder: Callable[[str, str], str], name: Callable[[str, 
         name: class id, name in classes.txt -> what the class is called here.
     """
     paths, labels, training, names = (disk.pairs(base / file) for file in LISTS)
-    entries: list[Entry] = []
+    entries: list[ListEntry] = []
     wrong = {f"id {image}": "in image_class_labels.txt, not in images.txt" for image in labels.keys() - paths.keys()}
     wrong |= {f"id {image}": "in train_test_split.txt, not in images.txt" for image in training.keys() - paths.keys()}
     for image, path in paths.items():
@@ -39,8 +39,8 @@ def listing(base: Path, folder: Callable[[str, str], str], name: Callable[[str, 
         elif path.split("/")[0] != folder(label, names[label]):
             wrong[source] = f"image_class_labels.txt says {names[label]}, its folder does not"
         else:
-            entries.append(Entry(source, name(label, names[label]), PARTS[training[image]]))
-    return of_lists(
+            entries.append(ListEntry(source, name(label, names[label]), PARTS[training[image]]))
+    return listing_from_lists(
         base, ["images"], entries, [name(label, names[label]) for label in sorted(names, key=_number)], wrong
     )
 

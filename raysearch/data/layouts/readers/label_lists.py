@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from raysearch.data.layouts.listing import Entry
+from raysearch.data.layouts.listing import ListEntry
 
 
 class Line(NamedTuple):
@@ -23,7 +23,7 @@ class Line(NamedTuple):
 class Named(NamedTuple):
     """Lines whose numbers have become class names, classes in the order of their numbers."""
 
-    entries: list[Entry]
+    entries: list[ListEntry]
     classes: list[str]
     wrong: dict[str, str]  # source -> why it is left out
 
@@ -50,7 +50,7 @@ def named(lines: Iterable[Line]) -> Named:
         if _folder(line) != folders[line.number]
     }
     return Named(
-        [Entry(line.source, names[line.number], line.split) for line in everything if line.source not in wrong],
+        [ListEntry(line.source, names[line.number], line.split) for line in everything if line.source not in wrong],
         list(dict.fromkeys(names[number] for number in sorted(names))),
         wrong,
     )
