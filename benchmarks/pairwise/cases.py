@@ -23,7 +23,7 @@ from raysearch.models.lwfm import LayerwiseMatching
 from raysearch.models.precision import at_least_single
 from raysearch.models.relation import RelationHead
 from raysearch.tasks.common.loader import Loader
-from raysearch.tasks.fewshot.evaluation import MapStore, precision
+from raysearch.tasks.fewshot.evaluation import MapStore, autocast
 
 WAYS = 5
 GRID = 3  # side of the maps that LWFM-SPM compares
@@ -92,7 +92,7 @@ def train(network: EpisodicNetwork, episode: Episode) -> Tensor:
     """Logits of a step, forward and backward of the whole network."""
     network.train()
     network.zero_grad(set_to_none=True)
-    with precision(episode.ready.device, "auto"):
+    with autocast(episode.ready.device, "auto"):
         logits = network(episode.ready, episode.layout).logits
     functional.cross_entropy(at_least_single(logits.flatten(0, 1)), episode.names).backward()
     return logits.detach()
@@ -102,7 +102,7 @@ def train(network: EpisodicNetwork, episode: Episode) -> Tensor:
 def judge(network: EpisodicNetwork, episode: Episode) -> Tensor:
     """Logits of the usual way, from images."""
     network.eval()
-    with precision(episode.ready.device, "auto"):
+    with autocast(episode.ready.device, "auto"):
         return network(episode.ready, episode.layout).logits
 
 
@@ -114,8 +114,8 @@ def judge_stored(network: EpisodicNetwork, store: MapStore, episode: Episode) ->
     rows = torch.arange(len(episode.images))
     supports = layout.ways * layout.shots
     support, query = rows[:supports].view(1, layout.ways, layout.shots), rows[supports:].view(1, -1)
-    with precision(episode.ready.device, "auto"):
-        return network.comparer(store.of(support), store.of(query)).logits
+    with autocast(episode.ready.device, "auto"):
+        return network.head(store.maps(support), store.maps(query)).logits
 
 
 def store_of(network: EpisodicNetwork, episode: Episode) -> MapStore:

@@ -177,15 +177,15 @@ class FewShotClassifier:
         parts = [torch.empty(0, len(self._supports), device=self.device)]
         for at in range(0, len(images), evaluation.BATCH):
             query = self._maps(images[at : at + evaluation.BATCH])
-            with evaluation.precision(self.device, "auto"):
-                parts.append(class_logits(self._network.comparer, self._supports, query))
+            with evaluation.autocast(self.device, "auto"):
+                parts.append(class_logits(self._network.head, self._supports, query))
         return torch.cat(parts)
 
     @torch.no_grad()
     def _maps(self, images: ImagesLike) -> Maps:
         """Of each tap (n, C, h, w)."""
         starts = range(0, len(images), evaluation.BATCH)
-        with evaluation.precision(self.device, "auto"):
+        with evaluation.autocast(self.device, "auto"):
             parts = [
                 self._network.maps(self.preprocessing.batch(images[at : at + evaluation.BATCH], self.device))
                 for at in starts

@@ -85,9 +85,9 @@ def see(
     support, query = drawn.draw(index)
     store = evaluation.MapStore(network, images.subset(_only(images, support, query)), Loader(device), "auto")
     where = {row: place for place, row in enumerate(np.unique(np.concatenate([support.ravel(), query.ravel()])))}
-    maps = [store.of(torch.from_numpy(np.vectorize(where.__getitem__)(rows))) for rows in (support, query)]
-    with evaluation.precision(device, "auto"):
-        compared = network.comparer([one[None] for one in maps[0]], [one.flatten(0, 1)[None] for one in maps[1]])
+    maps = [store.maps(torch.from_numpy(np.vectorize(where.__getitem__)(rows))) for rows in (support, query)]
+    with evaluation.autocast(device, "auto"):
+        compared = network.head([one[None] for one in maps[0]], [one.flatten(0, 1)[None] for one in maps[1]])
     logits = compared.logits[0].double().cpu().numpy().reshape(*query.shape, -1)
     return EpisodeForward(Answers(index, support, query, images.labels[support[:, 0]], logits), *maps)
 

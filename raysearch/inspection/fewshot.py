@@ -165,7 +165,7 @@ def _places(answers: Answers, count: int) -> list[tuple[int, int]]:
 
 def _pair(network: EpisodicNetwork, seen: EpisodeForward, images: ImageSet, of_query: int, of_support: int) -> Pair:
     """The first query of a class and the first support of another."""
-    answers, comparer = seen.answers, network.comparer
+    answers, comparer = seen.answers, network.head
     support, query = [one[of_support, 0] for one in seen.support], [one[of_query, 0] for one in seen.query]
     helix, metric = helix_of(comparer), metric_of(comparer)
     pixels = _take(images, np.array([answers.support[of_support, 0], answers.query[of_query, 0]]))

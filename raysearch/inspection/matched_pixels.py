@@ -68,7 +68,7 @@ def matching(metric: PixelMetric, support: Maps, query: Maps) -> Matching | None
     pairs = [PixelPairs(*each) for each in zip(s, q, strict=True)]
     weights = _weights(metric, pairs)
     found = [_matches(metric, *each) for each in zip(pairs, _maps(metric, len(pairs)), strict=True)]
-    scores = torch.stack([spm.strongest(one, _counting(metric, len(one.found))) for _, one in found])
+    scores = torch.stack([spm.strongest(one, _counting(metric, len(one.valid))) for _, one in found])
     best = scores.argmax().item()
     grid = (support[0].shape[-2], support[0].shape[-1])
     layers = tuple(
@@ -151,10 +151,10 @@ def _layer(
     weights: tuple[Tensor, Tensor],
     counting: int,
 ) -> LayerMatches:
-    ranked = matches.similarity.masked_fill(~matches.found, -torch.inf).topk(counting).indices
-    counted = torch.zeros_like(matches.found)
+    ranked = matches.similarity.masked_fill(~matches.valid, -torch.inf).topk(counting).indices
+    counted = torch.zeros_like(matches.valid)
     counted[ranked] = True
-    found = matches.found.cpu().numpy()
+    found = matches.valid.cpu().numpy()
     joined, similarity, strong = (one.cpu().numpy()[found] for one in (pixels, matches.similarity.double(), counted))
     both = (weights[0].double().cpu().numpy(), weights[1].double().cpu().numpy())
     return LayerMatches(grid, joined, similarity, strong, score, decides, both)

@@ -49,11 +49,11 @@ def planes(network: EpisodicNetwork, seen: EpisodeForward) -> tuple[Plane, Plane
         seen: an episode in it.
     """
     before = plane(*(_numpy(torch.cat([one.float().mean((-2, -1)) for one in maps], -1)) for maps in _sides(seen)))
-    pairs = _pairs(network.comparer, seen)
+    pairs = _pairs(network.head, seen)
     if pairs is None:
         return before, None
     of_support, of_query = (_numpy(one.mean(side)) for side, one in enumerate(pairs))
-    ways, apart = len(seen.answers.support), helix_of(network.comparer) is not None
+    ways, apart = len(seen.answers.support), helix_of(network.head) is not None
     if apart:
         of_support, of_query = (one - one.mean(0) for one in (of_support, of_query))
     after = plane(*(one.reshape(ways, -1, one.shape[-1]) for one in (of_support, of_query)))

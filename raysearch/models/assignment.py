@@ -24,7 +24,7 @@ LARGEST = 12  # rows for which 2^n sets are still little
 ENTRIES = 2**25  # of f at a time: 256 MiB
 
 
-class Sets(NamedTuple):
+class ColumnSets(NamedTuple):
     """All M sets of k columns."""
 
     sets: Tensor  # (M,)
@@ -68,12 +68,12 @@ def _solve(cost: Tensor) -> Tensor:
 
 
 @functools.lru_cache(maxsize=2 * LARGEST)
-def _sets_by_size(n: int, device: torch.device) -> list[Sets]:
+def _sets_by_size(n: int, device: torch.device) -> list[ColumnSets]:
     """The sets of 1 to n columns; kept, since copying them to a device makes the host wait."""
     by_size = []
     for size in range(1, n + 1):
         columns = torch.tensor(list(itertools.combinations(range(n), size)))
         bits = 1 << columns
         sets = bits.sum(1)
-        by_size.append(Sets(*(each.to(device) for each in (sets, columns, sets.unsqueeze(1) - bits))))
+        by_size.append(ColumnSets(*(each.to(device) for each in (sets, columns, sets.unsqueeze(1) - bits))))
     return by_size

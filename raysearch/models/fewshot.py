@@ -40,7 +40,7 @@ class Layout(NamedTuple):
     shots: int
     queries: int  # N, of all classes together
 
-    def divide(self, maps: Maps) -> tuple[Maps, Maps]:
+    def split(self, maps: Maps) -> tuple[Maps, Maps]:
         """Maps (B, ...) of the batch to (E, W, K, ...) and (E, N, ...)."""
         supports = self.episodes * self.ways * self.shots
         shape = (self.episodes, self.ways, self.shots)
@@ -70,16 +70,29 @@ class EpisodicNetwork(nn.Module):
     """
 
     def __init__(
-        self, trunk: Backbone, taps: Sequence[str], comparer: nn.Module, grid: int | None = None, classes: int = 0
+        self, backbone: Backbone, taps: Sequence[str], head: nn.Module, grid: int | None = None, classes: int = 0
     ) -> None:
         super().__init__()
-        self.trunk, self.taps, self.comparer, self.grid = trunk, tuple(taps), comparer, grid
-        widths = dict(zip(trunk.taps, trunk.widths, strict=True))
+        self.trunk = backbone  # the name in checkpoints
+        self.taps = tuple(taps)
+        self.comparer = head  # likewise
+        self.grid = grid
+        widths = dict(zip(backbone.taps, backbone.widths, strict=True))
         self.classifier = nn.Linear(sum(widths[tap] for tap in self.taps), classes) if classes else None
+
+    @property
+    def backbone(self) -> Backbone:
+        """What makes the maps."""
+        return self.trunk
+
+    @property
+    def head(self) -> nn.Module:
+        """What compares them."""
+        return self.comparer
 
     def maps(self, images: Tensor) -> Maps:
         """Of images (B, 3, H, W), a tap each: (B, C, h, w)."""
-        found = self.trunk(images)
+        found = self.backbone(images)
         maps = [found[tap] for tap in self.taps]
         return maps if self.grid is None else [nn.functional.adaptive_avg_pool2d(one, self.grid) for one in maps]
 
@@ -92,7 +105,7 @@ class EpisodicNetwork(nn.Module):
             batch: images, or maps, of an ordinary batch, which goes through the trunk by itself.
         """
         maps = self.maps(images) if isinstance(images, Tensor) else images
-        compared = self.comparer(*layout.divide(maps))
+        compared = self.head(*layout.split(maps))
         if self.classifier is None:
             return EpisodeOutput(compared.logits)
         query = None if compared.query is None else self._classify(compared.query)

@@ -15,8 +15,8 @@ Legend: `E` episodes, `Q` queries, `S` supports, `C` channels, `H x W` positions
 import torch
 from torch import Tensor, nn
 
-from raysearch.models.helix.designs import DESIGNS, Layer, Unrelated
-from raysearch.models.helix.direction import Side, SideName, Sizes
+from raysearch.models.helix.designs import DESIGNS, EnhanceOnly, Layer
+from raysearch.models.helix.direction import LayerSizes, Side, SideName
 from raysearch.models.helix.position_norm import PositionNorm
 
 
@@ -78,11 +78,11 @@ class HelixFormer(nn.Module):
         if design not in DESIGNS:
             raise ValueError(f"design: unknown '{design}'; known: {', '.join(DESIGNS)}")
         width = channels if width is None else width
-        sizes = Sizes(width, heads, dim_head, fusion, rep, kv_stride, mlp_ratio, dropout)
+        sizes = LayerSizes(width, heads, dim_head, fusion, rep, kv_stride, mlp_ratio, dropout)
         targets, layer = DESIGNS[design]
         self.support_embedding = Embedding(channels, width, embed_kernel)
         self.query_embedding = Embedding(channels, width, embed_kernel)
-        self.layers = nn.ModuleList(layer(sizes) if rmp else Unrelated(sizes, targets) for _ in range(depth))
+        self.layers = nn.ModuleList(layer(sizes) if rmp else EnhanceOnly(sizes, targets) for _ in range(depth))
 
     def forward(self, support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
         new_support, new_query = self.pairs(support, query)

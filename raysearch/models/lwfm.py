@@ -31,15 +31,15 @@ from raysearch.core.errors import UserError, nearest
 from raysearch.models.lwe import attention
 from raysearch.models.pixel_pairs import PixelPairs, centred_pixels, directions, inner_products
 from raysearch.models.precision import at_least_single, full_precision
-from raysearch.models.spm import named_matcher, strongest
+from raysearch.models.spm import build_matcher, strongest
 
 
-class Matched(NamedTuple):
+class MetricOutput(NamedTuple):
     logits: Tensor  # (E, N, W), float32 or wider
     query: Tensor  # (E, N, C) mean of e_q over pixels, ways and shots, which the auxiliary loss classifies
 
 
-class Residual(nn.Module):
+class ResidualMap(nn.Module):
     """phi, along the last axis. Without a bias, phi(a x) = a phi(x) for a > 0."""
 
     def __init__(self, channels: int) -> None:
@@ -100,10 +100,10 @@ class PixelMetric(nn.Module):
         self.temperature, self.lwe = temperature, lwe
         self.reduce, self.k, self.layers = reduce, k, layers
         self.weight, self.tau = weight, tau
-        self.matcher = named_matcher(matcher, sinkhorn_eps, sinkhorn_iterations)
-        self.residual = nn.ModuleList(map(Residual, channels)) if weight and residual else None
+        self.matcher = build_matcher(matcher, sinkhorn_eps, sinkhorn_iterations)
+        self.residual = nn.ModuleList(map(ResidualMap, channels)) if weight and residual else None
 
-    def compare(self, support: list[Tensor], query: list[Tensor]) -> Matched:
+    def compare(self, support: list[Tensor], query: list[Tensor]) -> MetricOutput:
         """Compare centred pixels, by layer (E, N, W, K, P, C_l); axes that they do not vary along may have size 1."""
         pairs = [PixelPairs(s, q) for s, q in zip(support, query, strict=True)]
         if self.lwe:
@@ -114,7 +114,7 @@ class PixelMetric(nn.Module):
         score = (directions(g_s) * directions(g_q)).sum(-1)
         if self.weight:
             score = score + self.weight * self._match(pairs)
-        return Matched(score / self.tau, g_q.mean(2))
+        return MetricOutput(score / self.tau, g_q.mean(2))
 
     def _match(self, pairs: list[PixelPairs]) -> Tensor:
         """SPM: (E, N, W)."""
@@ -145,7 +145,7 @@ class LayerwiseMatching(PixelMetric):
     torch.Size([1, 7, 5])
     """
 
-    def forward(self, support: Sequence[Tensor], query: Sequence[Tensor]) -> Matched:
+    def forward(self, support: Sequence[Tensor], query: Sequence[Tensor]) -> MetricOutput:
         """By layer: support (E, W, K, C_l, h, w), query (E, N, C_l, h, w).
 
         Raises:
@@ -167,7 +167,7 @@ class PairMatching(PixelMetric):
     torch.Size([1, 7, 5])
     """
 
-    def forward(self, support: Sequence[Tensor], query: Sequence[Tensor], shots: int) -> Matched:
+    def forward(self, support: Sequence[Tensor], query: Sequence[Tensor], shots: int) -> MetricOutput:
         """By layer: both (E, N, W K, C_l, h, w), the shots of a way side by side.
 
         Raises:

@@ -26,7 +26,7 @@ class Classified(NamedTuple):
     labels: Tensor  # (...) int64
 
 
-class Losses(NamedTuple):
+class LwfmLosses(NamedTuple):
     """The loss and the terms that it is made of, each a mean over its images; scalars, float32 or wider."""
 
     loss: Tensor
@@ -35,7 +35,7 @@ class Losses(NamedTuple):
     batch: Tensor
 
 
-def lwfm_loss(episode: Classified, queries: Classified, batch: Classified, weight: float) -> Losses:
+def lwfm_loss(episode: Classified, queries: Classified, batch: Classified, weight: float) -> LwfmLosses:
     """The three terms and their weighted sum.
 
     Args:
@@ -55,7 +55,7 @@ def lwfm_loss(episode: Classified, queries: Classified, batch: Classified, weigh
     tensor(8.7201)
     """
     terms = [_cross_entropy(*episode), _cross_entropy(*queries), _cross_entropy(*batch)]
-    return Losses(weight * terms[0] + terms[1] + terms[2], *terms)
+    return LwfmLosses(weight * terms[0] + terms[1] + terms[2], *terms)
 
 
 @full_precision

@@ -28,7 +28,7 @@ class Matches(NamedTuple):
     """P matches of each image pair and layer."""
 
     similarity: Tensor  # (..., P)
-    found: Tensor  # (..., P) bool; what is False is no match and counts nowhere
+    valid: Tensor  # (..., P) bool; False: not a match, which counts nowhere
 
 
 Matcher = Callable[[Tensor, Tensor], Matches]  # of cost and similarity, (..., P, P) each
@@ -91,7 +91,7 @@ def hungarian(cost: Tensor, similarity: Tensor) -> Matches:
     tensor([0.8000, 0.7000])
     """
     columns = solve(cost).unsqueeze(-1)
-    return _all_found(similarity.gather(-1, columns).squeeze(-1))
+    return _all_valid(similarity.gather(-1, columns).squeeze(-1))
 
 
 def nearest_neighbour(cost: Tensor, similarity: Tensor) -> Matches:
@@ -102,7 +102,7 @@ def nearest_neighbour(cost: Tensor, similarity: Tensor) -> Matches:
     tensor([0.9000, 0.8000])
     """
     rows = cost.argmin(-2, keepdim=True)
-    return _all_found(similarity.gather(-2, rows).squeeze(-2))
+    return _all_valid(similarity.gather(-2, rows).squeeze(-2))
 
 
 def mutual_nearest_neighbour(cost: Tensor, similarity: Tensor) -> Matches:
@@ -114,7 +114,7 @@ def mutual_nearest_neighbour(cost: Tensor, similarity: Tensor) -> Matches:
 
     >>> similarity = torch.tensor([[0.9, 0.8], [0.7, 0.1]])
     >>> mutual_nearest_neighbour(1 - similarity, similarity)
-    Matches(similarity=tensor([0.9000, 0.7000]), found=tensor([ True, False]))
+    Matches(similarity=tensor([0.9000, 0.7000]), valid=tensor([ True, False]))
     """
     columns, rows = cost.argmin(-1), cost.argmin(-2)
     mutual = rows.gather(-1, columns) == torch.arange(cost.shape[-1], device=cost.device)
@@ -128,7 +128,7 @@ def sinkhorn(cost: Tensor, similarity: Tensor, eps: float, iterations: int) -> M
     >>> sinkhorn(1 - similarity, similarity, eps=0.05, iterations=50).similarity
     tensor([0.8011, 0.6977])
     """
-    return _all_found((transport_plan(cost, eps, iterations) * similarity).sum(-1))
+    return _all_valid((transport_plan(cost, eps, iterations) * similarity).sum(-1))
 
 
 def transport_plan(cost: Tensor, eps: float, iterations: int) -> Tensor:
@@ -154,13 +154,13 @@ def transport_plan(cost: Tensor, eps: float, iterations: int) -> Tensor:
     return (kernel + rows + columns).exp()
 
 
-def named_matcher(name: str, eps: float, iterations: int) -> Matcher:
+def build_matcher(name: str, eps: float, iterations: int) -> Matcher:
     """A matcher by its name: "hungarian", "nearest", "mutual" or "sinkhorn", the only one with eps and iterations.
 
     Raises:
         ValueError: eps or iterations that are not positive; as a UserError, an unknown name.
 
-    >>> named_matcher("nearest", eps=0.05, iterations=50) is nearest_neighbour
+    >>> build_matcher("nearest", eps=0.05, iterations=50) is nearest_neighbour
     True
     """
     if not (eps > 0 and iterations > 0):
@@ -188,12 +188,12 @@ def strongest(matches: Matches, k: int) -> Tensor:
     pixels = matches.similarity.shape[-1]
     if k > pixels:
         raise ValueError(f"{k} matches are to count, but there are {pixels} pixels")
-    top = matches.similarity.masked_fill(~matches.found, -torch.inf).topk(k).values
+    top = matches.similarity.masked_fill(~matches.valid, -torch.inf).topk(k).values
     # Sorted from the top, so that what was not found comes last.
-    count = matches.found.sum(-1, keepdim=True).clamp(max=k)
+    count = matches.valid.sum(-1, keepdim=True).clamp(max=k)
     counted = torch.arange(k, device=top.device) < count
     return (torch.where(counted, top, 0) / count).sum(-1)
 
 
-def _all_found(similarity: Tensor) -> Matches:
+def _all_valid(similarity: Tensor) -> Matches:
     return Matches(similarity, torch.ones_like(similarity, dtype=torch.bool))

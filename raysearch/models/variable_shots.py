@@ -37,7 +37,7 @@ def class_logits(comparer: nn.Module, supports: Sequence[Maps], query: Maps, pai
 
     >>> from raysearch.models.fewshot import CentroidHead
     >>> supports = [[torch.zeros(1, 2, 1, 1)], [torch.tensor([[1.0, 0.0], [3.0, 0.0]]).view(2, 2, 1, 1)]]
-    >>> class_logits(CentroidHeadHead().eval(), supports, [torch.tensor([2.0, 1.0]).view(1, 2, 1, 1)])
+    >>> class_logits(CentroidHead().eval(), supports, [torch.tensor([2.0, 1.0]).view(1, 2, 1, 1)])
     tensor([[-5., -1.]])
     """
     if comparer.training:

@@ -69,5 +69,5 @@ def test_one_way_designs_have_one_direction_and_others_none() -> None:
 
 
 def test_which_comparers_attend(untrained: Make) -> None:
-    attending = {name for name, method in METHODS.items() if helix_of(untrained(method).network.comparer) is not None}
+    attending = {name for name, method in METHODS.items() if helix_of(untrained(method).network.head) is not None}
     assert attending == {"helixformer", "helixformer, cosine", "helix_lwfm"}

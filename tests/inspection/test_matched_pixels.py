@@ -99,7 +99,7 @@ def test_without_matching_there_is_nothing_to_draw() -> None:
 
 def test_of_helixformers_pairs_the_maps_that_it_makes(untrained: Make) -> None:
     task = untrained(METHODS["helix_lwfm"], {"episodes.shots": 1, "episodes.queries": 1})
-    comparer = task.network.eval().comparer
+    comparer = task.network.eval().head
     support, query = torch.randn(1, 2, 1, 6, 4, 4), torch.randn(1, 2, 6, 4, 4)
     with torch.no_grad():
         logits = comparer([support], [query]).logits[0]

@@ -63,7 +63,7 @@ def test_after_helixformer_the_mean_over_pairs(untrained: Make) -> None:
     with torch.no_grad():
         for n, query in enumerate(queries):
             for s, support in enumerate(supports):
-                pair = network.comparer.helix(support[None], query[None])
+                pair = network.head.helix(support[None], query[None])
                 for total, at, maps in zip(sums, (s, n), pair, strict=True):
                     total[at] += maps[0, 0].mean((1, 2))
     means = (sums[0] / len(queries)).reshape(2, 2, 6), (sums[1] / len(supports)).reshape(2, 2, 6)

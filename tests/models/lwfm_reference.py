@@ -6,7 +6,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from raysearch.models.lwfm import Matched, PixelMetric, Residual
+from raysearch.models.lwfm import MetricOutput, PixelMetric, ResidualMap
 
 Image = list[Tensor]  # (C_l, P) by layer
 
@@ -40,7 +40,7 @@ def softmax_of_zscore(values: Tensor, temperature: float) -> Tensor:
     return exponentials / exponentials.sum()
 
 
-def phi(residual: Residual | None, x: Tensor) -> Tensor:
+def phi(residual: ResidualMap | None, x: Tensor) -> Tensor:
     if residual is None:
         return x
     w1, w2 = residual.squeeze.weight, residual.expand.weight
@@ -68,7 +68,7 @@ def sinkhorn_plan(cost: Tensor, eps: float, iterations: int) -> Tensor:
     return plan
 
 
-def layer_score(e_s: Tensor, e_q: Tensor, residual: Residual | None, options: dict) -> Tensor:
+def layer_score(e_s: Tensor, e_q: Tensor, residual: ResidualMap | None, options: dict) -> Tensor:
     """SPM of one layer (C_l, P) of one pair."""
     pixels = e_s.shape[1]
 
@@ -94,7 +94,7 @@ def pair_score(e_s: Image, e_q: Image, metric: PixelMetric, options: dict) -> Te
     return max(layers, key=Tensor.item) if options["layers"] == "max" else torch.stack(layers).mean()
 
 
-def slow_matching(metric: PixelMetric, options: dict, pairs: list, channels: int) -> Matched:
+def slow_matching(metric: PixelMetric, options: dict, pairs: list, channels: int) -> MetricOutput:
     """Of `pairs[episode][query][way][shot]`, each the two images of a pair."""
     logits, embeddings = [], []
     for episode in pairs:
@@ -118,7 +118,7 @@ def slow_matching(metric: PixelMetric, options: dict, pairs: list, channels: int
                 g_q_by_way.append(mean_q)
             embeddings.append(torch.stack(g_q_by_way).mean(0))
     shape = (len(pairs), len(pairs[0]))
-    return Matched(torch.stack(logits).view(*shape, -1), torch.stack(embeddings).view(*shape, channels))
+    return MetricOutput(torch.stack(logits).view(*shape, -1), torch.stack(embeddings).view(*shape, channels))
 
 
 def image_pairs(support: list[Tensor], query: list[Tensor]) -> list:
@@ -151,14 +151,14 @@ def own_pairs(support: list[Tensor], query: list[Tensor], shots: int) -> list:
     ]
 
 
-def slopes(matched: Matched, seed: int, inputs: list[Tensor]) -> list[Tensor | None]:
+def slopes(matched: MetricOutput, seed: int, inputs: list[Tensor]) -> list[Tensor | None]:
     """Gradients of a random sum of all outputs."""
     draw = torch.Generator().manual_seed(seed)
     weights = [torch.randn(each.shape, generator=draw, dtype=torch.float64) for each in matched]
     return list(torch.autograd.grad(tuple(matched), inputs, weights, allow_unused=True))
 
 
-def assert_same(found: Matched, expected: Matched, inputs: list[Tensor]) -> None:
+def assert_same(found: MetricOutput, expected: MetricOutput, inputs: list[Tensor]) -> None:
     for a, b in zip(found, expected, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
     for fast, slow in zip(slopes(found, 0, inputs), slopes(expected, 0, inputs), strict=True):

@@ -14,9 +14,9 @@ from raysearch.core.errors import UserError
 from raysearch.models.spm import (
     Matches,
     assign,
+    build_matcher,
     hungarian,
     mutual_nearest_neighbour,
-    named_matcher,
     nearest_neighbour,
     sinkhorn,
     strongest,
@@ -142,7 +142,7 @@ def test_hungarian_takes_what_the_assignment_says() -> None:
     for e, s in np.ndindex(2, 3):
         rows, columns = linear_sum_assignment(cost[e, s])
         assert matches.similarity[e, s].tolist() == similarity[e, s][rows, columns].tolist()
-    assert matches.found.all()
+    assert matches.valid.all()
 
 
 def test_nearest_neighbours_by_loops() -> None:
@@ -155,12 +155,12 @@ def test_nearest_neighbours_by_loops() -> None:
         query_of = [row.index(min(row)) for row in cost]
         support_of = [column.index(min(column)) for column in map(list, zip(*cost, strict=True))]
         assert nearest.similarity[index].tolist() == [similarity[support_of[j]][j] for j in range(5)]
-        assert mutual.found[index].tolist() == [support_of[query_of[i]] == i for i in range(5)]
+        assert mutual.valid[index].tolist() == [support_of[query_of[i]] == i for i in range(5)]
         for i in range(5):
-            if mutual.found[index, i]:
+            if mutual.valid[index, i]:
                 assert mutual.similarity[index, i].item() == similarity[i][query_of[i]]
-        partners.add(sum(mutual.found[index].tolist()))
-    assert nearest.found.all()
+        partners.add(sum(mutual.valid[index].tolist()))
+    assert nearest.valid.all()
     assert min(partners) >= 1
     assert len(partners) > 2
 
@@ -237,9 +237,9 @@ def test_more_matches_than_pixels_are_refused() -> None:
 def test_names() -> None:
     cost = random(45, 3, 3)
     for name in ("hungarian", "nearest", "mutual", "sinkhorn"):
-        assert named_matcher(name, 0.1, 10)(cost, 1 - cost).similarity.shape == (3,)
+        assert build_matcher(name, 0.1, 10)(cost, 1 - cost).similarity.shape == (3,)
     with pytest.raises(UserError, match="did you mean 'sinkhorn'"):
-        named_matcher("sinkhorm", 0.1, 10)
+        build_matcher("sinkhorm", 0.1, 10)
     for eps, iterations in ((0.0, 10), (0.1, 0), (math.nan, 10)):
         with pytest.raises(ValueError, match="positive"):
-            named_matcher("sinkhorn", eps, iterations)
+            build_matcher("sinkhorn", eps, iterations)

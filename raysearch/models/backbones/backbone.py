@@ -8,7 +8,6 @@ from torch import Tensor, fx, nn
 
 from raysearch.core.errors import UserError, nearest
 from raysearch.models.backbone_specs import BACKBONES, BackboneSpec
-from raysearch.models.stored_names import keep_stored_names
 
 
 class Backbone(nn.Module):
@@ -26,11 +25,15 @@ class Backbone(nn.Module):
     ) -> None:
         super().__init__()
         assert len(taps) == len(widths)
-        self.network = network
+        self.body = network  # the name in checkpoints
         self.taps = taps
         self.widths = widths
         self._split_tap = split_tap
-        keep_stored_names(self, network="body")
+
+    @property
+    def network(self) -> nn.Module:
+        """The module that computes the maps."""
+        return self.body
 
     @property
     def channels(self) -> int:

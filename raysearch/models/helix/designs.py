@@ -15,7 +15,7 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from raysearch.models.helix.direction import Direction, Side, SideName, Sizes, enhancement
+from raysearch.models.helix.direction import Direction, LayerSizes, Side, SideName, build_enhancement
 from raysearch.models.helix.position_norm import PositionNorm
 
 
@@ -40,7 +40,7 @@ class Layer(nn.Module, ABC):
 
 
 class OneWay(Layer):
-    def __init__(self, sizes: Sizes, target: SideName) -> None:
+    def __init__(self, sizes: LayerSizes, target: SideName) -> None:
         super().__init__()
         self.target = target
         self.target_norm, self.source_norm = PositionNorm(sizes.width), PositionNorm(sizes.width)
@@ -49,8 +49,8 @@ class OneWay(Layer):
     def prepare(self, side: SideName, features: Tensor, repeats: int) -> Side:
         mining = self.direction.mining
         if side == self.target:
-            return Side(features, questions=mining.ask(self.target_norm(features), repeats))
-        return Side(features, answers=mining.answer(self.source_norm(features), repeats))
+            return Side(features, attn_q=mining.project_q(self.target_norm(features), repeats))
+        return Side(features, attn_kv=mining.project_kv(self.source_norm(features), repeats))
 
     def relate(self, support: Side, query: Side) -> tuple[Tensor, Tensor]:
         if self.target == "support":
@@ -62,14 +62,14 @@ class OneWay(Layer):
 
 
 class Serial(Layer):
-    def __init__(self, sizes: Sizes, first: SideName) -> None:
+    def __init__(self, sizes: LayerSizes, first: SideName) -> None:
         super().__init__()
         self.first, self.second = OneWay(sizes, first), OneWay(sizes, _other(first))
 
     def prepare(self, side: SideName, features: Tensor, repeats: int) -> Side:
         prepared = self.first.prepare(side, features, repeats)
         if side == self.second.target:
-            return prepared._replace(questions=self.second.prepare(side, features, repeats).questions)
+            return prepared._replace(attn_q=self.second.prepare(side, features, repeats).attn_q)
         return prepared
 
     def relate(self, support: Side, query: Side) -> tuple[Tensor, Tensor]:
@@ -85,7 +85,7 @@ class Serial(Layer):
 
 
 class Symmetric(Layer):
-    def __init__(self, sizes: Sizes) -> None:
+    def __init__(self, sizes: LayerSizes) -> None:
         super().__init__()
         self.support_norm, self.query_norm = PositionNorm(sizes.width), PositionNorm(sizes.width)
         self.support, self.query = Direction(sizes), Direction(sizes)  # by their targets
@@ -96,7 +96,7 @@ class Symmetric(Layer):
         else:
             norm, to_it, from_it = self.query_norm, self.query.mining, self.support.mining
         normed = norm(features)
-        return Side(features, to_it.ask(normed, repeats), from_it.answer(normed, repeats))
+        return Side(features, to_it.project_q(normed, repeats), from_it.project_kv(normed, repeats))
 
     def relate(self, support: Side, query: Side) -> tuple[Tensor, Tensor]:
         return self.support(support, query), self.query(query, support)
@@ -105,13 +105,13 @@ class Symmetric(Layer):
         return {"support": self.support, "query": self.query}
 
 
-class Unrelated(Layer):
+class EnhanceOnly(Layer):
     """No relation mining: the sides that the design updates are enhanced, each image alone."""
 
-    def __init__(self, sizes: Sizes, targets: tuple[SideName, ...]) -> None:
+    def __init__(self, sizes: LayerSizes, targets: tuple[SideName, ...]) -> None:
         super().__init__()
-        self.support = enhancement(sizes) if "support" in targets else nn.Identity()
-        self.query = enhancement(sizes) if "query" in targets else nn.Identity()
+        self.support = build_enhancement(sizes) if "support" in targets else nn.Identity()
+        self.query = build_enhancement(sizes) if "query" in targets else nn.Identity()
 
     def prepare(self, side: SideName, features: Tensor, repeats: int) -> Side:
         return Side(features)
@@ -128,7 +128,7 @@ def _other(side: SideName) -> SideName:
 
 
 # who learns from whom, and the layer that does it
-DESIGNS: dict[str, tuple[tuple[SideName, ...], Callable[[Sizes], Layer]]] = {
+DESIGNS: dict[str, tuple[tuple[SideName, ...], Callable[[LayerSizes], Layer]]] = {
     "q2s": (("support",), partial(OneWay, target="support")),
     "s2q": (("query",), partial(OneWay, target="query")),
     "s_then_q": (("query", "support"), partial(Serial, first="query")),

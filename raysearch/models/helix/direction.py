@@ -34,17 +34,17 @@ class Side(NamedTuple):
     """What a layer needs of one side of the pairs."""
 
     features: Tensor  # (E, Q or 1, S or 1, H, W, C)
-    questions: Tensor | None = None  # (E, Q or 1, S or 1, H, W, I), of a target
-    answers: Tensor | None = None  # (E, Q or 1, S or 1, h, w, 2I), of a source
+    attn_q: Tensor | None = None  # (E, Q or 1, S or 1, H, W, I), of a target
+    attn_kv: Tensor | None = None  # (E, Q or 1, S or 1, h, w, 2I), of a source
 
-    def queries(self, start: int, stop: int) -> "Side":
+    def slice_queries(self, start: int, stop: int) -> "Side":
         """Those queries of the query side; views."""
-        questions, answers = (None if part is None else part[:, start:stop] for part in self[1:])
-        return Side(self.features[:, start:stop], questions, answers)
+        attn_q, attn_kv = (None if part is None else part[:, start:stop] for part in self[1:])
+        return Side(self.features[:, start:stop], attn_q, attn_kv)
 
 
 @dataclass(frozen=True)
-class Sizes:
+class LayerSizes:
     """Of what layers are made; the names are HelixFormer's arguments.
 
     Raises:
@@ -73,19 +73,19 @@ class Sizes:
 class Direction(nn.Module):
     """How a target changes by what a source answers."""
 
-    def __init__(self, sizes: Sizes) -> None:
+    def __init__(self, sizes: LayerSizes) -> None:
         super().__init__()
         self.mining = RelationMining(sizes.width, sizes.heads, sizes.dim_head, sizes.kv_stride, sizes.dropout)
         self.fuse = FUSIONS[sizes.fusion]
-        self.enhancement = enhancement(sizes)
+        self.enhancement = build_enhancement(sizes)
 
     def forward(self, target: Side, source: Side) -> Tensor:
-        assert target.questions is not None
-        assert source.answers is not None
-        return self.enhancement(self.fuse(target.features, self.mining(target.questions, source.answers)))
+        assert target.attn_q is not None
+        assert source.attn_kv is not None
+        return self.enhancement(self.fuse(target.features, self.mining(target.attn_q, source.attn_kv)))
 
 
-def enhancement(sizes: Sizes) -> nn.Module:
+def build_enhancement(sizes: LayerSizes) -> nn.Module:
     """REP, or nothing where the sizes leave it out."""
     if not sizes.rep:
         return nn.Identity()

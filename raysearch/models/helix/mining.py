@@ -45,16 +45,27 @@ class RelationMining(nn.Module):
         super().__init__()
         inner = heads * dim_head
         self.heads = heads
+        # The names in checkpoints; see the properties.
         self.ask = Projection(channels, inner)
         self.answer = Projection(channels, 2 * inner, kv_stride)
         self.attention = GroupedAttention(heads)
         self.out = Pointwise(inner, channels)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, questions: Tensor, answers: Tensor) -> Tensor:
-        keys, values = answers.flatten(3, 4).chunk(2, -1)
-        mined = self.attention(questions.flatten(3, 4), keys, values)
-        return self.dropout(self.out(mined.unflatten(3, questions.shape[3:5])))
+    @property
+    def project_q(self) -> Projection:
+        """The target's projection: (E,Q,S,H,W,C) -> (E,Q,S,H,W,I)."""
+        return self.ask
+
+    @property
+    def project_kv(self) -> Projection:
+        """The source's projection to keys and values: (E,Q,S,H,W,C) -> (E,Q,S,h,w,2I)."""
+        return self.answer
+
+    def forward(self, attn_q: Tensor, attn_kv: Tensor) -> Tensor:
+        keys, values = attn_kv.flatten(3, 4).chunk(2, -1)
+        mined = self.attention(attn_q.flatten(3, 4), keys, values)
+        return self.dropout(self.out(mined.unflatten(3, attn_q.shape[3:5])))
 
 
 class GroupedAttention(nn.Module):

@@ -43,5 +43,5 @@ def _of_episode(helix: HelixFormer, head: nn.Module, support: Tensor, query: Ten
     of_support, of_query = helix.prepare("support", support[None]), helix.prepare("query", query[None])
     at_once = max(1, chunk // len(support))
     starts = range(0, len(query), at_once)
-    parts = [head(*helix.relate(of_support, of_query.queries(start, start + at_once)))[0] for start in starts]
+    parts = [head(*helix.relate(of_support, of_query.slice_queries(start, start + at_once)))[0] for start in starts]
     return torch.cat(parts)

@@ -4,16 +4,16 @@ from raysearch.data.class_splits import partition
 from raysearch.studies.configs import weights
 from raysearch.studies.configs.base import Images, RunConfig
 from raysearch.studies.configs.fewshot_sections import (
+    BackboneConfig,
     EpisodicTrainConfig,
     FewshotDataConfig,
     PretrainConfig,
-    TrunkConfig,
 )
 
 
-class DisjointConfig(RunConfig):
+class ClassDisjointConfig(RunConfig):
     data: FewshotDataConfig
-    model: TrunkConfig
+    model: BackboneConfig
     train: PretrainConfig | EpisodicTrainConfig
 
     @property

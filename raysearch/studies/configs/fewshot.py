@@ -11,8 +11,9 @@ from pydantic import model_validator
 
 from raysearch.models.backbone_specs import BACKBONES
 from raysearch.studies.configs.base import Counts, setting
-from raysearch.studies.configs.class_disjoint import DisjointConfig
+from raysearch.studies.configs.class_disjoint import ClassDisjointConfig
 from raysearch.studies.configs.fewshot_sections import (
+    BackboneConfig,
     CentroidConfig,
     EpisodesConfig,
     EpisodicTrainConfig,
@@ -23,12 +24,11 @@ from raysearch.studies.configs.fewshot_sections import (
     LwfmConfig,
     PretrainConfig,
     SpmConfig,
-    TrunkConfig,
 )
 from raysearch.studies.configs.pretrain import PretrainRunConfig
 
 
-class FewshotModelConfig(TrunkConfig):
+class FewshotModelConfig(BackboneConfig):
     method: Literal["centroid", "relation", "helixformer", "lwfm", "helix_lwfm"] = setting(
         "helixformer",
         "how a query finds its class: the nearest mean of a class; the relation head on features that have not met "
@@ -37,7 +37,7 @@ class FewshotModelConfig(TrunkConfig):
     frozen: bool = setting(False, "train what is behind the trunk alone. Both papers train the trunk.")
 
 
-class FewshotConfig(DisjointConfig):
+class FewshotConfig(ClassDisjointConfig):
     task: Literal["fewshot"] = "fewshot"
     data: FewshotDataConfig = FewshotDataConfig()
     model: FewshotModelConfig = FewshotModelConfig()
@@ -83,7 +83,7 @@ class FewshotConfig(DisjointConfig):
     def starts_from(self, seed: int) -> tuple[PretrainRunConfig, int] | None:
         if not self.pretrain.epochs:
             return None
-        run = PretrainRunConfig(data=self.data, model=TrunkConfig(backbone=self.model.backbone), train=self.pretrain)
+        run = PretrainRunConfig(data=self.data, model=BackboneConfig(backbone=self.model.backbone), train=self.pretrain)
         return run, seed if self.pretrain.seed is None else self.pretrain.seed
 
     @property

@@ -30,7 +30,7 @@ class FewshotDataConfig(Section):
     )
 
 
-class TrunkConfig(Section):
+class BackboneConfig(Section):
     backbone: Annotated[str, AfterValidator(known_backbone)] = setting(
         "conv4", "the trunk: " + ", ".join(BUILT_IN) + ". HelixFormer's are conv4 and resnet12, LWFM-SPM's resnet18."
     )

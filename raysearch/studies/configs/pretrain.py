@@ -7,14 +7,14 @@ import json
 from typing import Any, Literal
 
 from raysearch.studies.configs.base import Counts
-from raysearch.studies.configs.class_disjoint import DisjointConfig
-from raysearch.studies.configs.fewshot_sections import FewshotDataConfig, PretrainConfig, TrunkConfig
+from raysearch.studies.configs.class_disjoint import ClassDisjointConfig
+from raysearch.studies.configs.fewshot_sections import BackboneConfig, FewshotDataConfig, PretrainConfig
 
 
-class PretrainRunConfig(DisjointConfig):
+class PretrainRunConfig(ClassDisjointConfig):
     task: Literal["pretrain"] = "pretrain"
     data: FewshotDataConfig = FewshotDataConfig()
-    model: TrunkConfig = TrunkConfig()
+    model: BackboneConfig = BackboneConfig()
     train: PretrainConfig = PretrainConfig(epochs=100)
 
     def chance(self, counts: Counts) -> float:

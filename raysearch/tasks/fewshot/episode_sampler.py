@@ -12,7 +12,7 @@ from raysearch.tasks.base import Worker
 from raysearch.tasks.retrieval.sampling import generator
 
 
-class Step(NamedTuple):
+class EpisodeStep(NamedTuple):
     """Of `E` episodes of `W` ways, `K` shots and `Q` queries, and an ordinary batch of `B` images; rows, int64."""
 
     number: int  # of the first episode in the run
@@ -21,7 +21,7 @@ class Step(NamedTuple):
     ordinary: Tensor  # (B,), of all workers
 
 
-class Steps:
+class EpisodeSampler:
     """Args:
     config: of the run.
     seed: of the run.
@@ -32,7 +32,7 @@ class Steps:
     def __init__(self, config: FewshotConfig, seed: int, episodes: Episodes, images: int) -> None:
         self._config, self._seed, self._episodes, self._images = config, seed, episodes, images
 
-    def of(self, epoch: int) -> Iterator[Step]:
+    def steps(self, epoch: int) -> Iterator[EpisodeStep]:
         """The steps of an epoch."""
         train = self._config.train
         for first in range(0, train.episodes, train.batch):
@@ -40,11 +40,11 @@ class Steps:
             support, query = map(torch.from_numpy, self._episodes.batch(number, count))
             draws = generator(self._seed, epoch, first)
             ordinary = torch.randint(self._images, (self._config.lwfm.aux_batch,), generator=draws)
-            yield Step(number, support, query, ordinary)
+            yield EpisodeStep(number, support, query, ordinary)
 
     def rows(self, epoch: int, worker: Worker) -> Iterator[Tensor]:
         """The rows that a worker loads in an epoch, in the order in which `EpisodeViews` does."""
-        for step in self.of(epoch):
+        for step in self.steps(epoch):
             yield worker.share(step.support).flatten()
             yield worker.share(step.query).flatten()
             if self._config.auxiliary:

@@ -39,7 +39,7 @@ class MapStore:
         self.images_at_once = max(1, budget // self._bytes)
         self._all = self._compute(torch.arange(len(images))) if len(images) <= self.images_at_once else None
 
-    def of(self, rows: Tensor) -> Maps:
+    def maps(self, rows: Tensor) -> Maps:
         """Maps of rows of any shape: one a tap, rows.shape + (C, h, w)."""
         if self._all is not None:
             where = rows.to(self._all[0].device)
@@ -52,7 +52,7 @@ class MapStore:
         mode = self._network.training
         self._network.eval()
         self._images.prefetch(rows)
-        with precision(self._loader.device, self._how):
+        with autocast(self._loader.device, self._how):
             parts = [self._network.maps(self._loader.batch(self._images, part)) for part in rows.split(BATCH)]
         self._network.train(mode)
         return [torch.cat(taps) for taps in zip(*parts, strict=True)]
@@ -84,13 +84,13 @@ def accuracies(
     store = MapStore(network, images, loader, how)
     right = torch.zeros(count, dtype=torch.float64, device=worker.device)
     shape = drawn.ways * (drawn.shots + drawn.queries)
-    at_once = max(1, min(int(network.comparer.episodes_at_once), store.images_at_once // shape))  # type: ignore[arg-type]
+    at_once = max(1, min(int(network.head.episodes_at_once), store.images_at_once // shape))  # type: ignore[arg-type]
     mine = torch.arange(count)[worker.rank :: worker.world_size]  # none where workers are more than episodes
     for chunk in mine.split(at_once) if len(mine) else ():
         pairs = [drawn.draw(index) for index in chunk.tolist()]
         support, query = (torch.from_numpy(np.stack(rows)) for rows in zip(*pairs, strict=True))
-        with precision(worker.device, how):
-            compared = network.comparer(store.of(support), store.of(query.flatten(1)))
+        with autocast(worker.device, how):
+            compared = network.head(store.maps(support), store.maps(query.flatten(1)))
         names = torch.arange(drawn.ways, device=worker.device).repeat_interleave(drawn.queries)
         right[chunk.to(worker.device)] = (compared.logits.argmax(-1) == names).double().sum(-1)
         assert compared.logits.shape == (len(chunk), drawn.ways * drawn.queries, drawn.ways)
@@ -108,7 +108,7 @@ def mean_and_half_width(values: np.ndarray) -> tuple[float, float]:
     return round(float(values.mean()), 12), round(float(half), 12)
 
 
-def precision(device: torch.device, how: str) -> AbstractContextManager:
+def autocast(device: torch.device, how: str) -> AbstractContextManager:
     """bfloat16 on a GPU where the config leaves the choice."""
     if device.type == "cuda" and how == "auto":
         return torch.autocast("cuda", dtype=torch.bfloat16)

@@ -38,7 +38,7 @@ def build_network(
     network = EpisodicNetwork(trunk, taps, comparer, grid, classes if config.auxiliary else 0)
     _exclude_unreached(network, config.data.side)
     if config.model.frozen:
-        network.trunk.requires_grad_(False)  # and training sees its maps alone, made in evaluation mode
+        network.backbone.requires_grad_(False)  # and training sees its maps alone, made in evaluation mode
     return network
 
 
@@ -47,7 +47,7 @@ def _exclude_unreached(network: EpisodicNetwork, side: int) -> None:
     mode = network.training
     maps = network.eval().maps(torch.zeros(1, 3, side, side))
     network.train(mode)
-    learned = list(network.trunk.parameters())
+    learned = list(network.backbone.parameters())
     gradients = torch.autograd.grad(torch.stack([one.sum() for one in maps]).sum(), learned, allow_unused=True)
     for parameter, gradient in zip(learned, gradients, strict=True):
         parameter.requires_grad_(gradient is not None)

@@ -31,7 +31,7 @@ from raysearch.tasks.common.prefetch import Prefetcher
 from raysearch.tasks.common.state import copied
 from raysearch.tasks.fewshot import evaluation, optimizer
 from raysearch.tasks.fewshot import network as fewshot_network
-from raysearch.tasks.fewshot.episode_sampler import Step, Steps
+from raysearch.tasks.fewshot.episode_sampler import EpisodeSampler, EpisodeStep
 from raysearch.tasks.fewshot.views import EpisodeViews
 
 
@@ -66,7 +66,7 @@ class FewshotTask:
         self.loader = Loader(worker.device)
         self._views = EpisodeViews(self.network, feed.train, config, seed, worker, self.loader)
         self.steps, self.done = max(1, config.train.epochs), 0
-        self._steps = Steps(config, seed, self._train, len(feed.train))
+        self._steps = EpisodeSampler(config, seed, self._train, len(feed.train))
         self._ahead = Prefetcher(feed.train, lambda epoch: self._steps.rows(epoch, worker))
         self._best: dict[str, Any] = {}  # with train.select=validation: the value and the network that gave it
 
@@ -81,7 +81,7 @@ class FewshotTask:
         if self.optimiser and not self.config.model.frozen:
             self._ahead.send_for(self.done, self.steps)
         sums: dict[str, float] = {}
-        for step in self._steps.of(self.done) if self.optimiser else ():
+        for step in self._steps.steps(self.done) if self.optimiser else ():
             for name, value in self._step(step).items():
                 sums[name] = sums.get(name, 0.0) + len(step.support) * value
         means = {name: value / episodes for name, value in sums.items()}
@@ -141,16 +141,16 @@ class FewshotTask:
             self.optimiser.load_state_dict({"state": copied(state["optimiser"]), "param_groups": groups})
         self._best, self.done = state["best"], state["done"]
 
-    def _step(self, step: Step) -> dict[str, float]:
+    def _step(self, step: EpisodeStep) -> dict[str, float]:
         """Train on a step's episodes, of which this worker takes its share."""
         config, worker = self.config, self.worker
         number, support, query, ordinary = step
         self.network.train()
-        inputs = self._views.of_episodes(support.flatten(1), query.flatten(1), number)
-        batch = self._views.of_batch(ordinary, number) if config.auxiliary else None
+        inputs = self._views.load_episodes(support.flatten(1), query.flatten(1), number)
+        batch = self._views.load_batch(ordinary, number) if config.auxiliary else None
         mine = worker.share(query.flatten(1))
         layout = Layout(len(mine), support.shape[1], support.shape[2], mine.shape[1])
-        with evaluation.precision(worker.device, config.train.precision):
+        with evaluation.autocast(worker.device, config.train.precision):
             answer = self._wrapped(inputs, layout, batch)
         losses = self._losses(answer, mine, worker.share(ordinary))
         assert self.optimiser is not None

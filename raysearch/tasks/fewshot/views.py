@@ -43,7 +43,7 @@ class EpisodeViews:
         self._seed, self._worker, self._loader = seed, worker, loader
         self._store: MapStore | None = None
 
-    def of_episodes(self, support: Tensor, query: Tensor, first: int) -> Tensor | Maps:
+    def load_episodes(self, support: Tensor, query: Tensor, first: int) -> Tensor | Maps:
         """This worker's supports, then its queries: images (B, 3, H, W) or maps (B, C, h, w) a tap.
 
         Args:
@@ -57,7 +57,7 @@ class EpisodeViews:
         drawn = [self._draw(role, rows, numbers[:, None]) for role, rows in zip((_SUPPORT, _QUERY), mine, strict=True)]
         return self._load(torch.cat([rows.flatten() for rows in mine]), torch.cat(drawn))
 
-    def of_batch(self, rows: Tensor, first: int) -> Tensor | Maps:
+    def load_batch(self, rows: Tensor, first: int) -> Tensor | Maps:
         """This worker's share of an ordinary batch of rows (B,), which goes with the episodes from `first` on."""
         drawn = self._draw(_ORDINARY, rows, torch.tensor(first))
         return self._load(self._worker.share(rows), self._worker.share(drawn))
@@ -74,4 +74,4 @@ class EpisodeViews:
             return augment(self._loader.take(self._images, rows), drawn)
         if self._store is None:
             self._store = MapStore(self._network, self._images, self._loader, self._config.train.precision)
-        return self._store.of(rows)
+        return self._store.maps(rows)

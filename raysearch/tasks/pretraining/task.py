@@ -27,19 +27,25 @@ from raysearch.tasks.fewshot import evaluation
 from raysearch.tasks.retrieval.holdout import batch_sizes
 from raysearch.tasks.retrieval.sampling import generator
 
-JUDGED_BY = (5, 1, 15, 200)  # ways where there are as many, shots, queries and number of validation episodes
+VALIDATION_EPISODES = (5, 1, 15, 200)  # ways where there are as many, shots, queries and number of validation episodes
 
 
 class Classifier(nn.Module):
     """`classifier(images (B,3,H,W)) -> logits (B, classes)`."""
 
-    def __init__(self, trunk: backbones.Backbone, classes: int, flatten: int | None) -> None:
+    def __init__(self, backbone: backbones.Backbone, classes: int, flatten: int | None) -> None:
         super().__init__()
-        self.trunk, self.flatten = trunk, flatten is not None
-        self.linear = nn.Linear(flatten or trunk.channels, classes)
+        self.trunk = backbone  # the name in checkpoints
+        self.flatten = flatten is not None
+        self.linear = nn.Linear(flatten or backbone.channels, classes)
+
+    @property
+    def backbone(self) -> backbones.Backbone:
+        """What is trained for later runs."""
+        return self.trunk
 
     def forward(self, images: Tensor) -> Tensor:
-        last = self.trunk(images)[self.trunk.taps[-1]]
+        last = self.backbone(images)[self.backbone.taps[-1]]
         return self.linear((last.flatten(1) if self.flatten else last.mean((2, 3))).float())
 
 
@@ -68,13 +74,13 @@ class PretrainTask:
             )
         self._names = torch.from_numpy(np.unique(self.images.labels, return_inverse=True)[1]).to(worker.device)
         torch.manual_seed(seed)
-        trunk = backbones.build(config.model.backbone, config.model.weights)
+        backbone = backbones.build(config.model.backbone, config.model.weights)
         flatten = None
         if config.model.backbone == "conv4":
             with torch.no_grad():
-                shape = trunk.eval()(torch.zeros(1, 3, config.data.side, config.data.side))[trunk.taps[-1]].shape
+                shape = backbone.eval()(torch.zeros(1, 3, config.data.side, config.data.side))[backbone.taps[-1]].shape
             flatten = shape[1] * shape[2] * shape[3]
-        self.classifier = Classifier(trunk, int(self._names.max()) + 1, flatten)
+        self.classifier = Classifier(backbone, int(self._names.max()) + 1, flatten)
         self.classifier.to(worker.device).to(memory_format=torch.channels_last)
         self._wrapped = worker.wrap(self.classifier)
         train = config.train
@@ -98,7 +104,7 @@ class PretrainTask:
             mine = self.worker.share(rows)
             drawn = draw_views(config.augment, mine, (side, side), (self.seed, self.done))
             images = augment(self.loader.take(self.images, mine), drawn)
-            with evaluation.precision(device, "auto"):
+            with evaluation.autocast(device, "auto"):
                 logits = self._wrapped(images)
             names = self._names[mine.to(device)]
             loss = functional.cross_entropy(logits, names)
@@ -126,9 +132,10 @@ class PretrainTask:
         """`accuracy_validation` and its half width; the test classes stay unseen."""
         val = self.worker.feed.val
         assert val is not None, "pre-training takes class-disjoint splits"
-        ways, shots, queries, count = JUDGED_BY
+        ways, shots, queries, count = VALIDATION_EPISODES
         ways = min(ways, len(np.unique(val.labels)))
-        network = EpisodicNetwork(self.classifier.trunk, (self.classifier.trunk.taps[-1],), CentroidHead("cosine"))
+        backbone = self.classifier.backbone
+        network = EpisodicNetwork(backbone, backbone.taps[-1:], CentroidHead("cosine"))
         network.to(self.worker.device)
         drawn = Episodes(val.labels, ways, shots, queries, seed=0)
         found = evaluation.accuracies(network, val, drawn, count, self.worker, self.loader)
@@ -137,7 +144,7 @@ class PretrainTask:
 
     def state_dict(self) -> dict[str, Any]:
         """`trunk` is there when the training has come to its end: what other runs start from."""
-        trunk = copied(self.classifier.trunk.state_dict()) if self.done >= self.steps else None
+        trunk = copied(self.classifier.backbone.state_dict()) if self.done >= self.steps else None
         return {
             "classifier": copied(self.classifier.state_dict()),
             "optimiser": copied(self.optimiser.state_dict()["state"]),
@@ -153,7 +160,7 @@ class PretrainTask:
 
 
 def metric_ids(config: PretrainRunConfig, split: str) -> dict[str, str]:
-    ways, shots, _, count = JUDGED_BY
+    ways, shots, _, count = VALIDATION_EPISODES
     name = f"nearest-centroid-accuracy@{ways}-or-all-ways-{shots}-shot"
     return {
         "accuracy_validation": f"{name}/{count}-episodes/{split}/validation",

@@ -63,7 +63,7 @@ def test_neither_the_store_nor_the_chunks_change_a_vector(case: str, monkeypatch
     maps = [one[0].numel() * 4 for one in task.network.eval().maps(torch.zeros(1, 3, 16, 16))]
     for budget, at_once in ((10**9, 1), (10**9, 3), (10**9, 100), (0, 7), (sum(maps) * 17, 2)):
         monkeypatch.setattr(evaluation, "BUDGET", budget)
-        monkeypatch.setattr(type(task.network.comparer), "episodes_at_once", at_once)
+        monkeypatch.setattr(type(task.network.head), "episodes_at_once", at_once)
         assert right(task.evaluate()) == expected, (budget, at_once)
 
 
@@ -80,15 +80,15 @@ def test_the_store_gives_the_maps_of_its_images(monkeypatch: pytest.MonkeyPatch)
         expected = network.eval().maps(images.batch(rows.flatten(), loader.device))
     network.train()
     for store in (whole, small):
-        for got, maps in zip(store.of(rows), expected, strict=True):
+        for got, maps in zip(store.maps(rows), expected, strict=True):
             torch.testing.assert_close(got, maps.view(2, 3, *maps.shape[1:]), rtol=1e-5, atol=1e-6)
             assert not got.requires_grad
     seen: list[int] = []
     original = Loader.batch
     monkeypatch.setattr(Loader, "batch", lambda self, taken, rows: seen.extend(rows) or original(self, taken, rows))
-    whole.of(rows)
+    whole.maps(rows)
     assert seen == []
-    small.of(rows)
+    small.maps(rows)
     assert sorted(map(int, seen)) == [0, 3, 7, 15], "each image once"
 
 
@@ -98,7 +98,7 @@ def test_judging_leaves_the_network_as_it_was() -> None:
         task.network.train(mode)
         before = {name: value.clone() for name, value in task.network.state_dict().items()}
         task.evaluate()
-        assert task.network.training == task.network.comparer.training == mode
+        assert task.network.training == task.network.head.training == mode
         assert all(torch.equal(value, before[name]) for name, value in task.network.state_dict().items())
 
 

@@ -84,7 +84,7 @@ def test_the_first_best_epoch_on_validation_is_judged(monkeypatch: pytest.Monkey
 
     finish(last)
     assert last._best == {}
-    assert torch.equal(last.network.trunk.network.one[0].weight, networks[3]["trunk.body.one.0.weight"])  # type: ignore[union-attr, index]
+    assert torch.equal(last.network.backbone.network.one[0].weight, networks[3]["trunk.body.one.0.weight"])  # type: ignore[union-attr, index]
 
 
 class Untouchable:
@@ -123,11 +123,12 @@ def test_rates_fall_after_their_share_of_the_epochs() -> None:
 def test_a_frozen_trunk_stays_as_the_pre_training_left_it() -> None:
     task = make(METHODS["helixformer"], FROZEN)
     finish(task)
-    for name, value in task.network.trunk.state_dict().items():
+    for name, value in task.network.backbone.state_dict().items():
         assert torch.equal(value, start()[name])
     moving = make(METHODS["helixformer"], STARTED)
     finish(moving)
-    moved = [name for name, value in moving.network.trunk.state_dict().items() if not torch.equal(value, start()[name])]
+    states = moving.network.backbone.state_dict().items()
+    moved = [name for name, value in states if not torch.equal(value, start()[name])]
     assert len(moved) == len(start())
 
 
@@ -145,13 +146,13 @@ def test_what_is_behind_the_trunk_begins_alike_whatever_the_trunk(monkeypatch: p
         with monkeypatch.context() as patch:
             replace_backbone(patch, "small", another_trunk)
             started = make(case, STARTED, seed=5).network
-        trunks.append({name: value for name, value in fresh.trunk.state_dict().items()})
-        behind.append([fresh.comparer.state_dict(), started.comparer.state_dict()])
+        trunks.append({name: value for name, value in fresh.backbone.state_dict().items()})
+        behind.append([fresh.head.state_dict(), started.head.state_dict()])
     for other in trunks[1:]:
         assert all(torch.equal(value, other[name]) for name, value in trunks[0].items())
     for fresh_state, started_state in behind:
         assert all(torch.equal(value, started_state[name]) for name, value in fresh_state.items())
-    another = make(METHODS["relation"], seed=6).network.trunk.state_dict()
+    another = make(METHODS["relation"], seed=6).network.backbone.state_dict()
     assert not torch.equal(trunks[0]["body.one.0.weight"], another["body.one.0.weight"])
 
 

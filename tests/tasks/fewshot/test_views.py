@@ -47,25 +47,25 @@ def alike(first: Tensor, second: Tensor) -> bool:
 
 
 def test_an_episode_has_its_views_in_steps_of_any_size_and_with_any_number_of_workers() -> None:
-    whole = divided(views().of_episodes(SUPPORT, QUERY, 20), 4)
+    whole = divided(views().load_episodes(SUPPORT, QUERY, 20), 4)
     for number in range(4):
-        alone = divided(views().of_episodes(SUPPORT[[number]], QUERY[[number]], 20 + number), 1)
+        alone = divided(views().load_episodes(SUPPORT[[number]], QUERY[[number]], 20 + number), 1)
         assert all(torch.equal(one[0], all_of[number]) for one, all_of in zip(alone, whole, strict=True))
     for rank in range(2):
-        half = divided(views(rank=rank, workers=2).of_episodes(SUPPORT, QUERY, 20), 2)
+        half = divided(views(rank=rank, workers=2).load_episodes(SUPPORT, QUERY, 20), 2)
         assert all(torch.equal(one, all_of[rank::2]) for one, all_of in zip(half, whole, strict=True))
 
 
 def test_more_shots_leave_the_views_of_the_others() -> None:
-    five, queries = divided(views().of_episodes(SUPPORT, QUERY, 0), 4)
-    images = tensor(views().of_episodes(SUPPORT[:, [0, 3]], QUERY, 0))
+    five, queries = divided(views().load_episodes(SUPPORT, QUERY, 0), 4)
+    images = tensor(views().load_episodes(SUPPORT[:, [0, 3]], QUERY, 0))
     assert torch.equal(images[:8].unflatten(0, (4, 2)), five[:, [0, 3]])
     assert torch.equal(images[8:].unflatten(0, (4, 6)), queries)
 
 
 def test_one_row_has_a_view_for_each_time_side_episode_and_seed() -> None:
-    support, query = divided(views().of_episodes(SUPPORT, QUERY, 20), 4)
-    batch = tensor(views().of_batch(torch.tensor([0, 5, 0, 5, 0]), 20))
+    support, query = divided(views().load_episodes(SUPPORT, QUERY, 20), 4)
+    batch = tensor(views().load_batch(torch.tensor([0, 5, 0, 5, 0]), 20))
     repeated = [support[1, :3], query[2], batch]
     for several in repeated:
         assert not any(alike(several[i], several[j]) for i in range(len(several)) for j in range(i))
@@ -73,20 +73,20 @@ def test_one_row_has_a_view_for_each_time_side_episode_and_seed() -> None:
     assert not alike(support[0, 0], batch[0])
     assert not any(map(alike, support[0], support[3]))  # episodes of the same rows
     assert not any(
-        map(alike, support.flatten(0, 1), divided(views(1).of_episodes(SUPPORT, QUERY, 20), 4)[0].flatten(0, 1))
+        map(alike, support.flatten(0, 1), divided(views(1).load_episodes(SUPPORT, QUERY, 20), 4)[0].flatten(0, 1))
     )
 
 
 def test_workers_share_an_ordinary_batch_with_its_repeated_rows() -> None:
     rows = torch.tensor([4, 4, 4, 1, 4, 2])
-    whole, other = tensor(views().of_batch(rows, 8)), tensor(views().of_batch(rows, 9))
+    whole, other = tensor(views().load_batch(rows, 8)), tensor(views().load_batch(rows, 9))
     for rank in range(2):
-        assert torch.equal(tensor(views(rank=rank, workers=2).of_batch(rows, 8)), whole[rank::2])
+        assert torch.equal(tensor(views(rank=rank, workers=2).load_batch(rows, 8)), whole[rank::2])
     assert not any(map(alike, whole, other))
 
 
 def test_the_images_of_a_run_are_its_rows() -> None:
     task = make(METHODS["lwfm"], {"data.augment": "none"})
-    images = tensor(task._views.of_episodes(SUPPORT, QUERY, 0))
+    images = tensor(task._views.load_episodes(SUPPORT, QUERY, 0))
     rows = torch.cat([SUPPORT.flatten(), QUERY.flatten()])
     assert torch.equal(images, feed().train.batch(rows, torch.device("cpu")))

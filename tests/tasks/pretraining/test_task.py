@@ -37,7 +37,7 @@ BASE: dict[str, Any] = {
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer episodes to judge by."""
-    monkeypatch.setattr(pretraining_task, "JUDGED_BY", (5, 1, 15, 7))
+    monkeypatch.setattr(pretraining_task, "VALIDATION_EPISODES", (5, 1, 15, 7))
 
 
 def make(change: dict[str, Any] | None = None, images: Feed | None = None, seed: int = 0) -> PretrainTask:
@@ -61,7 +61,7 @@ def test_pre_training_equals_its_second_writing() -> None:
         loss_sum, right = 0.0, 0
         network.train()
         for rows, drawn in ((order[:7], views[:7]), (order[7:14], views[7:14]), (order[14:], views[14:])):
-            maps = network.trunk(augment(images.take(rows, torch.device("cpu")), drawn))["two"]
+            maps = network.backbone(augment(images.take(rows, torch.device("cpu")), drawn))["two"]
             logits = maps.mean((2, 3)) @ values["linear.weight"].T + values["linear.bias"]
             loss = cross_entropy(logits, names[rows])
             gradients = torch.autograd.grad(loss, list(values.values()))
@@ -110,7 +110,7 @@ def test_the_trunk_is_handed_on_at_the_end_alone() -> None:
         assert task.state_dict()["trunk"] is None
         task.advance()
     handed = task.state_dict()["trunk"]
-    for name, value in task.classifier.trunk.state_dict().items():
+    for name, value in task.classifier.backbone.state_dict().items():
         assert torch.equal(handed[name], value)
     fewshot_runs.trunk().load_state_dict(handed)  # and nothing of the classifier's
 
@@ -154,7 +154,7 @@ def test_a_trunk_is_trained_once_and_kept(tmp_path: Path) -> None:
     alone = make({"train.epochs": 2, "train.lr": 0.01, "train.milestones": [0.85]})
     finish(alone)
     assert started.start is not None
-    for name, value in alone.classifier.trunk.state_dict().items():
+    for name, value in alone.classifier.backbone.state_dict().items():
         assert torch.equal(started.start[name], value)
     assert started.feed is worker.feed
 
