@@ -4,15 +4,21 @@ A task of your own is one file, loaded by `--extension FILE`, that calls `regist
 tasks use the same call. Functions that need torch are named by import path, since studies must not import torch.
 """
 
-from collections.abc import Mapping
+import pkgutil
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from raysearch.core.import_path import Reference, load_object
 from raysearch.core.registry import Registry
 from raysearch.studies.configs.base import RunConfig
 
 Settings = Mapping[str, Any]  # dotted config path -> value
+Reference = str | Callable[..., Any]  # a function, or its import path "module:name"
+
+
+def load_object(reference: Reference) -> Any:
+    """Import the function that a reference names; a function is returned as it is."""
+    return pkgutil.resolve_name(reference) if isinstance(reference, str) else reference
 
 
 class ModelKind(NamedTuple):
