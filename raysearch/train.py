@@ -91,12 +91,12 @@ def main(
         )
     manifest = shards.read_manifest(directory)
     config.check(manifest.name, manifest.classes, manifest.counts)
-    backbones.check_weights(*config.trunk)
+    backbones.check_weights(*config.backbone)
     wanted = config.images
     divided = partition.partition_of(directory, wanted.split) if wanted.split is not None else None
     if divided:
         console.print(divided.describe())
-        for warning in divided.warnings(config.trunk[1]):
+        for warning in divided.warnings(config.backbone[1]):
             print(warning, file=sys.stderr)
     sets, choice = feed.open_local(
         directory, DecodeSpec(wanted.side, wanted.zoom), divided.of_class if divided else None, asked=feed_

@@ -24,7 +24,6 @@ from raysearch.runs.checkpoints import FOLDER, Checkpoints, decode
 from raysearch.storage.cache import cache_dir
 from raysearch.storage.location import Location
 from raysearch.studies.configs import TASKS, Images, RunConfig
-from raysearch.studies.configs.hashing import FITTED
 from raysearch.tasks import registry
 from raysearch.tasks.base import Feed, Task, Worker
 
@@ -76,10 +75,10 @@ class FinishedRun:
         state = self._state(cell)
         moved = json.loads(state["settings"])  # what a population changed on the way
         config = self.config(cell, moved)
-        if config.task == "retrieval" and config.hash.method in FITTED:  # type: ignore[attr-defined]
-            backbones.check_weights(*config.trunk)  # an untrained trunk is in no checkpoint
-        else:
+        if config.checkpoint_holds_backbone:
             config = self.config(cell, {**moved, **TASKS[config.task].from_checkpoint})
+        else:
+            backbones.check_weights(*config.backbone)
         worker = Worker(self.feed(config), cache_dir() / "features", self.device)
         task = registry.build(config, cell.seed, worker)
         task.load_state_dict(state["task"])

@@ -212,7 +212,7 @@ def open_session(
         table: draws what came out so far.
     """
     started, before = time.monotonic(), run.record.get("wall_seconds", 0.0)
-    for backbone, weights in {config.trunk for config in configs}:
+    for backbone, weights in {config.backbone for config in configs}:
         backbones.check_weights(backbone, weights)
     images = sorted({config.images for config in configs}, key=str)
     divided = {one: partition.partition_of(run.shards, one.split) for one in images if one.split is not None}
@@ -227,7 +227,7 @@ def open_session(
         sets = place_images(images, divided, run, options, demand, console)
         demand = replace(demand, streams=any(isinstance(one, Streamed) for one in sets.values()))
         of_splits = [one for one in configs if one.images in divided]
-        run.record["warnings"] = sorted({w for one in of_splits for w in divided[one.images].warnings(one.trunk[1])})
+        run.record["warnings"] = sorted({w for one in of_splits for w in divided[one.images].warnings(one.backbone[1])})
         for warning in run.record["warnings"]:
             console.print(f"[yellow]{warning}[/yellow]")
         run.record["hardware"] = connection.hardware()

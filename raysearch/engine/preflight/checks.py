@@ -61,7 +61,7 @@ def of_study(study: str, profile: str, data: str, settings: list[str]) -> Iterat
     yield good("data", f"{place}: {images:,} images of {len(manifest.classes)} classes, all shards there")
     if place.local is not None:
         yield unsure("data", f"{place} is on this machine: is it at the same path on every node?")
-    backbone, weights = config.trunk
+    backbone, weights = config.backbone
     if weights is not None and "/" in str(weights):
         yield unsure("weights", f"{backbone}: is '{weights}' at the same path on every node?")
 

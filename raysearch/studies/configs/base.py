@@ -1,33 +1,83 @@
-"""What all configs have in common: frozen sections without unknown fields, numbers finite, every field described."""
+"""What all configs share: frozen sections without unknown fields, described settings, and one canonical form."""
 
+import json
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 from pydantic import Field as _Field
+from pydantic.fields import FieldInfo
+
+from raysearch.core.errors import UserError
+
+__all__ = ["Counts", "Images", "RunConfig", "Section", "section", "setting"]
+
+Condition = Callable[[Any], bool]  # of a whole run config
 
 
 class Section(BaseModel):
+    """A group of settings: frozen, without unknown fields, with finite numbers."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-def setting(default: Any, description: str, **limits: Any) -> Any:
-    """A field of a section.
+@dataclass(frozen=True)
+class _Use:
+    """When a setting or a section matters; kept among the metadata of its field."""
+
+    used_if: Condition | None = None
+    canonical: Callable[[Any], Any] | None = None
+    off_if: Condition | None = None
+    off: Mapping[str, Any] | None = None
+    extension: bool = False
+
+
+def setting(
+    default: Any,
+    description: str,
+    *,
+    used_if: Condition | None = None,
+    canonical: Callable[[Any], Any] | None = None,
+    **limits: Any,
+) -> Any:
+    """Declare a field of a section.
 
     Args:
-        default: its value where nobody says otherwise.
+        default: its value where none is given.
         description: what it changes, and why the default is what it is; `raysearch.train TASK --settings` prints it.
-        limits: of pydantic's `Field`: ge, gt, le, lt, json_schema_extra.
+        used_if: tells of a run's config whether the field matters. A field that does not is left out of the canonical
+            form, so that configs that differ in nothing else are one cell. None: it always matters.
+        canonical: returns the value of the canonical form for a run's config, where several values mean the same.
+        limits: passed to pydantic's `Field`: ge, gt, le, lt, json_schema_extra.
     """
-    return _Field(default, description=description, **limits)
+    return _field(default, _Use(used_if, canonical), description=description, **limits)
 
 
-Counts = Mapping[str, Sequence[int]]
+def section(
+    default: Section,
+    *,
+    used_if: Condition | None = None,
+    off_if: Condition | None = None,
+    off: Mapping[str, Any] | None = None,
+) -> Any:
+    """Declare a section of a run's config.
+
+    Args:
+        default: its values where none are given.
+        used_if: tells of a run's config whether the section matters; one that does not is empty in the canonical form.
+        off_if: tells whether the section is switched off by one of its settings.
+        off: its canonical form then.
+    """
+    return _field(default, _Use(used_if, off_if=off_if, off=off))
+
+
+Counts = Mapping[str, Sequence[int]]  # split -> images of each class
 
 
 class Images(NamedTuple):
-    """Which images a run works on: decoded once for all runs that ask for the same."""
+    """The images that a run works on. They are decoded once for all runs that need the same ones."""
 
     side: int  # pixels
     zoom: float
@@ -42,50 +92,114 @@ class RunConfig(Section):
     @property
     @abstractmethod
     def images(self) -> Images:
-        """What its images are."""
+        """The images that the run works on."""
 
     @property
     @abstractmethod
-    def trunk(self) -> tuple[str, str | None]:
-        """Name of its backbone, and the weights that it starts from."""
+    def backbone(self) -> tuple[str, str | None]:
+        """Name of the backbone, and the weights that it starts from."""
 
     @property
     @abstractmethod
     def identities(self) -> Mapping[str, str | None]:
-        """Dotted path -> what its value stands for, of paths that may name a file: that counts by what it holds."""
-
-    @abstractmethod
-    def canonical(self) -> dict[str, Any]:
-        """The config without what cannot matter, so that two ways of writing one run have one name."""
+        """Dotted path -> value in the cell's hash, for values that name a file: the hash covers its content."""
 
     @property
     @abstractmethod
     def steps(self) -> int:
-        """How many steps of training a scheduler may stop it after."""
+        """Number of training steps, each of which a scheduler may stop after."""
 
     @property
     def epochs(self) -> int:
-        """How many epochs those steps have."""
+        """Number of epochs in those steps."""
         return self.steps
 
     @property
     def holds_out(self) -> bool:
-        """Whether a part of the data is there to choose by."""
+        """Whether part of the data is held out, to choose by."""
+        return True
+
+    @property
+    def checkpoint_holds_backbone(self) -> bool:
+        """Whether checkpoints hold the backbone."""
         return True
 
     @abstractmethod
     def chance(self, counts: Counts) -> float:
-        """What guessing would score on the test split."""
+        """Return what guessing would score on the test split."""
 
     def check(self, name: str, classes: Sequence[str], counts: Counts) -> None:
-        """Raise a UserError for a data set that no run can be made of.
+        """Check that a run can be made of a data set.
 
         Args:
             name: of the data set.
             classes: their names.
             counts: split -> images of each class.
+
+        Raises:
+            UserError: no run can.
         """
 
     def starts_from(self, seed: int) -> "tuple[RunConfig, int] | None":
-        """Config and seed of the run whose trunk this one, with this seed, starts from; None where there is none."""
+        """Return config and seed of the pre-training that a run with this seed starts from, if there is one."""
         return None
+
+    def canonical(self) -> dict[str, Any]:
+        """Return the config without anything that cannot matter, so that two spellings of one run have one name."""
+        plain: dict[str, Any] = json.loads(self.model_dump_json())
+        for name, field in type(self).model_fields.items():
+            values = getattr(self, name, None)
+            if isinstance(values, Section) and name in plain:
+                plain[name] = self._canonical_section(values, _use(field), plain[name])
+        return plain
+
+    @classmethod
+    def add_section(cls, name: str, kind: type[Section], used_if: Condition) -> None:
+        """Add the section of an extension. Dumps and canonical forms leave it out where it is not used.
+
+        Args:
+            name: of the section.
+            kind: class of the section; every setting needs a default.
+            used_if: tells of a run's config whether the section matters.
+
+        Raises:
+            UserError: the config has a field of that name.
+        """
+        if name in cls.model_fields:
+            raise UserError(f"the configs already have a section '{name}'; choose another name")
+        field = _field(kind(), _Use(used_if, extension=True))
+        field.annotation = kind
+        cls.model_fields[name] = field
+        cls.model_rebuild(force=True)
+
+    @model_serializer(mode="wrap")
+    def _without_unused_extensions(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        plain: dict[str, Any] = handler(self)
+        for name, field in type(self).model_fields.items():
+            use = _use(field)
+            if use.extension and name in plain and use.used_if is not None and not use.used_if(self):
+                del plain[name]
+        return plain
+
+    def _canonical_section(self, values: Section, use: _Use, plain: dict[str, Any]) -> dict[str, Any]:
+        if use.used_if is not None and not use.used_if(self):
+            return {}
+        if use.off_if is not None and use.off_if(self):
+            return dict(use.off or {})
+        result = {}
+        for name, field in type(values).model_fields.items():
+            setting_use = _use(field)
+            if setting_use.used_if is not None and not setting_use.used_if(self):
+                continue
+            result[name] = setting_use.canonical(self) if setting_use.canonical is not None else plain[name]
+        return result
+
+
+def _field(default: Any, use: _Use, **options: Any) -> Any:
+    field = _Field(default, **options)
+    field.metadata.append(use)
+    return field
+
+
+def _use(field: FieldInfo) -> _Use:
+    return next((item for item in field.metadata if isinstance(item, _Use)), _Use())

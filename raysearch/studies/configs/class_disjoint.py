@@ -25,7 +25,7 @@ class ClassDisjointConfig(RunConfig):
         return self.train.epochs
 
     @property
-    def trunk(self) -> tuple[str, str | None]:
+    def backbone(self) -> tuple[str, str | None]:
         return self.model.backbone, self.model.weights
 
     @property

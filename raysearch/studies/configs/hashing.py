@@ -3,15 +3,14 @@
 Defaults are each paper's where it says, and its authors' or a public program's where it does not.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 from raysearch.studies.configs.base import Section, setting
 
-# How a method comes to its codes: fitted to features in one go, trained on pairs of a batch with the database encoded
-# by the network, or trained towards database codes that are variables of their own.
-FITTED = ("lsh", "sh", "itq", "sdh")
-PAIRWISE = ("dpsh", "dsh", "hashnet")
-ASYMMETRIC = ("adsh", "exchnet")
+
+def _hashes_no_erased_view(config: Any) -> bool:
+    """Whether a config of ADSH asks the hash loss for erased views, of which there are none."""
+    return config.hash.method == "adsh" and config.adsh.views == "erased" and not config.uses_erased
 
 
 class SremConfig(Section):
@@ -58,15 +57,21 @@ class EsrlConfig(Section):
         ge=0,
     )
     erased: float = setting(
-        0.1, "weight of the distance between an image and itself with regions erased, beta / bits of the paper.", ge=0
+        0.1,
+        "weight of the distance between an image and itself with regions erased, beta / bits of the paper.",
+        canonical=lambda config: config.esrl.erased if config.uses_erased else 0.0,
+        ge=0,
     )
     positives: Literal["database", "sample"] = setting(
         "database",
         "where the other image of the class comes from: all of train, or the iteration's sample, in which "
         "a class may have a single image.",
+        used_if=lambda config: config.uses_positive,
     )
     stop_gradient: Literal["none", "anchor", "others"] = setting(
-        "none", "whose outputs are held fixed in the distance. The paper has one network for all views and stops none."
+        "none",
+        "whose outputs are held fixed in the distance. The paper has one network for all views and stops none.",
+        used_if=lambda config: config.esrl.positive or (config.esrl.erased and config.uses_erased),
     )
 
 
@@ -90,6 +95,7 @@ class AdshConfig(Section):
         "anchor",
         "which outputs the hash loss sees: anchors, with erased images, with positives too. The paper's "
         "equation 10 names the anchors' alone; its table 2 may have added the erased ones.",
+        canonical=lambda config: "anchor" if _hashes_no_erased_view(config) else config.adsh.views,
     )
     outputs: Literal["last_epoch", "fresh"] = setting(
         "last_epoch",

@@ -4,8 +4,7 @@ The defaults are FCAENet's where its paper (arXiv 2110.04479) says, and the choi
 where it does not. Each description says what a field changes and why its default is what it is.
 """
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, model_validator
@@ -13,11 +12,8 @@ from pydantic import AfterValidator, model_validator
 from raysearch.core.errors import UserError
 from raysearch.models.backbone_specs import BUILT_IN, known_backbone
 from raysearch.studies.configs import weights
-from raysearch.studies.configs.base import Counts, Images, RunConfig, Section, setting
+from raysearch.studies.configs.base import Counts, Images, RunConfig, Section, section, setting
 from raysearch.studies.configs.hashing import (
-    ASYMMETRIC,
-    FITTED,
-    PAIRWISE,
     AdshConfig,
     DpshConfig,
     DshConfig,
@@ -29,6 +25,16 @@ from raysearch.studies.configs.hashing import (
     SdhConfig,
     SremConfig,
 )
+from raysearch.studies.configs.hashing_methods import HASHING_METHODS, HashingMethod, known_hashing_method
+
+
+def _is_trained(config: Any) -> bool:
+    return config.hashing_method.trained
+
+
+def _uses(name: str) -> Callable[[Any], bool]:
+    """Return whether a config's method uses the section of that name."""
+    return lambda config: name in config.hashing_method.sections
 
 
 class DataConfig(Section):
@@ -51,6 +57,8 @@ class DataConfig(Section):
         "flip",
         "random views in training: none, mirrored, or a random-resized crop that may be mirrored. The paper "
         "says only that images are resized; a mirror is the least that fine-grained work uses.",
+        used_if=_is_trained,
+        canonical=lambda config: "none" if config.model.frozen else config.data.augment,  # frozen: on cached features
     )
 
 
@@ -63,17 +71,22 @@ class ModelConfig(Section):
         "of the trunk: a state-dict file, torchvision's name of weights, or none for random ones. The paper's "
         "are IMAGENET1K_V1 (profile paper); V2 is another recipe and belongs into another table.",
     )
-    frozen: bool = setting(False, "train the hash layer alone, on features computed once. The paper trains the trunk.")
+    frozen: bool = setting(
+        False,
+        "train the hash layer alone, on features computed once. The paper trains the backbone.",
+        used_if=_is_trained,
+    )
     standardise: bool = setting(
         False,
         "batch norm without affine before the hash layer. Not the paper's; features of some trunks are so large "
         "that tanh saturates at once and nothing is learned.",
+        used_if=_is_trained,
     )
 
 
 class HashConfig(Section):
     bits: int = setting(24, "length of a code. The paper compares 12, 24, 32 and 48.", ge=1, le=1024)
-    method: Literal["lsh", "sh", "itq", "sdh", "dpsh", "dsh", "hashnet", "exchnet", "adsh"] = setting(
+    method: Annotated[str, AfterValidator(known_hashing_method)] = setting(
         "adsh",
         "how codes come to be. lsh, sh, itq and sdh are fitted to the untrained trunk's features; dpsh, dsh and "
         "hashnet train on pairs and encode the database with the network; adsh and exchnet learn the database's codes "
@@ -109,6 +122,7 @@ class TrainConfig(Section):
         "auto",
         "auto: the trunk in bfloat16 on a GPU, in float32 on a CPU; outputs, losses and codes in float32 always, "
         "since outputs are small (0.06 at 12 bits).",
+        canonical=lambda config: "float32" if config.model.frozen else config.train.precision,
     )
     select: Literal["last", "validation"] = setting(
         "last",
@@ -122,18 +136,25 @@ class RetrievalConfig(RunConfig):
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     hash: HashConfig = HashConfig()
-    srem: SremConfig = SremConfig()
-    esrl: EsrlConfig = EsrlConfig()
-    adsh: AdshConfig = AdshConfig()
-    itq: ItqConfig = ItqConfig()
-    sdh: SdhConfig = SdhConfig()
-    pairs: PairsConfig = PairsConfig()
-    dpsh: DpshConfig = DpshConfig()
-    dsh: DshConfig = DshConfig()
-    hashnet: HashnetConfig = HashnetConfig()
-    exchnet: ExchnetConfig = ExchnetConfig()
-    warmup: WarmupConfig = WarmupConfig()
-    train: TrainConfig = TrainConfig()
+    srem: SremConfig = section(
+        SremConfig(), used_if=_uses("srem"), off_if=lambda config: not config.uses_erased, off={"regions": 0}
+    )
+    esrl: EsrlConfig = section(EsrlConfig(), used_if=_uses("esrl"))
+    adsh: AdshConfig = section(AdshConfig(), used_if=_uses("adsh"))
+    itq: ItqConfig = section(ItqConfig(), used_if=_uses("itq"))
+    sdh: SdhConfig = section(SdhConfig(), used_if=_uses("sdh"))
+    pairs: PairsConfig = section(PairsConfig(), used_if=lambda config: config.hashing_method.kind == "pairwise")
+    dpsh: DpshConfig = section(DpshConfig(), used_if=_uses("dpsh"))
+    dsh: DshConfig = section(DshConfig(), used_if=_uses("dsh"))
+    hashnet: HashnetConfig = section(HashnetConfig(), used_if=_uses("hashnet"))
+    exchnet: ExchnetConfig = section(ExchnetConfig(), used_if=_uses("exchnet"))
+    warmup: WarmupConfig = section(
+        WarmupConfig(),
+        used_if=_is_trained,
+        off_if=lambda config: config.warmup.iterations == 0 or config.model.frozen,
+        off={"iterations": 0},
+    )
+    train: TrainConfig = section(TrainConfig(), used_if=_is_trained)
 
     @model_validator(mode="before")
     @classmethod
@@ -161,10 +182,10 @@ class RetrievalConfig(RunConfig):
 
     @model_validator(mode="after")
     def _parts_go_together(self) -> Self:
-        if self.train.select == "validation" and not self.data.validation and self.hash.method not in FITTED:
+        if self.train.select == "validation" and not self.data.validation and _is_trained(self):
             raise ValueError("train.select=validation chooses by a held-out part; set data.validation above 0")
-        if self.hash.method == "exchnet" and self.model.frozen:
-            raise ValueError("hash.method=exchnet trains a part of the trunk; leave model.frozen out")
+        if self.hashing_method.network is not None and self.model.frozen:
+            raise ValueError(f"hash.method={self.hash.method} trains part of the backbone; leave model.frozen out")
         return self
 
     @property
@@ -172,12 +193,25 @@ class RetrievalConfig(RunConfig):
         return Images(self.data.side, self.data.zoom, None)
 
     @property
-    def trunk(self) -> tuple[str, str | None]:
+    def backbone(self) -> tuple[str, str | None]:
         return self.model.backbone, self.model.weights
 
     @property
     def identities(self) -> dict[str, str | None]:
-        return {"model.weights": weights.identity(self.model.weights)}
+        identities = {"model.weights": weights.identity(self.model.weights)}
+        source = self.hashing_method.source
+        if source is not None:
+            identities["hash.method"] = f"{self.hash.method} {weights.file_digest(source)}"
+        return identities
+
+    @property
+    def hashing_method(self) -> HashingMethod:
+        """The method that `hash.method` names."""
+        return HASHING_METHODS[self.hash.method]
+
+    @property
+    def checkpoint_holds_backbone(self) -> bool:
+        return self.hashing_method.trained
 
     @property
     def steps(self) -> int:
@@ -208,51 +242,10 @@ class RetrievalConfig(RunConfig):
     @property
     def uses_positive(self) -> bool:
         """Whether a loss looks at positives."""
-        return self.hash.method == "adsh" and (self.esrl.positive > 0 or self.adsh.views == "all")
+        return "esrl" in self.hashing_method.sections and (self.esrl.positive > 0 or self.adsh.views == "all")
 
     @property
     def uses_erased(self) -> bool:
         """Whether a loss looks at erased views."""
         looked_at = self.esrl.erased > 0 or self.adsh.views != "anchor"
-        return self.hash.method == "adsh" and self.srem.regions > 0 and looked_at
-
-    def canonical(self) -> dict[str, Any]:
-        plain, method = json.loads(self.model_dump_json()), self.hash.method
-        needed = {section for section, methods in _METHODS.items() if method in methods}
-        plain |= {section: {} for section in _METHODS.keys() - needed}
-        if method in FITTED:
-            for name in ("frozen", "standardise"):
-                del plain["model"][name]
-            del plain["data"]["augment"]
-            return plain
-        if method == "adsh":
-            if not self.uses_erased:
-                plain["srem"], plain["esrl"]["erased"] = {"regions": 0}, 0.0
-                if self.adsh.views == "erased":
-                    plain["adsh"]["views"] = "anchor"
-            if not self.uses_positive:
-                del plain["esrl"]["positives"]
-            if not self.esrl.positive and not plain["esrl"]["erased"]:
-                del plain["esrl"]["stop_gradient"]
-        if self.model.frozen:  # on cached features, without augmentation
-            plain["data"]["augment"], plain["train"]["precision"] = "none", "float32"
-        if self.warmup.iterations == 0 or self.model.frozen:
-            plain["warmup"] = {"iterations": 0}
-        return plain
-
-
-# The methods that each section is about; sections that are not here are about all.
-_METHODS = {
-    "srem": ("adsh",),
-    "esrl": ("adsh",),
-    "adsh": ASYMMETRIC,
-    "itq": ("itq",),
-    "sdh": ("sdh",),
-    "pairs": PAIRWISE,
-    "dpsh": ("dpsh",),
-    "dsh": ("dsh",),
-    "hashnet": ("hashnet",),
-    "exchnet": ("exchnet",),
-    "warmup": PAIRWISE + ASYMMETRIC,
-    "train": PAIRWISE + ASYMMETRIC,
-}
+        return "srem" in self.hashing_method.sections and self.srem.regions > 0 and looked_at

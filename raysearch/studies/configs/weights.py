@@ -13,15 +13,19 @@ def identity(weights: str | None) -> str | None:
         return None
     path = Path(weights)
     if path.is_file():
-        found = path.stat()
-        return _sha256(path.resolve(), found.st_size, found.st_mtime_ns)
+        return file_digest(path)
     if "/" in weights or path.suffix:
         raise UserError(f"model.weights: no file '{weights}'")
     return weights
 
 
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file. It is read again only when its size or its time of change differs."""
+    status = path.stat()
+    return _sha256(path.resolve(), status.st_size, status.st_mtime_ns)
+
+
 @functools.lru_cache
 def _sha256(path: Path, size: int, changed: int) -> str:
-    """Of a file that every cell of a plan asks for; read again when its size or time of change is another."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

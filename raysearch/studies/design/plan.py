@@ -36,7 +36,7 @@ def make_cell(variant: Variant, seed: int, data: str, workers: int = 1, populati
     start, before = None, variant.config.starts_from(seed)
     if before:
         config, own = before
-        name = f"pre-training of {config.trunk[0]}"
+        name = f"pre-training of {config.backbone[0]}"
         start = make_cell(Variant(name=name, settings={}, declared={}, config=config), own, data, workers)
     return Cell(variant, seed, cell_hash(variant.config, data, seed, workers, population), start)
 

@@ -19,7 +19,6 @@ from torch import Tensor
 from raysearch.data.feed.image_set import ImageSet
 from raysearch.models.hashing.exchnet import ExchNet
 from raysearch.studies.configs import RetrievalConfig
-from raysearch.studies.configs.hashing import FITTED
 from raysearch.tasks.base import NonFiniteLoss, Worker
 from raysearch.tasks.common.loader import Loader
 from raysearch.tasks.common.prefetch import Prefetcher
@@ -250,5 +249,5 @@ class RetrievalTask:
 
 def build(config: RetrievalConfig, seed: int, worker: Worker) -> RetrievalTask | ShallowHashingTask:
     """Return the task of the config's method; arguments and errors are those of `RetrievalTask`."""
-    kind = ShallowHashingTask if config.hash.method in FITTED else RetrievalTask
+    kind = RetrievalTask if config.hashing_method.trained else ShallowHashingTask
     return kind(config, seed, worker)

@@ -237,7 +237,7 @@ def test_few_shot_studies_ask_for_what_they_say() -> None:
     assert len(of("helixformer_designs", "paper").variants) == 5
     assert len(of("spm_matching", "laptop").variants) == 12
     assert len(of("lwfm_components", "laptop").variants) == 4
-    assert {one.config.trunk for one in of("lwe_layers", "paper").variants} == {("resnet18", "IMAGENET1K_V1")}
+    assert {one.config.backbone for one in of("lwe_layers", "paper").variants} == {("resnet18", "IMAGENET1K_V1")}
     assert [one.start is not None for one in of("helixformer_depth", "paper").cells] == [True] * 12
     assert not plan.pre_trainings(of("helixformer_depth", "laptop").cells)
     shared = {one.hash for one in plan.pre_trainings(of("helixformer_depth", "paper").cells)}

@@ -16,7 +16,7 @@ from raysearch.core.errors import UserError
 from raysearch.models import hashing
 from raysearch.models.fcaenet import pool
 from raysearch.models.hashing.exchnet import ExchNet
-from raysearch.studies.configs.hashing import ASYMMETRIC, FITTED, PAIRWISE
+from raysearch.studies.configs.hashing_methods import HASHING_METHODS
 from raysearch.tasks.base import Feed, Worker
 from raysearch.tasks.retrieval import task as retrieval_task
 from raysearch.tasks.retrieval.sampling import RunSampler
@@ -26,6 +26,9 @@ from raysearch.tasks.retrieval.task import RetrievalTask
 from .small_runs import FROZEN, SIDE, WARM, Log, config, finish, image_set, make
 
 PLAIN = {"hash.bits": 6, "pairs.per_class": 2, "hashnet.every": 3, "hashnet.growth": 0.5}
+FITTED = [name for name in HASHING_METHODS if HASHING_METHODS[name].kind == "fitted"]
+PAIRWISE = [name for name in HASHING_METHODS if HASHING_METHODS[name].kind == "pairwise"]
+TRAINED = [name for name in HASHING_METHODS if HASHING_METHODS[name].trained]
 
 
 def fitted(cache: Path, method: str, *changes: dict[str, Any], seed: int = 0) -> ShallowHashingTask:
@@ -245,7 +248,7 @@ def test_exchanges_begin_when_they_are_to_and_anchors_are_class_means(tmp_path: 
     assert set(given) == {3}
 
 
-@pytest.mark.parametrize("method", [*PAIRWISE, *ASYMMETRIC])
+@pytest.mark.parametrize("method", TRAINED)
 def test_every_trained_method_learns(method: str, tmp_path: Path) -> None:
     """Images of a colour a class; chance is a quarter."""
     torch.set_num_threads(1)

@@ -2,7 +2,6 @@
 
 from raysearch.models.hashing.exchnet import ExchNet
 from raysearch.studies.configs import RetrievalConfig
-from raysearch.studies.configs.hashing import PAIRWISE
 from raysearch.tasks.base import Worker
 from raysearch.tasks.retrieval.methods.asymmetric import Asymmetric
 from raysearch.tasks.retrieval.methods.base import Method
@@ -25,5 +24,5 @@ def build(config: RetrievalConfig, draws: RunSampler, worker: Worker, network: N
     """
     if isinstance(network, ExchNet):
         return Exchange(config, draws, worker, network)
-    kind = Pairwise if config.hash.method in PAIRWISE else Asymmetric
+    kind = Pairwise if config.hashing_method.kind == "pairwise" else Asymmetric
     return kind(config, draws, worker)
