@@ -1,7 +1,7 @@
 """Name images by a few examples of each class, with a trained few-shot model.
 
-    python -m raysearch.train fewshot --export model.pt                  train one; see there
-    python -m raysearch.classify model.pt support/ photos/               support/<class>/<images>; photos, or shards
+    python -m raysearch.train fewshot --export model.pt                  train a model
+    python -m raysearch.classify model.pt support/ photos/               support/<class>/<images>; photos or shards
     python -m raysearch.classify model.pt support/ one.jpg --top 5
     python -m raysearch.classify model.pt support/ photos/ --out predictions.csv
 
@@ -11,8 +11,8 @@ From Python:
     recogniser.learn_folder("support/")                                  or learn({"wren": ["a.jpg"], "robin": [...]})
     recogniser.predict(["one.jpg"])                                      [Prediction(label="wren", score=0.93, ...)]
 
-Classes are those of the support, which the model need not have met, each with as many images as there are of it. Where
-photos lie in folders that are named as classes, the share of them that is named so is printed too.
+The classes are those of the support folder. The model need not have been trained on them, and they may have different
+numbers of examples. If photos are in folders named like classes, the accuracy is printed too.
 """
 
 import csv
@@ -42,8 +42,8 @@ from raysearch.storage.location import Location, LocationLike
 
 __all__ = ["Accuracy", "FewShotClassifier", "Named", "Prediction", "accuracy", "name_images"]
 
-BATCH = 128  # images that are decoded at once
-COLUMNS = ("path", "class", "score")  # of the table that --out writes, before one a class
+BATCH = 128  # images decoded at once
+COLUMNS = ("path", "class", "score")  # first columns of the --out table; one column per class follows
 
 Recogniser = FewShotClassifier  # its public name
 
@@ -51,16 +51,18 @@ app = typer.Typer(add_completion=False)
 
 
 class Named(NamedTuple):
-    """An image of a folder, and what it was taken for."""
+    """An image and its prediction."""
 
-    path: str  # below the folder
-    folder: str | None  # name of the folder that it lies in, if that is not the folder itself; of shards its class
+    path: str  # relative to the folder
+    folder: str | None  # name of the image's sub-folder, or None without one; for shards its class
     prediction: Prediction
 
 
 class Accuracy(NamedTuple):
-    """The share of images named as their folder, with Wilson's 95 % interval over images: the support is taken as it
-    is, so the interval says nothing of what other examples would have given."""
+    """The share of images whose prediction equals their folder's name, with Wilson's 95 % interval over images.
+
+    The interval holds for the given examples; other examples would give another accuracy.
+    """
 
     value: float
     low: float
@@ -69,26 +71,26 @@ class Accuracy(NamedTuple):
 
 
 def name_images(recogniser: FewShotClassifier, place: LocationLike) -> Iterator[Named]:
-    """Name the images of a folder, of shards, or one image; a batch at a time.
+    """Name the images of a folder or of shards, or a single image, batch by batch.
 
     Args:
-        recogniser: that has learned its classes.
-        place: see `raysearch.data.image_sources`, or the path of an image on this machine.
+        recogniser: a model that has learned its classes.
+        place: see `raysearch.data.image_sources`; or the path of an image on this machine.
 
     Raises:
-        UserError: no such place, no images, or one that cannot be read.
+        UserError: the place does not exist, holds no image, or an image cannot be read.
     """
-    where = Location.parse(place)
-    if where.local is not None and not where.local.is_dir():
-        yield Named(str(where), None, recogniser.predict([where.local])[0])
+    location = Location.parse(place)
+    if location.local is not None and not location.local.is_dir():
+        yield Named(str(location), None, recogniser.predict([location.local])[0])
         return
-    photos = image_sources.find_images(where).photos
-    with ThreadPoolExecutor(os.cpu_count()) as threads:  # decoders leave the GIL to each other
+    photos = image_sources.find_images(location).photos
+    with ThreadPoolExecutor(os.cpu_count()) as threads:  # decoders release the GIL
         while batch := list(itertools.islice(photos, BATCH)):
             pixels = []
             for read in threads.map(recogniser.preprocessing.read, batch):
                 if isinstance(read, Corrupt):
-                    raise UserError(f"{read.source} in {where} is corrupt: {read.reason}")
+                    raise UserError(f"{read.source} in {location} is corrupt: {read.reason}")
                 pixels.append(read)
             predictions = recogniser.predict(np.stack(pixels))
             for photo, prediction in zip(batch, predictions, strict=True):
@@ -96,28 +98,28 @@ def name_images(recogniser: FewShotClassifier, place: LocationLike) -> Iterator[
 
 
 def accuracy(named: Sequence[Named]) -> Accuracy | None:
-    """How many images are named as the folder that they lie in, of those whose folder is named as a class.
+    """Return the accuracy over the images whose folder is named like a class; None without such images.
 
     >>> known = Prediction("wren", 0.7, {"wren": 0.7, "owl": 0.3}, {"wren": 1.0, "owl": 0.15})
     >>> accuracy([Named("wren/a.jpg", "wren", known), Named("owl/b.jpg", "owl", known), Named("c.jpg", None, known)])
     Accuracy(value=0.5, low=0.0945, high=0.9055, images=2)
     """
-    judged = [one for one in named if one.folder in one.prediction.scores]
-    if not judged:
+    labeled = [image for image in named if image.folder in image.prediction.scores]
+    if not labeled:
         return None
-    right = binomtest(sum(one.folder == one.prediction.label for one in judged), len(judged))
-    interval = right.proportion_ci(method="wilson")
-    low, high = (round(float(bound), 4) for bound in interval)
-    return Accuracy(round(float(right.statistic), 4), low, high, len(judged))
+    correct = sum(image.folder == image.prediction.label for image in labeled)
+    share = binomtest(correct, len(labeled))
+    low, high = (round(float(bound), 4) for bound in share.proportion_ci(method="wilson"))
+    return Accuracy(round(float(share.statistic), 4), low, high, len(labeled))
 
 
 @app.command()
 def main(
     model: Path = typer.Argument(metavar="MODEL", help="file that raysearch.train fewshot --export wrote"),
-    support: Path = typer.Argument(metavar="SUPPORT_DIR", help="examples: a folder a class, with images in it"),
-    query: str = typer.Argument(metavar="QUERY", help="an image, a folder of images, or shards, also by a URI"),
-    out: Path | None = typer.Option(None, help="csv file for all scores, a column a class"),
-    top: int | None = typer.Option(None, min=1, help="classes shown of each image; else two, with --json all"),
+    support: Path = typer.Argument(metavar="SUPPORT_DIR", help="examples: one folder of images per class"),
+    query: str = typer.Argument(metavar="QUERY", help="an image, a folder of images, or shards; a path or URI"),
+    out: Path | None = typer.Option(None, help="CSV file for all scores, one column per class"),
+    top: int | None = typer.Option(None, min=1, help="classes printed per image; default: two, with --json all"),
     as_json: bool = typer.Option(False, "--json", help="print JSON"),
 ) -> None:
     """Name the images of QUERY by the examples in SUPPORT_DIR."""
@@ -125,12 +127,12 @@ def main(
         cli.check_writable(out, "--out")
     place = Location.parse(query)
     if place.kind() == FileType.NotFound:
-        raise UserError(f"no image or folder {place}")
+        raise UserError(f"no image or folder at {place}")
     recogniser = FewShotClassifier.load(model)
     recogniser.learn_folder(support)
     classes = list(recogniser.shots)
     if out is not None and (taken := sorted({*COLUMNS} & {*classes})):
-        raise UserError(f"--out: class '{taken[0]}' bears the name of another column; rename its folder")
+        raise UserError(f"--out: class '{taken[0]}' has the name of another column of the table; rename its folder")
     named = list(_with_progress(name_images(recogniser, place)))
     if out is not None:
         _write(out, classes, named)
@@ -140,10 +142,10 @@ def main(
     console = cli.console()
     console.print(_table(recogniser, named, 2 if top is None else top))
     if found := accuracy(named):
-        others = f"; {len(named) - found.images:,} others not counted" if found.images < len(named) else ""
+        others = f"; {len(named) - found.images:,} other images not counted" if found.images < len(named) else ""
         console.print(
             f"accuracy {found.value:.1%} (95 % interval {found.low:.1%} to {found.high:.1%}) "
-            f"of {found.images:,} images in folders named as classes{others}"
+            f"of {found.images:,} images in folders named like classes{others}"
         )
     if out is not None:
         console.print(f"scores of all classes: {escape(str(out))}")
@@ -161,9 +163,10 @@ def _write(out: Path, classes: Sequence[str], named: Sequence[Named]) -> None:
         with path.open("w", newline="", encoding="utf-8") as file:
             rows = csv.writer(file)
             rows.writerow([*COLUMNS, *classes])
-            for one in named:
-                said = one.prediction
-                rows.writerow([one.path, said.label, said.score, *(said.scores[label] for label in classes)])
+            for image in named:
+                prediction = image.prediction
+                scores = (prediction.scores[label] for label in classes)
+                rows.writerow([image.path, prediction.label, prediction.score, *scores])
 
     try:
         atomic.replace_file(out, fill)
@@ -179,14 +182,14 @@ def _plain(recogniser: FewShotClassifier, named: Sequence[Named], top: int | Non
         "accuracy": found and found._asdict(),
         "images": [
             {
-                "path": one.path,
-                "folder": one.folder,
-                "class": one.prediction.label,
-                "score": one.prediction.score,
-                "scores": dict(itertools.islice(one.prediction.scores.items(), top)),
-                "logits": dict(itertools.islice(one.prediction.logits.items(), top)),
+                "path": image.path,
+                "folder": image.folder,
+                "class": image.prediction.label,
+                "score": image.prediction.score,
+                "scores": dict(itertools.islice(image.prediction.scores.items(), top)),
+                "logits": dict(itertools.islice(image.prediction.logits.items(), top)),
             }
-            for one in named
+            for image in named
         ],
     }
 
@@ -199,9 +202,9 @@ def _table(recogniser: FewShotClassifier, named: Sequence[Named], top: int) -> T
     shots = sorted(set(recogniser.shots.values()))
     examples = f"{shots[0]}" if len(shots) == 1 else f"{shots[0]} to {shots[-1]}"
     table.caption = f"scores: softmax of the logits of {len(recogniser.shots)} classes with {examples} examples each"
-    for one in named:
-        best = itertools.islice(one.prediction.scores.items(), shown)
-        table.add_row(escape(one.path), *(cell for label, score in best for cell in (escape(label), f"{score:.3f}")))
+    for image in named:
+        best = itertools.islice(image.prediction.scores.items(), shown)
+        table.add_row(escape(image.path), *(cell for label, score in best for cell in (escape(label), f"{score:.3f}")))
     return table
 
 

@@ -120,7 +120,7 @@ def test_photos_are_named_and_written(
         assert line.split() == " ".join(words).split()
     right = sum(one.label == path.split("/")[0] for path, one in zip(PHOTOS, named, strict=True))
     assert f"accuracy {right / 3:.1%} (95 % interval" in made.stdout
-    assert "of 3 images in folders named as classes; 2 others not counted" in made.stdout
+    assert "of 3 images in folders named like classes; 2 other images not counted" in made.stdout
     assert "1 to 3 examples each" in made.stdout
     with (tmp_path / "named.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -229,24 +229,24 @@ def test_wrong_inputs_are_one_line(
             ["/nothing/model.pt", support, photos],
             "no model /nothing/model.pt; make one with: python -m raysearch.train few",
         ),
-        ([tmp_path / "state.pt", support, photos], "no exported model"),
-        ([photos / "here.jpg", support, photos], "no model file"),
-        ([retrieval_model, support, photos], "this is a retrieval model, see raysearch.retrieve"),
+        ([tmp_path / "state.pt", support, photos], "not an exported model"),
+        ([photos / "here.jpg", support, photos], "not a model file"),
+        ([retrieval_model, support, photos], "is a retrieval model; use it with raysearch.retrieve"),
         ([model, "/nothing/support", photos], "no folder /nothing/support"),
         ([model, photos / "here.jpg", photos], "is not a directory"),
-        ([model, tmp_path / "one", photos], "two classes at least are needed to tell apart, and there is only 'only'"),
+        ([model, tmp_path / "one", photos], "at least two classes are needed; got only 'only'"),
         ([model, tmp_path / "flat", photos], "holds no class folders"),
         ([model, tmp_path / "nothing", photos], "holds no class folders"),
         ([model, tmp_path / "empty", photos], "class 'b' has no image"),
         ([model, tmp_path / "deep", photos], "holds the folder deeper"),
         ([model, tmp_path / "odd", photos], "is not UTF-8"),
         ([model, tmp_path / "corrupt", photos], "b.jpg is no image that can be read: not an image"),
-        ([model, support, "/nothing/photos"], "no image or folder /nothing/photos"),
+        ([model, support, "/nothing/photos"], "no image or folder at /nothing/photos"),
         ([model, support, tmp_path / "nothing"], "holds no images"),
         ([model, support, support / "notes.txt"], "notes.txt is no image"),
         ([model, support, photos, "--out", "/nothing/here/a.csv"], "cannot write /nothing/here/a.csv: --out"),
         ([model, support, photos, "--out", tmp_path], "--out takes a file"),
-        ([model, tmp_path / "path", photos, "--out", tmp_path / "a.csv"], "class 'path' bears the name"),
+        ([model, tmp_path / "path", photos, "--out", tmp_path / "a.csv"], "class 'path' has the name"),
         ([model, support, photos, "--top", "0"], "--top"),
         ([model, support, photos, "--tpo", "1"], "did you mean '--top'"),
         ([model, support], "QUERY"),
@@ -267,7 +267,7 @@ def test_retrieval_says_where_a_few_shot_model_belongs(
     with pytest.raises(SystemExit) as stopped:
         cli.run(retrieve.app, ["index", str(model), str(folders[1]), str(tmp_path / "index")])
     assert stopped.value.code == 2
-    assert "this is a few-shot model, see raysearch.classify" in capsys.readouterr().err
+    assert "is a few-shot model; use it with raysearch.classify" in capsys.readouterr().err
 
 
 def test_a_pre_training_is_not_exported(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,7 +22,7 @@ from raysearch.data import layouts
 from raysearch.data.feed import feed
 from raysearch.data.shards import writer
 from raysearch.inference import hasher as inference_hasher
-from raysearch.inference.index import KEY
+from raysearch.inference.index import METADATA_KEY
 from raysearch.models.hashing.packed import unpack
 from raysearch.retrieve import Hasher, Index, Match, build
 from raysearch.studies.configs import overrides
@@ -280,20 +280,22 @@ def test_a_damaged_index_is_one_line(index: Index, tmp_path: Path) -> None:
     assert noticed > len(good) / 7 / 3
     for cut in (0, 3, len(good) // 2, len(good) - 1):
         (tmp_path / "index").write_bytes(good[:cut])
-        with pytest.raises(UserError, match="no index, or a damaged one"):
+        with pytest.raises(UserError, match="not an index, or is damaged"):
             Index.load(tmp_path / "index")
 
 
 def test_files_that_are_no_index(index: Index, tmp_path: Path) -> None:
     index.save(tmp_path / "index")
     table = pq.read_table(tmp_path / "index")
-    said = json.loads(table.schema.metadata[KEY])
+    said = json.loads(table.schema.metadata[METADATA_KEY])
 
     def write(changed: pa.Table, **about: Any) -> None:
-        pq.write_table(changed.replace_schema_metadata({KEY: json.dumps({**said, **about})}), tmp_path / "index")
+        pq.write_table(
+            changed.replace_schema_metadata({METADATA_KEY: json.dumps({**said, **about})}), tmp_path / "index"
+        )
 
     write(table, format=2)
-    with pytest.raises(UserError, match="format 2 and this raysearch reads 1"):
+    with pytest.raises(UserError, match="index format 2; this raysearch reads format 1"):
         Index.load(tmp_path / "index")
     write(table, bits=20)
     with pytest.raises(UserError, match="is damaged"):
@@ -357,7 +359,7 @@ def test_wrong_inputs_are_one_line(
     (tmp_path / "broken/a.jpg").write_text("text")
     for given, said in (
         (["index", "/nothing/model.pt", photos, out], "no model /nothing/model.pt"),
-        (["index", photos / "notes.txt", photos, out], "no model file"),
+        (["index", photos / "notes.txt", photos, out], "not a model file"),
         (["index", model, "/nothing/photos", out], "no folder /nothing/photos"),
         (["index", model, model, out], "is not a directory"),
         (["index", model, tmp_path / "nothing", out], "holds no images"),
@@ -369,7 +371,7 @@ def test_wrong_inputs_are_one_line(
         (["index", model, photos, out, "--on-corrupt", "stop"], "skip"),
         (["query", "/nothing/model.pt", kept, image], "no model"),
         (["query", model, "/nothing/index", image], "no index /nothing/index"),
-        (["query", model, model, image], "no index"),
+        (["query", model, model, image], "not an index"),
         (["query", model, kept, "/nothing/image.jpg"], "no image /nothing/image.jpg"),
         (["query", model, kept, image, photos / "notes.txt"], "notes.txt is no image"),
         (["query", model, kept], "IMAGE"),

@@ -1,4 +1,4 @@
-"""A trained few-shot model in one file, and what it is for: pictures of new classes in, names of others out.
+"""A trained few-shot model in one file, which names images of new classes by a few examples of each.
 
     python -m raysearch.train fewshot --export model.pt
 
@@ -6,8 +6,8 @@
     recogniser.learn({"wren": ["a.jpg", "b.jpg"], "robin": ["c.jpg"]})
     recogniser.predict(["one.jpg"])                             # [Prediction(label="wren", score=0.93, ...)]
 
-Beside what every model's file holds (see `raysearch.inference.model_file`) it has the weights of the network (with
-train.select=validation those of the best epoch), the classes that it learned from, and the split that these are of.
+Besides the content of every model file (see `raysearch.inference.model_file`), the file holds the network's weights,
+the training classes and the name of their split. With train.select=validation the weights are those of the best epoch.
 """
 
 import os
@@ -34,55 +34,56 @@ from raysearch.tasks.fewshot.task import FewshotTask
 
 
 class Prediction(NamedTuple):
-    """What a query was taken for.
+    """The class predicted for an image.
 
-    A score is the softmax of the logits: a share of one among the classes that are known, also where the query is of
-    none of them. It orders the classes; how often it is right has not been calibrated.
+    A score is the softmax of the logits over the known classes, even when the image belongs to none of them. It orders
+    the classes; it is not a calibrated probability.
     """
 
     label: str  # the class with the largest score
     score: float
-    scores: dict[str, float]  # of all classes, the best first
-    logits: dict[str, float]  # likewise
+    scores: dict[str, float]  # class -> score, the best first
+    logits: dict[str, float]  # class -> logit, the best first
 
 
 def save(path: str | Path, task: FewshotTask, data: Manifest, metrics: Mapping[str, Any]) -> None:
-    """Write the model of a task that has ended.
+    """Write the model of a finished task.
 
     Args:
-        path: of the file, which is replaced whole or left as it is.
-        task: trained to its end.
-        data: what it was trained on.
-        metrics: of its evaluation.
+        path: path of the file. An existing file is replaced whole or left unchanged.
+        task: the task, trained to its end.
+        data: manifest of the data set it was trained on.
+        metrics: metrics of its evaluation.
 
     Raises:
         UserError: the file cannot be written.
     """
-    state, feed = task.state_dict(), task.worker.feed
-    own = {
+    state = task.state_dict()
+    feed = task.worker.feed
+    content = {
         "network": (state["best"] or state)["network"],
         "base": [data.classes[label] for label in np.unique(feed.train.labels)],
         "split": feed.split,
     }
-    model_file.write(path, task.config, task.seed, own, data, metrics)
+    model_file.write_model(path, task.config, task.seed, content, data, metrics)
 
 
 class FewShotClassifier:
-    """An exported model; made by `load`.
+    """An exported few-shot model; `load` creates it. Its public name is `raysearch.classify.Recogniser`.
 
-    It gives the task's own logits but for the last digits: sums of batches of another size have another order.
+    Its logits equal the task's own except for rounding, because batches of another size add in another order.
 
     Attributes:
-        config: of the run that trained it.
-        seed: of that run.
-        preprocessing: of its images.
-        device: where it computes.
+        config: config of the run that trained it.
+        seed: seed of that run.
+        preprocessing: how its images are resized and normalized.
+        device: the device it computes on.
         data: "name", "content_hash" and "classes" of the data set it was trained on.
-        base: those of its classes that it was trained on.
-        split: name of the split that these are of, and the beginning of its hash.
-        metrics: of that run's evaluation.
-        sha256: of the file, the model's identity.
-        shots: number of supports of each class that it knows, in the order in which they were given.
+        base: the classes it was trained on.
+        split: name of the split of these classes, and the first digits of its hash.
+        metrics: metrics of that run's evaluation.
+        sha256: digest of the file, the model's identity.
+        shots: class -> number of its examples, in the order in which they were given.
     """
 
     def __init__(self, content: Mapping[str, Any], sha256: str, device: torch.device) -> None:
@@ -93,10 +94,11 @@ class FewShotClassifier:
         self.split: str = content["split"]
         self.metrics: dict[str, float] = content["metrics"]
         self.preprocessing = Preprocessing.from_plain(content["preprocessing"])
-        self.sha256, self.device = sha256, device
+        self.sha256 = sha256
+        self.device = device
         self.shots: dict[str, int] = {}
-        self._supports: list[Maps] = []  # of each class, (K, C, h, w) a tap
-        model = self.config.model.model_copy(update={"weights": None})  # they are in the state
+        self._supports: list[Maps] = []  # per class, (K, C, h, w) per tap
+        model = self.config.model.model_copy(update={"weights": None})  # the state holds them
         with torch.random.fork_rng(devices=[]):
             config = self.config.model_copy(update={"model": model})
             network = fewshot_network.build_network(config, self.seed, len(self.base))
@@ -108,20 +110,20 @@ class FewShotClassifier:
         """Read a model file.
 
         Args:
-            path: of the file.
-            device: where to compute; a GPU where there is one, when left out.
+            path: path of the file.
+            device: device to compute on. None: a GPU if there is one.
 
         Raises:
-            UserError: no such file, no model in it, or one of another task or format.
+            UserError: the file is missing, is not a model, or is a model of another task or format.
         """
-        return model_file.load(path, "fewshot", partial(cls, device=model_file.place(device)))
+        return model_file.load_model(path, "fewshot", partial(cls, device=model_file.choose_device(device)))
 
     def learn(self, supports: Mapping[str, ImagesLike]) -> None:
-        """Know these classes, and no others from now on.
+        """Replace the known classes by these.
 
         Args:
-            supports: of each class (n, side, side, 3) uint8 as they are, or a list of Pillow images and paths, brought
-                to that size as training did it. Classes may have different numbers of them.
+            supports: class -> examples: (n, side, side, 3) uint8, used as given, or a list of Pillow images and paths,
+                which are resized as in training. Classes may have different numbers of examples.
 
         Raises:
             UserError: fewer than two classes, a class without images, or an image that cannot be read.
@@ -129,50 +131,50 @@ class FewShotClassifier:
         """
         if len(supports) < 2:
             given = f"only '{next(iter(supports))}'" if supports else "none"
-            raise UserError(f"two classes at least are needed to tell apart, and there is {given}")
+            raise UserError(f"at least two classes are needed; got {given}. Add a folder of examples per class.")
         for label, images in supports.items():
             if not len(images):
-                raise UserError(f"class '{label}' has no image to learn it from")
+                raise UserError(f"class '{label}' has no example image; add at least one")
             self.preprocessing.check(images)
         self._supports = [self._maps(images) for images in supports.values()]
         self.shots = {label: len(images) for label, images in supports.items()}
 
     def learn_folder(self, folder: str | os.PathLike[str]) -> None:
-        """`learn` the classes of FOLDER/<class>/<images>.
+        """Learn the classes of FOLDER/<class>/<images>.
 
         Raises:
-            UserError: no such folder, or as `learn`.
+            UserError: the folder is missing, or an error of `learn`.
         """
         self.learn(image_sources.images_by_class(folder))
 
     def predict(self, images: ImagesLike) -> list[Prediction]:
-        """Name images, each by itself; arguments and errors as `logits`."""
-        answers = []
+        """Return a prediction per image. Arguments and errors are those of `logits`."""
+        predictions = []
         for logits in self.logits(images).cpu():
-            best = logits.argsort(descending=True, stable=True)  # equals in the order of the classes
+            best = logits.argsort(descending=True, stable=True)  # ties keep the order of the classes
             labels = [list(self.shots)[index] for index in best.tolist()]
             ordered = logits[best]
             scores = dict(zip(labels, ordered.softmax(-1).tolist(), strict=True))
             raw = dict(zip(labels, ordered.tolist(), strict=True))
-            answers.append(Prediction(labels[0], scores[labels[0]], scores, raw))
-        return answers
+            predictions.append(Prediction(labels[0], scores[labels[0]], scores, raw))
+        return predictions
 
     @torch.no_grad()
     def logits(self, images: ImagesLike) -> Tensor:
-        """What the network says of images and the classes that it knows.
+        """Return the network's logits of images over the known classes.
 
         Args:
-            images: (n, side, side, 3) uint8 as they are, or a list of Pillow images and paths.
+            images: (n, side, side, 3) uint8, used as given, or a list of Pillow images and paths.
 
         Returns:
             (n, classes) float32 on the device, in the order in which the classes were given.
 
         Raises:
-            UserError: no classes are known, or an image that cannot be read.
+            UserError: no class has been learned, or an image cannot be read.
             ValueError: an array of another shape or type.
         """
         if not self._supports:
-            raise UserError("no classes are known yet; learn some first")
+            raise UserError("no class has been learned; call learn() or learn_folder() first")
         self.preprocessing.check(images)
         parts = [torch.empty(0, len(self._supports), device=self.device)]
         for at in range(0, len(images), evaluation.BATCH):
@@ -183,7 +185,7 @@ class FewShotClassifier:
 
     @torch.no_grad()
     def _maps(self, images: ImagesLike) -> Maps:
-        """Of each tap (n, C, h, w)."""
+        """Return the feature maps of images, (n, C, h, w) per tap."""
         starts = range(0, len(images), evaluation.BATCH)
         with evaluation.autocast(self.device, "auto"):
             parts = [

@@ -1,4 +1,4 @@
-"""What `raysearch.train --export` writes, by task."""
+"""Write the model file of `raysearch.train --export`, whatever the task."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,16 +14,21 @@ from raysearch.tasks.retrieval.task import RetrievalTask
 
 
 def check(task: str) -> None:
-    """Raise a UserError, before any work, for a task of which nothing can be exported."""
+    """Check, before any work, that a task's model can be exported.
+
+    Raises:
+        UserError: models of this task cannot be exported.
+    """
     if task == "pretrain":
         raise UserError(
-            "--export: a pre-trained trunk names nothing by itself; for one with nearest centroids: raysearch.train "
-            "fewshot --set model.method=centroid --set pretrain.epochs=N --set train.epochs=0 --export FILE"
+            "--export: a pre-trained backbone alone cannot name images. Export it with nearest centroids: "
+            "raysearch.train fewshot --set model.method=centroid --set pretrain.epochs=N --set train.epochs=0 "
+            "--export FILE"
         )
 
 
 def save(path: Path, task: Task, data: Manifest, metrics: Mapping[str, Any]) -> None:
-    """Write the model of a task that has ended; arguments as `exported.save`."""
+    """Write the model of a finished task. Arguments and errors are those of `hasher.save`."""
     if isinstance(task, FewshotTask):
         classifier.save(path, task, data, metrics)
     else:

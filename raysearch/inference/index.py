@@ -1,8 +1,8 @@
-"""Codes of many images, to be searched: what `raysearch.retrieve` builds, keeps in a file and asks.
+"""The searchable codes of many images, which `raysearch.retrieve` builds, stores and queries.
 
-The file is Parquet: `code` (the bytes of the code; bit k is bit k % 8 of byte k // 8, 1 for +1), `path` and `label`
-(null where there is none), a row an image. Its metadata names the model by its file's SHA-256; codes of two models have
-nothing to do with each other.
+The file is Parquet with one row per image: `code` (the bytes of the code; bit k is bit k % 8 of byte k // 8, 1 for
++1), `path` and `label` (null without a label). Its metadata names the model by the SHA-256 of its file, because codes
+of two models cannot be compared.
 """
 
 import json
@@ -27,43 +27,43 @@ from raysearch.models.hashing import neighbours
 from raysearch.models.hashing.packed import Words, pack
 
 FORMAT = 1  # raised when an older raysearch could not read the file, or this one no longer reads older files
-KEY = b"raysearch.index"  # of the metadata
+METADATA_KEY = b"raysearch.index"
 MAKE_ONE = "make it again with: python -m raysearch.retrieve index MODEL FOLDER OUT"
 
 
 class About(BaseModel):
-    """What an index says of itself."""
+    """The metadata of an index."""
 
     model_config = ConfigDict(frozen=True)
 
     format: int = FORMAT
     model: str  # SHA-256 of the model file
     bits: int = Field(ge=1)
-    root: str  # where the images were
+    root: str  # folder of the images
     corrupt: tuple[Corrupt, ...] = ()  # images that were left out
-    others: int = 0  # files beside them that are not named as images
+    others: int = 0  # files in the folder without an image extension
 
 
 class Match(NamedTuple):
-    """An image that was found."""
+    """An indexed image near a query."""
 
-    distance: int  # bits that differ
-    path: str  # below the index's root
+    distance: int  # number of bits that differ
+    path: str  # relative to the index's root
     label: str | None
     row: int
 
 
 @dataclass(frozen=True, eq=False)
 class Index:
-    """Packed codes with paths and labels, a row an image.
+    """Packed codes with paths and labels, one row per image.
 
     Args:
-        words: (n, W), see `raysearch.models.hashing.packed`.
-        paths: of the images, below the root.
-        labels: of the images; None where there is none.
-        about: the rest.
-        hasher: the model, for `query`.
-        engine: "numpy", "faiss", or None for what suits the number of codes.
+        words: (n, W) packed codes, see `raysearch.models.hashing.packed`.
+        paths: paths of the images, relative to the root.
+        labels: labels of the images; None for an image without one.
+        about: the metadata.
+        hasher: the model, needed by `query`.
+        engine: "numpy", "faiss", or None to choose by the number of codes.
     """
 
     words: Words
@@ -77,11 +77,11 @@ class Index:
         return len(self.words)
 
     def search(self, codes: Any, k: int = 10) -> neighbours.Found:
-        """The k nearest images of each query.
+        """Return the k nearest images of each query.
 
         Args:
-            codes: (m, c) in {-1, +1} of the index's model; a tensor or an array of any dtype.
-            k: how many; where the index holds fewer, all.
+            codes: (m, c) in {-1, +1}, computed by the index's model; a tensor or an array of any dtype.
+            k: number of neighbors per query. A smaller index returns all its images.
 
         Returns:
             Hamming distances (m, k) int32 and rows (m, k) int64, nearest first, equal distances by row.
@@ -90,21 +90,26 @@ class Index:
             ValueError: codes of another length, or k below 1.
         """
         if k < 1:
-            raise UserError(f"k is 1 or more, not {k}")
+            raise UserError(f"k must be at least 1, not {k}")
         words = pack(codes)
         if codes.shape[1] != self.about.bits:
             raise ValueError(f"this index holds codes of {self.about.bits} bits, not of {codes.shape[1]}")
         return self._search.nearest(words, min(k, len(self)))
 
     def query(self, picture: ImageLike, k: int = 10) -> list[Match]:
-        """The k nearest images of one, a Pillow image or a path; errors as those of `Hasher.encode`."""
+        """Return the k nearest images of a Pillow image or of the image at a path.
+
+        Raises:
+            ValueError: the index was loaded without its model.
+            UserError: an error of `Hasher.encode`.
+        """
         if self.hasher is None:
             raise ValueError("this index has no model; Index.load(path, hasher) gives it one")
         distances, rows = self.search(self.hasher.encode([picture]), k)
         return self.matches(distances[0], rows[0])
 
     def matches(self, distances: np.ndarray, rows: np.ndarray) -> list[Match]:
-        """What one row of `search`'s answer means."""
+        """Return the matches that one row of `search`'s result stands for."""
         pairs = zip(distances.tolist(), rows.tolist(), strict=True)
         return [Match(distance, self.paths[row], self.labels[row], row) for distance, row in pairs]
 
@@ -113,13 +118,17 @@ class Index:
         return neighbours.search(self.words, self.engine)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the index, whole or not at all. Raises UserError where it cannot be written."""
+        """Write the index, whole or not at all.
+
+        Raises:
+            UserError: the file cannot be written.
+        """
         width = -(-self.about.bits // 8)
-        in_bytes = np.ascontiguousarray(self.words, dtype="<u8").view(np.uint8)[:, :width]
-        codes = pa.Array.from_buffers(pa.binary(width), len(self), [None, pa.py_buffer(in_bytes.tobytes())])
+        code_bytes = np.ascontiguousarray(self.words, dtype="<u8").view(np.uint8)[:, :width]
+        codes = pa.Array.from_buffers(pa.binary(width), len(self), [None, pa.py_buffer(code_bytes.tobytes())])
         columns = [codes, pa.array(self.paths, pa.string()), pa.array(self.labels, pa.string())]
         table = pa.table(columns, names=["code", "path", "label"])
-        table = table.replace_schema_metadata({KEY: self.about.model_dump_json()})
+        table = table.replace_schema_metadata({METADATA_KEY: self.about.model_dump_json()})
         try:
             atomic.replace_file(
                 Path(path), lambda temporary: pq.write_table(table, temporary, write_page_checksum=True)
@@ -134,12 +143,12 @@ class Index:
         """Read an index.
 
         Args:
-            path: of the file.
-            hasher: the model it was made by, for `query`.
+            path: path of the file.
+            hasher: the model that the index was made by, needed by `query`.
             engine: see the class.
 
         Raises:
-            UserError: no such file, no index or a damaged one, an index of another format or of another model.
+            UserError: the file is missing, damaged, not an index, or an index of another format or model.
         """
         if not Path(path).is_file():
             raise UserError(f"no index {path}; {MAKE_ONE}")
@@ -147,33 +156,48 @@ class Index:
         if hasher is not None and about.model != hasher.sha256:
             raise UserError(
                 f"index {path} was made by another model ({about.model[:12]}, this one is {hasher.sha256[:12]}); "
-                "index the folder again, or take that model"
+                "index the folder again, or use that model"
             )
         try:
             table = pq.read_table(path, partitioning=None, page_checksum_verification=True)
             words = _words(table["code"], -(-about.bits // 8))
-            paths, labels = table["path"].to_pylist(), table["label"].to_pylist()
+            paths = table["path"].to_pylist()
+            labels = table["label"].to_pylist()
         except (OSError, pa.ArrowException, KeyError, ValueError) as error:
             raise UserError(f"index {path} is damaged ({type(error).__name__}); {MAKE_ONE}") from None
         return cls(words, paths, labels, about, hasher, engine)
 
 
 def read_about(path: str | os.PathLike[str]) -> About:
-    """What the index at a path says of itself. Raises UserError where there is none, or one of another format."""
+    """Return the metadata of the index at a path.
+
+    Raises:
+        UserError: the file is missing, damaged, not an index, or of another format.
+    """
     try:
         metadata = pq.read_schema(path).metadata or {}
-        said = json.loads(metadata[KEY])
-        if (written := int(said["format"])) != FORMAT:
-            raise UserError(f"{path} is an index of format {written} and this raysearch reads {FORMAT}; {MAKE_ONE}")
-        return About.model_validate(said)
+        about = json.loads(metadata[METADATA_KEY])
+        if (written := int(about["format"])) != FORMAT:
+            raise UserError(f"{path} has index format {written}; this raysearch reads format {FORMAT}; {MAKE_ONE}")
+        return About.model_validate(about)
     except UserError:
         raise
-    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:  # pydantic's and json's are too
-        raise UserError(f"{path} is no index, or a damaged one ({type(error).__name__}); {MAKE_ONE}") from None
+    except (
+        OSError,
+        pa.ArrowException,
+        KeyError,
+        TypeError,
+        ValueError,
+    ) as error:  # pydantic and json raise ValueError
+        raise UserError(f"{path} is not an index, or is damaged ({type(error).__name__}); {MAKE_ONE}") from None
 
 
 def _words(column: pa.ChunkedArray, width: int) -> Words:
-    """A column of codes, `width` bytes each, as words (n, W). Raises ValueError where it is none."""
+    """Return a column of codes, `width` bytes each, as words (n, W).
+
+    Raises:
+        ValueError: the column holds something else.
+    """
     codes = column.combine_chunks()
     if codes.type != pa.binary(width) or codes.null_count or not len(codes):
         raise ValueError(f"{len(codes)} codes of {codes.type}")

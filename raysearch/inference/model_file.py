@@ -1,8 +1,8 @@
-"""A trained model in one file: how it is written and read, whatever its task.
+"""The file of a trained model, the same for all tasks.
 
-The file holds all that answers depend on: the config, the seed, the weights, and how images become pixels. It names the
-data set that it was trained on. `torch.load(weights_only=True)` reads it; nothing is downloaded. The same run gives the
-same file, byte for byte.
+The file holds everything that predictions depend on: config, seed, weights and preprocessing. It also names the data
+set of the training. `torch.load(weights_only=True)` reads it, so no code is unpickled and nothing is downloaded. The
+same run gives the same file, byte for byte.
 """
 
 import io
@@ -26,23 +26,23 @@ T = TypeVar("T")
 FORMAT = 1  # raised when an older raysearch could not read the file, or this one no longer reads older files
 
 
-def write(
+def write_model(
     path: str | Path,
     config: RetrievalConfig | FewshotConfig,
     seed: int,
-    own: Mapping[str, Any],
+    task_content: Mapping[str, Any],
     data: Manifest,
     metrics: Mapping[str, Any],
 ) -> None:
-    """Write a model; a file that is there is replaced whole or left as it is.
+    """Write a model. An existing file is replaced whole or left unchanged.
 
     Args:
-        path: of the file.
-        config: of the run.
-        seed: of the run.
-        own: what the files of this task hold beside what all do: weights, and what they are to be read with.
-        data: what it was trained on.
-        metrics: of its evaluation.
+        path: path of the file.
+        config: config of the run.
+        seed: seed of the run.
+        task_content: the entries that only files of this task have, such as the weights.
+        data: manifest of the data set it was trained on.
+        metrics: metrics of its evaluation.
 
     Raises:
         UserError: the file cannot be written.
@@ -51,59 +51,60 @@ def write(
         "format": FORMAT,
         "config": config.model_dump(mode="json"),
         "seed": seed,
-        **own,
+        **task_content,
         "preprocessing": Preprocessing(config.data.side, config.data.zoom).plain(),
         "data": {"name": data.name, "content_hash": data.content_hash, "classes": list(data.classes)},
         "metrics": {name: value for name, value in metrics.items() if isinstance(value, float)},
     }
-    written = io.BytesIO()  # of a file torch.save writes the name into the content, and two runs would differ
-    torch.save(content, written)
+    buffer = io.BytesIO()  # torch.save writes a file's name into its content, so two paths would give two digests
+    torch.save(content, buffer)
     try:
-        atomic.replace_file(Path(path), lambda temporary: temporary.write_bytes(written.getbuffer()))
+        atomic.replace_file(Path(path), lambda temporary: temporary.write_bytes(buffer.getbuffer()))
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def load(path: str | os.PathLike[str], task: str, restore: Callable[[Mapping[str, Any], str], T]) -> T:
+def load_model(path: str | os.PathLike[str], task: str, restore: Callable[[Mapping[str, Any], str], T]) -> T:
     """Read a model.
 
     Args:
-        path: of the file.
-        task: that it is to be of, a name in TASKS.
-        restore: makes the model of the file's content and its SHA-256.
+        path: path of the file.
+        task: the task that the model must be of, a name in TASKS.
+        restore: builds the model from the file's content and its SHA-256.
 
     Raises:
-        UserError: no such file, no model in it, one of another task or format, or one that cannot be restored.
+        UserError: the file is missing, damaged, not a model, of another task or format, or cannot be restored.
     """
-    file, make_one = Path(path), f"make one with: python -m raysearch.train {task} --export model.pt"
+    file = Path(path)
+    make_one = f"make one with: python -m raysearch.train {task} --export model.pt"
     if not file.is_file():
-        raise UserError(f"{path} is no file; {make_one}" if file.exists() else f"no model {path}; {make_one}")
+        raise UserError(f"{path} is not a file; {make_one}" if file.exists() else f"no model {path}; {make_one}")
     try:
         content = torch.load(file, weights_only=True, map_location="cpu")
-    except Exception as error:  # torch raises several kinds for a file that it did not write, or not whole
-        raise UserError(f"{path} is no model file, or a damaged one ({type(error).__name__}); {make_one}") from None
+    except Exception as error:  # torch raises many kinds of errors for foreign and truncated files
+        raise UserError(f"{path} is not a model file, or is damaged ({type(error).__name__}); {make_one}") from None
     if not isinstance(content, dict) or not isinstance(content.get("format"), int):
-        raise UserError(f"{path} is no exported model (--out writes a trained state); {make_one}")
+        raise UserError(f"{path} is not an exported model (--out writes a trained state); {make_one}")
     if content["format"] != FORMAT:
         raise UserError(
-            f"{path} is a model of format {content['format']} and this raysearch reads format {FORMAT}; "
+            f"{path} has model format {content['format']}; this raysearch reads format {FORMAT}; "
             + ("upgrade raysearch" if content["format"] > FORMAT else "export it again")
         )
     config = content.get("config")
-    own = config.get("task") if isinstance(config, dict) else None
-    kind = TASKS[own].model if isinstance(own, str) and own in TASKS else None
-    if kind is not None and own != task:
-        raise UserError(f"{path}: this is {kind.description}, see {kind.command}")
+    file_task = config.get("task") if isinstance(config, dict) else None
+    kind = TASKS[file_task].model if isinstance(file_task, str) and file_task in TASKS else None
+    if kind is not None and file_task != task:
+        raise UserError(f"{path} is {kind.description}; use it with {kind.command}")
     try:
         return restore(content, file_sha256(file))
     except ValidationError as error:
-        where = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise UserError(f"{path} was trained with another config than this raysearch knows, first at {where}") from None
+        field = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise UserError(f"{path} was trained with a config field that this raysearch does not know: {field}") from None
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path} does not fit this version of raysearch ({reason}); export it again") from None
 
 
-def place(device: torch.device | str | None) -> torch.device:
-    """Where a model computes: where it is told to, else on a GPU where there is one."""
+def choose_device(device: torch.device | str | None) -> torch.device:
+    """Return the given device; for None a GPU if there is one, else the CPU."""
     return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))

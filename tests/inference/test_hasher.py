@@ -214,20 +214,20 @@ def test_files_that_are_no_models_are_refused_in_one_line(tmp_path: Path) -> Non
     torch.save(content | {"network": missing}, tmp_path / "missing.pt")
     (tmp_path / "truncated.pt").write_bytes(good[: len(good) // 2])
     (tmp_path / "text.pt").write_text("text")
-    for name, said in {
+    for name, message in {
         "nothing.pt": "no model",
         "state.pt": "--out writes a trained state",
         "newer.pt": "upgrade raysearch",
         "older.pt": "export it again",
-        "config.pt": "first at hsah",
+        "config.pt": "does not know: hsah",
         "missing.pt": "does not fit",
         "truncated.pt": "damaged",
-        "text.pt": "no model file",
-        ".": "is no file",
+        "text.pt": "not a model file",
+        ".": "is not a file",
     }.items():
         with pytest.raises(UserError) as refused:
             Hasher.load(tmp_path / name)
-        assert said in str(refused.value)
+        assert message in str(refused.value)
         assert "\n" not in str(refused.value)
 
 
