@@ -237,7 +237,7 @@ def test_wrong_inputs_are_one_line(
         ([model, tmp_path / "one", photos], "at least two classes are needed; got only 'only'"),
         ([model, tmp_path / "flat", photos], "holds no class folders"),
         ([model, tmp_path / "nothing", photos], "holds no class folders"),
-        ([model, tmp_path / "empty", photos], "class 'b' has no image"),
+        ([model, tmp_path / "empty", photos], "class 'b' has no example image"),
         ([model, tmp_path / "deep", photos], "holds the folder deeper"),
         ([model, tmp_path / "odd", photos], "is not UTF-8"),
         ([model, tmp_path / "corrupt", photos], "b.jpg is no image that can be read: not an image"),

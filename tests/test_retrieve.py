@@ -225,7 +225,7 @@ def test_an_image_is_looked_for_by_path_and_from_pillow(index: Index, photos: Pa
 def test_wrong_questions(index: Index, hasher: Hasher, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="12 bits, not of 13"):
         index.search(np.ones((1, 13)))
-    with pytest.raises(UserError, match="k is 1 or more"):
+    with pytest.raises(UserError, match="k must be at least 1"):
         index.search(np.ones((1, BITS)), 0)
     index.save(tmp_path / "index")
     with pytest.raises(ValueError, match="no model"):
@@ -284,14 +284,14 @@ def test_a_damaged_index_is_one_line(index: Index, tmp_path: Path) -> None:
             Index.load(tmp_path / "index")
 
 
-def test_files_that_are_no_index(index: Index, tmp_path: Path) -> None:
+def test_files_that_are_not_an_index(index: Index, tmp_path: Path) -> None:
     index.save(tmp_path / "index")
     table = pq.read_table(tmp_path / "index")
-    said = json.loads(table.schema.metadata[METADATA_KEY])
+    about_json = json.loads(table.schema.metadata[METADATA_KEY])
 
     def write(changed: pa.Table, **about: Any) -> None:
         pq.write_table(
-            changed.replace_schema_metadata({METADATA_KEY: json.dumps({**said, **about})}), tmp_path / "index"
+            changed.replace_schema_metadata({METADATA_KEY: json.dumps({**about_json, **about})}), tmp_path / "index"
         )
 
     write(table, format=2)
@@ -307,7 +307,7 @@ def test_files_that_are_no_index(index: Index, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is damaged"):
         Index.load(tmp_path / "index")
     pq.write_table(table.replace_schema_metadata({}), tmp_path / "index")
-    with pytest.raises(UserError, match="is no index"):
+    with pytest.raises(UserError, match="is not an index"):
         Index.load(tmp_path / "index")
 
 
@@ -345,7 +345,7 @@ def test_an_index_is_replaced_and_nothing_else(
     done(capsys, "index", models["model"], photos, out)
     assert Index.load(out).about.model == Hasher.load(models["model"]).sha256
     out.write_text("a letter")
-    assert "is no index; remove it" in refused(capsys, "index", models["model"], photos, out)
+    assert "exists and is not an index; remove it" in refused(capsys, "index", models["model"], photos, out)
     assert out.read_text() == "a letter"
 
 
@@ -375,7 +375,7 @@ def test_wrong_inputs_are_one_line(
         (["query", model, kept, "/nothing/image.jpg"], "no image /nothing/image.jpg"),
         (["query", model, kept, image, photos / "notes.txt"], "notes.txt is no image"),
         (["query", model, kept], "IMAGE"),
-        (["query", model, kept, image, "-k", "0"], "k is 1 or more"),
+        (["query", model, kept, image, "-k", "0"], "k must be at least 1"),
         (["query", model, kept, image, "-k", "many"], "'-k'"),
         (["qeury", model, kept, image], "query"),
         ([], "command"),

@@ -261,7 +261,7 @@ def test_paths_pillow_images_and_folders_are_seen_as_training_sees_them(tmp_path
 
 def test_wrong_supports_and_questions_leave_what_was_known(tmp_path: Path) -> None:
     model, images = loaded(tmp_path, "centroid"), feed().test.images
-    with pytest.raises(UserError, match="learn some first"):
+    with pytest.raises(UserError, match="no class has been learned"):
         model.predict(images)
     known = {"a": images[:1], "b": images[7:8]}
     model.learn(known)
@@ -269,8 +269,8 @@ def test_wrong_supports_and_questions_leave_what_was_known(tmp_path: Path) -> No
     wrong: list[tuple[dict[str, Any], str]] = [
         ({}, "there is none"),
         ({"c": images[:1]}, "there is only 'c'"),
-        ({"c": images[:1], "d": images[:0]}, "class 'd' has no image"),
-        ({"c": images[:1], "d": []}, "class 'd' has no image"),
+        ({"c": images[:1], "d": images[:0]}, "class 'd' has no example image"),
+        ({"c": images[:1], "d": []}, "class 'd' has no example image"),
         ({"c": images[:1], "d": [tmp_path / "text.jpg"]}, "text.jpg is no image that can be read"),
         ({"c": images[:1], "d": [tmp_path / "nothing.jpg"]}, "no image"),
         ({"c": images[:1], "d": images[:1, :8]}, rf"\(n, {SIDE}, {SIDE}, 3\) uint8"),
