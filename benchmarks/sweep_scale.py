@@ -71,7 +71,7 @@ def drive(folder: Path, cells: int) -> None:
     from raysearch.engine.monitoring.terminal import TerminalView
     from raysearch.engine.trials import jobs, tuner
     from raysearch.runs import results
-    from raysearch.storage.cache import cache_dir
+    from raysearch.storage import cache_dir
     from raysearch.studies.configs import TASKS
     from raysearch.studies.design import ablation_plan, study_files
 

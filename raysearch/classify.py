@@ -36,9 +36,9 @@ from scipy.stats import binomtest
 from raysearch.core import atomic, cli
 from raysearch.core.errors import UserError
 from raysearch.data import image_sources
-from raysearch.data.shards.manifest import Corrupt
+from raysearch.data.shards import Corrupt
 from raysearch.inference.classifier import FewShotClassifier, Prediction
-from raysearch.storage.location import Location, LocationLike
+from raysearch.storage import Location, LocationLike
 
 __all__ = ["Accuracy", "FewShotClassifier", "Named", "Prediction", "accuracy", "name_images"]
 

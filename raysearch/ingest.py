@@ -34,9 +34,8 @@ from raysearch.core import cli
 from raysearch.core.errors import UserError
 from raysearch.data import layouts, shards
 from raysearch.data.layouts import AUTO
-from raysearch.data.shards import hash_split, jpeg
-from raysearch.data.shards.samples import reshape_samples
-from raysearch.storage.location import Location
+from raysearch.data.shards import reshape_samples
+from raysearch.storage import Location
 
 SHOWN = 20  # corrupt images listed on screen; all of them are in the manifest
 
@@ -101,7 +100,7 @@ def ingest(
     _compare(layout_name, chosen, listing, strict_counts)
     samples, steps = list(listing), []
     if val is not None:
-        samples = hash_split.hold_out_validation(samples, val)
+        samples = shards.hold_out_validation(samples, val)
         steps.append(f"val {val:g}")
     if boxes or side is not None:
         samples = reshape_samples(samples, _boxes(layout_name, chosen, src) if boxes else None, side)
@@ -211,7 +210,7 @@ def _compare(name: str, layout: layouts.Layout, listing: layouts.Listing, strict
         _screen().print(f"counts: {line}", style="yellow", highlight=False)
 
 
-def _boxes(name: str, layout: layouts.Layout, src: str) -> Mapping[str, jpeg.Box]:
+def _boxes(name: str, layout: layouts.Layout, src: str) -> Mapping[str, shards.Box]:
     if layout.boxes is None:
         having = ", ".join(other for other, one in layouts.LAYOUTS.items() if one.boxes)
         raise UserError(f"--boxes: the layout {name} has no bounding boxes; {having} have")

@@ -34,12 +34,12 @@ from rich.table import Table
 from raysearch.core import cli
 from raysearch.core.errors import UserError
 from raysearch.data import image_sources
-from raysearch.data.shards.manifest import Corrupt
+from raysearch.data.shards import Corrupt
 from raysearch.inference.hasher import Hasher
 from raysearch.inference.index import About, Index, Match, read_about
 from raysearch.ingest import OnCorrupt
 from raysearch.models.hashing.packed import pack
-from raysearch.storage.location import Location, LocationLike
+from raysearch.storage import Location, LocationLike
 
 __all__ = ["Hasher", "Index", "Match", "build"]
 

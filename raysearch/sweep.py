@@ -25,9 +25,7 @@ from raysearch.engine.drivers import dry_run as drivers_dry_run
 from raysearch.engine.options import Options, Run, cluster_address
 from raysearch.runs import describe, results
 from raysearch.runs.run_location import RunLocation
-from raysearch.storage import uris
-from raysearch.storage.cache import cache_dir
-from raysearch.storage.location import Location
+from raysearch.storage import Location, cache_dir, join_uri, without_credentials
 from raysearch.studies.configs import overrides
 from raysearch.studies.design import ablation_plan, search_plan, study_files
 from raysearch.studies.design.ablation import Ablation
@@ -95,7 +93,7 @@ def main(
     record = describe.surroundings(manifest, directory, settings, reason, _command(), config)
     run = Run(run_dir, directory, manifest, record)
     if out and home.place:  # checkpoints go where the results go
-        storage = storage or uris.join_uri(out, "checkpoints")
+        storage = storage or join_uri(out, "checkpoints")
     options = Options(workers, gpus_per_worker, concurrency, address, storage, feed, store_share, max_cost, max_hours)
     reader = results.CellReader(run_dir / "cells")
     interrupt = Interrupt(lambda message: console.print(message))
@@ -212,7 +210,7 @@ def _kept(run_dir: Path, *more: str) -> dict[str, Any]:
 
 
 def _command() -> str:
-    return shlex.join(["python", "-m", "raysearch.sweep", *(uris.without_credentials(word) for word in sys.argv[1:])])
+    return shlex.join(["python", "-m", "raysearch.sweep", *(without_credentials(word) for word in sys.argv[1:])])
 
 
 def _finish(home: RunLocation, reader: results.CellReader, console: Console) -> None:

@@ -26,15 +26,13 @@ from rich.console import Console
 
 from raysearch.core import cli
 from raysearch.core.errors import UserError
-from raysearch.data import feed, shards, synthetic
-from raysearch.data.class_splits import partition
-from raysearch.data.feed.decoding import DecodeSpec
+from raysearch.data import class_splits, feed, shards, synthetic
+from raysearch.data.feed import DecodeSpec
 from raysearch.data.feed_mode import FeedMode
 from raysearch.inference import export as inference_export
 from raysearch.models import backbones
 from raysearch.runs import results, variant_config
-from raysearch.storage.cache import cache_dir
-from raysearch.storage.location import Location
+from raysearch.storage import Location, cache_dir
 from raysearch.studies.configs import TASKS, RunConfig, overrides, presets
 from raysearch.studies.configs.profiles import profile_settings
 from raysearch.tasks import registry
@@ -93,7 +91,7 @@ def main(
     config.check(manifest.name, manifest.classes, manifest.counts)
     backbones.check_weights(*config.backbone)
     wanted = config.images
-    divided = partition.partition_of(directory, wanted.split) if wanted.split is not None else None
+    divided = class_splits.partition_of(directory, wanted.split) if wanted.split is not None else None
     if divided:
         console.print(divided.describe())
         for warning in divided.warnings(config.backbone[1]):

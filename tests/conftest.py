@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from raysearch.data.synthetic import dataset
+from raysearch.data import synthetic
 
 from .s3_server import s3, s3_server
 
@@ -28,8 +28,8 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Shards of a data set that a task goes through in no time: 4 classes, 12 and 5 images of 32 px each."""
-    spec = dataset.SyntheticSpec(classes=4, train_per_class=12, test_per_class=5, side=32)
-    return dataset.ensure_shards(spec, tmp_path_factory.mktemp("data"))
+    spec = synthetic.SyntheticSpec(classes=4, train_per_class=12, test_per_class=5, side=32)
+    return synthetic.ensure_shards(spec, tmp_path_factory.mktemp("data"))
 
 
 @pytest.hookimpl(trylast=True)

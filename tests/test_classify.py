@@ -17,9 +17,7 @@ from PIL import Image
 from raysearch import classify, retrieve, train
 from raysearch.classify import FewShotClassifier, Named, Prediction, accuracy, name_images
 from raysearch.core import cli
-from raysearch.data.feed import feed
-from raysearch.data.shards import jpeg, writer
-from raysearch.data.synthetic import dataset
+from raysearch.data import feed, shards, synthetic
 from raysearch.inference import hasher
 from raysearch.studies.configs import overrides
 from raysearch.tasks.base import Feed, Worker
@@ -27,7 +25,7 @@ from raysearch.tasks.retrieval import task as retrieval_task
 
 from . import without_ray
 
-SPEC = dataset.SyntheticSpec(classes=8, train_per_class=5, test_per_class=1, side=32)
+SPEC = synthetic.SyntheticSpec(classes=8, train_per_class=5, test_per_class=1, side=32)
 SETTINGS = {
     "data.side": 32,
     "model.method": "lwfm",
@@ -46,7 +44,7 @@ PHOTOS = ["[b]bird/1.jpg", "else/3 [x].webp", "here.jpg", "Ärger & Spaß/1.jpg"
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return dataset.ensure_shards(SPEC, tmp_path_factory.mktemp("drawn"))
+    return synthetic.ensure_shards(SPEC, tmp_path_factory.mktemp("drawn"))
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +65,7 @@ def retrieval_model(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     )
     task = retrieval_task.build(config, 0, Worker(Feed(**feed.decode_dataset(data, 32), content_hash=""), directory))
     task.advance()
-    hasher.save(directory / "hasher.pt", task, writer.read_manifest(data), {})
+    hasher.save(directory / "hasher.pt", task, shards.read_manifest(data), {})
     return directory / "hasher.pt"
 
 
@@ -75,7 +73,7 @@ def retrieval_model(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def folders(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Examples of three classes, of which there are different numbers, and photos of which two classes' lie apart."""
     root = tmp_path_factory.mktemp("my folders")
-    birds = iter(writer.read_rows(data, ["image"])["image"].to_pylist())
+    birds = iter(shards.read_rows(data, ["image"])["image"].to_pylist())
     names = [f"support/{label}/{number}.jpg" for label, count in SUPPORT.items() for number in range(count)]
     for name in [*names, *(f"photos/{name}" for name in PHOTOS)]:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -166,9 +164,9 @@ def test_one_image_and_as_many_classes_as_asked_for(
 def test_shards_are_named_a_batch_at_a_time(
     data: Path, recogniser: FewShotClassifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = writer.read_rows(data, ["image", "source"])
-    names = writer.read_manifest(data).classes
-    pixels = np.stack([jpeg.decode_any(image, 32) for image in rows["image"].to_pylist()])
+    rows = shards.read_rows(data, ["image", "source"])
+    names = shards.read_manifest(data).classes
+    pixels = np.stack([shards.decode_any(image, 32) for image in rows["image"].to_pylist()])
     assert recogniser.preprocessing.zoom == 1
     monkeypatch.setattr(classify, "BATCH", 7)
     named = list(name_images(recogniser, data))

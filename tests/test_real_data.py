@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from raysearch.data.shards import writer
+from raysearch.data import shards
 
 DATA = Path(os.environ.get("RAYSEARCH_DATA", "/nonexistent"))
 WEIGHTS = DATA / "weights" / "squeezenet1_1-imagenet-features.pth"
@@ -36,7 +36,7 @@ def birds(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_ingest_keeps_every_photograph(birds: Path) -> None:
-    manifest = writer.read_manifest(birds)
+    manifest = shards.read_manifest(birds)
     assert manifest.images == 2323
     assert len(manifest.classes) == 39
     assert {split: sum(counts) for split, counts in manifest.counts.items()} == {"train": 1154, "test": 1169}

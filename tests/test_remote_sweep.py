@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from raysearch.runs import results
-from raysearch.storage import local_copies
-from raysearch.storage.location import Location
+from raysearch.storage import Location, local_copies
 
 from .s3_server import Server, reads
 

@@ -18,9 +18,7 @@ from PIL import Image
 from raysearch import retrieve
 from raysearch.core import cli
 from raysearch.core.errors import UserError
-from raysearch.data import layouts
-from raysearch.data.feed import feed
-from raysearch.data.shards import writer
+from raysearch.data import feed, layouts, shards
 from raysearch.inference import hasher as inference_hasher
 from raysearch.inference.index import METADATA_KEY
 from raysearch.models.hashing.packed import unpack
@@ -47,7 +45,7 @@ WITHOUT_RAY = without_ray.CODE.format(module="retrieve")
 def models(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Two model files that differ in their seed."""
     directory, paths = tmp_path_factory.mktemp("models"), {}
-    manifest, sets = writer.read_manifest(tiny_data), feed.decode_dataset(tiny_data, 32)
+    manifest, sets = shards.read_manifest(tiny_data), feed.decode_dataset(tiny_data, 32)
     config = overrides.resolve("retrieval", SETTINGS)
     torch.set_num_threads(1)
     for name, seed in (("model", 0), ("other", 1)):
@@ -78,7 +76,7 @@ NAMES = [
 def photos(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """NAMES in a folder, two of them alike, with a file that is no image, one that is cut off, and others beside."""
     root = tmp_path_factory.mktemp("my photos")
-    birds = writer.read_rows(tiny_data, ["image"], split="train")["image"].to_pylist()[::7]
+    birds = shards.read_rows(tiny_data, ["image"], split="train")["image"].to_pylist()[::7]
     for name, bird in zip(NAMES, birds, strict=True):
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -189,7 +187,7 @@ def test_shards_give_the_codes_of_the_folder_they_came_from(hasher: Hasher, phot
             target = target.with_stem(f"{target.stem} {number}")
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes((photos / name).read_bytes())
-    writer.write_shards(
+    shards.write_shards(
         layouts.folder(str(tmp_path / "photos")), tmp_path / "shards", name="s", layout="folder", rows_per_shard=4
     )
     one, other = build(hasher, tmp_path / "photos"), build(hasher, tmp_path / "shards")

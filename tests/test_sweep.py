@@ -12,8 +12,7 @@ import pyarrow.compute as pc
 import pytest
 from PIL import Image
 
-from raysearch.data.shards import jpeg
-from raysearch.data.synthetic import dataset
+from raysearch.data import shards, synthetic
 from raysearch.runs import results
 
 # Both cells of the last variant fail: its rate makes the loss infinite.
@@ -166,9 +165,9 @@ def test_data_that_cannot_be_used_is_one_line(here: Path, tmp_path: Path) -> Non
 
 def list_images() -> list[tuple[str, bytes]]:
     """Three images of each of two classes: a0, a1, a2, b0, b1, b2."""
-    spec = dataset.SyntheticSpec(classes=2, train_per_class=3, test_per_class=0, side=32)
-    drawn = dataset.draw_images(spec)
-    return [(f"{'ab'[label]}{index}", jpeg.encode_jpeg(Image.fromarray(array))) for _, label, index, array in drawn]
+    spec = synthetic.SyntheticSpec(classes=2, train_per_class=3, test_per_class=0, side=32)
+    drawn = synthetic.draw_images(spec)
+    return [(f"{'ab'[label]}{index}", shards.encode_jpeg(Image.fromarray(array))) for _, label, index, array in drawn]
 
 
 def refuse(folder: Path, words: list[str], message: str) -> None:

@@ -12,9 +12,7 @@ import torch
 
 from raysearch import train
 from raysearch.core import cli
-from raysearch.data.feed import feed
-from raysearch.data.shards import writer
-from raysearch.data.synthetic import dataset
+from raysearch.data import feed, shards, synthetic
 from raysearch.inference.hasher import Hasher
 from raysearch.runs import results
 from raysearch.studies.configs import TASKS, overrides
@@ -25,7 +23,7 @@ from raysearch.tasks.retrieval.task import RetrievalTask
 
 from . import without_ray
 
-SPEC = dataset.SyntheticSpec(classes=4, train_per_class=6, test_per_class=3, side=32)
+SPEC = synthetic.SyntheticSpec(classes=4, train_per_class=6, test_per_class=3, side=32)
 SETTINGS = {
     "data.side": 32,
     "data.validation": 0.0,
@@ -45,7 +43,7 @@ WITHOUT_RAY = without_ray.CODE.format(module="train")
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return dataset.ensure_shards(SPEC, tmp_path_factory.mktemp("drawn"))
+    return synthetic.ensure_shards(SPEC, tmp_path_factory.mktemp("drawn"))
 
 
 def words(data: Path, **changes: object) -> list[str]:
@@ -86,7 +84,7 @@ def test_a_run_ends_with_metrics_that_a_run_without_ray_gives_too(data: Path, tm
     )
     torch.set_num_threads(1)
     worker = Worker(
-        Feed(**feed.decode_dataset(data, 32), content_hash=writer.read_manifest(data).content_hash), tmp_path
+        Feed(**feed.decode_dataset(data, 32), content_hash=shards.read_manifest(data).content_hash), tmp_path
     )
     task = RetrievalTask(config, 3, worker)
     task.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
@@ -124,7 +122,7 @@ def record(data: Path) -> dict[str, Any]:
         {"name": name, "config": overrides.resolve("retrieval", {**start, **change}).model_dump(mode="json")}
         for name, change in changes.items()
     ]
-    manifest = writer.read_manifest(data)
+    manifest = shards.read_manifest(data)
     described = {"path": str(data), "content_hash": manifest.content_hash}
     return {
         "study": "s",

@@ -8,18 +8,15 @@ import torch
 
 from raysearch import train
 from raysearch.core import cli
-from raysearch.data.class_splits import partition
-from raysearch.data.feed import feed
-from raysearch.data.shards import writer
-from raysearch.data.synthetic import dataset
-from raysearch.storage.cache import cache_dir
+from raysearch.data import class_splits, feed, shards, synthetic
+from raysearch.storage import cache_dir
 from raysearch.studies.configs import TASKS, overrides, presets
 from raysearch.studies.configs.profiles import profile_settings
 from raysearch.tasks import registry
 from raysearch.tasks.base import Feed, Worker
 from raysearch.tasks.common import pretrained_backbone
 
-SPEC = dataset.SyntheticSpec(classes=8, train_per_class=6, test_per_class=2, side=32)
+SPEC = synthetic.SyntheticSpec(classes=8, train_per_class=6, test_per_class=2, side=32)
 SETTINGS = {
     "data.side": 32,
     "model.weights": None,
@@ -37,7 +34,7 @@ SETTINGS = {
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return dataset.ensure_shards(SPEC, tmp_path_factory.mktemp("drawn"))
+    return synthetic.ensure_shards(SPEC, tmp_path_factory.mktemp("drawn"))
 
 
 def run(data: Path, *more: str, **changes: object) -> int:
@@ -70,9 +67,9 @@ def test_a_run_and_its_pre_training_which_is_kept(
     # the tasks themselves, one after the other
     given = {**SETTINGS, "episodes.test": 5}
     config = overrides.resolve("fewshot", overrides.start_from("fewshot", profile_settings("fewshot", "laptop"), given))
-    divided = partition.partition_of(data, "auto")
+    divided = class_splits.partition_of(data, "auto")
     sets = feed.decode_dataset(data, 32, 1.0, divided.of_class)
-    images = Feed(**sets, content_hash=writer.read_manifest(data).content_hash, split=divided.identity)
+    images = Feed(**sets, content_hash=shards.read_manifest(data).content_hash, split=divided.identity)
 
     def advance(task: registry.Task) -> None:
         for _ in range(task.steps):

@@ -15,11 +15,8 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 from torchvision.transforms import v2
 
 from raysearch.data import feed, shards
-from raysearch.data.feed.augmentation import augment, draw_views
-from raysearch.data.feed.decoding import DecodeSpec, RayDataDecoder
-from raysearch.data.feed.image_set import MEAN, STD, ImageSet
-from raysearch.data.feed.streaming import ImageStream
-from raysearch.data.shards.reader import ShardReader
+from raysearch.data.feed import MEAN, STD, DecodeSpec, ImageSet, ImageStream, RayDataDecoder, augment, draw_views
+from raysearch.data.shards import ShardReader
 
 BATCH = 64
 WORKERS = 2  # the machine's cores

@@ -15,7 +15,7 @@ from pairwise.lwfm import PairwiseLayerwise
 from torch import Tensor, nn
 from torch.nn import functional
 
-from raysearch.data.feed.image_set import ImageSet
+from raysearch.data.feed import ImageSet
 from raysearch.models.backbones import build
 from raysearch.models.fewshot import EpisodicNetwork, HelixHead, Layout, LwfmHead
 from raysearch.models.helixformer import HelixFormer

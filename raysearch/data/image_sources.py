@@ -15,9 +15,8 @@ from typing import NamedTuple
 
 from raysearch.core.errors import UserError
 from raysearch.data.layouts.readers.disk import EXTENSIONS, class_folders, visible
-from raysearch.data.shards.manifest import MANIFEST, Manifest, read_manifest
-from raysearch.data.shards.shard_rows import read_shard
-from raysearch.storage.location import Location, LocationLike
+from raysearch.data.shards import MANIFEST, Manifest, read_manifest, read_shard
+from raysearch.storage import Location, LocationLike
 
 
 class SourceImage(NamedTuple):

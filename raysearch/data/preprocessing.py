@@ -12,10 +12,10 @@ from PIL import Image
 from torch import Tensor
 
 from raysearch.core.errors import UserError
-from raysearch.data.feed.image_set import MEAN, STD, normalize
+from raysearch.data import shards
+from raysearch.data.feed import MEAN, STD, normalize
 from raysearch.data.image_sources import SourceImage
-from raysearch.data.shards import jpeg
-from raysearch.data.shards.manifest import Corrupt
+from raysearch.data.shards import Corrupt
 
 ImageLike = Image.Image | str | os.PathLike[str]
 ImagesLike = np.ndarray | Tensor | Sequence[ImageLike]  # an array is (n, side, side, 3) uint8
@@ -57,11 +57,11 @@ class Preprocessing:
         """
         try:
             if isinstance(picture, Image.Image):
-                return jpeg.image_pixels(picture, self.side, self.zoom)
-            return jpeg.decode_any(Path(picture).read_bytes(), self.side, self.zoom)
+                return shards.image_pixels(picture, self.side, self.zoom)
+            return shards.decode_any(Path(picture).read_bytes(), self.side, self.zoom)
         except FileNotFoundError:
             raise UserError(f"no image {picture}") from None
-        except (OSError, jpeg.CorruptImage) as error:
+        except (OSError, shards.CorruptImage) as error:
             reason = getattr(error, "strerror", None) or error
             raise UserError(f"{picture} is no image that can be read: {reason}") from None
 
@@ -72,8 +72,8 @@ class Preprocessing:
         except UnicodeEncodeError:
             return Corrupt(source=ascii(photo.path)[1:-1], reason="the file name is not UTF-8")
         try:
-            return jpeg.decode_any(photo.load(), self.side, self.zoom)
-        except (jpeg.CorruptImage, OSError) as error:
+            return shards.decode_any(photo.load(), self.side, self.zoom)
+        except (shards.CorruptImage, OSError) as error:
             return Corrupt(source=photo.path, reason=" ".join(str(getattr(error, "strerror", None) or error).split()))
 
     def check(self, images: ImagesLike) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from raysearch.data.feed_mode import STORE_SHARE, FeedMode
-from raysearch.data.shards.manifest import Manifest
-from raysearch.storage.location import Location
+from raysearch.data.shards import Manifest
+from raysearch.storage import Location
 
 
 def cluster_address(address: str | None) -> str | None:

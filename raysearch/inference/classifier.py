@@ -23,7 +23,7 @@ from torch import Tensor
 from raysearch.core.errors import UserError
 from raysearch.data import image_sources
 from raysearch.data.preprocessing import ImagesLike, Preprocessing
-from raysearch.data.shards.manifest import Manifest
+from raysearch.data.shards import Manifest
 from raysearch.inference import model_file
 from raysearch.models.fewshot import Maps
 from raysearch.models.variable_shots import class_logits

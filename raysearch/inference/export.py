@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from raysearch.core.errors import UserError
-from raysearch.data.shards.manifest import Manifest
+from raysearch.data.shards import Manifest
 from raysearch.inference import classifier, hasher
 from raysearch.tasks.base import Task
 from raysearch.tasks.fewshot.task import FewshotTask

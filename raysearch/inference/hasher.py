@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from raysearch.data.preprocessing import ImageLike, ImagesLike, Preprocessing
-from raysearch.data.shards.manifest import Manifest
+from raysearch.data.shards import Manifest
 from raysearch.inference import model_file
 from raysearch.models import hashing
 from raysearch.models.fcaenet import pool

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from raysearch.core import atomic
 from raysearch.core.errors import UserError
 from raysearch.data.preprocessing import ImageLike
-from raysearch.data.shards.manifest import Corrupt
+from raysearch.data.shards import Corrupt
 from raysearch.inference.hasher import Hasher
 from raysearch.models.hashing import neighbours
 from raysearch.models.hashing.packed import Words, pack

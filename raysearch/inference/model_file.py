@@ -17,8 +17,7 @@ from pydantic import ValidationError
 from raysearch.core import atomic
 from raysearch.core.errors import UserError
 from raysearch.data.preprocessing import Preprocessing
-from raysearch.data.shards.manifest import Manifest
-from raysearch.data.shards.shard_rows import file_sha256
+from raysearch.data.shards import Manifest, file_sha256
 from raysearch.studies.configs import TASKS, FewshotConfig, RetrievalConfig
 
 T = TypeVar("T")

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from raysearch.data.episodes import Episodes
-from raysearch.data.feed.image_set import ImageSet
+from raysearch.data.feed import ImageSet
 from raysearch.models.fewshot import EpisodicNetwork, Maps
 from raysearch.tasks.common.loader import Loader
 from raysearch.tasks.fewshot import evaluation

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from raysearch.data.feed.image_set import ImageSet
+from raysearch.data.feed import ImageSet
 from raysearch.inspection.choosing import CellChoice
 from raysearch.inspection.cross_attention import Looks, helix_of, looks
 from raysearch.inspection.episodes import Answers, EpisodeForward, different, most_different, see

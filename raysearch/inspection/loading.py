@@ -13,16 +13,14 @@ import torch
 from pyarrow.fs import FileType
 
 from raysearch.core.errors import UserError
-from raysearch.data import feed, shards
-from raysearch.data.class_splits import partition
-from raysearch.data.feed.decoding import DecodeSpec
-from raysearch.data.shards.manifest import Manifest
+from raysearch.data import class_splits, feed, shards
+from raysearch.data.feed import DecodeSpec
+from raysearch.data.shards import Manifest
 from raysearch.inspection.choosing import CellChoice, choose
 from raysearch.models import backbones
 from raysearch.runs import results, variant_config
 from raysearch.runs.checkpoints import FOLDER, Checkpoints, decode
-from raysearch.storage.cache import cache_dir
-from raysearch.storage.location import Location
+from raysearch.storage import Location, cache_dir
 from raysearch.studies.configs import TASKS, Images, RunConfig
 from raysearch.tasks import registry
 from raysearch.tasks.base import Feed, Task, Worker
@@ -88,7 +86,7 @@ class FinishedRun:
         """The images of a config."""
         wanted = config.images
         if wanted not in self._feeds:
-            divided = partition.partition_of(self._data, wanted.split) if wanted.split is not None else None
+            divided = class_splits.partition_of(self._data, wanted.split) if wanted.split is not None else None
             view = DecodeSpec(wanted.side, wanted.zoom)
             sets, _ = feed.open_local(self._data, view, divided.of_class if divided else None)
             identity = divided.identity if divided else ""

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from raysearch.data.feed.image_set import MEAN, ImageSet, normalize
+from raysearch.data.feed import MEAN, ImageSet, normalize
 from raysearch.inspection.choosing import CellChoice
 from raysearch.inspection.loading import FinishedRun
 from raysearch.models.hashing.packed import Words, hamming, pack

@@ -1,6 +1,6 @@
 """Small files in a directory that a path or a URI names, as checkpoints are: local, or in a store as `s3://bucket/run`."""
 
-from raysearch.storage.location import Location
+from raysearch.storage import Location
 
 
 class CheckpointFiles:

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from raysearch.core import environment
-from raysearch.data.shards.manifest import Manifest
-from raysearch.storage.location import Location
+from raysearch.data.shards import Manifest
+from raysearch.storage import Location
 from raysearch.studies.configs import TASKS, RunConfig
 from raysearch.studies.design.ablation_plan import AblationPlan
 from raysearch.studies.design.plan import Variant, pre_trainings

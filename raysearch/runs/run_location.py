@@ -18,8 +18,8 @@ from pathlib import Path
 from raysearch.core import atomic
 from raysearch.core.background import run_periodically
 from raysearch.core.errors import UserError
-from raysearch.storage.cache import cache_dir
-from raysearch.storage.location import Location
+from raysearch.storage import cache_dir
+from raysearch.storage import Location
 
 _PROBE = ".probe"
 INTERVAL = 5.0  # seconds between looks at what is new

@@ -1,4 +1,20 @@
-"""A file anywhere: a local path or a URI, the file systems behind them, local copies, and the cache.
+"""Files anywhere: a local path or a URI, the file systems behind them, local copies, and the cache directory.
 
-Everything above reads and writes through a location and never asks where it is.
+The rest of raysearch reads and writes through a `Location` and never asks where a file is.
 """
+
+from raysearch.storage.cache import cache_bytes, cache_dir
+from raysearch.storage.local_copies import local_copy
+from raysearch.storage.location import Location, LocationLike
+from raysearch.storage.uris import is_uri, join_uri, without_credentials
+
+__all__ = [
+    "Location",
+    "LocationLike",
+    "cache_bytes",
+    "cache_dir",
+    "is_uri",
+    "join_uri",
+    "local_copy",
+    "without_credentials",
+]

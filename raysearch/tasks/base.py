@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from raysearch.data.feed.image_set import ImageSet
+from raysearch.data.feed import ImageSet
 
 
 class NonFiniteLoss(ArithmeticError):

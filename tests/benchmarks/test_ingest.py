@@ -8,17 +8,16 @@ import ingest
 import pyarrow.parquet as pq
 import pytest
 
-from raysearch.data import layouts
-from raysearch.data.shards import writer
+from raysearch.data import layouts, shards
 
 
 def test_both_ways_keep_the_same_images(tmp_path: Path) -> None:
     size = ingest.draw(tmp_path / "src", 700, 16)
     ingest.loop(tmp_path / "src", tmp_path / "loop")
     found = layouts.folder(str(tmp_path / "src"))
-    manifest = writer.write_shards(found, tmp_path / "out", name="n", layout="folder", on_corrupt="fail")
+    manifest = shards.write_shards(found, tmp_path / "out", name="n", layout="folder", on_corrupt="fail")
     usual = pq.read_table(tmp_path / "loop").select(["image", "label"]).to_pylist()
-    ours = writer.read_rows(tmp_path / "out", ["image", "label"]).to_pylist()
+    ours = shards.read_rows(tmp_path / "out", ["image", "label"]).to_pylist()
     assert usual == ours
     assert len({row["image"] for row in usual}) == manifest.images == 700
     assert sum(len(row["image"]) for row in usual) == size

@@ -4,20 +4,19 @@ from pathlib import Path
 
 import pytest
 
+from raysearch.data import synthetic
 from raysearch.data.shards import reader
-from raysearch.data.synthetic import dataset
-from raysearch.storage import local_copies
-from raysearch.storage.location import Location
+from raysearch.storage import Location, local_copies
 
 from ..s3_server import Server
 
-SPEC = dataset.SyntheticSpec(classes=4, train_per_class=6, test_per_class=3, side=32)
+SPEC = synthetic.SyntheticSpec(classes=4, train_per_class=6, test_per_class=3, side=32)
 
 
 @pytest.fixture(scope="session")
 def eight_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """36 images of 32 px in 8 shards."""
-    return dataset.ensure_shards(SPEC, tmp_path_factory.mktemp("eight"), rows_per_shard=5)
+    return synthetic.ensure_shards(SPEC, tmp_path_factory.mktemp("eight"), rows_per_shard=5)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any, Self
 import psutil
 import torch
 
-from raysearch.data.feed import feed
+from raysearch.data import feed
 from raysearch.runs import results
 from raysearch.studies.configs import RetrievalConfig
 from raysearch.tasks.base import Feed, Worker

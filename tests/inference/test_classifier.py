@@ -12,8 +12,8 @@ from torch import Tensor
 
 from raysearch.core.errors import UserError
 from raysearch.data.episodes import Episodes
-from raysearch.data.feed.image_set import ImageSet
-from raysearch.data.shards.manifest import Manifest
+from raysearch.data.feed import ImageSet
+from raysearch.data.shards import Manifest
 from raysearch.inference import classifier
 from raysearch.inference import export as inference_export
 from raysearch.inference.classifier import FewShotClassifier

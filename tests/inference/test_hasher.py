@@ -11,9 +11,9 @@ from torch import nn
 
 from raysearch.core import atomic
 from raysearch.core.errors import UserError
-from raysearch.data.feed.image_set import ImageSet
-from raysearch.data.shards import jpeg
-from raysearch.data.shards.manifest import Manifest
+from raysearch.data import shards
+from raysearch.data.feed import ImageSet
+from raysearch.data.shards import Manifest
 from raysearch.inference import hasher as inference_hasher
 from raysearch.inference.hasher import Hasher
 from raysearch.models.backbones import Backbone
@@ -166,7 +166,7 @@ def test_paths_and_pillow_images_are_seen_as_training_sees_them(tmp_path: Path) 
     noise.convert("LA").save(tmp_path / "e.webp")
     paths = [tmp_path / name for name in ("a.jpg", "b.png", "c.png", "d.jpg", "e.webp")]
     # by way of shards: what they keep of a file, decoded
-    wanted = np.stack([jpeg.decode_jpeg(jpeg.to_rgb_jpeg(path.read_bytes())[0], SIDE, 1.5) for path in paths])
+    wanted = np.stack([shards.decode_jpeg(shards.to_rgb_jpeg(path.read_bytes())[0], SIDE, 1.5) for path in paths])
     assert np.array_equal(np.stack([hasher.pixels(path) for path in paths]), wanted)
     assert np.array_equal(np.stack([hasher.pixels(Image.open(path)) for path in paths]), wanted)
     codes = hasher.encode(wanted)

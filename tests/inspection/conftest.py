@@ -8,14 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from raysearch.data.feed import feed
-from raysearch.data.shards import writer
+from raysearch.data import feed, shards
 from raysearch.engine.trials.mailbox import Begin
 from raysearch.engine.trials.train_loop import RunningCell
 from raysearch.models import backbones
 from raysearch.runs import describe, results
 from raysearch.runs.checkpoints import FOLDER
-from raysearch.storage.location import Location
+from raysearch.storage import Location
 from raysearch.studies.configs import TASKS
 from raysearch.studies.design import ablation_plan
 from raysearch.studies.design.ablation import Ablation, factor
@@ -75,7 +74,7 @@ def trained(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Traine
     weights, directory = folder / "trunk.pth", folder / "run"
     torch.manual_seed(7)
     torch.save(backbones.build("small").network.state_dict(), weights)
-    manifest = writer.read_manifest(tiny_data)
+    manifest = shards.read_manifest(tiny_data)
     planned = ablation_plan.plan_ablation(
         "erasing", STUDY, "laptop", manifest.content_hash, {"model.weights": str(weights)}
     )

@@ -7,16 +7,13 @@ from typing import Any
 import pytest
 import torch
 
-from raysearch.data.class_splits import partition
-from raysearch.data.feed import feed
-from raysearch.data.shards import writer
-from raysearch.data.synthetic import dataset
+from raysearch.data import class_splits, feed, shards, synthetic
 from raysearch.engine.trials.mailbox import Begin
 from raysearch.engine.trials.train_loop import RunningCell
 from raysearch.models import backbones
 from raysearch.runs import describe, results
 from raysearch.runs.checkpoints import FOLDER
-from raysearch.storage.location import Location
+from raysearch.storage import Location
 from raysearch.studies.configs import TASKS, FewshotConfig
 from raysearch.studies.design import ablation_plan
 from raysearch.studies.design.ablation import Ablation, choice
@@ -68,11 +65,13 @@ def fewshot_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run's directory; its data lie beside it."""
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("fewshot")
-    data = dataset.ensure_shards(dataset.SyntheticSpec(classes=8, train_per_class=8, test_per_class=4, side=32), folder)
+    data = synthetic.ensure_shards(
+        synthetic.SyntheticSpec(classes=8, train_per_class=8, test_per_class=4, side=32), folder
+    )
     directory, weights = folder / "runs" / "few", folder / "trunk.pth"
     torch.manual_seed(7)
     torch.save(backbones.build("small").network.state_dict(), weights)
-    manifest, divided = writer.read_manifest(data), partition.partition_of(data, "mod4")
+    manifest, divided = shards.read_manifest(data), class_splits.partition_of(data, "mod4")
     planned = ablation_plan.plan_ablation(
         "few", STUDY, "laptop", manifest.content_hash, {"model.weights": str(weights)}
     )

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from raysearch.core.errors import UserError
-from raysearch.data.synthetic import dataset
+from raysearch.data import synthetic
 from raysearch.inspection.loading import open_run
 from raysearch.inspection.retrieval import Codes, look
 from raysearch.runs import results
@@ -117,8 +117,8 @@ def test_the_data_may_move_and_must_be_the_same(trained: Trained, copy: Path, tm
     with pytest.raises(UserError, match=r"no longer at .*gone; say where with --data"):
         open_run(copy)
     assert open_run(copy, str(moved)).manifest.content_hash == record["data"]["content_hash"]
-    other = dataset.ensure_shards(
-        dataset.SyntheticSpec(classes=2, train_per_class=2, test_per_class=1, side=32), tmp_path / "o"
+    other = synthetic.ensure_shards(
+        synthetic.SyntheticSpec(classes=2, train_per_class=2, test_per_class=1, side=32), tmp_path / "o"
     )
     with pytest.raises(UserError, match="holds other data than the run was made of"):
         open_run(copy, str(other))

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from raysearch.data.feed.image_set import normalize
+from raysearch.data.feed import normalize
 from raysearch.inspection.loading import FinishedRun, open_run
 from raysearch.inspection.retrieval import Codes, Exhibit, draw, look, scenes
 from raysearch.models.srem import activation_map

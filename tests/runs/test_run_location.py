@@ -12,7 +12,7 @@ import pytest
 from raysearch.runs import run_location
 from raysearch.core.errors import UserError
 from raysearch.runs.run_location import RunLocation
-from raysearch.storage.location import Location
+from raysearch.storage import Location
 from raysearch.runs import results
 
 from ..s3_server import Server

@@ -8,9 +8,8 @@ import pytest
 from pyarrow import fs
 
 from raysearch.core.errors import UserError
-from raysearch.data.shards.manifest import read_manifest
-from raysearch.storage import filesystems
-from raysearch.storage.location import Location
+from raysearch.data.shards import read_manifest
+from raysearch.storage import Location, filesystems
 
 from ..s3_server import Server
 

@@ -11,9 +11,7 @@ import fsspec
 import pytest
 
 from raysearch.core.errors import UserError
-from raysearch.storage import local_copies
-from raysearch.storage.cache import cache_bytes
-from raysearch.storage.location import Location
+from raysearch.storage import Location, cache_bytes, local_copies
 
 DATA = bytes(range(256)) * 100
 

@@ -9,7 +9,7 @@ import pytest
 from pyarrow.fs import FileType
 
 from raysearch.core.errors import UserError
-from raysearch.storage.location import Location
+from raysearch.storage import Location
 
 from ..s3_server import Server
 

@@ -11,12 +11,9 @@ from rich.console import Console
 from raysearch import sweep, train
 from raysearch.core import cli
 from raysearch.core.errors import Unreachable, UserError
-from raysearch.data import image_sources
-from raysearch.data.class_splits import partition
-from raysearch.data.feed import feed
-from raysearch.data.shards import shard_rows, writer
-from raysearch.data.shards.reader import ShardReader
-from raysearch.storage.location import Location
+from raysearch.data import class_splits, feed, image_sources, shards
+from raysearch.data.shards import ShardReader
+from raysearch.storage import Location
 
 from ..s3_server import Server, reads
 
@@ -33,35 +30,35 @@ def test_decoding_gives_the_same_bytes_as_from_disk(
 
 
 def test_rows_partition_and_photos_are_the_same(remote: str, eight_shards: Path) -> None:
-    assert writer.read_rows(remote).equals(writer.read_rows(eight_shards))
-    assert writer.read_rows(remote, ["source"], "test").equals(writer.read_rows(eight_shards, ["source"], "test"))
-    assert partition.partition_of(remote, "auto") == partition.partition_of(eight_shards, "auto")
+    assert shards.read_rows(remote).equals(shards.read_rows(eight_shards))
+    assert shards.read_rows(remote, ["source"], "test").equals(shards.read_rows(eight_shards, ["source"], "test"))
+    assert class_splits.partition_of(remote, "auto") == class_splits.partition_of(eight_shards, "auto")
     here, there = (
         [(one.path, one.label, one.load()) for one in image_sources.find_images(place).photos]
         for place in (eight_shards, remote)
     )
     assert there == here
-    assert writer.verify_shards(remote) == writer.verify_shards(eight_shards)
+    assert shards.verify_shards(remote) == shards.verify_shards(eight_shards)
 
 
 def test_a_manifest_costs_a_listing_and_a_read(remote: str, s3: Server) -> None:
-    writer.read_manifest(remote)
+    shards.read_manifest(remote)
     assert len(s3.requests) == 3, s3.requests
     asked = [request.split('"')[1] for request in s3.requests]
     assert sum("list-type=2" in one for one in asked) == 1
     assert sum("manifest.json" in one for one in asked) == 2  # its size, its bytes
     s3.requests.clear()
-    writer.verify_shards(remote)
+    shards.verify_shards(remote)
     assert len(reads(s3)) == 8, "each shard is read once"
 
 
 def test_data_sets_that_are_not_there(remote: str, s3: Server) -> None:
     with pytest.raises(UserError, match=r"^no data set at s3://bucket/data/dog\S*; make one with"):
-        writer.read_manifest(s3.uri("data/dog"))
+        shards.read_manifest(s3.uri("data/dog"))
     with pytest.raises(UserError, match=r"^cannot reach 's3://nobody/cub[^']*': no such bucket$"):
-        writer.read_manifest(s3.uri("cub", bucket="nobody"))
+        shards.read_manifest(s3.uri("cub", bucket="nobody"))
     with pytest.raises(UserError, match=r"^s3://bucket/data\S* has no manifest.json"):
-        writer.read_manifest(s3.uri("data"))
+        shards.read_manifest(s3.uri("data"))
     Location.parse(f"{s3.uri('data/cub/manifest.json')}").delete()
     with pytest.raises(UserError, match=r"^s3://bucket/data/cub\S* has no manifest.json"):
         image_sources.find_images(remote)
@@ -70,12 +67,12 @@ def test_data_sets_that_are_not_there(remote: str, s3: Server) -> None:
 def test_shards_that_are_cut_missing_or_damaged(remote: str) -> None:
     place = Location.parse(remote)
     shard = place / "00002.parquet"
-    whole, image = shard.read(), writer.read_rows(remote)["image"][13].as_py()  # row 3 of the third shard
+    whole, image = shard.read(), shards.read_rows(remote)["image"][13].as_py()  # row 3 of the third shard
     shard.write(whole[:-100])
     for use in (
-        writer.read_manifest,
+        shards.read_manifest,
         lambda uri: feed.decode_dataset(uri, 32),
-        lambda uri: partition.partition_of(uri, "auto"),
+        lambda uri: class_splits.partition_of(uri, "auto"),
     ):
         with pytest.raises(UserError, match=r"shard s3://bucket/data/cub/00002\.parquet\S* has [\d,]+ bytes where"):
             use(remote)
@@ -83,20 +80,20 @@ def test_shards_that_are_cut_missing_or_damaged(remote: str) -> None:
     flipped[whole.index(image) + len(image) // 2] ^= 1
     shard.write(bytes(flipped))
     with pytest.raises(UserError, match=r"shard s3://bucket/data/cub/00002\.parquet\S*, row 3 \(.*\) is damaged"):
-        writer.verify_shards(remote)
+        shards.verify_shards(remote)
     shard.write(whole[:-8] + bytes(8))
     with pytest.raises(UserError, match=r"shard s3://bucket/data/cub/00002\.parquet\S* cannot be read"):
         feed.decode_dataset(remote, 32)
     shard.delete()
     with pytest.raises(UserError, match=r"shard s3://bucket/data/cub/00002\.parquet\S* is missing"):
-        writer.read_manifest(remote)
+        shards.read_manifest(remote)
 
 
 @pytest.mark.usefixtures("cache")
 def test_a_store_that_fails_is_not_taken_for_damage(remote: str, s3: Server) -> None:
-    place, shelf = Location.parse(remote), ShardReader(remote, writer.read_manifest(remote))
+    place, shelf = Location.parse(remote), ShardReader(remote, shards.read_manifest(remote))
     s3.request("POST", "/moto-api/reset-auth", b"0")
-    for use in (lambda: shard_rows.read_shard(place / "00000.parquet", ["label"]), lambda: shelf.images(np.array([0]))):
+    for use in (lambda: shards.read_shard(place / "00000.parquet", ["label"]), lambda: shelf.images(np.array([0]))):
         with pytest.raises(Unreachable, match=r"^cannot reach 's3://bucket/data/cub/00000[^']*': access denied"):
             use()
 
@@ -136,7 +133,7 @@ def test_a_study_finds_its_data_in_a_store_and_keeps_no_secret(
 
 
 def test_a_run_names_the_data_that_it_was_made_of(remote: str, s3: Server) -> None:
-    made = {"path": remote, "content_hash": writer.read_manifest(remote).content_hash}
+    made = {"path": remote, "content_hash": shards.read_manifest(remote).content_hash}
     assert str(train._data_of_run({"data": made})) == remote
     with pytest.raises(UserError, match="holds other data than the run was made of"):
         train._data_of_run({"data": made | {"content_hash": "0" * 64}})

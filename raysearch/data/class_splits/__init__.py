@@ -1,4 +1,38 @@
 """Which classes train, validate and test where splits share no class: shipped lists, rules, and a user's CSV file.
 
-`partition` applies a split to a data set and checks it for leaks.
+`partition_of` applies a split to a data set and checks it for leaks.
 """
+
+from raysearch.data.class_splits.class_names import match_class_names
+from raysearch.data.class_splits.partition import AUTO, OWN, PARTS, RULE, Partition, partition_identity, partition_of
+from raysearch.data.class_splits.splits import (
+    ELSEWHERE,
+    RULES,
+    SHIPPED,
+    Split,
+    known_splits,
+    load_split,
+    shipped_parts,
+    split_hash,
+    split_identity,
+)
+
+__all__ = [
+    "AUTO",
+    "ELSEWHERE",
+    "OWN",
+    "PARTS",
+    "RULE",
+    "RULES",
+    "SHIPPED",
+    "Partition",
+    "Split",
+    "known_splits",
+    "load_split",
+    "match_class_names",
+    "partition_identity",
+    "partition_of",
+    "shipped_parts",
+    "split_hash",
+    "split_identity",
+]

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from raysearch.core.errors import UserError
 from raysearch.data import shards
 from raysearch.data.class_splits import splits
-from raysearch.data.shards.manifest import Manifest
-from raysearch.storage.location import LocationLike
+from raysearch.data.shards import Manifest
+from raysearch.storage import LocationLike
 
 PARTS = ("train", "val", "test")
 AUTO, OWN, RULE = "auto", "own", "mod4"  # by what there is; the rows' own splits; the rule where those share classes

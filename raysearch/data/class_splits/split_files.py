@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from raysearch.core.errors import UserError, nearest
-from raysearch.data.shards.manifest import SPLITS
+from raysearch.data.shards import SPLITS
 
 Parts = dict[str, str]  # class -> "train", "val" or "test"
 

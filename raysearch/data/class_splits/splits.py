@@ -19,7 +19,7 @@ from raysearch.core.errors import UserError, nearest
 from raysearch.data.class_splits import split_files
 from raysearch.data.class_splits.class_names import match_class_names
 from raysearch.data.class_splits.leakage import leakage_warning
-from raysearch.data.shards.manifest import SPLITS
+from raysearch.data.shards import SPLITS
 
 __all__ = [
     "ELSEWHERE",

@@ -1,9 +1,13 @@
 """From shards to the images that a run works on: resident (decoded once, in one array) or streamed (decoded ahead).
 
-Both modes give the same bytes for the same rows; random views of them are drawn in `augmentation`.
+Both modes give the same bytes for the same rows. `augment` turns them into random views.
 """
 
-from raysearch.data.feed.feed import (
+from raysearch.data.feed.augmentation import augment, draw_views, occurrences
+from raysearch.data.feed.decoding import Decoder, DecodeSpec, RayDataDecoder, ThreadDecoder, chunk_rows
+from raysearch.data.feed.image_set import MEAN, STD, ImageSet, Pixels, normalize
+from raysearch.data.feed.philox import uniforms
+from raysearch.data.feed.split_images import (
     CLASS_SPLITS,
     SPLITS,
     SplitRows,
@@ -15,16 +19,32 @@ from raysearch.data.feed.feed import (
     reindex,
     split_rows,
 )
+from raysearch.data.feed.streaming import ImageStream
 
 __all__ = [
     "CLASS_SPLITS",
+    "MEAN",
     "SPLITS",
+    "STD",
+    "DecodeSpec",
+    "Decoder",
+    "ImageSet",
+    "ImageStream",
+    "Pixels",
+    "RayDataDecoder",
     "SplitRows",
+    "ThreadDecoder",
     "all_rows",
+    "augment",
+    "chunk_rows",
     "decode_all",
     "decode_dataset",
+    "draw_views",
     "image_sets",
+    "normalize",
+    "occurrences",
     "open_local",
     "reindex",
     "split_rows",
+    "uniforms",
 ]

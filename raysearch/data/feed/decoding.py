@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from raysearch.core.errors import UserError
-from raysearch.data.shards import jpeg
-from raysearch.data.shards.reader import ShardReader
+from raysearch.data import shards
+from raysearch.data.shards import ShardReader
 
 CHUNK_BYTES = 16 << 20  # of decoded images, at most
 CHUNK_ROWS = 512  # at most: about a tenth of a second at 96 px
@@ -25,7 +25,7 @@ Decoder = Callable[
 
 
 class DecodeSpec(NamedTuple):
-    """How an image is decoded; see `jpeg.decode`."""
+    """How an image is decoded; see `shards.decode`."""
 
     side: int  # pixels
     zoom: float = 1.0
@@ -50,7 +50,7 @@ def decode_rows(shelf: ShardReader, view: DecodeSpec, rows: np.ndarray) -> np.nd
     """The images of `rows` (k,): (k, side, side, 3) uint8."""
     out = np.empty((len(rows), view.side, view.side, 3), np.uint8)
     for place, encoded in enumerate(shelf.images(rows)):
-        out[place] = jpeg.decode_jpeg(encoded, view.side, view.zoom)
+        out[place] = shards.decode_jpeg(encoded, view.side, view.zoom)
     return out
 
 

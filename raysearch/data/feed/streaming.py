@@ -16,7 +16,7 @@ import numpy as np
 
 from raysearch.core.errors import UserError
 from raysearch.data.feed.decoding import Decoder, DecodeSpec, ThreadDecoder, chunk_rows
-from raysearch.data.shards.reader import ShardReader
+from raysearch.data.shards import ShardReader
 
 _WORTH = 8  # chunks of a pass from which on a pipeline beside this process pays; it takes over a second to start
 _WELL = 4  # a pass is well begun when this part of it has been taken

@@ -16,7 +16,7 @@ from pathlib import Path
 from raysearch.data.layouts.layout import PublishedCounts, Signature, official_release
 from raysearch.data.layouts.listing import ListEntry, Listing, listing_from_lists
 from raysearch.data.layouts.readers import disk, id_lists
-from raysearch.data.shards.jpeg import Box
+from raysearch.data.shards import Box
 
 LISTS = {"train": "images_variant_trainval.txt", "test": "images_variant_test.txt"}
 

@@ -11,7 +11,7 @@ from raysearch.core.errors import UserError
 from raysearch.data.layouts import own_images
 from raysearch.data.layouts.layout import Layout
 from raysearch.data.layouts.readers import disk
-from raysearch.data.shards.manifest import MANIFEST
+from raysearch.data.shards import MANIFEST
 
 
 def detect(src: str, layouts: Mapping[str, Layout]) -> tuple[str, str]:

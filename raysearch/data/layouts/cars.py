@@ -18,7 +18,7 @@ from raysearch.core.errors import UserError
 from raysearch.data.layouts.layout import PublishedCounts, Signature, official_release
 from raysearch.data.layouts.listing import ListEntry, Listing, listing_from_lists
 from raysearch.data.layouts.readers import matlab
-from raysearch.data.shards.jpeg import Box
+from raysearch.data.shards import Box
 
 FIRST = ("cars_train", "cars_test", "devkit/cars_train_annos.mat", "devkit/cars_meta.mat")
 SECOND = ("cars_annos.mat", "car_ims")

@@ -14,7 +14,7 @@ from raysearch.core.errors import UserError
 from raysearch.data.layouts.layout import Layout, PublishedCounts, Signature, official_release
 from raysearch.data.layouts.listing import ListEntry, Listing, listing_from_lists
 from raysearch.data.layouts.readers import disk, known_parts
-from raysearch.data.shards.manifest import SPLITS
+from raysearch.data.shards import SPLITS
 
 LISTS = {split: f"splits/bertinetto/{split}.txt" for split in SPLITS}
 COUNTS = PublishedCounts({"train": 38400, "val": 9600, "test": 12000}, {"train": 64, "val": 16, "test": 20})

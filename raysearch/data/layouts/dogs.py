@@ -18,7 +18,7 @@ from raysearch.core.errors import UserError
 from raysearch.data.layouts.layout import PublishedCounts, Signature, official_release
 from raysearch.data.layouts.listing import Listing, listing_from_lists
 from raysearch.data.layouts.readers import label_lists, matlab
-from raysearch.data.shards.jpeg import Box
+from raysearch.data.shards import Box
 
 LISTS = {"train": "train_list.mat", "test": "test_list.mat"}
 EDGES = ("xmin", "ymin", "xmax", "ymax")

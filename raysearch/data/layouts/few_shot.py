@@ -22,8 +22,7 @@ from raysearch.data.class_splits import split_files
 from raysearch.data.layouts.layout import Layout, refuse_test_fraction
 from raysearch.data.layouts.listing import Listing
 from raysearch.data.layouts.readers import disk
-from raysearch.data.shards import Sample
-from raysearch.data.shards.manifest import SPLITS, Corrupt
+from raysearch.data.shards import SPLITS, Corrupt, Sample
 
 FOLDERS = ("", "meta-")  # what stands before the name of a part
 LISTS = (("", "split"), ("data/", "split"), ("", "."))  # where a data set begins below SRC, and its lists below that

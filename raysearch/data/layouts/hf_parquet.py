@@ -22,12 +22,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raysearch.core.errors import UserError
+from raysearch.data import shards
 from raysearch.data.layouts.layout import Layout
 from raysearch.data.layouts.listing import Listing
 from raysearch.data.layouts.readers import archives, disk
-from raysearch.data.shards import workdir
-from raysearch.data.shards.loaders import SliceLoader
-from raysearch.data.shards.manifest import Corrupt
+from raysearch.data.shards import Corrupt, SliceLoader
 
 BATCH = 64  # rows in memory at a time
 
@@ -75,7 +74,7 @@ class _Store:
     """Bytes of many images in one file, which is removed with the last image that is in it."""
 
     def __init__(self) -> None:
-        self._file = workdir.open_temporary_file(Path(tempfile.gettempdir()), "raysearch")
+        self._file = shards.open_temporary_file(Path(tempfile.gettempdir()), "raysearch")
         self._end = 0
         weakref.finalize(self, Path(self._file.name).unlink, missing_ok=True)
 

@@ -8,8 +8,7 @@ from pathlib import Path
 from raysearch.core.errors import UserError
 from raysearch.data.layouts.listing import Listing
 from raysearch.data.layouts.readers import disk
-from raysearch.data.shards.jpeg import Box
-from raysearch.data.shards.manifest import SPLITS
+from raysearch.data.shards import SPLITS, Box
 
 
 @dataclass(frozen=True)

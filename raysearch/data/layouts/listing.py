@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from raysearch.data.layouts.readers import disk
-from raysearch.data.shards import Sample
-from raysearch.data.shards.manifest import Corrupt
+from raysearch.data.shards import Corrupt, Sample
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from raysearch.core.errors import UserError, nearest
+from raysearch.data import shards
 from raysearch.data.layouts.layout import Layout, refuse_test_fraction
 from raysearch.data.layouts.listing import Listing
 from raysearch.data.layouts.readers import disk
-from raysearch.data.shards import Sample, hash_split
-from raysearch.data.shards.manifest import SPLITS, Corrupt
+from raysearch.data.shards import SPLITS, Corrupt, Sample
 
 COLUMNS = ("path", "label", "split")
 
@@ -109,7 +109,7 @@ def _cells(row: dict[str, str | None]) -> tuple[str, str, str]:
 def _split(root: Path, classes: dict[str, list[str]], test_fraction: float | None) -> Listing:
     if not any(classes.values()):
         raise UserError(f"SRC {root} holds no images in its class folders")
-    tested = hash_split.choose_test_sources(classes, test_fraction, root)
+    tested = shards.choose_test_sources(classes, test_fraction, root)
     return Listing(tuple(_samples(root, classes, tested)))
 
 

@@ -16,7 +16,7 @@ from raysearch.core.errors import UserError
 from raysearch.data.layouts.layout import PublishedCounts, Signature, official_release
 from raysearch.data.layouts.listing import Listing, listing_from_lists
 from raysearch.data.layouts.readers import disk, label_lists
-from raysearch.data.shards.manifest import SPLITS
+from raysearch.data.shards import SPLITS
 
 FOLDERS = ("veg200_images", "fru92_images")
 LISTS = {split: f"vegfru_list/vegfru_{split}.txt" for split in SPLITS}

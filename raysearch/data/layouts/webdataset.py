@@ -19,9 +19,7 @@ from raysearch.core.errors import UserError
 from raysearch.data.layouts.layout import Layout
 from raysearch.data.layouts.listing import Listing
 from raysearch.data.layouts.readers import archives, disk
-from raysearch.data.shards.jpeg import CorruptImage
-from raysearch.data.shards.loaders import SliceLoader
-from raysearch.data.shards.manifest import Corrupt
+from raysearch.data.shards import Corrupt, CorruptImage, SliceLoader
 
 NAMES = ("classnames.txt", "classes.txt")
 KEYS = ("label", "cls", "class")

@@ -1,10 +1,20 @@
-"""Parquet shards: a data set as one directory of Parquet files and a `manifest.json`, written whole or not at all.
+"""Parquet shards: a data set as one directory of Parquet files and a `manifest.json`, written completely or not at all.
 
-Writing starts in `writer`, reading in `reader`, and `verify` reads every byte again.
+`write_shards` makes them, `ShardReader` and `read_rows` read them, and `verify_shards` reads every byte again.
 """
 
 from raysearch.data.shards.executors import RayExecutor, ShardExecutor, ThreadExecutor
-from raysearch.data.shards.jpeg import encode_jpeg
+from raysearch.data.shards.hash_split import choose_test_sources, hold_out_validation
+from raysearch.data.shards.jpeg import (
+    Box,
+    CorruptImage,
+    decode_any,
+    decode_jpeg,
+    encode_jpeg,
+    image_pixels,
+    to_rgb_jpeg,
+)
+from raysearch.data.shards.loaders import FileLoader, Loader, SliceLoader
 from raysearch.data.shards.manifest import (
     FORMAT,
     MANIFEST,
@@ -15,9 +25,11 @@ from raysearch.data.shards.manifest import (
     read_manifest,
     shard_paths,
 )
-from raysearch.data.shards.samples import Sample
-from raysearch.data.shards.shard_rows import SCHEMA, read_rows
+from raysearch.data.shards.reader import ShardReader
+from raysearch.data.shards.samples import Sample, reshape_samples
+from raysearch.data.shards.shard_rows import SCHEMA, file_sha256, read_rows, read_shard
 from raysearch.data.shards.verify import verify_shards
+from raysearch.data.shards.workdir import open_temporary_file
 from raysearch.data.shards.writer import write_shards
 
 __all__ = [
@@ -25,17 +37,33 @@ __all__ = [
     "MANIFEST",
     "SCHEMA",
     "SPLITS",
+    "Box",
     "Corrupt",
+    "CorruptImage",
+    "FileLoader",
+    "Loader",
     "Manifest",
     "RayExecutor",
     "Sample",
     "Shard",
     "ShardExecutor",
+    "ShardReader",
+    "SliceLoader",
     "ThreadExecutor",
+    "choose_test_sources",
+    "decode_any",
+    "decode_jpeg",
     "encode_jpeg",
+    "file_sha256",
+    "hold_out_validation",
+    "image_pixels",
+    "open_temporary_file",
     "read_manifest",
     "read_rows",
+    "read_shard",
+    "reshape_samples",
     "shard_paths",
+    "to_rgb_jpeg",
     "verify_shards",
     "write_shards",
 ]

@@ -12,8 +12,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
 from raysearch.core.errors import Unreachable, UserError
-from raysearch.storage import filesystems
-from raysearch.storage.location import Location, LocationLike
+from raysearch.storage import Location, LocationLike, filesystems
 
 FORMAT = 2  # raised when an older reader could not read the directory; 2: the content hash is over rows' digests
 MANIFEST = "manifest.json"

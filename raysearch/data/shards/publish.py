@@ -14,8 +14,7 @@ from pathlib import Path
 
 from raysearch.core.errors import Unreachable, UserError
 from raysearch.data.shards.manifest import MANIFEST, Manifest, Shard, read_manifest
-from raysearch.storage.cache import cache_dir
-from raysearch.storage.location import Location
+from raysearch.storage import Location, cache_dir
 
 UPLOADS = 4  # at a time
 _UPLOADED = re.compile(r"\d{5,}-[0-9a-f]{16}\.parquet")

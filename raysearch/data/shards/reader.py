@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from raysearch import storage
 from raysearch.data.shards.manifest import Manifest, unreadable_shard
-from raysearch.storage import local_copies
-from raysearch.storage.location import Location, LocationLike
+from raysearch.storage import Location, LocationLike
 
 # Shards held open at a time: the footers of 512 rows in groups of 16 take 120 kB each, and a process has often no more
 # than 1,024 files. Where there are more shards, one that is opened again costs 0.1 to 0.4 ms.
@@ -102,9 +102,7 @@ class ShardReader:
         if key not in opened:
             while len(opened) >= MAX_OPEN_SHARDS:
                 opened.popitem(last=False)[1].file.close()
-            path = local_copies.local_copy(
-                self._root / one.file, one.bytes, one.sha256
-            )  # again: a copy may have made room
+            path = storage.local_copy(self._root / one.file, one.bytes, one.sha256)  # again: a copy may have made room
             # without pre_buffer, which reads ahead what lies between the groups
             file = pq.ParquetFile(path, pre_buffer=False)
             groups = range(file.metadata.num_row_groups)

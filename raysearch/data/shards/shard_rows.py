@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from raysearch.core.errors import UserError, nearest
 from raysearch.data.shards.manifest import INGEST_AGAIN, read_manifest, unreadable_shard
-from raysearch.storage.location import Location, LocationLike
+from raysearch.storage import Location, LocationLike
 
 SCHEMA = pa.schema({"image": pa.binary(), "label": pa.int32(), "split": pa.string(), "source": pa.string()})
 DIGESTS_KEY = b"raysearch.sha256"  # key in each shard's footer: 32 bytes a row

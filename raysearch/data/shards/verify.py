@@ -16,7 +16,7 @@ from raysearch.core.errors import UserError
 from raysearch.data.shards import jpeg
 from raysearch.data.shards.manifest import INGEST_AGAIN, MANIFEST, Manifest, Shard, read_manifest, unreadable_shard
 from raysearch.data.shards.shard_rows import SCHEMA, Row, content_hash, digests_in, split_digests
-from raysearch.storage.location import Location, LocationLike
+from raysearch.storage import Location, LocationLike
 
 
 class _Checked(NamedTuple):

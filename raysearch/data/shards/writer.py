@@ -40,7 +40,7 @@ from raysearch.data.shards.shard_builder import (
 )
 from raysearch.data.shards.shard_rows import SCHEMA, content_hash, read_rows, row_digests
 from raysearch.data.shards.verify import verify_shards
-from raysearch.storage.location import Location, LocationLike
+from raysearch.storage import Location, LocationLike
 
 __all__ = [
     "FORMAT",

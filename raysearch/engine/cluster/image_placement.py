@@ -14,15 +14,12 @@ import ray
 from rich.console import Console
 
 from raysearch.core.errors import UserError
-from raysearch.data import feed, feed_mode, shards
-from raysearch.data.class_splits import partition
-from raysearch.data.feed.decoding import Decoder, DecodeSpec, RayDataDecoder, ThreadDecoder
-from raysearch.data.feed.image_set import ImageSet
-from raysearch.data.feed.streaming import ImageStream
-from raysearch.data.shards.reader import ShardReader
+from raysearch.data import class_splits, feed, feed_mode, shards
+from raysearch.data.feed import Decoder, DecodeSpec, ImageSet, ImageStream, RayDataDecoder, ThreadDecoder
+from raysearch.data.shards import ShardReader
 from raysearch.engine.cluster import connection, shard_visibility
 from raysearch.engine.options import Options, Run
-from raysearch.storage.location import Location
+from raysearch.storage import Location
 from raysearch.studies.configs import Images
 
 _LEAST_STORE = 128 << 20  # bytes that a pipeline may always take
@@ -57,7 +54,7 @@ Kept = Resident | Streamed
 
 def place_images(
     images: Sequence[Images],
-    divided: Mapping[Images, partition.Partition],
+    divided: Mapping[Images, class_splits.Partition],
     run: Run,
     options: Options,
     demand: connection.TrialResources,

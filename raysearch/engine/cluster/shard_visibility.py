@@ -9,8 +9,8 @@ from pathlib import Path
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from raysearch.data.shards.manifest import MANIFEST
-from raysearch.storage.location import Location
+from raysearch.data.shards import MANIFEST
+from raysearch.storage import Location
 
 _ANSWER_SECONDS = 120.0  # a node that is slower, or dies meanwhile, is taken for one that does not see it
 

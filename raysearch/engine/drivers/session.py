@@ -13,7 +13,7 @@ from rich.console import Console, RenderableType
 
 from raysearch.core import environment
 from raysearch.core.interrupt import Interrupt
-from raysearch.data.class_splits import partition
+from raysearch.data import class_splits
 from raysearch.engine.cluster import budget, connection
 from raysearch.engine.cluster.image_placement import Streamed, place_images
 from raysearch.engine.drivers.locks import CellLocks, DedupJobs
@@ -29,8 +29,7 @@ from raysearch.engine.trials.train_loop import ImageSource
 from raysearch.models import backbones
 from raysearch.runs import results
 from raysearch.runs.checkpoints import FOLDER, Checkpoints, Objective
-from raysearch.storage.cache import cache_dir
-from raysearch.storage.location import Location
+from raysearch.storage import Location, cache_dir
 from raysearch.studies.configs import TASKS, RunConfig
 from raysearch.studies.design import plan
 from raysearch.studies.design.plan import Cell
@@ -215,7 +214,7 @@ def open_session(
     for backbone, weights in {config.backbone for config in configs}:
         backbones.check_weights(backbone, weights)
     images = sorted({config.images for config in configs}, key=str)
-    divided = {one: partition.partition_of(run.shards, one.split) for one in images if one.split is not None}
+    divided = {one: class_splits.partition_of(run.shards, one.split) for one in images if one.split is not None}
     with HeartbeatWriter(run.directory) as heart, connection.connected(options.address):
         meter = budget.CostMeter(run.directory / budget.FILE)
         if options.max_cost is not None:

@@ -14,7 +14,7 @@ from raysearch.engine.cluster.connection import TrialResources, places_on_node
 from raysearch.engine.preflight.check_result import CheckResult, bad, good, unsure
 from raysearch.engine.preflight.node_types import NodeType, most_of
 from raysearch.runs.run_location import RunLocation
-from raysearch.storage.location import Location
+from raysearch.storage import Location
 from raysearch.studies.configs import overrides
 from raysearch.studies.design import ablation_plan, search_plan, study_files
 from raysearch.studies.design.ablation import Ablation

@@ -20,7 +20,7 @@ from raysearch.engine.trials.train_loop import BuildTask, ImageSource
 from raysearch.engine.trials.trial import CellTrial
 from raysearch.engine.trials.worker_group import MAX_SLOTS, GroupSpec, remove_all
 from raysearch.runs.checkpoints import Objective
-from raysearch.storage import uris
+from raysearch.storage import join_uri
 
 # Tune's own record is a convenience: results are stored by us, and Tune's files are thrown away.
 _ENVIRONMENT = {
@@ -147,7 +147,7 @@ def run_trials(
 def _tune_storage(keeping: CheckpointPolicy, scheduler: TrialScheduler | None) -> Iterator[str]:
     """Where Tune puts its files: thrown away, but every node must reach what a pause leaves there."""
     if scheduler is not None and keeping.storage is not None and "://" in keeping.storage:
-        yield uris.join_uri(keeping.storage, "tune")
+        yield join_uri(keeping.storage, "tune")
         return
     with tempfile.TemporaryDirectory(prefix="raysearch-tune-") as folder:
         yield folder

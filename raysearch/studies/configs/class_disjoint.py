@@ -1,6 +1,6 @@
 """What configs have in common whose data is divided by classes: those of few-shot runs and of their pre-trainings."""
 
-from raysearch.data.class_splits import partition
+from raysearch.data import class_splits
 from raysearch.studies.configs import weights
 from raysearch.studies.configs.base import Images, RunConfig
 from raysearch.studies.configs.fewshot_sections import (
@@ -32,5 +32,5 @@ class ClassDisjointConfig(RunConfig):
     def identities(self) -> dict[str, str | None]:
         return {
             "model.weights": weights.identity(self.model.weights),
-            "data.split": partition.partition_identity(self.data.split),
+            "data.split": class_splits.partition_identity(self.data.split),
         }

@@ -10,7 +10,7 @@ import time
 import torch
 from torch import Tensor
 
-from raysearch.data.feed.image_set import ImageSet, normalize
+from raysearch.data.feed import ImageSet, normalize
 
 
 class Loader:

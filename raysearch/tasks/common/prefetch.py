@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-from raysearch.data.feed.image_set import ImageSet
+from raysearch.data.feed import ImageSet
 
 
 class Prefetcher:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from raysearch.data.episodes import Episodes
-from raysearch.data.feed.image_set import ImageSet
+from raysearch.data.feed import ImageSet
 from raysearch.models.fewshot import EpisodicNetwork, Maps
 from raysearch.tasks.base import Worker
 from raysearch.tasks.common.loader import Loader

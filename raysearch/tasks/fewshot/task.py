@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from raysearch.core.errors import UserError
 from raysearch.data.episodes import Episodes
-from raysearch.data.feed.image_set import ImageSet
+from raysearch.data.feed import ImageSet
 from raysearch.models.fewshot import EpisodeOutput, EpisodicNetwork, Layout
 from raysearch.models.lwfm_loss import Classified, lwfm_loss
 from raysearch.studies.configs import FewshotConfig

@@ -5,8 +5,7 @@ their maps, which are computed once.
 import torch
 from torch import Tensor
 
-from raysearch.data.feed.augmentation import augment, draw_views, occurrences
-from raysearch.data.feed.image_set import ImageSet
+from raysearch.data.feed import ImageSet, augment, draw_views, occurrences
 from raysearch.models.fewshot import EpisodicNetwork, Maps
 from raysearch.studies.configs import FewshotConfig
 from raysearch.tasks.base import Worker

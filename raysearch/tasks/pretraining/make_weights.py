@@ -16,8 +16,7 @@ from torch.nn import functional
 
 from raysearch.core import cli
 from raysearch.data import synthetic
-from raysearch.data.feed.augmentation import augment
-from raysearch.data.feed.image_set import ImageSet
+from raysearch.data.feed import ImageSet, augment
 from raysearch.models import backbones
 from raysearch.models.fcaenet import pool
 

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from raysearch.core.errors import UserError
 from raysearch.data.episodes import Episodes
-from raysearch.data.feed.augmentation import augment, draw_views
+from raysearch.data.feed import augment, draw_views
 from raysearch.models import backbones
 from raysearch.models.fewshot import CentroidHead, EpisodicNetwork
 from raysearch.studies.configs import PretrainRunConfig

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from raysearch.data.feed.image_set import ImageSet
+from raysearch.data.feed import ImageSet
 from raysearch.models.hashing.packed import pack
 from raysearch.studies.configs import RetrievalConfig
 from raysearch.tasks.metrics import hamming_metrics

@@ -3,7 +3,7 @@
 import numpy as np
 
 from raysearch.core.errors import UserError
-from raysearch.data.feed.image_set import ImageSet
+from raysearch.data.feed import ImageSet
 
 
 def hold_out(train: ImageSet, share: float) -> tuple[ImageSet, ImageSet]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from raysearch.core.errors import UserError
-from raysearch.data.feed.image_set import ImageSet
+from raysearch.data.feed import ImageSet
 from raysearch.models import hashing
 from raysearch.models.fcaenet import pool
 from raysearch.studies.configs import RetrievalConfig

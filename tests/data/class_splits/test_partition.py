@@ -8,9 +8,8 @@ import pytest
 from PIL import Image
 
 from raysearch.core.errors import UserError
-from raysearch.data.class_splits import partition, splits
-from raysearch.data.feed import feed
-from raysearch.data.shards import writer
+from raysearch.data import class_splits, feed, shards
+from raysearch.data.class_splits import splits
 from raysearch.studies.configs import overrides
 from raysearch.tasks import registry
 
@@ -20,18 +19,18 @@ MOD4 = {"auk": "train", "kite": "train", "owl": "val", "rook": "test", "wren": "
 
 
 def load(shade: int) -> bytes:
-    return writer.encode_jpeg(Image.new("RGB", (8, 8), (shade, shade, shade)))
+    return shards.encode_jpeg(Image.new("RGB", (8, 8), (shade, shade, shade)))
 
 
 def write(directory: Path, where: dict[str, str]) -> Path:
     """A data set of two images for each class and split; shades say which class and split an image is of."""
     samples = [
-        writer.Sample(f"{split}/{label}_{number}.jpg", label, split, partial(load, shade(label, split) + number))
+        shards.Sample(f"{split}/{label}_{number}.jpg", label, split, partial(load, shade(label, split) + number))
         for label, found in where.items()
         for split in found.split()
         for number in range(2)
     ]
-    writer.write_shards(samples, directory, name="birds", layout="folder", rows_per_shard=3)
+    shards.write_shards(samples, directory, name="birds", layout="folder", rows_per_shard=3)
     return directory
 
 
@@ -49,35 +48,35 @@ def apart(tmp_path: Path) -> Path:
     return write(tmp_path / "apart", APART)
 
 
-def parts(found: partition.Partition) -> dict[str, str]:
+def parts(found: class_splits.Partition) -> dict[str, str]:
     return dict(zip(sorted(SHARED), found.of_class, strict=True))
 
 
 def test_auto_takes_the_data_set_s_own_splits_where_they_share_no_class(apart: Path, shared: Path) -> None:
-    own = partition.partition_of(apart, "auto")
+    own = class_splits.partition_of(apart, "auto")
     assert (own.name, parts(own)) == ("own", APART)
-    assert own == partition.partition_of(apart, "own")
+    assert own == class_splits.partition_of(apart, "own")
     assert own.images == {"train": 4, "val": 2, "test": 4}
-    dealt = partition.partition_of(shared, "auto")
+    dealt = class_splits.partition_of(shared, "auto")
     assert (dealt.name, parts(dealt)) == ("mod4", MOD4)
-    assert dealt == partition.partition_of(shared, "mod4")
+    assert dealt == class_splits.partition_of(shared, "mod4")
     assert dealt.images == {"train": 12, "val": 4, "test": 4}
-    assert parts(partition.partition_of(apart, "mod4")) == MOD4, "by name a rule is taken in any case"
+    assert parts(class_splits.partition_of(apart, "mod4")) == MOD4, "by name a rule is taken in any case"
 
 
 @pytest.mark.parametrize("where", [{**APART, "auk": "train test"}, {**APART, "owl": "train"}])
 def test_own_splits_that_share_a_class_or_lack_a_part(where: dict[str, str], tmp_path: Path) -> None:
     directory = write(tmp_path / "data", where)
-    assert partition.partition_of(directory, "auto").name == "mod4"
+    assert class_splits.partition_of(directory, "auto").name == "mod4"
     with pytest.raises(UserError, match=r"data\.split=own: the splits of 'birds' share classes, or one has none"):
-        partition.partition_of(directory, "own")
+        class_splits.partition_of(directory, "own")
 
 
 def test_a_file_of_the_users_own(shared: Path, tmp_path: Path) -> None:
     path = tmp_path / "mine.csv"
     wanted = {"auk": "test", "kite": "test", "owl": "train", "rook": "train", "wren": "val"}
     path.write_text("class,split\n" + "".join(f"{label},{part}\n" for label, part in wanted.items()))
-    found = partition.partition_of(shared, str(path))
+    found = class_splits.partition_of(shared, str(path))
     assert parts(found) == wanted
     assert found.name == str(path)
     assert found.describe().endswith("classes 2 train (8 images), 1 val (4 images), 2 test (8 images)")
@@ -86,15 +85,15 @@ def test_a_file_of_the_users_own(shared: Path, tmp_path: Path) -> None:
 def test_what_cannot_be_divided_is_the_users_to_mend(shared: Path, tmp_path: Path) -> None:
     three = write(tmp_path / "three", {label: "train test" for label in ("auk", "kite", "owl")})
     with pytest.raises(UserError, match=r"data\.split=auto: no class of 'birds' is in its test part"):
-        partition.partition_of(three, "auto")
+        class_splits.partition_of(three, "auto")
     for name, words in (("mod5", "'mod4'"), ("cifar-fs", "says nothing of 5 of the data set's 5 classes")):
         with pytest.raises(UserError, match=words) as caught:
-            partition.partition_of(shared, name)
+            class_splits.partition_of(shared, name)
         assert "\n" not in str(caught.value)
 
 
 def test_every_image_of_a_class_goes_where_its_class_goes(shared: Path) -> None:
-    found = partition.partition_of(shared, "mod4")
+    found = class_splits.partition_of(shared, "mod4")
     sets = feed.decode_dataset(shared, 8, parts=found.of_class)
     assert list(sets) == ["train", "val", "test"]
     for part, images in sets.items():
@@ -108,7 +107,7 @@ def test_every_image_of_a_class_goes_where_its_class_goes(shared: Path) -> None:
 
 
 def test_of_own_splits_each_row_stays_where_it_is(apart: Path) -> None:
-    sets = feed.decode_dataset(apart, 8, parts=partition.partition_of(apart, "auto").of_class)
+    sets = feed.decode_dataset(apart, 8, parts=class_splits.partition_of(apart, "auto").of_class)
     assert {part: sorted({sorted(SHARED)[label] for label in images.labels}) for part, images in sets.items()} == {
         "train": ["auk", "rook"], "val": ["owl"], "test": ["kite", "wren"],
     }  # fmt: skip
@@ -119,12 +118,12 @@ def test_a_class_that_lost_all_its_images_is_in_nobodys_way(tmp_path: Path) -> N
         return b"no image"
 
     samples = [
-        writer.Sample(f"{label}.jpg", label, split, partial(load, 50))
+        shards.Sample(f"{label}.jpg", label, split, partial(load, 50))
         for label, split in (("auk", "train"), ("owl", "val"), ("wren", "test"))
     ]
-    samples.append(writer.Sample("kite.jpg", "kite", "train", broken))
-    writer.write_shards(samples, tmp_path / "data", name="birds", layout="folder")
-    found = partition.partition_of(tmp_path / "data", "auto")
+    samples.append(shards.Sample("kite.jpg", "kite", "train", broken))
+    shards.write_shards(samples, tmp_path / "data", name="birds", layout="folder")
+    found = class_splits.partition_of(tmp_path / "data", "auto")
     assert found.name == "own"
     sets = feed.decode_dataset(tmp_path / "data", 8, parts=found.of_class)
     assert {part: len(images) for part, images in sets.items()} == {"train": 1, "val": 1, "test": 1}
@@ -133,9 +132,9 @@ def test_a_class_that_lost_all_its_images_is_in_nobodys_way(tmp_path: Path) -> N
 def test_metric_ids_and_names_tell_splits_apart(shared: Path, apart: Path) -> None:
     config = overrides.resolve("fewshot", {})
     found = [
-        partition.partition_of(shared, "mod4"),
-        partition.partition_of(shared, "closerlook"),
-        partition.partition_of(apart, "mod4"),
+        class_splits.partition_of(shared, "mod4"),
+        class_splits.partition_of(shared, "closerlook"),
+        class_splits.partition_of(apart, "mod4"),
     ]
     ids = [registry.metric_ids(config, one.identity)["accuracy"] for one in found]
     assert len(set(ids)) == 3
@@ -145,15 +144,15 @@ def test_metric_ids_and_names_tell_splits_apart(shared: Path, apart: Path) -> No
     sources = [f"{split}/{label}_{n}.jpg" for label in SHARED for split in ("train", "test") for n in range(2)]
     labels = [label for label in SHARED for _ in range(4)]
     assert found[0].hash == splits.split_hash(found[0].split, sources, labels)
-    assert partition.partition_identity("auto") == "auto"
-    assert partition.partition_identity("own") == "own"
-    assert partition.partition_identity("mod4") == "mod4"
+    assert class_splits.partition_identity("auto") == "auto"
+    assert class_splits.partition_identity("own") == "own"
+    assert class_splits.partition_identity("mod4") == "mod4"
 
 
 def test_weights_that_have_met_the_novel_classes_are_said() -> None:
     listed = Path(splits.__file__).parent / "lists" / "miniimagenet.csv"
-    lines = [line for line in listed.read_text("utf-8").splitlines() if line.endswith(partition.PARTS)]
+    lines = [line for line in listed.read_text("utf-8").splitlines() if line.endswith(class_splits.PARTS)]
     split = splits.load_split("miniimagenet", [line.partition(",")[0] for line in lines])
-    made = partition.Partition(split.name, "0" * 64, (), {}, split)
+    made = class_splits.Partition(split.name, "0" * 64, (), {}, split)
     assert any("IMAGENET1K_V1" in warning for warning in made.warnings("IMAGENET1K_V1"))
     assert made.warnings(None) == []

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from raysearch.core.errors import UserError
-from raysearch.data.class_splits import split_files, splits
-from raysearch.data.class_splits.class_names import match_class_names
+from raysearch.data.class_splits import match_class_names, split_files, splits
 
 # classes of train, val and test as published, and what the list says, frozen: cells are named by a list's name alone
 PUBLISHED = {

@@ -10,9 +10,9 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
-from raysearch.data.feed.augmentation import _crop_batch, augment, draw_views, occurrences
-from raysearch.data.feed.image_set import MEAN, STD, ImageSet, normalize
-from raysearch.data.synthetic import dataset
+from raysearch.data import synthetic
+from raysearch.data.feed import MEAN, STD, ImageSet, augment, draw_views, normalize, occurrences
+from raysearch.data.feed.augmentation import _crop_batch
 
 CPU = torch.device("cpu")
 KINDS = ["flip", "crop", "colour"]
@@ -22,8 +22,8 @@ COUNT = 20_000
 @pytest.fixture(scope="module")
 def birds() -> ImageSet:
     """Drawn birds of 48 pixels, a picture with edges and flat parts."""
-    spec = dataset.SyntheticSpec(side=48, classes=8, train_per_class=2, test_per_class=1)
-    drawn = [image for split, _, _, image in dataset.draw_images(spec) if split == "train"]
+    spec = synthetic.SyntheticSpec(side=48, classes=8, train_per_class=2, test_per_class=1)
+    drawn = [image for split, _, _, image in synthetic.draw_images(spec) if split == "train"]
     return ImageSet(np.stack(drawn), np.arange(len(drawn)))
 
 

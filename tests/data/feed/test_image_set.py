@@ -5,7 +5,7 @@ import torch
 from torchvision.models import ResNet50_Weights
 from torchvision.transforms.v2 import functional
 
-from raysearch.data.feed.image_set import ImageSet
+from raysearch.data.feed import ImageSet
 
 CPU = torch.device("cpu")
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from raysearch.data.feed.philox import philox_words, uniforms
+from raysearch.data.feed import uniforms
+from raysearch.data.feed.philox import philox_words
 
 # Known answers of the authors' library Random123 for philox4x32 with 10 rounds: counter, key, words.
 KNOWN = [

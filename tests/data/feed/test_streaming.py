@@ -9,22 +9,18 @@ import pytest
 import torch
 
 from raysearch.core.errors import UserError
-from raysearch.data.feed import decoding, feed
-from raysearch.data.feed.decoding import DecodeSpec, ThreadDecoder
-from raysearch.data.feed.image_set import ImageSet
-from raysearch.data.feed.streaming import ImageStream
-from raysearch.data.shards import writer
-from raysearch.data.shards.reader import ShardReader
-from raysearch.data.synthetic import dataset
+from raysearch.data import feed, shards, synthetic
+from raysearch.data.feed import DecodeSpec, ImageSet, ImageStream, ThreadDecoder, decoding
+from raysearch.data.shards import ShardReader
 
-SPEC = dataset.SyntheticSpec(classes=5, train_per_class=8, test_per_class=4, side=24)
+SPEC = synthetic.SyntheticSpec(classes=5, train_per_class=8, test_per_class=4, side=24)
 VIEW = DecodeSpec(20)
 
 
 @pytest.fixture(scope="module")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> ShardReader:
-    directory = dataset.ensure_shards(SPEC, tmp_path_factory.mktemp("drawn"), rows_per_shard=7)
-    return ShardReader(directory, writer.read_manifest(directory))
+    directory = synthetic.ensure_shards(SPEC, tmp_path_factory.mktemp("drawn"), rows_per_shard=7)
+    return ShardReader(directory, shards.read_manifest(directory))
 
 
 @pytest.fixture(scope="module")

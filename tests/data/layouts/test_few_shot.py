@@ -5,10 +5,9 @@ from pathlib import Path
 import pytest
 
 from raysearch.core.errors import UserError
-from raysearch.data import layouts
-from raysearch.data.shards import writer
-from raysearch.data.synthetic.dataset import list_samples as drawn
-from raysearch.data.synthetic.dataset import parse_spec
+from raysearch.data import layouts, shards
+from raysearch.data.synthetic import list_samples as drawn
+from raysearch.data.synthetic import parse_spec
 
 ROWS = (("wren", "1.jpg", "train"), ("wren", "2.jpg", "train"), ("owl", "3.jpg", "val"), ("kite", "4.jpg", "test"))
 
@@ -106,8 +105,8 @@ def test_shards_keep_the_validation_classes(tmp_path: Path) -> None:
     (tmp_path / "csv/split.csv").write_text("\n".join(listed))
     for layout, src in (("folder", "csv"), ("fewshot", "parts")):
         found = layouts.LAYOUTS[layout].read(str(tmp_path / src), None)
-        manifest = writer.write_shards(found, tmp_path / f"{src}-shards", name="birds", layout=layout)
+        manifest = shards.write_shards(found, tmp_path / f"{src}-shards", name="birds", layout=layout)
         assert manifest.counts == {"train": (2, 0, 0), "val": (0, 2, 0), "test": (0, 0, 2)}
-        kept = writer.read_rows(tmp_path / f"{src}-shards", columns=["label", "split"], split="val")
+        kept = shards.read_rows(tmp_path / f"{src}-shards", columns=["label", "split"], split="val")
         assert kept["label"].to_pylist() == [1, 1]
-        writer.verify_shards(tmp_path / f"{src}-shards")
+        shards.verify_shards(tmp_path / f"{src}-shards")

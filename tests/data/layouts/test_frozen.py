@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from raysearch.data.shards import writer
+from raysearch.data import shards
 
 from .trees import put, read
 
@@ -37,5 +37,5 @@ def test_content_hash(form: str, tmp_path: Path) -> None:
     if form == "split.csv":
         put(tmp_path / "src", {"split.csv": CSV})
     found = read(layout, tmp_path / "src")
-    manifest = writer.write_shards(found, tmp_path / "out", name="n", layout=layout, classes=found.classes)
+    manifest = shards.write_shards(found, tmp_path / "out", name="n", layout=layout, classes=found.classes)
     assert manifest.content_hash[:24] == expected

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from raysearch.data import layouts
-from raysearch.data.class_splits.class_names import match_class_names
+from raysearch.data.class_splits import match_class_names
 
 from .trees import all_red, picture, put, read, rows, written
 

@@ -8,7 +8,7 @@ import pytest
 
 from raysearch.core.errors import UserError
 from raysearch.data import layouts
-from raysearch.data.shards.writer import Sample
+from raysearch.data.shards import Sample
 
 
 def make(root: Path, *files: str) -> str:

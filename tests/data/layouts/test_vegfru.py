@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from raysearch.data import layouts
-from raysearch.data.shards import writer
+from raysearch.data import layouts, shards
 
 from .trees import picture, put, read, reasons, rows, written
 
@@ -60,6 +59,6 @@ def test_a_truncated_file_is_named(tmp_path: Path) -> None:
     whole = picture(size=(64, 64))
     put(src / "vegfru", {f"{FRU}/fig/f_3.jpg": whole[:-40]})
     found = read("vegfru", src)
-    manifest = writer.write_shards(found, tmp_path / "out", name="n", layout="vegfru", classes=found.classes)
+    manifest = shards.write_shards(found, tmp_path / "out", name="n", layout="vegfru", classes=found.classes)
     assert [bad.source for bad in manifest.corrupt] == [f"{FRU}/fig/f_3.jpg"]
     assert manifest.images == 5

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from raysearch.data import layouts
+from raysearch.data import layouts, shards
 from raysearch.data.layouts import Listing
-from raysearch.data.shards import writer
-from raysearch.data.shards.jpeg import Box, crop_and_resize
+from raysearch.data.shards import Box
+from raysearch.data.shards.jpeg import crop_and_resize
 
 RED, GREY = (220, 30, 30), (90, 90, 90)
 
@@ -51,9 +51,9 @@ def reasons(listing: Listing) -> dict[str, str]:
     return {bad.source: bad.reason for bad in listing.corrupt}
 
 
-def written(listing: Listing, out: Path) -> writer.Manifest:
+def written(listing: Listing, out: Path) -> shards.Manifest:
     """The shards that the listing becomes; whatever it holds must decode."""
-    return writer.write_shards(listing, out, name="n", layout="l", classes=listing.classes, on_corrupt="fail")
+    return shards.write_shards(listing, out, name="n", layout="l", classes=listing.classes, on_corrupt="fail")
 
 
 def all_red(data: bytes, box: Box, size: tuple[int, int]) -> bool:

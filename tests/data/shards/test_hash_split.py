@@ -6,8 +6,7 @@ from collections import Counter
 import pytest
 
 from raysearch.core.errors import UserError
-from raysearch.data.shards.hash_split import hold_out_validation
-from raysearch.data.shards.writer import Sample
+from raysearch.data.shards import Sample, hold_out_validation
 
 
 def birds(number: int, label: str = "wren", split: str = "train") -> list[Sample]:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from raysearch.data.shards import writer
+from raysearch.data import shards
 
 from ..layouts import test_cub, test_vegfru
 from ..layouts.trees import picture, put
@@ -49,7 +49,7 @@ def test_ingest_summary(src: Path, tmp_path: Path) -> None:
     (src / "wren" / "zero.jpg").touch()
     code, out, err = ingest("folder", src, tmp_path / "out", "--verify", "--test-fraction", "0.4")
     assert (code, err) == (0, "")
-    manifest = writer.verify_shards(tmp_path / "out")
+    manifest = shards.verify_shards(tmp_path / "out")
     assert manifest.images == 9
     assert {bad.source for bad in manifest.corrupt} == {"wren/cut.jpg", "wren/zero.jpg"}
     assert manifest.classes == ("crow", "wren")
@@ -70,7 +70,7 @@ def test_ingest_synthetic(tmp_path: Path) -> None:
     spec = "classes=2,train_per_class=2,test_per_class=1,side=16"
     code, _, err = ingest("synthetic", spec, tmp_path / "out", "--name", "birds")
     assert (code, err) == (0, "")
-    manifest = writer.verify_shards(tmp_path / "out")
+    manifest = shards.verify_shards(tmp_path / "out")
     assert (manifest.images, manifest.name, manifest.classes) == (6, "birds", ("bird_000", "bird_001"))
 
 
@@ -97,11 +97,11 @@ def test_ingest_a_release_to_boxes_of_one_side(tmp_path: Path) -> None:
     assert f"corrupt: images/{test_cub.AUK}/20.jpg: listed, and there is no such file" in out
     assert f"corrupt: images/{test_cub.AUK}/24.jpg: its box (4 2 4 5) holds no pixel of 12 x 8" in out
     assert f"corrupt: images/{test_cub.AUK}/23.jpg: the data set has no bounding box of it" in out
-    manifest = writer.read_manifest(tmp_path / "out")
+    manifest = shards.read_manifest(tmp_path / "out")
     assert manifest.steps == ("val 0.4", "boxes", "side 16")
     assert (manifest.layout, manifest.width, manifest.height) == ("cub", (16, 16), (16, 16))
     assert {split: sum(numbers) for split, numbers in manifest.counts.items()} == {"train": 1, "val": 2, "test": 2}
-    images = writer.read_rows(tmp_path / "out", columns=["source", "image"]).to_pylist()
+    images = shards.read_rows(tmp_path / "out", columns=["source", "image"]).to_pylist()
     for row in images:
         if row["source"][-6:] in ("21.jpg", "22.jpg", "_2.jpg"):
             with Image.open(io.BytesIO(row["image"])) as image:
@@ -182,7 +182,7 @@ def test_an_interrupted_run_leaves_nothing_that_looks_finished(how: signal.Signa
 def test_verify_as_a_command(src: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert ingest("folder", src, out)[0] == 0
-    manifest = writer.read_manifest(out)
+    manifest = shards.read_manifest(out)
     said = f"{out} is whole: 9 rows in 1 shards, hash {manifest.content_hash}\n"
     assert ingest("verify", out) == ingest("verify", out, "--no-decode") == (0, said, "")
     shard = out / "00000.parquet"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, UnidentifiedImageError
 
-from raysearch.data.shards import jpeg
+from raysearch.data import shards
 
 X, Y = np.meshgrid(np.arange(52), np.arange(40))
 GRAIN = np.random.default_rng(0).integers(0, 30, (40, 52, 3))
@@ -48,13 +48,13 @@ ENCODED = {
 
 
 def trained_on(data: bytes) -> np.ndarray:
-    return jpeg.decode_jpeg(data)
+    return shards.decode_jpeg(data)
 
 
 @pytest.mark.parametrize("name", KEPT)
 def test_an_rgb_jpeg_is_kept_byte_for_byte(name: str) -> None:
     data = KEPT[name]
-    kept, (width, height) = jpeg.to_rgb_jpeg(data)
+    kept, (width, height) = shards.to_rgb_jpeg(data)
     assert kept == data
     assert trained_on(kept).shape == (height, width, 3)
 
@@ -62,7 +62,7 @@ def test_an_rgb_jpeg_is_kept_byte_for_byte(name: str) -> None:
 @pytest.mark.parametrize("name", ENCODED)
 def test_anything_else_is_encoded_again(name: str) -> None:
     data = ENCODED[name]
-    kept, (width, height) = jpeg.to_rgb_jpeg(data)
+    kept, (width, height) = shards.to_rgb_jpeg(data)
     assert kept != data
     assert trained_on(kept).shape == (height, width, 3) == (40, 52, 3)
 
@@ -73,8 +73,8 @@ def test_what_pillow_alone_can_read_is_encoded_again() -> None:
     for seed in range(40):
         noise = Image.fromarray(np.random.default_rng(seed).integers(0, 256, (16, 16, 3), np.uint8))
         whole = file(noise, restart_marker_blocks=1)
-        with contextlib.suppress(jpeg.CorruptImage):
-            kept, _ = jpeg.to_rgb_jpeg(whole[:-2])
+        with contextlib.suppress(shards.CorruptImage):
+            kept, _ = shards.to_rgb_jpeg(whole[:-2])
             assert np.abs(trained_on(kept).astype(int) - trained_on(whole)).mean() < 6
             rescued += 1
     assert rescued
@@ -87,8 +87,8 @@ def test_whatever_is_cut_or_overwritten_trains_or_is_corrupt(name: str) -> None:
     rng = np.random.default_rng(0)
     for place in rng.integers(2, len(data), 30):
         for damaged in (data[:place], data[:place] + bytes(len(data) - place), data[:place] + data[place + 3 :]):
-            with contextlib.suppress(jpeg.CorruptImage):
-                kept, (width, height) = jpeg.to_rgb_jpeg(damaged)
+            with contextlib.suppress(shards.CorruptImage):
+                kept, (width, height) = shards.to_rgb_jpeg(damaged)
                 assert trained_on(kept).shape == (height, width, 3)
 
 
@@ -120,7 +120,7 @@ def test_damage_is_what_decoding_at_full_size_finds(name: str) -> None:
             data[:place],
         ):
             expected = verdict(at_full_size, damaged)
-            assert verdict(jpeg.to_rgb_jpeg, damaged) == expected
+            assert verdict(shards.to_rgb_jpeg, damaged) == expected
             found[expected] += 1
     assert len(found) > 1
     assert found["decodes"]
@@ -128,21 +128,21 @@ def test_damage_is_what_decoding_at_full_size_finds(name: str) -> None:
 
 @pytest.mark.parametrize("progressive", [False, True])
 def test_a_truncated_jpeg_is_corrupt(progressive: bool) -> None:
-    with pytest.raises(jpeg.CorruptImage, match="truncated"):
-        jpeg.to_rgb_jpeg(file(progressive=progressive)[:-40])
-    with pytest.raises(jpeg.CorruptImage, match="the file is empty"):
-        jpeg.to_rgb_jpeg(b"")
+    with pytest.raises(shards.CorruptImage, match="truncated"):
+        shards.to_rgb_jpeg(file(progressive=progressive)[:-40])
+    with pytest.raises(shards.CorruptImage, match="the file is empty"):
+        shards.to_rgb_jpeg(b"")
 
 
 def test_zoom_keeps_the_middle() -> None:
     """Against resizing the whole to side x zoom and cutting out the middle, as the presets of the field say it."""
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (12, 12, 3), dtype=np.uint8)
-    data = jpeg.encode_jpeg(Image.fromarray(coarse).resize((224, 224), Image.Resampling.BICUBIC))
+    data = shards.encode_jpeg(Image.fromarray(coarse).resize((224, 224), Image.Resampling.BICUBIC))
     side, zoom = 56, 8 / 7
-    whole = jpeg.decode_jpeg(data, round(side * zoom)).astype(float)
+    whole = shards.decode_jpeg(data, round(side * zoom)).astype(float)
     assert whole.shape == (64, 64, 3)
     middle = whole[4:60, 4:60]
-    zoomed = jpeg.decode_jpeg(data, side, zoom).astype(float)
+    zoomed = shards.decode_jpeg(data, side, zoom).astype(float)
     assert np.abs(zoomed - middle).mean() < 1.0
-    assert np.abs(jpeg.decode_jpeg(data, side).astype(float) - middle).mean() > 5.0
+    assert np.abs(shards.decode_jpeg(data, side).astype(float) - middle).mean() > 5.0

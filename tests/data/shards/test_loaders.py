@@ -7,11 +7,9 @@ from pathlib import Path
 import pytest
 
 from raysearch.core.errors import UserError
-from raysearch.data import layouts
-from raysearch.data.shards import jpeg, loaders
-from raysearch.data.shards.jpeg import CorruptImage
-from raysearch.data.shards.loaders import FileLoader, MissingImage, ReshapingLoader, SliceLoader
-from raysearch.data.synthetic import dataset
+from raysearch.data import layouts, shards, synthetic
+from raysearch.data.shards import CorruptImage, FileLoader, SliceLoader, loaders
+from raysearch.data.shards.loaders import MissingImage, ReshapingLoader
 
 from ..layouts.test_hf_parquet import parquet
 from ..layouts.trees import picture, put
@@ -58,7 +56,7 @@ def test_reshaped_stands_on_image_box_and_side(tmp_path: Path) -> None:
     file = FileLoader(str(tmp_path), "1.png")
     shapes = [((4.0, 2.0, 9.0, 5.0), None), (None, 8), ((4.0, 2.0, 9.0, 5.0), 8), (None, None)]
     found = [ReshapingLoader(file, box, side) for box, side in shapes]
-    assert [jpeg.to_rgb_jpeg(load())[1] for load in found] == [(5, 3), (8, 8), (8, 8), (12, 8)]
+    assert [shards.to_rgb_jpeg(load())[1] for load in found] == [(5, 3), (8, 8), (8, 8), (12, 8)]
     assert len({load.stamp() for load in found}) == 4
     assert ReshapingLoader(lambda: b"", None, 8).stamp() is None
     with pytest.raises(CorruptImage, match="no box"):
@@ -66,7 +64,7 @@ def test_reshaped_stands_on_image_box_and_side(tmp_path: Path) -> None:
 
 
 def test_drawn_images_stand_on_their_settings() -> None:
-    loads = [dataset.list_samples(dataset.parse_spec(text))[0].load for text in ("seed=0", "seed=1", "side=32")]
+    loads = [synthetic.list_samples(synthetic.parse_spec(text))[0].load for text in ("seed=0", "seed=1", "side=32")]
     assert len({loaders.loader_stamp(load) for load in loads}) == 3
     assert pickle.loads(pickle.dumps(loads[2]))() == loads[2]()
 

@@ -11,9 +11,9 @@ import pytest
 from raysearch import ingest
 from raysearch.core import cli
 from raysearch.core.errors import Unreachable, UserError
-from raysearch.data.shards import publish, shard_builder, writer
-from raysearch.data.synthetic import dataset
-from raysearch.storage.location import Location
+from raysearch.data import shards, synthetic
+from raysearch.data.shards import publish, shard_builder
+from raysearch.storage import Location
 
 from ...s3_server import Server
 from ..conftest import SPEC
@@ -27,9 +27,9 @@ def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Location]
     fsspec.filesystem("memory").store.clear()
 
 
-def write(target: Location, spec: dataset.SyntheticSpec = SPEC, rows_per_shard: int = 5) -> writer.Manifest:
-    return writer.write_shards(
-        dataset.list_samples(spec), target, name="n", layout="synthetic", rows_per_shard=rows_per_shard
+def write(target: Location, spec: synthetic.SyntheticSpec = SPEC, rows_per_shard: int = 5) -> shards.Manifest:
+    return shards.write_shards(
+        synthetic.list_samples(spec), target, name="n", layout="synthetic", rows_per_shard=rows_per_shard
     )
 
 
@@ -42,8 +42,8 @@ def test_what_is_written_is_what_a_disk_would_hold(
     monkeypatch.setenv("RAYSEARCH_CACHE", str(tmp_path / "cache"))
     there, here = write(target), write(Location.parse(tmp_path / "here"))
     assert there.content_hash == here.content_hash
-    assert writer.verify_shards(target) == writer.read_manifest(target) == there
-    assert writer.read_rows(target).equals(writer.read_rows(tmp_path / "here"))
+    assert shards.verify_shards(target) == shards.read_manifest(target) == there
+    assert shards.read_rows(target).equals(shards.read_rows(tmp_path / "here"))
     assert [shard.sha256 for shard in there.shards] == [shard.sha256 for shard in here.shards]
     assert not (tmp_path / "cache" / "uploads").exists(), "nothing stays on this machine"
 
@@ -56,7 +56,7 @@ def test_the_manifest_comes_last(target: Location, monkeypatch: pytest.MonkeyPat
         seen.append(self.name)
         assert publish.existing_manifest(target) is None
         with pytest.raises(UserError, match=r"no manifest\.json"):
-            writer.read_manifest(target)
+            shards.read_manifest(target)
 
     monkeypatch.setattr(Location, "upload", watched)
     manifest = write(target)
@@ -90,7 +90,7 @@ def test_an_upload_that_was_broken_off_goes_on(
     manifest = write(target)
     names = [shard.file for shard in manifest.shards]
     assert again == [names[0], *names[3:]]
-    assert writer.verify_shards(target) == manifest
+    assert shards.verify_shards(target) == manifest
     assert not list((tmp_path / "cache" / "uploads").iterdir()), "nothing stays on this machine"
 
 
@@ -113,7 +113,7 @@ def test_a_killed_ingest_goes_on(s3: Server, tmp_path: Path, monkeypatch: pytest
         cli.run(ingest.app, [str(word) for word in asked])
     assert ended.value.code == 0
     assert not before & {name for one in uploads(s3) for name in before if name in one}
-    assert writer.verify_shards(s3.uri("cub")).images == 36
+    assert shards.verify_shards(s3.uri("cub")).images == 36
     assert not list((tmp_path / "cache" / "uploads").iterdir())
 
 
@@ -141,9 +141,9 @@ def test_something_else_is_refused_before_any_work(target: Location) -> None:
         if "/" in name:
             (target / "folder").make_directory()
         (target / name).write(b"dear")
-        refused = writer.Sample("a", "a", "train", lambda: pytest.fail("an image was loaded"))
+        refused = shards.Sample("a", "a", "train", lambda: pytest.fail("an image was loaded"))
         with pytest.raises(UserError, match="exists already and is no data set"):
-            writer.write_shards([refused], target, name="n", layout="folder")
+            shards.write_shards([refused], target, name="n", layout="folder")
         (target / name).delete()
 
 
@@ -160,7 +160,7 @@ def test_two_writers_at_once(target: Location, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(Location, "upload", other_first)
     with pytest.raises(UserError, match="holds other data"):
         write(target)
-    assert len(writer.verify_shards(target).classes) == 3
+    assert len(shards.verify_shards(target).classes) == 3
     monkeypatch.setattr(Location, "upload", other_first)
     assert len(write(target, OTHER, rows_per_shard=4).classes) == 3
 

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from raysearch.core.errors import UserError
-from raysearch.data import layouts
-from raysearch.data.shards import writer
-from raysearch.data.shards.loaders import FileLoader
+from raysearch.data import layouts, shards
+from raysearch.data.shards import FileLoader
 
 from ..layouts.test_hf_parquet import parquet
 from ..layouts.test_webdataset import tar
@@ -41,10 +40,10 @@ def src(tmp_path: Path) -> Path:
 def test_the_same_bytes(workers: int | None, src: Path, tmp_path: Path) -> None:
     put(src, {"a/cut.jpg": jpeg(1)[:-300]})
     counted: list[int] = []
-    manifest, _ = write(src, tmp_path / "out", maker=writer.RayExecutor(workers), progress=counted.append)
+    manifest, _ = write(src, tmp_path / "out", maker=shards.RayExecutor(workers), progress=counted.append)
     assert sum(counted) == 61
     assert [bad.source for bad in manifest.corrupt] == ["a/cut.jpg"]
-    write(src, tmp_path / "threads", maker=writer.ThreadExecutor(2))
+    write(src, tmp_path / "threads", maker=shards.ThreadExecutor(2))
     assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "threads")
 
 
@@ -57,30 +56,30 @@ def test_images_in_archives(layout: str, tmp_path: Path) -> None:
     else:
         labels = {f"{n}.cls": b"%d" % (n % 3) for n in range(30)}
         tar(tmp_path / "src" / "train.tar", {f"{n}.jpg": image for n, image in enumerate(images)} | labels)
-    for out, maker in (("out", writer.RayExecutor()), ("threads", writer.ThreadExecutor())):
+    for out, maker in (("out", shards.RayExecutor()), ("threads", shards.ThreadExecutor())):
         found = layouts.LAYOUTS[layout].read(str(tmp_path / "src"), None)
-        writer.write_shards(
+        shards.write_shards(
             found, tmp_path / out, name="n", layout=layout, rows_per_shard=4, on_corrupt="fail", maker=maker
         )
     assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "threads")
-    assert sorted(writer.read_rows(tmp_path / "out", ["image"])["image"].to_pylist()) == sorted(images)
+    assert sorted(shards.read_rows(tmp_path / "out", ["image"])["image"].to_pylist()) == sorted(images)
 
 
 def test_a_corrupt_image_stops(src: Path, tmp_path: Path) -> None:
     put(src, {"b/cut.jpg": jpeg(1)[:-300]})
     with pytest.raises(UserError, match=r"b/cut.jpg is corrupt"):
-        write(src, tmp_path / "out", maker=writer.RayExecutor(), on_corrupt="fail")
+        write(src, tmp_path / "out", maker=shards.RayExecutor(), on_corrupt="fail")
     assert [path.name for path in tmp_path.iterdir()] == ["src"]
 
 
 def test_a_node_that_does_not_see_src_stops(tmp_path: Path) -> None:
-    sample = writer.Sample("0.jpg", "a", "train", FileLoader("/not/here", "0.jpg"))
+    sample = shards.Sample("0.jpg", "a", "train", FileLoader("/not/here", "0.jpg"))
     with pytest.raises(UserError, match=r"/not/here is not there on .*every node has to see SRC"):
-        writer.write_shards([sample], tmp_path / "out", name="n", layout="l", maker=writer.RayExecutor())
+        shards.write_shards([sample], tmp_path / "out", name="n", layout="l", maker=shards.RayExecutor())
 
 
 def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
-    def sample(number: int, deaths: int) -> writer.Sample:
+    def sample(number: int, deaths: int) -> shards.Sample:
         def load() -> bytes:
             died = len(list(tmp_path.glob("death.*")))
             if died < deaths:
@@ -89,11 +88,11 @@ def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
             return data
 
         data = jpeg(number)
-        return writer.Sample(f"{number}.jpg", "a", "train", load)
+        return shards.Sample(f"{number}.jpg", "a", "train", load)
 
-    def run(deaths: int, out: Path) -> writer.Manifest:
+    def run(deaths: int, out: Path) -> shards.Manifest:
         samples = [sample(number, deaths if number == 5 else 0) for number in range(8)]
-        return writer.write_shards(samples, out, name="n", layout="l", rows_per_shard=2, maker=writer.RayExecutor())
+        return shards.write_shards(samples, out, name="n", layout="l", rows_per_shard=2, maker=shards.RayExecutor())
 
     assert run(1, tmp_path / "out") == run(0, tmp_path / "expected")
     assert len(list(tmp_path.glob("death.*"))) == 1

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from raysearch.core.errors import UserError
-from raysearch.data.shards import reader, writer
-from raysearch.data.shards.reader import ShardReader
+from raysearch.data import shards
+from raysearch.data.shards import ShardReader, reader
 
 from .test_writer import jpeg, sample
 
@@ -23,7 +23,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Shards of 40, 40 and 15 rows, so that a middle row group may be left out and the last one is short."""
     out = tmp_path_factory.mktemp("shelf") / "out"
     samples = [sample(f"{i:03d}.jpg", "ab"[i % 2], "train", jpeg(i, side=8)) for i in range(ROWS)]
-    manifest = writer.write_shards(samples, out, name="n", layout="folder", rows_per_shard=40)
+    manifest = shards.write_shards(samples, out, name="n", layout="folder", rows_per_shard=40)
     assert [shard.rows for shard in manifest.shards] == [40, 40, 15]
     assert pq.ParquetFile(out / "00000.parquet").num_row_groups == 3
     return out
@@ -31,12 +31,12 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def images(directory: Path) -> ShardReader:
-    return ShardReader(directory, writer.read_manifest(directory))
+    return ShardReader(directory, shards.read_manifest(directory))
 
 
 @pytest.fixture(scope="module")
 def expected(directory: Path) -> list[bytes]:
-    return writer.read_rows(directory, ["image"])["image"].to_pylist()
+    return shards.read_rows(directory, ["image"])["image"].to_pylist()
 
 
 def test_any_rows_in_any_order(images: ShardReader, expected: list[bytes]) -> None:
@@ -83,7 +83,7 @@ def test_threads_take_turns(images: ShardReader, expected: list[bytes], monkeypa
 
 def test_a_shard_that_broke_off_is_named(directory: Path, tmp_path: Path) -> None:
     shutil.copytree(directory, tmp_path / "out")
-    images = ShardReader(tmp_path / "out", writer.read_manifest(tmp_path / "out"))
+    images = ShardReader(tmp_path / "out", shards.read_manifest(tmp_path / "out"))
     (tmp_path / "out" / "00001.parquet").write_bytes(b"PAR1")
     with pytest.raises(UserError, match=r"00001\.parquet cannot be read"):
         images.images(np.array([60]))

@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 
 from raysearch.core.errors import UserError
-from raysearch.data.feed import feed
-from raysearch.data.feed.decoding import DecodeSpec, RayDataDecoder, ThreadDecoder
-from raysearch.data.feed.streaming import ImageStream
-from raysearch.data.shards import writer
-from raysearch.data.shards.reader import ShardReader, _OpenShards
-from raysearch.storage.location import Location
+from raysearch.data import feed, shards
+from raysearch.data.feed import DecodeSpec, ImageStream, RayDataDecoder, ThreadDecoder
+from raysearch.data.shards import ShardReader
+from raysearch.data.shards.reader import _OpenShards
+from raysearch.storage import Location
 
 from ...s3_server import Server, reads
 
@@ -25,11 +24,11 @@ EVERY = np.arange(36)
 
 @pytest.fixture
 def expected(eight_shards: Path) -> list[bytes]:
-    return writer.read_rows(eight_shards, ["image"])["image"].to_pylist()
+    return shards.read_rows(eight_shards, ["image"])["image"].to_pylist()
 
 
 def shelf_of(location: str) -> ShardReader:
-    return ShardReader(location, writer.read_manifest(location))
+    return ShardReader(location, shards.read_manifest(location))
 
 
 def test_a_shard_is_copied_once_and_only_if_wanted(remote: str, s3: Server, expected: list[bytes], cache: Path) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from raysearch.data import layouts
-from raysearch.data.shards import resume, writer
+from raysearch.data import layouts, shards
+from raysearch.data.shards import resume
 from raysearch.data.shards.samples import canonical_order
 from raysearch.data.shards.shard_builder import DATA_FOLDER, RECORDS_FOLDER, TEMPORARY_FOLDER, ShardSpec, plan_shards
 
@@ -27,11 +27,11 @@ def src(tmp_path: Path) -> Path:
     return put(tmp_path / "src", files | {"a/cut.jpg": jpeg(1)[:-300], "b/grey.png": picture("L", "PNG")})
 
 
-def write(src: Path, out: Path, **options) -> tuple[writer.Manifest, list[str]]:
+def write(src: Path, out: Path, **options) -> tuple[shards.Manifest, list[str]]:
     """The manifest, and what was said."""
     found, said = layouts.folder(str(src)), list[str]()
     asked = {"name": "n", "layout": "folder", "rows_per_shard": ROWS, "say": said.append} | options
-    return writer.write_shards(found, out, **asked), said
+    return shards.write_shards(found, out, **asked), said
 
 
 def break_off(src: Path, out: Path, after: int) -> Path:
@@ -66,7 +66,7 @@ def test_finished_shards_are_not_made_again(src: Path, tmp_path: Path, monkeypat
     assert made == list(range(6, 13))
     assert said == ["going on: 6 of 13 shards are there"]
     assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "expected")
-    assert manifest == expected == writer.verify_shards(tmp_path / "out")
+    assert manifest == expected == shards.verify_shards(tmp_path / "out")
     assert [path.name for path in tmp_path.glob(".*")] == []
 
 
@@ -111,12 +111,12 @@ def test_shards_whose_images_are_all_corrupt_now_are_dropped(tmp_path: Path) -> 
     manifest, _ = write(src, tmp_path / "out")
     assert [shard.file for shard in manifest.shards] == [f"0000{n}.parquet" for n in range(1, 5)]
     assert manifest.images == 18
-    writer.verify_shards(tmp_path / "out")
+    shards.verify_shards(tmp_path / "out")
     assert not (tmp_path / "out" / "00000.parquet").exists()
 
 
 def test_what_cannot_say_where_it_comes_from_is_not_noted(tmp_path: Path) -> None:
-    samples = [writer.Sample(f"{i}.jpg", "a", "train", lambda: jpeg(1)) for i in range(3)]
+    samples = [shards.Sample(f"{i}.jpg", "a", "train", lambda: jpeg(1)) for i in range(3)]
     assert resume.input_digest(next(plan_shards(*canonical_order(samples, None), 3))) is None
 
 

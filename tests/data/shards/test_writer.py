@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from raysearch.core.errors import UserError
-from raysearch.data.shards import publish, shard_builder, writer
+from raysearch.data import shards
+from raysearch.data.shards import publish, shard_builder
 
 
 def jpeg(seed: int = 0, mode: str = "RGB", format: str = "JPEG", side: int = 24) -> bytes:
@@ -22,18 +23,18 @@ def jpeg(seed: int = 0, mode: str = "RGB", format: str = "JPEG", side: int = 24)
     return file.getvalue()
 
 
-def sample(source: str, label: str, split: str, data: bytes) -> writer.Sample:
-    return writer.Sample(source, label, split, lambda: data)
+def sample(source: str, label: str, split: str, data: bytes) -> shards.Sample:
+    return shards.Sample(source, label, split, lambda: data)
 
 
-def collection(number: int = 10) -> list[writer.Sample]:
+def collection(number: int = 10) -> list[shards.Sample]:
     return [
         sample(f"{'ab'[i % 2]}/{i}.jpg", "ab"[i % 2], "test" if i % 3 == 0 else "train", jpeg(i)) for i in range(number)
     ]
 
 
-def write(samples: list[writer.Sample], out: Path, rows_per_shard: int = 4, **options: Any) -> writer.Manifest:
-    return writer.write_shards(samples, out, name="n", layout="folder", rows_per_shard=rows_per_shard, **options)
+def write(samples: list[shards.Sample], out: Path, rows_per_shard: int = 4, **options: Any) -> shards.Manifest:
+    return shards.write_shards(samples, out, name="n", layout="folder", rows_per_shard=rows_per_shard, **options)
 
 
 def names(directory: Path) -> list[str]:
@@ -44,11 +45,11 @@ def test_round_trip_keeps_bytes_in_order_of_label_and_source(tmp_path: Path) -> 
     samples = collection()
     manifest = write(samples, tmp_path / "out")
     expected = sorted((s.label, s.source, s.split, s.load()) for s in samples)
-    table = writer.read_rows(tmp_path / "out")
+    table = shards.read_rows(tmp_path / "out")
     got = [("ab"[r["label"]], r["source"], r["split"], r["image"]) for r in table.to_pylist()]
     assert got == expected
-    assert writer.read_manifest(tmp_path / "out") == manifest == writer.verify_shards(tmp_path / "out")
-    assert [Path(p).name for p in writer.shard_paths(tmp_path / "out")] == [
+    assert shards.read_manifest(tmp_path / "out") == manifest == shards.verify_shards(tmp_path / "out")
+    assert [Path(p).name for p in shards.shard_paths(tmp_path / "out")] == [
         "00000.parquet",
         "00001.parquet",
         "00002.parquet",
@@ -60,12 +61,12 @@ def test_round_trip_keeps_bytes_in_order_of_label_and_source(tmp_path: Path) -> 
 
 def test_read_takes_columns_and_a_split(tmp_path: Path) -> None:
     write(collection(), tmp_path / "out")
-    table = writer.read_rows(tmp_path / "out", columns=["source", "label"], split="test")
+    table = shards.read_rows(tmp_path / "out", columns=["source", "label"], split="test")
     assert table.to_pydict() == {"source": ["a/0.jpg", "a/6.jpg", "b/3.jpg", "b/9.jpg"], "label": [0, 0, 1, 1]}
     with pytest.raises(UserError, match=r"no split 'tests'.*'test'"):
-        writer.read_rows(tmp_path / "out", split="tests")
+        shards.read_rows(tmp_path / "out", split="tests")
     with pytest.raises(UserError, match=r"no column 'lable'.*'label'"):
-        writer.read_rows(tmp_path / "out", columns=["lable"])
+        shards.read_rows(tmp_path / "out", columns=["lable"])
 
 
 def test_hash_depends_on_content_alone(tmp_path: Path) -> None:
@@ -119,7 +120,7 @@ def test_other_formats_become_rgb_jpeg_of_the_same_look(mode: str, format: str, 
     source = Image.fromarray(pixels).convert(mode)
     source.save(file, format)
     write([sample("x", "a", "train", file.getvalue())], tmp_path / "out")
-    with Image.open(io.BytesIO(writer.read_rows(tmp_path / "out")["image"][0].as_py())) as image:
+    with Image.open(io.BytesIO(shards.read_rows(tmp_path / "out")["image"][0].as_py())) as image:
         assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (20, 16))
         expected = np.asarray(source.convert("RGB"), float)
         assert np.abs(np.asarray(image, float) - expected).mean() < 6  # a palette is dithered
@@ -134,7 +135,7 @@ def test_sixteen_bits_and_transparency_keep_their_look(tmp_path: Path) -> None:
         Image.fromarray(array).save(files[-1], "PNG")
     write([sample(str(i), "a", "train", file.getvalue()) for i, file in enumerate(files)], tmp_path / "out")
     grey, white = (
-        np.asarray(Image.open(io.BytesIO(image.as_py()))) for image in writer.read_rows(tmp_path / "out")["image"]
+        np.asarray(Image.open(io.BytesIO(image.as_py()))) for image in shards.read_rows(tmp_path / "out")["image"]
     )
     assert np.abs(grey[0, :, 0] - ramp[0] / 257.0).max() < 6
     assert white.min() > 250
@@ -149,11 +150,11 @@ def test_a_corrupt_image_is_left_out_and_listed(data: bytes, reason: str, tmp_pa
     assert [bad.source for bad in manifest.corrupt] == ["a/bad.jpg"]
     assert reason in manifest.corrupt[0].reason
     assert manifest.images == 4
-    assert "a/bad.jpg" not in writer.read_rows(tmp_path / "out")["source"].to_pylist()
+    assert "a/bad.jpg" not in shards.read_rows(tmp_path / "out")["source"].to_pylist()
 
 
 def test_a_file_that_cannot_be_read_is_corrupt(tmp_path: Path) -> None:
-    gone = writer.Sample("a/gone.jpg", "a", "train", (tmp_path / "gone.jpg").read_bytes)
+    gone = shards.Sample("a/gone.jpg", "a", "train", (tmp_path / "gone.jpg").read_bytes)
     assert "No such file" in write([*collection(2), gone], tmp_path / "out").corrupt[0].reason
 
 
@@ -165,7 +166,7 @@ def test_nothing_is_left_when_writing_stops(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"b/zzz.jpg is corrupt: the file is empty"):
         write([*collection(9), bad], tmp_path / "out", on_corrupt="fail")
     with pytest.raises(KeyboardInterrupt):
-        write([*collection(9), writer.Sample("b/zzz.jpg", "b", "train", interrupted)], tmp_path / "out")
+        write([*collection(9), shards.Sample("b/zzz.jpg", "b", "train", interrupted)], tmp_path / "out")
     with pytest.raises(UserError, match=r"all 1 images are corrupt.*b/zzz.jpg"):
         write([bad], tmp_path / "out")
     with pytest.raises(UserError, match="no images"):
@@ -176,21 +177,21 @@ def test_nothing_is_left_when_writing_stops(tmp_path: Path) -> None:
 
 
 def test_two_writers_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def other_writer_first(samples: list[writer.Sample]) -> list[writer.Sample]:
+    def other_writer_first(samples: list[shards.Sample]) -> list[shards.Sample]:
         def load() -> bytes:
             if not (tmp_path / "out").exists():
                 write(samples, tmp_path / "out")
             return first.load()
 
         first = min(collection(), key=lambda s: s.source)
-        return [writer.Sample(first.source, first.label, first.split, load), *collection()[1:]]
+        return [shards.Sample(first.source, first.label, first.split, load), *collection()[1:]]
 
     manifest = write(other_writer_first(collection()), tmp_path / "out")
-    assert writer.verify_shards(tmp_path / "out") == manifest
+    assert shards.verify_shards(tmp_path / "out") == manifest
     shutil.rmtree(tmp_path / "out")
     with pytest.raises(UserError, match="holds other data"):
         write(other_writer_first(collection(5)), tmp_path / "out")
-    assert writer.verify_shards(tmp_path / "out").images == 5
+    assert shards.verify_shards(tmp_path / "out").images == 5
     # and when the other one comes between the last look and the rename
     looks, look = [None, None], publish.existing_manifest
     monkeypatch.setattr(publish, "existing_manifest", lambda path: looks.pop() if looks else look(path))
@@ -204,7 +205,7 @@ def test_output_that_exists(tmp_path: Path) -> None:
     assert write(collection(), out, rows_per_shard=3) == first  # the same data: left as it is
     with pytest.raises(UserError, match=r"holds other data.*remove it"):
         write(collection(9), out)
-    assert writer.verify_shards(out) == first
+    assert shards.verify_shards(out) == first
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "diary.txt").write_text("dear")
     with pytest.raises(UserError, match="exists already and is no data set"):
@@ -228,19 +229,19 @@ def test_wrong_samples(tmp_path: Path) -> None:
 def test_directories_that_are_no_data_set(tmp_path: Path) -> None:
     ingest = r"python -m raysearch\.ingest"
     with pytest.raises(UserError, match=f"no data set at .*{ingest}"):
-        writer.read_manifest(tmp_path / "nowhere")
+        shards.read_manifest(tmp_path / "nowhere")
     with pytest.raises(UserError, match=f"no manifest.json.*{ingest}"):
-        writer.read_manifest(tmp_path)
+        shards.read_manifest(tmp_path)
     (tmp_path / "file").write_text("x")
     with pytest.raises(UserError, match="not a directory"):
-        writer.read_manifest(tmp_path / "file")
+        shards.read_manifest(tmp_path / "file")
     (tmp_path / "manifest.json").write_text("{")
     with pytest.raises(UserError, match="cannot be read"):
-        writer.read_manifest(tmp_path)
+        shards.read_manifest(tmp_path)
     for version, message in ((99, r"a newer .*format 99.*upgrade"), (1, r"an older .*format 1,.*ingest .* again")):
         (tmp_path / "manifest.json").write_text(json.dumps({"format": version, "from": "another time"}))
         with pytest.raises(UserError, match=message):
-            writer.read_manifest(tmp_path)
+            shards.read_manifest(tmp_path)
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut", "hole", "footer"])
@@ -254,7 +255,7 @@ def test_the_cheap_check_notices(damage: str, tmp_path: Path) -> None:
         damaged = {"cut": data[:-100], "hole": data[:100] + data[200:], "footer": data[:-8] + bytes(8)}
         shard.write_bytes(damaged[damage])
     with pytest.raises(UserError, match=r"00001\.parquet (is missing|has .* bytes|cannot be read)"):
-        writer.read_manifest(tmp_path)
+        shards.read_manifest(tmp_path)
     with pytest.raises(UserError, match=r"damaged.*00001\.parquet"):
         write(collection(), tmp_path)
 
@@ -264,12 +265,12 @@ def test_verify_names_the_row_of_a_flipped_byte(decode: bool, tmp_path: Path) ->
     write(collection(), tmp_path)
     shard = tmp_path / "00001.parquet"
     data = bytearray(shard.read_bytes())
-    image = writer.read_rows(tmp_path)["image"][6].as_py()  # row 2 of the second shard
+    image = shards.read_rows(tmp_path)["image"][6].as_py()  # row 2 of the second shard
     data[data.index(image) + len(image) // 2] ^= 1
     shard.write_bytes(data)
-    writer.read_manifest(tmp_path)  # the cheap check cannot see it
+    shards.read_manifest(tmp_path)  # the cheap check cannot see it
     with pytest.raises(UserError, match=r"00001\.parquet, row 2 \(b/3\.jpg\) is damaged"):
-        writer.verify_shards(tmp_path, decode=decode)
+        shards.verify_shards(tmp_path, decode=decode)
 
 
 def test_every_flipped_byte_of_a_shard_is_found(tmp_path: Path) -> None:
@@ -281,7 +282,7 @@ def test_every_flipped_byte_of_a_shard_is_found(tmp_path: Path) -> None:
         data[position] ^= 0x10
         shard.write_bytes(data)
         with pytest.raises(UserError, match=r"00000\.parquet"):
-            writer.verify_shards(tmp_path, decode=False)
+            shards.verify_shards(tmp_path, decode=False)
 
 
 def test_verify_notices_a_manifest_that_was_edited(tmp_path: Path) -> None:
@@ -289,16 +290,16 @@ def test_verify_notices_a_manifest_that_was_edited(tmp_path: Path) -> None:
     path = tmp_path / "manifest.json"
     path.write_text(path.read_text().replace('"a",', '"z",'))
     with pytest.raises(UserError, match="does not describe"):
-        writer.verify_shards(tmp_path)
+        shards.verify_shards(tmp_path)
 
 
 def test_verify_names_the_row_of_an_image_that_does_not_decode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shard_builder, "_prepare", lambda sample: (sample.load(), (1, 1)))
     write([sample("a/0.jpg", "a", "train", jpeg()), sample("a/1.jpg", "a", "train", b"junk")], tmp_path)
     monkeypatch.undo()
-    writer.verify_shards(tmp_path, decode=False)
+    shards.verify_shards(tmp_path, decode=False)
     with pytest.raises(UserError, match=r"row 1 \(a/1\.jpg\) does not decode: not an image"):
-        writer.verify_shards(tmp_path)
+        shards.verify_shards(tmp_path)
 
 
 def test_verify_names_the_row_of_an_image_that_training_cannot_decode(
@@ -308,4 +309,4 @@ def test_verify_names_the_row_of_an_image_that_training_cannot_decode(
     write([sample("a/0.jpg", "a", "train", jpeg()), sample("a/1.png", "a", "train", jpeg(format="PNG"))], tmp_path)
     monkeypatch.undo()
     with pytest.raises(UserError, match=r"row 1 \(a/1\.png\) is no RGB JPEG that training can decode"):
-        writer.verify_shards(tmp_path)
+        shards.verify_shards(tmp_path)

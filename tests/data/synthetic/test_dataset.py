@@ -11,23 +11,22 @@ import numpy as np
 import pytest
 
 from raysearch.core.errors import UserError
-from raysearch.data.shards import writer
-from raysearch.data.synthetic import dataset
-from raysearch.data.synthetic.dataset import SyntheticSpec
+from raysearch.data import shards, synthetic
+from raysearch.data.synthetic import SyntheticSpec
 
 SMALL = SyntheticSpec(classes=4, train_per_class=3, test_per_class=2, side=32)
 
 
 def one(key: tuple[str, int, int]) -> str:
     split, label, index = key
-    image = dataset.draw_image(
-        dataset.class_traits(SMALL)[label], SMALL, dataset.image_generator(SMALL, split, label, index)
+    image = synthetic.draw_image(
+        synthetic.class_traits(SMALL)[label], SMALL, synthetic.image_generator(SMALL, split, label, index)
     )
     return hashlib.sha256(image.tobytes()).hexdigest()
 
 
 def hashes() -> dict[tuple[str, int, int], str]:
-    return {(s, label, i): hashlib.sha256(a.tobytes()).hexdigest() for s, label, i, a in dataset.draw_images(SMALL)}
+    return {(s, label, i): hashlib.sha256(a.tobytes()).hexdigest() for s, label, i, a in synthetic.draw_images(SMALL)}
 
 
 def test_the_same_images_in_other_processes_and_in_another_order() -> None:
@@ -42,44 +41,46 @@ def test_a_new_interpreter_draws_the_same(tmp_path: Path) -> None:
     # another process with another hash seed: no order of a set or a dict gets into a picture
     code = (
         "from raysearch.data import shards, synthetic as s;"
-        "print(shards.write(s.samples(s.parse('classes=4,train_per_class=3,test_per_class=2,side=32')),"
+        "print(shards.write_shards(s.list_samples(s.parse_spec('classes=4,train_per_class=3,test_per_class=2,side=32')),"
         f"{str(tmp_path / 'other')!r},name='n',layout='l').content_hash)"
     )
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    here = writer.read_manifest(dataset.ensure_shards(SMALL, tmp_path))
+    here = shards.read_manifest(synthetic.ensure_shards(SMALL, tmp_path))
     assert child.stdout.strip() == here.content_hash
 
 
 def test_images_do_not_depend_on_how_many_there_are() -> None:
     expected = hashes()
     more = SMALL.model_copy(update={"classes": 6, "train_per_class": 5})
-    got = {(s, label, i): hashlib.sha256(a.tobytes()).hexdigest() for s, label, i, a in dataset.draw_images(more)}
+    got = {(s, label, i): hashlib.sha256(a.tobytes()).hexdigest() for s, label, i, a in synthetic.draw_images(more)}
     assert expected.items() <= got.items()
     other = SMALL.model_copy(update={"seed": 1})
-    assert not {hashlib.sha256(a.tobytes()).hexdigest() for *_, a in dataset.draw_images(other)} & set(
+    assert not {hashlib.sha256(a.tobytes()).hexdigest() for *_, a in synthetic.draw_images(other)} & set(
         expected.values()
     )
 
 
 def test_images_are_what_they_say() -> None:
-    split, label, index, image = next(dataset.draw_images(SMALL))
+    split, label, index, image = next(synthetic.draw_images(SMALL))
     assert (split, label, index, image.shape, image.dtype) == ("train", 0, 0, (32, 32, 3), np.uint8)
     assert image.std() > 10
-    names = dataset.class_names(SyntheticSpec(classes=500))
+    names = synthetic.class_names(SyntheticSpec(classes=500))
     assert list(names) == sorted(set(names))
 
 
 def test_any_two_classes_differ_in_three_parts() -> None:
-    kinds = dataset.class_traits(SyntheticSpec(classes=60))
+    kinds = synthetic.class_traits(SyntheticSpec(classes=60))
     assert min(sum(x != y for x, y in zip(a, b, strict=True)) for a, b in combinations(kinds, 2)) >= 3
-    for name, levels in dataset.LEVELS.items():  # and every level of every part is used
+    for name, levels in synthetic.LEVELS.items():  # and every level of every part is used
         assert {getattr(kind, name) for kind in kinds} == set(range(len(levels)))
 
 
 def test_another_class_changes_few_pixels_of_the_same_scene() -> None:
     spec = SyntheticSpec(classes=10, clutter=0.0)
-    kinds = dataset.class_traits(spec)
-    scenes = [np.stack([dataset.draw_image(k, spec, np.random.default_rng(seed)) for k in kinds]) for seed in range(3)]
+    kinds = synthetic.class_traits(spec)
+    scenes = [
+        np.stack([synthetic.draw_image(k, spec, np.random.default_rng(seed)) for k in kinds]) for seed in range(3)
+    ]
     for a, b in combinations(range(spec.classes), 2):
         changed = np.mean([(np.abs(s[a].astype(int) - s[b]).max(-1) > 8).mean() for s in scenes])
         assert 0.002 < changed < 0.15, (a, b, changed)
@@ -87,10 +88,10 @@ def test_another_class_changes_few_pixels_of_the_same_scene() -> None:
 
 def test_every_level_of_every_part_shows() -> None:
     spec = SyntheticSpec(clutter=0.0, light=0.0, pose=0.0)
-    base = dataset.class_traits(spec)[0]
-    for name, levels in dataset.LEVELS.items():
+    base = synthetic.class_traits(spec)[0]
+    for name, levels in synthetic.LEVELS.items():
         drawn = [
-            dataset.draw_image(base._replace(**{name: level}), spec, np.random.default_rng(0)).astype(int)
+            synthetic.draw_image(base._replace(**{name: level}), spec, np.random.default_rng(0)).astype(int)
             for level in range(len(levels))
         ]
         for a, b in combinations(drawn, 2):
@@ -100,7 +101,9 @@ def test_every_level_of_every_part_shows() -> None:
 def test_distinctness_makes_classes_alike() -> None:
     def apart(distinctness: float) -> float:
         spec = SyntheticSpec(classes=6, distinctness=distinctness)
-        drawn = [dataset.draw_image(k, spec, np.random.default_rng(5)).astype(int) for k in dataset.class_traits(spec)]
+        drawn = [
+            synthetic.draw_image(k, spec, np.random.default_rng(5)).astype(int) for k in synthetic.class_traits(spec)
+        ]
         return float(np.mean([np.abs(a - b).mean() for a, b in combinations(drawn, 2)]))
 
     assert apart(0.0) == 0
@@ -116,7 +119,7 @@ def nearest_mean(train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, 
 def test_colour_over_the_image_tells_little_and_parts_tell_all() -> None:
     def accuracy(spec: SyntheticSpec, mean_colour: bool) -> float:
         parts: dict[str, tuple[list[np.ndarray], list[int]]] = {"train": ([], []), "test": ([], [])}
-        for split, label, _, image in dataset.draw_images(spec):
+        for split, label, _, image in synthetic.draw_images(spec):
             parts[split][0].append(image.mean((0, 1)) if mean_colour else image.astype(float))
             parts[split][1].append(label)
         return nearest_mean(*(np.array(values) for split in ("train", "test") for values in parts[split]))
@@ -131,23 +134,23 @@ def test_colour_over_the_image_tells_little_and_parts_tell_all() -> None:
 
 def test_ensure_draws_once(tmp_path: Path) -> None:
     done: list[int] = []
-    path = dataset.ensure_shards(SMALL, tmp_path / "cache", progress=done.append)
+    path = synthetic.ensure_shards(SMALL, tmp_path / "cache", progress=done.append)
     assert sum(done) == 20
     before = (path / "00000.parquet").stat()
-    assert dataset.ensure_shards(SMALL, tmp_path / "cache", progress=done.append) == path
+    assert synthetic.ensure_shards(SMALL, tmp_path / "cache", progress=done.append) == path
     assert sum(done) == 20
     assert (path / "00000.parquet").stat().st_mtime_ns == before.st_mtime_ns
-    assert dataset.ensure_shards(SMALL.model_copy(update={"seed": 1}), tmp_path / "cache") != path
+    assert synthetic.ensure_shards(SMALL.model_copy(update={"seed": 1}), tmp_path / "cache") != path
     (path / "00000.parquet").write_bytes(b"")
-    assert dataset.ensure_shards(SMALL, tmp_path / "cache") == path  # damage in a cache is no reason to stop
-    manifest = writer.verify_shards(path)
+    assert synthetic.ensure_shards(SMALL, tmp_path / "cache") == path  # damage in a cache is no reason to stop
+    manifest = shards.verify_shards(path)
     assert manifest.counts == {"train": (3,) * 4, "test": (2,) * 4}
-    assert manifest.classes == dataset.class_names(SMALL)
+    assert manifest.classes == synthetic.class_names(SMALL)
 
 
 def test_parse() -> None:
-    assert dataset.parse_spec("-") == dataset.parse_spec("") == SyntheticSpec()
-    assert dataset.parse_spec("classes=5, side=32,distinctness=0.5") == SyntheticSpec(
+    assert synthetic.parse_spec("-") == synthetic.parse_spec("") == SyntheticSpec()
+    assert synthetic.parse_spec("classes=5, side=32,distinctness=0.5") == SyntheticSpec(
         classes=5, side=32, distinctness=0.5
     )
     for text, message in {
@@ -158,6 +161,6 @@ def test_parse() -> None:
         "distinctness=nan": "distinctness=nan",
     }.items():
         with pytest.raises(UserError, match=message):
-            dataset.parse_spec(text)
+            synthetic.parse_spec(text)
     with pytest.raises(UserError, match="nothing to draw"):
-        dataset.list_samples(SyntheticSpec(train_per_class=0, test_per_class=0))
+        synthetic.list_samples(SyntheticSpec(train_per_class=0, test_per_class=0))

@@ -11,12 +11,12 @@ from rich.console import Console
 
 from raysearch.core.errors import UserError
 from raysearch.core.interrupt import Interrupt
-from raysearch.data.shards.writer import read_manifest
+from raysearch.data.shards import read_manifest
 from raysearch.engine.cluster import budget, prices
 from raysearch.engine.cluster.budget import FILE, CostMeter, enforce_limits
 from raysearch.engine.drivers import session
 from raysearch.engine.options import Options, Run
-from raysearch.storage.location import Location
+from raysearch.storage import Location
 
 
 def node(alive: bool = True, **labels: str) -> dict:

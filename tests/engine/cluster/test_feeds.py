@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from raysearch.data.synthetic import dataset
+from raysearch.data import synthetic
 from raysearch.runs import results
 
 from .. import sweeps
@@ -14,8 +14,8 @@ from .. import sweeps
 @pytest.mark.slow
 def test_resident_and_streamed_images_give_the_same_numbers(tmp_path: Path) -> None:
     """Passes of 5,600 images, which Ray Data decodes, and of fewer, which the worker does; with a part held out."""
-    data = dataset.ensure_shards(
-        dataset.SyntheticSpec(classes=8, train_per_class=90, test_per_class=20, side=32), tmp_path
+    data = synthetic.ensure_shards(
+        synthetic.SyntheticSpec(classes=8, train_per_class=90, test_per_class=20, side=32), tmp_path
     )
     sweeps.prepare(tmp_path, data, iterations=2, variants=2, seeds=1)
     settings = [word for path in ("data.validation=0.2", "train.samples=700") for word in ("--set", path)]

@@ -14,21 +14,18 @@ from ray.cluster_utils import Cluster
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.console import Console
 
-from raysearch.data.feed import decoding
-from raysearch.data.feed.decoding import DecodeSpec, RayDataDecoder
-from raysearch.data.feed.streaming import ImageStream
-from raysearch.data.shards import writer
-from raysearch.data.shards.reader import ShardReader
-from raysearch.data.synthetic import dataset
+from raysearch.data import shards, synthetic
+from raysearch.data.feed import DecodeSpec, ImageStream, RayDataDecoder, decoding
+from raysearch.data.shards import ShardReader
 from raysearch.engine.cluster import image_placement as engine_images
 from raysearch.engine.cluster.connection import TrialResources
 from raysearch.engine.options import Options, Run
-from raysearch.storage.location import Location
+from raysearch.storage import Location
 from raysearch.studies.configs import Images
 
 from .. import killing
 
-SPEC = dataset.SyntheticSpec(classes=8, train_per_class=12, test_per_class=4, side=24)
+SPEC = synthetic.SyntheticSpec(classes=8, train_per_class=12, test_per_class=4, side=24)
 STORE = 100 << 20
 LARGE = DecodeSpec(160)  # 75 KiB an image
 PASS = 6000  # images of a pass: four times the store
@@ -36,8 +33,8 @@ PASS = 6000  # images of a pass: four times the store
 
 @pytest.fixture(scope="module")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> ShardReader:
-    directory = dataset.ensure_shards(SPEC, tmp_path_factory.mktemp("drawn"), rows_per_shard=20)
-    return ShardReader(directory, writer.read_manifest(directory))
+    directory = synthetic.ensure_shards(SPEC, tmp_path_factory.mktemp("drawn"), rows_per_shard=20)
+    return ShardReader(directory, shards.read_manifest(directory))
 
 
 @pytest.fixture
@@ -141,7 +138,7 @@ def test_a_set_larger_than_the_store_streams_with_flat_memory(nodes: list[Any], 
 
 
 def provide(shelf_directory: Path, options: Options, *asked: Images) -> dict[Images, Any]:
-    manifest = writer.read_manifest(shelf_directory)
+    manifest = shards.read_manifest(shelf_directory)
     run = Run(shelf_directory, Location.parse(shelf_directory), manifest, {})
     return engine_images.place_images(list(asked), {}, run, options, TrialResources(), Console(quiet=True))
 
@@ -150,7 +147,7 @@ def provide(shelf_directory: Path, options: Options, *asked: Images) -> dict[Ima
 def test_resident_images_outlive_the_nodes_that_decoded_them(
     cluster: Cluster, nodes: list[Any], tmp_path: Path
 ) -> None:
-    directory = dataset.ensure_shards(SPEC, tmp_path)
+    directory = synthetic.ensure_shards(SPEC, tmp_path)
     asked = Images(48, 1.0, None)
     (kept,) = provide(directory, Options(), asked).values()
     before = {split: images.images.copy() for split, images in kept.open().items()}
@@ -170,10 +167,10 @@ def test_resident_images_outlive_the_nodes_that_decoded_them(
 
 
 def test_resident_images_go_with_the_run(nodes: list[Any], tmp_path: Path) -> None:
-    directory = dataset.ensure_shards(SPEC, tmp_path)
+    directory = synthetic.ensure_shards(SPEC, tmp_path)
     empty = used()
     kept = provide(directory, Options(), Images(200, 1.0, None))
-    size = len(synthetic_images := writer.read_rows(directory, columns=["label"])) * 200 * 200 * 3
+    size = len(synthetic_images := shards.read_rows(directory, columns=["label"])) * 200 * 200 * 3
     assert len(synthetic_images) == 128
     _until(lambda: used() - empty >= size)
     del kept
@@ -184,7 +181,7 @@ def test_the_mode_of_each_size_is_what_fits_beside_the_others(
     cluster: Cluster, nodes: list[Any], tmp_path: Path
 ) -> None:
     """Of 128 images; a node has a store of 100 MiB. What a run says of it is in its record."""
-    directory = dataset.ensure_shards(SPEC, tmp_path)
+    directory = synthetic.ensure_shards(SPEC, tmp_path)
     small, large, larger = (Images(side, 1.0, None) for side in (100, 300, 400))  # 3.7, 33 and 58.6 MiB
     run = SimpleNamespace(shards=directory, record={})
     found = engine_images.place_images(

@@ -9,7 +9,7 @@ import ray
 from rich.console import Console
 
 from raysearch.core.errors import UserError
-from raysearch.data.synthetic import dataset
+from raysearch.data import synthetic
 from raysearch.engine.cluster import connection, image_placement, shard_visibility
 from raysearch.engine.cluster.connection import TrialResources
 from raysearch.engine.options import Options
@@ -53,8 +53,8 @@ def test_the_store_that_counts_is_the_smallest_of_a_node_that_works(nodes: list[
 
 
 def test_a_stream_has_its_share_of_cpus_and_store(nodes: list[dict[str, Any]], tmp_path: Path) -> None:
-    data = dataset.ensure_shards(
-        dataset.SyntheticSpec(classes=2, train_per_class=4, test_per_class=2, side=16), tmp_path
+    data = synthetic.ensure_shards(
+        synthetic.SyntheticSpec(classes=2, train_per_class=4, test_per_class=2, side=16), tmp_path
     )
     options = Options(feed="streamed", store_share=0.5)  # type: ignore[arg-type]
     nodes += [node(2, 8 * GIB), node(16, 8 * GIB)]

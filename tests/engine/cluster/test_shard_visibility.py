@@ -9,20 +9,18 @@ from ray.cluster_utils import Cluster
 from rich.console import Console
 
 from raysearch.core.errors import UserError
-from raysearch.data.feed import decoding
+from raysearch.data import feed, shards, synthetic
 from raysearch.data.feed_mode import FeedMode
-from raysearch.data.shards import writer
-from raysearch.data.synthetic import dataset
 from raysearch.engine.cluster import image_placement as engine_images
 from raysearch.engine.cluster import shard_visibility
 from raysearch.engine.cluster.connection import TrialResources
 from raysearch.engine.options import Options, Run
-from raysearch.storage.location import Location
+from raysearch.storage import Location
 from raysearch.studies.configs import Images
 
 from .. import killing
 
-SPEC = dataset.SyntheticSpec(classes=3, train_per_class=4, test_per_class=2, side=24)
+SPEC = synthetic.SyntheticSpec(classes=3, train_per_class=4, test_per_class=2, side=24)
 SIZE = Images(24, 1.0, None)
 
 
@@ -44,18 +42,18 @@ def elsewhere(asked: Callable[..., ray.ObjectRef]) -> Callable[..., ray.ObjectRe
 
 
 def provided(directory: Path, feed: FeedMode) -> dict[Images, engine_images.Kept]:
-    run = Run(directory, Location.parse(directory), writer.read_manifest(directory), {})
+    run = Run(directory, Location.parse(directory), shards.read_manifest(directory), {})
     return engine_images.place_images([SIZE], {}, run, Options(feed=feed), TrialResources(), Console(quiet=True))
 
 
 def test_images_come_from_where_they_are_seen(node: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    directory = dataset.ensure_shards(SPEC, tmp_path)
+    directory = synthetic.ensure_shards(SPEC, tmp_path)
     assert shard_visibility.nodes_without(Location.parse(directory)) == []
     (by_all,) = (kept.open() for kept in provided(directory, FeedMode.resident).values())
     monkeypatch.setattr(shard_visibility, "_asked_on", elsewhere(shard_visibility._asked_on))
     assert shard_visibility.nodes_without(Location.parse(directory)) == [node]
     with monkeypatch.context() as patch:
-        patch.setattr(decoding.RayDataDecoder, "__call__", None)  # it would fail there
+        patch.setattr(feed.RayDataDecoder, "__call__", None)  # it would fail there
         (here,) = (kept.open() for kept in provided(directory, FeedMode.resident).values())
     for split in ("train", "test"):
         assert (here[split].images == by_all[split].images).all()

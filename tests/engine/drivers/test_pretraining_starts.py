@@ -9,9 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from raysearch.data.class_splits import partition
-from raysearch.data.feed import feed
-from raysearch.data.synthetic import dataset
+from raysearch.data import class_splits, feed, synthetic
 from raysearch.runs import results
 from raysearch.runs.checkpoints import FOLDER
 from raysearch.studies.configs import parse_config
@@ -35,12 +33,12 @@ study = Ablation(
     metric="accuracy",
 )
 """
-SPEC = dataset.SyntheticSpec(classes=8, train_per_class=6, test_per_class=2, side=32)
+SPEC = synthetic.SyntheticSpec(classes=8, train_per_class=6, test_per_class=2, side=32)
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return dataset.ensure_shards(SPEC, tmp_path_factory.mktemp("drawn"))
+    return synthetic.ensure_shards(SPEC, tmp_path_factory.mktemp("drawn"))
 
 
 def sweep(folder: Path, data: Path, name: str, methods: tuple[str, str], rate: float, code: int = 0) -> str:
@@ -72,7 +70,7 @@ def alone(data: Path, row: dict[str, Any], directory: Path) -> dict[str, Any]:
     """The metrics of a cell of the results, without Ray."""
     torch.set_num_threads(1)
     config = parse_config(json.loads(row["config"]))
-    divided = partition.partition_of(data, "auto")
+    divided = class_splits.partition_of(data, "auto")
     sets = feed.decode_dataset(data, 32, 1.0, divided.of_class)
     worker = Worker(Feed(**sets, content_hash=row["data"], split=divided.identity), directory)
 

@@ -13,7 +13,7 @@ from raysearch.engine.cluster.connection import TrialResources
 from raysearch.engine.preflight import aws_quotas, checks
 from raysearch.engine.preflight.check_result import CheckResult, CheckStatus, tried
 from raysearch.engine.preflight.node_types import NodeType, most_of, node_types
-from raysearch.storage.location import Location
+from raysearch.storage import Location
 
 from ...s3_server import Server
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from raysearch.data.feed.image_set import ImageSet
+from raysearch.data.feed import ImageSet
 from raysearch.tasks.common import loader
 from raysearch.tasks.common.loader import Loader
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from raysearch.data.feed.image_set import ImageSet
+from raysearch.data.feed import ImageSet
 from raysearch.models.backbones import Backbone
 from raysearch.studies.configs import PretrainRunConfig, overrides
 from raysearch.tasks.base import Feed, Task, Worker

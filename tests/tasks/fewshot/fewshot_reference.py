@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from raysearch.data.episodes import episode
-from raysearch.data.feed.image_set import ImageSet
-from raysearch.data.feed.philox import uniforms
+from raysearch.data.feed import ImageSet, uniforms
 from raysearch.tasks.fewshot.task import FewshotTask
 from raysearch.tasks.retrieval.sampling import generator
 

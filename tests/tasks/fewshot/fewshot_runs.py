@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from raysearch.data.feed.image_set import ImageSet
+from raysearch.data.feed import ImageSet
 from raysearch.models.backbones import Backbone
 from raysearch.studies.configs import FewshotConfig, overrides
 from raysearch.tasks.base import Feed, Task, Worker

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from raysearch.data.feed.image_set import ImageSet
+from raysearch.data.feed import ImageSet
 from raysearch.models.fewshot import Maps
 from raysearch.tasks.base import Feed, Worker
 from raysearch.tasks.common.loader import Loader

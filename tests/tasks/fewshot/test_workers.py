@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from raysearch.core.errors import UserError
-from raysearch.data.feed.image_set import ImageSet
+from raysearch.data.feed import ImageSet
 from raysearch.studies.configs import overrides
 from raysearch.tasks.base import Worker
 from raysearch.tasks.pretraining.task import PretrainTask

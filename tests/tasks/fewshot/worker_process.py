@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from raysearch.data.feed.image_set import ImageSet
+from raysearch.data.feed import ImageSet
 from raysearch.studies.configs import overrides
 from raysearch.tasks import registry
 from raysearch.tasks.base import Feed, Worker

@@ -9,8 +9,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from raysearch.data.feed.augmentation import augment, draw_views
-from raysearch.data.feed.image_set import ImageSet
+from raysearch.data.feed import ImageSet, augment, draw_views
 from raysearch.studies.configs import PretrainRunConfig, overrides
 from raysearch.tasks.base import Feed, NonFiniteLoss, Task, Worker
 from raysearch.tasks.common import pretrained_backbone

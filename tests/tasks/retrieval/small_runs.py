@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from raysearch.data.feed.image_set import ImageSet
+from raysearch.data.feed import ImageSet
 from raysearch.studies.configs import RetrievalConfig, overrides
 from raysearch.tasks.base import Feed, Worker
 from raysearch.tasks.retrieval.task import RetrievalTask

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from raysearch.data.feed.image_set import ImageSet
+from raysearch.data.feed import ImageSet
 from raysearch.models import adsh
 from raysearch.tasks.base import NonFiniteLoss
 from raysearch.tasks.retrieval.views import PixelViews

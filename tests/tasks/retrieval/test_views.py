@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from raysearch.data.feed.image_set import ImageSet
+from raysearch.data.feed import ImageSet
 from raysearch.models import backbones
 from raysearch.models.srem import erase_mask
 from raysearch.studies.configs import overrides

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from raysearch.core.errors import UserError
-from raysearch.data.feed.image_set import ImageSet
+from raysearch.data.feed import ImageSet
 from raysearch.models.fcaenet import HashOutput
 from raysearch.studies.configs import overrides
 from raysearch.tasks.base import Feed, Worker

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from raysearch.core.errors import UserError
+from raysearch.data import shards
 from raysearch.data.layouts.layout import refuse_test_fraction
 from raysearch.data.layouts.listing import Listing
 from raysearch.data.layouts.readers import disk
-from raysearch.data.shards import Sample, hash_split
-from raysearch.data.shards.loaders import Loader
-from raysearch.data.shards.manifest import Corrupt
+from raysearch.data.shards import Corrupt, Loader, Sample
 
 WORDS = {
     "train": "train",
@@ -91,7 +90,7 @@ def listing(
         by_class.setdefault(label, []).append(image.source)
         kept.append((path, image._replace(label=label)))
     order = list(names) if numbers and names else sorted(by_class, key=int if numbers else None)
-    tested = set() if said or not kept else hash_split.choose_test_sources(by_class, test_fraction, root)
+    tested = set() if said or not kept else shards.choose_test_sources(by_class, test_fraction, root)
     samples = [
         Sample(image.source, image.label, said.get(path) or ("test" if image.source in tested else "train"), image.load)
         for path, image in kept

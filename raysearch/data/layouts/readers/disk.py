@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from raysearch.core.errors import UserError
-from raysearch.data.shards import Sample
-from raysearch.data.shards.loaders import FileLoader
+from raysearch.data.shards import FileLoader, Sample
 
 EXTENSIONS = {".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
 

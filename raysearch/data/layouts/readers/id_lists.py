@@ -11,7 +11,7 @@ from pathlib import Path
 from raysearch.core.errors import UserError
 from raysearch.data.layouts.listing import ListEntry, Listing, listing_from_lists
 from raysearch.data.layouts.readers import disk
-from raysearch.data.shards.jpeg import Box
+from raysearch.data.shards import Box
 
 PARTS = {"1": "train", "0": "test"}
 LISTS = ("images.txt", "image_class_labels.txt", "train_test_split.txt", "classes.txt")

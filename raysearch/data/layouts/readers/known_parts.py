@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from raysearch.core.errors import UserError
-from raysearch.data.class_splits import splits
-from raysearch.data.class_splits.class_names import match_class_names
+from raysearch.data import class_splits
+from raysearch.data.class_splits import match_class_names
 from raysearch.data.layouts import few_shot
 from raysearch.data.layouts.layout import Layout, PublishedCounts
 from raysearch.data.layouts.listing import Listing
@@ -26,7 +26,7 @@ def layout(split: str, title: str, counts: PublishedCounts) -> Layout:
     def recognise(root: Path) -> str:
         parts, where = few_shot.parts(root)
         try:
-            agrees = bool(parts) and dict(splits.load_split(split, parts).parts) == parts
+            agrees = bool(parts) and dict(class_splits.load_split(split, parts).parts) == parts
         except UserError:  # other classes
             return ""
         return f"{where}, which part {len(parts)} classes as {title} does" if agrees else ""
@@ -44,7 +44,7 @@ def layout(split: str, title: str, counts: PublishedCounts) -> Layout:
 
 def check(split: str, title: str, parts: Mapping[str, str]) -> None:
     """UserError for a class that the list puts elsewhere, or does not name; classes may be missing."""
-    listed = splits.shipped_parts(split)
+    listed = class_splits.shipped_parts(split)
     said = {label: listed[name] for name, label in match_class_names(listed, parts).items()}
     for label, part in sorted(parts.items()):
         if said.get(label) != part:

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from raysearch.core.errors import UserError
-from raysearch.data import layouts
-from raysearch.data.class_splits import splits
+from raysearch.data import class_splits, layouts
 
 from ..trees import picture, put, read, reasons, rows
 
@@ -16,19 +15,21 @@ PHOTO = picture()
 
 def as_lists(root: Path, name: str) -> Path:
     texts: dict[str, str] = {}
-    for label, part in splits.shipped_parts(name).items():
+    for label, part in class_splits.shipped_parts(name).items():
         put(root, {f"images/{label}00000005.jpg": PHOTO})
         texts[part] = texts.get(part, "filename,label\n") + f"{label}00000005.jpg,{label}\n"
     return put(root, {f"{part}.csv": text for part, text in texts.items()})
 
 
 def as_folders(root: Path, name: str, before: str = "") -> Path:
-    return put(root, {f"{before}{part}/{label}/1.jpg": PHOTO for label, part in splits.shipped_parts(name).items()})
+    return put(
+        root, {f"{before}{part}/{label}/1.jpg": PHOTO for label, part in class_splits.shipped_parts(name).items()}
+    )
 
 
 def as_released(root: Path) -> Path:
     """CIFAR-FS as its authors packed it, with a second partition beside."""
-    parts = splits.shipped_parts("cifar-fs")
+    parts = class_splits.shipped_parts("cifar-fs")
     of = {part: [label for label in parts if parts[label] == part] for part in parts.values()}
     put(root, {f"cifar100/splits/bertinetto/{part}.txt": "\n".join(labels) for part, labels in of.items()})
     put(root, {f"cifar100/splits/ravi-larochelle/{part}.txt": "apple" for part in of})
@@ -49,8 +50,8 @@ FORMS: dict[str, dict[str, Callable[[Path, str], Path]]] = {
 def test_every_form(name: str, form: str, tmp_path: Path) -> None:
     src = FORMS[name][form](tmp_path, name)
     found = read(name, src)
-    assert {sample.label: sample.split for sample in found} == splits.shipped_parts(name)
-    assert (len(found), found.corrupt) == (len(splits.shipped_parts(name)), ())
+    assert {sample.label: sample.split for sample in found} == class_splits.shipped_parts(name)
+    assert (len(found), found.corrupt) == (len(class_splits.shipped_parts(name)), ())
     detected, why = layouts.detect(str(src), layouts.LAYOUTS)
     assert detected == name
     assert "bertinetto" in why or f"part {len(found)} classes as {layouts.LAYOUTS[name].about} does" in why
@@ -58,7 +59,7 @@ def test_every_form(name: str, form: str, tmp_path: Path) -> None:
 
 def test_published_counts_agree_with_the_lists() -> None:
     for name in FORMS:
-        counts, parts = layouts.LAYOUTS[name].counts, list(splits.shipped_parts(name).values())
+        counts, parts = layouts.LAYOUTS[name].counts, list(class_splits.shipped_parts(name).values())
         assert counts is not None
         assert counts.classes == {part: parts.count(part) for part in ("train", "val", "test")}
 
@@ -81,4 +82,4 @@ def test_released_images_of_no_part(tmp_path: Path) -> None:
     src = put(as_released(tmp_path), {"cifar100/data/unicorn/1.png": picture(format="PNG")})
     found = read("cifar-fs", src)
     assert reasons(found) == {"data/unicorn/1.png": "in no list of the data set"}
-    assert ("data/apple/apple_s_000022.png", "apple", splits.shipped_parts("cifar-fs")["apple"]) in rows(found)
+    assert ("data/apple/apple_s_000022.png", "apple", class_splits.shipped_parts("cifar-fs")["apple"]) in rows(found)

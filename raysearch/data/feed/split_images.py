@@ -17,9 +17,9 @@ from raysearch.data.feed.decoding import Decoder, DecodeSpec, ThreadDecoder, chu
 from raysearch.data.feed.image_set import ImageSet, Pixels
 from raysearch.data.feed.streaming import ImageStream
 from raysearch.data.feed_mode import FeedDecision, FeedMode, choose_feed_mode
+from raysearch.data.shards import ShardReader
 from raysearch.data.shards import shard_rows as rows
-from raysearch.data.shards.reader import ShardReader
-from raysearch.storage.location import LocationLike
+from raysearch.storage import LocationLike
 
 SPLITS = ("train", "test")
 _MEMORY_SHARE = 0.5  # of a machine without Ray

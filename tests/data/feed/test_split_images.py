@@ -12,19 +12,17 @@ import pytest
 from PIL import Image
 
 from raysearch.core.errors import UserError
-from raysearch.data.feed import decoding, feed
-from raysearch.data.feed.decoding import DecodeSpec, RayDataDecoder
-from raysearch.data.shards import writer
-from raysearch.data.shards.reader import ShardReader
-from raysearch.data.synthetic import dataset
+from raysearch.data import feed, shards, synthetic
+from raysearch.data.feed import DecodeSpec, RayDataDecoder, decoding
+from raysearch.data.shards import ShardReader
 
-SPEC = dataset.SyntheticSpec(classes=4, train_per_class=6, test_per_class=3, side=32)
+SPEC = synthetic.SyntheticSpec(classes=4, train_per_class=6, test_per_class=3, side=32)
 
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """36 images in 8 shards."""
-    return dataset.ensure_shards(SPEC, tmp_path_factory.mktemp("drawn"), rows_per_shard=5)
+    return synthetic.ensure_shards(SPEC, tmp_path_factory.mktemp("drawn"), rows_per_shard=5)
 
 
 def by_hand(directory: Path, split: str, side: int) -> tuple[list[np.ndarray], list[int]]:
@@ -51,7 +49,7 @@ def test_decoding_gives_each_jpeg_in_canonical_order(drawn: Path, side: int) -> 
 def test_decoded_images_are_the_drawn_ones_but_for_jpeg(drawn: Path) -> None:
     sets = feed.decode_dataset(drawn, SPEC.side)
     left = {split: iter(zip(sets[split].images, sets[split].labels, strict=True)) for split in sets}
-    for split, label, _, image in dataset.draw_images(SPEC):
+    for split, label, _, image in synthetic.draw_images(SPEC):
         decoded, decoded_label = next(left[split])
         assert decoded_label == label
         assert abs(decoded.astype(float) - image).mean() < 4
@@ -59,14 +57,14 @@ def test_decoded_images_are_the_drawn_ones_but_for_jpeg(drawn: Path) -> None:
 
 def test_labels_come_before_sources_in_the_order(tmp_path: Path) -> None:
     def load(shade: int) -> bytes:
-        return writer.encode_jpeg(Image.new("RGB", (8, 8), (shade, shade, shade)))
+        return shards.encode_jpeg(Image.new("RGB", (8, 8), (shade, shade, shade)))
 
     samples = [
-        writer.Sample(f"{number * 7 % 20:02d}.jpg", "ab"[number % 2], split, partial(load, number * 7 % 20 * 10))
+        shards.Sample(f"{number * 7 % 20:02d}.jpg", "ab"[number % 2], split, partial(load, number * 7 % 20 * 10))
         for split, numbers in (("train", range(12)), ("test", range(12, 20)))
         for number in numbers
     ]
-    writer.write_shards(samples, tmp_path / "out", name="n", layout="folder", rows_per_shard=3)
+    shards.write_shards(samples, tmp_path / "out", name="n", layout="folder", rows_per_shard=3)
     for split, part in feed.decode_dataset(tmp_path / "out", 8).items():
         rows = sorted((sample.label, int(sample.source[:2])) for sample in samples if sample.split == split)
         assert part.labels.tolist() == ["ab".index(label) for label, _ in rows]
@@ -76,14 +74,14 @@ def test_labels_come_before_sources_in_the_order(tmp_path: Path) -> None:
 def test_how_a_set_is_cut_into_shards_does_not_matter(drawn: Path, tmp_path: Path) -> None:
     expected, other = (
         feed.decode_dataset(drawn, 32),
-        feed.decode_dataset(dataset.ensure_shards(SPEC, tmp_path, rows_per_shard=100), 32),
+        feed.decode_dataset(synthetic.ensure_shards(SPEC, tmp_path, rows_per_shard=100), 32),
     )
     assert all(np.array_equal(expected[split].images, other[split].images) for split in expected)
 
 
 def test_a_data_set_needs_train_and_test(tmp_path: Path) -> None:
     for name, missing in (("test_per_class", "test"), ("train_per_class", "train")):
-        directory = dataset.ensure_shards(SPEC.model_copy(update={name: 0}), tmp_path)
+        directory = synthetic.ensure_shards(SPEC.model_copy(update={name: 0}), tmp_path)
         with pytest.raises(UserError, match=missing):
             feed.decode_dataset(directory, 32)
     with pytest.raises(UserError):
@@ -128,7 +126,7 @@ def test_ray_decodes_the_same_bytes_in_the_same_order(
     drawn: Path, monkeypatch: pytest.MonkeyPatch, apart: bool
 ) -> None:
     monkeypatch.setattr(decoding, "CHUNK_ROWS", 5)
-    shelf, view = ShardReader(drawn, writer.read_manifest(drawn)), DecodeSpec(20)
+    shelf, view = ShardReader(drawn, shards.read_manifest(drawn)), DecodeSpec(20)
     rows = np.random.default_rng(0).integers(0, 36, 100)
     everything = decoding.decode_rows(shelf, view, np.arange(36))
     found = list(RayDataDecoder(shelf, view, apart=apart)(decoding.chunk_rows(rows, view)))
@@ -140,7 +138,7 @@ def test_ray_decodes_the_same_bytes_in_the_same_order(
 def test_damage_is_said_by_ray_too(drawn: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(drawn, copy)
-    shelf = ShardReader(copy, writer.read_manifest(copy))
+    shelf = ShardReader(copy, shards.read_manifest(copy))
     victim = sorted(copy.glob("*.parquet"))[2]
     victim.unlink()
     with pytest.raises(UserError, match=victim.name):
@@ -152,7 +150,7 @@ def test_a_pipeline_keeps_to_its_cpus_and_its_share_of_the_store(drawn: Path) ->
     import ray.data
 
     decode = RayDataDecoder(
-        ShardReader(drawn, writer.read_manifest(drawn)), DecodeSpec(20), cpus=1, store_bytes=30 << 20
+        ShardReader(drawn, shards.read_manifest(drawn)), DecodeSpec(20), cpus=1, store_bytes=30 << 20
     )
     feed.decode_all(decode, np.arange(36), DecodeSpec(20))
     options = ray.data.DataContext.get_current().execution_options
