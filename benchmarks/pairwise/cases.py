@@ -17,7 +17,8 @@ from torch.nn import functional
 
 from raysearch.data.feed import ImageSet
 from raysearch.models.backbones import build
-from raysearch.models.fewshot import EpisodicNetwork, HelixHead, Layout, LwfmHead
+from raysearch.models.fewshot import EpisodicNetwork, Layout
+from raysearch.models.fewshot_heads import HelixHead, LwfmHead
 from raysearch.models.helixformer import HelixFormer
 from raysearch.models.lwfm import LayerwiseMatching
 from raysearch.models.precision import at_least_single

@@ -18,7 +18,7 @@ EPSILON = 1e-5  # added to the deviation in the norm over channels
 
 
 class PairwiseHelix(nn.Module):
-    """As `raysearch.models.fewshot.HelixHead`.
+    """As `raysearch.models.fewshot_heads.HelixHead`.
 
     Args:
         channels: C.

@@ -18,7 +18,7 @@ from raysearch.models.precision import at_least_single
 
 
 class PairwiseLayerwise(nn.Module):
-    """As `raysearch.models.fewshot.LwfmHead`; arguments as `PairwiseMetric`."""
+    """As `raysearch.models.fewshot_heads.LwfmHead`; arguments as `PairwiseMetric`."""
 
     def __init__(self, channels: Sequence[int]) -> None:
         super().__init__()

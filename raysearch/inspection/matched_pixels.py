@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from raysearch.models import spm
-from raysearch.models.fewshot import HelixLwfmHead, LwfmHead, Maps
+from raysearch.models.fewshot import Maps
 from raysearch.models.lwe import attention
-from raysearch.models.lwfm import PixelMetric, mean_embedding, pool_taps
+from raysearch.models.lwfm import PixelMetric, mean_embedding
 from raysearch.models.pixel_pairs import PixelPairs, centred_pixels, directions
 
 
@@ -108,19 +108,17 @@ def compared_vectors(metric: PixelMetric, support: Maps, query: Maps) -> tuple[T
     return torch.cat(sides[0]), torch.cat(sides[1])
 
 
-def metric_of(comparer: nn.Module) -> PixelMetric | None:
-    """LWFM-SPM's metric in a comparer, where there is one."""
-    return comparer.metric if isinstance(comparer, LwfmHead | HelixLwfmHead) else None
+def metric_of(head: nn.Module) -> PixelMetric | None:
+    """Return the metric of LWFM-SPM in a head; None where it has none."""
+    metric = getattr(head, "metric", None)
+    return metric if isinstance(metric, PixelMetric) else None
 
 
 @torch.no_grad()
-def compared_maps(comparer: nn.Module, support: Maps, query: Maps) -> tuple[Maps, Maps]:
-    """The maps (C_l, h, w) of a pair that the metric compares: under HelixFormer those that it makes of the pair."""
-    if not isinstance(comparer, HelixLwfmHead):
-        return support, query
-    pair = comparer.helix.pairs(support[0][None], query[0][None])
-    new_support, new_query = (pool_taps([side], comparer.grid)[0][0, 0] for side in pair)
-    return [new_support], [new_query]
+def compared_maps(head: nn.Module, support: Maps, query: Maps) -> tuple[Maps, Maps]:
+    """Return the maps (C_l, h, w) of a pair that the metric compares: the head's `pair_maps`, where it has them."""
+    pair_maps = getattr(head, "pair_maps", None)
+    return (support, query) if pair_maps is None else pair_maps(support, query)
 
 
 def _matches(metric: PixelMetric, pair: PixelPairs, phi: nn.Module) -> tuple[Tensor, spm.Matches]:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from raysearch.models.helix.designs import DESIGNS, EnhanceOnly, Layer
 from raysearch.models.helix.direction import LayerSizes, Side, SideName
-from raysearch.models.helix.position_norm import PositionNorm
+from raysearch.models.helix.layers import PositionNorm
 
 
 class HelixFormer(nn.Module):

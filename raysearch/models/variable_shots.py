@@ -24,7 +24,7 @@ def class_logits(comparer: nn.Module, supports: Sequence[Maps], query: Maps, pai
     """Logits of queries among classes of any number of shots, in memory that grows with neither queries nor classes.
 
     Args:
-        comparer: see `raysearch.models.fewshot.Comparer`; in eval mode.
+        comparer: see `raysearch.models.fewshot.FewShotHead`; in eval mode.
         supports: maps of each class: (K, C, h, w) a tap.
         query: (N, C, h, w) a tap.
         pairs_at_once: pairs of a query and a support that are compared at a time, but no fewer than one class has.
@@ -35,7 +35,7 @@ def class_logits(comparer: nn.Module, supports: Sequence[Maps], query: Maps, pai
     Raises:
         ValueError: a comparer in training mode, or a class without a support.
 
-    >>> from raysearch.models.fewshot import CentroidHead
+    >>> from raysearch.models.fewshot_heads import CentroidHead
     >>> supports = [[torch.zeros(1, 2, 1, 1)], [torch.tensor([[1.0, 0.0], [3.0, 0.0]]).view(2, 2, 1, 1)]]
     >>> class_logits(CentroidHead().eval(), supports, [torch.tensor([2.0, 1.0]).view(1, 2, 1, 1)])
     tensor([[-5., -1.]])

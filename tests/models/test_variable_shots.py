@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from raysearch.models import variable_shots
-from raysearch.models.fewshot import CentroidHead, HelixHead, HelixLwfmHead, LwfmHead, Maps, RelationNet
+from raysearch.models.fewshot import Maps
+from raysearch.models.fewshot_heads import CentroidHead, HelixHead, HelixLwfmHead, LwfmHead, RelationNet
 from raysearch.models.helixformer import HelixFormer
 from raysearch.models.lwfm import LayerwiseMatching, PairMatching
 from raysearch.models.relation import CosineHead, RelationHead

@@ -1,4 +1,4 @@
-"""What looks at what between one support and one query: the attention maps that HelixFormer never lays out."""
+"""The attention maps between one support and one query, which HelixFormer itself never builds."""
 
 import math
 from functools import partial
@@ -15,7 +15,7 @@ from raysearch.models.precision import at_least_single
 
 @torch.no_grad()
 def attention_maps(helix: HelixFormer, support: Tensor, query: Tensor, layer: int = 0) -> dict[SideName, Tensor]:
-    """The attention of each updated side of a pair at a layer.
+    """Compute the attention of each updated side of a pair at a layer.
 
     Args:
         helix: in eval mode.
@@ -24,26 +24,27 @@ def attention_maps(helix: HelixFormer, support: Tensor, query: Tensor, layer: in
         layer: from 0.
 
     Returns:
-        For "support", "query" or both, as the design has it: (heads, H, W, h, w), where the position (H, W) of that
-        side looks in the other, `h x w` its positions after the stride of keys and values. Sums over h and w are one.
+        For "support", "query" or both, depending on the design: (heads, H, W, h, w), the weights that the position
+        (H, W) of that side gives to the positions (h, w) of the other, after the stride of keys and values. They sum
+        to one over h and w.
 
     Raises:
-        ValueError: training mode, or a layer that there is not.
+        ValueError: training mode, or a layer that does not exist.
 
     >>> helix = HelixFormer(8, heads=2).eval()
     >>> maps = attention_maps(helix, torch.randn(8, 4, 4), torch.randn(8, 4, 4))
-    >>> {side: tuple(looks.shape) for side, looks in maps.items()}
+    >>> {side: tuple(weights.shape) for side, weights in maps.items()}
     {'support': (2, 4, 4, 4, 4), 'query': (2, 4, 4, 4, 4)}
     """
     if helix.training:
-        raise ValueError("attention is looked at in eval mode; a pair alone would change what batch norm remembers")
+        raise ValueError("attention maps need eval mode: a single pair would change batch norm's statistics")
     if not 0 <= layer < len(helix.layers):
         raise ValueError(f"layer: from 0 to less than {len(helix.layers)}, got {layer}")
-    asked = helix.layers[layer]
-    assert isinstance(asked, Layer)
-    minings = {side: direction.mining for side, direction in asked.directions().items()}
+    module = helix.layers[layer]
+    assert isinstance(module, Layer)
+    minings = {side: direction.mining for side, direction in module.directions().items()}
     operands: dict[SideName, tuple[Tensor, Tensor]] = {}
-    hooks = [mining.register_forward_pre_hook(partial(_keep, operands, side)) for side, mining in minings.items()]
+    hooks = [mining.register_forward_pre_hook(partial(_record, operands, side)) for side, mining in minings.items()]
     try:
         helix.pairs(support[None], query[None])
     finally:
@@ -52,13 +53,13 @@ def attention_maps(helix: HelixFormer, support: Tensor, query: Tensor, layer: in
     return {side: _attention(*operands[side], mining.heads) for side, mining in minings.items()}
 
 
-def _keep(operands: dict[SideName, Any], side: SideName, _: nn.Module, given: Any) -> None:
-    operands[side] = given
+def _record(operands: dict[SideName, Any], side: SideName, _: nn.Module, inputs: Any) -> None:
+    operands[side] = inputs
 
 
-def _attention(questions: Tensor, answers: Tensor, heads: int) -> Tensor:
-    """Questions (1,1,1,H,W,I) and answers (1,1,1,h,w,2I) to (heads,H,W,h,w)."""
-    keys, _ = answers.chunk(2, -1)
-    rows, columns = (at_least_single(each[0, 0, 0]).unflatten(-1, (heads, -1)) for each in (questions, keys))
+def _attention(attn_q: Tensor, attn_kv: Tensor, heads: int) -> Tensor:
+    """Return the attention (heads,H,W,h,w) of attn_q (1,1,1,H,W,I) to attn_kv (1,1,1,h,w,2I)."""
+    keys, _ = attn_kv.chunk(2, -1)
+    rows, columns = (at_least_single(operand[0, 0, 0]).unflatten(-1, (heads, -1)) for operand in (attn_q, keys))
     scores = torch.einsum("HWad,hwad->aHWhw", rows, columns) / math.sqrt(rows.shape[-1])
     return scores.flatten(3).softmax(-1).view_as(scores)

@@ -1,11 +1,11 @@
 """The cross-attention designs of HelixFormer, arXiv 2207.00784, figures 2 and 3: one layer of each.
 
-`OneWay` has one direction, `Serial` a second one whose source is what the first made of its target, `Symmetric` both
-from the features that came in. The norms in front of the projections are a direction's own in `OneWay` and `Serial`,
-and a side's in `Symmetric`.
+`OneWay` has one direction. `Serial` has a second one, whose source is the target that the first has updated.
+`Symmetric` has both, each from the features at the layer's input. In `OneWay` and `Serial` each direction has norms of
+its own in front of the projections; in `Symmetric` each side has one.
 
-A layer works in two steps: `prepare` computes what depends on one side alone, `relate` what depends on pairs. Sides
-keep 1 in the dimension of pairs that they do not depend on: features of supports come as (E,1,S,H,W,C), of queries as
+A layer works in two steps: `prepare` computes whatever depends on one side alone, `relate` whatever depends on pairs.
+Sides keep 1 in the dimension of pairs that they do not depend on: features of supports are (E,1,S,H,W,C), of queries
 (E,Q,1,H,W,C), and a side that no direction updates stays so. Legend: `E` episodes, `Q` queries, `S` supports.
 """
 
@@ -16,34 +16,39 @@ from functools import partial
 from torch import Tensor, nn
 
 from raysearch.models.helix.direction import Direction, LayerSizes, Side, SideName, build_enhancement
-from raysearch.models.helix.position_norm import PositionNorm
+from raysearch.models.helix.layers import PositionNorm
 
 
 class Layer(nn.Module, ABC):
+    """One layer of a design."""
+
     @abstractmethod
     def prepare(self, side: SideName, features: Tensor, repeats: int) -> Side:
-        """Compute what depends on one side alone.
+        """Compute whatever depends on one side alone.
 
         Args:
-            side: which.
+            side: the side that the features belong to.
             features: (E, Q or 1, S or 1, H, W, C).
-            repeats: for how many pairs each row of features stands; running statistics in training depend on it.
+            repeats: number of pairs that each row of features stands for; running statistics in training depend on it.
         """
 
     @abstractmethod
     def relate(self, support: Side, query: Side) -> tuple[Tensor, Tensor]:
-        """New features of the supports and of the queries: (E,Q,S,H,W,C), or as they came where no direction leads."""
+        """Return new features of supports and queries: (E,Q,S,H,W,C), or as they were where not updated."""
 
     @abstractmethod
     def directions(self) -> dict[SideName, Direction]:
-        """The directions by their targets."""
+        """Return the directions by their targets."""
 
 
 class OneWay(Layer):
+    """The target learns from the other side."""
+
     def __init__(self, sizes: LayerSizes, target: SideName) -> None:
         super().__init__()
         self.target = target
-        self.target_norm, self.source_norm = PositionNorm(sizes.width), PositionNorm(sizes.width)
+        self.target_norm = PositionNorm(sizes.width)
+        self.source_norm = PositionNorm(sizes.width)
         self.direction = Direction(sizes)
 
     def prepare(self, side: SideName, features: Tensor, repeats: int) -> Side:
@@ -62,9 +67,12 @@ class OneWay(Layer):
 
 
 class Serial(Layer):
+    """The target `first` learns from the other side, which then learns from the updated target."""
+
     def __init__(self, sizes: LayerSizes, first: SideName) -> None:
         super().__init__()
-        self.first, self.second = OneWay(sizes, first), OneWay(sizes, _other(first))
+        self.first = OneWay(sizes, first)
+        self.second = OneWay(sizes, _other(first))
 
     def prepare(self, side: SideName, features: Tensor, repeats: int) -> Side:
         prepared = self.first.prepare(side, features, repeats)
@@ -85,18 +93,20 @@ class Serial(Layer):
 
 
 class Symmetric(Layer):
+    """Both sides learn from each other at once."""
+
     def __init__(self, sizes: LayerSizes) -> None:
         super().__init__()
-        self.support_norm, self.query_norm = PositionNorm(sizes.width), PositionNorm(sizes.width)
-        self.support, self.query = Direction(sizes), Direction(sizes)  # by their targets
+        self.support_norm = PositionNorm(sizes.width)
+        self.query_norm = PositionNorm(sizes.width)
+        self.support = Direction(sizes)  # whose target is the support
+        self.query = Direction(sizes)  # whose target is the query
 
     def prepare(self, side: SideName, features: Tensor, repeats: int) -> Side:
-        if side == "support":
-            norm, to_it, from_it = self.support_norm, self.support.mining, self.query.mining
-        else:
-            norm, to_it, from_it = self.query_norm, self.query.mining, self.support.mining
+        norm = self.support_norm if side == "support" else self.query_norm
+        as_target, as_source = (self.support, self.query) if side == "support" else (self.query, self.support)
         normed = norm(features)
-        return Side(features, to_it.project_q(normed, repeats), from_it.project_kv(normed, repeats))
+        return Side(features, as_target.mining.project_q(normed, repeats), as_source.mining.project_kv(normed, repeats))
 
     def relate(self, support: Side, query: Side) -> tuple[Tensor, Tensor]:
         return self.support(support, query), self.query(query, support)
@@ -106,7 +116,7 @@ class Symmetric(Layer):
 
 
 class EnhanceOnly(Layer):
-    """No relation mining: the sides that the design updates are enhanced, each image alone."""
+    """No relation mining: the sides that the design updates are enhanced, each image by itself."""
 
     def __init__(self, sizes: LayerSizes, targets: tuple[SideName, ...]) -> None:
         super().__init__()
@@ -127,7 +137,7 @@ def _other(side: SideName) -> SideName:
     return "query" if side == "support" else "support"
 
 
-# who learns from whom, and the layer that does it
+# design -> the sides that it updates in their order, and its layer
 DESIGNS: dict[str, tuple[tuple[SideName, ...], Callable[[LayerSizes], Layer]]] = {
     "q2s": (("support",), partial(OneWay, target="support")),
     "s2q": (("query",), partial(OneWay, target="query")),

@@ -1,8 +1,8 @@
-"""One direction of HelixFormer, arXiv 2207.00784: a target is updated by what a source answers.
+"""One direction of HelixFormer, arXiv 2207.00784: a target's features change by what they attend to in a source.
 
-Relation mining (RMP) gives the cross-image semantic relation map (CSRM), fusion takes it as a soft mask of the target's
-features, their product, and enhancement (REP) works on the outcome. Legend as in `helix.mining`: `E` episodes, `Q`
-queries, `S` supports; 1 in a dimension of pairs that a tensor does not depend on.
+Relation mining (RMP) gives the cross-image semantic relation map (CSRM). Fusion takes it as a soft mask of the target's
+features, which is their product. Representation enhancement (REP) works on the result. Legend as in `helix.mining`: `E`
+episodes, `Q` queries, `S` supports; 1 in a dimension of pairs that a tensor does not depend on.
 """
 
 import operator
@@ -12,14 +12,15 @@ from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
-from raysearch.models.helix.enhancing import RepresentationEnhancement
+from raysearch.models.helix.layers import RepresentationEnhancement
 from raysearch.models.helix.mining import RelationMining
 
 SideName = Literal["support", "query"]
 
 
-def masked_residual(features: Tensor, mined: Tensor) -> Tensor:
-    return features + features * mined
+def masked_residual(features: Tensor, csrm: Tensor) -> Tensor:
+    """Return f + f m, of features f and CSRM m."""
+    return features + features * csrm
 
 
 # of features f and CSRM m; the paper's is "mul"
@@ -31,24 +32,24 @@ FUSIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 class Side(NamedTuple):
-    """What a layer needs of one side of the pairs."""
+    """The inputs of a layer from one side of the pairs."""
 
     features: Tensor  # (E, Q or 1, S or 1, H, W, C)
     attn_q: Tensor | None = None  # (E, Q or 1, S or 1, H, W, I), of a target
     attn_kv: Tensor | None = None  # (E, Q or 1, S or 1, h, w, 2I), of a source
 
     def slice_queries(self, start: int, stop: int) -> "Side":
-        """Those queries of the query side; views."""
+        """Return the query side for some of the query images, as views."""
         attn_q, attn_kv = (None if part is None else part[:, start:stop] for part in self[1:])
         return Side(self.features[:, start:stop], attn_q, attn_kv)
 
 
 @dataclass(frozen=True)
 class LayerSizes:
-    """Of what layers are made; the names are HelixFormer's arguments.
+    """The settings that layers are built from; the names are HelixFormer's arguments.
 
     Raises:
-        ValueError: one that is unknown or out of its range.
+        ValueError: a setting that is unknown or out of its range.
     """
 
     width: int
@@ -71,7 +72,7 @@ class LayerSizes:
 
 
 class Direction(nn.Module):
-    """How a target changes by what a source answers."""
+    """The update of a target by a source: `direction(target, source) -> (E,Q,S,H,W,C)`."""
 
     def __init__(self, sizes: LayerSizes) -> None:
         super().__init__()
@@ -86,7 +87,7 @@ class Direction(nn.Module):
 
 
 def build_enhancement(sizes: LayerSizes) -> nn.Module:
-    """REP, or nothing where the sizes leave it out."""
+    """Return REP, or the identity where the sizes leave it out."""
     if not sizes.rep:
         return nn.Identity()
     return RepresentationEnhancement(sizes.width, sizes.mlp_ratio, sizes.dropout)

@@ -1,7 +1,6 @@
-"""Scores of all pairs of an episode in little memory.
+"""Scores of all pairs of an episode, in memory that does not grow with the number of pairs.
 
-What belongs to an image alone is computed once; pairs go through HelixFormer and the head some at a time, so that
-memory does not grow with the number of pairs.
+Whatever depends on one image alone is computed once. Pairs go through HelixFormer and the head some at a time.
 """
 
 import torch
@@ -12,14 +11,14 @@ from raysearch.models.helixformer import HelixFormer
 
 @torch.no_grad()
 def relation_scores(helix: HelixFormer, head: nn.Module, support: Tensor, query: Tensor, chunk: int = 25) -> Tensor:
-    """`head(*helix.pairs(support, query))` for networks in eval mode.
+    """Compute `head(*helix.pairs(support, query))` for networks in eval mode.
 
     Args:
         helix: in eval mode, as batch norm in training needs all pairs at once.
         head: a `RelationHead` or `CosineHead`, in eval mode.
         support: (E,S,C,H,W), or (S,C,H,W).
         query: (E,Q,C,H,W), or (Q,C,H,W).
-        chunk: pairs at a time, but no fewer than those of one query.
+        chunk: pairs at a time, but at least those of one query.
 
     Returns:
         (E,Q,S) or (Q,S) scores.
@@ -33,15 +32,16 @@ def relation_scores(helix: HelixFormer, head: nn.Module, support: Tensor, query:
     torch.Size([7, 5])
     """
     if helix.training or head.training:
-        raise ValueError("scores in chunks are for eval mode; in training mode batch norm sees all pairs at once")
+        raise ValueError("scores in chunks need eval mode: in training mode, batch norm needs all pairs at once")
     if support.ndim == 4:
         return relation_scores(helix, head, support[None], query[None], chunk)[0]
-    return torch.stack([_of_episode(helix, head, *images, chunk) for images in zip(support, query, strict=True)])
+    return torch.stack([_episode_scores(helix, head, *images, chunk) for images in zip(support, query, strict=True)])
 
 
-def _of_episode(helix: HelixFormer, head: nn.Module, support: Tensor, query: Tensor, chunk: int) -> Tensor:
-    of_support, of_query = helix.prepare("support", support[None]), helix.prepare("query", query[None])
-    at_once = max(1, chunk // len(support))
-    starts = range(0, len(query), at_once)
-    parts = [head(*helix.relate(of_support, of_query.slice_queries(start, start + at_once)))[0] for start in starts]
-    return torch.cat(parts)
+def _episode_scores(helix: HelixFormer, head: nn.Module, support: Tensor, query: Tensor, chunk: int) -> Tensor:
+    support_side = helix.prepare("support", support[None])
+    query_side = helix.prepare("query", query[None])
+    queries_at_once = max(1, chunk // len(support))
+    starts = range(0, len(query), queries_at_once)
+    query_parts = (query_side.slice_queries(start, start + queries_at_once) for start in starts)
+    return torch.cat([head(*helix.relate(support_side, part))[0] for part in query_parts])

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from raysearch.core.errors import UserError
 from raysearch.models import backbones
-from raysearch.models.fewshot import CentroidHead, EpisodicNetwork, HelixHead, HelixLwfmHead, LwfmHead, RelationNet
+from raysearch.models.fewshot import EpisodicNetwork
+from raysearch.models.fewshot_heads import CentroidHead, HelixHead, HelixLwfmHead, LwfmHead, RelationNet
 from raysearch.models.helixformer import HelixFormer
 from raysearch.models.lwfm import LayerwiseMatching, PairMatching
 from raysearch.models.relation import CosineHead, RelationHead

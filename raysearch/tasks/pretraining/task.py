@@ -17,7 +17,8 @@ from raysearch.core.errors import UserError
 from raysearch.data.episodes import Episodes
 from raysearch.data.feed import augment, draw_views
 from raysearch.models import backbones
-from raysearch.models.fewshot import CentroidHead, EpisodicNetwork
+from raysearch.models.fewshot import EpisodicNetwork
+from raysearch.models.fewshot_heads import CentroidHead
 from raysearch.studies.configs import PretrainRunConfig
 from raysearch.tasks.base import NonFiniteLoss, Worker
 from raysearch.tasks.common.loader import Loader
