@@ -1,4 +1,9 @@
-"""What all tasks share: batches on the training device, prefetching, and the weights that a backbone starts from.
+"""What all tasks share: batches on the training device, the shell of a training step, and pretrained backbones.
 
-`state` copies tensors and optimizers to plain values that a checkpoint may hold.
+`pretrained_backbone` needs the registry of tasks, which needs this package; import it by its own path.
 """
+
+from raysearch.tasks.common.loader import Loader, Prefetcher
+from raysearch.tasks.common.training import BestState, StepMeter, check_finite, copied, step_decay
+
+__all__ = ["BestState", "Loader", "Prefetcher", "StepMeter", "check_finite", "copied", "step_decay"]

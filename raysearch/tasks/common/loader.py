@@ -1,11 +1,12 @@
-"""Images on their way to the device, and how long the device waited for them.
+"""Batches of images on the training device: loading them, requesting them ahead, and timing the wait.
 
-On a GPU the host queues work ahead of time, so its clock would count the wait for the GPU as a wait for images. There
-two events on the stream stand around indexing and copying: the time between them is what the GPU spent without work or
-copying.
+On a GPU the host queues work ahead of time, so the host's clock would count waiting for the GPU as waiting for images.
+Two events around indexing and copying are recorded on the stream instead: the time between them is the time that the
+GPU spent without work, or copying.
 """
 
 import time
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -14,10 +15,10 @@ from raysearch.data.feed import ImageSet, normalize
 
 
 class Loader:
-    """Brings batches to one device and keeps the time.
+    """Loads batches onto one device and measures how long the device waits for them.
 
     Args:
-        device: where the images are wanted.
+        device: of the loaded images.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -26,32 +27,75 @@ class Loader:
         self._events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
 
     def batch(self, images: ImageSet, rows: Tensor) -> Tensor:
-        """`ImageSet.batch` of rows (B,): (B, 3, side, side) floats on the device."""
+        """Load normalized images.
+
+        Args:
+            images: to load from.
+            rows: (B,) of the images.
+
+        Returns:
+            (B, 3, side, side) floats on the device.
+        """
         return normalize(self.take(images, rows))
 
     def take(self, images: ImageSet, rows: Tensor) -> Tensor:
-        """`ImageSet.take` of rows (B,): (B, side, side, 3) bytes on the device."""
-        started, before = time.perf_counter(), self._mark()
-        taken = images.take(rows, self.device)
-        after = self._mark()
+        """Load images as they are stored.
+
+        Args:
+            images: to load from.
+            rows: (B,) of the images.
+
+        Returns:
+            (B, side, side, 3) bytes on the device.
+        """
+        started = time.perf_counter()
+        before = self._record_event()
+        batch = images.take(rows, self.device)
+        after = self._record_event()
         if before is not None and after is not None:
             self._events.append((before, after))
         else:
             self._seconds += time.perf_counter() - started
-        return taken
+        return batch
 
     def waited(self) -> float:
-        """Seconds that the device waited since this was last asked."""
+        """Return the seconds that the device has waited since the last call."""
         if self._events:
             self._events[-1][1].synchronize()
-        on_device = sum(before.elapsed_time(after) for before, after in self._events) / 1000  # from milliseconds
-        seconds, self._seconds, self._events = self._seconds + on_device, 0.0, []
+        milliseconds = sum(before.elapsed_time(after) for before, after in self._events)
+        seconds = self._seconds + milliseconds / 1000
+        self._seconds = 0.0
+        self._events = []
         return seconds
 
-    def _mark(self) -> torch.cuda.Event | None:
-        """A point in the GPU's queue of work; None on a CPU."""
+    def _record_event(self) -> torch.cuda.Event | None:
+        """Return an event in the GPU's queue of work; None on a CPU."""
         if self.device.type != "cuda":
             return None
         event = torch.cuda.Event(enable_timing=True)
         event.record(torch.cuda.current_stream(self.device))
         return event
+
+
+class Prefetcher:
+    """Requests the images of a step, and of the step after it, before the step begins.
+
+    Each step is requested once, also when a run continues from a later step. Resident images need no request.
+
+    Args:
+        images: that the steps train on.
+        rows: returns the rows of a step, by its number, in the order in which they are loaded.
+    """
+
+    def __init__(self, images: ImageSet, rows: Callable[[int], Iterable[Tensor]]) -> None:
+        self._images = images
+        self._rows = rows
+        self._requested = 0  # steps
+
+    def request(self, step: int, end: int) -> None:
+        """Request the images of `step` and the next one, of steps up to `end`."""
+        if not self._images.streamed:
+            return
+        for number in range(max(self._requested, step), min(step + 2, end)):
+            self._images.prefetch(torch.cat(list(self._rows(number))))
+            self._requested = number + 1

@@ -26,9 +26,8 @@ from raysearch.models.fewshot import EpisodeOutput, EpisodicNetwork, Layout
 from raysearch.models.lwfm_loss import Classified, lwfm_loss
 from raysearch.studies.configs import FewshotConfig
 from raysearch.tasks.base import NonFiniteLoss, Worker
-from raysearch.tasks.common.loader import Loader
-from raysearch.tasks.common.prefetch import Prefetcher
-from raysearch.tasks.common.state import copied
+from raysearch.tasks.common.loader import Loader, Prefetcher
+from raysearch.tasks.common.training import copied
 from raysearch.tasks.fewshot import evaluation, optimizer
 from raysearch.tasks.fewshot import network as fewshot_network
 from raysearch.tasks.fewshot.episode_sampler import EpisodeSampler, EpisodeStep
@@ -79,7 +78,7 @@ class FewshotTask:
         rate = {"lr": optimizer.set_rate(self.optimiser, config, self.done)} if self.optimiser else {}
         episodes = config.episodes if self.optimiser else 0
         if self.optimiser and not self.config.model.frozen:
-            self._ahead.send_for(self.done, self.steps)
+            self._ahead.request(self.done, self.steps)
         sums: dict[str, float] = {}
         for step in self._steps.steps(self.done) if self.optimiser else ():
             for name, value in self._step(step).items():

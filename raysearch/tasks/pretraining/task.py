@@ -21,9 +21,8 @@ from raysearch.models.fewshot import EpisodicNetwork
 from raysearch.models.fewshot_heads import CentroidHead
 from raysearch.studies.configs import PretrainRunConfig
 from raysearch.tasks.base import NonFiniteLoss, Worker
-from raysearch.tasks.common.loader import Loader
-from raysearch.tasks.common.prefetch import Prefetcher
-from raysearch.tasks.common.state import copied
+from raysearch.tasks.common.loader import Loader, Prefetcher
+from raysearch.tasks.common.training import copied
 from raysearch.tasks.fewshot import evaluation
 from raysearch.tasks.retrieval.holdout import batch_sizes
 from raysearch.tasks.retrieval.sampling import generator
@@ -97,7 +96,7 @@ class PretrainTask:
         rate = config.lr * 0.1 ** sum(self.done >= round(share * config.epochs, 6) for share in config.milestones)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        self._ahead.send_for(self.done, self.steps)
+        self._ahead.request(self.done, self.steps)
         side = self.images.side
         total = torch.zeros(2, device=device)
         self.classifier.train()

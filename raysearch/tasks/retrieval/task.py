@@ -20,9 +20,8 @@ from raysearch.data.feed import ImageSet
 from raysearch.models.hashing.exchnet import ExchNet
 from raysearch.studies.configs import RetrievalConfig
 from raysearch.tasks.base import NonFiniteLoss, Worker
-from raysearch.tasks.common.loader import Loader
-from raysearch.tasks.common.prefetch import Prefetcher
-from raysearch.tasks.common.state import copied
+from raysearch.tasks.common.loader import Loader, Prefetcher
+from raysearch.tasks.common.training import copied
 from raysearch.tasks.retrieval import feature_cache, methods, optimizer
 from raysearch.tasks.retrieval import network as retrieval_network
 from raysearch.tasks.retrieval.epoch_sampler import EpochSampler
@@ -87,7 +86,7 @@ class RetrievalTask:
             self.optimiser = optimizer.build_optimizer(self.network, config.train)
         views = self._views(warming)
         if not config.model.frozen:
-            self._ahead.send_for(max(self.done, self.warm_steps), self.steps)
+            self._ahead.request(max(self.done, self.warm_steps), self.steps)
         epochs = config.warmup.epochs if warming else config.train.epochs
         if warming:
             rate = optimizer.set_same_rate(self.optimiser, config.warmup.lr)

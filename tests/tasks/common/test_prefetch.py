@@ -13,7 +13,7 @@ from raysearch.data.feed import ImageSet
 from raysearch.models.backbones import Backbone
 from raysearch.studies.configs import PretrainRunConfig, overrides
 from raysearch.tasks.base import Feed, Task, Worker
-from raysearch.tasks.common.prefetch import Prefetcher
+from raysearch.tasks.common.loader import Prefetcher
 from raysearch.tasks.fewshot.task import FewshotTask
 from raysearch.tasks.pretraining.task import PretrainTask
 from raysearch.tasks.retrieval.task import build
@@ -148,9 +148,9 @@ def test_nothing_is_computed_ahead_for_resident_images() -> None:
         asked.append(step)
         return [torch.tensor([step])]
 
-    Prefetcher(images, rows).send_for(0, 4)
+    Prefetcher(images, rows).request(0, 4)
     assert asked == []
     ahead = Prefetcher(ImageSet(Sent(np.zeros((4, 2, 2, 3), np.uint8)), np.arange(4)), rows)
     for step in (0, 1, 1, 3):
-        ahead.send_for(step, 4)
+        ahead.request(step, 4)
     assert asked == [0, 1, 2, 3]
