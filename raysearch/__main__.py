@@ -29,7 +29,7 @@ def main() -> NoReturn:
         print(raysearch.__version__)
         sys.exit(0)
     if words[0] not in COMMANDS:
-        cli.stop(f"unknown command '{words[0]}'{nearest(words[0], COMMANDS)}")
+        cli.exit_with_error(f"unknown command '{words[0]}'{nearest(words[0], COMMANDS)}")
     sys.argv = [f"raysearch {words[0]}", *words[1:]]
     runpy.run_module(f"raysearch.{words[0]}", run_name="__main__", alter_sys=True)
     sys.exit(0)

@@ -16,7 +16,7 @@ from raysearch.core import cli
 from raysearch.core.errors import UserError
 from raysearch.engine.cluster.connection import TrialResources
 from raysearch.engine.preflight import aws_account, aws_quotas, checks, kuberay_yaml, ray_yaml
-from raysearch.engine.preflight.check_result import CheckResult, CheckStatus, bad, good, tried, unsure
+from raysearch.engine.preflight.check_result import CheckResult, CheckStatus, collect, failed, passed, warned
 from raysearch.engine.preflight.node_types import NodeType, node_types
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
@@ -42,26 +42,26 @@ def check(
     """
     if study and not data:
         raise UserError("--study needs --data: what fits depends on it")
-    kubernetes = kuberay_yaml.read(file)
+    kubernetes = kuberay_yaml.read_objects(file)
     if kubernetes is not None:
         kinds = kuberay_yaml.node_types(kubernetes)
-        most, found = sum(one.most for one in kinds[1:]), _of_file(kuberay_yaml.problems(kubernetes))
+        most, found = sum(one.most for one in kinds[1:]), _of_file(kuberay_yaml.find_problems(kubernetes))
     else:
-        config = ray_yaml.read(file)
+        config = ray_yaml.read_cluster_file(file)
         kinds, most = node_types(config), config.get("max_workers", 2)
-        wrong = ray_yaml.problems(config, Path.home())
-        found = _of_file(wrong) + tried("versions", lambda: checks.of_versions(config))
+        wrong = ray_yaml.find_problems(config, Path.home())
+        found = _of_file(wrong) + collect("versions", lambda: checks.check_versions(config))
         if (config.get("provider") or {}).get("type") == "aws" and not wrong:
-            client = aws_account.quotas(config["provider"]["region"])
-            found += tried("quotas", lambda: aws_quotas.of_quotas(kinds, most, client))
+            client = aws_account.quotas_client(config["provider"]["region"])
+            found += collect("quotas", lambda: aws_quotas.check_quotas(kinds, most, client))
     if study and data:
-        found += tried("study", lambda: checks.of_study(study, profile, data, set_))
+        found += collect("study", lambda: checks.check_study(study, profile, data, set_))
     if out:
-        found += tried("results", lambda: checks.of_results(out))
+        found += collect("results", lambda: checks.check_results(out))
     if kinds:
         found += _room_and_cost(kinds, most, TrialResources(workers, 1, gpus_per_worker), max_cost)
     else:
-        found.append(unsure("GPUs", "machines of your own: what they hold shows when they have joined"))
+        found.append(warned("GPUs", "machines of your own: what they hold shows when they have joined"))
     _tell(file, found, kubernetes is not None)
 
 
@@ -75,20 +75,20 @@ def fill(
 ) -> None:
     """Put values into the places <NAME> of TEMPLATE: by hand, and the outputs of the account's stack on AWS."""
     cli.check_writable(out, "OUT")
-    if kuberay_yaml.read(template) is None:
-        ray_yaml.read(template)  # says what is wrong with it
+    if kuberay_yaml.read_objects(template) is None:
+        ray_yaml.read_cluster_file(template)  # says what is wrong with it
     text, values = template.read_text(), dict[str, str]()
     if stack or region:
         if not (stack and region):
             raise UserError("--stack and --region go together")
-        values = aws_account.outputs(stack, region)
+        values = aws_account.stack_outputs(stack, region)
     for one in set_ or []:
         name, equals, value = one.partition("=")
         if not equals:
             raise UserError(f"--set '{one}': give NAME=VALUE")
         values[name] = value
-    filled = ray_yaml.fill(text, values)
-    missing = ray_yaml.open_places(list(yaml.safe_load_all(filled)))
+    filled = ray_yaml.fill_placeholders(text, values)
+    missing = ray_yaml.open_placeholders(list(yaml.safe_load_all(filled)))
     if missing:
         where = f"stack '{stack}' has no output {', '.join(missing)}; update it with clusters/aws/account.yaml"
         raise UserError(where if stack else f"nothing to put into {', '.join(missing)}; give --set {missing[0]}=...")
@@ -97,14 +97,14 @@ def fill(
 
 
 def _of_file(wrong: list[str]) -> list[CheckResult]:
-    return [bad("file", one) for one in wrong] or [good("file", "whole, and safe as far as it tells")]
+    return [failed("file", one) for one in wrong] or [passed("file", "whole, and safe as far as it tells")]
 
 
 def _room_and_cost(
     kinds: list[NodeType], most: int, demand: TrialResources, max_cost: float | None
 ) -> list[CheckResult]:
-    found = tried("GPUs", lambda: checks.of_gpus(kinds, demand))
-    return found + tried("cost", lambda: checks.of_cost(kinds, most, max_cost))
+    found = collect("GPUs", lambda: checks.check_gpus(kinds, demand))
+    return found + collect("cost", lambda: checks.check_cost(kinds, most, max_cost))
 
 
 def _tell(file: Path, found: list[CheckResult], kubernetes: bool) -> None:

@@ -60,7 +60,7 @@ def report(
     elif live:
         from dashboards.live import server
 
-        with homes[0].followed():
+        with homes[0].watched():
             server.serve(homes[0].directory, port or 0, not no_open, cli.console())
     else:
         if gallery:

@@ -101,7 +101,7 @@ def main(
         drivers_dry_run.print_dry_run(plan, run, reader, retry_failed, console)
         return
     home.check_writable()
-    with interrupt.caught(), home.kept(lambda message: console.print(message)):
+    with interrupt.caught(), home.synced(lambda message: console.print(message)):
         if isinstance(plan, ablation_plan.AblationPlan):
             complete = _ablation(plan, run, options, reader, retry_failed, console, interrupt)
         else:

@@ -46,8 +46,8 @@ def test_fill_puts_the_outputs_in(tmp_path: Path) -> None:
     stack.make(client)
     out = tmp_path / "mine.yaml"
     cluster.fill(SHIPPED, out, "raysearch", stack.REGION)
-    config, made = ray_yaml.read(out), stack.outputs(client)
-    assert ray_yaml.open_places(config) == []
+    config, made = ray_yaml.read_cluster_file(out), stack.outputs(client)
+    assert ray_yaml.open_placeholders(config) == []
     assert config["provider"]["region"] == stack.REGION
     kinds = config["available_node_types"]
     profiles = {name: one["node_config"]["IamInstanceProfile"]["Arn"] for name, one in kinds.items()}

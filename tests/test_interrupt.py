@@ -140,7 +140,7 @@ def halfway(run: Path) -> dict[str, list[dict[str, Any]]]:
     for file in run.glob(f"checkpoints/*/{checkpoints.NEWEST}"):
         cell = file.parent.name
         if not (run / "cells" / f"{cell}.parquet").exists():
-            found[cell] = json.loads(checkpoints.decode(file.read_bytes(), "cpu")["history"])
+            found[cell] = json.loads(checkpoints.decode_state(file.read_bytes(), "cpu")["history"])
     return found
 
 

@@ -102,7 +102,7 @@ def test_a_hostile_checkpoint_is_not_executed(tmp_path: Path, form: str, names: 
             (folder / name).write_bytes(pickle.dumps({"task": Hostile(sign)}, protocol=2))
         else:
             torch.save({"task": Hostile(sign)}, folder / name, _use_new_zipfile_serialization=form == "torch")
-    assert Checkpoints(str(tmp_path / "checkpoints"), CELL).bring(tmp_path, lambda state: True) == (BEST not in names)
+    assert Checkpoints(str(tmp_path / "checkpoints"), CELL).adopt(tmp_path, lambda state: True) == (BEST not in names)
     again = RunningCell(command, SmallTask, worker)
     history = again.begun().history
     assert len(history) == (0 if BEST in names else 1)

@@ -11,7 +11,7 @@ from dashboards.live.results import outcome
 from dashboards.live.status import doing
 from raysearch.core.errors import UserError
 from raysearch.runs import heartbeat, results
-from raysearch.runs.heartbeat import Progress
+from raysearch.runs.heartbeat import Heartbeat
 
 _YOUNG = 2.0  # seconds: a change within the same tick of the file system's clock leaves the time as it is
 _ANYWAY = 30.0  # seconds after which a directory is read though its time stands still, as on some network drives
@@ -80,16 +80,16 @@ class Follower:
             self._outcome = self._outcome or outcome({**self._study, "cells": []}, results.table(self._study, {}))
         self._made, self._took = time.monotonic(), time.monotonic() - now
 
-    def _said(self) -> list[Progress]:
-        return heartbeat.read(self._run_dir)
+    def _said(self) -> list[Heartbeat]:
+        return heartbeat.read_heartbeats(self._run_dir)
 
-    def _quiet(self, said: list[Progress]) -> dict[str, float]:
+    def _quiet(self, said: list[Heartbeat]) -> dict[str, float]:
         """Seconds for which each process that is not done has been silent.
 
         The clocks of two machines differ. So a process's clock is believed once, when it is first heard; from then on
         it is the time since its file last changed, by this machine's.
         """
-        now, open_ = time.monotonic(), [one for one in said if not one.over]
+        now, open_ = time.monotonic(), [one for one in said if not one.done]
         for one in open_:
             beat, _ = self._heard.get(one.key, (None, 0.0))
             if beat is None:
@@ -98,7 +98,7 @@ class Follower:
                 self._heard[one.key] = one.beat, now
         return {one.key: now - self._heard[one.key][1] for one in open_}
 
-    def _report(self, said: list[Progress], report: _Stamp) -> str:
+    def _report(self, said: list[Heartbeat], report: _Stamp) -> str:
         """What the link to the report says; empty where there is none."""
         if not report:
             return ""
@@ -111,7 +111,7 @@ class Follower:
 
 def _steps(quiet: dict[str, float]) -> tuple[tuple[str, int], ...]:
     """Silences in steps of ten seconds, from the first that counts."""
-    return tuple((key, int(seconds // 10)) for key, seconds in quiet.items() if seconds >= heartbeat.QUIET)
+    return tuple((key, int(seconds // 10)) for key, seconds in quiet.items() if seconds >= heartbeat.QUIET_SECONDS)
 
 
 def _stamp(path: Path) -> _Stamp:

@@ -5,10 +5,10 @@ from datetime import datetime
 from typing import Any
 
 from dashboards.html import formats
-from raysearch.runs.heartbeat import QUIET, Note, Progress, Running, Stage
+from raysearch.runs.heartbeat import QUIET_SECONDS, Heartbeat, Note, RunningCell, Stage
 
 
-def doing(said: Sequence[Progress], quiet: Mapping[str, float], ended: Mapping[str, Any]) -> dict[str, Any]:
+def doing(said: Sequence[Heartbeat], quiet: Mapping[str, float], ended: Mapping[str, Any]) -> dict[str, Any]:
     """The part of the page's state that the processes decide.
 
     Args:
@@ -16,7 +16,7 @@ def doing(said: Sequence[Progress], quiet: Mapping[str, float], ended: Mapping[s
         quiet: key of a process that should be at work -> seconds for which it has been silent.
         ended: what the results store says: "planned", "ended" by status, and "command".
     """
-    alive = [one for one in said if not one.over and quiet.get(one.key, 0.0) < QUIET]
+    alive = [one for one in said if not one.done and quiet.get(one.key, 0.0) < QUIET_SECONDS]
     stages = [one.stage for one in alive if one.stage is not None]
     state, text = status(said, alive, quiet, ended)
     cells = sorted(((one, stage) for stage in stages for one in stage.running), key=lambda pair: pair[0].since)
@@ -33,12 +33,12 @@ def doing(said: Sequence[Progress], quiet: Mapping[str, float], ended: Mapping[s
 
 
 def status(
-    said: Sequence[Progress], alive: Sequence[Progress], quiet: Mapping[str, float], ended: Mapping[str, Any]
+    said: Sequence[Heartbeat], alive: Sequence[Heartbeat], quiet: Mapping[str, float], ended: Mapping[str, Any]
 ) -> tuple[str, str]:
     """Whether a sweep is at work, in a word for the page and a sentence for people."""
     again = f" Go on with: {ended['command']}" if ended["command"] else ""
     if alive:
-        silent = [one for one in said if not one.over and one not in alive]
+        silent = [one for one in said if not one.done and one not in alive]
         also = "".join(f" Another, {one.key}, has been silent for {_rough(quiet[one.key])}." for one in silent)
         if all(one.stage is None for one in alive):
             return "running", f"Starting: Ray, and the images.{also}"
@@ -51,7 +51,7 @@ def status(
         return ("ended" if whole else "quiet"), text
     last = said[-1]
     at = f"{datetime.fromtimestamp(last.beat):%H:%M:%S}"
-    if not last.over:
+    if not last.done:
         text = f"No news for {_rough(quiet[last.key])}: the sweep was killed, or its machine is gone."
         return "quiet", f"{text} The last came at {at} from {last.host}, process {last.pid}.{again}"
     if last.state == "failed":
@@ -105,7 +105,7 @@ def counted(planned: int, ended: Mapping[str, int], running: int) -> str:
     return ", ".join(parts + [f"{ended[one]:,} {word}" for one, word in words.items() if ended[one]])
 
 
-def _running(one: Running, stage: Stage) -> dict[str, Any]:
+def _running(one: RunningCell, stage: Stage) -> dict[str, Any]:
     speed = f"{one.images_per_second:,.0f} images/s" if one.images_per_second is not None else ""
     return {
         "key": one.cell,

@@ -25,14 +25,14 @@ def run(app: typer.Typer, arguments: list[str] | None = None, name: str | None =
     try:
         code = command.main(args=words, prog_name=name, standalone_mode=False)
     except UserError as error:
-        stop(str(error))
+        exit_with_error(str(error))
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
         # typer carries its own copy of click in some releases, so click's errors are known by what they offer
         if not hasattr(error, "format_message"):
             raise
-        stop(_usage_message(error, command))
+        exit_with_error(_usage_message(error, command))
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -48,7 +48,7 @@ def check_writable(path: Path, name: str) -> None:
         raise UserError(f"cannot write {path}: {name} takes a file in a directory that exists and can be written")
 
 
-def stop(message: str) -> NoReturn:
+def exit_with_error(message: str) -> NoReturn:
     """Print one line and leave with exit code 2."""
     print(f"error: {sanitize.escape_controls(' '.join(message.split()))}", file=sys.stderr)
     sys.exit(2)

@@ -19,7 +19,7 @@ from raysearch.data.shards import Manifest
 from raysearch.inspection.choosing import CellChoice, choose
 from raysearch.models import backbones
 from raysearch.runs import results, variant_config
-from raysearch.runs.checkpoints import FOLDER, Checkpoints, decode
+from raysearch.runs.checkpoints import FOLDER, Checkpoints, decode_state
 from raysearch.storage import Location, cache_dir
 from raysearch.studies.configs import TASKS, Images, RunConfig
 from raysearch.tasks import registry
@@ -106,7 +106,7 @@ class FinishedRun:
         beside = sorted(self.directory.resolve().parent.glob(f"*/{FOLDER}/{cell.cell}"))
         for storage in dict.fromkeys([own, *(str(one.parent) for one in beside)]):
             data = Checkpoints(storage, cell.cell).read()
-            state = decode(data, self.device) if data is not None else None
+            state = decode_state(data, self.device) if data is not None else None
             if state is not None and len(json.loads(state["history"])) == cell.steps:
                 return state
         raise UserError(

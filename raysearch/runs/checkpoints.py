@@ -1,7 +1,7 @@
-"""Checkpoints of cells in the run's storage: of each cell the newest and the best, and how often it was begun.
+"""Checkpoints of cells in the run's storage: the newest and the best state of each cell, and its number of attempts.
 
-They belong to a cell and not to a Ray Tune trial: whoever begins the cell next, in this run or after the driver was
-killed, goes on from there. A file is replaced whole, and holds tensors and plain values, never code.
+They belong to a cell, not to a Ray Tune trial. Whoever starts the cell next continues from them, in this run or after
+the driver was killed. A file is replaced as a whole, and holds tensors and plain values, never code.
 """
 
 import io
@@ -13,12 +13,13 @@ from typing import Any
 
 import torch
 
-from raysearch.runs.objective import Objective as Objective
-from raysearch.runs.checkpoint_files import CheckpointFiles
+from raysearch.storage import Location
 
 FOLDER = "checkpoints"  # of a run that has no other storage
-NEWEST, BEST = "newest.pt", "best.pt"
-_PINNED = 3  # states that other members of a population may still take over
+NEWEST = "newest.pt"
+BEST = "best.pt"
+_ATTEMPTS = "attempts.json"
+_MAX_PINNED = 3  # states that other members of a population may still take over
 
 
 class Checkpoints:
@@ -27,24 +28,36 @@ class Checkpoints:
     Args:
         storage: path or URI of the run's checkpoints.
         cell: the cell's hash.
+
+    Raises:
+        UserError: the URI has no file system.
     """
 
     def __init__(self, storage: str, cell: str) -> None:
         self._cell = cell
         self._files = CheckpointFiles(storage, cell)
 
-    def begin(self) -> int:
-        """Count an attempt; returns how many there were, this one among them."""
-        written = self._files.read("attempts.json")
+    def count_attempt(self) -> int:
+        """Add one attempt to train the cell; return the number of attempts, this one included.
+
+        Raises:
+            UserError: the store fails.
+        """
+        content = self._files.read(_ATTEMPTS)
         try:
-            before = int(json.loads(written)["attempts"]) if written else 0
-        except (ValueError, KeyError, TypeError):  # a disk that was full
-            before = 0
-        self._files.write("attempts.json", json.dumps({"attempts": before + 1}).encode())
-        return before + 1
+            attempts = int(json.loads(content)["attempts"]) if content else 0
+        except (ValueError, KeyError, TypeError):  # written while the disk was full
+            attempts = 0
+        attempts += 1
+        self._files.write(_ATTEMPTS, json.dumps({"attempts": attempts}).encode())
+        return attempts
 
     def save(self, state: dict[str, Any], best: bool) -> None:
-        """Keep a state as the newest, and as the best if it is."""
+        """Write a state as the newest one, and as the best one if `best`.
+
+        Raises:
+            UserError: the store fails.
+        """
         buffer = io.BytesIO()
         torch.save(state, buffer)
         data = buffer.getvalue()
@@ -53,50 +66,104 @@ class Checkpoints:
         self._files.write(NEWEST, data)
 
     def read(self, pinned: str | None = None) -> bytes | None:
-        """The newest state that can be read, or the pinned one; None where there is none."""
+        """Return the newest state that can be decoded, or the pinned one of that name; None if there is none.
+
+        Raises:
+            UserError: the store fails.
+        """
         for name in [pinned] if pinned else [NEWEST, BEST]:
             data = self._files.read(name)
-            if data is not None and _decodes(data):
+            if data is not None and _can_be_decoded(data):
                 return data
         return None
 
-    def bring(self, runs: Path, wanted: Callable[[Mapping[str, Any]], bool]) -> bool:
-        """See that a wanted state is the newest here, if need be copied from a run beside; False where none has it.
+    def adopt(self, runs: Path, accept: Callable[[Mapping[str, Any]], bool]) -> bool:
+        """Make an accepted state the newest one here; copy it from another run if this one has none.
+
+        A run that was stopped half-way has a state that is not accepted.
 
         Args:
             runs: directory of runs.
-            wanted: whether a state, as `save` was given it, is one. A run that was stopped half-way holds another.
+            accept: whether a state, as it was given to `save`, will do.
+
+        Returns:
+            False if neither this run nor another has such a state.
         """
-        here = self.read()
-        if here is not None and wanted(decode(here, torch.device("cpu"))):
+        cpu = torch.device("cpu")
+        newest = self.read()
+        if newest is not None and accept(decode_state(newest, cpu)):
             return True
         for folder in sorted(runs.glob(f"*/{FOLDER}/{self._cell}")):
             data = Checkpoints(str(folder.parent), self._cell).read()
-            if data is not None and wanted(decode(data, torch.device("cpu"))):
+            if data is not None and accept(decode_state(data, cpu)):
                 self._files.write(NEWEST, data)
                 return True
         return False
 
     def pin(self, step: int) -> str:
-        """Keep the newest state of now under a name of its own, for another cell to take over; returns the name."""
+        """Copy the newest state to a name of its own, for another cell to take over; return the name."""
         name = f"pinned-{step:06d}.pt"
         data = self.read()
         assert data is not None
         self._files.write(name, data)
-        for old in sorted(file for file in self._files.names() if file.startswith("pinned-"))[:-_PINNED]:
+        pinned = sorted(file for file in self._files.names() if file.startswith("pinned-"))
+        for old in pinned[:-_MAX_PINNED]:
             self._files.delete(old)
         return name
 
 
-def decode(data: bytes, device: torch.device) -> dict[str, Any]:
-    """A state as `save` was given it, on a device; runs no code of the file's."""
+class CheckpointFiles:
+    """A directory of small files, local or in a store such as `s3://bucket/run`; each file is replaced as a whole.
+
+    Args:
+        location: path or URI of the directory.
+        folder: subdirectory of it.
+
+    Raises:
+        UserError: the URI has no file system. All methods raise it too: the store fails.
+    """
+
+    def __init__(self, location: str, folder: str = "") -> None:
+        place = Location.parse(location)
+        self._directory = place / folder if folder else place
+        self._exists = False
+
+    def read(self, name: str) -> bytes | None:
+        """Return a file's bytes; None if there is no such file."""
+        try:
+            return (self._directory / name).read()
+        except FileNotFoundError:
+            return None
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file; concurrent readers see the old file or the new one."""
+        if not self._exists:
+            self._directory.make_directory()
+            self._exists = True
+        (self._directory / name).write(data)
+
+    def names(self) -> list[str]:
+        """Return the names of the files, without the temporary files of killed writers."""
+        try:
+            listing = self._directory.listing()
+        except FileNotFoundError:
+            return []
+        return sorted(name for name in listing if not name.startswith(".") and not name.endswith("/"))
+
+    def delete(self, name: str) -> None:
+        """Remove a file if it exists."""
+        (self._directory / name).delete()
+
+
+def decode_state(data: bytes, device: torch.device) -> dict[str, Any]:
+    """Return a state as it was given to `Checkpoints.save`, on a device; no code of the file runs."""
     return torch.load(io.BytesIO(data), map_location=device, weights_only=True)
 
 
-def _decodes(data: bytes) -> bool:
-    """Whether a file is whole; one may not be after a power failure."""
+def _can_be_decoded(data: bytes) -> bool:
+    """Return whether a file is complete, which it may not be after a power failure."""
     try:
-        decode(data, torch.device("cpu"))
+        decode_state(data, torch.device("cpu"))
     except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError, KeyError, OSError):
         return False
     return True

@@ -36,7 +36,9 @@ def ablation(plan: AblationPlan) -> dict[str, Any]:
             for variant in plan.variants
         ],
         "cells": [{"cell": cell.hash, "variant": cell.variant.name, "seed": cell.seed} for cell in plan.cells],
-        "starts": [{"cell": cell.hash, "variant": cell.variant.name, "seed": cell.seed} for cell in pre_trainings(plan.cells)],
+        "starts": [
+            {"cell": cell.hash, "variant": cell.variant.name, "seed": cell.seed} for cell in pre_trainings(plan.cells)
+        ],
     }
 
 

@@ -14,13 +14,13 @@ from typing import Any, Self
 from raysearch.core import atomic
 
 FOLDER = "progress"
-BEAT = 5.0  # seconds between writings when nothing happens
-QUIET = 30.0  # seconds without a writing after which a process may be gone: some beats of a busy machine
+BEAT_SECONDS = 5.0  # seconds between writings when nothing happens
+QUIET_SECONDS = 30.0  # seconds without a writing after which a process may be gone: some beats of a busy machine
 STATES = ("starting", "running", "ended", "stopped", "failed")
 
 
 @dataclass(frozen=True)
-class Running:
+class RunningCell:
     """A cell that runs."""
 
     cell: str
@@ -66,7 +66,7 @@ class Stage:
     slots: int = 0  # trials at a time
     seconds: float = 0.0  # that the stage has taken
     seconds_left: float | None = None
-    running: Sequence[Running] = ()
+    running: Sequence[RunningCell] = ()
     failures: Sequence[Note] = ()  # the last ones
     retries: Sequence[Note] = ()  # the last ones
 
@@ -93,7 +93,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Progress:
+class Heartbeat:
     """What one process says."""
 
     host: str
@@ -109,7 +109,7 @@ class Progress:
         return f"{self.host}-{self.pid}"
 
     @property
-    def over(self) -> bool:
+    def done(self) -> bool:
         """Whether the process has said that it is done."""
         return self.state not in ("starting", "running")
 
@@ -128,13 +128,13 @@ class Progress:
         return json.dumps(asdict(self))
 
 
-def write(run_dir: Path, progress: Progress) -> Path:
+def write_heartbeat(run_dir: Path, progress: Heartbeat) -> Path:
     """Replace the file of this process."""
     path = run_dir / FOLDER / f"{progress.key}.json"
     return atomic.replace_file(path, lambda temporary: temporary.write_text(progress.encode()))
 
 
-def read(run_dir: Path) -> list[Progress]:
+def read_heartbeats(run_dir: Path) -> list[Heartbeat]:
     """What the processes of a run say, the latest last. What cannot be read is left out: it is no record.
 
     >>> read(Path("nowhere"))
@@ -143,12 +143,12 @@ def read(run_dir: Path) -> list[Progress]:
     found = []
     for path in sorted((run_dir / FOLDER).glob("[!.]*.json")):
         try:
-            found.append(Progress.decode(path.read_text()))
+            found.append(Heartbeat.decode(path.read_text()))
         except (OSError, ValueError, TypeError, KeyError):  # removed meanwhile, or of another version
             continue
     return sorted(found, key=lambda one: one.beat)
 
 
 def _stage(found: dict[str, Any]) -> Stage:
-    lists = {"running": Running, "failures": Note, "retries": Note}
+    lists = {"running": RunningCell, "failures": Note, "retries": Note}
     return Stage(**found | {name: tuple(kind(**one) for one in found[name]) for name, kind in lists.items()})

@@ -1,14 +1,20 @@
-"""What checkpoints and schedulers choose by. Apart from both, since a mailbox knows of it and needs no torch."""
+"""The metric that checkpoints and schedulers choose by. It needs no torch, which a trial's mailbox does not import."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Objective:
-    """By which figure of a step's report the best checkpoint is chosen."""
+    """The metric of a step's report by which the best checkpoint is chosen.
+
+    Args:
+        metric: its key in the report.
+        mode: "max" or "min".
+    """
 
     metric: str
-    mode: str  # "max" | "min"
+    mode: str
 
-    def better(self, value: float, than: float | None) -> bool:
+    def is_better(self, value: float, than: float | None) -> bool:
+        """Return whether a value beats another; any value beats None."""
         return than is None or (value > than if self.mode == "max" else value < than)

@@ -18,8 +18,7 @@ from pathlib import Path
 from raysearch.core import atomic
 from raysearch.core.background import run_periodically
 from raysearch.core.errors import UserError
-from raysearch.storage import cache_dir
-from raysearch.storage import Location
+from raysearch.storage import Location, cache_dir
 
 _PROBE = ".probe"
 INTERVAL = 5.0  # seconds between looks at what is new
@@ -76,7 +75,7 @@ class RunLocation:
                     _bring(place / name, self.directory / folder / name, size if folder == _CELLS else _ALWAYS)
 
     @contextlib.contextmanager
-    def followed(self) -> Iterator[None]:
+    def watched(self) -> Iterator[None]:
         """Bring what is new, again and again, while somebody looks; a store that is silent is asked again."""
         if self.place is None:
             yield
@@ -108,7 +107,7 @@ class RunLocation:
             (self.place / _PROBE).delete()
 
     @contextlib.contextmanager
-    def kept(self, say: Callable[[str], None]) -> Iterator[None]:
+    def synced(self, say: Callable[[str], None]) -> Iterator[None]:
         """Carry what is written to the store, now and then and at the end.
 
         Args:

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from raysearch.core.errors import UserError, nearest
-from raysearch.studies.configs import overrides
-from raysearch.studies.configs import RunConfig
+from raysearch.studies.configs import RunConfig, overrides
 
 
 def config_of_variant(record: Mapping[str, Any], name: str | None, settings: Mapping[str, Any]) -> RunConfig:

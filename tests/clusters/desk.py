@@ -93,7 +93,7 @@ def desk(folder: Path) -> Iterator[Desk]:
             host.run("pip install --editable ~/raysearch")
         checkout = made.laptop.home / "raysearch"
         for shipped, own in FILES.items():
-            (checkout / own).write_text(ray_yaml.fill((checkout / shipped).read_text(), made.values))
+            (checkout / own).write_text(ray_yaml.fill_placeholders((checkout / shipped).read_text(), made.values))
         for start in ("ssh-keygen", "(umask 077", "python -m raysearch.cluster check"):
             done = made.type(start)
             assert done.status == 0, done.output

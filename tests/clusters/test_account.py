@@ -179,5 +179,5 @@ def test_its_outputs_fill_the_cluster_file(account: Account) -> None:
     from raysearch.engine.preflight import ray_yaml
 
     text = (stack.TEMPLATE.parents[1] / "aws.yaml").read_text()
-    assert ray_yaml.open_places(yaml.safe_load(ray_yaml.fill(text, account.outputs))) == []
+    assert ray_yaml.open_placeholders(yaml.safe_load(ray_yaml.fill_placeholders(text, account.outputs))) == []
     assert account.outputs["BucketUri"] == "s3://birds-and-results"

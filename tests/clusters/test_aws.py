@@ -48,7 +48,7 @@ def _may_unshare() -> bool:
 
 @pytest.fixture
 def config() -> dict[str, Any]:
-    return yaml.safe_load(ray_yaml.fill(FILE.read_text(), FILLED))
+    return yaml.safe_load(ray_yaml.fill_placeholders(FILE.read_text(), FILLED))
 
 
 def test_ray_takes_it(config: dict[str, Any]) -> None:

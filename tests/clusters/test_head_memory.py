@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from raysearch.engine.cluster.connection import HEAD_REMEMBERS
+from raysearch.engine.cluster.connection import HEAD_HISTORY_LIMITS
 
 CLUSTERS = Path(__file__).parents[2] / "clusters"
 
@@ -14,4 +14,4 @@ CLUSTERS = Path(__file__).parents[2] / "clusters"
 def test_a_head_remembers_as_much_everywhere(file: str) -> None:
     text = (CLUSTERS / file).read_text()
     told = dict(re.findall(r'(RAY_\w+(?:_in_gcs|_cached_count))(?:=|, value: ")(\d+)', text))
-    assert told == {name: str(many) for name, many in HEAD_REMEMBERS.items()}
+    assert told == {name: str(many) for name, many in HEAD_HISTORY_LIMITS.items()}

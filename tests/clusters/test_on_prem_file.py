@@ -23,9 +23,9 @@ def home(folder: Path) -> Path:
 
 def test_the_file_is_ready_once_its_places_are_filled(tmp_path: Path) -> None:
     owner = home(tmp_path)
-    assert ray_yaml.open_places(yaml.safe_load(SHIPPED)) == sorted(VALUES)
-    filled = yaml.safe_load(ray_yaml.fill(SHIPPED, VALUES))
-    assert ray_yaml.problems(filled, owner) == []
+    assert ray_yaml.open_placeholders(yaml.safe_load(SHIPPED)) == sorted(VALUES)
+    filled = yaml.safe_load(ray_yaml.fill_placeholders(SHIPPED, VALUES))
+    assert ray_yaml.find_problems(filled, owner) == []
     assert filled["provider"]["worker_ips"] == ["192.168.1.11", "192.168.1.12"]
 
 
@@ -40,7 +40,7 @@ def test_it_starts_the_software_of_the_other_clusters() -> None:
 def test_the_firewall_names_the_same_places() -> None:
     text = (ROOT / "clusters" / "firewall.nft").read_text()
     assert set(re.findall(r"<(\w+)>", text)) == {"Head", "Workers"}
-    assert "define cluster = { 192.168.1.10, 192.168.1.11, 192.168.1.12 }" in ray_yaml.fill(text, VALUES)
+    assert "define cluster = { 192.168.1.10, 192.168.1.11, 192.168.1.12 }" in ray_yaml.fill_placeholders(text, VALUES)
 
 
 def test_the_page_names_the_ports_of_the_file() -> None:

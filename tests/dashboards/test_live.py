@@ -17,7 +17,7 @@ from dashboards.ablation.tables import Words
 from dashboards.ablation.view import view
 from dashboards.live.server import Server
 from raysearch.runs import heartbeat, results
-from raysearch.runs.heartbeat import Note, Progress, Running, Stage
+from raysearch.runs.heartbeat import Heartbeat, Note, RunningCell, Stage
 
 from ..browser import Browser, Page, chromium, needs_chromium
 from .conftest import ablation, write_run
@@ -66,13 +66,13 @@ def say(run: Path, step: int, state: str = "running", **stage) -> None:
     """What a sweep at work would write: two cells at a step of ten."""
     now = time.time()
     running = tuple(
-        Running(
+        RunningCell(
             f"running{seed}", f"{EVIL} seed {seed}", "a", 1000.0 + seed, step, 10, 100.0, 0.25, None, (2.0, 1.0, 0.5)
         )
         for seed in range(2)
     )
     whole = Stage("cells", 24, 16, slots=2, seconds_left=90.0, running=running if state == "running" else ())
-    heartbeat.write(run, Progress("laptop", 7, now - 60, now, state, stage=Stage(**vars(whole) | stage)))
+    heartbeat.write_heartbeat(run, Heartbeat("laptop", 7, now - 60, now, state, stage=Stage(**vars(whole) | stage)))
 
 
 WATCH = """(() => {

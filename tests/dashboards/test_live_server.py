@@ -19,7 +19,7 @@ from dashboards.live.follower import Follower
 from dashboards.live.server import Server
 from raysearch.core.errors import UserError
 from raysearch.runs import cells, heartbeat, results
-from raysearch.runs.heartbeat import Progress, Stage
+from raysearch.runs.heartbeat import Heartbeat, Stage
 
 from .test_live import Growing, say, served
 
@@ -152,7 +152,7 @@ def test_a_killed_sweep_is_told_by_its_silence(tmp_path: Path) -> None:
     run = Growing(tmp_path, seeds=2)
     run.end(0)
     stage = Stage("cells", 16, 8, slots=2)
-    heartbeat.write(run.path, Progress("node-1", 7, 0.0, time.time() - 47, "running", stage=stage))
+    heartbeat.write_heartbeat(run.path, Heartbeat("node-1", 7, 0.0, time.time() - 47, "running", stage=stage))
     found = state(Follower(run.path))
     assert found["state"] == "quiet"
     assert found["status"].startswith("No news for 40 s: the sweep was killed")
@@ -167,9 +167,9 @@ def test_a_sweep_whose_clock_is_wrong_is_heard_all_the_same(tmp_path: Path, monk
     run = Growing(tmp_path, seeds=1)
     follower = Follower(run.path)
     stage = Stage("cells", 8, slots=1)
-    heartbeat.write(run.path, Progress("node-1", 7, 0.0, 5000.0, "running", stage=stage))
+    heartbeat.write_heartbeat(run.path, Heartbeat("node-1", 7, 0.0, 5000.0, "running", stage=stage))
     assert state(follower)["state"] == "quiet"
-    heartbeat.write(run.path, Progress("node-1", 7, 0.0, 5005.0, "running", stage=stage))
+    heartbeat.write_heartbeat(run.path, Heartbeat("node-1", 7, 0.0, 5005.0, "running", stage=stage))
     assert state(follower)["status"] == "Running."
     clock[0] += 45
     assert state(follower)["status"].startswith("No news for 40 s")
@@ -178,16 +178,16 @@ def test_a_sweep_whose_clock_is_wrong_is_heard_all_the_same(tmp_path: Path, monk
 @pytest.mark.parametrize(
     ("one", "status", "words"),
     [
-        (Progress("h", 1, 0.0, 1.0, "failed", "no room"), "failed", "with an error: no room"),
-        (Progress("h", 1, 0.0, 1.0, "stopped"), "stopped", "The sweep was stopped at"),
-        (Progress("h", 1, 0.0, 1.0, "ended"), "ended", "The sweep ended at"),
-        (Progress("h", 1, 0.0, time.time() + 9e6, "starting"), "running", "Starting: Ray, and the images."),
+        (Heartbeat("h", 1, 0.0, 1.0, "failed", "no room"), "failed", "with an error: no room"),
+        (Heartbeat("h", 1, 0.0, 1.0, "stopped"), "stopped", "The sweep was stopped at"),
+        (Heartbeat("h", 1, 0.0, 1.0, "ended"), "ended", "The sweep ended at"),
+        (Heartbeat("h", 1, 0.0, time.time() + 9e6, "starting"), "running", "Starting: Ray, and the images."),
     ],
     ids=["failed", "stopped", "ended", "starting"],
 )
-def test_every_end_has_its_words(tmp_path: Path, one: Progress, status: str, words: str) -> None:
+def test_every_end_has_its_words(tmp_path: Path, one: Heartbeat, status: str, words: str) -> None:
     run = Growing(tmp_path, seeds=1)
-    heartbeat.write(run.path, one)
+    heartbeat.write_heartbeat(run.path, one)
     found = state(Follower(run.path))
     assert found["state"] == status
     assert words in found["status"]
@@ -221,7 +221,9 @@ def test_a_search_shows_its_best_so_far(make_search: Make) -> None:
     assert all(values == sorted(values) for values in steps)
     assert found["failures"][0]["line"] == "the loss is nan in iteration 1"
     assert "beats the reference" in found["answer"]
-    heartbeat.write(run, Progress("h", 1, 0.0, time.time(), "running", stage=Stage("cells", 500, 100, slots=1)))
+    heartbeat.write_heartbeat(
+        run, Heartbeat("h", 1, 0.0, time.time(), "running", stage=Stage("cells", 500, 100, slots=1))
+    )
     assert state(Follower(run))["planned"] == 500, "a search knows its cells one by one; the sweep says how many come"
 
 

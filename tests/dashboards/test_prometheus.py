@@ -17,8 +17,7 @@ from ray.util.metrics import Counter, Metric
 
 import dashboards
 from raysearch.engine.cluster import connection
-from raysearch.engine.monitoring.gauges import Gauges
-from raysearch.engine.monitoring.prometheus import StudyMetrics
+from raysearch.engine.monitoring.prometheus import PersistentGauges, StudyMetrics
 
 from ..engine import sweeps
 from ..engine.heads import Head
@@ -124,7 +123,7 @@ def test_every_variable_is_declared_and_every_query_is_narrowed() -> None:
 
 
 def test_every_metric_that_is_asked_for_is_one_that_is_set() -> None:
-    ours = [one for one in vars(StudyMetrics("study", None, Gauges())).values() if isinstance(one, Metric)]
+    ours = [one for one in vars(StudyMetrics("study", None, PersistentGauges())).values() if isinstance(one, Metric)]
     known = {f"ray_{one.info['name']}" + "_total" * isinstance(one, Counter) for one in ours}
     known |= {f"ray_{name}" for name in METRICS_GAUGES} | FROM_RAYLET
     text = ALERTS.read_text() + " ".join(one for _, one in expressions()) + " ".join(ELSEWHERE)

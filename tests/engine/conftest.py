@@ -9,11 +9,11 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from raysearch.engine.cluster.connection import HEAD_REMEMBERS
+from raysearch.engine.cluster.connection import HEAD_HISTORY_LIMITS
 
 from . import killing, small_task
 
-_REMEMBERED = {name: many // 10 for name, many in HEAD_REMEMBERS.items()}  # as many as a soak's first minutes have
+_REMEMBERED = {name: many // 10 for name, many in HEAD_HISTORY_LIMITS.items()}  # as many as a soak's first minutes have
 
 
 @pytest.fixture(scope="module")

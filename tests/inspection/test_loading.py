@@ -14,7 +14,7 @@ from raysearch.data import synthetic
 from raysearch.inspection.loading import open_run
 from raysearch.inspection.retrieval import Codes, look
 from raysearch.runs import results
-from raysearch.runs.checkpoints import FOLDER, Checkpoints, decode
+from raysearch.runs.checkpoints import FOLDER, Checkpoints, decode_state
 from raysearch.tasks.retrieval import task as retrieval_task
 
 from .conftest import EVERY, Trained
@@ -52,7 +52,9 @@ def test_the_kept_iteration_is_not_the_last_one(trained: Trained):
     run = open_run(trained.directory)
     differs = []
     for variant in ("reference", "srem.regions=0", "hash.method=dpsh", "hash.method=exchnet"):
-        state = decode(Checkpoints(str(trained.directory / FOLDER), run.chosen(variant).cell).read() or b"", run.device)
+        state = decode_state(
+            Checkpoints(str(trained.directory / FOLDER), run.chosen(variant).cell).read() or b"", run.device
+        )
         best = state["task"]["best"]["network"]
         differs.append(any(not torch.equal(best[name], last) for name, last in state["task"]["network"].items()))
     assert any(differs)
@@ -82,7 +84,7 @@ def test_a_missing_checkpoint_is_one_line(copy: Path):
 def test_a_checkpoint_of_half_the_way_is_none(copy: Path):
     cell = open_run(copy).chosen("reference").cell
     kept = Checkpoints(str(copy / FOLDER), cell)
-    state = decode(kept.read() or b"", torch.device("cpu"))
+    state = decode_state(kept.read() or b"", torch.device("cpu"))
     kept.save(state | {"history": json.dumps(json.loads(state["history"])[:-1])}, best=True)
     with pytest.raises(UserError, match="no checkpoint of the end"):
         open_run(copy).chosen("reference")

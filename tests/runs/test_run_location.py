@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from raysearch.runs import run_location
 from raysearch.core.errors import UserError
+from raysearch.runs import results, run_location
 from raysearch.runs.run_location import RunLocation
 from raysearch.storage import Location
-from raysearch.runs import results
 
 from ..s3_server import Server
 
@@ -22,7 +21,7 @@ def test_a_directory_is_its_own_home(tmp_path: Path) -> None:
     home = RunLocation(tmp_path / "run")
     home.fetch()
     home.check_writable()
-    with home.kept(lambda message: pytest.fail(message)):
+    with home.synced(lambda message: pytest.fail(message)):
         (home.directory / "study.json").write_text("{}")
     assert home.directory == tmp_path / "run"
     assert home.place is None
@@ -34,7 +33,7 @@ def test_what_is_written_here_is_there_and_comes_to_another_machine(
     monkeypatch.setenv("RAYSEARCH_CACHE", str(tmp_path / "one"))
     home = RunLocation(s3.uri("runs/birds"))
     home.check_writable()
-    with home.kept(lambda message: pytest.fail(message)):
+    with home.synced(lambda message: pytest.fail(message)):
         (home.directory / "cells" / "0123456789abcdef0123.parquet").write_bytes(b"a cell")
         (home.directory / "cells" / ".0123456789abcdef0123.parquet.tmp").write_bytes(b"half a cell")
         (home.directory / "study.json").write_text('{"study": "birds"}')
@@ -63,7 +62,7 @@ def test_a_run_in_a_store_is_followed(s3: Server, tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("RAYSEARCH_CACHE", str(tmp_path))
     place, home = Location.parse(s3.uri("runs/birds")), RunLocation(s3.uri("runs/birds"))
     news = home.directory / "progress" / "host-1.json"
-    with home.followed():
+    with home.watched():
         for said in (b"1", b"2"):
             (place / "progress" / "host-1.json").write(said)
             for _ in range(400):
@@ -77,7 +76,7 @@ def test_only_what_changed_is_carried_again(s3: Server, tmp_path: Path, monkeypa
     monkeypatch.setenv("RAYSEARCH_CACHE", str(tmp_path))
     home = RunLocation(s3.uri("runs/birds"))
     home.check_writable()
-    with home.kept(lambda message: pytest.fail(message)):
+    with home.synced(lambda message: pytest.fail(message)):
         (home.directory / "study.json").write_text("{}")
         s3.requests.clear()
         for _ in range(100):  # several turns
@@ -94,7 +93,7 @@ def test_a_store_that_fails_is_told_and_not_forgotten(
     home.check_writable()
     said: list[str] = []
     s3.request("POST", "/moto-api/reset")  # and the bucket is gone
-    kept = home.kept(said.append)
+    kept = home.synced(said.append)
     kept.__enter__()
     (home.directory / "study.json").write_text("{}")
     for _ in range(200):

@@ -20,7 +20,7 @@ from raysearch.core.errors import UserError
 from raysearch.core.interrupt import Interrupt
 from raysearch.engine.cluster import prices
 
-FILE = "cost.json"  # of a run directory
+COST_FILE = "cost.json"  # of a run directory
 _LOOK_SECONDS, _KEEP_SECONDS = 5.0, 30.0
 _NOT_SAID = "no type"
 
@@ -48,30 +48,34 @@ class CostMeter:
 
     def unknown(self) -> str | None:
         """What to say where the price of a node is not known: dollars cannot be limited then."""
-        nodes = [one["NodeManagerAddress"] for one in self._alive() if prices.of_node(one.get("Labels") or {}) is None]
+        nodes = [
+            one["NodeManagerAddress"] for one in self._alive() if prices.price_of_node(one.get("Labels") or {}) is None
+        ]
         if not nodes:
             return None
         return (
             f"--max-cost: the price of {len(nodes)} nodes is not known ({', '.join(nodes[:3])}); start them with "
-            f"--labels {prices.TYPE}=TYPE of prices.csv or {prices.PRICE}=0.98"
+            f"--labels {prices.TYPE_LABEL}=TYPE of prices.csv or {prices.PRICE_LABEL}=0.98"
         )
 
-    def look(self) -> float:
+    def update(self) -> float:
         """Count the time since the last look at what is there now; returns all dollars so far."""
         now, alive = self._clock(), self._alive()
         hours, self._last = (now - self._last) / 3600, now
         for node in alive:
             labels = node.get("Labels") or {}
-            price = prices.of_node(labels)
+            price = prices.price_of_node(labels)
             if price is not None:
                 self._dollars += price * hours
-                name = " ".join(filter(None, (labels.get(prices.TYPE, _NOT_SAID), labels.get(prices.MARKET))))
+                name = " ".join(
+                    filter(None, (labels.get(prices.TYPE_LABEL, _NOT_SAID), labels.get(prices.MARKET_LABEL)))
+                )
                 self._hours[name] = self._hours.get(name, 0.0) + hours
         if now - self._kept >= _KEEP_SECONDS:
-            self.keep()
+            self.save()
         return self._dollars
 
-    def keep(self) -> None:
+    def save(self) -> None:
         """Write the sum down."""
         self._kept = self._clock()
         if self._hours:
@@ -93,7 +97,7 @@ def _read(file: Path) -> dict[str, Any]:
         return {}
 
 
-def check(meter: CostMeter, max_cost: float) -> None:
+def check_cost_limit(meter: CostMeter, max_cost: float) -> None:
     """Look at a limit before anything is done for a study.
 
     Raises:
@@ -112,7 +116,7 @@ def enforce_limits(
     interrupt: Interrupt,
     max_cost: float | None = None,
     max_hours: float | None = None,
-    tell: Callable[[float], object] = lambda dollars: None,
+    on_update: Callable[[float], object] = lambda dollars: None,
     every: float = _LOOK_SECONDS,
 ) -> Iterator[None]:
     """Count while the block runs, and ask for a stop in good order at a limit, or where it cannot be kept any more.
@@ -122,21 +126,21 @@ def enforce_limits(
         interrupt: is told.
         max_cost: dollars of the study in all, those of earlier calls among them.
         max_hours: of this call.
-        tell: is told the dollars so far after every look, where any node has a price.
+        on_update: is called with the dollars so far after every update, where any node has a price.
         every: seconds between looks.
 
     Raises:
         UserError: a label that is no price.
     """
     started = time.monotonic()
-    meter.look()  # what is wrong with a price is said now
+    meter.update()  # what is wrong with a price is said now
 
     def watch() -> None:
         unknown = None
         with contextlib.suppress(Exception):  # of a head that does not answer at the moment: looked at again
-            meter.look()
+            meter.update()
             if meter.record():
-                tell(meter.dollars)
+                on_update(meter.dollars)
             unknown = meter.unknown()
         spent, hours = meter.dollars, (time.monotonic() - started) / 3600
         if max_cost is not None and unknown:  # it joined later
@@ -151,5 +155,5 @@ def enforce_limits(
             yield
     finally:
         with contextlib.suppress(Exception):  # the cluster may be gone, what was counted stays
-            meter.look()
-        meter.keep()
+            meter.update()
+        meter.save()

@@ -25,7 +25,7 @@ from raysearch.engine.options import cluster_address
 
 # What Ray's head keeps of the past for its dashboard: some 3 kB a task. Its own limits are 100,000 of each, which a
 # cluster that runs sweep after sweep would fill until its head is out of memory.
-HEAD_REMEMBERS = {
+HEAD_HISTORY_LIMITS = {
     "RAY_task_events_max_num_task_in_gcs": 10_000,
     "RAY_maximum_gcs_destroyed_actor_cached_count": 1_000,
     "RAY_maximum_gcs_dead_worker_cached_count": 1_000,
@@ -81,7 +81,7 @@ def _start_local(quiet: Mapping[str, Any]) -> None:
     """
     # When this process is killed, Ray's last processes look for it so long; a local cluster never comes back.
     os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", str(_GONE_SECONDS))
-    for name, many in HEAD_REMEMBERS.items():
+    for name, many in HEAD_HISTORY_LIMITS.items():
         os.environ.setdefault(name, str(many))
     port = free_port()
     address = f"{ray.util.get_node_ip_address()}:{port}"
@@ -165,7 +165,7 @@ class Slots:
     def __init__(self, demand: TrialResources, limit: int | None = None) -> None:
         self._demand, self._limit = demand, limit
         self._grows = _grows()
-        places = places_on_cluster(demand)
+        places = workers_on_cluster(demand)
         if places < demand.workers and not self._grows:
             need = f"{demand.workers} workers of {demand.cpus} CPU"
             need += f" and {demand.gpus:g} GPU" if demand.gpus else ""
@@ -176,7 +176,7 @@ class Slots:
     def __call__(self) -> int:
         if time.monotonic() - self._looked > _LOOK_SECONDS:
             self._looked = time.monotonic()
-            self._asking = self._count(places_on_cluster(self._demand))
+            self._asking = self._count(workers_on_cluster(self._demand))
         return min(self._asking, self._limit) if self._limit else self._asking
 
     def _count(self, places: int) -> int:
@@ -185,17 +185,17 @@ class Slots:
         return max(1, 2 * fitting if self._grows else fitting)
 
 
-def places_on_cluster(demand: TrialResources) -> int:
+def workers_on_cluster(demand: TrialResources) -> int:
     """Workers that fit on the nodes that are there, or on those that an autoscaler says it may have, if more."""
     places = {True: 0, False: 0}  # on the head, on other nodes
     for node in ray.nodes():
         if node["Alive"]:
-            places["node:__internal_head__" in node["Resources"]] += places_on_node(node["Resources"], demand)
+            places["node:__internal_head__" in node["Resources"]] += workers_per_node(node["Resources"], demand)
     config = ray_state.get_cluster_config()  # None where no autoscaler has said what it may add
     groups = config.node_group_configs if config else ()
     unlimited = -1  # of `max_count`
     counts = [_MANY if group.max_count == unlimited else group.max_count for group in groups]
-    possible = sum(places_on_node(dict(group.resources), demand) * n for group, n in zip(groups, counts, strict=True))
+    possible = sum(workers_per_node(dict(group.resources), demand) * n for group, n in zip(groups, counts, strict=True))
     return places[True] + max(places[False], possible)
 
 
@@ -213,7 +213,7 @@ def _grows() -> bool:
     return any(not name.startswith("node_") for name in types)
 
 
-def places_on_node(resources: Mapping[str, float], demand: TrialResources) -> int:
+def workers_per_node(resources: Mapping[str, float], demand: TrialResources) -> int:
     """Workers that fit on a node."""
     cpus = resources.get("CPU", 0)
     places = int((cpus - spare_cpus(cpus) * demand.streams) // demand.cpus)

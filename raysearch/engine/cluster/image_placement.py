@@ -49,7 +49,7 @@ class Streamed:
         return feed.image_sets(ImageStream(self.shelf, self.decode.view, self.decode), ray.get(self.divided))
 
 
-Kept = Resident | Streamed
+PlacedImages = Resident | Streamed
 
 
 def place_images(
@@ -59,7 +59,7 @@ def place_images(
     options: Options,
     demand: connection.TrialResources,
     console: Console,
-) -> dict[Images, Kept]:
+) -> dict[Images, PlacedImages]:
     """Decode the images once for each size and split that a cell asks for, or make ready to stream them.
 
     Args:
@@ -73,13 +73,13 @@ def place_images(
     Raises:
         UserError: no room for what was asked to be resident, no CPU for what is to be streamed, damaged shards.
     """
-    store, cpus = smallest_store(), _spare_cpus()
-    workers = connection.places_on_cluster(replace(demand, streams=True))
+    store, cpus = smallest_object_store(), _spare_cpus()
+    workers = connection.workers_on_cluster(replace(demand, streams=True))
     shelf = ShardReader(run.shards, shards.read_manifest(run.shards))
     place = Location.parse(run.shards)
     blind = shard_visibility.nodes_without(place)
     here = bool(blind) or (cpus is None and place.local is not None)  # nodes that are to come may see it or not
-    kept: dict[Images, Kept] = {}
+    kept: dict[Images, PlacedImages] = {}
     run.record["feed"], taken = [], 0
     for one in images:
         parts, view = divided.get(one), DecodeSpec(one.side, one.zoom)
@@ -116,7 +116,7 @@ def _decoder(shelf: ShardReader, view: DecodeSpec, here: bool) -> Decoder:
     return ThreadDecoder(shelf, view, os.cpu_count() or 1) if here else RayDataDecoder(shelf, view)
 
 
-def smallest_store() -> int:
+def smallest_object_store() -> int:
     """Bytes of the smallest object store of a node that can run workers: each of them holds all resident images."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     working = [one for one in nodes if one.get("CPU", 0) >= 1] or nodes

@@ -11,12 +11,12 @@ from pathlib import Path
 from raysearch.core.errors import UserError
 
 # Labels of a node, which the files in clusters/ give; a node may also name its own price.
-TYPE, MARKET, PRICE = "instance-type", "market", "dollars-an-hour"
+TYPE_LABEL, MARKET_LABEL, PRICE_LABEL = "instance-type", "market", "dollars-an-hour"
 _OWN = "RAYSEARCH_PRICES"
 
 
 @dataclass(frozen=True)
-class Machine:
+class MachineType:
     """A kind of machine."""
 
     instance_type: str
@@ -27,7 +27,7 @@ class Machine:
     gpu_gb: float = 0.0  # memory of one
 
 
-def machines() -> dict[str, Machine]:
+def machine_types() -> dict[str, MachineType]:
     """All kinds that have a price, by name.
 
     Raises:
@@ -39,7 +39,7 @@ def machines() -> dict[str, Machine]:
     return _read(os.environ.get(_OWN))
 
 
-def of_node(labels: Mapping[str, str]) -> float | None:
+def price_of_node(labels: Mapping[str, str]) -> float | None:
     """Dollars an hour of a node with these labels; None where nobody has said.
 
     A spot machine's own price changes by the hour and is at most that of the machine on demand, which is taken for it.
@@ -50,14 +50,14 @@ def of_node(labels: Mapping[str, str]) -> float | None:
     >>> of_node({"instance-type": "g6.2xlarge", "market": "spot"}), of_node({"dollars-an-hour": "0.35"}), of_node({})
     (0.9776, 0.35, None)
     """
-    if PRICE in labels:
-        return _number(labels[PRICE], f"label {PRICE}")
-    found = machines().get(labels.get(TYPE, ""))
+    if PRICE_LABEL in labels:
+        return _number(labels[PRICE_LABEL], f"label {PRICE_LABEL}")
+    found = machine_types().get(labels.get(TYPE_LABEL, ""))
     return found.dollars_an_hour if found else None
 
 
 @functools.lru_cache(maxsize=4)
-def _read(own: str | None) -> dict[str, Machine]:
+def _read(own: str | None) -> dict[str, MachineType]:
     shipped = resources.files("raysearch.engine.cluster").joinpath("prices.csv").read_text(encoding="utf-8")
     found = _parse(shipped, "prices.csv")
     if own:
@@ -68,11 +68,11 @@ def _read(own: str | None) -> dict[str, Machine]:
     return found
 
 
-def _parse(text: str, name: str) -> dict[str, Machine]:
+def _parse(text: str, name: str) -> dict[str, MachineType]:
     rows = csv.DictReader(line for line in text.splitlines() if line.strip() and not line.startswith("#"))
     try:
         return {
-            row["instance_type"]: Machine(
+            row["instance_type"]: MachineType(
                 row["instance_type"],
                 _number(row["dollars_an_hour"], f"{name}: dollars_an_hour of {row['instance_type']}"),
                 int(row.get("vcpus") or 0),

@@ -18,7 +18,7 @@ from raysearch.engine.options import Options, Run
 from raysearch.engine.trials import schedulers
 from raysearch.engine.trials.jobs import FixedJobs, Job, Listener
 from raysearch.runs import results
-from raysearch.runs.checkpoints import Objective
+from raysearch.runs.objective import Objective
 from raysearch.studies.design.plan import Cell, Variant
 from raysearch.studies.design.search_plan import Group, SearchPlan
 

@@ -18,9 +18,8 @@ from raysearch.engine.cluster import budget, connection
 from raysearch.engine.cluster.image_placement import Streamed, place_images
 from raysearch.engine.drivers.locks import CellLocks, DedupJobs
 from raysearch.engine.monitoring.counters import ProgressCounter
-from raysearch.engine.monitoring.gauges import Gauges
 from raysearch.engine.monitoring.heartbeat_writer import HeartbeatWriter
-from raysearch.engine.monitoring.prometheus import StudyMetrics
+from raysearch.engine.monitoring.prometheus import PersistentGauges, StudyMetrics
 from raysearch.engine.monitoring.terminal import TerminalView
 from raysearch.engine.options import Options, Run
 from raysearch.engine.trials import tuner
@@ -28,7 +27,8 @@ from raysearch.engine.trials.jobs import FixedJobs, Job, Jobs, Listener, Listene
 from raysearch.engine.trials.train_loop import ImageSource
 from raysearch.models import backbones
 from raysearch.runs import results
-from raysearch.runs.checkpoints import FOLDER, Checkpoints, Objective
+from raysearch.runs.checkpoints import FOLDER, Checkpoints
+from raysearch.runs.objective import Objective
 from raysearch.storage import Location, cache_dir
 from raysearch.studies.configs import TASKS, RunConfig
 from raysearch.studies.design import plan
@@ -53,7 +53,7 @@ class Session:
         self._run, self._demand, self._source, self._opened = run, demand, source, time.time()
         self._table, self._console, self._interrupt, self._heart = table, console, interrupt, heart
         self._slots = connection.Slots(demand, options.concurrency)
-        self._gauges = Gauges()
+        self._gauges = PersistentGauges()
         self._metrics: StudyMetrics | None = None
         self._storage = options.storage or str((run.directory / FOLDER).resolve())
         shown = Location.parse(self._storage)  # an unknown kind of URI is said now
@@ -66,7 +66,7 @@ class Session:
     def cost(self, dollars: float) -> None:
         """Tell Prometheus what the study has cost."""
         if self._metrics is not None:
-            self._metrics.cost(dollars)
+            self._metrics.set_cost(dollars)
 
     @property
     def storage(self) -> str:
@@ -124,10 +124,10 @@ class Session:
         """
         tally = ProgressCounter(total, done, self._slots, name)
         view = TerminalView(tally, self._table, self._console)
-        self._heart.stage(tally.now)
+        self._heart.follow(tally.snapshot)
         claims = CellLocks(self._run.directory.resolve().parent / ".claims")
         metrics = self._metrics = StudyMetrics(self._run.record["study"], objective, self._gauges)
-        metrics.begin(done, total)
+        metrics.set_plan(done, total)
         several = [tally, view, metrics, *listeners]
         answered = ListenerList(*several)
         shared = DedupJobs(jobs, find or (lambda cell: self._find(cell, accept)), answered.ended, claims)
@@ -148,7 +148,7 @@ class Session:
                     shared.wait(self._interrupt)
                 if not complete or not shared.left() or self._interrupt():
                     whole = complete and not shared.left()
-                    self._heart.ended(whole)
+                    self._heart.stage_ended(whole)
                     return whole
 
     def _find(self, cell: str, accept: Sequence[str]) -> dict[str, Any] | None:
@@ -171,7 +171,7 @@ class Session:
         if found is None or found["status"] != "finished":
             return found
         runs = self._run.directory.resolve().parent
-        return found if Checkpoints(self._storage, cell).bring(runs, _has_backbone) else None
+        return found if Checkpoints(self._storage, cell).adopt(runs, _has_backbone) else None
 
     def _store(self, job: Job, record: dict[str, Any]) -> None:
         task = job.config["task"]
@@ -216,9 +216,9 @@ def open_session(
     images = sorted({config.images for config in configs}, key=str)
     divided = {one: class_splits.partition_of(run.shards, one.split) for one in images if one.split is not None}
     with HeartbeatWriter(run.directory) as heart, connection.connected(options.address):
-        meter = budget.CostMeter(run.directory / budget.FILE)
+        meter = budget.CostMeter(run.directory / budget.COST_FILE)
         if options.max_cost is not None:
-            budget.check(meter, options.max_cost)
+            budget.check_cost_limit(meter, options.max_cost)
         gpus = options.gpus_per_worker
         if gpus is None:
             gpus = 1.0 if connection.has_gpu() else 0.0

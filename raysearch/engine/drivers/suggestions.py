@@ -23,7 +23,7 @@ from ray.tune.search.optuna import OptunaSearch
 from raysearch.core.errors import UserError
 from raysearch.engine.drivers import samplers, session
 from raysearch.engine.trials.jobs import Job, Listener
-from raysearch.runs.checkpoints import Checkpoints, decode
+from raysearch.runs.checkpoints import Checkpoints, decode_state
 from raysearch.studies.design.plan import Cell, Variant
 from raysearch.studies.design.search_plan import Group, SearchPlan, describe_settings
 
@@ -240,7 +240,7 @@ class Suggestions(Listener):
             return {}
         initial = {path: config.variant.settings[path] for path in self._plan.search.space}  # type: ignore[union-attr]
         saved = Checkpoints(self._checkpoints, config.cells[0].hash).read()
-        return json.loads(decode(saved, torch.device("cpu"))["settings"]) if saved else initial
+        return json.loads(decode_state(saved, torch.device("cpu"))["settings"]) if saved else initial
 
 
 def _key(config: SuggestedConfig) -> str:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from raysearch.engine.trials.jobs import Job, Listener
-from raysearch.runs.heartbeat import Note, Running, Stage
+from raysearch.runs.heartbeat import Note, RunningCell, Stage
 
 _KEPT = 5  # failures and retries that are still told
 _LONGEST = 60  # steps of a curve that is told
@@ -30,7 +30,7 @@ class ProgressCounter(Listener):
     def __init__(self, total: int, before: int, slots: Callable[[], int], name: str = "cells") -> None:
         self._slots, self._started, self._lock = slots, time.monotonic(), threading.Lock()
         self._stage = Stage(name, total, before, slots=slots())
-        self._running: dict[str, Running] = {}
+        self._running: dict[str, RunningCell] = {}
         self._failures: deque[Note] = deque(maxlen=_KEPT)
         self._retries: deque[Note] = deque(maxlen=_KEPT)
         self._seconds = 0.0  # that finished and stopped cells took
@@ -67,7 +67,7 @@ class ProgressCounter(Listener):
             else:
                 self._seconds += record["seconds"]
 
-    def now(self) -> Stage:
+    def snapshot(self) -> Stage:
         """How things stand."""
         with self._lock:
             return replace(
@@ -79,9 +79,9 @@ class ProgressCounter(Listener):
                 retries=tuple(self._retries),
             )
 
-    def _begin(self, job: Job) -> Running:
+    def _begin(self, job: Job) -> RunningCell:
         """A cell that goes on, after a fault or a pause, is where it was."""
-        return self._running.setdefault(job.cell, Running(job.cell, job.name, job.variant, time.time()))
+        return self._running.setdefault(job.cell, RunningCell(job.cell, job.name, job.variant, time.time()))
 
     def _left(self) -> float | None:
         """Seconds that the rest will take, if its cells take what those did that trained; None before one has."""

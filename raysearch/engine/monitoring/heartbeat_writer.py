@@ -15,7 +15,7 @@ from pathlib import Path
 from raysearch.core.background import run_periodically
 from raysearch.core.errors import UserError
 from raysearch.runs import heartbeat
-from raysearch.runs.heartbeat import BEAT, Stage
+from raysearch.runs.heartbeat import BEAT_SECONDS, Stage
 
 _INTERVAL = 1.5  # seconds between writings at least, however much happens
 _FORGOTTEN = 600.0  # seconds after which a silent process's file is taken away by the next
@@ -33,7 +33,7 @@ class HeartbeatWriter:
         self._run_dir, self._interval = run_dir, interval
         host = "".join(sign if sign.isalnum() or sign in ".-" else "-" for sign in socket.gethostname())
         now = time.time()
-        self._told = heartbeat.Progress(host.lstrip(".") or "host", os.getpid(), now, now, "starting")
+        self._told = heartbeat.Heartbeat(host.lstrip(".") or "host", os.getpid(), now, now, "starting")
         self._now: Callable[[], Stage] | None = None
         self._complete = True
         self._repetition = contextlib.ExitStack()
@@ -54,11 +54,11 @@ class HeartbeatWriter:
             words = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
             self._write("failed", " ".join(words.split())[:500])
 
-    def stage(self, now: Callable[[], Stage]) -> None:
+    def follow(self, now: Callable[[], Stage]) -> None:
         """Tell of this stage from now on."""
         self._now = now
 
-    def ended(self, complete: bool) -> None:
+    def stage_ended(self, complete: bool) -> None:
         """Note whether the stage came to its end, or the user stopped it."""
         self._complete = complete
 
@@ -66,19 +66,19 @@ class HeartbeatWriter:
         stage = self._now() if self._now else None
         # Times run on by themselves: they alone are no news.
         news = _still(stage) != _still(self._told.stage)
-        if news or time.time() - self._told.beat >= BEAT:
+        if news or time.time() - self._told.beat >= BEAT_SECONDS:
             self._write("running" if stage else "starting")
 
     def _write(self, state: str, error: str | None = None) -> None:
         stage = self._now() if self._now else None
         self._told = replace(self._told, beat=time.time(), state=state, error=error, stage=stage)
         with contextlib.suppress(OSError):
-            heartbeat.write(self._run_dir, self._told)
+            heartbeat.write_heartbeat(self._run_dir, self._told)
 
     def _tidy(self) -> None:
         """Take away what processes left that are done, or silent for so long that they must be gone."""
-        for one in heartbeat.read(self._run_dir):
-            if one.over or time.time() - one.beat > _FORGOTTEN:
+        for one in heartbeat.read_heartbeats(self._run_dir):
+            if one.done or time.time() - one.beat > _FORGOTTEN:
                 with contextlib.suppress(OSError):
                     (self._run_dir / heartbeat.FOLDER / f"{one.key}.json").unlink()
 

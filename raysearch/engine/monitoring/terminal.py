@@ -49,7 +49,7 @@ class TerminalView(Listener):
     def __exit__(self, *_: object) -> None:
         if self._console.is_terminal:
             self._live.stop()  # which takes it away; failures are to stay
-            for note in self._tally.now().failures:
+            for note in self._tally.snapshot().failures:
                 self._console.print(_failed(note), soft_wrap=True)
 
     def started(self, job: Job) -> None:
@@ -76,21 +76,21 @@ class TerminalView(Listener):
         now = time.monotonic()
         if not self._console.is_terminal and now - self._printed > _QUIET_INTERVAL:
             self._printed = now
-            self._console.print(line(self._tally.now()), highlight=False)
+            self._console.print(format_progress(self._tally.snapshot()), highlight=False)
 
     def _render(self) -> RenderableType:
-        stage, width = self._tally.now(), self._console.width
+        stage, width = self._tally.snapshot(), self._console.width
         parts: list[RenderableType] = [
             _bar(stage.ended, stage.total, min(60, width)),
-            _folded(line(stage), "bold"),
-            *([_folded(speed(stage))] if speed(stage) else []),
+            _folded(format_progress(stage), "bold"),
+            *([_folded(format_speed(stage))] if format_speed(stage) else []),
             _running(stage, width),
-            *(_failed(replace(note, text=fit(note.text, 2 * width))) for note in stage.failures[-_MOST_FAILURES:]),
+            *(_failed(replace(note, text=shorten(note.text, 2 * width))) for note in stage.failures[-_MOST_FAILURES:]),
         ]
         return Group(*parts, self._drawn)
 
 
-def line(stage: Stage) -> str:
+def format_progress(stage: Stage) -> str:
     """Counts and times.
 
     >>> line(Stage("cells", 9, before=2, finished=3, failed=1, seconds=75.0, seconds_left=38.0))
@@ -105,7 +105,7 @@ def line(stage: Stage) -> str:
     return " · ".join(parts)
 
 
-def speed(stage: Stage) -> str:
+def format_speed(stage: Stage) -> str:
     """What the running cells do with the machine; empty before the first has said so."""
     parts = []
     if stage.images_per_second is not None:
@@ -117,7 +117,7 @@ def speed(stage: Stage) -> str:
     return " · ".join(parts)
 
 
-def fit(text: str, width: int) -> str:
+def shorten(text: str, width: int) -> str:
     """A text with its middle left out where it is too long: names of cells end with their seed.
 
     >>> fit("srem.regions=50, srem.size=64 seed 3", 20)
@@ -134,7 +134,7 @@ def _running(stage: Stage, width: int) -> Table:
         rows.add_column(no_wrap=True)
     for one in stage.running[:_MOST_RUNNING]:
         step = f"{one.step}/{one.steps}" if one.steps else "begins"
-        name = fit(one.name, width - _BAR - len(step.rjust(_STEP)) - 3)
+        name = shorten(one.name, width - _BAR - len(step.rjust(_STEP)) - 3)
         rows.add_row(_bar(one.share, 1.0, _BAR), Text(step.rjust(_STEP), style="dim"), Text(name))
     left = len(stage.running) - _MOST_RUNNING
     if left > 0:

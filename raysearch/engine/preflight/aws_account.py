@@ -8,7 +8,7 @@ from raysearch.engine.preflight.aws_quotas import Quotas
 _PATIENCE = {"connect_timeout": 5, "read_timeout": 10, "retries": {"max_attempts": 1}}
 
 
-def outputs(stack: str, region: str) -> dict[str, str]:
+def stack_outputs(stack: str, region: str) -> dict[str, str]:
     """Output -> value of a stack, whose subnets were looked at: a node in a public one gets a public address.
 
     Raises:
@@ -30,7 +30,7 @@ def outputs(stack: str, region: str) -> dict[str, str]:
     return values
 
 
-def quotas(region: str) -> Quotas:
+def quotas_client(region: str) -> Quotas:
     """The client that `raysearch.engine.preflight.aws_quotas` asks.
 
     Raises:

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 from raysearch.engine.cluster import prices
-from raysearch.engine.preflight.check_result import CheckResult, bad, good, unsure
-from raysearch.engine.preflight.node_types import NodeType, most_of
+from raysearch.engine.preflight.check_result import CheckResult, failed, passed, warned
+from raysearch.engine.preflight.node_types import NodeType, largest_total
 
 # Service Quotas' codes of EC2: (spot, family) -> code, by the letters that a family's names begin with.
 _FAMILIES = {"g": "G and VT", "vt": "G and VT", "p": "P", **dict.fromkeys("acdhimrtz", "standard")}
@@ -31,7 +31,7 @@ class Quotas(Protocol):
     def get_service_quota(self, *, ServiceCode: str, QuotaCode: str) -> dict[str, Any]: ...
 
 
-def wanted(kinds: Iterable[NodeType], max_nodes: int) -> dict[tuple[bool, str], int]:
+def vcpus_by_quota(kinds: Iterable[NodeType], max_nodes: int) -> dict[tuple[bool, str], int]:
     """Virtual CPUs that a cluster may ask for at most, by market and family.
 
     Args:
@@ -43,12 +43,12 @@ def wanted(kinds: Iterable[NodeType], max_nodes: int) -> dict[tuple[bool, str], 
     """
     heads, workers = dict[tuple[bool, str], int](), defaultdict[tuple[bool, str], list[tuple[float, int]]](list)
     for index, one in enumerate(kinds):
-        machine, family = prices.machines().get(one.instance_type), family_of(one.instance_type)
+        machine, family = prices.machine_types().get(one.instance_type), family_of(one.instance_type)
         if machine and family and index == 0:
             heads[one.spot, family] = machine.vcpus
         elif machine and family:
             workers[one.spot, family].append((machine.vcpus, one.most))
-    found = {key: heads.get(key, 0) + int(most_of(workers[key], max_nodes)) for key in [*heads, *workers]}
+    found = {key: heads.get(key, 0) + int(largest_total(workers[key], max_nodes)) for key in [*heads, *workers]}
     return {key: vcpus for key, vcpus in found.items() if vcpus}
 
 
@@ -62,7 +62,7 @@ def family_of(instance_type: str) -> str | None:
     return _FAMILIES.get(name)
 
 
-def of_quotas(kinds: list[NodeType], max_nodes: int, client: Quotas) -> Iterator[CheckResult]:
+def check_quotas(kinds: list[NodeType], max_nodes: int, client: Quotas) -> Iterator[CheckResult]:
     """Whether the account may run what the file asks for.
 
     Args:
@@ -70,25 +70,25 @@ def of_quotas(kinds: list[NodeType], max_nodes: int, client: Quotas) -> Iterator
         max_nodes: as there.
         client: boto3's, of the file's region.
     """
-    for (spot, family), vcpus in wanted(kinds, max_nodes).items():
+    for (spot, family), vcpus in vcpus_by_quota(kinds, max_nodes).items():
         code, market = _CODES[spot, family], "spot" if spot else "on demand"
         try:
             limit = client.get_service_quota(ServiceCode="ec2", QuotaCode=code)["Quota"]["Value"]
         except Exception as error:  # botocore's, which is not installed everywhere
             reason = str(error).splitlines()[0]
-            yield unsure(
+            yield warned(
                 "quotas", f"{family} {market}: AWS does not say ({reason}); {vcpus} virtual CPUs are asked for"
             )
             continue
         says = f"{family} {market}: {limit:g} virtual CPUs, the file asks for up to {vcpus}"
         if limit < _smallest(kinds, spot, family):
-            yield bad("quotas", f"{says}: not one machine may run; ask AWS for more of quota {code}")
+            yield failed("quotas", f"{says}: not one machine may run; ask AWS for more of quota {code}")
         elif limit < vcpus:
-            yield unsure("quotas", f"{says}: the cluster stays smaller; ask AWS for more of quota {code}")
+            yield warned("quotas", f"{says}: the cluster stays smaller; ask AWS for more of quota {code}")
         else:
-            yield good("quotas", says)
+            yield passed("quotas", says)
 
 
 def _smallest(kinds: Iterable[NodeType], spot: bool, family: str) -> int:
     own = [one.instance_type for one in kinds if one.spot == spot and family_of(one.instance_type) == family]
-    return min(prices.machines()[name].vcpus for name in own if name in prices.machines())
+    return min(prices.machine_types()[name].vcpus for name in own if name in prices.machine_types())

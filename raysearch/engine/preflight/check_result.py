@@ -22,19 +22,19 @@ class CheckResult:
     says: str
 
 
-def good(what: str, says: str) -> CheckResult:
+def passed(what: str, says: str) -> CheckResult:
     return CheckResult(what, CheckStatus.GOOD, says)
 
 
-def unsure(what: str, says: str) -> CheckResult:
+def warned(what: str, says: str) -> CheckResult:
     return CheckResult(what, CheckStatus.OPEN, says)
 
 
-def bad(what: str, says: str) -> CheckResult:
+def failed(what: str, says: str) -> CheckResult:
     return CheckResult(what, CheckStatus.BAD, says)
 
 
-def tried(what: str, look: Callable[[], Iterable[CheckResult]]) -> list[CheckResult]:
+def collect(what: str, look: Callable[[], Iterable[CheckResult]]) -> list[CheckResult]:
     """What a look found; a UserError is a finding too, and hides none of the others.
 
     >>> def look():
@@ -49,5 +49,5 @@ def tried(what: str, look: Callable[[], Iterable[CheckResult]]) -> list[CheckRes
         for one in look():
             found.append(one)  # noqa: PERF402
     except UserError as error:
-        found.append(bad(what, str(error)))
+        found.append(failed(what, str(error)))
     return found

@@ -10,9 +10,9 @@ from typing import Any
 
 from raysearch.data import shards
 from raysearch.engine.cluster import prices
-from raysearch.engine.cluster.connection import TrialResources, places_on_node
-from raysearch.engine.preflight.check_result import CheckResult, bad, good, unsure
-from raysearch.engine.preflight.node_types import NodeType, most_of
+from raysearch.engine.cluster.connection import TrialResources, workers_per_node
+from raysearch.engine.preflight.check_result import CheckResult, failed, passed, warned
+from raysearch.engine.preflight.node_types import NodeType, largest_total
 from raysearch.runs.run_location import RunLocation
 from raysearch.storage import Location
 from raysearch.studies.configs import overrides
@@ -22,23 +22,23 @@ from raysearch.studies.design.ablation import Ablation
 _PINNED = re.compile(r"\b(ray|torch|torchvision|optuna)(?:\[[^\]]*\])?==([0-9][\w.]*)")
 
 
-def of_versions(config: Mapping[str, Any]) -> Iterator[CheckResult]:
+def check_versions(config: Mapping[str, Any]) -> Iterator[CheckResult]:
     """Whether the nodes will have the versions that are installed here."""
     words = [str(one) for key in ("setup_commands", "head_setup_commands") for one in config.get(key) or []]
     pinned = dict(found for text in words for found in _PINNED.findall(text))
     if "ray" not in pinned:
-        yield bad("versions", "setup_commands pin no ray==VERSION; Ray would install a nightly build of another one")
+        yield failed("versions", "setup_commands pin no ray==VERSION; Ray would install a nightly build of another one")
     for name, version in pinned.items():
         here = importlib.metadata.version(name)
         if version == here:
-            yield good("versions", f"{name} {version}, as here")
+            yield passed("versions", f"{name} {version}, as here")
         elif name == "ray":
-            yield bad("versions", f"ray {version} on the nodes and {here} here; raysearch is tried with one of them")
+            yield failed("versions", f"ray {version} on the nodes and {here} here; raysearch is tried with one of them")
         else:
-            yield unsure("versions", f"{name} {version} on the nodes, {here} here: numbers may differ in last digits")
+            yield warned("versions", f"{name} {version} on the nodes, {here} here: numbers may differ in last digits")
 
 
-def of_study(study: str, profile: str, data: str, settings: list[str]) -> Iterator[CheckResult]:
+def check_study(study: str, profile: str, data: str, settings: list[str]) -> Iterator[CheckResult]:
     """Whether the study can be planned on the data, and the data is whole.
 
     Raises:
@@ -56,17 +56,17 @@ def of_study(study: str, profile: str, data: str, settings: list[str]) -> Iterat
         config = found.reference(found.groups[0]).config
         count = f"{found.trials} configs in each of {len(found.groups)} groups"
     config.check(manifest.name, manifest.classes, manifest.counts)
-    yield good("study", f"{name}, {profile}: {count}")
+    yield passed("study", f"{name}, {profile}: {count}")
     images = sum(sum(by_class) for by_class in manifest.counts.values())
-    yield good("data", f"{place}: {images:,} images of {len(manifest.classes)} classes, all shards there")
+    yield passed("data", f"{place}: {images:,} images of {len(manifest.classes)} classes, all shards there")
     if place.local is not None:
-        yield unsure("data", f"{place} is on this machine: is it at the same path on every node?")
+        yield warned("data", f"{place} is on this machine: is it at the same path on every node?")
     backbone, weights = config.backbone
     if weights is not None and "/" in str(weights):
-        yield unsure("weights", f"{backbone}: is '{weights}' at the same path on every node?")
+        yield warned("weights", f"{backbone}: is '{weights}' at the same path on every node?")
 
 
-def of_results(out: str) -> Iterator[CheckResult]:
+def check_results(out: str) -> Iterator[CheckResult]:
     """Whether results can be written where they shall go.
 
     Raises:
@@ -75,35 +75,37 @@ def of_results(out: str) -> Iterator[CheckResult]:
     home = RunLocation(out)
     home.check_writable()
     if home.place is None:
-        yield bad("results", f"{out} is on one machine: the head's disk goes with the head; give --out s3://BUCKET/RUN")
+        yield failed(
+            "results", f"{out} is on one machine: the head's disk goes with the head; give --out s3://BUCKET/RUN"
+        )
     else:
-        yield good("results", f"{home} can be written")
+        yield passed("results", f"{home} can be written")
 
 
-def of_gpus(kinds: list[NodeType], demand: TrialResources) -> Iterator[CheckResult]:
+def check_gpus(kinds: list[NodeType], demand: TrialResources) -> Iterator[CheckResult]:
     """Whether a trial has room on the cluster, and how many have at once."""
     unknown = [one.instance_type for one in kinds if one.instance_type and "CPU" not in one.resources]
     for name in dict.fromkeys(unknown):
-        yield unsure("GPUs", f"{name} is not in prices.csv: what it holds is not known; RAYSEARCH_PRICES adds it")
-    fits = {one.name: places_on_node(one.resources, demand) * one.most for one in kinds}
+        yield warned("GPUs", f"{name} is not in prices.csv: what it holds is not known; RAYSEARCH_PRICES adds it")
+    fits = {one.name: workers_per_node(one.resources, demand) * one.most for one in kinds}
     most = max((fits[one.name] for one in kinds), default=0)
     need = f"{demand.workers} workers of {demand.cpus} CPU and {demand.gpus:g} GPU"
     if not any(fits.values()):
-        yield bad("GPUs", f"a trial needs {need}; no kind of node has room for one")
+        yield failed("GPUs", f"a trial needs {need}; no kind of node has room for one")
     elif sum(fits.values()) < demand.workers:
-        yield bad("GPUs", f"a trial needs {need}; all nodes together have room for {sum(fits.values())}")
+        yield failed("GPUs", f"a trial needs {need}; all nodes together have room for {sum(fits.values())}")
     else:
         where = ", ".join(f"{name} {count}" for name, count in fits.items() if count)
-        yield good("GPUs", f"a trial needs {need}; room for {most} workers or more ({where})")
-    machines = prices.machines()
+        yield passed("GPUs", f"a trial needs {need}; room for {most} workers or more ({where})")
+    machines = prices.machine_types()
     for name in dict.fromkeys(one.instance_type for one in kinds):
         if name in machines and machines[name].gpus:
-            yield good(
+            yield passed(
                 "GPUs", f"{name}: {machines[name].gpus} x {machines[name].gpu}, {machines[name].gpu_gb:g} GB each"
             )
 
 
-def of_cost(kinds: list[NodeType], max_nodes: int, max_cost: float | None) -> Iterator[CheckResult]:
+def check_cost(kinds: list[NodeType], max_nodes: int, max_cost: float | None) -> Iterator[CheckResult]:
     """What an hour costs, waiting and at full size.
 
     Args:
@@ -113,16 +115,15 @@ def of_cost(kinds: list[NodeType], max_nodes: int, max_cost: float | None) -> It
     """
     unknown = [one.instance_type or one.name for one in kinds if one.price is None]
     if unknown:
-        says = (
-            f"the price of {', '.join(dict.fromkeys(unknown))} is not known; label it {prices.PRICE}, or see prices.csv"
-        )
-        yield unsure("cost", says) if max_cost is None else bad("cost", says)
+        names = ", ".join(dict.fromkeys(unknown))
+        says = f"the price of {names} is not known; label it {prices.PRICE_LABEL}, or see prices.csv"
+        yield warned("cost", says) if max_cost is None else failed("cost", says)
         return
     head, *workers = [(one.price or 0.0, one.most) for one in kinds]
-    full = head[0] + most_of(workers, max_nodes)
+    full = head[0] + largest_total(workers, max_nodes)
     says = f"${head[0]:.2f} an hour with the head alone, ${full:.2f} at full size, spot machines at the price on demand"
-    yield good("cost", says)
+    yield passed("cost", says)
     if max_cost is not None:
-        yield good("cost", f"--max-cost {max_cost:g} lasts {max_cost / full:.1f} hours at full size")
+        yield passed("cost", f"--max-cost {max_cost:g} lasts {max_cost / full:.1f} hours at full size")
     else:
-        yield unsure("cost", "no --max-cost: nothing stops the study but its end")
+        yield warned("cost", "no --max-cost: nothing stops the study but its end")

@@ -9,7 +9,7 @@ import yaml
 from raysearch.core.errors import UserError
 from raysearch.engine.cluster import prices
 from raysearch.engine.preflight.node_types import NodeType
-from raysearch.engine.preflight.ray_yaml import open_places
+from raysearch.engine.preflight.ray_yaml import open_placeholders
 
 _BYTES = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 _GPU = "nvidia.com/gpu"
@@ -17,7 +17,7 @@ _GPU = "nvidia.com/gpu"
 Objects = Mapping[str, Mapping[str, Any]]  # by kind
 
 
-def read(path: Path) -> Objects | None:
+def read_objects(path: Path) -> Objects | None:
     """A file's objects; None of a file that is for `ray up`.
 
     Raises:
@@ -33,9 +33,9 @@ def read(path: Path) -> Objects | None:
     return by_kind if "RayCluster" in by_kind else None
 
 
-def problems(objects: Objects) -> list[str]:
+def find_problems(objects: Objects) -> list[str]:
     """All that is wrong, a line each."""
-    found = [f"<{name}> is still open" for name in open_places(list(objects.values()))]
+    found = [f"<{name}> is still open" for name in open_placeholders(list(objects.values()))]
     cluster = objects["RayCluster"]
     spec = cluster.get("spec") or {}
     if (spec.get("authOptions") or {}).get("mode") != "token":
@@ -57,7 +57,7 @@ def node_types(objects: Objects) -> list[NodeType]:
     groups = [(head, "head", 1)]
     groups += [(one, str(one.get("groupName")), int(one.get("maxReplicas", 0))) for one in spec["workerGroupSpecs"]]
     return [
-        NodeType(name, most, dict(_resources(group)), price=prices.of_node(group.get("labels") or {}))
+        NodeType(name, most, dict(_resources(group)), price=prices.price_of_node(group.get("labels") or {}))
         for group, name, most in groups
     ]
 
@@ -66,11 +66,11 @@ def _resources(group: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     """What Ray counts on a pod: its limits, unless `ray start` says otherwise."""
     limits = group["template"]["spec"]["containers"][0].get("resources", {}).get("limits", {})
     start = group.get("rayStartParams") or {}
-    yield "CPU", float(start.get("num-cpus", quantity(str(limits.get("cpu", 0)))))
-    yield "GPU", float(start.get("num-gpus", quantity(str(limits.get(_GPU, 0)))))
+    yield "CPU", float(start.get("num-cpus", parse_quantity(str(limits.get("cpu", 0)))))
+    yield "GPU", float(start.get("num-gpus", parse_quantity(str(limits.get(_GPU, 0)))))
 
 
-def quantity(text: str) -> float:
+def parse_quantity(text: str) -> float:
     """A quantity as Kubernetes writes it.
 
     >>> quantity("7"), quantity("500m"), quantity("2Gi")

@@ -32,17 +32,17 @@ def node_types(config: Mapping[str, Any]) -> list[NodeType]:
     for name, kind in config.get("available_node_types", {}).items():
         node = kind.get("node_config") or {}
         instance = node.get("InstanceType", "")
-        machine = prices.machines().get(instance)
+        machine = prices.machine_types().get(instance)
         own = {"CPU": machine.vcpus, "GPU": machine.gpus} if machine else {}
         head = name == config.get("head_node_type")
         most = 1 if head else min(kind.get("max_workers", all_together), all_together)
         spot = (node.get("InstanceMarketOptions") or {}).get("MarketType") == "spot"
-        price = prices.of_node({prices.TYPE: instance, **(kind.get("labels") or {})})
+        price = prices.price_of_node({prices.TYPE_LABEL: instance, **(kind.get("labels") or {})})
         found.append(NodeType(name, most, {**own, **(kind.get("resources") or {})}, instance, spot, price))
     return sorted(found, key=lambda one: one.name != config.get("head_node_type"))
 
 
-def most_of(kinds: Iterable[tuple[float, int]], nodes: int) -> float:
+def largest_total(kinds: Iterable[tuple[float, int]], nodes: int) -> float:
     """The largest sum of a figure that a cluster may come to: the kinds that have most of it, as far as they go.
 
     Args:

@@ -25,7 +25,7 @@ _LOOPBACK = ("127.0.0.1", "localhost")
 _PUBLIC_SSH = 22
 
 
-def read(path: Path) -> dict[str, Any]:
+def read_cluster_file(path: Path) -> dict[str, Any]:
     """A cluster file as data.
 
     Raises:
@@ -42,7 +42,7 @@ def read(path: Path) -> dict[str, Any]:
     return found
 
 
-def fill(text: str, values: Mapping[str, str]) -> str:
+def fill_placeholders(text: str, values: Mapping[str, str]) -> str:
     """Put values into the places `<Name>` of a file's text; those without a value, and comments, stay.
 
     >>> print(fill("region: <Region> # of <Region>", {"Region": "us-west-2"}))
@@ -55,7 +55,7 @@ def fill(text: str, values: Mapping[str, str]) -> str:
     return "\n".join(lines)
 
 
-def open_places(config: object) -> list[str]:
+def open_placeholders(config: object) -> list[str]:
     """The names of the places that are still open, each once.
 
     >>> open_places({"provider": {"region": "<Region>"}, "subnets": ["<Subnets>", "<Region>"]})
@@ -64,7 +64,7 @@ def open_places(config: object) -> list[str]:
     return sorted({name for text in _texts(config) for name in _OPEN.findall(text)})
 
 
-def problems(config: Mapping[str, Any], home: Path) -> list[str]:
+def find_problems(config: Mapping[str, Any], home: Path) -> list[str]:
     """All that is wrong with a cluster file, a line each.
 
     Args:
@@ -80,7 +80,7 @@ def problems(config: Mapping[str, Any], home: Path) -> list[str]:
         return [f"{where}: Ray does not take it: {error.message.splitlines()[0]}"]
     except Exception as error:  # of no class of its own for a provider, a type or a field that is missing
         return [f"Ray does not take it: {str(error).splitlines()[0] if str(error) else type(error).__name__}"]
-    found = [f"<{name}> is still open" for name in open_places(config)]
+    found = [f"<{name}> is still open" for name in open_placeholders(config)]
     found += _of_token(prepared, home)
     found += _of_start(prepared)
     if prepared["provider"]["type"] == "aws":

@@ -18,7 +18,7 @@ from ray.tune.schedulers import (
     TrialScheduler,
 )
 
-from raysearch.runs.checkpoints import Objective
+from raysearch.runs.objective import Objective
 
 TIME_ATTR = "trained"  # of a result: outer iterations done after the warm-up, which is the same for all
 

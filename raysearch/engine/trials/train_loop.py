@@ -13,9 +13,9 @@ import ray.train
 import ray.train.torch
 import torch
 
-from raysearch.engine.cluster.image_placement import Kept
+from raysearch.engine.cluster.image_placement import PlacedImages
 from raysearch.engine.trials.mailbox import Begin, Reply, Step, Stop
-from raysearch.runs.checkpoints import Checkpoints, decode
+from raysearch.runs.checkpoints import Checkpoints, decode_state
 from raysearch.studies.configs import Images
 from raysearch.tasks.base import Feed, NonFiniteLoss, Task, Worker
 
@@ -26,7 +26,7 @@ BuildTask = Callable[[Mapping[str, Any], int, Worker], Task]
 class ImageSource:
     """Where a worker's images come from."""
 
-    sets: dict[Images, Kept]
+    sets: dict[Images, PlacedImages]
     content_hash: str
     cache: Path
     splits: dict[Images, str] = field(default_factory=dict)  # name and hash of a class-disjoint split
@@ -135,7 +135,7 @@ class RunningCell:
         if self._checkpoints is None or self._worker.rank != 0:
             return
         value = report.get(self._objective.metric) if self._objective else None
-        best = value is not None and self._objective is not None and self._objective.better(value, self._best)
+        best = value is not None and self._objective is not None and self._objective.is_better(value, self._best)
         self._best = value if best else self._best
         state = {
             "task": self._task.state_dict(),
@@ -176,7 +176,7 @@ def _to_all(data: bytes | None, worker: Worker) -> dict[str, Any] | None:
         box = [data]
         torch.distributed.broadcast_object_list(box, src=0, device=worker.device)
         data = box[0]
-    return decode(data, worker.device) if data else None
+    return decode_state(data, worker.device) if data else None
 
 
 def apply_settings(config: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from raysearch.engine.trials import schedulers
 from raysearch.engine.trials.jobs import Job
 from raysearch.engine.trials.mailbox import Begin, Step
 from raysearch.engine.trials.worker_group import GroupSpec, WorkerGroup
-from raysearch.runs.checkpoints import Checkpoints, Objective
+from raysearch.runs.checkpoints import Checkpoints
+from raysearch.runs.objective import Objective
 
 
 class CellTrial(tune.Trainable):
@@ -94,7 +95,7 @@ class CellTrial(tune.Trainable):
             taken_over = (self._resumed["cell"], self._resumed["name"])
         self._attempts = 1
         if self._checkpoints_at and self._resumed is None:
-            self._attempts = Checkpoints(self._checkpoints_at, cell).begin()
+            self._attempts = Checkpoints(self._checkpoints_at, cell).count_attempt()
         command = Begin(
             cell=cell,
             config=self._job.config,

@@ -19,7 +19,7 @@ from raysearch.engine.trials.schedulers import FifoScheduler, limit_concurrency
 from raysearch.engine.trials.train_loop import BuildTask, ImageSource
 from raysearch.engine.trials.trial import CellTrial
 from raysearch.engine.trials.worker_group import MAX_SLOTS, GroupSpec, remove_all
-from raysearch.runs.checkpoints import Objective
+from raysearch.runs.objective import Objective
 from raysearch.storage import join_uri
 
 # Tune's own record is a convenience: results are stored by us, and Tune's files are thrown away.

@@ -52,13 +52,13 @@ def test_places_are_what_packing_one_by_one_gives(gpus: float) -> None:
     for _ in range(50):
         resources = {"CPU": float(rng.randrange(0, 40)), "GPU": float(rng.randrange(0, 9)), "memory": 1e9}
         demand = TrialResources(1, rng.randrange(1, 5), gpus)
-        assert connection.places_on_node(resources, demand) == packed(resources, demand), (resources, demand)
+        assert connection.workers_per_node(resources, demand) == packed(resources, demand), (resources, demand)
 
 
 def test_a_node_without_the_resource_has_no_place() -> None:
-    assert connection.places_on_node({}, TrialResources()) == 0
-    assert connection.places_on_node({"CPU": 8.0}, TrialResources(gpus=0.5)) == 0
-    assert connection.places_on_node({"CPU": 0.5}, TrialResources()) == 0
+    assert connection.workers_per_node({}, TrialResources()) == 0
+    assert connection.workers_per_node({"CPU": 8.0}, TrialResources(gpus=0.5)) == 0
+    assert connection.workers_per_node({"CPU": 0.5}, TrialResources()) == 0
 
 
 @pytest.mark.parametrize("gpus", [-0.5, 1.5, 1e-5, float("nan"), float("inf")])
@@ -204,7 +204,7 @@ def test_without_an_address_ray_starts_here_and_stops_again(monkeypatch: pytest.
 
 
 def test_ray_on_this_machine_is_told_how_much_to_remember(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = list(connection.HEAD_REMEMBERS)
+    asked = list(connection.HEAD_HISTORY_LIMITS)
     for name in asked:
         monkeypatch.setenv(name, "")  # so that it is put back
         monkeypatch.delenv(name)

@@ -25,7 +25,7 @@ def nodes(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What `ray.nodes` says."""
     said: list[dict[str, Any]] = []
     monkeypatch.setattr(ray, "nodes", lambda: said)
-    monkeypatch.setattr(connection, "places_on_cluster", lambda demand: 2)
+    monkeypatch.setattr(connection, "workers_on_cluster", lambda demand: 2)
     monkeypatch.setattr(shard_visibility, "nodes_without", lambda directory: [])
     monkeypatch.setattr(ray, "put", lambda value: value)
     return said
@@ -47,9 +47,9 @@ def streamed(data: Path, options: Options) -> image_placement.Streamed:
 
 def test_the_store_that_counts_is_the_smallest_of_a_node_that_works(nodes: list[dict[str, Any]]) -> None:
     nodes += [node(0, 1 * GIB), node(8, 9 * GIB), node(2, 5 * GIB), node(4, 2 * GIB, alive=False)]
-    assert image_placement.smallest_store() == 5 * GIB
+    assert image_placement.smallest_object_store() == 5 * GIB
     nodes[:] = [node(0, 3 * GIB)]  # nobody works yet
-    assert image_placement.smallest_store() == 3 * GIB
+    assert image_placement.smallest_object_store() == 3 * GIB
 
 
 def test_a_stream_has_its_share_of_cpus_and_store(nodes: list[dict[str, Any]], tmp_path: Path) -> None:

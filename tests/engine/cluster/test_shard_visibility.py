@@ -41,7 +41,7 @@ def elsewhere(asked: Callable[..., ray.ObjectRef]) -> Callable[..., ray.ObjectRe
     return lambda node, path: asked(node, path.parent / "nowhere" / path.name)
 
 
-def provided(directory: Path, feed: FeedMode) -> dict[Images, engine_images.Kept]:
+def provided(directory: Path, feed: FeedMode) -> dict[Images, engine_images.PlacedImages]:
     run = Run(directory, Location.parse(directory), shards.read_manifest(directory), {})
     return engine_images.place_images([SIZE], {}, run, Options(feed=feed), TrialResources(), Console(quiet=True))
 

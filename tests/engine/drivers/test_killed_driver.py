@@ -9,7 +9,7 @@ import psutil
 import pytest
 import torch
 
-from raysearch.runs.checkpoints import Checkpoints, decode
+from raysearch.runs.checkpoints import Checkpoints, decode_state
 
 from .. import killing, sweeps
 from ..killing import Nodes
@@ -61,4 +61,4 @@ def begun(folder: Path) -> list[str]:
 def history(folder: Path, cell: str) -> list[dict[str, Any]]:
     """The steps that a cell's newest checkpoint holds."""
     data = Checkpoints(str(folder / "out" / "run" / "checkpoints"), cell).read()
-    return json.loads(decode(data, torch.device("cpu"))["history"]) if data else []
+    return json.loads(decode_state(data, torch.device("cpu"))["history"]) if data else []

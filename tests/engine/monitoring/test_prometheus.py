@@ -12,13 +12,11 @@ from ray.cluster_utils import Cluster
 from ray.util.state import list_tasks
 
 from raysearch.engine.cluster import connection
-from raysearch.engine.monitoring.gauges import Gauges
-from raysearch.engine.monitoring.labels import LIMIT, OTHERS
-from raysearch.engine.monitoring.prometheus import StudyMetrics
+from raysearch.engine.monitoring.prometheus import MAX_VARIANTS, OTHER_VARIANTS, PersistentGauges, StudyMetrics
 from raysearch.engine.trials import mailbox
 from raysearch.engine.trials.jobs import Job
 from raysearch.engine.trials.mailbox import Reply, Step
-from raysearch.runs.checkpoints import Objective
+from raysearch.runs.objective import Objective
 
 prometheus = pytest.importorskip("prometheus_client.parser")
 
@@ -49,8 +47,8 @@ def joined(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture
-def gauges() -> Iterator[Gauges]:
-    with Gauges() as held:
+def gauges() -> Iterator[PersistentGauges]:
+    with PersistentGauges() as held:
         yield held
 
 
@@ -81,10 +79,10 @@ def until_equal(wanted: dict[tuple[str, str], float], seconds: float = 60) -> No
         time.sleep(0.5)
 
 
-def test_prometheus_reads_what_happened(joined: Cluster, gauges: Gauges) -> None:
+def test_prometheus_reads_what_happened(joined: Cluster, gauges: PersistentGauges) -> None:
     metrics = StudyMetrics("erasing", OBJECTIVE, gauges)
     before = time.time()
-    metrics.begin(done=2, total=7)
+    metrics.set_plan(done=2, total=7)
     for job in JOBS:
         metrics.started(job)
     for value in (0.5, 0.75, 0.25):
@@ -135,11 +133,11 @@ def test_prometheus_reads_what_happened(joined: Cluster, gauges: Gauges) -> None
     assert ("worker_seconds_total", "erasing regions=9") not in found, "the driver that ran it says what it cost"
 
 
-def test_a_search_of_many_configs_has_few_series(joined: Cluster, gauges: Gauges) -> None:
+def test_a_search_of_many_configs_has_few_series(joined: Cluster, gauges: PersistentGauges) -> None:
     """Whatever the number of variants, Prometheus is given so many labels; figures of the rest share one."""
     metrics = StudyMetrics("broad", OBJECTIVE, gauges)
-    metrics.begin(done=0, total=LIMIT + 50)
-    for number in range(LIMIT + 50):
+    metrics.set_plan(done=0, total=MAX_VARIANTS + 50)
+    for number in range(MAX_VARIANTS + 50):
         job = Job(f"cell{number}", f"config {number} seed 0", {}, 0, f"config {number}")
         metrics.started(job)
         metrics.ended(job, {"status": "finished", "seconds": 2.0, "gpu_seconds": 0.0})
@@ -150,11 +148,14 @@ def test_a_search_of_many_configs_has_few_series(joined: Cluster, gauges: Gauges
         {
             ("worker_seconds_total", "broad config 0"): 5.0,
             ("worker_seconds_total", "broad config 99"): 2.0,
-            ("worker_seconds_total", f"broad {OTHERS}"): 100.0,
-            ("cells", "broad finished"): LIMIT + 51,
+            ("worker_seconds_total", f"broad {OTHER_VARIANTS}"): 100.0,
+            ("cells", "broad finished"): MAX_VARIANTS + 51,
         }
     )
-    assert sum(name == "worker_seconds_total" and shown.startswith("broad ") for name, shown in scraped()) == LIMIT + 1
+    assert (
+        sum(name == "worker_seconds_total" and shown.startswith("broad ") for name, shown in scraped())
+        == MAX_VARIANTS + 1
+    )
 
 
 def test_the_dashboard_says_variant_and_seed(joined: Cluster) -> None:
@@ -172,10 +173,10 @@ def test_the_dashboard_says_variant_and_seed(joined: Cluster) -> None:
 
 def test_a_figure_that_does_not_change_is_seen_until_the_end(joined: Cluster) -> None:
     """Ray forgets a gauge two seconds after it was set here, and 20 where its reports come as seldom as usual."""
-    gauges = Gauges()
+    gauges = PersistentGauges()
     metrics = StudyMetrics("waiting", OBJECTIVE, gauges)
     with gauges:
-        metrics.begin(done=0, total=3)
+        metrics.set_plan(done=0, total=3)
         until_equal({("cells_planned", "waiting"): 3})
         end = time.monotonic() + 8
         while time.monotonic() < end:
@@ -198,7 +199,7 @@ def test_the_best_is_by_the_objective() -> None:
     """Against the plain way to find it, without a cluster."""
     for mode, best in (("max", max), ("min", min)):
         shown: list[float] = []
-        metrics = StudyMetrics("study", Objective("loss", mode), Gauges())
+        metrics = StudyMetrics("study", Objective("loss", mode), PersistentGauges())
         metrics._metric = Shown(shown)
         values = [3.0, 5.0, 1.0, 4.0, 0.5, 6.0]
         for count, value in enumerate(values, 1):

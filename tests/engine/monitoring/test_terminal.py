@@ -154,9 +154,9 @@ def test_a_cell_that_goes_on_is_not_back_at_its_start(now: list[float]) -> None:
     tally.stepped(JOBS[0], step(3, 9.0), 4)
     tally.retried(JOBS[0], "the worker died")
     tally.started(JOBS[0])
-    (running,) = tally.now().running
+    (running,) = tally.snapshot().running
     assert (running.step, running.share, running.losses) == (3, 0.75, (1.0,))
-    assert [note.text for note in tally.now().retries] == ["the worker died"]
+    assert [note.text for note in tally.snapshot().retries] == ["the worker died"]
 
 
 def test_a_loss_that_is_no_number_leaves_the_curve_alone(now: list[float]) -> None:
@@ -165,7 +165,7 @@ def test_a_loss_that_is_no_number_leaves_the_curve_alone(now: list[float]) -> No
         tally.stepped(JOBS[0], {"iteration": iteration, "loss": loss}, 5)
     for iteration in range(200):
         tally.stepped(JOBS[1], {"iteration": iteration, "loss": float(iteration)}, 200)
-    first, second = tally.now().running
+    first, second = tally.snapshot().running
     assert first.losses == (2.0, 1.0)
     assert second.losses[-1] == 199.0
     assert len(second.losses) < 100, "the file of a long cell grows without end"

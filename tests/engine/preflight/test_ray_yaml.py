@@ -26,8 +26,8 @@ def home(tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def shipped() -> dict[str, Any]:
     text = SHIPPED.read_text()
-    values = {name: name.lower() for name in ray_yaml.open_places(yaml.safe_load(text))}
-    return yaml.safe_load(ray_yaml.fill(text, values))
+    values = {name: name.lower() for name in ray_yaml.open_placeholders(yaml.safe_load(text))}
+    return yaml.safe_load(ray_yaml.fill_placeholders(text, values))
 
 
 def head(config: dict[str, Any]) -> dict[str, Any]:
@@ -35,10 +35,10 @@ def head(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_the_shipped_file_is_refused_until_it_is_filled(home: Path, shipped: dict[str, Any]) -> None:
-    found = ray_yaml.problems(ray_yaml.read(SHIPPED), home)
+    found = ray_yaml.find_problems(ray_yaml.read_cluster_file(SHIPPED), home)
     assert "<ImageId> is still open" in found
     assert len(found) == 7
-    assert ray_yaml.problems(shipped, home) == []
+    assert ray_yaml.find_problems(shipped, home) == []
 
 
 @pytest.mark.parametrize(
@@ -81,13 +81,13 @@ def test_what_is_wrong_is_said(
 ) -> None:
     config = copy.deepcopy(shipped)
     change(config)
-    found = ray_yaml.problems(config, home)
+    found = ray_yaml.find_problems(config, home)
     assert [one for one in found if said in one], found
 
 
 def test_a_token_that_others_read(home: Path, shipped: dict[str, Any]) -> None:
     (home / ".ray" / "auth_token").chmod(0o640)
-    assert ray_yaml.problems(shipped, home) == [
+    assert ray_yaml.find_problems(shipped, home) == [
         f"others can read {home}/.ray/auth_token; chmod 600 {home}/.ray/auth_token"
     ]
 
@@ -95,19 +95,19 @@ def test_a_token_that_others_read(home: Path, shipped: dict[str, Any]) -> None:
 def test_text_that_is_no_file_of_a_cluster(tmp_path: Path) -> None:
     file = tmp_path / "cluster.yaml"
     with pytest.raises(UserError, match="cannot read"):
-        ray_yaml.read(file)
+        ray_yaml.read_cluster_file(file)
     file.write_text("{")
     with pytest.raises(UserError, match="no YAML"):
-        ray_yaml.read(file)
+        ray_yaml.read_cluster_file(file)
     file.write_text("!!python/object/apply:os.system [touch /tmp/no]")
     with pytest.raises(UserError, match="no YAML"):
-        ray_yaml.read(file)
+        ray_yaml.read_cluster_file(file)
     file.write_text("- a list")
     with pytest.raises(UserError, match="no cluster file"):
-        ray_yaml.read(file)
+        ray_yaml.read_cluster_file(file)
 
 
 def test_comments_keep_their_names() -> None:
-    assert ray_yaml.fill("# <Region>\nregion: <Region>\nx: <Other>", {"Region": "eu"}) == (
+    assert ray_yaml.fill_placeholders("# <Region>\nregion: <Region>\nx: <Other>", {"Region": "eu"}) == (
         "# <Region>\nregion: eu\nx: <Other>"
     )

@@ -10,7 +10,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
 from raysearch.engine.trials import schedulers
-from raysearch.runs.checkpoints import Objective
+from raysearch.runs.objective import Objective
 
 OBJECTIVE = Objective("score", "max")
 STEPS = 9

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from raysearch.core.errors import UserError
-from raysearch.runs.checkpoints import BEST, NEWEST, Checkpoints, Objective, decode
-from raysearch.runs.checkpoint_files import CheckpointFiles
+from raysearch.runs.checkpoints import BEST, NEWEST, CheckpointFiles, Checkpoints, decode_state
+from raysearch.runs.objective import Objective
 
 CPU = torch.device("cpu")
 
@@ -65,7 +65,7 @@ def state(step: int) -> dict:
 
 def step_of(data: bytes | None) -> int:
     assert data is not None
-    return decode(data, CPU)["step"]
+    return decode_state(data, CPU)["step"]
 
 
 def test_the_newest_and_the_best_are_kept(location: str) -> None:
@@ -76,7 +76,7 @@ def test_the_newest_and_the_best_are_kept(location: str) -> None:
     files = CheckpointFiles(location, "cell")
     assert step_of(files.read(NEWEST)) == step_of(kept.read()) == 3
     assert step_of(files.read(BEST)) == 2
-    assert torch.equal(decode(kept.read() or b"", CPU)["task"]["weight"], torch.full((3,), 3.0))
+    assert torch.equal(decode_state(kept.read() or b"", CPU)["task"]["weight"], torch.full((3,), 3.0))
 
 
 @pytest.mark.parametrize("damage", [b"", b"no archive", None])
@@ -107,10 +107,10 @@ def test_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
 
 
 def test_attempts_are_counted_across_owners(location: str) -> None:
-    assert [Checkpoints(location, "cell").begin() for _ in range(3)] == [1, 2, 3]
-    assert Checkpoints(location, "other").begin() == 1
+    assert [Checkpoints(location, "cell").count_attempt() for _ in range(3)] == [1, 2, 3]
+    assert Checkpoints(location, "other").count_attempt() == 1
     CheckpointFiles(location, "cell").write("attempts.json", b"{")
-    assert Checkpoints(location, "cell").begin() == 1
+    assert Checkpoints(location, "cell").count_attempt() == 1
 
 
 def test_a_pinned_state_outlives_newer_ones(location: str) -> None:
@@ -124,10 +124,10 @@ def test_a_pinned_state_outlives_newer_ones(location: str) -> None:
 
 def test_an_objective_knows_better() -> None:
     high, low = Objective("map", "max"), Objective("seconds", "min")
-    assert high.better(0.1, None)
-    assert high.better(0.2, 0.1)
-    assert not high.better(0.1, 0.1)
-    assert low.better(0.1, 0.2)
+    assert high.is_better(0.1, None)
+    assert high.is_better(0.2, 0.1)
+    assert not high.is_better(0.1, 0.1)
+    assert low.is_better(0.1, 0.2)
 
 
 @pytest.fixture(autouse=True, scope="module")
