@@ -20,6 +20,7 @@ from typing import Any
 
 import dashboards.report
 from raysearch.runs import results
+from raysearch.runs.study_record import StudyRecord
 from raysearch.studies.design import ablation_plan, plan
 from raysearch.studies.design.ablation import Ablation, factor
 
@@ -41,7 +42,7 @@ def write_run(run_dir: Path, variants: int, seeds: int) -> int:
     study |= {"metric": "map", "mode": "max", "seeds": list(planned.seeds), "profile": "laptop"}
     study["variants"] = [one | {"config": config} for one, config in zip(names, configs, strict=True)]
     study["cells"] = [{"cell": one.hash, "variant": one.variant.name, "seed": one.seed} for one in planned.cells]
-    results.write_study(run_dir, study)
+    results.write_study(run_dir, StudyRecord.model_validate(study))
     return len(planned.cells)
 
 

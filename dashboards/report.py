@@ -1,8 +1,6 @@
 """The report of a run: one page that needs no network, and the tables beside it."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
@@ -23,6 +21,7 @@ from dashboards.search import page as search_page
 from raysearch.core import atomic
 from raysearch.core.errors import UserError
 from raysearch.runs import results
+from raysearch.runs.study_record import StudyRecord
 
 __all__ = ["GALLERY", "answer", "page", "write"]
 
@@ -45,22 +44,22 @@ def write(run_dir: str | Path, table: pa.Table | None = None) -> Path:
     """
     study = results.read_study(run_dir)
     if (Path(run_dir) / GALLERY).is_file():
-        study["gallery"] = GALLERY
+        study = study.changed({"gallery": GALLERY})
     table = results.load(run_dir) if table is None else table
-    text, files = _search(study, table) if study.get("kind") == "search" else _ablation(study, table)
+    text, files = _search(study, table) if study.kind == "search" else _ablation(study, table)
     for name, content in files.items():
         _write(Path(run_dir) / "tables" / name, content)
     return _write(Path(run_dir) / "report.html", text)
 
 
-def answer(study: Mapping[str, Any], table: pa.Table) -> str:
+def answer(study: StudyRecord, table: pa.Table) -> str:
     """What came out, in a sentence or, of a search, a few.
 
     Args:
         study: what `study.json` holds.
         table: what `results.load` returns.
     """
-    return search_page.answer(study, table) if study.get("kind") == "search" else ablation.answer(study, table)
+    return search_page.answer(study, table) if study.kind == "search" else ablation.answer(study, table)
 
 
 def page(run: View) -> str:
@@ -69,16 +68,16 @@ def page(run: View) -> str:
     parts += [paired_episodes.same_episodes(run), factors.factors(run), sections.tie_order(run)]
     parts += [sections.learned(run), sections.cost(run), sections.failures(run)]
     parts += [provenance.provenance(run), glossary.definitions(run)]
-    return document(f"{run.study.get('study', 'study')}: {run.study.get('question', 'report')}", *parts)
+    return document(f"{run.study.study}: {run.study.question or 'report'}", *parts)
 
 
-def _ablation(study: Mapping[str, Any], table: pa.Table) -> tuple[str, dict[str, str]]:
+def _ablation(study: StudyRecord, table: pa.Table) -> tuple[str, dict[str, str]]:
     run = view(study, table)
     texts = {"csv": tables.as_csv(run), "tex": tables.as_latex(run), "md": tables.as_markdown(run)}
     return page(run), {f"variants.{suffix}": text for suffix, text in texts.items()}
 
 
-def _search(study: Mapping[str, Any], table: pa.Table) -> tuple[str, dict[str, str]]:
+def _search(study: StudyRecord, table: pa.Table) -> tuple[str, dict[str, str]]:
     run = search_page.search_view(study, table)
     return search_page.page(run), search_page.files(run)
 

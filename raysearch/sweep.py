@@ -25,6 +25,7 @@ from raysearch.engine.drivers import dry_run as drivers_dry_run
 from raysearch.engine.options import Options, Run, cluster_address
 from raysearch.runs import describe, results
 from raysearch.runs.run_location import RunLocation
+from raysearch.runs.study_record import StudyRecord, Surroundings
 from raysearch.storage import Location, cache_dir, join_uri, without_credentials
 from raysearch.studies.configs import overrides
 from raysearch.studies.design import ablation_plan, search_plan, study_files
@@ -90,8 +91,8 @@ def main(
     home = RunLocation(out or Path("runs") / f"{name}-{chosen}")
     home.fetch()
     run_dir = home.directory
-    record = describe.surroundings(manifest, directory, settings, reason, _command(), config)
-    run = Run(run_dir, directory, manifest, record)
+    surroundings = describe.describe_surroundings(manifest, directory, settings, reason, _command(), config)
+    run = Run(run_dir, directory, manifest, _record(plan, surroundings))
     if out and home.place:  # checkpoints go where the results go
         storage = storage or join_uri(out, "checkpoints")
     options = Options(workers, gpus_per_worker, concurrency, address, storage, feed, store_share, max_cost, max_hours)
@@ -146,8 +147,8 @@ def _ablation(
     if adopted:
         ended = drivers_dry_run.completed(plan, reader, retry_failed)
     missing = [cell for cell in plan.cells if cell.hash not in ended]
-    run.record.update({**describe.ablation(plan), **_kept(run.directory)})
-    run.record["adopted"] = run.record.get("adopted", 0) + adopted
+    _take_over(run.directory, run.record)
+    run.record.adopted = (run.record.adopted or 0) + adopted
     results.write_study(run.directory, run.record)
     if not missing:
         console.print(f"all {len(plan.cells)} cells had ended before; nothing to run")
@@ -168,9 +169,8 @@ def _search(
     """Search; returns False when the user stopped it."""
     from raysearch.engine.drivers import search
 
-    asked = describe.search(plan, search.space_of(plan))
-    # What came out before stays readable until this call knows more.
-    run.record.update({**asked, **_kept(run.directory, "variants", "cells", "best", "factors")})
+    # Earlier results stay readable until this call has new ones.
+    _take_over(run.directory, run.record, "variants", "cells", "best", "factors")
     results.write_study(run.directory, run.record)
     return search.run_search(plan, run, options, console, interrupt, retry_failed)
 
@@ -200,13 +200,22 @@ def _data(given: str | None, profile: str, console: Console) -> Location:
         return Location.parse(synthetic.ensure_shards(spec, cache_dir()))
 
 
-def _kept(run_dir: Path, *more: str) -> dict[str, Any]:
-    """What earlier calls measured of the same run: this one adds to it, or has nothing to add."""
+def _record(plan: ablation_plan.AblationPlan | search_plan.SearchPlan, surroundings: Surroundings) -> StudyRecord:
+    if isinstance(plan, ablation_plan.AblationPlan):
+        return describe.describe_ablation(plan, surroundings)
+    from raysearch.engine.drivers import search
+
+    return describe.describe_search(plan, search.space_of(plan), surroundings)
+
+
+def _take_over(run_dir: Path, record: StudyRecord, *more: str) -> None:
+    """Copy into the record what earlier calls measured of the same run."""
     if not (run_dir / "study.json").exists():
-        return {"started": datetime.now(UTC).isoformat(timespec="seconds"), "adopted": 0}
-    before = results.read_study(run_dir)
-    kept = ("started", "ended", "wall_seconds", "hardware", "metric_id", "adopted", "cost", *more)
-    return {key: before[key] for key in kept if key in before}
+        record.started = datetime.now(UTC).isoformat(timespec="seconds")
+        record.adopted = 0
+        return
+    measured = ("started", "ended", "wall_seconds", "hardware", "metric_id", "adopted", "cost", *more)
+    record.take_over(results.read_study(run_dir), measured)
 
 
 def _command() -> str:

@@ -32,6 +32,7 @@ from raysearch.data.feed_mode import FeedMode
 from raysearch.inference import export as inference_export
 from raysearch.models import backbones
 from raysearch.runs import results, variant_config
+from raysearch.runs.study_record import StudyRecord
 from raysearch.storage import Location, cache_dir
 from raysearch.studies.configs import TASKS, RunConfig, overrides, presets
 from raysearch.studies.configs.profiles import profile_settings
@@ -139,21 +140,21 @@ def _settings(task: str) -> list[str]:
     return paragraphs
 
 
-def _of_run(record: Mapping[str, Any], task: str, variant: str | None, given: Mapping[str, Any]) -> RunConfig:
-    if record["task"] != task:
-        raise UserError(f"the run is of the task {record['task']}, not of {task}")
-    if record["code_version"] != TASKS[task].version:
-        versions = f"version {record['code_version']} of the task's code, this is {TASKS[task].version}"
+def _of_run(record: StudyRecord, task: str, variant: str | None, given: Mapping[str, Any]) -> RunConfig:
+    if record.task != task:
+        raise UserError(f"the run is of the task {record.task}, not of {task}")
+    if record.code_version != TASKS[task].version:
+        versions = f"version {record.code_version} of the task's code, this is {TASKS[task].version}"
         print(f"the run is of {versions}: numbers will differ from its own", file=sys.stderr)
     return variant_config.config_of_variant(record, variant, given)
 
 
-def _data_of_run(record: Mapping[str, Any]) -> Location:
+def _data_of_run(record: StudyRecord) -> Location:
     """Where the run's data set lies, if it is still the same."""
-    place, there = Location.parse(record["data"]["path"]), record["data"]["content_hash"]
+    place = Location.parse(record.data.recorded_path())
     if place.kind() != FileType.Directory:
         raise UserError(f"the run's data set is no longer at {place}; say where with --data")
-    if shards.read_manifest(place).content_hash != there:
+    if shards.read_manifest(place).content_hash != record.data.content_hash:
         raise UserError(f"{place} holds other data than the run was made of; say with --data where to train")
     return place
 

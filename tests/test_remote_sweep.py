@@ -11,6 +11,7 @@ from raysearch.runs import results
 from raysearch.storage import Location, local_copies
 
 from .s3_server import Server, reads
+from .study_json import read_study_json
 
 pytestmark = pytest.mark.slow
 
@@ -45,7 +46,7 @@ def test_the_same_numbers_from_a_store(
         s3.requests.clear()
         run = tmp_path / feed / "run"
         found.append(outcome(run, uri, "--feed", feed))
-        assert results.read_study(run)["data"]["path"] == s3.uri("birds")
+        assert read_study_json(run)["data"]["path"] == s3.uri("birds")
         assert reads(s3)
         assert list((tmp_path / feed / "cache" / local_copies.COPIES_FOLDER).iterdir())
     assert found[0] == found[1]

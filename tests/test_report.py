@@ -7,6 +7,8 @@ from pathlib import Path
 
 from raysearch.runs import results
 
+from .study_json import read_study_json, write_study_json
+
 
 def call(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "raysearch.report", *words], capture_output=True, text=True)
@@ -18,7 +20,7 @@ def write(run: Path) -> None:
         {"cell": f"{name}{seed}", "variant": name, "seed": seed} for name in ("reference", "a") for seed in range(3)
     ]
     variants = [{"name": name, "settings": {"x": index}} for index, name in enumerate(("reference", "a"))]
-    results.write_study(run, {"study": "s", "factors": ["x"], "variants": variants, "cells": cells})
+    write_study_json(run, {"study": "s", "factors": ["x"], "variants": variants, "cells": cells})
     for cell in cells:
         value = 0.5 + 0.01 * cell["seed"] ** 2 + (0.1 + 0.001 * cell["seed"]) * (cell["variant"] == "a")
         row = {"seed": cell["seed"], "cell": cell["cell"], "status": "finished", "error": None, "config": "{}"}
@@ -68,8 +70,8 @@ def test_several_runs_stand_side_by_side(tmp_path: Path):
 def test_runs_that_do_not_go_together_are_one_line(tmp_path: Path):
     write(tmp_path / "a")
     write(tmp_path / "b")
-    study = results.read_study(tmp_path / "b")
-    results.write_study(tmp_path / "b", study | {"mode": "min"})
+    study = read_study_json(tmp_path / "b")
+    write_study_json(tmp_path / "b", study | {"mode": "min"})
     for words in (["a", "b"], ["a", "a"], ["a", "none"], ["a", "--out", "b"], ["a", "b", "--out", "a/study.json"]):
         done = call(*(word if word.startswith("--") else str(tmp_path / word) for word in words))
         assert (done.returncode, done.stderr.count("\n"), done.stdout) == (2, 1, ""), (words, done.stderr)

@@ -14,7 +14,6 @@ from raysearch import train
 from raysearch.core import cli
 from raysearch.data import feed, shards, synthetic
 from raysearch.inference.hasher import Hasher
-from raysearch.runs import results
 from raysearch.studies.configs import TASKS, overrides
 from raysearch.tasks.base import Feed, Worker
 from raysearch.tasks.retrieval import task as retrieval_task
@@ -22,6 +21,7 @@ from raysearch.tasks.retrieval.shallow_task import ShallowHashingTask
 from raysearch.tasks.retrieval.task import RetrievalTask
 
 from . import without_ray
+from .study_json import write_study_json
 
 SPEC = synthetic.SyntheticSpec(classes=4, train_per_class=6, test_per_class=3, side=32)
 SETTINGS = {
@@ -135,7 +135,7 @@ def record(data: Path) -> dict[str, Any]:
 
 
 def from_run(record: dict[str, Any], run_dir: Path, *given: str) -> Hasher:
-    results.write_study(run_dir, record)
+    write_study_json(run_dir, record)
     with pytest.raises(SystemExit) as stopped:
         cli.run(train.app, ["retrieval", "--from", str(run_dir), "--export", str(run_dir / "model.pt"), *given])
     assert stopped.value.code == 0
@@ -170,12 +170,12 @@ def test_a_run_of_older_code_is_said_to_be_one(
 def test_a_run_that_cannot_be_followed_is_one_line(
     record: dict[str, Any], data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    results.write_study(tmp_path / "run", record)
-    results.write_study(tmp_path / "moved", record | {"data": record["data"] | {"path": "/nothing/here"}})
-    results.write_study(tmp_path / "other", record | {"data": record["data"] | {"content_hash": "another"}})
-    results.write_study(tmp_path / "fewshot", record | {"task": "fewshot"})
+    write_study_json(tmp_path / "run", record)
+    write_study_json(tmp_path / "moved", record | {"data": record["data"] | {"path": "/nothing/here"}})
+    write_study_json(tmp_path / "other", record | {"data": record["data"] | {"content_hash": "another"}})
+    write_study_json(tmp_path / "fewshot", record | {"task": "fewshot"})
     two = [{"variant": "reference"}, {"variant": "fewer bits"}]
-    results.write_study(tmp_path / "groups", record | {"best": two})
+    write_study_json(tmp_path / "groups", record | {"best": two})
     for name, given, said in (
         ("nothing", [], "study.json"),
         ("run", [], "--variant NAME; this run has 'reference'; 'fewer bits'"),

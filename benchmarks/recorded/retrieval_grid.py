@@ -76,8 +76,8 @@ def collect(run_dir: str) -> pa.Table:
     ]
     table = pa.Table.from_pylist(rows).sort_by([(name, "ascending") for name in [*names, "seed", "iteration"]])
     record = results.read_study(run_dir)
-    made_with = {"data": record["data"]["content_hash"], "code_version": record["code_version"]}
-    return table.replace_schema_metadata({"made_with": json.dumps(made_with | {"versions": record["versions"]})})
+    made_with = {"data": record.data.content_hash, "code_version": record.code_version}
+    return table.replace_schema_metadata({"made_with": json.dumps(made_with | {"versions": record.versions})})
 
 
 if __name__ == "__main__":

@@ -1,16 +1,15 @@
 """The answer to a study's question in one sentence, with its interval; honest where nothing was decided."""
 
 import statistics
-from collections.abc import Mapping
-from typing import Any
 
 import pyarrow as pa
 
 from dashboards.ablation.view import Variant, View, levels, view
 from dashboards.html.formats import count, interval, joined, listed, metric, metric_name, signed
+from raysearch.runs.study_record import StudyRecord
 
 
-def answer(study: Mapping[str, Any], table: pa.Table) -> str:
+def answer(study: StudyRecord, table: pa.Table) -> str:
     """One sentence that answers the study's question.
 
     Args:
@@ -54,7 +53,7 @@ def _finding(run: View) -> str:
         if worse:
             text += f"; decided worse: {listed([_short(one) for one in worse])}"
         return text + _rest(run, undecided)
-    if worse and run.study.get("design") == "leave_one_out":
+    if worse and run.study.design == "leave_one_out":
         text = f"What matters: {listed([_short(one) for one in worse])} {name} against {reference}"
         return text + _rest(run, undecided)
     if worse:
@@ -95,7 +94,7 @@ def _holes(run: View) -> str:
 
 
 def _reference(run: View) -> str:
-    detail = levels(run.reference) if run.study.get("design") != "leave_one_out" else "everything on"
+    detail = levels(run.reference) if run.study.design != "leave_one_out" else "everything on"
     return f"the reference ({detail})" if detail else "the reference"
 
 

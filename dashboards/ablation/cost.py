@@ -1,27 +1,24 @@
 """What a study cost, and each variant's share: machines are paid for by the hour, cells share them by their seconds."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from dashboards.ablation.view import View
+from raysearch.runs.study_record import CostRecord
 
 
-def facts(study: Mapping[str, Any]) -> list[tuple[str, str]]:
+def facts(cost: CostRecord) -> list[tuple[str, str]]:
     """What to tell of a whole study; nothing where no machine had a price.
 
-    >>> facts({"cost": {"dollars": 3.2, "node_hours": {"g6.2xlarge spot": 2.5}}})
+    >>> facts(CostRecord(dollars=3.2, node_hours={"g6.2xlarge spot": 2.5}))
     [('Machines', '$3.20'), ('Hours of machines', 'g6.2xlarge spot 2.5')]
     """
-    cost = study.get("cost") or {}
-    if cost.get("dollars") is None:
+    if cost.dollars is None:
         return []
-    hours = ", ".join(f"{name} {value:.2g}" for name, value in (cost.get("node_hours") or {}).items())
-    return [("Machines", dollars(cost["dollars"])), *([("Hours of machines", hours)] if hours else [])]
+    hours = ", ".join(f"{name} {value:.2g}" for name, value in cost.node_hours.items())
+    return [("Machines", dollars(cost.dollars)), *([("Hours of machines", hours)] if hours else [])]
 
 
 def shares(run: View) -> dict[str, float]:
     """Variant -> its dollars; empty where no machine had a price. All time that machines waited is shared out too."""
-    whole = (run.study.get("cost") or {}).get("dollars")
+    whole = run.study.cost.dollars
     seconds = {one.name: sum(row.get("seconds") or 0.0 for row in one.rows) for one in run.variants}
     total = sum(seconds.values())
     return {name: whole * own / total for name, own in seconds.items()} if whole is not None and total else {}

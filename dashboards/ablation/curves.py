@@ -18,7 +18,7 @@ _MOST_TICKS = 24
 
 def numeric_factors(run: View) -> list[str]:
     """Factors that a curve can be drawn for: numbers at three levels or more, the others held at the reference."""
-    if run.study.get("design") == "leave_one_out":
+    if run.study.design == "leave_one_out":
         return []
     return [factor for factor in run.factors if len(_members(run, factor)) >= 2]
 

@@ -23,7 +23,7 @@ _APART = 0.08  # of a step between the lines of neighbours, so that their interv
 
 def factors(run: View) -> list[str]:
     """The factors of a crossed design that have levels to compare; none of another design."""
-    if run.study.get("design") != "full":
+    if run.study.design != "full":
         return []
     return [factor for factor in run.factors if len(figures.levels(run, factor)) > 1]
 

@@ -26,7 +26,7 @@ def _curves(run: View) -> list[Any]:
         caption = "Grey: a line a seed. Blue: the mean with its 95 % interval; the larger square is the reference."
         if "yaxis2" in figure.layout.to_plotly_json() and run.published:
             caption += f" Dashed: {run.published.paper}, under its own protocol and on its own scale."
-        chance = run.study.get("chance")
+        chance = run.study.chance
         if isinstance(chance, int | float):
             caption += f" Chance alone would score {formats.metric(chance)}."
         says = f"{formats.metric_name(run.metric)} over {factor}; the numbers stand in the table of variants"

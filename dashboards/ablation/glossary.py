@@ -69,7 +69,7 @@ def metric(run: View) -> str:
     asked = _CLASSES if name.startswith("accuracy@") else _QUERIES
     words += [asked[part] for part in parts if part in asked]
     words.append("Higher is better." if run.mode == "max" else "Lower is better.")
-    chance = run.study.get("chance")
+    chance = run.study.chance
     if isinstance(chance, int | float):
         words.append(f"Chance alone would score {formats.metric(chance)}.")
     return " ".join(words)

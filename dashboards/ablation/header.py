@@ -1,12 +1,10 @@
 """The top of the page: the question, the answer in a sentence, and what stands behind both."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from dashboards.ablation.answer import sentence
 from dashboards.ablation.view import View
 from dashboards.html import formats
 from dashboards.html.markup import Markup, join, name, tag
+from raysearch.runs.study_record import DataRecord, SplitRecord, StudyRecord
 from raysearch.studies.analysis import statistics
 
 _DESIGNS = {"one_at_a_time": "one factor at a time", "full": "full factorial", "leave_one_out": "leave one out"}
@@ -16,9 +14,9 @@ def opening(run: View) -> Markup:
     """The page's header."""
     study = run.study
     facts = [
-        ("Profile", study.get("profile") or "not recorded"),
-        ("Data", data(study.get("data") or {}, whole=bool(study.get("splits")))),
-        *(("Split", split(name, one)) for name, one in (study.get("splits") or {}).items()),
+        ("Profile", study.profile or "not recorded"),
+        ("Data", data(study.data, whole=bool(study.splits))),
+        *(("Split", split(name, one)) for name, one in study.splits.items()),
         ("Network", _network(run)),
         ("Metric", tag("code", run.metric_id)),
         ("Cells", _cells(run)),
@@ -28,8 +26,8 @@ def opening(run: View) -> Markup:
     ]
     return tag(
         "header",
-        tag("p", f"raysearch \N{MIDDLE DOT} {study.get('study', 'study')}", class_="brand"),
-        tag("h1", study.get("question") or study.get("study") or "A run"),
+        tag("p", f"raysearch \N{MIDDLE DOT} {study.study}", class_="brand"),
+        tag("h1", study.question or study.study or "A run"),
         _answer(run),
         caution(study),
         tag("dl", *(tag("div", tag("dt", name), tag("dd", fact)) for name, fact in facts), class_="facts"),
@@ -44,37 +42,39 @@ def _answer(run: View) -> Markup:
     return tag("section", tag("h2", "Answer"), tag("p", text), class_="answer", aria_label="Answer")
 
 
-def caution(study: Mapping[str, Any]) -> Markup | None:
+def caution(study: StudyRecord) -> Markup | None:
     """Why the profile was taken, and what its numbers are no answer to."""
-    words = [study["profile_reason"]] if study.get("profile_reason") else []
-    if study.get("profile") == "laptop":
-        data = study.get("data") or {}
-        drawn = any(
-            word in f"{data.get('name')} {data.get('layout')}".lower() for word in ("synth", "embedded", "drawn")
-        )
+    words = [study.profile_reason] if study.profile_reason else []
+    if study.profile == "laptop":
+        source = f"{study.data.name} {study.data.layout}".lower()
+        drawn = any(word in source for word in ("synth", "embedded", "drawn"))
         scope = "a small network on a short schedule" + (" and drawn images, not the paper's data" if drawn else "")
         words.append(f"The laptop profile trains {scope}: compare its differences, not its values, with the paper's.")
-    words += study.get("warnings") or []
+    words += study.warnings
     return tag("p", " ".join(words), class_="caution") if words else None
 
 
-def gallery(study: Mapping[str, Any]) -> list[tuple[str, Markup]]:
+def gallery(study: StudyRecord) -> list[tuple[str, Markup]]:
     """The link to the run's gallery; nothing where none was drawn."""
-    address = study.get("gallery")
+    address = (study.model_extra or {}).get("gallery")
     return [("Pictures", tag("a", "gallery of the trained networks", href=address))] if address else []
 
 
-def split(identity: str, record: Mapping[str, Any]) -> str:
+def split(identity: str, record: SplitRecord) -> str:
     """A class-disjoint split in a line."""
-    parts = (f"{part} {record['classes'][part]:,} ({record['images'][part]:,} images)" for part in record["classes"])
+    parts = (f"{part} {record.classes[part]:,} ({record.images[part]:,} images)" for part in record.classes)
     return f"{identity}: classes {', '.join(parts)}"
 
 
-def data(record: Mapping[str, Any], whole: bool = False) -> str:
+def data(record: DataRecord, whole: bool = False) -> str:
     """The data set in a line; `whole` leaves its own splits out, where others are made of its classes."""
-    words = [str(record.get("name") or "not recorded")]
-    words += [f"{record[key]:,} {key}" for key in ("images", "classes") if isinstance(record.get(key), int)]
-    counts = {} if whole else record.get("counts") or {}
+    words = [record.name or "not recorded"]
+    words += [
+        f"{number:,} {noun}"
+        for number, noun in ((record.images, "images"), (record.classes, "classes"))
+        if number is not None
+    ]
+    counts = {} if whole else record.counts
     split = f" ({', '.join(f'{name} {number:,}' for name, number in counts.items())})" if counts else ""
     return ", ".join(words) + split
 
@@ -82,7 +82,7 @@ def data(record: Mapping[str, Any], whole: bool = False) -> str:
 def _cells(run: View) -> Markup:
     kinds = {"failed": run.status("failed"), "stopped": run.status("stopped"), "not run": run.missing}
     holes = [f"{number:,} {kind}" for kind, number in kinds.items() if number]
-    adopted = run.study.get("adopted")
+    adopted = run.study.adopted
     return join(
         f"{run.status('finished'):,} of {formats.count(run.planned, 'cell')} finished",
         join(", ", tag("span", ", ".join(holes), class_="hole")) if holes else None,
@@ -103,7 +103,7 @@ def _network(run: View) -> str:
 
 
 def _numbers(run: View) -> list[int]:
-    return list(run.study.get("seeds") or sorted({row["seed"] for row in run.rows}))
+    return list(run.study.seeds or sorted({row["seed"] for row in run.rows}))
 
 
 def _seeds(run: View) -> str:
@@ -115,5 +115,5 @@ def _seeds(run: View) -> str:
 def _design(run: View) -> str:
     seeds = _numbers(run)
     size = f"{formats.count(len(run.variants), 'variant')} \N{MULTIPLICATION SIGN} {formats.count(len(seeds), 'seed')}"
-    design = _DESIGNS.get(str(run.study.get("design")))
+    design = _DESIGNS.get(str(run.study.design))
     return f"{design}, {size}" if design else size

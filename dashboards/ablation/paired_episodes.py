@@ -14,7 +14,7 @@ _NOTE = (
 
 def same_episodes(run: View) -> Markup | None:
     """The table of differences; None for a study without episodes."""
-    compared = paired_episodes.compare(run.rows, run.study.get("references") or run.reference.name)
+    compared = paired_episodes.compare(run.rows, run.study.references or run.reference.name)
     found = {row["variant"]: row for row in compared.to_pylist()}
     if not found:
         return None

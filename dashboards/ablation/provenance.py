@@ -12,6 +12,7 @@ from dashboards.html.markup import Markup, Section, tag
 from dashboards.run_data import row_limits
 from dashboards.run_data.config_diff import between, flat, words
 from dashboards.run_data.result_rows import loads, mapping
+from raysearch.runs.study_record import StudyRecord
 
 
 def provenance(run: View) -> Section:
@@ -19,7 +20,7 @@ def provenance(run: View) -> Section:
     return section(run.study, run.rows, _differences(run), _config(run.reference.config))
 
 
-def section(study: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], *configs: Any) -> Section:
+def section(study: StudyRecord, rows: Sequence[Mapping[str, Any]], *configs: Any) -> Section:
     """The section of any run.
 
     Args:
@@ -28,19 +29,17 @@ def section(study: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], *config
         configs: what there is to say of them.
     """
     facts: list[tuple[str, Any]] = []
-    if study.get("command"):
-        facts.append(("Again", tag("pre", study["command"])))
-    facts += [("When", " to ".join(_when(study[key]) for key in ("started", "ended") if study.get(key)))]
-    data = study.get("data") or {}
-    facts += [("Data hash", tag("code", data["content_hash"]) if data.get("content_hash") else "")]
-    facts += [("Layout", data.get("layout") or "")]
-    facts += [("Images", "; ".join(str(one["text"]) for one in study.get("feed") or ()))]
+    if study.command:
+        facts.append(("Again", tag("pre", study.command)))
+    facts += [("When", " to ".join(_when(stamp) for stamp in (study.started, study.ended) if stamp))]
+    facts += [("Data hash", tag("code", study.data.content_hash) if study.data.content_hash else "")]
+    facts += [("Layout", study.data.layout or "")]
+    facts += [("Images", "; ".join(feed.text for feed in study.feed))]
     codes = sorted({row["code_version"] for row in rows if row.get("code_version") is not None})
     facts += [("Code version", formats.listed([str(code) for code in codes]))]
-    facts += [("Versions", pairs(study.get("versions"))), ("Hardware", _hardware(study.get("hardware")))]
+    facts += [("Versions", pairs(study.versions)), ("Hardware", _hardware(study.hardware))]
     facts += [("Cells ran on", _environments(rows))]
-    settings = study.get("settings") or {}
-    facts += [("Set on the command line", pairs(settings.get("overrides", settings)))]
+    facts += [("Set on the command line", pairs(study.settings.get("overrides", study.settings)))]
     listing = (tag("div", tag("dt", name), tag("dd", fact)) for name, fact in facts if fact)
     return markup.section("provenance", "Provenance", tag("dl", *listing, class_="listing"), *configs)
 

@@ -12,6 +12,7 @@ from dashboards.html import formats
 from dashboards.html.embed import embed
 from dashboards.html.markup import Markup, name, rows, section, tag
 from dashboards.run_data import row_limits
+from raysearch.runs.study_record import StudyRecord
 
 _MOST_ERRORS = 50  # rows of the table of failures
 
@@ -104,21 +105,22 @@ def _tradeoff(run: View) -> list[Markup]:
     return [tag("h3", "Cost against effect"), embed(figure, "plot-tradeoff", caption, says)]
 
 
-def spent(study: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> Markup:
+def spent(study: StudyRecord, cells: Sequence[Mapping[str, Any]]) -> Markup:
     """What all cells took together; a cell that stands under several names counts once."""
     own = list({row["cell"]: row for row in cells}.values())
     gpu = sum(row.get("gpu_seconds") or 0.0 for row in own)
-    wall, adopted = study.get("wall_seconds"), study.get("adopted") or 0
+    wall = study.wall_seconds
+    adopted = study.adopted or 0
     facts = [("All cells together", formats.seconds(sum(row.get("seconds") or 0.0 for row in own)))]
     if gpu:
         facts.append(("On GPUs", formats.seconds(gpu)))
     if wall:
         facts.append(("Wall clock", formats.seconds(wall)))
         facts.append(("Cells an hour", f"{(len(own) - adopted) / wall * 3600:,.0f}"))
-    facts += ablation_cost.facts(study)
-    before = study.get("pre_trainings") or {}
-    if before.get("cells"):
-        facts.append(("Pre-trainings", f"{before['cells']:,}, {formats.seconds(before['seconds'])}"))
+    facts += ablation_cost.facts(study.cost)
+    if study.pre_trainings.cells:
+        spent_before = formats.seconds(study.pre_trainings.seconds)
+        facts.append(("Pre-trainings", f"{study.pre_trainings.cells:,}, {spent_before}"))
     retried = [row for row in own if (row.get("attempts") or 1) > 1]
     if retried:
         facts.append(("Needed more than one attempt", formats.count(len(retried), "cell")))

@@ -2,9 +2,7 @@
 
 import io
 import re
-from collections.abc import Mapping
 from dataclasses import astuple, dataclass
-from typing import Any
 
 import pyarrow as pa
 from rich import box
@@ -19,6 +17,7 @@ from dashboards.html.terminal import Fitting
 from dashboards.run_data import protocol, row_limits
 from dashboards.search import tables
 from dashboards.search.view import search_view
+from raysearch.runs.study_record import StudyRecord
 
 _LONGEST = 40  # columns of a name on one line of the terminal
 MARKS = {"better": "\N{BLACK UP-POINTING TRIANGLE}", "worse": "\N{BLACK DOWN-POINTING TRIANGLE}"}
@@ -92,14 +91,14 @@ def as_latex(run: View) -> str:
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
 
-def terminal(study: Mapping[str, Any], table: pa.Table) -> RenderableType:
+def terminal(study: StudyRecord, table: pa.Table) -> RenderableType:
     """The table of variants for the terminal, 40 rows at most; of a search the table of its best configs.
 
     Args:
         study: what `study.json` holds.
         table: what `results.load` returns.
     """
-    if study.get("kind") == "search":
+    if study.kind == "search":
         return tables.terminal(search_view(study, table))
     run = view(study, table)
     return Fitting(_wide(run), _narrow(run))

@@ -49,7 +49,7 @@ def _columns(run: View) -> list[Column]:
 
 
 def _name(run: View, one: Variant) -> Markup:
-    detail = levels(one) if one.is_reference and run.study.get("design") != "leave_one_out" else ""
+    detail = levels(one) if one.is_reference and run.study.design != "leave_one_out" else ""
     return join(name(one.label), tag("small", name(formats.joined(detail, ",\n"))) if detail else None)
 
 

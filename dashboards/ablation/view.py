@@ -14,7 +14,7 @@ import pyarrow as pa
 from dashboards.html import formats
 from dashboards.run_data.published import Published, read
 from dashboards.run_data.result_rows import Histories, history, is_number, loads, mapping, mean, rows_of, typed
-from raysearch.core import sanitize
+from raysearch.runs.study_record import StudyRecord, VariantRecord
 from raysearch.studies.analysis import statistics
 
 SIDE = 224  # the image side that a study declares its pixel sizes for
@@ -94,7 +94,7 @@ class Variant:
 class View:
     """What the page, the tables and the terminal are made from."""
 
-    study: Mapping[str, Any]
+    study: StudyRecord
     rows: list[dict[str, Any]]  # a row an ended cell
     variants: tuple[Variant, ...]  # the reference first, then as planned
     metric: str
@@ -109,7 +109,7 @@ class View:
 
     @property
     def factors(self) -> list[str]:
-        return list(self.study.get("factors") or [])
+        return list(self.study.factors)
 
     @property
     def planned(self) -> int:
@@ -141,25 +141,28 @@ class View:
         return {seed: value - other[seed] for seed, value in one.values.items() if seed in other}
 
 
-def view(study: Mapping[str, Any], table: pa.Table) -> View:
+def view(study: StudyRecord, table: pa.Table) -> View:
     """Put a run together from `study.json` and its results.
 
     Raises:
         UserError: cells that must not be compared, as `statistics.compare` says.
     """
-    study, rows = sanitize.escape_nested(study), rows_of(table)
-    metric, mode = study.get("metric") or "map", study.get("mode") or "max"
-    plans = {one["name"]: one for one in study.get("variants") or []}
-    plans |= {name: {"name": name} for name in dict.fromkeys(row["variant"] for row in rows) if name not in plans}
-    reference = study.get("reference") or next(iter(plans), "reference")
-    plans = {reference: plans.get(reference, {"name": reference})} | plans
+    study = study.escaped()
+    rows = rows_of(table)
+    metric = study.metric or "map"
+    mode = study.mode or "max"
+    plans = {variant.name: variant for variant in study.variants}
+    unplanned = dict.fromkeys(row["variant"] for row in rows if row["variant"] not in plans)
+    plans |= {name: VariantRecord(name=name) for name in unplanned}
+    reference = study.reference or next(iter(plans), "reference")
+    plans = {reference: plans.get(reference, VariantRecord(name=reference))} | plans
     references = dict.fromkeys(plans, reference) | {
-        name: own for name, own in (study.get("references") or {}).items() if name in plans and own in plans
+        name: other for name, other in study.references.items() if name in plans and other in plans
     }
     compared = _compare(rows, plans, metric, references)
-    numbers = read(study.get("published"))
+    numbers = read(study.published)
     ended = {(row["variant"], row["seed"]) for row in rows}
-    absent = Counter(c["variant"] for c in study.get("cells") or [] if (c["variant"], c["seed"]) not in ended)
+    absent = Counter(cell.variant for cell in study.cells if (cell.variant, cell.seed) not in ended)
     by_variant: dict[str, list[dict[str, Any]]] = {name: [] for name in plans}
     for row in rows:
         by_variant[row["variant"]].append(row)
@@ -170,7 +173,7 @@ def view(study: Mapping[str, Any], table: pa.Table) -> View:
     texts = dict.fromkeys(row.get("metric_ids") for row in rows)
     ids = list(dict.fromkeys(str(found[metric]) for text in texts if metric in (found := mapping(loads(text)))))
     # of blocks with a protocol each, as 1 and 5 shots, the cells know the ids and the study only the first
-    metric_id = " and ".join(ids) if len(ids) > 1 else study.get("metric_id") or next(iter(ids), metric)
+    metric_id = " and ".join(ids) if len(ids) > 1 else study.metric_id or next(iter(ids), metric)
     return View(study, rows, variants, metric, mode, metric_id, numbers, absent.total())
 
 
@@ -186,7 +189,7 @@ def _compare(
 
 
 def _variant(
-    plan: Mapping[str, Any],
+    plan: VariantRecord,
     compared: Mapping[str, Any],
     rows: list[dict[str, Any]],
     missing: int,
@@ -194,16 +197,16 @@ def _variant(
     numbers: Published | None,
 ) -> Variant:
     metric, mode, reference = question
-    name, settings, declared = plan["name"], plan.get("settings") or {}, plan.get("declared") or {}
+    name = plan.name
     # a component of several settings goes by its own name, which no config path has
-    levels = {**{key: value for key, value in settings.items() if isinstance(value, bool)}, **declared}
+    levels = {**{key: value for key, value in plan.settings.items() if isinstance(value, bool)}, **plan.declared}
     return Variant(
         name=name,
-        label=label(name, settings, declared),
-        settings=settings,
-        declared=declared,
-        also=tuple({**(one.get("settings") or {}), **(one.get("declared") or {})} for one in plan.get("also") or ()),
-        config=plan.get("config") or {},
+        label=label(name, plan.settings, plan.declared),
+        settings=plan.settings,
+        declared=plan.declared,
+        also=tuple(other.levels for other in plan.also),
+        config=plan.config,
         reference=reference,
         is_reference=name == reference,
         verdict="reference" if name == reference else verdict_of(compared, mode),

@@ -97,7 +97,7 @@ def id_of(variant: Variant, metric: str) -> str | None:
 def _data(run: View) -> list[str]:
     """Of the cells, which know best; of a run without any, what was planned."""
     hashes = {str(row["data"]) for row in run.rows if row.get("data")}
-    return sorted(hashes) or [str(mapping(run.study.get("data")).get("content_hash") or "not recorded")]
+    return sorted(hashes) or [str(run.study.data.content_hash or "not recorded")]
 
 
 def _word(value: Any) -> str:

@@ -34,7 +34,7 @@ def opening(shown: Comparison) -> Markup:
     questions = dict.fromkeys(str(run.study.get("question") or "") for run in shown.runs.values())
     one = shown.one
     facts: list[tuple[str, Any]] = [("Metric", join(*(tag("code", each, " ") for each in shown.ids())))]
-    facts += [("Data", data(one.study.get("data") or {})), ("Runs", formats.listed(list(shown.runs)))]
+    facts += [("Data", data(one.study.data)), ("Runs", formats.listed(list(shown.runs)))]
     finding, mark, rest = sentence(shown).partition("; ")
     lead = tag("strong", name(finding + ("." if mark else "")))
     answer = join(lead, " " if rest else "", name(rest[:1].upper() + rest[1:]))
@@ -79,9 +79,9 @@ def between(shown: Comparison) -> Markup:
         ),
         "Versions": lambda run: pairs(run.study.get("versions")),
         "Hardware": lambda run: pairs(run.study.get("hardware")),
-        "Set on the command line": lambda run: pairs((run.study.get("settings") or {}).get("overrides")),
+        "Set on the command line": lambda run: pairs(run.study.settings.get("overrides")),
         "Command": lambda run: str(run.study.get("command") or ""),
-        "Data read from": lambda run: str((run.study.get("data") or {}).get("path") or ""),
+        "Data read from": lambda run: str(run.study.data.path or ""),
     }
     body = []
     for fact, of in facts.items():

@@ -9,7 +9,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,6 +20,7 @@ from dashboards.search.final_evaluation import BEST, REFERENCE, judging_metric
 from raysearch.core import sanitize
 from raysearch.core.errors import UserError
 from raysearch.runs import results
+from raysearch.runs.study_record import StudyRecord, VariantRecord
 from raysearch.studies.analysis import run_differences
 
 SAME_CELLS = "same cells"
@@ -106,23 +106,23 @@ def _read(path: Path) -> View:
     return view(*(_judging(study, table) if study.get("kind") == "search" else (study, table)))
 
 
-def _judging(study: Mapping[str, Any], table: pa.Table) -> tuple[dict[str, Any], pa.Table]:
+def _judging(study: StudyRecord, table: pa.Table) -> tuple[StudyRecord, pa.Table]:
     """A search as if its judging were all of it: a reference and a best config, or both of each group."""
-    cells = [cell for cell in study.get("cells") or [] if cell.get("stage") == "judge"]
-    names = dict.fromkeys(cell["variant"] for cell in cells)
-    known = {one["name"]: one for one in study.get("variants") or []}
+    cells = [cell for cell in study.cells if cell.stage == "judge"]
+    names = dict.fromkeys(cell.variant for cell in cells)
+    known = {variant.name: variant for variant in study.variants}
     references = {name: REFERENCE + name.removeprefix(BEST) for name in names if name.startswith(BEST)}
-    judging = {
-        **study,
+    changes = {
         "metric": judging_metric(study),
-        "mode": study.get("judge_mode") or "max",
-        "variants": [known.get(name, {"name": name, "settings": {}}) for name in names],
+        "mode": study.judge_mode or "max",
+        "variants": [known.get(name, VariantRecord(name=name)) for name in names],
         "cells": cells,
         "reference": next((name for name in names if name.startswith(REFERENCE)), REFERENCE),
-        "references": {name: own for name, own in references.items() if own in names},
-        "seeds": sorted({cell["seed"] for cell in cells}),
+        "references": {name: other for name, other in references.items() if other in names},
+        "seeds": sorted({cell.seed for cell in cells}),
         "factors": [],
     }
+    judging = study.model_copy(update=changes)
     if "stage" not in table.column_names:
         return judging, table.slice(0, 0)
     return judging, table.filter(pc.equal(table["stage"], "judge"))

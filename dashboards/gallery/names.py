@@ -1,15 +1,17 @@
 """What classes and variants are called on a page."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from dashboards.ablation import view
 from dashboards.html.markup import Markup, escape
+from raysearch.runs.study_record import StudyRecord
 
 
 class Names(NamedTuple):
     """
-    >>> Names.of({"variants": [{"name": "size=5", "settings": {"size": 5}}]}, ["wren"]).variant("size=5")
+    >>> study = StudyRecord(study="s", variants=[VariantRecord(name="size=5", settings={"size": 5})], cells=[])
+    >>> Names.of(study, ["wren"]).variant("size=5")
     'size=5'
     """
 
@@ -17,12 +19,9 @@ class Names(NamedTuple):
     variants: Mapping[str, str]  # name -> label, with sizes as run and as declared
 
     @classmethod
-    def of(cls, study: Mapping[str, Any], classes: Sequence[str]) -> "Names":
+    def of(cls, study: StudyRecord, classes: Sequence[str]) -> "Names":
         """The names of a run, from what `study.json` holds and from its data set."""
-        labels = {
-            one["name"]: view.label(one["name"], one.get("settings") or {}, one.get("declared") or {})
-            for one in study["variants"]
-        }
+        labels = {one.name: view.label(one.name, one.settings, one.declared) for one in study.variants}
         return cls(classes, labels)
 
     def breakable(self, label: int) -> Markup:

@@ -1,6 +1,6 @@
 """The page of a gallery: which cells are shown and whether they are the evaluated ones, then the pictures."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +14,7 @@ from dashboards.html.markup import Markup, join, name, rows, tag
 from dashboards.report import GALLERY
 from raysearch.core import atomic
 from raysearch.inspection.choosing import CellChoice
+from raysearch.runs.study_record import StudyRecord
 
 Draw = Callable[[Detail], Sequence[Markup | None]]
 
@@ -44,7 +45,7 @@ class Networks(NamedTuple):
     left_out: int  # variants that nobody asked for
 
 
-def write(run_dir: str | Path, study: Mapping[str, Any], networks: Networks, names: Names, draw: Draw) -> Path:
+def write(run_dir: str | Path, study: StudyRecord, networks: Networks, names: Names, draw: Draw) -> Path:
     """Write RUN/gallery.html, whole or not at all.
 
     Args:
@@ -54,7 +55,7 @@ def write(run_dir: str | Path, study: Mapping[str, Any], networks: Networks, nam
         names: of variants.
         draw: the sections with the pictures, of a detail.
     """
-    title = f"{study.get('study', 'study')}: gallery"
+    title = f"{study.study}: gallery"
     style = resources.files("dashboards.gallery").joinpath("style.css").read_text(encoding="utf-8")
     head = [_opening(study), _networks(networks, names)]
     page = fitted(lambda detail: plain(title, style, *head, *draw(detail)))
@@ -73,15 +74,15 @@ def difference(one: Checked) -> str:
     )
 
 
-def _opening(study: Mapping[str, Any]) -> Markup:
+def _opening(study: StudyRecord) -> Markup:
     facts = [
         ("Profile", study.get("profile") or "not recorded"),
-        ("Data", ablation_header.data(study.get("data") or {}, whole=bool(study.get("splits")))),
+        ("Data", ablation_header.data(study.data, whole=bool(study.splits))),
         ("Report", tag("a", "report.html", href="report.html")),
     ]
     return tag(
         "header",
-        tag("p", f"raysearch \N{MIDDLE DOT} {study.get('study', 'study')} \N{MIDDLE DOT} gallery", class_="brand"),
+        tag("p", f"raysearch \N{MIDDLE DOT} {study.study} \N{MIDDLE DOT} gallery", class_="brand"),
         tag("h1", study.get("question") or study.get("study") or "A run"),
         tag("dl", *(tag("div", tag("dt", term), tag("dd", fact)) for term, fact in facts), class_="facts"),
     )

@@ -2,10 +2,11 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from raysearch.core.durations import format_seconds
+from raysearch.runs.study_record import StudyRecord
 
 MINUS = "\N{MINUS SIGN}"
 NONE = "\N{EN DASH}"  # stands where there is no number
@@ -68,13 +69,13 @@ def joined(settings: str, by: str) -> str:
     return re.sub(r", (?![^\[]*\])", by, settings)
 
 
-def step(study: Mapping[str, Any]) -> str:
+def step(study: StudyRecord) -> str:
     """What a step of a study's task is.
 
-    >>> step({"task": "fewshot"})
+    >>> step(StudyRecord(study="s", task="fewshot", variants=[], cells=[]))
     'epoch'
     """
-    return "outer iteration" if study.get("task", "retrieval") == "retrieval" else "epoch"
+    return "outer iteration" if (study.task or "retrieval") == "retrieval" else "epoch"
 
 
 def p_value(value: float | None) -> str:

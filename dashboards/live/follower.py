@@ -77,7 +77,7 @@ class Follower:
             self._ended, self._study_stamp, self._cells_stamp, self._problem = ended, study, cells, ""
         except UserError as error:
             self._problem = str(error)
-            self._outcome = self._outcome or outcome({**self._study, "cells": []}, results.table(self._study, {}))
+            self._outcome = self._outcome or outcome(self._study.changed({"cells": []}), results.table(self._study, {}))
         self._made, self._took = time.monotonic(), time.monotonic() - now
 
     def _said(self) -> list[Heartbeat]:

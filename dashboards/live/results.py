@@ -21,13 +21,14 @@ from dashboards.html import formats
 from dashboards.run_data import row_limits
 from dashboards.search import answer, figures, tables
 from dashboards.search.view import SearchView, search_view
+from raysearch.runs.study_record import StudyRecord
 
 MOST_FAILURES = 50
 _HEADLINE = 200  # characters
 Cell = dict[str, str]  # of a table: "text", "small" below it, "kind"
 
 
-def outcome(study: Mapping[str, Any], table: pa.Table) -> dict[str, Any]:
+def outcome(study: StudyRecord, table: pa.Table) -> dict[str, Any]:
     """The part of the page's state that the results store decides.
 
     Args:
@@ -43,7 +44,7 @@ def outcome(study: Mapping[str, Any], table: pa.Table) -> dict[str, Any]:
     return {"study": name, "question": question, "command": study.get("command") or "", **counts(study, table), **found}
 
 
-def counts(study: Mapping[str, Any], table: pa.Table) -> dict[str, Any]:
+def counts(study: StudyRecord, table: pa.Table) -> dict[str, Any]:
     """Planned cells and those that ended, by status; a cell that stands under several names counts once."""
     statuses: dict[str, str] = {}
     if table.num_rows:

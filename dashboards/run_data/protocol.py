@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dashboards.ablation.view import Variant, View
+from raysearch.runs.study_record import StudyRecord
 
 ASPECTS = ("data", "backbone", "side", "weights", "measure")  # keys of a published file's first lines
 _WORDS = {"measure": "metric"}
@@ -39,7 +40,7 @@ def matches(paper: Mapping[str, str], ran: Mapping[str, str]) -> str:
     return "yes"
 
 
-def ran(study: Mapping[str, Any], config: Mapping[str, Any], metric_id: str) -> dict[str, str]:
+def ran(study: StudyRecord, config: Mapping[str, Any], metric_id: str) -> dict[str, str]:
     """What was run, by the aspects of a protocol.
 
     Args:
@@ -47,12 +48,13 @@ def ran(study: Mapping[str, Any], config: Mapping[str, Any], metric_id: str) -> 
         config: of the variant.
         metric_id: of the metric, as `map@all/expected-ties/test`; on another part than test it measures something else.
 
-    >>> ran({"data": {"layout": "cub"}}, {"data": {"side": 84}, "model": {}}, "map@all/expected-ties/test")
+    >>> study = StudyRecord(study="s", data=DataRecord(layout="cub"), variants=[], cells=[])
+    >>> ran(study, {"data": {"side": 84}, "model": {}}, "map@all/expected-ties/test")
     {'data': 'cub', 'backbone': 'None', 'side': '84', 'weights': 'random', 'measure': 'map@all'}
     """
     model, (measure, *how) = config.get("model") or {}, metric_id.split("/")
     return {
-        "data": str((study.get("data") or {}).get("layout")),
+        "data": str(study.data.layout),
         "backbone": str(model.get("backbone")),
         "side": str((config.get("data") or {}).get("side")),
         "weights": "pretrained" if model.get("weights") else "random",

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from dashboards.ablation.view import verdict_of
 from dashboards.run_data.result_rows import is_number, typed
+from raysearch.runs.study_record import StudyRecord
 from raysearch.studies.analysis import statistics
 
 REFERENCE, BEST = "reference", "best"
@@ -30,7 +31,7 @@ class Judged:
         return len(self.values[REFERENCE].keys() & self.values[BEST].keys())
 
 
-def judge(study: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], groups: Sequence[str]) -> tuple[Judged, ...]:
+def judge(study: StudyRecord, rows: Sequence[Mapping[str, Any]], groups: Sequence[str]) -> tuple[Judged, ...]:
     """Compare the best config of each group with the group's reference.
 
     Args:
@@ -62,10 +63,10 @@ def judge(study: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], groups: S
     return tuple(judged)
 
 
-def judging_metric(study: Mapping[str, Any]) -> str:
+def judging_metric(study: StudyRecord) -> str:
     """The column that judges: what chose cannot judge too.
 
-    >>> judging_metric({"metrics": ["map_validation"], "metric": "map"})
+    >>> judging_metric(StudyRecord(study="s", metrics=["map_validation"], metric="map", variants=[], cells=[]))
     'map'
     """
     metric = study.get("judge_metric") or study.get("metric")

@@ -1,8 +1,5 @@
 """The report of a search: its page, its tables and its answer."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import pyarrow as pa
 
 from dashboards.ablation import header, provenance
@@ -12,11 +9,12 @@ from dashboards.html.markup import Markup, join, name, tag
 from dashboards.search import glossary, sections, tables
 from dashboards.search.answer import sentences
 from dashboards.search.view import SearchView, search_view
+from raysearch.runs.study_record import StudyRecord
 
 __all__ = ["answer", "files", "page", "search_view"]
 
 
-def answer(study: Mapping[str, Any], table: pa.Table) -> str:
+def answer(study: StudyRecord, table: pa.Table) -> str:
     """What was found, a sentence a group, and how many configs it took.
 
     Args:
@@ -38,7 +36,7 @@ def page(run: SearchView) -> str:
     parts += [sections.fronts(run), sections.space(run), sections.curves(run)]
     parts += [sections.cost(run), sections.failures(run)]
     parts += [provenance.section(run.study, run.rows, _space(run)), glossary.definitions(run)]
-    return document(f"{run.study.get('study', 'search')}: {run.study.get('question', 'report')}", *parts)
+    return document(f"{run.study.study}: {run.study.question or 'report'}", *parts)
 
 
 def _opening(run: SearchView) -> Markup:
@@ -46,7 +44,7 @@ def _opening(run: SearchView) -> Markup:
     judge = run.judged[0].metric if run.judged else ""
     facts = [
         ("Profile", study.get("profile") or "not recorded"),
-        ("Data", header.data(study.get("data") or {})),
+        ("Data", header.data(study.data)),
         ("Chosen by", join(*(tag("code", run.ids.get(one, one), " ") for one in run.metrics))),
         ("Judged by", tag("code", run.ids.get(judge, judge)) if judge else "not judged"),
         ("Configs", f"{run.count('finished'):,} finished, {run.count('stopped'):,} stopped early, {_rest(run)}"),
@@ -55,7 +53,7 @@ def _opening(run: SearchView) -> Markup:
     ]
     return tag(
         "header",
-        tag("p", f"raysearch \N{MIDDLE DOT} {study.get('study', 'search')}", class_="brand"),
+        tag("p", f"raysearch \N{MIDDLE DOT} {study.study}", class_="brand"),
         tag("h1", study.get("question") or study.get("study") or "A search"),
         _answer(run),
         header.caution(study),

@@ -16,7 +16,7 @@ import pyarrow as pa
 from dashboards.html import formats
 from dashboards.run_data.result_rows import history, loads, mapping, mean, rows_of
 from dashboards.search.final_evaluation import Judged, judge
-from raysearch.core import sanitize
+from raysearch.runs.study_record import BestRecord, StudyRecord, VariantRecord
 
 ORDER = ("finished", "stopped", "unfinished", "failed")
 
@@ -51,7 +51,7 @@ class Config:
 class SearchView:
     """What the page, the tables and the terminal of a search are made from."""
 
-    study: Mapping[str, Any]
+    study: StudyRecord
     rows: list[dict[str, Any]]  # a row an ended cell
     configs: tuple[Config, ...]  # as they were suggested
     judged: tuple[Judged, ...]  # a group each, of those that were judged
@@ -131,17 +131,17 @@ class SearchView:
             self.better(other, one, metric) for metric in self.metrics
         )
 
-    def _label(self, entry: Mapping[str, Any]) -> str:
+    def _label(self, entry: BestRecord) -> str:
         return label(self.study, entry.get("group"))
 
 
-def search_view(study: Mapping[str, Any], table: pa.Table) -> SearchView:
+def search_view(study: StudyRecord, table: pa.Table) -> SearchView:
     """Put a search together from `study.json` and its results.
 
     Raises:
         UserError: judging cells that must not be compared, as `statistics.compare` says.
     """
-    study, rows = sanitize.escape_nested(study), rows_of(table)
+    study, rows = study.escaped(), rows_of(table)
     metrics = list(study.get("metrics") or ["map_validation"])
     tuning = [row for row in rows if row.get("stage") != "judge"]
     by_name: dict[str, list[dict[str, Any]]] = {}
@@ -150,7 +150,7 @@ def search_view(study: Mapping[str, Any], table: pa.Table) -> SearchView:
     planned = Counter(cell["variant"] for cell in study.get("cells") or [] if cell.get("stage") != "judge")
     plans = {one["name"]: one for one in study.get("variants") or []}
     configs = tuple(
-        _config(study, name, index, plans.get(name, {}), own, planned[name], metrics)
+        _config(study, name, index, plans.get(name, VariantRecord(name=name)), own, planned[name], metrics)
         for index, (name, own) in enumerate(by_name.items())
     )
     groups = dict.fromkeys(one.group for one in configs)
@@ -158,11 +158,11 @@ def search_view(study: Mapping[str, Any], table: pa.Table) -> SearchView:
     return SearchView(study, rows, tuple(sorted(configs, key=lambda one: one.number)), judged)
 
 
-def label(study: Mapping[str, Any], value: Any) -> str:
+def label(study: StudyRecord, value: Any) -> str:
     """A group's name.
 
-    >>> label({"group": "hash.bits"}, 24), label({}, None)
-    ('hash.bits=24', '')
+    >>> label(StudyRecord(study="s", group="hash.bits", variants=[], cells=[]), 24)
+    'hash.bits=24'
     """
     if value is None or (isinstance(value, str) and "=" in value):
         return value or ""
@@ -170,15 +170,15 @@ def label(study: Mapping[str, Any], value: Any) -> str:
 
 
 def _config(
-    study: Mapping[str, Any],
+    study: StudyRecord,
     name: str,
     index: int,
-    plan: Mapping[str, Any],
+    plan: VariantRecord,
     rows: list[dict[str, Any]],
     planned: int,
     metrics: list[str],
 ) -> Config:
-    own = {**(plan.get("settings") or {}), **(plan.get("declared") or {})}
+    own = plan.levels
     if not own:  # of a search whose study.json does not list its configs: the columns, without what a config has not
         columns = [*(study.get("space") or {}), *([study["group"]] if study.get("group") else [])]
         own = {path: rows[0][path] for path in columns if rows[0].get(path) is not None}

@@ -3,10 +3,10 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from raysearch.data.feed_mode import STORE_SHARE, FeedMode
 from raysearch.data.shards import Manifest
+from raysearch.runs.study_record import StudyRecord
 from raysearch.storage import Location
 
 
@@ -37,4 +37,4 @@ class Run:
     directory: Path  # run directory
     shards: Location
     manifest: Manifest
-    record: dict[str, Any]  # of `study.json`, completed while the study runs
+    record: StudyRecord  # completed while the study runs

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from raysearch.core.errors import UserError, nearest
+from raysearch.runs.study_record import StudyRecord
 
 MOST = 12  # variants of a page, where none are asked for
 
@@ -31,7 +32,7 @@ class CellChoice(NamedTuple):
         return self.variant == self.reference
 
 
-def names(record: Mapping[str, Any], asked: Sequence[str] = ()) -> tuple[list[str], int]:
+def names(record: StudyRecord, asked: Sequence[str] = ()) -> tuple[list[str], int]:
     """The variants to show, each after its reference, and how many were left out because nobody asked for them.
 
     Args:
@@ -41,16 +42,17 @@ def names(record: Mapping[str, Any], asked: Sequence[str] = ()) -> tuple[list[st
     Raises:
         UserError: no such variant.
 
-    >>> record = {"reference": "a", "variants": [{"name": name} for name in "abc"]}
+    >>> variants = [{"name": name} for name in "abc"]
+    >>> record = StudyRecord.model_validate({"study": "s", "reference": "a", "variants": variants, "cells": []})
     >>> names(record), names(record, ["c"])
     ((['a', 'b', 'c'], 0), (['a', 'c'], 0))
     """
-    known = [one["name"] for one in record["variants"]]
+    known = [variant.name for variant in record.variants]
     for name in asked:
         if name not in known:
             raise UserError(f"this run has no variant '{name}'{nearest(name, known)}")
-    if record.get("kind") == "search" and not asked:
-        asked = [record["reference"], *(one["variant"] for one in record.get("best", []) if one["variant"])]
+    if record.kind == "search" and not asked:
+        asked = [str(record.reference), *(best.variant for best in record.best if best.variant)]
     wanted = list(dict.fromkeys(asked or known))
     left_out = 0 if asked else max(0, len(wanted) - MOST)
     wanted = wanted[: len(wanted) - left_out]
@@ -58,14 +60,12 @@ def names(record: Mapping[str, Any], asked: Sequence[str] = ()) -> tuple[list[st
     return list(dict.fromkeys(with_references)), left_out
 
 
-def reference_of(record: Mapping[str, Any], variant: str) -> str:
+def reference_of(record: StudyRecord, variant: str) -> str:
     """The variant that a variant is compared with."""
-    return (record.get("references") or {}).get(variant, record["reference"])
+    return record.references.get(variant, str(record.reference))
 
 
-def choose(
-    record: Mapping[str, Any], rows: Iterable[Mapping[str, Any]], variant: str, seed: int | None = None
-) -> CellChoice:
+def choose(record: StudyRecord, rows: Iterable[Mapping[str, Any]], variant: str, seed: int | None = None) -> CellChoice:
     """The cell that stands for a variant.
 
     Args:
@@ -77,7 +77,7 @@ def choose(
     Raises:
         UserError: no finished cell of the variant, or none of the seed.
     """
-    metric = record["metric"]
+    metric = record.metric or "map"
     own = [row for row in rows if row["variant"] == variant and row["status"] == "finished"]
     finished = sorted((row for row in own if row.get(metric) is not None), key=lambda row: (row[metric], row["seed"]))
     if not finished:

@@ -20,6 +20,7 @@ from raysearch.inspection.choosing import CellChoice, choose
 from raysearch.models import backbones
 from raysearch.runs import results, variant_config
 from raysearch.runs.checkpoints import FOLDER, Checkpoints, decode_state
+from raysearch.runs.study_record import StudyRecord
 from raysearch.storage import Location, cache_dir
 from raysearch.studies.configs import TASKS, Images, RunConfig
 from raysearch.tasks import registry
@@ -36,7 +37,7 @@ class FinishedRun:
         device: where networks compute.
     """
 
-    def __init__(self, directory: Path, record: Mapping[str, Any], data: Location, storage: str | None) -> None:
+    def __init__(self, directory: Path, record: StudyRecord, data: Location, storage: str | None) -> None:
         self.directory, self.record = directory, record
         self.rows: list[dict[str, Any]] = results.load(directory).to_pylist()
         self.manifest: Manifest = shards.read_manifest(data)
@@ -51,10 +52,11 @@ class FinishedRun:
             UserError: none has ended, it was computed by another version of the code, or its checkpoint is gone.
         """
         one = choose(self.record, self.rows, variant, seed)
-        if one.code_version != TASKS[self.record["task"]].version:
+        version = TASKS[str(self.record.task)].version
+        if one.code_version != version:
             raise UserError(
                 f"cell {one.cell} of variant '{variant}' was trained by version {one.code_version} of the task's code, "
-                f"this is {TASKS[self.record['task']].version}: its network would not be the same; run the study again"
+                f"this is {version}: its network would not be the same; run the study again"
             )
         self._state(one)
         return one
@@ -128,10 +130,10 @@ def open_run(directory: str | Path, data: str | None = None, storage: str | None
     """
     record, path = results.read_study(directory), Path(directory)
     torch.set_num_threads(1)  # as in a study's workers: more threads add in another order
-    place = Location.parse(data if data is not None else record["data"]["path"])
+    place = Location.parse(data if data is not None else record.data.recorded_path())
     if data is None and place.kind() != FileType.Directory:
         raise UserError(f"the run's data set is no longer at {place}; say where with --data")
     run = FinishedRun(path, record, place, storage)
-    if run.manifest.content_hash != record["data"]["content_hash"]:
+    if run.manifest.content_hash != record.data.content_hash:
         raise UserError(f"{place} holds other data than the run was made of; say with --data where that is")
     return run

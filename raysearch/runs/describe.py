@@ -1,114 +1,149 @@
-"""What `study.json` says of a run before its first cell: the question, the settings, the data, the code."""
+"""The record of a new run before its first cell: the question, the settings, the data, the code."""
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from raysearch.core import environment
 from raysearch.data.shards import Manifest
-from raysearch.storage import Location
+from raysearch.runs.study_record import (
+    CellRecord,
+    DataRecord,
+    LevelsRecord,
+    Mode,
+    StudyRecord,
+    Surroundings,
+    VariantRecord,
+)
+from raysearch.storage import LocationLike
 from raysearch.studies.configs import TASKS, RunConfig
 from raysearch.studies.design.ablation_plan import AblationPlan
-from raysearch.studies.design.plan import Variant, pre_trainings
+from raysearch.studies.design.plan import Cell, Variant, pre_trainings
 from raysearch.studies.design.search_plan import SearchPlan
 
 
-def ablation(plan: AblationPlan) -> dict[str, Any]:
-    """What is asked by an ablation."""
-    asked = plan.ablation
-    return {
-        "kind": "ablation",
-        **_study(plan.study, plan.profile, asked.question, asked.task, plan.seeds),
-        "design": asked.design,
-        "factors": list(plan.factors),
-        "reference": plan.reference.name,
-        "references": dict(plan.references),
-        "metric": asked.metric,
-        "mode": asked.mode,
-        "published": asked.published,
-        "variants": [
-            {
-                "name": variant.name,
-                **_levels(variant),
-                "config": json.loads(variant.config.model_dump_json()),
-                "also": [_levels(one) for one in plan.also.get(variant.name, ())],
-            }
+def describe_ablation(plan: AblationPlan, surroundings: Surroundings | None = None) -> StudyRecord:
+    """Return the record of an ablation.
+
+    Args:
+        plan: all variants and cells.
+        surroundings: data, settings and code; None leaves them out.
+    """
+    study = plan.ablation
+    return StudyRecord(
+        **_fields(surroundings),
+        kind="ablation",
+        study=plan.study,
+        question=study.question,
+        profile=plan.profile,
+        task=study.task,
+        seeds=list(plan.seeds),
+        design=study.design,
+        factors=list(plan.factors),
+        reference=plan.reference.name,
+        references=dict(plan.references),
+        metric=study.metric,
+        mode=study.mode,
+        published=study.published,
+        variants=[
+            VariantRecord(
+                name=variant.name,
+                settings=dict(variant.settings),
+                declared=dict(variant.declared),
+                config=json.loads(variant.config.model_dump_json()),
+                also=[_levels(other) for other in plan.also.get(variant.name, ())],
+            )
             for variant in plan.variants
         ],
-        "cells": [{"cell": cell.hash, "variant": cell.variant.name, "seed": cell.seed} for cell in plan.cells],
-        "starts": [
-            {"cell": cell.hash, "variant": cell.variant.name, "seed": cell.seed} for cell in pre_trainings(plan.cells)
-        ],
-    }
+        cells=[_cell(cell) for cell in plan.cells],
+        starts=[_cell(cell) for cell in pre_trainings(plan.cells)],
+    )
 
 
-def search(plan: SearchPlan, space: Mapping[str, str]) -> dict[str, Any]:
-    """What is asked by a search; its variants and cells come to be while it runs.
+def describe_search(
+    plan: SearchPlan, space: Mapping[str, str], surroundings: Surroundings | None = None
+) -> StudyRecord:
+    """Return the record of a search. Its variants and cells are added while it runs.
 
     Args:
-        plan: of the search.
+        plan: the budget, the seeds and the groups.
         space: path -> distribution in words.
+        surroundings: data, settings and code; None leaves them out.
     """
-    asked = plan.search
-    return {
-        "kind": "search",
-        **_study(plan.study, plan.profile, asked.question, asked.task, plan.seeds),
-        "metrics": asked.metrics,
-        "modes": asked.modes,
-        "metric": asked.judge_metric,
-        "mode": "max",
-        "reference": plan.reference(plan.groups[0]).name,
-        "budget": plan.trials,
-        "sampler": asked.sampler,
-        "sampler_options": dict(asked.sampler_options),
-        "scheduler": asked.scheduler,
-        "scheduler_options": dict(asked.scheduler_options),
-        "space": dict(space),
-        "group": asked.group.name if asked.group else None,
-        "judge_seeds": asked.judging_seeds(list(plan.seeds)),
-        "published": None,
-        "factors": [],
-        "variants": [],
-        "cells": [],
-        "best": [],
-    }
+    study = plan.search
+    return StudyRecord(
+        **_fields(surroundings),
+        kind="search",
+        study=plan.study,
+        question=study.question,
+        profile=plan.profile,
+        task=study.task,
+        seeds=list(plan.seeds),
+        metrics=list(study.metrics),
+        modes=cast(list[Mode], study.modes),
+        metric=study.judge_metric,
+        mode="max",
+        reference=plan.reference(plan.groups[0]).name,
+        budget=plan.trials,
+        sampler=study.sampler,
+        sampler_options=dict(study.sampler_options),
+        scheduler=study.scheduler,
+        scheduler_options=dict(study.scheduler_options),
+        space=dict(space),
+        group=study.group.name if study.group else None,
+        judge_seeds=study.judging_seeds(list(plan.seeds)),
+        published=None,
+        factors=[],
+        variants=[],
+        cells=[],
+        best=[],
+    )
 
 
-def surroundings(
-    manifest: Manifest, directory: Location, settings: Mapping[str, Any], reason: str, command: str, config: RunConfig
-) -> dict[str, Any]:
-    """Data, settings and code, of any study.
+def describe_surroundings(
+    manifest: Manifest,
+    directory: LocationLike,
+    settings: Mapping[str, Any],
+    reason: str,
+    command: str,
+    config: RunConfig,
+) -> Surroundings:
+    """Return data, settings and code, which every kind of study records.
 
     Args:
-        manifest: of the shards.
-        directory: of the shards.
+        manifest: manifest of the shards.
+        directory: directory of the shards.
         settings: the user's overrides.
-        reason: why the profile is this one.
-        command: to run it again.
-        config: of the reference.
+        reason: why this profile was taken.
+        command: the command that continues the run.
+        config: the reference's config.
     """
-    return {
-        "profile_reason": reason,
-        "chance": config.chance(manifest.counts),
-        "settings": dict(settings),
-        "command": command,
-        "data": {
-            "name": manifest.name,
-            "layout": manifest.layout,
-            "path": str(directory),
-            "content_hash": manifest.content_hash,
-            "images": manifest.images,
-            "classes": len(manifest.classes),
-            "counts": {split: sum(counts) for split, counts in manifest.counts.items()},
-        },
-        "code_version": TASKS[config.task].version,
-        "versions": environment.versions(),
-    }
+    return Surroundings(
+        profile_reason=reason,
+        chance=config.chance(manifest.counts),
+        settings=dict(settings),
+        command=command,
+        data=DataRecord(
+            name=manifest.name,
+            layout=manifest.layout,
+            path=str(directory),
+            content_hash=manifest.content_hash,
+            images=manifest.images,
+            classes=len(manifest.classes),
+            counts={split: sum(counts) for split, counts in manifest.counts.items()},
+        ),
+        code_version=TASKS[config.task].version,
+        versions=environment.versions(),
+    )
 
 
-def _levels(variant: Variant) -> dict[str, Any]:
-    return {"settings": dict(variant.settings), "declared": dict(variant.declared)}
+def _fields(surroundings: Surroundings | None) -> dict[str, Any]:
+    return surroundings.to_dict() if surroundings is not None else {}
 
 
-def _study(name: str, profile: str, question: str, task: str, seeds: tuple[int, ...]) -> dict[str, Any]:
-    return {"study": name, "question": question, "profile": profile, "task": task, "seeds": list(seeds)}
+def _levels(variant: Variant) -> LevelsRecord:
+    return LevelsRecord(settings=dict(variant.settings), declared=dict(variant.declared))
+
+
+def _cell(cell: Cell) -> CellRecord:
+    return CellRecord(cell=cell.hash, variant=cell.variant.name, seed=cell.seed)

@@ -1,6 +1,7 @@
-"""The results of a run: its cells beside what `study.json` says of them, as one table.
+"""The results of a run as one table: its finished and failed cells, beside the plan in `study.json`.
 
-`study.json` and `results.parquet` are replaced whole. Cells are written and read by `cells`, which is known here too.
+`study.json` and `results.parquet` are replaced whole. `cells` writes and reads the files of single cells; its functions
+are exported here too.
 """
 
 import json
@@ -15,6 +16,7 @@ from raysearch.core import atomic
 from raysearch.core.errors import UserError
 from raysearch.runs import study_record
 from raysearch.runs.cells import STATUSES, CellReader, as_table, read_cells, write_cell
+from raysearch.runs.study_record import StudyRecord
 
 __all__ = [
     "STATUSES",
@@ -31,59 +33,59 @@ __all__ = [
 
 
 def load(run_dir: str | Path, reader: CellReader | None = None) -> pa.Table:
-    """The results of a run, a row a cell, in the order of the plan; cells that have not ended are left out.
+    """Return the results of a run, one row per cell in the order of the plan. Cells that have not ended are left out.
 
     Args:
         run_dir: a directory that `raysearch.sweep` wrote.
-        reader: of the run's cells, kept by who loads them again and again.
+        reader: reader of the run's cells, kept by callers that load the results repeatedly.
 
     Returns:
-        study, variant, seed, cell, status, error, config (JSON), a column a factor, a column a metric, seconds,
-        gpu_seconds, epochs, attempts, data, code_version, metric_ids (JSON), history (JSON), environment (JSON);
-        of a search also stage.
+        Columns study, variant, seed, cell, status, error, config (JSON), one per factor, one per metric, seconds,
+        gpu_seconds, epochs, attempts, data, code_version, metric_ids (JSON), history (JSON), environment (JSON). A
+        search also has stage.
 
     Raises:
-        UserError: not a run directory, or a cell file that cannot be read.
+        UserError: the directory is not a run directory, or a cell file cannot be read.
     """
     study = read_study(run_dir)
     reader = reader or CellReader(Path(run_dir) / "cells")
-    return table(study, reader.read(cell["cell"] for cell in study["cells"]))
+    return table(study, reader.read(cell.cell for cell in study.cells))
 
 
-def table(study: Mapping[str, Any], ended: Mapping[str, Mapping[str, Any]]) -> pa.Table:
-    """What `load` returns, of what has been read already.
+def table(study: StudyRecord, ended: Mapping[str, Mapping[str, Any]]) -> pa.Table:
+    """Return the table of `load` from data that was read before.
 
     Args:
-        study: what `study.json` holds.
-        ended: cells by hash, as `Reader.read` gives them.
+        study: the record of the run.
+        ended: cells by hash, as `CellReader.read` returns them.
     """
-    settings = {variant["name"]: variant.get("settings") or {} for variant in study["variants"]}
+    settings = {variant.name: variant.settings for variant in study.variants}
     rows = [
         {
-            "study": study["study"],
-            "variant": cell["variant"],
-            **({"stage": cell["stage"]} if "stage" in cell else {}),
-            **settings.get(cell["variant"], {}),
-            **ended[cell["cell"]],
+            "study": study.study,
+            "variant": cell.variant,
+            **({"stage": cell.stage} if cell.stage is not None else {}),
+            **settings.get(cell.variant, {}),
+            **ended[cell.cell],
         }
-        for cell in study["cells"]
-        if cell["cell"] in ended
+        for cell in study.cells
+        if cell.cell in ended
     ]
-    return as_table(rows, study.get("factors") or [])
+    return as_table(rows, study.factors)
 
 
 def save_table(run_dir: str | Path, reader: CellReader | None = None) -> pa.Table:
-    """Write `results.parquet` from the cells and return the table; arguments as `load`."""
+    """Write `results.parquet` from the cells and return the table. Arguments and errors are those of `load`."""
     loaded = load(run_dir, reader)
     atomic.replace_file(Path(run_dir) / "results.parquet", lambda path: pq.write_table(loaded, path))
     return loaded
 
 
-def read_study(run_dir: str | Path) -> dict[str, Any]:
-    """What `study.json` says of a run.
+def read_study(run_dir: str | Path) -> StudyRecord:
+    """Return the record of a run from its `study.json`.
 
     Raises:
-        UserError: not a run directory, or a `study.json` that cannot be read.
+        UserError: the directory is not a run directory, or its `study.json` cannot be read.
     """
     path = Path(run_dir) / "study.json"
     if not path.is_file():
@@ -96,30 +98,30 @@ def read_study(run_dir: str | Path) -> dict[str, Any]:
         raise UserError(f"'{path}' cannot be read: {error.strerror}") from None
 
 
-def write_study(run_dir: str | Path, study: Mapping[str, Any]) -> None:
-    """Write `study.json` whole or not at all."""
-    text = json.dumps(study, indent=1, sort_keys=False)
+def write_study(run_dir: str | Path, study: StudyRecord) -> None:
+    """Write `study.json`, whole or not at all."""
+    text = json.dumps(study.to_dict(), indent=1, sort_keys=False)
     atomic.replace_file(Path(run_dir) / "study.json", lambda path: path.write_text(text))
 
 
 def adopt(run_dir: Path, hashes: Iterable[str]) -> int:
-    """Take over finished cells from the runs beside this one; returns how many.
+    """Copy finished cells from the runs beside this one and return their number.
 
-    A cell's hash covers all that decides its outcome, so a cell that another study finished is this study's too.
+    A cell's hash covers everything that decides its outcome. So a cell that another study finished is valid here.
     """
-    here = run_dir.resolve()
-    wanted = set(hashes)
+    resolved = run_dir.resolve()
+    missing = set(hashes)
     adopted = 0
-    for study in sorted(here.parent.glob("*/study.json")):
-        if study.parent == here:
+    for study_path in sorted(resolved.parent.glob("*/study.json")):
+        if study_path.parent == resolved:
             continue
         try:
-            neighbour = read_cells(study.parent / "cells", wanted)
-        except UserError:  # a damaged neighbour is not this run's concern: its cells are run again
+            neighbor_cells = read_cells(study_path.parent / "cells", missing)
+        except UserError:  # a damaged neighbor does not concern this run: its cells run again
             continue
-        for cell, found in neighbour.items():
-            if found["status"] == "finished":
-                write_cell(run_dir / "cells", found)
-                wanted.discard(cell)
+        for cell, row in neighbor_cells.items():
+            if row["status"] == "finished":
+                write_cell(run_dir / "cells", row)
+                missing.discard(cell)
                 adopted += 1
     return adopted

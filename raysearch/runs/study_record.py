@@ -1,181 +1,289 @@
-"""What `study.json` may hold: checked once where it is read, so that nobody behind has to doubt a type.
+"""`study.json` as one typed model, used to write it and to read it.
 
-Any key may be missing, since older and interrupted runs hold less, and others may be there. A file that someone else
-wrote may also hold nonsense: a value of another type, a number that no float takes, or braces a thousand deep.
+Every key but `study`, `variants` and `cells` may be missing, because older and interrupted runs hold less. Unknown keys
+are kept. The file is checked once, when it is read, so readers need not doubt a type. A file from elsewhere may hold a
+value of another type, a number that fits no float, or braces a thousand deep: each gives a one-line error.
 """
 
 import json
 import math
 import re
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from raysearch.core import sanitize
 from raysearch.core.errors import UserError
 
-_DEEPEST = 32  # levels; a config has four
-_LARGEST = 2**63  # integers beyond are no seed, size or count, and no float holds what they say
+_MAX_DEPTH = 32  # levels; a config has four
+_MAX_INTEGER = 2**63  # no seed, size or count is larger, and no float holds such an integer exactly
 
-_HALF_A_PAIR = re.compile(r"\\u[dD][89a-fA-F]")  # and whole pairs, which come to no harm
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # half a pair, or one of a whole pair, which stays as it is
 
-Text = str | None
-Plain = dict[str, Any] | None
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
+Mode = Literal["max", "min"]
 
 
-class _Config(_Part):
-    __pydantic_extra__: dict[str, dict[str, Any]]  # sections
-    task: Text = None
+def _null_as_empty(value: Any) -> Any:
+    return {} if value is None else value
 
 
-class _Levels(_Part):
-    settings: Plain = None
-    declared: Plain = None
+def _null_as_empty_list(value: Any) -> Any:
+    return [] if value is None else value
 
 
-class _Variant(_Levels):
+def _check_sections(config: dict[str, Any]) -> dict[str, Any]:
+    """Raise a ValueError unless a nested config consists of sections and of the name of its task."""
+    for name, section in config.items():
+        if not isinstance(section, dict) and not (name == "task" and isinstance(section, str | None)):
+            raise ValueError(f"section '{name[:80]}' should be a valid dictionary")
+    return config
+
+
+Settings = Annotated[dict[str, Any], BeforeValidator(_null_as_empty)]
+NestedConfig = Annotated[dict[str, Any], BeforeValidator(_null_as_empty), AfterValidator(_check_sections)]
+Names = Annotated[list[str], BeforeValidator(_null_as_empty_list)]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False, validate_assignment=True)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the keys that were read or set, as plain data."""
+        return self.model_dump(exclude_unset=True)
+
+    # Mapping access, for readers that do not use attributes yet.
+    def __getitem__(self, key: str) -> Any:
+        if key not in self:
+            raise KeyError(key)
+        return getattr(self, key)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.model_fields_set
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return getattr(self, key) if key in self else default
+
+
+class LevelsRecord(_Record):
+    """Levels of the factors, by path.
+
+    Attributes:
+        settings: as the cells ran.
+        declared: as the study file declares them, with sizes in pixels of a 224 px image.
+    """
+
+    settings: Settings = {}
+    declared: Settings = {}
+
+    @property
+    def levels(self) -> dict[str, Any]:
+        """The declared level of each factor, or the level as run if none is declared."""
+        return {**self.settings, **self.declared}
+
+
+class VariantRecord(LevelsRecord):
+    """A variant. `also` holds other levels of the factors that give the same config."""
+
     name: str
-    config: _Config | None = None
-    also: list[_Levels] | None = None
+    config: NestedConfig = {}
+    also: Annotated[list[LevelsRecord], BeforeValidator(_null_as_empty_list)] = []
 
 
-class _Cell(_Part):
-    cell: str
+class CellRecord(_Record):
+    """A planned cell. A search has two stages: "search" and "judge"."""
+
+    cell: str  # its hash
     variant: str
     seed: int
-    stage: Text = None
+    stage: str | None = None
 
 
-class _Data(_Part):
-    name: Text = None
-    path: Text = None
-    layout: Text = None
-    content_hash: Text = None
+class DataRecord(_Record):
+    """The data set."""
+
+    name: str | None = None
+    layout: str | None = None
+    path: str | None = None
+    content_hash: str | None = None
     images: int | None = None
     classes: int | None = None
-    counts: dict[str, int] | None = None
+    counts: Annotated[dict[str, int], BeforeValidator(_null_as_empty)] = {}  # split -> images
+
+    def recorded_path(self) -> str:
+        """Return the path or URI of the shards.
+
+        Raises:
+            UserError: the run does not record it.
+        """
+        if self.path is None:
+            raise UserError("the run does not record where its data set is; name the directory with --data")
+        return self.path
 
 
-class _Best(_Part):
-    variant: Text = None
-    front: list[str] | None = None
+class BestRecord(_Record):
+    """The best config of a search's group, and the Pareto front of the group."""
+
+    group: Any = None  # the group's level, or "path=level"
+    variant: str | None = None
+    front: Names = []
 
 
-class _Feed(_Part):
+class FeedRecord(_Record):
+    """How the images of one size reached the workers."""
+
     text: str
 
 
-class _Epochs(_Part):
+class EpochsRecord(_Record):
+    """Epochs that a search ran, and those that it would have run without early stopping."""
+
     run: float | None = None
     full: float | None = None
 
 
-class _PreTrainings(_Part):
+class PretrainingsRecord(_Record):
+    """Pre-trainings that cells start from."""
+
     cells: int = 0
     seconds: float = 0.0
 
 
-class _Cost(_Part):
+class CostRecord(_Record):
+    """The price of the machines; empty if no machine has a price."""
+
     dollars: float | None = None
-    node_hours: dict[str, float] | None = None
+    node_hours: Annotated[dict[str, float], BeforeValidator(_null_as_empty)] = {}
 
 
-class _Split(_Part):
+class SplitRecord(_Record):
+    """Classes and images in each part of a class-disjoint split."""
+
     classes: dict[str, int]
     images: dict[str, int]
 
 
-class _Record(_Part):
+class Surroundings(_Record):
+    """Data, settings and code of a run, whatever kind of study it is."""
+
+    profile_reason: str | None = None
+    chance: float | None = None  # the metric of a random guess
+    settings: Settings = {}  # overrides from the command line
+    command: str | None = None  # that continues the run
+    data: Annotated[DataRecord, BeforeValidator(_null_as_empty)] = Field(default_factory=DataRecord)
+    code_version: int | None = None
+    versions: Settings = {}  # package -> version
+
+
+class StudyRecord(Surroundings):
+    """The content of `study.json`."""
+
     kind: Literal["ablation", "search"] | None = None
     study: str
-    question: Text = None
-    profile: Text = None
-    profile_reason: Text = None
-    task: Text = None
-    design: Text = None
-    reference: Text = None
-    references: dict[str, str] | None = None
-    metric: Text = None
-    metric_id: Text = None
-    mode: Literal["max", "min"] | None = None
-    metrics: list[str] | None = None
-    modes: list[Literal["max", "min"]] | None = None
-    judge_metric: Text = None
-    judge_mode: Literal["max", "min"] | None = None
-    published: Text = None
-    factors: list[str] | None = None
-    seeds: list[int] | None = None
-    variants: list[_Variant]
-    cells: list[_Cell]
-    data: _Data | None = None
-    chance: float | None = None
-    settings: Plain = None
-    splits: dict[str, _Split] | None = None
-    warnings: list[str] | None = None
-    command: Text = None
-    started: Text = None
-    ended: Text = None
-    wall_seconds: float | None = None
+    question: str | None = None
+    profile: str | None = None
+    task: str | None = None
+    seeds: Annotated[list[int], BeforeValidator(_null_as_empty_list)] = []
+    design: str | None = None  # of an ablation
+    metrics: Names = []  # that a search chooses by
+    modes: Annotated[list[Mode], BeforeValidator(_null_as_empty_list)] = []
+    factors: Names = []
+    reference: str | None = None
+    references: Annotated[dict[str, str], BeforeValidator(_null_as_empty)] = {}  # variant -> its reference
+    metric: str | None = None  # that variants are compared by
+    mode: Mode | None = None
+    metric_id: str | None = None
+    judge_metric: str | None = None
+    judge_mode: Mode | None = None
+    budget: int | None = None  # configs of a search, per group
+    sampler: str | None = None
+    sampler_options: Settings = {}
+    scheduler: str | None = None
+    scheduler_options: Settings = {}
+    space: Settings = {}  # path -> distribution in words
+    group: str | None = None
+    judge_seeds: Annotated[list[int], BeforeValidator(_null_as_empty_list)] = []
+    published: str | None = None
+    variants: list[VariantRecord]
+    cells: list[CellRecord]
+    starts: Annotated[list[CellRecord], BeforeValidator(_null_as_empty_list)] = []  # pre-trainings
+    best: Annotated[list[BestRecord], BeforeValidator(_null_as_empty_list)] = []
+    epochs: Annotated[EpochsRecord, BeforeValidator(_null_as_empty)] = Field(default_factory=EpochsRecord)
+    duplicates: int | None = None  # suggestions that repeated an earlier config
+    optuna: Settings = {}  # group -> name of the Optuna study
+    started: str | None = None
     adopted: int | None = None
-    feed: list[_Feed] | None = None
-    pre_trainings: _PreTrainings | None = None
-    cost: _Cost | None = None
-    budget: int | None = None
-    space: Plain = None
-    group: Text = None
-    best: list[_Best] | None = None
-    epochs: _Epochs | None = None
+    feed: Annotated[list[FeedRecord], BeforeValidator(_null_as_empty_list)] = []
+    warnings: Names = []
+    hardware: Settings = {}
+    splits: Annotated[dict[str, SplitRecord], BeforeValidator(_null_as_empty)] = {}
+    pre_trainings: Annotated[PretrainingsRecord, BeforeValidator(_null_as_empty)] = Field(
+        default_factory=PretrainingsRecord
+    )
+    cost: Annotated[CostRecord, BeforeValidator(_null_as_empty)] = Field(default_factory=CostRecord)
+    ended: str | None = None
+    wall_seconds: float | None = None
+
+    def take_over(self, before: "StudyRecord", keys: Iterable[str]) -> None:
+        """Set keys to their values in an earlier record, where it has them."""
+        for key in keys:
+            if key in before.model_fields_set:
+                setattr(self, key, getattr(before, key))
+
+    def changed(self, changes: Mapping[str, Any]) -> Self:
+        """Return a checked copy with other values of some keys."""
+        return self.model_validate(self.to_dict() | dict(changes))
+
+    def escaped(self) -> Self:
+        """Return a copy in which control characters of all texts are written out; see `core.sanitize`."""
+        return self.model_validate(sanitize.escape_nested(self.to_dict()))
 
 
-def parse_record(text: str, where: str) -> dict[str, Any]:
-    """What a `study.json` holds, as plain data.
+def parse_record(text: str, where: str) -> StudyRecord:
+    """Return the content of a `study.json`.
 
     Args:
-        text: of the file.
-        where: the file, for the message.
+        text: the file's text.
+        where: the file, for the error message.
 
     Raises:
-        UserError: no JSON, or a value that cannot be what its name says.
+        UserError: the text is not JSON, or a value has a type that its key does not allow.
 
-    >>> parse_record('{"study": "s", "variants": [], "cells": []}', "study.json")["study"]
+    >>> parse_record('{"study": "s", "variants": [], "cells": []}', "study.json").study
     's'
     >>> parse_record('{"study": "s", "variants": [], "cells": "many"}', "study.json")
     Traceback (most recent call last):
     raysearch.core.errors.UserError: 'study.json' is damaged: cells: input should be a valid list
     """
     try:
-        record = json.loads(text, parse_constant=lambda name: None)  # NaN and Infinity are nobody's number
-        _check_numbers(record)
-        if _HALF_A_PAIR.search(text):
-            record = _mended(record)
-        _Record.model_validate(record)
+        data = json.loads(text, parse_constant=lambda name: None)  # NaN and Infinity are not results
+        _check_numbers(data)
+        if _SURROGATE.search(text):
+            data = _replace_surrogates(data)
+        return StudyRecord.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part)[:80] for part in first["loc"])
-        raise UserError(f"'{where}' is damaged: {place}: {first['msg'][:1].lower()}{first['msg'][1:]}") from None
+        path = ".".join(str(part)[:80] for part in first["loc"])
+        raise UserError(f"'{where}' is damaged: {path}: {first['msg'][:1].lower()}{first['msg'][1:]}") from None
     except RecursionError:
-        raise UserError(f"'{where}' is damaged: it is nested too deep") from None
+        raise UserError(f"'{where}' is damaged: it is nested too deeply") from None
     except ValueError as error:
         raise UserError(f"'{where}' is damaged: {error}") from None
-    return record
 
 
-def _mended(value: Any) -> Any:
-    """Texts without halves of surrogate pairs, which no file takes; they stand as question marks."""
+def _replace_surrogates(value: Any) -> Any:
+    """Return nested data whose texts hold question marks for halves of surrogate pairs, which no file takes."""
     if isinstance(value, str):
         return value.encode(errors="replace").decode()
     if isinstance(value, dict):
-        return {_mended(key): _mended(one) for key, one in value.items()}
-    return [_mended(one) for one in value] if isinstance(value, list) else value
+        return {_replace_surrogates(key): _replace_surrogates(entry) for key, entry in value.items()}
+    return [_replace_surrogates(entry) for entry in value] if isinstance(value, list) else value
 
 
-def _check_numbers(record: Any) -> None:
+def _check_numbers(data: Any) -> None:
     """Raise a ValueError for a number or a depth that no study has."""
-    level = [record]
-    for _ in range(_DEEPEST):
+    level = [data]
+    for _ in range(_MAX_DEPTH):
         inner: list[Any] = []
         for value in level:
             if isinstance(value, dict):
@@ -184,9 +292,9 @@ def _check_numbers(record: Any) -> None:
                 inner += value
             elif isinstance(value, float) and not math.isfinite(value):
                 raise ValueError("it holds a number larger than any float")
-            elif isinstance(value, int) and abs(value) >= _LARGEST:
+            elif isinstance(value, int) and abs(value) >= _MAX_INTEGER:
                 raise ValueError("it holds an integer of more than 64 bits")
         level = inner
         if not level:
             return
-    raise ValueError(f"it is nested more than {_DEEPEST} levels deep")
+    raise ValueError(f"it is nested more than {_MAX_DEPTH} levels deep")

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from raysearch.core.errors import UserError, nearest
+from raysearch.runs.study_record import StudyRecord
 from raysearch.studies.configs import RunConfig, overrides
 
 
-def config_of_variant(record: Mapping[str, Any], name: str | None, settings: Mapping[str, Any]) -> RunConfig:
+def config_of_variant(record: StudyRecord, name: str | None, settings: Mapping[str, Any]) -> RunConfig:
     """A variant's config, as `study.json` keeps it.
 
     Args:
@@ -18,9 +19,9 @@ def config_of_variant(record: Mapping[str, Any], name: str | None, settings: Map
     Raises:
         UserError: no such variant, or no name where there is no single best.
     """
-    variants = {variant["name"]: variant for variant in record["variants"]}
+    variants = {variant.name: variant for variant in record.variants}
     if name is None:
-        best = [one["variant"] for one in record.get("best", []) if one["variant"] is not None]
+        best = [best.variant for best in record.best if best.variant is not None]
         if len(best) != 1:
             known = "; ".join(f"'{one}'" for one in best or list(variants))
             raise UserError(f"--from needs --variant NAME; this run has {known or 'none yet'}")
@@ -29,8 +30,8 @@ def config_of_variant(record: Mapping[str, Any], name: str | None, settings: Map
         raise UserError(f"this run has no variant '{name}'{nearest(name, variants)}")
     kept = {
         f"{section}.{path}": value
-        for section, values in variants[name]["config"].items()
+        for section, values in variants[name].config.items()
         if isinstance(values, dict)
         for path, value in values.items()
     }
-    return overrides.resolve(record["task"], {**kept, **settings}, f"variant '{name}'")
+    return overrides.resolve(str(record.task), {**kept, **settings}, f"variant '{name}'")

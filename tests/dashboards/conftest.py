@@ -14,6 +14,8 @@ from raysearch.runs import describe, results
 from raysearch.studies.design import ablation_plan, plan
 from raysearch.studies.design.ablation import Ablation, component, factor
 
+from ..study_json import write_study_json
+
 TIES = {"map_best_ties": "map@all/relevant-first/test", "map_worst_ties": "map@all/relevant-last/test"}
 Effect = Callable[[Mapping[str, Any]], float]  # a variant's declared levels -> its difference from the reference
 
@@ -62,16 +64,14 @@ def write_run(
         if not absent(cell.variant.name, cell.seed):
             error = failing(cell.variant.name, cell.seed)
             results.write_cell(run_dir / "cells", record(cell, None if error else value, error, rng))
-    results.write_study(
-        run_dir, {key: value for key, value in study_json(planned, changes).items() if value is not None}
-    )
+    write_study_json(run_dir, {key: value for key, value in study_json(planned, changes).items() if value is not None})
     return run_dir
 
 
 def study_json(planned: ablation_plan.AblationPlan, changes: Mapping[str, Any]) -> dict[str, Any]:
     """`study.json` as a sweep writes it."""
     return {
-        **describe.ablation(planned),
+        **describe.describe_ablation(planned).to_dict(),
         "profile_reason": "No GPU and no --data: the laptop profile was taken.",
         "metric_id": "map@all/expected-ties/test",
         "data": {
@@ -242,7 +242,7 @@ def write_search(
         "versions": {"raysearch": "0.1.0"},
         "wall_seconds": 600.0,
     }
-    results.write_study(run_dir, {key: value for key, value in (study | changes).items() if value is not None})
+    write_study_json(run_dir, {key: value for key, value in (study | changes).items() if value is not None})
     return run_dir
 
 

@@ -17,13 +17,16 @@ from raysearch.inspection.episodes import Answers
 from raysearch.inspection.fewshot import Differing, Group, Pair, Shown
 from raysearch.inspection.matched_pixels import LayerMatches, Matching
 from raysearch.inspection.planes import Plane
+from raysearch.runs.study_record import StudyRecord
 
 from ..browser import chromium, needs_chromium
 from .conftest import Page as Parsed
 
 HOSTILE = "</span><script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
 CLASSES = ["wren", HOSTILE, "owl_of_the_woods"]
-STUDY = {"study": "s", "question": HOSTILE, "variants": [{"name": "reference"}, {"name": HOSTILE}]}
+STUDY = StudyRecord.model_validate(
+    {"study": "s", "question": HOSTILE, "variants": [{"name": "reference"}, {"name": HOSTILE}], "cells": []}
+)
 NAMES = Names.of(STUDY, CLASSES)
 RNG = np.random.default_rng(5)
 WAYS, SHOTS, QUERIES = 3, 2, 10

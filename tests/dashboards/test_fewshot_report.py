@@ -13,6 +13,8 @@ from raysearch.studies.design import ablation_plan, study_files
 from raysearch.studies.design.ablation import Ablation
 from raysearch.tasks import registry
 
+from ..study_json import write_study_json
+
 STUDIES = [
     name for name in study_files.study_names() if getattr(study_files.load_study(name)[1], "task", "") == "fewshot"
 ]
@@ -34,14 +36,19 @@ def write_run(run_dir: Path, name: str) -> ablation_plan.AblationPlan:
         row |= {"code_version": 1, "history": json.dumps(history), "environment": "{}", "right_by_episode": "[1,2]"}
         results.write_cell(run_dir / "cells", row)
     data = {"name": "embedded", "path": None, "content_hash": "d" * 64, "images": 4800, "classes": 24, "layout": "x"}
-    record = {**describe.ablation(planned), "profile_reason": "As asked.", "chance": 0.2, "settings": {}}
+    record = {
+        **describe.describe_ablation(planned).to_dict(),
+        "profile_reason": "As asked.",
+        "chance": 0.2,
+        "settings": {},
+    }
     record |= {
         "command": "x",
         "metric_id": registry.metric_ids(planned.reference.config, "mod4-12345678")["accuracy"],
         "data": {**data, "counts": {"train": 3600, "test": 1200}},
     }
     record |= {"versions": {"raysearch": "0.1.0"}, "hardware": {}, "started": "2026-03-02T09:12:04+00:00", "adopted": 0}
-    results.write_study(run_dir, record)
+    write_study_json(run_dir, record)
     return planned
 
 

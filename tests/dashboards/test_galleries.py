@@ -14,18 +14,22 @@ from dashboards.gallery import page, pictures, retrieval
 from dashboards.gallery.names import Names
 from raysearch.inspection.choosing import CellChoice
 from raysearch.inspection.retrieval import Compared, Exhibit, Look, Neighbour, Picture, Ranked, Scene
+from raysearch.runs.study_record import StudyRecord
 
 from ..browser import chromium, needs_chromium
 from .conftest import Page as Parsed
 from .conftest import ablation, write_run
 
 HOSTILE = "</span><script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
-STUDY = {
-    "study": "s",
-    "question": HOSTILE,
-    "data": {"name": HOSTILE},
-    "variants": [{"name": "reference"}, {"name": HOSTILE}],
-}
+STUDY = StudyRecord.model_validate(
+    {
+        "study": "s",
+        "question": HOSTILE,
+        "data": {"name": HOSTILE},
+        "variants": [{"name": "reference"}, {"name": HOSTILE}],
+        "cells": [],
+    }
+)
 RNG = np.random.default_rng(5)
 
 

@@ -26,6 +26,7 @@ from raysearch.core.errors import UserError
 from raysearch.runs import results
 
 from ..browser import Browser, chromium, needs_chromium
+from ..study_json import read_study_json, write_study_json
 from .conftest import ablation, write_run, write_search
 from .written import write
 
@@ -56,19 +57,19 @@ def evil_run(run_dir: Path) -> Path:
         {name: {"data": {"side": 64}, name: {name: name}} for name in values},
         {"environment": json.dumps(NAMES)},
     )
-    study = results.read_study(run)
+    study = read_study_json(run)
     for one, name in zip(study["variants"][1:], NAMES, strict=True):
         one |= {"settings": {name: name, "x": 1}, "declared": {name: name}}
     study |= {"factors": NAMES[:3], "question": " ".join(NAMES), "command": NAMES[0], "profile_reason": NAMES[1]}
     study |= {"versions": {NAMES[0]: NAMES[1]}, "started": NAMES[2], "warnings": NAMES, "design": NAMES[3]}
-    results.write_study(run, study | {"hardware": {name: name for name in NAMES}, "data": {"name": NAMES[0]}})
+    write_study_json(run, study | {"hardware": {name: name for name in NAMES}, "data": {"name": NAMES[0]}})
     return run
 
 
 def evil_search(run_dir: Path) -> Path:
     """A search whose paths, levels and errors are the names."""
     run = write_search(run_dir, trials=26, groups=(12,))
-    study = results.read_study(run)
+    study = read_study_json(run)
     names = iter(NAMES * 10)
     renamed = {}
     for one in study["variants"]:
@@ -82,7 +83,7 @@ def evil_search(run_dir: Path) -> Path:
     for one in study["best"]:
         one["variant"] = renamed.get(one["variant"], one["variant"])
     study["space"] |= {name: name for name in NAMES}
-    results.write_study(run, study | {"question": " ".join(NAMES), "sampler": NAMES[0]})
+    write_study_json(run, study | {"question": " ".join(NAMES), "sampler": NAMES[0]})
     return run
 
 
@@ -314,16 +315,16 @@ def test_nothing_outside_the_run_is_read_or_written(tmp_path: Path):
     (tmp_path / "secret.csv").write_text("# paper: secret\nsrem.size,map\n1,2\n")
     run = write(tmp_path / "runs" / "run", {"reference": dict.fromkeys(range(3), 0.5)})
     before = {path for path in tmp_path.rglob("*") if run not in path.parents}
-    study = results.read_study(run)
+    study = read_study_json(run)
     for name in ("../../etc/passwd", f"../../../..{tmp_path}/secret", f"{tmp_path}/secret", "fcaenet/../../secret"):
-        results.write_study(run, study | {"published": name})
+        write_study_json(run, study | {"published": name})
         with pytest.raises(UserError, match="paper/table"):
             dashboards.report.write(run)
     cells = [{**cell, "cell": f"../../../{cell['cell']}"} for cell in study["cells"]]
-    results.write_study(run, study | {"cells": cells})
+    write_study_json(run, study | {"cells": cells})
     assert results.load(run).num_rows == 0
     survives(run)
-    results.write_study(run, study)
+    write_study_json(run, study)
     (tmp_path / "elsewhere").mkdir()
     if (run / "tables").exists():
         for path in (run / "tables").iterdir():

@@ -16,6 +16,9 @@ from dashboards.report import page, write
 from dashboards.run_data import row_limits
 from raysearch.core.errors import UserError
 from raysearch.runs import results
+from raysearch.runs.study_record import StudyRecord
+
+from ..study_json import read_study_json, write_study_json
 
 Drawn = Callable[[Path], Any]  # run directory -> its page, taken apart
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&<b>"
@@ -79,7 +82,7 @@ def test_the_page_fetches_nothing(make_run: Callable[..., Path], drawn: Drawn):
 def test_nothing_that_a_run_says_becomes_markup(make_run: Callable[..., Path], design: str, drawn: Drawn):
     path = make_run(design=design, question=EVIL, failing=lambda variant, seed: EVIL if seed == 1 else None)
     harmless = drawn(make_run("harmless", design=design, failing=lambda variant, seed: "no" if seed == 1 else None))
-    study = results.read_study(path)
+    study = read_study_json(path)
     study["variants"][1]["name"] += EVIL
     for cell in study["cells"]:
         cell["variant"] = study["variants"][
@@ -88,7 +91,7 @@ def test_nothing_that_a_run_says_becomes_markup(make_run: Callable[..., Path], d
     study |= {key: EVIL for key in ("study", "profile_reason", "command", "metric_id", "started")}
     study["versions"] = {EVIL: EVIL}
     study["data"] |= {"name": EVIL, "content_hash": EVIL}
-    results.write_study(path, study)
+    write_study_json(path, study)
     seen = drawn(path)
     assert seen.scripts == harmless.scripts
     assert [tag for tag, _ in seen.tags if tag not in ("wbr",)] == [
@@ -169,9 +172,9 @@ def test_a_poor_run_still_has_its_report(make_run: Callable[..., Path], options:
 
 def test_a_study_of_an_older_run_that_says_next_to_nothing(make_run: Callable[..., Path], drawn: Drawn):
     run = make_run()
-    study = results.read_study(run)
+    study = read_study_json(run)
     study["variants"] = [{key: one[key] for key in ("name", "settings")} for one in study["variants"]]
-    results.write_study(run, {key: study[key] for key in ("study", "factors", "variants", "cells")})
+    write_study_json(run, {key: study[key] for key in ("study", "factors", "variants", "cells")})
     write(run)
     seen = drawn(run)
     assert seen.row("srem.size=18")[5] == "5"
@@ -181,7 +184,7 @@ def test_a_study_of_an_older_run_that_says_next_to_nothing(make_run: Callable[..
 def test_mixed_metrics_are_refused_and_the_old_report_stays(make_run: Callable[..., Path]):
     run = make_run()
     before = write(run).read_text()
-    cell = results.read_study(run)["cells"][3]["cell"]
+    cell = read_study_json(run)["cells"][3]["cell"]
     record = results.read_cells(run / "cells", [cell])[cell]
     results.write_cell(run / "cells", record | {"metric_ids": json.dumps({"map": "map@1000/index-ties/test"})})
     with pytest.raises(UserError, match="several definitions"):
@@ -206,7 +209,7 @@ def test_two_hundred_variants_are_drawn_at_once():
     }  # fmt: skip
     table = pa.Table.from_pylist(rows)
     started = time.process_time()
-    run = view(study, table)
+    run = view(StudyRecord.model_validate(study), table)
     text = page(run)
     assert time.process_time() - started < 3
     assert len(learning_curves.shown(run)) == learning_curves.MOST

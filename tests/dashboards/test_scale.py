@@ -9,9 +9,9 @@ from typing import Any
 import pyarrow as pa
 
 import dashboards.report
-from raysearch.runs import results
 
 from ..browser import chromium, needs_chromium
+from ..study_json import read_study_json, write_study_json
 from .conftest import ablation, write_run
 
 
@@ -32,13 +32,13 @@ def large_run(run_dir: Path, variants: int = 2000, seeds: int = 5) -> pa.Table:
     settings = [{"train.lr": index} for index in range(variants)]
     study["variants"] = [{"name": n, "settings": s, "config": config} for n, s in zip(names, settings, strict=True)]
     study["cells"] = [{key: row[key] for key in ("cell", "variant", "seed")} for row in rows]
-    results.write_study(run_dir, study)
+    write_study_json(run_dir, study)
     return pa.Table.from_pylist(rows)
 
 
 def test_fifty_cells_are_reported_in_three_seconds(tmp_path: Path):
     run = write_run(tmp_path / "run", ablation(), seeds=7)
-    assert len(results.read_study(run)["cells"]) == 56
+    assert len(read_study_json(run)["cells"]) == 56
     started = time.process_time()
     dashboards.report.write(run)
     assert time.process_time() - started < 3

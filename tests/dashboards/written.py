@@ -7,6 +7,8 @@ from typing import Any
 
 from raysearch.runs import results
 
+from ..study_json import write_study_json
+
 IDS = {"map": "map@all/expected-ties/test"}
 
 
@@ -49,5 +51,5 @@ def write(
         "cells": planned,
         "reference": next(iter(values), "reference"),
     }
-    results.write_study(run_dir, record | study)
+    write_study_json(run_dir, record | study)
     return run_dir

@@ -78,10 +78,10 @@ def trained(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Traine
     planned = ablation_plan.plan_ablation(
         "erasing", STUDY, "laptop", manifest.content_hash, {"model.weights": str(weights)}
     )
-    surroundings = describe.surroundings(
+    surroundings = describe.describe_surroundings(
         manifest, Location.parse(tiny_data), {}, "As asked.", "command", planned.reference.config
     )
-    results.write_study(directory, {**describe.ablation(planned), **surroundings})
+    results.write_study(directory, describe.describe_ablation(planned, surroundings))
     images = Feed(**feed.decode_dataset(tiny_data, 32), content_hash=manifest.content_hash)
     codes = {}
     for cell in planned.cells:

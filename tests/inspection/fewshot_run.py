@@ -76,10 +76,10 @@ def fewshot_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "few", STUDY, "laptop", manifest.content_hash, {"model.weights": str(weights)}
     )
     assert isinstance(planned.reference.config, FewshotConfig)
-    surroundings = describe.surroundings(
+    surroundings = describe.describe_surroundings(
         manifest, Location.parse(data), {}, "As asked.", "command", planned.reference.config
     )
-    results.write_study(directory, {**describe.ablation(planned), **surroundings})
+    results.write_study(directory, describe.describe_ablation(planned, surroundings))
     images = feed.decode_dataset(data, 32, parts=divided.of_class)
     worker = Worker(Feed(**images, content_hash=manifest.content_hash, split=divided.identity), folder / "features")
     for cell in planned.cells:

@@ -23,7 +23,7 @@ from .fewshot_run import EPISODES
 @pytest.fixture(scope="module")
 def looked(fewshot_run: Path) -> tuple[list[Group], list[float]]:
     run = open_run(fewshot_run)
-    cells = [run.chosen(one["name"]) for one in run.record["variants"]]
+    cells = [run.chosen(variant.name) for variant in run.record.variants]
     try:
         return fewshot.look(run, cells, 6)
     finally:
@@ -99,7 +99,7 @@ def test_pairs_are_the_first_queries_with_their_class_and_their_rival(groups: li
 
 def test_another_record_is_said(fewshot_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     copy = shutil.copytree(fewshot_run, tmp_path / "runs" / "copy")
-    cell = open_run(copy).chosen(open_run(copy).record["variants"][1]["name"])
+    cell = open_run(copy).chosen(open_run(copy).record.variants[1].name)
     record = results.read_cells(copy / "cells", [cell.cell])[cell.cell]
     right = json.loads(record["right_by_episode"])
     right[3] += -1 if right[3] else 1

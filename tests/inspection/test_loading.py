@@ -17,6 +17,7 @@ from raysearch.runs import results
 from raysearch.runs.checkpoints import FOLDER, Checkpoints, decode_state
 from raysearch.tasks.retrieval import task as retrieval_task
 
+from ..study_json import read_study_json, write_study_json
 from .conftest import EVERY, Trained
 
 
@@ -61,10 +62,10 @@ def test_the_kept_iteration_is_not_the_last_one(trained: Trained):
 
 
 def test_weights_that_moved_matter_only_to_an_untrained_trunk(trained: Trained, copy: Path, monkeypatch):
-    record = results.read_study(copy)
+    record = read_study_json(copy)
     for variant in record["variants"]:
         variant["config"]["model"]["weights"] = "/gone/trunk.pth"
-    results.write_study(copy, record)
+    write_study_json(copy, record)
     run = open_run(copy)
     cells = [run.chosen("reference"), run.chosen("hash.method=exchnet")]
     assert look(run, cells, 1)[1] == [cell.value for cell in cells]
@@ -113,9 +114,9 @@ def test_another_version_of_the_code_is_one_line(copy: Path):
 
 def test_the_data_may_move_and_must_be_the_same(trained: Trained, copy: Path, tmp_path: Path):
     moved = shutil.copytree(trained.data, tmp_path / "moved")
-    record = results.read_study(copy)
+    record = read_study_json(copy)
     record["data"]["path"] = str(tmp_path / "gone")
-    results.write_study(copy, record)
+    write_study_json(copy, record)
     with pytest.raises(UserError, match=r"no longer at .*gone; say where with --data"):
         open_run(copy)
     assert open_run(copy, str(moved)).manifest.content_hash == record["data"]["content_hash"]

@@ -1,6 +1,5 @@
 """The results store under what happens to it: writers killed in the middle, damaged files, neighbours with cells."""
 
-import json
 import os
 import signal
 import subprocess
@@ -14,6 +13,9 @@ import pytest
 
 from raysearch.core.errors import UserError
 from raysearch.runs import results
+from raysearch.runs.study_record import StudyRecord
+
+from ..study_json import read_study_json, write_study_json
 
 # Writes one cell over and over with a history of many kilobytes, so that a kill often falls into a write.
 WRITER = """
@@ -46,7 +48,7 @@ def study(cells: list[tuple[str, str, int]], name: str = "s") -> dict[str, Any]:
 
 
 def test_load_has_the_promised_columns_in_the_plan_s_order(tmp_path: Path):
-    results.write_study(tmp_path, study([("c0", "reference", 0), ("c1", "a", 0), ("c2", "b", 0)]))
+    write_study_json(tmp_path, study([("c0", "reference", 0), ("c1", "a", 0), ("c2", "b", 0)]))
     results.write_cell(tmp_path / "cells", record("c1", None, "failed"))
     results.write_cell(tmp_path / "cells", record("c0"))
     table = results.load(tmp_path)
@@ -63,12 +65,12 @@ def test_load_has_the_promised_columns_in_the_plan_s_order(tmp_path: Path):
 
 
 def test_a_run_without_ended_cells_loads_empty(tmp_path: Path):
-    results.write_study(tmp_path, study([("c0", "reference", 0)]))
+    write_study_json(tmp_path, study([("c0", "reference", 0)]))
     assert results.load(tmp_path).num_rows == 0
 
 
 def test_cells_that_are_not_planned_are_left_out(tmp_path: Path):
-    results.write_study(tmp_path, study([("c0", "reference", 0)]))
+    write_study_json(tmp_path, study([("c0", "reference", 0)]))
     for cell in ("c0", "of_an_older_plan"):
         results.write_cell(tmp_path / "cells", record(cell))
     assert results.load(tmp_path)["cell"].to_pylist() == ["c0"]
@@ -102,7 +104,7 @@ def test_a_write_that_fails_leaves_the_old_cell_and_no_litter(tmp_path: Path, mo
 
 
 def test_a_damaged_file_is_named(tmp_path: Path):
-    results.write_study(tmp_path, study([("c0", "reference", 0)]))
+    write_study_json(tmp_path, study([("c0", "reference", 0)]))
     results.write_cell(tmp_path / "cells", record("c0"))
     path = tmp_path / "cells" / "c0.parquet"
     for damage in (path.read_bytes()[:-20], b""):
@@ -118,12 +120,12 @@ def test_a_damaged_file_is_named(tmp_path: Path):
 
 def test_adopts_finished_cells_of_neighbours_once(tmp_path: Path):
     for name, value in (("one", 0.1), ("two", 0.2)):
-        results.write_study(tmp_path / name, study([("shared", "reference", 0)], name))
+        write_study_json(tmp_path / name, study([("shared", "reference", 0)], name))
         results.write_cell(tmp_path / name / "cells", record("shared", value))
     results.write_cell(tmp_path / "two" / "cells", record("failed", None, "failed"))
     results.write_cell(tmp_path / "no_run" / "cells", record("elsewhere"))
     here = tmp_path / "mine"
-    results.write_study(here, study([("shared", "a", 3), ("failed", "reference", 0)], "mine"))
+    write_study_json(here, study([("shared", "a", 3), ("failed", "reference", 0)], "mine"))
     assert results.adopt(here, ["shared", "failed", "elsewhere", "shared"]) == 1
     row = results.load(here).to_pylist()[0]
     assert (row["study"], row["variant"], row["map"]) == ("mine", "a", 0.1)
@@ -131,7 +133,7 @@ def test_adopts_finished_cells_of_neighbours_once(tmp_path: Path):
 
 
 def test_the_table_is_put_together_from_the_cells_alone(tmp_path: Path):
-    results.write_study(tmp_path, study([("c0", "reference", 0), ("c1", "a", 0)]))
+    write_study_json(tmp_path, study([("c0", "reference", 0), ("c1", "a", 0)]))
     results.write_cell(tmp_path / "cells", record("c0"))
     results.save_table(tmp_path)
     results.write_cell(tmp_path / "cells", record("c0", 0.75))
@@ -143,7 +145,7 @@ def test_the_table_is_put_together_from_the_cells_alone(tmp_path: Path):
 
 
 def test_a_kept_reader_loads_what_a_new_one_does(tmp_path: Path):
-    results.write_study(tmp_path, study([(f"c{index}", "reference", index) for index in range(5)]))
+    write_study_json(tmp_path, study([(f"c{index}", "reference", index) for index in range(5)]))
     reader = results.CellReader(tmp_path / "cells")
     for index in (3, 0, 4):
         results.write_cell(tmp_path / "cells", record(f"c{index}", index / 10))
@@ -153,7 +155,7 @@ def test_a_kept_reader_loads_what_a_new_one_does(tmp_path: Path):
 def test_a_search_tells_tuning_cells_from_judging_ones(tmp_path: Path):
     planned = study([("c0", "0: x=1", 0), ("c1", "reference", 9)])
     planned["cells"][0]["stage"], planned["cells"][1]["stage"] = "search", "judge"
-    results.write_study(tmp_path, planned)
+    write_study_json(tmp_path, planned)
     for cell in ("c0", "c1"):
         results.write_cell(tmp_path / "cells", record(cell))
     assert results.load(tmp_path)["stage"].to_pylist() == ["search", "judge"]
@@ -161,6 +163,6 @@ def test_a_search_tells_tuning_cells_from_judging_ones(tmp_path: Path):
 
 def test_study_json_keeps_what_it_was_given(tmp_path: Path):
     given = study([("c0", "reference", 0)]) | {"question": "größer \N{RIGHTWARDS ARROW} besser?"}
-    results.write_study(tmp_path, given)
-    assert results.read_study(tmp_path) == given
-    assert json.loads((tmp_path / "study.json").read_text()) == given
+    results.write_study(tmp_path, StudyRecord.model_validate(given))
+    assert results.read_study(tmp_path).to_dict() == given
+    assert read_study_json(tmp_path) == given

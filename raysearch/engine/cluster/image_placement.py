@@ -19,6 +19,7 @@ from raysearch.data.feed import Decoder, DecodeSpec, ImageSet, ImageStream, RayD
 from raysearch.data.shards import ShardReader
 from raysearch.engine.cluster import connection, shard_visibility
 from raysearch.engine.options import Options, Run
+from raysearch.runs.study_record import FeedRecord
 from raysearch.storage import Location
 from raysearch.studies.configs import Images
 
@@ -80,7 +81,8 @@ def place_images(
     blind = shard_visibility.nodes_without(place)
     here = bool(blind) or (cpus is None and place.local is not None)  # nodes that are to come may see it or not
     kept: dict[Images, PlacedImages] = {}
-    run.record["feed"], taken = [], 0
+    feeds: list[FeedRecord] = []
+    taken = 0
     for one in images:
         parts, view = divided.get(one), DecodeSpec(one.side, one.zoom)
         members = feed.split_rows(run.shards, parts.of_class if parts else None)
@@ -90,7 +92,10 @@ def place_images(
         console.print(f"images: {text}")
         if parts:
             console.print(parts.describe())
-        run.record["feed"].append({"side": one.side, "images": len(numbers), **choice.plain(), "text": text})
+        feeds.append(
+            FeedRecord.model_validate({"side": one.side, "images": len(numbers), **choice.plain(), "text": text})
+        )
+        run.record.feed = feeds
         if choice.mode is feed_mode.FeedMode.resident:
             pixels = feed.decode_all(_decoder(shelf, view, here), numbers, view)
             kept[one] = Resident(ray.put(pixels), ray.put(feed.reindex(numbers, members)))

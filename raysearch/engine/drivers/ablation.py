@@ -1,7 +1,6 @@
 """The missing cells of an ablation, each to its end."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from rich.console import Console, RenderableType
 
@@ -10,6 +9,7 @@ from raysearch.engine.drivers import session
 from raysearch.engine.options import Options, Run
 from raysearch.engine.trials.jobs import FixedJobs
 from raysearch.runs import results
+from raysearch.runs.study_record import StudyRecord
 from raysearch.studies.design.ablation_plan import AblationPlan
 from raysearch.studies.design.plan import Cell
 
@@ -34,7 +34,7 @@ def run_missing(
     )
     configs = [variant.config for variant in plan.variants]
     with session.open_session(run, options, configs, console, interrupt, terminal_table(run)) as open_session:
-        run.record["metric_id"] = open_session.metric_ids(plan.reference.config).get(asked.metric)
+        run.record.metric_id = open_session.metric_ids(plan.reference.config).get(asked.metric)
         if not open_session.prepare(missing, asked.step_limit):
             return False
         return open_session.execute(
@@ -53,15 +53,15 @@ def terminal_table(run: Run) -> Callable[[], RenderableType]:
     reader = results.CellReader(run.directory / "cells")
 
     def draw() -> RenderableType:
-        table = results.table(run.record, reader.read(cell["cell"] for cell in run.record["cells"]))
+        table = results.table(run.record, reader.read(cell.cell for cell in run.record.cells))
         return tables.terminal(run.record, table) if table.num_rows else ""
 
     return draw
 
 
-def print_plan(question: str, record: Mapping[str, Any], console: Console) -> None:
+def print_plan(question: str, record: StudyRecord, console: Console) -> None:
     """What is asked, of what data."""
-    data = record["data"]
+    data = record.data
     console.print(f"[bold]{question}[/bold]")
-    console.print(f"profile {record['profile']}: {record['profile_reason']}")
-    console.print(f"data: {data['name']}, {data['images']} images of {data['classes']} classes, {data['path']}")
+    console.print(f"profile {record.profile}: {record.profile_reason}")
+    console.print(f"data: {data.name}, {data.images} images of {data.classes} classes, {data.path}")

@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Mapping
 from typing import Any
 
 import optuna
@@ -19,6 +18,7 @@ from raysearch.engine.trials import schedulers
 from raysearch.engine.trials.jobs import FixedJobs, Job, Listener
 from raysearch.runs import results
 from raysearch.runs.objective import Objective
+from raysearch.runs.study_record import CellRecord, VariantRecord
 from raysearch.studies.design.plan import Cell, Variant
 from raysearch.studies.design.search_plan import Group, SearchPlan
 
@@ -158,7 +158,8 @@ class _Record(Listener):
 
     def write(self) -> None:
         started = time.monotonic()
-        self._run.record.update(self._describe())
+        for key, value in self._describe().items():
+            setattr(self._run.record, key, value)
         results.write_study(self._run.directory, self._run.record)
         self._written, self._took = time.monotonic(), time.monotonic() - started
 
@@ -219,17 +220,17 @@ class _Record(Listener):
         return {"run": run, "full": full}
 
 
-def _variant(name: str, variant: Variant) -> Mapping[str, Any]:
-    return {
-        "name": name,
-        "settings": dict(variant.settings),
-        "declared": dict(variant.declared),
-        "config": variant.config.model_dump(mode="json"),
-    }
+def _variant(name: str, variant: Variant) -> VariantRecord:
+    return VariantRecord(
+        name=name,
+        settings=dict(variant.settings),
+        declared=dict(variant.declared),
+        config=variant.config.model_dump(mode="json"),
+    )
 
 
-def _cell(cell: Cell, variant: str, stage: str) -> dict[str, Any]:
-    return {"cell": cell.hash, "variant": variant, "seed": cell.seed, "stage": stage}
+def _cell(cell: Cell, variant: str, stage: str) -> CellRecord:
+    return CellRecord(cell=cell.hash, variant=variant, seed=cell.seed, stage=stage)
 
 
 def space_of(plan: SearchPlan) -> dict[str, str]:

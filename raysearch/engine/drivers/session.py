@@ -29,6 +29,7 @@ from raysearch.models import backbones
 from raysearch.runs import results
 from raysearch.runs.checkpoints import FOLDER, Checkpoints
 from raysearch.runs.objective import Objective
+from raysearch.runs.study_record import CostRecord, PretrainingsRecord, SplitRecord
 from raysearch.storage import Location, cache_dir
 from raysearch.studies.configs import TASKS, RunConfig
 from raysearch.studies.design import plan
@@ -59,7 +60,7 @@ class Session:
         shown = Location.parse(self._storage)  # an unknown kind of URI is said now
         self._constant = {
             "data": run.manifest.content_hash,
-            "environment": json.dumps({"versions": environment.versions(), "hardware": run.record["hardware"]}),
+            "environment": json.dumps({"versions": environment.versions(), "hardware": run.record.hardware}),
         }
         console.print(f"{self._slots()} trials at a time, checkpoints in {shown}")
 
@@ -92,7 +93,9 @@ class Session:
             jobs, len(wanted) - len(missing), len(wanted), objective, limit, find=self._at_hand, name="pre-trainings"
         )
         ended = results.read_cells(self._run.directory / "cells", [one.hash for one in wanted]).values()
-        self._run.record["pre_trainings"] = {"cells": len(ended), "seconds": sum(one["seconds"] for one in ended)}
+        self._run.record.pre_trainings = PretrainingsRecord(
+            cells=len(ended), seconds=sum(one["seconds"] for one in ended)
+        )
         return complete
 
     def execute(
@@ -126,7 +129,7 @@ class Session:
         view = TerminalView(tally, self._table, self._console)
         self._heart.follow(tally.snapshot)
         claims = CellLocks(self._run.directory.resolve().parent / ".claims")
-        metrics = self._metrics = StudyMetrics(self._run.record["study"], objective, self._gauges)
+        metrics = self._metrics = StudyMetrics(self._run.record.study, objective, self._gauges)
         metrics.set_plan(done, total)
         several = [tally, view, metrics, *listeners]
         answered = ListenerList(*several)
@@ -210,7 +213,7 @@ def open_session(
         interrupt: whether the user wants to stop.
         table: draws what came out so far.
     """
-    started, before = time.monotonic(), run.record.get("wall_seconds", 0.0)
+    started, before = time.monotonic(), run.record.wall_seconds or 0.0
     for backbone, weights in {config.backbone for config in configs}:
         backbones.check_weights(backbone, weights)
     images = sorted({config.images for config in configs}, key=str)
@@ -226,20 +229,20 @@ def open_session(
         sets = place_images(images, divided, run, options, demand, console)
         demand = replace(demand, streams=any(isinstance(one, Streamed) for one in sets.values()))
         of_splits = [one for one in configs if one.images in divided]
-        run.record["warnings"] = sorted({w for one in of_splits for w in divided[one.images].warnings(one.backbone[1])})
-        for warning in run.record["warnings"]:
+        run.record.warnings = sorted({w for one in of_splits for w in divided[one.images].warnings(one.backbone[1])})
+        for warning in run.record.warnings:
             console.print(f"[yellow]{warning}[/yellow]")
-        run.record["hardware"] = connection.hardware()
+        run.record.hardware = connection.hardware()
         results.write_study(run.directory, run.record)
         splits = {one: found.identity for one, found in divided.items()}
-        run.record["splits"] = {found.identity: found.record() for found in divided.values()}
+        run.record.splits = {found.identity: SplitRecord(**found.record()) for found in divided.values()}
         source = ImageSource(sets, run.manifest.content_hash, cache_dir() / "features", splits)
         session = Session(run, options, demand, source, console, interrupt, table, heart)
         with budget.enforce_limits(meter, interrupt, options.max_cost, options.max_hours, session.cost):
             yield session
-        run.record.update(cost=meter.record())
-    run.record["ended"] = datetime.now(UTC).isoformat(timespec="seconds")
-    run.record["wall_seconds"] = before + time.monotonic() - started
+        run.record.cost = CostRecord(**meter.record())
+    run.record.ended = datetime.now(UTC).isoformat(timespec="seconds")
+    run.record.wall_seconds = before + time.monotonic() - started
     results.write_study(run.directory, run.record)
 
 

@@ -13,6 +13,7 @@ from raysearch.runs import results
 from raysearch.studies.design import ablation_plan
 from raysearch.studies.design.ablation import Ablation, factor
 
+from ...study_json import read_study_json
 from ..conftest import write_run
 
 
@@ -22,7 +23,7 @@ def read(run: Path) -> View:
 
 def values(run: Path, table: Any) -> dict[tuple[int, int, int], float]:
     """(regions, size as declared, seed) -> mAP, straight from study.json and the table."""
-    declared = {one["name"]: one["declared"] for one in results.read_study(run)["variants"]}
+    declared = {one["name"]: one["declared"] for one in read_study_json(run)["variants"]}
     found = {}
     for row in table.to_pylist():
         if row["status"] == "finished":

@@ -7,6 +7,7 @@ import pytest
 
 from dashboards.ablation import glossary, learning_curves
 from dashboards.ablation.view import View, view
+from raysearch.runs.study_record import StudyRecord
 
 
 def run(metric: str, histories: list[list[dict[str, float]]]) -> View:
@@ -22,7 +23,7 @@ def run(metric: str, histories: list[list[dict[str, float]]]) -> View:
         "variants": [{"name": "reference", "settings": {"train.lr": 1}}], "metric": metric,
         "cells": [{key: row[key] for key in ("cell", "variant", "seed")} for row in rows],
     }  # fmt: skip
-    return view(study, pa.Table.from_pylist(rows))
+    return view(StudyRecord.model_validate(study), pa.Table.from_pylist(rows))
 
 
 @pytest.mark.parametrize("metric", ["map", "map_validation"])

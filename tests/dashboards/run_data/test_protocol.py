@@ -12,6 +12,9 @@ from dashboards.run_data import protocol, published
 from raysearch.data.layouts import LAYOUTS
 from raysearch.models.backbones import BACKBONES
 from raysearch.runs import results
+from raysearch.runs.study_record import StudyRecord
+
+from ...study_json import read_study_json
 
 FILES = sorted(
     f"{folder.name}/{file.name.removesuffix('.csv')}"
@@ -37,7 +40,7 @@ def test_a_shipped_file_states_its_protocol_in_the_words_of_a_run(name: str) -> 
 
 def test_a_run_by_the_papers_protocol_matches_and_others_say_what_differs(make_run: Callable[..., Path]) -> None:
     path = make_run()
-    study = results.read_study(path)
+    study = read_study_json(path)
     assert protocol.of(*_first(study, path)) == "no: data, backbone, side"
     study["data"]["layout"] = "food101"
     for one in study["variants"]:
@@ -54,5 +57,5 @@ def test_a_run_by_the_papers_protocol_matches_and_others_say_what_differs(make_r
 
 
 def _first(study, path):
-    run = view(study, results.load(path))
+    run = view(StudyRecord.model_validate(study), results.load(path))
     return run, run.reference

@@ -7,6 +7,9 @@ from dashboards.ablation import curves
 from dashboards.ablation.view import View, view
 from dashboards.run_data import published
 from raysearch.runs import results
+from raysearch.runs.study_record import StudyRecord
+
+from ...study_json import read_study_json
 
 PAPER = {  # FCAENet, tables 3 and 4, by the name of the variant at 64 px
     "reference": 0.7656,
@@ -44,10 +47,10 @@ def test_the_published_curve_stands_at_declared_levels(make_run: Callable[..., P
 
 def test_a_level_moved_by_hand_meets_no_number(make_run: Callable[..., Path]):
     path = make_run()
-    study = results.read_study(path)
+    study = read_study_json(path)
     for variant in study["variants"]:
         variant["declared"].pop("srem.size")  # as planning does for a path that --set moved
-    run = view(study, results.load(path))
+    run = view(StudyRecord.model_validate(study), results.load(path))
     assert all(one.published is None for one in run.variants)
 
 

@@ -16,6 +16,7 @@ from dashboards.ablation import effects, figures, tables
 from dashboards.ablation.view import View, view
 from dashboards.report import answer, page
 from dashboards.run_data import row_limits
+from raysearch.runs.study_record import StudyRecord
 
 
 def large(variants: int, seeds: int, planted: dict[str, float], mode: str = "max") -> tuple[dict[str, Any], pa.Table]:
@@ -41,7 +42,7 @@ def large(variants: int, seeds: int, planted: dict[str, float], mode: str = "max
         ],
         "cells": [{key: row[key] for key in ("cell", "variant", "seed")} for row in rows],
     }  # fmt: skip
-    return study, pa.Table.from_pylist(rows)
+    return StudyRecord.model_validate(study), pa.Table.from_pylist(rows)
 
 
 PLANTED = {"train.lr=1500": 0.05, "train.lr=1600": -0.05, "train.lr=1700": 0.03}

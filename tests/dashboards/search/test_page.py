@@ -21,6 +21,9 @@ from dashboards.search import figures, importance, page, parallel, space
 from dashboards.search.view import SearchView, search_view
 from raysearch.core.errors import UserError
 from raysearch.runs import results
+from raysearch.runs.study_record import StudyRecord
+
+from ...study_json import read_study_json, write_study_json
 
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&<b>"
 Make = Callable[..., Path]
@@ -214,12 +217,12 @@ def test_seeds_of_a_config_are_averaged_and_a_missing_one_is_no_result(make_sear
 
 def two_seeds(run: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The first config alone, with two tuning seeds."""
-    study, row = results.read_study(run), results.load(run).to_pylist()[0]
+    study, row = read_study_json(run), results.load(run).to_pylist()[0]
     rows = [row | {"seed": seed, "cell": str(seed), "map_validation": value} for seed, value in ((0, 0.5), (1, 0.7))]
     study["cells"] = [
         {"cell": str(seed), "variant": row["variant"], "seed": seed, "stage": "search"} for seed in (0, 1)
     ]
-    return study | {"best": []}, rows
+    return StudyRecord.model_validate(study | {"best": []}), rows
 
 
 @pytest.mark.parametrize(
@@ -248,7 +251,7 @@ def test_a_search_without_a_single_result(make_search: Make):
 
 def test_cells_of_several_definitions_are_not_judged(make_search: Make):
     run = make_search()
-    cell = results.read_study(run)["cells"][-1]["cell"]
+    cell = read_study_json(run)["cells"][-1]["cell"]
     record = results.read_cells(run / "cells", [cell])[cell]
     results.write_cell(run / "cells", record | {"metric_ids": json.dumps({"map": "map@1000/test"})})
     with pytest.raises(UserError, match="several definitions"):
@@ -262,7 +265,7 @@ def test_nothing_that_a_search_says_becomes_markup(make_search: Make, parsed: Ca
     study = json.loads(text.replace("srem.mask_pass", "srem.mask_pass" + "EVIL").replace("separate", "separateEVIL"))
     study = json.loads(json.dumps(study).replace("EVIL", json.dumps(EVIL)[1:-1]))
     study |= {key: EVIL for key in ("study", "question", "profile_reason", "command", "sampler", "scheduler")}
-    results.write_study(path, study)
+    write_study_json(path, study)
     for file in (path / "cells").glob("search*.parquet"):
         record = results.read_cells(path / "cells", [file.stem])[file.stem]
         results.write_cell(path / "cells", record | ({"error": EVIL} if record["error"] else {}))
@@ -277,7 +280,7 @@ def test_nothing_that_a_search_says_becomes_markup(make_search: Make, parsed: Ca
 
 def test_ten_thousand_configs_are_reported_in_bounds(make_search: Make):
     run = make_search(trials=30)
-    study, table = results.read_study(run), results.load(run).to_pylist()
+    study, table = read_study_json(run), results.load(run).to_pylist()
     rows, plans = [], {one["name"]: one for one in study["variants"]}
     study["cells"], study["variants"] = [], []
     for number in range(10_000):
@@ -288,7 +291,7 @@ def test_ten_thousand_configs_are_reported_in_bounds(make_search: Make):
         study["cells"].append({"cell": str(number), "variant": name, "seed": 0, "stage": "search"})
         study["variants"].append(plans[row["variant"]] | {"name": name})
     started = time.process_time()
-    shown = search_view(study | {"best": []}, pa.Table.from_pylist(rows))
+    shown = search_view(StudyRecord.model_validate(study | {"best": []}), pa.Table.from_pylist(rows))
     text, files = page.page(shown), page.files(shown)
     assert time.process_time() - started < 20
     assert len(text) < 10e6

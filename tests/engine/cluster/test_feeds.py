@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from raysearch.data import synthetic
-from raysearch.runs import results
 
+from ...study_json import read_study_json
 from .. import sweeps
 
 
@@ -34,4 +34,4 @@ def test_resident_and_streamed_images_give_the_same_numbers(tmp_path: Path) -> N
             assert one[metric] == other[metric]
         histories = [sweeps.numbers(json.loads(row["history"])) for row in (one, other)]
         assert histories[0] == histories[1]
-    assert results.read_study(tmp_path / "streamed" / "run")["feed"][0]["mode"] == "streamed"
+    assert read_study_json(tmp_path / "streamed" / "run")["feed"][0]["mode"] == "streamed"

@@ -57,8 +57,8 @@ def rows(folder: Path, name: str) -> list[dict[str, Any]]:
 
 def starts(folder: Path, name: str) -> dict[str, dict[str, Any]]:
     """The pre-trainings of a run: cell -> its record."""
-    named = [one["cell"] for one in results.read_study(folder / "runs" / name)["starts"]]
-    return results.read_cells(folder / "runs" / name / "cells", named)
+    starts = [start.cell for start in results.read_study(folder / "runs" / name).starts]
+    return results.read_cells(folder / "runs" / name / "cells", starts)
 
 
 def attempts(folder: Path, name: str, cell: str) -> bool:

@@ -28,6 +28,7 @@ from scipy import stats
 from dashboards.ablation import tables
 from dashboards.ablation.view import View, view
 from raysearch.runs import describe, results
+from raysearch.runs.study_record import StudyRecord
 from raysearch.studies.design import ablation_plan
 from raysearch.studies.design.ablation import Ablation, factor
 
@@ -78,8 +79,8 @@ def planned(variants: int, seeds: int) -> ablation_plan.AblationPlan:
 
 
 @cache
-def described(variants: int, seeds: int) -> dict[str, Any]:
-    return describe.ablation(planned(variants, seeds))
+def described(variants: int, seeds: int) -> StudyRecord:
+    return describe.describe_ablation(planned(variants, seeds))
 
 
 def simulate(task: FakeTask, seeds: int, studies: int = STUDIES, seed: int = 1) -> list[View]:

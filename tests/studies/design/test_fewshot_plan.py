@@ -155,9 +155,9 @@ def test_the_pre_trainings_of_a_plan_are_each_once() -> None:
     assert {one.variant.name for one in first} == {"pre-training of conv4"}
     assert {one.variant.config.task for one in first} == {"pretrain"}
     assert all(one.start is None for one in first)
-    told = describe.ablation(planned)
-    assert [one["cell"] for one in told["starts"]] == [one.hash for one in first]
-    assert len(told["cells"]) == 6
+    record = describe.describe_ablation(planned)
+    assert [cell.cell for cell in record.starts] == [start.hash for start in first]
+    assert len(record.cells) == 6
 
     fixed = ablation_plan.plan_ablation("study", study(), "paper", DATA, settings={"pretrain.seed": 0})
     assert [one.hash for one in plan.pre_trainings(fixed.cells)] == [first[0].hash]

@@ -371,5 +371,5 @@ def test_a_variant_knows_the_settings_that_it_also_stands_for():
     one = next(variant for variant in planned.variants if variant.name == name)
     assert (one.settings["srem.regions"], one.settings["srem.size"]) == (0, 16)
     assert [variant.settings for variant in also] == [{"srem.regions": 0, "srem.size": 32}]
-    stands = [one["also"] for one in describe.ablation(planned)["variants"]]
-    assert [len(levels) for levels in stands] == [0, 1, 0]
+    also = [variant.also for variant in describe.describe_ablation(planned).variants]
+    assert [len(levels) for levels in also] == [0, 1, 0]
