@@ -10,6 +10,7 @@ from raysearch.runs.study_record import StudyRecord
 
 class Names(NamedTuple):
     """
+    >>> from raysearch.runs.study_record import VariantRecord
     >>> study = StudyRecord(study="s", variants=[VariantRecord(name="size=5", settings={"size": 5})], cells=[])
     >>> Names.of(study, ["wren"]).variant("size=5")
     'size=5'

@@ -48,6 +48,7 @@ def ran(study: StudyRecord, config: Mapping[str, Any], metric_id: str) -> dict[s
         config: of the variant.
         metric_id: of the metric, as `map@all/expected-ties/test`; on another part than test it measures something else.
 
+    >>> from raysearch.runs.study_record import DataRecord
     >>> study = StudyRecord(study="s", data=DataRecord(layout="cub"), variants=[], cells=[])
     >>> ran(study, {"data": {"side": 84}, "model": {}}, "map@all/expected-ties/test")
     {'data': 'cub', 'backbone': 'None', 'side': '84', 'weights': 'random', 'measure': 'map@all'}
