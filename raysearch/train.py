@@ -3,13 +3,13 @@
     python -m raysearch.train retrieval                                  embedded data set, laptop profile
     python -m raysearch.train fewshot --preset lwfm --episodes 600       few-shot recognition
     python -m raysearch.train retrieval --data shards/ --set srem.regions=0 --seed 1
-    python -m raysearch.train retrieval --settings                       what --set can change, and why it is as it is
-    python -m raysearch.train retrieval --export model.pt                a model for raysearch.retrieve
-    python -m raysearch.train fewshot --export model.pt                  a model for raysearch.classify
+    python -m raysearch.train retrieval --settings                       print every setting with default and reason
+    python -m raysearch.train retrieval --export model.pt                write a model for raysearch.retrieve
+    python -m raysearch.train fewshot --export model.pt                  write a model for raysearch.classify
     python -m raysearch.train retrieval --from runs/srem_ablation-laptop --variant srem.regions=0 --export model.pt
 
-With the config and seed of a study's cell it ends with the cell's numbers, bit for bit on a CPU. --from takes the
-config, and where --data is left out the data set, from a run's study.json.
+With the config and seed of a study's cell, training on a CPU reproduces the cell's numbers bit for bit. --from takes
+the config from a run's study.json, and the data set too unless --data is given.
 """
 
 import json
@@ -47,23 +47,23 @@ app = typer.Typer(add_completion=False)
 def main(
     task: str = typer.Argument(metavar="TASK", help="retrieval, fewshot or pretrain"),
     data: str | None = typer.Option(
-        None, help="path or URI (as s3://...) of shards, see raysearch.ingest; else the embedded data set"
+        None, help="path or URI (s3://...) of shards made by raysearch.ingest; default: the embedded data set"
     ),
-    profile: str | None = typer.Option(None, help="laptop or paper: where the settings start; else laptop"),
-    preset: str | None = typer.Option(None, help="a method's own settings, under --set: " + presets.names()),
-    set_: list[str] = typer.Option([], "--set", metavar="PATH=VALUE", help="change the config"),
-    episodes: int | None = typer.Option(None, min=2, help="test episodes; short for --set episodes.test=N"),
-    seed: int = typer.Option(0, help="of everything random"),
+    profile: str | None = typer.Option(None, help="laptop or paper: the settings to start from; default: laptop"),
+    preset: str | None = typer.Option(None, help="settings of a published method, under --set: " + presets.names()),
+    set_: list[str] = typer.Option([], "--set", metavar="PATH=VALUE", help="change a setting of the config"),
+    episodes: int | None = typer.Option(None, min=2, help="number of test episodes; short for --set episodes.test=N"),
+    seed: int = typer.Option(0, help="seed of everything random"),
     out: Path | None = typer.Option(None, help="file for the trained state"),
     export: Path | None = typer.Option(None, help="file for the trained model, for raysearch.retrieve or .classify"),
-    from_: Path | None = typer.Option(None, "--from", metavar="RUN", help="take the config from a run of a study"),
-    variant: str | None = typer.Option(None, help="which of RUN's variants; else the best of a search"),
+    from_: Path | None = typer.Option(None, "--from", metavar="RUN", help="take the config from a study's run"),
+    variant: str | None = typer.Option(None, help="variant of RUN; default: the best config of a search"),
     feed_: FeedMode | None = typer.Option(
-        None, "--feed", help="images in memory, or decoded as needed; else what fits"
+        None, "--feed", help="keep images in memory, or decode as needed; default: what fits"
     ),
-    settings: bool = typer.Option(False, "--settings", help="print what --set can change, and train nothing"),
+    settings: bool = typer.Option(False, "--settings", help="print the settings that --set can change, and stop"),
 ) -> None:
-    """Train one config and print a line an iteration, then the metrics as JSON."""
+    """Train one config. Print one line per iteration, then the metrics as JSON."""
     console = Console(highlight=False, soft_wrap=True)
     if settings:
         console.print("\n".join(_settings(task)))
@@ -76,87 +76,110 @@ def main(
     given = {**presets.settings(preset, task), **overrides.parse(set_, task), **overrides.test_episodes(episodes, task)}
     if from_ is not None:
         if profile is not None:
-            raise UserError("--profile has no effect beside --from: the run's config is complete; leave it out")
+            raise UserError("--profile has no effect with --from, because the run's config is complete; leave it out")
         record = results.read_study(from_)
-        config = _of_run(record, task, variant, given)
+        config = _config_of_run(record, task, variant, given)
         directory = Location.parse(data) if data is not None else _data_of_run(record)
     else:
         if variant is not None:
-            raise UserError("--variant names one of a run's; say which run with --from RUN")
-        start = profile_settings(task, profile or "laptop")
-        config = overrides.resolve(task, overrides.start_from(task, start, given))
+            raise UserError("--variant needs a run; name it with --from RUN")
+        config = overrides.resolve(task, overrides.start_from(task, profile_settings(task, profile or "laptop"), given))
         directory = Location.parse(
             data if data is not None else synthetic.ensure_shards(synthetic.SyntheticSpec(), cache_dir())
         )
     manifest = shards.read_manifest(directory)
     config.check(manifest.name, manifest.classes, manifest.counts)
     backbones.check_weights(*config.backbone)
-    wanted = config.images
-    divided = class_splits.partition_of(directory, wanted.split) if wanted.split is not None else None
-    if divided:
-        console.print(divided.describe())
-        for warning in divided.warnings(config.backbone[1]):
+    images = _open_images(config, directory, manifest.content_hash, feed_, console)
+    finished = _train_to_the_end(config, seed, images, console)
+    metrics = finished.evaluate()
+    images.close()
+    console.print(json.dumps({name: value for name, value in metrics.items() if isinstance(value, float)}))
+    if out is not None:
+        torch.save(finished.state_dict(), out)
+    if export is not None:
+        inference_export.save(export, finished, manifest, metrics)
+
+
+def _open_images(
+    config: RunConfig, directory: Location, content_hash: str, mode: FeedMode | None, console: Console
+) -> Feed:
+    """Open the images that a config trains on, and print how they are divided and kept."""
+    images = config.images
+    division = class_splits.partition_of(directory, images.split) if images.split is not None else None
+    if division:
+        console.print(division.describe())
+        for warning in division.warnings(config.backbone[1]):
             print(warning, file=sys.stderr)
-    sets, choice = feed.open_local(
-        directory, DecodeSpec(wanted.side, wanted.zoom), divided.of_class if divided else None, asked=feed_
-    )
-    console.print(f"images: {choice.describe(sum(map(len, sets.values())), wanted.side)}")
-    images = Feed(
-        sets["train"], sets["test"], manifest.content_hash, sets.get("val"), divided.identity if divided else ""
-    )
+    split_of_class = division.of_class if division else None
+    sets, decision = feed.open_local(directory, DecodeSpec(images.side, images.zoom), split_of_class, asked=mode)
+    console.print(f"images: {decision.describe(sum(map(len, sets.values())), images.side)}")
+    split = division.identity if division else ""
+    return Feed(sets["train"], sets["test"], content_hash, sets.get("val"), split)
+
+
+def _train_to_the_end(config: RunConfig, seed: int, images: Feed, console: Console) -> Task:
+    """Train a config, and the pre-training that it starts from.
+
+    Raises:
+        UserError: the loss is not finite.
+    """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    torch.set_num_threads(1)  # as in a study's workers: more threads add in another order
+    torch.set_num_threads(1)  # as in a study's workers; more threads add in another order
     worker = Worker(images, cache_dir() / "features", device)
     try:
         worker = pretrained_backbone.trained(
-            config, seed, worker, cache_dir() / "pretrained", lambda task: _train(task, console)
+            config, seed, worker, cache_dir() / "pretrained", lambda pretraining: _train(pretraining, console)
         )
         running = registry.build(config, seed, worker)
         _train(running, console)
     except NonFiniteLoss as error:
         raise UserError(str(error)) from None
-    metrics = running.evaluate()
-    images.close()
-    console.print(json.dumps({name: value for name, value in metrics.items() if isinstance(value, float)}))
-    if out is not None:
-        torch.save(running.state_dict(), out)
-    if export is not None:
-        inference_export.save(export, running, manifest, metrics)
+    return running
 
 
 def _train(running: Task, console: Console) -> None:
-    """Advance a task to its end, a line a step."""
+    """Train a task to its end. Print one line per step."""
     for _ in range(running.steps):
         report = running.advance()
         console.print("  ".join(f"{name} {_short(value)}" for name, value in report.items()))
 
 
 def _settings(task: str) -> list[str]:
-    """A paragraph a config path: its default, which is the paper's where the paper says, and what it changes."""
+    """Return two lines per config path: its default value, and its description."""
     paragraphs = []
     for path, field in overrides.known_paths(task).items():
-        says = textwrap.fill(field.description, width=100, initial_indent=" " * 4, subsequent_indent=" " * 4)
-        paragraphs += [f"{path}={json.dumps(field.default)}", says]
+        description = textwrap.fill(field.description, width=100, initial_indent=" " * 4, subsequent_indent=" " * 4)
+        paragraphs += [f"{path}={json.dumps(field.default)}", description]
     return paragraphs
 
 
-def _of_run(record: StudyRecord, task: str, variant: str | None, given: Mapping[str, Any]) -> RunConfig:
+def _config_of_run(record: StudyRecord, task: str, variant: str | None, given: Mapping[str, Any]) -> RunConfig:
+    """Return the config of a run's variant.
+
+    Raises:
+        UserError: the run is of another task, or has no such variant.
+    """
     if record.task != task:
-        raise UserError(f"the run is of the task {record.task}, not of {task}")
+        raise UserError(f"the run's task is {record.task}, not {task}")
     if record.code_version != TASKS[task].version:
-        versions = f"version {record.code_version} of the task's code, this is {TASKS[task].version}"
-        print(f"the run is of {versions}: numbers will differ from its own", file=sys.stderr)
+        versions = f"version {record.code_version} of the task's code; this is version {TASKS[task].version}"
+        print(f"the run used {versions}, so the numbers will differ", file=sys.stderr)
     return variant_config.config_of_variant(record, variant, given)
 
 
 def _data_of_run(record: StudyRecord) -> Location:
-    """Where the run's data set lies, if it is still the same."""
-    place = Location.parse(record.data.recorded_path())
-    if place.kind() != FileType.Directory:
-        raise UserError(f"the run's data set is no longer at {place}; say where with --data")
-    if shards.read_manifest(place).content_hash != record.data.content_hash:
-        raise UserError(f"{place} holds other data than the run was made of; say with --data where to train")
-    return place
+    """Return the location of the run's data set.
+
+    Raises:
+        UserError: the data set is no longer there, or has changed.
+    """
+    location = Location.parse(record.data.recorded_path())
+    if location.kind() != FileType.Directory:
+        raise UserError(f"the run's data set is no longer at {location}; give its path with --data")
+    if shards.read_manifest(location).content_hash != record.data.content_hash:
+        raise UserError(f"{location} holds other data than the run used; give the path of that data with --data")
+    return location
 
 
 def _short(value: object) -> str:

@@ -361,7 +361,7 @@ def test_wrong_inputs_are_one_line(
         (["index", model, "/nothing/photos", out], "no folder /nothing/photos"),
         (["index", model, model, out], "is not a directory"),
         (["index", model, tmp_path / "nothing", out], "holds no images"),
-        (["index", model, tmp_path / "broken", out], "of 1 image none can be read"),
+        (["index", model, tmp_path / "broken", out], "none of 1 image can be read"),
         (["index", model, photos, "/nothing/here/out"], "cannot write /nothing/here/out: OUT"),
         (["index", model, photos, photos], "cannot write"),
         (["index", model, photos], "OUT"),

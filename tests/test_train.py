@@ -185,7 +185,7 @@ def test_a_run_that_cannot_be_followed_is_one_line(
         ("run", ["--variant", "reference", "--set", "hash.bits=0"], "hash.bits"),
         ("moved", ["--variant", "reference"], "--data"),
         ("other", ["--variant", "reference"], "other data"),
-        ("fewshot", ["--variant", "reference"], "of the task fewshot"),
+        ("fewshot", ["--variant", "reference"], "the run's task is fewshot"),
     ):
         with pytest.raises(SystemExit) as stopped:
             cli.run(train.app, ["retrieval", "--from", str(tmp_path / name), *given])

@@ -267,8 +267,8 @@ def test_wrong_supports_and_questions_leave_what_was_known(tmp_path: Path) -> No
     model.learn(known)
     (tmp_path / "text.jpg").write_text("text")
     wrong: list[tuple[dict[str, Any], str]] = [
-        ({}, "there is none"),
-        ({"c": images[:1]}, "there is only 'c'"),
+        ({}, "got none"),
+        ({"c": images[:1]}, "got only 'c'"),
         ({"c": images[:1], "d": images[:0]}, "class 'd' has no example image"),
         ({"c": images[:1], "d": []}, "class 'd' has no example image"),
         ({"c": images[:1], "d": [tmp_path / "text.jpg"]}, "text.jpg is no image that can be read"),
