@@ -1,4 +1,4 @@
-"""What every layer stands on: errors, files replaced whole, background threads, terminal text that is safe to print.
+"""Parts that every layer uses: errors, registries, atomic files, locks, background threads, logs and command lines.
 
 Nothing here knows a data set, a model or a study.
 """

@@ -1,26 +1,34 @@
-"""How raysearch's command lines end: a wrong input is one line on standard error and exit code 2."""
+"""Parts that all command lines share: their common options, their output, and how they end.
+
+A wrong input is one line on standard error and exit code 2. Every command takes `--verbose` and `--extension`.
+"""
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
 
-from raysearch.core import sanitize
+from raysearch.core import extensions, sanitize
 from raysearch.core.errors import UserError, nearest
+from raysearch.core.logging import configure_logging
+
+_LOG_WIDTH = 140
 
 
 def run(app: typer.Typer, arguments: list[str] | None = None, name: str | None = None) -> NoReturn:
-    """Run a typer app and leave the process: 0 done, 1 something failed, 2 wrong input, 130 interrupted.
+    """Run a typer app and exit: 0 for success, 1 for a failure, 2 for wrong input, 130 for an interrupt.
 
     Args:
         app: the commands.
-        arguments: None: the process's own.
-        name: of the program in its help; None: as it was started.
+        arguments: the words of the command line; None for those of this process.
+        name: the program's name in its help; None for the name it was started by.
     """
     command = typer.main.get_command(app)
+    _add_common_options(command)
     words = sys.argv[1:] if arguments is None else arguments
     try:
         code = command.main(args=words, prog_name=name, standalone_mode=False)
@@ -29,7 +37,7 @@ def run(app: typer.Typer, arguments: list[str] | None = None, name: str | None =
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
-        # typer carries its own copy of click in some releases, so click's errors are known by what they offer
+        # Some releases of typer have their own copy of click, so click's errors are recognized by this method.
         if not hasattr(error, "format_message"):
             raise
         exit_with_error(_usage_message(error, command))
@@ -37,29 +45,92 @@ def run(app: typer.Typer, arguments: list[str] | None = None, name: str | None =
 
 
 def console() -> Console:
-    """Where results are printed. A log has no width; rich would take 80 columns and break the table's names."""
+    """Return the console for results. A log file has no width, and rich's 80 columns would break names in tables."""
     screen = Console(highlight=False, soft_wrap=True)
-    return screen if screen.is_terminal else Console(highlight=False, soft_wrap=True, width=140)
+    return screen if screen.is_terminal else Console(highlight=False, soft_wrap=True, width=_LOG_WIDTH)
 
 
 def check_writable(path: Path, name: str) -> None:
-    """Raise a UserError, before any work, for a file that could not be written at its end; `name` is the argument's."""
+    """Check before any work that a file can be written at the end.
+
+    Args:
+        path: the file.
+        name: the argument that gave it.
+
+    Raises:
+        UserError: it is a directory, or its directory cannot be written.
+    """
     if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise UserError(f"cannot write {path}: {name} takes a file in a directory that exists and can be written")
+        raise UserError(f"cannot write {path}: {name} must be a file in an existing, writable directory")
 
 
 def exit_with_error(message: str) -> NoReturn:
-    """Print one line and leave with exit code 2."""
+    """Print one line to standard error and exit with code 2."""
     print(f"error: {sanitize.escape_controls(' '.join(message.split()))}", file=sys.stderr)
     sys.exit(2)
 
 
-def _usage_message(error: Exception, command) -> str:
+def _add_common_options(command: Any) -> None:
+    """Add the common options to a click command and its subcommands. A command of one function has no callback."""
+    for leaf in _leaves(command):
+        taken = {word for parameter in leaf.params for word in parameter.opts}
+        leaf.params += [option for option in _common_options() if not taken & set(option.opts)]
+
+
+def _leaves(command: Any) -> Iterator[Any]:
+    subcommands = getattr(command, "commands", None)
+    if subcommands is None:
+        yield command
+        return
+    for subcommand in subcommands.values():
+        yield from _leaves(subcommand)
+
+
+def _common_options() -> list[Any]:
+    """Return the options as typer makes them for a function. They act by themselves and are not passed on."""
+    app = typer.Typer(add_completion=False)
+
+    @app.command()
+    def options(
+        verbose: Annotated[
+            int,
+            typer.Option(
+                "--verbose",
+                "-v",
+                count=True,
+                is_eager=True,
+                expose_value=False,
+                callback=configure_logging,
+                help="log progress to standard error, and Ray's own log; -vv logs details",
+            ),
+        ] = 0,
+        extension: Annotated[
+            list[str] | None,
+            typer.Option(
+                metavar="FILE",
+                is_eager=True,
+                expose_value=False,
+                callback=_load_extensions,
+                help="load a Python file that registers methods, tasks, layouts or report sections; repeatable",
+            ),
+        ] = None,
+    ) -> None: ...
+
+    return [parameter for parameter in typer.main.get_command(app).params if parameter.name != "help"]
+
+
+def _load_extensions(names: list[str] | None) -> None:
+    extensions.load(names or [])
+
+
+def _usage_message(error: Exception, command: Any) -> str:
     message = error.format_message().replace("Value error, ", "")  # type: ignore[attr-defined]
-    option, context = getattr(error, "option_name", None), getattr(error, "ctx", None)
-    command = command if context is None else context.command  # of several commands the one that was given
+    option = getattr(error, "option_name", None)
+    context = getattr(error, "ctx", None)
+    if context is not None:
+        command = context.command  # the subcommand that was given
     if option and not hasattr(error, "param"):
-        names = [name for one in command.params for name in (*one.opts, *one.secondary_opts)]
-        known = [name for name in names if name.startswith("-")]
+        words = [word for parameter in command.params for word in (*parameter.opts, *parameter.secondary_opts)]
+        known = [word for word in words if word.startswith("-")]
         return f"unknown flag {option}{nearest(option, known)}"
     return message

@@ -1,19 +1,19 @@
-"""Errors that a person can act on, and the nearest known name for a wrong one."""
+"""Errors that a user can act on, and hints that name the nearest known name."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """Something the user gave cannot work; the message is one line that says what, where and what would be right."""
+    """The user's input cannot work. The message is one line: what is wrong, where, and what to do."""
 
 
 class Unreachable(UserError):
-    """A store that does not answer, or does not let us in: nothing that was given need be wrong."""
+    """A store does not answer, or refuses access. The input may be right."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint that names the closest known name, to be appended to a message.
+    """Return a hint to append to a message: the nearest known name, or the list of known names.
 
     >>> nearest("srem.region", ["srem.regions", "hash.bits"])
     "; did you mean 'srem.regions'?"

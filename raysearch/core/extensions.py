@@ -1,7 +1,7 @@
-"""A user's own files that register methods, backbones, layouts, samplers or report sections when they are imported.
+"""Files of a user that register methods, backbones, layouts, samplers or report sections when they are imported.
 
-They are named on the command line (`--extension my_loss.py`) or in RAYSEARCH_EXTENSIONS, separated by the path
-separator. The variable is inherited, so the workers of a local Ray load the same files.
+They are named on the command line (`--extension my_loss.py`) or in RAYSEARCH_EXTENSIONS, separated by the system's
+path separator. Child processes inherit the variable, so the workers of a local Ray load the same files.
 """
 
 import importlib
@@ -19,13 +19,13 @@ _loaded: set[str] = set()
 
 
 def load(names: Iterable[str]) -> None:
-    """Import extensions here, and name them in the environment of the processes that this one starts.
+    """Import extensions in this process and in the processes that it starts.
 
     Args:
         names: paths of Python files, or dotted names of modules.
 
     Raises:
-        UserError: no such file or module, or one that does not run.
+        UserError: there is no such file or module, or it fails when it is imported.
     """
     names = [str(Path(name).resolve()) if name.endswith(".py") else name for name in names]
     listed = _listed()
@@ -35,10 +35,10 @@ def load(names: Iterable[str]) -> None:
 
 
 def load_from_environment() -> None:
-    """Import what RAYSEARCH_EXTENSIONS names, each once in a process.
+    """Import the extensions that RAYSEARCH_EXTENSIONS names, once per process.
 
     Raises:
-        UserError: as `load`.
+        UserError: an extension is missing, or fails when it is imported.
     """
     for name in _listed():
         _load(name)
@@ -51,7 +51,7 @@ def _listed() -> list[str]:
 def _load(name: str) -> None:
     if name in _loaded:
         return
-    _loaded.add(name)  # before it runs: what it imports may look a name up
+    _loaded.add(name)  # before the import, which may itself look up a name
     try:
         if name.endswith(".py"):
             _import_file(Path(name))
@@ -60,7 +60,7 @@ def _load(name: str) -> None:
     except UserError as error:
         raise UserError(f"extension '{name}': {error}") from None
     except Exception as error:
-        raise UserError(f"extension '{name}' does not run: {type(error).__name__}: {error}") from None
+        raise UserError(f"extension '{name}' cannot be imported: {type(error).__name__}: {error}") from None
 
 
 def _import_file(path: Path) -> None:

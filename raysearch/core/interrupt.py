@@ -1,4 +1,4 @@
-"""Ctrl-C: once, and the run ends in good order; twice, and it ends at once. A limit that is reached counts as once."""
+"""Ctrl-C: the first one stops the run in good order, the second one at once. A limit that is reached counts as one."""
 
 import contextlib
 import signal
@@ -8,39 +8,39 @@ from types import FrameType
 
 
 class Interrupt:
-    """Whether the user wants the run to stop.
+    """A request to stop the run. Calling it returns whether there is one.
 
     Args:
-        say: tells the user what happens now.
+        report: shows the user a message.
     """
 
-    def __init__(self, say: Callable[[str], None] = lambda message: None) -> None:
-        self._say = say
+    def __init__(self, report: Callable[[str], None] = lambda message: None) -> None:
+        self._report = report
         self.wanted = False
 
     def __call__(self) -> bool:
         return self.wanted
 
-    def stop(self, why: str) -> None:
-        """Stop in good order, as one Ctrl-C does; said once."""
+    def stop(self, reason: str) -> None:
+        """Request a stop in good order, as Ctrl-C does. Only the first request is reported."""
         if not self.wanted:
             self.wanted = True
-            self._say(f"{why}; stopping: cells that run keep their checkpoints")
+            self._report(f"{reason}; stopping: running cells keep their checkpoints")
 
     @contextlib.contextmanager
     def caught(self) -> Iterator[None]:
-        """Take the signal over; a second one is a KeyboardInterrupt."""
+        """Handle Ctrl-C while the block runs. A second Ctrl-C raises KeyboardInterrupt."""
         if threading.current_thread() is not threading.main_thread():
             yield  # only the main thread may handle signals
             return
-        before = signal.signal(signal.SIGINT, self._on_signal)
+        previous = signal.signal(signal.SIGINT, self._on_signal)
         try:
             yield
         finally:
-            signal.signal(signal.SIGINT, before)
+            signal.signal(signal.SIGINT, previous)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.wanted:
             raise KeyboardInterrupt
         self.wanted = True
-        self._say("stopping: cells that run keep their checkpoints; press Ctrl-C again to stop at once")
+        self._report("stopping: running cells keep their checkpoints; press Ctrl-C again to stop at once")

@@ -1,7 +1,7 @@
-"""Things that are chosen by name and can be added from outside: hashing methods, backbones, layouts, report sections.
+"""Items that are chosen by name and can be added by extensions, such as hashing methods, backbones and layouts.
 
-A registry is filled where its items are defined. An unknown name raises and lists the known ones, so that no lookup
-falls through to another item.
+Items are registered where they are defined. An unknown name raises an error that lists the known names, so a lookup
+never falls through to another item.
 """
 
 from collections.abc import Iterator
@@ -14,10 +14,10 @@ Item = TypeVar("Item")
 
 
 class Registry(Generic[Item]):
-    """Items by name, in the order in which they were registered.
+    """A dictionary of items by name, in the order of their registration. A miss loads the extensions first.
 
     Args:
-        kind: what the items are, as an error message names them, for example "hashing method".
+        kind: the kind of item in error messages, such as "hashing method".
 
     >>> shapes = Registry[int]("shape")
     >>> shapes.register("square", 4)
@@ -37,7 +37,7 @@ class Registry(Generic[Item]):
         """Add an item and return it.
 
         Raises:
-            UserError: the name is taken.
+            UserError: the name is registered already.
         """
         if name in self._items:
             raise UserError(f"the {self.kind} '{name}' is registered twice; choose another name")
@@ -45,10 +45,10 @@ class Registry(Generic[Item]):
         return item
 
     def __getitem__(self, name: str) -> Item:
-        """Return the item of that name.
+        """Return the item with a name.
 
         Raises:
-            UserError: unknown name.
+            UserError: the name is unknown. The message lists the known names.
         """
         if name not in self._items:
             extensions.load_from_environment()
