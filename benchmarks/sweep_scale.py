@@ -98,7 +98,7 @@ def drive(folder: Path, cells: int) -> None:
         first, rest = planned.cells[:20], planned.cells[20:]
         keeping = tuner.CheckpointPolicy(str(folder / "checkpoints"))
         listener = jobs.ListenerList(Store(), tally, view)
-        resources = tuner.Resources(slots)
+        resources = tuner.Capacity(slots)
         tuner.run_trials(jobs.FixedJobs(map(session.make_job, first)), NoOp, None, resources, listener, keeping)
         before, started = _used(), time.perf_counter()
         source = jobs.FixedJobs(map(session.make_job, rest))

@@ -92,7 +92,7 @@ def warm(trials: int, workers: int) -> list[float]:
     """Seconds between the ends of trials, raysearch's way."""
     clock = Clock()
     cells = [jobs.Job(f"cell-{index}", f"no-op {index}", {}, index) for index in range(trials)]
-    tuner.run_trials(jobs.FixedJobs(cells), NoOp, None, tuner.Resources(slots=1, workers=workers), clock)
+    tuner.run_trials(jobs.FixedJobs(cells), NoOp, None, tuner.Capacity(slots=1, workers=workers), clock)
     assert len(clock.ends) == trials, f"{len(clock.ends)} of {trials} trials ended"
     return clock.marginal()
 

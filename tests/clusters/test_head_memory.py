@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from raysearch.engine.cluster.connection import HEAD_HISTORY_LIMITS
+from raysearch.engine.ray_internals import HEAD_HISTORY_LIMITS
 
 CLUSTERS = Path(__file__).parents[2] / "clusters"
 

@@ -9,11 +9,12 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from raysearch.engine.cluster.connection import HEAD_HISTORY_LIMITS
+from raysearch.engine.ray_internals import HEAD_HISTORY_LIMITS
 
 from . import killing, small_task
 
-_REMEMBERED = {name: many // 10 for name, many in HEAD_HISTORY_LIMITS.items()}  # as many as a soak's first minutes have
+# The head forgets after a soak's first minutes, so that the soak sees it forget.
+_HEAD_LIMITS = {name: limit // 10 for name, limit in HEAD_HISTORY_LIMITS.items()}
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +27,8 @@ def cluster() -> Iterator[Cluster]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_ADDRESS", address)
         patch.setenv("RAY_worker_maximum_startup_concurrency", "8")
-        for name, many in _REMEMBERED.items():
-            patch.setenv(name, str(many))
+        for name, limit in _HEAD_LIMITS.items():
+            patch.setenv(name, str(limit))
         for name in ("ray.data", "ray.tune", "ray.train"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
         made = Cluster(

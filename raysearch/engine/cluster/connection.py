@@ -1,7 +1,6 @@
 """The Ray cluster of a run: joined by address, or started on this machine and stopped again; and what fits on it."""
 
 import contextlib
-import json
 import logging
 import math
 import os
@@ -14,27 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS
-from ray._private.state import state as ray_state
-from ray.autoscaler.v2.sdk import get_cluster_status
-from ray.experimental.internal_kv import _internal_kv_get
 
 from raysearch.core import environment
 from raysearch.core.errors import UserError
+from raysearch.engine import ray_internals
 from raysearch.engine.options import cluster_address
-
-# What Ray's head keeps of the past for its dashboard: some 3 kB a task. Its own limits are 100,000 of each, which a
-# cluster that runs sweep after sweep would fill until its head is out of memory.
-HEAD_HISTORY_LIMITS = {
-    "RAY_task_events_max_num_task_in_gcs": 10_000,
-    "RAY_maximum_gcs_destroyed_actor_cached_count": 1_000,
-    "RAY_maximum_gcs_dead_worker_cached_count": 1_000,
-}
 
 _CONNECT_SECONDS = 5.0
 _MANY = 1000  # nodes, where the autoscaler has no limit
-_GONE_SECONDS = 20
-_PORT_VARIABLE = "RAY_GCS_SERVER_PORT"
 _LOOK_SECONDS = 2.0  # between two looks at the cluster's nodes
 _SMALLEST_SHARE = 10_000  # Ray counts resources in ten thousandths
 
@@ -50,9 +36,8 @@ def connected(address: str | None) -> Iterator[None]:
     if ray.is_initialized():  # whoever connected before looks after it
         yield
         return
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    # Trial actors, mailboxes and controllers idle beside the workers; Ray's threshold to warn of many is the CPU count.
-    os.environ.setdefault("RAY_worker_maximum_startup_concurrency", "8")
+    for name, value in ray_internals.DRIVER_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     for name in ("ray.data", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     quiet = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
@@ -79,13 +64,11 @@ def _start_local(quiet: Mapping[str, Any]) -> None:
     Ray's processes look for their own cluster's address among all on the machine, and give up, after a minute, when
     there are several; so they are told it, for which its port has to be chosen beforehand.
     """
-    # When this process is killed, Ray's last processes look for it so long; a local cluster never comes back.
-    os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", str(_GONE_SECONDS))
-    for name, many in HEAD_HISTORY_LIMITS.items():
-        os.environ.setdefault(name, str(many))
+    for name, value in ray_internals.LOCAL_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     port = free_port()
     address = f"{ray.util.get_node_ip_address()}:{port}"
-    with environment.variables_set({_PORT_VARIABLE: str(port)}):
+    with environment.variables_set({ray_internals.HEAD_PORT: str(port)}):
         try:
             # "local" starts a cluster even if the file of a dead one is still in Ray's temporary folder
             ray.init(
@@ -164,7 +147,7 @@ class Slots:
 
     def __init__(self, demand: TrialResources, limit: int | None = None) -> None:
         self._demand, self._limit = demand, limit
-        self._grows = _grows()
+        self._grows = ray_internals.autoscaler_without_limits()
         places = workers_on_cluster(demand)
         if places < demand.workers and not self._grows:
             need = f"{demand.workers} workers of {demand.cpus} CPU"
@@ -191,26 +174,11 @@ def workers_on_cluster(demand: TrialResources) -> int:
     for node in ray.nodes():
         if node["Alive"]:
             places["node:__internal_head__" in node["Resources"]] += workers_per_node(node["Resources"], demand)
-    config = ray_state.get_cluster_config()  # None where no autoscaler has said what it may add
-    groups = config.node_group_configs if config else ()
-    unlimited = -1  # of `max_count`
-    counts = [_MANY if group.max_count == unlimited else group.max_count for group in groups]
-    possible = sum(workers_per_node(dict(group.resources), demand) * n for group, n in zip(groups, counts, strict=True))
+    possible = sum(
+        workers_per_node(resources, demand) * (_MANY if count is None else count)
+        for resources, count in ray_internals.node_groups()
+    )
     return places[True] + max(places[False], possible)
-
-
-def _grows() -> bool:
-    """Whether an autoscaler is there that adds nodes when groups wait, without saying how many."""
-    if ray_state.get_cluster_config():
-        return False  # it says how many
-    no_report = "0"
-    if get_cluster_status(ray.get_runtime_context().gcs_address).stats.autoscaler_version != no_report:
-        return True
-    # Before version 2 the autoscaler leaves its status as text. A head that was started without one makes up a type for
-    # each node, with this prefix.
-    status = json.loads(_internal_kv_get(DEBUG_AUTOSCALING_STATUS) or "{}")
-    types = status.get("autoscaler_report", {}).get("node_type_mapping", {}).values()
-    return any(not name.startswith("node_") for name in types)
 
 
 def workers_per_node(resources: Mapping[str, float], demand: TrialResources) -> int:

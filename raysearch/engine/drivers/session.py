@@ -140,7 +140,7 @@ class Session:
                     shared,
                     registry.build_from_plain,
                     self._source,
-                    tuner.Resources(self._slots, self._demand.workers, self._demand.cpus, self._demand.gpus),
+                    tuner.Capacity(self._slots, self._demand.workers, self._demand.cpus, self._demand.gpus),
                     ListenerList(_Store(self._store), shared, *several),
                     tuner.CheckpointPolicy(self._storage, objective, limit),
                     scheduler,

@@ -15,9 +15,9 @@ from typing import Any
 
 import jsonschema
 import yaml
-from ray.autoscaler._private.util import prepare_config, validate_config
 
 from raysearch.core.errors import UserError
+from raysearch.engine import ray_internals
 
 _OPEN = re.compile(r"<([A-Za-z]\w*)>")  # a place that the user, or `fill`, has yet to put something in
 _TOKEN = ".ray/auth_token"
@@ -73,8 +73,7 @@ def find_problems(config: Mapping[str, Any], home: Path) -> list[str]:
     """
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # Ray warns of what matters to containers alone
-            prepared = prepare_config(copy.deepcopy(dict(config)))
-        validate_config(prepared)
+            prepared = ray_internals.check_cluster_config(copy.deepcopy(dict(config)))
     except jsonschema.ValidationError as error:
         where = ".".join(str(part) for part in error.absolute_path) or "the file"
         return [f"{where}: Ray does not take it: {error.message.splitlines()[0]}"]

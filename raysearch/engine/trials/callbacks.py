@@ -1,4 +1,4 @@
-"""What Ray Tune calls while a study runs: ends are told to a listener, a wish to stop to Tune, leftovers removed."""
+"""Callbacks of Ray Tune: events go to a listener, a wish to stop goes to Tune, and leftovers are removed."""
 
 import contextlib
 import json
@@ -10,16 +10,17 @@ from typing import Any
 from ray import tune
 
 from raysearch.core.interrupt import Interrupt
+from raysearch.engine import ray_internals
 from raysearch.engine.trials.failures import explain_attempt
-from raysearch.engine.trials.job_queue import JobQueue, forget
+from raysearch.engine.trials.job_queue import JobQueue
 from raysearch.engine.trials.jobs import Listener
 from raysearch.engine.trials.worker_group import remove_abandoned
 
-RETRIES = 3  # of a cell whose worker group was lost, without a step in between and with all nodes there
+RETRIES = 3  # of a cell that loses its worker group, without a step in between and with all nodes alive
 
 
-class Stopper(tune.Stopper):
-    """Ends the whole run when the user wants it."""
+class Stopper(ray_internals.NotSaved, tune.Stopper):
+    """Ends the whole run when the user wants to stop."""
 
     def __init__(self, interrupt: Interrupt) -> None:
         self._interrupt = interrupt
@@ -30,74 +31,81 @@ class Stopper(tune.Stopper):
     def stop_all(self) -> bool:
         return self._interrupt.wanted
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
 
+class TuneListenerCallback(ray_internals.NotSaved, tune.Callback):
+    """Tune's callbacks as a listener's events.
 
-class TuneListenerCallback(tune.Callback):
-    """Tune's callbacks as a listener's. Tune would take an error of a listener for one of the trial, and try again."""
+    Tune would take a listener's exception for one of the trial, and try the trial again. So exceptions are kept, the
+    run is stopped, and `error` is raised at its end.
+
+    Attributes:
+        open: cells that have begun -> the record they would have if they were stopped now.
+        error: the first exception of the listener.
+    """
 
     def __init__(self, queue: JobQueue, listener: Listener, interrupt: Interrupt) -> None:
-        self.queue, self.listener, self._interrupt = queue, listener, interrupt
-        self.open: dict[str, dict[str, Any]] = {}  # cells that have begun -> their record, should they be stopped now
+        self.open: dict[str, dict[str, Any]] = {}
         self.error: Exception | None = None
+        self._queue = queue
+        self._listener = listener
+        self._interrupt = interrupt
         self._faults: dict[str, int] = {}
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune pickles its callbacks for a restore that is never asked for
 
     def on_trial_start(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         self.open.setdefault(trial.trial_id, {})
-        with self._caught():
-            self.listener.started(self.queue.given[trial.trial_id])
+        with self._keep_error():
+            self._listener.started(self._queue.handed_out[trial.trial_id])
 
     def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict[str, Any], **info: Any) -> None:
         cell = trial.trial_id
         if cell not in self.open:
             return
-        self._faults[cell] = self._faults.get(cell, 0) + trial.run_metadata.num_failures
-        trial.run_metadata.num_failures = 0  # it went on: retries are counted from here
+        self._faults[cell] = self._faults.get(cell, 0) + ray_internals.count_failures(trial)
+        ray_internals.set_failures(trial, 0)  # the cell made progress: retries are counted from here
         if "record" in result:
-            self._ended(trial, json.loads(result["record"]))
+            self._end(trial, json.loads(result["record"]))
         else:
             self.open[cell] = json.loads(result["so_far"])
-            with self._caught():
-                self.listener.stepped(self.queue.given[cell], json.loads(result["report"]), result["steps"])
+            with self._keep_error():
+                self._listener.stepped(self._queue.handed_out[cell], json.loads(result["report"]), result["steps"])
 
     def forgive(self, trial: Any) -> None:
-        """Take back the last fault of a trial, which was not its own; it still counts as an attempt."""
-        if trial.run_metadata.num_failures > 0:
-            trial.run_metadata.num_failures -= 1
+        """Take back the last fault of a trial, which a lost node explains. It still counts as an attempt."""
+        failures = ray_internals.count_failures(trial)
+        if failures > 0:
+            ray_internals.set_failures(trial, failures - 1)
             self._faults[trial.trial_id] = self._faults.get(trial.trial_id, 0) + 1
 
     def on_trial_recover(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        with self._caught():
-            self.listener.retried(self.queue.given[trial.trial_id], _reason(trial))
+        with self._keep_error():
+            self._listener.retried(self._queue.handed_out[trial.trial_id], _last_failure(trial))
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        if trial.trial_id in self.open and not self.queue.stopping():  # it has not ended: the scheduler stopped it
-            self._ended(trial, self.open[trial.trial_id])
-        forget(trials, trial)
+        # A cell that is still open has not reached its end: the scheduler stopped it.
+        if trial.trial_id in self.open and not self._queue.stopping():
+            self._end(trial, self.open[trial.trial_id])
+        ray_internals.forget_trial(trials, trial)
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         record = {**self.open.get(trial.trial_id, {}), "cell": trial.trial_id, "status": "failed"}
-        record["error"] = f"given up after {RETRIES + 1} attempts without a step in between, the last: {_reason(trial)}"
-        trial.run_metadata.num_failures -= 1  # the last was not followed by an attempt
-        self._ended(trial, {"metric_ids": "{}", "history": "[]", "attempts": 1} | record)
-        forget(trials, trial)
+        reason = _last_failure(trial)
+        record["error"] = f"given up after {RETRIES + 1} attempts without a step in between, the last: {reason}"
+        ray_internals.set_failures(trial, ray_internals.count_failures(trial) - 1)  # no attempt followed the last one
+        self._end(trial, {"metric_ids": "{}", "history": "[]", "attempts": 1} | record)
+        ray_internals.forget_trial(trials, trial)
 
-    def _ended(self, trial: Any, record: dict[str, Any]) -> None:
+    def _end(self, trial: Any, record: dict[str, Any]) -> None:
         cell = trial.trial_id
         self.open.pop(cell, None)
-        job = self.queue.given.pop(cell)
-        faults = self._faults.pop(cell, 0) + trial.run_metadata.num_failures
+        job = self._queue.handed_out.pop(cell)
+        faults = self._faults.pop(cell, 0) + ray_internals.count_failures(trial)
         attempts = max(record["attempts"], 1 + faults)
-        with self._caught():
-            self.listener.ended(job, record | {"seed": job.seed, "attempts": attempts})
+        with self._keep_error():
+            self._listener.ended(job, record | {"seed": job.seed, "attempts": attempts})
 
     @contextlib.contextmanager
-    def _caught(self) -> Iterator[None]:
-        """Keep a listener's error for the end of the run, which it is: the store may be full, for one."""
+    def _keep_error(self) -> Iterator[None]:
+        """Keep a listener's exception for the end of the run, and begin no further cell. The disk may be full."""
         try:
             yield
         except Exception as error:
@@ -105,23 +113,29 @@ class TuneListenerCallback(tune.Callback):
             self._interrupt.wanted = True
 
 
-class PlacementGroupReaper(tune.Callback):
+class PlacementGroupReaper(ray_internals.NotSaved, tune.Callback):
     """Removes what killed trial actors left behind, for some time after each fault.
 
-    Ray places the group of workers of a killed node anew, again and again where there is no room; meanwhile it places
-    nothing else, and the trial actor that would remove the group waits for a place of its own.
+    Ray places the worker group of a killed node again. Where there is no room it tries for ever, and places nothing
+    else meanwhile. The trial actor that would remove the group then waits for resources of its own.
+
+    Args:
+        run: the mark of this driver's worker groups.
     """
 
-    PAUSE, LONG_ENOUGH = 3.0, 60.0  # seconds; after the latter Ray has noticed every death
+    PAUSE = 3.0  # seconds between two removals
+    WATCH = 60.0  # seconds; after that long Ray has noticed every death
 
     def __init__(self, run: str) -> None:
-        self._run, self._until, self._next = run, 0.0, 0.0
+        self._run = run
+        self._until = 0.0
+        self._next = 0.0
 
     def on_trial_recover(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        self._until = time.monotonic() + self.LONG_ENOUGH
+        self._until = time.monotonic() + self.WATCH
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        self._until = time.monotonic() + self.LONG_ENOUGH
+        self._until = time.monotonic() + self.WATCH
 
     def on_step_end(self, iteration: int, trials: list, **info: Any) -> None:
         now = time.monotonic()
@@ -129,12 +143,9 @@ class PlacementGroupReaper(tune.Callback):
             remove_abandoned(self._run)
             self._next = now + self.PAUSE
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
 
-
-def _reason(trial: Any) -> str:
-    """Why the last attempt failed; Tune keeps the errors of all attempts in a file beside the trial."""
+def _last_failure(trial: Any) -> str:
+    """Return why the last attempt failed, in one line. Tune keeps the errors of all attempts in one file per trial."""
     text = ""
     with contextlib.suppress(OSError, TypeError):
         text = Path(trial.error_file).read_text()

@@ -1,4 +1,4 @@
-"""What the engine runs: jobs, where they come from, and who is told what became of them."""
+"""What the engine runs and reports: jobs, the places that jobs come from, and the listeners that hear of them."""
 
 import json
 from collections.abc import Iterable
@@ -10,76 +10,98 @@ from typing import Any, Protocol, Self
 class Job:
     """A cell as the engine needs it."""
 
-    cell: str
-    name: str  # what people see: the variant and the seed
+    cell: str  # its hash
+    name: str  # for people: the variant and the seed
     config: dict[str, Any]
     seed: int
-    variant: str = ""  # label of metrics, unless `series` says another
-    moves: dict[str, Any] = field(default_factory=dict)  # dotted path -> value, which a population changes on the way
-    start: str | None = None  # cell of the pre-training whose trunk it starts from
+    variant: str = ""  # label of metrics, unless `series` is set
+    moves: dict[str, Any] = field(
+        default_factory=dict
+    )  # dotted path -> first value, of settings that a population moves
+    start: str | None = None  # cell of the pre-training whose backbone it starts from
     series: str | None = None  # label of metrics that many variants share
 
     def encode(self) -> str:
+        """Return the job as JSON, which Tune can carry in a trial's config."""
         return json.dumps(asdict(self))
 
     @classmethod
     def decode(cls, text: str) -> Self:
+        """Return the job that `encode` wrote."""
         return cls(**json.loads(text))
 
 
 class Jobs(Protocol):
-    """Where jobs come from, one by one, as places for them become free."""
+    """Where jobs come from, one at a time, as slots become free."""
 
     def next(self) -> Job | None:
-        """The next job; None when there is none at the moment."""
+        """Return the next job, or None when there is none at the moment."""
 
     def exhausted(self) -> bool:
-        """Whether no job will come any more, whatever happens to those that are running."""
-
-
-class Listener:
-    """What happens to cells; override what is of interest."""
-
-    def started(self, job: Job) -> None: ...
-
-    def stepped(self, job: Job, report: dict[str, Any], steps: int) -> None: ...
-
-    def retried(self, job: Job, reason: str) -> None: ...
-
-    def ended(self, job: Job, record: dict[str, Any]) -> None: ...
-
-
-class ListenerList(Listener):
-    """Tells several listeners, in order."""
-
-    def __init__(self, *listeners: Listener) -> None:
-        self._listeners = listeners
-
-    def started(self, job: Job) -> None:
-        for one in self._listeners:
-            one.started(job)
-
-    def stepped(self, job: Job, report: dict[str, Any], steps: int) -> None:
-        for one in self._listeners:
-            one.stepped(job, report, steps)
-
-    def retried(self, job: Job, reason: str) -> None:
-        for one in self._listeners:
-            one.retried(job, reason)
-
-    def ended(self, job: Job, record: dict[str, Any]) -> None:
-        for one in self._listeners:
-            one.ended(job, record)
+        """Return whether no job will come any more, whatever happens to those that are running."""
 
 
 class FixedJobs:
     """Jobs that are known beforehand, in their order."""
 
     def __init__(self, jobs: Iterable[Job]) -> None:
-        self._left = list(jobs)[::-1]
+        self._remaining = list(jobs)[::-1]
 
     def next(self) -> Job | None:
-        return self._left.pop() if self._left else None
+        return self._remaining.pop() if self._remaining else None
 
     def exhausted(self) -> bool:
-        return not self._left
+        return not self._remaining
+
+
+class Listener:
+    """Hears of every cell, in the driver's process. Override the events of interest; the others do nothing.
+
+    An exception that a listener raises ends the study: no further cell is begun, and the driver raises it at the end.
+    """
+
+    def started(self, job: Job) -> None:
+        """Called when a cell gets a slot: at its first attempt, after a lost worker group, and after a pause."""
+
+    def stepped(self, job: Job, report: dict[str, Any], steps: int) -> None:
+        """Called after each step except the last one of a cell.
+
+        Args:
+            job: the cell's.
+            report: what the task reported: iteration, loss, seconds, metrics of the held-out part.
+            steps: how many steps the cell has.
+        """
+
+    def retried(self, job: Job, reason: str) -> None:
+        """Called when a worker group was lost and the cell will be tried again; the reason is one line."""
+
+    def ended(self, job: Job, record: dict[str, Any]) -> None:
+        """Called once per cell, when it has finished, failed, or was stopped by a scheduler.
+
+        Args:
+            job: the cell's.
+            record: its row of the results; "status" is "finished", "failed" or "stopped".
+        """
+
+
+class ListenerList(Listener):
+    """Several listeners, called in order."""
+
+    def __init__(self, *listeners: Listener) -> None:
+        self._listeners = listeners
+
+    def started(self, job: Job) -> None:
+        for listener in self._listeners:
+            listener.started(job)
+
+    def stepped(self, job: Job, report: dict[str, Any], steps: int) -> None:
+        for listener in self._listeners:
+            listener.stepped(job, report, steps)
+
+    def retried(self, job: Job, reason: str) -> None:
+        for listener in self._listeners:
+            listener.retried(job, reason)
+
+    def ended(self, job: Job, record: dict[str, Any]) -> None:
+        for listener in self._listeners:
+            listener.ended(job, record)

@@ -1,7 +1,7 @@
 """Faults that a lost node explains do not count against a cell: spot machines are taken back all the time.
 
-Ray notices that a node is gone some time after the workers on it fell silent, or before. So a fault and a death belong
-together when they lie within a minute of each other, in either order.
+Ray notices a lost node some time before or after the workers on it fall silent. So a fault and a death belong together
+when they are at most a minute apart, in either order.
 """
 
 import time
@@ -11,17 +11,19 @@ from typing import Any
 import ray
 from ray import tune
 
+from raysearch.engine.ray_internals import NotSaved
+
 TOGETHER = 60.0  # seconds; Ray takes up to half of that to notice a death
-_LOOK_SECONDS = 2.0
+_POLL_SECONDS = 2.0
 
 
-class LostNodes(tune.Callback):
+class LostNodes(NotSaved, tune.Callback):
     """Forgives retries.
 
     Args:
         forgive: takes back the last fault of a trial.
-        nodes: as `ray.nodes`.
-        clock: seconds.
+        nodes: lists the cluster's nodes as `ray.nodes` does.
+        clock: returns seconds.
     """
 
     def __init__(
@@ -30,35 +32,38 @@ class LostNodes(tune.Callback):
         nodes: Callable[[], Sequence[Mapping[str, Any]]] = ray.nodes,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._forgive, self._nodes, self._clock = forgive, nodes, clock
-        self._dead = self._gone()
-        self._died, self._looked = -TOGETHER - 1.0, clock()
-        self._faults: list[tuple[float, Any]] = []  # that no death explains yet
+        self._forgive = forgive
+        self._nodes = nodes
+        self._clock = clock
+        self._dead = self._dead_nodes()
+        self._last_death = -TOGETHER - 1.0
+        self._last_poll = clock()
+        self._unexplained: list[tuple[float, Any]] = []  # time and trial of faults
 
     def on_trial_recover(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        self._faults.append((self._clock(), trial))
-        self._settle()
+        self._unexplained.append((self._clock(), trial))
+        self._match()
 
     def on_step_end(self, iteration: int, trials: list, **info: Any) -> None:
-        if self._clock() - self._looked > _LOOK_SECONDS:
-            self._looked = self._clock()
-            gone = self._gone()
-            if gone - self._dead:
-                self._died = self._clock()
-            self._dead = gone
-            self._settle()
+        now = self._clock()
+        if now - self._last_poll > _POLL_SECONDS:
+            self._last_poll = now
+            dead = self._dead_nodes()
+            if dead - self._dead:
+                self._last_death = now
+            self._dead = dead
+            self._match()
 
-    def _settle(self) -> None:
-        now, left = self._clock(), []
-        for at, trial in self._faults:
-            if abs(at - self._died) <= TOGETHER:
+    def _match(self) -> None:
+        """Forgive the faults that the last death explains, and drop those that are too old for any."""
+        now = self._clock()
+        remaining = []
+        for time_of_fault, trial in self._unexplained:
+            if abs(time_of_fault - self._last_death) <= TOGETHER:
                 self._forgive(trial)
-            elif now - at <= TOGETHER:
-                left.append((at, trial))
-        self._faults = left
+            elif now - time_of_fault <= TOGETHER:
+                remaining.append((time_of_fault, trial))
+        self._unexplained = remaining
 
-    def _gone(self) -> set[str]:
-        return {one["NodeID"] for one in self._nodes() if not one["Alive"]}
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune pickles its callbacks for a restore that is never asked for
+    def _dead_nodes(self) -> set[str]:
+        return {node["NodeID"] for node in self._nodes() if not node["Alive"]}

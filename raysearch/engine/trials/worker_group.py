@@ -1,14 +1,15 @@
 """A Ray Train worker group that stays alive between trials.
 
-`TorchTrainer.fit()` takes many seconds to start and an instant to go on. So one is started in a thread, its train loop
-serves commands from a mailbox, and a trial is a few commands.
+`TorchTrainer.fit()` takes many seconds to start and an instant to continue. So it is started once, in a thread; its
+train loop serves commands from a mailbox, and a trial is a few commands.
 
-A *slot* is a worker group's place on the cluster; the driver sees to it that only as many are taken as fit. Whoever
-holds the mailbox named after a slot holds the slot; the name is free again when its holder is dead. A holder that is
-killed leaves Ray Train's placement group behind, and the next group would wait for those resources for ever; so each
-bundle carries a few bytes of memory as the mark of run and slot, and while a group waits for its start it removes what
-bears the mark of a slot that nobody holds. The driver does the same after a fault, for the next trial actor itself may
-have to wait, and removes what is left at the end (`remove_all`).
+A *slot* is a worker group's place on the cluster. The driver hands out only as many slots as fit. Whoever holds the
+mailbox that is named after a slot holds the slot, and the name is free again when its holder is dead.
+
+A holder that is killed leaves Ray Train's placement group behind, and the next group would wait for those resources for
+ever. So each bundle carries a few bytes of memory that mark the run and the slot. While a group waits for its start it
+removes the groups whose slot nobody holds. The driver does the same after a fault, since the next trial actor may
+itself have to wait, and removes everything that remains at the end (`remove_all`).
 """
 
 import logging
@@ -24,54 +25,54 @@ import ray.train
 import ray.train.torch
 from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
 
+from raysearch.engine import ray_internals
 from raysearch.engine.trials.failures import explain_group
 from raysearch.engine.trials.gloo import MultiNodeTorchConfig
 from raysearch.engine.trials.mailbox import Command, GroupLost, Mailbox, Reply, Stop
 from raysearch.engine.trials.train_loop import BuildTask, ImageSource, train_loop
 
 NAMESPACE = "raysearch"
-_MARK_BASE = 1 << 20  # bytes
 MAX_SLOTS = 1 << 8
-_SWEEP_SECONDS = 3.0
-
-# Ray Train's, read in the process that starts it. Every cell is checkpointed as it goes: no warning is needed.
-_ENVIRONMENT = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
-_NOT_NEEDED = ("PlacementGroupCleanerCallback", "DatasetsCallback")
+_MARK_BASE = 1 << 20  # bytes
+_CHECK_SECONDS = 3.0
+_STOP_SECONDS = 30.0
+_CLAIM_PAUSE = 0.2  # seconds
 
 
 @dataclass(frozen=True)
 class GroupSpec:
     """What a worker group is made of."""
 
-    run: str  # hexadecimal, of this driver alone
+    run: str  # hexadecimal; unique to this driver
     build: BuildTask
     source: ImageSource | None
     workers: int = 1
-    cpus: int = 1  # a worker
-    gpus: float = 0.0  # a worker
+    cpus: int = 1  # per worker
+    gpus: float = 0.0  # per worker
 
     def resources(self, slot: int) -> dict[str, float]:
-        """A worker's bundle, with the mark of run and slot in its memory."""
+        """Return a worker's bundle, whose memory marks run and slot."""
         gpu = {"GPU": self.gpus} if self.gpus else {}
         return {"CPU": self.cpus, "memory": _mark(self.run, slot), **gpu}
 
 
-def _mark(run: str, slot: int) -> int:
-    """Bytes of memory by which a worker's bundle says whose it is."""
-    return _MARK_BASE + int(run[:4], 16) * MAX_SLOTS + slot
-
-
 class WorkerGroup:
-    """Start with the constructor, `ask` as often as you like, `stop` at the end."""
+    """A group of workers. The constructor starts it, `ask` hands it commands, `stop` ends it.
+
+    Args:
+        spec: what it is made of.
+    """
 
     def __init__(self, spec: GroupSpec) -> None:
-        self._mailbox, slot = _claim(spec)
+        self._mailbox, slot = _claim_slot(spec)
         resources = spec.resources(slot)
-        self._mark, self._run_id, self._starting = resources["memory"], spec.run, True
-        _remove_leftovers(self._mark)
+        self._mark = resources["memory"]
+        self._run_id = spec.run
+        self._starting = True
+        _remove_marked(self._mark)
         self._storage = tempfile.TemporaryDirectory(prefix="raysearch-train-")
-        os.environ.update(_ENVIRONMENT)
-        trainer = _Trainer(
+        os.environ.update(ray_internals.TRAIN_ENVIRONMENT)
+        trainer = ray.train.torch.TorchTrainer(
             train_loop,
             train_loop_config={
                 "mailbox": self._mailbox,
@@ -85,94 +86,86 @@ class WorkerGroup:
             ),
             run_config=ray.train.RunConfig(name=f"slot-{slot}", storage_path=self._storage.name),
         )
+        ray_internals.drop_unused_callbacks(trainer)
         self._thread = threading.Thread(target=self._run, args=(trainer,), daemon=True)
         self._thread.start()
 
     def ask(self, command: Command, name: str, limit: float | None = None) -> Reply:
-        """Have all workers do a command; returns what rank 0 says. Raises when the group or its mailbox is lost.
+        """Have all workers execute a command, and return the reply of rank 0.
 
         Args:
             command: what to do.
-            name: what Ray's dashboard calls it.
+            name: of the command in Ray's dashboard.
             limit: seconds after which the workers count as hung and are removed; starting the group does not count.
 
         Raises:
-            GroupLost: a worker died, or hung.
+            GroupLost: a worker died or hung.
+            ray.exceptions.RayActorError: the mailbox died.
         """
         self._wait_until_ready()
         try:
             return ray.get(self._mailbox.ask.options(name=name).remote(command), timeout=limit)
         except ray.exceptions.GetTimeoutError:
-            _remove_leftovers(self._mark)
+            _remove_marked(self._mark)
             raise GroupLost(f"no answer for {limit:g} s, which is the study's time limit: the worker hung") from None
 
     def _wait_until_ready(self) -> None:
-        """Wait for all workers. Resources may be held by groups whose holders died a moment ago."""
+        """Wait for all workers. Groups whose holders died a moment ago may hold the resources."""
         while self._starting:
             try:
-                ray.get(self._mailbox.ready.remote(), timeout=_SWEEP_SECONDS)
+                ray.get(self._mailbox.ready.remote(), timeout=_CHECK_SECONDS)
                 self._starting = False
             except ray.exceptions.GetTimeoutError:
                 remove_abandoned(self._run_id)
 
     def stop(self) -> None:
-        """End the train loops and wait for the group to go; what does not go is removed."""
+        """End the train loops, wait for the group to go, and remove what does not go."""
         self._mailbox.ask.remote(Stop())
-        self._thread.join(timeout=30)
-        if self._holds_slot():  # else the mark may be another group's by now
-            _remove_leftovers(self._mark)
+        self._thread.join(timeout=_STOP_SECONDS)
+        if self._holds_slot():  # otherwise the mark may be another group's by now
+            _remove_marked(self._mark)
         ray.kill(self._mailbox)
         self._storage.cleanup()
 
     def _holds_slot(self) -> bool:
-        """Whether the mailbox lives; when it was killed, another group may have taken the slot."""
+        """Return whether the mailbox is alive. When it was killed, another group may have taken the slot."""
         try:
-            ray.get(self._mailbox.__ray_ready__.remote(), timeout=_SWEEP_SECONDS)
+            ray_internals.wait_until_alive(self._mailbox, _CHECK_SECONDS)
         except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):
             return False
         return True
 
-    def _run(self, trainer: Any) -> None:
-        why = "the worker group ended"
+    def _run(self, trainer: ray.train.torch.TorchTrainer) -> None:
+        reason = "the worker group ended"
         try:
             trainer.fit()
         except Exception as error:
-            why = explain_group(error)
+            reason = explain_group(error)
             logging.getLogger(__name__).debug("worker group lost", exc_info=True)
         finally:
-            self._mailbox.lose.remote(why)
-
-
-class _Trainer(ray.train.torch.TorchTrainer):
-    """Without the actors that Ray Train starts beside each group and that nothing here needs.
-
-    Its own cleaner of placement groups asks the State API whether its controller lives; where there is none it stays
-    for ever. Its manager of data sets has none to manage.
-    """
-
-    def _create_default_callbacks(self) -> list[Any]:
-        callbacks = super()._create_default_callbacks()
-        return [one for one in callbacks if type(one).__name__ not in _NOT_NEEDED]
+            self._mailbox.lose.remote(reason)
 
 
 def remove_all(run: str) -> None:
     """Remove every placement group of a run, when its trial actors are gone."""
-    first = _mark(run, 0)
-    for identifier, found in _marked().items():
-        if first <= found < first + MAX_SLOTS:
-            _remove(identifier)
+    for identifier, _ in _groups_of(run):
+        _remove(identifier)
 
 
 def remove_abandoned(run: str) -> None:
-    """Remove every placement group of the run whose slot nobody holds."""
-    first = _mark(run, 0)
-    for identifier, found in _marked().items():  # listed first: a group that starts meanwhile is not among them
-        if first <= found < first + MAX_SLOTS and not _held(run, int(found) - first):
+    """Remove every placement group of a run whose slot nobody holds."""
+    for identifier, slot in _groups_of(run):  # listed first: a group that starts meanwhile is not among them
+        if not _is_held(run, slot):
             _remove(identifier)
 
 
-def _claim(spec: GroupSpec) -> tuple[Any, int]:
-    """Take a free slot; one whose holder was just killed is free as soon as Ray has noticed."""
+def _mark(run: str, slot: int) -> int:
+    """Return the bytes of memory that mark the bundles of a run and slot."""
+    return _MARK_BASE + int(run[:4], 16) * MAX_SLOTS + slot
+
+
+def _claim_slot(spec: GroupSpec) -> tuple[Any, int]:
+    """Take a free slot; return its mailbox and number. A killed holder's slot is free once Ray notices the death."""
     while True:
         for slot in range(MAX_SLOTS):
             name = _slot_name(spec.run, slot)
@@ -181,17 +174,10 @@ def _claim(spec: GroupSpec) -> tuple[Any, int]:
                 return mailbox.remote(spec.workers), slot
             except ValueError:  # the name is taken
                 continue
-        time.sleep(0.2)
+        time.sleep(_CLAIM_PAUSE)
 
 
-def _remove_leftovers(mark: float) -> None:
-    """Remove every placement group whose bundles bear the mark."""
-    for identifier, found in _marked().items():
-        if found == mark:
-            _remove(identifier)
-
-
-def _held(run: str, slot: int) -> bool:
+def _is_held(run: str, slot: int) -> bool:
     try:
         ray.get_actor(_slot_name(run, slot), namespace=NAMESPACE)
     except ValueError:
@@ -203,8 +189,15 @@ def _slot_name(run: str, slot: int) -> str:
     return f"{run}-slot-{slot}"
 
 
-def _marked() -> dict[str, float]:
-    """Every placement group that is there, with the memory of its bundles."""
+def _groups_of(run: str) -> list[tuple[str, int]]:
+    """Return the placement groups of a run, each with its slot."""
+    first = _mark(run, 0)
+    marked = {identifier: int(mark) - first for identifier, mark in _marks().items()}
+    return [(identifier, slot) for identifier, slot in marked.items() if 0 <= slot < MAX_SLOTS]
+
+
+def _marks() -> dict[str, float]:
+    """Return every placement group of the cluster with the memory of its bundles."""
     return {
         identifier: bundle["memory"]
         for identifier, group in placement_group_table().items()
@@ -212,6 +205,12 @@ def _marked() -> dict[str, float]:
         for bundle in group["bundles"].values()
         if "memory" in bundle
     }
+
+
+def _remove_marked(mark: float) -> None:
+    for identifier, other in _marks().items():
+        if other == mark:
+            _remove(identifier)
 
 
 def _remove(identifier: str) -> None:

@@ -11,6 +11,7 @@ from ray.cluster_utils import Cluster
 from ray.core.generated import autoscaler_pb2
 
 from raysearch.core.errors import UserError
+from raysearch.engine import ray_internals
 from raysearch.engine.cluster import connection
 from raysearch.engine.cluster.connection import Slots, TrialResources
 
@@ -75,8 +76,8 @@ class Fake:
         self.config: autoscaler_pb2.ClusterConfig | None = None
         self.grows, self.now = False, 0.0
         monkeypatch.setattr(connection.ray, "nodes", lambda: self.nodes)
-        monkeypatch.setattr(connection.ray_state, "get_cluster_config", lambda: self.config)
-        monkeypatch.setattr(connection, "_grows", lambda: self.grows)
+        monkeypatch.setattr(ray_internals._cluster_state, "get_cluster_config", lambda: self.config)
+        monkeypatch.setattr(ray_internals, "autoscaler_without_limits", lambda: self.grows)
         monkeypatch.setattr(connection.time, "monotonic", lambda: self.now)
 
     def has(self, *nodes: dict[str, float], dead: tuple[dict[str, float], ...] = ()) -> None:
@@ -204,7 +205,7 @@ def test_without_an_address_ray_starts_here_and_stops_again(monkeypatch: pytest.
 
 
 def test_ray_on_this_machine_is_told_how_much_to_remember(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = list(connection.HEAD_HISTORY_LIMITS)
+    asked = list(ray_internals.HEAD_HISTORY_LIMITS)
     for name in asked:
         monkeypatch.setenv(name, "")  # so that it is put back
         monkeypatch.delenv(name)

@@ -76,7 +76,7 @@ def climb(
         jobs.FixedJobs(cells),
         Climber,
         None,
-        tuner.Resources(slots=2),
+        tuner.Capacity(slots=2),
         recorder,
         tuner.CheckpointPolicy(str(folder / "checkpoints"), OBJECTIVE),
         schedulers.build_scheduler(name, OBJECTIVE, STEPS, options, moves),

@@ -14,7 +14,8 @@ from raysearch.engine.drivers.suggestions import Suggestions
 from raysearch.engine.trials.jobs import Job
 from raysearch.studies.design import search_plan
 from raysearch.studies.design.ablation import factor
-from raysearch.studies.design.search import SAMPLERS, Search
+from raysearch.studies.design.search import Search
+from raysearch.studies.design.search_methods import SAMPLERS
 
 SPACE = {"train.lr": tune.loguniform(1e-4, 1e-1), "srem.regions": tune.choice([0, 10, 50])}
 
@@ -104,7 +105,7 @@ def test_seeds_are_averaged(tmp_path: Path) -> None:
     source = suggestions(tmp_path, plan(seeds=3, trials=4))
     jobs = drain(source)
     assert [job.seed for job in jobs] == [0, 1, 2] * 4
-    for config, trial in zip(source.configs, source._study.trials, strict=True):
+    for config, trial in zip(source.configs, source.study.trials, strict=True):
         assert trial.value == pytest.approx(score(config.variant.config.model_dump(), 1))
 
 
@@ -117,7 +118,7 @@ def test_a_stopped_seed_ends_its_config(tmp_path: Path) -> None:
     second = source.next()
     assert second is not None
     assert second.seed == 0, "a further seed of a stopped config was run"
-    trial = source._study.trials[0]
+    trial = source.study.trials[0]
     assert trial.state == optuna.trial.TrialState.PRUNED
     assert trial.intermediate_values == {2: 0.25}
     assert source.configs[0].value("map_validation") is None
@@ -129,7 +130,7 @@ def test_a_sampler_that_overlooks_pruned_trials_is_told_the_last_value(tmp_path:
     assert first is not None
     source.ended(first, record(first, "stopped") | {"map_validation": 0.99})
     drain(source)
-    stopped, whole = source._study.trials
+    stopped, whole = source.study.trials
     assert (stopped.state.name, stopped.value, stopped.user_attrs["stopped"]) == ("COMPLETE", 0.99, True)
     assert source.configs[0].value("map_validation") is None, "a stopped config passes for a finished one"
     best = engine_search.best_config(source.configs, plan(sampler="gp"))
@@ -144,13 +145,13 @@ def test_a_failed_config_is_told_and_can_be_tried_again(tmp_path: Path) -> None:
     assert bad is not None
     source.ended(bad, record(bad, "failed"))
     answers = {job.cell: record(job) for job in drain(source)}
-    assert [trial.state.name for trial in source._study.trials] == ["FAIL", "COMPLETE"]
+    assert [trial.state.name for trial in source.study.trials] == ["FAIL", "COMPLETE"]
 
     kept = drain(suggestions(tmp_path, one), {**answers, bad.cell: record(bad, "failed")})
     assert not kept
     again = drain(suggestions(tmp_path, one, retry_failed=True), dict(answers))
     assert [job.cell for job in again] == [bad.cell]
-    states = [trial.state.name for trial in source._study.trials]
+    states = [trial.state.name for trial in source.study.trials]
     assert states == ["FAIL", "COMPLETE", "COMPLETE"]
 
 
@@ -172,7 +173,7 @@ def test_a_search_goes_on_where_its_driver_died(tmp_path: Path) -> None:
     assert [job.cell for job in ran[:2]] == [job.cell for job in open_jobs if job is not None]
     assert len(later.configs) == 8
     assert len(ran) == 8 - 4
-    assert {trial.state.name for trial in later._study.trials} == {"COMPLETE"}
+    assert {trial.state.name for trial in later.study.trials} == {"COMPLETE"}
     assert not drain(suggestions(tmp_path, one), answers), "the finished search runs something"
 
     longer = plan(trials=11)
@@ -233,10 +234,10 @@ def test_groups_are_searched_apart(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"space": {"train.lr": 0.1}}, "no distribution of Ray Tune"),
-        ({"space": {"train.lr": tune.qloguniform(1e-4, 1e-1, 1e-4)}}, "both logarithmic and quantised"),
+        ({"space": {"train.lr": 0.1}}, "not a distribution of Ray Tune"),
+        ({"space": {"train.lr": tune.qloguniform(1e-4, 1e-1, 1e-4)}}, "both logarithmic and quantized"),
         ({"space": {"train.milestones": tune.choice([(0.5,), (0.6,)])}}, "a choice is a number"),
-        ({"space": {"train.lr": tune.grid_search([1, 2])}}, "no distribution of Ray Tune"),
+        ({"space": {"train.lr": tune.grid_search([1, 2])}}, "not a distribution of Ray Tune"),
         ({"space": {"train.lr": tune.randn()}}, "space: "),
         ({"sampler": "grid"}, "'train.lr' is continuous"),
         ({"sampler_options": {"n_startup": 3}}, "did you mean 'n_startup_trials'"),

@@ -42,7 +42,7 @@ def run(
         Job(f"cell{i}", f"variant {i} seed {i}", base | {"cell": f"cell{i}"} | config, i)
         for i, config in enumerate(configs)
     ]
-    resources = tuner.Resources(slots=slots, workers=workers)
+    resources = tuner.Capacity(slots=slots, workers=workers)
     keeping = tuner.CheckpointPolicy(str(folder / "checkpoints"), limit=limit)
     assert tuner.run_trials(FixedJobs(jobs), SmallTask, None, resources, recorder, keeping)
     assert set(recorder.records) == {job.cell for job in jobs}

@@ -1,5 +1,6 @@
 """Which faults a lost node explains."""
 
+import json
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,21 +16,22 @@ class Bench:
     """A clock, nodes, and a trial whose faults Tune counts."""
 
     def __init__(self) -> None:
-        self.now, self.dead = 0.0, set[str]()
+        self.now = 0.0
+        self.dead: set[str] = set()
         self.trial = SimpleNamespace(trial_id="cell", run_metadata=SimpleNamespace(num_failures=0), error_file=None)
         self.records: list[dict[str, Any]] = []
         listener = Listener()
         listener.ended = lambda job, record: self.records.append(record)  # type: ignore[method-assign]
-        queue: Any = SimpleNamespace(given={"cell": Job("cell", "a cell", {}, 0)}, stopping=lambda: False)
-        self.forward = TuneListenerCallback(queue, listener, Interrupt())
-        self.forward.on_trial_start(0, [], self.trial)
-        self.lost = LostNodes(self.forward.forgive, self.nodes, lambda: self.now)
+        queue: Any = SimpleNamespace(handed_out={"cell": Job("cell", "a cell", {}, 0)}, stopping=lambda: False)
+        self.callback = TuneListenerCallback(queue, listener, Interrupt())
+        self.callback.on_trial_start(0, [], self.trial)
+        self.lost = LostNodes(self.callback.forgive, self.nodes, lambda: self.now)
 
     def nodes(self) -> list[dict[str, Any]]:
         return [{"NodeID": name, "Alive": name not in self.dead} for name in ("one", "other", "third")]
 
     def fault(self) -> None:
-        self.trial.run_metadata.num_failures += 1  # Tune does so before it tells
+        self.trial.run_metadata.num_failures += 1  # Tune counts before it calls
         self.lost.on_trial_recover(0, [], self.trial)
 
     def passes(self, seconds: float) -> None:
@@ -78,7 +80,8 @@ def test_any_number_of_lost_nodes_leaves_the_retries_and_counts_as_attempts() ->
     bench.fault()
     bench.passes(2 * TOGETHER)
     assert bench.counted == 1
-    bench.forward._ended(bench.trial, {"attempts": 1, "status": "finished"})
+    record = json.dumps({"attempts": 1, "status": "finished"})
+    bench.callback.on_trial_result(0, [], bench.trial, {"record": record})
     assert bench.records[0]["attempts"] == 5
 
 

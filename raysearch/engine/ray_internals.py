@@ -1,0 +1,219 @@
+"""Everything of Ray that raysearch uses although Ray does not document it.
+
+Ray's public interface has no way to do these things. Each is one small function here, with the reason, and has a test
+in `tests/engine/test_ray_internals.py` that fails by name when a new version of Ray changes it. No other module uses
+private names of Ray. Optuna needs no entry: its public ask and tell are enough.
+
+Tune and Train are imported inside the functions that need them, so that commands which only look at a cluster stay
+fast.
+"""
+
+import contextlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import ray
+from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS
+from ray._private.state import state as _cluster_state
+from ray.autoscaler.v2.sdk import get_cluster_status
+from ray.experimental.internal_kv import _internal_kv_get
+
+if TYPE_CHECKING:
+    from ray.train.torch import TorchTrainer
+    from ray.tune.experiment import Trial
+
+# ---- Environment variables ----
+
+# Ray's head remembers ended tasks, actors and workers for its dashboard, at about 3 kB each. Ray's own limits are
+# 100,000 of each. A cluster that runs sweep after sweep would fill them until its head is out of memory.
+HEAD_HISTORY_LIMITS = {
+    "RAY_task_events_max_num_task_in_gcs": 10_000,
+    "RAY_maximum_gcs_destroyed_actor_cached_count": 1_000,
+    "RAY_maximum_gcs_dead_worker_cached_count": 1_000,
+}
+
+# The driver's settings. A task that asks for no GPU keeps CUDA_VISIBLE_DEVICES as it is. Trial actors, mailboxes and
+# controllers idle beside the workers, and Ray's threshold for a warning about many processes is the number of CPUs.
+DRIVER_ENVIRONMENT = {
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_worker_maximum_startup_concurrency": "8",
+}
+
+# The settings of a cluster that the driver starts. When the driver is killed its cluster never comes back, and Ray's
+# last processes look for it no longer than this.
+LOCAL_ENVIRONMENT = {
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "20",  # seconds
+    **{name: str(limit) for name, limit in HEAD_HISTORY_LIMITS.items()},
+}
+
+# The port at which `ray.init(address="local")` starts its head.
+HEAD_PORT = "RAY_GCS_SERVER_PORT"
+
+# The results are stored by raysearch. Tune's own record of a run is thrown away, so writing it is kept to a minimum.
+TUNE_ENVIRONMENT = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a failed cell has no metric
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+    "TUNE_RESULT_BUFFER_LENGTH": "1000",  # short steps are sent together...
+    "TUNE_RESULT_BUFFER_MIN_TIME_S": "0.5",  # ...twice a second
+    "TUNE_RESULT_BUFFER_MAX_TIME_S": "0.5",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_TRAIN_ENABLE_CONTROLLER_STRUCTURED_LOGGING": "0",
+    "RAY_TRAIN_ENABLE_WORKER_STRUCTURED_LOGGING": "0",
+}
+_PENDING_TRIALS = "TUNE_MAX_PENDING_TRIALS_PG"
+
+# Read in the process that starts a worker group. Every cell is checkpointed as it goes and needs no warning.
+TRAIN_ENVIRONMENT = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
+
+
+def tune_environment(buffered: bool, max_trials: int) -> dict[str, str]:
+    """Return the variables that Tune reads when a run starts.
+
+    Args:
+        buffered: let Tune send the results of short steps together. A scheduler must see each result at once.
+        max_trials: trials that may wait for resources at a time.
+    """
+    variables = TUNE_ENVIRONMENT | {_PENDING_TRIALS: str(max_trials)}
+    return variables if buffered else variables | {"TUNE_RESULT_BUFFER_LENGTH": "1"}
+
+
+# ---- The cluster ----
+
+
+def node_groups() -> list[tuple[Mapping[str, float], int | None]]:
+    """Return the groups of nodes that an autoscaler may add: a node's resources, and how many; None is any number.
+
+    The list is empty without an autoscaler, and with Ray's own, which does not publish its limits. KubeRay publishes
+    them in the cluster's configuration, which has no public reader.
+    """
+    config = _cluster_state.get_cluster_config()
+    unlimited = -1
+    groups = config.node_group_configs if config else ()
+    return [(dict(group.resources), None if group.max_count == unlimited else int(group.max_count)) for group in groups]
+
+
+def autoscaler_without_limits() -> bool:
+    """Return whether an autoscaler is there that adds nodes when worker groups wait, without publishing how many.
+
+    Ray has no public way to ask whether a cluster scales.
+    """
+    if _cluster_state.get_cluster_config():
+        return False
+    no_report = "0"
+    if get_cluster_status(ray.get_runtime_context().gcs_address).stats.autoscaler_version != no_report:
+        return True
+    # Before version 2 the autoscaler leaves its status as text. A head that was started without one makes up a type for
+    # each node, with this prefix.
+    status = json.loads(_internal_kv_get(DEBUG_AUTOSCALING_STATUS) or "{}")
+    types = status.get("autoscaler_report", {}).get("node_type_mapping", {}).values()
+    return any(not name.startswith("node_") for name in types)
+
+
+def check_cluster_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a cluster file's content as `ray up` completes it, after Ray's own checks. `ray up` has no dry run.
+
+    Args:
+        config: the parsed YAML. It is changed.
+
+    Raises:
+        Exception: Ray does not accept the file.
+    """
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    prepared = prepare_config(config)
+    validate_config(prepared)
+    return prepared
+
+
+def wait_until_alive(actor: Any, seconds: float) -> None:
+    """Return when an actor answers. Ray's public ways to wait need a method of the actor's own that is free.
+
+    Raises:
+        ray.exceptions.RayActorError: the actor is dead.
+        ray.exceptions.GetTimeoutError: it did not answer in time.
+    """
+    ray.get(actor.__ray_ready__.remote(), timeout=seconds)
+
+
+# ---- Tune ----
+
+
+class NotSaved:
+    """A mixin for what is handed to Tune. Tune pickles its parts for a restore, which raysearch never asks for."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class TrialMaker:
+    """Makes Tune trials one by one, as Tune's own search algorithms do. The public ones cannot choose a trial's id."""
+
+    def __init__(self) -> None:
+        from ray.tune.experiment.config_parser import _make_parser
+
+        self._parser = _make_parser()
+
+    def make(self, spec: Mapping[str, Any], config: Mapping[str, Any], trial_id: str) -> "Trial":
+        """Return a trial.
+
+        Args:
+            spec: of the experiment, as Tune hands it to a search algorithm.
+            config: of the trial.
+            trial_id: its id, also the name of its folder.
+        """
+        from ray.tune.experiment.config_parser import _create_trial_from_spec
+
+        return _create_trial_from_spec(
+            {**spec, "config": dict(config)}, self._parser, trial_id=trial_id, experiment_tag=trial_id
+        )
+
+
+def forget_trial(trials: list["Trial"], trial: "Trial") -> None:
+    """Remove an ended trial from Tune's list, which Tune goes through at every step: 10,000 cells would slow it down.
+
+    Args:
+        trials: the list that Tune hands to callbacks, which is its own.
+        trial: which has ended.
+    """
+    with contextlib.suppress(ValueError):
+        trials.remove(trial)
+
+
+def count_failures(trial: "Trial") -> int:
+    """Return the failures of a trial that Tune counts towards `max_failures`."""
+    return trial.run_metadata.num_failures
+
+
+def set_failures(trial: "Trial", count: int) -> None:
+    """Change the failures that Tune counts. It counts over a trial's life; raysearch counts since the last progress."""
+    trial.run_metadata.num_failures = count
+
+
+def keep_warm_actors(tune_controller: Any, placement_group_factory: Any, count: int) -> None:
+    """Have Tune keep idle actors for paused trials. By itself it keeps one, and a worker group starts slowly.
+
+    Args:
+        tune_controller: as Tune hands it to a scheduler.
+        placement_group_factory: of the trials that share the actors.
+        count: actors to keep besides Tune's own.
+    """
+    tune_controller._tune_controller._actor_cache.increase_max(placement_group_factory, count)
+
+
+# ---- Train ----
+
+# Ray Train starts actors beside each worker group. The cleaner of placement groups asks the State API whether its
+# controller lives, and stays for ever where there is no State API. The manager of data sets has no data set here.
+_UNUSED_CALLBACKS = ("PlacementGroupCleanerCallback", "DatasetsCallback")
+
+
+def drop_unused_callbacks(trainer: "TorchTrainer", names: Sequence[str] = _UNUSED_CALLBACKS) -> None:
+    """Have a trainer start without the helpers that raysearch does not need. Train has no switch for them."""
+    create_callbacks = trainer._create_default_callbacks
+    trainer._create_default_callbacks = lambda: [
+        callback for callback in create_callbacks() if type(callback).__name__ not in names
+    ]

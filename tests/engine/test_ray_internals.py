@@ -1,0 +1,261 @@
+"""Each hook into Ray does what it is for; each test fails by the hook's name when Ray changes it."""
+
+import ast
+import pickle
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+from ray import tune
+from ray.core.generated import autoscaler_pb2
+from ray.train.torch import TorchTrainer
+from ray.tune.experiment import Experiment, Trial
+from ray.tune.schedulers import FIFOScheduler
+
+import raysearch
+from raysearch.engine import ray_internals
+from raysearch.engine.cluster import connection
+
+PACKAGE = Path(raysearch.__file__).parent
+RAY = Path(ray.__file__).parent
+HOOKS = PACKAGE / "engine" / "ray_internals.py"
+
+
+@pytest.fixture(scope="module")
+def ray_here() -> Iterator[None]:
+    with connection.connected(None):
+        yield
+
+
+def private_uses(path: Path) -> list[str]:
+    """Return the lines of a module that import a private name of Ray or Optuna, or read one of another object."""
+    uses = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        foreign = [name for name in names if name.split(".")[0] in ("ray", "optuna")]
+        if any(part.startswith("_") for name in foreign for part in name.split(".")):
+            uses.append(f"{path}:{node.lineno} imports {', '.join(foreign)}")
+        if isinstance(node, ast.Attribute) and node.attr.startswith("_"):
+            of_its_own = isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
+            of_python = node.attr.endswith("__") and not node.attr.startswith("__ray")
+            if not (of_its_own or of_python):
+                uses.append(f"{path}:{node.lineno} reads {ast.unparse(node)}")
+    return uses
+
+
+def imports_ray_or_optuna(path: Path) -> bool:
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
+    return any(name.split(".")[0] in ("ray", "optuna") for name in names)
+
+
+def test_no_other_module_uses_private_parts() -> None:
+    modules = [path for path in PACKAGE.rglob("*.py") if path != HOOKS and imports_ray_or_optuna(path)]
+    assert len(modules) > 15, "the modules that use Ray were not found"
+    assert [use for path in modules for use in private_uses(path)] == []
+    assert len(private_uses(HOOKS)) > 5, "the scan overlooks what it looks for"
+
+
+@pytest.mark.parametrize("name", [*ray_internals.TUNE_ENVIRONMENT, "TUNE_MAX_PENDING_TRIALS_PG"])
+def test_tune_environment(name: str) -> None:
+    assert name in ray_internals.tune_environment(buffered=True, max_trials=3)
+    assert mentions(name, "tune", "train"), f"Ray does not read {name} any more"
+
+
+def test_tune_environment_is_unbuffered_for_schedulers() -> None:
+    variables = ray_internals.tune_environment(buffered=False, max_trials=3)
+    assert variables["TUNE_RESULT_BUFFER_LENGTH"] == "1"
+    assert variables["TUNE_MAX_PENDING_TRIALS_PG"] == "3"
+
+
+@pytest.mark.parametrize("name", ray_internals.TRAIN_ENVIRONMENT)
+def test_train_environment(name: str) -> None:
+    assert mentions(name, "train"), f"Ray does not read {name} any more"
+
+
+@pytest.mark.parametrize("name", [*ray_internals.DRIVER_ENVIRONMENT, *ray_internals.LOCAL_ENVIRONMENT])
+def test_driver_environment(name: str) -> None:
+    if name.isupper():
+        assert mentions(name, "_private")
+    else:  # an entry of Ray's C++ configuration, whose names begin with RAY_ in the environment
+        setting = name.removeprefix("RAY_").encode()
+        assert setting in (RAY / "core/src/ray/gcs/gcs_server").read_bytes(), (
+            f"Ray's head does not read {name} any more"
+        )
+
+
+def test_head_port() -> None:
+    assert mentions(ray_internals.HEAD_PORT, "_private")
+
+
+def mentions(name: str, *folders: str) -> bool:
+    """Return whether a Python file of Ray names it."""
+    command = ["grep", "-rqw", "--include=*.py", name, *(str(RAY / folder) for folder in folders)]
+    return subprocess.run(command).returncode == 0
+
+
+def test_node_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    state = ray_internals._cluster_state
+    assert callable(state.get_cluster_config)
+    monkeypatch.setattr(state, "get_cluster_config", lambda: None)
+    assert ray_internals.node_groups() == []
+    config = autoscaler_pb2.ClusterConfig()
+    config.node_group_configs.add(resources={"CPU": 8}, max_count=3)
+    config.node_group_configs.add(resources={"CPU": 2, "GPU": 1}, max_count=-1)
+    monkeypatch.setattr(state, "get_cluster_config", lambda: config)
+    assert ray_internals.node_groups() == [({"CPU": 8.0}, 3), ({"CPU": 2.0, "GPU": 1.0}, None)]
+
+
+def test_autoscaler_without_limits(ray_here: None) -> None:
+    """A local cluster has no autoscaler; `cluster/test_autoscaler.py` has one of each version."""
+    assert not ray_internals.autoscaler_without_limits()
+    assert ray_internals.node_groups() == []
+
+
+def test_check_cluster_config() -> None:
+    provider = {"type": "local", "head_ip": "10.0.0.1", "worker_ips": ["10.0.0.2"]}
+    config = {"cluster_name": "small", "provider": provider, "auth": {"ssh_user": "me"}}
+    prepared = ray_internals.check_cluster_config(config)
+    assert prepared["max_workers"] == 1, "Ray completes the file"
+    with pytest.raises(Exception, match="colour"):
+        ray_internals.check_cluster_config(config | {"colour": "red"})
+
+
+@ray.remote(num_cpus=0)
+class Quiet:
+    """An actor without a method to wait for."""
+
+
+def test_wait_until_alive(ray_here: None) -> None:
+    actor = Quiet.remote()  # type: ignore[attr-defined]
+    ray_internals.wait_until_alive(actor, seconds=60)
+    ray.kill(actor)
+    with pytest.raises(ray.exceptions.RayActorError):
+        ray_internals.wait_until_alive(actor, seconds=60)
+
+
+def test_not_saved() -> None:
+    callback = SavedByTune()
+    assert vars(pickle.loads(pickle.dumps(callback))) == {}
+
+
+class SavedByTune(ray_internals.NotSaved, tune.Callback):
+    def __init__(self) -> None:
+        self.lock = open(__file__)  # noqa: SIM115  # cannot be pickled
+
+
+def make_trial(cell: str) -> Trial:
+    experiment = Experiment("study", "trainable")
+    return ray_internals.TrialMaker().make(experiment.spec, {"job": "{}", "train.lr": 0.1}, cell)
+
+
+@pytest.fixture
+def trainable() -> None:
+    tune.register_trainable("trainable", tune.Trainable)
+
+
+def test_trial_maker(trainable: None) -> None:
+    trial = make_trial("0123abcd")
+    assert trial.trial_id == "0123abcd"
+    assert trial.experiment_tag == "0123abcd"
+    assert trial.config == {"job": "{}", "train.lr": 0.1}
+    assert trial.status == Trial.PENDING
+
+
+def test_forget_trial(trainable: None) -> None:
+    """Tune hands callbacks its own list, which it goes through at every step."""
+    first, second = make_trial("a"), make_trial("b")
+    trials = [first, second]
+    ray_internals.forget_trial(trials, first)
+    ray_internals.forget_trial(trials, first)
+    assert trials == [second]
+
+
+def test_forget_trial_reaches_tune(ray_here: None, tmp_path: Path) -> None:
+    lengths = run_three(tmp_path, forget=True)
+    assert max(lengths) == 1, "Tune hands out a copy of its list: ended trials stay in the original"
+    assert max(run_three(tmp_path, forget=False)) == 3, "without the hook the same comes out: the test shows nothing"
+
+
+class Forgetful(ray_internals.NotSaved, tune.Callback):
+    def __init__(self, forget: bool) -> None:
+        self._forget = forget
+        self.lengths: list[int] = []
+
+    def on_trial_start(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        self.lengths.append(len(trials))
+
+    def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        if self._forget:
+            ray_internals.forget_trial(trials, trial)
+
+
+def run_three(folder: Path, forget: bool) -> list[int]:
+    """Run three trials one after another; return the length of Tune's list at the start of each."""
+    callback = Forgetful(forget)
+    tune.Tuner(
+        lambda config: {"score": 1.0},
+        tune_config=tune.TuneConfig(num_samples=3, max_concurrent_trials=1),
+        run_config=tune.RunConfig(storage_path=str(folder / str(forget)), callbacks=[callback], verbose=0),
+    ).fit()
+    return callback.lengths
+
+
+def test_count_failures_and_set_failures(ray_here: None, trainable: None) -> None:
+    trial = make_trial("a")
+    assert ray_internals.count_failures(trial) == 0
+    trial.max_failures = 1
+    trial.storage.trial_dir_name = "a"
+    trial.init_local_path()
+    trial.handle_error(RuntimeError("planted"))
+    assert ray_internals.count_failures(trial) == 1
+    assert trial.should_recover()
+    trial.handle_error(RuntimeError("planted"))
+    assert not trial.should_recover()
+    ray_internals.set_failures(trial, 0)
+    assert trial.should_recover(), "Tune counts failures elsewhere"
+
+
+def test_keep_warm_actors(ray_here: None, tmp_path: Path) -> None:
+    scheduler = Warming()
+    tune.Tuner(
+        lambda config: {"score": 1.0},
+        tune_config=tune.TuneConfig(scheduler=scheduler, reuse_actors=True),
+        run_config=tune.RunConfig(storage_path=str(tmp_path), verbose=0),
+    ).fit()
+    assert scheduler.kept == [3]
+
+
+class Warming(FIFOScheduler):
+    """Asks Tune for three warm actors, and reads how many it will keep."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: list[int] = []
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        trial = super().choose_trial_to_run(tune_controller)
+        if trial is not None and not self.kept:
+            factory = trial.placement_group_factory
+            cache = tune_controller._tune_controller._actor_cache
+            before = cache._max_num_objects[factory]
+            ray_internals.keep_warm_actors(tune_controller, factory, 3)
+            self.kept.append(cache._max_num_objects[factory] - before)
+        return trial
+
+
+def test_drop_unused_callbacks() -> None:
+    trainer = TorchTrainer(lambda: None, scaling_config=ray.train.ScalingConfig(num_workers=1))
+    names = {type(callback).__name__ for callback in trainer._create_default_callbacks()}
+    assert set(ray_internals._UNUSED_CALLBACKS) <= names, "Ray Train starts other helpers"
+    ray_internals.drop_unused_callbacks(trainer)
+    remaining = {type(callback).__name__ for callback in trainer._create_default_callbacks()}
+    assert remaining == names - set(ray_internals._UNUSED_CALLBACKS)
