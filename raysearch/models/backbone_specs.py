@@ -6,9 +6,11 @@ This module imports no torch, so that configs can check a name or a tap. The net
 
 from __future__ import annotations
 
+import inspect
 import pkgutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from raysearch.core.registry import Registry
@@ -31,6 +33,7 @@ class BackboneSpec:
         builder: called with the spec and the weights, or the place of such a function: "module:function".
         weights: the names of published weights; a state-dict file works with every backbone.
         split_tap: where `Backbone.split` cuts; None: at the second last tap.
+        source: the file of an extension. Its content is part of a cell's hash.
     """
 
     name: str
@@ -38,6 +41,7 @@ class BackboneSpec:
     builder: str | Callable[[BackboneSpec, str | None], Backbone]
     weights: tuple[str, ...] = ()
     split_tap: str | None = None
+    source: Path | None = None
 
     def build(self, weights: str | None) -> Backbone:
         """Build the backbone.
@@ -111,12 +115,14 @@ def backbone(name: str, taps: Sequence[str]) -> Callable[[Network], Network]:
     """
 
     def register(network: Network) -> Network:
+        source = Path(inspect.getfile(network))
+
         def build(spec: BackboneSpec, weights: str | None) -> Backbone:
             from raysearch.models.backbones.backbone import build_from_module
 
             return build_from_module(spec, network(), weights)
 
-        BACKBONES.register(name, BackboneSpec(name, tuple(taps), build))
+        BACKBONES.register(name, BackboneSpec(name, tuple(taps), build, source=source))
         return network
 
     return register

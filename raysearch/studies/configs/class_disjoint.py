@@ -1,4 +1,4 @@
-"""What configs have in common whose data is divided by classes: those of few-shot runs and of their pre-trainings."""
+"""What configs share whose data is split by classes: those of few-shot runs and of their pre-trainings."""
 
 from raysearch.data import class_splits
 from raysearch.studies.configs import weights
@@ -12,6 +12,8 @@ from raysearch.studies.configs.fewshot_sections import (
 
 
 class ClassDisjointConfig(RunConfig):
+    """The config of a run whose training, validation and test images are of different classes."""
+
     data: FewshotDataConfig
     model: BackboneConfig
     train: PretrainConfig | EpisodicTrainConfig
@@ -29,8 +31,13 @@ class ClassDisjointConfig(RunConfig):
         return self.model.backbone, self.model.weights
 
     @property
+    def augments_episodes(self) -> bool:
+        """Whether the run trains on random views of episodes."""
+        return False
+
+    @property
     def identities(self) -> dict[str, str | None]:
         return {
-            "model.weights": weights.identity(self.model.weights),
+            **weights.backbone_identities(*self.backbone),
             "data.split": class_splits.partition_identity(self.data.split),
         }

@@ -1,17 +1,19 @@
-"""The config of a few-shot run, one section an idea; a dotted path such as `helix.depth` names a field.
+"""The config of a few-shot run, one section per idea. A dotted path such as `helix.depth` names a field.
 
-The defaults are HelixFormer's released configuration; `studies.presets` holds LWFM-SPM's. Each description says what a
-field changes and why its default is what it is.
+The defaults are HelixFormer's released configuration; `configs.fewshot_task` has LWFM-SPM's as presets. Each
+description states what a field changes and why its default is what it is.
 """
 
-import json
-from typing import Any, Literal, Self
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import model_validator
+from pydantic import AfterValidator, model_validator
 
 from raysearch.models.backbone_specs import BACKBONES
-from raysearch.studies.configs.base import Counts, setting
+from raysearch.studies.configs import weights
+from raysearch.studies.configs.base import Counts, section, setting
 from raysearch.studies.configs.class_disjoint import ClassDisjointConfig
+from raysearch.studies.configs.fewshot_methods import FEWSHOT_METHODS, FewShotMethod, known_fewshot_method
 from raysearch.studies.configs.fewshot_sections import (
     BackboneConfig,
     CentroidConfig,
@@ -28,13 +30,23 @@ from raysearch.studies.configs.fewshot_sections import (
 from raysearch.studies.configs.pretrain import PretrainRunConfig
 
 
+def _uses(name: str) -> Callable[[Any], bool]:
+    """Return whether a config's method uses the section of that name."""
+    return lambda config: name in config.fewshot_method.sections
+
+
 class FewshotModelConfig(BackboneConfig):
-    method: Literal["centroid", "relation", "helixformer", "lwfm", "helix_lwfm"] = setting(
+    method: Annotated[str, AfterValidator(known_fewshot_method)] = setting(
         "helixformer",
-        "how a query finds its class: the nearest mean of a class; the relation head on features that have not met "
-        "(HelixFormer's baseline); HelixFormer; LWFM-SPM; or HelixFormer's features under LWFM-SPM's metric.",
+        "how a query finds its class. centroid: the nearest mean of a class; relation: a relation head on features "
+        "without cross-attention (HelixFormer's baseline); helixformer; lwfm: LWFM-SPM; helix_lwfm: HelixFormer's "
+        "features under LWFM-SPM's metric.",
     )
-    frozen: bool = setting(False, "train what is behind the trunk alone. Both papers train the trunk.")
+    frozen: bool = setting(
+        False,
+        "train the head alone. Both papers train the backbone too.",
+        used_if=lambda config: config.train.epochs,
+    )
 
 
 class FewshotConfig(ClassDisjointConfig):
@@ -42,39 +54,44 @@ class FewshotConfig(ClassDisjointConfig):
     data: FewshotDataConfig = FewshotDataConfig()
     model: FewshotModelConfig = FewshotModelConfig()
     episodes: EpisodesConfig = EpisodesConfig()
-    pretrain: PretrainConfig = PretrainConfig()
-    centroid: CentroidConfig = CentroidConfig()
-    head: HeadConfig = HeadConfig()
-    helix: HelixConfig = HelixConfig()
-    lwe: LweConfig = LweConfig()
-    spm: SpmConfig = SpmConfig()
-    lwfm: LwfmConfig = LwfmConfig()
-    train: EpisodicTrainConfig = EpisodicTrainConfig()
+    pretrain: PretrainConfig = section(PretrainConfig(), used_if=lambda config: config.pretrain.epochs)
+    centroid: CentroidConfig = section(CentroidConfig(), used_if=_uses("centroid"))
+    head: HeadConfig = section(HeadConfig(), used_if=_uses("head"))
+    helix: HelixConfig = section(HelixConfig(), used_if=_uses("helix"))
+    lwe: LweConfig = section(LweConfig(), used_if=_uses("lwe"))
+    spm: SpmConfig = section(
+        SpmConfig(), used_if=_uses("spm"), off_if=lambda config: not config.spm.weight, off={"weight": 0.0}
+    )
+    lwfm: LwfmConfig = section(LwfmConfig(), used_if=_uses("lwfm"))
+    train: EpisodicTrainConfig = section(
+        EpisodicTrainConfig(), off_if=lambda config: not config.train.epochs, off={"epochs": 0}
+    )
 
     @model_validator(mode="after")
-    def _taps_are_there(self) -> Self:
-        taps, asked = len(BACKBONES[self.model.backbone].taps), list(self.lwe.layers)
-        if self.model.method != "lwfm":
-            return self
-        for tap in asked:
-            if not -taps <= tap < taps:
-                raise ValueError(f"lwe.layers={asked} asks for tap {tap}; {self.model.backbone} has 0 to {taps - 1}")
-        counted = [tap % taps for tap in asked]
+    def _check_taps(self) -> Self:
+        path = "lwe.layers" if self.fewshot_method.layerwise else f"the taps of model.method={self.model.method}"
+        indices = list(self.fewshot_method.tap_indices(self))
+        taps = len(BACKBONES[self.model.backbone].taps)
+        for index in indices:
+            if not -taps <= index < taps:
+                raise ValueError(f"{path}={indices} asks for tap {index}; {self.model.backbone} has 0 to {taps - 1}")
+        counted = self.compared_taps
         if counted != sorted(set(counted)):
-            raise ValueError(f"lwe.layers={asked} should name taps once each, from shallow to deep")
+            raise ValueError(f"{path}={indices} should name taps once each, from shallow to deep")
         return self
 
     @model_validator(mode="after")
-    def _parts_go_together(self) -> Self:
-        if self.layers and self.spm.weight and self.spm.reduce == "topk" and self.spm.topk > self.lwe.grid**2:
-            raise ValueError(f"spm.topk={self.spm.topk} are more than the {self.lwe.grid**2} pixels of a map")
+    def _check_combinations(self) -> Self:
+        pixels = self.lwe.grid**2
+        matches_pixels = self.fewshot_method.matches_pixels and self.spm.weight
+        if matches_pixels and self.spm.reduce == "topk" and self.spm.topk > pixels:
+            raise ValueError(f"spm.topk={self.spm.topk} is more than the {pixels} pixels of a map; set fewer")
         if self.model.frozen and not (self.pretrain.epochs or self.model.weights):
             raise ValueError(
-                "model.frozen keeps the trunk as it is, which is random: set model.weights, pretrain.epochs or "
-                "model.frozen=false"
+                "model.frozen would keep a random backbone: set model.weights, pretrain.epochs or model.frozen=false"
             )
         if self.pretrain.epochs and self.model.weights:
-            raise ValueError("model.weights and pretrain.epochs both say where the trunk starts; set one of them")
+            raise ValueError("model.weights and pretrain.epochs both set where the backbone starts; set one of them")
         return self
 
     def chance(self, counts: Counts) -> float:
@@ -87,68 +104,29 @@ class FewshotConfig(ClassDisjointConfig):
         return run, seed if self.pretrain.seed is None else self.pretrain.seed
 
     @property
-    def layers(self) -> bool:
-        """Whether LWFM-SPM's metric compares."""
-        return self.model.method in ("lwfm", "helix_lwfm")
+    def fewshot_method(self) -> FewShotMethod:
+        """The method that `model.method` names."""
+        return FEWSHOT_METHODS[self.model.method]
+
+    @property
+    def compared_taps(self) -> list[int]:
+        """Indices of the backbone's taps that the method compares, counted from 0."""
+        taps = len(BACKBONES[self.model.backbone].taps)
+        return [index % taps for index in self.fewshot_method.tap_indices(self)]
 
     @property
     def auxiliary(self) -> bool:
         """Whether LWFM-SPM's auxiliary losses are part of the training."""
-        return self.model.method == "lwfm" and self.lwfm.aux
+        return self.fewshot_method.layerwise and self.lwfm.aux
 
-    def canonical(self) -> dict[str, Any]:
-        """The config without what cannot matter, so that two ways of writing one run have one name."""
-        plain, method = json.loads(self.model_dump_json()), self.model.method
-        plain |= {section: {} for section, methods in _METHODS.items() if method not in methods}
-        if not self.pretrain.epochs:
-            plain["pretrain"] = {}
-        if method == "lwfm":
-            taps = len(BACKBONES[self.model.backbone].taps)
-            plain["lwe"]["layers"] = [tap % taps for tap in self.lwe.layers]
-        if plain["helix"]:
-            plain["helix"] = _that_matter(self.helix)
-        if self.layers:
-            if not self.spm.weight:
-                plain["spm"] = {"weight": 0.0}
-            else:
-                needless = ["sinkhorn_eps", "sinkhorn_iterations"] if self.spm.matcher != "sinkhorn" else []
-                needless += ["topk"] if self.spm.reduce != "topk" else []
-                plain["spm"] = {name: value for name, value in plain["spm"].items() if name not in needless}
-            if not self.lwe.on:
-                del plain["lwe"]["temperature"]
-            if not self.auxiliary:
-                del plain["lwfm"]["aux_batch"], plain["lwfm"]["episode_weight"]
-        if method == "helix_lwfm":
-            del plain["lwe"]["layers"], plain["lwfm"]["aux"]
-        if self.model.frozen:  # on maps that are computed once
-            plain["data"].pop("augment", None)
-        if self.train.optimiser == "adam":
-            del plain["train"]["momentum"]
-        if not self.train.epochs:
-            plain["train"] = {"epochs": 0}
-            plain["data"].pop("augment", None)
-            del plain["model"]["frozen"]
-            plain["helix"].pop("dropout", None)
-            plain["lwfm"] = {"tau": self.lwfm.tau} if self.layers else {}
-        return plain
+    @property
+    def augments_episodes(self) -> bool:
+        return self.train.epochs > 0 and not self.model.frozen  # frozen: on maps that are computed once
 
-
-def _that_matter(helix: HelixConfig) -> dict[str, Any]:
-    """The settings of HelixFormer that its network has to do with: what neither attends nor enhances has no depth."""
-    plain: dict[str, Any] = helix.model_dump(mode="json")
-    if not helix.depth or not (helix.rmp or helix.rep):
-        return {"depth": 0, "width": helix.width, "embed_kernel": helix.embed_kernel}
-    idle = [] if helix.rmp else ["heads", "dim_head", "fusion", "kv_stride"]
-    idle += [] if helix.rep else ["mlp_ratio"]
-    return {name: value for name, value in plain.items() if name not in idle}
-
-
-# The methods that each section is about; sections that are not here are about all.
-_METHODS = {
-    "centroid": ("centroid",),
-    "head": ("relation", "helixformer"),
-    "helix": ("helixformer", "helix_lwfm"),
-    "lwe": ("lwfm", "helix_lwfm"),
-    "spm": ("lwfm", "helix_lwfm"),
-    "lwfm": ("lwfm", "helix_lwfm"),
-}
+    @property
+    def identities(self) -> dict[str, str | None]:
+        identities = super().identities
+        source = self.fewshot_method.source
+        if source is not None:
+            identities["model.method"] = f"{self.model.method} {weights.file_digest(source)}"
+        return identities

@@ -198,7 +198,7 @@ class RetrievalConfig(RunConfig):
 
     @property
     def identities(self) -> dict[str, str | None]:
-        identities = {"model.weights": weights.identity(self.model.weights)}
+        identities = weights.backbone_identities(*self.backbone)
         source = self.hashing_method.source
         if source is not None:
             identities["hash.method"] = f"{self.hash.method} {weights.file_digest(source)}"

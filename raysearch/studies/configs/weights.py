@@ -1,14 +1,19 @@
-"""Starting weights count by what they hold, not by where they lie."""
+"""The identity of starting weights and of a user's code: what a file contains, not where it is."""
 
 import functools
 import hashlib
 from pathlib import Path
 
 from raysearch.core.errors import UserError
+from raysearch.models.backbone_specs import BACKBONES
 
 
 def identity(weights: str | None) -> str | None:
-    """A file's hash, or the name of published weights as it is; a path that is no file is a UserError."""
+    """Return the SHA-256 of a file of weights, or the name of published weights.
+
+    Raises:
+        UserError: a path at which there is no file.
+    """
     if weights is None:
         return None
     path = Path(weights)
@@ -17,6 +22,23 @@ def identity(weights: str | None) -> str | None:
     if "/" in weights or path.suffix:
         raise UserError(f"model.weights: no file '{weights}'")
     return weights
+
+
+def backbone_identities(backbone: str, weights: str | None) -> dict[str, str | None]:
+    """Return the identities of a run's backbone, see `RunConfig.identities`.
+
+    Args:
+        backbone: value of `model.backbone`.
+        weights: value of `model.weights`.
+
+    Raises:
+        UserError: no such file of weights.
+    """
+    identities = {"model.weights": identity(weights)}
+    source = BACKBONES[backbone].source
+    if source is not None:
+        identities["model.backbone"] = f"{backbone} {file_digest(source)}"
+    return identities
 
 
 def file_digest(path: Path) -> str:

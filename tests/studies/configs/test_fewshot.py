@@ -25,8 +25,11 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"model.method": "lwfm", "lwe.layers": [-1, 3]}, r"lwe\.layers=\[-1, 3\] should name taps once each"),
     ({"model.method": "lwfm", "lwe.layers": [2, 1]}, r"lwe\.layers=\[2, 1\] should name .* from shallow to deep"),
     ({"model.method": "lwfm", "lwe.layers": []}, r"lwe\.layers="),
-    ({"model.method": "lwfm", "spm.reduce": "topk", "spm.topk": 10}, r"spm\.topk=10 are more than the 9 pixels"),
-    ({"model.frozen": True}, r"model\.frozen .* random: set model\.weights, pretrain\.epochs or model\.frozen=false"),
+    ({"model.method": "lwfm", "spm.reduce": "topk", "spm.topk": 10}, r"spm\.topk=10 is more than the 9 pixels"),
+    (
+        {"model.frozen": True},
+        r"model\.frozen would keep a random backbone: set model\.weights, pretrain\.epochs or model\.frozen=false",
+    ),
     ({**NORMAL, "pretrain.epochs": 1}, r"model\.weights and pretrain\.epochs both .*; set one of them"),
     ({"helix.embed_kernel": 2}, r"helix\.embed_kernel=2: takes an odd number"),
     ({"episodes.ways": 1}, r"episodes\.ways=1"),

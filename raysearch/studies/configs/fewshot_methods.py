@@ -1,0 +1,78 @@
+"""The few-shot methods by name: the config sections that each uses, the taps that it compares, and where its head is.
+
+The built-in heads are named by import path, since configs must not import torch. `raysearch.extend.fewshot_head` adds a
+head from a file outside the package.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from raysearch.core.registry import Registry
+from raysearch.studies.configs.task_spec import Reference
+
+_HEADS = "raysearch.tasks.fewshot.heads"
+
+
+@dataclass(frozen=True)
+class FewShotMethod:
+    """A few-shot method before its head is built.
+
+    Args:
+        name: value of `model.method`.
+        build: `(config, backbone) -> head`, or its import path "module:name".
+        sections: config sections that the method uses, besides those of every run.
+        layerwise: whether it compares the taps of `lwe.layers`, averaged to `lwe.grid`, and can train LWFM-SPM's
+            auxiliary losses.
+        taps: indices of the taps that it compares otherwise; -1 is the last.
+        source: file of an extension. Its content is part of a cell's hash.
+    """
+
+    name: str
+    build: Reference
+    sections: tuple[str, ...] = ()
+    layerwise: bool = False
+    taps: tuple[int, ...] = (-1,)
+    source: Path | None = None
+
+    @property
+    def matches_pixels(self) -> bool:
+        """Whether LWFM-SPM's metric compares."""
+        return "spm" in self.sections
+
+    def tap_indices(self, config: Any) -> Sequence[int]:
+        """Return the indices of the taps that a run compares, from shallow to deep."""
+        return config.lwe.layers if self.layerwise else self.taps
+
+    def grid(self, config: Any) -> int | None:
+        """Return the side that the maps are averaged to; None where they stay as they are."""
+        return config.lwe.grid if self.layerwise else None
+
+
+FEWSHOT_METHODS: Registry[FewShotMethod] = Registry("few-shot method")
+
+
+def register_fewshot_method(method: FewShotMethod) -> FewShotMethod:
+    """Add a method, and return it.
+
+    Raises:
+        UserError: the name is taken.
+    """
+    return FEWSHOT_METHODS.register(method.name, method)
+
+
+def known_fewshot_method(name: str) -> str:
+    """Return the name of a known method.
+
+    Raises:
+        UserError: unknown method.
+    """
+    return FEWSHOT_METHODS[name].name
+
+
+register_fewshot_method(FewShotMethod("centroid", f"{_HEADS}:build_centroid", ("centroid",)))
+register_fewshot_method(FewShotMethod("relation", f"{_HEADS}:build_relation", ("head",)))
+register_fewshot_method(FewShotMethod("helixformer", f"{_HEADS}:build_helixformer", ("head", "helix")))
+register_fewshot_method(FewShotMethod("lwfm", f"{_HEADS}:build_lwfm", ("lwe", "spm", "lwfm"), layerwise=True))
+register_fewshot_method(FewShotMethod("helix_lwfm", f"{_HEADS}:build_helix_lwfm", ("helix", "lwe", "spm", "lwfm")))
