@@ -48,7 +48,7 @@ class Raysearch:
         others = self._through(torch.cat([data.positives, erased]))
         u, (positive, erased) = seen.u, others.u.chunk(2)
         hash_loss = adsh.target_loss(u, data.labels, self.targets)
-        quantisation = adsh.quantisation_loss(u, data.codes[data.rows], setup.rows)
+        quantisation = adsh.quantization_loss(u, data.codes[data.rows], setup.rows)
         return hash_loss + GAMMA * quantisation + esrl(u, positive, erased, RELATION, RELATION)
 
     def _through(self, images: Tensor) -> Any:

@@ -24,9 +24,9 @@ from raysearch.data.shards import Manifest
 from raysearch.inference import model_file
 from raysearch.models import hashing
 from raysearch.models.fcaenet import pool
+from raysearch.models.hashing.encoder import signs
 from raysearch.studies.configs import RetrievalConfig
 from raysearch.tasks.retrieval import network as retrieval_network
-from raysearch.tasks.retrieval.evaluation import signs
 from raysearch.tasks.retrieval.shallow_task import BATCH, ShallowHashingTask
 from raysearch.tasks.retrieval.task import EVALUATION_BATCH, RetrievalTask
 
@@ -143,4 +143,4 @@ class Hasher:
     def _outputs(self, images: ImagesLike) -> Tensor:
         """Return outputs (B, c) of the network, or features (B, C) when an encoder follows."""
         ready = self.preprocessing.batch(images, self.device)
-        return self._network(ready).z if self._encoder is None else pool(self._network.trunk(ready))
+        return self._network(ready).z if self._encoder is None else pool(self._network.feature_map(ready))

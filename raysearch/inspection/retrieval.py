@@ -26,7 +26,7 @@ from raysearch.tasks.metrics import hamming_metrics
 from raysearch.tasks.metrics.ranking import Ranking
 from raysearch.tasks.retrieval.shallow_task import ShallowHashingTask
 from raysearch.tasks.retrieval.task import RetrievalTask
-from raysearch.tasks.retrieval.views import mask_of
+from raysearch.tasks.retrieval.views import srem_mask
 
 NEAREST = 10  # as the paper's figure 6 shows
 DRAW = 0  # the seed of what is drawn: the same images in every gallery of a data set
@@ -188,10 +188,10 @@ def scenes(task: RetrievalTask | ShallowHashingTask, images: ImageSet, rows: Row
     config, side = task.config, task.config.data.side
     taken = images.take(torch.from_numpy(rows), task.worker.device)
     task.network.eval()
-    features = task.network.trunk(normalize(taken))
+    features = task.network.feature_map(normalize(taken))
     heat = activation_map(features, (side, side), align_corners=config.srem.align_corners).cpu().numpy()
     pixels, erases = taken.cpu().numpy(), config.uses_erased
-    kept = mask_of(features, config.srem, side)[:, 0].bool().cpu().numpy() if erases else None
+    kept = srem_mask(features, config.srem, side)[:, 0].bool().cpu().numpy() if erases else None
     return tuple(
         Scene(
             Picture(pixels[index], int(images.labels[row])),

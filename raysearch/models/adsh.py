@@ -100,7 +100,7 @@ def hash_loss(u: Tensor, labels: Tensor, codes: Tensor, database_labels: Tensor,
 
 
 @full_precision
-def quantisation_loss(u: Tensor, codes: Tensor, database_size: int) -> Tensor:
+def quantization_loss(u: Tensor, codes: Tensor, database_size: int) -> Tensor:
     """Mean over the batch of ||u_i - v_i||^2 / n: the term that gamma weighs.
 
     Args:

@@ -65,12 +65,12 @@ class FCAENet(nn.Module):
         self.hash_layer = HashLayer(backbone.channels, bits, standardise)
 
     def forward(self, images: Tensor) -> HashOutput:
-        features = self.trunk(images)
+        features = self.feature_map(images)
         # Outputs are small (0.06 at 12 bits), so everything after the trunk is computed in float32.
         with torch.autocast(images.device.type, enabled=False):
             return HashOutput(self.from_pooled(pool(features)), features)
 
-    def trunk(self, images: Tensor) -> Tensor:
+    def feature_map(self, images: Tensor) -> Tensor:
         """Last feature map: (B, C, h, w)."""
         return self.backbone(images)[self.backbone.taps[-1]]
 

@@ -30,7 +30,7 @@ def seen(run: FinishedRun) -> Exhibit:
 
 def maps(task, images, row: int) -> np.ndarray:
     """Channel mean brought to the image's size: (H, W) float64."""
-    features = task.network.trunk(normalize(images.take(torch.tensor([row]), torch.device("cpu")))).detach()
+    features = task.network.feature_map(normalize(images.take(torch.tensor([row]), torch.device("cpu")))).detach()
     side = task.config.data.side
     mean = features.mean(1, keepdim=True)
     return functional.interpolate(mean, (side, side), mode="bilinear", align_corners=False)[0, 0].double().numpy()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from raysearch.models.adsh import (
     hash_loss,
-    quantisation_loss,
+    quantization_loss,
     similarity_ratio,
     target_loss,
     targets,
@@ -208,7 +208,7 @@ def test_an_autocast_region_changes_no_number(dtype: torch.dtype) -> None:
         return [
             hash_loss(outputs, labels[sample], codes, labels, rho),
             target_loss(outputs, labels[sample], fixed),
-            quantisation_loss(outputs, codes[sample], 300),
+            quantization_loss(outputs, codes[sample], 300),
             update_codes(codes, u, sample, labels, 5.0, 2),
             *fixed,
         ]
@@ -230,7 +230,7 @@ def test_outputs_in_half_the_bits_are_computed_with_all_of_them() -> None:
     assert torch.equal(update_codes(codes, half, sample, labels), update_codes(codes, wide, sample, labels))
     arguments = labels[sample], codes, labels, rho
     assert torch.equal(hash_loss(half, *arguments), hash_loss(wide, *arguments))
-    assert torch.equal(quantisation_loss(half, codes[sample], 300), quantisation_loss(wide, codes[sample], 300))
+    assert torch.equal(quantization_loss(half, codes[sample], 300), quantization_loss(wide, codes[sample], 300))
 
 
 def test_single_and_double_precision_choose_the_same_codes() -> None:

@@ -98,7 +98,7 @@ class ExchNet(nn.Module):
             z = self.hash_layer(torch.cat([seen.flatten(1), whole], dim=1))
         return ExchOutput(z, local, whole, maps, scores)
 
-    def trunk(self, images: Tensor) -> Tensor:
+    def feature_map(self, images: Tensor) -> Tensor:
         """Last feature map of the global branch: (B, C, h, w)."""
         return self.whole_stage(self.stem(images))
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from raysearch.data.episodes import Episodes
 from raysearch.studies.configs import FewshotConfig
 from raysearch.tasks.base import Worker
-from raysearch.tasks.retrieval.sampling import generator
+from raysearch.tasks.common.batches import generator
 
 
 class EpisodeStep(NamedTuple):

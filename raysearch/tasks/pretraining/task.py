@@ -21,11 +21,10 @@ from raysearch.models.fewshot import EpisodicNetwork
 from raysearch.models.fewshot_heads import CentroidHead
 from raysearch.studies.configs import PretrainRunConfig
 from raysearch.tasks.base import NonFiniteLoss, Worker
+from raysearch.tasks.common.batches import batch_sizes, generator
 from raysearch.tasks.common.loader import Loader, Prefetcher
 from raysearch.tasks.common.training import copied
 from raysearch.tasks.fewshot import evaluation
-from raysearch.tasks.retrieval.holdout import batch_sizes
-from raysearch.tasks.retrieval.sampling import generator
 
 VALIDATION_EPISODES = (5, 1, 15, 200)  # ways where there are as many, shots, queries and number of validation episodes
 

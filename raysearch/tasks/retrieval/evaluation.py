@@ -1,4 +1,4 @@
-"""The figures of a retrieval: queries of the test split, and of the held-out part, against the database's codes."""
+"""The metrics of retrieval: queries of the test split, and of the held-out part, against the codes of the database."""
 
 import json
 from collections.abc import Callable
@@ -15,17 +15,17 @@ from raysearch.tasks.metrics.distinct_codes import Database, class_ids
 from raysearch.tasks.metrics.ranking import Ranking
 
 Encode = Callable[[ImageSet], Tensor]  # images to codes (m, c) in {-1, +1}
-RADIUS = 2  # of a hash lookup, the literature's
+RADIUS = 2  # of a hash lookup, as in the literature
 CUT = 100
 
 
 class RetrievalEvaluator:
-    """What a retrieval is judged by.
+    """Evaluates codes of a database; the queries are fixed.
 
     Args:
-        database: the images that are found; their codes come with each question.
-        test: queries of the end.
-        held_out: queries of the way there; may be empty.
+        database: images that are retrieved. Their codes come with each call.
+        test: queries of the final evaluation.
+        held_out: queries of the evaluation during training; may be empty.
     """
 
     metric_ids: ClassVar = {
@@ -44,24 +44,31 @@ class RetrievalEvaluator:
     }
 
     def __init__(self, database: ImageSet, test: ImageSet, held_out: ImageSet) -> None:
-        self._labels, self._test, self._held_out = database.labels, test, held_out
+        self._labels = database.labels
+        self._test = test
+        self._held_out = held_out
 
     def validate(self, encode: Encode, codes: Tensor) -> dict[str, float]:
-        """`map_validation`, where a part is held out."""
+        """Return `map_validation`; nothing where no part is held out.
+
+        Args:
+            encode: of queries.
+            codes: (n, c) of the database.
+        """
         if not len(self._held_out):
             return {}
         ranking = self._rank(encode, self._held_out, codes)
         return {"map_validation": ranking.mean(hamming_metrics.average_precision(ranking))}
 
     def evaluate(self, encode: Encode, codes: Tensor) -> dict[str, Any]:
-        """The metrics of `metric_ids`, what `describe` says, and precision and recall by Hamming radius as JSON.
+        """Return the metrics of `metric_ids`, those of `describe`, and precision and recall by Hamming radius as JSON.
 
         Args:
             encode: of queries.
             codes: (n, c) of the database.
         """
         ranking = self._rank(encode, self._test, codes)
-        figures = {
+        metrics = {
             "map": hamming_metrics.average_precision(ranking),
             "map_index": hamming_metrics.average_precision(ranking, "index"),
             "map_best_ties": hamming_metrics.average_precision(ranking, "best"),
@@ -75,18 +82,18 @@ class RetrievalEvaluator:
             "recall": hamming_metrics.recall_by_radius(ranking),
         }
         curves = {name: ranking.mean(values).round(6).tolist() for name, values in by_radius.items()}
-        means = {name: ranking.mean(values) for name, values in figures.items()}
+        means = {name: ranking.mean(values) for name, values in metrics.items()}
         return means | self.validate(encode, codes) | self.describe(codes) | {"by_radius": json.dumps(curves)}
 
     def describe(self, codes: Tensor) -> dict[str, float]:
-        """What the database's codes (n, c) look like: distinct ones a class, and how far classes lie apart in bits."""
+        """Describe the database's codes (n, c): distinct codes per class, and distances between classes in bits."""
         (classes,), count = class_ids(self._labels)
-        found = ClassCodes.of(Database.of(pack(codes), classes, count))
+        summary = ClassCodes.of(Database.of(pack(codes), classes, count))
         return {
-            "codes_per_class": found.codes_per_class,
-            "class_codes": float(found.distinct),
-            "class_distance": found.least_distance,
-            "mean_class_distance": found.mean_least_distance,
+            "codes_per_class": summary.codes_per_class,
+            "class_codes": float(summary.distinct),
+            "class_distance": summary.least_distance,
+            "mean_class_distance": summary.mean_least_distance,
         }
 
     def _rank(self, encode: Encode, queries: ImageSet, codes: Tensor) -> Ranking:
@@ -96,8 +103,3 @@ class RetrievalEvaluator:
 def metric_ids(config: RetrievalConfig, split: str) -> dict[str, str]:
     """Return the exact definition of each metric; every retrieval run has the same ones."""
     return RetrievalEvaluator.metric_ids
-
-
-def signs(outputs: Tensor) -> Tensor:
-    """Codes (m, c) in {-1, +1} of outputs (m, c); a zero counts as +1."""
-    return (outputs >= 0).to(outputs.dtype) * 2 - 1

@@ -1,7 +1,7 @@
-"""Pooled features of an untouched trunk, computed once and shared by every cell that starts from the same trunk.
+"""Pooled features of an untouched backbone, computed once and shared by every cell that starts from it.
 
-A file's name is a hash of all that decides its content; it is written to a temporary name and renamed, so processes
-that race compute the same file twice at worst.
+A file's name is a hash of everything that decides its content. It is written to a temporary name and renamed, so
+processes that race compute the same file twice at worst.
 """
 
 import hashlib
@@ -22,12 +22,12 @@ _VERSION = 1  # raised when the same key would hold other numbers
 
 
 def cached(directory: Path, key: Mapping[str, Any], compute: Callable[[], Tensor]) -> Tensor:
-    """The tensor under `key`, computed if no process has yet.
+    """Return the tensor under a key, and compute it if no process has done so.
 
     Args:
         directory: of the cache.
         key: plain values that decide the content.
-        compute: makes the tensor, float32 on the CPU.
+        compute: returns the tensor, float32 on the CPU.
     """
     name = hashlib.sha256(json.dumps({**key, "version": _VERSION}, sort_keys=True).encode()).hexdigest()[:24]
     path = directory / f"features-{name}.npy"
@@ -41,8 +41,8 @@ def cached(directory: Path, key: Mapping[str, Any], compute: Callable[[], Tensor
     return torch.from_numpy(np.load(path))
 
 
-def key(config: RetrievalConfig, seed: int, worker: Worker) -> dict[str, Any]:
-    """All that decides the features of a run's train images."""
+def feature_key(config: RetrievalConfig, seed: int, worker: Worker) -> dict[str, Any]:
+    """Return everything that decides the features of a run's train images."""
     return {
         "data": worker.feed.content_hash,
         "side": config.data.side,

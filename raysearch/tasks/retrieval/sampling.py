@@ -1,20 +1,22 @@
-"""What a run draws at random. A draw follows from the seed and its place in the run alone.
+"""The random draws of a run: samples, positives, orders. Each follows from the seed and its place in the run alone.
 
-So a run can go on anywhere, and workers draw alike without a word to each other. Legend: `n` rows of the database, `r`
-sampled rows.
+So a run can continue anywhere, workers draw alike without communication, and the images of an epoch are known before it
+begins. Legend: `n` rows of the database, `r` sampled rows.
 """
 
-import hashlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from raysearch.studies.configs import RetrievalConfig
+from raysearch.tasks.base import Worker
+from raysearch.tasks.common.batches import batch_sizes, generator
 
-def generator(seed: int, *at: int) -> torch.Generator:
-    """Randomness of a place in a run with this seed."""
-    digest = hashlib.sha256(" ".join(map(str, (seed, *at))).encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+if TYPE_CHECKING:
+    from raysearch.tasks.retrieval.methods.base import Method
 
 
 class RunSampler:
@@ -22,37 +24,50 @@ class RunSampler:
 
     Args:
         seed: of the run.
-        labels: (n,) int64 of the database, at least two rows a class.
+        labels: (n,) int64 of the database, at least two rows per class.
     """
 
     def __init__(self, seed: int, labels: np.ndarray) -> None:
-        self.seed, self.labels = seed, labels
+        self.seed = seed
+        self.labels = labels
         self._by_class = [np.flatnonzero(labels == label) for label in range(labels.max() + 1)]
 
-    def generator(self, *at: int) -> torch.Generator:
-        """Randomness of a place: an iteration, or an epoch of it."""
-        return generator(self.seed, *at)
+    def generator(self, *place: int) -> torch.Generator:
+        """Return the random numbers of a place: an iteration, or an epoch of it."""
+        return generator(self.seed, *place)
 
     def codes(self, bits: int, start: str = "signs") -> Tensor:
-        """Codes to start from: (n, bits) of -1 and +1, or, with "normal", of normal numbers."""
-        # At random an image: one code a class at the start would make the codes follow nothing but themselves.
-        shape, generator = (len(self.labels), bits), self.generator(-1)
+        """Draw codes to start from.
+
+        Args:
+            bits: c.
+            start: "signs" for -1 and +1, "normal" for normal numbers.
+
+        Returns:
+            (n, c).
+        """
+        # One draw per image: with one code per class at the start, the codes would follow nothing but themselves.
+        shape = (len(self.labels), bits)
+        generator = self.generator(-1)
         if start == "normal":
             return torch.randn(shape, generator=generator)
         return (2 * torch.randint(0, 2, shape, generator=generator) - 1).float()
 
     def sample(self, iteration: int, size: int) -> Tensor:
-        """Rows that an iteration trains on: (r,) int64, none twice; r is `size`, or n where that is less."""
+        """Draw the rows that an iteration trains on: (r,) int64, distinct; r is `size`, or n where that is less."""
         return torch.randperm(len(self.labels), generator=self.generator(iteration))[:size]
 
     def positives(self, sample: Tensor, generator: torch.Generator, source: str = "database") -> Tensor:
-        """Another image of the same class for each sampled row: (r,) int64.
+        """Draw another image of the same class for each sampled row.
 
         Args:
             sample: (r,) rows.
             generator: of the epoch.
-            source: "database" takes it from all rows, "sample" from the sampled ones; an image that is alone there is
-                its own positive.
+            source: "database" draws from all rows, "sample" from the sampled ones. An image that is alone there is its
+                own positive.
+
+        Returns:
+            (r,) int64 rows.
         """
         by_class = self._by_class
         if source == "sample":
@@ -61,17 +76,24 @@ class RunSampler:
         draws = torch.rand(len(sample), generator=generator).numpy()
         chosen = np.empty(len(sample), dtype=np.int64)
         for index, (row, draw) in enumerate(zip(sample.tolist(), draws, strict=True)):
-            others = by_class[self.labels[row]]
-            pick = int(draw * (len(others) - 1))
-            alone = len(others) == 1
-            chosen[index] = others[pick] if alone or others[pick] < row else others[pick + 1]
+            candidates = by_class[self.labels[row]]
+            pick = int(draw * (len(candidates) - 1))
+            alone = len(candidates) == 1
+            chosen[index] = candidates[pick] if alone or candidates[pick] < row else candidates[pick + 1]
         return torch.from_numpy(chosen)
 
     def grouped(self, sample: Tensor, per_class: int, generator: torch.Generator) -> Tensor:
-        """Positions of the sample (r,) in random order, with `per_class` images of a class next to each other.
+        """Draw an order in which images of a class are next to each other.
 
-        Batches cut from it hold pairs alike, as those of a sampler of P classes and Q images each. 0 leaves it to
-        chance.
+        Batches cut from it hold similar pairs, like batches of a sampler of P classes with Q images each.
+
+        Args:
+            sample: (r,) rows.
+            per_class: images of a class in a group; 0: any order.
+            generator: of the epoch.
+
+        Returns:
+            (r,) positions of the sample.
         """
         order = torch.randperm(len(sample), generator=generator)
         if not per_class:
@@ -82,3 +104,44 @@ class RunSampler:
         ]
         shuffled = torch.randperm(len(groups), generator=generator)
         return torch.cat([groups[index] for index in shuffled.tolist()])
+
+
+class Epoch(NamedTuple):
+    """The draws of an epoch over the sampled rows (r,)."""
+
+    positives: Tensor  # (r,) rows of images of the same classes
+    order: Tensor  # (r,) positions in the sample
+    generator: torch.Generator  # for the further draws of the epoch
+
+
+class EpochSampler:
+    """The draws of a run's epochs, and the rows that follow from them.
+
+    Args:
+        config: of the run.
+        sampler: of the run.
+        method: that decides the order.
+    """
+
+    def __init__(self, config: RetrievalConfig, sampler: RunSampler, method: "Method") -> None:
+        self._config = config
+        self._sampler = sampler
+        self._method = method
+
+    def draw(self, sample: Tensor, iteration: int, epoch: int) -> Epoch:
+        """Return the draws of an epoch over the sample (r,)."""
+        generator = self._sampler.generator(iteration, epoch)
+        positives = self._sampler.positives(sample, generator, self._config.esrl.positives)
+        return Epoch(positives, self._method.order(sample, generator), generator)
+
+    def rows(self, iteration: int, worker: Worker) -> Iterator[Tensor]:
+        """Yield the rows that a worker loads in an iteration, in the order in which `PixelViews` loads them."""
+        sample = self._sampler.sample(iteration, self._config.train.samples)
+        sizes = batch_sizes(len(sample), self._config.train.batch, worker.world_size)
+        for number in range(self._config.train.epochs):
+            epoch = self.draw(sample, iteration, number)
+            for batch in epoch.order.split(sizes):
+                share = worker.share(batch)
+                yield sample[share]
+                if self._config.uses_positive:
+                    yield epoch.positives[share]

@@ -1,7 +1,7 @@
 """The three views of an image in FCAENet: the anchor, another image of its class, and the anchor with regions erased.
 
-Two ways to the network's outputs of a batch, behind one interface: through the pixels, or, while the trunk is
-untouched, from pooled features that were computed once and that all cells share.
+The network's outputs of a batch come in two ways behind one interface: through the pixels, or, while the backbone is
+untouched, from pooled features that are computed once and shared by all cells.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -11,131 +11,157 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from raysearch.data.feed import ImageSet, augment, draw_views
+from raysearch.data.feed import ImageSet
+from raysearch.data.feed.augmentation import augment, draw_views
 from raysearch.models.fcaenet import pool
 from raysearch.models.srem import erase_mask
 from raysearch.studies.configs import RetrievalConfig, SremConfig
 from raysearch.tasks.base import Worker
-from raysearch.tasks.common.loader import Loader
+from raysearch.tasks.common import Loader
 from raysearch.tasks.retrieval.feature_cache import cached
 from raysearch.tasks.retrieval.network import Network
 
 _FEATURE_BATCH = 128
-_ANCHOR, _POSITIVE = 0, 1  # what a random view is for
+_ANCHOR = 0  # roles of a random view, part of the key of its draw
+_POSITIVE = 1
 
 
 class Outputs(NamedTuple):
-    """Of a batch; before the activation, as views give them, or after it."""
+    """Network outputs of a batch: before the activation, as views return them, or after it."""
 
     anchor: Tensor  # (B, c)
     positive: Tensor | None  # (B, c), where its term has a weight
     erased: Tensor | None
     erased_fraction: Tensor  # scalar, share of pixels
-    whole: Any = None  # what the network returned for the anchors, where it was asked
+    whole: Any = None  # everything that the network returned for the anchors, if it was called for them
 
     def activated(self, activate: Callable[[Tensor], Tensor]) -> "Outputs":
-        """The same outputs after an activation."""
+        """Return the outputs after an activation."""
         positive = None if self.positive is None else activate(self.positive)
         erased = None if self.erased is None else activate(self.erased)
         return self._replace(anchor=activate(self.anchor), positive=positive, erased=erased)
 
     def also_hashed(self, views: str) -> Iterator[Tensor]:
-        """The outputs besides the anchors that the hash loss is to see."""
+        """Yield the outputs besides the anchors that the hash loss includes, by the config's `adsh.views`."""
         if views != "anchor" and self.erased is not None:
             yield self.erased
         if views == "all" and self.positive is not None:
             yield self.positive
 
 
-class Wanted(NamedTuple):
-    """Which views besides the anchors are to be computed."""
+class ExtraViews(NamedTuple):
+    """The views besides the anchors that are to be computed."""
 
     positive: bool
     erased: bool
 
 
 class Views(Protocol):
+    """A way from the images of a batch to the network's outputs."""
+
     worker: Worker  # whose share of a batch these views take
 
     def start_epoch(self) -> None:
         """Put the network into the mode of these views."""
 
     def forward(
-        self, rows: Tensor, positives: Tensor, wanted: Wanted, at: tuple[int, int], inputs: tuple[Tensor, ...] = ()
+        self,
+        rows: Tensor,
+        positives: Tensor,
+        extra: ExtraViews,
+        place: tuple[int, int],
+        inputs: tuple[Tensor, ...] = (),
     ) -> Outputs:
-        """Outputs of the images `rows` (B,), with `positives` (B,) and erased views where they are wanted.
+        """Compute the outputs of a batch.
 
         Args:
-            rows: of the anchors.
-            positives: of images of the same classes.
-            wanted: which views there are to be besides the anchors.
-            at: iteration and epoch, which with the run's seed decide the random views of a row.
-            inputs: what the network is given with the anchors, where it is trained through the pixels.
+            rows: (B,) of the anchors.
+            positives: (B,) rows of images of the same classes.
+            extra: views besides the anchors.
+            place: iteration and epoch, which decide the random views of a row together with the run's seed.
+            inputs: of the network besides the anchors, when it is trained through the pixels.
         """
 
     def encode(self, rows: Tensor) -> Tensor:
-        """Outputs (m, c) before the activation of the images `rows` (m,) as they are, of the network as it is used."""
+        """Return the outputs (m, c), before the activation, of the images `rows` (m,) without augmentation."""
 
 
 class PixelViews:
-    """Views through trunk and hash layer. The mask comes from the anchors' own forward pass, which has a gradient.
+    """Views through backbone and hash layer. The mask comes from the anchors' own forward pass, which has a gradient.
 
     An image that is the positive of two anchors has a view for each.
+
+    Args:
+        network: wrapped for training.
+        images: of the database.
+        config: of the run.
+        seed: of the run.
+        worker: that the run is trained on.
+        loader: of the images.
     """
 
     def __init__(
         self, network: nn.Module, images: ImageSet, config: RetrievalConfig, seed: int, worker: Worker, loader: Loader
     ) -> None:
-        self.network, self.images, self.config, self.worker = network, images, config, worker
-        self.seed, self.loader = seed, loader
+        self.network = network
+        self.images = images
+        self.config = config
+        self.seed = seed
+        self.worker = worker
+        self.loader = loader
         self._autocast = worker.device.type == "cuda" and config.train.precision == "auto"
 
     def start_epoch(self) -> None:
         self.network.train()
 
     def forward(
-        self, rows: Tensor, positives: Tensor, wanted: Wanted, at: tuple[int, int], inputs: tuple[Tensor, ...] = ()
+        self,
+        rows: Tensor,
+        positives: Tensor,
+        extra: ExtraViews,
+        place: tuple[int, int],
+        inputs: tuple[Tensor, ...] = (),
     ) -> Outputs:
-        data, size = self.config.data, (self.config.data.side, self.config.data.side)
-        anchors = self._load(rows, draw_views(data.augment, rows, size, (self.seed, *at, _ANCHOR)))
-        separate = wanted.erased and self.config.srem.mask_pass == "separate"
-        seen = self._look(anchors) if separate else self._through(anchors, *inputs)
-        more, fraction = [], anchors.new_zeros(())
-        if wanted.positive:
-            drawn = draw_views(data.augment, positives, size, (self.seed, *at, _POSITIVE), apart=[rows])
-            more.append(self._load(positives, drawn))
-        if wanted.erased:
-            mask = mask_of(seen.features, self.config.srem, data.side)
+        data = self.config.data
+        size = (data.side, data.side)
+        anchors = self._load(rows, draw_views(data.augment, rows, size, (self.seed, *place, _ANCHOR)))
+        separate = extra.erased and self.config.srem.mask_pass == "separate"
+        output = self._at_rest(anchors) if separate else self._through(anchors, *inputs)
+        batches = [anchors] if separate else []
+        fraction = anchors.new_zeros(())
+        if extra.positive:
+            drawn = draw_views(data.augment, positives, size, (self.seed, *place, _POSITIVE), apart=[rows])
+            batches.append(self._load(positives, drawn))
+        if extra.erased:
+            mask = srem_mask(output.features, self.config.srem, data.side)
             fraction = 1 - mask.mean()
-            more.append((anchors * mask).contiguous(memory_format=torch.channels_last))
-        if separate:
-            more.insert(0, anchors)
-        others = iter(self._through(torch.cat(more)).z.chunk(len(more)) if more else ())
+            batches.append((anchors * mask).contiguous(memory_format=torch.channels_last))
+        outputs = iter(self._through(torch.cat(batches)).z.chunk(len(batches)) if batches else ())
         return Outputs(
-            anchor=next(others) if separate else seen.z,
-            positive=next(others) if wanted.positive else None,
-            erased=next(others) if wanted.erased else None,
+            anchor=next(outputs) if separate else output.z,
+            positive=next(outputs) if extra.positive else None,
+            erased=next(outputs) if extra.erased else None,
             erased_fraction=fraction,
-            whole=seen,
+            whole=output,
         )
 
     @torch.no_grad()
     def encode(self, rows: Tensor) -> Tensor:
         self.network.eval()
         self.images.prefetch(rows)
-        parts = [self._through(self.loader.batch(self.images, part)).z for part in rows.split(_FEATURE_BATCH)]
-        return torch.cat(parts)
+        batches = rows.split(_FEATURE_BATCH)
+        return torch.cat([self._through(self.loader.batch(self.images, batch)).z for batch in batches])
 
     def _load(self, rows: Tensor, drawn: Tensor) -> Tensor:
         return augment(self.loader.take(self.images, rows), drawn)
 
     @torch.no_grad()
-    def _look(self, images: Tensor) -> Any:
-        """A pass for the mask alone, that leaves batch statistics as they are."""
+    def _at_rest(self, images: Tensor) -> Any:
+        """Return the network's output for the mask alone; batch statistics stay as they are."""
         self.network.eval()
-        seen = self._through(images)
+        output = self._through(images)
         self.network.train()
-        return seen
+        return output
 
     def _through(self, images: Tensor, *inputs: Tensor) -> Any:
         with torch.autocast("cuda", dtype=torch.bfloat16, enabled=self._autocast):
@@ -143,9 +169,17 @@ class PixelViews:
 
 
 class CachedViews:
-    """Views through the hash layer alone, from pooled features of the untouched trunk, without augmentation.
+    """Views through the hash layer alone, from pooled features of the untouched backbone, without augmentation.
 
-    Every worker computes whole batches: that is cheap, and no gradient needs to travel to keep their layers alike.
+    Every worker computes whole batches: that is cheap, and their layers stay alike without exchanging gradients.
+
+    Args:
+        network: whose hash layer is used.
+        images: of the database.
+        config: of the run.
+        worker: that the run is trained on.
+        loader: of the images.
+        key: of the feature cache.
     """
 
     def __init__(
@@ -157,8 +191,11 @@ class CachedViews:
         loader: Loader,
         key: Mapping[str, Any],
     ) -> None:
-        self.network, self.images, self.config, self.key = network, images, config, key
+        self.network = network
+        self.images = images
+        self.config = config
         self.loader = loader
+        self.key = key
         self.worker = replace(worker, rank=0, world_size=1)
         self._tables: dict[str, Tensor] = {}
 
@@ -176,18 +213,24 @@ class CachedViews:
         self.network.eval()
 
     def forward(
-        self, rows: Tensor, positives: Tensor, wanted: Wanted, at: tuple[int, int], inputs: tuple[Tensor, ...] = ()
+        self,
+        rows: Tensor,
+        positives: Tensor,
+        extra: ExtraViews,
+        place: tuple[int, int],
+        inputs: tuple[Tensor, ...] = (),
     ) -> Outputs:
-        device, head = self.worker.device, self.network.from_pooled
+        device = self.worker.device
         rows = rows.to(device)
-        anchor = head(self.anchors[rows])
+        anchor = self.network.from_pooled(self.anchors[rows])
         positive = erased = None
         fraction = anchor.new_zeros(())
-        if wanted.positive:
-            positive = head(self.anchors[positives.to(device)])
-        if wanted.erased:
+        if extra.positive:
+            positive = self.network.from_pooled(self.anchors[positives.to(device)])
+        if extra.erased:
             table = self.erased[rows]
-            erased, fraction = head(table[:, :-1]), table[:, -1].mean()
+            erased = self.network.from_pooled(table[:, :-1])
+            fraction = table[:, -1].mean()
         return Outputs(anchor, positive, erased, fraction)
 
     @torch.no_grad()
@@ -208,26 +251,27 @@ class CachedViews:
         parts = []
         for rows in torch.arange(len(self.images)).split(_FEATURE_BATCH):
             images = self.loader.batch(self.images, rows)
-            features = self.network.trunk(images)
+            features = self.network.feature_map(images)
             if name == "anchor":
                 parts.append(pool(features).cpu())
                 continue
-            mask = mask_of(features, self.config.srem, self.config.data.side)
+            mask = srem_mask(features, self.config.srem, self.config.data.side)
             share = 1 - mask.mean((1, 2, 3))
-            parts.append(torch.cat([pool(self.network.trunk(images * mask)), share[:, None]], dim=1).cpu())
+            erased = pool(self.network.feature_map(images * mask))
+            parts.append(torch.cat([erased, share[:, None]], dim=1).cpu())
         self.network.train(training)
         return torch.cat(parts)
 
 
-def mask_of(features: Tensor, srem: SremConfig, side: int) -> Tensor:
-    """SREM's mask (B, 1, side, side) under the config."""
+def srem_mask(features: Tensor, section: SremConfig, side: int) -> Tensor:
+    """Return SREM's mask under the config: `features` (B, C, h, w) to (B, 1, side, side)."""
     return erase_mask(
         features,
         (side, side),
-        srem.regions,
-        srem.size,
-        grid=srem.grid,
-        center=srem.center,
-        ties=srem.ties,
-        align_corners=srem.align_corners,
+        section.regions,
+        section.size,
+        grid=section.grid,
+        center=section.center,
+        ties=section.ties,
+        align_corners=section.align_corners,
     )

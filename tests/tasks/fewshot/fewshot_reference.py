@@ -8,8 +8,8 @@ from torch import Tensor
 
 from raysearch.data.episodes import episode
 from raysearch.data.feed import ImageSet, uniforms
+from raysearch.tasks.common.batches import generator
 from raysearch.tasks.fewshot.task import FewshotTask
-from raysearch.tasks.retrieval.sampling import generator
 
 from .fewshot_methods import Methods
 

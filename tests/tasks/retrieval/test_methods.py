@@ -138,7 +138,7 @@ def test_a_fitted_method_is_its_encoder_on_the_trunk_s_features(method: str, tmp
     assert reports[0]["epochs"] == 0
     with torch.no_grad():
         pooled = [
-            pool(task.network.trunk(images.batch(torch.arange(len(images)), torch.device("cpu"))))
+            pool(task.network.feature_map(images.batch(torch.arange(len(images)), torch.device("cpu"))))
             for images in (task.train, task.worker.feed.test)
         ]
     options = {"anchors": 10} if method == "sdh" else {}
@@ -265,20 +265,20 @@ def test_every_trained_method_learns(method: str, tmp_path: Path) -> None:
 def test_the_best_iteration_of_the_held_out_part_is_evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     task = make(tmp_path, {"data.validation": 0.4, "train.select": "validation", "train.iterations": 4})
     planned = iter([0.3, 0.7, 0.7, 0.1])
-    monkeypatch.setattr(task.judge, "validate", lambda *_: {"map_validation": next(planned)})
+    monkeypatch.setattr(task.evaluator, "validate", lambda *_: {"map_validation": next(planned)})
     states = []
     for _ in range(4):
         task.advance()
         states.append((copy.deepcopy(task.network.state_dict()), task.codes.clone()))
     monkeypatch.undo()
     used: list[dict[str, Tensor]] = []
-    original = task.judge.evaluate
+    original = task.evaluator.evaluate
 
     def evaluate(encode: Any, codes: Tensor) -> dict[str, Any]:
         used.append({**copy.deepcopy(task.network.state_dict()), "codes": codes})
         return original(encode, codes)
 
-    monkeypatch.setattr(task.judge, "evaluate", evaluate)
+    monkeypatch.setattr(task.evaluator, "evaluate", evaluate)
     task.evaluate()
     best, codes = states[1]
     assert torch.equal(used[0].pop("codes"), codes)

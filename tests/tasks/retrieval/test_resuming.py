@@ -64,11 +64,11 @@ def test_another_config_trains_on_with_its_own_rates(change: dict[str, Any], tmp
 
     second = make(tmp_path, change, {"train.iterations": 3}, RATES)
     second.load_state_dict(state)
-    groups = [{k: v for k, v in g.items() if k != "params"} for g in second.optimiser.param_groups]
+    groups = [{k: v for k, v in g.items() if k != "params"} for g in second.optimizer.param_groups]
     assert [(g["scale"], g["momentum"], g["weight_decay"]) for g in groups] == [(1.0, 0.3, 0.1), (0.5, 0.3, 0.1)]
 
     # A second writing of SGD, with the momentum that the first run had gathered.
-    parameters = [p for group in second.optimiser.param_groups for p in group["params"]]
+    parameters = [p for group in second.optimizer.param_groups for p in group["params"]]
     gathered = {index: entry["momentum_buffer"].clone() for index, entry in state["optimiser"].items()}
     assert gathered
     expected = [p.detach().clone() for p in parameters]
@@ -88,8 +88,8 @@ def test_another_config_trains_on_with_its_own_rates(change: dict[str, Any], tmp
         steps.append(max(float((p - e).abs().max()) for p, e in zip(after, expected, strict=True)))
 
     steps: list[float] = []
-    second.optimiser.register_step_pre_hook(before_step)
-    second.optimiser.register_step_post_hook(after_step)
+    second.optimizer.register_step_pre_hook(before_step)
+    second.optimizer.register_step_post_hook(after_step)
     second.advance()
     assert len(steps) == 2 * 3
     assert max(steps) < 1e-12

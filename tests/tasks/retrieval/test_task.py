@@ -51,7 +51,7 @@ def test_sgd_rates_fall_at_the_milestones(tmp_path: Path) -> None:
     rates = [task.advance()["lr"] for _ in range(task.steps)]
     # 0.56 * 25 is a little more than 14 in floating point; the rate falls after 14 iterations all the same
     assert rates == pytest.approx([5e-3] * 5 + [5e-4] * 9 + [5e-5] * 11)
-    assert [group["lr"] for group in task.optimiser.param_groups] == pytest.approx([5e-5, 15e-5])
+    assert [group["lr"] for group in task.optimizer.param_groups] == pytest.approx([5e-5, 15e-5])
 
 
 def test_warmup_leaves_the_trunk_and_is_the_same_for_variants_of_srem_and_esrl(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from raysearch.studies.configs import overrides
 from raysearch.tasks.base import Feed, Worker
 from raysearch.tasks.common.loader import Loader
 from raysearch.tasks.retrieval.task import RetrievalTask
-from raysearch.tasks.retrieval.views import CachedViews, Outputs, PixelViews, Wanted
+from raysearch.tasks.retrieval.views import CachedViews, ExtraViews, Outputs, PixelViews
 
 SIDE = 32
 BASE: dict[str, Any] = {
@@ -57,10 +57,10 @@ def of(task: RetrievalTask, cache: Path) -> tuple[CachedViews, PixelViews]:
 
 
 @pytest.mark.parametrize(
-    "wanted", [Wanted(*pair) for pair in ((False, False), (True, False), (False, True), (True, True))]
+    "wanted", [ExtraViews(*pair) for pair in ((False, False), (True, False), (False, True), (True, True))]
 )
 def test_cached_views_are_the_pixel_views_of_a_network_at_rest(
-    wanted: Wanted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    wanted: ExtraViews, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = make(tmp_path)
     cached, pixel = of(task, tmp_path)
@@ -89,7 +89,7 @@ def test_erased_pixels_are_the_mean_colour_and_only_the_trunk_s_own_map_decides(
     given: list[Tensor] = []
     task.network.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
     pixel.start_epoch()
-    pixel.forward(ROWS, POSITIVES, Wanted(True, True), AT)
+    pixel.forward(ROWS, POSITIVES, ExtraViews(True, True), AT)
     anchors, others = given
     with torch.no_grad():
         maps = task.network.backbone(anchors)[task.network.backbone.taps[-1]]
@@ -173,7 +173,7 @@ def test_a_separate_pass_for_the_mask_sends_all_views_through_at_once(tmp_path: 
     one.network.register_forward_pre_hook(lambda network, inputs: given.append((network.training, inputs[0])))
     pixel.start_epoch()
     statistics = [buffer.clone() for buffer in one.network.buffers()]
-    seen = pixel.forward(ROWS, POSITIVES, Wanted(True, True), AT)
+    seen = pixel.forward(ROWS, POSITIVES, ExtraViews(True, True), AT)
     (looked, anchors), (trained, together) = given
     assert (looked, trained, one.network.training) == (False, True, True)
     assert len(together) == 3 * len(ROWS)
@@ -202,7 +202,7 @@ def test_a_view_follows_from_seed_place_row_and_role_alone(how: str, tmp_path: P
         pixel = PixelViews(task.network, same, task.config, seed, task.worker, Loader(torch.device("cpu")))
         given: list[Tensor] = []
         handle = task.network.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
-        pixel.forward(part, positives[part], Wanted(positive=True, erased=False), at)
+        pixel.forward(part, positives[part], ExtraViews(positive=True, erased=False), at)
         handle.remove()
         return given[0], given[1]
 

@@ -1,28 +1,28 @@
-"""How each trained hashing method uses the outputs of a batch, and where its database codes come from."""
+"""Trained hashing methods: how each uses the outputs of a batch, and where its database codes come from.
 
-from raysearch.models.hashing.exchnet import ExchNet
+`hash.method` names one of `raysearch.studies.configs.hashing_methods`, which knows where the code of each is.
+"""
+
 from raysearch.studies.configs import RetrievalConfig
+from raysearch.studies.configs.task_spec import load_object
 from raysearch.tasks.base import Worker
-from raysearch.tasks.retrieval.methods.asymmetric import Asymmetric
 from raysearch.tasks.retrieval.methods.base import Method
-from raysearch.tasks.retrieval.methods.exchange import Exchange
-from raysearch.tasks.retrieval.methods.pairwise import Pairwise
 from raysearch.tasks.retrieval.network import Network
 from raysearch.tasks.retrieval.sampling import RunSampler
 
-__all__ = ["Method", "build"]
+__all__ = ["Method", "build_method"]
 
 
-def build(config: RetrievalConfig, draws: RunSampler, worker: Worker, network: Network) -> Method:
-    """The method that `hash.method` names.
+def build_method(config: RetrievalConfig, sampler: RunSampler, worker: Worker, network: Network) -> Method:
+    """Return the trained method that `hash.method` names.
 
     Args:
         config: of the run.
-        draws: of the run.
-        worker: what it runs on.
+        sampler: of the run.
+        worker: that the run is trained on.
         network: that is trained.
     """
-    if isinstance(network, ExchNet):
-        return Exchange(config, draws, worker, network)
-    kind = Pairwise if config.hashing_method.kind == "pairwise" else Asymmetric
-    return kind(config, draws, worker)
+    implementation = config.hashing_method.implementation
+    assert implementation is not None, "a fitted method is another task"
+    method: Method = load_object(implementation)(config, sampler, worker, network)
+    return method

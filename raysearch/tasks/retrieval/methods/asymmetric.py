@@ -12,27 +12,34 @@ from raysearch.models import adsh
 from raysearch.models.esrl import esrl
 from raysearch.studies.configs import RetrievalConfig
 from raysearch.tasks.base import Worker
-from raysearch.tasks.retrieval.methods.base import NoInputs
+from raysearch.tasks.retrieval.methods.base import ImageInputs
+from raysearch.tasks.retrieval.network import Network
 from raysearch.tasks.retrieval.sampling import RunSampler
 from raysearch.tasks.retrieval.views import Outputs
 
 
-class Asymmetric(NoInputs):
-    """See the module; implements `Method`."""
+class AsymmetricMethod(ImageInputs):
+    """ADSH, with ESRL on further views; implements `Method`.
 
-    parts: tuple[str, ...] = ("loss", "hash_loss", "quantisation", "esrl", "erased_fraction")
+    Args:
+        config: of the run.
+        sampler: of the run.
+        worker: that the run is trained on.
+        network: that is trained.
+    """
 
-    def __init__(self, config: RetrievalConfig, draws: RunSampler, worker: Worker) -> None:
-        self._config, self._worker = config, worker
-        self._labels = torch.from_numpy(draws.labels).to(worker.device)
-        self.codes = draws.codes(config.hash.bits, config.adsh.start).to(worker.device)
+    def __init__(self, config: RetrievalConfig, sampler: RunSampler, worker: Worker, network: Network) -> None:
+        self._config = config
+        self._worker = worker
+        self._labels = torch.from_numpy(sampler.labels).to(worker.device)
+        self.codes = sampler.codes(config.hash.bits, config.adsh.start).to(worker.device)
         self._rho = 1.0
         self._targets: adsh.Targets | None = None
 
     def activate(self, z: Tensor) -> Tensor:
         return torch.tanh(z)
 
-    def start(self, sample: Tensor, trained: int) -> None:
+    def start_iteration(self, sample: Tensor, trained: int) -> None:
         self._rho = 1.0
         if self._config.adsh.similarity == "soft":
             self._rho = adsh.similarity_ratio(self._labels[sample.to(self._labels.device)], self._labels)
@@ -41,30 +48,35 @@ class Asymmetric(NoInputs):
     def order(self, sample: Tensor, generator: torch.Generator) -> Tensor:
         return torch.randperm(len(sample), generator=generator)
 
-    def losses(self, seen: Outputs, rows: Tensor) -> dict[str, Tensor]:
-        config, rows = self._config, rows.to(self._labels.device)
-        hash_loss, quantisation, adapted = self.adapted(seen, rows)
-        positive_weight = config.esrl.positive if seen.positive is not None else 0.0
-        erased_weight = config.esrl.erased if seen.erased is not None else 0.0
-        anchor, positive, erased = self._held_fixed(seen)
+    def losses(self, outputs: Outputs, rows: Tensor) -> dict[str, Tensor]:
+        hash_loss, quantization, weighted = self.hash_losses(outputs, rows.to(self._labels.device))
+        section = self._config.esrl
+        positive_weight = section.positive if outputs.positive is not None else 0.0
+        erased_weight = section.erased if outputs.erased is not None else 0.0
+        anchor, positive, erased = self._stop_gradients(outputs)
         relation = esrl(anchor, positive, erased, positive_weight, erased_weight)
-        parts = (adapted + relation, hash_loss, quantisation, relation, seen.erased_fraction)
-        return dict(zip(self.parts, parts, strict=True))
+        return {
+            "loss": weighted + relation,
+            "hash_loss": hash_loss,
+            "quantisation": quantization,  # a key of results
+            "esrl": relation,
+            "erased_fraction": outputs.erased_fraction,
+        }
 
-    def finish(self, sample: Tensor, outputs: Tensor) -> None:
+    def finish_iteration(self, sample: Tensor, outputs: Tensor) -> None:
         if self._worker.rank != 0:
-            return  # one updates the codes, and all are given them
-        config, sample = self._config.adsh, sample.to(self._labels.device)
+            return  # rank 0 updates the codes and sends them to all
+        section = self._config.adsh
         self.codes = adsh.update_codes(
             self.codes,
             outputs,
-            sample,
+            sample.to(self._labels.device),
             self._labels,
-            config.gamma,
-            config.sweeps,
+            section.gamma,
+            section.sweeps,
             rho=self._rho,
-            pull=config.pull,
-            zero=config.zero,
+            pull=section.pull,
+            zero=section.zero,
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -73,26 +85,40 @@ class Asymmetric(NoInputs):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         if state["codes"].shape != self.codes.shape:
-            given, own = tuple(state["codes"].shape), tuple(self.codes.shape)
-            raise ValueError(f"the state holds codes of shape {given} and this run's are {own}")
+            raise ValueError(
+                f"the state holds codes of shape {tuple(state['codes'].shape)}; "
+                f"this run needs {tuple(self.codes.shape)}"
+            )
         self.codes = state["codes"].to(self.codes)
 
-    def adapted(self, seen: Outputs, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Hash loss, quantisation loss and their weighted sum, of rows on the device."""
-        assert self._targets is not None, "an iteration has to be started"
-        config, labels = self._config, self._labels[rows]
-        hash_loss = adsh.target_loss(seen.anchor, labels, self._targets)
-        for other in seen.also_hashed(config.adsh.views):
-            hash_loss = hash_loss + adsh.target_loss(other, labels, self._targets)
-        quantisation = adsh.quantisation_loss(seen.anchor, self.codes[rows], len(self._labels))
-        adapted = hash_loss + config.adsh.gamma * quantisation
-        return hash_loss, quantisation, adapted * (12 / config.hash.bits) if config.adsh.bit_norm else adapted
+    def hash_losses(self, outputs: Outputs, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return hash loss, quantization loss and their weighted sum.
 
-    def _held_fixed(self, seen: Outputs) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Anchors, positives and erased views, those without their gradient that the config holds fixed."""
-        anchor, others = seen.anchor, (seen.positive, seen.erased)
-        if self._config.esrl.stop_gradient == "anchor":
+        Args:
+            outputs: activated.
+            rows: (B,) of the database, on the device.
+        """
+        assert self._targets is not None, "an iteration has to be started"
+        section = self._config.adsh
+        labels = self._labels[rows]
+        hash_loss = adsh.target_loss(outputs.anchor, labels, self._targets)
+        for view in outputs.also_hashed(section.views):
+            hash_loss = hash_loss + adsh.target_loss(view, labels, self._targets)
+        quantization = adsh.quantization_loss(outputs.anchor, self.codes[rows], len(self._labels))
+        weighted = hash_loss + section.gamma * quantization
+        if section.bit_norm:
+            weighted = weighted * (12 / self._config.hash.bits)
+        return hash_loss, quantization, weighted
+
+    def _stop_gradients(self, outputs: Outputs) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Return anchors, positives and erased views, without gradient where the config stops it."""
+        anchor = outputs.anchor
+        positive = outputs.positive
+        erased = outputs.erased
+        stopped = self._config.esrl.stop_gradient
+        if stopped == "anchor":
             anchor = anchor.detach()
-        if self._config.esrl.stop_gradient == "others":
-            others = tuple(None if other is None else other.detach() for other in others)  # type: ignore[assignment]
-        return anchor, *others
+        if stopped == "others":
+            positive = None if positive is None else positive.detach()
+            erased = None if erased is None else erased.detach()
+        return anchor, positive, erased

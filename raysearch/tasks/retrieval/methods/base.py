@@ -1,4 +1,4 @@
-"""What a retrieval task and a trained hashing method know of each other.
+"""The interface between a retrieval task and a trained hashing method.
 
 Legend: `n` rows of the database, `r` sampled rows, `B` batch, `c` bits.
 """
@@ -12,63 +12,80 @@ from raysearch.tasks.retrieval.views import Outputs
 
 
 class Method(Protocol):
-    parts: tuple[str, ...]  # of a batch's losses, "loss" first
+    """A trained hashing method: its losses, and what it knows of the database."""
 
     @property
     def codes(self) -> Tensor | None:
-        """Of the database: (n, c) in {-1, +1}; None where the network encodes it."""
+        """Codes of the database, (n, c) in {-1, +1}; None where the network encodes it."""
 
     def activate(self, z: Tensor) -> Tensor:
-        """Outputs of the network before the activation, (B, c), to those that losses and updates see."""
+        """Activate the network's outputs (B, c), for losses and code updates."""
 
-    def start(self, sample: Tensor, trained: int) -> None:
-        """An outer iteration begins.
+    def start_iteration(self, sample: Tensor, trained: int) -> None:
+        """Begin an outer iteration.
 
         Args:
             sample: (r,) rows of the database.
-            trained: iterations after the warm-up that went before; negative in the warm-up.
+            trained: number of iterations since the warm-up; negative in the warm-up.
         """
 
     def order(self, sample: Tensor, generator: torch.Generator) -> Tensor:
-        """In which order an epoch goes through the sample: a permutation of its positions, (r,).
+        """Return the order in which an epoch goes through the sample: a permutation of its positions, (r,).
 
-        It follows from the arguments alone, so that images can be sent for before the epoch begins.
+        It follows from the arguments alone, so that images can be requested before the epoch begins.
         """
 
     def start_epoch(self) -> None:
-        """Forget what an epoch gathers."""
+        """Forget what the last epoch collected."""
 
-    def draw(self, count: int, generator: torch.Generator) -> Tensor:
-        """What is random in the network's inputs of `count` images, for all workers alike: (B, k), a row an image."""
+    def draw_inputs(self, count: int, generator: torch.Generator) -> Tensor:
+        """Draw the random part of the network's inputs, alike on all workers: (count, k), one row per image."""
 
     def inputs(self, rows: Tensor, drawn: Tensor) -> tuple[Tensor, ...]:
-        """What the network is given besides the anchors `rows` (B,); `drawn` (B, k) are their rows of `draw`."""
-
-    def losses(self, seen: Outputs, rows: Tensor) -> dict[str, Tensor]:
-        """The losses of a batch, scalars by the names of `parts`; the gradient flows from "loss".
+        """Return the network's inputs besides the images.
 
         Args:
-            seen: activated outputs.
+            rows: (B,) of the anchors.
+            drawn: (B, k) their rows of `draw_inputs`.
+        """
+
+    def losses(self, outputs: Outputs, rows: Tensor) -> dict[str, Tensor]:
+        """Return the losses of a batch, scalars by name; "loss" comes first and is minimized.
+
+        Args:
+            outputs: activated.
             rows: (B,) of the database.
         """
 
-    def finish(self, sample: Tensor, outputs: Tensor) -> None:
-        """An outer iteration ends; `outputs` (r, c) are those of its last epoch, activated. All workers call it."""
+    def finish_iteration(self, sample: Tensor, outputs: Tensor) -> None:
+        """End an outer iteration; every worker calls it.
+
+        Args:
+            sample: (r,) rows of the database.
+            outputs: (r, c) of the last epoch, activated.
+        """
 
     def state_dict(self) -> dict[str, Any]:
-        """What the method keeps from iteration to iteration."""
+        """Return what the method keeps between iterations."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state. Raises ValueError where it is another database's."""
+        """Continue from a state.
+
+        Raises:
+            ValueError: the state is of another database.
+        """
 
 
-class NoInputs:
-    """For methods that gather nothing, and whose network is given images alone: those parts of `Method`."""
+class ImageInputs:
+    """The parts of `Method` for methods whose network takes images alone, and that collect nothing in an epoch."""
 
-    def start_epoch(self) -> None: ...
+    def start_epoch(self) -> None:
+        """Do nothing."""
 
-    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+    def draw_inputs(self, count: int, generator: torch.Generator) -> Tensor:
+        """Draw nothing: (count, 0)."""
         return torch.zeros(count, 0)
 
     def inputs(self, rows: Tensor, drawn: Tensor) -> tuple[Tensor, ...]:
+        """Return no further inputs."""
         return ()

@@ -7,60 +7,89 @@ the iterations, since schedules differ in length. In a warm-up the global featur
 import torch
 from torch import Tensor
 
+from raysearch.models.backbones import Backbone
 from raysearch.models.hashing import exchnet
 from raysearch.models.hashing.exchnet import ExchNet
 from raysearch.studies.configs import RetrievalConfig
 from raysearch.tasks.base import Worker
-from raysearch.tasks.retrieval.methods.asymmetric import Asymmetric
+from raysearch.tasks.retrieval.methods.asymmetric import AsymmetricMethod
+from raysearch.tasks.retrieval.network import Network
 from raysearch.tasks.retrieval.sampling import RunSampler
 from raysearch.tasks.retrieval.views import Outputs
 
 
-class Exchange(Asymmetric):
-    """See the module; implements `Method`. The anchors are the network's, and saved with it."""
+def build_exchnet(config: RetrievalConfig, backbone: Backbone, classes: int) -> ExchNet:
+    """Return the network.
 
-    parts: tuple[str, ...] = ("loss", "hash_loss", "quantisation", "spatial", "channel", "alignment")
+    Args:
+        config: of the run.
+        backbone: that it is built on.
+        classes: K, labels from 0 to K - 1.
+    """
+    section = config.exchnet
+    return ExchNet(
+        backbone,
+        config.hash.bits,
+        section.parts,
+        config.model.standardise,
+        classes=classes,
+        probability=section.exchange,
+    )
 
-    def __init__(self, config: RetrievalConfig, draws: RunSampler, worker: Worker, network: ExchNet) -> None:
-        super().__init__(config, draws, worker)
-        self._network, self._exchanging = network, False
+
+class ExchNetMethod(AsymmetricMethod):
+    """See the module; implements `Method`. The anchors are the network's, and are saved with it."""
+
+    def __init__(self, config: RetrievalConfig, sampler: RunSampler, worker: Worker, network: Network) -> None:
+        super().__init__(config, sampler, worker, network)
+        assert isinstance(network, ExchNet)
+        self._network = network
+        self._exchanges = False
         self._sums = torch.zeros_like(network.anchors)
         self._counts = torch.zeros(len(network.anchors), device=worker.device)
 
-    def start(self, sample: Tensor, trained: int) -> None:
-        super().start(sample, trained)
-        # Anchors are of the iteration before.
-        self._exchanging = trained >= max(1, self._config.exchnet.align_after * self._config.train.iterations)
+    def start_iteration(self, sample: Tensor, trained: int) -> None:
+        super().start_iteration(sample, trained)
+        # The first iteration has no anchors to exchange with: they are means over the iteration before.
+        self._exchanges = trained >= max(1, self._config.exchnet.align_after * self._config.train.iterations)
 
     def start_epoch(self) -> None:
         self._sums.zero_()
         self._counts.zero_()
 
-    def draw(self, count: int, generator: torch.Generator) -> Tensor:
-        parts = self._config.exchnet.parts if self._exchanging else 0
+    def draw_inputs(self, count: int, generator: torch.Generator) -> Tensor:
+        parts = self._config.exchnet.parts if self._exchanges else 0
         return torch.rand(count, parts, generator=generator)
 
     def inputs(self, rows: Tensor, drawn: Tensor) -> tuple[Tensor, ...]:
         device = self._labels.device
-        return (self._labels[rows.to(device)], drawn.to(device)) if self._exchanging else ()
+        return (self._labels[rows.to(device)], drawn.to(device)) if self._exchanges else ()
 
-    def losses(self, seen: Outputs, rows: Tensor) -> dict[str, Tensor]:
-        config, rows = self._config.exchnet, rows.to(self._labels.device)
-        hash_loss, quantisation, adapted = self.adapted(seen, rows)
-        spatial = channel = alignment = adapted.new_zeros(())
-        if seen.whole is not None:  # not in a warm-up, which has no maps
-            local, labels = seen.whole.local, self._labels[rows]
-            spatial = exchnet.spatial_diversity(seen.whole.scores)
-            channel = exchnet.channel_diversity(local, config.threshold)
-            if config.alignment:
+    def losses(self, outputs: Outputs, rows: Tensor) -> dict[str, Tensor]:
+        section = self._config.exchnet
+        rows = rows.to(self._labels.device)
+        hash_loss, quantization, weighted = self.hash_losses(outputs, rows)
+        spatial = channel = alignment = weighted.new_zeros(())
+        if outputs.whole is not None:  # a warm-up has no maps
+            local = outputs.whole.local
+            labels = self._labels[rows]
+            spatial = exchnet.spatial_diversity(outputs.whole.scores)
+            channel = exchnet.channel_diversity(local, section.threshold)
+            if section.alignment:
                 alignment = exchnet.alignment(local, labels, self._network.anchors)
             sums, counts = exchnet.class_sums(local.detach(), labels, len(self._sums))
             self._sums += sums
             self._counts += counts
-        weighted = config.spatial * spatial + config.channel * channel + config.alignment * alignment
-        parts = (adapted + weighted, hash_loss, quantisation, spatial, channel, alignment)
-        return dict(zip(self.parts, parts, strict=True))
+        extra = section.spatial * spatial + section.channel * channel + section.alignment * alignment
+        return {
+            "loss": weighted + extra,
+            "hash_loss": hash_loss,
+            "quantisation": quantization,  # a key of results
+            "spatial": spatial,
+            "channel": channel,
+            "alignment": alignment,
+        }
 
-    def finish(self, sample: Tensor, outputs: Tensor) -> None:
-        super().finish(sample, outputs)
+    def finish_iteration(self, sample: Tensor, outputs: Tensor) -> None:
+        super().finish_iteration(sample, outputs)
         self._network.update_anchors(self._worker.sum(self._sums), self._worker.sum(self._counts))

@@ -1,10 +1,12 @@
-"""DPSH, DSH and HashNet: the network learns from pairs alike and unlike, and encodes queries and database alike.
+"""Methods that learn from similar and dissimilar pairs: DPSH, DSH, HashNet, and the losses of extensions.
 
-See `models.hashing.dpsh`, `dsh` and `hashnet` for sources and losses. Departures: the optimiser, its rates and the
-number of steps are the task's, the same for all methods; HashNet's two batches are one against itself. Under several
-workers pairs are formed within a worker's share of a batch.
+The network encodes queries and database alike. See `models.hashing.dpsh`, `dsh` and `hashnet` for sources and losses.
+Departures: optimizer, rates and number of steps are the task's, the same for all methods; HashNet pairs a batch with
+itself instead of a second batch. Under several workers pairs are formed within a worker's share of a batch.
 """
 
+from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -13,58 +15,120 @@ from torch import Tensor
 from raysearch.models.hashing import dpsh, dsh, hashnet
 from raysearch.studies.configs import RetrievalConfig
 from raysearch.tasks.base import Worker
-from raysearch.tasks.retrieval.methods.base import NoInputs
+from raysearch.tasks.retrieval.methods.base import ImageInputs
+from raysearch.tasks.retrieval.network import Network
 from raysearch.tasks.retrieval.sampling import RunSampler
 from raysearch.tasks.retrieval.views import Outputs
 
 
-class Pairwise(NoInputs):
-    """See the module; implements `Method`."""
+class PairwiseMethod(ImageInputs):
+    """A method whose loss sees the outputs and labels of one batch; implements `Method`.
 
-    parts: tuple[str, ...] = ("loss",)
+    Args:
+        config: of the run.
+        sampler: of the run.
+        worker: that the run is trained on.
+        network: that is trained.
+    """
+
     codes = None
 
-    def __init__(self, config: RetrievalConfig, draws: RunSampler, worker: Worker) -> None:
-        self._config, self._draws, self._steps = config, draws, 0
-        self._labels = torch.from_numpy(draws.labels).to(worker.device)
-        # DPSH pairs a batch with the latest outputs of all images. Zeros, before there are any, push nothing.
-        wanted = config.hash.method == "dpsh"
-        self._bank = torch.zeros(len(draws.labels), config.hash.bits, device=worker.device) if wanted else None
+    def __init__(self, config: RetrievalConfig, sampler: RunSampler, worker: Worker, network: Network) -> None:
+        self._config = config
+        self._sampler = sampler
+        self._labels = torch.from_numpy(sampler.labels).to(worker.device)
+        self._steps = 0
+
+    @abstractmethod
+    def batch_loss(self, u: Tensor, labels: Tensor, rows: Tensor) -> Tensor | Mapping[str, Tensor]:
+        """Return the loss of a batch, or named parts whose sum is minimized.
+
+        Args:
+            u: (B, c) activated outputs.
+            labels: (B,) int64.
+            rows: (B,) of the database, on the device.
+        """
 
     def activate(self, z: Tensor) -> Tensor:
-        if self._config.hash.method != "hashnet":
-            return z
-        return torch.tanh(hashnet.scale(self._steps, self._config.hashnet.growth, self._config.hashnet.every) * z)
+        return z
 
-    def start(self, sample: Tensor, trained: int) -> None: ...
+    def start_iteration(self, sample: Tensor, trained: int) -> None:
+        """Do nothing: there are no codes to prepare for."""
 
     def order(self, sample: Tensor, generator: torch.Generator) -> Tensor:
-        return self._draws.grouped(sample, self._config.pairs.per_class, generator)
+        return self._sampler.grouped(sample, self._config.pairs.per_class, generator)
 
-    def losses(self, seen: Outputs, rows: Tensor) -> dict[str, Tensor]:
-        config, rows = self._config, rows.to(self._labels.device)
-        u, labels, bits = seen.anchor, self._labels[rows], self._config.hash.bits
+    def losses(self, outputs: Outputs, rows: Tensor) -> dict[str, Tensor]:
+        rows = rows.to(self._labels.device)
         self._steps += 1
-        if self._bank is not None:
-            self._bank[rows] = u.detach()
-            return {"loss": dpsh.loss(u, labels, self._bank, self._labels, config.dpsh.eta)}
-        if config.hash.method == "dsh":
-            return {"loss": dsh.loss(u, labels, config.dsh.margin * bits, config.dsh.alpha)}
-        return {"loss": hashnet.loss(u, labels, alpha=config.hashnet.alpha / bits)}
+        loss = self.batch_loss(outputs.anchor, self._labels[rows], rows)
+        if isinstance(loss, Tensor):
+            return {"loss": loss}
+        if "loss" in loss:
+            raise ValueError("a part of a loss must not be named 'loss', which is the sum of the parts")
+        return {"loss": torch.stack(list(loss.values())).sum(), **loss}
 
-    def finish(self, sample: Tensor, outputs: Tensor) -> None:
-        if self._bank is not None:  # what other workers saw too
-            self._bank[sample.to(self._bank.device)] = outputs
+    def finish_iteration(self, sample: Tensor, outputs: Tensor) -> None:
+        """Do nothing: there are no codes to update."""
 
     def state_dict(self) -> dict[str, Any]:
-        bank = {} if self._bank is None else {"bank": self._bank.to("cpu", copy=True)}
-        return {"steps": self._steps, **bank}
+        return {"steps": self._steps}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._steps = state["steps"]
-        if self._bank is None:
-            return
+
+
+class DpshMethod(PairwiseMethod):
+    """DPSH: pairs of a batch with the latest outputs of all images. Outputs that are not yet known are zeros."""
+
+    def __init__(self, config: RetrievalConfig, sampler: RunSampler, worker: Worker, network: Network) -> None:
+        super().__init__(config, sampler, worker, network)
+        self._bank = torch.zeros(len(sampler.labels), config.hash.bits, device=worker.device)
+
+    def batch_loss(self, u: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
+        self._bank[rows] = u.detach()
+        return dpsh.loss(u, labels, self._bank, self._labels, self._config.dpsh.eta)
+
+    def finish_iteration(self, sample: Tensor, outputs: Tensor) -> None:
+        self._bank[sample.to(self._bank.device)] = outputs  # of other workers too
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "bank": self._bank.to("cpu", copy=True)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
         if state["bank"].shape != self._bank.shape:
-            given, own = tuple(state["bank"].shape), tuple(self._bank.shape)
-            raise ValueError(f"the state holds outputs of shape {given} and this run's are {own}")
+            raise ValueError(
+                f"the state holds outputs of shape {tuple(state['bank'].shape)}; "
+                f"this run needs {tuple(self._bank.shape)}"
+            )
         self._bank.copy_(state["bank"])
+
+
+class DshMethod(PairwiseMethod):
+    """DSH: a contrastive loss on linear outputs."""
+
+    def batch_loss(self, u: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
+        section = self._config.dsh
+        return dsh.loss(u, labels, section.margin * self._config.hash.bits, section.alpha)
+
+
+class HashNetMethod(PairwiseMethod):
+    """HashNet: a weighted likelihood of pairs, with a tanh that sharpens as training goes on."""
+
+    def activate(self, z: Tensor) -> Tensor:
+        section = self._config.hashnet
+        return torch.tanh(hashnet.scale(self._steps, section.growth, section.every) * z)
+
+    def batch_loss(self, u: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
+        return hashnet.loss(u, labels, alpha=self._config.hashnet.alpha / self._config.hash.bits)
+
+
+class ExtensionLoss(PairwiseMethod):
+    """The loss that an extension registered for `hash.method`, on linear outputs."""
+
+    def batch_loss(self, u: Tensor, labels: Tensor, rows: Tensor) -> Tensor | Mapping[str, Tensor]:
+        method = self._config.hashing_method
+        assert method.loss is not None
+        loss: Tensor | Mapping[str, Tensor] = method.loss(u, labels, getattr(self._config, method.name, None))
+        return loss
