@@ -73,8 +73,13 @@ def page(run: View) -> str:
 
 def _ablation(study: StudyRecord, table: pa.Table) -> tuple[str, dict[str, str]]:
     run = view(study, table)
-    texts = {"csv": tables.as_csv(run), "tex": tables.as_latex(run), "md": tables.as_markdown(run)}
-    return page(run), {f"variants.{suffix}": text for suffix, text in texts.items()}
+    paper_table = tables.paper_table(run)
+    files = {
+        "variants.csv": tables.csv_table(run).to_csv(),
+        "variants.tex": paper_table.to_latex(),
+        "variants.md": paper_table.to_markdown(),
+    }
+    return page(run), files
 
 
 def _search(study: StudyRecord, table: pa.Table) -> tuple[str, dict[str, str]]:

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from dashboards.ablation import figures
 from dashboards.ablation.tables import verdict
 from dashboards.ablation.view import Variant, View
-from dashboards.html import formats
+from dashboards.html import formats, verdicts
 from dashboards.run_data import row_limits
 
 SEEDS = "seeds"  # name of the trace with a dot a seed
@@ -19,7 +19,7 @@ _NEAREST, _DEPTH = 0.16, 0.22  # of a row: where the dots begin below the interv
 
 def effects(run: View) -> go.Figure | None:
     """Differences from the reference with their intervals; None when there is nothing to compare."""
-    shown = [one for one in row_limits.shown(run, row_limits.IN_FIGURE) if not one.is_reference]
+    shown = [one for one in row_limits.shown(run, verdicts.ROWS_IN_FIGURE) if not one.is_reference]
     if not shown:
         return None
     labels = [figures.text(one.label) for one in shown]

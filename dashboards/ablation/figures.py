@@ -11,7 +11,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from dashboards.ablation.view import Variant, View
-from dashboards.html import formats
+from dashboards.html import formats, verdicts
 from dashboards.run_data import config_changes, row_limits
 
 BLUE, VERMILLION, GREEN, GREY = "#2b83ba", "#d55e00", "#009e73", "#808890"
@@ -140,7 +140,7 @@ def levels(run: View, factor: str) -> list[Any]:
 
 def cost(run: View) -> go.Figure | None:
     """Seconds of every ended cell, a row a variant; None when no cell says what it took."""
-    shown = [one for one in row_limits.shown(run, row_limits.IN_FIGURE) if one.seconds is not None]
+    shown = [one for one in row_limits.shown(run, verdicts.ROWS_IN_FIGURE) if one.seconds is not None]
     if not shown:
         return None
     at = {one.name: index for index, one in enumerate(shown)}

@@ -1,7 +1,7 @@
 """The part of the page that compares few-shot variants episode by episode."""
 
 from dashboards.ablation.view import View
-from dashboards.html import formats
+from dashboards.html import formats, verdicts
 from dashboards.html.markup import Markup, name, number, rows, section, tag
 from dashboards.run_data import row_limits
 from raysearch.studies.analysis import paired_episodes
@@ -19,7 +19,7 @@ def same_episodes(run: View) -> Markup | None:
     if not found:
         return None
     body = []
-    for one in row_limits.shown(run, row_limits.IN_PAGE):
+    for one in row_limits.shown(run, verdicts.ROWS_IN_PAGE):
         if one.name in found:
             row = found[one.name]
             bounds = formats.interval(row["delta_low"], row["delta_high"], sign=True)

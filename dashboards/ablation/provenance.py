@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from dashboards.ablation.view import View
-from dashboards.html import formats, markup
+from dashboards.html import formats, markup, verdicts
 from dashboards.html.markup import Markup, Section, tag
 from dashboards.run_data import row_limits
 from dashboards.run_data.config_diff import between, flat, words
@@ -91,11 +91,11 @@ def _differences(run: View) -> Markup | None:
     if not run.reference.config:
         return None
     body = []
-    for one in row_limits.shown(run, row_limits.IN_PAGE)[1:]:
+    for one in row_limits.shown(run, verdicts.ROWS_IN_PAGE)[1:]:
         changed = words(between(run.reference.config, one.config))
         body.append([one.label, tag("td", "; ".join(changed) or "nothing", class_="wide")])
     table = markup.rows(
-        ["Variant", "Differs from the reference in"], body, row_limits.note(run, row_limits.IN_PAGE) or None
+        ["Variant", "Differs from the reference in"], body, row_limits.note(run, verdicts.ROWS_IN_PAGE) or None
     )
     return tag("details", tag("summary", "Each variant's config"), table) if body else None
 

@@ -6,9 +6,9 @@ from typing import Any
 from dashboards.ablation import cost as ablation_cost
 from dashboards.ablation import effects as plots
 from dashboards.ablation import figures, learning_curves, ties, tradeoff
-from dashboards.ablation.tables import MARKS, verdict
+from dashboards.ablation.tables import verdict
 from dashboards.ablation.view import View
-from dashboards.html import formats
+from dashboards.html import formats, verdicts
 from dashboards.html.embed import embed
 from dashboards.html.markup import Markup, name, rows, section, tag
 from dashboards.run_data import row_limits
@@ -23,14 +23,14 @@ def effects(run: View) -> Markup | None:
         return None
     caption = (
         "Each variant's difference from the reference, averaged over the seeds that both finished, with its 95 % "
-        f"interval. {MARKS['better']} decided better, {MARKS['worse']} decided worse, \N{WHITE CIRCLE} undecided. "
+        f"interval. {verdicts.verdict_text('better')}, {verdicts.verdict_text('worse')}, \N{WHITE CIRCLE} undecided. "
         "Small dots: the difference of each seed, at the same height in every row; a seed that failed in one of "
         "the two has none."
     )
     if any(one.verdict == "no interval" for one in run.variants):
         caption += f" \N{WHITE DIAMOND} no interval ({'; '.join(run.refusals)})."
-    caption = f"{caption} {row_limits.note(run, row_limits.IN_FIGURE)}".strip()
-    shown = [one for one in row_limits.shown(run, row_limits.IN_FIGURE) if not one.is_reference]
+    caption = f"{caption} {row_limits.note(run, verdicts.ROWS_IN_FIGURE)}".strip()
+    shown = [one for one in row_limits.shown(run, verdicts.ROWS_IN_FIGURE) if not one.is_reference]
     drawn = formats.listed([f"{one.label} {verdict(one)}" for one in shown], most=20)
     return section("effects", "Effects", embed(figure, "plot-effects", caption, f"Plot of effects: {drawn}"))
 
@@ -45,7 +45,7 @@ def tie_order(run: View) -> Markup | None:
         "orders, which is compared. Cross: the order in which items are stored. Means over seeds. A difference "
         "that is smaller than a bar could be made by the order of ties alone. "
     )
-    caption = f"{caption}{row_limits.note(run, row_limits.IN_FIGURE)}".strip()
+    caption = f"{caption}{row_limits.note(run, verdicts.ROWS_IN_FIGURE)}".strip()
     says = "mAP of each variant by the order of ties; the means stand under Other metrics in the section Variants"
     return section("ties", "Order of ties", embed(figure, "plot-ties", caption, says))
 
@@ -82,7 +82,7 @@ def cost(run: View) -> Markup | None:
     if figure is None:
         return None
     caption = "A circle a finished cell, a cross a failed one; the bar is the mean of the finished. "
-    caption = f"{caption}{row_limits.note(run, row_limits.IN_FIGURE)}".strip()
+    caption = f"{caption}{row_limits.note(run, verdicts.ROWS_IN_FIGURE)}".strip()
     return section(
         "cost",
         "Cost",
@@ -100,7 +100,7 @@ def _tradeoff(run: View) -> list[Markup]:
         "Each variant's mean cost against its difference from the reference (blue, at zero), with 95 % intervals. The "
         "line joins those that no other beats in both; a step of it whose intervals hold zero is not shown to be one. "
     )
-    caption = f"{caption}{row_limits.note(run, row_limits.IN_FIGURE)}".strip()
+    caption = f"{caption}{row_limits.note(run, verdicts.ROWS_IN_FIGURE)}".strip()
     says = "Cost of each variant against its difference from the reference; both stand in the table of variants"
     return [tag("h3", "Cost against effect"), embed(figure, "plot-tradeoff", caption, says)]
 
@@ -117,7 +117,7 @@ def spent(study: StudyRecord, cells: Sequence[Mapping[str, Any]]) -> Markup:
     if wall:
         facts.append(("Wall clock", formats.seconds(wall)))
         facts.append(("Cells an hour", f"{(len(own) - adopted) / wall * 3600:,.0f}"))
-    facts += ablation_cost.facts(study.cost)
+    facts += ablation_cost.cost_facts(study.cost)
     if study.pre_trainings.cells:
         spent_before = formats.seconds(study.pre_trainings.seconds)
         facts.append(("Pre-trainings", f"{study.pre_trainings.cells:,}, {spent_before}"))

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 
 from dashboards.ablation import figures
 from dashboards.ablation.view import Variant, View
-from dashboards.html import formats
+from dashboards.html import formats, verdicts
 from dashboards.run_data import row_limits
 from dashboards.run_data.result_rows import mean
 
@@ -39,7 +39,7 @@ def bracket(one: Variant) -> Bracket | None:
 
 def brackets(run: View) -> go.Figure | None:
     """A bar from the worst to the best order of ties, a row a variant; None for a run that does not tell them."""
-    found = [(one, own) for one in row_limits.shown(run, row_limits.IN_FIGURE) if (own := bracket(one)) is not None]
+    found = [(one, own) for one in row_limits.shown(run, verdicts.ROWS_IN_FIGURE) if (own := bracket(one)) is not None]
     if not found:
         return None
     labels = [figures.text(one.label) for one, _ in found]

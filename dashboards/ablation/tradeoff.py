@@ -5,7 +5,7 @@ import plotly.graph_objects as go
 from dashboards.ablation import figures
 from dashboards.ablation.tables import verdict
 from dashboards.ablation.view import Variant, View
-from dashboards.html import formats
+from dashboards.html import formats, verdicts
 from dashboards.run_data import row_limits
 
 FRONT = "front"  # name of the trace that joins the Pareto-best
@@ -40,7 +40,7 @@ def front(points: list[tuple[float, float]], mode: str) -> list[int]:
 
 def tradeoff(run: View) -> go.Figure | None:
     """Seconds a cell against the difference from the reference; None with fewer than two variants to place."""
-    shown = row_limits.shown(run, row_limits.IN_FIGURE)
+    shown = row_limits.shown(run, verdicts.ROWS_IN_FIGURE)
     placed = [(one, x, y) for one in shown if (x := cost(run, one)) is not None and (y := gain(one)) is not None]
     if len(placed) < 2:
         return None

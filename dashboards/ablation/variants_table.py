@@ -1,148 +1,155 @@
-"""The table of variants, and what stands below it: whence the published numbers are, and the other metrics."""
-
-from collections.abc import Callable
+"""The table of variants on the page, with the sources of published numbers and the other metrics below it."""
 
 from dashboards.ablation import cost
-from dashboards.ablation.tables import verdict
+from dashboards.ablation.tables import difference_cell, mean_cell
 from dashboards.ablation.view import Variant, View, levels
-from dashboards.html import formats
-from dashboards.html.markup import Markup, Section, join, name, number, rows, section, tag
+from dashboards.html import formats, verdicts
+from dashboards.html.markup import Markup, Section, join, name, section, tag
+from dashboards.html.table import Cell, Column, Table
 from dashboards.run_data import protocol, row_limits
 from dashboards.run_data.result_rows import loads, mapping, mean
 
-Column = tuple[str, Callable[[Variant], Markup]]  # header and cell
-
 
 def variants(run: View) -> Section:
-    """The section."""
-    columns = _columns(run)
-    body = [[_name(run, one), *(cell(one) for _, cell in columns)] for one in row_limits.shown(run, row_limits.IN_PAGE)]
+    """Return the section."""
     note = "In brackets: 95 % intervals. Differences are paired by seed and taken from the reference. "
-    note = f"{note}{row_limits.note(run, row_limits.IN_PAGE)}".strip()
-    table = rows(["Variant", *(header for header, _ in columns)], body, note)
-    return section("variants", "Variants", table, _published_note(run), _cited(run), _other_metrics(run))
+    note = f"{note}{row_limits.note(run, verdicts.ROWS_IN_PAGE)}".strip()
+    table = Table(_columns(run), row_limits.shown(run, verdicts.ROWS_IN_PAGE), note)
+    return section("variants", "Variants", table.to_html(), _published_note(run), _cited(run), _other_metrics(run))
 
 
-def _columns(run: View) -> list[Column]:
-    """What is told of each variant; columns without a number in them are left out."""
-    shown = row_limits.shown(run, row_limits.IN_PAGE)
-    columns: list[Column] = [
-        (f"{formats.metric_name(run.metric)}, mean", _mean),
-        ("Difference", _difference),
-        ("p (Holm)", _p_value),
-        ("Verdict", _verdict),
-        ("Seeds", _seeds),
-        ("Time a cell", lambda one: number(formats.seconds(one.seconds), by=one.seconds)),
+def _columns(run: View) -> list[Column[Variant]]:
+    """Return the columns; those that would be empty are left out."""
+    shown = row_limits.shown(run, verdicts.ROWS_IN_PAGE)
+    columns: list[Column[Variant]] = [
+        Column("Variant", lambda variant: _name(run, variant), "name"),
+        Column(f"{formats.metric_name(run.metric)}, mean", mean_cell),
+        Column("Difference", difference_cell),
+        Column("p (Holm)", _p_value),
+        Column("Verdict", _verdict, "verdict"),
+        Column("Seeds", _seeds),
+        Column("Time per cell", lambda variant: Cell(formats.seconds(variant.seconds), sort_key=variant.seconds)),
     ]
-    if any(one.epochs is not None for one in shown):
-        columns.append(("Epochs", _epochs))
-    if any(one.gpu_hours for one in shown):
-        columns.append(("GPU-hours", lambda one: number(formats.metric(one.gpu_hours), by=one.gpu_hours)))
-    if paid := cost.shares(run):
-        columns.append(("Cost", lambda one: number(cost.dollars(paid[one.name]), by=paid[one.name])))
-    if any(one.erased is not None for one in shown):
-        columns.append(("Erased", _erased))
+    if any(variant.epochs is not None for variant in shown):
+        columns.append(Column("Epochs", _epochs))
+    if any(variant.gpu_hours for variant in shown):
+        columns.append(Column("GPU-hours", lambda variant: _number(variant.gpu_hours)))
+    if dollars := cost.cost_by_variant(run):
+        columns.append(
+            Column("Cost", lambda variant: Cell(cost.dollars(dollars[variant.name]), sort_key=dollars[variant.name]))
+        )
+    if any(variant.erased is not None for variant in shown):
+        columns.append(Column("Erased", _erased))
     if run.published is not None:
-        columns += [("Published", _published), ("Measured less published", _less_published)]
-        columns.append(("Same protocol", lambda one: tag("td", protocol.of(run, one), class_="protocol")))
+        columns += [
+            Column("Published", _published),
+            Column("Measured \N{MINUS SIGN} published", _measured_minus_published),
+            Column("Same protocol", lambda variant: protocol.of(run, variant), "text", css_class="protocol"),
+        ]
     return columns
 
 
-def _name(run: View, one: Variant) -> Markup:
-    detail = levels(one) if one.is_reference and run.study.design != "leave_one_out" else ""
-    return join(name(one.label), tag("small", name(formats.joined(detail, ",\n"))) if detail else None)
+def _name(run: View, variant: Variant) -> Cell:
+    has_levels = variant.is_reference and run.study.design != "leave_one_out"
+    detail = levels(variant) if has_levels else ""
+    return Cell(variant.label, tag("small", name(formats.joined(detail, ",\n"))) if detail else None)
 
 
-def _mean(one: Variant) -> Markup:
-    row = one.compared
-    return number(formats.metric(row["mean"]), formats.interval(row["ci_low"], row["ci_high"]), row["mean"])
+def _number(value: float | None) -> Cell:
+    return Cell("" if value is None else formats.metric(value), sort_key=value)
 
 
-def _difference(one: Variant) -> Markup:
-    row = one.compared
-    bounds = formats.interval(row["delta_low"], row["delta_high"], sign=True)
-    return number(formats.signed(row["delta"]) if row["delta"] is not None else "", bounds, row["delta"])
+def _p_value(variant: Variant) -> Cell:
+    corrected = variant.compared["p_holm"]
+    return Cell("" if corrected is None else formats.p_value(corrected), sort_key=corrected)
 
 
-def _p_value(one: Variant) -> Markup:
-    corrected = one.compared["p_holm"]
-    return number(formats.p_value(corrected) if corrected is not None else "", by=corrected)
+def _verdict(variant: Variant) -> Cell:
+    reason = variant.compared["refused"] if variant.verdict == "no interval" else None
+    return Cell(verdicts.verdict_text(variant.verdict), reason, verdict=variant.verdict)
 
 
-def _verdict(one: Variant) -> Markup:
-    reason = one.compared["refused"] if one.verdict == "no interval" else None
-    words = tag("span", verdict(one), class_=f"verdict {one.verdict.replace(' ', '-')}")
-    return tag("td", words, tag("small", reason) if reason else None)
+def _seeds(variant: Variant) -> Cell:
+    row = variant.compared
+    counts = {"failed": row["failed"], "stopped": row["stopped"], "not run": variant.missing}
+    holes = [tag("small", f"{count} {kind}", class_="hole") for kind, count in counts.items() if count]
+    text = f"{row['seeds']} of {variant.planned}" if holes else str(row["seeds"])
+    return Cell(text, join(*holes), row["seeds"])
 
 
-def _seeds(one: Variant) -> Markup:
-    row = one.compared
-    kinds = {"failed": row["failed"], "stopped": row["stopped"], "not run": one.missing}
-    holes = [tag("small", f"{number} {kind}", class_="hole") for kind, number in kinds.items() if number]
-    words = f"{row['seeds']} of {one.planned}" if holes else str(row["seeds"])
-    return tag("td", words, *holes, class_="number", data_value=row["seeds"])
+def _epochs(variant: Variant) -> Cell:
+    return Cell("" if variant.epochs is None else f"{variant.epochs:,.4g}", sort_key=variant.epochs)
 
 
-def _epochs(one: Variant) -> Markup:
-    return number("" if one.epochs is None else f"{one.epochs:,.4g}", by=one.epochs)
+def _erased(variant: Variant) -> Cell:
+    return Cell("" if variant.erased is None else f"{100 * variant.erased:.1f} %", sort_key=variant.erased)
 
 
-def _erased(one: Variant) -> Markup:
-    return number("" if one.erased is None else f"{100 * one.erased:.1f} %", by=one.erased)
+def _published(variant: Variant) -> Cell:
+    value, source = variant.published or (None, "")
+    return Cell(_number(value).text, f"table {source}" if source else None, value)
 
 
-def _published(one: Variant) -> Markup:
-    value, table = one.published or (None, "")
-    return number(formats.metric(value) if value is not None else "", f"table {table}" if table else "", value)
-
-
-def _less_published(one: Variant) -> Markup:
-    difference = one.less_published
-    return number(formats.signed(difference) if difference is not None else "", by=difference)
+def _measured_minus_published(variant: Variant) -> Cell:
+    difference = variant.less_published
+    return Cell("" if difference is None else formats.signed(difference), sort_key=difference)
 
 
 def _published_note(run: View) -> Markup | None:
     if run.published is None:
         return None
-    source = run.published.source
-    told = {key: text for key, text in source.items() if key != "paper" and key not in protocol.ASPECTS}
-    words = [f"Published: {run.published.paper}.", *(f"{key.capitalize()}: {text}." for key, text in told.items())]
-    if any(one.published and protocol.of(run, one) != "yes" for one in run.variants):
-        words.append("Where protocols differ, compare the shape over the levels, not the values.")
-    return tag("p", " ".join(words), class_="note")
+    details = {
+        key: text for key, text in run.published.source.items() if key != "paper" and key not in protocol.ASPECTS
+    }
+    sentences = [
+        f"Published: {run.published.paper}.",
+        *(f"{key.capitalize()}: {text}." for key, text in details.items()),
+    ]
+    if any(variant.published and protocol.of(run, variant) != "yes" for variant in run.variants):
+        sentences.append("Where protocols differ, compare the shape over the levels, not the values.")
+    return tag("p", " ".join(sentences), class_="note")
 
 
 def _cited(run: View) -> Markup | None:
-    """Published numbers of what the study does not run, marked as such."""
-    beyond = run.published.beyond([one.declared for one in run.variants], run.metric) if run.published else []
+    """Return the published numbers of methods that the study does not run, marked as such."""
+    if run.published is None:
+        return None
+    beyond = run.published.beyond([variant.declared for variant in run.variants], run.metric)
     if not beyond:
         return None
-    body = [
+    table = Table(
         [
-            ", ".join(level if isinstance(level, str) else f"{factor}={level}" for factor, level in levels.items()),
-            number(formats.metric(value), by=value),
-            "cited, not run",
-        ]
-        for levels, value in beyond
-    ]
-    return tag(
-        "details",
-        tag("summary", "Published, not run here"),
-        rows(["Named", "Published", ""], body, "What the paper compares with and this study does not run."),
+            Column("Named", lambda entry: _levels_text(entry[0]), "name"),
+            Column("Published", lambda entry: _number(entry[1])),
+            Column("", lambda entry: "cited, not run", "text"),
+        ],
+        beyond,
+        "Numbers in the paper that this study does not run.",
     )
+    return tag("details", tag("summary", "Published, not run here"), table.to_html())
+
+
+def _levels_text(levels: dict) -> str:
+    return ", ".join(level if isinstance(level, str) else f"{factor}={level}" for factor, level in levels.items())
 
 
 def _other_metrics(run: View) -> Markup | None:
-    """Means of the other metrics that the cells report, under their ids."""
+    """Return the means of the other metrics that the cells report, under their ids."""
     ids: dict[str, str] = {}
     for text in dict.fromkeys(row.get("metric_ids") for row in run.rows):
         ids |= mapping(loads(text))
-    others = [name for name in ids if name != run.metric and any(row.get(name) is not None for row in run.rows)]
+    others = [metric for metric in ids if metric != run.metric and any(row.get(metric) is not None for row in run.rows)]
     if not others:
         return None
-    body = []
-    for one in row_limits.shown(run, row_limits.IN_PAGE):
-        means = [mean(row.get(name) for row in one.finished) for name in others]
-        body.append([one.label, *(number(formats.metric(value), by=value) for value in means)])
-    table = rows(["Variant", *(tag("code", ids[name]) for name in others)], body, "Means over seeds; not compared.")
-    return tag("details", tag("summary", "Other metrics"), table)
+    columns: list[Column[Variant]] = [Column("Variant", lambda variant: variant.label, "name")]
+    columns += [_mean_column(metric, ids[metric]) for metric in others]
+    table = Table(columns, row_limits.shown(run, verdicts.ROWS_IN_PAGE), "Means over seeds; not compared.")
+    return tag("details", tag("summary", "Other metrics"), table.to_html())
+
+
+def _mean_column(metric: str, metric_id: str) -> Column[Variant]:
+    def cell(variant: Variant) -> Cell:
+        value = mean(row.get(metric) for row in variant.finished)
+        return Cell(formats.metric(value), sort_key=value)
+
+    return Column(tag("code", metric_id), cell)

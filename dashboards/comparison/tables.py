@@ -6,9 +6,10 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from dashboards.ablation.tables import MARKS, markdown_text, tex, tex_number
 from dashboards.comparison.view import Comparison, Match
 from dashboards.html import csv_file, formats
+from dashboards.html.table import markdown_text, tex
+from dashboards.html.verdicts import MARKS
 
 _VERDICTS = {"better": "decided better", "worse": "decided worse"}
 IN_PAGE, IN_FILE, IN_TERMINAL = 100, 200, 40  # rows that can still be read
@@ -142,3 +143,18 @@ def note(shown: Comparison, most: int) -> str:
 def _header(shown: Comparison) -> list[str]:
     metric = formats.metric_name(shown.one.metric)
     return ["variant", "run", metric, f"{metric}, {shown.first}", "difference", "p (Holm)", "by"]
+
+
+def tex_number(word: str) -> str:
+    """A number of a Markdown cell as LaTeX sets it."""
+    if word.startswith("**"):
+        number, arrow = word.removeprefix("**").split("**")
+        sign = r"\uparrow" if "↑" in arrow else r"\downarrow"
+        return rf"$\mathbf{{{_math(number)}}}\,{sign}$"
+    if word == formats.NONE:
+        return "--"
+    return f"${_math(word)}$" if word else ""
+
+
+def _math(word: str) -> str:
+    return word.replace(formats.MINUS, "-").replace("±", r"\pm")

@@ -73,7 +73,7 @@ def section(key: str, title: str, *parts: Any) -> Section:
     return made
 
 
-def number(value: str, under: str = "", by: float | None = None) -> Markup:
+def number(value: str, under: str | Markup = "", by: float | None = None) -> Markup:
     """A table's cell that holds a number, with what stands small below it.
 
     Args:
@@ -85,7 +85,8 @@ def number(value: str, under: str = "", by: float | None = None) -> Markup:
     '<td class="number" data-value="0.61249">0.613</td>'
     """
     sorted_by = "" if by is None or not math.isfinite(by) else repr(by)
-    return tag("td", value, tag("small", under) if under else None, class_="number", data_value=sorted_by)
+    small = under if isinstance(under, Markup) else tag("small", under) if under else None
+    return tag("td", value, small, class_="number", data_value=sorted_by)
 
 
 def rows(header: list[Any], body: list[list[Any]], caption: Any = None) -> Markup:

@@ -15,9 +15,9 @@ import pyarrow as pa
 
 from dashboards.ablation import effects as plots
 from dashboards.ablation.answer import sentence
-from dashboards.ablation.tables import Words
+from dashboards.ablation.tables import difference_cell, mean_cell
 from dashboards.ablation.view import Variant, View, view
-from dashboards.html import formats
+from dashboards.html import formats, verdicts
 from dashboards.run_data import row_limits
 from dashboards.search import answer, figures, tables
 from dashboards.search.view import SearchView, search_view
@@ -65,7 +65,7 @@ def headline(error: str) -> str:
 
 
 def _ablation(run: View) -> dict[str, Any]:
-    shown = row_limits.shown(run, row_limits.IN_PAGE)
+    shown = row_limits.shown(run, verdicts.ROWS_IN_PAGE)
     effects = plots.effects(run)
     says = "Differences from the reference, as in the table"
     note = "In brackets: 95 % intervals. Differences are paired by seed and taken from the reference. "
@@ -74,7 +74,7 @@ def _ablation(run: View) -> dict[str, Any]:
         "table": {
             "columns": ["Variant", f"{formats.metric_name(run.metric)}, mean", "Difference", "Verdict", "Seeds"],
             "rows": [{"key": one.name, "name": one.label, "cells": _variant(one)} for one in shown],
-            "note": f"{run.metric_id}. {note}{row_limits.note(run, row_limits.IN_PAGE)}".strip(),
+            "note": f"{run.metric_id}. {note}{row_limits.note(run, verdicts.ROWS_IN_PAGE)}".strip(),
         },
         "figures": [_figure("effects", "Effects", says, effects)] if effects else [],
         **_failures(run.rows, {one.name: one.label for one in run.variants}),
@@ -82,12 +82,14 @@ def _ablation(run: View) -> dict[str, Any]:
 
 
 def _variant(one: Variant) -> list[Cell]:
-    words = Words.of(one)
+    mean = mean_cell(one)
+    difference = difference_cell(one)
+    failed = one.compared["failed"]
     return [
-        _cell(words.mean, words.interval, "number"),
-        _cell(words.difference, words.bounds, "number"),
-        _cell(words.verdict, kind=f"verdict {one.verdict.replace(' ', '-')}"),
-        _cell(words.seeds, f"{words.failed} failed" if words.failed else "", "number holes"),
+        _cell(mean.text, str(mean.detail), "number"),
+        _cell(difference.text, str(difference.detail), "number"),
+        _cell(verdicts.verdict_text(one.verdict), kind=verdicts.verdict_class(one.verdict)),
+        _cell(f"{one.compared['seeds']}/{one.planned}", f"{failed} failed" if failed else "", "number holes"),
     ]
 
 

@@ -4,8 +4,6 @@ import itertools
 
 from dashboards.ablation.view import Variant, View
 
-IN_FILE, IN_PAGE, IN_FIGURE, IN_TERMINAL = 200, 100, 60, 40  # rows that can still be read
-
 
 def shown(run: View, most: int) -> list[Variant]:
     """All variants, or of more than `most` the reference and those that say most, in the plan's order.

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from dashboards.ablation.tables import Words
+from dashboards.ablation.tables import difference_cell, mean_cell
 from dashboards.ablation.view import view
 from dashboards.live.server import Server
 from raysearch.runs import heartbeat, results
@@ -99,8 +99,9 @@ def texts(page: Page, selector: str) -> list[str]:
 
 def numbers(run: Path) -> list[str]:
     """The means, differences and their intervals as the report's own view has them."""
-    shown = [Words.of(one) for one in view(results.read_study(run), results.load(run)).variants]
-    return [text for one in shown for text in (one.mean, one.interval, one.difference, one.bounds) if text]
+    shown = view(results.read_study(run), results.load(run)).variants
+    cells = [cell for variant in shown for cell in (mean_cell(variant), difference_cell(variant))]
+    return [str(text) for cell in cells for text in (cell.text, cell.detail) if text]
 
 
 @needs_chromium

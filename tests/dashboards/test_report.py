@@ -12,8 +12,8 @@ import pytest
 
 from dashboards.ablation import curves, effects, figures, learning_curves
 from dashboards.ablation.view import View, view
+from dashboards.html import verdicts
 from dashboards.report import page, write
-from dashboards.run_data import row_limits
 from raysearch.core.errors import UserError
 from raysearch.runs import results
 from raysearch.runs.study_record import StudyRecord
@@ -54,7 +54,7 @@ def test_the_page_says_what_stands_behind_the_answer(make_run: Callable[..., Pat
     row = seen.row("srem.size=37 px (128 at 224)")
     assert row[4] == "\N{BLACK DOWN-POINTING TRIANGLE} decided worse"
     assert row[5] == "4 of 51 failed"
-    assert seen.row("Variant")[7:] == ["Epochs", "Erased", "Published", "Measured less published", "Same protocol"]
+    assert seen.row("Variant")[7:] == ["Epochs", "Erased", "Published", "Measured \N{MINUS SIGN} published", "Same protocol"]
     assert row[7:10] == ["24", "100.0 %", "0.746table 4"]
     assert row[11] == "no: data, backbone, side"
     assert "loss is nan in iteration 3" in seen.text
@@ -213,4 +213,4 @@ def test_two_hundred_variants_are_drawn_at_once():
     text = page(run)
     assert time.process_time() - started < 3
     assert len(learning_curves.shown(run)) == learning_curves.MOST
-    assert text.count("<tr>") == row_limits.IN_PAGE + 1
+    assert text.count("<tr>") == verdicts.ROWS_IN_PAGE + 1

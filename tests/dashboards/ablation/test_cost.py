@@ -22,11 +22,11 @@ def test_variants_share_the_bill_by_their_seconds(tmp_path: Path) -> None:
     seconds: dict[str, float] = {}
     for row in results.load(directory).to_pylist():
         seconds[row["variant"]] = seconds.get(row["variant"], 0.0) + row["seconds"]
-    paid = cost.shares(run)
+    paid = cost.cost_by_variant(run)
     assert sum(paid.values()) == pytest.approx(12.5)
     for name, own in seconds.items():
         assert paid[name] == pytest.approx(12.5 * own / sum(seconds.values()))
-    written = {row["variant"]: row["dollars"] for row in csv.DictReader(io.StringIO(tables.as_csv(run)))}
+    written = {row["variant"]: row["dollars"] for row in csv.DictReader(io.StringIO(tables.csv_table(run).to_csv()))}
     assert {name: pytest.approx(float(text)) for name, text in written.items()} == paid
     page = report.page(run)
     assert "$12.50" in page
@@ -36,5 +36,5 @@ def test_variants_share_the_bill_by_their_seconds(tmp_path: Path) -> None:
 def test_without_a_price_there_is_no_column(tmp_path: Path) -> None:
     directory = write_run(tmp_path / "run", ablation())
     run = view(results.read_study(directory), results.load(directory))
-    assert cost.shares(run) == {}
+    assert cost.cost_by_variant(run) == {}
     assert "Machines" not in report.page(run)

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from dashboards.ablation import tables
 from dashboards.ablation.view import View, view
+from dashboards.html.table import tex
 from dashboards.report import page
 from raysearch.runs import results
 from raysearch.studies.analysis import statistics
@@ -30,7 +31,7 @@ def planted(make_run: Callable[..., Path]) -> Path:
 
 
 def test_csv_holds_every_number_in_full(planted: Path):
-    rows = {row["variant"]: row for row in csv.DictReader(io.StringIO(tables.as_csv(read(planted))))}
+    rows = {row["variant"]: row for row in csv.DictReader(io.StringIO(tables.csv_table(read(planted)).to_csv()))}
     table = results.load(planted)
     for expected in statistics.compare(table, "map", "reference").to_pylist():
         row = rows[expected["variant"]]
@@ -50,12 +51,12 @@ def test_csv_holds_every_number_in_full(planted: Path):
 
 def test_gpu_hours_are_those_of_all_cells_and_stand_only_where_there_were_gpus(planted: Path):
     run = read(planted)
-    assert "GPU-hours" not in tables.as_markdown(run)
+    assert "GPU-hours" not in tables.paper_table(run).to_markdown()
     for row in run.rows:
         row["gpu_seconds"] = 1800.0
     assert all(one.gpu_hours == 2.5 for one in run.variants), "five cells of half an hour, failed or not"
-    assert "| GPU-hours |" in tables.as_markdown(run)
-    assert " & 2.500 & " in tables.as_latex(run).replace("$", "")
+    assert "| GPU-hours |" in tables.paper_table(run).to_markdown()
+    assert " & 2.500 & " in tables.paper_table(run).to_latex().replace("$", "")
     assert '<td class="number" data-value="2.5">2.500</td>' in page(run)
 
 
@@ -65,14 +66,20 @@ def test_two_seeds_are_refused_with_the_reason_everywhere(make_run: Callable[...
     assert {one.verdict for one in run.variants} == {"reference", "no interval"}
     console = Console(width=140, record=True, file=io.StringIO())
     console.print(tables.terminal(results.read_study(path), results.load(path)))
-    for text in (tables.as_csv(run), tables.as_markdown(run), tables.as_latex(run), page(run), console.export_text()):
+    for text in (
+        tables.csv_table(run).to_csv(),
+        tables.paper_table(run).to_markdown(),
+        tables.paper_table(run).to_latex(),
+        page(run),
+        console.export_text(),
+    ):
         assert reason in text
     assert page(run).count(f"<small>{reason}</small>") == 7
     assert 'class="verdict better"' not in page(run)
 
 
 def test_latex_is_balanced_and_marks_what_is_decided(planted: Path):
-    text = tables.as_latex(read(planted))
+    text = tables.paper_table(read(planted)).to_latex()
     body = [line for line in text.splitlines() if not line.startswith("%")]
     plain = re.sub(r"\\[{}$&#_%]", "", "\n".join(body))
     assert plain.count("{") == plain.count("}")
@@ -90,13 +97,13 @@ def test_latex_is_balanced_and_marks_what_is_decided(planted: Path):
 
 
 def test_latex_escapes_what_latex_would_read():
-    assert tables.tex(r"a_b & 50% {x} \y #1 ~ ^ $") == (
+    assert tex(r"a_b & 50% {x} \y #1 ~ ^ $") == (
         r"a\_b \& 50\% \{x\} \textbackslash{}y \#1 \textasciitilde{} \textasciicircum{} \$"
     )
 
 
 def test_markdown_has_a_cell_for_every_column(planted: Path):
-    lines = tables.as_markdown(read(planted)).splitlines()
+    lines = tables.paper_table(read(planted)).to_markdown().splitlines()
     rows = [line for line in lines if line.startswith("|")]
     assert len(rows) == 10
     assert len({line.count("|") for line in rows}) == 1
@@ -121,6 +128,6 @@ def test_no_number_and_no_name_is_cut_off_in_a_narrow_terminal(planted: Path, wi
     assert max(map(len, text.splitlines())) <= width
     assert "…" not in text
     for one in read(planted).variants:
-        words = tables.Words.of(one)
-        for word in (one.label.partition(" ")[0], words.mean, words.interval, words.difference, words.bounds):
-            assert word in text
+        cells = (tables.mean_cell(one), tables.difference_cell(one))
+        for word in (one.label.partition(" ")[0], *(part for cell in cells for part in (cell.text, cell.detail))):
+            assert str(word) in text

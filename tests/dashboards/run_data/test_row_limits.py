@@ -14,6 +14,7 @@ from rich.console import Console
 
 from dashboards.ablation import effects, figures, tables
 from dashboards.ablation.view import View, view
+from dashboards.html import verdicts
 from dashboards.report import answer, page
 from dashboards.run_data import row_limits
 from raysearch.runs.study_record import StudyRecord
@@ -101,28 +102,28 @@ def test_a_page_of_two_thousand_variants_stays_readable(run: View):
     text = page(run)
     assert time.process_time() - started < 10
     assert len(text) < 10e6
-    assert text.count("<tr>") < 4 * row_limits.IN_PAGE
-    assert f"{2000 - row_limits.IN_PAGE:,} more stand in tables/variants.csv" in text
-    assert f"{2000 - row_limits.IN_FIGURE:,} more stand in tables/variants.csv" in text
+    assert text.count("<tr>") < 4 * verdicts.ROWS_IN_PAGE
+    assert f"{2000 - verdicts.ROWS_IN_PAGE:,} more stand in tables/variants.csv" in text
+    assert f"{2000 - verdicts.ROWS_IN_FIGURE:,} more stand in tables/variants.csv" in text
     for figure in (effects.effects(run), figures.cost(run)):
         assert figure is not None
-        assert sum(len(trace.y) for trace in figure.data) <= row_limits.IN_FIGURE * 6
+        assert sum(len(trace.y) for trace in figure.data) <= verdicts.ROWS_IN_FIGURE * 6
         assert figure.layout.height < 3000
 
 
 def test_tables_hold_all_or_say_what_they_leave_out(run: View, two_thousand: tuple[dict[str, Any], pa.Table]):
-    rows = list(csv.DictReader(io.StringIO(tables.as_csv(run))))
+    rows = list(csv.DictReader(io.StringIO(tables.csv_table(run).to_csv())))
     assert [row["variant"] for row in rows] == [one.name for one in run.variants]
-    markdown, latex = tables.as_markdown(run), tables.as_latex(run)
-    assert sum(line.startswith("| ") for line in markdown.splitlines()) == row_limits.IN_FILE + 1
-    assert sum(line.endswith(r"\\") for line in latex.splitlines()) == row_limits.IN_FILE + 1
+    markdown, latex = tables.paper_table(run).to_markdown(), tables.paper_table(run).to_latex()
+    assert sum(line.startswith("| ") for line in markdown.splitlines()) == verdicts.ROWS_IN_FILE + 1
+    assert sum(line.endswith(r"\\") for line in latex.splitlines()) == verdicts.ROWS_IN_FILE + 1
     for text in (markdown, latex):
         assert "1,800 more stand in tables/variants.csv" in text
     console = Console(width=140, record=True, file=io.StringIO())
     console.print(tables.terminal(*two_thousand))
     lines = console.export_text().splitlines()
     assert "... and 1,960 more in tables/variants.csv" in lines[-1]
-    assert len(lines) < row_limits.IN_TERMINAL + 8
+    assert len(lines) < verdicts.ROWS_IN_TERMINAL + 8
     assert sum("decided" in line for line in lines) >= len(PLANTED)
     assert answer(*two_thousand).startswith("train.lr=1500 beats the reference")
 

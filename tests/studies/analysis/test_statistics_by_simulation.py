@@ -196,7 +196,7 @@ def test_studies_from_files_have_the_verdicts_of_studies_in_memory(tmp_path: Pat
             results.write_cell(run / "cells", row)
         results.write_study(run, described(2, seeds))
         loaded = view(results.read_study(run), results.load(run))
-        rows = list(csv.DictReader(io.StringIO(tables.as_csv(loaded))))
+        rows = list(csv.DictReader(io.StringIO(tables.csv_table(loaded).to_csv())))
         for row, one in zip(rows, expected.variants, strict=True):
             assert (row["verdict"], int(row["failed"])) == (one.verdict, one.compared["failed"])
             for column in ("mean", "ci_low", "delta", "delta_high", "p_holm"):

@@ -1,0 +1,274 @@
+"""One table in every form: CSV for machines, Markdown and LaTeX for papers, and the terminal's and the page's.
+
+A table is a list of columns over rows. A column turns a row into a cell, so that a new column is one line.
+"""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeVar
+
+from rich import box
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from dashboards.html import formats, markup, verdicts
+from dashboards.html.markup import Markup, tag
+
+Row = TypeVar("Row")
+
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+_UNBOUNDED = 10_000  # columns of a terminal
+_ARROWS = {"better": "↑", "worse": "↓"}
+_TEX_ARROWS = {"better": r"\uparrow", "worse": r"\downarrow"}
+_TEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "\n": " ",
+    formats.MINUS: "$-$",
+    **{sign: f"\\{sign}" for sign in "{}$&#_%"},
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell for people.
+
+    Attributes:
+        text: the cell's main text.
+        detail: smaller text below it, such as an interval; Markup is inserted into the page as it is.
+        sort_key: the number by which the page sorts the column; a cell without one comes last.
+        verdict: "better" or "worse" sets the text in bold, with an arrow; the page takes it as a CSS class.
+    """
+
+    text: str
+    detail: str | Markup | None = None
+    sort_key: float | None = None
+    verdict: str = ""
+
+
+@dataclass(frozen=True)
+class Column(Generic[Row]):
+    """A column.
+
+    Attributes:
+        title: its header.
+        cell: row -> `Cell`, or a plain value.
+        kind: "number" aligns right, "name" and "text" align left; a name may break. "verdict" is colored in the page.
+        css_class: class of the page's cells of a text column.
+        wrap: whether the terminal may break the cells into lines.
+        widths: least and largest width in the terminal, in characters.
+    """
+
+    title: str | Markup
+    cell: Callable[[Row], Any]
+    kind: Literal["name", "number", "text", "verdict"] = "number"
+    css_class: str | None = None
+    wrap: bool = False
+    widths: tuple[int | None, int | None] = (None, None)
+
+    @property
+    def is_number(self) -> bool:
+        return self.kind == "number"
+
+    def people_cell(self, row: Row) -> Cell:
+        """Return the cell of a row with its text as people read it."""
+        value = self.cell(row)
+        if isinstance(value, Cell):
+            return value
+        return Cell("" if value is None else str(value))
+
+
+@dataclass(frozen=True)
+class Table(Generic[Row]):
+    """Columns over rows.
+
+    Attributes:
+        columns: from left to right.
+        rows: from top to bottom.
+        note: a sentence about the table: Markdown's last line, LaTeX's comment, the caption elsewhere.
+        title: the terminal's title.
+        row_style: row -> its style in the terminal.
+        ends_section: whether a rule follows a row.
+    """
+
+    columns: Sequence[Column[Row]]
+    rows: Sequence[Row]
+    note: str = ""
+    title: str = ""
+    row_style: Callable[[Row], str] = lambda row: ""
+    ends_section: Callable[[Row], bool] = lambda row: False
+
+    def to_csv(self) -> str:
+        """Return RFC 4180 text with lines that end in a line feed. Texts cannot be run as formulas by a spreadsheet."""
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow([csv_text(str(column.title)) for column in self.columns])
+        for row in self.rows:
+            values = [column.cell(row) for column in self.columns]
+            writer.writerow([csv_text(value) if isinstance(value, str) else value for value in values])
+        return out.getvalue()
+
+    def to_markdown(self) -> str:
+        """Return a GitHub table with the note below it."""
+        lines = [
+            _markdown_line([markdown_text(str(column.title)) for column in self.columns]),
+            "|" + "|".join("---:" if column.is_number else "---" for column in self.columns) + "|",
+        ]
+        lines += [
+            _markdown_line([_markdown_cell(column, column.people_cell(row)) for column in self.columns])
+            for row in self.rows
+        ]
+        note = f"\n\n{markdown_text(self.note)}\n" if self.note else "\n"
+        return "\n".join(lines) + note
+
+    def to_latex(self) -> str:
+        """Return a booktabs table. Decided differences are bold and carry an arrow."""
+        lines = [f"% {' '.join(self.note.split())}"] if self.note else []
+        lines += [
+            r"\begin{tabular}{" + "".join("r" if column.is_number else "l" for column in self.columns) + "}",
+            r"\toprule",
+            " & ".join(tex(str(column.title)) for column in self.columns) + r" \\",
+            r"\midrule",
+        ]
+        for row in self.rows:
+            lines.append(" & ".join(_tex_cell(column, column.people_cell(row)) for column in self.columns) + r" \\")
+            if self.ends_section(row) and len(self.rows) > 1:
+                lines.append(r"\midrule")
+        return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+    def to_rich(self, compact: bool = False) -> RichTable:
+        """Return a table for the terminal, with details below the texts; `compact` leaves out most of the frame."""
+        table = RichTable(
+            title=Text(self.title) if self.title else None,
+            title_justify="left",
+            header_style="bold",
+            title_style="dim",
+            caption=Text(self.note) if self.note else None,
+            caption_justify="left",
+        )
+        if compact:
+            table.box = box.SIMPLE
+            table.padding = (0, 1, 0, 0)
+            table.show_edge = False
+        for column in self.columns:
+            least, largest = column.widths
+            table.add_column(
+                Text(str(column.title)),
+                justify="right" if column.is_number else "left",
+                overflow="fold" if column.kind == "name" else "ellipsis",
+                no_wrap=column.kind != "name" and not column.wrap,
+                min_width=least,
+                max_width=largest,
+            )
+        for row in self.rows:
+            cells = [column.people_cell(row) for column in self.columns]
+            texts = [Text(f"{cell.text}\n{cell.detail}".rstrip() if cell.detail else cell.text) for cell in cells]
+            table.add_row(*texts, style=self.row_style(row), end_section=self.ends_section(row))
+        return table
+
+    def to_html(self) -> Markup:
+        """Return a table of the page, which a reader may sort; the first column holds the names of the rows."""
+        body = [[_html_cell(column, column.people_cell(row)) for column in self.columns] for row in self.rows]
+        return markup.rows([column.title for column in self.columns], body, self.note or None)
+
+
+@dataclass(frozen=True)
+class FirstThatFits:
+    """The first drawing, or the second on a terminal that is too narrow for it.
+
+    >>> Console(width=4).print(FirstThatFits(Text("wide words"), Text("few")))
+    few
+    """
+
+    wide: RenderableType
+    narrow: RenderableType
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width = console.measure(self.wide, options=options.update(max_width=_UNBOUNDED)).maximum
+        yield self.wide if width <= options.max_width else self.narrow
+
+
+def csv_text(value: str) -> str:
+    """Return a text that no spreadsheet runs as a formula: it gets an apostrophe, which marks a text there.
+
+    >>> csv_text("=cmd|' /C calc'!A0"), csv_text("-1e-05"), csv_text("srem.size=5")
+    ("'=cmd|' /C calc'!A0", '-1e-05', 'srem.size=5')
+    """
+    return f"'{value}" if value.startswith(_FORMULA_STARTS) and not _is_number(value) else value
+
+
+def csv_value(value: Any) -> Any:
+    """Return a value for CSV: texts, floats and None as they are, other values as JSON.
+
+    >>> csv_value(True), csv_value([1, 2]), csv_value("a")
+    ('true', '[1, 2]', 'a')
+    """
+    return value if value is None or isinstance(value, str | float) else json.dumps(value)
+
+
+def markdown_text(text: str) -> str:
+    """Return text that stays in its Markdown cell and is not a link, code or emphasis.
+
+    >>> print(markdown_text("a|b [c](d) <e>"))
+    a\\|b \\[c\\](d) &lt;e>
+    """
+    return re.sub(r"([\\|*`\[\]])", r"\\\1", text).replace("<", "&lt;").replace("\n", " ")
+
+
+def tex(text: str) -> str:
+    """Return text in which LaTeX reads no command.
+
+    >>> tex("srem.size=5 & 100%")
+    'srem.size=5 \\\\& 100\\\\%'
+    """
+    return "".join(_TEX.get(sign, sign) for sign in text)
+
+
+def _is_number(value: str) -> bool:
+    try:
+        float(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _markdown_line(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _markdown_cell(column: Column[Any], cell: Cell) -> str:
+    if not column.is_number:
+        return markdown_text(cell.text)
+    return f"**{cell.text}** {_ARROWS[cell.verdict]}" if cell.verdict in _ARROWS else cell.text
+
+
+def _tex_cell(column: Column[Any], cell: Cell) -> str:
+    if not column.is_number:
+        return tex(cell.text)
+    if cell.text in ("", formats.NONE):
+        return "--" if cell.text else ""
+    number = cell.text.replace(formats.MINUS, "-").replace("±", r"\pm")
+    if cell.verdict in _TEX_ARROWS:
+        return rf"$\mathbf{{{number}}}\,{_TEX_ARROWS[cell.verdict]}$"
+    return f"${number}$"
+
+
+def _html_cell(column: Column[Any], cell: Cell) -> Markup:
+    detail = cell.detail if isinstance(cell.detail, Markup) or not cell.detail else tag("small", cell.detail)
+    if column.kind == "name":
+        return markup.join(markup.name(cell.text), detail or None)
+    if column.kind == "number":
+        return markup.number(cell.text, detail or "", cell.sort_key)
+    words = (
+        tag("span", cell.text, class_=verdicts.verdict_class(cell.verdict)) if column.kind == "verdict" else cell.text
+    )
+    return tag("td", words, detail or None, class_=column.css_class)
