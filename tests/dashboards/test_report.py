@@ -54,7 +54,8 @@ def test_the_page_says_what_stands_behind_the_answer(make_run: Callable[..., Pat
     row = seen.row("srem.size=37 px (128 at 224)")
     assert row[4] == "\N{BLACK DOWN-POINTING TRIANGLE} decided worse"
     assert row[5] == "4 of 51 failed"
-    assert seen.row("Variant")[7:] == ["Epochs", "Erased", "Published", "Measured \N{MINUS SIGN} published", "Same protocol"]
+    headers = ["Epochs", "Erased", "Published", "Measured \N{MINUS SIGN} published", "Same protocol"]
+    assert seen.row("Variant")[7:] == headers
     assert row[7:10] == ["24", "100.0 %", "0.746table 4"]
     assert row[11] == "no: data, backbone, side"
     assert "loss is nan in iteration 3" in seen.text
