@@ -68,8 +68,8 @@ def draw_photo(path: Path, color: np.ndarray, seed: int) -> None:
 @pytest.fixture
 def small_birds(monkeypatch: pytest.MonkeyPatch) -> None:
     """A smaller embedded data set, with enough classes for episodes of five ways in each part."""
-    spec = functools.partial(synthetic.Spec, classes=20, train_per_class=8, test_per_class=4)
-    monkeypatch.setattr(synthetic, "Spec", spec)
+    spec = functools.partial(synthetic.SyntheticSpec, classes=20, train_per_class=8, test_per_class=4)
+    monkeypatch.setattr(synthetic, "SyntheticSpec", spec)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=str)

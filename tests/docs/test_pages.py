@@ -3,12 +3,14 @@
 import importlib
 import re
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 import typer
 
 from raysearch.__main__ import COMMANDS
+from raysearch.core import cli, extensions
 from raysearch.studies.design import study_files
 
 from .pages import ROOT, Block, Command, Page, all_pages
@@ -26,11 +28,18 @@ def click_command(name: str, words: list[str]) -> tuple[click.Command, list[str]
     """Return the command that the words start, of several in a module the one they name, and its arguments."""
     module = importlib.import_module(f"raysearch.{name}")
     if name == "ingest" and words[:1] == ["verify"]:
-        return typer.main.get_command(module.checking), words[1:]
-    command = typer.main.get_command(module.app)
+        return complete(module.checking), words[1:]
+    command = complete(module.app)
     if hasattr(command, "commands"):
         return command.commands[words[0]], words[1:]
     return command, words
+
+
+def complete(app: typer.Typer) -> Any:
+    """Return a command with the options that all commands share."""
+    command = typer.main.get_command(app)
+    cli._add_common_options(command)
+    return command
 
 
 def options(command: click.Command) -> set[str]:
@@ -44,8 +53,9 @@ def test_the_pages_have_commands() -> None:
 
 
 @pytest.mark.parametrize("command", ALL_COMMANDS, ids=str)
-def test_a_command_parses(command: Command) -> None:
+def test_a_command_parses(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its flags exist, its values have the right types, and no argument is missing."""
+    monkeypatch.setattr(extensions, "load", lambda names: None)
     name, *words = command.words
     assert name in COMMANDS
     found, arguments = click_command(name, words)
@@ -57,7 +67,7 @@ def test_flags_in_the_text_exist(page: Page) -> None:
     known = set(FOREIGN_FLAGS)
     for name in COMMANDS:
         module = importlib.import_module(f"raysearch.{name}")
-        known |= options(typer.main.get_command(module.app))
+        known |= options(complete(module.app))
     code = [words for words in re.findall(r"`([^`\n]+)`", page.prose) if words.split()[0] not in FOREIGN_PROGRAMS]
     assert set(re.findall(r"(?<![\w-])--[a-z][\w-]*", " ".join(code))) <= known
 
