@@ -73,7 +73,7 @@ FEWSHOT = register_task(
         name="fewshot",
         config=FewshotConfig,
         version=2,
-        build="raysearch.tasks.fewshot.task:build",
+        build="raysearch.tasks.fewshot.task:FewshotTask",
         metric_ids="raysearch.tasks.fewshot.task:metric_ids",
         objectives=("accuracy_validation", "epoch_seconds"),
         movable=("train.lr", "train.weight_decay", "spm.weight", "lwe.temperature", "lwfm.tau", "lwfm.episode_weight"),
@@ -81,7 +81,7 @@ FEWSHOT = register_task(
             "paper": {},
             "laptop": {
                 **_LAPTOP_IMAGES,
-                "model.frozen": True,  # comparers train on maps that are computed once
+                "model.frozen": True,  # heads train on maps that are computed once
                 "episodes.queries": 5,
                 "episodes.test": 400,
                 "episodes.validation": 40,
@@ -104,7 +104,7 @@ PRETRAIN = register_task(
         name="pretrain",
         config=PretrainRunConfig,
         version=2,
-        build="raysearch.tasks.pretraining.task:build",
+        build="raysearch.tasks.pretraining.task:PretrainTask",
         metric_ids="raysearch.tasks.pretraining.task:metric_ids",
         objectives=("accuracy_validation", "epoch_seconds"),
         movable=("train.lr", "train.weight_decay"),

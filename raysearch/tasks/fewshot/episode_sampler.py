@@ -1,4 +1,4 @@
-"""What the training steps of few-shot recognition draw: episodes by seed and number, ordinary images beside them."""
+"""The rows that the training steps of few-shot recognition use: episodes by seed and number, and ordinary batches."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -13,37 +13,43 @@ from raysearch.tasks.common.batches import generator
 
 
 class EpisodeStep(NamedTuple):
-    """Of `E` episodes of `W` ways, `K` shots and `Q` queries, and an ordinary batch of `B` images; rows, int64."""
+    """Rows of `E` episodes of `W` ways, `K` shots and `Q` queries per way, and of an ordinary batch of `B`; int64."""
 
     number: int  # of the first episode in the run
     support: Tensor  # (E, W, K)
     query: Tensor  # (E, W, Q)
-    ordinary: Tensor  # (B,), of all workers
+    ordinary: Tensor  # (B,), for all workers together
 
 
 class EpisodeSampler:
-    """Args:
-    config: of the run.
-    seed: of the run.
-    episodes: of the base classes.
-    images: number of base images.
+    """The steps of each epoch.
+
+    Args:
+        config: of the run.
+        seed: of the run.
+        episodes: of the base classes.
+        images: number of base images.
     """
 
     def __init__(self, config: FewshotConfig, seed: int, episodes: Episodes, images: int) -> None:
-        self._config, self._seed, self._episodes, self._images = config, seed, episodes, images
+        self._config = config
+        self._seed = seed
+        self._episodes = episodes
+        self._images = images
 
     def steps(self, epoch: int) -> Iterator[EpisodeStep]:
-        """The steps of an epoch."""
+        """Yield the steps of an epoch, counted from 0."""
         train = self._config.train
         for first in range(0, train.episodes, train.batch):
-            number, count = epoch * train.episodes + first, min(train.batch, train.episodes - first)
+            number = epoch * train.episodes + first
+            count = min(train.batch, train.episodes - first)
             support, query = map(torch.from_numpy, self._episodes.batch(number, count))
             draws = generator(self._seed, epoch, first)
             ordinary = torch.randint(self._images, (self._config.lwfm.aux_batch,), generator=draws)
             yield EpisodeStep(number, support, query, ordinary)
 
     def rows(self, epoch: int, worker: Worker) -> Iterator[Tensor]:
-        """The rows that a worker loads in an epoch, in the order in which `EpisodeViews` does."""
+        """Yield the rows that a worker loads in an epoch, in the order in which `EpisodeViews` loads them."""
         for step in self.steps(epoch):
             yield worker.share(step.support).flatten()
             yield worker.share(step.query).flatten()

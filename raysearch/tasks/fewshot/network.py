@@ -1,14 +1,21 @@
-"""The network of a few-shot run: backbone, compared taps, head, and a classifier for the auxiliary losses."""
+"""The network of a few-shot run, and its optimizer.
+
+The network is the backbone, the compared taps, the head, and a classifier for the auxiliary losses. The optimizer is
+HelixFormer's Adam (arXiv 2207.00784) or LWFM-SPM's SGD (arXiv 2411.06363).
+"""
 
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import SGD, Adam, Optimizer
 
 from raysearch.models import backbones
 from raysearch.models.fewshot import EpisodicNetwork
 from raysearch.studies.configs import FewshotConfig
+from raysearch.studies.configs.fewshot_sections import EpisodicTrainConfig
 from raysearch.studies.configs.task_spec import load_object
+from raysearch.tasks.common import step_decay
 
 
 def build_network(
@@ -38,6 +45,25 @@ def build_network(
     if config.model.frozen:
         network.backbone.requires_grad_(False)  # training then sees only its maps, made in evaluation mode
     return network
+
+
+def build_optimizer(network: nn.Module, config: EpisodicTrainConfig) -> Optimizer | None:
+    """Build the optimizer of a network's trained parameters; None where none are trained."""
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    if not trained or not config.epochs:
+        return None
+    if config.optimiser == "adam":
+        return Adam(trained, lr=config.lr, weight_decay=config.weight_decay)
+    nesterov = config.momentum > 0
+    return SGD(trained, config.lr, config.momentum, weight_decay=config.weight_decay, nesterov=nesterov)
+
+
+def set_rate(optimizer: Optimizer, config: EpisodicTrainConfig, epoch: int) -> float:
+    """Set the learning rate of an epoch, counted from 0, and return it."""
+    rate = step_decay(config.lr, config.decay, config.milestones, config.epochs, epoch)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    return rate
 
 
 def _exclude_unreached(network: EpisodicNetwork, side: int) -> None:

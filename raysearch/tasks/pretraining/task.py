@@ -1,10 +1,10 @@
-"""Pre-training of a trunk: it learns to name the base classes, as the first stage of HelixFormer (arXiv 2207.00784).
+"""Pre-training of a backbone as a classifier of the base classes: HelixFormer's first stage (arXiv 2207.00784).
 
-A linear layer over the last map (flattened for Conv-4, averaged over space for others) is trained with the trunk and
-thrown away at the end; the last epoch counts. What is left is judged by nearest centroids on the validation classes.
+A linear layer on the last map (flattened for Conv-4, averaged over positions for others) is trained with the backbone
+and thrown away at the end; the last epoch counts. The backbone is evaluated by nearest centroids on the validation
+classes.
 """
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,17 +20,23 @@ from raysearch.models import backbones
 from raysearch.models.fewshot import EpisodicNetwork
 from raysearch.models.fewshot_heads import CentroidHead
 from raysearch.studies.configs import PretrainRunConfig
-from raysearch.tasks.base import NonFiniteLoss, Worker
+from raysearch.tasks.base import Worker
+from raysearch.tasks.common import Loader, Prefetcher, StepMeter, check_finite, copied, step_decay
 from raysearch.tasks.common.batches import batch_sizes, generator
-from raysearch.tasks.common.loader import Loader, Prefetcher
-from raysearch.tasks.common.training import copied
 from raysearch.tasks.fewshot import evaluation
 
-VALIDATION_EPISODES = (5, 1, 15, 200)  # ways where there are as many, shots, queries and number of validation episodes
+# Ways (all where there are fewer), shots, queries per class, and number of validation episodes
+VALIDATION_EPISODES = (5, 1, 15, 200)
 
 
 class Classifier(nn.Module):
-    """`classifier(images (B,3,H,W)) -> logits (B, classes)`."""
+    """A backbone and a linear layer: `classifier(images (B,3,H,W)) -> logits (B, classes)`.
+
+    Args:
+        backbone: makes the maps.
+        classes: number of base classes.
+        flatten: size of the flattened last map; None: the map is averaged over positions.
+    """
 
     def __init__(self, backbone: backbones.Backbone, classes: int, flatten: int | None) -> None:
         super().__init__()
@@ -40,7 +46,7 @@ class Classifier(nn.Module):
 
     @property
     def backbone(self) -> backbones.Backbone:
-        """What is trained for later runs."""
+        """The module that later runs start from."""
         return self.trunk
 
     def forward(self, images: Tensor) -> Tensor:
@@ -49,116 +55,135 @@ class Classifier(nn.Module):
 
 
 class PretrainTask:
-    """See the module; implements `Task`.
+    """Pre-training of a backbone; see the module. Implements `Task`.
 
     Args:
         config: of the run.
         seed: of everything random.
-        worker: what it runs on.
+        worker: that it runs on.
 
     Raises:
         UserError: batches that leave a worker fewer than two images.
     """
 
     def __init__(self, config: PretrainRunConfig, seed: int, worker: Worker) -> None:
-        self.config, self.seed, self.worker = config, seed, worker
+        self.config = config
+        self.seed = seed
+        self.worker = worker
         self.metric_ids = metric_ids(config, worker.feed.split)
-        self.images, self.steps, self.done = worker.feed.train, config.train.epochs, 0
-        self._ahead = Prefetcher(self.images, lambda epoch: map(worker.share, self._batches(epoch)))
-        sizes = batch_sizes(len(self.images), config.train.batch, worker.world_size)
-        if min(sizes) < 2 * worker.world_size:
+        self.images = worker.feed.train
+        self.steps = config.train.epochs
+        self.done = 0
+        self._prefetcher = Prefetcher(self.images, lambda epoch: map(worker.share, self._batches(epoch)))
+        smallest = min(batch_sizes(len(self.images), config.train.batch, worker.world_size))
+        if smallest < 2 * worker.world_size:
             raise UserError(
-                f"pretrain.batch={config.train.batch}: batches of {min(sizes)} images are too small for "
+                f"pretrain.batch={config.train.batch}: batches of {smallest} images are too small for "
                 f"{worker.world_size} workers, which need two each"
             )
-        self._names = torch.from_numpy(np.unique(self.images.labels, return_inverse=True)[1]).to(worker.device)
+        _, classes = np.unique(self.images.labels, return_inverse=True)
+        self._classes = torch.from_numpy(classes).to(worker.device)  # of each image, counted from 0
         torch.manual_seed(seed)
         backbone = backbones.build(config.model.backbone, config.model.weights)
-        flatten = None
-        if config.model.backbone == "conv4":
-            with torch.no_grad():
-                shape = backbone.eval()(torch.zeros(1, 3, config.data.side, config.data.side))[backbone.taps[-1]].shape
-            flatten = shape[1] * shape[2] * shape[3]
-        self.classifier = Classifier(backbone, int(self._names.max()) + 1, flatten)
+        flatten = _map_size(backbone, config.data.side) if config.model.backbone == "conv4" else None
+        self.classifier = Classifier(backbone, int(self._classes.max()) + 1, flatten)
         self.classifier.to(worker.device).to(memory_format=torch.channels_last)
         self._wrapped = worker.wrap(self.classifier)
         train = config.train
-        self.optimiser = torch.optim.SGD(
+        self.optimizer = torch.optim.SGD(
             self.classifier.parameters(), lr=train.lr, momentum=train.momentum, weight_decay=train.weight_decay
         )
         self.loader = Loader(worker.device)
 
     def advance(self) -> dict[str, Any]:
-        """An epoch over the base classes' images."""
-        started, config, device = time.perf_counter(), self.config.train, self.worker.device
-        self.loader.waited()
-        rate = config.lr * 0.1 ** sum(self.done >= round(share * config.epochs, 6) for share in config.milestones)
-        for group in self.optimiser.param_groups:
+        """Train for one epoch over the base classes' images.
+
+        Returns:
+            Mean loss, training accuracy, and the keys of `StepMeter.report`.
+
+        Raises:
+            NonFiniteLoss: the loss became infinite or not a number.
+        """
+        meter = StepMeter(self.loader)
+        config = self.config.train
+        device = self.worker.device
+        rate = step_decay(config.lr, 0.1, config.milestones, config.epochs, self.done)
+        for group in self.optimizer.param_groups:
             group["lr"] = rate
-        self._ahead.request(self.done, self.steps)
+        self._prefetcher.request(self.done, self.steps)
         side = self.images.side
-        total = torch.zeros(2, device=device)
+        sums = torch.zeros(2, device=device)  # of losses, and of correct images
         self.classifier.train()
-        for rows in self._batches(self.done):
-            mine = self.worker.share(rows)
-            drawn = draw_views(config.augment, mine, (side, side), (self.seed, self.done))
-            images = augment(self.loader.take(self.images, mine), drawn)
+        for batch_rows in self._batches(self.done):
+            rows = self.worker.share(batch_rows)
+            drawn = draw_views(config.augment, rows, (side, side), (self.seed, self.done))
+            images = augment(self.loader.take(self.images, rows), drawn)
             with evaluation.autocast(device, "auto"):
                 logits = self._wrapped(images)
-            names = self._names[mine.to(device)]
-            loss = functional.cross_entropy(logits, names)
-            self.optimiser.zero_grad(set_to_none=True)
-            (loss * (self.worker.world_size * len(mine) / len(rows))).backward()
-            self.optimiser.step()
-            total += torch.stack([loss.detach() * len(mine), (logits.argmax(1) == names).sum()])
-        loss, right = (self.worker.sum(total) / len(self.images)).tolist()
+            classes = self._classes[rows.to(device)]
+            loss = functional.cross_entropy(logits, classes)
+            self.optimizer.zero_grad(set_to_none=True)
+            (loss * (self.worker.world_size * len(rows) / len(batch_rows))).backward()
+            self.optimizer.step()
+            sums += torch.stack([loss.detach() * len(rows), (logits.argmax(1) == classes).sum()])
+        mean_loss, accuracy = (self.worker.sum(sums) / len(self.images)).tolist()
         self.done += 1
-        if not np.isfinite(loss):
-            raise NonFiniteLoss(f"the loss became {loss} in epoch {self.done}; a lower pretrain.lr may help")
+        check_finite(mean_loss, f"in epoch {self.done}", "pretrain.lr")
         for buffer in self.classifier.buffers():
             self.worker.broadcast(buffer)
-        seconds = time.perf_counter() - started
-        report = {"iteration": self.done, "phase": "train", "epochs": 1, "loss": loss, "accuracy_train": right}
-        report |= {"lr": rate, "seconds": seconds, "images_per_second": len(self.images) / seconds}
-        return report | {"feed_wait_share": min(1.0, self.loader.waited() / seconds)}
-
-    def _batches(self, epoch: int) -> Sequence[Tensor]:
-        """Rows of each batch of an epoch, of all workers."""
-        order = torch.randperm(len(self.images), generator=generator(self.seed, epoch))
-        return order.split(batch_sizes(len(order), self.config.train.batch, self.worker.world_size))
+        return {
+            "iteration": self.done,
+            "phase": "train",
+            "epochs": 1,
+            "loss": mean_loss,
+            "accuracy_train": accuracy,
+            "lr": rate,
+            **meter.report("images", len(self.images)),
+        }
 
     def evaluate(self) -> dict[str, Any]:
-        """`accuracy_validation` and its half width; the test classes stay unseen."""
+        """Return `accuracy_validation` and its half width; the test classes stay unseen."""
         val = self.worker.feed.val
         assert val is not None, "pre-training takes class-disjoint splits"
         ways, shots, queries, count = VALIDATION_EPISODES
         ways = min(ways, len(np.unique(val.labels)))
         backbone = self.classifier.backbone
-        network = EpisodicNetwork(backbone, backbone.taps[-1:], CentroidHead("cosine"))
-        network.to(self.worker.device)
+        network = EpisodicNetwork(backbone, backbone.taps[-1:], CentroidHead("cosine")).to(self.worker.device)
         drawn = Episodes(val.labels, ways, shots, queries, seed=0)
-        found = evaluation.accuracies(network, val, drawn, count, self.worker, self.loader)
-        mean, half = evaluation.mean_and_half_width(found)
-        return {"accuracy_validation": mean, "accuracy_validation_ci": half}
+        by_episode = evaluation.accuracies(network, val, drawn, count, self.worker, self.loader)
+        mean, half_width = evaluation.mean_and_half_width(by_episode)
+        return {"accuracy_validation": mean, "accuracy_validation_ci": half_width}
 
     def state_dict(self) -> dict[str, Any]:
-        """`trunk` is there when the training has come to its end: what other runs start from."""
-        trunk = copied(self.classifier.backbone.state_dict()) if self.done >= self.steps else None
+        """Return the state. Its "trunk" is the backbone that other runs start from, once training has ended."""
+        backbone = copied(self.classifier.backbone.state_dict()) if self.done >= self.steps else None
         return {
             "classifier": copied(self.classifier.state_dict()),
-            "optimiser": copied(self.optimiser.state_dict()["state"]),
+            "optimiser": copied(self.optimizer.state_dict()["state"]),
             "done": self.done,
-            "trunk": trunk,
+            "trunk": backbone,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a state, under this run's own config."""
         self.classifier.load_state_dict(state["classifier"])
-        groups = self.optimiser.state_dict()["param_groups"]
-        self.optimiser.load_state_dict({"state": copied(state["optimiser"]), "param_groups": groups})
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": copied(state["optimiser"]), "param_groups": groups})
         self.done = state["done"]
+
+    def _batches(self, epoch: int) -> Sequence[Tensor]:
+        """Return the rows of each batch of an epoch, for all workers together."""
+        order = torch.randperm(len(self.images), generator=generator(self.seed, epoch))
+        return order.split(batch_sizes(len(order), self.config.train.batch, self.worker.world_size))
 
 
 def metric_ids(config: PretrainRunConfig, split: str) -> dict[str, str]:
+    """Return the exact definition of each metric of a run.
+
+    Args:
+        config: of the run.
+        split: name and hash of its class-disjoint split.
+    """
     ways, shots, _, count = VALIDATION_EPISODES
     name = f"nearest-centroid-accuracy@{ways}-or-all-ways-{shots}-shot"
     return {
@@ -167,6 +192,8 @@ def metric_ids(config: PretrainRunConfig, split: str) -> dict[str, str]:
     }
 
 
-def build(config: PretrainRunConfig, seed: int, worker: Worker) -> PretrainTask:
-    """Return the task of a config."""
-    return PretrainTask(config, seed, worker)
+def _map_size(backbone: backbones.Backbone, side: int) -> int:
+    """Return the number of values of the last map of an image of `side` pixels."""
+    with torch.no_grad():
+        maps = backbone.eval()(torch.zeros(1, 3, side, side))
+    return maps[backbone.taps[-1]].numel()

@@ -11,7 +11,7 @@ import torch
 
 from raysearch.models.backbones import Backbone
 from raysearch.tasks.base import Worker
-from raysearch.tasks.fewshot import optimizer
+from raysearch.tasks.fewshot.network import set_rate
 
 from ...registries import replace_backbone
 from .fewshot_runs import FROZEN, METHODS, SGD, STARTED, config, feed, finish, make, start, trunk
@@ -65,13 +65,13 @@ def test_the_first_best_epoch_on_validation_is_judged(monkeypatch: pytest.Monkey
     change = {**METHODS["relation"], "train.epochs": 4}
     task, last = make(change), make(change, {"train.select": "last"})
     networks: list[dict[str, torch.Tensor]] = []
-    original = task._judge
+    original = task._evaluate
 
     def judge(images: Any, *rest: Any) -> Any:
         assert len(networks) == len(given) or images is task.worker.feed.val
         return (given[len(networks)], 0.0, np.zeros(4)) if len(networks) < len(given) else original(images, *rest)
 
-    monkeypatch.setattr(task, "_judge", judge)
+    monkeypatch.setattr(task, "_evaluate", judge)
     for value in given:
         assert task.advance()["accuracy_validation"] == value
         networks.append({name: one.clone() for name, one in task.network.state_dict().items()})
@@ -79,11 +79,11 @@ def test_the_first_best_epoch_on_validation_is_judged(monkeypatch: pytest.Monkey
     for name, one in task.network.state_dict().items():
         assert torch.equal(one, networks[3][name]), "evaluation leaves the network as it was"
     task.network.load_state_dict(networks[1])
-    assert outcome["accuracy"] == original(task.worker.feed.test, task._test, 9)[0]
-    assert outcome["accuracy_validation"] == original(task.worker.feed.val, task._val, 4)[0]
+    assert outcome["accuracy"] == original(task.worker.feed.test, task._test_episodes, 9)[0]
+    assert outcome["accuracy_validation"] == original(task.worker.feed.val, task._val_episodes, 4)[0]
 
     finish(last)
-    assert last._best == {}
+    assert last._best.state_dict() == {}
     assert torch.equal(last.network.backbone.network.one[0].weight, networks[3]["trunk.body.one.0.weight"])  # type: ignore[union-attr, index]
 
 
@@ -112,11 +112,12 @@ def test_the_test_images_are_not_looked_at_before_the_end(case: str) -> None:
 def test_rates_fall_after_their_share_of_the_epochs() -> None:
     # 0.55 of 100 is a little more than 55 in floats
     task = make({**METHODS["relation"], "train.epochs": 100, "train.milestones": [0.55, 0.57], "train.lr": 1.0})
-    rates, optimiser = [], task.optimiser
-    assert optimiser is not None
+    rates: list[float] = []
+    optimizer = task.optimizer
+    assert optimizer is not None
     for epoch in range(100):
-        rates.append(optimizer.set_rate(optimiser, task.config.train, epoch))
-        assert optimiser.param_groups[0]["lr"] == rates[-1]
+        rates.append(set_rate(optimizer, task.config.train, epoch))
+        assert optimizer.param_groups[0]["lr"] == rates[-1]
     assert rates == [1.0] * 55 + [0.3] * 2 + [pytest.approx(0.09)] * 43
 
 
