@@ -126,7 +126,7 @@ def main(
     if out is not None:
         cli.check_writable(out, "--out")
     place = Location.parse(query)
-    if place.kind() == FileType.NotFound:
+    if place.file_type() == FileType.NotFound:
         raise UserError(f"no image or folder at {place}")
     recogniser = FewShotClassifier.load(model)
     recogniser.learn_folder(support)

@@ -175,7 +175,7 @@ def _data_of_run(record: StudyRecord) -> Location:
         UserError: the data set is no longer there, or has changed.
     """
     location = Location.parse(record.data.recorded_path())
-    if location.kind() != FileType.Directory:
+    if location.file_type() != FileType.Directory:
         raise UserError(f"the run's data set is no longer at {location}; give its path with --data")
     if shards.read_manifest(location).content_hash != record.data.content_hash:
         raise UserError(f"{location} holds other data than the run used; give the path of that data with --data")

@@ -131,7 +131,7 @@ def open_run(directory: str | Path, data: str | None = None, storage: str | None
     record, path = results.read_study(directory), Path(directory)
     torch.set_num_threads(1)  # as in a study's workers: more threads add in another order
     place = Location.parse(data if data is not None else record.data.recorded_path())
-    if data is None and place.kind() != FileType.Directory:
+    if data is None and place.file_type() != FileType.Directory:
         raise UserError(f"the run's data set is no longer at {place}; say where with --data")
     run = FinishedRun(path, record, place, storage)
     if run.manifest.content_hash != record.data.content_hash:

@@ -1,8 +1,8 @@
-"""Copies of remote files on this node, for readers that read at random.
+"""Copies of remote files on this node, for random reads.
 
-A file is known by the SHA-256 of its content: processes, runs and data sets that name the same content share one copy,
-and a copy never goes stale. One process copies it while the others wait; where it dies half-way the next one begins.
-Above a cap, the copies that were asked for longest ago make room; those that a process has open now stay.
+A copy is named by the SHA-256 of its content. So all processes, runs and data sets with the same content share one
+copy, and it never goes stale. One process fetches it while the others wait; if it dies, the next one starts again.
+Above a cap, the copies that were requested longest ago are removed, except those that a process has open.
 """
 
 import contextlib
@@ -12,44 +12,43 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 from raysearch.core import locks
 from raysearch.core.errors import UserError
 from raysearch.storage.cache import cache_bytes, cache_dir
-
-if TYPE_CHECKING:  # places gives this module's function a second home
-    from raysearch.storage.location import Location
+from raysearch.storage.location import Location
 
 COPIES_FOLDER = "shards"
-_GRACE = 60.0  # seconds from when a path is handed out to when its file has surely been opened
+_GRACE_SECONDS = 60.0  # a caller has surely opened its file this long after it got the path
 
 
-def local_copy(file: "Location", size: int, sha256: str, cap: int | None = None) -> Path:
-    """A path on this machine that holds the file's content; a local file's own path.
+def local_copy(file: Location, size: int, sha256: str, cap: int | None = None) -> Path:
+    """Return a path on this machine with the file's content. A local file is its own copy.
 
-    Open it soon: once open, it stays readable even if the copy makes room for another.
+    Open the path soon. An open file stays readable even if the copy is removed.
 
     Args:
-        file: where it lies.
-        size: in bytes.
+        file: the file to copy.
+        size: bytes.
         sha256: of its content, in hexadecimal.
-        cap: bytes of all copies; None: `cache_bytes()`. Files that are in use may exceed it.
+        cap: bytes of all copies together; None for `cache_bytes()`. Files in use may exceed it.
 
     Raises:
         FileNotFoundError: no such file.
-        UserError: other content than told, a store that does not answer, a disk that is full.
+        UserError: the content differs from `sha256`, the store does not answer, or the disk is full.
     """
-    own = file.local
-    if own is not None:
-        return own
+    local_path = file.local
+    if local_path is not None:
+        return local_path
     folder = cache_dir() / COPIES_FOLDER
-    copy, partial = folder / sha256, folder / f"{sha256}.partial"
+    copy = folder / sha256
+    partial = folder / f"{sha256}.partial"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not _touch(copy, size):
-            with _owned(partial) as target:
-                if not _touch(copy, size):  # who held the file before us may have finished it
+        if not _mark_used(copy, size):
+            with _locked_partial(partial) as target:
+                if not _mark_used(copy, size):  # the previous holder of the lock may have finished it
                     evict_copies(folder, size, cache_bytes() if cap is None else cap)
                     _fetch(file, target, size, sha256)
                     partial.rename(copy)
@@ -64,21 +63,21 @@ def local_copy(file: "Location", size: int, sha256: str, cap: int | None = None)
 
 
 def evict_copies(folder: Path, size: int, cap: int) -> None:
-    """Remove copies that nobody uses, those asked for longest ago first, until `size` more bytes fit below the cap."""
+    """Remove unused copies, those requested longest ago first, until `size` more bytes fit below the cap."""
     with os.scandir(folder) as entries:
-        found = sorted((one.stat().st_mtime, one.stat().st_size, one.path) for one in entries)
-    total = sum(bytes_ for _, bytes_, _ in found) + size
-    for used, bytes_, path in found:
+        copies = sorted((entry.stat().st_mtime, entry.stat().st_size, entry.path) for entry in entries)
+    total = sum(copy_size for _, copy_size, _ in copies) + size
+    for last_used, copy_size, path in copies:
         if total <= cap:
             return
-        if time.time() - used > _GRACE and not _is_open(path):
-            with contextlib.suppress(OSError):  # another process makes room as well, or owns the file
+        if time.time() - last_used > _GRACE_SECONDS and not _is_open(path):
+            with contextlib.suppress(OSError):  # another process removes it too, or owns the file
                 os.unlink(path)
-            total -= bytes_
+            total -= copy_size
 
 
-def _touch(copy: Path, size: int) -> bool:
-    """Whether a whole copy is there, which is then used now."""
+def _mark_used(copy: Path, size: int) -> bool:
+    """Set the time of last use; return whether the copy is there and complete."""
     try:
         os.utime(copy)
         return copy.stat().st_size == size
@@ -87,18 +86,18 @@ def _touch(copy: Path, size: int) -> bool:
 
 
 @contextlib.contextmanager
-def _owned(partial: Path) -> Iterator[BinaryIO]:
-    """The file that a copy grows in, empty and this process's alone; the lock ends with the process."""
+def _locked_partial(partial: Path) -> Iterator[BinaryIO]:
+    """Open the file that a copy grows in, empty and locked until the block or the process ends."""
     with locks.lock_file(partial, create=True, wait=True) as target:
         target.truncate(0)
         try:
             yield target
         finally:
-            if locks.is_same_file(target, partial):  # not renamed: the copy was there, or could not be made
+            if locks.is_same_file(target, partial):  # not renamed: the copy was there already, or failed
                 partial.unlink()
 
 
-def _fetch(file: "Location", target: BinaryIO, size: int, sha256: str) -> None:
+def _fetch(file: Location, target: BinaryIO, size: int, sha256: str) -> None:
     content = hashlib.sha256()
     for chunk in file.chunks():
         content.update(chunk)
@@ -109,14 +108,14 @@ def _fetch(file: "Location", target: BinaryIO, size: int, sha256: str) -> None:
 
 
 def _is_open(path: str) -> bool:
-    """Whether any process of this machine has the file open, its mapping included."""
+    """Return whether any process of this machine has the file open or mapped."""
     if not hasattr(fcntl, "F_SETLEASE"):
-        return False  # no Linux: those that have it open keep it, only the space is freed later
+        return False  # not Linux: open files stay readable after removal, only their space is freed later
     try:
         with open(path, "rb") as file:
-            fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)  # refused while anybody else has it open
+            fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)  # refused while another process has it open
     except BlockingIOError:
         return True
-    except OSError:  # somebody else's file, or a file system without leases
+    except OSError:  # another user's file, or a file system without leases
         return False
     return False

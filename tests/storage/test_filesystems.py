@@ -1,4 +1,4 @@
-"""URIs to file systems: what is wrong is said in one line, soon, and without credentials."""
+"""URIs to file systems: an error is one line, comes soon, and contains no credentials."""
 
 import socket
 import time
@@ -41,7 +41,7 @@ def test_a_server_of_ones_own_by_uri_and_by_environment(s3: Server, monkeypatch:
         f"s3://bucket/cub?endpoint_override=127.0.0.1:{s3.port}&scheme=http&region=eu-west-1",
         s3.uri("cub", user="KEY:SEC%2FRET@"),
     ]
-    assert [(Location.parse(one) / "file").read() for one in forms] == [b"here"] * 3
+    assert [(Location.parse(form) / "file").read() for form in forms] == [b"here"] * 3
     for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{s3.port}/")
         assert (Location.parse("s3://bucket/cub/") / "file").read() == b"here"
@@ -49,8 +49,8 @@ def test_a_server_of_ones_own_by_uri_and_by_environment(s3: Server, monkeypatch:
 
 
 def test_credentials_reach_the_client_and_travel_with_it(s3: Server) -> None:
-    files = Location.parse(s3.uri("cub", user="KEY:SEC%2FRET@")).files
-    state = files.__reduce__()[1][0]
+    filesystem = Location.parse(s3.uri("cub", user="KEY:SEC%2FRET@")).filesystem
+    state = filesystem.__reduce__()[1][0]
     assert (state["access_key"], state["secret_key"]) == ("KEY", "SEC/RET")
     assert (state["connect_timeout"], state["request_timeout"]) == (
         filesystems.CONNECT_TIMEOUT,
@@ -58,35 +58,41 @@ def test_credentials_reach_the_client_and_travel_with_it(s3: Server) -> None:
     )
 
 
-def test_access_denied_is_said(s3: Server) -> None:
+def test_access_denied_is_reported(s3: Server) -> None:
     place = Location.parse(s3.uri("cub", user="KEY:HUSH@"))
-    s3.request("POST", "/moto-api/reset-auth", b"0")  # from now on every key is checked, and none is known
-    for ask in (place.listing, place.read, place.kind, lambda: read_manifest(place), lambda: place.write(b"")):
+    s3.request("POST", "/moto-api/reset-auth", b"0")  # from now on the server checks every key, and knows none
+    for operation in (
+        place.listing,
+        place.read,
+        place.file_type,
+        lambda: read_manifest(place),
+        lambda: place.write(b""),
+    ):
         with pytest.raises(UserError, match=r"^cannot reach 's3://bucket/cub[^']*': access denied; check") as caught:
-            ask()
+            operation()
         assert "HUSH" not in str(caught.value)
 
 
 @pytest.fixture
 def refusing() -> Iterator[int]:
-    """A port that nobody listens on, and that nobody else is given meanwhile."""
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        yield held.getsockname()[1]
+    """A port without a listener, reserved so that no other process gets it."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
 
 
 @pytest.fixture
 def silent() -> Iterator[int]:
-    """A port that takes connections and never says a word."""
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        held.listen(50)
-        yield held.getsockname()[1]
+    """A port that accepts connections and never sends a byte."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        bound.listen(50)
+        yield bound.getsockname()[1]
 
 
 @pytest.mark.usefixtures("s3")
 @pytest.mark.parametrize("scheme", ["s3://", "gs://anonymous@"])
-def test_a_host_that_refuses_is_said_at_once(scheme: str, refusing: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_that_refuses_is_reported_at_once(scheme: str, refusing: int, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTPS_PROXY", "https_proxy", "STORAGE_EMULATOR_HOST"):
         monkeypatch.delenv(name, raising=False)
     started = time.monotonic()
@@ -104,7 +110,7 @@ def test_a_host_that_is_silent_is_given_up(silent: int, monkeypatch: pytest.Monk
         read_manifest(f"s3://bucket/x?endpoint_override=127.0.0.1:{silent}&scheme=http")
 
 
-def test_what_pyarrow_does_not_know_is_fsspecs() -> None:
-    files, path = filesystems.find_filesystem("memory://box/cub/")
-    assert isinstance(files, fs.PyFileSystem)
+def test_fsspec_serves_the_schemes_that_pyarrow_does_not_know() -> None:
+    filesystem, path = filesystems.find_filesystem("memory://box/cub/")
+    assert isinstance(filesystem, fs.PyFileSystem)
     assert path == "/box/cub"

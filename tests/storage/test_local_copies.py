@@ -1,4 +1,4 @@
-"""Copies of remote files on a node: one for all who ask at once, by content, and the oldest make room."""
+"""Copies of remote files on a node: one per content, fetched once, and the oldest are removed first."""
 
 import hashlib
 import os
@@ -18,11 +18,11 @@ DATA = bytes(range(256)) * 100
 
 @pytest.fixture
 def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Location]:
-    """A store, and an empty cache of this machine."""
+    """A store, with an empty cache on this machine."""
     monkeypatch.setenv("RAYSEARCH_CACHE", str(tmp_path / "cache"))
-    place = Location.parse(f"memory://{tmp_path.name}")
-    place.make_directory()
-    yield place
+    box = Location.parse(f"memory://{tmp_path.name}")
+    box.make_directory()
+    yield box
     fsspec.filesystem("memory").store.clear()
 
 
@@ -54,12 +54,13 @@ def test_a_local_file_is_its_own_copy(tmp_path: Path, box: Location) -> None:
 
 
 def test_many_at_once_fetch_it_once(box: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fetched, fetch = [], local_copies._fetch
+    fetched: list[int] = []
+    fetch = local_copies._fetch
 
-    def slowly(*given) -> None:
+    def slowly(*arguments) -> None:
         fetched.append(1)
         time.sleep(0.2)
-        fetch(*given)
+        fetch(*arguments)
 
     monkeypatch.setattr(local_copies, "_fetch", slowly)
     file = stored(box, "a", DATA)
@@ -76,7 +77,7 @@ def test_many_at_once_fetch_it_once(box: Location, tmp_path: Path, monkeypatch: 
     assert cached(tmp_path) == [file[2]]
 
 
-def test_what_a_killed_process_left_is_begun_again(box: Location, tmp_path: Path) -> None:
+def test_a_copy_that_a_killed_process_left_is_fetched_again(box: Location, tmp_path: Path) -> None:
     file, size, sha = stored(box, "a", DATA)
     folder = tmp_path / "cache" / local_copies.COPIES_FOLDER
     folder.mkdir(parents=True)
@@ -87,7 +88,7 @@ def test_what_a_killed_process_left_is_begun_again(box: Location, tmp_path: Path
 
 
 @pytest.mark.parametrize("data", [DATA[:-1], DATA + b"x", bytes(len(DATA))])
-def test_other_content_than_told_is_refused(box: Location, tmp_path: Path, data: bytes) -> None:
+def test_content_with_another_hash_is_refused(box: Location, tmp_path: Path, data: bytes) -> None:
     stored(box, "a", data)
     with pytest.raises(UserError, match=r"memory://.*/a holds other data than its manifest says"):
         local_copies.local_copy(box / "a", len(DATA), hashlib.sha256(DATA).hexdigest())
@@ -97,7 +98,7 @@ def test_other_content_than_told_is_refused(box: Location, tmp_path: Path, data:
     assert cached(tmp_path) == []
 
 
-def test_the_oldest_that_nobody_uses_make_room(box: Location, tmp_path: Path) -> None:
+def test_the_oldest_unused_copies_are_removed(box: Location, tmp_path: Path) -> None:
     files = [stored(box, name, name.encode() * 1000) for name in "abcdef"]
     paths = [local_copies.local_copy(*file) for file in files[:4]]
     for path, seconds in zip(paths, (4000, 3000, 2000, 1000), strict=True):
@@ -105,19 +106,20 @@ def test_the_oldest_that_nobody_uses_make_room(box: Location, tmp_path: Path) ->
     local_copies.local_copy(*files[0])  # asked for again: now the newest
     with paths[1].open("rb"):
         local_copies.local_copy(*files[4], cap=3000)
-        # b is open, a and e are in use a moment ago: only c and d could go
-        assert cached(tmp_path) == sorted(files[one][2] for one in (0, 1, 4))
+        # b is open, and a and e were used a moment ago: only c and d can be removed
+        assert cached(tmp_path) == sorted(files[index][2] for index in (0, 1, 4))
     for path in paths[:2]:
         age(path, 4000)
     local_copies.local_copy(*files[5], cap=2500)
-    assert cached(tmp_path) == sorted(files[one][2] for one in (4, 5))
+    assert cached(tmp_path) == sorted(files[index][2] for index in (4, 5))
 
 
-def test_a_copy_that_made_room_stays_readable_where_it_is_open(
+def test_a_removed_copy_stays_readable_while_it_is_open(
     box: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(local_copies, "_is_open", lambda path: False)  # as on a system that cannot tell
-    first, second = stored(box, "a", DATA), stored(box, "b", DATA[::-1])
+    first = stored(box, "a", DATA)
+    second = stored(box, "b", DATA[::-1])
     path = local_copies.local_copy(*first)
     age(path, 1000)
     with path.open("rb") as opened:
@@ -138,7 +140,7 @@ def test_the_cap_is_a_number_of_gigabytes(monkeypatch: pytest.MonkeyPatch) -> No
             cache_bytes()
 
 
-def test_a_cache_that_cannot_be_written_is_said(box: Location, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_reported(box: Location, tmp_path: Path) -> None:
     (tmp_path / "cache").write_bytes(b"")
     with pytest.raises(UserError, match=r"cannot copy memory://.*/a to .*directory; RAYSEARCH_CACHE names another"):
         local_copies.local_copy(*stored(box, "a", DATA))

@@ -1,4 +1,4 @@
-"""Places: the same operations on a disk, in an object store and in what fsspec reaches, held to the same answers."""
+"""Locations: the same operations give the same answers on a disk, in an object store and through fsspec."""
 
 import pickle
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Location]:
 
 
 def test_files_are_written_read_listed_and_removed(place: Location, tmp_path: Path) -> None:
-    assert place.kind() == FileType.NotFound
+    assert place.file_type() == FileType.NotFound
     with pytest.raises(FileNotFoundError):
         place.listing()
     with pytest.raises(FileNotFoundError):
@@ -39,7 +39,7 @@ def test_files_are_written_read_listed_and_removed(place: Location, tmp_path: Pa
     (place / "b").upload(tmp_path / "source")
     (place / "below").make_directory()
     (place / "below" / "c").write(b"")
-    assert place.kind() == FileType.Directory
+    assert place.file_type() == FileType.Directory
     assert place.listing() == {"a": 5, "b": 10_240_000, "below/": 0}
     assert (place / "a").read() == b"other"
     assert b"".join((place / "b").chunks()) == (tmp_path / "source").read_bytes()
@@ -51,9 +51,9 @@ def test_files_are_written_read_listed_and_removed(place: Location, tmp_path: Pa
     assert set(place.listing()) == {"b", "below/"}
 
 
-def test_a_place_travels_between_processes(place: Location) -> None:
-    if place.files.type_name == "py::fsspec+memory":
-        pytest.skip("what is in memory stays in its process")
+def test_a_location_travels_between_processes(place: Location) -> None:
+    if place.filesystem.type_name == "py::fsspec+memory":
+        pytest.skip("a memory file system stays in its process")
     place.make_directory()
     (place / "a").write(b"one")
     copy = pickle.loads(pickle.dumps(place))
@@ -72,7 +72,7 @@ def test_local_paths_stay_as_they_were_given(tmp_path: Path, monkeypatch: pytest
     assert Location.parse(tmp_path.as_uri()).local == tmp_path
 
 
-def test_faults_of_this_disk_stay_errors_of_the_system(tmp_path: Path) -> None:
+def test_failures_of_the_local_disk_stay_os_errors(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(NotADirectoryError):
         Location.parse(tmp_path / "file").listing()
@@ -80,13 +80,13 @@ def test_faults_of_this_disk_stay_errors_of_the_system(tmp_path: Path) -> None:
         (Location.parse(tmp_path / "file") / "below").write(b"")
     with pytest.raises(OSError, match="directory"):
         Location.parse(tmp_path).write(b"")
-    assert [one.name for one in tmp_path.iterdir()] == ["file"], "nothing half-written stays"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"], "nothing half-written stays"
 
 
 def test_a_missing_bucket(s3: Server) -> None:
     place = Location.parse(s3.uri("cub", bucket="nobody"))
-    for ask in (place.listing, lambda: place.write(b"")):
+    for operation in (place.listing, lambda: place.write(b"")):
         with pytest.raises(UserError, match=r"^cannot reach 's3://nobody/cub[^']*': no such bucket$"):
-            ask()
+            operation()
     with pytest.raises(FileNotFoundError):
         Location.parse(s3.uri("cub")).listing()

@@ -1,4 +1,4 @@
-"""URIs: no form of a credential outlives `shown`, and what is no credential does."""
+"""URIs: `without_credentials` removes every form of a credential, and nothing else."""
 
 import random
 import string
@@ -17,18 +17,18 @@ def test_no_secret_is_ever_shown(encoded: bool) -> None:
     draw = random.Random(0)
     for _ in range(500):
         secret = "".join(draw.choices(LETTERS, k=40))
-        given = quote(secret, safe="") if encoded else secret
-        text = f"{draw.choice(['s3', 'abfs', 'ftp', 'memory'])}://USER:{given}@host/folder?region=x"
+        written = quote(secret, safe="") if encoded else secret
+        text = f"{draw.choice(['s3', 'abfs', 'ftp', 'memory'])}://USER:{written}@host/folder?region=x"
         for word in (text, f"--data={text}"):
-            said = uris.without_credentials(word)
-            assert said.endswith("host/folder?region=x")
-            assert not any(given[at : at + 5] in said for at in range(36))
+            shown = uris.without_credentials(word)
+            assert shown.endswith("host/folder?region=x")
+            assert not any(written[at : at + 5] in shown for at in range(36))
         if encoded:
             assert uris.parse_uri(text).secret == secret
         elif set(secret) & set("/?#@"):
             with pytest.raises(UserError, match="not percent-encoded") as caught:
                 uris.parse_uri(text)
-            assert not any(given[at : at + 5] in str(caught.value) for at in range(36))
+            assert not any(written[at : at + 5] in str(caught.value) for at in range(36))
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_settings_that_are_secrets_are_left_out(name: str) -> None:
         "--set",
     ],
 )
-def test_what_holds_no_secret_is_shown_as_it_is(text: str) -> None:
+def test_a_text_without_a_secret_is_shown_unchanged(text: str) -> None:
     assert uris.without_credentials(text) == text
 
 

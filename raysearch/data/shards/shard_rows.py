@@ -119,6 +119,6 @@ def read_shard(
     file = Location.parse(location)
     try:
         # partitioning=None: a directory called a=b above the shard adds no column
-        return pq.read_table(file.path, columns=columns, filters=filters, partitioning=None, filesystem=file.files)
+        return pq.read_table(file.path, columns=columns, filters=filters, partitioning=None, filesystem=file.filesystem)
     except (OSError, pa.ArrowException) as error:
         raise unreadable_shard(file, error) from error
