@@ -95,8 +95,10 @@ def loop(src: Path, out: Path) -> None:
 
 
 def ingest(src: Path, out: Path, workers: int, rows: int = ROWS) -> None:
-    found, maker = layouts.folder(str(src)), shards.RayExecutor(workers)
-    shards.write_shards(found, out, name="n", layout="folder", classes=found.classes, rows_per_shard=rows, maker=maker)
+    found, executor = layouts.folder(str(src)), shards.RayExecutor(workers)
+    shards.write_shards(
+        found, out, name="n", layout="folder", classes=found.classes, rows_per_shard=rows, executor=executor
+    )
 
 
 @contextlib.contextmanager

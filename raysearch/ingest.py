@@ -105,7 +105,7 @@ def ingest(
     if boxes or side is not None:
         samples = reshape_samples(samples, _boxes(layout_name, chosen, src) if boxes else None, side)
         steps += ["boxes"] * boxes + ([] if side is None else [f"side {side}"])
-    with _maker(wanted, address, len(samples), target) as maker, _bar(len(samples)) as progress:
+    with _maker(wanted, address, len(samples), target) as executor, _bar(len(samples)) as progress:
         manifest = shards.write_shards(
             samples,
             target,
@@ -117,8 +117,8 @@ def ingest(
             corrupt=listing.corrupt,
             steps=steps,
             progress=progress,
-            maker=maker,
-            say=lambda line: _screen().print(line, highlight=False),
+            executor=executor,
+            report=lambda line: _screen().print(line, highlight=False),
         )
     if verify:
         shards.verify_shards(target)

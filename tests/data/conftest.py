@@ -39,4 +39,4 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(autouse=True)
 def _nothing_at_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     """No shard is open in this process from an earlier test."""
-    monkeypatch.setattr(reader, "_AT_HAND", reader._OpenShards())
+    monkeypatch.setattr(reader, "_OPEN_SHARDS", reader._OpenShards())

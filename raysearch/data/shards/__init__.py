@@ -14,7 +14,6 @@ from raysearch.data.shards.jpeg import (
     image_pixels,
     to_rgb_jpeg,
 )
-from raysearch.data.shards.loaders import FileLoader, Loader, SliceLoader
 from raysearch.data.shards.manifest import (
     FORMAT,
     MANIFEST,
@@ -26,7 +25,7 @@ from raysearch.data.shards.manifest import (
     shard_paths,
 )
 from raysearch.data.shards.reader import ShardReader
-from raysearch.data.shards.samples import Sample, reshape_samples
+from raysearch.data.shards.samples import FileLoader, Loader, Sample, SliceLoader, reshape_samples
 from raysearch.data.shards.shard_rows import SCHEMA, file_sha256, read_rows, read_shard
 from raysearch.data.shards.verify import verify_shards
 from raysearch.data.shards.workdir import open_temporary_file

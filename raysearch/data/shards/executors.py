@@ -1,7 +1,7 @@
-"""Who makes the shards of pieces: threads of this process, or tasks on Ray. The shards are the same, byte for byte.
+"""Where shards are built: on threads of this process, or as tasks on Ray. The shards are the same, byte for byte.
 
-Images are decoded outside the GIL, but what is around that is not, so threads stop paying at some few cores. Ray's
-processes do not, and they may be on other machines; but Ray takes seconds to start.
+Decoders release the GIL, but the code around them does not, so threads stop paying off at a few cores. Ray's processes
+do not share a GIL and may run on other machines, but Ray takes seconds to start.
 """
 
 import os
@@ -16,80 +16,85 @@ from raysearch.data.shards import resume, shard_builder
 from raysearch.data.shards.samples import Sample
 from raysearch.data.shards.shard_builder import ImageMap, PreparedImage, ShardResult, ShardSpec
 
-RETRIES = 3  # of a piece whose worker died
-AHEAD = 2  # pieces a CPU that are handed to Ray, so that none waits for this process
+RETRIES = 3  # of a shard whose worker died
+SUBMITTED_PER_CPU = 2  # shards that Ray has at hand, so that no CPU waits for this process
 
-
-class Done(NamedTuple):
-    number: int  # of the piece
-    made: ShardResult
+NumberedResult = tuple[int, ShardResult]  # the number of the shard, and its result
 
 
 class ShardExecutor(Protocol):
-    """Makes pieces in a directory, in any order; `progress` is called with the number of images just done."""
+    """Builds shards in a work directory, in any order; `progress` is called with the number of images just done."""
 
     def __call__(
-        self, some: Iterable[ShardSpec], directory: Path, progress: Callable[[int], None]
-    ) -> Iterator[Done]: ...
+        self, specs: Iterable[ShardSpec], directory: Path, progress: Callable[[int], None]
+    ) -> Iterator[NumberedResult]: ...
 
 
 class ThreadExecutor(NamedTuple):
-    """Piece after piece, the images of each on threads; None: as many as there are CPUs."""
+    """Builds one shard after the other, the images of each on `workers` threads; None for one per CPU."""
 
     workers: int | None = None
 
-    def __call__(self, some: Iterable[ShardSpec], directory: Path, progress: Callable[[int], None]) -> Iterator[Done]:
+    def __call__(
+        self, specs: Iterable[ShardSpec], directory: Path, progress: Callable[[int], None]
+    ) -> Iterator[NumberedResult]:
         with ThreadPoolExecutor(self.workers or os.cpu_count()) as pool:
 
-            def each(prepare: Callable[[Sample], PreparedImage], samples: Iterable[Sample]) -> Iterator[PreparedImage]:
+            def map_on_threads(
+                prepare: Callable[[Sample], PreparedImage], samples: Iterable[Sample]
+            ) -> Iterator[PreparedImage]:
                 for prepared in pool.map(prepare, samples):
                     progress(1)
                     yield prepared
 
-            for piece in some:
-                yield Done(piece.number, _make(piece, directory, each))
+            for spec in specs:
+                yield spec.number, _build_and_record(spec, directory, map_on_threads)
 
 
 class RayExecutor(NamedTuple):
-    """Each piece a task of the cluster that this process is connected to; None: as many at a time as it has CPUs.
+    """Builds each shard as a task of the connected cluster, `workers` at a time; None for one per CPU.
 
-    More workers than CPUs share them, for a disk that answers slowly. A piece whose worker dies is made again.
+    More workers than CPUs share the CPUs, for a disk that answers slowly. A shard whose worker dies is built again.
     """
 
     workers: int | None = None
 
-    def __call__(self, some: Iterable[ShardSpec], directory: Path, progress: Callable[[int], None]) -> Iterator[Done]:
+    def __call__(
+        self, specs: Iterable[ShardSpec], directory: Path, progress: Callable[[int], None]
+    ) -> Iterator[NumberedResult]:
         import ray
 
         cpus = ray.cluster_resources().get("CPU", 1.0)
-        share = min(1.0, cpus / self.workers) if self.workers else 1.0
-        most = self.workers if self.workers and self.workers < cpus else AHEAD * (self.workers or int(cpus))
-        task = ray.remote(_make).options(num_cpus=share, max_retries=RETRIES)
-        left, running = iter(some), dict[Any, ShardSpec]()
+        workers = self.workers or int(cpus)
+        submitted = workers if workers < cpus else SUBMITTED_PER_CPU * workers
+        cpus_per_task = min(1.0, cpus / workers)
+        build = ray.remote(_build_and_record).options(num_cpus=cpus_per_task, max_retries=RETRIES)
+        remaining = iter(specs)
+        running: dict[Any, ShardSpec] = {}
         try:
             while True:
-                for piece in islice(left, most - len(running)):
-                    running[task.remote(piece, directory)] = piece
+                for spec in islice(remaining, submitted - len(running)):
+                    running[build.remote(spec, directory)] = spec
                 if not running:
                     return
-                (first, *_), _ = ray.wait(list(running))
-                made = _result(first, running[first])
-                piece = running.pop(first)
-                progress(len(piece.samples))
-                yield Done(piece.number, made)
+                (task, *_), _ = ray.wait(list(running))
+                result = _result(task, running[task])
+                spec = running.pop(task)
+                progress(len(spec.samples))
+                yield spec.number, result
         finally:
-            for one in running:
-                ray.cancel(one, force=True)
+            for task in running:
+                ray.cancel(task, force=True)
 
 
-def _make(piece: ShardSpec, directory: Path, each: ImageMap = map) -> ShardResult:
-    stands_on = resume.input_digest(piece)  # before its images are read, which may change meanwhile
-    made = shard_builder.build_shard(piece, directory, each)
-    resume.save_record(piece, directory, stands_on, made)
-    return made
+def _build_and_record(spec: ShardSpec, directory: Path, image_map: ImageMap = map) -> ShardResult:
+    digest = resume.input_digest(spec)  # before the images are read, which may change meanwhile
+    result = shard_builder.build_shard(spec, directory, image_map)
+    resume.save_record(spec, directory, digest, result)
+    return result
 
 
-def _result(task: Any, piece: ShardSpec) -> ShardResult:
+def _result(task: Any, spec: ShardSpec) -> ShardResult:
     import ray
 
     try:
@@ -97,7 +102,8 @@ def _result(task: Any, piece: ShardSpec) -> ShardResult:
     except ray.exceptions.RayTaskError as error:
         raise error.cause from None
     except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError) as error:
-        first, last = piece.samples[0].source, piece.samples[-1].source
+        first = spec.samples[0].source
+        last = spec.samples[-1].source
         raise UserError(
             f"a worker died {1 + RETRIES} times at the images from {first} to {last} ({type(error).__name__})"
         ) from error

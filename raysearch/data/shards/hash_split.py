@@ -1,7 +1,7 @@
-"""Parts of a data set that are chosen by a hash of each image's path: the same whatever order files are listed in.
+"""Splits by a hash of each image's path: the same whatever the order of the files.
 
-Where a data set has no split, or no validation part, the images of each class whose paths have the smallest hashes
-are taken. Adding or removing an image moves few others, and nobody's order of files or random seed matters.
+If a data set has no split or no validation part, the images of each class whose paths have the smallest hashes are
+taken. Adding or removing an image moves few others. The order of files and random seeds do not matter.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ TEST_FRACTION = 0.5  # the public fine-grained sets (CUB-200-2011, NABirds) halv
 
 
 def sort_by_hash(sources: Iterable[str]) -> list[str]:
-    """Paths in the order of their hashes.
+    """Return paths in the order of their hashes.
 
     >>> sort_by_hash(["a/1.jpg", "a/2.jpg", "a/3.jpg"]) == sort_by_hash(["a/3.jpg", "a/1.jpg", "a/2.jpg"])
     True
@@ -24,18 +24,19 @@ def sort_by_hash(sources: Iterable[str]) -> list[str]:
 
 
 def choose_test_sources(classes: Mapping[str, Sequence[str]], fraction: float | None, root: Path) -> set[str]:
-    """Sources that are for testing, of each class the `fraction` with the smallest hashes; two stay to train.
+    """Choose the test images: the `fraction` of each class with the smallest hashes. At least two stay for training.
 
     Args:
         classes: class -> sources of its images.
-        fraction: TEST_FRACTION where None.
+        fraction: between 0 and 1; None for TEST_FRACTION.
         root: named in errors.
 
-    Raises UserError: a fraction that is none, a class of fewer than three images.
+    Raises:
+        UserError: a fraction out of range, or a class with fewer than three images.
     """
     share = TEST_FRACTION if fraction is None else fraction
     if not 0 < share < 1:
-        raise UserError(f"--test-fraction must lie between 0 and 1, not {share:g}")
+        raise UserError(f"--test-fraction must be between 0 and 1, not {share:g}")
     chosen: set[str] = set()
     for label, sources in classes.items():
         if len(sources) < 3:
@@ -48,22 +49,30 @@ def choose_test_sources(classes: Mapping[str, Sequence[str]], fraction: float | 
 
 
 def hold_out_validation(samples: Iterable[Sample], share: float) -> list[Sample]:
-    """The samples, of each class the `share` of train with the smallest hashes now val; one at least stays in train.
+    """Move the `share` of each class's train images with the smallest hashes to val. At least one stays in train.
 
-    Raises UserError: a share that is none, a data set with a val part of its own, or so few images a class that none
-    would be held out.
+    Args:
+        samples: of all splits.
+        share: between 0 and 1.
+
+    Returns:
+        All samples, in their order.
+
+    Raises:
+        UserError: a share out of range, a data set that has a val part, or so few images per class that none would be
+            held out.
 
     >>> birds = [Sample(f"{n}.jpg", "wren", "train", bytes) for n in range(10)]
-    >>> sorted(one.source for one in hold_out_validation(birds, 0.2) if one.split == "val")
+    >>> sorted(sample.source for sample in hold_out_validation(birds, 0.2) if sample.split == "val")
     ['0.jpg', '5.jpg']
     """
     if not 0 < share < 1:
-        raise UserError(f"--val must lie between 0 and 1, not {share:g}")
-    everything = list(samples)
-    if own := sum(sample.split == "val" for sample in everything):
-        raise UserError(f"--val has no effect here: the data set has a val part already ({own:,} images)")
+        raise UserError(f"--val must be between 0 and 1, not {share:g}")
+    all_samples = list(samples)
+    if existing := sum(sample.split == "val" for sample in all_samples):
+        raise UserError(f"--val has no effect here: the data set has a val part already ({existing:,} images)")
     classes: dict[str, list[str]] = {}
-    for sample in everything:
+    for sample in all_samples:
         if sample.split == "train":
             classes.setdefault(sample.label, []).append(sample.source)
     chosen = {
@@ -72,6 +81,6 @@ def hold_out_validation(samples: Iterable[Sample], share: float) -> list[Sample]
         for source in sort_by_hash(sources)[: min(round(share * len(sources)), len(sources) - 1)]
     }
     if not chosen:
-        most = max((len(sources) for sources in classes.values()), default=0)
-        raise UserError(f"--val {share:g} of {most} images a class at most is no image; take a larger share")
-    return [sample._replace(split="val") if sample.source in chosen else sample for sample in everything]
+        largest = max((len(sources) for sources in classes.values()), default=0)
+        raise UserError(f"--val {share:g} holds out no images: the largest class has {largest}. Use a larger share.")
+    return [sample._replace(split="val") if sample.source in chosen else sample for sample in all_samples]

@@ -1,8 +1,8 @@
-"""The one image format that shards keep: an RGB JPEG that training can decode.
+"""The one image format in shards: an RGB JPEG that training can decode.
 
-A file that is one already is kept byte for byte (its EXIF orientation is not applied, as in the public data sets' own
-loaders). Anything else that Pillow can read is encoded again: PNG, grayscale, CMYK, palette, transparency on white.
-Pillow is the one decoder, here and in training, so what was kept can be read.
+A file that is such a JPEG is kept byte for byte. Its EXIF orientation is not applied, as in the public data sets' own
+loaders. Anything else that Pillow can read is encoded again: PNG, grayscale, CMYK, palette, transparency on white.
+Pillow is the only decoder, here and in training, so training can read every kept file.
 """
 
 import contextlib
@@ -16,23 +16,24 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels from the image's corner; edges, not pixels
+Box = tuple[float, float, float, float]  # left, top, right, bottom: edges in pixels from the image's top left corner
 
 
 class CorruptImage(ValueError):
-    """Bytes that no decoder makes an image of; the message is the reason, in one line."""
+    """Bytes that do not decode to an image; the message is the reason, in one line."""
 
 
 def to_rgb_jpeg(data: bytes) -> tuple[bytes, tuple[int, int]]:
-    """The JPEG to keep of an image file's bytes, and its (width, height) in pixels.
+    """Return an RGB JPEG of an image file's bytes, and its (width, height) in pixels.
 
-    Raises CorruptImage: the file is empty, no image, truncated or broken.
+    Raises:
+        CorruptImage: the file is empty, not an image, truncated or damaged.
     """
-    with _opened(data) as image:  # reads the header alone
-        if _kept(image):
+    with _open_image(data) as image:  # reads only the header
+        if _is_kept(image):
             size = image.size
-            # At an eighth of its side every bit of the file is still decoded, and only then fewer pixels are made of
-            # it: what fails at full size fails here, with the same message, in two thirds of the time.
+            # At an eighth of the side every bit of the file is still decoded, and only fewer pixels are made of it. So
+            # this fails wherever full size fails, with the same message, in two thirds of the time.
             image.draft("RGB", (1, 1))
             image.load()
             return data, size
@@ -40,56 +41,91 @@ def to_rgb_jpeg(data: bytes) -> tuple[bytes, tuple[int, int]]:
 
 
 def decode_any(data: bytes, side: int, zoom: float = 1.0) -> "np.ndarray":
-    """An image file's bytes as training sees them: `decode` of what `normalise` keeps, (side, side, 3) uint8.
+    """Decode an image file as training sees it after an ingest: `decode_jpeg` of `to_rgb_jpeg`.
 
-    Raises CorruptImage as `normalise` does.
+    Args:
+        data: of a file in any format that Pillow reads.
+        side: of the result, in pixels.
+        zoom: see `decode_jpeg`.
+
+    Returns:
+        (side, side, 3) uint8.
+
+    Raises:
+        CorruptImage: as `to_rgb_jpeg`.
     """
-    with _opened(data) as image:
+    with _open_image(data) as image:
         return image_pixels(image, side, zoom)
 
 
 def image_pixels(image: "Image", side: int, zoom: float = 1.0) -> "np.ndarray":
-    """A Pillow image as `pixels` of its file; what is no RGB JPEG is made one, as for shards, and so loses a little."""
-    return _middle(image, side, zoom) if _kept(image) else decode_jpeg(encode_jpeg(image), side, zoom)
+    """Return the pixels of a Pillow image as `decode_any` would of its file.
+
+    An image that shards would not keep is encoded as JPEG in between, as in an ingest, and so loses a little.
+
+    Args:
+        image: of any mode.
+        side: of the result, in pixels.
+        zoom: see `decode_jpeg`.
+
+    Returns:
+        (side, side, 3) uint8.
+    """
+    return _resize_center(image, side, zoom) if _is_kept(image) else decode_jpeg(encode_jpeg(image), side, zoom)
 
 
 def crop_and_resize(data: bytes, box: Box | None = None, side: int | None = None) -> bytes:
-    """An image file's box, resized to side x side (antialiased, as `decode` does), encoded once.
+    """Crop an image file to a box and resize it, antialiased as in `decode_jpeg`, with a single encoding.
 
-    The box grows to whole pixels and has no padding; what lies outside the image is cut off. A file of which nothing
-    changes comes back byte for byte.
+    The box is extended to whole pixels, without padding, and clipped to the image. If nothing changes, the file's
+    bytes are returned.
 
-    Raises CorruptImage: as `normalise` does, and for a box that holds no pixel of the image.
+    Args:
+        data: of an image file.
+        box: to crop to; None for the whole image.
+        side: of the square to resize to, in pixels; None for the box's own size.
+
+    Raises:
+        CorruptImage: as `to_rgb_jpeg`, and for a box that contains no pixel of the image.
     """
     from PIL import Image
 
-    with _opened(data) as image:
+    with _open_image(data) as image:
         whole = (0, 0, *image.size)
-        area = whole if box is None else _pixels_of(box, image.size)
+        area = whole if box is None else _whole_pixels(box, image.size)
         if area == whole and (side is None or image.size == (side, side)):
             return data
-        rgb = _rgb(image).crop(area)  # before resizing, whose filter would take in what lies around the box
+        rgb = _to_rgb(image).crop(area)  # before resizing, whose filter would mix in pixels around the box
         return encode_jpeg(rgb if side is None else rgb.resize((side, side), Image.Resampling.BILINEAR))
 
 
 def encode_jpeg(image: "Image") -> bytes:
-    """A Pillow image as an RGB JPEG: quality 95, colour at full resolution."""
+    """Encode a Pillow image as an RGB JPEG: quality 95, color at full resolution."""
     file = io.BytesIO()
-    _rgb(image).save(file, "JPEG", quality=95, subsampling=0)
+    _to_rgb(image).save(file, "JPEG", quality=95, subsampling=0)
     return file.getvalue()
 
 
 def decode_jpeg(data: bytes, side: int | None = None, zoom: float = 1.0) -> "np.ndarray":
-    """A kept JPEG as (height, width, 3) uint8, or the middle (side, side, 3) of it at side x zoom, antialiased."""
+    """Decode an RGB JPEG.
+
+    Args:
+        data: of the file.
+        side: of the square to resize to, antialiased, in pixels; None for the image's own size.
+        zoom: the image is resized to side x zoom, and its center is cut out.
+
+    Returns:
+        (height, width, 3) uint8, or (side, side, 3) with `side`.
+    """
     from PIL import Image
 
     with Image.open(io.BytesIO(data)) as image:
-        return _middle(image, side, zoom)
+        return _resize_center(image, side, zoom)
 
 
 @contextlib.contextmanager
-def _opened(data: bytes) -> "Iterator[Image]":
-    """A Pillow image of a file's bytes; whatever goes wrong with it is a CorruptImage."""
+def _open_image(data: bytes) -> "Iterator[Image]":
+    """Open a file's bytes as a Pillow image; any error in the block becomes a CorruptImage."""
     from PIL import Image, UnidentifiedImageError
 
     if not data:
@@ -105,38 +141,38 @@ def _opened(data: bytes) -> "Iterator[Image]":
         raise CorruptImage(" ".join((str(error) or repr(error)).split())) from error
 
 
-def _kept(image: "Image") -> bool:
-    """Whether shards hold this image's file as it is."""
+def _is_kept(image: "Image") -> bool:
+    """Return whether shards hold this image's file as it is."""
     return image.format in ("JPEG", "MPO") and image.mode == "RGB"
 
 
-def _pixels_of(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """The box in whole pixels, without what lies outside the image."""
+def _whole_pixels(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Return the box in whole pixels, clipped to the image."""
     left, top = (max(math.floor(edge), 0) for edge in box[:2])
-    right, bottom = (min(math.ceil(edge), most) for edge, most in zip(box[2:], size, strict=True))
+    right, bottom = (min(math.ceil(edge), limit) for edge, limit in zip(box[2:], size, strict=True))
     if left >= right or top >= bottom:
         edges = " ".join(f"{edge:g}" for edge in box)
         raise CorruptImage(f"its box ({edges}) holds no pixel of {size[0]} x {size[1]}")
     return left, top, right, bottom
 
 
-def _middle(image: "Image", side: int | None, zoom: float) -> "np.ndarray":
+def _resize_center(image: "Image", side: int | None, zoom: float) -> "np.ndarray":
     import numpy as np
     from PIL import Image
 
     rgb = image.convert("RGB")
     if side is not None:
-        edge = round((1 - 1 / zoom) / 2 * rgb.width), round((1 - 1 / zoom) / 2 * rgb.height)
-        middle = (*edge, rgb.width - edge[0], rgb.height - edge[1])
+        margin = round((1 - 1 / zoom) / 2 * rgb.width), round((1 - 1 / zoom) / 2 * rgb.height)
+        center = (*margin, rgb.width - margin[0], rgb.height - margin[1])
         if zoom > 1 or rgb.size != (side, side):
-            rgb = rgb.resize((side, side), Image.Resampling.BILINEAR, box=middle)
+            rgb = rgb.resize((side, side), Image.Resampling.BILINEAR, box=center)
     return np.asarray(rgb)
 
 
-def _rgb(image: "Image") -> "Image":
+def _to_rgb(image: "Image") -> "Image":
     from PIL import Image
 
-    if image.mode.startswith("I"):  # 16 bits a pixel; Pillow's own conversion would clip all but the darkest
+    if image.mode.startswith("I"):  # 16 bits per pixel; Pillow's own conversion would clip all but the darkest
         image = image.point(lambda value: value / 257.0).convert("L")
     if "A" in image.getbands() or "transparency" in image.info:
         image = image.convert("RGBA")

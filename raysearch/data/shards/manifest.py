@@ -1,8 +1,8 @@
-"""What a directory of shards says of itself, and the cheap checks that it is whole.
+"""The manifest of a directory of shards, and cheap checks that the directory is complete.
 
-`manifest.json` appears with the shards, in one rename, or in a store after them. Reading it looks at every shard's
-size, and on a disk its footer, so that a copy that broke off is noticed before the first batch; `verify` reads the
-bytes as well.
+`manifest.json` appears together with the shards, in one rename; in a store it comes last. Reading it checks every
+shard's size, and on a disk its footer, so that a truncated copy is noticed before the first batch. `verify_shards`
+reads the bytes as well.
 """
 
 import json
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from raysearch.core.errors import Unreachable, UserError
 from raysearch.storage import Location, LocationLike, filesystems
 
-FORMAT = 2  # raised when an older reader could not read the directory; 2: the content hash is over rows' digests
+FORMAT = 2  # raised when older readers cannot read the directory; 2: the content hash covers the rows' digests
 MANIFEST = "manifest.json"
 SPLITS = ("train", "val", "test")
 INGEST_AGAIN = "ingest the data set again"
@@ -22,7 +22,7 @@ HOW_TO_INGEST = "make one with: python -m raysearch.ingest LAYOUT SRC OUT"
 
 
 class FrozenModel(BaseModel):
-    """Fields that do not change."""
+    """A pydantic model whose fields do not change."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -35,7 +35,7 @@ class Corrupt(FrozenModel):
 
 
 class Shard(FrozenModel):
-    """One Parquet file: `bytes` is its size on disk, and `sha256` covers all of them."""
+    """One Parquet file; `sha256` covers all of its `bytes`."""
 
     file: str
     rows: int
@@ -44,7 +44,7 @@ class Shard(FrozenModel):
 
 
 class Manifest(FrozenModel):
-    """What a directory of shards holds; `content_hash` covers rows and class names, never how they are sharded."""
+    """The content of a directory of shards; `content_hash` covers rows and class names, not how they are sharded."""
 
     format: int = FORMAT
     name: str
@@ -55,33 +55,37 @@ class Manifest(FrozenModel):
     width: tuple[int, int]  # smallest and largest, pixels
     height: tuple[int, int]
     corrupt: tuple[Corrupt, ...] = ()
-    steps: tuple[str, ...] = ()  # what became of images and parts on the way here, as "boxes", "side 84", "val 0.1"
+    steps: tuple[str, ...] = ()  # changes made to images and parts by the ingest, such as "boxes", "side 84", "val 0.1"
     content_hash: str
     versions: dict[str, str]
     shards: tuple[Shard, ...]
 
 
 def read_manifest(directory: LocationLike) -> Manifest:
-    """The manifest, after a cheap check that every shard is there and whole: its size, and on a disk its footer.
+    """Return the manifest, after a cheap check of every shard: its size, and on a disk its footer.
 
-    Raises UserError: no directory, no data set in it, another format, a shard that is missing or truncated, a store
-    that does not answer.
+    Args:
+        directory: of shards; a path or a URI.
+
+    Raises:
+        UserError: no directory, no data set in it, another format, a shard that is missing or truncated, or a store
+            that does not answer.
     """
     root = Location.parse(directory)
-    sizes = _sizes(root)
+    sizes = _file_sizes(root)
     if MANIFEST not in sizes:
-        raise UserError(f"{root} has no {MANIFEST}, so it is no data set; {HOW_TO_INGEST}")
+        raise UserError(f"{root} has no {MANIFEST}, so it is not a data set; {HOW_TO_INGEST}")
     try:
         fields = json.loads((root / MANIFEST).read())
-        written = int(fields.get("format", FORMAT)) if isinstance(fields, dict) else FORMAT
-        manifest = Manifest.model_validate(fields) if written == FORMAT else None
+        version = int(fields.get("format", FORMAT)) if isinstance(fields, dict) else FORMAT
+        manifest = Manifest.model_validate(fields) if version == FORMAT else None
     except UserError:
         raise
     except (OSError, ValueError, TypeError) as error:  # pydantic's and json's errors are ValueErrors
         raise UserError(f"{root / MANIFEST} cannot be read ({type(error).__name__}); {HOW_TO_INGEST}") from error
     if manifest is None:
-        age, cure = ("a newer", "upgrade raysearch") if written > FORMAT else ("an older", INGEST_AGAIN)
-        formats = f"format {written}, this one reads {FORMAT}"
+        age, cure = ("a newer", "upgrade raysearch") if version > FORMAT else ("an older", INGEST_AGAIN)
+        formats = f"format {version}, this one reads {FORMAT}"
         raise UserError(f"{root} was written by {age} raysearch ({formats}); {cure}")
     for shard in manifest.shards:
         _check_shard(root / shard.file, sizes.get(shard.file), shard)
@@ -89,7 +93,7 @@ def read_manifest(directory: LocationLike) -> Manifest:
 
 
 def unreadable_shard(file: Location, error: Exception) -> UserError:
-    """What to say of a shard that could not be read: that it is damaged, unless it is the store that failed."""
+    """Return the error to raise for a shard that could not be read: damage, unless the store failed."""
     if isinstance(error, FileNotFoundError):
         return UserError(f"shard {file} is missing; {INGEST_AGAIN}")
     if file.local is None and (fault := filesystems.known_fault(error)):
@@ -97,8 +101,18 @@ def unreadable_shard(file: Location, error: Exception) -> UserError:
     return UserError(f"shard {file} cannot be read ({type(error).__name__}); {INGEST_AGAIN}")
 
 
-def _sizes(root: Location) -> dict[str, int]:
-    """Sizes of the files, by one listing: a store is asked once and not for each shard."""
+def shard_paths(directory: LocationLike) -> list[str]:
+    """Return the shards' paths, or URIs, in canonical order.
+
+    Raises:
+        UserError: as `read_manifest`.
+    """
+    root = Location.parse(directory)
+    return [str(root / shard.file) for shard in read_manifest(root).shards]
+
+
+def _file_sizes(root: Location) -> dict[str, int]:
+    """Return the sizes of the files by one listing, so that a store gets one request and not one per shard."""
     try:
         return root.listing()
     except FileNotFoundError:
@@ -116,16 +130,10 @@ def _check_shard(file: Location, size: int | None, shard: Shard) -> None:
         raise UserError(f"shard {file} has {size:,} bytes where its manifest says {shard.bytes:,}; {INGEST_AGAIN}")
     path = file.local
     if path is None:
-        return  # a store shows no half-written file, and a footer each would be a request each
+        return  # a store shows no partial file, and each footer would cost a request
     try:
         rows = pq.read_metadata(path).num_rows
     except (OSError, pa.ArrowException) as error:
         raise unreadable_shard(file, error) from error
     if rows != shard.rows:
         raise UserError(f"shard {file} has {rows:,} rows where its manifest says {shard.rows:,}; {INGEST_AGAIN}")
-
-
-def shard_paths(directory: LocationLike) -> list[str]:
-    """The shards' paths, or URIs, in canonical order."""
-    root = Location.parse(directory)
-    return [str(root / shard.file) for shard in read_manifest(root).shards]

@@ -1,8 +1,8 @@
-"""Images of shards by row number, as a feed that draws at random wants them: JPEG bytes, and nothing else is read.
+"""Read images of shards by row number: JPEG bytes, and nothing else is read.
 
-Parquet is read a row group at a time, so the writer keeps groups small (`shards.ROWS_PER_GROUP`), and files stay open
-here with their footers, which would take longer to read than the images. A request for each row group would take longer
-still, so of a shard in a store this node's copy is read (`copies`).
+Parquet is read by row groups, so the writer keeps them small (`shard_builder.ROWS_PER_GROUP`). Files stay open with
+their footers, which would take longer to read than the images. A request per row group would take longer still, so a
+shard in a store is read from this node's copy (`raysearch.storage.local_copy`).
 """
 
 import threading
@@ -13,39 +13,41 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raysearch import storage
 from raysearch.data.shards.manifest import Manifest, unreadable_shard
-from raysearch.storage import Location, LocationLike
+from raysearch.storage import Location, LocationLike, local_copy
 
-# Shards held open at a time: the footers of 512 rows in groups of 16 take 120 kB each, and a process has often no more
-# than 1,024 files. Where there are more shards, one that is opened again costs 0.1 to 0.4 ms.
+# Shards that a process holds open: the footer of 512 rows in groups of 16 takes 120 kB, and a process often may have no
+# more than 1,024 files. With more shards than this, opening one again costs 0.1 to 0.4 ms.
 MAX_OPEN_SHARDS = 512
 
 
-class _Opened(NamedTuple):
+class _OpenShard(NamedTuple):
     file: pq.ParquetFile
-    starts: np.ndarray  # (G + 1,) first row of each row group, and where the last one ends
+    starts: np.ndarray  # (G + 1,) first row of each row group, and the end of the last one
 
 
 class _OpenShards:
-    """The files that a process has open, by place and content: each task on Ray brings a shelf of its own."""
+    """The shards that this process has open, by location and content; each task on Ray brings its own readers."""
 
     def __init__(self) -> None:
-        self.turn = threading.Lock()
-        self.opened: OrderedDict[tuple[str, str], _Opened] = OrderedDict()  # the one used last stands last
+        self.lock = threading.Lock()
+        self.shards: OrderedDict[tuple[str, str], _OpenShard] = OrderedDict()  # least recently used first
 
 
-_AT_HAND = _OpenShards()
+_OPEN_SHARDS = _OpenShards()
 
 
 class ShardReader:
     """The images of a directory of shards, by row number over all shards.
 
-    It travels between processes. A process opens each file once, for all its shelves; threads take turns.
+    Readers can be pickled. A process opens each file once for all its readers; threads take turns.
 
     Args:
         directory: of shards; a path or a URI.
         manifest: of that directory.
+
+    Raises:
+        UserError: a URI that cannot be parsed.
 
     >>> import tempfile
     >>> from raysearch.data import shards, synthetic
@@ -58,59 +60,61 @@ class ShardReader:
     """
 
     def __init__(self, directory: LocationLike, manifest: Manifest) -> None:
-        self._root, self._shards = Location.parse(directory), manifest.shards
+        self._root = Location.parse(directory)
+        self._shards = manifest.shards
         self._starts = _starts([shard.rows for shard in manifest.shards])
 
     def __len__(self) -> int:
         return int(self._starts[-1])
 
     def images(self, rows: np.ndarray) -> list[bytes]:
-        """JPEG bytes of N rows.
+        """Return the JPEG bytes of N rows.
 
         Args:
             rows: (N,) int64, canonical row numbers from 0, in any order and with repeats.
 
         Raises:
-            IndexError: a row that is not there.
+            IndexError: a row number out of range.
             UserError: a shard that cannot be read.
         """
-        wanted, places = np.unique(np.asarray(rows, np.int64), return_inverse=True)
-        if len(wanted) and not 0 <= wanted[0] <= wanted[-1] < len(self):
-            raise IndexError(f"rows {wanted[0]} to {wanted[-1]} of {len(self)}")
-        of_row = np.searchsorted(self._starts, wanted, side="right") - 1
-        found: list[bytes] = []
-        for shard in np.unique(of_row):
-            found += self._read(int(shard), wanted[of_row == shard] - self._starts[shard])
-        return [found[place] for place in places]
+        unique_rows, inverse = np.unique(np.asarray(rows, np.int64), return_inverse=True)
+        if len(unique_rows) and not 0 <= unique_rows[0] <= unique_rows[-1] < len(self):
+            raise IndexError(f"rows {unique_rows[0]} to {unique_rows[-1]} of {len(self)}")
+        shard_of_row = np.searchsorted(self._starts, unique_rows, side="right") - 1
+        images: list[bytes] = []
+        for shard in np.unique(shard_of_row):
+            images += self._read_images(int(shard), unique_rows[shard_of_row == shard] - self._starts[shard])
+        return [images[index] for index in inverse]
 
-    def _read(self, shard: int, rows: np.ndarray) -> list[bytes]:
-        """Images of a shard by their rows in it, which are sorted: all row groups that hold one, in one call."""
+    def _read_images(self, shard: int, rows: np.ndarray) -> list[bytes]:
+        """Return the images of sorted rows of one shard, reading all row groups that have one in a single call."""
         try:
-            with _AT_HAND.turn:
+            with _OPEN_SHARDS.lock:
                 file, starts = self._open(shard)
-                of_row = np.searchsorted(starts, rows, side="right") - 1
-                groups, nth = np.unique(of_row, return_inverse=True)
+                group_of_row = np.searchsorted(starts, rows, side="right") - 1
+                groups, group_index = np.unique(group_of_row, return_inverse=True)
                 column = file.read_row_groups(groups.tolist(), columns=["image"], use_threads=False)["image"]
         except (OSError, pa.ArrowException) as error:
             raise unreadable_shard(self._root / self._shards[shard].file, error) from error
-        before = _starts(np.diff(starts)[groups])  # the row in `column` at which each of the groups begins
-        return column.take(pa.array(rows - starts[of_row] + before[nth])).to_pylist()
+        column_starts = _starts(np.diff(starts)[groups])  # first row in `column` of each group
+        return column.take(pa.array(rows - starts[group_of_row] + column_starts[group_index])).to_pylist()
 
-    def _open(self, shard: int) -> _Opened:
-        one, opened = self._shards[shard], _AT_HAND.opened
-        key = ((self._root / one.file).text, one.sha256)
-        if key not in opened:
-            while len(opened) >= MAX_OPEN_SHARDS:
-                opened.popitem(last=False)[1].file.close()
-            path = storage.local_copy(self._root / one.file, one.bytes, one.sha256)  # again: a copy may have made room
-            # without pre_buffer, which reads ahead what lies between the groups
+    def _open(self, number: int) -> _OpenShard:
+        shard = self._shards[number]
+        open_shards = _OPEN_SHARDS.shards
+        key = ((self._root / shard.file).text, shard.sha256)
+        if key not in open_shards:
+            while len(open_shards) >= MAX_OPEN_SHARDS:
+                open_shards.popitem(last=False)[1].file.close()
+            path = local_copy(self._root / shard.file, shard.bytes, shard.sha256)  # may have been evicted meanwhile
+            # Without pre_buffer, which also reads the bytes between the groups.
             file = pq.ParquetFile(path, pre_buffer=False)
             groups = range(file.metadata.num_row_groups)
-            opened[key] = _Opened(file, _starts([file.metadata.row_group(group).num_rows for group in groups]))
-        opened.move_to_end(key)
-        return opened[key]
+            open_shards[key] = _OpenShard(file, _starts([file.metadata.row_group(group).num_rows for group in groups]))
+        open_shards.move_to_end(key)
+        return open_shards[key]
 
 
 def _starts(sizes: list[int] | np.ndarray) -> np.ndarray:
-    """(n + 1,) where parts of these sizes begin, one after the other, and where the last one ends."""
+    """Return (n + 1,) the start of each of n consecutive parts with these sizes, and the end of the last one."""
     return np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])

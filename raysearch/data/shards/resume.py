@@ -1,8 +1,8 @@
-"""Notes of finished shards, by which an ingest that was killed goes on.
+"""Records of finished shards, so that an interrupted ingest can continue.
 
-A note is written once its shard is there whole. It says what the shard was made from: the samples, the stamps of their
-loaders, and the versions of what decides its bytes. A shard is taken over only where all of that is the same as now and
-the file is, by its size and SHA-256, the one that was written.
+A record is written once its shard is complete. It contains a digest of the shard's inputs: the samples, the stamps of
+their loaders, and the versions that decide its bytes. A shard is reused only if that digest is the same now, and the
+file still has the recorded size and SHA-256.
 """
 
 import contextlib
@@ -12,8 +12,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from raysearch.data.shards import loaders
 from raysearch.data.shards.manifest import FORMAT, FrozenModel
+from raysearch.data.shards.samples import loader_stamp
 from raysearch.data.shards.shard_builder import (
     DATA_FOLDER,
     RECORDS_FOLDER,
@@ -28,45 +28,55 @@ from raysearch.data.shards.shard_rows import file_sha256
 
 
 class ShardRecord(FrozenModel):
-    """What lies in NOTES."""
+    """One file in RECORDS_FOLDER: the digest of the inputs, and the result."""
 
     made_from: str
     made: ShardResult
 
 
-def input_digest(piece: ShardSpec) -> str | None:
-    """A hash of all that decides a piece's shard; None where a loader cannot say what it stands on."""
-    said = [json.dumps([FORMAT, ROWS_PER_GROUP, writer_versions()])]
-    for sample in piece.samples:
-        stamp = loaders.loader_stamp(sample.load)
+def input_digest(spec: ShardSpec) -> str | None:
+    """Return a hash of everything that decides a shard's bytes, or None if a loader has no stamp."""
+    inputs = [json.dumps([FORMAT, ROWS_PER_GROUP, writer_versions()])]
+    for sample in spec.samples:
+        stamp = loader_stamp(sample.load)
         if stamp is None:
             return None
-        said.append(f"{piece.labels[sample.label]}\0{sample.split}\0{sample.source}\0{stamp}")
-    return hashlib.sha256("\n".join(said).encode()).hexdigest()
+        inputs.append(f"{spec.labels[sample.label]}\0{sample.split}\0{sample.source}\0{stamp}")
+    return hashlib.sha256("\n".join(inputs).encode()).hexdigest()
 
 
-def save_record(piece: ShardSpec, directory: Path, stands_on: str | None, made: ShardResult) -> None:
-    """Note that a shard is finished; `stands_on` is what `made_from` said before its images were read."""
-    if stands_on is not None:
-        note = ShardRecord(made_from=stands_on, made=made)
-        write_atomic(_path(piece, directory), note.model_dump_json().encode(), directory / TEMPORARY_FOLDER)
+def save_record(spec: ShardSpec, directory: Path, digest: str | None, result: ShardResult) -> None:
+    """Record that a shard is finished.
+
+    Args:
+        spec: of the shard.
+        directory: the work directory.
+        digest: `input_digest` from before the images were read; with None nothing is recorded.
+        result: of building the shard.
+
+    Raises:
+        OSError: the record cannot be written.
+    """
+    if digest is not None:
+        record = ShardRecord(made_from=digest, made=result)
+        write_atomic(_record_path(spec, directory), record.model_dump_json().encode(), directory / TEMPORARY_FOLDER)
 
 
-def load_finished(piece: ShardSpec, directory: Path) -> ShardResult | None:
-    """What became of a piece before; None where that is unknown, of other samples, or not whole."""
+def load_finished(spec: ShardSpec, directory: Path) -> ShardResult | None:
+    """Return the result of a finished shard; None without a record, with other inputs, or with a damaged file."""
     with contextlib.suppress(FileNotFoundError, ValidationError):
-        note = ShardRecord.model_validate_json(_path(piece, directory).read_bytes())
-        if note.made_from == input_digest(piece) and _is_whole(note.made, directory / DATA_FOLDER):
-            return note.made
+        record = ShardRecord.model_validate_json(_record_path(spec, directory).read_bytes())
+        if record.made_from == input_digest(spec) and _is_intact(record.made, directory / DATA_FOLDER):
+            return record.made
     return None
 
 
-def _path(piece: ShardSpec, directory: Path) -> Path:
-    return directory / RECORDS_FOLDER / f"{piece.name}.json"
+def _record_path(spec: ShardSpec, directory: Path) -> Path:
+    return directory / RECORDS_FOLDER / f"{spec.name}.json"
 
 
-def _is_whole(made: ShardResult, data: Path) -> bool:
-    if made.shard is None:
+def _is_intact(result: ShardResult, data: Path) -> bool:
+    if result.shard is None:
         return True
-    path = data / made.shard.file
-    return path.stat().st_size == made.shard.bytes and file_sha256(path) == made.shard.sha256
+    path = data / result.shard.file
+    return path.stat().st_size == result.shard.bytes and file_sha256(path) == result.shard.sha256

@@ -1,19 +1,112 @@
-"""Samples: images that are not read yet, and their canonical order once they are known to fit together."""
+"""Samples: images that are not read yet, their loaders, and their canonical order.
 
+A loader is called for the bytes of an image file, and it travels between processes. Its `stamp` is a text that changes
+when the bytes may have changed: the size and time of a file, or the settings that an image is drawn from. A stamp costs
+a look at the file, not a read. An interrupted ingest reuses a finished shard only if every loader's stamp still
+matches. Any function can be a loader; without a stamp, its shards are written again.
+"""
+
+import os
+import platform
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from functools import lru_cache
+from typing import BinaryIO, NamedTuple, Protocol
 
 from raysearch.core.errors import UserError, nearest
-from raysearch.data.shards.jpeg import Box
-from raysearch.data.shards.loaders import Loader, MissingImage, ReshapingLoader
+from raysearch.data.shards import jpeg
+from raysearch.data.shards.jpeg import Box, CorruptImage
 from raysearch.data.shards.manifest import SPLITS
+
+MAX_OPEN_ARCHIVES = 64  # per process
+
+
+class Loader(Protocol):
+    """Reads the bytes of an image file, or raises CorruptImage or OSError."""
+
+    def __call__(self) -> bytes: ...
+
+
+class FileLoader(NamedTuple):
+    """Loads a whole file, at `source` below `root`."""
+
+    root: str
+    source: str
+
+    def __call__(self) -> bytes:
+        try:
+            with open(f"{self.root}/{self.source}", "rb", buffering=0) as file:
+                return file.read()
+        except FileNotFoundError:
+            _check_visible(self.root)
+            raise CorruptImage("there is no such file") from None
+
+    def stamp(self) -> str:
+        """Return the size and time of the file."""
+        return _file_stamp(f"{self.root}/{self.source}")
+
+
+class SliceLoader(NamedTuple):
+    """Loads some bytes of a larger file.
+
+    Args:
+        path: of the larger file, which a process opens once.
+        offset: first byte of the image.
+        size: bytes of the image.
+        origin: the file that the larger one was copied from; the same as `path` for an archive.
+    """
+
+    path: str
+    offset: int
+    size: int
+    origin: str
+
+    def __call__(self) -> bytes:
+        try:
+            file = _open_archive(self.path, _file_stamp(self.path))
+        except FileNotFoundError:
+            _check_visible(self.path)
+            raise
+        data = os.pread(file.fileno(), self.size, self.offset)
+        if len(data) < self.size:
+            raise CorruptImage("the archive breaks off in it")
+        return data
+
+    def stamp(self) -> str:
+        """Return the size and time of the origin, and the place in it."""
+        return f"{_file_stamp(self.origin)} {self.offset} {self.size}"
+
+
+class ReshapingLoader(NamedTuple):
+    """Crops and resizes another loader's image; see `jpeg.crop_and_resize`."""
+
+    load: Loader
+    box: Box | None
+    side: int | None
+
+    def __call__(self) -> bytes:
+        return jpeg.crop_and_resize(self.load(), self.box, self.side)
+
+    def stamp(self) -> str | None:
+        """Return the other loader's stamp with the box and side, or None if it has none."""
+        inner = loader_stamp(self.load)
+        return None if inner is None else f"{inner} {self.box} {self.side}"
+
+
+class MissingImage(NamedTuple):
+    """Stands for an image that cannot be loaded, and raises the reason."""
+
+    reason: str
+
+    def __call__(self) -> bytes:
+        raise CorruptImage(self.reason)
+
+    def stamp(self) -> str:
+        """Return the reason."""
+        return self.reason
 
 
 class Sample(NamedTuple):
-    """An image that is not read yet; `load()` returns the bytes of an image file in any format Pillow knows.
-
-    Loaders of `raysearch.data.shards.loaders` travel between processes.
-    """
+    """An image that is not read yet; `load()` returns the bytes of an image file in any format that Pillow reads."""
 
     source: str
     label: str
@@ -21,24 +114,37 @@ class Sample(NamedTuple):
     load: Loader
 
 
+def loader_stamp(load: Loader) -> str | None:
+    """Return a loader's stamp, or None if it has none.
+
+    >>> loader_stamp(MissingImage("no box")), loader_stamp(lambda: b"")
+    ('no box', None)
+    """
+    stamp = getattr(load, "stamp", None)
+    return stamp() if stamp else None
+
+
 def canonical_order(samples: Iterable[Sample], classes: Sequence[str] | None) -> tuple[list[Sample], dict[str, int]]:
-    """The samples in canonical order, by (label, source), and class name -> label.
+    """Sort samples by (label, source) and number the classes.
 
     Args:
         samples: in any order.
-        classes: class names in label order; None: sorted names of the samples'.
+        classes: class names in label order; None for the sorted names of the samples' classes.
+
+    Returns:
+        The sorted samples, and class name -> label.
 
     Raises:
-        UserError: a class given twice, a sample listed twice or with an unknown class or split, or a name that is no
+        UserError: a class given twice, a sample listed twice or with an unknown class or split, or a name that is not
             UTF-8.
     """
-    found = list(samples)
-    names = tuple(classes if classes is not None else sorted({sample.label for sample in found}))
+    unsorted = list(samples)
+    names = tuple(classes if classes is not None else sorted({sample.label for sample in unsorted}))
     labels = {name: label for label, name in enumerate(names)}
     if len(labels) != len(names):
         raise UserError("a class name is given twice")
     seen: set[str] = set()
-    for sample in found:
+    for sample in unsorted:
         if sample.label not in labels:
             raise UserError(f"{sample.source}: unknown class {sample.label!r}{nearest(sample.label, names)}")
         if sample.split not in SPLITS:
@@ -50,15 +156,41 @@ def canonical_order(samples: Iterable[Sample], classes: Sequence[str] | None) ->
         except UnicodeEncodeError:
             raise UserError(f"the file name {sample.source!a} is not UTF-8; rename it") from None
         seen.add(sample.source)
-    return sorted(found, key=lambda sample: (labels[sample.label], sample.source)), labels
+    return sorted(unsorted, key=lambda sample: (labels[sample.label], sample.source)), labels
 
 
 def reshape_samples(samples: Iterable[Sample], boxes: Mapping[str, Box] | None, side: int | None) -> list[Sample]:
-    """The samples cropped and resized as they are loaded; with boxes, an image that has none is corrupt."""
+    """Return the samples with loaders that crop and resize. With boxes, an image without a box is corrupt.
 
-    def changed(sample: Sample) -> Loader:
+    Args:
+        samples: in any order.
+        boxes: source -> box to crop to; None for the whole images.
+        side: pixels to resize to; None for the box's own size.
+    """
+
+    def reshaping_loader(sample: Sample) -> Loader:
         if boxes is not None and sample.source not in boxes:
-            return MissingImage("the data set has no bounding box of it")
+            return MissingImage("the data set has no bounding box for it")
         return ReshapingLoader(sample.load, boxes[sample.source] if boxes is not None else None, side)
 
-    return [sample._replace(load=changed(sample)) for sample in samples]
+    return [sample._replace(load=reshaping_loader(sample)) for sample in samples]
+
+
+@lru_cache(MAX_OPEN_ARCHIVES)
+def _open_archive(path: str, stamp: str) -> BinaryIO:
+    """Open a file once per content; `stamp` is part of the cache's key."""
+    return open(path, "rb", buffering=0)
+
+
+def _file_stamp(path: str) -> str:
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return "none"
+    return f"{status.st_size} {status.st_mtime_ns}"
+
+
+def _check_visible(path: str) -> None:
+    """Raise a UserError if this machine does not see the path; its images are not corrupt then."""
+    if not os.path.exists(path):
+        raise UserError(f"{path} is not there on {platform.node()}; every node must see SRC")

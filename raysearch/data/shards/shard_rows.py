@@ -1,12 +1,12 @@
-"""Rows of shards: their columns, how they are read, and what they are recognised by.
+"""Rows of shards: their columns, their hashes, and how they are read.
 
 A row is an image: `image` (JPEG bytes, RGB), `label` (int32, index into the manifest's classes), `split` ("train",
-"val" or "test"), `source` (where it came from, relative). Rows are in canonical order, by (label, source), over all
-shards, so that tie order in a ranking and any choice of rows by number is the same wherever the set was written.
+"val" or "test"), `source` (relative path of the original). Rows are in canonical order, by (label, source), over all
+shards. So ties in a ranking, and any choice of rows by number, are the same wherever the set was written.
 
-A row's SHA-256 lies in the footer of its shard and says which row is damaged. The content hash is taken over these, so
-that shards can be made anywhere and in any order, and says what the data is, however it is cut into shards. A shard's
-own SHA-256, in the manifest, says whether the file around the rows is whole.
+A row's SHA-256 is in the footer of its shard and shows which row is damaged. The content hash covers these digests. So
+it identifies the data however it is cut into shards, and shards can be built anywhere and in any order. A shard's own
+SHA-256, in the manifest, covers the rest of the file.
 """
 
 import hashlib
@@ -26,9 +26,9 @@ from raysearch.data.shards.manifest import INGEST_AGAIN, read_manifest, unreadab
 from raysearch.storage import Location, LocationLike
 
 SCHEMA = pa.schema({"image": pa.binary(), "label": pa.int32(), "split": pa.string(), "source": pa.string()})
-DIGESTS_KEY = b"raysearch.sha256"  # key in each shard's footer: 32 bytes a row
-SHARDS_AT_ONCE = 4  # shards
-_BYTES = hashlib.sha256().digest_size
+DIGESTS_KEY = b"raysearch.sha256"  # key in each shard's footer; the value has 32 bytes per row
+SHARDS_AT_ONCE = 4
+_DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 class Row(NamedTuple):
@@ -40,85 +40,118 @@ class Row(NamedTuple):
     source: str
 
     def digest(self) -> bytes:
-        """SHA-256 of all of it."""
-        split, source = self.split.encode(), self.source.encode()
+        """Return the SHA-256 of all four fields."""
+        split = self.split.encode()
+        source = self.source.encode()
         sizes = struct.pack("<iIIQ", self.label, len(split), len(source), len(self.image))
-        hashed = hashlib.sha256(sizes + split + source)
-        hashed.update(self.image)
-        return hashed.digest()
+        hasher = hashlib.sha256(sizes + split + source)
+        hasher.update(self.image)
+        return hasher.digest()
 
 
 def content_hash(classes: Sequence[str], digests: Iterable[bytes]) -> str:
-    """SHA-256, in hex, over class names and the digests of all rows in canonical order, given one or many at a time.
+    """Return the SHA-256, in hex, of class names and row digests.
+
+    Args:
+        classes: names in label order.
+        digests: of all rows in canonical order, one or many per item.
 
     >>> content_hash(["crow"], [b"1" * 32, b"2" * 32]) == content_hash(["crow"], [b"1" * 32 + b"2" * 32])
     True
     """
-    hashed = hashlib.sha256(json.dumps(list(classes)).encode())
-    for some in digests:
-        hashed.update(some)
-    return hashed.hexdigest()
+    hasher = hashlib.sha256(json.dumps(list(classes)).encode())
+    for some_digests in digests:
+        hasher.update(some_digests)
+    return hasher.hexdigest()
 
 
 def row_digests(location: LocationLike) -> bytes:
-    """The digests of a shard's rows, one after the other, from its footer; UserError where they are not there."""
+    """Return the digests of a shard's rows, joined, from its footer.
+
+    Raises:
+        UserError: the shard cannot be read, or has no digests.
+    """
     file = Location.parse(location)
     try:
         with file.open() as data:
-            return digests_in(pq.read_metadata(data), file)
+            return footer_digests(pq.read_metadata(data), file)
     except (OSError, pa.ArrowException) as error:
         raise unreadable_shard(file, error) from error
 
 
-def digests_in(footer: pq.FileMetaData, file: Location) -> bytes:
-    """As `row_digests`, of a footer that was read."""
+def footer_digests(footer: pq.FileMetaData, file: Location) -> bytes:
+    """Return the digests of all rows, joined, from a shard's footer.
+
+    Args:
+        footer: of the shard.
+        file: the shard, named in errors.
+
+    Raises:
+        UserError: the shard has no digests of its rows.
+    """
     digests = (footer.metadata or {}).get(DIGESTS_KEY, b"")
-    if len(digests) != _BYTES * footer.num_rows:
+    if len(digests) != _DIGEST_BYTES * footer.num_rows:
         raise UserError(f"shard {file} has no digests of its rows; {INGEST_AGAIN}")
     return digests
 
 
 def split_digests(digests: bytes) -> list[bytes]:
-    """One of each row.
+    """Split joined digests into one per row.
 
     >>> split_digests(b"1" * 32 + b"2" * 32) == [b"1" * 32, b"2" * 32]
     True
     """
-    return [digests[start : start + _BYTES] for start in range(0, len(digests), _BYTES)]
+    return [digests[start : start + _DIGEST_BYTES] for start in range(0, len(digests), _DIGEST_BYTES)]
 
 
 def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_rows(directory: LocationLike, columns: Sequence[str] | None = None, split: str | None = None) -> pa.Table:
-    """Rows in canonical order, all columns or some, all splits or one.
+    """Read rows in canonical order.
 
-    Raises UserError: an unknown column or split, and all that `read_manifest` raises.
+    Args:
+        directory: of shards; a path or a URI.
+        columns: to read; None for all.
+        split: to read; None for all.
+
+    Raises:
+        UserError: an unknown column or split, and everything that `read_manifest` raises.
     """
     root = Location.parse(directory)
     manifest = read_manifest(root)
-    wanted = list(SCHEMA.names if columns is None else columns)
-    for column in wanted:
+    selected = list(SCHEMA.names if columns is None else columns)
+    for column in selected:
         if column not in SCHEMA.names:
             raise UserError(f"no column {column!r} in {root}{nearest(column, SCHEMA.names)}")
     if split is not None and split not in manifest.counts:
         raise UserError(f"no split {split!r} in {root}{nearest(split, manifest.counts)}")
     filters = None if split is None else [("split", "=", split)]
     files = [root / shard.file for shard in manifest.shards]
-    with ThreadPoolExecutor(SHARDS_AT_ONCE) as pool:  # a store answers each of many small requests late
-        tables = list(pool.map(partial(read_shard, columns=wanted, filters=filters), files))
+    with ThreadPoolExecutor(SHARDS_AT_ONCE) as pool:  # hides a store's delay per request
+        tables = list(pool.map(partial(read_shard, columns=selected, filters=filters), files))
     return pa.concat_tables(tables).replace_schema_metadata()
 
 
 def read_shard(
     location: LocationLike, columns: list[str], filters: list[tuple[str, str, Any]] | None = None
 ) -> pa.Table:
-    """Rows of one shard, straight from where it lies. Raises UserError where it cannot be read."""
+    """Read rows of one shard, without a local copy.
+
+    Args:
+        location: of the shard.
+        columns: to read.
+        filters: conditions on rows, as `pyarrow.parquet.read_table` takes them.
+
+    Raises:
+        UserError: the shard cannot be read.
+    """
     file = Location.parse(location)
     try:
-        # partitioning=None: a directory called a=b above the shard adds no column
+        # With partitioning=None a parent directory called a=b adds no column.
         return pq.read_table(file.path, columns=columns, filters=filters, partitioning=None, filesystem=file.filesystem)
     except (OSError, pa.ArrowException) as error:
         raise unreadable_shard(file, error) from error

@@ -1,4 +1,4 @@
-"""Read a data set to its last byte, and name the shard and the row where something is wrong."""
+"""Read a data set to its last byte, and name the damaged shard and row."""
 
 import hashlib
 import os
@@ -15,12 +15,12 @@ import pyarrow.parquet as pq
 from raysearch.core.errors import UserError
 from raysearch.data.shards import jpeg
 from raysearch.data.shards.manifest import INGEST_AGAIN, MANIFEST, Manifest, Shard, read_manifest, unreadable_shard
-from raysearch.data.shards.shard_rows import SCHEMA, Row, content_hash, digests_in, split_digests
+from raysearch.data.shards.shard_rows import SCHEMA, Row, content_hash, footer_digests, split_digests
 from raysearch.storage import Location, LocationLike
 
 
-class _Checked(NamedTuple):
-    """What is in a shard whose rows are all intact."""
+class _IntactShard(NamedTuple):
+    """The content of a shard whose rows are all intact."""
 
     digests: bytes
     counts: Counter[tuple[str, int]]  # (split, label) -> images
@@ -33,42 +33,51 @@ def verify_shards(
 
     Args:
         directory: of shards; a path or a URI.
-        decode: also check what the hashes say nothing of, that training can decode each image.
+        decode: also check that training can decode each image, which the hashes cannot show.
         progress: called with the number of images just done.
 
+    Returns:
+        The manifest.
+
     Raises:
-        UserError: that names the shard, the row (counted from 0 within the shard) and its source.
+        UserError: damage; the message names the shard, the row (counted from 0 within the shard) and its source.
     """
     root = Location.parse(directory)
     manifest = read_manifest(root)
     digests: list[bytes] = []
     counts: Counter[tuple[str, int]] = Counter()
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoders and hashes leave the GIL to each other
-        for checked in pool.map(partial(_check_shard, root, decode), manifest.shards):
-            digests.append(checked.digests)
-            counts += checked.counts
-            progress(checked.counts.total())
-    said = {(split, label): n for split, of in manifest.counts.items() for label, n in enumerate(of) if n}
-    if content_hash(manifest.classes, digests) != manifest.content_hash or counts != said:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoders and hashes release the GIL
+        for shard in pool.map(partial(_check_shard, root, decode), manifest.shards):
+            digests.append(shard.digests)
+            counts += shard.counts
+            progress(shard.counts.total())
+    recorded = {
+        (split, label): number
+        for split, numbers in manifest.counts.items()
+        for label, number in enumerate(numbers)
+        if number
+    }
+    if content_hash(manifest.classes, digests) != manifest.content_hash or counts != recorded:
         raise UserError(f"{root / MANIFEST} does not describe the shards beside it; {INGEST_AGAIN}")
     return manifest
 
 
-def _check_shard(root: Location, decode: bool, shard: Shard) -> _Checked:
+def _check_shard(root: Location, decode: bool, shard: Shard) -> _IntactShard:
     file = root / shard.file
     try:
-        data = file.read()  # once: a store is asked for each shard once, and what is checked is what was read
+        data = file.read()  # only once: the bytes that are checked are the bytes that were read
         table = pq.read_table(pa.BufferReader(data), columns=SCHEMA.names)
         footer = pq.read_metadata(pa.BufferReader(data))
     except (OSError, pa.ArrowException) as error:
         raise unreadable_shard(file, error) from error
-    digests, counts = digests_in(footer, file), Counter[tuple[str, int]]()
+    digests = footer_digests(footer, file)
+    counts = Counter[tuple[str, int]]()
     for number, digest in enumerate(split_digests(digests)):
         where = f"shard {file}, row {number}"
         try:
             row = Row(*(table[name][number].as_py() for name in SCHEMA.names))
             intact = row.digest() == digest
-        except (ValueError, AttributeError, TypeError, struct.error) as error:  # bytes that are no text, a null
+        except (ValueError, AttributeError, TypeError, struct.error) as error:  # bytes that are not text, or a null
             raise UserError(f"{where} cannot be read; {INGEST_AGAIN}") from error
         if not intact:
             raise UserError(f"{where} ({row.source}) is damaged; {INGEST_AGAIN}")
@@ -77,13 +86,13 @@ def _check_shard(root: Location, decode: bool, shard: Shard) -> _Checked:
         counts[row.split, row.label] += 1
     if hashlib.sha256(data).hexdigest() != shard.sha256:
         raise UserError(f"shard {file} is damaged outside its rows (its SHA-256 is not the manifest's); {INGEST_AGAIN}")
-    return _Checked(digests, counts)
+    return _IntactShard(digests, counts)
 
 
 def _check_image(image: bytes, where: str) -> None:
     try:
-        kept, _ = jpeg.to_rgb_jpeg(image)
+        converted, _ = jpeg.to_rgb_jpeg(image)
     except jpeg.CorruptImage as error:
         raise UserError(f"{where} does not decode: {error}; {INGEST_AGAIN}") from error
-    if kept != image:
-        raise UserError(f"{where} is no RGB JPEG that training can decode; {INGEST_AGAIN}")
+    if converted != image:
+        raise UserError(f"{where} is not an RGB JPEG that training can decode; {INGEST_AGAIN}")

@@ -1,9 +1,9 @@
-"""A hidden directory beside its final place, where a long piece of work is done, and taken up again after a kill.
+"""A hidden work directory beside its final place, which the next run takes over after a kill.
 
-Whoever works in a directory holds a lock on a file in it, which the system lets go when the process ends, however that
-comes. So a directory whose lock is free was left behind: one of the same work is taken over, under a new name so that
-what the killed one started cannot write into it any more, and others are removed. On a file system without locks
-nothing is taken over or removed.
+Every process that works in a directory holds a lock on a file in it. The system releases the lock when the process
+ends, whatever ended it. So a directory whose lock is free was abandoned. One for the same work is taken over, under a
+new name, so that no process left over from the killed run can write into it. Others are removed. On a file system
+without locks nothing is taken over or removed.
 """
 
 import contextlib
@@ -22,42 +22,52 @@ LOCK_NAME = "lock"
 
 @contextlib.contextmanager
 def resumable_workdir(target: Path, work: str, worth: str) -> Iterator[Path]:
-    """A directory for what shall become `target`; what is still in it at the end is removed.
+    """Yield a directory beside `target`; it is removed at the end, unless the work was interrupted.
+
+    After an interruption, by Ctrl-C or a full disk, the directory stays for the next run if it has files that match
+    `worth`. After a UserError it does not, since the user has to change the work, unless a store could not be reached.
 
     Args:
-        target: which may be there or not.
-        work: a hash of what is to be done; what is left of the same work is in the directory already.
-        worth: a pattern of files, such as "done/*". When what is done inside breaks off, by Ctrl-C or for a full disk,
-            the directory stays for the next time, if it has such files. Not after a UserError: other work is needed,
-            unless a store could not be reached.
+        target: the final path, which may exist.
+        work: a hash of the work; the directory contains what an earlier run of the same work has finished.
+        worth: a pattern of files that are worth keeping, such as "done/*".
 
     Raises:
-        OSError: nothing can be made there.
+        OSError: no directory can be created there.
     """
     new_parents = [parent for parent in target.parents if not parent.exists()]
-    path, lock = _taken_over(target, work) or _new(target, work)
-    kept = False
+    path, lock = _take_over(target, work) or _create(target, work)
+    keep = False
     try:
         yield path
     except BaseException as error:
-        kept = (isinstance(error, Unreachable) or not isinstance(error, UserError)) and any(path.glob(worth))
+        keep = (isinstance(error, Unreachable) or not isinstance(error, UserError)) and any(path.glob(worth))
         raise
     finally:
-        if not kept:
+        if not keep:
             shutil.rmtree(path, ignore_errors=True)
         if lock:
             lock.close()
-        with contextlib.suppress(OSError):  # of the parents made here, those that stayed empty go too
+        with contextlib.suppress(OSError):  # removes those parents made here that are still empty
             for parent in new_parents:
                 parent.rmdir()
 
 
 def open_temporary_file(folder: Path, name: str) -> BinaryIO:
-    """A new file with a name of its own, which stays until it is removed; of those like it, what was left is removed.
+    """Open a new locked file with a unique name, and remove abandoned files of the same kind.
+
+    The caller removes the file. A later call removes it if the caller's process dies first.
+
+    Args:
+        folder: an existing directory.
+        name: the beginning of the file's name.
+
+    Raises:
+        OSError: the file cannot be created.
 
     >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder, open_temporary_file(Path(folder), "images") as one:
-    ...     Path(one.name).name[:7]
+    >>> with tempfile.TemporaryDirectory() as folder, open_temporary_file(Path(folder), "images") as file:
+    ...     Path(file.name).name[:7]
     'images.'
     """
     for path in folder.glob(f"{name}.*.partial"):
@@ -65,46 +75,48 @@ def open_temporary_file(folder: Path, name: str) -> BinaryIO:
             path.unlink()
     while True:
         with contextlib.suppress(BlockingIOError, FileNotFoundError):
-            path = folder / f"{name}.{_unique()}.partial"
+            path = folder / f"{name}.{_unique_id()}.partial"
             path.touch(mode=0o600)
             return locks.lock_file(path)
 
 
-def _name(target: Path, work: str) -> str:
-    return f".{target.name}.{work[:12]}.{_unique()}.partial"
+def _directory_name(target: Path, work: str) -> str:
+    return f".{target.name}.{work[:12]}.{_unique_id()}.partial"
 
 
-def _unique() -> str:
+def _unique_id() -> str:
     return uuid.uuid4().hex[:12]
 
 
-def _taken_over(target: Path, work: str) -> tuple[Path, BinaryIO] | None:
-    """A directory that was left of this work; all others that were left beside `target` are removed."""
-    name = re.compile(rf"\.{re.escape(target.name)}\.([0-9a-f]{{12}})\.[0-9a-f]{{12}}\.partial")
-    mine = None
+def _take_over(target: Path, work: str) -> tuple[Path, BinaryIO] | None:
+    """Take over an abandoned directory of this work, if there is one, and remove all others beside `target`."""
+    pattern = re.compile(rf"\.{re.escape(target.name)}\.([0-9a-f]{{12}})\.[0-9a-f]{{12}}\.partial")
+    taken = None
     try:
-        left = [(path, found[1]) for path in target.parent.iterdir() if (found := name.fullmatch(path.name))]
+        matches = [(path, pattern.fullmatch(path.name)) for path in target.parent.iterdir()]
     except OSError:  # no such folder yet, or one that cannot be listed
         return None
-    for path, its_work in left:
-        with contextlib.suppress(OSError):  # at work, gone meanwhile, or nobody can know
+    for path, match in matches:
+        if match is None:
+            continue
+        with contextlib.suppress(OSError):  # locked by a living process, removed meanwhile, or without locks
             lock = locks.lock_file(path / LOCK_NAME)
-            if its_work == work[:12] and not mine:
-                mine = path.rename(path.with_name(_name(target, work))), lock
+            if match[1] == work[:12] and not taken:
+                taken = path.rename(path.with_name(_directory_name(target, work))), lock
             else:
                 shutil.rmtree(path, ignore_errors=True)
                 lock.close()
-    return mine
+    return taken
 
 
-def _new(target: Path, work: str) -> tuple[Path, BinaryIO | None]:
+def _create(target: Path, work: str) -> tuple[Path, BinaryIO | None]:
     while True:
-        path = target.parent / _name(target, work)
+        path = target.parent / _directory_name(target, work)
         path.mkdir(parents=True)
         try:
             (path / LOCK_NAME).touch()
             return path, locks.lock_file(path / LOCK_NAME)
         except (BlockingIOError, FileNotFoundError):
-            continue  # another writer looked at it before it was locked, and took it for left
+            continue  # another writer found it before it was locked, and took it for abandoned
         except OSError:
             return path, None

@@ -119,7 +119,7 @@ def test_wrong_arguments(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is not a directory"):
         layouts.folder(src + "/a/1.jpg")
     for fraction in (0.0, 1.0, -1.0, float("nan")):
-        with pytest.raises(UserError, match="must lie between 0 and 1"):
+        with pytest.raises(UserError, match="must be between 0 and 1"):
             layouts.folder(src, fraction)
     with pytest.raises(UserError, match="unknown layout 'foldr'; did you mean 'folder'"):
         layouts.find("foldr", src)

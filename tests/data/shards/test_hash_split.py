@@ -45,9 +45,11 @@ def test_a_class_that_grows_keeps_most_of_its_part() -> None:
 
 def test_wrong_shares() -> None:
     for share in (0.0, 1.0, -1.0, float("nan")):
-        with pytest.raises(UserError, match="--val must lie between 0 and 1"):
+        with pytest.raises(UserError, match="--val must be between 0 and 1"):
             hold_out_validation(birds(5), share)
     with pytest.raises(UserError, match=r"has a val part already \(2 images\)"):
         hold_out_validation(birds(5) + birds(2, split="val"), 0.2)
-    with pytest.raises(UserError, match=r"--val 0\.1 of 4 images a class at most is no image; take a larger share"):
+    with pytest.raises(
+        UserError, match=r"--val 0\.1 holds out no images: the largest class has 4\. Use a larger share"
+    ):
         hold_out_validation(birds(4) + birds(3, "owl"), 0.1)

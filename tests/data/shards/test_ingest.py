@@ -96,7 +96,7 @@ def test_ingest_a_release_to_boxes_of_one_side(tmp_path: Path) -> None:
     assert "counts: train has 5 images, published 5,994; classes 1, published 200" in out
     assert f"corrupt: images/{test_cub.AUK}/20.jpg: listed, and there is no such file" in out
     assert f"corrupt: images/{test_cub.AUK}/24.jpg: its box (4 2 4 5) holds no pixel of 12 x 8" in out
-    assert f"corrupt: images/{test_cub.AUK}/23.jpg: the data set has no bounding box of it" in out
+    assert f"corrupt: images/{test_cub.AUK}/23.jpg: the data set has no bounding box for it" in out
     manifest = shards.read_manifest(tmp_path / "out")
     assert manifest.steps == ("val 0.4", "boxes", "side 16")
     assert (manifest.layout, manifest.width, manifest.height) == ("cub", (16, 16), (16, 16))
@@ -127,7 +127,7 @@ def test_wrong_input_is_one_line_and_leaves_nothing(src: Path, tmp_path: Path) -
         (("synthetic", "side=2", out), "synthetic setting side=2"),
         (("folder", src, tmp_path / "file"), "exists already"),
         (("folder", src, tmp_path / "file" / "out"), "cannot write"),
-        (("folder", src, src), "exists already and is no data set"),
+        (("folder", src, src), "exists already and is not a data set"),
         (("folder", src, out, "--rows-per-shard", "0"), "must be 1 or more"),
         (("folder", src, out, "--on-corrupt", "fial"), "fial"),
         (("folder", src, out, "--workers", "none"), "--workers is a number of 1 or more, or auto, not 'none'"),
@@ -175,7 +175,7 @@ def test_an_interrupted_run_leaves_nothing_that_looks_finished(how: signal.Signa
     assert process.returncode == 130
     assert "Traceback" not in err
     kept = len(list(tmp_path.glob(".*/notes/*")))
-    assert f"broken off: {kept} of 1,000 shards are kept" in out
+    assert f"interrupted: {kept} of 1,000 shards kept" in out
     assert [path.name[:5] for path in tmp_path.iterdir()] == [".out."]
 
 

@@ -80,7 +80,7 @@ def test_an_upload_that_was_broken_off_goes_on(
         again.append(self.name)
         upload(self, source)
 
-    monkeypatch.setattr(publish, "UPLOADS", 1)
+    monkeypatch.setattr(publish, "UPLOADS_AT_ONCE", 1)
     monkeypatch.setattr(Location, "upload", broken)
     with pytest.raises(UserError, match="cannot reach the store"):
         write(target)
@@ -142,7 +142,7 @@ def test_something_else_is_refused_before_any_work(target: Location) -> None:
             (target / "folder").make_directory()
         (target / name).write(b"dear")
         refused = shards.Sample("a", "a", "train", lambda: pytest.fail("an image was loaded"))
-        with pytest.raises(UserError, match="exists already and is no data set"):
+        with pytest.raises(UserError, match="exists already and is not a data set"):
             shards.write_shards([refused], target, name="n", layout="folder")
         (target / name).delete()
 
@@ -156,7 +156,7 @@ def test_two_writers_at_once(target: Location, monkeypatch: pytest.MonkeyPatch) 
         upload(self, source)
         write(target, OTHER)
 
-    monkeypatch.setattr(publish, "UPLOADS", 1)
+    monkeypatch.setattr(publish, "UPLOADS_AT_ONCE", 1)
     monkeypatch.setattr(Location, "upload", other_first)
     with pytest.raises(UserError, match="holds other data"):
         write(target)

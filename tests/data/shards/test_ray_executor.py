@@ -40,10 +40,10 @@ def src(tmp_path: Path) -> Path:
 def test_the_same_bytes(workers: int | None, src: Path, tmp_path: Path) -> None:
     put(src, {"a/cut.jpg": jpeg(1)[:-300]})
     counted: list[int] = []
-    manifest, _ = write(src, tmp_path / "out", maker=shards.RayExecutor(workers), progress=counted.append)
+    manifest, _ = write(src, tmp_path / "out", executor=shards.RayExecutor(workers), progress=counted.append)
     assert sum(counted) == 61
     assert [bad.source for bad in manifest.corrupt] == ["a/cut.jpg"]
-    write(src, tmp_path / "threads", maker=shards.ThreadExecutor(2))
+    write(src, tmp_path / "threads", executor=shards.ThreadExecutor(2))
     assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "threads")
 
 
@@ -56,10 +56,10 @@ def test_images_in_archives(layout: str, tmp_path: Path) -> None:
     else:
         labels = {f"{n}.cls": b"%d" % (n % 3) for n in range(30)}
         tar(tmp_path / "src" / "train.tar", {f"{n}.jpg": image for n, image in enumerate(images)} | labels)
-    for out, maker in (("out", shards.RayExecutor()), ("threads", shards.ThreadExecutor())):
+    for out, executor in (("out", shards.RayExecutor()), ("threads", shards.ThreadExecutor())):
         found = layouts.LAYOUTS[layout].read(str(tmp_path / "src"), None)
         shards.write_shards(
-            found, tmp_path / out, name="n", layout=layout, rows_per_shard=4, on_corrupt="fail", maker=maker
+            found, tmp_path / out, name="n", layout=layout, rows_per_shard=4, on_corrupt="fail", executor=executor
         )
     assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "threads")
     assert sorted(shards.read_rows(tmp_path / "out", ["image"])["image"].to_pylist()) == sorted(images)
@@ -68,14 +68,14 @@ def test_images_in_archives(layout: str, tmp_path: Path) -> None:
 def test_a_corrupt_image_stops(src: Path, tmp_path: Path) -> None:
     put(src, {"b/cut.jpg": jpeg(1)[:-300]})
     with pytest.raises(UserError, match=r"b/cut.jpg is corrupt"):
-        write(src, tmp_path / "out", maker=shards.RayExecutor(), on_corrupt="fail")
+        write(src, tmp_path / "out", executor=shards.RayExecutor(), on_corrupt="fail")
     assert [path.name for path in tmp_path.iterdir()] == ["src"]
 
 
 def test_a_node_that_does_not_see_src_stops(tmp_path: Path) -> None:
     sample = shards.Sample("0.jpg", "a", "train", FileLoader("/not/here", "0.jpg"))
-    with pytest.raises(UserError, match=r"/not/here is not there on .*every node has to see SRC"):
-        shards.write_shards([sample], tmp_path / "out", name="n", layout="l", maker=shards.RayExecutor())
+    with pytest.raises(UserError, match=r"/not/here is not there on .*every node must see SRC"):
+        shards.write_shards([sample], tmp_path / "out", name="n", layout="l", executor=shards.RayExecutor())
 
 
 def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
 
     def run(deaths: int, out: Path) -> shards.Manifest:
         samples = [sample(number, deaths if number == 5 else 0) for number in range(8)]
-        return shards.write_shards(samples, out, name="n", layout="l", rows_per_shard=2, maker=shards.RayExecutor())
+        return shards.write_shards(samples, out, name="n", layout="l", rows_per_shard=2, executor=shards.RayExecutor())
 
     assert run(1, tmp_path / "out") == run(0, tmp_path / "expected")
     assert len(list(tmp_path.glob("death.*"))) == 1
@@ -117,11 +117,11 @@ def test_a_driver_that_is_ended_goes_on(how: signal.Signals, tmp_path: Path) -> 
     assert not out.exists()
     if how == signal.SIGTERM:
         assert (process.returncode, err) == (130, "")
-        assert "broken off: " in said
+        assert "interrupted: " in said
     last = start(*words[:-4], "--workers", "1", "--name", "n")
     said, err = last.communicate(timeout=120)
     assert (last.returncode, err) == (0, "")
-    assert "going on: " in said
+    assert "resuming: " in said
     expected = start(*words[:2], tmp_path / "expected", *words[3:5], "--name", "n")
     assert expected.wait(timeout=120) == 0
     assert bytes_of(out) == bytes_of(tmp_path / "expected")

@@ -56,9 +56,9 @@ def test_it_travels_without_what_it_opened(images: ShardReader, expected: list[b
     before = pickle.dumps(images)
     images.images(np.arange(ROWS))
     assert pickle.dumps(images) == before
-    there, opened = pickle.loads(before), dict(reader._AT_HAND.opened)
+    there, opened = pickle.loads(before), dict(reader._OPEN_SHARDS.shards)
     assert there.images(np.array([40, 2])) == [expected[40], expected[2]]
-    assert reader._AT_HAND.opened == opened, "what its process had open already"
+    assert reader._OPEN_SHARDS.shards == opened, "what its process had open already"
 
 
 def test_few_files_are_open_at_a_time(
@@ -67,7 +67,7 @@ def test_few_files_are_open_at_a_time(
     monkeypatch.setattr(reader, "MAX_OPEN_SHARDS", 2)
     for rows in ([0, 60, 94], [60], [0], [94]):
         assert images.images(np.array(rows)) == [expected[row] for row in rows]
-        assert len(reader._AT_HAND.opened) <= 2
+        assert len(reader._OPEN_SHARDS.shards) <= 2
 
 
 def test_threads_take_turns(images: ShardReader, expected: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,7 +50,7 @@ def test_copies_may_go_at_any_time(
     shutil.rmtree(cache)
     s3.requests.clear()
     assert shelf.images(EVERY) == expected  # what is open stays
-    monkeypatch.setattr("raysearch.data.shards.reader._AT_HAND", _OpenShards())  # as in another process
+    monkeypatch.setattr("raysearch.data.shards.reader._OPEN_SHARDS", _OpenShards())  # as in another process
     assert pickle.loads(pickle.dumps(shelf)).images(EVERY) == expected
     assert len(reads(s3)) == 8
 

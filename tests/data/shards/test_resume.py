@@ -30,7 +30,7 @@ def src(tmp_path: Path) -> Path:
 def write(src: Path, out: Path, **options) -> tuple[shards.Manifest, list[str]]:
     """The manifest, and what was said."""
     found, said = layouts.folder(str(src)), list[str]()
-    asked = {"name": "n", "layout": "folder", "rows_per_shard": ROWS, "say": said.append} | options
+    asked = {"name": "n", "layout": "folder", "rows_per_shard": ROWS, "report": said.append} | options
     return shards.write_shards(found, out, **asked), said
 
 
@@ -64,7 +64,7 @@ def test_finished_shards_are_not_made_again(src: Path, tmp_path: Path, monkeypat
     monkeypatch.setattr(resume, "save_record", lambda piece, *others: (made.append(piece.number), make(piece, *others)))
     manifest, said = write(src, tmp_path / "out")
     assert made == list(range(6, 13))
-    assert said == ["going on: 6 of 13 shards are there"]
+    assert said == ["resuming: 6 of 13 shards are finished"]
     assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "expected")
     assert manifest == expected == shards.verify_shards(tmp_path / "out")
     assert [path.name for path in tmp_path.glob(".*")] == []
@@ -96,7 +96,7 @@ def test_only_what_is_whole_and_of_the_same_images_is_taken_over(change: str, sr
         (left / TEMPORARY_FOLDER / "x").write_bytes(data[:100])
         stays = 6
     manifest, said = write(src, tmp_path / "out")
-    assert said == ([f"going on: {stays} of 13 shards are there"] if stays else [])
+    assert said == ([f"resuming: {stays} of 13 shards are finished"] if stays else [])
     assert manifest.content_hash == write(src, tmp_path / "expected")[0].content_hash
     assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "expected")
 

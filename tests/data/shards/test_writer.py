@@ -208,7 +208,7 @@ def test_output_that_exists(tmp_path: Path) -> None:
     assert shards.verify_shards(out) == first
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "diary.txt").write_text("dear")
-    with pytest.raises(UserError, match="exists already and is no data set"):
+    with pytest.raises(UserError, match="exists already and is not a data set"):
         write(collection(), tmp_path / "mine")
     (tmp_path / "empty").mkdir()
     write(collection(), tmp_path / "empty")
@@ -308,5 +308,5 @@ def test_verify_names_the_row_of_an_image_that_training_cannot_decode(
     monkeypatch.setattr(shard_builder, "_prepare", lambda sample: (sample.load(), (1, 1)))
     write([sample("a/0.jpg", "a", "train", jpeg()), sample("a/1.png", "a", "train", jpeg(format="PNG"))], tmp_path)
     monkeypatch.undo()
-    with pytest.raises(UserError, match=r"row 1 \(a/1\.png\) is no RGB JPEG that training can decode"):
+    with pytest.raises(UserError, match=r"row 1 \(a/1\.png\) is not an RGB JPEG that training can decode"):
         shards.verify_shards(tmp_path)

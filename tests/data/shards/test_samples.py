@@ -8,8 +8,9 @@ import pytest
 
 from raysearch.core.errors import UserError
 from raysearch.data import layouts, shards, synthetic
-from raysearch.data.shards import CorruptImage, FileLoader, SliceLoader, loaders
-from raysearch.data.shards.loaders import MissingImage, ReshapingLoader
+from raysearch.data.shards import CorruptImage, FileLoader, SliceLoader
+from raysearch.data.shards import samples as samples_module
+from raysearch.data.shards.samples import MissingImage, ReshapingLoader, loader_stamp
 
 from ..layouts.test_hf_parquet import parquet
 from ..layouts.trees import picture, put
@@ -34,9 +35,9 @@ def test_a_slice_opens_its_file_once_and_again_when_it_is_another(tmp_path: Path
     path = tmp_path / "a.tar"
     path.write_bytes(b"0123456789")
     load = SliceLoader(str(path), 2, 3, str(path))
-    opened = loaders._opened.cache_info().misses
+    opened = samples_module._open_archive.cache_info().misses
     assert [load() for _ in range(5)] == [b"234"] * 5
-    assert loaders._opened.cache_info().misses == opened + 1
+    assert samples_module._open_archive.cache_info().misses == opened + 1
     path.unlink()
     path.write_bytes(b"abcdefghijk")
     assert load() == b"cde"
@@ -47,7 +48,7 @@ def test_a_slice_opens_its_file_once_and_again_when_it_is_another(tmp_path: Path
 def test_what_a_machine_does_not_see_is_not_corrupt(tmp_path: Path) -> None:
     gone = str(tmp_path / "gone")
     for load in (FileLoader(gone, "a.jpg"), SliceLoader(gone, 0, 1, gone)):
-        with pytest.raises(UserError, match="every node has to see SRC"):
+        with pytest.raises(UserError, match="every node must see SRC"):
             load()
 
 
@@ -65,7 +66,7 @@ def test_reshaped_stands_on_image_box_and_side(tmp_path: Path) -> None:
 
 def test_drawn_images_stand_on_their_settings() -> None:
     loads = [synthetic.list_samples(synthetic.parse_spec(text))[0].load for text in ("seed=0", "seed=1", "side=32")]
-    assert len({loaders.loader_stamp(load) for load in loads}) == 3
+    assert len({loader_stamp(load) for load in loads}) == 3
     assert pickle.loads(pickle.dumps(loads[2]))() == loads[2]()
 
 
@@ -80,9 +81,9 @@ def test_images_of_parquet_files_travel_and_their_store_goes_with_them(
         there = pickle.loads(pickle.dumps(sample))
         assert there.load() == sample.load()
         assert there.load.stamp() == sample.load.stamp()
-    stamps = [loaders.loader_stamp(sample.load) for sample in samples]
+    stamps = [loader_stamp(sample.load) for sample in samples]
     assert len(list((tmp_path / "store").iterdir())) == 1
     del samples, sample, there
     assert list((tmp_path / "store").iterdir()) == []
     again = layouts.LAYOUTS["parquet"].read(str(tmp_path / "src"), None).samples
-    assert [loaders.loader_stamp(sample.load) for sample in again] == stamps
+    assert [loader_stamp(sample.load) for sample in again] == stamps
