@@ -1,4 +1,4 @@
-"""Make a cluster's file ready, and say what is wrong with it and with a study on it before any money is spent.
+"""Fill in a cluster file, and check it and a study on it before it costs money.
 
 python -m raysearch.cluster fill clusters/aws.yaml my-cluster.yaml --stack raysearch --region us-west-2
 python -m raysearch.cluster check my-cluster.yaml
@@ -15,109 +15,122 @@ from rich.text import Text
 from raysearch.core import cli
 from raysearch.core.errors import UserError
 from raysearch.engine.cluster.connection import TrialResources
-from raysearch.engine.preflight import aws_account, aws_quotas, checks, kuberay_yaml, ray_yaml
+from raysearch.engine.preflight import aws, checks, kuberay_yaml, ray_yaml
 from raysearch.engine.preflight.check_result import CheckResult, CheckStatus, collect, failed, passed, warned
-from raysearch.engine.preflight.node_types import NodeType, node_types
+from raysearch.engine.preflight.node_types import NodeType
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
-_STYLES = {CheckStatus.GOOD: "green", CheckStatus.OPEN: "yellow", CheckStatus.BAD: "bold red"}
+_STYLES = {CheckStatus.PASS: "green", CheckStatus.WARN: "yellow", CheckStatus.FAIL: "bold red"}
 
 
 @app.command()
 def check(
-    file: Annotated[Path, typer.Argument(help="a cluster file, as clusters/aws.yaml", metavar="FILE")],
-    study: str | None = typer.Option(None, help="a study that shall run there"),
-    profile: str = typer.Option("paper", help="of the study"),
+    file: Annotated[Path, typer.Argument(help="a cluster file such as clusters/aws.yaml", metavar="FILE")],
+    study: str | None = typer.Option(None, help="a study to run there"),
+    profile: str = typer.Option("paper", help="the study's profile"),
     data: str | None = typer.Option(None, help="path or URI of the study's shards"),
-    out: str | None = typer.Option(None, help="path or URI that results shall go to"),
-    set_: list[str] = typer.Option([], "--set", metavar="PATH=VALUE", help="as raysearch.sweep takes it"),
-    workers: int = typer.Option(1, min=1, help="Ray Train workers a trial"),
-    gpus_per_worker: float = typer.Option(1.0, min=0, help="share of a GPU"),
-    max_cost: float | None = typer.Option(None, min=0, metavar="DOLLARS", help="that the study may cost"),
+    out: str | None = typer.Option(None, help="path or URI of the results"),
+    set_: list[str] = typer.Option([], "--set", metavar="PATH=VALUE", help="as in raysearch.sweep"),
+    workers: int = typer.Option(1, min=1, help="Ray Train workers per trial"),
+    gpus_per_worker: float = typer.Option(1.0, min=0, help="GPUs per worker, or a share of one"),
+    max_cost: float | None = typer.Option(None, min=0, metavar="DOLLARS", help="the study's limit"),
 ) -> None:
-    """List what is open, unsafe, missing or too small in FILE and for a study: nothing is started, and nothing costs.
+    """Check FILE, and a study on its cluster: what is unsafe, missing or too small. Nothing is started or paid for.
 
-    Data and results are reached with this machine's credentials, AWS is asked for the account's quotas.
+    Data and results are reached with this machine's credentials. On AWS, the account's quotas are read.
     """
     if study and not data:
-        raise UserError("--study needs --data: what fits depends on it")
-    kubernetes = kuberay_yaml.read_objects(file)
-    if kubernetes is not None:
-        kinds = kuberay_yaml.node_types(kubernetes)
-        most, found = sum(one.most for one in kinds[1:]), _of_file(kuberay_yaml.find_problems(kubernetes))
+        raise UserError("--study needs --data: the study's plan depends on the data")
+    results: list[CheckResult] = []
+    objects = kuberay_yaml.read_objects(file)
+    if objects is not None:
+        types = kuberay_yaml.node_types(objects)
+        max_nodes = sum(node.max_count for node in types[1:])
+        results += _file_results(kuberay_yaml.find_problems(objects))
     else:
         config = ray_yaml.read_cluster_file(file)
-        kinds, most = node_types(config), config.get("max_workers", 2)
-        wrong = ray_yaml.find_problems(config, Path.home())
-        found = _of_file(wrong) + collect("versions", lambda: checks.check_versions(config))
-        if (config.get("provider") or {}).get("type") == "aws" and not wrong:
-            client = aws_account.quotas_client(config["provider"]["region"])
-            found += collect("quotas", lambda: aws_quotas.check_quotas(kinds, most, client))
+        types = ray_yaml.node_types(config)
+        max_nodes = config.get("max_workers", 2)
+        problems = ray_yaml.find_problems(config, Path.home())
+        results += _file_results(problems)
+        results += collect("versions", lambda: checks.check_versions(config))
+        if (config.get("provider") or {}).get("type") == "aws" and not problems:
+            client = aws.quotas_client(config["provider"]["region"])
+            results += collect("quotas", lambda: aws.check_quotas(types, max_nodes, client))
     if study and data:
-        found += collect("study", lambda: checks.check_study(study, profile, data, set_))
+        results += collect("study", lambda: checks.check_study(study, profile, data, set_))
     if out:
-        found += collect("results", lambda: checks.check_results(out))
-    if kinds:
-        found += _room_and_cost(kinds, most, TrialResources(workers, 1, gpus_per_worker), max_cost)
+        results += collect("results", lambda: checks.check_results(out))
+    if types:
+        results += _room_and_cost(types, max_nodes, TrialResources(workers, 1, gpus_per_worker), max_cost)
     else:
-        found.append(warned("GPUs", "machines of your own: what they hold shows when they have joined"))
-    _tell(file, found, kubernetes is not None)
+        results.append(warned("GPUs", "on machines of your own, resources are known only after they have joined"))
+    _print_results(file, results, "ray up" if objects is None else "kubectl apply")
 
 
 @app.command()
 def fill(
-    template: Annotated[Path, typer.Argument(help="clusters/aws.yaml, or a copy that you changed", metavar="TEMPLATE")],
+    template: Annotated[Path, typer.Argument(help="clusters/aws.yaml, or your own copy of it", metavar="TEMPLATE")],
     out: Annotated[Path, typer.Argument(help="the file to write", metavar="OUT")],
-    stack: Annotated[str | None, typer.Option(help="name of the stack made of clusters/aws/account.yaml")] = None,
-    region: Annotated[str | None, typer.Option(help="that the stack is in")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="for a place <NAME>")] = None,
+    stack: Annotated[str | None, typer.Option(help="name of the stack made from clusters/aws/account.yaml")] = None,
+    region: Annotated[str | None, typer.Option(help="the stack's region")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="the value of placeholder <NAME>")
+    ] = None,
 ) -> None:
-    """Put values into the places <NAME> of TEMPLATE: by hand, and the outputs of the account's stack on AWS."""
+    """Replace the placeholders <NAME> of TEMPLATE, by --set and on AWS by the outputs of the account's stack."""
     cli.check_writable(out, "OUT")
     if kuberay_yaml.read_objects(template) is None:
-        ray_yaml.read_cluster_file(template)  # says what is wrong with it
-    text, values = template.read_text(), dict[str, str]()
+        ray_yaml.read_cluster_file(template)  # raises if it is not a cluster file
+    values: dict[str, str] = {}
     if stack or region:
         if not (stack and region):
             raise UserError("--stack and --region go together")
-        values = aws_account.stack_outputs(stack, region)
-    for one in set_ or []:
-        name, equals, value = one.partition("=")
+        values = aws.stack_outputs(stack, region)
+    for setting in set_ or []:
+        name, equals, value = setting.partition("=")
         if not equals:
-            raise UserError(f"--set '{one}': give NAME=VALUE")
+            raise UserError(f"--set '{setting}': use NAME=VALUE")
         values[name] = value
-    filled = ray_yaml.fill_placeholders(text, values)
+    filled = ray_yaml.fill_placeholders(template.read_text(), values)
     missing = ray_yaml.open_placeholders(list(yaml.safe_load_all(filled)))
+    if missing and stack:
+        names = ", ".join(missing)
+        raise UserError(f"stack '{stack}' has no output {names}; update it with clusters/aws/account.yaml")
     if missing:
-        where = f"stack '{stack}' has no output {', '.join(missing)}; update it with clusters/aws/account.yaml"
-        raise UserError(where if stack else f"nothing to put into {', '.join(missing)}; give --set {missing[0]}=...")
+        raise UserError(f"no value for {', '.join(missing)}; use --set {missing[0]}=...")
     out.write_text(filled)
-    cli.console().print(f"{out} is filled; look at it with: python -m raysearch.cluster check {out}", markup=False)
+    cli.console().print(f"wrote {out}; check it with: python -m raysearch.cluster check {out}", markup=False)
 
 
-def _of_file(wrong: list[str]) -> list[CheckResult]:
-    return [failed("file", one) for one in wrong] or [passed("file", "whole, and safe as far as it tells")]
+def _file_results(problems: list[str]) -> list[CheckResult]:
+    return [failed("file", problem) for problem in problems] or [passed("file", "complete, and no problem found")]
 
 
 def _room_and_cost(
-    kinds: list[NodeType], most: int, demand: TrialResources, max_cost: float | None
+    types: list[NodeType], max_nodes: int, demand: TrialResources, max_cost: float | None
 ) -> list[CheckResult]:
-    found = collect("GPUs", lambda: checks.check_gpus(kinds, demand))
-    return found + collect("cost", lambda: checks.check_cost(kinds, most, max_cost))
+    return [
+        *collect("GPUs", lambda: checks.check_gpus(types, demand)),
+        *collect("cost", lambda: checks.check_cost(types, max_nodes, max_cost)),
+    ]
 
 
-def _tell(file: Path, found: list[CheckResult], kubernetes: bool) -> None:
+def _print_results(file: Path, results: list[CheckResult], command: str) -> None:
+    """Print a line per result.
+
+    Raises:
+        UserError: a check failed.
+    """
     console = cli.console()
-    for one in found:
-        line = Text(f"{one.state.value:4}  {one.what:8}  ", style=_STYLES[one.state])
-        console.print(line.append(one.says, style="default"), highlight=False)
-    wrong = sum(one.state is CheckStatus.BAD for one in found)
-    if wrong:
-        raise UserError(f"{file}: {wrong} to put right")
-    console.print(
-        f"{file} is ready for ray up" if not kubernetes else f"{file} is ready for kubectl apply", markup=False
-    )
+    for result in results:
+        line = Text(f"{result.status.value}  {result.check:8}  ", style=_STYLES[result.status])
+        console.print(line.append(result.message, style="default"), highlight=False)
+    failures = sum(result.status is CheckStatus.FAIL for result in results)
+    if failures:
+        raise UserError(f"{file}: {failures} checks failed" if failures > 1 else f"{file}: 1 check failed")
+    console.print(f"{file} is ready for {command}", markup=False)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`python -m raysearch.cluster` as a user calls it, and how it fills a file from a stack."""
+"""`python -m raysearch.cluster` as a user calls it, and the values that it takes from an AWS stack."""
 
 import subprocess
 import sys
@@ -8,6 +8,7 @@ from typing import Any
 
 import boto3
 import pytest
+import yaml
 from moto import mock_aws
 
 from raysearch import cluster
@@ -16,7 +17,9 @@ from raysearch.engine.preflight import ray_yaml
 
 from .clusters import stack
 
-SHIPPED = Path(__file__).parents[1] / "clusters" / "aws.yaml"
+ROOT = Path(__file__).parents[1]
+SHIPPED = ROOT / "clusters" / "aws.yaml"
+KUBE = ["Image=r/raysearch:1", "Bucket=s3://birds", "Study=srem_ablation", "MaxCost=20", "HeadDollars=0.2"]
 
 
 @pytest.fixture
@@ -32,28 +35,39 @@ def client(service: str) -> Any:
     return boto3.client(service, region_name=stack.REGION)
 
 
-def test_check_lists_what_is_open_and_ends_with_one_line() -> None:
-    words = [sys.executable, "-m", "raysearch.cluster", "check", str(SHIPPED)]
-    done = subprocess.run(words, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert any(line.endswith("<ImageId> is still open") for line in done.stdout.splitlines())
-    assert done.stderr.splitlines()[-1].endswith("to put right")
-    assert "Traceback" not in done.stderr
+def run_cluster(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "raysearch.cluster", *words]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=300)
+
+
+def filled(out: Path, *values: str) -> subprocess.CompletedProcess[str]:
+    words = [word for value in values for word in ("--set", value)]
+    return run_cluster("fill", "clusters/kuberay.yaml", str(out), *words)
+
+
+def test_check_lists_open_placeholders_and_ends_with_one_line() -> None:
+    process = run_cluster("check", str(SHIPPED))
+    assert process.returncode == 2
+    lines = process.stdout.splitlines()
+    assert any(line.startswith("FAIL") and line.endswith("<ImageId> is not filled in") for line in lines)
+    assert process.stderr.splitlines()[-1].endswith("checks failed")
+    assert "Traceback" not in process.stderr
 
 
 @pytest.mark.usefixtures("aws")
-def test_fill_puts_the_outputs_in(tmp_path: Path) -> None:
+def test_fill_uses_the_outputs_of_the_stack(tmp_path: Path) -> None:
     stack.make(client)
     out = tmp_path / "mine.yaml"
     cluster.fill(SHIPPED, out, "raysearch", stack.REGION)
-    config, made = ray_yaml.read_cluster_file(out), stack.outputs(client)
+    config = ray_yaml.read_cluster_file(out)
+    outputs = stack.outputs(client)
     assert ray_yaml.open_placeholders(config) == []
     assert config["provider"]["region"] == stack.REGION
-    kinds = config["available_node_types"]
-    profiles = {name: one["node_config"]["IamInstanceProfile"]["Arn"] for name, one in kinds.items()}
-    assert profiles.pop("head") == made["HeadProfile"]
-    assert set(profiles.values()) == {made["WorkerProfile"]}
-    assert kinds["spot_g5"]["node_config"]["SubnetIds"] == made["Subnets"].split(",")
+    types = config["available_node_types"]
+    profiles = {name: section["node_config"]["IamInstanceProfile"]["Arn"] for name, section in types.items()}
+    assert profiles.pop("head") == outputs["HeadProfile"]
+    assert set(profiles.values()) == {outputs["WorkerProfile"]}
+    assert types["spot_g5"]["node_config"]["SubnetIds"] == outputs["Subnets"].split(",")
 
 
 @pytest.mark.usefixtures("aws")
@@ -65,11 +79,73 @@ def test_public_subnets_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("aws")
-def test_a_stack_that_is_not_there_and_a_place_that_it_does_not_know(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="AWS does not tell about stack 'raysearch' in us-west-2"):
+def test_a_missing_stack_and_a_placeholder_without_an_output(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot read stack 'raysearch' in us-west-2 from AWS"):
         cluster.fill(SHIPPED, tmp_path / "mine.yaml", "raysearch", stack.REGION)
     stack.make(client)
     changed = tmp_path / "changed.yaml"
     changed.write_text(SHIPPED.read_text() + "metadata: {owner: <Owner>}\n")
     with pytest.raises(UserError, match="has no output Owner"):
         cluster.fill(changed, tmp_path / "mine.yaml", "raysearch", stack.REGION)
+
+
+def test_a_file_for_kubernetes_is_filled_and_checked_with_its_study(tmp_path: Path, tiny_data: Path) -> None:
+    out = tmp_path / "my-cluster.yaml"
+    missing = filled(out, *KUBE)
+    assert (missing.returncode, missing.stderr) == (
+        2,
+        "error: no value for WorkerDollars; use --set WorkerDollars=...\n",
+    )
+    assert not out.exists()
+    assert filled(out, *KUBE, "WorkerDollars=0.98").returncode == 0
+    assert yaml.safe_load_all(out.read_text())
+    alone = run_cluster("check", str(out))
+    assert alone.returncode == 0, alone.stdout + alone.stderr
+    assert "$0.20 per hour with the head alone, $8.04 at full size" in alone.stdout
+    study = ["--study", "srem_ablation", "--profile", "laptop", "--data", str(tiny_data), "--set", "train.batch=8"]
+    whole = run_cluster("check", str(out), *study, "--out", str(tmp_path / "run"), "--max-cost", "20")
+    assert (whole.returncode, whole.stderr) == (2, f"error: {out}: 1 check failed\n")
+    assert "--out s3://BUCKET/RUN" in whole.stdout.replace("\n", " ")
+    assert "lasts 2.5 hours" in whole.stdout
+    assert "68 images of 4 classes" in whole.stdout
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "problem"),
+    [
+        ("authOptions: { mode: token }", "authOptions: { mode: disabled }", "anyone who reaches Ray can run code"),
+        ("serviceType: ClusterIP", "serviceType: LoadBalancer", "open to others"),
+        (
+            "matchLabels: { ray.io/cluster: raysearch }\n  policyTypes",
+            "matchLabels: { a: b }\n  policyTypes",
+            "every pod",
+        ),
+        ('limits: { cpu: "7", memory: 26Gi, nvidia.com/gpu: "1" }', 'limits: { cpu: "7" }', "no type of node has room"),
+    ],
+)
+def test_an_unsafe_or_too_small_kubernetes_file_fails(tmp_path: Path, before: str, after: str, problem: str) -> None:
+    out = tmp_path / "my-cluster.yaml"
+    filled(out, *KUBE, "WorkerDollars=0.98")
+    text = out.read_text()
+    assert before in text
+    out.write_text(text.replace(before, after))
+    process = run_cluster("check", str(out))
+    assert problem in process.stdout
+    assert process.returncode == 2
+
+
+def test_the_on_premises_file(tmp_path: Path) -> None:
+    process = run_cluster("check", "clusters/on_prem.yaml")
+    # The test's home has no token.
+    assert process.returncode == 2
+    assert "no token at" in process.stdout.replace("\n", " ")
+    assert "ray 2.60.0, as here" in process.stdout
+    assert "machines of your own" in process.stdout
+
+
+def test_wrong_input_is_one_line(tmp_path: Path) -> None:
+    assert run_cluster("check", "nowhere.yaml").stderr == "error: cannot read nowhere.yaml: No such file or directory\n"
+    alone = run_cluster("check", "clusters/kuberay.yaml", "--study", "srem_ablation")
+    assert alone.stderr == "error: --study needs --data: the study's plan depends on the data\n"
+    half = run_cluster("fill", "clusters/aws.yaml", str(tmp_path / "x.yaml"), "--stack", "raysearch")
+    assert half.stderr == "error: --stack and --region go together\n"

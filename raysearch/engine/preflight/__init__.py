@@ -1,4 +1,9 @@
-"""Checks of a cluster before it costs money: its file, node types, quotas, prices, and a study on its data.
+"""Checks of a cluster file and of a study on that cluster, made before either costs money.
 
-`checks` runs them all and returns a list of results.
+Each check yields `CheckResult`s: PASS, WARN or FAIL with one line of explanation.
 """
+
+from raysearch.engine.preflight.check_result import CheckResult, CheckStatus, collect
+from raysearch.engine.preflight.node_types import NodeType
+
+__all__ = ["CheckResult", "CheckStatus", "NodeType", "collect"]

@@ -1,4 +1,4 @@
-"""What a look beforehand found, a line each, and whether it stands in the way."""
+"""The result of one check: a status and a line of explanation."""
 
 import enum
 from collections.abc import Callable, Iterable
@@ -8,46 +8,60 @@ from raysearch.core.errors import UserError
 
 
 class CheckStatus(enum.Enum):
-    GOOD = "ok"
-    OPEN = "look"  # a person has to judge it
-    BAD = "no"
+    """How a check ended. A WARN needs a person's judgment; a FAIL must be fixed first."""
+
+    PASS = "PASS"
+    WARN = "WARN"
+    FAIL = "FAIL"
 
 
 @dataclass(frozen=True)
 class CheckResult:
-    """One line: what was looked at, how it stands, and what to do."""
+    """The result of one check.
 
-    what: str
-    state: CheckStatus
-    says: str
+    Args:
+        check: the subject, in one word.
+        status: how it ended.
+        message: one line: what was found, and what to do.
+    """
 
-
-def passed(what: str, says: str) -> CheckResult:
-    return CheckResult(what, CheckStatus.GOOD, says)
-
-
-def warned(what: str, says: str) -> CheckResult:
-    return CheckResult(what, CheckStatus.OPEN, says)
+    check: str
+    status: CheckStatus
+    message: str
 
 
-def failed(what: str, says: str) -> CheckResult:
-    return CheckResult(what, CheckStatus.BAD, says)
+def passed(check: str, message: str) -> CheckResult:
+    """Return a result with status PASS."""
+    return CheckResult(check, CheckStatus.PASS, message)
 
 
-def collect(what: str, look: Callable[[], Iterable[CheckResult]]) -> list[CheckResult]:
-    """What a look found; a UserError is a finding too, and hides none of the others.
+def warned(check: str, message: str) -> CheckResult:
+    """Return a result with status WARN."""
+    return CheckResult(check, CheckStatus.WARN, message)
 
-    >>> def look():
-    ...     yield good("data", "96 images")
+
+def failed(check: str, message: str) -> CheckResult:
+    """Return a result with status FAIL."""
+    return CheckResult(check, CheckStatus.FAIL, message)
+
+
+def collect(check: str, run: Callable[[], Iterable[CheckResult]]) -> list[CheckResult]:
+    """Return the results of a check. A UserError becomes a failed result, and the results before it are kept.
+
+    Args:
+        check: the subject of that failed result.
+        run: makes the checks.
+
+    >>> def run():
+    ...     yield passed("data", "96 images")
     ...     raise UserError("no such bucket")
-    >>> [one.says for one in tried("data", look)]
+    >>> [result.message for result in collect("data", run)]
     ['96 images', 'no such bucket']
     """
-    found: list[CheckResult] = []
+    results: list[CheckResult] = []
     try:
-        # one by one: what came before an error stays
-        for one in look():
-            found.append(one)  # noqa: PERF402
+        for result in run():
+            results.append(result)  # noqa: PERF402  # one by one: those before an error are kept
     except UserError as error:
-        found.append(failed(what, str(error)))
-    return found
+        results.append(failed(check, str(error)))
+    return results

@@ -1,6 +1,6 @@
-"""What a study needs of a cluster, looked at before it costs money: data, bucket, versions, GPUs, the bill.
+"""Checks of what a study needs from a cluster: versions, data, results, GPUs and money.
 
-All is asked from here, with this machine's credentials; the nodes' own roles are the cluster file's business.
+They use this machine's credentials. The rights of the nodes are set by the cluster file and are not tried.
 """
 
 import importlib.metadata
@@ -23,107 +23,126 @@ _PINNED = re.compile(r"\b(ray|torch|torchvision|optuna)(?:\[[^\]]*\])?==([0-9][\
 
 
 def check_versions(config: Mapping[str, Any]) -> Iterator[CheckResult]:
-    """Whether the nodes will have the versions that are installed here."""
-    words = [str(one) for key in ("setup_commands", "head_setup_commands") for one in config.get(key) or []]
-    pinned = dict(found for text in words for found in _PINNED.findall(text))
+    """Check that the nodes will have the versions that are installed here.
+
+    Args:
+        config: content of a file for `ray up`.
+    """
+    commands = [str(command) for key in ("setup_commands", "head_setup_commands") for command in config.get(key) or []]
+    pinned = dict(pair for command in commands for pair in _PINNED.findall(command))
     if "ray" not in pinned:
-        yield failed("versions", "setup_commands pin no ray==VERSION; Ray would install a nightly build of another one")
+        yield failed("versions", "setup_commands do not pin ray==VERSION; Ray would install a nightly build")
     for name, version in pinned.items():
         here = importlib.metadata.version(name)
         if version == here:
             yield passed("versions", f"{name} {version}, as here")
         elif name == "ray":
-            yield failed("versions", f"ray {version} on the nodes and {here} here; raysearch is tried with one of them")
+            yield failed("versions", f"ray {version} on the nodes, {here} here; use the same version")
         else:
-            yield warned("versions", f"{name} {version} on the nodes, {here} here: numbers may differ in last digits")
+            yield warned("versions", f"{name} {version} on the nodes, {here} here; last digits of results may differ")
 
 
-def check_study(study: str, profile: str, data: str, settings: list[str]) -> Iterator[CheckResult]:
-    """Whether the study can be planned on the data, and the data is whole.
+def check_study(study_name: str, profile: str, data: str, settings: list[str]) -> Iterator[CheckResult]:
+    """Check that a study can be planned on a data set, and that the data set is complete.
+
+    Args:
+        study_name: a name in search_spaces, or the path of a study file.
+        profile: the study's profile.
+        data: path or URI of the shards.
+        settings: overrides, each PATH=VALUE.
 
     Raises:
-        UserError: it cannot, or the data cannot be read.
+        UserError: the study cannot be planned, or the data cannot be read.
     """
-    name, asked = study_files.load_study(study)
-    place = Location.parse(data)
-    manifest = shards.read_manifest(place)  # looks for every shard
-    changes = overrides.parse(settings, asked.task)
-    if isinstance(asked, Ablation):
-        plan = ablation_plan.plan_ablation(name, asked, profile, manifest.content_hash, changes)
-        config, count = plan.reference.config, f"{len(plan.cells)} cells"
+    name, study = study_files.load_study(study_name)
+    location = Location.parse(data)
+    manifest = shards.read_manifest(location)  # checks that every shard exists
+    changes = overrides.parse(settings, study.task)
+    if isinstance(study, Ablation):
+        ablation = ablation_plan.plan_ablation(name, study, profile, manifest.content_hash, changes)
+        config = ablation.reference.config
+        size = f"{len(ablation.cells)} cells"
     else:
-        found = search_plan.plan_search(name, asked, profile, manifest.content_hash, changes)
-        config = found.reference(found.groups[0]).config
-        count = f"{found.trials} configs in each of {len(found.groups)} groups"
+        search = search_plan.plan_search(name, study, profile, manifest.content_hash, changes)
+        config = search.reference(search.groups[0]).config
+        size = f"{search.trials} configs in each of {len(search.groups)} groups"
     config.check(manifest.name, manifest.classes, manifest.counts)
-    yield passed("study", f"{name}, {profile}: {count}")
+    yield passed("study", f"{name}, {profile}: {size}")
     images = sum(sum(by_class) for by_class in manifest.counts.values())
-    yield passed("data", f"{place}: {images:,} images of {len(manifest.classes)} classes, all shards there")
-    if place.local is not None:
-        yield warned("data", f"{place} is on this machine: is it at the same path on every node?")
+    yield passed("data", f"{location}: {images:,} images of {len(manifest.classes)} classes, all shards present")
+    if location.local is not None:
+        yield warned("data", f"{location} is on this machine; make sure that every node has it at the same path")
     backbone, weights = config.backbone
     if weights is not None and "/" in str(weights):
-        yield warned("weights", f"{backbone}: is '{weights}' at the same path on every node?")
+        yield warned("weights", f"{backbone}: make sure that every node has '{weights}' at the same path")
 
 
 def check_results(out: str) -> Iterator[CheckResult]:
-    """Whether results can be written where they shall go.
+    """Check that results can be written.
+
+    Args:
+        out: path or URI of the run directory.
 
     Raises:
         UserError: they cannot.
     """
-    home = RunLocation(out)
-    home.check_writable()
-    if home.place is None:
-        yield failed(
-            "results", f"{out} is on one machine: the head's disk goes with the head; give --out s3://BUCKET/RUN"
-        )
+    location = RunLocation(out)
+    location.check_writable()
+    if location.place is None:
+        yield failed("results", f"{out} is on one machine, and is lost with the head's disk; use --out s3://BUCKET/RUN")
     else:
-        yield passed("results", f"{home} can be written")
+        yield passed("results", f"{location} can be written")
 
 
-def check_gpus(kinds: list[NodeType], demand: TrialResources) -> Iterator[CheckResult]:
-    """Whether a trial has room on the cluster, and how many have at once."""
-    unknown = [one.instance_type for one in kinds if one.instance_type and "CPU" not in one.resources]
-    for name in dict.fromkeys(unknown):
-        yield warned("GPUs", f"{name} is not in prices.csv: what it holds is not known; RAYSEARCH_PRICES adds it")
-    fits = {one.name: workers_per_node(one.resources, demand) * one.most for one in kinds}
-    most = max((fits[one.name] for one in kinds), default=0)
-    need = f"{demand.workers} workers of {demand.cpus} CPU and {demand.gpus:g} GPU"
-    if not any(fits.values()):
-        yield failed("GPUs", f"a trial needs {need}; no kind of node has room for one")
-    elif sum(fits.values()) < demand.workers:
-        yield failed("GPUs", f"a trial needs {need}; all nodes together have room for {sum(fits.values())}")
-    else:
-        where = ", ".join(f"{name} {count}" for name, count in fits.items() if count)
-        yield passed("GPUs", f"a trial needs {need}; room for {most} workers or more ({where})")
-    machines = prices.machine_types()
-    for name in dict.fromkeys(one.instance_type for one in kinds):
-        if name in machines and machines[name].gpus:
-            yield passed(
-                "GPUs", f"{name}: {machines[name].gpus} x {machines[name].gpu}, {machines[name].gpu_gb:g} GB each"
-            )
-
-
-def check_cost(kinds: list[NodeType], max_nodes: int, max_cost: float | None) -> Iterator[CheckResult]:
-    """What an hour costs, waiting and at full size.
+def check_gpus(types: list[NodeType], demand: TrialResources) -> Iterator[CheckResult]:
+    """Check that a trial fits on the cluster.
 
     Args:
-        kinds: the head first.
-        max_nodes: workers that the cluster may have together.
-        max_cost: dollars at which the study would stop.
+        types: node types, the head first.
+        demand: resources of a trial.
     """
-    unknown = [one.instance_type or one.name for one in kinds if one.price is None]
+    unknown = [node.instance_type for node in types if node.instance_type and "CPU" not in node.resources]
+    for name in dict.fromkeys(unknown):
+        yield warned(
+            "GPUs", f"{name} is not in prices.csv, so its CPUs and GPUs are unknown; add it to RAYSEARCH_PRICES"
+        )
+    room = {node.name: workers_per_node(node.resources, demand) * node.max_count for node in types}
+    need = f"a trial needs {demand.workers} workers of {demand.cpus} CPU and {demand.gpus:g} GPU"
+    if not any(room.values()):
+        yield failed("GPUs", f"{need}; no type of node has room for one")
+    elif sum(room.values()) < demand.workers:
+        yield failed("GPUs", f"{need}; all nodes together have room for {sum(room.values())}")
+    else:
+        by_type = ", ".join(f"{name} {count}" for name, count in room.items() if count)
+        yield passed("GPUs", f"{need}; room for {max(room.values())} workers or more ({by_type})")
+    machines = prices.machine_types()
+    for name in dict.fromkeys(node.instance_type for node in types):
+        if name in machines and machines[name].gpus:
+            machine = machines[name]
+            yield passed("GPUs", f"{name}: {machine.gpus} x {machine.gpu}, {machine.gpu_gb:g} GB each")
+
+
+def check_cost(types: list[NodeType], max_nodes: int, max_cost: float | None) -> Iterator[CheckResult]:
+    """Check the price of an hour, idle and at full size.
+
+    Args:
+        types: node types, the head first.
+        max_nodes: workers of all types together.
+        max_cost: dollars at which the study stops; None for no limit.
+    """
+    unknown = [node.instance_type or node.name for node in types if node.price is None]
     if unknown:
         names = ", ".join(dict.fromkeys(unknown))
-        says = f"the price of {names} is not known; label it {prices.PRICE_LABEL}, or see prices.csv"
-        yield warned("cost", says) if max_cost is None else failed("cost", says)
+        message = f"the price of {names} is unknown; label it {prices.PRICE_LABEL}, or see prices.csv"
+        yield warned("cost", message) if max_cost is None else failed("cost", message)
         return
-    head, *workers = [(one.price or 0.0, one.most) for one in kinds]
+    head, *workers = [(node.price or 0.0, node.max_count) for node in types]
     full = head[0] + largest_total(workers, max_nodes)
-    says = f"${head[0]:.2f} an hour with the head alone, ${full:.2f} at full size, spot machines at the price on demand"
-    yield passed("cost", says)
+    yield passed(
+        "cost",
+        f"${head[0]:.2f} per hour with the head alone, ${full:.2f} at full size; spot machines at on-demand prices",
+    )
     if max_cost is not None:
         yield passed("cost", f"--max-cost {max_cost:g} lasts {max_cost / full:.1f} hours at full size")
     else:
-        yield warned("cost", "no --max-cost: nothing stops the study but its end")
+        yield warned("cost", "without --max-cost nothing stops the study before its end")

@@ -1,4 +1,4 @@
-"""What is wrong with a file of KubeRay objects, and what nodes it would make; see clusters/kuberay.yaml."""
+"""Checks of a file of KubeRay objects, and the node types that it defines; see clusters/kuberay.yaml."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,52 +18,53 @@ Objects = Mapping[str, Mapping[str, Any]]  # by kind
 
 
 def read_objects(path: Path) -> Objects | None:
-    """A file's objects; None of a file that is for `ray up`.
+    """Return the objects of a file by kind; None if it has no RayCluster, as a file for `ray up`.
 
     Raises:
-        UserError: no such file, or no YAML.
+        UserError: the file cannot be read, or is not YAML.
     """
     try:
-        found = [one for one in yaml.safe_load_all(path.read_text()) if isinstance(one, dict)]
+        documents = [document for document in yaml.safe_load_all(path.read_text()) if isinstance(document, dict)]
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is no YAML: {error}") from None
-    by_kind = {str(one["kind"]): one for one in found if "kind" in one}
+        raise UserError(f"{path} is not YAML: {error}") from None
+    by_kind = {str(document["kind"]): document for document in documents if "kind" in document}
     return by_kind if "RayCluster" in by_kind else None
 
 
 def find_problems(objects: Objects) -> list[str]:
-    """All that is wrong, a line each."""
-    found = [f"<{name}> is still open" for name in open_placeholders(list(objects.values()))]
+    """Return one line for each problem."""
+    problems = [f"<{name}> is not filled in" for name in open_placeholders(list(objects.values()))]
     cluster = objects["RayCluster"]
     spec = cluster.get("spec") or {}
     if (spec.get("authOptions") or {}).get("mode") != "token":
-        found.append("RayCluster: authOptions without mode: token; Ray would run what anybody sends")
+        problems.append("RayCluster: authOptions needs mode: token; without it anyone who reaches Ray can run code")
     head = spec.get("headGroupSpec") or {}
     if head.get("serviceType", "ClusterIP") != "ClusterIP" or head.get("enableIngress"):
-        found.append("RayCluster: the head's service is open to others; serviceType: ClusterIP, and no ingress")
+        problems.append("RayCluster: the head's service is open to others; use serviceType: ClusterIP, and no ingress")
     policy = (objects.get("NetworkPolicy") or {}).get("spec") or {}
     name = (cluster.get("metadata") or {}).get("name")
     if (policy.get("podSelector") or {}).get("matchLabels") != {"ray.io/cluster": name}:
-        found.append(f"NetworkPolicy: none for ray.io/cluster: {name}; every pod would reach the cluster's ports")
-    return found
+        problems.append(f"NetworkPolicy: none selects ray.io/cluster: {name}; every pod can reach the cluster's ports")
+    return problems
 
 
 def node_types(objects: Objects) -> list[NodeType]:
-    """The kinds of pods, the head first."""
+    """Return the types of pods, the head first."""
     spec = objects["RayCluster"].get("spec") or {}
-    head = spec.get("headGroupSpec") or {}
-    groups = [(head, "head", 1)]
-    groups += [(one, str(one.get("groupName")), int(one.get("maxReplicas", 0))) for one in spec["workerGroupSpecs"]]
+    head = (spec.get("headGroupSpec") or {}, "head", 1)
+    workers = [
+        (group, str(group.get("groupName")), int(group.get("maxReplicas", 0))) for group in spec["workerGroupSpecs"]
+    ]
     return [
-        NodeType(name, most, dict(_resources(group)), price=prices.price_of_node(group.get("labels") or {}))
-        for group, name, most in groups
+        NodeType(name, max_count, dict(_resources(group)), price=prices.price_of_node(group.get("labels") or {}))
+        for group, name, max_count in [head, *workers]
     ]
 
 
 def _resources(group: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """What Ray counts on a pod: its limits, unless `ray start` says otherwise."""
+    """Yield the resources that Ray counts on a pod: its limits, unless `rayStartParams` sets them."""
     limits = group["template"]["spec"]["containers"][0].get("resources", {}).get("limits", {})
     start = group.get("rayStartParams") or {}
     yield "CPU", float(start.get("num-cpus", parse_quantity(str(limits.get("cpu", 0)))))
@@ -71,9 +72,9 @@ def _resources(group: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
 
 
 def parse_quantity(text: str) -> float:
-    """A quantity as Kubernetes writes it.
+    """Return a Kubernetes quantity as a number.
 
-    >>> quantity("7"), quantity("500m"), quantity("2Gi")
+    >>> parse_quantity("7"), parse_quantity("500m"), parse_quantity("2Gi")
     (7.0, 0.5, 2147483648.0)
     """
     for unit, size in _BYTES.items():

@@ -1,4 +1,4 @@
-"""Each thing that makes a cluster file unsafe or unusable is said; the shipped file, filled, has none of them."""
+"""Each problem of a cluster file is found; the shipped file has none once it is filled in."""
 
 import copy
 from collections.abc import Callable
@@ -35,18 +35,21 @@ def head(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_the_shipped_file_is_refused_until_it_is_filled(home: Path, shipped: dict[str, Any]) -> None:
-    found = ray_yaml.find_problems(ray_yaml.read_cluster_file(SHIPPED), home)
-    assert "<ImageId> is still open" in found
-    assert len(found) == 7
+    problems = ray_yaml.find_problems(ray_yaml.read_cluster_file(SHIPPED), home)
+    assert "<ImageId> is not filled in" in problems
+    assert len(problems) == 7
     assert ray_yaml.find_problems(shipped, home) == []
 
 
 @pytest.mark.parametrize(
-    ("said", "change"),
+    ("problem", "change"),
     [
         ("file_mounts: no node gets the token", lambda c: c["file_mounts"].pop("~/.ray/auth_token")),
         ("no token at /nowhere", lambda c: c["file_mounts"].update({"~/.ray/auth_token": "/nowhere"})),
-        ("head_start_ray_commands: nothing starts Ray", lambda c: c.update(head_start_ray_commands=["ray stop"])),
+        (
+            "head_start_ray_commands: no command starts Ray",
+            lambda c: c.update(head_start_ray_commands=["ray stop"]),
+        ),
         (
             "worker_start_ray_commands: RAY_AUTH_MODE=token is missing",
             lambda c: c.update(worker_start_ray_commands=["ray start --address=$RAY_HEAD_IP:6379"]),
@@ -64,50 +67,53 @@ def test_the_shipped_file_is_refused_until_it_is_filled(home: Path, shipped: dic
                 security_group={"IpPermissions": [{"FromPort": 22, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]}
             ),
         ),
-        ("head: no ImageId", lambda c: head(c).pop("ImageId")),
-        ("head: no SecurityGroupIds", lambda c: head(c).update(SecurityGroupIds=[])),
-        ("head: no IamInstanceProfile", lambda c: head(c).pop("IamInstanceProfile")),
+        ("head: ImageId is missing", lambda c: head(c).pop("ImageId")),
+        ("head: SecurityGroupIds is missing", lambda c: head(c).update(SecurityGroupIds=[])),
+        ("head: IamInstanceProfile is missing", lambda c: head(c).pop("IamInstanceProfile")),
         ("head: MetadataOptions", lambda c: head(c)["MetadataOptions"].update(HttpTokens="optional")),
         ("head: BlockDeviceMappings", lambda c: head(c)["BlockDeviceMappings"][0]["Ebs"].pop("Encrypted")),
         ("head: BlockDeviceMappings", lambda c: head(c).pop("BlockDeviceMappings")),
-        ("min_workers: Ray does not take it", lambda c: c["available_node_types"]["head"].update(min_workers="many")),
-        ("the file: Ray does not take it", lambda c: c.update(autoscaling_mode="aggressive")),
-        ("Ray does not take it", lambda c: c.pop("provider")),
-        ("Ray does not take it", lambda c: c["provider"].update(type="cloud")),
+        (
+            "min_workers: Ray rejects it",
+            lambda c: c["available_node_types"]["head"].update(min_workers="many"),
+        ),
+        ("the file: Ray rejects it", lambda c: c.update(autoscaling_mode="aggressive")),
+        ("Ray rejects the file", lambda c: c.pop("provider")),
+        ("Ray rejects the file", lambda c: c["provider"].update(type="cloud")),
     ],
 )
-def test_what_is_wrong_is_said(
-    home: Path, shipped: dict[str, Any], said: str, change: Callable[[dict[str, Any]], object]
+def test_each_problem_is_found(
+    home: Path, shipped: dict[str, Any], problem: str, change: Callable[[dict[str, Any]], object]
 ) -> None:
     config = copy.deepcopy(shipped)
     change(config)
-    found = ray_yaml.find_problems(config, home)
-    assert [one for one in found if said in one], found
+    problems = ray_yaml.find_problems(config, home)
+    assert any(problem in line for line in problems), problems
 
 
-def test_a_token_that_others_read(home: Path, shipped: dict[str, Any]) -> None:
+def test_a_token_that_other_users_can_read(home: Path, shipped: dict[str, Any]) -> None:
     (home / ".ray" / "auth_token").chmod(0o640)
     assert ray_yaml.find_problems(shipped, home) == [
-        f"others can read {home}/.ray/auth_token; chmod 600 {home}/.ray/auth_token"
+        f"other users can read {home}/.ray/auth_token; chmod 600 {home}/.ray/auth_token"
     ]
 
 
-def test_text_that_is_no_file_of_a_cluster(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_cluster_file(tmp_path: Path) -> None:
     file = tmp_path / "cluster.yaml"
     with pytest.raises(UserError, match="cannot read"):
         ray_yaml.read_cluster_file(file)
     file.write_text("{")
-    with pytest.raises(UserError, match="no YAML"):
+    with pytest.raises(UserError, match="not YAML"):
         ray_yaml.read_cluster_file(file)
     file.write_text("!!python/object/apply:os.system [touch /tmp/no]")
-    with pytest.raises(UserError, match="no YAML"):
+    with pytest.raises(UserError, match="not YAML"):
         ray_yaml.read_cluster_file(file)
     file.write_text("- a list")
-    with pytest.raises(UserError, match="no cluster file"):
+    with pytest.raises(UserError, match="not a cluster file"):
         ray_yaml.read_cluster_file(file)
 
 
-def test_comments_keep_their_names() -> None:
+def test_placeholders_in_comments_stay() -> None:
     assert ray_yaml.fill_placeholders("# <Region>\nregion: <Region>\nx: <Other>", {"Region": "eu"}) == (
         "# <Region>\nregion: eu\nx: <Other>"
     )
