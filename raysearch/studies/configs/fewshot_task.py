@@ -1,13 +1,20 @@
-"""The specs of the few-shot task and of its pre-training, with the authors' own settings as presets.
+"""The specs of the few-shot task and of its pre-training, and the decorator by which a head joins from outside.
 
-HelixFormer's settings are the config's defaults. LWFM-SPM's code and text differ in how matched pixels become a number.
+HelixFormer's settings are the config's defaults. LWFM-SPM's are presets: its code and its text differ in how matched
+pixels become a number.
 """
 
-from typing import Any
+import inspect
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
 
+from raysearch.studies.configs.base import Section
 from raysearch.studies.configs.fewshot import FewshotConfig
+from raysearch.studies.configs.fewshot_methods import FewShotMethod, register_fewshot_method
 from raysearch.studies.configs.pretrain import PretrainRunConfig
-from raysearch.studies.configs.task_spec import ModelKind, TaskSpec, register_task
+from raysearch.studies.configs.task_spec import ModelKind, TaskSpec, load_object, register_task
 
 _LAPTOP_IMAGES = {
     "data.side": 64,
@@ -15,7 +22,6 @@ _LAPTOP_IMAGES = {
     "model.backbone": "small",
     "model.weights": "DRAWN_BIRDS_V1",
 }
-
 
 _LWFM: dict[str, Any] = {
     "data.augment": "crop",
@@ -29,7 +35,6 @@ _LWFM: dict[str, Any] = {
     "train.decay": 0.05,
     "train.clip": 2.0,
 }
-
 
 _PRESETS: dict[str, dict[str, Any]] = {
     # 84 px, 5 ways, 1 shot; 130 epochs of 250 steps with 4 episodes, after 100 epochs of pre-training
@@ -114,3 +119,49 @@ PRETRAIN = register_task(
         },
     )
 )
+
+Head = TypeVar("Head", bound=Callable[..., Any])
+
+
+def fewshot_head(name: str, config: type[Section] | None = None, taps: Sequence[int] = (-1,)) -> Callable[[Head], Head]:
+    """Register a head as the few-shot method `model.method=name`.
+
+    The decorated class or function is called as `head(config, shapes)`:
+
+    - config: the section `name` of the run's config; None where the method has none;
+    - shapes: (channels, height, width) of each compared tap's maps.
+
+    It returns a module as `raysearch.models.fewshot.FewShotHead` describes it: `head(support, query)` takes one map per
+    tap, (E, W, K, C, h, w) and (E, N, C, h, w), and returns a `HeadOutput` with logits (E, N, W). The content of its
+    file is part of a cell's hash, so that a changed head is a new cell.
+
+    Args:
+        name: of the method, and of its config section.
+        config: class of that section; every setting needs a default.
+        taps: indices of the backbone's taps that are compared, from shallow to deep; -1 is the last.
+
+    Raises:
+        UserError: the name is taken.
+    """
+
+    def register(head: Head) -> Head:
+        register_fewshot_method(
+            FewShotMethod(
+                name,
+                partial(_build_extension_head, head, None if config is None else name),
+                sections=() if config is None else (name,),
+                taps=tuple(taps),
+                source=Path(inspect.getfile(head)),
+            )
+        )
+        if config is not None:
+            FewshotConfig.add_section(name, config, used_if=lambda run: run.model.method == name)
+        return head
+
+    return register
+
+
+def _build_extension_head(head: Callable[..., Any], section: str | None, run: FewshotConfig, backbone: Any) -> Any:
+    map_shapes = load_object("raysearch.tasks.fewshot.heads:map_shapes")
+    shapes = map_shapes(backbone, run.data.side, run.fewshot_method.tap_indices(run))
+    return head(None if section is None else getattr(run, section), shapes)

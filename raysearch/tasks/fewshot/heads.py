@@ -3,7 +3,7 @@
 A head from a file outside the package is registered by `raysearch.extend.fewshot_head`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -39,23 +39,6 @@ def map_shapes(backbone: Backbone, side: int, taps: Sequence[int]) -> list[MapSh
         maps = backbone.eval()(torch.zeros(1, 3, side, side))
     backbone.train(training)
     return [MapShape(*maps[backbone.taps[index]].shape[1:]) for index in taps]
-
-
-def build_extension(
-    make: Callable[[Any, list[MapShape]], nn.Module], section: str, config: FewshotConfig, backbone: Backbone
-) -> nn.Module:
-    """Build the head of an extension.
-
-    Args:
-        make: called with the section and the shapes of the compared maps.
-        section: name of the config section.
-        config: of the run.
-        backbone: makes the maps.
-    """
-    return make(
-        getattr(config, section, None),
-        map_shapes(backbone, config.data.side, config.fewshot_method.tap_indices(config)),
-    )
 
 
 def build_centroid(config: FewshotConfig, backbone: Backbone) -> nn.Module:
