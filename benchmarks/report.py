@@ -21,8 +21,7 @@ from typing import Any
 import dashboards.report
 from raysearch.runs import results
 from raysearch.runs.study_record import StudyRecord
-from raysearch.studies.design import ablation_plan, plan
-from raysearch.studies.design.ablation import Ablation, factor
+from raysearch.studies.design import Ablation, ablation_plan, factor, plan
 
 REPEATS = 3
 

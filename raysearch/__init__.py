@@ -17,9 +17,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from raysearch.studies.design.ablation import Ablation
-    from raysearch.studies.design.factors import choice, component, factor
-    from raysearch.studies.design.search import Search
+    from raysearch.studies.design import Ablation, Search, choice, component, factor
 
 __version__ = "0.1.0"
 __all__ = ["Ablation", "Search", "__version__", "choice", "component", "factor"]

@@ -1,186 +1,219 @@
 """Run a study and draw its report.
 
-    python -m raysearch.sweep srem_ablation                     on this machine, embedded data set
+    python -m raysearch.sweep srem_ablation                     on this machine, with the embedded data set
     python -m raysearch.sweep srem_ablation --data shards/ --set model.backbone=squeezenet1_1
-    python -m raysearch.sweep srem_ablation --dry-run           what would run
+    python -m raysearch.sweep srem_ablation --dry-run           print what would run
 
-Run it again and it goes on where it stopped: a cell that finished is never run twice.
+The same command continues an interrupted study: a cell that has finished never runs again.
 """
 
 import shlex
 import sys
-from datetime import UTC, datetime
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from raysearch.core import cli
 from raysearch.core.errors import UserError
 from raysearch.core.interrupt import Interrupt
 from raysearch.data import shards, synthetic
 from raysearch.data.feed_mode import STORE_SHARE, FeedMode
-from raysearch.engine.drivers import dry_run as drivers_dry_run
-from raysearch.engine.options import Options, Run, cluster_address
+from raysearch.engine.drivers import Driver, open_driver
+from raysearch.engine.options import Options, Run, RunContext, cluster_address
 from raysearch.runs import describe, results
 from raysearch.runs.run_location import RunLocation
-from raysearch.runs.study_record import StudyRecord, Surroundings
 from raysearch.storage import Location, cache_dir, join_uri, without_credentials
 from raysearch.studies.configs import overrides
-from raysearch.studies.design import ablation_plan, search_plan, study_files
-from raysearch.studies.design.ablation import Ablation
+from raysearch.studies.design import PlanRequest, load_study, plan_study
 
 app = typer.Typer(add_completion=False)
 
 _NO_PRICE = (
-    "--max-cost: what this machine costs is not known; take --max-hours, or start Ray with a price, "
+    "--max-cost: the price of this machine is not known; use --max-hours, or start Ray with a price, "
     "`ray start --head --labels dollars-an-hour=0.98`, and give --address auto; both under RAY_AUTH_MODE=token"
 )
+_STUDY = "What to run"
+_CLUSTER = "Where to run"
+_LIMITS = "When to stop"
 
 
 @app.command()
 def main(
-    study: str = typer.Argument(metavar="STUDY", help="a name in search_spaces, or the path of a study file"),
-    profile: str | None = typer.Option(None, help="laptop or paper; else by what there is"),
+    study_name: str = typer.Argument(metavar="STUDY", help="A name in search_spaces, or the path of a study file."),
+    profile: str | None = typer.Option(
+        None, rich_help_panel=_STUDY, help="laptop or paper. By default chosen by the data and the hardware."
+    ),
     data: str | None = typer.Option(
-        None, help="path or URI (as s3://...) of shards, see raysearch.ingest; else the embedded data set"
+        None,
+        rich_help_panel=_STUDY,
+        help="Path or URI (s3://...) of shards made by raysearch.ingest. By default the embedded data set.",
     ),
-    out: str | None = typer.Option(None, help="run directory, a path or URI (as s3://...); else runs/STUDY-PROFILE"),
-    seeds: int | None = typer.Option(None, help="seeds a variant; else the study's"),
-    set_: list[str] = typer.Option([], "--set", metavar="PATH=VALUE", help="change the config of every variant"),
-    only: list[str] = typer.Option([], metavar="FACTOR=LEVEL", help="these levels of a factor, as hash.bits=12,24"),
-    episodes: int | None = typer.Option(None, min=2, help="test episodes; short for --set episodes.test=N"),
-    workers: int = typer.Option(1, min=1, help="Ray Train workers a trial"),
-    gpus_per_worker: float | None = typer.Option(None, min=0, help="share of a GPU; else 1 where there is one"),
-    trials: int | None = typer.Option(None, help="configs of a search; an ablation has as many cells as it plans"),
-    concurrency: int | None = typer.Option(None, min=1, help="trials at a time at most; else what the cluster holds"),
-    address: str | None = typer.Option(None, help="of a running Ray cluster; else Ray is started on this machine"),
-    storage: str | None = typer.Option(None, help="path or URI of the checkpoints, as s3://...; else in --out"),
-    feed: FeedMode | None = typer.Option(None, help="images in memory, or decoded as they are needed; else what fits"),
+    out: str | None = typer.Option(
+        None, rich_help_panel=_STUDY, help="Run directory, a path or URI (s3://...). By default runs/STUDY-PROFILE."
+    ),
+    seeds: int | None = typer.Option(
+        None, rich_help_panel=_STUDY, help="Number of seeds per variant. By default the study's."
+    ),
+    set_: list[str] = typer.Option(
+        [], "--set", metavar="PATH=VALUE", rich_help_panel=_STUDY, help="Change the config of every variant."
+    ),
+    only: list[str] = typer.Option(
+        [],
+        metavar="FACTOR=LEVEL",
+        rich_help_panel=_STUDY,
+        help="Run only these levels of a factor, for example hash.bits=12,24.",
+    ),
+    episodes: int | None = typer.Option(
+        None, min=2, rich_help_panel=_STUDY, help="Number of test episodes; the same as --set episodes.test=N."
+    ),
+    trials: int | None = typer.Option(
+        None, rich_help_panel=_STUDY, help="Number of configs that a search tries. By default the study's."
+    ),
+    retry_failed: bool = typer.Option(
+        False, "--retry-failed", rich_help_panel=_STUDY, help="Run cells again that failed before."
+    ),
+    dry_run: bool = typer.Option(
+        False, "--dry-run", rich_help_panel=_STUDY, help="Print the cells and what they will cost; start nothing."
+    ),
+    address: str | None = typer.Option(
+        None, rich_help_panel=_CLUSTER, help="Address of a running Ray cluster. By default Ray starts on this machine."
+    ),
+    workers: int = typer.Option(1, min=1, rich_help_panel=_CLUSTER, help="Ray Train workers per trial."),
+    gpus_per_worker: float | None = typer.Option(
+        None, min=0, rich_help_panel=_CLUSTER, help="GPUs per worker, or a share of one. By default 1 if there are any."
+    ),
+    concurrency: int | None = typer.Option(
+        None, min=1, rich_help_panel=_CLUSTER, help="Most trials at a time. By default as many as the cluster holds."
+    ),
+    storage: str | None = typer.Option(
+        None, rich_help_panel=_CLUSTER, help="Path or URI (s3://...) of the checkpoints. By default below --out."
+    ),
+    feed: FeedMode | None = typer.Option(
+        None, rich_help_panel=_CLUSTER, help="Keep images in memory, or decode them when needed. By default what fits."
+    ),
     store_share: float = typer.Option(
-        STORE_SHARE, min=0.01, max=0.95, metavar="SHARE", help="of Ray's object store that decoded images may take"
+        STORE_SHARE,
+        min=0.01,
+        max=0.95,
+        metavar="SHARE",
+        rich_help_panel=_CLUSTER,
+        help="Share of Ray's object store that decoded images may use.",
     ),
-    max_cost: float | None = typer.Option(None, min=0, metavar="DOLLARS", help="stop when the study has cost so much"),
-    max_hours: float | None = typer.Option(None, min=0, metavar="HOURS", help="stop this call after so long"),
-    dry_run: bool = typer.Option(False, "--dry-run", help="print the cells and what they will cost; start nothing"),
-    retry_failed: bool = typer.Option(False, "--retry-failed", help="run cells again that failed before"),
+    max_cost: float | None = typer.Option(
+        None, min=0, metavar="DOLLARS", rich_help_panel=_LIMITS, help="Stop when the study has cost this much."
+    ),
+    max_hours: float | None = typer.Option(
+        None, min=0, metavar="HOURS", rich_help_panel=_LIMITS, help="Stop this call after this many hours."
+    ),
 ) -> None:
-    """Plan a study, train its missing cells on Ray and write results and report."""
+    """Plan a study, train its missing cells on Ray, and write results and report."""
     console = cli.console()
-    name, asked = study_files.load_study(study)
-    if trials is not None and isinstance(asked, Ablation):
-        raise UserError("--trials is for searches; an ablation runs each variant with each seed")
+    name, study = load_study(study_name)
     if max_cost is not None and not cluster_address(address):
         raise UserError(_NO_PRICE)
-    if only:
-        if not isinstance(asked, Ablation):
-            raise UserError("--only is for ablations; a search has a space")
-        asked = asked.only(overrides.parse_only(only))
-    settings = {**overrides.parse(set_, asked.task), **overrides.test_episodes(episodes, asked.task)}
-    chosen, reason = _profile(profile, data, address)
-    # All that can be wrong without the images is found before any are drawn.
-    _plan(name, asked, chosen, "", settings, seeds, trials, workers)
-    directory = _data(data, chosen, console)
-    manifest = shards.read_manifest(directory)
-    plan = _plan(name, asked, chosen, manifest.content_hash, settings, seeds, trials, workers)
-    config = (
-        plan.reference.config if isinstance(plan, ablation_plan.AblationPlan) else plan.reference(plan.groups[0]).config
-    )
-    config.check(manifest.name, manifest.classes, manifest.counts)
-    home = RunLocation(out or Path("runs") / f"{name}-{chosen}")
-    home.fetch()
-    run_dir = home.directory
-    surroundings = describe.describe_surroundings(manifest, directory, settings, reason, _command(), config)
-    run = Run(run_dir, directory, manifest, _record(plan, surroundings))
-    if out and home.place:  # checkpoints go where the results go
+    profile, profile_reason = _choose_profile(profile, data, address)
+    settings = {**overrides.parse(set_, study.task), **overrides.test_episodes(episodes, study.task)}
+    request = PlanRequest(name, profile, settings, seeds, trials, workers, overrides.parse_only(only))
+    plan = plan_study(study, request)
+    open_driver(plan).validate()  # everything that can be wrong without the images, before any is drawn
+
+    shards_location = _locate_shards(data, console)
+    manifest = shards.read_manifest(shards_location)
+    plan = plan.for_data(manifest.content_hash)
+    plan.reference_config.check(manifest.name, manifest.classes, manifest.counts)
+    location = RunLocation(out or Path("runs") / f"{name}-{profile}")
+    location.fetch()
+    if out and location.place:  # checkpoints go where the results go
         storage = storage or join_uri(out, "checkpoints")
-    options = Options(workers, gpus_per_worker, concurrency, address, storage, feed, store_share, max_cost, max_hours)
-    reader = results.CellReader(run_dir / "cells")
+    driver = open_driver(plan)
+    surroundings = describe.describe_surroundings(
+        manifest, shards_location, settings, profile_reason, _command(), plan.reference_config
+    )
+    run = Run(location.directory, shards_location, manifest, driver.describe(surroundings))
+    options = Options(
+        workers=workers,
+        gpus_per_worker=gpus_per_worker,
+        concurrency=concurrency,
+        address=address,
+        storage=storage,
+        feed=feed,
+        store_share=store_share,
+        max_cost=max_cost,
+        max_hours=max_hours,
+        retry_failed=retry_failed,
+    )
     interrupt = Interrupt(lambda message: console.print(message))
+    context = RunContext(run, options, console, interrupt, _table_drawer(run))
     if dry_run:
-        drivers_dry_run.print_dry_run(plan, run, reader, retry_failed, console)
-        return
-    home.check_writable()
-    with interrupt.caught(), home.synced(lambda message: console.print(message)):
-        if isinstance(plan, ablation_plan.AblationPlan):
-            complete = _ablation(plan, run, options, reader, retry_failed, console, interrupt)
-        else:
-            complete = _search(plan, run, options, retry_failed, console, interrupt)
-        _finish(home, reader, console)
+        driver.dry_run(context)
+    else:
+        _run(driver, context, location)
+
+
+def _run(driver: Driver, context: RunContext, location: RunLocation) -> None:
+    """Run a study, write its results and report, and print the outcome.
+
+    Raises:
+        typer.Exit: 130 when the user stopped it, 1 when every cell failed.
+    """
+    location.check_writable()
+    with context.interrupt.caught(), location.synced(lambda message: context.console.print(message)):
+        complete = driver.run(context)
+        _report(context, location)
     if not complete:
-        console.print(f"stopped; go on with: {_command()}")
+        context.console.print(f"stopped; to continue: {_command()}")
         raise typer.Exit(130)
 
 
-def _plan(
-    name: str,
-    asked: study_files.Study,
-    profile: str,
-    content_hash: str,
-    settings: dict[str, Any],
-    seeds: int | None,
-    trials: int | None,
-    workers: int,
-) -> ablation_plan.AblationPlan | search_plan.SearchPlan:
-    if isinstance(asked, Ablation):
-        return ablation_plan.plan_ablation(name, asked, profile, content_hash, settings, seeds, workers)
-    plan = search_plan.plan_search(name, asked, profile, content_hash, settings, seeds, trials, workers)
-    from raysearch.engine.drivers import search
+def _report(context: RunContext, location: RunLocation) -> None:
+    """Write the table of results and the report, and print what came out.
 
-    search.check(plan)
-    return plan
+    Raises:
+        typer.Exit: every cell failed.
+    """
+    from dashboards import report
+    from dashboards.ablation import tables
 
-
-def _ablation(
-    plan: ablation_plan.AblationPlan,
-    run: Run,
-    options: Options,
-    reader: results.CellReader,
-    retry_failed: bool,
-    console: Console,
-    interrupt: Interrupt,
-) -> bool:
-    """Run what is missing of an ablation; returns False when the user stopped it."""
-    ended = drivers_dry_run.completed(plan, reader, retry_failed)
-    adopted = results.adopt(run.directory, [cell.hash for cell in plan.cells if cell.hash not in ended])
-    if adopted:
-        ended = drivers_dry_run.completed(plan, reader, retry_failed)
-    missing = [cell for cell in plan.cells if cell.hash not in ended]
-    _take_over(run.directory, run.record)
-    run.record.adopted = (run.record.adopted or 0) + adopted
-    results.write_study(run.directory, run.record)
-    if not missing:
-        console.print(f"all {len(plan.cells)} cells had ended before; nothing to run")
-        return True
-    from raysearch.engine.drivers.ablation import run_missing
-
-    return run_missing(plan, missing, run, options, console, interrupt)
+    console = context.console
+    table = results.save_table(location.directory, results.CellReader(context.run.cells))
+    page = report.write(location.directory, table)
+    study = results.read_study(location.directory)
+    console.print(tables.terminal(study, table))
+    console.print(report.answer(study, table))
+    failed = table["status"].to_pylist().count("failed") if table.num_rows else 0
+    if failed:
+        console.print(f"{failed} cells failed and stay as they are; --retry-failed runs them again")
+    console.print(f"report: {page}" + (f", and in {location}" if location.place else ""))
+    if failed and failed == table.num_rows:
+        console.print(f"every cell failed, the first with: {table['error'][0]}")
+        raise typer.Exit(1)
 
 
-def _search(
-    plan: search_plan.SearchPlan,
-    run: Run,
-    options: Options,
-    retry_failed: bool,
-    console: Console,
-    interrupt: Interrupt,
-) -> bool:
-    """Search; returns False when the user stopped it."""
-    from raysearch.engine.drivers import search
+def _table_drawer(run: Run) -> Callable[[], RenderableType]:
+    """Return a function that draws the results so far. It opens each cell's file once."""
+    reader = results.CellReader(run.cells)
 
-    # Earlier results stay readable until this call has new ones.
-    _take_over(run.directory, run.record, "variants", "cells", "best", "factors")
-    results.write_study(run.directory, run.record)
-    return search.run_search(plan, run, options, console, interrupt, retry_failed)
+    def draw() -> RenderableType:
+        from dashboards.ablation import tables
+
+        table = results.table(run.record, reader.read(cell.cell for cell in run.record.cells))
+        return tables.terminal(run.record, table) if table.num_rows else ""
+
+    return draw
 
 
-def _profile(asked: str | None, data: str | None, address: str | None) -> tuple[str, str]:
-    """The profile and why it is this one."""
-    if asked == "paper" and data is None:
+def _choose_profile(given: str | None, data: str | None, address: str | None) -> tuple[str, str]:
+    """Return the profile and the reason for it.
+
+    Raises:
+        UserError: the paper's profile without data.
+    """
+    if given == "paper" and data is None:
         raise UserError("the paper profile needs the paper's data: give --data DIR, made by python -m raysearch.ingest")
-    if asked:
-        return asked, "As asked by --profile."
+    if given:
+        return given, "As asked by --profile."
     if data is None:
         return "laptop", "No --data was given, so this is the embedded data set and a small network."
     if address:
@@ -192,7 +225,8 @@ def _profile(asked: str | None, data: str | None, address: str | None) -> tuple[
     return "laptop", "This machine has no GPU."
 
 
-def _data(given: str | None, profile: str, console: Console) -> Location:
+def _locate_shards(given: str | None, console: Console) -> Location:
+    """Return where the shards are: those given, or the embedded data set, which is drawn unless it is in the cache."""
     if given is not None:
         return Location.parse(given)
     spec = synthetic.SyntheticSpec()
@@ -200,46 +234,9 @@ def _data(given: str | None, profile: str, console: Console) -> Location:
         return Location.parse(synthetic.ensure_shards(spec, cache_dir()))
 
 
-def _record(plan: ablation_plan.AblationPlan | search_plan.SearchPlan, surroundings: Surroundings) -> StudyRecord:
-    if isinstance(plan, ablation_plan.AblationPlan):
-        return describe.describe_ablation(plan, surroundings)
-    from raysearch.engine.drivers import search
-
-    return describe.describe_search(plan, search.space_of(plan), surroundings)
-
-
-def _take_over(run_dir: Path, record: StudyRecord, *more: str) -> None:
-    """Copy into the record what earlier calls measured of the same run."""
-    if not (run_dir / "study.json").exists():
-        record.started = datetime.now(UTC).isoformat(timespec="seconds")
-        record.adopted = 0
-        return
-    measured = ("started", "ended", "wall_seconds", "hardware", "metric_id", "adopted", "cost", *more)
-    record.take_over(results.read_study(run_dir), measured)
-
-
 def _command() -> str:
+    """Return the command that continues the run, without passwords."""
     return shlex.join(["python", "-m", "raysearch.sweep", *(without_credentials(word) for word in sys.argv[1:])])
-
-
-def _finish(home: RunLocation, reader: results.CellReader, console: Console) -> None:
-    """Write the table and the report, and say what came out."""
-    from dashboards import report
-    from dashboards.ablation import tables
-
-    run_dir = home.directory
-    table = results.save_table(run_dir, reader)
-    page = report.write(run_dir, table)
-    study = results.read_study(run_dir)
-    console.print(tables.terminal(study, table))
-    console.print(report.answer(study, table))
-    failed = table["status"].to_pylist().count("failed") if table.num_rows else 0
-    if failed:
-        console.print(f"{failed} cells failed and stay as they are; --retry-failed runs them again")
-    console.print(f"report: {page}" + (f", and in {home}" if home.place else ""))
-    if failed and failed == table.num_rows:
-        console.print(f"every cell failed, the first with: {table['error'][0]}")
-        raise typer.Exit(1)
 
 
 if __name__ == "__main__":

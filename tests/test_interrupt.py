@@ -177,7 +177,7 @@ def test_once_ends_in_good_order(here: Path) -> None:
     assert "Traceback" not in text
     lines = text.strip().splitlines()
     words = command(here, "once/run")[1:]
-    assert lines[-1] == f"stopped; go on with: python {' '.join(words)}"
+    assert lines[-1] == f"stopped; to continue: python {' '.join(words)}"
     assert any(line.startswith("report: ") for line in lines)
     assert (run / "report.html").stat().st_size > 100_000
     table = results.load(run)

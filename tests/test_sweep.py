@@ -130,7 +130,7 @@ def test_a_killed_driver_loses_nothing_and_changes_no_number(here: Path) -> None
         (["srem_ablation", "--data", "gone"], "no data set at gone"),
         (["srem_ablation", "--data", "."], "no manifest.json"),
         (["srem_ablation", "--trials", "4"], "--trials is for searches"),
-        (["srem_ablation", "--max-cost", "4"], "what this machine costs is not known"),
+        (["srem_ablation", "--max-cost", "4"], "the price of this machine is not known"),
         (["srem_ablation", "--out", "file/run"], "cannot write to --out 'file/run'"),
     ],
 )

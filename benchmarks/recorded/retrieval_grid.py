@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raysearch.runs import results
-from raysearch.studies.design.ablation import Ablation, factor
+from raysearch.studies.design import Ablation, factor
 
 PATH = Path(__file__).with_suffix(".parquet")
 ITERATIONS = 9  # rungs of successive halving by three: 1, 3, 9

@@ -1,40 +1,91 @@
-"""Where and how wide a study runs, and what it runs on; light, so that a command with nothing to run starts no Ray."""
+"""Where a study runs and how wide, and the context that all parts of the engine share.
+
+This module imports no Ray, so that a command with nothing to run does not start it.
+"""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
+from rich.console import Console, RenderableType
+
+from raysearch.core.interrupt import Interrupt
 from raysearch.data.feed_mode import STORE_SHARE, FeedMode
 from raysearch.data.shards import Manifest
+from raysearch.runs import results
 from raysearch.runs.study_record import StudyRecord
 from raysearch.storage import Location
 
 
 def cluster_address(address: str | None) -> str | None:
-    """The address of the cluster to join, as asked or as inside `ray job submit`; None: Ray starts on this machine."""
+    """Return the address of the cluster to join: the one given, or RAY_ADDRESS; None is Ray on this machine.
+
+    `ray job submit` sets RAY_ADDRESS.
+    """
     return address or os.environ.get("RAY_ADDRESS")
 
 
 @dataclass(frozen=True)
 class Options:
-    """As the command line says."""
+    """How a study runs, from the command line. None of it changes a cell's outcome except `workers`."""
 
-    workers: int = 1  # Ray Train workers a trial
-    gpus_per_worker: float | None = None  # None: one where the cluster has any
-    concurrency: int | None = None  # trials at a time at most
+    workers: int = 1  # Ray Train workers per trial
+    gpus_per_worker: float | None = None  # None: one, if the cluster has any
+    concurrency: int | None = None  # most trials at a time
     address: str | None = None  # of a cluster; None is this machine
     storage: str | None = None  # path or URI of the checkpoints; None is the run directory
-    feed: FeedMode | None = None  # how images come to the workers; None: resident where they fit
-    store_share: float = STORE_SHARE  # of the object store that decoded images may take
-    max_cost: float | None = None  # dollars of the study in all
-    max_hours: float | None = None  # of this call
+    feed: FeedMode | None = None  # how images come to the workers; None: resident if they fit
+    store_share: float = STORE_SHARE  # share of the object store for decoded images
+    max_cost: float | None = None  # dollars that the whole study may cost
+    max_hours: float | None = None  # hours that this call may take
+    retry_failed: bool = False  # run cells again that failed before
+
+    @property
+    def accepted_statuses(self) -> tuple[str, ...]:
+        """Statuses with which a cell that ended before is not run again."""
+        return ("finished",) if self.retry_failed else ("finished", "failed")
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run's directory, its data, and what `study.json` says of it."""
+    """A run directory, the data of the run, and its record, which becomes `study.json`."""
 
-    directory: Path  # run directory
+    directory: Path
     shards: Location
     manifest: Manifest
     record: StudyRecord  # completed while the study runs
+
+    @property
+    def cells(self) -> Path:
+        """The directory with a file per cell that has ended."""
+        return self.directory / "cells"
+
+    def write_record(self) -> None:
+        """Write the record to `study.json`."""
+        results.write_study(self.directory, self.record)
+
+    def continue_record(self, *names: str) -> None:
+        """Copy into the record what earlier calls measured of the same run.
+
+        Args:
+            names: further entries to keep until this call has new ones.
+        """
+        if not (self.directory / "study.json").exists():
+            self.record.started = datetime.now(UTC).isoformat(timespec="seconds")
+            self.record.adopted = 0
+            return
+        measured = ("started", "ended", "wall_seconds", "hardware", "metric_id", "adopted", "cost", *names)
+        self.record.take_over(results.read_study(self.directory), measured)
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What all parts of a running study share, from the command to the placement of images."""
+
+    run: Run
+    options: Options
+    console: Console
+    interrupt: Interrupt  # whether the user wants to stop
+    draw_table: Callable[[], RenderableType] = str  # draws the results so far, for the terminal

@@ -17,9 +17,7 @@ from raysearch.runs.study_record import (
 )
 from raysearch.storage import LocationLike
 from raysearch.studies.configs import TASKS, RunConfig
-from raysearch.studies.design.ablation_plan import AblationPlan
-from raysearch.studies.design.plan import Cell, Variant, pre_trainings
-from raysearch.studies.design.search_plan import SearchPlan
+from raysearch.studies.design import AblationPlan, Cell, SearchPlan, Variant, pre_trainings
 
 
 def describe_ablation(plan: AblationPlan, surroundings: Surroundings | None = None) -> StudyRecord:

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from raysearch.runs import describe, results
-from raysearch.studies.design import ablation_plan, plan
-from raysearch.studies.design.ablation import Ablation, component, factor
+from raysearch.studies.design import Ablation, ablation_plan, component, factor, plan
 
 from ..study_json import write_study_json
 

@@ -9,8 +9,7 @@ import pytest
 from dashboards import report
 from dashboards.ablation import tables
 from raysearch.runs import describe, results
-from raysearch.studies.design import ablation_plan, study_files
-from raysearch.studies.design.ablation import Ablation
+from raysearch.studies.design import Ablation, ablation_plan, study_files
 from raysearch.tasks import registry
 
 from ..study_json import write_study_json

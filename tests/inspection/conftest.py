@@ -16,8 +16,7 @@ from raysearch.runs import describe, results
 from raysearch.runs.checkpoints import FOLDER
 from raysearch.storage import Location
 from raysearch.studies.configs import TASKS
-from raysearch.studies.design import ablation_plan
-from raysearch.studies.design.ablation import Ablation, factor
+from raysearch.studies.design import Ablation, ablation_plan, factor
 from raysearch.tasks import registry
 from raysearch.tasks.base import Feed, Worker
 

@@ -15,8 +15,7 @@ from raysearch.runs import describe, results
 from raysearch.runs.checkpoints import FOLDER
 from raysearch.storage import Location
 from raysearch.studies.configs import TASKS, FewshotConfig
-from raysearch.studies.design import ablation_plan
-from raysearch.studies.design.ablation import Ablation, choice
+from raysearch.studies.design import Ablation, ablation_plan, choice
 from raysearch.tasks import registry
 from raysearch.tasks.base import Feed, Worker
 

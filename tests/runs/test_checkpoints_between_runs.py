@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from raysearch.engine.drivers.session import _has_backbone
+from raysearch.engine.drivers.cell_store import has_backbone
 from raysearch.engine.trials.mailbox import Begin
 from raysearch.engine.trials.train_loop import _start
 from raysearch.runs import checkpoints
@@ -32,23 +32,23 @@ def trunk(runs: Path, name: str) -> float:
 
 
 def test_a_state_is_brought_from_a_run_beside(tmp_path: Path) -> None:
-    assert not of_run(tmp_path, "b").adopt(tmp_path, _has_backbone)
+    assert not of_run(tmp_path, "b").adopt(tmp_path, has_backbone)
     of_run(tmp_path, "a").save(state(3.0), best=False)
-    assert of_run(tmp_path, "b").adopt(tmp_path, _has_backbone)
+    assert of_run(tmp_path, "b").adopt(tmp_path, has_backbone)
     assert trunk(tmp_path, "b") == 3.0
     (tmp_path / "a" / FOLDER / CELL / checkpoints.NEWEST).unlink()
-    assert of_run(tmp_path, "b").adopt(tmp_path, _has_backbone), "it is here now"
+    assert of_run(tmp_path, "b").adopt(tmp_path, has_backbone), "it is here now"
     assert trunk(tmp_path, "b") == 3.0
 
 
 def test_one_that_was_stopped_half_way_is_not_taken_for_the_whole(tmp_path: Path) -> None:
     of_run(tmp_path, "b").save(state(None), best=False)
     of_run(tmp_path, "a").save(state(None), best=False)
-    assert not of_run(tmp_path, "b").adopt(tmp_path, _has_backbone)
+    assert not of_run(tmp_path, "b").adopt(tmp_path, has_backbone)
     with pytest.raises(RuntimeError, match=f"its pre-training, cell {CELL}, did not come to its end"):
         trunk(tmp_path, "b")
     of_run(tmp_path, "c").save(state(5.0), best=False)
-    assert of_run(tmp_path, "b").adopt(tmp_path, _has_backbone)
+    assert of_run(tmp_path, "b").adopt(tmp_path, has_backbone)
     assert trunk(tmp_path, "b") == 5.0
 
 
@@ -56,6 +56,6 @@ def test_a_damaged_state_is_none(tmp_path: Path) -> None:
     of_run(tmp_path, "a").save(state(3.0), best=False)
     path = tmp_path / "a" / FOLDER / CELL / checkpoints.NEWEST
     path.write_bytes(path.read_bytes()[:-40])
-    assert not of_run(tmp_path, "b").adopt(tmp_path, _has_backbone)
+    assert not of_run(tmp_path, "b").adopt(tmp_path, has_backbone)
     with pytest.raises(RuntimeError, match=CELL):
         trunk(tmp_path, "b")

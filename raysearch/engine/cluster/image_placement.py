@@ -11,14 +11,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
-from rich.console import Console
 
 from raysearch.core.errors import UserError
 from raysearch.data import class_splits, feed, feed_mode, shards
 from raysearch.data.feed import Decoder, DecodeSpec, ImageSet, ImageStream, RayDataDecoder, ThreadDecoder
 from raysearch.data.shards import ShardReader
 from raysearch.engine.cluster import connection, shard_visibility
-from raysearch.engine.options import Options, Run
+from raysearch.engine.options import RunContext
 from raysearch.runs.study_record import FeedRecord
 from raysearch.storage import Location
 from raysearch.studies.configs import Images
@@ -56,25 +55,24 @@ PlacedImages = Resident | Streamed
 def place_images(
     images: Sequence[Images],
     divided: Mapping[Images, class_splits.Partition],
-    run: Run,
-    options: Options,
+    context: RunContext,
     demand: connection.TrialResources,
-    console: Console,
 ) -> dict[Images, PlacedImages]:
     """Decode the images once for each size and split that a cell asks for, or make ready to stream them.
 
     Args:
         images: what cells ask for.
         divided: the class-disjoint split of those that have one.
-        run: whose record is told the mode, the sizes and the reason of each.
-        options: the user's.
+        context: its run's record and its console get the mode, the sizes and the reason of each.
         demand: of a worker group.
-        console: told likewise.
 
     Raises:
         UserError: no room for what was asked to be resident, no CPU for what is to be streamed, damaged shards.
     """
-    store, cpus = smallest_object_store(), _spare_cpus()
+    run = context.run
+    options = context.options
+    store = smallest_object_store()
+    cpus = _spare_cpus()
     workers = connection.workers_on_cluster(replace(demand, streams=True))
     shelf = ShardReader(run.shards, shards.read_manifest(run.shards))
     place = Location.parse(run.shards)
@@ -89,9 +87,9 @@ def place_images(
         numbers = feed.all_rows(members)
         choice = feed_mode.choose_feed_mode(options.feed, len(numbers) * view.bytes, store, options.store_share, taken)
         text = choice.describe(len(numbers), one.side)
-        console.print(f"images: {text}")
+        context.console.print(f"images: {text}")
         if parts:
-            console.print(parts.describe())
+            context.console.print(parts.describe())
         feeds.append(
             FeedRecord.model_validate({"side": one.side, "images": len(numbers), **choice.plain(), "text": text})
         )

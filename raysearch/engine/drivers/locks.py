@@ -1,7 +1,8 @@
-"""Jobs of a driver that is not alone: what has ended is never run again, and what another driver runs is waited for.
+"""Jobs of a driver that is not alone: no cell runs twice, and cells that another driver runs are waited for.
 
-The results store is a directory, and so are the claims beside it: a driver holds a lock on a file named after the cell
-while it runs it. The kernel releases a lock when its holder dies, whatever killed it, so no claim has to time out.
+The results store is a directory, and so are the locks beside it. While a driver runs a cell it holds a lock on a file
+that is named after the cell. The kernel releases the lock when its holder dies, whatever killed it, so no lock has to
+time out.
 """
 
 import time
@@ -9,31 +10,31 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from raysearch.core import locks
+from raysearch.core.locks import lock_file
 from raysearch.engine.trials.jobs import Job, Jobs, Listener
 
-_LOOK_AGAIN = 2.0  # seconds between looks at cells that another driver runs
+_POLL_SECONDS = 2.0  # between two looks at cells that another driver runs
 
 
 class CellLocks:
     """Locks on cells, held by this process.
 
     Args:
-        folder: of the lock files, the same for all drivers whose runs lie side by side.
+        folder: of the lock files, the same for all drivers whose runs are side by side.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._held: dict[str, BinaryIO] = {}
 
-    def take(self, cell: str) -> bool:
-        """Claim a cell; False when another driver has it."""
+    def acquire(self, cell: str) -> bool:
+        """Lock a cell, and return whether this process holds it; False if another driver does."""
         if cell in self._held:
             return True
         while True:
             try:
                 self._folder.mkdir(parents=True, exist_ok=True)
-                self._held[cell] = locks.lock_file(self._folder / cell, create=True)
+                self._held[cell] = lock_file(self._folder / cell, create=True)
             except (FileNotFoundError, FileExistsError):  # another driver has just removed the folder
                 continue
             except BlockingIOError:
@@ -41,94 +42,109 @@ class CellLocks:
             return True
 
     def release(self, cell: str) -> None:
-        """Give a cell back."""
+        """Unlock a cell, if this process holds it."""
         lock = self._held.pop(cell, None)
         if lock is not None:
             (self._folder / cell).unlink(missing_ok=True)
             lock.close()
 
     def close(self) -> None:
-        """Give all back, and take the folder away when nobody needs it."""
+        """Unlock all cells, and remove the folder if no other driver uses it."""
         for cell in list(self._held):
             self.release(cell)
         try:
             self._folder.rmdir()
-        except OSError:  # another driver is at work, or nothing was ever claimed
+        except OSError:  # another driver holds a lock, or there was never one
             return
 
 
 class DedupJobs(Listener):
-    """Hands out jobs that no one has run and no one runs. Must hear of every end, after the results are stored.
+    """Hands out jobs that nobody has run and nobody runs. It must hear of every end, after the results are stored.
 
     Args:
         jobs: where they come from.
-        find: the record of a cell that has ended, or None.
-        answered: is told of cells that ended elsewhere.
-        claims: of this driver.
+        find: returns the record of a cell that has ended, or None.
+        on_found: is called with each job whose cell had ended elsewhere, and its record.
+        locks: of this driver.
     """
 
     def __init__(
         self,
         jobs: Jobs,
         find: Callable[[str], dict[str, Any] | None],
-        answered: Callable[[Job, dict[str, Any]], None],
-        claims: CellLocks,
+        on_found: Callable[[Job, dict[str, Any]], None],
+        locks: CellLocks,
     ) -> None:
-        self._jobs, self._find, self._answered, self._claims = jobs, find, answered, claims
-        self._waiting: list[Job] = []
+        self._jobs = jobs
+        self._find = find
+        self._on_found = on_found
+        self._locks = locks
+        self._waiting: list[Job] = []  # whose cells another driver runs
         self._running: set[str] = set()
         self._ready: Job | None = None
-        self._looked, self._idle = 0.0, False
+        self._last_poll = 0.0
+        self._idle = False
 
     def next(self) -> Job | None:
-        job, self._ready = self._ready or self._find_next(), None
+        """Return the next job that is this driver's to run; None if there is none at the moment."""
+        job = self._ready or self._next_runnable()
+        self._ready = None
         self._idle = job is None and not self._running
         return job
 
     def exhausted(self) -> bool:
-        """Also when all that is left is run by others: a worker group kept for it may be what they wait for."""
+        """Return whether no job is left for this driver.
+
+        That is also the case when other drivers run all the rest: they may wait for the resources of a worker group
+        that would be kept here for nothing.
+        """
         if self._ready is not None:
             return False
         return self._idle if self._waiting else self._jobs.exhausted()
 
     def wait(self, interrupt: Callable[[], bool]) -> None:
-        """Wait until the others are done, or a cell of theirs is to be run here."""
+        """Wait until the other drivers are done, or one of their cells is to be run here.
+
+        Args:
+            interrupt: returns whether to stop waiting.
+        """
         while self._waiting and self._ready is None and not interrupt():
-            time.sleep(_LOOK_AGAIN / 4)
+            time.sleep(_POLL_SECONDS / 4)
             self._ready = self.next()
 
-    def left(self) -> int:
-        """Cells that are still to come, as far as they are known; 0 when all have ended."""
+    def remaining(self) -> int:
+        """Return the number of cells still to come, as far as they are known; 0 when all have ended."""
         return len(self._waiting) + (self._ready is not None) + (not self._jobs.exhausted())
 
-    def _find_next(self) -> Job | None:
+    def ended(self, job: Job, record: dict[str, Any]) -> None:
+        self._running.discard(job.cell)
+        self._locks.release(job.cell)
+
+    def _next_runnable(self) -> Job | None:
         while (job := self._jobs.next()) is not None:
-            if self._take(job):
+            if self._begin(job):
                 return job
-        if time.monotonic() - self._looked < _LOOK_AGAIN:
+        if time.monotonic() - self._last_poll < _POLL_SECONDS:
             return None
-        self._looked = time.monotonic()
-        waiting, self._waiting = self._waiting, []
+        self._last_poll = time.monotonic()
+        waiting = self._waiting
+        self._waiting = []
         while waiting:
             job = waiting.pop(0)
-            if self._take(job):
+            if self._begin(job):
                 self._waiting += waiting
                 return job
         return None
 
-    def ended(self, job: Job, record: dict[str, Any]) -> None:
-        self._running.discard(job.cell)
-        self._claims.release(job.cell)
-
-    def _take(self, job: Job) -> bool:
-        """Whether the job is this driver's to run now; else it is answered, or waits."""
-        if job.cell not in self._running and self._claims.take(job.cell):
-            found = self._find(job.cell)  # looked at under the lock: nobody can begin it after this
-            if found is None:
-                self._running.add(job.cell)
-                return True
-            self._claims.release(job.cell)
-            self._answered(job, found)
+    def _begin(self, job: Job) -> bool:
+        """Return whether the job is this driver's to run now. Otherwise its record was found, or it waits."""
+        if job.cell in self._running or not self._locks.acquire(job.cell):
+            self._waiting.append(job)
             return False
-        self._waiting.append(job)
+        record = self._find(job.cell)  # looked for under the lock: nobody can begin the cell after this
+        if record is None:
+            self._running.add(job.cell)
+            return True
+        self._locks.release(job.cell)
+        self._on_found(job, record)
         return False

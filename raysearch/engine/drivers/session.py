@@ -1,263 +1,242 @@
-"""What a study runs in: a connection, decoded images, places for trials, and a store that every end goes to."""
+"""What a study runs in: a connection to Ray, decoded images, slots for trials, and a store that every cell goes to."""
 
 import contextlib
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from ray.tune.schedulers import TrialScheduler
-from rich.console import Console, RenderableType
 
-from raysearch.core import environment
-from raysearch.core.interrupt import Interrupt
 from raysearch.data import class_splits
 from raysearch.engine.cluster import budget, connection
+from raysearch.engine.cluster.connection import TrialResources
 from raysearch.engine.cluster.image_placement import Streamed, place_images
+from raysearch.engine.drivers.cell_store import CellStore
 from raysearch.engine.drivers.locks import CellLocks, DedupJobs
 from raysearch.engine.monitoring.counters import ProgressCounter
 from raysearch.engine.monitoring.heartbeat_writer import HeartbeatWriter
 from raysearch.engine.monitoring.prometheus import PersistentGauges, StudyMetrics
 from raysearch.engine.monitoring.terminal import TerminalView
-from raysearch.engine.options import Options, Run
+from raysearch.engine.options import RunContext
 from raysearch.engine.trials import tuner
 from raysearch.engine.trials.jobs import FixedJobs, Job, Jobs, Listener, ListenerList
 from raysearch.engine.trials.train_loop import ImageSource
 from raysearch.models import backbones
 from raysearch.runs import results
-from raysearch.runs.checkpoints import FOLDER, Checkpoints
+from raysearch.runs.checkpoints import FOLDER
 from raysearch.runs.objective import Objective
 from raysearch.runs.study_record import CostRecord, PretrainingsRecord, SplitRecord
 from raysearch.storage import Location, cache_dir
 from raysearch.studies.configs import TASKS, RunConfig
-from raysearch.studies.design import plan
-from raysearch.studies.design.plan import Cell
+from raysearch.studies.design import Cell, pre_trainings
 from raysearch.tasks import registry
+
+FindCell = Callable[[str], dict[str, Any] | None]  # cell -> its record, if it has ended
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Jobs that a session runs to their end."""
+
+    jobs: Jobs
+    done: int  # cells that had ended before, of `total`
+    total: int  # cells that there will be
+    objective: Objective | None  # of best checkpoints, and of the scheduler
+    limit: float | None  # seconds after which a silent worker counts as hung
+    listeners: Sequence[Listener] = ()  # called after the cells were stored
+    scheduler: TrialScheduler | None = None  # stops cells early
+    accept: Sequence[str] = ("finished",)  # statuses with which a cell that ended before, or elsewhere, is not run
+    find: FindCell | None = None  # instead of a search for cells with an accepted status
+    name: str = "cells"  # of the jobs, for people
 
 
 class Session:
-    """A connected cluster on which cells of one study are run. Made by `opened`."""
+    """A connected cluster on which the cells of one study run. `open_session` makes it.
+
+    Args:
+        context: the run, its options, the console and the interrupt.
+        demand: what a trial takes.
+        source: of the images.
+        heartbeat: follows each stage.
+    """
 
     def __init__(
-        self,
-        run: Run,
-        options: Options,
-        demand: connection.TrialResources,
-        source: ImageSource,
-        console: Console,
-        interrupt: Interrupt,
-        table: Callable[[], RenderableType],
-        heart: HeartbeatWriter,
+        self, context: RunContext, demand: TrialResources, source: ImageSource, heartbeat: HeartbeatWriter
     ) -> None:
-        self._run, self._demand, self._source, self._opened = run, demand, source, time.time()
-        self._table, self._console, self._interrupt, self._heart = table, console, interrupt, heart
-        self._slots = connection.Slots(demand, options.concurrency)
+        self._context = context
+        self._demand = demand
+        self._source = source
+        self._heartbeat = heartbeat
+        self._slots = connection.Slots(demand, context.options.concurrency)
         self._gauges = PersistentGauges()
         self._metrics: StudyMetrics | None = None
-        self._storage = options.storage or str((run.directory / FOLDER).resolve())
-        shown = Location.parse(self._storage)  # an unknown kind of URI is said now
-        self._constant = {
-            "data": run.manifest.content_hash,
-            "environment": json.dumps({"versions": environment.versions(), "hardware": run.record.hardware}),
-        }
-        console.print(f"{self._slots()} trials at a time, checkpoints in {shown}")
+        self.storage = context.options.storage or str((context.run.directory / FOLDER).resolve())
+        location = Location.parse(self.storage)  # raises for an unknown kind of URI
+        self._store = CellStore(context.run, self.storage)
+        context.console.print(f"{self._slots()} trials at a time, checkpoints in {location}")
 
-    def cost(self, dollars: float) -> None:
-        """Tell Prometheus what the study has cost."""
+    def set_cost(self, dollars: float) -> None:
+        """Report to Prometheus what the study has cost."""
         if self._metrics is not None:
             self._metrics.set_cost(dollars)
 
-    @property
-    def storage(self) -> str:
-        return self._storage
-
     def metric_ids(self, config: RunConfig) -> dict[str, str]:
-        """Metric -> what exactly it is, of a run with this config."""
+        """Return the exact definition of each metric of a run with this config."""
         return registry.metric_ids(config, self._source.splits.get(config.images, ""))
 
     def prepare(self, cells: Iterable[Cell], limit: float | None) -> bool:
-        """Run the pre-trainings that cells start from and that are not at hand; False when the user stopped it.
+        """Run the pre-trainings that cells start from and that have not ended; return False when the user stopped it.
 
-        One that fails is a failed cell, and so is each that would have started from it.
+        A pre-training that fails is a failed cell, and so is each cell that would have started from it.
+
+        Args:
+            cells: that will be run.
+            limit: seconds after which a silent worker counts as hung.
         """
-        wanted = plan.pre_trainings(cells)
-        missing = [one for one in wanted if not self._at_hand(one.hash)]
+        needed = pre_trainings(cells)
+        missing = [cell for cell in needed if not self._store.find_pre_training(cell.hash)]
         if not missing:
             return True
-        self._console.print(f"{len(missing)} pre-trainings before that, which later studies share")
-        objective = held_out_objective(missing[0].variant.config.task)
-        jobs = FixedJobs(make_job(one) for one in missing)
-        complete = self.execute(
-            jobs, len(wanted) - len(missing), len(wanted), objective, limit, find=self._at_hand, name="pre-trainings"
+        self._context.console.print(f"{len(missing)} pre-trainings before that, which later studies share")
+        stage = Stage(
+            jobs=fixed_jobs(missing),
+            done=len(needed) - len(missing),
+            total=len(needed),
+            objective=held_out_objective(missing[0].variant.config.task),
+            limit=limit,
+            find=self._store.find_pre_training,
+            name="pre-trainings",
         )
-        ended = results.read_cells(self._run.directory / "cells", [one.hash for one in wanted]).values()
-        self._run.record.pre_trainings = PretrainingsRecord(
-            cells=len(ended), seconds=sum(one["seconds"] for one in ended)
+        complete = self.execute(stage)
+        records = results.read_cells(self._context.run.cells, [cell.hash for cell in needed]).values()
+        self._context.run.record.pre_trainings = PretrainingsRecord(
+            cells=len(records), seconds=sum(record["seconds"] for record in records)
         )
         return complete
 
-    def execute(
-        self,
-        jobs: Jobs,
-        done: int,
-        total: int,
-        objective: Objective | None,
-        limit: float | None,
-        listeners: Sequence[Listener] = (),
-        scheduler: TrialScheduler | None = None,
-        accept: Sequence[str] = ("finished",),
-        find: Callable[[str], dict[str, Any] | None] | None = None,
-        name: str = "cells",
-    ) -> bool:
-        """Run jobs to their end; returns False when the user stopped it.
+    def execute(self, stage: Stage) -> bool:
+        """Run the jobs of a stage to their end; return False when the user stopped it.
 
-        Args:
-            jobs: where they come from.
-            done: cells that had ended before, of `total`.
-            total: cells that there will be.
-            objective: of best checkpoints and of the scheduler.
-            limit: seconds after which a silent worker counts as hung.
-            listeners: who else hears of the cells, after they were stored.
-            scheduler: stops cells early.
-            accept: statuses with which a cell that ended before, or elsewhere, is an answer.
-            find: the record of a cell that has ended, or None, instead of what `accept` says.
-            name: what the cells are, to people.
+        Raises:
+            Exception: the first that a listener raised, for example because the disk is full.
         """
-        tally = ProgressCounter(total, done, self._slots, name)
-        view = TerminalView(tally, self._table, self._console)
-        self._heart.follow(tally.snapshot)
-        claims = CellLocks(self._run.directory.resolve().parent / ".claims")
-        metrics = self._metrics = StudyMetrics(self._run.record.study, objective, self._gauges)
-        metrics.set_plan(done, total)
-        several = [tally, view, metrics, *listeners]
-        answered = ListenerList(*several)
-        shared = DedupJobs(jobs, find or (lambda cell: self._find(cell, accept)), answered.ended, claims)
-        with view, contextlib.closing(claims), self._gauges:
+        interrupt = self._context.interrupt
+        counter = ProgressCounter(stage.total, stage.done, self._slots, stage.name)
+        view = TerminalView(counter, self._context.draw_table, self._context.console)
+        self._heartbeat.follow(counter.snapshot)
+        self._metrics = StudyMetrics(self._context.run.record.study, stage.objective, self._gauges)
+        self._metrics.set_plan(stage.done, stage.total)
+        locks = CellLocks(self._context.run.directory.resolve().parent / ".claims")
+        find = stage.find or (lambda cell: self._store.find(cell, stage.accept))
+        listeners = [counter, view, self._metrics, *stage.listeners]
+        jobs = DedupJobs(stage.jobs, find, ListenerList(*listeners).ended, locks)
+        with view, contextlib.closing(locks), self._gauges:
             while True:
                 complete = tuner.run_trials(
-                    shared,
+                    jobs,
                     registry.build_from_plain,
                     self._source,
                     tuner.Capacity(self._slots, self._demand.workers, self._demand.cpus, self._demand.gpus),
-                    ListenerList(_Store(self._store), shared, *several),
-                    tuner.CheckpointPolicy(self._storage, objective, limit),
-                    scheduler,
-                    self._interrupt,
+                    ListenerList(self._store, jobs, *listeners),
+                    tuner.CheckpointPolicy(self.storage, stage.objective, stage.limit),
+                    stage.scheduler,
+                    interrupt,
                 )
-                if complete and shared.left():
-                    self._console.print(f"waiting for {shared.left()} cells that another sweep runs")
-                    shared.wait(self._interrupt)
-                if not complete or not shared.left() or self._interrupt():
-                    whole = complete and not shared.left()
-                    self._heart.stage_ended(whole)
-                    return whole
-
-    def _find(self, cell: str, accept: Sequence[str]) -> dict[str, Any] | None:
-        """The cell's record, here or in a run beside this one; looked for by name, since a store can be large."""
-        here, name = self._run.directory.resolve(), f"cells/{cell}.parquet"
-        if not (here / name).is_file():
-            if not any(here.parent.glob(f"*/{name}")):
-                return None
-            results.adopt(here, [cell])
-        found = results.read_cells(here / "cells", [cell]).get(cell)
-        if found is None or found["status"] in accept:
-            return found
-        # What failed before is asked for again; what another driver saw fail meanwhile would fail here too.
-        fresh = found["status"] == "failed" and (here / name).stat().st_mtime >= self._opened
-        return found if fresh else None
-
-    def _at_hand(self, cell: str) -> dict[str, Any] | None:
-        """The record of a pre-training whose state lies in the storage, here or brought from a run beside this one."""
-        found = self._find(cell, ("finished",))
-        if found is None or found["status"] != "finished":
-            return found
-        runs = self._run.directory.resolve().parent
-        return found if Checkpoints(self._storage, cell).adopt(runs, _has_backbone) else None
-
-    def _store(self, job: Job, record: dict[str, Any]) -> None:
-        task = job.config["task"]
-        # What cannot matter is left out, so that studies that share a cell agree on its config.
-        plain = json.dumps(TASKS[task].config.model_validate(job.config).canonical())
-        told = {"config": plain, "code_version": TASKS[task].version, **self._constant}
-        results.write_cell(self._run.directory / "cells", {**record, **told})
-
-
-class _Store(Listener):
-    """Stores every end, before anybody else hears of it."""
-
-    def __init__(self, store: Callable[[Job, dict[str, Any]], None]) -> None:
-        self._store = store
-
-    def ended(self, job: Job, record: dict[str, Any]) -> None:
-        self._store(job, record)
+                if complete and jobs.remaining():
+                    self._context.console.print(f"waiting for {jobs.remaining()} cells that another sweep runs")
+                    jobs.wait(interrupt)
+                if not complete or not jobs.remaining() or interrupt():
+                    all_ended = complete and not jobs.remaining()
+                    self._heartbeat.stage_ended(all_ended)
+                    return all_ended
 
 
 @contextlib.contextmanager
-def open_session(
-    run: Run,
-    options: Options,
-    configs: Sequence[RunConfig],
-    console: Console,
-    interrupt: Interrupt,
-    table: Callable[[], RenderableType],
-) -> Iterator[Session]:
-    """Connect, decode what the configs ask for, and leave a complete `study.json` behind.
+def open_session(context: RunContext, configs: Sequence[RunConfig]) -> Iterator[Session]:
+    """Connect to Ray, place the images that the configs ask for, and leave a complete `study.json` behind.
 
     Args:
-        run: directory, data and record.
-        options: where and how wide.
-        configs: every size of images that cells will ask for is among them, and every file of weights.
-        console: where to show what goes on.
-        interrupt: whether the user wants to stop.
-        table: draws what came out so far.
+        context: the run, its options, the console and the interrupt.
+        configs: among them every size of images that cells will ask for, and every file of weights.
+
+    Raises:
+        UserError: weights, a split, a cluster, a limit of dollars or a placement of images that cannot be used.
     """
-    started, before = time.monotonic(), run.record.wall_seconds or 0.0
+    run = context.run
+    options = context.options
+    started = time.monotonic()
+    seconds_before = run.record.wall_seconds or 0.0
     for backbone, weights in {config.backbone for config in configs}:
         backbones.check_weights(backbone, weights)
     images = sorted({config.images for config in configs}, key=str)
-    divided = {one: class_splits.partition_of(run.shards, one.split) for one in images if one.split is not None}
-    with HeartbeatWriter(run.directory) as heart, connection.connected(options.address):
+    partitions = {
+        wanted: class_splits.partition_of(run.shards, wanted.split) for wanted in images if wanted.split is not None
+    }
+    with HeartbeatWriter(run.directory) as heartbeat, connection.connected(options.address):
         meter = budget.CostMeter(run.directory / budget.COST_FILE)
         if options.max_cost is not None:
             budget.check_cost_limit(meter, options.max_cost)
         gpus = options.gpus_per_worker
         if gpus is None:
             gpus = 1.0 if connection.has_gpu() else 0.0
-        demand = connection.TrialResources(options.workers, 1, gpus)
-        sets = place_images(images, divided, run, options, demand, console)
-        demand = replace(demand, streams=any(isinstance(one, Streamed) for one in sets.values()))
-        of_splits = [one for one in configs if one.images in divided]
-        run.record.warnings = sorted({w for one in of_splits for w in divided[one.images].warnings(one.backbone[1])})
+        demand = TrialResources(options.workers, 1, gpus)
+        placed = place_images(images, partitions, context, demand)
+        demand = replace(demand, streams=any(isinstance(image_set, Streamed) for image_set in placed.values()))
+        run.record.warnings = _split_warnings(configs, partitions)
         for warning in run.record.warnings:
-            console.print(f"[yellow]{warning}[/yellow]")
+            context.console.print(f"[yellow]{warning}[/yellow]")
         run.record.hardware = connection.hardware()
-        results.write_study(run.directory, run.record)
-        splits = {one: found.identity for one, found in divided.items()}
-        run.record.splits = {found.identity: SplitRecord(**found.record()) for found in divided.values()}
-        source = ImageSource(sets, run.manifest.content_hash, cache_dir() / "features", splits)
-        session = Session(run, options, demand, source, console, interrupt, table, heart)
-        with budget.enforce_limits(meter, interrupt, options.max_cost, options.max_hours, session.cost):
+        run.write_record()
+        run.record.splits = {partition.identity: SplitRecord(**partition.record()) for partition in partitions.values()}
+        splits = {wanted: partition.identity for wanted, partition in partitions.items()}
+        source = ImageSource(placed, run.manifest.content_hash, cache_dir() / "features", splits)
+        session = Session(context, demand, source, heartbeat)
+        with budget.enforce_limits(meter, context.interrupt, options.max_cost, options.max_hours, session.set_cost):
             yield session
         run.record.cost = CostRecord(**meter.record())
     run.record.ended = datetime.now(UTC).isoformat(timespec="seconds")
-    run.record.wall_seconds = before + time.monotonic() - started
-    results.write_study(run.directory, run.record)
+    run.record.wall_seconds = seconds_before + time.monotonic() - started
+    run.write_record()
 
 
-def _has_backbone(state: Mapping[str, Any]) -> bool:
-    """Whether a state is that of a pre-training that has come to its end."""
-    return state["task"].get("trunk") is not None
+def _split_warnings(configs: Sequence[RunConfig], partitions: Mapping[Any, class_splits.Partition]) -> list[str]:
+    """Return the warnings of class-disjoint splits: pretrained weights may have seen the test classes."""
+    warnings: set[str] = set()
+    for config in configs:
+        if config.images in partitions:
+            _, weights = config.backbone
+            warnings.update(partitions[config.images].warnings(weights))
+    return sorted(warnings)
+
+
+def print_study(context: RunContext) -> None:
+    """Print the question, and the data that it is asked of."""
+    record = context.run.record
+    data = record.data
+    context.console.print(f"[bold]{record.question}[/bold]")
+    context.console.print(f"profile {record.profile}: {record.profile_reason}")
+    context.console.print(f"data: {data.name}, {data.images} images of {data.classes} classes, {data.path}")
+
+
+def fixed_jobs(cells: Iterable[Cell]) -> FixedJobs:
+    """Return cells that are known beforehand as jobs."""
+    return FixedJobs(make_job(cell) for cell in cells)
 
 
 def held_out_objective(task: str) -> Objective:
-    """What the best checkpoint of a task's cell is chosen by."""
+    """Return what the best checkpoint of a task's cell is chosen by."""
     return Objective(TASKS[task].held_out, "max")
 
 
 def make_job(cell: Cell, moves: Mapping[str, Any] | None = None) -> Job:
-    """A cell as the engine needs it."""
+    """Return a cell as the engine needs it.
+
+    Args:
+        cell: to run.
+        moves: dotted path -> first value, of settings that a population moves.
+    """
     return Job(
         cell=cell.hash,
         name=f"{cell.variant.name} seed {cell.seed}",

@@ -22,7 +22,7 @@ from raysearch.core.errors import UserError
 from raysearch.engine.drivers import samplers, session
 from raysearch.engine.trials.jobs import Job, Listener
 from raysearch.runs.checkpoints import Checkpoints, decode_state
-from raysearch.studies.design.plan import Cell, Variant
+from raysearch.studies.design import Cell, Variant
 from raysearch.studies.design.search_methods import SAMPLERS
 from raysearch.studies.design.search_plan import Group, SearchPlan, describe_settings
 

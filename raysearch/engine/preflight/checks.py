@@ -16,8 +16,7 @@ from raysearch.engine.preflight.node_types import NodeType, largest_total
 from raysearch.runs.run_location import RunLocation
 from raysearch.storage import Location
 from raysearch.studies.configs import overrides
-from raysearch.studies.design import ablation_plan, search_plan, study_files
-from raysearch.studies.design.ablation import Ablation
+from raysearch.studies.design import Ablation, ablation_plan, search_plan, study_files
 
 _PINNED = re.compile(r"\b(ray|torch|torchvision|optuna)(?:\[[^\]]*\])?==([0-9][\w.]*)")
 

@@ -1,4 +1,37 @@
-"""What a study file holds, and the plan that is made of it: variants, seeds and the cells' names.
+"""Studies and their plans: an `Ablation` or a `Search` becomes variants and cells, each cell with a content hash.
 
-`ablation` and `search` are the two kinds of study.
+`load_study` finds a study, and `plan_study` plans it; neither imports torch or Ray.
 """
+
+from raysearch.studies.design.ablation import Ablation
+from raysearch.studies.design.ablation_plan import AblationPlan, plan_ablation
+from raysearch.studies.design.factors import Factor, choice, component, factor
+from raysearch.studies.design.plan import Cell, Plan, PlanRequest, Variant, cell_hash, make_cell, pre_trainings
+from raysearch.studies.design.search import Search
+from raysearch.studies.design.search_plan import Group, SearchPlan, plan_search
+from raysearch.studies.design.study_files import Study, load_study, plan_study, study_names
+
+__all__ = [
+    "Ablation",
+    "AblationPlan",
+    "Cell",
+    "Factor",
+    "Group",
+    "Plan",
+    "PlanRequest",
+    "Search",
+    "SearchPlan",
+    "Study",
+    "Variant",
+    "cell_hash",
+    "choice",
+    "component",
+    "factor",
+    "load_study",
+    "make_cell",
+    "plan_ablation",
+    "plan_search",
+    "plan_study",
+    "pre_trainings",
+    "study_names",
+]

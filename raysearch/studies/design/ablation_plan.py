@@ -2,37 +2,73 @@
 
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
 
 from raysearch.core.errors import UserError
 from raysearch.studies.configs import RunConfig, overrides
 from raysearch.studies.design.ablation import Ablation
-from raysearch.studies.design.plan import REFERENCE, Cell, Variant, make_cell
+from raysearch.studies.design.plan import REFERENCE, Cell, PlanRequest, Variant, make_cell
+
+Levels = Mapping[str, Mapping[str, Any]]  # factor name -> settings of its level, of the factors that a variant changes
 
 
 @dataclass(frozen=True)
 class AblationPlan:
-    """All cells of a study and what they were made from."""
+    """All cells of an ablation, and what they are made from."""
+
+    kind: ClassVar[Literal["ablation"]] = "ablation"
 
     study: str
     profile: str
     ablation: Ablation
     data: str  # the data set's content hash
     variants: tuple[Variant, ...]
-    references: Mapping[str, str]  # variant name -> name of the one that it is compared with
+    references: Mapping[str, str]  # variant name -> name of the variant that it is compared with
     seeds: tuple[int, ...]
     cells: tuple[Cell, ...]
     also: Mapping[str, tuple[Variant, ...]]  # variant name -> other settings of the factors with the same config
+    workers: int = 1  # that share each batch
+
+    @property
+    def task(self) -> str:
+        return self.ablation.task
 
     @property
     def reference(self) -> Variant:
+        """The variant that comes first."""
         return self.variants[0]
 
     @property
+    def reference_config(self) -> RunConfig:
+        return self.reference.config
+
+    @property
     def factors(self) -> tuple[str, ...]:
+        """Names of the factors."""
         return tuple(factor.name for factor in self.ablation.factors)
+
+    def for_data(self, content_hash: str) -> "AblationPlan":
+        """Return the plan on another data set."""
+        cells = _make_cells(self.variants, self.seeds, content_hash, self.workers)
+        return replace(self, data=content_hash, cells=cells)
+
+    def summary(self) -> str:
+        """Return the number of cells."""
+        return f"{len(self.cells)} cells"
+
+
+def plan_requested(study: Ablation, request: PlanRequest) -> AblationPlan:
+    """Plan an ablation as a command asks for it, for no data set yet; see `AblationPlan.for_data`.
+
+    Raises:
+        UserError: see `plan_ablation`; or a number of trials was given, which is for searches.
+    """
+    if request.trials is not None:
+        raise UserError("--trials is for searches; an ablation runs each variant with each seed")
+    narrowed = study.only(request.only) if request.only else study
+    return plan_ablation(request.name, narrowed, request.profile, "", request.settings, request.seeds, request.workers)
 
 
 def plan_ablation(
@@ -44,119 +80,145 @@ def plan_ablation(
     seeds: int | None = None,
     workers: int = 1,
 ) -> AblationPlan:
-    """Plan a study.
+    """Plan an ablation.
 
     Args:
         name: the study's name.
-        study: what is asked.
-        profile: "laptop" or "paper".
+        study: the question, the factors and the design.
+        profile: in the task's profiles, for example "laptop".
         data_hash: content hash of the data set.
         settings: overrides by dotted path, in the units of the config; on a factor's path they move the reference.
         seeds: number of seeds instead of the study's.
         workers: that share each batch.
 
     Raises:
-        UserError: a path, value or combination that cannot be.
+        UserError: unknown profile or path, a value or combination that cannot be, or two equal variants.
     """
     settings = dict(settings or {})
     base = overrides.start_from(study.task, study.profile(profile), settings)
     side = overrides.side(study.task, base)
     reference = overrides.scale_pixels(study.task, study.reference, side)
     moved = {path: value for path, value in settings.items() if path in reference}
-    variants: dict[str, Variant] = {}
+    variants: dict[str, Variant] = {}  # by canonical config
     also: dict[str, tuple[Variant, ...]] = {}
     references: dict[str, str] = {}
-    for declared in _settings(study):
+    for declared in _variant_levels(study):
         scaled = {factor: overrides.scale_pixels(study.task, level, side) for factor, level in declared.items()}
         changed = {path: value for level in scaled.values() for path, value in level.items()}
         labels = _labels(study, declared)
-        label = _name(study, declared, changed, {**reference, **moved}, labels)
-        config = overrides.resolve(study.task, {**base, **reference, **moved, **changed}, f"variant '{label}'")
+        name_of_variant = _variant_name(study, declared, changed, {**reference, **moved}, labels)
+        where = f"variant '{name_of_variant}'"
+        config = overrides.resolve(study.task, {**base, **reference, **moved, **changed}, where)
         variant = Variant(
-            name=label,
-            settings=_values(study, config, declared) | labels,
+            name=name_of_variant,
+            settings=_settings(study, config, declared) | labels,
             declared=_declared(study, declared, moved) | labels,
             config=config,
         )
         # References come first, each before the others of its block.
         known = variants.setdefault(json.dumps(config.canonical(), sort_keys=True), variant)
         if study.design == "leave_one_out" and known is not variant:
-            raise UserError(f"variant '{label}' changes nothing: it is the same run as '{known.name}'")
-        if variant.settings != known.settings:  # without regions their size is nothing to set
+            raise UserError(f"{where} changes nothing: it is the same run as '{known.name}'")
+        if variant.settings != known.settings:  # for example without regions, whose size then does not matter
             also[known.name] = (*also.get(known.name, ()), variant)
         references.setdefault(known.name, _reference_of(study, known, variants.values()))
-    seed_list = study.seed_list(seeds)
-    cells = tuple(
-        make_cell(variant, seed, data_hash, workers)
-        for seed in seed_list  # seed by seed, so that an interrupted study has whole blocks to compare
-        for variant in variants.values()
-    )
+    seed_list = tuple(study.seed_list(seeds))
+    distinct = tuple(variants.values())
     return AblationPlan(
-        name, profile, study, data_hash, tuple(variants.values()), references, tuple(seed_list), cells, also
+        study=name,
+        profile=profile,
+        ablation=study,
+        data=data_hash,
+        variants=distinct,
+        references=references,
+        seeds=seed_list,
+        cells=_make_cells(distinct, seed_list, data_hash, workers),
+        also=also,
+        workers=workers,
     )
 
 
-def _settings(study: Ablation) -> Iterator[dict[str, Mapping[str, Any]]]:
-    """What each variant changes: factor name -> settings; nothing for the reference, which comes first."""
+def _make_cells(variants: Sequence[Variant], seeds: Sequence[int], data: str, workers: int) -> tuple[Cell, ...]:
+    """Return the cells seed by seed, so that an interrupted study has whole blocks to compare."""
+    return tuple(make_cell(variant, seed, data, workers) for seed in seeds for variant in variants)
+
+
+def _variant_levels(study: Ablation) -> Iterator[Levels]:
+    """Yield what each variant changes. The reference, which changes nothing, comes first."""
     yield {}
     if study.design == "full":
         blocks = [factor for factor in study.factors if factor.name in study.within]
-        for levels in itertools.product(*(factor.levels for factor in blocks)) if blocks else ():
-            yield {factor.name: level for factor, level in zip(blocks, levels, strict=True)}
-        for levels in itertools.product(*(factor.levels for factor in study.factors)):
-            yield {factor.name: level for factor, level in zip(study.factors, levels, strict=True)}
+        if blocks:
+            yield from _crossed(blocks)
+        yield from _crossed(study.factors)
     else:
         for factor in study.factors:
             for level in factor.levels:
                 yield {factor.name: level}
 
 
-def _labels(study: Ablation, declared: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """Factor name -> label of the variant's level, of the factors whose levels have labels."""
+def _crossed(factors: Sequence[Any]) -> Iterator[Levels]:
+    names = [factor.name for factor in factors]
+    for levels in itertools.product(*(factor.levels for factor in factors)):
+        yield dict(zip(names, levels, strict=True))
+
+
+def _labels(study: Ablation, declared: Levels) -> dict[str, str]:
+    """Return the labels of the variant's levels by factor name, for the factors whose levels have labels."""
     labels = {}
-    for one in study.factors:
-        if one.labels:
-            own = declared.get(one.name)
-            labels[one.name] = str(one.label(study.reference) if own is None else one.labels[one.levels.index(own)])
+    for factor in study.factors:
+        if factor.labels:
+            level = declared.get(factor.name)
+            label = factor.label(study.reference) if level is None else factor.labels[factor.levels.index(level)]
+            labels[factor.name] = str(label)
     return labels
 
 
-def _name(
+def _variant_name(
     study: Ablation,
     factors: Iterable[str],
     changed: Mapping[str, Any],
     reference: Mapping[str, Any],
     labels: Mapping[str, str],
 ) -> str:
+    """Return the name of a variant.
+
+    Args:
+        study: the ablation.
+        factors: names of the factors that the variant changes.
+        changed: dotted path -> value that it sets.
+        reference: dotted path -> value of the reference.
+        labels: factor name -> label of its level.
+    """
     if study.design == "leave_one_out" and changed:
         return "without " + ", ".join(factors)
-    told = {path for one in study.factors if one.name in labels for path in one.paths}
+    labelled = {path for factor in study.factors if factor.name in labels for path in factor.paths}
     different = {path: value for path, value in changed.items() if path not in reference or reference[path] != value}
-    words = [*labels.values(), *(f"{path}={value}" for path, value in different.items() if path not in told)]
+    words = [*labels.values(), *(f"{path}={value}" for path, value in different.items() if path not in labelled)]
     return ", ".join(words) or REFERENCE
 
 
 def _reference_of(study: Ablation, variant: Variant, before: Iterable[Variant]) -> str:
-    """The first variant with the same levels of the factors that each have a reference of their own."""
+    """Return the name of the first variant with the same levels of the factors in `within`."""
     levels = [variant.settings[name] for name in study.within]
-    return next(one.name for one in before if [one.settings[name] for name in study.within] == levels)
+    return next(other.name for other in before if [other.settings[name] for name in study.within] == levels)
 
 
-def _values(study: Ablation, config: RunConfig, declared: Mapping[str, Any]) -> dict[str, Any]:
-    """Factor columns of the results without a label: the config's value, on/off for a component of several settings.
+def _settings(study: Ablation, config: RunConfig, declared: Levels) -> dict[str, Any]:
+    """Return the factor columns of the results that have no labels.
 
-    Args:
-        study: what is asked.
-        config: of the variant.
-        declared: factor name -> settings, of what the variant changes.
+    A factor of one path has the config's value; a component of several settings is True (on) or False (off).
     """
     return {
-        one.name: overrides.get_path(config, one.name) if one.paths == (one.name,) else one.name not in declared
-        for one in study.factors
-        if not one.labels
+        factor.name: overrides.get_path(config, factor.name)
+        if factor.paths == (factor.name,)
+        else factor.name not in declared
+        for factor in study.factors
+        if not factor.labels
     }
 
 
-def _declared(study: Ablation, changed: Mapping[str, Mapping[str, Any]], moved: Mapping[str, Any]) -> dict[str, Any]:
+def _declared(study: Ablation, changed: Levels, moved: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings in the study file's units, without those that the user's overrides have moved."""
     declared = {**study.reference, **{path: value for level in changed.values() for path, value in level.items()}}
     return {path: value for path, value in declared.items() if path not in moved or path in changed}

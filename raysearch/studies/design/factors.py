@@ -7,25 +7,34 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Factor:
-    """Something that a study varies: a name and its levels, each a few settings, which may have labels."""
+    """Something that a study varies: a name and its levels. A level is a few settings, and may have a label."""
 
     name: str
     levels: tuple[Mapping[str, Any], ...]
     labels: tuple[str, ...] = ()
 
     def label(self, settings: Mapping[str, Any]) -> str | None:
-        """The label of the level that `settings` hold, of several the one that says most; None where they hold none."""
+        """Return the label of the level that `settings` hold; of several, the one with most settings; None if none.
+
+        Args:
+            settings: dotted path -> value.
+        """
         levels = zip(self.levels, self.labels, strict=False)
-        held = [(len(level), label) for level, label in levels if level.items() <= settings.items()]
-        return max(held, key=lambda one: one[0])[1] if held else None
+        matching = [(len(level), label) for level, label in levels if level.items() <= settings.items()]
+        return max(matching, key=lambda match: match[0])[1] if matching else None
 
     @property
     def paths(self) -> tuple[str, ...]:
+        """The config paths that the levels set, each once."""
         return tuple(dict.fromkeys(path for level in self.levels for path in level))
 
 
 def factor(path: str, *levels: Any) -> Factor:
-    """A config path and the values it takes.
+    """Return a factor of one config path.
+
+    Args:
+        path: dotted.
+        levels: values that it takes.
 
     >>> factor("srem.regions", 0, 50).levels
     ({'srem.regions': 0}, {'srem.regions': 50})
@@ -34,7 +43,11 @@ def factor(path: str, *levels: Any) -> Factor:
 
 
 def choice(name: str, levels: Mapping[str, Mapping[str, Any]]) -> Factor:
-    """A factor whose levels have names and each several settings.
+    """Return a factor whose levels have labels and several settings each.
+
+    Args:
+        name: of the factor.
+        levels: label -> settings by dotted path.
 
     >>> choice("method", {"ITQ": {"hash.method": "itq"}, "LSH": {"hash.method": "lsh"}}).labels
     ('ITQ', 'LSH')
@@ -43,7 +56,11 @@ def choice(name: str, levels: Mapping[str, Mapping[str, Any]]) -> Factor:
 
 
 def component(name: str, off: Mapping[str, Any]) -> Factor:
-    """A part of the model and the settings that switch it off, for `leave_one_out`.
+    """Return a part of the model that `leave_one_out` switches off.
+
+    Args:
+        name: of the part.
+        off: settings by dotted path that switch it off.
 
     >>> component("SREM", off={"srem.regions": 0, "esrl.erased": 0}).name
     'SREM'

@@ -1,10 +1,10 @@
-"""What a study becomes: variants, and cells whose name covers everything that decides their outcome."""
+"""What a study becomes: a plan of variants and cells. A cell's hash covers everything that decides its outcome."""
 
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, Self
 
 from raysearch.studies.configs import TASKS, RunConfig
 
@@ -16,38 +16,87 @@ class Variant:
     """One setting of the factors."""
 
     name: str
-    settings: Mapping[str, Any]  # factor name -> value as the config holds it
-    declared: Mapping[str, Any]  # factor name -> value as the study file says it
+    settings: Mapping[str, Any]  # factor name -> value in the config
+    declared: Mapping[str, Any]  # factor name -> value in the study file
     config: RunConfig
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A variant and a seed."""
+    """A variant with a seed."""
 
     variant: Variant
     seed: int
     hash: str
-    start: "Cell | None" = None  # whose trunk it starts from
+    start: "Cell | None" = None  # the pre-training whose backbone it starts from
+
+
+@dataclass(frozen=True)
+class PlanRequest:
+    """How a study is to be planned, apart from what its file holds."""
+
+    name: str  # the study's
+    profile: str
+    settings: Mapping[str, Any] = field(default_factory=dict)  # overrides by dotted path, in the units of the config
+    seeds: int | None = None  # number of seeds, instead of the study's
+    trials: int | None = None  # configs per group of a search, instead of the study's
+    workers: int = 1  # that share each batch
+    only: Mapping[str, Sequence[Any]] = field(default_factory=dict)  # factor name -> levels of an ablation
+
+
+class Plan(Protocol):
+    """A planned study of either kind. `raysearch.engine.drivers` has a driver for each kind."""
+
+    @property
+    def kind(self) -> Literal["ablation", "search"]: ...
+
+    @property
+    def task(self) -> str: ...
+
+    @property
+    def reference_config(self) -> RunConfig:
+        """The config of the reference, or of the first one."""
+        ...
+
+    def for_data(self, content_hash: str) -> Self:
+        """Return the plan on another data set.
+
+        Args:
+            content_hash: of the data set.
+        """
+        ...
+
+    def summary(self) -> str:
+        """Return the size of the study in a few words."""
+        ...
 
 
 def make_cell(variant: Variant, seed: int, data: str, workers: int = 1, population: Sequence[str] = ()) -> Cell:
-    """A variant and a seed under their name, with the pre-training that they start from; arguments as `cell_hash`."""
-    start, before = None, variant.config.starts_from(seed)
-    if before:
-        config, own = before
+    """Return a variant with a seed under its hash, with the pre-training that it starts from.
+
+    Args:
+        variant: what is run.
+        seed: of everything random.
+        data: the data set's content hash.
+        workers: that share each batch.
+        population: what else decides the outcome; see `cell_hash`.
+    """
+    start = None
+    pre_training = variant.config.starts_from(seed)
+    if pre_training:
+        config, pre_training_seed = pre_training
         name = f"pre-training of {config.backbone[0]}"
-        start = make_cell(Variant(name=name, settings={}, declared={}, config=config), own, data, workers)
+        start = make_cell(Variant(name=name, settings={}, declared={}, config=config), pre_training_seed, data, workers)
     return Cell(variant, seed, cell_hash(variant.config, data, seed, workers, population), start)
 
 
 def pre_trainings(cells: Iterable[Cell]) -> list[Cell]:
-    """The pre-trainings that cells start from, each once."""
-    return list({one.start.hash: one.start for one in cells if one.start}.values())
+    """Return the pre-trainings that cells start from, each once."""
+    return list({cell.start.hash: cell.start for cell in cells if cell.start}.values())
 
 
 def cell_hash(config: RunConfig, data: str, seed: int, workers: int = 1, population: Sequence[str] = ()) -> str:
-    """A cell's name, over all that decides its outcome.
+    """Return a cell's hash, over everything that decides its outcome.
 
     Args:
         config: resolved.
@@ -57,12 +106,14 @@ def cell_hash(config: RunConfig, data: str, seed: int, workers: int = 1, populat
         population: what else decides, for a cell that trains among others and takes over from them.
     """
     plain = config.canonical()
-    for path, stands_for in config.identities.items():
+    for path, identity_of_value in config.identities.items():
         section, name = path.split(".")
-        plain[section][name] = stands_for
+        plain[section][name] = identity_of_value
     identity = {"config": plain, "data": data, "seed": seed, "code": TASKS[config.task].version}
-    if before := config.starts_from(seed):
-        identity["start"] = cell_hash(before[0], data, before[1], workers)
+    pre_training = config.starts_from(seed)
+    if pre_training:
+        pre_training_config, pre_training_seed = pre_training
+        identity["start"] = cell_hash(pre_training_config, data, pre_training_seed, workers)
     if workers > 1:
         identity["workers"] = workers
     if population:

@@ -1,12 +1,12 @@
-"""A search becomes cells one by one: what was suggested is a variant, and each of its seeds a cell."""
+"""A search becomes cells one by one: a suggestion is a variant, and each of its seeds is a cell."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
 
 from raysearch.core.errors import UserError
 from raysearch.studies.configs import RunConfig, overrides
-from raysearch.studies.design.plan import REFERENCE, Cell, Variant, make_cell
+from raysearch.studies.design.plan import REFERENCE, Cell, PlanRequest, Variant, make_cell
 from raysearch.studies.design.search import Search
 
 BEST = "best"
@@ -14,7 +14,7 @@ BEST = "best"
 
 @dataclass(frozen=True)
 class Group:
-    """One level of the search's group, or the whole search where it has none."""
+    """A part of a search that is searched separately: one level of the search's group, or the whole search."""
 
     label: str  # "hash.bits=24"; empty for the whole search
     settings: Mapping[str, Any]
@@ -24,80 +24,122 @@ class Group:
 class SearchPlan:
     """What the cells of a search are made from."""
 
+    kind: ClassVar[Literal["search"]] = "search"
+
     study: str
     profile: str
     search: Search
     data: str  # the data set's content hash
-    seeds: tuple[int, ...]  # that tune
+    seeds: tuple[int, ...]  # tuning seeds
     settings: Mapping[str, Any]  # the user's overrides
-    trials: int  # in each group
+    trials: int  # per group
     workers: int = 1  # that share each batch
 
     @property
+    def task(self) -> str:
+        return self.search.task
+
+    @property
     def groups(self) -> list[Group]:
+        """The parts that are searched separately."""
         if self.search.group is None:
             return [Group("", {})]
         return [Group(_label(level), level) for level in self.search.group.levels]
 
+    @property
+    def reference_config(self) -> RunConfig:
+        return self.reference(self.groups[0]).config
+
+    def for_data(self, content_hash: str) -> "SearchPlan":
+        """Return the plan on another data set."""
+        return replace(self, data=content_hash)
+
+    def summary(self) -> str:
+        """Return the number of configs."""
+        return f"{self.trials} configs in each of {len(self.groups)} groups"
+
     def variant(self, group: Group, name: str, settings: Mapping[str, Any]) -> Variant:
-        """A config of the search.
+        """Return a config of the search.
 
         Args:
-            group: where it belongs.
-            name: what people see.
+            group: that it belongs to.
+            name: for people.
             settings: of the searched paths, in the study file's units.
 
         Raises:
-            UserError: a combination that cannot be.
+            UserError: an unknown path, or a combination that cannot be.
         """
         study = self.search
         overrides.check_paths(settings, study.task, "the space")
         base = overrides.start_from(study.task, study.profile(self.profile), self.settings)
         side = overrides.side(study.task, {**base, **group.settings})
 
-        def resolved(settings: Mapping[str, Any]) -> RunConfig:
-            own = overrides.scale_pixels(study.task, {**study.reference, **group.settings, **settings}, side)
-            return overrides.resolve(study.task, {**base, **own}, f"config '{name}'")
+        def resolve(settings: Mapping[str, Any]) -> RunConfig:
+            declared = {**study.reference, **group.settings, **settings}
+            scaled = overrides.scale_pixels(study.task, declared, side)
+            return overrides.resolve(study.task, {**base, **scaled}, f"config '{name}'")
 
-        config = resolved(settings)
+        config = resolve(settings)
         if config.images.side != side:
             raise UserError("data.side cannot be searched, since images are decoded beforehand; make it the group")
-        # The pre-trainings that are run beforehand are those of the reference.
-        if (before := config.starts_from(0)) and before != resolved({}).starts_from(0):
-            raise UserError("what the pre-training depends on cannot be searched: make it the group")
-        scaled = {path: overrides.get_path(config, path) for path in {**group.settings, **settings}}
-        return Variant(name=name, settings=scaled, declared={**group.settings, **settings}, config=config)
+        # Pre-trainings are run beforehand, for the reference only.
+        pre_training = config.starts_from(0)
+        if pre_training and pre_training != resolve({}).starts_from(0):
+            raise UserError(
+                "settings of the pre-training cannot be searched, since it runs beforehand; make it the group"
+            )
+        declared = {**group.settings, **settings}
+        values = {path: overrides.get_path(config, path) for path in declared}
+        return Variant(name=name, settings=values, declared=declared, config=config)
 
     def reference(self, group: Group) -> Variant:
-        """What the best config is judged against."""
-        return self.variant(group, self._judged(REFERENCE, group), {})
+        """Return what the best config of a group is judged against."""
+        return self.variant(group, _name_in_group(REFERENCE, group), {})
 
     def best(self, group: Group, declared: Mapping[str, Any]) -> Variant:
-        """The best config under the name that it is judged by."""
-        return self.variant(group, self._judged(BEST, group), declared)
+        """Return the best config of a group under the name that it is judged by."""
+        return self.variant(group, _name_in_group(BEST, group), declared)
 
     def cell(self, variant: Variant, seed: int) -> Cell:
+        """Return a variant with a seed."""
         return make_cell(variant, seed, self.data, self.workers)
 
     def member(self, variant: Variant, group: Group, seed: int) -> Cell:
-        """A member of a population. What becomes of it depends on the others, so its name covers the whole search."""
+        """Return a member of a population. Its outcome depends on the others, so its hash covers the whole search."""
         assert not callable(self.search.space)
         others = [self.study, str(self.trials), group.label, variant.name, *sorted(self.search.space)]
         others += [repr(dict(self.search.scheduler_options))]
         return make_cell(variant, seed, self.data, self.workers, others)
 
-    def referring(self) -> list[Cell]:
-        """The reference of each group with every seed, for the pre-trainings they start from."""
+    def reference_cells(self) -> list[Cell]:
+        """Return the reference of each group with every seed, tuning and judging."""
         seeds = [*self.seeds, *self.search.judging_seeds(list(self.seeds))]
         return [self.cell(self.reference(group), seed) for group in self.groups for seed in seeds]
 
-    def judging(self, variants: list[Variant]) -> list[Cell]:
-        """The cells in which variants meet on fresh seeds, seed by seed."""
+    def judging_cells(self, variants: list[Variant]) -> list[Cell]:
+        """Return the cells in which variants meet on fresh seeds, seed by seed."""
         seeds = self.search.judging_seeds(list(self.seeds))
         return [self.cell(variant, seed) for seed in seeds for variant in variants]
 
-    def _judged(self, name: str, group: Group) -> str:
-        return f"{name} ({group.label})" if group.label else name
+
+def plan_requested(search: Search, request: PlanRequest) -> SearchPlan:
+    """Plan a search as a command asks for it, for no data set yet; see `SearchPlan.for_data`.
+
+    Raises:
+        UserError: see `plan_search`; or levels of a factor were given, which is for ablations.
+    """
+    if request.only:
+        raise UserError("--only is for ablations; a search has a space")
+    return plan_search(
+        request.name,
+        search,
+        request.profile,
+        "",
+        request.settings,
+        request.seeds,
+        request.trials,
+        request.workers,
+    )
 
 
 def plan_search(
@@ -114,16 +156,16 @@ def plan_search(
 
     Args:
         name: the study's name.
-        search: what is asked.
-        profile: "laptop" or "paper".
+        search: the question and the space.
+        profile: in the task's profiles, for example "laptop".
         data_hash: content hash of the data set.
         settings: overrides by dotted path, in the units of the config.
         seeds: number of tuning seeds instead of the study's.
-        trials: number of configs a group instead of the study's.
+        trials: number of configs per group instead of the study's.
         workers: that share each batch.
 
     Raises:
-        UserError: a path, value or combination that cannot be.
+        UserError: unknown profile or path, a value or combination that cannot be, or no held-out part to choose by.
     """
     settings = dict(settings or {})
     if not callable(search.space):
@@ -142,26 +184,26 @@ def plan_search(
         workers=workers,
     )
     for group in plan.groups:
-        config = plan.reference(group).config
-        _check_held_out(config)
+        if not plan.reference(group).config.holds_out:
+            raise UserError("a search chooses by a held-out part of train: set data.validation, for example to 0.1")
         for start in search.starts:
             plan.variant(group, "start", start)
     return plan
 
 
-def _check_held_out(config: RunConfig) -> None:
-    if not config.holds_out:
-        raise UserError("a search chooses by a held-out part of train: set data.validation, as 0.1")
+def describe_settings(settings: Mapping[str, Any]) -> str:
+    """Return settings as they appear in a variant's name.
+
+    >>> describe_settings({"srem.regions": 33, "esrl.positive": 0.0123456})
+    'srem.regions=33, esrl.positive=0.01235'
+    """
+    values = {path: f"{value:.4g}" if isinstance(value, float) else str(value) for path, value in settings.items()}
+    return ", ".join(f"{path}={value}" for path, value in values.items())
 
 
 def _label(settings: Mapping[str, Any]) -> str:
     return ", ".join(f"{path}={value}" for path, value in settings.items())
 
 
-def describe_settings(settings: Mapping[str, Any]) -> str:
-    """Settings as a variant's name says them.
-
-    >>> describe({"srem.regions": 33, "esrl.positive": 0.0123456})
-    'srem.regions=33, esrl.positive=0.01235'
-    """
-    return ", ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in settings.items())
+def _name_in_group(name: str, group: Group) -> str:
+    return f"{name} ({group.label})" if group.label else name

@@ -1,26 +1,44 @@
-"""Finding a study: by name in `search_spaces`, or a file of the user's own."""
+"""Study files: a study by its name in `search_spaces` or the path of a user's own file, and the plan of either kind."""
 
 import importlib
 import importlib.util
 import pkgutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from raysearch.core.errors import UserError, nearest
+from raysearch.studies.design import ablation_plan, search_plan
 from raysearch.studies.design.ablation import Ablation
+from raysearch.studies.design.plan import Plan, PlanRequest
 from raysearch.studies.design.search import Search
 
 Study = Ablation | Search
 
+_PLANNERS: dict[type, Callable[[Any, PlanRequest], Plan]] = {
+    Ablation: ablation_plan.plan_requested,
+    Search: search_plan.plan_requested,
+}
+
+
+def plan_study(study: Study, request: PlanRequest) -> Plan:
+    """Return the plan of a study on no data set yet; `Plan.for_data` completes it.
+
+    Raises:
+        UserError: an unknown name, a value or combination that cannot be, or an option of the other kind of study.
+    """
+    return _PLANNERS[type(study)](study, request)
+
 
 def study_names() -> list[str]:
-    """The studies that come with raysearch."""
+    """Return the names of the studies that come with raysearch."""
     import search_spaces
 
     return sorted(module.name for module in pkgutil.iter_modules(search_spaces.__path__) if not module.ispkg)
 
 
 def load_study(name: str) -> tuple[str, Study]:
-    """A study and its name.
+    """Return the name of a study, and the study.
 
     Args:
         name: of a file in `search_spaces`, or the path of a Python file that sets `study`.

@@ -8,7 +8,7 @@ import torch
 
 from raysearch.core import atomic
 from raysearch.studies.configs import RunConfig
-from raysearch.studies.design.plan import cell_hash
+from raysearch.studies.design import cell_hash
 from raysearch.tasks import registry
 from raysearch.tasks.base import Task, Worker
 

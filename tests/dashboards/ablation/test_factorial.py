@@ -10,8 +10,7 @@ from dashboards.ablation import factorial, figures
 from dashboards.ablation.view import View, view
 from dashboards.report import page
 from raysearch.runs import results
-from raysearch.studies.design import ablation_plan
-from raysearch.studies.design.ablation import Ablation, factor
+from raysearch.studies.design import Ablation, ablation_plan, factor
 
 from ...study_json import read_study_json
 from ..conftest import write_run

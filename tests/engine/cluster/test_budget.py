@@ -7,16 +7,15 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from raysearch.core.errors import UserError
 from raysearch.core.interrupt import Interrupt
-from raysearch.data.shards import read_manifest
 from raysearch.engine.cluster import budget, prices
 from raysearch.engine.cluster.budget import COST_FILE, CostMeter, enforce_limits
 from raysearch.engine.drivers import session
-from raysearch.engine.options import Options, Run
-from raysearch.storage import Location
+from raysearch.engine.options import Options
+
+from ..contexts import make_context
 
 
 def node(alive: bool = True, **labels: str) -> dict:
@@ -135,8 +134,7 @@ def test_a_study_looks_at_its_limit_before_any_image_is_decoded(
     monkeypatch.setattr(session.connection, "connected", lambda address: nullcontext())
     monkeypatch.setattr(budget, "CostMeter", lambda file: CostMeter(file, lambda: [node()]))
     monkeypatch.setattr(session, "place_images", lambda *words: pytest.fail("images were asked for"))
-    run = Run(tmp_path, Location.parse(str(tiny_data)), read_manifest(tiny_data), {})
-    opened = session.open_session(run, Options(max_cost=5.0), [], Console(), Interrupt(), str)
+    opened = session.open_session(make_context(tmp_path, tiny_data, Options(max_cost=5.0)), [])
     with pytest.raises(UserError, match="price of 1 nodes"):
         opened.__enter__()
 

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,18 +11,17 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-from rich.console import Console
 
 from raysearch.data import shards, synthetic
 from raysearch.data.feed import DecodeSpec, ImageStream, RayDataDecoder, decoding
 from raysearch.data.shards import ShardReader
 from raysearch.engine.cluster import image_placement as engine_images
 from raysearch.engine.cluster.connection import TrialResources
-from raysearch.engine.options import Options, Run
-from raysearch.storage import Location
+from raysearch.engine.options import Options
 from raysearch.studies.configs import Images
 
 from .. import killing
+from ..contexts import make_context
 
 SPEC = synthetic.SyntheticSpec(classes=8, train_per_class=12, test_per_class=4, side=24)
 STORE = 100 << 20
@@ -138,9 +136,8 @@ def test_a_set_larger_than_the_store_streams_with_flat_memory(nodes: list[Any], 
 
 
 def provide(shelf_directory: Path, options: Options, *asked: Images) -> dict[Images, Any]:
-    manifest = shards.read_manifest(shelf_directory)
-    run = Run(shelf_directory, Location.parse(shelf_directory), manifest, {})
-    return engine_images.place_images(list(asked), {}, run, options, TrialResources(), Console(quiet=True))
+    context = make_context(shelf_directory, options=options)
+    return engine_images.place_images(list(asked), {}, context, TrialResources())
 
 
 @pytest.mark.slow
@@ -183,14 +180,13 @@ def test_the_mode_of_each_size_is_what_fits_beside_the_others(
     """Of 128 images; a node has a store of 100 MiB. What a run says of it is in its record."""
     directory = synthetic.ensure_shards(SPEC, tmp_path)
     small, large, larger = (Images(side, 1.0, None) for side in (100, 300, 400))  # 3.7, 33 and 58.6 MiB
-    run = SimpleNamespace(shards=directory, record={})
-    found = engine_images.place_images(
-        [small, large, larger], {}, run, Options(), TrialResources(), Console(quiet=True)
-    )  # type: ignore[arg-type]
+    context = make_context(directory)
+    found = engine_images.place_images([small, large, larger], {}, context, TrialResources())
     kinds = [type(found[one]).__name__ for one in (small, large, larger)]
     assert kinds == ["Resident", "Resident", "Streamed"]
-    assert [one["mode"] for one in run.record["feed"]] == ["resident", "resident", "streamed"]
-    assert run.record["feed"][2]["room"] == pytest.approx(0.6 * STORE - 128 * 3 * (100**2 + 300**2), rel=0.01)
+    feeds = [feed.to_dict() for feed in context.run.record.feed or []]
+    assert [feed["mode"] for feed in feeds] == ["resident", "resident", "streamed"]
+    assert feeds[2]["room"] == pytest.approx(0.6 * STORE - 128 * 3 * (100**2 + 300**2), rel=0.01)
     streamed = found[larger].open()
     assert streamed["train"].streamed
     assert not found[small].open()["train"].streamed

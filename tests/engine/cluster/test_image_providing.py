@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import ray
-from rich.console import Console
 
 from raysearch.core.errors import UserError
 from raysearch.data import synthetic
@@ -16,6 +15,8 @@ from raysearch.engine.options import Options
 from raysearch.engine.trials import train_loop
 from raysearch.engine.trials.mailbox import Begin, Step, Stop
 from raysearch.studies.configs import Images
+
+from ..contexts import make_context
 
 GIB = 2**30
 
@@ -36,11 +37,8 @@ def node(cpus: float, store: int, alive: bool = True) -> dict[str, Any]:
 
 
 def streamed(data: Path, options: Options) -> image_placement.Streamed:
-    manifest_run = SimpleNamespace(shards=data, record={})
     asked = Images(16, 1.0, None)
-    found = image_placement.place_images([asked], {}, manifest_run, options, TrialResources(), Console(quiet=True))[
-        asked
-    ]  # type: ignore[arg-type]
+    found = image_placement.place_images([asked], {}, make_context(data, options=options), TrialResources())[asked]
     assert isinstance(found, image_placement.Streamed)
     return found
 

@@ -9,12 +9,11 @@ import pytest
 from ray import tune
 
 from raysearch.core.errors import UserError
-from raysearch.engine.drivers import search as engine_search
+from raysearch.engine.drivers.search import SearchDriver
+from raysearch.engine.drivers.search_record import best_config
 from raysearch.engine.drivers.suggestions import Suggestions
 from raysearch.engine.trials.jobs import Job
-from raysearch.studies.design import search_plan
-from raysearch.studies.design.ablation import factor
-from raysearch.studies.design.search import Search
+from raysearch.studies.design import Search, factor, search_plan
 from raysearch.studies.design.search_methods import SAMPLERS
 
 SPACE = {"train.lr": tune.loguniform(1e-4, 1e-1), "srem.regions": tune.choice([0, 10, 50])}
@@ -133,7 +132,7 @@ def test_a_sampler_that_overlooks_pruned_trials_is_told_the_last_value(tmp_path:
     stopped, whole = source.study.trials
     assert (stopped.state.name, stopped.value, stopped.user_attrs["stopped"]) == ("COMPLETE", 0.99, True)
     assert source.configs[0].value("map_validation") is None, "a stopped config passes for a finished one"
-    best = engine_search.best_config(source.configs, plan(sampler="gp"))
+    best = best_config(source.configs, plan(sampler="gp"))
     assert best is not None
     assert best.variant.name == whole.user_attrs["variant"]
 
@@ -249,4 +248,4 @@ def test_groups_are_searched_apart(tmp_path: Path) -> None:
 )
 def test_what_cannot_be_searched_is_said_before_the_first_trial(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        engine_search.check(plan(**changed))
+        SearchDriver(plan(**changed)).validate()

@@ -29,8 +29,7 @@ from dashboards.ablation import tables
 from dashboards.ablation.view import View, view
 from raysearch.runs import describe, results
 from raysearch.runs.study_record import StudyRecord
-from raysearch.studies.design import ablation_plan
-from raysearch.studies.design.ablation import Ablation, factor
+from raysearch.studies.design import Ablation, ablation_plan, factor
 
 STUDIES = 1000
 LEVELS, NOISE = 0.03, 0.005  # standard deviations of seeds and of cells

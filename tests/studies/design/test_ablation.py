@@ -7,7 +7,7 @@ import pytest
 
 from raysearch.core.errors import UserError
 from raysearch.studies.configs import TASKS, overrides
-from raysearch.studies.design.ablation import Ablation, component, factor
+from raysearch.studies.design import Ablation, component, factor
 
 OFF = component("SREM", off={"srem.regions": 0, "esrl.erased": 0})
 
@@ -36,7 +36,7 @@ def study(**changes: Any) -> Ablation:
         ({"profiles": {"laptop": {"train.epoch": 1}}}, "'train.epoch' in profiles; did you mean 'train.epochs'?"),
         ({"factors": []}, "a study needs at least one factor"),
         ({"factors": [factor("srem.regions")]}, "factor 'srem.regions' has no levels"),
-        ({"factors": [factor("srem.size", 8), factor("srem.size", 9)]}, "factor 'srem.size' stands twice"),
+        ({"factors": [factor("srem.size", 8), factor("srem.size", 9)]}, "factor 'srem.size' is there twice"),
         ({"design": "leave_one_out"}, "leave_one_out needs one 'off' setting for 'srem.regions', got 2"),
         ({"seeds": 0}, "a study needs at least one seed; got 0"),
         ({"seeds": []}, "a study needs at least one seed; got 0"),

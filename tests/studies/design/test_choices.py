@@ -6,8 +6,7 @@ import pytest
 from raysearch.core.errors import UserError
 from raysearch.studies.analysis import statistics
 from raysearch.studies.configs import overrides
-from raysearch.studies.design import ablation_plan, study_files
-from raysearch.studies.design.ablation import Ablation, choice, factor
+from raysearch.studies.design import Ablation, ablation_plan, choice, factor, study_files
 
 PLAIN = {"srem.regions": 0, "esrl.positive": 0.0}
 METHODS = choice("method", {"ITQ": {"hash.method": "itq"}, "bare": PLAIN, "full": {"srem.regions": 50}})
@@ -117,9 +116,9 @@ def test_words_of_only() -> None:
 
 
 def test_blocks_and_names_have_to_fit_the_study() -> None:
-    with pytest.raises(UserError, match=r"'hash\.bit' in within is no factor; did you mean 'hash\.bits'"):
+    with pytest.raises(UserError, match=r"'hash\.bit' in within is not a factor; did you mean 'hash\.bits'"):
         study(within=("hash.bit",))
-    with pytest.raises(UserError, match="within takes a full design"):
+    with pytest.raises(UserError, match="within needs design='full'"):
         study(design="one_at_a_time")
     with pytest.raises(UserError, match="the reference is none of the levels of 'method'"):
         study(reference={"srem.regions": 3, "hash.bits": 24})

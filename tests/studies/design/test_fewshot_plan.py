@@ -12,9 +12,7 @@ from ray import tune
 from raysearch.core.errors import UserError
 from raysearch.runs import describe
 from raysearch.studies.configs import TASKS, overrides
-from raysearch.studies.design import ablation_plan, plan, search_plan, study_files
-from raysearch.studies.design.ablation import Ablation, choice, factor
-from raysearch.studies.design.search import Search
+from raysearch.studies.design import Ablation, Search, ablation_plan, choice, factor, plan, search_plan, study_files
 from raysearch.tasks import registry
 
 DATA = "d" * 64
@@ -201,7 +199,9 @@ def test_a_search_refers_to_the_pre_trainings_of_all_its_seeds_and_groups() -> N
 def test_what_the_pre_training_depends_on_cannot_be_searched() -> None:
     made = search()
     for settings in ({"pretrain.lr": 0.1}, {"model.backbone": "resnet12"}, {"data.split": "closerlook"}):
-        with pytest.raises(UserError, match="what the pre-training depends on cannot be searched: make it the group"):
+        with pytest.raises(
+            UserError, match="settings of the pre-training cannot be searched: it runs beforehand; make them the group"
+        ):
             made.variant(made.groups[0], "x", settings)
     assert made.variant(made.groups[0], "x", {"pretrain.epochs": 0}).config.starts_from(0) is None
     inside = search(base={}, reference={"pretrain.epochs": 1, "model.frozen": True})  # the reference may have it too

@@ -15,8 +15,8 @@ import search_spaces
 from raysearch.core.errors import UserError
 from raysearch.runs import describe
 from raysearch.studies.configs import TASKS, overrides, weights
-from raysearch.studies.design import ablation_plan
-from raysearch.studies.design.ablation import Ablation, Design, component, factor
+from raysearch.studies.design import Ablation, ablation_plan, component, factor
+from raysearch.studies.design.ablation import Design
 from search_spaces.srem_ablation import study as srem_ablation
 
 DATA = "d" * 64

@@ -6,10 +6,8 @@ import pytest
 from ray import tune
 
 from raysearch.core.errors import UserError
-from raysearch.studies.design import search_plan
-from raysearch.studies.design.ablation import Search as FromSpace
-from raysearch.studies.design.ablation import factor
-from raysearch.studies.design.search import Search
+from raysearch.studies.design import Search, factor, search_plan
+from raysearch.studies.space import Search as FromSpace
 
 SPACE = {"srem.size": tune.randint(16, 129), "train.lr": tune.loguniform(1e-4, 1e-1)}
 
@@ -91,15 +89,14 @@ def test_each_group_has_its_level_and_its_judges() -> None:
     short, long = one.groups
     assert one.reference(short).config.hash.bits == 12
     assert one.reference(long).name == "reference (hash.bits=24)"
-    cells = one.judging([one.reference(short), one.best(short, {"train.lr": 0.01})])
+    cells = one.judging_cells([one.reference(short), one.best(short, {"train.lr": 0.01})])
     assert [(cell.variant.name, cell.seed) for cell in cells] == [
         (name, seed) for seed in (1, 2) for name in ("reference (hash.bits=12)", "best (hash.bits=12)")
     ]
 
 
 def test_a_cell_is_the_same_in_a_search_and_an_ablation() -> None:
-    from raysearch.studies.design import ablation_plan
-    from raysearch.studies.design.ablation import Ablation
+    from raysearch.studies.design import Ablation, ablation_plan
 
     asked = Ablation("Which?", "retrieval", {"train.lr": 0.01}, [factor("train.lr", 0.02)], seeds=1)
     cells = {cell.hash for cell in ablation_plan.plan_ablation("other", asked, "laptop", "data").cells}

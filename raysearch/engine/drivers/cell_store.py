@@ -1,0 +1,77 @@
+"""The results of a run while it goes on: each cell that ends is written, and cells that ended before are found."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from raysearch.core import environment
+from raysearch.engine.options import Run
+from raysearch.engine.trials.jobs import Job, Listener
+from raysearch.runs import results
+from raysearch.runs.checkpoints import Checkpoints
+from raysearch.studies.configs import TASKS
+
+
+class CellStore(Listener):
+    """The cells of a run, on disk. It must be the first listener: what others read is then already written.
+
+    Args:
+        run: its directory, data and record.
+        checkpoints: path or URI of the run's checkpoints.
+    """
+
+    def __init__(self, run: Run, checkpoints: str) -> None:
+        self._run = run
+        self._directory = run.directory.resolve()
+        self._checkpoints = checkpoints
+        self._opened = time.time()
+        self._constant = {
+            "data": run.manifest.content_hash,
+            "environment": json.dumps({"versions": environment.versions(), "hardware": run.record.hardware}),
+        }
+
+    def ended(self, job: Job, record: dict[str, Any]) -> None:
+        """Write the cell's file."""
+        task = TASKS[job.config["task"]]
+        # Settings that do not matter are left out, so that studies that share a cell agree on its config.
+        config = json.dumps(task.config.model_validate(job.config).canonical())
+        columns = {"config": config, "code_version": task.version, **self._constant}
+        results.write_cell(self._run.cells, {**record, **columns})
+
+    def find(self, cell: str, accept: Sequence[str]) -> dict[str, Any] | None:
+        """Return the record of a cell that ended, in this run or in one beside it; None if it is to run.
+
+        The file is looked for by name, since a store can be large.
+
+        Args:
+            cell: its hash.
+            accept: statuses that count as an end.
+        """
+        name = f"cells/{cell}.parquet"
+        if not (self._directory / name).is_file():
+            if not any(self._directory.parent.glob(f"*/{name}")):
+                return None
+            results.adopt(self._directory, [cell])
+        record = results.read_cells(self._directory / "cells", [cell]).get(cell)
+        if record is None or record["status"] in accept:
+            return record
+        # Retry failures from earlier runs. Accept failures that another driver recorded during this run.
+        is_recent = (self._directory / name).stat().st_mtime >= self._opened
+        return record if record["status"] == "failed" and is_recent else None
+
+    def find_pre_training(self, cell: str) -> dict[str, Any] | None:
+        """Return the record of a pre-training that finished and whose state is in this run's storage; else None.
+
+        The state may be copied from a run beside this one. A failure that another driver recorded counts as an end.
+        """
+        record = self.find(cell, ("finished",))
+        if record is None or record["status"] != "finished":
+            return record
+        runs = self._directory.parent
+        return record if Checkpoints(self._checkpoints, cell).adopt(runs, has_backbone) else None
+
+
+def has_backbone(state: Mapping[str, Any]) -> bool:
+    """Return whether a checkpoint is that of a pre-training that has come to its end."""
+    return state["task"].get("trunk") is not None

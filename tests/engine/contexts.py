@@ -1,0 +1,25 @@
+"""A run context over shards, for tests that need no whole study."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from raysearch.core.interrupt import Interrupt
+from raysearch.data import shards
+from raysearch.engine.options import Options, Run, RunContext
+from raysearch.runs.study_record import StudyRecord
+from raysearch.storage import Location
+
+
+def make_context(directory: Path, shards_directory: Path | None = None, options: Options | None = None) -> RunContext:
+    """Return the context of a run that has no cells, and prints nothing.
+
+    Args:
+        directory: of the run.
+        shards_directory: of the shards; None: the same directory.
+        options: of the run; None: the defaults.
+    """
+    location = Location.parse(shards_directory or directory)
+    record = StudyRecord(study="small", variants=[], cells=[])
+    run = Run(directory, location, shards.read_manifest(location), record)
+    return RunContext(run, options or Options(), Console(quiet=True), Interrupt())
