@@ -45,7 +45,7 @@ def _choose_interface() -> None:
 def find_interface(address: str) -> str | None:
     """The network interface of this machine that bears an IPv4 address; None where none does.
 
-    >>> interface("127.0.0.1")
+    >>> find_interface("127.0.0.1")
     'lo'
     """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:

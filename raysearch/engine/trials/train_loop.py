@@ -182,7 +182,7 @@ def _to_all(data: bytes | None, worker: Worker) -> dict[str, Any] | None:
 def apply_settings(config: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
     """A plain config with values at dotted paths replaced.
 
-    >>> moved({"train": {"lr": 0.1, "epochs": 2}}, {"train.lr": 0.2})
+    >>> apply_settings({"train": {"lr": 0.1, "epochs": 2}}, {"train.lr": 0.2})
     {'train': {'lr': 0.2, 'epochs': 2}}
     """
     changed = dict(config)

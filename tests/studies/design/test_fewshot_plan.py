@@ -186,7 +186,7 @@ def search(**changes: Any) -> search_plan.SearchPlan:
 def test_a_search_refers_to_the_pre_trainings_of_all_its_seeds_and_groups() -> None:
     made = search(group=factor("model.backbone", "conv4", "resnet12"), seeds=2)
     seeds = [*made.seeds, *made.search.judging_seeds(list(made.seeds))]
-    referring = made.referring()
+    referring = made.reference_cells()
     assert [one.seed for one in referring] == seeds * 2
     assert len(plan.pre_trainings(referring)) == 2 * 4
     for group in made.groups:
