@@ -87,7 +87,7 @@ class FewShotClassifier:
     """
 
     def __init__(self, content: Mapping[str, Any], sha256: str, device: torch.device) -> None:
-        self.config = FewshotConfig.model_validate(content["config"])
+        self.config = FewshotConfig.from_plain(content["config"])
         self.seed: int = content["seed"]
         self.data: dict[str, Any] = content["data"]
         self.base: list[str] = content["base"]

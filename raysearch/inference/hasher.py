@@ -76,7 +76,7 @@ class Hasher:
     """
 
     def __init__(self, content: Mapping[str, Any], sha256: str, device: torch.device) -> None:
-        self.config = RetrievalConfig.model_validate(content["config"])
+        self.config = RetrievalConfig.from_plain(content["config"])
         self.seed: int = content["seed"]
         self.data: dict[str, Any] = content["data"]
         self.metrics: dict[str, float] = content["metrics"]

@@ -5,7 +5,7 @@ from typing import Any
 
 from raysearch.core.errors import UserError, nearest
 from raysearch.runs.study_record import StudyRecord
-from raysearch.studies.configs import RunConfig, overrides
+from raysearch.studies.configs import RunConfig, overrides, paths
 
 
 def config_of_variant(record: StudyRecord, name: str | None, settings: Mapping[str, Any]) -> RunConfig:
@@ -28,10 +28,5 @@ def config_of_variant(record: StudyRecord, name: str | None, settings: Mapping[s
         name = best[0]
     if name not in variants:
         raise UserError(f"this run has no variant '{name}'{nearest(name, variants)}")
-    kept = {
-        f"{section}.{path}": value
-        for section, values in variants[name].config.items()
-        if isinstance(values, dict)
-        for path, value in values.items()
-    }
-    return overrides.resolve(str(record.task), {**kept, **settings}, f"variant '{name}'")
+    variant_settings = paths.flatten(variants[name].config)
+    return overrides.resolve(str(record.task), {**variant_settings, **settings}, f"variant '{name}'")

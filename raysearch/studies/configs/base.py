@@ -4,12 +4,13 @@ import json
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 from pydantic import Field as _Field
 from pydantic.fields import FieldInfo
 
+from raysearch.core import extensions
 from raysearch.core.errors import UserError
 
 __all__ = ["Counts", "Images", "RunConfig", "Section", "section", "setting"]
@@ -143,6 +144,16 @@ class RunConfig(Section):
     def starts_from(self, seed: int) -> "tuple[RunConfig, int] | None":
         """Return config and seed of the pre-training that a run with this seed starts from, if there is one."""
         return None
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> Self:
+        """Validate a config that comes as plain values, from a file or from another process.
+
+        Raises:
+            ValidationError: a value that the config does not take.
+        """
+        extensions.load_from_environment()  # their sections are part of the config
+        return cls.model_validate(plain)
 
     def canonical(self) -> dict[str, Any]:
         """Return the config without anything that cannot matter, so that two spellings of one run have one name."""

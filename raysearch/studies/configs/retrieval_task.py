@@ -1,5 +1,15 @@
-"""The spec of the retrieval task; the profile "paper" is the config's defaults with the paper's weights."""
+"""The spec of the retrieval task, and the decorator by which a hashing loss joins it from outside the package.
 
+The profile "paper" is the config's defaults with the paper's weights.
+"""
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from raysearch.studies.configs.base import Section
+from raysearch.studies.configs.hashing_methods import HashingMethod, register_hashing_method
 from raysearch.studies.configs.retrieval import RetrievalConfig
 from raysearch.studies.configs.task_spec import ModelKind, TaskSpec, register_task
 
@@ -44,3 +54,43 @@ RETRIEVAL = register_task(
         model=ModelKind("a retrieval model", "raysearch.retrieve"),
     )
 )
+
+Loss = TypeVar("Loss", bound=Callable[..., Any])
+
+
+def hashing_loss(name: str, config: type[Section] | None = None) -> Callable[[Loss], Loss]:
+    """Register a loss as the hashing method `hash.method=name`; its network encodes queries and database alike.
+
+    The function is called as `loss(outputs, labels, config)`:
+
+    - outputs: (B, bits) linear outputs of the network, with gradient;
+    - labels: (B,) int64;
+    - config: the section `name` of the run's config; None where the method has none.
+
+    It returns a scalar tensor, or named scalars whose sum is minimized and which are all reported. The content of its
+    file is part of a cell's hash, so that a changed loss is a new cell.
+
+    Args:
+        name: of the method, and of its config section.
+        config: class of that section; every setting needs a default.
+
+    Raises:
+        UserError: the name is taken.
+    """
+
+    def register(loss: Loss) -> Loss:
+        register_hashing_method(
+            HashingMethod(
+                name,
+                "pairwise",
+                sections=() if config is None else (name,),
+                implementation="raysearch.tasks.retrieval.methods.pairwise:ExtensionLoss",
+                loss=loss,
+                source=Path(inspect.getfile(loss)),
+            )
+        )
+        if config is not None:
+            RetrievalConfig.add_section(name, config, used_if=lambda run: run.hash.method == name)
+        return loss
+
+    return register

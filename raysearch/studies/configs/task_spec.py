@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from raysearch.core.registry import Registry
 from raysearch.studies.configs.base import RunConfig
+from raysearch.studies.configs.paths import Settings
 
-Settings = Mapping[str, Any]  # dotted config path -> value
 Reference = str | Callable[..., Any]  # a function, or its import path "module:name"
 
 
@@ -92,4 +92,4 @@ def parse_config(plain: Mapping[str, Any]) -> RunConfig:
         UserError: unknown task.
         ValidationError: a value that the task's config does not take.
     """
-    return TASKS[plain["task"]].config.model_validate(plain)
+    return TASKS[plain["task"]].config.from_plain(plain)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, Self
 
 from raysearch.studies.configs import TASKS, RunConfig
+from raysearch.studies.configs.paths import replace_values
 
 REFERENCE = "reference"
 
@@ -105,10 +106,7 @@ def cell_hash(config: RunConfig, data: str, seed: int, workers: int = 1, populat
         workers: that share each batch: each has batch statistics of its own.
         population: what else decides, for a cell that trains among others and takes over from them.
     """
-    plain = config.canonical()
-    for path, identity_of_value in config.identities.items():
-        section, name = path.split(".")
-        plain[section][name] = identity_of_value
+    plain = replace_values(config.canonical(), config.identities)
     identity = {"config": plain, "data": data, "seed": seed, "code": TASKS[config.task].version}
     pre_training = config.starts_from(seed)
     if pre_training:

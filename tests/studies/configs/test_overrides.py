@@ -29,7 +29,7 @@ def test_known_paths_are_the_fields_of_all_sections() -> None:
         (["hash.bitz=3"], r"did you mean 'hash\.bits'\?"),
         (["task=fewshot"], r"unknown config path 'task'"),
         (["srem=3"], r"unknown config path 'srem'"),
-        (["hash.bits"], r"--set takes PATH=VALUE, as srem\.regions=10; got 'hash\.bits'"),
+        (["hash.bits"], r"--set takes PATH=VALUE, such as srem\.regions=10; got 'hash\.bits'"),
     ],
 )
 def test_wrong_words_name_the_nearest(words: list[str], message: str) -> None:

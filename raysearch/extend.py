@@ -1,0 +1,22 @@
+"""The names that an extension imports: a file outside the package that adds a method, a backbone or a layout.
+
+An extension registers what it adds when it is imported, by `--extension FILE` or RAYSEARCH_EXTENSIONS:
+
+    from raysearch.extend import Section, hashing_loss, setting
+
+    class MarginConfig(Section):
+        margin: float = setting(2.0, "distance beyond which unlike images are left alone.", gt=0)
+
+    @hashing_loss("margin", config=MarginConfig)
+    def margin_loss(outputs, labels, config):
+        ...
+
+Then `hash.method=margin` and `margin.margin=3` work in commands, in study files and in Python. Importing this module
+imports neither torch nor ray.
+"""
+
+from raysearch.studies.configs.base import Section, setting
+from raysearch.studies.configs.retrieval_task import hashing_loss
+from raysearch.studies.configs.task_spec import ModelKind, TaskSpec, register_task
+
+__all__ = ["ModelKind", "Section", "TaskSpec", "hashing_loss", "register_task", "setting"]
