@@ -16,7 +16,7 @@ from raysearch.engine.preflight.node_types import NodeType, largest_total
 from raysearch.runs.run_location import RunLocation
 from raysearch.storage import Location
 from raysearch.studies.configs import overrides
-from raysearch.studies.design import Ablation, ablation_plan, search_plan, study_files
+from raysearch.studies.design import PlanRequest, load_study, plan_study
 
 _PINNED = re.compile(r"\b(ray|torch|torchvision|optuna)(?:\[[^\]]*\])?==([0-9][\w.]*)")
 
@@ -53,25 +53,18 @@ def check_study(study_name: str, profile: str, data: str, settings: list[str]) -
     Raises:
         UserError: the study cannot be planned, or the data cannot be read.
     """
-    name, study = study_files.load_study(study_name)
+    name, study = load_study(study_name)
     location = Location.parse(data)
     manifest = shards.read_manifest(location)  # checks that every shard exists
     changes = overrides.parse(settings, study.task)
-    if isinstance(study, Ablation):
-        ablation = ablation_plan.plan_ablation(name, study, profile, manifest.content_hash, changes)
-        config = ablation.reference.config
-        size = f"{len(ablation.cells)} cells"
-    else:
-        search = search_plan.plan_search(name, study, profile, manifest.content_hash, changes)
-        config = search.reference(search.groups[0]).config
-        size = f"{search.trials} configs in each of {len(search.groups)} groups"
-    config.check(manifest.name, manifest.classes, manifest.counts)
-    yield passed("study", f"{name}, {profile}: {size}")
+    plan = plan_study(study, PlanRequest(name, profile, changes)).for_data(manifest.content_hash)
+    plan.reference_config.check(manifest.name, manifest.classes, manifest.counts)
+    yield passed("study", f"{name}, {profile}: {plan.summary()}")
     images = sum(sum(by_class) for by_class in manifest.counts.values())
     yield passed("data", f"{location}: {images:,} images of {len(manifest.classes)} classes, all shards present")
     if location.local is not None:
         yield warned("data", f"{location} is on this machine; make sure that every node has it at the same path")
-    backbone, weights = config.backbone
+    backbone, weights = plan.reference_config.backbone
     if weights is not None and "/" in str(weights):
         yield warned("weights", f"{backbone}: make sure that every node has '{weights}' at the same path")
 

@@ -85,9 +85,7 @@ class SearchPlan:
         # Pre-trainings are run beforehand, for the reference only.
         pre_training = config.starts_from(0)
         if pre_training and pre_training != resolve({}).starts_from(0):
-            raise UserError(
-                "settings of the pre-training cannot be searched, since it runs beforehand; make it the group"
-            )
+            raise UserError("settings of the pre-training cannot be searched: it runs beforehand; make them the group")
         declared = {**group.settings, **settings}
         values = {path: overrides.get_path(config, path) for path in declared}
         return Variant(name=name, settings=values, declared=declared, config=config)
