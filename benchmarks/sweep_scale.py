@@ -65,7 +65,7 @@ def drive(folder: Path, cells: int) -> None:
     from rich.console import Console
 
     from raysearch.data import shards, synthetic
-    from raysearch.engine.cluster import connection
+    from raysearch.engine.cluster import capacity, connection
     from raysearch.engine.drivers import session
     from raysearch.engine.monitoring.counters import ProgressCounter
     from raysearch.engine.monitoring.terminal import TerminalView
@@ -91,7 +91,7 @@ def drive(folder: Path, cells: int) -> None:
 
     ray.cloudpickle.register_pickle_by_value(sys.modules[NoOp.__module__])
     with connection.connected(None), open(os.devnull, "w") as nowhere:
-        slots = connection.Slots(connection.TrialResources())
+        slots = capacity.Slots(capacity.TrialResources())
         tally = ProgressCounter(len(planned.cells), 0, slots)
         view = TerminalView(tally, lambda: "", Console(file=nowhere))
         # A first few cells pay for what is paid once: groups that start, modules that are loaded.

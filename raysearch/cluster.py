@@ -14,7 +14,7 @@ from rich.text import Text
 
 from raysearch.core import cli
 from raysearch.core.errors import UserError
-from raysearch.engine.cluster.connection import TrialResources
+from raysearch.engine.cluster.capacity import TrialResources
 from raysearch.engine.preflight import aws, checks, kuberay_yaml, ray_yaml
 from raysearch.engine.preflight.check_result import CheckResult, CheckStatus, collect, failed, passed, warned
 from raysearch.engine.preflight.node_types import NodeType

@@ -1,5 +1,6 @@
 """A cluster's head as a person starts it, by `ray start`, beside whatever other Ray runs on this machine."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -7,12 +8,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Self
 
 import psutil
+import pytest
 import ray
+from ray.cluster_utils import Cluster
 
 from raysearch.engine.cluster import connection
 
@@ -76,3 +79,15 @@ class Head:
                 continue
         self._process.wait(timeout=30)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def cluster_with_one_cpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """Start a head with one CPU, on a machine where other Ray clusters may run."""
+    port = connection.free_port()
+    monkeypatch.setenv("RAY_ADDRESS", f"{ray.util.get_node_ip_address()}:{port}")
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "gcs_server_port": port})
+    try:
+        yield cluster
+    finally:
+        cluster.shutdown()

@@ -1,54 +1,73 @@
-"""The Ray cluster of a run: joined by address, or started on this machine and stopped again; and what fits on it."""
+"""The connection to Ray: join a cluster by its address, or start Ray on this machine and stop it at the end.
+
+Ray's log is silent unless the log of raysearch is on: `-v` shows Ray's own messages, `-vv` also those of its workers.
+"""
 
 import contextlib
 import logging
-import math
 import os
-import platform
 import socket
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ray
 
 from raysearch.core import environment
+from raysearch.core.background import run_periodically
 from raysearch.core.errors import UserError
 from raysearch.engine import ray_internals
 from raysearch.engine.options import cluster_address
 
 _CONNECT_SECONDS = 5.0
-_MANY = 1000  # nodes, where the autoscaler has no limit
-_LOOK_SECONDS = 2.0  # between two looks at the cluster's nodes
-_SMALLEST_SHARE = 10_000  # Ray counts resources in ten thousandths
+_SLOW_SECONDS = 10.0  # after which, and at which interval, the log mentions that Ray has not answered
+_LIBRARIES = ("ray.data", "ray.tune", "ray.train")
+_log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
 def connected(address: str | None) -> Iterator[None]:
-    """Join a cluster, or start Ray on this machine with all its CPUs and GPUs and stop it at the end.
+    """Join a cluster, or start Ray on this machine with all its CPUs and GPUs; disconnect at the end.
+
+    If this process is connected already, the block uses that connection and leaves it open.
 
     Args:
-        address: of the cluster; None is what `RAY_ADDRESS` says, or this machine.
+        address: the cluster's address; None for `RAY_ADDRESS`, or else this machine.
+
+    Raises:
+        UserError: the cluster does not answer or refuses this process, or Ray does not start here.
     """
     address = cluster_address(address)
-    if ray.is_initialized():  # whoever connected before looks after it
+    if ray.is_initialized():
         yield
         return
     for name, value in ray_internals.DRIVER_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    for name in ("ray.data", "ray.tune", "ray.train"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    quiet = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
+    log_settings = _configure_ray_log()
     if address:
-        # Ray prefers what the environment says to the address that it is given.
+        # Ray prefers the address in the environment to the one that it is given.
         with environment.variables_set({"RAY_ADDRESS": address}):
-            _join(address, quiet)
+            with _slow_start_logged(f"the Ray cluster at {address}"):
+                _join(address, log_settings)
             yield from _until_shutdown()
     else:
-        _start_local(quiet)
+        with _slow_start_logged("Ray on this machine"):
+            _start_local(log_settings)
         yield from _until_shutdown()
+
+
+def free_port() -> int:
+    """Return a port that no process listens on at the moment."""
+    with socket.socket() as free:
+        free.bind(("", 0))
+        return free.getsockname()[1]
+
+
+def log_directory() -> Path:
+    """Return the directory of Ray's log files on its head node, as far as this process can know it."""
+    return Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()) / "ray" / "session_latest" / "logs"
 
 
 def _until_shutdown() -> Iterator[None]:
@@ -58,11 +77,42 @@ def _until_shutdown() -> Iterator[None]:
         ray.shutdown()
 
 
-def _start_local(quiet: Mapping[str, Any]) -> None:
-    """Start Ray on this machine, beside whatever other Ray runs here.
+def _configure_ray_log() -> dict[str, Any]:
+    """Return the arguments of `ray.init` for its log, which follows the log of raysearch."""
+    if _log.isEnabledFor(logging.INFO):
+        details = _log.isEnabledFor(logging.DEBUG)
+        return {
+            "log_to_driver": details,
+            "logging_level": "DEBUG" if details else "INFO",
+            "configure_logging": True,
+        }
+    for name in _LIBRARIES:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    return {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
 
-    Ray's processes look for their own cluster's address among all on the machine, and give up, after a minute, when
-    there are several; so they are told it, for which its port has to be chosen beforehand.
+
+@contextlib.contextmanager
+def _slow_start_logged(target: str) -> Iterator[None]:
+    """Log the connection, and while it takes long, where to look for the reason."""
+    started = time.monotonic()
+
+    def log_progress() -> None:
+        waited = time.monotonic() - started
+        if waited >= _SLOW_SECONDS:
+            _log.info("still waiting for %s after %.0f s; its log files: %s", target, waited, log_directory())
+        else:
+            _log.info("connecting to %s", target)
+
+    with run_periodically(log_progress, _SLOW_SECONDS):
+        yield
+    _log.info("connected to %s after %.1f s; its log files: %s", target, time.monotonic() - started, log_directory())
+
+
+def _start_local(log_settings: Mapping[str, Any]) -> None:
+    """Start Ray on this machine, beside any other Ray that runs here.
+
+    Ray's processes search the machine for the address of their cluster, and give up after a minute if they find
+    several. So they are given the address, whose port must then be chosen in advance.
     """
     for name, value in ray_internals.LOCAL_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -70,159 +120,39 @@ def _start_local(quiet: Mapping[str, Any]) -> None:
     address = f"{ray.util.get_node_ip_address()}:{port}"
     with environment.variables_set({ray_internals.HEAD_PORT: str(port)}):
         try:
-            # "local" starts a cluster even if the file of a dead one is still in Ray's temporary folder
+            # "local" starts a cluster even if the file of a dead one is still in Ray's temporary directory.
             ray.init(
                 address="local",
                 include_dashboard=False,
                 runtime_env={"env_vars": {"RAY_ADDRESS": address}},
-                **quiet,
+                **log_settings,
             )
-        except Exception as error:  # of no class of its own when a busy machine lets Ray's processes wait too long
-            raise UserError(f"Ray did not start on this machine: {str(error).splitlines()[0]}") from error
+        except Exception as error:  # has no class of its own if Ray's processes wait too long on a busy machine
+            reason = str(error).splitlines()[0]
+            raise UserError(
+                f"Ray did not start on this machine: {reason}; its log files are in {log_directory()}"
+            ) from error
 
 
-def free_port() -> int:
-    """A port that nobody listens on at the moment."""
-    with socket.socket() as free:
-        free.bind(("", 0))
-        return free.getsockname()[1]
-
-
-def _join(address: str, quiet: Mapping[str, Any]) -> None:
+def _join(address: str, log_settings: Mapping[str, Any]) -> None:
     if address.startswith("ray://"):
         raise UserError(f"--address '{address}': Ray Client cannot run a study; use ray job submit on the cluster")
     _check_answers(address)
     try:
-        ray.init(address=address, **quiet)
+        ray.init(address=address, **log_settings)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        why = str(error.__cause__ or error)
-        if "InvalidAuthToken" in why:
-            why = "it asks for a token; set RAY_AUTH_MODE=token, with its token in ~/.ray/auth_token"
-        raise UserError(f"cannot join the Ray cluster at '{address}': {why.splitlines()[0]}") from None
+        reason = str(error.__cause__ or error)
+        if "InvalidAuthToken" in reason:
+            reason = "it requires a token; set RAY_AUTH_MODE=token, and put its token into ~/.ray/auth_token"
+        raise UserError(f"cannot join the Ray cluster at '{address}': {reason.splitlines()[0]}") from None
 
 
 def _check_answers(address: str) -> None:
-    """Ray itself would try for minutes to reach a host that does not answer."""
+    """Raise UserError if no process listens at a host and port; Ray itself would try for minutes."""
     host, colon, port = address.rpartition(":")
     if not (host and colon and port.isdigit()):
-        return  # "auto" and the like are Ray's to resolve
+        return  # Ray resolves others, such as "auto"
     try:
         socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
     except OSError as error:
         raise UserError(f"no Ray cluster answers at --address '{address}': {error.strerror or error}") from None
-
-
-@dataclass(frozen=True)
-class TrialResources:
-    """What a worker group asks for.
-
-    Raises:
-        UserError: no GPU can be shared so; Ray gives a share of one, or whole ones.
-    """
-
-    workers: int = 1
-    cpus: int = 1  # a worker
-    gpus: float = 0.0  # a worker
-    streams: bool = False  # whether its workers' images are decoded as they are needed, on CPUs that must be free
-
-    def __post_init__(self) -> None:
-        whole = self.gpus == 0 or (self.gpus >= 1 and math.isfinite(self.gpus) and self.gpus == int(self.gpus))
-        if not whole and not 1 / _SMALLEST_SHARE <= self.gpus < 1:
-            raise UserError(f"--gpus-per-worker {self.gpus:g}: give a share of one below 1, or a whole number")
-
-
-class Slots:
-    """How many worker groups may ask for their place at once, looked up again now and then: nodes come and go.
-
-    As many as fit on the cluster. Ray's own autoscaler does not say what it may add, only that it is there: then twice
-    as many as fit, at least one, since groups that wait are what it adds nodes for.
-
-    Args:
-        demand: of a group.
-        limit: the user's cap.
-
-    Raises:
-        UserError: not even one fits, and no autoscaler may add nodes.
-    """
-
-    def __init__(self, demand: TrialResources, limit: int | None = None) -> None:
-        self._demand, self._limit = demand, limit
-        self._grows = ray_internals.autoscaler_without_limits()
-        places = workers_on_cluster(demand)
-        if places < demand.workers and not self._grows:
-            need = f"{demand.workers} workers of {demand.cpus} CPU"
-            need += f" and {demand.gpus:g} GPU" if demand.gpus else ""
-            need += ", and a CPU besides on each node, to decode images on" if demand.streams else ""
-            raise UserError(f"a trial needs {need}; the cluster has room for {places} such workers")
-        self._looked, self._asking = time.monotonic(), self._count(places)
-
-    def __call__(self) -> int:
-        if time.monotonic() - self._looked > _LOOK_SECONDS:
-            self._looked = time.monotonic()
-            self._asking = self._count(workers_on_cluster(self._demand))
-        return min(self._asking, self._limit) if self._limit else self._asking
-
-    def _count(self, places: int) -> int:
-        fitting = places // self._demand.workers
-        # While nodes are away one group waits for them.
-        return max(1, 2 * fitting if self._grows else fitting)
-
-
-def workers_on_cluster(demand: TrialResources) -> int:
-    """Workers that fit on the nodes that are there, or on those that an autoscaler says it may have, if more."""
-    places = {True: 0, False: 0}  # on the head, on other nodes
-    for node in ray.nodes():
-        if node["Alive"]:
-            places["node:__internal_head__" in node["Resources"]] += workers_per_node(node["Resources"], demand)
-    possible = sum(
-        workers_per_node(resources, demand) * (_MANY if count is None else count)
-        for resources, count in ray_internals.node_groups()
-    )
-    return places[True] + max(places[False], possible)
-
-
-def workers_per_node(resources: Mapping[str, float], demand: TrialResources) -> int:
-    """Workers that fit on a node."""
-    cpus = resources.get("CPU", 0)
-    places = int((cpus - spare_cpus(cpus) * demand.streams) // demand.cpus)
-    if demand.gpus:
-        gpus = int(resources.get("GPU", 0))
-        # A worker's share of a GPU lies on one GPU.
-        share = round(demand.gpus * _SMALLEST_SHARE)
-        places = min(places, gpus * (_SMALLEST_SHARE // share) if demand.gpus < 1 else gpus // int(demand.gpus))
-    return places
-
-
-def spare_cpus(cpus: float) -> int:
-    """CPUs of a node that workers leave to the decoding of streamed images: a quarter, at least one of two.
-
-    >>> [spare_cpus(cpus) for cpus in (1, 2, 8, 96)]
-    [0, 1, 2, 24]
-    """
-    return max(int(cpus) // 4, int(cpus >= 2))
-
-
-def has_gpu() -> bool:
-    return ray.cluster_resources().get("GPU", 0) > 0
-
-
-def hardware() -> dict[str, Any]:
-    """What the report says of the machines."""
-    total = ray.cluster_resources()
-    return {
-        "cpus": int(total.get("CPU", 0)),
-        "gpus": total.get("GPU", 0),
-        "memory_gb": round(total.get("memory", 0) / 2**30, 1),
-        "nodes": sum(node["Alive"] for node in ray.nodes()),
-        "processor": _processor(),
-        "accelerators": sorted(name.split(":")[1] for name in total if name.startswith("accelerator_type:")),
-    }
-
-
-def _processor() -> str:
-    """The processor's name of this node, where the system tells."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()

@@ -1,8 +1,8 @@
-"""The images of a run as its workers find them: arrays in the object store, or pipelines that each worker starts.
+"""Images of a run, placed where its workers find them: arrays in the object store, or streams that each worker opens.
 
-Resident arrays are put there by the driver, so they outlive every other node and go with the driver; each node that
-runs workers gets one copy, which all its workers map. Streams take some CPUs that trials then leave free. Shards that
-lie on the driver's machine alone, as the embedded data set does, are decoded there.
+The driver puts resident arrays into the store, so they outlive every other node and go with the driver. Each node that
+runs workers gets one copy, which all its workers map. Streams use some CPUs, which trials leave free. Shards that only
+the driver's machine has, such as the embedded data set, are decoded there.
 """
 
 import os
@@ -14,39 +14,53 @@ import ray
 
 from raysearch.core.errors import UserError
 from raysearch.data import class_splits, feed, feed_mode, shards
-from raysearch.data.feed import Decoder, DecodeSpec, ImageSet, ImageStream, RayDataDecoder, ThreadDecoder
+from raysearch.data.feed import DecodeSpec, ImageSet, ImageStream, RayDataDecoder, ThreadDecoder
 from raysearch.data.shards import ShardReader
-from raysearch.engine.cluster import connection, shard_visibility
+from raysearch.engine.cluster import capacity, shard_visibility
 from raysearch.engine.options import RunContext
 from raysearch.runs.study_record import FeedRecord
 from raysearch.storage import Location
 from raysearch.studies.configs import Images
 
-_LEAST_STORE = 128 << 20  # bytes that a pipeline may always take
+_MIN_STREAM_BYTES = 128 << 20  # of the object store, which a stream may always take
+_PIPELINES = 2  # of a worker's stream: one for this pass, one for the next
 
 
 @dataclass(frozen=True)
 class Resident:
-    """Decoded images in the object store."""
+    """Decoded images in the object store.
 
-    pixels: Any  # ObjectRef of (m, side, side, 3) uint8
-    divided: Any  # ObjectRef of split -> Members, counted among these images
+    Args:
+        pixels: ObjectRef of an array (images, side, side, 3), uint8.
+        splits: ObjectRef of the rows of each split, counted among these images.
+    """
+
+    pixels: Any
+    splits: Any
 
     def open(self) -> dict[str, ImageSet]:
-        pixels, divided = ray.get([self.pixels, self.divided])
-        return feed.image_sets(pixels, divided)
+        """Return the images of each split; the pixels are mapped, not copied."""
+        pixels, splits = ray.get([self.pixels, self.splits])
+        return feed.image_sets(pixels, splits)
 
 
 @dataclass(frozen=True)
 class Streamed:
-    """What a worker makes its stream of."""
+    """Images that a worker decodes on demand.
 
-    shelf: ShardReader
-    decode: RayDataDecoder
-    divided: Any  # ObjectRef of split -> Members
+    Args:
+        reader: of the shards.
+        decoder: starts the worker's pipelines.
+        splits: ObjectRef of the rows of each split.
+    """
+
+    reader: ShardReader
+    decoder: RayDataDecoder
+    splits: Any
 
     def open(self) -> dict[str, ImageSet]:
-        return feed.image_sets(ImageStream(self.shelf, self.decode.view, self.decode), ray.get(self.divided))
+        """Return the images of each split, as a stream of this process."""
+        return feed.image_sets(ImageStream(self.reader, self.decoder.view, self.decoder), ray.get(self.splits))
 
 
 PlacedImages = Resident | Streamed
@@ -54,80 +68,86 @@ PlacedImages = Resident | Streamed
 
 def place_images(
     images: Sequence[Images],
-    divided: Mapping[Images, class_splits.Partition],
+    partitions: Mapping[Images, class_splits.Partition],
     context: RunContext,
-    demand: connection.TrialResources,
+    demand: capacity.TrialResources,
 ) -> dict[Images, PlacedImages]:
-    """Decode the images once for each size and split that a cell asks for, or make ready to stream them.
+    """Decode the images once per size and split that cells need, or prepare to stream them.
 
     Args:
-        images: what cells ask for.
-        divided: the class-disjoint split of those that have one.
-        context: its run's record and its console get the mode, the sizes and the reason of each.
-        demand: of a worker group.
+        images: what the cells need.
+        partitions: the class-disjoint splits of those that have one.
+        context: the record of its run gets the mode, size and reason for each, and its console prints them.
+        demand: resources of a worker group.
 
     Raises:
-        UserError: no room for what was asked to be resident, no CPU for what is to be streamed, damaged shards.
+        UserError: resident images were asked for and do not fit, streamed ones find no CPU, or shards are damaged.
     """
     run = context.run
     options = context.options
     store = smallest_object_store()
     cpus = _spare_cpus()
-    workers = connection.workers_on_cluster(replace(demand, streams=True))
-    shelf = ShardReader(run.shards, shards.read_manifest(run.shards))
-    place = Location.parse(run.shards)
-    blind = shard_visibility.nodes_without(place)
-    here = bool(blind) or (cpus is None and place.local is not None)  # nodes that are to come may see it or not
-    kept: dict[Images, PlacedImages] = {}
-    feeds: list[FeedRecord] = []
-    taken = 0
-    for one in images:
-        parts, view = divided.get(one), DecodeSpec(one.side, one.zoom)
-        members = feed.split_rows(run.shards, parts.of_class if parts else None)
-        numbers = feed.all_rows(members)
-        choice = feed_mode.choose_feed_mode(options.feed, len(numbers) * view.bytes, store, options.store_share, taken)
-        text = choice.describe(len(numbers), one.side)
-        context.console.print(f"images: {text}")
-        if parts:
-            context.console.print(parts.describe())
-        feeds.append(
-            FeedRecord.model_validate({"side": one.side, "images": len(numbers), **choice.plain(), "text": text})
+    workers = capacity.workers_on_cluster(replace(demand, streams=True))
+    reader = ShardReader(run.shards, shards.read_manifest(run.shards))
+    location = Location.parse(run.shards)
+    unseen_by = shard_visibility.nodes_without(location)
+    # Nodes that are yet to come may see a local directory or not.
+    decode_here = bool(unseen_by) or (cpus is None and location.local is not None)
+    placed: dict[Images, PlacedImages] = {}
+    records: list[FeedRecord] = []
+    bytes_taken = 0
+    for spec in images:
+        partition = partitions.get(spec)
+        view = DecodeSpec(spec.side, spec.zoom)
+        split_rows = feed.split_rows(run.shards, partition.of_class if partition else None)
+        rows = feed.all_rows(split_rows)
+        decision = feed_mode.choose_feed_mode(
+            options.feed, len(rows) * view.bytes, store, options.store_share, bytes_taken
         )
-        run.record.feed = feeds
-        if choice.mode is feed_mode.FeedMode.resident:
-            pixels = feed.decode_all(_decoder(shelf, view, here), numbers, view)
-            kept[one] = Resident(ray.put(pixels), ray.put(feed.reindex(numbers, members)))
-            taken += choice.bytes
+        text = decision.describe(len(rows), spec.side)
+        context.console.print(f"images: {text}")
+        if partition:
+            context.console.print(partition.describe())
+        records.append(
+            FeedRecord.model_validate({"side": spec.side, "images": len(rows), **decision.plain(), "text": text})
+        )
+        run.record.feed = records
+        if decision.mode is feed_mode.FeedMode.resident:
+            decoder = ThreadDecoder(reader, view, os.cpu_count() or 1) if decode_here else RayDataDecoder(reader, view)
+            pixels = feed.decode_all(decoder, rows, view)
+            placed[spec] = Resident(ray.put(pixels), ray.put(feed.reindex(rows, split_rows)))
+            bytes_taken += decision.bytes
         else:
-            if blind:
-                raise UserError(
-                    f"{one.side} px images cannot be streamed ({choice.why}): {place} is not there on "
-                    f"{', '.join(blind)}; put it in a bucket, or in a directory that all machines share"
-                )
-            if cpus == 0:
-                raise UserError(
-                    f"{one.side} px images cannot be streamed ({choice.why}): no node has a CPU beside a worker's"
-                )
-            # a worker has two pipelines: of this pass and of the next
-            room = max(_LEAST_STORE, choice.room // (2 * max(1, workers)))
-            kept[one] = Streamed(shelf, RayDataDecoder(shelf, view, cpus, room, apart=True), ray.put(members))
-    return kept
-
-
-def _decoder(shelf: ShardReader, view: DecodeSpec, here: bool) -> Decoder:
-    """Of resident images: by all nodes, or by this process where it may be the only one that sees the shards."""
-    return ThreadDecoder(shelf, view, os.cpu_count() or 1) if here else RayDataDecoder(shelf, view)
+            _check_streamable(spec, decision.why, location, unseen_by, cpus)
+            room = max(_MIN_STREAM_BYTES, decision.room // (_PIPELINES * max(1, workers)))
+            placed[spec] = Streamed(reader, RayDataDecoder(reader, view, cpus, room, apart=True), ray.put(split_rows))
+    return placed
 
 
 def smallest_object_store() -> int:
-    """Bytes of the smallest object store of a node that can run workers: each of them holds all resident images."""
+    """Return the bytes of the smallest object store of a node that can run workers; each holds all resident images."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    working = [one for one in nodes if one.get("CPU", 0) >= 1] or nodes
-    return int(min(one.get("object_store_memory", 0) for one in working))
+    workers = [resources for resources in nodes if resources.get("CPU", 0) >= 1] or nodes
+    return int(min(resources.get("object_store_memory", 0) for resources in workers))
+
+
+def _check_streamable(
+    spec: Images, reason: str, location: Location, unseen_by: Sequence[str], cpus: int | None
+) -> None:
+    """Raise UserError if a node does not see the shards, or no node has a CPU left to decode on."""
+    if unseen_by:
+        raise UserError(
+            f"{spec.side} px images cannot be streamed ({reason}): {location} does not exist on "
+            f"{', '.join(unseen_by)}; put it in a bucket, or in a directory that all machines share"
+        )
+    if cpus == 0:
+        raise UserError(
+            f"{spec.side} px images cannot be streamed ({reason}): no node has a CPU besides those of the workers"
+        )
 
 
 def _spare_cpus() -> int | None:
-    """CPUs that trials leave to decoding; 0 where nodes are too small, None where there is no node to work on yet."""
-    nodes = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
-    working = [cpus for cpus in nodes if cpus >= 1]
-    return sum(map(connection.spare_cpus, working)) if working else None
+    """Return the CPUs that trials leave to decoding: 0 if nodes are too small, None before any node can work."""
+    cpus = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
+    workers = [count for count in cpus if count >= 1]
+    return sum(map(capacity.spare_cpus, workers)) if workers else None

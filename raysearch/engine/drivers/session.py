@@ -10,8 +10,8 @@ from typing import Any
 from ray.tune.schedulers import TrialScheduler
 
 from raysearch.data import class_splits
-from raysearch.engine.cluster import budget, connection
-from raysearch.engine.cluster.connection import TrialResources
+from raysearch.engine.cluster import budget, capacity, connection
+from raysearch.engine.cluster.capacity import TrialResources
 from raysearch.engine.cluster.image_placement import Streamed, place_images
 from raysearch.engine.drivers.cell_store import CellStore
 from raysearch.engine.drivers.locks import CellLocks, DedupJobs
@@ -69,7 +69,7 @@ class Session:
         self._demand = demand
         self._source = source
         self._heartbeat = heartbeat
-        self._slots = connection.Slots(demand, context.options.concurrency)
+        self._slots = capacity.Slots(demand, context.options.concurrency)
         self._gauges = PersistentGauges()
         self._metrics: StudyMetrics | None = None
         self.storage = context.options.storage or str((context.run.directory / FOLDER).resolve())
@@ -180,14 +180,14 @@ def open_session(context: RunContext, configs: Sequence[RunConfig]) -> Iterator[
             budget.check_cost_limit(meter, options.max_cost)
         gpus = options.gpus_per_worker
         if gpus is None:
-            gpus = 1.0 if connection.has_gpu() else 0.0
+            gpus = 1.0 if capacity.has_gpu() else 0.0
         demand = TrialResources(options.workers, 1, gpus)
         placed = place_images(images, partitions, context, demand)
         demand = replace(demand, streams=any(isinstance(image_set, Streamed) for image_set in placed.values()))
         run.record.warnings = _split_warnings(configs, partitions)
         for warning in run.record.warnings:
             context.console.print(f"[yellow]{warning}[/yellow]")
-        run.record.hardware = connection.hardware()
+        run.record.hardware = capacity.hardware()
         run.write_record()
         run.record.splits = {partition.identity: SplitRecord(**partition.record()) for partition in partitions.values()}
         splits = {wanted: partition.identity for wanted, partition in partitions.items()}

@@ -10,7 +10,7 @@ from typing import Any
 
 from raysearch.data import shards
 from raysearch.engine.cluster import prices
-from raysearch.engine.cluster.connection import TrialResources, workers_per_node
+from raysearch.engine.cluster.capacity import TrialResources, workers_per_node
 from raysearch.engine.preflight.check_result import CheckResult, failed, passed, warned
 from raysearch.engine.preflight.node_types import NodeType, largest_total
 from raysearch.runs.run_location import RunLocation

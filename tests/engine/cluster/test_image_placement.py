@@ -16,7 +16,7 @@ from raysearch.data import shards, synthetic
 from raysearch.data.feed import DecodeSpec, ImageStream, RayDataDecoder, decoding
 from raysearch.data.shards import ShardReader
 from raysearch.engine.cluster import image_placement as engine_images
-from raysearch.engine.cluster.connection import TrialResources
+from raysearch.engine.cluster.capacity import TrialResources
 from raysearch.engine.options import Options
 from raysearch.studies.configs import Images
 

@@ -9,8 +9,8 @@ import ray
 
 from raysearch.core.errors import UserError
 from raysearch.data import synthetic
-from raysearch.engine.cluster import connection, image_placement, shard_visibility
-from raysearch.engine.cluster.connection import TrialResources
+from raysearch.engine.cluster import capacity, image_placement, shard_visibility
+from raysearch.engine.cluster.capacity import TrialResources
 from raysearch.engine.options import Options
 from raysearch.engine.trials import train_loop
 from raysearch.engine.trials.mailbox import Begin, Step, Stop
@@ -26,7 +26,7 @@ def nodes(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What `ray.nodes` says."""
     said: list[dict[str, Any]] = []
     monkeypatch.setattr(ray, "nodes", lambda: said)
-    monkeypatch.setattr(connection, "workers_on_cluster", lambda demand: 2)
+    monkeypatch.setattr(capacity, "workers_on_cluster", lambda demand: 2)
     monkeypatch.setattr(shard_visibility, "nodes_without", lambda directory: [])
     monkeypatch.setattr(ray, "put", lambda value: value)
     return said
@@ -56,14 +56,14 @@ def test_a_stream_has_its_share_of_cpus_and_store(nodes: list[dict[str, Any]], t
     )
     options = Options(feed="streamed", store_share=0.5)  # type: ignore[arg-type]
     nodes += [node(2, 8 * GIB), node(16, 8 * GIB)]
-    found = streamed(data, options).decode
+    found = streamed(data, options).decoder
     assert found.cpus == 1 + 4
     assert found.store_bytes == 4 * GIB // (2 * 2)  # two workers, of two pipelines each
     assert found.apart
     nodes[:] = [node(0, 8 * GIB)]
-    assert streamed(data, options).decode.cpus is None
+    assert streamed(data, options).decoder.cpus is None
     nodes[:] = [node(1, 8 * GIB), node(1, 8 * GIB)]
-    with pytest.raises(UserError, match=r"16 px images cannot be streamed \(as asked\): no node has a CPU"):
+    with pytest.raises(UserError, match=r"16 px images cannot be streamed \(as asked\): no node has a CPU besides"):
         streamed(data, options)
 
 

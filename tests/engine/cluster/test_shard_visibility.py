@@ -12,7 +12,7 @@ from raysearch.data import feed, synthetic
 from raysearch.data.feed_mode import FeedMode
 from raysearch.engine.cluster import image_placement as engine_images
 from raysearch.engine.cluster import shard_visibility
-from raysearch.engine.cluster.connection import TrialResources
+from raysearch.engine.cluster.capacity import TrialResources
 from raysearch.engine.options import Options
 from raysearch.storage import Location
 from raysearch.studies.configs import Images
@@ -57,5 +57,5 @@ def test_images_come_from_where_they_are_seen(node: str, tmp_path: Path, monkeyp
         (here,) = (kept.open() for kept in provided(directory, FeedMode.resident).values())
     for split in ("train", "test"):
         assert (here[split].images == by_all[split].images).all()
-    with pytest.raises(UserError, match=rf"cannot be streamed .*: {directory} is not there on {node}; put it in a"):
+    with pytest.raises(UserError, match=rf"cannot be streamed .*: {directory} does not exist on {node}; put it in a"):
         provided(directory, FeedMode.streamed)

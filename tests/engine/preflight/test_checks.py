@@ -10,7 +10,7 @@ import pytest
 import ray
 
 from raysearch.core.errors import UserError
-from raysearch.engine.cluster.connection import TrialResources
+from raysearch.engine.cluster.capacity import TrialResources
 from raysearch.engine.preflight import aws, checks
 from raysearch.engine.preflight.check_result import CheckResult, CheckStatus, collect
 from raysearch.engine.preflight.node_types import NodeType, largest_total
