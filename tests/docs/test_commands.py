@@ -74,7 +74,7 @@ def run_python(block: Block) -> list[Command]:
 def with_budget(command: Command) -> list[str]:
     name, *words = command.words
     if name == "train" and "--settings" not in words:
-        return [name, *words, *BUDGETS[words[0]]]
+        return [name, *words, *BUDGETS.get(words[0], [])]
     return [name, *words]
 
 
