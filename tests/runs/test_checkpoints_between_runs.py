@@ -8,7 +8,7 @@ import torch
 
 from raysearch.engine.drivers.cell_store import has_backbone
 from raysearch.engine.trials.mailbox import Begin
-from raysearch.engine.trials.train_loop import _start
+from raysearch.engine.trials.train_loop import read_start
 from raysearch.runs import checkpoints
 from raysearch.runs.checkpoints import FOLDER, Checkpoints
 from raysearch.tasks.base import Worker
@@ -28,7 +28,7 @@ def of_run(runs: Path, name: str) -> Checkpoints:
 
 def trunk(runs: Path, name: str) -> float:
     command = Begin("own", {}, seed=0, storage=str(runs / name / FOLDER), start=CELL)
-    return _start(command, WORKER)["weight"].item()
+    return read_start(command, WORKER)["weight"].item()
 
 
 def test_a_state_is_brought_from_a_run_beside(tmp_path: Path) -> None:

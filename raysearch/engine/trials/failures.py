@@ -1,17 +1,17 @@
-"""Why an attempt at a cell failed, in a line for a person: Ray's own accounts are pages long."""
+"""The reason why an attempt at a cell failed, in one line: Ray's own accounts are pages long."""
 
 import re
 
 from ray.exceptions import RayActorError
 
-_LONGEST = 500  # characters
+_MAX_LENGTH = 500  # characters
 
 
 def explain_group(error: Exception) -> str:
-    """Why a worker group ended.
+    """Return why a worker group ended. Ranks that waited for one that died fail too, and are left out.
 
     Args:
-        error: of `TorchTrainer.fit()`. Ranks that wait for one that died fail too, which is not worth saying.
+        error: raised by `TorchTrainer.fit()`.
     """
     failures = {
         rank: getattr(failure, "health_check_failure", failure)
@@ -21,15 +21,18 @@ def explain_group(error: Exception) -> str:
     if died:
         return f"the worker of rank {', '.join(died)} died: it was killed, was out of memory, or lost its node"
     for rank, failure in failures.items():
-        return f"rank {rank}: {str(failure).strip().splitlines()[-1]}"[:_LONGEST]
-    if hasattr(error, "controller_failure"):  # before the loop began, as when ranks do not find each other
+        return f"rank {rank}: {str(failure).strip().splitlines()[-1]}"[:_MAX_LENGTH]
+    if hasattr(error, "controller_failure"):  # before the loop began, for example when ranks do not find each other
         lines = str(error.controller_failure).strip().splitlines() or [repr(error.controller_failure)]
-        return f"the worker group did not start: {lines[-1]}"[:_LONGEST]
-    return f"{type(error).__name__}: {_one_line(str(error))}"[:_LONGEST]
+        return f"the worker group did not start: {lines[-1]}"[:_MAX_LENGTH]
+    return f"{type(error).__name__}: {_one_line(str(error))}"[:_MAX_LENGTH]
 
 
 def explain_attempt(text: str) -> str:
-    """What a person needs of Ray Tune's account of a failed attempt: a traceback, or what Ray says of a dead actor.
+    """Return the essence of Ray Tune's account of a failed attempt.
+
+    Args:
+        text: a traceback, or Ray's description of a dead actor.
 
     >>> explain_attempt("Traceback ... raysearch.engine.trials.mailbox.GroupLost: no answer for 8 s")
     'no answer for 8 s'
@@ -38,11 +41,11 @@ def explain_attempt(text: str) -> str:
     """
     line = _one_line(text)
     if "GroupLost: " in line:
-        return line.rpartition("GroupLost: ")[2][:_LONGEST]
+        return line.rpartition("GroupLost: ")[2][:_MAX_LENGTH]
     dead = re.search(r"class_name: (\w+).*?dead (because [^.]*)", line)
     if dead:
         return f"the {'mailbox' if 'Mailbox' in dead[1] else 'trial actor'} is dead {dead[2]}"
-    return line[-_LONGEST:] or "the worker group was lost"
+    return line[-_MAX_LENGTH:] or "the worker group was lost"
 
 
 def _one_line(text: str) -> str:

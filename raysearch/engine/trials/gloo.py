@@ -1,9 +1,9 @@
-"""By which network workers on several machines reach each other.
+"""The network by which workers on several machines reach each other.
 
-Gloo listens at the address that a machine's own name has. Debian and Ubuntu write 127.0.1.1 there, and where a name has
-none it is 127.0.0.1: workers on another machine find nobody. Ray knows the address at which other machines reach this
-one, so Gloo is told the network interface that bears it, unless the environment says another (GLOO_SOCKET_IFNAME).
-Workers of one machine are left alone: what they have in common lasts when a network comes and goes.
+Gloo listens at the address of the machine's own name. Debian and Ubuntu set that to 127.0.1.1, and a name without an
+address is 127.0.0.1, so workers on other machines do not reach it. Ray knows the address at which other machines reach
+this one. Gloo is given the network interface of that address, unless GLOO_SOCKET_IFNAME is set. Workers on one machine
+are left alone: the loopback stays when a network comes and goes.
 """
 
 import fcntl
@@ -18,18 +18,18 @@ import ray.train.torch
 _VARIABLE = "GLOO_SOCKET_IFNAME"
 _SIOCGIFADDR = 0x8915  # Linux: an interface's address
 _REQUEST = struct.Struct("16s16x8x")  # struct ifreq: the name; in the answer, the address at byte 20
-_Torch: Any = ray.train.torch.TorchConfig().backend_cls
+_TorchBackend: Any = ray.train.torch.TorchConfig().backend_cls
 
 
 class MultiNodeTorchConfig(ray.train.torch.TorchConfig):
-    """What Ray Train needs to know of torch, with workers that hear each other from machine to machine."""
+    """Ray Train's configuration of torch, for workers that reach each other from machine to machine."""
 
     @property
     def backend_cls(self) -> type[Any]:
-        return _Backend
+        return _MultiNodeBackend
 
 
-class _Backend(_Torch):
+class _MultiNodeBackend(_TorchBackend):
     def on_start(self, worker_group: Any, backend_config: Any) -> None:
         if len(set(worker_group.execute(ray.util.get_node_ip_address))) > 1:
             worker_group.execute(_choose_interface)
@@ -37,13 +37,13 @@ class _Backend(_Torch):
 
 
 def _choose_interface() -> None:
-    found = find_interface(ray.util.get_node_ip_address())
-    if found is not None:
-        os.environ.setdefault(_VARIABLE, found)
+    interface = find_interface(ray.util.get_node_ip_address())
+    if interface is not None:
+        os.environ.setdefault(_VARIABLE, interface)
 
 
 def find_interface(address: str) -> str | None:
-    """The network interface of this machine that bears an IPv4 address; None where none does.
+    """Return the network interface of this machine that has an IPv4 address; None if none has.
 
     >>> find_interface("127.0.0.1")
     'lo'

@@ -1,4 +1,4 @@
-"""The actor through which a trial tells its workers what to do, and what a message may say."""
+"""The actor through which a trial commands its workers, and the commands and replies."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -11,16 +11,16 @@ from raysearch.runs.objective import Objective
 
 @dataclass(frozen=True)
 class Begin:
-    """Drop the current task and build the next; go on from its checkpoint where there is one."""
+    """Drop the current task and build the next one; continue from its checkpoint if there is one."""
 
     cell: str
     config: dict[str, Any]
     seed: int
     storage: str | None = None  # of checkpoints; None keeps none
     objective: Objective | None = None  # of the best checkpoint
-    settings: dict[str, Any] = field(default_factory=dict)  # dotted path -> value, where a population moved the config
+    settings: dict[str, Any] = field(default_factory=dict)  # dotted path -> value, as a population has moved the config
     take_over: tuple[str, str] | None = None  # cell and name of a pinned state to start from instead
-    start: str | None = None  # cell of the pre-training whose trunk it starts from
+    start: str | None = None  # cell of the pre-training whose backbone it starts from
 
 
 @dataclass(frozen=True)
@@ -38,16 +38,16 @@ Command = Begin | Step | Stop
 
 @dataclass(frozen=True)
 class Reply:
-    """What a rank has to say of a command."""
+    """A rank's answer to a command."""
 
     report: dict[str, Any]
     seconds: float = 0.0  # that the command took on the worker
     metrics: dict[str, Any] | None = None  # after the last step
     metric_ids: dict[str, str] | None = None
-    history: list[dict[str, Any]] = field(default_factory=list)  # of a cell begun from a checkpoint: its reports
-    spent: float = 0.0  # and the seconds that they took
-    settings: dict[str, Any] = field(default_factory=dict)  # and where a population had moved it
-    error: str | None = None  # the task cannot go on, the worker can
+    history: list[dict[str, Any]] = field(default_factory=list)  # earlier reports of a cell that continues
+    spent: float = 0.0  # seconds that those reports took
+    settings: dict[str, Any] = field(default_factory=dict)  # as a population had moved the config by then
+    error: str | None = None  # the task cannot continue; the worker can
 
 
 class GroupLost(RuntimeError):
@@ -56,17 +56,18 @@ class GroupLost(RuntimeError):
 
 @ray.remote(num_cpus=0, max_concurrency=256)
 class Mailbox:
-    """One command at a time, to all ranks; when all have done it, the reply of rank 0 goes back.
+    """Takes one command at a time to all ranks; when all have executed it, the reply of rank 0 goes back.
 
-    Ranks ask for command number `n` and wait until it is there, and the next is taken when every rank has replied: so
-    no rank misses one, none runs ahead, and nothing is polled.
+    A rank asks for command number `n` and waits until it is there. The next command is taken when every rank has
+    replied. So no rank misses a command, no rank runs ahead, and nothing is polled.
 
     Args:
         workers: number of ranks.
     """
 
     def __init__(self, workers: int) -> None:
-        self._workers, self._number = workers, 0
+        self._workers = workers
+        self._number = 0
         self._command: Command | None = None
         self._replies: dict[int, Reply] = {}
         self._present: set[int] = set()
@@ -74,17 +75,26 @@ class Mailbox:
         self._changed = asyncio.Condition()
 
     async def ready(self) -> None:
-        """Wait until every rank is there."""
+        """Wait until every rank is there.
+
+        Raises:
+            GroupLost: the worker group ended before.
+        """
         async with self._changed:
             await self._changed.wait_for(lambda: len(self._present) == self._workers or self._lost is not None)
             if self._lost is not None:
                 raise GroupLost(self._lost)
 
     async def ask(self, command: Command) -> Reply:
-        """Hand a command to the workers and wait until all have done it; returns what rank 0 says."""
+        """Hand a command to the workers, wait until all have executed it, and return the reply of rank 0.
+
+        Raises:
+            GroupLost: the worker group ended before.
+        """
         async with self._changed:
             self._number += 1
-            self._command, self._replies = command, {}
+            self._command = command
+            self._replies = {}
             self._changed.notify_all()
             await self._changed.wait_for(lambda: len(self._replies) == self._workers or self._lost is not None)
             if len(self._replies) < self._workers:
@@ -92,7 +102,13 @@ class Mailbox:
             return self._replies[0]
 
     async def exchange(self, rank: int, number: int, reply: Reply | None) -> Command:
-        """Leave the reply to command `number - 1`, if this rank has one to give, and wait for command `number`."""
+        """Leave the reply to command `number - 1`, wait for command `number`, and return it.
+
+        Args:
+            rank: of the worker that calls.
+            number: of the command, from 1.
+            reply: None before the first command.
+        """
         async with self._changed:
             self._present.add(rank)
             if reply is not None:
@@ -102,8 +118,8 @@ class Mailbox:
             assert self._command is not None
             return self._command
 
-    async def lose(self, why: str) -> None:
-        """Wake whoever waits: the worker group has ended."""
+    async def lose(self, reason: str) -> None:
+        """Wake whoever waits, since the worker group has ended."""
         async with self._changed:
-            self._lost = why
+            self._lost = reason
             self._changed.notify_all()

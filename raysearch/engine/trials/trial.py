@@ -1,4 +1,4 @@
-"""A cell being run by Ray Tune: the trial actor holds a warm worker group and drives it step by step."""
+"""A cell while Ray Tune runs it: the trial actor holds a warm worker group and drives it step by step."""
 
 import json
 from typing import Any
@@ -14,16 +14,17 @@ from raysearch.runs.objective import Objective
 
 
 class CellTrial(tune.Trainable):
-    """Tune's config carries a job; the trial's id is the cell's hash.
+    """A trial actor. Tune's config carries a job, and the trial's id is the cell's hash.
 
-    The actor is used again for the next cell (`reset_config`), and with it the worker group. A cell that cannot go on
-    ends as a failed result and leaves the group as it is; a group that is lost raises, Tune tries the cell again, and
-    it goes on from its checkpoint, as it does when a scheduler paused it.
+    The actor is reused for the next cell (`reset_config`), and with it the worker group. A cell that cannot continue
+    ends as a failed result and leaves the group as it is. A group that is lost raises; Tune then tries the cell again,
+    which continues from its checkpoint, as it does when a scheduler paused it.
     """
 
     _job: Job
-    _settings: dict[str, Any]  # where a population moved the config to
-    _resumed: dict[str, Any] | None  # what `save_checkpoint` returned, when Tune goes on with a paused trial
+    _settings: dict[str, Any]  # dotted path -> value, as a population has moved the config
+    _paused_state: dict[str, Any] | None  # what `save_checkpoint` returned, when Tune resumes a paused trial
+    _begun: bool
     _error: str | None
     _steps: int
     _seconds: float
@@ -38,28 +39,44 @@ class CellTrial(tune.Trainable):
         objective: Objective | None = None,
         limit: float | None = None,
     ) -> None:
-        self._checkpoints_at, self._objective, self._limit = storage, objective, limit
+        """Start the worker group, once per actor.
+
+        Args:
+            config: of the first trial.
+            group: what the worker group is made of.
+            storage: path or URI of the checkpoints; None keeps none.
+            objective: of the best checkpoint and of a scheduler.
+            limit: seconds after which a silent worker counts as hung.
+        """
+        self._storage_location = storage
+        self._objective = objective
+        self._limit = limit
         self._group = WorkerGroup(group)
         self._gpus = group.gpus * group.workers
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take the next cell; Tune calls this when it reuses the actor."""
         self._job = Job.decode(new_config["job"])
         self._settings = {path: new_config[path] for path in self._job.moves}
-        self._resumed, self._begun = None, False
+        self._paused_state = None
+        self._begun = False
         return True
 
     def train_buffered(self, buffer_time_s: float, max_buffer_length: int = 1000) -> list[dict[str, Any]]:
-        """Tune's: several steps together. What a fault comes after is lost to Tune, which counts retries by it.
+        """Return the results of several steps together; Tune calls this.
 
-        So a cell that was begun before tells its first step at once: it got on.
+        Tune discards buffered results when a trial fails, and counts retries by the results that it received. A cell
+        that was begun before therefore reports its first step unbuffered, to show progress.
         """
-        first = not self._begun
-        if first:
+        is_first = not self._begun
+        if is_first:
             self._begin()
-        return super().train_buffered(0.0 if first and self._attempts > 1 else buffer_time_s, max_buffer_length)
+        is_retry = is_first and self._attempts > 1
+        return super().train_buffered(0.0 if is_retry else buffer_time_s, max_buffer_length)
 
     def step(self) -> dict[str, Any]:
+        """Run one step of the cell, and return Tune's result."""
         if not self._begun:
             self._begin()
         if self._error is None:
@@ -72,39 +89,47 @@ class CellTrial(tune.Trainable):
             self._history.append(reply.report)
         if reply.metrics is not None:
             return self._end("finished", reply.metrics, reply.metric_ids or {})
-        # Should the scheduler stop it now, the last figure of the held-out part is what it has.
+        # If the scheduler stops the cell now, its record has the last value of the held-out part.
         result = self._result(reply.report)
         last = {self._objective.metric: result.get(self._objective.metric)} if self._objective else {}
         return result | {"so_far": json.dumps(self._record("stopped") | last)}
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
-        """Tune pauses the trial, or lets another take its state over: the state stays in the run's storage."""
-        assert self._checkpoints_at is not None
+        """Pin the cell's state, when Tune pauses the trial or lets another take its state over.
+
+        The state stays in the run's storage; Tune gets its name.
+        """
+        assert self._storage_location is not None
         step = len(self._history)
-        return {"cell": self.trial_id, "step": step, "name": Checkpoints(self._checkpoints_at, self.trial_id).pin(step)}
+        name = Checkpoints(self._storage_location, self.trial_id).pin(step)
+        return {"cell": self.trial_id, "step": step, "name": name}
 
     def load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self._resumed = checkpoint
+        """Remember a pinned state, from which the cell will begin."""
+        self._paused_state = checkpoint
 
     def cleanup(self) -> None:
+        """Stop the worker group, when Tune ends the actor."""
         self._group.stop()
 
     def _begin(self) -> None:
-        cell, taken_over = self.trial_id, None
-        if self._resumed and self._resumed["cell"] != cell:
-            taken_over = (self._resumed["cell"], self._resumed["name"])
+        """Have the workers build the cell's task."""
+        cell = self.trial_id
+        take_over = None
+        if self._paused_state and self._paused_state["cell"] != cell:
+            take_over = (self._paused_state["cell"], self._paused_state["name"])
         self._attempts = 1
-        if self._checkpoints_at and self._resumed is None:
-            self._attempts = Checkpoints(self._checkpoints_at, cell).count_attempt()
+        if self._storage_location and self._paused_state is None:
+            self._attempts = Checkpoints(self._storage_location, cell).count_attempt()
         command = Begin(
             cell=cell,
             config=self._job.config,
             seed=self._job.seed,
-            storage=self._checkpoints_at,
+            storage=self._storage_location,
             objective=self._objective,
             settings=self._settings,
             start=self._job.start,
-            take_over=taken_over,
+            take_over=take_over,
         )
         reply = self._group.ask(command, self._job.name, self._limit)
         self._error = reply.error
@@ -114,7 +139,7 @@ class CellTrial(tune.Trainable):
         self._begun = True
 
     def _result(self, report: dict[str, Any]) -> dict[str, Any]:
-        """What schedulers and listeners look at. The rest is text: Tune keeps statistics of every number it sees."""
+        """Return what schedulers and listeners read. The rest is text, since Tune keeps statistics of every number."""
         trained = schedulers.count_trained(self._history)
         result: dict[str, Any] = {"report": json.dumps(report), "steps": self._steps, schedulers.TIME_ATTR: trained}
         if trained and self._objective and self._objective.metric in report:
@@ -127,6 +152,7 @@ class CellTrial(tune.Trainable):
         return self._result(last) | {"done": True, "record": json.dumps(record)}
 
     def _record(self, status: str) -> dict[str, Any]:
+        """Return the cell's row of the results, without its metrics."""
         return {
             "cell": self.trial_id,
             "status": status,
@@ -142,7 +168,7 @@ class CellTrial(tune.Trainable):
 
 
 def epoch_seconds(history: list[dict[str, Any]]) -> float | None:
-    """Mean seconds an epoch, without the warm-up; None where no step says how long it took.
+    """Return the mean seconds per epoch without the warm-up; None if no step reports its duration.
 
     >>> epoch_seconds([{"phase": "warmup", "seconds": 1.0, "epochs": 5}, {"seconds": 6.0, "epochs": 2}])
     3.0

@@ -55,7 +55,7 @@ def test_workers_on_several_machines_are_told_it(
     monkeypatch.setenv(VARIABLE, before or "")
     if before is None:
         monkeypatch.delenv(VARIABLE)
-    monkeypatch.setattr(gloo._Torch, "on_start", lambda *_: None)
+    monkeypatch.setattr(gloo._TorchBackend, "on_start", lambda *_: None)
     monkeypatch.setattr(ray.util, "get_node_ip_address", lambda: "127.0.0.1")
     MultiNodeTorchConfig().backend_cls().on_start(Group(addresses), MultiNodeTorchConfig())
     assert os.environ.get(VARIABLE) == told
