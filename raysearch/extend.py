@@ -18,5 +18,15 @@ imports neither torch nor ray.
 from raysearch.studies.configs.base import Section, setting
 from raysearch.studies.configs.retrieval_task import hashing_loss
 from raysearch.studies.configs.task_spec import ModelKind, TaskSpec, register_task
+from raysearch.studies.design.search_methods import sampler, scheduler
 
-__all__ = ["ModelKind", "Section", "TaskSpec", "hashing_loss", "register_task", "setting"]
+__all__ = [
+    "ModelKind",
+    "Section",
+    "TaskSpec",
+    "hashing_loss",
+    "register_task",
+    "sampler",
+    "scheduler",
+    "setting",
+]
