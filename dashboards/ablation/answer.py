@@ -1,4 +1,4 @@
-"""The answer to a study's question in one sentence, with its interval; honest where nothing was decided."""
+"""The answer to a study's question in one sentence, with intervals; it says so if nothing was decided."""
 
 import statistics
 
@@ -10,26 +10,29 @@ from raysearch.runs.study_record import StudyRecord
 
 
 def answer(study: StudyRecord, table: pa.Table) -> str:
-    """One sentence that answers the study's question.
+    """Return the answer to the study's question.
 
     Args:
-        study: what `study.json` holds.
-        table: what `results.load` returns.
+        study: the record of the run.
+        table: the run's results, as `results.load` returns them.
+
+    Raises:
+        UserError: the cells must not be compared; see `statistics.compare`.
     """
     return sentence(view(study, table))
 
 
 def sentence(run: View) -> str:
-    """The answer of a run that has been read."""
+    """Return the answer of a run that was read before."""
     return f"{_finding(run)}{_holes(run)}."
 
 
 def half_width(run: View) -> float | None:
-    """Half the width of the median interval of a difference: effects below it go unseen."""
+    """Return half the width of the median interval of a difference. Smaller effects go unseen."""
     widths = [
-        (one.compared["delta_high"] - one.compared["delta_low"]) / 2
-        for one in run.variants
-        if one.compared["delta_low"] is not None
+        (variant.compared["delta_high"] - variant.compared["delta_low"]) / 2
+        for variant in run.variants
+        if variant.compared["delta_low"] is not None
     ]
     return statistics.median(widths) if widths else None
 
@@ -37,60 +40,62 @@ def half_width(run: View) -> float | None:
 def _finding(run: View) -> str:
     if not run.status("finished"):
         return "No answer: no cell has finished"
-    reference, name = _reference(run), metric_name(run.metric)
+    reference = _reference(run)
+    name = metric_name(run.metric)
     if not run.reference.values:
         return f"No answer: {reference} has no finished cell to compare with"
-    with_interval = [one for one in run.variants if one.compared["delta_low"] is not None]
-    if not with_interval:
+    if all(variant.compared["delta_low"] is None for variant in run.variants):
         return _no_interval(run)
     better = _ranked(run, "better")
     worse = _ranked(run, "worse")[::-1]
-    undecided = [one for one in run.variants if one.verdict == "undecided"]
+    worse_text = listed([_with_difference(variant) for variant in worse])
     if better:
         text = f"{_label(better[0])} beats {reference}: {_difference(better[0])} {name}"
         if better[1:]:
-            text += f"; also decided better: {listed([_short(one) for one in better[1:]])}"
+            text += f"; also better: {listed([_with_difference(variant) for variant in better[1:]])}"
         if worse:
-            text += f"; decided worse: {listed([_short(one) for one in worse])}"
-        return text + _rest(run, undecided)
+            text += f"; worse: {worse_text}"
+        return text + _undecided(run)
     if worse and run.study.design == "leave_one_out":
-        text = f"What matters: {listed([_short(one) for one in worse])} {name} against {reference}"
-        return text + _rest(run, undecided)
+        return f"These parts matter: {worse_text} {name} against {reference}{_undecided(run)}"
     if worse:
-        text = f"Nothing beats {reference}; decided worse: {listed([_short(one) for one in worse])} {name}"
-        return text + _rest(run, undecided)
-    largest = max(undecided, key=lambda one: abs(one.compared["delta"]))
+        return f"No variant beats {reference}; worse: {worse_text} {name}{_undecided(run)}"
+    compared = [variant for variant in run.variants if variant.verdict == "undecided"]
+    largest = max(compared, key=lambda variant: abs(variant.compared["delta"]))
     return (
-        f"Nothing was decided: no variant can be told from {reference}; the largest difference is {_label(largest)} "
-        f"with {_difference(largest)} {name}, and with {count(largest.compared['seeds'], 'seed')} an interval reaches "
-        f"\N{PLUS-MINUS SIGN}{metric(half_width(run))}, so a smaller effect would not have been seen"
+        "No variant differs significantly from the reference (5 % level, Holm); "
+        f"the largest difference is {_label(largest)}: {_difference(largest)} {name}; "
+        f"with {count(largest.compared['seeds'], 'seed')} an interval reaches "
+        f"\N{PLUS-MINUS SIGN}{metric(half_width(run))}, so a smaller effect would go unseen"
     )
 
 
 def _no_interval(run: View) -> str:
     sign = 1 if run.mode == "max" else -1
-    best = max((one for one in run.variants if one.values), key=lambda one: sign * one.compared["mean"])
-    where = _reference(run) if best.is_reference else _label(best)
-    rank, name = "highest" if sign > 0 else "lowest", metric_name(run.metric)
+    measured = (variant for variant in run.variants if variant.values)
+    best = max(measured, key=lambda variant: sign * variant.compared["mean"])
+    best_name = _reference(run) if best.is_reference else _label(best)
+    rank = "highest" if sign > 0 else "lowest"
     return (
-        f"No answer yet: {', '.join(run.refusals) or 'no seed in common'}; "
-        f"the {rank} {name} so far is {metric(best.compared['mean'])}, of {where}"
+        f"No answer yet: {', '.join(run.refusals) or 'no seed in common'}; the {rank} {metric_name(run.metric)} so far "
+        f"is {metric(best.compared['mean'])}, reached by {best_name}"
     )
 
 
-def _rest(run: View, undecided: list[Variant]) -> str:
-    if not undecided:
+def _undecided(run: View) -> str:
+    labels = [_label(variant) for variant in run.variants if variant.verdict == "undecided"]
+    if not labels:
         return ""
-    names = listed([_label(one) for one in undecided], most=3)
-    return f"; undecided, with intervals of about \N{PLUS-MINUS SIGN}{metric(half_width(run))}: {names}"
+    width = f"\N{PLUS-MINUS SIGN}{metric(half_width(run))}"
+    return f"; undecided, with intervals of about {width}: {listed(labels, most=3)}"
 
 
 def _holes(run: View) -> str:
-    kinds = {"failed": run.status("failed"), "stopped": run.status("stopped"), "not run": run.missing}
-    words = [f"{number} {kind}" for kind, number in kinds.items() if number]
-    empty = [_label(one) for one in run.variants if not one.values and run.reference.values]
+    counts = {"failed": run.status("failed"), "stopped": run.status("stopped"), "not run": run.missing}
+    parts = [f"{number} {kind}" for kind, number in counts.items() if number]
+    empty = [_label(variant) for variant in run.variants if not variant.values and run.reference.values]
     text = f"; no finished cell: {listed(empty, most=3)}" if empty else ""
-    return text + (f" ({', '.join(words)} of {count(run.planned, 'cell')})" if words else "")
+    return text + (f" ({', '.join(parts)} of {count(run.planned, 'cell')})" if parts else "")
 
 
 def _reference(run: View) -> str:
@@ -99,21 +104,21 @@ def _reference(run: View) -> str:
 
 
 def _ranked(run: View, verdict: str) -> list[Variant]:
-    """The variants of a verdict, the best first."""
+    """Return the variants of a verdict, the best first."""
     sign = 1 if run.mode == "max" else -1
-    found = [one for one in run.variants if one.verdict == verdict]
-    return sorted(found, key=lambda one: -sign * one.compared["delta"])
+    variants = [variant for variant in run.variants if variant.verdict == verdict]
+    return sorted(variants, key=lambda variant: -sign * variant.compared["delta"])
 
 
-def _difference(one: Variant) -> str:
-    row = one.compared
+def _difference(variant: Variant) -> str:
+    row = variant.compared
     return f"{signed(row['delta'])} {interval(row['delta_low'], row['delta_high'], sign=True)}"
 
 
-def _label(one: Variant) -> str:
-    """Several settings of one variant, held together within a list of variants."""
-    return joined(one.label, " & ")
+def _label(variant: Variant) -> str:
+    """Return a variant's label with "&" between its settings, so that commas separate variants."""
+    return joined(variant.label, " & ")
 
 
-def _short(one: Variant) -> str:
-    return f"{_label(one)} {_difference(one)}"
+def _with_difference(variant: Variant) -> str:
+    return f"{_label(variant)} {_difference(variant)}"

@@ -1,6 +1,6 @@
-"""The metric over the levels of a numeric factor: every seed, the mean with its interval, the published curve below.
+"""The metric over the levels of a numeric factor: every seed, the mean with its interval, and the published curve.
 
-A seed is a block, so its points are joined: parallel lines mean that seeds differ and variants do so alike.
+Seeds are blocks, so the points of a seed are joined. Parallel lines mean that seeds differ, but factors act alike.
 """
 
 import itertools
@@ -13,46 +13,47 @@ from dashboards.ablation import figures
 from dashboards.ablation.view import SIDE, Variant, View, scaled
 from dashboards.html import formats
 
-_MOST_TICKS = 24
+_MAX_TICKS = 24
 
 
 def numeric_factors(run: View) -> list[str]:
-    """Factors that a curve can be drawn for: numbers at three levels or more, the others held at the reference."""
+    """Return the factors with a curve: numeric ones with three or more levels, the others held at the reference."""
     if run.study.design == "leave_one_out":
         return []
     return [factor for factor in run.factors if len(_members(run, factor)) >= 2]
 
 
 def curve(run: View, factor: str) -> go.Figure:
-    """The metric over one factor; the published numbers have a panel and a scale of their own."""
+    """Draw the metric over one factor. Published numbers have their own panel and scale."""
     members = _members(run, factor)
     published = _published(run, factor)
-    levels = sorted({one.level(factor) for one in members} | {level for level, _ in published})
-    at = dict(zip(levels, positions(levels), strict=True))
+    levels = sorted({variant.level(factor) for variant in members} | {level for level, _ in published})
+    position = dict(zip(levels, positions(levels), strict=True))
     figure = figures.base(480 if published else 340, margin={"l": 8, "r": 12, "t": 26, "b": 8})
-    for seed in sorted({seed for one in members for seed in one.values}):
-        figure.add_trace(_seed_trace(members, factor, at, seed))
-    figure.add_trace(_mean_trace(run, members, factor, at))
-    ticks = {one.level(factor): _tick(one, factor) for one in members}
+    for seed in sorted({seed for variant in members for seed in variant.values}):
+        figure.add_trace(_seed_trace(members, factor, position, seed))
+    figure.add_trace(_mean_trace(run, members, factor, position))
+    ticks = {variant.level(factor): _tick(variant, factor) for variant in members}
     ticked = _ticked(levels)
     figure.update_xaxes(
-        tickvals=[at[level] for level in ticked],
+        tickvals=[position[level] for level in ticked],
         ticktext=[ticks.get(level, formats.level(level)) for level in ticked],
         title_text=_axis_title(run, factor),
-        range=_padded(list(at.values())),
+        range=_padded(list(position.values())),
         anchor="y2" if published else "y",
     )
     name = formats.metric_name(run.metric)
     figures.panel(figure, "y", (0.43 if published else 0.0, 1.0), f"{name}, measured in this run")
     if published:
-        figure.add_trace(_published_trace(published, at))
+        figure.add_trace(_published_trace(published, position))
         figures.panel(figure, "y2", (0.0, 0.31), f"{name} as published, another protocol")
     return figure
 
 
 def positions(levels: list[float]) -> list[float]:
-    """Where levels stand on the axis: at their logarithms when they span three doublings or more, at equal steps when
-    some would fall on each other, else at themselves.
+    """Return the positions of levels on the axis.
+
+    They are logarithms if the levels span three doublings, equal steps if some would overlap, else the levels.
 
     >>> positions([16, 32, 64, 128]), positions([0, 10, 50])
     ([4.0, 5.0, 6.0, 7.0], [0.0, 10.0, 50.0])
@@ -66,22 +67,27 @@ def positions(levels: list[float]) -> list[float]:
 
 
 def _ticked(levels: list[Any]) -> list[Any]:
-    """Levels that are written on the axis: all, or of many every so-manieth.
+    """Return the levels with a label on the axis: all, or a regular selection of many.
 
     >>> _ticked([1, 2, 3]), _ticked(list(range(100)))[:3]
     ([1, 2, 3], [0, 9, 18])
     """
-    return levels if len(levels) <= _MOST_TICKS else levels[:: -(-len(levels) // (_MOST_TICKS // 2))]
+    return levels if len(levels) <= _MAX_TICKS else levels[:: -(-len(levels) // (_MAX_TICKS // 2))]
 
 
 def _members(run: View, factor: str) -> list[Variant]:
-    """The reference and the variants that differ from it in this factor alone, by level; empty if not numbers."""
+    """Return the reference and the variants that differ in this factor alone, by level; numbers only."""
     others = [name for name in run.factors if name != factor]
     reference = run.reference.settings
-    found = [one for one in run.variants if all(one.settings.get(name) == reference.get(name) for name in others)]
-    if any(isinstance(one.level(factor), bool) or not isinstance(one.level(factor), int | float) for one in found):
+    members = [
+        variant for variant in run.variants if all(variant.settings.get(name) == reference.get(name) for name in others)
+    ]
+    if any(
+        isinstance(variant.level(factor), bool) or not isinstance(variant.level(factor), int | float)
+        for variant in members
+    ):
         return []
-    return sorted(found, key=lambda one: one.level(factor))
+    return sorted(members, key=lambda variant: variant.level(factor))
 
 
 def _published(run: View, factor: str) -> list[tuple[Any, float]]:
@@ -92,10 +98,10 @@ def _published(run: View, factor: str) -> list[tuple[Any, float]]:
     return sorted(numbers) if len(numbers) > 1 else []
 
 
-def _seed_trace(members: list[Variant], factor: str, at: dict[Any, float], seed: int) -> go.Scatter:
+def _seed_trace(members: list[Variant], factor: str, position: dict[Any, float], seed: int) -> go.Scatter:
     return go.Scatter(
-        x=[at[one.level(factor)] for one in members],
-        y=[one.values.get(seed) for one in members],
+        x=[position[variant.level(factor)] for variant in members],
+        y=[variant.values.get(seed) for variant in members],
         mode="lines+markers",
         line={"color": figures.GREY, "width": 1},
         marker={"size": 4, "color": figures.GREY},
@@ -104,16 +110,16 @@ def _seed_trace(members: list[Variant], factor: str, at: dict[Any, float], seed:
     )
 
 
-def _mean_trace(run: View, members: list[Variant], factor: str, at: dict[Any, float]) -> go.Scatter:
-    members = [one for one in members if one.compared["mean"] is not None]
-    rows = [one.compared for one in members]
+def _mean_trace(run: View, members: list[Variant], factor: str, position: dict[Any, float]) -> go.Scatter:
+    members = [variant for variant in members if variant.compared["mean"] is not None]
+    rows = [variant.compared for variant in members]
     return go.Scatter(
-        x=[at[one.level(factor)] for one in members],
+        x=[position[variant.level(factor)] for variant in members],
         y=[row["mean"] for row in rows],
         mode="lines+markers",
         line={"color": figures.BLUE, "width": 2.5},
         marker={
-            "size": [13 if one.is_reference else 9 for one in members],
+            "size": [13 if variant.is_reference else 9 for variant in members],
             "opacity": 1,
             "line": {"width": 0},
             "color": figures.BLUE,
@@ -131,19 +137,19 @@ def _mean_trace(run: View, members: list[Variant], factor: str, at: dict[Any, fl
         hovertext=[
             figures.about(
                 run,
-                one,
-                f"mean {formats.metric(one.compared['mean'])} "
-                f"{formats.interval(one.compared['ci_low'], one.compared['ci_high'])}",
+                variant,
+                f"mean {formats.metric(variant.compared['mean'])} "
+                f"{formats.interval(variant.compared['ci_low'], variant.compared['ci_high'])}",
             )
-            for one in members
+            for variant in members
         ],
         hoverinfo="text",
     )
 
 
-def _published_trace(published: list[tuple[Any, float]], at: dict[Any, float]) -> go.Scatter:
+def _published_trace(published: list[tuple[Any, float]], position: dict[Any, float]) -> go.Scatter:
     return go.Scatter(
-        x=[at[level] for level, _ in published],
+        x=[position[level] for level, _ in published],
         y=[value for _, value in published],
         yaxis="y2",
         mode="lines+markers",
@@ -153,16 +159,16 @@ def _published_trace(published: list[tuple[Any, float]], at: dict[Any, float]) -
     )
 
 
-def _tick(one: Variant, factor: str) -> str:
-    words = formats.level(one.level(factor))
-    words = f"<b>{words}</b>" if one.is_reference else words
-    return f"{words}<br>{one.settings[factor]} px" if scaled(factor, one.settings, one.declared) else words
+def _tick(variant: Variant, factor: str) -> str:
+    label = formats.level(variant.level(factor))
+    label = f"<b>{label}</b>" if variant.is_reference else label
+    return f"{label}<br>{variant.settings[factor]} px" if scaled(factor, variant.settings, variant.declared) else label
 
 
 def _axis_title(run: View, factor: str) -> str:
     members = _members(run, factor)
-    sizes = any(scaled(factor, one.settings, one.declared) for one in members)
-    unit = f", px of a {SIDE} px image;<br>second line: as run" if sizes else ""
+    sizes = any(scaled(factor, variant.settings, variant.declared) for variant in members)
+    unit = f", px in a {SIDE} px image;<br>second line: as run" if sizes else ""
     return figures.escaped(factor) + unit
 
 

@@ -1,7 +1,6 @@
-"""The plot of effects: each variant's paired difference from the reference, its interval, and every seed behind it.
+"""The plot of effects: each variant's paired difference from the reference, its interval, and every seed's difference.
 
-A mean of a few seeds can hide that one of them did all the work, so every seed's difference stands beside the
-interval.
+A mean of a few seeds can hide that a single seed made the difference. So every seed is drawn beside the interval.
 """
 
 import plotly.graph_objects as go
@@ -12,27 +11,28 @@ from dashboards.ablation.view import Variant, View
 from dashboards.html import formats, verdicts
 from dashboards.run_data import row_limits
 
-SEEDS = "seeds"  # name of the trace with a dot a seed
-_GOLDEN = 0.618  # its multiples spread however many there are
-_NEAREST, _DEPTH = 0.16, 0.22  # of a row: where the dots begin below the interval, and how far they are spread
+SEEDS = "seeds"  # name of the trace with one dot per seed
+_GOLDEN = 0.618  # its multiples spread evenly, however many there are
+_NEAREST = 0.16  # share of a row between the interval and the first dots
+_DEPTH = 0.22  # share of a row over which the dots are spread
 
 
 def effects(run: View) -> go.Figure | None:
-    """Differences from the reference with their intervals; None when there is nothing to compare."""
-    shown = [one for one in row_limits.shown(run, verdicts.ROWS_IN_FIGURE) if not one.is_reference]
+    """Draw the differences from the reference with their intervals; None if there is nothing to compare."""
+    shown = [variant for variant in row_limits.shown(run, verdicts.ROWS_IN_FIGURE) if not variant.is_reference]
     if not shown:
         return None
-    labels = [figures.text(one.label) for one in shown]
+    labels = [figures.text(variant.label) for variant in shown]
     lines = max(label.count("<br>") for label in labels) + 1
     row = 24 + 16 * lines if len(shown) <= 40 else 24
     figure = figures.base(70 + row * len(shown))
     figure.add_vline(x=0, line={"color": figures.GREY, "width": 1.5})
-    # the words of a hole stand beside zero, on the side where the plot has room
-    side = "middle left" if sum(one.compared["delta"] or 0.0 for one in shown) < 0 else "middle right"
-    if any(run.differences(one) for one in shown):
+    # the text of a missing result is beside zero, on the side with more room
+    side = "middle left" if sum(variant.compared["delta"] or 0.0 for variant in shown) < 0 else "middle right"
+    if any(run.differences(variant) for variant in shown):
         figure.add_trace(_seeds(run, shown))
     for name, (colour, symbol) in figures.STYLES.items():
-        at = [index for index, one in enumerate(shown) if one.verdict == name]
+        at = [index for index, variant in enumerate(shown) if variant.verdict == name]
         if at:
             figure.add_trace(_intervals(run, [shown[index] for index in at], at, colour, symbol, side))
     figure.update_yaxes(tickvals=list(range(len(shown))), ticktext=labels, range=[len(shown) - 0.5, -0.5], ticks="")
@@ -42,8 +42,9 @@ def effects(run: View) -> go.Figure | None:
 
 
 def offset(rank: int) -> float:
-    """How far below its row a seed's dot stands, by the seed's rank: the same in every row, so that a seed can be
-    followed down the plot.
+    """Return the distance of a seed's dot below its row, in rows.
+
+    It depends on the seed's rank alone, so that a seed can be followed down the plot.
 
     >>> [round(offset(rank), 2) for rank in range(3)]
     [0.16, 0.3, 0.21]
@@ -55,8 +56,8 @@ def _seeds(run: View, shown: list[Variant]) -> go.Scatter:
     rank = {seed: index for index, seed in enumerate(sorted({row["seed"] for row in run.rows}))}
     dots = [
         (value, index + offset(rank[seed]), seed)
-        for index, one in enumerate(shown)
-        for seed, value in sorted(run.differences(one).items())
+        for index, variant in enumerate(shown)
+        for seed, value in sorted(run.differences(variant).items())
     ]
     return go.Scatter(
         name=SEEDS,
@@ -70,7 +71,7 @@ def _seeds(run: View, shown: list[Variant]) -> go.Scatter:
 
 
 def _intervals(run: View, members: list[Variant], at: list[int], colour: str, symbol: str, side: str) -> go.Scatter:
-    rows = [one.compared for one in members]
+    rows = [variant.compared for variant in members]
     missing = members[0].verdict == "no result"
     delta = [0.0 if row["delta"] is None else row["delta"] for row in rows]
     return go.Scatter(
@@ -92,16 +93,16 @@ def _intervals(run: View, members: list[Variant], at: list[int], colour: str, sy
             "thickness": 2,
             "width": 0,
         },
-        hovertext=[figures.about(run, one, verdict(one), *_numbers(one)) for one in members],
+        hovertext=[figures.about(run, variant, verdict(variant), *_numbers(variant)) for variant in members],
         hoverinfo="text",
     )
 
 
-def _numbers(one: Variant) -> list[str]:
-    row = one.compared
+def _numbers(variant: Variant) -> list[str]:
+    row = variant.compared
     if row["delta"] is None:
         return []
     bounds = formats.interval(row["delta_low"], row["delta_high"], sign=True)
-    tested = [f"p (Holm) {formats.p_value(row['p_holm'])}"] if row["p_holm"] is not None else []
-    counted = ", ".join([*tested, formats.count(row["seeds"], "seed")])
-    return [f"{formats.signed(row['delta'])} {bounds}".rstrip(), counted]
+    p_value = [f"p (Holm) {formats.p_value(row['p_holm'])}"] if row["p_holm"] is not None else []
+    details = ", ".join([*p_value, formats.count(row["seeds"], "seed")])
+    return [f"{formats.signed(row['delta'])} {bounds}".rstrip(), details]

@@ -1,7 +1,7 @@
-"""A crossed design drawn: what each factor does over the others' levels, and where one changes what another does.
+"""Figures of a crossed design: main effects of the factors, and interactions of pairs.
 
-Marginal means and their intervals over seeds are in `studies.analysis.marginals`. Lines of an interaction that run side
-by side mean that the two factors add up; lines that cross or spread mean that one decides what the other does.
+Marginal means and their intervals come from `studies.analysis.marginals`. Parallel lines in an interaction mean that
+two factors add up. Lines that cross or spread mean that the effect of one factor depends on the other.
 """
 
 import itertools
@@ -14,71 +14,71 @@ from dashboards.ablation.view import View
 from dashboards.html import formats
 from raysearch.studies.analysis.marginals import Levels, Marginal, marginal
 
-MOST = 12  # small figures of interactions
-MOST_LINES = 6  # that an eye tells apart
+MAX_FIGURES = 12  # small ones of interactions
+MAX_LINES = 6  # that an eye tells apart
 PALETTE = (figures.BLUE, figures.VERMILLION, figures.GREEN, "#cc79a7", "#e69f00", "#56b4e9")
 _SYMBOLS = ("square", "circle", "triangle-up", "diamond", "triangle-down", "x")
-_APART = 0.08  # of a step between the lines of neighbours, so that their intervals do not cover each other
+_SHIFT = 0.08  # of a step, between lines, so that their intervals do not cover each other
 
 
 def factors(run: View) -> list[str]:
-    """The factors of a crossed design that have levels to compare; none of another design."""
+    """Return the factors of a crossed design with two or more levels; none for another design."""
     if run.study.design != "full":
         return []
     return [factor for factor in run.factors if len(figures.levels(run, factor)) > 1]
 
 
 def cells(run: View) -> dict[Levels, dict[int, float]]:
-    """Positions of the levels, one a factor -> metric by seed. A config of several settings counts in each."""
+    """Return (position of the level of each factor) -> metric by seed. Equal configs count at all their settings."""
     crossed = factors(run)
     position = {
         factor: {formats.level(level): index for index, level in enumerate(figures.levels(run, factor))}
         for factor in crossed
     }
-    found: dict[Levels, dict[int, float]] = {}
-    for one in run.variants:
-        for place in one.places(crossed):
+    values: dict[Levels, dict[int, float]] = {}
+    for variant in run.variants:
+        for place in variant.places(crossed):
             levels = tuple(position[factor][formats.level(level)] for factor, level in zip(crossed, place, strict=True))
-            found[levels] = dict(one.values)
-    return found
+            values[levels] = dict(variant.values)
+    return values
 
 
 def pairs(run: View) -> list[tuple[str, str]]:
-    """(factor over the axis, factor of the lines): each pair once, the one with more levels over the axis."""
+    """Return (factor on the axis, factor of the lines), each pair once. The axis has the factor with more levels."""
     size = {factor: len(figures.levels(run, factor)) for factor in factors(run)}
     both = (sorted(pair, key=lambda factor: -size[factor]) for pair in itertools.combinations(size, 2))
-    return [(across, lines) for across, lines in both if size[lines] <= MOST_LINES]
+    return [(across, lines) for across, lines in both if size[lines] <= MAX_LINES]
 
 
 def main_effect(run: View, factor: str) -> tuple[go.Figure, Marginal] | None:
-    """The marginal mean at each level of a factor, with its interval over seeds; None without a seed to average."""
-    found = marginal(cells(run), [factors(run).index(factor)])
-    if not found.points:
+    """Draw the marginal mean at each level of a factor, with its interval over seeds; None without a complete seed."""
+    means = marginal(cells(run), [factors(run).index(factor)])
+    if not means.points:
         return None
     figure = _figure(run, factor)
-    figure.add_trace(_line(found, [(index,) for (index,) in sorted(found.points)], 0, 0.0, ""))
-    return figure, found
+    figure.add_trace(_line(means, [(index,) for (index,) in sorted(means.points)], 0, 0.0, ""))
+    return figure, means
 
 
 def interaction(run: View, across: str, lines: str) -> tuple[go.Figure, Marginal] | None:
-    """Marginal means over one factor, a line a level of the other; None without a seed to average."""
+    """Draw marginal means over one factor, one line per level of the other; None without a complete seed."""
     order = factors(run)
-    found = marginal(cells(run), [order.index(across), order.index(lines)])
-    if not found.points:
+    means = marginal(cells(run), [order.index(across), order.index(lines)])
+    if not means.points:
         return None
     figure = _figure(run, across)
-    drawn = sorted({line for _, line in found.points})
-    for index, line in enumerate(drawn):
+    line_levels = sorted({line for _, line in means.points})
+    for index, line in enumerate(line_levels):
         name = figures.escaped(f"{lines}={formats.level(figures.levels(run, lines)[line])}")
-        at = [(level, line) for level in range(len(figures.levels(run, across))) if (level, line) in found.points]
-        figure.add_trace(_line(found, at, index, _APART * (index - (len(drawn) - 1) / 2), name))
+        at = [(level, line) for level in range(len(figures.levels(run, across))) if (level, line) in means.points]
+        figure.add_trace(_line(means, at, index, _SHIFT * (index - (len(line_levels) - 1) / 2), name))
     legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "font": {"size": 11}}
-    return figure.update_layout(height=300 + 18 * len(drawn), showlegend=True, legend=legend), found
+    return figure.update_layout(height=300 + 18 * len(line_levels), showlegend=True, legend=legend), means
 
 
 def same_range(drawn: list[tuple[go.Figure, Marginal]]) -> None:
-    """Give figures one range of the metric, so that a larger effect looks larger."""
-    points = [point for _, found in drawn for point in found.points.values()]
+    """Give all figures the same range of the metric, so that a larger effect looks larger."""
+    points = [point for _, means in drawn for point in means.points.values()]
     low = min(point.mean if point.low is None else point.low for point in points)
     high = max(point.mean if point.high is None else point.high for point in points)
     pad = 0.05 * (high - low or abs(high) or 1.0)
@@ -98,8 +98,8 @@ def _figure(run: View, factor: str) -> go.Figure:
     return figure.update_yaxes(title_text=figures.escaped(formats.metric_name(run.metric)), nticks=6)
 
 
-def _line(found: Marginal, at: list[Any], index: int, shift: float, name: str) -> go.Scatter:
-    points = [found.points[levels] for levels in at]
+def _line(means: Marginal, at: list[Any], index: int, shift: float, name: str) -> go.Scatter:
+    points = [means.points[levels] for levels in at]
     colour = PALETTE[index % len(PALETTE)]
     return go.Scatter(
         name=name,

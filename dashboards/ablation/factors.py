@@ -1,4 +1,4 @@
-"""The part of the page on factors: curves, and of a crossed design its map, main effects and interactions."""
+"""The section on factors: curves, and the map, main effects and interactions of a crossed design."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from raysearch.studies.analysis.statistics import refusal
 
 
 def factors(run: View) -> Markup | None:
-    """A curve for each numeric factor; where factors were crossed, what each does and what two do together."""
+    """Return the section: a curve per numeric factor, and main effects and interactions of crossed factors."""
     parts = [*_curves(run), *_map(run), *_main_effects(run), *_interactions(run)]
     return section("factors", "Factors", *parts) if parts else None
 
@@ -23,13 +23,13 @@ def _curves(run: View) -> list[Any]:
     parts: list[Any] = []
     for index, factor in enumerate(curves.numeric_factors(run)):
         figure = curves.curve(run, factor)
-        caption = "Grey: a line a seed. Blue: the mean with its 95 % interval; the larger square is the reference."
+        caption = "Gray: one line per seed. Blue: the mean with its 95 % interval. The larger square is the reference."
         if "yaxis2" in figure.layout.to_plotly_json() and run.published:
-            caption += f" Dashed: {run.published.paper}, under its own protocol and on its own scale."
+            caption += f" Dashed: {run.published.paper}, with its own protocol and scale."
         chance = run.study.chance
         if isinstance(chance, int | float):
-            caption += f" Chance alone would score {formats.metric(chance)}."
-        says = f"{formats.metric_name(run.metric)} over {factor}; the numbers stand in the table of variants"
+            caption += f" A random guess scores {formats.metric(chance)}."
+        says = f"{formats.metric_name(run.metric)} over {factor}; the numbers are in the table of variants"
         parts += [tag("h3", tag("code", factor)), embed(figure, f"plot-factor-{index}", caption, says)]
     return parts
 
@@ -38,7 +38,7 @@ def _map(run: View) -> list[Any]:
     heat = figures.heat_map(run)
     if heat is None:
         return []
-    caption = "Mean over seeds. An empty field has no finished cell of its own."
+    caption = "Mean over seeds. An empty field has no finished cell."
     return [tag("h3", "Both factors"), embed(heat, "plot-heat", caption, "Means over both factors")]
 
 
@@ -46,74 +46,79 @@ def _main_effects(run: View) -> list[Any]:
     crossed = factorial.factors(run)
     if len(crossed) < 2:
         return []
-    drawn = [(factor, found) for factor in crossed if (found := factorial.main_effect(run, factor)) is not None]
+    drawn = [(factor, means) for factor in crossed if (means := factorial.main_effect(run, factor)) is not None]
     if not drawn:
         return []
-    factorial.same_range([found for _, found in drawn])
+    factorial.same_range([means for _, means in drawn])
     small = [
         _small(
             f"plot-main-{index}",
             tag("code", factor),
             figure,
-            found,
-            f"Main effect of {factor}: {_numbers(run, (factor,), found)}",
+            means,
+            f"Main effect of {factor}: {_numbers(run, (factor,), means)}",
         )
-        for index, (factor, (figure, found)) in enumerate(drawn)
+        for index, (factor, (figure, means)) in enumerate(drawn)
     ]
     note = (
-        "The mean at each level over all levels of the other factors: a seed's cells are averaged first, the 95 % "
-        "interval is over seeds. It says how far seeds scatter; differences are judged in the table of variants."
+        "The mean at each level, over all levels of the other factors. The cells of a seed are averaged first, and the "
+        "95 % interval is over seeds. It shows the spread of seeds; the table of variants compares the variants."
     )
     return [tag("h3", "Main effects"), tag("p", note, class_="note"), _grid(small)]
 
 
 def _interactions(run: View) -> list[Any]:
     pairs = factorial.pairs(run)
-    drawn = [(*pair, found) for pair in pairs[: factorial.MOST] if (found := factorial.interaction(run, *pair))]
+    drawn = [(*pair, means) for pair in pairs[: factorial.MAX_FIGURES] if (means := factorial.interaction(run, *pair))]
     if not drawn:
         return []
-    factorial.same_range([found for _, _, found in drawn])
+    factorial.same_range([means for _, _, means in drawn])
     small = [
         _small(
             f"plot-interaction-{index}",
             tag("span", tag("code", across), " by ", tag("code", lines)),
             figure,
-            found,
-            f"Interaction of {across} and {lines}: {_numbers(run, (across, lines), found)}",
+            means,
+            f"Interaction of {across} and {lines}: {_numbers(run, (across, lines), means)}",
         )
-        for index, (across, lines, (figure, found)) in enumerate(drawn)
+        for index, (across, lines, (figure, means)) in enumerate(drawn)
     ]
-    note = "A line a level of the second factor. Parallel: the two add up. Crossing: one decides what the other does."
-    if len(pairs) > factorial.MOST:
-        note += f" {factorial.MOST} of {len(pairs)} pairs are drawn."
-    if any(len(figures.levels(run, factor)) > factorial.MOST_LINES for factor in factorial.factors(run)):
-        note += f" Pairs in which both factors have more than {factorial.MOST_LINES} levels are left out."
+    note = (
+        "One line per level of the second factor. Parallel lines: the two factors add up. Crossing lines: the effect "
+        "of one factor depends on the other."
+    )
+    if len(pairs) > factorial.MAX_FIGURES:
+        note += f" The figures show {factorial.MAX_FIGURES} of {len(pairs)} pairs."
+    if any(len(figures.levels(run, factor)) > factorial.MAX_LINES for factor in factorial.factors(run)):
+        note += f" Pairs in which both factors have more than {factorial.MAX_LINES} levels are left out."
     return [tag("h3", "Interactions"), tag("p", note, class_="note"), _grid(small)]
 
 
-def _small(key: str, title: Markup, figure: go.Figure, found: Marginal, says: str) -> Markup:
-    return tag("div", tag("h4", title), embed(figure, key, _averaged(found), says))
+def _small(key: str, title: Markup, figure: go.Figure, means: Marginal, says: str) -> Markup:
+    return tag("div", tag("h4", title), embed(figure, key, _averaged(means), says))
 
 
 def _grid(small: list[Markup]) -> Markup:
     return tag("div", *small, class_="grid")
 
 
-def _averaged(found: Marginal) -> str:
-    """What was averaged, where that is not everything."""
-    words = [f"Over {formats.count(len(found.seeds), 'seed')}"]
-    words[0] += f" and {found.settings} settings of the other factors." if found.settings > 1 else "."
-    if found.left_out:
-        words.append(f"{formats.count(found.left_out, 'setting')} with holes left out.")
-    refused = refusal(len(found.seeds))
-    return " ".join([*words, f"{refused}."] if refused else words)
+def _averaged(means: Marginal) -> str:
+    """Return what was averaged, and what was left out."""
+    sentences = [f"Over {formats.count(len(means.seeds), 'seed')}"]
+    sentences[0] += f" and {means.settings} settings of the other factors." if means.settings > 1 else "."
+    if means.left_out:
+        sentences.append(f"{formats.count(means.left_out, 'setting')} without all seeds left out.")
+    refused = refusal(len(means.seeds))
+    if refused:
+        sentences.append(f"{refused}.")
+    return " ".join(sentences)
 
 
-def _numbers(run: View, kept: tuple[str, ...], found: Marginal) -> str:
-    """The means in words, for people who do not see the figure."""
-    levels = [figures.levels(run, factor) for factor in kept]
-    words = []
-    for at, point in found.points.items():
-        names = [formats.level(own[position]) for own, position in zip(levels, at, strict=True)]
-        words.append(f"{' and '.join(names)} {formats.metric(point.mean)}")
-    return formats.listed(words, most=40)
+def _numbers(run: View, shown: tuple[str, ...], means: Marginal) -> str:
+    """Return the means as text, for people who do not see the figure."""
+    levels = [figures.levels(run, factor) for factor in shown]
+    texts = []
+    for positions, point in means.points.items():
+        names = [formats.level(of_factor[index]) for of_factor, index in zip(levels, positions, strict=True)]
+        texts.append(f"{' and '.join(names)} {formats.metric(point.mean)}")
+    return formats.listed(texts, most=40)

@@ -1,7 +1,7 @@
-"""The house style of the figures, what they tell of a variant, the heat map of two factors and the plot of cost.
+"""The style of all figures, the hover text of a variant, the heat map of two factors and the plot of cost.
 
-Colours are Okabe and Ito's, which people with any colour vision tell apart, and never speak alone: shapes say the same.
-Texts, grids and backgrounds are left to the page's style sheet, which knows light, dark and print.
+Colors are those of Okabe and Ito, which people with any color vision can tell apart. A shape always repeats a color's
+meaning. The page's style sheet sets texts, grids and backgrounds, for light, dark and print.
 """
 
 import html
@@ -12,11 +12,14 @@ import plotly.graph_objects as go
 
 from dashboards.ablation.view import Variant, View
 from dashboards.html import formats, verdicts
-from dashboards.run_data import config_changes, row_limits
+from dashboards.run_data import config_diff, row_limits
 
-BLUE, VERMILLION, GREEN, GREY = "#2b83ba", "#d55e00", "#009e73", "#808890"
-_MOST_LINES = 6  # of a label
-STYLES = {  # verdict -> colour and plotly's symbol
+BLUE = "#2b83ba"
+VERMILLION = "#d55e00"
+GREEN = "#009e73"
+GREY = "#808890"
+_MAX_LINES = 6  # of a label
+STYLES = {  # verdict -> color and plotly's symbol
     "better": (GREEN, "triangle-up"),
     "worse": (VERMILLION, "triangle-down"),
     "undecided": (GREY, "circle-open"),
@@ -24,11 +27,16 @@ STYLES = {  # verdict -> colour and plotly's symbol
     "no result": (GREY, "x-thin-open"),
     "reference": (BLUE, "square"),
 }
-_MOST_CHANGES = 6  # lines that a reader takes in while pointing
+_MAX_CHANGES = 6  # lines that a reader takes in while pointing
 
 
 def base(height: int, **layout: Any) -> go.Figure:
-    """An empty figure in the house style."""
+    """Return an empty figure in the common style.
+
+    Args:
+        height: in pixels.
+        layout: plotly's layout settings, on top of the style.
+    """
     figure = go.Figure()
     axis = {"zeroline": False, "automargin": True, "ticks": "outside", "ticklen": 4, "fixedrange": True}
     axis |= {"title": {"font": {"size": 13}, "standoff": 8}}
@@ -47,80 +55,82 @@ def base(height: int, **layout: Any) -> go.Figure:
     return figure.update_layout(layout)
 
 
-def escaped(words: str) -> str:
-    """Text for plotly, which reads a little HTML and knows few entities: `&quot;` is none of them.
+def escaped(label: str) -> str:
+    """Return text for plotly, which reads some HTML and few entities: `&quot;` is not one of them.
 
     >>> escaped('<b> & "c"')
     '&lt;b&gt; &amp; "c"'
     """
-    return html.escape(words, quote=False)  # without a `<` no quote can end anything
+    return html.escape(label, quote=False)  # without a `<` no quote can end anything
 
 
-def text(words: str, width: int = 22) -> str:
-    """Text for plotly: escaped, broken to fit beside an axis on a phone, and cut when long."""
+def text(label: str, width: int = 22) -> str:
+    """Return text for plotly: escaped, broken to fit beside an axis on a phone, and cut if long."""
     lines: list[str] = []
-    for part in words.replace(" (", "\n(").replace(", ", ",\n").split("\n") if len(words) > width else [words]:
+    for part in label.replace(" (", "\n(").replace(", ", ",\n").split("\n") if len(label) > width else [label]:
         if lines and len(lines[-1]) + len(part) < width:
             lines[-1] += f" {part}"
         else:
             lines += textwrap.wrap(part, width) or [""]
-    if len(lines) > _MOST_LINES:  # every row of a figure is as high as its highest label
-        lines = [*lines[: _MOST_LINES - 1], f"{lines[_MOST_LINES - 1]}\N{HORIZONTAL ELLIPSIS}"]
+    if len(lines) > _MAX_LINES:  # every row of a figure is as high as its highest label
+        lines = [*lines[: _MAX_LINES - 1], f"{lines[_MAX_LINES - 1]}\N{HORIZONTAL ELLIPSIS}"]
     return "<br>".join(escaped(line) for line in lines)
 
 
-def panel(figure: go.Figure, name: str, domain: tuple[float, float], words: str) -> None:
+def panel(figure: go.Figure, name: str, domain: tuple[float, float], title: str) -> None:
     """Give a y axis (`y`, `y2`) its share of the height and its title above it, where it takes no width."""
     style = figure.layout.yaxis.to_plotly_json() | {"domain": list(domain), "anchor": "x", "nticks": 5}
     figure.update_layout({f"yaxis{name[1:]}": style})
     figure.add_annotation(
-        text=escaped(words), xref="paper", x=0, xanchor="left", yref="paper", y=domain[1], yanchor="bottom",
+        text=escaped(title), xref="paper", x=0, xanchor="left", yref="paper", y=domain[1], yanchor="bottom",
         showarrow=False, font={"size": 12}, yshift=3,
     )  # fmt: skip
 
 
-def about(run: View, one: Variant, *numbers: str) -> str:
-    """What a variant tells of itself wherever it is drawn: its name, these numbers, and what its config changes.
+def about(run: View, variant: Variant, *numbers: str) -> str:
+    """Return the hover text of a variant: its name, these numbers, and the changes in its config.
 
     Args:
-        run: that the variant is of.
-        one: the variant.
-        numbers: that are drawn, escaped.
+        run: the variant's run.
+        variant: the variant.
+        numbers: escaped texts of what is drawn.
     """
-    changed = config_changes.changes(run, one)
-    shown = changed[:_MOST_CHANGES]
-    words = [text(f"{path}: {before} \N{RIGHTWARDS ARROW} {after}", 44) for path, before, after in shown]
-    if changed[_MOST_CHANGES:]:
-        words.append(f"and {len(changed) - _MOST_CHANGES} more settings")
-    return "<br>".join([f"<b>{text(one.label, 40)}</b>", *(word for word in numbers if word), *words])
+    changed = config_diff.changes_from_reference(run, variant)
+    shown = changed[:_MAX_CHANGES]
+    changes = [text(f"{path}: {before} \N{RIGHTWARDS ARROW} {after}", 44) for path, before, after in shown]
+    if changed[_MAX_CHANGES:]:
+        changes.append(f"and {len(changed) - _MAX_CHANGES} more settings")
+    return "<br>".join([f"<b>{text(variant.label, 40)}</b>", *(number for number in numbers if number), *changes])
 
 
 def heat_map(run: View) -> go.Figure | None:
-    """Means over two crossed factors; None for another design."""
-    if run.study.get("design") != "full" or len(run.factors) != 2:
+    """Draw the means over two crossed factors; None for another design."""
+    if run.study.design != "full" or len(run.factors) != 2:
         return None
     down, across = run.factors
     rows, columns = (levels(run, factor) for factor in (down, across))
     means: list[list[float | None]] = [[None] * len(columns) for _ in rows]
     hover = [[""] * len(columns) for _ in rows]
-    row_of, column_of = ({formats.level(level): index for index, level in enumerate(own)} for own in (rows, columns))
-    for one in run.variants:
-        for place in one.places(run.factors):
-            row, column = row_of[formats.level(place[0])], column_of[formats.level(place[1])]
-            means[row][column] = one.compared["mean"]
-            hover[row][column] = about(run, one, f"mean {formats.metric(one.compared['mean'])}")
-    many = len(rows) * len(columns) > 400  # then there is no room for numbers in the fields
-    figure = base(110 + (12 if many else 44) * len(rows))
+    row_of = {formats.level(level): index for index, level in enumerate(rows)}
+    column_of = {formats.level(level): index for index, level in enumerate(columns)}
+    for variant in run.variants:
+        for place in variant.places(run.factors):
+            row = row_of[formats.level(place[0])]
+            column = column_of[formats.level(place[1])]
+            means[row][column] = variant.compared["mean"]
+            hover[row][column] = about(run, variant, f"mean {formats.metric(variant.compared['mean'])}")
+    crowded = len(rows) * len(columns) > 400  # there is no room for numbers in the fields
+    figure = base(110 + (12 if crowded else 44) * len(rows))
     figure.add_trace(
         go.Heatmap(
             z=means,
             x=[escaped(formats.level(level)) for level in columns],
             y=[escaped(formats.level(level)) for level in rows],
             text=[["" if value is None else formats.metric(value) for value in row] for row in means],
-            texttemplate=None if many else "%{text}",
+            texttemplate=None if crowded else "%{text}",
             colorscale="Cividis",
-            xgap=0 if many else 2,
-            ygap=0 if many else 2,
+            xgap=0 if crowded else 2,
+            ygap=0 if crowded else 2,
             colorbar={"thickness": 12, "title": {"text": escaped(formats.metric_name(run.metric))}},
             hovertext=hover,
             hoverinfo="text",
@@ -132,27 +142,27 @@ def heat_map(run: View) -> go.Figure | None:
 
 
 def levels(run: View, factor: str) -> list[Any]:
-    """The levels of a factor, numbers in order."""
-    places = [place for one in run.variants for (place,) in one.places([factor])]
-    found = list({formats.level(level): level for level in places}.values())
-    return sorted(found) if all(isinstance(level, int | float) for level in found) else found
+    """Return the levels of a factor, numbers in order."""
+    places = [place for variant in run.variants for (place,) in variant.places([factor])]
+    distinct = list({formats.level(level): level for level in places}.values())
+    return sorted(distinct) if all(isinstance(level, int | float) for level in distinct) else distinct
 
 
 def cost(run: View) -> go.Figure | None:
-    """Seconds of every ended cell, a row a variant; None when no cell says what it took."""
-    shown = [one for one in row_limits.shown(run, verdicts.ROWS_IN_FIGURE) if one.seconds is not None]
+    """Draw the seconds of every ended cell, one row per variant; None if no cell recorded them."""
+    shown = [variant for variant in row_limits.shown(run, verdicts.ROWS_IN_FIGURE) if variant.seconds is not None]
     if not shown:
         return None
-    at = {one.name: index for index, one in enumerate(shown)}
-    cells = [row for one in shown for row in one.rows if row.get("seconds") is not None]
-    labels = [text(one.label) for one in shown]
+    row_of = {variant.name: index for index, variant in enumerate(shown)}
+    cells = [row for variant in shown for row in variant.rows if row.get("seconds") is not None]
+    labels = [text(variant.label) for variant in shown]
     row = 14 + 15 * (max(label.count("<br>") for label in labels) + 1) if len(shown) <= 40 else 22
     figure = base(70 + row * len(shown))
     finished = [row["status"] == "finished" for row in cells]
     figure.add_trace(
         go.Scatter(
             x=[row["seconds"] for row in cells],
-            y=[at[row["variant"]] for row in cells],
+            y=[row_of[row["variant"]] for row in cells],
             mode="markers",
             marker={
                 "color": [BLUE if done else VERMILLION for done in finished],
@@ -166,14 +176,14 @@ def cost(run: View) -> go.Figure | None:
     )
     figure.add_trace(
         go.Scatter(
-            x=[one.seconds for one in shown],
+            x=[variant.seconds for variant in shown],
             y=list(range(len(shown))),
             mode="markers",
             marker={"color": BLUE, "symbol": "line-ns-open", "size": 16, "line": {"width": 3, "color": BLUE}},
-            hovertext=[about(run, one, f"mean {formats.seconds(one.seconds)}") for one in shown],
+            hovertext=[about(run, variant, f"mean {formats.seconds(variant.seconds)}") for variant in shown],
             hoverinfo="text",
         )
     )
     figure.update_yaxes(tickvals=list(range(len(shown))), ticktext=labels, range=[len(shown) - 0.5, -0.5], ticks="")
-    figure.update_xaxes(title_text="seconds a cell", rangemode="tozero")
+    figure.update_xaxes(title_text="seconds per cell", rangemode="tozero")
     return figure

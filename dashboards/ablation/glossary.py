@@ -1,54 +1,55 @@
-"""The part of the page that says in plain words how each of its numbers is computed."""
+"""The section that explains how each number on the page is computed."""
 
 from dashboards.ablation.view import View
 from dashboards.html import formats
 from dashboards.html.markup import Section, section, tag
 
 _TERMS = {
-    "Cell, variant, seed": "A variant is one setting of the factors, a cell a variant trained with one seed. Every "
-    "variant meets the same seeds, and a seed draws the same samples for all of them.",
-    "Mean and interval": "The mean over the finished cells with Student's t interval at 95 %. It says how far seeds "
-    "scatter, not how variants differ.",
-    "Difference": "A variant's metric less the reference's with the same seed, averaged over the seeds that both "
-    "finished, with Student's t interval at 95 %. What a seed does to all variants alike cancels out.",
-    "p (Holm)": "Of the two-sided paired t-test, corrected by Holm over all comparisons of the table: were there no "
-    "true difference anywhere, at most one study in twenty would decide anything.",
-    "No interval": "Fewer than three seeds in common. With two, one lucky seed decides how wide an interval is, and "
-    "whether it leaves zero out; so interval and verdict are refused.",
-    "Decided": "p (Holm) is at most 0.05. An undecided difference is not shown to be zero: its interval says which "
-    "effects remain possible. Holm asks for more than a single interval does, so an interval may leave zero out and "
-    "the difference still be undecided.",
-    "Failed, stopped, not run": "Cells without a number. They are counted and never replaced; a variant that fails "
-    "with the harder seeds looks better than it is.",
-    "Time a cell, epochs": "What a finished cell took, averaged over its variant's.",
-    "GPU-hours": "Of all cells of the variant together, the failed ones too.",
+    "Cell, variant, seed": "A variant is one setting of the factors. A cell is a variant trained with one seed. All "
+    "variants use the same seeds, and a seed draws the same samples for all of them.",
+    "Mean and interval": "The mean over the finished cells, with Student's t interval at 95 %. The interval shows "
+    "the spread of seeds, not the difference between variants.",
+    "Difference": "The variant's metric minus the reference's with the same seed, averaged over the seeds that both "
+    "finished, with Student's t interval at 95 %. An effect that a seed has on all variants cancels out.",
+    "p (Holm)": "The p-value of the two-sided paired t-test, corrected by Holm over all comparisons of the table. If "
+    "no difference were real, at most one study in twenty would decide anything.",
+    "No interval": "The variant and the reference share fewer than three seeds. With two, a single lucky seed decides "
+    "the width of the interval and whether it contains zero. So the report gives neither interval nor verdict.",
+    "Decided": "p (Holm) is at most 0.05. An undecided difference may still exist: its interval shows the possible "
+    "effects. Holm's correction is stricter than a single interval. So a difference can be undecided although its "
+    "interval excludes zero.",
+    "Failed, stopped, not run": "Cells without a number. The report counts them and replaces none. A variant that "
+    "fails with the harder seeds looks better than it is.",
+    "Time per cell, epochs": "Means over the finished cells of the variant.",
+    "GPU-hours": "The sum over all cells of the variant, including failed ones.",
 }
 _PUBLISHED = (
-    "What the paper prints for these levels. Sizes in pixels are matched as declared for an image of 224 px; data, "
-    "network and schedule may be others. Same protocol: whether data set, backbone, image side, pretrained or random "
-    "weights, and metric are the paper's; schedules are not compared, since papers leave too much of theirs open."
+    "The paper's number at these levels. Sizes in pixels are matched as declared for an image of 224 px. Data, network "
+    "and schedule may differ. Same protocol: whether data set, backbone, image side, pretrained or random weights, and "
+    "metric are the paper's. Schedules are not compared, because papers describe them incompletely."
 )
 _TIES = {
     "expected-ties": "the expected value over all orders of items at equal Hamming distance",
-    "index-order": "items at equal Hamming distance in the order they are stored",
+    "index-order": "items at equal Hamming distance in the order in which they are stored",
 }
 _QUERIES = {
-    "test": "Queries are the test split, which chose nothing.",
-    "validation": "Queries are a part of each class that was held out of train: it may choose, and judges nothing.",
+    "test": "Queries are the test split, which chooses nothing.",
+    "validation": "Queries are a part of each class that was held out of train. It may choose configs, but supports no "
+    "claim.",
 }
 _EPISODES = (
-    "The share of queries that get the name of their class, averaged over episodes. An episode draws classes and "
-    "images; episodes are fixed by their seed and number, so every variant meets the same ones. The id carries the "
-    "split's name and the beginning of its hash: numbers of other splits are not comparable."
+    "The share of queries that are assigned their own class, averaged over episodes. An episode draws classes and "
+    "images. Its seed and number determine it, so all variants see the same episodes. The id contains the split's name "
+    "and the beginning of its hash: numbers of other splits are not comparable."
 )
 _CLASSES = {
-    "test": "Episodes are of the test classes, which chose nothing.",
-    "validation": "Episodes are of the validation classes: they may choose, and judge nothing.",
+    "test": "Episodes use the test classes, which choose nothing.",
+    "validation": "Episodes use the validation classes. They may choose configs, but support no claim.",
 }
 
 
 def definitions(run: View) -> Section:
-    """The terms of this run's page."""
+    """Return the section with the terms that this run's page uses."""
     terms = {formats.metric_name(run.metric): metric(run), **_TERMS} | (
         {"Published": _PUBLISHED} if run.published else {}
     )
@@ -57,19 +58,19 @@ def definitions(run: View) -> Section:
 
 
 def metric(run: View) -> str:
-    """What the metric's id says, in words."""
+    """Return the meaning of the metric's id."""
     name, *parts = run.metric_id.split("/")
-    words = [f"{run.metric_id}."]
+    sentences = [f"{run.metric_id}."]
     if name.startswith("map@"):
         scope = "the whole ranking" if name == "map@all" else f"the first {name.removeprefix('map@')} of the ranking"
-        words.append(f"Mean average precision over {scope} of the database by Hamming distance to each query.")
+        sentences.append(f"Mean average precision over {scope} of the database by Hamming distance to each query.")
     if name.startswith("accuracy@"):
-        words.append(_EPISODES)
-    words += [f"Ties: {_TIES[part]}." for part in parts if part in _TIES]
-    asked = _CLASSES if name.startswith("accuracy@") else _QUERIES
-    words += [asked[part] for part in parts if part in asked]
-    words.append("Higher is better." if run.mode == "max" else "Lower is better.")
+        sentences.append(_EPISODES)
+    sentences += [f"Ties: {_TIES[part]}." for part in parts if part in _TIES]
+    explanations = _CLASSES if name.startswith("accuracy@") else _QUERIES
+    sentences += [explanations[part] for part in parts if part in explanations]
+    sentences.append("Higher is better." if run.mode == "max" else "Lower is better.")
     chance = run.study.chance
     if isinstance(chance, int | float):
-        words.append(f"Chance alone would score {formats.metric(chance)}.")
-    return " ".join(words)
+        sentences.append(f"A random guess scores {formats.metric(chance)}.")
+    return " ".join(sentences)

@@ -1,4 +1,4 @@
-"""The top of the page: the question, the answer in a sentence, and what stands behind both."""
+"""The top of the page: the question, the answer in a sentence, and the facts of the run."""
 
 from dashboards.ablation.answer import sentence
 from dashboards.ablation.view import View
@@ -11,12 +11,12 @@ _DESIGNS = {"one_at_a_time": "one factor at a time", "full": "full factorial", "
 
 
 def opening(run: View) -> Markup:
-    """The page's header."""
+    """Return the page's header."""
     study = run.study
     facts = [
         ("Profile", study.profile or "not recorded"),
         ("Data", data(study.data, whole=bool(study.splits))),
-        *(("Split", split(name, one)) for name, one in study.splits.items()),
+        *(("Split", split(identity, record)) for identity, record in study.splits.items()),
         ("Network", _network(run)),
         ("Metric", tag("code", run.metric_id)),
         ("Cells", _cells(run)),
@@ -35,48 +35,57 @@ def opening(run: View) -> Markup:
 
 
 def _answer(run: View) -> Markup:
-    """The sentence, its finding first and larger than the rest of it."""
-    finding, mark, rest = sentence(run).partition("; ")
-    lead = tag("strong", name(finding + ("." if mark else "")))
+    """Return the answer, its finding first and larger than the rest."""
+    finding, separator, rest = sentence(run).partition("; ")
+    lead = tag("strong", name(finding + ("." if separator else "")))
     text = join(lead, " " if rest else "", name(rest[:1].upper() + rest[1:]))
     return tag("section", tag("h2", "Answer"), tag("p", text), class_="answer", aria_label="Answer")
 
 
 def caution(study: StudyRecord) -> Markup | None:
-    """Why the profile was taken, and what its numbers are no answer to."""
-    words = [study.profile_reason] if study.profile_reason else []
+    """Return the reason for the profile, and the limits of its numbers; None if nothing is recorded."""
+    sentences = [study.profile_reason] if study.profile_reason else []
     if study.profile == "laptop":
         source = f"{study.data.name} {study.data.layout}".lower()
         drawn = any(word in source for word in ("synth", "embedded", "drawn"))
-        scope = "a small network on a short schedule" + (" and drawn images, not the paper's data" if drawn else "")
-        words.append(f"The laptop profile trains {scope}: compare its differences, not its values, with the paper's.")
-    words += study.warnings
-    return tag("p", " ".join(words), class_="caution") if words else None
+        scope = "a small network on a short schedule" + (
+            ", with drawn images instead of the paper's data" if drawn else ""
+        )
+        sentences.append(
+            f"The laptop profile trains {scope}. Compare its differences with the paper's, not its values."
+        )
+    sentences += study.warnings
+    return tag("p", " ".join(sentences), class_="caution") if sentences else None
 
 
 def gallery(study: StudyRecord) -> list[tuple[str, Markup]]:
-    """The link to the run's gallery; nothing where none was drawn."""
+    """Return the link to the run's gallery; nothing if there is none."""
     address = (study.model_extra or {}).get("gallery")
     return [("Pictures", tag("a", "gallery of the trained networks", href=address))] if address else []
 
 
 def split(identity: str, record: SplitRecord) -> str:
-    """A class-disjoint split in a line."""
+    """Return a class-disjoint split as text."""
     parts = (f"{part} {record.classes[part]:,} ({record.images[part]:,} images)" for part in record.classes)
     return f"{identity}: classes {', '.join(parts)}"
 
 
 def data(record: DataRecord, whole: bool = False) -> str:
-    """The data set in a line; `whole` leaves its own splits out, where others are made of its classes."""
-    words = [record.name or "not recorded"]
-    words += [
+    """Return the data set as text.
+
+    Args:
+        record: the data set.
+        whole: leave out its own splits, because the study divides its classes anew.
+    """
+    parts = [record.name or "not recorded"]
+    parts += [
         f"{number:,} {noun}"
         for number, noun in ((record.images, "images"), (record.classes, "classes"))
         if number is not None
     ]
     counts = {} if whole else record.counts
     split = f" ({', '.join(f'{name} {number:,}' for name, number in counts.items())})" if counts else ""
-    return ", ".join(words) + split
+    return ", ".join(parts) + split
 
 
 def _cells(run: View) -> Markup:
@@ -86,20 +95,22 @@ def _cells(run: View) -> Markup:
     return join(
         f"{run.status('finished'):,} of {formats.count(run.planned, 'cell')} finished",
         join(", ", tag("span", ", ".join(holes), class_="hole")) if holes else None,
-        f"; {adopted:,} taken over from other runs" if adopted else None,
+        f"; {adopted:,} reused from other runs" if adopted else None,
     )
 
 
 def _network(run: View) -> str:
-    """Backbones, weights and image sides; several only where they are what varies."""
-    models = [one.config.get("model") or {} for one in run.variants]
+    """Return backbones, weights and image sides; several if they vary."""
+    models = [variant.config.get("model") or {} for variant in run.variants]
     backbones = list(dict.fromkeys(str(model["backbone"]) for model in models if model.get("backbone")))
     if not backbones:
         return "not recorded"
     weights = dict.fromkeys(str(model.get("weights") or "random weights").rpartition("/")[2] for model in models)
-    sides = dict.fromkeys(str(side) for one in run.variants if (side := (one.config.get("data") or {}).get("side")))
-    words = [formats.listed(backbones, most=3), formats.listed(list(weights), most=3)]
-    return ", ".join([*words, *([f"{formats.listed(list(sides), most=3)} px"] if sides else [])])
+    sides = dict.fromkeys(
+        str(side) for variant in run.variants if (side := (variant.config.get("data") or {}).get("side"))
+    )
+    parts = [formats.listed(backbones, most=3), formats.listed(list(weights), most=3)]
+    return ", ".join([*parts, *([f"{formats.listed(list(sides), most=3)} px"] if sides else [])])
 
 
 def _numbers(run: View) -> list[int]:

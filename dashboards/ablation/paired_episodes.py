@@ -1,4 +1,4 @@
-"""The part of the page that compares few-shot variants episode by episode."""
+"""The section that compares few-shot variants episode by episode."""
 
 from dashboards.ablation.view import View
 from dashboards.html import formats, verdicts
@@ -7,25 +7,25 @@ from dashboards.run_data import row_limits
 from raysearch.studies.analysis import paired_episodes
 
 _NOTE = (
-    "The same trained networks on the same episodes: differences from the reference paired by episode, with 95 % "
-    "intervals over episodes. They say what other episodes could show of these networks, not what training again would."
+    "The same trained networks on the same episodes: differences from the reference, paired by episode, with 95 % "
+    "intervals over episodes. They describe these networks on other episodes, not networks that are trained again."
 )
 
 
 def same_episodes(run: View) -> Markup | None:
-    """The table of differences; None for a study without episodes."""
+    """Return the table of differences; None for a study without episodes."""
     compared = paired_episodes.compare(run.rows, run.study.references or run.reference.name)
-    found = {row["variant"]: row for row in compared.to_pylist()}
-    if not found:
+    row_of = {row["variant"]: row for row in compared.to_pylist()}
+    if not row_of:
         return None
     body = []
-    for one in row_limits.shown(run, verdicts.ROWS_IN_PAGE):
-        if one.name in found:
-            row = found[one.name]
+    for variant in row_limits.shown(run, verdicts.ROWS_IN_PAGE):
+        if variant.name in row_of:
+            row = row_of[variant.name]
             bounds = formats.interval(row["delta_low"], row["delta_high"], sign=True)
             cells = [number(formats.signed(row["delta"]), bounds, row["delta"])]
             cells += [number(f"{row['episodes']:,}", by=row["episodes"]), number(str(row["seeds"]), by=row["seeds"])]
-            body.append([name(one.label), *cells])
+            body.append([name(variant.label), *cells])
     return section(
         "episodes",
         "On the same episodes",

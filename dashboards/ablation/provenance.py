@@ -91,9 +91,9 @@ def _differences(run: View) -> Markup | None:
     if not run.reference.config:
         return None
     body = []
-    for one in row_limits.shown(run, verdicts.ROWS_IN_PAGE)[1:]:
-        changed = words(between(run.reference.config, one.config))
-        body.append([one.label, tag("td", "; ".join(changed) or "nothing", class_="wide")])
+    for variant in row_limits.shown(run, verdicts.ROWS_IN_PAGE)[1:]:
+        changed = words(between(run.reference.config, variant.config))
+        body.append([variant.label, tag("td", "; ".join(changed) or "nothing", class_="wide")])
     table = markup.rows(
         ["Variant", "Differs from the reference in"], body, row_limits.note(run, verdicts.ROWS_IN_PAGE) or None
     )

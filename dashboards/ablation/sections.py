@@ -1,4 +1,4 @@
-"""The parts of the page that say what came out beside the tables: effects, ties, learning, cost, failures."""
+"""The sections with figures, and the list of failures: effects, tie-breaking, learning curves, cost."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,43 +14,45 @@ from dashboards.html.markup import Markup, name, rows, section, tag
 from dashboards.run_data import row_limits
 from raysearch.runs.study_record import StudyRecord
 
-_MOST_ERRORS = 50  # rows of the table of failures
+_MAX_ERRORS = 50  # rows of the table of failures
 
 
 def effects(run: View) -> Markup | None:
+    """Return the plot of effects; None if there is nothing to compare."""
     figure = plots.effects(run)
     if figure is None:
         return None
     caption = (
-        "Each variant's difference from the reference, averaged over the seeds that both finished, with its 95 % "
-        f"interval. {verdicts.verdict_text('better')}, {verdicts.verdict_text('worse')}, \N{WHITE CIRCLE} undecided. "
-        "Small dots: the difference of each seed, at the same height in every row; a seed that failed in one of "
-        "the two has none."
+        "Each variant's difference from the reference with its 95 % interval: the mean over the seeds that both "
+        f"finished. {verdicts.verdict_text('better')}, {verdicts.verdict_text('worse')}, \N{WHITE CIRCLE} undecided. "
+        "Small dots: the difference of each seed, at the same height in every row. A seed that failed in either "
+        "has no dot."
     )
-    if any(one.verdict == "no interval" for one in run.variants):
+    if any(variant.verdict == "no interval" for variant in run.variants):
         caption += f" \N{WHITE DIAMOND} no interval ({'; '.join(run.refusals)})."
     caption = f"{caption} {row_limits.note(run, verdicts.ROWS_IN_FIGURE)}".strip()
-    shown = [one for one in row_limits.shown(run, verdicts.ROWS_IN_FIGURE) if not one.is_reference]
-    drawn = formats.listed([f"{one.label} {verdict(one)}" for one in shown], most=20)
+    shown = [variant for variant in row_limits.shown(run, verdicts.ROWS_IN_FIGURE) if not variant.is_reference]
+    drawn = formats.listed([f"{variant.label} {verdict(variant)}" for variant in shown], most=20)
     return section("effects", "Effects", embed(figure, "plot-effects", caption, f"Plot of effects: {drawn}"))
 
 
 def tie_order(run: View) -> Markup | None:
-    """How much of mAP is the order of ties."""
+    """Return the section on tie-breaking; None if the run records no orders."""
     figure = ties.brackets(run)
     if figure is None:
         return None
     caption = (
         "Bar: from the worst to the best order of items at equal Hamming distance. Square: the expected value over all "
-        "orders, which is compared. Cross: the order in which items are stored. Means over seeds. A difference "
-        "that is smaller than a bar could be made by the order of ties alone. "
+        "orders, which the report compares. Cross: the order in which items are stored. Means over seeds. "
+        "A difference smaller than a bar may come from tie-breaking alone. "
     )
     caption = f"{caption}{row_limits.note(run, verdicts.ROWS_IN_FIGURE)}".strip()
-    says = "mAP of each variant by the order of ties; the means stand under Other metrics in the section Variants"
-    return section("ties", "Order of ties", embed(figure, "plot-ties", caption, says))
+    says = "mAP of each variant by the order of tied items; the means are under Other metrics in the section Variants"
+    return section("ties", "Tie-breaking", embed(figure, "plot-ties", caption, says))
 
 
 def learned(run: View) -> Markup | None:
+    """Return the learning curves; None if no variant has any."""
     keys = learning_curves.panels(run)
     if not keys:
         return None
@@ -59,35 +61,37 @@ def learned(run: View) -> Markup | None:
     small = [
         tag(
             "div",
-            tag("h3", name(one.label)),
+            tag("h3", name(variant.label)),
             embed(
-                learning_curves.figure(run, one, keys, ranges),
+                learning_curves.figure(run, variant, keys, ranges),
                 f"plot-learning-{index}",
                 None,
-                f"Learning curve of {one.label}",
+                f"Learning curve of {variant.label}",
             ),
         )
-        for index, one in enumerate(shown)
+        for index, variant in enumerate(shown)
     ]
-    note = "Line: mean over seeds; band: lowest to highest seed; dashed grey: the reference. All on the same scales."
-    if any(step.get("phase") == "warmup" for one in shown for steps in run.histories[one.name] for step in steps):
+    note = "Line: mean over seeds. Band: lowest to highest seed. Dashed gray: the reference. The scales are the same."
+    histories = [steps for variant in shown for steps in run.histories[variant.name]]
+    if any(step.get("phase") == "warmup" for steps in histories for step in steps):
         note += " Left of the dotted line: warm-up."
     if len(shown) < len(run.histories):
-        note += f" The {len(shown)} with the largest differences of {len(run.histories)} variants are drawn."
+        note += f" The figures show the {len(shown)} of {len(run.histories)} variants with the largest differences."
     return section("learning", "Learning curves", tag("p", note, class_="note"), tag("div", *small, class_="grid"))
 
 
 def cost(run: View) -> Markup | None:
+    """Return the section on time and money; None if no cell recorded its seconds."""
     figure = figures.cost(run)
     if figure is None:
         return None
-    caption = "A circle a finished cell, a cross a failed one; the bar is the mean of the finished. "
+    caption = "Circles are finished cells, crosses are failed ones. The bar is the mean of the finished cells. "
     caption = f"{caption}{row_limits.note(run, verdicts.ROWS_IN_FIGURE)}".strip()
     return section(
         "cost",
         "Cost",
         spent(run.study, run.rows),
-        embed(figure, "plot-cost", caption, "Seconds a cell of each variant; the means stand in the table of variants"),
+        embed(figure, "plot-cost", caption, "Seconds per cell of each variant; the means are in the table of variants"),
         *_tradeoff(run),
     )
 
@@ -98,49 +102,54 @@ def _tradeoff(run: View) -> list[Markup]:
         return []
     caption = (
         "Each variant's mean cost against its difference from the reference (blue, at zero), with 95 % intervals. The "
-        "line joins those that no other beats in both; a step of it whose intervals hold zero is not shown to be one. "
+        "line joins the variants that no other beats in both. A step whose interval contains zero may not be real. "
     )
     caption = f"{caption}{row_limits.note(run, verdicts.ROWS_IN_FIGURE)}".strip()
-    says = "Cost of each variant against its difference from the reference; both stand in the table of variants"
+    says = "Cost of each variant against its difference from the reference; both are in the table of variants"
     return [tag("h3", "Cost against effect"), embed(figure, "plot-tradeoff", caption, says)]
 
 
 def spent(study: StudyRecord, cells: Sequence[Mapping[str, Any]]) -> Markup:
-    """What all cells took together; a cell that stands under several names counts once."""
-    own = list({row["cell"]: row for row in cells}.values())
-    gpu = sum(row.get("gpu_seconds") or 0.0 for row in own)
+    """Return the time and money of all cells. A cell with several names counts once.
+
+    Args:
+        study: the record of the run.
+        cells: rows of the ended cells.
+    """
+    distinct = list({row["cell"]: row for row in cells}.values())
+    gpu = sum(row.get("gpu_seconds") or 0.0 for row in distinct)
     wall = study.wall_seconds
     adopted = study.adopted or 0
-    facts = [("All cells together", formats.seconds(sum(row.get("seconds") or 0.0 for row in own)))]
+    facts = [("All cells together", formats.seconds(sum(row.get("seconds") or 0.0 for row in distinct)))]
     if gpu:
         facts.append(("On GPUs", formats.seconds(gpu)))
     if wall:
         facts.append(("Wall clock", formats.seconds(wall)))
-        facts.append(("Cells an hour", f"{(len(own) - adopted) / wall * 3600:,.0f}"))
+        facts.append(("Cells per hour", f"{(len(distinct) - adopted) / wall * 3600:,.0f}"))
     facts += ablation_cost.cost_facts(study.cost)
     if study.pre_trainings.cells:
         spent_before = formats.seconds(study.pre_trainings.seconds)
         facts.append(("Pre-trainings", f"{study.pre_trainings.cells:,}, {spent_before}"))
-    retried = [row for row in own if (row.get("attempts") or 1) > 1]
+    retried = [row for row in distinct if (row.get("attempts") or 1) > 1]
     if retried:
         facts.append(("Needed more than one attempt", formats.count(len(retried), "cell")))
     return tag("dl", *(tag("div", tag("dt", name), tag("dd", fact)) for name, fact in facts), class_="facts")
 
 
 def failures(run: View) -> Markup | None:
-    """Cells without a result, those with one error together."""
+    """Return the cells without a result, grouped by error."""
     holes = [row for row in run.rows if row["status"] != "finished"]
-    note = "These cells count in no mean; their variants' rows say so."
-    return without_result(holes, {one.name: one.label for one in run.variants}, note)
+    note = "No mean contains these cells. The rows of their variants count them."
+    return without_result(holes, {variant.name: variant.label for variant in run.variants}, note)
 
 
 def without_result(cells: Sequence[Mapping[str, Any]], labels: Mapping[str, str], note: str) -> Markup | None:
-    """The table of cells without a result; None without any.
+    """Return the table of cells without a result; None if there are none.
 
     Args:
-        cells: their rows.
-        labels: variant -> what it is called.
-        note: what follows from them.
+        cells: rows of these cells.
+        labels: variant -> its label.
+        note: the consequence, as the table's caption.
     """
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for row in cells:
@@ -148,16 +157,18 @@ def without_result(cells: Sequence[Mapping[str, Any]], labels: Mapping[str, str]
     if not groups:
         return None
     body = []
-    largest = sorted(groups.items(), key=lambda group: -len(group[1]))[:_MOST_ERRORS]
+    largest = sorted(groups.items(), key=lambda group: -len(group[1]))[:_MAX_ERRORS]
     for (status, error), members in largest:
         seeds: dict[str, list[int]] = {}
         for row in members:
             seeds.setdefault(labels.get(row["variant"], row["variant"]), []).append(row["seed"])
         places = [f"{name}: seed {formats.seeds(numbers)}" for name, numbers in seeds.items()]
-        where = tag("td", formats.listed(places, most=10).replace(" and ", "; "))
-        body.append([f"{formats.count(len(members), 'cell')} {status}", where, tag("td", _error(error), class_="wide")])
+        cells_text = tag("td", formats.listed(places, most=10).replace(" and ", "; "))
+        body.append(
+            [f"{formats.count(len(members), 'cell')} {status}", cells_text, tag("td", _error(error), class_="wide")]
+        )
     if len(groups) > len(largest):
-        note += f" The {len(largest)} most common of {len(groups):,} errors; all stand in results.parquet."
+        note += f" The {len(largest)} most common of {len(groups):,} errors; results.parquet holds all."
     return section("failures", "Cells without a result", rows(["Cells", "Where", "Error"], body, note))
 
 

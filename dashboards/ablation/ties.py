@@ -1,8 +1,8 @@
-"""How much of a retrieval's mAP is the order of ties: what the worst and the best order would have given.
+"""The effect of tie-breaking on a retrieval's mAP: the values of the worst and the best order of tied items.
 
-Short codes leave many items at one Hamming distance, and their order is nobody's merit; McSherry and Najork, "Computing
-Information Retrieval Performance Measures Efficiently in the Presence of Tied Scores", ECIR 2008, take the expectation.
-A claim that is smaller than the bracket stands or falls with how ties are broken.
+Short codes leave many items at the same Hamming distance, and no method earns their order. McSherry and Najork,
+"Computing Information Retrieval Performance Measures Efficiently in the Presence of Tied Scores", ECIR 2008, take the
+expectation. A difference smaller than the bracket may come from tie-breaking alone.
 """
 
 from dataclasses import dataclass
@@ -15,12 +15,15 @@ from dashboards.html import formats, verdicts
 from dashboards.run_data import row_limits
 from dashboards.run_data.result_rows import mean
 
-_EXPECTED, _INDEX, _WORST, _BEST = "map", "map_index", "map_worst_ties", "map_best_ties"
+_EXPECTED = "map"
+_INDEX = "map_index"
+_WORST = "map_worst_ties"
+_BEST = "map_best_ties"
 
 
 @dataclass(frozen=True)
 class Bracket:
-    """mAP of a variant by the order of ties: means over the seeds that finished."""
+    """A variant's mAP by the order of tied items: means over finished seeds."""
 
     worst: float
     expected: float
@@ -28,9 +31,9 @@ class Bracket:
     index: float | None  # in the order in which items are stored
 
 
-def bracket(one: Variant) -> Bracket | None:
-    """A variant's bracket; None where a finished cell does not tell it."""
-    cells = [row for row in one.finished if row.get(_EXPECTED) is not None]
+def bracket(variant: Variant) -> Bracket | None:
+    """Return a variant's bracket; None if its cells do not record it."""
+    cells = [row for row in variant.finished if row.get(_EXPECTED) is not None]
     worst, expected, best = (mean(row.get(name) for row in cells) for name in (_WORST, _EXPECTED, _BEST))
     if not cells or worst is None or expected is None or best is None:
         return None
@@ -38,36 +41,37 @@ def bracket(one: Variant) -> Bracket | None:
 
 
 def brackets(run: View) -> go.Figure | None:
-    """A bar from the worst to the best order of ties, a row a variant; None for a run that does not tell them."""
-    found = [(one, own) for one in row_limits.shown(run, verdicts.ROWS_IN_FIGURE) if (own := bracket(one)) is not None]
-    if not found:
+    """Draw a bar from the worst to the best maps, one row per variant; None for a run that records no orders."""
+    shown = row_limits.shown(run, verdicts.ROWS_IN_FIGURE)
+    drawn = [(variant, maps) for variant in shown if (maps := bracket(variant)) is not None]
+    if not drawn:
         return None
-    labels = [figures.text(one.label) for one, _ in found]
-    row = 14 + 15 * (max(label.count("<br>") for label in labels) + 1) if len(found) <= 40 else 22
-    figure = figures.base(70 + row * len(found))
-    rows = list(range(len(found)))
+    labels = [figures.text(variant.label) for variant, _ in drawn]
+    row = 14 + 15 * (max(label.count("<br>") for label in labels) + 1) if len(drawn) <= 40 else 22
+    figure = figures.base(70 + row * len(drawn))
+    rows = list(range(len(drawn)))
     figure.add_trace(
         go.Bar(
-            base=[own.worst for _, own in found],
-            x=[own.best - own.worst for _, own in found],
+            base=[maps.worst for _, maps in drawn],
+            x=[maps.best - maps.worst for _, maps in drawn],
             y=rows,
             orientation="h",
             width=0.35,
             marker={"color": "rgba(43,131,186,0.4)", "line": {"width": 0}},
-            hovertext=[_words(run, one, own) for one, own in found],
+            hovertext=[_hover_text(run, variant, maps) for variant, maps in drawn],
             hoverinfo="text",
         )
     )
     marks = {
-        "square": (figures.BLUE, [own.expected for _, own in found]),
-        "x-thin-open": (figures.VERMILLION, [own.index for _, own in found]),
+        "square": (figures.BLUE, [maps.expected for _, maps in drawn]),
+        "x-thin-open": (figures.VERMILLION, [maps.index for _, maps in drawn]),
     }
-    for symbol, (colour, values) in marks.items():
+    for symbol, (color, values) in marks.items():
         figure.add_trace(
             go.Scatter(
                 x=values, y=rows, mode="markers", cliponaxis=False, hoverinfo="text",
-                marker={"symbol": symbol, "color": colour, "size": 9, "line": {"width": 2, "color": colour}},
-                hovertext=[_words(run, one, own) for one, own in found],
+                marker={"symbol": symbol, "color": color, "size": 9, "line": {"width": 2, "color": color}},
+                hovertext=[_hover_text(run, variant, maps) for variant, maps in drawn],
             )
         )  # fmt: skip
     figure.update_yaxes(tickvals=rows, ticktext=labels, range=[len(rows) - 0.5, -0.5], ticks="")
@@ -75,7 +79,7 @@ def brackets(run: View) -> go.Figure | None:
     return figure
 
 
-def _words(run: View, one: Variant, own: Bracket) -> str:
-    index = [f"index order {formats.metric(own.index)}"] if own.index is not None else []
-    order = f"worst order {formats.metric(own.worst)}, best {formats.metric(own.best)}"
-    return figures.about(run, one, f"expected {formats.metric(own.expected)}", order, *index)
+def _hover_text(run: View, variant: Variant, maps: Bracket) -> str:
+    index = [f"index order {formats.metric(maps.index)}"] if maps.index is not None else []
+    extremes = f"worst order {formats.metric(maps.worst)}, best {formats.metric(maps.best)}"
+    return figures.about(run, variant, f"expected {formats.metric(maps.expected)}", extremes, *index)

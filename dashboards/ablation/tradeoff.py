@@ -1,4 +1,4 @@
-"""Cost against effect: what a cell of each variant takes, what it gains, and which variants nothing beats in both."""
+"""Cost against effect: the time of a variant's cell, its gain, and the variants that no other beats in both."""
 
 import plotly.graph_objects as go
 
@@ -8,40 +8,44 @@ from dashboards.ablation.view import Variant, View
 from dashboards.html import formats, verdicts
 from dashboards.run_data import row_limits
 
-FRONT = "front"  # name of the trace that joins the Pareto-best
+FRONT = "front"  # name of the trace that joins the Pareto front
 
 
-def cost(run: View, one: Variant) -> float | None:
-    """Mean seconds of a finished cell; of GPUs, when the run had any."""
+def cost(run: View, variant: Variant) -> float | None:
+    """Return the mean seconds of a finished cell; GPU-seconds if the run had GPUs."""
     if not any(row.get("gpu_seconds") for row in run.rows):
-        return one.seconds
-    taken = [row["gpu_seconds"] for row in one.finished if row.get("gpu_seconds") is not None]
-    return sum(taken) / len(taken) if taken else None
+        return variant.seconds
+    seconds = [row["gpu_seconds"] for row in variant.finished if row.get("gpu_seconds") is not None]
+    return sum(seconds) / len(seconds) if seconds else None
 
 
-def gain(one: Variant) -> float | None:
-    """Mean paired difference from the reference; none of a reference."""
-    return 0.0 if one.is_reference and one.values else one.compared["delta"]
+def gain(variant: Variant) -> float | None:
+    """Return the mean paired difference from the reference; 0 for the reference itself."""
+    return 0.0 if variant.is_reference and variant.values else variant.compared["delta"]
 
 
 def front(points: list[tuple[float, float]], mode: str) -> list[int]:
-    """Positions of the (cost, gain) that no other beats in one and equals in the other, the cheapest first.
+    """Return the positions of the points (cost, gain) on the Pareto front, the cheapest first.
 
     >>> front([(1.0, 0.0), (2.0, 0.1), (3.0, 0.05), (1.0, -0.1)], "max")
     [0, 1]
     """
     sign = 1 if mode == "max" else -1
-    found: list[int] = []
+    best: list[int] = []
     for index in sorted(range(len(points)), key=lambda at: (points[at][0], -sign * points[at][1])):
-        if not found or sign * points[index][1] > sign * points[found[-1]][1]:
-            found.append(index)
-    return found
+        if not best or sign * points[index][1] > sign * points[best[-1]][1]:
+            best.append(index)
+    return best
 
 
 def tradeoff(run: View) -> go.Figure | None:
-    """Seconds a cell against the difference from the reference; None with fewer than two variants to place."""
+    """Draw seconds per cell against the difference from the reference; None with fewer than two points."""
     shown = row_limits.shown(run, verdicts.ROWS_IN_FIGURE)
-    placed = [(one, x, y) for one in shown if (x := cost(run, one)) is not None and (y := gain(one)) is not None]
+    placed = [
+        (variant, x, y)
+        for variant in shown
+        if (x := cost(run, variant)) is not None and (y := gain(variant)) is not None
+    ]
     if len(placed) < 2:
         return None
     figure = figures.base(400)
@@ -58,14 +62,14 @@ def tradeoff(run: View) -> go.Figure | None:
         if members:
             figure.add_trace(_points(run, members, colour, symbol))
     gpu = "GPU-seconds" if any(row.get("gpu_seconds") for row in run.rows) else "seconds"
-    figure.update_xaxes(title_text=f"mean {gpu} a cell", nticks=8)
+    figure.update_xaxes(title_text=f"mean {gpu} per cell", nticks=8)
     metric = figures.escaped(formats.metric_name(run.metric))
     figure.update_yaxes(title_text=f"difference in {metric}", tickformat="+", nticks=7)
     return figure
 
 
 def _points(run: View, members: list[tuple[Variant, float, float]], colour: str, symbol: str) -> go.Scatter:
-    bounds = [(one.compared["delta_low"], y, one.compared["delta_high"]) for one, _, y in members]
+    bounds = [(variant.compared["delta_low"], y, variant.compared["delta_high"]) for variant, _, y in members]
     return go.Scatter(
         x=[x for _, x, _ in members],
         y=[y for _, _, y in members],
@@ -81,8 +85,8 @@ def _points(run: View, members: list[tuple[Variant, float, float]], colour: str,
             "width": 0,
         },
         hovertext=[
-            figures.about(run, one, verdict(one), f"{formats.signed(y)} at {formats.seconds(x)} a cell")
-            for one, x, y in members
+            figures.about(run, variant, verdict(variant), f"{formats.signed(y)} at {formats.seconds(x)} per cell")
+            for variant, x, y in members
         ],
         hoverinfo="text",
         cliponaxis=False,

@@ -1,6 +1,6 @@
-"""A run as its report sees it: every planned variant with its comparison, cost and holes, read once.
+"""A run for its report: every planned variant with its comparison, its cost and its missing cells, read once.
 
-Whatever an older or an interrupted run does not hold is missing here and fails nothing.
+Older and interrupted runs may hold less. Their values are None or empty here.
 """
 
 import functools
@@ -22,15 +22,15 @@ SIDE = 224  # the image side that a study declares its pixel sizes for
 
 @dataclass(frozen=True)
 class Variant:
-    """A variant's row. Numbers are None where nothing could be computed."""
+    """A variant. Numbers are None if they could not be computed."""
 
     name: str
-    label: str  # the name with pixel sizes as run and as declared
+    label: str  # the name, with pixel sizes as run and as declared
     settings: Mapping[str, Any]
     declared: Mapping[str, Any]
-    also: tuple[Mapping[str, Any], ...]  # other levels of the factors that give the same config
+    also: tuple[Mapping[str, Any], ...]  # other levels of the factors with the same config
     config: Mapping[str, Any]
-    reference: str  # name of the variant that it is compared with
+    reference: str  # name of the variant for comparison
     is_reference: bool
     verdict: str  # "reference", "better", "worse", "undecided", "no interval" or "no result"
     compared: Mapping[str, Any]  # the row of statistics.compare
@@ -41,61 +41,64 @@ class Variant:
 
     @property
     def planned(self) -> int:
+        """Return the number of planned cells."""
         return len(self.rows) + self.missing
 
     @property
     def finished(self) -> list[dict[str, Any]]:
+        """Return the rows of the finished cells."""
         return [row for row in self.rows if row["status"] == "finished"]
 
     @functools.cached_property
     def seconds(self) -> float | None:
-        """Mean of the finished cells."""
+        """Return the mean seconds of the finished cells."""
         return mean(row.get("seconds") for row in self.finished)
 
     @functools.cached_property
     def epochs(self) -> float | None:
-        """Mean of the finished cells."""
+        """Return the mean epochs of the finished cells."""
         return mean(row.get("epochs") for row in self.finished)
 
     @property
     def gpu_hours(self) -> float:
-        """Of all ended cells, whatever became of them: that is what was paid for."""
+        """Return the GPU-hours of all ended cells, including failed ones, because they were paid for too."""
         return sum(row.get("gpu_seconds") or 0.0 for row in self.rows) / 3600
 
     @functools.cached_property
     def erased(self) -> float | None:
-        """Mean share of the image erased in the last iteration."""
+        """Return the mean share of the image that the last iteration erased."""
         texts = [row["history"] for row in self.finished if row.get("history")]
-        last = [(history(text) or [{}])[-1] for text in texts if "erased_fraction" in text]
-        shares = [step.get("erased_fraction") for step in last]
+        last_steps = [(history(text) or [{}])[-1] for text in texts if "erased_fraction" in text]
+        shares = [step.get("erased_fraction") for step in last_steps]
         return mean(share for share in shares if isinstance(share, int | float))
 
     @property
     def less_published(self) -> float | None:
-        """The measured mean less the published number."""
+        """Return the measured mean minus the published number."""
         measured = self.compared["mean"]
         return None if measured is None or self.published is None else measured - self.published[0]
 
     @property
     def holes(self) -> int:
+        """Return the number of planned cells without a result."""
         return self.compared["failed"] + self.compared["stopped"] + self.missing
 
     def level(self, factor: str) -> Any:
-        """The factor's level in the study file's units; as run where the study file's is not known."""
+        """Return the factor's level in the study file's units, or as run if that is not recorded."""
         return self.declared.get(factor, self.settings.get(factor))
 
     def places(self, factors: Iterable[str]) -> list[tuple[Any, ...]]:
-        """Where the variant stands in a crossed design: its levels of the factors, and those of the same config."""
-        known = [{**self.settings, **self.declared}, *self.also]
-        return [tuple(levels.get(factor) for factor in factors) for levels in known]
+        """Return the variant's levels of the factors in a crossed design, and other levels with the same config."""
+        settings = [{**self.settings, **self.declared}, *self.also]
+        return [tuple(levels.get(factor) for factor in factors) for levels in settings]
 
 
 @dataclass(frozen=True)
 class View:
-    """What the page, the tables and the terminal are made from."""
+    """The data behind the page, the tables and the terminal."""
 
     study: StudyRecord
-    rows: list[dict[str, Any]]  # a row an ended cell
+    rows: list[dict[str, Any]]  # one per ended cell
     variants: tuple[Variant, ...]  # the reference first, then as planned
     metric: str
     mode: str
@@ -105,10 +108,12 @@ class View:
 
     @property
     def reference(self) -> Variant:
+        """Return the reference of the study."""
         return self.variants[0]
 
     @property
     def factors(self) -> list[str]:
+        """Return the names of the factors."""
         return list(self.study.factors)
 
     @property
@@ -116,36 +121,42 @@ class View:
         return len(self.rows) + self.missing
 
     def status(self, name: str) -> int:
-        """How many cells ended as `name`."""
+        """Return the number of cells that ended with a status."""
         return sum(row["status"] == name for row in self.rows)
 
     @functools.cached_property
     def histories(self) -> "Histories":
-        """Variant -> a history (a dict an iteration) per finished cell; variants without any are left out."""
-        return Histories((one.name, one.rows) for one in self.variants)
+        """Return variant -> a history (one dict per iteration) per finished cell; without variants that have none."""
+        return Histories((variant.name, variant.rows) for variant in self.variants)
 
     @functools.cached_property
     def named(self) -> Mapping[str, Variant]:
-        """Variants by name."""
-        return {one.name: one for one in self.variants}
+        """Return the variants by name."""
+        return {variant.name: variant for variant in self.variants}
 
     @property
     def refusals(self) -> list[str]:
         """Why variants have no interval, each reason once, those with the most seeds first."""
-        reasons = {one.compared["refused"]: one.compared["seeds"] for one in self.variants if one.values}
+        reasons = {
+            variant.compared["refused"]: variant.compared["seeds"] for variant in self.variants if variant.values
+        }
         return [reason for reason, _ in sorted(reasons.items(), key=lambda item: -item[1]) if reason]
 
-    def differences(self, one: Variant) -> dict[int, float]:
-        """Seed -> a variant's metric less its reference's, of seeds that both finished; none for a reference."""
-        other = {} if one.is_reference else self.named[one.reference].values
-        return {seed: value - other[seed] for seed, value in one.values.items() if seed in other}
+    def differences(self, variant: Variant) -> dict[int, float]:
+        """Return seed -> the variant's metric minus its reference's, for seeds that both finished."""
+        other = {} if variant.is_reference else self.named[variant.reference].values
+        return {seed: value - other[seed] for seed, value in variant.values.items() if seed in other}
 
 
 def view(study: StudyRecord, table: pa.Table) -> View:
-    """Put a run together from `study.json` and its results.
+    """Return the view of a run.
+
+    Args:
+        study: the record of the run.
+        table: the run's results, as `results.load` returns them.
 
     Raises:
-        UserError: cells that must not be compared, as `statistics.compare` says.
+        UserError: the cells must not be compared; see `statistics.compare`.
     """
     study = study.escaped()
     rows = rows_of(table)
@@ -160,31 +171,32 @@ def view(study: StudyRecord, table: pa.Table) -> View:
         name: other for name, other in study.references.items() if name in plans and other in plans
     }
     compared = _compare(rows, plans, metric, references)
-    numbers = read(study.published)
+    published = read(study.published)
     ended = {(row["variant"], row["seed"]) for row in rows}
     absent = Counter(cell.variant for cell in study.cells if (cell.variant, cell.seed) not in ended)
     by_variant: dict[str, list[dict[str, Any]]] = {name: [] for name in plans}
     for row in rows:
         by_variant[row["variant"]].append(row)
     variants = tuple(
-        _variant(plan, compared[name], by_variant[name], absent[name], (metric, mode, references[name]), numbers)
+        _variant(plan, compared[name], by_variant[name], absent[name], (metric, mode, references[name]), published)
         for name, plan in plans.items()
     )
     texts = dict.fromkeys(row.get("metric_ids") for row in rows)
-    ids = list(dict.fromkeys(str(found[metric]) for text in texts if metric in (found := mapping(loads(text)))))
-    # of blocks with a protocol each, as 1 and 5 shots, the cells know the ids and the study only the first
+    ids_by_metric = [mapping(loads(text)) for text in texts]
+    ids = list(dict.fromkeys(str(ids[metric]) for ids in ids_by_metric if metric in ids))
+    # Variants may have different protocols, such as 1 and 5 shots. The study records one id, the cells record all.
     metric_id = " and ".join(ids) if len(ids) > 1 else study.metric_id or next(iter(ids), metric)
-    return View(study, rows, variants, metric, mode, metric_id, numbers, absent.total())
+    return View(study, rows, variants, metric, mode, metric_id, published, absent.total())
 
 
 def _compare(
     rows: list[dict], names: Iterable[str], metric: str, reference: Mapping[str, str]
 ) -> dict[str, dict[str, Any]]:
-    """The comparison, with an empty row for each variant that has no ended cell, the reference among them."""
-    kinds = {"variant": pa.string(), "seed": pa.int64(), "status": pa.string(), "config": pa.string()}
-    kinds |= {"metric_ids": pa.string(), metric: pa.float64()}
+    """Return the comparison by variant; a variant without an ended cell has an empty row."""
+    types = {"variant": pa.string(), "seed": pa.int64(), "status": pa.string(), "config": pa.string()}
+    types |= {"metric_ids": pa.string(), metric: pa.float64()}
     planned: list[dict] = [{"variant": name, "status": "planned"} for name in names]
-    table = typed(planned + rows, kinds)
+    table = typed(planned + rows, types)
     return {row["variant"]: row for row in statistics.compare(table, metric, reference).to_pylist()}
 
 
@@ -194,7 +206,7 @@ def _variant(
     rows: list[dict[str, Any]],
     missing: int,
     question: tuple[str, str, str],
-    numbers: Published | None,
+    published: Published | None,
 ) -> Variant:
     metric, mode, reference = question
     name = plan.name
@@ -214,38 +226,38 @@ def _variant(
         values={row["seed"]: row[metric] for row in rows if row["status"] == "finished" and is_number(row.get(metric))},
         rows=rows,
         missing=missing,
-        published=numbers.find(levels, metric) if numbers else None,
+        published=published.find(levels, metric) if published else None,
     )
 
 
 def label(name: str, settings: Mapping[str, Any], declared: Mapping[str, Any]) -> str:
-    """A variant's name, with sizes that were scaled to the image told both ways.
+    """Return a variant's name, with sizes that were scaled to the image in both units.
 
     >>> label("srem.size=5", {"srem.size": 5}, {"srem.size": 16})
     'srem.size=5 px (16 at 224)'
     """
-    words = name.split(", ")
+    parts = name.split(", ")
     for factor, value in settings.items():
-        word = f"{factor}={value}"
-        if word in words and scaled(factor, settings, declared):
-            words[words.index(word)] = f"{word} px ({declared[factor]} at {SIDE})"
-    return ", ".join(words)
+        part = f"{factor}={value}"
+        if part in parts and scaled(factor, settings, declared):
+            parts[parts.index(part)] = f"{part} px ({declared[factor]} at {SIDE})"
+    return ", ".join(parts)
 
 
 def scaled(factor: str, settings: Mapping[str, Any], declared: Mapping[str, Any]) -> bool:
-    """Whether a level ran as another number than the study file says, which only sizes in pixels do."""
+    """Return whether a level as run differs from the declared one. Only sizes in pixels are scaled."""
     values = settings.get(factor), declared.get(factor)
     return all(isinstance(value, int) and not isinstance(value, bool) for value in values) and values[0] != values[1]
 
 
 def levels(variant: Variant) -> str:
-    """The variant's levels of all factors, as run and as declared."""
-    words = [f"{key}={formats.level(value)}" for key, value in variant.settings.items()]
-    return label(", ".join(words), variant.settings, variant.declared)
+    """Return the variant's levels of all factors, as run and as declared."""
+    parts = [f"{key}={formats.level(value)}" for key, value in variant.settings.items()]
+    return label(", ".join(parts), variant.settings, variant.declared)
 
 
 def verdict_of(compared: Mapping[str, Any], mode: str) -> str:
-    """What a row of `statistics.compare` says of a variant that is not the reference."""
+    """Return the verdict of a variant that is not the reference, from its row of `statistics.compare`."""
     if compared["mean"] is None:
         return "no result"
     if compared["delta_low"] is None:

@@ -1,1 +1,1 @@
-"""HTML, CSV and terminal text: escaping, page skeleton, embedded figures, and how numbers are written."""
+"""Output formats: escaped HTML, the page skeleton, embedded figures, numbers as text, and tables in every format."""

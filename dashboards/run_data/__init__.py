@@ -1,1 +1,1 @@
-"""What pages read of a run beside its results: rows, protocol, published numbers, and config differences in words."""
+"""Data that several pages read: rows of results, published numbers, differences of configs, and row limits."""

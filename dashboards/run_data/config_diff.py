@@ -1,51 +1,61 @@
-"""A nested config as dotted paths, and in what two of them differ."""
+"""Differences between nested configs, as dotted paths: the facts behind a variant's name."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from dashboards.ablation.view import Variant, View
 from dashboards.html import formats
 
-DEEPEST = 32  # levels that are taken apart; configs have four
+_MAX_DEPTH = 32  # levels that are flattened; configs have four
 Change = tuple[str, str, str]  # path, the value before and after
 
 _ABSENT = "absent"
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """
+    """Return a nested config as path -> value.
+
     >>> flat({"srem": {"size": 9}, "task": "retrieval"})
     {'srem.size': 9, 'task': 'retrieval'}
     """
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for key, value in config.items():
-        if isinstance(value, Mapping) and prefix.count(".") < DEEPEST:
-            found |= flat(value, f"{prefix}{key}.")
+        if isinstance(value, Mapping) and prefix.count(".") < _MAX_DEPTH:
+            values |= flat(value, f"{prefix}{key}.")
         else:
-            found[f"{prefix}{key}"] = value
-    return found
+            values[f"{prefix}{key}"] = value
+    return values
 
 
 def between(config: Mapping[str, Any], other: Mapping[str, Any]) -> list[Change]:
-    """What changes from one config to another.
+    """Return the changes from one config to another.
 
     >>> between({"srem": {"size": 9}, "task": "retrieval"}, {"srem": {"size": 18}, "task": "retrieval"})
     [('srem.size', '9', '18')]
     """
-    before, after = flat(config), flat(other)
+    before = flat(config)
+    after = flat(other)
     return [
-        (path, _word(before, path), _word(after, path))
+        (path, _value_text(before, path), _value_text(after, path))
         for path in {**before, **after}
-        if _word(before, path) != _word(after, path)
+        if _value_text(before, path) != _value_text(after, path)
     ]
 
 
+def changes_from_reference(run: View, variant: Variant) -> list[Change]:
+    """Return the changes from the reference's config to a variant's; none if a config was not recorded."""
+    reference_config = run.named[variant.reference].config
+    return between(reference_config, variant.config) if reference_config and variant.config else []
+
+
 def words(changes: Iterable[Change]) -> list[str]:
-    """
+    """Return changes as text.
+
     >>> words([("srem.size", "9", "18")])
     ['srem.size: 9 → 18']
     """
     return [f"{path}: {before} \N{RIGHTWARDS ARROW} {after}" for path, before, after in changes]
 
 
-def _word(values: Mapping[str, Any], path: str) -> str:
+def _value_text(values: Mapping[str, Any], path: str) -> str:
     return formats.level(values[path]) if path in values else _ABSENT

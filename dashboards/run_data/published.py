@@ -1,7 +1,7 @@
-"""A paper's numbers, found for the variants that they belong to.
+"""A paper's numbers, looked up by a variant's levels.
 
-A file of `search_spaces/published` opens with `# key: value` lines and goes on as CSV: a column a factor with levels as
-the study declares them, a column named as the metric, and `table`, the paper's table that the number stands in.
+A file in `search_spaces/published` begins with `# key: value` lines, followed by CSV: one column per factor with levels
+as the study declares them, a column named like the metric, and `table`, the number of the paper's table.
 """
 
 import csv
@@ -19,69 +19,75 @@ _NAME = re.compile(r"\w[\w-]*(/\w[\w-]*)*", re.ASCII)
 
 @dataclass(frozen=True)
 class Published:
-    """The numbers of one file and where they come from."""
+    """The numbers of one file and their source."""
 
-    source: Mapping[str, str]  # paper, protocol, metric as the file's first lines say
+    source: Mapping[str, str]  # paper, protocol and metric, from the file's first lines
     rows: tuple[Mapping[str, Any], ...]
 
     @property
     def paper(self) -> str:
+        """Return the paper's citation."""
         return self.source.get("paper", "published")
 
     def find(self, levels: Mapping[str, Any], metric: str) -> tuple[float, str] | None:
-        """The value and table at `levels` (factor -> declared value), or None where the paper says nothing."""
+        """Return the value and table at `levels` (factor -> declared value), or None without such a number."""
         for row in self.rows:
             factors = set(row) - {metric, "table"}
-            if factors and isinstance(row.get(metric), float | int) and all(_same(row, levels, one) for one in factors):
+            if (
+                factors
+                and isinstance(row.get(metric), float | int)
+                and all(_same(row, levels, factor) for factor in factors)
+            ):
                 return float(row[metric]), str(row.get("table", ""))
         return None
 
     def along(self, factor: str, levels: Mapping[str, Any], metric: str) -> list[tuple[Any, float]]:
-        """(level, value) over one factor, the others at `levels`; each level once."""
-        found: dict[Any, float] = {}
+        """Return (level, value) over one factor, with the others at `levels`; each level once."""
+        values: dict[Any, float] = {}
         for row in self.rows:
             others = set(row) - {metric, "table", factor}
             known = factor in row and isinstance(row.get(metric), float | int)
-            if known and all(_same(row, levels, one) for one in others):
-                found.setdefault(row[factor], float(row[metric]))
-        return list(found.items())
+            if known and all(_same(row, levels, other) for other in others):
+                values.setdefault(row[factor], float(row[metric]))
+        return list(values.items())
 
     def beyond(self, variants: Sequence[Mapping[str, Any]], metric: str) -> list[tuple[dict[str, Any], float]]:
-        """(levels, value) of what the paper names and no variant is, such as a method that was only cited.
+        """Return (levels, value) for names in the paper that no variant has, such as a method that is only cited.
 
         Args:
-            variants: levels of each, factor -> declared value.
-            metric: the column.
+            variants: levels of each variant, factor -> declared value.
+            metric: the metric's column.
         """
         known: dict[str, list[Any]] = {}
         for levels in variants:
             for factor, level in levels.items():
                 known.setdefault(factor, []).append(level)
-        found = []
+        cited = []
         for row in self.rows:
             levels = {factor: level for factor, level in row.items() if factor not in (metric, "table")}
             others = [level for factor, level in levels.items() if level not in known.get(factor, [])]
             if len(others) == 1 and isinstance(others[0], str) and isinstance(row.get(metric), float | int):
-                found.append((levels, float(row[metric])))
-        return found
+                cited.append((levels, float(row[metric])))
+        return cited
 
 
 def read(name: str | None) -> Published | None:
-    """The published numbers of `paper/name`; None where there are none.
+    """Return the published numbers of `paper/table`; None if there are none.
 
     Raises:
-        UserError: a name that could lead out of the folder of published numbers.
+        UserError: the name could lead out of the folder of published numbers.
     """
     if not name:
         return None
     if not _NAME.fullmatch(name):
-        raise UserError(f"published numbers are named as paper/table, not {name[:80]!r}")
+        raise UserError(f"published numbers are named paper/table, not {name[:80]!r}")
     path = resources.files("search_spaces").joinpath("published", *f"{name}.csv".split("/"))
     return parse(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def parse(text: str) -> Published:
-    """
+    """Return the numbers of a file's text.
+
     >>> parse("# paper: A\\nsrem.size,map,table\\n32,0.5,3\\n").find({"srem.size": 32}, "map")
     (0.5, '3')
     """
@@ -95,8 +101,9 @@ def parse(text: str) -> Published:
 def _same(row: Mapping[str, Any], levels: Mapping[str, Any], factor: str) -> bool:
     if factor not in levels:
         return False
-    one, other = row[factor], levels[factor]
-    return one == other and isinstance(one, bool) == isinstance(other, bool)  # 1 is no True
+    published = row[factor]
+    level = levels[factor]
+    return published == level and isinstance(published, bool) == isinstance(level, bool)  # 1 is not True
 
 
 def _value(word: str | None) -> Any:

@@ -1,4 +1,4 @@
-"""Results as plain rows, which older and interrupted runs may not have filled, and strangers may have written."""
+"""Results as plain rows. Older and interrupted runs may lack values, and a file may come from elsewhere."""
 
 import json
 import math
@@ -11,11 +11,11 @@ from raysearch.core import sanitize
 from raysearch.core.errors import UserError
 
 _NUMBERS = {int, float, bool}
-LARGEST = 1e300  # numbers beyond are nobody's measurement, and their sums overflow
+LARGEST = 1e300  # larger numbers are not measurements, and their sums overflow
 
 
 def loads(text: str | None, default: Any = None) -> Any:
-    """JSON of a column that older runs may not have.
+    """Return the JSON value of a column that older runs may lack, or a default.
 
     >>> loads('[1]'), loads(None, {}), loads("no JSON")
     ([1], {}, None)
@@ -28,7 +28,7 @@ def loads(text: str | None, default: Any = None) -> Any:
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
-    """What should be a mapping, empty where it is none.
+    """Return a value that should be a mapping; an empty one if it is not.
 
     >>> mapping({"a": 1}), mapping([1])
     ({'a': 1}, {})
@@ -37,7 +37,7 @@ def mapping(value: Any) -> Mapping[str, Any]:
 
 
 def history(text: str | None) -> list[dict[str, Any]]:
-    """A cell's iterations, of each the texts and the numbers; empty for anything else.
+    """Return a cell's iterations with their texts and numbers; empty for other content.
 
     >>> history('[{"loss": 0.5, "more": [1]}]'), history('{"loss": 0.5}'), history(None)
     ([{'loss': 0.5}], [], [])
@@ -57,7 +57,7 @@ def history(text: str | None) -> list[dict[str, Any]]:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a metric has a value: a finished cell without a finite one counts as failed.
+    """Return whether a metric has a value. A finished cell without a finite value counts as failed.
 
     >>> is_number(0.5), is_number(None), is_number(float("nan"))
     (True, False, False)
@@ -66,7 +66,7 @@ def is_number(value: Any) -> bool:
 
 
 def mean(values: Iterable[float | None]) -> float | None:
-    """Mean of the values that are there.
+    """Return the mean of the values that are not None.
 
     >>> mean([1.0, None, 3.0]), mean([None])
     (2.0, None)
@@ -76,9 +76,9 @@ def mean(values: Iterable[float | None]) -> float | None:
 
 
 def rows_of(table: pa.Table) -> list[dict[str, Any]]:
-    """A dict a row, in which equal texts are one: most cells of a run say the same of their config and machine.
+    """Return one dict per row, with control characters in texts written out.
 
-    Texts are as people may see them.
+    Equal texts are one object, because most cells of a run have the same config and machine.
     """
     texts: dict[str, str] = {}
     columns = []
@@ -87,27 +87,35 @@ def rows_of(table: pa.Table) -> list[dict[str, Any]]:
         for value in values:
             if isinstance(value, str) and value not in texts:
                 texts[value] = sanitize.escape_controls(value)
-        columns.append([texts[v] if isinstance(v, str) else v for v in values])
+        columns.append([texts[value] if isinstance(value, str) else value for value in values])
     names = [sanitize.escape_controls(name) for name in table.column_names]
     return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
 
 
-def typed(rows: Sequence[Mapping[str, Any]], kinds: Mapping[str, pa.DataType]) -> pa.Table:
-    """Some columns of rows; a UserError where a value is not of its column's kind."""
+def typed(rows: Sequence[Mapping[str, Any]], types: Mapping[str, pa.DataType]) -> pa.Table:
+    """Return some columns of rows as a table.
+
+    Args:
+        rows: column -> value each.
+        types: column -> its type.
+
+    Raises:
+        UserError: a value is not of its column's type.
+    """
     columns = {}
-    for key, kind in kinds.items():
+    for key, data_type in types.items():
         try:
-            columns[key] = pa.array([row.get(key) for row in rows], kind)
+            columns[key] = pa.array([row.get(key) for row in rows], data_type)
         except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-            raise UserError(f"column '{key}' of the results holds what is no {kind}") from None
+            raise UserError(f"column '{key}' of the results holds a value that is not {data_type}") from None
     return pa.table(columns)
 
 
 class Histories(Mapping[str, list[list[dict[str, Any]]]]):
-    """Histories by variant. Of a large run a few are drawn, and only those are taken apart and kept.
+    """Histories by variant. A report of a large run draws few of them, so each is parsed when it is first read.
 
     Args:
-        variants: name and ended cells of each.
+        variants: (name, rows of its ended cells) of each variant.
     """
 
     def __init__(self, variants: Iterable[tuple[str, list[dict[str, Any]]]]) -> None:
@@ -120,7 +128,7 @@ class Histories(Mapping[str, list[list[dict[str, Any]]]]):
 
     def __getitem__(self, variant: str) -> list[list[dict[str, Any]]]:
         if variant not in self._read:
-            self._read[variant] = [one for text in self._texts[variant] if (one := history(text))]
+            self._read[variant] = [steps for text in self._texts[variant] if (steps := history(text))]
         return self._read[variant]
 
     def __iter__(self) -> Iterator[str]:

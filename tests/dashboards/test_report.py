@@ -213,5 +213,5 @@ def test_two_hundred_variants_are_drawn_at_once():
     run = view(StudyRecord.model_validate(study), table)
     text = page(run)
     assert time.process_time() - started < 3
-    assert len(learning_curves.shown(run)) == learning_curves.MOST
+    assert len(learning_curves.shown(run)) == learning_curves.MAX_FIGURES
     assert text.count("<tr>") == verdicts.ROWS_IN_PAGE + 1

@@ -48,7 +48,7 @@ def test_without_a_held_out_part_the_loss_is_drawn_alone() -> None:
 
 def test_the_definition_says_which_split_the_queries_are() -> None:
     histories = [[{"iteration": 1, "loss": 3.0}]] * 2
-    assert "test split, which chose nothing" in glossary.metric(run("map", histories))
+    assert "test split, which chooses nothing" in glossary.metric(run("map", histories))
     assert "held out of train" in glossary.metric(run("map_validation", histories))
 
 

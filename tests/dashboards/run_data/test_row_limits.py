@@ -103,8 +103,8 @@ def test_a_page_of_two_thousand_variants_stays_readable(run: View):
     assert time.process_time() - started < 10
     assert len(text) < 10e6
     assert text.count("<tr>") < 4 * verdicts.ROWS_IN_PAGE
-    assert f"{2000 - verdicts.ROWS_IN_PAGE:,} more stand in tables/variants.csv" in text
-    assert f"{2000 - verdicts.ROWS_IN_FIGURE:,} more stand in tables/variants.csv" in text
+    assert f"{2000 - verdicts.ROWS_IN_PAGE:,} more are in tables/variants.csv" in text
+    assert f"{2000 - verdicts.ROWS_IN_FIGURE:,} more are in tables/variants.csv" in text
     for figure in (effects.effects(run), figures.cost(run)):
         assert figure is not None
         assert sum(len(trace.y) for trace in figure.data) <= verdicts.ROWS_IN_FIGURE * 6
@@ -118,7 +118,7 @@ def test_tables_hold_all_or_say_what_they_leave_out(run: View, two_thousand: tup
     assert sum(line.startswith("| ") for line in markdown.splitlines()) == verdicts.ROWS_IN_FILE + 1
     assert sum(line.endswith(r"\\") for line in latex.splitlines()) == verdicts.ROWS_IN_FILE + 1
     for text in (markdown, latex):
-        assert "1,800 more stand in tables/variants.csv" in text
+        assert "1,800 more are in tables/variants.csv" in text
     console = Console(width=140, record=True, file=io.StringIO())
     console.print(tables.terminal(*two_thousand))
     lines = console.export_text().splitlines()
