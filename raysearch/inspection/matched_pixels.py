@@ -22,7 +22,7 @@ from raysearch.models import spm
 from raysearch.models.fewshot import Maps
 from raysearch.models.lwe import attention
 from raysearch.models.lwfm import PixelMetric, mean_embedding
-from raysearch.models.pixel_pairs import PixelPairs, centred_pixels, directions
+from raysearch.models.pixel_pairs import PixelPairs, centered_pixels, directions
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def matching(metric: PixelMetric, support: Maps, query: Maps) -> Matching | None
     """
     if not metric.weight:
         return None
-    s, q = centred_pixels(support), centred_pixels(query)
+    s, q = centered_pixels(support), centered_pixels(query)
     pairs = [PixelPairs(*each) for each in zip(s, q, strict=True)]
     weights = _weights(metric, pairs)
     found = [_matches(metric, *each) for each in zip(pairs, _maps(metric, len(pairs)), strict=True)]
@@ -92,7 +92,7 @@ def compared_vectors(metric: PixelMetric, support: Maps, query: Maps) -> tuple[T
         support: a layer each (C_l, h, w).
         query: likewise.
     """
-    s, q = centred_pixels(support), centred_pixels(query)
+    s, q = centered_pixels(support), centered_pixels(query)
     pairs = [PixelPairs(*each) for each in zip(s, q, strict=True)]
     weights = _weights(metric, pairs)
     sides = [[directions(_mean(weights, layers, side))] for side, layers in enumerate((s, q))]

@@ -1,13 +1,16 @@
-"""HelixFormer: "Learning Cross-Image Object Semantic Relation in Transformer for Few-Shot Fine-Grained Image
-Classification", Zhang, Yuan, Li, Chen and others, ACM MM 2022, arXiv 2207.00784.
+"""HelixFormer: Zhang, Yuan, Li, Chen, Fan, Shi, "Learning Cross-Image Object Semantic Relation in Transformer for
+Few-Shot Fine-Grained Image Classification", ACM MM 2022, arXiv 2207.00784.
 
-A support and a query are compared after each was changed by what it finds of itself in the other: relation mining (RMP)
-attends across the two images, representation enhancement (REP) then works at each position. `design` says who learns
-from whom; "sym" is the paper's, the others those of its figure 3.
+Before a support and a query are compared, each is changed by attention to the other. Relation mining (RMP) attends
+across the two images, and representation enhancement (REP) then works at each position:
 
-Departures: nothing is laid out for each pair that belongs to an image (`helix.mining`), with the same numbers, but for
-dropout, which draws one mask for what is computed once; where a side is not updated it still goes through its
-embedding, as in the released program (the figure shows the bare features, which only fit if the widths are equal).
+    f' = REP(f * RMP(f, g)),   REP(x) = x + FFN(norm(x))      features f of one image, g of the other
+
+`design` sets which side learns from which. "sym" is the paper's design; the others are those of its figure 3.
+
+Departures: whatever depends on one image alone is computed once, not per pair (`helix.mining`). The numbers are the
+same, except that dropout draws one mask for whatever is computed once. A side that is not updated still goes through
+its embedding, as in the released program. The figure shows the bare features, which only fit if the widths are equal.
 
 Legend: `E` episodes, `Q` queries, `S` supports, `C` channels, `H x W` positions.
 """
@@ -23,26 +26,26 @@ from raysearch.models.helix.layers import PositionNorm
 class HelixFormer(nn.Module):
     """`helix(support (S,C,H,W), query (Q,C,H,W)) -> (support' (Q,S,C',H,W), query' (Q,S,C',H,W))`.
 
-    With a leading dimension, (E,S,C,H,W) and (E,Q,C,H,W), episodes are apart, but batch norm in training sees them
-    all. A side that the design does not update is returned as an expanded view.
+    With a leading dimension, (E,S,C,H,W) and (E,Q,C,H,W), episodes are separate, but batch norm in training sees all
+    of them. A side that the design does not update is returned as an expanded view.
 
     Args:
         channels: C.
-        depth: layers; 0 leaves the embedding alone.
+        depth: number of layers; with 0 only the embedding is left.
         heads: of attention.
         dim_head: channels of a head.
         design: "q2s", "s2q", "s_then_q", "q_then_s" or "sym".
         fusion: of features f and CSRM m: "mul" f m, "add" f + m, "mul_res" f + f m.
         rep: whether the fused features go through the enhancement.
-        rmp: whether images attend to each other; without, only enhancement acts.
+        rmp: whether images attend to each other; otherwise they are only enhanced.
         width: C'; None: C.
         embed_kernel: side of the embedding's convolution, odd.
-        kv_stride: of keys and values; larger than 1 leaves fewer positions to attend to.
+        kv_stride: of keys and values; above 1 there are fewer positions to attend to.
         mlp_ratio: hidden channels of the enhancement over C'.
         dropout: probability, of the CSRM's mapping and in the enhancement.
 
     Raises:
-        ValueError: an argument that is unknown or out of its range.
+        ValueError: an argument is unknown or out of its range.
 
     >>> helix = HelixFormer(64)
     >>> sum(parameter.numel() for parameter in helix.parameters())
@@ -70,9 +73,9 @@ class HelixFormer(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        for name, value, least in (("channels", channels, 1), ("depth", depth, 0), ("embed_kernel", embed_kernel, 1)):
-            if value < least:
-                raise ValueError(f"{name}: at least {least}, got {value}")
+        for name, value, minimum in (("channels", channels, 1), ("depth", depth, 0), ("embed_kernel", embed_kernel, 1)):
+            if value < minimum:
+                raise ValueError(f"{name}: at least {minimum}, got {value}")
         if embed_kernel % 2 == 0:
             raise ValueError(f"embed_kernel: an odd number, got {embed_kernel}")
         if design not in DESIGNS:
@@ -86,14 +89,16 @@ class HelixFormer(nn.Module):
 
     def forward(self, support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
         new_support, new_query = self.pairs(support, query)
-        queries, supports = query.shape[-4], support.shape[-4]
+        queries = query.shape[-4]
+        supports = support.shape[-4]
         shape = (*query.shape[:-4], queries, supports, *new_query.shape[-3:])
         return new_support.expand(shape), new_query.expand(shape)
 
     def pairs(self, support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
-        """As `forward`, but a side that does not depend on the other keeps 1 there: (..., Q or 1, S or 1, C', H, W)."""
+        """Do as `forward`, with 1 in a dimension that a side does not depend on: (..., Q or 1, S or 1, C', H, W)."""
         episodes = support.shape[:-4]
-        supports, queries = support.shape[-4], query.shape[-4]
+        supports = support.shape[-4]
+        queries = query.shape[-4]
         pairs = self.relate(
             self.prepare("support", support.reshape(-1, *support.shape[-4:]), repeats=queries),
             self.prepare("query", query.reshape(-1, *query.shape[-4:]), repeats=supports),
@@ -102,9 +107,12 @@ class HelixFormer(nn.Module):
         return new_support, new_query
 
     def prepare(self, side: SideName, images: Tensor, repeats: int = 1) -> Side:
-        """What depends on the images (E,n,C,H,W) of one side alone.
+        """Compute whatever depends on the images of one side alone.
 
-        `repeats` is the number of images on the other side, which running statistics in training depend on.
+        Args:
+            side: of the images.
+            images: (E,n,C,H,W).
+            repeats: number of images on the other side; running statistics in training depend on it.
         """
         embedding = self.support_embedding if side == "support" else self.query_embedding
         features = embedding(images.flatten(0, 1)).unflatten(0, images.shape[:2])
@@ -112,8 +120,9 @@ class HelixFormer(nn.Module):
         return self._layer(0).prepare(side, features, repeats) if len(self.layers) else Side(features)
 
     def relate(self, support: Side, query: Side) -> tuple[Tensor, Tensor]:
-        """New features of all pairs of what `prepare` gave: both (E, Q or 1, S or 1, C', H, W)."""
-        queries, supports = query.features.shape[1], support.features.shape[2]
+        """Return the new features of all pairs of two prepared sides: both (E, Q or 1, S or 1, C', H, W)."""
+        queries = query.features.shape[1]
+        supports = support.features.shape[2]
         features = support.features, query.features
         for index in range(len(self.layers)):
             layer = self._layer(index)
@@ -131,7 +140,7 @@ class HelixFormer(nn.Module):
 
 
 class Embedding(nn.Module):
-    """Images (B,C,H,W) to normed features with their channels together, (B,H,W,C')."""
+    """Images (B,C,H,W) to normalized features with channels last, (B,H,W,C')."""
 
     def __init__(self, channels: int, width: int, kernel: int) -> None:
         super().__init__()
@@ -139,6 +148,6 @@ class Embedding(nn.Module):
         self.norm = PositionNorm(width)
 
     def forward(self, images: Tensor) -> Tensor:
-        # Channels together from the start: what follows are products over the channels of a position.
+        # Channels last from the start, since the next operations are products over the channels of a position.
         images = images.contiguous(memory_format=torch.channels_last)
         return self.norm(self.convolution(images).permute(0, 2, 3, 1))

@@ -1,12 +1,12 @@
-"""The loss of LWFM-SPM, arXiv 2411.06363: an episode's classes, and classes of the whole training set twice.
+"""The loss of LWFM-SPM, arXiv 2411.06363: the classes of an episode, and twice the classes of the whole training set.
 
-There is no stage of pre-training on the base classes. Instead their cross-entropy is added, of the episode's queries as
-the metric embedded them and of an ordinary shuffled batch, both through one linear layer fc:
+Instead of pre-training on the base classes, two cross-entropies over them are added: of the episode's queries as the
+metric embedded them, and of an ordinary shuffled batch. Both go through one linear layer fc:
 
     weight * CE(logits of the episode) + CE(fc(mean embedding of a query)) + CE(fc(mean over pixels of an image))
 
-The embedding of a query is `Matched.query` of `raysearch.models.lwfm`, of centred features; those of the ordinary batch
-are not centred.
+The embedding of a query is `MetricOutput.query` of `raysearch.models.lwfm`, which comes from centered features; those
+of the ordinary batch are not centered.
 
 Legend: `E` episodes, `N` queries, `W` ways, `B` images of the ordinary batch, `M` base classes.
 """
@@ -20,14 +20,14 @@ from raysearch.models.precision import at_least_single, full_precision
 
 
 class Classified(NamedTuple):
-    """Scores of some images and the classes that they are of; any leading dimensions, the same for both."""
+    """Scores of images and their true classes, with the same leading dimensions."""
 
     scores: Tensor  # (..., classes)
     labels: Tensor  # (...) int64
 
 
 class LwfmLosses(NamedTuple):
-    """The loss and the terms that it is made of, each a mean over its images; scalars, float32 or wider."""
+    """The loss and its terms, each a mean over its images; scalars, float32 or wider."""
 
     loss: Tensor
     episode: Tensor  # before its weight
@@ -36,16 +36,16 @@ class LwfmLosses(NamedTuple):
 
 
 def lwfm_loss(episode: Classified, queries: Classified, batch: Classified, weight: float) -> LwfmLosses:
-    """The three terms and their weighted sum.
+    """Compute the three terms and their weighted sum.
 
     Args:
         episode: logits (E, N, W) and ways (E, N).
         queries: fc of their embeddings (E, N, M), and base classes (E, N).
         batch: fc of an ordinary batch (B, M), and base classes (B,).
-        weight: lambda, of the episode's term.
+        weight: of the episode's term.
 
     Returns:
-        See `Losses`. Gradient flows into all scores.
+        See `LwfmLosses`. All scores get a gradient.
 
     >>> import torch
     >>> episode = Classified(torch.zeros(1, 6, 5), torch.zeros(1, 6, dtype=torch.int64))

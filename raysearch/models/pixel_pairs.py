@@ -1,14 +1,14 @@
 """Pixels as vectors, and the inner products of every pixel of a support image with every pixel of a query image.
 
 LWFM-SPM, arXiv 2411.06363, compares two images by their pixels layer by layer. Both of its parts, layer-wise embedding
-and semantic pixel matching, need the inner products of the centred pixels, each divided by lengths of its own, so the
+and semantic pixel matching, need the inner products of the centered pixels and divide them by different lengths. So the
 sum over channels is done once for both.
 
-Images of a pair stand along leading axes, which broadcast: supports (1, S, P, C) and queries (Q, 1, P, C) make Q S
-pairs, while everything that an image has to itself is computed once an image. Everything is float32 or wider, inside an
-autocast region too.
+The images of pairs are along leading axes, which broadcast: supports (1, S, P, C) and queries (Q, 1, P, C) make Q S
+pairs. Whatever depends on one image alone is computed once per image. Everything is float32 or wider, also under
+autocast.
 
-Legend: `C_l` channels of a layer, `P = h w` pixels, `i` a support's, `j` a query's.
+Legend: `C_l` channels of a layer, `P = h w` pixels, `i` of a support, `j` of a query.
 """
 
 import functools
@@ -19,23 +19,23 @@ from torch import Tensor
 
 from raysearch.models.precision import at_least_single, full_precision
 
-NO_LENGTH = 1e-12  # a vector this short has no direction
-DAMPING = 1e-6  # added to the squared length of a pixel that is correlated
+ZERO_LENGTH = 1e-12  # a vector this short has no direction
+DAMPING = 1e-6  # added to the squared length of a pixel before correlation
 
 
-def centred_pixels(layers: Sequence[Tensor]) -> list[Tensor]:
-    """Pixels less their mean over the channels of all layers: (..., C_l, h, w) -> (..., P, C_l).
+def centered_pixels(layers: Sequence[Tensor]) -> list[Tensor]:
+    """Return pixels minus their mean over the channels of all layers: (..., C_l, h, w) -> (..., P, C_l) per layer.
 
     Raises:
-        ValueError: layers of different images or grids.
+        ValueError: the layers are of different images or grids.
 
-    >>> shallow, deep = centred_pixels([torch.zeros(1, 1, 1), torch.full((2, 1, 1), 3.0)])
+    >>> shallow, deep = centered_pixels([torch.zeros(1, 1, 1), torch.full((2, 1, 1), 3.0)])
     >>> shallow.tolist(), deep.tolist()
     ([[-2.0]], [[1.0, 1.0]])
     """
     shapes = [tuple(maps.shape) for maps in layers]
     if len({(*shape[:-3], *shape[-2:]) for shape in shapes}) != 1:
-        raise ValueError(f"all layers must be of the same images and of one grid, got {shapes}")
+        raise ValueError(f"all layers must have the same images and the same grid, got {shapes}")
     pixels = [at_least_single(maps).flatten(-2).transpose(-1, -2).contiguous() for maps in layers]
     mean = sum(vectors.sum(-1, keepdim=True) for vectors in pixels) / sum(vectors.shape[-1] for vectors in pixels)
     return [vectors - mean for vectors in pixels]
@@ -45,16 +45,17 @@ class PixelPairs:
     """One layer of image pairs.
 
     Args:
-        support: (..., P, C_l) centred pixels.
+        support: (..., P, C_l) centered pixels.
         query: (..., P, C_l) likewise; leading axes broadcast.
     """
 
     def __init__(self, support: Tensor, query: Tensor) -> None:
-        self.support, self.query = support, query
+        self.support = support
+        self.query = query
 
     @functools.cached_property
     def products(self) -> Tensor:
-        """(..., P, P), i first."""
+        """Inner products (..., P, P), i first."""
         return inner_products(self.support, self.query)
 
     @functools.cached_property
@@ -63,11 +64,11 @@ class PixelPairs:
         return self.support.square().sum(-1), self.query.square().sum(-1)
 
     def correlations(self) -> Tensor:
-        """R_ij = <u(i), u(j)>, u = z / sqrt(|z|^2 + 1e-6): (..., P, P)."""
+        """Return R_ij = <u(i), u(j)>, u = z / sqrt(|z|^2 + 1e-6): (..., P, P)."""
         return self._scaled(lambda squares: (squares + DAMPING).rsqrt())
 
     def cosines(self) -> Tensor:
-        """(..., P, P); 0 where a pixel has no direction."""
+        """Return the cosines (..., P, P); 0 where a pixel has no direction."""
         return self._scaled(_inverse_lengths)
 
     def _scaled(self, factor: Callable[[Tensor], Tensor]) -> Tensor:
@@ -77,9 +78,9 @@ class PixelPairs:
 
 @full_precision
 def inner_products(support: Tensor, query: Tensor) -> Tensor:
-    """(..., P, C), (..., P, C) -> (..., P, P), leading axes broadcast.
+    """Multiply all pixels with all pixels: (..., P, C), (..., P, C) -> (..., P, P), leading axes broadcast.
 
-    Unlike `matmul`, `einsum` copies nothing to broadcast: (1, S, P, C) with (Q, 1, P, C) is one product of matrices.
+    Unlike `matmul`, `einsum` broadcasts without copies: (1, S, P, C) with (Q, 1, P, C) is one matrix product.
 
     >>> inner_products(torch.ones(1, 5, 9, 8), torch.ones(7, 1, 9, 8)).shape
     torch.Size([7, 5, 9, 9])
@@ -88,7 +89,7 @@ def inner_products(support: Tensor, query: Tensor) -> Tensor:
 
 
 def directions(vectors: Tensor) -> Tensor:
-    """Vectors (..., C) of length 1; zero, with no gradient, where they have no direction.
+    """Scale vectors (..., C) to length 1. A vector without a direction becomes zero and gets no gradient.
 
     >>> directions(torch.tensor([[3.0, 4.0], [0.0, 0.0]]))
     tensor([[0.6000, 0.8000],
@@ -99,4 +100,4 @@ def directions(vectors: Tensor) -> Tensor:
 
 
 def _inverse_lengths(squares: Tensor) -> Tensor:
-    return torch.where(squares > NO_LENGTH**2, squares, torch.inf).rsqrt()
+    return torch.where(squares > ZERO_LENGTH**2, squares, torch.inf).rsqrt()

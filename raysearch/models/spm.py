@@ -1,13 +1,14 @@
-"""Semantic pixel matching (SPM) of LWFM-SPM, arXiv 2411.06363: which pixels of two images answer to each other.
+"""Semantic pixel matching (SPM) of LWFM-SPM, arXiv 2411.06363: which pixels of two images correspond.
 
-Each layer's P pixels of a support image are matched with the P of a query image at least cost, 1 - cosine, and the
-similarity of the matched pixels is what an image pair scores. The matching is constant almost everywhere, so it is no
-part of the gradient, which flows through the similarities of the matched pixels; only the Sinkhorn plan is smooth.
+In each layer, the P pixels of a support image are matched with the P pixels of a query image at the least total cost,
+1 - cosine. The score of an image pair is the similarity of its matched pixels. The matching is constant almost
+everywhere, so the gradient flows only through the similarities of the matched pixels; only the Sinkhorn plan is smooth.
 
-The paper matches by the Hungarian algorithm or each query pixel with its nearest support pixel. Beside them: mutual
-nearest neighbours and entropic optimal transport (Cuturi, "Sinkhorn Distances", NeurIPS 2013).
+The paper matches by the Hungarian algorithm, or each query pixel with its nearest support pixel. Departures, as
+options: mutual nearest neighbours, and entropic optimal transport (Cuturi, "Sinkhorn Distances: Lightspeed Computation
+of Optimal Transport", NeurIPS 2013, arXiv 1306.0895).
 
-Legend: `P` pixels, `i` a support's (rows), `j` a query's (columns).
+Legend: `P` pixels, `i` of a support (rows), `j` of a query (columns).
 """
 
 import functools
@@ -25,21 +26,20 @@ from raysearch.models.assignment import LARGEST, assign_by_subsets
 
 
 class Matches(NamedTuple):
-    """P matches of each image pair and layer."""
+    """P matches per image pair and layer."""
 
     similarity: Tensor  # (..., P)
     valid: Tensor  # (..., P) bool; False: not a match, which counts nowhere
 
 
-Matcher = Callable[[Tensor, Tensor], Matches]  # of cost and similarity, (..., P, P) each
+Matcher = Callable[[Tensor, Tensor], Matches]  # cost and similarity, (..., P, P) each -> matches
 
 
 def assign(cost: Tensor) -> Tensor:
-    """Minimum-cost assignment, exact, in float64.
+    """Find the minimum-cost assignment exactly, in float64.
 
-    Which one comes among assignments of the same cost depends on the device: on a GPU with n <= 12 the lowest, compared
-    row by row; else the one that scipy finds. The check for finite costs makes the host wait for a GPU; `solve` has no
-    check.
+    Of several assignments with the same cost, a GPU with n <= 12 returns the lowest, compared row by row; otherwise
+    scipy decides. Checking that costs are finite makes the host wait for the GPU; `solve` does not check.
 
     Args:
         cost: (..., n, n) of any dtype.
@@ -55,36 +55,35 @@ def assign(cost: Tensor) -> Tensor:
     """
     if cost.ndim < 2 or cost.shape[-1] != cost.shape[-2] or cost.shape[-1] == 0:
         raise ValueError(f"costs must be (..., n, n), got {tuple(cost.shape)}")
-    # A sum is finite only if all costs are, and is quicker to look at; one that overflowed proves nothing.
+    # A finite sum means that all costs are finite, and is faster to check. An infinite one may be an overflow.
     if not cost.sum().isfinite():
-        broken = ~cost.isfinite().flatten(-2).all(-1)
-        if broken.any():
-            which = tuple(broken.nonzero()[0].tolist())
+        not_finite = ~cost.isfinite().flatten(-2).all(-1)
+        if not_finite.any():
+            index = tuple(not_finite.nonzero()[0].tolist())
             raise ValueError(
-                f"the costs of problem {which} are not all finite" if which else "costs are not all finite"
+                f"the costs of problem {index} are not all finite" if index else "costs are not all finite"
             )
     return solve(cost)
 
 
 @torch.no_grad()
 def solve(cost: Tensor) -> Tensor:
-    """`assign` for costs that are known to be finite."""
+    """Do as `assign`, for costs that are known to be finite."""
     n = cost.shape[-1]
     problems = cost.reshape(math.prod(cost.shape[:-2]), n, n)
-    by_subsets = cost.is_cuda and n <= LARGEST
-    columns = assign_by_subsets(problems) if by_subsets else _assign_one_by_one(problems)
+    columns = assign_by_subsets(problems) if cost.is_cuda and n <= LARGEST else _assign_on_host(problems)
     return columns.view(cost.shape[:-1])
 
 
-def _assign_one_by_one(cost: Tensor) -> Tensor:
-    """(B, n, n) -> (B, n) with one copy to the host and one back."""
-    found = [linear_sum_assignment(problem)[1] for problem in cost.cpu().double().numpy()]
-    columns = np.concatenate(found) if found else np.empty(0, np.int64)
+def _assign_on_host(cost: Tensor) -> Tensor:
+    """Solve (B, n, n) -> (B, n) by scipy, with one copy to the host and one back."""
+    solutions = [linear_sum_assignment(problem)[1] for problem in cost.cpu().double().numpy()]
+    columns = np.concatenate(solutions) if solutions else np.empty(0, np.int64)
     return torch.from_numpy(columns).view(cost.shape[:2]).to(cost.device)
 
 
 def hungarian(cost: Tensor, similarity: Tensor) -> Matches:
-    """One to one at the least total cost; cost must be finite.
+    """Match pixels one to one at the least total cost; costs must be finite.
 
     >>> similarity = torch.tensor([[0.9, 0.8], [0.7, 0.1]])
     >>> hungarian(1 - similarity, similarity).similarity
@@ -95,7 +94,7 @@ def hungarian(cost: Tensor, similarity: Tensor) -> Matches:
 
 
 def nearest_neighbour(cost: Tensor, similarity: Tensor) -> Matches:
-    """Each query pixel takes its cheapest support pixel; several may take the same one.
+    """Match each query pixel with its cheapest support pixel; several may share one.
 
     >>> similarity = torch.tensor([[0.9, 0.8], [0.7, 0.1]])
     >>> nearest_neighbour(1 - similarity, similarity).similarity
@@ -106,11 +105,11 @@ def nearest_neighbour(cost: Tensor, similarity: Tensor) -> Matches:
 
 
 def mutual_nearest_neighbour(cost: Tensor, similarity: Tensor) -> Matches:
-    """Each support pixel and its cheapest query pixel, where that one's cheapest support pixel is this one.
+    """Match a support pixel with its cheapest query pixel, if it is also the cheapest support pixel of that one.
 
-    A pixel without a partner counts nowhere: a similarity of 0 would not be neutral, since cosines are of both signs,
-    and would make the score one of how many partners there are. The cheapest pair of all is always mutual, so that one
-    match is left at least.
+    A pixel without a partner counts nowhere. A similarity of 0 would not be neutral, since cosines have both signs: the
+    score would depend on the number of partners. The cheapest pair of all is always mutual, so at least one match
+    remains.
 
     >>> similarity = torch.tensor([[0.9, 0.8], [0.7, 0.1]])
     >>> mutual_nearest_neighbour(1 - similarity, similarity)
@@ -122,7 +121,7 @@ def mutual_nearest_neighbour(cost: Tensor, similarity: Tensor) -> Matches:
 
 
 def sinkhorn(cost: Tensor, similarity: Tensor, eps: float, iterations: int) -> Matches:
-    """Each support pixel with all query pixels, by the weights of an entropic transport plan; smooth in the cost too.
+    """Match each support pixel with all query pixels, by the weights of a transport plan; also smooth in the cost.
 
     >>> similarity = torch.tensor([[0.9, 0.8], [0.7, 0.1]])
     >>> sinkhorn(1 - similarity, similarity, eps=0.05, iterations=50).similarity
@@ -136,18 +135,18 @@ def transport_plan(cost: Tensor, eps: float, iterations: int) -> Tensor:
 
     Args:
         cost: (..., P, P).
-        eps: the smaller, the closer to an assignment and the more iterations it takes.
+        eps: a smaller value is closer to an assignment and takes more iterations.
         iterations: of scaling columns and then rows.
 
     Returns:
-        (..., P, P); rows sum to 1 exactly, columns as far as the iterations went.
+        (..., P, P); rows sum to 1, columns nearly so, depending on the iterations.
 
     >>> transport_plan(torch.zeros(2, 2), eps=0.1, iterations=1)
     tensor([[0.5000, 0.5000],
             [0.5000, 0.5000]])
     """
     kernel = -cost / eps
-    rows = columns = kernel.new_zeros(())  # logarithms of the factors that scale rows and columns
+    rows = columns = kernel.new_zeros(())  # logarithms of the factors of rows and columns
     for _ in range(iterations):
         columns = -(kernel + rows).logsumexp(-2, keepdim=True)
         rows = -(kernel + columns).logsumexp(-1, keepdim=True)
@@ -155,10 +154,16 @@ def transport_plan(cost: Tensor, eps: float, iterations: int) -> Tensor:
 
 
 def build_matcher(name: str, eps: float, iterations: int) -> Matcher:
-    """A matcher by its name: "hungarian", "nearest", "mutual" or "sinkhorn", the only one with eps and iterations.
+    """Return a matcher by its name.
+
+    Args:
+        name: "hungarian", "nearest", "mutual" or "sinkhorn".
+        eps: of "sinkhorn", see `transport_plan`.
+        iterations: likewise.
 
     Raises:
-        ValueError: eps or iterations that are not positive; as a UserError, an unknown name.
+        ValueError: eps or iterations are not positive.
+        UserError: unknown name.
 
     >>> build_matcher("nearest", eps=0.05, iterations=50) is nearest_neighbour
     True
@@ -177,19 +182,26 @@ def build_matcher(name: str, eps: float, iterations: int) -> Matcher:
 
 
 def strongest(matches: Matches, k: int) -> Tensor:
-    """Mean similarity of the k most similar matches, of all that were found where they are fewer: (..., P) -> (...).
+    """Average the similarity of the k most similar matches, or of all valid ones where there are fewer.
+
+    Args:
+        matches: (..., P).
+        k: number of matches.
+
+    Returns:
+        (...).
 
     Raises:
-        ValueError: more matches than pixels.
+        ValueError: k is larger than the number of pixels.
 
     >>> strongest(Matches(torch.tensor([0.2, 0.6, 0.4, 0.9]), torch.tensor([True, True, True, False])), k=2)
     tensor(0.5000)
     """
     pixels = matches.similarity.shape[-1]
     if k > pixels:
-        raise ValueError(f"{k} matches are to count, but there are {pixels} pixels")
+        raise ValueError(f"k={k} matches, but there are only {pixels} pixels")
     top = matches.similarity.masked_fill(~matches.valid, -torch.inf).topk(k).values
-    # Sorted from the top, so that what was not found comes last.
+    # Sorted in descending order, so invalid matches come last.
     count = matches.valid.sum(-1, keepdim=True).clamp(max=k)
     counted = torch.arange(k, device=top.device) < count
     return (torch.where(counted, top, 0) / count).sum(-1)

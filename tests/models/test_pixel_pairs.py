@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from raysearch.models.pixel_pairs import PixelPairs, centred_pixels, directions, inner_products
+from raysearch.models.pixel_pairs import PixelPairs, centered_pixels, directions, inner_products
 
 
 def pixels(seed: int, *shape: int) -> Tensor:
@@ -14,7 +14,7 @@ def pixels(seed: int, *shape: int) -> Tensor:
 
 def test_pixels_are_centred_over_all_layers() -> None:
     maps = [pixels(0, 2, 3, 2, 2), pixels(1, 2, 5, 2, 2)]
-    shallow, deep = centred_pixels(maps)
+    shallow, deep = centered_pixels(maps)
     assert shallow.shape == (2, 4, 3)
     assert deep.shape == (2, 4, 5)
     for image in range(2):
@@ -49,8 +49,8 @@ def test_broadcast_pairs_are_pairs_one_by_one(shared: bool) -> None:
 
 def test_layers_of_two_grids_or_of_other_images_are_refused() -> None:
     for shape in ((2, 4, 3, 2), (3, 4, 3, 3)):
-        with pytest.raises(ValueError, match="one grid"):
-            centred_pixels([torch.zeros(2, 4, 3, 3), torch.zeros(shape)])
+        with pytest.raises(ValueError, match="the same grid"):
+            centered_pixels([torch.zeros(2, 4, 3, 3), torch.zeros(shape)])
 
 
 def test_a_pixel_without_direction_has_cosine_zero_and_takes_no_gradient() -> None:
