@@ -15,7 +15,9 @@ Then `hash.method=margin` and `margin.margin=3` work in commands, in study files
 imports neither torch nor ray.
 """
 
+from raysearch.models.backbone_specs import backbone
 from raysearch.studies.configs.base import Section, setting
+from raysearch.studies.configs.fewshot_task import fewshot_head
 from raysearch.studies.configs.retrieval_task import hashing_loss
 from raysearch.studies.configs.task_spec import ModelKind, TaskSpec, register_task
 from raysearch.studies.design.search_methods import sampler, scheduler
@@ -24,6 +26,8 @@ __all__ = [
     "ModelKind",
     "Section",
     "TaskSpec",
+    "backbone",
+    "fewshot_head",
     "hashing_loss",
     "register_task",
     "sampler",

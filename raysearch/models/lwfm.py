@@ -112,7 +112,7 @@ class PixelMetric(nn.Module):
         self.residual = nn.ModuleList(map(ResidualMap, channels)) if weight and residual else None
 
     def compare(self, support: list[Tensor], query: list[Tensor]) -> MetricOutput:
-        """Compare centered pixels, (E, N, W, K, P, C_l) per layer; axes that they are constant along may have size 1."""
+        """Compare centered pixels, (E, N, W, K, P, C_l) per layer; constant axes may have size 1."""
         pairs = [PixelPairs(s, q) for s, q in zip(support, query, strict=True)]
         if self.lwe:
             a_s, a_q = attention(torch.stack([pair.correlations() for pair in pairs], dim=4), self.temperature)
