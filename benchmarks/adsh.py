@@ -19,7 +19,7 @@ import sys
 from typing import NamedTuple
 
 import torch
-from measuring.alternating import THREADS, alternate, machine, ratio
+from measuring import THREADS, alternate, machine, ratio
 from torch import Tensor
 
 from raysearch.models.adsh import similarity_ratio, update_codes
@@ -89,17 +89,18 @@ def differing(given: Problem, plain: Tensor, ours: Tensor, bits: int) -> tuple[i
         return 0, 0
     first = differs[rows].int().argmax(1)
     # Until its first differing bit a row is the same in both: its drive there, in float64 and by class sums.
-    u, c = given.u.double(), given.codes.shape[1]
+    u = given.u.double()
+    c = given.codes.shape[1]
     state = torch.where(torch.arange(c) < first[:, None], ours[rows], given.codes[rows]).double()
     state[torch.arange(len(rows)), first] = 0
     similar = torch.where(given.labels[rows][:, None] == given.labels[given.sample], 1.0, -given.rho).double()
-    own = torch.zeros(len(given.codes), c, dtype=torch.float64).index_copy_(0, given.sample, u)[rows]
+    sampled_outputs = torch.zeros(len(given.codes), c, dtype=torch.float64).index_copy_(0, given.sample, u)[rows]
 
     def at_first(table: Tensor) -> Tensor:
         return table.gather(1, first[:, None])[:, 0]
 
-    drive = at_first(c * similar @ u + GAMMA * own - state @ (u.T @ u))
-    terms = at_first(c * similar.abs() @ u.abs() + GAMMA * own.abs() + state.abs() @ (u.abs().T @ u.abs()))
+    drive = at_first(c * similar @ u + GAMMA * sampled_outputs - state @ (u.T @ u))
+    terms = at_first(c * similar.abs() @ u.abs() + GAMMA * sampled_outputs.abs() + state.abs() @ (u.abs().T @ u.abs()))
     rounding = ROUNDINGS * torch.finfo(given.u.dtype).eps * terms
     return int(differs.sum()), int((drive.abs() > rounding).sum())
 
@@ -109,11 +110,11 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help=f"{QUICK.rows:,} rows instead of {FOOD101.rows:,}")
     parser.add_argument("--bits-timed", type=int, help="of the plain update; the seconds of the others are inferred")
     parser.add_argument("--threads", type=int, help=THREADS)
-    asked = parser.parse_args()
-    if asked.threads:
-        torch.set_num_threads(asked.threads)
-    size = QUICK if asked.quick else FOOD101
-    bits = min(asked.bits_timed or size.bits, size.bits)
+    arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    size = QUICK if arguments.quick else FOOD101
+    bits = min(arguments.bits_timed or size.bits, size.bits)
     print(machine(CPU))
 
     small = problem(CHECK, torch.float64)
@@ -141,14 +142,14 @@ def main() -> None:
             start + (plain - start) * rest for start, plain in zip(taken["start"], taken["plain"], strict=True)
         ]
         print(f"the plain update was timed for {bits} of {size.bits} bits; its seconds are scaled to all")
-    found = ratio(taken["plain"], taken["raysearch"])
+    speedup = ratio(taken["plain"], taken["raysearch"])
     for name in ("plain", "raysearch"):
         print(f"{name:10} {statistics.median(taken[name]):8.3f} s   (of {len(taken[name])} turns, the median)")
-    print(f"the plain update takes {found}")
+    print(f"the plain update takes {speedup}")
     figures = {
-        "seconds_ratio": found.median,
-        "seconds_ratio_lowest": found.lowest,
-        "seconds_ratio_highest": found.highest,
+        "seconds_ratio": speedup.median,
+        "seconds_ratio_lowest": speedup.lowest,
+        "seconds_ratio_highest": speedup.highest,
         "bits_that_differ": bits_apart,
         "rows_that_differ_beyond_rounding": rows_wrong,
         "bits_timed": bits,

@@ -10,7 +10,7 @@ queries and of items are flipped, and no two items have the same code. The loop'
 so it lies between worst and best, and is that of index order where its sort is stable; where nothing ties all are
 equal. This is checked.
 
-Then a process of its own ranks VegFru (116,931 queries, 29,200 items, 292 classes, 48 bits, no two items of one code)
+Then a separate process ranks VegFru (116,931 queries, 29,200 items, 292 classes, 48 bits, no two items of one code)
 and takes its seconds and its peak resident memory, interpreter and torch included. The last line is JSON: the ratios,
 the seconds of the best of the repeats with the ratios of their slowest and fastest, and what was measured at scale.
 """
@@ -50,47 +50,54 @@ class Size:
     bits: int = 48
 
 
-CUB, VEGFRU = Size(5794, 5994, 200), Size(116_931, 29_200, 292)
-QUICK_CUB, QUICK_VEGFRU = Size(1000, 1200, 40), Size(4000, 3000, 30)
+CUB = Size(5794, 5994, 200)
+VEGFRU = Size(116_931, 29_200, 292)
+QUICK_CUB = Size(1000, 1200, 40)
+QUICK_VEGFRU = Size(4000, 3000, 30)
 
 
 def trained(size: Size, seed: int = 0) -> Data:
     """About one code a class, and queries near it. Codes are float32, as the loop likes them best."""
-    draw, own, query_labels, labels = _classes(size, seed)
-    queries = _flipped(draw, own[query_labels], QUERY_FLIPS)
-    items = own[labels]
+    rng, class_codes, query_labels, labels = _classes(size, seed)
+    queries = _flipped(rng, class_codes[query_labels], QUERY_FLIPS)
+    items = class_codes[labels]
     items[(labels % 50 == 0) & (np.arange(size.items) % 2 == 0), 0] *= -1
     return queries, query_labels, items, labels
 
 
 def different(size: Size, seed: int = 0) -> Data:
     """Every item has a code of its own."""
-    draw, own, query_labels, labels = _classes(size, seed)
-    queries = _flipped(draw, own[query_labels], FLIPS_WHEN_DIFFERENT)
-    items = _flipped(draw, own[labels], FLIPS_WHEN_DIFFERENT)
+    rng, class_codes, query_labels, labels = _classes(size, seed)
+    queries = _flipped(rng, class_codes[query_labels], FLIPS_WHEN_DIFFERENT)
+    items = _flipped(rng, class_codes[labels], FLIPS_WHEN_DIFFERENT)
     while len(again := _repeated(items)):
-        items[again] = _flipped(draw, own[labels[again]], FLIPS_WHEN_DIFFERENT)
+        items[again] = _flipped(rng, class_codes[labels[again]], FLIPS_WHEN_DIFFERENT)
     return queries, query_labels, items, labels
 
 
 def untied(bits: int = 48, seed: int = 0) -> Data:
     """An item at each distance from either of two queries, in drawn order."""
-    draw = np.random.default_rng(seed)
-    distances = draw.permutation(bits + 1)
+    rng = np.random.default_rng(seed)
+    distances = rng.permutation(bits + 1)
     items = np.where(np.arange(bits) < distances[:, None], -1, 1).astype(np.float32)
     queries = np.stack([np.ones(bits), -np.ones(bits)]).astype(np.float32)
-    return queries, np.array([0, 1]), items, draw.integers(3, size=bits + 1)
+    return queries, np.array([0, 1]), items, rng.integers(3, size=bits + 1)
 
 
 def _classes(size: Size, seed: int) -> tuple[np.random.Generator, np.ndarray, np.ndarray, np.ndarray]:
-    draw = np.random.default_rng(seed)
-    own = draw.choice(np.array([-1, 1], np.float32), (size.classes, size.bits))
+    rng = np.random.default_rng(seed)
+    class_codes = rng.choice(np.array([-1, 1], np.float32), (size.classes, size.bits))
     # Lists of items are sorted by class, as those of CUB and VegFru are.
-    return draw, own, np.sort(np.arange(size.queries) % size.classes), np.sort(np.arange(size.items) % size.classes)
+    return (
+        rng,
+        class_codes,
+        np.sort(np.arange(size.queries) % size.classes),
+        np.sort(np.arange(size.items) % size.classes),
+    )
 
 
-def _flipped(draw: np.random.Generator, codes: np.ndarray, share: float) -> np.ndarray:
-    return np.where(draw.random(codes.shape, np.float32) < share, -codes, codes)
+def _flipped(rng: np.random.Generator, codes: np.ndarray, share: float) -> np.ndarray:
+    return np.where(rng.random(codes.shape, np.float32) < share, -codes, codes)
 
 
 def _repeated(codes: np.ndarray) -> np.ndarray:
@@ -102,7 +109,8 @@ def argsort_loop(
     query_codes: np.ndarray, query_labels: np.ndarray, codes: np.ndarray, labels: np.ndarray, kind: Any = None
 ) -> float:
     """The usual evaluation: each query's list sorted, ties in the order that the sort leaves."""
-    bits, total = codes.shape[1], 0.0
+    bits = codes.shape[1]
+    total = 0.0
     for code, label in zip(query_codes, query_labels, strict=True):
         distance = 0.5 * (bits - codes @ code)
         relevant = (labels == label)[np.argsort(distance, kind=kind)]
@@ -117,7 +125,8 @@ def check(name: str, data: Data, loop: float) -> dict[str, float]:
     value = {ties: mean_average_precision(*data, ties=ties) for ties in ("expected", "index", "best", "worst")}
     some = slice(None, None, max(1, len(data[0]) // 500))
     few = data[0][some], data[1][some], data[2], data[3]
-    stable, index = argsort_loop(*few, kind="stable"), mean_average_precision(*few, ties="index")
+    stable = argsort_loop(*few, kind="stable")
+    index = mean_average_precision(*few, ties="index")
     if not value["worst"] - 1e-9 <= loop <= value["best"] + 1e-9 or abs(stable - index) > 1e-9:
         sys.exit(f"{name}: the loop's {loop} (stable {stable}) does not fit {value} (index {index})")
     return {"map_argsort": loop, **{f"map_{ties}": of for ties, of in value.items()}}
@@ -125,7 +134,9 @@ def check(name: str, data: Data, loop: float) -> dict[str, float]:
 
 def beside(name: str, data: Data, repeats: int) -> dict[str, Any]:
     """Both sides in turn, `repeats` times; the histograms, which are quick, five times each turn."""
-    loops, histograms, spread = [], [], []
+    loops = []
+    histograms = []
+    spread = []
     loop = 0.0
     for _ in range(repeats):
         seconds, loop = _timed(lambda: argsort_loop(*data))
@@ -200,19 +211,19 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a fifth of CUB's size, and a tenth of VegFru's")
     parser.add_argument("--repeats", type=int, default=5, help="turns of both sides")
     parser.add_argument("--at-scale", help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.at_scale:
-        at_scale(Size(**json.loads(asked.at_scale)))
+    arguments = parser.parse_args()
+    if arguments.at_scale:
+        at_scale(Size(**json.loads(arguments.at_scale)))
         return
-    small, large = (QUICK_CUB, QUICK_VEGFRU) if asked.quick else (CUB, VEGFRU)
+    small, large = (QUICK_CUB, QUICK_VEGFRU) if arguments.quick else (CUB, VEGFRU)
     load = os.getloadavg()[0]
     print(f"{small}, numpy {np.__version__}, {platform.machine()}, {os.cpu_count()} cores, load {load:.1f}")
     equal = untied()
     loop = argsort_loop(*equal)
     if any(abs(mean_average_precision(*equal, ties=ties) - loop) > 1e-9 for ties in ("expected", "best", "worst")):
         sys.exit("the sides differ where nothing ties")
-    of_trained = beside("trained", trained(small), asked.repeats)
-    of_different = beside("different", different(small), asked.repeats)
+    of_trained = beside("trained", trained(small), arguments.repeats)
+    of_different = beside("different", different(small), arguments.repeats)
     scale = in_own_process(large)
     print(
         f"{large}\n  tie-aware mAP {scale['seconds']:.1f} s, peak {scale['peak_mib']:.0f} MiB resident "

@@ -28,8 +28,8 @@ from typing import Any
 import numpy as np
 import psutil
 import torch
-from feeding.ways import BATCH, WAYS, Asked, Fed, Resident
-from measuring.alternating import Ratio, machine, ratio
+from feed_baselines import BATCH, WAYS, Asked, Fed, Resident
+from measuring import Ratio, machine, ratio
 
 from raysearch.data import shards, synthetic
 
@@ -45,7 +45,8 @@ class Memory:
     """The most that this process and all below it hold together, looked at once a second, which takes 30 ms."""
 
     def __enter__(self) -> "Memory":
-        self.most, self._stop = 0, threading.Event()
+        self.most = 0
+        self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
         return self
@@ -61,7 +62,8 @@ class Memory:
 
 def held() -> int:
     """Bytes of this process and all below it, shared pages counted once."""
-    total, this = 0, psutil.Process()
+    total = 0
+    this = psutil.Process()
     for process in [this, *this.children(recursive=True)]:
         try:
             total += process.memory_full_info().pss
@@ -80,7 +82,8 @@ def measure(name: str, asked: Asked) -> dict[str, Any]:
         for _ in way.epoch(0):
             pass
         ended = time.perf_counter()
-        count, first = 0, []
+        count = 0
+        first = []
         for number in range(1, 1 + EPOCHS):
             begun = time.perf_counter()
             for batch in way.epoch(number):
@@ -89,14 +92,15 @@ def measure(name: str, asked: Asked) -> dict[str, Any]:
                 count += len(batch)
         seconds = time.perf_counter() - ended
     assert count >= EPOCHS * asked.epoch, f"{name} gave {count} images"
-    found = {"rate": count / seconds, "first": first[0], "mib": memory.most / 2**20}
-    return found | ({"arriving": arriving(way)} if isinstance(way, Fed) else {})
+    figures = {"rate": count / seconds, "first": first[0], "mib": memory.most / 2**20}
+    return figures | ({"arriving": arriving(way)} if isinstance(way, Fed) else {})
 
 
 def arriving(way: Fed) -> float:
     """Images a second that come as bytes, before any of them is cropped."""
     device = torch.device("cpu")
-    begun, count = time.perf_counter(), 0
+    begun = time.perf_counter()
+    count = 0
     for rows in way.order(LAST).split(BATCH):
         count += len(way.images.take(rows, device))
     return count / (time.perf_counter() - begun)
@@ -119,7 +123,8 @@ def shared(asked: Asked) -> dict[str, float]:
 
     readers = [Reader.remote() for _ in range(READERS)]  # type: ignore[attr-defined]
     ray.get([reader.ready.remote() for reader in readers])
-    before, size = held(), way.images.images.nbytes
+    before = held()
+    size = way.images.images.nbytes
     sums = ray.get([reader.read.remote([way.reference]) for reader in readers])
     assert len(set(sums)) == 1
     return {"held": held() - before, "decoded": size}
@@ -149,12 +154,12 @@ def compare(side: int, directory: Path, images: int, epoch: int, turns: int) -> 
     )
     files_of(drawn, directory / f"files-{side}")
     asked = Asked(str(drawn), str(directory / f"files-{side}"), side, epoch)
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in WAYS}
+    turns_of: dict[str, list[dict[str, Any]]] = {name: [] for name in WAYS}
     for _ in range(turns):
         for name in WAYS:
-            found[name].append(ask(name, asked))
-    times = {name: [1 / turn["rate"] for turn in of] for name, of in found.items()}
-    for name, of in found.items():
+            turns_of[name].append(ask(name, asked))
+    times = {name: [1 / turn["rate"] for turn in turns] for name, turns in turns_of.items()}
+    for name, of in turns_of.items():
         rate, first, mib = (statistics.median(turn[key] for turn in of) for key in ("rate", "first", "mib"))
         over = ratio(times["dataloader"], times[name])
         print(
@@ -187,17 +192,17 @@ def main() -> None:
         os._exit(0)  # no matter what threads of loaders are still at
     sizes = QUICK if given.quick else {side: SIZES[side] for side in given.only or SIZES}
     print(machine(torch.device("cpu")))
-    found: dict[str, Any] = {}
+    figures: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as directory:
         for side, (images, epoch) in sizes.items():
-            found |= dict(compare(side, Path(directory), images, epoch, 1 if given.quick else given.turns))
+            figures |= dict(compare(side, Path(directory), images, epoch, 1 if given.quick else given.turns))
     ratios: dict[str, float] = {}
     for name in ("resident", "streamed", "ray_data"):
         for side in sizes:
-            over: Ratio = found[f"{name}_{side}"]["over"]
+            over: Ratio = figures[f"{name}_{side}"]["over"]
             ratios[f"{name}_over_dataloader_{side}"] = over.median
-    streamed = [found[f"streamed_{side}"]["next_epoch_seconds"] for side in sizes]
-    print(json.dumps({**ratios, "second_epoch_first_batch_seconds": max(streamed), **found}))
+    streamed = [figures[f"streamed_{side}"]["next_epoch_seconds"] for side in sizes]
+    print(json.dumps({**ratios, "second_epoch_first_batch_seconds": max(streamed), **figures}))
 
 
 if __name__ == "__main__":

@@ -33,8 +33,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from measuring import peak
-from measuring.alternating import THREADS, Ratio, alternate, machine, matrix_peak, ratio
+from measuring import THREADS, Ratio, alternate, machine, matrix_peak, peak_bytes, ratio, restart_peak
 from pairwise.cases import TOLERANCE, WAYS, Case, Episode, apart, draw, judge, judge_stored, networks, store_of, train
 from pairwise.lwfm import PairwiseMetric
 from scipy.optimize import linear_sum_assignment
@@ -57,14 +56,18 @@ CPU = [
 GPU = [case._replace(queries=15) for case in CPU]
 QUICK = [Case(method, "conv4", 1, 1, side=32) for method in ("helix", "lwfm")]
 MATRIX = 8192  # side of the product that measures a GPU's peak
-PAIRS, QUICK_PAIRS = (75, 512), (10, 64)  # queries, channels
-PROBLEMS, QUICK_PROBLEMS = 3750, 375
+PAIRS = (75, 512)
+QUICK_PAIRS = (10, 64)  # queries, channels
+PROBLEMS = 3750
+QUICK_PROBLEMS = 375
 
 
 def speeds(case: Case, turns: int, device: torch.device) -> dict[str, Any]:
     """Time both ways in turn; ends the script where their logits differ."""
-    both, episode = networks(case, device), draw(case, device)
-    ours, usual = both["raysearch"], both["usual"]
+    both = networks(case, device)
+    episode = draw(case, device)
+    ours = both["raysearch"]
+    usual = both["usual"]
     difference = disagreement(both, episode)
     if not difference <= TOLERANCE:
         sys.exit(f"{case.name}: logits for the same weights are apart by {difference}")
@@ -82,12 +85,14 @@ def speeds(case: Case, turns: int, device: torch.device) -> dict[str, Any]:
     share = IMAGES_AN_EPISODE / images
     ours_eval = [pairs + share * storing for pairs, storing in zip(taken["raysearch"], taken["storing"], strict=True)]
     training = alternate({name: partial(train, network, episode) for name, network in both.items()}, turns, device)
-    found = {"apart": difference, "eval": {"usual": taken["usual"], "raysearch": ours_eval}, "train": training}
+    result = {"apart": difference, "eval": {"usual": taken["usual"], "raysearch": ours_eval}, "train": training}
     if device.type == "cuda":
         achieved = flops(ours, episode) / median(training["raysearch"])
-        found["share_of_peak"] = achieved / matrix_peak(MATRIX, device)
-        print(f"{case.name}: raysearch's training step reaches {found['share_of_peak']:.1%} of a matrix product's peak")
-    return found
+        result["share_of_peak"] = achieved / matrix_peak(MATRIX, device)
+        print(
+            f"{case.name}: raysearch's training step reaches {result['share_of_peak']:.1%} of a matrix product's peak"
+        )
+    return result
 
 
 def disagreement(both: dict[str, EpisodicNetwork], episode: Episode) -> float:
@@ -107,35 +112,37 @@ def flops(network: EpisodicNetwork, episode: Episode) -> float:
 
 def held(case: Case, way: str, phase: str, device: torch.device) -> int:
     """Bytes that one episode holds at most over what was there before it."""
-    network, episode = networks(case, device)[way], draw(case, device)
+    network = networks(case, device)[way]
+    episode = draw(case, device)
     gc.collect()
-    before = peak.restart(device)
+    before = restart_peak(device)
     if phase == "train":
         train(network, episode)
     elif way == "usual":
         judge(network, episode)
     else:
         judge_stored(network, store_of(network, episode), episode)
-    return peak.most(device) - before
+    return peak_bytes(device) - before
 
 
 def memory(case: Case, phase: str, threads: int) -> dict[str, int]:
     """`held` by each way, in a process of its own."""
-    found = {}
+    bytes_of = {}
     for way in WAYS_OF_WRITING:
-        asked = json.dumps([case, way, phase])
-        command = [sys.executable, __file__, "--threads", str(threads), "--held", asked]
+        case_json = json.dumps([case, way, phase])
+        command = [sys.executable, __file__, "--threads", str(threads), "--held", case_json]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode != 0:
             sys.exit(f"{case.name}, {way}, {phase}: the process failed:\n{done.stdout}\n{done.stderr}")
-        found[way] = int(done.stdout.splitlines()[-1])
-    return found
+        bytes_of[way] = int(done.stdout.splitlines()[-1])
+    return bytes_of
 
 
 def pair_stage(queries: int, channels: int, turns: int, device: torch.device) -> dict[str, list[float]]:
     """LWFM-SPM's metric in both ways, without a trunk: seconds."""
     torch.manual_seed(0)
-    metric, usual = LayerwiseMatching((channels, channels)), PairwiseMetric((channels, channels))
+    metric = LayerwiseMatching((channels, channels))
+    usual = PairwiseMetric((channels, channels))
     usual.load_state_dict(metric.state_dict())
     support = [torch.rand(1, 5, 1, channels, 3, 3, device=device) for _ in range(2)]
     query = [torch.rand(1, queries, channels, 3, 3, device=device) for _ in range(2)]
@@ -159,29 +166,29 @@ def assignments(problems: int, turns: int, device: torch.device) -> dict[str, li
 
 
 def scipy_loop(cost: Tensor) -> Tensor:
-    found = [linear_sum_assignment(problem)[1] for problem in cost.cpu().numpy()]
-    return torch.from_numpy(np.stack(found)).to(cost.device)
+    columns = [linear_sum_assignment(problem)[1] for problem in cost.cpu().numpy()]
+    return torch.from_numpy(np.stack(columns)).to(cost.device)
 
 
 def line(what: str, taken: dict[str, list[float]], of: str = "ms") -> Ratio:
     """Print a row of the table."""
-    found = ratio(taken["usual"], taken["raysearch"])
+    speedup = ratio(taken["usual"], taken["raysearch"])
     rates = [median(taken[way]) for way in WAYS_OF_WRITING]
     shown = [f"{1 / rate:10.3g}" if of == "episodes/s" else f"{1000 * rate:10.4g}" for rate in rates]
-    print(f"{what:42} {of:>10} {shown[0]} {shown[1]}   {found}", flush=True)
-    return found
+    print(f"{what:42} {of:>10} {shown[0]} {shown[1]}   {speedup}", flush=True)
+    return speedup
 
 
-def bytes_line(what: str, found: dict[str, int]) -> float:
+def bytes_line(what: str, bytes_of: dict[str, int]) -> float:
     """Print a row of the table."""
-    less = found["usual"] / max(1, found["raysearch"])
-    mib = [found[way] / 2**20 for way in WAYS_OF_WRITING]
+    less = bytes_of["usual"] / max(1, bytes_of["raysearch"])
+    mib = [bytes_of[way] / 2**20 for way in WAYS_OF_WRITING]
     print(f"{what:42} {'MiB':>10} {mib[0]:10.0f} {mib[1]:10.0f}   {less:.3g} times", flush=True)
     return less
 
 
-def figures(name: str, found: Ratio) -> dict[str, float]:
-    return {name: found.median, f"{name}_lowest": found.lowest, f"{name}_highest": found.highest}
+def figures(name: str, speedup: Ratio) -> dict[str, float]:
+    return {name: speedup.median, f"{name}_lowest": speedup.lowest, f"{name}_highest": speedup.highest}
 
 
 def main() -> None:

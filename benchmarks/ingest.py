@@ -27,7 +27,7 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from measuring.alternating import machine, ratio
+from measuring import machine, ratio
 from PIL import Image
 
 from raysearch.data import layouts, shards
@@ -49,7 +49,8 @@ class Spent(NamedTuple):
 def draw(root: Path, images: int, side: int) -> int:
     """A tree of class folders; returns the bytes of all files."""
     rng = np.random.default_rng(0)
-    pictures, total = [], 0
+    pictures = []
+    total = 0
     for _ in range(PICTURES):
         # smooth shapes with noise: about as many bytes a pixel as photographs
         small = Image.fromarray(rng.integers(0, 256, (side // 8, side // 8, 3), np.uint8))
@@ -95,16 +96,18 @@ def loop(src: Path, out: Path) -> None:
 
 
 def ingest(src: Path, out: Path, workers: int, rows: int = ROWS) -> None:
-    found, executor = layouts.folder(str(src)), shards.RayExecutor(workers)
+    listing = layouts.folder(str(src))
+    executor = shards.RayExecutor(workers)
     shards.write_shards(
-        found, out, name="n", layout="folder", classes=found.classes, rows_per_shard=rows, executor=executor
+        listing, out, name="n", layout="folder", classes=listing.classes, rows_per_shard=rows, executor=executor
     )
 
 
 @contextlib.contextmanager
 def timed(into: list[Spent]) -> Iterator[None]:
     """Wall and CPU seconds of what is done inside, by this process and those below it."""
-    cpu, wall = _cpu_seconds(), time.perf_counter()
+    cpu = _cpu_seconds()
+    wall = time.perf_counter()
     yield
     into.append(Spent(time.perf_counter() - wall, _cpu_seconds() - cpu))
 
@@ -132,7 +135,8 @@ def main() -> None:
     start: list[Spent] = []
     print(machine(torch.device("cpu")))
     with tempfile.TemporaryDirectory() as folder:
-        src, outs = Path(folder) / "src", (Path(folder) / f"{number}" for number in range(1_000_000))
+        src = Path(folder) / "src"
+        outs = (Path(folder) / f"{number}" for number in range(1_000_000))
         size = draw(src, images, asked.side)
         print(f"{images:,} JPEGs of {asked.side} px, {size / images / 1e3:.1f} kB each; {asked.workers} workers")
         with contextlib.ExitStack() as stack:
@@ -147,19 +151,19 @@ def main() -> None:
                     with timed(spent[name]):
                         ways[name](next(outs))
                     print(f"{name:10} {images / spent[name][-1].wall:8,.0f} images/s   {spent[name][-1]}", flush=True)
-    walls = {name: [one.wall for one in of] for name, of in spent.items()}
-    found = ratio(walls["loop"], walls["raysearch"])
+    walls = {name: [turn.wall for turn in of] for name, of in spent.items()}
+    speedup = ratio(walls["loop"], walls["raysearch"])
     with_start = statistics.median(walls["loop"]) / (statistics.median(walls["raysearch"]) + start[0].wall)
-    cpu = {name: statistics.median(one.cpu for one in of) / images * 1e6 for name, of in spent.items()}
-    print(f"raysearch over the loop: {found}; with Ray's start of {start[0].wall:.1f} s: {with_start:.2f}")
+    cpu = {name: statistics.median(turn.cpu for turn in of) / images * 1e6 for name, of in spent.items()}
+    print(f"raysearch over the loop: {speedup}; with Ray's start of {start[0].wall:.1f} s: {with_start:.2f}")
     print(f"CPU microseconds an image: loop {cpu['loop']:.0f}, raysearch {cpu['raysearch']:.0f}")
     print(
         json.dumps(
             {
-                "ingest_over_pil_loop": found.median,
+                "ingest_over_pil_loop": speedup.median,
                 "ingest_over_pil_loop_with_start": with_start,
-                "ratio_lowest": found.lowest,
-                "ratio_highest": found.highest,
+                "ratio_lowest": speedup.lowest,
+                "ratio_highest": speedup.highest,
                 "cpu_loop_over_ingest": cpu["loop"] / cpu["raysearch"],
                 "images": images,
                 "side": asked.side,

@@ -34,13 +34,16 @@ def write_run(run_dir: Path, variants: int, seeds: int) -> int:
     rng = random.Random(0)
     for cell in planned.cells:
         results.write_cell(run_dir / "cells", _record(cell, rng))
-    names = [{"name": one.name, "settings": one.settings, "declared": one.declared} for one in planned.variants]
-    configs = [json.loads(one.config.model_dump_json()) for one in planned.variants]
+    names = [
+        {"name": variant.name, "settings": variant.settings, "declared": variant.declared}
+        for variant in planned.variants
+    ]
+    configs = [json.loads(variant.config.model_dump_json()) for variant in planned.variants]
     study: dict[str, Any] = {"kind": "ablation", "study": "rates", "question": asked.question, "task": "retrieval"}
     study |= {"design": "one_at_a_time", "factors": ["train.lr"], "reference": planned.reference.name}
     study |= {"metric": "map", "mode": "max", "seeds": list(planned.seeds), "profile": "laptop"}
-    study["variants"] = [one | {"config": config} for one, config in zip(names, configs, strict=True)]
-    study["cells"] = [{"cell": one.hash, "variant": one.variant.name, "seed": one.seed} for one in planned.cells]
+    study["variants"] = [variant | {"config": config} for variant, config in zip(names, configs, strict=True)]
+    study["cells"] = [{"cell": cell.hash, "variant": cell.variant.name, "seed": cell.seed} for cell in planned.cells]
     results.write_study(run_dir, StudyRecord.model_validate(study))
     return len(planned.cells)
 
@@ -61,15 +64,16 @@ def _record(cell: plan.Cell, rng: random.Random) -> dict[str, Any]:
 
 def written(run_dir: Path) -> dict[str, float]:
     """Seconds of the process and of the clock to read a run's cells and to write its report."""
-    found: dict[str, float] = {}
+    seconds: dict[str, float] = {}
     for name, work in (
         ("read", lambda: results.save_table(run_dir)),
         ("write", lambda: dashboards.report.write(run_dir)),
     ):
-        cpu, clock = time.process_time(), time.perf_counter()
+        cpu = time.process_time()
+        clock = time.perf_counter()
         work()
-        found |= {f"{name}_cpu": time.process_time() - cpu, f"{name}_clock": time.perf_counter() - clock}
-    return found
+        seconds |= {f"{name}_cpu": time.process_time() - cpu, f"{name}_clock": time.perf_counter() - clock}
+    return seconds
 
 
 def opened(page: Path) -> dict[str, float | None]:
@@ -87,7 +91,7 @@ def opened(page: Path) -> dict[str, float | None]:
         figures = "document.querySelectorAll('script[data-figure]').length"
         tab.wait_for(f"document.querySelectorAll('.js-plotly-plot').length == {figures}")
         clock = time.perf_counter() - started
-        metrics = {one["name"]: one["value"] for one in tab.call("Performance.getMetrics")["metrics"]}
+        metrics = {metric["name"]: metric["value"] for metric in tab.call("Performance.getMetrics")["metrics"]}
         return {"open_cpu": metrics["ProcessTime"], "open_clock": clock}
 
 
@@ -101,7 +105,9 @@ def main() -> None:
         run_dir = Path(tempfile.mkdtemp(prefix="report-"))
         try:
             cells = write_run(run_dir, variants, seeds)
-            best = min((written(run_dir) for _ in range(1 if quick else REPEATS)), key=lambda one: one["write_cpu"])
+            best = min(
+                (written(run_dir) for _ in range(1 if quick else REPEATS)), key=lambda seconds: seconds["write_cpu"]
+            )
             size = (run_dir / "report.html").stat().st_size / 1e6
             opening = opened(run_dir / "report.html")
         finally:

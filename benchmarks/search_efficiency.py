@@ -114,7 +114,7 @@ METHODS = (
     Method("gp", (3, 3)),
     Method("gp", (3, 3), "pruned"),
 )
-FEWER = tuple(one for one in METHODS if one.asha in (None, (1, 3), (3, 3)) and one.stopped_as == "complete")
+FEWER = tuple(method for method in METHODS if method.asha in (None, (1, 3), (3, 3)) and method.stopped_as == "complete")
 # The first is the one that the ratios at the head of the JSON object are of.
 SETTINGS = (Setting(0.01, 4, METHODS), Setting(0.01, 1, FEWER), Setting(0.05, 4, FEWER))
 
@@ -125,14 +125,15 @@ def one_search(setting: Setting, method: Method, seed: int) -> replay.Outcome:
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     grid = replay.read(retrieval_grid.PATH, seed=0)
     target = (1 - setting.within) * grid.best
-    sampler, scheduler = SAMPLERS[method.sampler](seed), method.scheduler(grid.iterations)
+    sampler = SAMPLERS[method.sampler](seed)
+    scheduler = method.scheduler(grid.iterations)
     return replay.search(grid, sampler, scheduler, target, setting.workers, method.stopped_as)
 
 
 def charged(outcomes: list[replay.Outcome], grid: replay.Grid, unit: str) -> np.ndarray:
     """What each search cost, in `unit`; one that missed the target is charged the whole grid, which would find it."""
     whole = {"trials": grid.configs, "epochs": grid.configs * grid.iterations}[unit]
-    return np.array([getattr(one, unit) if one.reached else whole for one in outcomes], dtype=float)
+    return np.array([getattr(outcome, unit) if outcome.reached else whole for outcome in outcomes], dtype=float)
 
 
 def interval(values: tuple[np.ndarray, ...], statistic: Callable[..., Any]) -> list[float]:
@@ -151,11 +152,14 @@ def ratio_of_means(above: np.ndarray, below: np.ndarray, axis: int = 0) -> Any:
 
 def figures(outcomes: list[replay.Outcome], grid: replay.Grid) -> dict[str, Any]:
     """Of one method; medians and means as [value, low, high]."""
-    found: dict[str, Any] = {"searches": len(outcomes), "reached": sum(one.reached for one in outcomes) / len(outcomes)}
+    results: dict[str, Any] = {
+        "searches": len(outcomes),
+        "reached": sum(outcome.reached for outcome in outcomes) / len(outcomes),
+    }
     for unit in UNITS:
         costs = (charged(outcomes, grid, unit),)
-        found |= {f"{unit}_median": interval(costs, np.median), f"{unit}_mean": interval(costs, np.mean)}
-    return found | {"suggestions_mean": float(np.mean([one.suggestions for one in outcomes]))}
+        results |= {f"{unit}_median": interval(costs, np.median), f"{unit}_mean": interval(costs, np.mean)}
+    return results | {"suggestions_mean": float(np.mean([outcome.suggestions for outcome in outcomes]))}
 
 
 def ratios(outcomes: dict[str, list[replay.Outcome]], grid: replay.Grid) -> dict[str, list[float]]:
@@ -193,16 +197,18 @@ def main() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"  # of the processes: there are as many as cores
     with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
         outcomes = dict(zip(asked, pool.map(one_search, *zip(*asked, strict=True)), strict=True))
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for setting in SETTINGS:
         of = {method.name: [outcomes[setting, method, seed] for seed in range(searches)] for method in setting.methods}
-        found[setting.name] = {"ratios": ratios(of, grid)} | {name: figures(one, grid) for name, one in of.items()}
+        results[setting.name] = {"ratios": ratios(of, grid)} | {
+            name: figures(outcomes, grid) for name, outcomes in of.items()
+        }
         show(
             f"cost of ending {setting.name}; the grid: {grid.configs} trials, {grid.metric.size} epochs",
-            found[setting.name],
+            results[setting.name],
         )
-    head = {name: value for name, (value, _, _) in found[SETTINGS[0].name]["ratios"].items()}
-    print(json.dumps({**head, "figures": found}))
+    head = {name: value for name, (value, _, _) in results[SETTINGS[0].name]["ratios"].items()}
+    print(json.dumps({**head, "figures": results}))
 
 
 if __name__ == "__main__":

@@ -17,9 +17,8 @@ from typing import Any
 
 import torch
 import train_step
-from measuring.alternating import THREADS, alternate, machine, ratio
-from stepping.batches import PAPER, QUICK_GPU
-from stepping.ways import loop_masks
+from measuring import THREADS, alternate, machine, ratio
+from step_baselines import PAPER, QUICK_GPU, loop_masks
 from torch import Tensor
 
 from raysearch.models.srem import erase_mask
@@ -35,16 +34,16 @@ def compare(features: Tensor, side: int, regions: int, size: int, repeats: int) 
     if not torch.equal(calls["loop"](), calls["raysearch"]()):
         sys.exit(f"on the {device.type} the masks are not the same")
     taken = alternate(calls, repeats, device)
-    found = ratio(taken["loop"], taken["raysearch"])
+    speedup = ratio(taken["loop"], taken["raysearch"])
     for name, seconds in taken.items():
         print(
             f"{device.type:5} {name:10} {1000 * statistics.median(seconds):9.2f} ms   (of {repeats} turns, the median)"
         )
-    print(f"{device.type:5} the same masks; the loop takes {found}", flush=True)
+    print(f"{device.type:5} the same masks; the loop takes {speedup}", flush=True)
     return {
-        "seconds_ratio": found.median,
-        "seconds_ratio_lowest": found.lowest,
-        "seconds_ratio_highest": found.highest,
+        "seconds_ratio": speedup.median,
+        "seconds_ratio_lowest": speedup.lowest,
+        "seconds_ratio_highest": speedup.highest,
         "seconds": taken,
     }
 

@@ -95,15 +95,18 @@ def drive(folder: Path, cells: int) -> None:
         tally = ProgressCounter(len(planned.cells), 0, slots)
         view = TerminalView(tally, lambda: "", Console(file=nowhere))
         # A first few cells pay for what is paid once: groups that start, modules that are loaded.
-        first, rest = planned.cells[:20], planned.cells[20:]
+        first = planned.cells[:20]
+        rest = planned.cells[20:]
         keeping = tuner.CheckpointPolicy(str(folder / "checkpoints"))
         listener = jobs.ListenerList(Store(), tally, view)
         resources = tuner.Capacity(slots)
         tuner.run_trials(jobs.FixedJobs(map(session.make_job, first)), NoOp, None, resources, listener, keeping)
-        before, started = _used(), time.perf_counter()
+        before = _used()
+        started = time.perf_counter()
         source = jobs.FixedJobs(map(session.make_job, rest))
         complete = tuner.run_trials(source, NoOp, None, resources, listener, keeping)
-        after, wall = _used(), time.perf_counter() - started
+        after = _used()
+        wall = time.perf_counter() - started
     if not complete:
         sys.exit("stopped before the last cell: there is nothing to measure")
     figures = {
@@ -154,10 +157,10 @@ def main() -> None:
     sizes = (200, 1000) if asked.quick else (500, 10_000)
     with tempfile.TemporaryDirectory(prefix="raysearch-scale-") as scratch:
         few, many = (measure(Path(scratch) / str(size), size) for size in sizes)
-        for one in (few, many):
+        for figures in (few, many):
             print(
-                f"{one['cells']:6} cells   driver {1000 * one['cpu_seconds_a_cell']:6.2f} CPU ms a cell   "
-                f"{one['bytes_a_cell'] / 1024:6.1f} KiB a cell   {1000 * one['wall_seconds_a_cell']:6.1f} ms wall",
+                f"{figures['cells']:6} cells   driver {1000 * figures['cpu_seconds_a_cell']:6.2f} CPU ms per cell   "
+                f"{figures['bytes_a_cell'] / 1024:6.1f} KiB   {1000 * figures['wall_seconds_a_cell']:6.1f} ms wall",
                 flush=True,
             )
         seconds = again(Path(scratch) / str(sizes[1]))

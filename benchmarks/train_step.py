@@ -28,10 +28,21 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from measuring.alternating import Ratio, alternate, machine, matrix_peak, ratio, seconds
-from measuring.marks import Marks
-from stepping.batches import PAPER, QUICK_CPU, QUICK_GPU, VIEWS, Data, Setup, draw
-from stepping.ways import Bare, Raysearch, Way, Written, networks
+from measuring import DeviceTimer, Ratio, alternate, machine, matrix_peak, ratio, seconds
+from step_baselines import (
+    PAPER,
+    QUICK_CPU,
+    QUICK_GPU,
+    VIEWS,
+    Bare,
+    Data,
+    Raysearch,
+    Setup,
+    Way,
+    Written,
+    draw,
+    networks,
+)
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -43,12 +54,12 @@ class Trainer:
 
     def __init__(self, way: Way) -> None:
         self.way = way
-        parameters = [one for one in way.network.parameters() if one.requires_grad]
+        parameters = [weight for weight in way.network.parameters() if weight.requires_grad]
         self.optimiser = torch.optim.SGD(parameters, lr=1e-3, momentum=0.9, weight_decay=1e-5)
 
-    def train(self, steps: int, marks: Marks | None = None) -> None:
+    def train(self, steps: int, timer: DeviceTimer | None = None) -> None:
         for _ in range(steps):
-            loss = self.way.loss(marks)
+            loss = self.way.loss(timer)
             self.optimiser.zero_grad(set_to_none=True)
             loss.backward()
             self.optimiser.step()
@@ -100,9 +111,9 @@ def flops_of_training(setup: Setup) -> float:
 
 def masks(trainer: Trainer, setup: Setup, device: torch.device) -> tuple[float, float]:
     """Seconds a step in making masks, the median, and their share of the seconds of a step."""
-    marks = Marks(device)
-    whole = seconds(lambda: trainer.train(setup.steps, marks), device) / setup.steps
-    between = statistics.median(marks.between())
+    timer = DeviceTimer(device)
+    whole = seconds(lambda: trainer.train(setup.steps, timer), device) / setup.steps
+    between = statistics.median(timer.between())
     return between, between / whole
 
 
@@ -121,9 +132,11 @@ def turns_of(trainer: Trainer, steps: int) -> Callable[[], None]:
 
 def measure(setup: Setup, device: torch.device, compiled: bool) -> dict[str, Any]:
     """Time the three ways in turn; prints a table and returns the figures."""
-    data, given = draw(setup, device), networks(setup)
+    data = draw(setup, device)
+    given = networks(setup)
     check_agreement(setup, data, given)
-    trainers, memory = {}, {}
+    trainers = {}
+    memory = {}
     for name, network in given.items():
         gc.collect()
         before = torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
@@ -136,7 +149,8 @@ def measure(setup: Setup, device: torch.device, compiled: bool) -> dict[str, Any
         memory[name] = torch.cuda.max_memory_allocated(device) - before if device.type == "cuda" else 0
     calls = {name: turns_of(trainer, setup.steps) for name, trainer in trainers.items()}
     taken = alternate(calls, setup.turns, device, warm_up=2)
-    peak, flops = matrix_peak(setup.matrix, device), flops_of_training(setup)
+    peak = matrix_peak(setup.matrix, device)
+    flops = flops_of_training(setup)
     images = VIEWS * setup.batch * setup.steps
     print(f"peak of a product of {setup.matrix} x {setup.matrix} matrices: {peak / 1e12:.1f} TFLOP/s")
     print(
@@ -152,7 +166,7 @@ def measure(setup: Setup, device: torch.device, compiled: bool) -> dict[str, Any
             "mask_seconds_a_step": in_masks,
             "mask_share_of_step": share,
             "peak_memory_bytes": memory[name],
-            "turns_images_per_second": [images / one for one in spent],
+            "turns_images_per_second": [images / seconds_of_turn for seconds_of_turn in spent],
         }
         span = f"({images / max(spent):.0f} to {images / min(spent):.0f})"
         print(
@@ -176,8 +190,8 @@ def measure(setup: Setup, device: torch.device, compiled: bool) -> dict[str, Any
     }
 
 
-def _figures(name: str, found: Ratio) -> dict[str, float]:
-    return {name: found.median, f"{name}_lowest": found.lowest, f"{name}_highest": found.highest}
+def _figures(name: str, speedup: Ratio) -> dict[str, float]:
+    return {name: speedup.median, f"{name}_lowest": speedup.lowest, f"{name}_highest": speedup.highest}
 
 
 def main() -> None:

@@ -70,7 +70,8 @@ def networks(case: Case, device: torch.device) -> dict[str, EpisodicNetwork]:
     trunk = build(case.backbone)
     comparers: Sequence[nn.Module]
     if case.method == "helix":
-        taps, grid = trunk.taps[-1:], None
+        taps = trunk.taps[-1:]
+        grid = None
         with torch.no_grad():
             size = trunk(torch.zeros(2, 3, case.side, case.side))[taps[0]].shape[-1]
         head = RelationHead(trunk.channels, size)
@@ -80,7 +81,8 @@ def networks(case: Case, device: torch.device) -> dict[str, EpisodicNetwork]:
                 parameter.mul_(10)
         comparers = HelixHead(HelixFormer(trunk.channels), head), PairwiseHelix(trunk.channels, size)
     else:
-        taps, grid = trunk.taps[-2:], GRID
+        taps = trunk.taps[-2:]
+        grid = GRID
         widths = trunk.widths[-2:]
         comparers = LwfmHead(LayerwiseMatching(widths)), PairwiseLayerwise(widths)
     trunks = trunk, build(case.backbone)
@@ -114,7 +116,8 @@ def judge_stored(network: EpisodicNetwork, store: MapStore, episode: Episode) ->
     layout = episode.layout
     rows = torch.arange(len(episode.images))
     supports = layout.ways * layout.shots
-    support, query = rows[:supports].view(1, layout.ways, layout.shots), rows[supports:].view(1, -1)
+    support = rows[:supports].view(1, layout.ways, layout.shots)
+    query = rows[supports:].view(1, -1)
     with autocast(episode.ready.device, "auto"):
         return network.head(store.maps(support), store.maps(query)).logits
 

@@ -27,12 +27,15 @@ class PairwiseHelix(nn.Module):
 
     def __init__(self, channels: int, size: int) -> None:
         super().__init__()
-        self.helix, self.head = Pairs(channels), Head(channels, size)
+        self.helix = Pairs(channels)
+        self.head = Head(channels, size)
 
     def forward(self, support: Maps, query: Maps) -> HeadOutput:
-        (of_support,), (of_query,) = support, query
+        (of_support,) = support
+        (of_query,) = query
         episodes, ways, shots = of_support.shape[:3]
-        queries, maps = of_query.shape[1], of_query.shape[2:]
+        queries = of_query.shape[1]
+        maps = of_query.shape[2:]
         pairs = episodes, queries, ways * shots, *maps
         supports = of_support.flatten(1, 2).unsqueeze(1).expand(pairs).reshape(-1, *maps)
         asking = of_query.unsqueeze(2).expand(pairs).reshape(-1, *maps)
@@ -45,7 +48,8 @@ class Pairs(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.support_embedding, self.query_embedding = Embedding(channels), Embedding(channels)
+        self.support_embedding = Embedding(channels)
+        self.query_embedding = Embedding(channels)
         self.layers = nn.ModuleList([BothWays(channels)])
 
     def forward(self, support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
@@ -57,7 +61,8 @@ class Norm(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, maps: Tensor) -> Tensor:
         variance, mean = torch.var_mean(maps, 1, correction=0, keepdim=True)
@@ -68,7 +73,8 @@ class Norm(nn.Module):
 class Embedding(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.convolution, self.norm = nn.Conv2d(channels, channels, 3, padding=1), Norm(channels)
+        self.convolution = nn.Conv2d(channels, channels, 3, padding=1)
+        self.norm = Norm(channels)
 
     def forward(self, maps: Tensor) -> Tensor:
         return self.norm(self.convolution(maps))
@@ -77,18 +83,22 @@ class Embedding(nn.Module):
 class BothWays(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.support_norm, self.query_norm = Norm(channels), Norm(channels)
-        self.support, self.query = Direction(channels), Direction(channels)
+        self.support_norm = Norm(channels)
+        self.query_norm = Norm(channels)
+        self.support = Direction(channels)
+        self.query = Direction(channels)
 
     def forward(self, support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
-        of_support, of_query = self.support_norm(support), self.query_norm(query)
+        of_support = self.support_norm(support)
+        of_query = self.query_norm(query)
         return self.support(support, of_support, of_query), self.query(query, of_query, of_support)
 
 
 class Direction(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.mining, self.enhancement = Mining(channels), Enhancement(channels)
+        self.mining = Mining(channels)
+        self.enhancement = Enhancement(channels)
 
     def forward(self, features: Tensor, asking: Tensor, answering: Tensor) -> Tensor:
         return self.enhancement(features * self.mining(asking, answering))
@@ -97,8 +107,10 @@ class Direction(nn.Module):
 class Mining(nn.Module):
     def __init__(self, channels: int, heads: int = 2, dim_head: int = 64) -> None:
         super().__init__()
-        self.heads, inner = heads, heads * dim_head
-        self.ask, self.answer = Projection(channels, inner), Projection(channels, 2 * inner)
+        self.heads = heads
+        inner = heads * dim_head
+        self.ask = Projection(channels, inner)
+        self.answer = Projection(channels, 2 * inner)
         self.out = nn.Conv2d(inner, channels, 1)
 
     def forward(self, asking: Tensor, answering: Tensor) -> Tensor:

@@ -38,7 +38,9 @@ class PairwiseMetric(nn.Module):
         self, channels: Sequence[int], temperature: float = 5.0, weight: float = 0.25, tau: float = 0.2
     ) -> None:
         super().__init__()
-        self.temperature, self.weight, self.tau = temperature, weight, tau
+        self.temperature = temperature
+        self.weight = weight
+        self.tau = tau
         self.residual = nn.ModuleList(map(Residual, channels))
 
     def forward(self, support: Maps, query: Maps) -> tuple[Tensor, Tensor]:
@@ -46,7 +48,8 @@ class PairwiseMetric(nn.Module):
         queries = query[0].shape[1]
         channels = [maps.shape[-3] for maps in support]
         s, q = (torch.cat([at_least_single(maps).flatten(-2) for maps in side], -2) for side in (support, query))
-        s, q = s - s.mean(-2, keepdim=True), q - q.mean(-2, keepdim=True)
+        s = s - s.mean(-2, keepdim=True)
+        q = q - q.mean(-2, keepdim=True)
         pairs = episodes, queries, ways * shots, *s.shape[-2:]
         s = s.flatten(1, 2).unsqueeze(1).expand(pairs).reshape(-1, *s.shape[-2:])
         q = q.unsqueeze(2).expand(pairs).reshape(-1, *q.shape[-2:])
@@ -75,8 +78,8 @@ class PairwiseMetric(nn.Module):
     def match(phi: nn.Module, s: Tensor, q: Tensor) -> Tensor:
         """The similarity of the best match of each pair: (B,C_l,P), (B,C_l,P) -> (B,)."""
         cost = 1 - functional.normalize(s, dim=1).mT @ functional.normalize(q, dim=1)
-        found = [torch.from_numpy(linear_sum_assignment(one)[1]) for one in cost.detach().cpu().numpy()]
-        columns = torch.stack(found).to(q.device).unsqueeze(1).expand_as(q)
+        assigned = [torch.from_numpy(linear_sum_assignment(pair_cost)[1]) for pair_cost in cost.detach().cpu().numpy()]
+        columns = torch.stack(assigned).to(q.device).unsqueeze(1).expand_as(q)
         matched = q.gather(2, columns)
         return functional.cosine_similarity(phi(s.mT), phi(matched.mT), dim=-1).amax(-1)
 

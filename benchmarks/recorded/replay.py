@@ -23,7 +23,8 @@ import pyarrow.parquet as pq
 from ray.tune.schedulers import TrialScheduler
 
 Config = tuple[int, ...]  # the index of the level of each factor
-METRIC, TIME = "map", "training_iteration"  # as the scheduler reads them
+METRIC = "map"
+TIME = "training_iteration"  # as the scheduler reads them
 PATIENCE = 50  # suggestions in a row that repeat a config after which a search is given up
 
 
@@ -77,8 +78,10 @@ def read(path: Path, seed: int) -> Grid:
     np.add.at(times, at, 1)
     if not (times == 1).all():
         raise ValueError(f"{path}, seed {seed}: {(times != 1).sum()} of {times.size} points are not there exactly once")
-    metric, seconds = np.empty(shape), np.empty(shape)
-    metric[at], seconds[at] = table[METRIC].to_numpy(), table["seconds"].to_numpy()
+    metric = np.empty(shape)
+    seconds = np.empty(shape)
+    metric[at] = table[METRIC].to_numpy()
+    seconds[at] = table["seconds"].to_numpy()
     return Grid({name: levels[name].tolist() for name in names}, metric, seconds)
 
 
@@ -132,8 +135,10 @@ def search(
     events: list[tuple[float, int, Running]] = []
     order = count()  # of events at the same time
     repeats = 0  # since a config was last new
-    idle, waiting = workers, False  # a free worker waits when what it got is running elsewhere
-    epochs, now = 0, 0.0
+    idle = workers
+    waiting = False  # a free worker waits when what it got is running elsewhere
+    epochs = 0
+    now = 0.0
 
     def schedule(run: Running) -> None:
         heapq.heappush(events, (now + grid.seconds[run.config][run.iteration], next(order), run))
@@ -164,7 +169,8 @@ def search(
                 run = running[config] = Running(f"trial-{trial.number}", config, trial)
                 scheduler.on_trial_add(None, run)
                 schedule(run)
-                idle, repeats = idle - 1, 0
+                idle = idle - 1
+                repeats = 0
         if not events:
             break
         now, _, run = heapq.heappop(events)
@@ -181,7 +187,8 @@ def search(
             return outcome(True)
         del running[run.config]
         ended[run.config] = run.iteration
-        idle, waiting = idle + 1, False
+        idle = idle + 1
+        waiting = False
         for trial in (run.trial, *run.same):
             tell(trial, run.config)
     return outcome(False)

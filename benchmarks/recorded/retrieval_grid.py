@@ -23,8 +23,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from raysearch import Ablation, factor
 from raysearch.runs import results
-from raysearch.studies.design import Ablation, factor
 
 PATH = Path(__file__).with_suffix(".parquet")
 ITERATIONS = 9  # rungs of successive halving by three: 1, 3, 9
@@ -62,7 +62,7 @@ study = Ablation(
 
 def collect(run_dir: str) -> pa.Table:
     """The curves of a run of the study: a row a cell and outer iteration, ordered by config, seed and iteration."""
-    names = [one.name for one in study.factors]
+    names = [each.name for each in study.factors]
     rows = [
         {
             **{name: cell[name] for name in names},

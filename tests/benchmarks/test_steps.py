@@ -8,8 +8,7 @@ import pytest
 import srem
 import torch
 import train_step
-from stepping.batches import PAPER
-from stepping.ways import loop_masks, networks
+from step_baselines import PAPER, loop_masks, networks
 
 from raysearch.models.srem import erase_mask
 

@@ -53,7 +53,8 @@ class Files(Dataset):
     """JPEG files of a directory, each through the recipe."""
 
     def __init__(self, asked: Asked) -> None:
-        self._paths, self._recipe = sorted(Path(asked.files).glob("*.jpg")), recipe(asked.side)
+        self._paths = sorted(Path(asked.files).glob("*.jpg"))
+        self._recipe = recipe(asked.side)
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -107,7 +108,8 @@ class Fed:
     def __init__(self, asked: Asked) -> None:
         self._asked = asked
         self._manifest = shards.read_manifest(asked.shards)
-        self.shelf, self.view = ShardReader(asked.shards, self._manifest), DecodeSpec(asked.side)
+        self.shelf = ShardReader(asked.shards, self._manifest)
+        self.view = DecodeSpec(asked.side)
         self.images = self.open()
 
     def open(self) -> ImageSet:
@@ -118,7 +120,8 @@ class Fed:
         return torch.from_numpy(rows)
 
     def epoch(self, number: int) -> Iterator[Tensor]:
-        side, device = self._asked.side, torch.device("cpu")
+        side = self._asked.side
+        device = torch.device("cpu")
         if number == 0:
             self.images.prefetch(self.order(0))
         self.images.prefetch(self.order(number + 1))

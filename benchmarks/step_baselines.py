@@ -1,12 +1,11 @@
 """Three ways to a step's loss: raysearch's, a plain program's, and a classifier's on as many images."""
 
 import copy
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 import torchvision
-from measuring.marks import Marks
-from stepping.batches import VIEWS, Data, Setup
+from measuring import DeviceTimer
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -17,6 +16,64 @@ from raysearch.models.esrl import esrl
 from raysearch.models.fcaenet import FCAENet
 from raysearch.models.srem import EPSILON, erase_mask
 
+VIEWS = 3
+
+
+class Setup(NamedTuple):
+    backbone: str
+    side: int  # pixels
+    batch: int  # triplets
+    bits: int
+    rows: int  # of the database
+    sampled: int
+    classes: int
+    regions: int
+    size: int  # pixels
+    steps: int  # in a turn
+    turns: int
+    matrix: int  # side of the product that measures the peak
+
+
+PAPER = Setup("resnet50", 224, 64, 48, 75_750, 2_000, 101, 50, 32, steps=20, turns=7, matrix=8192)
+QUICK_GPU = Setup("resnet50", 96, 16, 48, 7_575, 400, 101, 50, 14, steps=3, turns=3, matrix=4096)
+QUICK_CPU = Setup("small", 32, 4, 12, 200, 40, 10, 5, 5, steps=2, turns=3, matrix=256)
+
+
+class Data(NamedTuple):
+    """One batch and the database it is of, on the device."""
+
+    anchors: Tensor  # (B, 3, side, side) channels last
+    positives: Tensor
+    labels: Tensor  # (B,) classes of the anchors
+    rows: Tensor  # (B,) the anchors among the database
+    codes: Tensor  # (n, c) in {-1, +1}
+    database_labels: Tensor  # (n,)
+    sample: Tensor  # (r,) sampled rows, the anchors first
+    rho: float
+
+
+def draw(setup: Setup, device: torch.device) -> Data:
+    generator = torch.Generator().manual_seed(0)
+    shape = (setup.batch, 3, setup.side, setup.side)
+    database_labels = torch.arange(setup.rows) % setup.classes
+    sample = torch.randperm(setup.rows, generator=generator)[: setup.sampled]
+    rows = sample[: setup.batch]
+
+    def images() -> Tensor:
+        return torch.randn(shape, generator=generator).to(device, memory_format=torch.channels_last)
+
+    return Data(
+        anchors=images(),
+        positives=images(),
+        labels=database_labels[rows].to(device),
+        rows=rows.to(device),
+        codes=(torch.randint(2, (setup.rows, setup.bits), generator=generator).float() * 2 - 1).to(device),
+        database_labels=database_labels.to(device),
+        sample=sample.to(device),
+        rho=adsh.similarity_ratio(database_labels[sample], database_labels),
+    )
+
+
 GAMMA = 200.0
 RELATION = 0.1  # weight of both terms of ESRL
 
@@ -26,27 +83,32 @@ class Way(Protocol):
 
     network: nn.Module
 
-    def loss(self, marks: Marks | None = None) -> Tensor: ...
+    def loss(self, timer: DeviceTimer | None = None) -> Tensor: ...
 
 
 class Raysearch:
     """As `tasks.views.PixelViews.forward` and `tasks.methods.asymmetric.Asymmetric.losses`."""
 
     def __init__(self, setup: Setup, data: Data, network: nn.Module, autocast: bool) -> None:
-        self.setup, self.data, self.network, self.autocast = setup, data, network, autocast
+        self.setup = setup
+        self.data = data
+        self.network = network
+        self.autocast = autocast
         self.targets = adsh.targets(data.codes, data.database_labels, data.rho)
 
-    def loss(self, marks: Marks | None = None) -> Tensor:
-        setup, data = self.setup, self.data
+    def loss(self, timer: DeviceTimer | None = None) -> Tensor:
+        setup = self.setup
+        data = self.data
         seen = self._through(data.anchors)
-        if marks:
-            marks.set()
+        if timer:
+            timer.set()
         mask = erase_mask(seen.features, (setup.side, setup.side), setup.regions, setup.size)
-        if marks:
-            marks.set()
+        if timer:
+            timer.set()
         erased = (data.anchors * mask).contiguous(memory_format=torch.channels_last)
         others = self._through(torch.cat([data.positives, erased]))
-        u, (positive, erased) = seen.u, others.u.chunk(2)
+        u = seen.u
+        (positive, erased) = others.u.chunk(2)
         hash_loss = adsh.target_loss(u, data.labels, self.targets)
         quantisation = adsh.quantization_loss(u, data.codes[data.rows], setup.rows)
         return hash_loss + GAMMA * quantisation + esrl(u, positive, erased, RELATION, RELATION)
@@ -75,7 +137,8 @@ def loop_masks(features: Tensor, side: int, regions: int, size: int) -> Tensor:
     masks = []
     for mean in features.float().mean(1, keepdim=True):
         activation = functional.interpolate(mean[None], (side, side), mode="bilinear", align_corners=False)[0, 0]
-        low, high = activation.min(), activation.max()
+        low = activation.min()
+        high = activation.max()
         padded = functional.pad((activation - low) / (high - low + EPSILON), (0, size, 0, size))
         order = padded.flatten().sort(descending=True, stable=True).indices[:regions]
         mask = torch.ones_like(padded)
@@ -90,20 +153,24 @@ class Written:
     """A training step as a plain program has it."""
 
     def __init__(self, setup: Setup, data: Data, network: nn.Module, autocast: bool) -> None:
-        self.setup, self.data, self.network, self.autocast = setup, data, network, autocast
+        self.setup = setup
+        self.data = data
+        self.network = network
+        self.autocast = autocast
         sample_labels = data.database_labels[data.sample]
         same = sample_labels[:, None] == data.database_labels
         self.similarity = torch.where(same, 1.0, -data.rho)  # (r, n), once an outer iteration
         self.batch = torch.arange(setup.batch, device=data.rows.device)  # the anchors among the sample
 
-    def loss(self, marks: Marks | None = None) -> Tensor:
-        setup, data = self.setup, self.data
+    def loss(self, timer: DeviceTimer | None = None) -> Tensor:
+        setup = self.setup
+        data = self.data
         u, features = self._through(data.anchors)
-        if marks:
-            marks.set()
+        if timer:
+            timer.set()
         mask = loop_masks(features.detach(), setup.side, setup.regions, setup.size)
-        if marks:
-            marks.set()
+        if timer:
+            timer.set()
         positive, _ = self._through(data.positives)
         erased, _ = self._through(data.anchors * mask)
         difference = u @ data.codes.T - setup.bits * self.similarity[self.batch]
@@ -123,12 +190,13 @@ class Bare:
     """Classification of as many images."""
 
     def __init__(self, data: Data, network: nn.Module, autocast: bool) -> None:
-        self.network, self.autocast = network, autocast
+        self.network = network
+        self.autocast = autocast
         images = [data.anchors, data.positives, data.anchors]
         self.images = torch.cat(images).contiguous(memory_format=torch.channels_last)
         self.labels = data.labels.repeat(VIEWS)
 
-    def loss(self, marks: Marks | None = None) -> Tensor:
+    def loss(self, timer: DeviceTimer | None = None) -> Tensor:
         with torch.autocast(self.images.device.type, dtype=torch.bfloat16, enabled=self.autocast):
             scores = self.network(self.images)
         return functional.cross_entropy(scores.float(), self.labels)
