@@ -15,7 +15,7 @@ from raysearch import cluster
 from raysearch.core.errors import UserError
 from raysearch.engine.preflight import ray_yaml
 
-from .clusters import stack
+from .clusters import account_stack
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = ROOT / "clusters" / "aws.yaml"
@@ -32,7 +32,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def client(service: str) -> Any:
-    return boto3.client(service, region_name=stack.REGION)
+    return boto3.client(service, region_name=account_stack.REGION)
 
 
 def run_cluster(*words: str) -> subprocess.CompletedProcess[str]:
@@ -56,13 +56,13 @@ def test_check_lists_open_placeholders_and_ends_with_one_line() -> None:
 
 @pytest.mark.usefixtures("aws")
 def test_fill_uses_the_outputs_of_the_stack(tmp_path: Path) -> None:
-    stack.make(client)
+    account_stack.create(client)
     out = tmp_path / "mine.yaml"
-    cluster.fill(SHIPPED, out, "raysearch", stack.REGION)
+    cluster.fill(SHIPPED, out, "raysearch", account_stack.REGION)
     config = ray_yaml.read_cluster_file(out)
-    outputs = stack.outputs(client)
+    outputs = account_stack.outputs(client)
     assert ray_yaml.open_placeholders(config) == []
-    assert config["provider"]["region"] == stack.REGION
+    assert config["provider"]["region"] == account_stack.REGION
     types = config["available_node_types"]
     profiles = {name: section["node_config"]["IamInstanceProfile"]["Arn"] for name, section in types.items()}
     assert profiles.pop("head") == outputs["HeadProfile"]
@@ -72,21 +72,21 @@ def test_fill_uses_the_outputs_of_the_stack(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("aws")
 def test_public_subnets_are_refused(tmp_path: Path) -> None:
-    stack.make(client, public=True)
+    account_stack.create(client, public=True)
     with pytest.raises(UserError, match=r"us-west-2a.* gives its nodes public addresses"):
-        cluster.fill(SHIPPED, tmp_path / "mine.yaml", "raysearch", stack.REGION)
+        cluster.fill(SHIPPED, tmp_path / "mine.yaml", "raysearch", account_stack.REGION)
     assert not (tmp_path / "mine.yaml").exists()
 
 
 @pytest.mark.usefixtures("aws")
 def test_a_missing_stack_and_a_placeholder_without_an_output(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot read stack 'raysearch' in us-west-2 from AWS"):
-        cluster.fill(SHIPPED, tmp_path / "mine.yaml", "raysearch", stack.REGION)
-    stack.make(client)
+        cluster.fill(SHIPPED, tmp_path / "mine.yaml", "raysearch", account_stack.REGION)
+    account_stack.create(client)
     changed = tmp_path / "changed.yaml"
     changed.write_text(SHIPPED.read_text() + "metadata: {owner: <Owner>}\n")
     with pytest.raises(UserError, match="has no output Owner"):
-        cluster.fill(changed, tmp_path / "mine.yaml", "raysearch", stack.REGION)
+        cluster.fill(changed, tmp_path / "mine.yaml", "raysearch", account_stack.REGION)
 
 
 def test_a_file_for_kubernetes_is_filled_and_checked_with_its_study(tmp_path: Path, tiny_data: Path) -> None:

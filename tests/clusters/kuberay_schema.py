@@ -1,7 +1,7 @@
-"""The fields of KubeRay's and Kubernetes' objects that clusters/kuberay.yaml uses, and no others.
+"""A schema of the KubeRay and Kubernetes fields that clusters/kuberay.yaml uses, written by hand.
 
-KubeRay 1.6's custom resources (ray.io/v1: RayCluster, RayJob), networking.k8s.io/v1 NetworkPolicy, and of the core the
-pods' parts. A field that is not here is one that nobody has looked up.
+It covers KubeRay 1.6's custom resources (ray.io/v1: RayCluster, RayJob), networking.k8s.io/v1 NetworkPolicy, and the
+pods' parts of the core. It refuses every other field. It is not KubeRay's own CRD: no Python package brings that.
 """
 
 from typing import Any

@@ -11,9 +11,10 @@ import pytest
 import yaml
 from moto import mock_aws
 
-from . import policies, stack
+from . import account_stack, iam_policies
 
-OWN, FOREIGN = {"ray-cluster-name": "raysearch"}, {"ray-cluster-name": "payroll"}
+OWN = {"ray-cluster-name": "raysearch"}
+FOREIGN = {"ray-cluster-name": "payroll"}
 TAGS = {"i-own": OWN, "i-foreign": FOREIGN}
 
 
@@ -21,17 +22,18 @@ class Account:
     """The account after the stack was made."""
 
     def __init__(self) -> None:
-        self.vpc, self.outputs = stack.make(self.client), stack.outputs(self.client)
-        self.head = stack.role_of(self.client("iam"), self.outputs["HeadProfile"])
-        self.worker = stack.role_of(self.client("iam"), self.outputs["WorkerProfile"])
-        self.policy = policies.statements(self.client("iam"), self.head["RoleName"])
+        self.vpc = account_stack.create(self.client)
+        self.outputs = account_stack.outputs(self.client)
+        self.head = account_stack.role_of(self.client("iam"), self.outputs["HeadProfile"])
+        self.worker = account_stack.role_of(self.client("iam"), self.outputs["WorkerProfile"])
+        self.policy = iam_policies.statements(self.client("iam"), self.head["RoleName"])
 
     def client(self, service: str) -> Any:
-        return boto3.client(service, region_name=stack.REGION)
+        return boto3.client(service, region_name=account_stack.REGION)
 
     def may(self, role: str | None = None, vpc: str | None = None, **form: str) -> bool:
-        asked = policies.parts(form, vpc or self.vpc, role or self.worker["Arn"], TAGS)
-        return policies.allowed(self.policy, asked)
+        asked = iam_policies.parts(form, vpc or self.vpc, role or self.worker["Arn"], TAGS)
+        return iam_policies.allowed(self.policy, asked)
 
     def node(self) -> dict[str, str]:
         """The request that starts a worker."""
@@ -73,11 +75,17 @@ def template() -> dict[str, Any]:
         return {name: loader.construct_sequence(node, deep=True)}
 
     Loader.add_multi_constructor("!", short)
-    return yaml.load(stack.TEMPLATE.read_text(), Loader)
+    return yaml.load(account_stack.TEMPLATE.read_text(), Loader)
 
 
-def test_cloudformation_takes_it() -> None:
-    lint = [str(Path(sys.executable).with_name("cfn-lint")), "--regions", stack.REGION, "--", str(stack.TEMPLATE)]
+def test_cloudformation_accepts_the_template() -> None:
+    lint = [
+        str(Path(sys.executable).with_name("cfn-lint")),
+        "--regions",
+        account_stack.REGION,
+        "--",
+        str(account_stack.TEMPLATE),
+    ]
     done = subprocess.run(lint, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
 
@@ -131,18 +139,25 @@ def test_rights_are_named_one_by_one(template: dict[str, Any]) -> None:
     assert "Policies" not in made["WorkerRole"]["Properties"]
     head = [one["PolicyDocument"] for one in made["HeadRole"]["Properties"]["Policies"]]
     storage = made["StorageAccess"]["Properties"]["PolicyDocument"]
-    said = [statement for document in (*head, storage) for statement in document["Statement"]]
-    actions = [action for one in said for action in policies.listed(one["Action"])]
+    statements = [statement for document in (*head, storage) for statement in document["Statement"]]
+    actions = [action for statement in statements for action in iam_policies.listed(statement["Action"])]
     assert not [action for action in actions if "*" in action]
-    everywhere = [action for one in said if one["Resource"] == "*" for action in policies.listed(one["Action"])]
+    everywhere = [
+        action
+        for statement in statements
+        if statement["Resource"] == "*"
+        for action in iam_policies.listed(statement["Action"])
+    ]
     assert all(action.split(":")[1].startswith(("Describe", "Update", "Create", "Open")) for action in everywhere)
     assert {action.split(":")[0] for action in everywhere} == {"ec2", "ssm", "ssmmessages"}
     assert not [action for action in everywhere if action.startswith("ec2:") and "Describe" not in action]
 
 
 def test_data_is_read_and_results_are_written(template: dict[str, Any]) -> None:
-    said = template["Resources"]["StorageAccess"]["Properties"]["PolicyDocument"]["Statement"]
-    rights = {one["Sid"]: (one["Resource"], policies.listed(one["Action"])) for one in said}
+    statements = template["Resources"]["StorageAccess"]["Properties"]["PolicyDocument"]["Statement"]
+    rights = {
+        statement["Sid"]: (statement["Resource"], iam_policies.listed(statement["Action"])) for statement in statements
+    }
     assert rights["ReadData"] == ({"Sub": "${Storage.Arn}/data/*"}, ["s3:GetObject"])
     where, what = rights["WriteResults"]
     assert where == {"Sub": "${Storage.Arn}/results/*"}
@@ -178,6 +193,6 @@ def test_the_bucket_is_encrypted_private_and_stays(account: Account, template: d
 def test_its_outputs_fill_the_cluster_file(account: Account) -> None:
     from raysearch.engine.preflight import ray_yaml
 
-    text = (stack.TEMPLATE.parents[1] / "aws.yaml").read_text()
+    text = (account_stack.TEMPLATE.parents[1] / "aws.yaml").read_text()
     assert ray_yaml.open_placeholders(yaml.safe_load(ray_yaml.fill_placeholders(text, account.outputs))) == []
     assert account.outputs["BucketUri"] == "s3://birds-and-results"

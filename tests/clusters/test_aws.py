@@ -1,6 +1,6 @@
-"""clusters/aws.yaml: Ray takes it, asks for spot nodes first, and `ray up` makes of it what it says.
+"""clusters/aws.yaml: Ray accepts it, asks for spot nodes first, and `ray up` makes what the file states.
 
-The last is tried for real in a world of its own (aws_world.py), once for all tests that look at what was seen.
+`ray up` runs once, in the fake AWS of fake_aws.py, for all tests that look at the result.
 """
 
 import functools
@@ -23,7 +23,7 @@ from ray.core.generated.autoscaler_pb2 import GangResourceRequest
 
 from raysearch.engine.preflight import ray_yaml
 
-from . import policies
+from . import iam_policies
 
 FILE = Path(__file__).parents[2] / "clusters" / "aws.yaml"
 FILLED = {
@@ -51,7 +51,7 @@ def config() -> dict[str, Any]:
     return yaml.safe_load(ray_yaml.fill_placeholders(FILE.read_text(), FILLED))
 
 
-def test_ray_takes_it(config: dict[str, Any]) -> None:
+def test_ray_accepts_the_file(config: dict[str, Any]) -> None:
     prepared = prepare_config(config)
     validate_config(prepared)
     node_types = prepared["available_node_types"]
@@ -102,13 +102,13 @@ def test_spot_comes_first_and_on_demand_when_there_is_none(
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What aws_up.py saw."""
+    """What ray_up_scenario.py saw."""
     if not _may_unshare():
         pytest.skip("this machine does not let us make namespaces, without which ray up could reach the network")
     scratch = tmp_path_factory.mktemp("aws")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "RAY_"))}
     done = subprocess.run(
-        [*UNSHARE, sys.executable, "-m", "tests.clusters.aws_up", str(scratch)],
+        [*UNSHARE, sys.executable, "-m", "tests.clusters.ray_up_scenario", str(scratch)],
         cwd=FILE.parents[1],
         env=environment,
         capture_output=True,
@@ -126,11 +126,11 @@ def head_and_worker(seen: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any
 
 @pytest.mark.slow
 def test_a_job_brings_a_spot_node_that_joins(seen: dict[str, Any]) -> None:
-    said = seen["job"].splitlines()
-    assert [line for line in said if line.startswith("driver") and "'head'" in line]
-    assert [line for line in said if line.startswith("worker") and "'spot_g6'" in line and "'market': 'spot'" in line]
-    assert "node head 0 0" in said
-    assert "node spot_g6 8.0 1.0" in said
+    lines = seen["job"].splitlines()
+    assert [line for line in lines if line.startswith("driver") and "'head'" in line]
+    assert [line for line in lines if line.startswith("worker") and "'spot_g6'" in line and "'market': 'spot'" in line]
+    assert "node head 0 0" in lines
+    assert "node spot_g6 8.0 1.0" in lines
     head, worker = head_and_worker(seen)
     assert (head["InstanceType"], head.get("InstanceLifecycle")) == ("m7i.xlarge", None)
     assert (worker["InstanceType"], worker["InstanceLifecycle"]) == ("g6.2xlarge", "spot")
@@ -166,8 +166,8 @@ def test_what_the_head_asked_of_aws_its_role_allows(seen: dict[str, Any]) -> Non
     asked = [one["form"] for one in seen["requests"] if one["who"] == "node"]
     assert {"RunInstances", "CreateTags", "DescribeInstances"} <= {form["Action"] for form in asked}
     for form in asked:
-        parts = policies.parts(form, seen["vpc"], seen["worker_role"], tags)
-        assert policies.allowed(seen["policy"], parts), form
+        parts = iam_policies.parts(form, seen["vpc"], seen["worker_role"], tags)
+        assert iam_policies.allowed(seen["policy"], parts), form
 
 
 @pytest.mark.slow
@@ -198,7 +198,7 @@ def test_every_node_has_token_and_code_and_nobody_else_reads_the_token(seen: dic
 
 @pytest.mark.slow
 def test_without_the_token_nobody_gets_in(seen: dict[str, Any]) -> None:
-    assert "others can read" in seen["check open"]
+    assert "other users can read" in seen["check open"]
     assert "is ready for ray up" in seen["check"]
     assert "Active:" in seen["status"]
     assert (seen["loopback"], seen["elsewhere"]) == (True, False)

@@ -1,4 +1,4 @@
-"""Each cluster's head is told how much of the past to keep, as one on a laptop is."""
+"""The head of each cluster has the same limits on its history as one on a laptop."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,8 @@
-"""clusters/kuberay.yaml: fields that exist, and nobody else gets in."""
+"""clusters/kuberay.yaml: it uses known fields only, and gives nobody else access.
+
+The schema is written by hand from KubeRay's and Kubernetes' API reference (kuberay_schema.py). It catches misspelled
+fields, but it is not KubeRay's own definition.
+"""
 
 import re
 from pathlib import Path
@@ -27,23 +31,23 @@ VALUES = {
 @pytest.fixture(scope="module")
 def objects() -> dict[str, Any]:
     text = re.sub(r"<([A-Z]\w+)>", lambda place: VALUES[place[1]], FILE.read_text().replace("<Names>", ""))
-    return {one["kind"]: one for one in yaml.safe_load_all(text)}
+    return {document["kind"]: document for document in yaml.safe_load_all(text)}
 
 
-def test_every_field_is_one_that_kuberay_and_kubernetes_have(objects: dict[str, Any]) -> None:
+def test_every_field_is_known(objects: dict[str, Any]) -> None:
     assert objects.keys() == KINDS.keys()
-    for name, one in objects.items():
-        jsonschema.Draft202012Validator(KINDS[name]).validate(one)
+    for kind, content in objects.items():
+        jsonschema.Draft202012Validator(KINDS[kind]).validate(content)
 
 
-def test_the_schema_refuses_what_does_not_exist(objects: dict[str, Any]) -> None:
+def test_the_schema_refuses_an_unknown_field(objects: dict[str, Any]) -> None:
     cluster = yaml.safe_load(yaml.safe_dump(objects["RayCluster"]))
     cluster["spec"]["headGroupSpec"]["rayStartParam"] = {}
     with pytest.raises(jsonschema.ValidationError, match="rayStartParam"):
         jsonschema.validate(cluster, KINDS["RayCluster"])
 
 
-def test_there_is_a_token_and_no_way_in_from_outside(objects: dict[str, Any]) -> None:
+def test_access_needs_a_token_and_comes_from_inside(objects: dict[str, Any]) -> None:
     spec = objects["RayCluster"]["spec"]
     assert spec["authOptions"] == {"mode": "token"}
     assert spec["headGroupSpec"]["serviceType"] == "ClusterIP"
@@ -53,15 +57,18 @@ def test_there_is_a_token_and_no_way_in_from_outside(objects: dict[str, Any]) ->
     assert policy["policyTypes"] == ["Ingress"]
     own, others = policy["ingress"]
     assert own["from"] == [{"podSelector": policy["podSelector"]}]
-    # whoever is not of the cluster reaches the dashboard's port alone, and is named by a label
+    # Pods outside the cluster reach only the dashboard's port, and only with a label.
     assert others["ports"] == [{"port": 8265, "protocol": "TCP"}]
     assert all(peer["podSelector"]["matchLabels"] for peer in others["from"])
 
 
-def test_ray_counts_what_a_pod_may_use_unless_it_is_told_otherwise(objects: dict[str, Any]) -> None:
+def test_ray_counts_a_pod_s_limits_unless_its_start_parameters_set_them(objects: dict[str, Any]) -> None:
     head, worker = kuberay_yaml.node_types(objects)
-    assert (head.name, head.resources) == ("head", {"CPU": 0, "GPU": 0})  # of 4 CPUs: drivers alone run there
-    assert (worker.name, worker.resources, worker.most) == ("gpu", {"CPU": 7, "GPU": 1}, 8)
+    assert (head.name, head.resources) == (
+        "head",
+        {"CPU": 0, "GPU": 0},
+    )  # only drivers run there
+    assert (worker.name, worker.resources, worker.max_count) == ("gpu", {"CPU": 7, "GPU": 1}, 8)
 
 
 def test_no_pod_runs_as_root_or_may_become_it(objects: dict[str, Any]) -> None:
@@ -92,4 +99,4 @@ def test_training_stays_off_the_head_and_the_job_finds_its_cluster(objects: dict
     job = objects["RayJob"]["spec"]
     assert job["clusterSelector"] == {"ray.io/cluster": objects["RayCluster"]["metadata"]["name"]}
     assert job["entrypoint"].split()[:4] == ["python", "-m", "raysearch.sweep", "srem_ablation"]
-    assert {one["metadata"]["labels"]["part"] for one in objects.values()} == {"cluster", "job"}
+    assert {content["metadata"]["labels"]["part"] for content in objects.values()} == {"cluster", "job"}

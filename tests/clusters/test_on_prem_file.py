@@ -1,4 +1,4 @@
-"""clusters/on_prem.yaml and its page say the same, and what Ray and `raysearch.cluster check` take."""
+"""clusters/on_prem.yaml agrees with its page, and passes the checks of Ray and of `raysearch.cluster check`."""
 
 import re
 from pathlib import Path

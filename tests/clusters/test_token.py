@@ -1,4 +1,4 @@
-"""A head with a token on loopback, where a machine can have no hosts (test_on_prem.py): nobody gets in without it."""
+"""Without the token nobody gets into a head on loopback. It needs no network namespaces, unlike test_on_prem.py."""
 
 import json
 import os
@@ -13,15 +13,16 @@ from raysearch.engine.cluster.connection import free_port
 
 from ..engine.heads import Head
 
-TOKEN, WRONG = "a1" * 32, "0" * 64
-INTRUDER = Path(__file__).with_name("intruder.py")
+TOKEN = "a1" * 32
+WRONG = "0" * 64
+PORT_SCAN = Path(__file__).with_name("port_scan.py")
 
 
-def said(ports: list[int], token: str | None) -> dict[int, str]:
-    command = [sys.executable, str(INTRUDER), "127.0.0.1", *map(str, ports)]
+def scan_answers(ports: list[int], token: str | None) -> dict[int, str]:
+    command = [sys.executable, str(PORT_SCAN), "127.0.0.1", *map(str, ports)]
     environment = {**os.environ, "TOKEN": token} if token else dict(os.environ)
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=True)
-    return {int(port): answer for port, answer in json.loads(done.stdout).items()}
+    process = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=True)
+    return {int(port): answer for port, answer in json.loads(process.stdout).items()}
 
 
 def listening(head: Head) -> list[int]:
@@ -37,7 +38,7 @@ def listening(head: Head) -> list[int]:
 
 
 @pytest.mark.slow
-def test_every_port_refuses_whoever_has_not_the_token(tmp_path: Path) -> None:
+def test_every_port_refuses_a_client_without_the_token(tmp_path: Path) -> None:
     token = tmp_path / "auth_token"
     token.write_text(TOKEN)
     metrics, dashboard = free_port(), free_port()
@@ -49,10 +50,10 @@ def test_every_port_refuses_whoever_has_not_the_token(tmp_path: Path) -> None:
         ports = [port for port in listening(head) if port != metrics]
         assert {dashboard, int(head.address.rpartition(":")[2])} <= set(ports)
         for wrong in (None, WRONG):
-            answers = said(ports, wrong)
+            answers = scan_answers(ports, wrong)
             print(answers)
             assert answers.pop(dashboard) == "ANSWERS: GET / 200", "only the page that asks for the token"
             assert {answer.split(":")[0] for answer in answers.values()} <= {"refuses", "closed"}
-        right = said(ports, TOKEN)
+        right = scan_answers(ports, TOKEN)
     assert "GET /api/jobs/ 200" in right[dashboard]
     assert any("ray.rpc" in answer for answer in right.values())

@@ -1,9 +1,9 @@
-"""A world in which `ray up` can be tried: AWS, a user's machine and nodes, all on this machine's loopback.
+"""A fake AWS in which `ray up` can be tried: AWS, a user's machine and nodes, all on this machine's loopback.
 
-Run by `unshare --net --pid --mount ...` in a network namespace that has nothing but loopback, so that no packet can go
-elsewhere, and a PID namespace with which everything ends. AWS is moto's server. `ssh`, `rsync`, `curl` and `uv` are
-stand-ins, first on PATH, that ask this process: a node's command runs in a home, a PID namespace and a temporary folder
-of Ray of its own; what would be installed is the environment that runs the tests. Ray itself is real on all sides.
+`unshare --net --pid --mount ...` runs it in a network namespace with nothing but loopback, so no packet can leave the
+machine, and in a PID namespace with which every process ends. AWS is moto's server. `ssh`, `rsync`, `curl` and `uv` are
+replaced by fake_tool.py, first on PATH, which asks this process. A node's command runs in a home, a PID namespace and a
+temporary folder of its own. Nothing is installed: nodes use the environment that runs the tests. Ray itself is real.
 
     world = World(scratch); world.run(["ray", "up", ...]); world.requests; world.calls
 """
@@ -23,8 +23,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from .stack import NETWORK, REGION
-from .stand_in import ADDRESS, HERE
+from .account_stack import NETWORK, REGION
+from .fake_tool import ADDRESS, HERE
 
 _OWN_ADDRESS = "10.20.0.1"
 _ASKED_FOR_THE_WAY = "8.8.8.8"  # Ray finds its own address by the route to it; no packet is sent
@@ -46,7 +46,7 @@ class World:
         for folder in ("user", "nodes", "bin", "tmp"):
             (scratch / folder).mkdir()
         for tool in ("ssh", "rsync", "curl", "uv", "aws"):
-            (scratch / "bin" / tool).symlink_to(Path(__file__).with_name("stand_in.py"))
+            (scratch / "bin" / tool).symlink_to(Path(__file__).with_name("fake_tool.py"))
         _only_loopback()
         self.address = self._serve()
         self.environment = {

@@ -1,9 +1,9 @@
-"""Hosts on this machine: each a network namespace on one switch, with a process tree, a home and an sshd of its own.
+"""Hosts on this machine: network namespaces on one switch, each with processes, a home and an sshd of its own.
 
-Namespaces of Linux make a process see other addresses, processes and mounts than the rest of the machine. So `ray stop`
-on one host ends no Ray on another, a host's cable can be pulled, and no packet leaves the machine: the switch leads
-nowhere else. Below `/tmp` a host sees only what is given to it; the rest of the file system is the machine's, so that
-all have the same Python.
+Linux namespaces give a process its own addresses, processes and mounts. So `ray stop` on one host ends no Ray on
+another, a host's cable can be pulled, and no packet leaves the machine, because the switch leads nowhere else. Below
+`/tmp` a host sees only the folders that it is given. The rest of the file system is shared, so all hosts have the same
+Python.
 """
 
 import contextlib
@@ -19,12 +19,12 @@ from pathlib import Path
 
 import psutil
 
-from .furnishing import environment, furnish, python_folders
+from .host_setup import environment, prepare_host, python_folders
 
 _NETWORK = "10.213.7"
 _STORE = "8g"  # of a host's shared memory, at most
 
-# What a host does first; then it becomes its sshd. Its name, its root and the folders that it sees in /tmp are given.
+# The first commands of a host, which then becomes its sshd. Arguments: its name, its root, the folders it sees in /tmp.
 _INIT = """
 set -e
 name=$1 root=$2; shift 2
@@ -48,7 +48,7 @@ exec /usr/sbin/sshd -D -e -f "$root/sshd_config"
 
 @dataclass
 class Host:
-    """A host that is up."""
+    """A running host."""
 
     name: str
     address: str
@@ -61,7 +61,7 @@ class Host:
         return self.root / "home"
 
     def start(self, command: str, settings: Mapping[str, str] | None = None) -> "subprocess.Popen[str]":
-        """Begin a command of its shell, as a person who sits at it would."""
+        """Start a command in the host's shell."""
         words = ["nsenter", "--target", str(self.process.pid), "--all"]
         return subprocess.Popen(
             [*words, "bash", "-c", f"cd && {command}"],
@@ -73,30 +73,30 @@ class Host:
             start_new_session=True,
         )
 
-    def run(self, command: str, settings: Mapping[str, str] | None = None, seconds: float = 60) -> "Done":
-        """Run a command of its shell to its end, or for so long."""
+    def run(self, command: str, settings: Mapping[str, str] | None = None, seconds: float = 60) -> "Result":
+        """Run a command in the host's shell; after `seconds` it is killed, and its status is 124."""
         process = self.start(command, settings)
         try:
             output, _ = process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
             process.kill()
             output, _ = process.communicate()
-            return Done(124, output)
-        return Done(process.returncode, output)
+            return Result(124, output)
+        return Result(process.returncode, output)
 
     def listening(self) -> list["Socket"]:
-        """What waits for connections on it, but for its sshd."""
-        found = []
+        """Return the listening sockets of the host, except those of its sshd."""
+        sockets = []
         for line in self.run("ss --no-header --listening --tcp --numeric --processes").output.splitlines():
-            where, *rest = line.split()[3:]
-            address, _, port = where.rpartition(":")
+            bound, *rest = line.split()[3:]
+            address, _, port = bound.rpartition(":")
             program = rest[1].split('"')[1] if len(rest) > 1 else ""
-            found.append(Socket(address, int(port), program))
-        return sorted({one for one in found if one.program != "sshd"}, key=lambda one: one.port)
+            sockets.append(Socket(address, int(port), program))
+        return sorted({socket for socket in sockets if socket.program != "sshd"}, key=lambda socket: socket.port)
 
 
 @dataclass(frozen=True)
-class Done:
+class Result:
     status: int
     output: str
 
@@ -108,23 +108,24 @@ class Socket:
     program: str
 
 
-class Lan:
-    """Hosts on a switch. Use as a context: none outlives it.
+class Network:
+    """Hosts on a switch. Use it as a context: no host outlives it.
 
     Args:
-        folder: for what they keep.
-        names: of the hosts, the first at address .1
-        shared: folders that all hosts see at the path where they lie, as of a file server.
+        folder: for the files of the hosts.
+        names: of the hosts; the first has address .1.
+        shared: folders that all hosts see at the same path, such as those of a file server.
     """
 
     def __init__(self, folder: Path, names: Sequence[str], shared: Sequence[Path] = ()) -> None:
-        self._folder, self._names = folder, names
+        self._folder = folder
+        self._names = names
         self._shared = [*shared, *python_folders()]
         self._tag = f"rs{os.getpid()}"
         self._stack = contextlib.ExitStack()
         self.hosts: dict[str, Host] = {}
 
-    def __enter__(self) -> "Lan":
+    def __enter__(self) -> "Network":
         with contextlib.ExitStack() as stack:
             self._namespace(stack, "switch")
             self._ip("-n", self._space("switch"), "link", "add", "switch", "type", "bridge")
@@ -141,7 +142,7 @@ class Lan:
 
     @contextlib.contextmanager
     def cut_off(self, host: Host) -> Iterator[None]:
-        """Pull the host's cable out; plug it in again at the end."""
+        """Pull out the host's cable while the block runs."""
         link = ("-n", self._space("switch"), "link", "set", host.name)
         self._ip(*link, "down")
         try:
@@ -152,14 +153,14 @@ class Lan:
     def _plug_in(self, stack: contextlib.ExitStack, name: str, address: str) -> Host:
         space = self._space(name)
         self._namespace(stack, name)
-        # the cable: one end is called after the host and is the switch's, the other is the host's
+        # The cable: the switch's end has the host's name, the host's end is called lan.
         switch = self._space("switch")
         self._ip("-n", space, "link", "add", "lan", "type", "veth", "peer", "name", name, "netns", switch)
         self._ip("-n", switch, "link", "set", name, "master", "switch", "up")
         self._ip("-n", space, "address", "add", f"{address}/24", "dev", "lan")
         self._ip("-n", space, "link", "set", "lan", "up")
         root = self._folder / name
-        furnish(root, address)
+        prepare_host(root, address)
         unshare = ["unshare", "--pid", "--mount", "--uts", "--ipc", "--fork", "--kill-child", "--mount-proc"]
         command = ["ip", "netns", "exec", space, *unshare, "bash", "-c", _INIT.format(store=_STORE), "init"]
         log = stack.enter_context((root / "sshd.log").open("w"))
@@ -192,8 +193,8 @@ class Lan:
         subprocess.run(["ip", *words], check=True, capture_output=True, text=True)
 
 
-def missing() -> str | None:
-    """Why this machine can have no such hosts; None where it can."""
+def missing_requirement() -> str | None:
+    """Return why this machine cannot have such hosts; None if it can."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return "needs Linux and root, for network namespaces"
     path = os.defpath + ":/usr/sbin:/sbin:" + os.environ.get("PATH", "")
@@ -201,17 +202,17 @@ def missing() -> str | None:
         if shutil.which(program, path=path) is None:
             return f"needs {program} (Debian: apt-get install --no-install-recommends iproute2 openssh-server rsync)"
     name = f"rs{os.getpid()}-try"
-    tried = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True)
-    if tried.returncode:
-        return f"may make no network namespaces here: {tried.stderr.strip()}"
+    attempt = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True)
+    if attempt.returncode:
+        return f"may make no network namespaces here: {attempt.stderr.strip()}"
     subprocess.run(["ip", "netns", "delete", name], check=True)
     command = ["unshare", "--pid", "--mount", "--uts", "--ipc", "--fork", "--mount-proc", "true"]
-    tried = subprocess.run(command, capture_output=True, text=True)
-    return f"may make no process namespaces here: {tried.stderr.strip()}" if tried.returncode else None
+    attempt = subprocess.run(command, capture_output=True, text=True)
+    return f"may make no process namespaces here: {attempt.stderr.strip()}" if attempt.returncode else None
 
 
 def _first(process: "subprocess.Popen[bytes]") -> psutil.Process:
-    """The first process of the host that `unshare` has made."""
+    """Return the first process of a host, which `unshare` has started."""
     deadline = time.monotonic() + 30
     while not (children := psutil.Process(process.pid).children()):
         assert process.poll() is None
@@ -221,7 +222,7 @@ def _first(process: "subprocess.Popen[bytes]") -> psutil.Process:
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """Switch a host off: with its first process all others of it die."""
+    """Stop a host: when its first process dies, all its processes die."""
     with contextlib.suppress(psutil.NoSuchProcess):
         for child in psutil.Process(process.pid).children():
             child.send_signal(signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""What a host has before it is switched on: a home, a user, an sshd, and a Python whose pip loads nothing down."""
+"""The setup of a host: a home, a user, an sshd, and a Python whose pip downloads nothing."""
 
 import os
 import shlex
@@ -7,7 +7,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
-USER = "raysearch"  # on every host; it has the machine's root's number, whatever its name
+USER = "raysearch"  # on every host; its user id is that of root
 
 _SSHD = """
 Port 22
@@ -23,8 +23,8 @@ PidFile none
 """
 
 
-def furnish(root: Path, address: str) -> None:
-    """What a host has before it is switched on."""
+def prepare_host(root: Path, address: str) -> None:
+    """Write the files that a host needs before it starts."""
     for folder in ("home/.ssh", "tmp"):
         (root / folder).mkdir(parents=True)
     (root / "home" / ".ssh").chmod(0o700)
@@ -43,23 +43,23 @@ def environment(root: Path) -> dict[str, str]:
 
 
 def make_key(path: Path) -> Path:
-    """A key pair of ssh, without a pass phrase."""
+    """Make an ssh key pair without a passphrase; return the path of the private key."""
     path.parent.mkdir(parents=True, exist_ok=True)
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True)
     return path
 
 
-def trust(home: Path, key: Path) -> None:
-    """Let whoever holds the key in at this home."""
+def allow_key(home: Path, key: Path) -> None:
+    """Let the owner of a key log in to a home."""
     allowed = home / ".ssh" / "authorized_keys"
     allowed.write_text(key.with_suffix(".pub").read_text())
     allowed.chmod(0o600)
 
 
-def give_python(home: Path) -> None:
-    """A virtual environment in a host's home with what this Python has installed, and a pip that loads nothing down.
+def install_python(home: Path) -> None:
+    """Make a virtual environment in a host's home with the packages of this Python, and a pip that downloads nothing.
 
-    `pip install -e CHECKOUT` of that pip makes the checkout importable, as the real one does, and nothing else.
+    `pip install -e CHECKOUT` makes the checkout importable, as the real pip does, and does nothing else.
     """
     target = home / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(target)], check=True)
@@ -75,5 +75,5 @@ def give_python(home: Path) -> None:
 
 
 def python_folders() -> list[Path]:
-    """Where this Python and what it has installed lie."""
+    """Return the directories of this Python and its packages."""
     return [Path(sys.prefix), Path(sys.base_prefix)]

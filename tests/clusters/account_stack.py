@@ -1,4 +1,4 @@
-"""An account of moto's with a network, and the stack of clusters/aws/account.yaml in it."""
+"""A moto account with a network, and the stack of clusters/aws/account.yaml in it."""
 
 import re
 from pathlib import Path
@@ -10,8 +10,8 @@ NETWORK = "10.20.0.0/16"
 ZONES = ("us-west-2a", "us-west-2b", "us-west-2c")
 
 
-def make(client: Any, public: bool = False) -> str:
-    """Make a VPC with a subnet in each zone, and the stack `raysearch`; returns the VPC's id.
+def create(client: Any, public: bool = False) -> str:
+    """Make a VPC with a subnet in each zone, and the stack `raysearch`; return the VPC's id.
 
     Args:
         client: service -> a client of it.
@@ -44,10 +44,11 @@ def make(client: Any, public: bool = False) -> str:
 
 
 def outputs(client: Any) -> dict[str, str]:
-    found = client("cloudformation").describe_stacks(StackName="raysearch")["Stacks"][0]["Outputs"]
-    return {one["OutputKey"]: one["OutputValue"] for one in found}
+    """Return the outputs of the stack by name."""
+    outputs = client("cloudformation").describe_stacks(StackName="raysearch")["Stacks"][0]["Outputs"]
+    return {output["OutputKey"]: output["OutputValue"] for output in outputs}
 
 
 def role_of(iam: Any, profile: str) -> dict[str, Any]:
-    """The role of an instance profile's ARN."""
+    """Return the role of an instance profile, by its ARN."""
     return iam.get_instance_profile(InstanceProfileName=profile.split("/")[-1])["InstanceProfile"]["Roles"][0]

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What `ssh`, `rsync`, `curl`, `uv` and `aws` are in the world of aws_world.py: it is asked, and does it."""
+"""The `ssh`, `rsync`, `curl`, `uv` and `aws` of fake_aws.py: it sends the call there and prints the answer."""
 
 import json
 import os

@@ -1,6 +1,6 @@
-"""Run docs/clusters/aws.md, from the account's stack to `ray down`, in the world of aws_world.py; write JSON.
+"""Run docs/clusters/aws.md, from the account's stack to `ray down`, in the fake AWS of fake_aws.py; write JSON.
 
-unshare --net --pid --mount --fork --kill-child --mount-proc python -m tests.clusters.aws_up SCRATCH
+unshare --net --pid --mount --fork --kill-child --mount-proc python -m tests.clusters.ray_up_scenario SCRATCH
 """
 
 import json
@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from . import policies, stack
-from .aws_world import World
+from . import account_stack, iam_policies
+from .fake_aws import World
 
 PORT = 8265
 # One worker that needs a GPU: as a trial's, its placement group is what nodes are added for.
@@ -41,9 +41,9 @@ def main(scratch: Path) -> None:
         if done.returncode != code:
             sys.exit(f"{name} ended with {done.returncode}, not {code}")
 
-    seen["vpc"] = stack.make(world.client)
+    seen["vpc"] = account_stack.create(world.client)
     mine, python = scratch / "my-cluster.yaml", [sys.executable, "-m"]
-    where = ["--stack", "raysearch", "--region", stack.REGION]
+    where = ["--stack", "raysearch", "--region", account_stack.REGION]
     step("fill", [*python, "raysearch.cluster", "fill", "clusters/aws.yaml", str(mine), *where])
     step("token", ["ray", "get-auth-token", "--generate"])
     token = world.home / ".ray" / "auth_token"
@@ -72,10 +72,10 @@ def main(scratch: Path) -> None:
     ec2, iam = world.client("ec2"), world.client("iam")
     seen["groups"] = ec2.describe_security_groups()["SecurityGroups"]
     seen["roles"] = [one["RoleName"] for one in iam.list_roles()["Roles"]]
-    seen["outputs"] = found = stack.outputs(world.client)
-    role = stack.role_of(iam, found["HeadProfile"])["RoleName"]
-    seen["policy"] = policies.statements(iam, role)
-    seen["worker_role"] = stack.role_of(iam, found["WorkerProfile"])["Arn"]
+    seen["outputs"] = found = account_stack.outputs(world.client)
+    role = account_stack.role_of(iam, found["HeadProfile"])["RoleName"]
+    seen["policy"] = iam_policies.statements(iam, role)
+    seen["worker_role"] = account_stack.role_of(iam, found["WorkerProfile"])["Arn"]
     (scratch / "seen.json").write_text(json.dumps(seen, default=str))
     world.close()
 

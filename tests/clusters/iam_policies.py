@@ -1,7 +1,7 @@
-"""AWS's rules of who may do what, written down for the few kinds of statements that clusters/aws/account.yaml has.
+"""AWS's rules of access, for the kinds of statements that clusters/aws/account.yaml has.
 
-A request is split into what it does to which resource in which context, as AWS's "Actions, resources and condition keys
-for Amazon EC2" lists them; it is allowed when each part is.
+A request is split into actions on resources in a context, as AWS's "Actions, resources and condition keys for Amazon
+EC2" lists them. It is allowed if each part is.
 """
 
 import ast
