@@ -1,1 +1,4 @@
-"""What is asked and what came back: configs, studies, plans, results, statistics. Imports neither torch nor ray."""
+"""Studies as data: the configs of runs, the design of ablations and searches, and the analysis of results.
+
+Nothing here imports torch or ray.
+"""

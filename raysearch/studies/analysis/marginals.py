@@ -1,10 +1,10 @@
-"""Marginal means of a crossed design: what a factor does when the others are averaged over, and how two work together.
+"""Marginal means of a crossed design: the effect of a factor averaged over the others, and how two factors interact.
 
 Box, Hunter and Hunter, "Statistics for Experimenters", 2nd edition, chapter 5 (factorial designs). A seed is a block:
 its cells are averaged first, and Student's t interval is taken over the seeds, so cells of one seed are not counted as
-independent. Two departures, because a cell may fail: a setting of the other factors counts only where every point has
-been tried in it, and a seed only where it finished all that is averaged; otherwise points would be means of different
-things, and their difference that of the settings or of the seeds.
+independent. Cells may fail, so there are two departures. A setting of the other factors counts only if every point was
+tried in it. A seed counts only if it finished everything that is averaged. Otherwise points would be means over
+different settings or seeds, and so would their difference.
 """
 
 import itertools
@@ -20,7 +20,7 @@ Levels = tuple[Any, ...]  # hashable
 
 @dataclass(frozen=True)
 class Point:
-    """A marginal mean; its interval is None with fewer than three seeds."""
+    """A marginal mean. Its interval is None with fewer than three seeds."""
 
     mean: float
     low: float | None
@@ -29,7 +29,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Marginal:
-    """Marginal means over some factors and what they were averaged from."""
+    """Marginal means over some factors, and what they were averaged from."""
 
     points: Mapping[Levels, Point]  # levels of the kept factors -> mean, in the order of the cells
     seeds: tuple[int, ...]  # that finished everything that is averaged
@@ -38,37 +38,41 @@ class Marginal:
 
 
 def marginal(cells: Mapping[Levels, Mapping[int, float]], kept: Sequence[int]) -> Marginal:
-    """Means at every combination of the kept factors' levels, the other factors averaged over with equal weight.
+    """Return the mean at each combination of the kept factors' levels; other factors are averaged with equal weight.
 
     Args:
-        cells: levels, one a factor -> metric by seed, of finished cells.
+        cells: levels, one per factor -> metric by seed, of finished cells.
         kept: positions of the factors that are not averaged over: one for a main effect, two for an interaction.
 
     Returns:
         Points with at least one seed; none where no seed finished enough.
 
     >>> cells = {("a", 1): {0: 0.0, 1: 0.2}, ("a", 2): {0: 1.0, 1: 1.2}, ("b", 1): {0: 3.0}, ("b", 2): {0: 5.0}}
-    >>> found = marginal(cells, [0])
-    >>> [(levels, point.mean) for levels, point in found.points.items()], found.seeds, found.settings
+    >>> effect = marginal(cells, [0])
+    >>> [(levels, point.mean) for levels, point in effect.points.items()], effect.seeds, effect.settings
     ([(('a',), 0.5), (('b',), 4.0)], (0,), 2)
     """
-    own = {levels: seeds for levels, seeds in cells.items() if seeds}
-    points = list(dict.fromkeys(_at(levels, kept) for levels in own))
-    others = list(dict.fromkeys(_rest(levels, kept) for levels in cells))
-    where = {(_at(levels, kept), _rest(levels, kept)): seeds for levels, seeds in own.items()}
-    settings = [rest for rest in others if points and all((point, rest) in where for point in points)]
-    used = [where[pair] for pair in itertools.product(points, settings)]
-    seeds = tuple(sorted(set.intersection(*(set(one) for one in used)))) if used else ()
-    found = {}
-    for point in points if seeds else ():
-        blocks = [math.fsum(where[point, rest][seed] for rest in settings) / len(settings) for seed in seeds]
-        found[point] = Point(math.fsum(blocks) / len(blocks), *statistics.interval(blocks))
-    return Marginal(found, seeds, len(settings), len(others) - len(settings))
+    finished = {levels: seeds for levels, seeds in cells.items() if seeds}
+    point_levels = list(dict.fromkeys(_kept_levels(levels, kept) for levels in finished))
+    other_levels = list(dict.fromkeys(_other_levels(levels, kept) for levels in cells))
+    by_levels = {(_kept_levels(levels, kept), _other_levels(levels, kept)): seeds for levels, seeds in finished.items()}
+    settings = [
+        others
+        for others in other_levels
+        if point_levels and all((levels, others) in by_levels for levels in point_levels)
+    ]
+    used = [by_levels[pair] for pair in itertools.product(point_levels, settings)]
+    seeds = tuple(sorted(set.intersection(*(set(metric_by_seed) for metric_by_seed in used)))) if used else ()
+    points = {}
+    for levels in point_levels if seeds else ():
+        blocks = [math.fsum(by_levels[levels, others][seed] for others in settings) / len(settings) for seed in seeds]
+        points[levels] = Point(math.fsum(blocks) / len(blocks), *statistics.interval(blocks))
+    return Marginal(points, seeds, len(settings), len(other_levels) - len(settings))
 
 
-def _at(levels: Levels, kept: Sequence[int]) -> Levels:
+def _kept_levels(levels: Levels, kept: Sequence[int]) -> Levels:
     return tuple(levels[position] for position in kept)
 
 
-def _rest(levels: Levels, kept: Sequence[int]) -> Levels:
+def _other_levels(levels: Levels, kept: Sequence[int]) -> Levels:
     return tuple(level for position, level in enumerate(levels) if position not in kept)

@@ -1,8 +1,8 @@
-"""Variants compared on the episodes that they all met: what one training of each can tell.
+"""Variants compared on the episodes that all of them were evaluated on: what one training of each can show.
 
-Every variant is judged by the same episodes, so the difference on an episode is free of how hard that episode is. Its
-interval says which differences other episodes could show of these trained networks; it says nothing of how networks
-scatter when they are trained again, which is what comparisons over seeds are for.
+Every variant is evaluated on the same episodes, so the difference on an episode does not depend on how hard the episode
+is. The interval covers other episodes with these trained networks. It does not cover training the networks again:
+comparisons over seeds do.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-COLUMN = "right_by_episode"  # of the results: queries named right in each episode, as JSON
+COLUMN = "right_by_episode"  # of the results: correct queries in each episode, as JSON
 SCHEMA = pa.schema(
     {
         "variant": pa.string(),
@@ -27,44 +27,47 @@ SCHEMA = pa.schema(
 
 
 def compare(rows: Iterable[Mapping[str, Any]], reference: str | Mapping[str, str]) -> pa.Table:
-    """Differences in accuracy from the reference, paired by seed and episode.
+    """Return differences in accuracy from the reference, paired by seed and episode.
 
     Args:
-        rows: of what `results.load` returns, of a few-shot study.
-        reference: name of the variant that the others are compared with, or variant -> name of its own.
+        rows: of the table that `results.load` returns, of a few-shot study.
+        reference: name of the variant that the others are compared with, or variant -> name of its own reference.
 
     Returns:
-        A row a variant that shares finished seeds with its reference: the number of those, the episodes of each, the
-        mean difference over both, and its 95 % interval over episodes (1.96 standard errors of the differences, each
-        the mean over seeds). Empty where no cell has kept its episodes.
+        One row per variant that shares finished seeds with its reference: the number of those seeds, the episodes per
+        seed, the mean difference over both, and its 95 % interval over episodes (1.96 standard errors of the
+        differences, each the mean over seeds). Empty where no cell has stored its episodes.
     """
     by_variant: dict[str, dict[int, np.ndarray]] = {}
     for row in rows:
         if row["status"] == "finished" and row.get(COLUMN):
-            right = _numbers(row[COLUMN])
-            if right is None or row.get("accuracy") is None:
+            correct = _parse_counts(row[COLUMN])
+            if correct is None or row.get("accuracy") is None:
                 continue
-            # accuracy is the mean of right over queries, which gives the number of queries
-            shares = right * (row["accuracy"] / right.mean()) if right.any() else right
+            # The accuracy is the mean of correct / queries, so it gives the number of queries.
+            shares = correct * (row["accuracy"] / correct.mean()) if correct.any() else correct
             by_variant.setdefault(row["variant"], {})[row["seed"]] = shares
     compared = []
-    for name, own in by_variant.items():
-        against = reference if isinstance(reference, str) else reference.get(name)
-        others = by_variant.get(against, {}) if against and against != name else {}
-        seeds = [seed for seed in own if seed in others and len(others[seed]) == len(own[seed])]
-        if not seeds or len({len(own[seed]) for seed in seeds}) > 1:
+    for name, by_seed in by_variant.items():
+        reference_name = reference if isinstance(reference, str) else reference.get(name)
+        is_reference = not reference_name or reference_name == name
+        reference_by_seed = {} if is_reference else by_variant.get(str(reference_name), {})
+        seeds = [
+            seed for seed in by_seed if seed in reference_by_seed and len(reference_by_seed[seed]) == len(by_seed[seed])
+        ]
+        if not seeds or len({len(by_seed[seed]) for seed in seeds}) > 1:
             continue
-        differences = np.mean([own[seed] - others[seed] for seed in seeds], axis=0)
-        half = 1.96 * differences.std(ddof=1) / math.sqrt(len(differences))
+        differences = np.mean([by_seed[seed] - reference_by_seed[seed] for seed in seeds], axis=0)
+        half_width = 1.96 * differences.std(ddof=1) / math.sqrt(len(differences))
         delta = float(differences.mean())
-        compared.append([name, len(seeds), len(differences), delta, delta - half, delta + half])
+        compared.append([name, len(seeds), len(differences), delta, delta - half_width, delta + half_width])
     return pa.table([list(column) for column in zip(*compared, strict=True)] or [[]] * len(SCHEMA), schema=SCHEMA)
 
 
-def _numbers(text: str) -> np.ndarray | None:
-    """Of a cell's episodes; None where they cannot be read."""
+def _parse_counts(text: str) -> np.ndarray | None:
+    """Return the numbers of a cell's episodes; None if they cannot be read."""
     try:
-        found = np.array(json.loads(text), dtype=np.float64)
+        counts = np.array(json.loads(text), dtype=np.float64)
     except (ValueError, TypeError, OverflowError, RecursionError):
         return None
-    return found if found.ndim == 1 and len(found) > 1 and np.isfinite(found).all() else None
+    return counts if counts.ndim == 1 and len(counts) > 1 and np.isfinite(counts).all() else None

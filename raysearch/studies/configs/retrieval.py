@@ -1,7 +1,7 @@
-"""The config of a retrieval run, one section an idea; a dotted path such as `srem.regions` names a field.
+"""The config of a retrieval run, one section per idea; a dotted path such as `srem.regions` names a field.
 
-The defaults are FCAENet's where its paper (arXiv 2110.04479) says, and the choice of the public lineage it builds on
-where it does not. Each description says what a field changes and why its default is what it is.
+A default is FCAENet's if its paper (arXiv 2110.04479) gives one, else the choice of the public programs that it builds
+on. Each description gives the effect of a field and the reason for its default.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,47 +29,54 @@ from raysearch.studies.configs.hashing_methods import HASHING_METHODS, HashingMe
 
 
 def _is_trained(config: Any) -> bool:
+    """Return whether the run trains a network."""
     return config.hashing_method.trained
 
 
 def _uses(name: str) -> Callable[[Any], bool]:
-    """Return whether a config's method uses the section of that name."""
+    """Return a function that tells whether a config's method uses the section of that name."""
     return lambda config: name in config.hashing_method.sections
 
 
 class DataConfig(Section):
-    side: int = setting(224, "image side in pixels; images are resized to a square. The paper's trunk takes 224.", ge=8)
+    """Images of a run."""
+
+    side: int = setting(
+        224, "image side in pixels; images are resized to a square. The paper's backbone takes 224.", ge=8
+    )
     zoom: float = setting(
         1.0,
-        "resize to zoom x side and keep the middle. 1 shows whole images; 256/224 is the other common recipe.",
+        "resize to zoom x side and keep the center. 1 shows whole images; 256/224 is the other common recipe.",
         ge=1,
         le=2,
     )
     validation: float = setting(
         0.0,
-        "share of train held out of training and database, evenly from each class. The paper holds out none; "
-        "searches choose by it, since the test split may not choose. Sets with a validation split of their own "
-        "(VegFru) lose nothing by it.",
+        "share of train held out of training and database, evenly from each class. The paper holds out none. Searches "
+        "choose by it, since the test split must not choose. Data sets with a validation split of their own (VegFru) "
+        "lose nothing by it.",
         ge=0,
         lt=0.9,
     )
     augment: Literal["none", "flip", "crop"] = setting(
         "flip",
-        "random views in training: none, mirrored, or a random-resized crop that may be mirrored. The paper "
-        "says only that images are resized; a mirror is the least that fine-grained work uses.",
+        "random views in training: none, mirrored, or a random-resized crop that may be mirrored. The paper mentions "
+        "only that images are resized; mirroring is the least that fine-grained work uses.",
         used_if=_is_trained,
         canonical=lambda config: "none" if config.model.frozen else config.data.augment,  # frozen: on cached features
     )
 
 
 class ModelConfig(Section):
+    """The network before its hash layer."""
+
     backbone: Annotated[str, AfterValidator(known_backbone)] = setting(
-        "resnet50", "the trunk: " + ", ".join(BUILT_IN) + ". The paper's is ResNet-50."
+        "resnet50", "the backbone: " + ", ".join(BUILT_IN) + ". The paper's is ResNet-50."
     )
     weights: str | None = setting(
         None,
-        "of the trunk: a state-dict file, torchvision's name of weights, or none for random ones. The paper's "
-        "are IMAGENET1K_V1 (profile paper); V2 is another recipe and belongs into another table.",
+        "weights of the backbone: a state-dict file, torchvision's name of weights, or none for random ones. The "
+        "paper's are IMAGENET1K_V1 (profile paper). V2 is another recipe, and its results belong in another table.",
     )
     frozen: bool = setting(
         False,
@@ -78,60 +85,75 @@ class ModelConfig(Section):
     )
     standardise: bool = setting(
         False,
-        "batch norm without affine before the hash layer. Not the paper's; features of some trunks are so large "
+        "batch norm without affine before the hash layer. Not in the paper. Features of some backbones are so large "
         "that tanh saturates at once and nothing is learned.",
         used_if=_is_trained,
     )
 
 
 class HashConfig(Section):
+    """Codes, and the method that learns them."""
+
     bits: int = setting(24, "length of a code. The paper compares 12, 24, 32 and 48.", ge=1, le=1024)
     method: Annotated[str, AfterValidator(known_hashing_method)] = setting(
         "adsh",
-        "how codes come to be. lsh, sh, itq and sdh are fitted to the untrained trunk's features; dpsh, dsh and "
-        "hashnet train on pairs and encode the database with the network; adsh and exchnet learn the database's codes "
+        "the hashing method. lsh, sh, itq and sdh are fitted to the features of the untrained backbone. dpsh, dsh and "
+        "hashnet train on pairs and encode the database with the network. adsh and exchnet learn the database's codes "
         "as variables. adsh with SREM and ESRL is FCAENet, without them its baseline.",
     )
 
 
 class WarmupConfig(Section):
-    """Training of the hash layer and codes on cached features of the untouched trunk, before the trunk is trained."""
+    """Training of the hash layer and the codes on cached features, before the backbone is trained."""
 
-    iterations: int = setting(0, "outer iterations of it. The paper has none; on a laptop it is most of the way.", ge=0)
-    epochs: int = setting(5, "inner epochs of each.", ge=1)
-    lr: float = setting(3e-3, "rate of the hash layer in it.", gt=0)
+    iterations: int = setting(
+        0, "outer iterations of the warm-up. The paper has none; on a laptop it does most of the work.", ge=0
+    )
+    epochs: int = setting(5, "inner epochs of each warm-up iteration.", ge=1)
+    lr: float = setting(3e-3, "learning rate of the hash layer in the warm-up.", gt=0)
 
 
 class TrainConfig(Section):
+    """Training of the network."""
+
     iterations: int = setting(
-        40, "outer ones: draw a sample, train on it, update the codes. The paper's 40, and 60 from 25 bits on.", ge=1
+        40,
+        "outer iterations: draw a sample, train on it, update the codes. The paper's 40, and 60 from 25 bits on.",
+        ge=1,
     )
-    epochs: int = setting(20, "inner ones, over the sample. The paper's.", ge=1)
+    epochs: int = setting(20, "inner epochs over the sample. The paper's value.", ge=1)
     samples: int = setting(
-        2000, "rows of the database in a sample; more than there are means all. The paper's; 4000 for large sets.", ge=2
+        2000,
+        "rows of the database in a sample; a larger number than the database has means all. The paper's value; 4000 "
+        "for large data sets.",
+        ge=2,
     )
-    batch: int = setting(64, "images a step, each with its positive and erased view. The paper's.", ge=2)
-    lr: float = setting(1e-3, "rate of the trunk. The paper's.", gt=0)
-    hash_lr: float = setting(1.0, "rate of the hash layer over the trunk's. The paper has one rate for both.", gt=0)
-    momentum: float = setting(0.9, "of SGD. The paper's.", ge=0, lt=1)
-    weight_decay: float = setting(1e-5, "of all parameters. The paper's.", ge=0)
+    batch: int = setting(64, "images per step, each with its positive and erased view. The paper's value.", ge=2)
+    lr: float = setting(1e-3, "learning rate of the backbone. The paper's value.", gt=0)
+    hash_lr: float = setting(
+        1.0, "learning rate of the hash layer / that of the backbone. The paper has one rate for both.", gt=0
+    )
+    momentum: float = setting(0.9, "momentum of SGD. The paper's value.", ge=0, lt=1)
+    weight_decay: float = setting(1e-5, "weight decay of all parameters. The paper's value.", ge=0)
     milestones: tuple[float, ...] = setting(
         (0.5, 0.75), "shares of the iterations after which the rate falls tenfold. The paper's: 20 and 30 of 40."
     )
     precision: Literal["auto", "float32"] = setting(
         "auto",
-        "auto: the trunk in bfloat16 on a GPU, in float32 on a CPU; outputs, losses and codes in float32 always, "
-        "since outputs are small (0.06 at 12 bits).",
+        "auto: the backbone in bfloat16 on a GPU, in float32 on a CPU. Outputs, losses and codes are always in "
+        "float32, since outputs are small (0.06 at 12 bits).",
         canonical=lambda config: "float32" if config.model.frozen else config.train.precision,
     )
     select: Literal["last", "validation"] = setting(
         "last",
-        "which iteration is evaluated: the last, or the best on the held-out part. Some programs report the best "
-        "on the test split; that is not offered.",
+        "which iteration is evaluated: the last, or the best on the held-out part. Some programs report the best on "
+        "the test split; raysearch does not offer that.",
     )
 
 
 class RetrievalConfig(RunConfig):
+    """The config of a retrieval run; see the module."""
+
     task: Literal["retrieval"] = "retrieval"
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
@@ -159,9 +181,9 @@ class RetrievalConfig(RunConfig):
     @model_validator(mode="before")
     @classmethod
     def _longer_for_long_codes(cls, given: Any) -> Any:
-        """The paper trains codes of 32 and 48 bits for 60 iterations and drops the rate three times."""
+        """Set the paper's training of codes of 32 and 48 bits: 60 iterations, and three milestones."""
         try:
-            bits = int(dict(given["hash"])["bits"])  # a section may be a mapping or a model, its value not yet checked
+            bits = int(dict(given["hash"])["bits"])  # a section is a mapping or a model; nothing is validated yet
         except (KeyError, TypeError, ValueError):
             return given
         if bits <= 24:
@@ -171,7 +193,8 @@ class RetrievalConfig(RunConfig):
 
     @model_validator(mode="after")
     def _regions_fit_the_image(self) -> Self:
-        side, grid = self.data.side, self.srem.grid or self.data.side
+        side = self.data.side
+        grid = self.srem.grid or side
         if self.srem.regions and self.srem.size > side:
             raise ValueError(f"srem.size={self.srem.size} erases more than the image, which is {side} px wide")
         if grid > side:
@@ -226,11 +249,13 @@ class RetrievalConfig(RunConfig):
         return self.data.validation > 0
 
     def chance(self, counts: Counts) -> float:
-        train, test = counts["train"], counts["test"]
+        train = counts["train"]
+        test = counts["test"]
         return sum(a * b for a, b in zip(train, test, strict=True)) / sum(train) / sum(test)
 
     def check(self, name: str, classes: Sequence[str], counts: Counts) -> None:
-        train, test = counts.get("train", ()), counts.get("test", ())
+        train = counts.get("train", ())
+        test = counts.get("test", ())
         if not sum(train) or not sum(test):
             raise UserError(f"data set '{name}' has no {'test' if sum(train) else 'train'} images")
         for label, count in zip(classes, train, strict=True):
@@ -241,11 +266,11 @@ class RetrievalConfig(RunConfig):
 
     @property
     def uses_positive(self) -> bool:
-        """Whether a loss looks at positives."""
+        """Whether a loss uses positives."""
         return "esrl" in self.hashing_method.sections and (self.esrl.positive > 0 or self.adsh.views == "all")
 
     @property
     def uses_erased(self) -> bool:
-        """Whether a loss looks at erased views."""
-        looked_at = self.esrl.erased > 0 or self.adsh.views != "anchor"
-        return "srem" in self.hashing_method.sections and self.srem.regions > 0 and looked_at
+        """Whether a loss uses erased views."""
+        has_loss = self.esrl.erased > 0 or self.adsh.views != "anchor"
+        return "srem" in self.hashing_method.sections and self.srem.regions > 0 and has_loss

@@ -41,7 +41,7 @@ def study(**changes: Any) -> Ablation:
         ({"seeds": 0}, "a study needs at least one seed; got 0"),
         ({"seeds": []}, "a study needs at least one seed; got 0"),
         ({"seeds": -2}, "a study needs at least one seed; got -2"),
-        ({"seeds": [3, 3]}, "a seed stands twice in [3, 3]"),
+        ({"seeds": [3, 3]}, "duplicate seed in [3, 3]"),
         ({"seeds": [0, -1]}, "a seed is 0 or more, not -1"),
     ],
 )
@@ -56,7 +56,7 @@ def test_seeds_are_counted_from_zero_or_listed() -> None:
     assert study(seeds=3).seed_list(5) == [0, 1, 2, 3, 4]
     assert study(seeds=[7, 5, 9]).seed_list() == [7, 5, 9]
     assert study(seeds=[7, 5, 9]).seed_list(2) == [7, 5]
-    with pytest.raises(UserError, match=r"4 seeds are asked for and the study lists 3: \[7, 5, 9\]"):
+    with pytest.raises(UserError, match=r"4 seeds are requested, but the study lists 3: \[7, 5, 9\]"):
         study(seeds=[7, 5, 9]).seed_list(4)
     for asked in (study(seeds=3), study(seeds=[7, 5, 9])):
         with pytest.raises(UserError, match="at least one seed; got 0"):

@@ -42,7 +42,7 @@ def test_it_is_found_beside_ablation() -> None:
         ({"metric": "epoch_seconds", "mode": "min", "scheduler": "asha"}, "which epoch_seconds cannot be"),
         ({"trials": 0}, "at least one trial"),
         ({"judge_seeds": -1}, "judge_seeds is 0 or more"),
-        ({"seeds": [1, 1]}, "a seed stands twice"),
+        ({"seeds": [1, 1]}, "duplicate seed"),
         ({"step_limit": 0}, "step_limit is a number of seconds above 0"),
         ({"profiles": {"desktop": {}}}, "unknown profile 'desktop'"),
         ({"scheduler": "pbt"}, "which 'srem.size' cannot be"),
