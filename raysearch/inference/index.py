@@ -76,7 +76,7 @@ class Index:
     def __len__(self) -> int:
         return len(self.words)
 
-    def search(self, codes: Any, k: int = 10) -> neighbours.Found:
+    def search(self, codes: Any, k: int = 10) -> neighbours.Nearest:
         """Return the k nearest images of each query.
 
         Args:

@@ -1,13 +1,13 @@
 """Asymmetric deep supervised hashing (ADSH): the hash loss and the database-code update that FCAENet builds on.
 
 Jiang and Li, "Asymmetric Deep Supervised Hashing", AAAI 2018; FCAENet, arXiv 2110.04479, equations 10 and 14 to 17.
-A network gives real outputs `u` for a sample of the database, the codes `V` of the whole database are learned as free
-binary variables, and inner products `u.v` are fitted to `c S`.
+A network gives real outputs `u` for a sample of the database. The codes `V` of the whole database are learned as free
+binary variables. Inner products `u.v` are fitted to `c S`.
 
 Departure from the printed formulas: S is +1 for the same class and -rho otherwise, with rho such that S sums to zero.
-With -1, as printed, all codes collapse to one. Legend: `n` database rows, `r` sampled rows, `B` batch, `c` bits,
-`K` classes. With one label an image, S has at most rank K, so class sums and c x c Gram matrices replace every n x r
-matrix. Everything is computed in float32 or wider, inside an autocast region too.
+With -1, as printed, all codes become equal. Legend: `n` database rows, `r` sampled rows, `B` batch, `c` bits,
+`K` classes. With one label per image, S has at most rank K, so class sums and c x c Gram matrices replace every n x r
+matrix. Everything is computed in float32 or wider, also inside an autocast region.
 """
 
 from typing import NamedTuple
@@ -19,7 +19,7 @@ from raysearch.models.precision import at_least_single, full_precision
 
 
 class Targets(NamedTuple):
-    """What the hash loss needs of a fixed database: O(c^2 + K c) numbers, whatever n."""
+    """Sums over a fixed database that the hash loss needs: O(c^2 + K c) numbers for any n."""
 
     gram: Tensor  # (c, c) V^T V / n
     pull: Tensor  # (K, c) sum_j S_kj v_j / n for each class k
@@ -27,11 +27,14 @@ class Targets(NamedTuple):
 
 
 def similarity_ratio(sample_labels: Tensor, database_labels: Tensor) -> float:
-    """rho of the soft similarity: pairs of one class over pairs of two, so that S sums to zero.
+    """Return rho of the soft similarity: pairs of one class / pairs of two classes, so that S sums to zero.
 
     Args:
         sample_labels: (r,) int64.
         database_labels: (n,) int64.
+
+    Raises:
+        ValueError: the database has a single class.
 
     >>> similarity_ratio(torch.tensor([0, 1]), torch.tensor([0, 0, 1, 1]))
     1.0
@@ -42,13 +45,13 @@ def similarity_ratio(sample_labels: Tensor, database_labels: Tensor) -> float:
     same = int((of_sample * of_database).sum())
     different = len(sample_labels) * len(database_labels) - same
     if different == 0:
-        raise ValueError("the database holds one class only; hashing needs at least two")
+        raise ValueError("the database has a single class; hashing needs at least two")
     return same / different
 
 
 @full_precision
 def targets(codes: Tensor, database_labels: Tensor, rho: float) -> Targets:
-    """Sums over the database that stay fixed while its codes do.
+    """Return the sums over the database that depend on its codes alone.
 
     Args:
         codes: (n, c) in {-1, +1}, float.
@@ -68,11 +71,12 @@ def targets(codes: Tensor, database_labels: Tensor, rho: float) -> Targets:
 
 @full_precision
 def target_loss(u: Tensor, labels: Tensor, fixed: Targets) -> Tensor:
-    """`hash_loss` for a database whose targets are known: O(B c^2).
+    """Return `hash_loss` for a database whose targets are known, in O(B c^2).
 
     Args:
         u: (B, c) network outputs in (-1, 1).
         labels: (B,) int64.
+        fixed: see `targets`.
     """
     u = at_least_single(u)
     bits = u.shape[1]
@@ -83,11 +87,11 @@ def target_loss(u: Tensor, labels: Tensor, fixed: Targets) -> Tensor:
 
 @full_precision
 def hash_loss(u: Tensor, labels: Tensor, codes: Tensor, database_labels: Tensor, rho: float) -> Tensor:
-    """Mean over the batch of sum_j (u.v_j - c S_ij)^2 / n, equation 10, without building S.
+    """Return the mean over the batch of sum_j (u.v_j - c S_ij)^2 / n, equation 10, without building S.
 
     Args:
         u: (B, c) network outputs in (-1, 1); gradient flows into them.
-        labels: (B,) int64 classes that occur in the database.
+        labels: (B,) int64 classes, all of which are in the database.
         codes: (n, c) in {-1, +1}.
         database_labels: (n,) int64.
         rho: see `similarity_ratio`.
@@ -101,7 +105,7 @@ def hash_loss(u: Tensor, labels: Tensor, codes: Tensor, database_labels: Tensor,
 
 @full_precision
 def quantization_loss(u: Tensor, codes: Tensor, database_size: int) -> Tensor:
-    """Mean over the batch of ||u_i - v_i||^2 / n: the term that gamma weighs.
+    """Return the mean over the batch of ||u_i - v_i||^2 / n: the term that gamma weighs.
 
     Args:
         u: (B, c) outputs of sampled rows.
@@ -135,8 +139,8 @@ def update_codes(
         gamma: weight of ||v_i - u_i||^2 over the sampled rows.
         sweeps: passes over the bits.
         rho: similarity of different classes is -rho; None takes the soft ratio of the sample.
-        pull: "outputs", or "signs", with which S^T U has the signs of the outputs, as in ADSH's own program; what is
-            minimised is then not the objective.
+        pull: "outputs"; or "signs", with which S^T U has the signs of the outputs, as in ADSH's own program. The
+            minimized function is then not the objective.
         zero: a bit whose two values cost the same keeps its value ("keep"), or becomes +1 ("plus").
 
     Returns:
@@ -147,7 +151,7 @@ def update_codes(
     rho = similarity_ratio(labels, database_labels) if rho is None else rho
     bits = codes.shape[1]
     sums = _class_sums(u.sign() if pull == "signs" else u, labels, int(database_labels.max()) + 1)
-    # A bit is a row here, so that what is read and written at a time lies together.
+    # A bit is a row here, so that each step reads and writes contiguous memory.
     linear = (bits * ((1 + rho) * sums - rho * sums.sum(0))).T[:, database_labels]
     linear[:, sample] += gamma * u.T
     others = (u.T @ u).fill_diagonal_(0)
@@ -161,5 +165,5 @@ def update_codes(
 
 
 def _class_sums(rows: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """Sum the rows (m, c) of each class: (K, c)."""
+    """Return the sum of the rows (m, c) of each class: (K, c)."""
     return rows.new_zeros(classes, rows.shape[1]).index_add_(0, labels, rows)

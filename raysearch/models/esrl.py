@@ -1,10 +1,10 @@
 """Enhancing space relation loss (ESRL) of FCAENet, arXiv 2110.04479, equations 7 to 9.
 
-Draws the code of an image towards the code of another image of its class (positive) and of itself with regions erased,
-so that a class keeps one place in Hamming space whatever part of the object shows.
+Pulls the code of an image towards the code of another image of its class (positive) and of itself with regions erased.
+A class then keeps one place in Hamming space, whichever part of the object is visible.
 
-The paper's weights alpha and beta, and whether r and c normalise the sums, are not known. Here the weights are relative
-(kappa = alpha / c times the mean squared distance), which is the same loss for another alpha.
+The paper gives neither its weights alpha and beta, nor whether r and c normalize the sums. Here the weights are
+relative (kappa = alpha / c times the mean squared distance), which is the same loss for another alpha.
 """
 
 from torch import Tensor
@@ -13,7 +13,7 @@ from torch import Tensor
 def esrl(
     u: Tensor, positive: Tensor | None, erased: Tensor | None, positive_weight: float, erased_weight: float
 ) -> Tensor:
-    """Weighted mean squared distances of a batch of network outputs to their positives and erased views.
+    """Return the weighted mean squared distances of a batch of network outputs to their positives and erased views.
 
     Args:
         u: (B, c) outputs of the anchors.
@@ -30,8 +30,8 @@ def esrl(
     tensor(2.)
     """
     loss = u.new_zeros(())
-    for other, weight in ((positive, positive_weight), (erased, erased_weight)):
+    for view, weight in ((positive, positive_weight), (erased, erased_weight)):
         if weight:
-            assert other is not None, "a weighted term needs its view"
-            loss = loss + weight * (u - other).square().sum(1).mean()
+            assert view is not None, "a weighted term needs its view"
+            loss = loss + weight * (u - view).square().sum(1).mean()
     return loss

@@ -1,8 +1,8 @@
-"""The network of FCAENet, arXiv 2110.04479, equations 1 and 2: a convolutional trunk, pooling and a hash layer.
+"""The network of FCAENet, arXiv 2110.04479, equations 1 and 2: a convolutional backbone, pooling and a hash layer.
 
-Anchor, positive and erased images go through the same network; SREM looks at the last feature map, ADSH and ESRL at the
-outputs. Departure, as an option: features are standardised (batch norm without affine) before the hash layer, because
-features of some trunks are so large that tanh saturates at once and nothing is learned.
+Anchor, positive and erased images go through the same network. SREM uses the last feature map, ADSH and ESRL use the
+outputs. Departure, as an option: features are standardized (batch norm without affine) before the hash layer, because
+features of some backbones are so large that tanh saturates at once and nothing is learned.
 """
 
 from typing import NamedTuple
@@ -14,6 +14,8 @@ from raysearch.models.backbones import Backbone
 
 
 class HashOutput(NamedTuple):
+    """Output of the network for a batch."""
+
     z: Tensor  # (B, c) outputs before the activation, float32
     features: Tensor  # (B, C, h, w) last feature map
 
@@ -24,10 +26,10 @@ class HashOutput(NamedTuple):
 
 
 class HashLayer(nn.Module):
-    """Pooled features (B, C) to outputs (B, c) before the activation.
+    """Maps pooled features (B, C) to outputs (B, c) before the activation.
 
-    Statistics of the standardisation are a batch's, unless `fit_statistics` took them from a whole set: then they stay,
-    since with a pretrained trunk the noise of batch statistics undoes within an epoch what the warm-up learned.
+    The standardization uses the statistics of a batch, unless `fit_statistics` took them from a whole set. Then they
+    stay: with a pretrained backbone, the noise of batch statistics undoes the warm-up within an epoch.
     """
 
     def __init__(self, channels: int, bits: int, standardise: bool, bias: bool = True) -> None:
@@ -49,7 +51,7 @@ class HashLayer(nn.Module):
 
     @torch.no_grad()
     def fit_statistics(self, pooled: Tensor) -> None:
-        """Take mean and variance of the standardisation from the features (n, C) of a whole set, and keep them."""
+        """Take mean and variance of the standardization from the features (n, C) of a whole set, and keep them."""
         self._fitted = True
         if self.standardise is not None:
             self.standardise.running_mean.copy_(pooled.mean(0))  # type: ignore[union-attr]
@@ -57,7 +59,7 @@ class HashLayer(nn.Module):
 
 
 class FCAENet(nn.Module):
-    """`network(images (B,3,H,W)) -> HashOutput`."""
+    """Maps images (B, 3, H, W) to a `HashOutput`."""
 
     def __init__(self, backbone: Backbone, bits: int, standardise: bool = False) -> None:
         super().__init__()
@@ -66,23 +68,23 @@ class FCAENet(nn.Module):
 
     def forward(self, images: Tensor) -> HashOutput:
         features = self.feature_map(images)
-        # Outputs are small (0.06 at 12 bits), so everything after the trunk is computed in float32.
+        # Outputs are small (0.06 at 12 bits), so everything after the backbone is computed in float32.
         with torch.autocast(images.device.type, enabled=False):
             return HashOutput(self.from_pooled(pool(features)), features)
 
     def feature_map(self, images: Tensor) -> Tensor:
-        """Last feature map: (B, C, h, w)."""
+        """Return the last feature map: (B, C, h, w)."""
         return self.backbone(images)[self.backbone.taps[-1]]
 
     def from_pooled(self, pooled: Tensor) -> Tensor:
-        """Outputs before the activation (B, c) of pooled features (B, C)."""
+        """Return outputs before the activation (B, c) for pooled features (B, C)."""
         return self.hash_layer(pooled)
 
     def new_layers(self) -> list[nn.Module]:
-        """Layers that no pretrained weights are for."""
+        """Return the layers that have no pretrained weights."""
         return [self.hash_layer]
 
 
 def pool(features: Tensor) -> Tensor:
-    """Mean over positions: (B, C, h, w) -> (B, C) float32."""
+    """Return the mean over positions: (B, C, h, w) to (B, C) float32."""
     return features.float().mean((2, 3))

@@ -1,7 +1,7 @@
-"""Computing in single precision or better, whatever surrounds the call.
+"""Computation in single precision or better, also inside an autocast region.
 
-Losses and code updates are sums over thousands of small products, and a sign decides a bit: bfloat16, which an autocast
-region would choose for the matrix products, is too coarse for them.
+Losses and code updates are sums over thousands of small products, and a sign decides a bit. Autocast would compute the
+matrix products in bfloat16, which is too coarse for them.
 """
 
 import functools
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 def full_precision(function: Callable[P, T]) -> Callable[P, T]:
-    """Call `function`, which takes at least one tensor, with autocast switched off.
+    """Wrap `function`, which takes at least one tensor, so that it runs with autocast switched off.
 
     >>> product = full_precision(torch.matmul)
     >>> with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -34,5 +34,5 @@ def full_precision(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def at_least_single(values: Tensor) -> Tensor:
-    """Widen half-precision floats to float32 and leave the others."""
+    """Convert half-precision floats to float32; others stay as they are."""
     return values.to(torch.promote_types(values.dtype, torch.float32))

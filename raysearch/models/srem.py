@@ -1,12 +1,12 @@
 """Selective region erasing module (SREM) of FCAENet, arXiv 2110.04479, equations 3 to 5 and algorithm 1.
 
-The channel mean of the last feature map, brought to image size, says where the network looks. The `regions` highest
+The channel mean of the last feature map, resized to the image, shows where the network looks. The `regions` highest
 pixels become the top-left corners of square boxes that are erased, so that the network must find other evidence.
 
-The paper sorts all pixels and loops over regions; here only the pixels of promising stretches are ranked, and all boxes
-of a batch are drawn at once by a separable max filter over a one-hot map of corners, which erases the same pixels.
-Departures: a constant map erases nothing (the paper does not say), and options the paper does not have: `grid` ranks on
-a coarser map, `center` puts the box around the peak, `ties` and `align_corners` settle what it leaves open.
+The paper sorts all pixels and loops over regions. Here only the pixels of promising stretches are ranked, and all boxes
+of a batch are drawn at once by a separable max filter over a one-hot map of corners; this erases the same pixels.
+Departures: a constant map erases nothing (the paper leaves this open). Some options are not in the paper: `grid` ranks
+on a coarser map, `center` centers the box on the peak, `ties` and `align_corners` decide what the paper leaves open.
 """
 
 import math
@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 EPSILON = 1e-8
-_ROUNDING = 16  # units in the last place by which means of equal values, resized, may differ
+_ROUNDING = 16  # units in the last place by which resized means of equal values may differ
 _STRETCH = 32  # positions; 1,568 stretches of an image and then 50 * 32 candidates are ranked, not 50,176 pixels
 
 
@@ -33,23 +33,23 @@ def erase_mask(
     ties: Literal["raster", "any"] = "raster",
     align_corners: bool = False,
 ) -> Tensor:
-    """Say which pixels stay.
+    """Return the mask of the pixels that stay.
 
     Args:
         features: (B, C, h, w) feature map of the images, any float dtype.
         image_size: (H, W) in pixels.
-        regions: boxes an image; 0 erases nothing.
+        regions: number of boxes per image; 0 erases nothing.
         size: side of a box in pixels.
         grid: rank positions on a (grid, grid) map instead of the (H, W) one.
-        center: put the box around the selected pixel instead of below and right of it.
-        ties: which of equal positions come first: in reading order, or as `topk` yields them.
+        center: center the box on the selected pixel instead of extending it below and right.
+        ties: order of equal positions: reading order, or the order of `topk`.
         align_corners: of the bilinear upsampling.
 
     Returns:
         (B, 1, H, W) float: 1 keep, 0 erased. No gradient.
 
     Raises:
-        ValueError: a box larger than the image, or more regions than positions.
+        ValueError: a box larger than the image, a grid finer than the image, or more regions than positions.
 
     >>> peak = torch.zeros(1, 1, 4, 4); peak[0, 0, 1, 1] = 1.0
     >>> erase_mask(peak, (4, 4), regions=1, size=2)[0, 0].int().tolist()
@@ -67,13 +67,13 @@ def erase_mask(
         )
     if regions == 0:
         return torch.ones(len(features), 1, height, width, device=features.device)
-    # The upsampled map is not kept: on a CPU the mask then takes its memory, which is in the cache.
+    # The upsampled map has no name here: on a CPU the mask then reuses its memory, which is in the cache.
     row, column, chosen = _corners(
         _activation(features, (rows, columns), align_corners), _noise(features), regions, size, ties
     )
     if grid:
         row, column = row * height // rows, column * width // columns
-    # A pixel is erased when a corner lies in the size x size window that ends at it (or is centred on it).
+    # A pixel is erased when a corner is in the size x size window that ends at it (or is centered on it).
     before = size - 1 - size // 2 if center else size - 1
     erased = torch.zeros(len(features), height + size - 1, width + size - 1, dtype=torch.uint8, device=features.device)
     place = (row + before) * erased.shape[2] + before + column
@@ -84,7 +84,7 @@ def erase_mask(
 
 @torch.no_grad()
 def activation_map(features: Tensor, image_size: tuple[int, int], *, align_corners: bool = False) -> Tensor:
-    """Where the network looks, each image's map from 0 to 1, equations 3 and 4; a constant map is 0.
+    """Return where the network looks: each image's map scaled to 0..1, equations 3 and 4; a constant map is 0.
 
     Args:
         features: (B, C, h, w) feature map of the images, any float dtype.
@@ -98,65 +98,72 @@ def activation_map(features: Tensor, image_size: tuple[int, int], *, align_corne
     [[[0.0, 1.0]]]
     """
     activation = _activation(features, image_size, align_corners)[:, 0]
-    low, high = activation.amin((1, 2), keepdim=True), activation.amax((1, 2), keepdim=True)
+    low = activation.amin((1, 2), keepdim=True)
+    high = activation.amax((1, 2), keepdim=True)
     return torch.where(high - low > _noise(features)[..., None], (activation - low) / (high - low + EPSILON), 0.0)
 
 
 def _activation(features: Tensor, shape: tuple[int, int], align_corners: bool) -> Tensor:
-    """Channel mean of the features, brought to a shape: (B, 1, rows, columns), equation 3."""
+    """Return the channel mean of the features, resized to a shape: (B, 1, rows, columns), equation 3."""
     mean = features.to(torch.promote_types(features.dtype, torch.float32)).mean(1, keepdim=True)
     return functional.interpolate(mean, shape, mode="bilinear", align_corners=align_corners)
 
 
 def _noise(features: Tensor) -> Tensor:
-    """How much the upsampled mean of a constant map may vary by rounding, which must not be ranked: (B, 1)."""
+    """Return the variation by rounding of a constant map's upsampled mean, which must not be ranked: (B, 1)."""
     mean = features[..., 0, 0].to(torch.promote_types(features.dtype, torch.float32)).abs().mean(1, keepdim=True)
     return _ROUNDING * torch.finfo(mean.dtype).eps * mean
 
 
 def _corners(activation: Tensor, noise: Tensor, regions: int, size: int, ties: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Candidates for the `regions` highest positions: row (B, m, 1), column (B, m, w), and which they are (B, m, w).
+    """Find the `regions` highest positions.
 
-    A row of the map is cut into stretches of w positions. The `regions` highest positions lie in the m = `regions`
-    stretches with the highest maxima, so few values are ranked, and as equation 4 gives them: it rounds some to one.
+    A row of the map is cut into stretches of w positions. The `regions` highest positions are in the m = `regions`
+    stretches with the highest maxima, so few values are ranked. They are ranked as equation 4 gives them, which rounds
+    some to one.
 
     The paper ranks the map padded with zeros right and below. The minimum is zero too, so on a map with few positive
-    values a pick may fall on the padding and erase nothing: kept, to be the same as the paper's loop.
+    values the padding may be picked and nothing erased. This is the same here, to agree with the paper's loop.
+
+    Returns:
+        Candidates: row (B, m, 1) and column (B, m, w); and which of them are the highest (B, m, w).
     """
     batch, columns = len(activation), activation.shape[3]
     stretch = math.gcd(columns, _STRETCH)
     stretches = activation.reshape(batch, -1, stretch)
     maxima = stretches.amax(2)
-    low, high = stretches.amin((1, 2))[:, None], maxima.amax(1, keepdim=True)
+    low = stretches.amin((1, 2))[:, None]
+    high = maxima.amax(1, keepdim=True)
     scale = high - low + EPSILON
     count = min(regions, maxima.shape[1])
     taken = _first_of_highest((maxima - low) / scale, count, ties).cumsum(1)
-    wanted = torch.arange(1, count + 1, device=taken.device).repeat(batch, 1)
-    index = torch.searchsorted(taken, wanted).clamp_(max=maxima.shape[1] - 1)[..., None]  # NaN: nothing is taken
+    ranks = torch.arange(1, count + 1, device=taken.device).repeat(batch, 1)
+    index = torch.searchsorted(taken, ranks).clamp_(max=maxima.shape[1] - 1)[..., None]  # NaN: nothing is taken
     values = (stretches.gather(1, index.expand(-1, -1, stretch)).flatten(1) - low) / scale
     across = columns // stretch
     row = index // across
     column = index % across * stretch + torch.arange(stretch, device=index.device)
-    # Zeros of the padding, `size` at the end of each row above, come before the map's own.
+    # Zeros of the padding, `size` at the end of each row above, come before the zeros of the map.
     before = torch.where(values == 0, (row * size).expand_as(column).flatten(1), 0)
     chosen = _first_of_highest(values, regions, ties, before) & (high - low > noise)
     return row, column, chosen.view_as(column)
 
 
 def _first_of_highest(values: Tensor, count: int, ties: str, skipped: Tensor | int = 0) -> Tensor:
-    """Which of the values (B, m) are the `count` highest; of equals the first ones, `skipped` others coming before."""
+    """Return which of the values (B, m) are the `count` highest; of equal ones the first, after `skipped` others."""
     highest = values.topk(count, dim=1)
     if ties == "any":
         return torch.zeros_like(values, dtype=torch.bool).scatter_(1, highest.indices, True)
-    # Bilinear borders are flat, so ties are common at an edge: all above the last value, then the first equals.
+    # Bilinear borders are flat, so ties are common at an edge: take all above the last value, then the first equals.
     last = highest.values[:, -1:]
-    above, equal = values > last, values == last
+    above = values > last
+    equal = values == last
     room = count - above.sum(1, keepdim=True)
     return above | (equal & (equal.cumsum(1) + skipped <= room))
 
 
 def _window_max(maps: Tensor, dim: int, size: int) -> Tensor:
-    """Maximum over windows of `size` along a dimension of 0-1 maps, which gets shorter by `size` - 1.
+    """Return the maximum over windows of `size` along a dimension of 0-1 maps, which gets shorter by `size` - 1.
 
     Windows are doubled, which takes log2(size) passes.
     """

@@ -1,1 +1,4 @@
-"""What is trained and how well it does: a task is a model in training, a metric is what comes of it."""
+"""Tasks: models in training, by kind, with the metrics that evaluate them.
+
+`registry` builds the task of a config; `base` is the interface between a task and the engine.
+"""

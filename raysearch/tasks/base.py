@@ -1,4 +1,4 @@
-"""What the engine and a task know of each other: a task is advanced step by step, a worker is what it runs on."""
+"""The interface between the engine and a task: a task is advanced step by step, on a worker."""
 
 import warnings
 from collections.abc import Mapping
@@ -18,16 +18,16 @@ class NonFiniteLoss(ArithmeticError):
 
 @dataclass(frozen=True)
 class Feed:
-    """The images of a task: what it trains on and what it is judged by at the end."""
+    """The images of a task: those it trains on, and those it is evaluated on."""
 
     train: ImageSet
     test: ImageSet
     content_hash: str  # of the data set, for caches
-    val: ImageSet | None = None  # where the splits share no class
-    split: str = ""  # which split that is: its name and the beginning of its hash
+    val: ImageSet | None = None  # of class-disjoint splits
+    split: str = ""  # name of that split, and the beginning of its hash
 
     def close(self) -> None:
-        """End what decodes images ahead."""
+        """End the pipelines that decode images ahead."""
         for images in (self.train, self.val, self.test):
             if images is not None:
                 images.close()
@@ -37,15 +37,16 @@ class Feed:
 class Worker:
     """One process that trains, alone or as one of several that hold the same model.
 
-    Under several workers a task takes the same images in the same order, and the same random view of each, as under
-    one; with the same number of workers it gives the same numbers bit for bit on a CPU. With another number differ:
+    With several workers a task trains on the same images in the same order, with the same random views, as with one.
+    With the same number of workers it gives the same numbers bit for bit on a CPU. With another number these differ:
 
-    - batch norm, which sees a worker's share of each batch instead of all of it; rank 0's running statistics are kept;
-    - the order in which floats are added; where a map is flat, SREM's choice among equals turns on such a bit;
+    - batch norm, which sees a worker's share of each batch instead of all of it; rank 0's running statistics are used;
+    - the order in which floats are added; on a flat map, SREM's choice among equal positions depends on such a bit;
     - a last batch that would leave a worker fewer than two images: it joins the batch before.
 
-    Without batch statistics losses and parameters agree to rounding. With them a run behaves as one of smaller batches:
-    shares of 36 images instead of 72 changed 6 % of the code bits and 0.11 of mAP in the small run of the tests.
+    Without batch statistics, losses and parameters agree to rounding. With them, a run behaves like one with smaller
+    batches: shares of 36 images instead of 72 changed 6 % of the code bits and 0.11 of mAP in the small run of the
+    tests.
     """
 
     feed: Feed
@@ -56,27 +57,27 @@ class Worker:
     start: Mapping[str, Tensor] | None = None  # a trunk's state, of the pre-training that the config asks for
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        """The model as it is to be called in training."""
+        """Return the model as it is called in training."""
         if self.world_size == 1:
             return model
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # the argument has another name in newer versions of torch
-            # Buffers stay a process's own: a second forward before the backward must not write over them.
+            # Each process keeps its own buffers: a second forward before the backward must not overwrite them.
             return nn.parallel.DistributedDataParallel(model, broadcast_buffers=False)
 
     def share(self, batch: Tensor) -> Tensor:
-        """This worker's part of a batch that all workers drew alike."""
+        """Return this worker's part of a batch that all workers drew alike."""
         return batch[self.rank :: self.world_size]
 
     def sum(self, tensor: Tensor) -> Tensor:
-        """Sum over the workers, written into the tensor of every worker."""
+        """Replace the tensor by its sum over the workers, on every worker, and return it."""
         if self.world_size > 1:
             torch.distributed.all_reduce(tensor)
         return tensor
 
     def broadcast(self, tensor: Tensor) -> Tensor:
-        """Write rank 0's values into the tensor of every worker."""
-        assert tensor.is_contiguous(), "ranks exchange memory as it lies"
+        """Replace the tensor by rank 0's, on every worker, and return it."""
+        assert tensor.is_contiguous(), "ranks exchange memory as it is laid out"
         if self.world_size > 1:
             torch.distributed.broadcast(tensor, src=0)
         return tensor
@@ -85,20 +86,24 @@ class Worker:
 class Task(Protocol):
     """A model in training. Everything random follows from the config and the seed."""
 
-    steps: int  # how often `advance` is called
-    metric_ids: dict[str, str]  # metric -> what exactly it is
+    steps: int  # number of calls of `advance`
+    metric_ids: dict[str, str]  # metric -> its exact definition
 
     def advance(self) -> dict[str, Any]:
-        """One step; returns plain numbers that describe it. Raises NonFiniteLoss."""
+        """Train one step, and return plain numbers that describe it.
+
+        Raises:
+            NonFiniteLoss: the loss became infinite or not a number.
+        """
 
     def evaluate(self) -> dict[str, Any]:
-        """The metrics on the test split, and the held-out figure where there is one; called once, at the end.
+        """Return the metrics on the test split, and the held-out metric if there is one; called once, at the end.
 
         Besides metrics there may be numbers that describe the model, and JSON texts of whole curves.
         """
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a later process needs to go on as if nothing had happened: tensors and plain values."""
+        """Return everything that a later process needs to continue: tensors and plain values."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state, under this task's own config."""
+        """Continue from a state, under this task's own config."""

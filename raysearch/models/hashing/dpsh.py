@@ -1,11 +1,11 @@
 """Deep pairwise-supervised hashing (DPSH): Li, Wang and Kang, IJCAI 2016.
 
 The inner product of two outputs gives the log-odds that two images are of one class, theta_ij = u_i.u_j / 2, and the
-likelihood of the labels is maximised, while outputs are drawn to the codes they stand for. Outputs u are linear: no
+likelihood of the labels is maximized, while outputs are pulled towards their signs. Outputs u are linear: no
 tanh. Codes are their signs, of database and queries alike.
 
-Departures, both usual: pairs are those of a batch with a bank of the last outputs of all n training images; means
-stand where the paper has sums, so that eta is near 0.1 instead of 10 to 100.
+Departures, both usual: pairs are those of a batch with a bank of the latest outputs of all n training images. Means
+replace the paper's sums, so that eta is near 0.1 instead of 10 to 100.
 """
 
 from torch import Tensor
@@ -16,18 +16,18 @@ from raysearch.models.precision import at_least_single, full_precision
 
 @full_precision
 def loss(u: Tensor, labels: Tensor, bank_u: Tensor, bank_labels: Tensor, eta: float = 0.1) -> Tensor:
-    """Mean over pairs of log(1 + e^theta) - s theta, plus eta times the mean of (u - sign u)^2 over batch and bits.
+    """Return the mean over pairs of log(1 + e^theta) - s theta, plus eta times the mean of (u - sign u)^2.
 
     Args:
         u: (B, c) linear outputs.
         labels: (B,) int64.
         bank_u: (n, c) outputs; usually without gradient.
         bank_labels: (n,) int64.
-        eta: weight of the quantisation.
+        eta: weight of the quantization.
 
     Returns:
-        Scalar, finite for outputs of any size. A batch without positive pairs, or without negative ones, is no
-        special case: pairs are not weighted.
+        Scalar, finite for outputs of any size. A batch without positive or without negative pairs is not a special
+        case: pairs are not weighted.
 
     >>> import torch
     >>> u, bank_u = torch.ones(1, 2), torch.zeros(3, 2)

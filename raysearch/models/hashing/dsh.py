@@ -3,7 +3,7 @@
 A contrastive loss on the outputs themselves: pairs of one class are drawn together, pairs of two classes pushed apart
 until the margin, and every output towards -1 or +1. Outputs are linear: no tanh. Codes are their signs.
 
-Departure: the mean over pairs stands where the paper has the sum.
+Departure: a mean over pairs replaces the paper's sum.
 """
 
 import torch
@@ -14,7 +14,7 @@ from raysearch.models.precision import at_least_single, full_precision
 
 @full_precision
 def loss(u: Tensor, labels: Tensor, margin: float | None = None, alpha: float = 0.01) -> Tensor:
-    """Mean over the pairs i < j of a batch, D = ||u_i - u_j||^2:
+    """Return the mean over the pairs i < j of a batch, with D = ||u_i - u_j||^2, of:
 
         D / 2 (one class) or max(margin - D, 0) / 2 (two), plus alpha (|| |u_i| - 1 ||_1 + || |u_j| - 1 ||_1)
 
@@ -25,8 +25,8 @@ def loss(u: Tensor, labels: Tensor, margin: float | None = None, alpha: float = 
         alpha: weight of the last term.
 
     Returns:
-        Scalar. A batch without positive pairs, or without negative ones, has the terms of the pairs it has; a single
-        image has no pair, and the last term is left, as if paired with itself.
+        Scalar. A batch without positive or without negative pairs has the terms of its pairs. A single image has no
+        pair: the last term remains, as if it was paired with itself.
 
     >>> loss(torch.tensor([[1.0], [-1.0]]), torch.tensor([0, 0])).item()
     2.0

@@ -1,19 +1,18 @@
-"""Locality-sensitive hashing (LSH): the signs of random projections; nothing is learned but the mean.
+"""Locality-sensitive hashing (LSH): the signs of random projections. Only the mean is learned.
 
 Charikar, "Similarity Estimation Techniques from Rounding Algorithms", STOC 2002. Two features at an angle a differ in
-a bit with probability a / pi. Departure: the mean of the features is taken off first, since features after a ReLU fill
-one orthant and would share most bits. One draw says little: average over seeds.
+a bit with probability a / pi. Departure: the mean of the features is subtracted first, since features after a ReLU fill
+one orthant and would share most bits. A single draw varies a lot: average over seeds.
 """
 
 import torch
 from torch import Tensor
 
-from raysearch.models.hashing.encoder import Encoder
-from raysearch.models.hashing.principal import mean_of
+from raysearch.models.hashing.encoder import Encoder, mean_of
 
 
 class ProjectionEncoder(Encoder):
-    """sign((f - mean) directions); ITQ ends in one too.
+    """Encodes by sign((f - mean) directions); also the encoder of ITQ.
 
     Args:
         mean: (d,) float64.
@@ -33,7 +32,7 @@ class ProjectionEncoder(Encoder):
 
 
 def fit(features: Tensor, labels: Tensor | None, bits: int, seed: int) -> ProjectionEncoder:
-    """Draw `bits` directions from a normal distribution; `labels` are not looked at."""
-    draw = torch.Generator().manual_seed(seed)  # on the CPU: every device then has the same directions
+    """Draw `bits` directions from a normal distribution; `labels` are ignored."""
+    draw = torch.Generator().manual_seed(seed)  # on the CPU, so that every device has the same directions
     directions = torch.randn(features.shape[1], bits, generator=draw, dtype=torch.float64)
     return ProjectionEncoder(mean_of(features), directions.to(features.device))

@@ -1,6 +1,6 @@
-"""The nearest codes of a database by Hamming distance, exactly, with equal distances in the order of rows.
+"""The nearest codes of a database by exact Hamming distance, with equal distances in the order of rows.
 
-Two engines with the same answers: numpy, and faiss's flat binary index (Johnson, Douze and Jegou 2017), an optional
+Two engines give the same answers: numpy, and faiss's flat binary index (Johnson, Douze and Jegou 2017), an optional
 dependency, for databases that grow beyond some hundred thousand codes. Legend: `m` queries, `n` codes, `W` words.
 """
 
@@ -13,26 +13,33 @@ from raysearch.core.errors import UserError
 from raysearch.models.hashing.packed import Words, hamming
 
 Engine = Literal["numpy", "faiss"]
-Found = tuple[NDArray[np.int32], NDArray[np.int64]]  # distances (m, k) and rows (m, k)
+Nearest = tuple[NDArray[np.int32], NDArray[np.int64]]  # distances (m, k) and rows (m, k)
 
-MANY = 200_000  # codes from which faiss is taken where it is installed; numpy then takes milliseconds a query
-_ROWS = 1 << 16  # codes compared at once: half a megabyte a word stays in a cache
+MANY = 200_000  # codes from which faiss is used if it is installed; numpy then takes milliseconds per query
+_ROWS = 1 << 16  # codes compared at once: half a megabyte per word stays in a cache
 
 
 class Search(Protocol):
-    def nearest(self, queries: Words, k: int) -> Found:
-        """Distances and rows of the k nearest codes of each query (m, W), k at most n, nearest first."""
+    """A search of a fixed database."""
+
+    def nearest(self, queries: Words, k: int) -> Nearest:
+        """Return distances and rows of the k nearest codes of each query, nearest first.
+
+        Args:
+            queries: (m, W).
+            k: at most n.
+        """
 
 
 def search(database: Words, engine: Engine | None = None) -> Search:
-    """Make a search of codes (n, W).
+    """Return a search of codes.
 
     Args:
-        database: packed codes, see `packed`.
-        engine: "numpy", "faiss", or None for faiss where there are many codes and it is installed.
+        database: (n, W) packed codes, see `packed`.
+        engine: "numpy", "faiss", or None for faiss if there are many codes and it is installed.
 
     Raises:
-        UserError: faiss is asked for and not installed.
+        UserError: unknown engine, or faiss is chosen and not installed.
 
     >>> from raysearch.models.hashing.packed import pack
     >>> codes = pack([[1, 1, 1], [-1, -1, -1], [1, 1, -1], [1, 1, 1]])
@@ -49,43 +56,50 @@ def search(database: Words, engine: Engine | None = None) -> Search:
 
 
 class NumpySearch:
+    """Compares each query with all codes."""
+
     def __init__(self, database: Words) -> None:
         self._database = database
 
-    def nearest(self, queries: Words, k: int) -> Found:
-        distances, rows = np.empty((len(queries), k), np.int32), np.empty((len(queries), k), np.int64)
+    def nearest(self, queries: Words, k: int) -> Nearest:
+        distances = np.empty((len(queries), k), np.int32)
+        rows = np.empty((len(queries), k), np.int64)
         for number, query in enumerate(queries):
             blocks = (self._database[at : at + _ROWS] for at in range(0, len(self._database), _ROWS))
-            all_of_them = np.concatenate([hamming(query, block) for block in blocks])
-            close = np.flatnonzero(all_of_them <= np.partition(all_of_them, k - 1)[k - 1])
-            rows[number] = close[np.argsort(all_of_them[close], kind="stable")[:k]]
-            distances[number] = all_of_them[rows[number]]
+            all_distances = np.concatenate([hamming(query, block) for block in blocks])
+            close = np.flatnonzero(all_distances <= np.partition(all_distances, k - 1)[k - 1])
+            rows[number] = close[np.argsort(all_distances[close], kind="stable")[:k]]
+            distances[number] = all_distances[rows[number]]
         return distances, rows
 
 
 class FaissSearch:
-    def __init__(self, database: Words, faiss: Any) -> None:
-        self._index = faiss.IndexBinaryFlat(64 * database.shape[1])  # faiss wants whole bytes; zeros fill the words up
-        self._index.add(_in_bytes(database))
+    """Uses faiss's flat binary index."""
 
-    def nearest(self, queries: Words, k: int) -> Found:
-        distances, rows = np.empty((len(queries), k), np.int32), np.empty((len(queries), k), np.int64)
-        in_bytes = _in_bytes(queries)
-        furthest = self._index.search(in_bytes, k)[0][:, -1]
+    def __init__(self, database: Words, faiss: Any) -> None:
+        self._index = faiss.IndexBinaryFlat(64 * database.shape[1])  # in bits, padding included
+        self._index.add(_as_bytes(database))
+
+    def nearest(self, queries: Words, k: int) -> Nearest:
+        distances = np.empty((len(queries), k), np.int32)
+        rows = np.empty((len(queries), k), np.int64)
+        query_bytes = _as_bytes(queries)
+        furthest = self._index.search(query_bytes, k)[0][:, -1]
         for number, limit in enumerate(furthest.tolist()):
-            # faiss promises no order among equals: all codes within the k-th distance are asked for and sorted here
-            _, near, close = self._index.range_search(in_bytes[number : number + 1], limit + 1)
+            # faiss does not order equal distances: fetch all codes within the k-th distance and sort them here
+            _, near, close = self._index.range_search(query_bytes[number : number + 1], limit + 1)
             order = np.lexsort((close, near))[:k]
-            distances[number], rows[number] = near[order], close[order]
+            distances[number] = near[order]
+            rows[number] = close[order]
         return distances, rows
 
 
-def _in_bytes(words: Words) -> NDArray[np.uint8]:
+def _as_bytes(words: Words) -> NDArray[np.uint8]:
     return np.ascontiguousarray(words, dtype="<u8").view(np.uint8)
 
 
 def _faiss() -> Any:
-    """The module, where it is installed."""
+    """Return the module; None if it is not installed."""
     try:
         import faiss
     except ImportError:

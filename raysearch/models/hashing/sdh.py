@@ -1,13 +1,13 @@
 """Supervised discrete hashing (SDH): Shen, Shen, Liu and Shen, CVPR 2015.
 
-Codes B are learned as binary variables from which a linear classifier W tells the class, and a kernel machine P maps
+Codes B are learned as binary variables. A linear classifier W predicts the class from them, and a kernel machine P maps
 features to them:
 
     min  ||Y - B W||^2 + lam ||W||^2 + nu ||B - phi(F) P||^2,   phi(f)_j = exp(-width ||f - a_j||^2)
 
-with anchors a_j drawn from the features. W, P and B take turns; B is solved bit by bit (discrete cyclic coordinate
-descent), each exactly, so that the objective never grows. `n` images, `m` anchors, `c` bits, `K` classes, B (n, c), Y
-(n, K), W (c, K), P (m, c). The largest thing kept is phi (n, m).
+with anchors a_j drawn from the features. W, P and B are optimized in turn, each exactly; B is solved bit by bit
+(discrete cyclic coordinate descent). So the objective never grows. `n` images, `m` anchors, `c` bits, `K` classes, B (n, c), Y
+(n, K), W (c, K), P (m, c). The largest matrix in memory is phi (n, m).
 
 Departures: the codes of the database are sign(phi P), as queries' are; P has the ridge of 1e-6 of the authors' code,
 which the objective then counts as nu 1e-6 ||P||^2; the kernel's width follows the features' scale unless given (the
@@ -24,7 +24,7 @@ RIDGE = 1e-6  # of P
 
 
 class KernelEncoder(Encoder):
-    """sign(phi(f) P).
+    """Encodes by sign(phi(f) P).
 
     Args:
         anchors: (m, d) float64.
@@ -63,28 +63,29 @@ def fit(
 
     Args:
         features: (n, d).
-        labels: (n,) integers, of two classes at least.
+        labels: (n,) integers, of at least two classes.
         bits: c.
-        seed: of the anchors and of the codes to start from.
-        anchors: m; all images where there are fewer.
+        seed: of the anchors and of the starting codes.
+        anchors: m; all images if there are fewer.
         width: of the kernel; None: 1 / (2 median^2) of the distances between anchors.
-        iterations: turns; fewer when nothing changes any more.
-        sweeps: over the bits at most in a turn; fewer when nothing changes any more.
+        iterations: number of turns; it stops early when nothing changes.
+        sweeps: over the bits in a turn, at most; it stops early when nothing changes.
         lam: weight of ||W||^2.
         nu: weight of the kernel machine's error.
 
     Raises:
-        ValueError: no labels, one class, or anchors that mostly coincide when the width is to follow from them.
+        ValueError: no labels, a single class, or no width and anchors that are mostly equal.
     """
     if labels is None:
         raise ValueError("sdh learns from labels; got none")
     classes, labels = labels.to(features.device).unique(return_inverse=True)
     if len(classes) < 2:
-        raise ValueError("sdh needs images of two classes at least, got one class")
+        raise ValueError("sdh needs images of at least two classes, got one class")
     if anchors < 2:
-        raise ValueError(f"sdh needs two anchors at least, got anchors={anchors}")
+        raise ValueError(f"sdh needs at least two anchors, got anchors={anchors}")
     draw = torch.Generator().manual_seed(seed)
-    n, device = len(features), features.device
+    n = len(features)
+    device = features.device
     chosen = features[torch.randperm(n, generator=draw)[:anchors].to(device)].double()
     scale = torch.tensor(width, dtype=torch.float64, device=device) if width is not None else median_width(chosen)
     phi = torch.cat([kernel(rows, chosen, scale) for rows in blocks(features)])
@@ -94,39 +95,46 @@ def fit(
         weights = classifier(codes, labels, len(classes), lam)
         directions = machine.directions(codes)
         drive = weights.T[labels] + nu * (phi @ directions)
-        before, codes = codes, discrete_codes(codes, drive, weights @ weights.T, sweeps)
+        before = codes
+        codes = discrete_codes(codes, drive, weights @ weights.T, sweeps)
         if torch.equal(before, codes):
             break
     return KernelEncoder(chosen, scale, machine.directions(codes))
 
 
 def kernel(features: Tensor, anchors: Tensor, width: Tensor) -> Tensor:
-    """phi: (n, d) and (m, d) -> (n, m)."""
+    """Return phi: features (n, d) and anchors (m, d) to (n, m)."""
     return torch.exp(-width * torch.cdist(features, anchors).square())
 
 
 def median_width(anchors: Tensor) -> Tensor:
-    """1 / (2 median^2) of the distances between two anchors (m, d).
+    """Return 1 / (2 median^2) of the distances between two anchors (m, d).
+
+    Raises:
+        ValueError: the median is 0.
 
     >>> median_width(torch.tensor([[0.0], [1.0], [3.0]])).item()
     0.125
     """
     median = functional.pdist(anchors).median()
     if median == 0:
-        raise ValueError("most sdh anchors are the same image, so that their distances give no width; set it")
+        raise ValueError("most sdh anchors are equal, so their distances give no width; set sdh.width")
     return 1 / (2 * median.square())
 
 
 def classifier(codes: Tensor, labels: Tensor, classes: int, lam: float) -> Tensor:
-    """W (c, K) for codes (n, c): ridge regression onto the classes, (B^T B + lam I)^-1 B^T Y without building Y."""
+    """Return W (c, K) for codes (n, c), by ridge regression: (B^T B + lam I)^-1 B^T Y, without building Y."""
     sums = codes.new_zeros(classes, codes.shape[1]).index_add_(0, labels, codes)
     return torch.linalg.solve(codes.T @ codes + lam * torch.eye(codes.shape[1]).to(codes), sums.T)
 
 
 class KernelMachine:
-    """P (m, c) for codes (n, c): (phi^T phi + 1e-6 I)^-1 phi^T B, with phi^T phi decomposed once.
+    """Computes P (m, c) for codes (n, c): (phi^T phi + 1e-6 I)^-1 phi^T B, with phi^T phi decomposed once.
 
-    Eigenvalues that rounding made negative count as zero: close anchors make phi^T phi singular to working precision.
+    Eigenvalues that are negative by rounding count as zero: close anchors make phi^T phi singular to working precision.
+
+    Args:
+        phi: (n, m).
     """
 
     def __init__(self, phi: Tensor) -> None:
@@ -135,17 +143,18 @@ class KernelMachine:
         self._values = values.clamp(min=0) + RIDGE
 
     def directions(self, codes: Tensor) -> Tensor:
+        """Return P (m, c) for codes (n, c)."""
         return self._vectors @ ((self._vectors.T @ (self._phi.T @ codes)) / self._values[:, None])
 
 
 def discrete_codes(codes: Tensor, drive: Tensor, gram: Tensor, sweeps: int) -> Tensor:
-    """Minimise b_i^T G b_i - 2 q_i^T b_i over the bits of every row, one bit at a time until no bit helps.
+    """Minimize b_i^T G b_i - 2 q_i^T b_i over the bits of every row, one bit at a time until no bit helps.
 
     Args:
-        codes: (n, c) in {-1, +1} to start from.
+        codes: (n, c) in {-1, +1} at the start.
         drive: (n, c) q.
         gram: (c, c) G, symmetric.
-        sweeps: over the bits, at most.
+        sweeps: passes over the bits, at most.
 
     Returns:
         (n, c) new codes; a bit whose two values cost the same keeps its value.

@@ -1,10 +1,10 @@
 """Spectral hashing (SH): Weiss, Torralba and Fergus, "Spectral Hashing", NIPS 2008.
 
-Along the principal directions the data are taken as uniform in a box. The eigenfunctions of the Laplacian on a box are
-known: waves along one direction each. The c of lowest frequency are cut at zero.
+The data are assumed to be uniform in a box along the principal directions. The eigenfunctions of the Laplacian on a box
+are known: waves along one direction each. The c waves of lowest frequency are cut at zero.
 
-No draws, no labels. The box is as wide as the features given, to the rounding error as in the authors' code. More bits
-than channels are no trouble: a direction then gives more waves.
+There are no random draws and no labels. The box is as wide as the given features, up to the rounding error of the
+authors' code. More bits than channels are possible: a direction then gives more waves.
 """
 
 import math
@@ -12,19 +12,18 @@ import math
 import torch
 from torch import Tensor
 
-from raysearch.models.hashing.encoder import Encoder, blocks
-from raysearch.models.hashing.principal import principal_directions
+from raysearch.models.hashing.encoder import Encoder, blocks, principal_directions
 
 _EPSILON = torch.finfo(torch.float64).eps
 
 
 class SpectralEncoder(Encoder):
-    """sign(sin(pi / 2 + frequency (x - low))), x the coordinate along the wave's direction.
+    """Encodes by sign(sin(pi / 2 + frequency (x - low))), x the coordinate along the wave's direction.
 
     Args:
         mean: (d,) float64.
-        directions: (d, p) float64, the p = min(c, d) principal ones.
-        low: (p,) float64, where the box begins.
+        directions: (d, p) float64, the p = min(c, d) principal directions.
+        low: (p,) float64, lower ends of the box.
         axis: (c,) int64, the direction of each bit's wave.
         frequency: (c,) float64, in radians.
     """
@@ -49,23 +48,24 @@ class SpectralEncoder(Encoder):
 
 
 def fit(features: Tensor, labels: Tensor | None, bits: int, seed: int) -> SpectralEncoder:
-    """Fit the box and choose its lowest waves; neither `labels` nor `seed` is looked at."""
+    """Fit the box and choose its lowest waves; `labels` and `seed` are ignored."""
     mean, directions = principal_directions(features, min(bits, features.shape[1]))
-    ends = [torch.stack((rows.amin(0), rows.amax(0))) for rows in ((b - mean) @ directions for b in blocks(features))]
-    low = torch.stack(ends)[:, 0].amin(0) - _EPSILON
-    high = torch.stack(ends)[:, 1].amax(0) + _EPSILON
+    projected = ((rows - mean) @ directions for rows in blocks(features))
+    ends = torch.stack([torch.stack((rows.amin(0), rows.amax(0))) for rows in projected])
+    low = ends[:, 0].amin(0) - _EPSILON
+    high = ends[:, 1].amax(0) + _EPSILON
     waves = lowest_waves((high - low).tolist(), bits)
-    axis = torch.tensor([a for _, a in waves], device=features.device)
-    frequency = torch.tensor([f for f, _ in waves], dtype=torch.float64, device=features.device)
+    axis = torch.tensor([axis for _, axis in waves], device=features.device)
+    frequency = torch.tensor([frequency for frequency, _ in waves], dtype=torch.float64, device=features.device)
     return SpectralEncoder(mean, directions, low, axis, frequency)
 
 
 def lowest_waves(widths: list[float], count: int) -> list[tuple[float, int]]:
-    """The `count` waves of lowest frequency in a box: (frequency in radians, axis), frequency rising.
+    """Return the `count` waves of lowest frequency in a box: (frequency in radians, axis), by frequency.
 
     Args:
         widths: of the box along each axis, not all zero.
-        count: at least 1. The widest axis alone has that many.
+        count: at least 1; the widest axis alone has that many waves.
 
     >>> [(round(frequency / math.pi, 2), axis) for frequency, axis in lowest_waves([1.0, 0.4], 3)]
     [(1.0, 0), (2.0, 0), (2.5, 1)]

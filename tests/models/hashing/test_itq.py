@@ -9,8 +9,8 @@ from scipy.linalg import polar
 from torch import Tensor
 
 from raysearch.models import hashing
+from raysearch.models.hashing.encoder import principal_directions
 from raysearch.models.hashing.itq import better_rotation, random_rotation
-from raysearch.models.hashing.principal import principal_directions
 
 
 def features(n: int = 200, d: int = 10) -> Tensor:

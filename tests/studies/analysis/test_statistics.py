@@ -147,7 +147,7 @@ def test_blocks_may_have_a_definition_each():
 
 def test_a_metric_of_words_or_with_a_damaged_definition_is_refused():
     values: dict[str, list[float | None]] = {"reference": [0.5, 0.6], "a": [0.5, 0.7]}
-    with pytest.raises(UserError, match="no number"):
+    with pytest.raises(UserError, match="is not a number"):
         compare(results(values, map=lambda row: "high"), "map", "reference")
     for damaged in ("{", "[1]", "[" * 100_000):
         with pytest.raises(UserError, match="cannot be read"):
