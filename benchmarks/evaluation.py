@@ -168,7 +168,7 @@ def at_scale(size: Size) -> None:
     """Rank `size` once and take every figure; prints what it cost as JSON. The body of a process of its own."""
     data = different(size)
     before = _peak()
-    seconds, ranking = _timed(lambda: Ranking.of(*data))
+    seconds, ranking = _timed(lambda: Ranking.from_codes(*data))
     mean, value = _timed(lambda: ranking.mean(average_precision(ranking)))
     others, _ = _timed(lambda: [ranking.mean(of(ranking)) for of in (r_precision, precision_by_radius)])
     peak = _peak()

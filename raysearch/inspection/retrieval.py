@@ -107,7 +107,7 @@ class Codes:
         encode, database = task.judged()
         test = task.worker.feed.test
         queries = encode(test)
-        ranking = Ranking.of(queries, test.labels, database, task.train.labels)
+        ranking = Ranking.from_codes(queries, test.labels, database, task.train.labels)
         precision = hamming_metrics.average_precision(ranking)
         labels = (test.labels, task.train.labels)
         return cls(pack(queries), pack(database), *labels, ranking.each(precision), ranking.mean(precision))

@@ -23,11 +23,11 @@ def test_the_loop_by_hand() -> None:
 
 
 def test_codes_are_drawn_as_the_docstring_says() -> None:
-    trained = Ranking.of(*benchmark.trained(SMALL)).database
-    described = ClassCodes.of(trained)
+    trained = Ranking.from_codes(*benchmark.trained(SMALL)).database
+    described = ClassCodes.from_database(trained)
     assert described.distinct == described.classes == 8
     assert described.codes_per_class == 9 / 8  # one in fifty, and of eight one
-    assert len(Ranking.of(*benchmark.different(SMALL)).database.codes) == 200
+    assert len(Ranking.from_codes(*benchmark.different(SMALL)).database.codes) == 200
     short = benchmark.Size(5, 200, 2, bits=12)  # at twelve bits some are drawn again
     assert len(np.unique(benchmark.different(short)[2], axis=0)) == 200
 

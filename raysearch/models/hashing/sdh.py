@@ -6,8 +6,8 @@ features to them:
     min  ||Y - B W||^2 + lam ||W||^2 + nu ||B - phi(F) P||^2,   phi(f)_j = exp(-width ||f - a_j||^2)
 
 with anchors a_j drawn from the features. W, P and B are optimized in turn, each exactly; B is solved bit by bit
-(discrete cyclic coordinate descent). So the objective never grows. `n` images, `m` anchors, `c` bits, `K` classes, B (n, c), Y
-(n, K), W (c, K), P (m, c). The largest matrix in memory is phi (n, m).
+(discrete cyclic coordinate descent). So the objective never grows. The largest matrix in memory is phi (n, m). Legend:
+`n` images, `m` anchors, `c` bits, `K` classes, B (n, c), Y (n, K), W (c, K), P (m, c).
 
 Departures: the codes of the database are sign(phi P), as queries' are; P has the ridge of 1e-6 of the authors' code,
 which the objective then counts as nu 1e-6 ||P||^2; the kernel's width follows the features' scale unless given (the

@@ -1,6 +1,6 @@
-"""Metrics of binary codes: mean average precision over ties, precision and recall by Hamming radius, rankings.
+"""Metrics of binary codes: mean average precision with ties, precision and recall by Hamming radius.
 
-`hamming_metrics` computes them from distances; `distinct_codes` and `class_codes` save work where many codes are equal.
+`ranking` counts items by distance, `distinct_codes` merges equal codes, `class_codes` describes the codes of classes.
 """
 
 from raysearch.tasks.metrics.hamming_metrics import (

@@ -1,7 +1,7 @@
-"""A database ranked by Hamming distance for each query, kept as what figures need of it: two histograms a query.
+"""A database ranked by Hamming distance for each query, stored as two histograms per query.
 
-How many items and how many relevant items lie at each distance decides every figure of Hamming ranking that does not
-depend on how a sort breaks ties. Legend: `m` queries, of which `u` are distinct in code or class, `n` database items,
+The number of items and of relevant items at each distance decides every metric of Hamming ranking that does not depend
+on how a sort breaks ties. Legend: `m` queries, of which `u` are distinct in code or class, `n` database items,
 `e` distinct database codes, `c` bits, `W` words of a packed code.
 """
 
@@ -19,8 +19,8 @@ from raysearch.tasks.metrics.distinct_codes import Database, Integers, UniqueCod
 
 Histograms = NDArray[np.int32]
 
-# Distances held at a time. One fewer than the elements from which torch's reductions wake their own threads, which
-# for work of 10 microseconds costs more than it brings.
+# Number of distances in memory at a time. It is one below the size from which torch's reductions start threads, which
+# cost more than they save for work of 10 microseconds.
 BLOCK = (1 << 15) - 1
 
 
@@ -28,22 +28,22 @@ BLOCK = (1 << 15) - 1
 class Ranking:
     """Distinct queries, the database, and the histograms of their distances. Counts are exact.
 
-    Memory is that of the inputs, packed, and of the histograms; distances are computed a block at a time.
+    They take the memory of the packed inputs and of the histograms; distances are computed block by block.
     """
 
     items: Histograms  # (u, c + 1): database items at each distance
-    relevant: Histograms  # (u, c + 1): those of the query's class
+    relevant: Histograms  # (u, c + 1): items of the query's class
     queries: UniqueCodes
     database: Database
 
     @classmethod
-    def of(cls, query_codes: Any, query_labels: Any, database_codes: Any, database_labels: Any) -> Self:
+    def from_codes(cls, query_codes: Any, query_labels: Any, database_codes: Any, database_labels: Any) -> Self:
         """Rank a database (n, c), labels (n,), for queries (m, c), labels (m,); tensors on any device, or arrays.
 
         Raises:
-            ValueError: codes that are not -1 and +1, shapes that do not fit, or no query.
+            ValueError: codes other than -1 and +1, shapes that do not fit, or no query.
 
-        >>> ranking = Ranking.of([[1, 1]], [0], [[1, 1], [1, -1], [-1, 1]], [1, 0, 1])
+        >>> ranking = Ranking.from_codes([[1, 1]], [0], [[1, 1], [1, -1], [-1, 1]], [1, 0, 1])
         >>> ranking.items.tolist(), ranking.relevant.tolist()
         ([[1, 2, 0]], [[0, 1, 0]])
         """
@@ -51,40 +51,41 @@ class Ranking:
         if [len(shape) for shape in shapes] != [2, 2] or shapes[0][1] != shapes[1][1]:
             raise ValueError(f"codes of shapes {shapes[0]} and {shapes[1]} cannot be compared")
         labels = [_array(query_labels), _array(database_labels)]
-        if any(of.shape != shape[:1] for of, shape in zip(labels, shapes, strict=True)):
+        if any(array.shape != shape[:1] for array, shape in zip(labels, shapes, strict=True)):
             raise ValueError("each code needs one label")
         if shapes[0][0] == 0:
-            raise ValueError("no query: a mean over none is not a number")
+            raise ValueError("there is no query to average over")
         (query_classes, classes), class_count = class_ids(*labels)
-        queries = UniqueCodes.of(pack(query_codes), query_classes)
-        database = Database.of(pack(database_codes), classes, class_count)
+        queries = UniqueCodes.from_codes(pack(query_codes), query_classes)
+        database = Database.from_codes(pack(database_codes), classes, class_count)
         bits = shapes[0][1]
         return cls(_items(queries, database, bits), _relevant(queries, database, bits), queries, database)
 
     @property
     def bits(self) -> int:
+        """Length of a code."""
         return self.items.shape[1] - 1
 
     def mean(self, values: NDArray[Any]) -> Any:
-        """Mean over all queries of what each distinct one has: (u,) to a float, (u, ...) to an array."""
+        """Return the mean over all queries of values of the distinct ones: (u,) to a float, (u, ...) to an array."""
         weighted = values * self.queries.counts.reshape(-1, *[1] * (values.ndim - 1))
         mean = weighted.sum(0) / self.queries.counts.sum()
         return float(mean) if values.ndim == 1 else mean
 
     def each(self, values: NDArray[Any]) -> NDArray[Any]:
-        """What each query has, in the order they were given, of what each distinct one has: (u, ...) to (m, ...)."""
-        return values[self.queries.of_item]
+        """Return values of the distinct queries for each query, in the given order: (u, ...) to (m, ...)."""
+        return values[self.queries.inverse]
 
 
 def blocks(rows: int, width: int) -> Iterator[slice]:
-    """Rows of `width` distances each, as many at a time as are held, one at least."""
+    """Yield slices of rows of `width` distances each, as many at a time as fit in a block; at least one."""
     size = max(1, BLOCK // max(1, width))
     return (slice(start, min(start + size, rows)) for start in range(0, rows, size))
 
 
 def _items(queries: UniqueCodes, database: Database, bits: int) -> Histograms:
-    """All items by distance: distinct queries by distinct codes."""
-    counts = _no_ones(database.counts)
+    """Return all items by distance; distinct queries are compared with distinct codes."""
+    counts = _count_weights(database.counts)
     histograms = np.zeros((len(queries.codes), bits + 1), np.int32)
     codes = len(database.codes)
     for rows in blocks(len(histograms), max(min(codes, BLOCK), bits + 1)):
@@ -99,15 +100,15 @@ def _items(queries: UniqueCodes, database: Database, bits: int) -> Histograms:
 
 
 def _relevant(queries: UniqueCodes, database: Database, bits: int) -> Histograms:
-    """Relevant items by distance: a query meets only the codes of its own class."""
-    counts = _no_ones(database.pairs.counts)
+    """Return relevant items by distance; a query is compared only with the codes of its own class."""
+    counts = _count_weights(database.pairs.counts)
     histograms = np.zeros((len(queries.codes), bits + 1), np.int32)
     first = database.bounds[queries.classes]
     lengths = database.bounds[queries.classes + 1] - first
     before = np.concatenate([[0], np.cumsum(lengths)])  # pairs of a query and a code of its class
     start = 0
     while start < len(histograms):
-        # As many queries as have a block of pairs together, and a block of histograms; one at least.
+        # Take as many queries as have a block of pairs together, and a block of histograms; at least one.
         end = int(np.searchsorted(before, before[start] + BLOCK, side="right")) - 1
         end = max(start + 1, min(end, start + BLOCK // (bits + 1)))
         rows = slice(start, end)
@@ -121,16 +122,16 @@ def _relevant(queries: UniqueCodes, database: Database, bits: int) -> Histograms
 
 
 def _histograms(row: Integers, distance: NDArray[Any], weights: Any, rows: int, bits: int) -> NDArray[Any]:
-    """Distances counted by row: (rows, c + 1). torch counts 32-bit integers three times as fast as numpy."""
-    places = (distance + (row * (bits + 1)).astype(np.int32)).reshape(-1)
-    weighing = None if weights is None else torch.from_numpy(weights)
-    counted = torch.bincount(torch.from_numpy(places), weighing, minlength=rows * (bits + 1))
-    # Weighted counts are doubles that hold integers.
+    """Return the distances counted by row: (rows, c + 1). torch counts 32-bit integers three times as fast as numpy."""
+    bins = (distance + (row * (bits + 1)).astype(np.int32)).reshape(-1)
+    weight_tensor = None if weights is None else torch.from_numpy(weights)
+    counted = torch.bincount(torch.from_numpy(bins), weight_tensor, minlength=rows * (bits + 1))
+    # Weighted counts are doubles that are integers.
     return counted.numpy().astype(np.int32, copy=False).reshape(rows, bits + 1)
 
 
-def _no_ones(counts: Integers) -> NDArray[np.float64] | None:
-    """Counts as weights, or None where each is one."""
+def _count_weights(counts: Integers) -> NDArray[np.float64] | None:
+    """Return counts as weights; None if each is one."""
     return None if (counts == 1).all() else counts.astype(np.float64)
 
 

@@ -88,7 +88,7 @@ class RetrievalEvaluator:
     def describe(self, codes: Tensor) -> dict[str, float]:
         """Describe the database's codes (n, c): distinct codes per class, and distances between classes in bits."""
         (classes,), count = class_ids(self._labels)
-        summary = ClassCodes.of(Database.of(pack(codes), classes, count))
+        summary = ClassCodes.from_database(Database.from_codes(pack(codes), classes, count))
         return {
             "codes_per_class": summary.codes_per_class,
             "class_codes": float(summary.distinct),
@@ -97,7 +97,7 @@ class RetrievalEvaluator:
         }
 
     def _rank(self, encode: Encode, queries: ImageSet, codes: Tensor) -> Ranking:
-        return Ranking.of(encode(queries), queries.labels, codes, self._labels)
+        return Ranking.from_codes(encode(queries), queries.labels, codes, self._labels)
 
 
 def metric_ids(config: RetrievalConfig, split: str) -> dict[str, str]:

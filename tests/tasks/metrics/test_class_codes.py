@@ -14,7 +14,7 @@ from .plain_ranking import trained
 
 def described(codes: np.ndarray, labels: np.ndarray) -> ClassCodes:
     # The query's class has no item: it is no class of the database.
-    return ClassCodes.of(Ranking.of(codes[:1], [-1], codes, labels).database)
+    return ClassCodes.from_database(Ranking.from_codes(codes[:1], [-1], codes, labels).database)
 
 
 @pytest.mark.parametrize("bits", [5, 24, 90])
@@ -59,6 +59,6 @@ def test_one_class_has_no_other() -> None:
 
 
 def test_no_items() -> None:
-    database = Ranking.of(np.ones((1, 3)), [0], np.ones((0, 3)), []).database
+    database = Ranking.from_codes(np.ones((1, 3)), [0], np.ones((0, 3)), []).database
     with pytest.raises(ValueError, match="empty"):
-        ClassCodes.of(database)
+        ClassCodes.from_database(database)

@@ -22,7 +22,7 @@ def test_hand_value() -> None:
     assert mean_average_precision(*data, ties="best") == pytest.approx(1 / 2)
     assert mean_average_precision(*data, ties="index") == pytest.approx(1 / 2)
     assert mean_average_precision(*data, ties="worst") == pytest.approx(1 / 3)
-    ranking = Ranking.of(*data)
+    ranking = Ranking.from_codes(*data)
     assert [average_precision(ranking, k=k)[0] for k in (1, 2, 3)] == pytest.approx([0, 1 / 4, 5 / 12])
     assert hamming_metrics.r_precision(ranking).tolist() == [0]
     assert hamming_metrics.precision_by_radius(ranking)[0] == pytest.approx([0, 0, 1 / 3, 1 / 3, 1 / 3])
@@ -33,7 +33,7 @@ def test_hand_value() -> None:
 def test_every_order_of_small_ties(seed: int) -> None:
     # Two or three bits over seven items: buckets of every mixture, some of them with the whole database.
     data = retrieval(seed, m=3, n=7, bits=1 + seed % 3, classes=2)
-    ranking = Ranking.of(*data)
+    ranking = Ranking.from_codes(*data)
     for ties, score in plain_orders(plain_ap).items():
         assert ranking.each(average_precision(ranking, ties)) == pytest.approx(by_query(data, score), rel=1e-9), ties
         assert mean_average_precision(*data, ties=ties) == pytest.approx(np.mean(by_query(data, score)), rel=1e-9)
@@ -45,7 +45,7 @@ def test_every_order_of_small_ties(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_every_order_of_small_ties_cut_at_k(seed: int, k: int) -> None:
     data = retrieval(seed, m=3, n=6, bits=1 + seed % 3, classes=2)
-    ranking = Ranking.of(*data)
+    ranking = Ranking.from_codes(*data)
     for ties, score in plain_orders(lambda relevant: plain_ap(relevant, k)).items():
         values = ranking.each(average_precision(ranking, ties, k))
         assert values == pytest.approx(by_query(data, score), rel=1e-9), ties
@@ -67,7 +67,7 @@ def test_drawn_orders_of_larger_ties() -> None:
         return gains.sum(1).mean() / count, of_k, ranked[:, :count].mean()
 
     plain = np.mean(by_query(data, drawn), axis=0)
-    ranking = Ranking.of(*data)
+    ranking = Ranking.from_codes(*data)
     figures = average_precision(ranking), average_precision(ranking, k=k), hamming_metrics.r_precision(ranking)
     # An order's AP deviates by 0.015, its R-precision by 0.05; the means of 16,000 by 0.00012 and 0.0004. Five of each.
     assert np.abs([ranking.mean(one) for one in figures] - plain).max() < 0.002
@@ -91,7 +91,7 @@ def test_radii_one_by_one(bits: int, make) -> None:
         return rows
 
     plain = np.array(by_query(data, radii)).transpose(2, 0, 1)  # figures, queries, radii
-    ranking = Ranking.of(*data)
+    ranking = Ranking.from_codes(*data)
     assert ranking.each(hamming_metrics.precision_by_radius(ranking)) == pytest.approx(plain[0])
     assert ranking.each(hamming_metrics.recall_by_radius(ranking)) == pytest.approx(plain[1])
     assert ranking.mean(hamming_metrics.recall_by_radius(ranking)) == pytest.approx(plain[1].mean(0))
@@ -109,7 +109,7 @@ def test_without_ties_all_ways_are_plain(ties: str) -> None:
     expected = by_query(data, lambda d, r: plain_ap(r[np.argsort(d)]))
     assert mean_average_precision(*data, ties=ties) == pytest.approx(np.mean(expected), rel=1e-9)
     at_ten = by_query(data, lambda d, r: plain_ap(r[np.argsort(d)], 10))
-    ranking = Ranking.of(*data)
+    ranking = Ranking.from_codes(*data)
     assert ranking.each(average_precision(ranking, ties, k=10)) == pytest.approx(at_ten, rel=1e-9)
     r_precisions = by_query(data, lambda d, r: plain_r_precision(r[np.argsort(d)]))
     assert ranking.each(hamming_metrics.r_precision(ranking)) == pytest.approx(r_precisions, rel=1e-9)
@@ -119,7 +119,7 @@ def test_without_ties_all_ways_are_plain(ties: str) -> None:
 @pytest.mark.parametrize("bits", [3, 8, 48])
 @pytest.mark.parametrize("seed", range(5))
 def test_bounds_hold_the_expectation(seed: int, bits: int, k: int | None) -> None:
-    ranking = Ranking.of(*retrieval(seed, m=20, n=300, bits=bits, classes=6))
+    ranking = Ranking.from_codes(*retrieval(seed, m=20, n=300, bits=bits, classes=6))
     value = {ties: average_precision(ranking, ties, k) for ties in TIES}
     assert (value["worst"] <= value["expected"]).all()
     assert (value["expected"] <= value["best"]).all()
@@ -132,7 +132,7 @@ def test_bounds_hold_the_expectation(seed: int, bits: int, k: int | None) -> Non
 @pytest.mark.parametrize("bits", [5, 70, 260])
 def test_index_order_is_a_stable_sort(bits: int, make) -> None:
     data = make(2, m=30, n=400, bits=bits, classes=4)
-    ranking = Ranking.of(*data)
+    ranking = Ranking.from_codes(*data)
     for k in (None, 60):
         plain = by_query(data, lambda d, r, k=k: plain_ap(r[np.argsort(d, kind="stable")], k))
         assert ranking.each(average_precision(ranking, "index", k)) == pytest.approx(plain, rel=1e-9)
@@ -156,7 +156,7 @@ def test_a_query_without_relevant_items_counts_as_zero(ties: str) -> None:
     both = mean_average_precision(np.tile(codes, (2, 1)), np.concatenate([labels, strange]), *database, ties=ties)
     assert both == pytest.approx(known / 2, rel=1e-9)
     assert mean_average_precision(codes, strange, *database, ties=ties) == 0
-    assert not hamming_metrics.r_precision(Ranking.of(codes, strange, *database)).any()
+    assert not hamming_metrics.r_precision(Ranking.from_codes(codes, strange, *database)).any()
 
 
 @pytest.mark.parametrize("ties", TIES)
@@ -200,7 +200,7 @@ def test_what_does_not_fit_is_refused() -> None:
     ):
         with pytest.raises(ValueError):  # noqa: PT011
             mean_average_precision(*wrong)
-    ranking = Ranking.of(query, query_labels, database, database_labels)
+    ranking = Ranking.from_codes(query, query_labels, database, database_labels)
     with pytest.raises(ValueError, match="best"):
         average_precision(ranking, "stable")
     with pytest.raises(ValueError, match="first 0"):

@@ -14,7 +14,7 @@ from .plain_ranking import Data, by_query, retrieval, trained
 
 
 def check_histograms(data: Data) -> Ranking:
-    ranking = Ranking.of(*data)
+    ranking = Ranking.from_codes(*data)
     bits = np.shape(data[0])[1]
     items = by_query(data, lambda d, r: [(d == k).sum() for k in range(bits + 1)])
     relevant = by_query(data, lambda d, r: [(d[r] == k).sum() for k in range(bits + 1)])
@@ -55,7 +55,7 @@ def test_codes_that_differ_in_one_word_are_not_merged(word: int) -> None:
 
 def test_means_are_over_all_queries() -> None:
     data = retrieval(1, m=30, n=40, bits=2, classes=2)
-    ranking = Ranking.of(*data)
+    ranking = Ranking.from_codes(*data)
     assert len(ranking.items) == 8  # four codes by two classes, thirty queries
     values = np.random.default_rng(2).random((8, 3))
     assert ranking.mean(values) == pytest.approx(ranking.each(values).mean(0), rel=1e-12)
@@ -67,7 +67,7 @@ def test_means_are_over_all_queries() -> None:
 @pytest.mark.parametrize("make", [retrieval, trained])
 def test_blocks_of_any_size_give_the_same(block: int, make, monkeypatch: pytest.MonkeyPatch) -> None:
     data = make(3, m=50, n=170, bits=20, classes=4)
-    whole = Ranking.of(*data)
+    whole = Ranking.from_codes(*data)
     index = average_precision(whole, "index")
     monkeypatch.setattr(module, "BLOCK", block)
     parts = check_histograms(data)
@@ -82,7 +82,7 @@ def test_memory_is_flat(classes: int) -> None:
     data = retrieval(4, m=1500, n=20_000, bits=32, classes=classes)
     tracemalloc.start()
     try:
-        ranking = Ranking.of(*data)
+        ranking = Ranking.from_codes(*data)
         average_precision(ranking, "index")
         average_precision(ranking, "expected")
         assert tracemalloc.get_traced_memory()[1] < 8e6
@@ -92,9 +92,9 @@ def test_memory_is_flat(classes: int) -> None:
 
 def test_the_order_of_items_is_nothing_to_a_ranking() -> None:
     queries, query_labels, database, labels = retrieval(5, m=40, n=200, bits=6, classes=5)
-    one = Ranking.of(queries, query_labels, database, labels)
+    one = Ranking.from_codes(queries, query_labels, database, labels)
     shuffle, of_queries = np.random.default_rng(6).permutation(200), np.random.default_rng(7).permutation(40)
-    other = Ranking.of(queries[of_queries], query_labels[of_queries], database[shuffle], labels[shuffle])
+    other = Ranking.from_codes(queries[of_queries], query_labels[of_queries], database[shuffle], labels[shuffle])
     assert one.items.tolist() == other.items.tolist()
     assert one.relevant.tolist() == other.relevant.tolist()
     for ties in ("expected", "best", "worst"):  # not a bit differs
@@ -103,16 +103,16 @@ def test_the_order_of_items_is_nothing_to_a_ranking() -> None:
 
 def test_labels_of_any_kind() -> None:
     queries, query_labels, database, labels = retrieval(8, m=20, n=50, bits=5, classes=4)
-    plain = Ranking.of(queries, query_labels, database, labels)
+    plain = Ranking.from_codes(queries, query_labels, database, labels)
     far = np.array([-5, 10**12, 0, 7])
     for change in (far.__getitem__, lambda x: torch.from_numpy(x).int(), lambda x: x.astype(np.uint8), list):
-        other = Ranking.of(queries, change(query_labels), database, change(labels))
+        other = Ranking.from_codes(queries, change(query_labels), database, change(labels))
         assert other.each(other.relevant).tolist() == plain.each(plain.relevant).tolist()
 
 
 def test_an_empty_database() -> None:
     queries, query_labels, database, labels = retrieval(9, m=5, n=3, bits=70, classes=2)
-    ranking = Ranking.of(queries, query_labels, database[:0], labels[:0])
+    ranking = Ranking.from_codes(queries, query_labels, database[:0], labels[:0])
     assert ranking.items.sum() == ranking.relevant.sum() == 0
     for ties in ("expected", "index", "best", "worst"):
         assert ranking.mean(average_precision(ranking, ties)) == 0
@@ -131,4 +131,4 @@ def test_what_does_not_fit_is_refused() -> None:
         ((queries, query_labels, database * 0, labels), "signs"),
     ):
         with pytest.raises(ValueError, match=message):
-            Ranking.of(*data)
+            Ranking.from_codes(*data)
