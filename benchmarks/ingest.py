@@ -96,7 +96,7 @@ def loop(src: Path, out: Path) -> None:
 
 
 def ingest(src: Path, out: Path, workers: int, rows: int = ROWS) -> None:
-    listing = layouts.folder(str(src))
+    listing = layouts.read_folder(str(src))
     executor = shards.RayExecutor(workers)
     shards.write_shards(
         listing, out, name="n", layout="folder", classes=listing.classes, rows_per_shard=rows, executor=executor

@@ -1,6 +1,6 @@
-"""Images on disk -> Parquet shards.
+"""Turn a folder or a public data set into Parquet shards.
 
-    python -m raysearch.ingest auto SRC shards/            says what it takes SRC for, and why
+    python -m raysearch.ingest auto SRC shards/            finds the layout of SRC, and prints the reason
     python -m raysearch.ingest folder photos/ shards/      photos/<class>/*.jpg, photos/train/<class>/*, or a split.csv
     python -m raysearch.ingest fewshot CUB/ shards/        split/{train,val,test}.csv, or a folder for each part
     python -m raysearch.ingest cub CUB_200_2011/ shards/   an official release; also aircraft, nabirds, vegfru, ...
@@ -8,11 +8,11 @@
     python -m raysearch.ingest synthetic - shards/         the embedded data set, drawn
     python -m raysearch.ingest verify shards/              read every byte of a data set again
 
-Before anything is written, the numbers of images and classes are held against the published ones. Every image is
-decoded once; those that cannot be, and those that lists and files disagree on, are left out and named, or stop
-everything with --on-corrupt fail. OUT appears at once when all is done. What is interrupted or killed before goes on,
-with the same command, from the shards that are finished. OUT may lie in a store, as s3://bucket/folder: its shards are
-made on this machine, in RAYSEARCH_CACHE, then uploaded, and are a data set with the manifest, which comes last.
+Before anything is written, the numbers of images and classes are compared with the published ones. Every image is
+decoded once. Images that do not decode, and those on which lists and files disagree, are left out and named; with
+--on-corrupt fail they stop the ingest. OUT appears at once when everything is done. After an interruption or a kill,
+the same command continues from the finished shards. OUT may be in a store, such as s3://bucket/folder. Its shards are
+built on this machine, in RAYSEARCH_CACHE, and uploaded; the manifest, which makes them a data set, comes last.
 """
 
 import contextlib
@@ -33,14 +33,12 @@ from rich.table import Table
 from raysearch.core import cli
 from raysearch.core.errors import UserError
 from raysearch.data import layouts, shards
-from raysearch.data.layouts import AUTO
-from raysearch.data.shards import reshape_samples
 from raysearch.storage import Location
 
-SHOWN = 20  # corrupt images listed on screen; all of them are in the manifest
+LISTED_ON_SCREEN = 20  # corrupt images; the manifest lists all of them
 
-# What threads do under the GIL, some 0.1 ms an image, is what Ray's processes can save: for so many images 5 s, and Ray
-# hardly starts and stops in less.
+# Threads lose some 0.1 ms per image to the GIL, which Ray's processes save. For this many images that is 5 s, and Ray
+# takes about as long to start and stop.
 ENOUGH_FOR_RAY = 50_000
 
 app = typer.Typer(add_completion=False)
@@ -48,6 +46,8 @@ checking = typer.Typer(add_completion=False)
 
 
 class OnCorrupt(StrEnum):
+    """What happens to an image that does not decode."""
+
     skip = "skip"
     fail = "fail"
 
@@ -56,61 +56,69 @@ class OnCorrupt(StrEnum):
 def ingest(
     layout: str = typer.Argument(
         metavar="LAYOUT",
-        help="auto: whichever lies at SRC; "
-        + "; ".join(f"{name}: {one.about}" for name, one in layouts.LAYOUTS.items()),
+        help="auto: found by the files in SRC; "
+        + "; ".join(f"{builtin.name}: {builtin.about}" for builtin in layouts.BUILT_IN),
     ),
     src: str = typer.Argument(
         metavar="SRC", help="directory; for synthetic, - or settings such as classes=20,side=64,seed=0"
     ),
-    out: str = typer.Argument(metavar="OUT", help="directory to make: a path, or a URI as s3://bucket/folder"),
-    name: str | None = typer.Option(None, help="name of the data set in reports; else OUT's name"),
-    on_corrupt: OnCorrupt = typer.Option(OnCorrupt.skip, help="an image that does not decode: leave it out, or stop"),
-    rows_per_shard: int = typer.Option(512, help="images in a Parquet file"),
-    test_fraction: float | None = typer.Option(None, help="test part of a data set without parts; else 0.5"),
+    out: str = typer.Argument(metavar="OUT", help="directory to create: a path, or a URI such as s3://bucket/folder"),
+    name: str | None = typer.Option(None, help="name of the data set in reports  [default: OUT's name]"),
+    on_corrupt: OnCorrupt = typer.Option(OnCorrupt.skip, help="leave out an image that does not decode, or stop"),
+    rows_per_shard: int = typer.Option(512, help="images per Parquet file"),
+    test_fraction: float | None = typer.Option(
+        None, help="share of each class for testing, of a data set without a split  [default: 0.5]"
+    ),
     val: float | None = typer.Option(
         None, metavar="SHARE", help="hold out this share of each class's train images, by a hash of their paths"
     ),
     boxes: bool = typer.Option(False, "--boxes", help="crop to the data set's bounding boxes, without padding"),
     side: int | None = typer.Option(
-        None, metavar="N", help="resize to N x N now, as JPEG of quality 95; else files stay as they are"
+        None, metavar="N", help="resize to N x N now, as JPEG of quality 95  [default: keep the files as they are]"
     ),
-    strict_counts: bool = typer.Option(False, "--strict-counts", help="other counts than the published ones stop"),
-    verify: bool = typer.Option(False, "--verify", help="read OUT again when it is written and check every byte"),
+    strict_counts: bool = typer.Option(
+        False, "--strict-counts", help="stop if the numbers of images or classes differ from the published ones"
+    ),
+    verify: bool = typer.Option(False, "--verify", help="read OUT again when it is written, and check every byte"),
     workers: str = typer.Option(
-        AUTO,
+        layouts.AUTO,
         metavar="N|auto",
-        help="processes on Ray that decode; auto: one a CPU, or threads of this process alone where there are fewer "
-        f"than {ENOUGH_FOR_RAY:,} images",
+        help="processes on Ray that decode; auto: one per CPU, or threads of this process if there are fewer than "
+        f"{ENOUGH_FOR_RAY:,} images",
     ),
     address: str | None = typer.Option(
-        None, help="of a Ray cluster, whose nodes have to see SRC and OUT at the same paths; auto takes all its CPUs"
+        None, help="of a Ray cluster whose nodes all see SRC and OUT at the same paths; auto takes all its CPUs"
     ),
 ) -> None:
     """Write the images of SRC as Parquet shards into OUT."""
-    _leave_on_sigterm()
-    wanted, target = _number(workers), Location.parse(out)
-    layout_name, chosen, why = layouts.find(layout, src)
-    if why:
-        _screen().print(f"auto: {layout_name}, by {escape(why)}", highlight=False)
+    _exit_cleanly_on_sigterm()
+    worker_count = _parse_workers(workers)
+    target = Location.parse(out)
+    chosen, reason = layouts.find_layout(layout, src)
+    if reason:
+        _screen().print(f"auto: {chosen.name}, by {escape(reason)}", highlight=False)
     if side is not None and side < 1:
         raise UserError(f"--side must be 1 pixel or more, not {side}")
     if val is not None and chosen.disjoint:
-        raise UserError(f"--val holds out images of every class, and in {layout_name} a class is in one part")
+        raise UserError(
+            f"--val holds out images of every class, but in {chosen.name} each class is in one part; leave --val out"
+        )
     listing = chosen.read(src, test_fraction)
-    _compare(layout_name, chosen, listing, strict_counts)
-    samples, steps = list(listing), []
+    _compare_counts(chosen, listing, strict_counts)
+    samples = list(listing)
+    steps: list[str] = []
     if val is not None:
         samples = shards.hold_out_validation(samples, val)
         steps.append(f"val {val:g}")
     if boxes or side is not None:
-        samples = reshape_samples(samples, _boxes(layout_name, chosen, src) if boxes else None, side)
+        samples = shards.reshape_samples(samples, _read_boxes(chosen, src) if boxes else None, side)
         steps += ["boxes"] * boxes + ([] if side is None else [f"side {side}"])
-    with _maker(wanted, address, len(samples), target) as executor, _bar(len(samples)) as progress:
+    with _executor(worker_count, address, len(samples), target) as executor, _progress_bar(len(samples)) as progress:
         manifest = shards.write_shards(
             samples,
             target,
             name=name or (target.name if target.local is None else target.local.resolve().name),
-            layout=layout_name,
+            layout=chosen.name,
             classes=listing.classes,
             rows_per_shard=rows_per_shard,
             on_corrupt=on_corrupt.value,
@@ -122,74 +130,75 @@ def ingest(
         )
     if verify:
         shards.verify_shards(target)
-    _summary(manifest, target, verify)
+    _print_summary(manifest, target, verify)
 
 
 @checking.command()
 def check(
-    directory: str = typer.Argument(metavar="DIR", help="of shards: a path, or a URI as s3://bucket/folder"),
+    directory: str = typer.Argument(metavar="DIR", help="of shards: a path, or a URI such as s3://bucket/folder"),
     decode: bool = typer.Option(True, help="also decode each image"),
 ) -> None:
-    """Read every byte of a data set again; the shard and the row of what is damaged are named, with exit code 2."""
-    place = Location.parse(directory)
-    with _bar(shards.read_manifest(place).images) as progress:
-        manifest = shards.verify_shards(place, decode, progress)
-    rows, files = f"{manifest.images:,} rows", f"{len(manifest.shards):,} shards"
-    _screen().print(f"{place} is whole: {rows} in {files}, hash {manifest.content_hash}", highlight=False)
+    """Read every byte of a data set again. Damage is reported with its shard and row, and exit code 2."""
+    location = Location.parse(directory)
+    with _progress_bar(shards.read_manifest(location).images) as progress:
+        manifest = shards.verify_shards(location, decode, progress)
+    rows = f"{manifest.images:,} rows"
+    files = f"{len(manifest.shards):,} shards"
+    _screen().print(f"{location} is whole: {rows} in {files}, hash {manifest.content_hash}", highlight=False)
 
 
 def main(words: list[str]) -> NoReturn:
-    """The command line without the program's name."""
+    """Run the command line, given without the program's name."""
     if words[:1] == ["verify"]:
         cli.run(checking, words[1:], name="python -m raysearch.ingest verify")
     cli.run(app, words)
 
 
-def _number(workers: str) -> int | None:
-    """What --workers says; None for auto."""
-    if workers == AUTO:
+def _parse_workers(workers: str) -> int | None:
+    """Return the number in --workers, or None for auto."""
+    if workers == layouts.AUTO:
         return None
     if not workers.isdecimal() or int(workers) < 1:
-        raise UserError(f"--workers is a number of 1 or more, or {AUTO}, not {workers!r}")
+        raise UserError(f"--workers is a number of 1 or more, or {layouts.AUTO}, not {workers!r}")
     return int(workers)
 
 
 @contextlib.contextmanager
-def _maker(workers: int | None, address: str | None, images: int, out: Location) -> Iterator[shards.ShardExecutor]:
-    """Ray, started or joined where it is wanted or pays, else threads.
+def _executor(workers: int | None, address: str | None, images: int, out: Location) -> Iterator[shards.ShardExecutor]:
+    """Yield Ray, started or joined, if it is requested or pays off, else threads.
 
-    What goes to a store is made in this machine's cache, which other nodes do not see.
+    Shards for a store are built in this machine's cache, which other nodes do not see.
     """
-    elsewhere = address or os.environ.get("RAY_ADDRESS")
-    if elsewhere and out.local is None:
+    cluster = address or os.environ.get("RAY_ADDRESS")
+    if cluster and out.local is None:
         if address:
-            raise UserError(f"--address: shards for {out} are made on this machine alone; leave --address out")
-        _screen().print(f"shards for {escape(str(out))} are made on this machine alone, by threads", highlight=False)
+            raise UserError(f"--address: shards for {out} are built on this machine only; leave --address out")
+        _screen().print(f"shards for {escape(str(out))} are built on this machine only, by threads", highlight=False)
         yield shards.ThreadExecutor(workers)
         return
-    pays = images >= ENOUGH_FOR_RAY and (os.cpu_count() or 1) > 1
+    pays_off = images >= ENOUGH_FOR_RAY and (os.cpu_count() or 1) > 1
     if importlib.util.find_spec("ray") is None:
         if address:
             raise UserError("--address: Ray is not installed here; pip install ray")
         yield shards.ThreadExecutor(workers)
-    elif elsewhere or (pays if workers is None else workers > 1):
+    elif cluster or (pays_off if workers is None else workers > 1):
         from raysearch.engine.cluster import connection
 
         with connection.connected(address):
-            _leave_on_sigterm()  # Ray has put its own way in
+            _exit_cleanly_on_sigterm()  # Ray has installed its own handler
             yield shards.RayExecutor(workers)
     else:
         yield shards.ThreadExecutor(workers)
 
 
-def _leave_on_sigterm() -> None:
-    """A cluster ends jobs with SIGTERM: leave as on Ctrl-C, so that finished shards are known and others gone."""
+def _exit_cleanly_on_sigterm() -> None:
+    """Treat SIGTERM, by which clusters end jobs, like Ctrl-C: finished shards are kept and others removed."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @contextlib.contextmanager
-def _bar(images: int) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal, moved on by calls with the number of images just done."""
+def _progress_bar(images: int) -> Iterator[Callable[[int], None]]:
+    """Show a bar on a terminal; yield a function to call with the number of images just done."""
     screen = Console(stderr=True)
     columns = ("[progress.description]{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
@@ -197,11 +206,11 @@ def _bar(images: int) -> Iterator[Callable[[int], None]]:
         yield lambda number: bar.advance(task, number)
 
 
-def _compare(name: str, layout: layouts.Layout, listing: layouts.Listing, strict: bool) -> None:
-    """Say where the numbers are not the published ones; UserError where that is to stop."""
+def _compare_counts(layout: layouts.Layout, listing: layouts.Listing, strict: bool) -> None:
+    """Print where the numbers differ from the published ones; with `strict`, raise a UserError there."""
     if layout.counts is None:
         if strict:
-            raise UserError(f"--strict-counts has no effect here: the layout {name} has no published counts")
+            raise UserError(f"--strict-counts has no effect here: the layout {layout.name} has no published counts")
         return
     differences = layout.counts.differences(listing)
     if strict and differences:
@@ -210,10 +219,10 @@ def _compare(name: str, layout: layouts.Layout, listing: layouts.Listing, strict
         _screen().print(f"counts: {line}", style="yellow", highlight=False)
 
 
-def _boxes(name: str, layout: layouts.Layout, src: str) -> Mapping[str, shards.Box]:
+def _read_boxes(layout: layouts.Layout, src: str) -> Mapping[str, shards.Box]:
     if layout.boxes is None:
-        having = ", ".join(other for other, one in layouts.LAYOUTS.items() if one.boxes)
-        raise UserError(f"--boxes: the layout {name} has no bounding boxes; {having} have")
+        with_boxes = ", ".join(name for name in sorted(layouts.LAYOUTS) if layouts.LAYOUTS[name].boxes)
+        raise UserError(f"--boxes: the layout {layout.name} has no bounding boxes; {with_boxes} have")
     return layout.boxes(src)
 
 
@@ -221,17 +230,19 @@ def _screen() -> Console:
     return Console(width=None if sys.stdout.isatty() else 120, soft_wrap=True)
 
 
-def _summary(manifest: shards.Manifest, out: Location, verified: bool) -> None:
+def _print_summary(manifest: shards.Manifest, out: Location, verified: bool) -> None:
     screen = _screen()
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     megabytes = sum(shard.bytes for shard in manifest.shards) / 1e6
     splits = ", ".join(f"{split} {sum(numbers):,}" for split, numbers in manifest.counts.items())
-    (narrow, wide), (low, high) = manifest.width, manifest.height
-    side = f"{narrow}x{low}" if (narrow, low) == (wide, high) else f"{narrow}x{low} to {wide}x{high}"
+    narrowest, widest = manifest.width
+    lowest, highest = manifest.height
+    smallest = f"{narrowest}x{lowest}"
+    largest = f"{widest}x{highest}"
     rows = {
         "images": f"{manifest.images:,} ({splits})",
         "classes": f"{len(manifest.classes):,}",
-        "pixels": side,
+        "pixels": smallest if smallest == largest else f"{smallest} to {largest}",
         "corrupt": f"{len(manifest.corrupt):,}" + (" left out" if manifest.corrupt else ""),
         "size": f"{megabytes:,.1f} MB in {len(manifest.shards):,} shards" + (", verified" if verified else ""),
         "hash": manifest.content_hash[:16],
@@ -239,10 +250,11 @@ def _summary(manifest: shards.Manifest, out: Location, verified: bool) -> None:
     }
     for key, value in rows.items():
         table.add_row(key, value)
-    for bad in manifest.corrupt[:SHOWN]:
-        screen.print(f"corrupt: {escape(bad.source)}: {escape(bad.reason)}", style="yellow", highlight=False)
-    if len(manifest.corrupt) > SHOWN:
-        screen.print(f"... and {len(manifest.corrupt) - SHOWN:,} more, listed in {escape(str(out / shards.MANIFEST))}")
+    for image in manifest.corrupt[:LISTED_ON_SCREEN]:
+        screen.print(f"corrupt: {escape(image.source)}: {escape(image.reason)}", style="yellow", highlight=False)
+    if len(manifest.corrupt) > LISTED_ON_SCREEN:
+        hidden = len(manifest.corrupt) - LISTED_ON_SCREEN
+        screen.print(f"... and {hidden:,} more, listed in {escape(str(out / shards.MANIFEST))}")
     screen.print(table)
 
 

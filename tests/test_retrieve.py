@@ -188,7 +188,7 @@ def test_shards_give_the_codes_of_the_folder_they_came_from(hasher: Hasher, phot
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes((photos / name).read_bytes())
     shards.write_shards(
-        layouts.folder(str(tmp_path / "photos")), tmp_path / "shards", name="s", layout="folder", rows_per_shard=4
+        layouts.read_folder(str(tmp_path / "photos")), tmp_path / "shards", name="s", layout="folder", rows_per_shard=4
     )
     one, other = build(hasher, tmp_path / "photos"), build(hasher, tmp_path / "shards")
     assert len(one) == len(other) == 9

@@ -14,7 +14,7 @@ from raysearch.data import layouts, shards
 def test_both_ways_keep_the_same_images(tmp_path: Path) -> None:
     size = ingest.draw(tmp_path / "src", 700, 16)
     ingest.loop(tmp_path / "src", tmp_path / "loop")
-    found = layouts.folder(str(tmp_path / "src"))
+    found = layouts.read_folder(str(tmp_path / "src"))
     manifest = shards.write_shards(found, tmp_path / "out", name="n", layout="folder", on_corrupt="fail")
     usual = pq.read_table(tmp_path / "loop").select(["image", "label"]).to_pylist()
     ours = shards.read_rows(tmp_path / "out", ["image", "label"]).to_pylist()

@@ -1,75 +1,43 @@
-"""What data sets look like on disk: one file a data set, from SRC to the list of its samples.
+"""How data sets are arranged on disk: one file per data set, which turns SRC into a list of samples.
 
-A sample's `source` is its path below the place where the data set begins, with forward slashes, whatever the machine.
-To add a layout, write a file with its `LAYOUT` and name it in LAYOUTS.
+A sample's `source` is its path below the root of the data set, with forward slashes on every machine. To add a layout,
+write a file in this folder with `LAYOUT = register_layout(Layout(...))`. Outside the package, an extension uses the
+decorator `raysearch.extend.layout`.
 """
 
-from raysearch.core.errors import UserError, nearest
-from raysearch.data.layouts import (
-    aircraft,
-    cars,
-    cifar_fs,
-    cub,
-    dogs,
-    embedded,
-    few_shot,
-    food101,
-    hf_parquet,
-    miniimagenet,
-    nabirds,
-    own_images,
-    tieredimagenet,
-    vegfru,
-    webdataset,
-)
-from raysearch.data.layouts.auto import detect
-from raysearch.data.layouts.embedded import synthetic
-from raysearch.data.layouts.few_shot import fewshot
-from raysearch.data.layouts.layout import Layout, PublishedCounts
-from raysearch.data.layouts.listing import Listing
-from raysearch.data.layouts.own_images import folder
+import importlib
+import pkgutil
+
+from raysearch.data.layouts.auto import AUTO, detect_layout, find_layout
+from raysearch.data.layouts.few_shot import read_fewshot
+from raysearch.data.layouts.layout import LAYOUTS, Layout, PublishedCounts, layout, official_release, register_layout
+from raysearch.data.layouts.listing import ListEntry, Listing, listing_from_lists
+from raysearch.data.layouts.own_images import read_folder
 
 __all__ = [
     "AUTO",
+    "BUILT_IN",
     "LAYOUTS",
     "Layout",
+    "ListEntry",
     "Listing",
     "PublishedCounts",
-    "detect",
-    "fewshot",
-    "find",
-    "folder",
-    "synthetic",
+    "detect_layout",
+    "find_layout",
+    "layout",
+    "listing_from_lists",
+    "official_release",
+    "read_fewshot",
+    "read_folder",
+    "register_layout",
 ]
 
-AUTO = "auto"
-LAYOUTS: dict[str, Layout] = {
-    "folder": own_images.LAYOUT,
-    "fewshot": few_shot.LAYOUT,
-    "cub": cub.LAYOUT,
-    "aircraft": aircraft.LAYOUT,
-    "nabirds": nabirds.LAYOUT,
-    "vegfru": vegfru.LAYOUT,
-    "food101": food101.LAYOUT,
-    "dogs": dogs.LAYOUT,
-    "cars": cars.LAYOUT,
-    "miniimagenet": miniimagenet.LAYOUT,
-    "tieredimagenet": tieredimagenet.LAYOUT,
-    "cifar-fs": cifar_fs.LAYOUT,
-    "webdataset": webdataset.LAYOUT,
-    "parquet": hf_parquet.LAYOUT,
-    "synthetic": embedded.LAYOUT,
-}
+
+def _import_layouts() -> tuple[Layout, ...]:
+    """Import the modules of this folder, so that each registers its layout; return the layouts, sorted by name."""
+    modules = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
+    layouts = [module.LAYOUT for module in modules if hasattr(module, "LAYOUT")]
+    return tuple(sorted(layouts, key=lambda layout: layout.name))
 
 
-def find(name: str, src: str) -> tuple[str, Layout, str]:
-    """The layout of that name, and for `auto` the one that lies at SRC with the reason.
-
-    Raises UserError: an unknown name (with the nearest), or what `detect` raises.
-    """
-    why = ""
-    if name == AUTO:
-        name, why = detect(src, LAYOUTS)
-    if name not in LAYOUTS:
-        raise UserError(f"unknown layout {name!r}{nearest(name, [*LAYOUTS, AUTO])}")
-    return name, LAYOUTS[name], why
+BUILT_IN = _import_layouts()

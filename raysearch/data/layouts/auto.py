@@ -1,37 +1,58 @@
-"""`auto`: which layout lies at SRC, by what is there, and said in a line.
+"""`auto`: find the layout of SRC by its files, and state the reason in a line.
 
-Every layout looks for its own signs. One that fits is taken; of a layout and a wider one that fits whatever it fits
-(miniImageNet and any few-shot lists) the narrower. Two that fit are for the user to choose from. Folders of images with
-no other sign are class folders.
+Every layout looks for its own files. If one is recognized, it is used. If a layout refines a wider one (miniImageNet
+and any few-shot lists), the narrower is used. If several are recognized, the user has to choose. Plain folders of
+images, without other signs, are class folders.
 """
 
-from collections.abc import Mapping
-
-from raysearch.core.errors import UserError
-from raysearch.data.layouts import own_images
-from raysearch.data.layouts.layout import Layout
+from raysearch.core.errors import UserError, nearest
+from raysearch.data.layouts.layout import LAYOUTS, Layout
 from raysearch.data.layouts.readers import disk
 from raysearch.data.shards import MANIFEST
 
+AUTO = "auto"
 
-def detect(src: str, layouts: Mapping[str, Layout]) -> tuple[str, str]:
-    """Name of the layout, and why.
 
-    Raises UserError: no directory, shards already, several layouts that fit (each with its signs), none (with what was
-    looked for).
+def find_layout(name: str, src: str) -> tuple[Layout, str]:
+    """Return the layout with a name, and for `auto` the layout of SRC with the reason.
+
+    Raises:
+        UserError: an unknown name (the message lists the known ones), or as `detect_layout`.
     """
+    if name == AUTO:
+        return detect_layout(src)
+    if name not in LAYOUTS:
+        hint = nearest(name, [*LAYOUTS, AUTO])
+        known = "" if "known:" in hint else f" Known: {', '.join([AUTO, *sorted(LAYOUTS)])}"
+        raise UserError(f"unknown layout {name!r}{hint}{known}")
+    return LAYOUTS[name], ""
+
+
+def detect_layout(src: str) -> tuple[Layout, str]:
+    """Return the layout of SRC, and the evidence for it.
+
+    Raises:
+        UserError: no directory, a data set of shards, several layouts that fit, or none; the message has the evidence
+            for each, or what was looked for.
+    """
+    layouts = [LAYOUTS[name] for name in sorted(LAYOUTS)]
     with disk.directory(src) as root:
         if (root / MANIFEST).is_file():
             raise UserError(f"SRC {src} is a data set of shards already ({MANIFEST}); it needs no ingest")
-        found = {name: why for name, layout in layouts.items() if (why := layout.recognise(root))}
-        wider = {layouts[name].refines for name in found}
-        found = {name: why for name, why in found.items() if name not in wider}
-        if not found and (why := own_images.recognise_plain(root)):
-            return "folder", why
-    if len(found) > 1:
-        several = "; ".join(f"{name} ({why})" for name, why in found.items())
-        raise UserError(f"SRC {src} may be {several}; say which in place of auto")
-    if not found:
-        known = "; ".join(f"{name} ({layout.looks_for})" for name, layout in layouts.items() if layout.looks_for)
-        raise UserError(f"SRC {src} is no layout that auto knows. It looked for: {known}")
-    return next(iter(found.items()))
+        evidence = {layout.name: reason for layout in layouts if (reason := layout.recognize(root))}
+        wider = {LAYOUTS[name].refines for name in evidence}
+        evidence = {name: reason for name, reason in evidence.items() if name not in wider}
+        if not evidence:
+            evidence = {
+                layout.name: reason
+                for layout in layouts
+                if layout.recognize_plain and (reason := layout.recognize_plain(root))
+            }
+    if len(evidence) > 1:
+        candidates = "; ".join(f"{name} ({reason})" for name, reason in evidence.items())
+        raise UserError(f"SRC {src} may be {candidates}; name one of them in place of auto")
+    if not evidence:
+        known = "; ".join(f"{layout.name} ({layout.looks_for})" for layout in layouts if layout.looks_for)
+        raise UserError(f"SRC {src} has no layout that auto knows. It looked for: {known}")
+    name, reason = next(iter(evidence.items()))
+    return LAYOUTS[name], reason

@@ -1,29 +1,36 @@
 """Food-101, the official release (food-101.tar.gz): 101 dishes, 1,000 photos each.
 
-Bossard, Guillaumin and Van Gool, "Food-101 - Mining Discriminative Components with Random Forests", ECCV 2014; the
-lists are described in the release's README. `meta/{train,test}.txt` have `<class>/<id>` without `.jpg`,
-`meta/classes.txt` the names of the folders in label order; `meta/labels.txt` has them for display and `meta/*.json` the
-same lists again.
+Bossard, Guillaumin and Van Gool, "Food-101 - Mining Discriminative Components with Random Forests", ECCV 2014. The
+release's README describes the lists. `meta/{train,test}.txt` have `<class>/<id>` without `.jpg`, and
+`meta/classes.txt` the names of the folders in label order. `meta/labels.txt` has them for display, and `meta/*.json`
+the same lists again.
 
-Traps. Train is noisy on purpose, some labels are wrong; test was cleaned by hand. A few photos are grey.
+Traps. Train is noisy on purpose, with some wrong labels; test was cleaned by hand. A few photos are gray.
 """
 
 from pathlib import Path
 
-from raysearch.data.layouts.layout import PublishedCounts, Signature, official_release
+from raysearch.data.layouts.layout import PublishedCounts, Signature, official_release, register_layout
 from raysearch.data.layouts.listing import ListEntry, Listing, listing_from_lists
 from raysearch.data.layouts.readers import disk
 
 LISTS = {split: f"meta/{split}.txt" for split in ("train", "test")}
 
 
-def listing(base: Path) -> Listing:
-    """Samples of food-101/."""
-    classes = disk.lines(base / "meta/classes.txt")
-    known, entries, wrong = set(classes), [], {}
+def list_samples(base: Path) -> Listing:
+    """List the samples of food-101/.
+
+    Raises:
+        UserError: a list that cannot be read.
+    """
+    classes = disk.read_lines(base / "meta/classes.txt")
+    known = set(classes)
+    entries: list[ListEntry] = []
+    wrong: dict[str, str] = {}
     for split, file in LISTS.items():
-        for line in disk.lines(base / file):
-            source, label = f"images/{line}.jpg", line.partition("/")[0]
+        for line in disk.read_lines(base / file):
+            source = f"images/{line}.jpg"
+            label = line.partition("/")[0]
             if label in known:
                 entries.append(ListEntry(source, label, split))
             else:
@@ -31,9 +38,12 @@ def listing(base: Path) -> Listing:
     return listing_from_lists(base, ["images"], entries, classes, wrong)
 
 
-LAYOUT = official_release(
-    "Food-101",
-    (Signature(("meta/classes.txt", *LISTS.values(), "images"), ("", "food-101")),),
-    listing,
-    PublishedCounts({"train": 75750, "test": 25250}, {"train": 101, "test": 101}),
+LAYOUT = register_layout(
+    official_release(
+        "food101",
+        "Food-101",
+        (Signature(("meta/classes.txt", *LISTS.values(), "images"), ("", "food-101")),),
+        list_samples,
+        PublishedCounts({"train": 75750, "test": 25250}, {"train": 101, "test": 101}),
+    )
 )

@@ -1,4 +1,4 @@
-"""A layout: how a data set lies on disk, by which signs it is known, and how many images it was published with."""
+"""A layout: how a data set is arranged on disk, by which files it is recognized, and its published image counts."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from raysearch.core.errors import UserError
+from raysearch.core.registry import Registry
 from raysearch.data.layouts.listing import Listing
 from raysearch.data.layouts.readers import disk
 from raysearch.data.shards import SPLITS, Box
+
+Reader = Callable[[str, float | None], Listing]  # SRC and --test-fraction (None if it was not given) -> samples
 
 
 @dataclass(frozen=True)
@@ -19,9 +22,9 @@ class PublishedCounts:
     classes: Mapping[str, int]
 
     def differences(self, samples: Listing) -> list[str]:
-        """One line for each part that has other numbers; none where all agree.
+        """Return one line for each part whose numbers differ from the published ones.
 
-        >>> Counts({"train": 5994}, {"train": 200}).differences(Listing(()))
+        >>> PublishedCounts({"train": 5994}, {"train": 200}).differences(Listing(()))
         ['train has 0 images, published 5,994; classes 0, published 200']
         """
         images = Counter(sample.split for sample in samples)
@@ -36,83 +39,154 @@ class PublishedCounts:
 
 @dataclass(frozen=True)
 class Layout:
-    """How one kind of data set is read."""
+    """How one kind of data set is recognized and read."""
 
-    about: str  # what it is, for the help
-    looks_for: str  # what `auto` takes it by
-    recognise: Callable[[Path], str]  # a directory -> what was found there that makes it this one; "" where it is not
-    read: Callable[[str, float | None], Listing]  # SRC, and the test fraction that was asked for, if one was
+    name: str  # on the command line
+    about: str  # one phrase for the help
+    looks_for: str  # the files that `auto` looks for, as text; "" if `auto` cannot find it
+    recognize: Callable[[Path], str]  # a directory -> the evidence that it has this layout, or ""
+    read: Reader
     counts: PublishedCounts | None = None
     boxes: Callable[[str], Mapping[str, Box]] | None = None  # SRC -> source -> bounding box
-    refines: str = ""  # the name of a wider layout that fits wherever this one does
-    disjoint: bool = False  # a class is in one part: what is held out are classes, not images
+    refines: str = ""  # name of a wider layout that fits wherever this one does
+    disjoint: bool = False  # each class is in one part, so that classes are held out, not images
+    recognize_plain: Callable[[Path], str] | None = None  # as `recognize`, asked if no layout was recognized
+
+
+LAYOUTS = Registry[Layout]("layout")
+
+
+def register_layout(layout: Layout) -> Layout:
+    """Add a layout under its name, and return it.
+
+    Raises:
+        UserError: the name is registered already.
+    """
+    return LAYOUTS.register(layout.name, layout)
+
+
+def layout(
+    name: str,
+    *,
+    about: str,
+    looks_for: str = "",
+    recognize: Callable[[Path], str] = lambda root: "",
+    counts: PublishedCounts | None = None,
+    boxes: Callable[[str], Mapping[str, Box]] | None = None,
+    disjoint: bool = False,
+) -> Callable[[Reader], Reader]:
+    """Register the decorated reader as a layout.
+
+    Args:
+        name: of the layout on the command line.
+        about: one phrase for the help.
+        looks_for: the files that `auto` looks for, as text.
+        recognize: a directory -> the evidence that it has this layout, or ""; without it `auto` does not find it.
+        counts: as published.
+        boxes: SRC -> source -> bounding box.
+        disjoint: whether each class is in one part.
+
+    Returns:
+        A decorator for a function (SRC, test fraction or None) -> Listing.
+
+    Raises:
+        UserError: the name is registered already.
+    """
+
+    def register(read: Reader) -> Reader:
+        register_layout(Layout(name, about, looks_for, recognize, read, counts, boxes, disjoint=disjoint))
+        return read
+
+    return register
 
 
 @dataclass(frozen=True)
 class Signature:
-    """Files and folders by which a release is known, in one of the places where it may begin below SRC."""
+    """Files and folders that identify a release, and the folders below SRC in which it may begin."""
 
     paths: tuple[str, ...]
-    places: tuple[str, ...] = ("",)
-    without: tuple[str, ...] = ()  # what would make it another data set
+    folders: tuple[str, ...] = ("",)
+    without: tuple[str, ...] = ()  # paths that would make it another data set
 
     def find(self, root: Path) -> Path | None:
-        """The first place that has every sign."""
-        places = (root / place for place in self.places)
-        return next((place for place in places if not self.lacking(place)), None)
+        """Return the first folder that matches."""
+        folders = (root / folder for folder in self.folders)
+        return next((folder for folder in folders if not self.mismatches(folder)), None)
 
-    def lacking(self, place: Path) -> list[str]:
-        """What speaks against a place."""
-        absent = [f"{path} is missing" for path in self.paths if not (place / path).exists()]
-        return absent + [f"{path} is there" for path in self.without if (place / path).exists()]
+    def mismatches(self, folder: Path) -> list[str]:
+        """Return what is missing in a folder, or should not be there."""
+        absent = [f"{path} is missing" for path in self.paths if not (folder / path).exists()]
+        return absent + [f"{path} is there" for path in self.without if (folder / path).exists()]
+
+    def describe(self) -> str:
+        """Return the paths as text."""
+        return " + ".join(self.paths) + "".join(f", no {path}" for path in self.without)
 
 
 def official_release(
+    name: str,
     title: str,
-    signs: tuple[Signature, ...],
+    signatures: tuple[Signature, ...],
     listing: Callable[[Path], Listing],
     counts: PublishedCounts,
     boxes: Callable[[Path], Mapping[str, Box]] | None = None,
 ) -> Layout:
-    """The layout of a release that has its own split; `listing` and `boxes` are given the place where it begins."""
+    """Return the layout of a release that has its own split. It is not registered yet.
 
-    def place(src: str) -> Path:
+    Args:
+        name: of the layout.
+        title: of the data set.
+        signatures: the forms in which it was released.
+        listing: folder in which the release begins -> samples.
+        counts: as published.
+        boxes: folder in which the release begins -> source -> bounding box.
+    """
+    looks_for = " or ".join(signature.describe() for signature in signatures)
+
+    def find_release(src: str) -> Path:
         with disk.directory(src) as root:
-            for form in signs:
-                if found := form.find(root):
-                    return found
-            lacking = min((form.lacking(root / at) for form in signs for at in form.places), key=len)
-        raise UserError(f"SRC {src} holds no {title}: {', '.join(lacking)}; it is known by {looks_for}")
+            for signature in signatures:
+                if folder := signature.find(root):
+                    return folder
+            closest = min(
+                (signature.mismatches(root / folder) for signature in signatures for folder in signature.folders),
+                key=len,
+            )
+        raise UserError(f"SRC {src} holds no {title}: {', '.join(closest)}; it is known by {looks_for}")
 
     def read(src: str, test_fraction: float | None) -> Listing:
         refuse_test_fraction(test_fraction, f"the lists of {title}")
-        begin = place(src)
-        with disk.directory(begin):
-            return listing(begin)
+        release = find_release(src)
+        with disk.directory(release):
+            return listing(release)
 
-    def recognise(root: Path) -> str:
-        for form in signs:
-            if found := form.find(root):
-                return f"{', '.join(form.paths)} in {found}"
+    def recognize(root: Path) -> str:
+        for signature in signatures:
+            if folder := signature.find(root):
+                return f"{', '.join(signature.paths)} in {folder}"
         return ""
 
-    looks_for = " or ".join(_words(form) for form in signs)
-    find_boxes = boxes
+    read_boxes = boxes
     return Layout(
+        name=name,
         about=title,
         looks_for=looks_for,
-        recognise=recognise,
+        recognize=recognize,
         read=read,
         counts=counts,
-        boxes=None if find_boxes is None else lambda src: find_boxes(place(src)),
+        boxes=None if read_boxes is None else lambda src: read_boxes(find_release(src)),
     )
 
 
-def refuse_test_fraction(test_fraction: float | None, own: str) -> None:
-    """UserError where a test fraction was asked for and `own` decides already."""
+def refuse_test_fraction(test_fraction: float | None, origin: str) -> None:
+    """Raise if --test-fraction was given although the data set has a split.
+
+    Args:
+        test_fraction: as given; None if it was not.
+        origin: of the split, named in the error.
+
+    Raises:
+        UserError: it was given.
+    """
     if test_fraction is not None:
-        raise UserError(f"--test-fraction has no effect here: the split comes from {own}; leave the flag out")
-
-
-def _words(form: Signature) -> str:
-    return " + ".join(form.paths) + "".join(f", no {path}" for path in form.without)
+        raise UserError(f"--test-fraction has no effect here: the split comes from {origin}; leave the flag out")

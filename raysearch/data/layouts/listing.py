@@ -1,7 +1,7 @@
-"""What a layout finds at SRC: the samples, and where the data set's lists and its files disagree.
+"""The result of reading SRC: the samples, and where the data set's lists and its files disagree.
 
-A disagreement (an image that is listed and not there, one that no list names, a label that contradicts the folder) is
-no reason to stop by itself: it is named and counted with the corrupt images, and `--on-corrupt` decides.
+A disagreement (a listed image that is missing, an image that no list names, a label that contradicts the folder) does
+not stop the ingest by itself. It is counted and named with the corrupt images, and `--on-corrupt` decides.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,10 +15,10 @@ from raysearch.data.shards import Corrupt, Sample
 
 @dataclass(frozen=True)
 class Listing:
-    """The samples of a data set; iterating over it gives them."""
+    """The samples of a data set; iterating over it yields them."""
 
     samples: tuple[Sample, ...]
-    classes: tuple[str, ...] | None = None  # in label order, all of them with samples; None: sorted by name
+    classes: tuple[str, ...] | None = None  # in label order, only those with samples; None: sorted by name
     corrupt: tuple[Corrupt, ...] = ()
 
     def __iter__(self) -> Iterator[Sample]:
@@ -43,14 +43,14 @@ def listing_from_lists(
     classes: Iterable[str] | None = None,
     wrong: Mapping[str, str] | None = None,
 ) -> Listing:
-    """The samples of a data set that lists its images, once the lists have been held against the files.
+    """Compare a data set's lists with its files, and return the samples on which both agree.
 
     Args:
-        base: where the data set begins; sources are paths below it.
-        folders: where its images lie below `base`; what lies in them and is listed nowhere is named.
-        entries: what the lists say.
+        base: folder in which the data set begins; sources are paths below it.
+        folders: folders of images below `base`; images in them that no list names are reported.
+        entries: the lines of the lists.
         classes: class names in the data set's own label order; classes without images are left out. None: by name.
-        wrong: source -> why it is left out, of what the lists contradict themselves on.
+        wrong: source -> reason, of entries that contradict each other.
     """
     reasons = dict(wrong or {})
     listed: dict[str, ListEntry] = {}
@@ -58,10 +58,10 @@ def listing_from_lists(
         first = listed.setdefault(entry.source, entry)
         if first != entry:
             reasons[entry.source] = f"listed as {first.label} in {first.split} and as {entry.label} in {entry.split}"
-    there = {source for folder in folders for source in disk.images_below(base, folder)}
-    reasons |= {source: "listed, and there is no such file" for source in listed.keys() - there - reasons.keys()}
-    reasons |= {source: "in no list of the data set" for source in there - listed.keys() - reasons.keys()}
-    samples = tuple(disk.sample(base, *entry) for entry in listed.values() if entry.source not in reasons)
+    on_disk = {source for folder in folders for source in disk.images_below(base, folder)}
+    reasons |= {source: "listed, and there is no such file" for source in listed.keys() - on_disk - reasons.keys()}
+    reasons |= {source: "in no list of the data set" for source in on_disk - listed.keys() - reasons.keys()}
+    samples = tuple(disk.file_sample(base, *entry) for entry in listed.values() if entry.source not in reasons)
     labels = {sample.label for sample in samples}
     return Listing(
         samples,

@@ -1,7 +1,8 @@
-"""A folder of the user's own images: one folder a class, or a `split.csv` that says everything.
+"""A folder of the user's own images: one folder per class, or a `split.csv` that lists everything.
 
-With `SRC/split.csv` (columns path, label, split) images may lie anywhere below SRC. Else SRC holds one folder a class,
-or train/, val/ and test/ with one folder a class in each. Plain class folders are split here, in each class by hash.
+With `SRC/split.csv` (columns path, label, split) images may be anywhere below SRC. Otherwise SRC contains one folder
+per class, or train/, val/ and test/ with one folder per class in each. Plain class folders are split here, within each
+class by hash.
 """
 
 import csv
@@ -9,39 +10,43 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from raysearch.core.errors import UserError, nearest
-from raysearch.data import shards
-from raysearch.data.layouts.layout import Layout, refuse_test_fraction
+from raysearch.data.layouts.layout import Layout, refuse_test_fraction, register_layout
 from raysearch.data.layouts.listing import Listing
 from raysearch.data.layouts.readers import disk
-from raysearch.data.shards import SPLITS, Corrupt, Sample
+from raysearch.data.shards import SPLITS, Corrupt, Sample, choose_test_sources
 
 COLUMNS = ("path", "label", "split")
 
 
-def folder(src: str, test_fraction: float | None = None) -> Listing:
-    """A folder of images; a file that split.csv lists and that is not there is named in the listing.
+def read_folder(src: str, test_fraction: float | None = None) -> Listing:
+    """List a folder of images; files that split.csv lists and that do not exist are named in the listing.
 
-    Raises UserError: no SRC, no images, a split.csv that is wrong (with the line), a class too small to be split.
+    Args:
+        src: directory of the images.
+        test_fraction: share of each class for testing, of plain class folders; None for the default.
+
+    Raises:
+        UserError: no SRC, no images, a wrong split.csv (with the line), or a class too small to split.
     """
     with disk.directory(src) as root:
         if (root / "split.csv").is_file():
             refuse_test_fraction(test_fraction, "split.csv")
-            return _from_csv(root)
+            return _read_split_csv(root)
         folders = disk.folders(root)
         if not folders:
-            where = "images but no class folders" if disk.images(root) else "neither class folders nor a split.csv"
-            raise UserError(f"SRC {src} holds {where}; put images in SRC/<class>/")
-        inside = [name for name in folders if name in SPLITS]
-        if not inside:
-            return _split(root, disk.class_folders(root, ""), test_fraction)
+            problem = "images but no class folders" if disk.images(root) else "neither class folders nor a split.csv"
+            raise UserError(f"SRC {src} holds {problem}; put images in SRC/<class>/")
+        parts = [name for name in folders if name in SPLITS]
+        if not parts:
+            return _split_by_hash(root, disk.class_folders(root, ""), test_fraction)
         if extra := sorted(set(folders) - set(SPLITS)):
             raise UserError(
-                f"SRC {src} holds {inside[0]}/ beside {extra[0]}/; keep either class folders or train/, val/ and test/"
+                f"SRC {src} holds {parts[0]}/ beside {extra[0]}/; keep either class folders or train/, val/ and test/"
             )
-        refuse_test_fraction(test_fraction, f"{inside[0]}/")
+        refuse_test_fraction(test_fraction, f"{parts[0]}/")
         samples = tuple(
-            disk.sample(root, source, label, split)
-            for split in inside
+            disk.file_sample(root, source, label, split)
+            for split in parts
             for label, sources in disk.class_folders(root, f"{split}/").items()
             for source in sources
         )
@@ -50,26 +55,26 @@ def folder(src: str, test_fraction: float | None = None) -> Listing:
     return Listing(samples)
 
 
-def recognise(root: Path) -> str:
-    """split.csv, or parts that share classes; plain class folders are what remains when nothing else fits."""
+def recognize_parts(root: Path) -> str:
+    """Recognize split.csv, or parts that share classes."""
     if (root / "split.csv").is_file():
         return "split.csv"
     parts = {part: set(disk.folders(root / part)) for part in SPLITS if (root / part).is_dir()}
-    held = [classes for classes in parts.values() if classes]
-    if held and (len(held) == 1 or sum(map(len, held)) > len(set().union(*held))):
+    classes = [names for names in parts.values() if names]
+    if classes and (len(classes) == 1 or sum(map(len, classes)) > len(set().union(*classes))):
         return f"class folders in {', '.join(f'{part}/' for part in parts)}" + (
-            ", which share classes" if len(held) > 1 else ""
+            ", which share classes" if len(classes) > 1 else ""
         )
     return ""
 
 
-def recognise_plain(root: Path) -> str:
-    """Class folders with images in them, right below SRC."""
-    holding = [name for name in disk.folders(root) if disk.images(root / name)]
-    return f"{len(holding)} folders of images and no lists" if holding else ""
+def recognize_class_folders(root: Path) -> str:
+    """Recognize class folders with images, directly below SRC."""
+    folders = [name for name in disk.folders(root) if disk.images(root / name)]
+    return f"{len(folders)} folders of images and no lists" if folders else ""
 
 
-def _from_csv(root: Path) -> Listing:
+def _read_split_csv(root: Path) -> Listing:
     path = root / "split.csv"
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -95,7 +100,7 @@ def _from_csv(root: Path) -> Listing:
         if (first := lines.setdefault(source, line)) != line:
             raise UserError(f"{where}: {source} is listed already on line {first}")
         if (root / source).is_file():
-            samples.append(disk.sample(root, source, label, split))
+            samples.append(disk.file_sample(root, source, label, split))
         else:
             corrupt.append(Corrupt(source=source, reason=f"split.csv, line {line}: no such file in SRC"))
     return Listing(tuple(samples), corrupt=tuple(corrupt))
@@ -106,22 +111,26 @@ def _cells(row: dict[str, str | None]) -> tuple[str, str, str]:
     return path, label, split
 
 
-def _split(root: Path, classes: dict[str, list[str]], test_fraction: float | None) -> Listing:
+def _split_by_hash(root: Path, classes: dict[str, list[str]], test_fraction: float | None) -> Listing:
     if not any(classes.values()):
         raise UserError(f"SRC {root} holds no images in its class folders")
-    tested = shards.choose_test_sources(classes, test_fraction, root)
-    return Listing(tuple(_samples(root, classes, tested)))
+    test_sources = choose_test_sources(classes, test_fraction, root)
+
+    def samples() -> Iterator[Sample]:
+        for label, sources in classes.items():
+            for source in sources:
+                yield disk.file_sample(root, source, label, "test" if source in test_sources else "train")
+
+    return Listing(tuple(samples()))
 
 
-def _samples(root: Path, classes: dict[str, list[str]], tested: set[str]) -> Iterator[Sample]:
-    for label, sources in classes.items():
-        for source in sources:
-            yield disk.sample(root, source, label, "test" if source in tested else "train")
-
-
-LAYOUT = Layout(
-    about="your own: folders of classes, or split.csv",
-    looks_for="split.csv, or a folder a class, also in train/, val/ and test/",
-    recognise=recognise,
-    read=folder,
+LAYOUT = register_layout(
+    Layout(
+        name="folder",
+        about="your own: folders of classes, or split.csv",
+        looks_for="split.csv, or a folder per class, also in train/, val/ and test/",
+        recognize=recognize_parts,
+        read=read_folder,
+        recognize_plain=recognize_class_folders,
+    )
 )

@@ -45,7 +45,7 @@ def test_trainval_is_train_and_labels_are_lines(tmp_path: Path) -> None:
 def test_any_level_is_the_same_data(place: str, tmp_path: Path) -> None:
     src = tree(tmp_path)
     assert rows(read("aircraft", src / place)) == rows(read("aircraft", src))
-    assert layouts.detect(str(src / place), layouts.LAYOUTS)[0] == "aircraft"
+    assert layouts.detect_layout(str(src / place))[0].name == "aircraft"
 
 
 def test_an_image_in_both_parts_and_an_unknown_variant(tmp_path: Path) -> None:

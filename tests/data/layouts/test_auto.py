@@ -6,7 +6,7 @@ import pytest
 
 from raysearch.core.errors import UserError
 from raysearch.data import layouts
-from raysearch.data.layouts import LAYOUTS, detect
+from raysearch.data.layouts import LAYOUTS, detect_layout
 
 from . import test_cub, test_dogs
 from .test_hf_parquet import parquet
@@ -32,43 +32,43 @@ LISTS = {"split/train.csv": "filename,label\n1.jpg,a\n", "split/test.csv": "file
     ],
 )
 def test_generic_layouts(files: list[str], name: str, why: str, tmp_path: Path) -> None:
-    assert detect(str(put(tmp_path, dict.fromkeys(files, ""))), LAYOUTS) == (name, why)
+    layout, reason = detect_layout(str(put(tmp_path, dict.fromkeys(files, ""))))
+    assert (layout.name, reason) == (name, why)
 
 
 def test_lists_of_images(tmp_path: Path) -> None:
-    assert detect(str(put(tmp_path, LISTS)), LAYOUTS) == ("fewshot", "lists of images split/train.csv, split/test.csv")
+    layout, reason = detect_layout(str(put(tmp_path, LISTS)))
+    assert (layout.name, reason) == ("fewshot", "lists of images split/train.csv, split/test.csv")
 
 
 def test_two_that_fit_are_for_the_user(tmp_path: Path) -> None:
     src = put(test_cub.tree(tmp_path) / "CUB_200_2011", LISTS)
-    with pytest.raises(
-        UserError, match=r"may be fewshot \(lists of .*\); cub \(images.txt, .*\); say which in place of"
-    ):
-        detect(str(src), LAYOUTS)
-    assert layouts.find("cub", str(src))[::2] == ("cub", "")  # what was named is not looked into
+    with pytest.raises(UserError, match=r"may be cub \(images.txt, .*\); fewshot \(lists of .*\); name one of them in"):
+        detect_layout(str(src))
+    assert layouts.find_layout("cub", str(src)) == (LAYOUTS["cub"], "")  # a named layout is not checked
 
 
 def test_archives_that_somebody_left_there(tmp_path: Path) -> None:
     src = test_dogs.tree(tmp_path / "dogs")
     tar(src / "annotation.tar", {"Annotation/a/1": b"<annotation/>", "Annotation/a/2": b""})
     tar(src / "photos.tar", {"a/1.jpg": picture()})
-    assert detect(str(src), LAYOUTS)[0] == "dogs"
+    assert detect_layout(str(src))[0].name == "dogs"
     tar(src / "more.tar", {"1.jpg": picture(), "1.cls": b"0"})
     with pytest.raises(UserError, match=r"may be dogs .*; webdataset \(images with .cls or .json in more.tar\)"):
-        detect(str(src), LAYOUTS)
+        detect_layout(str(src))
 
 
 def test_none_that_fits_says_what_was_looked_for(tmp_path: Path) -> None:
     src = put(tmp_path / "src", {"notes.txt": "", "deep/er/1.jpg": picture()})
     with pytest.raises(
-        UserError, match=r"no layout that auto knows\. It looked for: folder .split.csv, or a"
+        UserError, match=r"no layout that auto knows\. It looked for: aircraft \(variants\.txt \+ "
     ) as raised:
-        detect(str(src), LAYOUTS)
+        detect_layout(str(src))
     assert all(f"{name} (" in str(raised.value) for name in LAYOUTS if name != "synthetic")
     parquet(src / "manifest.json", [], [])
     with pytest.raises(UserError, match="is a data set of shards already"):
-        detect(str(src), LAYOUTS)
+        detect_layout(str(src))
     with pytest.raises(UserError, match="does not exist"):
-        detect(str(src / "nowhere"), LAYOUTS)
+        detect_layout(str(src / "nowhere"))
     with pytest.raises(UserError, match="unknown layout 'atuo'; did you mean 'auto'"):
-        layouts.find("atuo", str(src))
+        layouts.find_layout("atuo", str(src))

@@ -69,7 +69,7 @@ def test_samples(release: str, tmp_path: Path) -> None:
     assert [(sample.label, sample.split) for sample in found] == [(AUDI, "train"), (RAM, "train"), (RAM, "test")]
     assert (found.classes, found.corrupt) == ((RAM, AUDI), ())
     assert written(found, tmp_path / "out").counts == {"train": (1, 1), "test": (1, 0)}
-    assert layouts.detect(str(src), layouts.LAYOUTS)[0] == "cars"
+    assert layouts.detect_layout(str(src))[0].name == "cars"
 
 
 @pytest.mark.parametrize("release", [first, second])

@@ -45,7 +45,7 @@ def test_samples_classes_and_parts(tmp_path: Path) -> None:
     manifest = written(found, tmp_path / "out")
     assert manifest.counts == {"train": (1, 0), "test": (1, 1)}
     for place in (src, src / "CUB_200_2011"):
-        assert layouts.detect(str(place), layouts.LAYOUTS)[0] == "cub"
+        assert layouts.detect_layout(str(place))[0].name == "cub"
 
 
 def test_what_contradicts_is_named(tmp_path: Path) -> None:
@@ -66,10 +66,10 @@ def test_what_contradicts_is_named(tmp_path: Path) -> None:
     assert reasons(found) == {
         "id 99": "in image_class_labels.txt, not in images.txt",
         f"images/{AUK}/gone.jpg": "listed, and there is no such file",
-        f"images/{WREN}/mislabelled.jpg": f"image_class_labels.txt says {AUK}, its folder does not",
-        f"images/{WREN}/nameless.jpg": "image_class_labels.txt says nothing of it",
-        f"images/{WREN}/no_part.jpg": "train_test_split.txt says nothing of it, neither 0 nor 1",
-        f"images/{WREN}/part.jpg": "train_test_split.txt says 2 of it, neither 0 nor 1",
+        f"images/{WREN}/mislabelled.jpg": f"its class is {AUK} in image_class_labels.txt, but not by its folder",
+        f"images/{WREN}/nameless.jpg": "it has no class in image_class_labels.txt",
+        f"images/{WREN}/no_part.jpg": "train_test_split.txt has nothing for it, neither 0 nor 1",
+        f"images/{WREN}/part.jpg": "train_test_split.txt has 2 for it, neither 0 nor 1",
         f"images/{WREN}/class.jpg": "class 11 is not in classes.txt",
         f"images/{WREN}/unlisted.jpg": "in no list of the data set",
     }
@@ -84,7 +84,7 @@ def test_boxes(tmp_path: Path) -> None:
     source = f"images/{AUK}/a_2.jpg"
     assert all_red((src / "CUB_200_2011" / source).read_bytes(), boxes[source], (5, 3))
     (src / "CUB_200_2011/bounding_boxes.txt").write_text("3 4.0 2.0 5.0\n")
-    with pytest.raises(UserError, match=r"bounding_boxes.txt, id 3: '4.0 2.0 5.0' is no box of four numbers"):
+    with pytest.raises(UserError, match=r"bounding_boxes.txt, id 3: '4.0 2.0 5.0' is not a box of four numbers"):
         find_boxes(str(src))
 
 

@@ -53,7 +53,7 @@ def test_samples(folder: str, tmp_path: Path) -> None:
         (f"Images/{BASSET}/n_3.jpg", BASSET, "train"),
     }
     assert written(found, tmp_path / "out").classes == (CHIHUAHUA, BASSET)
-    assert layouts.detect(str(src), layouts.LAYOUTS)[0] == "dogs"
+    assert layouts.detect_layout(str(src))[0].name == "dogs"
 
 
 def test_a_box_holds_all_dogs(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def build(root: Path, image: str, lists: str | None = None, rows: tuple[tuple[st
     ],
 )
 def test_every_form_gives_the_same_samples(image: str, lists: str | None, tmp_path: Path) -> None:
-    samples = layouts.fewshot(build(tmp_path, image, lists))
+    samples = layouts.read_fewshot(build(tmp_path, image, lists))
     assert [(one.label, one.split, one.load().decode()) for one in samples] == [
         (label, split, filename) for label, filename, split in ROWS
     ]
@@ -51,42 +51,42 @@ def test_every_form_gives_the_same_samples(image: str, lists: str | None, tmp_pa
 def test_images_that_were_made_smaller_are_left_alone(tmp_path: Path) -> None:
     src = build(tmp_path, "{split}/{label}/{filename}")
     build(tmp_path, "{split}_pre/{label}/{filename}")
-    assert len(layouts.fewshot(src)) == len(ROWS)
+    assert len(layouts.read_fewshot(src)) == len(ROWS)
     with pytest.raises(UserError, match="holds test/ beside test_pre/"):
-        layouts.folder(src)
+        layouts.read_folder(src)
 
 
 def test_a_class_in_two_parts(tmp_path: Path) -> None:
     rows = (*ROWS, ("wren", "5.jpg", "test"))
     for image, lists in (("{split}/{label}/{filename}", None), ("images/{filename}", "split")):
-        with pytest.raises(UserError, match="class 'wren' is in train and in test: no few-shot data set; try the"):
-            layouts.fewshot(build(tmp_path / str(lists), image, lists, rows))
+        with pytest.raises(UserError, match="class 'wren' is in train and in test, so this is not a few-shot data set"):
+            layouts.read_fewshot(build(tmp_path / str(lists), image, lists, rows))
 
 
 def test_what_is_none_of_the_forms(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="does not exist"):
-        layouts.fewshot(str(tmp_path / "nowhere"))
+        layouts.read_fewshot(str(tmp_path / "nowhere"))
     with pytest.raises(UserError, match=r"holds no few-shot data set: neither split/train\.csv"):
-        layouts.fewshot(build(tmp_path / "plain", "{label}/{filename}"))
+        layouts.read_fewshot(build(tmp_path / "plain", "{label}/{filename}"))
     src = build(tmp_path, "images/{filename}", "split")
     with pytest.raises(UserError, match="the split comes from the lists or folders of its parts"):
-        layouts.fewshot(src, 0.5)
+        layouts.read_fewshot(src, 0.5)
     (tmp_path / "images/1.jpg").unlink()
-    (left_out,) = layouts.fewshot(src).corrupt
+    (left_out,) = layouts.read_fewshot(src).corrupt
     assert left_out.source == "images/1.jpg"
     assert left_out.reason == "listed in train, and there is no such file"
     (tmp_path / "images/2.jpg").unlink()
     with pytest.raises(UserError, match=r"lists 1.jpg, and .* has none of images/wren/1.jpg, images/1.jpg, 1.jpg"):
-        layouts.fewshot(src)
+        layouts.read_fewshot(src)
     (tmp_path / "split/train.csv").write_text("file,label\n1.jpg,wren\n")
     with pytest.raises(UserError, match=r"train\.csv lacks the column 'filename'; it needs filename and label"):
-        layouts.fewshot(src)
+        layouts.read_fewshot(src)
     (tmp_path / "split/train.csv").write_text("filename,label\n/etc/hostname,wren\n")
     with pytest.raises(UserError, match="/etc/hostname is absolute; paths are relative to SRC"):
-        layouts.fewshot(src)
+        layouts.read_fewshot(src)
     twice = build(tmp_path / "twice", "images/{filename}", "split", (*ROWS, ROWS[0]))
     with pytest.raises(UserError, match=r"images/1\.jpg is listed twice"):
-        layouts.fewshot(twice)
+        layouts.read_fewshot(twice)
 
 
 def test_shards_keep_the_validation_classes(tmp_path: Path) -> None:

@@ -32,8 +32,8 @@ def test_samples(tmp_path: Path) -> None:
         ("images/beef_tartare/100.jpg", "beef_tartare", "train"),
     }
     assert written(found, tmp_path / "out").classes == ("apple_pie", "beef_tartare")
-    assert layouts.detect(str(src), layouts.LAYOUTS)[0] == "food101"
-    assert layouts.detect(str(src / "food-101"), layouts.LAYOUTS)[0] == "food101"
+    assert layouts.detect_layout(str(src))[0].name == "food101"
+    assert layouts.detect_layout(str(src / "food-101"))[0].name == "food101"
 
 
 def test_disagreements(tmp_path: Path) -> None:

@@ -52,8 +52,8 @@ def test_splits_names_and_bytes(tmp_path: Path) -> None:
     assert [sample.load() for sample in found] == photos
     assert found.classes == ("wren", "owl")
     assert written(found, tmp_path / "out").counts == {"train": (2, 3), "val": (1, 0)}
-    name, why = layouts.detect(str(src), layouts.LAYOUTS)
-    assert (name, why) == ("parquet", f"images in column 'image' of {first}")
+    layout, reason = layouts.detect_layout(str(src))
+    assert (layout.name, reason) == ("parquet", f"images in column 'image' of {first}")
 
 
 def test_other_columns(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         read("parquet", tmp_path)
     parquet(tmp_path / "train.parquet", [picture()], [0])
     parquet(tmp_path / "test.parquet", [picture()], [0], names=["a"])
-    with pytest.raises(UserError, match=r"train.parquet names its labels otherwise than .*test.parquet"):
+    with pytest.raises(UserError, match=r"train.parquet and .*test.parquet have different names of labels"):
         read("parquet", tmp_path)
 
 

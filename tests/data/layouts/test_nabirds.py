@@ -42,7 +42,7 @@ def test_samples_and_labels(tmp_path: Path) -> None:
     assert (found.classes, found.corrupt) == ((HAWK, JUNCO), ())
     assert written(found, tmp_path / "out").classes == (HAWK, JUNCO)
     for place in (src, src / "nabirds"):  # and not CUB, which has the same lists
-        assert layouts.detect(str(place), layouts.LAYOUTS)[0] == "nabirds"
+        assert layouts.detect_layout(str(place))[0].name == "nabirds"
 
 
 def test_lists_of_classes_that_write_the_id_alone() -> None:

@@ -41,7 +41,7 @@ def test_samples_in_three_parts(tmp_path: Path) -> None:
     }
     assert found.classes == ("wild rice", f"{VEG}/olive", f"{FRU}/olive", "fig")
     assert written(found, tmp_path / "out").images == 6  # every mode became RGB
-    assert layouts.detect(str(src), layouts.LAYOUTS)[0] == "vegfru"
+    assert layouts.detect_layout(str(src))[0].name == "vegfru"
 
 
 def test_a_wrong_label_spoils_its_image_and_not_the_class(tmp_path: Path) -> None:

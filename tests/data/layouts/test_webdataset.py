@@ -38,7 +38,7 @@ def test_cls_with_names(tmp_path: Path) -> None:
     assert reasons(found) == {
         "birds-train-0000.tar/sub/a.b/1.PNG": "no sub/a.b/1.cls or sub/a.b/1.json with a label beside it"
     }
-    assert layouts.detect(str(src), layouts.LAYOUTS)[0] == "webdataset"
+    assert layouts.detect_layout(str(src))[0].name == "webdataset"
 
 
 def test_json_and_the_order_of_numbers(tmp_path: Path) -> None:
@@ -93,10 +93,10 @@ def test_what_is_wrong_with_members(tmp_path: Path) -> None:
 def test_parts_of_some_files_only(tmp_path: Path) -> None:
     for name in ("train-0.tar", "more.tar"):
         tar(tmp_path / name, {"a.jpg": picture(), "a.cls": b"0"})
-    with pytest.raises(UserError, match=r"train-0.tar says its part and .*more.tar does not; name them all"):
+    with pytest.raises(UserError, match=r"train-0.tar names its part and .*more.tar does not; put train, val"):
         read("webdataset", tmp_path)
     (tmp_path / "more.tar").rename(tmp_path / "train-val.tar")
-    with pytest.raises(UserError, match=r"train-val.tar says train and val; a file has one part"):
+    with pytest.raises(UserError, match=r"train-val.tar names train and val; a file has one part"):
         read("webdataset", tmp_path)
     with pytest.raises(UserError, match=r"holds no \.tar file"):
         read("webdataset", put(tmp_path / "empty", {"a.txt": ""}))

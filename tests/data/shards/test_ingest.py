@@ -142,13 +142,13 @@ def test_wrong_input_is_one_line_and_leaves_nothing(src: Path, tmp_path: Path) -
             "train has 1 images, published 5,994; classes 1, published 200; test has 2",
         ),
         (("auto", src, out, "--strict-counts"), "the layout folder has no published counts"),
-        (("vegfru", vegfru, out, "--boxes"), "vegfru has no bounding boxes; cub, aircraft, nabirds, dogs, cars have"),
+        (("vegfru", vegfru, out, "--boxes"), "vegfru has no bounding boxes; aircraft, cars, cub, dogs, nabirds have"),
         (("vegfru", vegfru, out, "--val", "0.1"), "the data set has a val part already (1 images)"),
         (
             ("vegfru", vegfru, out, "--on-corrupt", "fail"),
             "fru92_images/fig/f_3.jpg: listed, and there is no such file",
         ),
-        (("auto", tmp_path, out), "is no layout that auto knows. It looked for: folder (split.csv, or"),
+        (("auto", tmp_path, out), "has no layout that auto knows. It looked for: aircraft (variants.txt + "),
     ]
     for processes in (cases[:6], cases[6:12], cases[12:]):  # a few at a time: starting Python is most of it
         running = [(start(*words), message) for words, message in processes]

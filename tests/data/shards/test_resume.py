@@ -29,7 +29,7 @@ def src(tmp_path: Path) -> Path:
 
 def write(src: Path, out: Path, **options) -> tuple[shards.Manifest, list[str]]:
     """The manifest, and what was said."""
-    found, said = layouts.folder(str(src)), list[str]()
+    found, said = layouts.read_folder(str(src)), list[str]()
     asked = {"name": "n", "layout": "folder", "rows_per_shard": ROWS, "report": said.append} | options
     return shards.write_shards(found, out, **asked), said
 
@@ -122,10 +122,10 @@ def test_what_cannot_say_where_it_comes_from_is_not_noted(tmp_path: Path) -> Non
 
 def test_a_note_speaks_of_label_split_source_and_image(src: Path) -> None:
     def hashed(**changes: object) -> str | None:
-        sample = next(iter(layouts.folder(str(src))))._replace(**changes)
+        sample = next(iter(layouts.read_folder(str(src))))._replace(**changes)
         return resume.input_digest(ShardSpec(0, [sample], {"a": 0, "b": 1}))
 
-    other = list(layouts.folder(str(src)))[3].load
+    other = list(layouts.read_folder(str(src)))[3].load
     found = [hashed(), hashed(label="b"), hashed(split="val"), hashed(source="x"), hashed(load=other)]
     assert len(set(found)) == len(found)
     assert hashed() == found[0]

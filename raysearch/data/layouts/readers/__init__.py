@@ -1,1 +1,4 @@
-"""What several layouts read alike: folders, archives, lists of ids and labels, and MATLAB files."""
+"""Readers that several layouts share: directories, archives, lists of labels, Matlab files, published partitions.
+
+Each module is imported by name, since every layout uses only one or two of them.
+"""

@@ -1,8 +1,8 @@
-"""What data sets in archives share: which part a file is of, and how their labels become classes.
+"""Data sets in archives: the part that each file belongs to, and how its labels become classes.
 
-A file's part is in its name (`train-00000-of-00002.parquet`, `birds_val_3.tar`) or in that of a folder above it. Where
-no file says one, the images are split here, in each class by hash. Labels are numbers with a list of names, numbers by
-themselves, which are kept in numeric order, or names.
+A file's part is in its name (`train-00000-of-00002.parquet`, `birds_val_3.tar`) or in that of a folder above it. If no
+file names one, the images are split here, within each class by hash. Labels are numbers with a list of names, numbers
+without names, which stay in numeric order, or names.
 """
 
 import re
@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from raysearch.core.errors import UserError
-from raysearch.data import shards
 from raysearch.data.layouts.layout import refuse_test_fraction
 from raysearch.data.layouts.listing import Listing
 from raysearch.data.layouts.readers import disk
-from raysearch.data.shards import Corrupt, Loader, Sample
+from raysearch.data.shards import Corrupt, Loader, Sample, choose_test_sources
 
-WORDS = {
+PART_WORDS = {
     "train": "train",
     "training": "train",
     "val": "val",
@@ -29,7 +28,7 @@ WORDS = {
 }
 
 
-class Image(NamedTuple):
+class ArchivedImage(NamedTuple):
     """An image in an archive."""
 
     source: str
@@ -37,77 +36,85 @@ class Image(NamedTuple):
     load: Loader
 
 
-def files(directory: Path, suffix: str, levels: int = 3) -> list[Path]:
-    """Files that end in `suffix`, in a directory and so many levels of folders below it, by path."""
-    found = [entry for entry in disk.visible(directory) if entry.name.endswith(suffix) and entry.is_file()]
+def find_files(directory: Path, suffix: str, levels: int = 3) -> list[Path]:
+    """Return the files that end in `suffix`, in a directory and `levels` of folders below it, by path."""
+    files = [entry for entry in disk.visible(directory) if entry.name.endswith(suffix) and entry.is_file()]
     if levels:
-        found += [one for name in disk.folders(directory) for one in files(directory / name, suffix, levels - 1)]
-    return found
+        for name in disk.folders(directory):
+            files += find_files(directory / name, suffix, levels - 1)
+    return files
 
 
-def parts(root: Path, paths: Iterable[Path]) -> dict[Path, str]:
-    """File -> its part; nothing where no file says one.
+def parts_of_files(root: Path, paths: Iterable[Path]) -> dict[Path, str]:
+    """Return file -> part; empty if no file names one.
 
-    Raises UserError: some files say a part and others do not, or a name says two.
+    Raises:
+        UserError: some files name a part and others do not, or a name has two.
     """
-    said = {path: _part(path.relative_to(root)) for path in paths}
-    named = {path: part for path, part in said.items() if part}
-    if named and len(named) < len(said):
-        silent = next(path for path in said if path not in named)
-        raise UserError(f"{next(iter(named))} says its part and {silent} does not; name them all train, val or test")
+    parts = {path: _part_in_path(path.relative_to(root)) for path in paths}
+    named = {path: part for path, part in parts.items() if part}
+    if named and len(named) < len(parts):
+        unnamed = next(path for path in parts if path not in named)
+        raise UserError(
+            f"{next(iter(named))} names its part and {unnamed} does not; put train, val or test into every name"
+        )
     return named
 
 
-def listing(
+def listing_from_archives(
     root: Path,
-    images: Sequence[tuple[Path, Image]],
-    said: dict[Path, str],
+    images: Sequence[tuple[Path, ArchivedImage]],
+    parts: dict[Path, str],
     names: Sequence[str],
     test_fraction: float | None,
     corrupt: Sequence[Corrupt] = (),
 ) -> Listing:
-    """The samples of archives.
+    """Return the samples of archives.
 
     Args:
         root: SRC.
-        images: each with the file that it is in.
-        said: file -> part, of `parts`.
-        names: of the labels that are numbers; empty where there are none.
-        test_fraction: what was asked for.
-        corrupt: what was left out already.
+        images: each with the file that contains it.
+        parts: file -> part, from `parts_of_files`.
+        names: of the labels that are numbers; empty if there are none.
+        test_fraction: as given by the user, or None.
+        corrupt: images that were left out before.
+
+    Raises:
+        UserError: a test fraction although files name their parts, or a class too small to split.
     """
-    if said:
-        refuse_test_fraction(test_fraction, f"the names of files ({next(iter(said)).relative_to(root)})")
-    bad = list(corrupt)
-    numbers = all(image.label.isdigit() for _, image in images)
+    if parts:
+        refuse_test_fraction(test_fraction, f"the names of files ({next(iter(parts)).relative_to(root)})")
+    all_corrupt = list(corrupt)
+    numeric = all(image.label.isdigit() for _, image in images)
     by_class: dict[str, list[str]] = {}
-    kept: list[tuple[Path, Image]] = []
+    labeled: list[tuple[Path, ArchivedImage]] = []
     for path, image in images:
-        if numbers and names and int(image.label) >= len(names):
-            bad.append(Corrupt(source=image.source, reason=f"its label is {image.label}, and there are {len(names)}"))
+        if numeric and names and int(image.label) >= len(names):
+            reason = f"its label is {image.label}, and there are {len(names)}"
+            all_corrupt.append(Corrupt(source=image.source, reason=reason))
             continue
-        label = names[int(image.label)] if numbers and names else image.label
+        label = names[int(image.label)] if numeric and names else image.label
         by_class.setdefault(label, []).append(image.source)
-        kept.append((path, image._replace(label=label)))
-    order = list(names) if numbers and names else sorted(by_class, key=int if numbers else None)
-    tested = set() if said or not kept else shards.choose_test_sources(by_class, test_fraction, root)
-    samples = [
-        Sample(image.source, image.label, said.get(path) or ("test" if image.source in tested else "train"), image.load)
-        for path, image in kept
-    ]
-    return Listing(tuple(samples), tuple(name for name in order if name in by_class), tuple(bad))
+        labeled.append((path, image._replace(label=label)))
+    order = list(names) if numeric and names else sorted(by_class, key=int if numeric else None)
+    test_sources = set() if parts or not labeled else choose_test_sources(by_class, test_fraction, root)
+    samples = []
+    for path, image in labeled:
+        split = parts.get(path) or ("test" if image.source in test_sources else "train")
+        samples.append(Sample(image.source, image.label, split, image.load))
+    return Listing(tuple(samples), tuple(name for name in order if name in by_class), tuple(all_corrupt))
 
 
-def _part(path: Path) -> str:
-    """The part that a path says, the file's own name before its folders'.
+def _part_in_path(path: Path) -> str:
+    """Return the part that a path names, looking at the file's own name before its folders'.
 
-    >>> _part(Path("data/train-00000-of-00001.parquet")), _part(Path("test/0.tar")), _part(Path("birds/0.tar"))
-    ('train', 'test', '')
+    >>> [_part_in_path(Path(path)) for path in ("data/train-00000-of-00001.parquet", "test/0.tar", "birds/0.tar")]
+    ['train', 'test', '']
     """
     for name in reversed(path.parts):
-        said = {WORDS[word] for word in re.split(r"[^a-z]+", name.lower()) if word in WORDS}
-        if len(said) > 1:
-            raise UserError(f"{path} says {' and '.join(sorted(said))}; a file has one part")
-        if said:
-            return said.pop()
+        parts = {PART_WORDS[word] for word in re.split(r"[^a-z]+", name.lower()) if word in PART_WORDS}
+        if len(parts) > 1:
+            raise UserError(f"{path} names {' and '.join(sorted(parts))}; a file has one part")
+        if parts:
+            return parts.pop()
     return ""

@@ -1,4 +1,4 @@
-"""Reads directories as data sets need it: image files, class folders, text lists; one error for what is unreadable."""
+"""Read directories of data sets: image files, class folders, text lists. Unreadable ones raise one kind of error."""
 
 import contextlib
 import os
@@ -13,8 +13,12 @@ EXTENSIONS = {".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".gif", ".tif", 
 
 @contextlib.contextmanager
 def directory(src: str | os.PathLike[str]) -> Iterator[Path]:
-    """SRC as a directory that is read inside; UserError where there is none, or where it cannot be read."""
-    root = Path(os.path.abspath(src))  # other processes read the images from elsewhere
+    """Yield SRC as a directory to read in the block.
+
+    Raises:
+        UserError: SRC is not a directory, or it cannot be read.
+    """
+    root = Path(os.path.abspath(src))  # other processes, with other working directories, read the images
     if not root.is_dir():
         if not root.exists():
             raise UserError(f"SRC {src} does not exist")
@@ -25,85 +29,91 @@ def directory(src: str | os.PathLike[str]) -> Iterator[Path]:
         raise UserError(f"SRC {src} cannot be read: {error.filename or src}: {error.strerror or error}") from error
 
 
-def sample(root: Path, source: str, label: str, split: str) -> Sample:
-    """The image at `source` below `root`."""
+def file_sample(root: Path, source: str, label: str, split: str) -> Sample:
+    """Return the image at `source` below `root` as a sample."""
     return Sample(source, label, split, FileLoader(str(root), source))
 
 
 def visible(directory: Path) -> list[Path]:
-    """What a person put there, sorted; not what archivers and file managers left."""
-    return sorted(entry for entry in directory.iterdir() if not _left(entry.name))
+    """Return the entries of a directory, sorted, without files that archivers and file managers leave behind."""
+    return sorted(entry for entry in directory.iterdir() if not _is_leftover(entry.name))
 
 
 def folders(directory: Path) -> list[str]:
-    """Names of the folders in a directory, sorted."""
+    """Return the names of the folders in a directory, sorted."""
     return sorted(entry.name for entry in _entries(directory) if entry.is_dir())
 
 
 def images(directory: Path) -> list[str]:
-    """Names of the image files in a directory, sorted."""
+    """Return the names of the image files in a directory, sorted."""
     return sorted(entry.name for entry in _entries(directory) if _suffix(entry.name) in EXTENSIONS and entry.is_file())
 
 
 def images_below(root: Path, folder: str) -> Iterator[str]:
-    """Paths below `root`, with forward slashes, of the image files in a folder and in its sub-folders."""
+    """Yield the image files in a folder and its sub-folders, as paths below `root` with forward slashes."""
     for name in folders(root / folder):
         yield from images_below(root, f"{folder}/{name}")
     yield from (f"{folder}/{name}" for name in images(root / folder))
 
 
 def class_folders(root: Path, prefix: str) -> dict[str, list[str]]:
-    """Class name -> sources of its images, of the class folders in `prefix` below `root`."""
+    """Return class -> sources of its images, from the class folders in `prefix` below `root`.
+
+    Raises:
+        UserError: a class folder contains folders.
+    """
     classes = {}
     for name in folders(root / prefix):
         directory = root / prefix / name
-        if deeper := folders(directory):
+        if subfolders := folders(directory):
             raise UserError(
-                f"class folder {directory} holds the folder {deeper[0]}; "
-                f"images lie directly in {directory.parent}/<class>/"
+                f"class folder {directory} holds the folder {subfolders[0]}; "
+                f"put images directly into {directory.parent}/<class>/"
             )
         classes[name] = [f"{prefix}{name}/{image}" for image in images(directory)]
     return classes
 
 
-def lines(path: Path) -> list[str]:
-    """The lines of a text list that hold something, without the space around them.
+def read_lines(path: Path) -> list[str]:
+    """Return the lines of a text list that are not blank, stripped.
 
-    Raises UserError: no such file, or no text in UTF-8.
+    Raises:
+        UserError: no such file, or it is not text in UTF-8.
     """
     try:
         text = path.read_text("utf-8-sig")
     except FileNotFoundError:
         raise UserError(f"{path} is missing") from None
     except UnicodeDecodeError as error:
-        raise UserError(f"{path} is no text in UTF-8 ({error})") from error
+        raise UserError(f"{path} is not text in UTF-8 ({error})") from error
     return [line.strip() for line in text.split("\n") if line.strip()]
 
 
-def pairs(path: Path) -> dict[str, str]:
-    """First word -> the rest, of each line of a list; names with spaces stay whole.
+def read_pairs(path: Path) -> dict[str, str]:
+    """Return first word -> rest, for each line of a list; the rest may contain spaces.
 
-    Raises UserError: a line of one word (where a file broke off), a first word that comes twice, and all of `lines`.
+    Raises:
+        UserError: a line of one word, as in a truncated file, a first word that is there twice, or as `read_lines`.
     """
-    found: dict[str, str] = {}
-    for line in lines(path):
+    pairs: dict[str, str] = {}
+    for line in read_lines(path):
         key, _, rest = line.partition(" ")
         if not rest.strip():
             raise UserError(f"{path}: nothing follows {key!r}; is the file whole?")
-        if found.setdefault(key, rest.strip()) != rest.strip():
-            raise UserError(f"{path}: {key!r} is {found[key]!r} and {rest.strip()!r}")
-    return found
+        if pairs.setdefault(key, rest.strip()) != rest.strip():
+            raise UserError(f"{path}: {key!r} is {pairs[key]!r} and {rest.strip()!r}")
+    return pairs
 
 
 def _entries(directory: Path) -> list[os.DirEntry[str]]:
-    """As `visible`, in any order; they know what they are without a look at each of a million images."""
+    """Return the entries like `visible`, unsorted; they know their type without a call per each of a million images."""
     with os.scandir(directory) as entries:
-        return [entry for entry in entries if not _left(entry.name)]
+        return [entry for entry in entries if not _is_leftover(entry.name)]
 
 
 def _suffix(name: str) -> str:
     return os.path.splitext(name)[1].lower()
 
 
-def _left(name: str) -> bool:
+def _is_leftover(name: str) -> bool:
     return name.startswith((".", "__MACOSX", "@"))

@@ -1,8 +1,8 @@
-"""The lists that CUB-200-2011 and NABirds share: an id an image, and a file for each thing that is said of an id.
+"""The lists that CUB-200-2011 and NABirds share: each image has an id, and each list gives one property of the ids.
 
 `images.txt` has `<id> <path below images/>`, `image_class_labels.txt` `<id> <class id>`, `train_test_split.txt` `<id>
-<1: train, 0: test>`, `classes.txt` `<class id> <name>`, `bounding_boxes.txt` `<id> <x> <y> <width> <height>`, all by
-spaces. Which folder an image lies in says its class a second time, so that the lists can be checked.
+<1: train, 0: test>`, `classes.txt` `<class id> <name>`, `bounding_boxes.txt` `<id> <x> <y> <width> <height>`, all
+separated by spaces. An image's folder gives its class a second time, so the lists can be checked.
 """
 
 from collections.abc import Callable
@@ -17,52 +17,65 @@ PARTS = {"1": "train", "0": "test"}
 LISTS = ("images.txt", "image_class_labels.txt", "train_test_split.txt", "classes.txt")
 
 
-def listing(base: Path, folder: Callable[[str, str], str], name: Callable[[str, str], str]) -> Listing:
-    """The samples of a data set with these lists, classes in the order of their ids.
+def list_samples(base: Path, folder: Callable[[str, str], str], name: Callable[[str, str], str]) -> Listing:
+    """List the samples of a data set with these lists, with classes in the order of their ids.
 
     Args:
-        base: where the lists lie.
-        folder: class id, name in classes.txt -> the folder of the class.
-        name: class id, name in classes.txt -> what the class is called here.
+        base: folder of the lists.
+        folder: (class id, name in classes.txt) -> folder of the class.
+        name: (class id, name in classes.txt) -> name of the class here.
+
+    Raises:
+        UserError: a list that is missing or cannot be read.
     """
-    paths, labels, training, names = (disk.pairs(base / file) for file in LISTS)
+    paths, labels, training, names = (disk.read_pairs(base / file) for file in LISTS)
     entries: list[ListEntry] = []
     wrong = {f"id {image}": "in image_class_labels.txt, not in images.txt" for image in labels.keys() - paths.keys()}
     wrong |= {f"id {image}": "in train_test_split.txt, not in images.txt" for image in training.keys() - paths.keys()}
     for image, path in paths.items():
-        source, label = f"images/{path}", labels.get(image, "")
-        if label not in names:
-            of = f"class {label} is not in classes.txt" if label else "image_class_labels.txt says nothing of it"
-            wrong[source] = of
+        source = f"images/{path}"
+        label = labels.get(image, "")
+        if not label:
+            wrong[source] = "it has no class in image_class_labels.txt"
+        elif label not in names:
+            wrong[source] = f"class {label} is not in classes.txt"
         elif training.get(image) not in PARTS:
-            wrong[source] = f"train_test_split.txt says {training.get(image, 'nothing')} of it, neither 0 nor 1"
+            wrong[source] = f"train_test_split.txt has {training.get(image, 'nothing')} for it, neither 0 nor 1"
         elif path.split("/")[0] != folder(label, names[label]):
-            wrong[source] = f"image_class_labels.txt says {names[label]}, its folder does not"
+            wrong[source] = f"its class is {names[label]} in image_class_labels.txt, but not by its folder"
         else:
             entries.append(ListEntry(source, name(label, names[label]), PARTS[training[image]]))
-    return listing_from_lists(
-        base, ["images"], entries, [name(label, names[label]) for label in sorted(names, key=_number)], wrong
-    )
+    classes = [name(label, names[label]) for label in sorted(names, key=_id_order)]
+    return listing_from_lists(base, ["images"], entries, classes, wrong)
 
 
-def boxes(base: Path) -> dict[str, Box]:
-    """Source -> bounding box; x and y are distances from the image's corner."""
-    paths, found = disk.pairs(base / "images.txt"), {}
-    for image, text in disk.pairs(base / "bounding_boxes.txt").items():
-        x, y, width, height = numbers(text, f"{base / 'bounding_boxes.txt'}, id {image}")
+def read_boxes(base: Path) -> dict[str, Box]:
+    """Return source -> bounding box; x and y are distances from the image's corner.
+
+    Raises:
+        UserError: a list that is missing or cannot be read.
+    """
+    paths = disk.read_pairs(base / "images.txt")
+    boxes = {}
+    for image, text in disk.read_pairs(base / "bounding_boxes.txt").items():
+        x, y, width, height = parse_box(text, f"{base / 'bounding_boxes.txt'}, id {image}")
         if image in paths:
-            found[f"images/{paths[image]}"] = (x, y, x + width, y + height)
-    return found
+            boxes[f"images/{paths[image]}"] = (x, y, x + width, y + height)
+    return boxes
 
 
-def numbers(text: str, where: str) -> Box:
-    """Four numbers by spaces; UserError with `where` for anything else."""
+def parse_box(text: str, where: str) -> Box:
+    """Parse four numbers separated by spaces.
+
+    Raises:
+        UserError: anything else; the message begins with `where`.
+    """
     try:
         first, second, third, fourth = map(float, text.split())
     except ValueError:
-        raise UserError(f"{where}: {text!r} is no box of four numbers") from None
+        raise UserError(f"{where}: {text!r} is not a box of four numbers") from None
     return first, second, third, fourth
 
 
-def _number(label: str) -> tuple[int, str]:
+def _id_order(label: str) -> tuple[int, str]:
     return (int(label), label) if label.isdigit() else (0, label)

@@ -1,7 +1,7 @@
-"""Lists that give an image's path and a number for its class, where the folder says the class a second time.
+"""Lists with an image's path and the number of its class, where the folder gives the class a second time.
 
-The name of a number is the folder that most of its images lie in; a line that says otherwise is wrong, and is named. So
-one bad line spoils one image, and not the class.
+A number gets the name of the folder that contains most of its images. A line that contradicts this is wrong, and is
+reported. So one bad line spoils one image, and not the class.
 """
 
 from collections import Counter
@@ -15,42 +15,42 @@ from raysearch.data.layouts.listing import ListEntry
 class Line(NamedTuple):
     """A line of such a list."""
 
-    source: str  # below the data set
+    source: str  # path below the data set
     number: int  # of the class
     split: str
 
 
-class Named(NamedTuple):
-    """Lines whose numbers have become class names, classes in the order of their numbers."""
+class NamedLines(NamedTuple):
+    """Lines with class names instead of numbers, and the classes in the order of their numbers."""
 
     entries: list[ListEntry]
     classes: list[str]
     wrong: dict[str, str]  # source -> why it is left out
 
 
-def named(lines: Iterable[Line]) -> Named:
-    """Class names for numbers. Two folders of one name (in VegFru's two halves) become names with their own folder's.
+def name_labels(lines: Iterable[Line]) -> NamedLines:
+    """Replace numbers by class names. Two folders of one name, as in VegFru's two halves, keep their parent's name.
 
-    >>> named([Line("a/wren/1.jpg", 4, "train"), Line("a/owl/1.jpg", 2, "test")]).classes
+    >>> name_labels([Line("a/wren/1.jpg", 4, "train"), Line("a/owl/1.jpg", 2, "test")]).classes
     ['owl', 'wren']
     """
-    everything = list(lines)
+    all_lines = list(lines)
     votes: dict[int, Counter[str]] = {}
-    for line in everything:
+    for line in all_lines:
         votes.setdefault(line.number, Counter())[_folder(line)] += 1
     folders = {number: min(count, key=lambda name: (-count[name], name)) for number, count in votes.items()}
-    shared = Counter(PurePosixPath(folder).name for folder in folders.values())
+    uses = Counter(PurePosixPath(folder).name for folder in folders.values())
     names = {
-        number: PurePosixPath(folder).name if shared[PurePosixPath(folder).name] == 1 else folder
+        number: PurePosixPath(folder).name if uses[PurePosixPath(folder).name] == 1 else folder
         for number, folder in folders.items()
     }
     wrong = {
         line.source: f"its label is {line.number}, which is {names[line.number]}; its folder says otherwise"
-        for line in everything
+        for line in all_lines
         if _folder(line) != folders[line.number]
     }
-    return Named(
-        [ListEntry(line.source, names[line.number], line.split) for line in everything if line.source not in wrong],
+    return NamedLines(
+        [ListEntry(line.source, names[line.number], line.split) for line in all_lines if line.source not in wrong],
         list(dict.fromkeys(names[number] for number in sorted(names))),
         wrong,
     )

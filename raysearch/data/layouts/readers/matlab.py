@@ -1,4 +1,4 @@
-"""Variables of Matlab's .mat files, as the lists of older data sets are kept."""
+"""Variables of Matlab's .mat files, in which older data sets keep their lists."""
 
 from pathlib import Path
 from typing import Any
@@ -6,12 +6,17 @@ from typing import Any
 from raysearch.core.errors import UserError
 
 
-def variables(path: Path, *names: str) -> list[Any]:
-    """Variables of a .mat file, each as a one-dimensional array.
+def read_variables(path: Path, *names: str) -> list[Any]:
+    """Read variables of a .mat file, each as a one-dimensional array.
 
-    Cells become strings, numbers stay numbers, a struct array becomes an array with a named field for each of its own.
+    Cells become strings, numbers stay numbers, and a struct array becomes an array with a named field per field.
 
-    Raises UserError: no such file, no .mat file, a variable that is not in it.
+    Args:
+        path: of the file.
+        names: of the variables.
+
+    Raises:
+        UserError: no such file, not a .mat file, or a variable that is missing.
     """
     import numpy as np
     from scipy.io import loadmat

@@ -52,9 +52,9 @@ def test_every_form(name: str, form: str, tmp_path: Path) -> None:
     found = read(name, src)
     assert {sample.label: sample.split for sample in found} == class_splits.shipped_parts(name)
     assert (len(found), found.corrupt) == (len(class_splits.shipped_parts(name)), ())
-    detected, why = layouts.detect(str(src), layouts.LAYOUTS)
-    assert detected == name
-    assert "bertinetto" in why or f"part {len(found)} classes as {layouts.LAYOUTS[name].about} does" in why
+    layout, reason = layouts.detect_layout(str(src))
+    assert layout.name == name
+    assert "bertinetto" in reason or f"part {len(found)} classes as {layouts.LAYOUTS[name].about} does" in reason
 
 
 def test_published_counts_agree_with_the_lists() -> None:
@@ -71,7 +71,7 @@ def test_a_class_in_another_part(tmp_path: Path) -> None:
     (src / "train/n01532829").rmdir()
     with pytest.raises(UserError, match="'n01532829' is in test, and miniImageNet has it in train; the layout fewshot"):
         read("miniimagenet", src)
-    assert layouts.detect(str(src), layouts.LAYOUTS)[0] == "fewshot"
+    assert layouts.detect_layout(str(src))[0].name == "fewshot"
     put(src, {"val/n99999999/1.jpg": PHOTO})
     (src / "test/n01532829/1.jpg").unlink()
     with pytest.raises(UserError, match="'n99999999' is in val, and miniImageNet has no such class"):
