@@ -15,6 +15,8 @@ Then `hash.method=margin` and `margin.margin=3` work in commands, in study files
 imports neither torch nor ray.
 """
 
+from raysearch.data.layouts import Listing, layout
+from raysearch.data.shards import FileLoader, Sample
 from raysearch.models.backbone_specs import backbone
 from raysearch.studies.configs.base import Section, setting
 from raysearch.studies.configs.fewshot_task import fewshot_head
@@ -23,12 +25,16 @@ from raysearch.studies.configs.task_spec import ModelKind, TaskSpec, register_ta
 from raysearch.studies.design.search_methods import sampler, scheduler
 
 __all__ = [
+    "FileLoader",
+    "Listing",
     "ModelKind",
+    "Sample",
     "Section",
     "TaskSpec",
     "backbone",
     "fewshot_head",
     "hashing_loss",
+    "layout",
     "register_task",
     "sampler",
     "scheduler",

@@ -14,8 +14,7 @@ EXTENSION = '''
 
 from pathlib import Path
 
-from raysearch.data.layouts import Listing, layout
-from raysearch.data.shards import FileLoader, Sample
+from raysearch.extend import FileLoader, Listing, Sample, layout
 
 
 def recognize(root: Path) -> str:
