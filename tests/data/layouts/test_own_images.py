@@ -124,4 +124,4 @@ def test_wrong_arguments(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="unknown layout 'foldr'; did you mean 'folder'"):
         layouts.find_layout("foldr", src)
     with pytest.raises(UserError, match="the split comes from train_per_class"):
-        layouts.synthetic("-", 0.5)
+        layouts.LAYOUTS["synthetic"].read("-", 0.5)
