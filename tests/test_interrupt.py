@@ -59,7 +59,8 @@ class Terminal:
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
         )
         os.close(screen)
-        self._keyboard, self._shown = keyboard, b""
+        self._keyboard = keyboard
+        self._shown = b""
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -73,11 +74,11 @@ class Terminal:
     def until(self, seen: Callable[[], Any], what: str, seconds: float = 400) -> Any:
         """Wait for something to happen while the command runs."""
         deadline = time.monotonic() + seconds
-        while not (found := seen()):
+        while not (output := seen()):
             assert self.process.poll() is None, f"ended before {what}:\n{self.text()}"
             assert time.monotonic() < deadline, f"no sign of {what} in {seconds} s:\n{self.text()}"
             time.sleep(0.02)
-        return found
+        return output
 
     def end(self, seconds: float = 500) -> int:
         """Wait for the command's end; returns its exit code."""
@@ -85,22 +86,22 @@ class Terminal:
         self._reader.join(timeout=10)
         return code
 
-    def left(self, seconds: float = 15) -> list[str]:
+    def remaining_processes(self, seconds: float = 15) -> list[str]:
         """What the command started and is still there after a while."""
         deadline = time.monotonic() + seconds
-        while (found := self._started()) and time.monotonic() < deadline:
+        while (remaining := self._started()) and time.monotonic() < deadline:
             time.sleep(0.2)
-        return found
+        return remaining
 
     def _started(self) -> list[str]:
-        found = []
+        commands = []
         for process in psutil.process_iter():
             try:
                 if process.environ().get(_MARK) == self._mark and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(" ".join(process.cmdline())[:200])
+                    commands.append(" ".join(process.cmdline())[:200])
             except psutil.Error:
                 continue
-        return found
+        return commands
 
     def _read(self) -> None:
         while True:
@@ -136,17 +137,18 @@ def outcome(run: Path) -> list[tuple]:
 
 def halfway(run: Path) -> dict[str, list[dict[str, Any]]]:
     """Cells that have a checkpoint and no result, with what they had reported at it."""
-    found = {}
+    histories = {}
     for file in run.glob(f"checkpoints/*/{checkpoints.NEWEST}"):
         cell = file.parent.name
         if not (run / "cells" / f"{cell}.parquet").exists():
-            found[cell] = json.loads(checkpoints.decode_state(file.read_bytes(), "cpu")["history"])
-    return found
+            histories[cell] = json.loads(checkpoints.decode_state(file.read_bytes(), "cpu")["history"])
+    return histories
 
 
 def interrupted(here: Path, out: str) -> Terminal:
     """A sweep at a moment when one cell has ended and another is halfway; the key was pressed once."""
-    terminal, run = Terminal(command(here, out)), here / out
+    terminal = Terminal(command(here, out))
+    run = here / out
     terminal.until(lambda: list(run.glob("cells/*.parquet")) and halfway(run), "a cell that ended and one halfway")
     terminal.press(CTRL_C)
     return terminal
@@ -154,7 +156,8 @@ def interrupted(here: Path, out: str) -> Terminal:
 
 def goes_on(here: Path, out: str) -> None:
     """The same command again ends with the numbers of the undisturbed run, from where the cells were."""
-    before, ended = halfway(here / out), len(list((here / out).glob("cells/*.parquet")))
+    before = halfway(here / out)
+    ended = len(list((here / out).glob("cells/*.parquet")))
     again = Terminal(command(here, out))
     assert again.end() == 0, again.text()
     assert f"{CELLS - ended} to run" in again.text()
@@ -164,14 +167,15 @@ def goes_on(here: Path, out: str) -> None:
         # Steps say how long they took, which no second run would repeat.
         assert json.loads(records[cell]["history"])[: len(reports)] == reports, "steps were done again"
         assert records[cell]["attempts"] == 2
-    assert not again.left()
+    assert not again.remaining_processes()
 
 
 @pytest.mark.slow
 def test_once_ends_in_good_order(here: Path) -> None:
-    terminal, run = interrupted(here, "once/run"), here / "once/run"
+    terminal = interrupted(here, "once/run")
+    run = here / "once/run"
     assert terminal.end(120) == 130, terminal.text()
-    assert not terminal.left()
+    assert not terminal.remaining_processes()
     text = terminal.text()
     assert text.count("press Ctrl-C again to stop at once") == 1
     assert "Traceback" not in text
@@ -198,19 +202,19 @@ def test_twice_ends_at_once(here: Path) -> None:
     took = time.monotonic() - started
     assert "Traceback" not in terminal.text()
     assert "Exception" not in terminal.text()
-    assert not terminal.left()
+    assert not terminal.remaining_processes()
     assert "report: " not in terminal.text(), "nothing is drawn when all should end at once"
     assert took < 30, f"{took:.1f} s is not at once"  # about 4 s, but for a machine that is busy with other things
     goes_on(here, "twice/run")
 
 
 def test_only_the_first_signal_is_a_wish() -> None:
-    said: list[str] = []
-    interrupt = Interrupt(said.append)
+    messages: list[str] = []
+    interrupt = Interrupt(messages.append)
     with interrupt.caught():
         assert not interrupt()
         os.kill(os.getpid(), 2)
         assert interrupt()
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), 2)
-    assert len(said) == 1
+    assert len(messages) == 1

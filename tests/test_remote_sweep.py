@@ -40,18 +40,18 @@ def test_the_same_numbers_from_a_store(
     for file in tiny_data.iterdir():
         (Location.parse(s3.uri("birds")) / file.name).upload(file)
     uri = s3.uri("birds", user="KEY:HUSH@")
-    found = []
+    outcomes = []
     for feed in ("resident", "streamed"):
         monkeypatch.setenv("RAYSEARCH_CACHE", str(tmp_path / feed / "cache"))
         s3.requests.clear()
         run = tmp_path / feed / "run"
-        found.append(outcome(run, uri, "--feed", feed))
+        outcomes.append(outcome(run, uri, "--feed", feed))
         assert read_study_json(run)["data"]["path"] == s3.uri("birds")
         assert reads(s3)
         assert list((tmp_path / feed / "cache" / local_copies.COPIES_FOLDER).iterdir())
-    assert found[0] == found[1]
-    assert [cell["status"] for cell in found[0]] == ["finished"] * 3
-    reference = next(cell for cell in found[0] if cell["variant"] == "reference")
+    assert outcomes[0] == outcomes[1]
+    assert [cell["status"] for cell in outcomes[0]] == ["finished"] * 3
+    reference = next(cell for cell in outcomes[0] if cell["variant"] == "reference")
     monkeypatch.setenv("RAYSEARCH_CACHE", str(tmp_path / "here" / "cache"))
     expected = trained(tiny_data, tmp_path / "streamed" / "run")
     assert all(reference[name] == expected[name] for name in ("map", "map_index"))

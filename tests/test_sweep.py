@@ -150,8 +150,8 @@ def test_data_that_cannot_be_used_is_one_line(here: Path, tmp_path: Path) -> Non
             (lonely / "images" / f"{name}.jpg").write_bytes(data)
     (lonely / "split.csv").write_text("\n".join(rows))
     ingest = [sys.executable, "-m", "raysearch.ingest", "folder", str(lonely), str(tmp_path / "shards")]
-    made = subprocess.run(ingest, capture_output=True, text=True)
-    assert made.returncode == 0, made.stderr
+    ingested = subprocess.run(ingest, capture_output=True, text=True)
+    assert ingested.returncode == 0, ingested.stderr
     refuse(tmp_path, ["srem_ablation", "--data", "shards"], "class 'b' of data set 'shards' has one training image")
 
     cut = tmp_path / "cut"

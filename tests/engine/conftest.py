@@ -1,4 +1,4 @@
-"""A cluster of several nodes on this machine, of which tests may kill what they like."""
+"""A cluster of several nodes on this machine, whose processes tests may kill."""
 
 import logging
 import socket
@@ -19,7 +19,7 @@ _HEAD_LIMITS = {name: limit // 10 for name, limit in HEAD_HISTORY_LIMITS.items()
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    """A head without CPUs. Ray's processes are told which cluster is theirs: others may run on this machine."""
+    """A head without CPUs. RAY_ADDRESS names the cluster to Ray's processes, since others may run on this machine."""
     with socket.socket() as free:
         free.bind(("", 0))
         port = free.getsockname()[1]
@@ -31,22 +31,22 @@ def cluster() -> Iterator[Cluster]:
             patch.setenv(name, str(limit))
         for name in ("ray.data", "ray.tune", "ray.train"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        made = Cluster(
+        ray_cluster = Cluster(
             initialize_head=True,
             shutdown_at_exit=False,
             head_node_args={"num_cpus": 0, "gcs_server_port": port, "include_dashboard": False},
         )
-        assert made.address == address
+        assert ray_cluster.address == address
         try:
-            yield made
+            yield ray_cluster
         finally:
-            made.shutdown()
+            ray_cluster.shutdown()
 
 
 @pytest.fixture(scope="module")
 def nodes(cluster: Cluster) -> Iterator[killing.Nodes]:
     """Two nodes of one CPU, and this process as a driver."""
-    # Workers cannot import these files, so what they run travels as it is.
+    # Workers cannot import these files, so their functions are pickled by value.
     ray.cloudpickle.register_pickle_by_value(small_task)
     beside = killing.Nodes(cluster)
     killing.connect(cluster)

@@ -1,4 +1,4 @@
-"""A cluster's head as a person starts it, by `ray start`, beside whatever other Ray runs on this machine."""
+"""A cluster's head started by `ray start`, beside any other Ray on this machine."""
 
 import contextlib
 import os
@@ -23,7 +23,7 @@ RAY = str(Path(sys.executable).parent / "ray")
 
 
 class Head:
-    """Use as a context: at its end all processes of the cluster are gone.
+    """A head. It is a context manager: at its end all processes of the cluster are gone.
 
     Args:
         words: of `ray start`, beside its port and folder.
@@ -45,10 +45,10 @@ class Head:
         port = connection.free_port()
         self.address = f"{ray.util.get_node_ip_address()}:{port}"
         config(self.address)
-        # Sockets lie in it, whose paths may not be long. In Ray's own folder the head of another would be found.
+        # It holds sockets, whose paths may not be long. In Ray's own folder another cluster's head would be found.
         self.folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-        # A token in this user's home would have to be given to whoever joins.
+        # With a token in this user's home, every process that joins would need it.
         self.environment |= {"RAY_AUTH_MODE": "disabled", **(settings or {})}
         command = [RAY, "start", "--head", "--block", "--port", str(port), "--temp-dir", self.folder]
         command += ["--object-store-memory", str(150 << 20), "--disable-usage-stats", *words]

@@ -1,4 +1,4 @@
-"""Finding a cluster's processes, killing them, and seeing that nothing stays behind."""
+"""Find a cluster's processes, kill them, and check that nothing remains."""
 
 import contextlib
 import signal
@@ -16,12 +16,14 @@ from ray.util.placement_group import placement_group_table
 
 from .small_task import read_log
 
-WORKER, TRIAL, MAILBOX = "RayTrainWorker", "ResourceTrainable", "Mailbox"  # classes, as Ray knows them
+WORKER = "RayTrainWorker"  # classes, as Ray knows them
+TRIAL = "ResourceTrainable"
+MAILBOX = "Mailbox"
 NODE_CPUS = 1
 
 
 class Nodes:
-    """Several nodes on one machine: a head that runs no workers, and nodes that may die.
+    """Several nodes on one machine: a head that runs no workers, and nodes that may be killed.
 
     Args:
         cluster: with a head.
@@ -29,16 +31,17 @@ class Nodes:
     """
 
     def __init__(self, cluster: Cluster, count: int = 2) -> None:
-        self.cluster, self._count = cluster, count
+        self.cluster = cluster
+        self._count = count
         self.repair()
 
     def repair(self) -> None:
-        """Have as many nodes as in the beginning."""
+        """Add nodes until there are as many as in the beginning."""
         while len(self.cluster.worker_nodes) < self._count:
             self.cluster.add_node(num_cpus=NODE_CPUS, include_dashboard=False)
 
     def kill(self, process: int) -> None:
-        """Kill the node, at once and whole, on which a process runs."""
+        """Kill the node on which a process runs, with all its processes at once."""
         ancestors = {parent.pid for parent in psutil.Process(process).parents()} | {process}
         for node in self.cluster.worker_nodes:
             (raylet,) = node.all_processes["raylet"]
@@ -50,14 +53,14 @@ class Nodes:
                         member.kill()
                 self.cluster.remove_node(node, allow_graceful=False)
                 return
-        raise LookupError(f"process {process} is on no node that may die")
+        raise LookupError(f"process {process} is not on a node that may be killed")
 
 
 def actors(kind: str) -> list[int]:
-    """Processes of the actors of a kind that are alive, the latest last."""
-    found = [one for one in actor_table().values() if kind in one["ActorClassName"].split(".")[-1]]
-    found = [one for one in found if one["State"] == "ALIVE" and one["Pid"]]
-    return [one["Pid"] for one in sorted(found, key=lambda one: one["StartTime"])]
+    """Return the processes of the living actors of a class, the latest last."""
+    matching = [actor for actor in actor_table().values() if kind in actor["ActorClassName"].split(".")[-1]]
+    matching = [actor for actor in matching if actor["State"] == "ALIVE" and actor["Pid"]]
+    return [actor["Pid"] for actor in sorted(matching, key=lambda actor: actor["StartTime"])]
 
 
 def kill(process: int) -> None:
@@ -66,7 +69,7 @@ def kill(process: int) -> None:
 
 @contextlib.contextmanager
 def when(folder: Path, cell: str, step: int, act: Callable[[int], None]) -> Iterator[list[float]]:
-    """Do something to the process that begins a step, the first time it is begun; yields when it was done."""
+    """Act on the process that first begins a step; yield the time of the act."""
     done: list[float] = []
     over = threading.Event()
     failure: list[BaseException] = []
@@ -95,10 +98,10 @@ def when(folder: Path, cell: str, step: int, act: Callable[[int], None]) -> Iter
 
 
 def nothing_stays(seconds: float = 60.0) -> float:
-    """Wait until no placement group and no actor's process is left; returns the seconds that it took."""
+    """Wait until no placement group and no actor's process remains; return the seconds that it took."""
     started = time.monotonic()
-    while left := _groups() + _processes():
-        assert time.monotonic() - started < seconds, f"{seconds:g} s after the run there are still {left}"
+    while remaining := _groups() + _processes():
+        assert time.monotonic() - started < seconds, f"{seconds:g} s after the run there are still {remaining}"
         time.sleep(0.1)
     return time.monotonic() - started
 
@@ -108,19 +111,19 @@ def _groups() -> list[Any]:
 
 
 def _processes() -> list[str]:
-    """Processes in which an actor is, or ever was: Ray ends them with their actor.
+    """Return the processes in which an actor is or was: Ray ends them with their actor.
 
     Ray Data's and Ray Train's bookkeepers, one for a cluster, stay with the cluster; their names begin with "_".
     """
-    left = []
+    remaining = []
     for actor in actor_table().values():
         if actor["ActorClassName"].split(".")[-1].startswith("_"):
             continue
         with contextlib.suppress(psutil.NoSuchProcess):
             title = " ".join(psutil.Process(actor["Pid"]).cmdline()) if actor["Pid"] else ""
             if title.startswith("ray::"):
-                left.append(f"{title} ({actor['ActorClassName']}, {actor['State']})")
-    return left
+                remaining.append(f"{title} ({actor['ActorClassName']}, {actor['State']})")
+    return remaining
 
 
 def connect(cluster: Cluster) -> None:

@@ -1,6 +1,6 @@
-"""A small task whose outcome depends on every step, on the optimiser's state and on a random state; and what ails it.
+"""A small task with planted faults. Its outcome depends on every step, the optimizer's state and a random state.
 
-Each worker writes every step it begins into a log, so that a test sees what was done twice, by whom and when.
+Each worker logs every step that it begins, so that a test sees which steps were done twice, by whom and when.
 """
 
 import ctypes
@@ -16,7 +16,8 @@ import torch
 
 from raysearch.tasks.base import NonFiniteLoss, Worker
 
-BATCH, WIDTH = 8, 5
+BATCH = 8
+WIDTH = 5
 
 
 class SmallTask:
@@ -33,26 +34,28 @@ class SmallTask:
     metric_ids: ClassVar = {"map": "squared length of the weights"}
 
     def __init__(self, config: Mapping[str, Any], seed: int, worker: Worker) -> None:
-        self._config, self._worker = config, worker
+        self._config = config
+        self._worker = worker
         self.steps = config["steps"]
         self._done = 0
         self._generator = torch.Generator().manual_seed(seed)
         self._weights = torch.zeros(WIDTH, requires_grad=True)
-        self._optimiser = torch.optim.SGD([self._weights], lr=0.05, momentum=0.9)
+        self._optimizer = torch.optim.SGD([self._weights], lr=0.05, momentum=0.9)
 
     def advance(self) -> dict[str, Any]:
         step = self._done + 1
         log(self._config, step, self._worker.rank)
-        self._suffer(self._config.get("faults", {}).get(str(step)))
+        self._apply_fault(self._config.get("faults", {}).get(str(step)))
         time.sleep(self._config.get("pause", 0.0))
         inputs = torch.randn(BATCH, WIDTH, generator=self._generator)
         targets = inputs.sin().sum(1) + 0.1 * torch.randn(BATCH, generator=self._generator)
-        inputs, targets = self._worker.share(inputs), self._worker.share(targets)
+        inputs = self._worker.share(inputs)
+        targets = self._worker.share(targets)
         loss = (inputs @ self._weights - targets).square().sum() / BATCH
-        self._optimiser.zero_grad()
+        self._optimizer.zero_grad()
         loss.backward()
         self._worker.sum(self._weights.grad)
-        self._optimiser.step()
+        self._optimizer.step()
         self._done = step
         return {"iteration": step, "loss": self._worker.sum(loss.detach()).item()}
 
@@ -62,7 +65,7 @@ class SmallTask:
     def state_dict(self) -> dict[str, Any]:
         return {
             "weights": self._weights.detach(),
-            "optimiser": self._optimiser.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
             "generator": self._generator.get_state(),
             "done": self._done,
         }
@@ -70,11 +73,11 @@ class SmallTask:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         with torch.no_grad():
             self._weights.copy_(state["weights"])
-        self._optimiser.load_state_dict(state["optimiser"])
+        self._optimizer.load_state_dict(state["optimizer"])
         self._generator.set_state(state["generator"].cpu())
         self._done = state["done"]
 
-    def _suffer(self, fault: str | None) -> None:
+    def _apply_fault(self, fault: str | None) -> None:
         if fault is None or self._worker.rank != self._worker.world_size - 1:
             return
         if fault != "die always":
@@ -121,16 +124,20 @@ def read_log(folder: Path) -> list[Entry]:
 def plain_run(config: Mapping[str, Any], seed: int, workers: int = 1) -> tuple[float, list[float]]:
     """The metric and the losses of an undisturbed run, written without the task: a sum of ranks is a sum."""
     generator = torch.Generator().manual_seed(seed)
-    weights, velocity, losses = torch.zeros(WIDTH), torch.zeros(WIDTH), []
+    weights = torch.zeros(WIDTH)
+    velocity = torch.zeros(WIDTH)
+    losses = []
     for step in range(config["steps"]):
         inputs = torch.randn(BATCH, WIDTH, generator=generator)
         targets = inputs.sin().sum(1) + 0.1 * torch.randn(BATCH, generator=generator)
-        gradient, loss = torch.zeros(WIDTH), torch.zeros(())
+        gradient = torch.zeros(WIDTH)
+        loss = torch.zeros(())
         for rank in range(workers):
-            own = weights.clone().requires_grad_()
-            part = (inputs[rank::workers] @ own - targets[rank::workers]).square().sum() / BATCH
+            copy = weights.clone().requires_grad_()
+            part = (inputs[rank::workers] @ copy - targets[rank::workers]).square().sum() / BATCH
             part.backward()
-            gradient, loss = gradient + own.grad, loss + part.detach()
+            gradient = gradient + copy.grad
+            loss = loss + part.detach()
         velocity = gradient.clone() if step == 0 else velocity * 0.9 + gradient
         weights = weights.add(velocity, alpha=-0.05)  # one rounding, as torch does it
         losses.append(loss.item())

@@ -1,4 +1,4 @@
-"""Whole sweeps as a user starts them, of a small data set, and what came out of them."""
+"""Whole sweeps of a small data set, started as a user does, and their results."""
 
 import json
 import os
@@ -31,7 +31,7 @@ TIMES = ("seconds", "images_per_second", "feed_wait_share")
 
 
 def prepare(folder: Path, data: Path, iterations: int, variants: int, seeds: int) -> None:
-    """A study of so many cells, and the data beside it."""
+    """Write a study of `variants` times `seeds` cells, and link the data beside it."""
     regions = ", ".join(str(10 + regions) for regions in range(variants - 1))
     (folder / "study.py").write_text(STUDY.format(iterations=iterations, regions=regions, seeds=seeds))
     (folder / "data").symlink_to(data)
@@ -46,7 +46,8 @@ class Sweeps:
     """
 
     def __init__(self, folder: Path, address: str | None = None) -> None:
-        self._folder, self._address = folder, address
+        self._folder = folder
+        self._address = address
         self._started: list[subprocess.Popen[str]] = []
 
     def __enter__(self) -> Self:
@@ -58,7 +59,7 @@ class Sweeps:
                 kill(process)
 
     def start(self, out: str, *words: str) -> subprocess.Popen[str]:
-        """Begin, or go on with, the study; runs do not lie in one folder, where they would share their cells."""
+        """Start or continue the study. Each run has a folder of its own: in one folder they would share their cells."""
         command = [sys.executable, "-m", "raysearch.sweep", str(self._folder / "study.py"), "--profile", "laptop"]
         command += ["--data", str(self._folder / "data"), "--out", str(self._folder / out / "run"), *words]
         command += ["--address", self._address] if self._address else []
@@ -81,7 +82,7 @@ def finish(process: subprocess.Popen[str], seconds: float = 300.0) -> str:
 
 
 def kill(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    """Kill a driver; returns the processes that it had started."""
+    """Kill a driver; return the processes that it had started."""
     children = psutil.Process(process.pid).children(recursive=True)
     process.kill()
     process.communicate(timeout=30)
@@ -89,22 +90,22 @@ def kill(process: subprocess.Popen[str]) -> list[psutil.Process]:
 
 
 def ended(folder: Path, out: str) -> dict[str, int]:
-    """Cells that have ended, and when their files were last changed."""
+    """Return the cells that have ended, and when their files were last changed."""
     return {path.stem: path.stat().st_mtime_ns for path in (folder / out / "run" / "cells").glob("*.parquet")}
 
 
 def rows(folder: Path, out: str) -> list[dict[str, Any]]:
-    """The results, a row a cell, in the order of their names."""
+    """Return the results, a row per cell, in the order of their hashes."""
     return sorted(results.load(folder / out / "run").to_pylist(), key=lambda row: row["cell"])
 
 
 def numbers(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A history without what a clock says."""
+    """Return a history without what was measured by a clock."""
     return [{name: value for name, value in step.items() if name not in TIMES} for step in history]
 
 
 def undisturbed(data: Path, row: dict[str, Any]) -> tuple[dict[str, float], list[dict[str, Any]]]:
-    """The metrics and reports of a cell of the results, without Ray and all at once."""
+    """Train a cell of the results again without Ray; return its metrics and reports."""
     torch.set_num_threads(1)
     config = RetrievalConfig.model_validate(json.loads(row["config"]))
     sets = feed.decode_dataset(data, config.data.side, config.data.zoom)

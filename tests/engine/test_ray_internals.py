@@ -172,7 +172,8 @@ def test_trial_maker(trainable: None) -> None:
 
 def test_forget_trial(trainable: None) -> None:
     """Tune hands callbacks its own list, which it goes through at every step."""
-    first, second = make_trial("a"), make_trial("b")
+    first = make_trial("a")
+    second = make_trial("b")
     trials = [first, second]
     ray_internals.forget_trial(trials, first)
     ray_internals.forget_trial(trials, first)
@@ -231,7 +232,7 @@ def test_keep_warm_actors(ray_here: None, tmp_path: Path) -> None:
         tune_config=tune.TuneConfig(scheduler=scheduler, reuse_actors=True),
         run_config=tune.RunConfig(storage_path=str(tmp_path), verbose=0),
     ).fit()
-    assert scheduler.kept == [3]
+    assert scheduler.added == [3]
 
 
 class Warming(FIFOScheduler):
@@ -239,16 +240,16 @@ class Warming(FIFOScheduler):
 
     def __init__(self) -> None:
         super().__init__()
-        self.kept: list[int] = []
+        self.added: list[int] = []
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         trial = super().choose_trial_to_run(tune_controller)
-        if trial is not None and not self.kept:
+        if trial is not None and not self.added:
             factory = trial.placement_group_factory
             cache = tune_controller._tune_controller._actor_cache
             before = cache._max_num_objects[factory]
             ray_internals.keep_warm_actors(tune_controller, factory, 3)
-            self.kept.append(cache._max_num_objects[factory] - before)
+            self.added.append(cache._max_num_objects[factory] - before)
         return trial
 
 

@@ -171,9 +171,7 @@ def open_session(context: RunContext, configs: Sequence[RunConfig]) -> Iterator[
     for backbone, weights in {config.backbone for config in configs}:
         backbones.check_weights(backbone, weights)
     images = sorted({config.images for config in configs}, key=str)
-    partitions = {
-        wanted: class_splits.partition_of(run.shards, wanted.split) for wanted in images if wanted.split is not None
-    }
+    partitions = {key: class_splits.partition_of(run.shards, key.split) for key in images if key.split is not None}
     with HeartbeatWriter(run.directory) as heartbeat, connection.connected(options.address):
         meter = budget.CostMeter(run.directory / budget.COST_FILE)
         if options.max_cost is not None:
@@ -190,7 +188,7 @@ def open_session(context: RunContext, configs: Sequence[RunConfig]) -> Iterator[
         run.record.hardware = capacity.hardware()
         run.write_record()
         run.record.splits = {partition.identity: SplitRecord(**partition.record()) for partition in partitions.values()}
-        splits = {wanted: partition.identity for wanted, partition in partitions.items()}
+        splits = {key: partition.identity for key, partition in partitions.items()}
         source = ImageSource(placed, run.manifest.content_hash, cache_dir() / "features", splits)
         session = Session(context, demand, source, heartbeat)
         with budget.enforce_limits(meter, context.interrupt, options.max_cost, options.max_hours, session.set_cost):

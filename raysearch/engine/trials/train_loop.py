@@ -36,9 +36,9 @@ class ImageSource:
     def feed(self, config: Mapping[str, Any]) -> Feed:
         """Return the images that a cell's config asks for. Close them after the cell."""
         data = config["data"]
-        wanted = Images(data["side"], data["zoom"], data.get("split"))
-        images = self.sets[wanted].open()
-        return Feed(**images, content_hash=self.content_hash, split=self.splits.get(wanted, ""))
+        key = Images(data["side"], data["zoom"], data.get("split"))
+        images = self.sets[key].open()
+        return Feed(**images, content_hash=self.content_hash, split=self.splits.get(key, ""))
 
 
 def train_loop(config: dict[str, Any]) -> None:

@@ -103,11 +103,11 @@ class Ablation:
         """
         factors = {factor.name: factor for factor in self.factors}
         reference = dict(self.reference)
-        for name, wanted in levels.items():
+        for name, kept_levels in levels.items():
             if name not in factors:
                 raise UserError(f"--only {name}: no such factor{nearest(name, factors)}")
             factor = factors[name]
-            indices = _level_indices(factor, wanted)
+            indices = _level_indices(factor, kept_levels)
             narrowed = _select_levels(factor, indices)
             if name in self.within and not any(level.items() <= reference.items() for level in narrowed.levels):
                 reference |= narrowed.levels[0]
@@ -138,18 +138,18 @@ class Ablation:
         return {**profile_settings(self.task, name), **self.base, **self.profiles.get(name, {})}
 
 
-def _level_indices(factor: Factor, wanted: Sequence[Any]) -> list[int]:
+def _level_indices(factor: Factor, kept_levels: Sequence[Any]) -> list[int]:
     """Return the positions of levels, which a command names by label or value."""
     names = factor.labels or tuple(
         level[factor.name] if factor.paths == (factor.name,) else "off" for level in factor.levels
     )
     if None not in names:  # "none" is the name of a level of some factors
-        wanted = ["none" if name is None else name for name in wanted]
-    for name in wanted:
+        kept_levels = ["none" if name is None else name for name in kept_levels]
+    for name in kept_levels:
         if name not in names:
             known = ", ".join(map(str, names))
             raise UserError(f"--only {factor.name}={name}: no such level; '{factor.name}' has {known}")
-    return [index for index, name in enumerate(names) if name in wanted]
+    return [index for index, name in enumerate(names) if name in kept_levels]
 
 
 def _select_levels(factor: Factor, indices: Sequence[int]) -> Factor:

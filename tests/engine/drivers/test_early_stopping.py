@@ -25,8 +25,10 @@ class Climber:
     metric_ids: ClassVar = {"map": "the sum of all rates"}
 
     def __init__(self, config: dict[str, Any], seed: int, worker: Any) -> None:
-        self.rate, self.log = config["train"]["lr"], Path(config["data"]["log"])
-        self.done, self.score = 0, 0.0
+        self.rate = config["train"]["lr"]
+        self.log = Path(config["data"]["log"])
+        self.done = 0
+        self.score = 0.0
 
     def advance(self) -> dict[str, Any]:
         self.done += 1
@@ -42,7 +44,8 @@ class Climber:
         return {"done": self.done, "score": self.score}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.done, self.score = state["done"], state["score"]
+        self.done = state["done"]
+        self.score = state["score"]
 
 
 class Recorder(jobs.Listener):
@@ -110,7 +113,8 @@ def test_the_worse_are_stopped_and_no_step_is_done_twice(
     stopped = [cell for cell, record in records.items() if record["status"] == "stopped"]
     assert stopped
     for index, rate in enumerate(RATES):
-        record, done = records[f"cell{index}"], steps_done(tmp_path, f"cell{index}")
+        record = records[f"cell{index}"]
+        done = steps_done(tmp_path, f"cell{index}")
         assert done == list(range(1, record["epochs"] + 1)), "a pause lost or repeated a step"
         assert record["history"][-1]["score"] == pytest.approx(rate * len(done))
         assert record["attempts"] == 1

@@ -44,7 +44,8 @@ def test_a_cell_goes_on_after_its_driver_was_killed(
     if nodes:
         killing.nothing_stays()
     for row in sweeps.rows(tmp_path, "out"):
-        before, after = done.get(row["cell"], []), history(tmp_path, row["cell"])
+        before = done.get(row["cell"], [])
+        after = history(tmp_path, row["cell"])
         assert row["status"] == "finished"
         assert row["attempts"] == (2 if row["cell"] in done else 1)
         assert after[: len(before)] == before, "steps were done again: no two take the same time"

@@ -86,19 +86,20 @@ def alone(data: Path, row: dict[str, Any], directory: Path) -> dict[str, Any]:
 
 @pytest.mark.filterwarnings("ignore:.*classes have fewer")
 def test_pre_trainings_are_run_once_and_shared(data: Path, tmp_path: Path) -> None:
-    said = sweep(tmp_path, data, "one", ("centroid", "relation"), 0.01)
-    assert "2 pre-trainings before that" in said
-    found, before = rows(tmp_path, "one"), starts(tmp_path, "one")
-    assert [row["status"] for row in found] == ["finished"] * 4
-    assert [one["status"] for one in before.values()] == ["finished"] * 2
+    output = sweep(tmp_path, data, "one", ("centroid", "relation"), 0.01)
+    assert "2 pre-trainings before that" in output
+    finished = rows(tmp_path, "one")
+    before = starts(tmp_path, "one")
+    assert [row["status"] for row in finished] == ["finished"] * 4
+    assert [record["status"] for record in before.values()] == ["finished"] * 2
     assert len(list((tmp_path / "runs" / "one" / "cells").glob("*.parquet"))) == 6
-    assert all("accuracy_validation" in one for one in before.values())
-    for row in found:
+    assert all("accuracy_validation" in record for record in before.values())
+    for row in finished:
         expected = alone(data, row, tmp_path / "kept")
         assert {name: row[name] for name in expected} == expected
 
-    said = sweep(tmp_path, data, "two", ("lwfm", "helix_lwfm"), 0.01)
-    assert "pre-trainings before that" not in said
+    output = sweep(tmp_path, data, "two", ("lwfm", "helix_lwfm"), 0.01)
+    assert "pre-trainings before that" not in output
     assert [row["status"] for row in rows(tmp_path, "two")] == ["finished"] * 4
     assert starts(tmp_path, "two").keys() == before.keys()
     for cell in before:
@@ -113,9 +114,9 @@ def test_pre_trainings_are_run_once_and_shared(data: Path, tmp_path: Path) -> No
 def test_cells_of_a_pre_training_that_fails_say_so(data: Path, tmp_path: Path) -> None:
     sweep(tmp_path, data, "failing", ("centroid", "relation"), 1e30, code=1)
     before = starts(tmp_path, "failing")
-    assert [one["status"] for one in before.values()] == ["failed"] * 2
-    assert all("a lower pretrain.lr may help" in one["error"] for one in before.values())
-    named = {one["seed"]: cell for cell, one in before.items()}
+    assert [record["status"] for record in before.values()] == ["failed"] * 2
+    assert all("a lower pretrain.lr may help" in record["error"] for record in before.values())
+    named = {record["seed"]: cell for cell, record in before.items()}
     for row in rows(tmp_path, "failing"):
         assert row["status"] == "failed"
         assert f"its pre-training, cell {named[row['seed']]}, did not come to its end" in row["error"]

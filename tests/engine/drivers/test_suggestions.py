@@ -24,13 +24,14 @@ def plan(**changed: Any) -> search_plan.SearchPlan:
     return search_plan.plan_search("study", Search(**given | changed), "laptop", "data")
 
 
-def suggestions(folder: Path, one: search_plan.SearchPlan, group: int = 0, **more: Any) -> Suggestions:
-    return Suggestions(one, one.groups[group], folder / "optuna.db", str(folder / "checkpoints"), **more)
+def suggestions(folder: Path, planned: search_plan.SearchPlan, group: int = 0, **more: Any) -> Suggestions:
+    return Suggestions(planned, planned.groups[group], folder / "optuna.db", str(folder / "checkpoints"), **more)
 
 
 def score(config: dict[str, Any], seed: int = 0) -> float:
     """Best at a rate of 0.01 with 10 regions; a seed shifts it."""
-    rate, regions = config["train"]["lr"], config["srem"]["regions"]
+    rate = config["train"]["lr"]
+    regions = config["srem"]["regions"]
     return 1 - 0.2 * abs(math.log10(rate) + 2) - 0.1 * (regions != 10) + 0.01 * seed
 
 
@@ -57,41 +58,41 @@ def test_every_sampler_runs_its_trials(sampler: str, tmp_path: Path) -> None:
     space = {"train.lr": tune.loguniform(1e-4, 1e-1), "esrl.positive": tune.uniform(0.01, 1)}
     if sampler == "grid":
         space = {"train.lr": tune.choice([1e-3, 1e-2]), "esrl.positive": tune.quniform(0.1, 0.5, 0.1)}
-    one = plan(sampler=sampler, trials=10, space=space)
-    jobs = drain(suggestions(tmp_path, one))
+    planned = plan(sampler=sampler, trials=10, space=space)
+    jobs = drain(suggestions(tmp_path, planned))
     assert len({job.cell for job in jobs}) == len(jobs) == 10
-    told = optuna.load_study(study_name=None, storage=f"sqlite:///{tmp_path}/optuna.db").trials
-    assert [trial.state.name for trial in told] == ["COMPLETE"] * 10
-    for trial, job in zip(told, jobs, strict=True):
+    trials = optuna.load_study(study_name=None, storage=f"sqlite:///{tmp_path}/optuna.db").trials
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 10
+    for trial, job in zip(trials, jobs, strict=True):
         assert trial.value == pytest.approx(score(job.config))
         assert trial.params["train.lr"] == job.config["train"]["lr"]
 
 
 def test_an_exhausted_space_ends_the_search_and_costs_nothing_more(tmp_path: Path) -> None:
-    one = plan(space={"srem.regions": tune.choice([0, 10, 50])}, trials=50)
-    source = suggestions(tmp_path, one)
+    planned = plan(space={"srem.regions": tune.choice([0, 10, 50])}, trials=50)
+    source = suggestions(tmp_path, planned)
     jobs = drain(source)
     assert sorted(job.config["srem"]["regions"] for job in jobs) == [0, 10, 50]
     assert source.duplicates >= 50
-    told = optuna.load_study(study_name=None, storage=f"sqlite:///{tmp_path}/optuna.db").trials
-    assert len(told) == 3 + source.duplicates
-    values = {trial.params["srem.regions"]: set() for trial in told}
-    for trial in told:
+    trials = optuna.load_study(study_name=None, storage=f"sqlite:///{tmp_path}/optuna.db").trials
+    assert len(trials) == 3 + source.duplicates
+    values = {trial.params["srem.regions"]: set() for trial in trials}
+    for trial in trials:
         values[trial.params["srem.regions"]].add(trial.value)
-    assert all(len(one) == 1 for one in values.values()), "a duplicate was told another value"
+    assert all(len(reported) == 1 for reported in values.values()), "a duplicate was given another value"
 
 
 def test_a_duplicate_of_a_running_config_waits_for_its_value(tmp_path: Path) -> None:
-    one = plan(space={"srem.regions": tune.choice([10])}, trials=5)
-    source = suggestions(tmp_path, one)
+    planned = plan(space={"srem.regions": tune.choice([10])}, trials=5)
+    source = suggestions(tmp_path, planned)
     job = source.next()
     assert job is not None
     assert source.next() is None, "all that can be suggested is running"
     assert not source.exhausted()
     source.ended(job, record(job))
     assert source.exhausted()
-    told = optuna.load_study(study_name=None, storage=f"sqlite:///{tmp_path}/optuna.db").trials
-    assert {trial.value for trial in told} == {score(job.config)}
+    trials = optuna.load_study(study_name=None, storage=f"sqlite:///{tmp_path}/optuna.db").trials
+    assert {trial.value for trial in trials} == {score(job.config)}
 
 
 def test_starting_points_come_first(tmp_path: Path) -> None:
@@ -138,25 +139,27 @@ def test_a_sampler_that_overlooks_pruned_trials_is_told_the_last_value(tmp_path:
 
 
 def test_a_failed_config_is_told_and_can_be_tried_again(tmp_path: Path) -> None:
-    one, answers = plan(trials=2), {}
-    source = suggestions(tmp_path, one)
+    planned = plan(trials=2)
+    answers = {}
+    source = suggestions(tmp_path, planned)
     bad = source.next()
     assert bad is not None
     source.ended(bad, record(bad, "failed"))
     answers = {job.cell: record(job) for job in drain(source)}
     assert [trial.state.name for trial in source.study.trials] == ["FAIL", "COMPLETE"]
 
-    kept = drain(suggestions(tmp_path, one), {**answers, bad.cell: record(bad, "failed")})
-    assert not kept
-    again = drain(suggestions(tmp_path, one, retry_failed=True), dict(answers))
+    run_again = drain(suggestions(tmp_path, planned), {**answers, bad.cell: record(bad, "failed")})
+    assert not run_again
+    again = drain(suggestions(tmp_path, planned, retry_failed=True), dict(answers))
     assert [job.cell for job in again] == [bad.cell]
     states = [trial.state.name for trial in source.study.trials]
     assert states == ["FAIL", "COMPLETE", "COMPLETE"]
 
 
 def test_a_search_goes_on_where_its_driver_died(tmp_path: Path) -> None:
-    one, answers = plan(trials=8), {}
-    source = suggestions(tmp_path, one)
+    planned = plan(trials=8)
+    answers = {}
+    source = suggestions(tmp_path, planned)
     for _ in range(3):
         job = source.next()
         assert job is not None
@@ -167,13 +170,13 @@ def test_a_search_goes_on_where_its_driver_died(tmp_path: Path) -> None:
     assert untold is not None
     answers[untold.cell] = record(untold)  # stored, and killed before Optuna was told
 
-    later = suggestions(tmp_path, one)
+    later = suggestions(tmp_path, planned)
     ran = drain(later, answers)
     assert [job.cell for job in ran[:2]] == [job.cell for job in open_jobs if job is not None]
     assert len(later.configs) == 8
     assert len(ran) == 8 - 4
     assert {trial.state.name for trial in later.study.trials} == {"COMPLETE"}
-    assert not drain(suggestions(tmp_path, one), answers), "the finished search runs something"
+    assert not drain(suggestions(tmp_path, planned), answers), "the finished search runs something"
 
     longer = plan(trials=11)
     assert len(drain(suggestions(tmp_path, longer), answers)) == 3, "a raised budget is not the difference"
@@ -208,8 +211,9 @@ def test_a_conditional_space_has_its_own_paths(tmp_path: Path) -> None:
 
 
 def test_several_metrics_have_a_front(tmp_path: Path) -> None:
-    one = plan(metric=["map_validation", "epoch_seconds"], mode=["max", "min"], trials=6)
-    source, seconds = suggestions(tmp_path, one), iter([3.0, 1.0, 2.0, 5.0, 4.0, 6.0])
+    planned = plan(metric=["map_validation", "epoch_seconds"], mode=["max", "min"], trials=6)
+    source = suggestions(tmp_path, planned)
+    seconds = iter([3.0, 1.0, 2.0, 5.0, 4.0, 6.0])
     while (job := source.next()) is not None:
         source.ended(job, record(job) | {"epoch_seconds": next(seconds)})
     points = {c.variant.name: (c.value("map_validation"), c.value("epoch_seconds")) for c in source.configs}
@@ -223,8 +227,9 @@ def test_several_metrics_have_a_front(tmp_path: Path) -> None:
 
 
 def test_groups_are_searched_apart(tmp_path: Path) -> None:
-    one = plan(group=factor("hash.bits", 12, 24), trials=3)
-    short, long = suggestions(tmp_path, one, 0), suggestions(tmp_path, one, 1)
+    planned = plan(group=factor("hash.bits", 12, 24), trials=3)
+    short = suggestions(tmp_path, planned, 0)
+    long = suggestions(tmp_path, planned, 1)
     assert short.study_name != long.study_name
     assert {job.config["hash"]["bits"] for job in drain(short)} == {12}
     assert {job.config["hash"]["bits"] for job in drain(long)} == {24}

@@ -36,7 +36,9 @@ class Drivers:
     """
 
     def __init__(self, folder: Path, data: Path, address: str) -> None:
-        self.folder, self._data, self._address = folder, data, address
+        self.folder = folder
+        self._data = data
+        self._address = address
         self._started: list[subprocess.Popen[str]] = []
 
     def start(self, name: str, out: str, regions: str, steps: int, *words: str) -> subprocess.Popen[str]:
@@ -102,12 +104,15 @@ def test_two_studies_that_share_cells(drivers: Drivers) -> None:
     processes = {name: drivers.start(name, name, regions, 4) for name, regions in both.items()}
     for process in processes.values():
         finish(process)
-    one, other = drivers.rows("one"), drivers.rows("other")
-    shared = {row["cell"]: row for row in one if row["cell"] in {row["cell"] for row in other}}
-    assert (len(one), len(other), len(shared)) == (6, 6, 4), "the reference and one variant, two seeds each"
-    assert {row["status"] for row in one + other} == {"finished"}
-    assert drivers.begun() == {row["cell"]: 1 for row in one + other}
-    for row in other:
+    rows_of_one = drivers.rows("one")
+    rows_of_other = drivers.rows("other")
+    shared = {row["cell"]: row for row in rows_of_one if row["cell"] in {row["cell"] for row in rows_of_other}}
+    assert (len(rows_of_one), len(rows_of_other), len(shared)) == (6, 6, 4), (
+        "the reference and one variant, two seeds each"
+    )
+    assert {row["status"] for row in rows_of_one + rows_of_other} == {"finished"}
+    assert drivers.begun() == {row["cell"]: 1 for row in rows_of_one + rows_of_other}
+    for row in rows_of_other:
         if row["cell"] in shared:
             assert (row["map"], row["seconds"]) == (shared[row["cell"]]["map"], shared[row["cell"]]["seconds"])
 

@@ -10,22 +10,22 @@ from raysearch.engine.trials.failures import explain_attempt, explain_group
 def test_a_dead_rank_is_named_and_those_that_waited_for_it_are_not() -> None:
     dead = WorkerHealthCheckFailedError("A worker health check failed.", RayActorError())
     waiting = RuntimeError("Traceback\n  ...\nConnection closed by peer")
-    said = explain_group(WorkerGroupError("a page", {0: waiting, 1: dead}))
-    assert said == "the worker of rank 1 died: it was killed, was out of memory, or lost its node"
+    explanation = explain_group(WorkerGroupError("a page", {0: waiting, 1: dead}))
+    assert explanation == "the worker of rank 1 died: it was killed, was out of memory, or lost its node"
 
 
 def test_a_rank_that_raised_says_the_last_line_of_its_traceback() -> None:
     failure = RuntimeError(
         "Traceback (most recent call last):\n  File ...\nNonFiniteLoss: the loss became nan in epoch 3\n"
     )
-    said = explain_group(WorkerGroupError("a page", {1: failure}))
-    assert said == "rank 1: NonFiniteLoss: the loss became nan in epoch 3"
+    explanation = explain_group(WorkerGroupError("a page", {1: failure}))
+    assert explanation == "rank 1: NonFiniteLoss: the loss became nan in epoch 3"
 
 
 def test_a_group_that_did_not_start_says_the_last_line_too() -> None:
     failure = RuntimeError("ray::execute()\n  File ...\nRuntimeError: Gloo connectFullMesh failed\n")
-    said = explain_group(ControllerError(failure))
-    assert said == "the worker group did not start: RuntimeError: Gloo connectFullMesh failed"
+    explanation = explain_group(ControllerError(failure))
+    assert explanation == "the worker group did not start: RuntimeError: Gloo connectFullMesh failed"
     assert explain_group(ControllerError(RuntimeError())) == "the worker group did not start: RuntimeError()"
 
 

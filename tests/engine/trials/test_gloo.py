@@ -30,10 +30,10 @@ class Group:
 def test_the_interface_that_bears_an_address() -> None:
     """As psutil lists them."""
     listed = {
-        one.address: name
+        address.address: name
         for name, addresses in psutil.net_if_addrs().items()
-        for one in addresses[:1]
-        if one.family == socket.AF_INET
+        for address in addresses[:1]
+        if address.family == socket.AF_INET
     }
     assert listed
     assert {address: find_interface(address) for address in listed} == listed
@@ -41,7 +41,7 @@ def test_the_interface_that_bears_an_address() -> None:
 
 
 @pytest.mark.parametrize(
-    ("addresses", "before", "told"),
+    ("addresses", "before", "expected"),
     [
         (["127.0.0.1", "192.0.2.9"], None, "lo"),
         (["127.0.0.1", "127.0.0.1"], None, None),
@@ -50,7 +50,7 @@ def test_the_interface_that_bears_an_address() -> None:
     ids=["two machines", "one machine", "the environment says it"],
 )
 def test_workers_on_several_machines_are_told_it(
-    addresses: list[str], before: str | None, told: str | None, monkeypatch: pytest.MonkeyPatch
+    addresses: list[str], before: str | None, expected: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(VARIABLE, before or "")
     if before is None:
@@ -58,4 +58,4 @@ def test_workers_on_several_machines_are_told_it(
     monkeypatch.setattr(gloo._TorchBackend, "on_start", lambda *_: None)
     monkeypatch.setattr(ray.util, "get_node_ip_address", lambda: "127.0.0.1")
     MultiNodeTorchConfig().backend_cls().on_start(Group(addresses), MultiNodeTorchConfig())
-    assert os.environ.get(VARIABLE) == told
+    assert os.environ.get(VARIABLE) == expected

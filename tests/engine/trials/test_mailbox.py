@@ -13,7 +13,8 @@ Plain = Mailbox.__ray_metadata__.modified_class  # type: ignore[attr-defined]
 
 async def serve(mailbox, rank: int, seen: list[Command], rng: random.Random) -> None:
     """A rank that dawdles: it takes commands until told to stop."""
-    number, reply = 0, None
+    number = 0
+    reply = None
     while True:
         number += 1
         command = await mailbox.exchange(rank, number, reply)
@@ -27,20 +28,23 @@ async def serve(mailbox, rank: int, seen: list[Command], rng: random.Random) -> 
 @pytest.mark.parametrize("workers", [1, 2, 5])
 def test_every_rank_gets_every_command_in_order(workers: int) -> None:
     async def scene() -> list[list[Command]]:
-        mailbox, rng = Plain(workers), random.Random(workers)
+        mailbox = Plain(workers)
+        rng = random.Random(workers)
         seen: list[list[Command]] = [[] for _ in range(workers)]
         ranks = [asyncio.create_task(serve(mailbox, rank, seen[rank], rng)) for rank in range(workers)]
         for number in range(1, 41):
             reply = await mailbox.ask(sent[number - 1])
             assert reply.report == {"rank": 0, "number": number}
-            assert all(len(one) == number for one in seen), "the next command came before all had done this one"
+            assert all(len(commands) == number for commands in seen), (
+                "the next command came before all had done this one"
+            )
         asking = asyncio.create_task(mailbox.ask(Stop()))
         await asyncio.gather(*ranks)
         asking.cancel()
         return seen
 
     sent: list[Command] = [Begin(f"cell {n}", {"n": n}, seed=n) if n % 5 == 0 else Step() for n in range(40)]
-    assert all(one == [*sent, Stop()] for one in asyncio.run(scene()))
+    assert all(commands == [*sent, Stop()] for commands in asyncio.run(scene()))
 
 
 def test_whoever_waits_hears_of_a_lost_group() -> None:

@@ -23,7 +23,8 @@ class Stub:
     placement_group_factory = "a worker group's"
 
     def __init__(self, name: str) -> None:
-        self.trial_id, self.status = name, Trial.RUNNING
+        self.trial_id = name
+        self.status = Trial.RUNNING
 
     def is_finished(self) -> bool:
         return self.status == Trial.TERMINATED
@@ -45,11 +46,12 @@ def curve(index: int) -> list[float]:
     return [top * (1 - 0.5**step) + 0.05 * rng.random() for step in range(1, STEPS + 1)]
 
 
-def live(scheduler: TrialScheduler, indices: range, told: list[dict[str, Any]]) -> dict[int, int]:
+def live(scheduler: TrialScheduler, indices: range, records: list[dict[str, Any]]) -> dict[int, int]:
     """Run trials one after another; returns after how many steps each ended, and appends their records."""
     ends = {}
     for index in indices:
-        trial, history = Stub(f"cell{index}"), []
+        trial = Stub(f"cell{index}")
+        history = []
         scheduler.on_trial_add(Controller(), trial)
         for step, score in enumerate(curve(index), start=1):
             history.append({"iteration": step, "score": score})
@@ -62,7 +64,7 @@ def live(scheduler: TrialScheduler, indices: range, told: list[dict[str, Any]]) 
                 break
         ends[index] = len(history)
         status = "finished" if len(history) == STEPS else "stopped"
-        told.append({"cell": trial.trial_id, "status": status, "history": json.dumps(history)})
+        records.append({"cell": trial.trial_id, "status": status, "history": json.dumps(history)})
     return ends
 
 
@@ -106,12 +108,15 @@ def test_a_paused_trial_waits_for_room() -> None:
     paused = Stub("paused")
     paused.status = Trial.PAUSED
     scheduler.choose_trial_to_run = lambda controller: paused  # type: ignore[method-assign,assignment]
-    room, kept = [False], []
+    room = [False]
+    requests = []
     controller = SimpleNamespace(
-        _tune_controller=SimpleNamespace(_actor_cache=SimpleNamespace(increase_max=lambda *said: kept.append(said)))
+        _tune_controller=SimpleNamespace(
+            _actor_cache=SimpleNamespace(increase_max=lambda *request: requests.append(request))
+        )
     )
     schedulers.limit_concurrency(scheduler, lambda: room[0], slots=2)
     assert scheduler.choose_trial_to_run(controller) is None
     room[0] = True
     assert scheduler.choose_trial_to_run(controller) is paused
-    assert kept == [(paused.placement_group_factory, 2)], "as many actors stay warm as there are places, said once"
+    assert requests == [(paused.placement_group_factory, 2)], "as many actors stay warm as there are places, said once"

@@ -11,7 +11,8 @@ import pytest
 from .. import killing, sweeps
 from ..killing import MAILBOX, TRIAL, WORKER, Nodes
 
-VARIANTS, SEEDS = 10, 3
+VARIANTS = 10
+SEEDS = 3
 CELLS = VARIANTS * SEEDS
 KILLS = ("worker",) * 3 + ("trial actor",) * 2 + ("mailbox",) * 2 + ("node",) + ("driver",) * 2
 SECONDS = 1500.0  # until all is given up
@@ -22,7 +23,10 @@ class Killer:
     """A driver, a cluster, and what befalls them."""
 
     def __init__(self, folder: Path, drivers: sweeps.Sweeps, nodes: Nodes, rng: random.Random) -> None:
-        self._folder, self._drivers, self._nodes, self._rng = folder, drivers, nodes, rng
+        self._folder = folder
+        self._drivers = drivers
+        self._nodes = nodes
+        self._rng = rng
         self.process = drivers.start(OUT)
         self.seen: dict[str, int] = {}
 
@@ -62,9 +66,9 @@ class Killer:
     def _target(self, kind: str) -> int:
         deadline = time.monotonic() + 180
         while True:
-            found = [process for process in killing.actors(kind) if psutil.pid_exists(process)]
-            if found:
-                return self._rng.choice(found)
+            processes = [process for process in killing.actors(kind) if psutil.pid_exists(process)]
+            if processes:
+                return self._rng.choice(processes)
             assert self.process.poll() is None, self.process.communicate()[0]
             assert time.monotonic() < deadline, f"no {kind} to kill"
             time.sleep(0.05)

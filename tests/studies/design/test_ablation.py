@@ -58,22 +58,22 @@ def test_seeds_are_counted_from_zero_or_listed() -> None:
     assert study(seeds=[7, 5, 9]).seed_list(2) == [7, 5]
     with pytest.raises(UserError, match=r"4 seeds are requested, but the study lists 3: \[7, 5, 9\]"):
         study(seeds=[7, 5, 9]).seed_list(4)
-    for asked in (study(seeds=3), study(seeds=[7, 5, 9])):
+    for ablation in (study(seeds=3), study(seeds=[7, 5, 9])):
         with pytest.raises(UserError, match="at least one seed; got 0"):
-            asked.seed_list(0)
+            ablation.seed_list(0)
 
 
 def test_a_profile_lies_under_base_and_study() -> None:
-    own = TASKS["retrieval"].profiles["laptop"]
-    assert study().profile("laptop") == own
-    asked = study(
+    task_settings = TASKS["retrieval"].profiles["laptop"]
+    assert study().profile("laptop") == task_settings
+    ablation = study(
         base={"hash.bits": 12, "data.side": 96, "train.epochs": 7},
         profiles={"laptop": {"train.epochs": 3}, "paper": {"hash.bits": 48}},
     )
-    assert asked.profile("laptop") == {**own, "hash.bits": 12, "data.side": 96, "train.epochs": 3}
-    assert asked.profile("paper")["hash.bits"] == 48
+    assert ablation.profile("laptop") == {**task_settings, "hash.bits": 12, "data.side": 96, "train.epochs": 3}
+    assert ablation.profile("paper")["hash.bits"] == 48
     with pytest.raises(UserError, match=r"unknown profile 'latpop'; did you mean 'laptop'\?"):
-        asked.profile("latpop")
+        ablation.profile("latpop")
 
 
 @pytest.mark.parametrize("name", TASKS["retrieval"].profiles)

@@ -25,18 +25,18 @@ def study(**changes) -> Ablation:
     return Ablation(**given | changes)
 
 
-def make(asked: Ablation, **options) -> ablation_plan.AblationPlan:
-    return ablation_plan.plan_ablation("study", asked, "paper", "d" * 64, **options)
+def make(ablation: Ablation, **options) -> ablation_plan.AblationPlan:
+    return ablation_plan.plan_ablation("study", ablation, "paper", "d" * 64, **options)
 
 
 def test_levels_go_by_their_names() -> None:
     planned = make(study())
-    names = [one.name for one in planned.variants]
+    names = [variant.name for variant in planned.variants]
     assert names == [
         "bare", "bare, hash.bits=12", "bare, hash.bits=48", "ITQ, hash.bits=12", "ITQ", "ITQ, hash.bits=48",
         "full, hash.bits=12", "full", "full, hash.bits=48",
     ]  # fmt: skip
-    by_name = {one.name: one for one in planned.variants}
+    by_name = {variant.name: variant for variant in planned.variants}
     assert by_name["ITQ, hash.bits=12"].settings == {"method": "ITQ", "hash.bits": 12}
     assert by_name["ITQ, hash.bits=12"].declared["method"] == "ITQ"
     assert by_name["ITQ, hash.bits=12"].config.hash.method == "itq"
@@ -46,9 +46,9 @@ def test_levels_go_by_their_names() -> None:
 
 def test_every_block_has_a_reference_of_its_own() -> None:
     planned = make(study())
-    for one in planned.variants:
-        bits = one.settings["hash.bits"]
-        assert planned.references[one.name] == ("bare" if bits == 24 else f"bare, hash.bits={bits}")
+    for variant in planned.variants:
+        bits = variant.settings["hash.bits"]
+        assert planned.references[variant.name] == ("bare" if bits == 24 else f"bare, hash.bits={bits}")
     plain = make(study(within=()))
     assert set(plain.references.values()) == {"bare"}
 
@@ -76,11 +76,11 @@ def test_differences_are_taken_within_a_block() -> None:
 
 def test_only_some_levels() -> None:
     fewer = make(study().only({"hash.bits": [12], "method": ["ITQ"]}))
-    assert [one.name for one in fewer.variants] == ["bare", "ITQ"]
-    assert {one.config.hash.bits for one in fewer.variants} == {12}
-    kept = make(study().only({"hash.bits": [24, 48]}))
-    assert kept.reference.config.hash.bits == 24
-    assert len(kept.variants) == 6
+    assert [variant.name for variant in fewer.variants] == ["bare", "ITQ"]
+    assert {variant.config.hash.bits for variant in fewer.variants} == {12}
+    narrowed = make(study().only({"hash.bits": [24, 48]}))
+    assert narrowed.reference.config.hash.bits == 24
+    assert len(narrowed.variants) == 6
     whole = {cell.hash for cell in make(study()).cells}
     assert {cell.hash for cell in fewer.cells} <= whole, "the same cells as of the whole study"
 
@@ -88,22 +88,25 @@ def test_only_some_levels() -> None:
 def test_none_is_a_word_where_a_factor_has_it() -> None:
     reference = {**PLAIN, "data.augment": "flip", "srem.grid": None}
     factors = [factor("data.augment", "none", "flip"), factor("srem.grid", None, 7)]
-    asked = study(reference=reference, factors=factors, within=())
-    plain = asked.only(overrides.parse_only(["data.augment=none", "srem.grid=none"]))
-    assert [one.levels for one in plain.factors] == [({"data.augment": "none"},), ({"srem.grid": None},)]
+    ablation = study(reference=reference, factors=factors, within=())
+    plain = ablation.only(overrides.parse_only(["data.augment=none", "srem.grid=none"]))
+    assert [narrowed_factor.levels for narrowed_factor in plain.factors] == [
+        ({"data.augment": "none"},),
+        ({"srem.grid": None},),
+    ]
 
 
 @pytest.mark.parametrize(
-    ("wanted", "words"),
+    ("levels", "words"),
     [
         ({"method": ["ITG"]}, "no such level; 'method' has ITQ, bare, full"),
         ({"hash.bits": [13]}, "no such level; 'hash.bits' has 12, 24, 48"),
         ({"hash.bit": [12]}, "no such factor; did you mean 'hash.bits'"),
     ],
 )
-def test_only_names_what_there_is(wanted, words) -> None:
+def test_only_names_what_there_is(levels, words) -> None:
     with pytest.raises(UserError, match=words):
-        study().only(wanted)
+        study().only(levels)
 
 
 def test_words_of_only() -> None:
@@ -128,8 +131,8 @@ def test_blocks_and_names_have_to_fit_the_study() -> None:
                                   "hash_bits", "srem_reading", "similarity_ratio"])  # fmt: skip
 @pytest.mark.parametrize("profile", ["laptop", "paper"])
 def test_every_study_plans(name: str, profile: str) -> None:
-    _, asked = study_files.load_study(name)
-    assert isinstance(asked, Ablation)
-    planned = ablation_plan.plan_ablation(name, asked, profile, "d" * 64)
+    _, ablation = study_files.load_study(name)
+    assert isinstance(ablation, Ablation)
+    planned = ablation_plan.plan_ablation(name, ablation, profile, "d" * 64)
     assert len(planned.variants) > 3
-    assert set(planned.references) == {one.name for one in planned.variants}
+    assert set(planned.references) == {variant.name for variant in planned.variants}

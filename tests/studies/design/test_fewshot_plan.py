@@ -60,16 +60,18 @@ def cell(settings: dict[str, Any] | None = None, *, seed: int = 0, data: str = D
     given = {**EVERYTHING, **(settings or {})}
     reference = {"episodes.test": given.pop("episodes.test")}
     factors = [factor("episodes.test", *reference.values())]
-    asked = Ablation(question="?", task="fewshot", reference=reference, factors=factors, seeds=[seed])
-    (made,) = ablation_plan.plan_ablation("study", asked, "paper", data, settings=given, workers=workers).cells
-    return made
+    ablation = Ablation(question="?", task="fewshot", reference=reference, factors=factors, seeds=[seed])
+    (planned_cell,) = ablation_plan.plan_ablation(
+        "study", ablation, "paper", data, settings=given, workers=workers
+    ).cells
+    return planned_cell
 
 
 def start(settings: dict[str, Any] | None = None, **options: Any) -> str:
     """The name of its pre-training."""
-    made = cell(settings, **options).start
-    assert made is not None
-    return made.hash
+    pre_training = cell(settings, **options).start
+    assert pre_training is not None
+    return pre_training.hash
 
 
 def test_a_known_cell_keeps_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,7 +127,8 @@ def test_another_seed_data_set_or_number_of_workers_has_another_pre_training() -
 
 
 def test_the_code_of_the_pre_training_is_part_of_the_names_of_its_cells(monkeypatch: pytest.MonkeyPatch) -> None:
-    before, without = cell(), cell({"pretrain.epochs": 0})
+    before = cell()
+    without = cell({"pretrain.epochs": 0})
     monkeypatch.setitem(TASKS._items, "pretrain", replace(TASKS["pretrain"], version=TASKS["pretrain"].version + 1))
     assert cell().hash != before.hash
     assert cell().start != before.start
@@ -148,17 +151,19 @@ def study(**changes: Any) -> Ablation:
 def test_the_pre_trainings_of_a_plan_are_each_once() -> None:
     planned = ablation_plan.plan_ablation("study", study(), "paper", DATA)
     first = plan.pre_trainings(planned.cells)
-    assert [one.seed for one in first] == [0, 1]
-    assert {one.start.hash for one in planned.cells if one.start} == {one.hash for one in first}
-    assert {one.variant.name for one in first} == {"pre-training of conv4"}
-    assert {one.variant.config.task for one in first} == {"pretrain"}
-    assert all(one.start is None for one in first)
+    assert [planned_cell.seed for planned_cell in first] == [0, 1]
+    assert {planned_cell.start.hash for planned_cell in planned.cells if planned_cell.start} == {
+        planned_cell.hash for planned_cell in first
+    }
+    assert {planned_cell.variant.name for planned_cell in first} == {"pre-training of conv4"}
+    assert {planned_cell.variant.config.task for planned_cell in first} == {"pretrain"}
+    assert all(planned_cell.start is None for planned_cell in first)
     record = describe.describe_ablation(planned)
     assert [cell.cell for cell in record.starts] == [start.hash for start in first]
     assert len(record.cells) == 6
 
     fixed = ablation_plan.plan_ablation("study", study(), "paper", DATA, settings={"pretrain.seed": 0})
-    assert [one.hash for one in plan.pre_trainings(fixed.cells)] == [first[0].hash]
+    assert [planned_cell.hash for planned_cell in plan.pre_trainings(fixed.cells)] == [first[0].hash]
     widths = ablation_plan.plan_ablation(
         "study", study(factors=[factor("model.backbone", "conv4", "resnet12")]), "paper", DATA
     )
@@ -167,7 +172,7 @@ def test_the_pre_trainings_of_a_plan_are_each_once() -> None:
     some = ablation_plan.plan_ablation(
         "study", study(factors=[mixed], reference={"pretrain.epochs": 0}, base={}), "paper", DATA
     )
-    assert [one.start is None for one in some.cells] == [True, False] * 2
+    assert [planned_cell.start is None for planned_cell in some.cells] == [True, False] * 2
 
 
 def search(**changes: Any) -> search_plan.SearchPlan:
@@ -184,26 +189,28 @@ def search(**changes: Any) -> search_plan.SearchPlan:
 
 
 def test_a_search_refers_to_the_pre_trainings_of_all_its_seeds_and_groups() -> None:
-    made = search(group=factor("model.backbone", "conv4", "resnet12"), seeds=2)
-    seeds = [*made.seeds, *made.search.judging_seeds(list(made.seeds))]
-    referring = made.reference_cells()
-    assert [one.seed for one in referring] == seeds * 2
-    assert len(plan.pre_trainings(referring)) == 2 * 4
-    for group in made.groups:
+    planned_search = search(group=factor("model.backbone", "conv4", "resnet12"), seeds=2)
+    seeds = [*planned_search.seeds, *planned_search.search.judging_seeds(list(planned_search.seeds))]
+    references = planned_search.reference_cells()
+    assert [planned_cell.seed for planned_cell in references] == seeds * 2
+    assert len(plan.pre_trainings(references)) == 2 * 4
+    for group in planned_search.groups:
         for seed in seeds:
-            suggested = made.cell(made.variant(group, "x", {"train.lr": 1e-3, "model.method": "lwfm"}), seed)
+            suggested = planned_search.cell(
+                planned_search.variant(group, "x", {"train.lr": 1e-3, "model.method": "lwfm"}), seed
+            )
             assert suggested.start
-            assert suggested.start.hash in {one.hash for one in plan.pre_trainings(referring)}
+            assert suggested.start.hash in {planned_cell.hash for planned_cell in plan.pre_trainings(references)}
 
 
 def test_what_the_pre_training_depends_on_cannot_be_searched() -> None:
-    made = search()
+    planned_search = search()
     for settings in ({"pretrain.lr": 0.1}, {"model.backbone": "resnet12"}, {"data.split": "closerlook"}):
         with pytest.raises(
             UserError, match="settings of the pre-training cannot be searched: it runs beforehand; make them the group"
         ):
-            made.variant(made.groups[0], "x", settings)
-    assert made.variant(made.groups[0], "x", {"pretrain.epochs": 0}).config.starts_from(0) is None
+            planned_search.variant(planned_search.groups[0], "x", settings)
+    assert planned_search.variant(planned_search.groups[0], "x", {"pretrain.epochs": 0}).config.starts_from(0) is None
     inside = search(base={}, reference={"pretrain.epochs": 1, "model.frozen": True})  # the reference may have it too
     assert inside.variant(inside.groups[0], "x", {"train.lr": 1e-3}).config.pretrain.epochs == 1  # type: ignore[attr-defined]
 
@@ -214,34 +221,38 @@ def test_what_the_pre_training_depends_on_cannot_be_searched() -> None:
 @pytest.mark.parametrize("name", study_files.study_names())
 @pytest.mark.parametrize("profile", ["laptop", "paper"])
 def test_every_study_plans(name: str, profile: str) -> None:
-    _, asked = study_files.load_study(name)
-    if isinstance(asked, Search):
-        made = search_plan.plan_search(name, asked, profile, DATA)
-        assert made.reference(made.groups[0]).config.task == asked.task
+    _, loaded = study_files.load_study(name)
+    if isinstance(loaded, Search):
+        planned_search = search_plan.plan_search(name, loaded, profile, DATA)
+        assert planned_search.reference(planned_search.groups[0]).config.task == loaded.task
         return
-    planned = ablation_plan.plan_ablation(name, asked, profile, DATA)
-    assert len(planned.variants) >= len(asked.factors) + 1
-    assert set(planned.references) == {one.name for one in planned.variants}
-    assert len({one.hash for one in planned.cells}) == len(planned.variants) * len(planned.seeds)
+    planned = ablation_plan.plan_ablation(name, loaded, profile, DATA)
+    assert len(planned.variants) >= len(loaded.factors) + 1
+    assert set(planned.references) == {variant.name for variant in planned.variants}
+    assert len({planned_cell.hash for planned_cell in planned.cells}) == len(planned.variants) * len(planned.seeds)
     ids = registry.metric_ids(planned.reference.config, "split")
-    assert asked.metric in ids
+    assert loaded.metric in ids
 
 
 def test_few_shot_studies_ask_for_what_they_say() -> None:
     def of(name: str, profile: str) -> ablation_plan.AblationPlan:
-        asked = study_files.load_study(name)[1]
-        assert isinstance(asked, Ablation)
-        return ablation_plan.plan_ablation(name, asked, profile, DATA)
+        ablation = study_files.load_study(name)[1]
+        assert isinstance(ablation, Ablation)
+        return ablation_plan.plan_ablation(name, ablation, profile, DATA)
 
     assert len(of("fewshot_methods", "laptop").variants) == 10
     assert len(of("helixformer_designs", "paper").variants) == 5
     assert len(of("spm_matching", "laptop").variants) == 12
     assert len(of("lwfm_components", "laptop").variants) == 4
-    assert {one.config.backbone for one in of("lwe_layers", "paper").variants} == {("resnet18", "IMAGENET1K_V1")}
-    assert [one.start is not None for one in of("helixformer_depth", "paper").cells] == [True] * 12
+    assert {variant.config.backbone for variant in of("lwe_layers", "paper").variants} == {
+        ("resnet18", "IMAGENET1K_V1")
+    }
+    assert [planned_cell.start is not None for planned_cell in of("helixformer_depth", "paper").cells] == [True] * 12
     assert not plan.pre_trainings(of("helixformer_depth", "laptop").cells)
-    shared = {one.hash for one in plan.pre_trainings(of("helixformer_depth", "paper").cells)}
-    assert shared == {one.hash for one in plan.pre_trainings(of("helixformer_designs", "paper").cells)}
+    shared = {planned_cell.hash for planned_cell in plan.pre_trainings(of("helixformer_depth", "paper").cells)}
+    assert shared == {
+        planned_cell.hash for planned_cell in plan.pre_trainings(of("helixformer_designs", "paper").cells)
+    }
 
 
 def test_every_task_has_profiles_and_a_held_out_figure() -> None:
@@ -254,14 +265,15 @@ def test_every_task_has_profiles_and_a_held_out_figure() -> None:
 
 
 def test_a_split_counts_by_what_it_says_and_not_by_its_place(tmp_path: Path) -> None:
-    one, copy = tmp_path / "one.csv", tmp_path / "copy.csv"
-    for path in (one, copy):
+    file = tmp_path / "one.csv"
+    copy = tmp_path / "copy.csv"
+    for path in (file, copy):
         path.write_text("class,split\na,train\nb,val\nc,test\n")
-    assert cell({"data.split": str(one)}).hash == cell({"data.split": str(copy)}).hash
-    assert start({"data.split": str(one)}) == start({"data.split": str(copy)})
-    before = cell({"data.split": str(one)}).hash
-    one.write_text("class,split\na,train\nc,val\nb,test\n")
-    assert cell({"data.split": str(one)}).hash != before
+    assert cell({"data.split": str(file)}).hash == cell({"data.split": str(copy)}).hash
+    assert start({"data.split": str(file)}) == start({"data.split": str(copy)})
+    before = cell({"data.split": str(file)}).hash
+    file.write_text("class,split\na,train\nc,val\nb,test\n")
+    assert cell({"data.split": str(file)}).hash != before
     assert len({before, cell({"data.split": "auto"}).hash, cell({"data.split": "own"}).hash, cell().hash}) == 4
 
 
@@ -277,7 +289,7 @@ def test_a_dry_run_names_the_pre_trainings_that_are_still_to_run(tmp_path: Path)
         "model.weights=none",
     ]
     command = [sys.executable, "-m", "raysearch.sweep", *words, "--out", str(tmp_path / "run")]
-    told = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout
-    lines = [line.split(maxsplit=5) for line in told.splitlines() if "pre-training of small" in line]
+    output = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout
+    lines = [line.split(maxsplit=5) for line in output.splitlines() if "pre-training of small" in line]
     assert [line[1:5] for line in lines] == [["to", "run", "seed", "0"], ["to", "run", "seed", "1"]]
-    assert "8 cells: 0 ended, 8 to run" in told
+    assert "8 cells: 0 ended, 8 to run" in output

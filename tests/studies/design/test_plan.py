@@ -20,7 +20,8 @@ from raysearch.studies.design.ablation import Design
 from search_spaces.srem_ablation import study as srem_ablation
 
 DATA = "d" * 64
-REGIONS, SIZES = factor("srem.regions", 0, 10, 50), factor("srem.size", 16, 32)
+REGIONS = factor("srem.regions", 0, 10, 50)
+SIZES = factor("srem.size", 16, 32)
 
 # Every field, given in full, so that no tuned default moves the literal hash below; everything in it is active.
 EVERYTHING: dict[str, Any] = {
@@ -108,12 +109,12 @@ def study(design: Design = "one_at_a_time", **changes: Any) -> Ablation:
     return Ablation(**given | changes)
 
 
-def make(asked: Ablation, profile: str = "paper", **options: Any) -> ablation_plan.AblationPlan:
-    return ablation_plan.plan_ablation("study", asked, profile, DATA, **options)
+def make(ablation: Ablation, profile: str = "paper", **options: Any) -> ablation_plan.AblationPlan:
+    return ablation_plan.plan_ablation("study", ablation, profile, DATA, **options)
 
 
 def sizes(planned: ablation_plan.AblationPlan) -> list[tuple[int, int]]:
-    return [(one.config.srem.regions, one.config.srem.size) for one in planned.variants]
+    return [(variant.config.srem.regions, variant.config.srem.size) for variant in planned.variants]
 
 
 # ---------------------------------------------------------------------------------------------------------- designs
@@ -121,7 +122,12 @@ def sizes(planned: ablation_plan.AblationPlan) -> list[tuple[int, int]]:
 
 def test_one_at_a_time_leaves_the_reference_in_one_place() -> None:
     planned = make(study())
-    assert [one.name for one in planned.variants] == ["reference", "srem.regions=0", "srem.regions=10", "srem.size=16"]
+    assert [variant.name for variant in planned.variants] == [
+        "reference",
+        "srem.regions=0",
+        "srem.regions=10",
+        "srem.size=16",
+    ]
     assert sizes(planned) == [(50, 32), (0, 32), (10, 32), (50, 16)]
     assert planned.reference is planned.variants[0]
     assert planned.factors == ("srem.regions", "srem.size")
@@ -131,7 +137,7 @@ def test_full_is_the_product_with_duplicates_once() -> None:
     planned = make(study("full"))
     # without regions their size does not matter: 3 x 2, less the second way to erase nothing
     assert sizes(planned) == [(50, 32), (0, 16), (10, 16), (10, 32), (50, 16)]
-    assert [one.name for one in planned.variants] == [
+    assert [variant.name for variant in planned.variants] == [
         "reference", "srem.regions=0, srem.size=16", "srem.regions=10, srem.size=16", "srem.regions=10", "srem.size=16",
     ]  # fmt: skip
     # a reference outside the product comes on top of it
@@ -146,12 +152,12 @@ def test_leave_one_out_switches_one_component_off() -> None:
         component("ranges", off={"esrl.positive": 0.05}),  # the same path as another component
     ]
     planned = make(study("leave_one_out", reference={"esrl.positive": 0.1, "esrl.erased": 0.2}, factors=parts))
-    names = [one.name for one in planned.variants]
+    names = [variant.name for variant in planned.variants]
     assert names == ["reference", "without SREM", "without relations", "without positives", "without ranges"]
-    assert [one.config.esrl.positive for one in planned.variants] == [0.1, 0.1, 0, 0, 0.05]
-    assert [one.config.srem.regions for one in planned.variants] == [50, 0, 50, 50, 50]
+    assert [variant.config.esrl.positive for variant in planned.variants] == [0.1, 0.1, 0, 0, 0.05]
+    assert [variant.config.srem.regions for variant in planned.variants] == [50, 0, 50, 50, 50]
     columns = ["SREM", "relations", "positives", "ranges"]
-    assert [[one.settings[name] for name in columns] for one in planned.variants] == [
+    assert [[variant.settings[name] for name in columns] for variant in planned.variants] == [
         [True] * 4, [False, True, True, True], [True, False, True, True], [True, True, False, True],
         [True, True, True, False],
     ]  # fmt: skip
@@ -159,12 +165,12 @@ def test_leave_one_out_switches_one_component_off() -> None:
 
 def test_a_level_that_is_the_default_is_the_reference() -> None:
     planned = make(study(reference={"srem.size": 32}, factors=[factor("srem.regions", 50, 10)]))
-    assert [one.name for one in planned.variants] == ["reference", "srem.regions=10"]
+    assert [variant.name for variant in planned.variants] == ["reference", "srem.regions=10"]
 
 
 def test_cells_come_seed_by_seed_with_the_same_seeds_for_all() -> None:
     planned = make(study(seeds=[4, 2]))
-    names = [one.name for one in planned.variants]
+    names = [variant.name for variant in planned.variants]
     assert [(cell.seed, cell.variant.name) for cell in planned.cells] == [(seed, n) for seed in (4, 2) for n in names]
     assert planned.seeds == (4, 2)
     assert len({cell.hash for cell in planned.cells}) == 8
@@ -185,11 +191,11 @@ def test_pixels_scale_with_the_side_of_the_profile() -> None:
 
 
 def test_a_default_size_scales_as_a_declared_one() -> None:
-    asked = study(reference={}, factors=[factor("srem.regions", 0, 10)])
-    assert make(asked).reference.config.srem.size == 32
-    assert make(asked, settings={"data.side": 112}).reference.config.srem.size == 16
+    ablation = study(reference={}, factors=[factor("srem.regions", 0, 10)])
+    assert make(ablation).reference.config.srem.size == 32
+    assert make(ablation, settings={"data.side": 112}).reference.config.srem.size == 16
     # an image smaller than the default region is no mistake
-    assert make(asked, settings={"data.side": 14}).reference.config.srem.size == 2
+    assert make(ablation, settings={"data.side": 14}).reference.config.srem.size == 2
 
 
 def test_an_override_is_in_the_units_of_the_config() -> None:
@@ -200,18 +206,18 @@ def test_an_override_is_in_the_units_of_the_config() -> None:
 def test_an_override_on_a_factor_moves_the_reference() -> None:
     planned = make(study(), settings={"srem.regions": 20})
     assert sizes(planned) == [(20, 32), (0, 32), (10, 32), (50, 32), (20, 16)]
-    assert [one.name for one in planned.variants][:4] == [
+    assert [variant.name for variant in planned.variants][:4] == [
         "reference", "srem.regions=0", "srem.regions=10", "srem.regions=50",
     ]  # fmt: skip
     # what nobody declared has no published number to stand beside
-    assert [one.declared.get("srem.regions") for one in planned.variants] == [None, 0, 10, 50, None]
+    assert [variant.declared.get("srem.regions") for variant in planned.variants] == [None, 0, 10, 50, None]
     onto = make(study(), settings={"srem.regions": 10})
     assert sizes(onto) == [(10, 32), (0, 32), (50, 32), (10, 16)]
 
 
 def test_an_override_elsewhere_is_in_every_variant() -> None:
     planned = make(study(base={"hash.bits": 24}), "laptop", settings={"hash.bits": 12, "train.epochs": 9})
-    assert {(one.config.hash.bits, one.config.train.epochs) for one in planned.variants} == {(12, 9)}
+    assert {(variant.config.hash.bits, variant.config.train.epochs) for variant in planned.variants} == {(12, 9)}
 
 
 @pytest.mark.parametrize(
@@ -243,8 +249,8 @@ def name(settings: Mapping[str, Any] | None = None, *, seed: int = 0, data: str 
     given = {**EVERYTHING, **(settings or {})}
     reference = {"hash.bits": given.pop("hash.bits")}
     factors = [factor("hash.bits", *reference.values())]
-    asked = Ablation(question="?", task="retrieval", reference=reference, factors=factors, seeds=[seed])
-    (cell,) = ablation_plan.plan_ablation(study, asked, "paper", data, settings=given).cells
+    ablation = Ablation(question="?", task="retrieval", reference=reference, factors=factors, seeds=[seed])
+    (cell,) = ablation_plan.plan_ablation(study, ablation, "paper", data, settings=given).cells
     return cell.hash
 
 
@@ -314,22 +320,24 @@ def test_the_name_does_not_change_with_inactive_fields(switch: dict[str, Any], i
 
 def test_two_studies_share_cells() -> None:
     assert name(study="other") == name()
-    one, other = make(study()), make(study("full", factors=[factor("srem.regions", 10, 30)], question="else?"))
-    shared = {cell.hash for cell in one.cells} & {cell.hash for cell in other.cells}
+    first = make(study())
+    other = make(study("full", factors=[factor("srem.regions", 10, 30)], question="else?"))
+    shared = {cell.hash for cell in first.cells} & {cell.hash for cell in other.cells}
     assert len(shared) == 2 * 2  # reference and regions=10, two seeds
 
 
 def test_weights_count_by_content_and_not_by_place(tmp_path: Path) -> None:
-    one, copy = tmp_path / "one.pt", tmp_path / "else" / "copy"
+    file = tmp_path / "one.pt"
+    copy = tmp_path / "else" / "copy"
     copy.parent.mkdir()
-    one.write_bytes(b"weights")
+    file.write_bytes(b"weights")
     copy.write_bytes(b"weights")
-    before = name({"model.weights": str(one)})
+    before = name({"model.weights": str(file)})
     assert name({"model.weights": str(copy)}) == before
     assert name({"model.weights": "IMAGENET1K_V2"}) != before
-    one.write_bytes(b"WEIGHTS")  # trained again, as long as before: the next plan of this process sees the new file
-    os.utime(one, (0, 0))
-    assert name({"model.weights": str(one)}) != before
+    file.write_bytes(b"WEIGHTS")  # trained again, as long as before: the next plan of this process sees the new file
+    os.utime(file, (0, 0))
+    assert name({"model.weights": str(file)}) != before
     assert weights.identity(None) is None
     assert weights.identity("IMAGENET1K_V1") == "IMAGENET1K_V1"
     with pytest.raises(UserError, match=r"model\.weights: no file 'gone\.pt'"):
@@ -344,14 +352,16 @@ def test_srem_ablation_has_a_variant_for_each_published_number(profile: str) -> 
     planned = make(srem_ablation, profile)
     assert len(planned.variants) == 8
     assert len(planned.cells) == 8 * 5
-    declared = [(one.declared["srem.regions"], one.declared["srem.size"]) for one in planned.variants]
+    declared = [(variant.declared["srem.regions"], variant.declared["srem.size"]) for variant in planned.variants]
     table = Path(search_spaces.__file__).parent / "published" / "fcaenet" / "tables_3_4.csv"
     lines = [line for line in table.read_text().splitlines() if not line.startswith("#")]
     published = {(int(row["srem.regions"]), int(row["srem.size"])) for row in csv.DictReader(lines)}
     assert len(published) == 7
     assert published | {(0, 32)} == set(declared)
     side = planned.reference.config.data.side
-    assert [one.config.srem.size for one in planned.variants] == [round(size * side / 224) for _, size in declared]
+    assert [variant.config.srem.size for variant in planned.variants] == [
+        round(size * side / 224) for _, size in declared
+    ]
     assert (side == 224) == (profile == "paper")
 
 
@@ -363,13 +373,13 @@ def test_leaving_out_what_is_off_already_is_refused() -> None:
 
 def test_a_variant_knows_the_settings_that_it_also_stands_for():
     factors = [factor("srem.regions", 0, 50), factor("srem.size", 16, 32)]
-    asked = Ablation("?", "retrieval", {"srem.regions": 50, "srem.size": 32}, factors, design="full")
-    planned = ablation_plan.plan_ablation("study", asked, "paper", "d" * 64)
+    ablation = Ablation("?", "retrieval", {"srem.regions": 50, "srem.size": 32}, factors, design="full")
+    planned = ablation_plan.plan_ablation("study", ablation, "paper", "d" * 64)
     # without regions their size is nothing to set, so two of the four settings are one config
     assert len(planned.variants) == 3
     ((name, also),) = planned.also.items()
-    one = next(variant for variant in planned.variants if variant.name == name)
-    assert (one.settings["srem.regions"], one.settings["srem.size"]) == (0, 16)
+    variant = next(variant for variant in planned.variants if variant.name == name)
+    assert (variant.settings["srem.regions"], variant.settings["srem.size"]) == (0, 16)
     assert [variant.settings for variant in also] == [{"srem.regions": 0, "srem.size": 32}]
     also = [variant.also for variant in describe.describe_ablation(planned).variants]
     assert [len(levels) for levels in also] == [0, 1, 0]

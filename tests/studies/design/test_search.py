@@ -59,9 +59,9 @@ def test_what_cannot_be_is_said(changed: dict[str, Any], message: str | None) ->
 
 
 def test_judges_are_seeds_that_chose_nothing() -> None:
-    one = search(seeds=[3, 8], judge_seeds=4)
-    assert one.tuning_seeds() == [3, 8]
-    assert one.judging_seeds(one.tuning_seeds()) == [9, 10, 11, 12]
+    seeded = search(seeds=[3, 8], judge_seeds=4)
+    assert seeded.tuning_seeds() == [3, 8]
+    assert seeded.judging_seeds(seeded.tuning_seeds()) == [9, 10, 11, 12]
 
 
 def test_a_held_out_part_is_required() -> None:
@@ -75,21 +75,21 @@ def test_what_is_searched_cannot_be_fixed() -> None:
 
 
 def test_suggestions_are_scaled_like_the_reference() -> None:
-    one = plan(reference={"srem.size": 32})
-    (group,) = one.groups
-    assert one.reference(group).config.srem.size == 9  # 32 of 224 px, at 64 px
-    variant = one.variant(group, "0", {"srem.size": 64, "train.lr": 0.01})
+    planned = plan(reference={"srem.size": 32})
+    (group,) = planned.groups
+    assert planned.reference(group).config.srem.size == 9  # 32 of 224 px, at 64 px
+    variant = planned.variant(group, "0", {"srem.size": 64, "train.lr": 0.01})
     assert variant.config.srem.size == variant.settings["srem.size"] == 18
     assert variant.declared == {"srem.size": 64, "train.lr": 0.01}
 
 
 def test_each_group_has_its_level_and_its_judges() -> None:
-    one = plan(group=factor("hash.bits", 12, 24), judge_seeds=2)
-    assert [group.label for group in one.groups] == ["hash.bits=12", "hash.bits=24"]
-    short, long = one.groups
-    assert one.reference(short).config.hash.bits == 12
-    assert one.reference(long).name == "reference (hash.bits=24)"
-    cells = one.judging_cells([one.reference(short), one.best(short, {"train.lr": 0.01})])
+    planned = plan(group=factor("hash.bits", 12, 24), judge_seeds=2)
+    assert [group.label for group in planned.groups] == ["hash.bits=12", "hash.bits=24"]
+    short, long = planned.groups
+    assert planned.reference(short).config.hash.bits == 12
+    assert planned.reference(long).name == "reference (hash.bits=24)"
+    cells = planned.judging_cells([planned.reference(short), planned.best(short, {"train.lr": 0.01})])
     assert [(cell.variant.name, cell.seed) for cell in cells] == [
         (name, seed) for seed in (1, 2) for name in ("reference (hash.bits=12)", "best (hash.bits=12)")
     ]
@@ -98,23 +98,23 @@ def test_each_group_has_its_level_and_its_judges() -> None:
 def test_a_cell_is_the_same_in_a_search_and_an_ablation() -> None:
     from raysearch.studies.design import Ablation, ablation_plan
 
-    asked = Ablation("Which?", "retrieval", {"train.lr": 0.01}, [factor("train.lr", 0.02)], seeds=1)
-    cells = {cell.hash for cell in ablation_plan.plan_ablation("other", asked, "laptop", "data").cells}
-    one = plan(space={"train.lr": SPACE["train.lr"]})
-    assert one.cell(one.variant(one.groups[0], "0", {"train.lr": 0.02}), 0).hash in cells
+    ablation = Ablation("Which?", "retrieval", {"train.lr": 0.01}, [factor("train.lr", 0.02)], seeds=1)
+    cells = {cell.hash for cell in ablation_plan.plan_ablation("other", ablation, "laptop", "data").cells}
+    planned = plan(space={"train.lr": SPACE["train.lr"]})
+    assert planned.cell(planned.variant(planned.groups[0], "0", {"train.lr": 0.02}), 0).hash in cells
 
 
 def test_members_of_a_population_are_cells_of_their_own() -> None:
-    one = plan(scheduler="pbt", space={"train.lr": SPACE["train.lr"]})
-    group = one.groups[0]
-    first, second = (one.variant(group, str(n), {"train.lr": 0.02}) for n in range(2))
-    names = {one.cell(first, 0).hash, one.member(first, group, 0).hash, one.member(second, group, 0).hash}
+    planned = plan(scheduler="pbt", space={"train.lr": SPACE["train.lr"]})
+    group = planned.groups[0]
+    first, second = (planned.variant(group, str(n), {"train.lr": 0.02}) for n in range(2))
+    names = {planned.cell(first, 0).hash, planned.member(first, group, 0).hash, planned.member(second, group, 0).hash}
     assert len(names) == 3
 
 
 def test_workers_are_part_of_a_cells_name() -> None:
     names = set()
     for workers in (1, 2, 3):
-        one = search_plan.plan_search("study", search(), "laptop", "data", workers=workers)
-        names.add(one.cell(one.reference(one.groups[0]), 0).hash)
+        planned = search_plan.plan_search("study", search(), "laptop", "data", workers=workers)
+        names.add(planned.cell(planned.reference(planned.groups[0]), 0).hash)
     assert len(names) == 3
