@@ -114,6 +114,8 @@ def test_the_readme_has_the_lines_that_ci_runs() -> None:
 
 def test_every_study_and_page_is_listed() -> None:
     studies = (ROOT / "docs" / "studies.md").read_text()
-    assert [name for name in study_files.study_names() if f"`{name}`" not in studies] == []
+    names = study_files.study_names()
+    assert [name for name in names if f"`{name}`" not in studies] == []
+    assert f"lists {len(names)} studies" in " ".join(PAGES[0].text.split())
     linked = {(page.path.parent / target.partition("#")[0]).resolve() for page in PAGES for target in page.links}
     assert [str(page) for page in PAGES if page.path not in linked and page.path.name != "README.md"] == []
