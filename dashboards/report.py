@@ -84,7 +84,7 @@ def _ablation(study: StudyRecord, table: pa.Table) -> tuple[str, dict[str, str]]
 
 def _search(study: StudyRecord, table: pa.Table) -> tuple[str, dict[str, str]]:
     run = search_page.search_view(study, table)
-    return search_page.page(run), search_page.files(run)
+    return search_page.build_page(run), search_page.table_files(run)
 
 
 def _write(path: Path, text: str) -> Path:

@@ -56,7 +56,7 @@ def report(
         home.fetch()
     if len(homes) > 1:
         directories = [home.directory for home in homes]
-        _compare(directories, out or dashboards.comparison.page.beside(directories))
+        _compare(directories, out or dashboards.comparison.page.default_directory(directories))
     elif live:
         from dashboards.live import server
 
@@ -64,9 +64,9 @@ def report(
             server.serve(homes[0].directory, port or 0, not no_open, cli.console())
     else:
         if gallery:
-            from dashboards.gallery.build import write  # looks with torch, which a report needs not
+            from dashboards.gallery.build import write_gallery  # looks with torch, which a report needs not
 
-            write(homes[0].directory, images or IMAGES, variant, seed, data, storage)
+            write_gallery(homes[0].directory, images or IMAGES, variant, seed, data, storage)
         _draw(homes[0].directory, gallery)
 
 
@@ -84,9 +84,11 @@ def _draw(run: Path, gallery: bool) -> None:
 
 
 def _compare(runs: list[Path], out: Path) -> None:
-    shown = dashboards.comparison.page.read(runs)
-    path = dashboards.comparison.page.write(shown, out)
-    _print(dashboards.comparison.tables.terminal(shown), dashboards.comparison.page.sentence(shown), [path])
+    shown = dashboards.comparison.page.read_comparison(runs)
+    path = dashboards.comparison.page.write_comparison(shown, out)
+    _print(
+        dashboards.comparison.tables.terminal_table(shown), dashboards.comparison.page.answer_sentence(shown), [path]
+    )
 
 
 def _print(table: object, answer: str, pages: list[Path]) -> None:

@@ -78,7 +78,7 @@ def terminal(study: StudyRecord, table: pa.Table) -> RenderableType:
         table: what `results.load` returns.
     """
     if study.kind == "search":
-        return tables.terminal(search_view(study, table))
+        return tables.terminal_table(search_view(study, table))
     return terminal_table(view(study, table))
 
 

@@ -1,4 +1,4 @@
-"""Several runs side by side: what differs between their configs, and the paired difference of common variants.
+"""Several runs side by side: how their configs differ, and the differences between variants that they share.
 
-Runs whose metric, data or protocol differ are refused by `compatibility`.
+`compatibility` refuses runs with different metrics, data or evaluation protocols.
 """

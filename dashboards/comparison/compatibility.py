@@ -1,7 +1,7 @@
-"""Whether runs may stand in one table: metric, data and the protocol of the evaluation must be the same.
+"""Checks that runs can be compared: metric, data and evaluation protocol must be equal.
 
-What decides how a result is counted is refused when it differs; what may honestly differ (code, machine, seeds,
-schedule) is listed beside the numbers.
+A difference in how a result is computed is refused. Differences in code, machine, seeds or schedule are allowed; the
+page lists them beside the numbers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,94 +13,94 @@ from dashboards.run_data.config_diff import flat
 from dashboards.run_data.result_rows import loads, mapping
 from raysearch.core.errors import UserError
 
-# Config paths that decide what is evaluated on. Within a run they may be factors, and variants then say them.
-_EPISODES = ("ways", "shots", "queries", "test", "seed")
-PROTOCOL = ("data.side", "data.zoom", "data.split", *(f"episodes.{name}" for name in _EPISODES))
+# Config paths that decide what a model is evaluated on. They may be factors within a run; the variants then name them.
+_EPISODE_KEYS = ("ways", "shots", "queries", "test", "seed")
+PROTOCOL = ("data.side", "data.zoom", "data.split", *(f"episodes.{key}" for key in _EPISODE_KEYS))
 
 
-def check(runs: Mapping[str, View]) -> None:
-    """Refuse runs whose numbers are not of one kind.
+def check_comparable(runs: Mapping[str, View]) -> None:
+    """Refuse runs whose numbers cannot be compared.
 
     Args:
-        runs: by what they are called, in order; all are held against the first.
+        runs: by name; all are checked against the first.
 
     Raises:
-        UserError: the first thing that differs, in which runs, and how.
+        UserError: two runs differ; the message names the first property that differs, and both values.
     """
-    (first, one), *others = runs.items()
-    for name, other in others:
-        for what, of_first, of_other in _identity(one, other):
-            if of_first != of_other:
-                raise UserError(
-                    f"'{first}' and '{name}' cannot be compared: {what} {_word(of_first)} and {_word(of_other)}"
-                )
+    (first_name, first), *others = runs.items()
+    for name, run in others:
+        for description, first_value, value in _properties(first, run):
+            if first_value != value:
+                difference = f"{description} {_text(first_value)} and {_text(value)}"
+                raise UserError(f"'{first_name}' and '{name}' cannot be compared: {difference}")
 
 
-def _identity(one: View, other: View) -> list[tuple[str, Any, Any]]:
-    """(what, of one run, of the other) for all that must be the same, what says most first."""
-    parts: list[tuple[str, Any, Any]] = [
-        ("their tasks are", _task(one), _task(other)),
-        ("their metrics are", one.metric, other.metric),
+def _properties(first: View, run: View) -> list[tuple[str, Any, Any]]:
+    """Return (description, value in one run, value in the other) of all that must be equal, most important first."""
+    properties: list[tuple[str, Any, Any]] = [
+        ("their tasks are", _task(first), _task(run)),
+        ("their metrics are", first.metric, run.metric),
+        ("the directions of their metrics are", first.mode, run.mode),
     ]
-    parts += [("they want the metric", one.mode, other.mode)]
-    if not ids(one) & ids(other):  # where the protocol is a factor a run has several, and shares some with the other
-        parts.append(("the metric's ids are", sorted(ids(one)), sorted(ids(other))))
-    parts += [("the content hashes of their data are", _data(one), _data(other))]
-    free = {*one.factors, *other.factors} | _moved(one) | _moved(other)
-    settings = protocol(one), protocol(other)
-    for path in PROTOCOL:
-        # a path that only one of the two configs has is of another task or version, which is refused above or listed
-        if path not in free and all(path in each for each in settings):
-            parts.append((f"{path} is", settings[0][path], settings[1][path]))
-    return parts
+    if not metric_ids(first) & metric_ids(run):  # a run whose protocol is a factor has several ids, and shares some
+        properties.append(("the metric's ids are", sorted(metric_ids(first)), sorted(metric_ids(run))))
+    properties.append(("the content hashes of their data are", _data_hashes(first), _data_hashes(run)))
+    varied = {*first.factors, *run.factors} | _varied_protocol(first) | _varied_protocol(run)
+    first_protocol = protocol_values(first)
+    protocol = protocol_values(run)
+    # A path that only one config has belongs to another task or version, which is refused above or listed.
+    shared = [path for path in PROTOCOL if path not in varied and path in first_protocol and path in protocol]
+    properties += [(f"{path} is", first_protocol[path], protocol[path]) for path in shared]
+    return properties
 
 
-def protocol(run: View) -> dict[str, list[Any]]:
-    """Protocol path -> its values over the run's variants."""
-    found: dict[str, list[Any]] = {}
-    for one in run.variants:
-        config = config_of(one)
+def protocol_values(run: View) -> dict[str, list[Any]]:
+    """Return the values of each protocol path over a run's variants."""
+    values: dict[str, list[Any]] = {}
+    for variant in run.variants:
+        config = flat_config(variant)
         for path in PROTOCOL:
-            if path in config and config[path] not in found.setdefault(path, []):
-                found[path].append(config[path])
-    return found
+            if path in config and config[path] not in values.setdefault(path, []):
+                values[path].append(config[path])
+    return values
 
 
-def config_of(variant: Variant) -> dict[str, Any]:
-    """A variant's config by dotted path, as its cells hold it: without what cannot matter."""
+def flat_config(variant: Variant) -> dict[str, Any]:
+    """Return a variant's config by dotted path, as its cells record it: without settings that have no effect."""
     texts = dict.fromkeys(row["config"] for row in variant.rows if row.get("config"))
     config = loads(next(iter(texts), None)) or variant.config
     return flat(config) if isinstance(config, Mapping) else {}
 
 
-def _moved(run: View) -> set[str]:
-    """Paths of the protocol that a factor with a name of its own sets."""
-    return {path for path, values in protocol(run).items() if len(values) > 1}
+def metric_ids(run: View) -> set[str]:
+    """Return the ids of the run's metric: one, or one per level if the protocol is a factor."""
+    ids = {metric_id_of(variant, run.metric) for variant in run.variants} - {None}
+    return {str(metric_id) for metric_id in ids} or {run.metric_id}
+
+
+def metric_id_of(variant: Variant, metric: str) -> str | None:
+    """Return the id of a variant's metric; None if no cell records it."""
+    texts = dict.fromkeys(row.get("metric_ids") for row in variant.rows if row["status"] == "finished")
+    ids = [mapping(loads(text)).get(metric) for text in texts]
+    return next((str(metric_id) for metric_id in ids if metric_id is not None), None)
+
+
+def _varied_protocol(run: View) -> set[str]:
+    """Return the protocol paths that vary within a run, by a factor with another name."""
+    return {path for path, values in protocol_values(run).items() if len(values) > 1}
 
 
 def _task(run: View) -> str:
-    return str(run.study.get("task") or "retrieval")
+    return run.study.task or "retrieval"
 
 
-def ids(run: View) -> set[str]:
-    """The ids of the run's metric: one, or where the protocol is a factor one for each of its levels."""
-    return {one for variant in run.variants if (one := id_of(variant, run.metric))} or {run.metric_id}
-
-
-def id_of(variant: Variant, metric: str) -> str | None:
-    """What exactly a variant's metric is; None without a cell that says it."""
-    texts = dict.fromkeys(row.get("metric_ids") for row in variant.rows if row["status"] == "finished")
-    found = [mapping(loads(text)).get(metric) for text in texts]
-    return next((str(one) for one in found if one is not None), None)
-
-
-def _data(run: View) -> list[str]:
-    """Of the cells, which know best; of a run without any, what was planned."""
+def _data_hashes(run: View) -> list[str]:
+    """Return the data hashes that the cells record; without any cell, the planned one."""
     hashes = {str(row["data"]) for row in run.rows if row.get("data")}
-    return sorted(hashes) or [str(run.study.data.content_hash or "not recorded")]
+    return sorted(hashes) or [run.study.data.content_hash or "not recorded"]
 
 
-def _word(value: Any) -> str:
+def _text(value: Any) -> str:
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return formats.listed([formats.level(one) for one in value])
+        return formats.listed([formats.level(entry) for entry in value])
     return formats.level(value)

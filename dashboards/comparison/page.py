@@ -1,54 +1,59 @@
-"""The page of several runs side by side, and the tables beside it."""
+"""The page of a comparison: it puts the sections in order, and writes the page and the tables beside it."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from dashboards.comparison import sections, tables
-from dashboards.comparison.answer import sentence
-from dashboards.comparison.view import Comparison, read
+from dashboards.comparison.answer import answer_sentence
+from dashboards.comparison.view import Comparison, read_comparison
 from dashboards.html.document import document
-from dashboards.html.markup import Markup
 from raysearch.core import atomic
 from raysearch.core.errors import UserError
 
-__all__ = ["page", "read", "sentence", "write"]
+__all__ = ["answer_sentence", "build_page", "default_directory", "read_comparison", "write_comparison"]
 
 
-def write(shown: Comparison, directory: str | Path) -> Path:
-    """Write the page and the tables; each file is replaced whole, and nothing in the runs is touched.
+def write_comparison(comparison: Comparison, directory: str | Path) -> Path:
+    """Write the page and the tables. Each file is replaced atomically, and the runs are not changed.
 
     Returns:
-        The path of `comparison.html`; beside it is `tables/` with `means.csv`, and `differences` as `.csv`, `.md` and
+        The path of `comparison.html`. Beside it is `tables/` with `means.csv`, and `differences` as `.csv`, `.md` and
         `.tex`.
+
+    Raises:
+        UserError: the directory cannot be written.
     """
-    for name, text in tables.files(shown).items():
+    for name, text in tables.table_files(comparison).items():
         _write(Path(directory) / "tables" / name, text)
-    return _write(Path(directory) / "comparison.html", page(shown))
+    return _write(Path(directory) / "comparison.html", build_page(comparison))
 
 
-def beside(directories: Sequence[Path]) -> Path:
-    """Where a comparison stands when nobody says: beside the first run.
+def default_directory(directories: Sequence[Path]) -> Path:
+    """Return the default directory of a comparison: `comparison`, beside the first run.
 
-    >>> beside([Path("runs/small"), Path("runs/large")]).as_posix()
+    >>> default_directory([Path("runs/small"), Path("runs/large")]).as_posix()
     'runs/comparison'
     """
     first = directories[0]
     return (first if first.name not in ("", "..") else first.resolve()).parent / "comparison"
 
 
-def page(shown: Comparison) -> str:
-    """The page of a comparison."""
-    parts: list[Markup | None] = [sections.opening(shown), sections.runs(shown)]
-    parts += [sections.between(shown)]
-    parts += [sections.differences(shown), sections.means(shown)]
-    parts += [sections.cost(shown), sections.definitions(shown)]
-    return document(f"Comparison of {', '.join(shown.runs)}", *parts)
+def build_page(comparison: Comparison) -> str:
+    """Return the HTML of the page."""
+    return document(
+        f"Comparison of {', '.join(comparison.runs)}",
+        sections.header(comparison),
+        sections.runs(comparison),
+        sections.run_properties(comparison),
+        sections.differences(comparison),
+        sections.means(comparison),
+        sections.cost(comparison),
+        sections.definitions(comparison),
+    )
 
 
 def _write(path: Path, text: str) -> Path:
     try:
         return atomic.replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline="\n"))
     except OSError as error:
-        raise UserError(
-            f"cannot write '{path}': {error.strerror}; --out names a directory that can be written"
-        ) from None
+        raise UserError(f"cannot write '{path}': {error.strerror}; name a writable directory with --out") from None

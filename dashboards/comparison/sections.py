@@ -1,191 +1,202 @@
-"""The parts of a comparison's page: the runs, in what they differ, their differences, means and cost."""
+"""The sections of a comparison's page: the runs, how they differ, differences of variants, means and cost."""
 
 from collections.abc import Callable
 from typing import Any
 
-from dashboards.ablation.glossary import metric as metric_in_words
+from dashboards.ablation.glossary import metric as metric_definition
 from dashboards.ablation.header import caution, data
 from dashboards.ablation.provenance import pairs
-from dashboards.ablation.view import View
+from dashboards.ablation.view import Variant, View
 from dashboards.comparison import figures
-from dashboards.comparison.answer import sentence
-from dashboards.comparison.tables import IN_PAGE, ranked, test_of, verdict
-from dashboards.comparison.view import Comparison
+from dashboards.comparison.answer import answer_sentence
+from dashboards.comparison.tables import differences_table, largest_matches, verdict_text
+from dashboards.comparison.view import Comparison, Match
 from dashboards.html import formats
 from dashboards.html.embed import embed
 from dashboards.html.markup import Markup, join, name, number, rows, section, tag
+from dashboards.html.table import Cell, Column, Table
+from dashboards.html.verdicts import ROWS_IN_PAGE
 
 _TERMS = {
-    "Which variants": "A variant of a later run is held against the variant of its name in the first run, and against "
-    "the one with the same config where that has another name. In what their configs differ stands beside them.",
-    "Paired": "Where three seeds or more are common, the difference is taken seed by seed and averaged, with Student's "
-    "t interval at 95 %: what a seed does to both alike cancels out.",
+    "Matched variants": "A variant of a later run is compared with the variant of its name in the first run, and with "
+    "the variant that has the same config under another name. The table lists how their configs differ.",
+    "Paired": "With at least three common seeds, the difference is taken seed by seed and averaged, with Student's "
+    "t interval at 95 %. Effects of a seed on both runs cancel out.",
     "Welch": "With fewer common seeds the cells are two samples: the difference of their means with Welch's interval "
-    "at 95 %, which lets each run scatter in its own way. It is wider than a paired one.",
-    "p (Holm)": "Of the two-sided test, corrected by Holm over all differences of this page that have one.",
-    "Same cells": "Both runs hold one result: config, data, seed and version of the code are the same. "
+    "at 95 %, which allows each run its own spread. It is wider than a paired interval.",
+    "p (Holm)": "p of the two-sided test, corrected by Holm over all tested differences of this page.",
+    "Same cells": "Both runs contain the same result: config, data, seed and code version are equal. "
     "Nothing is tested.",
     "Failed, stopped, not run": "Cells without a number. They are counted and never replaced.",
 }
 
 
-def opening(shown: Comparison) -> Markup:
-    """The page's header."""
-    questions = dict.fromkeys(str(run.study.get("question") or "") for run in shown.runs.values())
-    one = shown.one
-    facts: list[tuple[str, Any]] = [("Metric", join(*(tag("code", each, " ") for each in shown.ids())))]
-    facts += [("Data", data(one.study.data)), ("Runs", formats.listed(list(shown.runs)))]
-    finding, mark, rest = sentence(shown).partition("; ")
-    lead = tag("strong", name(finding + ("." if mark else "")))
+def header(comparison: Comparison) -> Markup:
+    """Draw the page's header with the answer."""
+    questions = dict.fromkeys(run.study.question or "" for run in comparison.runs.values())
+    names = formats.listed(list(comparison.runs))
+    title = next(iter(questions)) if len(questions) == 1 and "" not in questions else f"{names} side by side"
+    facts: list[tuple[str, Any]] = [
+        ("Metric", join(*(tag("code", metric_id, " ") for metric_id in comparison.metric_ids))),
+        ("Data", data(comparison.first_run.study.data)),
+        ("Runs", names),
+    ]
+    finding, semicolon, rest = answer_sentence(comparison).partition("; ")
+    lead = tag("strong", name(finding + ("." if semicolon else "")))
     answer = join(lead, " " if rest else "", name(rest[:1].upper() + rest[1:]))
+    laptop_runs = [run.study for run in comparison.runs.values() if run.study.profile == "laptop"]
     return tag(
         "header",
         tag("p", "raysearch \N{MIDDLE DOT} comparison", class_="brand"),
-        tag("h1", next(iter(questions)) if len(questions) == 1 and "" not in questions else _title(shown)),
+        tag("h1", title),
         tag("section", tag("h2", "Answer"), tag("p", answer), class_="answer", aria_label="Answer"),
-        next((caution(run.study) for run in shown.runs.values() if run.study.get("profile") == "laptop"), None),
+        caution(laptop_runs[0]) if laptop_runs else None,
         tag("dl", *(tag("div", tag("dt", term), tag("dd", fact)) for term, fact in facts), class_="facts"),
     )
 
 
-def _title(shown: Comparison) -> str:
-    return f"{formats.listed(list(shown.runs))} side by side"
-
-
-def runs(shown: Comparison) -> Markup:
-    """What each run asked and what became of its cells."""
-    header = ["Run", "Question", "Study", "Seeds", "Cells finished", "All cells", "On GPUs"]
+def runs(comparison: Comparison) -> Markup:
+    """List the runs: question, seeds, finished cells and time."""
+    titles = ["Run", "Question", "Study", "Seeds", "Cells finished", "All cells", "On GPUs"]
     body = []
-    for called, run in shown.runs.items():
+    for run_name, run in comparison.runs.items():
         cells = {row["cell"]: row for row in run.rows}.values()
-        gpu = sum(row.get("gpu_seconds") or 0.0 for row in cells)
-        row: list[Any] = [name(called), tag("td", run.study.get("question") or "", class_="wide")]
-        row += [run.study.get("study") or "", formats.seeds({row["seed"] for row in run.rows}), _finished(run)]
-        row += [number(formats.seconds(sum(row.get("seconds") or 0.0 for row in cells)))]
-        body.append([*row, number(formats.seconds(gpu) if gpu else "")])
-    return section("runs", "Runs", rows(header, body))
+        seconds = sum(row.get("seconds") or 0.0 for row in cells)
+        gpu_seconds = sum(row.get("gpu_seconds") or 0.0 for row in cells)
+        body.append(
+            [
+                name(run_name),
+                tag("td", run.study.question or "", class_="wide"),
+                run.study.study,
+                formats.seeds({row["seed"] for row in run.rows}),
+                _finished(run),
+                number(formats.seconds(seconds)),
+                number(formats.seconds(gpu_seconds) if gpu_seconds else ""),
+            ]
+        )
+    return section("runs", "Runs", rows(titles, body))
 
 
-def between(shown: Comparison) -> Markup:
-    """What differs between the runs and need not be the same: code, machine, seeds, settings."""
-    facts: dict[str, Callable[[View], str]] = {
-        "Study": lambda run: str(run.study.get("study") or ""),
-        "Question": lambda run: str(run.study.get("question") or ""),
-        "Profile": lambda run: str(run.study.get("profile") or ""),
-        "Design": lambda run: str(run.study.get("design") or run.study.get("sampler") or ""),
+def run_properties(comparison: Comparison) -> Markup:
+    """List the properties that differ between the runs and may differ: code, machine, seeds, settings."""
+    properties: dict[str, Callable[[View], str]] = {
+        "Study": lambda run: run.study.study,
+        "Question": lambda run: run.study.question or "",
+        "Profile": lambda run: run.study.profile or "",
+        "Design": lambda run: run.study.design or run.study.sampler or "",
         "Seeds": lambda run: formats.seeds({row["seed"] for row in run.rows}),
-        "Code version": lambda run: formats.listed(
-            sorted({str(row["code_version"]) for row in run.rows if row.get("code_version") is not None})
-        ),
-        "Versions": lambda run: pairs(run.study.get("versions")),
-        "Hardware": lambda run: pairs(run.study.get("hardware")),
+        "Code version": _code_versions,
+        "Versions": lambda run: pairs(run.study.versions),
+        "Hardware": lambda run: pairs(run.study.hardware),
         "Set on the command line": lambda run: pairs(run.study.settings.get("overrides")),
-        "Command": lambda run: str(run.study.get("command") or ""),
-        "Data read from": lambda run: str(run.study.data.path or ""),
+        "Command": lambda run: run.study.command or "",
+        "Data read from": lambda run: run.study.data.path or "",
     }
     body = []
-    for fact, of in facts.items():
-        told = [of(run) for run in shown.runs.values()]
-        if len(set(told)) > 1:
-            body.append([fact, *(tag("td", words or formats.NONE, class_="wide") for words in told)])
-    alike = "Task, metric, data and protocol of the evaluation are the same in all runs; other runs are not compared."
-    if not body:
-        return section("between", "What differs between the runs", tag("p", f"Nothing that was recorded. {alike}"))
-    table = rows(["", *map(name, shown.runs)], body, alike)
-    return section("between", "What differs between the runs", table)
+    for title, value_of in properties.items():
+        values = [value_of(run) for run in comparison.runs.values()]
+        if len(set(values)) > 1:
+            body.append([title, *(tag("td", value or formats.NONE, class_="wide") for value in values)])
+    equal = "Task, metric, data and evaluation protocol are equal in all runs; other runs cannot be compared."
+    content = tag("p", f"Nothing that was recorded. {equal}")
+    if body:
+        content = rows(["", *map(name, comparison.runs)], body, equal)
+    return section("between", "What differs between the runs", content)
 
 
-def differences(shown: Comparison) -> Markup:
-    """Every variant of a later run beside the first run's."""
-    metric, several = formats.metric_name(shown.one.metric), len(shown.runs) > 2
-    header: list[Any] = ["Variant", *["Run"] * several, metric, join(f"{metric}, ", name(shown.first)), "Difference"]
-    header += ["p (Holm)", "Verdict", "By", "Config differs in"]
-    body = []
-    for one in ranked(shown, IN_PAGE):
-        found = one.difference
-        row: list[Any] = [name(one.label), *[name(one.run)] * several]
-        row += [number(formats.metric(side.compared["mean"])) for side in (one.own, one.other)]
-        bounds = formats.interval(found.low, found.high, sign=True)
-        row += [number("" if found.delta is None else formats.signed(found.delta), bounds)]
-        row += [number("" if found.p is None else formats.p_value(found.p_holm))]
-        row += [tag("td", tag("span", verdict(one), class_=f"verdict {one.verdict.replace(' ', '-')}"))]
-        test, _, under = test_of(one).partition(", ")
-        row += [number(test, under)]
-        body.append([*row, tag("td", _changes(one.changes), class_="wide")])
-    if not body:
-        words = "No variant of the first run has its name or its config in another run."
-        return section("differences", "Differences between runs", tag("p", words))
-    note = f"Each variant less what {shown.first} has. In brackets: 95 % intervals."
-    if len(shown.matches) > IN_PAGE:
-        note += f" The {IN_PAGE} largest of {len(shown.matches):,}; all stand in tables/differences.csv."
-    figure = figures.differences(shown)
-    caption = "Open circles are undecided; diamonds have too few seeds for an interval; a bar is the same cells."
-    said = formats.listed([f"{one.label} {verdict(one)}" for one in ranked(shown, 20)], most=20)
-    drawn = embed(figure, "plot-differences", caption, f"Differences between runs: {said}") if figure else None
-    return section("differences", "Differences between runs", rows(header, body, note), drawn)
+def differences(comparison: Comparison) -> Markup:
+    """Compare every variant of a later run with its match in the first run."""
+    title = "Differences between runs"
+    if not comparison.matches:
+        text = "No variant of the first run has its name or its config in another run."
+        return section("differences", title, tag("p", text))
+    figure = figures.draw_differences(comparison)
+    caption = "Open circles are undecided. Diamonds have too few seeds for an interval. A bar marks the same cells."
+    verdicts = [f"{match.label} {verdict_text(match)}" for match in largest_matches(comparison, 20)]
+    description = f"{title}: {formats.listed(verdicts, most=20)}"
+    drawn = embed(figure, "plot-differences", caption, description) if figure else None
+    return section("differences", title, differences_table(comparison).to_html(), drawn)
 
 
-def means(shown: Comparison) -> Markup:
-    """Every variant's mean in every run."""
-    tables = [{one.name: one for one in run.variants} for run in shown.runs.values()]
-    labels = {one.name: one.label for run in shown.runs.values() for one in run.variants}
-    body = []
-    for variant in figures.rows_of_means(shown)[:IN_PAGE]:
-        row: list[Any] = [name(labels[variant])]
-        for table in tables:
-            if variant not in table:
-                row.append(number("", "not in this run"))
-                continue
-            found = table[variant].compared
-            seeds = formats.count(found["seeds"], "seed")
-            holes = table[variant].holes
-            words = f"{formats.interval(found['ci_low'], found['ci_high'])} {seeds}".strip()
-            row.append(number(formats.metric(found["mean"]), words + (f", {holes} without a result" if holes else "")))
-        body.append(row)
-    note = "Means over seeds; in brackets their 95 % intervals, which say how far seeds scatter."
-    if len(shown.names) > IN_PAGE:
-        note += f" The first {IN_PAGE} of {len(shown.names):,} variants; all stand in tables/means.csv."
-    figure = figures.means(shown)
-    caption = "A mark a run, with the interval of its mean. Whether runs differ is told by the differences above."
+def means(comparison: Comparison) -> Markup:
+    """List every variant's mean in every run."""
+    variants = [{variant.name: variant for variant in run.variants} for run in comparison.runs.values()]
+    labels = {variant.name: variant.label for run in comparison.runs.values() for variant in run.variants}
+    columns = [Column[str]("Variant", lambda variant_name: labels[variant_name], "name")]
+    for run_name, by_name in zip(comparison.runs, variants, strict=True):
+        columns.append(Column(name(run_name), _mean_in(by_name)))
+    note = "Means over seeds. In brackets: their 95 % intervals, which show how far seeds scatter."
+    if len(comparison.variant_names) > ROWS_IN_PAGE:
+        total = len(comparison.variant_names)
+        note += f" The first {ROWS_IN_PAGE} of {total:,} variants; tables/means.csv lists all."
+    table = Table(columns, figures.order_variants(comparison)[:ROWS_IN_PAGE], note).to_html()
+    figure = figures.draw_means(comparison)
+    caption = "One mark per run, with the interval of its mean. The section above tests whether runs differ."
     drawn = embed(figure, "plot-means", caption, "Means of every run, as in the table") if figure else None
-    return section("means", "Means", rows(["Variant", *map(name, shown.runs)], body, note), drawn)
+    return section("means", "Means", table, drawn)
 
 
-def cost(shown: Comparison) -> Markup | None:
-    """Seconds of a cell of the variants that runs have in common."""
-    body = []
-    for one in ranked(shown, IN_PAGE):
-        own, other = one.own.seconds, one.other.seconds
-        if own is not None and other is not None:
-            row: list[Any] = [
-                name(one.label),
-                name(one.run),
-                number(formats.seconds(own)),
-                number(formats.seconds(other)),
-            ]
-            body.append([*row, number(f"{own / other:.2f}" if other else "")])
-    if not body:
+def cost(comparison: Comparison) -> Markup | None:
+    """Compare the time per cell of matched variants; None if no time is recorded."""
+    timed = [
+        match
+        for match in largest_matches(comparison, ROWS_IN_PAGE)
+        if match.variant.seconds is not None and match.baseline.seconds is not None
+    ]
+    if not timed:
         return None
-    header = ["Variant", "Run", "Time a cell", join("Time a cell, ", name(shown.first)), "Ratio"]
-    note = "Means over finished cells, on whatever machine each ran: see what differs between the runs."
-    return section("cost", "Cost", rows(header, body, note))
+    columns: list[Column[Match]] = [
+        Column("Variant", lambda match: match.label, "name"),
+        Column("Run", lambda match: match.run, "name"),
+        Column("Time per cell", lambda match: _time(match.variant.seconds)),
+        Column(join("Time per cell, ", name(comparison.first_name)), lambda match: _time(match.baseline.seconds)),
+        Column("Ratio", _time_ratio),
+    ]
+    note = "Means over finished cells, on the machine of each run; see what differs between the runs."
+    return section("cost", "Cost", Table(columns, timed, note).to_html())
 
 
-def definitions(shown: Comparison) -> Markup:
-    """How the numbers of the page are computed."""
-    terms = {formats.metric_name(shown.one.metric): metric_in_words(shown.one), **_TERMS}
-    words = (tag("div", tag("dt", term), tag("dd", text)) for term, text in terms.items())
-    return section("definitions", "How the numbers are computed", tag("dl", *words, class_="listing"))
+def definitions(comparison: Comparison) -> Markup:
+    """Explain the terms of the page."""
+    first = comparison.first_run
+    terms = {formats.metric_name(first.metric): metric_definition(first), **_TERMS}
+    entries = (tag("div", tag("dt", term), tag("dd", text)) for term, text in terms.items())
+    return section("definitions", "How the numbers are computed", tag("dl", *entries, class_="listing"))
 
 
 def _finished(run: View) -> Markup:
-    kinds = {"failed": run.status("failed"), "stopped": run.status("stopped"), "not run": run.missing}
-    holes = [f"{number:,} {kind}" for kind, number in kinds.items() if number]
-    return number(f"{run.status('finished'):,} of {run.planned:,}", ", ".join(holes))
+    missing = {"failed": run.status("failed"), "stopped": run.status("stopped"), "not run": run.missing}
+    detail = ", ".join(f"{count:,} {kind}" for kind, count in missing.items() if count)
+    return number(f"{run.status('finished'):,} of {run.planned:,}", detail)
 
 
-def _changes(changes: list[str]) -> str | Markup:
-    """A few in full; many, as of another profile, behind a line."""
-    if len(changes) <= 4:
-        return "; ".join(changes) or "nothing"
-    return tag("details", tag("summary", formats.count(len(changes), "setting")), "; ".join(changes))
+def _code_versions(run: View) -> str:
+    versions = {str(row["code_version"]) for row in run.rows if row.get("code_version") is not None}
+    return formats.listed(sorted(versions))
+
+
+def _mean_in(variants: dict[str, Variant]) -> Callable[[str], Cell]:
+    """Return the cell of a variant in one run, given the variant's name."""
+
+    def cell(variant_name: str) -> Cell:
+        if variant_name not in variants:
+            return Cell("", "not in this run")
+        variant = variants[variant_name]
+        row = variant.compared
+        detail = f"{formats.interval(row['ci_low'], row['ci_high'])} {formats.count(row['seeds'], 'seed')}".strip()
+        if variant.holes:
+            detail += f", {variant.holes} without a result"
+        return Cell(formats.metric(row["mean"]), detail, row["mean"])
+
+    return cell
+
+
+def _time(seconds: float | None) -> Cell:
+    return Cell(formats.seconds(seconds), sort_key=seconds)
+
+
+def _time_ratio(match: Match) -> Cell:
+    seconds = match.variant.seconds
+    baseline = match.baseline.seconds
+    ratio = seconds / baseline if seconds is not None and baseline else None
+    return Cell("" if ratio is None else f"{ratio:.2f}", sort_key=ratio)

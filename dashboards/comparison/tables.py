@@ -1,160 +1,206 @@
-"""The tables of a comparison outside its page: CSV for machines, Markdown and LaTeX for papers, and the terminal's."""
+"""The tables of a comparison: means and differences as CSV, differences for papers, the page and the terminal."""
 
-import io
+from collections.abc import Callable
 from typing import Any
 
-from rich.table import Table
-from rich.text import Text
+from rich.table import Table as RichTable
 
+from dashboards.ablation.view import Variant, View
 from dashboards.comparison.view import Comparison, Match
-from dashboards.html import csv_file, formats
-from dashboards.html.table import markdown_text, tex
-from dashboards.html.verdicts import MARKS
+from dashboards.html import formats, verdicts
+from dashboards.html.markup import Markup, join, name, tag
+from dashboards.html.table import Cell, Column, Table, csv_value
 
-_VERDICTS = {"better": "decided better", "worse": "decided worse"}
-IN_PAGE, IN_FILE, IN_TERMINAL = 100, 200, 40  # rows that can still be read
-
-
-def files(shown: Comparison) -> dict[str, str]:
-    """All of them, by name."""
-    found = {"means.csv": means_csv(shown), "differences.csv": differences_csv(shown)}
-    return found | {"differences.md": as_markdown(shown), "differences.tex": as_latex(shown)}
+_COMPARED = ("seeds", "mean", "ci_low", "ci_high", "failed", "stopped")
 
 
-def means_csv(shown: Comparison) -> str:
-    """Every number in full: a row a variant of a run."""
-    out = io.StringIO()
-    writer = csv_file.writer(out)
-    numbers = ["seeds", "mean", "ci_low", "ci_high", "failed", "stopped"]
-    writer.writerow(["run", "study", "variant", "metric", "metric_ids", *numbers, "missing", "seconds"])
-    for name, run in shown.runs.items():
-        for one in run.variants:
-            row = [name, run.study.get("study", ""), one.name, run.metric, " ".join(shown.ids())]
-            writer.writerow([*row, *(one.compared[key] for key in numbers), one.missing, one.seconds])
-    return out.getvalue()
+def table_files(comparison: Comparison) -> dict[str, str]:
+    """Return the tables beside the page: file name -> content."""
+    paper_table = differences_paper_table(comparison)
+    return {
+        "means.csv": means_csv(comparison),
+        "differences.csv": differences_csv(comparison),
+        "differences.md": paper_table.to_markdown(),
+        "differences.tex": paper_table.to_latex(),
+    }
 
 
-def differences_csv(shown: Comparison) -> str:
-    """Every difference from the first run in full."""
-    out = io.StringIO()
-    writer = csv_file.writer(out)
-    header = ["run", "variant", "against_run", "against_variant", "config_differs", "test", "seeds", "seeds_against"]
-    writer.writerow([*header, "delta", "delta_low", "delta_high", "p", "p_holm", "decided", "verdict"])
-    for one in shown.matches:
-        found = one.difference
-        row = [one.run, one.own.name, shown.first, one.other.name, "; ".join(one.changes), found.test, *found.seeds]
-        row += [found.delta, found.low, found.high, found.p, found.p_holm]
-        writer.writerow([*row, csv_file.plain(found.decided), one.verdict])
-    return out.getvalue()
+def means_csv(comparison: Comparison) -> str:
+    """Return every mean in full, one row per variant of a run."""
+    rows = [(run_name, run, variant) for run_name, run in comparison.runs.items() for variant in run.variants]
+    ids = " ".join(comparison.metric_ids)
+
+    def compared(key: str) -> Callable[[tuple[str, View, Variant]], Any]:
+        return lambda row: row[2].compared[key]
+
+    columns: list[Column[tuple[str, View, Variant]]] = [
+        Column("run", lambda row: row[0]),
+        Column("study", lambda row: row[1].study.study),
+        Column("variant", lambda row: row[2].name),
+        Column("metric", lambda row: row[1].metric),
+        Column("metric_ids", lambda row: ids),
+        *(Column(key, compared(key)) for key in _COMPARED),
+        Column("missing", lambda row: row[2].missing),
+        Column("seconds", lambda row: row[2].seconds),
+    ]
+    return Table(columns, rows).to_csv()
 
 
-def as_markdown(shown: Comparison) -> str:
-    """A GitHub table, a row a difference."""
-    header = _header(shown)
-    lines = ["| " + " | ".join(map(markdown_text, header)) + " |", "|---|---" + "|---:" * (len(header) - 3) + "|---|"]
-    for one in ranked(shown, IN_FILE):
-        *words, test = cells(one)
-        words = [markdown_text(one.label), markdown_text(one.run), *words, test]
-        lines.append("| " + " | ".join(words) + " |")
-    return "\n".join(lines) + f"\n\n{markdown_text(note(shown, IN_FILE))}\n"
+def differences_csv(comparison: Comparison) -> str:
+    """Return every difference from the first run in full."""
+    columns: list[Column[Match]] = [
+        Column("run", lambda match: match.run),
+        Column("variant", lambda match: match.variant.name),
+        Column("against_run", lambda match: comparison.first_name),
+        Column("against_variant", lambda match: match.baseline.name),
+        Column("config_differs", lambda match: "; ".join(match.changes)),
+        Column("test", lambda match: match.difference.test),
+        Column("seeds", lambda match: match.difference.seeds[0]),
+        Column("seeds_against", lambda match: match.difference.seeds[1]),
+        Column("delta", lambda match: match.difference.delta),
+        Column("delta_low", lambda match: match.difference.low),
+        Column("delta_high", lambda match: match.difference.high),
+        Column("p", lambda match: match.difference.p),
+        Column("p_holm", lambda match: match.difference.p_holm),
+        Column("decided", lambda match: csv_value(match.difference.decided)),
+        Column("verdict", lambda match: match.verdict),
+    ]
+    return Table(columns, comparison.matches).to_csv()
 
 
-def as_latex(shown: Comparison) -> str:
-    """A booktabs table, a row a difference; decided ones are bold and carry an arrow."""
-    header = _header(shown)
-    lines = [f"% {' '.join(note(shown, IN_FILE).split())}", r"\begin{tabular}{ll" + "r" * (len(header) - 3) + "l}"]
-    lines += [r"\toprule", " & ".join(map(tex, header)) + r" \\", r"\midrule"]
-    for one in ranked(shown, IN_FILE):
-        *words, test = cells(one)
-        lines.append(" & ".join([tex(one.label), tex(one.run), *map(tex_number, words), tex(test)]) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+def differences_paper_table(comparison: Comparison) -> Table[Match]:
+    """Return the differences for Markdown and LaTeX; decided ones are bold and carry an arrow."""
+    metric = formats.metric_name(comparison.first_run.metric)
+    columns: list[Column[Match]] = [
+        Column("variant", lambda match: match.label, "name"),
+        Column("run", lambda match: match.run, "name"),
+        Column(metric, lambda match: formats.metric(match.variant.compared["mean"])),
+        Column(f"{metric}, {comparison.first_name}", lambda match: formats.metric(match.baseline.compared["mean"])),
+        Column("difference", _difference_and_half_width),
+        Column("p (Holm)", _p_value),
+        Column("by", test_text, "text"),
+    ]
+    rows = largest_matches(comparison, verdicts.ROWS_IN_FILE)
+    return Table(columns, rows, note=_paper_note(comparison, verdicts.ROWS_IN_FILE))
 
 
-def terminal(shown: Comparison) -> Table:
-    """The differences for the terminal."""
-    out = Table(title=Text(", ".join(shown.ids())), title_justify="left", header_style="bold", title_style="dim")
-    for name in ("variant", "run"):
-        out.add_column(name, overflow="fold")
-    for name in ("mean", shown.first, "difference", "95 %", "", "by"):
-        justify: Any = "left" if name in ("", "by") else "right"
-        out.add_column(Text(name), justify=justify, no_wrap=True)
-    for one in ranked(shown, IN_TERMINAL):
-        found = one.difference
-        words = [one.label, one.run, *(formats.metric(side.compared["mean"]) for side in (one.own, one.other))]
-        words += ["" if found.delta is None else formats.signed(found.delta)]
-        words += [formats.interval(found.low, found.high, sign=True), verdict(one), test_of(one)]
-        style = {"better": "bold green", "worse": "red", "no result": "dim"}.get(one.verdict, "")
-        out.add_row(*map(Text, words), style=style)
-    if left := len(shown.matches) - IN_TERMINAL:
-        out.caption = f"... and {left:,} more in tables/differences.csv" if left > 0 else None
-        out.caption_justify = "left"
-    return out
+def differences_table(comparison: Comparison) -> Table[Match]:
+    """Return the differences for the page."""
+    metric = formats.metric_name(comparison.first_run.metric)
+    limit = verdicts.ROWS_IN_PAGE
+    columns: list[Column[Match]] = [Column("Variant", lambda match: match.label, "name")]
+    if len(comparison.runs) > 2:
+        columns.append(Column("Run", lambda match: match.run, "name"))
+    columns += [
+        Column(metric, lambda match: _mean(match.variant)),
+        Column(join(f"{metric}, ", name(comparison.first_name)), lambda match: _mean(match.baseline)),
+        Column("Difference", _difference),
+        Column("p (Holm)", lambda match: Cell(_p_value(match), sort_key=match.difference.p_holm)),
+        Column("Verdict", lambda match: Cell(verdict_text(match), verdict=match.verdict), "verdict"),
+        Column("By", _test, "text", css_class="number"),
+        Column("Config differs in", _changes, "text", css_class="wide"),
+    ]
+    note = f"Each variant minus its match in {comparison.first_name}. In brackets: 95 % intervals."
+    if len(comparison.matches) > limit:
+        note += f" The {limit} largest of {len(comparison.matches):,}; tables/differences.csv lists all."
+    return Table(columns, largest_matches(comparison, limit), note)
 
 
-def ranked(shown: Comparison, most: int) -> list[Match]:
-    """All differences, or of more than `most` the decided and the largest, in the plan's order."""
-    if len(shown.matches) <= most:
-        return list(shown.matches)
-    order = sorted(enumerate(shown.matches), key=lambda entry: _rank(entry[1]))
-    return [one for _, one in sorted(order[:most], key=lambda entry: entry[0])]
+def terminal_table(comparison: Comparison) -> RichTable:
+    """Return the differences for the terminal."""
+    columns: list[Column[Match]] = [
+        Column("variant", lambda match: match.label, "name"),
+        Column("run", lambda match: match.run, "name"),
+        Column("mean", lambda match: formats.metric(match.variant.compared["mean"])),
+        Column(comparison.first_name, lambda match: formats.metric(match.baseline.compared["mean"])),
+        Column("difference", lambda match: _difference(match).text),
+        Column("95 %", lambda match: _difference(match).detail),
+        Column("", verdict_text, "text"),
+        Column("by", test_text, "text"),
+    ]
+    omitted = len(comparison.matches) - verdicts.ROWS_IN_TERMINAL
+    return Table(
+        columns,
+        largest_matches(comparison, verdicts.ROWS_IN_TERMINAL),
+        note=f"... and {omitted:,} more in tables/differences.csv" if omitted > 0 else "",
+        title=", ".join(comparison.metric_ids),
+        row_style=lambda match: verdicts.terminal_style(match.verdict),
+    ).to_rich()
 
 
-def _rank(one: Match) -> tuple[bool, float]:
-    return not one.difference.decided, -abs(one.difference.delta or 0.0)
+def largest_matches(comparison: Comparison, limit: int) -> list[Match]:
+    """Return all matches, or if there are more than `limit` the decided and the largest ones, in the plan's order."""
+    matches = list(comparison.matches)
+    if len(matches) <= limit:
+        return matches
+
+    def rank(index: int) -> tuple[bool, float]:
+        difference = matches[index].difference
+        return not difference.decided, -abs(difference.delta or 0.0)
+
+    largest = sorted(range(len(matches)), key=rank)[:limit]
+    return [matches[index] for index in sorted(largest)]
 
 
-def verdict(one: Match) -> str:
-    """What is known of a difference, in words and a shape."""
-    return f"{MARKS.get(one.verdict, '')} {_VERDICTS.get(one.verdict, one.verdict)}".strip()
+def verdict_text(match: Match) -> str:
+    """Return a match's verdict in words, with a mark if it was decided."""
+    return verdicts.verdict_text(match.verdict)
 
 
-def test_of(one: Match) -> str:
-    """By which test a difference was judged, and over how many seeds; why there is none."""
-    found = one.difference
-    if one.verdict == "same cells":
-        return f"one result, {formats.count(found.seeds[0], 'cell')}"
-    if found.test == "paired":
-        return f"paired, {formats.count(found.seeds[0], 'seed')}"
-    if found.test == "Welch":
-        return f"Welch, {found.seeds[0]} and {found.seeds[1]} seeds"
-    return f"{found.seeds[0]} and {found.seeds[1]} seeds: an interval needs three"
+def test_text(match: Match) -> str:
+    """Return the test of a difference and its number of seeds, or why there is no test."""
+    difference = match.difference
+    if match.verdict == "same cells":
+        return f"same result, {formats.count(difference.seeds[0], 'cell')}"
+    if difference.test == "paired":
+        return f"paired, {formats.count(difference.seeds[0], 'seed')}"
+    if difference.test == "Welch":
+        return f"Welch, {difference.seeds[0]} and {difference.seeds[1]} seeds"
+    return f"{difference.seeds[0]} and {difference.seeds[1]} seeds: an interval needs three"
 
 
-def cells(one: Match) -> list[str]:
-    """The numbers of a row: both means, the difference, its p, and the test."""
-    found = one.difference
-    arrow = {"better": " ↑", "worse": " ↓"}.get(one.verdict, "")
-    half = "" if found.low is None or found.high is None else f" ± {formats.metric((found.high - found.low) / 2)}"
-    delta = "" if found.delta is None else formats.signed(found.delta) + half
-    words = [formats.metric(side.compared["mean"]) for side in (one.own, one.other)]
-    words += [f"**{delta}**{arrow}" if arrow else delta, "" if found.p is None else formats.p_value(found.p_holm)]
-    return [*words, test_of(one)]
+def _mean(variant: Variant) -> Cell:
+    return Cell(formats.metric(variant.compared["mean"]), sort_key=variant.compared["mean"])
 
 
-def note(shown: Comparison, most: int) -> str:
-    """What the numbers are, and what is left out."""
-    words = [f"{', '.join(shown.ids())}; differences from {shown.first}; mean ± half the 95 % interval"]
-    words += ["↑ decided better, ↓ decided worse: p corrected by Holm over all differences here is at most 0.05"]
-    if len(shown.matches) > most:
-        words.append(f"{most} of {len(shown.matches):,} differences; all stand in tables/differences.csv")
-    return "; ".join(words)
+def _difference(match: Match) -> Cell:
+    difference = match.difference
+    text = "" if difference.delta is None else formats.signed(difference.delta)
+    return Cell(text, formats.interval(difference.low, difference.high, sign=True), difference.delta)
 
 
-def _header(shown: Comparison) -> list[str]:
-    metric = formats.metric_name(shown.one.metric)
-    return ["variant", "run", metric, f"{metric}, {shown.first}", "difference", "p (Holm)", "by"]
+def _difference_and_half_width(match: Match) -> Cell:
+    difference = match.difference
+    if difference.delta is None:
+        return Cell("")
+    half = ""
+    if difference.low is not None and difference.high is not None:
+        half = f" ± {formats.metric((difference.high - difference.low) / 2)}"
+    return Cell(formats.signed(difference.delta) + half, verdict=match.verdict)
 
 
-def tex_number(word: str) -> str:
-    """A number of a Markdown cell as LaTeX sets it."""
-    if word.startswith("**"):
-        number, arrow = word.removeprefix("**").split("**")
-        sign = r"\uparrow" if "↑" in arrow else r"\downarrow"
-        return rf"$\mathbf{{{_math(number)}}}\,{sign}$"
-    if word == formats.NONE:
-        return "--"
-    return f"${_math(word)}$" if word else ""
+def _p_value(match: Match) -> str:
+    return "" if match.difference.p is None else formats.p_value(match.difference.p_holm)
 
 
-def _math(word: str) -> str:
-    return word.replace(formats.MINUS, "-").replace("±", r"\pm")
+def _test(match: Match) -> Cell:
+    test, _, detail = test_text(match).partition(", ")
+    return Cell(test, detail)
+
+
+def _changes(match: Match) -> Cell:
+    """Return a few changes in full, and many behind a summary."""
+    changes = "; ".join(match.changes)
+    if len(match.changes) <= 4:
+        return Cell(changes or "nothing")
+    summary = tag("summary", formats.count(len(match.changes), "setting"))
+    return Cell("", Markup(tag("details", summary, changes)))
+
+
+def _paper_note(comparison: Comparison, limit: int) -> str:
+    ids = ", ".join(comparison.metric_ids)
+    parts = [f"{ids}; differences from {comparison.first_name}; mean ± half the 95 % interval"]
+    parts.append("↑ decided better, ↓ decided worse: p corrected by Holm over all differences here is at most 0.05")
+    if len(comparison.matches) > limit:
+        parts.append(f"{limit} of {len(comparison.matches):,} differences; tables/differences.csv lists all")
+    return "; ".join(parts)

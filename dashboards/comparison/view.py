@@ -1,8 +1,8 @@
-"""Runs side by side as their page sees them: what each found, and each later run's variants held against the first's.
+"""Runs side by side as their page shows them: each run, and the later runs' variants matched with the first run's.
 
-A variant of a later run is held against the variant of its name in the first run, and, where that has another config,
-also against the one with the very same config, whatever it is called. Of a search only the judging counts: the cells
-that chose a config are the lucky ones.
+A variant of a later run is matched with the variant of the same name in the first run. If that has another config, the
+variant is also matched with the one that has the same config under another name. Of a search only the final evaluation
+is compared, because the seeds that chose a config favor it.
 """
 
 import json
@@ -28,70 +28,77 @@ SAME_CELLS = "same cells"
 
 @dataclass(frozen=True)
 class Match:
-    """A variant of a later run beside one of the first run."""
+    """A variant of a later run with a variant of the first run, its baseline."""
 
-    run: str  # what the later run is called
-    own: Variant
-    other: Variant  # of the first run
-    changes: list[str]  # "train.lr: 0.01 → 0.1", of the config; empty where it is the same
-    difference: run_differences.Difference  # own less other
+    run: str  # name of the later run
+    variant: Variant
+    baseline: Variant
+    changes: list[str]  # "train.lr: 0.01 → 0.1", from the baseline's config; empty if the configs are equal
+    difference: run_differences.Difference  # variant minus baseline
     verdict: str  # "better", "worse", "undecided", "no interval", "no result" or "same cells"
 
     @property
     def label(self) -> str:
-        """The variant's name, both where they differ."""
-        return self.own.label if self.own.name == self.other.name else f"{self.own.label} (there {self.other.label})"
+        """The variant's name, with the baseline's if it differs."""
+        if self.variant.name == self.baseline.name:
+            return self.variant.label
+        return f"{self.variant.label} (there {self.baseline.label})"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What the page, the tables and the terminal are made from."""
+    """The data behind the page, the tables and the terminal output of a comparison."""
 
-    runs: Mapping[str, View]  # by what they are called, as they were given
+    runs: Mapping[str, View]  # by name, in the order given
     matches: tuple[Match, ...]
 
     @property
-    def first(self) -> str:
+    def first_name(self) -> str:
+        """Name of the run that the others are compared with."""
         return next(iter(self.runs))
 
     @property
-    def one(self) -> View:
-        """The run that the others are held against."""
-        return self.runs[self.first]
+    def first_run(self) -> View:
+        """The run that the others are compared with."""
+        return self.runs[self.first_name]
 
     @property
-    def names(self) -> list[str]:
-        """All variants' names, each once."""
-        return list(dict.fromkeys(one.name for run in self.runs.values() for one in run.variants))
+    def variant_names(self) -> list[str]:
+        """Names of the variants of all runs, each once."""
+        return list(dict.fromkeys(variant.name for run in self.runs.values() for variant in run.variants))
 
-    def ids(self) -> list[str]:
-        return sorted(set().union(*map(compatibility.ids, self.runs.values())))
+    @property
+    def metric_ids(self) -> list[str]:
+        """Ids of the metric in all runs, sorted."""
+        return sorted(set().union(*map(compatibility.metric_ids, self.runs.values())))
 
 
-def read(directories: Sequence[str | Path]) -> Comparison:
-    """Read runs and hold the later ones against the first.
+def read_comparison(directories: Sequence[str | Path]) -> Comparison:
+    """Read runs, and match the later ones with the first.
+
+    Args:
+        directories: of the runs.
 
     Raises:
-        UserError: fewer than two runs, one given twice, not a run directory, or runs that must not be compared.
+        UserError: fewer than two runs, one given twice, not a run directory, or runs that cannot be compared.
     """
-    paths = [Path(one) for one in directories]
+    paths = [Path(directory) for directory in directories]
     if len(paths) < 2:
-        raise UserError("a comparison needs two runs or more")
+        raise UserError("a comparison needs at least two runs; name another run directory")
     resolved = [path.resolve() for path in paths]
     for index, path in enumerate(resolved):
         if path in resolved[:index]:
-            raise UserError(f"'{paths[index]}' is given twice; a run compared with itself differs in nothing")
-    runs = {
-        name: _read(path) for name, path in zip(map(sanitize.escape_controls, called(resolved)), paths, strict=True)
-    }
-    compatibility.check(runs)
-    return Comparison(runs, tuple(_matches(runs)))
+            raise UserError(f"'{paths[index]}' is given twice; name each run once")
+    names = map(sanitize.escape_controls, run_names(resolved))
+    runs = {name: _read_run(path) for name, path in zip(names, paths, strict=True)}
+    compatibility.check_comparable(runs)
+    return Comparison(runs, tuple(_match_runs(runs)))
 
 
-def called(paths: Sequence[Path]) -> list[str]:
-    """What runs are called: their directory, with as many of its parents as tell them apart.
+def run_names(paths: Sequence[Path]) -> list[str]:
+    """Name runs by their directories, with as many parents as needed to make the names different.
 
-    >>> called([Path("/a/srem/small"), Path("/a/srem/large")]), called([Path("/a/x/run"), Path("/a/y/run")])
+    >>> run_names([Path("/a/srem/small"), Path("/a/srem/large")]), run_names([Path("/a/x/run"), Path("/a/y/run")])
     (['small', 'large'], ['x/run', 'y/run'])
     """
     for parts in range(1, max(len(path.parts) for path in paths) + 1):
@@ -101,13 +108,16 @@ def called(paths: Sequence[Path]) -> list[str]:
     return names
 
 
-def _read(path: Path) -> View:
-    study, table = results.read_study(path), results.load(path)
-    return view(*(_judging(study, table) if study.get("kind") == "search" else (study, table)))
+def _read_run(path: Path) -> View:
+    study = results.read_study(path)
+    table = results.load(path)
+    if study.kind == "search":
+        study, table = _final_evaluation(study, table)
+    return view(study, table)
 
 
-def _judging(study: StudyRecord, table: pa.Table) -> tuple[StudyRecord, pa.Table]:
-    """A search as if its judging were all of it: a reference and a best config, or both of each group."""
+def _final_evaluation(study: StudyRecord, table: pa.Table) -> tuple[StudyRecord, pa.Table]:
+    """Reduce a search to its final evaluation: a reference and a best config, for each group."""
     cells = [cell for cell in study.cells if cell.stage == "judge"]
     names = dict.fromkeys(cell.variant for cell in cells)
     known = {variant.name: variant for variant in study.variants}
@@ -118,60 +128,65 @@ def _judging(study: StudyRecord, table: pa.Table) -> tuple[StudyRecord, pa.Table
         "variants": [known.get(name, VariantRecord(name=name)) for name in names],
         "cells": cells,
         "reference": next((name for name in names if name.startswith(REFERENCE)), REFERENCE),
-        "references": {name: other for name, other in references.items() if other in names},
+        "references": {name: reference for name, reference in references.items() if reference in names},
         "seeds": sorted({cell.seed for cell in cells}),
         "factors": [],
     }
-    judging = study.model_copy(update=changes)
+    reduced = study.model_copy(update=changes)
     if "stage" not in table.column_names:
-        return judging, table.slice(0, 0)
-    return judging, table.filter(pc.equal(table["stage"], "judge"))
+        return reduced, table.slice(0, 0)
+    return reduced, table.filter(pc.equal(table["stage"], "judge"))
 
 
-def _matches(runs: Mapping[str, View]) -> list[Match]:
+def _match_runs(runs: Mapping[str, View]) -> list[Match]:
     (_, first), *others = runs.items()
-    pairs = [(name, own, other) for name, run in others for own, other in _pairs(first, run)]
-    compared = [pair for pair in pairs if not _same_cells(*pair[1:])]
-    found = iter(run_differences.differences([(own.values, other.values) for _, own, other in compared]))
+    pairs = [(name, variant, baseline) for name, run in others for variant, baseline in _match_variants(first, run)]
+    tested = [(variant.values, baseline.values) for _, variant, baseline in pairs if not _same_cells(variant, baseline)]
+    differences = iter(run_differences.differences(tested))
     matches = []
-    for pair in pairs:
-        name, own, other = pair
-        change = words(between(compatibility.config_of(other), compatibility.config_of(own)))
-        if _same_cells(own, other):
-            seeds = len(own.values.keys() & other.values.keys())
-            same = run_differences.Difference("none", (seeds, seeds), 0.0, None, None, None)
-            matches.append(Match(name, own, other, change, same, SAME_CELLS))
+    for name, variant, baseline in pairs:
+        changes = words(between(compatibility.flat_config(baseline), compatibility.flat_config(variant)))
+        if _same_cells(variant, baseline):
+            seeds = len(variant.values.keys() & baseline.values.keys())
+            difference = run_differences.Difference("none", (seeds, seeds), 0.0, None, None, None)
+            verdict = SAME_CELLS
         else:
-            difference = next(found)
-            matches.append(Match(name, own, other, change, difference, _verdict(difference, first.mode)))
+            difference = next(differences)
+            verdict = _verdict(difference, first.mode)
+        matches.append(Match(name, variant, baseline, changes, difference, verdict))
     return matches
 
 
-def _pairs(first: View, run: View) -> list[tuple[Variant, Variant]]:
-    """A run's variants beside the first run's, those of one definition of the metric."""
-    by_name = {one.name: one for one in first.variants}
-    by_config = {_config(one): one for one in first.variants if compatibility.config_of(one)}
+def _match_variants(first: View, run: View) -> list[tuple[Variant, Variant]]:
+    """Match a run's variants with the first run's, if the definitions of their metrics are equal."""
+    by_name = {variant.name: variant for variant in first.variants}
+    by_config = {_config_key(variant): variant for variant in first.variants if compatibility.flat_config(variant)}
     pairs = []
-    for own in run.variants:
-        named, alike = by_name.get(own.name), by_config.get(_config(own))
-        if named is not None and alike is not None and _config(named) == _config(own):
-            alike = None  # the name says it already
-        for other in dict.fromkeys(one.name for one in (named, alike) if one is not None):
-            ids = {compatibility.id_of(one, run.metric) for one in (own, by_name[other])} - {None}
+    for variant in run.variants:
+        same_name = by_name.get(variant.name)
+        same_config = by_config.get(_config_key(variant))
+        if same_name is not None and _config_key(same_name) == _config_key(variant):
+            same_config = None  # the name gives the same match
+        for name in dict.fromkeys(baseline.name for baseline in (same_name, same_config) if baseline is not None):
+            baseline = by_name[name]
+            ids = {compatibility.metric_id_of(member, run.metric) for member in (variant, baseline)} - {None}
             if len(ids) < 2:
-                pairs.append((own, by_name[other]))
+                pairs.append((variant, baseline))
     return pairs
 
 
-def _config(variant: Variant) -> str:
-    return json.dumps(compatibility.config_of(variant), sort_keys=True)
+def _config_key(variant: Variant) -> str:
+    return json.dumps(compatibility.flat_config(variant), sort_keys=True)
 
 
-def _same_cells(own: Variant, other: Variant) -> bool:
-    """Whether what both have finished is one and the same: a study that lay beside another took over its cells."""
-    cells = [{row["seed"]: row["cell"] for row in one.rows if row["status"] == "finished"} for one in (own, other)]
-    common = cells[0].keys() & cells[1].keys()
-    return bool(common) and all(cells[0][seed] == cells[1][seed] for seed in common)
+def _same_cells(variant: Variant, baseline: Variant) -> bool:
+    """Return whether the finished cells are identical: a study takes over cells from a run directory beside it."""
+    cells, baseline_cells = (
+        {row["seed"]: row["cell"] for row in member.rows if row["status"] == "finished"}
+        for member in (variant, baseline)
+    )
+    common = cells.keys() & baseline_cells.keys()
+    return bool(common) and all(cells[seed] == baseline_cells[seed] for seed in common)
 
 
 def _verdict(difference: run_differences.Difference, mode: str) -> str:

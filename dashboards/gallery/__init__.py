@@ -1,1 +1,4 @@
-"""Pages of pictures: what the networks of a run do with images. Imports neither torch nor ray."""
+"""Gallery pages of a run: pictures of what its trained networks do with images, per task.
+
+`build` inspects the networks and writes the page; it needs torch. Drawing needs neither torch nor Ray.
+"""

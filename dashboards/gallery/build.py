@@ -1,26 +1,70 @@
-"""Make the gallery of a run: the trained networks looked at, and the page drawn.
+"""Build the gallery of a run: inspect its trained networks, and draw the page.
 
-A task's half is two modules of the same name. `raysearch.inspection.TASK` has `look(run, cells, images) -> (exhibit,
-values)`: what there is to draw, in numpy arrays, and each cell's metric computed again. `dashboards.gallery.TASK` has
-`sections(exhibit, names, detail)`: the parts of the page, of a detail of its pictures.
+Each task has a `GallerySpec` in the registry `GALLERIES`. A run directory only names its task. The name is looked up
+there and is never imported, so a run from elsewhere cannot choose the code that runs.
 """
 
-import importlib
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from dashboards.gallery import page
-from dashboards.gallery.names import Names
+from dashboards.gallery.elements import DisplayNames
 from raysearch.core.errors import UserError
-from raysearch.inspection import choosing
-from raysearch.inspection.loading import open_run
+from raysearch.core.registry import Registry
+from raysearch.inspection import cell_choice
+from raysearch.inspection.finished_run import FinishedRun, open_run
+from raysearch.studies.configs.task_spec import Reference, load_object
 
-TASKS = ("retrieval", "fewshot")
+
+@dataclass(frozen=True)
+class GallerySpec:
+    """The two halves of a task's gallery.
+
+    Args:
+        task: name of the task.
+        inspect: `(run, cells, images) -> (inspection, values)`, or its import path. `inspection` holds numpy arrays to
+            draw; `values` are the cells' metrics, computed again.
+        sections: `(inspection, names, detail) -> sections of the page`, or its import path. It must not need torch.
+    """
+
+    task: str
+    inspect: Reference
+    sections: Reference
 
 
-def write(
+GALLERIES: Registry[GallerySpec] = Registry("gallery for the task")
+
+
+def register_gallery(spec: GallerySpec) -> GallerySpec:
+    """Add a task's gallery, and return its spec.
+
+    Raises:
+        UserError: the task has a gallery already.
+    """
+    return GALLERIES.register(spec.task, spec)
+
+
+register_gallery(
+    GallerySpec(
+        task="retrieval",
+        inspect="raysearch.inspection.retrieval:inspect_cells",
+        sections="dashboards.gallery.retrieval:sections",
+    )
+)
+register_gallery(
+    GallerySpec(
+        task="fewshot",
+        inspect="raysearch.inspection.fewshot:inspect_cells",
+        sections="dashboards.gallery.fewshot:sections",
+    )
+)
+
+
+def write_gallery(
     directory: Path,
     images: int,
     variants: Sequence[str] = (),
@@ -32,40 +76,46 @@ def write(
 
     Args:
         directory: of the run.
-        images: of each kind of picture.
-        variants: to show; none: see `choosing.names`.
-        seed: to show of each variant; None for the median one.
-        data: see `open_run`.
-        storage: see `open_run`.
+        images: number of pictures of each kind.
+        variants: names to show; see `cell_choice.select_variants` for the default.
+        seed: to show for each variant; None shows the one with the median metric.
+        data: path or URI of the run's shards, if they have moved.
+        storage: path or URI of the checkpoints, if they are not in the directory.
+
+    Returns:
+        The path of the page.
 
     Raises:
-        UserError: nothing to show, or not what was asked for.
+        UserError: the run's task has no gallery, a requested variant or seed cannot be shown, or the data is missing.
     """
     run = open_run(directory, data, storage)
-    wanted, left_out = choosing.names(run.record, variants)
-    cells: list[choosing.CellChoice] = []
-    untold: list[page.Untold] = []
-    for name in wanted:
-        try:
-            cells.append(run.chosen(name, seed))
-        except UserError as error:
-            if name in variants or name == choosing.reference_of(run.record, name):
-                raise
-            untold.append(page.Untold(name, str(error)))
     try:
-        if run.record["task"] not in TASKS:
-            raise UserError(f"no gallery of a run of the task {run.record['task']}")
-        drawing, looking = (
-            importlib.import_module(f"{package}.{run.record['task']}")
-            for package in ("dashboards.gallery", "raysearch.inspection")
-        )
-        exhibit, values = looking.look(run, cells, images)
+        spec = GALLERIES[str(run.record.task)]
+        names, left_out = cell_choice.select_variants(run.record, variants)
+        cells, skipped = _choose_cells(run, names, variants, seed)
+        inspection, values = load_object(spec.inspect)(run, cells, images)
     finally:
         run.close()
-    shown = [page.Checked(cell, value) for cell, value in zip(cells, values, strict=True)]
-    for one in shown:
-        if not one.same:
-            print(page.difference(one), file=sys.stderr)
-    names = Names.of(run.record, run.manifest.classes)
-    draw = partial(drawing.sections, exhibit, names)
-    return page.write(directory, run.record, page.Networks(shown, untold, left_out), names, draw)
+    checked = [page.CheckedCell(cell, value) for cell, value in zip(cells, values, strict=True)]
+    for cell in checked:
+        if not cell.reproduced:
+            print(page.difference_text(cell), file=sys.stderr)
+    display_names = DisplayNames.of_study(run.record, run.manifest.classes)
+    draw: Any = partial(load_object(spec.sections), inspection, display_names)
+    return page.write_page(directory, run.record, page.Networks(checked, skipped, left_out), display_names, draw)
+
+
+def _choose_cells(
+    run: FinishedRun, names: Sequence[str], requested: Sequence[str], seed: int | None
+) -> tuple[list[cell_choice.CellChoice], list[page.Skipped]]:
+    """Choose a cell for each variant; skip variants that cannot be shown, unless they are requested or a reference."""
+    cells: list[cell_choice.CellChoice] = []
+    skipped: list[page.Skipped] = []
+    for name in names:
+        try:
+            cells.append(run.choose_cell(name, seed))
+        except UserError as error:
+            if name in requested or name == cell_choice.reference_of(run.record, name):
+                raise
+            skipped.append(page.Skipped(name, str(error)))
+    return cells, skipped

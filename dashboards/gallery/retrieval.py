@@ -1,189 +1,226 @@
-"""The pictures of a retrieval run: what SREM erases, where networks look, what queries find."""
+"""Sections of a retrieval gallery: regions that SREM erases, attention maps, and nearest images of queries."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dashboards.ablation.sections import section
-from dashboards.gallery.names import Names
-from dashboards.gallery.pictures import Detail, heated, large, small
+from dashboards.gallery.elements import Detail, DisplayNames, large_picture, note, overlay_heat, small_picture
 from dashboards.html import formats
 from dashboards.html.markup import Markup, name, tag
 
-if TYPE_CHECKING:  # what makes these needs torch, which drawing them does not
-    from raysearch.inspection.retrieval import Compared, Exhibit, Look, Picture, Ranked, Scene
+if TYPE_CHECKING:  # making these needs torch; drawing them does not
+    from raysearch.inspection.retrieval import (
+        InspectedCell,
+        InspectedImage,
+        Picture,
+        QueryComparison,
+        RankedQuery,
+        RetrievalInspection,
+    )
 
-    Tile = Callable[[Look, Scene, Names, Detail], Markup]
+    DrawTile = Callable[[InspectedCell, InspectedImage, DisplayNames, Detail], Markup]
 
-HIT, MISS = "\N{CHECK MARK}", "\N{MULTIPLICATION X}"
+HIT = "\N{CHECK MARK}"
+MISS = "\N{MULTIPLICATION X}"
 
 
-def sections(exhibit: Exhibit, names: Names, detail: Detail) -> list[Markup | None]:
-    """The parts of the page.
+def sections(inspection: RetrievalInspection, names: DisplayNames, detail: Detail) -> list[Markup | None]:
+    """Draw the sections of the page.
 
     Args:
-        exhibit: what there is to draw.
+        inspection: of the run's cells.
         names: of classes and variants.
         detail: of the pictures.
     """
     return [
-        _erasures(exhibit, names, detail),
-        _attention(exhibit, names, detail),
-        _drawn(exhibit, names, detail),
-        _differences(exhibit, names, detail),
+        _erasures(inspection, names, detail),
+        _attention(inspection, names, detail),
+        _drawn_queries(inspection, names, detail),
+        _differences(inspection, names, detail),
     ]
 
 
-def _erasures(exhibit: Exhibit, names: Names, detail: Detail) -> Markup | None:
-    """Image, ranked map and erased image, for each variant."""
-    without = [names.variant(look.cell.variant) for look in exhibit.looks if all(s.kept is None for s in look.erasures)]
-    if len(without) == len(exhibit.looks):
+def _erasures(inspection: RetrievalInspection, names: DisplayNames, detail: Detail) -> Markup | None:
+    """Draw the image, its ranked map and the erased image, for each variant."""
+    erasing = [cell for cell in inspection.cells if _erases(cell)]
+    if not erasing:
         return None
-    note = (
-        "Database images, drawn by a fixed seed. The map is the channel mean of the network's last features, brought "
-        "to the image's size: dark is low, yellow high. The highest positions become the top left corners of squares "
-        "that are erased; erased pixels have the mean colour, which the network is given as zeros. In training the "
-        "mask is made in each step by the network of that moment, from a random view of the image; here it is the "
-        "trained network's."
+    text = (
+        "Database images, drawn by a fixed seed. The map is the channel mean of the network's last features, resized "
+        "to the image: dark is low, yellow is high. Each of the highest positions becomes the top left corner of an "
+        "erased square. Erased pixels get the mean color, which the network receives as zeros. In training, the mask "
+        "of each step comes from the network at that step and a random view of the image. Here it comes from the "
+        "trained network."
     )
-    note += f" Trained without erasing: {formats.listed(without, most=20)}." if without else ""
-    scenes = ((look, look.erasures) for look in exhibit.looks if look.erasures[0].kept is not None)
-    return section("erasures", "What SREM erases", _note(note), *_by_image(scenes, names, detail, _erasure))
+    without = [names.variant(cell.cell.variant) for cell in inspection.cells if not _erases(cell)]
+    text += f" Trained without erasing: {formats.listed(without, most=20)}." if without else ""
+    images = [cell.erasures for cell in erasing]
+    return section(
+        "erasures", "Regions that SREM erases", note(text), *_by_image(erasing, images, names, detail, _erasure_tile)
+    )
 
 
-def _attention(exhibit: Exhibit, names: Names, detail: Detail) -> Markup:
-    """The map over the image, for each variant."""
-    note = (
-        "Queries, drawn by a fixed seed. The channel mean of the last features over the image, scaled for each image "
-        "and network from dark (lowest) to yellow (highest): it says where a network looks, not how strongly."
+def _erases(cell: InspectedCell) -> bool:
+    return any(image.kept is not None for image in cell.erasures)
+
+
+def _attention(inspection: RetrievalInspection, names: DisplayNames, detail: Detail) -> Markup:
+    """Draw the attention map over the image, for each variant."""
+    text = (
+        "Queries, drawn by a fixed seed, with the channel mean of the last features over the image. The scale runs "
+        "from dark (lowest) to yellow (highest) for each image and network: it shows where a network attends, not "
+        "how strongly."
     )
-    scenes = ((look, look.attention) for look in exhibit.looks)
-    return section("attention", "Where the networks look", _note(note), *_by_image(scenes, names, detail, _heat))
+    images = [cell.attention for cell in inspection.cells]
+    tiles = _by_image(inspection.cells, images, names, detail, _attention_tile)
+    return section("attention", "Where the networks attend", note(text), *tiles)
 
 
 def _by_image(
-    looked: Iterable[tuple[Look, Sequence[Scene]]], names: Names, detail: Detail, draw: Tile
+    cells: Sequence[InspectedCell],
+    images: Sequence[Sequence[InspectedImage]],
+    names: DisplayNames,
+    detail: Detail,
+    draw_tile: DrawTile,
 ) -> Iterator[Markup]:
-    """A block an image: the image as it is, and beside it a tile a variant."""
-    looks, scenes = zip(*looked, strict=True)
-    for of_image in zip(*scenes, strict=True):
-        picture: Picture = of_image[0].picture
-        image = tag("figure", large(picture.pixels, _alt(picture, names), detail), _named(picture, names))
-        tiles = [draw(look, scene, names, detail) for look, scene in zip(looks, of_image, strict=True)]
-        yield tag("div", image, tag("div", *tiles), class_="tiles")
+    """Yield one block per image: the unchanged image, and one tile per variant beside it."""
+    for same_image in zip(*images, strict=True):
+        picture: Picture = same_image[0].picture
+        figure = tag("figure", large_picture(picture.pixels, _alt(picture, names), detail), _caption(picture, names))
+        tiles = [draw_tile(cell, image, names, detail) for cell, image in zip(cells, same_image, strict=True)]
+        yield tag("div", figure, tag("div", *tiles), class_="tiles")
 
 
-def _erasure(look: Look, scene: Scene, names: Names, detail: Detail) -> Markup:
-    assert scene.kept is not None
-    assert scene.erased is not None
-    share = f"{100 * (1 - scene.kept.mean()):.1f} % erased"
-    variant, image = names.variant(look.cell.variant), _alt(scene.picture, names)
+def _erasure_tile(cell: InspectedCell, image: InspectedImage, names: DisplayNames, detail: Detail) -> Markup:
+    assert image.kept is not None
+    share = f"{100 * (1 - image.kept.mean()):.1f} % erased"
+    variant = names.variant(cell.cell.variant)
+    alt = _alt(image.picture, names)
+    heat = overlay_heat(image.picture.pixels, image.heat)
     pictures = [
-        large(heated(scene.picture.pixels, scene.heat), f"{image}: map that {variant} ranks", detail),
-        large(_outlined(scene), f"{image}: as {variant} erases it, {share}", detail),
+        large_picture(heat, f"{alt}: map that {variant} ranks", detail),
+        large_picture(_outline_erased(image), f"{alt}: erased by {variant}, {share}", detail),
     ]
     return _tile(pictures, name(variant), tag("small", share))
 
 
-def _heat(look: Look, scene: Scene, names: Names, detail: Detail) -> Markup:
-    variant = names.variant(look.cell.variant)
-    says = f"{_alt(scene.picture, names)}: where {variant} looks"
-    return _tile([large(heated(scene.picture.pixels, scene.heat), says, detail)], name(variant))
+def _attention_tile(cell: InspectedCell, image: InspectedImage, names: DisplayNames, detail: Detail) -> Markup:
+    variant = names.variant(cell.cell.variant)
+    alt = f"{_alt(image.picture, names)}: where {variant} attends"
+    return _tile([large_picture(overlay_heat(image.picture.pixels, image.heat), alt, detail)], name(variant))
 
 
-def _outlined(scene: Scene) -> Any:
-    """The erased image with a thin light line around what is erased, which on a grey ground would not be seen."""
-    assert scene.kept is not None
-    assert scene.erased is not None
-    gone = np.pad(~scene.kept, 1)
-    inside = gone[1:-1, 1:-1] & gone[:-2, 1:-1] & gone[2:, 1:-1] & gone[1:-1, :-2] & gone[1:-1, 2:]
-    drawn = scene.erased.copy()
-    drawn[~scene.kept & ~inside] = 255
-    return drawn
+def _outline_erased(image: InspectedImage) -> Any:
+    """Draw a thin light line around the erased regions, which would be invisible on a gray ground."""
+    assert image.kept is not None
+    assert image.erased is not None
+    erased = np.pad(~image.kept, 1)
+    inside = erased[1:-1, 1:-1] & erased[:-2, 1:-1] & erased[2:, 1:-1] & erased[1:-1, :-2] & erased[1:-1, 2:]
+    outlined = image.erased.copy()
+    outlined[~image.kept & ~inside] = 255
+    return outlined
 
 
-def _drawn(exhibit: Exhibit, names: Names, detail: Detail) -> Markup:
-    """The same queries, drawn at random, under every variant."""
-    note = (
-        f"{len(exhibit.looks[0].drawn)} of {exhibit.queries:,} queries, drawn by a fixed seed and not by what they "
-        f"find, and the nearest of {exhibit.database:,} database images under each variant. "
+def _drawn_queries(inspection: RetrievalInspection, names: DisplayNames, detail: Detail) -> Markup:
+    """Draw the same random queries under every variant."""
+    text = (
+        f"{len(inspection.cells[0].drawn)} of {inspection.queries:,} queries, drawn by a fixed seed whatever they "
+        f"find, and the nearest of {inspection.database:,} database images under each variant. "
     )
     blocks = []
-    for ranked in zip(*(look.drawn for look in exhibit.looks), strict=True):
-        found = [
-            _found(names.variant(look.cell.variant), one, exhibit, names, detail)
-            for look, one in zip(exhibit.looks, ranked, strict=True)
+    for ranked in zip(*(cell.drawn for cell in inspection.cells), strict=True):
+        results = [
+            _nearest(names.variant(cell.cell.variant), query, inspection, names, detail)
+            for cell, query in zip(inspection.cells, ranked, strict=True)
         ]
-        more = found[2:]
-        folded = tag("details", tag("summary", f"{formats.count(len(more), 'more variant')}"), *more) if more else None
-        blocks.append(_query(ranked[0], exhibit, names, detail, [*found[:2], folded]))
-    return section("queries", "Queries drawn at random", _note(note + _legend()), *blocks)
+        others = results[2:]
+        folded = tag("details", tag("summary", formats.count(len(others), "more variant")), *others) if others else None
+        blocks.append(_query(ranked[0], inspection, names, detail, [*results[:2], folded]))
+    return section("queries", "Random queries", note(text + _legend()), *blocks)
 
 
-def _differences(exhibit: Exhibit, names: Names, detail: Detail) -> Markup | None:
-    """The queries on which each variant and its reference differ most, either way."""
+def _differences(inspection: RetrievalInspection, names: DisplayNames, detail: Detail) -> Markup | None:
+    """Draw the queries on which each variant and its reference differ most, in both directions."""
     parts: list[Markup] = []
-    for look in exhibit.looks:
-        if look.cell.is_reference:
+    for cell in inspection.cells:
+        if cell.cell.is_reference:
             continue
-        own, reference = names.variant(look.cell.variant), names.variant(look.cell.reference)
+        variant = names.variant(cell.cell.variant)
+        reference = names.variant(cell.cell.reference)
         blocks = []
-        for title, pairs in (("better", look.gains), ("worse", look.losses)):
-            blocks.append(tag("h3", name(f"{own} {title} than {reference}")))
-            blocks += [_pair(pair, (reference, own), exhibit, names, detail) for pair in pairs]
-            blocks += [] if pairs else [_note("No query.")]
-        parts.append(tag("details", tag("summary", name(own)), *blocks, open="" if not parts else None))
+        for verdict, comparisons in (("better", cell.gains), ("worse", cell.losses)):
+            blocks.append(tag("h3", name(f"{variant} {verdict} than {reference}")))
+            blocks += [_comparison(pair, (reference, variant), inspection, names, detail) for pair in comparisons]
+            if not comparisons:
+                blocks.append(note("No query."))
+        parts.append(tag("details", tag("summary", name(variant)), *blocks, open="" if not parts else None))
     if not parts:
         return None
-    note = (
-        "Not drawn but picked: the queries where a variant's average precision lies farthest above its reference's, "
-        "and as many where it lies farthest below. They show how the two differ, not which is better. "
+    text = (
+        "Selected, not random: the queries whose average precision exceeds the reference's most, and as many that "
+        "fall below it most. They show how two variants differ, not which is better. "
     )
-    return section("differences", "Where they differ most", _note(note + _legend()), *parts)
+    return section("differences", "Largest differences", note(text + _legend()), *parts)
 
 
-def _pair(pair: Compared, variants: tuple[str, str], exhibit: Exhibit, names: Names, detail: Detail) -> Markup:
-    found = [
-        _found(variant, one, exhibit, names, detail)
-        for variant, one in zip(variants, (pair.reference, pair.own), strict=True)
+def _comparison(
+    comparison: QueryComparison,
+    variants: tuple[str, str],
+    inspection: RetrievalInspection,
+    names: DisplayNames,
+    detail: Detail,
+) -> Markup:
+    results = [
+        _nearest(variant, query, inspection, names, detail)
+        for variant, query in zip(variants, (comparison.reference, comparison.variant), strict=True)
     ]
-    return _query(pair.own, exhibit, names, detail, found)
+    return _query(comparison.variant, inspection, names, detail, results)
 
 
-def _query(one: Ranked, exhibit: Exhibit, names: Names, detail: Detail, found: Sequence[Markup | None]) -> Markup:
-    """A query's picture beside what it finds."""
-    picture = exhibit.pictures[one.number]
-    shown = tag(
+def _query(
+    query: RankedQuery,
+    inspection: RetrievalInspection,
+    names: DisplayNames,
+    detail: Detail,
+    results: Sequence[Markup | None],
+) -> Markup:
+    """Draw a query's picture beside its results."""
+    picture = inspection.pictures[query.number]
+    figure = tag(
         "figure",
-        small(picture.pixels, f"query: {_alt(picture, names)}", detail),
-        _named(picture, names),
+        small_picture(picture.pixels, f"query: {_alt(picture, names)}", detail),
+        _caption(picture, names),
     )
-    return tag("div", shown, tag("div", *found), class_="query")
+    return tag("div", figure, tag("div", *results), class_="query")
 
 
-def _found(variant: str, one: Ranked, exhibit: Exhibit, names: Names, detail: Detail) -> Markup:
-    """The nearest images of a query under a variant."""
+def _nearest(
+    variant: str, query: RankedQuery, inspection: RetrievalInspection, names: DisplayNames, detail: Detail
+) -> Markup:
+    """Draw the nearest images of a query under a variant."""
     items = []
-    for rank, near in enumerate(one.nearest, 1):
-        hit = near.label == one.label
-        says = f"rank {rank}, {'hit' if hit else 'miss'}: {names.classes[near.label]}, distance {near.distance}"
+    for rank, neighbor in enumerate(query.nearest, 1):
+        hit = neighbor.label == query.label
+        alt = f"rank {rank}, {'hit' if hit else 'miss'}: {names.classes[neighbor.label]}, distance {neighbor.distance}"
         mark = tag("b", HIT if hit else MISS, aria_hidden="true")
-        picture = small(exhibit.pictures[near.number].pixels, says, detail)
-        under = tag("span", mark, f" {near.distance}"), _class(near.label, names)
-        items.append(tag("li", picture, *under, class_="hit" if hit else "miss"))
-    hits = sum(near.label == one.label for near in one.nearest)
-    says = f" {hits} of {len(items)} of its class, average precision {formats.metric(one.precision)}"
-    return tag("div", tag("p", tag("b", name(variant)), tag("small", says)), tag("ol", *items, class_="found"))
+        picture = small_picture(inspection.pictures[neighbor.number].pixels, alt, detail)
+        distance = tag("span", mark, f" {neighbor.distance}")
+        items.append(tag("li", picture, distance, _class_name(neighbor.label, names), class_="hit" if hit else "miss"))
+    hits = sum(neighbor.label == query.label for neighbor in query.nearest)
+    summary = f" {hits} of {len(items)} of its class, average precision {formats.metric(query.precision)}"
+    heading = tag("p", tag("b", name(variant)), tag("small", summary))
+    return tag("div", heading, tag("ol", *items, class_="found"))
 
 
 def _legend() -> str:
     return (
-        f"{HIT} and a green, solid frame: of the query's class; {MISS} and a red, dashed one: of another. The number "
-        "is the Hamming distance in bits; equal distances stand in the order of the database. Average precision is "
-        "over the whole database, expected over ties."
+        f"{HIT} with a green, solid frame: same class as the query. {MISS} with a red, dashed frame: another class. "
+        "The number is the Hamming distance in bits; equal distances keep the order of the database. Average "
+        "precision covers the whole database and is expected over ties."
     )
 
 
@@ -191,17 +228,13 @@ def _tile(pictures: Sequence[Markup], *caption: Any) -> Markup:
     return tag("figure", tag("div", *pictures), tag("figcaption", *caption))
 
 
-def _named(picture: Picture, names: Names) -> Markup:
-    return tag("figcaption", _class(picture.label, names))
+def _caption(picture: Picture, names: DisplayNames) -> Markup:
+    return tag("figcaption", _class_name(picture.label, names))
 
 
-def _class(label: int, names: Names) -> Markup:
-    return tag("span", names.breakable(label), title=names.classes[label], class_="class")
+def _class_name(label: int, names: DisplayNames) -> Markup:
+    return tag("span", names.breakable_class(label), title=names.classes[label], class_="class")
 
 
-def _alt(picture: Picture, names: Names) -> str:
+def _alt(picture: Picture, names: DisplayNames) -> str:
     return names.classes[picture.label]
-
-
-def _note(text: str) -> Markup:
-    return tag("p", text, class_="note")

@@ -1,4 +1,4 @@
-"""A run directory that is being written, read again and again: only what changed is read, only news is made anew."""
+"""Follow a run directory while it is written: only changed files are read, and only changed parts are recomputed."""
 
 import hashlib
 import json
@@ -7,23 +7,23 @@ import time
 from pathlib import Path
 from typing import Any
 
-from dashboards.live.results import outcome
-from dashboards.live.status import doing
+from dashboards.live.results import results_state
+from dashboards.live.status import process_state
 from raysearch.core.errors import UserError
 from raysearch.runs import heartbeat, results
 from raysearch.runs.heartbeat import Heartbeat
 
-_YOUNG = 2.0  # seconds: a change within the same tick of the file system's clock leaves the time as it is
-_ANYWAY = 30.0  # seconds after which a directory is read though its time stands still, as on some network drives
-_BUSY = 20  # of the time, one part at most goes into tables, however long they have become
+_CLOCK_TICK = 2.0  # seconds; two changes within one tick of the file system's clock may have the same time
+_REREAD_SECONDS = 30.0  # a directory is read again after this time, since some network drives do not update its time
+_IDLE_FACTOR = 20  # after computing results for t seconds, wait at least 20 t seconds
 _Stamp = tuple[int, ...]
 
 
-class Follower:
-    """The state of the live page, from the run directory alone. Any thread may ask.
+class RunFollower:
+    """The state of the live page, from the run directory alone. Safe to use from several threads.
 
     Args:
-        run_dir: a directory that `raysearch.sweep` writes, or wrote.
+        run_dir: a directory that `raysearch.sweep` writes or wrote.
 
     Raises:
         UserError: not a run directory.
@@ -31,91 +31,102 @@ class Follower:
 
     def __init__(self, run_dir: Path) -> None:
         self._run_dir = run_dir
-        self._reader, self._lock = results.CellReader(run_dir / "cells"), threading.Lock()
+        self._reader = results.CellReader(run_dir / "cells")
+        self._lock = threading.Lock()
         self._study = results.read_study(run_dir)
-        self._ended: dict[str, Any] | None = None  # records of the cells; None before they were read
-        self._outcome: dict[str, Any] = {}
+        self._cells: dict[str, Any] | None = None  # ended cells; None before the first reading
+        self._results: dict[str, Any] = {}
         self._problem = ""
         self._study_stamp: _Stamp = ()
         self._cells_stamp: _Stamp = ()
-        self._looked, self._made, self._took = -_ANYWAY, 0.0, 0.0  # by the monotonic clock
-        self._heard: dict[str, tuple[float, float]] = {}  # process -> its last beat, and when that came
+        self._read_time = -_REREAD_SECONDS  # this and the next by the monotonic clock
+        self._computed_time = 0.0
+        self._computing_seconds = 0.0
+        self._last_beats: dict[str, tuple[float, float]] = {}  # process -> its last beat, and when it arrived here
         self._state = b"", ""
         self._signature: object = None
 
     def state(self) -> tuple[bytes, str]:
-        """The state as JSON, and a tag that two equal states share."""
+        """Return the state as JSON, and a tag that is equal for equal states."""
         with self._lock:
-            self._look()
-            said = self._said()
+            self._update_results()
+            heartbeats = heartbeat.read_heartbeats(self._run_dir)
             report = _stamp(self._run_dir / "report.html")
-            quiet = self._quiet(said)
-            signature = (id(self._outcome), self._problem, report, tuple(said), _steps(quiet))
+            quiet = self._quiet_seconds(heartbeats)
+            signature = (id(self._results), self._problem, report, tuple(heartbeats), _rounded(quiet))
             if signature != self._signature:
-                found = self._outcome | doing(said, quiet, self._outcome)
-                found |= {"problem": self._problem, "report": self._report(said, report)}
-                body = json.dumps(found, allow_nan=False).encode()
-                self._state, self._signature = (body, f'"{hashlib.sha256(body).hexdigest()[:32]}"'), signature
+                state = self._results | process_state(heartbeats, quiet, self._results)
+                state |= {"problem": self._problem, "report": _report_link(heartbeats, report)}
+                body = json.dumps(state, allow_nan=False).encode()
+                self._state = body, f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+                self._signature = signature
             return self._state
 
-    def _look(self) -> None:
-        """Read what is new of the results, and make their part of the state anew where something is."""
+    def _update_results(self) -> None:
+        """Read new results, and recompute their part of the state if there are any."""
         now = time.monotonic()
-        if self._outcome and now - self._made < _BUSY * self._took:
+        if self._results and now - self._computed_time < _IDLE_FACTOR * self._computing_seconds:
             return
-        study, cells = _stamp(self._run_dir / "study.json"), _stamp(self._run_dir / "cells")
-        same = (study, cells) == (self._study_stamp, self._cells_stamp)
-        if same and now - self._looked < _ANYWAY and not _young(study) and not _young(cells):
+        study_stamp = _stamp(self._run_dir / "study.json")
+        cells_stamp = _stamp(self._run_dir / "cells")
+        unchanged = (study_stamp, cells_stamp) == (self._study_stamp, self._cells_stamp)
+        recent = _is_recent(study_stamp) or _is_recent(cells_stamp)
+        if unchanged and not recent and now - self._read_time < _REREAD_SECONDS:
             return
-        self._looked = now
+        self._read_time = now
         try:
-            if study != self._study_stamp or _young(study):
+            if study_stamp != self._study_stamp or _is_recent(study_stamp):
                 self._study = results.read_study(self._run_dir)
-            ended = self._reader.read([one["cell"] for one in self._study.get("cells") or []])
-            if study != self._study_stamp or ended != self._ended:  # records that are known are the same objects
-                self._outcome = outcome(self._study, results.table(self._study, ended))
-            self._ended, self._study_stamp, self._cells_stamp, self._problem = ended, study, cells, ""
+            cells = self._reader.read([cell.cell for cell in self._study.cells])
+            if study_stamp != self._study_stamp or cells != self._cells:  # known records are the same objects
+                self._results = results_state(self._study, results.table(self._study, cells))
+            self._cells = cells
+            self._study_stamp = study_stamp
+            self._cells_stamp = cells_stamp
+            self._problem = ""
         except UserError as error:
             self._problem = str(error)
-            self._outcome = self._outcome or outcome(self._study.changed({"cells": []}), results.table(self._study, {}))
-        self._made, self._took = time.monotonic(), time.monotonic() - now
+            if not self._results:
+                self._results = results_state(self._study.changed({"cells": []}), results.table(self._study, {}))
+        self._computed_time = time.monotonic()
+        self._computing_seconds = self._computed_time - now
 
-    def _said(self) -> list[Heartbeat]:
-        return heartbeat.read_heartbeats(self._run_dir)
+    def _quiet_seconds(self, heartbeats: list[Heartbeat]) -> dict[str, float]:
+        """Return the seconds since the last sign of each process that is not done.
 
-    def _quiet(self, said: list[Heartbeat]) -> dict[str, float]:
-        """Seconds for which each process that is not done has been silent.
-
-        The clocks of two machines differ. So a process's clock is believed once, when it is first heard; from then on
-        it is the time since its file last changed, by this machine's.
+        The clocks of two machines differ. A process's own clock is therefore used only for its first beat; after that,
+        this machine's clock measures the time since the beat last changed.
         """
-        now, open_ = time.monotonic(), [one for one in said if not one.done]
-        for one in open_:
-            beat, _ = self._heard.get(one.key, (None, 0.0))
-            if beat is None:
-                self._heard[one.key] = one.beat, now - max(0.0, time.time() - one.beat)
-            elif beat != one.beat:
-                self._heard[one.key] = one.beat, now
-        return {one.key: now - self._heard[one.key][1] for one in open_}
-
-    def _report(self, said: list[Heartbeat], report: _Stamp) -> str:
-        """What the link to the report says; empty where there is none."""
-        if not report:
-            return ""
-        drawn = report[0] / 1e9
-        begun = min((one.started for one in said), default=0.0)
-        if drawn < begun:
-            return f"Report of an earlier call, {time.strftime('%d %B, %H:%M', time.localtime(drawn))}"
-        return f"Report, drawn at {time.strftime('%H:%M:%S', time.localtime(drawn))}"
+        now = time.monotonic()
+        unfinished = [beat for beat in heartbeats if not beat.done]
+        for beat in unfinished:
+            last_beat, _ = self._last_beats.get(beat.key, (None, 0.0))
+            if last_beat is None:
+                self._last_beats[beat.key] = beat.beat, now - max(0.0, time.time() - beat.beat)
+            elif last_beat != beat.beat:
+                self._last_beats[beat.key] = beat.beat, now
+        return {beat.key: now - self._last_beats[beat.key][1] for beat in unfinished}
 
 
-def _steps(quiet: dict[str, float]) -> tuple[tuple[str, int], ...]:
-    """Silences in steps of ten seconds, from the first that counts."""
-    return tuple((key, int(seconds // 10)) for key, seconds in quiet.items() if seconds >= heartbeat.QUIET_SECONDS)
+def _report_link(heartbeats: list[Heartbeat], report: _Stamp) -> str:
+    """Return the text of the link to the report; empty if there is no report."""
+    if not report:
+        return ""
+    written = report[0] / 1e9
+    started = min((beat.started for beat in heartbeats), default=0.0)
+    if written < started:
+        return f"Report of an earlier sweep, {time.strftime('%d %B, %H:%M', time.localtime(written))}"
+    return f"Report, written at {time.strftime('%H:%M:%S', time.localtime(written))}"
+
+
+def _rounded(quiet: dict[str, float]) -> tuple[tuple[str, int], ...]:
+    """Return silences in steps of ten seconds, without those too short to matter."""
+    long = {key: seconds for key, seconds in quiet.items() if seconds >= heartbeat.QUIET_SECONDS}
+    return tuple((key, int(seconds // 10)) for key, seconds in long.items())
 
 
 def _stamp(path: Path) -> _Stamp:
-    """Time of the last change in nanoseconds, inode and size; empty where there is nothing."""
+    """Return the time of the last change in nanoseconds, the inode and the size; empty if the path does not exist."""
     try:
         status = path.stat()
     except OSError:
@@ -123,5 +134,5 @@ def _stamp(path: Path) -> _Stamp:
     return status.st_mtime_ns, status.st_ino, status.st_size
 
 
-def _young(stamp: _Stamp) -> bool:
-    return bool(stamp) and abs(time.time() - stamp[0] / 1e9) < _YOUNG
+def _is_recent(stamp: _Stamp) -> bool:
+    return bool(stamp) and abs(time.time() - stamp[0] / 1e9) < _CLOCK_TICK

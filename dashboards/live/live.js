@@ -1,7 +1,7 @@
-// Follows /state.json. What stands on the page is changed in place and only where it differs: rows are known by their
-// keys, words are put into text nodes and never read as markup.
+// Follows /state.json. Elements are updated in place, and only if they changed. Rows are identified by their keys. Texts
+// become text nodes and are never parsed as markup.
 (() => {
-  const PAUSE = 1000, PAUSE_UNSEEN = 5000, PAUSE_LOST = 3000; // milliseconds between two looks
+  const PAUSE = 1000, PAUSE_HIDDEN = 5000, PAUSE_LOST = 3000; // milliseconds between two requests
   const SVG = "http://www.w3.org/2000/svg";
   const find = (id) => document.getElementById(id);
   const make = (name, parent, kind) => {
@@ -10,21 +10,21 @@
     parent?.append(element);
     return element;
   };
-  const say = (element, words) => {
+  const updateText = (element, text) => {
     const node = element.firstChild ?? element.appendChild(new Text());
-    if (node.data !== words) node.data = words;
+    if (node.data !== text) node.data = text;
   };
-  const set = (element, name, value) => {
+  const updateAttribute = (element, name, value) => {
     if (element.getAttribute(name) !== String(value)) element.setAttribute(name, value);
   };
   const show = (element, shown) => { if (element.hidden === shown) element.hidden = !shown; };
-  const sayIfAny = (element, words) => { say(element, words); show(element, words !== ""); };
+  const updateTextOrHide = (element, text) => { updateText(element, text); show(element, text !== ""); };
 
   const rows = new WeakMap(); // parent -> key -> element
   const keyed = (parent, items, create, fill) => {
     const known = rows.get(parent) ?? rows.set(parent, new Map()).get(parent);
-    const wanted = new Set(items.map((item) => item.key));
-    for (const [key, element] of known) if (!wanted.has(key)) { element.remove(); known.delete(key); }
+    const current = new Set(items.map((item) => item.key));
+    for (const [key, element] of known) if (!current.has(key)) { element.remove(); known.delete(key); }
     let next = parent.firstElementChild;
     for (const item of items) {
       const element = known.get(item.key) ?? create(item);
@@ -36,22 +36,22 @@
   };
 
   const header = (state) => {
-    say(find("brand"), `raysearch \u00b7 ${state.study} \u00b7 live`);
-    say(find("question"), state.question);
-    say(find("status"), state.status);
-    set(find("status"), "class", state.state);
-    sayIfAny(find("report"), state.report);
-    sayIfAny(find("problem"), state.problem);
-    say(find("counts"), state.counts);
-    say(find("answer"), state.answer);
+    updateText(find("brand"), `raysearch \u00b7 ${state.study} \u00b7 live`);
+    updateText(find("question"), state.question);
+    updateText(find("status"), state.status);
+    updateAttribute(find("status"), "class", state.state);
+    updateTextOrHide(find("report"), state.report);
+    updateTextOrHide(find("problem"), state.problem);
+    updateText(find("counts"), state.counts);
+    updateText(find("answer"), state.answer);
     const ended = Object.values(state.ended).reduce((sum, number) => sum + number, 0);
     const parts = { ...state.ended, running: Math.min(state.running.length, state.planned - ended) };
     for (const part of find("bar").children) {
       const width = `${state.planned ? (100 * (parts[part.dataset.part] ?? 0)) / state.planned : 0}%`;
       if (part.style.width !== width) part.style.width = width;
     }
-    set(find("bar"), "aria-valuemax", state.planned);
-    set(find("bar"), "aria-valuenow", ended);
+    updateAttribute(find("bar"), "aria-valuemax", state.planned);
+    updateAttribute(find("bar"), "aria-valuenow", ended);
     const title = `${ended}/${state.planned} ${state.study}`;
     if (document.title !== title) document.title = title;
     keyed(find("facts"), state.facts, () => {
@@ -59,7 +59,7 @@
       make("dt", fact);
       make("dd", fact);
       return fact;
-    }, (fact, item) => { say(fact.children[0], item.key); say(fact.children[1], item.text); });
+    }, (fact, item) => { updateText(fact.children[0], item.key); updateText(fact.children[1], item.text); });
   };
 
   const running = (state) => {
@@ -69,8 +69,8 @@
       make("span", row, "name");
       const bar = make("progress", row);
       bar.max = 1;
-      const words = make("span", row, "numbers");
-      for (const kind of ["step", "speed", "loss"]) make("span", words, kind);
+      const numbers = make("span", row, "numbers");
+      for (const kind of ["step", "speed", "loss"]) make("span", numbers, kind);
       const curve = row.appendChild(document.createElementNS(SVG, "svg"));
       curve.setAttribute("viewBox", "0 0 100 20");
       curve.setAttribute("preserveAspectRatio", "none");
@@ -78,14 +78,14 @@
       curve.appendChild(document.createElementNS(SVG, "polyline"));
       return row;
     }, (row, item) => {
-      const [name, bar, words, curve] = row.children;
-      say(name, item.name);
-      set(bar, "value", item.share);
-      set(bar, "aria-label", item.name);
-      say(words.children[0], item.step);
-      say(words.children[1], item.speed);
-      say(words.children[2], item.loss);
-      set(curve.firstChild, "points", points(item.losses));
+      const [name, bar, numbers, curve] = row.children;
+      updateText(name, item.name);
+      updateAttribute(bar, "value", item.share);
+      updateAttribute(bar, "aria-label", item.name);
+      updateText(numbers.children[0], item.step);
+      updateText(numbers.children[1], item.speed);
+      updateText(numbers.children[2], item.loss);
+      updateAttribute(curve.firstChild, "points", points(item.losses));
     });
   };
 
@@ -103,14 +103,14 @@
       const column = make("th");
       column.scope = "col";
       return column;
-    }, (column, item) => say(column, item.text));
-    say(find("table-note"), note);
+    }, (column, item) => updateText(column, item.text));
+    updateText(find("table-note"), note);
     keyed(find("table-rows"), lines, () => {
       const row = make("tr");
       make("th", row).scope = "row";
       return row;
     }, (row, item) => {
-      say(row.firstChild, item.name);
+      updateText(row.firstChild, item.name);
       while (row.children.length <= item.cells.length) {
         const cell = make("td", row);
         make("span", cell);
@@ -118,10 +118,10 @@
       }
       item.cells.forEach((cell, index) => {
         const place = row.children[index + 1], verdict = cell.kind.startsWith("verdict");
-        set(place, "class", verdict ? "" : cell.kind);
-        set(place.firstChild, "class", verdict ? cell.kind : "");
-        say(place.firstChild, cell.text);
-        sayIfAny(place.lastChild, cell.small);
+        updateAttribute(place, "class", verdict ? "" : cell.kind);
+        updateAttribute(place.firstChild, "class", verdict ? cell.kind : "");
+        updateText(place.firstChild, cell.text);
+        updateTextOrHide(place.lastChild, cell.detail);
       });
     });
   };
@@ -135,10 +135,10 @@
       return figure;
     }, (figure, item) => {
       const [title, target] = figure.children;
-      say(title, item.title);
-      set(target, "aria-label", item.says);
-      if (figure.dataset.stamp === item.stamp) return;
-      figure.dataset.stamp = item.stamp;
+      updateText(title, item.title);
+      updateAttribute(target, "aria-label", item.description);
+      if (figure.dataset.digest === item.digest) return;
+      figure.dataset.digest = item.digest;
       target.style.height = `${item.layout.height}px`;
       Plotly.react(target, item.data, item.layout, { responsive: true, displayModeBar: false });
     });
@@ -154,22 +154,22 @@
       return row;
     }, (row, item) => {
       const [summary, error] = row.firstChild.children;
-      say(summary.firstChild, item.name);
-      say(summary.lastChild, item.line);
-      say(error, item.error);
+      updateText(summary.firstChild, item.name);
+      updateText(summary.lastChild, item.line);
+      updateText(error, item.error);
     });
-    sayIfAny(find("failures-left"), state.failures_left);
+    updateTextOrHide(find("failures-left"), state.failures_left);
     keyed(find("retried-rows"), state.retries, () => {
       const row = make("li");
       make("strong", row);
       make("span", row);
       return row;
-    }, (row, item) => { say(row.firstChild, `again: ${item.name}`); say(row.lastChild, item.line); });
+    }, (row, item) => { updateText(row.firstChild, `retried: ${item.name}`); updateText(row.lastChild, item.line); });
   };
 
   let tag = "", lost = 0, last = null;
-  const look = async () => {
-    let pause = document.hidden ? PAUSE_UNSEEN : PAUSE;
+  const refresh = async () => {
+    let pause = document.hidden ? PAUSE_HIDDEN : PAUSE;
     try {
       const answer = await fetch("/state.json", { cache: "no-store", headers: tag ? { "If-None-Match": tag } : {} });
       if (answer.status === 200) {
@@ -181,17 +181,17 @@
     } catch (error) {
       pause = PAUSE_LOST;
       lost += 1;
-      say(find("status"), `The live view does not answer: ${error.message}. It was ended, or its machine is gone.`);
-      set(find("status"), "class", "quiet");
+      updateText(find("status"), `The live view does not answer: ${error.message}. It was stopped, or its machine is down.`);
+      updateAttribute(find("status"), "class", "quiet");
     }
-    timer = setTimeout(look, pause);
+    timer = setTimeout(refresh, pause);
   };
   let timer = 0;
   document.addEventListener("visibilitychange", () => {
     if (document.hidden || !timer) return;
     clearTimeout(timer);
     timer = 0;
-    look();
+    refresh();
   });
-  look();
+  refresh();
 })();

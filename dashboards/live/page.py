@@ -1,4 +1,4 @@
-"""The live page before it knows anything: places that its script fills, and what it may load."""
+"""The live page without data: elements that its script fills, and the policy of what it may load."""
 
 from functools import cache
 from importlib import resources
@@ -8,13 +8,13 @@ from plotly.offline import get_plotlyjs
 
 from dashboards.html.markup import Markup, join, tag
 
-# Only what the server itself serves; plotly writes styles on its elements.
+# The page may load only what the server serves. Plotly writes inline styles.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src data: blob:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-# A report carries its scripts, and a policy that names them. Here it also gets an origin of its own, so that whatever
-# stands in it reads nothing of this server's.
+# A report contains its scripts and a policy that names them. The sandbox also gives it an origin of its own, so that
+# nothing in it can read from this server.
 REPORT_POLICY = (
     "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
     "img-src data: blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -22,8 +22,8 @@ REPORT_POLICY = (
 
 
 @cache
-def shell() -> str:
-    """The HTML of the page."""
+def page_html() -> str:
+    """Return the HTML of the page."""
     head = tag(
         "head",
         Markup('<meta charset="utf-8">'),
@@ -41,7 +41,7 @@ def shell() -> str:
         _section("plots", "Figures", tag("div", id="figures")),
         _section(
             "failures",
-            "What went wrong",
+            "Failures and retries",
             tag("ul", id="failed-rows", class_="failures"),
             tag("p", id="failures-left", class_="note"),
             tag("ul", id="retried-rows", class_="failures"),
@@ -52,17 +52,20 @@ def shell() -> str:
 
 
 @cache
-def script() -> str:
+def page_script() -> str:
+    """Return the page's own script."""
     return _file("live.js")
 
 
 @cache
-def style() -> str:
-    """The report's style sheet and what the live page has besides."""
-    return resources.files("dashboards.html").joinpath("style.css").read_text(encoding="utf-8") + _file("live.css")
+def page_style() -> str:
+    """Return the report's style sheet, followed by the live page's own."""
+    report_style = resources.files("dashboards.html").joinpath("style.css").read_text(encoding="utf-8")
+    return report_style + _file("live.css")
 
 
-def plotly() -> str:
+def plotly_script() -> str:
+    """Return plotly's script."""
     return get_plotlyjs()
 
 

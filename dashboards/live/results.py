@@ -1,6 +1,6 @@
-"""What the ended cells of a run say so far, as data for the live page: the report's own numbers, read from its views.
+"""The results of the ended cells, as data for the live page; the numbers come from the report's own views.
 
-Every text is shown as text; the figures' texts are escaped where the figures are made.
+The page shows every text as text. The figures escape their texts themselves.
 """
 
 import hashlib
@@ -13,110 +13,128 @@ import plotly.graph_objects as go
 import plotly.io
 import pyarrow as pa
 
-from dashboards.ablation import effects as plots
+from dashboards.ablation import effects as ablation_effects
 from dashboards.ablation.answer import sentence
 from dashboards.ablation.tables import difference_cell, mean_cell
-from dashboards.ablation.view import Variant, View, view
+from dashboards.ablation.view import Variant, view
 from dashboards.html import formats, verdicts
 from dashboards.run_data import row_limits
-from dashboards.search import answer, figures, tables
-from dashboards.search.view import SearchView, search_view
+from dashboards.search import figures, tables
+from dashboards.search.answer import answer_sentences, settings_text
+from dashboards.search.view import search_view
 from raysearch.runs.study_record import StudyRecord
 
-MOST_FAILURES = 50
-_HEADLINE = 200  # characters
-Cell = dict[str, str]  # of a table: "text", "small" below it, "kind"
+MAX_FAILURES = 50
+_MAX_LINE = 200  # characters
+Cell = dict[str, str]  # of a table: "text", "detail" below it, "kind"
 
 
-def outcome(study: StudyRecord, table: pa.Table) -> dict[str, Any]:
-    """The part of the page's state that the results store decides.
+def results_state(study: StudyRecord, table: pa.Table) -> dict[str, Any]:
+    """Return the part of the page's state that depends on the results.
 
     Args:
-        study: what `study.json` holds.
-        table: what `results.table` returns.
+        study: the content of `study.json`.
+        table: the results, as `results.table` returns them.
 
     Raises:
-        UserError: cells that must not be compared, as `statistics.compare` says.
+        UserError: cells cannot be compared; see `statistics.compare`.
     """
-    found = _search(search_view(study, table)) if study.get("kind") == "search" else _ablation(view(study, table))
-    name = str(study.get("study") or "study")
-    question = str(study.get("question") or name)
-    return {"study": name, "question": question, "command": study.get("command") or "", **counts(study, table), **found}
+    draw_state = _search_state if study.kind == "search" else _ablation_state
+    return {
+        "study": study.study,
+        "question": study.question or study.study,
+        "command": study.command or "",
+        **cell_counts(study, table),
+        **draw_state(study, table),
+    }
 
 
-def counts(study: StudyRecord, table: pa.Table) -> dict[str, Any]:
-    """Planned cells and those that ended, by status; a cell that stands under several names counts once."""
+def cell_counts(study: StudyRecord, table: pa.Table) -> dict[str, Any]:
+    """Count planned cells, and ended cells by status. A cell that several variants share counts once."""
     statuses: dict[str, str] = {}
     if table.num_rows:
         statuses = dict(zip(table["cell"].to_pylist(), table["status"].to_pylist(), strict=True))
-    number = Counter(statuses.values())
-    planned = len({one["cell"] for one in study.get("cells") or []})
-    return {"planned": planned, "ended": {one: number[one] for one in ("finished", "stopped", "failed")}}
+    counts = Counter(statuses.values())
+    return {
+        "planned": len({cell.cell for cell in study.cells}),
+        "ended": {status: counts[status] for status in ("finished", "stopped", "failed")},
+    }
 
 
-def headline(error: str) -> str:
-    """The line of an error that says most.
+def error_headline(error: str) -> str:
+    """Return the most informative line of an error.
 
-    >>> headline("Traceback (most recent call last):\\n  ...\\nValueError: no")
+    >>> error_headline("Traceback (most recent call last):\\n  ...\\nValueError: no")
     'ValueError: no'
     """
     lines = error.strip().splitlines() or ["no error recorded"]
-    return (lines[-1] if lines[0].startswith("Traceback") else lines[0])[:_HEADLINE]
+    return (lines[-1] if lines[0].startswith("Traceback") else lines[0])[:_MAX_LINE]
 
 
-def _ablation(run: View) -> dict[str, Any]:
-    shown = row_limits.shown(run, verdicts.ROWS_IN_PAGE)
-    effects = plots.effects(run)
-    says = "Differences from the reference, as in the table"
-    note = "In brackets: 95 % intervals. Differences are paired by seed and taken from the reference. "
+def _ablation_state(study: StudyRecord, table: pa.Table) -> dict[str, Any]:
+    run = view(study, table)
+    variants = row_limits.shown(run, verdicts.ROWS_IN_PAGE)
+    figure = ablation_effects.effects(run)
+    description = "Differences from the reference, as in the table"
+    note = f"{run.metric_id}. In brackets: 95 % intervals. Differences from the reference are paired by seed. "
     return {
         "answer": sentence(run),
         "table": {
             "columns": ["Variant", f"{formats.metric_name(run.metric)}, mean", "Difference", "Verdict", "Seeds"],
-            "rows": [{"key": one.name, "name": one.label, "cells": _variant(one)} for one in shown],
-            "note": f"{run.metric_id}. {note}{row_limits.note(run, verdicts.ROWS_IN_PAGE)}".strip(),
+            "rows": [
+                {"key": variant.name, "name": variant.label, "cells": _variant_cells(variant)} for variant in variants
+            ],
+            "note": f"{note}{row_limits.note(run, verdicts.ROWS_IN_PAGE)}".strip(),
         },
-        "figures": [_figure("effects", "Effects", says, effects)] if effects else [],
-        **_failures(run.rows, {one.name: one.label for one in run.variants}),
+        "figures": [_figure("effects", "Effects", description, figure)] if figure else [],
+        **_failures(run.rows, {variant.name: variant.label for variant in run.variants}),
     }
 
 
-def _variant(one: Variant) -> list[Cell]:
-    mean = mean_cell(one)
-    difference = difference_cell(one)
-    failed = one.compared["failed"]
+def _variant_cells(variant: Variant) -> list[Cell]:
+    mean = mean_cell(variant)
+    difference = difference_cell(variant)
+    failed = variant.compared["failed"]
     return [
         _cell(mean.text, str(mean.detail), "number"),
         _cell(difference.text, str(difference.detail), "number"),
-        _cell(verdicts.verdict_text(one.verdict), kind=verdicts.verdict_class(one.verdict)),
-        _cell(f"{one.compared['seeds']}/{one.planned}", f"{failed} failed" if failed else "", "number holes"),
+        _cell(verdicts.verdict_text(variant.verdict), kind=verdicts.verdict_class(variant.verdict)),
+        _cell(f"{variant.compared['seeds']}/{variant.planned}", f"{failed} failed" if failed else "", "number holes"),
     ]
 
 
-def _search(run: SearchView) -> dict[str, Any]:
-    """The best value so far with its history, and the best configs."""
-    chosen = {one.name for group in run.groups if (one := run.best(group))}
-    titles = [formats.metric_name(metric) for metric in run.metrics]
-    history = [
-        _figure(f"history {metric}", f"{title} of each trial", f"{title}; the steps are the best so far", figure)
-        for metric, title in zip(run.metrics, titles, strict=True)
-        if (figure := figures.history(run, metric)).data
-    ]
+def _search_state(study: StudyRecord, table: pa.Table) -> dict[str, Any]:
+    """Return the best value so far with its history, and the best configs."""
+    run = search_view(study, table)
+    chosen = run.chosen_names()
+    history = []
+    for metric in run.metrics:
+        figure = figures.draw_history(run, metric)
+        title = formats.metric_name(metric)
+        if figure.data:
+            description = f"{title}; the steps are the best so far"
+            history.append(_figure(f"history {metric}", f"{title} of each trial", description, figure))
     rows = []
-    for one in tables.best(run):
-        name = f"{one.number}: {answer.settings(one) or one.name}" + (f" ({one.group})" if one.group else "")
-        cells = [_cell(formats.metric(one.values[metric]), kind="number") for metric in run.metrics]
-        status = "chosen" if one.name in chosen else tables.status(one)
-        cells += [_cell(status, kind="verdict better" if one.name in chosen else "verdict")]
-        cells += [_cell(str(one.epochs or ""), kind="number"), _cell(formats.seconds(one.seconds), kind="number")]
-        rows.append({"key": one.name, "name": name, "cells": cells})
-    left = len(run.configs) - len(rows)
+    for config in tables.best_configs(run):
+        name = f"{config.number}: {settings_text(config) or config.name}"
+        name += f" ({config.group})" if config.group else ""
+        cells = [_cell(formats.metric(config.values[metric]), kind="number") for metric in run.metrics]
+        if config.name in chosen:
+            cells.append(_cell("chosen", kind="verdict better"))
+        else:
+            cells.append(_cell(tables.status_text(config), kind="verdict"))
+        cells += [
+            _cell(str(config.epochs or ""), kind="number"),
+            _cell(formats.seconds(config.seconds), kind="number"),
+        ]
+        rows.append({"key": config.name, "name": name, "cells": cells})
+    omitted = len(run.configs) - len(rows)
     return {
-        "answer": " ".join(answer.sentences(run)),
+        "answer": " ".join(answer_sentences(run)),
         "table": {
-            "columns": ["Config", *titles, "Status", "Epochs", "Time"],
+            "columns": ["Config", *map(formats.metric_name, run.metrics), "Status", "Epochs", "Time"],
             "rows": rows,
-            "note": "The best configs so far." + (f" {left:,} more have been tried." if left > 0 else ""),
+            "note": "The best configs so far." + (f" {omitted:,} more have been tried." if omitted > 0 else ""),
         },
         "figures": history,
         **_failures(run.rows, {}),
@@ -125,21 +143,22 @@ def _search(run: SearchView) -> dict[str, Any]:
 
 def _failures(rows: Sequence[Mapping[str, Any]], labels: Mapping[str, str]) -> dict[str, Any]:
     failed = list({row["cell"]: row for row in rows if row["status"] == "failed"}.values())
-    shown = []
-    for row in failed[:MOST_FAILURES]:
+    failures = []
+    for row in failed[:MAX_FAILURES]:
         error = (row.get("error") or "no error recorded").strip()
         name = f"{labels.get(row['variant'], row['variant'])} seed {row['seed']}"
-        shown.append({"key": row["cell"], "name": name, "line": headline(error), "error": error})
-    left = len(failed) - len(shown)
-    return {"failures": shown, "failures_left": f"and {formats.count(left, 'more cell')} that failed" if left else ""}
+        failures.append({"key": row["cell"], "name": name, "line": error_headline(error), "error": error})
+    omitted = len(failed) - len(failures)
+    more = f"{formats.count(omitted, 'more cell')} failed" if omitted else ""
+    return {"failures": failures, "failures_left": more}
 
 
-def _figure(key: str, title: str, says: str, figure: go.Figure) -> dict[str, Any]:
-    """A figure with a stamp: one that has the same is the same."""
+def _figure(key: str, title: str, description: str, figure: go.Figure) -> dict[str, Any]:
+    """Return a figure with a digest; the page redraws it only when the digest changes."""
     text = plotly.io.to_json(figure, validate=False)
-    stamp = hashlib.sha256(text.encode()).hexdigest()[:16]
-    return {"key": key, "title": title, "says": says, "stamp": stamp, **json.loads(text)}
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return {"key": key, "title": title, "description": description, "digest": digest, **json.loads(text)}
 
 
-def _cell(text: str, small: str = "", kind: str = "") -> Cell:
-    return {"text": text, "small": small, "kind": kind}
+def _cell(text: str, detail: str = "", kind: str = "") -> Cell:
+    return {"text": text, "detail": detail, "kind": kind}

@@ -1,7 +1,7 @@
-"""The live page's server: this machine alone may ask, and there is nothing to ask for but the page and its run.
+"""The live page's server: it answers only this machine, and serves only the page and the state of its run.
 
-It binds to 127.0.0.1, and answers only requests that were addressed to this machine by name: else a page from anywhere,
-whose name its owner lets point at 127.0.0.1, could read a run through its visitor's browser (DNS rebinding).
+It binds to 127.0.0.1 and checks the Host header. Otherwise a web page from anywhere could let its own name resolve to
+127.0.0.1, and read the run through a visitor's browser (DNS rebinding).
 """
 
 import os
@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from dashboards.live import page
-from dashboards.live.follower import Follower
+from dashboards.live.follower import RunFollower
 from raysearch.core.errors import UserError
 
 ADDRESS = "127.0.0.1"
@@ -27,52 +27,57 @@ _HEADERS = {
 }
 
 
-class Server(ThreadingHTTPServer):
-    """Serves one run.
+class LiveServer(ThreadingHTTPServer):
+    """An HTTP server for one run.
 
     Args:
         run_dir: the run's directory.
-        port: 0 takes a free one.
+        port: to listen on; 0 takes a free one.
 
     Raises:
-        UserError: not a run directory, or a port that cannot be had.
+        UserError: not a run directory, or the port is not available.
     """
 
     daemon_threads = True
 
     def __init__(self, run_dir: Path, port: int = 0) -> None:
-        self.run_dir, self.follower = run_dir, Follower(run_dir)
+        self.run_dir = run_dir
+        self.follower = RunFollower(run_dir)
         try:
             super().__init__((ADDRESS, port), _Handler)
         except (OSError, OverflowError) as error:
-            raise UserError(f"cannot listen on --port {port}: {getattr(error, 'strerror', None) or error}") from None
+            reason = getattr(error, "strerror", None) or error
+            raise UserError(f"cannot listen on --port {port}: {reason}; choose another port") from None
 
     @property
     def url(self) -> str:
+        """Address of the page."""
         return f"http://{ADDRESS}:{self.server_port}/"
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: Server
-    protocol_version = "HTTP/1.0"  # a connection an answer: none outlives the server
-    server_version, sys_version = "raysearch", ""
+    server: LiveServer
+    protocol_version = "HTTP/1.0"  # one connection per answer, so none outlives the server
+    server_version = "raysearch"
+    sys_version = ""
     timeout = 30  # seconds that a connection may be idle
 
     def do_GET(self) -> None:
-        if not _addressed_here(self.headers.get_all("Host") or []):
+        """Serve one of the known paths; refuse any other."""
+        if not _is_local_host(self.headers.get_all("Host") or []):
             self._refuse(HTTPStatus.FORBIDDEN)
             return
         path = self.path.partition("?")[0]
         if path == "/":
-            self._send(page.shell().encode(), "text/html; charset=utf-8", {"Content-Security-Policy": page.POLICY})
+            self._send(page.page_html().encode(), "text/html; charset=utf-8", {"Content-Security-Policy": page.POLICY})
         elif path == "/state.json":
             self._state()
         elif path == "/live.js":
-            self._send(page.script().encode(), "text/javascript; charset=utf-8")
+            self._send(page.page_script().encode(), "text/javascript; charset=utf-8")
         elif path == "/plotly.js":
-            self._send(page.plotly().encode(), "text/javascript; charset=utf-8")
+            self._send(page.plotly_script().encode(), "text/javascript; charset=utf-8")
         elif path == "/style.css":
-            self._send(page.style().encode(), "text/css; charset=utf-8")
+            self._send(page.page_style().encode(), "text/css; charset=utf-8")
         elif path == "/report.html":
             self._report()
         else:
@@ -113,8 +118,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *words: object) -> None:
-        """A line a second would bury the address."""
+    def log_message(self, format: str, *args: object) -> None:
+        """Log nothing: one line per second would hide the address."""
 
 
 def serve(run_dir: Path, port: int, show: bool, console: Console) -> None:
@@ -122,13 +127,17 @@ def serve(run_dir: Path, port: int, show: bool, console: Console) -> None:
 
     Args:
         run_dir: the run's directory.
-        port: 0 takes a free one.
-        show: whether to open a browser, where there is one with a window.
-        console: where the address is printed.
+        port: to listen on; 0 takes a free one.
+        show: whether to open a browser, if this machine has a desktop.
+        console: prints the address.
+
+    Raises:
+        UserError: not a run directory, or the port is not available.
     """
-    with Server(run_dir, port) as server:
-        console.print(f"{server.url} follows {run_dir}; Ctrl-C ends it", markup=False, highlight=False, soft_wrap=True)
-        if show and _has_windows():
+    with LiveServer(run_dir, port) as server:
+        message = f"{server.url} follows {run_dir}; press Ctrl-C to stop"
+        console.print(message, markup=False, highlight=False, soft_wrap=True)
+        if show and _has_desktop():
             webbrowser.open(server.url)
         try:
             server.serve_forever()
@@ -136,10 +145,10 @@ def serve(run_dir: Path, port: int, show: bool, console: Console) -> None:
             console.print()
 
 
-def _addressed_here(hosts: list[str]) -> bool:
-    """Whether a request was addressed to this machine; through a tunnel the port is another.
+def _is_local_host(hosts: list[str]) -> bool:
+    """Return whether the Host headers name this machine. Any port is allowed, since a tunnel changes it.
 
-    >>> [_addressed_here([host]) for host in ("localhost:8000", "127.0.0.1", "evil.example:8000", "localhost.evil")]
+    >>> [_is_local_host([host]) for host in ("localhost:8000", "127.0.0.1", "evil.example:8000", "localhost.evil")]
     [True, True, False, False]
     """
     if len(hosts) != 1:
@@ -148,6 +157,6 @@ def _addressed_here(hosts: list[str]) -> bool:
     return name in _NAMES and (port.isdecimal() or not port)
 
 
-def _has_windows() -> bool:
-    """Else a browser would open in the terminal itself."""
+def _has_desktop() -> bool:
+    """Return whether this machine has a desktop; without one, a text browser would open in the terminal."""
     return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

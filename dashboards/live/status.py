@@ -1,4 +1,4 @@
-"""What the processes that work on a run say, as data for the live page: whether one is at work, how fast, on what."""
+"""The state of the processes that work on a run, as data for the live page: at work or not, speed, running cells."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -8,73 +8,80 @@ from dashboards.html import formats
 from raysearch.runs.heartbeat import QUIET_SECONDS, Heartbeat, Note, RunningCell, Stage
 
 
-def doing(said: Sequence[Heartbeat], quiet: Mapping[str, float], ended: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of the page's state that the processes decide.
+def process_state(
+    heartbeats: Sequence[Heartbeat], quiet: Mapping[str, float], results: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the part of the page's state that depends on the processes.
 
     Args:
-        said: by every process, the latest last.
-        quiet: key of a process that should be at work -> seconds for which it has been silent.
-        ended: what the results store says: "planned", "ended" by status, and "command".
+        heartbeats: of every process, the latest last.
+        quiet: key of a process that is not done -> seconds since its last sign.
+        results: the part that depends on the results: "planned", "ended" by status, and "command".
     """
-    alive = [one for one in said if not one.done and quiet.get(one.key, 0.0) < QUIET_SECONDS]
-    stages = [one.stage for one in alive if one.stage is not None]
-    state, text = status(said, alive, quiet, ended)
-    cells = sorted(((one, stage) for stage in stages for one in stage.running), key=lambda pair: pair[0].since)
-    planned = max([ended["planned"], *(stage.total for stage in stages if stage.name == "cells")])
+    alive = [beat for beat in heartbeats if not beat.done and quiet.get(beat.key, 0.0) < QUIET_SECONDS]
+    stages = [beat.stage for beat in alive if beat.stage is not None]
+    state, text = sweep_status(heartbeats, alive, quiet, results)
+    running = [(cell, stage) for stage in stages for cell in stage.running]
+    running.sort(key=lambda pair: pair[0].since)
+    planned = max([results["planned"], *(stage.total for stage in stages if stage.name == "cells")])
     return {
         "state": state,
         "status": text,
         "planned": planned,
-        "facts": [{"key": name, "text": words} for name, words in facts(stages) if words],
-        "running": [_running(one, stage) for one, stage in cells],
+        "facts": [{"key": title, "text": fact} for title, fact in progress_facts(stages) if fact],
+        "running": [_running_cell(cell, stage) for cell, stage in running],
         "retries": [_note(note, index) for stage in stages for index, note in enumerate(stage.retries)],
-        "counts": counted(planned, ended["ended"], len(cells)),
+        "counts": counts_sentence(planned, results["ended"], len(running)),
     }
 
 
-def status(
-    said: Sequence[Heartbeat], alive: Sequence[Heartbeat], quiet: Mapping[str, float], ended: Mapping[str, Any]
+def sweep_status(
+    heartbeats: Sequence[Heartbeat],
+    alive: Sequence[Heartbeat],
+    quiet: Mapping[str, float],
+    results: Mapping[str, Any],
 ) -> tuple[str, str]:
-    """Whether a sweep is at work, in a word for the page and a sentence for people."""
-    again = f" Go on with: {ended['command']}" if ended["command"] else ""
+    """Return whether a sweep is at work, as a keyword for the page and as a sentence.
+
+    Args:
+        heartbeats: of every process, the latest last.
+        alive: of the processes that are at work.
+        quiet: key of a process that is not done -> seconds since its last sign.
+        results: as for `process_state`.
+    """
+    hint = f" Continue with: {results['command']}" if results["command"] else ""
     if alive:
-        silent = [one for one in said if not one.done and one not in alive]
-        also = "".join(f" Another, {one.key}, has been silent for {_rough(quiet[one.key])}." for one in silent)
-        if all(one.stage is None for one in alive):
-            return "running", f"Starting: Ray, and the images.{also}"
-        stages = {one.stage.name for one in alive if one.stage is not None} - {"cells"}
-        what = f"Running {formats.listed(sorted(stages))}." if stages else "Running."
-        return "running", f"{len(alive)} sweeps are running.{also}" if len(alive) > 1 else what + also
-    whole = ended["planned"] and sum(ended["ended"].values()) >= ended["planned"]
-    if not said:
-        text = "All cells have ended." if whole else f"No sweep is running here.{again}"
-        return ("ended" if whole else "quiet"), text
-    last = said[-1]
-    at = f"{datetime.fromtimestamp(last.beat):%H:%M:%S}"
+        return "running", _running_text(heartbeats, alive, quiet)
+    complete = results["planned"] and sum(results["ended"].values()) >= results["planned"]
+    if not heartbeats:
+        return ("ended", "All cells have ended.") if complete else ("quiet", f"No sweep is running here.{hint}")
+    last = heartbeats[-1]
+    time = f"{datetime.fromtimestamp(last.beat):%H:%M:%S}"
     if not last.done:
-        text = f"No news for {_rough(quiet[last.key])}: the sweep was killed, or its machine is gone."
-        return "quiet", f"{text} The last came at {at} from {last.host}, process {last.pid}.{again}"
+        silence = f"No sign for {_rounded_seconds(quiet[last.key])}: the sweep was killed, or its machine is down."
+        return "quiet", f"{silence} Last sign at {time} from {last.host}, process {last.pid}.{hint}"
     if last.state == "failed":
-        return "failed", f"The sweep ended at {at} with an error: {last.error}{again}"
+        return "failed", f"The sweep ended at {time} with an error: {last.error}{hint}"
     if last.state == "stopped":
-        return "stopped", f"The sweep was stopped at {at}.{again}"
-    return "ended", f"The sweep ended at {at}."
+        return "stopped", f"The sweep was stopped at {time}.{hint}"
+    return "ended", f"The sweep ended at {time}."
 
 
-def facts(stages: Sequence[Stage]) -> list[tuple[str, str]]:
-    """Figures that change all the time, of all processes together; empty where nobody knows."""
+def progress_facts(stages: Sequence[Stage]) -> list[tuple[str, str]]:
+    """Return (title, text) of the figures that change all the time, over all processes; the text may be empty."""
     if not stages:
         return []
-    speeds = [one.images_per_second for one in stages if one.images_per_second is not None]
-    waits = [one.feed_wait_share for one in stages if one.feed_wait_share is not None]
-    memory = [one.gpu_memory_bytes for one in stages if one.gpu_memory_bytes is not None]
-    running, slots = sum(len(one.running) for one in stages), sum(one.slots for one in stages)
-    left = together([one.seconds_left for one in stages])
-    retried = sum(one.retried for one in stages)
+    speeds = [stage.images_per_second for stage in stages if stage.images_per_second is not None]
+    waits = [stage.feed_wait_share for stage in stages if stage.feed_wait_share is not None]
+    memory = [stage.gpu_memory_bytes for stage in stages if stage.gpu_memory_bytes is not None]
+    running = sum(len(stage.running) for stage in stages)
+    slots = sum(stage.slots for stage in stages)
+    retried = sum(stage.retried for stage in stages)
+    seconds_left = combined_seconds_left([stage.seconds_left for stage in stages])
     return [
-        ("Time left", f"about {formats.seconds(left)}" if left is not None else "not known yet"),
-        ("So far", formats.seconds(max(one.seconds for one in stages))),
-        ("Images a second", f"{sum(speeds):,.0f}" if speeds else ""),
+        ("Time left", f"about {formats.seconds(seconds_left)}" if seconds_left is not None else "not known yet"),
+        ("So far", formats.seconds(max(stage.seconds for stage in stages))),
+        ("Images per second", f"{sum(speeds):,.0f}" if speeds else ""),
         ("Waiting for images", f"{100 * sum(waits) / len(waits):.0f} % of the time" if waits else ""),
         ("GPU memory", f"{max(memory) / 2**30:.1f} GiB" if memory else ""),
         ("Trials at a time", f"{running} of {slots}"),
@@ -82,39 +89,53 @@ def facts(stages: Sequence[Stage]) -> list[tuple[str, str]]:
     ]
 
 
-def together(left: Sequence[float | None]) -> float | None:
-    """Seconds that several need who would need these each alone: what is left is the same, and their speeds add.
+def combined_seconds_left(seconds: Sequence[float | None]) -> float | None:
+    """Return the time that several processes need together for the same remaining cells, whose speeds add up.
 
-    >>> together([60.0, 30.0, None])
+    Args:
+        seconds: that each process would need alone; None if unknown.
+
+    >>> combined_seconds_left([60.0, 30.0, None])
     20.0
     """
-    known = [one for one in left if one is not None]
+    known = [value for value in seconds if value is not None]
     if not known:
         return None
-    return 1 / sum(1 / one for one in known) if all(known) else 0.0
+    return 1 / sum(1 / value for value in known) if all(known) else 0.0
 
 
-def counted(planned: int, ended: Mapping[str, int], running: int) -> str:
-    """The sentence that is read out when it changes.
+def counts_sentence(planned: int, ended: Mapping[str, int], running: int) -> str:
+    """Return the counts of cells; screen readers read the sentence when it changes.
 
-    >>> counted(9, {"finished": 3, "stopped": 0, "failed": 1}, 2)
+    >>> counts_sentence(9, {"finished": 3, "stopped": 0, "failed": 1}, 2)
     '4 of 9 cells ended, 2 running, 1 failed'
     """
     parts = [f"{sum(ended.values()):,} of {formats.count(planned, 'cell')} ended", f"{running} running"]
-    words = {"stopped": "stopped early", "failed": "failed"}
-    return ", ".join(parts + [f"{ended[one]:,} {word}" for one, word in words.items() if ended[one]])
+    titles = {"stopped": "stopped early", "failed": "failed"}
+    return ", ".join(parts + [f"{ended[status]:,} {title}" for status, title in titles.items() if ended[status]])
 
 
-def _running(one: RunningCell, stage: Stage) -> dict[str, Any]:
-    speed = f"{one.images_per_second:,.0f} images/s" if one.images_per_second is not None else ""
+def _running_text(heartbeats: Sequence[Heartbeat], alive: Sequence[Heartbeat], quiet: Mapping[str, float]) -> str:
+    silent = [beat for beat in heartbeats if not beat.done and beat not in alive]
+    others = "".join(f" No sign from {beat.key} for {_rounded_seconds(quiet[beat.key])}." for beat in silent)
+    stages = [beat.stage for beat in alive if beat.stage is not None]
+    if not stages:
+        return f"Starting Ray and providing images.{others}"
+    if len(alive) > 1:
+        return f"{len(alive)} sweeps are running.{others}"
+    names = {stage.name for stage in stages} - {"cells"}
+    return (f"Running {formats.listed(sorted(names))}." if names else "Running.") + others
+
+
+def _running_cell(cell: RunningCell, stage: Stage) -> dict[str, Any]:
     return {
-        "key": one.cell,
-        "name": one.name if stage.name == "cells" else f"{one.name} ({stage.name})",
-        "share": one.share,
-        "step": f"{one.step} of {one.steps}" if one.steps else "begins",
-        "speed": speed,
-        "losses": list(one.losses),
-        "loss": f"loss {formats.metric(one.losses[-1])}" if one.losses else "",
+        "key": cell.cell,
+        "name": cell.name if stage.name == "cells" else f"{cell.name} ({stage.name})",
+        "share": cell.share,
+        "step": f"{cell.step} of {cell.steps}" if cell.steps else "starting",
+        "speed": f"{cell.images_per_second:,.0f} images/s" if cell.images_per_second is not None else "",
+        "losses": list(cell.losses),
+        "loss": f"loss {formats.metric(cell.losses[-1])}" if cell.losses else "",
     }
 
 
@@ -122,10 +143,10 @@ def _note(note: Note, index: int) -> dict[str, str]:
     return {"key": f"{index} {note.name} {note.text}", "name": note.name, "line": note.text}
 
 
-def _rough(seconds: float) -> str:
-    """A silence in steps, so that it is news now and then only.
+def _rounded_seconds(seconds: float) -> str:
+    """Return a silence in steps of 10 s or 1 min, so that the page does not change all the time.
 
-    >>> _rough(47.2), _rough(125.0)
+    >>> _rounded_seconds(47.2), _rounded_seconds(125.0)
     ('40 s', '2 min 00 s')
     """
     step = 10 if seconds < 120 else 60

@@ -1,4 +1,4 @@
-"""The report of a search: answer, history, parallel coordinates, importances, contours, Pareto front, final evaluation.
+"""The report of a search: answer, final evaluation, best configs, history, Pareto fronts, space, curves and cost.
 
-`page` puts the sections in order.
+`page` puts the sections in order; `view` is what all of them read.
 """

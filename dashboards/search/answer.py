@@ -1,85 +1,88 @@
-"""The answer of a search in a sentence a group: whether the best config beats the reference on fresh seeds."""
+"""The answer of a search, one sentence per group: whether the best config beats the reference on fresh seeds."""
 
 from typing import Any
 
 from dashboards.html import formats
 from dashboards.html.formats import count, interval, metric, metric_name, signed
-from dashboards.search.final_evaluation import Judged
-from dashboards.search.view import Config, SearchView
+from dashboards.search.final_evaluation import FinalEvaluation
+from dashboards.search.view import SearchView, TriedConfig
 from raysearch.studies.analysis import statistics
 
 
-def sentences(run: SearchView) -> list[str]:
-    """What was found, a sentence a group, and then what it cost."""
+def answer_sentences(run: SearchView) -> list[str]:
+    """Return one sentence per group, and then one about the tried configs."""
     if not run.configs:
         return ["No answer: no config has been tried yet."]
-    judged = {one.group: one for one in run.judged}
-    found = [_of_group(run, group, judged.get(group)) for group in run.groups]
-    if len(found) > 1:
-        found = [f"{group}: {words[0].lower()}{words[1:]}" for group, words in zip(run.groups, found, strict=True)]
-    return [*found, tried(run)]
+    evaluations = {evaluation.group: evaluation for evaluation in run.evaluations}
+    answers = [_group_answer(run, group, evaluations.get(group)) for group in run.groups]
+    if len(answers) > 1:
+        answers = [f"{group}: {text[0].lower()}{text[1:]}" for group, text in zip(run.groups, answers, strict=True)]
+    return [*answers, tried_sentence(run)]
 
 
-def saved(run: SearchView) -> float | None:
-    """The share of the epochs that early stopping spared; None where nobody counted."""
-    epochs = run.study.get("epochs") or {}
-    ran, full = epochs.get("run"), epochs.get("full")
-    return 1 - ran / full if isinstance(ran, int | float) and full else None
+def saved_share(run: SearchView) -> float | None:
+    """Return the share of the epochs that early stopping saved; None if the study does not record epochs."""
+    ran = run.study.epochs.run
+    full = run.study.epochs.full
+    return 1 - ran / full if ran is not None and full else None
 
 
-def tried(run: SearchView) -> str:
-    """How many configs were tried and what became of them."""
+def tried_sentence(run: SearchView) -> str:
+    """Return how many configs were tried, and how many of them did not finish."""
     kinds = {"stopped": "stopped early", "failed": "failed", "unfinished": "unfinished"}
-    words = [f"{run.count(kind):,} {name}" for kind, name in kinds.items() if run.count(kind)]
-    asked = (run.study.get("budget") or 0) * len(run.groups)
-    number = f"{len(run.configs):,} of {count(asked, 'config')}" if asked > len(run.configs) else ""
-    text = f"Tried: {number or count(len(run.configs), 'config')}" + (f" ({', '.join(words)})" if words else "")
-    share = saved(run)
+    counts = [f"{run.count(status):,} {name}" for status, name in kinds.items() if run.count(status)]
+    planned = (run.study.budget or 0) * len(run.groups)
+    number = count(len(run.configs), "config")
+    if planned > len(run.configs):
+        number = f"{len(run.configs):,} of {count(planned, 'config')}"
+    text = f"Tried: {number}" + (f" ({', '.join(counts)})" if counts else "")
+    share = saved_share(run)
     return text + (f"; early stopping saved {100 * share:.0f} % of the epochs." if share and share > 0.005 else ".")
 
 
-def settings(one: Config) -> str:
-    """
-    >>> settings(Config("1: x", 1, "", {"train.lr": 0.00123456, "srem.regions": 33}, "finished", {}, []))
+def settings_text(config: TriedConfig) -> str:
+    """Return a config's settings on one line.
+
+    >>> settings_text(TriedConfig("1: x", 1, "", {"train.lr": 0.00123456, "srem.regions": 33}, "finished", {}, []))
     'train.lr=0.001235, srem.regions=33'
     """
-    return ", ".join(f"{path}={setting(value)}" for path, value in one.settings.items())
+    return ", ".join(f"{path}={setting_text(level)}" for path, level in config.settings.items())
 
 
-def setting(value: Any) -> str:
-    """A level with the digits that a person reads."""
-    return f"{value:.4g}" if isinstance(value, float) else formats.level(value)
+def setting_text(level: Any) -> str:
+    """Return a level, rounded to four digits if it is a float."""
+    return f"{level:.4g}" if isinstance(level, float) else formats.level(level)
 
 
-def _of_group(run: SearchView, group: str, judged: Judged | None) -> str:
+def _group_answer(run: SearchView, group: str, evaluation: FinalEvaluation | None) -> str:
     best = run.best(group)
     if best is None:
         return "No answer: no config has finished."
     front = run.fronts[group]
-    among = ""
+    front_text = ""
     if len(run.metrics) > 1 and len(front) > 1:
         names = " and ".join(metric_name(name) for name in run.metrics)
-        among = f" It is one of {len(front)} on the Pareto front of {names}."
-    return f"{_verdict(run, best, judged)}.{among}"
+        front_text = f" It is one of {len(front)} configs on the Pareto front of {names}."
+    return f"{_verdict(run, best, evaluation)}.{front_text}"
 
 
-def _verdict(run: SearchView, best: Config, judged: Judged | None) -> str:
-    where = f"The best config ({settings(best)})" if best.settings else f"The best config ({best.name})"
-    if judged is None:
+def _verdict(run: SearchView, best: TriedConfig, evaluation: FinalEvaluation | None) -> str:
+    subject = f"The best config ({settings_text(best) or best.name})"
+    if evaluation is None:
         first = run.metrics[0]
         return (
-            f"{where} reaches {metric(best.values[first])} {metric_name(first)} with the seeds that chose it; "
-            "it was not judged against the reference on fresh seeds, so this is no claim"
+            f"{subject} reaches {metric(best.values[first])} {metric_name(first)} on the seeds that chose it; "
+            "there is no final evaluation on fresh seeds, so no claim can be made"
         )
-    row = judged.best
-    number = f"{signed(row['delta'])} {interval(row['delta_low'], row['delta_high'], sign=True)}".rstrip()
-    number += f" {metric_name(judged.metric)} on {count(judged.seeds, 'fresh seed')}"
-    if judged.verdict == "better":
-        return f"{where} beats the reference by {number}"
-    if judged.verdict == "worse":
-        return f"{where} is decided worse than the reference: {number}"
-    if judged.verdict == "undecided":
-        return f"{where} cannot be told from the reference: {number}, undecided"
-    if judged.seeds == 0:
-        return f"{where} has not been judged yet: no fresh seed has finished with it and with the reference"
-    return f"{where} is not decided yet: {number} ({statistics.refusal(judged.seeds)})"
+    row = evaluation.best
+    difference = f"{signed(row['delta'])} {interval(row['delta_low'], row['delta_high'], sign=True)}".rstrip()
+    difference += f" {metric_name(evaluation.metric)} on {count(evaluation.seeds, 'fresh seed')}"
+    if evaluation.verdict == "better":
+        return f"{subject} beats the reference by {difference}"
+    if evaluation.verdict == "worse":
+        return f"{subject} is significantly worse than the reference: {difference}"
+    if evaluation.verdict == "undecided":
+        return f"{subject} does not differ significantly from the reference: {difference}"
+    if evaluation.seeds == 0:
+        return f"{subject} has no final evaluation yet: no fresh seed has finished with both it and the reference"
+    return f"{subject} is not decided yet: {difference} ({statistics.refusal(evaluation.seeds)})"

@@ -1,9 +1,9 @@
-"""Contours of a metric over two parameters of a search, between the configs that were tried.
+"""Contours of a metric over two parameters of a search.
 
-As in Optuna's `plot_contour`, the surface is plotly's interpolation of a grid that holds a value where a config was
-tried and nothing elsewhere, so between configs it is a guess and the points say where it is none. Departures: only
-configs that finished, since one that was stopped early shows an earlier value; and only the parameters that decided
-most by Optuna's importances, since of ten parameters there are 45 pairs.
+As in Optuna's `plot_contour`, plotly interpolates a grid that holds a value only where a config was tried. Between
+configs the surface is a guess; the markers show where the values are measured. Departures: only finished configs are
+used, because a stopped config has an earlier value. Only the most important parameters are drawn, because ten
+parameters have 45 pairs.
 """
 
 import itertools
@@ -16,39 +16,40 @@ import plotly.graph_objects as go
 from dashboards.ablation import figures
 from dashboards.html import formats
 from dashboards.run_data.result_rows import mean
-from dashboards.search.figures import drawn, points
-from dashboards.search.importance import FEWEST, importances
-from dashboards.search.space import logarithmic, numeric
-from dashboards.search.view import Config, SearchView
+from dashboards.search.figures import all_numbers, config_markers, is_logarithmic, sample_configs
+from dashboards.search.importance import MIN_CONFIGS, parameter_importances
+from dashboards.search.view import SearchView, TriedConfig
 
-MOST_PARAMETERS = 3
-_MOST_POINTS = 120  # the grid has a row and a column each, and a browser interpolates all of its fields
+MAX_PARAMETERS = 3
+_MAX_POINTS = 120  # the grid has a row and a column per config, and a browser interpolates all of its fields
 
 
-def pairs(run: SearchView, group: str) -> list[tuple[str, str]]:
-    """Pairs of the two or three numeric parameters that decided most, the more important one across.
+def contour_pairs(run: SearchView, group: str) -> list[tuple[str, str]]:
+    """Return pairs of the most important numeric parameters, the more important one first (across).
 
-    Those that Optuna could not weigh, because not every config has them, come last.
+    Parameters that Optuna cannot weigh, because some configs do not have them, come last.
     """
-    shares = importances(run, run.metrics[0], group)
+    shares = parameter_importances(run, run.metrics[0], group)
     ranked = sorted(run.paths, key=lambda path: -shares.get(path, 0.0))
-    numbers = [path for path in ranked if len(set(_levels(run, group, path))) > 2]
-    return list(itertools.combinations(numbers[:MOST_PARAMETERS], 2))
+    numeric = [path for path in ranked if len(set(_numeric_levels(run, group, path))) > 2]
+    return list(itertools.combinations(numeric[:MAX_PARAMETERS], 2))
 
 
-def contour(run: SearchView, group: str, across: str, up: str) -> go.Figure | None:
-    """The first metric over two parameters; None with too few finished configs that have both."""
+def draw_contour(run: SearchView, group: str, across: str, up: str) -> go.Figure | None:
+    """Draw the first metric over two parameters; None with too few finished configs that have both."""
     metric = run.metrics[0]
-    members = [one for one in drawn(run, group, _MOST_POINTS * len(run.groups)) if _finished(one, metric, across, up)]
-    x, y = (sorted({one.settings[path] for one in members}) for path in (across, up))
-    if len(members) < FEWEST or len(x) < 3 or len(y) < 3:
+    configs = sample_configs(run, group, _MAX_POINTS * len(run.groups))
+    members = [config for config in configs if _is_usable(config, metric, across, up)]
+    x = sorted({config.settings[across] for config in members})
+    y = sorted({config.settings[up] for config in members})
+    if len(members) < MIN_CONFIGS or len(x) < 3 or len(y) < 3:
         return None
     figure = figures.base(340)
     figure.add_trace(
         go.Contour(
             x=x,
             y=y,
-            z=grid(members, metric, across, up),
+            z=contour_grid(members, metric, across, up),
             connectgaps=True,
             colorscale="Cividis" if run.modes[metric] == "max" else "Cividis_r",
             line={"width": 0.5, "color": "rgba(255,255,255,0.6)"},
@@ -60,43 +61,49 @@ def contour(run: SearchView, group: str, across: str, up: str) -> go.Figure | No
             hoverinfo="skip",
         )
     )
-    figure.add_trace(_places(run, members, across, up, "circle-open", 6))
+    figure.add_trace(_rings(run, members, across, up, "#000000", size=6, width=1.2))
     best = run.best(group)
     if best is not None and best in members:
-        figure.add_trace(_places(run, [best], across, up, "circle-open", 16))
+        figure.add_trace(_rings(run, [best], across, up, figures.VERMILLION, size=16, width=3))
     figure.update_xaxes(_axis(run, across, x))
     return figure.update_yaxes(_axis(run, up, y))
 
 
-def grid(members: Sequence[Config], metric: str, across: str, up: str) -> list[list[float | None]]:
-    """Rows by `up`, columns by `across`, both upwards; the mean where several configs share a place, None elsewhere."""
-    columns, rows = (sorted({one.settings[path] for one in members}) for path in (across, up))
-    found: dict[tuple[Any, Any], list[float | None]] = {}
-    for one in members:
-        found.setdefault((one.settings[up], one.settings[across]), []).append(one.values[metric])
-    return [[mean(found.get((row, column), ())) for column in columns] for row in rows]
+def contour_grid(members: Sequence[TriedConfig], metric: str, across: str, up: str) -> list[list[float | None]]:
+    """Return the grid of a contour: rows by `up`, columns by `across`, both ascending.
+
+    A field holds the mean of the configs at its levels, or None if no config has them.
+    """
+    columns = sorted({config.settings[across] for config in members})
+    rows = sorted({config.settings[up] for config in members})
+    values: dict[tuple[Any, Any], list[float | None]] = {}
+    for config in members:
+        values.setdefault((config.settings[up], config.settings[across]), []).append(config.values[metric])
+    return [[mean(values.get((row, column), ())) for column in columns] for row in rows]
 
 
-def _places(run: SearchView, members: list[Config], across: str, up: str, symbol: str, size: int) -> go.Scatter:
-    """Configs as rings with a dark and a light edge, to be seen on any colour."""
-    x, y = ([one.settings[path] for one in members] for path in (across, up))
-    trace = points(run, members, x, y, "#000000" if size < 10 else figures.VERMILLION, symbol, size)
-    return trace.update(marker={"line": {"width": 1.2 if size < 10 else 3}})
+def _rings(
+    run: SearchView, members: list[TriedConfig], across: str, up: str, color: str, size: int, width: float
+) -> go.Scatter:
+    x = [config.settings[across] for config in members]
+    y = [config.settings[up] for config in members]
+    return config_markers(run, members, x, y, color, "circle-open", size).update(marker={"line": {"width": width}})
 
 
 def _axis(run: SearchView, path: str, levels: Sequence[Any]) -> dict[str, Any]:
     title = {"text": figures.escaped(path), "font": {"size": 13}, "standoff": 8}
-    if not logarithmic(run, path, levels):
+    if not is_logarithmic(run, path, levels):
         return {"title": title, "type": "linear", "range": [levels[0], levels[-1]], "nticks": 6}
-    decades = {"dtick": 1, "tickformat": "~g"} if levels[-1] / levels[0] >= 10 else {"nticks": 4}
-    return {"title": title, "type": "log", "range": [math.log10(levels[0]), math.log10(levels[-1])], **decades}
+    ticks = {"dtick": 1, "tickformat": "~g"} if levels[-1] / levels[0] >= 10 else {"nticks": 4}
+    return {"title": title, "type": "log", "range": [math.log10(levels[0]), math.log10(levels[-1])], **ticks}
 
 
-def _levels(run: SearchView, group: str, path: str) -> list[Any]:
-    """The levels of a parameter that is a number wherever it is set; none of another."""
-    levels = [one.settings[path] for one in run.of(group) if path in one.settings]
-    return levels if numeric(levels) else []
+def _numeric_levels(run: SearchView, group: str, path: str) -> list[Any]:
+    """Return the levels of a parameter if all of them are numbers; otherwise nothing."""
+    levels = [config.settings[path] for config in run.in_group(group) if path in config.settings]
+    return levels if all_numbers(levels) else []
 
 
-def _finished(one: Config, metric: str, *paths: str) -> bool:
-    return one.status == "finished" and one.values[metric] is not None and all(path in one.settings for path in paths)
+def _is_usable(config: TriedConfig, metric: str, *paths: str) -> bool:
+    has_value = config.status == "finished" and config.values[metric] is not None
+    return has_value and all(path in config.settings for path in paths)

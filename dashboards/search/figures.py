@@ -1,120 +1,177 @@
-"""How a search went: each metric over the trials, and the Pareto front of two metrics."""
+"""Figures of a search over its configs: history, Pareto front, and slices over one parameter.
+
+`sample_configs`, `config_markers` and the checks of levels are shared by the other figures of the folder.
+"""
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import plotly.graph_objects as go
 
 from dashboards.ablation import figures
 from dashboards.html import formats
-from dashboards.search.view import Config, SearchView
+from dashboards.search.view import SearchView, TriedConfig
 
-MOST_POINTS = 2000  # that a browser draws at once
-PALETTE = (figures.BLUE, figures.VERMILLION, figures.GREEN, "#cc79a7", "#e69f00", "#56b4e9")  # a colour a group
+MAX_POINTS = 2000  # that a browser draws at once
+PALETTE = (figures.BLUE, figures.VERMILLION, figures.GREEN, "#cc79a7", "#e69f00", "#56b4e9")  # one color per group
 
 
-def drawn(run: SearchView, group: str, most: int = MOST_POINTS) -> list[Config]:
-    """A group's configs in the order of their trials; of very many the best and every so-manieth of the rest."""
-    most = max(2, most // len(run.groups))
-    configs = run.of(group)
-    if len(configs) <= most:
+def sample_configs(run: SearchView, group: str, limit: int = MAX_POINTS) -> list[TriedConfig]:
+    """Return a group's configs in the order of their trials; if there are too many, the best and an even sample.
+
+    Args:
+        run: the search.
+        group: name of the group.
+        limit: configs of all groups together.
+    """
+    limit = max(2, limit // len(run.groups))
+    configs = run.in_group(group)
+    if len(configs) <= limit:
         return configs
-    ranked = run.ranked(group)
-    kept = {one.name for one in [*ranked[: most // 2], *configs[:: math.ceil(len(configs) / (most // 2))]][:most]}
-    return [one for one in configs if one.name in kept]
+    best = run.ranked(group)[: limit // 2]
+    sample = configs[:: math.ceil(len(configs) / (limit // 2))]
+    names = {config.name for config in [*best, *sample][:limit]}
+    return [config for config in configs if config.name in names]
 
 
-def history(run: SearchView, metric: str) -> go.Figure:
-    """A metric over the trials; the steps are the best so far among the finished."""
-    figure = figures.base(
-        360, showlegend=len(run.groups) > 1, legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"}
-    )
+def draw_history(run: SearchView, metric: str) -> go.Figure:
+    """Draw a metric over the trials; the steps are the best value of the finished configs so far."""
+    several = len(run.groups) > 1
+    figure = figures.base(360, showlegend=several, legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"})
     for index, group in enumerate(run.groups):
-        shown = [one for one in drawn(run, group) if one.values[metric] is not None]
+        shown = [config for config in sample_configs(run, group) if config.values[metric] is not None]
         for status, symbol in (("finished", "circle"), ("stopped", "x-thin-open"), ("unfinished", "circle-open")):
-            members = [one for one in shown if one.status == status]
+            members = [config for config in shown if config.status == status]
             if members:
-                x, y = [one.number for one in members], [one.values[metric] for one in members]
-                figure.add_trace(points(run, members, x, y, colour_of(index, status), symbol))
+                x = [config.number for config in members]
+                y = [config.values[metric] for config in members]
+                figure.add_trace(config_markers(run, members, x, y, group_color(index, status), symbol))
         x, y = _best_so_far(run, group, metric)
         line = {"color": PALETTE[index % len(PALETTE)], "width": 2, "shape": "hv"}
-        named = {"name": figures.escaped(group), "showlegend": len(run.groups) > 1}
-        figure.add_trace(go.Scatter(x=x, y=y, mode="lines", line=line, hoverinfo="skip", **named))
+        name = figures.escaped(group)
+        figure.add_trace(go.Scatter(x=x, y=y, mode="lines", line=line, hoverinfo="skip", name=name, showlegend=several))
     figure.update_xaxes(title_text="trial", rangemode="tozero")
     figure.update_yaxes(title_text=figures.escaped(formats.metric_name(metric)))
     return figure
 
 
-def front(run: SearchView, group: str) -> go.Figure | None:
-    """Finished configs in the plane of the first two metrics, the Pareto front joined; None for a single metric."""
+def draw_front(run: SearchView, group: str) -> go.Figure | None:
+    """Draw the finished configs over the first two metrics, with the Pareto front; None for a single metric."""
     if len(run.metrics) < 2:
         return None
-    across, up = run.metrics[1], run.metrics[0]
-    finished = [one for one in drawn(run, group) if one.status == "finished"]
-    shown = [one for one in finished if None not in (one.values[across], one.values[up])]
+    up, across = run.metrics[:2]
+    finished = [config for config in sample_configs(run, group) if config.status == "finished"]
+    shown = [config for config in finished if None not in (config.values[across], config.values[up])]
+    front = run.fronts[group]
+    front_names = {config.name for config in front}
+
+    def markers(members: Sequence[TriedConfig], color: str, symbol: str, size: int = 9) -> go.Scatter:
+        x = [config.values[across] for config in members]
+        y = [config.values[up] for config in members]
+        return config_markers(run, members, x, y, color, symbol, size)
+
     figure = figures.base(400)
-    on = run.fronts[group]
-    names = {one.name for one in on}
-    rest = [one for one in shown if one.name not in names]
-    x, y = [one.values[across] for one in rest], [one.values[up] for one in rest]
-    figure.add_trace(points(run, rest, x, y, figures.GREY, "circle-open"))
-    x, y = [one.values[across] for one in on], [one.values[up] for one in on]
-    trace = points(run, on, x, y, figures.GREEN, "square")
-    if len(run.metrics) == 2:  # of more than two the front is no line in this plane
-        trace.update(mode="lines+markers", line={"color": figures.GREEN, "width": 1.5, "shape": "vh"})
-    figure.add_trace(trace)
+    others = [config for config in shown if config.name not in front_names]
+    figure.add_trace(markers(others, figures.GREY, "circle-open"))
+    front_trace = markers(front, figures.GREEN, "square")
+    if len(run.metrics) == 2:  # with more metrics the front is not a line in this plane
+        front_trace.update(mode="lines+markers", line={"color": figures.GREEN, "width": 1.5, "shape": "vh"})
+    figure.add_trace(front_trace)
     best = run.best(group)
     if best and None not in (best.values[across], best.values[up]):
-        ring = points(run, [best], [best.values[across]], [best.values[up]], figures.VERMILLION, "circle-open")
-        figure.add_trace(ring.update(marker={"size": 18}))
-    figure.update_xaxes(title_text=figures.escaped(_axis(run, across)))
-    figure.update_yaxes(title_text=figures.escaped(_axis(run, up)))
+        figure.add_trace(markers([best], figures.VERMILLION, "circle-open", 18))
+    figure.update_xaxes(title_text=figures.escaped(_metric_title(run, across)))
+    figure.update_yaxes(title_text=figures.escaped(_metric_title(run, up)))
     return figure
 
 
-def points(
-    run: SearchView, members: Sequence[Config], x: list, y: list, colour: str, symbol: str, size: int = 9
+def draw_slice(run: SearchView, path: str, metric: str) -> go.Figure:
+    """Draw a metric over one parameter, without the configs that do not have it."""
+    figure = figures.base(260)
+    levels = [config.settings[path] for config in run.configs if path in config.settings]
+    numeric = all_numbers(levels)
+    for index, group in enumerate(run.groups):
+        shown = [
+            config
+            for config in sample_configs(run, group)
+            if path in config.settings and config.values[metric] is not None
+        ]
+        for status, symbol in (("finished", "circle"), ("stopped", "x-thin-open")):
+            members = [config for config in shown if config.status == status]
+            if members:
+                x = [config.settings[path] for config in members]
+                if not numeric:
+                    x = [figures.escaped(formats.level(level)) for level in x]
+                y = [config.values[metric] for config in members]
+                figure.add_trace(config_markers(run, members, x, y, group_color(index, status), symbol, size=6))
+    if numeric and is_logarithmic(run, path, levels):
+        decades = max(levels) / min(levels) >= 10
+        figure.update_xaxes(type="log", dtick=1 if decades else None, tickformat="~g" if decades else None)
+    else:
+        figure.update_xaxes(type="linear" if numeric else "category", nticks=5)
+    figure.update_yaxes(title_text=figures.escaped(formats.metric_name(metric)), nticks=5)
+    return figure
+
+
+def config_markers(
+    run: SearchView, members: Sequence[TriedConfig], x: list, y: list, color: str, symbol: str, size: int = 9
 ) -> go.Scatter:
-    """Configs as markers that tell about themselves."""
+    """Return configs as markers whose hover text describes them."""
     return go.Scatter(
         x=x,
         y=y,
         mode="markers",
-        marker={"color": colour, "symbol": symbol, "size": size, "line": {"width": 1.5, "color": colour}},
-        hovertext=[_hover(run, one) for one in members],
+        marker={"color": color, "symbol": symbol, "size": size, "line": {"width": 1.5, "color": color}},
+        hovertext=[_hover(run, config) for config in members],
         hoverinfo="text",
         cliponaxis=False,
         showlegend=False,
     )
 
 
-def _hover(run: SearchView, one: Config) -> str:
-    numbers = [f"{figures.escaped(metric)} {formats.metric(one.values[metric])}" for metric in run.metrics]
-    group = [figures.escaped(one.group)] if one.group else []
-    return "<br>".join([f"<b>{figures.text(one.name, 40)}</b>", *group, one.status, *numbers])
+def group_color(index: int, status: str) -> str:
+    """Return a group's color; stopped configs are gray in every group."""
+    return figures.GREY if status == "stopped" else PALETTE[index % len(PALETTE)]
+
+
+def is_logarithmic(run: SearchView, path: str, levels: Sequence[Any]) -> bool:
+    """Return whether a parameter needs a logarithmic axis, by its distribution or by the range of its levels."""
+    if not levels or min(levels) <= 0:
+        return False
+    distribution = str(run.study.space.get(path, "")).lower()
+    return "log" in distribution or (not distribution and max(levels) / min(levels) >= 1000)
+
+
+def all_numbers(levels: Sequence[Any]) -> bool:
+    """Return whether there are levels and all of them are numbers."""
+    return bool(levels) and all(isinstance(level, int | float) and not isinstance(level, bool) for level in levels)
+
+
+def _hover(run: SearchView, config: TriedConfig) -> str:
+    values = [f"{figures.escaped(metric)} {formats.metric(config.values[metric])}" for metric in run.metrics]
+    group = [figures.escaped(config.group)] if config.group else []
+    return "<br>".join([f"<b>{figures.text(config.name, 40)}</b>", *group, config.status, *values])
 
 
 def _best_so_far(run: SearchView, group: str, metric: str) -> tuple[list[int], list[float | None]]:
-    """Where the best value of a finished config changes, and the last trial."""
+    """Return the trials at which the best finished value changes, the last trial, and the values there."""
     x: list[int] = []
     y: list[float | None] = []
-    best: Config | None = None
-    for one in run.of(group):
-        counts = one.status == "finished" and one.values[metric] is not None
-        if counts and (best is None or run.better(one, best, metric)):
-            best = one
-            x.append(one.number)
-            y.append(one.values[metric])
+    best: TriedConfig | None = None
+    configs = run.in_group(group)
+    for config in configs:
+        if config.status != "finished" or config.values[metric] is None:
+            continue
+        if best is None or run.is_better(config, best, metric):
+            best = config
+            x.append(config.number)
+            y.append(config.values[metric])
     if best is not None:
-        x.append(run.of(group)[-1].number)
+        x.append(configs[-1].number)
         y.append(best.values[metric])
     return x, y
 
 
-def colour_of(index: int, status: str) -> str:
-    """A group's colour; what was stopped is grey in all."""
-    return figures.GREY if status == "stopped" else PALETTE[index % len(PALETTE)]
-
-
-def _axis(run: SearchView, metric: str) -> str:
+def _metric_title(run: SearchView, metric: str) -> str:
     return f"{formats.metric_name(metric)} ({'higher' if run.modes[metric] == 'max' else 'lower'} is better)"

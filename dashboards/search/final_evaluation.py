@@ -1,4 +1,7 @@
-"""The best configs of a search against the reference, on seeds that chose nothing; one family of comparisons."""
+"""The final evaluation of a search: its best configs against the reference, on seeds that chose nothing.
+
+All groups form one family of comparisons.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,77 +14,80 @@ from dashboards.run_data.result_rows import is_number, typed
 from raysearch.runs.study_record import StudyRecord
 from raysearch.studies.analysis import statistics
 
-REFERENCE, BEST = "reference", "best"
+REFERENCE = "reference"
+BEST = "best"
 
 
 @dataclass(frozen=True)
-class Judged:
-    """What the judging cells of a group say."""
+class FinalEvaluation:
+    """The judging cells of a group."""
 
-    group: str  # "hash.bits=24"; empty where the whole search is one
+    group: str  # "hash.bits=24"; empty if the search has no groups
     metric: str
-    reference: Mapping[str, Any]  # rows of statistics.compare
-    best: Mapping[str, Any]
-    values: Mapping[str, Mapping[int, float]]  # REFERENCE and BEST -> metric by seed
-    verdict: str  # as of a variant: "better", "worse", "undecided", "no interval", "no result"
+    reference: Mapping[str, Any]  # row of statistics.compare
+    best: Mapping[str, Any]  # row of statistics.compare
+    values: Mapping[str, Mapping[int, float]]  # REFERENCE and BEST -> seed -> metric
+    verdict: str  # "better", "worse", "undecided", "no interval" or "no result"
 
     @property
     def seeds(self) -> int:
-        """Seeds that both finished."""
+        """Number of seeds that finished with both configs."""
         return len(self.values[REFERENCE].keys() & self.values[BEST].keys())
 
 
-def judge(study: StudyRecord, rows: Sequence[Mapping[str, Any]], groups: Sequence[str]) -> tuple[Judged, ...]:
+def final_evaluations(
+    study: StudyRecord, rows: Sequence[Mapping[str, Any]], groups: Sequence[str]
+) -> tuple[FinalEvaluation, ...]:
     """Compare the best config of each group with the group's reference.
 
     Args:
-        study: what `study.json` holds.
-        rows: of the judging cells.
-        groups: names of the groups, "" where the whole search is one.
+        study: the content of `study.json`.
+        rows: the judging cells.
+        groups: names of the groups; one empty name if the search has no groups.
 
     Returns:
-        A group each that has a judging cell; p-values corrected by Holm over the groups.
+        One evaluation per group that has a judging cell. p-values are corrected by Holm over the groups.
 
     Raises:
-        UserError: cells that must not be compared, as `statistics.compare` says.
+        UserError: cells cannot be compared; see `statistics.compare`.
     """
     metric = judging_metric(study)
-    mode = study.get("judge_mode") or "max"
     compared = []
     for group in groups:
-        names = {f"{kind} ({group})" if group else kind: kind for kind in (REFERENCE, BEST)}
-        own = [{**row, "variant": names[row["variant"]]} for row in rows if row["variant"] in names]
-        if own:
-            compared.append((group, own, _compare(own, metric)))
-    corrected = statistics.holm([both[BEST]["p"] for _, _, both in compared])
-    judged = []
-    for (group, own, both), p_holm in zip(compared, corrected, strict=True):
+        kinds = {f"{kind} ({group})" if group else kind: kind for kind in (REFERENCE, BEST)}
+        cells = [{**row, "variant": kinds[row["variant"]]} for row in rows if row["variant"] in kinds]
+        if cells:
+            compared.append((group, cells, _compare(cells, metric)))
+    corrected = statistics.holm([comparison[BEST]["p"] for _, _, comparison in compared])
+    evaluations = []
+    for (group, cells, comparison), p_holm in zip(compared, corrected, strict=True):
         decided = p_holm is not None and p_holm <= 1 - statistics.LEVEL
-        best = {**both[BEST], "p_holm": p_holm, "decided": decided}
-        values = {kind: _values(own, kind, metric) for kind in (REFERENCE, BEST)}
-        judged.append(Judged(group, metric, both[REFERENCE], best, values, verdict_of(best, mode)))
-    return tuple(judged)
+        best = {**comparison[BEST], "p_holm": p_holm, "decided": decided}
+        values = {kind: _values(cells, kind, metric) for kind in (REFERENCE, BEST)}
+        verdict = verdict_of(best, study.judge_mode or "max")
+        evaluations.append(FinalEvaluation(group, metric, comparison[REFERENCE], best, values, verdict))
+    return tuple(evaluations)
 
 
 def judging_metric(study: StudyRecord) -> str:
-    """The column that judges: what chose cannot judge too.
+    """Return the metric of the final evaluation. A metric that chose configs cannot evaluate them.
 
     >>> judging_metric(StudyRecord(study="s", metrics=["map_validation"], metric="map", variants=[], cells=[]))
     'map'
     """
-    metric = study.get("judge_metric") or study.get("metric")
-    return metric if isinstance(metric, str) and metric not in (study.get("metrics") or []) else "map"
+    metric = study.judge_metric or study.metric
+    return metric if metric is not None and metric not in study.metrics else "map"
 
 
 def _compare(rows: Sequence[Mapping[str, Any]], metric: str) -> dict[str, dict[str, Any]]:
-    """The comparison; a kind that has no ended cell yet has an empty row."""
-    kinds = {"variant": pa.string(), "seed": pa.int64(), "status": pa.string(), "config": pa.string()}
-    kinds |= {"metric_ids": pa.string(), metric: pa.float64()}
+    """Compare both kinds; a kind without an ended cell gets an empty row."""
+    columns = {"variant": pa.string(), "seed": pa.int64(), "status": pa.string(), "config": pa.string()}
+    columns |= {"metric_ids": pa.string(), metric: pa.float64()}
     planned: list[Mapping[str, Any]] = [{"variant": kind, "status": "planned"} for kind in (REFERENCE, BEST)]
-    table = typed([*planned, *rows], kinds)
+    table = typed([*planned, *rows], columns)
     return {row["variant"]: row for row in statistics.compare(table, metric, REFERENCE).to_pylist()}
 
 
 def _values(rows: Sequence[Mapping[str, Any]], kind: str, metric: str) -> dict[int, float]:
-    own = [row for row in rows if row["variant"] == kind and row["status"] == "finished"]
-    return {row["seed"]: row[metric] for row in own if is_number(row.get(metric))}
+    finished = [row for row in rows if row["variant"] == kind and row["status"] == "finished"]
+    return {row["seed"]: row[metric] for row in finished if is_number(row.get(metric))}

@@ -1,83 +1,116 @@
-"""The report of a search: its page, its tables and its answer."""
+"""The page of a search: its header, the order of its sections, and the terms that it explains."""
 
 import pyarrow as pa
 
 from dashboards.ablation import header, provenance
 from dashboards.html import formats, markup
 from dashboards.html.document import document
-from dashboards.html.markup import Markup, join, name, tag
-from dashboards.search import glossary, sections, tables
-from dashboards.search.answer import sentences
+from dashboards.html.markup import Markup, Section, join, name, section, tag
+from dashboards.search import sections, tables
+from dashboards.search.answer import answer_sentences
 from dashboards.search.view import SearchView, search_view
 from raysearch.runs.study_record import StudyRecord
 
-__all__ = ["answer", "files", "page", "search_view"]
+__all__ = ["answer", "build_page", "search_view", "table_files"]
+
+_TERMS = {
+    "Trial, config": "A config is a suggestion of the sampler. Its trial trains it with every tuning seed.",
+    "Stopped early": "The scheduler ended the config before its last iteration, because others were better by then.",
+    "Fresh seeds": "Seeds that tuned no config. The best of many configs was partly lucky with the seeds that chose "
+    "it. Fresh seeds remove that luck, so only they support a claim.",
+    "Difference": "The best config's metric minus the reference's with the same seed, averaged, with Student's t "
+    "interval at 95 %.",
+    "Decided": "p (Holm) is at most 0.05. It comes from the two-sided paired t-test, corrected over the groups.",
+    "Importance": "The share of a parameter in the difference between good configs and the rest, by Optuna's "
+    "PED-ANOVA. Parameters that some configs do not have are left out.",
+}
 
 
 def answer(study: StudyRecord, table: pa.Table) -> str:
-    """What was found, a sentence a group, and how many configs it took.
+    """Return the answer of a search: one sentence per group, and one about the tried configs.
 
     Args:
-        study: what `study.json` holds.
-        table: what `results.load` returns.
+        study: the content of `study.json`.
+        table: the results, as `results.load` returns them.
+
+    Raises:
+        UserError: judging cells cannot be compared; see `statistics.compare`.
     """
-    return " ".join(sentences(search_view(study, table)))
+    return " ".join(answer_sentences(search_view(study, table)))
 
 
-def files(run: SearchView) -> dict[str, str]:
-    """The tables beside the page, by name."""
-    found = {"configs.csv": tables.as_csv(run)}
-    return found | ({"judged.csv": tables.judged_csv(run)} if run.judged else {})
+def table_files(run: SearchView) -> dict[str, str]:
+    """Return the tables beside the page: file name -> content."""
+    files = {"configs.csv": tables.configs_csv(run)}
+    return files | ({"judged.csv": tables.evaluations_csv(run)} if run.evaluations else {})
 
 
-def page(run: SearchView) -> str:
-    """The page."""
-    parts = [_opening(run), sections.judging(run), sections.configs(run), sections.history(run)]
-    parts += [sections.fronts(run), sections.space(run), sections.curves(run)]
-    parts += [sections.cost(run), sections.failures(run)]
-    parts += [provenance.section(run.study, run.rows, _space(run)), glossary.definitions(run)]
-    return document(f"{run.study.study}: {run.study.question or 'report'}", *parts)
+def build_page(run: SearchView) -> str:
+    """Return the HTML of the page."""
+    return document(
+        f"{run.study.study}: {run.study.question or 'report'}",
+        _header(run),
+        sections.final_evaluation(run),
+        sections.configs(run),
+        sections.history(run),
+        sections.fronts(run),
+        sections.space(run),
+        sections.curves(run),
+        sections.cost(run),
+        sections.failures(run),
+        provenance.section(run.study, run.rows, _space(run)),
+        _definitions(run),
+    )
 
 
-def _opening(run: SearchView) -> Markup:
+def _header(run: SearchView) -> Markup:
     study = run.study
-    judge = run.judged[0].metric if run.judged else ""
+    metric = run.evaluations[0].metric if run.evaluations else ""
+    statuses = {"finished": "finished", "stopped": "stopped early", "failed": "failed"}
+    statuses |= {"unfinished": "unfinished"} if run.count("unfinished") else {}
+    counts = ", ".join(f"{run.count(status):,} {text}" for status, text in statuses.items())
     facts = [
-        ("Profile", study.get("profile") or "not recorded"),
+        ("Profile", study.profile or "not recorded"),
         ("Data", header.data(study.data)),
-        ("Chosen by", join(*(tag("code", run.ids.get(one, one), " ") for one in run.metrics))),
-        ("Judged by", tag("code", run.ids.get(judge, judge)) if judge else "not judged"),
-        ("Configs", f"{run.count('finished'):,} finished, {run.count('stopped'):,} stopped early, {_rest(run)}"),
-        ("Sampler", " with ".join(str(study[key]) for key in ("sampler", "scheduler") if study.get(key)) or "unknown"),
+        ("Chosen by", join(*(tag("code", run.ids.get(name, name), " ") for name in run.metrics))),
+        ("Evaluated by", tag("code", run.ids.get(metric, metric)) if metric else "no final evaluation"),
+        ("Configs", counts),
+        ("Sampler", " with ".join(part for part in (study.sampler, study.scheduler) if part) or "unknown"),
         *header.gallery(study),
     ]
     return tag(
         "header",
         tag("p", f"raysearch \N{MIDDLE DOT} {study.study}", class_="brand"),
-        tag("h1", study.get("question") or study.get("study") or "A search"),
+        tag("h1", study.question or study.study),
         _answer(run),
         header.caution(study),
         tag("dl", *(tag("div", tag("dt", term), tag("dd", fact)) for term, fact in facts), class_="facts"),
     )
 
 
-def _rest(run: SearchView) -> str:
-    failed, missing = run.count("failed"), run.count("unfinished")
-    return f"{failed:,} failed" + (f", {missing:,} unfinished" if missing else "")
-
-
 def _answer(run: SearchView) -> Markup:
-    """A sentence a group, larger than what it cost."""
-    *found, cost = sentences(run)
-    leads = [tag("strong", name(one)) for one in found]
-    text = tag("p", *leads, name(cost) if leads else tag("strong", name(cost)))
+    """Return the answer; the sentences of the groups are larger than the last one."""
+    *answers, tried = answer_sentences(run)
+    leads = [tag("strong", name(sentence)) for sentence in answers]
+    text = tag("p", *leads, name(tried) if leads else tag("strong", name(tried)))
     return tag("section", tag("h2", "Answer"), text, class_="answer", aria_label="Answer")
 
 
 def _space(run: SearchView) -> Markup | None:
-    """What was searched, as the study file says it."""
-    space = run.study.get("space") or {}
-    if not space:
+    """Return the search space as the study file declares it."""
+    if not run.study.space:
         return None
-    body = [[path, tag("td", tag("code", formats.level(text)), class_="wide")] for path, text in space.items()]
-    return tag("details", tag("summary", "The space that was searched"), markup.rows(["Path", "Values"], body))
+    body = [
+        [path, tag("td", tag("code", formats.level(distribution)), class_="wide")]
+        for path, distribution in run.study.space.items()
+    ]
+    return tag("details", tag("summary", "Search space as declared"), markup.rows(["Path", "Values"], body))
+
+
+def _definitions(run: SearchView) -> Section:
+    """Explain the terms of the page."""
+    directions = {"max": "higher is better", "min": "lower is better"}
+    metrics = "; ".join(f"{run.ids.get(metric, metric)}, {directions[run.modes[metric]]}" for metric in run.metrics)
+    terms = {"Chosen by": f"{metrics}. The test split chooses nothing.", **_TERMS}
+    entries = [tag("div", tag("dt", term), tag("dd", text)) for term, text in terms.items()]
+    return section("definitions", "How the numbers are computed", tag("dl", *entries, class_="listing"))

@@ -1,6 +1,6 @@
-"""A search as its report sees it: every config that was tried, the best of each group, and how the best were judged.
+"""A search as its report shows it: every config that was tried, the best of each group, and their final evaluation.
 
-Whatever an older or an interrupted search does not hold is missing here and fails nothing.
+Values that an older or interrupted search does not record are missing; they cause no error.
 """
 
 import functools
@@ -15,199 +15,225 @@ import pyarrow as pa
 
 from dashboards.html import formats
 from dashboards.run_data.result_rows import history, loads, mapping, mean, rows_of
-from dashboards.search.final_evaluation import Judged, judge
-from raysearch.runs.study_record import BestRecord, StudyRecord, VariantRecord
+from dashboards.search.final_evaluation import FinalEvaluation, final_evaluations
+from raysearch.runs.study_record import StudyRecord, VariantRecord
 
-ORDER = ("finished", "stopped", "unfinished", "failed")
+STATUS_ORDER = ("finished", "stopped", "unfinished", "failed")
 
 
 @dataclass(frozen=True)
-class Config:
-    """One suggestion of the sampler with what came of it."""
+class TriedConfig:
+    """One suggestion of the sampler, with its results."""
 
     name: str
     number: int  # of the trial, in the order of the suggestions
-    group: str  # "hash.bits=24"; empty where the whole search is one
-    settings: Mapping[str, Any]  # of the searched paths that it has, as the study file says them
+    group: str  # "hash.bits=24"; empty if the search has no groups
+    settings: Mapping[str, Any]  # levels of the searched paths that it has, as the study file declares them
     status: str  # "finished", "stopped" early, "failed", or "unfinished" while seeds are missing
-    values: Mapping[str, float | None]  # metric -> mean over its seeds; of a stopped config its last
+    values: Mapping[str, float | None]  # metric -> mean over its seeds; for a stopped config, its last value
     rows: list[dict[str, Any]]  # its ended cells
 
     @property
     def seconds(self) -> float | None:
+        """Mean duration of its cells."""
         return mean(row.get("seconds") for row in self.rows)
 
     @property
     def epochs(self) -> int:
+        """Epochs that all of its cells ran."""
         return sum(row.get("epochs") or 0 for row in self.rows)
 
     @property
     def histories(self) -> list[list[dict[str, Any]]]:
-        """A history (a dict an iteration) per cell; taken apart anew at each call."""
+        """One history (one dict per iteration) per cell, decoded anew at each call."""
         return [history(row.get("history")) for row in self.rows]
 
 
 @dataclass(frozen=True)
 class SearchView:
-    """What the page, the tables and the terminal of a search are made from."""
+    """The data behind the page, the tables and the terminal output of a search."""
 
     study: StudyRecord
-    rows: list[dict[str, Any]]  # a row an ended cell
-    configs: tuple[Config, ...]  # as they were suggested
-    judged: tuple[Judged, ...]  # a group each, of those that were judged
+    rows: list[dict[str, Any]]  # one per ended cell
+    configs: tuple[TriedConfig, ...]  # in the order of the suggestions
+    evaluations: tuple[FinalEvaluation, ...]  # one per group that has any judging cell
 
     @property
     def metrics(self) -> list[str]:
-        return list(self.study.get("metrics") or ["map_validation"])
+        """The metrics that the search chooses by."""
+        return _metrics(self.study)
 
     @property
     def modes(self) -> dict[str, str]:
-        return dict(zip(self.metrics, self.study.get("modes") or ["max"] * len(self.metrics), strict=False))
+        """Metric -> "max" or "min"."""
+        return dict(zip(self.metrics, self.study.modes or ["max"] * len(self.metrics), strict=False))
 
     @property
     def paths(self) -> list[str]:
-        """What is searched."""
-        return list(self.study.get("space") or dict.fromkeys(path for one in self.configs for path in one.settings))
+        """The searched config paths."""
+        return list(self.study.space or dict.fromkeys(path for config in self.configs for path in config.settings))
 
     @functools.cached_property
     def groups(self) -> list[str]:
-        return list(dict.fromkeys(one.group for one in self.configs)) or [""]
+        """Names of the groups; one empty name if the search has no groups."""
+        return list(dict.fromkeys(config.group for config in self.configs)) or [""]
 
     @functools.cached_property
     def ids(self) -> dict[str, str]:
-        """What a metric's values are: its id."""
-        found: dict[str, str] = {}
+        """Metric -> its id."""
+        ids: dict[str, str] = {}
         for text in dict.fromkeys(row.get("metric_ids") for row in self.rows):
-            found |= {key: str(value) for key, value in mapping(loads(text)).items()}
-        return found
+            ids |= {key: str(value) for key, value in mapping(loads(text)).items()}
+        return ids
 
-    def of(self, group: str) -> list[Config]:
-        return [one for one in self.configs if one.group == group]
+    def in_group(self, group: str) -> list[TriedConfig]:
+        """Return the configs of a group, in the order of the suggestions."""
+        return [config for config in self.configs if config.group == group]
 
-    def better(self, one: Config, other: Config, metric: str) -> bool:
-        """Whether a config's value is strictly better than another's; both have one."""
-        a, b = one.values[metric], other.values[metric]
-        assert a is not None
-        assert b is not None
-        return a > b if self.modes[metric] == "max" else a < b
+    def is_better(self, config: TriedConfig, other: TriedConfig, metric: str) -> bool:
+        """Return whether a config's value is strictly better than another's. Both must have a value."""
+        value = config.values[metric]
+        other_value = other.values[metric]
+        assert value is not None
+        assert other_value is not None
+        return value > other_value if self.modes[metric] == "max" else value < other_value
 
-    def ranked(self, group: str) -> list[Config]:
-        """A group's configs: those that finished before the stopped and the failed, each by the first metric."""
-        sign = -1 if self.modes[self.metrics[0]] == "max" else 1
+    def ranked(self, group: str) -> list[TriedConfig]:
+        """Return a group's configs, best first: finished ones, then stopped, unfinished and failed ones."""
+        metric = self.metrics[0]
+        sign = -1 if self.modes[metric] == "max" else 1
 
-        def key(one: Config) -> tuple[int, float, int]:
-            value = one.values[self.metrics[0]]
-            return ORDER.index(one.status), math.inf if value is None else sign * value, one.number
+        def rank(config: TriedConfig) -> tuple[int, float, int]:
+            value = config.values[metric]
+            return STATUS_ORDER.index(config.status), math.inf if value is None else sign * value, config.number
 
-        return sorted(self.of(group), key=key)
+        return sorted(self.in_group(group), key=rank)
 
-    def best(self, group: str) -> Config | None:
-        """The config that was chosen, or would be if the search ended now."""
-        names = [one["variant"] for one in self.study.get("best") or [] if self._label(one) == group]
-        ranked = [one for one in self.ranked(group) if one.status == "finished" and _whole(one, self.metrics)]
-        return next((one for one in self.of(group) if one.name in names), ranked[0] if ranked else None)
+    def best(self, group: str) -> TriedConfig | None:
+        """Return the chosen config of a group, or the one that would be chosen if the search ended now."""
+        chosen = [entry.variant for entry in self.study.best if group_label(self.study, entry.group) == group]
+        candidates = self._candidates(group)
+        default = candidates[0] if candidates else None
+        return next((config for config in self.in_group(group) if config.name in chosen), default)
+
+    def chosen_names(self) -> set[str]:
+        """Return the names of the best configs of all groups."""
+        return {config.name for group in self.groups if (config := self.best(group))}
 
     @functools.cached_property
-    def fronts(self) -> dict[str, list[Config]]:
-        """Group -> the finished configs that no other beats in every metric, along the first metric."""
+    def fronts(self) -> dict[str, list[TriedConfig]]:
+        """Group -> its Pareto front: the finished configs that no other dominates, ordered by the first metric."""
         return {group: self._front(group) for group in self.groups}
 
     def count(self, status: str) -> int:
-        return sum(one.status == status for one in self.configs)
+        """Return the number of configs with a status."""
+        return sum(config.status == status for config in self.configs)
 
-    def _front(self, group: str) -> list[Config]:
-        whole = [one for one in self.ranked(group) if one.status == "finished" and _whole(one, self.metrics)]
-        for entry in self.study.get("best") or []:
-            if self._label(entry) == group and entry.get("front"):
-                return [one for one in whole if one.name in set(entry["front"])]
-        front: list[Config] = []
-        for one in whole:
-            if not any(self._beaten(one, other) for other in front):
-                front = [other for other in front if not self._beaten(other, one)] + [one]
+    def _candidates(self, group: str) -> list[TriedConfig]:
+        """Return the finished configs with a value in every metric, best first."""
+        finished = [config for config in self.ranked(group) if config.status == "finished"]
+        return [config for config in finished if all(config.values[metric] is not None for metric in self.metrics)]
+
+    def _front(self, group: str) -> list[TriedConfig]:
+        candidates = self._candidates(group)
+        for entry in self.study.best:
+            if group_label(self.study, entry.group) == group and entry.front:
+                return [config for config in candidates if config.name in set(entry.front)]
+        front: list[TriedConfig] = []
+        for config in candidates:
+            if not any(self._dominates(other, config) for other in front):
+                front = [other for other in front if not self._dominates(config, other)] + [config]
         return front
 
-    def _beaten(self, one: Config, other: Config) -> bool:
-        return not any(self.better(one, other, metric) for metric in self.metrics) and any(
-            self.better(other, one, metric) for metric in self.metrics
-        )
-
-    def _label(self, entry: BestRecord) -> str:
-        return label(self.study, entry.get("group"))
+    def _dominates(self, config: TriedConfig, other: TriedConfig) -> bool:
+        """Return whether a config is better in some metric and worse in none."""
+        worse = any(self.is_better(other, config, metric) for metric in self.metrics)
+        return not worse and any(self.is_better(config, other, metric) for metric in self.metrics)
 
 
 def search_view(study: StudyRecord, table: pa.Table) -> SearchView:
-    """Put a search together from `study.json` and its results.
+    """Build the view of a search.
+
+    Args:
+        study: the content of `study.json`.
+        table: the results, one row per cell.
 
     Raises:
-        UserError: judging cells that must not be compared, as `statistics.compare` says.
+        UserError: judging cells cannot be compared; see `statistics.compare`.
     """
-    study, rows = study.escaped(), rows_of(table)
-    metrics = list(study.get("metrics") or ["map_validation"])
-    tuning = [row for row in rows if row.get("stage") != "judge"]
-    by_name: dict[str, list[dict[str, Any]]] = {}
-    for row in tuning:
-        by_name.setdefault(row["variant"], []).append(row)
-    planned = Counter(cell["variant"] for cell in study.get("cells") or [] if cell.get("stage") != "judge")
-    plans = {one["name"]: one for one in study.get("variants") or []}
-    configs = tuple(
-        _config(study, name, index, plans.get(name, VariantRecord(name=name)), own, planned[name], metrics)
-        for index, (name, own) in enumerate(by_name.items())
-    )
-    groups = dict.fromkeys(one.group for one in configs)
-    judged = judge(study, [row for row in rows if row.get("stage") == "judge"], list(groups) or [""])
-    return SearchView(study, rows, tuple(sorted(configs, key=lambda one: one.number)), judged)
+    study = study.escaped()
+    rows = rows_of(table)
+    metrics = _metrics(study)
+    rows_by_name: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        if row.get("stage") != "judge":
+            rows_by_name.setdefault(row["variant"], []).append(row)
+    planned = Counter(cell.variant for cell in study.cells if cell.stage != "judge")
+    variants = {variant.name: variant for variant in study.variants}
+    configs = [
+        _tried_config(study, variants.get(name, VariantRecord(name=name)), index, cells, planned[name], metrics)
+        for index, (name, cells) in enumerate(rows_by_name.items())
+    ]
+    groups = list(dict.fromkeys(config.group for config in configs)) or [""]
+    evaluations = final_evaluations(study, [row for row in rows if row.get("stage") == "judge"], groups)
+    return SearchView(study, rows, tuple(sorted(configs, key=lambda config: config.number)), evaluations)
 
 
-def label(study: StudyRecord, value: Any) -> str:
-    """A group's name.
+def group_label(study: StudyRecord, level: Any) -> str:
+    """Return a group's name; empty if the search has no groups.
 
-    >>> label(StudyRecord(study="s", group="hash.bits", variants=[], cells=[]), 24)
+    Args:
+        study: the content of `study.json`.
+        level: of the group's path, or the name itself.
+
+    >>> group_label(StudyRecord(study="s", group="hash.bits", variants=[], cells=[]), 24)
     'hash.bits=24'
     """
-    if value is None or (isinstance(value, str) and "=" in value):
-        return value or ""
-    return f"{study['group']}={formats.level(value)}" if study.get("group") else ""
+    if level is None or (isinstance(level, str) and "=" in level):
+        return level or ""
+    return f"{study.group}={formats.level(level)}" if study.group else ""
 
 
-def _config(
+def _metrics(study: StudyRecord) -> list[str]:
+    return list(study.metrics or ["map_validation"])
+
+
+def _tried_config(
     study: StudyRecord,
-    name: str,
+    variant: VariantRecord,
     index: int,
-    plan: VariantRecord,
     rows: list[dict[str, Any]],
     planned: int,
     metrics: list[str],
-) -> Config:
-    own = plan.levels
-    if not own:  # of a search whose study.json does not list its configs: the columns, without what a config has not
-        columns = [*(study.get("space") or {}), *([study["group"]] if study.get("group") else [])]
-        own = {path: rows[0][path] for path in columns if rows[0].get(path) is not None}
-    number = re.match(r"(\d+):", name)
-    searched = study.get("space") or own
+) -> TriedConfig:
+    levels = variant.levels
+    if not levels:  # study.json does not list the configs: read the columns, without those that a config does not have
+        columns = [*study.space, *([study.group] if study.group else [])]
+        levels = {path: rows[0][path] for path in columns if rows[0].get(path) is not None}
+    number = re.match(r"(\d+):", variant.name)
+    searched = study.space or levels
     status = _status(rows, planned)
-    return Config(
-        name=name,
+    return TriedConfig(
+        name=variant.name,
         number=int(number[1]) if number else index,
-        group=label(study, own.get(study.get("group"))) if study.get("group") else "",
-        settings={path: value for path, value in own.items() if path in searched and path != study.get("group")},
+        group=group_label(study, levels.get(study.group)) if study.group else "",
+        settings={path: level for path, level in levels.items() if path in searched and path != study.group},
         status=status,
-        values={metric: _mean(rows, metric) if status != "failed" else None for metric in metrics},
+        values={metric: _mean_value(rows, metric) if status != "failed" else None for metric in metrics},
         rows=rows,
     )
 
 
 def _status(rows: list[dict[str, Any]], planned: int) -> str:
-    kinds = {row["status"] for row in rows}
-    if "failed" in kinds or "stopped" in kinds:
-        return "failed" if "failed" in kinds else "stopped"
+    statuses = {row["status"] for row in rows}
+    if "failed" in statuses:
+        return "failed"
+    if "stopped" in statuses:
+        return "stopped"
     return "finished" if len(rows) >= planned else "unfinished"
 
 
-def _mean(rows: list[dict[str, Any]], metric: str) -> float | None:
-    """Mean over the seeds; None as soon as one has no number, since the others may be the easier seeds."""
+def _mean_value(rows: list[dict[str, Any]], metric: str) -> float | None:
+    """Average a metric over seeds; None if any seed has no number, since the others may be the easier seeds."""
     values = [row.get(metric) for row in rows]
     return mean(values) if all(isinstance(v, int | float) and math.isfinite(v) for v in values) else None
-
-
-def _whole(one: Config, metrics: list[str]) -> bool:
-    return all(one.values[metric] is not None for metric in metrics)

@@ -1,1 +1,4 @@
-"""What the trained networks of a run do with images: masks, attention, neighbours. Knows torch and tasks, never ray."""
+"""Trained networks of a finished run, rebuilt from checkpoints: erasure masks, attention, neighbors, episodes.
+
+Each task has an `inspect_cells(run, cells, images)` that returns numpy arrays to draw. Imports torch, never ray.
+"""

@@ -1,12 +1,13 @@
-"""HelixFormer's cross-image attention (arXiv 2207.00784, figure 2): where one image of a pair looks in the other.
+"""Cross-image attention of HelixFormer (arXiv 2207.00784, figure 2): the places where one image attends to the other.
 
-In relation mining every position of an image asks, and the positions of the other image share out its attention, a
-whole of one for each head. `received` tells how much of all of it a position gets; `from_marks` follows a handful of
-positions that ask, the same for every image, so that none is chosen for its looks.
+In relation mining every position of one image, the source, distributes its attention over the positions of the other
+image, the target. The attention of a source position sums to 1 for each head. `received` is the mean attention that
+each target position receives. `from_marks` follows five source positions, the same in every image, so that none is
+chosen for its looks.
 
-Departure: heads are averaged. Nothing is rescaled: an even share is 1 / (h w), and what is drawn brighter is more.
+Departure: heads are averaged. Values are not rescaled: uniform attention is 1 / (h w), and brighter means more.
 
-Legend: `C` channels, `H x W` positions that ask, `h x w` positions that answer.
+Legend: `C` channels, `H x W` source positions, `h x w` target positions.
 """
 
 from dataclasses import dataclass
@@ -19,50 +20,51 @@ from raysearch.models.helix.attention_maps import attention_maps
 from raysearch.models.helix.direction import SideName
 from raysearch.models.helixformer import HelixFormer
 
-MARKS = ((0.5, 0.5), (0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75))  # shares of height and width
+MARKS = ((0.5, 0.5), (0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75))  # fractions of height and width
 
 
 @dataclass(frozen=True)
-class Looks:
-    """How one side of a pair, which is changed by what it finds, looks at the other."""
+class CrossAttention:
+    """The attention of one side of a pair, the source, to the other."""
 
-    asking: SideName
-    received: np.ndarray  # (h, w) of the other image, the mean over all that ask; sums to 1
-    marks: tuple[tuple[float, float], ...]  # the centres of marked positions, shares of height and width
-    from_marks: np.ndarray  # (marks, h, w) of the other image; each sums to 1
+    source: SideName
+    received: np.ndarray  # (h, w) of the target, the mean over source positions; sums to 1
+    marks: tuple[tuple[float, float], ...]  # centers of the marked source positions, fractions of height and width
+    from_marks: np.ndarray  # (marks, h, w) of the target; each map sums to 1
 
     @property
     def peak(self) -> float:
-        """The most that a position receives, in even shares."""
+        """The largest attention that a position receives, as a multiple of uniform attention."""
         return float(self.received.max() * self.received.size)
 
 
-def looks(helix: HelixFormer, support: Tensor, query: Tensor, layer: int = 0) -> tuple[Looks, ...]:
-    """Both directions of a pair, or those that the design has; none without relation mining.
+def pair_attention(helix: HelixFormer, support: Tensor, query: Tensor, layer: int = 0) -> tuple[CrossAttention, ...]:
+    """Compute the attention of a pair in each direction that the design has; none without relation mining.
 
     Args:
         helix: in eval mode.
-        support: (C, H, W).
-        query: likewise.
-        layer: from 0.
+        support: features (C, H, W).
+        query: features (C, H, W).
+        layer: index, from 0.
 
-    >>> both = looks(HelixFormer(8, heads=2).eval(), torch.randn(8, 4, 4), torch.randn(8, 4, 4))
-    >>> [(one.asking, one.received.shape, one.from_marks.shape) for one in both]
+    >>> both = pair_attention(HelixFormer(8, heads=2).eval(), torch.randn(8, 4, 4), torch.randn(8, 4, 4))
+    >>> [(direction.source, direction.received.shape, direction.from_marks.shape) for direction in both]
     [('support', (4, 4), (5, 4, 4)), ('query', (4, 4), (5, 4, 4))]
     """
-    found = attention_maps(helix, support, query, layer) if len(helix.layers) else {}
-    return tuple(_looks(side, attention.mean(0).double().cpu().numpy()) for side, attention in found.items())
+    maps = attention_maps(helix, support, query, layer) if len(helix.layers) else {}
+    return tuple(_summarize(side, attention.mean(0).double().cpu().numpy()) for side, attention in maps.items())
 
 
-def helix_of(comparer: torch.nn.Module) -> HelixFormer | None:
-    """The HelixFormer in a comparer, where there is one."""
-    helix = getattr(comparer, "helix", None)
+def find_helix(head: torch.nn.Module) -> HelixFormer | None:
+    """Return the HelixFormer inside a few-shot head; None if there is none."""
+    helix = getattr(head, "helix", None)
     return helix if isinstance(helix, HelixFormer) else None
 
 
-def _looks(asking: SideName, attention: np.ndarray) -> Looks:
-    """Of attention (H, W, h, w)."""
+def _summarize(source: SideName, attention: np.ndarray) -> CrossAttention:
+    """Summarize attention (H, W, h, w)."""
     height, width = attention.shape[:2]
-    places = [(int(down * height), int(across * width)) for down, across in MARKS]
-    centres = tuple(((row + 0.5) / height, (column + 0.5) / width) for row, column in places)
-    return Looks(asking, attention.mean((0, 1)), centres, np.stack([attention[place] for place in places]))
+    positions = [(int(down * height), int(across * width)) for down, across in MARKS]
+    centers = tuple(((row + 0.5) / height, (column + 0.5) / width) for row, column in positions)
+    from_marks = np.stack([attention[position] for position in positions])
+    return CrossAttention(source, attention.mean((0, 1)), centers, from_marks)

@@ -1,12 +1,12 @@
-"""What a run's few-shot networks have to show: episodes with their answers, and the pairs of images behind some.
+"""Inspect the few-shot networks of a run: predicted episodes, and pairs of images behind some predictions.
 
-Episodes are shown by their numbers, from the first one on, and beside them, labelled as such, those in which a variant
-and its reference differ most. Pairs are of the first episode: of some classes the first query with the first support of
-its own class and of the wrong class that it resembles most. Nothing is chosen for how it looks.
+Episodes are shown in order, from episode 0 on. The episodes in which a variant and its reference differ most are shown
+too, and are labeled as such. Pairs come from episode 0: for some classes, the first query with the first support of
+its own class, and with the first support of the wrong class that scores highest. Nothing is chosen for its looks.
 
-Variants can be shown side by side where they met the same episodes: those are a `Group`.
+Variants can be shown side by side if they met the same episodes. Such variants form an `EpisodeGroup`.
 
-Legend: `W` ways, `K` shots, `Q` queries of a class.
+Legend: `W` ways, `K` shots, `Q` queries of a class, `S` side of an image in pixels.
 """
 
 import json
@@ -16,166 +16,196 @@ from dataclasses import dataclass
 import numpy as np
 
 from raysearch.data.feed import ImageSet
-from raysearch.inspection.choosing import CellChoice
-from raysearch.inspection.cross_attention import Looks, helix_of, looks
-from raysearch.inspection.episodes import Answers, EpisodeForward, different, most_different, see
-from raysearch.inspection.loading import FinishedRun
-from raysearch.inspection.matched_pixels import Matching, compared_maps, matching, metric_of
-from raysearch.inspection.planes import Plane, planes
+from raysearch.inspection import cross_attention, matched_pixels
+from raysearch.inspection.cell_choice import CellChoice
+from raysearch.inspection.cross_attention import CrossAttention
+from raysearch.inspection.episodes import (
+    EpisodeForward,
+    EpisodePredictions,
+    changed_episodes,
+    inspect_episode,
+    most_different_episodes,
+)
+from raysearch.inspection.finished_run import FinishedRun
+from raysearch.inspection.matched_pixels import Matching
+from raysearch.inspection.planes import Plane, episode_planes
 from raysearch.models.fewshot import EpisodicNetwork
 from raysearch.runs import variant_config
 from raysearch.studies.analysis import paired_episodes
 from raysearch.studies.configs import FewshotConfig
 from raysearch.tasks.fewshot.task import FewshotTask
 
-CHECKED = 10  # episodes that are computed again at least
+MIN_CHECKED = 10  # episodes that are computed again at least
 
 
 @dataclass(frozen=True)
-class Pair:
-    """A query, and a support that it is compared with."""
+class ImagePair:
+    """A query and a support that it is compared with."""
 
-    support: np.ndarray  # (side, side, 3) uint8
-    query: np.ndarray  # likewise
+    support: np.ndarray  # (S, S, 3) uint8
+    query: np.ndarray  # (S, S, 3) uint8
     classes: tuple[int, int]  # labels of the support's and the query's class
     score: float  # of the query for the support's class
-    looks: tuple[Looks, ...]
+    attention: tuple[CrossAttention, ...]
     matching: Matching | None
 
     @property
-    def own(self) -> bool:
-        """Whether both are of one class."""
+    def same_class(self) -> bool:
+        """Whether the support is of the query's class."""
         return self.classes[0] == self.classes[1]
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A cell with what there is of it."""
+class InspectedCell:
+    """A cell with its predictions, image pairs and feature planes."""
 
     cell: CellChoice
-    answers: Mapping[int, Answers]  # by episode
-    recorded: Sequence[int]  # queries named right in every episode, as its evaluation gave them
-    pairs: tuple[Pair, ...]
-    planes: tuple[Plane, Plane | None]  # before and after, of the first episode
+    predictions: Mapping[int, EpisodePredictions]  # by episode
+    recorded: Sequence[int]  # correct queries of every episode, from the cell's evaluation
+    pairs: tuple[ImagePair, ...]
+    planes: tuple[Plane, Plane | None]  # episode 0 before and after images are compared
 
     @property
     def changed(self) -> dict[int, tuple[int, int]]:
-        """Of each episode that did not come out as it is on record: queries named right here, and on record."""
-        return different(self.answers.values(), self.recorded)
+        """Episode -> (correct queries now, on record), for each episode that differs from the record."""
+        return changed_episodes(self.predictions.values(), self.recorded)
 
 
 @dataclass(frozen=True)
-class Differing:
+class DifferingEpisode:
     """An episode in which a variant and its reference differ most."""
 
     index: int
     variant: str
     reference: str
-    delta: int  # queries that the variant named right more than the reference
+    delta: int  # correct queries of the variant minus those of the reference
 
 
 @dataclass(frozen=True)
-class Group:
+class EpisodeGroup:
     """Cells that met the same episodes."""
 
-    episodes: str  # what they are
-    shown: tuple[Shown, ...]
-    first: tuple[int, ...]  # episodes by their numbers
-    differing: tuple[Differing, ...]
-    pictures: Mapping[int, np.ndarray]  # (side, side, 3) uint8 by row of the test split
+    title: str  # "5-way, 1-shot, 15 queries per class"
+    cells: tuple[InspectedCell, ...]
+    first: tuple[int, ...]  # the first episodes
+    differing: tuple[DifferingEpisode, ...]
+    pictures: Mapping[int, np.ndarray]  # (S, S, 3) uint8 by row of the test split
 
 
-def look(run: FinishedRun, cells: Sequence[CellChoice], images: int) -> tuple[list[Group], list[float]]:
-    """Look at the networks of a run.
+def inspect_cells(run: FinishedRun, cells: Sequence[CellChoice], images: int) -> tuple[list[EpisodeGroup], list[float]]:
+    """Inspect the networks of a run.
 
     Args:
-        run: opened.
-        cells: that are to be shown.
-        images: pairs of each network; a third as many episodes, one at least.
+        run: an open run.
+        cells: to show.
+        images: number of image pairs per network. A third as many episodes are shown, at least one.
 
     Returns:
-        The groups, and of each cell its accuracy with the episodes that were computed again in place of what is on
-        record of them: the stored one exactly, where none of them differs.
+        The groups, and each cell's accuracy with the episodes that were computed again in place of their record. It
+        equals the stored accuracy if no episode differs.
     """
-    groups: list[Group] = []
-    values: dict[str, float] = {}
-    for members in _together(run, cells):
-        group = _group(run, members, images)
+    groups: list[EpisodeGroup] = []
+    accuracies: dict[str, float] = {}
+    for members in _group_by_episodes(run, cells):
+        group = _inspect_group(run, members, images)
         groups.append(group)
-        values |= {one.cell.cell: accuracy_again(one) for one in group.shown}
-    return groups, [values[cell.cell] for cell in cells]
+        accuracies |= {inspected.cell.cell: recomputed_accuracy(inspected) for inspected in group.cells}
+    return groups, [accuracies[cell.cell] for cell in cells]
 
 
-def accuracy_again(shown: Shown) -> float:
-    """The cell's accuracy, with what was computed here in place of what is on record."""
-    queries = shown.answers[0].right.size
-    changed = sum(here - recorded for here, recorded in shown.changed.values())
-    return shown.cell.value + changed / (queries * len(shown.recorded))
+def recomputed_accuracy(inspected: InspectedCell) -> float:
+    """Return a cell's accuracy with the episodes that were computed again in place of their record."""
+    queries = inspected.predictions[0].correct.size
+    difference = sum(now - before for now, before in inspected.changed.values())
+    return inspected.cell.value + difference / (queries * len(inspected.recorded))
 
 
-def _together(run: FinishedRun, cells: Iterable[CellChoice]) -> list[list[CellChoice]]:
-    """Cells by the episodes that they met."""
+def _group_by_episodes(run: FinishedRun, cells: Iterable[CellChoice]) -> list[list[CellChoice]]:
     groups: dict[tuple, list[CellChoice]] = {}
     for cell in cells:
-        asked, split = _config(run, cell).episodes, _config(run, cell).images.split
-        groups.setdefault((asked.ways, asked.shots, asked.queries, asked.seed, split), []).append(cell)
+        config = _config(run, cell)
+        episodes = config.episodes
+        key = (episodes.ways, episodes.shots, episodes.queries, episodes.seed, config.images.split)
+        groups.setdefault(key, []).append(cell)
     return list(groups.values())
 
 
-def _group(run: FinishedRun, cells: list[CellChoice], images: int) -> Group:
+def _inspect_group(run: FinishedRun, cells: list[CellChoice], images: int) -> EpisodeGroup:
     recorded = {cell.variant: _recorded(run, cell) for cell in cells}
     first = tuple(range(min(max(1, images // 3), *map(len, recorded.values()))))
     differing = tuple(
-        Differing(index, cell.variant, cell.reference, delta)
+        DifferingEpisode(index, cell.variant, cell.reference, delta)
         for cell in cells
         if cell.reference != cell.variant and cell.reference in recorded
-        for side in most_different(recorded[cell.variant], recorded[cell.reference], count=1)
-        for index, delta in side
+        for direction in most_different_episodes(recorded[cell.variant], recorded[cell.reference], count=1)
+        for index, delta in direction
     )
-    shown = tuple(_shown(run, cell, recorded[cell.variant], images, [*first, *_own(cell, differing)]) for cell in cells)
-    config, drawn = _config(run, cells[0]), {*first, *(one.index for one in differing)}
-    sides = [(answers.support, answers.query) for one in shown for at, answers in one.answers.items() if at in drawn]
-    rows = np.unique(np.concatenate([rows.ravel() for both in sides for rows in both]))
+    inspected = tuple(
+        _inspect_cell(run, cell, recorded[cell.variant], images, [*first, *_differing_of(cell, differing)])
+        for cell in cells
+    )
+    drawn = {*first, *(episode.index for episode in differing)}
+    predictions = [prediction for cell in inspected for index, prediction in cell.predictions.items() if index in drawn]
+    rows = np.unique(
+        np.concatenate([rows.ravel() for episode in predictions for rows in (episode.support, episode.query)])
+    )
+    config = _config(run, cells[0])
     pictures = dict(zip(rows.tolist(), _take(run.feed(config).test, rows), strict=True))
-    return Group(_named(config), shown, first, differing, pictures)
+    return EpisodeGroup(_title(config), inspected, first, differing, pictures)
 
 
-def _own(cell: CellChoice, differing: Iterable[Differing]) -> list[int]:
-    """The episodes that a cell is shown in because it, or who is compared with it, does differently there."""
-    return [one.index for one in differing if cell.variant in (one.variant, one.reference)]
+def _differing_of(cell: CellChoice, differing: Iterable[DifferingEpisode]) -> list[int]:
+    """Return the differing episodes that involve a cell, as the variant or as the reference."""
+    return [episode.index for episode in differing if cell.variant in (episode.variant, episode.reference)]
 
 
-def _shown(run: FinishedRun, cell: CellChoice, recorded: Sequence[int], images: int, wanted: list[int]) -> Shown:
+def _inspect_cell(
+    run: FinishedRun, cell: CellChoice, recorded: Sequence[int], images: int, shown: list[int]
+) -> InspectedCell:
     task = run.task(cell)
     assert isinstance(task, FewshotTask)
-    network, drawn = task.judged()
+    network, episodes = task.judged()
     test = task.worker.feed.test
-    seen = see(network, test, drawn, 0, run.device)
-    others = {*wanted, *range(min(CHECKED, len(recorded)))} - {0}
-    answers = {0: seen.answers} | {at: see(network, test, drawn, at, run.device).answers for at in sorted(others)}
-    pairs = tuple(_pair(network, seen, test, *places) for places in _places(seen.answers, images))
-    return Shown(cell, answers, recorded, pairs, planes(network, seen))
+    first = inspect_episode(network, test, episodes, 0, run.device)
+    predictions = {0: first.predictions}
+    for index in sorted({*shown, *range(min(MIN_CHECKED, len(recorded)))} - {0}):
+        predictions[index] = inspect_episode(network, test, episodes, index, run.device).predictions
+    pairs = tuple(
+        _inspect_pair(network, first, test, query_way, support_way)
+        for query_way, support_way in _pair_ways(first.predictions, images)
+    )
+    return InspectedCell(cell, predictions, recorded, pairs, episode_planes(network, first))
 
 
-def _places(answers: Answers, count: int) -> list[tuple[int, int]]:
-    """Of which (way of the query, way of the support) the pairs are: of the first classes their own and the rival."""
-    ways = range(min(len(answers.support), max(1, count // 2)))
-    return [(way, other) for way in ways for other in (way, answers.rival(way, 0))]
+def _pair_ways(predictions: EpisodePredictions, count: int) -> list[tuple[int, int]]:
+    """Return (way of the query, way of the support) of each pair: for the first ways, the same way and the rival."""
+    ways = range(min(len(predictions.support), max(1, count // 2)))
+    return [(way, support_way) for way in ways for support_way in (way, predictions.rival(way, 0))]
 
 
-def _pair(network: EpisodicNetwork, seen: EpisodeForward, images: ImageSet, of_query: int, of_support: int) -> Pair:
-    """The first query of a class and the first support of another."""
-    answers, comparer = seen.answers, network.head
-    support, query = [one[of_support, 0] for one in seen.support], [one[of_query, 0] for one in seen.query]
-    helix, metric = helix_of(comparer), metric_of(comparer)
-    pixels = _take(images, np.array([answers.support[of_support, 0], answers.query[of_query, 0]]))
-    return Pair(
+def _inspect_pair(
+    network: EpisodicNetwork, episode: EpisodeForward, images: ImageSet, query_way: int, support_way: int
+) -> ImagePair:
+    """Inspect the first query of one way with the first support of another."""
+    predictions = episode.predictions
+    support = [tap[support_way, 0] for tap in episode.support]
+    query = [tap[query_way, 0] for tap in episode.query]
+    helix = cross_attention.find_helix(network.head)
+    attention: tuple[CrossAttention, ...] = ()
+    if helix is not None:
+        attention = cross_attention.pair_attention(helix, support[0], query[0], len(helix.layers) - 1)
+    metric = matched_pixels.find_metric(network.head)
+    matching = None
+    if metric is not None:
+        matching = matched_pixels.match_pixels(metric, *matched_pixels.compared_maps(network.head, support, query))
+    pixels = _take(images, np.array([predictions.support[support_way, 0], predictions.query[query_way, 0]]))
+    return ImagePair(
         support=pixels[0],
         query=pixels[1],
-        classes=(int(answers.classes[of_support]), int(answers.classes[of_query])),
-        score=float(answers.scores[of_query, 0, of_support]),
-        looks=looks(helix, support[0], query[0], len(helix.layers) - 1) if helix is not None else (),
-        matching=matching(metric, *compared_maps(comparer, support, query)) if metric is not None else None,
+        classes=(int(predictions.classes[support_way]), int(predictions.classes[query_way])),
+        score=float(predictions.scores[query_way, 0, support_way]),
+        attention=attention,
+        matching=matching,
     )
 
 
@@ -184,13 +214,13 @@ def _recorded(run: FinishedRun, cell: CellChoice) -> list[int]:
     return json.loads(row[paired_episodes.COLUMN])
 
 
-def _named(config: FewshotConfig) -> str:
-    asked = config.episodes
-    return f"{asked.ways}-way, {asked.shots}-shot, {asked.queries} queries a class"
+def _title(config: FewshotConfig) -> str:
+    episodes = config.episodes
+    return f"{episodes.ways}-way, {episodes.shots}-shot, {episodes.queries} queries per class"
 
 
 def _take(images: ImageSet, rows: np.ndarray) -> np.ndarray:
-    """The images of rows as they are: (n, side, side, 3) uint8."""
+    """Return the unchanged images at rows: (n, S, S, 3) uint8."""
     return images.pixels[rows if images.rows is None else images.rows[rows]]
 
 

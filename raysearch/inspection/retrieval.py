@@ -1,12 +1,12 @@
-"""What a retrieval network does with images: where it looks, what SREM erases, what it finds.
+"""Inspect the retrieval networks of a run: attention maps, regions that SREM erases, and nearest images of queries.
 
-As figures 6, 8 and 9 of FCAENet (arXiv 2110.04479) show them: the nearest images of a query, the regions that are
-erased, and the channel mean of the last features over the image. Departures: the paper picked its images and they are
-drawn here, by a fixed seed, beside those where two variants differ most in either direction; and a mask is that of the
-trained network, in the mode it is used in and on the image as it is, where in training it is that of the step's network
-on a random view.
+Figures 6, 8 and 9 of FCAENet (arXiv 2110.04479) are the model: the nearest images of a query, the erased regions, and
+the channel mean of the last features over the image. Departures: the paper picked its images. Here they are drawn by a
+fixed seed, and the queries in which two variants differ most in either direction are added. A mask is computed by the
+trained network in evaluation mode from the unchanged image. In training it was computed by the network of that step
+from a random view.
 
-Legend: `m` queries, `n` database items, `c` bits, `W` words of a packed code, `H` the image side.
+Legend: `m` queries, `n` database items, `q` some of the queries, `W` words of a packed code, `H` the image side.
 """
 
 from collections.abc import Sequence
@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 
 from raysearch.data.feed import MEAN, ImageSet, normalize
-from raysearch.inspection.choosing import CellChoice
-from raysearch.inspection.loading import FinishedRun
+from raysearch.inspection.cell_choice import CellChoice
+from raysearch.inspection.finished_run import FinishedRun
 from raysearch.models.hashing.packed import Words, hamming, pack
 from raysearch.models.srem import activation_map
 from raysearch.tasks.metrics import hamming_metrics
@@ -28,8 +28,8 @@ from raysearch.tasks.retrieval.shallow_task import ShallowHashingTask
 from raysearch.tasks.retrieval.task import RetrievalTask
 from raysearch.tasks.retrieval.views import srem_mask
 
-NEAREST = 10  # as the paper's figure 6 shows
-DRAW = 0  # the seed of what is drawn: the same images in every gallery of a data set
+NEAREST = 10  # images per query, as in the paper's figure 6
+DRAW_SEED = 0  # the same images in every gallery of a data set
 
 Pixels = NDArray[np.uint8]
 Rows = NDArray[np.int64]
@@ -37,197 +37,226 @@ Queries = Sequence[int] | Rows
 
 
 class Picture(NamedTuple):
+    """An image and its class."""
+
     pixels: Pixels  # (H, H, 3)
     label: int
 
 
-class Scene(NamedTuple):
-    """An image under a network."""
+class InspectedImage(NamedTuple):
+    """An image with a network's attention map and erasure mask."""
 
     picture: Picture
     heat: NDArray[np.float32]  # (H, H) in [0, 1], equations 3 and 4
-    kept: NDArray[np.bool_] | None  # (H, H), False where SREM erases; None where the cell was trained without
-    erased: Pixels | None  # (H, H, 3), as the network is shown it: what is erased has the mean colour
+    kept: NDArray[np.bool_] | None  # (H, H), False where SREM erases; None if the cell was trained without erasing
+    erased: Pixels | None  # (H, H, 3), as the network receives it: erased pixels have the mean color
 
 
-class Neighbour(NamedTuple):
+class Neighbor(NamedTuple):
+    """A database image near a query."""
+
     number: int  # of its picture
     label: int
     distance: int  # in bits
 
 
-class Ranked(NamedTuple):
-    """What a query finds."""
+class RankedQuery(NamedTuple):
+    """A query and its nearest database images under one network."""
 
     number: int  # of the query's picture
     label: int
     precision: float  # average precision, expected over ties
-    nearest: tuple[Neighbour, ...]  # equal distances in the order of the database
+    nearest: tuple[Neighbor, ...]  # equal distances keep the order of the database
 
 
-class Compared(NamedTuple):
+class QueryComparison(NamedTuple):
     """A query under the reference and under the variant."""
 
-    reference: Ranked
-    own: Ranked
+    reference: RankedQuery
+    variant: RankedQuery
 
 
-class Look(NamedTuple):
-    """What one cell does."""
+class InspectedCell(NamedTuple):
+    """The images and queries of one cell."""
 
     cell: CellChoice
-    erasures: tuple[Scene, ...]  # of drawn database images
-    attention: tuple[Scene, ...]  # of the drawn queries
-    drawn: tuple[Ranked, ...]
-    gains: tuple[Compared, ...]  # queries whose average precision is farthest above the reference's
-    losses: tuple[Compared, ...]  # and farthest below
+    erasures: tuple[InspectedImage, ...]  # of drawn database images
+    attention: tuple[InspectedImage, ...]  # of the drawn queries
+    drawn: tuple[RankedQuery, ...]
+    gains: tuple[QueryComparison, ...]  # queries whose average precision exceeds the reference's most
+    losses: tuple[QueryComparison, ...]  # queries whose average precision falls below it most
 
 
-class Exhibit(NamedTuple):
-    looks: tuple[Look, ...]  # each after its reference
-    pictures: dict[int, Picture]  # by number, of queries and of what they find
+class RetrievalInspection(NamedTuple):
+    """The inspected cells of a run, with the pictures that they refer to by number."""
+
+    cells: tuple[InspectedCell, ...]  # each after its reference
+    pictures: dict[int, Picture]  # by number, of queries and of their nearest images
     queries: int  # m
-    database: int  # n, of the first cell
+    database: int  # n, of the last cell
 
 
 @dataclass(frozen=True, eq=False)
 class Codes:
-    """What a cell's evaluation ranked."""
+    """The hash codes that a cell's evaluation ranked."""
 
     queries: Words  # (m, W)
     database: Words  # (n, W)
     query_labels: Rows
     database_labels: Rows
     precision: NDArray[np.float64]  # (m,)
-    mean: float  # the metric, as `Judge` computes it
+    mean: float  # the cell's mAP, computed as in its evaluation
 
     @classmethod
-    def of(cls, task: RetrievalTask | ShallowHashingTask) -> "Codes":
-        """Encode as the task's evaluation did."""
+    def of_task(cls, task: RetrievalTask | ShallowHashingTask) -> "Codes":
+        """Encode the images as the task's evaluation did."""
         encode, database = task.judged()
         test = task.worker.feed.test
         queries = encode(test)
         ranking = Ranking.from_codes(queries, test.labels, database, task.train.labels)
         precision = hamming_metrics.average_precision(ranking)
-        labels = (test.labels, task.train.labels)
-        return cls(pack(queries), pack(database), *labels, ranking.each(precision), ranking.mean(precision))
+        return cls(
+            queries=pack(queries),
+            database=pack(database),
+            query_labels=test.labels,
+            database_labels=task.train.labels,
+            precision=ranking.each(precision),
+            mean=ranking.mean(precision),
+        )
 
     def nearest(self, queries: Queries, count: int = NEAREST) -> tuple[Rows, Rows]:
-        """Rows of the database nearest to queries (q,), and their distances: (q, count) each."""
+        """Return the database rows nearest to queries (q,), and their distances: (q, count) each."""
         distances = hamming(self.queries[np.asarray(queries, np.int64), None], self.database)
         order = np.argsort(distances, axis=1, kind="stable")[:, :count]
         return order, np.take_along_axis(distances, order, 1).astype(np.int64)
 
 
-def look(run: FinishedRun, cells: Sequence[CellChoice], images: int) -> tuple[Exhibit, list[float]]:
-    """Look at cells, each after its reference.
+def inspect_cells(
+    run: FinishedRun, cells: Sequence[CellChoice], images: int
+) -> tuple[RetrievalInspection, list[float]]:
+    """Inspect cells of a run, each after its reference.
 
     Args:
-        run: that they are of.
-        cells: to look at.
-        images: drawn of each kind, and as many queries in which variant and reference differ most.
+        run: an open run.
+        cells: to inspect.
+        images: number of images drawn of each kind, and of queries in which variant and reference differ most.
 
     Returns:
-        What there is to draw, and each cell's mAP computed again.
+        The inspection, and each cell's mAP computed again.
 
     Raises:
-        UserError: see `FinishedRun.task`.
+        UserError: a network cannot be rebuilt; see `FinishedRun.task`.
     """
     pictures: dict[int, Picture] = {}
     references: dict[str, Codes] = {}
-    looks, values = [], []
+    inspected = []
+    values = []
     for cell in cells:
         task = run.task(cell)
         assert isinstance(task, RetrievalTask | ShallowHashingTask)
-        feed, codes = task.worker.feed, Codes.of(task)
+        feed = task.worker.feed
+        codes = Codes.of_task(task)
         values.append(codes.mean)
         if cell.is_reference:
             references[cell.variant] = codes
-        found = _Finder(task, codes, pictures)
-        drawn = draw(len(feed.test), images)
-        gains, losses = most_different(references[cell.reference].precision, codes.precision, (images + 1) // 2)
-        looks.append(
-            Look(
+        reference = references[cell.reference]
+        ranker = _QueryRanker(task, codes, pictures)
+        drawn = draw_rows(len(feed.test), images)
+        gains, losses = most_different_queries(reference.precision, codes.precision, (images + 1) // 2)
+        inspected.append(
+            InspectedCell(
                 cell,
-                erasures=scenes(task, feed.train, draw(len(feed.train), images)),
-                attention=scenes(task, feed.test, drawn),
-                drawn=found.ranked(drawn),
-                gains=_compared(found, references[cell.reference], gains),
-                losses=_compared(found, references[cell.reference], losses),
+                erasures=inspect_images(task, feed.train, draw_rows(len(feed.train), images)),
+                attention=inspect_images(task, feed.test, drawn),
+                drawn=ranker.rank(drawn),
+                gains=ranker.compare(gains, reference),
+                losses=ranker.compare(losses, reference),
             )
         )
-    return Exhibit(tuple(looks), pictures, len(codes.queries), len(codes.database)), values
+    return RetrievalInspection(tuple(inspected), pictures, len(codes.queries), len(codes.database)), values
 
 
-def draw(size: int, count: int) -> Rows:
-    """Some of 0..size-1, by a fixed seed, in ascending order.
+def draw_rows(size: int, count: int) -> Rows:
+    """Draw some of 0..size-1 by a fixed seed, in ascending order.
 
-    >>> draw(1000, 3).tolist() == draw(1000, 3).tolist(), len(draw(2, 6))
+    >>> draw_rows(1000, 3).tolist() == draw_rows(1000, 3).tolist(), len(draw_rows(2, 6))
     (True, 2)
     """
-    return np.sort(np.random.default_rng(DRAW).permutation(size)[:count])
+    return np.sort(np.random.default_rng(DRAW_SEED).permutation(size)[:count])
 
 
-def most_different(reference: NDArray[Any], own: NDArray[Any], count: int) -> tuple[Rows, Rows]:
-    """The queries where a figure (m,) is farthest above the reference's and where it is farthest below.
+def most_different_queries(reference: NDArray[Any], variant: NDArray[Any], count: int) -> tuple[Rows, Rows]:
+    """Find the queries where the variant's value (m,) is farthest above the reference's, and farthest below.
 
-    Fewer than `count` where it is above, or below, in fewer; of equal differences the first.
+    Fewer than `count` are returned if fewer are above, or below. Of equal differences the first queries are returned.
 
-    >>> most_different(np.array([0.5, 0.5, 0.5]), np.array([0.9, 0.5, 0.2]), count=2)
+    >>> most_different_queries(np.array([0.5, 0.5, 0.5]), np.array([0.9, 0.5, 0.2]), count=2)
     (array([0]), array([2]))
     """
-    difference = own - reference
+    difference = variant - reference
     above = np.argsort(-difference, kind="stable")[:count]
     below = np.argsort(difference, kind="stable")[:count]
     return above[difference[above] > 0], below[difference[below] < 0]
 
 
 @torch.no_grad()
-def scenes(task: RetrievalTask | ShallowHashingTask, images: ImageSet, rows: Rows) -> tuple[Scene, ...]:
-    """Images of a set under a task's network, as it is used."""
-    config, side = task.config, task.config.data.side
+def inspect_images(
+    task: RetrievalTask | ShallowHashingTask, images: ImageSet, rows: Rows
+) -> tuple[InspectedImage, ...]:
+    """Pass the images at rows through a task's network in evaluation mode."""
+    config = task.config
+    side = config.data.side
     taken = images.take(torch.from_numpy(rows), task.worker.device)
     task.network.eval()
     features = task.network.feature_map(normalize(taken))
     heat = activation_map(features, (side, side), align_corners=config.srem.align_corners).cpu().numpy()
-    pixels, erases = taken.cpu().numpy(), config.uses_erased
-    kept = srem_mask(features, config.srem, side)[:, 0].bool().cpu().numpy() if erases else None
+    pixels = taken.cpu().numpy()
+    kept = srem_mask(features, config.srem, side)[:, 0].bool().cpu().numpy() if config.uses_erased else None
     return tuple(
-        Scene(
+        InspectedImage(
             Picture(pixels[index], int(images.labels[row])),
             heat[index],
             None if kept is None else kept[index],
-            None if kept is None else _erased(pixels[index], kept[index]),
+            None if kept is None else _erase(pixels[index], kept[index]),
         )
         for index, row in enumerate(rows)
     )
 
 
-class _Finder:
-    """Rankings of queries with their pictures kept.
+class _QueryRanker:
+    """Rank the database for queries, and collect the pictures of both.
 
     Args:
-        task: whose images these are.
+        task: that the images belong to.
         codes: of the task.
-        pictures: that grow.
+        pictures: collected by number; grows with each call.
     """
 
     def __init__(self, task: RetrievalTask | ShallowHashingTask, codes: Codes, pictures: dict[int, Picture]) -> None:
-        self._test, self._train, self._codes, self._pictures = task.worker.feed.test, task.train, codes, pictures
+        self._test = task.worker.feed.test
+        self._train = task.train
+        self._codes = codes
+        self._pictures = pictures
 
-    def ranked(self, queries: Queries, codes: Codes | None = None) -> tuple[Ranked, ...]:
-        """What queries find, by the task's codes or by others of the same images."""
+    def rank(self, queries: Queries, codes: Codes | None = None) -> tuple[RankedQuery, ...]:
+        """Rank the database for queries by the task's codes, or by other codes of the same images."""
         codes = codes or self._codes
-        found = []
+        ranked = []
         for query, rows, distances in zip(queries, *codes.nearest(queries), strict=True):
-            numbers, labels = self._keep(self._train, rows), codes.database_labels[rows]
-            nearest = tuple(map(Neighbour, numbers, labels.tolist(), distances.tolist()))
-            (number,) = self._keep(self._test, np.array([query]))
-            found.append(Ranked(number, int(codes.query_labels[query]), float(codes.precision[query]), nearest))
-        return tuple(found)
+            numbers = self._collect(self._train, rows)
+            labels = codes.database_labels[rows]
+            nearest = tuple(map(Neighbor, numbers, labels.tolist(), distances.tolist()))
+            (number,) = self._collect(self._test, np.array([query]))
+            precision = float(codes.precision[query])
+            ranked.append(RankedQuery(number, int(codes.query_labels[query]), precision, nearest))
+        return tuple(ranked)
 
-    def _keep(self, images: ImageSet, rows: Rows) -> list[int]:
-        """The numbers of images, whose pictures are kept under them."""
+    def compare(self, queries: Rows, reference: Codes) -> tuple[QueryComparison, ...]:
+        """Rank the database for queries by the reference's codes and by the task's."""
+        return tuple(map(QueryComparison, self.rank(queries, reference), self.rank(queries)))
+
+    def _collect(self, images: ImageSet, rows: Rows) -> list[int]:
+        """Return the numbers of images, and keep their pictures."""
         numbers = rows if images.rows is None else images.rows[rows]
         for row, number in zip(rows, numbers.tolist(), strict=True):
             if number not in self._pictures:
@@ -236,11 +265,7 @@ class _Finder:
         return numbers.tolist()
 
 
-def _compared(found: _Finder, reference: Codes, queries: Rows) -> tuple[Compared, ...]:
-    return tuple(map(Compared, found.ranked(queries, reference), found.ranked(queries)))
-
-
-def _erased(pixels: Pixels, kept: NDArray[np.bool_]) -> Pixels:
-    """An image whose erased pixels have the colour that normalises to zero."""
-    colour = np.round(np.array(MEAN) * 255).astype(np.uint8)
-    return np.where(kept[..., None], pixels, colour)
+def _erase(pixels: Pixels, kept: NDArray[np.bool_]) -> Pixels:
+    """Give erased pixels the color that normalizes to zero."""
+    color = np.round(np.array(MEAN) * 255).astype(np.uint8)
+    return np.where(kept[..., None], pixels, color)

@@ -121,7 +121,7 @@ def test_every_name_is_shown_as_text(browser: Browser, tmp_path: Path, kind: str
         path = dashboards.report.write(evil_run(tmp_path / "run"))
     else:
         runs = [evil_run(tmp_path / name) for name in ("<b>a", "b")]
-        path = comparison_page.write(comparison_page.read(runs), tmp_path / "out")
+        path = comparison_page.write_comparison(comparison_page.read_comparison(runs), tmp_path / "out")
     text = re.sub(r"\s+", " ", shown(browser, path))
     for name in NAMES:
         safe = name.replace("\u202e", "\\u202e").replace("\x1b", "\\u001b").replace("\x07", "\\u0007")
@@ -132,8 +132,8 @@ def test_every_name_is_shown_as_text(browser: Browser, tmp_path: Path, kind: str
 def test_tables_for_spreadsheets_papers_and_terminals_hold_text_alone(tmp_path: Path):
     run = evil_run(tmp_path / "run")
     dashboards.report.write(run)
-    both = comparison_page.read([run, evil_run(tmp_path / "other")])
-    files = {path.name: path.read_text() for path in (run / "tables").iterdir()} | comparison_tables.files(both)
+    both = comparison_page.read_comparison([run, evil_run(tmp_path / "other")])
+    files = {path.name: path.read_text() for path in (run / "tables").iterdir()} | comparison_tables.table_files(both)
     for name, text in files.items():
         assert not set(text) & {"\u202e", "\x1b", "\x07"}, name
         if name.endswith(".csv"):
@@ -152,7 +152,7 @@ def test_tables_for_spreadsheets_papers_and_terminals_hold_text_alone(tmp_path: 
     out = io.StringIO()
     console = Console(width=200, file=out, force_terminal=True, color_system="truecolor")
     console.print(tables.terminal(results.read_study(run), results.load(run)))
-    console.print(comparison_tables.terminal(both))
+    console.print(comparison_tables.terminal_table(both))
     assert "[red]loud" in re.sub(r"\s+", " ", out.getvalue())
     assert "\x1b]0;" not in out.getvalue()
     assert "\x07" not in out.getvalue()
@@ -192,7 +192,7 @@ def survives(run: Path) -> None:
         dashboards.report.write(run, table)
         Console(file=io.StringIO(), width=140).print(tables.terminal(study, table))
         dashboards.report.answer(study, table)
-        comparison_page.page(comparison_page.read([run, run.parent / "sound"]))
+        comparison_page.build_page(comparison_page.read_comparison([run, run.parent / "sound"]))
     except UserError as error:
         str(error).encode(errors="surrogatepass")
 

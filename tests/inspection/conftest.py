@@ -1,4 +1,4 @@
-"""A run as a sweep leaves it, trained in this process: cells, checkpoints, study.json, and what evaluation saw."""
+"""A run as a sweep leaves it, trained in this process: cells, checkpoints, study.json, and the evaluated codes."""
 
 import json
 from pathlib import Path
@@ -58,11 +58,11 @@ EVERY += ["train.select=last"]
 
 
 class Trained(NamedTuple):
-    """The run, and of each variant the codes that its evaluation ranked: of queries and of the database."""
+    """The run, and the codes of queries and database that each variant's evaluation ranked."""
 
     directory: Path
     data: Path
-    weights: Path  # that the trunks started from
+    weights: Path  # that the backbones started from
     codes: dict[str, tuple[Tensor, Tensor]]
 
 
@@ -70,7 +70,8 @@ class Trained(NamedTuple):
 def trained(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("runs")
-    weights, directory = folder / "trunk.pth", folder / "run"
+    weights = folder / "backbone.pth"
+    directory = folder / "run"
     torch.manual_seed(7)
     torch.save(backbones.build("small").network.state_dict(), weights)
     manifest = shards.read_manifest(tiny_data)
@@ -89,7 +90,7 @@ def trained(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Traine
         running = RunningCell(begin, registry.build_from_plain, worker)
         steps = [running.step() for _ in range(running._task.steps)]
         record = {"seed": cell.seed, "cell": cell.hash, "status": "finished", "error": None, "config": "{}"}
-        record |= {"code_version": TASKS["retrieval"].version, "history": json.dumps([one.report for one in steps])}
+        record |= {"code_version": TASKS["retrieval"].version, "history": json.dumps([step.report for step in steps])}
         results.write_cell(directory / "cells", record | (steps[-1].metrics or {}))
         encode, database = running._task.judged()
         codes[cell.variant.name] = (encode(images.test), database)

@@ -1,4 +1,4 @@
-"""A few-shot run as a sweep leaves it, trained in this process for a moment."""
+"""A few-shot run as a sweep leaves it, trained briefly in this process."""
 
 import json
 from pathlib import Path
@@ -32,7 +32,7 @@ BASE: dict[str, Any] = {
     "episodes.test": EPISODES,
     "episodes.validation": 2,
     "helix.dim_head": 4,
-    "helix.fusion": "mul_res",  # the product of features that nobody trained leaves next to nothing
+    "helix.fusion": "mul_res",  # the product of untrained features is nearly zero
     "spm.weight": 1.0,
     "lwe.grid": 2,
     "lwfm.aux_batch": 6,
@@ -61,16 +61,18 @@ STUDY = Ablation(
 
 @pytest.fixture(scope="session")
 def fewshot_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run's directory; its data lie beside it."""
+    """Return the run's directory; its data is beside it."""
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("fewshot")
     data = synthetic.ensure_shards(
         synthetic.SyntheticSpec(classes=8, train_per_class=8, test_per_class=4, side=32), folder
     )
-    directory, weights = folder / "runs" / "few", folder / "trunk.pth"
+    directory = folder / "runs" / "few"
+    weights = folder / "backbone.pth"
     torch.manual_seed(7)
     torch.save(backbones.build("small").network.state_dict(), weights)
-    manifest, divided = shards.read_manifest(data), class_splits.partition_of(data, "mod4")
+    manifest = shards.read_manifest(data)
+    split = class_splits.partition_of(data, "mod4")
     planned = ablation_plan.plan_ablation(
         "few", STUDY, "laptop", manifest.content_hash, {"model.weights": str(weights)}
     )
@@ -79,13 +81,13 @@ def fewshot_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         manifest, Location.parse(data), {}, "As asked.", "command", planned.reference.config
     )
     results.write_study(directory, describe.describe_ablation(planned, surroundings))
-    images = feed.decode_dataset(data, 32, parts=divided.of_class)
-    worker = Worker(Feed(**images, content_hash=manifest.content_hash, split=divided.identity), folder / "features")
+    images = feed.decode_dataset(data, 32, parts=split.of_class)
+    worker = Worker(Feed(**images, content_hash=manifest.content_hash, split=split.identity), folder / "features")
     for cell in planned.cells:
         begin = Begin(cell.hash, cell.variant.config.model_dump(mode="json"), cell.seed, str(directory / FOLDER))
         running = RunningCell(begin, registry.build_from_plain, worker)
         steps = [running.step() for _ in range(running._task.steps)]
         record = {"seed": cell.seed, "cell": cell.hash, "status": "finished", "error": None, "config": "{}"}
-        record |= {"code_version": TASKS["fewshot"].version, "history": json.dumps([one.report for one in steps])}
+        record |= {"code_version": TASKS["fewshot"].version, "history": json.dumps([step.report for step in steps])}
         results.write_cell(directory / "cells", record | (steps[-1].metrics or {}))
     return directory

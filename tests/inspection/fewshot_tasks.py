@@ -1,4 +1,4 @@
-"""A few-shot task in the state that training leaves it in, without the training: its weights are drawn."""
+"""A few-shot task as if it were trained: its weights are random."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,16 +16,16 @@ Make = Callable[..., FewshotTask]
 
 @pytest.fixture
 def untrained(monkeypatch: pytest.MonkeyPatch) -> Make:
-    """A task on a trunk of two convolutions, whose statistics and norms are not those of a fresh network."""
+    """Build tasks on a backbone of two convolutions, with weights and statistics unlike those of a fresh network."""
     replace_backbone(monkeypatch, "small", fewshot_runs.trunk)
     torch.set_num_threads(1)
 
     def make(*changes: dict[str, Any], seed: int = 0) -> FewshotTask:
         task = fewshot_runs.make(*changes, seed=seed)
-        draw = torch.Generator().manual_seed(5)
+        generator = torch.Generator().manual_seed(5)
         for name, value in task.network.state_dict().items():
             if value.is_floating_point():
-                noise = torch.rand(value.shape, generator=draw, dtype=value.dtype)
+                noise = torch.rand(value.shape, generator=generator, dtype=value.dtype)
                 value.copy_(value + 0.5 * noise if name.endswith("var") else value + 0.6 * (noise - 0.5))
         return task
 

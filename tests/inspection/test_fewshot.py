@@ -1,4 +1,4 @@
-"""Few-shot networks from checkpoints: they answer as their evaluation did, and what is shown is what it says it is."""
+"""Few-shot networks from checkpoints predict as in their evaluation, and shown episodes and pairs are as described."""
 
 import json
 import shutil
@@ -10,8 +10,8 @@ import torch
 
 from dashboards.gallery import build
 from raysearch.inspection import fewshot
-from raysearch.inspection.fewshot import Group
-from raysearch.inspection.loading import open_run
+from raysearch.inspection.fewshot import EpisodeGroup
+from raysearch.inspection.finished_run import open_run
 from raysearch.runs import results
 from raysearch.tasks.fewshot import evaluation
 from raysearch.tasks.fewshot.task import FewshotTask
@@ -21,99 +21,105 @@ from .fewshot_run import EPISODES
 
 
 @pytest.fixture(scope="module")
-def looked(fewshot_run: Path) -> tuple[list[Group], list[float]]:
+def inspected(fewshot_run: Path) -> tuple[list[EpisodeGroup], list[float]]:
     run = open_run(fewshot_run)
-    cells = [run.chosen(variant.name) for variant in run.record.variants]
+    cells = [run.choose_cell(variant.name) for variant in run.record.variants]
     try:
-        return fewshot.look(run, cells, 6)
+        return fewshot.inspect_cells(run, cells, 6)
     finally:
         run.close()
 
 
 @pytest.fixture(scope="module")
-def groups(looked: tuple[list[Group], list[float]]) -> list[Group]:
-    return looked[0]
+def groups(inspected: tuple[list[EpisodeGroup], list[float]]) -> list[EpisodeGroup]:
+    return inspected[0]
 
 
-def test_a_loaded_network_answers_every_episode_as_on_record(fewshot_run: Path) -> None:
-    run, records = open_run(fewshot_run), set()
+def test_a_loaded_network_reproduces_every_recorded_episode(fewshot_run: Path) -> None:
+    run = open_run(fewshot_run)
+    records = set()
     for row in run.rows:
-        task = run.task(run.chosen(row["variant"]))
+        task = run.task(run.choose_cell(row["variant"]))
         assert isinstance(task, FewshotTask)
-        network, drawn = task.judged()
-        test, loader = task.worker.feed.test, task.loader
-        each = evaluation.accuracies(network, test, drawn, EPISODES, task.worker, loader)
+        network, episodes = task.judged()
+        test = task.worker.feed.test
+        accuracies = evaluation.accuracies(network, test, episodes, EPISODES, task.worker, task.loader)
         queries = task.config.episodes.queries * task.config.episodes.ways
-        assert np.rint(each * queries).astype(int).tolist() == json.loads(row["right_by_episode"])
-        assert evaluation.mean_and_half_width(each)[0] == row["accuracy"]
+        assert np.rint(accuracies * queries).astype(int).tolist() == json.loads(row["right_by_episode"])
+        assert evaluation.mean_and_half_width(accuracies)[0] == row["accuracy"]
         records.add(row["right_by_episode"])
-    assert len(records) == len(run.rows), "networks that answer alike prove little"
+    assert len(records) == len(run.rows), "the test needs networks with different predictions"
 
 
-def test_the_accuracy_computed_again_is_the_stored_one_to_the_last_digit(
-    fewshot_run: Path, looked: tuple[list[Group], list[float]]
+def test_the_recomputed_accuracy_equals_the_stored_one_exactly(
+    fewshot_run: Path, inspected: tuple[list[EpisodeGroup], list[float]]
 ) -> None:
-    found, values = looked
+    groups, values = inspected
     stored = {row["cell"]: row["accuracy"] for row in open_run(fewshot_run).rows}
-    shown = [one for group in found for one in group.shown]
-    assert sorted(values) == sorted(stored[one.cell.cell] for one in shown)
-    assert all(one.changed == {} for one in shown)
-    assert all(set(range(10)) <= set(one.answers) for one in shown)
+    cells = [cell for group in groups for cell in group.cells]
+    assert sorted(values) == sorted(stored[cell.cell.cell] for cell in cells)
+    assert all(cell.changed == {} for cell in cells)
+    assert all(set(range(10)) <= set(cell.predictions) for cell in cells)
 
 
-def test_only_who_met_the_same_episodes_stands_side_by_side(groups: list[Group]) -> None:
-    shots = [{answers.support.shape[1] for one in group.shown for answers in one.answers.values()} for group in groups]
+def test_only_variants_with_the_same_episodes_are_grouped(groups: list[EpisodeGroup]) -> None:
+    shots = [
+        {episode.support.shape[1] for cell in group.cells for episode in cell.predictions.values()} for group in groups
+    ]
     assert shots == [{1}, {2}]
     first = groups[0]
-    assert len(first.shown) == 4
+    assert len(first.cells) == 4
     for index in first.first:
-        rows = [(one.answers[index].support.tolist(), one.answers[index].query.tolist()) for one in first.shown]
-        assert all(both == rows[0] for both in rows)
+        episodes = [cell.predictions[index] for cell in first.cells]
+        rows = [(episode.support.tolist(), episode.query.tolist()) for episode in episodes]
+        assert all(pair == rows[0] for pair in rows)
     assert groups[1].differing == (), "their reference met other episodes"
 
 
-def test_differing_episodes_are_the_extremes_of_the_record(groups: list[Group]) -> None:
-    recorded = {one.cell.variant: one.recorded for one in groups[0].shown}
-    reference = groups[0].shown[0].cell.variant
+def test_differing_episodes_are_the_extremes_of_the_record(groups: list[EpisodeGroup]) -> None:
+    recorded = {cell.cell.variant: cell.recorded for cell in groups[0].cells}
+    reference = groups[0].cells[0].cell.variant
     assert groups[0].first == (0, 1)
-    for variant, right in recorded.items():
-        found = [one for one in groups[0].differing if one.variant == variant]
-        deltas = [a - b for a, b in zip(right, recorded[reference], strict=True)]
+    for variant, correct in recorded.items():
+        differing = [episode for episode in groups[0].differing if episode.variant == variant]
+        deltas = [a - b for a, b in zip(correct, recorded[reference], strict=True)]
         expected = [max(deltas)] * (max(deltas) > 0) + [min(deltas)] * (min(deltas) < 0)
-        assert [one.delta for one in found] == (expected if variant != reference else [])
-        assert [one.index for one in found] == [deltas.index(one.delta) for one in found]
+        assert [episode.delta for episode in differing] == (expected if variant != reference else [])
+        assert [episode.index for episode in differing] == [deltas.index(episode.delta) for episode in differing]
 
 
-def test_pairs_are_the_first_queries_with_their_class_and_their_rival(groups: list[Group]) -> None:
-    for one in groups[0].shown:
-        answers = one.answers[0]
-        assert [pair.own for pair in one.pairs] == [True, False] * 2
-        for at, pair in enumerate(one.pairs):
-            way, other = at // 2, at // 2 if at % 2 == 0 else 1 - at // 2
-            assert (pair.query == groups[0].pictures[int(answers.query[way, 0])]).all()
-            assert (pair.support == groups[0].pictures[int(answers.support[other, 0])]).all()
-            assert pair.score == pytest.approx(answers.scores[way, 0, other])
-    drawn = [(bool(one.pairs[0].looks), one.pairs[0].matching is not None) for one in groups[0].shown]
+def test_pairs_are_the_first_queries_with_their_class_and_their_rival(groups: list[EpisodeGroup]) -> None:
+    for cell in groups[0].cells:
+        episode = cell.predictions[0]
+        assert [pair.same_class for pair in cell.pairs] == [True, False] * 2
+        for index, pair in enumerate(cell.pairs):
+            way = index // 2
+            support_way = way if index % 2 == 0 else 1 - way
+            assert (pair.query == groups[0].pictures[int(episode.query[way, 0])]).all()
+            assert (pair.support == groups[0].pictures[int(episode.support[support_way, 0])]).all()
+            assert pair.score == pytest.approx(episode.scores[way, 0, support_way])
+    pairs = [cell.pairs[0] for cell in groups[0].cells]
+    drawn = [(bool(pair.attention), pair.matching is not None) for pair in pairs]
     assert drawn == [(False, False), (True, False), (False, True), (True, True)]
 
 
-def test_another_record_is_said(fewshot_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_changed_record_is_reported(fewshot_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     copy = shutil.copytree(fewshot_run, tmp_path / "runs" / "copy")
-    cell = open_run(copy).chosen(open_run(copy).record.variants[1].name)
+    cell = open_run(copy).choose_cell(open_run(copy).record.variants[1].name)
     record = results.read_cells(copy / "cells", [cell.cell])[cell.cell]
-    right = json.loads(record["right_by_episode"])
-    right[3] += -1 if right[3] else 1
-    results.write_cell(copy / "cells", record | {"right_by_episode": json.dumps(right)})
-    page = build.write(copy, 1, [cell.variant]).read_text()
+    altered = json.loads(record["right_by_episode"])
+    altered[3] += -1 if altered[3] else 1
+    results.write_cell(copy / "cells", record | {"right_by_episode": json.dumps(altered)})
+    page = build.write_gallery(copy, 1, [cell.variant]).read_text()
     before = json.loads(record["right_by_episode"])[3]
-    assert f"episode 3: {before} right here, {right[3]} on record" in page
-    assert "computed again" in capsys.readouterr().err
+    assert f"episode 3: {before} correct now, {altered[3]} on record" in page
+    assert "recomputed" in capsys.readouterr().err
 
 
 @needs_chromium
 def test_the_page_opens(fewshot_run: Path, tmp_path: Path) -> None:
-    page = build.write(shutil.copytree(fewshot_run, tmp_path / "runs" / "copy"), 3)
-    assert "Not as on record" not in page.read_text()
+    page = build.write_gallery(shutil.copytree(fewshot_run, tmp_path / "runs" / "copy"), 3)
+    assert "Differs from the record" not in page.read_text()
     assert torch.get_num_threads() == 1
     with chromium() as browser:
         opened = browser.open(page.as_uri(), width=390)

@@ -15,27 +15,26 @@ import pytest
 
 from dashboards.ablation.tables import difference_cell, mean_cell
 from dashboards.ablation.view import view
-from dashboards.live.server import Server
+from dashboards.live.server import LiveServer
 from raysearch.runs import heartbeat, results
 from raysearch.runs.heartbeat import Heartbeat, Note, RunningCell, Stage
 
-from ..browser import Browser, Page, chromium, needs_chromium
-from ..study_json import read_study_json
-from .conftest import ablation, write_run
+from ...browser import Browser, Page, chromium, needs_chromium
+from ..conftest import ablation, write_run
 
 EVIL = "<script>document.title = 'taken'</script><img src=x onerror=\"document.title = 'taken'\">"
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with chromium() as one:
-        yield one
+    with chromium() as started:
+        yield started
 
 
 @contextlib.contextmanager
-def served(run: Path) -> Iterator[Server]:
-    """A server of the run in a thread, ended with the test."""
-    with Server(run) as server:
+def served(run: Path) -> Iterator[LiveServer]:
+    """Serve the run from a thread until the test ends."""
+    with LiveServer(run) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         try:
@@ -46,25 +45,25 @@ def served(run: Path) -> Iterator[Server]:
 
 
 class Growing:
-    """A run directory into which the cells of a whole run are copied as if they ended one by one."""
+    """A run directory into which the cells of a complete run are copied, as if they ended one after another."""
 
     def __init__(self, folder: Path, **options) -> None:
-        self._whole = write_run(folder / "whole" / "run", ablation(), **options)
+        self._complete = write_run(folder / "complete" / "run", ablation(), **options)
         self.path = folder / "run"
         (self.path / "cells").mkdir(parents=True)
-        shutil.copy(self._whole / "study.json", self.path)
-        self.cells = read_study_json(self.path)["cells"]
+        shutil.copy(self._complete / "study.json", self.path)
+        self.cells = results.read_study(self.path)["cells"]
 
     def end(self, *seeds: int) -> None:
-        for one in self.cells:
-            if one["seed"] in seeds:
-                name = f"cells/{one['cell']}.parquet"
-                shutil.copy(self._whole / name, self.path / f"{name}.part")
+        for cell in self.cells:
+            if cell["seed"] in seeds:
+                name = f"cells/{cell['cell']}.parquet"
+                shutil.copy(self._complete / name, self.path / f"{name}.part")
                 os.replace(self.path / f"{name}.part", self.path / name)
 
 
-def say(run: Path, step: int, state: str = "running", **stage) -> None:
-    """What a sweep at work would write: two cells at a step of ten."""
+def write_heartbeat(run: Path, step: int, state: str = "running", **stage) -> None:
+    """Write the heartbeat of a sweep that runs two cells, at a step of ten."""
     now = time.time()
     running = tuple(
         RunningCell(
@@ -72,40 +71,42 @@ def say(run: Path, step: int, state: str = "running", **stage) -> None:
         )
         for seed in range(2)
     )
-    whole = Stage("cells", 24, 16, slots=2, seconds_left=90.0, running=running if state == "running" else ())
-    heartbeat.write_heartbeat(run, Heartbeat("laptop", 7, now - 60, now, state, stage=Stage(**vars(whole) | stage)))
+    default = Stage("cells", 24, 16, slots=2, seconds_left=90.0, running=running if state == "running" else ())
+    heartbeat.write_heartbeat(run, Heartbeat("laptop", 7, now - 60, now, state, stage=Stage(**vars(default) | stage)))
 
 
 WATCH = """(() => {
-  window.changes = {elements: [], words: 0};
+  window.changes = {elements: [], texts: 0};
   new MutationObserver((records) => {
     for (const record of records) {
       const place = record.target.nodeType === 1 ? record.target : record.target.parentElement;
       if (place?.closest("#figures .plot")) continue;
-      if (record.type === "characterData") changes.words += 1;
+      if (record.type === "characterData") changes.texts += 1;
       for (const node of [...record.addedNodes, ...record.removedNodes])
         if (node instanceof HTMLElement) changes.elements.push(`${node.localName} in ${place.id || place.localName}`);
     }
   }).observe(document.querySelector('main'), {childList: true, characterData: true, subtree: true});
   const react = Plotly.react;
   window.drawn = 0;
-  Plotly.react = (...words) => { drawn += 1; return react(...words); };
+  Plotly.react = (...values) => { drawn += 1; return react(...values); };
 })()"""
 
 
 def texts(page: Page, selector: str) -> list[str]:
-    return page.evaluate(f"[...document.querySelectorAll({json.dumps(selector)})].map((one) => one.innerText.trim())")
+    return page.evaluate(
+        f"[...document.querySelectorAll({json.dumps(selector)})].map((element) => element.innerText.trim())"
+    )
 
 
 def numbers(run: Path) -> list[str]:
-    """The means, differences and their intervals as the report's own view has them."""
+    """Return the means, the differences and their intervals from the report's own view."""
     shown = view(results.read_study(run), results.load(run)).variants
     cells = [cell for variant in shown for cell in (mean_cell(variant), difference_cell(variant))]
     return [str(text) for cell in cells for text in (cell.text, cell.detail) if text]
 
 
 @needs_chromium
-def test_the_page_follows_a_run_in_place(browser: Browser, tmp_path: Path) -> None:
+def test_the_page_updates_in_place(browser: Browser, tmp_path: Path) -> None:
     bad = "srem.regions=150"
     run = Growing(tmp_path, seeds=4, failing=lambda name, seed: f"{EVIL}\nsecond line" if name == bad else None)
     run.end(0, 1, 2)
@@ -113,27 +114,27 @@ def test_the_page_follows_a_run_in_place(browser: Browser, tmp_path: Path) -> No
         page = browser.open(server.url, width=390, height=600)
         page.wait_for("document.querySelectorAll('#figures .js-plotly-plot').length === 1")
         assert texts(page, "#status") == [
-            "No sweep is running here. Go on with: python -m raysearch.sweep srem_ablation --profile laptop"
+            "No sweep is running here. Continue with: python -m raysearch.sweep srem_ablation --profile laptop"
         ]
         assert texts(page, "#counts") == ["24 of 32 cells ended, 0 running, 3 failed"]
         assert texts(page, "#table-rows .number :is(span, small):not(:empty)")[:2] == numbers(run.path)[:2]
 
-        # What a reader has done to the page: scrolled it and the table, opened an error, gone to its line.
+        # A reader scrolled the page and the table, opened an error and focused its line.
         page.evaluate("document.querySelector('.scroll').scrollLeft = 40")
         page.evaluate("document.querySelector('#failed-rows details').open = true")
         page.evaluate("document.querySelector('#failed-rows summary').focus()")
         page.evaluate("window.rows = [...document.querySelectorAll('#table-rows tr')]; rows[2].scrollIntoView(); 1")
         page.pump(0.3)
-        place = page.evaluate("rows[2].getBoundingClientRect().top")
+        position = page.evaluate("rows[2].getBoundingClientRect().top")
         page.evaluate(WATCH)
 
-        say(run.path, 3, total=32, before=24)
+        write_heartbeat(run.path, 3, total=32, before=24)
         page.wait_for("document.querySelectorAll('#running-rows li').length === 2")
         assert page.evaluate("drawn") == 0, "a figure was drawn again though its data are the same"
-        say(run.path, 6, total=32, before=24)
+        write_heartbeat(run.path, 6, total=32, before=24)
         page.wait_for("document.querySelector('#running-rows .step').innerText === '6 of 10'")
         added = page.evaluate("changes.elements")
-        assert {one.partition(" in ")[2] for one in added} == {"running-rows", "facts"}, added
+        assert {change.partition(" in ")[2] for change in added} == {"running-rows", "facts"}, added
         page.evaluate("changes.elements.length = 0")
 
         run.end(3)
@@ -146,17 +147,17 @@ def test_the_page_follows_a_run_in_place(browser: Browser, tmp_path: Path) -> No
         assert page.evaluate("document.querySelector('#failed-rows details').open")
         assert page.evaluate("document.activeElement === document.querySelector('#failed-rows summary')")
         assert page.evaluate("document.querySelector('.scroll').scrollLeft") == 40
-        # Rows of running cells and a longer answer came in above: what is being read stays where it is.
-        assert page.evaluate("rows[2].getBoundingClientRect().top") == pytest.approx(place, abs=2)
+        # Rows of running cells and a longer answer appeared above; the row in view stays in place.
+        assert page.evaluate("rows[2].getBoundingClientRect().top") == pytest.approx(position, abs=2)
 
-        # Nothing new: nothing moves, and the server says so in a line.
+        # Without changes nothing moves, and the server answers in one line.
         page.wait_for("fetch('/state.json').then((answer) => answer.status === 200)")
-        page.pump(2.5)  # changes of this very moment are read twice
-        page.evaluate("changes.elements.length = changes.words = drawn = 0")
+        page.pump(2.5)  # recent changes are read twice
+        page.evaluate("changes.elements.length = changes.texts = drawn = 0")
         page.pump(2.5)
-        assert page.evaluate("[changes.elements.length, changes.words, drawn]") == [0, 0, 0]
+        assert page.evaluate("[changes.elements.length, changes.texts, drawn]") == [0, 0, 0]
 
-        # What a run says is text, whatever it says.
+        # Texts of a run are never markup.
         assert EVIL in texts(page, "#failed-rows")[0]
         assert texts(page, "#running-rows .name") == [f"{EVIL} seed 0", f"{EVIL} seed 1"]
         assert page.evaluate("document.title") == "32/32 srem_ablation"
@@ -169,24 +170,24 @@ def test_the_page_follows_a_run_in_place(browser: Browser, tmp_path: Path) -> No
 
 
 @needs_chromium
-def test_the_page_says_how_a_sweep_ended_and_when_the_server_has_gone(browser: Browser, tmp_path: Path) -> None:
+def test_the_page_reports_how_a_sweep_ended_and_when_the_server_stopped(browser: Browser, tmp_path: Path) -> None:
     run = Growing(tmp_path, seeds=2)
     run.end(0)
-    say(run.path, 3, retried=1, retries=(Note("a seed 1", "the worker died"),))
+    write_heartbeat(run.path, 3, retried=1, retries=(Note("a seed 1", "the worker died"),))
     with served(run.path) as server:
         page = browser.open(server.url, width=390)
         page.wait_for("document.querySelectorAll('#running-rows li').length === 2")
-        assert texts(page, "#retried-rows li > *") == ["again: a seed 1", "the worker died"]
+        assert texts(page, "#retried-rows li > *") == ["retried: a seed 1", "the worker died"]
         points = page.evaluate("document.querySelector('#running-rows polyline').getAttribute('points')")
         assert points == "0.0,1.0 50.0,13.0 100.0,19.0"
-        bar = page.evaluate("[...document.querySelectorAll('#bar > *')].map((one) => one.style.width)")
+        bar = page.evaluate("[...document.querySelectorAll('#bar > *')].map((part) => part.style.width)")
         assert bar == ["33.3333%", "0%", "0%", "8.33333%"]
         assert page.evaluate("document.documentElement.scrollWidth") == 390, "a phone would have to scroll sideways"
-        live = [one for one in page.accessibility() if one.get("role", {}).get("value") == "progressbar"]
-        assert len(live) == 3
+        bars = [node for node in page.accessibility() if node.get("role", {}).get("value") == "progressbar"]
+        assert len(bars) == 3
 
         run.end(1)
-        say(run.path, 10, state="ended")
+        write_heartbeat(run.path, 10, state="ended")
         (run.path / "report.html").write_text("<!DOCTYPE html><p id=it>the report</p>")
         page.wait_for("document.querySelector('#status').innerText.startsWith('The sweep ended at')")
         page.wait_for("!document.querySelector('#report').hidden")
@@ -203,12 +204,12 @@ def test_the_page_says_how_a_sweep_ended_and_when_the_server_has_gone(browser: B
 @pytest.mark.slow
 def test_a_real_sweep_is_followed_to_its_end(browser: Browser, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    words = ["srem_ablation", "--profile", "laptop", "--seeds", "1", "--out", str(out)]
-    words += ["--set", "train.iterations=1", "--set", "train.epochs=1"]
+    arguments = ["srem_ablation", "--profile", "laptop", "--seeds", "1", "--out", str(out)]
+    arguments += ["--set", "train.iterations=1", "--set", "train.epochs=1"]
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     with (tmp_path / "log").open("w") as log:
         sweep = subprocess.Popen(
-            [sys.executable, "-m", "raysearch.sweep", *words], stdout=log, stderr=log, env=environment
+            [sys.executable, "-m", "raysearch.sweep", *arguments], stdout=log, stderr=log, env=environment
         )
     seen: set[str] = set()
     try:
@@ -223,14 +224,14 @@ def test_a_real_sweep_is_followed_to_its_end(browser: Browser, tmp_path: Path) -
                 assert time.monotonic() < end, texts(page, "main")
                 assert sweep.poll() in (None, 0), (tmp_path / "log").read_text()
                 seen |= {*texts(page, "#counts"), *texts(page, "#status")}
-                seen |= {f"speed {word}" for word in texts(page, "#facts dt")}
+                seen |= {f"speed {title}" for title in texts(page, "#facts dt")}
                 page.pump(0.2)
-            page.wait_for("document.querySelector('#report').innerText.startsWith('Report, drawn at')", 120)
+            page.wait_for("document.querySelector('#report').innerText.startsWith('Report, written at')", 120)
             assert texts(page, "#counts") == ["8 of 8 cells ended, 0 running"]
             assert list(page.errors) == []
         assert sweep.wait(timeout=60) == 0, (tmp_path / "log").read_text()
     finally:
         if sweep.poll() is None:
             sweep.kill()
-    assert {"Running.", "speed Time left", "speed Images a second", "speed Waiting for images"} <= seen, seen
-    assert any(" running" in one and "0 running" not in one for one in seen), seen
+    assert {"Running.", "speed Time left", "speed Images per second", "speed Waiting for images"} <= seen, seen
+    assert any(" running" in text and "0 running" not in text for text in seen), seen

@@ -1,0 +1,114 @@
+"""Choose the variants of a run to inspect, and the cell that represents each.
+
+A picture shows one network, so one seed has to represent its variant. It is the seed with the median metric among the
+variant's finished cells, or the lower of the two medians when their number is even. Pictures play no part in the
+choice.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from raysearch.core.errors import UserError, nearest
+from raysearch.runs.study_record import StudyRecord
+
+MAX_VARIANTS = 12  # variants of a page when the user names none
+
+
+class CellChoice(NamedTuple):
+    """The cell that represents a variant."""
+
+    variant: str
+    reference: str  # name of the variant that it is compared with
+    seed: int
+    cell: str  # its hash
+    metric: str
+    value: float  # of the metric, from the cell's own evaluation
+    seeds: tuple[int, ...]  # of the variant's finished cells
+    steps: int  # that it was trained for
+    code_version: int
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether the variant is its own reference."""
+        return self.variant == self.reference
+
+
+def select_variants(record: StudyRecord, requested: Sequence[str] = ()) -> tuple[list[str], int]:
+    """Select the variants to show, each after its reference.
+
+    Args:
+        record: the contents of `study.json`.
+        requested: names given by the user. Without any, an ablation shows its first `MAX_VARIANTS` variants, and a
+            search shows the best ones and the reference.
+
+    Returns:
+        The names, and the number of variants that were left out because there are too many.
+
+    Raises:
+        UserError: a requested variant does not exist.
+
+    >>> variants = [{"name": name} for name in "abc"]
+    >>> record = StudyRecord.model_validate({"study": "s", "reference": "a", "variants": variants, "cells": []})
+    >>> select_variants(record), select_variants(record, ["c"])
+    ((['a', 'b', 'c'], 0), (['a', 'c'], 0))
+    """
+    known = [variant.name for variant in record.variants]
+    for name in requested:
+        if name not in known:
+            raise UserError(f"this run has no variant '{name}'{nearest(name, known)}")
+    if record.kind == "search" and not requested:
+        requested = [str(record.reference), *(best.variant for best in record.best if best.variant)]
+    selected = list(dict.fromkeys(requested or known))
+    left_out = 0 if requested else max(0, len(selected) - MAX_VARIANTS)
+    selected = selected[: len(selected) - left_out]
+    with_references = (name for variant in selected for name in (reference_of(record, variant), variant))
+    return list(dict.fromkeys(with_references)), left_out
+
+
+def reference_of(record: StudyRecord, variant: str) -> str:
+    """Return the name of the variant that a variant is compared with.
+
+    Args:
+        record: the contents of `study.json`.
+        variant: name of a variant.
+    """
+    return record.references.get(variant, str(record.reference))
+
+
+def choose_cell(
+    record: StudyRecord, rows: Iterable[Mapping[str, Any]], variant: str, seed: int | None = None
+) -> CellChoice:
+    """Choose the cell that represents a variant.
+
+    Args:
+        record: the contents of `study.json`.
+        rows: the run's results, one mapping per cell.
+        variant: name of an existing variant.
+        seed: the seed to show; None chooses the one with the median metric.
+
+    Raises:
+        UserError: the variant has no finished cell, or none with this seed.
+    """
+    metric = record.metric or "map"
+    cells = [row for row in rows if row["variant"] == variant and row["status"] == "finished"]
+    finished = sorted((row for row in cells if row.get(metric) is not None), key=lambda row: (row[metric], row["seed"]))
+    if not finished:
+        raise UserError(f"variant '{variant}' has no finished cell to show; run the study to its end")
+    seeds = tuple(sorted(row["seed"] for row in finished))
+    if seed is not None and seed not in seeds:
+        available = ", ".join(map(str, seeds))
+        raise UserError(f"variant '{variant}' has no finished cell with seed {seed}; choose one of {available}")
+    median = finished[(len(finished) - 1) // 2]
+    row = next((row for row in finished if row["seed"] == seed), median)
+    return CellChoice(
+        variant=variant,
+        reference=reference_of(record, variant),
+        seed=row["seed"],
+        cell=row["cell"],
+        metric=metric,
+        value=row[metric],
+        seeds=seeds,
+        steps=len(json.loads(row["history"])),
+        code_version=row["code_version"],
+    )

@@ -1,0 +1,145 @@
+"""Open a finished run: its images, and the trained network of a cell from its checkpoint.
+
+Nothing is trained, and Ray is not started. The task is built as before and loads the checkpoint's state. It therefore
+computes what the cell's evaluation computed; on a CPU the results are equal bit for bit.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from pyarrow.fs import FileType
+
+from raysearch.core.errors import UserError
+from raysearch.data import class_splits, feed, shards
+from raysearch.data.feed import DecodeSpec
+from raysearch.data.shards import Manifest
+from raysearch.inspection.cell_choice import CellChoice, choose_cell
+from raysearch.models import backbones
+from raysearch.runs import results, variant_config
+from raysearch.runs.checkpoints import FOLDER, Checkpoints, decode_state
+from raysearch.runs.study_record import StudyRecord
+from raysearch.storage import Location, cache_dir
+from raysearch.studies.configs import TASKS, Images, RunConfig
+from raysearch.tasks import registry
+from raysearch.tasks.base import Feed, Task, Worker
+
+
+class FinishedRun:
+    """A run directory with its data. `open_run` makes it; it keeps decoded images until `close`.
+
+    Attributes:
+        record: the contents of `study.json`.
+        rows: the results, one dict per cell.
+        manifest: of the data set.
+        device: that networks run on.
+    """
+
+    def __init__(self, directory: Path, record: StudyRecord, data: Location, storage: str | None) -> None:
+        self.directory = directory
+        self.record = record
+        self.rows: list[dict[str, Any]] = results.load(directory).to_pylist()
+        self.manifest: Manifest = shards.read_manifest(data)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._data = data
+        self._storage = storage
+        self._feeds: dict[Images, Feed] = {}
+
+    def choose_cell(self, variant: str, seed: int | None = None) -> CellChoice:
+        """Choose the cell that represents a variant, and check that its network can be rebuilt.
+
+        Raises:
+            UserError: no cell has finished, it was computed by another version of the code, or its checkpoint is
+                missing.
+        """
+        cell = choose_cell(self.record, self.rows, variant, seed)
+        version = TASKS[str(self.record.task)].version
+        if cell.code_version != version:
+            raise UserError(
+                f"cell {cell.cell} of variant '{variant}' was trained by version {cell.code_version} of the task's "
+                f"code, and this is version {version}: the network would differ. Run the study again."
+            )
+        self._load_state(cell)
+        return cell
+
+    def config(self, cell: CellChoice, settings: Mapping[str, Any]) -> RunConfig:
+        """Return the config that the cell started with, overridden by settings (dotted path -> value)."""
+        return variant_config.config_of_variant(self.record, cell.variant, settings)
+
+    def task(self, cell: CellChoice) -> Task:
+        """Rebuild the cell's task in the state at the end of training.
+
+        Raises:
+            UserError: there is no final checkpoint, weights that no checkpoint contains are missing, or the data is
+                not the run's.
+        """
+        state = self._load_state(cell)
+        settings = json.loads(state["settings"])  # changed during training by population-based training
+        config = self.config(cell, settings)
+        if config.checkpoint_holds_backbone:
+            config = self.config(cell, {**settings, **TASKS[config.task].from_checkpoint})
+        else:
+            backbones.check_weights(*config.backbone)
+        worker = Worker(self.feed(config), cache_dir() / "features", self.device)
+        task = registry.build(config, cell.seed, worker)
+        task.load_state_dict(state["task"])
+        return task
+
+    def feed(self, config: RunConfig) -> Feed:
+        """Return the images of a config, decoded once for equal settings."""
+        images = config.images
+        if images not in self._feeds:
+            split = class_splits.partition_of(self._data, images.split) if images.split is not None else None
+            spec = DecodeSpec(images.side, images.zoom)
+            sets, _ = feed.open_local(self._data, spec, split.of_class if split else None)
+            self._feeds[images] = Feed(
+                sets["train"],
+                sets["test"],
+                self.manifest.content_hash,
+                sets.get("val"),
+                split.identity if split else "",
+            )
+        return self._feeds[images]
+
+    def close(self) -> None:
+        """Stop the threads that decode images ahead."""
+        for images in self._feeds.values():
+            images.close()
+
+    def _load_state(self, cell: CellChoice) -> dict[str, Any]:
+        """Load the cell's final checkpoint from this run's storage, or from the sibling run that trained the cell."""
+        storage = self._storage or str(self.directory / FOLDER)
+        siblings = sorted(self.directory.resolve().parent.glob(f"*/{FOLDER}/{cell.cell}"))
+        for location in dict.fromkeys([storage, *(str(path.parent) for path in siblings)]):
+            data = Checkpoints(location, cell.cell).read()
+            state = decode_state(data, self.device) if data is not None else None
+            if state is not None and len(json.loads(state["history"])) == cell.steps:
+                return state
+        raise UserError(
+            f"no final checkpoint of cell {cell.cell} (variant '{cell.variant}', seed {cell.seed}) in {storage}. "
+            "If the run was made with --storage, pass the same --storage here."
+        )
+
+
+def open_run(directory: str | Path, data: str | None = None, storage: str | None = None) -> FinishedRun:
+    """Open a run.
+
+    Args:
+        directory: written by `raysearch.sweep`.
+        data: path or URI of the shards, if they have moved.
+        storage: path or URI of the checkpoints, if they are not in the directory.
+
+    Raises:
+        UserError: not a run directory, no data there, or other data than the run was made from.
+    """
+    record = results.read_study(directory)
+    torch.set_num_threads(1)  # as in a study's workers: more threads sum in another order
+    location = Location.parse(data if data is not None else record.data.recorded_path())
+    if data is None and location.file_type() != FileType.Directory:
+        raise UserError(f"the run's data set is no longer at {location}; pass its new place with --data")
+    run = FinishedRun(Path(directory), record, location, storage)
+    if run.manifest.content_hash != record.data.content_hash:
+        raise UserError(f"{location} holds other data than the run was made from; pass the run's data with --data")
+    return run
