@@ -1,93 +1,145 @@
-"""The report of a run: one page that needs no network, and the tables beside it."""
+"""The report of a run: one page that needs no network, and the tables beside it; one entry per kind of study."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
+from rich.console import RenderableType
 
-from dashboards.ablation import answer as ablation
-from dashboards.ablation import (
-    factors,
-    glossary,
-    header,
-    paired_episodes,
-    provenance,
-    sections,
-    tables,
-    variants_table,
-)
+from dashboards.ablation import answer as ablation_answer
+from dashboards.ablation import page as ablation_page
+from dashboards.ablation import tables as ablation_tables
 from dashboards.ablation.view import View, view
-from dashboards.html.document import document
 from dashboards.search import page as search_page
+from dashboards.search import tables as search_tables
+from dashboards.search.view import search_view
 from raysearch.core import atomic
 from raysearch.core.errors import UserError
+from raysearch.core.registry import Registry
 from raysearch.runs import results
 from raysearch.runs.study_record import StudyRecord
 
-__all__ = ["GALLERY", "answer", "page", "write"]
+__all__ = ["GALLERY", "REPORTS", "ReportKind", "answer", "report_kind", "terminal", "write"]
 
-GALLERY = "gallery.html"  # beside the report, where there is one
+GALLERY = "gallery.html"  # beside the report, if there is one
+
+AnyView = TypeVar("AnyView")
+
+
+@dataclass(frozen=True)
+class ReportKind(Generic[AnyView]):
+    """The report of one kind of study.
+
+    Attributes:
+        view: the record and the results -> the view that the other functions take.
+        page: the HTML of the page.
+        files: name -> text of the tables beside the page.
+        terminal: the table for the terminal.
+        answer: the answer to the study's question.
+    """
+
+    view: Callable[[StudyRecord, pa.Table], AnyView]
+    page: Callable[[AnyView], str]
+    files: Callable[[AnyView], dict[str, str]]
+    terminal: Callable[[AnyView], RenderableType]
+    answer: Callable[[AnyView], str]
+
+
+REPORTS: Registry[ReportKind[Any]] = Registry("kind of study")
+
+
+def report_kind(study: StudyRecord) -> ReportKind[Any]:
+    """Return the report of a study's kind. The oldest runs do not record it: they are ablations."""
+    return REPORTS[study.kind or "ablation"]
 
 
 def write(run_dir: str | Path, table: pa.Table | None = None) -> Path:
-    """Draw a run's report and tables from what its directory holds; each file is replaced whole.
+    """Write the report and the tables of a run, which may still be running; each file is replaced whole.
 
     Args:
-        run_dir: a directory that `raysearch.sweep` wrote, of a run that may still be going on.
-        table: what `results.load` returns of it, for those who have loaded it already.
+        run_dir: a directory that `raysearch.sweep` wrote.
+        table: the run's results, as `results.load` returns them; None loads them.
 
     Returns:
-        The path of `report.html`; beside it are `tables/variants.csv`, `.tex` and `.md`, of a search
-        `tables/configs.csv` and `judged.csv`.
+        The path of `report.html`. Beside it are `tables/variants.csv`, `.tex` and `.md`, or `tables/configs.csv` and
+        `judged.csv` of a search.
 
     Raises:
-        UserError: not a run directory, a damaged cell file, or cells that must not be compared.
+        UserError: the directory is not a run directory, a cell file is damaged, or the cells must not be compared.
     """
     study = results.read_study(run_dir)
     if (Path(run_dir) / GALLERY).is_file():
         study = study.changed({"gallery": GALLERY})
-    table = results.load(run_dir) if table is None else table
-    text, files = _search(study, table) if study.kind == "search" else _ablation(study, table)
-    for name, content in files.items():
+    kind = report_kind(study)
+    run = kind.view(study, results.load(run_dir) if table is None else table)
+    text = kind.page(run)
+    for name, content in kind.files(run).items():
         _write(Path(run_dir) / "tables" / name, content)
     return _write(Path(run_dir) / "report.html", text)
 
 
 def answer(study: StudyRecord, table: pa.Table) -> str:
-    """What came out, in a sentence or, of a search, a few.
+    """Return the answer to a study's question: one sentence, or a few for a search.
 
     Args:
-        study: what `study.json` holds.
-        table: what `results.load` returns.
+        study: the record of the run.
+        table: the run's results, as `results.load` returns them.
+
+    Raises:
+        UserError: the cells must not be compared; see `statistics.compare`.
     """
-    return search_page.answer(study, table) if study.kind == "search" else ablation.answer(study, table)
+    kind = report_kind(study)
+    return kind.answer(kind.view(study, table))
 
 
-def page(run: View) -> str:
-    """The page of an ablation."""
-    parts = [header.opening(run), variants_table.variants(run), sections.effects(run)]
-    parts += [paired_episodes.same_episodes(run), factors.factors(run), sections.tie_order(run)]
-    parts += [sections.learned(run), sections.cost(run), sections.failures(run)]
-    parts += [provenance.provenance(run), glossary.definitions(run)]
-    return document(f"{run.study.study}: {run.study.question or 'report'}", *parts)
+def terminal(study: StudyRecord, table: pa.Table) -> RenderableType:
+    """Return the table for the terminal: the variants of an ablation, or the best configs of a search.
+
+    Args:
+        study: the record of the run.
+        table: the run's results, as `results.load` returns them.
+
+    Raises:
+        UserError: the cells must not be compared; see `statistics.compare`.
+    """
+    kind = report_kind(study)
+    return kind.terminal(kind.view(study, table))
 
 
-def _ablation(study: StudyRecord, table: pa.Table) -> tuple[str, dict[str, str]]:
-    run = view(study, table)
-    paper_table = tables.paper_table(run)
-    files = {
-        "variants.csv": tables.csv_table(run).to_csv(),
+def _variant_files(run: View) -> dict[str, str]:
+    paper_table = ablation_tables.paper_table(run)
+    return {
+        "variants.csv": ablation_tables.csv_table(run).to_csv(),
         "variants.tex": paper_table.to_latex(),
         "variants.md": paper_table.to_markdown(),
     }
-    return page(run), files
-
-
-def _search(study: StudyRecord, table: pa.Table) -> tuple[str, dict[str, str]]:
-    run = search_page.search_view(study, table)
-    return search_page.build_page(run), search_page.table_files(run)
 
 
 def _write(path: Path, text: str) -> Path:
-    if path.parent.name == "tables" and path.parent.is_symlink():  # a run that came from elsewhere may point anywhere
-        raise UserError(f"'{path.parent}' is a link; tables are written into the run alone")
+    if path.parent.name == "tables" and path.parent.is_symlink():  # a run from elsewhere may point anywhere
+        raise UserError(f"'{path.parent}' is a link; remove it: tables are written into the run only")
     return atomic.replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline="\n"))
+
+
+REPORTS.register(
+    "ablation",
+    ReportKind(
+        view=view,
+        page=ablation_page.page,
+        files=_variant_files,
+        terminal=ablation_tables.terminal_table,
+        answer=ablation_answer.sentence,
+    ),
+)
+REPORTS.register(
+    "search",
+    ReportKind(
+        view=search_view,
+        page=search_page.build_page,
+        files=search_page.table_files,
+        terminal=search_tables.terminal_table,
+        answer=lambda run: " ".join(search_page.answer_sentences(run)),
+    ),
+)

@@ -13,7 +13,6 @@ from typing import Annotated
 
 import typer
 
-import dashboards.ablation.tables
 import dashboards.comparison.page
 import dashboards.comparison.tables
 import dashboards.report
@@ -80,7 +79,7 @@ def _draw(run: Path, gallery: bool) -> None:
     study, table = results.read_study(run), results.save_table(run)
     path = dashboards.report.write(run, table)
     pages = [run / "gallery.html"] * gallery + [path]
-    _print(dashboards.ablation.tables.terminal(study, table), dashboards.report.answer(study, table), pages)
+    _print(dashboards.report.terminal(study, table), dashboards.report.answer(study, table), pages)
 
 
 def _compare(runs: list[Path], out: Path) -> None:

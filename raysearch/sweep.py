@@ -174,13 +174,12 @@ def _report(context: RunContext, location: RunLocation) -> None:
         typer.Exit: every cell failed.
     """
     from dashboards import report
-    from dashboards.ablation import tables
 
     console = context.console
     table = results.save_table(location.directory, results.CellReader(context.run.cells))
     page = report.write(location.directory, table)
     study = results.read_study(location.directory)
-    console.print(tables.terminal(study, table))
+    console.print(report.terminal(study, table))
     console.print(report.answer(study, table))
     failed = table["status"].to_pylist().count("failed") if table.num_rows else 0
     if failed:
@@ -196,10 +195,9 @@ def _table_drawer(run: Run) -> Callable[[], RenderableType]:
     reader = results.CellReader(run.cells)
 
     def draw() -> RenderableType:
-        from dashboards.ablation import tables
 
         table = results.table(run.record, reader.read(cell.cell for cell in run.record.cells))
-        return tables.terminal(run.record, table) if table.num_rows else ""
+        return report.terminal(run.record, table) if table.num_rows else ""
 
     return draw
 

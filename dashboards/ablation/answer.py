@@ -2,28 +2,12 @@
 
 import statistics
 
-import pyarrow as pa
-
-from dashboards.ablation.view import Variant, View, levels, view
+from dashboards.ablation.view import Variant, View, levels
 from dashboards.html.formats import count, interval, joined, listed, metric, metric_name, signed
-from raysearch.runs.study_record import StudyRecord
-
-
-def answer(study: StudyRecord, table: pa.Table) -> str:
-    """Return the answer to the study's question.
-
-    Args:
-        study: the record of the run.
-        table: the run's results, as `results.load` returns them.
-
-    Raises:
-        UserError: the cells must not be compared; see `statistics.compare`.
-    """
-    return sentence(view(study, table))
 
 
 def sentence(run: View) -> str:
-    """Return the answer of a run that was read before."""
+    """Return the answer to the study's question."""
     return f"{_finding(run)}{_holes(run)}."
 
 

@@ -3,17 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-import pyarrow as pa
-from rich.console import RenderableType
-
 from dashboards.ablation import cost
-from dashboards.ablation.view import Variant, View, view
+from dashboards.ablation.view import Variant, View
 from dashboards.html import formats, verdicts
 from dashboards.html.table import Cell, Column, FirstThatFits, Table, csv_value
 from dashboards.run_data import protocol, row_limits
-from dashboards.search import tables
-from dashboards.search.view import search_view
-from raysearch.runs.study_record import StudyRecord
 
 _LONGEST_NAME = 40  # columns of a name on one line of the terminal
 _COMPARED = ("mean", "ci_low", "ci_high", "delta", "delta_low", "delta_high", "p", "p_holm", "decided")
@@ -68,18 +62,6 @@ def paper_table(run: View) -> Table[Variant]:
         ]
     rows = row_limits.shown(run, verdicts.ROWS_IN_FILE)
     return Table(columns, rows, note=_note(run), ends_section=lambda variant: variant.is_reference)
-
-
-def terminal(study: StudyRecord, table: pa.Table) -> RenderableType:
-    """The table of variants for the terminal, 40 rows at most; of a search the table of its best configs.
-
-    Args:
-        study: what `study.json` holds.
-        table: what `results.load` returns.
-    """
-    if study.kind == "search":
-        return tables.terminal_table(search_view(study, table))
-    return terminal_table(view(study, table))
 
 
 def terminal_table(run: View) -> FirstThatFits:

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from dashboards import report
-from dashboards.ablation import tables
 from raysearch.runs import describe, results
 from raysearch.studies.design import Ablation, ablation_plan, study_files
 from raysearch.tasks import registry
@@ -60,7 +59,7 @@ def test_every_variant_stands_in_the_report(name: str, tmp_path: Path) -> None:
     assert planned.ablation.question in page
     assert "accuracy@5-way" in page
     assert report.answer(results.read_study(tmp_path), table)
-    tables.terminal(results.read_study(tmp_path), table)
+    report.terminal(results.read_study(tmp_path), table)
     by_file = {path.suffix: path.read_text() for path in (tmp_path / "tables").iterdir()}
     for one in planned.variants:
         assert any(one.name in text for text in by_file.values()), one.name

@@ -19,7 +19,6 @@ import pytest
 from rich.console import Console
 
 import dashboards.report
-from dashboards.ablation import tables
 from dashboards.comparison import page as comparison_page
 from dashboards.comparison import tables as comparison_tables
 from raysearch.core.errors import UserError
@@ -151,7 +150,7 @@ def test_tables_for_spreadsheets_papers_and_terminals_hold_text_alone(tmp_path: 
             assert "<script" not in text
     out = io.StringIO()
     console = Console(width=200, file=out, force_terminal=True, color_system="truecolor")
-    console.print(tables.terminal(results.read_study(run), results.load(run)))
+    console.print(dashboards.report.terminal(results.read_study(run), results.load(run)))
     console.print(comparison_tables.terminal_table(both))
     assert "[red]loud" in re.sub(r"\s+", " ", out.getvalue())
     assert "\x1b]0;" not in out.getvalue()
@@ -190,7 +189,7 @@ def survives(run: Path) -> None:
     try:
         study, table = results.read_study(run), results.load(run)
         dashboards.report.write(run, table)
-        Console(file=io.StringIO(), width=140).print(tables.terminal(study, table))
+        Console(file=io.StringIO(), width=140).print(dashboards.report.terminal(study, table))
         dashboards.report.answer(study, table)
         comparison_page.build_page(comparison_page.read_comparison([run, run.parent / "sound"]))
     except UserError as error:
@@ -222,7 +221,8 @@ def test_any_value_of_study_json_may_be_wrong(
             write_search(tmp_path / name, 6)
         else:
             write_run(tmp_path / name, ablation("full"), seeds=3)
-    monkeypatch.setattr(dashboards.report, "document", lambda title, *parts: str(title))  # the scripts take their time
+    for page in ("dashboards.ablation.page", "dashboards.search.page"):  # embedding plotly takes its time
+        monkeypatch.setattr(f"{page}.document", lambda title, *parts: str(title))
     for change in changed(tmp_path / "run" / "study.json", *some):
         try:
             survives(tmp_path / "run")

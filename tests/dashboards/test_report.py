@@ -11,9 +11,10 @@ import pyarrow as pa
 import pytest
 
 from dashboards.ablation import curves, effects, figures, learning_curves
+from dashboards.ablation.page import page
 from dashboards.ablation.view import View, view
 from dashboards.html import verdicts
-from dashboards.report import page, write
+from dashboards.report import write
 from raysearch.core.errors import UserError
 from raysearch.runs import results
 from raysearch.runs.study_record import StudyRecord

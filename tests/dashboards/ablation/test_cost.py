@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dashboards import report
 from dashboards.ablation import cost, tables
+from dashboards.ablation import page as ablation_page
 from dashboards.ablation.view import view
 from raysearch.runs import results
 
@@ -28,7 +28,7 @@ def test_variants_share_the_bill_by_their_seconds(tmp_path: Path) -> None:
         assert paid[name] == pytest.approx(12.5 * own / sum(seconds.values()))
     written = {row["variant"]: row["dollars"] for row in csv.DictReader(io.StringIO(tables.csv_table(run).to_csv()))}
     assert {name: pytest.approx(float(text)) for name, text in written.items()} == paid
-    page = report.page(run)
+    page = ablation_page.page(run)
     assert "$12.50" in page
     assert "g6.2xlarge spot 11" in page
 
@@ -37,4 +37,4 @@ def test_without_a_price_there_is_no_column(tmp_path: Path) -> None:
     directory = write_run(tmp_path / "run", ablation())
     run = view(results.read_study(directory), results.load(directory))
     assert cost.cost_by_variant(run) == {}
-    assert "Machines" not in report.page(run)
+    assert "Machines" not in ablation_page.page(run)

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from dashboards.ablation import factorial, figures
+from dashboards.ablation.page import page
 from dashboards.ablation.view import View, view
-from dashboards.report import page
 from raysearch.runs import results
 from raysearch.studies.design import Ablation, ablation_plan, factor
 

@@ -11,9 +11,10 @@ import pytest
 from rich.console import Console
 
 from dashboards.ablation import tables
+from dashboards.ablation.page import page
 from dashboards.ablation.view import View, view
 from dashboards.html.table import tex
-from dashboards.report import page
+from dashboards.report import terminal
 from raysearch.runs import results
 from raysearch.studies.analysis import statistics
 
@@ -65,7 +66,7 @@ def test_two_seeds_are_refused_with_the_reason_everywhere(make_run: Callable[...
     run, reason = read(path), "2 seeds: an interval needs three"
     assert {one.verdict for one in run.variants} == {"reference", "no interval"}
     console = Console(width=140, record=True, file=io.StringIO())
-    console.print(tables.terminal(results.read_study(path), results.load(path)))
+    console.print(terminal(results.read_study(path), results.load(path)))
     for text in (
         tables.csv_table(run).to_csv(),
         tables.paper_table(run).to_markdown(),
@@ -113,7 +114,7 @@ def test_markdown_has_a_cell_for_every_column(planted: Path):
 
 def test_the_terminal_shows_holes_and_verdicts(planted: Path):
     console = Console(width=140, record=True, file=io.StringIO())
-    console.print(tables.terminal(results.read_study(planted), results.load(planted)))
+    console.print(terminal(results.read_study(planted), results.load(planted)))
     lines = {line.split("│")[1].strip(): line for line in console.export_text().splitlines() if "│" in line}
     assert "decided better" in lines["srem.size=18 px (64 at 224)"]
     assert "0/5" in lines["srem.regions=0"]
@@ -123,7 +124,7 @@ def test_the_terminal_shows_holes_and_verdicts(planted: Path):
 @pytest.mark.parametrize("width", [80, 140])
 def test_no_number_and_no_name_is_cut_off_in_a_narrow_terminal(planted: Path, width: int):
     console = Console(width=width, record=True, file=io.StringIO())
-    console.print(tables.terminal(results.read_study(planted), results.load(planted)))
+    console.print(terminal(results.read_study(planted), results.load(planted)))
     text = console.export_text()
     assert max(map(len, text.splitlines())) <= width
     assert "…" not in text

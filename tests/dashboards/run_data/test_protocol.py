@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from dashboards.ablation.page import page
 from dashboards.ablation.view import view
-from dashboards.report import page
 from dashboards.run_data import protocol, published
 from raysearch.data.layouts import LAYOUTS
 from raysearch.models.backbones import BACKBONES

@@ -13,9 +13,10 @@ import pytest
 from rich.console import Console
 
 from dashboards.ablation import effects, figures, tables
+from dashboards.ablation.page import page
 from dashboards.ablation.view import View, view
 from dashboards.html import verdicts
-from dashboards.report import answer, page
+from dashboards.report import answer, terminal
 from dashboards.run_data import row_limits
 from raysearch.runs.study_record import StudyRecord
 
@@ -120,7 +121,7 @@ def test_tables_hold_all_or_say_what_they_leave_out(run: View, two_thousand: tup
     for text in (markdown, latex):
         assert "1,800 more are in tables/variants.csv" in text
     console = Console(width=140, record=True, file=io.StringIO())
-    console.print(tables.terminal(*two_thousand))
+    console.print(terminal(*two_thousand))
     lines = console.export_text().splitlines()
     assert "... and 1,960 more in tables/variants.csv" in lines[-1]
     assert len(lines) < verdicts.ROWS_IN_TERMINAL + 8

@@ -14,8 +14,7 @@ import pyarrow.compute as pc
 import pytest
 from rich.console import Console
 
-from dashboards.ablation import tables
-from dashboards.report import answer, write
+from dashboards.report import answer, terminal, write
 from dashboards.search import curves as search_curves
 from dashboards.search import figures, importance, page, parallel
 from dashboards.search.view import SearchView, search_view
@@ -202,7 +201,7 @@ def test_csv_holds_every_config(make_search: Make):
 def test_the_terminal_shows_the_best_and_counts_the_rest(make_search: Make):
     run = make_search()
     console = Console(width=140, record=True, file=io.StringIO())
-    console.print(tables.terminal(results.read_study(run), results.load(run)))
+    console.print(terminal(results.read_study(run), results.load(run)))
     text = console.export_text()
     best = read_view(run).best("")
     assert best is not None

@@ -1,0 +1,32 @@
+"""The page of an ablation: its header and its sections, in order."""
+
+from dashboards.ablation import factors, glossary, header, paired_episodes, provenance, sections, variants_table
+from dashboards.ablation.view import View
+from dashboards.html.document import document
+from dashboards.report_sections import draw_sections, register_sections
+
+register_sections(
+    "ablation",
+    {
+        "variants": variants_table.variants,
+        "effects": sections.effects,
+        "episodes": paired_episodes.same_episodes,
+        "factors": factors.factors,
+        "ties": sections.tie_order,
+        "learning": sections.learned,
+        "cost": sections.cost,
+        "failures": sections.failures,
+        "provenance": provenance.provenance,
+        "definitions": glossary.definitions,
+    },
+)
+
+
+def page(run: View) -> str:
+    """Return the HTML of the page.
+
+    Raises:
+        UserError: a section from another file comes after one that does not exist.
+    """
+    title = f"{run.study.study}: {run.study.question or 'report'}"
+    return document(title, header.opening(run), *draw_sections("ablation", run))

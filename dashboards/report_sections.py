@@ -1,0 +1,121 @@
+"""The sections of a report's page, by kind of study, and the door for sections from other files.
+
+A file outside the package adds a section with a decorated function:
+
+    from raysearch.extend import report_section
+
+    @report_section("ablation", "Slowest cells", after="cost")
+    def slowest(run):
+        rows = sorted(run.rows, key=lambda row: -row["seconds"])
+        return [f"{row['variant']}, seed {row['seed']}: {row['seconds']:.0f} s" for row in rows[:5]]
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import plotly.graph_objects as go
+
+from dashboards.html.embed import embed
+from dashboards.html.markup import Markup, section, tag
+from dashboards.html.table import Table
+from raysearch.core.errors import UserError
+from raysearch.core.registry import Registry
+
+Draw = Callable[[Any], Any]
+Function = TypeVar("Function", bound=Draw)
+
+_FIGURE_HEIGHT = 400  # pixels, of a figure without a height
+
+
+@dataclass(frozen=True)
+class ReportSection:
+    """A section of a page. `draw` turns the view of a run into the section, or into None without anything to show."""
+
+    draw: Draw
+    after: str | None = None  # key of the section before it, of a section from another file
+
+
+SECTIONS: Registry[Registry[ReportSection]] = Registry("kind of study")
+for _kind in ("ablation", "search"):
+    SECTIONS.register(_kind, Registry(f"section of the report on {'an' if _kind == 'ablation' else 'a'} {_kind}"))
+
+_BUILT_IN: dict[str, list[str]] = {}
+
+
+def register_sections(kind: str, sections: Mapping[str, Draw]) -> None:
+    """Register the sections of a kind of study, in the order of its page: key -> function of the view."""
+    for key, draw in sections.items():
+        SECTIONS[kind].register(key, ReportSection(draw))
+    _BUILT_IN.setdefault(kind, []).extend(sections)
+
+
+def report_section(kind: str, title: str, after: str | None = None) -> Callable[[Function], Function]:
+    """Add a section to the page of a kind of study.
+
+    The decorated function takes the view of the run (`dashboards.ablation.view.View` or
+    `dashboards.search.view.SearchView`) and returns a text, a plotly figure, a `dashboards.html.table.Table`, a list
+    of these, or None to leave the section out. An exception in it does not stop the report: the section shows it.
+
+    Args:
+        kind: "ablation" or "search".
+        title: heading of the section.
+        after: key of the section before it, such as "variants", "effects" or "cost"; None appends it.
+
+    Raises:
+        UserError: no such kind of study, or a second section with this title.
+    """
+    key = re.sub(r"\W+", "-", title.lower()).strip("-")
+
+    def register(function: Function) -> Function:
+        SECTIONS[kind].register(key, ReportSection(lambda run: _drawn(key, title, function, run), after))
+        return function
+
+    return register
+
+
+def draw_sections(kind: str, run: Any) -> list[Markup]:
+    """Return the sections of a page, in order.
+
+    Raises:
+        UserError: a section comes after one that does not exist.
+    """
+    registered = SECTIONS[kind]
+    order = list(_BUILT_IN[kind])
+    for key in registered:
+        if key in order:
+            continue
+        after = registered[key].after
+        if after is None:
+            order.append(key)
+        elif after in registered:
+            order.insert(order.index(after) + 1 if after in order else len(order), key)
+        else:
+            raise UserError(f"section '{key}' comes after '{after}', which is not a section; known: {', '.join(order)}")
+    drawn = (registered[key].draw(run) for key in order)
+    return [part for part in drawn if part is not None]
+
+
+def _drawn(key: str, title: str, function: Draw, run: Any) -> Markup | None:
+    try:
+        content = function(run)
+        entries = content if isinstance(content, list) else [content]
+        parts = [_part(f"{key}-{index}", title, entry) for index, entry in enumerate(entries) if entry is not None]
+    except UserError:
+        raise
+    except Exception as error:  # the report is worth more than one section of it
+        text = f"This section was not drawn: {type(error).__name__}: {error}"
+        return section(key, title, tag("p", text, class_="caution"))
+    return section(key, title, *parts) if parts else None
+
+
+def _part(key: str, title: str, entry: Any) -> Markup:
+    if isinstance(entry, Markup):
+        return entry
+    if isinstance(entry, Table):
+        return entry.to_html()
+    if isinstance(entry, go.Figure):
+        figure = entry if entry.layout.height else go.Figure(entry).update_layout(height=_FIGURE_HEIGHT)
+        return embed(figure, f"plot-{key}", None, title)
+    return tag("p", str(entry))
