@@ -66,10 +66,11 @@ def report_section(kind: str, title: str, after: str | None = None) -> Callable[
     Raises:
         UserError: no such kind of study, or a second section with this title.
     """
+    sections = SECTIONS[kind]
     key = re.sub(r"\W+", "-", title.lower()).strip("-")
 
     def register(function: Function) -> Function:
-        SECTIONS[kind].register(key, ReportSection(lambda run: _drawn(key, title, function, run), after))
+        sections.register(key, ReportSection(lambda run: _drawn(key, title, function, run), after))
         return function
 
     return register

@@ -15,6 +15,9 @@ Then `hash.method=margin` and `margin.margin=3` work in commands, in study files
 imports neither torch nor ray.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 from raysearch.data.layouts import Listing, layout
 from raysearch.data.shards import FileLoader, Sample
 from raysearch.models.backbone_specs import backbone
@@ -36,7 +39,24 @@ __all__ = [
     "hashing_loss",
     "layout",
     "register_task",
+    "report_section",
     "sampler",
     "scheduler",
     "setting",
 ]
+
+
+def report_section(kind: str, title: str, after: str | None = None) -> Callable[[Any], Any]:
+    """Add a section to the report of a kind of study; see `dashboards.report_sections.report_section`.
+
+    Args:
+        kind: "ablation" or "search".
+        title: heading of the section.
+        after: key of the section before it, such as "variants", "effects" or "cost"; None appends it.
+
+    Raises:
+        UserError: no such kind of study, or a second section with this title.
+    """
+    from dashboards import report_sections  # plotly, which no other extension needs
+
+    return report_sections.report_section(kind, title, after)

@@ -195,6 +195,7 @@ def _table_drawer(run: Run) -> Callable[[], RenderableType]:
     reader = results.CellReader(run.cells)
 
     def draw() -> RenderableType:
+        from dashboards import report
 
         table = results.table(run.record, reader.read(cell.cell for cell in run.record.cells))
         return report.terminal(run.record, table) if table.num_rows else ""

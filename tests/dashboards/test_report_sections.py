@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import dashboards.report  # noqa: F401  # registers the built-in sections
 from dashboards.report_sections import SECTIONS, draw_sections, report_section
 from raysearch.core.errors import UserError
 
@@ -62,7 +63,7 @@ def test_a_section_of_one_file_is_on_the_page(make_run: Callable[..., Path], tmp
     assert order[-1] == "faulty"
     assert "The <b>slowest</b> cells." in page.text
     assert "Slowest <cells>" in page.text
-    assert page.data["slowest-cells-2"]["data"][0]["type"] == "bar"
+    assert page.data["plot-slowest-cells-2"]["data"][0]["type"] == "bar"
     assert page.row("Cell") == ["Cell", "Seconds"]
     assert "This section was not drawn: KeyError: 'no such column'" in page.text
 
@@ -83,8 +84,6 @@ def test_an_unknown_kind_and_a_second_title_are_refused():
 
 
 def test_sections_are_drawn_once_each_in_order(monkeypatch: pytest.MonkeyPatch):
-    import dashboards.ablation.page  # noqa: F401
-
     drawn: list[str] = []
     for key in SECTIONS["ablation"]:
         entry = SECTIONS["ablation"][key]
