@@ -74,7 +74,7 @@ class SearchRecord(Listener):
             "best": [self._best(label, suggestions) for label, suggestions in self.groups.items()],
             "epochs": self._epochs(),
             "duplicates": sum(suggestions.duplicates for suggestions in self.groups.values()),
-            "optuna": {label: suggestions.study_name for label, suggestions in self.groups.items()},
+            "optuna": {label: suggestions.optuna.name for label, suggestions in self.groups.items()},
         }
 
     def _prefix(self, label: str) -> str:
@@ -95,9 +95,9 @@ class SearchRecord(Listener):
         if best is None:
             nothing = dict.fromkeys(("variant", "settings", "config", "value"))
             # Optuna's front may hold stopped configs, so it counts only for several metrics, where nothing is stopped.
-            front = suggestions.front() if len(metrics) > 1 else []
+            front = suggestions.optuna.front() if len(metrics) > 1 else []
             return {**fields, **nothing, "front": [prefix + name for name in front]}
-        front = suggestions.front() if len(metrics) > 1 else [best.variant.name]
+        front = suggestions.optuna.front() if len(metrics) > 1 else [best.variant.name]
         return {
             **fields,
             "variant": prefix + best.variant.name,

@@ -93,7 +93,7 @@ def test_a_search_runs_with_a_sampler_from_a_file(extension: Path, tmp_path: Pat
     assert rates == [0.002, 0.02, 0.05]
     trials = optuna.load_study(study_name=None, storage=f"sqlite:///{tmp_path}/optuna.db").trials
     assert [trial.params["train.lr"] for trial in trials] == rates
-    assert suggestions.front()[0].startswith("1: "), "0.02 is the nearest to 0.01"
+    assert suggestions.optuna.front()[0].startswith("1: "), "0.02 is the nearest to 0.01"
 
 
 def test_build_sampler_checks_the_options_of_a_sampler_from_a_file(extension: Path) -> None:

@@ -105,7 +105,7 @@ def test_seeds_are_averaged(tmp_path: Path) -> None:
     source = suggestions(tmp_path, plan(seeds=3, trials=4))
     jobs = drain(source)
     assert [job.seed for job in jobs] == [0, 1, 2] * 4
-    for config, trial in zip(source.configs, source.study.trials, strict=True):
+    for config, trial in zip(source.configs, source.optuna.study.trials, strict=True):
         assert trial.value == pytest.approx(score(config.variant.config.model_dump(), 1))
 
 
@@ -118,7 +118,7 @@ def test_a_stopped_seed_ends_its_config(tmp_path: Path) -> None:
     second = source.next()
     assert second is not None
     assert second.seed == 0, "a further seed of a stopped config was run"
-    trial = source.study.trials[0]
+    trial = source.optuna.study.trials[0]
     assert trial.state == optuna.trial.TrialState.PRUNED
     assert trial.intermediate_values == {2: 0.25}
     assert source.configs[0].value("map_validation") is None
@@ -130,7 +130,7 @@ def test_a_sampler_that_overlooks_pruned_trials_is_told_the_last_value(tmp_path:
     assert first is not None
     source.ended(first, record(first, "stopped") | {"map_validation": 0.99})
     drain(source)
-    stopped, whole = source.study.trials
+    stopped, whole = source.optuna.study.trials
     assert (stopped.state.name, stopped.value, stopped.user_attrs["stopped"]) == ("COMPLETE", 0.99, True)
     assert source.configs[0].value("map_validation") is None, "a stopped config passes for a finished one"
     best = best_config(source.configs, plan(sampler="gp"))
@@ -146,13 +146,13 @@ def test_a_failed_config_is_told_and_can_be_tried_again(tmp_path: Path) -> None:
     assert bad is not None
     source.ended(bad, record(bad, "failed"))
     answers = {job.cell: record(job) for job in drain(source)}
-    assert [trial.state.name for trial in source.study.trials] == ["FAIL", "COMPLETE"]
+    assert [trial.state.name for trial in source.optuna.study.trials] == ["FAIL", "COMPLETE"]
 
     run_again = drain(suggestions(tmp_path, planned), {**answers, bad.cell: record(bad, "failed")})
     assert not run_again
     again = drain(suggestions(tmp_path, planned, retry_failed=True), dict(answers))
     assert [job.cell for job in again] == [bad.cell]
-    states = [trial.state.name for trial in source.study.trials]
+    states = [trial.state.name for trial in source.optuna.study.trials]
     assert states == ["FAIL", "COMPLETE", "COMPLETE"]
 
 
@@ -175,7 +175,7 @@ def test_a_search_goes_on_where_its_driver_died(tmp_path: Path) -> None:
     assert [job.cell for job in ran[:2]] == [job.cell for job in open_jobs if job is not None]
     assert len(later.configs) == 8
     assert len(ran) == 8 - 4
-    assert {trial.state.name for trial in later.study.trials} == {"COMPLETE"}
+    assert {trial.state.name for trial in later.optuna.study.trials} == {"COMPLETE"}
     assert not drain(suggestions(tmp_path, planned), answers), "the finished search runs something"
 
     longer = plan(trials=11)
@@ -189,7 +189,7 @@ def test_another_space_is_another_optuna_study(tmp_path: Path) -> None:
         {"train.lr": tune.loguniform(1e-5, 1e-1)},
         conditional,
     ):
-        names.add(suggestions(tmp_path, plan(space=space)).study_name)
+        names.add(suggestions(tmp_path, plan(space=space)).optuna.name)
     assert len(names) == 3
 
 
@@ -222,7 +222,7 @@ def test_several_metrics_have_a_front(tmp_path: Path) -> None:
         for name, (value, cost) in points.items()
         if not any(v >= value and c <= cost and (v, c) != (value, cost) for v, c in points.values())
     ]
-    assert sorted(source.front()) == sorted(front)
+    assert sorted(source.optuna.front()) == sorted(front)
     assert 0 < len(front) < 6
 
 
@@ -230,7 +230,7 @@ def test_groups_are_searched_apart(tmp_path: Path) -> None:
     planned = plan(group=factor("hash.bits", 12, 24), trials=3)
     short = suggestions(tmp_path, planned, 0)
     long = suggestions(tmp_path, planned, 1)
-    assert short.study_name != long.study_name
+    assert short.optuna.name != long.optuna.name
     assert {job.config["hash"]["bits"] for job in drain(short)} == {12}
     assert {job.config["hash"]["bits"] for job in drain(long)} == {24}
 
