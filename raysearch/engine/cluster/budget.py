@@ -1,12 +1,13 @@
-"""What a study has cost so far, and the limits at which it stops in good order.
+"""The cost of a study so far, and the limits at which it stops in good order.
 
-A node costs from when it is seen until it is gone, whether it works or waits, the head too: that is what the bill will
-say. What Ray does not see, as disks, traffic and machines that are still starting, is not counted. The sum is kept in
-the run directory, so that a driver that was killed does not forget what it spent.
+A node costs money from when it is first seen until it is gone, busy or idle, and so does the head. That is what the
+bill will show. Disks, traffic and machines that are still starting are not counted, because Ray does not see them. The
+sum is kept in the run directory, so that it survives a killed driver.
 """
 
 import contextlib
 import json
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,94 +21,104 @@ from raysearch.core.errors import UserError
 from raysearch.core.interrupt import Interrupt
 from raysearch.engine.cluster import prices
 
-COST_FILE = "cost.json"  # of a run directory
-_LOOK_SECONDS, _KEEP_SECONDS = 5.0, 30.0
-_NOT_SAID = "no type"
+COST_FILE = "cost.json"  # in a run directory
+_UPDATE_SECONDS = 5.0
+_SAVE_SECONDS = 30.0
+_NO_TYPE = "no type"
+_MAX_LISTED = 3  # nodes in a message
+_log = logging.getLogger(__name__)
 
 Nodes = Callable[[], Sequence[Mapping[str, Any]]]  # as `ray.nodes`
 
 
 class CostMeter:
-    """Adds up what the nodes cost, to what earlier calls of the same study did.
+    """Adds up the cost of all nodes, on top of earlier calls of the same study.
 
     Args:
         file: where the sum is kept.
-        nodes: those of the cluster.
-        clock: seconds.
+        nodes: returns the nodes of the cluster.
+        clock: returns seconds.
     """
 
     def __init__(self, file: Path, nodes: Nodes = ray.nodes, clock: Callable[[], float] = time.monotonic) -> None:
-        self._file, self._nodes, self._clock = file, nodes, clock
-        self._last = self._kept = clock()
-        before = _read(file)
-        self._dollars, self._hours = before.get("dollars", 0.0), before.get("node_hours", {})
+        self._file = file
+        self._nodes = nodes
+        self._clock = clock
+        now = clock()
+        self._updated = now
+        self._saved = now
+        earlier = _read_cost(file)
+        self._dollars: float = earlier.get("dollars", 0.0)
+        self._node_hours: dict[str, float] = earlier.get("node_hours", {})
 
     @property
     def dollars(self) -> float:
+        """The cost so far, as of the last update."""
         return self._dollars
 
-    def unknown(self) -> str | None:
-        """What to say where the price of a node is not known: dollars cannot be limited then."""
-        nodes = [
-            one["NodeManagerAddress"] for one in self._alive() if prices.price_of_node(one.get("Labels") or {}) is None
+    def unpriced_nodes(self) -> str | None:
+        """Return an error message if the price of a node is unknown, so that dollars cannot be limited."""
+        addresses = [
+            node["NodeManagerAddress"]
+            for node in self._alive()
+            if prices.price_of_node(node.get("Labels") or {}) is None
         ]
-        if not nodes:
+        if not addresses:
             return None
         return (
-            f"--max-cost: the price of {len(nodes)} nodes is not known ({', '.join(nodes[:3])}); start them with "
-            f"--labels {prices.TYPE_LABEL}=TYPE of prices.csv or {prices.PRICE_LABEL}=0.98"
+            f"--max-cost: the price of {len(addresses)} nodes is unknown ({', '.join(addresses[:_MAX_LISTED])}); "
+            f"start them with --labels {prices.TYPE_LABEL}=TYPE, a type in prices.csv, or {prices.PRICE_LABEL}=0.98"
         )
 
     def update(self) -> float:
-        """Count the time since the last look at what is there now; returns all dollars so far."""
-        now, alive = self._clock(), self._alive()
-        hours, self._last = (now - self._last) / 3600, now
+        """Count the time since the last update for the nodes that are alive now; return the dollars so far."""
+        now = self._clock()
+        alive = self._alive()
+        hours = (now - self._updated) / 3600
+        self._updated = now
         for node in alive:
             labels = node.get("Labels") or {}
             price = prices.price_of_node(labels)
-            if price is not None:
-                self._dollars += price * hours
-                name = " ".join(
-                    filter(None, (labels.get(prices.TYPE_LABEL, _NOT_SAID), labels.get(prices.MARKET_LABEL)))
-                )
-                self._hours[name] = self._hours.get(name, 0.0) + hours
-        if now - self._kept >= _KEEP_SECONDS:
+            if price is None:
+                continue
+            self._dollars += price * hours
+            parts = (labels.get(prices.TYPE_LABEL, _NO_TYPE), labels.get(prices.MARKET_LABEL))
+            name = " ".join(filter(None, parts))
+            self._node_hours[name] = self._node_hours.get(name, 0.0) + hours
+        if now - self._saved >= _SAVE_SECONDS:
             self.save()
         return self._dollars
 
     def save(self) -> None:
-        """Write the sum down."""
-        self._kept = self._clock()
-        if self._hours:
+        """Write the sum to its file."""
+        self._saved = self._clock()
+        if self._node_hours:
             text = json.dumps(self.record())
             atomic.replace_file(self._file, lambda path: path.write_text(text))
 
     def record(self) -> dict[str, Any]:
-        """What `study.json` keeps; empty where no node has a price."""
-        return {"dollars": self._dollars, "node_hours": self._hours} if self._hours else {}
+        """Return the sum for `study.json`: dollars, and hours by type of node; empty if no node has a price."""
+        return {"dollars": self._dollars, "node_hours": self._node_hours} if self._node_hours else {}
 
     def _alive(self) -> list[Mapping[str, Any]]:
-        return [one for one in self._nodes() if one["Alive"]]
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        return json.loads(file.read_text())
-    except FileNotFoundError:
-        return {}
+        return [node for node in self._nodes() if node["Alive"]]
 
 
 def check_cost_limit(meter: CostMeter, max_cost: float) -> None:
-    """Look at a limit before anything is done for a study.
+    """Check a limit before any work.
+
+    Args:
+        meter: of the study.
+        max_cost: dollars.
 
     Raises:
-        UserError: the limit cannot be kept, since a node has no price, or is used up.
+        UserError: the limit cannot be kept because a node has no price, or it is used up.
     """
-    unknown = meter.unknown()
-    if unknown:
-        raise UserError(unknown)
+    problem = meter.unpriced_nodes()
+    if problem:
+        raise UserError(problem)
     if meter.dollars >= max_cost:
-        raise UserError(f"--max-cost {max_cost:g}: the study has cost ${meter.dollars:.2f} already")
+        raise UserError(f"--max-cost {max_cost:g}: the study has already cost ${meter.dollars:.2f}; raise the limit")
 
 
 @contextlib.contextmanager
@@ -117,36 +128,38 @@ def enforce_limits(
     max_cost: float | None = None,
     max_hours: float | None = None,
     on_update: Callable[[float], object] = lambda dollars: None,
-    every: float = _LOOK_SECONDS,
+    every: float = _UPDATE_SECONDS,
 ) -> Iterator[None]:
-    """Count while the block runs, and ask for a stop in good order at a limit, or where it cannot be kept any more.
+    """Count costs while the block runs; request a stop at a limit, or when a limit can no longer be kept.
 
     Args:
         meter: counts.
-        interrupt: is told.
-        max_cost: dollars of the study in all, those of earlier calls among them.
-        max_hours: of this call.
-        on_update: is called with the dollars so far after every update, where any node has a price.
-        every: seconds between looks.
+        interrupt: gets the request.
+        max_cost: dollars of the study, earlier calls included.
+        max_hours: hours of this call.
+        on_update: is called with the dollars so far after every update, if any node has a price.
+        every: seconds between updates.
 
     Raises:
-        UserError: a label that is no price.
+        UserError: the label of a price is not a number.
     """
     started = time.monotonic()
-    meter.update()  # what is wrong with a price is said now
+    meter.update()  # raises now if a price is wrong
 
     def watch() -> None:
-        unknown = None
-        with contextlib.suppress(Exception):  # of a head that does not answer at the moment: looked at again
+        unpriced = None
+        try:
             meter.update()
             if meter.record():
                 on_update(meter.dollars)
-            unknown = meter.unknown()
-        spent, hours = meter.dollars, (time.monotonic() - started) / 3600
-        if max_cost is not None and unknown:  # it joined later
-            interrupt.stop(unknown)
-        elif max_cost is not None and spent >= max_cost:
-            interrupt.stop(f"--max-cost {max_cost:g} is reached: the study has cost ${spent:.2f}")
+            unpriced = meter.unpriced_nodes()
+        except Exception:  # the head does not answer at the moment
+            _log.debug("the cost was not updated", exc_info=True)
+        hours = (time.monotonic() - started) / 3600
+        if max_cost is not None and unpriced:  # such a node joined later
+            interrupt.stop(unpriced)
+        elif max_cost is not None and meter.dollars >= max_cost:
+            interrupt.stop(f"--max-cost {max_cost:g} is reached: the study has cost ${meter.dollars:.2f}")
         elif max_hours is not None and hours >= max_hours:
             interrupt.stop(f"--max-hours {max_hours:g} are over")
 
@@ -154,6 +167,13 @@ def enforce_limits(
         with run_periodically(watch, every):
             yield
     finally:
-        with contextlib.suppress(Exception):  # the cluster may be gone, what was counted stays
+        with contextlib.suppress(Exception):  # the cluster may be gone; the sum so far is kept
             meter.update()
         meter.save()
+
+
+def _read_cost(file: Path) -> dict[str, Any]:
+    try:
+        return json.loads(file.read_text())
+    except FileNotFoundError:
+        return {}

@@ -1,4 +1,4 @@
-"""What a machine costs an hour, by its type: one file, which people may put rows of their own before."""
+"""The price of a machine per hour, by its type: a table in prices.csv, which a user may extend by a file of his own."""
 
 import csv
 import functools
@@ -10,71 +10,88 @@ from pathlib import Path
 
 from raysearch.core.errors import UserError
 
-# Labels of a node, which the files in clusters/ give; a node may also name its own price.
-TYPE_LABEL, MARKET_LABEL, PRICE_LABEL = "instance-type", "market", "dollars-an-hour"
-_OWN = "RAYSEARCH_PRICES"
+# Labels of a node, which the files in clusters/ set. A node may also state its own price.
+TYPE_LABEL = "instance-type"
+MARKET_LABEL = "market"
+PRICE_LABEL = "dollars-an-hour"
+
+_SHIPPED = "prices.csv"
+_VARIABLE = "RAYSEARCH_PRICES"
+_MAX_DOLLARS = 1e6
 
 
 @dataclass(frozen=True)
 class MachineType:
-    """A kind of machine."""
+    """A type of machine.
+
+    Args:
+        instance_type: the cloud's name.
+        dollars_an_hour: its price on demand.
+        vcpus: virtual CPUs.
+        gpus: number of GPUs.
+        gpu: name of the GPU.
+        gpu_gb: memory of one GPU, in GB.
+    """
 
     instance_type: str
     dollars_an_hour: float
     vcpus: int
     gpus: int
     gpu: str = ""
-    gpu_gb: float = 0.0  # memory of one
+    gpu_gb: float = 0.0
 
 
 def machine_types() -> dict[str, MachineType]:
-    """All kinds that have a price, by name.
+    """Return all types of machines that have a price, by name.
 
     Raises:
-        UserError: a file of the user's own that is none of prices.
+        UserError: the user's file is not a table of prices.
 
-    >>> machines()["g6.2xlarge"].gpus
+    >>> machine_types()["g6.2xlarge"].gpus
     1
     """
-    return _read(os.environ.get(_OWN))
+    return _read_prices(os.environ.get(_VARIABLE))
 
 
 def price_of_node(labels: Mapping[str, str]) -> float | None:
-    """Dollars an hour of a node with these labels; None where nobody has said.
+    """Return the dollars per hour of a node with these labels; None if unknown.
 
-    A spot machine's own price changes by the hour and is at most that of the machine on demand, which is taken for it.
+    The price of a spot machine changes by the hour and is at most its price on demand, which is used instead.
 
     Raises:
-        UserError: a price that is no number.
+        UserError: the label of the price is not a number.
 
-    >>> of_node({"instance-type": "g6.2xlarge", "market": "spot"}), of_node({"dollars-an-hour": "0.35"}), of_node({})
-    (0.9776, 0.35, None)
+    >>> price_of_node({"instance-type": "g6.2xlarge", "market": "spot"})
+    0.9776
+    >>> price_of_node({"dollars-an-hour": "0.35"}), price_of_node({})
+    (0.35, None)
     """
     if PRICE_LABEL in labels:
-        return _number(labels[PRICE_LABEL], f"label {PRICE_LABEL}")
-    found = machine_types().get(labels.get(TYPE_LABEL, ""))
-    return found.dollars_an_hour if found else None
+        return _parse_dollars(labels[PRICE_LABEL], f"label {PRICE_LABEL}")
+    machine = machine_types().get(labels.get(TYPE_LABEL, ""))
+    return machine.dollars_an_hour if machine else None
 
 
 @functools.lru_cache(maxsize=4)
-def _read(own: str | None) -> dict[str, MachineType]:
-    shipped = resources.files("raysearch.engine.cluster").joinpath("prices.csv").read_text(encoding="utf-8")
-    found = _parse(shipped, "prices.csv")
-    if own:
+def _read_prices(user_file: str | None) -> dict[str, MachineType]:
+    shipped = resources.files("raysearch.engine.cluster").joinpath(_SHIPPED).read_text(encoding="utf-8")
+    machines = _parse_table(shipped, _SHIPPED)
+    if user_file:
         try:
-            found |= _parse(Path(own).read_text(encoding="utf-8"), own)
+            text = Path(user_file).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{_OWN}='{own}' cannot be read: {error}") from None
-    return found
+            raise UserError(f"{_VARIABLE}='{user_file}' cannot be read: {error}") from None
+        machines |= _parse_table(text, user_file)
+    return machines
 
 
-def _parse(text: str, name: str) -> dict[str, MachineType]:
+def _parse_table(text: str, name: str) -> dict[str, MachineType]:
     rows = csv.DictReader(line for line in text.splitlines() if line.strip() and not line.startswith("#"))
     try:
         return {
             row["instance_type"]: MachineType(
                 row["instance_type"],
-                _number(row["dollars_an_hour"], f"{name}: dollars_an_hour of {row['instance_type']}"),
+                _parse_dollars(row["dollars_an_hour"], f"{name}: dollars_an_hour of {row['instance_type']}"),
                 int(row.get("vcpus") or 0),
                 int(row.get("gpus") or 0),
                 row.get("gpu") or "",
@@ -82,17 +99,17 @@ def _parse(text: str, name: str) -> dict[str, MachineType]:
             )
             for row in rows
         }
-    except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{name} is no file of prices, with the columns instance_type and dollars_an_hour") from None
+    except UserError:
+        raise
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f"{name} needs the columns instance_type and dollars_an_hour; see {_SHIPPED}") from None
 
 
-def _number(text: str, name: str) -> float:
+def _parse_dollars(text: str, name: str) -> float:
     try:
         value = float(text)
     except ValueError:
         value = -1.0
-    if not 0 <= value < 1e6:
-        raise UserError(f"{name} is dollars, as 0.98, not {text!r}")
+    if not 0 <= value < _MAX_DOLLARS:
+        raise UserError(f"{name} must be a number of dollars such as 0.98, not {text!r}")
     return value

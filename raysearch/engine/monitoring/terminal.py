@@ -1,4 +1,4 @@
-"""What a person sees in the terminal while a study runs: counts, speed, what runs, what failed, the table so far."""
+"""The view in the terminal while a study runs: counts, speed, running cells, failures, and the table so far."""
 
 import time
 from collections.abc import Callable
@@ -16,28 +16,33 @@ from raysearch.engine.monitoring.counters import ProgressCounter
 from raysearch.engine.trials.jobs import Job, Listener
 from raysearch.runs.heartbeat import Note, Stage
 
-_QUIET_INTERVAL = 15.0  # seconds between lines where there is no terminal
-_TABLE_INTERVAL = 2.0  # seconds between tables where there is one; a table reads all cells
-_MOST_RUNNING = 8  # cells with a line of their own
-_MOST_FAILURES = 3
-_BAR, _STEP = 12, 6  # columns of a running cell's bar and of its step
+_LINE_INTERVAL = 15.0  # seconds between lines without a terminal
+_TABLE_INTERVAL = 2.0  # seconds between tables in a terminal; a table reads all cells
+_TABLE_SHARE = 20  # a table takes at most this part of the time
+_MAX_RUNNING = 8  # cells with a line of their own
+_MAX_FAILURES = 3
+_MAX_REASON = 160  # characters of the reason of a retry
+_BAR_WIDTH = 12  # columns of a running cell's bar
+_STEP_WIDTH = 6  # columns of a running cell's step
 
 
 class TerminalView(Listener):
-    """A view that is drawn again in a terminal, and lines now and then elsewhere. Use as a context.
+    """A view that is redrawn in a terminal; elsewhere a line now and then. Use it as a context.
 
-    What changes fast and what went wrong stands above the table: a terminal that is too low cuts off the end.
+    Fast changes and failures are above the table, because a low terminal cuts off the end.
 
     Args:
-        tally: counts what goes on, and is told of it before this.
-        table: draws what came out so far.
+        counter: counts the cells. It must hear of each event before this view.
+        table: draws the results so far.
         console: where to draw.
     """
 
-    def __init__(self, tally: ProgressCounter, table: Callable[[], RenderableType], console: Console) -> None:
-        self._tally, self._table, self._console = tally, table, console
+    def __init__(self, counter: ProgressCounter, table: Callable[[], RenderableType], console: Console) -> None:
+        self._counter = counter
+        self._table = table
+        self._console = console
         self._drawn: RenderableType = ""
-        self._drawing = 0.0  # seconds that the last table took
+        self._draw_seconds = 0.0  # of the last table
         self._printed = time.monotonic()
         self._live = Live(get_renderable=self._render, console=console, refresh_per_second=2, transient=True)
 
@@ -48,57 +53,59 @@ class TerminalView(Listener):
 
     def __exit__(self, *_: object) -> None:
         if self._console.is_terminal:
-            self._live.stop()  # which takes it away; failures are to stay
-            for note in self._tally.snapshot().failures:
+            self._live.stop()  # clears the view; failures are printed to stay
+            for note in self._counter.snapshot().failures:
                 self._console.print(_failed(note), soft_wrap=True)
 
     def started(self, job: Job) -> None:
-        self._tell()
+        self._print_line()
 
     def stepped(self, job: Job, report: dict[str, Any], steps: int) -> None:
-        self._tell()
+        self._print_line()
 
     def retried(self, job: Job, reason: str) -> None:
-        self._console.print(Text.assemble(("again", "yellow"), f" {job.name}: {reason[-160:]}"), soft_wrap=True)
+        self._console.print(Text.assemble(("again", "yellow"), f" {job.name}: {reason[-_MAX_REASON:]}"), soft_wrap=True)
 
     def ended(self, job: Job, record: dict[str, Any]) -> None:
         if record["status"] == "failed" and not self._console.is_terminal:
             self._console.print(_failed(Note(job.name, str(record["error"]))), soft_wrap=True)
         now = time.monotonic()
-        # A table of many cells takes a while; it may never take more than a twentieth of the time.
-        if self._console.is_terminal and now - self._printed > max(_TABLE_INTERVAL, 20 * self._drawing):
+        # A table of many cells takes a while, and must not take much of the driver's time.
+        if self._console.is_terminal and now - self._printed > max(_TABLE_INTERVAL, _TABLE_SHARE * self._draw_seconds):
             self._drawn = self._table()
-            self._printed, self._drawing = time.monotonic(), time.monotonic() - now
-        self._tell()
+            self._printed = time.monotonic()
+            self._draw_seconds = self._printed - now
+        self._print_line()
 
-    def _tell(self) -> None:
-        """A line where nobody can see the live view."""
+    def _print_line(self) -> None:
+        """Print a line now and then if there is no live view."""
         now = time.monotonic()
-        if not self._console.is_terminal and now - self._printed > _QUIET_INTERVAL:
+        if not self._console.is_terminal and now - self._printed > _LINE_INTERVAL:
             self._printed = now
-            self._console.print(format_progress(self._tally.snapshot()), highlight=False)
+            self._console.print(format_progress(self._counter.snapshot()), highlight=False)
 
     def _render(self) -> RenderableType:
-        stage, width = self._tally.snapshot(), self._console.width
+        stage = self._counter.snapshot()
+        width = self._console.width
         parts: list[RenderableType] = [
             _bar(stage.ended, stage.total, min(60, width)),
             _folded(format_progress(stage), "bold"),
             *([_folded(format_speed(stage))] if format_speed(stage) else []),
             _running(stage, width),
-            *(_failed(replace(note, text=shorten(note.text, 2 * width))) for note in stage.failures[-_MOST_FAILURES:]),
+            *(_failed(replace(note, text=shorten(note.text, 2 * width))) for note in stage.failures[-_MAX_FAILURES:]),
         ]
         return Group(*parts, self._drawn)
 
 
 def format_progress(stage: Stage) -> str:
-    """Counts and times.
+    """Return a line of counts and times.
 
-    >>> line(Stage("cells", 9, before=2, finished=3, failed=1, seconds=75.0, seconds_left=38.0))
+    >>> format_progress(Stage("cells", 9, before=2, finished=3, failed=1, seconds=75.0, seconds_left=38.0))
     '6 of 9 cells ended · 0 running · 1 failed · 1 min 15 s so far · about 38 s left'
     """
     parts = [f"{stage.ended} of {stage.total} {stage.name} ended", f"{len(stage.running)} running"]
     counts = {"stopped early": stage.stopped, "failed": stage.failed, "retried": stage.retried}
-    parts += [f"{count} {what}" for what, count in counts.items() if count]
+    parts += [f"{count} {event}" for event, count in counts.items() if count]
     parts.append(f"{format_seconds(round(stage.seconds))} so far")
     if stage.seconds_left is not None:
         parts.append(f"about {format_seconds(round(stage.seconds_left))} left")
@@ -106,7 +113,7 @@ def format_progress(stage: Stage) -> str:
 
 
 def format_speed(stage: Stage) -> str:
-    """What the running cells do with the machine; empty before the first has said so."""
+    """Return the speed, wait and memory of the running cells; empty before the first report."""
     parts = []
     if stage.images_per_second is not None:
         parts.append(f"{stage.images_per_second:,.0f} images/s in all")
@@ -118,39 +125,42 @@ def format_speed(stage: Stage) -> str:
 
 
 def shorten(text: str, width: int) -> str:
-    """A text with its middle left out where it is too long: names of cells end with their seed.
+    """Return a text without its middle if it is too long. A cell's name ends with its seed, which must stay.
 
-    >>> fit("srem.regions=50, srem.size=64 seed 3", 20)
+    >>> shorten("srem.regions=50, srem.size=64 seed 3", 20)
     'srem.region...seed 3'
     """
-    left = (width - 3) * 2 // 3
-    return text if len(text) <= width else f"{text[:left]}...{text[len(text) - (width - 3 - left) :]}"
+    if len(text) <= width:
+        return text
+    head = (width - 3) * 2 // 3
+    tail = width - 3 - head
+    return f"{text[:head]}...{text[len(text) - tail :]}"
 
 
 def _running(stage: Stage, width: int) -> Table:
-    """A line a running cell: how far it is, and its name."""
+    """Return one line per running cell: its progress and its name."""
     rows = Table.grid(padding=(0, 1))
     for _ in range(3):
         rows.add_column(no_wrap=True)
-    for one in stage.running[:_MOST_RUNNING]:
-        step = f"{one.step}/{one.steps}" if one.steps else "begins"
-        name = shorten(one.name, width - _BAR - len(step.rjust(_STEP)) - 3)
-        rows.add_row(_bar(one.share, 1.0, _BAR), Text(step.rjust(_STEP), style="dim"), Text(name))
-    left = len(stage.running) - _MOST_RUNNING
-    if left > 0:
-        rows.add_row("", "", Text(f"and {left} more", style="dim"))
+    for cell in stage.running[:_MAX_RUNNING]:
+        step = (f"{cell.step}/{cell.steps}" if cell.steps else "begins").rjust(_STEP_WIDTH)
+        name = shorten(cell.name, width - _BAR_WIDTH - len(step) - 3)
+        rows.add_row(_bar(cell.share, 1.0, _BAR_WIDTH), Text(step, style="dim"), Text(name))
+    hidden = len(stage.running) - _MAX_RUNNING
+    if hidden > 0:
+        rows.add_row("", "", Text(f"and {hidden} more", style="dim"))
     return rows
 
 
 def _bar(done: float, total: float, width: int) -> Table:
-    """A bar on a line of its own: rich's ends none."""
-    line = Table.grid()
-    line.add_row(ProgressBar(total=max(total, 1e-9), completed=done, width=width))
-    return line
+    """Return a bar on a line of its own; rich's does not end its line."""
+    row = Table.grid()
+    row.add_row(ProgressBar(total=max(total, 1e-9), completed=done, width=width))
+    return row
 
 
 def _folded(text: str, style: str = "") -> Text:
-    """A text that takes more lines where the terminal is narrow, whatever the console's habit is."""
+    """Return a text that wraps in a narrow terminal, whatever the console's default."""
     return Text(text, style=style, no_wrap=False, overflow="fold")
 
 

@@ -113,7 +113,7 @@ def test_a_limit_needs_a_price_for_every_node(tmp_path: Path) -> None:
     meter = CostMeter(tmp_path / COST_FILE, lambda: nodes)
     budget.check_cost_limit(meter, max_cost=5.0)
     nodes.append(node(instance_type="z9.huge"))
-    with pytest.raises(UserError, match=r"price of 1 nodes is not known \(10.0.0.1\)"):
+    with pytest.raises(UserError, match=r"price of 1 nodes is unknown \(10.0.0.1\)"):
         budget.check_cost_limit(meter, max_cost=5.0)
 
 

@@ -50,7 +50,7 @@ def test_images_come_from_where_they_are_seen(node: str, tmp_path: Path, monkeyp
     directory = synthetic.ensure_shards(SPEC, tmp_path)
     assert shard_visibility.nodes_without(Location.parse(directory)) == []
     (by_all,) = (kept.open() for kept in provided(directory, FeedMode.resident).values())
-    monkeypatch.setattr(shard_visibility, "_asked_on", elsewhere(shard_visibility._asked_on))
+    monkeypatch.setattr(shard_visibility, "_read_on", elsewhere(shard_visibility._read_on))
     assert shard_visibility.nodes_without(Location.parse(directory)) == [node]
     with monkeypatch.context() as patch:
         patch.setattr(feed.RayDataDecoder, "__call__", None)  # it would fail there
