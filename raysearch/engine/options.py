@@ -34,7 +34,7 @@ class Options:
     workers: int = 1  # Ray Train workers per trial
     gpus_per_worker: float | None = None  # None: one, if the cluster has any
     concurrency: int | None = None  # most trials at a time
-    address: str | None = None  # of a cluster; None is this machine
+    address: str | None = None  # a cluster's address; None is this machine
     storage: str | None = None  # path or URI of the checkpoints; None is the run directory
     feed: FeedMode | None = None  # how images come to the workers; None: resident if they fit
     store_share: float = STORE_SHARE  # share of the object store for decoded images

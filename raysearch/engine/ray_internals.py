@@ -161,9 +161,9 @@ class TrialMaker:
         """Return a trial.
 
         Args:
-            spec: of the experiment, as Tune hands it to a search algorithm.
-            config: of the trial.
-            trial_id: its id, also the name of its folder.
+            spec: the experiment's specification, which Tune gives to a search algorithm.
+            config: the trial's config.
+            trial_id: the trial's id, and the name of its folder.
         """
         from ray.tune.experiment.config_parser import _create_trial_from_spec
 
@@ -197,8 +197,8 @@ def keep_warm_actors(tune_controller: Any, placement_group_factory: Any, count: 
     """Have Tune keep idle actors for paused trials. By itself it keeps one, and a worker group starts slowly.
 
     Args:
-        tune_controller: as Tune hands it to a scheduler.
-        placement_group_factory: of the trials that share the actors.
+        tune_controller: the controller that Tune gives to a scheduler.
+        placement_group_factory: the resources of the trials that share the actors.
         count: actors to keep besides Tune's own.
     """
     tune_controller._tune_controller._actor_cache.increase_max(placement_group_factory, count)

@@ -17,7 +17,7 @@ class CellStore(Listener):
     """The cells of a run, on disk. It must be the first listener: what others read is then already written.
 
     Args:
-        run: its directory, data and record.
+        run: the run's directory, data and record.
         checkpoints: path or URI of the run's checkpoints.
     """
 
@@ -45,7 +45,7 @@ class CellStore(Listener):
         The file is looked for by name, since a store can be large.
 
         Args:
-            cell: its hash.
+            cell: the cell's hash.
             accept: statuses that count as an end.
         """
         name = f"cells/{cell}.parquet"

@@ -20,7 +20,7 @@ class CellLocks:
     """Locks on cells, held by this process.
 
     Args:
-        folder: of the lock files, the same for all drivers whose runs are side by side.
+        folder: the folder of the lock files. Drivers whose runs are side by side share it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -62,10 +62,10 @@ class DedupJobs(Listener):
     """Hands out jobs that nobody has run and nobody runs. It must hear of every end, after the results are stored.
 
     Args:
-        jobs: where they come from.
+        jobs: the source of the jobs.
         find: returns the record of a cell that has ended, or None.
         on_found: is called with each job whose cell had ended elsewhere, and its record.
-        locks: of this driver.
+        locks: this driver's locks.
     """
 
     def __init__(

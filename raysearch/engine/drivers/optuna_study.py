@@ -20,19 +20,19 @@ from raysearch.engine.drivers import samplers
 from raysearch.studies.design import Group, SearchPlan
 from raysearch.studies.design.search_methods import SAMPLERS
 
-_LOCK_SECONDS = 60  # that SQLite waits for another driver
+_LOCK_SECONDS = 60  # how long SQLite waits for another driver
 
 
 class OptunaStudy:
     """Suggests settings, and takes the outcome of each suggestion.
 
     Args:
-        plan: of the search.
-        group: that is searched.
-        location: file of Optuna's studies.
+        plan: the search's plan.
+        group: the group to search.
+        location: the file of Optuna's studies.
 
     Attributes:
-        name: of the study in the file; it covers everything that decides the values.
+        name: the study's name in the file. It covers everything that decides the values.
         study: Optuna's own object.
 
     Raises:
@@ -74,9 +74,9 @@ class OptunaStudy:
         """Write what a trial became, so that another driver can continue it.
 
         Args:
-            trial: as `ask` returned it.
-            settings: that it suggested.
-            variant: name of the config.
+            trial: a trial from `ask`.
+            settings: the settings of the trial.
+            variant: the config's name.
         """
         trial.set_user_attr("settings", settings)
         trial.set_user_attr("variant", variant)
@@ -95,8 +95,8 @@ class OptunaStudy:
         """Report a config that a scheduler stopped.
 
         Args:
-            trial: as `ask` returned it.
-            last_value: of the first metric.
+            trial: a trial from `ask`.
+            last_value: the last value of the first metric.
         """
         if len(self._search.metrics) == 1 and not SAMPLERS[self._search.sampler].learns_from_pruned:
             # Such samplers ignore pruned trials, and would suggest the same again.

@@ -34,9 +34,9 @@ def build_sampler(name: str, options: Mapping[str, Any], seed: int) -> BaseSampl
     """Return a new sampler.
 
     Args:
-        name: in `SAMPLERS`.
-        options: of its constructor, as the study sets them; a "seed" among them replaces `seed`.
-        seed: of its randomness.
+        name: a name in `SAMPLERS`.
+        options: keyword arguments of its constructor; a "seed" among them replaces `seed`.
+        seed: the sampler's seed.
 
     Raises:
         UserError: unknown name, or an option that the sampler does not have.
@@ -56,7 +56,7 @@ def distributions(space: Mapping[str, Any], sampler_name: str) -> dict[str, Base
 
     Args:
         space: config path -> Ray Tune distribution.
-        sampler_name: in `SAMPLERS`.
+        sampler_name: a name in `SAMPLERS`.
 
     Raises:
         UserError: a value that is not a distribution, or a distribution that Optuna or the sampler cannot use.

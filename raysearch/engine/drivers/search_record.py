@@ -12,7 +12,7 @@ from raysearch.engine.trials.schedulers import count_trained
 from raysearch.runs.study_record import CellRecord, VariantRecord
 from raysearch.studies.design import Cell, SearchPlan, Variant
 
-_WRITE_SHARE = 1 / 20  # of the time that goes into writing, at most, however long the list has become
+_WRITE_SHARE = 1 / 20  # largest share of the time for writing, however long the list has become
 
 
 class SearchRecord(Listener):

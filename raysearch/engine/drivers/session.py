@@ -43,13 +43,13 @@ class Stage:
     jobs: Jobs
     done: int  # cells that had ended before, of `total`
     total: int  # cells that there will be
-    objective: Objective | None  # of best checkpoints, and of the scheduler
+    objective: Objective | None  # chooses the best checkpoints, and is the scheduler's metric
     limit: float | None  # seconds after which a silent worker counts as hung
     listeners: Sequence[Listener] = ()  # called after the cells were stored
     scheduler: TrialScheduler | None = None  # stops cells early
     accept: Sequence[str] = ("finished",)  # statuses with which a cell that ended before, or elsewhere, is not run
     find: FindCell | None = None  # instead of a search for cells with an accepted status
-    name: str = "cells"  # of the jobs, for people
+    name: str = "cells"  # what people call the jobs
 
 
 class Session:
@@ -57,8 +57,8 @@ class Session:
 
     Args:
         context: the run, its options, the console and the interrupt.
-        demand: what a trial takes.
-        source: of the images.
+        demand: the resources of a trial.
+        source: the source of the images.
         heartbeat: follows each stage.
     """
 
@@ -92,7 +92,7 @@ class Session:
         A pre-training that fails is a failed cell, and so is each cell that would have started from it.
 
         Args:
-            cells: that will be run.
+            cells: the cells that will run.
             limit: seconds after which a silent worker counts as hung.
         """
         needed = pre_trainings(cells)

@@ -59,15 +59,15 @@ class Suggestions(Listener):
     """The jobs of one group of a search. It must hear what becomes of them.
 
     Args:
-        plan: what the cells are made from.
-        group: of the search.
-        location: file of the Optuna study.
+        plan: the plan that cells are made from.
+        group: a group of the search.
+        location: the file of the Optuna study.
         checkpoints: path or URI of the run's checkpoints, which hold the settings that a population has moved to.
         retry_failed: try configs again that failed before.
 
     Attributes:
         optuna: the study that suggests.
-        configs: in the order of suggestion.
+        configs: the configs so far, in the order of suggestion.
         duplicates: suggestions that were known already.
 
     Raises:

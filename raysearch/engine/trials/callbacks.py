@@ -16,7 +16,8 @@ from raysearch.engine.trials.job_queue import JobQueue
 from raysearch.engine.trials.jobs import Listener
 from raysearch.engine.trials.worker_group import remove_abandoned
 
-RETRIES = 3  # of a cell that loses its worker group, without a step in between and with all nodes alive
+# Attempts after the first, for a cell that loses its worker group without a step in between and with all nodes alive.
+RETRIES = 3
 
 
 class Stopper(ray_internals.NotSaved, tune.Stopper):

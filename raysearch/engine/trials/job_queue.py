@@ -14,7 +14,7 @@ class JobQueue(NotSaved, SearchAlgorithm):
     """Hands jobs to Tune. It is a `SearchAlgorithm`, since population-based training refuses a `Searcher`.
 
     Args:
-        jobs: where they come from.
+        jobs: the source of the jobs.
         slots: returns how many trials may run at the moment; a cluster grows and shrinks.
         stopping: returns whether the user wants no more.
 

@@ -11,7 +11,7 @@ class Job:
     """A cell as the engine needs it."""
 
     cell: str  # its hash
-    name: str  # for people: the variant and the seed
+    name: str  # what people see: the variant and the seed
     config: dict[str, Any]
     seed: int
     variant: str = ""  # label of metrics, unless `series` is set
@@ -68,7 +68,7 @@ class Listener:
 
         Args:
             job: the cell's.
-            report: what the task reported: iteration, loss, seconds, metrics of the held-out part.
+            report: the task's report: iteration, loss, seconds, metrics of the held-out part.
             steps: how many steps the cell has.
         """
 
@@ -80,7 +80,7 @@ class Listener:
 
         Args:
             job: the cell's.
-            record: its row of the results; "status" is "finished", "failed" or "stopped".
+            record: the cell's row of the results; "status" is "finished", "failed" or "stopped".
         """
 
 

@@ -16,8 +16,8 @@ class Begin:
     cell: str
     config: dict[str, Any]
     seed: int
-    storage: str | None = None  # of checkpoints; None keeps none
-    objective: Objective | None = None  # of the best checkpoint
+    storage: str | None = None  # path or URI of checkpoints; None keeps none
+    objective: Objective | None = None  # chooses the best checkpoint
     settings: dict[str, Any] = field(default_factory=dict)  # dotted path -> value, as a population has moved the config
     take_over: tuple[str, str] | None = None  # cell and name of a pinned state to start from instead
     start: str | None = None  # cell of the pre-training whose backbone it starts from
@@ -41,7 +41,7 @@ class Reply:
     """A rank's answer to a command."""
 
     report: dict[str, Any]
-    seconds: float = 0.0  # that the command took on the worker
+    seconds: float = 0.0  # time that the command took on the worker
     metrics: dict[str, Any] | None = None  # after the last step
     metric_ids: dict[str, str] | None = None
     history: list[dict[str, Any]] = field(default_factory=list)  # earlier reports of a cell that continues
@@ -105,8 +105,8 @@ class Mailbox:
         """Leave the reply to command `number - 1`, wait for command `number`, and return it.
 
         Args:
-            rank: of the worker that calls.
-            number: of the command, from 1.
+            rank: the rank of the calling worker.
+            number: the number of the command, from 1.
             reply: None before the first command.
         """
         async with self._changed:

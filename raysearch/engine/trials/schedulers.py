@@ -30,9 +30,9 @@ TIME_ATTR = "trained"  # key of a result: outer iterations after the warm-up, wh
 class SchedulerRequest:
     """What a scheduler is built from."""
 
-    objective: Objective  # what trials are compared by
+    objective: Objective  # the metric that trials are compared by
     steps: int  # outer iterations of a whole trial, without its warm-up
-    options: Mapping[str, Any]  # as the study sets them
+    options: Mapping[str, Any]  # keyword arguments of the scheduler, from the study
     mutations: Mapping[str, Any]  # dotted path -> Tune distribution, for schedulers that move settings
 
     @property
@@ -47,11 +47,11 @@ def build_scheduler(
     """Return a new scheduler.
 
     Args:
-        name: in `SCHEDULERS`.
-        objective: what trials are compared by.
+        name: a name in `SCHEDULERS`.
+        objective: the metric that trials are compared by.
         steps: outer iterations of a whole trial, without its warm-up.
-        options: of the scheduler, as the study sets them.
-        mutations: what may be moved while trials train: dotted path -> Tune distribution.
+        options: keyword arguments of the scheduler, from the study.
+        mutations: dotted path -> Tune distribution, of settings that may change while trials train.
 
     Raises:
         UserError: unknown name.
@@ -110,9 +110,9 @@ def replay_cells(scheduler: TrialScheduler, objective: Objective, records: Itera
     """Report to a new scheduler what ended cells had reported.
 
     Args:
-        scheduler: as `build_scheduler` made it.
-        objective: what trials are compared by.
-        records: of finished and stopped cells, in the order in which they were begun.
+        scheduler: a new scheduler.
+        objective: the metric that trials are compared by.
+        records: records of finished and stopped cells, in the order in which they began.
     """
     controller = _ReplayController()
     for record in records:
@@ -167,7 +167,7 @@ def limit_concurrency(scheduler: TrialScheduler, has_room: Callable[[], bool], s
     """Keep a scheduler from resuming a paused trial while all slots are taken.
 
     Args:
-        scheduler: as `build_scheduler` made it; it is changed.
+        scheduler: a scheduler from `build_scheduler`; it is changed.
         has_room: returns whether one more trial may run.
         slots: how many actors are kept warm while all trials are paused; Tune by itself keeps one.
     """

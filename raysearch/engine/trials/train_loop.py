@@ -1,4 +1,4 @@
-"""The loop that runs inside each Ray Train worker: take a command, execute it, reply, until it is told to stop."""
+"""The loop that runs inside each Ray Train worker: take a command, execute it and reply, until `Stop`."""
 
 import json
 import math
@@ -29,7 +29,7 @@ class ImageSource:
     """Where a worker's images come from."""
 
     sets: dict[Images, PlacedImages]
-    content_hash: str  # of the data set
+    content_hash: str  # the data set's
     cache: Path  # folder of files that any process may share
     splits: dict[Images, str] = field(default_factory=dict)  # name and hash of a class-disjoint split
 
@@ -90,7 +90,7 @@ class RunningCell:
     Args:
         command: the cell to begin.
         build: makes the task.
-        worker: that it runs on.
+        worker: the worker that it runs on.
     """
 
     def __init__(self, command: Begin, build: BuildTask, worker: Worker) -> None:
@@ -172,7 +172,7 @@ def read_start(command: Begin, worker: Worker) -> dict[str, Any]:
 
     Args:
         command: with `start` and `storage`.
-        worker: that reads.
+        worker: the worker that reads.
 
     Raises:
         RuntimeError: the pre-training did not come to its end.

@@ -42,10 +42,10 @@ class CellTrial(tune.Trainable):
         """Start the worker group, once per actor.
 
         Args:
-            config: of the first trial.
-            group: what the worker group is made of.
+            config: the config of the first trial.
+            group: the specification of the worker group.
             storage: path or URI of the checkpoints; None keeps none.
-            objective: of the best checkpoint and of a scheduler.
+            objective: chooses the best checkpoint, and is a scheduler's metric.
             limit: seconds after which a silent worker counts as hung.
         """
         self._storage_location = storage

@@ -66,12 +66,12 @@ def run_trials(
     """Run cells to their end on the Ray cluster that this process is connected to.
 
     Args:
-        jobs: where the cells come from.
+        jobs: the source of the cells.
         build: makes a task inside a worker.
-        source: of the images; None for tasks that need none.
+        source: the source of the images; None for tasks that need none.
         capacity: how many trials may run, and what each takes.
         listener: hears of every start, step and end, in this process.
-        checkpoints: where they go, and the time limit of a step.
+        checkpoints: the place of the checkpoints, and the time limit of a step.
         scheduler: stops cells early; None runs every cell to its end.
         interrupt: whether the user wants to stop.
 

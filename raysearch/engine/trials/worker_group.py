@@ -60,7 +60,7 @@ class WorkerGroup:
     """A group of workers. The constructor starts it, `ask` hands it commands, `stop` ends it.
 
     Args:
-        spec: what it is made of.
+        spec: the specification of the group.
     """
 
     def __init__(self, spec: GroupSpec) -> None:
@@ -94,8 +94,8 @@ class WorkerGroup:
         """Have all workers execute a command, and return the reply of rank 0.
 
         Args:
-            command: what to do.
-            name: of the command in Ray's dashboard.
+            command: the command.
+            name: the command's name in Ray's dashboard.
             limit: seconds after which the workers count as hung and are removed; starting the group does not count.
 
         Raises:

@@ -20,11 +20,11 @@ class Ablation:
     Sizes in pixels are given for an image of 224 px and scale with `data.side`.
 
     Args:
-        question: that the report answers.
-        task: in `TASKS`, for example "retrieval".
+        question: the question that the report answers.
+        task: the name of a task, for example "retrieval".
         base: settings of every variant.
         reference: the setting of the factors that the other variants are compared with.
-        factors: what varies.
+        factors: the factors that vary.
         design: "one_at_a_time" changes one factor from the reference; "full" crosses all levels; "leave_one_out"
             switches one component off at a time.
         within: names of factors whose levels each have a reference of their own, in a "full" design. With "hash.bits",

@@ -29,7 +29,7 @@ class AblationPlan:
     seeds: tuple[int, ...]
     cells: tuple[Cell, ...]
     also: Mapping[str, tuple[Variant, ...]]  # variant name -> other settings of the factors with the same config
-    workers: int = 1  # that share each batch
+    workers: int = 1  # workers that share each batch
 
     @property
     def task(self) -> str:
@@ -85,11 +85,11 @@ def plan_ablation(
     Args:
         name: the study's name.
         study: the question, the factors and the design.
-        profile: in the task's profiles, for example "laptop".
+        profile: the name of a profile of the task, for example "laptop".
         data_hash: content hash of the data set.
         settings: overrides by dotted path, in the units of the config; on a factor's path they move the reference.
         seeds: number of seeds instead of the study's.
-        workers: that share each batch.
+        workers: the number of workers that share each batch.
 
     Raises:
         UserError: unknown profile or path, a value or combination that cannot be, or two equal variants.

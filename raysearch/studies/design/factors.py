@@ -46,7 +46,7 @@ def choice(name: str, levels: Mapping[str, Mapping[str, Any]]) -> Factor:
     """Return a factor whose levels have labels and several settings each.
 
     Args:
-        name: of the factor.
+        name: the factor's name.
         levels: label -> settings by dotted path.
 
     >>> choice("method", {"ITQ": {"hash.method": "itq"}, "LSH": {"hash.method": "lsh"}}).labels
@@ -59,7 +59,7 @@ def component(name: str, off: Mapping[str, Any]) -> Factor:
     """Return a part of the model that `leave_one_out` switches off.
 
     Args:
-        name: of the part.
+        name: the part's name.
         off: settings by dotted path that switch it off.
 
     >>> component("SREM", off={"srem.regions": 0, "esrl.erased": 0}).name

@@ -41,7 +41,7 @@ class PlanRequest:
     settings: Mapping[str, Any] = field(default_factory=dict)  # overrides by dotted path, in the units of the config
     seeds: int | None = None  # number of seeds, instead of the study's
     trials: int | None = None  # configs per group of a search, instead of the study's
-    workers: int = 1  # that share each batch
+    workers: int = 1  # workers that share each batch
     only: Mapping[str, Sequence[Any]] = field(default_factory=dict)  # factor name -> levels of an ablation
 
 
@@ -63,7 +63,7 @@ class Plan(Protocol):
         """Return the plan on another data set.
 
         Args:
-            content_hash: of the data set.
+            content_hash: the data set's content hash.
         """
         ...
 
@@ -76,11 +76,11 @@ def make_cell(variant: Variant, seed: int, data: str, workers: int = 1, populati
     """Return a variant with a seed under its hash, with the pre-training that it starts from.
 
     Args:
-        variant: what is run.
-        seed: of everything random.
+        variant: the variant to run.
+        seed: the seed of everything random.
         data: the data set's content hash.
-        workers: that share each batch.
-        population: what else decides the outcome; see `cell_hash`.
+        workers: the number of workers that share each batch.
+        population: further parts of the cell's identity; see `cell_hash`.
     """
     start = None
     pre_training = variant.config.starts_from(seed)
@@ -102,9 +102,9 @@ def cell_hash(config: RunConfig, data: str, seed: int, workers: int = 1, populat
     Args:
         config: resolved.
         data: the data set's content hash.
-        seed: of everything random.
-        workers: that share each batch: each has batch statistics of its own.
-        population: what else decides, for a cell that trains among others and takes over from them.
+        seed: the seed of everything random.
+        workers: the number of workers that share each batch. Each has batch statistics of its own.
+        population: further parts of the identity, for a cell that takes over the state of others.
     """
     plain = replace_values(config.canonical(), config.identities)
     identity = {"config": plain, "data": data, "seed": seed, "code": TASKS[config.task].version}

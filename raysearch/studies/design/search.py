@@ -20,29 +20,29 @@ class Search:
     Sizes in pixels are given for an image of 224 px and scale with `data.side`.
 
     Args:
-        question: that the report answers.
-        task: in `TASKS`, for example "retrieval".
+        question: the question that the report answers.
+        task: the name of a task, for example "retrieval".
         space: config path -> Ray Tune distribution, such as `tune.loguniform(1e-4, 1e-1)`. Where one choice decides
         which
             others there are, a function that asks an Optuna trial by config paths, such as
             `trial.suggest_float("esrl.positive", 0.01, 1)`, and may return further settings.
         base: settings of every config.
         reference: settings that the best config is judged against, on top of the base.
-        metric: what configs are chosen by, such as "map_validation"; a list has a Pareto front.
+        metric: the metric that configs are chosen by, such as "map_validation"; a list gives a Pareto front.
         mode: "max" or "min", or one per metric.
         trials: configs to try, in each group.
         sampler: chooses the configs: "tpe", "gp", "cmaes", "nsga2", "nsga3", "qmc", "random", "grid", or your own.
-        sampler_options: of the sampler's constructor.
+        sampler_options: keyword arguments of the sampler's constructor.
         scheduler: stops configs early by the first metric: "asha", "hyperband" (asynchronous), "median", or your own;
             "pbt" moves the settings of a population while it trains. None runs every config to its end. TPE with ASHA
             needed the fewest epochs in `benchmarks/search_efficiency.py`, where ASHA left each config a third of its
             iterations.
-        scheduler_options: of the scheduler's constructor. By default each config has such a third.
+        scheduler_options: keyword arguments of the scheduler's constructor. By default each config has such a third.
         starts: settings to try first.
         group: a factor; each of its levels is searched separately, for example each code length.
-        seeds: that each config is run with, and whose mean counts. A number counts from 0; or the list itself.
+        seeds: the seeds of each config, whose mean counts: how many, counted from 0, or the list itself.
         judge_seeds: fresh seeds on which the best config and the reference meet at the end; 0 leaves that out.
-        judge_metric: what they are compared by.
+        judge_metric: the metric of that comparison.
         profiles: profile name -> settings, on top of the task's own.
         step_limit: seconds after which the worker of an unfinished step (an outer iteration) is replaced as hung.
     """

@@ -27,7 +27,7 @@ class SamplerSpec:
     """A sampler of Optuna.
 
     Args:
-        build: its class, or the import path of it. It takes `seed`, and by keyword the study's `sampler_options`.
+        build: the sampler's class or its import path. It takes `seed`, and by keyword the study's `sampler_options`.
         learns_from_pruned: whether it uses configs that were stopped early. Other samplers are given the last value of
             such a config instead; without one they would suggest it again.
         needs_finite_space: whether it enumerates, so that every distribution needs choices or steps.

@@ -33,7 +33,7 @@ class SearchPlan:
     seeds: tuple[int, ...]  # tuning seeds
     settings: Mapping[str, Any]  # the user's overrides
     trials: int  # per group
-    workers: int = 1  # that share each batch
+    workers: int = 1  # workers that share each batch
 
     @property
     def task(self) -> str:
@@ -62,9 +62,9 @@ class SearchPlan:
         """Return a config of the search.
 
         Args:
-            group: that it belongs to.
-            name: for people.
-            settings: of the searched paths, in the study file's units.
+            group: the group of the config.
+            name: the name that people see.
+            settings: dotted path -> value of the searched paths, in the study file's units.
 
         Raises:
             UserError: an unknown path, or a combination that cannot be.
@@ -155,12 +155,12 @@ def plan_search(
     Args:
         name: the study's name.
         search: the question and the space.
-        profile: in the task's profiles, for example "laptop".
+        profile: the name of a profile of the task, for example "laptop".
         data_hash: content hash of the data set.
         settings: overrides by dotted path, in the units of the config.
         seeds: number of tuning seeds instead of the study's.
         trials: number of configs per group instead of the study's.
-        workers: that share each batch.
+        workers: the number of workers that share each batch.
 
     Raises:
         UserError: unknown profile or path, a value or combination that cannot be, or no held-out part to choose by.

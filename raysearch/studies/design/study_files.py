@@ -41,7 +41,7 @@ def load_study(name: str) -> tuple[str, Study]:
     """Return the name of a study, and the study.
 
     Args:
-        name: of a file in `search_spaces`, or the path of a Python file that sets `study`.
+        name: the name of a file in `search_spaces`, or the path of a Python file that sets `study`.
 
     Raises:
         UserError: no such study, a file that does not run, or one that sets no `study`.
