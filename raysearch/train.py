@@ -128,7 +128,7 @@ def _train_to_the_end(config: RunConfig, seed: int, images: Feed, console: Conso
     torch.set_num_threads(1)  # as in a study's workers; more threads add in another order
     worker = Worker(images, cache_dir() / "features", device)
     try:
-        worker = pretrained_backbone.trained(
+        worker = pretrained_backbone.with_pretrained_backbone(
             config, seed, worker, cache_dir() / "pretrained", lambda pretraining: _train(pretraining, console)
         )
         running = registry.build(config, seed, worker)

@@ -14,7 +14,7 @@ from raysearch.studies.configs import TASKS, overrides, presets
 from raysearch.studies.configs.profiles import profile_settings
 from raysearch.tasks import registry
 from raysearch.tasks.base import Feed, Worker
-from raysearch.tasks.common import pretrained_backbone
+from raysearch.tasks.common.pretrained_backbone import with_pretrained_backbone
 
 SPEC = synthetic.SyntheticSpec(classes=8, train_per_class=6, test_per_class=2, side=32)
 SETTINGS = {
@@ -76,7 +76,7 @@ def test_a_run_and_its_pre_training_which_is_kept(
             task.advance()
 
     torch.set_num_threads(1)
-    worker = pretrained_backbone.trained(config, 2, Worker(images, cache_dir()), tmp_path / "other", advance)
+    worker = with_pretrained_backbone(config, 2, Worker(images, cache_dir()), tmp_path / "other", advance)
     task = registry.build(config, 2, worker)
     advance(task)
     outcome = task.evaluate()

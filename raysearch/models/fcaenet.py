@@ -39,11 +39,13 @@ class HashLayer(nn.Module):
         self._fitted = False
 
     def forward(self, pooled: Tensor) -> Tensor:
+        """Map pooled features (B, C) to outputs (B, c)."""
         if self.standardise is not None:
             pooled = self.standardise(pooled)
         return self.linear(pooled)
 
     def train(self, mode: bool = True) -> "HashLayer":
+        """Set the mode; statistics that were fitted to a whole set stay fixed."""
         super().train(mode)
         if self._fitted and self.standardise is not None:
             self.standardise.eval()
@@ -67,6 +69,7 @@ class FCAENet(nn.Module):
         self.hash_layer = HashLayer(backbone.channels, bits, standardise)
 
     def forward(self, images: Tensor) -> HashOutput:
+        """Map images (B, 3, H, W) to outputs and the last feature map."""
         features = self.feature_map(images)
         # Outputs are small (0.06 at 12 bits), so everything after the backbone is computed in float32.
         with torch.autocast(images.device.type, enabled=False):

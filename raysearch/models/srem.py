@@ -72,7 +72,8 @@ def erase_mask(
         _activation(features, (rows, columns), align_corners), _noise(features), regions, size, ties
     )
     if grid:
-        row, column = row * height // rows, column * width // columns
+        row = row * height // rows
+        column = column * width // columns
     # A pixel is erased when a corner is in the size x size window that ends at it (or is centered on it).
     before = size - 1 - size // 2 if center else size - 1
     erased = torch.zeros(len(features), height + size - 1, width + size - 1, dtype=torch.uint8, device=features.device)
@@ -128,7 +129,8 @@ def _corners(activation: Tensor, noise: Tensor, regions: int, size: int, ties: s
     Returns:
         Candidates: row (B, m, 1) and column (B, m, w); and which of them are the highest (B, m, w).
     """
-    batch, columns = len(activation), activation.shape[3]
+    batch = len(activation)
+    columns = activation.shape[3]
     stretch = math.gcd(columns, _STRETCH)
     stretches = activation.reshape(batch, -1, stretch)
     maxima = stretches.amax(2)

@@ -54,7 +54,7 @@ class Worker:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     rank: int = 0
     world_size: int = 1
-    start: Mapping[str, Tensor] | None = None  # a trunk's state, of the pre-training that the config asks for
+    start: Mapping[str, Tensor] | None = None  # a backbone's state, of the config's pre-training
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """Return the model as it is called in training."""

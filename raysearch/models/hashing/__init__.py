@@ -79,7 +79,7 @@ def fit(name: str, features: Tensor, labels: Tensor | None, bits: int, seed: int
     if not features.isfinite().all():
         raise ValueError("features hold values that are not finite")
     if (features == features[0]).all():
-        raise ValueError(f"all {len(features)} features are equal, so there is nothing to learn")
+        raise ValueError(f"all {len(features)} features are the same, so there is nothing to learn")
     return method.fit(features, labels, bits, seed, **options)
 
 

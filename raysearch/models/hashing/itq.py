@@ -38,8 +38,8 @@ def fit(features: Tensor, labels: Tensor | None, bits: int, seed: int, *, iterat
 
 def better_rotation(projected: Tensor, rotation: Tensor) -> Tensor:
     """Return the rotation (c, c) that brings `projected` (n, c) closest to the codes of the given rotation."""
-    left, _, right = torch.linalg.svd(projected.T @ signs(projected @ rotation))
-    return left @ right
+    u, _, vh = torch.linalg.svd(projected.T @ signs(projected @ rotation))
+    return u @ vh
 
 
 def random_rotation(size: int, seed: int) -> Tensor:

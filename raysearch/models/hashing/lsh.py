@@ -28,6 +28,7 @@ class ProjectionEncoder(Encoder):
         self.register_buffer("directions", directions)
 
     def scores(self, rows: Tensor) -> Tensor:
+        """Return the projections (b, c) of features (b, d)."""
         return (rows - self.mean) @ self.directions
 
 

@@ -62,6 +62,7 @@ class NumpySearch:
         self._database = database
 
     def nearest(self, queries: Words, k: int) -> Nearest:
+        """Return distances and rows of the k nearest codes of each query; see `Search.nearest`."""
         distances = np.empty((len(queries), k), np.int32)
         rows = np.empty((len(queries), k), np.int64)
         for number, query in enumerate(queries):
@@ -81,6 +82,7 @@ class FaissSearch:
         self._index.add(_as_bytes(database))
 
     def nearest(self, queries: Words, k: int) -> Nearest:
+        """Return distances and rows of the k nearest codes of each query; see `Search.nearest`."""
         distances = np.empty((len(queries), k), np.int32)
         rows = np.empty((len(queries), k), np.int64)
         query_bytes = _as_bytes(queries)

@@ -43,6 +43,7 @@ class KernelEncoder(Encoder):
         self.register_buffer("directions", directions)
 
     def scores(self, rows: Tensor) -> Tensor:
+        """Return phi P (b, c) for features (b, d)."""
         return kernel(rows, self.anchors, self.width) @ self.directions
 
 

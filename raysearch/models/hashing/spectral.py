@@ -43,6 +43,7 @@ class SpectralEncoder(Encoder):
         self.register_buffer("frequency", frequency)
 
     def scores(self, rows: Tensor) -> Tensor:
+        """Return the waves (b, c) at features (b, d)."""
         position = (rows - self.mean) @ self.directions - self.low
         return torch.sin(math.pi / 2 + self.frequency * position[:, self.axis])
 

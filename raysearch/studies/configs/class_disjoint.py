@@ -20,14 +20,17 @@ class ClassDisjointConfig(RunConfig):
 
     @property
     def images(self) -> Images:
+        """The images that the run works on."""
         return Images(self.data.side, self.data.zoom, self.data.split)
 
     @property
     def steps(self) -> int:
+        """Number of epochs, each of which a scheduler may stop after."""
         return self.train.epochs
 
     @property
     def backbone(self) -> tuple[str, str | None]:
+        """Name of the backbone, and the weights that it starts from."""
         return self.model.backbone, self.model.weights
 
     @property
@@ -37,6 +40,7 @@ class ClassDisjointConfig(RunConfig):
 
     @property
     def identities(self) -> dict[str, str | None]:
+        """Digests of files of weights and of the class-disjoint split, and of an extension's backbone."""
         return {
             **weights.backbone_identities(*self.backbone),
             "data.split": class_splits.partition_identity(self.data.split),

@@ -12,10 +12,13 @@ from raysearch.studies.configs.fewshot_sections import BackboneConfig, FewshotDa
 
 
 class PretrainRunConfig(ClassDisjointConfig):
+    """The config of a pre-training; see the module."""
+
     task: Literal["pretrain"] = "pretrain"
     data: FewshotDataConfig = FewshotDataConfig()
     model: BackboneConfig = BackboneConfig()
     train: PretrainConfig = PretrainConfig(epochs=100)
 
     def chance(self, counts: Counts) -> float:
+        """Return the accuracy of guessing among the base classes."""
         return 1 / max(1, sum(count > 0 for count in counts.get("train", ())))

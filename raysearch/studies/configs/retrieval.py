@@ -213,14 +213,17 @@ class RetrievalConfig(RunConfig):
 
     @property
     def images(self) -> Images:
+        """The images that the run works on."""
         return Images(self.data.side, self.data.zoom, None)
 
     @property
     def backbone(self) -> tuple[str, str | None]:
+        """Name of the backbone, and the weights that it starts from."""
         return self.model.backbone, self.model.weights
 
     @property
     def identities(self) -> dict[str, str | None]:
+        """Digests of files of weights, and of the source of a backbone or a method from an extension."""
         identities = weights.backbone_identities(*self.backbone)
         source = self.hashing_method.source
         if source is not None:
@@ -234,26 +237,36 @@ class RetrievalConfig(RunConfig):
 
     @property
     def checkpoint_holds_backbone(self) -> bool:
+        """Whether checkpoints hold the backbone; those of fitted methods do not, since it is untrained."""
         return self.hashing_method.trained
 
     @property
     def steps(self) -> int:
+        """Number of outer iterations, each of which a scheduler may stop after."""
         return self.train.iterations
 
     @property
     def epochs(self) -> int:
+        """Number of inner epochs in all outer iterations."""
         return self.train.iterations * self.train.epochs
 
     @property
     def holds_out(self) -> bool:
+        """Whether `data.validation` holds out part of train."""
         return self.data.validation > 0
 
     def chance(self, counts: Counts) -> float:
+        """Return the mean average precision of random codes: the share of pairs with one class."""
         train = counts["train"]
         test = counts["test"]
         return sum(a * b for a, b in zip(train, test, strict=True)) / sum(train) / sum(test)
 
     def check(self, name: str, classes: Sequence[str], counts: Counts) -> None:
+        """Check that there are two train classes with two images each, and test images.
+
+        Raises:
+            UserError: there are not.
+        """
         train = counts.get("train", ())
         test = counts.get("test", ())
         if not sum(train) or not sum(test):

@@ -1,4 +1,4 @@
-"""Pre-trained trunks without a cluster: trained when first asked for, kept in a directory under their cell's name."""
+"""Pre-trained backbones without a cluster: trained when they are first needed, and stored under their cell's hash."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,23 +13,25 @@ from raysearch.tasks import registry
 from raysearch.tasks.base import Task, Worker
 
 
-def trained(config: RunConfig, seed: int, worker: Worker, directory: Path, train: Callable[[Task], None]) -> Worker:
-    """The worker with the trunk that the config starts from; as it is where the config names none.
+def with_pretrained_backbone(
+    config: RunConfig, seed: int, worker: Worker, directory: Path, train: Callable[[Task], None]
+) -> Worker:
+    """Return the worker with the backbone that the config starts from; unchanged if the config has no pre-training.
 
     Args:
         config: of the run.
         seed: of the run.
-        worker: what it runs on, alone.
-        directory: of kept trunks.
+        worker: that the run is trained on, alone.
+        directory: of stored backbones.
         train: advances a task to its end.
     """
-    before = config.starts_from(seed)
-    if before is None:
+    pre_training = config.starts_from(seed)
+    if pre_training is None:
         return worker
-    own, own_seed = before
-    path = directory / f"{cell_hash(own, worker.feed.content_hash, own_seed)}.pt"
+    pre_config, pre_seed = pre_training
+    path = directory / f"{cell_hash(pre_config, worker.feed.content_hash, pre_seed)}.pt"
     if not path.exists():
-        task = registry.build(own, own_seed, worker)
+        task = registry.build(pre_config, pre_seed, worker)
         train(task)
         state = task.state_dict()["trunk"]
         atomic.replace_file(path, lambda temporary: torch.save(state, temporary))

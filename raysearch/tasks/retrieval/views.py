@@ -112,6 +112,7 @@ class PixelViews:
         self._autocast = worker.device.type == "cuda" and config.train.precision == "auto"
 
     def start_epoch(self) -> None:
+        """Put the network into training mode."""
         self.network.train()
 
     def forward(
@@ -122,6 +123,7 @@ class PixelViews:
         place: tuple[int, int],
         inputs: tuple[Tensor, ...] = (),
     ) -> Outputs:
+        """Compute the outputs of a batch through the pixels; see `Views.forward`."""
         data = self.config.data
         size = (data.side, data.side)
         anchors = self._load(rows, draw_views(data.augment, rows, size, (self.seed, *place, _ANCHOR)))
@@ -147,6 +149,7 @@ class PixelViews:
 
     @torch.no_grad()
     def encode(self, rows: Tensor) -> Tensor:
+        """Return the outputs (m, c) of images (m,) without augmentation."""
         self.network.eval()
         self.images.prefetch(rows)
         batches = rows.split(_FEATURE_BATCH)
@@ -210,6 +213,7 @@ class CachedViews:
         return self._table("erased", {"view": "erased", **self.config.srem.model_dump()})
 
     def start_epoch(self) -> None:
+        """Put the network into evaluation mode: no batch norm of the backbone is used."""
         self.network.eval()
 
     def forward(
@@ -220,6 +224,7 @@ class CachedViews:
         place: tuple[int, int],
         inputs: tuple[Tensor, ...] = (),
     ) -> Outputs:
+        """Compute the outputs of a batch from pooled features; see `Views.forward`."""
         device = self.worker.device
         rows = rows.to(device)
         anchor = self.network.from_pooled(self.anchors[rows])
@@ -235,6 +240,7 @@ class CachedViews:
 
     @torch.no_grad()
     def encode(self, rows: Tensor) -> Tensor:
+        """Return the outputs (m, c) of images (m,) from their pooled features."""
         return self.network.from_pooled(self.anchors[rows.to(self.worker.device)])
 
     def _table(self, name: str, view: Mapping[str, Any]) -> Tensor:

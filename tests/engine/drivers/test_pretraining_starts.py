@@ -78,7 +78,7 @@ def alone(data: Path, row: dict[str, Any], directory: Path) -> dict[str, Any]:
         for _ in range(task.steps):
             task.advance()
 
-    started = pretrained_backbone.trained(config, row["seed"], worker, directory, advance)
+    started = pretrained_backbone.with_pretrained_backbone(config, row["seed"], worker, directory, advance)
     task = registry.build(config, row["seed"], started)
     advance(task)
     return task.evaluate()

@@ -203,5 +203,5 @@ def test_what_does_not_fit_is_refused() -> None:
     ranking = Ranking.from_codes(query, query_labels, database, database_labels)
     with pytest.raises(ValueError, match="best"):
         average_precision(ranking, "stable")
-    with pytest.raises(ValueError, match="first 0"):
+    with pytest.raises(ValueError, match="k=0 leaves no items"):
         average_precision(ranking, k=0)

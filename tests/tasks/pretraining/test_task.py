@@ -12,8 +12,8 @@ from torch.nn.functional import cross_entropy
 from raysearch.data.feed import ImageSet, augment, draw_views
 from raysearch.studies.configs import PretrainRunConfig, overrides
 from raysearch.tasks.base import Feed, NonFiniteLoss, Task, Worker
-from raysearch.tasks.common import pretrained_backbone
 from raysearch.tasks.common.batches import generator
+from raysearch.tasks.common.pretrained_backbone import with_pretrained_backbone
 from raysearch.tasks.pretraining import task as pretraining_task
 from raysearch.tasks.pretraining.task import PretrainTask
 
@@ -149,7 +149,7 @@ class Train:
 def test_a_trunk_is_trained_once_and_kept(tmp_path: Path) -> None:
     train, worker, change = Train(), Worker(feed(), Path()), {"pretrain.epochs": 2, "pretrain.batch": 7}
     asked = config(METHODS["relation"], change)
-    started = pretrained_backbone.trained(asked, 0, worker, tmp_path / "kept", train)
+    started = with_pretrained_backbone(asked, 0, worker, tmp_path / "kept", train)
     alone = make({"train.epochs": 2, "train.lr": 0.01, "train.milestones": [0.85]})
     finish(alone)
     assert started.start is not None
@@ -158,26 +158,24 @@ def test_a_trunk_is_trained_once_and_kept(tmp_path: Path) -> None:
     assert started.feed is worker.feed
 
     for case in METHODS.values():
-        again = pretrained_backbone.trained(
-            config(case, change, {"train.lr": 1.0}), 0, worker, tmp_path / "kept", train
-        )
+        again = with_pretrained_backbone(config(case, change, {"train.lr": 1.0}), 0, worker, tmp_path / "kept", train)
         assert again.start is not None
         assert all(torch.equal(again.start[name], value) for name, value in started.start.items())
     assert train.count == 1
     assert len(list((tmp_path / "kept").iterdir())) == 1
 
-    pretrained_backbone.trained(asked, 1, worker, tmp_path / "kept", train)
-    pretrained_backbone.trained(
+    with_pretrained_backbone(asked, 1, worker, tmp_path / "kept", train)
+    with_pretrained_backbone(
         config(METHODS["relation"], change, {"pretrain.lr": 0.5}), 0, worker, tmp_path / "kept", train
     )
     other = Worker(Feed(feed().train, feed().test, "other data", feed().val), Path())
-    pretrained_backbone.trained(asked, 0, other, tmp_path / "kept", train)
+    with_pretrained_backbone(asked, 0, other, tmp_path / "kept", train)
     assert train.count == len(list((tmp_path / "kept").iterdir())) == 4
 
 
 def test_without_a_pre_training_the_worker_stays_as_it_is(tmp_path: Path) -> None:
     worker = Worker(feed(), Path())
-    assert pretrained_backbone.trained(config(METHODS["relation"]), 0, worker, tmp_path / "kept", Train()) is worker
+    assert with_pretrained_backbone(config(METHODS["relation"]), 0, worker, tmp_path / "kept", Train()) is worker
     assert not (tmp_path / "kept").exists()
 
 
@@ -189,7 +187,7 @@ def test_a_pre_training_that_fails_leaves_no_file(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(OSError, match="no space left"):
-        pretrained_backbone.trained(asked, 0, Worker(feed(), Path()), tmp_path, Train())
+        with_pretrained_backbone(asked, 0, Worker(feed(), Path()), tmp_path, Train())
     assert list(tmp_path.iterdir()) == []
 
 

@@ -37,18 +37,22 @@ class AsymmetricMethod(ImageInputs):
         self._targets: adsh.Targets | None = None
 
     def activate(self, z: Tensor) -> Tensor:
+        """Return tanh of the outputs, equation 2."""
         return torch.tanh(z)
 
     def start_iteration(self, sample: Tensor, trained: int) -> None:
+        """Compute the targets of the hash loss from the codes, which stay fixed in the iteration."""
         self._rho = 1.0
         if self._config.adsh.similarity == "soft":
             self._rho = adsh.similarity_ratio(self._labels[sample.to(self._labels.device)], self._labels)
         self._targets = adsh.targets(self.codes, self._labels, self._rho)
 
     def order(self, sample: Tensor, generator: torch.Generator) -> Tensor:
+        """Return a random order."""
         return torch.randperm(len(sample), generator=generator)
 
     def losses(self, outputs: Outputs, rows: Tensor) -> dict[str, Tensor]:
+        """Return the hash and quantization losses, ESRL, and the erased share for the report."""
         hash_loss, quantization, weighted = self.hash_losses(outputs, rows.to(self._labels.device))
         section = self._config.esrl
         positive_weight = section.positive if outputs.positive is not None else 0.0
@@ -64,6 +68,7 @@ class AsymmetricMethod(ImageInputs):
         }
 
     def finish_iteration(self, sample: Tensor, outputs: Tensor) -> None:
+        """Update the codes bit by bit, equations 16 and 17."""
         if self._worker.rank != 0:
             return  # rank 0 updates the codes and sends them to all
         section = self._config.adsh
@@ -80,10 +85,16 @@ class AsymmetricMethod(ImageInputs):
         )
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the codes, as bytes where they are binary."""
         binary = bool((self.codes.abs() == 1).all())  # before the first update they may be normal numbers
         return {"codes": self.codes.to("cpu", torch.int8 if binary else torch.float32)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from codes.
+
+        Raises:
+            ValueError: codes of another number of images or bits.
+        """
         if state["codes"].shape != self.codes.shape:
             raise ValueError(
                 f"the state holds codes of shape {tuple(state['codes'].shape)}; "

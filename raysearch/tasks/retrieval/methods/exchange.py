@@ -49,23 +49,28 @@ class ExchNetMethod(AsymmetricMethod):
         self._counts = torch.zeros(len(network.anchors), device=worker.device)
 
     def start_iteration(self, sample: Tensor, trained: int) -> None:
+        """Begin an iteration, with exchanges after the configured share of all iterations."""
         super().start_iteration(sample, trained)
         # The first iteration has no anchors to exchange with: they are means over the iteration before.
         self._exchanges = trained >= max(1, self._config.exchnet.align_after * self._config.train.iterations)
 
     def start_epoch(self) -> None:
+        """Reset the sums of the anchors, which are means over the last epoch."""
         self._sums.zero_()
         self._counts.zero_()
 
     def draw_inputs(self, count: int, generator: torch.Generator) -> Tensor:
+        """Draw a uniform number per image and part, once exchanges have begun."""
         parts = self._config.exchnet.parts if self._exchanges else 0
         return torch.rand(count, parts, generator=generator)
 
     def inputs(self, rows: Tensor, drawn: Tensor) -> tuple[Tensor, ...]:
+        """Return labels and random numbers, once exchanges have begun."""
         device = self._labels.device
         return (self._labels[rows.to(device)], drawn.to(device)) if self._exchanges else ()
 
     def losses(self, outputs: Outputs, rows: Tensor) -> dict[str, Tensor]:
+        """Return ADSH's losses and the terms that keep the parts apart; collect the sums of the anchors."""
         section = self._config.exchnet
         rows = rows.to(self._labels.device)
         hash_loss, quantization, weighted = self.hash_losses(outputs, rows)
@@ -91,5 +96,6 @@ class ExchNetMethod(AsymmetricMethod):
         }
 
     def finish_iteration(self, sample: Tensor, outputs: Tensor) -> None:
+        """Update codes and anchors."""
         super().finish_iteration(sample, outputs)
         self._network.update_anchors(self._worker.sum(self._sums), self._worker.sum(self._counts))

@@ -50,15 +50,22 @@ class PairwiseMethod(ImageInputs):
         """
 
     def activate(self, z: Tensor) -> Tensor:
+        """Return the outputs as they are: they are linear."""
         return z
 
     def start_iteration(self, sample: Tensor, trained: int) -> None:
         """Do nothing: there are no codes to prepare for."""
 
     def order(self, sample: Tensor, generator: torch.Generator) -> Tensor:
+        """Return an order with groups of images of a class, by the config's `pairs.per_class`."""
         return self._sampler.grouped(sample, self._config.pairs.per_class, generator)
 
     def losses(self, outputs: Outputs, rows: Tensor) -> dict[str, Tensor]:
+        """Return the loss of a batch, and its parts if it has any.
+
+        Raises:
+            ValueError: a part is named "loss".
+        """
         rows = rows.to(self._labels.device)
         self._steps += 1
         loss = self.batch_loss(outputs.anchor, self._labels[rows], rows)
@@ -72,9 +79,11 @@ class PairwiseMethod(ImageInputs):
         """Do nothing: there are no codes to update."""
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the number of steps."""
         return {"steps": self._steps}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a number of steps."""
         self._steps = state["steps"]
 
 
@@ -90,12 +99,19 @@ class DpshMethod(PairwiseMethod):
         return dpsh.loss(u, labels, self._bank, self._labels, self._config.dpsh.eta)
 
     def finish_iteration(self, sample: Tensor, outputs: Tensor) -> None:
-        self._bank[sample.to(self._bank.device)] = outputs  # of other workers too
+        """Store the outputs that other workers computed, too."""
+        self._bank[sample.to(self._bank.device)] = outputs
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the number of steps and the bank."""
         return {**super().state_dict(), "bank": self._bank.to("cpu", copy=True)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a bank.
+
+        Raises:
+            ValueError: a bank of another number of images or bits.
+        """
         super().load_state_dict(state)
         if state["bank"].shape != self._bank.shape:
             raise ValueError(
@@ -117,6 +133,7 @@ class HashNetMethod(PairwiseMethod):
     """HashNet: a weighted likelihood of pairs, with a tanh that sharpens as training goes on."""
 
     def activate(self, z: Tensor) -> Tensor:
+        """Return tanh(beta z), with beta of the current step."""
         section = self._config.hashnet
         return torch.tanh(hashnet.scale(self._steps, section.growth, section.every) * z)
 
