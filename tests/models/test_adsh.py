@@ -46,7 +46,8 @@ def objective(codes: Tensor, u: Tensor, sample: Tensor, labels: Tensor, gamma: f
 
 def slow_update(codes: Tensor, u: Tensor, sample: Tensor, labels: Tensor, gamma: float, rho: float) -> Tensor:
     """Equation 17 as printed, O(n r c^2); checks after every bit that the objective did not grow."""
-    codes, bits = codes.clone(), u.shape[1]
+    codes = codes.clone()
+    bits = u.shape[1]
     q = bits * similarity(labels[sample], labels, rho).T @ u
     q[sample] += gamma * u
     before = objective(codes, u, sample, labels, gamma, rho)
@@ -79,7 +80,8 @@ def test_ratio_of_balanced_classes_is_exact_for_many_pairs() -> None:
 def test_loss_and_gradient_with_explicit_similarity(rho: float | None) -> None:
     codes, u, sample, labels = problem(1, n=900, r=200, bits=12, classes=30)
     rho = similarity_ratio(labels[sample], labels) if rho is None else rho
-    plain, fast = u.clone().requires_grad_(), u.clone().requires_grad_()
+    plain = u.clone().requires_grad_()
+    fast = u.clone().requires_grad_()
     expected = (plain @ codes.T - 12 * similarity(labels[sample], labels, rho)).square().sum(1).mean() / 900
     loss = hash_loss(fast, labels[sample], codes, labels, rho)
     expected.backward()
@@ -122,7 +124,8 @@ def test_floor_of_the_loss_with_orthogonal_class_codes(bits: int) -> None:
 def test_update_with_explicit_similarity(gamma: float, rho: float | None, sweeps: int) -> None:
     codes, u, sample, labels = problem(3, n=400, r=90, bits=10, classes=12)
     ratio = similarity_ratio(labels[sample], labels) if rho is None else rho
-    given, expected = codes.clone(), codes
+    given = codes.clone()
+    expected = codes
     for _ in range(sweeps):
         expected = slow_update(expected, u, sample, labels, gamma, ratio)
     updated = update_codes(codes, u, sample, labels, gamma, sweeps, rho=rho)
@@ -140,7 +143,8 @@ def test_objective_never_grows_and_ends_where_no_bit_helps(seed: int) -> None:
     rho = similarity_ratio(labels[sample], labels)
     values = [objective(codes, u, sample, labels, gamma, rho)]
     for _ in range(30):
-        previous, codes = codes, update_codes(codes, u, sample, labels, gamma)
+        previous = codes
+        codes = update_codes(codes, u, sample, labels, gamma)
         assert (codes.abs() == 1).all()
         values.append(objective(codes, u, sample, labels, gamma, rho))
     assert all(after <= before * (1 + 1e-12) for before, after in pairwise(values))
@@ -166,7 +170,9 @@ def test_a_bit_that_costs_the_same_either_way_stays(dtype: torch.dtype) -> None:
 
 
 def test_neither_function_builds_anything_as_large_as_the_similarity() -> None:
-    n, r, bits = 200_000, 50_000, 12
+    n = 200_000
+    r = 50_000
+    bits = 12
     draw = torch.Generator().manual_seed(5)
     labels = torch.randint(200, (n,), generator=draw)
     sample = torch.randperm(n, generator=draw)[:r]
@@ -178,13 +184,15 @@ def test_neither_function_builds_anything_as_large_as_the_similarity() -> None:
     assert 4 * n * bits <= memory.largest <= 4 * 8 * n * bits  # a few times the codes; S would take 40 GB
 
 
-@pytest.mark.parametrize(("hard", "fewest", "most"), [(False, 190, 200), (True, 1, 1)])
-def test_only_the_soft_similarity_tells_classes_apart(hard: bool, fewest: int, most: int) -> None:
+@pytest.mark.parametrize(("hard", "fewest", "bound"), [(False, 190, 200), (True, 1, 1)])
+def test_only_the_soft_similarity_tells_classes_apart(hard: bool, fewest: int, bound: int) -> None:
     # T6: one free embedding a class. With S = -1 a constant pair u = -v is cheaper than any spread of codes.
-    classes, bits = 200, 12
+    classes = 200
+    bits = 12
     labels = torch.arange(classes * 15) % classes
     codes = random_codes(len(labels), bits, torch.Generator().manual_seed(6)).float()
-    u, everyone = torch.zeros(classes, bits), torch.arange(classes)
+    u = torch.zeros(classes, bits)
+    everyone = torch.arange(classes)
     rho = 1.0 if hard else 1 / (classes - 1)
     for _ in range(25):
         for _ in range(20):
@@ -193,13 +201,15 @@ def test_only_the_soft_similarity_tells_classes_apart(hard: bool, fewest: int, m
             u = (u - slope / (2 * bits)).clamp(-1, 1).detach()  # the curvature is 2 c at most
         codes = update_codes(codes, u[labels], torch.arange(len(labels)), labels, gamma=0.0, rho=1.0 if hard else None)
     class_codes = codes.view(15, classes, bits).sum(0).sign()
-    assert fewest <= len(class_codes.unique(dim=0)) <= most
+    assert fewest <= len(class_codes.unique(dim=0)) <= bound
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_an_autocast_region_changes_no_number(dtype: torch.dtype) -> None:
     codes, u, sample, labels = problem(7, n=300, r=80, bits=24, classes=10)
-    codes, u, rho = codes.to(dtype), u.to(dtype), similarity_ratio(labels[sample], labels)
+    codes = codes.to(dtype)
+    u = u.to(dtype)
+    rho = similarity_ratio(labels[sample], labels)
 
     outputs = u.clone().requires_grad_()
 
@@ -225,8 +235,10 @@ def test_an_autocast_region_changes_no_number(dtype: torch.dtype) -> None:
 
 def test_outputs_in_half_the_bits_are_computed_with_all_of_them() -> None:
     codes, u, sample, labels = problem(8, n=300, r=80, bits=24, classes=10)
-    half, rho = u.bfloat16(), similarity_ratio(labels[sample], labels)
-    wide, codes = half.float(), codes.float()
+    half = u.bfloat16()
+    rho = similarity_ratio(labels[sample], labels)
+    wide = half.float()
+    codes = codes.float()
     assert torch.equal(update_codes(codes, half, sample, labels), update_codes(codes, wide, sample, labels))
     arguments = labels[sample], codes, labels, rho
     assert torch.equal(hash_loss(half, *arguments), hash_loss(wide, *arguments))

@@ -37,7 +37,8 @@ def test_gradient_flows_into_all_three() -> None:
     # Equation 14 with kappa = alpha / c: 2 kappa (u_i - u_i') / B, the other sign at the other end.
     u, positive, erased = (t.requires_grad_() for t in outputs(2))
     esrl(u, positive, erased, 0.3, 0.7).backward()
-    from_positive, from_erased = (0.6 / 6 * (u - positive)).detach(), (1.4 / 6 * (u - erased)).detach()
+    from_positive = (0.6 / 6 * (u - positive)).detach()
+    from_erased = (1.4 / 6 * (u - erased)).detach()
     torch.testing.assert_close(u.grad, from_positive + from_erased)
     torch.testing.assert_close(positive.grad, -from_positive)
     torch.testing.assert_close(erased.grad, -from_erased)

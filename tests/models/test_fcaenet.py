@@ -40,13 +40,16 @@ def test_outputs_are_tanh_of_a_linear_layer_on_mean_features(standardise: bool) 
 
 
 def test_standardisation_has_no_weights_of_its_own() -> None:
-    plain, standardised = HashLayer(5, 4, False), HashLayer(5, 4, True)
+    plain = HashLayer(5, 4, False)
+    standardised = HashLayer(5, 4, True)
     assert [n for n, _ in plain.named_parameters()] == [n for n, _ in standardised.named_parameters()]
 
 
 def test_statistics_are_a_batch_s_in_training_until_they_are_fitted() -> None:
-    layer, batch = HashLayer(5, 4, True), features(8)
-    linear, norm = layer.linear, layer.standardise
+    layer = HashLayer(5, 4, True)
+    batch = features(8)
+    linear = layer.linear
+    norm = layer.standardise
     assert norm is not None
     scaled = (batch - batch.mean(0)) / (batch.var(0, unbiased=False) + norm.eps).sqrt()
     torch.testing.assert_close(layer.train()(batch), linear(scaled), rtol=1e-4, atol=1e-5)
@@ -76,7 +79,8 @@ def test_fitted_statistics_stay_when_the_whole_network_trains() -> None:
 
 def test_fitting_without_standardisation_changes_nothing() -> None:
     layer = HashLayer(5, 4, False)
-    before, batch = layer.linear.weight.clone(), features(6)
+    before = layer.linear.weight.clone()
+    batch = features(6)
     layer.fit_statistics(features())
     assert torch.equal(layer.linear.weight, before)
     assert torch.equal(layer.train()(batch), layer.linear(batch))

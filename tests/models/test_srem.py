@@ -15,7 +15,8 @@ def ranking_map(features: Tensor, shape: tuple[int, int]) -> np.ndarray:
     """(B, H, W) normalised maps. The dtype stays, or other rounding would give other ties."""
     mean = sum(features[:, k] for k in range(features.shape[1])) / features.shape[1]
     up = interpolate(mean[:, None], shape, mode="bilinear", align_corners=False)[:, 0].numpy()
-    low, high = up.min((1, 2), keepdims=True), up.max((1, 2), keepdims=True)
+    low = up.min((1, 2), keepdims=True)
+    high = up.max((1, 2), keepdims=True)
     return (up - low) / (high - low + up.dtype.type(1e-8))
 
 
@@ -37,9 +38,11 @@ def loop_mask(
         order = np.argsort(-padded, axis=None, kind="stable")
         for position in order[:regions] if normalised.max() > 0 else []:
             i, j = divmod(int(position), padded.shape[1])
-            i, j = i * height // shape[0], j * width // shape[1]
+            i = i * height // shape[0]
+            j = j * width // shape[1]
             if center:
-                i, j = i - size // 2, j - size // 2
+                i = i - size // 2
+                j = j - size // 2
             mask[max(i, 0) : max(i + size, 0), max(j, 0) : max(j + size, 0)] = 0
         masks.append(mask[:height, :width])
     return torch.from_numpy(np.stack(masks))[:, None]

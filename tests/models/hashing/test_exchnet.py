@@ -61,7 +61,8 @@ def test_every_backbone(name: str) -> None:
     backbone = backbones.build(name)
     network = ExchNet(backbone, 12, parts=2)
     out = network(images(2, 64))
-    (_, side), channels = SECOND_LAST[name], CHANNELS[name]
+    (_, side) = SECOND_LAST[name]
+    channels = CHANNELS[name]
     assert out.z.shape == (2, 12)
     assert out.local.shape == (2, 2, channels)
     assert out.whole.shape == (2, channels)
@@ -69,7 +70,8 @@ def test_every_backbone(name: str) -> None:
     assert network.hash_layer.linear.weight.shape == (12, 3 * channels)
     assert network.hash_layer.linear.bias is None
     assert network.attention[0].in_channels == SECOND_LAST[name][0]
-    local, whole = network.local_stage.state_dict(), network.whole_stage.state_dict()
+    local = network.local_stage.state_dict()
+    whole = network.whole_stage.state_dict()
     trunk = backbone.state_dict()
     assert {f"body.{key}" for key in whole} < set(trunk)
     for key, value in network.whole_stage.named_parameters():
@@ -79,13 +81,15 @@ def test_every_backbone(name: str) -> None:
 
 
 def test_a_forward_pass_by_hand() -> None:
-    network, batch = small().eval(), images()
+    network = small().eval()
+    batch = images()
     for parameter in network.local_stage.parameters():
         parameter.data.mul_(1.1)
     with torch.no_grad():
         out = network(batch)
         maps = network.stem(batch)
-        weight, norm = network.attention[0].weight, network.attention[1]
+        weight = network.attention[0].weight
+        norm = network.attention[1]
         for i in range(4):
             features = []
             for part in range(3):
@@ -104,7 +108,8 @@ def test_a_forward_pass_by_hand() -> None:
 
 def test_the_global_feature_is_the_trunk_s() -> None:
     backbone = backbones.build("small", "DRAWN_BIRDS_V1")
-    network, batch = ExchNet(backbone, 6).eval(), images()
+    network = ExchNet(backbone, 6).eval()
+    batch = images()
     with torch.no_grad():
         torch.testing.assert_close(network(batch).whole, backbone(batch)["block4"].mean((2, 3)))
 
@@ -118,11 +123,12 @@ def test_building_moves_no_statistics() -> None:
 
 
 def test_everything_learns_from_the_three_losses() -> None:
-    network, own = small(classes=2), torch.tensor([0, 1, 0, 1])
+    network = small(classes=2)
+    labels = torch.tensor([0, 1, 0, 1])
     network.update_anchors(torch.rand(2, 3, 128), torch.tensor([1, 1]))
-    out = network(images(), own, torch.full((4, 3), 0.9))
+    out = network(images(), labels, torch.full((4, 3), 0.9))
     loss = out.z.tanh().square().sum() + spatial_diversity(out.scores) + channel_diversity(out.local, 1.0)
-    (loss + alignment(out.local, own, network.anchors)).backward()
+    (loss + alignment(out.local, labels, network.anchors)).backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
@@ -131,7 +137,8 @@ def test_everything_learns_from_the_three_losses() -> None:
 
 @pytest.mark.parametrize("training", [True, False])
 def test_channels_last_changes_no_number(training: bool) -> None:
-    network, batch = small().train(training), images()
+    network = small().train(training)
+    batch = images()
     for norm in network.modules():
         if isinstance(norm, torch.nn.BatchNorm2d):
             norm.momentum = 0.0
@@ -143,13 +150,19 @@ def test_channels_last_changes_no_number(training: bool) -> None:
 
 
 def test_after_the_trunk_everything_is_float32() -> None:
-    network, own = small(classes=2), torch.tensor([0, 1, 0, 1])
+    network = small(classes=2)
+    labels = torch.tensor([0, 1, 0, 1])
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        out = network(images(), own, torch.rand(4, 3))
-        losses = spatial_diversity(out.scores), channel_diversity(out.local), alignment(out.local, own, network.anchors)
+        out = network(images(), labels, torch.rand(4, 3))
+        losses = (
+            spatial_diversity(out.scores),
+            channel_diversity(out.local),
+            alignment(out.local, labels, network.anchors),
+        )
     assert out.z.dtype == out.local.dtype == out.whole.dtype == torch.float32
     assert all(loss.dtype == torch.float32 for loss in losses)
-    local, scores = uniform(4, 3, 64, seed=1).float(), uniform(4, 3, 5, 5, seed=2).float()
+    local = uniform(4, 3, 64, seed=1).float()
+    scores = uniform(4, 3, 5, 5, seed=2).float()
     expected = spatial_diversity(scores), channel_diversity(local, 1.0)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(spatial_diversity(scores), expected[0])
@@ -158,13 +171,16 @@ def test_after_the_trunk_everything_is_float32() -> None:
 
 @pytest.mark.parametrize("standardise", [False, True])
 def test_exchanged_features_reach_the_code_and_nothing_else(standardise: bool) -> None:
-    network, batch, own = small(standardise=standardise, classes=2).eval(), images(), torch.tensor([0, 1, 0, 1])
+    network = small(standardise=standardise, classes=2).eval()
+    batch = images()
+    labels = torch.tensor([0, 1, 0, 1])
     network.hash_layer.fit_statistics(torch.rand(50, 4 * 128))
     network.update_anchors(torch.rand(2, 3, 128), torch.tensor([1, 1]))
     drawn = uniform(4, 3).float()
     with torch.no_grad():
-        plain, exchanged = network(batch), network(batch, own, drawn)
-        seen = exchange(plain.local, own, network.anchors, drawn)
+        plain = network(batch)
+        exchanged = network(batch, labels, drawn)
+        seen = exchange(plain.local, labels, network.anchors, drawn)
         z = network.hash_layer(torch.cat([seen.flatten(1), plain.whole], dim=1))
     torch.testing.assert_close(exchanged.z, z)
     assert not torch.allclose(plain.z, z)
@@ -173,19 +189,22 @@ def test_exchanged_features_reach_the_code_and_nothing_else(standardise: bool) -
 
 
 def test_exchange_loop() -> None:
-    local, anchors, own = uniform(6, 3, 4), uniform(5, 3, 4, seed=1), torch.tensor([0, 4, 2, 2, 1, 0])
+    local = uniform(6, 3, 4)
+    anchors = uniform(5, 3, 4, seed=1)
+    labels = torch.tensor([0, 4, 2, 2, 1, 0])
     anchors[2] = 0  # a class that has none yet
     drawn = uniform(6, 3, seed=2)
     for options in ({}, {"probability": 0.3}, {"probability": 0.0}, {"probability": 1.0}):
-        swapped = exchange(local, own, anchors, drawn, **options)
+        swapped = exchange(local, labels, anchors, drawn, **options)
         for i in range(6):
             for part in range(3):
-                taken = drawn[i, part] < options.get("probability", 0.5) and own[i] != 2
-                assert torch.equal(swapped[i, part], (anchors[own[i]] if taken else local[i])[part])
+                taken = drawn[i, part] < options.get("probability", 0.5) and labels[i] != 2
+                assert torch.equal(swapped[i, part], (anchors[labels[i]] if taken else local[i])[part])
 
 
 def test_an_exchanged_feature_and_its_anchor_have_no_gradient() -> None:
-    local, anchors = uniform(2, 3, 4).requires_grad_(), uniform(2, 3, 4, seed=1).requires_grad_()
+    local = uniform(2, 3, 4).requires_grad_()
+    anchors = uniform(2, 3, 4, seed=1).requires_grad_()
     drawn = torch.tensor([[0.1, 0.5, 0.49], [0.9, 0.0, 0.7]])
     exchange(local, torch.tensor([1, 0]), anchors, drawn).sum().backward()
     assert local.grad[..., 0].tolist() == [[0, 1, 0], [1, 0, 1]]
@@ -193,23 +212,25 @@ def test_an_exchanged_feature_and_its_anchor_have_no_gradient() -> None:
 
 
 def test_anchors_are_class_means_and_stay_without_news() -> None:
-    local, own = uniform(12, 3, 4), torch.tensor([0, 0, 3, 1, 1, 1, 0, 3, 3, 0, 0, 1])
+    local = uniform(12, 3, 4)
+    labels = torch.tensor([0, 0, 3, 1, 1, 1, 0, 3, 3, 0, 0, 1])
     network = ExchNet(backbones.build("small"), 6, parts=3, classes=4)
     network.anchors = torch.zeros(4, 3, 4, dtype=torch.float64)
     network.anchors[2] = 7.0
-    whole = class_sums(local, own, 4)
-    halves = [class_sums(local[rows], own[rows], 4) for rows in (slice(0, 5), slice(5, 12))]
+    whole = class_sums(local, labels, 4)
+    halves = [class_sums(local[rows], labels[rows], 4) for rows in (slice(0, 5), slice(5, 12))]
     network.update_anchors(halves[0][0] + halves[1][0], halves[0][1] + halves[1][1])
     torch.testing.assert_close(halves[0][0] + halves[1][0], whole[0])
     assert whole[1].tolist() == [5, 4, 0, 3]
     for label in (0, 1, 3):
-        rows = [local[i] for i in range(12) if own[i] == label]
+        rows = [local[i] for i in range(12) if labels[i] == label]
         torch.testing.assert_close(network.anchors[label], sum(rows) / len(rows))
     assert (network.anchors[2] == 7).all()
 
 
 def test_anchors_are_saved(tmp_path: Path) -> None:
-    network, other = small(classes=3), small(classes=3)
+    network = small(classes=3)
+    other = small(classes=3)
     network.update_anchors(*class_sums(torch.rand(8, 3, 128), torch.arange(8) % 3, 3))
     torch.save(network.state_dict(), tmp_path / "network.pt")
     other.load_state_dict(torch.load(tmp_path / "network.pt", weights_only=True))
@@ -232,7 +253,8 @@ def mean_distance(rows: Tensor) -> float:
 
 @pytest.mark.parametrize("parts", [2, 3, 4])
 def test_diversities_loop(parts: int) -> None:
-    scores, local = 4 * uniform(5, parts, 3, 4) - 2, 3 * uniform(5, parts, 7, seed=1)
+    scores = 4 * uniform(5, parts, 3, 4) - 2
+    local = 3 * uniform(5, parts, 7, seed=1)
     distances = [mean_distance(image.flatten(1)) for image in scores]
     assert spatial_diversity(scores).item() == pytest.approx(1 - sum(distances) / 5, rel=1e-12)
     distances = [mean_distance(image) for image in local]
@@ -271,14 +293,16 @@ def test_one_part_has_nothing_to_differ_from() -> None:
 
 
 def test_alignment_loop() -> None:
-    local, anchors, own = uniform(6, 3, 4), uniform(5, 3, 4, seed=1), torch.tensor([0, 4, 2, 2, 1, 0])
+    local = uniform(6, 3, 4)
+    anchors = uniform(5, 3, 4, seed=1)
+    labels = torch.tensor([0, 4, 2, 2, 1, 0])
     anchors[2] = 0
     costs = [
-        0.0 if own[i] == 2 else math.dist(local[i, part].tolist(), anchors[own[i], part].tolist())
+        0.0 if labels[i] == 2 else math.dist(local[i, part].tolist(), anchors[labels[i], part].tolist())
         for i in range(6)
         for part in range(3)
     ]
-    assert alignment(local, own, anchors).item() == pytest.approx(sum(costs) / 18, rel=1e-12)
+    assert alignment(local, labels, anchors).item() == pytest.approx(sum(costs) / 18, rel=1e-12)
 
 
 def test_alignment_at_the_anchor_itself_is_finite() -> None:
@@ -290,19 +314,22 @@ def test_alignment_at_the_anchor_itself_is_finite() -> None:
 
 
 def test_slopes() -> None:
-    scores, local = uniform(2, 3, 2, 3).requires_grad_(), uniform(2, 3, 5, seed=1).requires_grad_()
-    anchors, own = uniform(4, 3, 5, seed=2), torch.tensor([3, 1])
+    scores = uniform(2, 3, 2, 3).requires_grad_()
+    local = uniform(2, 3, 5, seed=1).requires_grad_()
+    anchors = uniform(4, 3, 5, seed=2)
+    labels = torch.tensor([3, 1])
     assert torch.autograd.gradcheck(spatial_diversity, (scores,))
     assert torch.autograd.gradcheck(channel_diversity, (local,))
-    assert torch.autograd.gradcheck(lambda rows: alignment(rows, own, anchors), (local,))
+    assert torch.autograd.gradcheck(lambda rows: alignment(rows, labels, anchors), (local,))
 
 
 def test_what_cannot_work_is_refused() -> None:
     with pytest.raises(ValueError, match="parts=0"):
         small(parts=0)
-    own, drawn = torch.tensor([0, 1, 0, 1]), torch.rand(4, 3)
+    labels = torch.tensor([0, 1, 0, 1])
+    drawn = torch.rand(4, 3)
     with pytest.raises(ValueError, match="classes=K"):
-        small()(images(), own, drawn)
-    for arguments in ((own, None), (None, drawn)):
+        small()(images(), labels, drawn)
+    for arguments in ((labels, None), (None, drawn)):
         with pytest.raises(ValueError, match="both"):
             small(classes=2)(images(), *arguments)

@@ -32,7 +32,8 @@ def test_numpy_and_polar_factors(bits: int, iterations: int) -> None:
     centred = given.numpy() - given.numpy().mean(0)
     _, _, right = np.linalg.svd(centred, full_matrices=False)
     directions = right[:bits].T * np.sign(right[np.arange(bits), np.abs(right[:bits]).argmax(1)])
-    projected, rotation = centred @ directions, random_rotation(bits, seed=5).numpy()
+    projected = centred @ directions
+    rotation = random_rotation(bits, seed=5).numpy()
     for _ in range(iterations):
         rotation, _ = polar(projected.T @ np.sign(projected @ rotation))
     encoder = hashing.fit("itq", given, None, bits, seed=5, iterations=iterations)
@@ -53,7 +54,8 @@ def test_fifty_turns_unless_told_otherwise() -> None:
 def test_the_distance_never_grows_and_rotations_stay_orthogonal(bits: int) -> None:
     given = features()
     mean, directions = principal_directions(given, bits)
-    projected, rotation = (given - mean) @ directions, random_rotation(bits, seed=1)
+    projected = (given - mean) @ directions
+    rotation = random_rotation(bits, seed=1)
     values = []
     for _ in range(30):
         torch.testing.assert_close(rotation @ rotation.T, torch.eye(bits, dtype=torch.float64))

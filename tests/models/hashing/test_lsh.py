@@ -22,7 +22,8 @@ def test_loop() -> None:
 def test_a_bit_tells_two_features_apart_with_the_angle_over_pi() -> None:
     bits = 40_000  # standard error below 0.0025
     for angle in (0.1, 0.8, math.pi / 2, 2.5, 3.1):
-        a, b = np.array([1.0, 0, 0]), np.array([math.cos(angle), math.sin(angle), 0])
+        a = np.array([1.0, 0, 0])
+        b = np.array([math.cos(angle), math.sin(angle), 0])
         features = torch.tensor(np.stack([a, b, -a, -b]))  # their mean is zero
         codes = hashing.fit("lsh", features, None, bits)(features)
         share = (codes[0] != codes[1]).double().mean().item()

@@ -16,11 +16,11 @@ ENGINES = ["numpy", pytest.param("faiss", marks=needs_faiss)]
 
 def plain(queries: np.ndarray, database: np.ndarray, k: int) -> tuple[list[list[int]], list[list[int]]]:
     """Distances and rows, bit by bit; equal distances by row."""
-    found = [
+    nearest = [
         sorted((sum(a != b for a, b in zip(query, code, strict=True)), row) for row, code in enumerate(database))[:k]
         for query in queries.tolist()
     ]
-    return [[distance for distance, _ in one] for one in found], [[row for _, row in one] for one in found]
+    return [[distance for distance, _ in one] for one in nearest], [[row for _, row in one] for one in nearest]
 
 
 def codes(count: int, bits: int, distinct: int, seed: int = 0) -> np.ndarray:
@@ -33,12 +33,13 @@ def codes(count: int, bits: int, distinct: int, seed: int = 0) -> np.ndarray:
 @pytest.mark.parametrize("bits", [1, 12, 64, 65, 300])
 @pytest.mark.parametrize("k", [1, 7, 60])
 def test_distances_and_rows_are_a_slow_loops(engine: neighbours.Engine, bits: int, k: int) -> None:
-    database, queries = codes(60, bits, 9), np.concatenate([codes(4, bits, 9), codes(3, bits, 3, seed=1)])
-    found = neighbours.search(pack(database), engine).nearest(pack(queries), k)
+    database = codes(60, bits, 9)
+    queries = np.concatenate([codes(4, bits, 9), codes(3, bits, 3, seed=1)])
+    nearest = neighbours.search(pack(database), engine).nearest(pack(queries), k)
     distances, rows = plain(queries, database, k)
-    assert found[0].tolist() == distances
-    assert found[1].tolist() == rows
-    assert (found[0].dtype, found[1].dtype) == (np.int32, np.int64)
+    assert nearest[0].tolist() == distances
+    assert nearest[1].tolist() == rows
+    assert (nearest[0].dtype, nearest[1].dtype) == (np.int32, np.int64)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -46,9 +47,10 @@ def test_ties_across_blocks_of_rows_keep_their_order(
     engine: neighbours.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(neighbours, "_ROWS", 16)
-    database, queries = codes(101, 24, 3), codes(3, 24, 3, seed=2)
-    found = neighbours.search(pack(database), engine).nearest(pack(queries), 50)
-    assert found[1].tolist() == plain(queries, database, 50)[1]
+    database = codes(101, 24, 3)
+    queries = codes(3, 24, 3, seed=2)
+    nearest = neighbours.search(pack(database), engine).nearest(pack(queries), 50)
+    assert nearest[1].tolist() == plain(queries, database, 50)[1]
 
 
 def test_no_queries_have_no_neighbours() -> None:
@@ -70,7 +72,8 @@ class _Faiss:
 def test_faiss_is_taken_when_asked_for_or_for_many_codes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "faiss", _Faiss)
     monkeypatch.setattr(neighbours, "MANY", 10)
-    few, many = pack(codes(10, 24, 5)), pack(codes(11, 24, 5))
+    few = pack(codes(10, 24, 5))
+    many = pack(codes(11, 24, 5))
     assert isinstance(neighbours.search(few), neighbours.NumpySearch)
     assert isinstance(neighbours.search(many), neighbours.FaissSearch)
     assert isinstance(neighbours.search(few, "faiss"), neighbours.FaissSearch)

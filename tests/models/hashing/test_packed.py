@@ -34,11 +34,12 @@ def test_order_of_the_bits_and_back(bits: int) -> None:
 
 @pytest.mark.parametrize("bits", BITS)
 def test_distances_bit_by_bit(bits: int) -> None:
-    one, other = drawn(1, 13, bits), drawn(2, 17, bits)
-    other[0] = -one[0]  # as far as can be
-    plain = [[sum(a != b for a, b in zip(x, y, strict=True)) for y in other] for x in one]
-    assert hamming(pack(one)[:, None], pack(other)).tolist() == plain
-    assert hamming(pack(one), pack(other)[:13]).tolist() == [plain[k][k] for k in range(13)]
+    first = drawn(1, 13, bits)
+    second = drawn(2, 17, bits)
+    second[0] = -first[0]  # as far as can be
+    plain = [[sum(a != b for a, b in zip(x, y, strict=True)) for y in second] for x in first]
+    assert hamming(pack(first)[:, None], pack(second)).tolist() == plain
+    assert hamming(pack(first), pack(second)[:13]).tolist() == [plain[k][k] for k in range(13)]
     assert plain[0][0] == bits
 
 

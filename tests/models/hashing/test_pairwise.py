@@ -36,35 +36,39 @@ def likelihood(log_odds: float, same: bool) -> float:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("eta", [0.0, 0.1, 2.0])
 def test_dpsh_loop(kind: str, eta: float) -> None:
-    u, bank = outputs(5, 3, 0), outputs(8, 3, 1)
-    own, others = labels(kind, 5), 100 * (kind == "all different") + labels(kind, 8, 1)
+    u = outputs(5, 3, 0)
+    bank = outputs(8, 3, 1)
+    classes = labels(kind, 5)
+    other_classes = 100 * (kind == "all different") + labels(kind, 8, 1)
     pairs = [
         likelihood(0.5 * dot(a, b), x == y)
-        for a, x in zip(u.tolist(), own.tolist(), strict=True)
-        for b, y in zip(bank.tolist(), others.tolist(), strict=True)
+        for a, x in zip(u.tolist(), classes.tolist(), strict=True)
+        for b, y in zip(bank.tolist(), other_classes.tolist(), strict=True)
     ]
     rounding = [(value - math.copysign(1, value)) ** 2 for row in u.tolist() for value in row]
     expected = sum(pairs) / len(pairs) + eta * sum(rounding) / len(rounding)
-    assert dpsh.loss(u, own, bank, others, eta).item() == pytest.approx(expected, rel=1e-12)
+    assert dpsh.loss(u, classes, bank, other_classes, eta).item() == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("batch", [1, 2, 6])
 @pytest.mark.parametrize(("margin", "alpha"), [(None, None), (1.5, 0.3), (0.0, 0.0)])
 def test_dsh_loop(kind: str, batch: int, margin: float | None, alpha: float | None) -> None:
-    u, own = outputs(batch, 3, 2), labels(kind, batch)
+    u = outputs(batch, 3, 2)
+    classes = labels(kind, batch)
     weight = 0.01 if alpha is None else alpha
     far = 6.0 if margin is None else margin
-    rows, pairs = u.tolist(), []
+    rows = u.tolist()
+    pairs = []
     off = [sum(abs(abs(value) - 1) for value in row) for row in rows]
     for i in range(batch):
         for j in range(i + 1, batch):
             distance = sum((x - y) ** 2 for x, y in zip(rows[i], rows[j], strict=True))
-            y = float(own[i] != own[j])
+            y = float(classes[i] != classes[j])
             pair = (1 - y) / 2 * distance + y / 2 * max(far - distance, 0)
             pairs.append(pair + weight * (off[i] + off[j]))
     expected = sum(pairs) / len(pairs) if pairs else 2 * weight * off[0]
-    loss = dsh.loss(u, own, margin) if alpha is None else dsh.loss(u, own, margin, alpha)
+    loss = dsh.loss(u, classes, margin) if alpha is None else dsh.loss(u, classes, margin, alpha)
     assert loss.item() == pytest.approx(expected, rel=1e-12)
 
 
@@ -72,31 +76,35 @@ def test_dsh_loop(kind: str, batch: int, margin: float | None, alpha: float | No
 @pytest.mark.parametrize("alpha", [None, 0.7])
 @pytest.mark.parametrize("second", [False, True])
 def test_hashnet_loop(kind: str, alpha: float | None, second: bool) -> None:
-    h, own = outputs(6, 4, 3).tanh(), labels(kind, 6)
-    other, others = outputs(7, 4, 4).tanh(), 100 * (kind == "all different") + labels(kind, 7, 1)
+    h = outputs(6, 4, 3).tanh()
+    classes = labels(kind, 6)
+    second_h = outputs(7, 4, 4).tanh()
+    other_classes = 100 * (kind == "all different") + labels(kind, 7, 1)
     factor = 10 / 4 if alpha is None else alpha
-    left = list(zip(h.tolist(), own.tolist(), strict=True))
-    right = list(zip(other.tolist(), others.tolist(), strict=True))
+    first = list(zip(h.tolist(), classes.tolist(), strict=True))
+    right = list(zip(second_h.tolist(), other_classes.tolist(), strict=True))
     if second:
-        pairs = [(a, b) for a in left for b in right]
+        pairs = [(a, b) for a in first for b in right]
     else:
-        pairs = [(left[i], left[j]) for i in range(6) for j in range(i + 1, 6)]
+        pairs = [(first[i], first[j]) for i in range(6) for j in range(i + 1, 6)]
     positive = sum(a[1] == b[1] for a, b in pairs)
     negative = len(pairs) - positive
-    terms, weights = [], []
+    terms = []
+    weights = []
     for (a, x), (b, y) in pairs:
         weights.append(len(pairs) / (positive if x == y else negative))
         terms.append(weights[-1] * likelihood(factor * dot(a, b), x == y))
-    given = (other, others) if second else (None, None)
-    loss = hashnet.loss(h, own, *given, alpha)
+    given = (second_h, other_classes) if second else (None, None)
+    loss = hashnet.loss(h, classes, *given, alpha)
     assert loss.item() == pytest.approx(sum(terms) / sum(weights), rel=1e-12)
 
 
 def test_hashnet_counts_both_kinds_alike() -> None:
     # One positive pair among fifteen: repeating negatives a hundred times over changes nothing.
-    h, other = outputs(1, 4, 5).tanh(), outputs(2, 4, 6).tanh()
-    few = hashnet.loss(h, torch.tensor([0]), other, torch.tensor([0, 1]))
-    many = hashnet.loss(h, torch.tensor([0]), other[[0] + [1] * 100], torch.tensor([0] + [1] * 100))
+    h = outputs(1, 4, 5).tanh()
+    second_h = outputs(2, 4, 6).tanh()
+    few = hashnet.loss(h, torch.tensor([0]), second_h, torch.tensor([0, 1]))
+    many = hashnet.loss(h, torch.tensor([0]), second_h[[0] + [1] * 100], torch.tensor([0] + [1] * 100))
     assert many.item() == pytest.approx(few.item(), rel=1e-12)
 
 
@@ -131,41 +139,45 @@ def test_any_batch_and_outputs_of_any_size_are_finite(name: str, kind: str, batc
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_an_autocast_region_changes_no_number(name: str) -> None:
-    u, own = outputs(6, 24, 10).float(), labels("mixed", 6)
-    expected = LOSSES[name](u, own)
+    u = outputs(6, 24, 10).float()
+    classes = labels("mixed", 6)
+    expected = LOSSES[name](u, classes)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        inside = LOSSES[name](u, own)
-        half = LOSSES[name](u.bfloat16(), own)
+        inside = LOSSES[name](u, classes)
+        half = LOSSES[name](u.bfloat16(), classes)
     assert inside.dtype == half.dtype == torch.float32
     assert torch.equal(inside, expected)
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_the_order_of_a_batch_is_nothing(name: str) -> None:
-    u, own = outputs(6, 5, 11), labels("mixed", 6)
+    u = outputs(6, 5, 11)
+    classes = labels("mixed", 6)
     order = torch.tensor([3, 0, 5, 1, 2, 4])
-    assert LOSSES[name](u[order], own[order]).item() == pytest.approx(LOSSES[name](u, own).item(), rel=1e-12)
+    assert LOSSES[name](u[order], classes[order]).item() == pytest.approx(LOSSES[name](u, classes).item(), rel=1e-12)
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_a_step_down_the_slope_brings_a_class_together(name: str) -> None:
-    u, own = 0.1 * outputs(8, 6, 12), torch.arange(8) % 2
+    u = 0.1 * outputs(8, 6, 12)
+    classes = torch.arange(8) % 2
     for _ in range(200):
         u.requires_grad_()
-        (slope,) = torch.autograd.grad(LOSSES[name](u, own % 3), u)
+        (slope,) = torch.autograd.grad(LOSSES[name](u, classes % 3), u)
         u = (u - 2 * slope).detach()
     codes = u.sign()
     inner = codes @ codes.T
-    same = own[:, None] == own
+    same = classes[:, None] == classes
     assert inner[same].mean() > inner[~same].mean() + 4
 
 
 def test_hashnet_needs_a_second_batch_whole() -> None:
-    h, own = outputs(3, 4, 13), labels("mixed", 3)
+    h = outputs(3, 4, 13)
+    classes = labels("mixed", 3)
     with pytest.raises(ValueError, match="both"):
-        hashnet.loss(h, own, h)
+        hashnet.loss(h, classes, h)
     with pytest.raises(ValueError, match="both"):
-        hashnet.loss(h, own, None, own)
+        hashnet.loss(h, classes, None, classes)
 
 
 def test_beta_of_the_published_schedule() -> None:

@@ -68,7 +68,8 @@ def test_loop(bits: int, anchors: int, width: float | None, lam: float, nu: floa
         distances = sorted(math.dist(a, b) for a, b in itertools.combinations(chosen.tolist(), 2))
         width = 1 / (2 * distances[(len(distances) - 1) // 2] ** 2)
     assert encoder.width.item() == pytest.approx(width, rel=1e-9)
-    phi, y = loop_kernel(features, chosen, width), one_hot(labels)
+    phi = loop_kernel(features, chosen, width)
+    y = one_hot(labels)
 
     def machine(codes: np.ndarray) -> np.ndarray:
         return np.linalg.solve(phi.T @ phi + RIDGE * np.eye(len(chosen)), phi.T @ codes)
@@ -86,11 +87,14 @@ def test_loop(bits: int, anchors: int, width: float | None, lam: float, nu: floa
 def test_no_step_raises_the_objective(lam: float, nu: float) -> None:
     features, labels = problem(n=150)
     anchors = features[:40]
-    phi, y, bits = kernel(features, anchors, median_width(anchors)), one_hot(labels), 10
+    phi = kernel(features, anchors, median_width(anchors))
+    y = one_hot(labels)
+    bits = 10
     machine = KernelMachine(phi)
     draw = torch.Generator().manual_seed(3)
     codes = torch.randint(2, (150, bits), generator=draw).double() * 2 - 1
-    w, p = torch.randn(bits, 4, generator=draw).double(), torch.randn(40, bits, generator=draw).double()
+    w = torch.randn(bits, 4, generator=draw).double()
+    p = torch.randn(40, bits, generator=draw).double()
 
     def now() -> float:
         return objective(codes.numpy(), y, w.numpy(), phi.numpy(), p.numpy(), lam, nu)
@@ -110,7 +114,8 @@ def test_no_step_raises_the_objective(lam: float, nu: float) -> None:
 
 def test_classifier_and_kernel_machine_are_where_the_slope_is_zero() -> None:
     features, labels = problem()
-    phi, y = kernel(features, features[:30], torch.tensor(0.2)), torch.from_numpy(one_hot(labels))
+    phi = kernel(features, features[:30], torch.tensor(0.2))
+    y = torch.from_numpy(one_hot(labels))
     codes = torch.randint(2, (90, 7), generator=torch.Generator().manual_seed(4)).double() * 2 - 1
     w = classifier(codes, labels, 4, lam=0.7).requires_grad_()
     p = KernelMachine(phi).directions(codes).requires_grad_()
@@ -123,9 +128,11 @@ def test_classifier_and_kernel_machine_are_where_the_slope_is_zero() -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_codes_against_all_codes_of_few_bits(seed: int) -> None:
     draw = torch.Generator().manual_seed(seed)
-    bits, n = 5, 60
+    bits = 5
+    n = 60
     factor = 0.5 * torch.randn(bits, 3, generator=draw, dtype=torch.float64)
-    gram, drive = factor @ factor.T, 2 * torch.randn(n, bits, generator=draw, dtype=torch.float64)
+    gram = factor @ factor.T
+    drive = 2 * torch.randn(n, bits, generator=draw, dtype=torch.float64)
     every = torch.tensor(list(itertools.product([-1.0, 1.0], repeat=bits)), dtype=torch.float64)
     costs = ((every @ gram) * every).sum(1) - 2 * drive @ every.T
     best = every[costs.argmin(1)]
@@ -134,13 +141,13 @@ def test_codes_against_all_codes_of_few_bits(seed: int) -> None:
         return ((codes @ gram) * codes).sum(1) - 2 * (codes * drive).sum(1)
 
     start = torch.ones(n, bits, dtype=torch.float64)
-    found = discrete_codes(start, drive, gram, sweeps=100)
-    assert (cost(found) >= costs.amin(1) - 1e-12).all()
-    assert torch.isclose(cost(found), costs.amin(1)).double().mean() > 0.6
+    minimum = discrete_codes(start, drive, gram, sweeps=100)
+    assert (cost(minimum) >= costs.amin(1) - 1e-12).all()
+    assert torch.isclose(cost(minimum), costs.amin(1)).double().mean() > 0.6
     for bit in range(bits):
-        flipped = found.clone()
+        flipped = minimum.clone()
         flipped[:, bit] *= -1
-        assert (cost(flipped) >= cost(found) - 1e-12).all()
+        assert (cost(flipped) >= cost(minimum) - 1e-12).all()
     assert torch.equal(discrete_codes(best, drive, gram, sweeps=100), best)
     # Bits that do not meet are solved at once.
     alone = discrete_codes(start, drive, gram.diagonal().diag(), sweeps=1)
@@ -159,7 +166,8 @@ def test_sweeps_go_on_until_no_bit_changes() -> None:
     for bit in range(5):
         gram[bit, bit + 1] = gram[bit + 1, bit] = -1.0
     drive = torch.full((1, 6), -0.5)
-    drive[0, 5], drive[0, 0] = -10.0, 0.5
+    drive[0, 5] = -10.0
+    drive[0, 0] = 0.5
     start = torch.ones(1, 6)
     ends = [discrete_codes(start, drive, gram, sweeps).int().tolist()[0] for sweeps in (1, 100)]
     assert ends == [[1, 1, 1, 1, 1, -1], [-1] * 6]

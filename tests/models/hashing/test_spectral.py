@@ -20,11 +20,12 @@ def spectral_codes(features: np.ndarray, bits: int) -> np.ndarray:
     directions = directions[:dims].T
     directions *= np.sign(directions[np.abs(directions).argmax(0), np.arange(directions.shape[1])])
     x = centred @ directions
-    low, high = x.min(0) - 2.3e-16, x.max(0) + 2.3e-16
+    low = x.min(0) - 2.3e-16
+    high = x.max(0) + 2.3e-16
     width = high - low
-    most = [math.ceil((bits + 1) * w / width.max()) for w in width]
+    longest = [math.ceil((bits + 1) * w / width.max()) for w in width]
     modes = [[0] * len(width)]
-    for axis, count in enumerate(most):
+    for axis, count in enumerate(longest):
         for k in range(1, count):
             mode = [0] * len(width)
             mode[axis] = k

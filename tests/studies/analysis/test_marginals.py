@@ -21,9 +21,9 @@ def drawn(seeds: int = 5) -> dict[tuple[int, ...], dict[int, float]]:
 @pytest.mark.parametrize("kept", [(0,), (1,), (2,), (0, 2), (2, 1)])
 def test_agrees_with_loops_over_all_cells(kept: tuple[int, ...]) -> None:
     cells = drawn()
-    found = marginal(cells, kept)
+    effect = marginal(cells, kept)
     combinations = list(itertools.product(*(range(SIZES[position]) for position in kept)))
-    assert set(found.points) == set(combinations)
+    assert set(effect.points) == set(combinations)
     for point in combinations:
         blocks = []
         for seed in range(5):
@@ -34,13 +34,13 @@ def test_agrees_with_loops_over_all_cells(kept: tuple[int, ...]) -> None:
                     total += values[seed]
                     number += 1
             blocks.append(total / number)
-        assert found.points[point].mean == pytest.approx(sum(blocks) / 5)
+        assert effect.points[point].mean == pytest.approx(sum(blocks) / 5)
         # as if each seed were one measurement, and not each cell
         low, high = stats.t.interval(0.95, 4, loc=stats.tmean(blocks), scale=stats.sem(blocks))
-        assert (found.points[point].low, found.points[point].high) == pytest.approx((low, high))
-    assert found.seeds == (0, 1, 2, 3, 4)
-    assert found.settings == math.prod(size for position, size in enumerate(SIZES) if position not in kept)
-    assert found.left_out == 0
+        assert (effect.points[point].low, effect.points[point].high) == pytest.approx((low, high))
+    assert effect.seeds == (0, 1, 2, 3, 4)
+    assert effect.settings == math.prod(size for position, size in enumerate(SIZES) if position not in kept)
+    assert effect.left_out == 0
 
 
 def test_an_additive_design_has_the_planted_effect_at_every_level() -> None:
@@ -61,24 +61,24 @@ def test_a_seed_with_a_hole_counts_nowhere() -> None:
     # the seed that is missing at one level is the worst: kept elsewhere it would make that level look better
     cells = {(0, 0): {0: 0.5, 1: 0.5, 2: 0.1}, (0, 1): {0: 0.5, 1: 0.5, 2: 0.1}}
     cells |= {(1, 0): {0: 0.5, 1: 0.5, 2: 0.1}, (1, 1): {0: 0.5, 1: 0.5}}
-    found = marginal(cells, [0])
-    assert found.seeds == (0, 1)
-    assert [point.mean for point in found.points.values()] == [0.5, 0.5]
-    assert found.points[0,].low is None, "two seeds have no interval"
+    effect = marginal(cells, [0])
+    assert effect.seeds == (0, 1)
+    assert [point.mean for point in effect.points.values()] == [0.5, 0.5]
+    assert effect.points[0,].low is None, "two seeds have no interval"
 
 
 def test_a_setting_that_was_not_tried_at_every_level_counts_nowhere() -> None:
     # the second setting of the other factor adds 0.3, and failed altogether at the first level
     cells = {(0, 0): {0: 0.5, 1: 0.6}, (0, 1): {}, (1, 0): {0: 0.5, 1: 0.6}, (1, 1): {0: 0.8, 1: 0.9}}
-    found = marginal(cells, [0])
-    assert [point.mean for point in found.points.values()] == pytest.approx([0.55, 0.55])
-    assert (found.settings, found.left_out) == (1, 1)
+    effect = marginal(cells, [0])
+    assert [point.mean for point in effect.points.values()] == pytest.approx([0.55, 0.55])
+    assert (effect.settings, effect.left_out) == (1, 1)
 
 
 def test_a_level_that_never_finished_has_no_point_and_spoils_no_other() -> None:
     cells = {(0, 0): {0: 0.5}, (0, 1): {0: 0.7}, (1, 0): {}, (1, 1): {}}
-    found = marginal(cells, [0])
-    assert {levels: point.mean for levels, point in found.points.items()} == pytest.approx({(0,): 0.6})
+    effect = marginal(cells, [0])
+    assert {levels: point.mean for levels, point in effect.points.items()} == pytest.approx({(0,): 0.6})
 
 
 def test_without_a_common_seed_there_is_nothing_to_show() -> None:

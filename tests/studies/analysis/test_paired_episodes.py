@@ -13,8 +13,8 @@ QUERIES = 15
 
 
 def row(variant: str, seed: int, right: list[int], status: str = "finished") -> dict[str, Any]:
-    told = {"accuracy": sum(right) / max(1, len(right)) / QUERIES, "right_by_episode": json.dumps(right)}
-    return {"variant": variant, "seed": seed, "status": status} | (told if status == "finished" else {})
+    narrow = {"accuracy": sum(right) / max(1, len(right)) / QUERIES, "right_by_episode": json.dumps(right)}
+    return {"variant": variant, "seed": seed, "status": status} | (narrow if status == "finished" else {})
 
 
 def drawn(seed: int, better: int = 0) -> list[int]:
@@ -29,15 +29,17 @@ def test_the_difference_is_the_mean_over_seeds_and_episodes_with_an_interval_ove
         row("b", 0, drawn(3, better=2)),
         row("b", 1, drawn(4, better=2)),
     ]
-    (found,) = compare(rows, "a").to_pylist()
+    (differences,) = compare(rows, "a").to_pylist()
     each = []
     for episode in range(50):
         by_seed = [(drawn(3 + s, better=2)[episode] - drawn(1 + s)[episode]) / QUERIES for s in (0, 1)]
         each.append(sum(by_seed) / 2)
     mean = sum(each) / 50
     half = 1.96 * math.sqrt(sum((value - mean) ** 2 for value in each) / 49) / math.sqrt(50)
-    assert (found["variant"], found["seeds"], found["episodes"]) == ("b", 2, 50)
-    assert [found["delta"], found["delta_low"], found["delta_high"]] == pytest.approx([mean, mean - half, mean + half])
+    assert (differences["variant"], differences["seeds"], differences["episodes"]) == ("b", 2, 50)
+    assert [differences["delta"], differences["delta_low"], differences["delta_high"]] == pytest.approx(
+        [mean, mean - half, mean + half]
+    )
     # Pairing takes out how hard an episode is.
     apart = [np.array(drawn(1)) / QUERIES, np.array(drawn(3, better=2)) / QUERIES]
     unpaired = 1.96 * math.sqrt(sum(values.var(ddof=1) for values in apart) / 50)
@@ -47,8 +49,8 @@ def test_the_difference_is_the_mean_over_seeds_and_episodes_with_an_interval_ove
 def test_only_seeds_that_both_finished_count_and_each_variant_has_its_own_reference() -> None:
     rows = [row("a", 0, drawn(1)), row("b", 0, drawn(2)), row("b", 1, drawn(3)), row("c", 0, [], "failed")]
     rows += [row("x", 0, drawn(4)), row("y", 0, drawn(5))]
-    found = compare(rows, {"a": "a", "b": "a", "c": "a", "x": "x", "y": "x"}).to_pylist()
-    assert [(one["variant"], one["seeds"]) for one in found] == [("b", 1), ("y", 1)]
+    differences = compare(rows, {"a": "a", "b": "a", "c": "a", "x": "x", "y": "x"}).to_pylist()
+    assert [(one["variant"], one["seeds"]) for one in differences] == [("b", 1), ("y", 1)]
 
 
 @pytest.mark.parametrize("rows", [[], [{"variant": "a", "seed": 0, "status": "finished", "map": 0.5}]])

@@ -50,12 +50,12 @@ def test_paired_t_by_hand():
 
 def test_agrees_with_scipy_on_random_numbers():
     rng = random.Random(1)
-    one, other = ([rng.gauss(0.6, 0.05) for _ in range(7)] for _ in range(2))
-    row = by_name(results({"reference": other, "a": one}))["a"]
-    expected = stats.ttest_rel(one, other)
+    values, reference = ([rng.gauss(0.6, 0.05) for _ in range(7)] for _ in range(2))
+    row = by_name(results({"reference": reference, "a": values}))["a"]
+    expected = stats.ttest_rel(values, reference)
     assert row["p"] == pytest.approx(expected.pvalue)
     assert (row["delta_low"], row["delta_high"]) == pytest.approx(tuple(expected.confidence_interval(0.95)))
-    mean = stats.t.interval(0.95, 6, loc=stats.tmean(one), scale=stats.sem(one))
+    mean = stats.t.interval(0.95, 6, loc=stats.tmean(values), scale=stats.sem(values))
     assert (row["ci_low"], row["ci_high"]) == pytest.approx(mean)
 
 
@@ -189,7 +189,8 @@ def test_ten_thousand_cells_are_compared_in_the_time_of_a_few(variants: int, see
     assert time.process_time() - started < 4  # a pass over all rows for every variant would take many times that
     assert [row["variant"] for row in compared] == names
     # any one of them is what it is in a table of its own
-    row, alone = compared[variants // 2], f"v{variants // 2 - 1}"
+    row = compared[variants // 2]
+    alone = f"v{variants // 2 - 1}"
     pair = compare(table.filter(pc.is_in(table["variant"], pa.array(["reference", alone]))), "map", "reference")
     same = ("seeds", "mean", "ci_low", "ci_high", "delta", "delta_low", "delta_high", "p")
     assert {name: row[name] for name in same} == {name: pair.to_pylist()[1][name] for name in same}

@@ -32,7 +32,8 @@ from raysearch.runs.study_record import StudyRecord
 from raysearch.studies.design import Ablation, ablation_plan, factor
 
 STUDIES = 1000
-LEVELS, NOISE = 0.03, 0.005  # standard deviations of seeds and of cells
+LEVELS = 0.03
+NOISE = 0.005  # standard deviations of seeds and of cells
 IDS = json.dumps({"map": "map@all/expected-ties/test"})
 
 
@@ -84,7 +85,8 @@ def described(variants: int, seeds: int) -> StudyRecord:
 
 def simulate(task: FakeTask, seeds: int, studies: int = STUDIES, seed: int = 1) -> list[View]:
     """Studies as their report sees them."""
-    rng, variants = np.random.default_rng(seed), len(task.effects)
+    rng = np.random.default_rng(seed)
+    variants = len(task.effects)
     record = described(variants, seeds)
     views = []
     for _ in range(studies):
@@ -176,7 +178,8 @@ def test_one_planted_effect_is_found_as_often_as_theory_says(ratio: float):
 
 
 def test_of_several_effects_each_is_found_between_bonferronis_power_and_a_single_tests():
-    seeds, ratios = 6, (2.0, -4.0, 6.0, 8.0)
+    seeds = 6
+    ratios = (2.0, -4.0, 6.0, 8.0)
     studies = simulate(FakeTask(tuple(ratio * standard_error(seeds) for ratio in ratios)), seeds, seed=4)
     for position, ratio in enumerate(ratios, start=1):
         right = "better" if ratio > 0 else "worse"
@@ -187,8 +190,11 @@ def test_of_several_effects_each_is_found_between_bonferronis_power_and_a_single
 
 
 def test_studies_from_files_have_the_verdicts_of_studies_in_memory(tmp_path: Path):
-    task, seeds, number = FakeTask((2 * standard_error(4), 6 * standard_error(4)), failing=0.1), 4, 100
-    rng, wanted = np.random.default_rng(5), simulate(task, seeds, number, seed=5)
+    task = FakeTask((2 * standard_error(4), 6 * standard_error(4)), failing=0.1)
+    seeds = 4
+    number = 100
+    rng = np.random.default_rng(5)
+    wanted = simulate(task, seeds, number, seed=5)
     for index, expected in enumerate(wanted):
         run = tmp_path / str(index)
         for row in task.run(planned(2, seeds), rng):

@@ -79,7 +79,8 @@ def test_presets_are_configs_of_their_method() -> None:
 
 
 def test_the_presets_are_the_released_configurations() -> None:
-    helix, cub = config(presets.settings("helixformer", "fewshot")), config(presets.settings("lwfm", "fewshot"))
+    helix = config(presets.settings("helixformer", "fewshot"))
+    cub = config(presets.settings("lwfm", "fewshot"))
     steps = helix.train.episodes / helix.train.batch
     assert (helix.model.backbone, helix.pretrain.epochs, helix.train.epochs, steps) == ("conv4", 100, 130, 250)
     assert [round(share * 130, 9) for share in helix.train.milestones] == [70, 110]

@@ -101,14 +101,14 @@ DIFFERENT = [
 ]
 
 
-@pytest.mark.parametrize(("one", "other"), SAME)
-def test_canonical_drops_what_cannot_matter(one: dict, other: dict) -> None:
-    assert config(**one).canonical() == config(**other).canonical()
+@pytest.mark.parametrize(("first", "second"), SAME)
+def test_canonical_drops_what_cannot_matter(first: dict, second: dict) -> None:
+    assert config(**first).canonical() == config(**second).canonical()
 
 
-@pytest.mark.parametrize(("one", "other"), DIFFERENT)
-def test_canonical_keeps_what_matters(one: dict, other: dict) -> None:
-    assert config(**one).canonical() != config(**other).canonical()
+@pytest.mark.parametrize(("first", "second"), DIFFERENT)
+def test_canonical_keeps_what_matters(first: dict, second: dict) -> None:
+    assert config(**first).canonical() != config(**second).canonical()
 
 
 @pytest.mark.parametrize("given", [pair[1] for pair in SAME + DIFFERENT] + [{"hash": {"bits": 48}}])

@@ -48,7 +48,8 @@ def test_the_clock_counts_loading_and_starts_anew_when_asked(
         return normalise(taken)
 
     monkeypatch.setattr(loader, "normalize", slowly)
-    feed, some = Loader(device), images(Slow)
+    feed = Loader(device)
+    some = images(Slow)
     assert feed.waited() == 0
     for _ in range(3):
         feed.batch(some, torch.arange(4))
@@ -61,7 +62,8 @@ def test_the_clock_counts_loading_and_starts_anew_when_asked(
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 def test_a_busy_gpu_does_not_wait_for_images_that_are_indexed_meanwhile() -> None:
-    feed, some = Loader(torch.device("cuda")), images(Slow)
+    feed = Loader(torch.device("cuda"))
+    some = images(Slow)
     feed.batch(some, torch.arange(4))
     feed.waited()
     torch.cuda._sleep(int(10 * PAUSE * 2e9))  # cycles: at least ten pauses

@@ -48,21 +48,23 @@ class Sent:
     """Pixels that know what was sent for, and count what is taken without."""
 
     def __init__(self, pixels: np.ndarray) -> None:
-        self._pixels, self.shape = pixels, pixels.shape
+        self._pixels = pixels
+        self.shape = pixels.shape
         self._sent: list[list[int]] = []
-        self.taken, self.unannounced = 0, 0
+        self.taken = 0
+        self.unannounced = 0
 
     def prefetch(self, rows: np.ndarray) -> None:
         self._sent.append(rows.tolist())
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        asked = rows.tolist()
-        self.taken += len(asked)
-        fits = [one for one in self._sent if one[: len(asked)] == asked]
+        requested = rows.tolist()
+        self.taken += len(requested)
+        fits = [one for one in self._sent if one[: len(requested)] == requested]
         if fits:
-            del fits[0][: len(asked)]
+            del fits[0][: len(requested)]
         else:
-            self.unannounced += len(asked)
+            self.unannounced += len(requested)
         return self._pixels[rows]
 
     def close(self) -> None: ...
@@ -89,7 +91,8 @@ def agree(build: Callable[[Feed], Task], feed: Feed) -> None:
     assert sum(one.taken for one in sent)
     if task.steps < 2:
         return
-    begun, (images, sent) = build(feed), streamed(feed)
+    begun = build(feed)
+    (images, sent) = streamed(feed)
     begun.advance()
     later = build(images)
     later.load_state_dict(begun.state_dict())
@@ -117,8 +120,8 @@ def test_fewshot(method: str, change: dict[str, Any], monkeypatch: pytest.Monkey
 
 def test_pretraining(monkeypatch: pytest.MonkeyPatch) -> None:
     _use(monkeypatch, fewshot_runs.trunk)
-    asked = {"data.side": fewshot_runs.SIDE, "model.backbone": "small", "train.epochs": 3, "train.batch": 4}
-    config = overrides.resolve("pretrain", asked)
+    requested = {"data.side": fewshot_runs.SIDE, "model.backbone": "small", "train.epochs": 3, "train.batch": 4}
+    config = overrides.resolve("pretrain", requested)
     assert isinstance(config, PretrainRunConfig)
     agree(lambda images: PretrainTask(config, 0, Worker(images, Path())), fewshot_runs.feed())
 
@@ -141,16 +144,16 @@ def test_a_worker_sends_for_its_own_share(rank: int, tmp_path: Path, monkeypatch
 
 
 def test_nothing_is_computed_ahead_for_resident_images() -> None:
-    asked: list[int] = []
+    requested: list[int] = []
     images = ImageSet(np.zeros((4, 2, 2, 3), np.uint8), np.arange(4))
 
     def rows(step: int) -> list[torch.Tensor]:
-        asked.append(step)
+        requested.append(step)
         return [torch.tensor([step])]
 
     Prefetcher(images, rows).request(0, 4)
-    assert asked == []
+    assert requested == []
     ahead = Prefetcher(ImageSet(Sent(np.zeros((4, 2, 2, 3), np.uint8)), np.arange(4)), rows)
     for step in (0, 1, 1, 3):
         ahead.request(step, 4)
-    assert asked == [0, 1, 2, 3]
+    assert requested == [0, 1, 2, 3]

@@ -19,11 +19,12 @@ def retrieval(seed: int, m: int, n: int, bits: int, classes: int) -> Data:
 def trained(seed: int, m: int, n: int, bits: int, classes: int) -> Data:
     """As training leaves them: a class has one code, few items another, and queries are near their class's."""
     draw = np.random.default_rng(seed)
-    own = draw.choice([-1, 1], (classes, bits))
-    own[1] = own[0]  # two classes that cannot be told apart
-    query_labels, labels = draw.integers(classes, size=m), draw.integers(classes, size=n)
-    queries = own[query_labels] * np.where(draw.random((m, bits)) < 0.15, -1, 1)
-    database = own[labels]
+    class_codes = draw.choice([-1, 1], (classes, bits))
+    class_codes[1] = class_codes[0]  # two classes that cannot be told apart
+    query_labels = draw.integers(classes, size=m)
+    labels = draw.integers(classes, size=n)
+    queries = class_codes[query_labels] * np.where(draw.random((m, bits)) < 0.15, -1, 1)
+    database = class_codes[labels]
     database[::17, 0] *= -1
     return queries, query_labels, database, labels
 
@@ -66,7 +67,8 @@ def plain_orders(score: Score) -> dict[str, Callable[[np.ndarray, np.ndarray], f
 
 
 def plain_ap(relevant: np.ndarray, k: int | None = None) -> float:
-    hits, total = 0, 0.0
+    hits = 0
+    total = 0.0
     for rank, item in enumerate(relevant[:k], 1):
         if item:
             hits += 1

@@ -21,18 +21,21 @@ def described(codes: np.ndarray, labels: np.ndarray) -> ClassCodes:
 @pytest.mark.parametrize("seed", range(3))
 def test_class_by_class(seed: int, bits: int) -> None:
     _, _, codes, labels = trained(seed, m=1, n=200, bits=bits, classes=12)
-    own, distinct = {}, []
+    code_of_class = {}
+    distinct = []
     for label in np.unique(labels):
-        found = Counter(map(tuple, codes[labels == label].tolist()))
-        (own[label], most), *others = found.most_common()
-        assert all(count < most for _, count in others)  # no draw
-        distinct.append(len(found))
-    distances = {pair: sum(np.array(own[pair[0]]) != own[pair[1]]) for pair in combinations(own, 2)}
-    nearest = [min(d for pair, d in distances.items() if label in pair) for label in own]
+        codes_of_class = Counter(map(tuple, codes[labels == label].tolist()))
+        (code_of_class[label], highest), *others = codes_of_class.most_common()
+        assert all(count < highest for _, count in others)  # no draw
+        distinct.append(len(codes_of_class))
+    distances = {
+        pair: sum(np.array(code_of_class[pair[0]]) != code_of_class[pair[1]]) for pair in combinations(code_of_class, 2)
+    }
+    nearest = [min(d for pair, d in distances.items() if label in pair) for label in code_of_class]
     result = described(codes, labels)
     assert result.classes == 12
     assert result.codes_per_class == pytest.approx(np.mean(distinct))
-    assert result.distinct == len(set(own.values()))
+    assert result.distinct == len(set(code_of_class.values()))
     assert result.least_distance == min(distances.values()) == 0  # `trained` has two classes of one code
     assert result.mean_least_distance == pytest.approx(np.mean(nearest))
 
@@ -47,8 +50,9 @@ def test_by_hand() -> None:
 def test_the_order_of_items_does_not_choose_between_draws() -> None:
     codes = np.array([[1, 1, 1], [-1, 1, 1], [-1, -1, -1]])
     labels = np.array([0, 0, 1])
-    one, other = described(codes, labels), described(codes[::-1].copy(), labels[::-1].copy())
-    assert one == other
+    forward = described(codes, labels)
+    backward = described(codes[::-1].copy(), labels[::-1].copy())
+    assert forward == backward
 
 
 def test_one_class_has_no_other() -> None:

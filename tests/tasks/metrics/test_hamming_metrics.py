@@ -70,7 +70,7 @@ def test_drawn_orders_of_larger_ties() -> None:
     ranking = Ranking.from_codes(*data)
     figures = average_precision(ranking), average_precision(ranking, k=k), hamming_metrics.r_precision(ranking)
     # An order's AP deviates by 0.015, its R-precision by 0.05; the means of 16,000 by 0.00012 and 0.0004. Five of each.
-    assert np.abs([ranking.mean(one) for one in figures] - plain).max() < 0.002
+    assert np.abs([ranking.mean(values) for values in figures] - plain).max() < 0.002
     assert abs(ranking.mean(figures[0]) - plain[0]) < 0.0006
     assert abs(ranking.mean(figures[1]) - plain[1]) < 0.0006
 
@@ -84,10 +84,10 @@ def test_radii_one_by_one(bits: int, make) -> None:
     def radii(distance: np.ndarray, relevant: np.ndarray) -> list[tuple[float, ...]]:
         rows = []
         for radius in range(bits + 1):
-            found = relevant[distance <= radius]
-            precision = found.sum() / len(found) if len(found) else 0.0
-            recall = found.sum() / relevant.sum() if relevant.sum() else 0.0
-            rows.append((precision, recall, float(found.any()), float(len(found) > 0)))
+            hits = relevant[distance <= radius]
+            precision = hits.sum() / len(hits) if len(hits) else 0.0
+            recall = hits.sum() / relevant.sum() if relevant.sum() else 0.0
+            rows.append((precision, recall, float(hits.any()), float(len(hits) > 0)))
         return rows
 
     plain = np.array(by_query(data, radii)).transpose(2, 0, 1)  # figures, queries, radii
@@ -152,7 +152,8 @@ def test_index_order_of_a_sorted_list() -> None:
 @pytest.mark.parametrize("ties", TIES)
 def test_a_query_without_relevant_items_counts_as_zero(ties: str) -> None:
     codes, labels, *database = retrieval(3, m=6, n=50, bits=4, classes=3)
-    known, strange = mean_average_precision(codes, labels, *database, ties=ties), np.full(6, 99)
+    known = mean_average_precision(codes, labels, *database, ties=ties)
+    strange = np.full(6, 99)
     both = mean_average_precision(np.tile(codes, (2, 1)), np.concatenate([labels, strange]), *database, ties=ties)
     assert both == pytest.approx(known / 2, rel=1e-9)
     assert mean_average_precision(codes, strange, *database, ties=ties) == 0

@@ -34,12 +34,12 @@ def test_what_is_merged(bits: int) -> None:
     queries, query_labels, database, labels = retrieval(0, m=25, n=60, bits=bits, classes=3)
     twice = np.tile(queries, (2, 1)), np.tile(query_labels, 2), np.tile(database, (3, 1)), np.tile(labels, 3)
     ranking = check_histograms(twice)
-    asked = {(*code, label) for code, label in zip(queries.tolist(), query_labels, strict=True)}
-    assert len(ranking.queries.codes) == len(ranking.items) == len(asked)
+    queries_in_block = {(*code, label) for code, label in zip(queries.tolist(), query_labels, strict=True)}
+    assert len(ranking.queries.codes) == len(ranking.items) == len(queries_in_block)
     assert ranking.queries.counts.sum() == 50
     assert len(ranking.database.codes) == len({tuple(code) for code in database.tolist()})
-    kept = {(*code, label) for code, label in zip(database.tolist(), labels, strict=True)}
-    assert len(ranking.database.pairs.codes) == len(kept)
+    histograms = {(*code, label) for code, label in zip(database.tolist(), labels, strict=True)}
+    assert len(ranking.database.pairs.codes) == len(histograms)
     assert ranking.database.counts.sum() == ranking.database.pairs.counts.sum() == 180
     assert (ranking.items.sum(1) == 180).all()
 
@@ -92,13 +92,14 @@ def test_memory_is_flat(classes: int) -> None:
 
 def test_the_order_of_items_is_nothing_to_a_ranking() -> None:
     queries, query_labels, database, labels = retrieval(5, m=40, n=200, bits=6, classes=5)
-    one = Ranking.from_codes(queries, query_labels, database, labels)
-    shuffle, of_queries = np.random.default_rng(6).permutation(200), np.random.default_rng(7).permutation(40)
-    other = Ranking.from_codes(queries[of_queries], query_labels[of_queries], database[shuffle], labels[shuffle])
-    assert one.items.tolist() == other.items.tolist()
-    assert one.relevant.tolist() == other.relevant.tolist()
+    first = Ranking.from_codes(queries, query_labels, database, labels)
+    shuffle = np.random.default_rng(6).permutation(200)
+    of_queries = np.random.default_rng(7).permutation(40)
+    second = Ranking.from_codes(queries[of_queries], query_labels[of_queries], database[shuffle], labels[shuffle])
+    assert first.items.tolist() == second.items.tolist()
+    assert first.relevant.tolist() == second.relevant.tolist()
     for ties in ("expected", "best", "worst"):  # not a bit differs
-        assert one.mean(average_precision(one, ties)) == other.mean(average_precision(other, ties))
+        assert first.mean(average_precision(first, ties)) == second.mean(average_precision(second, ties))
 
 
 def test_labels_of_any_kind() -> None:
@@ -106,8 +107,8 @@ def test_labels_of_any_kind() -> None:
     plain = Ranking.from_codes(queries, query_labels, database, labels)
     far = np.array([-5, 10**12, 0, 7])
     for change in (far.__getitem__, lambda x: torch.from_numpy(x).int(), lambda x: x.astype(np.uint8), list):
-        other = Ranking.from_codes(queries, change(query_labels), database, change(labels))
-        assert other.each(other.relevant).tolist() == plain.each(plain.relevant).tolist()
+        second = Ranking.from_codes(queries, change(query_labels), database, change(labels))
+        assert second.each(second.relevant).tolist() == plain.each(plain.relevant).tolist()
 
 
 def test_an_empty_database() -> None:

@@ -17,11 +17,13 @@ def test_validation_is_a_part_of_each_class_and_never_in_the_database(tmp_path: 
     train = image_set([10, 4, 2, 7])
     tasks = [make(tmp_path / str(seed), {"data.validation": 0.3}, seed=seed, train=train) for seed in range(3)]
     names = {image.tobytes(): row for row, image in enumerate(train.images)}
-    held, kept = ([names[image.tobytes()] for image in part.images] for part in (tasks[0].held_out, tasks[0].train))
-    assert sorted(held + kept) == list(range(23))
+    held_out, remaining = (
+        [names[image.tobytes()] for image in part.images] for part in (tasks[0].held_out, tasks[0].train)
+    )
+    assert sorted(held_out + remaining) == list(range(23))
     assert np.bincount(tasks[0].held_out.labels, minlength=5).tolist() == [3, 0, 1, 0, 2]
-    assert (train.labels[held] == tasks[0].held_out.labels).all()
-    assert (train.labels[kept] == tasks[0].train.labels).all()
+    assert (train.labels[held_out] == tasks[0].held_out.labels).all()
+    assert (train.labels[remaining] == tasks[0].train.labels).all()
     for task in tasks:
         assert np.array_equal(task.held_out.images, tasks[0].held_out.images)
         assert task.codes.shape == (17, 6)

@@ -43,7 +43,9 @@ def fitted(cache: Path, method: str, *changes: dict[str, Any], seed: int = 0) ->
 
 def pair_loss(task: RetrievalTask, z: Tensor, labels: Tensor, bank: Tensor, everyone: Tensor, step: int) -> Tensor:
     """Loops over pairs, from the papers' formulas."""
-    method, c, terms = task.config.hash.method, z.shape[1], []
+    method = task.config.hash.method
+    c = z.shape[1]
+    terms = []
     if method == "dpsh":
         for i, j in itertools.product(range(len(z)), range(len(bank))):
             theta = (z[i] * bank[j]).sum() / 2
@@ -52,7 +54,8 @@ def pair_loss(task: RetrievalTask, z: Tensor, labels: Tensor, bank: Tensor, ever
     pairs = list(itertools.combinations(range(len(z)), 2))
     alike = [bool(labels[i] == labels[j]) for i, j in pairs]
     if method == "dsh":
-        margin, alpha = task.config.dsh.margin * c, task.config.dsh.alpha
+        margin = task.config.dsh.margin * c
+        alpha = task.config.dsh.alpha
         for (i, j), same in zip(pairs, alike, strict=True):
             squared = ((z[i] - z[j]) ** 2).sum()
             terms.append(squared / 2 if same else (margin - squared).clamp(min=0) / 2)
@@ -75,9 +78,11 @@ def test_pairwise_training_equals_its_second_writing(
     method: str, change: dict[str, Any], log: Log, tmp_path: Path
 ) -> None:
     task = make(tmp_path, PLAIN, change, {"hash.method": method, "train.momentum": 0.0, "train.weight_decay": 0.0})
-    network, everyone = copy.deepcopy(task.network), torch.from_numpy(task.train.labels)
+    network = copy.deepcopy(task.network)
+    everyone = torch.from_numpy(task.train.labels)
     reports = finish(task)
-    bank, losses = torch.zeros(len(everyone), 6), []
+    bank = torch.zeros(len(everyone), 6)
+    losses = []
     network.train(not task.config.model.frozen)
     for step, (rows, _) in enumerate(log.batches):
         z = network(task.train.batch(rows, torch.device("cpu"))).z
@@ -104,26 +109,31 @@ def test_pairwise_training_equals_its_second_writing(
 
 def test_images_of_a_class_stay_together_in_groups() -> None:
     labels = np.repeat(np.arange(6), [4, 5, 6, 4, 4, 7])
-    draws, sample = RunSampler(0, labels), torch.arange(30)
+    draws = RunSampler(0, labels)
+    sample = torch.arange(30)
     order = draws.grouped(sample, 2, torch.Generator().manual_seed(1))
     assert sorted(order.tolist()) == list(range(30))
-    own = labels[order.numpy()]
-    runs = [len(list(group)) for _, group in itertools.groupby(own)]
+    ordered_labels = labels[order.numpy()]
+    runs = [len(list(group)) for _, group in itertools.groupby(ordered_labels)]
     assert sum(run == 1 for run in runs) <= 2  # of the two classes of an odd number
     chance = labels[draws.grouped(sample, 0, torch.Generator().manual_seed(1)).numpy()]
-    assert sum(a == b for a, b in itertools.pairwise(own)) > sum(a == b for a, b in itertools.pairwise(chance)) + 5
+    assert (
+        sum(a == b for a, b in itertools.pairwise(ordered_labels))
+        > sum(a == b for a, b in itertools.pairwise(chance)) + 5
+    )
 
 
 def test_positives_of_the_sample_are_sampled_images() -> None:
     labels = np.repeat(np.arange(4), 5)
-    draws, sample = RunSampler(0, labels), torch.tensor([0, 3, 5, 11, 12, 14])
-    found = [draws.positives(sample, torch.Generator().manual_seed(seed), "sample") for seed in range(30)]
-    for positives in found:
+    draws = RunSampler(0, labels)
+    sample = torch.tensor([0, 3, 5, 11, 12, 14])
+    positives_by_seed = [draws.positives(sample, torch.Generator().manual_seed(seed), "sample") for seed in range(30)]
+    for positives in positives_by_seed:
         assert (labels[positives.numpy()] == labels[sample.numpy()]).all()
         assert set(positives.tolist()) <= set(sample.tolist())
         assert positives[2] == 5  # alone in the sample
         assert all(one != other for one, other in zip(positives.tolist(), sample.tolist(), strict=True) if other != 5)
-    assert {int(positives[3]) for positives in found} == {12, 14}
+    assert {int(positives[3]) for positives in positives_by_seed} == {12, 14}
 
 
 # ------------------------------------------------------------------------------------------------- fitted to features
@@ -144,7 +154,8 @@ def test_a_fitted_method_is_its_encoder_on_the_trunk_s_features(method: str, tmp
     options = {"anchors": 10} if method == "sdh" else {}
     encoder = hashing.fit(method, pooled[0], torch.from_numpy(task.train.labels), 4, 0, **options)
     assert torch.equal(task.codes, encoder(pooled[0]))
-    queries, scores = encoder(pooled[1]), []
+    queries = encoder(pooled[1])
+    scores = []
     for query, label in zip(queries, task.worker.feed.test.labels, strict=True):
         order = (-(task.codes @ query)).sort(stable=True).indices
         hits = (torch.from_numpy(task.train.labels)[order] == label).double()
@@ -239,7 +250,8 @@ def test_exchanges_begin_when_they_are_to_and_anchors_are_class_means(tmp_path: 
     task.advance()
     assert set(given) == {1}
     last = seen[len(seen) // 2 :]  # of two epochs
-    rows, local = torch.cat([rows for rows, _ in last]), torch.cat([local for _, local in last])
+    rows = torch.cat([rows for rows, _ in last])
+    local = torch.cat([local for _, local in last])
     labels = torch.from_numpy(task.train.labels)[rows]
     for label in labels.unique():
         torch.testing.assert_close(network.anchors[label], local[labels == label].mean(0), rtol=1e-5, atol=1e-6)

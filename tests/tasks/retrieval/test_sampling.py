@@ -51,7 +51,8 @@ def test_positives_are_other_images_of_the_class_uniformly(log: Log, tmp_path: P
 
 @pytest.mark.parametrize("change", [PIXELS, {"data.augment": "crop"}, FROZEN, {**PIXELS, **WARM}])
 def test_one_seed_gives_one_run_and_another_seed_another(change: dict[str, Any], tmp_path: Path) -> None:
-    first, second = make(tmp_path / "a", change), make(tmp_path / "b", change)
+    first = make(tmp_path / "a", change)
+    second = make(tmp_path / "b", change)
     torch.manual_seed(5)  # the global generator decides nothing
     runs = [finish(first)]
     torch.manual_seed(6)

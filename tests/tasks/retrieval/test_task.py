@@ -55,7 +55,8 @@ def test_sgd_rates_fall_at_the_milestones(tmp_path: Path) -> None:
 
 
 def test_warmup_leaves_the_trunk_and_is_the_same_for_variants_of_srem_and_esrl(tmp_path: Path) -> None:
-    states, reports = [], []
+    states = []
+    reports = []
     changes: tuple[dict[str, Any], ...] = (
         {},
         {"srem.regions": 0},
@@ -123,7 +124,8 @@ class LargestResult(TorchDispatchMode):
 
 
 def test_a_step_never_makes_a_matrix_of_database_times_sample(tmp_path: Path) -> None:
-    n, r = 3000, 1500
+    n = 3000
+    r = 1500
     rng = np.random.default_rng(0)
     train = ImageSet(rng.integers(0, 255, (n, 8, 8, 3)).astype(np.uint8), np.repeat(np.arange(30), n // 30))
     change = {"data.side": 8, "train.samples": r, "train.batch": 64, "train.epochs": 1, "train.iterations": 1}
@@ -148,7 +150,8 @@ def test_the_held_out_figure_is_that_of_the_last_state_and_has_an_id_of_its_own(
 
 
 def test_a_report_says_epochs_and_where_the_time_went(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    take, pause = ImageSet.take, 0.0
+    take = ImageSet.take
+    pause = 0.0
 
     def slowly(self, rows, device):
         time.sleep(pause)

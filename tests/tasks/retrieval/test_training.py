@@ -20,7 +20,9 @@ class SecondWriting:
     """The training loop of the method, slow and plain, on the random choices that a log holds."""
 
     def __init__(self, task: RetrievalTask) -> None:
-        self.config, self.images, self.labels = task.config, task.train, torch.from_numpy(task.train.labels)
+        self.config = task.config
+        self.images = task.train
+        self.labels = torch.from_numpy(task.train.labels)
         self.network = copy.deepcopy(task.network)
         self.codes = task.codes.clone()
         self.names = {id(p): name for name, p in task.network.named_parameters()}
@@ -36,7 +38,8 @@ class SecondWriting:
 
     def pixels(self, rows: Tensor) -> Tensor:
         scaled = torch.from_numpy(self.images.images[rows.numpy()]).permute(0, 3, 1, 2).double() / 255
-        mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+        mean = torch.tensor([0.485, 0.456, 0.406])
+        std = torch.tensor([0.229, 0.224, 0.225])
         return (scaled - mean.view(3, 1, 1)) / std.view(3, 1, 1)
 
     def trunk(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -53,16 +56,19 @@ class SecondWriting:
 
     def erase(self, x: Tensor, maps: Tensor) -> Tensor:
         """Algorithm 1 of the paper, box after box."""
-        srem, mask = self.config.srem, torch.ones(len(x), 1, SIDE, SIDE)
+        srem = self.config.srem
+        mask = torch.ones(len(x), 1, SIDE, SIDE)
         grid = srem.grid or SIDE
         ranked = interpolate(maps.detach().mean(1, keepdim=True), (grid, grid), mode="bilinear", align_corners=False)
         for image in range(len(x)):
             order = ranked[image].flatten().sort(descending=True, stable=True).indices
             varies = (maps[image] != maps[image][:, :1, :1]).any()  # a constant map erases nothing
             for position in order[: srem.regions].tolist() if varies else []:
-                i, j = (position // grid) * SIDE // grid, (position % grid) * SIDE // grid
+                i = (position // grid) * SIDE // grid
+                j = (position % grid) * SIDE // grid
                 if srem.center:
-                    i, j = i - srem.size // 2, j - srem.size // 2
+                    i = i - srem.size // 2
+                    j = j - srem.size // 2
                 mask[image, 0, max(i, 0) : max(i + srem.size, 0), max(j, 0) : max(j + srem.size, 0)] = 0
         return mask
 
@@ -73,7 +79,9 @@ class SecondWriting:
         return (u @ self.codes.T - u.shape[1] * S).square().sum() / (len(rows) * len(self.labels))
 
     def batch(self, rows: Tensor, positives: Tensor, rho: float, warming: bool) -> tuple[Tensor, dict[str, float]]:
-        c, n, given = self.codes.shape[1], len(self.labels), self.config
+        c = self.codes.shape[1]
+        n = len(self.labels)
+        given = self.config
         x = self.pixels(rows)
         pooled, maps = self.trunk(x)
         u = self.hash(pooled)
@@ -81,7 +89,8 @@ class SecondWriting:
         views = "anchor" if warming else given.adsh.views
         use_p = kappa_p > 0 or views == "all"
         use_e = given.srem.regions > 0 and (kappa_e > 0 or views != "anchor")
-        others, fraction = [], 0.0
+        others = []
+        fraction = 0.0
         if use_p:
             others.append(self.pixels(positives))
         if use_e:
@@ -114,7 +123,8 @@ class SecondWriting:
         for parameter in self.network.parameters():
             parameter.grad = None
         loss.backward()
-        train, gradients = self.config.train, {}
+        train = self.config.train
+        gradients = {}
         for name, parameter in self.network.named_parameters():
             ours = name.startswith("hash_layer")
             if not ours and (warming or self.config.model.frozen):
@@ -130,7 +140,8 @@ class SecondWriting:
 
     def update_codes(self, U: Tensor, sample: Tensor, rho: float) -> None:
         """Equation 17 with explicit S, row by row, bit by bit."""
-        c, gamma = U.shape[1], self.config.adsh.gamma
+        c = U.shape[1]
+        gamma = self.config.adsh.gamma
         for j in range(len(self.labels)):
             for _ in range(self.config.adsh.sweeps):
                 for k in range(c):
@@ -150,7 +161,8 @@ class SecondWriting:
 
     def run(self, log: Log) -> None:
         warm = 0 if self.config.model.frozen else self.config.warmup.iterations
-        train, r = self.config.train, min(self.config.train.samples, len(self.labels))
+        train = self.config.train
+        r = min(self.config.train.samples, len(self.labels))
         epochs = iter(log.epochs(r, train.batch))
         for iteration in range(-warm, train.iterations):
             warming = iteration < 0
@@ -258,7 +270,8 @@ def test_variants_differ(tmp_path: Path) -> None:
 def test_the_rest_after_validation_has_features_of_its_own(tmp_path: Path) -> None:
     for share in (0.0, 0.3):  # one cache directory: the share is part of the key
         task = make(tmp_path, FROZEN, {"data.validation": share})
-        statistics, norm = SecondWriting(task).statistics, task.network.hash_layer.standardise
+        statistics = SecondWriting(task).statistics
+        norm = task.network.hash_layer.standardise
         assert statistics is not None
         assert norm is not None
         torch.testing.assert_close(norm.running_mean, statistics[0])

@@ -31,7 +31,8 @@ BASE: dict[str, Any] = {
     "train.iterations": 1,
     "train.epochs": 1,
 }
-ROWS, POSITIVES = torch.tensor([3, 0, 7, 5]), torch.tensor([2, 1, 6, 4])
+ROWS = torch.tensor([3, 0, 7, 5])
+POSITIVES = torch.tensor([2, 1, 6, 4])
 AT = (3, 1)  # iteration and epoch
 
 
@@ -46,7 +47,8 @@ def make(
 ) -> RetrievalTask:
     torch.set_num_threads(1)
     config = overrides.resolve("retrieval", {**BASE, **(changes or {})})
-    train, test = images(8, 0, config.data.side), images(4, 1, config.data.side)
+    train = images(8, 0, config.data.side)
+    test = images(4, 1, config.data.side)
     return RetrievalTask(config, seed, Worker(Feed(train, test, content_hash), cache))
 
 
@@ -57,10 +59,10 @@ def of(task: RetrievalTask, cache: Path) -> tuple[CachedViews, PixelViews]:
 
 
 @pytest.mark.parametrize(
-    "wanted", [ExtraViews(*pair) for pair in ((False, False), (True, False), (False, True), (True, True))]
+    "extra", [ExtraViews(*pair) for pair in ((False, False), (True, False), (False, True), (True, True))]
 )
 def test_cached_views_are_the_pixel_views_of_a_network_at_rest(
-    wanted: ExtraViews, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    extra: ExtraViews, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = make(tmp_path)
     cached, pixel = of(task, tmp_path)
@@ -69,16 +71,16 @@ def test_cached_views_are_the_pixel_views_of_a_network_at_rest(
     for way in (cached, pixel):
         way.start_epoch()
         with torch.no_grad():
-            outputs.append(way.forward(ROWS, POSITIVES, wanted, AT))
+            outputs.append(way.forward(ROWS, POSITIVES, extra, AT))
     for name, ours, theirs in list(zip(Outputs._fields, *outputs, strict=True))[:4]:
         if ours is None:
             assert theirs is None, name
         else:
             torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
-    assert (outputs[0].positive is not None) == wanted.positive
-    assert (outputs[0].erased is not None) == wanted.erased
-    assert (outputs[0].erased_fraction > 0) == wanted.erased
-    if wanted.erased:
+    assert (outputs[0].positive is not None) == extra.positive
+    assert (outputs[0].erased is not None) == extra.erased
+    assert (outputs[0].erased_fraction > 0) == extra.erased
+    if extra.erased:
         assert outputs[0].erased is not None
         assert not torch.allclose(outputs[0].erased, outputs[0].anchor, atol=1e-3)
 
@@ -196,7 +198,8 @@ def test_a_view_follows_from_seed_place_row_and_role_alone(how: str, tmp_path: P
     task = make(tmp_path, {"data.augment": how, "srem.regions": 0})
     same = ImageSet(np.repeat(task.train.images[:1], 40, axis=0), np.zeros(40, dtype=np.int64))
     task.network.eval()
-    rows, positives = torch.arange(40), (torch.arange(40) // 2 + 7) % 40  # each is the positive of two anchors
+    rows = torch.arange(40)
+    positives = (torch.arange(40) // 2 + 7) % 40  # each is the positive of two anchors
 
     def views(seed: int = 0, at: tuple[int, int] = AT, part: Tensor = rows) -> tuple[Tensor, Tensor]:
         pixel = PixelViews(task.network, same, task.config, seed, task.worker, Loader(torch.device("cpu")))

@@ -109,12 +109,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def one(folder: Path) -> dict[str, Any]:
+def single_worker(folder: Path) -> dict[str, Any]:
     return torch.load(folder / "1-0.pt", weights_only=True)
 
 
 @pytest.fixture(scope="module")
-def two(folder: Path) -> list[dict[str, Any]]:
+def two_workers(folder: Path) -> list[dict[str, Any]]:
     return [torch.load(folder / f"2-{rank}.pt", weights_only=True) for rank in range(2)]
 
 
@@ -138,25 +138,26 @@ def numbers(metrics: dict[str, Any]) -> dict[str, float]:
 
 @pytest.mark.parametrize("case", [name for name in CASES if name != "cached"])
 def test_two_workers_take_the_images_of_one_in_its_order_and_see_the_same_views(
-    case: str, one: dict[str, Any], two: list[dict[str, Any]]
+    case: str, single_worker: dict[str, Any], two_workers: list[dict[str, Any]]
 ) -> None:
-    halves = list(zip(two[0][case]["loads"], two[1][case]["loads"], strict=True))
+    halves = list(zip(two_workers[0][case]["loads"], two_workers[1][case]["loads"], strict=True))
     for view in range(2):  # anchors and positives take turns
-        alone = one[case]["loads"][view::2]
+        alone = single_worker[case]["loads"][view::2]
         for part in range(2):  # rows, pixels
             expected = torch.cat([load[part] for load in alone])
             got = torch.cat([together((first[part], second[part])) for first, second in halves[view::2]])
             assert torch.equal(got, expected)
     assert len(halves) > 0
-    assert (len(halves) == len(one[case]["loads"])) == (case != "left over")
+    assert (len(halves) == len(single_worker[case]["loads"])) == (case != "left over")
     assert all(len(load[0]) >= 2 for load in chain(*halves))
 
 
 @pytest.mark.parametrize("case", AGREEING)
 def test_without_batch_statistics_the_numbers_agree_to_rounding(
-    case: str, one: dict[str, Any], two: list[dict[str, Any]]
+    case: str, single_worker: dict[str, Any], two_workers: list[dict[str, Any]]
 ) -> None:
-    alone, first = one[case], two[0][case]
+    alone = single_worker[case]
+    first = two_workers[0][case]
     for expected, got in zip(losses(alone), losses(first), strict=True):
         assert got == pytest.approx(expected, rel=1e-9, abs=1e-12)
     assert min(report["esrl"] for report in alone["reports"] if report["phase"] == "train") > 1e-5  # not saturated
@@ -167,9 +168,9 @@ def test_without_batch_statistics_the_numbers_agree_to_rounding(
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_workers_hold_one_state(case: str, two: list[dict[str, Any]]) -> None:
+def test_workers_hold_one_state(case: str, two_workers: list[dict[str, Any]]) -> None:
     """Rank 1 could not update a code: those it has are rank 0's."""
-    first, second = (outcome[case] for outcome in two)
+    first, second = (outcome[case] for outcome in two_workers)
     assert torch.equal(first["method"]["codes"], second["method"]["codes"])
     assert len(torch.unique(first["method"]["codes"], dim=0)) > 1
     assert set(first["network"]) == set(second["network"])
@@ -178,13 +179,14 @@ def test_workers_hold_one_state(case: str, two: list[dict[str, Any]]) -> None:
     assert first["metrics"] == second["metrics"]
 
 
-def test_on_cached_features_nothing_differs(one: dict[str, Any], two: list[dict[str, Any]]) -> None:
-    alone, first = one["cached"], two[0]["cached"]
+def test_on_cached_features_nothing_differs(single_worker: dict[str, Any], two_workers: list[dict[str, Any]]) -> None:
+    alone = single_worker["cached"]
+    first = two_workers[0]["cached"]
     assert losses(first) == losses(alone)
     assert first["metrics"] == alone["metrics"]
     assert torch.equal(first["method"]["codes"], alone["method"]["codes"])
     assert all(torch.equal(first["network"][name], value) for name, value in alone["network"].items())
-    warm = [losses(outcome["fixed statistics"])[0] for outcome in (one, *two)]
+    warm = [losses(outcome["fixed statistics"])[0] for outcome in (single_worker, *two_workers)]
     assert warm[0] == warm[1] == warm[2]
 
 
@@ -213,13 +215,13 @@ class Split(Worker):
 
 @pytest.mark.usefixtures("double")
 def test_with_batch_norm_the_statistics_of_shares_are_all_that_differs(
-    two: list[dict[str, Any]], tmp_path: Path
+    two_workers: list[dict[str, Any]], tmp_path: Path
 ) -> None:
     torch.set_num_threads(1)
     config = overrides.resolve("retrieval", CASES["batch norm"]["changes"])
     task = RetrievalTask(config, 0, Split(feed(32), tmp_path))
     reports = [task.advance() for _ in range(task.steps)]
-    first = two[0]["batch norm"]
+    first = two_workers[0]["batch norm"]
     for expected, got in zip(losses({"reports": reports}), losses(first), strict=True):
         assert got == pytest.approx(expected, rel=1e-9, abs=1e-12)
     assert torch.equal(first["method"]["codes"], task.state_dict()["method"]["codes"])
@@ -228,9 +230,12 @@ def test_with_batch_norm_the_statistics_of_shares_are_all_that_differs(
         torch.testing.assert_close(first["network"][name], value, rtol=1e-8, atol=1e-10)
 
 
-def test_with_batch_norm_two_workers_end_near_one(one: dict[str, Any], two: list[dict[str, Any]]) -> None:
+def test_with_batch_norm_two_workers_end_near_one(
+    single_worker: dict[str, Any], two_workers: list[dict[str, Any]]
+) -> None:
     """Measured with shares of 36 images: 6 % of the bits and 0.11 of mAP; another seed changes half of the bits."""
-    alone, first = one["batch norm"], two[0]["batch norm"]
+    alone = single_worker["batch norm"]
+    first = two_workers[0]["batch norm"]
     changed = (first["method"]["codes"] != alone["method"]["codes"]).double().mean()
     assert 0 < changed < 0.15
     assert all(0 < abs(first["metrics"][name] - alone["metrics"][name]) < 0.2 for name in ("map", "map_index"))

@@ -51,7 +51,8 @@ def run(case: dict[str, Any], folder: Path, rank: int, world_size: int) -> dict[
     arrays = np.load(folder / f"images-{config.data.side}.npz")
     train, test = (ImageSet(arrays[f"{split}_images"], arrays[f"{split}_labels"]) for split in ("train", "test"))
     worker = Worker(Feed(train, test, "hash"), folder / f"cache-{world_size}", rank=rank, world_size=world_size)
-    single, load = Tensor.float, PixelViews._load
+    single = Tensor.float
+    load = PixelViews._load
     loads: list[tuple[Tensor, Tensor]] = []
 
     def listen(self: PixelViews, rows: Tensor, drawn: Tensor) -> Tensor:
@@ -68,7 +69,8 @@ def run(case: dict[str, Any], folder: Path, rank: int, world_size: int) -> dict[
         reports = [task.advance() for _ in range(task.steps)]
         metrics = task.evaluate()
     finally:
-        Tensor.float, PixelViews._load = single, load  # type: ignore[method-assign]
+        Tensor.float = single
+        PixelViews._load = load  # type: ignore[method-assign]
         torch.set_default_dtype(torch.float32)
     return {"loads": loads, "reports": reports, "metrics": metrics, **task.state_dict()}
 
