@@ -17,6 +17,7 @@ from raysearch.engine.cluster.image_placement import PlacedImages
 from raysearch.engine.trials.mailbox import Begin, Reply, Step, Stop
 from raysearch.runs.checkpoints import Checkpoints, decode_state
 from raysearch.studies.configs import Images
+from raysearch.studies.configs.paths import replace_values
 from raysearch.tasks.base import Feed, NonFiniteLoss, Task, Worker
 
 BuildTask = Callable[[Mapping[str, Any], int, Worker], Task]  # (plain config, seed, worker) -> task
@@ -103,7 +104,7 @@ class RunningCell:
         state = self._read_state(command)
         # The state holds what a population has changed so far; the command holds what it changes now.
         self._settings = {**(json.loads(state["settings"]) if state else {}), **command.settings}
-        self._task = build(apply_settings(command.config, self._settings), command.seed, worker)
+        self._task = build(replace_values(command.config, self._settings), command.seed, worker)
         if state:
             self._task.load_state_dict(state["task"])
             self._history = json.loads(state["history"])
@@ -185,19 +186,6 @@ def read_start(command: Begin, worker: Worker) -> dict[str, Any]:
     if backbone is None:
         raise RuntimeError(f"its pre-training, cell {command.start}, did not come to its end")
     return backbone
-
-
-def apply_settings(config: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a plain config with values at dotted paths replaced.
-
-    >>> apply_settings({"train": {"lr": 0.1, "epochs": 2}}, {"train.lr": 0.2})
-    {'train': {'lr': 0.2, 'epochs': 2}}
-    """
-    changed = dict(config)
-    for path, value in settings.items():
-        section, name = path.split(".")
-        changed[section] = {**changed[section], name: value}
-    return changed
 
 
 def explain_error(error: Exception) -> str:
