@@ -86,7 +86,7 @@ def test_fitting_without_standardisation_changes_nothing() -> None:
     assert torch.equal(layer.train()(batch), layer.linear(batch))
 
 
-def test_after_the_trunk_everything_is_float32() -> None:
+def test_after_the_backbone_everything_is_float32() -> None:
     network = FCAENet(backbones.build("small"), 6)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         output = network(torch.randn(4, 3, 16, 16))

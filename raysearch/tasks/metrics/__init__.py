@@ -3,6 +3,8 @@
 `ranking` counts items by distance, `distinct_codes` merges equal codes, `class_codes` describes the codes of classes.
 """
 
+from raysearch.tasks.metrics.class_codes import ClassCodes
+from raysearch.tasks.metrics.distinct_codes import Database, UniqueCodes, class_ids
 from raysearch.tasks.metrics.hamming_metrics import (
     average_precision,
     lookup_nonempty,
@@ -12,9 +14,15 @@ from raysearch.tasks.metrics.hamming_metrics import (
     r_precision,
     recall_by_radius,
 )
+from raysearch.tasks.metrics.ranking import Ranking
 
 __all__ = [
+    "ClassCodes",
+    "Database",
+    "Ranking",
+    "UniqueCodes",
     "average_precision",
+    "class_ids",
     "lookup_nonempty",
     "lookup_success",
     "mean_average_precision",

@@ -9,10 +9,7 @@ from torch import Tensor
 from raysearch.data.feed import ImageSet
 from raysearch.models.hashing.packed import pack
 from raysearch.studies.configs import RetrievalConfig
-from raysearch.tasks.metrics import hamming_metrics
-from raysearch.tasks.metrics.class_codes import ClassCodes
-from raysearch.tasks.metrics.distinct_codes import Database, class_ids
-from raysearch.tasks.metrics.ranking import Ranking
+from raysearch.tasks.metrics import ClassCodes, Database, Ranking, class_ids, hamming_metrics
 
 Encode = Callable[[ImageSet], Tensor]  # images to codes (m, c) in {-1, +1}
 RADIUS = 2  # of a hash lookup, as in the literature

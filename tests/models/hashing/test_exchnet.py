@@ -72,11 +72,11 @@ def test_every_backbone(name: str) -> None:
     assert network.attention[0].in_channels == SECOND_LAST[name][0]
     local = network.local_stage.state_dict()
     whole = network.whole_stage.state_dict()
-    trunk = backbone.state_dict()
-    assert {f"body.{key}" for key in whole} < set(trunk)
+    backbone = backbone.state_dict()
+    assert {f"body.{key}" for key in whole} < set(backbone)
     for key, value in network.whole_stage.named_parameters():
         assert torch.equal(local[key], value)
-        assert torch.equal(trunk[f"body.{key}"], value)
+        assert torch.equal(backbone[f"body.{key}"], value)
         assert local[key].data_ptr() != value.data_ptr()
 
 
@@ -106,7 +106,7 @@ def test_a_forward_pass_by_hand() -> None:
             torch.testing.assert_close(out.z[i], z, rtol=1e-4, atol=1e-5)
 
 
-def test_the_global_feature_is_the_trunk_s() -> None:
+def test_the_global_feature_is_the_backbone_s() -> None:
     backbone = backbones.build("small", "DRAWN_BIRDS_V1")
     network = ExchNet(backbone, 6).eval()
     batch = images()
@@ -149,7 +149,7 @@ def test_channels_last_changes_no_number(training: bool) -> None:
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
 
 
-def test_after_the_trunk_everything_is_float32() -> None:
+def test_after_the_backbone_everything_is_float32() -> None:
     network = small(classes=2)
     labels = torch.tensor([0, 1, 0, 1])
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -1,4 +1,4 @@
-"""Small runs for tests of retrieval: a trunk of one convolution, images of a colour a class, and what a run drew."""
+"""Small runs for tests of retrieval: a backbone of one convolution, images of a colour a class, and what a run drew."""
 
 import math
 from dataclasses import dataclass, field
@@ -49,7 +49,7 @@ class TinyBody(nn.Module):
 
 
 class TwoTaps(nn.Module):
-    """A trunk that ExchNet can cut, with channels for a fitted method's bits and layers to match."""
+    """A backbone that ExchNet can cut, with channels for a fitted method's bits and layers to match."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -17,6 +17,7 @@ from raysearch.models import hashing
 from raysearch.models.fcaenet import pool
 from raysearch.models.hashing.exchnet import ExchNet
 from raysearch.studies.configs.hashing_methods import HASHING_METHODS
+from raysearch.studies.configs.task_spec import load_object
 from raysearch.tasks.base import Feed, Worker
 from raysearch.tasks.retrieval import task as retrieval_task
 from raysearch.tasks.retrieval.sampling import RunSampler
@@ -36,6 +37,14 @@ def fitted(cache: Path, method: str, *changes: dict[str, Any], seed: int = 0) ->
     task = retrieval_task.build(config({"hash.method": method, "hash.bits": 4}, *changes), seed, Worker(feed, cache))
     assert isinstance(task, ShallowHashingTask)
     return task
+
+
+def test_every_method_has_an_implementation() -> None:
+    assert list(hashing.METHODS) == FITTED
+    for name in TRAINED:
+        implementation = HASHING_METHODS[name].implementation
+        assert implementation is not None
+        assert load_object(implementation).__name__
 
 
 # ------------------------------------------------------------------------------------------- pairs, a second writing
@@ -141,7 +150,7 @@ def test_positives_of_the_sample_are_sampled_images() -> None:
 
 @pytest.mark.usefixtures("tiny")
 @pytest.mark.parametrize("method", FITTED)
-def test_a_fitted_method_is_its_encoder_on_the_trunk_s_features(method: str, tmp_path: Path) -> None:
+def test_a_fitted_method_is_its_encoder_on_the_backbone_s_features(method: str, tmp_path: Path) -> None:
     task = fitted(tmp_path, method, {"sdh.anchors": 10})
     reports = finish(task)  # type: ignore[arg-type]
     assert len(reports) == 2

@@ -60,9 +60,9 @@ def test_one_seed_gives_one_run_and_another_seed_another(change: dict[str, Any],
     assert runs[0] == runs[1]
     assert runs[0][0]["loss"] != runs[2][0]["loss"]
     fresh = [make(tmp_path / "c", change, {"hash.bits": bits}, seed=seed) for bits, seed in ((6, 0), (9, 0), (6, 1))]
-    trunks = [next(task.network.backbone.parameters()) for task in fresh]
-    assert torch.equal(trunks[0], trunks[1])  # whatever the code length
-    assert not torch.equal(trunks[0], trunks[2])
+    backbones = [next(task.network.backbone.parameters()) for task in fresh]
+    assert torch.equal(backbones[0], backbones[1])  # whatever the code length
+    assert not torch.equal(backbones[0], backbones[2])
     assert not torch.equal(fresh[0].codes, fresh[2].codes)
     assert all(
         torch.equal(a, b) for a, b in zip(tree_leaves(tensors(first)), tree_leaves(tensors(second)), strict=True)

@@ -54,7 +54,7 @@ def test_sgd_rates_fall_at_the_milestones(tmp_path: Path) -> None:
     assert [group["lr"] for group in task.optimizer.param_groups] == pytest.approx([5e-5, 15e-5])
 
 
-def test_warmup_leaves_the_trunk_and_is_the_same_for_variants_of_srem_and_esrl(tmp_path: Path) -> None:
+def test_warmup_leaves_the_backbone_and_is_the_same_for_variants_of_srem_and_esrl(tmp_path: Path) -> None:
     states = []
     reports = []
     changes: tuple[dict[str, Any], ...] = (

@@ -33,7 +33,7 @@ class SecondWriting:
         if self.config.model.frozen or self.config.warmup.iterations:
             self.network.eval()
             with torch.no_grad():
-                pooled = self.trunk(self.pixels(torch.arange(len(self.images))))[0]
+                pooled = self.backbone(self.pixels(torch.arange(len(self.images))))[0]
             self.statistics = pooled.mean(0), pooled.var(0)
 
     def pixels(self, rows: Tensor) -> Tensor:
@@ -42,7 +42,7 @@ class SecondWriting:
         std = torch.tensor([0.229, 0.224, 0.225])
         return (scaled - mean.view(3, 1, 1)) / std.view(3, 1, 1)
 
-    def trunk(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def backbone(self, x: Tensor) -> tuple[Tensor, Tensor]:
         maps = self.network.backbone(x)["block"]
         return maps.sum((2, 3)) / (maps.shape[2] * maps.shape[3]), maps
 
@@ -83,7 +83,7 @@ class SecondWriting:
         n = len(self.labels)
         given = self.config
         x = self.pixels(rows)
-        pooled, maps = self.trunk(x)
+        pooled, maps = self.backbone(x)
         u = self.hash(pooled)
         kappa_p, kappa_e = (0.0, 0.0) if warming else (given.esrl.positive, given.esrl.erased)
         views = "anchor" if warming else given.adsh.views
@@ -97,7 +97,7 @@ class SecondWriting:
             mask = self.erase(x, maps)
             fraction = 1 - mask.mean().item()
             others.append(x * mask)
-        seen = list(self.hash(self.trunk(torch.cat(others))[0]).split(len(rows))) if others else []
+        seen = list(self.hash(self.backbone(torch.cat(others))[0]).split(len(rows))) if others else []
         hash_loss = self.target(u, rows, rho)
         relation = torch.zeros(())
         still = given.esrl.stop_gradient
@@ -170,7 +170,7 @@ class SecondWriting:
                 self.momentum = {}
             drops = [m for m in train.milestones if iteration >= m * train.iterations]
             self.rate = train.lr / 10 ** len(drops)
-            # the trunk's batch norm works on its own statistics only where the trunk is trained
+            # the backbone's batch norm works on its own statistics only where the backbone is trained
             self.network.train(not (warming or self.config.model.frozen))
             rho = 1.0
             for _ in range(self.config.warmup.epochs if warming else train.epochs):
@@ -184,7 +184,7 @@ class SecondWriting:
             if self.config.adsh.outputs == "fresh":
                 self.network.eval()
                 with torch.no_grad():
-                    U = torch.cat([self.hash(self.trunk(self.pixels(sample[i : i + 1]))[0]) for i in range(r)])
+                    U = torch.cat([self.hash(self.backbone(self.pixels(sample[i : i + 1]))[0]) for i in range(r)])
             self.update_codes(U, sample, rho)
             self.reports.append({name: sum(numbers[name] for _, numbers in done) / r for name in done[0][1]})
         assert next(epochs, None) is None
@@ -246,7 +246,7 @@ def test_training_equals_its_second_writing(change: dict[str, Any], log: Log, tm
         frozen = task.config.model.frozen and not name.startswith("hash_layer")
         assert torch.equal(got_p, start[name]) == frozen
     got_buffers, buffers = (dict(network.backbone.named_buffers()) for network in (task.network, second.network))
-    assert len(buffers) == 3  # mean, variance and number of batches of the trunk's batch norm
+    assert len(buffers) == 3  # mean, variance and number of batches of the backbone's batch norm
     for name, buffer in buffers.items():
         torch.testing.assert_close(got_buffers[name], buffer)
     assert torch.equal(task.codes, second.codes)

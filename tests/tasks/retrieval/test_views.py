@@ -85,7 +85,7 @@ def test_cached_views_are_the_pixel_views_of_a_network_at_rest(
         assert not torch.allclose(outputs[0].erased, outputs[0].anchor, atol=1e-3)
 
 
-def test_erased_pixels_are_the_mean_colour_and_only_the_trunk_s_own_map_decides(tmp_path: Path) -> None:
+def test_erased_pixels_are_the_mean_colour_and_only_the_backbone_s_own_map_decides(tmp_path: Path) -> None:
     task = make(tmp_path)
     _, pixel = of(task, tmp_path)
     given: list[Tensor] = []
@@ -114,7 +114,7 @@ def files(cache: Path) -> set[str]:
     return {path.name for path in cache.glob("*.npy")}
 
 
-def test_tasks_with_the_same_trunk_share_features_that_are_computed_once(
+def test_tasks_with_the_same_backbone_share_features_that_are_computed_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     computed: list[str] = []
@@ -128,7 +128,7 @@ def test_tasks_with_the_same_trunk_share_features_that_are_computed_once(
     first = make(tmp_path)
     first.advance()
     assert sorted(computed) == ["anchor", "erased"]
-    # none of these touches trunk or images
+    # none of these touches backbone or images
     others = {"hash.bits": 12, "esrl.positive": 0.5, "train.lr": 1.0, "adsh.gamma": 1.0, "data.augment": "crop"}
     for path, value in others.items():
         make(tmp_path, {path: value}, seed=3).advance()
@@ -161,7 +161,7 @@ def test_the_key_holds_all_that_decides_features(tmp_path: Path) -> None:
     ]
     for change in changes:
         assert after(change) == 2, change
-    assert after(random, seed=5) == 2  # a random trunk follows from the seed
+    assert after(random, seed=5) == 2  # a random backbone follows from the seed
     erasing: list[dict[str, Any]] = [{"srem.regions": 6}, {"srem.size": 7}, {"srem.grid": 8}, {"srem.center": True}]
     for change in erasing:
         assert after(change) == 1, change  # erased features alone

@@ -46,7 +46,7 @@ def forbidden(*_: Any, **__: Any) -> Tensor:
 
 
 def run(case: dict[str, Any], folder: Path, rank: int, world_size: int) -> dict[str, Any]:
-    """Train one case; returns what went through the trunk in order, and what came out."""
+    """Train one case; returns what went through the backbone in order, and what came out."""
     config = overrides.resolve("retrieval", case["changes"])
     arrays = np.load(folder / f"images-{config.data.side}.npz")
     train, test = (ImageSet(arrays[f"{split}_images"], arrays[f"{split}_labels"]) for split in ("train", "test"))
