@@ -20,7 +20,7 @@ def plain(queries: np.ndarray, database: np.ndarray, k: int) -> tuple[list[list[
         sorted((sum(a != b for a, b in zip(query, code, strict=True)), row) for row, code in enumerate(database))[:k]
         for query in queries.tolist()
     ]
-    return [[distance for distance, _ in one] for one in nearest], [[row for _, row in one] for one in nearest]
+    return [[distance for distance, _ in pairs] for pairs in nearest], [[row for _, row in pairs] for pairs in nearest]
 
 
 def codes(count: int, bits: int, distinct: int, seed: int = 0) -> np.ndarray:

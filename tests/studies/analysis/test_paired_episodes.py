@@ -50,7 +50,7 @@ def test_only_seeds_that_both_finished_count_and_each_variant_has_its_own_refere
     rows = [row("a", 0, drawn(1)), row("b", 0, drawn(2)), row("b", 1, drawn(3)), row("c", 0, [], "failed")]
     rows += [row("x", 0, drawn(4)), row("y", 0, drawn(5))]
     differences = compare(rows, {"a": "a", "b": "a", "c": "a", "x": "x", "y": "x"}).to_pylist()
-    assert [(one["variant"], one["seeds"]) for one in differences] == [("b", 1), ("y", 1)]
+    assert [(row["variant"], row["seeds"]) for row in differences] == [("b", 1), ("y", 1)]
 
 
 @pytest.mark.parametrize("rows", [[], [{"variant": "a", "seed": 0, "status": "finished", "map": 0.5}]])

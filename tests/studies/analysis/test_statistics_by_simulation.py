@@ -54,7 +54,7 @@ class FakeTask:
     def run(self, planned: ablation_plan.AblationPlan, rng: np.random.Generator) -> Iterator[dict[str, Any]]:
         """The records of a study's cells."""
         levels = rng.normal(0, LEVELS, len(planned.seeds))
-        effect = dict(zip((one.name for one in planned.variants), (0.0, *self.effects), strict=True))
+        effect = dict(zip((variant.name for variant in planned.variants), (0.0, *self.effects), strict=True))
         for cell in planned.cells:
             value = 0.6 + levels[cell.seed] + effect[cell.variant.name] + rng.normal(0, self.noise(cell.seed))
             failed = rng.random() < self.failing
@@ -157,13 +157,13 @@ NULLS = {
 @pytest.mark.parametrize("name", NULLS)
 def test_without_an_effect_one_study_in_twenty_decides_anything(name: str):
     studies = simulate(NULLS[name], seeds=5, seed=2)
-    wrong = sum(any(one.verdict in ("better", "worse") for one in run.variants) for run in studies)
+    wrong = sum(any(variant.verdict in ("better", "worse") for variant in run.variants) for run in studies)
     print(f"{name}: {wrong / STUDIES:.1%} of {STUDIES} studies decided something")
     assert wrong <= most(0.05)
     if len(NULLS[name].effects) == 1:
         assert wrong >= least(0.05)  # a level of 5 % that is never used would find nothing either
     else:
-        uncorrected = sum(any((one.compared["p"] or 1) <= 0.05 for one in run.variants) for run in studies)
+        uncorrected = sum(any((variant.compared["p"] or 1) <= 0.05 for variant in run.variants) for run in studies)
         assert uncorrected > most(0.05)  # so the bound above is Holm's doing
 
 
@@ -194,19 +194,23 @@ def test_studies_from_files_have_the_verdicts_of_studies_in_memory(tmp_path: Pat
     seeds = 4
     number = 100
     rng = np.random.default_rng(5)
-    wanted = simulate(task, seeds, number, seed=5)
-    for index, expected in enumerate(wanted):
+    expected_runs = simulate(task, seeds, number, seed=5)
+    for index, expected in enumerate(expected_runs):
         run = tmp_path / str(index)
         for row in task.run(planned(2, seeds), rng):
             results.write_cell(run / "cells", row)
         results.write_study(run, described(2, seeds))
         loaded = view(results.read_study(run), results.load(run))
         rows = list(csv.DictReader(io.StringIO(tables.csv_table(loaded).to_csv())))
-        for row, one in zip(rows, expected.variants, strict=True):
-            assert (row["verdict"], int(row["failed"])) == (one.verdict, one.compared["failed"])
+        for row, variant in zip(rows, expected.variants, strict=True):
+            assert (row["verdict"], int(row["failed"])) == (variant.verdict, variant.compared["failed"])
             for column in ("mean", "ci_low", "delta", "delta_high", "p_holm"):
-                assert (float(row[column]) if row[column] else None) == one.compared[column]
-    assert {one.verdict for run in wanted for one in run.variants} >= {"reference", "better", "undecided"}
+                assert (float(row[column]) if row[column] else None) == variant.compared[column]
+    assert {variant.verdict for run in expected_runs for variant in run.variants} >= {
+        "reference",
+        "better",
+        "undecided",
+    }
 
 
 def test_two_seeds_have_no_interval_and_decide_nothing():

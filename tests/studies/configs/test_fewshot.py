@@ -95,8 +95,8 @@ def test_the_presets_are_the_released_configurations() -> None:
     assert (cub.train.lr, cub.train.decay, cub.train.weight_decay, cub.train.clip) == (0.01, 0.05, 5e-4, 2.0)
     assert (cub.model.backbone, cub.model.weights, cub.data.augment) == ("resnet18", "IMAGENET1K_V1", "crop")
     birds = config(presets.settings("helixformer_cub", "fewshot"))
-    for one, views in ((helix, ("colour", "crop")), (birds, ("flip", "flip"))):
-        assert (one.data.augment, one.pretrain.augment) == views
+    for preset, views in ((helix, ("colour", "crop")), (birds, ("flip", "flip"))):
+        assert (preset.data.augment, preset.pretrain.augment) == views
     assert birds.pretrain.epochs == helix.pretrain.epochs
     mini = config(presets.settings("lwfm_mini", "fewshot"))
     assert (mini.lwe.temperature, mini.spm.weight) == (5, 0.25)
@@ -162,17 +162,17 @@ DIFFERENT: list[tuple[dict[str, Any], dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("one", "change"), SAME)
-def test_canonical_drops_what_cannot_matter(one: dict[str, Any], change: dict[str, Any]) -> None:
-    assert config(one).canonical() == config(one, change).canonical()
+@pytest.mark.parametrize(("settings", "change"), SAME)
+def test_canonical_drops_what_cannot_matter(settings: dict[str, Any], change: dict[str, Any]) -> None:
+    assert config(settings).canonical() == config(settings, change).canonical()
 
 
-@pytest.mark.parametrize(("one", "change"), DIFFERENT)
-def test_canonical_keeps_what_matters(one: dict[str, Any], change: dict[str, Any]) -> None:
-    assert config(one).canonical() != config(one, change).canonical()
+@pytest.mark.parametrize(("settings", "change"), DIFFERENT)
+def test_canonical_keeps_what_matters(settings: dict[str, Any], change: dict[str, Any]) -> None:
+    assert config(settings).canonical() != config(settings, change).canonical()
 
 
-@pytest.mark.parametrize("settings", [{**one, **change} for one, change in SAME + DIFFERENT])
+@pytest.mark.parametrize("settings", [{**settings, **change} for settings, change in SAME + DIFFERENT])
 def test_a_canonical_config_reads_back_as_itself(settings: dict[str, Any]) -> None:
     canonical = config(settings).canonical()
     assert FewshotConfig.model_validate(canonical).canonical() == canonical

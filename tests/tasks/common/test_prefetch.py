@@ -60,7 +60,7 @@ class Sent:
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
         requested = rows.tolist()
         self.taken += len(requested)
-        fits = [one for one in self._sent if one[: len(requested)] == requested]
+        fits = [sent for sent in self._sent if sent[: len(requested)] == requested]
         if fits:
             del fits[0][: len(requested)]
         else:
@@ -75,9 +75,11 @@ class Sent:
 
 
 def streamed(feed: Feed) -> tuple[Feed, list[Sent]]:
-    sets = {name: one for name in ("train", "val", "test") if (one := getattr(feed, name)) is not None}
-    sent = {name: Sent(one.pixels) for name, one in sets.items()}
-    return replace(feed, **{name: replace(one, pixels=sent[name]) for name, one in sets.items()}), list(sent.values())
+    sets = {name: images for name in ("train", "val", "test") if (images := getattr(feed, name)) is not None}
+    sent = {name: Sent(images.pixels) for name, images in sets.items()}
+    return replace(feed, **{name: replace(images, pixels=sent[name]) for name, images in sets.items()}), list(
+        sent.values()
+    )
 
 
 def agree(build: Callable[[Feed], Task], feed: Feed) -> None:
@@ -86,9 +88,9 @@ def agree(build: Callable[[Feed], Task], feed: Feed) -> None:
     images, sent = streamed(feed)
     task = build(images)
     assert fewshot_runs.finish(task) == expected
-    assert [one.unannounced for one in sent] == [0] * len(sent)
-    assert [one.left for one in sent] == [0] * len(sent)
-    assert sum(one.taken for one in sent)
+    assert [pixels.unannounced for pixels in sent] == [0] * len(sent)
+    assert [pixels.left for pixels in sent] == [0] * len(sent)
+    assert sum(pixels.taken for pixels in sent)
     if task.steps < 2:
         return
     begun = build(feed)
@@ -97,7 +99,7 @@ def agree(build: Callable[[Feed], Task], feed: Feed) -> None:
     later = build(images)
     later.load_state_dict(begun.state_dict())
     assert fewshot_runs.finish(later) == expected[1:]
-    assert [one.unannounced for one in sent] == [0] * len(sent)
+    assert [pixels.unannounced for pixels in sent] == [0] * len(sent)
 
 
 @pytest.mark.parametrize("name", RETRIEVAL)
@@ -135,12 +137,12 @@ def test_a_worker_sends_for_its_own_share(rank: int, tmp_path: Path, monkeypatch
     monkeypatch.setattr(Worker, "broadcast", lambda self, tensor: tensor)
     images, sent = streamed(Feed(small_runs.image_set([7, 5, 8]), small_runs.image_set([2, 2, 2], seed=1), "hash"))
     small_runs.finish(build(small_runs.config(PIXELS), 0, Worker(images, tmp_path, rank=rank, world_size=2)))
-    assert [one.unannounced for one in sent] == [0, 0]
+    assert [pixels.unannounced for pixels in sent] == [0, 0]
     images, sent = streamed(fewshot_runs.feed())
     _use(monkeypatch, fewshot_runs.trunk)
     config = fewshot_runs.config(fewshot_runs.METHODS["lwfm"], {"train.episodes": 4, "lwfm.aux_batch": 6})
     fewshot_runs.finish(FewshotTask(config, 0, Worker(images, Path(), rank=rank, world_size=2)))
-    assert [one.unannounced for one in sent] == [0, 0, 0]
+    assert [pixels.unannounced for pixels in sent] == [0, 0, 0]
 
 
 def test_nothing_is_computed_ahead_for_resident_images() -> None:

@@ -107,7 +107,7 @@ def test_pairwise_training_equals_its_second_writing(
         losses.append((float(loss.detach()), len(rows)))
     assert len(losses) == 2 * 2 * 3  # iterations, epochs, batches
     last = losses[-3:]
-    assert reports[-2]["loss"] == pytest.approx(sum(one * rows for one, rows in last) / 10, rel=1e-9)
+    assert reports[-2]["loss"] == pytest.approx(sum(loss * rows for loss, rows in last) / 10, rel=1e-9)
     for got, expected in zip(task.network.parameters(), network.parameters(), strict=True):
         torch.testing.assert_close(got, expected, rtol=1e-8, atol=1e-10)
     network.eval()
@@ -141,7 +141,7 @@ def test_positives_of_the_sample_are_sampled_images() -> None:
         assert (labels[positives.numpy()] == labels[sample.numpy()]).all()
         assert set(positives.tolist()) <= set(sample.tolist())
         assert positives[2] == 5  # alone in the sample
-        assert all(one != other for one, other in zip(positives.tolist(), sample.tolist(), strict=True) if other != 5)
+        assert all(a != b for a, b in zip(positives.tolist(), sample.tolist(), strict=True) if b != 5)
     assert {int(positives[3]) for positives in positives_by_seed} == {12, 14}
 
 

@@ -102,7 +102,7 @@ class SecondWriting:
         relation = torch.zeros(())
         still = given.esrl.stop_gradient
         near = u.detach() if still == "anchor" else u
-        far = [one.detach() if still == "others" else one for one in seen]
+        far = [view.detach() if still == "others" else view for view in seen]
         if use_p:
             relation = relation + kappa_p * ((near - far[0]) ** 2).sum() / len(rows)
         if use_e:

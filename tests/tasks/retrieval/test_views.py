@@ -169,22 +169,22 @@ def test_the_key_holds_all_that_decides_features(tmp_path: Path) -> None:
 
 
 def test_a_separate_pass_for_the_mask_sends_all_views_through_at_once(tmp_path: Path) -> None:
-    one = make(tmp_path, {"srem.mask_pass": "separate"})
-    _, pixel = of(one, tmp_path)
+    task = make(tmp_path, {"srem.mask_pass": "separate"})
+    _, pixel = of(task, tmp_path)
     given: list[tuple[bool, Tensor]] = []
-    one.network.register_forward_pre_hook(lambda network, inputs: given.append((network.training, inputs[0])))
+    task.network.register_forward_pre_hook(lambda network, inputs: given.append((network.training, inputs[0])))
     pixel.start_epoch()
-    statistics = [buffer.clone() for buffer in one.network.buffers()]
+    statistics = [buffer.clone() for buffer in task.network.buffers()]
     seen = pixel.forward(ROWS, POSITIVES, ExtraViews(True, True), AT)
     (looked, anchors), (trained, together) = given
-    assert (looked, trained, one.network.training) == (False, True, True)
+    assert (looked, trained, task.network.training) == (False, True, True)
     assert len(together) == 3 * len(ROWS)
     torch.testing.assert_close(together[: len(ROWS)], anchors)
     with torch.no_grad():
-        one.network.eval()
-        for buffer, before in zip(one.network.buffers(), statistics, strict=True):
+        task.network.eval()
+        for buffer, before in zip(task.network.buffers(), statistics, strict=True):
             buffer.copy_(before)  # the forward of all views moved them once
-        features = one.network(anchors).features
+        features = task.network(anchors).features
     mask = erase_mask(features, (SIDE, SIDE), 5, 6)
     torch.testing.assert_close(together[2 * len(ROWS) :], anchors * mask)
     assert seen.anchor.requires_grad
