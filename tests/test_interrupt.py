@@ -39,7 +39,7 @@ _MARK = "RAYSEARCH_TEST_TERMINAL"  # in the environment of all that a terminal's
 
 
 class Terminal:
-    """A command in a terminal of its own, with what it shows.
+    """A command in a terminal of its own, and the text on its screen.
 
     Args:
         command: and its arguments.
@@ -136,7 +136,7 @@ def outcome(run: Path) -> list[tuple]:
 
 
 def halfway(run: Path) -> dict[str, list[dict[str, Any]]]:
-    """Cells that have a checkpoint and no result, with what they had reported at it."""
+    """Return the history at the checkpoint, for each cell that has a checkpoint and no result."""
     histories = {}
     for file in run.glob(f"checkpoints/*/{checkpoints.NEWEST}"):
         cell = file.parent.name
@@ -186,7 +186,7 @@ def test_once_ends_in_good_order(here: Path) -> None:
     assert (run / "report.html").stat().st_size > 100_000
     table = results.load(run)
     assert (run / "results.parquet").exists()
-    assert 0 < table.num_rows < CELLS, "what did not end is not in the results"
+    assert 0 < table.num_rows < CELLS, "a cell that did not end is not in the results"
     assert set(table["status"].to_pylist()) == {"finished"}
     assert halfway(run)
     goes_on(here, "once/run")

@@ -20,7 +20,7 @@ SHORT = ("train.iterations=1", "train.epochs=1", "train.batch=8", "data.side=32"
 
 
 def outcome(run: Path, data: str, *words: str) -> list[dict]:
-    """The cells' results, of a run whose parent nobody shares; what it printed and keeps has no secret in it."""
+    """Run a study, check that its output and files hold no secret, and return the results of its cells."""
     command = [sys.executable, "-m", "raysearch.sweep", "srem_ablation", *ASKED]
     command += [word for setting in SHORT for word in ("--set", setting)]
     done = subprocess.run(

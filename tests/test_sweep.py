@@ -171,7 +171,7 @@ def list_images() -> list[tuple[str, bytes]]:
 
 
 def refuse(folder: Path, words: list[str], message: str) -> None:
-    """The command says one line with `message`, exits with 2 and writes nothing."""
+    """Check that the command prints one line with `message`, exits with 2 and writes nothing."""
     before = sorted(folder.rglob("*"))
     command = [sys.executable, "-m", "raysearch.sweep", *words]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)

@@ -1,4 +1,4 @@
-"""Schedulers at work in Ray Tune: what is stopped is a result, what is paused goes on, what is taken over is taken."""
+"""Schedulers in Ray Tune: a stopped trial is a result, a paused one continues, a state that is taken over is used."""
 
 import json
 import sys
@@ -19,7 +19,7 @@ OBJECTIVE = Objective("score", "max")
 
 
 class Climber:
-    """A task whose score is the sum of its rates over all steps; a second figure counts its steps, to be lied about."""
+    """A task whose score is the sum of its rates over all steps."""
 
     steps = STEPS
     metric_ids: ClassVar = {"map": "the sum of all rates"}

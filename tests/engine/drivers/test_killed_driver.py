@@ -1,4 +1,4 @@
-"""A driver that is killed: the same command goes on from the checkpoints of the cells that were interrupted."""
+"""A killed driver: the same command continues from the checkpoints of the interrupted cells."""
 
 import json
 import time

@@ -96,7 +96,7 @@ def test_a_cell_that_another_runs_is_waited_for_and_answered(tmp_path: Path, mon
     store["a"] = {"status": "finished"}
     mine.jobs.ended(first, store["a"])
     assert mine.next() is None
-    assert mine.jobs.exhausted(), "b may need what is kept here for nothing"
+    assert mine.jobs.exhausted(), "b may need the resources of an idle worker group here"
     assert mine.jobs.remaining() == 1
     assert yours.next() is None
     assert yours.answered == ["a"]

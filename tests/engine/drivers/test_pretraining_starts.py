@@ -42,7 +42,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def sweep(folder: Path, data: Path, name: str, methods: tuple[str, str], rate: float, code: int = 0) -> str:
-    """Run a study to its end; what it said."""
+    """Run a study to its end; return its output."""
     (folder / f"{name}.py").write_text(STUDY.format(methods=methods, rate=rate))
     command = [sys.executable, "-m", "raysearch.sweep", str(folder / f"{name}.py"), "--profile", "laptop"]
     command += ["--data", str(data), "--out", str(folder / "runs" / name)]

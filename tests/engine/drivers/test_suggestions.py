@@ -1,4 +1,4 @@
-"""Suggestions without Ray around them: what is asked, what is told, what is known already."""
+"""Suggestions without Ray: the configs that are asked for, the outcomes that are reported, and duplicates."""
 
 import math
 from pathlib import Path
@@ -41,7 +41,7 @@ def record(job: Job, status: str = "finished", **more: Any) -> dict[str, Any]:
 
 
 def drain(source: Suggestions, answers: dict[str, dict[str, Any]] | None = None) -> list[Job]:
-    """Run every job to its end; cells in `answers` are answered from there. Returns what was run."""
+    """Run every job to its end, and return the jobs that ran; cells in `answers` are answered from there."""
     ran = []
     while (job := source.next()) is not None:
         if answers is None or job.cell not in answers:
@@ -165,10 +165,10 @@ def test_a_search_goes_on_where_its_driver_died(tmp_path: Path) -> None:
         assert job is not None
         source.ended(job, record(job))
         answers[job.cell] = record(job)
-    open_jobs = [source.next(), source.next()]  # asked, never told
-    untold = source.next()
-    assert untold is not None
-    answers[untold.cell] = record(untold)  # stored, and killed before Optuna was told
+    open_jobs = [source.next(), source.next()]  # asked for, never reported
+    unreported = source.next()
+    assert unreported is not None
+    answers[unreported.cell] = record(unreported)  # stored; the driver died before it reported to Optuna
 
     later = suggestions(tmp_path, planned)
     ran = drain(later, answers)
@@ -251,6 +251,6 @@ def test_groups_are_searched_apart(tmp_path: Path) -> None:
         ({"space": lambda trial: {"srem.size": 500}}, "none of 20 draws can be run"),
     ],
 )
-def test_what_cannot_be_searched_is_said_before_the_first_trial(changed: dict[str, Any], message: str) -> None:
+def test_a_search_that_cannot_run_is_an_error_before_the_first_trial(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         SearchDriver(plan(**changed)).validate()

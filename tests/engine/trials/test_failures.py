@@ -1,4 +1,4 @@
-"""What is said of a lost worker group, from errors as Ray Train raises them."""
+"""Explanations of a lost worker group, from errors of Ray Train."""
 
 from ray.exceptions import RayActorError
 from ray.train import ControllerError, WorkerGroupError

@@ -1,4 +1,4 @@
-"""Faults with real processes: what a cell runs on is killed while it works, or hangs, or its task raises."""
+"""Faults with real processes: a worker, trial actor or node is killed or hangs, or a task raises."""
 
 import contextlib
 import json
@@ -62,7 +62,7 @@ def begun(folder: Path, cell: str) -> list[int]:
 
 
 def went_on(folder: Path, cell: str, fault: float) -> None:
-    """The cell went on from its checkpoint in another process: at most the step that was under way was done again."""
+    """Check that the cell continued in another process: at most the interrupted step was done again."""
     entries = [entry for entry in read_log(folder) if entry.cell == cell and entry.rank == 0]
     hit = entries[0].process
     before = [entry.step for entry in entries if entry.process == hit]
@@ -132,7 +132,7 @@ def test_workers_that_hang_are_replaced(nodes: Nodes, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_retries_are_counted_from_the_last_step(nodes: Nodes, tmp_path: Path) -> None:
-    """A cell whose worker dies at the same step again and again fails; one that gets on a little each time does not."""
+    """A cell whose worker always dies at the same step fails; one that makes a little progress each time does not."""
     stuck = {"faults": {"3": "die always"}}
     unlucky = {"faults": {str(step): "die" for step in range(2, STEPS + 1)}, "pause": 0.0}
     assert len(unlucky["faults"]) > callbacks.RETRIES
@@ -149,7 +149,7 @@ def test_retries_are_counted_from_the_last_step(nodes: Nodes, tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_one_of_two_ranks_is_killed(nodes: Nodes, tmp_path: Path) -> None:
-    """Both CPUs are taken by what stays of the group: only its removal lets the next one start."""
+    """The remains of the group hold both CPUs: only their removal lets the next one start."""
     recorder = run(tmp_path, [{"faults": {str(KILLED_AT): "die"}}, {}], slots=1, workers=2)
     assert [recorder.records[f"cell{i}"]["attempts"] for i in range(2)] == [2, 1]
     entries = [entry for entry in read_log(tmp_path) if entry.cell == "cell0"]

@@ -1,4 +1,4 @@
-"""Which network interface workers of several machines are told."""
+"""The network interface of workers on several machines."""
 
 import os
 import socket

@@ -12,7 +12,7 @@ Plain = Mailbox.__ray_metadata__.modified_class  # type: ignore[attr-defined]
 
 
 async def serve(mailbox, rank: int, seen: list[Command], rng: random.Random) -> None:
-    """A rank that dawdles: it takes commands until told to stop."""
+    """A slow rank: it takes commands until `Stop`."""
     number = 0
     reply = None
     while True:
@@ -36,7 +36,7 @@ def test_every_rank_gets_every_command_in_order(workers: int) -> None:
             reply = await mailbox.ask(sent[number - 1])
             assert reply.report == {"rank": 0, "number": number}
             assert all(len(commands) == number for commands in seen), (
-                "the next command came before all had done this one"
+                "the next command came before all had executed this one"
             )
         asking = asyncio.create_task(mailbox.ask(Stop()))
         await asyncio.gather(*ranks)

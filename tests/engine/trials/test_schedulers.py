@@ -119,4 +119,6 @@ def test_a_paused_trial_waits_for_room() -> None:
     assert scheduler.choose_trial_to_run(controller) is None
     room[0] = True
     assert scheduler.choose_trial_to_run(controller) is paused
-    assert requests == [(paused.placement_group_factory, 2)], "as many actors stay warm as there are places, said once"
+    assert requests == [(paused.placement_group_factory, 2)], (
+        "as many actors stay warm as there are slots, requested once"
+    )

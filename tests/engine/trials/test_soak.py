@@ -20,7 +20,7 @@ OUT = "out"
 
 
 class Killer:
-    """A driver, a cluster, and what befalls them."""
+    """A driver, a cluster, and the faults that they suffer."""
 
     def __init__(self, folder: Path, drivers: sweeps.Sweeps, nodes: Nodes, rng: random.Random) -> None:
         self._folder = folder

@@ -1,4 +1,4 @@
-"""What a study file may say, and what it is told when it says something else."""
+"""The fields of an ablation, and the errors for values that cannot be."""
 
 import re
 from typing import Any

@@ -1,4 +1,4 @@
-"""Factors whose levels have names, blocks with a reference of their own, and studies cut down to some levels."""
+"""Factors whose levels have names, blocks with a reference of their own, and studies narrowed to some levels."""
 
 import pyarrow as pa
 import pytest
@@ -41,7 +41,7 @@ def test_levels_go_by_their_names() -> None:
     assert by_name["ITQ, hash.bits=12"].declared["method"] == "ITQ"
     assert by_name["ITQ, hash.bits=12"].config.hash.method == "itq"
     assert by_name["full"].config.srem.regions == 50
-    assert by_name["full"].config.esrl.positive == 0, "what a level does not set is the reference's"
+    assert by_name["full"].config.esrl.positive == 0, "a setting that a level leaves out is the reference's"
 
 
 def test_every_block_has_a_reference_of_its_own() -> None:

@@ -194,7 +194,7 @@ def test_a_default_size_scales_as_a_declared_one() -> None:
     ablation = study(reference={}, factors=[factor("srem.regions", 0, 10)])
     assert make(ablation).reference.config.srem.size == 32
     assert make(ablation, settings={"data.side": 112}).reference.config.srem.size == 16
-    # an image smaller than the default region is no mistake
+    # an image smaller than the default region is not an error
     assert make(ablation, settings={"data.side": 14}).reference.config.srem.size == 2
 
 
@@ -209,7 +209,7 @@ def test_an_override_on_a_factor_moves_the_reference() -> None:
     assert [variant.name for variant in planned.variants][:4] == [
         "reference", "srem.regions=0", "srem.regions=10", "srem.regions=50",
     ]  # fmt: skip
-    # what nobody declared has no published number to stand beside
+    # an undeclared setting has no published number to compare with
     assert [variant.declared.get("srem.regions") for variant in planned.variants] == [None, 0, 10, 50, None]
     onto = make(study(), settings={"srem.regions": 10})
     assert sizes(onto) == [(10, 32), (0, 32), (50, 32), (10, 16)]

@@ -1,4 +1,4 @@
-"""What a search may say, and the cells that suggestions become."""
+"""The fields of a search, the errors for values that cannot be, and the cells that suggestions become."""
 
 from typing import Any
 
@@ -50,7 +50,7 @@ def test_it_is_found_beside_ablation() -> None:
         ({"scheduler": "pbt", "space": {"train.lr": SPACE["train.lr"]}, "seeds": 2}, "one seed and one metric"),
     ],
 )
-def test_what_cannot_be_is_said(changed: dict[str, Any], message: str | None) -> None:
+def test_a_wrong_field_is_an_error(changed: dict[str, Any], message: str | None) -> None:
     if message is None:
         assert search(**changed).modes == ["max", "max"]
         return
