@@ -83,7 +83,10 @@ def space(run: SearchView) -> Markup | None:
     figure = parallel.draw_parallel(run)
     if figure is None:
         return None
-    caption = "One line per config, from its settings to its value. Yellow is good, blue is bad. Chosen: thick orange."
+    caption = (
+        "One line per config, from its settings to its value. Yellow is good, blue is bad. The chosen config is thick "
+        "and orange."
+    )
     if any(path not in config.settings for config in run.configs for path in run.paths):
         caption += ' "not set": another setting makes this one unnecessary.'
     caption += _sample_note(run, parallel.MAX_LINES, len(run.configs))

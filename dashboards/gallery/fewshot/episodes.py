@@ -112,12 +112,14 @@ class _Verdict(NamedTuple):
 
     @classmethod
     def of_query(cls, predictions: EpisodePredictions, way: int, query: int, names: DisplayNames) -> _Verdict:
+        """Return the prediction for one query of a way."""
         predicted = int(predictions.predicted[way, query])
         label = names.classes[predictions.classes[predicted]]
         return cls(predicted == way, predicted, label, float(predictions.scores[way, query, predicted]))
 
     @property
     def text(self) -> str:
+        """The prediction in words."""
         return f"{self.label}, score {self.score:.2f}, {'correct' if self.correct else 'wrong'}"
 
     def line(self, letter: str) -> Markup:

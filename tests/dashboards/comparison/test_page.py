@@ -211,7 +211,8 @@ def test_allowed_differences_are_listed_in_a_table(tmp_path: Path, parsed: Calla
 
 
 def test_only_the_final_evaluation_of_searches_is_compared(tmp_path: Path):
-    first, second = write_search(tmp_path / "a"), write_search(tmp_path / "b", gain=0.1)
+    first = write_search(tmp_path / "a")
+    second = write_search(tmp_path / "b", gain=0.1)
     shown = read_comparison([first, second])
     assert shown.variant_names == ["reference", "best"]
     rows = [row for row in results.load(second).to_pylist() if row["stage"] == "judge" and row["variant"] == "best"]

@@ -29,7 +29,9 @@ STUDY = StudyRecord.model_validate(
 )
 NAMES = DisplayNames.of_study(STUDY, CLASSES)
 RNG = np.random.default_rng(5)
-WAYS, SHOTS, QUERIES = 3, 2, 10
+WAYS = 3
+SHOTS = 2
+QUERIES = 10
 
 
 def pixels(side: int = 24) -> np.ndarray:

@@ -42,8 +42,7 @@ def test_the_answer_is_the_planted_gain_on_fresh_seeds(make_search: Make):
         r"The best config \((.*?)\) beats the reference by (\S+) \[(\S+), (\S+)\] mAP on 5 fresh .*", text
     )
     assert lead
-    low, high = float(lead[3]), float(lead[4])
-    assert low < 0.03 < high
+    assert float(lead[3]) < 0.03 < float(lead[4])
     best = read_view(make_search("again")).best("")
     assert best is not None
     assert f"train.lr={best.settings['train.lr']:.4g}" in lead[1]
