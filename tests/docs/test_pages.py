@@ -20,9 +20,7 @@ ALL_COMMANDS = [command for page in PAGES for command in page.commands]
 PYTHON = [block for page in PAGES for block in page.blocks if block.language == "python"]
 # The study of docs/extending.md needs an extension; `test_extending.py` runs it.
 STUDIES = [
-    block
-    for block in PYTHON
-    if re.search(r"^study = ", block.text, re.MULTILINE) and block.page.name != "extending.md"
+    block for block in PYTHON if re.search(r"^study = ", block.text, re.MULTILINE) and block.page.name != "extending.md"
 ]
 # Flags of other programs that the pages name by themselves, and programs whose command lines they show.
 FOREIGN_FLAGS = {"--exclude-newer", "--help", "--quick"}
