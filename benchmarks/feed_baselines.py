@@ -152,7 +152,7 @@ class Streamed(Fed):
     def open(self) -> ImageSet:
         start_ray()
         stream = ImageStream(
-            self.shelf, self.view, RayDataDecoder(self.shelf, self.view, WORKERS, 256 << 20, apart=True)
+            self.shelf, self.view, RayDataDecoder(self.shelf, self.view, WORKERS, 256 << 20, own_process=True)
         )
         return ImageSet(stream, np.zeros(len(self.shelf), np.int64))
 

@@ -84,7 +84,7 @@ def name_images(recogniser: FewShotClassifier, place: LocationLike) -> Iterator[
     if location.local is not None and not location.local.is_dir():
         yield Named(str(location), None, recogniser.predict([location.local])[0])
         return
-    photos = image_sources.find_images(location).photos
+    photos = image_sources.find_images(location).images
     with ThreadPoolExecutor(os.cpu_count()) as threads:  # decoders release the GIL
         while batch := list(itertools.islice(photos, BATCH)):
             pixels = []

@@ -80,7 +80,7 @@ def build(
     labels: list[str | None] = []
     corrupt: list[Corrupt] = []
     with ThreadPoolExecutor(os.cpu_count()) as threads:  # decoders release the GIL
-        while batch := list(itertools.islice(found.photos, hasher.batch)):
+        while batch := list(itertools.islice(found.images, hasher.batch)):
             pixels = []
             for photo, read in zip(batch, threads.map(hasher.preprocessing.read, batch), strict=True):
                 if isinstance(read, Corrupt):

@@ -112,7 +112,7 @@ def _open_images(
         for warning in division.warnings(config.backbone[1]):
             print(warning, file=sys.stderr)
     split_of_class = division.of_class if division else None
-    sets, decision = feed.open_local(directory, DecodeSpec(images.side, images.zoom), split_of_class, asked=mode)
+    sets, decision = feed.open_local(directory, DecodeSpec(images.side, images.zoom), split_of_class, mode)
     console.print(f"images: {decision.describe(sum(map(len, sets.values())), images.side)}")
     split = division.identity if division else ""
     return Feed(sets["train"], sets["test"], content_hash, sets.get("val"), split)

@@ -238,7 +238,7 @@ def test_wrong_inputs_are_one_line(
         ([model, tmp_path / "empty", photos], "class 'b' has no example image"),
         ([model, tmp_path / "deep", photos], "holds the folder deeper"),
         ([model, tmp_path / "odd", photos], "is not UTF-8"),
-        ([model, tmp_path / "corrupt", photos], "b.jpg is no image that can be read: not an image"),
+        ([model, tmp_path / "corrupt", photos], "b.jpg cannot be read as an image: not an image"),
         ([model, support, "/nothing/photos"], "no image or folder at /nothing/photos"),
         ([model, support, tmp_path / "nothing"], "holds no images"),
         ([model, support, support / "notes.txt"], "notes.txt is no image"),

@@ -271,7 +271,7 @@ def test_wrong_supports_and_questions_leave_what_was_known(tmp_path: Path) -> No
         ({"c": images[:1]}, "got only 'c'"),
         ({"c": images[:1], "d": images[:0]}, "class 'd' has no example image"),
         ({"c": images[:1], "d": []}, "class 'd' has no example image"),
-        ({"c": images[:1], "d": [tmp_path / "text.jpg"]}, "text.jpg is no image that can be read"),
+        ({"c": images[:1], "d": [tmp_path / "text.jpg"]}, "text.jpg cannot be read as an image"),
         ({"c": images[:1], "d": [tmp_path / "nothing.jpg"]}, "no image"),
         ({"c": images[:1], "d": images[:1, :8]}, rf"\(n, {SIDE}, {SIDE}, 3\) uint8"),
     ]

@@ -196,7 +196,7 @@ def test_a_path_that_is_no_image_is_named(tmp_path: Path) -> None:
     (tmp_path / "text.jpg").write_text("text")
     with pytest.raises(UserError, match=r"no image .*nothing\.jpg"):
         hasher.encode([tmp_path / "nothing.jpg"])
-    with pytest.raises(UserError, match=r"text\.jpg is no image that can be read: not an image"):
+    with pytest.raises(UserError, match=r"text\.jpg cannot be read as an image: not an image"):
         hasher.encode([tmp_path / "text.jpg"])
     with pytest.raises(UserError, match="no image that can be read: Is a directory"):
         hasher.encode([tmp_path])

@@ -34,7 +34,7 @@ def test_rows_partition_and_photos_are_the_same(remote: str, eight_shards: Path)
     assert shards.read_rows(remote, ["source"], "test").equals(shards.read_rows(eight_shards, ["source"], "test"))
     assert class_splits.partition_of(remote, "auto") == class_splits.partition_of(eight_shards, "auto")
     here, there = (
-        [(one.path, one.label, one.load()) for one in image_sources.find_images(place).photos]
+        [(one.path, one.label, one.load()) for one in image_sources.find_images(place).images]
         for place in (eight_shards, remote)
     )
     assert there == here

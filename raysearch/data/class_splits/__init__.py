@@ -4,7 +4,16 @@
 """
 
 from raysearch.data.class_splits.class_names import match_class_names
-from raysearch.data.class_splits.partition import AUTO, OWN, PARTS, RULE, Partition, partition_identity, partition_of
+from raysearch.data.class_splits.partition import (
+    AUTO,
+    OWN,
+    PARTS,
+    RULE,
+    Partition,
+    leakage_warning,
+    partition_identity,
+    partition_of,
+)
 from raysearch.data.class_splits.splits import (
     ELSEWHERE,
     RULES,
@@ -28,6 +37,7 @@ __all__ = [
     "Partition",
     "Split",
     "known_splits",
+    "leakage_warning",
     "load_split",
     "match_class_names",
     "partition_identity",

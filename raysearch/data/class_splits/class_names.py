@@ -1,14 +1,14 @@
-"""One class, several spellings: a list's names are matched with those that a data set has on disk.
+"""Match the class names of a list with the spellings that a data set has on disk.
 
-Data sets write "001.Black_footed_Albatross", "n02085620-Chihuahua" or "Ram C-V Cargo Van Minivan 2012", and lists write
-the same classes without the number, by the WordNet id or the number alone, or with the slash that no folder may have.
-Names are compared in five ways, the strictest first; a way counts where it means one class on either side and no more:
+Data sets write "001.Black_footed_Albatross", "n02085620-Chihuahua" or "Ram C-V Cargo Van Minivan 2012". Lists write the
+same classes without the number, by the WordNet id or the number alone, or with a slash, which no folder may have. Names
+are compared in five ways, the strictest first. A match counts only if it is unique on either side:
 
 1. letter for letter;
 2. letters and digits only, in lower case;
 3. the same without a leading number ("001.") or WordNet id ("n02085620-");
 4. the WordNet id alone;
-5. the number alone ("0817"), where the list has nothing else.
+5. the number alone ("0817"), if the list has nothing else.
 """
 
 import re
@@ -16,33 +16,41 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 WORDNET = re.compile(r"n\d{8}(?!\d)")
-_PREFIX = re.compile(r"(n\d{8}|\d{1,4})[\W_]+(?=.*[^\W\d_])")  # before something that has a letter
+_PREFIX = re.compile(r"(n\d{8}|\d{1,4})[\W_]+(?=.*[^\W\d_])")  # followed by something with a letter
 
 
 def match_class_names(names: Iterable[str], classes: Iterable[str]) -> dict[str, str]:
-    """Name of the list -> class of the data set, of those that agree in one of the five ways.
+    """Return name in the list -> class of the data set, for those that match in one of the five ways.
 
     >>> classes = ["n02085620-Chihuahua", "n02085782-spaniel", "Ram C-V Van"]
     >>> match_class_names(["Chihuahua", "n02085782", "Ram C/V Van"], classes)
     {'Ram C/V Van': 'Ram C-V Van', 'Chihuahua': 'n02085620-Chihuahua', 'n02085782': 'n02085782-spaniel'}
     """
-    found: dict[str, str] = {}
-    wanted, there = dict.fromkeys(names), dict.fromkeys(classes)
-    alike = ((way, way) for way in (_exact, _plain, _bare, _wordnet))
-    for ours, theirs in (*alike, (_all_number, _number)):
-        for name, label in _pairs(ours, theirs, wanted, there):
-            found[name] = label
-            del wanted[name], there[label]
-    return found
+    matched: dict[str, str] = {}
+    unmatched_names = dict.fromkeys(names)
+    unmatched_classes = dict.fromkeys(classes)
+    same_form = ((form, form) for form in (_exact, _plain, _without_prefix, _wordnet_id))
+    for name_form, class_form in (*same_form, (_whole_number, _leading_number)):
+        for name, label in _unique_pairs(name_form, class_form, unmatched_names, unmatched_classes):
+            matched[name] = label
+            del unmatched_names[name]
+            del unmatched_classes[label]
+    return matched
 
 
-def _pairs(
-    of_name: Callable[[str], str], of_class: Callable[[str], str], names: Iterable[str], classes: Iterable[str]
+def _unique_pairs(
+    name_form: Callable[[str], str], class_form: Callable[[str], str], names: Iterable[str], classes: Iterable[str]
 ) -> list[tuple[str, str]]:
-    ours, theirs = {name: of_name(name) for name in names}, {label: of_class(label) for label in classes}
-    once = [Counter(forms.values()) for forms in (ours, theirs)]
-    of = {form: label for label, form in theirs.items()}
-    return [(name, of[form]) for name, form in ours.items() if form and once[0][form] == once[1][form] == 1]
+    form_of_name = {name: name_form(name) for name in names}
+    form_of_class = {label: class_form(label) for label in classes}
+    name_uses = Counter(form_of_name.values())
+    class_uses = Counter(form_of_class.values())
+    class_of_form = {form: label for label, form in form_of_class.items()}
+    return [
+        (name, class_of_form[form])
+        for name, form in form_of_name.items()
+        if form and name_uses[form] == class_uses[form] == 1
+    ]
 
 
 def _exact(name: str) -> str:
@@ -53,19 +61,19 @@ def _plain(name: str) -> str:
     return re.sub(r"[\W_]+", "", name.casefold())
 
 
-def _bare(name: str) -> str:
+def _without_prefix(name: str) -> str:
     return _plain(_PREFIX.sub("", name, count=1) if _PREFIX.match(name) else name)
 
 
-def _wordnet(name: str) -> str:
-    found = WORDNET.match(name)
-    return found[0] if found else ""
+def _wordnet_id(name: str) -> str:
+    match = WORDNET.match(name)
+    return match[0] if match else ""
 
 
-def _all_number(name: str) -> str:
+def _whole_number(name: str) -> str:
     return name if re.fullmatch(r"\d{1,4}", name) else ""
 
 
-def _number(name: str) -> str:
-    found = re.match(r"(\d{1,4})\.", name)
-    return found[1] if found else ""
+def _leading_number(name: str) -> str:
+    match = re.match(r"(\d{1,4})\.", name)
+    return match[1] if match else ""

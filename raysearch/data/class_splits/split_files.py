@@ -1,8 +1,8 @@
-"""Reads which part each class is in from a user's files, and from the lists that are shipped.
+"""Read the part of each class from a user's files, and from the shipped lists.
 
-Two forms. A list of classes: a CSV file with the columns `class` and `split`, lines with # being remarks. Or lists of
-images, as most few-shot repositories keep them: a folder with `train.csv`, `val.csv` and `test.csv`, or with a folder
-`split` that has them, each with a column `label`; columns beside it are left alone.
+There are two forms. A list of classes is a CSV file with the columns `class` and `split`; lines with # are comments.
+Lists of images, as in most few-shot repositories, are a folder with `train.csv`, `val.csv` and `test.csv`, or with a
+folder `split` that has them, each with a column `label`. Other columns are ignored.
 """
 
 import csv
@@ -16,15 +16,23 @@ Parts = dict[str, str]  # class -> "train", "val" or "test"
 
 
 def read_parts(path: Path) -> Parts:
-    """Class -> part, of a list of classes or a folder with lists of images.
+    """Read class -> part from a list of classes, or from a folder with lists of images.
 
-    Raises UserError: no such file, a column or a part that is missing, a class in two parts.
+    Raises:
+        UserError: no such file, a missing column or part, or a class in two parts.
     """
-    return _images(path) if path.is_dir() else _classes(path)
+    return _read_image_lists(path) if path.is_dir() else parse_class_list(read_text(path), str(path))
 
 
 def parse_class_list(text: str, where: str) -> Parts:
-    """A list of classes; `where` names it in errors.
+    """Parse a list of classes.
+
+    Args:
+        text: of the CSV file.
+        where: its name in errors.
+
+    Raises:
+        UserError: a missing column, an unknown part, or a class in two parts.
 
     >>> parse_class_list("# source: a paper\\nclass,split\\nwren,train\\nowl,test\\n", "birds.csv")
     {'wren': 'train', 'owl': 'test'}
@@ -33,23 +41,35 @@ def parse_class_list(text: str, where: str) -> Parts:
 
 
 def csv_rows(text: str, columns: tuple[str, ...], where: str) -> Iterator[dict[str, str]]:
-    """The rows of a CSV text, names and cells without the blanks around them; UserError where a column is missing."""
+    """Yield the rows of a CSV text, with stripped names and cells.
+
+    Args:
+        text: of the CSV file.
+        columns: that must be there, with a value in each row.
+        where: the file's name in errors.
+
+    Raises:
+        UserError: a missing column or value.
+    """
     lines = (line for line in text.splitlines() if line.strip() and not line.startswith("#"))
     reader = csv.DictReader(lines, skipinitialspace=True)
     header = [name.strip() for name in reader.fieldnames or ()]
     if missing := [name for name in columns if name not in header]:
         raise UserError(f"{where} lacks the column {missing[0]!r}; it needs {' and '.join(columns)}")
     for row in reader:
-        cells = dict(
-            zip(header, (cell.strip() if isinstance(cell, str) else "" for cell in row.values()), strict=False)
-        )
+        values = (cell.strip() if isinstance(cell, str) else "" for cell in row.values())
+        cells = dict(zip(header, values, strict=False))
         if empty := [name for name in columns if not cells[name]]:
             raise UserError(f"{where}: a row without a {empty[0]}")
         yield cells
 
 
 def read_text(path: Path) -> str:
-    """A file's text; UserError where it cannot be read."""
+    """Return a file's text.
+
+    Raises:
+        UserError: the file cannot be read, or is not UTF-8.
+    """
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -59,15 +79,11 @@ def read_text(path: Path) -> str:
 
 
 def image_lists(folder: Path) -> dict[str, Path]:
-    """Part -> its list of images, `folder/<part>.csv`, of those that are there."""
+    """Return part -> its list of images, `folder/<part>.csv`, for the lists that exist."""
     return {part: folder / f"{part}.csv" for part in SPLITS if (folder / f"{part}.csv").is_file()}
 
 
-def _classes(path: Path) -> Parts:
-    return parse_class_list(read_text(path), str(path))
-
-
-def _images(folder: Path) -> Parts:
+def _read_image_lists(folder: Path) -> Parts:
     lists = image_lists(folder) or image_lists(folder / "split")
     if missing := [part for part in SPLITS if part not in lists]:
         raise UserError(f"{folder} has no {missing[0]}.csv; a split is train.csv, val.csv and test.csv")

@@ -1,7 +1,7 @@
-"""Rows of shards to decoded images, chunk by chunk in the order asked for: by threads of this process, or by Ray Data.
+"""Decode rows of shards chunk by chunk, in the requested order: on threads of this process, or by Ray Data.
 
-Both give the same bytes in the same order. A chunk is some rows that one Ray task decodes; it is large enough that what
-a task costs disappears beside it, and small enough that a few of them fit in any memory.
+Both give the same bytes in the same order. A chunk is the rows that one Ray task decodes. It is large enough that the
+cost of a task does not matter, and small enough that a few chunks fit in any memory.
 """
 
 from collections import deque
@@ -13,91 +13,100 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from raysearch.core.errors import UserError
-from raysearch.data import shards
-from raysearch.data.shards import ShardReader
+from raysearch.data.shards import ShardReader, decode_jpeg
 
 CHUNK_BYTES = 16 << 20  # of decoded images, at most
 CHUNK_ROWS = 512  # at most: about a tenth of a second at 96 px
 
-Decoder = Callable[
-    [Sequence[np.ndarray]], Iterator[np.ndarray]
-]  # chunks of rows to chunks of images (k, side, side, 3)
+# From chunks of rows to chunks of images (k, side, side, 3).
+Decoder = Callable[[Sequence[np.ndarray]], Iterator[np.ndarray]]
 
 
 class DecodeSpec(NamedTuple):
-    """How an image is decoded; see `shards.decode`."""
+    """How an image is decoded; see `raysearch.data.shards.decode_jpeg`."""
 
     side: int  # pixels
     zoom: float = 1.0
 
     @property
     def bytes(self) -> int:
-        """Of one decoded image."""
+        """The size of one decoded image."""
         return 3 * self.side * self.side
 
 
-def chunk_rows(rows: np.ndarray, view: DecodeSpec) -> list[np.ndarray]:
-    """Rows (n,) in chunks, in their order.
+def chunk_rows(rows: np.ndarray, spec: DecodeSpec) -> list[np.ndarray]:
+    """Divide rows (n,) into chunks, in their order.
 
     >>> [len(chunk) for chunk in chunk_rows(np.arange(1100), DecodeSpec(96))]
     [512, 512, 76]
     """
-    size = max(1, min(CHUNK_ROWS, CHUNK_BYTES // view.bytes))
+    size = max(1, min(CHUNK_ROWS, CHUNK_BYTES // spec.bytes))
     return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
-def decode_rows(shelf: ShardReader, view: DecodeSpec, rows: np.ndarray) -> np.ndarray:
-    """The images of `rows` (k,): (k, side, side, 3) uint8."""
-    out = np.empty((len(rows), view.side, view.side, 3), np.uint8)
-    for place, encoded in enumerate(shelf.images(rows)):
-        out[place] = shards.decode_jpeg(encoded, view.side, view.zoom)
-    return out
+def decode_rows(reader: ShardReader, spec: DecodeSpec, rows: np.ndarray) -> np.ndarray:
+    """Decode the images of `rows` (k,).
+
+    Args:
+        reader: of the shards.
+        spec: how images are decoded.
+        rows: (k,) int64.
+
+    Returns:
+        (k, side, side, 3) uint8.
+
+    Raises:
+        UserError: a shard that cannot be read.
+    """
+    images = np.empty((len(rows), spec.side, spec.side, 3), np.uint8)
+    for index, encoded in enumerate(reader.images(rows)):
+        images[index] = decode_jpeg(encoded, spec.side, spec.zoom)
+    return images
 
 
 @dataclass(frozen=True)
 class ThreadDecoder:
-    """Decodes on threads of this process; decoders leave the interpreter's lock to each other.
+    """Decodes on threads of this process; decoding releases the interpreter's lock.
 
     Args:
-        shelf: of shards.
-        view: how.
-        threads: at work.
+        reader: of the shards.
+        spec: how images are decoded.
+        threads: at work at a time.
     """
 
-    shelf: ShardReader
-    view: DecodeSpec
+    reader: ShardReader
+    spec: DecodeSpec
     threads: int = 1
 
     def __call__(self, chunks: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
         with ThreadPoolExecutor(self.threads) as pool:
-            ahead: deque[Any] = deque()
+            pending: deque[Any] = deque()
             for chunk in chunks:
-                ahead.append(pool.submit(decode_rows, self.shelf, self.view, chunk))
-                if len(ahead) > self.threads:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
+                pending.append(pool.submit(decode_rows, self.reader, self.spec, chunk))
+                if len(pending) > self.threads:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
 
 
 @dataclass(frozen=True)
 class RayDataDecoder:
-    """Decodes by Ray Data, on whatever CPUs of the cluster are free.
+    """Decodes by Ray Data, on any free CPUs of the cluster.
 
     Args:
-        shelf: of shards, which every node of the cluster sees.
-        view: how.
-        cpus: tasks at a time; None: as many as fit.
-        store_bytes: of the object store that decoded images may take on their way; None: Ray Data's share.
-        apart: whether the pipeline is driven by a process of its own (`streaming_split`), so that it costs a training
-            process no time. One split: dealing the chunks of one pipeline to several workers would leave it to the
-            clock who trains on which image.
+        reader: of the shards, which every node of the cluster must see.
+        spec: how images are decoded.
+        cpus: tasks at a time; None for as many as fit.
+        store_bytes: of the object store, for decoded images on their way; None for Ray Data's share.
+        own_process: whether a separate process drives the pipeline (`streaming_split`), so that it costs a training
+            process no time. There is one split only: several workers would get chunks by speed, not reproducibly.
     """
 
-    shelf: ShardReader
-    view: DecodeSpec
+    reader: ShardReader
+    spec: DecodeSpec
     cpus: int | None = None
     store_bytes: int | None = None
-    apart: bool = False
+    own_process: bool = False
 
     def __call__(self, chunks: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
         import pyarrow as pa
@@ -105,18 +114,19 @@ class RayDataDecoder:
         from ray.data import ExecutionOptions, ExecutionResources
 
         context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = context.print_on_execution_start = False
+        context.enable_progress_bars = False
+        context.print_on_execution_start = False
         context.raise_original_map_exception = True
         limits = ExecutionResources.for_limits(cpu=self.cpus, object_store_memory=self.store_bytes)
         context.execution_options = ExecutionOptions(limits, preserve_order=True, verbose_progress=False)
-        asked = ray.data.from_arrow([pa.table({"row": chunk}) for chunk in chunks])
-        images = asked.map_batches(self._decode, batch_size=None, batch_format="numpy", num_cpus=1)
-        source = images.streaming_split(1)[0] if self.apart else images
+        rows = ray.data.from_arrow([pa.table({"row": chunk}) for chunk in chunks])
+        images = rows.map_batches(self._decode_batch, batch_size=None, batch_format="numpy", num_cpus=1)
+        source = images.streaming_split(1)[0] if self.own_process else images
         try:
             for batch in source.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=1):
                 yield batch["image"]
         except ray.exceptions.RayTaskError as error:
             raise error.cause if isinstance(error.cause, UserError) else error from None
 
-    def _decode(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return {"image": decode_rows(self.shelf, self.view, batch["row"])}
+    def _decode_batch(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {"image": decode_rows(self.reader, self.spec, batch["row"])}

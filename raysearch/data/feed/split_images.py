@@ -1,7 +1,7 @@
-"""Shards to the images that a run works on, in one of two modes behind one interface.
+"""From shards to the images of each split, in one of two modes behind one interface.
 
 *Resident*: every image is decoded and resized once, into one array that all trials map. *Streamed*: images are decoded
-when they are needed (`stream`), where the array would take more than its share of the memory. Both give the same bytes
+when they are needed (`streaming`), if the array would take more than its share of the memory. Both give the same bytes
 for the same rows, so a cell has the same numbers in either mode.
 """
 
@@ -17,71 +17,75 @@ from raysearch.data.feed.decoding import Decoder, DecodeSpec, ThreadDecoder, chu
 from raysearch.data.feed.image_set import ImageSet, Pixels
 from raysearch.data.feed.streaming import ImageStream
 from raysearch.data.feed_mode import FeedDecision, FeedMode, choose_feed_mode
-from raysearch.data.shards import ShardReader
-from raysearch.data.shards import shard_rows as rows
 from raysearch.storage import LocationLike
 
 SPLITS = ("train", "test")
+CLASS_SPLITS = ("train", "val", "test")  # if splits share no class
 _MEMORY_SHARE = 0.5  # of a machine without Ray
-CLASS_SPLITS = ("train", "val", "test")  # where splits share no class
 
 
 class SplitRows(NamedTuple):
-    """Which images of a data set are in a split, in canonical order."""
+    """The images of one split, in canonical order."""
 
     rows: np.ndarray  # (n,) int64, counted over the whole data set
     labels: np.ndarray  # (n,) int64
 
 
 def split_rows(directory: LocationLike, of_class: Sequence[str] | None = None) -> dict[str, SplitRows]:
-    """The images of each split.
+    """Return the rows of each split.
 
     Args:
         directory: of shards; a path or a URI.
-        of_class: of each class, by label, the split that all its images are in; None: each row's own.
+        of_class: the split of each class, by label; None if each row has its own split.
 
     Returns:
         "train" and "test", and with `of_class` "val".
 
     Raises:
-        UserError: a split without an image.
+        UserError: a split without images, or shards that cannot be read.
     """
-    table = rows.read_rows(directory, columns=["label", "split"])
+    table = shards.read_rows(directory, columns=["label", "split"])
     labels = table["label"].to_numpy().astype(np.int64)
     splits = table["split"].to_numpy() if of_class is None else np.array(of_class)[labels]
-    found = {}
+    divided = {}
     for split in SPLITS if of_class is None else CLASS_SPLITS:
-        where = np.flatnonzero(splits == split)
-        if not len(where):
+        rows = np.flatnonzero(splits == split)
+        if not len(rows):
             raise UserError(f"the data set has no image in its {split} split")
-        found[split] = SplitRows(where, labels[where])
-    return found
+        divided[split] = SplitRows(rows, labels[rows])
+    return divided
 
 
 def all_rows(divided: Mapping[str, SplitRows]) -> np.ndarray:
-    """All rows of all splits, ascending: (m,) int64."""
-    return np.sort(np.concatenate([one.rows for one in divided.values()]))
+    """Return the rows of all splits, ascending: (m,) int64."""
+    return np.sort(np.concatenate([split.rows for split in divided.values()]))
 
 
-def decode_all(decode: Decoder, numbers: np.ndarray, view: DecodeSpec) -> np.ndarray:
-    """The images of rows (m,) in one array: (m, side, side, 3) uint8."""
-    out = np.empty((len(numbers), view.side, view.side, 3), np.uint8)
+def decode_all(decoder: Decoder, rows: np.ndarray, spec: DecodeSpec) -> np.ndarray:
+    """Decode rows (m,) into one array (m, side, side, 3) uint8.
+
+    Args:
+        decoder: of the rows.
+        rows: (m,) int64.
+        spec: how images are decoded.
+    """
+    pixels = np.empty((len(rows), spec.side, spec.side, 3), np.uint8)
     done = 0
-    for images in decode(chunk_rows(numbers, view)):
-        out[done : done + len(images)] = images
+    for images in decoder(chunk_rows(rows, spec)):
+        pixels[done : done + len(images)] = images
         done += len(images)
-    assert done == len(numbers), "a chunk was lost"
-    return out
+    assert done == len(rows), "a chunk was lost"
+    return pixels
 
 
-def reindex(numbers: np.ndarray, divided: Mapping[str, SplitRows]) -> dict[str, SplitRows]:
-    """The splits with their rows counted among `numbers` (m,), which are ascending and hold them all."""
-    return {split: SplitRows(np.searchsorted(numbers, one.rows), one.labels) for split, one in divided.items()}
+def reindex(rows: np.ndarray, divided: Mapping[str, SplitRows]) -> dict[str, SplitRows]:
+    """Replace each split's rows by their positions in `rows` (m,), which is ascending and contains them all."""
+    return {name: SplitRows(np.searchsorted(rows, split.rows), split.labels) for name, split in divided.items()}
 
 
 def image_sets(pixels: Pixels, divided: Mapping[str, SplitRows]) -> dict[str, ImageSet]:
-    """The splits of images that are read by the splits' rows."""
-    return {split: ImageSet(pixels, one.labels, one.rows) for split, one in divided.items()}
+    """Return an ImageSet for each split, whose rows are positions in `pixels`."""
+    return {name: ImageSet(pixels, split.labels, split.rows) for name, split in divided.items()}
 
 
 def decode_dataset(
@@ -92,35 +96,41 @@ def decode_dataset(
     Args:
         directory: of shards; a path or a URI.
         side: of the decoded images, in pixels.
-        zoom: see `jpeg.decode`.
-        parts: `of_class` of `members`.
+        zoom: see `raysearch.data.shards.decode_jpeg`.
+        parts: the split of each class, by label; None if each row has its own split.
 
     Returns:
         An ImageSet for "train" and for "test", and with `parts` for "val", each in canonical order.
+
+    Raises:
+        UserError: as `split_rows`, or images that do not fit half of the memory.
     """
     return open_local(directory, DecodeSpec(side, zoom), parts, FeedMode.resident)[0]
 
 
 def open_local(
-    directory: LocationLike, view: DecodeSpec, parts: Sequence[str] | None = None, asked: FeedMode | None = None
+    directory: LocationLike, spec: DecodeSpec, parts: Sequence[str] | None = None, mode: FeedMode | None = None
 ) -> tuple[dict[str, ImageSet], FeedDecision]:
-    """A data set for this process, without Ray.
+    """Open a data set in this process, without Ray.
 
     Args:
-        directory: of shards.
-        view: how images are decoded.
-        parts: `of_class` of `members`.
-        asked: in which mode; None: resident, where it takes no more than half of this machine's memory.
+        directory: of shards; a path or a URI.
+        spec: how images are decoded.
+        parts: the split of each class, by label; None if each row has its own split.
+        mode: of the feed; None for resident if it takes no more than half of this machine's memory.
 
     Returns:
-        As `decode`, and the mode with its reason.
+        The sets of `decode_dataset`, and the mode with its reason.
+
+    Raises:
+        UserError: as `split_rows`, or resident images that do not fit half of the memory.
     """
     divided = split_rows(directory, parts)
-    numbers = all_rows(divided)
-    shelf, threads = ShardReader(directory, shards.read_manifest(directory)), os.cpu_count() or 1
+    rows = all_rows(divided)
+    reader = shards.ShardReader(directory, shards.read_manifest(directory))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    choice = choose_feed_mode(asked, len(numbers) * view.bytes, memory, _MEMORY_SHARE, where="this machine's memory")
-    through = ThreadDecoder(shelf, view, threads)
-    if choice.mode is FeedMode.streamed:
-        return image_sets(ImageStream(shelf, view, through), divided), choice
-    return image_sets(decode_all(through, numbers, view), reindex(numbers, divided)), choice
+    decision = choose_feed_mode(mode, len(rows) * spec.bytes, memory, _MEMORY_SHARE, where="this machine's memory")
+    decoder = ThreadDecoder(reader, spec, os.cpu_count() or 1)
+    if decision.mode is FeedMode.streamed:
+        return image_sets(ImageStream(reader, spec, decoder), divided), decision
+    return image_sets(decode_all(decoder, rows, spec), reindex(rows, divided)), decision

@@ -1,10 +1,10 @@
-"""A data set that is larger than the memory, read like an array: its images are decoded shortly before they are needed.
+"""A data set that is larger than the memory, read like an array: images are decoded shortly before they are needed.
 
-Whoever trains says ahead which rows it will take, pass after pass (`prefetch`): an epoch, then the next. A pipeline
-decodes a pass in that order, and the one of the next pass starts when a quarter of a pass has been taken, so that the
-first batch of an epoch is there when the last of the one before has gone. Rows are chosen by the same sampler as if all
-images lay in memory, so a cell gives the same numbers either way. What was not announced, or is taken in another order,
-is decoded on the spot: right as well, and slow.
+The training loop announces the rows that it will take, pass after pass (`prefetch`): one epoch, then the next. A
+pipeline decodes a pass in that order. The pipeline of the next pass starts when a quarter of a pass has been taken, so
+that the first batch of an epoch is ready when the epoch before ends. Rows are chosen by the same sampler as if all
+images were in memory, so a cell gives the same numbers either way. Rows that were not prefetched, or are read out of
+order, are decoded synchronously: correct but slow.
 """
 
 import logging
@@ -18,63 +18,65 @@ from raysearch.core.errors import UserError
 from raysearch.data.feed.decoding import Decoder, DecodeSpec, ThreadDecoder, chunk_rows
 from raysearch.data.shards import ShardReader
 
-_WORTH = 8  # chunks of a pass from which on a pipeline beside this process pays; it takes over a second to start
-_WELL = 4  # a pass is well begun when this part of it has been taken
-_AHEAD = 2  # chunks that wait to be taken, besides those in the pipeline
-_PASSES = 8  # announced and not yet taken, at most; the oldest was forgotten by whoever announced it
-_RETRIES = 3  # of a pipeline that broke, without a chunk between
+_MIN_PIPELINE_CHUNKS = 8  # a pipeline takes over a second to start, so shorter passes are decoded in this process
+_STARTED_FRACTION = 4  # the next pass starts when one part in four of this one has been taken
+_READY_CHUNKS = 2  # that wait to be taken, besides those inside the pipeline
+_MAX_PASSES = 8  # announced and not yet taken; the oldest beyond that was abandoned
+_RETRIES = 3  # of a failed pipeline, without a chunk in between
 _log = logging.getLogger(__name__)
 
 
 class ImageStream:
-    """See the module; read like an array of shape (n, side, side, 3).
+    """Decoded images, read like an array of shape (n, side, side, 3).
 
     Args:
-        shelf: of shards.
-        view: how images are decoded.
-        decode: the pipeline; None, and for passes that are too short for one: a thread of this process.
+        reader: of the shards.
+        spec: how images are decoded.
+        decoder: the pipeline; None for a thread of this process, which also decodes passes too short for a pipeline.
     """
 
-    def __init__(self, shelf: ShardReader, view: DecodeSpec, decode: Decoder | None = None) -> None:
-        self._view, self._at_once = view, ThreadDecoder(shelf, view)
-        self._decode = decode or self._at_once
+    def __init__(self, reader: ShardReader, spec: DecodeSpec, decoder: Decoder | None = None) -> None:
+        self._spec = spec
+        self._synchronous = ThreadDecoder(reader, spec)
+        self._decoder = decoder or self._synchronous
         self._passes: list[PrefetchedPass] = []
-        self.shape = (len(shelf), view.side, view.side, 3)
-        self.unannounced = 0  # images that were decoded on the spot
+        self.shape = (len(reader), spec.side, spec.side, 3)
+        self.unannounced = 0  # images that were decoded synchronously
 
     def prefetch(self, rows: np.ndarray) -> None:
         """Announce a pass over rows (n,) int64."""
-        chunks = chunk_rows(rows, self._view)
+        chunks = chunk_rows(rows, self._spec)
         if not chunks:
             return
-        self._passes.append(PrefetchedPass(chunks, self._decode if len(chunks) >= _WORTH else self._at_once))
-        while len(self._passes) > _PASSES:
+        decoder = self._decoder if len(chunks) >= _MIN_PIPELINE_CHUNKS else self._synchronous
+        self._passes.append(PrefetchedPass(chunks, decoder))
+        while len(self._passes) > _MAX_PASSES:
             self._passes.pop(0).close()
-        self._start_due()
+        self._start_due_passes()
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
         rows = np.asarray(rows)
-        for one in self._passes:
-            if one.comes_next(rows):
-                images = one.take(len(rows))
+        for announced in self._passes:
+            if announced.comes_next(rows):
+                images = announced.take(len(rows))
                 self._passes = [other for other in self._passes if not other.done]
-                self._start_due()
+                self._start_due_passes()
                 return images
         self.unannounced += len(rows)
-        parts = list(self._at_once(chunk_rows(rows, self._view)))
+        parts = list(self._synchronous(chunk_rows(rows, self._spec)))
         return np.concatenate(parts) if parts else np.empty((0, *self.shape[1:]), np.uint8)
 
     def close(self) -> None:
-        """End all pipelines. What is taken afterwards is decoded on the spot."""
-        for one in self._passes:
-            one.close()
+        """End all pipelines. Rows that are taken afterwards are decoded synchronously."""
+        for announced in self._passes:
+            announced.close()
         self._passes = []
 
-    def _start_due(self) -> None:
-        """The first pass runs, and the second when the first is well begun."""
-        for place, one in enumerate(self._passes[:2]):
-            if place == 0 or self._passes[0].well_begun:
-                one.start()
+    def _start_due_passes(self) -> None:
+        """Start the first pass, and the second one if the first is well under way."""
+        for index, announced in enumerate(self._passes[:2]):
+            if index == 0 or self._passes[0].under_way:
+                announced.start()
 
 
 class PrefetchedPass:
@@ -82,64 +84,77 @@ class PrefetchedPass:
 
     Args:
         chunks: of rows, at least one.
-        decode: the pipeline; when it breaks, as with the node that drove it, another goes on where it ended.
+        decoder: the pipeline; if it fails, for example with its node, another one continues where it ended.
     """
 
-    def __init__(self, chunks: Sequence[np.ndarray], decode: Decoder) -> None:
-        self._chunks, self._decode = chunks, decode
-        self._rows, self._taken = np.concatenate(chunks), 0
-        self._ready: queue.Queue[np.ndarray | Exception] = queue.Queue(_AHEAD)
-        self._current = np.empty((0, 0), np.uint8)  # what is left of the chunk that is being taken
-        self._closed, self._thread = threading.Event(), threading.Thread(target=self._pull, daemon=True)
+    def __init__(self, chunks: Sequence[np.ndarray], decoder: Decoder) -> None:
+        self._chunks = chunks
+        self._decoder = decoder
+        self._rows = np.concatenate(chunks)
+        self._taken = 0
+        self._ready: queue.Queue[np.ndarray | Exception] = queue.Queue(_READY_CHUNKS)
+        self._current = np.empty((0, 0), np.uint8)  # the rest of the chunk that is being taken
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._decode, daemon=True)
 
     @property
     def done(self) -> bool:
+        """Whether all rows have been taken."""
         return self._taken == len(self._rows)
 
     @property
-    def well_begun(self) -> bool:
-        return _WELL * self._taken >= len(self._rows)
+    def under_way(self) -> bool:
+        """Whether enough rows have been taken that the next pass should start."""
+        return _STARTED_FRACTION * self._taken >= len(self._rows)
 
     def start(self) -> None:
-        """Begin to decode, if that has not begun."""
+        """Begin to decode, unless that has begun."""
         if self._thread.ident is None:
             self._thread.start()
 
     def close(self) -> None:
         """Stop decoding."""
         self._closed.set()
-        while not self._ready.empty():  # whoever waits to put something there goes on, and sees that it is over
+        while not self._ready.empty():  # the thread may wait for room in the queue, and has to see that it is closed
             self._ready.get_nowait()
 
     def comes_next(self, rows: np.ndarray) -> bool:
+        """Return whether these are the next rows of the pass."""
         return len(rows) > 0 and np.array_equal(self._rows[self._taken : self._taken + len(rows)], rows)
 
     def take(self, count: int) -> np.ndarray:
-        """The next `count` images, of at most as many as are left."""
+        """Return the next `count` images, which must not be more than are left.
+
+        Raises:
+            UserError: a shard that cannot be read.
+        """
         self.start()
         parts: list[np.ndarray] = []
         while count > 0:
             if not len(self._current):
-                self._current = self._next()
-            part, self._current = self._current[:count], self._current[count:]
+                self._current = self._next_chunk()
+            part = self._current[:count]
+            self._current = self._current[count:]
             parts.append(part)
             count -= len(part)
             self._taken += len(part)
         return np.concatenate(parts)
 
-    def _next(self) -> np.ndarray:
-        found = self._ready.get()
-        if isinstance(found, Exception):
-            raise found
-        return found
+    def _next_chunk(self) -> np.ndarray:
+        item = self._ready.get()
+        if isinstance(item, Exception):
+            raise item
+        return item
 
-    def _pull(self) -> None:
-        done = failures = 0
+    def _decode(self) -> None:
+        done = 0
+        failures = 0
         while done < len(self._chunks) and not self._closed.is_set():
             try:
-                for images in self._decode(self._chunks[done:]):
+                for images in self._decoder(self._chunks[done:]):
                     self._put(images)
-                    done, failures = done + 1, 0
+                    done += 1
+                    failures = 0
                     if self._closed.is_set():
                         return
             except Exception as error:
@@ -149,9 +164,9 @@ class PrefetchedPass:
                     return
                 _log.warning("decoding goes on at chunk %d of %d after: %s", done, len(self._chunks), error)
 
-    def _put(self, what: np.ndarray | Exception) -> None:
+    def _put(self, item: np.ndarray | Exception) -> None:
         while not self._closed.is_set():
             try:
-                return self._ready.put(what, timeout=0.5)
+                return self._ready.put(item, timeout=0.5)
             except queue.Full:
                 continue

@@ -60,7 +60,7 @@ class Streamed:
 
     def open(self) -> dict[str, ImageSet]:
         """Return the images of each split, as a stream of this process."""
-        return feed.image_sets(ImageStream(self.reader, self.decoder.view, self.decoder), ray.get(self.splits))
+        return feed.image_sets(ImageStream(self.reader, self.decoder.spec, self.decoder), ray.get(self.splits))
 
 
 PlacedImages = Resident | Streamed
@@ -120,7 +120,9 @@ def place_images(
         else:
             _check_streamable(spec, decision.why, location, unseen_by, cpus)
             room = max(_MIN_STREAM_BYTES, decision.room // (_PIPELINES * max(1, workers)))
-            placed[spec] = Streamed(reader, RayDataDecoder(reader, view, cpus, room, apart=True), ray.put(split_rows))
+            placed[spec] = Streamed(
+                reader, RayDataDecoder(reader, view, cpus, room, own_process=True), ray.put(split_rows)
+            )
     return placed
 
 

@@ -68,7 +68,7 @@ def test_auto_takes_the_data_set_s_own_splits_where_they_share_no_class(apart: P
 def test_own_splits_that_share_a_class_or_lack_a_part(where: dict[str, str], tmp_path: Path) -> None:
     directory = write(tmp_path / "data", where)
     assert class_splits.partition_of(directory, "auto").name == "mod4"
-    with pytest.raises(UserError, match=r"data\.split=own: the splits of 'birds' share classes, or one has none"):
+    with pytest.raises(UserError, match=r"data\.split=own needs train/val/test splits with disjoint, non-empty"):
         class_splits.partition_of(directory, "own")
 
 
@@ -86,7 +86,7 @@ def test_what_cannot_be_divided_is_the_users_to_mend(shared: Path, tmp_path: Pat
     three = write(tmp_path / "three", {label: "train test" for label in ("auk", "kite", "owl")})
     with pytest.raises(UserError, match=r"data\.split=auto: no class of 'birds' is in its test part"):
         class_splits.partition_of(three, "auto")
-    for name, words in (("mod5", "'mod4'"), ("cifar-fs", "says nothing of 5 of the data set's 5 classes")):
+    for name, words in (("mod5", "'mod4'"), ("cifar-fs", "lacks 5 of the data set's 5 classes")):
         with pytest.raises(UserError, match=words) as caught:
             class_splits.partition_of(shared, name)
         assert "\n" not in str(caught.value)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from raysearch.core.errors import UserError
-from raysearch.data.class_splits import match_class_names, split_files, splits
+from raysearch.data.class_splits import leakage_warning, match_class_names, split_files, splits
 
 # classes of train, val and test as published, and what the list says, frozen: cells are named by a list's name alone
 PUBLISHED = {
@@ -83,7 +83,7 @@ def test_the_splits_of_cub_do_not_agree() -> None:
     assert closer["train"] | frn["train"] == set(range(1, 201))
     assert not closer["train"] & frn["train"]
     assert not closer["test"] & frn["test"]
-    with pytest.raises(UserError, match="cub-frn goes by CUB's numbers: it needs 200 classes"):
+    with pytest.raises(UserError, match="cub-frn uses CUB's numbers: it needs 200 classes"):
         splits.load_split("cub-frn", [name[4:] for name in CUB])
     with pytest.raises(UserError, match="it needs 200 classes"):
         splits.load_split("cub-closerlook", CUB[:100])
@@ -125,11 +125,11 @@ def test_spellings_that_must_not_meet() -> None:
 
 def test_classes_that_only_one_side_has_are_named() -> None:
     classes = listed("cifar-fs")
-    with pytest.raises(UserError, match=r"says nothing of 1 of the data set's 101 classes \(first: 'unicorn'\)$"):
+    with pytest.raises(UserError, match=r"lacks 1 of the data set's 101 classes \(first: 'unicorn'\)$"):
         splits.load_split("cifar-fs", [*classes, "unicorn"])
     with pytest.raises(UserError, match=r"names 2 of its 100 classes that the data set lacks \(first: 'apple'\)$"):
         splits.load_split("cifar-fs", [name for name in classes if name not in ("apple", "bee")])
-    with pytest.raises(UserError, match=r"nothing of 4 .*'a'\) and names 100 of its 100"):
+    with pytest.raises(UserError, match=r"lacks 4 .*'a'\) and names 100 of its 100"):
         splits.load_split("cifar-fs", "abcd")
 
 
@@ -219,13 +219,9 @@ def test_weights_that_know_the_new_classes() -> None:
     wordnet = of("mine.csv", {"n01440764-tench": "train", "n02129165-lion": "val", "n02129604": "test", "owl": "test"})
     mini = of("miniimagenet", {"house finch": "train", "lion": "test"})
     for weights in ("IMAGENET1K_V1", "DEFAULT", "/weights/squeezenet1_1-imagenet-features.pth", Path("ImageNet.pt")):
-        assert (splits.leakage_warning(weights, wordnet) or "").startswith(
-            "2 of the 3 classes of val and test are ImageNet's"
-        )
-        assert (splits.leakage_warning(weights, mini) or "").startswith("1 of the 1 classes")
-        assert (
-            splits.leakage_warning(weights, of("cub-frn", {"001.Albatross": "train", "002.Albatross": "test"})) is None
-        )
-        assert splits.leakage_warning(weights, of("mine.csv", {"n01440764": "train", "owl": "test"})) is None
+        assert (leakage_warning(weights, wordnet) or "").startswith("2 of the 3 classes of val and test are ImageNet's")
+        assert (leakage_warning(weights, mini) or "").startswith("1 of the 1 classes")
+        assert leakage_warning(weights, of("cub-frn", {"001.Albatross": "train", "002.Albatross": "test"})) is None
+        assert leakage_warning(weights, of("mine.csv", {"n01440764": "train", "owl": "test"})) is None
     for harmless in (None, "conv4.pth", "/imagenet/base.pth"):
-        assert splits.leakage_warning(harmless, mini) is None
+        assert leakage_warning(harmless, mini) is None

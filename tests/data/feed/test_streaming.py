@@ -31,7 +31,7 @@ def everything(shelf: ShardReader) -> np.ndarray:
 @pytest.fixture(autouse=True)
 def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoding, "CHUNK_ROWS", 6)
-    monkeypatch.setattr("raysearch.data.feed.streaming._WORTH", 1)
+    monkeypatch.setattr("raysearch.data.feed.streaming._MIN_PIPELINE_CHUNKS", 1)
 
 
 @pytest.fixture(autouse=True)
@@ -80,7 +80,7 @@ def test_passes_one_after_the_other(shelf: ShardReader, everything: np.ndarray, 
 def test_a_short_pass_is_decoded_here(
     shelf: ShardReader, everything: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("raysearch.data.feed.streaming._WORTH", 4)
+    monkeypatch.setattr("raysearch.data.feed.streaming._MIN_PIPELINE_CHUNKS", 4)
     watched = Watched(shelf)
     stream, rng = ImageStream(shelf, VIEW, watched), np.random.default_rng(0)
     for count, begun in ((3, 0), (18, 0), (19, 1)):

@@ -102,7 +102,7 @@ def test_a_node_that_dies_in_the_middle_of_a_pass_costs_no_image(
     cluster: Cluster, nodes: list[Any], shelf: ShardReader
 ) -> None:
     ray.cloudpickle.register_pickle_by_value(__import__(__name__, fromlist=["_"]))
-    taker = taker_on(nodes[0], shelf, RayDataDecoder(shelf, LARGE, 3, STORE // 4, apart=True))
+    taker = taker_on(nodes[0], shelf, RayDataDecoder(shelf, LARGE, 3, STORE // 4, own_process=True))
     for number in range(2):
         ray.get(taker.announce.remote(order(number, shelf)))
     first = taker.take.remote(order(0, shelf), 0.05)
@@ -118,7 +118,7 @@ def test_a_node_that_dies_in_the_middle_of_a_pass_costs_no_image(
 def test_a_set_larger_than_the_store_streams_with_flat_memory(nodes: list[Any], shelf: ShardReader) -> None:
     """Each pass is four times a store, of which a pipeline may take a tenth; memory does not grow from pass to pass."""
     ray.cloudpickle.register_pickle_by_value(__import__(__name__, fromlist=["_"]))
-    taker = taker_on(nodes[0], shelf, RayDataDecoder(shelf, LARGE, 2, STORE // 10, apart=True))
+    taker = taker_on(nodes[0], shelf, RayDataDecoder(shelf, LARGE, 2, STORE // 10, own_process=True))
     stored, resident = [], []
     ray.get(taker.announce.remote(order(0, shelf)))
     for number in range(4):
