@@ -87,7 +87,7 @@ class Way(Protocol):
 
 
 class Raysearch:
-    """As `tasks.views.PixelViews.forward` and `tasks.methods.asymmetric.Asymmetric.losses`."""
+    """Like `tasks.retrieval.views.PixelViews.forward` and `methods.asymmetric.AsymmetricMethod.losses`."""
 
     def __init__(self, setup: Setup, data: Data, network: nn.Module, autocast: bool) -> None:
         self.setup = setup

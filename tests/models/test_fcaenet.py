@@ -41,8 +41,8 @@ def test_outputs_are_tanh_of_a_linear_layer_on_mean_features(standardise: bool) 
 
 def test_standardisation_has_no_weights_of_its_own() -> None:
     plain = HashLayer(5, 4, False)
-    standardised = HashLayer(5, 4, True)
-    assert [n for n, _ in plain.named_parameters()] == [n for n, _ in standardised.named_parameters()]
+    standardized = HashLayer(5, 4, True)
+    assert [n for n, _ in plain.named_parameters()] == [n for n, _ in standardized.named_parameters()]
 
 
 def test_statistics_are_a_batch_s_in_training_until_they_are_fitted() -> None:

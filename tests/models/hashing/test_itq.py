@@ -29,10 +29,10 @@ def distance(projected: np.ndarray, rotation: np.ndarray) -> float:
 @pytest.mark.parametrize("iterations", [0, 1, 50])
 def test_numpy_and_polar_factors(bits: int, iterations: int) -> None:
     given = features()
-    centred = given.numpy() - given.numpy().mean(0)
-    _, _, right = np.linalg.svd(centred, full_matrices=False)
+    centered = given.numpy() - given.numpy().mean(0)
+    _, _, right = np.linalg.svd(centered, full_matrices=False)
     directions = right[:bits].T * np.sign(right[np.arange(bits), np.abs(right[:bits]).argmax(1)])
-    projected = centred @ directions
+    projected = centered @ directions
     rotation = random_rotation(bits, seed=5).numpy()
     for _ in range(iterations):
         rotation, _ = polar(projected.T @ np.sign(projected @ rotation))
