@@ -1,1 +1,4 @@
-"""A study on Ray: worker groups that stay alive between trials, Ray Tune above them, and the view of what goes on."""
+"""A study on Ray: drivers for each kind of study, trials on warm worker groups, monitoring, and checks of a cluster.
+
+It is the only folder that imports `ray.tune` and `ray.train`; Ray's private parts are in `ray_internals` alone.
+"""
