@@ -11,9 +11,13 @@ from rich.console import RenderableType
 from dashboards.ablation import answer as ablation_answer
 from dashboards.ablation import page as ablation_page
 from dashboards.ablation import tables as ablation_tables
+from dashboards.ablation.header import GALLERY
 from dashboards.ablation.view import View, view
+from dashboards.live import results as live_results
+from dashboards.search import final_evaluation
 from dashboards.search import page as search_page
 from dashboards.search import tables as search_tables
+from dashboards.search.answer import answer_sentences
 from dashboards.search.view import search_view
 from raysearch.core import atomic
 from raysearch.core.errors import UserError
@@ -21,9 +25,7 @@ from raysearch.core.registry import Registry
 from raysearch.runs import results
 from raysearch.runs.study_record import StudyRecord
 
-__all__ = ["GALLERY", "REPORTS", "ReportKind", "answer", "report_kind", "terminal", "write"]
-
-GALLERY = "gallery.html"  # beside the report, if there is one
+__all__ = ["GALLERY", "REPORTS", "ReportKind", "answer", "live_state", "report_kind", "terminal", "write"]
 
 AnyView = TypeVar("AnyView")
 
@@ -34,17 +36,21 @@ class ReportKind(Generic[AnyView]):
 
     Attributes:
         view: the record and the results -> the view that the other functions take.
-        page: the HTML of the page.
+        page: the HTML of the page; its second argument is whether there is a gallery to link to.
         files: name -> text of the tables beside the page.
         terminal: the table for the terminal.
         answer: the answer to the study's question.
+        live: the data of the live page that depends on the results.
+        compared_view: the view for a comparison with other runs.
     """
 
     view: Callable[[StudyRecord, pa.Table], AnyView]
-    page: Callable[[AnyView], str]
+    page: Callable[[AnyView, bool], str]
     files: Callable[[AnyView], dict[str, str]]
     terminal: Callable[[AnyView], RenderableType]
     answer: Callable[[AnyView], str]
+    live: Callable[[AnyView], dict[str, Any]]
+    compared_view: Callable[[StudyRecord, pa.Table], View]
 
 
 REPORTS: Registry[ReportKind[Any]] = Registry("kind of study")
@@ -70,11 +76,9 @@ def write(run_dir: str | Path, table: pa.Table | None = None) -> Path:
         UserError: the directory is not a run directory, a cell file is damaged, or the cells must not be compared.
     """
     study = results.read_study(run_dir)
-    if (Path(run_dir) / GALLERY).is_file():
-        study = study.changed({"gallery": GALLERY})
     kind = report_kind(study)
     run = kind.view(study, results.load(run_dir) if table is None else table)
-    text = kind.page(run)
+    text = kind.page(run, (Path(run_dir) / GALLERY).is_file())
     for name, content in kind.files(run).items():
         _write(Path(run_dir) / "tables" / name, content)
     return _write(Path(run_dir) / "report.html", text)
@@ -108,6 +112,26 @@ def terminal(study: StudyRecord, table: pa.Table) -> RenderableType:
     return kind.terminal(kind.view(study, table))
 
 
+def live_state(study: StudyRecord, table: pa.Table) -> dict[str, Any]:
+    """Return the part of the live page's state that depends on the results.
+
+    Args:
+        study: the record of the run.
+        table: the results, as `results.table` returns them.
+
+    Raises:
+        UserError: the cells must not be compared; see `statistics.compare`.
+    """
+    kind = report_kind(study)
+    return {
+        "study": study.study,
+        "question": study.question or study.study,
+        "command": study.command or "",
+        **live_results.cell_counts(study, table),
+        **kind.live(kind.view(study, table)),
+    }
+
+
 def _variant_files(run: View) -> dict[str, str]:
     paper_table = ablation_tables.paper_table(run)
     return {
@@ -131,6 +155,8 @@ REPORTS.register(
         files=_variant_files,
         terminal=ablation_tables.terminal_table,
         answer=ablation_answer.sentence,
+        live=live_results.ablation_state,
+        compared_view=view,
     ),
 )
 REPORTS.register(
@@ -140,6 +166,8 @@ REPORTS.register(
         page=search_page.build_page,
         files=search_page.table_files,
         terminal=search_tables.terminal_table,
-        answer=lambda run: " ".join(search_page.answer_sentences(run)),
+        answer=lambda run: " ".join(answer_sentences(run)),
+        live=live_results.search_state,
+        compared_view=final_evaluation.evaluation_view,
     ),
 )

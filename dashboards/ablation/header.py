@@ -7,10 +7,11 @@ from dashboards.html.markup import Markup, join, name, tag
 from raysearch.runs.study_record import DataRecord, SplitRecord, StudyRecord
 from raysearch.studies.analysis import statistics
 
+GALLERY = "gallery.html"  # beside the report
 _DESIGNS = {"one_at_a_time": "one factor at a time", "full": "full factorial", "leave_one_out": "leave one out"}
 
 
-def opening(run: View) -> Markup:
+def opening(run: View, has_gallery: bool = False) -> Markup:
     """Return the page's header."""
     study = run.study
     facts = [
@@ -22,7 +23,7 @@ def opening(run: View) -> Markup:
         ("Cells", _cells(run)),
         ("Seeds", _seeds(run)),
         ("Design", _design(run)),
-        *gallery(study),
+        *gallery(has_gallery),
     ]
     return tag(
         "header",
@@ -58,10 +59,9 @@ def caution(study: StudyRecord) -> Markup | None:
     return tag("p", " ".join(sentences), class_="caution") if sentences else None
 
 
-def gallery(study: StudyRecord) -> list[tuple[str, Markup]]:
+def gallery(exists: bool) -> list[tuple[str, Markup]]:
     """Return the link to the run's gallery; nothing if there is none."""
-    address = (study.model_extra or {}).get("gallery")
-    return [("Pictures", tag("a", "gallery of the trained networks", href=address))] if address else []
+    return [("Pictures", tag("a", "gallery of the trained networks", href=GALLERY))] if exists else []
 
 
 def split(identity: str, record: SplitRecord) -> str:

@@ -22,11 +22,15 @@ register_sections(
 )
 
 
-def page(run: View) -> str:
+def page(run: View, gallery: bool = False) -> str:
     """Return the HTML of the page.
+
+    Args:
+        run: the ablation.
+        gallery: whether the run has a gallery to link to.
 
     Raises:
         UserError: a section from another file comes after one that does not exist.
     """
     title = f"{run.study.study}: {run.study.question or 'report'}"
-    return document(title, header.opening(run), *draw_sections("ablation", run))
+    return document(title, header.opening(run, gallery), *draw_sections("ablation", run))

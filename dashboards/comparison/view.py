@@ -10,17 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from dashboards.ablation.view import Variant, View, view
+from dashboards.ablation.view import Variant, View
 from dashboards.comparison import compatibility
+from dashboards.report import report_kind
 from dashboards.run_data.config_diff import between, words
-from dashboards.search.final_evaluation import BEST, REFERENCE, judging_metric
 from raysearch.core import sanitize
 from raysearch.core.errors import UserError
 from raysearch.runs import results
-from raysearch.runs.study_record import StudyRecord, VariantRecord
 from raysearch.studies.analysis import run_differences
 
 SAME_CELLS = "same cells"
@@ -110,32 +106,7 @@ def run_names(paths: Sequence[Path]) -> list[str]:
 
 def _read_run(path: Path) -> View:
     study = results.read_study(path)
-    table = results.load(path)
-    if study.kind == "search":
-        study, table = _final_evaluation(study, table)
-    return view(study, table)
-
-
-def _final_evaluation(study: StudyRecord, table: pa.Table) -> tuple[StudyRecord, pa.Table]:
-    """Reduce a search to its final evaluation: a reference and a best config, for each group."""
-    cells = [cell for cell in study.cells if cell.stage == "judge"]
-    names = dict.fromkeys(cell.variant for cell in cells)
-    known = {variant.name: variant for variant in study.variants}
-    references = {name: REFERENCE + name.removeprefix(BEST) for name in names if name.startswith(BEST)}
-    changes = {
-        "metric": judging_metric(study),
-        "mode": study.judge_mode or "max",
-        "variants": [known.get(name, VariantRecord(name=name)) for name in names],
-        "cells": cells,
-        "reference": next((name for name in names if name.startswith(REFERENCE)), REFERENCE),
-        "references": {name: reference for name, reference in references.items() if reference in names},
-        "seeds": sorted({cell.seed for cell in cells}),
-        "factors": [],
-    }
-    reduced = study.model_copy(update=changes)
-    if "stage" not in table.column_names:
-        return reduced, table.slice(0, 0)
-    return reduced, table.filter(pc.equal(table["stage"], "judge"))
+    return report_kind(study).compared_view(study, results.load(path))
 
 
 def _match_runs(runs: Mapping[str, View]) -> list[Match]:

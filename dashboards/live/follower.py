@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from dashboards.live.results import results_state
+from dashboards import report
 from dashboards.live.status import process_state
 from raysearch.core.errors import UserError
 from raysearch.runs import heartbeat, results
@@ -79,7 +79,7 @@ class RunFollower:
                 self._study = results.read_study(self._run_dir)
             cells = self._reader.read([cell.cell for cell in self._study.cells])
             if study_stamp != self._study_stamp or cells != self._cells:  # known records are the same objects
-                self._results = results_state(self._study, results.table(self._study, cells))
+                self._results = report.live_state(self._study, results.table(self._study, cells))
             self._cells = cells
             self._study_stamp = study_stamp
             self._cells_stamp = cells_stamp
@@ -87,7 +87,7 @@ class RunFollower:
         except UserError as error:
             self._problem = str(error)
             if not self._results:
-                self._results = results_state(self._study.changed({"cells": []}), results.table(self._study, {}))
+                self._results = report.live_state(self._study.changed({"cells": []}), results.table(self._study, {}))
         self._computed_time = time.monotonic()
         self._computing_seconds = self._computed_time - now
 

@@ -16,37 +16,17 @@ import pyarrow as pa
 from dashboards.ablation import effects as ablation_effects
 from dashboards.ablation.answer import sentence
 from dashboards.ablation.tables import difference_cell, mean_cell
-from dashboards.ablation.view import Variant, view
+from dashboards.ablation.view import Variant, View
 from dashboards.html import formats, verdicts
 from dashboards.run_data import row_limits
 from dashboards.search import figures, tables
 from dashboards.search.answer import answer_sentences, settings_text
-from dashboards.search.view import search_view
+from dashboards.search.view import SearchView
 from raysearch.runs.study_record import StudyRecord
 
 MAX_FAILURES = 50
 _MAX_LINE = 200  # characters
 Cell = dict[str, str]  # of a table: "text", "detail" below it, "kind"
-
-
-def results_state(study: StudyRecord, table: pa.Table) -> dict[str, Any]:
-    """Return the part of the page's state that depends on the results.
-
-    Args:
-        study: the content of `study.json`.
-        table: the results, as `results.table` returns them.
-
-    Raises:
-        UserError: cells cannot be compared; see `statistics.compare`.
-    """
-    draw_state = _search_state if study.kind == "search" else _ablation_state
-    return {
-        "study": study.study,
-        "question": study.question or study.study,
-        "command": study.command or "",
-        **cell_counts(study, table),
-        **draw_state(study, table),
-    }
 
 
 def cell_counts(study: StudyRecord, table: pa.Table) -> dict[str, Any]:
@@ -71,8 +51,8 @@ def error_headline(error: str) -> str:
     return (lines[-1] if lines[0].startswith("Traceback") else lines[0])[:_MAX_LINE]
 
 
-def _ablation_state(study: StudyRecord, table: pa.Table) -> dict[str, Any]:
-    run = view(study, table)
+def ablation_state(run: View) -> dict[str, Any]:
+    """Return the answer, the table of variants with the plot of effects, and the failures."""
     variants = row_limits.shown(run, verdicts.ROWS_IN_PAGE)
     figure = ablation_effects.effects(run)
     description = "Differences from the reference, as in the table"
@@ -103,9 +83,8 @@ def _variant_cells(variant: Variant) -> list[Cell]:
     ]
 
 
-def _search_state(study: StudyRecord, table: pa.Table) -> dict[str, Any]:
+def search_state(run: SearchView) -> dict[str, Any]:
     """Return the best value so far with its history, and the best configs."""
-    run = search_view(study, table)
     chosen = run.chosen_names()
     history = []
     for metric in run.metrics:

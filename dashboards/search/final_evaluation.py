@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from dashboards.ablation.view import verdict_of
+from dashboards.ablation.view import View, verdict_of, view
 from dashboards.run_data.result_rows import is_number, typed
-from raysearch.runs.study_record import StudyRecord
+from raysearch.runs.study_record import StudyRecord, VariantRecord
 from raysearch.studies.analysis import statistics
 
 REFERENCE = "reference"
@@ -67,6 +68,36 @@ def final_evaluations(
         verdict = verdict_of(best, study.judge_mode or "max")
         evaluations.append(FinalEvaluation(group, metric, comparison[REFERENCE], best, values, verdict))
     return tuple(evaluations)
+
+
+def evaluation_view(study: StudyRecord, table: pa.Table) -> View:
+    """Return the final evaluation as if it were an ablation: a reference and a best config, for each group.
+
+    Args:
+        study: the record of the search.
+        table: the results, as `results.load` returns them.
+
+    Raises:
+        UserError: the cells must not be compared; see `statistics.compare`.
+    """
+    cells = [cell for cell in study.cells if cell.stage == "judge"]
+    names = dict.fromkeys(cell.variant for cell in cells)
+    known = {variant.name: variant for variant in study.variants}
+    references = {name: REFERENCE + name.removeprefix(BEST) for name in names if name.startswith(BEST)}
+    changes = {
+        "metric": judging_metric(study),
+        "mode": study.judge_mode or "max",
+        "variants": [known.get(name, VariantRecord(name=name)) for name in names],
+        "cells": cells,
+        "reference": next((name for name in names if name.startswith(REFERENCE)), REFERENCE),
+        "references": {name: reference for name, reference in references.items() if reference in names},
+        "seeds": sorted({cell.seed for cell in cells}),
+        "factors": [],
+    }
+    reduced = study.model_copy(update=changes)
+    if "stage" not in table.column_names:
+        return view(reduced, table.slice(0, 0))
+    return view(reduced, table.filter(pc.equal(table["stage"], "judge")))
 
 
 def judging_metric(study: StudyRecord) -> str:

@@ -1,17 +1,13 @@
 """The page of a search: its header, the order of its sections, and the terms that it explains."""
 
-import pyarrow as pa
-
 from dashboards.ablation import header, provenance
 from dashboards.html import formats, markup
 from dashboards.html.document import document
 from dashboards.html.markup import Markup, Section, join, name, section, tag
+from dashboards.report_sections import draw_sections, register_sections
 from dashboards.search import sections, tables
 from dashboards.search.answer import answer_sentences
-from dashboards.search.view import SearchView, search_view
-from raysearch.runs.study_record import StudyRecord
-
-__all__ = ["answer", "build_page", "search_view", "table_files"]
+from dashboards.search.view import SearchView
 
 _TERMS = {
     "Trial, config": "A config is a suggestion of the sampler. Its trial trains it with every tuning seed.",
@@ -26,44 +22,27 @@ _TERMS = {
 }
 
 
-def answer(study: StudyRecord, table: pa.Table) -> str:
-    """Return the answer of a search: one sentence per group, and one about the tried configs.
-
-    Args:
-        study: the content of `study.json`.
-        table: the results, as `results.load` returns them.
-
-    Raises:
-        UserError: judging cells cannot be compared; see `statistics.compare`.
-    """
-    return " ".join(answer_sentences(search_view(study, table)))
-
-
 def table_files(run: SearchView) -> dict[str, str]:
     """Return the tables beside the page: file name -> content."""
     files = {"configs.csv": tables.configs_csv(run)}
     return files | ({"judged.csv": tables.evaluations_csv(run)} if run.evaluations else {})
 
 
-def build_page(run: SearchView) -> str:
-    """Return the HTML of the page."""
-    return document(
-        f"{run.study.study}: {run.study.question or 'report'}",
-        _header(run),
-        sections.final_evaluation(run),
-        sections.configs(run),
-        sections.history(run),
-        sections.fronts(run),
-        sections.space(run),
-        sections.curves(run),
-        sections.cost(run),
-        sections.failures(run),
-        provenance.section(run.study, run.rows, _space(run)),
-        _definitions(run),
-    )
+def build_page(run: SearchView, gallery: bool = False) -> str:
+    """Return the HTML of the page.
+
+    Args:
+        run: the search.
+        gallery: whether the run has a gallery to link to.
+
+    Raises:
+        UserError: a section from another file comes after one that does not exist.
+    """
+    title = f"{run.study.study}: {run.study.question or 'report'}"
+    return document(title, _header(run, gallery), *draw_sections("search", run))
 
 
-def _header(run: SearchView) -> Markup:
+def _header(run: SearchView, gallery: bool) -> Markup:
     study = run.study
     metric = run.evaluations[0].metric if run.evaluations else ""
     statuses = {"finished": "finished", "stopped": "stopped early", "failed": "failed"}
@@ -76,7 +55,7 @@ def _header(run: SearchView) -> Markup:
         ("Evaluated by", tag("code", run.ids.get(metric, metric)) if metric else "no final evaluation"),
         ("Configs", counts),
         ("Sampler", " with ".join(part for part in (study.sampler, study.scheduler) if part) or "unknown"),
-        *header.gallery(study),
+        *header.gallery(gallery),
     ]
     return tag(
         "header",
@@ -114,3 +93,24 @@ def _definitions(run: SearchView) -> Section:
     terms = {"Chosen by": f"{metrics}. The test split chooses nothing.", **_TERMS}
     entries = [tag("div", tag("dt", term), tag("dd", text)) for term, text in terms.items()]
     return section("definitions", "How the numbers are computed", tag("dl", *entries, class_="listing"))
+
+
+def _provenance(run: SearchView) -> Section:
+    return provenance.section(run.study, run.rows, _space(run))
+
+
+register_sections(
+    "search",
+    {
+        "evaluation": sections.final_evaluation,
+        "configs": sections.configs,
+        "history": sections.history,
+        "fronts": sections.fronts,
+        "space": sections.space,
+        "curves": sections.curves,
+        "cost": sections.cost,
+        "failures": sections.failures,
+        "provenance": _provenance,
+        "definitions": _definitions,
+    },
+)

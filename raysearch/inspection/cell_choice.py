@@ -57,8 +57,7 @@ def select_variants(record: StudyRecord, requested: Sequence[str] = ()) -> tuple
     for name in requested:
         if name not in known:
             raise UserError(f"this run has no variant '{name}'{nearest(name, known)}")
-    if record.kind == "search" and not requested:
-        requested = [str(record.reference), *(best.variant for best in record.best if best.variant)]
+    requested = requested or record.chosen_variants()
     selected = list(dict.fromkeys(requested or known))
     left_out = 0 if requested else max(0, len(selected) - MAX_VARIANTS)
     selected = selected[: len(selected) - left_out]

@@ -52,18 +52,6 @@ class _Record(BaseModel):
         """Return the keys that were read or set, as plain data."""
         return self.model_dump(exclude_unset=True)
 
-    # Mapping access, for readers that do not use attributes yet.
-    def __getitem__(self, key: str) -> Any:
-        if key not in self:
-            raise KeyError(key)
-        return getattr(self, key)
-
-    def __contains__(self, key: str) -> bool:
-        return key in self.model_fields_set
-
-    def get(self, key: str, default: Any = None) -> Any:
-        return getattr(self, key) if key in self else default
-
 
 class LevelsRecord(_Record):
     """Levels of the factors, by path.
@@ -223,6 +211,12 @@ class StudyRecord(Surroundings):
     cost: Annotated[CostRecord, BeforeValidator(_null_as_empty)] = Field(default_factory=CostRecord)
     ended: str | None = None
     wall_seconds: float | None = None
+
+    def chosen_variants(self) -> list[str]:
+        """Return the reference and the best configs of a search; nothing for an ablation, which chooses none."""
+        if self.kind != "search":
+            return []
+        return [str(self.reference), *(best.variant for best in self.best if best.variant)]
 
     def take_over(self, before: "StudyRecord", keys: Iterable[str]) -> None:
         """Set keys to their values in an earlier record, where it has them."""
