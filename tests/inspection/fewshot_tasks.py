@@ -17,7 +17,7 @@ Make = Callable[..., FewshotTask]
 @pytest.fixture
 def untrained(monkeypatch: pytest.MonkeyPatch) -> Make:
     """Build tasks on a backbone of two convolutions, with weights and statistics unlike those of a fresh network."""
-    replace_backbone(monkeypatch, "small", fewshot_runs.trunk)
+    replace_backbone(monkeypatch, "small", fewshot_runs.tiny_backbone)
     torch.set_num_threads(1)
 
     def make(*changes: dict[str, Any], seed: int = 0) -> FewshotTask:

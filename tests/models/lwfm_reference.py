@@ -84,8 +84,8 @@ def layer_score(e_s: Tensor, e_q: Tensor, residual: ResidualMap | None, options:
         similarities = list((plan * table(similarity)).sum(1))
     else:
         similarities = [similarity(i, j) for i, j in matches(cost, options["matcher"])]
-    kept = {"top1": 1, "topk": options["k"], "mean": pixels}[options["reduce"]]
-    return torch.stack(sorted(similarities, key=Tensor.item)[-kept:]).mean()
+    count = {"top1": 1, "topk": options["k"], "mean": pixels}[options["reduce"]]
+    return torch.stack(sorted(similarities, key=Tensor.item)[-count:]).mean()
 
 
 def pair_score(e_s: Image, e_q: Image, metric: PixelMetric, options: dict) -> Tensor:
@@ -158,10 +158,10 @@ def slopes(matched: MetricOutput, seed: int, inputs: list[Tensor]) -> list[Tenso
     return list(torch.autograd.grad(tuple(matched), inputs, weights, allow_unused=True))
 
 
-def assert_same(found: MetricOutput, expected: MetricOutput, inputs: list[Tensor]) -> None:
-    for a, b in zip(found, expected, strict=True):
+def assert_same(actual: MetricOutput, expected: MetricOutput, inputs: list[Tensor]) -> None:
+    for a, b in zip(actual, expected, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
-    for fast, slow in zip(slopes(found, 0, inputs), slopes(expected, 0, inputs), strict=True):
+    for fast, slow in zip(slopes(actual, 0, inputs), slopes(expected, 0, inputs), strict=True):
         if slow is None:  # of a layer that was never the largest
             assert fast is None or not fast.any()
         else:

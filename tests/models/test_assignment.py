@@ -40,9 +40,9 @@ def totals(cost: Tensor, columns: Tensor) -> Tensor:
 @pytest.mark.parametrize("n", range(1, 7))
 def test_every_permutation(n: int) -> None:
     costs = random_costs(n, 12, n)
-    found = assign_by_subsets(costs)
-    assert found.dtype == torch.int64
-    assert found.tolist() == [best_permutation(cost) for cost in costs.tolist()]
+    columns = assign_by_subsets(costs)
+    assert columns.dtype == torch.int64
+    assert columns.tolist() == [best_permutation(cost) for cost in costs.tolist()]
 
 
 @pytest.mark.parametrize("n", range(1, 7))
@@ -53,19 +53,19 @@ def test_the_lowest_of_equals(n: int) -> None:
     costs[1] = torch.arange(1.0, n + 1).outer(torch.ones(n))  # duplicated columns
     costs[2] = costs[2, :1].expand(n, n)  # duplicated rows
     costs[3] = torch.arange(n).outer(torch.arange(n))  # rank 1
-    found = assign_by_subsets(costs).tolist()
-    assert found == [best_permutation(cost) for cost in costs.tolist()]
-    assert found[0] == list(range(n))
+    columns = assign_by_subsets(costs).tolist()
+    assert columns == [best_permutation(cost) for cost in costs.tolist()]
+    assert columns[0] == list(range(n))
 
 
 @pytest.mark.parametrize(("n", "problems"), [(7, 50), (9, 200), (10, 30), (11, 20), (12, 20)])
 def test_scipy(n: int, problems: int) -> None:
     costs = random_costs(n, problems, n)
-    found = assign_by_subsets(costs)
-    assert (found.sort(-1).values == torch.arange(n)).all()
+    columns = assign_by_subsets(costs)
+    assert (columns.sort(-1).values == torch.arange(n)).all()
     expected = torch.from_numpy(np.stack([linear_sum_assignment(cost)[1] for cost in costs.numpy()]))
-    torch.testing.assert_close(totals(costs, found), totals(costs, expected), rtol=1e-12, atol=0)
-    assert torch.equal(found, expected)  # random reals: the best is the only one
+    torch.testing.assert_close(totals(costs, columns), totals(costs, expected), rtol=1e-12, atol=0)
+    assert torch.equal(columns, expected)  # random reals: the best is the only one
 
 
 def test_permutation_matrices_give_their_permutation() -> None:

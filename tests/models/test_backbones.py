@@ -108,9 +108,9 @@ def test_stem_and_last_stage_make_the_whole_with_the_same_weights(name: str) -> 
     backbone = backbones.build(name)
     stem, last_stage = backbone.split()
     before, last = CUTS.get(name, backbone.taps[-2]), backbone.taps[-1]
-    own = {id(parameter) for parameter in backbone.parameters()}
+    all_parameters = {id(parameter) for parameter in backbone.parameters()}
     parts = [{id(parameter) for parameter in part.parameters()} for part in (stem, last_stage)]
-    assert parts[0] | parts[1] == own
+    assert parts[0] | parts[1] == all_parameters
     assert not parts[0] & parts[1]
     for training in (True, False):
         backbone.train(training)

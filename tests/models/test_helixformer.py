@@ -67,8 +67,8 @@ def options(design: str, seed: int) -> dict[str, Any]:
     }
 
 
-def network(**given: Any) -> Any:
-    return started(HelixFormer(4, **{"dim_head": 3, "width": 5, "mlp_ratio": 2, **given}))
+def network(**changes: Any) -> Any:
+    return started(HelixFormer(4, **{"dim_head": 3, "width": 5, "mlp_ratio": 2, **changes}))
 
 
 def assert_close(got: Tensor, expected: Tensor, relative: float, floor: float = 0.0) -> None:
@@ -78,18 +78,18 @@ def assert_close(got: Tensor, expected: Tensor, relative: float, floor: float = 
 
 @pytest.mark.parametrize(("design", "seed"), CASES)
 def test_pairs_apart(design: str, seed: int) -> None:
-    given = options(design, seed)
-    helix, (support, query) = network(**given, embed_kernel=1 + 2 * (seed % 3)), episodes(seed)
+    settings = options(design, seed)
+    helix, (support, query) = network(**settings, embed_kernel=1 + 2 * (seed % 3)), episodes(seed)
     before = {name: value.clone() for name, value in helix.state_dict().items()}
     state = before | {name: before[name].clone().requires_grad_() for name, _ in helix.named_parameters()}
-    reference = Reference(state, **given)
+    reference = Reference(state, **settings)
     slow = [support.clone().requires_grad_(), query.clone().requires_grad_()]
     fast = [support.clone().requires_grad_(), query.clone().requires_grad_()]
     expected, got = reference(*slow), helix(*fast)
-    for one, other in zip(got, expected, strict=True):
-        assert one.shape == other.shape
-        assert_close(one, other, 1e-9)
-    weights = [torch.randn_like(one) for one in expected]
+    for actual, other in zip(got, expected, strict=True):
+        assert actual.shape == other.shape
+        assert_close(actual, other, 1e-9)
+    weights = [torch.randn_like(side) for side in expected]
     sum((x * w).sum() for x, w in zip(expected, weights, strict=True)).backward()
     sum((x * w).sum() for x, w in zip(got, weights, strict=True)).backward()
     largest = max(
@@ -97,8 +97,8 @@ def test_pairs_apart(design: str, seed: int) -> None:
     )
     for name, parameter in helix.named_parameters():
         assert_close(parameter.grad, state[name].grad, 1e-9, floor=1e-13 * largest)
-    for one, other in zip(fast, slow, strict=True):
-        assert_close(one.grad, other.grad, 1e-9, floor=1e-13 * largest)
+    for actual, other in zip(fast, slow, strict=True):
+        assert_close(actual.grad, other.grad, 1e-9, floor=1e-13 * largest)
     after = dict(helix.named_buffers())
     assert set(reference.statistics) == set(after)
     for name, expected_value in reference.statistics.items():
@@ -107,13 +107,13 @@ def test_pairs_apart(design: str, seed: int) -> None:
 
 @pytest.mark.parametrize("design", DESIGNS)
 def test_pairs_apart_in_eval_mode(design: str) -> None:
-    given = options(design, 7)
-    helix, (support, query) = network(**given).eval(), episodes(3)
+    settings = options(design, 7)
+    helix, (support, query) = network(**settings).eval(), episodes(3)
     before = {name: value.clone() for name, value in helix.state_dict().items()}
-    for one, other in zip(
-        helix(support, query), Reference(before, **given, training=False)(support, query), strict=True
+    for actual, other in zip(
+        helix(support, query), Reference(before, **settings, training=False)(support, query), strict=True
     ):
-        assert_close(one, other, 1e-12)
+        assert_close(actual, other, 1e-12)
     for name, value in helix.state_dict().items():
         assert torch.equal(value, before[name])
 
@@ -128,8 +128,8 @@ def test_order_of_images_does_not_matter(design: str) -> None:
     helix, (support, query) = network(design=design, depth=2).eval(), episodes(3)
     by_support, by_query = torch.randperm(support.shape[1]), torch.randperm(query.shape[1])
     moved = helix(support[:, by_support], query[:, by_query])
-    for one, other in zip(moved, helix(support, query), strict=True):
-        assert_close(one, other[:, by_query][:, :, by_support], 1e-12)
+    for actual, other in zip(moved, helix(support, query), strict=True):
+        assert_close(actual, other[:, by_query][:, :, by_support], 1e-12)
 
 
 @pytest.mark.parametrize(
@@ -167,8 +167,8 @@ def test_depth_zero_is_the_embedding() -> None:
 def test_without_rmp_and_rep_nothing_happens_at_any_depth(design: str) -> None:
     deep, flat = network(design=design, depth=3, rmp=False, rep=False), network(depth=0)
     flat.load_state_dict(deep.state_dict())
-    for one, other in zip(deep(*episodes(6)), flat(*episodes(6)), strict=True):
-        assert torch.equal(one, other)
+    for actual, other in zip(deep(*episodes(6)), flat(*episodes(6)), strict=True):
+        assert torch.equal(actual, other)
 
 
 @pytest.mark.parametrize("design", DESIGNS)
@@ -176,9 +176,9 @@ def test_without_rmp_images_do_not_meet(design: str) -> None:
     helix, (support, query) = network(design=design, depth=2, rmp=False), episodes(6)
     flat = network(depth=0)
     flat.load_state_dict(helix.state_dict(), strict=False)
-    moved, kept = helix(support, query), helix(support, query + 1)
-    assert torch.equal(moved[0], kept[0])
-    for side, got, embedded in zip(("support", "query"), moved, flat(support, query), strict=True):
+    enhanced = helix(support, query)
+    assert torch.equal(enhanced[0], helix(support, query + 1)[0])
+    for side, got, embedded in zip(("support", "query"), enhanced, flat(support, query), strict=True):
         is_target = design != ("s2q" if side == "support" else "q2s")
         assert torch.equal(got, embedded) != is_target
 
@@ -197,10 +197,10 @@ def test_episodes_are_apart() -> None:
     helix = network(depth=2).eval()
     support, query = maps(2, 3, 5, 4, 6, 5), maps(2, 3, 4, 4, 6, 5)
     whole = helix(support, query)
-    for one in ((0, 2), (1, 0)):
-        for got, expected in zip(helix(support[one], query[one]), whole, strict=True):
+    for episode in ((0, 2), (1, 0)):
+        for got, expected in zip(helix(support[episode], query[episode]), whole, strict=True):
             assert got.shape == (4, 5, 5, 6, 5)
-            assert_close(got, expected[one], 1e-12)
+            assert_close(got, expected[episode], 1e-12)
 
 
 @pytest.mark.parametrize("design", ["q2s", "s2q", "sym"])
@@ -222,10 +222,10 @@ def test_autocast_stays_near(design: str) -> None:
     expected = helix(*images)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         got = helix(*images)
-    for one, other in zip(got, expected, strict=True):
-        assert one.dtype == torch.float32
-        assert_close(one, other, 0.03)
-    sum(one.square().sum() for one in got).backward()
+    for actual, other in zip(got, expected, strict=True):
+        assert actual.dtype == torch.float32
+        assert_close(actual, other, 0.03)
+    sum(side.square().sum() for side in got).backward()
     assert all(parameter.grad.isfinite().all() for parameter in helix.parameters())
 
 
@@ -234,9 +234,9 @@ def test_channels_last_changes_no_number() -> None:
     images = torch.randn(5, 16, 6, 6), torch.randn(4, 16, 6, 6)
     expected = helix(*images)
     helix = helix.to(memory_format=torch.channels_last)
-    got = helix(*(one.contiguous(memory_format=torch.channels_last) for one in images))
-    for one, other in zip(got, expected, strict=True):
-        assert_close(one, other, 1e-5)
+    got = helix(*(maps.contiguous(memory_format=torch.channels_last) for maps in images))
+    for actual, other in zip(got, expected, strict=True):
+        assert_close(actual, other, 1e-5)
 
 
 def test_a_blank_image_has_a_finite_slope() -> None:

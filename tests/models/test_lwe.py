@@ -59,8 +59,8 @@ def slow_attention(support: list[Tensor], query: list[Tensor], temperature: floa
 )
 def test_loops(channels: tuple[int, ...], grid: tuple[int, int], temperature: float) -> None:
     support, query = maps(0, (3,), channels, grid), maps(1, (2,), channels, grid)
-    found, expected = (each(support, query, temperature) for each in (layerwise_attention, slow_attention))
-    for fast, slow in zip(found, expected, strict=True):
+    actual, expected = (each(support, query, temperature) for each in (layerwise_attention, slow_attention))
+    for fast, slow in zip(actual, expected, strict=True):
         assert fast.shape == (2, 3, len(channels), grid[0] * grid[1])
         torch.testing.assert_close(fast, slow, rtol=1e-11, atol=1e-12)
 
@@ -68,10 +68,12 @@ def test_loops(channels: tuple[int, ...], grid: tuple[int, int], temperature: fl
 def test_episodes_are_episodes_one_by_one() -> None:
     support, query = maps(2, (2, 3, 4), (5, 3), (2, 3)), maps(3, (2, 3, 2), (5, 3), (2, 3))
     whole = layerwise_attention(support, query, 2.0)
-    for one, two in ((0, 0), (1, 2)):
-        alone = layerwise_attention([each[one, two] for each in support], [each[one, two] for each in query], 2.0)
+    for episode, shot in ((0, 0), (1, 2)):
+        alone = layerwise_attention(
+            [each[episode, shot] for each in support], [each[episode, shot] for each in query], 2.0
+        )
         for a, b in zip(whole, alone, strict=True):
-            torch.testing.assert_close(a[one, two], b, rtol=1e-12, atol=1e-12)
+            torch.testing.assert_close(a[episode, shot], b, rtol=1e-12, atol=1e-12)
 
 
 def test_weights_of_a_map_sum_to_its_pixels_and_swap_with_the_sides() -> None:

@@ -20,8 +20,8 @@ def test_pixels_are_centred_over_all_layers() -> None:
     for image in range(2):
         for pixel in range(4):
             values = torch.cat([each[image, :, pixel // 2, pixel % 2] for each in maps])
-            found = torch.cat([shallow[image, pixel], deep[image, pixel]])
-            torch.testing.assert_close(found, values - values.mean(), rtol=1e-12, atol=1e-14)
+            actual = torch.cat([shallow[image, pixel], deep[image, pixel]])
+            torch.testing.assert_close(actual, values - values.mean(), rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -29,7 +29,7 @@ def test_broadcast_pairs_are_pairs_one_by_one(shared: bool) -> None:
     # (S 5, Q 3): images of their own, or pixels that differ from pair to pair.
     s, q = (pixels(2, 1, 5, 4, 6), pixels(3, 3, 1, 4, 6)) if shared else (pixels(2, 3, 5, 4, 6), pixels(3, 3, 5, 4, 6))
     pairs = PixelPairs(s, q)
-    found = [pairs.products, pairs.correlations(), pairs.cosines()]
+    actual = [pairs.products, pairs.correlations(), pairs.cosines()]
     expected: list[list[Tensor]] = [[], [], []]
     for a, b in zip(s.expand(3, 5, 4, 6).flatten(0, 1), q.expand(3, 5, 4, 6).flatten(0, 1), strict=True):
         damped = [each / (each.square().sum(-1, keepdim=True) + 1e-6).sqrt() for each in (a, b)]
@@ -37,7 +37,7 @@ def test_broadcast_pairs_are_pairs_one_by_one(shared: bool) -> None:
         expected[1].append(damped[0] @ damped[1].T)
         expected[2].append(torch.cosine_similarity(a[:, None], b, dim=-1))
     weights = pixels(4, 15, 4, 4).detach()
-    for fast, slow in zip(found, map(torch.stack, expected), strict=True):
+    for fast, slow in zip(actual, map(torch.stack, expected), strict=True):
         torch.testing.assert_close(fast.reshape(15, 4, 4), slow, rtol=1e-12, atol=1e-13)
         slopes = [
             torch.autograd.grad((each.reshape(15, 4, 4) * weights).sum(), (s, q), retain_graph=True)

@@ -97,8 +97,8 @@ def test_from_features_to_logits(design: str, size: int) -> None:
     ]
     torch.testing.assert_close(logits[0], logits[1], rtol=1e-9, atol=1e-12)
     target = torch.tensor([[0, 1, 2], [2, 1, 0]])
-    for one in logits:
-        nn.functional.cross_entropy(one.flatten(0, 1), target.flatten()).backward()
+    for pass_logits in logits:
+        nn.functional.cross_entropy(pass_logits.flatten(0, 1), target.flatten()).backward()
     assert_same_gradients(helix, of_helix)
     assert_same_gradients(head, of_head)
 
@@ -119,7 +119,7 @@ def test_cosine_loop() -> None:
     got = head(support, query)
     for q in range(3):
         for s in range(2):
-            a, b = ([channel.sum() / 25 for channel in one[q, s]] for one in (support, query))
+            a, b = ([channel.sum() / 25 for channel in maps[q, s]] for maps in (support, query))
             cosine = sum(x * y for x, y in zip(a, b, strict=True)) / math.hypot(*a) / math.hypot(*b)
             assert got[q, s].item() == pytest.approx(10 * cosine.item(), rel=1e-9)
     got.sum().backward()

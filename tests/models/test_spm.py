@@ -54,19 +54,18 @@ def gap(cost: np.ndarray) -> float:
 @pytest.mark.parametrize("n", range(1, 7))
 def test_no_permutation_costs_less(n: int, dtype: torch.dtype) -> None:
     costs = random(n, 2, 5, n, n).to(dtype)
-    found = assign(costs)
-    assert found.shape == (2, 5, n)
-    assert found.dtype == torch.int64
-    assert (found.sort(-1).values == torch.arange(n)).all()
-    for cost, value in zip(costs.flatten(0, 1), total(costs, found).flatten(), strict=True):
+    columns = assign(costs)
+    assert columns.shape == (2, 5, n)
+    assert columns.dtype == torch.int64
+    assert (columns.sort(-1).values == torch.arange(n)).all()
+    for cost, value in zip(costs.flatten(0, 1), total(costs, columns).flatten(), strict=True):
         assert value.item() == pytest.approx(least(cost.double()), rel=1e-12)
 
 
 @pytest.mark.parametrize(("n", "problems"), [(9, 30), (16, 20), (25, 8), (49, 2)])
 def test_scipy(n: int, problems: int) -> None:
     costs = random(10 + n, problems, n, n)
-    found = assign(costs)
-    for cost, columns in zip(costs.numpy(), found.numpy(), strict=True):
+    for cost, columns in zip(costs.numpy(), assign(costs).numpy(), strict=True):
         rows, expected = linear_sum_assignment(cost)
         assert cost[rows, columns].sum() == pytest.approx(cost[rows, expected].sum(), rel=1e-12)
         assert gap(cost) > 1e-9
@@ -98,9 +97,9 @@ def test_hard_costs(kind: str) -> None:
     draw = torch.Generator().manual_seed(30)
     for _ in range(5):
         cost = HARD[kind](draw)
-        found = assign(cost)
-        assert found.sort().values.tolist() == list(range(5))
-        assert total(cost, found).item() == pytest.approx(least(cost.double()), rel=1e-12)
+        columns = assign(cost)
+        assert columns.sort().values.tolist() == list(range(5))
+        assert total(cost, columns).item() == pytest.approx(least(cost.double()), rel=1e-12)
 
 
 def test_nothing_to_assign_and_strided_costs() -> None:
@@ -131,9 +130,9 @@ def test_matrices_that_are_not_square_are_refused() -> None:
 @pytest.mark.parametrize("n", [5, 9, 12, 16])
 def test_a_gpu_finds_the_same(n: int) -> None:
     costs = random(33, 40, n, n)
-    found = assign(costs.cuda())
-    assert found.is_cuda
-    assert torch.equal(found.cpu(), assign(costs))
+    columns = assign(costs.cuda())
+    assert columns.is_cuda
+    assert torch.equal(columns.cpu(), assign(costs))
 
 
 def test_hungarian_takes_what_the_assignment_says() -> None:
@@ -182,10 +181,10 @@ def plain_plan(cost: list[list[float]], eps: float, iterations: int) -> np.ndarr
 
 def test_transport_plan_by_scaling() -> None:
     costs = random(38, 4, 5, 5)
-    found = transport_plan(costs, eps=0.2, iterations=7)
-    for plan, cost in zip(found, costs, strict=True):
+    plans = transport_plan(costs, eps=0.2, iterations=7)
+    for plan, cost in zip(plans, costs, strict=True):
         np.testing.assert_allclose(plan, plain_plan(cost.tolist(), 0.2, 7), rtol=1e-11)
-    torch.testing.assert_close(found.sum(-1), torch.ones(4, 5, dtype=torch.float64))
+    torch.testing.assert_close(plans.sum(-1), torch.ones(4, 5, dtype=torch.float64))
     even = transport_plan(costs, eps=0.2, iterations=300)
     torch.testing.assert_close(even.sum(-2), torch.ones(4, 5, dtype=torch.float64), rtol=1e-9, atol=0)
 
@@ -210,13 +209,13 @@ def test_sinkhorn_is_smooth_in_the_cost() -> None:
 @pytest.mark.parametrize("k", [1, 2, 5])
 def test_strongest_by_sorting(k: int) -> None:
     similarity = (random(42, 30, 5) - 0.5).requires_grad_()
-    found = random(43, 30, 5) < 0.5
-    found[:, 2] = True
-    scores = strongest(Matches(similarity, found), k)
+    valid = random(43, 30, 5) < 0.5
+    valid[:, 2] = True
+    scores = strongest(Matches(similarity, valid), k)
     expected = []
-    for values, there in zip(similarity, found.tolist(), strict=True):
-        kept = sorted((value for value, one in zip(values, there, strict=True) if one), key=Tensor.item)[-k:]
-        expected.append(torch.stack(kept).mean())
+    for values, mask in zip(similarity, valid.tolist(), strict=True):
+        strongest_values = sorted((v for v, counts in zip(values, mask, strict=True) if counts), key=Tensor.item)[-k:]
+        expected.append(torch.stack(strongest_values).mean())
     weights = random(44, 30)
     torch.testing.assert_close(scores, torch.stack(expected))
     slopes = [torch.autograd.grad((each * weights).sum(), similarity) for each in (scores, torch.stack(expected))]

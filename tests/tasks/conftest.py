@@ -17,15 +17,15 @@ from .retrieval.small_runs import Log, TinyBody
 
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A trunk of one convolution in place of the small one; one thread, so that sums have one order."""
+    """Replace the small backbone by one convolution; one thread, so that sums have one order."""
     replace_backbone(monkeypatch, "small", lambda name, weights: Backbone(TinyBody(), ("block",), (5,)))
     torch.set_num_threads(1)
 
 
 @pytest.fixture
 def tiny_taps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A trunk of two convolutions and two taps in place of the small one; one thread."""
-    replace_backbone(monkeypatch, "small", fewshot_runs.trunk)
+    """Replace the small backbone by two convolutions with two taps; one thread."""
+    replace_backbone(monkeypatch, "small", fewshot_runs.tiny_backbone)
     torch.set_num_threads(1)
 
 

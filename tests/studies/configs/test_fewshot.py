@@ -1,4 +1,4 @@
-"""Few-shot configs refuse what cannot be, and have one canonical form for one run."""
+"""Few-shot configs refuse impossible settings, and equal runs have equal canonical forms."""
 
 from typing import Any
 

@@ -114,14 +114,14 @@ def test_retrieval(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("change", [{}, fewshot_runs.FROZEN], ids=["pixels", "frozen"])
 @pytest.mark.parametrize("method", ["centroid", "relation", "helixformer", "lwfm"])
 def test_fewshot(method: str, change: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    _use(monkeypatch, fewshot_runs.trunk)
+    _use(monkeypatch, fewshot_runs.tiny_backbone)
     config = fewshot_runs.config(fewshot_runs.METHODS[method], change, {"train.epochs": 3})
     start = fewshot_runs.start() if config.pretrain.epochs else None
     agree(lambda images: FewshotTask(config, 0, Worker(images, Path(), start=start)), fewshot_runs.feed())
 
 
 def test_pretraining(monkeypatch: pytest.MonkeyPatch) -> None:
-    _use(monkeypatch, fewshot_runs.trunk)
+    _use(monkeypatch, fewshot_runs.tiny_backbone)
     requested = {"data.side": fewshot_runs.SIDE, "model.backbone": "small", "train.epochs": 3, "train.batch": 4}
     config = overrides.resolve("pretrain", requested)
     assert isinstance(config, PretrainRunConfig)
@@ -139,7 +139,7 @@ def test_a_worker_sends_for_its_own_share(rank: int, tmp_path: Path, monkeypatch
     small_runs.finish(build(small_runs.config(PIXELS), 0, Worker(images, tmp_path, rank=rank, world_size=2)))
     assert [pixels.unannounced for pixels in sent] == [0, 0]
     images, sent = streamed(fewshot_runs.feed())
-    _use(monkeypatch, fewshot_runs.trunk)
+    _use(monkeypatch, fewshot_runs.tiny_backbone)
     config = fewshot_runs.config(fewshot_runs.METHODS["lwfm"], {"train.episodes": 4, "lwfm.aux_batch": 6})
     fewshot_runs.finish(FewshotTask(config, 0, Worker(images, Path(), rank=rank, world_size=2)))
     assert [pixels.unannounced for pixels in sent] == [0, 0, 0]

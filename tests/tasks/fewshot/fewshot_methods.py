@@ -16,7 +16,7 @@ from raysearch.studies.configs import FewshotConfig
 from ...models.helix_reference import Reference as Helix
 from ...models.helix_reference import head_scores
 
-SLOPES = {"one": 0.0, "two": 0.1}  # of the trunk's activations below zero
+SLOPES = {"one": 0.0, "two": 0.1}  # of the backbone's activations below zero
 
 
 class Methods:
@@ -29,7 +29,7 @@ class Methods:
         self.config, self.frozen = config, config.model.frozen
         self.values = {name: value.detach().clone() for name, value in state.items()}
 
-    def trunk(self, x: Tensor, training: bool = True) -> list[Tensor]:
+    def backbone(self, x: Tensor, training: bool = True) -> list[Tensor]:
         maps = []
         for block, slope in SLOPES.items():
             name = f"trunk.body.{block}"
@@ -76,12 +76,12 @@ class Methods:
             pairs = [[[pooled(side[e, n, s]) for side in pair] for s in range(ways * shots)]
                      for e in range(episodes) for n in range(count)]  # fmt: skip
         else:
-            pairs = [[[[one[e, w, k] for one in support], [one[e, n] for one in query]]
+            pairs = [[[[tap[e, w, k] for tap in support], [tap[e, n] for tap in query]]
                       for w in range(ways) for k in range(shots)]
                      for e in range(episodes) for n in range(count)]  # fmt: skip
-        answers = [self.matched(one, ways, shots) for one in pairs]
+        answers = [self.matched(query_pairs, ways, shots) for query_pairs in pairs]
         stacked = (torch.stack([answer[part] for answer in answers]) for part in (0, 1))
-        logits, embedded = (one.view(episodes, count, -1) for one in stacked)
+        logits, embedded = (part.view(episodes, count, -1) for part in stacked)
         return logits, embedded
 
     def near(self, points: Tensor, centres: Tensor) -> Tensor:
@@ -94,12 +94,12 @@ class Methods:
         if self.config.head.kind == "relation":
             return head_scores(self.part("comparer.head."), supports, queries, training)
         means = supports.mean((-2, -1)), queries.mean((-2, -1))
-        flat = [cosine(s, q) for s, q in zip(*(one.flatten(0, -2) for one in means), strict=True)]
+        flat = [cosine(s, q) for s, q in zip(*(side.flatten(0, -2) for side in means), strict=True)]
         return self.values["comparer.head.scale"] * torch.stack(flat).view(supports.shape[:-3])
 
     def helix(self, support: Tensor, query: Tensor, training: bool) -> tuple[Tensor, Tensor]:
-        asked = self.config.helix
-        options: dict[str, Any] = {name: getattr(asked, name) for name in
+        section = self.config.helix
+        options: dict[str, Any] = {name: getattr(section, name) for name in
                                    ("depth", "heads", "design", "fusion", "rep", "rmp", "kv_stride")}  # fmt: skip
         module = Helix(self.part("comparer.helix."), **options, training=training)
         outcome = module(support, query)
@@ -128,12 +128,12 @@ class Methods:
 
     def weighted(self, support: list[Tensor], query: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
         """Layer-wise embedding of one pair: of each layer e_s and e_q, (P,C_l)."""
-        channels = sum(len(one) for one in support)
+        channels = sum(len(maps) for maps in support)
         sides = []
         for layers in (support, query):
-            flat = [one.flatten(1).T for one in layers]
-            mean = sum(one.sum(1) for one in flat) / channels  # over all layers
-            sides.append([one - mean[:, None] for one in flat])  # type: ignore[index]
+            flat = [maps.flatten(1).T for maps in layers]
+            mean = sum(vectors.sum(1) for vectors in flat) / channels  # over all layers
+            sides.append([vectors - mean[:, None] for vectors in flat])  # type: ignore[index]
         embedded = []
         for z_s, z_q in zip(*sides, strict=True):
             u_s, u_q = (z / (z.square().sum(1, keepdim=True) + 1e-6).sqrt() for z in (z_s, z_q))

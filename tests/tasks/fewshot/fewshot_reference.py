@@ -43,20 +43,22 @@ class Reference(Methods):
         return {name: value / train.episodes for name, value in sums.items()}
 
     def step(self, number: int, first: int, count: int, rate: float) -> dict[str, float]:
-        asked, labels = self.config.episodes, self.images.labels
-        sizes = (asked.ways, asked.shots, asked.queries)
+        config, labels = self.config.episodes, self.images.labels
+        sizes = (config.ways, config.shots, config.queries)
         at = number * self.config.train.episodes + first
         drawn = [episode(labels, index, self.seed, *sizes) for index in range(at, at + count)]
         supports, queries = (torch.from_numpy(np.stack([pair[side] for pair in drawn])) for side in (0, 1))
         draws = generator(self.seed, number, first)
         sides = [(0, supports.flatten(1)), (1, queries.flatten(1))]
-        maps = self.trunk(torch.cat([self.view(side, at + e, rows[e]) for side, rows in sides for e in range(count)]))
-        shapes = ((count, asked.ways, asked.shots), (count, asked.ways * asked.queries))
+        maps = self.backbone(
+            torch.cat([self.view(side, at + e, rows[e]) for side, rows in sides for e in range(count)])
+        )
+        shapes = ((count, config.ways, config.shots), (count, config.ways * config.queries))
         cut = supports.numel()
-        support = [one[:cut].view(*shapes[0], *one.shape[1:]) for one in maps]
-        query = [one[cut:].view(*shapes[1], *one.shape[1:]) for one in maps]
+        support = [tap[:cut].view(*shapes[0], *tap.shape[1:]) for tap in maps]
+        query = [tap[cut:].view(*shapes[1], *tap.shape[1:]) for tap in maps]
         logits, embedded = self.logits(support, query, training=True)
-        names = [n // asked.queries for n in range(shapes[1][1])]
+        names = [n // config.queries for n in range(shapes[1][1])]
         one_loss = -sum(logits[e, n].log_softmax(0)[name] for e in range(count) for n, name in enumerate(names))
         losses = {"loss": one_loss / (count * len(names))}
         if "classifier.weight" in self.values:
@@ -75,11 +77,11 @@ class Reference(Methods):
         def entropy(vectors: Tensor, rows: Tensor) -> Tensor:
             logits = vectors @ self.values["classifier.weight"].T + self.values["classifier.bias"]
             named = [base.index(self.images.labels[row]) for row in rows.flatten().tolist()]
-            return -sum(one.log_softmax(0)[name] for one, name in zip(logits, named, strict=True)) / len(named)  # type: ignore[return-value]
+            return -sum(row.log_softmax(0)[name] for row, name in zip(logits, named, strict=True)) / len(named)  # type: ignore[return-value]
 
         ordinary = torch.randint(len(self.images), (self.config.lwfm.aux_batch,), generator=draws)
-        taken = self.taken(self.trunk(self.view(2, at, ordinary)))
-        pooled = torch.cat([one.mean((2, 3)) for one in taken], dim=1)
+        taken = self.taken(self.backbone(self.view(2, at, ordinary)))
+        pooled = torch.cat([tap.mean((2, 3)) for tap in taken], dim=1)
         query, batch = entropy(embedded.flatten(0, 1), queries), entropy(pooled, ordinary)
         whole = self.config.lwfm.episode_weight * loss + query + batch
         return {"loss": whole, "loss_episode": loss, "loss_query": query, "loss_batch": batch}
@@ -87,9 +89,9 @@ class Reference(Methods):
     def descend(self, loss: Tensor, rate: float) -> None:
         """SGD with Nesterov's momentum, or Adam, of the clipped gradient with weight decay."""
         train, self.steps = self.config.train, self.steps + 1
-        found = torch.autograd.grad(loss, list(self.learned.values()), allow_unused=True)
-        gradients = {name: one for name, one in zip(self.learned, found, strict=True) if one is not None}
-        norm = math.sqrt(sum(float(one.square().sum()) for one in gradients.values()))
+        slopes = torch.autograd.grad(loss, list(self.learned.values()), allow_unused=True)
+        gradients = {name: slope for name, slope in zip(self.learned, slopes, strict=True) if slope is not None}
+        norm = math.sqrt(sum(float(slope.square().sum()) for slope in gradients.values()))
         factor = min(1.0, train.clip / (norm + 1e-6)) if train.clip else 1.0
         with torch.no_grad():
             for name, gradient in gradients.items():
@@ -105,7 +107,7 @@ class Reference(Methods):
                 value -= rate * mean / (square.sqrt() + 1e-8)
 
     def view(self, side: int, episode: int, rows: Tensor) -> Tensor:
-        """Images of rows; mirrored where a coin says so, which a frozen trunk does without.
+        """Images of rows; mirrored where a coin says so, except under a frozen backbone.
 
         The coin is of the seed, the side (0 support, 1 query, 2 ordinary), row, episode, and how often the row was
         there before.

@@ -1,4 +1,4 @@
-"""Small few-shot runs for tests: a trunk of two convolutions, and three splits of images of a colour a class."""
+"""Small few-shot runs for tests: a backbone of two convolutions, and three splits of images, one color per class."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -32,7 +32,7 @@ BASE: dict[str, Any] = {
     "lwfm.aux_batch": 5,
     "lwfm.episode_weight": 0.4,
     "train.epochs": 2,
-    "train.episodes": 3,  # a step of two, and one that is left over
+    "train.episodes": 3,  # a step of two episodes and a step of one
     "train.batch": 2,
     "train.lr": 0.01,
     "train.decay": 0.3,
@@ -53,38 +53,38 @@ METHODS: dict[str, dict[str, Any]] = {
     "lwfm, no aux": {"model.method": "lwfm", "lwfm.aux": False, "spm.reduce": "mean", "spm.layers": "mean"},
     "helix_lwfm": {"model.method": "helix_lwfm"},
 }
-STARTED = {"pretrain.epochs": 1}  # the worker then brings the trunk
+STARTED = {"pretrain.epochs": 1}  # the worker then has the backbone
 FROZEN = {**STARTED, "model.frozen": True}
 SGD = {"train.optimiser": "sgd", "train.weight_decay": 0.02, "train.clip": 0.5}
 TIMES = ("seconds", "episodes_per_second", "images_per_second", "feed_wait_share")
 
 
-class TinyBody(nn.Module):
+class TinyNetwork(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.one = nn.Sequential(nn.Conv2d(3, 4, 3, 2, padding=1, bias=False), nn.BatchNorm2d(4), nn.ReLU())
         self.two = nn.Sequential(nn.Conv2d(4, 6, 3, 2, padding=1, bias=False), nn.BatchNorm2d(6), nn.LeakyReLU(0.1))
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        one = self.one(images)
-        return {"one": one, "two": self.two(one)}
+        first = self.one(images)
+        return {"one": first, "two": self.two(first)}
 
 
-def trunk(name: str = "small", weights: str | None = None) -> Backbone:
-    return Backbone(TinyBody(), ("one", "two"), (4, 6))
+def tiny_backbone(name: str = "small", weights: str | None = None) -> Backbone:
+    return Backbone(TinyNetwork(), ("one", "two"), (4, 6))
 
 
 def start() -> dict[str, Tensor]:
-    """What a pre-training leaves."""
+    """Return the state that a pre-training leaves."""
     with torch.random.fork_rng():
         torch.manual_seed(77)
-        return trunk().state_dict()
+        return tiny_backbone().state_dict()
 
 
 def image_set(per_class: list[int], first: int = 0, spread: int = 12) -> ImageSet:
-    """Noise around a colour a class; labels begin at `first` and have a gap behind their second.
+    """Make images of noise around one color per class. Labels begin at `first`, with a gap after the second.
 
-    Of a small spread of the colours classes are hard to tell apart.
+    With a small spread of the colors, classes are hard to tell apart.
     """
     labels = np.repeat([first + label + (label > 1) for label in range(len(per_class))], per_class)
     colours = np.random.default_rng(99).integers(128 - spread, 128 + spread, (first + 12, 1, 1, 3))
@@ -108,15 +108,16 @@ def config(*changes: dict[str, Any]) -> FewshotConfig:
 
 
 def make(*changes: dict[str, Any], seed: int = 0, worker: Worker | None = None) -> FewshotTask:
-    """A task, whose worker brings a trunk where the config has a pre-training."""
-    asked, worker = config(*changes), worker or Worker(feed(), Path())
-    if asked.pretrain.epochs and worker.start is None:
+    """Make a task; its worker has a backbone where the config has a pre-training."""
+    run = config(*changes)
+    worker = worker or Worker(feed(), Path())
+    if run.pretrain.epochs and worker.start is None:
         worker = replace(worker, start=start())
-    return FewshotTask(asked, seed, worker)
+    return FewshotTask(run, seed, worker)
 
 
 def finish(task: Task) -> list[dict[str, Any]]:
-    """Run to the end; the reports without their times, and the metrics."""
+    """Run to the end; return the reports without their times, and the metrics."""
     done: int = task.done  # type: ignore[attr-defined]
     reports = [task.advance() for _ in range(task.steps - done)]
     return [{k: v for k, v in report.items() if k not in TIMES} for report in reports] + [task.evaluate()]

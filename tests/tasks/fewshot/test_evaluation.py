@@ -36,22 +36,24 @@ def right(outcome: dict[str, Any]) -> list[int]:
 @pytest.mark.parametrize("case", METHODS)
 def test_evaluation_equals_a_loop_over_pixels(case: str) -> None:
     task = trained(case)
-    network, asked, images = Reference(task), task.config.episodes, task.worker.feed.test
+    network = Reference(task)
+    config = task.config.episodes
+    images = task.worker.feed.test
     counted = []
-    for index in range(asked.test):
-        drawn = episode(images.labels, index, asked.seed, asked.ways, asked.shots, asked.queries)
+    for index in range(config.test):
+        drawn = episode(images.labels, index, config.seed, config.ways, config.shots, config.queries)
         maps = []
         for rows in drawn:
-            each = [[one[0] for one in network.trunk(pixels(images, int(row))[None], training=False)]
+            each = [[tap[0] for tap in network.backbone(pixels(images, int(row))[None], training=False)]
                     for row in rows.ravel()]  # fmt: skip
             maps.append([torch.stack(taps) for taps in zip(*each, strict=True)])
-        support = [one.view(1, asked.ways, asked.shots, *one.shape[1:]) for one in maps[0]]
-        logits, _ = network.logits(support, [one[None] for one in maps[1]], training=False)
-        counted.append(sum(int(logits[0, n].argmax()) == n // asked.queries for n in range(logits.shape[1])))
+        support = [tap.view(1, config.ways, config.shots, *tap.shape[1:]) for tap in maps[0]]
+        logits, _ = network.logits(support, [tap[None] for tap in maps[1]], training=False)
+        counted.append(sum(int(logits[0, n].argmax()) == n // config.queries for n in range(logits.shape[1])))
     outcome = task.evaluate()
     assert right(outcome) == counted
-    assert 0 < sum(counted) < asked.test * asked.ways * asked.queries
-    shares = np.array(counted) / (asked.ways * asked.queries)
+    assert 0 < sum(counted) < config.test * config.ways * config.queries
+    shares = np.array(counted) / (config.ways * config.queries)
     assert outcome["accuracy"] == pytest.approx(shares.mean(), abs=1e-11)
     assert outcome["accuracy_ci"] == pytest.approx(1.96 * np.std(shares, ddof=1) / np.sqrt(len(shares)), abs=1e-11)
 
@@ -60,7 +62,7 @@ def test_evaluation_equals_a_loop_over_pixels(case: str) -> None:
 def test_neither_the_store_nor_the_chunks_change_a_vector(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     task = trained(case)
     expected = right(task.evaluate())
-    maps = [one[0].numel() * 4 for one in task.network.eval().maps(torch.zeros(1, 3, 16, 16))]
+    maps = [tap[0].numel() * 4 for tap in task.network.eval().maps(torch.zeros(1, 3, 16, 16))]
     for budget, at_once in ((10**9, 1), (10**9, 3), (10**9, 100), (0, 7), (sum(maps) * 17, 2)):
         monkeypatch.setattr(evaluation, "BUDGET", budget)
         monkeypatch.setattr(type(task.network.head), "episodes_at_once", at_once)
@@ -122,14 +124,14 @@ def test_shares_of_workers_add_up_to_the_vector_of_one(workers: int) -> None:
 
 
 def test_every_method_and_seed_meets_the_same_episodes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In training those of its seed; in validation and test those of the config's, which has one for all."""
+    """Training uses the run's seed; validation and test use the config's, which is the same for all runs."""
     seen: list[tuple[Any, ...]] = []
     original = Episodes.draw
 
     def listen(self: Episodes, index: int) -> Any:
-        found = original(self, index)
-        seen.append((self.seed, index, *(tuple(map(tuple, side.tolist())) for side in found)))
-        return found
+        drawn = original(self, index)
+        seen.append((self.seed, index, *(tuple(map(tuple, side.tolist())) for side in drawn)))
+        return drawn
 
     monkeypatch.setattr(Episodes, "draw", listen)
 
@@ -142,17 +144,17 @@ def test_every_method_and_seed_meets_the_same_episodes(monkeypatch: pytest.Monke
     for case in METHODS:
         assert of_run(case, 3, **{"episodes.shots": 2}) == first, case
     other = of_run("centroid", 4)
-    held_out = [one for one in first if one[0] == 0]
-    assert held_out == [one for one in other if one[0] == 0]
+    held_out = [draw for draw in first if draw[0] == 0]
+    assert held_out == [draw for draw in other if draw[0] == 0]
     assert len(held_out) == 4 + 9
     assert {index for seed, index, *_ in first if seed == 3} == set(range(6)), "two epochs of three episodes"
-    assert [one for one in first if one[0] == 3] != [one for one in other if one[0] == 4]
+    assert [draw for draw in first if draw[0] == 3] != [draw for draw in other if draw[0] == 4]
 
     more = of_run("centroid", 3, **{"episodes.shots": 1})
-    for one, another in zip(more, first, strict=True):
-        assert one[:2] == another[:2]
-        assert one[3] == another[3], "fewer shots keep the queries"
-        assert all(few == many[:1] for few, many in zip(one[2], another[2], strict=True))
+    for few_shots, many_shots in zip(more, first, strict=True):
+        assert few_shots[:2] == many_shots[:2]
+        assert few_shots[3] == many_shots[3], "fewer shots keep the queries"
+        assert all(few == many[:1] for few, many in zip(few_shots[2], many_shots[2], strict=True))
 
 
 def test_mean_and_half_width() -> None:
@@ -173,9 +175,9 @@ def test_a_split_with_too_few_classes_is_the_users_to_mend() -> None:
 
 
 def test_metric_ids_say_what_was_asked_and_of_which_split() -> None:
-    one = make(METHODS["lwfm"]).metric_ids
-    assert one["accuracy"] == "accuracy@2-way-2-shot-2-query/9-episodes-of-seed-0/mod4-12345678/test"
+    metric_ids = make(METHODS["lwfm"]).metric_ids
+    assert metric_ids["accuracy"] == "accuracy@2-way-2-shot-2-query/9-episodes-of-seed-0/mod4-12345678/test"
     for change in ({"episodes.shots": 1}, {"episodes.queries": 1}, {"episodes.test": 8}, {"episodes.seed": 1}):
-        assert make(METHODS["lwfm"], change).metric_ids["accuracy"] != one["accuracy"]
-    assert make(METHODS["centroid"], {"train.epochs": 9}, seed=8).metric_ids == one
-    assert len(set(one.values())) == 3
+        assert make(METHODS["lwfm"], change).metric_ids["accuracy"] != metric_ids["accuracy"]
+    assert make(METHODS["centroid"], {"train.epochs": 9}, seed=8).metric_ids == metric_ids
+    assert len(set(metric_ids.values())) == 3

@@ -14,7 +14,7 @@ from raysearch.tasks.base import Worker
 from raysearch.tasks.fewshot.network import set_rate
 
 from ...registries import replace_backbone
-from .fewshot_runs import FROZEN, METHODS, SGD, STARTED, config, feed, finish, make, start, trunk
+from .fewshot_runs import FROZEN, METHODS, SGD, STARTED, config, feed, finish, make, start, tiny_backbone
 
 pytestmark = pytest.mark.usefixtures("tiny_taps")
 
@@ -61,23 +61,27 @@ def test_a_state_stays_as_it_is_while_its_task_and_its_taker_train_on() -> None:
 
 
 def test_the_first_best_epoch_on_validation_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = [0.4, 0.7, 0.7, 0.5]
+    accuracies = [0.4, 0.7, 0.7, 0.5]
     change = {**METHODS["relation"], "train.epochs": 4}
     task, last = make(change), make(change, {"train.select": "last"})
     networks: list[dict[str, torch.Tensor]] = []
     original = task._evaluate
 
     def judge(images: Any, *rest: Any) -> Any:
-        assert len(networks) == len(given) or images is task.worker.feed.val
-        return (given[len(networks)], 0.0, np.zeros(4)) if len(networks) < len(given) else original(images, *rest)
+        assert len(networks) == len(accuracies) or images is task.worker.feed.val
+        return (
+            (accuracies[len(networks)], 0.0, np.zeros(4))
+            if len(networks) < len(accuracies)
+            else original(images, *rest)
+        )
 
     monkeypatch.setattr(task, "_evaluate", judge)
-    for value in given:
+    for value in accuracies:
         assert task.advance()["accuracy_validation"] == value
-        networks.append({name: one.clone() for name, one in task.network.state_dict().items()})
+        networks.append({name: value.clone() for name, value in task.network.state_dict().items()})
     outcome = task.evaluate()
-    for name, one in task.network.state_dict().items():
-        assert torch.equal(one, networks[3][name]), "evaluation leaves the network as it was"
+    for name, value in task.network.state_dict().items():
+        assert torch.equal(value, networks[3][name]), "evaluation leaves the network as it was"
     task.network.load_state_dict(networks[1])
     assert outcome["accuracy"] == original(task.worker.feed.test, task._test_episodes, 9)[0]
     assert outcome["accuracy_validation"] == original(task.worker.feed.val, task._val_episodes, 4)[0]
@@ -88,7 +92,7 @@ def test_the_first_best_epoch_on_validation_is_judged(monkeypatch: pytest.Monkey
 
 
 class Untouchable:
-    """Pixels that nobody may look at."""
+    """Pixels that raise when they are read."""
 
     def __getitem__(self, rows: Any) -> np.ndarray:
         raise AssertionError("the test images were looked at")
@@ -134,27 +138,27 @@ def test_a_frozen_trunk_stays_as_the_pre_training_left_it() -> None:
 
 
 def test_what_is_behind_the_trunk_begins_alike_whatever_the_trunk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And the trunk alike whatever is behind it: methods differ in nothing else."""
+    """The backbone is also the same with every head: methods differ in nothing else."""
 
-    def another_trunk(name: str, weights: str | None) -> Backbone:
-        made = trunk()
+    def another_backbone(name: str, weights: str | None) -> Backbone:
+        backbone = tiny_backbone()
         torch.rand(3)  # draws more than the other
-        return made
+        return backbone
 
-    trunks, behind = [], []
+    backbones, heads = [], []
     for case in METHODS.values():
         fresh = make(case, seed=5).network
         with monkeypatch.context() as patch:
-            replace_backbone(patch, "small", another_trunk)
+            replace_backbone(patch, "small", another_backbone)
             started = make(case, STARTED, seed=5).network
-        trunks.append({name: value for name, value in fresh.backbone.state_dict().items()})
-        behind.append([fresh.head.state_dict(), started.head.state_dict()])
-    for other in trunks[1:]:
-        assert all(torch.equal(value, other[name]) for name, value in trunks[0].items())
-    for fresh_state, started_state in behind:
+        backbones.append({name: value for name, value in fresh.backbone.state_dict().items()})
+        heads.append([fresh.head.state_dict(), started.head.state_dict()])
+    for other in backbones[1:]:
+        assert all(torch.equal(value, other[name]) for name, value in backbones[0].items())
+    for fresh_state, started_state in heads:
         assert all(torch.equal(value, started_state[name]) for name, value in fresh_state.items())
     another = make(METHODS["relation"], seed=6).network.backbone.state_dict()
-    assert not torch.equal(trunks[0]["body.one.0.weight"], another["body.one.0.weight"])
+    assert not torch.equal(backbones[0]["body.one.0.weight"], another["body.one.0.weight"])
 
 
 # Two ways of writing one run, with the numbers of one run; which pairs have one name is tested beside the config.
@@ -176,6 +180,6 @@ SAME: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 @pytest.mark.parametrize("case", SAME)
 def test_what_the_name_leaves_out_changes_no_number(case: str) -> None:
-    one, change = SAME[case]
-    assert config(one).canonical() == config(one, change).canonical()
-    assert finish(make(one)) == finish(make(one, change))
+    settings, change = SAME[case]
+    assert config(settings).canonical() == config(settings, change).canonical()
+    assert finish(make(settings)) == finish(make(settings, change))

@@ -23,21 +23,21 @@ QUERY = torch.tensor([[2, 2, 11, 12, 0, 1], [0, 3, 5, 6, 7, 8], [4, 4, 4, 4, 4, 
 
 def views(seed: int = 0, rank: int = 0, workers: int = 1) -> EpisodeViews:
     """Of images that are all the same, so that what differs is drawn."""
-    one = np.random.default_rng(0).integers(0, 256, (1, 16, 16, 3)).astype(np.uint8)
-    same = ImageSet(one.repeat(18, axis=0), np.arange(18) // 3)
+    image = np.random.default_rng(0).integers(0, 256, (1, 16, 16, 3)).astype(np.uint8)
+    same = ImageSet(image.repeat(18, axis=0), np.arange(18) // 3)
     worker = Worker(Feed(same, same, "hash"), Path(), rank=rank, world_size=workers)
-    asked = config(METHODS["lwfm"], {"data.augment": "crop"})
-    return EpisodeViews(make(METHODS["lwfm"]).network, same, asked, seed, worker, Loader(worker.device))
+    run = config(METHODS["lwfm"], {"data.augment": "crop"})
+    return EpisodeViews(make(METHODS["lwfm"]).network, same, run, seed, worker, Loader(worker.device))
 
 
 def tensor(images: Tensor | Maps) -> Tensor:
-    assert isinstance(images, Tensor), "maps are a frozen trunk's"
+    assert isinstance(images, Tensor), "maps come from a frozen backbone"
     return images
 
 
-def divided(given: Tensor | Maps, episodes: int) -> tuple[Tensor, Tensor]:
+def divided(inputs: Tensor | Maps, episodes: int) -> tuple[Tensor, Tensor]:
     """Views as (E, S, ...) and (E, N, ...)."""
-    images = tensor(given)
+    images = tensor(inputs)
     cut = episodes * SUPPORT.shape[1]
     return images[:cut].unflatten(0, (episodes, -1)), images[cut:].unflatten(0, (episodes, -1))
 
@@ -50,10 +50,10 @@ def test_an_episode_has_its_views_in_steps_of_any_size_and_with_any_number_of_wo
     whole = divided(views().load_episodes(SUPPORT, QUERY, 20), 4)
     for number in range(4):
         alone = divided(views().load_episodes(SUPPORT[[number]], QUERY[[number]], 20 + number), 1)
-        assert all(torch.equal(one[0], all_of[number]) for one, all_of in zip(alone, whole, strict=True))
+        assert all(torch.equal(part[0], all_of[number]) for part, all_of in zip(alone, whole, strict=True))
     for rank in range(2):
         half = divided(views(rank=rank, workers=2).load_episodes(SUPPORT, QUERY, 20), 2)
-        assert all(torch.equal(one, all_of[rank::2]) for one, all_of in zip(half, whole, strict=True))
+        assert all(torch.equal(part, all_of[rank::2]) for part, all_of in zip(half, whole, strict=True))
 
 
 def test_more_shots_leave_the_views_of_the_others() -> None:

@@ -72,14 +72,14 @@ def image_set(classes: list[int], side: int) -> ImageSet:
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What a group of one wrote, then each worker of a group of two."""
+    """The output of a group of one worker, then of each worker of a group of two."""
     folder = tmp_path_factory.mktemp("groups")
     (folder / "cases.json").write_text(json.dumps(CASES))
     for side in (32, 48):
         sets = {part: image_set(classes, side) for part, classes in
                 {"train": [0, 2, 3], "val": [5, 6], "test": [8, 9, 11]}.items()}  # fmt: skip
-        arrays = {f"{part}_images": one.images for part, one in sets.items()}
-        arrays |= {f"{part}_labels": one.labels for part, one in sets.items()}
+        arrays = {f"{part}_images": images.images for part, images in sets.items()}
+        arrays |= {f"{part}_labels": images.labels for part, images in sets.items()}
         np.savez(folder / f"images-{side}.npz", **arrays)  # type: ignore[arg-type]
     environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo"}
     script = str(Path(__file__).with_name("worker_process.py"))
@@ -98,8 +98,8 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 
 def numbers(outcome: dict[str, Any]) -> list[dict[str, Any]]:
     """Reports without times, and the metrics."""
-    return [{name: value for name, value in one.items() if name not in (*TIMES, "phase", "right_by_episode")}
-            for one in (*outcome["reports"], outcome["metrics"])]  # fmt: skip
+    return [{name: value for name, value in report.items() if name not in (*TIMES, "phase", "right_by_episode")}
+            for report in (*outcome["reports"], outcome["metrics"])]  # fmt: skip
 
 
 @pytest.mark.parametrize("case", [*AGREEING, "pre-training"])
@@ -114,7 +114,7 @@ def test_without_batch_statistics_the_numbers_agree_to_rounding(case: str, outco
 
 @pytest.mark.parametrize("case", CASES)
 def test_workers_hold_one_state(case: str, outcomes: list[dict[str, Any]]) -> None:
-    """Running statistics too, which each gathers from its own share."""
+    """Running statistics too, which each worker gathers from its share."""
     first, second = (outcome[case] for outcome in outcomes[1:])
     assert numbers(first) == numbers(second)
     assert first["metrics"] == second["metrics"]

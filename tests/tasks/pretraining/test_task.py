@@ -1,4 +1,4 @@
-"""Pre-training of a trunk: it learns, it goes on from its state, and its trunk is handed on once it has ended."""
+"""Pre-training of a backbone: it learns, resumes from its state, and hands its backbone on once it has ended."""
 
 import io
 from pathlib import Path
@@ -108,15 +108,15 @@ def test_the_trunk_is_handed_on_at_the_end_alone() -> None:
     for _ in range(3):
         assert task.state_dict()["trunk"] is None
         task.advance()
-    handed = task.state_dict()["trunk"]
+    backbone = task.state_dict()["trunk"]
     for name, value in task.classifier.backbone.state_dict().items():
-        assert torch.equal(handed[name], value)
-    fewshot_runs.trunk().load_state_dict(handed)  # and nothing of the classifier's
+        assert torch.equal(backbone[name], value)
+    fewshot_runs.tiny_backbone().load_state_dict(backbone)  # and nothing of the classifier's
 
 
 def test_the_test_images_are_never_looked_at() -> None:
-    given = feed()
-    finish(make(images=Feed(given.train, None, "hash", given.val)))  # type: ignore[arg-type]
+    whole = feed()
+    finish(make(images=Feed(whole.train, None, "hash", whole.val)))  # type: ignore[arg-type]
 
 
 def test_conv4_is_classified_by_its_whole_map() -> None:
@@ -146,10 +146,10 @@ class Train:
             task.advance()
 
 
-def test_a_trunk_is_trained_once_and_kept(tmp_path: Path) -> None:
+def test_a_backbone_is_trained_once_and_kept(tmp_path: Path) -> None:
     train, worker, change = Train(), Worker(feed(), Path()), {"pretrain.epochs": 2, "pretrain.batch": 7}
-    asked = config(METHODS["relation"], change)
-    started = with_pretrained_backbone(asked, 0, worker, tmp_path / "kept", train)
+    run = config(METHODS["relation"], change)
+    started = with_pretrained_backbone(run, 0, worker, tmp_path / "backbones", train)
     alone = make({"train.epochs": 2, "train.lr": 0.01, "train.milestones": [0.85]})
     finish(alone)
     assert started.start is not None
@@ -158,45 +158,47 @@ def test_a_trunk_is_trained_once_and_kept(tmp_path: Path) -> None:
     assert started.feed is worker.feed
 
     for case in METHODS.values():
-        again = with_pretrained_backbone(config(case, change, {"train.lr": 1.0}), 0, worker, tmp_path / "kept", train)
+        again = with_pretrained_backbone(
+            config(case, change, {"train.lr": 1.0}), 0, worker, tmp_path / "backbones", train
+        )
         assert again.start is not None
         assert all(torch.equal(again.start[name], value) for name, value in started.start.items())
     assert train.count == 1
-    assert len(list((tmp_path / "kept").iterdir())) == 1
+    assert len(list((tmp_path / "backbones").iterdir())) == 1
 
-    with_pretrained_backbone(asked, 1, worker, tmp_path / "kept", train)
+    with_pretrained_backbone(run, 1, worker, tmp_path / "backbones", train)
     with_pretrained_backbone(
-        config(METHODS["relation"], change, {"pretrain.lr": 0.5}), 0, worker, tmp_path / "kept", train
+        config(METHODS["relation"], change, {"pretrain.lr": 0.5}), 0, worker, tmp_path / "backbones", train
     )
     other = Worker(Feed(feed().train, feed().test, "other data", feed().val), Path())
-    with_pretrained_backbone(asked, 0, other, tmp_path / "kept", train)
-    assert train.count == len(list((tmp_path / "kept").iterdir())) == 4
+    with_pretrained_backbone(run, 0, other, tmp_path / "backbones", train)
+    assert train.count == len(list((tmp_path / "backbones").iterdir())) == 4
 
 
 def test_without_a_pre_training_the_worker_stays_as_it_is(tmp_path: Path) -> None:
     worker = Worker(feed(), Path())
-    assert with_pretrained_backbone(config(METHODS["relation"]), 0, worker, tmp_path / "kept", Train()) is worker
-    assert not (tmp_path / "kept").exists()
+    assert with_pretrained_backbone(config(METHODS["relation"]), 0, worker, tmp_path / "backbones", Train()) is worker
+    assert not (tmp_path / "backbones").exists()
 
 
 def test_a_pre_training_that_fails_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = config(METHODS["relation"], {"pretrain.epochs": 1})
+    run = config(METHODS["relation"], {"pretrain.epochs": 1})
 
     def full(*_: Any) -> None:
         raise OSError("no space left")
 
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(OSError, match="no space left"):
-        with_pretrained_backbone(asked, 0, Worker(feed(), Path()), tmp_path, Train())
+        with_pretrained_backbone(run, 0, Worker(feed(), Path()), tmp_path, Train())
     assert list(tmp_path.iterdir()) == []
 
 
 def test_it_is_judged_by_nearest_centroids_on_the_validation_classes() -> None:
     task = make()
-    given = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3)).astype(np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3)).astype(np.uint8)
     labels = np.repeat(np.arange(2), 20)
-    given[labels == 1] //= 4
-    far = make(images=Feed(task.images, None, "hash", ImageSet(given, labels)))  # type: ignore[arg-type]
+    pixels[labels == 1] //= 4
+    far = make(images=Feed(task.images, None, "hash", ImageSet(pixels, labels)))  # type: ignore[arg-type]
     outcome = far.evaluate()
     assert outcome["accuracy_validation"] > 0.9, "dark and bright images need no training"
     assert set(outcome) == set(far.metric_ids)
