@@ -28,7 +28,7 @@ from raysearch.data.synthetic.drawing import (
 
 LEVELS: dict[str, tuple[str | Color | None, ...]] = {
     "beak": ("cone", "needle", "curved", "hooked", "blunt"),
-    "beak_colour": (DARK, YELLOW, RED),
+    "beak_color": (DARK, YELLOW, RED),
     "crown": (None, RED, DARK, YELLOW, LIGHT),
     "stripe": (None, DARK, LIGHT),
     "ring": (None, LIGHT, ORANGE),
@@ -43,7 +43,7 @@ class Traits(NamedTuple):
     """A class: the level of each part, an index into LEVELS."""
 
     beak: int
-    beak_colour: int
+    beak_color: int
     crown: int
     stripe: int
     ring: int
@@ -70,8 +70,8 @@ def draw_bird(pen: Pen, kind: Traits, stand: float, pose: float, u: np.ndarray, 
     bark, jitter = hsv(0.08, rng.uniform(0.1, 0.4), rng.uniform(0.2, 0.55)), rng.uniform(-1, 1, 16)
 
     def part(name: str, under: Color) -> Color:
-        colour = LEVELS[name][getattr(kind, name)]
-        return under if colour is None else mix(under, colour, stand)
+        color = LEVELS[name][getattr(kind, name)]
+        return under if color is None else mix(under, color, stand)
 
     slope = 2.2 * np.tan(np.radians(12 * jitter[0] * pose))
     pen.line([(-2.2, 0.46 - slope), (2.2, 0.46 + slope)], 0.07 + 0.03 * jitter[1], bark)
@@ -128,7 +128,7 @@ def _wing(wing: Pen, kind: Traits, back: Color, quill: Color, stand: float) -> N
 
 
 def _head(head: Pen, kind: Traits, coat: Color, back: Color, part: Callable[[str, Color], Color], stand: float) -> None:
-    horn = part("beak_colour", mix(back, DARK, 0.4))
+    horn = part("beak_color", mix(back, DARK, 0.4))
     # two corners of the upper edge, the tip, two corners of the lower edge
     mean = np.array([(0.14, -0.06), (0.26, -0.04), (0.36, 0.03), (0.26, 0.06), (0.14, 0.07)])
     shape = {

@@ -1,15 +1,15 @@
 """The embedded data set: drawn birds whose kinds differ in small parts only.
 
-What a class decides (one of a few levels each): shape and colour of the beak, colour of the crown, stripe through the
-eye, ring around it, bars on the wing, pattern of the breast, shape of the tail, colour of the legs.
+A class decides (one of a few levels each): shape and color of the beak, color of the crown, stripe through the eye,
+ring around it, bars on the wing, pattern of the breast, shape of the tail, color of the legs.
 
-What varies from image to image, with the same distribution in every class: colour of the plumage; direction, roll,
-posture, turn of the head, slant of the wing, scale 0.6 to 1.1, place; brightness, gamma, side light, colour cast; a
-background of gradient, blurred blobs, branches, leaves and berries in the colours that parts have; leaves in front;
-blur and noise. So colour over the whole image tells little, and the same bird in another class differs in few pixels.
+These vary from image to image, with the same distribution in every class: color of the plumage; direction, roll,
+posture, turn of the head, slant of the wing, scale 0.6 to 1.1, position; brightness, gamma, side light, color cast; a
+background of gradient, blurred blobs, branches, leaves and berries in the colors of the parts; leaves in front; blur
+and noise. So the color of a whole image says little, and the same bird in another class differs in few pixels.
 
-An image depends on (seed, class, split, index) alone: each has its own random generator, so neither the order of
-drawing nor the number of processes, classes or images changes it, and a class keeps its looks when more are asked for.
+An image depends on (seed, class, split, index) alone. Each has its own random generator, so neither the order of
+drawing nor the number of processes, classes or images changes it. A class keeps its looks when more are requested.
 """
 
 import hashlib
@@ -30,13 +30,13 @@ from raysearch.data.synthetic import birds, scenery
 from raysearch.data.synthetic.birds import LEVELS, Traits
 from raysearch.data.synthetic.drawing import Pen, affine
 
-DRAWING = 1  # raised with every change that alters a pixel
-OVERSAMPLING = 3  # drawn this many times larger, then averaged down
+DRAWING = 1  # raised by every change that alters a pixel
+OVERSAMPLING = 3  # images are drawn this many times larger, then averaged down
 SPLITS = ("train", "test")
 
 
 class SyntheticSpec(BaseModel):
-    """What to draw. The last four tune how hard it is to tell the classes apart."""
+    """What to draw. The last four fields decide how hard it is to tell the classes apart."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -52,7 +52,10 @@ class SyntheticSpec(BaseModel):
 
 
 def parse_spec(text: str) -> SyntheticSpec:
-    """A spec from `-` (defaults) or `name=value,...`; UserError names the setting that is wrong.
+    """Parse a spec from `-` (the defaults) or `name=value,...`.
+
+    Raises:
+        UserError: an unknown setting, or a wrong value.
 
     >>> parse_spec("classes=5,side=32").classes
     5
@@ -74,7 +77,7 @@ def parse_spec(text: str) -> SyntheticSpec:
 
 
 def class_traits(spec: SyntheticSpec) -> list[Traits]:
-    """Each class's parts: 4 parts of an earlier class are changed, and any two classes differ in 3 or more."""
+    """Return each class's parts: 4 parts of an earlier class are changed, and any two classes differ in 3 or more."""
     rng = np.random.default_rng([DRAWING, spec.seed])
     sizes = np.array([len(levels) for levels in LEVELS.values()])
     chosen = rng.integers(sizes)[None]
@@ -88,17 +91,17 @@ def class_traits(spec: SyntheticSpec) -> list[Traits]:
 
 
 def class_names(spec: SyntheticSpec) -> tuple[str, ...]:
-    """Names in label order, which is their sorted order too."""
+    """Return the class names in label order, which is also their sorted order."""
     return tuple(f"bird_{label:03d}" for label in range(spec.classes))
 
 
 def image_generator(spec: SyntheticSpec, split: str, label: int, index: int) -> Generator:
-    """The random numbers of one image."""
+    """Return the random generator of one image."""
     return np.random.default_rng([DRAWING, spec.seed, label, SPLITS.index(split), index])
 
 
 def draw_images(spec: SyntheticSpec) -> Iterator[tuple[str, int, int, np.ndarray]]:
-    """(split, class, index within class and split, (side, side, 3) uint8), class by class, train before test."""
+    """Yield (split, label, index within both, (side, side, 3) uint8), class by class, train before test."""
     kinds = class_traits(spec)
     for label in range(spec.classes):
         for split, number in zip(SPLITS, (spec.train_per_class, spec.test_per_class), strict=True):
@@ -107,7 +110,11 @@ def draw_images(spec: SyntheticSpec) -> Iterator[tuple[str, int, int, np.ndarray
 
 
 def list_samples(spec: SyntheticSpec) -> list[Sample]:
-    """The same images as samples that are drawn when they are loaded."""
+    """Return the images as samples, which are drawn when they are loaded.
+
+    Raises:
+        UserError: a spec without images.
+    """
     if spec.train_per_class + spec.test_per_class == 0:
         raise UserError("synthetic settings train_per_class and test_per_class are both 0: nothing to draw")
     kinds = class_traits(spec)
@@ -120,7 +127,7 @@ def list_samples(spec: SyntheticSpec) -> list[Sample]:
 
 
 class _Drawn(NamedTuple):
-    """Loader of one image; see `raysearch.data.shards.loaders`."""
+    """Loader of one image; see `raysearch.data.shards.samples`."""
 
     kind: Traits
     spec: SyntheticSpec
@@ -142,14 +149,24 @@ def ensure_shards(
     progress: Callable[[int], None] = lambda number: None,
     rows_per_shard: int = 512,
 ) -> Path:
-    """The directory of shards with this spec's images, drawn now if it is not there yet; safe to race."""
+    """Return the directory of shards with this spec's images, which are drawn if it does not exist. Safe to race.
+
+    Args:
+        spec: what to draw.
+        cache_dir: parent of the directory.
+        progress: called with the number of images just drawn.
+        rows_per_shard: images per shard.
+
+    Raises:
+        UserError: the directory cannot be written.
+    """
     key = hashlib.sha256(f"{DRAWING} {FORMAT} {spec.model_dump_json()}".encode()).hexdigest()[:16]
     path = Path(cache_dir) / f"synthetic-{key}"
     try:
         read_manifest(path)
         return path
     except UserError:
-        shutil.rmtree(path, ignore_errors=True)  # not there, or damaged: a cache is drawn again
+        shutil.rmtree(path, ignore_errors=True)  # missing, or damaged and drawn again
     write_shards(
         list_samples(spec),
         path,
@@ -163,7 +180,7 @@ def ensure_shards(
 
 
 def draw_image(kind: Traits, spec: SyntheticSpec, rng: Generator) -> np.ndarray:
-    """One bird in its scene -> (side, side, 3) uint8."""
+    """Draw one bird in its scene: (side, side, 3) uint8."""
     size = spec.side * OVERSAMPLING
     image = scenery.background(size, spec.clutter, rng)
     u = rng.uniform(-1, 1, 12)

@@ -1,4 +1,4 @@
-"""What stands around a drawn bird: background, branches, leaves and berries, and the light on all of it."""
+"""The surroundings of a drawn bird: background, branches, leaves and berries, and the light on the scene."""
 
 import numpy as np
 from numpy.random import Generator
@@ -8,7 +8,7 @@ from raysearch.data.synthetic.drawing import DARK, LIGHT, ORANGE, RED, YELLOW, a
 
 
 def background(size: int, clutter: float, rng: Generator) -> Image.Image:
-    """A soft gradient with blurred things far away and sharp ones near; (size, size) pixels."""
+    """Draw a soft gradient with blurred clutter far away and sharp clutter near; (size, size) pixels."""
     low = size // 4
     top, bottom, side = (
         np.array(hsv(rng.uniform(0.05, 0.65), rng.uniform(0.1, 0.6), rng.uniform(0.35, 0.9)), float) for _ in range(3)
@@ -24,8 +24,9 @@ def background(size: int, clutter: float, rng: Generator) -> Image.Image:
 
 
 def draw_clutter(image: Image.Image, number: int, rng: Generator) -> None:
-    """Draw branches, leaves and berries, the berries in the colours that parts have, on a square image."""
-    canvas, size = ImageDraw.Draw(image), image.width
+    """Draw branches, leaves and berries on a square image; berries have the colors of a bird's parts."""
+    canvas = ImageDraw.Draw(image)
+    size = image.width
     for _ in range(number):
         sort, tone = rng.random(), rng.random(3)
         x, y = rng.uniform(0, 1, 2)
@@ -40,13 +41,13 @@ def draw_clutter(image: Image.Image, number: int, rng: Generator) -> None:
             canvas.polygon(to_pixels(arc(0, 0, 0.8, 0.3 + 0.2 * tone[0], corners=14), place), fill=green)
         else:
             radius = (0.012 + 0.03 * tone[0]) * size
-            colour = mix((DARK, LIGHT, RED, YELLOW, ORANGE)[int(tone[1] * 5)], green, 0.25 * tone[2])
+            color = mix((DARK, LIGHT, RED, YELLOW, ORANGE)[int(tone[1] * 5)], green, 0.25 * tone[2])
             box = (x * size - radius, y * size - radius, x * size + radius, y * size + radius)
-            canvas.ellipse(box, fill=colour)
+            canvas.ellipse(box, fill=color)
 
 
 def apply_lighting(image: Image.Image, reduction: int, amount: float, rng: Generator) -> np.ndarray:
-    """Blur, average down, then light and noise -> (side, side, 3) uint8."""
+    """Blur, average down, and add light and noise; return (side, side, 3) uint8."""
     blur = ImageFilter.GaussianBlur(reduction * 0.45 * rng.random() * amount)
     x = np.asarray(image.filter(blur).reduce(reduction), np.float32) / 255
     gamma = 2.0 ** (rng.uniform(-0.6, 0.6) * amount)
