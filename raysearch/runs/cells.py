@@ -1,7 +1,7 @@
-"""Ended cells on disk: a small Parquet file each, under the cell's hash.
+"""Ended cells on disk: one small Parquet file per cell, under the cell's hash.
 
-The files are the record of a run and the only one: `results.parquet` is put together from them and never read back, so
-that nothing can disagree with them. Ten thousand are read in a few seconds, and by a `Reader` that lives only once.
+The files are the only record of a run. `results.parquet` is made from them and never read back, so nothing can disagree
+with them. Ten thousand files are read in a few seconds, and a `CellReader` reads each only once.
 """
 
 import json
@@ -31,24 +31,28 @@ _TYPES = {
 _TYPES |= dict.fromkeys(("study", "variant", "stage", "cell", "status", "error", "config"), pa.string())
 _TYPES |= dict.fromkeys(("data", "metric_ids", "history", "environment", "by_radius"), pa.string())
 _KINDS: dict[Any, Any] = {pa.int64(): int, pa.float64(): int | float, pa.string(): str}
-_LARGEST = 2**63  # for integers what a column takes; a metric beyond is nobody's, and its squares overflow
-_OWN = {"cell", "history", "by_radius"}  # texts that no two cells share
-_AT_ONCE = 512  # files held as bytes
+_MAX_VALUE = 2**63  # the limit of an integer column; the squares of a larger metric would overflow
+_UNIQUE = {"cell", "history", "by_radius"}  # texts that no two cells share
+_BATCH = 512  # files held as bytes
+_THREADS = 8  # to hide the latency of a network file system; one thread decodes
+
 _Stamp = tuple[int, int, int]  # inode, nanoseconds of the last change, bytes
-_THREADS = 8  # hide the latency of a network file system; unpacking is one thread's work
 
 
 def write_cell(cells_dir: Path, record: Mapping[str, Any]) -> None:
-    """Write one ended cell under its hash.
+    """Write the file of one ended cell.
 
     Args:
         cells_dir: the run's `cells` directory.
         record: seed, cell, status, error, config, metrics, seconds, gpu_seconds, epochs, attempts, data,
             code_version, metric_ids, history, environment.
+
+    Raises:
+        OSError: the file cannot be written.
     """
     assert record["status"] in STATUSES, record["status"]
     table = as_table([dict(record)])
-    # Of one row, dictionaries and statistics are most of the file and help nobody.
+    # For one row, dictionaries and statistics would be most of the file, and of no use.
     atomic.replace_file(
         cells_dir / f"{record['cell']}.parquet",
         lambda path: pq.write_table(table, path, use_dictionary=False, write_statistics=False),
@@ -56,7 +60,7 @@ def write_cell(cells_dir: Path, record: Mapping[str, Any]) -> None:
 
 
 def read_cells(cells_dir: Path, hashes: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """The ended cells among `hashes`, by hash; a `Reader` for one call.
+    """Return the ended cells among `hashes`, by hash.
 
     Raises:
         UserError: a cell file that cannot be read.
@@ -65,10 +69,13 @@ def read_cells(cells_dir: Path, hashes: Iterable[str]) -> dict[str, dict[str, An
 
 
 class CellReader:
-    """Ended cells as they come in: a file that has not changed since the last call is not opened again.
+    """Reads ended cells again and again; a file that has not changed since the last call is not opened again.
 
-    A file is taken for unchanged while its inode, time and size are; a cell that was run again has a new file.
-    What it returns is kept and returned again, so it must not be changed.
+    A file counts as unchanged while its inode, time and size stay the same; a cell that was run again has a new file.
+    The returned rows are kept and returned again, so callers must not change them.
+
+    Args:
+        cells_dir: the run's `cells` directory.
 
     >>> CellReader(Path("nowhere")).read(["c0"])
     {}
@@ -77,99 +84,104 @@ class CellReader:
     def __init__(self, cells_dir: Path) -> None:
         self._dir = Path(cells_dir)
         self._known: dict[str, tuple[_Stamp, dict[str, Any]]] = {}
-        self._texts: dict[str, str] = {}
+        self._texts: dict[str, str] = {}  # one copy of each text that cells share
 
     def read(self, hashes: Iterable[str]) -> dict[str, dict[str, Any]]:
-        """The ended cells among `hashes`, by hash, in their order.
+        """Return the ended cells among `hashes`, by hash, in their order.
 
         Raises:
             UserError: a cell file that cannot be read.
         """
-        wanted = list(dict.fromkeys(hashes))
-        present = self._present(self._known.keys() | wanted)
+        cells = list(dict.fromkeys(hashes))
+        present = self._present(self._known.keys() | cells)
         self._known = {cell: known for cell, known in self._known.items() if present.get(cell) == known[0]}
-        new = [cell for cell in wanted if cell in present and cell not in self._known]
+        new = [cell for cell in cells if cell in present and cell not in self._known]
         for cell, stamp, content in self._contents(new):
-            self._known[cell] = stamp, self._unpack(cell, content)
-        return {cell: self._known[cell][1] for cell in wanted if cell in self._known}
+            self._known[cell] = (stamp, self._decode(cell, content))
+        return {cell: self._known[cell][1] for cell in cells if cell in self._known}
 
-    def _present(self, wanted: set[str]) -> dict[str, _Stamp | None]:
-        """Cells with a file, and the file's stamp where it was read before."""
-        found: dict[str, _Stamp | None] = {}
+    def _present(self, cells: set[str]) -> dict[str, _Stamp | None]:
+        """Return the cells that have a file, with the file's stamp if it was read before."""
+        present: dict[str, _Stamp | None] = {}
         if self._dir.is_dir():
             with os.scandir(self._dir) as entries:
                 for entry in entries:
                     cell = entry.name.removesuffix(".parquet")
-                    if cell in wanted and cell != entry.name and entry.is_file():  # of a pipe nobody would read the end
-                        found[cell] = _stamp(entry.stat()) if cell in self._known else None
-        return found
+                    # Only regular files: reading a pipe would never end.
+                    if cell in cells and cell != entry.name and entry.is_file():
+                        present[cell] = _stamp(entry.stat()) if cell in self._known else None
+        return present
 
     def _contents(self, cells: Sequence[str]) -> Iterator[tuple[str, _Stamp, bytes]]:
-        """Files that are still there, as bytes; the stamp is of the file that was read, not of one before it."""
-        few = _AT_ONCE // _THREADS  # files a turn of a thread
+        """Yield the files that still exist, as bytes; the stamp is that of the file that was read."""
+        part_size = _BATCH // _THREADS
         with ThreadPoolExecutor(_THREADS) as threads:
-            for start in range(0, len(cells), _AT_ONCE):
-                some = cells[start : start + _AT_ONCE]
-                parts = [some[first : first + few] for first in range(0, len(some), few)]
-                for part, contents in zip(parts, threads.map(self._some, parts), strict=True):
+            for start in range(0, len(cells), _BATCH):
+                batch = cells[start : start + _BATCH]
+                parts = [batch[first : first + part_size] for first in range(0, len(batch), part_size)]
+                for part, contents in zip(parts, threads.map(self._read_files, parts), strict=True):
                     for cell, content in zip(part, contents, strict=True):
                         if content is not None:
                             yield cell, *content
 
-    def _some(self, cells: Sequence[str]) -> list[tuple[_Stamp, bytes] | None]:
-        return [self._content(cell) for cell in cells]
+    def _read_files(self, cells: Sequence[str]) -> list[tuple[_Stamp, bytes] | None]:
+        return [self._read_file(cell) for cell in cells]
 
-    def _content(self, cell: str) -> tuple[_Stamp, bytes] | None:
+    def _read_file(self, cell: str) -> tuple[_Stamp, bytes] | None:
         path = self._dir / f"{cell}.parquet"
         try:
             with path.open("rb") as file:
                 return _stamp(os.fstat(file.fileno())), file.read()
-        except FileNotFoundError:  # removed since the directory was read: the cell has not ended
+        except FileNotFoundError:  # removed since the directory was listed: the cell has not ended
             return None
         except OSError as error:
-            raise _damaged(path, error) from None
+            raise _damaged_file(path, error) from None
 
-    def _unpack(self, cell: str, content: bytes) -> dict[str, Any]:
+    def _decode(self, cell: str, content: bytes) -> dict[str, Any]:
         try:
-            row = _row(content, cell)
+            row = _decode_row(content, cell)
         except (pa.ArrowException, OSError, ValueError) as error:
-            raise _damaged(self._dir / f"{cell}.parquet", error) from None
-        shared = {key for key, value in row.items() if isinstance(value, str)} - _OWN
+            raise _damaged_file(self._dir / f"{cell}.parquet", error) from None
+        shared = {key for key, value in row.items() if isinstance(value, str)} - _UNIQUE
         return row | {key: self._texts.setdefault(row[key], row[key]) for key in shared}
 
 
 def as_table(rows: Sequence[Mapping[str, Any]], factors: Sequence[str] = ()) -> pa.Table:
-    """Rows as a table with typed columns: fixed names first, then factors, then metrics and the rest.
+    """Return rows as a table with typed columns: fixed names first, then factors, then metrics and the rest.
 
-    A column of values that have no common type, such as a factor with the levels 5 and "auto", holds them as JSON.
+    A column whose values have no common type, such as a factor with the levels 5 and "auto", holds them as JSON.
+
+    Args:
+        rows: values by column; each row may lack some.
+        factors: columns of the factors, in their order.
     """
-    known = dict.fromkeys(key for row in rows for key in row)
-    names = dict.fromkeys([*(name for name in _FIRST if not rows or name in known), *factors, *known])
+    keys = dict.fromkeys(key for row in rows for key in row)
+    names = dict.fromkeys([*(name for name in _FIRST if not rows or name in keys), *factors, *keys])
     return pa.table({name: _column([row.get(name) for row in rows], _TYPES.get(name)) for name in names})
 
 
-def _row(content: bytes, cell: str) -> dict[str, Any]:
-    """The one row of a cell file, of values that a table's columns take; ValueError for anything else."""
+def _decode_row(content: bytes, cell: str) -> dict[str, Any]:
+    """Return the only row of a cell file; raise ValueError if it is anything else."""
     file = pq.ParquetFile(pa.BufferReader(content))
-    if file.metadata.num_rows != 1:  # before a file that unpacks to more than there is memory is unpacked
+    if file.metadata.num_rows != 1:  # checked first: a hostile file may decompress to more than the memory
         raise ValueError(f"{file.metadata.num_rows:,} rows")
     row = file.read(use_threads=False).to_pylist()[0]
     for name, value in row.items():
         if value is not None and not _is_value(value, _TYPES.get(name)):
-            raise ValueError(f"column '{name[:80]}' holds a {type(value).__name__} that it cannot have")
+            raise ValueError(f"column '{name[:80]}' must not hold a {type(value).__name__}")
     if row.get("cell") != cell or row.get("status") not in STATUSES or row.get("seed") is None:
-        raise ValueError("it is not the cell that its name says, or without a status or a seed")
+        raise ValueError("it is another cell, or has no status or seed")
     return row
 
 
 def _is_value(value: Any, kind: pa.DataType | None) -> bool:
-    """Whether a column takes a value; one without a kind is a metric or a text of the task's own."""
+    """Return whether a column can hold a value; a column without a type is a metric or a text of the task."""
     if not isinstance(value, _KINDS.get(kind, str | int | float)):
         return False
     if isinstance(value, str):
         return True
-    # a metric may be no number: its cell then counts as failed
-    return abs(value) < _LARGEST or (kind is None and not math.isfinite(value))
+    # A metric may be NaN or infinite: its cell then counts as failed.
+    return abs(value) < _MAX_VALUE or (kind is None and not math.isfinite(value))
 
 
 def _column(values: list[Any], kind: pa.DataType | None) -> pa.Array:
@@ -185,5 +197,5 @@ def _stamp(status: os.stat_result) -> _Stamp:
     return status.st_ino, status.st_mtime_ns, status.st_size
 
 
-def _damaged(path: Path, error: Exception) -> UserError:
+def _damaged_file(path: Path, error: Exception) -> UserError:
     return UserError(f"cell file '{path}' cannot be read ({error}); remove it to run the cell again")

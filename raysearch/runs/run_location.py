@@ -1,9 +1,9 @@
-"""Where a run lives: in a directory, or in a store that a directory of this machine mirrors.
+"""The location of a run: a local directory, or a remote store that a local directory mirrors.
 
-A sweep works on a directory. Where its `--out` is a URI, that directory lies in the cache: what the store has of the
-run comes here first, and what is written here goes there every few seconds and at the end. So the machine that drives
-a sweep may be lost: the same command on another one goes on with what is in the store, and a report is drawn from it
-anywhere. Two machines must not drive one run at the same time: claims on cells are locks of one machine.
+A sweep works on a local directory. If its `--out` is a URI, that directory is in the cache. The files of the run in the
+store are downloaded first, and new files are uploaded every few seconds and at the end. So the machine that drives a
+sweep may be lost: the same command on another machine continues from the store, and a report can be drawn anywhere. Two
+machines must not drive one run at the same time, because the locks on cells are local.
 """
 
 import contextlib
@@ -20,29 +20,34 @@ from raysearch.core.background import run_periodically
 from raysearch.core.errors import UserError
 from raysearch.storage import Location, cache_dir
 
+INTERVAL = 5.0  # seconds between two transfers
+
 _PROBE = ".probe"
-INTERVAL = 5.0  # seconds between looks at what is new
-_CELLS, _STUDY, _COST, _OPTUNA = "cells", "study.json", "cost.json", "optuna.db"
-_CELL = re.compile(r"[0-9a-f]{8,64}\.parquet")  # what is taken from a store, which others may write to
+_CELLS = "cells"
+_STUDY = "study.json"
+_COST = "cost.json"
+_OPTUNA = "optuna.db"
 _PROGRESS = "progress"
-_NEWS = re.compile(r"[A-Za-z0-9][\w.-]*\.json")
-_ALWAYS = -1  # no file's size: it is replaced by one of the same size
+# Only files of these names are downloaded, because others may write to the store.
+_CELL_NAME = re.compile(r"[0-9a-f]{8,64}\.parquet")
+_HEARTBEAT_NAME = re.compile(r"[A-Za-z0-9][\w.-]*\.json")
+_ANY_SIZE = -1  # differs from every size, so the file is always downloaded: a new one may have the old size
 _FOLDERS = (_CELLS, "tables", _PROGRESS)
 _FILES = (_STUDY, _COST, "results.parquet", "report.html", "gallery.html")
 
 
 class RunLocation:
-    """A run's home.
+    """The location of a run.
 
     Args:
         location: path or URI.
 
     Attributes:
-        directory: on this machine, where the run is worked on.
-        place: the home itself; None where that is the directory.
+        directory: the local directory that a sweep works on.
+        place: the remote location; None if the run is local.
 
     Raises:
-        UserError: no file system for such a URI.
+        UserError: the URI has no file system.
 
     >>> RunLocation("runs/srem_ablation-laptop").directory
     PosixPath('runs/srem_ablation-laptop')
@@ -57,26 +62,26 @@ class RunLocation:
         return str(self.place or self.directory)
 
     def fetch(self) -> None:
-        """Bring what the store has of the run here: `study.json`, cells, news, and a search's own record.
+        """Download the run from its store: `study.json`, cells, heartbeats, and the database of a search.
 
         Raises:
-            UserError: a store that does not answer.
+            UserError: the store does not answer.
         """
         if self.place is None:
             return
         self.directory.mkdir(parents=True, exist_ok=True)
-        for name, size in _listing(self.place).items():
+        for name, size in _list_files(self.place).items():
             if name in (_STUDY, _COST) or (name == _OPTUNA and not (self.directory / name).exists()):
-                _bring(self.place / name, self.directory / name, size)
-        for folder, names in ((_CELLS, _CELL), (_PROGRESS, _NEWS)):
+                _download(self.place / name, self.directory / name, size)
+        for folder, names in ((_CELLS, _CELL_NAME), (_PROGRESS, _HEARTBEAT_NAME)):
             place = self.place / folder
-            for name, size in _listing(place).items():
+            for name, size in _list_files(place).items():
                 if names.fullmatch(name):
-                    _bring(place / name, self.directory / folder / name, size if folder == _CELLS else _ALWAYS)
+                    _download(place / name, self.directory / folder / name, size if folder == _CELLS else _ANY_SIZE)
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
-        """Bring what is new, again and again, while somebody looks; a store that is silent is asked again."""
+        """Download new files again and again while the block runs. If the store does not answer, it is asked again."""
         if self.place is None:
             yield
             return
@@ -89,7 +94,7 @@ class RunLocation:
             yield
 
     def check_writable(self) -> None:
-        """Find out before any work whether results can be kept.
+        """Check before any work that results can be written.
 
         Raises:
             UserError: they cannot.
@@ -107,72 +112,74 @@ class RunLocation:
             (self.place / _PROBE).delete()
 
     @contextlib.contextmanager
-    def synced(self, say: Callable[[str], None]) -> Iterator[None]:
-        """Carry what is written to the store, now and then and at the end.
+    def synced(self, report: Callable[[str], None]) -> Iterator[None]:
+        """Upload new files to the store while the block runs, and at its end.
 
         Args:
-            say: tells the user that the store does not answer; at the end that is an error.
+            report: shows the user that the store does not answer. At the end that is an error.
 
         Raises:
-            UserError: the store did not take everything.
+            UserError: at the end, not every file could be uploaded.
         """
         if self.place is None:
             yield
             return
-        carrier = _Carrier(self.directory, self.place)
+        uploader = _Uploader(self.directory, self.place)
 
-        def carry() -> None:
+        def upload() -> None:
             try:
-                carrier.carry()
+                uploader.upload_changes()
             except (UserError, OSError) as error:
-                say(f"{error}; tried again until the end")
+                report(f"{error}; will be tried again until the end")
 
         try:
-            with run_periodically(carry, INTERVAL):
+            with run_periodically(upload, INTERVAL):
                 yield
         finally:
-            carrier.carry()
+            uploader.upload_changes()
 
 
-class _Carrier:
-    """Takes to the store what changed since the last time; cells first, then what tells of them."""
+class _Uploader:
+    """Uploads files that changed since the last time: cells first, then the files that mention them."""
 
     def __init__(self, directory: Path, place: Location) -> None:
-        self._directory, self._place = directory, place
-        self._carried: dict[str, tuple[int, int]] = {}
-        self._made: set[str] = set()
+        self._directory = directory
+        self._place = place
+        self._uploaded: dict[str, tuple[int, int]] = {}  # modification time and size
+        self._folders: set[str] = set()  # that exist in the store
 
-    def carry(self) -> None:
+    def upload_changes(self) -> None:
+        """Upload every changed file."""
         for folder in _FOLDERS:
             for file in sorted((self._directory / folder).glob("*")):
-                if not file.name.startswith("."):  # of one that is being written
+                if not file.name.startswith("."):  # a temporary file
                     self._upload(f"{folder}/{file.name}")
         for name in _FILES:
             self._upload(name)
         if (self._directory / _OPTUNA).exists():
-            self._upload(_OPTUNA, _as_it_is)
+            self._upload(_OPTUNA, _database_copy)
 
-    def _upload(self, name: str, taken: Callable[[Path], AbstractContextManager[Path]] = nullcontext) -> None:
+    def _upload(self, name: str, snapshot: Callable[[Path], AbstractContextManager[Path]] = nullcontext) -> None:
         path = self._directory / name
         try:
             status = path.stat()
         except FileNotFoundError:
             return
-        stamp = status.st_mtime_ns, status.st_size
-        if self._carried.get(name) == stamp:
+        stamp = (status.st_mtime_ns, status.st_size)
+        if self._uploaded.get(name) == stamp:
             return
         folder = name.rpartition("/")[0]
-        if folder not in self._made:  # stores on disks have directories
+        if folder not in self._folders:  # some stores have directories
             (self._place / folder if folder else self._place).make_directory()
-            self._made.add(folder)
-        with taken(path) as source:
+            self._folders.add(folder)
+        with snapshot(path) as source:
             (self._place / name).upload(source)
-        self._carried[name] = stamp
+        self._uploaded[name] = stamp
 
 
 @contextlib.contextmanager
-def _as_it_is(database: Path) -> Iterator[Path]:
-    """A whole copy of a database that somebody may be writing to."""
+def _database_copy(database: Path) -> Iterator[Path]:
+    """Make a consistent copy of an SQLite database that may be written to meanwhile."""
     with tempfile.TemporaryDirectory(prefix="raysearch-") as folder:
         copy = Path(folder) / database.name
         with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(copy)) as target:
@@ -181,19 +188,19 @@ def _as_it_is(database: Path) -> Iterator[Path]:
 
 
 def _mirror(place: Location) -> Path:
-    """A run's directory in the cache; runs that lie side by side in the store do so there."""
-    above = str(place).partition("?")[0].rpartition("/")[0]
-    return cache_dir() / "runs" / hashlib.sha256(above.encode()).hexdigest()[:16] / place.name
+    """Return a run's directory in the cache. Runs that share a parent in the store share one there."""
+    parent = str(place).partition("?")[0].rpartition("/")[0]
+    return cache_dir() / "runs" / hashlib.sha256(parent.encode()).hexdigest()[:16] / place.name
 
 
-def _listing(place: Location) -> dict[str, int]:
+def _list_files(place: Location) -> dict[str, int]:
     try:
         return place.listing()
     except FileNotFoundError:
         return {}
 
 
-def _bring(file: Location, path: Path, size: int) -> None:
+def _download(file: Location, path: Path, size: int) -> None:
     if not path.exists() or path.stat().st_size != size:
         with contextlib.suppress(FileNotFoundError):  # removed since it was listed
             content = file.read()

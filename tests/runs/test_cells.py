@@ -39,13 +39,13 @@ def record(cell: str, value: float | None = 0.5, status: str = "finished", **cha
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the cells whose files were opened."""
     names: list[str] = []
-    read = cells.CellReader._content
+    read = cells.CellReader._read_file
 
     def spy(reader: cells.CellReader, cell: str) -> Any:
         names.append(cell)
         return read(reader, cell)
 
-    monkeypatch.setattr(cells.CellReader, "_content", spy)
+    monkeypatch.setattr(cells.CellReader, "_read_file", spy)
     return names
 
 
