@@ -102,10 +102,10 @@ def test_the_tables_hold_the_numbers_that_the_earlier_version_wrote(name: str, c
 
 def test_two_runs_are_compared(copy_of: Callable[[str], Path]):
     runs = [copy_of(name) for name in ("ablation", "after")]
-    shown = comparison.read(runs)
+    shown = comparison.read_comparison(runs)
     assert {match.verdict for match in shown.matches} == {"same cells"}
-    assert {match.own.name for match in shown.matches} == {"reference", "srem.regions=0"}
-    assert "Does a larger region help?" in comparison.page(shown)
+    assert {match.variant.name for match in shown.matches} == {"reference", "srem.regions=0"}
+    assert "Does a larger region help?" in comparison.build_page(shown)
 
 
 def test_finished_cells_are_known_to_a_dry_run(copy_of: Callable[[str], Path], tiny_data: Path):

@@ -20,6 +20,7 @@ from raysearch.runs import heartbeat, results
 from raysearch.runs.heartbeat import Heartbeat, Note, RunningCell, Stage
 
 from ...browser import Browser, Page, chromium, needs_chromium
+from ...study_json import read_study_json
 from ..conftest import ablation, write_run
 
 EVIL = "<script>document.title = 'taken'</script><img src=x onerror=\"document.title = 'taken'\">"
@@ -52,7 +53,7 @@ class Growing:
         self.path = folder / "run"
         (self.path / "cells").mkdir(parents=True)
         shutil.copy(self._complete / "study.json", self.path)
-        self.cells = results.read_study(self.path)["cells"]
+        self.cells = read_study_json(self.path)["cells"]
 
     def end(self, *seeds: int) -> None:
         for cell in self.cells:
