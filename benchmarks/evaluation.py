@@ -29,13 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from raysearch.tasks.metrics.hamming_metrics import (
-    average_precision,
-    mean_average_precision,
-    precision_by_radius,
-    r_precision,
-)
-from raysearch.tasks.metrics.ranking import Ranking
+from raysearch.tasks.metrics import Ranking, average_precision, mean_average_precision, precision_by_radius, r_precision
 
 Data = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 QUERY_FLIPS = 0.15

@@ -19,9 +19,7 @@ from dashboards.search import page as search_page
 from dashboards.search import tables as search_tables
 from dashboards.search.answer import answer_sentences
 from dashboards.search.view import search_view
-from raysearch.core import atomic
-from raysearch.core.errors import UserError
-from raysearch.core.registry import Registry
+from raysearch.core import Registry, UserError, atomic
 from raysearch.runs import results
 from raysearch.runs.study_record import StudyRecord
 

@@ -20,8 +20,7 @@ import plotly.graph_objects as go
 from dashboards.html.embed import embed
 from dashboards.html.markup import Markup, section, tag
 from dashboards.html.table import Table
-from raysearch.core.errors import UserError
-from raysearch.core.registry import Registry
+from raysearch.core import Registry, UserError
 
 Draw = Callable[[Any], Any]
 Function = TypeVar("Function", bound=Draw)

@@ -5,8 +5,7 @@ import sys
 from typing import NoReturn
 
 import raysearch
-from raysearch.core import cli
-from raysearch.core.errors import nearest
+from raysearch.core import cli, nearest
 
 COMMANDS = {
     "sweep": "Run a study, or continue it, and write its report.",

@@ -33,8 +33,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 from rich.table import Table
 from scipy.stats import binomtest
 
-from raysearch.core import atomic, cli
-from raysearch.core.errors import UserError
+from raysearch.core import UserError, atomic, cli
 from raysearch.data import image_sources
 from raysearch.data.shards import Corrupt
 from raysearch.inference.classifier import FewShotClassifier, Prediction

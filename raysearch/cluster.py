@@ -12,12 +12,10 @@ import typer
 import yaml
 from rich.text import Text
 
-from raysearch.core import cli
-from raysearch.core.errors import UserError
+from raysearch.core import UserError, cli
 from raysearch.engine.cluster.capacity import TrialResources
-from raysearch.engine.preflight import aws, checks, kuberay_yaml, ray_yaml
+from raysearch.engine.preflight import NodeType, aws, checks, kuberay_yaml, ray_yaml
 from raysearch.engine.preflight.check_result import CheckResult, CheckStatus, collect, failed, passed, warned
-from raysearch.engine.preflight.node_types import NodeType
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 

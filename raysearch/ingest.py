@@ -30,8 +30,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 
-from raysearch.core import cli
-from raysearch.core.errors import UserError
+from raysearch.core import UserError, cli
 from raysearch.data import layouts, shards
 from raysearch.storage import Location
 

@@ -16,8 +16,7 @@ import typer
 import dashboards.comparison.page
 import dashboards.comparison.tables
 import dashboards.report
-from raysearch.core import cli, sanitize
-from raysearch.core.errors import UserError
+from raysearch.core import UserError, cli, sanitize
 from raysearch.runs import results
 from raysearch.runs.run_location import RunLocation
 

@@ -15,9 +15,7 @@ from pathlib import Path
 import typer
 from rich.console import Console, RenderableType
 
-from raysearch.core import cli
-from raysearch.core.errors import UserError
-from raysearch.core.interrupt import Interrupt
+from raysearch.core import Interrupt, UserError, cli
 from raysearch.data import shards, synthetic
 from raysearch.data.feed_mode import STORE_SHARE, FeedMode
 from raysearch.engine.drivers import Driver, open_driver

@@ -24,8 +24,7 @@ import typer
 from pyarrow.fs import FileType
 from rich.console import Console
 
-from raysearch.core import cli
-from raysearch.core.errors import UserError
+from raysearch.core import UserError, cli
 from raysearch.data import class_splits, feed, shards, synthetic
 from raysearch.data.feed import DecodeSpec
 from raysearch.data.feed_mode import FeedMode

@@ -12,7 +12,7 @@ import yaml
 from moto import mock_aws
 
 from raysearch import cluster
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.engine.preflight import ray_yaml
 
 from .clusters import account_stack

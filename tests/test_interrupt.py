@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 import pytest
 
-from raysearch.core.interrupt import Interrupt
+from raysearch.core import Interrupt
 from raysearch.runs import checkpoints, results
 
 STUDY = """

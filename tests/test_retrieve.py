@@ -16,8 +16,7 @@ import torch
 from PIL import Image
 
 from raysearch import retrieve
-from raysearch.core import cli
-from raysearch.core.errors import UserError
+from raysearch.core import UserError, cli
 from raysearch.data import feed, layouts, shards
 from raysearch.inference import hasher as inference_hasher
 from raysearch.inference.index import METADATA_KEY

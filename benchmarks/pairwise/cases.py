@@ -23,7 +23,7 @@ from raysearch.models.helixformer import HelixFormer
 from raysearch.models.lwfm import LayerwiseMatching
 from raysearch.models.precision import at_least_single
 from raysearch.models.relation import RelationHead
-from raysearch.tasks.common.loader import Loader
+from raysearch.tasks.common import Loader
 from raysearch.tasks.fewshot.evaluation import MapStore, autocast
 
 WAYS = 5

@@ -9,7 +9,7 @@ from dashboards.ablation.view import View
 from dashboards.html import formats
 from dashboards.html.embed import embed
 from dashboards.html.markup import Markup, section, tag
-from raysearch.studies.analysis.marginals import Marginal
+from raysearch.studies.analysis import Marginal
 from raysearch.studies.analysis.statistics import refusal
 
 

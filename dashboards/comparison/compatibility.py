@@ -11,7 +11,7 @@ from dashboards.ablation.view import Variant, View
 from dashboards.html import formats
 from dashboards.run_data.config_diff import flat
 from dashboards.run_data.result_rows import loads, mapping
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 
 # Config paths that decide what a model is evaluated on. They may be factors within a run; the variants then name them.
 _EPISODE_KEYS = ("ways", "shots", "queries", "test", "seed")

@@ -14,8 +14,7 @@ from dashboards.ablation.view import Variant, View
 from dashboards.comparison import compatibility
 from dashboards.report import report_kind
 from dashboards.run_data.config_diff import between, words
-from raysearch.core import sanitize
-from raysearch.core.errors import UserError
+from raysearch.core import UserError, sanitize
 from raysearch.runs import results
 from raysearch.studies.analysis import run_differences
 

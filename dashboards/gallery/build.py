@@ -13,8 +13,7 @@ from typing import Any
 
 from dashboards.gallery import page
 from dashboards.gallery.elements import DisplayNames
-from raysearch.core.errors import UserError
-from raysearch.core.registry import Registry
+from raysearch.core import Registry, UserError
 from raysearch.inspection import cell_choice
 from raysearch.inspection.finished_run import FinishedRun, open_run
 from raysearch.studies.configs.task_spec import Reference, load_object

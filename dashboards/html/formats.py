@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from raysearch.core.durations import format_seconds
+from raysearch.core import format_seconds
 from raysearch.runs.study_record import StudyRecord
 
 MINUS = "\N{MINUS SIGN}"

@@ -9,7 +9,7 @@ from typing import Any
 
 from dashboards import report
 from dashboards.live.status import process_state
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.runs import heartbeat, results
 from raysearch.runs.heartbeat import Heartbeat
 

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from dashboards.live import page
 from dashboards.live.follower import RunFollower
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 
 ADDRESS = "127.0.0.1"
 _NAMES = (ADDRESS, "localhost")

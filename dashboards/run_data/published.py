@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 
 _NAME = re.compile(r"\w[\w-]*(/\w[\w-]*)*", re.ASCII)
 

@@ -7,8 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from raysearch.core import sanitize
-from raysearch.core.errors import UserError
+from raysearch.core import UserError, sanitize
 
 _NUMBERS = {int, float, bool}
 LARGEST = 1e300  # larger numbers are not measurements, and their sums overflow

@@ -1,4 +1,22 @@
 """Parts that every layer uses: errors, registries, atomic files, locks, background threads, logs and command lines.
 
-Nothing here knows a data set, a model or a study.
+Nothing here knows a data set, a model or a study. `cli` needs typer and rich and is not imported here.
 """
+
+from raysearch.core.background import run_periodically
+from raysearch.core.durations import format_seconds
+from raysearch.core.errors import Unreachable, UserError, nearest
+from raysearch.core.interrupt import Interrupt
+from raysearch.core.locks import lock_file
+from raysearch.core.registry import Registry
+
+__all__ = [
+    "Interrupt",
+    "Registry",
+    "Unreachable",
+    "UserError",
+    "format_seconds",
+    "lock_file",
+    "nearest",
+    "run_periodically",
+]

@@ -22,7 +22,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 
 WORD_BITS = 64
 LIMIT = 2**WORD_BITS  # exclusive, for seed and index

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 
 STORE_SHARE = 0.6  # of an object store, for decoded images
 

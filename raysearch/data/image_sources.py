@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.data.layouts.readers.disk import EXTENSIONS, class_folders, visible
 from raysearch.data.shards import MANIFEST, Manifest, read_manifest, read_shard
 from raysearch.storage import Location, LocationLike

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.data.feed import MEAN, STD, normalize
 from raysearch.data.image_sources import SourceImage
 from raysearch.data.shards import Corrupt, CorruptImage, decode_any, image_pixels

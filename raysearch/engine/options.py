@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console, RenderableType
 
-from raysearch.core.interrupt import Interrupt
+from raysearch.core import Interrupt
 from raysearch.data.feed_mode import STORE_SHARE, FeedMode
 from raysearch.data.shards import Manifest
 from raysearch.runs import results

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.data import image_sources
 from raysearch.data.preprocessing import ImagesLike, Preprocessing
 from raysearch.data.shards import Manifest

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.data.shards import Manifest
 from raysearch.inference import classifier, hasher
 from raysearch.tasks.base import Task

@@ -18,8 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field
 
-from raysearch.core import atomic
-from raysearch.core.errors import UserError
+from raysearch.core import UserError, atomic
 from raysearch.data.preprocessing import ImageLike
 from raysearch.data.shards import Corrupt
 from raysearch.inference.hasher import Hasher

@@ -14,8 +14,7 @@ from typing import Any, TypeVar
 import torch
 from pydantic import ValidationError
 
-from raysearch.core import atomic
-from raysearch.core.errors import UserError
+from raysearch.core import UserError, atomic
 from raysearch.data.preprocessing import Preprocessing
 from raysearch.data.shards import Manifest, file_sha256
 from raysearch.studies.configs import TASKS, FewshotConfig, RetrievalConfig

@@ -15,7 +15,7 @@ import torch
 from raysearch.data.episodes import Episodes
 from raysearch.data.feed import ImageSet
 from raysearch.models.fewshot import EpisodicNetwork, Maps
-from raysearch.tasks.common.loader import Loader
+from raysearch.tasks.common import Loader
 from raysearch.tasks.fewshot import evaluation
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from pyarrow.fs import FileType
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.data import class_splits, feed, shards
 from raysearch.data.feed import DecodeSpec
 from raysearch.data.shards import Manifest

@@ -22,8 +22,7 @@ from raysearch.inspection.cell_choice import CellChoice
 from raysearch.inspection.finished_run import FinishedRun
 from raysearch.models.hashing.packed import Words, hamming, pack
 from raysearch.models.srem import activation_map
-from raysearch.tasks.metrics import hamming_metrics
-from raysearch.tasks.metrics.ranking import Ranking
+from raysearch.tasks.metrics import Ranking, hamming_metrics
 from raysearch.tasks.retrieval.shallow_task import ShallowHashingTask
 from raysearch.tasks.retrieval.task import RetrievalTask
 from raysearch.tasks.retrieval.views import srem_mask

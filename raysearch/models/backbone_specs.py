@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from raysearch.core.registry import Registry
+from raysearch.core import Registry
 
 if TYPE_CHECKING:
     from torch import nn

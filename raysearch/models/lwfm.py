@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from raysearch.core.errors import UserError, nearest
+from raysearch.core import UserError, nearest
 from raysearch.models.lwe import attention
 from raysearch.models.pixel_pairs import PixelPairs, centered_pixels, directions, inner_products
 from raysearch.models.precision import at_least_single, full_precision

@@ -15,8 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raysearch.core import atomic
-from raysearch.core.errors import UserError
+from raysearch.core import UserError, atomic
 
 STATUSES = ("finished", "failed", "stopped")
 _FIRST = ("study", "variant", "seed", "cell", "status", "error", "config")

@@ -12,8 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raysearch.core import atomic
-from raysearch.core.errors import UserError
+from raysearch.core import UserError, atomic
 from raysearch.runs import study_record
 from raysearch.runs.cells import STATUSES, CellReader, as_table, read_cells, write_cell
 from raysearch.runs.study_record import StudyRecord

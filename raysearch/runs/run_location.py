@@ -15,9 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 
-from raysearch.core import atomic
-from raysearch.core.background import run_periodically
-from raysearch.core.errors import UserError
+from raysearch.core import UserError, atomic, run_periodically
 from raysearch.storage import Location, cache_dir
 
 INTERVAL = 5.0  # seconds between two transfers

@@ -13,8 +13,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from raysearch.core import sanitize
-from raysearch.core.errors import UserError
+from raysearch.core import UserError, sanitize
 
 _MAX_DEPTH = 32  # levels; a config has four
 _MAX_INTEGER = 2**63  # no seed, size or count is larger, and no float holds such an integer exactly

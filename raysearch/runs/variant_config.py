@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from raysearch.core.errors import UserError, nearest
+from raysearch.core import UserError, nearest
 from raysearch.runs.study_record import StudyRecord
 from raysearch.studies.configs import RunConfig, overrides, paths
 

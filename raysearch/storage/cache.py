@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 
 DEFAULT_CACHE_GB = 200.0  # several data sets of the size of ImageNet at 224 px; set less on a laptop
 

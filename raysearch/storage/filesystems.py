@@ -18,7 +18,7 @@ import fsspec
 import pyarrow as pa
 from pyarrow import fs
 
-from raysearch.core.errors import UserError, nearest
+from raysearch.core import UserError, nearest
 from raysearch.storage import uris
 
 CONNECT_TIMEOUT = 3.0  # seconds; pyarrow's S3 client tries three times

@@ -14,8 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from raysearch.core import locks
-from raysearch.core.errors import UserError
+from raysearch.core import UserError, locks
 from raysearch.storage.cache import cache_bytes, cache_dir
 from raysearch.storage.location import Location
 

@@ -22,7 +22,7 @@ from typing import TypeAlias, Union
 import pyarrow as pa
 from pyarrow import fs
 
-from raysearch.core.errors import Unreachable, UserError
+from raysearch.core import Unreachable, UserError
 from raysearch.storage import filesystems, uris
 
 _WITHOUT_DIRECTORIES = frozenset({"s3", "gcs", "abfs"})  # a directory there is a common prefix of names

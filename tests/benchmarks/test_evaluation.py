@@ -8,8 +8,7 @@ import evaluation as benchmark
 import numpy as np
 import pytest
 
-from raysearch.tasks.metrics.class_codes import ClassCodes
-from raysearch.tasks.metrics.ranking import Ranking
+from raysearch.tasks.metrics import ClassCodes, Ranking
 
 SMALL = benchmark.Size(60, 200, 8)
 

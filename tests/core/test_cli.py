@@ -9,8 +9,7 @@ import pytest
 import typer
 
 from raysearch import classify, cluster, ingest, report, retrieve, sweep, train
-from raysearch.core import cli, extensions
-from raysearch.core.errors import UserError
+from raysearch.core import UserError, cli, extensions
 from raysearch.core.logging import ROOT, StandardErrorHandler, configure_logging
 
 

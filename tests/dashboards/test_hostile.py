@@ -21,7 +21,7 @@ from rich.console import Console
 import dashboards.report
 from dashboards.comparison import page as comparison_page
 from dashboards.comparison import tables as comparison_tables
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.runs import results
 
 from ..browser import Browser, chromium, needs_chromium

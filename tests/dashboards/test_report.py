@@ -15,7 +15,7 @@ from dashboards.ablation.page import page
 from dashboards.ablation.view import View, view
 from dashboards.html import verdicts
 from dashboards.report import write
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.runs import results
 from raysearch.runs.study_record import StudyRecord
 

@@ -10,7 +10,7 @@ import pytest
 
 import dashboards.report  # noqa: F401  # registers the built-in sections
 from dashboards.report_sections import SECTIONS, draw_sections, report_section
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 
 from .conftest import Page
 

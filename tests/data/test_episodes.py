@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.data.episodes import Episodes, episode
 
 LABELS = np.random.default_rng(0).permutation(np.repeat(np.arange(10, 34), 30))  # 24 classes of 30 in no order

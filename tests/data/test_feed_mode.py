@@ -2,7 +2,7 @@
 
 import pytest
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.data.feed_mode import FeedMode, choose_feed_mode
 
 GIB = 2**30

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from raysearch.core.interrupt import Interrupt
+from raysearch.core import Interrupt
 from raysearch.data import shards
 from raysearch.engine.options import Options, Run, RunContext
 from raysearch.runs.study_record import StudyRecord

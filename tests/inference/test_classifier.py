@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.data.episodes import Episodes
 from raysearch.data.feed import ImageSet
 from raysearch.data.shards import Manifest

@@ -9,8 +9,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from raysearch.core import atomic
-from raysearch.core.errors import UserError
+from raysearch.core import UserError, atomic
 from raysearch.data import shards
 from raysearch.data.feed import ImageSet
 from raysearch.data.shards import Manifest

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.inspection.cell_choice import MAX_VARIANTS, choose_cell, select_variants
 from raysearch.runs.study_record import StudyRecord
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.data import synthetic
 from raysearch.inspection.finished_run import open_run
 from raysearch.inspection.retrieval import Codes, inspect_cells

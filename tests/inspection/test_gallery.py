@@ -9,8 +9,7 @@ import pytest
 
 from dashboards.gallery import build
 from raysearch import report
-from raysearch.core import cli
-from raysearch.core.errors import UserError
+from raysearch.core import UserError, cli
 from raysearch.inspection.finished_run import open_run
 from raysearch.runs import results
 from raysearch.runs.checkpoints import FOLDER

@@ -12,7 +12,7 @@ import torchvision
 from torch import nn
 from torch.nn import functional
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.models import backbones
 from raysearch.models.backbone_specs import BUILT_IN
 from raysearch.models.backbones import block_networks

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.models import lwfm, spm
 from raysearch.models.lwfm import LayerwiseMatching, PairMatching, PixelMetric, pool_taps
 

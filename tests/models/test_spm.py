@@ -10,7 +10,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.models.spm import (
     Matches,
     assign,

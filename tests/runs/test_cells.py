@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.runs import cells
 
 # Writes cells of its own and one that it shares with another writer, for ever; the numbers of a cell belong together.

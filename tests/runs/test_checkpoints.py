@@ -7,7 +7,7 @@ import fsspec
 import pytest
 import torch
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.runs.checkpoints import BEST, NEWEST, CheckpointFiles, Checkpoints, decode_state
 from raysearch.runs.objective import Objective
 

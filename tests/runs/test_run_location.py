@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.runs import results, run_location
 from raysearch.runs.run_location import RunLocation
 from raysearch.storage import Location

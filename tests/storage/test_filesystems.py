@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from pyarrow import fs
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.data.shards import read_manifest
 from raysearch.storage import Location, filesystems
 

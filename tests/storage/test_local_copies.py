@@ -10,7 +10,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.storage import Location, cache_bytes, local_copies
 
 DATA = bytes(range(256)) * 100

@@ -8,7 +8,7 @@ import fsspec
 import pytest
 from pyarrow.fs import FileType
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.storage import Location
 
 from ..s3_server import Server

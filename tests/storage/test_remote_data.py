@@ -9,8 +9,7 @@ import pytest
 from rich.console import Console
 
 from raysearch import sweep, train
-from raysearch.core import cli
-from raysearch.core.errors import Unreachable, UserError
+from raysearch.core import Unreachable, UserError, cli
 from raysearch.data import class_splits, feed, image_sources, shards
 from raysearch.data.shards import ShardReader
 from raysearch.storage import Location

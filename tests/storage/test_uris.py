@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import pytest
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.storage import uris
 
 LETTERS = string.ascii_letters + string.digits + "/+=@?#:%&"

@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.data import shards
 from raysearch.data.class_splits.class_names import WORDNET
 from raysearch.data.class_splits.splits import Split, load_split, split_hash, split_identity

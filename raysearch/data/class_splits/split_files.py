@@ -9,7 +9,7 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-from raysearch.core.errors import UserError, nearest
+from raysearch.core import UserError, nearest
 from raysearch.data.shards import SPLITS
 
 Parts = dict[str, str]  # class -> "train", "val" or "test"

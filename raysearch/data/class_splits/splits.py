@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from raysearch.core.errors import UserError, nearest
+from raysearch.core import UserError, nearest
 from raysearch.data.class_splits import split_files
 from raysearch.data.class_splits.class_names import match_class_names
 from raysearch.data.shards import SPLITS

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.data.shards import ShardReader, decode_jpeg
 
 CHUNK_BYTES = 16 << 20  # of decoded images, at most

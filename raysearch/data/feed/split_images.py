@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.data import shards
 from raysearch.data.feed.decoding import Decoder, DecodeSpec, ThreadDecoder, chunk_rows
 from raysearch.data.feed.image_set import ImageSet, Pixels

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.data.feed.decoding import Decoder, DecodeSpec, ThreadDecoder, chunk_rows
 from raysearch.data.shards import ShardReader
 

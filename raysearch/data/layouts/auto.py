@@ -5,7 +5,7 @@ and any few-shot lists), the narrower is used. If several are recognized, the us
 images, without other signs, are class folders.
 """
 
-from raysearch.core.errors import UserError, nearest
+from raysearch.core import UserError, nearest
 from raysearch.data.layouts.layout import LAYOUTS, Layout
 from raysearch.data.layouts.readers import disk
 from raysearch.data.shards import MANIFEST

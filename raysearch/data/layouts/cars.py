@@ -15,7 +15,7 @@ follow Matlab: the first pixel is 1, and the last one is inside the box.
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.data.layouts.layout import PublishedCounts, Signature, official_release, register_layout
 from raysearch.data.layouts.listing import ListEntry, Listing, listing_from_lists
 from raysearch.data.layouts.readers import matlab

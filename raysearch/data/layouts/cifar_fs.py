@@ -10,7 +10,7 @@ partitions, which are not read. PNG files become JPEG here, of quality 95 with c
 
 from pathlib import Path
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.data.layouts.layout import Layout, PublishedCounts, Signature, official_release, register_layout
 from raysearch.data.layouts.listing import ListEntry, Listing, listing_from_lists
 from raysearch.data.layouts.readers import disk, known_parts

@@ -14,7 +14,7 @@ beside the folders; it is not read.
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.data.layouts.layout import PublishedCounts, Signature, official_release, register_layout
 from raysearch.data.layouts.listing import Listing, listing_from_lists
 from raysearch.data.layouts.readers import label_lists, matlab

@@ -17,7 +17,7 @@ that do not agree. Only the user knows which one SRC has; results carry a hash o
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.data.class_splits import split_files
 from raysearch.data.layouts.layout import Layout, refuse_test_fraction, register_layout
 from raysearch.data.layouts.listing import Listing

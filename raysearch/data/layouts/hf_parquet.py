@@ -21,7 +21,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.data.layouts.layout import Layout, register_layout
 from raysearch.data.layouts.listing import Listing
 from raysearch.data.layouts.readers import archives, disk

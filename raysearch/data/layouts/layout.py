@@ -5,8 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from raysearch.core.errors import UserError
-from raysearch.core.registry import Registry
+from raysearch.core import Registry, UserError
 from raysearch.data.layouts.listing import Listing
 from raysearch.data.layouts.readers import disk
 from raysearch.data.shards import SPLITS, Box

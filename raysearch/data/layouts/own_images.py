@@ -9,7 +9,7 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-from raysearch.core.errors import UserError, nearest
+from raysearch.core import UserError, nearest
 from raysearch.data.layouts.layout import Layout, refuse_test_fraction, register_layout
 from raysearch.data.layouts.listing import Listing
 from raysearch.data.layouts.readers import disk

@@ -15,7 +15,7 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.data.layouts.layout import Layout, register_layout
 from raysearch.data.layouts.listing import Listing
 from raysearch.data.layouts.readers import archives, disk

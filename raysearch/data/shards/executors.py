@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.data.shards import resume, shard_builder
 from raysearch.data.shards.samples import Sample
 from raysearch.data.shards.shard_builder import ImageMap, PreparedImage, ShardResult, ShardSpec

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.data.shards.samples import Sample
 
 TEST_FRACTION = 0.5  # the public fine-grained sets (CUB-200-2011, NABirds) halve their photos

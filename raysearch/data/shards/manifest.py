@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
-from raysearch.core.errors import Unreachable, UserError
+from raysearch.core import Unreachable, UserError
 from raysearch.storage import Location, LocationLike, filesystems
 
 FORMAT = 2  # raised when older readers cannot read the directory; 2: the content hash covers the rows' digests

@@ -12,7 +12,7 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from raysearch.core.errors import Unreachable, UserError
+from raysearch.core import Unreachable, UserError
 from raysearch.data.shards.manifest import MANIFEST, Manifest, Shard, read_manifest
 from raysearch.storage import Location, cache_dir
 

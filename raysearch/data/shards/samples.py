@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import BinaryIO, NamedTuple, Protocol
 
-from raysearch.core.errors import UserError, nearest
+from raysearch.core import UserError, nearest
 from raysearch.data.shards import jpeg
 from raysearch.data.shards.jpeg import Box, CorruptImage
 from raysearch.data.shards.manifest import SPLITS

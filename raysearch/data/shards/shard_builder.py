@@ -16,8 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import raysearch
-from raysearch.core import atomic
-from raysearch.core.errors import UserError
+from raysearch.core import UserError, atomic
 from raysearch.data.shards import jpeg
 from raysearch.data.shards.manifest import Corrupt, FrozenModel, Shard
 from raysearch.data.shards.samples import Sample

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raysearch.core.errors import UserError, nearest
+from raysearch.core import UserError, nearest
 from raysearch.data.shards.manifest import INGEST_AGAIN, read_manifest, unreadable_shard
 from raysearch.storage import Location, LocationLike
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.data.shards import jpeg
 from raysearch.data.shards.manifest import INGEST_AGAIN, MANIFEST, Manifest, Shard, read_manifest, unreadable_shard
 from raysearch.data.shards.shard_rows import SCHEMA, Row, content_hash, footer_digests, split_digests

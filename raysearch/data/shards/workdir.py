@@ -14,8 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from raysearch.core import locks
-from raysearch.core.errors import Unreachable, UserError
+from raysearch.core import Unreachable, UserError, locks
 
 LOCK_NAME = "lock"
 

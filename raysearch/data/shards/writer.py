@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from raysearch.core.errors import Unreachable, UserError
+from raysearch.core import Unreachable, UserError
 from raysearch.data.shards import publish, resume, workdir
 from raysearch.data.shards.executors import ShardExecutor, ThreadExecutor
 from raysearch.data.shards.manifest import FORMAT, MANIFEST, SPLITS, Corrupt, Manifest

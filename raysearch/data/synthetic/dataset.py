@@ -24,7 +24,7 @@ from numpy.random import Generator
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from raysearch.core.errors import UserError, nearest
+from raysearch.core import UserError, nearest
 from raysearch.data.shards import FORMAT, Sample, encode_jpeg, read_manifest, write_shards
 from raysearch.data.synthetic import birds, scenery
 from raysearch.data.synthetic.birds import LEVELS, Traits

@@ -15,10 +15,7 @@ from typing import Any
 
 import ray
 
-from raysearch.core import atomic
-from raysearch.core.background import run_periodically
-from raysearch.core.errors import UserError
-from raysearch.core.interrupt import Interrupt
+from raysearch.core import Interrupt, UserError, atomic, run_periodically
 from raysearch.engine.cluster import prices
 
 COST_FILE = "cost.json"  # in a run directory

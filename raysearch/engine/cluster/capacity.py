@@ -12,7 +12,7 @@ from typing import Any
 
 import ray
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.engine import ray_internals
 
 _UNLIMITED = 1000  # nodes, where an autoscaler has no limit

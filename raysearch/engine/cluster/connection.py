@@ -15,9 +15,7 @@ from typing import Any
 
 import ray
 
-from raysearch.core import environment
-from raysearch.core.background import run_periodically
-from raysearch.core.errors import UserError
+from raysearch.core import UserError, environment, run_periodically
 from raysearch.engine import ray_internals
 from raysearch.engine.options import cluster_address
 

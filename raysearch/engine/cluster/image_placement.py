@@ -12,7 +12,7 @@ from typing import Any
 
 import ray
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.data import class_splits, feed, feed_mode, shards
 from raysearch.data.feed import DecodeSpec, ImageSet, ImageStream, RayDataDecoder, ThreadDecoder
 from raysearch.data.shards import ShardReader

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 
 # Labels of a node, which the files in clusters/ set. A node may also state its own price.
 TYPE_LABEL = "instance-type"

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from raysearch.core.locks import lock_file
+from raysearch.core import lock_file
 from raysearch.engine.trials.jobs import Job, Jobs, Listener
 
 _POLL_SECONDS = 2.0  # between two looks at cells that another driver runs

@@ -15,7 +15,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.engine.drivers import samplers
 from raysearch.studies.design import Group, SearchPlan
 from raysearch.studies.design.search_methods import SAMPLERS

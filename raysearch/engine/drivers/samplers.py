@@ -12,7 +12,7 @@ from optuna.samplers import BaseSampler
 from ray.tune.search.optuna import OptunaSearch
 from ray.tune.search.sample import Categorical, Domain, LogUniform, Quantized
 
-from raysearch.core.errors import UserError, nearest
+from raysearch.core import UserError, nearest
 from raysearch.studies.design.search_methods import SAMPLERS
 
 

@@ -6,7 +6,7 @@ Each group is searched separately. Then its best config and its reference meet o
 import optuna
 from ray.tune.schedulers import TrialScheduler
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.engine.drivers import samplers, session
 from raysearch.engine.drivers.search_record import SearchRecord, best_config, count_cells
 from raysearch.engine.drivers.suggestions import Suggestions

@@ -15,7 +15,7 @@ import optuna
 import torch
 from optuna.trial import TrialState
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.engine.drivers import session
 from raysearch.engine.drivers.optuna_study import OptunaStudy
 from raysearch.engine.trials.jobs import Job, Listener

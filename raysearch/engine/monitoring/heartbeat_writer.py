@@ -12,8 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from raysearch.core.background import run_periodically
-from raysearch.core.errors import UserError
+from raysearch.core import UserError, run_periodically
 from raysearch.runs import heartbeat
 from raysearch.runs.heartbeat import BEAT_SECONDS, Stage
 

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from ray.util.metrics import Counter, Gauge
 
-from raysearch.core.background import run_periodically
+from raysearch.core import run_periodically
 from raysearch.engine.trials.jobs import Job, Listener
 from raysearch.runs.objective import Objective
 

@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from raysearch.core.durations import format_seconds
+from raysearch.core import format_seconds
 from raysearch.engine.monitoring.counters import ProgressCounter
 from raysearch.engine.trials.jobs import Job, Listener
 from raysearch.runs.heartbeat import Note, Stage

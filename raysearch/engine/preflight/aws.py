@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.engine.cluster import prices
 from raysearch.engine.preflight.check_result import CheckResult, failed, passed, warned
 from raysearch.engine.preflight.node_types import NodeType, largest_total

@@ -4,7 +4,7 @@ import enum
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 
 
 class CheckStatus(enum.Enum):

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.engine.cluster import prices
 from raysearch.engine.preflight.node_types import NodeType
 from raysearch.engine.preflight.ray_yaml import open_placeholders

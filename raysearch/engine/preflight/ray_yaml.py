@@ -16,7 +16,7 @@ from typing import Any
 import jsonschema
 import yaml
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.engine import ray_internals
 from raysearch.engine.cluster import prices
 from raysearch.engine.preflight.node_types import NodeType

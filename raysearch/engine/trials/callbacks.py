@@ -9,7 +9,7 @@ from typing import Any
 
 from ray import tune
 
-from raysearch.core.interrupt import Interrupt
+from raysearch.core import Interrupt
 from raysearch.engine import ray_internals
 from raysearch.engine.trials.failures import explain_attempt
 from raysearch.engine.trials.job_queue import JobQueue

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from ray import tune
 from ray.tune.schedulers import TrialScheduler
 
-from raysearch.core import environment
-from raysearch.core.interrupt import Interrupt
+from raysearch.core import Interrupt, environment
 from raysearch.engine import ray_internals
 from raysearch.engine.trials.callbacks import RETRIES, PlacementGroupReaper, Stopper, TuneListenerCallback
 from raysearch.engine.trials.job_queue import JobQueue

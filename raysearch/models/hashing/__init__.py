@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from raysearch.core.errors import UserError, nearest
-from raysearch.core.registry import Registry
+from raysearch.core import Registry, UserError, nearest
 from raysearch.models.hashing import itq, lsh, sdh, spectral
 from raysearch.models.hashing.encoder import Encoder
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.models.hashing.packed import Words, hamming
 
 Engine = Literal["numpy", "faiss"]

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 from scipy import special
 
-from raysearch.core.errors import UserError, nearest
+from raysearch.core import UserError, nearest
 
 LEVEL = 0.95
 FEWEST = 3  # seeds of an interval: with two, its quantile is 12.7 and a single odd seed decides everything

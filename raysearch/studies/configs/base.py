@@ -10,8 +10,7 @@ from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model
 from pydantic import Field as _Field
 from pydantic.fields import FieldInfo
 
-from raysearch.core import extensions
-from raysearch.core.errors import UserError
+from raysearch.core import UserError, extensions
 
 __all__ = ["Counts", "Images", "RunConfig", "Section", "section", "setting"]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from raysearch.core.registry import Registry
+from raysearch.core import Registry
 from raysearch.studies.configs.task_spec import Reference
 
 _PAIRWISE = "raysearch.tasks.retrieval.methods.pairwise"

@@ -6,8 +6,7 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from raysearch.core import extensions
-from raysearch.core.errors import UserError, nearest
+from raysearch.core import UserError, extensions, nearest
 from raysearch.studies.configs import TASKS, RunConfig
 from raysearch.studies.configs.base import Section
 from raysearch.studies.configs.paths import Settings, nest, split_path

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from raysearch.core.errors import UserError, nearest
+from raysearch.core import UserError, nearest
 from raysearch.studies.configs import FEWSHOT, PRETRAIN, RETRIEVAL, TASKS
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from raysearch.core.errors import UserError, nearest
+from raysearch.core import UserError, nearest
 from raysearch.studies.configs import overrides
 from raysearch.studies.configs.task_spec import TASKS
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, model_validator
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.models.backbone_specs import BUILT_IN, known_backbone
 from raysearch.studies.configs import weights
 from raysearch.studies.configs.base import Counts, Images, RunConfig, Section, section, setting

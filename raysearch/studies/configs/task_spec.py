@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from raysearch.core.registry import Registry
+from raysearch.core import Registry
 from raysearch.studies.configs.base import RunConfig
 from raysearch.studies.configs.paths import Settings
 

@@ -4,7 +4,7 @@ import functools
 import hashlib
 from pathlib import Path
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.models.backbone_specs import BACKBONES
 
 

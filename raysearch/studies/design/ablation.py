@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from raysearch.core.errors import UserError, nearest
+from raysearch.core import UserError, nearest
 from raysearch.studies.configs import overrides
 from raysearch.studies.configs.profiles import check_limit, check_profiles, profile_settings, seed_list
 from raysearch.studies.design.factors import Factor

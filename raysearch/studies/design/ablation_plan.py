@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.studies.configs import RunConfig, overrides
 from raysearch.studies.design.ablation import Ablation
 from raysearch.studies.design.plan import REFERENCE, Cell, PlanRequest, Variant, make_cell

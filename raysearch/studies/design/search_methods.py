@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from raysearch.core.registry import Registry
+from raysearch.core import Registry
 from raysearch.studies.configs.task_spec import Reference, load_object
 
 Builder = TypeVar("Builder", bound=Callable[..., object])

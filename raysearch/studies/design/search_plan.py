@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.studies.configs import RunConfig, overrides
 from raysearch.studies.design.plan import REFERENCE, Cell, PlanRequest, Variant, make_cell
 from raysearch.studies.design.search import Search

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from raysearch.core.errors import UserError, nearest
+from raysearch.core import UserError, nearest
 from raysearch.studies.design import ablation_plan, search_plan
 from raysearch.studies.design.ablation import Ablation
 from raysearch.studies.design.plan import Plan, PlanRequest

@@ -4,7 +4,7 @@ import hashlib
 
 import torch
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 
 
 def generator(seed: int, *place: int) -> torch.Generator:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.models.backbones import Backbone
 from raysearch.models.fewshot_heads import CentroidHead, HelixHead, HelixLwfmHead, LwfmHead, RelationNet
 from raysearch.models.helixformer import HelixFormer

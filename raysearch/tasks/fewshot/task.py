@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.data.episodes import Episodes
 from raysearch.data.feed import ImageSet
 from raysearch.models.fewshot import EpisodeOutput, EpisodicNetwork, Layout

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.data.episodes import Episodes
 from raysearch.data.feed import augment, draw_views
 from raysearch.models import backbones

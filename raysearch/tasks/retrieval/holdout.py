@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.data.feed import ImageSet
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.data.feed import ImageSet
 from raysearch.models import hashing
 from raysearch.models.fcaenet import pool

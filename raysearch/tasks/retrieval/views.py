@@ -11,8 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from raysearch.data.feed import ImageSet
-from raysearch.data.feed.augmentation import augment, draw_views
+from raysearch.data.feed import ImageSet, augment, draw_views
 from raysearch.models.fcaenet import pool
 from raysearch.models.srem import erase_mask
 from raysearch.studies.configs import RetrievalConfig, SremConfig

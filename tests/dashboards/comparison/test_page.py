@@ -16,7 +16,7 @@ from scipy import stats
 from dashboards.comparison import figures, tables
 from dashboards.comparison import page as comparison_page
 from dashboards.comparison.view import Match, read_comparison, run_names
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.runs import results
 from raysearch.studies.analysis import statistics
 

@@ -17,7 +17,7 @@ import pytest
 
 from dashboards.live.follower import RunFollower
 from dashboards.live.server import LiveServer
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.runs import cells, heartbeat, results
 from raysearch.runs.heartbeat import Heartbeat, Stage
 

@@ -18,7 +18,7 @@ from dashboards.report import answer, terminal, write
 from dashboards.search import curves as search_curves
 from dashboards.search import figures, importance, page, parallel
 from dashboards.search.view import SearchView, search_view
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.runs import results
 from raysearch.runs.study_record import StudyRecord
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.data import class_splits, feed, shards
 from raysearch.data.class_splits import splits
 from raysearch.studies.configs import overrides

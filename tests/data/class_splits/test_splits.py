@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.data.class_splits import leakage_warning, match_class_names, split_files, splits
 
 # classes of train, val and test as published, and what the list says, frozen: cells are named by a list's name alone

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.data import feed, shards, synthetic
 from raysearch.data.feed import DecodeSpec, RayDataDecoder, decoding
 from raysearch.data.shards import ShardReader

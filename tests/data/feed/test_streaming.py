@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.data import feed, shards, synthetic
 from raysearch.data.feed import DecodeSpec, ImageSet, ImageStream, ThreadDecoder, decoding
 from raysearch.data.shards import ShardReader

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.data import layouts
 
 from .trees import all_red, picture, put, read, reasons, written

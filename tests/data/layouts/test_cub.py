@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.data import layouts
 
 from .trees import all_red, picture, put, read, reasons, rows, written

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.data import layouts, shards
 from raysearch.data.synthetic import list_samples as drawn
 from raysearch.data.synthetic import parse_spec

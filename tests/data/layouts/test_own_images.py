@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.data import layouts
 from raysearch.data.shards import Sample
 

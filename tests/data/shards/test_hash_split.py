@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.data.shards import Sample, hold_out_validation
 
 

@@ -9,8 +9,7 @@ import fsspec
 import pytest
 
 from raysearch import ingest
-from raysearch.core import cli
-from raysearch.core.errors import Unreachable, UserError
+from raysearch.core import Unreachable, UserError, cli
 from raysearch.data import shards, synthetic
 from raysearch.data.shards import publish, shard_builder
 from raysearch.storage import Location

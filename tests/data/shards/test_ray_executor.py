@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.data import layouts, shards
 from raysearch.data.shards import FileLoader
 

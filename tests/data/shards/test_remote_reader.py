@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.data import feed, shards
 from raysearch.data.feed import DecodeSpec, ImageStream, RayDataDecoder, ThreadDecoder
 from raysearch.data.shards import ShardReader

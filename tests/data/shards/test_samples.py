@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.data import layouts, shards, synthetic
 from raysearch.data.shards import CorruptImage, FileLoader, SliceLoader
 from raysearch.data.shards import samples as samples_module

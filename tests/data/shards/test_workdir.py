@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from raysearch.core import locks
-from raysearch.core.errors import UserError
+from raysearch.core import UserError, locks
 from raysearch.data.shards import workdir
 
 WORK, OTHER = "0123456789abcdef", "fedcba9876543210"

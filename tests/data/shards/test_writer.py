@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.data import shards
 from raysearch.data.shards import publish, shard_builder
 

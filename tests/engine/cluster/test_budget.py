@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from raysearch.core.errors import UserError
-from raysearch.core.interrupt import Interrupt
+from raysearch.core import Interrupt, UserError
 from raysearch.engine.cluster import budget, prices
 from raysearch.engine.cluster.budget import COST_FILE, CostMeter, enforce_limits
 from raysearch.engine.drivers import session

@@ -8,7 +8,7 @@ import pytest
 from ray.cluster_utils import Cluster
 from ray.core.generated import autoscaler_pb2
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.engine import ray_internals
 from raysearch.engine.cluster import capacity, connection
 from raysearch.engine.cluster.capacity import Slots, TrialResources

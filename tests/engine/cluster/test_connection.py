@@ -9,7 +9,7 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.core.logging import ROOT
 from raysearch.engine import ray_internals
 from raysearch.engine.cluster import capacity, connection

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import ray
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.data import synthetic
 from raysearch.engine.cluster import capacity, image_placement, shard_visibility
 from raysearch.engine.cluster.capacity import TrialResources

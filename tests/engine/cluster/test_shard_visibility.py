@@ -7,7 +7,7 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.data import feed, synthetic
 from raysearch.data.feed_mode import FeedMode
 from raysearch.engine.cluster import image_placement as engine_images

@@ -13,8 +13,7 @@ import pytest
 from ray import tune
 from ray.tune.schedulers import MedianStoppingRule
 
-from raysearch.core import extensions
-from raysearch.core.errors import UserError
+from raysearch.core import UserError, extensions
 from raysearch.engine.drivers.samplers import build_sampler
 from raysearch.engine.drivers.search import SearchDriver
 from raysearch.engine.drivers.suggestions import Suggestions

@@ -8,7 +8,7 @@ import optuna
 import pytest
 from ray import tune
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.engine.drivers.search import SearchDriver
 from raysearch.engine.drivers.search_record import best_config
 from raysearch.engine.drivers.suggestions import Suggestions

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.engine.monitoring import heartbeat_writer as writer
 from raysearch.engine.monitoring.counters import ProgressCounter
 from raysearch.engine.monitoring.heartbeat_writer import HeartbeatWriter

@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 import ray
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.engine.cluster.capacity import TrialResources
-from raysearch.engine.preflight import aws, checks
-from raysearch.engine.preflight.check_result import CheckResult, CheckStatus, collect
+from raysearch.engine.preflight import CheckResult, CheckStatus, aws, checks, collect
 from raysearch.engine.preflight.node_types import NodeType, largest_total
 from raysearch.engine.preflight.ray_yaml import node_types
 from raysearch.storage import Location

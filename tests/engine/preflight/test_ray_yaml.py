@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.engine.preflight import ray_yaml
 
 SHIPPED = Path(__file__).parents[3] / "clusters" / "aws.yaml"

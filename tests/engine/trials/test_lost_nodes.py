@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from raysearch.core.interrupt import Interrupt
+from raysearch.core import Interrupt
 from raysearch.engine.trials.callbacks import TuneListenerCallback
 from raysearch.engine.trials.jobs import Job, Listener
 from raysearch.engine.trials.lost_nodes import TOGETHER, LostNodes

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.models.hashing import neighbours
 from raysearch.models.hashing.packed import pack
 

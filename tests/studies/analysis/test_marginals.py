@@ -7,7 +7,7 @@ import random
 import pytest
 from scipy import stats
 
-from raysearch.studies.analysis.marginals import marginal
+from raysearch.studies.analysis import marginal
 
 SIZES = (3, 2, 4)  # levels of three factors
 

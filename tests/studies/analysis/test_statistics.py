@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 import pytest
 from scipy import stats
 
-from raysearch.core.errors import UserError
-from raysearch.studies.analysis.statistics import compare, holm, interval
+from raysearch.core import UserError
+from raysearch.studies.analysis import compare, holm, interval
 
 
 def results(values: dict[str, list[float | None]], **columns: Any) -> pa.Table:

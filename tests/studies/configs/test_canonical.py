@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.studies.configs import RunConfig, overrides
 
 from . import canonical_by_hand

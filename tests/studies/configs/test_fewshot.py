@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.studies.configs import TASKS, FewshotConfig, overrides, presets
 
 NORMAL: dict[str, Any] = {"model.weights": "IMAGENET1K_V1", "model.backbone": "resnet18"}

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.studies.configs import TASKS, overrides
 from raysearch.studies.design import Ablation, component, factor
 

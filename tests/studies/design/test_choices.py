@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pytest
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.studies.analysis import statistics
 from raysearch.studies.configs import overrides
 from raysearch.studies.design import Ablation, ablation_plan, choice, factor, study_files

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from ray import tune
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.runs import describe
 from raysearch.studies.configs import TASKS, overrides
 from raysearch.studies.design import Ablation, Search, ablation_plan, choice, factor, plan, search_plan, study_files

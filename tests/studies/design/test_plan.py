@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import search_spaces
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.runs import describe
 from raysearch.studies.configs import TASKS, overrides, weights
 from raysearch.studies.design import Ablation, ablation_plan, component, factor

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from ray import tune
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.studies.design import Search, factor, search_plan
 from raysearch.studies.space import Search as FromSpace
 

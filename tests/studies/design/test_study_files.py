@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.studies.design import study_files
 
 STUDY = """

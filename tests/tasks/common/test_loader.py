@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from raysearch.data.feed import ImageSet
-from raysearch.tasks.common import loader
-from raysearch.tasks.common.loader import Loader
+from raysearch.tasks.common import Loader, loader
 
 DEVICES = [
     torch.device("cpu"),

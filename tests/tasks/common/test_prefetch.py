@@ -13,7 +13,7 @@ from raysearch.data.feed import ImageSet
 from raysearch.models.backbones import Backbone
 from raysearch.studies.configs import PretrainRunConfig, overrides
 from raysearch.tasks.base import Feed, Task, Worker
-from raysearch.tasks.common.loader import Prefetcher
+from raysearch.tasks.common import Prefetcher
 from raysearch.tasks.fewshot.task import FewshotTask
 from raysearch.tasks.pretraining.task import PretrainTask
 from raysearch.tasks.retrieval.task import build

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.data.episodes import Episodes, episode
 from raysearch.tasks.base import Worker
-from raysearch.tasks.common.loader import Loader
+from raysearch.tasks.common import Loader
 from raysearch.tasks.fewshot import evaluation
 from raysearch.tasks.fewshot.task import FewshotTask
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from raysearch.data.feed import ImageSet
 from raysearch.models.fewshot import Maps
 from raysearch.tasks.base import Feed, Worker
-from raysearch.tasks.common.loader import Loader
+from raysearch.tasks.common import Loader
 from raysearch.tasks.fewshot.views import EpisodeViews
 
 from .fewshot_runs import METHODS, config, feed, make

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.data.feed import ImageSet
 from raysearch.studies.configs import overrides
 from raysearch.tasks.base import Worker

@@ -6,8 +6,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from raysearch.tasks.metrics.class_codes import ClassCodes
-from raysearch.tasks.metrics.ranking import Ranking
+from raysearch.tasks.metrics import ClassCodes, Ranking
 
 from .plain_ranking import trained
 

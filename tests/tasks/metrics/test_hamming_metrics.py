@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from raysearch.tasks.metrics import hamming_metrics
-from raysearch.tasks.metrics.hamming_metrics import average_precision, mean_average_precision
-from raysearch.tasks.metrics.ranking import Ranking
+from raysearch.tasks.metrics import Ranking, average_precision, hamming_metrics, mean_average_precision
 
 from .plain_ranking import at_distances, by_query, plain_ap, plain_orders, plain_r_precision, retrieval, trained
 

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from raysearch.tasks.metrics import Ranking, average_precision
 from raysearch.tasks.metrics import ranking as module
-from raysearch.tasks.metrics.hamming_metrics import average_precision
-from raysearch.tasks.metrics.ranking import Ranking
 
 from .plain_ranking import Data, by_query, retrieval, trained
 

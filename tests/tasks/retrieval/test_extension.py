@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.studies.configs import overrides
-from raysearch.studies.design.plan import cell_hash
+from raysearch.studies.design import cell_hash
 
 ROOT = Path(__file__).parents[3]
 EXTENSION = """

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.tasks.common.batches import batch_sizes
 
 from .small_runs import image_set, make

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.models import hashing
 from raysearch.models.fcaenet import pool
 from raysearch.models.hashing.exchnet import ExchNet

@@ -13,7 +13,7 @@ from raysearch.models import backbones
 from raysearch.models.srem import erase_mask
 from raysearch.studies.configs import overrides
 from raysearch.tasks.base import Feed, Worker
-from raysearch.tasks.common.loader import Loader
+from raysearch.tasks.common import Loader
 from raysearch.tasks.retrieval.task import RetrievalTask
 from raysearch.tasks.retrieval.views import CachedViews, ExtraViews, Outputs, PixelViews
 

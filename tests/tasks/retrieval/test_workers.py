@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.data.feed import ImageSet
 from raysearch.models.fcaenet import HashOutput
 from raysearch.studies.configs import overrides

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.data.layouts.layout import refuse_test_fraction
 from raysearch.data.layouts.listing import Listing
 from raysearch.data.layouts.readers import disk

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.data.shards import FileLoader, Sample
 
 EXTENSIONS = {".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}

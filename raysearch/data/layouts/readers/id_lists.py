@@ -8,7 +8,7 @@ separated by spaces. An image's folder gives its class a second time, so the lis
 from collections.abc import Callable
 from pathlib import Path
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.data.layouts.listing import ListEntry, Listing, listing_from_lists
 from raysearch.data.layouts.readers import disk
 from raysearch.data.shards import Box

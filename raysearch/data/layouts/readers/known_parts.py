@@ -7,7 +7,7 @@ in which part. The lists are in `class_splits/lists/`.
 from collections.abc import Mapping
 from pathlib import Path
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.data.class_splits import load_split, match_class_names, shipped_parts
 from raysearch.data.layouts import few_shot
 from raysearch.data.layouts.layout import Layout, PublishedCounts

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 
 
 def read_variables(path: Path, *names: str) -> list[Any]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from raysearch.core.errors import UserError
+from raysearch.core import UserError
 from raysearch.data import class_splits, layouts
 
 from ..trees import picture, put, read, reasons, rows
