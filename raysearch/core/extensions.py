@@ -4,6 +4,7 @@ They are named on the command line (`--extension my_loss.py`) or in RAYSEARCH_EX
 path separator. Child processes inherit the variable, so the workers of a local Ray load the same files.
 """
 
+import hashlib
 import importlib
 import importlib.util
 import os
@@ -58,17 +59,26 @@ def _load(name: str) -> None:
         else:
             importlib.import_module(name)
     except UserError as error:
+        _loaded.discard(name)
         raise UserError(f"extension '{name}': {error}") from None
     except Exception as error:
+        _loaded.discard(name)
         raise UserError(f"extension '{name}' cannot be imported: {type(error).__name__}: {error}") from None
 
 
 def _import_file(path: Path) -> None:
     if not path.is_file():
         raise UserError("no such file")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    # A name of its own: a file called torch.py must neither hide torch nor be taken for it.
+    digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
+    name = f"raysearch_extension_{digest}_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules.setdefault(path.stem, module)
-    spec.loader.exec_module(module)
+    sys.modules[name] = module  # inspect finds the source of its classes there
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
