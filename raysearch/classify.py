@@ -158,7 +158,7 @@ def _with_progress(named: Iterator[Named]) -> Iterator[Named]:
 
 
 def _write(out: Path, classes: Sequence[str], named: Sequence[Named]) -> None:
-    def fill(path: Path) -> None:
+    def _fill(path: Path) -> None:
         with path.open("w", newline="", encoding="utf-8") as file:
             rows = csv.writer(file)
             rows.writerow([*COLUMNS, *classes])
@@ -168,7 +168,7 @@ def _write(out: Path, classes: Sequence[str], named: Sequence[Named]) -> None:
                 rows.writerow([image.path, prediction.label, prediction.score, *scores])
 
     try:
-        atomic.replace_file(out, fill)
+        atomic.replace_file(out, _fill)
     except OSError as error:
         raise UserError(f"cannot write {out}: {error.strerror or error}") from error
 

@@ -192,13 +192,13 @@ def _table_drawer(run: Run) -> Callable[[], RenderableType]:
     """Return a function that draws the results so far. It opens each cell's file once."""
     reader = results.CellReader(run.cells)
 
-    def draw() -> RenderableType:
+    def _draw() -> RenderableType:
         from dashboards import report
 
         table = results.table(run.record, reader.read(cell.cell for cell in run.record.cells))
         return report.terminal(run.record, table) if table.num_rows else ""
 
-    return draw
+    return _draw
 
 
 def _choose_profile(given: str | None, data: str | None, address: str | None) -> tuple[str, str]:

@@ -23,13 +23,13 @@ def run_periodically(act: Callable[[], object], every: float) -> Iterator[None]:
     """
     ended = threading.Event()
 
-    def repeat() -> None:
+    def _repeat() -> None:
         while True:
             act()
             if ended.wait(every):
                 return
 
-    thread = threading.Thread(target=repeat, daemon=True)
+    thread = threading.Thread(target=_repeat, daemon=True)
     thread.start()
     try:
         yield

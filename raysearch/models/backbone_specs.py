@@ -114,15 +114,15 @@ def backbone(name: str, taps: Sequence[str]) -> Callable[[Network], Network]:
         UserError: the name is taken.
     """
 
-    def register(network: Network) -> Network:
+    def _register(network: Network) -> Network:
         source = Path(inspect.getfile(network))
 
-        def build(spec: BackboneSpec, weights: str | None) -> Backbone:
+        def _build(spec: BackboneSpec, weights: str | None) -> Backbone:
             from raysearch.models.backbones.backbone import build_from_module
 
             return build_from_module(spec, network(), weights)
 
-        BACKBONES.register(name, BackboneSpec(name, tuple(taps), build, source=source))
+        BACKBONES.register(name, BackboneSpec(name, tuple(taps), _build, source=source))
         return network
 
-    return register
+    return _register

@@ -37,6 +37,7 @@ class CentroidHead(nn.Module):
         self.scale = nn.Parameter(torch.tensor(10.0)) if distance == "cosine" else None
 
     def forward(self, support: Maps, query: Maps) -> HeadOutput:
+        """Return logits (E,N,W) from maps of each tap: supports (E,W,K,C,h,w), queries (E,N,C,h,w)."""
         centroids = torch.cat([tap.float().mean((-2, -1)).mean(2) for tap in support], dim=-1)
         queries = torch.cat([tap.float().mean((-2, -1)) for tap in query], dim=-1)
         if self.scale is not None:
@@ -62,6 +63,7 @@ class RelationNet(nn.Module):
         self.head = head
 
     def forward(self, support: Maps, query: Maps) -> HeadOutput:
+        """Return relation scores (E,N,W) of the queries with the mean map of each class's supports."""
         support_maps = _only_tap(support)
         query_maps = _only_tap(query)
         return HeadOutput(self.head(support_maps.mean(2)[:, None], query_maps[:, :, None]))
@@ -85,6 +87,7 @@ class HelixHead(nn.Module):
         self.pairs_at_once = pairs_at_once
 
     def forward(self, support: Maps, query: Maps) -> HeadOutput:
+        """Return scores (E,N,W): each pair is scored, and a class gets the mean over its supports."""
         support_maps = _only_tap(support)
         query_maps = _only_tap(query)
         ways = support_maps.shape[1]
@@ -110,6 +113,7 @@ class LwfmHead(nn.Module):
         self.metric = metric
 
     def forward(self, support: Maps, query: Maps) -> HeadOutput:
+        """Return logits (E,N,W) and the queries' features (E,N,C) for the auxiliary loss."""
         return HeadOutput(*self.metric(support, query))
 
 
@@ -131,6 +135,7 @@ class HelixLwfmHead(nn.Module):
         self.grid = grid
 
     def forward(self, support: Maps, query: Maps) -> HeadOutput:
+        """Return logits (E,N,W) and the queries' features (E,N,C), from each pair's maps after HelixFormer."""
         support_maps = _only_tap(support)
         shots = support_maps.shape[2]
         pairs = self.helix(support_maps.flatten(1, 2), _only_tap(query))

@@ -88,6 +88,7 @@ class HelixFormer(nn.Module):
         self.layers = nn.ModuleList(layer(sizes) if rmp else EnhanceOnly(sizes, targets) for _ in range(depth))
 
     def forward(self, support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the maps of all pairs, supports and queries, both (E,Q,S,C',H,W); see `pairs` for less memory."""
         new_support, new_query = self.pairs(support, query)
         queries = query.shape[-4]
         supports = support.shape[-4]
@@ -148,6 +149,7 @@ class Embedding(nn.Module):
         self.norm = PositionNorm(width)
 
     def forward(self, images: Tensor) -> Tensor:
+        """Return normalized features with channels last: (B,C,H,W) -> (B,H,W,C')."""
         # Channels last from the start, since the next operations are products over the channels of a position.
         images = images.contiguous(memory_format=torch.channels_last)
         return self.norm(self.convolution(images).permute(0, 2, 3, 1))

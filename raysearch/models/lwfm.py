@@ -52,6 +52,7 @@ class ResidualMap(nn.Module):
         self.expand = nn.Linear(hidden, channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return x + relu(expand(relu(squeeze(x)))): (..., C) -> (..., C)."""
         return x + self.expand(self.squeeze(x).relu()).relu()
 
 

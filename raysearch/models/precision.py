@@ -25,12 +25,12 @@ def full_precision(function: Callable[P, T]) -> Callable[P, T]:
     """
 
     @functools.wraps(function)
-    def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
+    def _guarded(*args: P.args, **kwargs: P.kwargs) -> T:
         device = next(value.device for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
         with torch.autocast(device.type, enabled=False):
             return function(*args, **kwargs)
 
-    return guarded
+    return _guarded
 
 
 def at_least_single(values: Tensor) -> Tensor:

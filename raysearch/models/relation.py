@@ -53,6 +53,7 @@ class RelationHead(nn.Module):
         self.apply(_initialize)
 
     def forward(self, support: Tensor, query: Tensor) -> Tensor:
+        """Return the scores of pairs, float32 or wider. Each half of the first convolution runs once per side."""
         support_weight, query_weight = self.compare.weight.chunk(2, dim=1)
         compared = self._convolve(support, support_weight, self.compare.bias)
         compared = compared + self._convolve(query, query_weight, None)
@@ -81,6 +82,7 @@ class CosineHead(nn.Module):
         self.scale = nn.Parameter(torch.tensor(scale))
 
     def forward(self, support: Tensor, query: Tensor) -> Tensor:
+        """Return the scaled cosine of each pair's mean features, float32 or wider."""
         support_means, query_means = (at_least_single(maps).mean((-2, -1)) for maps in (support, query))
         return self.scale * functional.cosine_similarity(support_means, query_means, dim=-1)
 

@@ -84,11 +84,11 @@ class RunLocation:
             yield
             return
 
-        def fetch() -> None:
+        def _fetch() -> None:
             with contextlib.suppress(UserError):
                 self.fetch()
 
-        with run_periodically(fetch, INTERVAL):
+        with run_periodically(_fetch, INTERVAL):
             yield
 
     def check_writable(self) -> None:

@@ -44,7 +44,7 @@ def list_samples(base: Path) -> Listing:
 
 
 def _either_form(released: Layout, repacked: Layout) -> Layout:
-    def read(src: str, test_fraction: float | None) -> Listing:
+    def _read(src: str, test_fraction: float | None) -> Listing:
         with disk.directory(src) as root:
             form = released if released.recognize(root) else repacked
         return form.read(src, test_fraction)
@@ -54,7 +54,7 @@ def _either_form(released: Layout, repacked: Layout) -> Layout:
         about=repacked.about,
         looks_for=f"{released.looks_for}, or {repacked.looks_for}",
         recognize=lambda root: released.recognize(root) or repacked.recognize(root),
-        read=read,
+        read=_read,
         counts=COUNTS,
         refines="fewshot",
         disjoint=True,

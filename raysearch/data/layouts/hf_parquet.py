@@ -113,6 +113,7 @@ class _StoredImage:
         return self._loader()
 
     def stamp(self) -> str:
+        """Return the size and time of the Parquet file, and the place of the image in it."""
         return self._loader.stamp()
 
     def __reduce__(self) -> tuple[type[SliceLoader], SliceLoader]:

@@ -92,11 +92,11 @@ def layout(
         UserError: the name is registered already.
     """
 
-    def register(read: Reader) -> Reader:
+    def _register(read: Reader) -> Reader:
         register_layout(Layout(name, about, looks_for, recognize, read, counts, boxes, disjoint=disjoint))
         return read
 
-    return register
+    return _register
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def official_release(
     """
     looks_for = " or ".join(signature.describe() for signature in signatures)
 
-    def find_release(src: str) -> Path:
+    def _find_release(src: str) -> Path:
         with disk.directory(src) as root:
             for signature in signatures:
                 if folder := signature.find(root):
@@ -153,13 +153,13 @@ def official_release(
             )
         raise UserError(f"SRC {src} holds no {title}: {', '.join(closest)}; it is known by {looks_for}")
 
-    def read(src: str, test_fraction: float | None) -> Listing:
+    def _read(src: str, test_fraction: float | None) -> Listing:
         refuse_test_fraction(test_fraction, f"the lists of {title}")
-        release = find_release(src)
+        release = _find_release(src)
         with disk.directory(release):
             return listing(release)
 
-    def recognize(root: Path) -> str:
+    def _recognize(root: Path) -> str:
         for signature in signatures:
             if folder := signature.find(root):
                 return f"{', '.join(signature.paths)} in {folder}"
@@ -170,10 +170,10 @@ def official_release(
         name=name,
         about=title,
         looks_for=looks_for,
-        recognize=recognize,
-        read=read,
+        recognize=_recognize,
+        read=_read,
         counts=counts,
-        boxes=None if read_boxes is None else lambda src: read_boxes(find_release(src)),
+        boxes=None if read_boxes is None else lambda src: read_boxes(_find_release(src)),
     )
 
 

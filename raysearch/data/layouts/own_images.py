@@ -116,12 +116,12 @@ def _split_by_hash(root: Path, classes: dict[str, list[str]], test_fraction: flo
         raise UserError(f"SRC {root} holds no images in its class folders")
     test_sources = choose_test_sources(classes, test_fraction, root)
 
-    def samples() -> Iterator[Sample]:
+    def _samples() -> Iterator[Sample]:
         for label, sources in classes.items():
             for source in sources:
                 yield disk.file_sample(root, source, label, "test" if source in test_sources else "train")
 
-    return Listing(tuple(samples()))
+    return Listing(tuple(_samples()))
 
 
 LAYOUT = register_layout(

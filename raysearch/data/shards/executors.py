@@ -40,7 +40,7 @@ class ThreadExecutor(NamedTuple):
     ) -> Iterator[NumberedResult]:
         with ThreadPoolExecutor(self.workers or os.cpu_count()) as pool:
 
-            def map_on_threads(
+            def _map_on_threads(
                 prepare: Callable[[Sample], PreparedImage], samples: Iterable[Sample]
             ) -> Iterator[PreparedImage]:
                 for prepared in pool.map(prepare, samples):
@@ -48,7 +48,7 @@ class ThreadExecutor(NamedTuple):
                     yield prepared
 
             for spec in specs:
-                yield spec.number, _build_and_record(spec, directory, map_on_threads)
+                yield spec.number, _build_and_record(spec, directory, _map_on_threads)
 
 
 class RayExecutor(NamedTuple):

@@ -120,12 +120,12 @@ def _upload(directory: Path, target: Location, manifest: Manifest) -> Manifest:
     except FileNotFoundError:
         sizes = {}
 
-    def upload_shard(local: Shard, remote: Shard) -> None:
+    def _upload_shard(local: Shard, remote: Shard) -> None:
         if sizes.get(remote.file) != remote.bytes:
             (target / remote.file).upload(directory / local.file)
 
     with ThreadPoolExecutor(UPLOADS_AT_ONCE) as pool:
-        for _ in pool.map(upload_shard, manifest.shards, renamed):
+        for _ in pool.map(_upload_shard, manifest.shards, renamed):
             pass
     existing = existing_manifest(target)  # another writer's manifest must not be replaced
     if existing is not None:

@@ -168,12 +168,12 @@ def reshape_samples(samples: Iterable[Sample], boxes: Mapping[str, Box] | None, 
         side: pixels to resize to; None for the box's own size.
     """
 
-    def reshaping_loader(sample: Sample) -> Loader:
+    def _reshaping_loader(sample: Sample) -> Loader:
         if boxes is not None and sample.source not in boxes:
             return MissingImage("the data set has no bounding box for it")
         return ReshapingLoader(sample.load, boxes[sample.source] if boxes is not None else None, side)
 
-    return [sample._replace(load=reshaping_loader(sample)) for sample in samples]
+    return [sample._replace(load=_reshaping_loader(sample)) for sample in samples]
 
 
 @lru_cache(MAX_OPEN_ARCHIVES)

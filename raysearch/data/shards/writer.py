@@ -116,7 +116,7 @@ def _build_shards(
         (directory / folder).mkdir(exist_ok=True)
     results: dict[int, ShardResult] = {}
 
-    def add(number: int, result: ShardResult) -> None:
+    def _add(number: int, result: ShardResult) -> None:
         if result.corrupt and on_corrupt == "fail":
             raise UserError(f"{result.corrupt[0].source} is corrupt: {result.corrupt[0].reason}")
         results[number] = result
@@ -126,11 +126,11 @@ def _build_shards(
         for spec, result in zip(specs, finished, strict=True):
             if result:
                 progress(len(spec.samples))
-                add(spec.number, result)
+                _add(spec.number, result)
     if results:
         report(f"resuming: {len(results):,} of {len(specs):,} shards are finished")
     for number, result in executor((spec for spec in specs if spec.number not in results), directory, progress):
-        add(number, result)
+        _add(number, result)
     return [results[spec.number] for spec in specs]
 
 

@@ -69,7 +69,7 @@ def draw_bird(pen: Pen, kind: Traits, stand: float, pose: float, u: np.ndarray, 
     back, belly, quill = mix(coat, DARK, 0.3), mix(coat, LIGHT, 0.45), mix(coat, DARK, 0.55)
     bark, jitter = hsv(0.08, rng.uniform(0.1, 0.4), rng.uniform(0.2, 0.55)), rng.uniform(-1, 1, 16)
 
-    def part(name: str, under: Color) -> Color:
+    def _part(name: str, under: Color) -> Color:
         color = LEVELS[name][getattr(kind, name)]
         return under if color is None else mix(under, color, stand)
 
@@ -80,7 +80,7 @@ def draw_bird(pen: Pen, kind: Traits, stand: float, pose: float, u: np.ndarray, 
     _tail(body, kind, quill, stand)
     grey = mix(quill, mix(DARK, LIGHT, 0.3), 0.3)
     for x in (-0.06, 0.07):
-        pen.line([(x, 0.14), (x + 0.02, 0.44), (x + 0.1, 0.45)], 0.035, part("legs", grey))
+        pen.line([(x, 0.14), (x + 0.02, 0.44), (x + 0.1, 0.45)], 0.035, _part("legs", grey))
 
     trunk = [(-0.5, 0.02), (-0.3, -0.22), (0.1, -0.32), (0.44, -0.22), (0.5, 0.05), (0.3, 0.3), (-0.1, 0.3)]
     body.fill(smooth(trunk), coat)
@@ -89,7 +89,7 @@ def draw_bird(pen: Pen, kind: Traits, stand: float, pose: float, u: np.ndarray, 
     wing = body.within(affine(8 * u[1] * pose, (1, 0.85 + 0.2 * u[2] * pose), (-0.02, -0.06), 0.2 * u[2] * pose))
     _wing(wing, kind, back, quill, stand)
     head = body.within(affine(20 + 22 * u[3] * pose, (0.92 + 0.08 * u[4] * pose, 1), (0.34, -0.26)))
-    _head(head, kind, coat, back, part, stand)
+    _head(head, kind, coat, back, _part, stand)
 
 
 def _tail(body: Pen, kind: Traits, quill: Color, stand: float) -> None:

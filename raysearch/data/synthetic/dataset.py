@@ -140,6 +140,7 @@ class _Drawn(NamedTuple):
         return encode_jpeg(Image.fromarray(draw_image(self.kind, self.spec, rng)))
 
     def stamp(self) -> str:
+        """Return the version of the drawing rules and the spec as JSON, which determine all images of a data set."""
         return f"{DRAWING} {self.spec.model_dump_json()}"
 
 

@@ -143,7 +143,7 @@ def enforce_limits(
     started = time.monotonic()
     meter.update()  # raises now if a price is wrong
 
-    def watch() -> None:
+    def _watch() -> None:
         unpriced = None
         try:
             meter.update()
@@ -161,7 +161,7 @@ def enforce_limits(
             interrupt.stop(f"--max-hours {max_hours:g} are over")
 
     try:
-        with run_periodically(watch, every):
+        with run_periodically(_watch, every):
             yield
     finally:
         with contextlib.suppress(Exception):  # the cluster may be gone; the sum so far is kept

@@ -94,14 +94,14 @@ def _slow_start_logged(target: str) -> Iterator[None]:
     """Log the connection, and while it takes long, where to look for the reason."""
     started = time.monotonic()
 
-    def log_progress() -> None:
+    def _log_progress() -> None:
         waited = time.monotonic() - started
         if waited >= _SLOW_SECONDS:
             _log.info("still waiting for %s after %.0f s; its log files: %s", target, waited, log_directory())
         else:
             _log.info("connecting to %s", target)
 
-    with run_periodically(log_progress, _SLOW_SECONDS):
+    with run_periodically(_log_progress, _SLOW_SECONDS):
         yield
     _log.info("connected to %s after %.1f s; its log files: %s", target, time.monotonic() - started, log_directory())
 

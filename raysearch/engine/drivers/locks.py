@@ -117,6 +117,7 @@ class DedupJobs(Listener):
         return len(self._waiting) + (self._ready is not None) + (not self._jobs.exhausted())
 
     def ended(self, job: Job, record: dict[str, Any]) -> None:
+        """Release the lock of a cell that ended, so that other drivers read its result."""
         self._running.discard(job.cell)
         self._locks.release(job.cell)
 

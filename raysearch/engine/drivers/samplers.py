@@ -26,6 +26,7 @@ class GridSampler(optuna.samplers.BruteForceSampler):
         state: optuna.trial.TrialState,
         values: Sequence[float] | None,
     ) -> None:
+        """Record a trial's end as Optuna does, without the error that it raises after the last combination."""
         with contextlib.suppress(RuntimeError):
             super().after_trial(study, trial, state, values)
 

@@ -36,6 +36,7 @@ class SearchRecord(Listener):
         self._write_seconds = 0.0
 
     def ended(self, job: Job, record: dict[str, Any]) -> None:
+        """Write the record, unless the last write was so recent that writes would take much of the time."""
         if time.monotonic() - self._written_at > self._write_seconds / _WRITE_SHARE:
             self.write()
 

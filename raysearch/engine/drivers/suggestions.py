@@ -111,6 +111,7 @@ class Suggestions(Listener):
         return self._is_full() and not self._queue and all(config.status for config in self.configs)
 
     def stepped(self, job: Job, report: dict[str, Any], steps: int) -> None:
+        """Report a step's metric to Optuna's trial; only the first seed of a search with one metric is reported."""
         config = self._by_cell.get(job.cell)
         metrics = self._plan.search.metrics
         # Optuna has no intermediate values for several metrics, and one series of them per trial.
@@ -121,6 +122,7 @@ class Suggestions(Listener):
             config.trial.report(value, report["iteration"])
 
     def ended(self, job: Job, record: dict[str, Any]) -> None:
+        """Add a cell's record to its config: queue the config's next seed, or report the complete config to Optuna."""
         config = self._by_cell.get(job.cell)
         if config is None:
             return

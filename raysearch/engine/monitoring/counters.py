@@ -38,11 +38,13 @@ class ProgressCounter(Listener):
         self._seconds = 0.0  # of finished and stopped cells
 
     def started(self, job: Job) -> None:
+        """Add a cell that got a slot to the running ones."""
         with self._lock:
             self._add(job)
             self._stage = replace(self._stage, slots=self._slots())
 
     def stepped(self, job: Job, report: dict[str, Any], steps: int) -> None:
+        """Update a running cell's step, figures and latest losses."""
         with self._lock:
             cell = self._add(job)
             losses = cell.losses
@@ -54,11 +56,13 @@ class ProgressCounter(Listener):
             self._stage = replace(self._stage, slots=self._slots())
 
     def retried(self, job: Job, reason: str) -> None:
+        """Count a retry and keep the end of its reason."""
         with self._lock:
             self._stage = replace(self._stage, retried=self._stage.retried + 1)
             self._retries.append(Note(job.name, reason[-_MAX_CHARACTERS:]))
 
     def ended(self, job: Job, record: dict[str, Any]) -> None:
+        """Count a cell by its status. Keep a failure's message, and the seconds of a cell that did not fail."""
         with self._lock:
             self._running.pop(job.cell, None)
             status = record["status"]

@@ -146,10 +146,12 @@ class StudyMetrics(Listener):
         self._count()
 
     def started(self, job: Job) -> None:
+        """Count a cell as running."""
         self._running.add(job.cell)
         self._count()
 
     def stepped(self, job: Job, report: dict[str, Any], steps: int) -> None:
+        """Set the gauges of a cell's speed and memory, and the best value of its variant's objective."""
         tags = self._tags(job)
         shown = {
             "images_per_second": self._speed,
@@ -169,9 +171,11 @@ class StudyMetrics(Listener):
                 self._set(self._metric, value, tags | {"metric": self._objective.metric})
 
     def retried(self, job: Job, reason: str) -> None:
+        """Increment the retries of the cell's variant."""
         self._retries.inc(1, self._tags(job))
 
     def ended(self, job: Job, record: dict[str, Any]) -> None:
+        """Count an ended cell by its status, or as found if another process ran it."""
         ran_here = job.cell in self._running
         self._running.discard(job.cell)
         self._counts[record["status"] if ran_here else "found"] += 1

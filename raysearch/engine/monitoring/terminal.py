@@ -58,15 +58,19 @@ class TerminalView(Listener):
                 self._console.print(_failed(note), soft_wrap=True)
 
     def started(self, job: Job) -> None:
+        """Print a line of progress if one is due and the output is not a terminal."""
         self._print_line()
 
     def stepped(self, job: Job, report: dict[str, Any], steps: int) -> None:
+        """Print a line of progress if one is due and the output is not a terminal."""
         self._print_line()
 
     def retried(self, job: Job, reason: str) -> None:
+        """Print the cell and the end of the reason."""
         self._console.print(Text.assemble(("again", "yellow"), f" {job.name}: {reason[-_MAX_REASON:]}"), soft_wrap=True)
 
     def ended(self, job: Job, record: dict[str, Any]) -> None:
+        """Print a failure, and draw the table of results again in a terminal if the last drawing is old enough."""
         if record["status"] == "failed" and not self._console.is_terminal:
             self._console.print(_failed(Note(job.name, str(record["error"]))), soft_wrap=True)
         now = time.monotonic()

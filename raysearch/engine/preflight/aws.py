@@ -31,7 +31,8 @@ _QUOTA_CODES: dict[Quota, str] = {
 class QuotasClient(Protocol):
     """The part of boto3's client of `service-quotas` that is used."""
 
-    def get_service_quota(self, *, ServiceCode: str, QuotaCode: str) -> dict[str, Any]: ...
+    def get_service_quota(self, *, ServiceCode: str, QuotaCode: str) -> dict[str, Any]:
+        """Return AWS's answer, which holds the value at ["Quota"]["Value"]."""
 
 
 def stack_outputs(stack: str, region: str) -> dict[str, str]:

@@ -30,6 +30,7 @@ class Stopper(ray_internals.NotSaved, tune.Stopper):
         return False
 
     def stop_all(self) -> bool:
+        """Return whether a stop was requested. Tune calls it after every result."""
         return self._interrupt.wanted
 
 
@@ -53,11 +54,13 @@ class TuneListenerCallback(ray_internals.NotSaved, tune.Callback):
         self._faults: dict[str, int] = {}
 
     def on_trial_start(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        """Report a cell as started when its trial gets a worker group."""
         self.open.setdefault(trial.trial_id, {})
         with self._keep_error():
             self._listener.started(self._queue.handed_out[trial.trial_id])
 
     def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict[str, Any], **info: Any) -> None:
+        """Report a step, or the end of a cell whose result has a record. Failures are counted from here again."""
         cell = trial.trial_id
         if cell not in self.open:
             return
@@ -78,16 +81,19 @@ class TuneListenerCallback(ray_internals.NotSaved, tune.Callback):
             self._faults[trial.trial_id] = self._faults.get(trial.trial_id, 0) + 1
 
     def on_trial_recover(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        """Report that Tune will try a cell again, with the last failure as the reason."""
         with self._keep_error():
             self._listener.retried(self._queue.handed_out[trial.trial_id], _last_failure(trial))
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        """End a cell that the scheduler stopped, with its record so far, and drop the trial from Tune's memory."""
         # A cell that is still open has not reached its end: the scheduler stopped it.
         if trial.trial_id in self.open and not self._queue.stopping():
             self._end(trial, self.open[trial.trial_id])
         ray_internals.forget_trial(trials, trial)
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        """End a cell whose attempts are used up as failed, and drop the trial from Tune's memory."""
         record = {**self.open.get(trial.trial_id, {}), "cell": trial.trial_id, "status": "failed"}
         reason = _last_failure(trial)
         record["error"] = f"given up after {RETRIES + 1} attempts without a step in between, the last: {reason}"
@@ -133,12 +139,15 @@ class PlacementGroupReaper(ray_internals.NotSaved, tune.Callback):
         self._next = 0.0
 
     def on_trial_recover(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        """Watch for abandoned worker groups after a fault that is retried."""
         self._until = time.monotonic() + self.WATCH
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        """Watch for abandoned worker groups after a fault that ends a cell."""
         self._until = time.monotonic() + self.WATCH
 
     def on_step_end(self, iteration: int, trials: list, **info: Any) -> None:
+        """Remove abandoned worker groups every few seconds during a watch. Tune calls it in each turn of its loop."""
         now = time.monotonic()
         if self._next <= now < self._until:
             remove_abandoned(self._run)

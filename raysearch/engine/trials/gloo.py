@@ -26,11 +26,13 @@ class MultiNodeTorchConfig(ray.train.torch.TorchConfig):
 
     @property
     def backend_cls(self) -> type[Any]:
+        """The backend class that Ray Train starts and stops worker groups with."""
         return _MultiNodeBackend
 
 
 class _MultiNodeBackend(_TorchBackend):
     def on_start(self, worker_group: Any, backend_config: Any) -> None:
+        """Choose each worker's network interface if the group spans nodes, then set up the process group."""
         if len(set(worker_group.execute(ray.util.get_node_ip_address))) > 1:
             worker_group.execute(_choose_interface)
         super().on_start(worker_group, backend_config)

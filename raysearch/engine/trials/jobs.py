@@ -48,9 +48,11 @@ class FixedJobs:
         self._remaining = list(jobs)[::-1]
 
     def next(self) -> Job | None:
+        """Return the next job in the given order, or None after the last one."""
         return self._remaining.pop() if self._remaining else None
 
     def exhausted(self) -> bool:
+        """Return whether all jobs have been handed out."""
         return not self._remaining
 
 
@@ -91,17 +93,21 @@ class ListenerList(Listener):
         self._listeners = listeners
 
     def started(self, job: Job) -> None:
+        """Call `started` of each listener in order; an exception keeps the later ones from being called."""
         for listener in self._listeners:
             listener.started(job)
 
     def stepped(self, job: Job, report: dict[str, Any], steps: int) -> None:
+        """Call `stepped` of each listener in order."""
         for listener in self._listeners:
             listener.stepped(job, report, steps)
 
     def retried(self, job: Job, reason: str) -> None:
+        """Call `retried` of each listener in order."""
         for listener in self._listeners:
             listener.retried(job, reason)
 
     def ended(self, job: Job, record: dict[str, Any]) -> None:
+        """Call `ended` of each listener in order."""
         for listener in self._listeners:
             listener.ended(job, record)

@@ -41,10 +41,12 @@ class LostNodes(NotSaved, tune.Callback):
         self._unexplained: list[tuple[float, Any]] = []  # time and trial of faults
 
     def on_trial_recover(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        """Note the time of a fault, and forgive it if a node has just died."""
         self._unexplained.append((self._clock(), trial))
         self._match()
 
     def on_step_end(self, iteration: int, trials: list, **info: Any) -> None:
+        """Look for dead nodes every two seconds, and forgive the faults that a new death explains."""
         now = self._clock()
         if now - self._last_poll > _POLL_SECONDS:
             self._last_poll = now

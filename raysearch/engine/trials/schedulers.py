@@ -153,6 +153,7 @@ class _ReplayController:
     search_alg = None
 
     def get_live_trials(self) -> list[Any]:
+        """Return no trials: the replayed cells have all ended."""
         return []
 
 
@@ -160,6 +161,7 @@ class FifoScheduler(FIFOScheduler):
     """First come, first served. Tune's own looks through all trials of the run at every step."""
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """Return None, so that Tune starts the pending trials in their order."""
         return None  # Tune starts pending trials anyway, and nothing is ever paused
 
 
@@ -174,7 +176,7 @@ def limit_concurrency(scheduler: TrialScheduler, has_room: Callable[[], bool], s
     choose_trial = scheduler.choose_trial_to_run
     warm_factories = set()
 
-    def choose_within_limit(tune_controller: Any) -> Trial | None:
+    def _choose_within_limit(tune_controller: Any) -> Trial | None:
         trial = choose_trial(tune_controller)
         if trial is None:
             return None
@@ -184,5 +186,5 @@ def limit_concurrency(scheduler: TrialScheduler, has_room: Callable[[], bool], s
             ray_internals.keep_warm_actors(tune_controller, factory, slots)
         return trial if trial.status != Trial.PAUSED or has_room() else None
 
-    scheduler.choose_trial_to_run = choose_within_limit
+    scheduler.choose_trial_to_run = _choose_within_limit
     return scheduler

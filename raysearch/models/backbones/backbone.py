@@ -41,6 +41,7 @@ class Backbone(nn.Module):
         return self.widths[-1]
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Return the maps of images (B,3,H,W) by tap: name -> (B,C,H',W')."""
         return self.network(images)
 
     def split(self) -> tuple[nn.Module, nn.Module]:

@@ -31,6 +31,7 @@ class Blocks(nn.Module):
             self.add_module(f"block{index}", block)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Return the map after each block of images (B,3,H,W): "block1" and so on -> (B,C,H',W')."""
         maps = {}
         for name, block in self.named_children():
             maps[name] = images = block(images)
@@ -111,6 +112,7 @@ class ResidualBlock(nn.Module):
         self.shortcut = nn.Sequential(*_normed(fan_in, fan_out, 1))
 
     def forward(self, features: Tensor) -> Tensor:
+        """Return LeakyReLU(path + shortcut): (B,fan_in,H,W) -> (B,fan_out,H,W)."""
         return functional.leaky_relu(self.path(features) + self.shortcut(features), 0.1)
 
 

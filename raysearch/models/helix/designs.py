@@ -52,17 +52,20 @@ class OneWay(Layer):
         self.direction = Direction(sizes)
 
     def prepare(self, side: SideName, features: Tensor, repeats: int) -> Side:
+        """Project the target's features to queries, or the source's to keys and values."""
         mining = self.direction.mining
         if side == self.target:
             return Side(features, attn_q=mining.project_q(self.target_norm(features), repeats))
         return Side(features, attn_kv=mining.project_kv(self.source_norm(features), repeats))
 
     def relate(self, support: Side, query: Side) -> tuple[Tensor, Tensor]:
+        """Return the target updated for each pair, (E,Q,S,H,W,C), and the source as it was."""
         if self.target == "support":
             return self.direction(support, query), query.features
         return support.features, self.direction(query, support)
 
     def directions(self) -> dict[SideName, Direction]:
+        """Return the only direction, by its target."""
         return {self.target: self.direction}
 
 
@@ -75,12 +78,14 @@ class Serial(Layer):
         self.second = OneWay(sizes, _other(first))
 
     def prepare(self, side: SideName, features: Tensor, repeats: int) -> Side:
+        """Project for the first direction, and project to queries the side that the second one updates."""
         prepared = self.first.prepare(side, features, repeats)
         if side == self.second.target:
             return prepared._replace(attn_q=self.second.prepare(side, features, repeats).attn_q)
         return prepared
 
     def relate(self, support: Side, query: Side) -> tuple[Tensor, Tensor]:
+        """Return both sides, (E,Q,S,H,W,C): the second direction reads the target that the first has updated."""
         new_support, new_query = self.first.relate(support, query)
         if self.first.target == "support":
             support = self.second.prepare("support", new_support, repeats=1)
@@ -89,6 +94,7 @@ class Serial(Layer):
         return self.second.relate(support, query)
 
     def directions(self) -> dict[SideName, Direction]:
+        """Return both directions, by their targets."""
         return self.first.directions() | self.second.directions()
 
 
@@ -103,15 +109,18 @@ class Symmetric(Layer):
         self.query = Direction(sizes)  # whose target is the query
 
     def prepare(self, side: SideName, features: Tensor, repeats: int) -> Side:
+        """Project a side for both roles, from one norm: to queries as a target, to keys and values as a source."""
         norm = self.support_norm if side == "support" else self.query_norm
         as_target, as_source = (self.support, self.query) if side == "support" else (self.query, self.support)
         normed = norm(features)
         return Side(features, as_target.mining.project_q(normed, repeats), as_source.mining.project_kv(normed, repeats))
 
     def relate(self, support: Side, query: Side) -> tuple[Tensor, Tensor]:
+        """Return both sides, (E,Q,S,H,W,C), each updated from the other's features at the layer's input."""
         return self.support(support, query), self.query(query, support)
 
     def directions(self) -> dict[SideName, Direction]:
+        """Return both directions, by their targets."""
         return {"support": self.support, "query": self.query}
 
 
@@ -124,12 +133,15 @@ class EnhanceOnly(Layer):
         self.query = build_enhancement(sizes) if "query" in targets else nn.Identity()
 
     def prepare(self, side: SideName, features: Tensor, repeats: int) -> Side:
+        """Return the features without projections, since no side reads the other."""
         return Side(features)
 
     def relate(self, support: Side, query: Side) -> tuple[Tensor, Tensor]:
+        """Return the features of both sides, enhanced by REP where the design updates them."""
         return self.support(support.features), self.query(query.features)
 
     def directions(self) -> dict[SideName, Direction]:
+        """Return no directions: there is no attention."""
         return {}
 
 

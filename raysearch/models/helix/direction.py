@@ -81,6 +81,7 @@ class Direction(nn.Module):
         self.enhancement = build_enhancement(sizes)
 
     def forward(self, target: Side, source: Side) -> Tensor:
+        """Return the target fused with the values mined from the source, (E,Q,S,H,W,C), after REP if there is one."""
         assert target.attn_q is not None
         assert source.attn_kv is not None
         return self.enhancement(self.fuse(target.features, self.mining(target.attn_q, source.attn_kv)))

@@ -30,6 +30,7 @@ class PositionNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """Normalize each position over its channels: (..., C) -> (..., C), float32 or wider."""
         tokens = at_least_single(tokens)
         # torch.var_mean takes several times as long over a short last dimension.
         centered = tokens - tokens.mean(-1, keepdim=True)
@@ -61,6 +62,7 @@ class RepeatedBatchNorm2d(nn.BatchNorm2d):
         super().__init__(channels)
 
     def forward(self, images: Tensor, repeats: int = 1) -> Tensor:
+        """Normalize maps (B,C,H,W); in training, update the running statistics for `repeats` copies of each image."""
         if not self.training:
             return super().forward(images)
         # With a momentum of one, these buffers hold the statistics of this batch afterwards.
@@ -90,6 +92,7 @@ class Pointwise(nn.Conv2d):
         super().__init__(channels, outputs, 1, bias=bias)
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """Apply the convolution: (..., H, W, channels) -> (..., H, W, outputs)."""
         maps = super().forward(tokens.flatten(0, -4).permute(0, 3, 1, 2))
         return maps.permute(0, 2, 3, 1).unflatten(0, tokens.shape[:-3])
 
@@ -120,4 +123,5 @@ class RepresentationEnhancement(nn.Module):
         )
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """Return f + FFN(norm(f)) at each position: (..., H, W, C) -> (..., H, W, C)."""
         return tokens + self.network(self.norm(tokens))

@@ -73,6 +73,7 @@ class RelationMining(nn.Module):
         return self.answer
 
     def forward(self, attn_q: Tensor, attn_kv: Tensor) -> Tensor:
+        """Return the mined values: queries (E,Q,S,H,W,I), keys and values (E,Q,S,h,w,2I) -> (E,Q,S,H,W,C)."""
         keys, values = attn_kv.flatten(3, 4).chunk(2, -1)
         attended = self.attention(attn_q.flatten(3, 4), keys, values)
         return self.dropout(self.out(attended.unflatten(3, attn_q.shape[3:5])))
@@ -93,6 +94,7 @@ class GroupedAttention(nn.Module):
         self.heads = heads
 
     def forward(self, attn_q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """Return the attended values, (E,Q,S,N,I); see the class for the shapes."""
         if keys.shape[1] == 1 and keys.shape[2] > 1:  # each support is the source for all query images
             transposed = (operand.transpose(1, 2) for operand in (attn_q, keys, values))
             return self._attend(*transposed).transpose(1, 2)

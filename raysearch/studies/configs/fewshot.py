@@ -95,9 +95,11 @@ class FewshotConfig(ClassDisjointConfig):
         return self
 
     def chance(self, counts: Counts) -> float:
+        """Return the accuracy of a guess among the ways of an episode."""
         return 1 / self.episodes.ways
 
     def starts_from(self, seed: int) -> tuple[PretrainRunConfig, int] | None:
+        """Return the pre-training of the backbone and its seed, or None if `pretrain.epochs` is 0."""
         if not self.pretrain.epochs:
             return None
         run = PretrainRunConfig(data=self.data, model=BackboneConfig(backbone=self.model.backbone), train=self.pretrain)
@@ -121,10 +123,12 @@ class FewshotConfig(ClassDisjointConfig):
 
     @property
     def augments_episodes(self) -> bool:
+        """Whether the images of training episodes are augmented; not on maps that are computed once."""
         return self.train.epochs > 0 and not self.model.frozen  # frozen: on maps that are computed once
 
     @property
     def identities(self) -> dict[str, str | None]:
+        """Values in the cell's hash that name a file; the method of an extension is hashed with its source code."""
         identities = super().identities
         source = self.fewshot_method.source
         if source is not None:

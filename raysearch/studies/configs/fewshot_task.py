@@ -144,7 +144,7 @@ def fewshot_head(name: str, config: type[Section] | None = None, taps: Sequence[
         UserError: the name is taken.
     """
 
-    def register(head: Head) -> Head:
+    def _register(head: Head) -> Head:
         register_fewshot_method(
             FewShotMethod(
                 name,
@@ -158,7 +158,7 @@ def fewshot_head(name: str, config: type[Section] | None = None, taps: Sequence[
             FewshotConfig.add_section(name, config, used_if=lambda run: run.model.method == name)
         return head
 
-    return register
+    return _register
 
 
 def _build_extension_head(head: Callable[..., Any], section: str | None, run: FewshotConfig, backbone: Any) -> Any:

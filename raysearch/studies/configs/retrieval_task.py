@@ -78,7 +78,7 @@ def hashing_loss(name: str, config: type[Section] | None = None) -> Callable[[Lo
         UserError: the name is taken.
     """
 
-    def register(loss: Loss) -> Loss:
+    def _register(loss: Loss) -> Loss:
         register_hashing_method(
             HashingMethod(
                 name,
@@ -93,4 +93,4 @@ def hashing_loss(name: str, config: type[Section] | None = None) -> Callable[[Lo
             RetrievalConfig.add_section(name, config, used_if=lambda run: run.hash.method == name)
         return loss
 
-    return register
+    return _register

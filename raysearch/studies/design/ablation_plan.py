@@ -33,6 +33,7 @@ class AblationPlan:
 
     @property
     def task(self) -> str:
+        """Name of the task whose config the variants are."""
         return self.ablation.task
 
     @property
@@ -42,6 +43,7 @@ class AblationPlan:
 
     @property
     def reference_config(self) -> RunConfig:
+        """The config that all variants are compared with."""
         return self.reference.config
 
     @property

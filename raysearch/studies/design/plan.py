@@ -49,10 +49,12 @@ class Plan(Protocol):
     """A planned study of either kind. `raysearch.engine.drivers` has a driver for each kind."""
 
     @property
-    def kind(self) -> Literal["ablation", "search"]: ...
+    def kind(self) -> Literal["ablation", "search"]:
+        """The kind of study, which selects the driver and the report."""
 
     @property
-    def task(self) -> str: ...
+    def task(self) -> str:
+        """Name of the task that the study trains."""
 
     @property
     def reference_config(self) -> RunConfig:

@@ -74,11 +74,11 @@ def sampler(
         UserError: the name is taken.
     """
 
-    def register(build: Builder) -> Builder:
+    def _register(build: Builder) -> Builder:
         SAMPLERS.register(name, SamplerSpec(build, learns_from_pruned, needs_finite_space))
         return build
 
-    return register
+    return _register
 
 
 def scheduler(name: str, *, resumable: bool = True, moves_settings: bool = False) -> Callable[[Builder], Builder]:

@@ -37,6 +37,7 @@ class SearchPlan:
 
     @property
     def task(self) -> str:
+        """Name of the task whose configs are searched."""
         return self.search.task
 
     @property
@@ -48,6 +49,7 @@ class SearchPlan:
 
     @property
     def reference_config(self) -> RunConfig:
+        """The reference of the first group; other groups differ from it in the group's settings."""
         return self.reference(self.groups[0]).config
 
     def for_data(self, content_hash: str) -> "SearchPlan":
@@ -74,17 +76,17 @@ class SearchPlan:
         base = overrides.start_from(study.task, study.profile(self.profile), self.settings)
         side = overrides.side(study.task, {**base, **group.settings})
 
-        def resolve(settings: Mapping[str, Any]) -> RunConfig:
+        def _resolve(settings: Mapping[str, Any]) -> RunConfig:
             declared = {**study.reference, **group.settings, **settings}
             scaled = overrides.scale_pixels(study.task, declared, side)
             return overrides.resolve(study.task, {**base, **scaled}, f"config '{name}'")
 
-        config = resolve(settings)
+        config = _resolve(settings)
         if config.images.side != side:
             raise UserError("data.side cannot be searched, since images are decoded beforehand; make it the group")
         # Pre-trainings are run beforehand, for the reference only.
         pre_training = config.starts_from(0)
-        if pre_training and pre_training != resolve({}).starts_from(0):
+        if pre_training and pre_training != _resolve({}).starts_from(0):
             raise UserError("settings of the pre-training cannot be searched: it runs beforehand; make them the group")
         declared = {**group.settings, **settings}
         values = {path: overrides.get_path(config, path) for path in declared}

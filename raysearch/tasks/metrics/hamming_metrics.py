@@ -73,10 +73,10 @@ def average_precision(ranking: Ranking, ties: str = "expected", k: int | None = 
 def r_precision(ranking: Ranking) -> Values:
     """Return the share (u,) of relevant items among the first R items of a query with R of them, expected over ties."""
 
-    def hits(buckets: _Buckets) -> Values:
+    def _hits(buckets: _Buckets) -> Values:
         return buckets.relevant * np.clip(buckets.total - buckets.items_before, 0, buckets.items) / buckets.items
 
-    return _sum(ranking, hits) / np.maximum(_relevant_items(ranking), 1)
+    return _sum(ranking, _hits) / np.maximum(_relevant_items(ranking), 1)
 
 
 def precision_by_radius(ranking: Ranking) -> Values:
@@ -143,26 +143,26 @@ def _closed_form(ranking: Ranking, ties: str, cut: int) -> Values:
     """Return the sum of precisions (u,) at relevant ranks up to `cut`, bucket by bucket."""
     harmonic = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, ranking.database.counts.sum() + 1))])
 
-    def reciprocals(start: Integers, length: Integers) -> Values:
+    def _reciprocals(start: Integers, length: Integers) -> Values:
         return harmonic[start + length] - harmonic[start]
 
-    def expected(buckets: _Buckets) -> Values:
+    def _expected(buckets: _Buckets) -> Values:
         # A rank of the bucket is relevant with probability R/N, and then each rank before it with (R-1)/(N-1).
         within = np.clip(cut - buckets.items_before, 0, buckets.items)
-        span = reciprocals(buckets.items_before, within)
+        span = _reciprocals(buckets.items_before, within)
         growth = (buckets.relevant - 1) / np.maximum(buckets.items - 1, 1)
         first = (buckets.relevant_before + 1) * span
         return buckets.relevant / buckets.items * (first + growth * (within - (buckets.items_before + 1) * span))
 
-    def consecutive(buckets: _Buckets) -> Values:
+    def _consecutive(buckets: _Buckets) -> Values:
         # Relevant items have consecutive ranks: sum over j = 1..within of (relevant_before + j) / (start + j).
         start = buckets.items_before
         if ties == "worst":
             start = start + buckets.items - buckets.relevant
         within = np.clip(cut - start, 0, buckets.relevant)
-        return within + (buckets.relevant_before - start) * reciprocals(start, within)
+        return within + (buckets.relevant_before - start) * _reciprocals(start, within)
 
-    return _sum(ranking, expected if ties == "expected" else consecutive)
+    return _sum(ranking, _expected if ties == "expected" else _consecutive)
 
 
 def _index_order(ranking: Ranking, ties: str, cut: int) -> Values:

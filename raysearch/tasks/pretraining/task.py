@@ -50,6 +50,7 @@ class Classifier(nn.Module):
         return self.trunk
 
     def forward(self, images: Tensor) -> Tensor:
+        """Return logits (B, classes) of images (B,3,H,W), from the last tap's map."""
         last = self.backbone(images)[self.backbone.taps[-1]]
         return self.linear((last.flatten(1) if self.flatten else last.mean((2, 3))).float())
 

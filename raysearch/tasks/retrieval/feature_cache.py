@@ -33,11 +33,11 @@ def cached(directory: Path, key: Mapping[str, Any], compute: Callable[[], Tensor
     path = directory / f"features-{name}.npy"
     if not path.exists():
 
-        def write(temporary: Path) -> None:
+        def _write(temporary: Path) -> None:
             with temporary.open("wb") as file:  # NumPy would add a suffix to a path
                 np.save(file, compute().numpy())
 
-        atomic.replace_file(path, write)
+        atomic.replace_file(path, _write)
     return torch.from_numpy(np.load(path))
 
 

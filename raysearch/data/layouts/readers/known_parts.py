@@ -23,12 +23,12 @@ def known_parts_layout(name: str, title: str, counts: PublishedCounts) -> Layout
         counts: as published.
     """
 
-    def read(src: str, test_fraction: float | None) -> Listing:
+    def _read(src: str, test_fraction: float | None) -> Listing:
         listing = few_shot.read_fewshot(src, test_fraction)
         check_parts(name, title, {sample.label: sample.split for sample in listing})
         return listing
 
-    def recognize(root: Path) -> str:
+    def _recognize(root: Path) -> str:
         parts, evidence = few_shot.find_parts(root)
         try:
             agrees = bool(parts) and dict(load_split(name, parts).parts) == parts
@@ -40,8 +40,8 @@ def known_parts_layout(name: str, title: str, counts: PublishedCounts) -> Layout
         name=name,
         about=title,
         looks_for=f"what fewshot looks for, with the classes of {title}",
-        recognize=recognize,
-        read=read,
+        recognize=_recognize,
+        read=_read,
         counts=counts,
         refines="fewshot",
         disjoint=True,

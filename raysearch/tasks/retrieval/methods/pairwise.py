@@ -95,6 +95,7 @@ class DpshMethod(PairwiseMethod):
         self._bank = torch.zeros(len(sampler.labels), config.hash.bits, device=worker.device)
 
     def batch_loss(self, u: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
+        """Store the batch's outputs in the bank, and return the loss of its pairs with all images of the database."""
         self._bank[rows] = u.detach()
         return dpsh.loss(u, labels, self._bank, self._labels, self._config.dpsh.eta)
 
@@ -125,6 +126,7 @@ class DshMethod(PairwiseMethod):
     """DSH: a contrastive loss on linear outputs."""
 
     def batch_loss(self, u: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
+        """Return the contrastive loss of the batch's pairs; the margin grows with the number of bits."""
         section = self._config.dsh
         return dsh.loss(u, labels, section.margin * self._config.hash.bits, section.alpha)
 
@@ -138,6 +140,7 @@ class HashNetMethod(PairwiseMethod):
         return torch.tanh(hashnet.scale(self._steps, section.growth, section.every) * z)
 
     def batch_loss(self, u: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
+        """Return the weighted likelihood loss of the batch's pairs; `alpha` is divided by the number of bits."""
         return hashnet.loss(u, labels, alpha=self._config.hashnet.alpha / self._config.hash.bits)
 
 
@@ -145,6 +148,7 @@ class ExtensionLoss(PairwiseMethod):
     """The loss that an extension registered for `hash.method`, on linear outputs."""
 
     def batch_loss(self, u: Tensor, labels: Tensor, rows: Tensor) -> Tensor | Mapping[str, Tensor]:
+        """Return the extension's loss, called as `loss(u, labels, section)`; the section is None without a config."""
         method = self._config.hashing_method
         assert method.loss is not None
         loss: Tensor | Mapping[str, Tensor] = method.loss(u, labels, getattr(self._config, method.name, None))
