@@ -1,15 +1,15 @@
-"""The update of the database codes at the size of Food-101: raysearch's, and the published one written plainly.
+"""Compare the update of the database codes at the size of Food-101: raysearch's, and the published form.
 
     python benchmarks/adsh.py [--quick] [--bits-timed 3] [--threads 1]
 
-The plain one follows ADSH's equations (Jiang and Li, AAAI 2018; FCAENet's 16 and 17) as they are printed and as public
-programs evaluate them: it builds the similarity S (n x r), and for every bit the product of the other bits of V and U
-(n x r) before it multiplies with the bit of U. raysearch uses class sums and one c x c Gram matrix instead. Both
-compute in float32 on the CPU and start from the same codes; n database rows, r sampled ones, c bits.
+The plain update follows the printed equations (ADSH: Jiang and Li, AAAI 2018; FCAENet's 16 and 17), as public programs
+evaluate them. It builds the similarity S (n x r). For every bit it then builds the product of the other bits of V and U
+(n x r) and multiplies that with the bit of U. raysearch uses class sums and one c x c Gram matrix instead. Both compute
+in float32 on the CPU and start from the same codes. Legend: n database rows, r sampled rows, c bits.
 
-Where the two differ in a bit, the drive, whose sign the bit is, has to be within float32's rounding of zero; later bits
-of such a row follow from the first. At a smaller size in float64 the codes have to be the same. The last line is JSON:
-the ratio of seconds (plain / raysearch), its spread, what differed, and the seconds.
+A bit is the sign of its drive. Where the two sides differ in a bit, the drive has to be within float32's rounding of
+zero; later bits of that row follow from the first. At a smaller size in float64 the codes have to be equal. The last
+line is JSON: the ratio of seconds (plain / raysearch), its spread, the differences, and the seconds.
 """
 
 import argparse
@@ -26,10 +26,12 @@ from raysearch.models.adsh import similarity_ratio, update_codes
 
 GAMMA = 200.0
 CPU = torch.device("cpu")
-ROUNDINGS = 64  # units in the last place of the sum of absolute terms that a drive may be off
+ROUNDINGS = 64  # a drive's allowed error, in units in the last place of the sum of absolute terms
 
 
 class Problem(NamedTuple):
+    """The input of an update."""
+
     codes: Tensor  # (n, c) in {-1, +1}
     u: Tensor  # (r, c) in (-1, 1)
     sample: Tensor  # (r,) rows of the database
@@ -38,6 +40,8 @@ class Problem(NamedTuple):
 
 
 class Size(NamedTuple):
+    """The sizes of a problem."""
+
     rows: int
     sampled: int
     bits: int
@@ -46,24 +50,24 @@ class Size(NamedTuple):
 
 FOOD101 = Size(75_750, 2_000, 48, 101)
 QUICK = Size(6_060, 400, 16, 101)
-CHECK = Size(2_020, 200, 24, 101)  # in float64
+CHECK = Size(2_020, 200, 24, 101)  # compared in float64
 
 
-def problem(size: Size, dtype: torch.dtype) -> Problem:
-    """Classes of one size, outputs around a centre a class, random codes."""
+def draw_problem(size: Size, dtype: torch.dtype) -> Problem:
+    """Draw classes of equal size, outputs around one center per class, and random codes."""
     draw = torch.Generator().manual_seed(0)
     labels = torch.arange(size.rows) % size.classes
     sample = torch.randperm(size.rows, generator=draw)[: size.sampled]
-    centres = torch.randn(size.classes, size.bits, generator=draw, dtype=dtype)
+    centers = torch.randn(size.classes, size.bits, generator=draw, dtype=dtype)
     noise = torch.randn(size.sampled, size.bits, generator=draw, dtype=dtype)
     codes = torch.randint(2, (size.rows, size.bits), generator=draw).to(dtype) * 2 - 1
-    u = torch.tanh(0.3 * (centres[labels[sample]] + noise))
+    u = torch.tanh(0.3 * (centers[labels[sample]] + noise))
     return Problem(codes, u, sample, labels, similarity_ratio(labels[sample], labels))
 
 
-def plain_update(given: Problem, bits: int) -> Tensor:
-    """Equation 17 as printed, for the first `bits` bits; O(n r c) a bit."""
-    codes, u, sample, labels, rho = given
+def plain_update(problem: Problem, bits: int) -> Tensor:
+    """Update the first `bits` bits by equation 17 as printed, in O(n r c) per bit; return codes (n, c)."""
+    codes, u, sample, labels, rho = problem
     c = codes.shape[1]
     similarity = torch.where(labels[:, None] == labels[sample], 1.0, -rho).to(u.dtype)  # (n, r)
     scattered = torch.zeros_like(codes)
@@ -77,38 +81,50 @@ def plain_update(given: Problem, bits: int) -> Tensor:
     return codes
 
 
-def our_update(given: Problem) -> Tensor:
-    return update_codes(given.codes, given.u, given.sample, given.labels, GAMMA, rho=given.rho)
+def our_update(problem: Problem) -> Tensor:
+    """Update all bits with raysearch; return codes (n, c)."""
+    return update_codes(problem.codes, problem.u, problem.sample, problem.labels, GAMMA, rho=problem.rho)
 
 
-def differing(given: Problem, plain: Tensor, ours: Tensor, bits: int) -> tuple[int, int]:
-    """In how many of the first `bits` bits two outcomes differ, and in how many rows not because of rounding."""
+def differing(problem: Problem, plain: Tensor, ours: Tensor, bits: int) -> tuple[int, int]:
+    """Compare two outcomes of an update.
+
+    Args:
+        problem: the input of both.
+        plain: (n, c) codes of the plain update.
+        ours: (n, c) codes of raysearch.
+        bits: number of bits to compare, from the first.
+
+    Returns:
+        The number of bits that differ, and the number of rows that rounding does not explain.
+    """
     differs = (plain != ours)[:, :bits]
     rows = differs.any(1).nonzero()[:, 0]
     if not len(rows):
         return 0, 0
     first = differs[rows].int().argmax(1)
-    # Until its first differing bit a row is the same in both: its drive there, in float64 and by class sums.
-    u = given.u.double()
-    c = given.codes.shape[1]
-    state = torch.where(torch.arange(c) < first[:, None], ours[rows], given.codes[rows]).double()
+    # Up to its first differing bit a row is equal in both. Compute its drive there in float64 from class sums.
+    u = problem.u.double()
+    c = problem.codes.shape[1]
+    state = torch.where(torch.arange(c) < first[:, None], ours[rows], problem.codes[rows]).double()
     state[torch.arange(len(rows)), first] = 0
-    similar = torch.where(given.labels[rows][:, None] == given.labels[given.sample], 1.0, -given.rho).double()
-    sampled_outputs = torch.zeros(len(given.codes), c, dtype=torch.float64).index_copy_(0, given.sample, u)[rows]
+    similar = torch.where(problem.labels[rows][:, None] == problem.labels[problem.sample], 1.0, -problem.rho).double()
+    sampled_outputs = torch.zeros(len(problem.codes), c, dtype=torch.float64).index_copy_(0, problem.sample, u)[rows]
 
-    def at_first(table: Tensor) -> Tensor:
+    def _at_first(table: Tensor) -> Tensor:
         return table.gather(1, first[:, None])[:, 0]
 
-    drive = at_first(c * similar @ u + GAMMA * sampled_outputs - state @ (u.T @ u))
-    terms = at_first(c * similar.abs() @ u.abs() + GAMMA * sampled_outputs.abs() + state.abs() @ (u.abs().T @ u.abs()))
-    rounding = ROUNDINGS * torch.finfo(given.u.dtype).eps * terms
+    drive = _at_first(c * similar @ u + GAMMA * sampled_outputs - state @ (u.T @ u))
+    terms = _at_first(c * similar.abs() @ u.abs() + GAMMA * sampled_outputs.abs() + state.abs() @ (u.abs().T @ u.abs()))
+    rounding = ROUNDINGS * torch.finfo(problem.u.dtype).eps * terms
     return int(differs.sum()), int((drive.abs() > rounding).sum())
 
 
 def main() -> None:
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help=f"{QUICK.rows:,} rows instead of {FOOD101.rows:,}")
-    parser.add_argument("--bits-timed", type=int, help="of the plain update; the seconds of the others are inferred")
+    parser.add_argument("--bits-timed", type=int, help="time the plain update for this many bits, and scale to all")
     parser.add_argument("--threads", type=int, help=THREADS)
     arguments = parser.parse_args()
     if arguments.threads:
@@ -117,34 +133,34 @@ def main() -> None:
     bits = min(arguments.bits_timed or size.bits, size.bits)
     print(machine(CPU))
 
-    small = problem(CHECK, torch.float64)
+    small = draw_problem(CHECK, torch.float64)
     if not torch.equal(plain_update(small, CHECK.bits), our_update(small)):
-        sys.exit("in float64 the two updates give different codes")
-    print(f"float64, {CHECK.rows:,} rows: the same codes")
+        sys.exit("in float64 the two updates give different codes; compare plain_update with update_codes")
+    print(f"float64, {CHECK.rows:,} rows: equal codes")
 
-    given = problem(size, torch.float32)
-    ours = our_update(given)
-    bits_apart, rows_wrong = differing(given, plain_update(given, bits), ours, bits)
+    problem = draw_problem(size, torch.float32)
+    ours = our_update(problem)
+    bits_apart, rows_wrong = differing(problem, plain_update(problem, bits), ours, bits)
     print(
         f"float32, {size.rows:,} rows x {size.sampled:,} sampled x {size.bits} bits: {bits_apart} of "
-        f"{size.rows * bits:,} bits differ; {rows_wrong} rows whose first differing bit is no rounding of zero"
+        f"{size.rows * bits:,} bits differ; in {rows_wrong} rows the first differing bit is not a rounding error"
     )
     if rows_wrong:
-        sys.exit("in float32 the two updates give different codes, and it is not rounding")
+        sys.exit("in float32 the two updates give different codes beyond rounding; compare them in float64")
 
-    calls = {"plain": lambda: plain_update(given, bits), "raysearch": lambda: our_update(given)}
+    calls = {"plain": lambda: plain_update(problem, bits), "raysearch": lambda: our_update(problem)}
     if bits < size.bits:
-        calls["start"] = lambda: plain_update(given, 0)
-    taken = alternate(calls, repeats=3, device=CPU)
+        calls["start"] = lambda: plain_update(problem, 0)
+    seconds = alternate(calls, repeats=3, device=CPU)
     if bits < size.bits:
         rest = size.bits / bits
-        taken["plain"] = [
-            start + (plain - start) * rest for start, plain in zip(taken["start"], taken["plain"], strict=True)
+        seconds["plain"] = [
+            start + (plain - start) * rest for start, plain in zip(seconds["start"], seconds["plain"], strict=True)
         ]
         print(f"the plain update was timed for {bits} of {size.bits} bits; its seconds are scaled to all")
-    speedup = ratio(taken["plain"], taken["raysearch"])
+    speedup = ratio(seconds["plain"], seconds["raysearch"])
     for name in ("plain", "raysearch"):
-        print(f"{name:10} {statistics.median(taken[name]):8.3f} s   (of {len(taken[name])} turns, the median)")
+        print(f"{name:10} {statistics.median(seconds[name]):8.3f} s   (median of {len(seconds[name])} turns)")
     print(f"the plain update takes {speedup}")
     figures = {
         "seconds_ratio": speedup.median,
@@ -155,7 +171,7 @@ def main() -> None:
         "bits_timed": bits,
         "threads": torch.get_num_threads(),
         "size": size._asdict(),
-        "seconds": {name: taken[name] for name in ("plain", "raysearch")},
+        "seconds": {name: seconds[name] for name in ("plain", "raysearch")},
     }
     print(json.dumps(figures))
 

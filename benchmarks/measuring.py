@@ -1,4 +1,4 @@
-"""What the benchmarks measure with: calls timed in turns, points within a step, peak memory, and the machine.
+"""Measure for the benchmarks: calls timed in turns, points within a step, peak memory, and the machine.
 
 Two sides are timed turn by turn in one run, so that a busy machine disturbs both alike.
 
@@ -22,22 +22,22 @@ from typing import Any, NamedTuple
 import torch
 import torchvision
 
-THREADS = "of torch on the CPU; 1 on a machine that others use, where threads that wait for each other cost the most"
+THREADS = "CPU threads of torch; use 1 on a shared machine, where threads that wait for each other cost the most"
 
 
 class Ratio(NamedTuple):
-    """Of the seconds of two ways, over the repeats."""
+    """The ratio of two calls' seconds: of the medians, and the extremes over the repeats."""
 
     median: float
     lowest: float
     highest: float
 
     def __str__(self) -> str:
-        return f"{self.median:.3g} times ({self.lowest:.3g} to {self.highest:.3g} between single turns)"
+        return f"{self.median:.3g} times (single turns: {self.lowest:.3g} to {self.highest:.3g})"
 
 
-def seconds(call: Callable[[], object], device: torch.device) -> float:
-    """Wall seconds of a call, until the device has done what it queued."""
+def time_call(call: Callable[[], object], device: torch.device) -> float:
+    """Return the wall seconds of a call, until the device has finished the work that it queued."""
     _wait(device)
     started = time.perf_counter()
     call()
@@ -48,24 +48,34 @@ def seconds(call: Callable[[], object], device: torch.device) -> float:
 def alternate(
     calls: Mapping[str, Callable[[], object]], repeats: int, device: torch.device, warm_up: int = 1
 ) -> dict[str, list[float]]:
-    """Seconds of each call in each of `repeats` turns, after `warm_up` turns that do not count."""
-    taken: dict[str, list[float]] = {name: [] for name in calls}
+    """Time calls in turns.
+
+    Args:
+        calls: name -> call.
+        repeats: number of turns that count. Each turn runs every call once.
+        device: device that the calls compute on.
+        warm_up: number of turns before, which do not count.
+
+    Returns:
+        name -> wall seconds per turn.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
     for turn in range(warm_up + repeats):
         for name, call in calls.items():
-            spent = seconds(call, device)
+            elapsed = time_call(call, device)
             if turn >= warm_up:
-                taken[name].append(spent)
-    return taken
+                seconds[name].append(elapsed)
+    return seconds
 
 
 def ratio(slow: list[float], fast: list[float]) -> Ratio:
-    """How many times the one takes as long as the other: of the medians, and the extremes over turns."""
+    """Return the ratio of seconds, slow / fast: of the medians, and the extremes over turns."""
     turns = [slow_seconds / fast_seconds for slow_seconds, fast_seconds in zip(slow, fast, strict=True)]
     return Ratio(statistics.median(slow) / statistics.median(fast), min(turns), max(turns))
 
 
 def machine(device: torch.device) -> str:
-    """What is measured on, with which versions, when, and how busy it is."""
+    """Describe the machine in one line: hardware, threads, load, versions and date."""
     gpu = f"{torch.cuda.get_device_name(device)}, " if device.type == "cuda" else ""
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     return (
@@ -80,28 +90,37 @@ def _wait(device: torch.device) -> None:
 
 
 def matrix_peak(side: int, device: torch.device) -> float:
-    """FLOPs a second of a large matrix product of random numbers, in the precision of the networks."""
+    """Measure the peak of a large matrix product of random numbers, in the precision of the networks.
+
+    Args:
+        side: rows and columns of the matrices.
+        device: device to multiply on. bfloat16 on a GPU, float32 on a CPU.
+
+    Returns:
+        Floating-point operations per second.
+    """
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     left = torch.randn(side, side, device=device, dtype=dtype)
     right = torch.randn(side, side, device=device, dtype=dtype)
     product = torch.empty_like(left)
 
-    def multiply() -> None:
+    def _multiply() -> None:
         for _ in range(10):
             torch.mm(left, right, out=product)
 
-    taken = alternate({"product": multiply}, repeats=5, device=device, warm_up=2)["product"]
-    return 10 * 2 * side**3 / statistics.median(taken)
+    seconds = alternate({"product": _multiply}, repeats=5, device=device, warm_up=2)["product"]
+    return 10 * 2 * side**3 / statistics.median(seconds)
 
 
 class DeviceTimer:
-    """Points in the device's queue of work, in pairs, and the seconds between them."""
+    """Mark points in the device's queue of work, in pairs, and measure the seconds between them."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.points: list[Any] = []
 
     def set(self) -> None:
+        """Mark the current point in the queue of work."""
         if self.device.type == "cuda":
             event = torch.cuda.Event(enable_timing=True)
             event.record(torch.cuda.current_stream(self.device))
@@ -110,7 +129,7 @@ class DeviceTimer:
             self.points.append(time.perf_counter())
 
     def between(self) -> list[float]:
-        """Seconds of each pair."""
+        """Return the seconds between the points of each pair."""
         pairs = zip(self.points[::2], self.points[1::2], strict=True)
         if self.device.type != "cuda":
             return [end - start for start, end in pairs]
@@ -118,23 +137,23 @@ class DeviceTimer:
         return [start.elapsed_time(end) / 1000 for start, end in pairs]  # from milliseconds
 
 
-_FORGET = Path("/proc/self/clear_refs")
+_CLEAR_REFS = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")
-_PEAK_OF_RESIDENT_SET = "5"  # proc(5), clear_refs
+_RESET_RESIDENT_PEAK = "5"  # proc(5), clear_refs
 
 
 def restart_peak(device: torch.device) -> int:
-    """Count anew from now on; returns the bytes that are held now."""
+    """Reset the peak, and return the bytes that are held now."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
-    elif _FORGET.exists():
-        _FORGET.write_text(_PEAK_OF_RESIDENT_SET)
+    elif _CLEAR_REFS.exists():
+        _CLEAR_REFS.write_text(_RESET_RESIDENT_PEAK)
     return peak_bytes(device)
 
 
 def peak_bytes(device: torch.device) -> int:
-    """Bytes that were held at most."""
+    """Return the peak of the held bytes since the last reset."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device)

@@ -1,4 +1,7 @@
-"""Three ways to a step's loss: raysearch's, a plain program's, and a classifier's on as many images."""
+"""Three implementations of a training step's loss: raysearch's, a plain program's, and a classifier's.
+
+All three see the same number of images.
+"""
 
 import copy
 from typing import Any, NamedTuple, Protocol
@@ -7,31 +10,28 @@ import torch
 import torchvision
 from measuring import DeviceTimer
 from torch import Tensor, nn
-from torch.nn import functional
 
-from raysearch.models import adsh
-from raysearch.models.backbones import build
+from raysearch.models import adsh, backbones, esrl, fcaenet, srem
 from raysearch.models.backbones.block_networks import SmallNetwork
-from raysearch.models.esrl import esrl
-from raysearch.models.fcaenet import FCAENet
-from raysearch.models.srem import EPSILON, erase_mask
 
 VIEWS = 3
 
 
 class Setup(NamedTuple):
+    """The sizes of a measurement."""
+
     backbone: str
-    side: int  # pixels
+    side: int  # of an image, in pixels
     batch: int  # triplets
     bits: int
     rows: int  # of the database
-    sampled: int
+    sampled: int  # sampled rows of the database
     classes: int
-    regions: int
-    size: int  # pixels
+    regions: int  # erased boxes per image
+    size: int  # of an erased box, in pixels
     steps: int  # in a turn
     turns: int
-    matrix: int  # side of the product that measures the peak
+    matrix: int  # rows of the matrices whose product measures the peak
 
 
 PAPER = Setup("resnet50", 224, 64, 48, 75_750, 2_000, 101, 50, 32, steps=20, turns=7, matrix=8192)
@@ -40,7 +40,7 @@ QUICK_CPU = Setup("small", 32, 4, 12, 200, 40, 10, 5, 5, steps=2, turns=3, matri
 
 
 class Data(NamedTuple):
-    """One batch and the database it is of, on the device."""
+    """One batch and the database that it belongs to, on the device."""
 
     anchors: Tensor  # (B, 3, side, side) channels last
     positives: Tensor
@@ -52,19 +52,20 @@ class Data(NamedTuple):
     rho: float
 
 
-def draw(setup: Setup, device: torch.device) -> Data:
+def draw_data(setup: Setup, device: torch.device) -> Data:
+    """Draw a random batch and database, the same for every call."""
     generator = torch.Generator().manual_seed(0)
     shape = (setup.batch, 3, setup.side, setup.side)
     database_labels = torch.arange(setup.rows) % setup.classes
     sample = torch.randperm(setup.rows, generator=generator)[: setup.sampled]
     rows = sample[: setup.batch]
 
-    def images() -> Tensor:
+    def _images() -> Tensor:
         return torch.randn(shape, generator=generator).to(device, memory_format=torch.channels_last)
 
     return Data(
-        anchors=images(),
-        positives=images(),
+        anchors=_images(),
+        positives=_images(),
         labels=database_labels[rows].to(device),
         rows=rows.to(device),
         codes=(torch.randint(2, (setup.rows, setup.bits), generator=generator).float() * 2 - 1).to(device),
@@ -78,16 +79,18 @@ GAMMA = 200.0
 RELATION = 0.1  # weight of both terms of ESRL
 
 
-class Way(Protocol):
-    """One way to train; `loss` gives a step's loss and sets a mark before and after masks are made."""
+class Implementation(Protocol):
+    """One implementation of a training step."""
 
     network: nn.Module
 
-    def loss(self, timer: DeviceTimer | None = None) -> Tensor: ...
+    def loss(self, timer: DeviceTimer | None = None) -> Tensor:
+        """Return a step's loss; set a mark of the timer before and after the masks are computed."""
+        ...
 
 
-class Raysearch:
-    """Like `tasks.retrieval.views.PixelViews.forward` and `methods.asymmetric.AsymmetricMethod.losses`."""
+class RaysearchStep:
+    """raysearch's step, as in `tasks.retrieval.views.PixelViews.forward` and `AsymmetricMethod.losses`."""
 
     def __init__(self, setup: Setup, data: Data, network: nn.Module, autocast: bool) -> None:
         self.setup = setup
@@ -97,12 +100,13 @@ class Raysearch:
         self.targets = adsh.targets(data.codes, data.database_labels, data.rho)
 
     def loss(self, timer: DeviceTimer | None = None) -> Tensor:
+        """Return a step's loss. See `Implementation`."""
         setup = self.setup
         data = self.data
         seen = self._through(data.anchors)
         if timer:
             timer.set()
-        mask = erase_mask(seen.features, (setup.side, setup.side), setup.regions, setup.size)
+        mask = srem.erase_mask(seen.features, (setup.side, setup.side), setup.regions, setup.size)
         if timer:
             timer.set()
         erased = (data.anchors * mask).contiguous(memory_format=torch.channels_last)
@@ -110,8 +114,8 @@ class Raysearch:
         u = seen.u
         (positive, erased) = others.u.chunk(2)
         hash_loss = adsh.target_loss(u, data.labels, self.targets)
-        quantisation = adsh.quantization_loss(u, data.codes[data.rows], setup.rows)
-        return hash_loss + GAMMA * quantisation + esrl(u, positive, erased, RELATION, RELATION)
+        quantization = adsh.quantization_loss(u, data.codes[data.rows], setup.rows)
+        return hash_loss + GAMMA * quantization + esrl.esrl(u, positive, erased, RELATION, RELATION)
 
     def _through(self, images: Tensor) -> Any:
         with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=self.autocast):
@@ -119,27 +123,44 @@ class Raysearch:
 
 
 class WrittenNetwork(nn.Module):
-    """A trunk as a chain of modules, pooling and a layer of outputs."""
+    """A backbone as a chain of modules, followed by pooling and a layer of outputs.
 
-    def __init__(self, trunk: nn.Sequential, channels: int, outputs: int) -> None:
+    Args:
+        backbone: the chain of modules.
+        channels: width C of its feature maps.
+        outputs: number of outputs.
+    """
+
+    def __init__(self, backbone: nn.Sequential, channels: int, outputs: int) -> None:
         super().__init__()
-        self.trunk = trunk
+        self.backbone = backbone
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.output = nn.Linear(channels, outputs)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.trunk(images)
+        """Return outputs (B, outputs) and feature maps (B, C, h, w) of images (B, 3, side, side)."""
+        features = self.backbone(images)
         return self.output(self.pool(features).flatten(1)), features
 
 
 def loop_masks(features: Tensor, side: int, regions: int, size: int) -> Tensor:
-    """Algorithm 1 for one image after the other: (B, 1, side, side)."""
+    """Compute the masks of FCAENet's algorithm 1 for one image after the other.
+
+    Args:
+        features: (B, C, h, w) feature maps.
+        side: side of the images, in pixels.
+        regions: number of erased boxes per image.
+        size: side of a box, in pixels.
+
+    Returns:
+        (B, 1, side, side) masks, 0 where a box is erased, else 1.
+    """
     masks = []
     for mean in features.float().mean(1, keepdim=True):
-        activation = functional.interpolate(mean[None], (side, side), mode="bilinear", align_corners=False)[0, 0]
+        activation = nn.functional.interpolate(mean[None], (side, side), mode="bilinear", align_corners=False)[0, 0]
         low = activation.min()
         high = activation.max()
-        padded = functional.pad((activation - low) / (high - low + EPSILON), (0, size, 0, size))
+        padded = nn.functional.pad((activation - low) / (high - low + srem.EPSILON), (0, size, 0, size))
         order = padded.flatten().sort(descending=True, stable=True).indices[:regions]
         mask = torch.ones_like(padded)
         for position in order.tolist():
@@ -149,8 +170,8 @@ def loop_masks(features: Tensor, side: int, regions: int, size: int) -> Tensor:
     return torch.stack(masks)[:, None]
 
 
-class Written:
-    """A training step as a plain program has it."""
+class WrittenStep:
+    """The step as a plain program has it."""
 
     def __init__(self, setup: Setup, data: Data, network: nn.Module, autocast: bool) -> None:
         self.setup = setup
@@ -163,6 +184,7 @@ class Written:
         self.batch = torch.arange(setup.batch, device=data.rows.device)  # the anchors among the sample
 
     def loss(self, timer: DeviceTimer | None = None) -> Tensor:
+        """Return a step's loss. See `Implementation`."""
         setup = self.setup
         data = self.data
         u, features = self._through(data.anchors)
@@ -186,8 +208,8 @@ class Written:
         return torch.tanh(z.float()), features
 
 
-class Bare:
-    """Classification of as many images."""
+class BareStep:
+    """Classification of the same number of images."""
 
     def __init__(self, data: Data, network: nn.Module, autocast: bool) -> None:
         self.network = network
@@ -197,15 +219,19 @@ class Bare:
         self.labels = data.labels.repeat(VIEWS)
 
     def loss(self, timer: DeviceTimer | None = None) -> Tensor:
+        """Return the cross entropy of the images. It computes no masks and sets no marks."""
         with torch.autocast(self.images.device.type, dtype=torch.bfloat16, enabled=self.autocast):
             scores = self.network(self.images)
-        return functional.cross_entropy(scores.float(), self.labels)
+        return nn.functional.cross_entropy(scores.float(), self.labels)
 
 
-def networks(setup: Setup) -> dict[str, nn.Module]:
-    """The networks of the three ways on the CPU; raysearch's and the written one start from the same weights."""
+def build_networks(setup: Setup) -> dict[str, nn.Module]:
+    """Build the networks of the three implementations on the CPU.
+
+    Those of raysearch and of the written step start from the same weights.
+    """
     torch.manual_seed(0)
-    ours = FCAENet(build(setup.backbone), setup.bits)
+    ours = fcaenet.FCAENet(backbones.build(setup.backbone), setup.bits)
     channels = ours.backbone.channels
     if setup.backbone == "small":
         whole: nn.Module = SmallNetwork()
@@ -215,10 +241,10 @@ def networks(setup: Setup) -> dict[str, nn.Module]:
         whole = torchvision.models.get_model(setup.backbone, weights=None)
         names = [name for name, _ in whole.named_children()][:-2]  # all but pooling and classifier
         bare = torchvision.models.get_model(setup.backbone, weights=None, num_classes=setup.classes)
-    trunk = _chain(whole, names)
+    backbone = _chain(whole, names)
     state = ((key.split(".", 1), value) for key, value in ours.backbone.network.state_dict().items())
-    trunk.load_state_dict({f"{names.index(child)}.{rest}": value for (child, rest), value in state})
-    written = WrittenNetwork(trunk, channels, setup.bits)
+    backbone.load_state_dict({f"{names.index(child)}.{rest}": value for (child, rest), value in state})
+    written = WrittenNetwork(backbone, channels, setup.bits)
     written.output.load_state_dict(ours.hash_layer.linear.state_dict())
     return {"raysearch": ours, "written": written, "bare": bare}
 

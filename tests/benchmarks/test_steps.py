@@ -8,7 +8,7 @@ import pytest
 import srem
 import torch
 import train_step
-from step_baselines import PAPER, loop_masks, networks
+from step_baselines import PAPER, build_networks, loop_masks
 
 from raysearch.models.srem import erase_mask
 
@@ -39,14 +39,14 @@ def test_code_updates(monkeypatch, capsys):
     assert figures["seconds_ratio"] > 5
 
 
-def test_another_code_is_no_rounding():
-    given = adsh.problem(adsh.Size(404, 50, 8, 101), torch.float32)
-    plain = adsh.plain_update(given, 8)
+def test_another_code_is_not_a_rounding_error():
+    problem = adsh.draw_problem(adsh.Size(404, 50, 8, 101), torch.float32)
+    plain = adsh.plain_update(problem, 8)
     wrong = plain.clone()
     wrong[7, 3] *= -1
-    assert adsh.differing(given, plain, plain, 8) == (0, 0)
-    assert adsh.differing(given, plain, wrong, 8) == (1, 1)
-    assert adsh.differing(given, plain, wrong, 3) == (0, 0)
+    assert adsh.differing(problem, plain, plain, 8) == (0, 0)
+    assert adsh.differing(problem, plain, wrong, 8) == (1, 1)
+    assert adsh.differing(problem, plain, wrong, 3) == (0, 0)
 
 
 def test_masks(monkeypatch, capsys):
@@ -64,16 +64,16 @@ def test_training_steps(monkeypatch, capsys):
     figures = quick(train_step, monkeypatch, capsys)
     assert list(figures)[::3][:2] == ["raysearch_over_written", "raysearch_over_bare"]
     assert 0 < figures["srem_share_of_step"] < 1
-    for way in figures["ways"].values():
-        assert way["images_per_second"] > 0
-        assert way["share_of_peak"] > 0
+    for implementation in figures["ways"].values():
+        assert implementation["images_per_second"] > 0
+        assert implementation["share_of_peak"] > 0
 
 
 def test_networks_of_the_paper_are_the_same_and_need_what_is_published():
-    ours, written, bare = networks(PAPER).values()
-    count = [sum(one.numel() for one in network.parameters()) for network in (ours, written)]
+    ours, written, bare = build_networks(PAPER).values()
+    count = [sum(parameter.numel() for parameter in network.parameters()) for network in (ours, written)]
     assert count[0] == count[1]
-    assert sum(one.numel() for one in bare.parameters()) == count[0] + 2049 * (101 - 48)
+    assert sum(parameter.numel() for parameter in bare.parameters()) == count[0] + 2049 * (101 - 48)
     images = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
         assert torch.allclose(ours.eval()(images).z, written.eval()(images)[0], rtol=1e-4)
