@@ -44,7 +44,7 @@ class DisplayNames(NamedTuple):
 
     def breakable_class(self, label: int) -> Markup:
         """Return a class's name that may break after an underscore."""
-        return Markup(escape(self.classes[label]).replace("_", "_<wbr>"))
+        return escape(self.classes[label]).replace("_", Markup("_<wbr>"))
 
     def variant(self, name: str) -> str:
         """Return a variant's label."""

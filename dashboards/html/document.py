@@ -1,4 +1,4 @@
-"""A page around its parts: nothing is fetched, and no script may run but those that it was made with.
+"""The page around its sections. It fetches nothing, and its policy allows only the scripts that it contains.
 
 Screen readers and keyboards find landmarks (header, contents, main) and a link that skips to the results.
 """
@@ -17,13 +17,13 @@ _SCRIPTS = ("draw.js", "sort.js")
 
 
 def document(title: str, *parts: Any) -> str:
-    """The HTML of a page.
+    """Return the HTML of a page.
 
     Args:
-        title: of the browser's tab.
-        parts: the header, and sections, which the table of contents names; None is left out.
+        title: title of the browser's tab.
+        parts: the header and the sections; None is left out.
     """
-    without = tag("noscript", tag("p", "The figures need JavaScript; every number stands in the tables."))
+    without = tag("noscript", tag("p", "The figures need JavaScript; every number is in the tables."))
     scripts = [_plotly(), *map(_file, _SCRIPTS)]
     headers = [part for part in parts if _is_header(part)]
     rest = [part for part in parts if not _is_header(part)]
@@ -31,7 +31,7 @@ def document(title: str, *parts: Any) -> str:
 
 
 def plain(title: str, style: str, *parts: Any) -> str:
-    """The HTML of a page without plotly's figures, on which no script may run; `style` is CSS of its own."""
+    """Return the HTML of a page without figures, on which no script may run; `style` is additional CSS."""
     return _document(title, _file("style.css") + style, [], *parts)
 
 
@@ -64,8 +64,8 @@ def _is_header(part: Any) -> bool:
 
 
 def _contents(sections: list[Section]) -> Markup | None:
-    """Links to the page's sections."""
-    links = [tag("li", tag("a", one.heading, href=f"#{one.key}")) for one in sections]
+    """Return links to the page's sections."""
+    links = [tag("li", tag("a", section.heading, href=f"#{section.key}")) for section in sections]
     return tag("nav", tag("ul", *links), aria_label="Contents", class_="contents") if links else None
 
 

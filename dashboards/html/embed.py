@@ -1,4 +1,4 @@
-"""A figure in the page: a place, the JSON that a script draws there, a caption, and words for screen readers."""
+"""A figure in the page: its place, the JSON that a script draws, a caption, and a description for screen readers."""
 
 from typing import Any
 
@@ -9,13 +9,13 @@ from dashboards.html.markup import Markup, data_block, tag
 
 
 def embed(figure: go.Figure, key: str, caption: Any, says: str) -> Markup:
-    """A figure with its caption.
+    """Return a figure with its caption.
 
     Args:
-        figure: with its height.
-        key: its id on the page.
-        caption: below it; None for none.
-        says: what is read to people who do not see it.
+        figure: the figure; its layout has a height in pixels.
+        key: id of the element on the page.
+        caption: text below it, or None.
+        says: description that screen readers read.
     """
     return tag(
         "figure",

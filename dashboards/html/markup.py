@@ -1,35 +1,31 @@
-"""HTML that cannot leak: whatever is not marked as markup is escaped."""
+"""HTML elements as text: `markupsafe` escapes whatever is not marked as markup."""
 
-import html
 import math
 import re
 from typing import Any
 
+from markupsafe import Markup, escape
 
-class Markup(str):
-    """Text that is markup already."""
+__all__ = ["Markup", "Section", "data_block", "escape", "join", "name", "number", "rows", "section", "tag"]
 
 
 class Section(Markup):
-    """A part of the page that the table of contents names."""
+    """A section of the page, which the table of contents lists."""
 
     key: str
     heading: str
 
 
-def escape(value: Any) -> Markup:
-    """
-    >>> escape("<b>"), escape(Markup("<b>"))
-    ('&lt;b&gt;', '<b>')
-    """
-    return value if isinstance(value, Markup) else Markup(html.escape(str(value), quote=True))
-
-
 def tag(name: str, *children: Any, **attributes: Any) -> Markup:
-    """An element; `class_` is the class, None drops an attribute or a child, `data_x` becomes data-x.
+    """Return an HTML element.
 
-    >>> tag("p", "1 < 2", class_="note")
-    '<p class="note">1 &lt; 2</p>'
+    Args:
+        name: name of the element.
+        children: its content, escaped unless it is markup; None is left out.
+        attributes: `class_` is the class, `data_x` becomes data-x, and an attribute that is None is left out.
+
+    >>> print(tag("p", "1 < 2", class_="note"))
+    <p class="note">1 &lt; 2</p>
     """
     words = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{escape(value)}"'
@@ -40,49 +36,50 @@ def tag(name: str, *children: Any, **attributes: Any) -> Markup:
 
 
 def join(*children: Any) -> Markup:
-    """Children one after the other, None left out."""
+    """Return the children one after the other, without those that are None."""
     return Markup("".join(escape(child) for child in children if child is not None))
 
 
 def name(text: str) -> Markup:
-    """A variant's name that may break after `=` and keeps `(64 at 224)` on one line.
+    """Return a variant's name that may break after `=` and keeps `(64 at 224)` on one line.
 
     >>> name("a=18 px (64 at 224)") == "a=<wbr>18\\u00a0px (64\\u00a0at\\u00a0224)"
     True
     """
-    kept = re.sub(r"(\d+) at (\d+)", "\\1\u00a0at\u00a0\\2", re.sub(r"(\d+) px", "\\1\u00a0px", text))
-    return Markup(escape(kept).replace("=", "=<wbr>"))
+    unbroken = re.sub(r"(\d+) at (\d+)", "\\1\u00a0at\u00a0\\2", re.sub(r"(\d+) px", "\\1\u00a0px", text))
+    return escape(unbroken).replace("=", Markup("=<wbr>"))
 
 
 def data_block(key: str, value: str) -> Markup:
-    """JSON for a script to read, which no string inside it can end early."""
+    """Return JSON in a script element that no string inside the JSON can end early."""
     safe = value.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
     return Markup(f'<script type="application/json" data-figure="{escape(key)}">{safe}</script>')
 
 
 def section(key: str, title: str, *parts: Any) -> Section:
-    """A part of the page under its heading.
+    """Return a section of the page under its heading.
 
-    >>> one = section("cost", "Cost & time", None)
-    >>> print(one, one.heading)
+    >>> cost = section("cost", "Cost & time", None)
+    >>> print(cost, cost.heading)
     <section id="cost" aria-labelledby="cost-title"><h2 id="cost-title">Cost &amp; time</h2></section> Cost & time
     """
     label = f"{key}-title"
-    made = Section(tag("section", tag("h2", title, id=label), *parts, id=key, aria_labelledby=label))
-    made.key, made.heading = key, title
-    return made
+    section_ = Section(tag("section", tag("h2", title, id=label), *parts, id=key, aria_labelledby=label))
+    section_.key = key
+    section_.heading = title
+    return section_
 
 
 def number(value: str, under: str | Markup = "", by: float | None = None) -> Markup:
-    """A table's cell that holds a number, with what stands small below it.
+    """Return a table cell that holds a number.
 
     Args:
-        value: as people read it.
-        under: what stands below.
-        by: the number that the column is sorted by; a cell without one stands last.
+        value: the formatted number.
+        under: smaller text below it.
+        by: the number that the column is sorted by; cells without one are sorted last.
 
-    >>> number("0.613", by=0.61249)
-    '<td class="number" data-value="0.61249">0.613</td>'
+    >>> print(number("0.613", by=0.61249))
+    <td class="number" data-value="0.61249">0.613</td>
     """
     sorted_by = "" if by is None or not math.isfinite(by) else repr(by)
     small = under if isinstance(under, Markup) else tag("small", under) if under else None
@@ -90,13 +87,13 @@ def number(value: str, under: str | Markup = "", by: float | None = None) -> Mar
 
 
 def rows(header: list[Any], body: list[list[Any]], caption: Any = None) -> Markup:
-    """A table with column headers, which a reader may sort by; the first cell of each row is the row's header.
+    """Return a table with column headers, by which a reader can sort. The first cell of each row is its header.
 
-    It scrolls alone when too wide.
+    A table that is too wide scrolls within the page.
     """
-    head = tag("thead", tag("tr", *(tag("th", one, scope="col") for one in header))) if header else None
+    head = tag("thead", tag("tr", *(tag("th", title, scope="col") for title in header))) if header else None
     lines = [
-        tag("tr", tag("th", first, scope="row"), *(one if _is_cell(one) else tag("td", one) for one in rest))
+        tag("tr", tag("th", first, scope="row"), *(cell if _is_cell(cell) else tag("td", cell) for cell in rest))
         for first, *rest in body
     ]
     sortable = "sortable" if header and len(body) > 1 else None

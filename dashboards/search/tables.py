@@ -182,7 +182,7 @@ def _setting_column(run: SearchView, path: str) -> Column[TriedConfig]:
 
 def _breakable(path: str) -> Markup:
     """Return a path that may break after its dots and nowhere else."""
-    return Markup(escape(path).replace(".", ".<wbr>"))
+    return escape(path).replace(".", Markup(".<wbr>"))
 
 
 def _mean(row: Any) -> Cell:

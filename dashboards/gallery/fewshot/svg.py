@@ -26,8 +26,8 @@ def draw_svg(width: float, height: float, description: str, *children: Any, clas
 def draw_symbol(way: int, x: float, y: float, size: float, filled: bool, title: str | None = None) -> Markup:
     """Return the symbol of a class, filled or hollow; the title appears under the pointer.
 
-    >>> draw_symbol(1, 10, 20, 4, filled=False)[:73]
-    '<path d="M-.9,-.9H.9V.9H-.9Z" transform="translate(10 20) scale(4)" fill='
+    >>> print(draw_symbol(1, 10, 20, 4, filled=False)[:73])
+    <path d="M-.9,-.9H.9V.9H-.9Z" transform="translate(10 20) scale(4)" fill=
     """
     color = COLORS[way % len(COLORS)]
     return tag(

@@ -11,7 +11,7 @@ def test_children_and_attributes_are_escaped_once():
     text = tag("p", EVIL, tag("b", "&"), None, title=EVIL, class_=None)
     assert text.count("<") == 4
     assert "&amp;amp;" not in text
-    assert 'title="&lt;/script&gt;&lt;b onclick=&quot;x&quot;&gt;&#x27;&amp;"' in text
+    assert 'title="&lt;/script&gt;&lt;b onclick=&#34;x&#34;&gt;&#39;&amp;"' in text
 
 
 def test_a_data_block_ends_where_it_should_and_reads_back():

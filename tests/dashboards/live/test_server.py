@@ -122,8 +122,8 @@ def test_an_equal_state_is_not_sent_again(server: LiveServer) -> None:
 
 def test_each_cell_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
-    content = cells.CellReader._content
-    monkeypatch.setattr(cells.CellReader, "_content", lambda self, cell: read.append(cell) or content(self, cell))
+    read_file = cells.CellReader._read_file
+    monkeypatch.setattr(cells.CellReader, "_read_file", lambda self, cell: read.append(cell) or read_file(self, cell))
     run = Growing(tmp_path, seeds=3)
     run.end(0, 1)
     follower = RunFollower(run.path)
