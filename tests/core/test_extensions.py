@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from raysearch.core import extensions
-from raysearch.core.errors import UserError
-from raysearch.core.registry import Registry
+from raysearch.core import Registry, UserError, extensions
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +47,7 @@ def test_processes_that_are_started_load_the_same_files(tmp_path: Path) -> None:
         (None, r"missing\.py': no such file"),
         ("1 / 0", "cannot be imported: ZeroDivisionError"),
         (
-            "from raysearch.core.errors import UserError\nraise UserError('choose another name')",
+            "from raysearch.core import UserError\nraise UserError('choose another name')",
             ": choose another name",
         ),
     ],

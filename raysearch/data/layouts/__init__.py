@@ -10,8 +10,17 @@ import pkgutil
 
 from raysearch.data.layouts.auto import AUTO, detect_layout, find_layout
 from raysearch.data.layouts.few_shot import read_fewshot
-from raysearch.data.layouts.layout import LAYOUTS, Layout, PublishedCounts, layout, official_release, register_layout
-from raysearch.data.layouts.listing import ListEntry, Listing, listing_from_lists
+from raysearch.data.layouts.layout import (
+    LAYOUTS,
+    Layout,
+    ListEntry,
+    Listing,
+    PublishedCounts,
+    layout,
+    listing_from_lists,
+    official_release,
+    register_layout,
+)
 from raysearch.data.layouts.own_images import read_folder
 
 __all__ = [

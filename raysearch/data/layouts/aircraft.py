@@ -13,8 +13,15 @@ a photo are a banner with its owner's name. Papers on hashing keep it, and so do
 
 from pathlib import Path
 
-from raysearch.data.layouts.layout import PublishedCounts, Signature, official_release, register_layout
-from raysearch.data.layouts.listing import ListEntry, Listing, listing_from_lists
+from raysearch.data.layouts.layout import (
+    ListEntry,
+    Listing,
+    PublishedCounts,
+    Signature,
+    listing_from_lists,
+    official_release,
+    register_layout,
+)
 from raysearch.data.layouts.readers import disk, id_lists
 from raysearch.data.shards import Box
 

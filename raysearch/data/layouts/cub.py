@@ -12,8 +12,7 @@ use this layout, and name one of them in the study.
 
 from pathlib import Path
 
-from raysearch.data.layouts.layout import PublishedCounts, Signature, official_release, register_layout
-from raysearch.data.layouts.listing import Listing
+from raysearch.data.layouts.layout import Listing, PublishedCounts, Signature, official_release, register_layout
 from raysearch.data.layouts.readers import id_lists
 
 

@@ -15,8 +15,14 @@ from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
 from raysearch.core import UserError
-from raysearch.data.layouts.layout import PublishedCounts, Signature, official_release, register_layout
-from raysearch.data.layouts.listing import Listing, listing_from_lists
+from raysearch.data.layouts.layout import (
+    Listing,
+    PublishedCounts,
+    Signature,
+    listing_from_lists,
+    official_release,
+    register_layout,
+)
 from raysearch.data.layouts.readers import label_lists, matlab
 from raysearch.data.shards import Box
 

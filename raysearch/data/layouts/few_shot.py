@@ -19,8 +19,7 @@ from pathlib import Path
 
 from raysearch.core import UserError
 from raysearch.data.class_splits import split_files
-from raysearch.data.layouts.layout import Layout, refuse_test_fraction, register_layout
-from raysearch.data.layouts.listing import Listing
+from raysearch.data.layouts.layout import Layout, Listing, refuse_test_fraction, register_layout
 from raysearch.data.layouts.readers import disk
 from raysearch.data.shards import SPLITS, Corrupt, Sample
 

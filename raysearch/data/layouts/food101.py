@@ -10,8 +10,15 @@ Traps. Train is noisy on purpose, with some wrong labels; test was cleaned by ha
 
 from pathlib import Path
 
-from raysearch.data.layouts.layout import PublishedCounts, Signature, official_release, register_layout
-from raysearch.data.layouts.listing import ListEntry, Listing, listing_from_lists
+from raysearch.data.layouts.layout import (
+    ListEntry,
+    Listing,
+    PublishedCounts,
+    Signature,
+    listing_from_lists,
+    official_release,
+    register_layout,
+)
 from raysearch.data.layouts.readers import disk
 
 LISTS = {split: f"meta/{split}.txt" for split in ("train", "test")}

@@ -22,8 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raysearch.core import UserError
-from raysearch.data.layouts.layout import Layout, register_layout
-from raysearch.data.layouts.listing import Listing
+from raysearch.data.layouts.layout import Layout, Listing, register_layout
 from raysearch.data.layouts.readers import archives, disk
 from raysearch.data.shards import Corrupt, SliceLoader, open_temporary_file
 

@@ -11,8 +11,7 @@ is the id with the name ("0817.Red-winged Blackbird (Male)"); lists of classes w
 
 from pathlib import Path
 
-from raysearch.data.layouts.layout import PublishedCounts, Signature, official_release, register_layout
-from raysearch.data.layouts.listing import Listing
+from raysearch.data.layouts.layout import Listing, PublishedCounts, Signature, official_release, register_layout
 from raysearch.data.layouts.readers import id_lists
 
 

@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from raysearch.core import UserError, nearest
-from raysearch.data.layouts.layout import Layout, refuse_test_fraction, register_layout
-from raysearch.data.layouts.listing import Listing
+from raysearch.data.layouts.layout import Layout, Listing, refuse_test_fraction, register_layout
 from raysearch.data.layouts.readers import disk
 from raysearch.data.shards import SPLITS, Corrupt, Sample, choose_test_sources
 

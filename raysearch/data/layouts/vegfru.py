@@ -13,8 +13,14 @@ become RGB; a truncated one is corrupt, left out and named, where tolerant loade
 from pathlib import Path
 
 from raysearch.core import UserError
-from raysearch.data.layouts.layout import PublishedCounts, Signature, official_release, register_layout
-from raysearch.data.layouts.listing import Listing, listing_from_lists
+from raysearch.data.layouts.layout import (
+    Listing,
+    PublishedCounts,
+    Signature,
+    listing_from_lists,
+    official_release,
+    register_layout,
+)
 from raysearch.data.layouts.readers import disk, label_lists
 from raysearch.data.shards import SPLITS
 

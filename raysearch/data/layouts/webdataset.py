@@ -16,8 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from raysearch.core import UserError
-from raysearch.data.layouts.layout import Layout, register_layout
-from raysearch.data.layouts.listing import Listing
+from raysearch.data.layouts.layout import Layout, Listing, register_layout
 from raysearch.data.layouts.readers import archives, disk
 from raysearch.data.shards import Corrupt, CorruptImage, SliceLoader
 

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from raysearch.core import UserError
-from raysearch.data.layouts.layout import refuse_test_fraction
-from raysearch.data.layouts.listing import Listing
+from raysearch.data.layouts.layout import Listing, refuse_test_fraction
 from raysearch.data.layouts.readers import disk
 from raysearch.data.shards import Corrupt, Loader, Sample, choose_test_sources
 
