@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 
 from raysearch.core import UserError
 from raysearch.data.feed import MEAN, STD, normalize
@@ -17,7 +16,7 @@ from raysearch.data.image_sources import SourceImage
 from raysearch.data.shards import Corrupt, CorruptImage, decode_any, image_pixels
 
 ImageLike = Image.Image | str | os.PathLike[str]
-ImagesLike = np.ndarray | Tensor | Sequence[ImageLike]  # an array is (n, side, side, 3) uint8
+ImagesLike = np.ndarray | torch.Tensor | Sequence[ImageLike]  # an array is (n, side, side, 3) uint8
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ class Preprocessing:
         Raises:
             ValueError: the array is not (n, side, side, 3) uint8.
         """
-        if not isinstance(images, np.ndarray | Tensor):
+        if not isinstance(images, np.ndarray | torch.Tensor):
             return
         expected = (self.side, self.side, 3)
         if images.ndim != 4 or tuple(images.shape[1:]) != expected or not str(images.dtype).endswith("uint8"):
@@ -92,13 +91,13 @@ class Preprocessing:
                 "of other sizes give a list of Pillow images or paths"
             )
 
-    def batch(self, images: ImagesLike, device: torch.device) -> Tensor:
+    def batch(self, images: ImagesLike, device: torch.device) -> torch.Tensor:
         """Return n checked images as normalized floats (n, 3, side, side) on the device.
 
         Raises:
             UserError: as `pixels`.
         """
-        if not isinstance(images, np.ndarray | Tensor):
+        if not isinstance(images, np.ndarray | torch.Tensor):
             images = np.stack([self.pixels(image) for image in images])
         # A copy, since torch warns about read-only arrays.
         pixels = torch.from_numpy(np.array(images)) if isinstance(images, np.ndarray) else images

@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from raysearch.core import UserError
 from raysearch.data import image_sources
@@ -160,7 +159,7 @@ class FewShotClassifier:
         return predictions
 
     @torch.no_grad()
-    def logits(self, images: ImagesLike) -> Tensor:
+    def logits(self, images: ImagesLike) -> torch.Tensor:
         """Return the network's logits of images over the known classes.
 
         Args:

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from raysearch.data.preprocessing import ImageLike, ImagesLike, Preprocessing
 from raysearch.data.shards import Manifest
@@ -111,7 +110,7 @@ class Hasher:
         return model_file.load_model(path, "retrieval", partial(cls, device=model_file.choose_device(device)))
 
     @torch.no_grad()
-    def encode(self, images: ImagesLike) -> Tensor:
+    def encode(self, images: ImagesLike) -> torch.Tensor:
         """Return the codes of images.
 
         Args:
@@ -140,7 +139,7 @@ class Hasher:
         """
         return self.preprocessing.pixels(picture)
 
-    def _outputs(self, images: ImagesLike) -> Tensor:
+    def _outputs(self, images: ImagesLike) -> torch.Tensor:
         """Return outputs (B, c) of the network, or features (B, C) when an encoder follows."""
         ready = self.preprocessing.batch(images, self.device)
         return self._network(ready).z if self._encoder is None else pool(self._network.feature_map(ready))

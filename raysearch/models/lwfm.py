@@ -26,7 +26,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from raysearch.core import UserError, nearest
 from raysearch.models.lwe import attention
@@ -203,7 +202,7 @@ def pool_taps(maps: Sequence[Tensor], grid: int = 3) -> list[Tensor]:
     [(2, 8, 3, 3), (2, 16, 3, 3)]
     """
     images = (at_least_single(tap).flatten(0, -4) for tap in maps)
-    pooled = (functional.adaptive_avg_pool2d(tap, grid) for tap in images)
+    pooled = (nn.functional.adaptive_avg_pool2d(tap, grid) for tap in images)
     return [tap.unflatten(0, original.shape[:-3]) for tap, original in zip(pooled, maps, strict=True)]
 
 

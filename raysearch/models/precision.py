@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 import torch
-from torch import Tensor
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -26,13 +25,13 @@ def full_precision(function: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(function)
     def _guarded(*args: P.args, **kwargs: P.kwargs) -> T:
-        device = next(value.device for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
+        device = next(value.device for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor))
         with torch.autocast(device.type, enabled=False):
             return function(*args, **kwargs)
 
     return _guarded
 
 
-def at_least_single(values: Tensor) -> Tensor:
+def at_least_single(values: torch.Tensor) -> torch.Tensor:
     """Convert half-precision floats to float32; others stay as they are."""
     return values.to(torch.promote_types(values.dtype, torch.float32))

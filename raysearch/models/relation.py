@@ -12,7 +12,6 @@ Legend: `Q` queries, `S` supports, `C` channels, `H x W` positions; dots are any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from raysearch.models.precision import at_least_single
 
@@ -57,14 +56,14 @@ class RelationHead(nn.Module):
         support_weight, query_weight = self.compare.weight.chunk(2, dim=1)
         compared = self._convolve(support, support_weight, self.compare.bias)
         compared = compared + self._convolve(query, query_weight, None)
-        pairs = functional.relu(self.compare_norm(compared.flatten(0, -4)))
-        pairs = self.block(functional.max_pool2d(pairs, 2))
+        pairs = nn.functional.relu(self.compare_norm(compared.flatten(0, -4)))
+        pairs = self.block(nn.functional.max_pool2d(pairs, 2))
         # Scores are compared with each other; bfloat16 is too coarse for that.
         with torch.autocast(pairs.device.type, enabled=False):
             return self.score(at_least_single(pairs)).view(compared.shape[:-3])
 
     def _convolve(self, maps: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        convolved = functional.conv2d(maps.flatten(0, -4), weight, bias, padding=self.compare.padding)
+        convolved = nn.functional.conv2d(maps.flatten(0, -4), weight, bias, padding=self.compare.padding)
         return convolved.unflatten(0, maps.shape[:-3])
 
 
@@ -84,7 +83,7 @@ class CosineHead(nn.Module):
     def forward(self, support: Tensor, query: Tensor) -> Tensor:
         """Return the scaled cosine of each pair's mean features, float32 or wider."""
         support_means, query_means = (at_least_single(maps).mean((-2, -1)) for maps in (support, query))
-        return self.scale * functional.cosine_similarity(support_means, query_means, dim=-1)
+        return self.scale * nn.functional.cosine_similarity(support_means, query_means, dim=-1)
 
 
 def _initialize(module: nn.Module) -> None:

@@ -11,7 +11,6 @@ from itertools import pairwise
 from pathlib import Path
 
 from torch import Tensor, nn
-from torch.nn import functional
 
 from raysearch.models.backbone_specs import BackboneSpec
 from raysearch.models.backbones.backbone import Backbone, load_weights
@@ -113,7 +112,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return LeakyReLU(path + shortcut): (B,fan_in,H,W) -> (B,fan_out,H,W)."""
-        return functional.leaky_relu(self.path(features) + self.shortcut(features), 0.1)
+        return nn.functional.leaky_relu(self.path(features) + self.shortcut(features), 0.1)
 
 
 def _normed(fan_in: int, fan_out: int, kernel: int) -> tuple[nn.Module, nn.Module]:

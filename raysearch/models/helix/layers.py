@@ -5,7 +5,6 @@ Tokens are (..., H, W, C): channels are last. Everything here works on each posi
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from raysearch.models.precision import at_least_single
 
@@ -68,7 +67,7 @@ class RepeatedBatchNorm2d(nn.BatchNorm2d):
         # With a momentum of one, these buffers hold the statistics of this batch afterwards.
         mean = torch.zeros_like(self.running_mean)
         variance = torch.ones_like(self.running_var)
-        normed = functional.batch_norm(images, mean, variance, self.weight, self.bias, True, 1.0, self.eps)
+        normed = nn.functional.batch_norm(images, mean, variance, self.weight, self.bias, True, 1.0, self.eps)
         assert self.momentum is not None
         rows = images.numel() // images.shape[1]
         correction = (repeats * (rows - 1)) / (repeats * rows - 1)

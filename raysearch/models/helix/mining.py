@@ -17,7 +17,6 @@ values, `C` channels, `I` = heads x dimensions of a head. A dimension of pairs t
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from raysearch.models.helix.layers import Pointwise, RepeatedBatchNorm2d
 
@@ -107,5 +106,5 @@ class GroupedAttention(nn.Module):
         rows = rows.flatten(2, 3) if keys.shape[2] == 1 else rows.flatten(1, 2)
         keys, values = (operand.flatten(1, 2) for operand in (keys, values))
         operands = (operand.flatten(0, 1).unflatten(-1, (self.heads, -1)) for operand in (rows, keys, values))
-        attended = functional.scaled_dot_product_attention(*(operand.transpose(1, 2) for operand in operands))
+        attended = nn.functional.scaled_dot_product_attention(*(operand.transpose(1, 2) for operand in operands))
         return attended.transpose(1, 2).reshape(*pairs, *attn_q.shape[3:])

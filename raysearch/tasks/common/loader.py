@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterable
 
 import torch
-from torch import Tensor
 
 from raysearch.data.feed import ImageSet, normalize
 
@@ -26,7 +25,7 @@ class Loader:
         self._seconds = 0.0
         self._events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
 
-    def batch(self, images: ImageSet, rows: Tensor) -> Tensor:
+    def batch(self, images: ImageSet, rows: torch.Tensor) -> torch.Tensor:
         """Load normalized images.
 
         Args:
@@ -38,7 +37,7 @@ class Loader:
         """
         return normalize(self.take(images, rows))
 
-    def take(self, images: ImageSet, rows: Tensor) -> Tensor:
+    def take(self, images: ImageSet, rows: torch.Tensor) -> torch.Tensor:
         """Load images as they are stored.
 
         Args:
@@ -87,7 +86,7 @@ class Prefetcher:
         rows: returns the rows of a step, by its number, in the order in which they are loaded.
     """
 
-    def __init__(self, images: ImageSet, rows: Callable[[int], Iterable[Tensor]]) -> None:
+    def __init__(self, images: ImageSet, rows: Callable[[int], Iterable[torch.Tensor]]) -> None:
         self._images = images
         self._rows = rows
         self._requested = 0  # steps

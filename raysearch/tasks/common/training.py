@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from raysearch.tasks.base import NonFiniteLoss
 from raysearch.tasks.common.loader import Loader
@@ -123,4 +122,4 @@ def copied(state: Any) -> Any:
     """Return a state with its tensors copied to the CPU, in plain dicts."""
     if isinstance(state, dict):
         return {key: copied(value) for key, value in state.items()}
-    return state.to("cpu", copy=True) if isinstance(state, Tensor) else state
+    return state.to("cpu", copy=True) if isinstance(state, torch.Tensor) else state

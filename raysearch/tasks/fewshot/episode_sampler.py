@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
 from raysearch.data.episodes import Episodes
 from raysearch.studies.configs import FewshotConfig
@@ -16,9 +15,9 @@ class EpisodeStep(NamedTuple):
     """Rows of `E` episodes of `W` ways, `K` shots and `Q` queries per way, and of an ordinary batch of `B`; int64."""
 
     number: int  # of the first episode in the run
-    support: Tensor  # (E, W, K)
-    query: Tensor  # (E, W, Q)
-    ordinary: Tensor  # (B,), for all workers together
+    support: torch.Tensor  # (E, W, K)
+    query: torch.Tensor  # (E, W, Q)
+    ordinary: torch.Tensor  # (B,), for all workers together
 
 
 class EpisodeSampler:
@@ -48,7 +47,7 @@ class EpisodeSampler:
             ordinary = torch.randint(self._images, (self._config.lwfm.aux_batch,), generator=draws)
             yield EpisodeStep(number, support, query, ordinary)
 
-    def rows(self, epoch: int, worker: Worker) -> Iterator[Tensor]:
+    def rows(self, epoch: int, worker: Worker) -> Iterator[torch.Tensor]:
         """Yield the rows that a worker loads in an epoch, in the order in which `EpisodeViews` loads them."""
         for step in self.steps(epoch):
             yield worker.share(step.support).flatten()

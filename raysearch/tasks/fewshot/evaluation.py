@@ -9,7 +9,6 @@ from contextlib import AbstractContextManager
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from raysearch.data.episodes import Episodes
 from raysearch.data.feed import ImageSet
@@ -44,7 +43,7 @@ class MapStore:
         self.images_at_once = max(1, (BUDGET if budget is None else budget) // bytes_per_image)
         self._all = self._compute(torch.arange(len(images))) if len(images) <= self.images_at_once else None
 
-    def maps(self, rows: Tensor) -> Maps:
+    def maps(self, rows: torch.Tensor) -> Maps:
         """Return the maps of rows of any shape, one per tap: rows.shape + (C, h, w)."""
         if self._all is not None:
             index = rows.to(self._all[0].device)
@@ -53,7 +52,7 @@ class MapStore:
         return [tap[index.to(tap.device)] for tap in self._compute(unique_rows)]
 
     @torch.no_grad()
-    def _compute(self, rows: Tensor) -> Maps:
+    def _compute(self, rows: torch.Tensor) -> Maps:
         training = self._network.training
         self._network.eval()
         self._images.prefetch(rows)

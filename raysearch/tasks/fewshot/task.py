@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.nn import functional
 
 from raysearch.core import UserError
@@ -182,7 +181,7 @@ class FewshotTask:
         means = worker.sum(torch.stack([loss.detach().float() for loss in losses.values()])) / worker.world_size
         return dict(zip(losses, means.tolist(), strict=True))
 
-    def _losses(self, output: EpisodeOutput, queries: Tensor, ordinary: Tensor) -> dict[str, Tensor]:
+    def _losses(self, output: EpisodeOutput, queries: torch.Tensor, ordinary: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return the episode's cross-entropy, or with LWFM-SPM's auxiliary losses their weighted sum and its terms.
 
         Args:

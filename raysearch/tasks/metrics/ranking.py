@@ -12,7 +12,6 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from raysearch.models.hashing.packed import hamming, pack
 from raysearch.tasks.metrics.distinct_codes import Database, Integers, UniqueCodes, class_ids
@@ -136,4 +135,4 @@ def _count_weights(counts: Integers) -> NDArray[np.float64] | None:
 
 
 def _array(labels: Any) -> NDArray[Any]:
-    return labels.cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+    return labels.cpu().numpy() if isinstance(labels, torch.Tensor) else np.asarray(labels)

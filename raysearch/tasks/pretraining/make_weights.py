@@ -12,7 +12,6 @@ import numpy as np
 import torch
 import typer
 from torch import Tensor, nn
-from torch.nn import functional
 
 from raysearch.core import cli
 from raysearch.data import synthetic
@@ -78,7 +77,7 @@ def _pooled(backbone: backbones.Backbone, images: Tensor) -> Tensor:
 
 def _loss(logits: Tensor, wanted: Tensor, levels: list[int]) -> Tensor:
     """Sum over parts of the cross entropies of (B, sum of levels) logits and (B, parts) levels."""
-    losses = [functional.cross_entropy(part, wanted[:, i]) for i, part in enumerate(logits.split(levels, dim=1))]
+    losses = [nn.functional.cross_entropy(part, wanted[:, i]) for i, part in enumerate(logits.split(levels, dim=1))]
     return torch.stack(losses).sum()
 
 

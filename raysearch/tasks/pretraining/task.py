@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from raysearch.core import UserError
 from raysearch.data.episodes import Episodes
@@ -122,7 +121,7 @@ class PretrainTask:
             with evaluation.autocast(device, "auto"):
                 logits = self._wrapped(images)
             classes = self._classes[rows.to(device)]
-            loss = functional.cross_entropy(logits, classes)
+            loss = nn.functional.cross_entropy(logits, classes)
             self.optimizer.zero_grad(set_to_none=True)
             (loss * (self.worker.world_size * len(rows) / len(batch_rows))).backward()
             self.optimizer.step()

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from raysearch.core import atomic
 from raysearch.studies.configs import RetrievalConfig, weights
@@ -21,7 +20,7 @@ from raysearch.tasks.base import Worker
 _VERSION = 1  # raised when the same key would hold other numbers
 
 
-def cached(directory: Path, key: Mapping[str, Any], compute: Callable[[], Tensor]) -> Tensor:
+def cached(directory: Path, key: Mapping[str, Any], compute: Callable[[], torch.Tensor]) -> torch.Tensor:
     """Return the tensor under a key, and compute it if no process has done so.
 
     Args:

@@ -7,7 +7,6 @@ Queries go through backbone and encoder.
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from raysearch.core import UserError
 from raysearch.data.feed import ImageSet
@@ -80,7 +79,7 @@ class ShallowHashingTask:
         """Return the metrics of `metric_ids`; `map_validation` where a part was held out."""
         return self.evaluator.evaluate(*self.judged())
 
-    def judged(self) -> tuple[Encode, Tensor]:
+    def judged(self) -> tuple[Encode, torch.Tensor]:
         """Return the encoder of queries, and the database's codes (n, c) in {-1, +1}."""
         return self._encode, self.codes
 
@@ -112,7 +111,7 @@ class ShallowHashingTask:
         return options
 
     @torch.no_grad()
-    def _encode(self, images: ImageSet) -> Tensor:
+    def _encode(self, images: ImageSet) -> torch.Tensor:
         assert self.encoder is not None, "nothing is fitted yet"
         images.prefetch(torch.arange(len(images)))
         features = [
