@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import dashboards.report
-from raysearch.runs import results
-from raysearch.runs.study_record import StudyRecord
+from raysearch.runs import StudyRecord, results
 from raysearch.studies.design import Ablation, ablation_plan, factor, plan
 
 REPEATS = 3

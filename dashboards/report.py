@@ -20,8 +20,7 @@ from dashboards.search import tables as search_tables
 from dashboards.search.answer import answer_sentences
 from dashboards.search.view import search_view
 from raysearch.core import Registry, UserError, atomic
-from raysearch.runs import results
-from raysearch.runs.study_record import StudyRecord
+from raysearch.runs import StudyRecord, results
 
 __all__ = ["GALLERY", "REPORTS", "ReportKind", "answer", "live_state", "report_kind", "terminal", "write"]
 

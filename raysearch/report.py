@@ -17,8 +17,7 @@ import dashboards.comparison.page
 import dashboards.comparison.tables
 import dashboards.report
 from raysearch.core import UserError, cli, sanitize
-from raysearch.runs import results
-from raysearch.runs.run_location import RunLocation
+from raysearch.runs import RunLocation, results
 
 IMAGES = 6  # pictures of each kind in a gallery
 

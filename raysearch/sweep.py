@@ -20,8 +20,7 @@ from raysearch.data import shards, synthetic
 from raysearch.data.feed_mode import STORE_SHARE, FeedMode
 from raysearch.engine.drivers import Driver, open_driver
 from raysearch.engine.options import Options, Run, RunContext, cluster_address
-from raysearch.runs import describe, results
-from raysearch.runs.run_location import RunLocation
+from raysearch.runs import RunLocation, describe, results
 from raysearch.storage import Location, cache_dir, join_uri, without_credentials
 from raysearch.studies.configs import overrides
 from raysearch.studies.design import PlanRequest, load_study, plan_study

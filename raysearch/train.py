@@ -30,8 +30,7 @@ from raysearch.data.feed import DecodeSpec
 from raysearch.data.feed_mode import FeedMode
 from raysearch.inference import export as inference_export
 from raysearch.models import backbones
-from raysearch.runs import results, variant_config
-from raysearch.runs.study_record import StudyRecord
+from raysearch.runs import StudyRecord, results, variant_config
 from raysearch.storage import Location, cache_dir
 from raysearch.studies.configs import TASKS, RunConfig, overrides, presets
 from raysearch.studies.configs.profiles import profile_settings

@@ -1,7 +1,7 @@
 """The cost of a study, and each variant's share: machines are paid by the hour, and cells share them by seconds."""
 
 from dashboards.ablation.view import View
-from raysearch.runs.study_record import CostRecord
+from raysearch.runs import CostRecord
 
 
 def cost_facts(cost: CostRecord) -> list[tuple[str, str]]:

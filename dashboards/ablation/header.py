@@ -4,7 +4,7 @@ from dashboards.ablation.answer import sentence
 from dashboards.ablation.view import View
 from dashboards.html import formats
 from dashboards.html.markup import Markup, join, name, tag
-from raysearch.runs.study_record import DataRecord, SplitRecord, StudyRecord
+from raysearch.runs import DataRecord, SplitRecord, StudyRecord
 from raysearch.studies.analysis import statistics
 
 GALLERY = "gallery.html"  # beside the report

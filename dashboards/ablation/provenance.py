@@ -12,7 +12,7 @@ from dashboards.html.markup import Markup, Section, tag
 from dashboards.run_data import row_limits
 from dashboards.run_data.config_diff import between, flat, words
 from dashboards.run_data.result_rows import loads, mapping
-from raysearch.runs.study_record import StudyRecord
+from raysearch.runs import StudyRecord
 
 
 def provenance(run: View) -> Section:

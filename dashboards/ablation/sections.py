@@ -12,7 +12,7 @@ from dashboards.html import formats, verdicts
 from dashboards.html.embed import embed
 from dashboards.html.markup import Markup, name, rows, section, tag
 from dashboards.run_data import row_limits
-from raysearch.runs.study_record import StudyRecord
+from raysearch.runs import StudyRecord
 
 _MAX_ERRORS = 50  # rows of the table of failures
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 from dashboards.html import formats
 from dashboards.run_data.published import Published, read
 from dashboards.run_data.result_rows import Histories, history, is_number, loads, mapping, mean, rows_of, typed
-from raysearch.runs.study_record import StudyRecord, VariantRecord
+from raysearch.runs import StudyRecord, VariantRecord
 from raysearch.studies.analysis import statistics
 
 SIDE = 224  # the image side that a study declares its pixel sizes for

@@ -15,7 +15,7 @@ from plotly import colors
 
 from dashboards.ablation import view
 from dashboards.html.markup import Markup, escape, tag
-from raysearch.runs.study_record import StudyRecord
+from raysearch.runs import StudyRecord
 
 Pixels = NDArray[np.uint8]
 

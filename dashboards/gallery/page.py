@@ -13,7 +13,7 @@ from dashboards.html.markup import Markup, join, name, rows, tag
 from dashboards.report import GALLERY
 from raysearch.core import atomic
 from raysearch.inspection.cell_choice import CellChoice
-from raysearch.runs.study_record import StudyRecord
+from raysearch.runs import StudyRecord
 
 Draw = Callable[[Detail], Sequence[Markup | None]]
 

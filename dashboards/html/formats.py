@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from raysearch.core import format_seconds
-from raysearch.runs.study_record import StudyRecord
+from raysearch.runs import StudyRecord
 
 MINUS = "\N{MINUS SIGN}"
 NONE = "\N{EN DASH}"  # stands where there is no number

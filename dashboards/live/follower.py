@@ -10,8 +10,7 @@ from typing import Any
 from dashboards import report
 from dashboards.live.status import process_state
 from raysearch.core import UserError
-from raysearch.runs import heartbeat, results
-from raysearch.runs.heartbeat import Heartbeat
+from raysearch.runs import Heartbeat, heartbeat, results
 
 _CLOCK_TICK = 2.0  # seconds; two changes within one tick of the file system's clock may have the same time
 _REREAD_SECONDS = 30.0  # a directory is read again after this time, since some network drives do not update its time

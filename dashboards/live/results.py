@@ -22,7 +22,7 @@ from dashboards.run_data import row_limits
 from dashboards.search import figures, tables
 from dashboards.search.answer import answer_sentences, settings_text
 from dashboards.search.view import SearchView
-from raysearch.runs.study_record import StudyRecord
+from raysearch.runs import StudyRecord
 
 MAX_FAILURES = 50
 _MAX_LINE = 200  # characters

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dashboards.ablation.view import Variant, View
-from raysearch.runs.study_record import StudyRecord
+from raysearch.runs import StudyRecord
 
 ASPECTS = ("data", "backbone", "side", "weights", "measure")  # keys of a published file's first lines
 _WORDS = {"measure": "metric"}

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from dashboards.ablation.view import View, verdict_of, view
 from dashboards.run_data.result_rows import is_number, typed
-from raysearch.runs.study_record import StudyRecord, VariantRecord
+from raysearch.runs import StudyRecord, VariantRecord
 from raysearch.studies.analysis import statistics
 
 REFERENCE = "reference"

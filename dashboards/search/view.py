@@ -16,7 +16,7 @@ import pyarrow as pa
 from dashboards.html import formats
 from dashboards.run_data.result_rows import history, loads, mapping, mean, rows_of
 from dashboards.search.final_evaluation import FinalEvaluation, final_evaluations
-from raysearch.runs.study_record import StudyRecord, VariantRecord
+from raysearch.runs import StudyRecord, VariantRecord
 
 STATUS_ORDER = ("finished", "stopped", "unfinished", "failed")
 

@@ -14,8 +14,7 @@ from rich.console import Console, RenderableType
 from raysearch.core import Interrupt
 from raysearch.data.feed_mode import STORE_SHARE, FeedMode
 from raysearch.data.shards import Manifest
-from raysearch.runs import results
-from raysearch.runs.study_record import StudyRecord
+from raysearch.runs import StudyRecord, results
 from raysearch.storage import Location
 
 

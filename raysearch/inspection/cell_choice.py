@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from raysearch.core import UserError, nearest
-from raysearch.runs.study_record import StudyRecord
+from raysearch.runs import StudyRecord
 
 MAX_VARIANTS = 12  # variants of a page when the user names none
 

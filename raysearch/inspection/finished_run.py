@@ -18,9 +18,8 @@ from raysearch.data.feed import DecodeSpec
 from raysearch.data.shards import Manifest
 from raysearch.inspection.cell_choice import CellChoice, choose_cell
 from raysearch.models import backbones
-from raysearch.runs import results, variant_config
+from raysearch.runs import StudyRecord, results, variant_config
 from raysearch.runs.checkpoints import FOLDER, Checkpoints, decode_state
-from raysearch.runs.study_record import StudyRecord
 from raysearch.storage import Location, cache_dir
 from raysearch.studies.configs import TASKS, Images, RunConfig
 from raysearch.tasks import registry

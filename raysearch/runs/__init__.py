@@ -2,3 +2,34 @@
 
 Only `checkpoints` imports torch, and nothing imports Ray, so a report can be drawn anywhere.
 """
+
+from raysearch.runs.heartbeat import Heartbeat, Note, RunningCell, Stage
+from raysearch.runs.run_location import RunLocation
+from raysearch.runs.study_record import (
+    CellRecord,
+    CostRecord,
+    DataRecord,
+    FeedRecord,
+    PretrainingsRecord,
+    SplitRecord,
+    StudyRecord,
+    Surroundings,
+    VariantRecord,
+)
+
+__all__ = [
+    "CellRecord",
+    "CostRecord",
+    "DataRecord",
+    "FeedRecord",
+    "Heartbeat",
+    "Note",
+    "PretrainingsRecord",
+    "RunLocation",
+    "RunningCell",
+    "SplitRecord",
+    "Stage",
+    "StudyRecord",
+    "Surroundings",
+    "VariantRecord",
+]

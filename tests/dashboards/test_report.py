@@ -16,8 +16,7 @@ from dashboards.ablation.view import View, view
 from dashboards.html import verdicts
 from dashboards.report import write
 from raysearch.core import UserError
-from raysearch.runs import results
-from raysearch.runs.study_record import StudyRecord
+from raysearch.runs import StudyRecord, results
 
 from ..study_json import read_study_json, write_study_json
 

@@ -7,7 +7,7 @@ from rich.console import Console
 from raysearch.core import Interrupt
 from raysearch.data import shards
 from raysearch.engine.options import Options, Run, RunContext
-from raysearch.runs.study_record import StudyRecord
+from raysearch.runs import StudyRecord
 from raysearch.storage import Location
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from raysearch.core import UserError
 from raysearch.inspection.cell_choice import MAX_VARIANTS, choose_cell, select_variants
-from raysearch.runs.study_record import StudyRecord
+from raysearch.runs import StudyRecord
 
 
 def record(variants: Iterable[str] = "abc", **keys: Any) -> StudyRecord:

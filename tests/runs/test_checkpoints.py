@@ -9,7 +9,6 @@ import torch
 
 from raysearch.core import UserError
 from raysearch.runs.checkpoints import BEST, NEWEST, CheckpointFiles, Checkpoints, decode_state
-from raysearch.runs.objective import Objective
 
 CPU = torch.device("cpu")
 
@@ -120,14 +119,6 @@ def test_a_pinned_state_outlives_newer_ones(location: str) -> None:
         names.append(kept.pin(step))
     assert step_of(kept.read(names[-2])) == 4
     assert kept.read(names[0]) is None, "old pins are removed"
-
-
-def test_an_objective_knows_better() -> None:
-    high, low = Objective("map", "max"), Objective("seconds", "min")
-    assert high.is_better(0.1, None)
-    assert high.is_better(0.2, 0.1)
-    assert not high.is_better(0.1, 0.1)
-    assert low.is_better(0.1, 0.2)
 
 
 @pytest.fixture(autouse=True, scope="module")

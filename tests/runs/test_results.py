@@ -12,8 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from raysearch.core import UserError
-from raysearch.runs import results
-from raysearch.runs.study_record import StudyRecord
+from raysearch.runs import StudyRecord, results
 
 from ..study_json import read_study_json, write_study_json
 

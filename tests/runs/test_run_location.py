@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from raysearch.core import UserError
-from raysearch.runs import results, run_location
-from raysearch.runs.run_location import RunLocation
+from raysearch.runs import RunLocation, results, run_location
 from raysearch.storage import Location
 
 from ..s3_server import Server

@@ -18,7 +18,7 @@ from raysearch.data.feed import DecodeSpec, ImageSet, ImageStream, RayDataDecode
 from raysearch.data.shards import ShardReader
 from raysearch.engine.cluster import capacity, shard_visibility
 from raysearch.engine.options import RunContext
-from raysearch.runs.study_record import FeedRecord
+from raysearch.runs import FeedRecord
 from raysearch.storage import Location
 from raysearch.studies.configs import Images
 

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 
 from raysearch.engine.options import RunContext
-from raysearch.runs import describe, results
-from raysearch.runs.study_record import StudyRecord, Surroundings
+from raysearch.runs import StudyRecord, Surroundings, describe, results
 from raysearch.studies.design import AblationPlan, Cell, pre_trainings
 
 

@@ -12,9 +12,8 @@ from raysearch.engine.drivers.search_record import SearchRecord, best_config, co
 from raysearch.engine.drivers.suggestions import Suggestions
 from raysearch.engine.options import RunContext
 from raysearch.engine.trials import schedulers
-from raysearch.runs import describe, results
-from raysearch.runs.objective import Objective
-from raysearch.runs.study_record import StudyRecord, Surroundings
+from raysearch.engine.trials.jobs import Objective
+from raysearch.runs import StudyRecord, Surroundings, describe, results
 from raysearch.studies.design import Cell, Group, SearchPlan
 from raysearch.studies.design.search_methods import SCHEDULERS
 

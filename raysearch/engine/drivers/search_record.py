@@ -9,7 +9,7 @@ from raysearch.engine.drivers.suggestions import SuggestedConfig, Suggestions
 from raysearch.engine.options import Run
 from raysearch.engine.trials.jobs import Job, Listener
 from raysearch.engine.trials.schedulers import count_trained
-from raysearch.runs.study_record import CellRecord, VariantRecord
+from raysearch.runs import CellRecord, VariantRecord
 from raysearch.studies.design import Cell, SearchPlan, Variant
 
 _WRITE_SHARE = 1 / 20  # largest share of the time for writing, however long the list has become

@@ -21,13 +21,11 @@ from raysearch.engine.monitoring.prometheus import PersistentGauges, StudyMetric
 from raysearch.engine.monitoring.terminal import TerminalView
 from raysearch.engine.options import RunContext
 from raysearch.engine.trials import tuner
-from raysearch.engine.trials.jobs import FixedJobs, Job, Jobs, Listener, ListenerList
+from raysearch.engine.trials.jobs import FixedJobs, Job, Jobs, Listener, ListenerList, Objective
 from raysearch.engine.trials.train_loop import ImageSource
 from raysearch.models import backbones
-from raysearch.runs import results
+from raysearch.runs import CostRecord, PretrainingsRecord, SplitRecord, results
 from raysearch.runs.checkpoints import FOLDER
-from raysearch.runs.objective import Objective
-from raysearch.runs.study_record import CostRecord, PretrainingsRecord, SplitRecord
 from raysearch.storage import Location, cache_dir
 from raysearch.studies.configs import TASKS, RunConfig
 from raysearch.studies.design import Cell, pre_trainings

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from raysearch.engine.trials.jobs import Job, Listener
-from raysearch.runs.heartbeat import Note, RunningCell, Stage
+from raysearch.runs import Note, RunningCell, Stage
 
 _MAX_NOTES = 5  # failures and retries that are kept
 _MAX_LOSSES = 60  # steps of a loss curve that are kept

@@ -17,8 +17,7 @@ from typing import Any, Self
 from ray.util.metrics import Counter, Gauge
 
 from raysearch.core import run_periodically
-from raysearch.engine.trials.jobs import Job, Listener
-from raysearch.runs.objective import Objective
+from raysearch.engine.trials.jobs import Job, Listener, Objective
 
 MAX_VARIANTS = 100  # that have series of their own; more cannot be told apart in a chart
 OTHER_VARIANTS = "others"

@@ -14,7 +14,7 @@ from rich.text import Text
 from raysearch.core import format_seconds
 from raysearch.engine.monitoring.counters import ProgressCounter
 from raysearch.engine.trials.jobs import Job, Listener
-from raysearch.runs.heartbeat import Note, Stage
+from raysearch.runs import Note, Stage
 
 _LINE_INTERVAL = 15.0  # seconds between lines without a terminal
 _TABLE_INTERVAL = 2.0  # seconds between tables in a terminal; a table reads all cells

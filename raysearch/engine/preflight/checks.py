@@ -13,7 +13,7 @@ from raysearch.engine.cluster import prices
 from raysearch.engine.cluster.capacity import TrialResources, workers_per_node
 from raysearch.engine.preflight.check_result import CheckResult, failed, passed, warned
 from raysearch.engine.preflight.node_types import NodeType, largest_total
-from raysearch.runs.run_location import RunLocation
+from raysearch.runs import RunLocation
 from raysearch.storage import Location
 from raysearch.studies.configs import overrides
 from raysearch.studies.design import PlanRequest, load_study, plan_study

@@ -1,4 +1,4 @@
-"""What the engine runs and reports: jobs, the places that jobs come from, and the listeners that hear of them."""
+"""The jobs of a study: their sources, the listeners that are called for each cell, and the objective."""
 
 import json
 from collections.abc import Iterable
@@ -29,6 +29,23 @@ class Job:
     def decode(cls, text: str) -> Self:
         """Return the job that `encode` wrote."""
         return cls(**json.loads(text))
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The metric of a step's report by which the best checkpoint is chosen.
+
+    Args:
+        metric: its key in the report.
+        mode: "max" or "min".
+    """
+
+    metric: str
+    mode: str
+
+    def is_better(self, value: float, than: float | None) -> bool:
+        """Return whether a value beats another; any value beats None."""
+        return than is None or (value > than if self.mode == "max" else value < than)
 
 
 class Jobs(Protocol):

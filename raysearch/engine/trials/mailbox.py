@@ -6,7 +6,7 @@ from typing import Any
 
 import ray
 
-from raysearch.runs.objective import Objective
+from raysearch.engine.trials.jobs import Objective
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from ray.tune.schedulers import (
 )
 
 from raysearch.engine import ray_internals
-from raysearch.runs.objective import Objective
+from raysearch.engine.trials.jobs import Objective
 from raysearch.studies.design.search_methods import SCHEDULERS
 
 TIME_ATTR = "trained"  # key of a result: outer iterations after the warm-up, which is the same for all trials

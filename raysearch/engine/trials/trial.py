@@ -6,11 +6,10 @@ from typing import Any
 from ray import tune
 
 from raysearch.engine.trials import schedulers
-from raysearch.engine.trials.jobs import Job
+from raysearch.engine.trials.jobs import Job, Objective
 from raysearch.engine.trials.mailbox import Begin, Step
 from raysearch.engine.trials.worker_group import GroupSpec, WorkerGroup
 from raysearch.runs.checkpoints import Checkpoints
-from raysearch.runs.objective import Objective
 
 
 class CellTrial(tune.Trainable):

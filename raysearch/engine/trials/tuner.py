@@ -13,13 +13,12 @@ from raysearch.core import Interrupt, environment
 from raysearch.engine import ray_internals
 from raysearch.engine.trials.callbacks import RETRIES, PlacementGroupReaper, Stopper, TuneListenerCallback
 from raysearch.engine.trials.job_queue import JobQueue
-from raysearch.engine.trials.jobs import Jobs, Listener
+from raysearch.engine.trials.jobs import Jobs, Listener, Objective
 from raysearch.engine.trials.lost_nodes import LostNodes
 from raysearch.engine.trials.schedulers import FifoScheduler, limit_concurrency
 from raysearch.engine.trials.train_loop import BuildTask, ImageSource
 from raysearch.engine.trials.trial import CellTrial
 from raysearch.engine.trials.worker_group import MAX_SLOTS, GroupSpec, remove_all
-from raysearch.runs.objective import Objective
 from raysearch.storage import join_uri
 
 

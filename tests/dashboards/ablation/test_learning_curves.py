@@ -7,7 +7,7 @@ import pytest
 
 from dashboards.ablation import glossary, learning_curves
 from dashboards.ablation.view import View, view
-from raysearch.runs.study_record import StudyRecord
+from raysearch.runs import StudyRecord
 
 
 def run(metric: str, histories: list[list[dict[str, float]]]) -> View:

@@ -17,7 +17,7 @@ from raysearch.inspection.episodes import EpisodePredictions
 from raysearch.inspection.fewshot import DifferingEpisode, EpisodeGroup, ImagePair, InspectedCell
 from raysearch.inspection.matched_pixels import LayerMatches, Matching
 from raysearch.inspection.planes import Plane
-from raysearch.runs.study_record import StudyRecord
+from raysearch.runs import StudyRecord
 
 from ...browser import chromium, needs_chromium
 from ..conftest import Page as Parsed

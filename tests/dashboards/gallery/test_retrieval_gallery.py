@@ -22,7 +22,7 @@ from raysearch.inspection.retrieval import (
     RankedQuery,
     RetrievalInspection,
 )
-from raysearch.runs.study_record import StudyRecord
+from raysearch.runs import StudyRecord
 
 from ...browser import chromium, needs_chromium
 from ..conftest import Page as Parsed

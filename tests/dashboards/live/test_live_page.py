@@ -16,8 +16,7 @@ import pytest
 from dashboards.ablation.tables import difference_cell, mean_cell
 from dashboards.ablation.view import view
 from dashboards.live.server import LiveServer
-from raysearch.runs import heartbeat, results
-from raysearch.runs.heartbeat import Heartbeat, Note, RunningCell, Stage
+from raysearch.runs import Heartbeat, Note, RunningCell, Stage, heartbeat, results
 
 from ...browser import Browser, Page, chromium, needs_chromium
 from ...study_json import read_study_json

@@ -18,8 +18,7 @@ import pytest
 from dashboards.live.follower import RunFollower
 from dashboards.live.server import LiveServer
 from raysearch.core import UserError
-from raysearch.runs import cells, heartbeat, results
-from raysearch.runs.heartbeat import Heartbeat, Stage
+from raysearch.runs import Heartbeat, Stage, cells, heartbeat, results
 
 from .test_live_page import Growing, served, write_heartbeat
 

@@ -11,8 +11,7 @@ from dashboards.ablation.view import view
 from dashboards.run_data import protocol, published
 from raysearch.data.layouts import LAYOUTS
 from raysearch.models.backbones import BACKBONES
-from raysearch.runs import results
-from raysearch.runs.study_record import StudyRecord
+from raysearch.runs import StudyRecord, results
 
 from ...study_json import read_study_json
 

@@ -6,8 +6,7 @@ from pathlib import Path
 from dashboards.ablation import curves
 from dashboards.ablation.view import View, view
 from dashboards.run_data import published
-from raysearch.runs import results
-from raysearch.runs.study_record import StudyRecord
+from raysearch.runs import StudyRecord, results
 
 from ...study_json import read_study_json
 

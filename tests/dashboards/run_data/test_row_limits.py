@@ -18,7 +18,7 @@ from dashboards.ablation.view import View, view
 from dashboards.html import verdicts
 from dashboards.report import answer, terminal
 from dashboards.run_data import row_limits
-from raysearch.runs.study_record import StudyRecord
+from raysearch.runs import StudyRecord
 
 
 def large(variants: int, seeds: int, planted: dict[str, float], mode: str = "max") -> tuple[dict[str, Any], pa.Table]:

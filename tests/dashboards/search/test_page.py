@@ -19,8 +19,7 @@ from dashboards.search import curves as search_curves
 from dashboards.search import figures, importance, page, parallel
 from dashboards.search.view import SearchView, search_view
 from raysearch.core import UserError
-from raysearch.runs import results
-from raysearch.runs.study_record import StudyRecord
+from raysearch.runs import StudyRecord, results
 
 from ...study_json import read_study_json, write_study_json
 

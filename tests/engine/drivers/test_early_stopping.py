@@ -12,7 +12,7 @@ from ray import tune
 
 from raysearch.engine.cluster import connection
 from raysearch.engine.trials import jobs, schedulers, tuner
-from raysearch.runs.objective import Objective
+from raysearch.engine.trials.jobs import Objective
 
 STEPS = 9
 OBJECTIVE = Objective("score", "max")

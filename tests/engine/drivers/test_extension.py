@@ -18,7 +18,7 @@ from raysearch.engine.drivers.samplers import build_sampler
 from raysearch.engine.drivers.search import SearchDriver
 from raysearch.engine.drivers.suggestions import Suggestions
 from raysearch.engine.trials import schedulers
-from raysearch.runs.objective import Objective
+from raysearch.engine.trials.jobs import Objective
 from raysearch.studies.design import Search, plan_search
 from raysearch.studies.design.search_methods import SAMPLERS, SCHEDULERS
 

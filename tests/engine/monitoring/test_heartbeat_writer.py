@@ -14,8 +14,7 @@ from raysearch.engine.monitoring import heartbeat_writer as writer
 from raysearch.engine.monitoring.counters import ProgressCounter
 from raysearch.engine.monitoring.heartbeat_writer import HeartbeatWriter
 from raysearch.engine.trials.jobs import Job
-from raysearch.runs import heartbeat
-from raysearch.runs.heartbeat import Heartbeat, Stage
+from raysearch.runs import Heartbeat, Stage, heartbeat
 
 JOB = Job("c0", "a seed 0", {}, 0, "a")
 

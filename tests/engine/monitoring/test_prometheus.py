@@ -14,9 +14,8 @@ from ray.util.state import list_tasks
 from raysearch.engine.cluster import connection
 from raysearch.engine.monitoring.prometheus import MAX_VARIANTS, OTHER_VARIANTS, PersistentGauges, StudyMetrics
 from raysearch.engine.trials import mailbox
-from raysearch.engine.trials.jobs import Job
+from raysearch.engine.trials.jobs import Job, Objective
 from raysearch.engine.trials.mailbox import Reply, Step
-from raysearch.runs.objective import Objective
 
 prometheus = pytest.importorskip("prometheus_client.parser")
 

@@ -10,7 +10,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
 from raysearch.engine.trials import schedulers
-from raysearch.runs.objective import Objective
+from raysearch.engine.trials.jobs import Objective
 
 OBJECTIVE = Objective("score", "max")
 STEPS = 9
@@ -122,3 +122,11 @@ def test_a_paused_trial_waits_for_room() -> None:
     assert requests == [(paused.placement_group_factory, 2)], (
         "as many actors stay warm as there are slots, requested once"
     )
+
+
+def test_an_objective_knows_better() -> None:
+    high, low = Objective("map", "max"), Objective("seconds", "min")
+    assert high.is_better(0.1, None)
+    assert high.is_better(0.2, 0.1)
+    assert not high.is_better(0.1, 0.1)
+    assert low.is_better(0.1, 0.2)

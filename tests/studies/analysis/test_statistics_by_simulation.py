@@ -27,8 +27,7 @@ from scipy import stats
 
 from dashboards.ablation import tables
 from dashboards.ablation.view import View, view
-from raysearch.runs import describe, results
-from raysearch.runs.study_record import StudyRecord
+from raysearch.runs import StudyRecord, describe, results
 from raysearch.studies.design import Ablation, ablation_plan, factor
 
 STUDIES = 1000
