@@ -1,10 +1,10 @@
-"""Draw a run's report and tables again, with pictures of its networks; follow a run; put runs side by side.
+"""Write a run's report again, with pictures of its networks; follow a run that is going on; compare runs.
 
-python -m raysearch.report runs/srem_ablation-laptop                report.html and tables/ anew
-python -m raysearch.report runs/srem_ablation-laptop --gallery      gallery.html too, from the checkpoints
-python -m raysearch.report runs/srem_ablation-laptop --live         a page in the browser that is always up to date
-python -m raysearch.report runs/before runs/after --out compared    comparison.html and tables/
-python -m raysearch.report s3://bucket/results/srem_ablation        a run whose home is a store
+python -m raysearch.report runs/srem_ablation-laptop                write report.html and tables/
+python -m raysearch.report runs/srem_ablation-laptop --gallery      also write gallery.html from the checkpoints
+python -m raysearch.report runs/srem_ablation-laptop --live         serve a page that follows the run
+python -m raysearch.report runs/before runs/after --out compared    write comparison.html and tables/
+python -m raysearch.report s3://bucket/results/srem_ablation        report a run in a store
 """
 
 from collections.abc import Mapping
@@ -26,21 +26,23 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def report(
-    runs: Annotated[list[str], typer.Argument(help="what raysearch.sweep wrote: a path or URI", metavar="RUN...")],
-    out: Path | None = typer.Option(None, help="of several runs: the comparison's directory; else beside the first"),
-    gallery: bool = typer.Option(False, "--gallery", help="draw gallery.html too: pictures of the trained networks"),
-    images: int | None = typer.Option(None, min=1, help=f"pictures of each kind in the gallery; else {IMAGES}"),
-    variant: list[str] = typer.Option([], help="a variant of the gallery; else all, at most 12, of a search the best"),
-    seed: int | None = typer.Option(None, help="whose networks the gallery shows; else each variant's median one"),
-    data: str | None = typer.Option(None, help="path or URI of the run's shards, where they have moved"),
-    storage: str | None = typer.Option(None, help="path or URI of the checkpoints, where the run was given one"),
+    runs: Annotated[
+        list[str], typer.Argument(help="run directory of raysearch.sweep: a path or URI", metavar="RUN...")
+    ],
+    out: Path | None = typer.Option(None, help="directory of a comparison; default: beside the first run"),
+    gallery: bool = typer.Option(False, "--gallery", help="also write gallery.html: pictures of the trained networks"),
+    images: int | None = typer.Option(None, min=1, help=f"pictures of each kind in the gallery; default: {IMAGES}"),
+    variant: list[str] = typer.Option([], help="a variant of the gallery; default: up to 12, or a search's best"),
+    seed: int | None = typer.Option(None, help="seed of the gallery's networks; default: each variant's median"),
+    data: str | None = typer.Option(None, help="path or URI of the run's shards, if they have moved"),
+    storage: str | None = typer.Option(None, help="path or URI of the checkpoints, if the run used --storage"),
     live: bool = typer.Option(False, "--live", help="serve a page on this machine that follows RUN"),
-    port: int | None = typer.Option(None, min=0, max=65535, help="of the live page; else a free one"),
-    no_open: bool = typer.Option(False, "--no-open", help="open no browser with the live page"),
+    port: int | None = typer.Option(None, min=0, max=65535, help="port of the live page; default: a free one"),
+    no_open: bool = typer.Option(False, "--no-open", help="do not open a browser with the live page"),
 ) -> None:
-    """Write report.html, tables/ and results.parquet of RUN from its cells, whether it ended or not; or follow RUN.
+    """Write report.html, tables/ and results.parquet of RUN from its cells, finished or not; or follow RUN.
 
-    Of several runs write comparison.html and tables/: the same variants side by side, the later runs against the first.
+    For several runs, write comparison.html and tables/: common variants side by side, later runs against the first.
     Runs whose metric, data or protocol differ are refused.
     """
     pictures = {"--images": images, "--variant": variant or None, "--seed": seed, "--data": data, "--storage": storage}
@@ -61,31 +63,36 @@ def report(
             server.serve(homes[0].directory, port or 0, not no_open, cli.console())
     else:
         if gallery:
-            from dashboards.gallery.build import write_gallery  # looks with torch, which a report needs not
+            from dashboards.gallery.build import write_gallery  # imports torch, which a report does not need
 
             write_gallery(homes[0].directory, images or IMAGES, variant, seed, data, storage)
         _draw(homes[0].directory, gallery)
 
 
-def _only_with(asked: bool, mode: str, given: Mapping[str, object]) -> None:
-    wrong = [flag for flag, value in given.items() if value is not None]
-    if wrong and not asked:
-        raise UserError(f"{wrong[0]} is for {mode}")
+def _only_with(active: bool, mode: str, flags: Mapping[str, object]) -> None:
+    """Refuse flags of a mode that is not active.
+
+    Raises:
+        UserError: one of the flags is given without its mode.
+    """
+    given = [flag for flag, value in flags.items() if value is not None]
+    if given and not active:
+        raise UserError(f"{given[0]} is for {mode}")
 
 
 def _draw(run: Path, gallery: bool) -> None:
-    study, table = results.read_study(run), results.save_table(run)
+    study = results.read_study(run)
+    table = results.save_table(run)
     path = dashboards.report.write(run, table)
     pages = [run / "gallery.html"] * gallery + [path]
     _print(dashboards.report.terminal(study, table), dashboards.report.answer(study, table), pages)
 
 
 def _compare(runs: list[Path], out: Path) -> None:
-    shown = dashboards.comparison.page.read_comparison(runs)
-    path = dashboards.comparison.page.write_comparison(shown, out)
-    _print(
-        dashboards.comparison.tables.terminal_table(shown), dashboards.comparison.page.answer_sentence(shown), [path]
-    )
+    comparison = dashboards.comparison.page.read_comparison(runs)
+    path = dashboards.comparison.page.write_comparison(comparison, out)
+    table = dashboards.comparison.tables.terminal_table(comparison)
+    _print(table, dashboards.comparison.page.answer_sentence(comparison), [path])
 
 
 def _print(table: object, answer: str, pages: list[Path]) -> None:

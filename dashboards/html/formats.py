@@ -1,4 +1,4 @@
-"""Numbers as people read them: a metric with three decimals, a signed difference, a duration."""
+"""Format numbers for people: metrics with three decimals, signed differences, durations, seeds."""
 
 import json
 import re
@@ -9,11 +9,11 @@ from raysearch.core import format_seconds
 from raysearch.runs import StudyRecord
 
 MINUS = "\N{MINUS SIGN}"
-NONE = "\N{EN DASH}"  # stands where there is no number
+NONE = "\N{EN DASH}"  # in place of a missing number
 
 
 def metric(value: float | None) -> str:
-    """A metric, with as many decimals as its size deserves.
+    """Return a metric with decimals that fit its size.
 
     >>> metric(0.61249), metric(71.238), metric(None) == NONE
     ('0.612', '71.24', True)
@@ -31,7 +31,7 @@ def metric(value: float | None) -> str:
 
 
 def signed(value: float | None) -> str:
-    """A difference, always with its sign.
+    """Return a difference with its sign.
 
     >>> signed(0.0213), signed(-0.004) == MINUS + "0.004", signed(0.0)
     ('+0.021', True, '0.000')
@@ -40,7 +40,7 @@ def signed(value: float | None) -> str:
 
 
 def interval(low: float | None, high: float | None, sign: bool = False) -> str:
-    """An interval, or nothing where there is none.
+    """Return an interval; empty if there is none.
 
     >>> interval(0.01, 0.032, sign=True), interval(None, None)
     ('[+0.010, +0.032]', '')
@@ -61,7 +61,7 @@ def half_width(low: float | None, high: float | None) -> str:
 
 
 def metric_name(metric: str) -> str:
-    """A metric's column as the field writes it.
+    """Return the usual spelling of a metric's name.
 
     >>> metric_name("map"), metric_name("accuracy")
     ('mAP', 'accuracy')
@@ -70,7 +70,7 @@ def metric_name(metric: str) -> str:
 
 
 def joined(settings: str, by: str) -> str:
-    """Settings in a row with other words between them; a level that is a list stays whole.
+    """Return comma-separated settings with another separator. A level that is a list stays whole.
 
     >>> joined("lwe.layers=[-3, -1], spm.weight=0.0", " & ")
     'lwe.layers=[-3, -1] & spm.weight=0.0'
@@ -79,7 +79,7 @@ def joined(settings: str, by: str) -> str:
 
 
 def step(study: StudyRecord) -> str:
-    """What a step of a study's task is.
+    """Return the name of a training step of a study's task.
 
     >>> step(StudyRecord(study="s", task="fewshot", variants=[], cells=[]))
     'epoch'
@@ -88,7 +88,8 @@ def step(study: StudyRecord) -> str:
 
 
 def p_value(value: float | None) -> str:
-    """
+    """Return a p-value with three decimals.
+
     >>> p_value(0.0000123), p_value(0.0412), p_value(1.0)
     ('<0.001', '0.041', '1.000')
     """
@@ -98,7 +99,7 @@ def p_value(value: float | None) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """A duration in the two units that matter.
+    """Return a duration in its two largest units.
 
     >>> [seconds(number) for number in (0.42, 38.2, 200, 7500, 273600)]
     ['0.42 s', '38 s', '3 min 20 s', '2 h 05 min', '3 d 4 h']
@@ -107,7 +108,8 @@ def seconds(value: float | None) -> str:
 
 
 def count(number: int, noun: str) -> str:
-    """
+    """Return a number and a noun in singular or plural.
+
     >>> count(1, "cell"), count(1200, "cell")
     ('1 cell', '1,200 cells')
     """
@@ -115,7 +117,8 @@ def count(number: int, noun: str) -> str:
 
 
 def listed(words: Sequence[str], most: int = 6) -> str:
-    """
+    """Return words joined by commas and "and", at most `most` of them.
+
     >>> listed(["a", "b", "c"]), listed(list("abcdefgh"), most=3)
     ('a, b and c', 'a, b, c and 5 more')
     """
@@ -125,7 +128,7 @@ def listed(words: Sequence[str], most: int = 6) -> str:
 
 
 def level(value: Any) -> str:
-    """A factor's level or a config value as the command line takes it.
+    """Return a factor's level or a config value as the command line accepts it.
 
     >>> level(True), level(None), level("conv4"), level(1e-05)
     ('true', 'none', 'conv4', '1e-05')
@@ -136,7 +139,7 @@ def level(value: Any) -> str:
 
 
 def seeds(numbers: Iterable[int]) -> str:
-    """Seeds with runs drawn together.
+    """Return seeds, with consecutive ones as a range.
 
     >>> seeds([0, 1, 2, 5]), seeds([3])
     ('0-2, 5', '3')

@@ -1,4 +1,4 @@
-"""Images as a task meets them: uint8 arrays in memory, and float batches on a device."""
+"""The images of a split: uint8 arrays in memory or streams, and float batches on a device."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,31 +9,31 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# torchvision's normalisation for ImageNet weights
+# torchvision's normalization for ImageNet weights
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
 
 class Pixels(Protocol):
-    """Decoded images that are read by their numbers: an array in memory, or a stream that decodes what is asked for."""
+    """Decoded images that are indexed by row: an array in memory, or a stream that decodes rows on request."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(n, side, side, 3)."""
+        """Return (n, side, side, 3)."""
 
     def __getitem__(self, rows: np.ndarray, /) -> np.ndarray:
-        """The images of int64 `rows` (B,): (B, side, side, 3) uint8."""
+        """Return the images of int64 `rows` (B,): (B, side, side, 3) uint8."""
 
 
 @runtime_checkable
 class Prefetched(Pixels, Protocol):
-    """Pixels that are made ahead of being asked for."""
+    """Pixels that can be decoded before they are requested."""
 
     def prefetch(self, rows: np.ndarray, /) -> None:
-        """See `ImageSet.prefetch`."""
+        """Announce the rows that come next; see `ImageSet.prefetch`."""
 
     def close(self) -> None:
-        """End what works ahead."""
+        """Stop decoding ahead."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ class ImageSet:
     """Images of one split, in canonical order.
 
     Args:
-        pixels: (m, side, side, 3) uint8; may be a read-only map of shared memory, or a stream.
+        pixels: (m, side, side, 3) uint8: an array, a read-only map of shared memory, or a stream.
         labels: (n,) int64.
-        rows: (n,) int64, which of `pixels` these are; None: all of them.
+        rows: (n,) int64, rows of `pixels` that belong to the split. None: all of them.
     """
 
     pixels: Pixels
@@ -55,43 +55,43 @@ class ImageSet:
 
     @property
     def side(self) -> int:
-        """Of the images, in pixels."""
+        """Return the side of the images in pixels."""
         return self.pixels.shape[1]
 
     @property
     def streamed(self) -> bool:
-        """Whether `prefetch` does anything."""
+        """Return whether the images are streamed, so that `prefetch` has an effect."""
         return isinstance(self.pixels, Prefetched)
 
     @property
     def images(self) -> np.ndarray:
-        """All of them: (n, side, side, 3) uint8, gathered anew each time."""
+        """Return all images: (n, side, side, 3) uint8, gathered on each access."""
         return self.pixels[np.arange(len(self)) if self.rows is None else self.rows]
 
     def subset(self, keep: np.ndarray) -> "ImageSet":
-        """The images where `keep` (n,) is true; nothing is copied but their numbers."""
+        """Return the images where `keep` (n,) is true, without copying pixels."""
         rows = np.arange(len(self)) if self.rows is None else self.rows
         return ImageSet(self.pixels, self.labels[keep], rows[keep])
 
     def prefetch(self, rows: Tensor) -> None:
-        """Say which rows (m,) will be taken next, in this order; several times one after the other.
+        """Announce the rows (m,) that will be taken next, in this order. Calls add up.
 
-        A stream decodes them meanwhile. What is taken in another order is right as well, and slow.
+        A stream decodes them in the background. Rows taken in another order are correct but slow.
         """
         if isinstance(self.pixels, Prefetched):
             self.pixels.prefetch(self._numbers(rows))
 
     def close(self) -> None:
-        """End what decodes ahead, where there is such."""
+        """Stop a stream."""
         if isinstance(self.pixels, Prefetched):
             self.pixels.close()
 
     def take(self, rows: Tensor, device: torch.device) -> Tensor:
-        """The images of `rows` (B,) as they are, on the device: (B, side, side, 3) uint8."""
+        """Return the images of `rows` (B,) on the device: (B, side, side, 3) uint8."""
         return torch.from_numpy(self.pixels[self._numbers(rows)]).to(device)
 
     def batch(self, rows: Tensor, device: torch.device) -> Tensor:
-        """The images of `rows` (B,) as normalised floats (B, 3, side, side), channels last."""
+        """Return the images of `rows` (B,) as normalized floats (B, 3, side, side), channels last."""
         return normalize(self.take(rows, device))
 
     def _numbers(self, rows: Tensor) -> np.ndarray:
@@ -100,7 +100,7 @@ class ImageSet:
 
 
 def normalize(taken: Tensor, mean: Sequence[float] = MEAN, std: Sequence[float] = STD) -> Tensor:
-    """(B, H, W, 3) uint8 to floats (B, 3, H, W), channels last, as ImageNet weights want them or as told."""
+    """Convert (B, H, W, 3) uint8 to normalized floats (B, 3, H, W), channels last."""
     batch, height, width, _ = taken.shape
     # Whole rows of pixels at a time: eight times as fast on a CPU as broadcasting over three channels.
     rows = taken.float().reshape(batch * height, width * 3)
@@ -110,5 +110,5 @@ def normalize(taken: Tensor, mean: Sequence[float] = MEAN, std: Sequence[float] 
 
 @lru_cache(maxsize=16)
 def _row(channels: tuple[float, ...], width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """What a row of pixels is compared with, kept on the device: copying it there would wait for what is queued."""
+    """Return the constants of a row of pixels. They are cached on the device, because a copy waits for its queue."""
     return (torch.tensor(channels, dtype=dtype, device=device) * 255).repeat(width)
