@@ -98,12 +98,7 @@ def answer(study: StudyRecord, table: pa.Table) -> str:
 def terminal(study: StudyRecord, table: pa.Table) -> RenderableType:
     """Return the table for the terminal: the variants of an ablation, or the best configs of a search.
 
-    Args:
-        study: the record of the run.
-        table: the run's results, as `results.load` returns them.
-
-    Raises:
-        UserError: the cells must not be compared; see `statistics.compare`.
+    The arguments and errors are those of `answer`.
     """
     kind = report_kind(study)
     return kind.terminal(kind.view(study, table))

@@ -47,15 +47,9 @@ __all__ = [
 
 
 def report_section(kind: str, title: str, after: str | None = None) -> Callable[[Any], Any]:
-    """Add a section to the report of a kind of study; see `dashboards.report_sections.report_section`.
+    """Add a section to the report of a kind of study.
 
-    Args:
-        kind: "ablation" or "search".
-        title: heading of the section.
-        after: key of the section before it, such as "variants", "effects" or "cost"; None appends it.
-
-    Raises:
-        UserError: no such kind of study, or a second section with this title.
+    `dashboards.report_sections.report_section` describes the arguments and errors.
     """
     from dashboards import report_sections  # plotly, which no other extension needs
 

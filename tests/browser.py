@@ -232,3 +232,11 @@ def chromium(*flags: str) -> Iterator[Browser]:
         os.close(to_browser)
         os.close(from_browser)
         shutil.rmtree(profile, ignore_errors=True)
+
+
+def assert_opens_on_a_phone(page: Page) -> None:
+    """Assert that a page of 390 px opened without errors, requests, horizontal scrolling or a broken image."""
+    assert list(page.errors) == []
+    assert list(page.requests) == []
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    assert page.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0)")

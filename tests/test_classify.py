@@ -5,8 +5,6 @@ import io
 import json
 import math
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +22,7 @@ from raysearch.tasks.base import Feed, Worker
 from raysearch.tasks.retrieval import task as retrieval_task
 
 from . import without_ray
+from .commands import run_app, run_python
 
 SPEC = synthetic.SyntheticSpec(classes=8, train_per_class=5, test_per_class=1, side=32)
 SETTINGS = {
@@ -90,24 +89,17 @@ def recogniser(model: Path, folders: tuple[Path, Path]) -> FewShotClassifier:
     return recogniser
 
 
-def run(how: list[str], *given: object) -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, *how, *map(str, given)]
-    environment = os.environ | {"PYTHONIOENCODING": "utf-8"}
-    return subprocess.run(words, capture_output=True, text=True, timeout=300, check=False, env=environment)
-
-
 def done(capsys: pytest.CaptureFixture[str], *given: object) -> str:
-    with pytest.raises(SystemExit) as stopped:
-        cli.run(classify.app, [str(word) for word in given])
+    code = run_app(classify.app, *given)
     out, err = capsys.readouterr()
-    assert (stopped.value.code, err) == (0, "")
+    assert (code, err) == (0, "")
     return out
 
 
 def test_photos_are_named_and_written(
     model: Path, folders: tuple[Path, Path], recogniser: FewShotClassifier, tmp_path: Path
 ) -> None:
-    made = run(["-c", WITHOUT_RAY], model, *folders, "--out", tmp_path / "named.csv")
+    made = run_python(["-c", WITHOUT_RAY], model, *folders, "--out", tmp_path / "named.csv")
     assert made.returncode == 0, made.stderr
     named = recogniser.predict([folders[1] / name for name in PHOTOS])
     lines = made.stdout.splitlines()
@@ -192,7 +184,7 @@ def test_the_interval_is_wilsons() -> None:
 
 def test_a_wrong_input_of_a_real_process_is_one_line(model: Path, folders: tuple[Path, Path], tmp_path: Path) -> None:
     (tmp_path / "cut.jpg").write_bytes((folders[1] / "here.jpg").read_bytes()[:300])
-    wrong = run(["-m", "raysearch.classify"], model, folders[0], tmp_path)
+    wrong = run_python(["-m", "raysearch.classify"], model, folders[0], tmp_path)
     assert (wrong.returncode, wrong.stdout, wrong.stderr.count("\n")) == (2, "", 1)
     assert wrong.stderr.startswith("error: cut.jpg in ")
 

@@ -3,8 +3,6 @@
 import io
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ import torch
 from PIL import Image
 
 from raysearch import retrieve
-from raysearch.core import UserError, cli
+from raysearch.core import UserError
 from raysearch.data import feed, layouts, shards
 from raysearch.inference import hasher as inference_hasher
 from raysearch.inference.index import METADATA_KEY
@@ -27,6 +25,7 @@ from raysearch.tasks.base import Feed, Worker
 from raysearch.tasks.retrieval import task as retrieval_task
 
 from . import without_ray
+from .commands import run_app, run_python
 
 BITS = 12
 SETTINGS = {
@@ -105,32 +104,23 @@ def index(hasher: Hasher, photos: Path) -> Index:
     return build(hasher, photos)
 
 
-def run(how: list[str], *given: object) -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, *how, *map(str, given)]
-    environment = os.environ | {"PYTHONIOENCODING": "utf-8"}
-    return subprocess.run(words, capture_output=True, text=True, timeout=300, check=False, env=environment)
-
-
 def refused(capsys: pytest.CaptureFixture[str], *given: object) -> str:
     """The one line that a wrong command line ends with."""
-    with pytest.raises(SystemExit) as stopped:
-        cli.run(retrieve.app, [str(word) for word in given])
+    code = run_app(retrieve.app, *given)
     out, err = capsys.readouterr()
-    assert (stopped.value.code, err.count("\n"), out) == (2, 1, "")
+    assert (code, err.count("\n"), out) == (2, 1, "")
     assert err.startswith("error: ")
     return err
 
 
 def done(capsys: pytest.CaptureFixture[str], *given: object) -> tuple[str, str]:
-    with pytest.raises(SystemExit) as stopped:
-        cli.run(retrieve.app, [str(word) for word in given])
-    assert stopped.value.code == 0
+    assert run_app(retrieve.app, *given) == 0
     out, err = capsys.readouterr()
     return out, err
 
 
 def test_a_folder_is_indexed_and_asked(models: dict[str, Path], photos: Path, tmp_path: Path) -> None:
-    made = run(["-m", "raysearch.retrieve"], "index", models["model"], photos, tmp_path / "photos.index")
+    made = run_python(["-m", "raysearch.retrieve"], "index", models["model"], photos, tmp_path / "photos.index")
     assert made.returncode == 0, made.stderr
     assert "empty.png: the file is empty" in made.stdout
     assert "two words/cut off.jpg" in made.stdout
@@ -140,7 +130,7 @@ def test_a_folder_is_indexed_and_asked(models: dict[str, Path], photos: Path, tm
 
     asked = [photos / "two words/twin b.webp", photos / NAMES[6]]
     given = ["query", models["model"], tmp_path / "photos.index", *asked]
-    answer = run(["-c", WITHOUT_RAY], *given, "-k", 3, "--json")
+    answer = run_python(["-c", WITHOUT_RAY], *given, "-k", 3, "--json")
     assert answer.returncode == 0, answer.stderr
     first, second = json.loads(answer.stdout)
     assert [first["image"], second["image"]] == [str(path) for path in asked]
@@ -150,7 +140,7 @@ def test_a_folder_is_indexed_and_asked(models: dict[str, Path], photos: Path, tm
     assert second["matches"][0] == {"distance": 0, "path": NAMES[6], "label": "Ärger & Spaß", "row": 6}
     assert len(first["matches"]) == len(second["matches"]) == 3
 
-    table = run(["-m", "raysearch.retrieve"], *given)
+    table = run_python(["-m", "raysearch.retrieve"], *given)
     assert table.returncode == 0, table.stderr
     assert "7 images, fewer than 10" in table.stderr
     assert all(name in table.stdout for name in NAMES)

@@ -58,6 +58,15 @@ class Registry(Generic[Item]):
             raise UserError(f"unknown {self.kind} '{name}'{hint}{listed}")
         return self._items[name]
 
+    def check_name(self, name: str) -> str:
+        """Return a name if an item is registered under it.
+
+        Raises:
+            UserError: the name is unknown.
+        """
+        self[name]
+        return name
+
     def __contains__(self, name: object) -> bool:
         if name not in self._items:
             extensions.load_from_environment()

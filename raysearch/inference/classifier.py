@@ -12,7 +12,6 @@ the training classes and the name of their split. With train.select=validation t
 
 import os
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +20,7 @@ import torch
 
 from raysearch.core import UserError
 from raysearch.data import image_sources
-from raysearch.data.preprocessing import ImagesLike, Preprocessing
+from raysearch.data.preprocessing import ImagesLike
 from raysearch.data.shards import Manifest
 from raysearch.inference import model_file
 from raysearch.models.fewshot import Maps
@@ -67,7 +66,7 @@ def save(path: str | Path, task: FewshotTask, data: Manifest, metrics: Mapping[s
     model_file.write_model(path, task.config, task.seed, content, data, metrics)
 
 
-class FewShotClassifier:
+class FewShotClassifier(model_file.ExportedModel):
     """An exported few-shot model; `load` creates it. Its public name is `raysearch.classify.Recogniser`.
 
     Its logits equal the task's own except for rounding, because batches of another size add in another order.
@@ -85,16 +84,13 @@ class FewShotClassifier:
         shots: class -> number of its examples, in the order in which they were given.
     """
 
+    task = "fewshot"
+
     def __init__(self, content: Mapping[str, Any], sha256: str, device: torch.device) -> None:
+        super().__init__(content, sha256, device)
         self.config = FewshotConfig.from_plain(content["config"])
-        self.seed: int = content["seed"]
-        self.data: dict[str, Any] = content["data"]
         self.base: list[str] = content["base"]
         self.split: str = content["split"]
-        self.metrics: dict[str, float] = content["metrics"]
-        self.preprocessing = Preprocessing.from_plain(content["preprocessing"])
-        self.sha256 = sha256
-        self.device = device
         self.shots: dict[str, int] = {}
         self._supports: list[Maps] = []  # per class, (K, C, h, w) per tap
         model = self.config.model.model_copy(update={"weights": None})  # the state holds them
@@ -103,19 +99,6 @@ class FewShotClassifier:
             network = fewshot_network.build_network(config, self.seed, len(self.base))
         network.load_state_dict(content["network"])
         self._network = network.to(device).to(memory_format=torch.channels_last).eval()
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str], device: torch.device | str | None = None) -> "FewShotClassifier":
-        """Read a model file.
-
-        Args:
-            path: path of the file.
-            device: device to compute on. None: a GPU if there is one.
-
-        Raises:
-            UserError: the file is missing, is not a model, or is a model of another task or format.
-        """
-        return model_file.load_model(path, "fewshot", partial(cls, device=model_file.choose_device(device)))
 
     def learn(self, supports: Mapping[str, ImagesLike]) -> None:
         """Replace the known classes by these.

@@ -9,16 +9,14 @@ Besides the content of every model file (see `raysearch.inference.model_file`), 
 and the encoder of a fitted method. With train.select=validation the weights are those of the best iteration.
 """
 
-import os
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from raysearch.data.preprocessing import ImageLike, ImagesLike, Preprocessing
+from raysearch.data.preprocessing import ImageLike, ImagesLike
 from raysearch.data.shards import Manifest
 from raysearch.inference import model_file
 from raysearch.models import hashing
@@ -53,7 +51,7 @@ def save(
     model_file.write_model(path, task.config, task.seed, content, data, metrics)
 
 
-class Hasher:
+class Hasher(model_file.ExportedModel):
     """An exported retrieval model; `load` creates it.
 
     On a CPU it gives the task's own codes, bit for bit, for the same images in the same order. In other batches, on
@@ -74,15 +72,12 @@ class Hasher:
         sha256: digest of the file, the model's identity.
     """
 
+    task = "retrieval"
+
     def __init__(self, content: Mapping[str, Any], sha256: str, device: torch.device) -> None:
+        super().__init__(content, sha256, device)
         self.config = RetrievalConfig.from_plain(content["config"])
-        self.seed: int = content["seed"]
-        self.data: dict[str, Any] = content["data"]
-        self.metrics: dict[str, float] = content["metrics"]
-        self.sha256 = sha256
-        self.device = device
         self.bits = self.config.hash.bits
-        self.preprocessing = Preprocessing.from_plain(content["preprocessing"])
         self.side = self.preprocessing.side
         self.zoom = self.preprocessing.zoom
         state = content["network"]
@@ -95,19 +90,6 @@ class Hasher:
         if content["encoder"]:
             self._encoder = hashing.restore(self.config.hash.method, content["encoder"]).to(device)
         self.batch = EVALUATION_BATCH if self._encoder is None else BATCH
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str], device: torch.device | str | None = None) -> "Hasher":
-        """Read a model file.
-
-        Args:
-            path: path of the file.
-            device: device to compute on. None: a GPU if there is one.
-
-        Raises:
-            UserError: the file is missing, is not a model, or is a model of another task or format.
-        """
-        return model_file.load_model(path, "retrieval", partial(cls, device=model_file.choose_device(device)))
 
     @torch.no_grad()
     def encode(self, images: ImagesLike) -> torch.Tensor:

@@ -8,8 +8,9 @@ same run gives the same file, byte for byte.
 import io
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 from pydantic import ValidationError
@@ -60,6 +61,33 @@ def write_model(
         atomic.replace_file(Path(path), lambda temporary: temporary.write_bytes(buffer.getbuffer()))
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+class ExportedModel:
+    """A model that an exported file holds; a subclass names its task and is built from the file's content."""
+
+    task: ClassVar[str]  # a name in TASKS
+
+    def __init__(self, content: Mapping[str, Any], sha256: str, device: torch.device) -> None:
+        self.seed: int = content["seed"]
+        self.data: dict[str, Any] = content["data"]
+        self.metrics: dict[str, float] = content["metrics"]
+        self.preprocessing = Preprocessing.from_plain(content["preprocessing"])
+        self.sha256 = sha256
+        self.device = device
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], device: torch.device | str | None = None) -> Self:
+        """Read a model file.
+
+        Args:
+            path: path of the file.
+            device: device to compute on. None: a GPU if there is one.
+
+        Raises:
+            UserError: the file is missing, is not a model, or is a model of another task or format.
+        """
+        return load_model(path, cls.task, partial(cls, device=choose_device(device)))
 
 
 def load_model(path: str | os.PathLike[str], task: str, restore: Callable[[Mapping[str, Any], str], T]) -> T:

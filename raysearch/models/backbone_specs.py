@@ -91,15 +91,6 @@ for _spec in _BUILT_IN:
 BUILT_IN = tuple(spec.name for spec in _BUILT_IN)  # for help texts, which no extension changes
 
 
-def known_backbone(name: str) -> str:
-    """Return the name of a known backbone.
-
-    Raises:
-        UserError: unknown name; the message lists the known ones.
-    """
-    return BACKBONES[name].name
-
-
 def backbone(name: str, taps: Sequence[str]) -> Callable[[Network], Network]:
     """Register a network of a user's file as a backbone.
 

@@ -29,13 +29,7 @@ def describe_ablation(plan: AblationPlan, surroundings: Surroundings | None = No
     """
     study = plan.ablation
     return StudyRecord(
-        **_fields(surroundings),
-        kind="ablation",
-        study=plan.study,
-        question=study.question,
-        profile=plan.profile,
-        task=study.task,
-        seeds=list(plan.seeds),
+        **_common_fields(plan, study.question, surroundings),
         design=study.design,
         factors=list(plan.factors),
         reference=plan.reference.name,
@@ -70,13 +64,7 @@ def describe_search(
     """
     study = plan.search
     return StudyRecord(
-        **_fields(surroundings),
-        kind="search",
-        study=plan.study,
-        question=study.question,
-        profile=plan.profile,
-        task=study.task,
-        seeds=list(plan.seeds),
+        **_common_fields(plan, study.question, surroundings),
         metrics=list(study.metrics),
         modes=cast(list[Mode], study.modes),
         metric=study.judge_metric,
@@ -135,8 +123,17 @@ def describe_surroundings(
     )
 
 
-def _fields(surroundings: Surroundings | None) -> dict[str, Any]:
-    return surroundings.to_dict() if surroundings is not None else {}
+def _common_fields(plan: AblationPlan | SearchPlan, question: str, surroundings: Surroundings | None) -> dict[str, Any]:
+    """Return the fields that the records of every kind of study have."""
+    fields = {
+        "kind": plan.kind,
+        "study": plan.study,
+        "question": question,
+        "profile": plan.profile,
+        "task": plan.task,
+        "seeds": list(plan.seeds),
+    }
+    return fields | (surroundings.to_dict() if surroundings is not None else {})
 
 
 def _levels(variant: Variant) -> LevelsRecord:

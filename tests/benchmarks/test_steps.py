@@ -22,13 +22,7 @@ def quick(script, monkeypatch, capsys):
     return json.loads(last)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Threads that wait for each other make a busy machine slow."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_code_updates(monkeypatch, capsys):

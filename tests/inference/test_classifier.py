@@ -13,7 +13,6 @@ from torch import Tensor
 from raysearch.core import UserError
 from raysearch.data.episodes import Episodes
 from raysearch.data.feed import ImageSet
-from raysearch.data.shards import Manifest
 from raysearch.inference import classifier
 from raysearch.inference import export as inference_export
 from raysearch.inference.classifier import FewShotClassifier
@@ -27,22 +26,12 @@ from raysearch.tasks.fewshot.task import FewshotTask
 
 from ..registries import backbone_builder, replace_backbone
 from ..tasks.retrieval.small_runs import TwoTaps, image_set
+from .conftest import empty_manifest
 
 SIDE = 16
 WAYS, SHOTS, QUERIES, EPISODES = 3, 2, 3, 4
 NAMES = tuple(f"kind {label}" for label in range(11))
-MANIFEST = Manifest(
-    name="colours",
-    layout="folder",
-    classes=NAMES,
-    counts={},
-    images=0,
-    width=(SIDE, SIDE),
-    height=(SIDE, SIDE),
-    content_hash="hash of the data",
-    versions={},
-    shards=(),
-)
+MANIFEST = empty_manifest(NAMES, SIDE)
 BASE: dict[str, Any] = {
     "data.side": SIDE,
     "data.zoom": 1.0,

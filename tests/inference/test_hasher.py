@@ -12,7 +12,6 @@ from torch import nn
 from raysearch.core import UserError, atomic
 from raysearch.data import shards
 from raysearch.data.feed import ImageSet
-from raysearch.data.shards import Manifest
 from raysearch.inference import hasher as inference_hasher
 from raysearch.inference.hasher import Hasher
 from raysearch.models.backbones import Backbone
@@ -22,21 +21,11 @@ from raysearch.tasks.retrieval import task as retrieval_task
 from ..registries import backbone_builder, replace_backbone
 from ..tasks.retrieval import small_runs
 from ..tasks.retrieval.small_runs import SIDE, TwoTaps, image_set
+from .conftest import empty_manifest
 
 METHODS = ("adsh", "exchnet", "dpsh", "dsh", "hashnet", "lsh", "sh", "itq", "sdh")
 BITS = 8
-MANIFEST = Manifest(
-    name="colours",
-    layout="folder",
-    classes=("red", "none", "green", "blue"),
-    counts={},
-    images=0,
-    width=(SIDE, SIDE),
-    height=(SIDE, SIDE),
-    content_hash="hash of the data",
-    versions={},
-    shards=(),
-)
+MANIFEST = empty_manifest(("red", "none", "green", "blue"), SIDE)
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,5 @@
 """A run as a sweep leaves it, trained in this process: cells, checkpoints, study.json, and the evaluated codes."""
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,19 +8,15 @@ import torch
 from torch import Tensor
 
 from raysearch.data import feed, shards
-from raysearch.engine.trials.mailbox import Begin
-from raysearch.engine.trials.train_loop import RunningCell
 from raysearch.models import backbones
 from raysearch.runs import describe, results
-from raysearch.runs.checkpoints import FOLDER
 from raysearch.storage import Location
-from raysearch.studies.configs import TASKS
 from raysearch.studies.design import Ablation, ablation_plan, factor
-from raysearch.tasks import registry
 from raysearch.tasks.base import Feed, Worker
 
 from .fewshot_run import fewshot_run as fewshot_run
 from .fewshot_tasks import untrained as untrained
+from .finished_cells import train_cell
 
 BASE: dict[str, Any] = {
     "data.side": 32,
@@ -86,13 +81,8 @@ def trained(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Traine
     codes = {}
     for cell in planned.cells:
         worker = Worker(images, folder / "features")
-        begin = Begin(cell.hash, cell.variant.config.model_dump(mode="json"), cell.seed, str(directory / FOLDER))
-        running = RunningCell(begin, registry.build_from_plain, worker)
-        steps = [running.step() for _ in range(running._task.steps)]
-        record = {"seed": cell.seed, "cell": cell.hash, "status": "finished", "error": None, "config": "{}"}
-        record |= {"code_version": TASKS["retrieval"].version, "history": json.dumps([step.report for step in steps])}
-        results.write_cell(directory / "cells", record | (steps[-1].metrics or {}))
-        encode, database = running._task.judged()
+        task = train_cell(cell, worker, directory)
+        encode, database = task.judged()
         codes[cell.variant.name] = (encode(images.test), database)
     assert set(codes) == set(EVERY)
     return Trained(directory, tiny_data, weights, codes)

@@ -1,6 +1,5 @@
 """A few-shot run as a sweep leaves it, trained briefly in this process."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,16 +7,14 @@ import pytest
 import torch
 
 from raysearch.data import class_splits, feed, shards, synthetic
-from raysearch.engine.trials.mailbox import Begin
-from raysearch.engine.trials.train_loop import RunningCell
 from raysearch.models import backbones
 from raysearch.runs import describe, results
-from raysearch.runs.checkpoints import FOLDER
 from raysearch.storage import Location
-from raysearch.studies.configs import TASKS, FewshotConfig
+from raysearch.studies.configs import FewshotConfig
 from raysearch.studies.design import Ablation, ablation_plan, choice
-from raysearch.tasks import registry
 from raysearch.tasks.base import Feed, Worker
+
+from .finished_cells import train_cell
 
 EPISODES = 12
 BASE: dict[str, Any] = {
@@ -84,10 +81,5 @@ def fewshot_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     images = feed.decode_dataset(data, 32, parts=split.of_class)
     worker = Worker(Feed(**images, content_hash=manifest.content_hash, split=split.identity), folder / "features")
     for cell in planned.cells:
-        begin = Begin(cell.hash, cell.variant.config.model_dump(mode="json"), cell.seed, str(directory / FOLDER))
-        running = RunningCell(begin, registry.build_from_plain, worker)
-        steps = [running.step() for _ in range(running._task.steps)]
-        record = {"seed": cell.seed, "cell": cell.hash, "status": "finished", "error": None, "config": "{}"}
-        record |= {"code_version": TASKS["fewshot"].version, "history": json.dumps([step.report for step in steps])}
-        results.write_cell(directory / "cells", record | (steps[-1].metrics or {}))
+        train_cell(cell, worker, directory)
     return directory

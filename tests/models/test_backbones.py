@@ -2,7 +2,6 @@
 
 import copy
 import io
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +40,7 @@ TAPS = {
 CUTS = {"resnet18": "layer3.1"}
 
 
-@pytest.fixture(autouse=True)
-def _same_start() -> Iterator[None]:
-    torch.set_num_threads(1)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
+pytestmark = pytest.mark.usefixtures("same_start")
 
 
 def drawn(name: str, file: Path, prefix: str = "") -> Any:

@@ -2,7 +2,6 @@
 
 import pickle
 import random
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -19,12 +18,7 @@ FUSIONS = ("mul", "add", "mul_res")
 CASES = [(design, seed) for design in DESIGNS for seed in range(10)]
 
 
-@pytest.fixture(autouse=True)
-def _same_start() -> Iterator[None]:
-    torch.set_num_threads(1)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
+pytestmark = pytest.mark.usefixtures("same_start")
 
 
 def started(module: nn.Module) -> Any:

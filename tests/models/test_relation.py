@@ -1,7 +1,7 @@
 """Relation scores: the head with maps put together, the whole way from features to logits, and the cosine."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -13,13 +13,7 @@ from raysearch.models.relation import CosineHead, RelationHead
 
 from .helix_reference import Reference, head_scores
 
-
-@pytest.fixture(autouse=True)
-def _same_start() -> Iterator[None]:
-    torch.set_num_threads(1)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
+pytestmark = pytest.mark.usefixtures("same_start")
 
 
 def maps(*shape: int) -> Tensor:

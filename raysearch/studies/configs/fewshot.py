@@ -13,7 +13,7 @@ from raysearch.models.backbone_specs import BACKBONES
 from raysearch.studies.configs import weights
 from raysearch.studies.configs.base import Counts, section, setting
 from raysearch.studies.configs.class_disjoint import ClassDisjointConfig
-from raysearch.studies.configs.fewshot_methods import FEWSHOT_METHODS, FewShotMethod, known_fewshot_method
+from raysearch.studies.configs.fewshot_methods import FEWSHOT_METHODS, FewShotMethod
 from raysearch.studies.configs.fewshot_sections import (
     BackboneConfig,
     CentroidConfig,
@@ -36,7 +36,7 @@ def _uses(name: str) -> Callable[[Any], bool]:
 
 
 class FewshotModelConfig(BackboneConfig):
-    method: Annotated[str, AfterValidator(known_fewshot_method)] = setting(
+    method: Annotated[str, AfterValidator(FEWSHOT_METHODS.check_name)] = setting(
         "helixformer",
         "how a query finds its class. centroid: the nearest mean of a class; relation: a relation head on features "
         "without cross-attention (HelixFormer's baseline); helixformer; lwfm: LWFM-SPM; helix_lwfm: HelixFormer's "

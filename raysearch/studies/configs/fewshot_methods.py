@@ -52,27 +52,11 @@ class FewShotMethod:
 
 FEWSHOT_METHODS: Registry[FewShotMethod] = Registry("few-shot method")
 
-
-def register_fewshot_method(method: FewShotMethod) -> FewShotMethod:
-    """Add a method, and return it.
-
-    Raises:
-        UserError: the name is taken.
-    """
-    return FEWSHOT_METHODS.register(method.name, method)
-
-
-def known_fewshot_method(name: str) -> str:
-    """Return the name of a known method.
-
-    Raises:
-        UserError: unknown method.
-    """
-    return FEWSHOT_METHODS[name].name
-
-
-register_fewshot_method(FewShotMethod("centroid", f"{_HEADS}:build_centroid", ("centroid",)))
-register_fewshot_method(FewShotMethod("relation", f"{_HEADS}:build_relation", ("head",)))
-register_fewshot_method(FewShotMethod("helixformer", f"{_HEADS}:build_helixformer", ("head", "helix")))
-register_fewshot_method(FewShotMethod("lwfm", f"{_HEADS}:build_lwfm", ("lwe", "spm", "lwfm"), layerwise=True))
-register_fewshot_method(FewShotMethod("helix_lwfm", f"{_HEADS}:build_helix_lwfm", ("helix", "lwe", "spm", "lwfm")))
+for _method in (
+    FewShotMethod("centroid", f"{_HEADS}:build_centroid", ("centroid",)),
+    FewShotMethod("relation", f"{_HEADS}:build_relation", ("head",)),
+    FewShotMethod("helixformer", f"{_HEADS}:build_helixformer", ("head", "helix")),
+    FewShotMethod("lwfm", f"{_HEADS}:build_lwfm", ("lwe", "spm", "lwfm"), layerwise=True),
+    FewShotMethod("helix_lwfm", f"{_HEADS}:build_helix_lwfm", ("helix", "lwe", "spm", "lwfm")),
+):
+    FEWSHOT_METHODS.register(_method.name, _method)

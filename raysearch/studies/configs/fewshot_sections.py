@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, field_validator
 
-from raysearch.models.backbone_specs import BUILT_IN, known_backbone
+from raysearch.models.backbone_specs import BACKBONES, BUILT_IN
 from raysearch.studies.configs.base import Section, setting
 
 
@@ -48,7 +48,7 @@ class FewshotDataConfig(Section):
 
 
 class BackboneConfig(Section):
-    backbone: Annotated[str, AfterValidator(known_backbone)] = setting(
+    backbone: Annotated[str, AfterValidator(BACKBONES.check_name)] = setting(
         "conv4", "one of " + ", ".join(BUILT_IN) + ". HelixFormer's are conv4 and resnet12, LWFM-SPM's resnet18."
     )
     weights: str | None = setting(

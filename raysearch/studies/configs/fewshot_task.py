@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from raysearch.studies.configs.base import Section
 from raysearch.studies.configs.fewshot import FewshotConfig
-from raysearch.studies.configs.fewshot_methods import FewShotMethod, register_fewshot_method
+from raysearch.studies.configs.fewshot_methods import FEWSHOT_METHODS, FewShotMethod
 from raysearch.studies.configs.pretrain import PretrainRunConfig
 from raysearch.studies.configs.task_spec import ModelKind, TaskSpec, load_object, register_task
 
@@ -145,14 +145,15 @@ def fewshot_head(name: str, config: type[Section] | None = None, taps: Sequence[
     """
 
     def _register(head: Head) -> Head:
-        register_fewshot_method(
+        FEWSHOT_METHODS.register(
+            name,
             FewShotMethod(
                 name,
                 partial(_build_extension_head, head, None if config is None else name),
                 sections=() if config is None else (name,),
                 taps=tuple(taps),
                 source=Path(inspect.getfile(head)),
-            )
+            ),
         )
         if config is not None:
             FewshotConfig.add_section(name, config, used_if=lambda run: run.model.method == name)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from raysearch.core import Registry
 from raysearch.studies.configs.task_spec import Reference
 
-_PAIRWISE = "raysearch.tasks.retrieval.methods.pairwise"
+_METHODS = "raysearch.tasks.retrieval.methods"
 
 
 @dataclass(frozen=True)
@@ -47,46 +47,21 @@ class HashingMethod:
 
 HASHING_METHODS: Registry[HashingMethod] = Registry("hashing method")
 
-
-def register_hashing_method(method: HashingMethod) -> HashingMethod:
-    """Add a method, and return it.
-
-    Raises:
-        UserError: the name is taken.
-    """
-    return HASHING_METHODS.register(method.name, method)
-
-
-def known_hashing_method(name: str) -> str:
-    """Return the name of a known method.
-
-    Raises:
-        UserError: unknown method.
-    """
-    return HASHING_METHODS[name].name
-
-
-register_hashing_method(HashingMethod("lsh", "fitted"))
-register_hashing_method(HashingMethod("sh", "fitted"))
-register_hashing_method(HashingMethod("itq", "fitted", ("itq",)))
-register_hashing_method(HashingMethod("sdh", "fitted", ("sdh",)))
-register_hashing_method(HashingMethod("dpsh", "pairwise", ("dpsh",), f"{_PAIRWISE}:DpshMethod"))
-register_hashing_method(HashingMethod("dsh", "pairwise", ("dsh",), f"{_PAIRWISE}:DshMethod"))
-register_hashing_method(HashingMethod("hashnet", "pairwise", ("hashnet",), f"{_PAIRWISE}:HashNetMethod"))
-register_hashing_method(
+for _method in (
+    HashingMethod("lsh", "fitted"),
+    HashingMethod("sh", "fitted"),
+    HashingMethod("itq", "fitted", ("itq",)),
+    HashingMethod("sdh", "fitted", ("sdh",)),
+    HashingMethod("dpsh", "pairwise", ("dpsh",), f"{_METHODS}.pairwise:DpshMethod"),
+    HashingMethod("dsh", "pairwise", ("dsh",), f"{_METHODS}.pairwise:DshMethod"),
+    HashingMethod("hashnet", "pairwise", ("hashnet",), f"{_METHODS}.pairwise:HashNetMethod"),
     HashingMethod(
         "exchnet",
         "learned codes",
         ("adsh", "exchnet"),
-        "raysearch.tasks.retrieval.methods.exchange:ExchNetMethod",
-        network="raysearch.tasks.retrieval.methods.exchange:build_exchnet",
-    )
-)
-register_hashing_method(
-    HashingMethod(
-        "adsh",
-        "learned codes",
-        ("srem", "esrl", "adsh"),
-        "raysearch.tasks.retrieval.methods.asymmetric:AsymmetricMethod",
-    )
-)
+        f"{_METHODS}.exchange:ExchNetMethod",
+        network=f"{_METHODS}.exchange:build_exchnet",
+    ),
+    HashingMethod("adsh", "learned codes", ("srem", "esrl", "adsh"), f"{_METHODS}.asymmetric:AsymmetricMethod"),
+):
+    HASHING_METHODS.register(_method.name, _method)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, model_validator
 
 from raysearch.core import UserError
-from raysearch.models.backbone_specs import BUILT_IN, known_backbone
+from raysearch.models.backbone_specs import BACKBONES, BUILT_IN
 from raysearch.studies.configs import weights
 from raysearch.studies.configs.base import Counts, Images, RunConfig, Section, section, setting
 from raysearch.studies.configs.hashing import (
@@ -25,7 +25,7 @@ from raysearch.studies.configs.hashing import (
     SdhConfig,
     SremConfig,
 )
-from raysearch.studies.configs.hashing_methods import HASHING_METHODS, HashingMethod, known_hashing_method
+from raysearch.studies.configs.hashing_methods import HASHING_METHODS, HashingMethod
 
 
 def _is_trained(config: Any) -> bool:
@@ -70,7 +70,7 @@ class DataConfig(Section):
 class ModelConfig(Section):
     """The network before its hash layer."""
 
-    backbone: Annotated[str, AfterValidator(known_backbone)] = setting(
+    backbone: Annotated[str, AfterValidator(BACKBONES.check_name)] = setting(
         "resnet50", "the backbone: " + ", ".join(BUILT_IN) + ". The paper's is ResNet-50."
     )
     weights: str | None = setting(
@@ -95,7 +95,7 @@ class HashConfig(Section):
     """Codes, and the method that learns them."""
 
     bits: int = setting(24, "length of a code. The paper compares 12, 24, 32 and 48.", ge=1, le=1024)
-    method: Annotated[str, AfterValidator(known_hashing_method)] = setting(
+    method: Annotated[str, AfterValidator(HASHING_METHODS.check_name)] = setting(
         "adsh",
         "the hashing method. lsh, sh, itq and sdh are fitted to the features of the untrained backbone. dpsh, dsh and "
         "hashnet train on pairs and encode the database with the network. adsh and exchnet learn the database's codes "

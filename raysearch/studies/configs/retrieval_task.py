@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from raysearch.studies.configs.base import Section
-from raysearch.studies.configs.hashing_methods import HashingMethod, register_hashing_method
+from raysearch.studies.configs.hashing_methods import HASHING_METHODS, HashingMethod
 from raysearch.studies.configs.retrieval import RetrievalConfig
 from raysearch.studies.configs.task_spec import ModelKind, TaskSpec, register_task
 
@@ -79,7 +79,8 @@ def hashing_loss(name: str, config: type[Section] | None = None) -> Callable[[Lo
     """
 
     def _register(loss: Loss) -> Loss:
-        register_hashing_method(
+        HASHING_METHODS.register(
+            name,
             HashingMethod(
                 name,
                 "pairwise",
@@ -87,7 +88,7 @@ def hashing_loss(name: str, config: type[Section] | None = None) -> Callable[[Lo
                 implementation="raysearch.tasks.retrieval.methods.pairwise:ExtensionLoss",
                 loss=loss,
                 source=Path(inspect.getfile(loss)),
-            )
+            ),
         )
         if config is not None:
             RetrievalConfig.add_section(name, config, used_if=lambda run: run.hash.method == name)

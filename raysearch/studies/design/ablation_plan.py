@@ -9,27 +9,22 @@ from typing import Any, ClassVar, Literal
 from raysearch.core import UserError
 from raysearch.studies.configs import RunConfig, overrides
 from raysearch.studies.design.ablation import Ablation
-from raysearch.studies.design.plan import REFERENCE, Cell, PlanRequest, Variant, make_cell
+from raysearch.studies.design.plan import REFERENCE, Cell, PlanRequest, StudyPlan, Variant, make_cell
 
 Levels = Mapping[str, Mapping[str, Any]]  # factor name -> settings of its level, of the factors that a variant changes
 
 
-@dataclass(frozen=True)
-class AblationPlan:
+@dataclass(frozen=True, kw_only=True)
+class AblationPlan(StudyPlan):
     """All cells of an ablation, and what they are made from."""
 
     kind: ClassVar[Literal["ablation"]] = "ablation"
 
-    study: str
-    profile: str
     ablation: Ablation
-    data: str  # the data set's content hash
     variants: tuple[Variant, ...]
     references: Mapping[str, str]  # variant name -> name of the variant that it is compared with
-    seeds: tuple[int, ...]
     cells: tuple[Cell, ...]
     also: Mapping[str, tuple[Variant, ...]]  # variant name -> other settings of the factors with the same config
-    workers: int = 1  # workers that share each batch
 
     @property
     def task(self) -> str:

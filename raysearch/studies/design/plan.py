@@ -45,6 +45,17 @@ class PlanRequest:
     only: Mapping[str, Sequence[Any]] = field(default_factory=dict)  # factor name -> levels of an ablation
 
 
+@dataclass(frozen=True, kw_only=True)
+class StudyPlan:
+    """What the plans of every kind of study have."""
+
+    study: str
+    profile: str
+    data: str  # the data set's content hash
+    seeds: tuple[int, ...]  # of a search: the tuning seeds
+    workers: int = 1  # workers that share each batch
+
+
 class Plan(Protocol):
     """A planned study of either kind. `raysearch.engine.drivers` has a driver for each kind."""
 

@@ -20,6 +20,7 @@ from raysearch.core import Registry
 from raysearch.studies.configs.task_spec import Reference, load_object
 
 Builder = TypeVar("Builder", bound=Callable[..., object])
+Spec = TypeVar("Spec")
 
 
 @dataclass(frozen=True)
@@ -73,12 +74,7 @@ def sampler(
     Raises:
         UserError: the name is taken.
     """
-
-    def _register(build: Builder) -> Builder:
-        SAMPLERS.register(name, SamplerSpec(build, learns_from_pruned, needs_finite_space))
-        return build
-
-    return _register
+    return _register_with(SAMPLERS, name, lambda build: SamplerSpec(build, learns_from_pruned, needs_finite_space))
 
 
 def scheduler(name: str, *, resumable: bool = True, moves_settings: bool = False) -> Callable[[Builder], Builder]:
@@ -87,12 +83,19 @@ def scheduler(name: str, *, resumable: bool = True, moves_settings: bool = False
     Raises:
         UserError: the name is taken.
     """
+    return _register_with(SCHEDULERS, name, lambda build: SchedulerSpec(build, resumable, moves_settings))
 
-    def register(build: Builder) -> Builder:
-        SCHEDULERS.register(name, SchedulerSpec(build, resumable, moves_settings))
+
+def _register_with(
+    registry: Registry[Spec], name: str, make_spec: Callable[[Reference], Spec]
+) -> Callable[[Builder], Builder]:
+    """Return a decorator that registers the spec of what it decorates."""
+
+    def _register(build: Builder) -> Builder:
+        registry.register(name, make_spec(build))
         return build
 
-    return register
+    return _register
 
 
 SAMPLERS.register("tpe", SamplerSpec("optuna.samplers:TPESampler", learns_from_pruned=True))

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from raysearch.core import UserError
 from raysearch.studies.configs import RunConfig, overrides
-from raysearch.studies.design.plan import REFERENCE, Cell, PlanRequest, Variant, make_cell
+from raysearch.studies.design.plan import REFERENCE, Cell, PlanRequest, StudyPlan, Variant, make_cell
 from raysearch.studies.design.search import Search
 
 BEST = "best"
@@ -20,20 +20,15 @@ class Group:
     settings: Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class SearchPlan:
+@dataclass(frozen=True, kw_only=True)
+class SearchPlan(StudyPlan):
     """What the cells of a search are made from."""
 
     kind: ClassVar[Literal["search"]] = "search"
 
-    study: str
-    profile: str
     search: Search
-    data: str  # the data set's content hash
-    seeds: tuple[int, ...]  # tuning seeds
     settings: Mapping[str, Any]  # the user's overrides
     trials: int  # per group
-    workers: int = 1  # workers that share each batch
 
     @property
     def task(self) -> str:

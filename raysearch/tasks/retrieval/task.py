@@ -28,7 +28,7 @@ from raysearch.tasks.retrieval.holdout import check_classes, hold_out
 from raysearch.tasks.retrieval.methods import build_method
 from raysearch.tasks.retrieval.sampling import EpochSampler, RunSampler
 from raysearch.tasks.retrieval.shallow_task import ShallowHashingTask
-from raysearch.tasks.retrieval.views import CachedViews, ExtraViews, PixelViews, Views
+from raysearch.tasks.retrieval.views import Batch, CachedViews, ExtraViews, PixelViews, Views
 
 EVALUATION_BATCH = 256
 
@@ -190,7 +190,7 @@ class RetrievalTask:
             share = worker.share(batch)
             rows = sample[share]
             inputs = self.method.inputs(rows, worker.share(drawn))
-            batch_outputs = views.forward(rows, positives[share], extra, (self.done, epoch), inputs)
+            batch_outputs = views.forward(Batch(rows, positives[share], extra, (self.done, epoch), inputs))
             batch_outputs = batch_outputs.activated(self.method.activate)
             losses = self.method.losses(batch_outputs, rows)
             self.optimizer.zero_grad(set_to_none=True)

@@ -55,6 +55,16 @@ class ExtraViews(NamedTuple):
     erased: bool
 
 
+class Batch(NamedTuple):
+    """The images of a batch, and the views of them that are to be computed."""
+
+    rows: Tensor  # (B,) of the anchors
+    positives: Tensor  # (B,) rows of images of the same classes
+    extra: ExtraViews
+    place: tuple[int, int]  # iteration and epoch, which decide the random views of a row together with the run's seed
+    inputs: tuple[Tensor, ...] = ()  # of the network besides the anchors, when it is trained through the pixels
+
+
 class Views(Protocol):
     """A way from the images of a batch to the network's outputs."""
 
@@ -63,23 +73,8 @@ class Views(Protocol):
     def start_epoch(self) -> None:
         """Put the network into the mode of these views."""
 
-    def forward(
-        self,
-        rows: Tensor,
-        positives: Tensor,
-        extra: ExtraViews,
-        place: tuple[int, int],
-        inputs: tuple[Tensor, ...] = (),
-    ) -> Outputs:
-        """Compute the outputs of a batch.
-
-        Args:
-            rows: (B,) of the anchors.
-            positives: (B,) rows of images of the same classes.
-            extra: views besides the anchors.
-            place: iteration and epoch, which decide the random views of a row together with the run's seed.
-            inputs: of the network besides the anchors, when it is trained through the pixels.
-        """
+    def forward(self, batch: Batch) -> Outputs:
+        """Compute the outputs of a batch."""
 
     def encode(self, rows: Tensor) -> Tensor:
         """Return the outputs (m, c), before the activation, of the images `rows` (m,) without augmentation."""
@@ -114,34 +109,28 @@ class PixelViews:
         """Put the network into training mode."""
         self.network.train()
 
-    def forward(
-        self,
-        rows: Tensor,
-        positives: Tensor,
-        extra: ExtraViews,
-        place: tuple[int, int],
-        inputs: tuple[Tensor, ...] = (),
-    ) -> Outputs:
+    def forward(self, batch: Batch) -> Outputs:
         """Compute the outputs of a batch through the pixels; see `Views.forward`."""
         data = self.config.data
         size = (data.side, data.side)
-        anchors = self._load(rows, draw_views(data.augment, rows, size, (self.seed, *place, _ANCHOR)))
-        separate = extra.erased and self.config.srem.mask_pass == "separate"
-        output = self._at_rest(anchors) if separate else self._through(anchors, *inputs)
+        key = (self.seed, *batch.place)
+        anchors = self._load(batch.rows, draw_views(data.augment, batch.rows, size, (*key, _ANCHOR)))
+        separate = batch.extra.erased and self.config.srem.mask_pass == "separate"
+        output = self._at_rest(anchors) if separate else self._through(anchors, *batch.inputs)
         batches = [anchors] if separate else []
         fraction = anchors.new_zeros(())
-        if extra.positive:
-            drawn = draw_views(data.augment, positives, size, (self.seed, *place, _POSITIVE), apart=[rows])
-            batches.append(self._load(positives, drawn))
-        if extra.erased:
+        if batch.extra.positive:
+            drawn = draw_views(data.augment, batch.positives, size, (*key, _POSITIVE), apart=[batch.rows])
+            batches.append(self._load(batch.positives, drawn))
+        if batch.extra.erased:
             mask = srem_mask(output.features, self.config.srem, data.side)
             fraction = 1 - mask.mean()
             batches.append((anchors * mask).contiguous(memory_format=torch.channels_last))
         outputs = iter(self._through(torch.cat(batches)).z.chunk(len(batches)) if batches else ())
         return Outputs(
             anchor=next(outputs) if separate else output.z,
-            positive=next(outputs) if extra.positive else None,
-            erased=next(outputs) if extra.erased else None,
+            positive=next(outputs) if batch.extra.positive else None,
+            erased=next(outputs) if batch.extra.erased else None,
             erased_fraction=fraction,
             whole=output,
         )
@@ -215,23 +204,16 @@ class CachedViews:
         """Put the network into evaluation mode: no batch norm of the backbone is used."""
         self.network.eval()
 
-    def forward(
-        self,
-        rows: Tensor,
-        positives: Tensor,
-        extra: ExtraViews,
-        place: tuple[int, int],
-        inputs: tuple[Tensor, ...] = (),
-    ) -> Outputs:
+    def forward(self, batch: Batch) -> Outputs:
         """Compute the outputs of a batch from pooled features; see `Views.forward`."""
         device = self.worker.device
-        rows = rows.to(device)
+        rows = batch.rows.to(device)
         anchor = self.network.from_pooled(self.anchors[rows])
         positive = erased = None
         fraction = anchor.new_zeros(())
-        if extra.positive:
-            positive = self.network.from_pooled(self.anchors[positives.to(device)])
-        if extra.erased:
+        if batch.extra.positive:
+            positive = self.network.from_pooled(self.anchors[batch.positives.to(device)])
+        if batch.extra.erased:
             table = self.erased[rows]
             erased = self.network.from_pooled(table[:, :-1])
             fraction = table[:, -1].mean()

@@ -19,7 +19,7 @@ from raysearch.inspection.matched_pixels import LayerMatches, Matching
 from raysearch.inspection.planes import Plane
 from raysearch.runs import StudyRecord
 
-from ...browser import chromium, needs_chromium
+from ...browser import assert_opens_on_a_phone, chromium, needs_chromium
 from ..conftest import Page as Parsed
 
 HOSTILE = "</span><script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
@@ -175,10 +175,7 @@ def test_maps_are_resized_to_the_picture() -> None:
 def test_opens_without_errors_and_without_a_network(tmp_path: Path, dark: bool) -> None:
     with chromium() as browser:
         opened = browser.open(write(tmp_path).as_uri(), width=390, dark=dark)
-        assert list(opened.errors) == []
-        assert list(opened.requests) == []
-        assert opened.evaluate("document.documentElement.scrollWidth") == 390
-        assert opened.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
+        assert_opens_on_a_phone(opened)
         inside = "[...document.querySelectorAll('.plane path')].every(p => {"
         inside += "const a = p.getBoundingClientRect(), b = p.closest('svg').getBoundingClientRect();"
         inside += "return a.left >= b.left && a.right <= b.right && a.top >= b.top && a.bottom <= b.bottom })"

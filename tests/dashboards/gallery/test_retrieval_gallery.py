@@ -24,7 +24,7 @@ from raysearch.inspection.retrieval import (
 )
 from raysearch.runs import StudyRecord
 
-from ...browser import chromium, needs_chromium
+from ...browser import assert_opens_on_a_phone, chromium, needs_chromium
 from ..conftest import Page as Parsed
 from ..conftest import ablation, write_run
 
@@ -137,10 +137,7 @@ def test_missing_variants_and_different_metrics_are_reported(tmp_path: Path):
 def test_opens_without_errors_and_without_a_network(tmp_path: Path, dark: bool):
     with chromium() as browser:
         opened = browser.open(write(tmp_path).as_uri(), width=390, dark=dark)
-        assert list(opened.errors) == []
-        assert list(opened.requests) == []
-        assert opened.evaluate("document.documentElement.scrollWidth") == 390
-        assert opened.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
+        assert_opens_on_a_phone(opened)
         assert opened.evaluate("document.querySelector('h1').textContent") == HOSTILE
 
 

@@ -1,11 +1,6 @@
 """A head and a backbone in a file outside the package: they train, resume, are hashed, and leave other cells alone."""
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,7 +8,8 @@ from raysearch.core import UserError
 from raysearch.studies.configs import overrides
 from raysearch.studies.design import cell_hash
 
-ROOT = Path(__file__).parents[3]
+from ..extension_runs import assert_refused, run_python, run_script
+
 METHODS = ("centroid", "relation", "helixformer", "lwfm", "helix_lwfm")
 EXTENSION = """
 import torch
@@ -55,7 +51,7 @@ class Tiny(nn.Module):
 """
 # Runs in a process of its own, since an extension stays registered. RAYSEARCH_EXTENSIONS names the file.
 SCRIPT = """
-import io, json, sys
+import json, sys
 from pathlib import Path
 import torch
 from raysearch.models import backbones
@@ -63,6 +59,7 @@ from raysearch.studies.configs import overrides, parse_config
 from raysearch.studies.design.plan import cell_hash
 from raysearch.tasks import registry
 from raysearch.tasks.base import Worker
+from tests.tasks.extension_runs import resume_halfway
 from tests.tasks.fewshot.fewshot_runs import BASE, feed
 
 METHODS = ("centroid", "relation", "helixformer", "lwfm", "helix_lwfm")
@@ -85,16 +82,7 @@ whole = registry.build(run, 0, worker)
 head = whole.network.head
 started = [head.scale.item(), [list(shape) for shape in head.shapes], list(whole.network.taps)]
 reports = [whole.advance() for _ in range(whole.steps)]
-first = registry.build(run, 0, worker)
-for _ in range(2):
-    first.advance()
-file = io.BytesIO()
-torch.save(first.state_dict(), file)
-file.seek(0)
-resumed = registry.build_from_plain(run.model_dump(mode="json"), 0, worker)
-resumed.load_state_dict(torch.load(file, weights_only=True))
-for _ in range(2):
-    resumed.advance()
+resumed = resume_halfway(run, worker)
 metrics = whole.evaluate()
 weights = Path(sys.argv[1]) / "tiny.pt"
 torch.save(whole.network.backbone.network.state_dict(), weights)
@@ -119,21 +107,10 @@ print(json.dumps({
 """
 
 
-def run_script(extension: Path, folder: Path) -> dict[str, Any]:
-    folder.mkdir(exist_ok=True)
-    env = {**os.environ, "RAYSEARCH_EXTENSIONS": str(extension), "PYTHONPATH": str(ROOT)}
-    child = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(folder)], capture_output=True, text=True, env=env, check=False
-    )
-    assert child.returncode == 0, child.stderr
-    result: dict[str, Any] = json.loads(child.stdout)
-    return result
-
-
 def test_a_head_and_a_backbone_in_one_file_train_resume_and_move_no_other_hash(tmp_path: Path) -> None:
     extension = tmp_path / "my_head.py"
     extension.write_text(EXTENSION)
-    result = run_script(extension, tmp_path / "cache")
+    result = run_script(SCRIPT, extension, tmp_path / "cache")
     assert result["started"] == [5.0, [[4, 8, 8], [6, 4, 4]], ["early", "late"]]
     losses = [report["loss"] for report in result["reports"]]
     assert losses[-1] < losses[0] * 0.9
@@ -152,7 +129,7 @@ def test_a_head_and_a_backbone_in_one_file_train_resume_and_move_no_other_hash(t
         assert result["methods"][method] == cell_hash(config, "data", 0), method
     assert result["unused_scale"] == result["methods"]["helixformer"]
     extension.write_text(EXTENSION.replace("nn.ReLU()", "nn.GELU()"))
-    changed = run_script(extension, tmp_path / "cache")
+    changed = run_script(SCRIPT, extension, tmp_path / "cache")
     assert changed["hash"] != result["hash"], "a changed head is a new cell"
     assert changed["of_backbone"] != result["of_backbone"], "a changed backbone is a new cell"
     assert changed["methods"] == result["methods"]
@@ -179,17 +156,12 @@ def test_unknown_names_are_one_line_that_lists_the_known_ones() -> None:
 def test_a_taken_name_is_one_line_and_exit_code_2(old: str, new: str, message: str, tmp_path: Path) -> None:
     extension = tmp_path / "my_head.py"
     extension.write_text(EXTENSION.replace(old, new))
-    command = [sys.executable, "-m", "raysearch.train", "fewshot", "--extension", str(extension), "--settings"]
-    child = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
-    assert child.returncode == 2
-    assert message in child.stderr
-    assert child.stderr.count("\n") == 1
+    assert_refused("fewshot", extension, message)
 
 
 def test_maps_other_than_the_taps_are_one_line(tmp_path: Path) -> None:
     extension = tmp_path / "my_head.py"
     extension.write_text(EXTENSION.replace('taps=("early", "late")', 'taps=("early", "last")'))
     script = "from raysearch.models import backbones; backbones.build('tiny')"
-    env = {**os.environ, "RAYSEARCH_EXTENSIONS": str(extension), "PYTHONPATH": str(ROOT)}
-    child = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=env, check=False)
+    child = run_python(["-c", script], extension)
     assert "backbone 'tiny': its taps are early, last, but the network returns early, late" in child.stderr

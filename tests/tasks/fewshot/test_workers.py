@@ -1,9 +1,6 @@
 """Few-shot training by one worker and by two, which are real processes that talk over the loopback device."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +14,7 @@ from raysearch.studies.configs import overrides
 from raysearch.tasks.base import Worker
 from raysearch.tasks.pretraining.task import PretrainTask
 
+from ..worker_group import GROUPS, run_groups
 from .fewshot_runs import METHODS, TIMES, feed, make
 
 SHARED: dict[str, Any] = {
@@ -81,19 +79,8 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
         arrays = {f"{part}_images": images.images for part, images in sets.items()}
         arrays |= {f"{part}_labels": images.labels for part, images in sets.items()}
         np.savez(folder / f"images-{side}.npz", **arrays)  # type: ignore[arg-type]
-    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo"}
-    script = str(Path(__file__).with_name("worker_process.py"))
-    groups = [(1, 0), (2, 0), (2, 1)]
-    processes = [
-        subprocess.Popen([sys.executable, script, str(rank), str(world), str(folder)], env=environment)
-        for world, rank in groups
-    ]
-    try:
-        assert [process.wait(timeout=300) for process in processes] == [0, 0, 0]
-    finally:
-        for process in processes:
-            process.kill()
-    return [torch.load(folder / f"{world}-{rank}.pt", weights_only=True) for world, rank in groups]
+    run_groups("tests.tasks.fewshot.worker_process", folder)
+    return [torch.load(folder / f"{world_size}-{rank}.pt", weights_only=True) for world_size, rank in GROUPS]
 
 
 def numbers(outcome: dict[str, Any]) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """One of the processes of a worker group: runs every few-shot case of a folder and writes down what came out.
 
-    python fewshot_process.py RANK WORLD_SIZE FOLDER
+    python -m tests.tasks.fewshot.worker_process RANK WORLD_SIZE FOLDER
 
 FOLDER holds `images-SIDE.npz` and `cases.json` (name -> {"task", "changes": dotted settings}). All arithmetic is in
 float64: rounding is then too small to hide a real difference. The outcome is `WORLD_SIZE-RANK.pt`.
@@ -8,7 +8,6 @@ float64: rounding is then too small to hide a real difference. The outcome is `W
 
 import json
 import sys
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +19,13 @@ from raysearch.data.feed import ImageSet
 from raysearch.studies.configs import overrides
 from raysearch.tasks import registry
 from raysearch.tasks.base import Feed, Worker
+from tests.tasks.worker_group import join_group
 
 
 def main(rank: int, world_size: int, folder: Path) -> None:
-    torch.set_num_threads(1)
     Tensor.float = Tensor.double  # type: ignore[method-assign]
     torch.set_default_dtype(torch.float64)
-    if world_size > 1:
-        torch.distributed.init_process_group(
-            "gloo",
-            init_method=f"file://{folder}/meeting-{world_size}",
-            rank=rank,
-            world_size=world_size,
-            timeout=timedelta(seconds=120),
-        )
+    join_group(rank, world_size, folder)
     cases = json.loads((folder / "cases.json").read_text())
     outcomes = {name: run(case, folder, rank, world_size) for name, case in cases.items()}
     torch.save(outcomes, folder / f"{world_size}-{rank}.pt")

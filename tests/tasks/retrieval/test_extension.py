@@ -1,11 +1,8 @@
 """A hashing loss in a file outside the package trains, resumes, is part of the hash, and leaves other cells alone."""
 
-import json
-import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,7 +10,8 @@ from raysearch.core import UserError
 from raysearch.studies.configs import overrides
 from raysearch.studies.design import cell_hash
 
-ROOT = Path(__file__).parents[3]
+from ..extension_runs import ROOT, assert_refused, list_settings, run_script
+
 EXTENSION = """
 import torch
 from raysearch.extend import Section, hashing_loss, setting
@@ -34,11 +32,12 @@ def margin_loss(outputs, labels, config):
 """
 # Runs in a process of its own, since an extension stays registered. RAYSEARCH_EXTENSIONS names the file.
 SCRIPT = """
-import io, json, sys
+import json, sys
 from pathlib import Path
 import torch
 from raysearch.studies.configs import overrides
 from raysearch.studies.design.plan import cell_hash
+from tests.tasks.extension_runs import resume_halfway
 from tests.tasks.retrieval.small_runs import BASE, image_set
 from raysearch.tasks import registry
 from raysearch.tasks.base import Feed, Worker
@@ -51,16 +50,7 @@ config = overrides.resolve("retrieval", settings)
 worker = Worker(Feed(image_set([10] * 4), image_set([5] * 4, seed=1), "data"), Path(sys.argv[1]))
 whole = registry.build(config, 0, worker)
 reports = [whole.advance() for _ in range(whole.steps)]
-first = registry.build(config, 0, worker)
-for _ in range(2):
-    first.advance()
-file = io.BytesIO()
-torch.save(first.state_dict(), file)
-file.seek(0)
-resumed = registry.build_from_plain(config.model_dump(mode="json"), 0, worker)
-resumed.load_state_dict(torch.load(file, weights_only=True))
-for _ in range(2):
-    resumed.advance()
+resumed = resume_halfway(config, worker)
 metrics = whole.evaluate()
 adsh = overrides.resolve("retrieval", {})
 print(json.dumps({
@@ -81,20 +71,10 @@ print(json.dumps({
 """
 
 
-def run_script(extension: Path, folder: Path) -> dict[str, Any]:
-    env = {**os.environ, "RAYSEARCH_EXTENSIONS": str(extension), "PYTHONPATH": str(ROOT)}
-    child = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(folder)], capture_output=True, text=True, env=env, check=False
-    )
-    assert child.returncode == 0, child.stderr
-    result: dict[str, Any] = json.loads(child.stdout)
-    return result
-
-
 def test_a_loss_in_one_file_trains_resumes_and_moves_no_other_hash(tmp_path: Path) -> None:
     extension = tmp_path / "my_loss.py"
     extension.write_text(EXTENSION)
-    result = run_script(extension, tmp_path / "cache")
+    result = run_script(SCRIPT, extension, tmp_path / "cache")
     assert result["margin"] == 3
     for report in result["reports"]:
         assert report["loss"] == pytest.approx(report["pull"] + report["push"], rel=1e-5)
@@ -109,7 +89,7 @@ def test_a_loss_in_one_file_trains_resumes_and_moves_no_other_hash(tmp_path: Pat
     default = overrides.resolve("retrieval", {})
     assert result["adsh"] == [default.model_dump(mode="json"), default.canonical()]
     extension.write_text(EXTENSION.replace("clamp(min=0)", "clamp(min=0.1)"))
-    assert run_script(extension, tmp_path / "cache")["hash"] != result["hash"], "a changed loss is a new cell"
+    assert run_script(SCRIPT, extension, tmp_path / "cache")["hash"] != result["hash"], "a changed loss is a new cell"
 
 
 def test_a_method_without_its_extension_is_one_line_that_lists_the_known_ones() -> None:
@@ -129,18 +109,13 @@ def test_a_method_without_its_extension_is_one_line_that_lists_the_known_ones() 
 def test_a_wrong_extension_is_one_line_and_exit_code_2(text: str, message: str, tmp_path: Path) -> None:
     extension = tmp_path / "my_loss.py"
     extension.write_text(text)
-    command = [sys.executable, "-m", "raysearch.train", "retrieval", "--extension", str(extension), "--settings"]
-    child = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
-    assert child.returncode == 2
-    assert message in child.stderr
-    assert child.stderr.count("\n") == 1
+    assert_refused("retrieval", extension, message)
 
 
 def test_settings_list_the_section_of_an_extension(tmp_path: Path) -> None:
     extension = tmp_path / "my_loss.py"
     extension.write_text(EXTENSION)
-    command = [sys.executable, "-m", "raysearch.train", "retrieval", "--extension", str(extension), "--settings"]
-    child = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    child = list_settings("retrieval", extension)
     assert child.returncode == 0, child.stderr
     assert "margin.margin=2.0\n    distance beyond which" in child.stdout
 

@@ -15,7 +15,7 @@ from raysearch.studies.configs import overrides
 from raysearch.tasks.base import Feed, Worker
 from raysearch.tasks.common import Loader
 from raysearch.tasks.retrieval.task import RetrievalTask
-from raysearch.tasks.retrieval.views import CachedViews, ExtraViews, Outputs, PixelViews
+from raysearch.tasks.retrieval.views import Batch, CachedViews, ExtraViews, Outputs, PixelViews
 
 SIDE = 32
 BASE: dict[str, Any] = {
@@ -71,7 +71,7 @@ def test_cached_views_are_the_pixel_views_of_a_network_at_rest(
     for way in (cached, pixel):
         way.start_epoch()
         with torch.no_grad():
-            outputs.append(way.forward(ROWS, POSITIVES, extra, AT))
+            outputs.append(way.forward(Batch(ROWS, POSITIVES, extra, AT)))
     for name, ours, theirs in list(zip(Outputs._fields, *outputs, strict=True))[:4]:
         if ours is None:
             assert theirs is None, name
@@ -91,7 +91,7 @@ def test_erased_pixels_are_the_mean_colour_and_only_the_backbone_s_own_map_decid
     given: list[Tensor] = []
     task.network.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
     pixel.start_epoch()
-    pixel.forward(ROWS, POSITIVES, ExtraViews(True, True), AT)
+    pixel.forward(Batch(ROWS, POSITIVES, ExtraViews(True, True), AT))
     anchors, others = given
     with torch.no_grad():
         maps = task.network.backbone(anchors)[task.network.backbone.taps[-1]]
@@ -175,7 +175,7 @@ def test_a_separate_pass_for_the_mask_sends_all_views_through_at_once(tmp_path: 
     task.network.register_forward_pre_hook(lambda network, inputs: given.append((network.training, inputs[0])))
     pixel.start_epoch()
     statistics = [buffer.clone() for buffer in task.network.buffers()]
-    seen = pixel.forward(ROWS, POSITIVES, ExtraViews(True, True), AT)
+    seen = pixel.forward(Batch(ROWS, POSITIVES, ExtraViews(True, True), AT))
     (looked, anchors), (trained, together) = given
     assert (looked, trained, task.network.training) == (False, True, True)
     assert len(together) == 3 * len(ROWS)
@@ -205,7 +205,7 @@ def test_a_view_follows_from_seed_place_row_and_role_alone(how: str, tmp_path: P
         pixel = PixelViews(task.network, same, task.config, seed, task.worker, Loader(torch.device("cpu")))
         given: list[Tensor] = []
         handle = task.network.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
-        pixel.forward(part, positives[part], ExtraViews(positive=True, erased=False), at)
+        pixel.forward(Batch(part, positives[part], ExtraViews(positive=True, erased=False), at))
         handle.remove()
         return given[0], given[1]
 

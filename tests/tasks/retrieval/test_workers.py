@@ -4,9 +4,6 @@ The two are real processes that talk over the loopback device. In them every ran
 """
 
 import json
-import os
-import subprocess
-import sys
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -23,6 +20,7 @@ from raysearch.studies.configs import overrides
 from raysearch.tasks.base import Feed, Worker
 from raysearch.tasks.retrieval.task import RetrievalTask
 
+from ..worker_group import run_groups
 from .small_runs import TIMES
 
 SHARED: dict[str, Any] = {
@@ -93,18 +91,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         sets = {"train": feed(side).train, "test": feed(side).test}
         arrays = {f"{split}_images": images.images for split, images in sets.items()}
         np.savez(folder / f"images-{side}.npz", **arrays, **{f"{split}_labels": s.labels for split, s in sets.items()})
-    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo"}
-    script = str(Path(__file__).with_name("worker_process.py"))
-    processes = [
-        subprocess.Popen([sys.executable, script, str(rank), str(world), str(folder)], env=environment)
-        for world in (1, 2)
-        for rank in range(world)
-    ]
-    try:
-        assert [process.wait(timeout=400) for process in processes] == [0, 0, 0]
-    finally:
-        for process in processes:
-            process.kill()
+    run_groups("tests.tasks.retrieval.worker_process", folder)
     return folder
 
 

@@ -1,6 +1,6 @@
 """One of the processes of a worker group: trains every case of a folder and writes down what it saw.
 
-    python worker_process.py RANK WORLD_SIZE FOLDER
+    python -m tests.tasks.retrieval.worker_process RANK WORLD_SIZE FOLDER
 
 FOLDER holds `images-SIDE.npz` and `cases.json` (name -> {"changes": dotted settings, "double": bool}); the outcome is
 `WORLD_SIZE-RANK.pt`. Only rank 0 can update database codes: anywhere else the attempt ends the process.
@@ -8,7 +8,6 @@ FOLDER holds `images-SIDE.npz` and `cases.json` (name -> {"changes": dotted sett
 
 import json
 import sys
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +21,11 @@ from raysearch.studies.configs import overrides
 from raysearch.tasks.base import Feed, Worker
 from raysearch.tasks.retrieval.task import RetrievalTask
 from raysearch.tasks.retrieval.views import PixelViews
+from tests.tasks.worker_group import join_group
 
 
 def main(rank: int, world_size: int, folder: Path) -> None:
-    torch.set_num_threads(1)
-    if world_size > 1:
-        torch.distributed.init_process_group(
-            "gloo",
-            init_method=f"file://{folder}/meeting-{world_size}",
-            rank=rank,
-            world_size=world_size,
-            timeout=timedelta(seconds=120),
-        )
+    join_group(rank, world_size, folder)
     if rank > 0:
         adsh.update_codes = forbidden
     cases = json.loads((folder / "cases.json").read_text())
