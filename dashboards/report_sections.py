@@ -17,9 +17,7 @@ from typing import Any, TypeVar
 
 import plotly.graph_objects as go
 
-from dashboards.html.embed import embed
-from dashboards.html.markup import Markup, section, tag
-from dashboards.html.table import Table
+from dashboards.html import Markup, Table, embed, section, tag
 from raysearch.core import Registry, UserError
 
 Draw = Callable[[Any], Any]

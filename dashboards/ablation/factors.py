@@ -6,9 +6,7 @@ import plotly.graph_objects as go
 
 from dashboards.ablation import curves, factorial, figures
 from dashboards.ablation.view import View
-from dashboards.html import formats
-from dashboards.html.embed import embed
-from dashboards.html.markup import Markup, section, tag
+from dashboards.html import Markup, embed, formats, section, tag
 from raysearch.studies.analysis import Marginal
 from raysearch.studies.analysis.statistics import refusal
 

@@ -1,8 +1,7 @@
 """The section that explains how each number on the page is computed."""
 
 from dashboards.ablation.view import View
-from dashboards.html import formats
-from dashboards.html.markup import Section, section, tag
+from dashboards.html import Section, formats, section, tag
 
 _TERMS = {
     "Cell, variant, seed": "A variant is one setting of the factors. A cell is a variant trained with one seed. All "
@@ -15,9 +14,9 @@ _TERMS = {
     "no difference were real, at most one study in twenty would decide anything.",
     "No interval": "The variant and the reference share fewer than three seeds. With two, a single lucky seed decides "
     "the width of the interval and whether it contains zero. So the report gives neither interval nor verdict.",
-    "Decided": "p (Holm) is at most 0.05. An undecided difference may still exist: its interval shows the possible "
-    "effects. Holm's correction is stricter than a single interval. So a difference can be undecided although its "
-    "interval excludes zero.",
+    "Better, worse": "The difference is significant: p (Holm) is at most 0.05. An undecided difference may still "
+    "exist: its interval shows the possible effects. Holm's correction is stricter than a single interval. So a "
+    "difference can be undecided although its interval excludes zero.",
     "Failed, stopped, not run": "Cells without a number. The report counts them and replaces none. A variant that "
     "fails with the harder seeds looks better than it is.",
     "Time per cell, epochs": "Means over the finished cells of the variant.",

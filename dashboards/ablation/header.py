@@ -2,8 +2,7 @@
 
 from dashboards.ablation.answer import sentence
 from dashboards.ablation.view import View
-from dashboards.html import formats
-from dashboards.html.markup import Markup, join, name, tag
+from dashboards.html import Markup, breakable_name, formats, join, tag
 from raysearch.runs import DataRecord, SplitRecord, StudyRecord
 from raysearch.studies.analysis import statistics
 
@@ -38,8 +37,8 @@ def opening(run: View, has_gallery: bool = False) -> Markup:
 def _answer(run: View) -> Markup:
     """Return the answer, its finding first and larger than the rest."""
     finding, separator, rest = sentence(run).partition("; ")
-    lead = tag("strong", name(finding + ("." if separator else "")))
-    text = join(lead, " " if rest else "", name(rest[:1].upper() + rest[1:]))
+    lead = tag("strong", breakable_name(finding + ("." if separator else "")))
+    text = join(lead, " " if rest else "", breakable_name(rest[:1].upper() + rest[1:]))
     return tag("section", tag("h2", "Answer"), tag("p", text), class_="answer", aria_label="Answer")
 
 

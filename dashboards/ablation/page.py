@@ -2,7 +2,7 @@
 
 from dashboards.ablation import factors, glossary, header, paired_episodes, provenance, sections, variants_table
 from dashboards.ablation.view import View
-from dashboards.html.document import document
+from dashboards.html import document
 from dashboards.report_sections import draw_sections, register_sections
 
 register_sections(

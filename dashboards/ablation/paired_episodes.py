@@ -1,8 +1,7 @@
 """The section that compares few-shot variants episode by episode."""
 
 from dashboards.ablation.view import View
-from dashboards.html import formats, verdicts
-from dashboards.html.markup import Markup, name, number, rows, section, tag
+from dashboards.html import Markup, breakable_name, formats, number_cell, section, table_element, tag, verdicts
 from dashboards.run_data import row_limits
 from raysearch.studies.analysis import paired_episodes
 
@@ -23,11 +22,14 @@ def same_episodes(run: View) -> Markup | None:
         if variant.name in row_of:
             row = row_of[variant.name]
             bounds = formats.interval(row["delta_low"], row["delta_high"], sign=True)
-            cells = [number(formats.signed(row["delta"]), bounds, row["delta"])]
-            cells += [number(f"{row['episodes']:,}", by=row["episodes"]), number(str(row["seeds"]), by=row["seeds"])]
-            body.append([name(variant.label), *cells])
+            cells = [number_cell(formats.signed(row["delta"]), bounds, row["delta"])]
+            cells += [
+                number_cell(f"{row['episodes']:,}", by=row["episodes"]),
+                number_cell(str(row["seeds"]), by=row["seeds"]),
+            ]
+            body.append([breakable_name(variant.label), *cells])
     return section(
         "episodes",
         "On the same episodes",
-        rows(["Variant", "Difference", "Episodes", "Seeds"], body, tag("span", _NOTE)),
+        table_element(["Variant", "Difference", "Episodes", "Seeds"], body, tag("span", _NOTE)),
     )

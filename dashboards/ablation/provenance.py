@@ -7,8 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from dashboards.ablation.view import View
-from dashboards.html import formats, markup, verdicts
-from dashboards.html.markup import Markup, Section, tag
+from dashboards.html import Markup, Section, formats, markup, tag, verdicts
 from dashboards.run_data import row_limits
 from dashboards.run_data.config_diff import between, flat, words
 from dashboards.run_data.result_rows import loads, mapping
@@ -94,7 +93,7 @@ def _differences(run: View) -> Markup | None:
     for variant in row_limits.shown(run, verdicts.ROWS_IN_PAGE)[1:]:
         changed = words(between(run.reference.config, variant.config))
         body.append([variant.label, tag("td", "; ".join(changed) or "nothing", class_="wide")])
-    table = markup.rows(
+    table = markup.table_element(
         ["Variant", "Differs from the reference in"], body, row_limits.note(run, verdicts.ROWS_IN_PAGE) or None
     )
     return tag("details", tag("summary", "Each variant's config"), table) if body else None

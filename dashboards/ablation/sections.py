@@ -8,9 +8,7 @@ from dashboards.ablation import effects as plots
 from dashboards.ablation import figures, learning_curves, ties, tradeoff
 from dashboards.ablation.tables import verdict
 from dashboards.ablation.view import View
-from dashboards.html import formats, verdicts
-from dashboards.html.embed import embed
-from dashboards.html.markup import Markup, name, rows, section, tag
+from dashboards.html import Markup, breakable_name, embed, formats, section, table_element, tag, verdicts
 from dashboards.run_data import row_limits
 from raysearch.runs import StudyRecord
 
@@ -61,7 +59,7 @@ def learned(run: View) -> Markup | None:
     small = [
         tag(
             "div",
-            tag("h3", name(variant.label)),
+            tag("h3", breakable_name(variant.label)),
             embed(
                 learning_curves.figure(run, variant, keys, ranges),
                 f"plot-learning-{index}",
@@ -169,7 +167,7 @@ def without_result(cells: Sequence[Mapping[str, Any]], labels: Mapping[str, str]
         )
     if len(groups) > len(largest):
         note += f" The {len(largest)} most common of {len(groups):,} errors; results.parquet holds all."
-    return section("failures", "Cells without a result", rows(["Cells", "Where", "Error"], body, note))
+    return section("failures", "Cells without a result", table_element(["Cells", "Where", "Error"], body, note))
 
 
 def _error(error: str) -> Markup:

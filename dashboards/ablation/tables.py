@@ -5,8 +5,7 @@ from typing import Any
 
 from dashboards.ablation import cost
 from dashboards.ablation.view import Variant, View
-from dashboards.html import formats, verdicts
-from dashboards.html.table import Cell, Column, FirstThatFits, Table, csv_value
+from dashboards.html import Cell, Column, FirstThatFits, Table, csv_value, formats, verdicts
 from dashboards.run_data import protocol, row_limits
 
 _LONGEST_NAME = 40  # columns of a name on one line of the terminal
@@ -113,7 +112,7 @@ def difference_cell(variant: Variant) -> Cell:
 
 
 def verdict(variant: Variant) -> str:
-    """Return a variant's verdict in words, with a mark if it was decided."""
+    """Return a variant's verdict in words, with a mark if the difference is significant."""
     return verdicts.verdict_text(variant.verdict)
 
 
@@ -162,7 +161,7 @@ def _note(run: View) -> str:
         f"{study.study}: {run.metric_id}, profile {study.profile or 'unknown'}",
         f"data {study.data.name or 'unknown'} {(study.data.content_hash or '')[:12]}".strip(),
         "mean ± half the 95 % Student-t interval over seeds; paired differences from the reference",
-        "↑ decided better, ↓ decided worse: Holm-corrected p at most 0.05",
+        "↑ significantly better, ↓ significantly worse: Holm-corrected p at most 0.05",
         *(f"no interval and no verdict: {reason}" for reason in run.refusals),
     ]
     if run.published:

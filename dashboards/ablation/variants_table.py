@@ -3,9 +3,7 @@
 from dashboards.ablation import cost
 from dashboards.ablation.tables import difference_cell, mean_cell
 from dashboards.ablation.view import Variant, View, levels
-from dashboards.html import formats, verdicts
-from dashboards.html.markup import Markup, Section, join, name, section, tag
-from dashboards.html.table import Cell, Column, Table
+from dashboards.html import Cell, Column, Markup, Section, Table, breakable_name, formats, join, section, tag, verdicts
 from dashboards.run_data import protocol, row_limits
 from dashboards.run_data.result_rows import loads, mapping, mean
 
@@ -52,7 +50,7 @@ def _columns(run: View) -> list[Column[Variant]]:
 def _name(run: View, variant: Variant) -> Cell:
     has_levels = variant.is_reference and run.study.design != "leave_one_out"
     detail = levels(variant) if has_levels else ""
-    return Cell(variant.label, tag("small", name(formats.joined(detail, ",\n"))) if detail else None)
+    return Cell(variant.label, tag("small", breakable_name(formats.joined(detail, ",\n"))) if detail else None)
 
 
 def _number(value: float | None) -> Cell:

@@ -9,8 +9,7 @@ from dashboards.ablation import figures
 from dashboards.ablation.view import Variant
 from dashboards.comparison.tables import largest_matches, test_text, verdict_text
 from dashboards.comparison.view import SAME_CELLS, Comparison, Match
-from dashboards.html import formats
-from dashboards.html.verdicts import ROWS_IN_FIGURE
+from dashboards.html import formats, verdicts
 
 # Okabe and Ito's colors, each with its own symbol, so that color is never the only difference. More runs reuse them.
 _RUN_STYLES = (
@@ -27,7 +26,7 @@ Bounds = tuple[float | None, float | None, float | None]  # middle, low, high
 
 def draw_means(comparison: Comparison) -> go.Figure | None:
     """Draw the mean of every variant with its interval, one row per variant and one mark per run; None without any."""
-    names = order_variants(comparison)[:ROWS_IN_FIGURE]
+    names = order_variants(comparison)[: verdicts.ROWS_IN_FIGURE]
     if not names:
         return None
     position = {name: index for index, name in enumerate(names)}
@@ -66,7 +65,9 @@ def order_variants(comparison: Comparison) -> list[str]:
 
 def draw_differences(comparison: Comparison) -> go.Figure | None:
     """Draw the differences from the first run with their intervals; None without any."""
-    matches = [match for match in largest_matches(comparison, ROWS_IN_FIGURE) if match.difference.delta is not None]
+    matches = [
+        match for match in largest_matches(comparison, verdicts.ROWS_IN_FIGURE) if match.difference.delta is not None
+    ]
     if not matches:
         return None
     figure = _row_figure([figures.text(_row_name(comparison, match)) for match in matches], 20)

@@ -6,7 +6,7 @@ from pathlib import Path
 from dashboards.comparison import sections, tables
 from dashboards.comparison.answer import answer_sentence
 from dashboards.comparison.view import Comparison, read_comparison
-from dashboards.html.document import document
+from dashboards.html import document
 from raysearch.core import UserError, atomic
 
 __all__ = ["answer_sentence", "build_page", "default_directory", "read_comparison", "write_comparison"]

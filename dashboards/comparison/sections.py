@@ -11,11 +11,21 @@ from dashboards.comparison import figures
 from dashboards.comparison.answer import answer_sentence
 from dashboards.comparison.tables import differences_table, largest_matches, verdict_text
 from dashboards.comparison.view import Comparison, Match
-from dashboards.html import formats
-from dashboards.html.embed import embed
-from dashboards.html.markup import Markup, join, name, number, rows, section, tag
-from dashboards.html.table import Cell, Column, Table
-from dashboards.html.verdicts import ROWS_IN_PAGE
+from dashboards.html import (
+    Cell,
+    Column,
+    Markup,
+    Table,
+    breakable_name,
+    embed,
+    formats,
+    join,
+    number_cell,
+    section,
+    table_element,
+    tag,
+    verdicts,
+)
 
 _TERMS = {
     "Matched variants": "A variant of a later run is compared with the variant of its name in the first run, and with "
@@ -42,8 +52,8 @@ def header(comparison: Comparison) -> Markup:
         ("Runs", names),
     ]
     finding, semicolon, rest = answer_sentence(comparison).partition("; ")
-    lead = tag("strong", name(finding + ("." if semicolon else "")))
-    answer = join(lead, " " if rest else "", name(rest[:1].upper() + rest[1:]))
+    lead = tag("strong", breakable_name(finding + ("." if semicolon else "")))
+    answer = join(lead, " " if rest else "", breakable_name(rest[:1].upper() + rest[1:]))
     laptop_runs = [run.study for run in comparison.runs.values() if run.study.profile == "laptop"]
     return tag(
         "header",
@@ -65,16 +75,16 @@ def runs(comparison: Comparison) -> Markup:
         gpu_seconds = sum(row.get("gpu_seconds") or 0.0 for row in cells)
         body.append(
             [
-                name(run_name),
+                breakable_name(run_name),
                 tag("td", run.study.question or "", class_="wide"),
                 run.study.study,
                 formats.seeds({row["seed"] for row in run.rows}),
                 _finished(run),
-                number(formats.seconds(seconds)),
-                number(formats.seconds(gpu_seconds) if gpu_seconds else ""),
+                number_cell(formats.seconds(seconds)),
+                number_cell(formats.seconds(gpu_seconds) if gpu_seconds else ""),
             ]
         )
-    return section("runs", "Runs", rows(titles, body))
+    return section("runs", "Runs", table_element(titles, body))
 
 
 def run_properties(comparison: Comparison) -> Markup:
@@ -100,7 +110,7 @@ def run_properties(comparison: Comparison) -> Markup:
     equal = "Task, metric, data and evaluation protocol are equal in all runs; other runs cannot be compared."
     content = tag("p", f"Nothing that was recorded. {equal}")
     if body:
-        content = rows(["", *map(name, comparison.runs)], body, equal)
+        content = table_element(["", *map(breakable_name, comparison.runs)], body, equal)
     return section("between", "What differs between the runs", content)
 
 
@@ -124,12 +134,12 @@ def means(comparison: Comparison) -> Markup:
     labels = {variant.name: variant.label for run in comparison.runs.values() for variant in run.variants}
     columns = [Column[str]("Variant", lambda variant_name: labels[variant_name], "name")]
     for run_name, by_name in zip(comparison.runs, variants, strict=True):
-        columns.append(Column(name(run_name), _mean_in(by_name)))
+        columns.append(Column(breakable_name(run_name), _mean_in(by_name)))
     note = "Means over seeds. In brackets: their 95 % intervals, which show how far seeds scatter."
-    if len(comparison.variant_names) > ROWS_IN_PAGE:
+    if len(comparison.variant_names) > verdicts.ROWS_IN_PAGE:
         total = len(comparison.variant_names)
-        note += f" The first {ROWS_IN_PAGE} of {total:,} variants; tables/means.csv lists all."
-    table = Table(columns, figures.order_variants(comparison)[:ROWS_IN_PAGE], note).to_html()
+        note += f" The first {verdicts.ROWS_IN_PAGE} of {total:,} variants; tables/means.csv lists all."
+    table = Table(columns, figures.order_variants(comparison)[: verdicts.ROWS_IN_PAGE], note).to_html()
     figure = figures.draw_means(comparison)
     caption = "One mark per run, with the interval of its mean. The section above tests whether runs differ."
     drawn = embed(figure, "plot-means", caption, "Means of every run, as in the table") if figure else None
@@ -140,7 +150,7 @@ def cost(comparison: Comparison) -> Markup | None:
     """Compare the time per cell of matched variants; None if no time is recorded."""
     timed = [
         match
-        for match in largest_matches(comparison, ROWS_IN_PAGE)
+        for match in largest_matches(comparison, verdicts.ROWS_IN_PAGE)
         if match.variant.seconds is not None and match.baseline.seconds is not None
     ]
     if not timed:
@@ -149,7 +159,9 @@ def cost(comparison: Comparison) -> Markup | None:
         Column("Variant", lambda match: match.label, "name"),
         Column("Run", lambda match: match.run, "name"),
         Column("Time per cell", lambda match: _time(match.variant.seconds)),
-        Column(join("Time per cell, ", name(comparison.first_name)), lambda match: _time(match.baseline.seconds)),
+        Column(
+            join("Time per cell, ", breakable_name(comparison.first_name)), lambda match: _time(match.baseline.seconds)
+        ),
         Column("Ratio", _time_ratio),
     ]
     note = "Means over finished cells, on the machine of each run; see what differs between the runs."
@@ -167,7 +179,7 @@ def definitions(comparison: Comparison) -> Markup:
 def _finished(run: View) -> Markup:
     missing = {"failed": run.status("failed"), "stopped": run.status("stopped"), "not run": run.missing}
     detail = ", ".join(f"{count:,} {kind}" for kind, count in missing.items() if count)
-    return number(f"{run.status('finished'):,} of {run.planned:,}", detail)
+    return number_cell(f"{run.status('finished'):,} of {run.planned:,}", detail)
 
 
 def _code_versions(run: View) -> str:

@@ -7,9 +7,7 @@ from rich.table import Table as RichTable
 
 from dashboards.ablation.view import Variant, View
 from dashboards.comparison.view import Comparison, Match
-from dashboards.html import formats, verdicts
-from dashboards.html.markup import Markup, join, name, tag
-from dashboards.html.table import Cell, Column, Table, csv_value
+from dashboards.html import Cell, Column, Markup, Table, breakable_name, csv_value, formats, join, tag, verdicts
 
 _COMPARED = ("seeds", "mean", "ci_low", "ci_high", "failed", "stopped")
 
@@ -69,7 +67,7 @@ def differences_csv(comparison: Comparison) -> str:
 
 
 def differences_paper_table(comparison: Comparison) -> Table[Match]:
-    """Return the differences for Markdown and LaTeX; decided ones are bold and carry an arrow."""
+    """Return the differences for Markdown and LaTeX; significant ones are bold and carry an arrow."""
     metric = formats.metric_name(comparison.first_run.metric)
     columns: list[Column[Match]] = [
         Column("variant", lambda match: match.label, "name"),
@@ -93,7 +91,7 @@ def differences_table(comparison: Comparison) -> Table[Match]:
         columns.append(Column("Run", lambda match: match.run, "name"))
     columns += [
         Column(metric, lambda match: _mean(match.variant)),
-        Column(join(f"{metric}, ", name(comparison.first_name)), lambda match: _mean(match.baseline)),
+        Column(join(f"{metric}, ", breakable_name(comparison.first_name)), lambda match: _mean(match.baseline)),
         Column("Difference", _difference),
         Column("p (Holm)", lambda match: Cell(_p_value(match), sort_key=match.difference.p_holm)),
         Column("Verdict", lambda match: Cell(verdict_text(match), verdict=match.verdict), "verdict"),
@@ -143,7 +141,7 @@ def largest_matches(comparison: Comparison, limit: int) -> list[Match]:
 
 
 def verdict_text(match: Match) -> str:
-    """Return a match's verdict in words, with a mark if it was decided."""
+    """Return a match's verdict in words, with a mark if the difference is significant."""
     return verdicts.verdict_text(match.verdict)
 
 
@@ -200,7 +198,9 @@ def _changes(match: Match) -> Cell:
 def _paper_note(comparison: Comparison, limit: int) -> str:
     ids = ", ".join(comparison.metric_ids)
     parts = [f"{ids}; differences from {comparison.first_name}; mean ± half the 95 % interval"]
-    parts.append("↑ decided better, ↓ decided worse: p corrected by Holm over all differences here is at most 0.05")
+    parts.append(
+        "↑ significantly better, ↓ significantly worse: p corrected by Holm over all differences here is at most 0.05"
+    )
     if len(comparison.matches) > limit:
         parts.append(f"{limit} of {len(comparison.matches):,} differences; tables/differences.csv lists all")
     return "; ".join(parts)

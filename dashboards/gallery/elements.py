@@ -14,7 +14,7 @@ from PIL import Image
 from plotly import colors
 
 from dashboards.ablation import view
-from dashboards.html.markup import Markup, escape, tag
+from dashboards.html import Markup, escape, tag
 from raysearch.runs import StudyRecord
 
 Pixels = NDArray[np.uint8]

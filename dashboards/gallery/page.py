@@ -7,9 +7,7 @@ from typing import Any, NamedTuple
 
 from dashboards.ablation import header as ablation_header
 from dashboards.gallery.elements import Detail, DisplayNames, fit_page
-from dashboards.html import formats
-from dashboards.html.document import plain
-from dashboards.html.markup import Markup, join, name, rows, tag
+from dashboards.html import Markup, breakable_name, formats, join, plain_document, table_element, tag
 from dashboards.report import GALLERY
 from raysearch.core import atomic
 from raysearch.inspection.cell_choice import CellChoice
@@ -61,7 +59,7 @@ def write_page(run_dir: str | Path, study: StudyRecord, networks: Networks, name
     title = f"{study.study}: gallery"
     style = resources.files("dashboards.gallery").joinpath("style.css").read_text(encoding="utf-8")
     head = [_header(study), _networks_section(networks, names)]
-    page = fit_page(lambda detail: plain(title, style, *head, *draw(detail)))
+    page = fit_page(lambda detail: plain_document(title, style, *head, *draw(detail)))
     path = Path(run_dir) / GALLERY
     return atomic.replace_file(path, lambda temporary: temporary.write_text(page, encoding="utf-8", newline="\n"))
 
@@ -96,13 +94,13 @@ def _networks_section(networks: Networks, names: DisplayNames) -> Markup:
     """List the networks that the pictures come from."""
     metric = formats.metric_name(networks.shown[0].cell.metric)
     header: list[Any] = ["Variant", "Seed shown", "Of seeds", f"{metric}, stored", f"{metric}, recomputed"]
-    body = [[name(names.variant(checked.cell.variant)), *_row(checked)] for checked in networks.shown]
+    body = [[breakable_name(names.variant(checked.cell.variant)), *_row(checked)] for checked in networks.shown]
     note = (
         "Each picture comes from one trained network. Unless you name a seed, it is the seed with the median metric "
         "among the variant's finished seeds; the pictures play no part in the choice. One seed decides nothing: the "
         "report compares the variants over all seeds. Use --seed N to show every variant with the same seed."
     )
-    parts: list[Any] = [rows(header, body), tag("p", note, class_="note")]
+    parts: list[Any] = [table_element(header, body), tag("p", note, class_="note")]
     if differences := [text for checked in networks.shown if (text := difference_text(checked))]:
         caution = "These metrics differ from the stored ones, for example because of another device or library: "
         parts.append(tag("p", caution, "; ".join(differences), class_="caution"))

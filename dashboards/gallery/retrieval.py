@@ -9,8 +9,7 @@ import numpy as np
 
 from dashboards.ablation.sections import section
 from dashboards.gallery.elements import Detail, DisplayNames, large_picture, note, overlay_heat, small_picture
-from dashboards.html import formats
-from dashboards.html.markup import Markup, name, tag
+from dashboards.html import Markup, breakable_name, formats, tag
 
 if TYPE_CHECKING:  # making these needs torch; drawing them does not
     from raysearch.inspection.retrieval import (
@@ -105,13 +104,13 @@ def _erasure_tile(cell: InspectedCell, image: InspectedImage, names: DisplayName
         large_picture(heat, f"{alt}: map that {variant} ranks", detail),
         large_picture(_outline_erased(image), f"{alt}: erased by {variant}, {share}", detail),
     ]
-    return _tile(pictures, name(variant), tag("small", share))
+    return _tile(pictures, breakable_name(variant), tag("small", share))
 
 
 def _attention_tile(cell: InspectedCell, image: InspectedImage, names: DisplayNames, detail: Detail) -> Markup:
     variant = names.variant(cell.cell.variant)
     alt = f"{_alt(image.picture, names)}: where {variant} attends"
-    return _tile([large_picture(overlay_heat(image.picture.pixels, image.heat), alt, detail)], name(variant))
+    return _tile([large_picture(overlay_heat(image.picture.pixels, image.heat), alt, detail)], breakable_name(variant))
 
 
 def _outline_erased(image: InspectedImage) -> Any:
@@ -153,11 +152,11 @@ def _differences(inspection: RetrievalInspection, names: DisplayNames, detail: D
         reference = names.variant(cell.cell.reference)
         blocks = []
         for verdict, comparisons in (("better", cell.gains), ("worse", cell.losses)):
-            blocks.append(tag("h3", name(f"{variant} {verdict} than {reference}")))
+            blocks.append(tag("h3", breakable_name(f"{variant} {verdict} than {reference}")))
             blocks += [_comparison(pair, (reference, variant), inspection, names, detail) for pair in comparisons]
             if not comparisons:
                 blocks.append(note("No query."))
-        parts.append(tag("details", tag("summary", name(variant)), *blocks, open="" if not parts else None))
+        parts.append(tag("details", tag("summary", breakable_name(variant)), *blocks, open="" if not parts else None))
     if not parts:
         return None
     text = (
@@ -212,7 +211,7 @@ def _nearest(
         items.append(tag("li", picture, distance, _class_name(neighbor.label, names), class_="hit" if hit else "miss"))
     hits = sum(neighbor.label == query.label for neighbor in query.nearest)
     summary = f" {hits} of {len(items)} of its class, average precision {formats.metric(query.precision)}"
-    heading = tag("p", tag("b", name(variant)), tag("small", summary))
+    heading = tag("p", tag("b", breakable_name(variant)), tag("small", summary))
     return tag("div", heading, tag("ol", *items, class_="found"))
 
 

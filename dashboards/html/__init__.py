@@ -1,1 +1,44 @@
-"""Output formats: escaped HTML, the page skeleton, embedded figures, numbers as text, and tables in every format."""
+"""Output formats: escaped HTML, the page skeleton, embedded figures, numbers as text, and tables in every format.
+
+Other folders import the names below; `formats` and `verdicts` are used as modules.
+"""
+
+from dashboards.html import formats, markup, verdicts
+from dashboards.html.documents import document, embed, plain_document
+from dashboards.html.markup import (
+    Markup,
+    Section,
+    breakable_name,
+    data_block,
+    escape,
+    join,
+    number_cell,
+    section,
+    table_element,
+    tag,
+)
+from dashboards.html.table import Cell, Column, FirstThatFits, Table, csv_value
+
+__all__ = [
+    "Cell",
+    "Column",
+    "FirstThatFits",
+    "Markup",
+    "Section",
+    "Table",
+    "breakable_name",
+    "csv_value",
+    "data_block",
+    "document",
+    "embed",
+    "escape",
+    "formats",
+    "join",
+    "markup",
+    "number_cell",
+    "plain_document",
+    "section",
+    "table_element",
+    "tag",
+    "verdicts",
+]

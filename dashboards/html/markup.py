@@ -6,7 +6,18 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-__all__ = ["Markup", "Section", "data_block", "escape", "join", "name", "number", "rows", "section", "tag"]
+__all__ = [
+    "Markup",
+    "Section",
+    "breakable_name",
+    "data_block",
+    "escape",
+    "join",
+    "number_cell",
+    "section",
+    "table_element",
+    "tag",
+]
 
 
 class Section(Markup):
@@ -40,10 +51,10 @@ def join(*children: Any) -> Markup:
     return Markup("".join(escape(child) for child in children if child is not None))
 
 
-def name(text: str) -> Markup:
+def breakable_name(text: str) -> Markup:
     """Return a variant's name that may break after `=` and keeps `(64 at 224)` on one line.
 
-    >>> name("a=18 px (64 at 224)") == "a=<wbr>18\\u00a0px (64\\u00a0at\\u00a0224)"
+    >>> breakable_name("a=18 px (64 at 224)") == "a=<wbr>18\\u00a0px (64\\u00a0at\\u00a0224)"
     True
     """
     unbroken = re.sub(r"(\d+) at (\d+)", "\\1\u00a0at\u00a0\\2", re.sub(r"(\d+) px", "\\1\u00a0px", text))
@@ -70,7 +81,7 @@ def section(key: str, title: str, *parts: Any) -> Section:
     return section_
 
 
-def number(value: str, under: str | Markup = "", by: float | None = None) -> Markup:
+def number_cell(value: str, under: str | Markup = "", by: float | None = None) -> Markup:
     """Return a table cell that holds a number.
 
     Args:
@@ -78,7 +89,7 @@ def number(value: str, under: str | Markup = "", by: float | None = None) -> Mar
         under: smaller text below it.
         by: the number that the column is sorted by; cells without one are sorted last.
 
-    >>> print(number("0.613", by=0.61249))
+    >>> print(number_cell("0.613", by=0.61249))
     <td class="number" data-value="0.61249">0.613</td>
     """
     sorted_by = "" if by is None or not math.isfinite(by) else repr(by)
@@ -86,7 +97,7 @@ def number(value: str, under: str | Markup = "", by: float | None = None) -> Mar
     return tag("td", value, small, class_="number", data_value=sorted_by)
 
 
-def rows(header: list[Any], body: list[list[Any]], caption: Any = None) -> Markup:
+def table_element(header: list[Any], body: list[list[Any]], caption: Any = None) -> Markup:
     """Return a table with column headers, by which a reader can sort. The first cell of each row is its header.
 
     A table that is too wide scrolls within the page.

@@ -178,7 +178,7 @@ class Table(Generic[Row]):
     def to_html(self) -> Markup:
         """Return a table of the page, which a reader may sort; the first column holds the names of the rows."""
         body = [[_html_cell(column, column.people_cell(row)) for column in self.columns] for row in self.rows]
-        return markup.rows([column.title for column in self.columns], body, self.note or None)
+        return markup.table_element([column.title for column in self.columns], body, self.note or None)
 
 
 @dataclass(frozen=True)
@@ -265,9 +265,9 @@ def _tex_cell(column: Column[Any], cell: Cell) -> str:
 def _html_cell(column: Column[Any], cell: Cell) -> Markup:
     detail = cell.detail if isinstance(cell.detail, Markup) or not cell.detail else tag("small", cell.detail)
     if column.kind == "name":
-        return markup.join(markup.name(cell.text), detail or None)
+        return markup.join(markup.breakable_name(cell.text), detail or None)
     if column.kind == "number":
-        return markup.number(cell.text, detail or "", cell.sort_key)
+        return markup.number_cell(cell.text, detail or "", cell.sort_key)
     words = (
         tag("span", cell.text, class_=verdicts.verdict_class(cell.verdict)) if column.kind == "verdict" else cell.text
     )

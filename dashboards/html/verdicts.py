@@ -3,7 +3,6 @@
 from typing import Any
 
 MARKS = {"better": "\N{BLACK UP-POINTING TRIANGLE}", "worse": "\N{BLACK DOWN-POINTING TRIANGLE}"}
-WORDS = {"better": "decided better", "worse": "decided worse", "reference": ""}
 TERMINAL_STYLES = {"better": "bold green", "worse": "red", "no result": "dim"}
 
 # rows that can still be read
@@ -14,12 +13,12 @@ ROWS_IN_TERMINAL = 40
 
 
 def verdict_text(verdict: str) -> str:
-    """Return a verdict in words, with a mark if it was decided.
+    """Return a verdict in words, with a mark if the difference is significant; empty for the reference.
 
     >>> verdict_text("better"), verdict_text("undecided"), verdict_text("reference")
-    ('▲ decided better', 'undecided', '')
+    ('▲ better', 'undecided', '')
     """
-    return f"{MARKS.get(verdict, '')} {WORDS.get(verdict, verdict)}".strip()
+    return "" if verdict == "reference" else f"{MARKS.get(verdict, '')} {verdict}".strip()
 
 
 def verdict_class(verdict: str) -> str:

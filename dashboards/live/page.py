@@ -6,7 +6,7 @@ from typing import Any
 
 from plotly.offline import get_plotlyjs
 
-from dashboards.html.markup import Markup, join, tag
+from dashboards.html import Markup, join, tag
 
 # The page may load only what the server serves. Plotly writes inline styles.
 POLICY = (

@@ -1,9 +1,7 @@
 """The page of a search: its header, the order of its sections, and the terms that it explains."""
 
 from dashboards.ablation import header, provenance
-from dashboards.html import formats, markup
-from dashboards.html.document import document
-from dashboards.html.markup import Markup, Section, join, name, section, tag
+from dashboards.html import Markup, Section, breakable_name, document, formats, join, markup, section, tag
 from dashboards.report_sections import draw_sections, register_sections
 from dashboards.search import sections, tables
 from dashboards.search.answer import answer_sentences
@@ -16,7 +14,8 @@ _TERMS = {
     "it. Fresh seeds remove that luck, so only they support a claim.",
     "Difference": "The best config's metric minus the reference's with the same seed, averaged, with Student's t "
     "interval at 95 %.",
-    "Decided": "p (Holm) is at most 0.05. It comes from the two-sided paired t-test, corrected over the groups.",
+    "Better, worse": "The difference is significant: p (Holm) is at most 0.05. It comes from the two-sided paired "
+    "t-test, corrected over the groups.",
     "Importance": "The share of a parameter in the difference between good configs and the rest, by Optuna's "
     "PED-ANOVA. Parameters that some configs do not have are left out.",
 }
@@ -70,8 +69,8 @@ def _header(run: SearchView, gallery: bool) -> Markup:
 def _answer(run: SearchView) -> Markup:
     """Return the answer; the sentences of the groups are larger than the last one."""
     *answers, tried = answer_sentences(run)
-    leads = [tag("strong", name(sentence)) for sentence in answers]
-    text = tag("p", *leads, name(tried) if leads else tag("strong", name(tried)))
+    leads = [tag("strong", breakable_name(sentence)) for sentence in answers]
+    text = tag("p", *leads, breakable_name(tried) if leads else tag("strong", breakable_name(tried)))
     return tag("section", tag("h2", "Answer"), text, class_="answer", aria_label="Answer")
 
 
@@ -83,7 +82,7 @@ def _space(run: SearchView) -> Markup | None:
         [path, tag("td", tag("code", formats.level(distribution)), class_="wide")]
         for path, distribution in run.study.space.items()
     ]
-    return tag("details", tag("summary", "Search space as declared"), markup.rows(["Path", "Values"], body))
+    return tag("details", tag("summary", "Search space as declared"), markup.table_element(["Path", "Values"], body))
 
 
 def _definitions(run: SearchView) -> Section:

@@ -3,9 +3,7 @@
 from typing import Any
 
 from dashboards.ablation.sections import spent, without_result
-from dashboards.html import formats
-from dashboards.html.embed import embed
-from dashboards.html.markup import Markup, name, section, tag
+from dashboards.html import Markup, breakable_name, embed, formats, section, tag
 from dashboards.search import contours, figures, importance, parallel, tables
 from dashboards.search import curves as search_curves
 from dashboards.search.answer import saved_share
@@ -73,7 +71,7 @@ def fronts(run: SearchView) -> Markup | None:
                 "Ring: the chosen config. Gray: the other finished configs."
             )
             description = f"Pareto front of {' and '.join(run.metrics)}, in tables/configs.csv"
-            parts += [tag("h3", name(group))] if group else []
+            parts += [tag("h3", breakable_name(group))] if group else []
             parts.append(embed(figure, f"plot-front-{index}", caption, description))
     return section("front", "Pareto front", *parts) if parts else None
 
@@ -110,7 +108,7 @@ def curves(run: SearchView) -> Markup | None:
             caption = "Green: the chosen config. Blue: finished. Gray: stopped early, at the cross."
             caption += _sample_note(run, search_curves.MAX_CURVES, len(run.in_group(group)))
             description = f"{run.metrics[0]} over the iterations of each config"
-            parts += [tag("h3", name(group))] if group else []
+            parts += [tag("h3", breakable_name(group))] if group else []
             parts.append(embed(figure, f"plot-curves-{index}", caption, description))
     return section("curves", "Learning curves", *parts) if parts else None
 
@@ -173,7 +171,9 @@ def _contours(run: SearchView) -> list[Any]:
         return []
     parts = []
     for index, (group, across, up, figure) in enumerate(drawn):
-        title = tag("h4", *([name(group), ": "] if group else []), tag("code", across), " and ", tag("code", up))
+        title = tag(
+            "h4", *([breakable_name(group), ": "] if group else []), tag("code", across), " and ", tag("code", up)
+        )
         description = f"{run.metrics[0]} over {across} and {up}, interpolated between the configs in tables/configs.csv"
         parts.append(tag("div", title, embed(figure, f"plot-contour-{index}", None, description)))
     note = (

@@ -5,9 +5,7 @@ from typing import Any
 
 from rich.table import Table as RichTable
 
-from dashboards.html import formats, verdicts
-from dashboards.html.markup import Markup, escape, join, tag
-from dashboards.html.table import Cell, Column, Table, csv_value
+from dashboards.html import Cell, Column, Markup, Table, csv_value, escape, formats, join, tag, verdicts
 from dashboards.search.answer import setting_text, settings_text
 from dashboards.search.figures import all_numbers
 from dashboards.search.final_evaluation import BEST, REFERENCE, FinalEvaluation

@@ -52,7 +52,7 @@ def test_the_page_says_what_stands_behind_the_answer(make_run: Callable[..., Pat
     ):
         assert words in head
     row = seen.row("srem.size=37 px (128 at 224)")
-    assert row[4] == "\N{BLACK DOWN-POINTING TRIANGLE} decided worse"
+    assert row[4] == "\N{BLACK DOWN-POINTING TRIANGLE} worse"
     assert row[5] == "4 of 51 failed"
     headers = ["Epochs", "Erased", "Published", "Measured \N{MINUS SIGN} published", "Same protocol"]
     assert seen.row("Variant")[7:] == headers

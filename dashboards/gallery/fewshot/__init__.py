@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from dashboards.gallery.elements import Detail, DisplayNames
 from dashboards.gallery.fewshot import attention, episodes, matching, planes
-from dashboards.html.markup import Markup
+from dashboards.html import Markup
 
 if TYPE_CHECKING:  # making these needs torch; drawing them does not
     from raysearch.inspection.fewshot import EpisodeGroup

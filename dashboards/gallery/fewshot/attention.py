@@ -11,7 +11,7 @@ from PIL import Image
 from dashboards.ablation.sections import section
 from dashboards.gallery.elements import Detail, DisplayNames, Pixels, data_uri, note, overlay_heat, small_picture
 from dashboards.gallery.fewshot import svg
-from dashboards.html.markup import Markup, name, tag
+from dashboards.html import Markup, breakable_name, tag
 
 if TYPE_CHECKING:  # making these needs torch; drawing them does not
     from raysearch.inspection.cross_attention import CrossAttention
@@ -37,7 +37,7 @@ def attention_section(groups: Sequence[EpisodeGroup], names: DisplayNames, detai
     for index, (group, cell) in enumerate(attending):
         title = names.variant(cell.cell.variant) + (f" ({group.title})" if len(groups) > 1 else "")
         pairs = [_pair(pair, names, detail) for pair in cell.pairs if pair.attention]
-        blocks.append(tag("details", tag("summary", name(title)), *pairs, open=None if index else ""))
+        blocks.append(tag("details", tag("summary", breakable_name(title)), *pairs, open=None if index else ""))
     return section("cross-attention", "Attention between images", note(text), *blocks)
 
 

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dashboards.ablation.sections import section
 from dashboards.gallery.elements import Detail, DisplayNames, note, small_picture
-from dashboards.html import formats
-from dashboards.html.markup import Markup, join, name, tag
+from dashboards.html import Markup, breakable_name, formats, join, tag
 
 if TYPE_CHECKING:  # making these needs torch; drawing them does not
     from raysearch.inspection.episodes import EpisodePredictions
@@ -47,9 +46,9 @@ def differing_episodes(groups: Sequence[EpisodeGroup], names: DisplayNames, deta
             for episode in group.differing:
                 if episode.variant == variant:
                     both = [cells[episode.reference], cells[episode.variant]]
-                    heading = tag("h3", name(_difference(episode, names)))
+                    heading = tag("h3", breakable_name(_difference(episode, names)))
                     blocks.append(tag("div", heading, _episode(group, both, episode.index, names, detail)))
-            summary = tag("summary", name(names.variant(variant)), f" \N{MIDDLE DOT} {group.title}")
+            summary = tag("summary", breakable_name(names.variant(variant)), f" \N{MIDDLE DOT} {group.title}")
             parts.append(tag("details", summary, *blocks, open=None if parts else ""))
     if not parts:
         return None
@@ -142,7 +141,7 @@ def _changes(cell: InspectedCell, names: DisplayNames) -> list[str]:
 
 def _key_entry(letter: str, variant: str, predictions: EpisodePredictions) -> Markup:
     counts = f" {int(predictions.correct.sum())} of {predictions.correct.size} correct"
-    return tag("li", tag("i", letter) if letter else None, tag("b", name(variant)), tag("small", counts))
+    return tag("li", tag("i", letter) if letter else None, tag("b", breakable_name(variant)), tag("small", counts))
 
 
 def _letters(variants: Sequence[object]) -> list[str]:

@@ -10,8 +10,7 @@ from dashboards.ablation.sections import section
 from dashboards.gallery.elements import Detail, DisplayNames, data_uri, note
 from dashboards.gallery.fewshot import svg
 from dashboards.gallery.fewshot.attention import pair_class, pair_title
-from dashboards.html import formats
-from dashboards.html.markup import Markup, name, tag
+from dashboards.html import Markup, breakable_name, formats, tag
 
 if TYPE_CHECKING:  # making these needs torch; drawing them does not
     from raysearch.inspection.fewshot import EpisodeGroup, ImagePair
@@ -36,7 +35,7 @@ def matching_section(groups: Sequence[EpisodeGroup], names: DisplayNames, detail
     blocks: list[Markup] = []
     for group, cell in matching:
         title = names.variant(cell.cell.variant) + (f" ({group.title})" if len(groups) > 1 else "")
-        blocks.append(tag("h3", name(title)))
+        blocks.append(tag("h3", breakable_name(title)))
         blocks.append(tag("div", *(_pair(pair, names, detail) for pair in cell.pairs), class_="matchings"))
     return section("matches", "Matched pixels", note(text), *blocks)
 

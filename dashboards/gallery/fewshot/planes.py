@@ -10,7 +10,7 @@ import numpy as np
 from dashboards.ablation.sections import section
 from dashboards.gallery.elements import DisplayNames, note
 from dashboards.gallery.fewshot import svg
-from dashboards.html.markup import Markup, name, tag
+from dashboards.html import Markup, breakable_name, tag
 
 if TYPE_CHECKING:  # making these needs torch; drawing them does not
     from raysearch.inspection.fewshot import EpisodeGroup, InspectedCell
@@ -49,7 +49,7 @@ def _variant(cell: InspectedCell, classes: Sequence[str], names: DisplayNames) -
         figures.append(note("This variant compares images without transforming pairs."))
     else:
         figures.append(_plane(after, "after", variant, classes))
-    return tag("div", tag("h4", name(variant)), tag("div", *figures))
+    return tag("div", tag("h4", breakable_name(variant)), tag("div", *figures))
 
 
 def _plane(plane: Plane, when: str, variant: str, classes: Sequence[str]) -> Markup:

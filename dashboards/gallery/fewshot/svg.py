@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from dashboards.html.markup import Markup, tag
+from dashboards.html import Markup, tag
 
 # Okabe and Ito's colors that are visible on white and on black. The symbols distinguish the classes without color.
 # The two lengths have no common factor, so 42 classes get different combinations.

@@ -116,7 +116,7 @@ def test_the_terminal_shows_holes_and_verdicts(planted: Path):
     console = Console(width=140, record=True, file=io.StringIO())
     console.print(terminal(results.read_study(planted), results.load(planted)))
     lines = {line.split("│")[1].strip(): line for line in console.export_text().splitlines() if "│" in line}
-    assert "decided better" in lines["srem.size=18 px (64 at 224)"]
+    assert "▲ better" in lines["srem.size=18 px (64 at 224)"]
     assert "0/5" in lines["srem.regions=0"]
     assert "no result" in lines["srem.regions=0"]
 

@@ -246,7 +246,7 @@ def test_tables_are_complete(tmp_path: Path):
     assert {line.count("&") for line in tex} == {6}
     console = Console(width=140, record=True, file=io.StringIO())
     console.print(tables.terminal_table(shown))
-    assert "decided better" in console.export_text()
+    assert "▲ better" in console.export_text()
 
 
 def test_run_names_are_as_short_as_possible():

@@ -2,7 +2,7 @@
 
 import json
 
-from dashboards.html.markup import Markup, data_block, rows, tag
+from dashboards.html import Markup, data_block, table_element, tag
 
 EVIL = '</script><b onclick="x">\'&'
 
@@ -21,7 +21,7 @@ def test_a_data_block_ends_where_it_should_and_reads_back():
 
 
 def test_tables_have_headers_for_rows_and_columns():
-    text = rows(["a", "b"], [["one", "1"], ["two", tag("td", "2", class_="number")]], "What it shows.")
+    text = table_element(["a", "b"], [["one", "1"], ["two", tag("td", "2", class_="number")]], "What it shows.")
     assert text.count('scope="col"') == 2
     assert text.count('scope="row"') == 2
     assert '<td class="number">2</td>' in text

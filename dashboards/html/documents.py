@@ -1,6 +1,7 @@
-"""The page around its sections. It fetches nothing, and its policy allows only the scripts that it contains.
+"""The page around its sections, and figures in it. It fetches nothing, and its policy allows only its own scripts.
 
-Screen readers and keyboards find landmarks (header, contents, main) and a link that skips to the results.
+Screen readers and keyboards find landmarks (header, contents, main) and a link that skips to the results. A figure is
+the place in which a script draws it, its JSON, a caption, and a description for screen readers.
 """
 
 import base64
@@ -9,9 +10,11 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+import plotly.graph_objects as go
+import plotly.io
 from plotly.offline import get_plotlyjs
 
-from dashboards.html.markup import Markup, Section, tag
+from dashboards.html.markup import Markup, Section, data_block, tag
 
 _SCRIPTS = ("draw.js", "sort.js")
 
@@ -30,9 +33,27 @@ def document(title: str, *parts: Any) -> str:
     return _document(title, _file("style.css"), scripts, *headers, without, *rest)
 
 
-def plain(title: str, style: str, *parts: Any) -> str:
+def plain_document(title: str, style: str, *parts: Any) -> str:
     """Return the HTML of a page without figures, on which no script may run; `style` is additional CSS."""
     return _document(title, _file("style.css") + style, [], *parts)
+
+
+def embed(figure: go.Figure, key: str, caption: Any, description: str) -> Markup:
+    """Return a figure with its caption.
+
+    Args:
+        figure: the figure; its layout has a height in pixels.
+        key: id of the element on the page.
+        caption: text below it, or None.
+        description: description that screen readers read.
+    """
+    height = f"height:{int(figure.layout.height)}px"
+    return tag(
+        "figure",
+        tag("div", id=key, role="img", aria_label=description, class_="plot", style=height),
+        data_block(key, plotly.io.to_json(figure, validate=False)),
+        tag("figcaption", caption) if caption else None,
+    )
 
 
 def _document(title: str, style: str, scripts: list[str], *parts: Any) -> str:
