@@ -233,7 +233,7 @@ def test_wrong_inputs_are_one_line(
         ([model, tmp_path / "corrupt", photos], "b.jpg cannot be read as an image: not an image"),
         ([model, support, "/nothing/photos"], "no image or folder at /nothing/photos"),
         ([model, support, tmp_path / "nothing"], "holds no images"),
-        ([model, support, support / "notes.txt"], "notes.txt is no image"),
+        ([model, support, support / "notes.txt"], "notes.txt cannot be read as an image"),
         ([model, support, photos, "--out", "/nothing/here/a.csv"], "cannot write /nothing/here/a.csv: --out"),
         ([model, support, photos, "--out", tmp_path], "--out takes a file"),
         ([model, tmp_path / "path", photos, "--out", tmp_path / "a.csv"], "class 'path' has the name"),

@@ -360,7 +360,7 @@ def test_wrong_inputs_are_one_line(
         (["query", model, "/nothing/index", image], "no index /nothing/index"),
         (["query", model, model, image], "not an index"),
         (["query", model, kept, "/nothing/image.jpg"], "no image /nothing/image.jpg"),
-        (["query", model, kept, image, photos / "notes.txt"], "notes.txt is no image"),
+        (["query", model, kept, image, photos / "notes.txt"], "notes.txt cannot be read as an image"),
         (["query", model, kept], "IMAGE"),
         (["query", model, kept, image, "-k", "0"], "k must be at least 1"),
         (["query", model, kept, image, "-k", "many"], "'-k'"),

@@ -270,7 +270,7 @@ def test_wrong_supports_and_questions_leave_what_was_known(tmp_path: Path) -> No
         assert model.shots == {"a": 1, "b": 1}
     with pytest.raises(ValueError, match=r"\(n, 16, 16, 3\) uint8"):
         model.predict(images.astype(np.float32))
-    with pytest.raises(UserError, match=r"text\.jpg is no image"):
+    with pytest.raises(UserError, match=r"text\.jpg cannot be read as an image"):
         model.predict([tmp_path / "text.jpg"])
     assert [one.label for one in model.predict(np.concatenate([images[:1], images[7:8]]))] == ["a", "b"]
 
