@@ -107,12 +107,7 @@ def terminal(study: StudyRecord, table: pa.Table) -> RenderableType:
 def live_state(study: StudyRecord, table: pa.Table) -> dict[str, Any]:
     """Return the part of the live page's state that depends on the results.
 
-    Args:
-        study: the record of the run.
-        table: the results, as `results.table` returns them.
-
-    Raises:
-        UserError: the cells must not be compared; see `statistics.compare`.
+    The arguments and errors are those of `answer`.
     """
     kind = report_kind(study)
     return {

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import plotly.graph_objects as go
 
-from dashboards.html import Markup, Table, embed, section, tag
+from dashboards.html import Markup, Table, document, embed, section, tag
 from raysearch.core import Registry, UserError
 
 Draw = Callable[[Any], Any]
@@ -71,6 +71,21 @@ def report_section(kind: str, title: str, after: str | None = None) -> Callable[
         return function
 
     return register
+
+
+def draw_page(kind: str, run: Any, header: Markup) -> str:
+    """Return the HTML of the page of a kind of study, with its sections in order.
+
+    Args:
+        kind: "ablation" or "search".
+        run: the view of the run.
+        header: the top of the page.
+
+    Raises:
+        UserError: a section from another file comes after one that does not exist.
+    """
+    title = f"{run.study.study}: {run.study.question or 'report'}"
+    return document(title, header, *draw_sections(kind, run))
 
 
 def draw_sections(kind: str, run: Any) -> list[Markup]:

@@ -235,7 +235,7 @@ def test_wrong_inputs_are_one_line(
         ([model, support, tmp_path / "nothing"], "holds no images"),
         ([model, support, support / "notes.txt"], "notes.txt cannot be read as an image"),
         ([model, support, photos, "--out", "/nothing/here/a.csv"], "cannot write /nothing/here/a.csv: --out"),
-        ([model, support, photos, "--out", tmp_path], "--out takes a file"),
+        ([model, support, photos, "--out", tmp_path], "--out must be a file in an existing, writable directory"),
         ([model, tmp_path / "path", photos, "--out", tmp_path / "a.csv"], "class 'path' has the name"),
         ([model, support, photos, "--top", "0"], "--top"),
         ([model, support, photos, "--tpo", "1"], "did you mean '--top'"),

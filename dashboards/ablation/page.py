@@ -2,8 +2,7 @@
 
 from dashboards.ablation import factors, glossary, header, paired_episodes, provenance, sections, variants_table
 from dashboards.ablation.view import View
-from dashboards.html import document
-from dashboards.report_sections import draw_sections, register_sections
+from dashboards.report_sections import draw_page, register_sections
 
 register_sections(
     "ablation",
@@ -23,14 +22,5 @@ register_sections(
 
 
 def page(run: View, gallery: bool = False) -> str:
-    """Return the HTML of the page.
-
-    Args:
-        run: the ablation.
-        gallery: whether the run has a gallery to link to.
-
-    Raises:
-        UserError: a section from another file comes after one that does not exist.
-    """
-    title = f"{run.study.study}: {run.study.question or 'report'}"
-    return document(title, header.opening(run, gallery), *draw_sections("ablation", run))
+    """Return the HTML of the page; `gallery` is whether the run has a gallery to link to."""
+    return draw_page("ablation", run, header.opening(run, gallery))

@@ -1,8 +1,8 @@
 """The page of a search: its header, the order of its sections, and the terms that it explains."""
 
 from dashboards.ablation import header, provenance
-from dashboards.html import Markup, Section, breakable_name, document, formats, join, markup, section, tag
-from dashboards.report_sections import draw_sections, register_sections
+from dashboards.html import Markup, Section, breakable_name, formats, join, markup, section, tag
+from dashboards.report_sections import draw_page, register_sections
 from dashboards.search import sections, tables
 from dashboards.search.answer import answer_sentences
 from dashboards.search.view import SearchView
@@ -28,17 +28,8 @@ def table_files(run: SearchView) -> dict[str, str]:
 
 
 def build_page(run: SearchView, gallery: bool = False) -> str:
-    """Return the HTML of the page.
-
-    Args:
-        run: the search.
-        gallery: whether the run has a gallery to link to.
-
-    Raises:
-        UserError: a section from another file comes after one that does not exist.
-    """
-    title = f"{run.study.study}: {run.study.question or 'report'}"
-    return document(title, _header(run, gallery), *draw_sections("search", run))
+    """Return the HTML of the page; `gallery` is whether the run has a gallery to link to."""
+    return draw_page("search", run, _header(run, gallery))
 
 
 def _header(run: SearchView, gallery: bool) -> Markup:

@@ -11,14 +11,14 @@ a photo are a banner with its owner's name. Papers on hashing keep it, and so do
 `train` is the release's trainval (6,667), as in papers on retrieval; `--val` holds out a part of it.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from raysearch.data.layouts.layout import (
-    ListEntry,
     Listing,
     PublishedCounts,
     Signature,
-    listing_from_lists,
+    listing_from_labels,
     official_release,
     register_layout,
 )
@@ -34,18 +34,12 @@ def list_samples(base: Path) -> Listing:
     Raises:
         UserError: a list that cannot be read.
     """
-    classes = disk.read_lines(base / "variants.txt")
-    known = set(classes)
-    entries: list[ListEntry] = []
-    wrong: dict[str, str] = {}
-    for split, file in LISTS.items():
-        for image, variant in disk.read_pairs(base / file).items():
-            source = f"images/{image}.jpg"
-            if variant in known:
-                entries.append(ListEntry(source, variant, split))
-            else:
-                wrong[source] = f"{file} says {variant!r}, which is not in variants.txt"
-    return listing_from_lists(base, ["images"], entries, classes, wrong)
+    return listing_from_labels(base, "images", "variants.txt", LISTS, _read_labels)
+
+
+def _read_labels(path: Path) -> Iterator[tuple[str, str]]:
+    for image, variant in disk.read_pairs(path).items():
+        yield f"images/{image}.jpg", variant
 
 
 def read_boxes(base: Path) -> dict[str, Box]:

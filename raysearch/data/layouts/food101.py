@@ -8,14 +8,14 @@ the same lists again.
 Traps. Train is noisy on purpose, with some wrong labels; test was cleaned by hand. A few photos are gray.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from raysearch.data.layouts.layout import (
-    ListEntry,
     Listing,
     PublishedCounts,
     Signature,
-    listing_from_lists,
+    listing_from_labels,
     official_release,
     register_layout,
 )
@@ -30,19 +30,12 @@ def list_samples(base: Path) -> Listing:
     Raises:
         UserError: a list that cannot be read.
     """
-    classes = disk.read_lines(base / "meta/classes.txt")
-    known = set(classes)
-    entries: list[ListEntry] = []
-    wrong: dict[str, str] = {}
-    for split, file in LISTS.items():
-        for line in disk.read_lines(base / file):
-            source = f"images/{line}.jpg"
-            label = line.partition("/")[0]
-            if label in known:
-                entries.append(ListEntry(source, label, split))
-            else:
-                wrong[source] = f"{file} says {label!r}, which is not in meta/classes.txt"
-    return listing_from_lists(base, ["images"], entries, classes, wrong)
+    return listing_from_labels(base, "images", "meta/classes.txt", LISTS, _read_labels)
+
+
+def _read_labels(path: Path) -> Iterator[tuple[str, str]]:
+    for line in disk.read_lines(path):
+        yield f"images/{line}.jpg", line.partition("/")[0]
 
 
 LAYOUT = register_layout(

@@ -31,12 +31,43 @@ class Listing:
         return len(self.samples)
 
 
+ImageLabel = tuple[str, str]  # an image's path below the data set, and its class
+
+
 class ListEntry(NamedTuple):
     """A line of a data set's lists: an image's path below the data set, its class and its part."""
 
     source: str
     label: str
     split: str
+
+
+def listing_from_labels(
+    base: Path, folder: str, names: str, lists: Mapping[str, str], read_labels: Callable[[Path], Iterable[ImageLabel]]
+) -> Listing:
+    """Read a file of class names, and a list of images with their labels for each part.
+
+    Args:
+        base: folder in which the data set begins; sources and files are below it.
+        folder: folder of the images.
+        names: file of the class names, in label order.
+        lists: part -> file of its list.
+        read_labels: path of a list -> its (source, label).
+
+    Raises:
+        UserError: a file cannot be read.
+    """
+    classes = disk.read_lines(base / names)
+    known = set(classes)
+    entries: list[ListEntry] = []
+    wrong: dict[str, str] = {}
+    for split, file in lists.items():
+        for source, label in read_labels(base / file):
+            if label in known:
+                entries.append(ListEntry(source, label, split))
+            else:
+                wrong[source] = f"{file} says {label!r}, which is not in {names}"
+    return listing_from_lists(base, [folder], entries, classes, wrong)
 
 
 def listing_from_lists(

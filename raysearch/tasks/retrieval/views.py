@@ -4,9 +4,10 @@ The network's outputs of a batch come in two ways behind one interface: through 
 untouched, from pooled features that are computed once and shared by all cells.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -65,22 +66,40 @@ class Batch(NamedTuple):
     inputs: tuple[Tensor, ...] = ()  # of the network besides the anchors, when it is trained through the pixels
 
 
-class Views(Protocol):
-    """A way from the images of a batch to the network's outputs."""
+class Views(ABC):
+    """A way from the images of a batch to the network's outputs.
 
-    worker: Worker  # whose share of a batch these views take
+    Args:
+        network: the network whose outputs are computed.
+        images: images of the database.
+        config: config of the run.
+        worker: the worker whose share of a batch these views take.
+        loader: loads the images onto the device.
+    """
 
+    def __init__(
+        self, network: nn.Module, images: ImageSet, config: RetrievalConfig, worker: Worker, loader: Loader
+    ) -> None:
+        self.network = network
+        self.images = images
+        self.config = config
+        self.worker = worker
+        self.loader = loader
+
+    @abstractmethod
     def start_epoch(self) -> None:
         """Put the network into the mode of these views."""
 
+    @abstractmethod
     def forward(self, batch: Batch) -> Outputs:
         """Compute the outputs of a batch."""
 
+    @abstractmethod
     def encode(self, rows: Tensor) -> Tensor:
         """Return the outputs (m, c), before the activation, of the images `rows` (m,) without augmentation."""
 
 
-class PixelViews:
+class PixelViews(Views):
     """Views through backbone and hash layer. The mask comes from the anchors' own forward pass, which has a gradient.
 
     An image that is the positive of two anchors has a view for each.
@@ -97,12 +116,8 @@ class PixelViews:
     def __init__(
         self, network: nn.Module, images: ImageSet, config: RetrievalConfig, seed: int, worker: Worker, loader: Loader
     ) -> None:
-        self.network = network
-        self.images = images
-        self.config = config
+        super().__init__(network, images, config, worker, loader)
         self.seed = seed
-        self.worker = worker
-        self.loader = loader
         self._autocast = worker.device.type == "cuda" and config.train.precision == "auto"
 
     def start_epoch(self) -> None:
@@ -159,7 +174,7 @@ class PixelViews:
             return self.network(images, *inputs)
 
 
-class CachedViews:
+class CachedViews(Views):
     """Views through the hash layer alone, from pooled features of the untouched backbone, without augmentation.
 
     Every worker computes whole batches: that is cheap, and their layers stay alike without exchanging gradients.
@@ -173,6 +188,8 @@ class CachedViews:
         key: of the feature cache.
     """
 
+    network: Network
+
     def __init__(
         self,
         network: Network,
@@ -182,12 +199,8 @@ class CachedViews:
         loader: Loader,
         key: Mapping[str, Any],
     ) -> None:
-        self.network = network
-        self.images = images
-        self.config = config
-        self.loader = loader
+        super().__init__(network, images, config, replace(worker, rank=0, world_size=1), loader)
         self.key = key
-        self.worker = replace(worker, rank=0, world_size=1)
         self._tables: dict[str, Tensor] = {}
 
     @property
