@@ -83,6 +83,17 @@ def is_own_module(argument: ast.expr) -> bool:
     return isinstance(argument, ast.Constant | ast.Subscript)
 
 
+def is_module_of_own_folder(tree: ast.Module, call: ast.Call) -> bool:
+    """Return whether an import takes only the names that `pkgutil` lists in the folder of the importing package."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ListComp) and node.elt is call:
+            (generator,) = node.generators
+            module = ast.unparse(generator.target)
+            is_listed = ast.unparse(generator.iter) == "pkgutil.iter_modules(__path__)"
+            return is_listed and ast.unparse(call.args[0]) == f"f'{{__name__}}.{{{module}.name}}'"
+    return False
+
+
 def is_checked_task(tree: ast.Module, call: ast.Call) -> bool:
     """Return whether the function around an import looks the task up among the known ones before."""
     functions = [
@@ -119,7 +130,8 @@ def test_no_module_is_imported_by_a_name_from_data() -> None:
             if Path(file).name in LOADERS_OF_USER_CODE:
                 assert not file.startswith(READERS), where
             elif file.startswith(READERS):
-                assert is_checked_task(tree, call) or isinstance(call.args[0], ast.Constant), where
+                is_constant = isinstance(call.args[0], ast.Constant)
+                assert is_checked_task(tree, call) or is_constant or is_module_of_own_folder(tree, call), where
             else:
                 assert name == "importlib.import_module", where
                 assert is_own_module(call.args[0]), where
