@@ -3,8 +3,7 @@
 The rest of raysearch reads and writes through a `Location` and never asks where a file is.
 """
 
-from raysearch.storage.cache import cache_bytes, cache_dir
-from raysearch.storage.local_copies import local_copy
+from raysearch.storage.local_copies import cache_bytes, cache_dir, local_copy
 from raysearch.storage.location import Location, LocationLike
 from raysearch.storage.uris import is_uri, join_uri, without_credentials
 

@@ -1,4 +1,4 @@
-"""Copies of remote files on this node, for random reads.
+"""The cache directory of this machine, and the copies of remote files in it, for random reads.
 
 A copy is named by the SHA-256 of its content. So all processes, runs and data sets with the same content share one
 copy, and it never goes stale. One process fetches it while the others wait; if it dies, the next one starts again.
@@ -15,11 +15,32 @@ from pathlib import Path
 from typing import BinaryIO
 
 from raysearch.core import UserError, locks
-from raysearch.storage.cache import cache_bytes, cache_dir
 from raysearch.storage.location import Location
 
+DEFAULT_CACHE_GB = 200.0  # several data sets of the size of ImageNet at 224 px; set less on a laptop
 COPIES_FOLDER = "shards"
 _GRACE_SECONDS = 60.0  # a caller has surely opened its file this long after it got the path
+
+
+def cache_dir() -> Path:
+    """Return RAYSEARCH_CACHE if it is set, else the folder `raysearch` in the user's cache directory."""
+    named = os.environ.get("RAYSEARCH_CACHE")
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(named) if named else Path(base) / "raysearch"
+
+
+def cache_bytes() -> int:
+    """Return how many bytes the copies of remote files may take here: RAYSEARCH_CACHE_GB, else 200 GB.
+
+    Raises:
+        UserError: RAYSEARCH_CACHE_GB is not a size.
+    """
+    text = os.environ.get("RAYSEARCH_CACHE_GB")
+    try:
+        gigabytes = float(text) if text else DEFAULT_CACHE_GB
+        return int(gigabytes * 1e9)
+    except (ValueError, OverflowError):
+        raise UserError(f"RAYSEARCH_CACHE_GB is a size in GB, such as 200, not {text!r}") from None
 
 
 def local_copy(file: Location, size: int, sha256: str, cap: int | None = None) -> Path:

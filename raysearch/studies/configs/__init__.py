@@ -4,10 +4,10 @@ A `TaskSpec` registers a task with its config, profiles and presets. Overrides s
 """
 
 from raysearch.studies.configs.base import Images, RunConfig
+from raysearch.studies.configs.class_disjoint import PretrainRunConfig
 from raysearch.studies.configs.fewshot import FewshotConfig
 from raysearch.studies.configs.fewshot_task import FEWSHOT, PRETRAIN
 from raysearch.studies.configs.hashing import AdshConfig, EsrlConfig, SremConfig
-from raysearch.studies.configs.pretrain import PretrainRunConfig
 from raysearch.studies.configs.retrieval import (
     DataConfig,
     HashConfig,

@@ -1,8 +1,10 @@
-"""What configs share whose data is split by classes: those of few-shot runs and of their pre-trainings."""
+"""Configs of runs whose data is split by classes: what they share, and the config of a pre-training."""
+
+from typing import Literal
 
 from raysearch.data import class_splits
 from raysearch.studies.configs import weights
-from raysearch.studies.configs.base import Images, RunConfig
+from raysearch.studies.configs.base import Counts, Images, RunConfig
 from raysearch.studies.configs.fewshot_sections import (
     BackboneConfig,
     EpisodicTrainConfig,
@@ -45,3 +47,20 @@ class ClassDisjointConfig(RunConfig):
             **weights.backbone_identities(*self.backbone),
             "data.split": class_splits.partition_identity(self.data.split),
         }
+
+
+class PretrainRunConfig(ClassDisjointConfig):
+    """The config of a pre-training: a backbone learns to classify the base classes, and later cells start from it.
+
+    A pre-training is a cell like others. Its hash covers everything that decides its outcome, so studies that start
+    from the same backbone share it.
+    """
+
+    task: Literal["pretrain"] = "pretrain"
+    data: FewshotDataConfig = FewshotDataConfig()
+    model: BackboneConfig = BackboneConfig()
+    train: PretrainConfig = PretrainConfig(epochs=100)
+
+    def chance(self, counts: Counts) -> float:
+        """Return the accuracy of guessing among the base classes."""
+        return 1 / max(1, sum(count > 0 for count in counts.get("train", ())))

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, model_validator
 from raysearch.models.backbone_specs import BACKBONES
 from raysearch.studies.configs import weights
 from raysearch.studies.configs.base import Counts, section, setting
-from raysearch.studies.configs.class_disjoint import ClassDisjointConfig
+from raysearch.studies.configs.class_disjoint import ClassDisjointConfig, PretrainRunConfig
 from raysearch.studies.configs.fewshot_methods import FEWSHOT_METHODS, FewShotMethod
 from raysearch.studies.configs.fewshot_sections import (
     BackboneConfig,
@@ -27,7 +27,6 @@ from raysearch.studies.configs.fewshot_sections import (
     PretrainConfig,
     SpmConfig,
 )
-from raysearch.studies.configs.pretrain import PretrainRunConfig
 
 
 def _uses(name: str) -> Callable[[Any], bool]:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from raysearch.studies.configs.base import Section
+from raysearch.studies.configs.class_disjoint import PretrainRunConfig
 from raysearch.studies.configs.fewshot import FewshotConfig
 from raysearch.studies.configs.fewshot_methods import FEWSHOT_METHODS, FewShotMethod
-from raysearch.studies.configs.pretrain import PretrainRunConfig
 from raysearch.studies.configs.task_spec import ModelKind, TaskSpec, load_object, register_task
 
 _LAPTOP_IMAGES = {

@@ -8,7 +8,7 @@ import torch
 from raysearch.data.episodes import Episodes
 from raysearch.studies.configs import FewshotConfig
 from raysearch.tasks.base import Worker
-from raysearch.tasks.common.batches import generator
+from raysearch.tasks.common import generator
 
 
 class EpisodeStep(NamedTuple):

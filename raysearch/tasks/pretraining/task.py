@@ -20,8 +20,16 @@ from raysearch.models.fewshot import EpisodicNetwork
 from raysearch.models.fewshot_heads import CentroidHead
 from raysearch.studies.configs import PretrainRunConfig
 from raysearch.tasks.base import Worker
-from raysearch.tasks.common import Loader, Prefetcher, StepMeter, check_finite, copied, step_decay
-from raysearch.tasks.common.batches import batch_sizes, generator
+from raysearch.tasks.common import (
+    Loader,
+    Prefetcher,
+    StepMeter,
+    batch_sizes,
+    check_finite,
+    copied,
+    generator,
+    step_decay,
+)
 from raysearch.tasks.fewshot import evaluation
 
 # Ways (all where there are fewer), shots, queries per class, and number of validation episodes

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from raysearch.studies.configs import RetrievalConfig
 from raysearch.tasks.base import Worker
-from raysearch.tasks.common.batches import batch_sizes, generator
+from raysearch.tasks.common import batch_sizes, generator
 
 if TYPE_CHECKING:
     from raysearch.tasks.retrieval.methods.base import Method

@@ -19,8 +19,16 @@ from raysearch.models.hashing.encoder import signs
 from raysearch.models.hashing.exchnet import ExchNet
 from raysearch.studies.configs import RetrievalConfig
 from raysearch.tasks.base import Worker
-from raysearch.tasks.common import BestState, Loader, Prefetcher, StepMeter, check_finite, copied
-from raysearch.tasks.common.batches import batch_sizes, check_batches
+from raysearch.tasks.common import (
+    BestState,
+    Loader,
+    Prefetcher,
+    StepMeter,
+    batch_sizes,
+    check_batches,
+    check_finite,
+    copied,
+)
 from raysearch.tasks.retrieval import network as networks
 from raysearch.tasks.retrieval.evaluation import Encode, RetrievalEvaluator
 from raysearch.tasks.retrieval.feature_cache import feature_key

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from raysearch.data.episodes import episode
 from raysearch.data.feed import ImageSet, uniforms
-from raysearch.tasks.common.batches import generator
+from raysearch.tasks.common import generator
 from raysearch.tasks.fewshot.task import FewshotTask
 
 from .fewshot_methods import Methods

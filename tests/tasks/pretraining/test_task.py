@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from raysearch.data.feed import ImageSet, augment, draw_views
 from raysearch.studies.configs import PretrainRunConfig, overrides
 from raysearch.tasks.base import Feed, NonFiniteLoss, Task, Worker
-from raysearch.tasks.common.batches import generator
+from raysearch.tasks.common import generator
 from raysearch.tasks.common.pretrained_backbone import with_pretrained_backbone
 from raysearch.tasks.pretraining import task as pretraining_task
 from raysearch.tasks.pretraining.task import PretrainTask

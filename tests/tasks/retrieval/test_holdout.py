@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from raysearch.core import UserError
-from raysearch.tasks.common.batches import batch_sizes
+from raysearch.tasks.common import batch_sizes
 
 from .small_runs import image_set, make
 
