@@ -78,9 +78,9 @@ def written(run_dir: Path) -> dict[str, float]:
 def opened(page: Path) -> dict[str, float | None]:
     """Seconds of the page's process, and of the clock, from the address to the last figure; None without a browser."""
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-    from tests.browser import FOUND, chromium
+    from tests.browser import CHROMIUM, chromium
 
-    if FOUND is None:
+    if CHROMIUM is None:
         return {"open_cpu": None, "open_clock": None}
     with chromium() as browser:
         tab = browser.open("about:blank")

@@ -129,7 +129,7 @@ def test_a_machine_that_is_cut_off_costs_a_study_nothing(cluster: OnPremCluster,
         if _FIREWALL:
             assert all(answer.startswith("closed") for port in between for answer in port.answers)
         lost = cluster.workers[1]
-        with cluster.lan.cut_off(lost):
+        with cluster.network.cut_off(lost):
             wait(lambda: cluster.alive() == {cluster.head.address, cluster.workers[0].address}, "its loss")
         wait(lambda: lost.address in cluster.alive(), "its return")
         output, _ = job.communicate(timeout=PATIENCE)

@@ -121,17 +121,17 @@ def cluster() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("cluster")
-@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("own_process", [False, True])
 def test_ray_decodes_the_same_bytes_in_the_same_order(
-    drawn: Path, monkeypatch: pytest.MonkeyPatch, apart: bool
+    drawn: Path, monkeypatch: pytest.MonkeyPatch, own_process: bool
 ) -> None:
     monkeypatch.setattr(decoding, "CHUNK_ROWS", 5)
     shelf, view = ShardReader(drawn, shards.read_manifest(drawn)), DecodeSpec(20)
     rows = np.random.default_rng(0).integers(0, 36, 100)
     everything = decoding.decode_rows(shelf, view, np.arange(36))
-    found = list(RayDataDecoder(shelf, view, apart=apart)(decoding.chunk_rows(rows, view)))
-    assert [len(chunk) for chunk in found] == [5] * 20
-    assert np.array_equal(np.concatenate(found), everything[rows])
+    chunks = list(RayDataDecoder(shelf, view, own_process=own_process)(decoding.chunk_rows(rows, view)))
+    assert [len(chunk) for chunk in chunks] == [5] * 20
+    assert np.array_equal(np.concatenate(chunks), everything[rows])
 
 
 @pytest.mark.usefixtures("cluster")

@@ -61,8 +61,8 @@ class Taker:
     """What a training process does: takes passes batch by batch, the next one announced before the last ends."""
 
     def __init__(self, shelf: ShardReader, decode: RayDataDecoder) -> None:
-        self._shelf, self._stream = shelf, ImageStream(shelf, decode.view, decode)
-        self._everything = decoding.decode_rows(shelf, decode.view, np.arange(len(shelf)))
+        self._shelf, self._stream = shelf, ImageStream(shelf, decode.spec, decode)
+        self._everything = decoding.decode_rows(shelf, decode.spec, np.arange(len(shelf)))
         self._taken, self._pause, self._pass = 0, 0.0, 0
 
     def announce(self, rows: np.ndarray) -> None:

@@ -56,10 +56,10 @@ def test_a_stream_has_its_share_of_cpus_and_store(nodes: list[dict[str, Any]], t
     )
     options = Options(feed="streamed", store_share=0.5)  # type: ignore[arg-type]
     nodes += [node(2, 8 * GIB), node(16, 8 * GIB)]
-    found = streamed(data, options).decoder
-    assert found.cpus == 1 + 4
-    assert found.store_bytes == 4 * GIB // (2 * 2)  # two workers, of two pipelines each
-    assert found.apart
+    decoder = streamed(data, options).decoder
+    assert decoder.cpus == 1 + 4
+    assert decoder.store_bytes == 4 * GIB // (2 * 2)  # two workers, of two pipelines each
+    assert decoder.own_process
     nodes[:] = [node(0, 8 * GIB)]
     assert streamed(data, options).decoder.cpus is None
     nodes[:] = [node(1, 8 * GIB), node(1, 8 * GIB)]
