@@ -1,7 +1,7 @@
-"""Four ways from JPEG files to augmented batches: what people write, and raysearch's feed in both modes.
+"""Four feeds from JPEG files to augmented batches: two common ones, and raysearch's in both modes.
 
-Each gives the same images in random order, cropped at random to 8 to 100 % of the area and back to the side, mirrored
-one in two, normalised: float32 (B, 3, side, side).
+Each yields the same images in random order as float32 (B, 3, side, side). Images are cropped at random to 8 to 100 % of
+the area, resized to the side, mirrored with probability 0.5, and normalized.
 """
 
 from collections.abc import Iterator
@@ -11,50 +11,52 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, RandomSampler
+from torch.utils import data as torch_data
 from torchvision.transforms import v2
 
 from raysearch.data import feed, shards
-from raysearch.data.feed import MEAN, STD, DecodeSpec, ImageSet, ImageStream, RayDataDecoder, augment, draw_views
-from raysearch.data.shards import ShardReader
+from raysearch.data.feed import DecodeSpec, ImageSet, RayDataDecoder
 
 BATCH = 64
 WORKERS = 2  # the machine's cores
 
 
-class Asked(NamedTuple):
-    """What is to be fed."""
+class FeedSpec(NamedTuple):
+    """The images of a feed."""
 
     shards: str  # directory of shards
     files: str  # directory of the same images as JPEG files
-    side: int  # pixels
-    epoch: int  # images of an epoch, drawn with replacement
+    side: int  # of an image, in pixels
+    epoch: int  # images in an epoch, drawn with replacement
 
 
-class Way(Protocol):
+class Baseline(Protocol):
+    """A feed to compare."""
+
     def epoch(self, number: int) -> Iterator[Tensor]:
-        """The batches of an epoch, counted from 0."""
+        """Yield the batches of an epoch, counted from 0."""
+        ...
 
 
-def recipe(side: int) -> v2.Compose:
-    """Crop, flip and normalisation as people write them."""
+def build_recipe(side: int) -> v2.Compose:
+    """Build crop, flip and normalization in the usual way."""
     return v2.Compose(
         [
             v2.RandomResizedCrop(side),
             v2.RandomHorizontalFlip(),
             v2.ToImage(),
             v2.ToDtype(torch.float32, scale=True),
-            v2.Normalize(MEAN, STD),
+            v2.Normalize(feed.MEAN, feed.STD),
         ]
     )
 
 
-class Files(Dataset):
-    """JPEG files of a directory, each through the recipe."""
+class JpegFiles(torch_data.Dataset):
+    """The JPEG files of a directory, each passed through the recipe."""
 
-    def __init__(self, asked: Asked) -> None:
-        self._paths = sorted(Path(asked.files).glob("*.jpg"))
-        self._recipe = recipe(asked.side)
+    def __init__(self, spec: FeedSpec) -> None:
+        self._paths = sorted(Path(spec.files).glob("*.jpg"))
+        self._recipe = build_recipe(spec.side)
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -67,106 +69,116 @@ class Files(Dataset):
 
 
 class TorchLoader:
-    """torch's DataLoader with workers that stay."""
+    """torch's DataLoader with persistent workers."""
 
-    def __init__(self, asked: Asked) -> None:
-        files = Files(asked)
-        order = RandomSampler(files, replacement=True, num_samples=asked.epoch)
-        self._loader = DataLoader(files, BATCH, sampler=order, num_workers=WORKERS, persistent_workers=True)
+    def __init__(self, spec: FeedSpec) -> None:
+        files = JpegFiles(spec)
+        order = torch_data.RandomSampler(files, replacement=True, num_samples=spec.epoch)
+        self._loader = torch_data.DataLoader(files, BATCH, sampler=order, num_workers=WORKERS, persistent_workers=True)
 
     def epoch(self, number: int) -> Iterator[Tensor]:
+        """Yield the batches of an epoch."""
         return iter(self._loader)
 
 
 class PlainRayData:
-    """Ray Data as its guide for images has it: read, map, iterate in batches of torch."""
+    """Ray Data as in its guide for images: read, map, iterate over batches of torch."""
 
-    def __init__(self, asked: Asked) -> None:
+    def __init__(self, spec: FeedSpec) -> None:
         import ray.data
 
         start_ray()
         ray.data.DataContext.get_current().enable_progress_bars = False
-        through = recipe(asked.side)
-        copies = -(-asked.epoch // len(sorted(Path(asked.files).glob("*.jpg"))))
+        recipe = build_recipe(spec.side)
+        copies = -(-spec.epoch // len(sorted(Path(spec.files).glob("*.jpg"))))
 
-        def transformed(row: dict[str, Any]) -> dict[str, Any]:
-            return {"image": through(torch.from_numpy(row["image"]).permute(2, 0, 1)).numpy()}
+        def _transform(row: dict[str, Any]) -> dict[str, Any]:
+            return {"image": recipe(torch.from_numpy(row["image"]).permute(2, 0, 1)).numpy()}
 
-        paths = [asked.files] * copies
-        self._data = ray.data.read_images(paths, mode="RGB", shuffle="files").map(transformed)
+        paths = [spec.files] * copies
+        self._data = ray.data.read_images(paths, mode="RGB", shuffle="files").map(_transform)
 
     def epoch(self, number: int) -> Iterator[Tensor]:
+        """Yield the batches of an epoch."""
         for batch in self._data.iter_torch_batches(batch_size=BATCH):
             yield batch["image"]
 
 
-class Fed:
-    """raysearch: rows in the order of a sampler, views on the device by row, whatever holds the pixels."""
+class RaysearchFeed:
+    """raysearch's feed: rows in a sampler's order, augmented by row, in either mode.
+
+    Args:
+        spec: the images.
+    """
 
     threads = WORKERS  # of torch
 
-    def __init__(self, asked: Asked) -> None:
-        self._asked = asked
-        self._manifest = shards.read_manifest(asked.shards)
-        self.shelf = ShardReader(asked.shards, self._manifest)
-        self.view = DecodeSpec(asked.side)
-        self.images = self.open()
+    def __init__(self, spec: FeedSpec) -> None:
+        self._spec = spec
+        self.reader = shards.ShardReader(spec.shards, shards.read_manifest(spec.shards))
+        self.decoding = DecodeSpec(spec.side)
+        self.images = self.open_images()
 
-    def open(self) -> ImageSet:
+    def open_images(self) -> ImageSet:
+        """Open the images in this mode."""
         raise NotImplementedError
 
     def order(self, number: int) -> Tensor:
-        rows = np.random.default_rng(number).integers(0, len(self.images), self._asked.epoch)
+        """Return the rows of an epoch."""
+        rows = np.random.default_rng(number).integers(0, len(self.images), self._spec.epoch)
         return torch.from_numpy(rows)
 
     def epoch(self, number: int) -> Iterator[Tensor]:
-        side = self._asked.side
+        """Yield the batches of an epoch, and prefetch the next one."""
+        side = self._spec.side
         device = torch.device("cpu")
         if number == 0:
             self.images.prefetch(self.order(0))
         self.images.prefetch(self.order(number + 1))
         order = self.order(number)
-        views = draw_views("crop", order, (side, side), (0, number))
-        for rows, drawn in zip(order.split(BATCH), views.split(BATCH), strict=True):
-            yield augment(self.images.take(rows, device), drawn)
+        views = feed.draw_views("crop", order, (side, side), (0, number))
+        for rows, batch_views in zip(order.split(BATCH), views.split(BATCH), strict=True):
+            yield feed.augment(self.images.take(rows, device), batch_views)
 
 
-class Resident(Fed):
-    """Decoded once, mapped from Ray's object store."""
+class ResidentFeed(RaysearchFeed):
+    """Images decoded once, and mapped from Ray's object store."""
 
-    def open(self) -> ImageSet:
+    def open_images(self) -> ImageSet:
+        """Decode all images into the object store."""
         import ray
 
         start_ray()
-        decoded = feed.decode_all(RayDataDecoder(self.shelf, self.view), np.arange(len(self.shelf)), self.view)
+        decoder = RayDataDecoder(self.reader, self.decoding)
+        decoded = feed.decode_all(decoder, np.arange(len(self.reader)), self.decoding)
         self.reference = ray.put(decoded)
         del decoded
-        return ImageSet(ray.get(self.reference), np.zeros(len(self.shelf), np.int64))
+        return ImageSet(ray.get(self.reference), np.zeros(len(self.reader), np.int64))
 
 
-class Streamed(Fed):
-    """Decoded by Ray Data as it is needed."""
+class StreamedFeed(RaysearchFeed):
+    """Images decoded by Ray Data when they are needed."""
 
     threads = 1
 
-    def open(self) -> ImageSet:
+    def open_images(self) -> ImageSet:
+        """Open a stream of the images."""
         start_ray()
-        stream = ImageStream(
-            self.shelf, self.view, RayDataDecoder(self.shelf, self.view, WORKERS, 256 << 20, own_process=True)
-        )
-        return ImageSet(stream, np.zeros(len(self.shelf), np.int64))
+        decoder = RayDataDecoder(self.reader, self.decoding, WORKERS, 256 << 20, own_process=True)
+        stream = feed.ImageStream(self.reader, self.decoding, decoder)
+        return ImageSet(stream, np.zeros(len(self.reader), np.int64))
 
 
-WAYS: dict[str, type[TorchLoader] | type[PlainRayData] | type[Fed]] = {
+BASELINES: dict[str, type[TorchLoader] | type[PlainRayData] | type[RaysearchFeed]] = {
     "dataloader": TorchLoader,
     "ray_data": PlainRayData,
-    "resident": Resident,
-    "streamed": Streamed,
+    "resident": ResidentFeed,
+    "streamed": StreamedFeed,
 }
 
 
 def start_ray() -> None:
-    """A Ray of this process's own."""
+    """Start a local Ray for this process, unless one is running."""
     import ray
 
     if not ray.is_initialized():

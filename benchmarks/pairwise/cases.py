@@ -1,8 +1,8 @@
-"""One episode of a few-shot method, ready to be trained on and judged in both ways with the same weights.
+"""Set up one episode of a few-shot method in both implementations, with the same weights.
 
-*raysearch* is the network of `raysearch.models.fewshot`, *usual* the same trunk with the comparers of this folder. Both
-train on all images of the episode. To judge, the usual way sends them through the trunk, as it does for every episode;
-raysearch takes their maps from a `MapStore`, where an evaluation puts each image of a split once.
+*raysearch* is the network of `raysearch.models.fewshot`; *usual* is the same backbone with the heads of this folder.
+Both train on all images of the episode. In evaluation, the usual implementation sends them through the backbone for
+every episode. raysearch takes their maps from a `MapStore`, where an evaluation puts each image of a split once.
 """
 
 from collections.abc import Sequence
@@ -13,22 +13,17 @@ import torch
 from pairwise.helix import PairwiseHelix
 from pairwise.lwfm import PairwiseLayerwise
 from torch import Tensor, nn
-from torch.nn import functional
 
 from raysearch.data.feed import ImageSet
-from raysearch.models.backbones import build
+from raysearch.models import backbones, fewshot_heads, helixformer, lwfm, relation
 from raysearch.models.fewshot import EpisodicNetwork, Layout
-from raysearch.models.fewshot_heads import HelixHead, LwfmHead
-from raysearch.models.helixformer import HelixFormer
-from raysearch.models.lwfm import LayerwiseMatching
 from raysearch.models.precision import at_least_single
-from raysearch.models.relation import RelationHead
-from raysearch.tasks.common import Loader
+from raysearch.tasks.common.loader import Loader
 from raysearch.tasks.fewshot.evaluation import MapStore, autocast
 
 WAYS = 5
-GRID = 3  # side of the maps that LWFM-SPM compares
-TOLERANCE = 1e-4  # of logits of about 1, in float32
+GRID = 3  # rows and columns of the maps that LWFM-SPM compares
+TOLERANCE = 1e-4  # largest difference between logits of about 1, in float32
 
 
 class Case(NamedTuple):
@@ -37,81 +32,87 @@ class Case(NamedTuple):
     method: str  # "helix" or "lwfm"
     backbone: str
     shots: int
-    queries: int  # of a class
-    side: int = 84  # pixels
+    queries: int  # per class
+    side: int = 84  # of an image, in pixels
 
     @property
     def name(self) -> str:
+        """The case's name in the results, such as "helix_conv4_1shot"."""
         return f"{self.method}_{self.backbone}_{self.shots}shot"
 
     @property
     def layout(self) -> Layout:
+        """The layout of one episode."""
         return Layout(1, WAYS, self.shots, WAYS * self.queries)
 
 
 class Episode(NamedTuple):
+    """The images of one episode, decoded and ready for the network."""
+
     images: ImageSet  # all supports, then all queries, as decoded
-    ready: Tensor  # (B, 3, side, side) the same on the device
-    names: Tensor  # (N,) ways of the queries
+    ready: Tensor  # (B, 3, side, side) the same images on the device
+    targets: Tensor  # (N,) index of each query's class
     layout: Layout
 
 
-def draw(case: Case, device: torch.device) -> Episode:
+def draw_episode(case: Case, device: torch.device) -> Episode:
+    """Draw an episode of random images, the same for every call."""
     count = WAYS * (case.shots + case.queries)
     pixels = np.random.default_rng(0).integers(256, size=(count, case.side, case.side, 3), dtype=np.uint8)
     images = ImageSet(pixels, np.zeros(count, np.int64))
-    names = torch.arange(WAYS, device=device).repeat_interleave(case.queries)
-    return Episode(images, Loader(device).batch(images, torch.arange(count)), names, case.layout)
+    targets = torch.arange(WAYS, device=device).repeat_interleave(case.queries)
+    return Episode(images, Loader(device).batch(images, torch.arange(count)), targets, case.layout)
 
 
-def networks(case: Case, device: torch.device) -> dict[str, EpisodicNetwork]:
-    """Both ways, with the same weights."""
+def build_networks(case: Case, device: torch.device) -> dict[str, EpisodicNetwork]:
+    """Build the networks "raysearch" and "usual" with the same weights."""
     torch.manual_seed(0)
-    trunk = build(case.backbone)
-    comparers: Sequence[nn.Module]
+    backbone = backbones.build(case.backbone)
+    heads: Sequence[nn.Module]
     if case.method == "helix":
-        taps = trunk.taps[-1:]
+        taps = backbone.taps[-1:]
         grid = None
         with torch.no_grad():
-            size = trunk(torch.zeros(2, 3, case.side, case.side))[taps[0]].shape[-1]
-        head = RelationHead(trunk.channels, size)
+            size = backbone(torch.zeros(2, 3, case.side, case.side))[taps[0]].shape[-1]
+        scorer = relation.RelationHead(backbone.channels, size)
         with torch.no_grad():
-            # Fresh ones give all pairs nearly the same score, and the ways could differ unseen.
-            for parameter in head.score.parameters():
+            # A fresh scorer gives all pairs nearly the same score, which would hide a difference.
+            for parameter in scorer.score.parameters():
                 parameter.mul_(10)
-        comparers = HelixHead(HelixFormer(trunk.channels), head), PairwiseHelix(trunk.channels, size)
+        helix = helixformer.HelixFormer(backbone.channels)
+        heads = fewshot_heads.HelixHead(helix, scorer), PairwiseHelix(backbone.channels, size)
     else:
-        taps = trunk.taps[-2:]
+        taps = backbone.taps[-2:]
         grid = GRID
-        widths = trunk.widths[-2:]
-        comparers = LwfmHead(LayerwiseMatching(widths)), PairwiseLayerwise(widths)
-    trunks = trunk, build(case.backbone)
-    ours, usual = (EpisodicNetwork(*parts, grid) for parts in zip(trunks, (taps, taps), comparers, strict=True))
+        widths = backbone.widths[-2:]
+        heads = fewshot_heads.LwfmHead(lwfm.LayerwiseMatching(widths)), PairwiseLayerwise(widths)
+    both = backbone, backbones.build(case.backbone)
+    ours, usual = (EpisodicNetwork(*parts, grid) for parts in zip(both, (taps, taps), heads, strict=True))
     usual.load_state_dict(ours.state_dict())
     return {"raysearch": ours.to(device), "usual": usual.to(device)}
 
 
-def train(network: EpisodicNetwork, episode: Episode) -> Tensor:
-    """Logits of a step, forward and backward of the whole network."""
+def train_step(network: EpisodicNetwork, episode: Episode) -> Tensor:
+    """Run a step forward and backward through the whole network; return its logits."""
     network.train()
     network.zero_grad(set_to_none=True)
     with autocast(episode.ready.device, "auto"):
         logits = network(episode.ready, episode.layout).logits
-    functional.cross_entropy(at_least_single(logits.flatten(0, 1)), episode.names).backward()
+    nn.functional.cross_entropy(at_least_single(logits.flatten(0, 1)), episode.targets).backward()
     return logits.detach()
 
 
 @torch.no_grad()
-def judge(network: EpisodicNetwork, episode: Episode) -> Tensor:
-    """Logits of the usual way, from images."""
+def evaluate_images(network: EpisodicNetwork, episode: Episode) -> Tensor:
+    """Return the logits of an episode from its images, as the usual implementation does."""
     network.eval()
     with autocast(episode.ready.device, "auto"):
         return network(episode.ready, episode.layout).logits
 
 
 @torch.no_grad()
-def judge_stored(network: EpisodicNetwork, store: MapStore, episode: Episode) -> Tensor:
-    """Logits of raysearch's way, from maps."""
+def evaluate_stored(network: EpisodicNetwork, store: MapStore, episode: Episode) -> Tensor:
+    """Return the logits of an episode from stored maps, as raysearch does."""
     network.eval()
     layout = episode.layout
     rows = torch.arange(len(episode.images))
@@ -122,9 +123,11 @@ def judge_stored(network: EpisodicNetwork, store: MapStore, episode: Episode) ->
         return network.head(store.maps(support), store.maps(query)).logits
 
 
-def store_of(network: EpisodicNetwork, episode: Episode) -> MapStore:
+def build_store(network: EpisodicNetwork, episode: Episode) -> MapStore:
+    """Compute and store the maps of an episode's images."""
     return MapStore(network, episode.images, Loader(episode.ready.device), "auto")
 
 
-def apart(one: Tensor, other: Tensor) -> float:
-    return (one.float() - other.float()).abs().max().item()
+def largest_difference(logits: Tensor, other: Tensor) -> float:
+    """Return the largest absolute difference of two tensors of logits."""
+    return (logits.float() - other.float()).abs().max().item()

@@ -1,10 +1,10 @@
-"""HelixFormer (arXiv 2207.00784) as it is usually written: every pair laid out, then one network over all pairs.
+"""HelixFormer (arXiv 2207.00784) in the usual form: all pairs are expanded, and one network runs over them.
 
-Supports and queries are copied to the pairs of an episode, and embedding, projections, attention, enhancement and the
-relation head run on all copies in large batches, with attention maps laid out. Only the paper's own design: one layer,
-both directions, features times their relation map, enhancement behind it.
+Supports and queries are copied to the pairs of an episode. Embedding, projections, attention, enhancement and the
+relation head run on all copies in large batches, with explicit attention maps. The file implements the paper's own
+design only: one layer, both directions, features times their relation map, followed by enhancement.
 
-Modules have the names of `raysearch.models.helixformer` and `raysearch.models.relation`, so that a state fits both.
+Modules have the names of `raysearch.models.helixformer` and `raysearch.models.relation`, so that one state fits both.
 Legend: `E` episodes, `W` ways, `K` shots, `N` queries, `B` = E N W K pairs, `C` channels, `H x W` positions.
 """
 
@@ -18,7 +18,7 @@ EPSILON = 1e-5  # added to the deviation in the norm over channels
 
 
 class PairwiseHelix(nn.Module):
-    """As `raysearch.models.fewshot_heads.HelixHead`.
+    """The usual form of `raysearch.models.fewshot_heads.HelixHead`.
 
     Args:
         channels: C.
@@ -31,33 +31,35 @@ class PairwiseHelix(nn.Module):
         self.head = Head(channels, size)
 
     def forward(self, support: Maps, query: Maps) -> HeadOutput:
-        (of_support,) = support
-        (of_query,) = query
-        episodes, ways, shots = of_support.shape[:3]
-        queries = of_query.shape[1]
-        maps = of_query.shape[2:]
+        """Return logits (E,N,W) from one tap: support (E,W,K,C,H,W), query (E,N,C,H,W)."""
+        (support_maps,) = support
+        (query_maps,) = query
+        episodes, ways, shots = support_maps.shape[:3]
+        queries = query_maps.shape[1]
+        maps = query_maps.shape[2:]
         pairs = episodes, queries, ways * shots, *maps
-        supports = of_support.flatten(1, 2).unsqueeze(1).expand(pairs).reshape(-1, *maps)
-        asking = of_query.unsqueeze(2).expand(pairs).reshape(-1, *maps)
-        scores = self.head(*self.helix(supports, asking))
+        supports = support_maps.flatten(1, 2).unsqueeze(1).expand(pairs).reshape(-1, *maps)
+        copies = query_maps.unsqueeze(2).expand(pairs).reshape(-1, *maps)
+        scores = self.head(*self.helix(supports, copies))
         return HeadOutput(scores.view(episodes, queries, ways, shots).mean(-1))
 
 
 class Pairs(nn.Module):
-    """`pairs(support (B,C,H,W), query (B,C,H,W)) -> (support', query')`."""
+    """HelixFormer on expanded pairs: embeddings, then one layer in both directions."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.support_embedding = Embedding(channels)
         self.query_embedding = Embedding(channels)
-        self.layers = nn.ModuleList([BothWays(channels)])
+        self.layers = nn.ModuleList([BothDirections(channels)])
 
     def forward(self, support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
+        """Return enhanced support and query maps (B,C,H,W) of support and query maps (B,C,H,W)."""
         return self.layers[0](self.support_embedding(support), self.query_embedding(query))
 
 
 class Norm(nn.Module):
-    """Over the channels of each position."""
+    """Normalize over the channels of each position."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -65,22 +67,28 @@ class Norm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, maps: Tensor) -> Tensor:
+        """Return the normalized maps (B,C,H,W)."""
         variance, mean = torch.var_mean(maps, 1, correction=0, keepdim=True)
         normed = (maps - mean) / ((variance + 1e-12).sqrt() + EPSILON)
         return normed * self.weight.view(-1, 1, 1) + self.bias.view(-1, 1, 1)
 
 
 class Embedding(nn.Module):
+    """A 3 x 3 convolution followed by a norm."""
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.convolution = nn.Conv2d(channels, channels, 3, padding=1)
         self.norm = Norm(channels)
 
     def forward(self, maps: Tensor) -> Tensor:
+        """Return the embedded maps (B,C,H,W)."""
         return self.norm(self.convolution(maps))
 
 
-class BothWays(nn.Module):
+class BothDirections(nn.Module):
+    """One layer: supports attend to queries and queries attend to supports."""
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.support_norm = Norm(channels)
@@ -89,22 +97,28 @@ class BothWays(nn.Module):
         self.query = Direction(channels)
 
     def forward(self, support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
-        of_support = self.support_norm(support)
-        of_query = self.query_norm(query)
-        return self.support(support, of_support, of_query), self.query(query, of_query, of_support)
+        """Return enhanced support and query maps (B,C,H,W) of support and query maps (B,C,H,W)."""
+        normed_support = self.support_norm(support)
+        normed_query = self.query_norm(query)
+        return self.support(support, normed_support, normed_query), self.query(query, normed_query, normed_support)
 
 
 class Direction(nn.Module):
+    """One direction of a layer: mine the relation map, multiply the features by it, and enhance them."""
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.mining = Mining(channels)
         self.enhancement = Enhancement(channels)
 
     def forward(self, features: Tensor, asking: Tensor, answering: Tensor) -> Tensor:
+        """Return the enhanced features (B,C,H,W); all arguments are maps of that shape."""
         return self.enhancement(features * self.mining(asking, answering))
 
 
 class Mining(nn.Module):
+    """Cross attention from one side's maps to the other's, which gives the relation map."""
+
     def __init__(self, channels: int, heads: int = 2, dim_head: int = 64) -> None:
         super().__init__()
         self.heads = heads
@@ -114,6 +128,7 @@ class Mining(nn.Module):
         self.out = nn.Conv2d(inner, channels, 1)
 
     def forward(self, asking: Tensor, answering: Tensor) -> Tensor:
+        """Return the relation map (B,C,H,W) of the asking maps (B,C,H,W) over the answering maps (B,C,H,W)."""
         questions, keys, values = (
             maps.flatten(2).unflatten(1, (self.heads, -1)).transpose(-1, -2)
             for maps in (self.ask(asking), *self.answer(answering).chunk(2, 1))
@@ -123,6 +138,8 @@ class Mining(nn.Module):
 
 
 class Projection(nn.Sequential):
+    """A depthwise and a pointwise convolution, with batch normalization between them."""
+
     def __init__(self, channels: int, outputs: int) -> None:
         super().__init__()
         self.depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
@@ -131,6 +148,8 @@ class Projection(nn.Sequential):
 
 
 class Enhancement(nn.Module):
+    """A residual network of two 1 x 1 convolutions at each position."""
+
     def __init__(self, channels: int, ratio: int = 4, dropout: float = 0.0) -> None:
         super().__init__()
         hidden = ratio * channels
@@ -140,11 +159,12 @@ class Enhancement(nn.Module):
         )
 
     def forward(self, maps: Tensor) -> Tensor:
+        """Return the enhanced maps (B,C,H,W)."""
         return maps + self.network(self.norm(maps))
 
 
 class Head(nn.Module):
-    """The Relation Network's, on both maps put together."""
+    """Score pairs with the Relation Network's head on the concatenated maps."""
 
     def __init__(self, channels: int, size: int) -> None:
         super().__init__()
@@ -159,5 +179,6 @@ class Head(nn.Module):
         self.score = nn.Sequential(nn.Flatten(), nn.Linear(channels * side**2, 8), nn.ReLU(), nn.Linear(8, 1))
 
     def forward(self, support: Tensor, query: Tensor) -> Tensor:
+        """Return scores (B,) of support and query maps (B,C,H,W)."""
         compared = self.compare_norm(self.compare(torch.cat((support, query), 1))).relu()
         return self.score(at_least_single(self.block(nn.functional.max_pool2d(compared, 2)))).squeeze(-1)

@@ -1,7 +1,7 @@
-"""LWFM-SPM (arXiv 2411.06363) as it is usually written: every pair laid out, phi a pair, scipy a problem.
+"""LWFM-SPM (arXiv 2411.06363) in the usual form: all pairs expanded, phi once per pair, scipy once per assignment.
 
-Of its options the released ones: Hungarian matching, the best match alone, the largest over layers. The metric has the
-parameters of `raysearch.models.lwfm.LayerwiseMatching` under the same names.
+It implements the released options: Hungarian matching, the best match alone, the maximum over layers. The metric has
+the parameters of `raysearch.models.lwfm.LayerwiseMatching` under the same names.
 
 Legend: `E` episodes, `W` ways, `K` shots, `N` queries, `B` = E N W K pairs, `C_l` channels of a layer, `P` pixels.
 """
@@ -11,27 +11,31 @@ from collections.abc import Sequence
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
-from torch.nn import functional
 
 from raysearch.models.fewshot import HeadOutput, Maps
 from raysearch.models.precision import at_least_single
 
 
 class PairwiseLayerwise(nn.Module):
-    """As `raysearch.models.fewshot_heads.LwfmHead`; arguments as `PairwiseMetric`."""
+    """The usual form of `raysearch.models.fewshot_heads.LwfmHead`. Arguments are those of `PairwiseMetric`."""
 
     def __init__(self, channels: Sequence[int]) -> None:
         super().__init__()
         self.metric = PairwiseMetric(channels)
 
     def forward(self, support: Maps, query: Maps) -> HeadOutput:
+        """Return logits (E,N,W) and embeddings of queries. Arguments are those of `PairwiseMetric.forward`."""
         return HeadOutput(*self.metric(support, query))
 
 
 class PairwiseMetric(nn.Module):
-    """`metric(support, query) -> logits (E,N,W), mean embeddings of queries (E,N,C)`.
+    """Compare supports and queries layer by layer on expanded pairs.
 
-    By layer: support (E,W,K,C_l,h,w), query (E,N,C_l,h,w).
+    Args:
+        channels: C_l of each layer.
+        temperature: divisor of the correlations before the softmax of the votes.
+        weight: weight of the matched similarity in the score.
+        tau: divisor of the score.
     """
 
     def __init__(
@@ -44,6 +48,15 @@ class PairwiseMetric(nn.Module):
         self.residual = nn.ModuleList(map(Residual, channels))
 
     def forward(self, support: Maps, query: Maps) -> tuple[Tensor, Tensor]:
+        """Compute logits and embeddings.
+
+        Args:
+            support: (E,W,K,C_l,h,w) per layer.
+            query: (E,N,C_l,h,w) per layer.
+
+        Returns:
+            Logits (E,N,W), and the mean embeddings of queries (E,N,C), C the sum of all C_l.
+        """
         episodes, ways, shots = support[0].shape[:3]
         queries = query[0].shape[1]
         channels = [maps.shape[-3] for maps in support]
@@ -60,11 +73,11 @@ class PairwiseMetric(nn.Module):
             torch.cat(side, 1).mean(-1).view(episodes, queries, ways, shots, -1).mean(3)
             for side in zip(*embedded, strict=True)
         )
-        score = functional.cosine_similarity(g_s, g_q, dim=-1) + self.weight * matched
+        score = nn.functional.cosine_similarity(g_s, g_q, dim=-1) + self.weight * matched
         return score / self.tau, g_q.mean(2)
 
     def embed(self, s: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
-        """Weighted maps (B,C_l,P) of centred ones."""
+        """Return the weighted maps (B,C_l,P) of the centered maps (B,C_l,P) of pairs."""
         u_s, u_q = (z / (z.square().sum(1, keepdim=True) + 1e-6).sqrt() for z in (s, q))
         correlations = u_s.mT @ u_q
         return s * self._votes(correlations, 1).unsqueeze(1), q * self._votes(correlations, 2).unsqueeze(1)
@@ -76,19 +89,22 @@ class PairwiseMetric(nn.Module):
 
     @staticmethod
     def match(phi: nn.Module, s: Tensor, q: Tensor) -> Tensor:
-        """The similarity of the best match of each pair: (B,C_l,P), (B,C_l,P) -> (B,)."""
-        cost = 1 - functional.normalize(s, dim=1).mT @ functional.normalize(q, dim=1)
+        """Return the similarity (B,) of the best match of each pair of maps (B,C_l,P)."""
+        cost = 1 - nn.functional.normalize(s, dim=1).mT @ nn.functional.normalize(q, dim=1)
         assigned = [torch.from_numpy(linear_sum_assignment(pair_cost)[1]) for pair_cost in cost.detach().cpu().numpy()]
         columns = torch.stack(assigned).to(q.device).unsqueeze(1).expand_as(q)
         matched = q.gather(2, columns)
-        return functional.cosine_similarity(phi(s.mT), phi(matched.mT), dim=-1).amax(-1)
+        return nn.functional.cosine_similarity(phi(s.mT), phi(matched.mT), dim=-1).amax(-1)
 
 
 class Residual(nn.Module):
+    """phi, a bottleneck of two linear layers with a residual connection."""
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.squeeze = nn.Linear(channels, channels // 2, bias=False)
         self.expand = nn.Linear(channels // 2, channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the transformed features, in the shape of `x` (..., C_l)."""
         return x + self.expand(self.squeeze(x).relu()).relu()

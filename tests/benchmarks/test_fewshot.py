@@ -1,4 +1,4 @@
-"""The benchmark of few-shot episodes: its usual way is the same method, and a quick run ends with its figures."""
+"""The benchmark of few-shot episodes: its usual implementation is the same method, and a quick run prints figures."""
 
 import json
 import sys
@@ -20,34 +20,37 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.mark.parametrize("case", SMALL, ids=lambda case: case.name)
-def test_both_ways_say_the_same(case):
-    both, episode = cases.networks(case, CPU), cases.draw(case, CPU)
-    store = cases.store_of(both["raysearch"], episode)
-    usual, ours = cases.judge(both["usual"], episode), cases.judge_stored(both["raysearch"], store, episode)
+def test_both_implementations_give_the_same_logits(case):
+    networks = cases.build_networks(case, CPU)
+    episode = cases.draw_episode(case, CPU)
+    store = cases.build_store(networks["raysearch"], episode)
+    usual = cases.evaluate_images(networks["usual"], episode)
+    ours = cases.evaluate_stored(networks["raysearch"], store, episode)
     assert usual.std() > 10 * cases.TOLERANCE
-    assert cases.apart(usual, ours) < cases.TOLERANCE / 10
-    assert benchmark.disagreement(both, episode) < cases.TOLERANCE
+    assert cases.largest_difference(usual, ours) < cases.TOLERANCE / 10
+    assert benchmark.disagreement(networks, episode) < cases.TOLERANCE
 
 
-def test_both_ways_learn_the_same():
+def test_both_implementations_have_the_same_gradients():
     case = SMALL[0]
-    both, episode = cases.networks(case, CPU), cases.draw(case, CPU)
-    slopes = []
-    for network in both.values():
-        cases.train(network.double(), episode._replace(ready=episode.ready.double()))
-        slopes.append({name: one.grad for name, one in network.named_parameters()})
-    assert slopes[0].keys() == slopes[1].keys()
-    largest = max(slope.abs().max() for slope in slopes[0].values())
-    for name, slope in slopes[0].items():
-        torch.testing.assert_close(slope, slopes[1][name], rtol=1e-6, atol=1e-9 * largest.item(), msg=name)
+    networks = cases.build_networks(case, CPU)
+    episode = cases.draw_episode(case, CPU)
+    gradients = []
+    for network in networks.values():
+        cases.train_step(network.double(), episode._replace(ready=episode.ready.double()))
+        gradients.append({name: parameter.grad for name, parameter in network.named_parameters()})
+    assert gradients[0].keys() == gradients[1].keys()
+    largest = max(gradient.abs().max() for gradient in gradients[0].values())
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradient, gradients[1][name], rtol=1e-6, atol=1e-9 * largest.item(), msg=name)
 
 
 def test_sides_that_differ_end_the_script(monkeypatch):
     monkeypatch.setattr(benchmark, "TOLERANCE", -1.0)
-    with pytest.raises(SystemExit, match="apart by"):
-        benchmark.pair_stage(2, 8, 1, CPU)
+    with pytest.raises(SystemExit, match="differ by"):
+        benchmark.time_pairs(2, 8, 1, CPU)
     with pytest.raises(SystemExit, match="helix_conv4_2shot: logits"):
-        benchmark.speeds(SMALL[0], 1, CPU)
+        benchmark.time_case(SMALL[0], 1, CPU)
 
 
 @pytest.mark.slow
