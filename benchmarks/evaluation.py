@@ -1,18 +1,21 @@
-"""What the figures of retrieval cost: tie-aware mAP from histograms beside the usual loop of argsorts, and at scale.
+"""Compare the cost of retrieval metrics: tie-aware mAP from histograms with the usual loop of argsorts, and at scale.
 
     python benchmarks/evaluation.py [--quick]
 
 At CUB-200-2011's size (5,794 queries, 5,994 items, 200 classes, 48 bits) both sides get the same codes. The loop takes
-a query at a time: distances by an inner product in float32, `np.argsort`, relevance in that order, average precision.
-Codes are drawn in two ways. *Trained*: an item has its class's code, half of the items of one class in fifty have
-another, and a query has it with 15 % of the bits flipped, as networks' signs have. *Different*: 30 % of the bits of
-queries and of items are flipped, and no two items have the same code. The loop's figure is one order of the tied items,
-so it lies between worst and best, and is that of index order where its sort is stable; where nothing ties all are
-equal. This is checked.
+one query at a time: distances by an inner product in float32, `np.argsort`, relevance in that order, average precision.
+Codes are drawn in two ways:
+
+trained     an item has the code of its class, except that half of the items in one class of fifty have another; a query
+            has it with 15 % of the bits flipped, which is typical of a network's signs
+different   30 % of the bits of queries and of items are flipped, and no two items have the same code
+
+The loop's figure belongs to one order of the tied items. So it is between the worst and the best, and a stable sort
+gives that of index order. Without ties all are equal. The script checks this.
 
 Then a separate process ranks VegFru (116,931 queries, 29,200 items, 292 classes, 48 bits, no two items of one code)
-and takes its seconds and its peak resident memory, interpreter and torch included. The last line is JSON: the ratios,
-the seconds of the best of the repeats with the ratios of their slowest and fastest, and what was measured at scale.
+and measures its seconds and its peak resident memory, interpreter and torch included. The last line is JSON: the
+ratios, the seconds of the best of the repeats with the ratios of their slowest and fastest, and the figures at scale.
 """
 
 import argparse
@@ -31,13 +34,15 @@ import numpy as np
 
 from raysearch.tasks.metrics import Ranking, average_precision, mean_average_precision, precision_by_radius, r_precision
 
-Data = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+Data = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # query codes and labels, item codes and labels
 QUERY_FLIPS = 0.15
 FLIPS_WHEN_DIFFERENT = 0.3
 
 
 @dataclass(frozen=True)
 class Size:
+    """The sizes of a database and its queries."""
+
     queries: int
     items: int
     classes: int
@@ -50,8 +55,8 @@ QUICK_CUB = Size(1000, 1200, 40)
 QUICK_VEGFRU = Size(4000, 3000, 30)
 
 
-def trained(size: Size, seed: int = 0) -> Data:
-    """About one code a class, and queries near it. Codes are float32, as the loop likes them best."""
+def trained_codes(size: Size, seed: int = 0) -> Data:
+    """Draw about one code per class, and queries near it, as float32, which is fastest for the loop."""
     rng, class_codes, query_labels, labels = _classes(size, seed)
     queries = _flipped(rng, class_codes[query_labels], QUERY_FLIPS)
     items = class_codes[labels]
@@ -59,18 +64,18 @@ def trained(size: Size, seed: int = 0) -> Data:
     return queries, query_labels, items, labels
 
 
-def different(size: Size, seed: int = 0) -> Data:
-    """Every item has a code of its own."""
+def distinct_codes(size: Size, seed: int = 0) -> Data:
+    """Draw a code of its own for every item."""
     rng, class_codes, query_labels, labels = _classes(size, seed)
     queries = _flipped(rng, class_codes[query_labels], FLIPS_WHEN_DIFFERENT)
     items = _flipped(rng, class_codes[labels], FLIPS_WHEN_DIFFERENT)
-    while len(again := _repeated(items)):
-        items[again] = _flipped(rng, class_codes[labels[again]], FLIPS_WHEN_DIFFERENT)
+    while len(repeated := _repeated(items)):
+        items[repeated] = _flipped(rng, class_codes[labels[repeated]], FLIPS_WHEN_DIFFERENT)
     return queries, query_labels, items, labels
 
 
-def untied(bits: int = 48, seed: int = 0) -> Data:
-    """An item at each distance from either of two queries, in drawn order."""
+def untied_codes(bits: int = 48, seed: int = 0) -> Data:
+    """Draw an item at each distance from either of two queries, in random order."""
     rng = np.random.default_rng(seed)
     distances = rng.permutation(bits + 1)
     items = np.where(np.arange(bits) < distances[:, None], -1, 1).astype(np.float32)
@@ -81,7 +86,7 @@ def untied(bits: int = 48, seed: int = 0) -> Data:
 def _classes(size: Size, seed: int) -> tuple[np.random.Generator, np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     class_codes = rng.choice(np.array([-1, 1], np.float32), (size.classes, size.bits))
-    # Lists of items are sorted by class, as those of CUB and VegFru are.
+    # Items are sorted by class, as in CUB and VegFru.
     return (
         rng,
         class_codes,
@@ -102,7 +107,15 @@ def _repeated(codes: np.ndarray) -> np.ndarray:
 def argsort_loop(
     query_codes: np.ndarray, query_labels: np.ndarray, codes: np.ndarray, labels: np.ndarray, kind: Any = None
 ) -> float:
-    """The usual evaluation: each query's list sorted, ties in the order that the sort leaves."""
+    """Compute mAP in the usual way: sort each query's list, with ties in the order that the sort leaves.
+
+    Args:
+        query_codes: (m, c) in {-1, +1}.
+        query_labels: (m,).
+        codes: (n, c) in {-1, +1}.
+        labels: (n,).
+        kind: the sort of `np.argsort`.
+    """
     bits = codes.shape[1]
     total = 0.0
     for code, label in zip(query_codes, query_labels, strict=True):
@@ -115,19 +128,25 @@ def argsort_loop(
 
 
 def check(name: str, data: Data, loop: float) -> dict[str, float]:
-    """The figures of each way with ties; ends the script where the loop's does not fit them."""
+    """Compute mAP for each treatment of ties; exit if the loop's figure does not fit them."""
     value = {ties: mean_average_precision(*data, ties=ties) for ties in ("expected", "index", "best", "worst")}
-    some = slice(None, None, max(1, len(data[0]) // 500))
-    few = data[0][some], data[1][some], data[2], data[3]
-    stable = argsort_loop(*few, kind="stable")
-    index = mean_average_precision(*few, ties="index")
+    sample = slice(None, None, max(1, len(data[0]) // 500))
+    sampled = data[0][sample], data[1][sample], data[2], data[3]
+    stable = argsort_loop(*sampled, kind="stable")
+    index = mean_average_precision(*sampled, ties="index")
     if not value["worst"] - 1e-9 <= loop <= value["best"] + 1e-9 or abs(stable - index) > 1e-9:
-        sys.exit(f"{name}: the loop's {loop} (stable {stable}) does not fit {value} (index {index})")
-    return {"map_argsort": loop, **{f"map_{ties}": of for ties, of in value.items()}}
+        sys.exit(
+            f"{name}: the loop's {loop} (stable {stable}) does not fit {value} (index {index}); "
+            "compare argsort_loop with mean_average_precision"
+        )
+    return {"map_argsort": loop, **{f"map_{ties}": mean for ties, mean in value.items()}}
 
 
-def beside(name: str, data: Data, repeats: int) -> dict[str, Any]:
-    """Both sides in turn, `repeats` times; the histograms, which are quick, five times each turn."""
+def compare(name: str, data: Data, repeats: int) -> dict[str, Any]:
+    """Time both sides in turn, and print a line; return the figures of the JSON line.
+
+    The histograms are fast, so each turn takes the best of five runs of them.
+    """
     loops = []
     histograms = []
     spread = []
@@ -159,14 +178,15 @@ def beside(name: str, data: Data, repeats: int) -> dict[str, Any]:
 
 
 def at_scale(size: Size) -> None:
-    """Rank `size` once and take every figure; prints what it cost as JSON. The body of a process of its own."""
-    data = different(size)
+    """Rank a data set once, compute every metric, and print the cost as JSON; runs in a process of its own."""
+    data = distinct_codes(size)
     before = _peak()
     seconds, ranking = _timed(lambda: Ranking.from_codes(*data))
     mean, value = _timed(lambda: ranking.mean(average_precision(ranking)))
-    others, _ = _timed(lambda: [ranking.mean(of(ranking)) for of in (r_precision, precision_by_radius)])
+    metrics = r_precision, precision_by_radius
+    others, _ = _timed(lambda: [ranking.mean(metric(ranking)) for metric in metrics])
     peak = _peak()
-    index, of_index = _timed(lambda: ranking.mean(average_precision(ranking, "index")))
+    index, index_value = _timed(lambda: ranking.mean(average_precision(ranking, "index")))
     figures = {
         "seconds": seconds + mean,
         "peak_mib": peak,
@@ -176,12 +196,13 @@ def at_scale(size: Size) -> None:
         "peak_mib_with_index_order": _peak(),
         "distinct_codes": len(ranking.database.codes),
         "map_expected": value,
-        "map_index": of_index,
+        "map_index": index_value,
     }
     print(json.dumps(figures))
 
 
 def in_own_process(size: Size) -> dict[str, float]:
+    """Run `at_scale` in a process of its own, and return its figures; exit if it fails."""
     command = [sys.executable, __file__, "--at-scale", json.dumps(asdict(size))]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
@@ -196,11 +217,12 @@ def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def _peak() -> float:
-    """MiB that this process has held at most; Linux counts in KiB, macOS in bytes."""
+    """Return the peak memory of this process in MiB. Linux counts in KiB, macOS in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def main() -> None:
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a fifth of CUB's size, and a tenth of VegFru's")
     parser.add_argument("--repeats", type=int, default=5, help="turns of both sides")
@@ -212,24 +234,24 @@ def main() -> None:
     small, large = (QUICK_CUB, QUICK_VEGFRU) if arguments.quick else (CUB, VEGFRU)
     load = os.getloadavg()[0]
     print(f"{small}, numpy {np.__version__}, {platform.machine()}, {os.cpu_count()} cores, load {load:.1f}")
-    equal = untied()
+    equal = untied_codes()
     loop = argsort_loop(*equal)
     if any(abs(mean_average_precision(*equal, ties=ties) - loop) > 1e-9 for ties in ("expected", "best", "worst")):
-        sys.exit("the sides differ where nothing ties")
-    of_trained = beside("trained", trained(small), arguments.repeats)
-    of_different = beside("different", different(small), arguments.repeats)
+        sys.exit("the sides differ without ties; compare argsort_loop with mean_average_precision")
+    trained = compare("trained", trained_codes(small), arguments.repeats)
+    different = compare("different", distinct_codes(small), arguments.repeats)
     scale = in_own_process(large)
     print(
         f"{large}\n  tie-aware mAP {scale['seconds']:.1f} s, peak {scale['peak_mib']:.0f} MiB resident "
         f"({scale['peak_mib_before']:.0f} before it), index order {scale['index_order_seconds']:.1f} s more"
     )
     ratios = {
-        "trained_ratio_loop_over_histograms": of_trained["ratio"],
-        "different_ratio_loop_over_histograms": of_different["ratio"],
+        "trained_ratio_loop_over_histograms": trained["ratio"],
+        "different_ratio_loop_over_histograms": different["ratio"],
         "scale_seconds": scale["seconds"],
         "scale_peak_gib": scale["peak_mib"] / 1024,
     }
-    print(json.dumps({**ratios, "load": load, "trained": of_trained, "different": of_different, "scale": scale}))
+    print(json.dumps({**ratios, "load": load, "trained": trained, "different": different, "scale": scale}))
 
 
 if __name__ == "__main__":

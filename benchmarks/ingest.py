@@ -1,13 +1,15 @@
-"""What ingesting images costs: raysearch on Ray beside the loop that people write with Pillow, in the same run.
+"""Compare the cost of ingesting images: raysearch on Ray, and a plain loop with Pillow, in the same run.
 
     python benchmarks/ingest.py [--quick] [--images 100000] [--side 128] [--turns 2] [--workers 2]
 
-The loop, in one process: open and load each image, keep its file's bytes, write a Parquet file every 512 rows.
-raysearch: `shards.write` with Ray's workers, which also hashes rows and shards, counts, and can be killed and go on.
-Both read the same files, drawn once into a temporary tree and so in memory. The ratio is of images a second without the
-start of Ray and its workers, and stands beside the one with it; CPU seconds are of all processes of each way, Ray's own
-included. Where others use the machine, two processes get less than twice the time of one, and the CPU seconds say what
-the ratio would be by itself. The last line is JSON, with the ratio of the medians first.
+The loop runs in one process: it opens and loads each image, keeps the bytes of its file and writes a Parquet file every
+512 rows. raysearch runs `shards.write_shards` with Ray's workers, which also hashes rows and shards, counts, and can
+resume after a kill. Both read the same files. These are drawn once into a temporary tree, and so are in memory.
+
+The ratio compares images per second without the start of Ray and its workers; a second ratio includes that start. CPU
+seconds are those of all processes of a side, Ray's own included. On a shared machine, two processes get less than
+twice the time of one; the CPU seconds show what the ratio would be on an idle machine. The last line is JSON, with the
+ratio of the medians first.
 """
 
 import argparse
@@ -33,26 +35,35 @@ from PIL import Image
 from raysearch.data import layouts, shards
 from raysearch.engine.cluster import connection
 
-PICTURES = 200  # that are distinct; a comment behind makes each file another
+PICTURES = 200  # distinct images; bytes after the image's end make each file unique
 CLASSES = 100
-ROWS = 512  # a Parquet file
-SETTLE = 6.0  # seconds that Ray's own processes take to start after it says that it has
+ROWS = 512  # per Parquet file
+SETTLE = 6.0  # seconds that Ray's own processes still take to start after `ray.init` returns
 
 
 class Spent(NamedTuple):
-    """Seconds of a turn."""
+    """The seconds of a turn."""
 
     wall: float
     cpu: float
 
 
-def draw(root: Path, images: int, side: int) -> int:
-    """A tree of class folders; returns the bytes of all files."""
+def draw_tree(root: Path, images: int, side: int) -> int:
+    """Draw JPEGs into a tree of class folders.
+
+    Args:
+        root: directory of the tree.
+        images: number of files.
+        side: side of the images, in pixels.
+
+    Returns:
+        The total bytes of all files.
+    """
     rng = np.random.default_rng(0)
     pictures = []
     total = 0
     for _ in range(PICTURES):
-        # smooth shapes with noise: about as many bytes a pixel as photographs
+        # Smooth shapes with noise have about as many bytes per pixel as photographs.
         small = Image.fromarray(rng.integers(0, 256, (side // 8, side // 8, 3), np.uint8))
         pixels = np.asarray(small.resize((side, side), Image.Resampling.BICUBIC), np.int16)
         noisy = np.clip(pixels + rng.normal(0, 6, pixels.shape), 0, 255).astype(np.uint8)
@@ -68,14 +79,14 @@ def draw(root: Path, images: int, side: int) -> int:
     return total
 
 
-def loop(src: Path, out: Path) -> None:
-    """The way that people write."""
+def pillow_loop(src: Path, out: Path) -> None:
+    """Ingest a tree with a plain loop over Pillow."""
     out.mkdir()
     images: list[bytes] = []
     labels: list[int] = []
     written = 0
 
-    def write() -> None:
+    def _write() -> None:
         nonlocal written
         pq.write_table(pa.table({"image": images, "label": labels}), out / f"{written:05d}.parquet")
         written += 1
@@ -90,12 +101,20 @@ def loop(src: Path, out: Path) -> None:
             images.append(path.read_bytes())
             labels.append(label)
             if len(images) == ROWS:
-                write()
+                _write()
     if images:
-        write()
+        _write()
 
 
 def ingest(src: Path, out: Path, workers: int, rows: int = ROWS) -> None:
+    """Ingest a tree with raysearch.
+
+    Args:
+        src: the tree.
+        out: directory of the shards.
+        workers: number of workers on Ray.
+        rows: rows per shard.
+    """
     listing = layouts.read_folder(str(src))
     executor = shards.RayExecutor(workers)
     shards.write_shards(
@@ -105,7 +124,7 @@ def ingest(src: Path, out: Path, workers: int, rows: int = ROWS) -> None:
 
 @contextlib.contextmanager
 def timed(into: list[Spent]) -> Iterator[None]:
-    """Wall and CPU seconds of what is done inside, by this process and those below it."""
+    """Append to `into` the wall and CPU seconds of the block, by this process and its descendants."""
     cpu = _cpu_seconds()
     wall = time.perf_counter()
     yield
@@ -122,41 +141,46 @@ def _cpu_seconds() -> float:
 
 
 def main() -> None:
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="4,000 images and one turn")
-    parser.add_argument("--images", type=int, help="100,000 if not said")
-    parser.add_argument("--side", type=int, default=128, help="of the images, in pixels")
-    parser.add_argument("--turns", type=int, help="of each way; 2 if not said")
-    parser.add_argument("--workers", type=int, default=2, help="on Ray")
-    asked = parser.parse_args()
-    images = asked.images or (4_000 if asked.quick else 100_000)
-    turns = asked.turns or (1 if asked.quick else 2)
+    parser.add_argument("--images", type=int, help="number of images; default 100,000")
+    parser.add_argument("--side", type=int, default=128, help="side of the images, in pixels")
+    parser.add_argument("--turns", type=int, help="turns of both sides; default 2")
+    parser.add_argument("--workers", type=int, default=2, help="workers on Ray")
+    arguments = parser.parse_args()
+    images = arguments.images or (4_000 if arguments.quick else 100_000)
+    turns = arguments.turns or (1 if arguments.quick else 2)
     spent: dict[str, list[Spent]] = {"loop": [], "raysearch": []}
     start: list[Spent] = []
     print(machine(torch.device("cpu")))
     with tempfile.TemporaryDirectory() as folder:
         src = Path(folder) / "src"
         outs = (Path(folder) / f"{number}" for number in range(1_000_000))
-        size = draw(src, images, asked.side)
-        print(f"{images:,} JPEGs of {asked.side} px, {size / images / 1e3:.1f} kB each; {asked.workers} workers")
+        size = draw_tree(src, images, arguments.side)
+        print(
+            f"{images:,} JPEGs of {arguments.side} px, {size / images / 1e3:.1f} kB each; {arguments.workers} workers"
+        )
         with contextlib.ExitStack() as stack:
             with timed(start):
                 stack.enter_context(connection.connected(None))
-                draw(Path(folder) / "few", CLASSES * 4, 32)
-                ingest(Path(folder) / "few", next(outs), asked.workers, rows=1)  # each worker has begun
+                draw_tree(Path(folder) / "few", CLASSES * 4, 32)
+                ingest(Path(folder) / "few", next(outs), arguments.workers, rows=1)  # this starts every worker
             time.sleep(SETTLE)
-            ways = {"loop": partial(loop, src), "raysearch": partial(ingest, src, workers=asked.workers)}
+            sides = {"loop": partial(pillow_loop, src), "raysearch": partial(ingest, src, workers=arguments.workers)}
             for turn in range(turns):
-                for name in list(ways)[:: 1 if turn % 2 else -1]:
+                for name in list(sides)[:: 1 if turn % 2 else -1]:
                     with timed(spent[name]):
-                        ways[name](next(outs))
+                        sides[name](next(outs))
                     print(f"{name:10} {images / spent[name][-1].wall:8,.0f} images/s   {spent[name][-1]}", flush=True)
-    walls = {name: [turn.wall for turn in of] for name, of in spent.items()}
+    walls = {name: [turn.wall for turn in turns_spent] for name, turns_spent in spent.items()}
     speedup = ratio(walls["loop"], walls["raysearch"])
     with_start = statistics.median(walls["loop"]) / (statistics.median(walls["raysearch"]) + start[0].wall)
-    cpu = {name: statistics.median(turn.cpu for turn in of) / images * 1e6 for name, of in spent.items()}
-    print(f"raysearch over the loop: {speedup}; with Ray's start of {start[0].wall:.1f} s: {with_start:.2f}")
-    print(f"CPU microseconds an image: loop {cpu['loop']:.0f}, raysearch {cpu['raysearch']:.0f}")
+    cpu = {name: statistics.median(turn.cpu for turn in side) / images * 1e6 for name, side in spent.items()}
+    print(
+        f"images per second, raysearch / loop: {speedup}; with Ray's start of {start[0].wall:.1f} s: {with_start:.2f}"
+    )
+    print(f"CPU microseconds per image: loop {cpu['loop']:.0f}, raysearch {cpu['raysearch']:.0f}")
     print(
         json.dumps(
             {
@@ -166,9 +190,9 @@ def main() -> None:
                 "ratio_highest": speedup.highest,
                 "cpu_loop_over_ingest": cpu["loop"] / cpu["raysearch"],
                 "images": images,
-                "side": asked.side,
+                "side": arguments.side,
                 "bytes_an_image": size / images,
-                "workers": asked.workers,
+                "workers": arguments.workers,
                 "start_seconds": start[0].wall,
                 "wall_seconds": walls,
                 "cpu_microseconds_an_image": cpu,

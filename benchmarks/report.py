@@ -1,11 +1,11 @@
-"""What it takes to write and to open the report of a run: of 50 cells, and of 10,000.
+"""Measure the time to write and to open the report of a run: 50 cells, and 10,000.
 
     python benchmarks/report.py [--quick]
 
-The runs are drawn, not trained, and written as a sweep writes them: a small Parquet file a cell. Timed are: reading the
-cells and study.json; the report with its tables, as `python -m raysearch.report` writes it; and the page in a Chromium
-without a window, from its address to the last figure drawn (left out where none is installed). The last line is JSON:
-the ratios of seconds a cell, 50 cells over 10,000, and the seconds.
+The runs are generated, not trained, and written as a sweep writes them: a small Parquet file per cell. The script times
+three steps: reading the cells and study.json; writing the report with its tables, as `python -m raysearch.report` does;
+and opening the page in a headless Chromium, from its address to the last figure drawn. The last step is left out where
+no Chromium is installed. The last line is JSON: the ratios of seconds per cell, 50 cells over 10,000, and the seconds.
 """
 
 import argparse
@@ -20,16 +20,26 @@ from typing import Any
 
 import dashboards.report
 from raysearch.runs import StudyRecord, results
-from raysearch.studies.design import Ablation, ablation_plan, factor, plan
+from raysearch.studies import design
 
 REPEATS = 3
 
 
 def write_run(run_dir: Path, variants: int, seeds: int) -> int:
-    """A run over so many values of a factor, each cell with 20 iterations; returns how many cells it has."""
+    """Write a finished run over one factor.
+
+    Args:
+        run_dir: directory of the run.
+        variants: number of values of the factor.
+        seeds: number of seeds per variant. Each cell has 20 iterations.
+
+    Returns:
+        The number of cells.
+    """
     levels = [1e-5 * (index + 1) for index in range(variants)]
-    asked = Ablation("Which rate?", "retrieval", {"train.lr": levels[0]}, [factor("train.lr", *levels)], seeds=seeds)
-    planned = ablation_plan.plan_ablation("rates", asked, "laptop", "d" * 64)
+    rate = design.factor("train.lr", *levels)
+    ablation = design.Ablation("Which rate?", "retrieval", {"train.lr": levels[0]}, [rate], seeds=seeds)
+    planned = design.plan_ablation("rates", ablation, "laptop", "d" * 64)
     rng = random.Random(0)
     for cell in planned.cells:
         results.write_cell(run_dir / "cells", _record(cell, rng))
@@ -38,7 +48,7 @@ def write_run(run_dir: Path, variants: int, seeds: int) -> int:
         for variant in planned.variants
     ]
     configs = [json.loads(variant.config.model_dump_json()) for variant in planned.variants]
-    study: dict[str, Any] = {"kind": "ablation", "study": "rates", "question": asked.question, "task": "retrieval"}
+    study: dict[str, Any] = {"kind": "ablation", "study": "rates", "question": ablation.question, "task": "retrieval"}
     study |= {"design": "one_at_a_time", "factors": ["train.lr"], "reference": planned.reference.name}
     study |= {"metric": "map", "mode": "max", "seeds": list(planned.seeds), "profile": "laptop"}
     study["variants"] = [variant | {"config": config} for variant, config in zip(names, configs, strict=True)]
@@ -47,7 +57,7 @@ def write_run(run_dir: Path, variants: int, seeds: int) -> int:
     return len(planned.cells)
 
 
-def _record(cell: plan.Cell, rng: random.Random) -> dict[str, Any]:
+def _record(cell: design.Cell, rng: random.Random) -> dict[str, Any]:
     value = 0.6 + rng.gauss(0, 0.02)
     steps = [
         {"iteration": at, "phase": "train", "loss": 2 / at, "map_validation": 0.5, "seconds": 1.0}
@@ -61,8 +71,8 @@ def _record(cell: plan.Cell, rng: random.Random) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def written(run_dir: Path) -> dict[str, float]:
-    """Seconds of the process and of the clock to read a run's cells and to write its report."""
+def time_writing(run_dir: Path) -> dict[str, float]:
+    """Return the seconds of CPU and clock to read a run's cells and to write its report."""
     seconds: dict[str, float] = {}
     for name, work in (
         ("read", lambda: results.save_table(run_dir)),
@@ -75,8 +85,8 @@ def written(run_dir: Path) -> dict[str, float]:
     return seconds
 
 
-def opened(page: Path) -> dict[str, float | None]:
-    """Seconds of the page's process, and of the clock, from the address to the last figure; None without a browser."""
+def time_opening(page: Path) -> dict[str, float | None]:
+    """Return the seconds of CPU and clock to open a page until its last figure; None without a browser."""
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     from tests.browser import CHROMIUM, chromium
 
@@ -95,26 +105,28 @@ def opened(page: Path) -> dict[str, float | None]:
 
 
 def main() -> None:
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="each once, and 1,000 cells for 10,000")
+    parser.add_argument("--quick", action="store_true", help="one turn, and 1,000 cells instead of 10,000")
     quick = parser.parse_args().quick
     figures: dict[str, dict[str, float | None]] = {}
-    print(f"{'cells':>7} {'page':>9} {'read':>16} {'report':>16} {'opens':>16}   seconds of the process (of the clock)")
+    print(f"{'cells':>7} {'page':>9} {'read':>16} {'report':>16} {'opens':>16}   CPU seconds (clock seconds)")
     for variants, seeds in ((10, 5), (200, 5) if quick else (2000, 5)):
         run_dir = Path(tempfile.mkdtemp(prefix="report-"))
         try:
             cells = write_run(run_dir, variants, seeds)
-            best = min(
-                (written(run_dir) for _ in range(1 if quick else REPEATS)), key=lambda seconds: seconds["write_cpu"]
-            )
+            turns = [time_writing(run_dir) for _ in range(1 if quick else REPEATS)]
+            best = min(turns, key=lambda seconds: seconds["write_cpu"])
             size = (run_dir / "report.html").stat().st_size / 1e6
-            opening = opened(run_dir / "report.html")
+            opening = time_opening(run_dir / "report.html")
         finally:
             shutil.rmtree(run_dir)
         figures[str(cells)] = {"cells": cells, **best, **opening, "megabytes": size}
-        words = [f"{best[f'{name}_cpu']:8.2f} ({best[f'{name}_clock']:5.2f})" for name in ("read", "write")]
-        words += ["none" if None in opening.values() else f"{opening['open_cpu']:8.2f} ({opening['open_clock']:5.2f})"]
-        print(f"{cells:>7,} {size:>6.1f} MB {words[0]:>16} {words[1]:>16} {words[2]:>16}", flush=True)
+        columns = [f"{best[f'{name}_cpu']:8.2f} ({best[f'{name}_clock']:5.2f})" for name in ("read", "write")]
+        columns += [
+            "none" if None in opening.values() else f"{opening['open_cpu']:8.2f} ({opening['open_clock']:5.2f})"
+        ]
+        print(f"{cells:>7,} {size:>6.1f} MB {columns[0]:>16} {columns[1]:>16} {columns[2]:>16}", flush=True)
     small, large = figures.values()
     ratio = {
         name: (small[f"{name}_cpu"] / small["cells"]) / (large[f"{name}_cpu"] / large["cells"])  # type: ignore[operator]

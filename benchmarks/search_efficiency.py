@@ -1,29 +1,31 @@
-"""What samplers and early stopping save: searches replayed on a recorded grid of real small trainings.
+"""Measure the savings by samplers and early stopping: searches replayed on a recorded grid of real small trainings.
 
     python benchmarks/search_efficiency.py [--quick]
 
-Optuna's samplers and Ray Tune's ASHA search `recorded/retrieval_grid.parquet` (216 configs of nine epochs, here outer
-iterations) until a trial of full length ends near enough to the best of the grid. Counted are the trials started and
-the epochs run by then, of 50 searches a method; a search that gives up is charged the whole grid. The last line is
-JSON: ratios of mean costs within 1 % of the best with 4 trials at a time, then all figures as [value, low, high] with
-95 % bootstrap intervals over searches. One grid is one landscape: the intervals say nothing about another.
+Optuna's samplers and Ray Tune's ASHA search `recorded/retrieval_grid.parquet` (216 configs of nine epochs, which are
+outer iterations here). A search ends when a trial of full length is close enough to the best of the grid. The script
+counts the trials started and the epochs run until then, over 50 searches per method. A search that gives up is charged
+the whole grid. The last line is JSON: ratios of mean costs within 1 % of the best with 4 trials at a time, then all
+figures as [value, low, high] with 95 % bootstrap intervals over searches. One grid is one landscape: the intervals do
+not carry over to another.
 
-Measured (Ray 2.60, Optuna 5.0), mean epochs and the share of searches that got there, 4 trials at a time:
+Measured with Ray 2.60 and Optuna 5.0: mean epochs, and the share of searches that reached the target, 4 trials at a
+time:
 
     random 484 (100 %)    TPE 208 (100 %)    GP 182 (100 %)
     TPE with ASHA, grace period 1 of 9 epochs, reduction factor 3: 649 (72 %); grace 3: 154 (100 %)
 
-- TPE reaches the best in 2.3 [1.9, 2.8] times fewer epochs than random, GP in 2.7 [2.2, 3.2]; the two cannot be told
-  apart, and a suggestion of GP takes many times the computing.
-- ASHA from the first epoch on finds good configs soon (within 5 %: 101 epochs, TPE alone 139) and loses the best ones:
-  they start slowly, and after one epoch rank 39th to 66th of 216. With a factor of 2 it is 32 % that get there.
-- With a third of the full length as grace, ASHA loses none and takes TPE to 3.1 [2.5, 3.8] times fewer epochs than
-  random; a factor of 2 does the same (163). It adds nothing to GP (182).
-- Trials that were stopped are to be told to the sampler with their last value, as Ray Tune does. Told as pruned, GP
-  does not see them, suggests them again and gives up in 56 % of the searches.
+- TPE needs 2.3 [1.9, 2.8] times fewer epochs than random, and GP 2.7 [2.2, 3.2]. The two do not differ significantly,
+  and a suggestion of GP takes many times the computing.
+- ASHA from the first epoch finds good configs early (within 5 %: 101 epochs, TPE alone 139) and loses the best ones.
+  They start slowly, and rank 39th to 66th of 216 after one epoch. With a factor of 2, 32 % reach the target.
+- With a third of the full length as grace period, ASHA loses none, and TPE needs 3.1 [2.5, 3.8] times fewer epochs than
+  random. A factor of 2 gives the same (163). ASHA adds nothing to GP (182).
+- Report stopped trials to the sampler with their last value, as Ray Tune does. If they are reported as pruned, GP
+  ignores them, suggests them again and gives up in 56 % of the searches.
 
-Recommended: TPE with Optuna's settings, ASHA with a grace period of a third of the full length and a reduction factor
-of 3.
+Recommendation: TPE with Optuna's settings, and ASHA with a grace period of a third of the full length and a reduction
+factor of 3.
 """
 
 import argparse
@@ -57,7 +59,7 @@ SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
 
 @dataclass(frozen=True)
 class Method:
-    """A sampler and ASHA's grace period and reduction factor, if any; the name leaves out 1 and 3."""
+    """A sampler, and the grace period and reduction factor of ASHA, if any."""
 
     sampler: str
     asha: tuple[int, int] | None = None
@@ -65,6 +67,7 @@ class Method:
 
     @property
     def name(self) -> str:
+        """The method's name in the results, which leaves out a grace period of 1 and a factor of 3."""
         words = [self.sampler]
         if self.asha:
             words.append("asha")
@@ -74,6 +77,7 @@ class Method:
         return "_".join(words)
 
     def scheduler(self, iterations: int) -> TrialScheduler:
+        """Build a new scheduler for trials of this length."""
         if self.asha is None:
             return FIFOScheduler()
         return AsyncHyperBandScheduler(
@@ -88,7 +92,7 @@ class Method:
 
 @dataclass(frozen=True)
 class Setting:
-    """How near to the best a search has to come, and how many trials run at a time."""
+    """The distance to the best that a search has to reach, and the number of trials at a time."""
 
     within: float
     workers: int
@@ -96,6 +100,7 @@ class Setting:
 
     @property
     def name(self) -> str:
+        """The setting's name in the results."""
         return f"within {self.within:.0%}, {self.workers} worker{'s' if self.workers > 1 else ''}"
 
 
@@ -115,56 +120,67 @@ METHODS = (
     Method("gp", (3, 3), "pruned"),
 )
 FEWER = tuple(method for method in METHODS if method.asha in (None, (1, 3), (3, 3)) and method.stopped_as == "complete")
-# The first is the one that the ratios at the head of the JSON object are of.
+# The ratios at the head of the JSON line belong to the first.
 SETTINGS = (Setting(0.01, 4, METHODS), Setting(0.01, 1, FEWER), Setting(0.05, 4, FEWER))
 
 
-def one_search(setting: Setting, method: Method, seed: int) -> replay.Outcome:
-    """The search with this seed of the sampler."""
+def run_search(setting: Setting, method: Method, seed: int) -> replay.Outcome:
+    """Run one search with this seed of the sampler."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-    grid = replay.read(retrieval_grid.PATH, seed=0)
+    grid = replay.read_grid(retrieval_grid.PATH, seed=0)
     target = (1 - setting.within) * grid.best
     sampler = SAMPLERS[method.sampler](seed)
     scheduler = method.scheduler(grid.iterations)
     return replay.search(grid, sampler, scheduler, target, setting.workers, method.stopped_as)
 
 
-def charged(outcomes: list[replay.Outcome], grid: replay.Grid, unit: str) -> np.ndarray:
-    """What each search cost, in `unit`; one that missed the target is charged the whole grid, which would find it."""
+def charge_searches(outcomes: list[replay.Outcome], grid: replay.Grid, unit: str) -> np.ndarray:
+    """Return the cost of each search (searches,) in a unit of `UNITS`.
+
+    A search that missed the target is charged the whole grid, which is the cost of finding it for certain.
+    """
     whole = {"trials": grid.configs, "epochs": grid.configs * grid.iterations}[unit]
     return np.array([getattr(outcome, unit) if outcome.reached else whole for outcome in outcomes], dtype=float)
 
 
 def interval(values: tuple[np.ndarray, ...], statistic: Callable[..., Any]) -> list[float]:
-    """The statistic over searches and its 95 % bootstrap interval: [value, low, high]."""
+    """Return a statistic over searches with its 95 % bootstrap interval: [value, low, high].
+
+    Args:
+        values: arrays (searches,), resampled together.
+        statistic: a function of these arrays and an axis.
+    """
     value = float(statistic(*values, axis=0))
-    if all(np.ptp(of) == 0 for of in values):
+    if all(np.ptp(costs) == 0 for costs in values):
         return [value, value, value]
-    # Percentile and not BCa, which a median of whole numbers breaks.
-    drawn = stats.bootstrap(values, statistic, paired=True, method="percentile", rng=np.random.default_rng(0))
-    return [value, float(drawn.confidence_interval.low), float(drawn.confidence_interval.high)]
+    # The percentile method, because BCa fails for the median of whole numbers.
+    bootstrap = stats.bootstrap(values, statistic, paired=True, method="percentile", rng=np.random.default_rng(0))
+    return [value, float(bootstrap.confidence_interval.low), float(bootstrap.confidence_interval.high)]
 
 
 def ratio_of_means(above: np.ndarray, below: np.ndarray, axis: int = 0) -> Any:
+    """Return the ratio of two means along an axis."""
     return above.mean(axis=axis) / below.mean(axis=axis)
 
 
-def figures(outcomes: list[replay.Outcome], grid: replay.Grid) -> dict[str, Any]:
-    """Of one method; medians and means as [value, low, high]."""
+def method_figures(outcomes: list[replay.Outcome], grid: replay.Grid) -> dict[str, Any]:
+    """Return the figures of one method, with medians and means as [value, low, high]."""
     results: dict[str, Any] = {
         "searches": len(outcomes),
         "reached": sum(outcome.reached for outcome in outcomes) / len(outcomes),
     }
     for unit in UNITS:
-        costs = (charged(outcomes, grid, unit),)
+        costs = (charge_searches(outcomes, grid, unit),)
         results |= {f"{unit}_median": interval(costs, np.median), f"{unit}_mean": interval(costs, np.mean)}
     return results | {"suggestions_mean": float(np.mean([outcome.suggestions for outcome in outcomes]))}
 
 
-def ratios(outcomes: dict[str, list[replay.Outcome]], grid: replay.Grid) -> dict[str, list[float]]:
-    """Mean cost of random search, and of TPE, over that of every other method, as [value, low, high]."""
-    costs = {(name, unit): charged(of, grid, unit) for name, of in outcomes.items() for unit in UNITS}
+def cost_ratios(outcomes: dict[str, list[replay.Outcome]], grid: replay.Grid) -> dict[str, list[float]]:
+    """Return the mean cost of random search and of TPE over that of each other method, as [value, low, high]."""
+    costs = {
+        (name, unit): charge_searches(searches, grid, unit) for name, searches in outcomes.items() for unit in UNITS
+    }
     return {
         f"{unit}_ratio_{above}_over_{name}": interval((costs[above, unit], costs[name, unit]), ratio_of_means)
         for above in ("random", "tpe")
@@ -174,36 +190,42 @@ def ratios(outcomes: dict[str, list[replay.Outcome]], grid: replay.Grid) -> dict
     }
 
 
-def show(title: str, rows: dict[str, Any]) -> None:
-    view = Table(title=title)
+def print_table(title: str, rows: dict[str, Any]) -> None:
+    """Print the figures of one setting, a row per method."""
+    table = Table(title=title)
     console = Console()
-    console.width = max(console.width, 120)  # or names are cut where there is no terminal
+    console.width = max(console.width, 120)  # otherwise names are cut off where there is no terminal
     for column in ("search", "reached", *(f"{unit} {kind}" for unit in UNITS for kind in ("median", "mean"))):
-        view.add_column(column, justify="left" if column == "search" else "right", no_wrap=True)
+        table.add_column(column, justify="left" if column == "search" else "right", no_wrap=True)
     for name, row in rows.items():
         if name == "ratios":
             continue
         spreads = [row[f"{unit}_{kind}"] for unit in UNITS for kind in ("median", "mean")]
-        view.add_row(name, f"{row['reached']:.0%}", *("{:.0f} [{:.0f}, {:.0f}]".format(*spread) for spread in spreads))
-    console.print(view)
+        table.add_row(name, f"{row['reached']:.0%}", *("{:.0f} [{:.0f}, {:.0f}]".format(*spread) for spread in spreads))
+    console.print(table)
 
 
 def main() -> None:
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="5 searches of a method in place of 50")
+    parser.add_argument("--quick", action="store_true", help="5 searches per method instead of 50")
     searches = 5 if parser.parse_args().quick else 50
-    grid = replay.read(retrieval_grid.PATH, seed=0)
-    asked = [(setting, method, seed) for setting in SETTINGS for method in setting.methods for seed in range(searches)]
-    os.environ["OMP_NUM_THREADS"] = "1"  # of the processes: there are as many as cores
+    grid = replay.read_grid(retrieval_grid.PATH, seed=0)
+    runs = [(setting, method, seed) for setting in SETTINGS for method in setting.methods for seed in range(searches)]
+    os.environ["OMP_NUM_THREADS"] = "1"  # per process, because there is one process per core
     with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
-        outcomes = dict(zip(asked, pool.map(one_search, *zip(*asked, strict=True)), strict=True))
+        outcomes = dict(zip(runs, pool.map(run_search, *zip(*runs, strict=True)), strict=True))
     results: dict[str, Any] = {}
     for setting in SETTINGS:
-        of = {method.name: [outcomes[setting, method, seed] for seed in range(searches)] for method in setting.methods}
-        results[setting.name] = {"ratios": ratios(of, grid)} | {
+        by_method = {
+            method.name: [outcomes[setting, method, seed] for seed in range(searches)] for method in setting.methods
+        }
+        results[setting.name] = {"ratios": cost_ratios(by_method, grid)} | {
+            name: method_figures(method_outcomes, grid) for name, method_outcomes in by_method.items()
+        }
             name: figures(outcomes, grid) for name, outcomes in of.items()
         }
-        show(
+        print_table(
             f"cost of ending {setting.name}; the grid: {grid.configs} trials, {grid.metric.size} epochs",
             results[setting.name],
         )

@@ -1,12 +1,12 @@
-"""What a cell costs the driver in a long study: 500 no-op cells and 10,000, through plan, engine and results store.
+"""Measure the cost of a cell for the driver: 500 no-op cells and 10,000, through plan, engine and results store.
 
     python benchmarks/sweep_scale.py [--quick]
 
-Each size runs in a driver of its own: a study of variants and five seeds is planned, its cells are run by the engine
-with checkpoints, and stored. Counted are the driver's own CPU seconds and the growth of its resident memory while the
-cells run, each by the number of cells. Then `python -m raysearch.sweep` is started again on the finished cells of the
-larger study, and its seconds until it has drawn the report are taken. The last line is JSON: the ratios of the larger
-study's figures a cell to the smaller's, the seconds of starting again, and their sources.
+Each size runs in a driver of its own, which plans a study of variants and five seeds, runs its cells by the engine with
+checkpoints, and stores them. The script measures the driver's own CPU seconds and the growth of its resident memory
+while the cells run, each divided by the number of cells. Then it starts `python -m raysearch.sweep` again on the
+finished cells of the larger study, and measures the seconds until the report is written. The last line is JSON: the
+ratios of the larger study's figures per cell to the smaller's, the seconds of the restart, and their sources.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 import psutil
 
 SEEDS = 5
-REGIONS = 20  # levels; the learning rate has as many as the size needs
+REGIONS = 20  # levels of this factor; the learning rate has as many as the size needs
 
 STUDY = """
 from raysearch.studies.space import Ablation, factor
@@ -39,7 +39,7 @@ study = Ablation(
 
 
 class NoOp:
-    """A task that computes nothing in one step, and has metrics."""
+    """A task of one step that computes nothing and has metrics."""
 
     steps = 1
     metric_ids: ClassVar = {"map": "none"}
@@ -48,67 +48,70 @@ class NoOp:
         self.seed = seed
 
     def advance(self) -> dict[str, Any]:
+        """Return the report of the only step."""
         return {"iteration": 1, "loss": 0.0, "epochs": 1, "seconds": 0.0, "map_validation": 0.5}
 
     def evaluate(self) -> dict[str, float]:
+        """Return a metric that depends on the seed."""
         return {"map": 0.5 + 0.001 * self.seed}
 
     def state_dict(self) -> dict[str, Any]:
+        """Return an empty state."""
         return {}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Ignore the state."""
 
 
 def drive(folder: Path, cells: int) -> None:
-    """Run a study of about `cells` cells; prints its figures as JSON. The body of a driver of its own."""
+    """Run a study of about `cells` cells, and print its figures as JSON; runs in a driver of its own."""
     import ray
     from rich.console import Console
 
     from raysearch.data import shards, synthetic
     from raysearch.engine.cluster import capacity, connection
     from raysearch.engine.drivers import session
-    from raysearch.engine.monitoring.counters import ProgressCounter
-    from raysearch.engine.monitoring.terminal import TerminalView
+    from raysearch.engine.monitoring import counters, terminal
     from raysearch.engine.trials import jobs, tuner
     from raysearch.runs import results
     from raysearch.storage import cache_dir
-    from raysearch.studies.configs import TASKS
-    from raysearch.studies.design import ablation_plan, study_files
+    from raysearch.studies import configs, design
 
     study = folder / "study.py"
     study.write_text(STUDY.format(regions=REGIONS, rates=max(1, cells // SEEDS // REGIONS), seeds=SEEDS))
-    name, asked = study_files.load_study(str(study))
+    name, ablation = design.load_study(str(study))
     manifest = shards.read_manifest(synthetic.ensure_shards(synthetic.SyntheticSpec(), cache_dir()))
-    planned = ablation_plan.plan_ablation(name, asked, "laptop", manifest.content_hash)  # type: ignore[arg-type]
+    planned = design.plan_ablation(name, ablation, "laptop", manifest.content_hash)  # type: ignore[arg-type]
     run = folder / "run"
-    constant = {"data": manifest.content_hash, "code_version": TASKS["retrieval"].version, "environment": "{}"}
-    configs = {cell.hash: json.dumps(cell.variant.config.canonical()) for cell in planned.cells}
+    code_version = configs.TASKS["retrieval"].version
+    constant = {"data": manifest.content_hash, "code_version": code_version, "environment": "{}"}
+    configs_json = {cell.hash: json.dumps(cell.variant.config.canonical()) for cell in planned.cells}
 
-    class Store(jobs.Listener):
+    class _Store(jobs.Listener):
         def ended(self, job: jobs.Job, record: dict[str, Any]) -> None:
             assert record["status"] == "finished", record["error"]
-            results.write_cell(run / "cells", {**record, "config": configs[job.cell], **constant})
+            results.write_cell(run / "cells", {**record, "config": configs_json[job.cell], **constant})
 
     ray.cloudpickle.register_pickle_by_value(sys.modules[NoOp.__module__])
     with connection.connected(None), open(os.devnull, "w") as nowhere:
         slots = capacity.Slots(capacity.TrialResources())
-        tally = ProgressCounter(len(planned.cells), 0, slots)
-        view = TerminalView(tally, lambda: "", Console(file=nowhere))
-        # A first few cells pay for what is paid once: groups that start, modules that are loaded.
+        counter = counters.ProgressCounter(len(planned.cells), 0, slots)
+        view = terminal.TerminalView(counter, lambda: "", Console(file=nowhere))
+        # The first cells bear costs that arise once, such as starting worker groups and loading modules.
         first = planned.cells[:20]
         rest = planned.cells[20:]
-        keeping = tuner.CheckpointPolicy(str(folder / "checkpoints"))
-        listener = jobs.ListenerList(Store(), tally, view)
+        policy = tuner.CheckpointPolicy(str(folder / "checkpoints"))
+        listener = jobs.ListenerList(_Store(), counter, view)
         resources = tuner.Capacity(slots)
-        tuner.run_trials(jobs.FixedJobs(map(session.make_job, first)), NoOp, None, resources, listener, keeping)
+        tuner.run_trials(jobs.FixedJobs(map(session.make_job, first)), NoOp, None, resources, listener, policy)
         before = _used()
         started = time.perf_counter()
         source = jobs.FixedJobs(map(session.make_job, rest))
-        complete = tuner.run_trials(source, NoOp, None, resources, listener, keeping)
+        complete = tuner.run_trials(source, NoOp, None, resources, listener, policy)
         after = _used()
         wall = time.perf_counter() - started
     if not complete:
-        sys.exit("stopped before the last cell: there is nothing to measure")
+        sys.exit("the run stopped before its last cell, so there is no figure; run the benchmark again")
     figures = {
         "cells": len(planned.cells),
         "cpu_seconds_a_cell": (after[0] - before[0]) / len(rest),
@@ -119,12 +122,13 @@ def drive(folder: Path, cells: int) -> None:
 
 
 def _used() -> tuple[float, int]:
-    """CPU seconds and resident bytes of this process."""
+    """Return the CPU seconds and the resident bytes of this process."""
     spent = resource.getrusage(resource.RUSAGE_SELF)
     return spent.ru_utime + spent.ru_stime, psutil.Process().memory_info().rss
 
 
 def measure(folder: Path, cells: int) -> dict[str, float]:
+    """Run the driver of a study in a process of its own, and return its figures; exit if it fails."""
     folder.mkdir()
     done = subprocess.run(
         [sys.executable, __file__, "--drive", str(folder), "--cells", str(cells)], capture_output=True, text=True
@@ -134,27 +138,28 @@ def measure(folder: Path, cells: int) -> dict[str, float]:
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def again(folder: Path) -> float:
-    """Seconds of the command on a run whose cells have all ended."""
+def restart_seconds(folder: Path) -> float:
+    """Return the seconds of the sweep command on a run whose cells are all finished."""
     command = [sys.executable, "-m", "raysearch.sweep", str(folder / "study.py"), "--profile", "laptop"]
     started = time.perf_counter()
     done = subprocess.run([*command, "--out", str(folder / "run")], capture_output=True, text=True)
     seconds = time.perf_counter() - started
     if done.returncode != 0 or "nothing to run" not in done.stdout:
-        sys.exit(f"starting again failed:\n{done.stdout}\n{done.stderr}")
+        sys.exit(f"restarting the finished study failed:\n{done.stdout}\n{done.stderr}")
     return seconds
 
 
 def main() -> None:
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="200 and 1,000 cells")
     parser.add_argument("--drive", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--cells", type=int, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.drive:
-        drive(asked.drive, asked.cells)
+    arguments = parser.parse_args()
+    if arguments.drive:
+        drive(arguments.drive, arguments.cells)
         return
-    sizes = (200, 1000) if asked.quick else (500, 10_000)
+    sizes = (200, 1000) if arguments.quick else (500, 10_000)
     with tempfile.TemporaryDirectory(prefix="raysearch-scale-") as scratch:
         few, many = (measure(Path(scratch) / str(size), size) for size in sizes)
         for figures in (few, many):
@@ -163,8 +168,8 @@ def main() -> None:
                 f"{figures['bytes_a_cell'] / 1024:6.1f} KiB   {1000 * figures['wall_seconds_a_cell']:6.1f} ms wall",
                 flush=True,
             )
-        seconds = again(Path(scratch) / str(sizes[1]))
-        print(f"starting again on {many['cells']} finished cells: {seconds:.1f} s")
+        seconds = restart_seconds(Path(scratch) / str(sizes[1]))
+        print(f"restart on {many['cells']} finished cells: {seconds:.1f} s")
     ratios = {
         "seconds_ratio": many["cpu_seconds_a_cell"] / few["cpu_seconds_a_cell"],
         "memory_ratio": many["bytes_a_cell"] / few["bytes_a_cell"],

@@ -1,12 +1,12 @@
-"""A search replayed on a recorded grid: real samplers and schedulers, and curves looked up instead of trained.
+"""Replay a search on a recorded grid: real samplers and schedulers, with curves looked up instead of trained.
 
-Workers are simulated event by event with the recorded seconds: an event is the end of one outer iteration of one
-trial. As in a study, a config that has ended before is answered at once and costs nothing, and one that is still
-running is not run twice: the worker that got it waits for the next trial to end. A scheduler is Ray Tune's own, handed
-one report after the other.
+Workers are simulated event by event with the recorded seconds. An event is the end of one outer iteration of one trial.
+As in a study, a config that has finished is answered at once and costs nothing. A config that is still running is not
+run twice: the worker that got it waits for the next trial to end. The scheduler is Ray Tune's own and gets one report
+after the other.
 
-A search has *reached* the target when a trial that ran its full length ends at or above it; what a trial that was
-stopped had seen does not count, nor does a good value on the way.
+A search has *reached* the target when a trial of full length ends at or above it. The values of a stopped trial do not
+count, nor does a good value before the end.
 """
 
 import heapq
@@ -22,20 +22,20 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from ray.tune.schedulers import TrialScheduler
 
-Config = tuple[int, ...]  # the index of the level of each factor
+Config = tuple[int, ...]  # per factor, the index of its level
 METRIC = "map"
-TIME = "training_iteration"  # as the scheduler reads them
-PATIENCE = 50  # suggestions in a row that repeat a config after which a search is given up
+TIME = "training_iteration"  # the scheduler reads both names
+PATIENCE = 50  # a search gives up after this many suggestions in a row that repeat a config
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Curves of every config of a full grid, for one training seed.
+    """The curves of every config of a full grid, for one training seed.
 
     Args:
-        levels: the levels of each factor, ascending.
+        levels: levels of each factor, ascending.
         metric: (levels of the first factor, ..., iterations), higher is better.
-        seconds: of the same shape, that each iteration took.
+        seconds: duration of each iteration, in the same shape.
     """
 
     levels: dict[str, list[float]]
@@ -44,10 +44,12 @@ class Grid:
 
     @property
     def iterations(self) -> int:
+        """The number of outer iterations of a full trial."""
         return self.metric.shape[-1]
 
     @property
     def configs(self) -> int:
+        """The number of configs."""
         return self.metric[..., -1].size
 
     @property
@@ -57,15 +59,20 @@ class Grid:
 
     @property
     def distributions(self) -> dict[str, optuna.distributions.BaseDistribution]:
-        """Levels are evenly spaced on a log axis; a sampler is given the place on it, so it knows their order."""
-        return {name: optuna.distributions.IntDistribution(0, len(of) - 1) for name, of in self.levels.items()}
+        """Index distributions of the factors. The levels are even on a log axis, so an index gives their order."""
+        distribution = optuna.distributions.IntDistribution
+        return {name: distribution(0, len(levels) - 1) for name, levels in self.levels.items()}
 
 
-def read(path: Path, seed: int) -> Grid:
-    """The grid of one training seed from a table of one row a config, seed and iteration.
+def read_grid(path: Path, seed: int) -> Grid:
+    """Read the grid of one training seed.
+
+    Args:
+        path: table with one row per config, seed and iteration.
+        seed: the training seed.
 
     Raises:
-        ValueError: a config or an iteration is missing or stands twice.
+        ValueError: a config or an iteration is missing or occurs twice.
     """
     table = pq.read_table(path)
     table = table.filter(pc.equal(table["seed"], seed))
@@ -77,7 +84,8 @@ def read(path: Path, seed: int) -> Grid:
     times = np.zeros(shape, dtype=int)
     np.add.at(times, at, 1)
     if not (times == 1).all():
-        raise ValueError(f"{path}, seed {seed}: {(times != 1).sum()} of {times.size} points are not there exactly once")
+        wrong = (times != 1).sum()
+        raise ValueError(f"{path}, seed {seed}: {wrong} of {times.size} points do not occur once; record it again")
     metric = np.empty(shape)
     seconds = np.empty(shape)
     metric[at] = table[METRIC].to_numpy()
@@ -87,24 +95,24 @@ def read(path: Path, seed: int) -> Grid:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a search had spent when it reached the target; what it spent in all when it did not."""
+    """The cost of a search until it reached the target, or its whole cost if it did not."""
 
     reached: bool
-    trials: int  # started
-    epochs: int  # outer iterations that had ended, of all trials
+    trials: int  # trials started
+    epochs: int  # finished outer iterations of all trials
     seconds: float  # on the simulated clock
-    suggestions: int  # repeated ones too
+    suggestions: int  # including repeated ones
 
 
 @dataclass
 class Running:
-    """A trial on a worker; `trial_id` is what the scheduler knows it by."""
+    """A trial on a worker; the scheduler identifies it by `trial_id`."""
 
     trial_id: str
     config: Config
     trial: optuna.trial.Trial
     iteration: int = 0
-    same: list[optuna.trial.Trial] = field(default_factory=list)  # suggestions of this config since it started
+    repeated: list[optuna.trial.Trial] = field(default_factory=list)  # suggestions of this config since it started
 
 
 def search(
@@ -118,32 +126,33 @@ def search(
     """Search the grid until a trial of full length ends at `target` or better.
 
     Args:
-        grid: where the curves come from.
-        sampler: Optuna's; new, with its seed.
-        scheduler: Ray Tune's, new, with metric `METRIC`, mode max and time `TIME`; `FIFOScheduler` stops nothing.
+        grid: the recorded curves.
+        sampler: a new sampler of Optuna with its seed.
+        scheduler: a new scheduler of Ray Tune with metric `METRIC`, mode max and time `TIME`. `FIFOScheduler` stops
+            nothing.
         target: the value to reach.
-        workers: trials at a time.
-        stopped_as: how Optuna is told of a trial that was stopped: "complete" with its last value, as Ray Tune's
-            `OptunaSearch` does, or "pruned" with its curve.
+        workers: number of trials that run at a time.
+        stopped_as: the state in which Optuna gets a stopped trial: "complete" with its last value, as in Ray Tune's
+            `OptunaSearch`, or "pruned" with its curve.
 
     Returns:
-        The outcome; not reached when every config has ended, or after `PATIENCE`.
+        The outcome. The target is not reached when every config has ended, or after `PATIENCE` repeats.
     """
     study = optuna.create_study(direction="maximize", sampler=sampler)
-    ended: dict[Config, int] = {}  # how many iterations it ran
+    ended: dict[Config, int] = {}  # number of its iterations
     running: dict[Config, Running] = {}
     events: list[tuple[float, int, Running]] = []
-    order = count()  # of events at the same time
-    repeats = 0  # since a config was last new
+    order = count()  # breaks ties between events at the same time
+    repeats = 0  # suggestions since the last new config
     idle = workers
-    waiting = False  # a free worker waits when what it got is running elsewhere
+    waiting = False  # whether a free worker waits, because its config is running elsewhere
     epochs = 0
     now = 0.0
 
-    def schedule(run: Running) -> None:
+    def _schedule(run: Running) -> None:
         heapq.heappush(events, (now + grid.seconds[run.config][run.iteration], next(order), run))
 
-    def tell(trial: optuna.trial.Trial, config: Config) -> None:
+    def _tell(trial: optuna.trial.Trial, config: Config) -> None:
         curve: Sequence[float] = grid.metric[config][: ended[config]].tolist()
         for iteration, value in enumerate(curve, start=1):
             trial.report(value, iteration)
@@ -152,7 +161,7 @@ def search(
         else:
             study.tell(trial, curve[-1])
 
-    def outcome(reached: bool) -> Outcome:
+    def _outcome(reached: bool) -> Outcome:
         return Outcome(reached, len(ended) + len(running), epochs, now, len(study.trials))
 
     while len(ended) < grid.configs:
@@ -161,14 +170,14 @@ def search(
             config = tuple(trial.params[name] for name in grid.levels)
             repeats += 1
             if config in ended:
-                tell(trial, config)
+                _tell(trial, config)
             elif config in running:
-                running[config].same.append(trial)
+                running[config].repeated.append(trial)
                 waiting = True
             else:
                 run = running[config] = Running(f"trial-{trial.number}", config, trial)
                 scheduler.on_trial_add(None, run)
-                schedule(run)
+                _schedule(run)
                 idle = idle - 1
                 repeats = 0
         if not events:
@@ -179,16 +188,16 @@ def search(
         report = {TIME: run.iteration, METRIC: grid.metric[run.config][run.iteration - 1]}
         last = run.iteration == grid.iterations
         if not last and scheduler.on_trial_result(None, run, report) == TrialScheduler.CONTINUE:
-            schedule(run)
+            _schedule(run)
             continue
-        if last:  # Ray Tune tells a scheduler of the end of a trial only when it was not the scheduler who stopped it
+        if last:  # Ray Tune informs a scheduler of a trial's end only if the scheduler did not stop that trial
             scheduler.on_trial_complete(None, run, report)
         if last and report[METRIC] >= target:
-            return outcome(True)
+            return _outcome(True)
         del running[run.config]
         ended[run.config] = run.iteration
         idle = idle + 1
         waiting = False
-        for trial in (run.trial, *run.same):
-            tell(trial, run.config)
-    return outcome(False)
+        for trial in (run.trial, *run.repeated):
+            _tell(trial, run.config)
+    return _outcome(False)

@@ -3,17 +3,17 @@
     python -m raysearch.sweep benchmarks/recorded/retrieval_grid.py --profile laptop --concurrency 1 --out runs/grid
     python benchmarks/recorded/retrieval_grid.py runs/grid
 
-The first command trains on the embedded data set (a quarter of an hour on one core), the second writes
-`retrieval_grid.parquet` beside this file: a row a config, training seed and outer iteration, with the mAP of the images
-held out of train and the seconds that the iteration took. Everything that matters is set here and not by the profile,
-so that the grid can be recorded again after the profile has changed. The rate never falls and there is no warm-up:
-curves of two configs can be compared at every iteration.
+The first command trains on the embedded data set, a quarter of an hour on one core. The second writes
+`retrieval_grid.parquet` next to this file: a row per config, training seed and outer iteration, with the mAP of the
+held-out training images and the seconds of the iteration. All settings that matter are in this file, not in the
+profile, so the grid can be recorded again after the profile has changed. The learning rate is constant without warm-up:
+the curves of two configs can be compared at every iteration.
 
-What the file holds: training seed 0 is whole. Of seed 1 (`--seeds 2`, stopped early) there are the 88 configs with the
-smallest rates, for the noise: between two seeds of one config mAP has a standard deviation of 0.027, and over
-the grid one of 0.119 (from 0.03 to 0.40). The best config (train.lr 2e-4, train.hash_lr 54, adsh.gamma 2,
-esrl.positive 0.01) is no corner; two more end within 1 % of it, and by the noise none of the three is the best for
-sure. Two cores were shared with other work, so that seconds say how long iterations took there and no more.
+Training seed 0 is complete. Seed 1 (`--seeds 2`, stopped early) has the 88 configs with the smallest rates, and shows
+the noise: between two seeds of one config, mAP has a standard deviation of 0.027; over the grid it has one of 0.119
+(range 0.03 to 0.40). The best config (train.lr 2e-4, train.hash_lr 54, adsh.gamma 2, esrl.positive 0.01) is not in a
+corner of the grid. Two more end within 1 % of it; given the noise, any of the three may be the best. The two cores were
+shared with other work, so the seconds describe that run only.
 """
 
 import json
@@ -27,7 +27,7 @@ from raysearch import Ablation, factor
 from raysearch.runs import results
 
 PATH = Path(__file__).with_suffix(".parquet")
-ITERATIONS = 9  # rungs of successive halving by three: 1, 3, 9
+ITERATIONS = 9  # successive halving by three has rungs at 1, 3 and 9
 
 study = Ablation(
     question="Which learning rates and loss weights give the best held-out mAP?",
@@ -61,8 +61,12 @@ study = Ablation(
 
 
 def collect(run_dir: str) -> pa.Table:
-    """The curves of a run of the study: a row a cell and outer iteration, ordered by config, seed and iteration."""
-    names = [each.name for each in study.factors]
+    """Return the curves of a run of the study: a row per cell and outer iteration, by config, seed and iteration.
+
+    Args:
+        run_dir: directory of the run.
+    """
+    names = [factor.name for factor in study.factors]
     rows = [
         {
             **{name: cell[name] for name in names},
@@ -76,8 +80,8 @@ def collect(run_dir: str) -> pa.Table:
     ]
     table = pa.Table.from_pylist(rows).sort_by([(name, "ascending") for name in [*names, "seed", "iteration"]])
     record = results.read_study(run_dir)
-    made_with = {"data": record.data.content_hash, "code_version": record.code_version}
-    return table.replace_schema_metadata({"made_with": json.dumps(made_with | {"versions": record.versions})})
+    source = {"data": record.data.content_hash, "code_version": record.code_version}
+    return table.replace_schema_metadata({"made_with": json.dumps(source | {"versions": record.versions})})
 
 
 if __name__ == "__main__":

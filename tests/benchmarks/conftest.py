@@ -1,4 +1,4 @@
-"""Scripts of `benchmarks/` import the files beside them, as when they are run; and a fixture for their tests."""
+"""Let tests import the scripts of `benchmarks/`, as when a script runs, and hold the fixture that they share."""
 
 import sys
 from collections.abc import Iterator

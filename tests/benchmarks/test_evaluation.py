@@ -1,4 +1,4 @@
-"""The benchmark of evaluation: its data are what it says, its loop is an evaluation, and its last line is JSON."""
+"""The benchmark of evaluation: its data match their description, its loop computes mAP, and its last line is JSON."""
 
 import json
 import subprocess
@@ -22,17 +22,17 @@ def test_the_loop_by_hand() -> None:
 
 
 def test_codes_are_drawn_as_the_docstring_says() -> None:
-    trained = Ranking.from_codes(*benchmark.trained(SMALL)).database
+    trained = Ranking.from_codes(*benchmark.trained_codes(SMALL)).database
     described = ClassCodes.from_database(trained)
     assert described.distinct == described.classes == 8
     assert described.codes_per_class == 9 / 8  # one in fifty, and of eight one
-    assert len(Ranking.from_codes(*benchmark.different(SMALL)).database.codes) == 200
+    assert len(Ranking.from_codes(*benchmark.distinct_codes(SMALL)).database.codes) == 200
     short = benchmark.Size(5, 200, 2, bits=12)  # at twelve bits some are drawn again
-    assert len(np.unique(benchmark.different(short)[2], axis=0)) == 200
+    assert len(np.unique(benchmark.distinct_codes(short)[2], axis=0)) == 200
 
 
 def test_sides_that_differ_end_the_script() -> None:
-    data = benchmark.trained(SMALL)
+    data = benchmark.trained_codes(SMALL)
     loop = benchmark.argsort_loop(*data)
     assert benchmark.check("same", data, loop)["map_argsort"] == loop
     with pytest.raises(SystemExit, match="does not fit"):

@@ -1,4 +1,4 @@
-"""The benchmark of ingest: both ways keep the same images, and `--quick` ends with its figures."""
+"""The benchmark of ingest: both sides keep the same images, and `--quick` ends with its figures."""
 
 import json
 import sys
@@ -11,11 +11,11 @@ import pytest
 from raysearch.data import layouts, shards
 
 
-def test_both_ways_keep_the_same_images(tmp_path: Path) -> None:
-    size = ingest.draw(tmp_path / "src", 700, 16)
-    ingest.loop(tmp_path / "src", tmp_path / "loop")
-    found = layouts.read_folder(str(tmp_path / "src"))
-    manifest = shards.write_shards(found, tmp_path / "out", name="n", layout="folder", on_corrupt="fail")
+def test_both_sides_keep_the_same_images(tmp_path: Path) -> None:
+    size = ingest.draw_tree(tmp_path / "src", 700, 16)
+    ingest.pillow_loop(tmp_path / "src", tmp_path / "loop")
+    listing = layouts.read_folder(str(tmp_path / "src"))
+    manifest = shards.write_shards(listing, tmp_path / "out", name="n", layout="folder", on_corrupt="fail")
     usual = pq.read_table(tmp_path / "loop").select(["image", "label"]).to_pylist()
     ours = shards.read_rows(tmp_path / "out", ["image", "label"]).to_pylist()
     assert usual == ours
