@@ -223,8 +223,6 @@ def main() -> None:
         results[setting.name] = {"ratios": cost_ratios(by_method, grid)} | {
             name: method_figures(method_outcomes, grid) for name, method_outcomes in by_method.items()
         }
-            name: figures(outcomes, grid) for name, outcomes in of.items()
-        }
         print_table(
             f"cost of ending {setting.name}; the grid: {grid.configs} trials, {grid.metric.size} epochs",
             results[setting.name],

@@ -88,6 +88,8 @@ def test_early_stopping_by_hand():
 
 
 def test_the_values_of_a_stopped_trial_are_no_result():
+    metric = np.array([[[0.9, 0.2, 0.1], [0.85, 0.9, 0.9]]])
+    grid = replay.Grid({"a": [1.0], "b": [1.0, 2.0]}, metric, np.ones_like(metric))
     outcome = replay.search(grid, Scripted([(0, 0), (0, 1)]), asha(3), target=0.8)
     assert (outcome.reached, outcome.trials, outcome.epochs) == (False, 2, 3 + 1)
 
