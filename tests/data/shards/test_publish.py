@@ -200,7 +200,7 @@ def test_other_nodes_do_not_see_what_is_uploaded(
         cli.run(ingest.app, words)
     assert ended.value.code == 0
     said = capsys.readouterr().out
-    assert "are made on this machine alone" in said
+    assert "are built on this machine only" in said
     assert "HUSH" not in refused + said
 
 
