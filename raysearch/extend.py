@@ -21,10 +21,9 @@ from typing import Any
 from raysearch.data.layouts import Listing, layout
 from raysearch.data.shards import FileLoader, Sample
 from raysearch.models.backbone_specs import backbone
-from raysearch.studies.configs.base import Section, setting
+from raysearch.studies.configs import ModelKind, Section, TaskSpec, register_task, setting
 from raysearch.studies.configs.fewshot_task import fewshot_head
 from raysearch.studies.configs.retrieval_task import hashing_loss
-from raysearch.studies.configs.task_spec import ModelKind, TaskSpec, register_task
 from raysearch.studies.design.search_methods import sampler, scheduler
 
 __all__ = [

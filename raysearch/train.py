@@ -32,8 +32,7 @@ from raysearch.inference import export as inference_export
 from raysearch.models import backbones
 from raysearch.runs import StudyRecord, results, variant_config
 from raysearch.storage import Location, cache_dir
-from raysearch.studies.configs import TASKS, RunConfig, overrides, presets
-from raysearch.studies.configs.profiles import profile_settings
+from raysearch.studies.configs import TASKS, RunConfig, overrides, presets, profile_settings
 from raysearch.tasks import registry
 from raysearch.tasks.base import Feed, NonFiniteLoss, Task, Worker
 from raysearch.tasks.common import pretrained_backbone

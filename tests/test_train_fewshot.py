@@ -10,8 +10,7 @@ from raysearch import train
 from raysearch.core import cli
 from raysearch.data import class_splits, feed, shards, synthetic
 from raysearch.storage import cache_dir
-from raysearch.studies.configs import TASKS, overrides, presets
-from raysearch.studies.configs.profiles import profile_settings
+from raysearch.studies.configs import TASKS, overrides, presets, profile_settings
 from raysearch.tasks import registry
 from raysearch.tasks.base import Feed, Worker
 from raysearch.tasks.common.pretrained_backbone import with_pretrained_backbone

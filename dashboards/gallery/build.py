@@ -16,7 +16,7 @@ from dashboards.gallery.elements import DisplayNames
 from raysearch.core import Registry, UserError
 from raysearch.inspection import cell_choice
 from raysearch.inspection.finished_run import FinishedRun, open_run
-from raysearch.studies.configs.task_spec import Reference, load_object
+from raysearch.studies.configs import Reference, load_object
 
 
 @dataclass(frozen=True)

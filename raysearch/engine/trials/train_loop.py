@@ -16,8 +16,7 @@ import torch
 from raysearch.engine.cluster.image_placement import PlacedImages
 from raysearch.engine.trials.mailbox import Begin, Reply, Step, Stop
 from raysearch.runs.checkpoints import Checkpoints, decode_state
-from raysearch.studies.configs import Images
-from raysearch.studies.configs.paths import replace_values
+from raysearch.studies.configs import Images, replace_values
 from raysearch.tasks.base import Feed, NonFiniteLoss, Task, Worker
 
 BuildTask = Callable[[Mapping[str, Any], int, Worker], Task]  # (plain config, seed, worker) -> task

@@ -3,11 +3,13 @@
 A `TaskSpec` registers a task with its config, profiles and presets. Overrides set one field by its dotted path.
 """
 
-from raysearch.studies.configs.base import Images, RunConfig
+from raysearch.studies.configs.base import Images, RunConfig, Section, setting
 from raysearch.studies.configs.class_disjoint import PretrainRunConfig
 from raysearch.studies.configs.fewshot import FewshotConfig
 from raysearch.studies.configs.fewshot_task import FEWSHOT, PRETRAIN
 from raysearch.studies.configs.hashing import AdshConfig, EsrlConfig, SremConfig
+from raysearch.studies.configs.paths import replace_values
+from raysearch.studies.configs.profiles import check_limit, check_profiles, profile_settings, seed_list
 from raysearch.studies.configs.retrieval import (
     DataConfig,
     HashConfig,
@@ -17,7 +19,15 @@ from raysearch.studies.configs.retrieval import (
     WarmupConfig,
 )
 from raysearch.studies.configs.retrieval_task import RETRIEVAL
-from raysearch.studies.configs.task_spec import TASKS, TaskSpec, parse_config, register_task
+from raysearch.studies.configs.task_spec import (
+    TASKS,
+    ModelKind,
+    Reference,
+    TaskSpec,
+    load_object,
+    parse_config,
+    register_task,
+)
 
 __all__ = [
     "FEWSHOT",
@@ -31,13 +41,23 @@ __all__ = [
     "HashConfig",
     "Images",
     "ModelConfig",
+    "ModelKind",
     "PretrainRunConfig",
+    "Reference",
     "RetrievalConfig",
     "RunConfig",
+    "Section",
     "SremConfig",
     "TaskSpec",
     "TrainConfig",
     "WarmupConfig",
+    "check_limit",
+    "check_profiles",
+    "load_object",
     "parse_config",
+    "profile_settings",
     "register_task",
+    "replace_values",
+    "seed_list",
+    "setting",
 ]

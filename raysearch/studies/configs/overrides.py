@@ -7,9 +7,9 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from raysearch.core import UserError, extensions, nearest
-from raysearch.studies.configs import TASKS, RunConfig
-from raysearch.studies.configs.base import Section
+from raysearch.studies.configs.base import RunConfig, Section
 from raysearch.studies.configs.paths import Settings, nest, split_path
+from raysearch.studies.configs.task_spec import TASKS
 
 
 def known_paths(task: str) -> dict[str, Any]:

@@ -5,8 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from raysearch.core import UserError, nearest
-from raysearch.studies.configs import overrides
-from raysearch.studies.configs.profiles import check_limit, check_profiles, profile_settings, seed_list
+from raysearch.studies.configs import check_limit, check_profiles, overrides, profile_settings, seed_list
 from raysearch.studies.design.factors import Factor
 
 Design = Literal["one_at_a_time", "full", "leave_one_out"]

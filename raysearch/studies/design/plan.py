@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, Self
 
-from raysearch.studies.configs import TASKS, RunConfig
-from raysearch.studies.configs.paths import replace_values
+from raysearch.studies.configs import TASKS, RunConfig, replace_values
 
 REFERENCE = "reference"
 

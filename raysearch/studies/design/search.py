@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from raysearch.core import UserError, nearest
-from raysearch.studies.configs import TASKS, overrides
-from raysearch.studies.configs.profiles import check_limit, check_profiles, profile_settings, seed_list
+from raysearch.studies.configs import TASKS, check_limit, check_profiles, overrides, profile_settings, seed_list
 from raysearch.studies.design.factors import Factor
 from raysearch.studies.design.search_methods import SAMPLERS, SCHEDULERS
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from raysearch.core import Registry
-from raysearch.studies.configs.task_spec import Reference, load_object
+from raysearch.studies.configs import Reference, load_object
 
 Builder = TypeVar("Builder", bound=Callable[..., object])
 Spec = TypeVar("Spec")

@@ -12,9 +12,8 @@ from torch.optim import SGD, Adam, Optimizer
 
 from raysearch.models import backbones
 from raysearch.models.fewshot import EpisodicNetwork
-from raysearch.studies.configs import FewshotConfig
+from raysearch.studies.configs import FewshotConfig, load_object
 from raysearch.studies.configs.fewshot_sections import EpisodicTrainConfig
-from raysearch.studies.configs.task_spec import load_object
 from raysearch.tasks.common import step_decay
 
 

@@ -9,8 +9,7 @@ from torch.optim import SGD
 from raysearch.models import backbones
 from raysearch.models.fcaenet import FCAENet
 from raysearch.models.hashing.exchnet import ExchNet
-from raysearch.studies.configs import RetrievalConfig, TrainConfig
-from raysearch.studies.configs.task_spec import load_object
+from raysearch.studies.configs import RetrievalConfig, TrainConfig, load_object
 from raysearch.tasks.common import step_decay
 
 Network = FCAENet | ExchNet

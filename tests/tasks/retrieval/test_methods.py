@@ -16,8 +16,8 @@ from raysearch.core import UserError
 from raysearch.models import hashing
 from raysearch.models.fcaenet import pool
 from raysearch.models.hashing.exchnet import ExchNet
+from raysearch.studies.configs import load_object
 from raysearch.studies.configs.hashing_methods import HASHING_METHODS
-from raysearch.studies.configs.task_spec import load_object
 from raysearch.tasks.base import Feed, Worker
 from raysearch.tasks.retrieval import task as retrieval_task
 from raysearch.tasks.retrieval.sampling import RunSampler
