@@ -66,11 +66,11 @@ def report_section(kind: str, title: str, after: str | None = None) -> Callable[
     sections = SECTIONS[kind]
     key = re.sub(r"\W+", "-", title.lower()).strip("-")
 
-    def register(function: Function) -> Function:
+    def _register(function: Function) -> Function:
         sections.register(key, ReportSection(lambda run: _drawn(key, title, function, run), after))
         return function
 
-    return register
+    return _register
 
 
 def draw_page(kind: str, run: Any, header: Markup) -> str:

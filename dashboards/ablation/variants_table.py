@@ -146,8 +146,8 @@ def _other_metrics(run: View) -> Markup | None:
 
 
 def _mean_column(metric: str, metric_id: str) -> Column[Variant]:
-    def cell(variant: Variant) -> Cell:
+    def _cell(variant: Variant) -> Cell:
         value = mean(row.get(metric) for row in variant.finished)
         return Cell(formats.metric(value), sort_key=value)
 
-    return Column(tag("code", metric_id), cell)
+    return Column(tag("code", metric_id), _cell)

@@ -118,6 +118,7 @@ class View:
 
     @property
     def planned(self) -> int:
+        """Return the number of planned cells."""
         return len(self.rows) + self.missing
 
     def status(self, name: str) -> int:

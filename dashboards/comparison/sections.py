@@ -190,7 +190,7 @@ def _code_versions(run: View) -> str:
 def _mean_in(variants: dict[str, Variant]) -> Callable[[str], Cell]:
     """Return the cell of a variant in one run, given the variant's name."""
 
-    def cell(variant_name: str) -> Cell:
+    def _cell(variant_name: str) -> Cell:
         if variant_name not in variants:
             return Cell("", "not in this run")
         variant = variants[variant_name]
@@ -200,7 +200,7 @@ def _mean_in(variants: dict[str, Variant]) -> Callable[[str], Cell]:
             detail += f", {variant.holes} without a result"
         return Cell(formats.metric(row["mean"]), detail, row["mean"])
 
-    return cell
+    return _cell
 
 
 def _time(seconds: float | None) -> Cell:

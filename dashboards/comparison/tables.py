@@ -28,7 +28,7 @@ def means_csv(comparison: Comparison) -> str:
     rows = [(run_name, run, variant) for run_name, run in comparison.runs.items() for variant in run.variants]
     ids = " ".join(comparison.metric_ids)
 
-    def compared(key: str) -> Callable[[tuple[str, View, Variant]], Any]:
+    def _compared(key: str) -> Callable[[tuple[str, View, Variant]], Any]:
         return lambda row: row[2].compared[key]
 
     columns: list[Column[tuple[str, View, Variant]]] = [
@@ -37,7 +37,7 @@ def means_csv(comparison: Comparison) -> str:
         Column("variant", lambda row: row[2].name),
         Column("metric", lambda row: row[1].metric),
         Column("metric_ids", lambda row: ids),
-        *(Column(key, compared(key)) for key in _COMPARED),
+        *(Column(key, _compared(key)) for key in _COMPARED),
         Column("missing", lambda row: row[2].missing),
         Column("seconds", lambda row: row[2].seconds),
     ]
@@ -132,11 +132,11 @@ def largest_matches(comparison: Comparison, limit: int) -> list[Match]:
     if len(matches) <= limit:
         return matches
 
-    def rank(index: int) -> tuple[bool, float]:
+    def _rank(index: int) -> tuple[bool, float]:
         difference = matches[index].difference
         return not difference.decided, -abs(difference.delta or 0.0)
 
-    largest = sorted(range(len(matches)), key=rank)[:limit]
+    largest = sorted(range(len(matches)), key=_rank)[:limit]
     return [matches[index] for index in sorted(largest)]
 
 

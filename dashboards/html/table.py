@@ -77,6 +77,7 @@ class Column(Generic[Row]):
 
     @property
     def is_number(self) -> bool:
+        """Return whether the column holds numbers, which are aligned to the right."""
         return self.kind == "number"
 
     def people_cell(self, row: Row) -> Cell:

@@ -66,21 +66,21 @@ def draw_front(run: SearchView, group: str) -> go.Figure | None:
     front = run.fronts[group]
     front_names = {config.name for config in front}
 
-    def markers(members: Sequence[TriedConfig], color: str, symbol: str, size: int = 9) -> go.Scatter:
+    def _markers(members: Sequence[TriedConfig], color: str, symbol: str, size: int = 9) -> go.Scatter:
         x = [config.values[across] for config in members]
         y = [config.values[up] for config in members]
         return config_markers(run, members, x, y, color, symbol, size)
 
     figure = figures.base(400)
     others = [config for config in shown if config.name not in front_names]
-    figure.add_trace(markers(others, figures.GREY, "circle-open"))
-    front_trace = markers(front, figures.GREEN, "square")
+    figure.add_trace(_markers(others, figures.GREY, "circle-open"))
+    front_trace = _markers(front, figures.GREEN, "square")
     if len(run.metrics) == 2:  # with more metrics the front is not a line in this plane
         front_trace.update(mode="lines+markers", line={"color": figures.GREEN, "width": 1.5, "shape": "vh"})
     figure.add_trace(front_trace)
     best = run.best(group)
     if best and None not in (best.values[across], best.values[up]):
-        figure.add_trace(markers([best], figures.VERMILLION, "circle-open", 18))
+        figure.add_trace(_markers([best], figures.VERMILLION, "circle-open", 18))
     figure.update_xaxes(title_text=figures.escaped(_metric_title(run, across)))
     figure.update_yaxes(title_text=figures.escaped(_metric_title(run, up)))
     return figure

@@ -62,12 +62,12 @@ def evaluations_table(run: SearchView, note: str) -> Table[FinalEvaluation]:
     """Return the final evaluations for the page."""
     metric = formats.metric_name(run.evaluations[0].metric)
 
-    def config_name(evaluation: FinalEvaluation) -> str:
+    def _config_name(evaluation: FinalEvaluation) -> str:
         best = run.best(evaluation.group)
         return evaluation.group.partition("=")[2] or (f"trial {best.number}" if best else "best")
 
     columns: list[Column[FinalEvaluation]] = [
-        Column(run.study.group or "Config", config_name, "name"),
+        Column(run.study.group or "Config", _config_name, "name"),
         Column(f"{metric}, reference", lambda evaluation: _mean(evaluation.reference)),
         Column("Best config", lambda evaluation: _mean(evaluation.best)),
         Column("Difference", lambda evaluation: _difference(evaluation.best)),
@@ -86,11 +86,11 @@ def configs_table(run: SearchView, note: str) -> Table[TriedConfig]:
     if len(run.metrics) > 1:
         front = {config.name for configs in run.fronts.values() for config in configs}
 
-    def trial(config: TriedConfig) -> Cell:
+    def _trial(config: TriedConfig) -> Cell:
         marks = [*["chosen"] * (config.name in chosen), *["Pareto front"] * (config.name in front)]
         return Cell(f"trial {config.number}", join(*(tag("small", mark) for mark in marks)))
 
-    columns: list[Column[TriedConfig]] = [Column("Config", trial, "name")]
+    columns: list[Column[TriedConfig]] = [Column("Config", _trial, "name")]
     if several:
         columns.append(Column(str(run.study.group), lambda config: config.group.partition("=")[2], "text"))
     columns += [_setting_column(run, path) for path in run.paths]
@@ -120,7 +120,7 @@ def terminal_table(run: SearchView) -> RichTable:
         Column("seconds", lambda config: formats.seconds(config.seconds)),
     ]
 
-    def style(config: TriedConfig) -> str:
+    def _style(config: TriedConfig) -> str:
         if config.name in chosen:
             return "bold green"
         return "" if config.status == "finished" else "dim"
@@ -130,7 +130,7 @@ def terminal_table(run: SearchView) -> RichTable:
         rows,
         note=f"... and {omitted:,} more in tables/configs.csv" if omitted else "",
         title=", ".join(run.ids.get(metric, metric) for metric in run.metrics),
-        row_style=style,
+        row_style=_style,
     ).to_rich()
 
 
@@ -142,13 +142,13 @@ def status_text(config: TriedConfig) -> str:
 def _csv_setting(path: str) -> Callable[[TriedConfig], Any]:
     """Return the level as a CSV value; the level None is "null", which differs from a missing setting."""
 
-    def value(config: TriedConfig) -> Any:
+    def _value(config: TriedConfig) -> Any:
         if path not in config.settings:
             return ""
         level = config.settings[path]
         return "null" if level is None else csv_value(level)
 
-    return value
+    return _value
 
 
 def _csv_metric(metric: str) -> Callable[[TriedConfig], Any]:
@@ -167,15 +167,15 @@ def _setting_column(run: SearchView, path: str) -> Column[TriedConfig]:
     """Return the column of a setting; the page sorts levels that are not all numbers by their text."""
     title = tag("code", _breakable(path))
 
-    def cell(config: TriedConfig) -> Cell:
+    def _cell(config: TriedConfig) -> Cell:
         if path not in config.settings:
             return Cell("")
         level = config.settings[path]
         return Cell(setting_text(level), sort_key=level if all_numbers([level]) else None)
 
     if all_numbers([config.settings[path] for config in run.configs if path in config.settings]):
-        return Column(title, cell)
-    return Column(title, cell, "text", css_class="number")
+        return Column(title, _cell)
+    return Column(title, _cell, "text", css_class="number")
 
 
 def _breakable(path: str) -> Markup:

@@ -103,11 +103,11 @@ class SearchView:
         metric = self.metrics[0]
         sign = -1 if self.modes[metric] == "max" else 1
 
-        def rank(config: TriedConfig) -> tuple[int, float, int]:
+        def _rank(config: TriedConfig) -> tuple[int, float, int]:
             value = config.values[metric]
             return STATUS_ORDER.index(config.status), math.inf if value is None else sign * value, config.number
 
-        return sorted(self.in_group(group), key=rank)
+        return sorted(self.in_group(group), key=_rank)
 
     def best(self, group: str) -> TriedConfig | None:
         """Return the chosen config of a group, or the one that would be chosen if the search ended now."""

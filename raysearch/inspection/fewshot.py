@@ -16,9 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from raysearch.data.feed import ImageSet
-from raysearch.inspection import cross_attention, matched_pixels
+from raysearch.inspection import finished_run, image_pairs
 from raysearch.inspection.cell_choice import CellChoice
-from raysearch.inspection.cross_attention import CrossAttention
 from raysearch.inspection.episodes import (
     EpisodeForward,
     EpisodePredictions,
@@ -26,8 +25,6 @@ from raysearch.inspection.episodes import (
     inspect_episode,
     most_different_episodes,
 )
-from raysearch.inspection.finished_run import FinishedRun
-from raysearch.inspection.matched_pixels import Matching
 from raysearch.inspection.planes import Plane, episode_planes
 from raysearch.models.fewshot import EpisodicNetwork
 from raysearch.runs import variant_config
@@ -46,8 +43,8 @@ class ImagePair:
     query: np.ndarray  # (S, S, 3) uint8
     classes: tuple[int, int]  # labels of the support's and the query's class
     score: float  # of the query for the support's class
-    attention: tuple[CrossAttention, ...]
-    matching: Matching | None
+    attention: tuple[image_pairs.CrossAttention, ...]
+    matching: image_pairs.Matching | None
 
     @property
     def same_class(self) -> bool:
@@ -92,7 +89,9 @@ class EpisodeGroup:
     pictures: Mapping[int, np.ndarray]  # (S, S, 3) uint8 by row of the test split
 
 
-def inspect_cells(run: FinishedRun, cells: Sequence[CellChoice], images: int) -> tuple[list[EpisodeGroup], list[float]]:
+def inspect_cells(
+    run: finished_run.FinishedRun, cells: Sequence[CellChoice], images: int
+) -> tuple[list[EpisodeGroup], list[float]]:
     """Inspect the networks of a run.
 
     Args:
@@ -120,7 +119,7 @@ def recomputed_accuracy(inspected: InspectedCell) -> float:
     return inspected.cell.value + difference / (queries * len(inspected.recorded))
 
 
-def _group_by_episodes(run: FinishedRun, cells: Iterable[CellChoice]) -> list[list[CellChoice]]:
+def _group_by_episodes(run: finished_run.FinishedRun, cells: Iterable[CellChoice]) -> list[list[CellChoice]]:
     groups: dict[tuple, list[CellChoice]] = {}
     for cell in cells:
         config = _config(run, cell)
@@ -130,7 +129,7 @@ def _group_by_episodes(run: FinishedRun, cells: Iterable[CellChoice]) -> list[li
     return list(groups.values())
 
 
-def _inspect_group(run: FinishedRun, cells: list[CellChoice], images: int) -> EpisodeGroup:
+def _inspect_group(run: finished_run.FinishedRun, cells: list[CellChoice], images: int) -> EpisodeGroup:
     recorded = {cell.variant: _recorded(run, cell) for cell in cells}
     first = tuple(range(min(max(1, images // 3), *map(len, recorded.values()))))
     differing = tuple(
@@ -160,7 +159,7 @@ def _differing_of(cell: CellChoice, differing: Iterable[DifferingEpisode]) -> li
 
 
 def _inspect_cell(
-    run: FinishedRun, cell: CellChoice, recorded: Sequence[int], images: int, shown: list[int]
+    run: finished_run.FinishedRun, cell: CellChoice, recorded: Sequence[int], images: int, shown: list[int]
 ) -> InspectedCell:
     task = run.task(cell)
     assert isinstance(task, FewshotTask)
@@ -190,14 +189,14 @@ def _inspect_pair(
     predictions = episode.predictions
     support = [tap[support_way, 0] for tap in episode.support]
     query = [tap[query_way, 0] for tap in episode.query]
-    helix = cross_attention.find_helix(network.head)
-    attention: tuple[CrossAttention, ...] = ()
+    helix = image_pairs.find_helix(network.head)
+    attention: tuple[image_pairs.CrossAttention, ...] = ()
     if helix is not None:
-        attention = cross_attention.pair_attention(helix, support[0], query[0], len(helix.layers) - 1)
-    metric = matched_pixels.find_metric(network.head)
+        attention = image_pairs.pair_attention(helix, support[0], query[0], len(helix.layers) - 1)
+    metric = image_pairs.find_metric(network.head)
     matching = None
     if metric is not None:
-        matching = matched_pixels.match_pixels(metric, *matched_pixels.compared_maps(network.head, support, query))
+        matching = image_pairs.match_pixels(metric, *image_pairs.compared_maps(network.head, support, query))
     pixels = _take(images, np.array([predictions.support[support_way, 0], predictions.query[query_way, 0]]))
     return ImagePair(
         support=pixels[0],
@@ -209,7 +208,7 @@ def _inspect_pair(
     )
 
 
-def _recorded(run: FinishedRun, cell: CellChoice) -> list[int]:
+def _recorded(run: finished_run.FinishedRun, cell: CellChoice) -> list[int]:
     row = next(row for row in run.rows if row["cell"] == cell.cell)
     return json.loads(row[paired_episodes.COLUMN])
 
@@ -224,7 +223,7 @@ def _take(images: ImageSet, rows: np.ndarray) -> np.ndarray:
     return images.pixels[rows if images.rows is None else images.rows[rows]]
 
 
-def _config(run: FinishedRun, cell: CellChoice) -> FewshotConfig:
+def _config(run: finished_run.FinishedRun, cell: CellChoice) -> FewshotConfig:
     config = variant_config.config_of_variant(run.record, cell.variant, {})
     assert isinstance(config, FewshotConfig)
     return config

@@ -14,16 +14,12 @@ from pyarrow.fs import FileType
 
 from raysearch.core import UserError
 from raysearch.data import class_splits, feed, shards
-from raysearch.data.feed import DecodeSpec
-from raysearch.data.shards import Manifest
 from raysearch.inspection.cell_choice import CellChoice, choose_cell
 from raysearch.models import backbones
-from raysearch.runs import StudyRecord, results, variant_config
-from raysearch.runs.checkpoints import FOLDER, Checkpoints, decode_state
+from raysearch.runs import StudyRecord, checkpoints, results, variant_config
 from raysearch.storage import Location, cache_dir
 from raysearch.studies.configs import TASKS, Images, RunConfig
-from raysearch.tasks import registry
-from raysearch.tasks.base import Feed, Task, Worker
+from raysearch.tasks import base, registry
 
 
 class FinishedRun:
@@ -40,11 +36,11 @@ class FinishedRun:
         self.directory = directory
         self.record = record
         self.rows: list[dict[str, Any]] = results.load(directory).to_pylist()
-        self.manifest: Manifest = shards.read_manifest(data)
+        self.manifest: shards.Manifest = shards.read_manifest(data)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._data = data
         self._storage = storage
-        self._feeds: dict[Images, Feed] = {}
+        self._feeds: dict[Images, base.Feed] = {}
 
     def choose_cell(self, variant: str, seed: int | None = None) -> CellChoice:
         """Choose the cell that represents a variant, and check that its network can be rebuilt.
@@ -67,7 +63,7 @@ class FinishedRun:
         """Return the config that the cell started with, overridden by settings (dotted path -> value)."""
         return variant_config.config_of_variant(self.record, cell.variant, settings)
 
-    def task(self, cell: CellChoice) -> Task:
+    def task(self, cell: CellChoice) -> base.Task:
         """Rebuild the cell's task in the state at the end of training.
 
         Raises:
@@ -81,19 +77,19 @@ class FinishedRun:
             config = self.config(cell, {**settings, **TASKS[config.task].from_checkpoint})
         else:
             backbones.check_weights(*config.backbone)
-        worker = Worker(self.feed(config), cache_dir() / "features", self.device)
+        worker = base.Worker(self.feed(config), cache_dir() / "features", self.device)
         task = registry.build(config, cell.seed, worker)
         task.load_state_dict(state["task"])
         return task
 
-    def feed(self, config: RunConfig) -> Feed:
+    def feed(self, config: RunConfig) -> base.Feed:
         """Return the images of a config, decoded once for equal settings."""
         images = config.images
         if images not in self._feeds:
             split = class_splits.partition_of(self._data, images.split) if images.split is not None else None
-            spec = DecodeSpec(images.side, images.zoom)
+            spec = feed.DecodeSpec(images.side, images.zoom)
             sets, _ = feed.open_local(self._data, spec, split.of_class if split else None)
-            self._feeds[images] = Feed(
+            self._feeds[images] = base.Feed(
                 sets["train"],
                 sets["test"],
                 self.manifest.content_hash,
@@ -109,11 +105,11 @@ class FinishedRun:
 
     def _load_state(self, cell: CellChoice) -> dict[str, Any]:
         """Load the cell's final checkpoint from this run's storage, or from the sibling run that trained the cell."""
-        storage = self._storage or str(self.directory / FOLDER)
-        siblings = sorted(self.directory.resolve().parent.glob(f"*/{FOLDER}/{cell.cell}"))
+        storage = self._storage or str(self.directory / checkpoints.FOLDER)
+        siblings = sorted(self.directory.resolve().parent.glob(f"*/{checkpoints.FOLDER}/{cell.cell}"))
         for location in dict.fromkeys([storage, *(str(path.parent) for path in siblings)]):
-            data = Checkpoints(location, cell.cell).read()
-            state = decode_state(data, self.device) if data is not None else None
+            data = checkpoints.Checkpoints(location, cell.cell).read()
+            state = checkpoints.decode_state(data, self.device) if data is not None else None
             if state is not None and len(json.loads(state["history"])) == cell.steps:
                 return state
         raise UserError(

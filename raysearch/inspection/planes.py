@@ -23,9 +23,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from raysearch.inspection.cross_attention import find_helix
 from raysearch.inspection.episodes import EpisodeForward
-from raysearch.inspection.matched_pixels import compared_maps, compared_vectors, find_metric
+from raysearch.inspection.image_pairs import compared_maps, compared_vectors, find_helix, find_metric
 from raysearch.models.fewshot import EpisodicNetwork, Maps
 from raysearch.models.helixformer import HelixFormer
 from raysearch.models.lwfm import PixelMetric

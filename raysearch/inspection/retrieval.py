@@ -18,8 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from raysearch.data.feed import MEAN, ImageSet, normalize
-from raysearch.inspection.cell_choice import CellChoice
-from raysearch.inspection.finished_run import FinishedRun
+from raysearch.inspection import cell_choice, finished_run
 from raysearch.models.hashing.packed import Words, hamming, pack
 from raysearch.models.srem import activation_map
 from raysearch.tasks.metrics import Ranking, hamming_metrics
@@ -78,7 +77,7 @@ class QueryComparison(NamedTuple):
 class InspectedCell(NamedTuple):
     """The images and queries of one cell."""
 
-    cell: CellChoice
+    cell: cell_choice.CellChoice
     erasures: tuple[InspectedImage, ...]  # of drawn database images
     attention: tuple[InspectedImage, ...]  # of the drawn queries
     drawn: tuple[RankedQuery, ...]
@@ -131,7 +130,7 @@ class Codes:
 
 
 def inspect_cells(
-    run: FinishedRun, cells: Sequence[CellChoice], images: int
+    run: finished_run.FinishedRun, cells: Sequence[cell_choice.CellChoice], images: int
 ) -> tuple[RetrievalInspection, list[float]]:
     """Inspect cells of a run, each after its reference.
 

@@ -186,7 +186,7 @@ def test_a_path_that_is_no_image_is_named(tmp_path: Path) -> None:
         hasher.encode([tmp_path / "nothing.jpg"])
     with pytest.raises(UserError, match=r"text\.jpg cannot be read as an image: not an image"):
         hasher.encode([tmp_path / "text.jpg"])
-    with pytest.raises(UserError, match="no image that can be read: Is a directory"):
+    with pytest.raises(UserError, match="cannot be read as an image: Is a directory"):
         hasher.encode([tmp_path])
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from raysearch.inspection.cross_attention import MARKS, find_helix, pair_attention
+from raysearch.inspection.image_pairs import MARKS, find_helix, pair_attention
 from raysearch.models.helixformer import HelixFormer
 
 from ..models.helix_reference import Reference

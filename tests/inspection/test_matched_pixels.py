@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from raysearch.inspection.matched_pixels import compared_maps, compared_vectors, find_metric, match_pixels
+from raysearch.inspection.image_pairs import compared_maps, compared_vectors, find_metric, match_pixels
 from raysearch.models.lwfm import LayerwiseMatching
 
 from ..tasks.fewshot.fewshot_runs import METHODS

@@ -14,8 +14,8 @@ from dashboards.gallery.fewshot import svg
 from dashboards.html import Markup, breakable_name, tag
 
 if TYPE_CHECKING:  # making these needs torch; drawing them does not
-    from raysearch.inspection.cross_attention import CrossAttention
     from raysearch.inspection.fewshot import EpisodeGroup, ImagePair
+    from raysearch.inspection.image_pairs import CrossAttention
 
 
 def attention_section(groups: Sequence[EpisodeGroup], names: DisplayNames, detail: Detail) -> Markup | None:

@@ -14,7 +14,7 @@ from dashboards.html import Markup, breakable_name, formats, tag
 
 if TYPE_CHECKING:  # making these needs torch; drawing them does not
     from raysearch.inspection.fewshot import EpisodeGroup, ImagePair
-    from raysearch.inspection.matched_pixels import LayerMatches
+    from raysearch.inspection.image_pairs import LayerMatches
 
 _SIDE = 100.0  # of an image
 _GAP = 46.0  # between two images

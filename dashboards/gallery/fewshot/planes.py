@@ -78,11 +78,11 @@ def _scale_to_frame(plane: Plane) -> Callable[[np.ndarray], tuple[float, float]]
     scale = float((available / np.maximum(high - low, 1e-12)).min())
     middle = (low + high) / 2
 
-    def place(point: np.ndarray) -> tuple[float, float]:
+    def _place(point: np.ndarray) -> tuple[float, float]:
         x, y = (point - middle) * scale
         return _WIDTH / 2 + x, _HEIGHT / 2 - y
 
-    return place
+    return _place
 
 
 def _key(classes: Sequence[str]) -> Markup:

@@ -12,10 +12,9 @@ from dashboards.gallery.elements import DETAILS, DisplayNames
 from dashboards.gallery.fewshot import matching, svg
 from dashboards.gallery.fewshot.attention import resize_map
 from raysearch.inspection.cell_choice import CellChoice
-from raysearch.inspection.cross_attention import CrossAttention
 from raysearch.inspection.episodes import EpisodePredictions
 from raysearch.inspection.fewshot import DifferingEpisode, EpisodeGroup, ImagePair, InspectedCell
-from raysearch.inspection.matched_pixels import LayerMatches, Matching
+from raysearch.inspection.image_pairs import CrossAttention, LayerMatches, Matching
 from raysearch.inspection.planes import Plane
 from raysearch.runs import StudyRecord
 

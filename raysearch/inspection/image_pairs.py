@@ -1,14 +1,20 @@
-"""The pixels that LWFM-SPM (arXiv 2411.06363, figures 1 and 3) matches between a support and a query, layer by layer.
+"""Pairs of a support and a query: the places of one image that a method relates to places of the other.
 
-Semantic pixel matching pairs the pixels of two images at the lowest total cost, where cost is 1 - cosine. The
-similarity of a matched pair is the cosine after phi. The score of a layer is the mean similarity of its best match, its
-k best matches, or all matches. `weights` are the weights that layer-wise embedding gives to the pixels of both images;
-the global cosine is computed with them.
+HelixFormer attends across images (arXiv 2207.00784, figure 2). In relation mining every position of one image, the
+source, distributes its attention over the positions of the other image, the target. The attention of a source position
+sums to 1 for each head. `received` is the mean attention that each target position receives. `from_marks` follows five
+source positions, the same in every image, so that none is chosen for its looks. Departure: heads are averaged. Values
+are not rescaled: uniform attention is 1 / (h w), and brighter means more.
 
-The paper's other matchers are shown as they are. Nearest neighbors may share a pixel, and mutual neighbors leave some
-out. A row of a Sinkhorn plan is represented by the heaviest partner of its support pixel.
+LWFM-SPM matches pixels, layer by layer (arXiv 2411.06363, figures 1 and 3). Semantic pixel matching pairs the pixels of
+two images at the lowest total cost, where cost is 1 - cosine. The similarity of a matched pair is the cosine after phi.
+The score of a layer is the mean similarity of its best match, its k best matches, or all matches. `weights` are the
+weights that layer-wise embedding gives to the pixels of both images; the global cosine is computed with them. The
+paper's other matchers are shown as they are. Nearest neighbors may share a pixel, and mutual neighbors leave some out.
+A row of a Sinkhorn plan is represented by the heaviest partner of its support pixel.
 
-Legend: `C_l` channels of a layer, `P = h w` pixels, `M` matches, `i` a support's pixel, `j` a query's.
+Legend: `C` channels, `H x W` source positions, `h x w` target positions; `C_l` channels of a layer, `P = h w` pixels,
+`M` matches, `i` a support's pixel, `j` a query's.
 """
 
 import functools
@@ -21,9 +27,61 @@ from torch import Tensor, nn
 
 from raysearch.models import spm
 from raysearch.models.fewshot import Maps
+from raysearch.models.helix.attention_maps import attention_maps
+from raysearch.models.helix.direction import SideName
+from raysearch.models.helixformer import HelixFormer
 from raysearch.models.lwe import attention
 from raysearch.models.lwfm import PixelMetric, mean_embedding
 from raysearch.models.pixel_pairs import PixelPairs, centered_pixels, directions
+
+MARKS = ((0.5, 0.5), (0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75))  # fractions of height and width
+
+
+@dataclass(frozen=True)
+class CrossAttention:
+    """The attention of one side of a pair, the source, to the other."""
+
+    source: SideName
+    received: np.ndarray  # (h, w) of the target, the mean over source positions; sums to 1
+    marks: tuple[tuple[float, float], ...]  # centers of the marked source positions, fractions of height and width
+    from_marks: np.ndarray  # (marks, h, w) of the target; each map sums to 1
+
+    @property
+    def peak(self) -> float:
+        """The largest attention that a position receives, as a multiple of uniform attention."""
+        return float(self.received.max() * self.received.size)
+
+
+def pair_attention(helix: HelixFormer, support: Tensor, query: Tensor, layer: int = 0) -> tuple[CrossAttention, ...]:
+    """Compute the attention of a pair in each direction that the design has; none without relation mining.
+
+    Args:
+        helix: in eval mode.
+        support: features (C, H, W).
+        query: features (C, H, W).
+        layer: index, from 0.
+
+    >>> both = pair_attention(HelixFormer(8, heads=2).eval(), torch.randn(8, 4, 4), torch.randn(8, 4, 4))
+    >>> [(direction.source, direction.received.shape, direction.from_marks.shape) for direction in both]
+    [('support', (4, 4), (5, 4, 4)), ('query', (4, 4), (5, 4, 4))]
+    """
+    maps = attention_maps(helix, support, query, layer) if len(helix.layers) else {}
+    return tuple(_summarize(side, attention.mean(0).double().cpu().numpy()) for side, attention in maps.items())
+
+
+def find_helix(head: nn.Module) -> HelixFormer | None:
+    """Return the HelixFormer inside a few-shot head; None if there is none."""
+    helix = getattr(head, "helix", None)
+    return helix if isinstance(helix, HelixFormer) else None
+
+
+def _summarize(source: SideName, attended: np.ndarray) -> CrossAttention:
+    """Summarize attention (H, W, h, w)."""
+    height, width = attended.shape[:2]
+    positions = [(int(down * height), int(across * width)) for down, across in MARKS]
+    centers = tuple(((row + 0.5) / height, (column + 0.5) / width) for row, column in positions)
+    from_marks = np.stack([attended[position] for position in positions])
+    return CrossAttention(source, attended.mean((0, 1)), centers, from_marks)
 
 
 @dataclass(frozen=True)
