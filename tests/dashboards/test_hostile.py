@@ -221,8 +221,8 @@ def test_any_value_of_study_json_may_be_wrong(
             write_search(tmp_path / name, 6)
         else:
             write_run(tmp_path / name, ablation("full"), seeds=3)
-    for page in ("dashboards.ablation.page", "dashboards.search.page"):  # embedding plotly takes its time
-        monkeypatch.setattr(f"{page}.document", lambda title, *parts: str(title))
+    # Embedding plotly takes its time.
+    monkeypatch.setattr("dashboards.report_sections.document", lambda title, *parts: str(title))
     for change in changed(tmp_path / "run" / "study.json", *some):
         try:
             survives(tmp_path / "run")
