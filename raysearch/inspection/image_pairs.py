@@ -27,8 +27,7 @@ from torch import Tensor, nn
 
 from raysearch.models import spm
 from raysearch.models.fewshot import Maps
-from raysearch.models.helix.attention_maps import attention_maps
-from raysearch.models.helix.direction import SideName
+from raysearch.models.helix import attention_maps, direction
 from raysearch.models.helixformer import HelixFormer
 from raysearch.models.lwe import attention
 from raysearch.models.lwfm import PixelMetric, mean_embedding
@@ -41,7 +40,7 @@ MARKS = ((0.5, 0.5), (0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75))  # 
 class CrossAttention:
     """The attention of one side of a pair, the source, to the other."""
 
-    source: SideName
+    source: direction.SideName
     received: np.ndarray  # (h, w) of the target, the mean over source positions; sums to 1
     marks: tuple[tuple[float, float], ...]  # centers of the marked source positions, fractions of height and width
     from_marks: np.ndarray  # (marks, h, w) of the target; each map sums to 1
@@ -62,10 +61,10 @@ def pair_attention(helix: HelixFormer, support: Tensor, query: Tensor, layer: in
         layer: index, from 0.
 
     >>> both = pair_attention(HelixFormer(8, heads=2).eval(), torch.randn(8, 4, 4), torch.randn(8, 4, 4))
-    >>> [(direction.source, direction.received.shape, direction.from_marks.shape) for direction in both]
+    >>> [(side.source, side.received.shape, side.from_marks.shape) for side in both]
     [('support', (4, 4), (5, 4, 4)), ('query', (4, 4), (5, 4, 4))]
     """
-    maps = attention_maps(helix, support, query, layer) if len(helix.layers) else {}
+    maps = attention_maps.attention_maps(helix, support, query, layer) if len(helix.layers) else {}
     return tuple(_summarize(side, attention.mean(0).double().cpu().numpy()) for side, attention in maps.items())
 
 
@@ -75,7 +74,7 @@ def find_helix(head: nn.Module) -> HelixFormer | None:
     return helix if isinstance(helix, HelixFormer) else None
 
 
-def _summarize(source: SideName, attended: np.ndarray) -> CrossAttention:
+def _summarize(source: direction.SideName, attended: np.ndarray) -> CrossAttention:
     """Summarize attention (H, W, h, w)."""
     height, width = attended.shape[:2]
     positions = [(int(down * height), int(across * width)) for down, across in MARKS]

@@ -22,8 +22,7 @@ from raysearch.data.layouts.layout import (
     PublishedCounts,
     Signature,
     listing_from_lists,
-    official_release,
-    register_layout,
+    register_release,
 )
 from raysearch.data.layouts.readers import matlab
 from raysearch.data.shards import Box
@@ -109,13 +108,11 @@ def _annotation(source: str, row: Any, split: str) -> Annotation:
     return Annotation(source, int(row["class"]), split, (left - 1, top - 1, right, bottom))
 
 
-LAYOUT = register_layout(
-    official_release(
-        "cars",
-        "Stanford Cars",
-        (Signature(FIRST_RELEASE, FOLDERS), Signature(SECOND_RELEASE, FOLDERS)),
-        list_samples,
-        PublishedCounts({"train": 8144, "test": 8041}, {"train": 196, "test": 196}),
-        read_boxes,
-    )
+LAYOUT = register_release(
+    "cars",
+    "Stanford Cars",
+    (Signature(FIRST_RELEASE, FOLDERS), Signature(SECOND_RELEASE, FOLDERS)),
+    list_samples,
+    PublishedCounts({"train": 8144, "test": 8041}, {"train": 196, "test": 196}),
+    read_boxes,
 )

@@ -31,9 +31,6 @@ class Listing:
         return len(self.samples)
 
 
-ImageLabel = tuple[str, str]  # an image's path below the data set, and its class
-
-
 class ListEntry(NamedTuple):
     """A line of a data set's lists: an image's path below the data set, its class and its part."""
 
@@ -43,7 +40,11 @@ class ListEntry(NamedTuple):
 
 
 def listing_from_labels(
-    base: Path, folder: str, names: str, lists: Mapping[str, str], read_labels: Callable[[Path], Iterable[ImageLabel]]
+    base: Path,
+    folder: str,
+    names: str,
+    lists: Mapping[str, str],
+    read_labels: Callable[[Path], Iterable[tuple[str, str]]],
 ) -> Listing:
     """Read a file of class names, and a list of images with their labels for each part.
 
@@ -269,6 +270,22 @@ def official_release(
         counts=counts,
         boxes=None if read_boxes is None else lambda src: read_boxes(_find_release(src)),
     )
+
+
+def register_release(
+    name: str,
+    title: str,
+    signatures: tuple[Signature, ...],
+    listing: Callable[[Path], Listing],
+    counts: PublishedCounts,
+    boxes: Callable[[Path], Mapping[str, Box]] | None = None,
+) -> Layout:
+    """Register the layout of a release that has its own split, and return it; see `official_release`.
+
+    Raises:
+        UserError: the name is taken.
+    """
+    return register_layout(official_release(name, title, signatures, listing, counts, boxes))
 
 
 def refuse_test_fraction(test_fraction: float | None, origin: str) -> None:

@@ -11,7 +11,7 @@ is the id with the name ("0817.Red-winged Blackbird (Male)"); lists of classes w
 
 from pathlib import Path
 
-from raysearch.data.layouts.layout import Listing, PublishedCounts, Signature, official_release, register_layout
+from raysearch.data.layouts.layout import Listing, PublishedCounts, Signature, register_release
 from raysearch.data.layouts.readers import id_lists
 
 
@@ -26,13 +26,11 @@ def list_samples(base: Path) -> Listing:
     )
 
 
-LAYOUT = register_layout(
-    official_release(
-        "nabirds",
-        "NABirds",
-        (Signature((*id_lists.LISTS, "hierarchy.txt", "images"), ("", "nabirds")),),
-        list_samples,
-        PublishedCounts({"train": 23929, "test": 24633}, {"train": 555, "test": 555}),
-        id_lists.read_boxes,
-    )
+LAYOUT = register_release(
+    "nabirds",
+    "NABirds",
+    (Signature((*id_lists.LISTS, "hierarchy.txt", "images"), ("", "nabirds")),),
+    list_samples,
+    PublishedCounts({"train": 23929, "test": 24633}, {"train": 555, "test": 555}),
+    id_lists.read_boxes,
 )
