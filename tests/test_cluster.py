@@ -134,9 +134,9 @@ def test_an_unsafe_or_too_small_kubernetes_file_fails(tmp_path: Path, before: st
     assert process.returncode == 2
 
 
-def test_the_on_premises_file(tmp_path: Path) -> None:
+def test_the_on_premises_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))  # which has no token, whatever earlier tests left in theirs
     process = run_cluster("check", "clusters/on_prem.yaml")
-    # The test's home has no token.
     assert process.returncode == 2
     assert "no token at" in process.stdout.replace("\n", " ")
     assert "ray 2.60.0, as here" in process.stdout

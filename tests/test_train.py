@@ -268,5 +268,5 @@ def test_every_setting_is_printed_with_its_default_and_its_reason(capsys: pytest
     assert stopped.value.code == 0
     for path in overrides.known_paths("retrieval"):
         assert f"\n{path}=" in f"\n{out}", path
-    assert "srem.regions=50\n    boxes erased an image; 0 erases nothing." in out
+    assert "srem.regions=50\n    number of boxes erased per image; 0 erases nothing." in out
     assert max(map(len, out.splitlines())) <= 100

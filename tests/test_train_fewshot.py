@@ -89,7 +89,7 @@ WRONG = {
     "ways": ({"episodes.ways": 3}, [], "episodes.ways=3: the split has 2 validation classes; set fewer ways"),
     "head": ({"model.method": "relation", "data.side": 16}, [], "head.kind=cosine takes any"),
     "split": ({"data.split": "mod5"}, [], "'mod4'"),
-    "own split": ({"data.split": "own"}, [], "share classes"),
+    "own split": ({"data.split": "own"}, [], "disjoint, non-empty class sets"),
     "preset": ({}, ["--preset", "lwmf"], "'lwfm'"),
     "tap": ({"lwe.layers": [4]}, [], "small has 0 to 3"),
     "pre-training": ({"pretrain.lr": 1e30}, [], "a lower pretrain.lr may help"),

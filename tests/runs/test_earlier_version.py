@@ -96,7 +96,9 @@ def test_the_tables_hold_the_numbers_that_the_earlier_version_wrote(name: str, c
                     assert written == pytest.approx(expected_field, rel=1e-9, abs=1e-12)
                 else:
                     assert written == expected_field
-        else:
+        else:  # one caption has other words now
+            for word in ("better", "worse"):
+                before = before.replace(f"decided {word}", f"significantly {word}")
             assert after == before
 
 

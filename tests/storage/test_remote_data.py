@@ -12,6 +12,7 @@ from raysearch import sweep, train
 from raysearch.core import Unreachable, UserError, cli
 from raysearch.data import class_splits, feed, image_sources, shards
 from raysearch.data.shards import ShardReader
+from raysearch.runs.study_record import DataRecord, StudyRecord
 from raysearch.storage import Location
 
 from ..s3_server import Server, reads
@@ -132,9 +133,13 @@ def test_a_study_finds_its_data_in_a_store_and_keeps_no_secret(
 
 
 def test_a_run_names_the_data_that_it_was_made_of(remote: str, s3: Server) -> None:
-    made = {"path": remote, "content_hash": shards.read_manifest(remote).content_hash}
-    assert str(train._data_of_run({"data": made})) == remote
-    with pytest.raises(UserError, match="holds other data than the run was made of"):
-        train._data_of_run({"data": made | {"content_hash": "0" * 64}})
+    def find_data(path: str, content_hash: str) -> str:
+        data = DataRecord(path=path, content_hash=content_hash)
+        return str(train._data_of_run(StudyRecord(study="s", variants=[], cells=[], data=data)))
+
+    content_hash = shards.read_manifest(remote).content_hash
+    assert find_data(remote, content_hash) == remote
+    with pytest.raises(UserError, match="holds other data than the run used"):
+        find_data(remote, "0" * 64)
     with pytest.raises(UserError, match=r"no longer at s3://bucket/gone\?"):
-        train._data_of_run({"data": made | {"path": s3.uri("gone")}})
+        find_data(s3.uri("gone"), content_hash)

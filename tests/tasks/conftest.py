@@ -45,9 +45,9 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[Log]:
     def listen(kind: type[PixelViews] | type[CachedViews]) -> None:
         original = kind.forward
 
-        def forward(self, rows, positives, *rest):
-            log.batches.append((rows.clone(), positives.clone()))
-            return original(self, rows, positives, *rest)
+        def forward(self, batch):
+            log.batches.append((batch.rows.clone(), batch.positives.clone()))
+            return original(self, batch)
 
         monkeypatch.setattr(kind, "forward", forward)
 

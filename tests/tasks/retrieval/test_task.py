@@ -29,10 +29,11 @@ def test_codes_of_an_iteration_are_the_update_on_the_last_outputs(
     outputs: dict[int, Tensor] = {}
     original = PixelViews.forward
 
-    def forward(self, rows, *rest):
-        seen = original(self, rows, *rest)
-        outputs.update(zip(rows.tolist(), seen.anchor.detach(), strict=True))  # later epochs overwrite earlier ones
-        return seen
+    def forward(self, batch):
+        batch_outputs = original(self, batch)
+        anchors = batch_outputs.anchor.detach()
+        outputs.update(zip(batch.rows.tolist(), anchors, strict=True))  # later epochs overwrite earlier ones
+        return batch_outputs
 
     monkeypatch.setattr(PixelViews, "forward", forward)
     task = make(tmp_path, {"train.samples": 9, "train.epochs": 3})
