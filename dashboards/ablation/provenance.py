@@ -24,7 +24,7 @@ def section(study: StudyRecord, rows: Sequence[Mapping[str, Any]], *configs: Any
 
     Args:
         study: what `study.json` holds.
-        rows: of the ended cells.
+        rows: the rows of the ended cells.
         configs: what there is to say of them.
     """
     facts: list[tuple[str, Any]] = []

@@ -72,7 +72,7 @@ def read_comparison(directories: Sequence[str | Path]) -> Comparison:
     """Read runs, and match the later ones with the first.
 
     Args:
-        directories: of the runs.
+        directories: the directories of the runs.
 
     Raises:
         UserError: fewer than two runs, one given twice, not a run directory, or runs that cannot be compared.

@@ -74,7 +74,7 @@ def write_gallery(
     """Write RUN/gallery.html.
 
     Args:
-        directory: of the run.
+        directory: the directory of the run.
         images: number of pictures of each kind.
         variants: names to show; see `cell_choice.select_variants` for the default.
         seed: to show for each variant; None shows the one with the median metric.

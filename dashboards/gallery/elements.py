@@ -85,7 +85,7 @@ def data_uri(pixels: Pixels, side: int, quality: int) -> str:
     Args:
         pixels: (H, W, 3).
         side: pixels at most per side; a larger picture is scaled down.
-        quality: of JPEG.
+        quality: the quality of JPEG.
 
     >>> data_uri(np.zeros((8, 8, 3), np.uint8), side=4, quality=80)[:22]
     'data:image/png;base64,'

@@ -47,10 +47,10 @@ def write_page(run_dir: str | Path, study: StudyRecord, networks: Networks, name
     """Write RUN/gallery.html atomically.
 
     Args:
-        run_dir: of the run.
+        run_dir: the directory of the run.
         study: the contents of `study.json`.
-        networks: that are shown.
-        names: of variants.
+        networks: the networks that are shown.
+        names: the names of variants.
         draw: returns the sections with the pictures at a detail.
 
     Returns:

@@ -31,9 +31,9 @@ def sections(inspection: RetrievalInspection, names: DisplayNames, detail: Detai
     """Draw the sections of the page.
 
     Args:
-        inspection: of the run's cells.
-        names: of classes and variants.
-        detail: of the pictures.
+        inspection: the inspection of the run's cells.
+        names: the names of classes and variants.
+        detail: the detail of the pictures.
     """
     return [
         _erasures(inspection, names, detail),

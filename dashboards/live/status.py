@@ -14,7 +14,7 @@ def process_state(
     """Return the part of the page's state that depends on the processes.
 
     Args:
-        heartbeats: of every process, the latest last.
+        heartbeats: the heartbeats of every process, the latest last.
         quiet: key of a process that is not done -> seconds since its last sign.
         results: the part that depends on the results: "planned", "ended" by status, and "command".
     """
@@ -44,8 +44,8 @@ def sweep_status(
     """Return whether a sweep is at work, as a keyword for the page and as a sentence.
 
     Args:
-        heartbeats: of every process, the latest last.
-        alive: of the processes that are at work.
+        heartbeats: the heartbeats of every process, the latest last.
+        alive: identities of the processes that are at work.
         quiet: key of a process that is not done -> seconds since its last sign.
         results: as for `process_state`.
     """
@@ -93,7 +93,7 @@ def combined_seconds_left(seconds: Sequence[float | None]) -> float | None:
     """Return the time that several processes need together for the same remaining cells, whose speeds add up.
 
     Args:
-        seconds: that each process would need alone; None if unknown.
+        seconds: the seconds that each process would need alone; None if unknown.
 
     >>> combined_seconds_left([60.0, 30.0, None])
     20.0

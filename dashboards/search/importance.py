@@ -51,7 +51,7 @@ def draw_importances(importances: Mapping[str, Mapping[str, float]], metric: str
 
     Args:
         importances: group -> parameter -> share.
-        metric: that the shares are for.
+        metric: the metric that the shares are for.
     """
     paths = list(dict.fromkeys(path for shares in importances.values() for path in shares))
     totals = {path: sum(shares.get(path, 0.0) for shares in importances.values()) for path in paths}

@@ -66,8 +66,8 @@ def build_axis(path: str, levels: Sequence[Any], log: bool) -> Axis:
     """Build an axis of numbers, or of names at equal distances.
 
     Args:
-        path: of the parameter.
-        levels: of the configs; None if a config does not have the parameter.
+        path: the path of the parameter.
+        levels: the levels of the configs; None if a config does not have the parameter.
         log: whether numbers are placed by their logarithms.
 
     >>> build_axis("train.lr", [0.001, 0.1, None], True).heights

@@ -184,7 +184,7 @@ def group_label(study: StudyRecord, level: Any) -> str:
 
     Args:
         study: the content of `study.json`.
-        level: of the group's path, or the name itself.
+        level: the level of the group's path, or the name itself.
 
     >>> group_label(StudyRecord(study="s", group="hash.bits", variants=[], cells=[]), 24)
     'hash.bits=24'

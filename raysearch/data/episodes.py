@@ -111,7 +111,7 @@ def episode(
 
     Args:
         labels: (n,) integers, the class of each row.
-        index: of the episode, 0 or more.
+        index: the index of the episode, 0 or more.
         seed: 0 or more.
         ways: W, classes in an episode.
         shots: K, supports per class.

@@ -47,7 +47,7 @@ def choose_feed_mode(
         requested: by the user; None for resident if the images fit.
         size: bytes of the decoded images.
         memory: bytes of the memory that would hold them.
-        share: of that memory, for decoded images.
+        share: the share of that memory, for decoded images.
         taken: bytes of that share that are taken already.
         where: name of that memory.
 

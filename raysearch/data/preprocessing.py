@@ -24,10 +24,10 @@ class Preprocessing:
     """How images become pixels, and pixels become a network's input.
 
     Args:
-        side: of the images, in pixels.
+        side: the side of the images, in pixels.
         zoom: see `raysearch.data.shards.decode_jpeg`.
-        mean: of each channel, between 0 and 1.
-        std: of each channel, between 0 and 1.
+        mean: the mean of each channel, between 0 and 1.
+        std: the standard deviation of each channel, between 0 and 1.
     """
 
     side: int

@@ -75,10 +75,10 @@ def inspect_episode(
 
     Args:
         network: trained; it is left in evaluation mode.
-        images: of the split that the episodes are drawn from.
+        images: the images of the split that the episodes are drawn from.
         episodes: the episodes.
-        index: of the episode to pass.
-        device: of the network; the CPU by default.
+        index: the index of the episode to pass.
+        device: the device of the network; the CPU by default.
     """
     network.eval()
     device = device or torch.device("cpu")

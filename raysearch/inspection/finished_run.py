@@ -28,8 +28,8 @@ class FinishedRun:
     Attributes:
         record: the contents of `study.json`.
         rows: the results, one dict per cell.
-        manifest: of the data set.
-        device: that networks run on.
+        manifest: the manifest of the data set.
+        device: the device that networks run on.
     """
 
     def __init__(self, directory: Path, record: StudyRecord, data: Location, storage: str | None) -> None:

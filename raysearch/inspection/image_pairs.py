@@ -111,7 +111,7 @@ def match_pixels(metric: PixelMetric, support: Maps, query: Maps) -> Matching | 
     """Match the pixels of a pair as the metric does; None if the metric uses no matching.
 
     Args:
-        metric: of LWFM-SPM.
+        metric: the metric of LWFM-SPM.
         support: one map per layer (C_l, h, w).
         query: one map per layer (C_l, h, w).
 
@@ -146,7 +146,7 @@ def compared_vectors(metric: PixelMetric, support: Maps, query: Maps) -> tuple[T
     If several matches count, their directions are averaged, and the inner product is only close to that value.
 
     Args:
-        metric: of LWFM-SPM.
+        metric: the metric of LWFM-SPM.
         support: one map per layer (C_l, h, w).
         query: one map per layer (C_l, h, w).
     """

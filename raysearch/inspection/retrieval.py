@@ -225,8 +225,8 @@ class _QueryRanker:
     """Rank the database for queries, and collect the pictures of both.
 
     Args:
-        task: that the images belong to.
-        codes: of the task.
+        task: the task that the images belong to.
+        codes: the codes of the task.
         pictures: collected by number; grows with each call.
     """
 

@@ -69,7 +69,7 @@ class EpisodicNetwork(nn.Module):
         taps: which of its maps are compared, from shallow to deep.
         head: see `FewShotHead`.
         grid: side that the maps are averaged to; None leaves them as they are.
-        classes: of the classifier; 0: none.
+        classes: the classes of the classifier; 0: none.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class EpisodicNetwork(nn.Module):
 
         Args:
             images: (B, 3, H, W) in the order of the layout, or their maps.
-            layout: of the episodes.
+            layout: the layout of the episodes.
             batch: images, or maps, of an ordinary batch, which goes through the backbone by itself.
 
         Returns:

@@ -32,15 +32,15 @@ class HelixFormer(nn.Module):
     Args:
         channels: C.
         depth: number of layers; with 0 only the embedding is left.
-        heads: of attention.
+        heads: the heads of attention.
         dim_head: channels of a head.
         design: "q2s", "s2q", "s_then_q", "q_then_s" or "sym".
-        fusion: of features f and CSRM m: "mul" f m, "add" f + m, "mul_res" f + f m.
+        fusion: the fusion of features f and CSRM m: "mul" f m, "add" f + m, "mul_res" f + f m.
         rep: whether the fused features go through the enhancement.
         rmp: whether images attend to each other; otherwise they are only enhanced.
         width: C'; None: C.
         embed_kernel: side of the embedding's convolution, odd.
-        kv_stride: of keys and values; above 1 there are fewer positions to attend to.
+        kv_stride: the stride of keys and values; above 1 there are fewer positions to attend to.
         mlp_ratio: hidden channels of the enhancement over C'.
         dropout: probability, of the CSRM's mapping and in the enhancement.
 
@@ -111,7 +111,7 @@ class HelixFormer(nn.Module):
         """Compute whatever depends on the images of one side alone.
 
         Args:
-            side: of the images.
+            side: the side of the images.
             images: (E,n,C,H,W).
             repeats: number of images on the other side; running statistics in training depend on it.
         """

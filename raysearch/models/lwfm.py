@@ -60,13 +60,13 @@ class PixelMetric(nn.Module):
 
     Args:
         channels: C_l of each layer.
-        temperature: of the layer-wise embedding.
+        temperature: the temperature of the layer-wise embedding.
         lwe: False: all weights are 1.
         matcher: "hungarian", "nearest", "mutual" or "sinkhorn".
         reduce: the matches that count: "top1", "topk", or with "mean" all.
-        k: of "topk".
+        k: the k of "topk".
         layers: "max" or "mean" over layers.
-        weight: of SPM; 0 leaves out SPM and its parameters.
+        weight: the weight of SPM; 0 leaves out SPM and its parameters.
         tau: divides the logits.
         residual: False: phi is the identity.
         sinkhorn_eps: see `raysearch.models.spm.transport_plan`.

@@ -42,7 +42,7 @@ def lwfm_loss(episode: Classified, queries: Classified, batch: Classified, weigh
         episode: logits (E, N, W) and ways (E, N).
         queries: fc of their embeddings (E, N, M), and base classes (E, N).
         batch: fc of an ordinary batch (B, M), and base classes (B,).
-        weight: of the episode's term.
+        weight: the weight of the episode's term.
 
     Returns:
         See `LwfmLosses`. All scores get a gradient.

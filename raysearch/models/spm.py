@@ -136,7 +136,7 @@ def transport_plan(cost: Tensor, eps: float, iterations: int) -> Tensor:
     Args:
         cost: (..., P, P).
         eps: a smaller value is closer to an assignment and takes more iterations.
-        iterations: of scaling columns and then rows.
+        iterations: the iterations of scaling columns and then rows.
 
     Returns:
         (..., P, P); rows sum to 1, columns nearly so, depending on the iterations.
@@ -158,7 +158,7 @@ def build_matcher(name: str, eps: float, iterations: int) -> Matcher:
 
     Args:
         name: "hungarian", "nearest", "mutual" or "sinkhorn".
-        eps: of "sinkhorn", see `transport_plan`.
+        eps: the regularization of "sinkhorn", see `transport_plan`.
         iterations: likewise.
 
     Raises:

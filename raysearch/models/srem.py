@@ -43,7 +43,7 @@ def erase_mask(
         grid: rank positions on a (grid, grid) map instead of the (H, W) one.
         center: center the box on the selected pixel instead of extending it below and right.
         ties: order of equal positions: reading order, or the order of `topk`.
-        align_corners: of the bilinear upsampling.
+        align_corners: corner alignment of the bilinear upsampling.
 
     Returns:
         (B, 1, H, W) float: 1 keep, 0 erased. No gradient.
@@ -90,7 +90,7 @@ def activation_map(features: Tensor, image_size: tuple[int, int], *, align_corne
     Args:
         features: (B, C, h, w) feature map of the images, any float dtype.
         image_size: (H, W) in pixels.
-        align_corners: of the bilinear upsampling.
+        align_corners: corner alignment of the bilinear upsampling.
 
     Returns:
         (B, H, W) float. No gradient.

@@ -30,7 +30,7 @@ class RunningCell:
         since: seconds since 1970.
         step: steps done.
         steps: steps of the cell; 0 before the first report.
-        images_per_second: of the last step, over all workers.
+        images_per_second: the images per second of the last step, over all workers.
         feed_wait_share: share of the last step spent waiting for images.
         gpu_memory_bytes: peak of the last step.
         losses: one per step; the last ones of a long cell.

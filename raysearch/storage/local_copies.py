@@ -51,7 +51,7 @@ def local_copy(file: Location, size: int, sha256: str, cap: int | None = None) -
     Args:
         file: the file to copy.
         size: bytes.
-        sha256: of its content, in hexadecimal.
+        sha256: the SHA-256 of its content, in hexadecimal.
         cap: bytes of all copies together; None for `cache_bytes()`. Files in use may exceed it.
 
     Raises:

@@ -11,9 +11,9 @@ def build(config: RunConfig, seed: int, worker: Worker) -> Task:
     """Return the task of a config, ready to train.
 
     Args:
-        config: of the run.
-        seed: of everything random.
-        worker: that it runs on.
+        config: the config of the run.
+        seed: the seed of everything random.
+        worker: the worker that it runs on.
 
     Raises:
         UserError: unknown task, or a config that does not fit the data or the worker.
@@ -31,7 +31,7 @@ def metric_ids(config: RunConfig, split: str) -> dict[str, str]:
     """Return the exact definition of each metric of a run.
 
     Args:
-        config: of the run.
+        config: the config of the run.
         split: name and hash of its class-disjoint split; empty where it has none.
     """
     ids: dict[str, str] = TASKS[config.task].load_metric_ids()(config, split)

@@ -22,8 +22,8 @@ def sections(groups: list[EpisodeGroup], names: DisplayNames, detail: Detail) ->
 
     Args:
         groups: the inspected cells, grouped by the episodes that they met.
-        names: of classes and variants.
-        detail: of the pictures.
+        names: the names of classes and variants.
+        detail: the detail of the pictures.
     """
     return [
         episodes.first_episodes(groups, names, detail),

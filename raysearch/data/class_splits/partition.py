@@ -30,8 +30,8 @@ class Partition:
     """The part of each class of a data set.
 
     Args:
-        name: of the split.
-        hash: of which images of which classes are in which part.
+        name: the name of the split.
+        hash: a digest of which images of which classes are in which part.
         of_class: the part of each class, by label.
         images: part -> number of images.
         split: as it was loaded.
@@ -67,7 +67,7 @@ def partition_of(directory: LocationLike, name: str) -> Partition:
     """Divide a data set by classes.
 
     Args:
-        directory: of shards.
+        directory: a directory of shards.
         name: of a shipped split or a rule; a CSV file; "own" for the rows' own splits; or "auto" for these if they
             share no class, else every fourth class.
 
@@ -113,7 +113,7 @@ def leakage_warning(weights: str | os.PathLike[str] | None, split: Split) -> str
 
     Args:
         weights: `model.weights`: a torchvision name, a file, or None.
-        split: of the data set; classes named by a WordNet id count as ImageNet's.
+        split: the split of the data set; classes named by a WordNet id count as ImageNet's.
     """
     if weights is None or not any(word in os.path.basename(weights).lower() for word in _IMAGENET_WORDS):
         return None

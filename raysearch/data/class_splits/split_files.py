@@ -28,7 +28,7 @@ def parse_class_list(text: str, where: str) -> Parts:
     """Parse a list of classes.
 
     Args:
-        text: of the CSV file.
+        text: the text of the CSV file.
         where: its name in errors.
 
     Raises:
@@ -44,8 +44,8 @@ def csv_rows(text: str, columns: tuple[str, ...], where: str) -> Iterator[dict[s
     """Yield the rows of a CSV text, with stripped names and cells.
 
     Args:
-        text: of the CSV file.
-        columns: that must be there, with a value in each row.
+        text: the text of the CSV file.
+        columns: the columns that must be there, with a value in each row.
         where: the file's name in errors.
 
     Raises:

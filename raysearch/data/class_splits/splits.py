@@ -84,8 +84,8 @@ def load_split(name_or_path: str, classes: Iterable[str]) -> Split:
     """Load a split for a data set.
 
     Args:
-        name_or_path: of the split.
-        classes: of the data set.
+        name_or_path: the name or path of the split.
+        classes: the classes of the data set.
 
     Raises:
         UserError: an unknown name, a list that cannot be read, or classes that only the split or only the data set has.
@@ -136,7 +136,7 @@ def split_hash(split: Split, sources: Sequence[str], labels: Sequence[str]) -> s
     """Return the SHA-256, in hex, of which images are in which part, whatever their order.
 
     Args:
-        split: of the data set.
+        split: the split of the data set.
         sources: the path of each image in the data set.
         labels: the class name of each image.
 

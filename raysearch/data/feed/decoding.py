@@ -48,7 +48,7 @@ def decode_rows(reader: ShardReader, spec: DecodeSpec, rows: np.ndarray) -> np.n
     """Decode the images of `rows` (k,).
 
     Args:
-        reader: of the shards.
+        reader: the reader of the shards.
         spec: how images are decoded.
         rows: (k,) int64.
 
@@ -69,7 +69,7 @@ class ThreadDecoder:
     """Decodes on threads of this process; decoding releases the interpreter's lock.
 
     Args:
-        reader: of the shards.
+        reader: the reader of the shards.
         spec: how images are decoded.
         threads: at work at a time.
     """
@@ -94,10 +94,10 @@ class RayDataDecoder:
     """Decodes by Ray Data, on any free CPUs of the cluster.
 
     Args:
-        reader: of the shards, which every node of the cluster must see.
+        reader: the reader of the shards, which every node of the cluster must see.
         spec: how images are decoded.
         cpus: tasks at a time; None for as many as fit.
-        store_bytes: of the object store, for decoded images on their way; None for Ray Data's share.
+        store_bytes: bytes of the object store, for decoded images on their way; None for Ray Data's share.
         own_process: whether a separate process drives the pipeline (`streaming_split`), so that it costs a training
             process no time. There is one split only: several workers would get chunks by speed, not reproducibly.
     """

@@ -35,7 +35,7 @@ def split_rows(directory: LocationLike, of_class: Sequence[str] | None = None) -
     """Return the rows of each split.
 
     Args:
-        directory: of shards; a path or a URI.
+        directory: a directory of shards; a path or a URI.
         of_class: the split of each class, by label; None if each row has its own split.
 
     Returns:
@@ -65,7 +65,7 @@ def decode_all(decoder: Decoder, rows: np.ndarray, spec: DecodeSpec) -> np.ndarr
     """Decode rows (m,) into one array (m, side, side, 3) uint8.
 
     Args:
-        decoder: of the rows.
+        decoder: the decoder of the rows.
         rows: (m,) int64.
         spec: how images are decoded.
     """
@@ -94,8 +94,8 @@ def decode_dataset(
     """Decode a data set in this process.
 
     Args:
-        directory: of shards; a path or a URI.
-        side: of the decoded images, in pixels.
+        directory: a directory of shards; a path or a URI.
+        side: the side of the decoded images, in pixels.
         zoom: see `raysearch.data.shards.decode_jpeg`.
         parts: the split of each class, by label; None if each row has its own split.
 
@@ -114,10 +114,10 @@ def open_local(
     """Open a data set in this process, without Ray.
 
     Args:
-        directory: of shards; a path or a URI.
+        directory: a directory of shards; a path or a URI.
         spec: how images are decoded.
         parts: the split of each class, by label; None if each row has its own split.
-        mode: of the feed; None for resident if it takes no more than half of this machine's memory.
+        mode: the mode of the feed; None for resident if it takes no more than half of this machine's memory.
 
     Returns:
         The sets of `decode_dataset`, and the mode with its reason.

@@ -30,7 +30,7 @@ class ImageStream:
     """Decoded images, read like an array of shape (n, side, side, 3).
 
     Args:
-        reader: of the shards.
+        reader: the reader of the shards.
         spec: how images are decoded.
         decoder: the pipeline; None for a thread of this process, which also decodes passes too short for a pipeline.
     """
@@ -83,7 +83,7 @@ class PrefetchedPass:
     """Images that are decoded in the order in which they will be taken.
 
     Args:
-        chunks: of rows, at least one.
+        chunks: the chunks of rows, at least one.
         decoder: the pipeline; if it fails, for example with its node, another one continues where it ended.
     """
 

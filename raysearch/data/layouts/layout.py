@@ -172,7 +172,7 @@ def layout(
     """Register the decorated reader as a layout.
 
     Args:
-        name: of the layout on the command line.
+        name: the name of the layout on the command line.
         about: one phrase for the help.
         looks_for: the files that `auto` looks for, as text.
         recognize: a directory -> the evidence that it has this layout, or ""; without it `auto` does not find it.
@@ -228,8 +228,8 @@ def official_release(
     """Return the layout of a release that has its own split. It is not registered yet.
 
     Args:
-        name: of the layout.
-        title: of the data set.
+        name: the name of the layout.
+        title: the title of the data set.
         signatures: the forms in which it was released.
         listing: folder in which the release begins -> samples.
         counts: as published.
@@ -293,7 +293,7 @@ def refuse_test_fraction(test_fraction: float | None, origin: str) -> None:
 
     Args:
         test_fraction: as given; None if it was not.
-        origin: of the split, named in the error.
+        origin: the origin of the split, named in the error.
 
     Raises:
         UserError: it was given.

@@ -52,7 +52,7 @@ def hold_out_validation(samples: Iterable[Sample], share: float) -> list[Sample]
     """Move the `share` of each class's train images with the smallest hashes to val. At least one stays in train.
 
     Args:
-        samples: of all splits.
+        samples: the samples of all splits.
         share: between 0 and 1.
 
     Returns:

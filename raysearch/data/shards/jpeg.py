@@ -44,8 +44,8 @@ def decode_any(data: bytes, side: int, zoom: float = 1.0) -> "np.ndarray":
     """Decode an image file as training sees it after an ingest: `decode_jpeg` of `to_rgb_jpeg`.
 
     Args:
-        data: of a file in any format that Pillow reads.
-        side: of the result, in pixels.
+        data: the data of a file in any format that Pillow reads.
+        side: the side of the result, in pixels.
         zoom: see `decode_jpeg`.
 
     Returns:
@@ -64,8 +64,8 @@ def image_pixels(image: "Image", side: int, zoom: float = 1.0) -> "np.ndarray":
     An image that shards would not keep is encoded as JPEG in between, as in an ingest, and so loses a little.
 
     Args:
-        image: of any mode.
-        side: of the result, in pixels.
+        image: the image of any mode.
+        side: the side of the result, in pixels.
         zoom: see `decode_jpeg`.
 
     Returns:
@@ -81,9 +81,9 @@ def crop_and_resize(data: bytes, box: Box | None = None, side: int | None = None
     bytes are returned.
 
     Args:
-        data: of an image file.
+        data: the data of an image file.
         box: to crop to; None for the whole image.
-        side: of the square to resize to, in pixels; None for the box's own size.
+        side: the side of the square to resize to, in pixels; None for the box's own size.
 
     Raises:
         CorruptImage: as `to_rgb_jpeg`, and for a box that contains no pixel of the image.
@@ -110,8 +110,8 @@ def decode_jpeg(data: bytes, side: int | None = None, zoom: float = 1.0) -> "np.
     """Decode an RGB JPEG.
 
     Args:
-        data: of the file.
-        side: of the square to resize to, antialiased, in pixels; None for the image's own size.
+        data: the data of the file.
+        side: the side of the square to resize to, antialiased, in pixels; None for the image's own size.
         zoom: the image is resized to side x zoom, and its center is cut out.
 
     Returns:

@@ -65,7 +65,7 @@ def read_manifest(directory: LocationLike) -> Manifest:
     """Return the manifest, after a cheap check of every shard: its size, and on a disk its footer.
 
     Args:
-        directory: of shards; a path or a URI.
+        directory: a directory of shards; a path or a URI.
 
     Raises:
         UserError: no directory, no data set in it, another format, a shard that is missing or truncated, or a store

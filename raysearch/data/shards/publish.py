@@ -73,7 +73,7 @@ def publish_directory(directory: Path, target: Location, manifest: Manifest) -> 
     Args:
         directory: with the manifest's shards; a target on a disk takes it away.
         target: does not exist, or has the same data.
-        manifest: of the shards.
+        manifest: the manifest of the shards.
 
     Returns:
         The manifest at the target.

@@ -43,8 +43,8 @@ class ShardReader:
     Readers can be pickled. A process opens each file once for all its readers; threads take turns.
 
     Args:
-        directory: of shards; a path or a URI.
-        manifest: of that directory.
+        directory: a directory of shards; a path or a URI.
+        manifest: the manifest of that directory.
 
     Raises:
         UserError: a URI that cannot be parsed.

@@ -49,10 +49,10 @@ def save_record(spec: ShardSpec, directory: Path, digest: str | None, result: Sh
     """Record that a shard is finished.
 
     Args:
-        spec: of the shard.
+        spec: the spec of the shard.
         directory: the work directory.
         digest: `input_digest` from before the images were read; with None nothing is recorded.
-        result: of building the shard.
+        result: the result of building the shard.
 
     Raises:
         OSError: the record cannot be written.

@@ -49,7 +49,7 @@ class SliceLoader(NamedTuple):
     """Loads some bytes of a larger file.
 
     Args:
-        path: of the larger file, which a process opens once.
+        path: the path of the larger file, which a process opens once.
         offset: first byte of the image.
         size: bytes of the image.
         origin: the file that the larger one was copied from; the same as `path` for an archive.

@@ -54,7 +54,7 @@ def content_hash(classes: Sequence[str], digests: Iterable[bytes]) -> str:
 
     Args:
         classes: names in label order.
-        digests: of all rows in canonical order, one or many per item.
+        digests: the digests of all rows in canonical order, one or many per item.
 
     >>> content_hash(["crow"], [b"1" * 32, b"2" * 32]) == content_hash(["crow"], [b"1" * 32 + b"2" * 32])
     True
@@ -83,7 +83,7 @@ def footer_digests(footer: pq.FileMetaData, file: Location) -> bytes:
     """Return the digests of all rows, joined, from a shard's footer.
 
     Args:
-        footer: of the shard.
+        footer: the footer of the shard.
         file: the shard, named in errors.
 
     Raises:
@@ -114,7 +114,7 @@ def read_rows(directory: LocationLike, columns: Sequence[str] | None = None, spl
     """Read rows in canonical order.
 
     Args:
-        directory: of shards; a path or a URI.
+        directory: a directory of shards; a path or a URI.
         columns: to read; None for all.
         split: to read; None for all.
 
@@ -142,7 +142,7 @@ def read_shard(
     """Read rows of one shard, without a local copy.
 
     Args:
-        location: of the shard.
+        location: the location of the shard.
         columns: to read.
         filters: conditions on rows, as `pyarrow.parquet.read_table` takes them.
 

@@ -32,7 +32,7 @@ def verify_shards(
     """Check each row's digest, each shard's hash, the content hash and, with `decode`, that each image decodes.
 
     Args:
-        directory: of shards; a path or a URI.
+        directory: a directory of shards; a path or a URI.
         decode: also check that training can decode each image, which the hashes cannot show.
         progress: called with the number of images just done.
 

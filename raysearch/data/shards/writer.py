@@ -52,8 +52,8 @@ def write_shards(
         samples: in any order.
         out: path or URI of the directory to create. For a store, the shards are built in this machine's cache, by an
             executor that sees it, and uploaded.
-        name: of the data set, for reports.
-        layout: that the samples come from, for reports.
+        name: the name of the data set, for reports.
+        layout: the layout that the samples come from, for reports.
         classes: names in label order; None for the sorted names of the samples' classes.
         rows_per_shard: samples per shard; corrupt ones leave it with fewer rows.
         on_corrupt: leave out images that do not decode, or stop at the first.

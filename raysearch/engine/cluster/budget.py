@@ -105,7 +105,7 @@ def check_cost_limit(meter: CostMeter, max_cost: float) -> None:
     """Check a limit before any work.
 
     Args:
-        meter: of the study.
+        meter: the meter of the study.
         max_cost: dollars.
 
     Raises:

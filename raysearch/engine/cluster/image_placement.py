@@ -49,7 +49,7 @@ class Streamed:
     """Images that a worker decodes on demand.
 
     Args:
-        reader: of the shards.
+        reader: the reader of the shards.
         decoder: starts the worker's pipelines.
         splits: ObjectRef of the rows of each split.
     """

@@ -20,7 +20,7 @@ def nodes_without(directory: Location) -> list[str]:
     """Return the addresses of the nodes that would decode images but do not see the directory.
 
     Args:
-        directory: of shards; this process sees it.
+        directory: a directory of shards; this process sees it.
     """
     path = directory.local
     if path is None:

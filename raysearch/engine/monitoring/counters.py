@@ -24,7 +24,7 @@ class ProgressCounter(Listener):
         total: cells of the stage.
         before: cells of `total` that ended earlier.
         slots: returns the number of trials at a time; called in the thread of the trial events.
-        name: of the stage.
+        name: the name of the stage.
     """
 
     def __init__(self, total: int, before: int, slots: Callable[[], int], name: str = "cells") -> None:

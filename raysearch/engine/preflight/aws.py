@@ -79,7 +79,7 @@ def check_quotas(types: list[NodeType], max_nodes: int, client: QuotasClient) ->
     Args:
         types: node types, the head first.
         max_nodes: workers of all types together.
-        client: of the file's region.
+        client: the client of the file's region.
     """
     for (spot, family), vcpus in vcpus_by_quota(types, max_nodes).items():
         code = _QUOTA_CODES[spot, family]

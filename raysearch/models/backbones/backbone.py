@@ -100,7 +100,7 @@ def build_from_module(
     """Make a backbone of a module whose widths are not known yet.
 
     Args:
-        spec: of the backbone.
+        spec: the spec of the backbone.
         network: images (B, 3, H, W) to {tap: (B, C, h, w)}.
         weights: None to leave the network's as they are, or a state-dict file of the network.
         optional: see `load_weights`.
@@ -128,7 +128,7 @@ def load_weights(network: nn.Module, path: str, optional: tuple[str, ...] = ()) 
 
     Args:
         network: takes the weights.
-        path: of the file.
+        path: the path of the file.
         optional: prefixes of parameters that the file may lack, for example a classifier's.
 
     Raises:

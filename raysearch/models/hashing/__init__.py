@@ -41,8 +41,8 @@ def fit(name: str, features: Tensor, labels: Tensor | None, bits: int, seed: int
         features: (n, d) of any float dtype, on any device; computed in float64, in blocks of rows.
         labels: (n,) integers; "sdh" needs them, the others also take None.
         bits: c.
-        seed: of the random draws; "sh" draws nothing.
-        options: of the method, see `fit` in its module.
+        seed: the seed of the random draws; "sh" draws nothing.
+        options: the options of the method, see `fit` in its module.
 
     Returns:
         A module: `encoder(features (m, d)) -> codes (m, c)` in {-1, +1}, float32, on the features' device.

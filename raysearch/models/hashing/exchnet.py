@@ -48,7 +48,7 @@ class ExchNet(nn.Module):
         parts: M.
         standardise: batch norm without affine before the hash layer, see `raysearch.models.fcaenet`.
         classes: K of the anchors; 0 for a network that never exchanges.
-        probability: of an exchange.
+        probability: the probability of an exchange.
 
     Raises:
         ValueError: no part.
@@ -160,7 +160,7 @@ def exchange(local: Tensor, labels: Tensor, anchors: Tensor, drawn: Tensor, prob
         labels: (B,) int64.
         anchors: (K, M, C); no gradient flows into them. Features of a class without anchor (all zeros) stay.
         drawn: (B, M) uniform numbers in [0, 1).
-        probability: of an exchange: a feature with a smaller number is exchanged.
+        probability: the probability of an exchange: a feature with a smaller number is exchanged.
 
     Returns:
         (B, M, C).

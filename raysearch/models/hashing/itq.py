@@ -19,7 +19,7 @@ def fit(features: Tensor, labels: Tensor | None, bits: int, seed: int, *, iterat
         features: (n, d).
         labels: ignored.
         bits: c, at most d: every bit takes a principal direction.
-        seed: of the starting rotation.
+        seed: the seed of the starting rotation.
         iterations: number of turns; the paper's 50.
 
     Raises:

@@ -66,9 +66,9 @@ def fit(
         features: (n, d).
         labels: (n,) integers, of at least two classes.
         bits: c.
-        seed: of the anchors and of the starting codes.
+        seed: the seed of the anchors and of the starting codes.
         anchors: m; all images if there are fewer.
-        width: of the kernel; None: 1 / (2 median^2) of the distances between anchors.
+        width: the width of the kernel; None: 1 / (2 median^2) of the distances between anchors.
         iterations: number of turns; it stops early when nothing changes.
         sweeps: over the bits in a turn, at most; it stops early when nothing changes.
         lam: weight of ||W||^2.

@@ -65,7 +65,7 @@ def lowest_waves(widths: list[float], count: int) -> list[tuple[float, int]]:
     """Return the `count` waves of lowest frequency in a box: (frequency in radians, axis), by frequency.
 
     Args:
-        widths: of the box along each axis, not all zero.
+        widths: the widths of the box along each axis, not all zero.
         count: at least 1; the widest axis alone has that many waves.
 
     >>> [(round(frequency / math.pi, 2), axis) for frequency, axis in lowest_waves([1.0, 0.4], 3)]

@@ -44,9 +44,9 @@ class RelationMining(nn.Module):
 
     Args:
         channels: C.
-        heads: of attention.
+        heads: the heads of attention.
         dim_head: dimensions of a head.
-        kv_stride: of keys and values.
+        kv_stride: the stride of keys and values.
         dropout: probability, of the CSRM.
     """
 

@@ -30,7 +30,7 @@ def compare(rows: Iterable[Mapping[str, Any]], reference: str | Mapping[str, str
     """Return differences in accuracy from the reference, paired by seed and episode.
 
     Args:
-        rows: of the table that `results.load` returns, of a few-shot study.
+        rows: the rows of the table that `results.load` returns, of a few-shot study.
         reference: name of the variant that the others are compared with, or variant -> name of its own reference.
 
     Returns:

@@ -132,7 +132,7 @@ class RunConfig(Section):
         """Check that a run can be made of a data set.
 
         Args:
-            name: of the data set.
+            name: the name of the data set.
             classes: their names.
             counts: split -> images of each class.
 
@@ -168,7 +168,7 @@ class RunConfig(Section):
         """Add the section of an extension. Dumps and canonical forms leave it out where it is not used.
 
         Args:
-            name: of the section.
+            name: the name of the section.
             kind: class of the section; every setting needs a default.
             used_if: tells of a run's config whether the section matters.
 

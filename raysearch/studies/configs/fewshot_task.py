@@ -136,7 +136,7 @@ def fewshot_head(name: str, config: type[Section] | None = None, taps: Sequence[
     file is part of a cell's hash, so that a changed head is a new cell.
 
     Args:
-        name: of the method, and of its config section.
+        name: the name of the method, and of its config section.
         config: class of that section; every setting needs a default.
         taps: indices of the backbone's taps that are compared, from shallow to deep; -1 is the last.
 

@@ -36,7 +36,7 @@ def parse(words: list[str], task: str) -> dict[str, Any]:
     A value is one of the words that the path takes, JSON if it can be read as such, `none`, or plain text.
 
     Args:
-        words: of the command line.
+        words: the words of the command line.
         task: whose config is set.
 
     Returns:
@@ -96,7 +96,7 @@ def check_paths(paths: Iterable[str], task: str, where: str) -> None:
     Args:
         paths: dotted.
         task: whose config is meant.
-        where: that the paths come from, for the message.
+        where: the file that the paths come from, for the message.
 
     Raises:
         UserError: an unknown path; the message names the nearest known one.
@@ -113,7 +113,7 @@ def resolve(task: str, settings: Settings, where: str = "the config") -> RunConf
     Args:
         task: whose config is built.
         settings: by dotted path.
-        where: that the settings come from, for the message.
+        where: the file that the settings come from, for the message.
 
     Raises:
         UserError: an unknown path, or a value that the config does not take.

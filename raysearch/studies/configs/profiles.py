@@ -24,7 +24,7 @@ def check_profiles(task: str, profiles: Mapping[str, Mapping[str, Any]]) -> None
     """Check the profiles of a study.
 
     Args:
-        task: of the study.
+        task: the task of the study.
         profiles: profile name -> settings.
 
     Raises:

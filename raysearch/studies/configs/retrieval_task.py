@@ -71,7 +71,7 @@ def hashing_loss(name: str, config: type[Section] | None = None) -> Callable[[Lo
     file is part of a cell's hash, so that a changed loss is a new cell.
 
     Args:
-        name: of the method, and of its config section.
+        name: the name of the method, and of its config section.
         config: class of that section; every setting needs a default.
 
     Raises:

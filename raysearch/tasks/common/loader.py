@@ -21,7 +21,7 @@ class Loader:
     """Loads batches onto one device and measures how long the device waits for them.
 
     Args:
-        device: of the loaded images.
+        device: the device of the loaded images.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -86,7 +86,7 @@ class Prefetcher:
     Each step is requested once, also when a run continues from a later step. Resident images need no request.
 
     Args:
-        images: that the steps train on.
+        images: the images that the steps train on.
         rows: returns the rows of a step, by its number, in the order in which they are loaded.
     """
 
@@ -129,7 +129,7 @@ def check_batches(smallest: int, workers: int) -> None:
 
     Args:
         smallest: images of the smallest batch.
-        workers: that share it.
+        workers: the workers that share it.
 
     Raises:
         UserError: a worker gets fewer.

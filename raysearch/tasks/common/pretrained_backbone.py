@@ -19,10 +19,10 @@ def with_pretrained_backbone(
     """Return the worker with the backbone that the config starts from; unchanged if the config has no pre-training.
 
     Args:
-        config: of the run.
-        seed: of the run.
-        worker: that the run is trained on, alone.
-        directory: of stored backbones.
+        config: the config of the run.
+        seed: the seed of the run.
+        worker: the worker that the run is trained on, alone.
+        directory: the directory of stored backbones.
         train: advances a task to its end.
     """
     pre_training = config.starts_from(seed)

@@ -15,7 +15,7 @@ class StepMeter:
     """Measures one training step, from its construction on.
 
     Args:
-        loader: of the step's images. Waits from before the step do not count.
+        loader: the loader of the step's images. Waits from before the step do not count.
     """
 
     def __init__(self, loader: Loader) -> None:
@@ -89,7 +89,7 @@ def check_finite(loss: float, place: str, rate: str = "train.lr") -> None:
     """Check a loss.
 
     Args:
-        loss: of an epoch.
+        loss: the loss of an epoch.
         place: where in the run, for example "in epoch 3".
         rate: config path of the learning rate.
 
@@ -105,7 +105,7 @@ def step_decay(base: float, factor: float, milestones: Sequence[float], total: i
 
     Args:
         base: rate before the first milestone.
-        factor: that the rate is multiplied by at each milestone.
+        factor: the factor that the rate is multiplied by at each milestone.
         milestones: shares of `total`.
         total: number of steps.
         step: counted from 0.

@@ -24,9 +24,9 @@ class EpisodeSampler:
     """The steps of each epoch.
 
     Args:
-        config: of the run.
-        seed: of the run.
-        episodes: of the base classes.
+        config: the config of the run.
+        seed: the seed of the run.
+        episodes: the episodes of the base classes.
         images: number of base images.
     """
 

@@ -25,7 +25,7 @@ class MapStore:
 
     Args:
         network: computes the maps in evaluation mode; its mode is restored.
-        images: of the split.
+        images: the images of the split.
         loader: loads the images onto the device.
         precision: "auto" or "float32", see `autocast`.
         budget: bytes; None: `BUDGET`. Where all maps together need more, each request computes its maps anew.
@@ -76,8 +76,8 @@ def accuracies(
 
     Args:
         network: in any mode, which is restored.
-        images: of the split.
-        episodes: of the split.
+        images: the images of the split.
+        episodes: the episodes of the split.
         count: number of episodes.
         worker: computes its share of them.
         loader: loads the images onto the device.

@@ -31,7 +31,7 @@ def map_shapes(backbone: Backbone, side: int, taps: Sequence[int]) -> list[MapSh
 
     Args:
         backbone: makes the maps.
-        side: of the images, in pixels.
+        side: the side of the images, in pixels.
         taps: indices of the taps.
     """
     training = backbone.training

@@ -23,7 +23,7 @@ def build_network(
     """Build the network of a config, with parameters drawn from the seed.
 
     Args:
-        config: of the run.
+        config: the config of the run.
         seed: the same one gives the same backbone with every method.
         classes: number of base classes, for the auxiliary losses.
         start: state of a pre-trained backbone.

@@ -34,9 +34,9 @@ class FewshotTask:
     """Few-shot recognition in training; see the module. Implements `Task`.
 
     Args:
-        config: of the run.
-        seed: of everything random in training.
-        worker: that it runs on.
+        config: the config of the run.
+        seed: the seed of everything random in training.
+        worker: the worker that it runs on.
 
     Raises:
         UserError: too few classes for an episode, or a step whose episodes or ordinary images do not divide among the
@@ -185,7 +185,7 @@ class FewshotTask:
         """Return the episode's cross-entropy, or with LWFM-SPM's auxiliary losses their weighted sum and its terms.
 
         Args:
-            output: of the network.
+            output: the output of the network.
             queries: (E, N) rows of the base images.
             ordinary: (B,) rows of the ordinary batch.
         """
@@ -215,7 +215,7 @@ def metric_ids(config: FewshotConfig, split: str) -> dict[str, str]:
     """Return the exact definition of each metric of a run.
 
     Args:
-        config: of the run.
+        config: the config of the run.
         split: name and hash of its class-disjoint split.
     """
     episodes = config.episodes

@@ -24,9 +24,9 @@ class EpisodeViews:
 
     Args:
         network: makes the maps, if the backbone is frozen.
-        images: of the base classes.
-        config: of the run.
-        seed: of the run.
+        images: the images of the base classes.
+        config: the config of the run.
+        seed: the seed of the run.
         worker: whose share of each step is loaded.
         loader: loads the images onto the device.
     """

@@ -66,9 +66,9 @@ class PretrainTask:
     """Pre-training of a backbone; see the module. Implements `Task`.
 
     Args:
-        config: of the run.
-        seed: of everything random.
-        worker: that it runs on.
+        config: the config of the run.
+        seed: the seed of everything random.
+        worker: the worker that it runs on.
 
     Raises:
         UserError: batches that leave a worker fewer than two images.
@@ -189,7 +189,7 @@ def metric_ids(config: PretrainRunConfig, split: str) -> dict[str, str]:
     """Return the exact definition of each metric of a run.
 
     Args:
-        config: of the run.
+        config: the config of the run.
         split: name and hash of its class-disjoint split.
     """
     ways, shots, _, count = VALIDATION_EPISODES

@@ -49,7 +49,7 @@ class RetrievalEvaluator:
         """Return `map_validation`; nothing where no part is held out.
 
         Args:
-            encode: of queries.
+            encode: the encoder of queries.
             codes: (n, c) of the database.
         """
         if not len(self._held_out):
@@ -61,7 +61,7 @@ class RetrievalEvaluator:
         """Return the metrics of `metric_ids`, those of `describe`, and precision and recall by Hamming radius as JSON.
 
         Args:
-            encode: of queries.
+            encode: the encoder of queries.
             codes: (n, c) of the database.
         """
         ranking = self._rank(encode, self._test, codes)

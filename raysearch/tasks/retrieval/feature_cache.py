@@ -24,7 +24,7 @@ def cached(directory: Path, key: Mapping[str, Any], compute: Callable[[], torch.
     """Return the tensor under a key, and compute it if no process has done so.
 
     Args:
-        directory: of the cache.
+        directory: the directory of the cache.
         key: plain values that decide the content.
         compute: returns the tensor, float32 on the CPU.
     """

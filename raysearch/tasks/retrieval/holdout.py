@@ -11,7 +11,7 @@ def hold_out(train: ImageSet, share: float) -> tuple[ImageSet, ImageSet]:
 
     Args:
         train: images to split.
-        share: of each class that is held out.
+        share: the share of each class that is held out.
 
     Returns:
         The remaining images and the held-out ones.

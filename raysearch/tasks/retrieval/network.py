@@ -19,8 +19,8 @@ def build_network(config: RetrievalConfig, seed: int, classes: int) -> Network:
     """Return the network: FCAENet's, or the method's own. Its random weights follow from the seed.
 
     Args:
-        config: of the run.
-        seed: of the weights that are not given.
+        config: the config of the run.
+        seed: the seed of the weights that are not given.
         classes: K, labels from 0 to K - 1.
 
     Raises:

@@ -23,7 +23,7 @@ class RunSampler:
     """The draws of one run.
 
     Args:
-        seed: of the run.
+        seed: the seed of the run.
         labels: (n,) int64 of the database, at least two rows per class.
     """
 
@@ -62,7 +62,7 @@ class RunSampler:
 
         Args:
             sample: (r,) rows.
-            generator: of the epoch.
+            generator: the generator of the epoch.
             source: "database" draws from all rows, "sample" from the sampled ones. An image that is alone there is its
                 own positive.
 
@@ -90,7 +90,7 @@ class RunSampler:
         Args:
             sample: (r,) rows.
             per_class: images of a class in a group; 0: any order.
-            generator: of the epoch.
+            generator: the generator of the epoch.
 
         Returns:
             (r,) positions of the sample.
@@ -118,9 +118,9 @@ class EpochSampler:
     """The draws of a run's epochs, and the rows that follow from them.
 
     Args:
-        config: of the run.
-        sampler: of the run.
-        method: that decides the order.
+        config: the config of the run.
+        sampler: the sampler of the run.
+        method: the method that decides the order.
     """
 
     def __init__(self, config: RetrievalConfig, sampler: RunSampler, method: "Method") -> None:

@@ -28,9 +28,9 @@ class ShallowHashingTask:
     """A fitted method as a task of one step; see the module.
 
     Args:
-        config: of the run.
-        seed: of everything random.
-        worker: that the run uses.
+        config: the config of the run.
+        seed: the seed of everything random.
+        worker: the worker that the run uses.
 
     Raises:
         UserError: classes too few or too small, or weights that do not fit.

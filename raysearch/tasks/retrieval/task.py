@@ -45,9 +45,9 @@ class RetrievalTask:
     """A network that learns to hash; see the module.
 
     Args:
-        config: of the run.
-        seed: of everything random.
-        worker: that the run is trained on.
+        config: the config of the run.
+        seed: the seed of everything random.
+        worker: the worker that the run is trained on.
 
     Raises:
         UserError: classes too few or too small, weights that do not fit, or batches too small for the workers.

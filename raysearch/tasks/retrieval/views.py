@@ -106,11 +106,11 @@ class PixelViews(Views):
 
     Args:
         network: wrapped for training.
-        images: of the database.
-        config: of the run.
-        seed: of the run.
-        worker: that the run is trained on.
-        loader: of the images.
+        images: the images of the database.
+        config: the config of the run.
+        seed: the seed of the run.
+        worker: the worker that the run is trained on.
+        loader: the loader of the images.
     """
 
     def __init__(
@@ -181,11 +181,11 @@ class CachedViews(Views):
 
     Args:
         network: whose hash layer is used.
-        images: of the database.
-        config: of the run.
-        worker: that the run is trained on.
-        loader: of the images.
-        key: of the feature cache.
+        images: the images of the database.
+        config: the config of the run.
+        worker: the worker that the run is trained on.
+        loader: the loader of the images.
+        key: the key of the feature cache.
     """
 
     network: Network

@@ -74,7 +74,7 @@ def listing_from_archives(
         root: SRC.
         images: each with the file that contains it.
         parts: file -> part, from `parts_of_files`.
-        names: of the labels that are numbers; empty if there are none.
+        names: the names of the labels that are numbers; empty if there are none.
         test_fraction: as given by the user, or None.
         corrupt: images that were left out before.
 

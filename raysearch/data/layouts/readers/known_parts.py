@@ -17,8 +17,8 @@ def known_parts_layout(name: str, title: str, counts: PublishedCounts) -> Layout
     """Return the layout of a data set whose classes are divided as in a shipped list. It is not registered yet.
 
     Args:
-        name: of the layout and of the shipped list.
-        title: of the data set.
+        name: the name of the layout and of the shipped list.
+        title: the title of the data set.
         counts: as published.
     """
 
@@ -52,7 +52,7 @@ def check_parts(split: str, title: str, parts: Mapping[str, str]) -> None:
 
     Args:
         split: name of the list.
-        title: of the data set, for errors.
+        title: the title of the data set, for errors.
         parts: class -> part.
 
     Raises:

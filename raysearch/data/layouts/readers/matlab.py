@@ -12,8 +12,8 @@ def read_variables(path: Path, *names: str) -> list[Any]:
     Cells become strings, numbers stay numbers, and a struct array becomes an array with a named field per field.
 
     Args:
-        path: of the file.
-        names: of the variables.
+        path: the path of the file.
+        names: the names of the variables.
 
     Raises:
         UserError: no such file, not a .mat file, or a variable that is missing.

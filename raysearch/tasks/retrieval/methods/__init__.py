@@ -17,10 +17,10 @@ def build_method(config: RetrievalConfig, sampler: RunSampler, worker: Worker, n
     """Return the trained method that `hash.method` names.
 
     Args:
-        config: of the run.
-        sampler: of the run.
-        worker: that the run is trained on.
-        network: that is trained.
+        config: the config of the run.
+        sampler: the sampler of the run.
+        worker: the worker that the run is trained on.
+        network: the network that is trained.
     """
     implementation = config.hashing_method.implementation
     assert implementation is not None, "a fitted method is another task"

@@ -22,10 +22,10 @@ class AsymmetricMethod(ImageInputs):
     """ADSH, with ESRL on further views; implements `Method`.
 
     Args:
-        config: of the run.
-        sampler: of the run.
-        worker: that the run is trained on.
-        network: that is trained.
+        config: the config of the run.
+        sampler: the sampler of the run.
+        worker: the worker that the run is trained on.
+        network: the network that is trained.
     """
 
     def __init__(self, config: RetrievalConfig, sampler: RunSampler, worker: Worker, network: Network) -> None:

@@ -22,8 +22,8 @@ def build_exchnet(config: RetrievalConfig, backbone: Backbone, classes: int) -> 
     """Return the network.
 
     Args:
-        config: of the run.
-        backbone: that it is built on.
+        config: the config of the run.
+        backbone: the backbone that it is built on.
         classes: K, labels from 0 to K - 1.
     """
     section = config.exchnet

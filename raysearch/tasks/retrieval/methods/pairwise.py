@@ -25,10 +25,10 @@ class PairwiseMethod(ImageInputs):
     """A method whose loss sees the outputs and labels of one batch; implements `Method`.
 
     Args:
-        config: of the run.
-        sampler: of the run.
-        worker: that the run is trained on.
-        network: that is trained.
+        config: the config of the run.
+        sampler: the sampler of the run.
+        worker: the worker that the run is trained on.
+        network: the network that is trained.
     """
 
     codes = None
