@@ -1,6 +1,7 @@
 """Nothing that a test writes outlives the run."""
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,10 @@ from .s3_server import s3, s3_server
 __all__ = ["s3", "s3_server"]  # for the tests of every folder
 
 _STATUS = pytest.StashKey[int]()
+
+# A script's background jobs ignore Ctrl-C, and so would every process that a test starts and then interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -218,3 +218,22 @@ def test_only_the_first_signal_is_a_wish() -> None:
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), 2)
     assert len(messages) == 1
+
+
+_IN_THE_BACKGROUND = """
+import os, signal
+from raysearch.core import Interrupt
+interrupt = Interrupt(print)
+with interrupt.caught():
+    for _ in range(3):
+        os.kill(os.getpid(), signal.SIGINT)
+interrupt.stop("--max-hours")
+"""
+
+
+def test_a_background_job_is_not_ended_by_the_key_of_its_script() -> None:
+    script = 'trap "" INT; "$@" & wait $!'
+    background = ["sh", "-c", script, "sh", sys.executable, "-c", _IN_THE_BACKGROUND]
+    done = subprocess.run(background, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "--max-hours; stopping: running cells keep their checkpoints\n", "a limit still counts"

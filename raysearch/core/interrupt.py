@@ -29,8 +29,12 @@ class Interrupt:
 
     @contextlib.contextmanager
     def caught(self) -> Iterator[None]:
-        """Handle Ctrl-C while the block runs. A second Ctrl-C raises KeyboardInterrupt."""
-        if threading.current_thread() is not threading.main_thread():
+        """Handle Ctrl-C while the block runs. A second Ctrl-C raises KeyboardInterrupt.
+
+        A background job of a script ignores the signal from its start, since the key is for the script. It stays so.
+        """
+        ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        if ignored or threading.current_thread() is not threading.main_thread():
             yield  # only the main thread may handle signals
             return
         previous = signal.signal(signal.SIGINT, self._on_signal)

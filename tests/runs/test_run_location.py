@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from raysearch.core import UserError
-from raysearch.runs import RunLocation, results, run_location
+from raysearch.runs import RunLocation, StudyRecord, results, run_location
 from raysearch.storage import Location
 
 from ..s3_server import Server
@@ -75,12 +75,14 @@ def test_only_what_changed_is_carried_again(s3: Server, tmp_path: Path, monkeypa
     monkeypatch.setenv("RAYSEARCH_CACHE", str(tmp_path))
     home = RunLocation(s3.uri("runs/birds"))
     home.check_writable()
+    study = StudyRecord(study="birds", variants=[], cells=[])
+    s3.requests.clear()
     with home.synced(lambda message: pytest.fail(message)):
-        (home.directory / "study.json").write_text("{}")
-        s3.requests.clear()
-        for _ in range(100):  # several turns
-            time.sleep(0.01)
-    assert len([one for one in s3.requests if "POST /bucket/runs/birds/study.json?uploads " in one]) == 1, s3.requests
+        results.write_study(home.directory, study)  # whole, as a sweep does; a file half written would be carried twice
+        time.sleep(1.0)  # several turns
+    uploads = [request for request in s3.requests if "POST /bucket/runs/birds/study.json?uploads " in request]
+    assert len(uploads) == 1, s3.requests
+    assert results.read_study(home.directory) == study
 
 
 def test_a_store_that_fails_is_told_and_not_forgotten(
