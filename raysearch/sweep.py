@@ -16,7 +16,7 @@ import typer
 from rich.console import Console, RenderableType
 
 from raysearch.core import Interrupt, UserError, cli
-from raysearch.data import shards, synthetic
+from raysearch.data import class_splits, shards, synthetic
 from raysearch.data.feed_mode import STORE_SHARE, FeedMode
 from raysearch.engine.drivers import Driver, open_driver
 from raysearch.engine.options import Options, Run, RunContext, cluster_address
@@ -118,7 +118,7 @@ def main(
 
     shards_location = _locate_shards(data, console)
     manifest = shards.read_manifest(shards_location)
-    plan = plan.for_data(manifest.content_hash)
+    plan = plan.for_data(class_splits.data_identity(manifest))
     plan.reference_config.check(manifest.name, manifest.classes, manifest.counts)
     location = RunLocation(out or Path("runs") / f"{name}-{profile}")
     location.fetch()

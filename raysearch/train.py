@@ -86,6 +86,8 @@ def main(
         )
     manifest = shards.read_manifest(directory)
     config.check(manifest.name, manifest.classes, manifest.counts)
+    for warning in config.limits(manifest.name, manifest.classes, manifest.counts).warnings:
+        print(warning, file=sys.stderr)
     backbones.check_weights(*config.backbone)
     images = _open_images(config, directory, manifest.content_hash, feed_, console)
     finished = _train_to_the_end(config, seed, images, console)

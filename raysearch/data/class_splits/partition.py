@@ -7,6 +7,7 @@ classes are among the thousand labeled classes of ImageNet. The photos of Stanfo
 accuracies are not comparable with those of methods that learn from the training classes alone.
 """
 
+import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,12 +16,16 @@ from raysearch.core import UserError
 from raysearch.data import shards
 from raysearch.data.class_splits.class_names import WORDNET
 from raysearch.data.class_splits.splits import Split, load_split, split_hash, split_identity
+from raysearch.data.evaluation_limits import DataCounts, are_disjoint
 from raysearch.storage import LocationLike
 
 PARTS = ("train", "val", "test")
 AUTO = "auto"  # OWN if the rows' splits share no class, else RULE
 OWN = "own"  # the rows' own splits
+OWN_HELD_OUT = "own-held-out"  # the same, with validation classes taken from the train classes
 RULE = "mod4"  # every fourth class
+VALIDATION_SHARE = 0.2  # of the train classes, as in miniImageNet (16 of 80) and CIFAR-FS
+LEAST_VALIDATION = 5  # classes, the usual ways of an episode, as long as half of the train classes remain
 FROM_IMAGENET = frozenset({"miniimagenet", "tieredimagenet", "stanford-dogs"})
 _IMAGENET_WORDS = ("imagenet", "default")  # torchvision's IMAGENET1K_V1 and DEFAULT, and files named after the set
 
@@ -58,9 +63,10 @@ class Partition:
         return {"classes": {part: self.of_class.count(part) for part in PARTS}, "images": dict(self.images)}
 
     def warnings(self, weights: str | None) -> list[str]:
-        """Return reasons to doubt numbers from this split with these initial weights."""
-        warning = leakage_warning(weights, self.split)
-        return [warning] if warning else []
+        """Return what the reader of numbers from this split, with these initial weights, has to know."""
+        seen = leakage_warning(weights, self.split)
+        held_out = f"split {self.name}: {self.split.source}" if self.name == OWN_HELD_OUT else None
+        return [warning for warning in (held_out, seen) if warning]
 
 
 def partition_of(directory: LocationLike, name: str) -> Partition:
@@ -68,26 +74,14 @@ def partition_of(directory: LocationLike, name: str) -> Partition:
 
     Args:
         directory: a directory of shards.
-        name: of a shipped split or a rule; a CSV file; "own" for the rows' own splits; or "auto" for these if they
-            share no class, else every fourth class.
+        name: as of `divide_classes`.
 
     Raises:
         UserError: no such split, one that does not fit the classes, or a part without classes.
     """
     manifest = shards.read_manifest(directory)
-    if name == OWN and not _has_disjoint_splits(manifest):
-        raise UserError(
-            f"data.split={OWN} needs train/val/test splits with disjoint, non-empty class sets; "
-            f"data set '{manifest.name}' does not have them"
-        )
-    if name in (OWN, AUTO) and _has_disjoint_splits(manifest):
-        split = Split(OWN, _parts_of_rows(manifest), "the data set's own rows")
-    else:
-        split = load_split(RULE if name == AUTO else name, manifest.classes)
+    split = divide_classes(name, DataCounts(manifest.name, manifest.classes, manifest.counts))
     of_class = tuple(split.parts[label] for label in manifest.classes)
-    for part in PARTS:
-        if part not in of_class:
-            raise UserError(f"data.split={name}: no class of '{manifest.name}' is in its {part} part")
     totals = [sum(manifest.counts[part][label] for part in manifest.counts) for label in range(len(of_class))]
     images = {
         part: sum(total for total, class_part in zip(totals, of_class, strict=True) if class_part == part)
@@ -97,6 +91,46 @@ def partition_of(directory: LocationLike, name: str) -> Partition:
     labels = [manifest.classes[label] for label in rows["label"].to_pylist()]
     digest = split_hash(split, rows["source"].to_pylist(), labels)
     return Partition(split.name, digest, of_class, images, split)
+
+
+def divide_classes(name: str, data: DataCounts) -> Split:
+    """Return the part of each class, without reading any rows.
+
+    Args:
+        name: of a shipped split or a rule; a CSV file; "own" for the rows' own splits; or "auto" for these if they
+            share no class, else every fourth class. Own splits without a validation part give a fifth of their train
+            classes to it, chosen by a hash of the names.
+        data: the images of each class.
+
+    Raises:
+        UserError: no such split, one that does not fit the classes, or no class to train or to validate on.
+    """
+    disjoint = are_disjoint(data)
+    if name == OWN and not disjoint:
+        raise UserError(
+            f"data.split={OWN} needs train, val and test parts that share no class; '{data.name}' does not have them"
+        )
+    if name in (OWN, AUTO) and disjoint:
+        return _divide_own_parts(name, data)
+    if name == AUTO:
+        _check_train_part(name, data)
+    split = load_split(RULE if name == AUTO else name, data.classes)
+    for part in PARTS:
+        if part not in split.parts.values():
+            raise UserError(f"data.split={name}: no class of '{data.name}' is in its {part} part")
+    return split
+
+
+def data_identity(manifest: shards.Manifest) -> str:
+    """Return what a cell's hash contains of a data set: its content hash.
+
+    Earlier versions divided the classes of a data set anew if its own parts share no class and one of them is missing.
+    Cells on such data have new hashes, so that no result of the earlier division is taken over.
+    """
+    data = DataCounts(manifest.name, manifest.classes, manifest.counts)
+    if not are_disjoint(data) or all(any(data.part(part)) for part in PARTS):
+        return manifest.content_hash
+    return hashlib.sha256(f"{manifest.content_hash} own parts".encode()).hexdigest()
 
 
 def partition_identity(name: str) -> str:
@@ -127,17 +161,34 @@ def leakage_warning(weights: str | os.PathLike[str] | None, split: Split) -> str
     )
 
 
-def _has_disjoint_splits(manifest: shards.Manifest) -> bool:
-    """Return whether each class is in one split only, and each split has some."""
-    splits_of_class = [
-        sum(bool(manifest.counts[part][label]) for part in manifest.counts) for label in range(len(manifest.classes))
-    ]
-    return max(splits_of_class) == 1 and all(any(manifest.counts.get(part, ())) for part in PARTS)
+def _check_train_part(name: str, data: DataCounts) -> None:
+    """Raise UserError if a data set was ingested with parts, and train is not among them."""
+    parts = [part for part in PARTS if any(data.part(part))]
+    if parts and "train" not in parts:
+        raise UserError(
+            f"data.split={name}: '{data.name}' has a {' and a '.join(parts)} part and no train part; give it one, or "
+            f"divide its classes anew by data.split={RULE}"
+        )
 
 
-def _parts_of_rows(manifest: shards.Manifest) -> dict[str, str]:
-    """Return the part of each class; a class whose images were all corrupt goes to train."""
-    return {
-        label: next((part for part in manifest.counts if manifest.counts[part][index]), PARTS[0])
-        for index, label in enumerate(manifest.classes)
+def _divide_own_parts(name: str, data: DataCounts) -> Split:
+    """Return the rows' own splits, with a fifth of the train classes as validation classes where none are given."""
+    _check_train_part(name, data)
+    parts = {
+        label: next((part for part in PARTS if data.part(part)[index]), PARTS[0])
+        for index, label in enumerate(data.classes)
     }
+    if "val" in parts.values():
+        return Split(OWN, parts, "the data set's own rows")
+    train = [label for label, part in parts.items() if part == "train"]
+    count = min(max(round(VALIDATION_SHARE * len(train)), LEAST_VALIDATION), len(train) // 2)
+    if not count:
+        raise UserError(
+            f"data.split={name}: '{data.name}' has no validation part, and one train class, which cannot be divided"
+        )
+    held_out = shards.sort_by_hash(train)[:count]
+    return Split(
+        OWN_HELD_OUT,
+        parts | dict.fromkeys(held_out, "val"),
+        f"the data set has no validation part, so {count} of its {len(train)} train classes validate",
+    )

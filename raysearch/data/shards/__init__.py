@@ -4,7 +4,7 @@
 """
 
 from raysearch.data.shards.executors import RayExecutor, ShardExecutor, ThreadExecutor
-from raysearch.data.shards.hash_split import choose_test_sources, hold_out_validation
+from raysearch.data.shards.hash_split import choose_test_sources, hold_out_validation, sort_by_hash
 from raysearch.data.shards.jpeg import (
     Box,
     CorruptImage,
@@ -62,6 +62,7 @@ __all__ = [
     "read_shard",
     "reshape_samples",
     "shard_paths",
+    "sort_by_hash",
     "to_rgb_jpeg",
     "verify_shards",
     "write_shards",

@@ -10,6 +10,7 @@ from typing import Any
 from ray.tune.schedulers import TrialScheduler
 
 from raysearch.data import class_splits
+from raysearch.data.shards import Manifest
 from raysearch.engine.cluster import budget, capacity, connection
 from raysearch.engine.cluster.capacity import TrialResources
 from raysearch.engine.cluster.image_placement import Streamed, place_images
@@ -180,7 +181,7 @@ def open_session(context: RunContext, configs: Sequence[RunConfig]) -> Iterator[
         demand = TrialResources(options.workers, 1, gpus)
         placed = place_images(images, partitions, context, demand)
         demand = replace(demand, streams=any(isinstance(image_set, Streamed) for image_set in placed.values()))
-        run.record.warnings = _split_warnings(configs, partitions)
+        run.record.warnings = _data_warnings(run.manifest, configs, partitions)
         for warning in run.record.warnings:
             context.console.print(f"[yellow]{warning}[/yellow]")
         run.record.hardware = capacity.hardware()
@@ -197,13 +198,16 @@ def open_session(context: RunContext, configs: Sequence[RunConfig]) -> Iterator[
     run.write_record()
 
 
-def _split_warnings(configs: Sequence[RunConfig], partitions: Mapping[Any, class_splits.Partition]) -> list[str]:
-    """Return the warnings of class-disjoint splits: pretrained weights may have seen the test classes."""
-    warnings: set[str] = set()
+def _data_warnings(
+    manifest: Manifest, configs: Sequence[RunConfig], partitions: Mapping[Any, class_splits.Partition]
+) -> list[str]:
+    """Return what makes numbers doubtful: limits of the data, and test classes that weights or a split have seen."""
+    warnings: dict[str, None] = {}
     for config in configs:
+        warnings |= dict.fromkeys(config.limits(manifest.name, manifest.classes, manifest.counts).warnings)
         if config.images in partitions:
             _, weights = config.backbone
-            warnings.update(partitions[config.images].warnings(weights))
+            warnings |= dict.fromkeys(partitions[config.images].warnings(weights))
     return sorted(warnings)
 
 

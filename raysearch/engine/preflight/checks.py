@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from raysearch.data import shards
+from raysearch.data import class_splits, shards
 from raysearch.engine.cluster import prices
 from raysearch.engine.cluster.capacity import TrialResources, workers_per_node
 from raysearch.engine.preflight.check_result import CheckResult, failed, passed, warned
@@ -57,7 +57,7 @@ def check_study(study_name: str, profile: str, data: str, settings: list[str]) -
     location = Location.parse(data)
     manifest = shards.read_manifest(location)  # checks that every shard exists
     changes = overrides.parse(settings, study.task)
-    plan = plan_study(study, PlanRequest(name, profile, changes)).for_data(manifest.content_hash)
+    plan = plan_study(study, PlanRequest(name, profile, changes)).for_data(class_splits.data_identity(manifest))
     plan.reference_config.check(manifest.name, manifest.classes, manifest.counts)
     yield passed("study", f"{name}, {profile}: {plan.summary()}")
     images = sum(sum(by_class) for by_class in manifest.counts.values())

@@ -11,6 +11,7 @@ from pydantic import Field as _Field
 from pydantic.fields import FieldInfo
 
 from raysearch.core import UserError, extensions
+from raysearch.data.evaluation_limits import Limits
 
 __all__ = ["Counts", "Images", "RunConfig", "Section", "section", "setting"]
 
@@ -128,17 +129,25 @@ class RunConfig(Section):
     def chance(self, counts: Counts) -> float:
         """Return what guessing would score on the test split."""
 
-    def check(self, name: str, classes: Sequence[str], counts: Counts) -> None:
-        """Check that a run can be made of a data set.
+    def limits(self, name: str, classes: Sequence[str], counts: Counts) -> Limits:
+        """Return what keeps a run from being evaluated on a data set, and what makes its numbers doubtful.
 
         Args:
             name: the name of the data set.
             classes: their names.
             counts: split -> images of each class.
+        """
+        return Limits()
+
+    def check(self, name: str, classes: Sequence[str], counts: Counts) -> None:
+        """Check that a run can be made of a data set; the arguments are those of `limits`.
 
         Raises:
             UserError: no run can.
         """
+        errors = self.limits(name, classes, counts).errors
+        if errors:
+            raise UserError(errors[0])
 
     def starts_from(self, seed: int) -> "tuple[RunConfig, int] | None":
         """Return config and seed of the pre-training that a run with this seed starts from, if there is one."""

@@ -1,8 +1,12 @@
 """Configs of runs whose data is split by classes: what they share, and the config of a pre-training."""
 
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from raysearch.core import UserError
 from raysearch.data import class_splits
+from raysearch.data.evaluation_limits import DataCounts, Limits, classifier_limits
 from raysearch.studies.configs import weights
 from raysearch.studies.configs.base import Counts, Images, RunConfig
 from raysearch.studies.configs.fewshot_sections import (
@@ -35,6 +39,24 @@ class ClassDisjointConfig(RunConfig):
         """Name of the backbone, and the weights that it starts from."""
         return self.model.backbone, self.model.weights
 
+    def limits(self, name: str, classes: Sequence[str], counts: Counts) -> Limits:
+        """Return the limits of the run on the classes of its split; those of its pre-training are among them."""
+        data = DataCounts(name, classes, counts)
+        try:
+            parts = class_splits.divide_classes(self.data.split, data).parts
+        except UserError as error:
+            return Limits((str(error),))
+        return self.limits_of_parts(data, parts)
+
+    @abstractmethod
+    def limits_of_parts(self, data: DataCounts, parts: Mapping[str, str]) -> Limits:
+        """Return the limits of the run on a data set whose classes are divided.
+
+        Args:
+            data: the images of each class.
+            parts: class -> "train", "val" or "test".
+        """
+
     @property
     def augments_episodes(self) -> bool:
         """Whether the run trains on random views of episodes."""
@@ -60,6 +82,10 @@ class PretrainRunConfig(ClassDisjointConfig):
     data: FewshotDataConfig = FewshotDataConfig()
     model: BackboneConfig = BackboneConfig()
     train: PretrainConfig = PretrainConfig(epochs=100)
+
+    def limits_of_parts(self, data: DataCounts, parts: Mapping[str, str]) -> Limits:
+        """Return the limits of the classifier of base classes."""
+        return classifier_limits(data, parts)
 
     def chance(self, counts: Counts) -> float:
         """Return the accuracy of guessing among the base classes."""

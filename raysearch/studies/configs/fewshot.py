@@ -4,11 +4,12 @@ The defaults are HelixFormer's released configuration; `configs.fewshot_task` ha
 description states what a field changes and why its default is what it is.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, model_validator
 
+from raysearch.data.evaluation_limits import DataCounts, EpisodeSize, Limits, classifier_limits, episode_limits
 from raysearch.models.backbone_specs import BACKBONES
 from raysearch.studies.configs import weights
 from raysearch.studies.configs.base import Counts, section, setting
@@ -92,6 +93,15 @@ class FewshotConfig(ClassDisjointConfig):
         if self.pretrain.epochs and self.model.weights:
             raise ValueError("model.weights and pretrain.epochs both set where the backbone starts; set one of them")
         return self
+
+    def limits_of_parts(self, data: DataCounts, parts: Mapping[str, str]) -> Limits:
+        """Return the limits of the episodes, and of the pre-training if there is one."""
+        size = EpisodeSize(self.episodes.ways, self.episodes.shots, self.episodes.queries)
+        limits = episode_limits(data, parts, size)
+        if self.pretrain.epochs:
+            before = classifier_limits(data, parts)
+            return Limits(before.errors + limits.errors, limits.warnings)
+        return limits
 
     def chance(self, counts: Counts) -> float:
         """Return the accuracy of a guess among the ways of an episode."""

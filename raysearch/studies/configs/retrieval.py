@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, model_validator
 
-from raysearch.core import UserError
+from raysearch.data.evaluation_limits import DataCounts, Limits, retrieval_limits
 from raysearch.models.backbone_specs import BACKBONES, BUILT_IN
 from raysearch.studies.configs import weights
 from raysearch.studies.configs.base import Counts, Images, RunConfig, Section, section, setting
@@ -261,21 +261,9 @@ class RetrievalConfig(RunConfig):
         test = counts["test"]
         return sum(a * b for a, b in zip(train, test, strict=True)) / sum(train) / sum(test)
 
-    def check(self, name: str, classes: Sequence[str], counts: Counts) -> None:
-        """Check that there are two train classes with two images each, and test images.
-
-        Raises:
-            UserError: there are not.
-        """
-        train = counts.get("train", ())
-        test = counts.get("test", ())
-        if not sum(train) or not sum(test):
-            raise UserError(f"data set '{name}' has no {'test' if sum(train) else 'train'} images")
-        for label, count in zip(classes, train, strict=True):
-            if count == 1:
-                raise UserError(f"class '{label}' of data set '{name}' has one training image; it needs at least two")
-        if sum(count > 0 for count in train) < 2:
-            raise UserError(f"data set '{name}' has one training class; retrieval needs at least two")
+    def limits(self, name: str, classes: Sequence[str], counts: Counts) -> Limits:
+        """Return the limits of a retrieval: two train classes with two images each, and queries that find theirs."""
+        return retrieval_limits(DataCounts(name, classes, counts), self.data.validation)
 
     @property
     def uses_positive(self) -> bool:

@@ -1,5 +1,6 @@
 """A data set divided by classes: which split "auto" takes, files of the user's own, and images of each part."""
 
+import hashlib
 from functools import partial
 from pathlib import Path
 
@@ -64,12 +65,67 @@ def test_auto_takes_the_data_set_s_own_splits_where_they_share_no_class(apart: P
     assert parts(class_splits.partition_of(apart, "mod4")) == MOD4, "by name a rule is taken in any case"
 
 
-@pytest.mark.parametrize("where", [{**APART, "auk": "train test"}, {**APART, "owl": "train"}])
-def test_own_splits_that_share_a_class_or_lack_a_part(where: dict[str, str], tmp_path: Path) -> None:
-    directory = write(tmp_path / "data", where)
+def test_own_splits_that_share_a_class(tmp_path: Path) -> None:
+    directory = write(tmp_path / "data", {**APART, "auk": "train test"})
     assert class_splits.partition_of(directory, "auto").name == "mod4"
-    with pytest.raises(UserError, match=r"data\.split=own needs train/val/test splits with disjoint, non-empty"):
+    with pytest.raises(UserError, match=r"data\.split=own needs train, val and test parts that share no class"):
         class_splits.partition_of(directory, "own")
+
+
+# Whatever the names of the train classes, none of the test classes may be trained on.
+TRAIN = [f"{word} {number}" for word in ("été", "bird") for number in range(13)]
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "sizes"),
+    [
+        ({"train": 10, "val": 3, "test": 4}, "own", {"train": 10, "val": 3, "test": 4}),
+        ({"train": 10, "test": 4}, "own-held-out", {"train": 5, "val": 5, "test": 4}),
+        ({"train": 4, "test": 4}, "own-held-out", {"train": 2, "val": 2, "test": 4}),
+        ({"train": 26, "test": 4}, "own-held-out", {"train": 21, "val": 5, "test": 4}),
+        ({"train": 10, "val": 4}, "own", {"train": 10, "val": 4}),
+        ({"train": 8}, "mod4", {"train": 4, "val": 2, "test": 2}),
+        ({"train": 1, "test": 4}, "", "one train class, which cannot be divided"),
+        ({"test": 8}, "", "has a test part and no train part"),
+        ({"val": 8}, "", "has a val part and no train part"),
+        ({"val": 4, "test": 4}, "", "has a val and a test part and no train part"),
+    ],
+)
+def test_own_parts_are_kept(where: dict[str, int], name: str, sizes: dict[str, int] | str, tmp_path: Path) -> None:
+    own = {}
+    for part, count in where.items():
+        names = TRAIN if part == "train" else [f"{part} {number}" for number in range(count)]
+        own |= dict.fromkeys(names[:count], part)
+    samples = [shards.Sample(f"{label}.jpg", label, part, partial(load, 50)) for label, part in own.items()]
+    shards.write_shards(samples, tmp_path / "data", name="birds", layout="folder")
+    if isinstance(sizes, str):
+        with pytest.raises(UserError, match=sizes):
+            class_splits.partition_of(tmp_path / "data", "auto")
+        return
+    found = class_splits.partition_of(tmp_path / "data", "auto")
+    divided = dict(zip(sorted(own), found.of_class, strict=True))
+    assert found.name == name
+    assert {part: found.of_class.count(part) for part in sizes} == sizes
+    if name != "mod4":
+        assert all(part == own[label] or (own[label], part) == ("train", "val") for label, part in divided.items())
+    assert bool(found.warnings(None)) == (name == "own-held-out")
+    assert class_splits.partition_of(tmp_path / "data", "auto") == found
+    manifest = shards.read_manifest(tmp_path / "data")
+    same = class_splits.data_identity(manifest) == manifest.content_hash
+    assert same == (("val" in where and "test" in where) or len(where) == 1)
+
+
+def test_the_validation_classes_do_not_depend_on_the_other_classes(tmp_path: Path) -> None:
+    """Classes validate by a hash of their names: another test class moves none."""
+    found = []
+    for more in ({}, {"zebra finch": "test"}):
+        own = {**dict.fromkeys(TRAIN, "train"), "owl": "test", **more}
+        samples = [shards.Sample(f"{label}.jpg", label, part, partial(load, 50)) for label, part in own.items()]
+        shards.write_shards(samples, tmp_path / f"data{len(more)}", name="birds", layout="folder")
+        found.append(class_splits.partition_of(tmp_path / f"data{len(more)}", "auto").split.classes("val"))
+    assert found[0] == found[1]
+    expected = sorted(TRAIN, key=lambda label: hashlib.sha256(label.encode()).hexdigest())[:5]
+    assert found[0] == tuple(sorted(expected))
 
 
 def test_a_file_of_the_users_own(shared: Path, tmp_path: Path) -> None:
