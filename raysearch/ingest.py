@@ -10,9 +10,11 @@
 
 Before anything is written, the numbers of images and classes are compared with the published ones. Every image is
 decoded once. Images that do not decode, and those on which lists and files disagree, are left out and named; with
---on-corrupt fail they stop the ingest. OUT appears at once when everything is done. After an interruption or a kill,
-the same command continues from the finished shards. OUT may be in a store, such as s3://bucket/folder. Its shards are
-built on this machine, in RAYSEARCH_CACHE, and uploaded; the manifest, which makes them a data set, comes last.
+--on-corrupt fail they stop the ingest. A table accounts for everything in SRC: what was read, and what was left out and
+why. With --strict anything that was left out is an error. OUT appears at once when everything is done. After an
+interruption or a kill, the same command continues from the finished shards. OUT may be in a store, such as
+s3://bucket/folder. Its shards are built on this machine, in RAYSEARCH_CACHE, and uploaded; the manifest, which makes
+them a data set, comes last.
 """
 
 import contextlib
@@ -75,6 +77,10 @@ def ingest(
     side: int | None = typer.Option(
         None, metavar="N", help="resize to N x N now, as JPEG of quality 95  [default: keep the files as they are]"
     ),
+    strict: bool = typer.Option(
+        False, "--strict", help="stop, before OUT appears, if anything in SRC is left out for any reason"
+    ),
+    follow_links: bool = typer.Option(False, "--follow-links", help="also read links that lead out of SRC"),
     strict_counts: bool = typer.Option(
         False, "--strict-counts", help="stop if the numbers of images or classes differ from the published ones"
     ),
@@ -102,7 +108,7 @@ def ingest(
         raise UserError(
             f"--val holds out images of every class, but in {chosen.name} each class is in one part; leave --val out"
         )
-    listing = chosen.read(src, test_fraction)
+    listing, account = layouts.read_source(chosen, src, test_fraction, follow_links)
     _compare_counts(chosen, listing, strict_counts)
     samples = list(listing)
     steps: list[str] = []
@@ -123,6 +129,8 @@ def ingest(
             on_corrupt=on_corrupt.value,
             corrupt=listing.corrupt,
             steps=steps,
+            account=account,
+            strict=strict,
             progress=progress,
             executor=executor,
             report=lambda line: _screen().print(line, highlight=False),
@@ -254,6 +262,8 @@ def _print_summary(manifest: shards.Manifest, out: Location, verified: bool) -> 
     if len(manifest.corrupt) > LISTED_ON_SCREEN:
         hidden = len(manifest.corrupt) - LISTED_ON_SCREEN
         screen.print(f"... and {hidden:,} more, listed in {escape(str(out / shards.MANIFEST))}")
+    if manifest.account is not None:
+        screen.print(manifest.account.table())
     screen.print(table)
 
 

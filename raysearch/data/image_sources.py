@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from raysearch.core import UserError
-from raysearch.data.layouts.readers.disk import EXTENSIONS, class_folders, visible
+from raysearch.data.layouts.readers.disk import class_folders, visible
 from raysearch.data.shards import MANIFEST, Manifest, read_manifest, read_shard
+from raysearch.data.source_tree import is_image_name
 from raysearch.storage import Location, LocationLike
 
 
@@ -53,9 +54,9 @@ def find_images(location: LocationLike) -> FoundImages:
         files = sorted(_walk(root, ()), key=lambda file: file.relative_to(root).as_posix())
     except OSError as error:
         raise UserError(f"{error.filename} cannot be read: {error.strerror}") from error
-    image_files = [file for file in files if file.suffix.lower() in EXTENSIONS]
+    image_files = [file for file in files if is_image_name(file.name)]
     if not image_files:
-        raise UserError(f"{location} holds no images ({', '.join(sorted(EXTENSIONS))}), nor do its sub-folders")
+        raise UserError(f"{location} holds no images, nor do its sub-folders")
     images = (_image_of_file(root, file) for file in image_files)
     return FoundImages(len(image_files), images, len(files) - len(image_files))
 

@@ -22,6 +22,7 @@ from raysearch.data.layouts.layout import (
     register_layout,
 )
 from raysearch.data.layouts.own_images import read_folder
+from raysearch.data.layouts.reading import read_source
 
 __all__ = [
     "AUTO",
@@ -38,6 +39,7 @@ __all__ = [
     "official_release",
     "read_fewshot",
     "read_folder",
+    "read_source",
     "register_layout",
 ]
 

@@ -55,4 +55,5 @@ LAYOUT = register_release(
     list_samples,
     PublishedCounts({"train": 6667, "test": 3333}, {"train": 100, "test": 100}),
     read_boxes,
+    annotations=("images_box.txt",),
 )

@@ -115,4 +115,5 @@ LAYOUT = register_release(
     list_samples,
     PublishedCounts({"train": 8144, "test": 8041}, {"train": 196, "test": 196}),
     read_boxes,
+    annotations=(TEST_LABELS, f"devkit/{TEST_LABELS}"),
 )

@@ -32,4 +32,5 @@ LAYOUT = register_release(
     list_samples,
     PublishedCounts({"train": 5994, "test": 5794}, {"train": 200, "test": 200}),
     id_lists.read_boxes,
+    annotations=("bounding_boxes.txt",),
 )

@@ -83,4 +83,5 @@ LAYOUT = register_release(
     list_samples,
     PublishedCounts({"train": 12000, "test": 8580}, {"train": 120, "test": 120}),
     read_boxes,
+    annotations=("Annotation",),
 )

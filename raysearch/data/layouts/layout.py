@@ -7,22 +7,33 @@ by itself. It is counted and named with the corrupt images, and `--on-corrupt` d
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from raysearch.core import Registry, UserError
 from raysearch.data.layouts.readers import disk
+from raysearch.data.reading_account import Unused
 from raysearch.data.shards import SPLITS, Box, Corrupt, Sample
+
+UNREAD_IMAGE = "an image where the layout does not look for any"
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The samples of a data set; iterating over it yields them."""
+    """The samples of a data set; iterating over it yields them.
+
+    Whatever else is in SRC is found and counted by `read_source`. A layout adds what only it can know: the files it
+    `used`, and in `unused` the rows of lists, the members of archives, and files or folders with its own reason.
+    """
 
     samples: tuple[Sample, ...]
     classes: tuple[str, ...] | None = None  # in label order, only those with samples; None: sorted by name
     corrupt: tuple[Corrupt, ...] = ()
+    base: Path | None = None  # folder below which all paths of this listing are; None: SRC
+    used: tuple[str, ...] = ()  # lists, annotations and archives that were read; a folder stands for all in it
+    unused: tuple[Unused, ...] = ()
+    rest: str = UNREAD_IMAGE  # the reason for an image in SRC that is neither a sample nor in `unused`
 
     def __iter__(self) -> Iterator[Sample]:
         return iter(self.samples)
@@ -102,6 +113,7 @@ def listing_from_lists(
         samples,
         None if classes is None else tuple(name for name in classes if name in labels),
         tuple(Corrupt(source=source, reason=reasons[source]) for source in sorted(reasons)),
+        base=base,
     )
 
 
@@ -224,6 +236,7 @@ def official_release(
     listing: Callable[[Path], Listing],
     counts: PublishedCounts,
     boxes: Callable[[Path], Mapping[str, Box]] | None = None,
+    annotations: Sequence[str] = (),
 ) -> Layout:
     """Return the layout of a release that has its own split. It is not registered yet.
 
@@ -234,6 +247,7 @@ def official_release(
         listing: folder in which the release begins -> samples.
         counts: as published.
         boxes: folder in which the release begins -> source -> bounding box.
+        annotations: files and folders of the release that hold lists or boxes, beside those of the signatures.
     """
     looks_for = " or ".join(signature.describe() for signature in signatures)
 
@@ -252,7 +266,10 @@ def official_release(
         refuse_test_fraction(test_fraction, f"the lists of {title}")
         release = _find_release(src)
         with disk.directory(release):
-            return listing(release)
+            known = {path for signature in signatures for path in signature.paths if not (release / path).is_dir()}
+            used = (path for path in (*sorted(known), *annotations) if (release / path).exists())
+            samples = listing(release)
+            return replace(samples, base=release, used=(*samples.used, *used))
 
     def _recognize(root: Path) -> str:
         for signature in signatures:
@@ -279,13 +296,14 @@ def register_release(
     listing: Callable[[Path], Listing],
     counts: PublishedCounts,
     boxes: Callable[[Path], Mapping[str, Box]] | None = None,
+    annotations: Sequence[str] = (),
 ) -> Layout:
     """Register the layout of a release that has its own split, and return it; see `official_release`.
 
     Raises:
         UserError: the name is taken.
     """
-    return register_layout(official_release(name, title, signatures, listing, counts, boxes))
+    return register_layout(official_release(name, title, signatures, listing, counts, boxes, annotations))
 
 
 def refuse_test_fraction(test_fraction: float | None, origin: str) -> None:

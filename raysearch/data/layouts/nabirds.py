@@ -33,4 +33,5 @@ LAYOUT = register_release(
     list_samples,
     PublishedCounts({"train": 23929, "test": 24633}, {"train": 555, "test": 555}),
     id_lists.read_boxes,
+    annotations=("bounding_boxes.txt",),
 )

@@ -19,6 +19,7 @@ from raysearch.core import UserError
 from raysearch.data.layouts.layout import Layout, Listing, register_layout
 from raysearch.data.layouts.readers import archives, disk
 from raysearch.data.shards import Corrupt, CorruptImage, SliceLoader
+from raysearch.data.source_tree import image_endings, is_image_name
 
 NAME_FILES = ("classnames.txt", "classes.txt")
 LABEL_KEYS = ("label", "cls", "class")
@@ -53,7 +54,7 @@ def recognize(root: Path) -> str:
         try:
             for member in _members(path, PROBED_MEMBERS):
                 key, kind = _split_member_name(member.name)
-                kinds.setdefault(key, set()).add("image" if f".{kind}" in disk.EXTENSIONS else kind)
+                kinds.setdefault(key, set()).add("image" if is_image_name(member.name) else kind)
         except tarfile.TarError:
             continue
         if any("image" in key_kinds and key_kinds & {"cls", "json"} for key_kinds in kinds.values()):
@@ -93,7 +94,7 @@ def _list_images(root: Path, path: Path, corrupt: list[Corrupt]) -> list[archive
     try:
         for member in _members(path):
             key, kind = _split_member_name(member.name)
-            if f".{kind}" in disk.EXTENSIONS:
+            if f".{kind}" in image_endings():
                 images[key] = member
             elif kind in ("cls", "json"):
                 labels.setdefault(key, _parse_label(_member_loader(path, member)(), kind))

@@ -25,7 +25,7 @@ from raysearch.data.shards.manifest import (
     shard_paths,
 )
 from raysearch.data.shards.reader import ShardReader
-from raysearch.data.shards.samples import FileLoader, Loader, Sample, SliceLoader, reshape_samples
+from raysearch.data.shards.samples import FileLoader, Loader, Sample, SliceLoader, loader_file, reshape_samples
 from raysearch.data.shards.shard_rows import SCHEMA, file_sha256, read_rows, read_shard
 from raysearch.data.shards.verify import verify_shards
 from raysearch.data.shards.workdir import open_temporary_file
@@ -56,6 +56,7 @@ __all__ = [
     "file_sha256",
     "hold_out_validation",
     "image_pixels",
+    "loader_file",
     "open_temporary_file",
     "read_manifest",
     "read_rows",

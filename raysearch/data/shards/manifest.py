@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
 from raysearch.core import Unreachable, UserError
+from raysearch.data.reading_account import ReadingAccount
 from raysearch.storage import Location, LocationLike, filesystems
 
 FORMAT = 2  # raised when older readers cannot read the directory; 2: the content hash covers the rows' digests
@@ -55,6 +56,7 @@ class Manifest(FrozenModel):
     width: tuple[int, int]  # smallest and largest, pixels
     height: tuple[int, int]
     corrupt: tuple[Corrupt, ...] = ()
+    account: ReadingAccount | None = None  # of everything in SRC; None in older data sets
     steps: tuple[str, ...] = ()  # changes made to images and parts by the ingest, such as "boxes", "side 84", "val 0.1"
     content_hash: str
     versions: dict[str, str]

@@ -44,6 +44,10 @@ class FileLoader(NamedTuple):
         """Return the size and time of the file."""
         return _file_stamp(f"{self.root}/{self.source}")
 
+    def file(self) -> str:
+        """Return the path of the file."""
+        return f"{self.root}/{self.source}"
+
 
 class SliceLoader(NamedTuple):
     """Loads some bytes of a larger file.
@@ -75,6 +79,10 @@ class SliceLoader(NamedTuple):
         """Return the size and time of the origin, and the place in it."""
         return f"{_file_stamp(self.origin)} {self.offset} {self.size}"
 
+    def file(self) -> str:
+        """Return the path of the origin."""
+        return self.origin
+
 
 class ReshapingLoader(NamedTuple):
     """Crops and resizes another loader's image; see `jpeg.crop_and_resize`."""
@@ -90,6 +98,10 @@ class ReshapingLoader(NamedTuple):
         """Return the other loader's stamp with the box and side, or None if it has none."""
         inner = loader_stamp(self.load)
         return None if inner is None else f"{inner} {self.box} {self.side}"
+
+    def file(self) -> str | None:
+        """Return the other loader's file, or None if it has none."""
+        return loader_file(self.load)
 
 
 class MissingImage(NamedTuple):
@@ -122,6 +134,16 @@ def loader_stamp(load: Loader) -> str | None:
     """
     stamp = getattr(load, "stamp", None)
     return stamp() if stamp else None
+
+
+def loader_file(load: Loader) -> str | None:
+    """Return the path of the file that a loader reads from, or None if it has none or does not know it.
+
+    >>> loader_file(FileLoader("photos", "wren/1.jpg")), loader_file(lambda: b"")
+    ('photos/wren/1.jpg', None)
+    """
+    file = getattr(load, "file", None)
+    return file() if file else None
 
 
 def canonical_order(samples: Iterable[Sample], classes: Sequence[str] | None) -> tuple[list[Sample], dict[str, int]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from raysearch.core import Unreachable, UserError
+from raysearch.data.reading_account import ReadingAccount, Unused
 from raysearch.data.shards import publish, resume, workdir
 from raysearch.data.shards.executors import ShardExecutor, ThreadExecutor
 from raysearch.data.shards.manifest import FORMAT, MANIFEST, SPLITS, Corrupt, Manifest
@@ -39,6 +40,8 @@ def write_shards(
     on_corrupt: Literal["skip", "fail"] = "skip",
     corrupt: Sequence[Corrupt] = (),
     steps: Sequence[str] = (),
+    account: ReadingAccount | None = None,
+    strict: bool = False,
     progress: Callable[[int], None] = lambda number: None,
     executor: ShardExecutor = ThreadExecutor(),  # noqa: B008 - it holds no state
     report: Callable[[str], None] = lambda line: None,
@@ -59,13 +62,16 @@ def write_shards(
         on_corrupt: leave out images that do not decode, or stop at the first.
         corrupt: images that were left out before, to be listed in the manifest.
         steps: changes that were made to the images before, to be listed in the manifest.
+        account: what else the source holds; None if that is not known.
+        strict: whether anything that is left out, corrupt images included, is an error.
         progress: called with the number of images just done.
         executor: builds the shards.
         report: called with lines for the user.
 
     Raises:
-        UserError: no image that decodes, or under `on_corrupt="fail"` a corrupt one; a sample listed twice or with an
-            unknown class or split; an `out` that holds something else or cannot be written.
+        UserError: no image that decodes, or under `on_corrupt="fail"` a corrupt one; with `strict` anything that is
+            left out; a sample listed twice or with an unknown class or split; an `out` that holds something else or
+            cannot be written.
     """
     if rows_per_shard < 1:
         raise UserError(f"rows per shard must be 1 or more, not {rows_per_shard}")
@@ -74,6 +80,9 @@ def write_shards(
     if corrupt and on_corrupt == "fail":
         more = f"; {len(corrupt):,} such images in all" if len(corrupt) > 1 else ""
         raise UserError(f"{corrupt[0].source}: {corrupt[0].reason}{more}")
+    whole = (account or ReadingAccount(read=0)).complete(0, _as_unused(corrupt))
+    if strict:
+        whole.refuse("SRC")
     target = Location.parse(out)
     publish.existing_manifest(target)  # fails before the work, not after it
     in_order, labels = canonical_order(samples, classes)
@@ -84,6 +93,10 @@ def write_shards(
             try:
                 results = _build_shards(specs, directory, on_corrupt, executor, progress, report)
                 manifest = _manifest(results, directory / DATA_FOLDER, name, layout, tuple(labels), corrupt, steps)
+                newly_corrupt = _as_unused(manifest.corrupt[len(corrupt) :])
+                manifest = manifest.model_copy(update={"account": whole.complete(manifest.images, newly_corrupt)})
+                if strict and manifest.account:
+                    manifest.account.refuse("SRC")
                 (directory / DATA_FOLDER / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", "utf-8")
                 return publish.publish_directory(directory / DATA_FOLDER, target, manifest)
             except (KeyboardInterrupt, OSError, Unreachable):
@@ -92,6 +105,10 @@ def write_shards(
                 raise
     except OSError as error:
         raise UserError(f"cannot write {target}: {error.strerror or error}") from error
+
+
+def _as_unused(corrupt: Iterable[Corrupt]) -> list[Unused]:
+    return [Unused("image", image.source, image.reason) for image in corrupt]
 
 
 def _work_hash(samples: Sequence[Sample], labels: dict[str, int], rows_per_shard: int) -> str:

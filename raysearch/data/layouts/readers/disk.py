@@ -7,8 +7,7 @@ from pathlib import Path
 
 from raysearch.core import UserError
 from raysearch.data.shards import FileLoader, Sample
-
-EXTENSIONS = {".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
+from raysearch.data.source_tree import is_image_name, is_leftover
 
 
 @contextlib.contextmanager
@@ -36,7 +35,7 @@ def file_sample(root: Path, source: str, label: str, split: str) -> Sample:
 
 def visible(directory: Path) -> list[Path]:
     """Return the entries of a directory, sorted, without files that archivers and file managers leave behind."""
-    return sorted(entry for entry in directory.iterdir() if not _is_leftover(entry.name))
+    return sorted(entry for entry in directory.iterdir() if not is_leftover(entry.name))
 
 
 def folders(directory: Path) -> list[str]:
@@ -46,7 +45,7 @@ def folders(directory: Path) -> list[str]:
 
 def images(directory: Path) -> list[str]:
     """Return the names of the image files in a directory, sorted."""
-    return sorted(entry.name for entry in _entries(directory) if _suffix(entry.name) in EXTENSIONS and entry.is_file())
+    return sorted(entry.name for entry in _entries(directory) if is_image_name(entry.name) and entry.is_file())
 
 
 def images_below(root: Path, folder: str) -> Iterator[str]:
@@ -108,12 +107,4 @@ def read_pairs(path: Path) -> dict[str, str]:
 def _entries(directory: Path) -> list[os.DirEntry[str]]:
     """Return the entries like `visible`, unsorted; they know their type without a call per each of a million images."""
     with os.scandir(directory) as entries:
-        return [entry for entry in entries if not _is_leftover(entry.name)]
-
-
-def _suffix(name: str) -> str:
-    return os.path.splitext(name)[1].lower()
-
-
-def _is_leftover(name: str) -> bool:
-    return name.startswith((".", "__MACOSX", "@"))
+        return [entry for entry in entries if not is_leftover(entry.name)]
