@@ -19,10 +19,10 @@ import csv
 import itertools
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import typer
@@ -35,12 +35,15 @@ from scipy.stats import binomtest
 
 from raysearch.core import UserError, atomic, cli
 from raysearch.data import image_sources
+from raysearch.data.reading_account import ReadingAccount
 from raysearch.data.shards import Corrupt
 from raysearch.inference.classifier import FewShotClassifier, Prediction
+from raysearch.ingest import OnCorrupt
 from raysearch.storage import Location, LocationLike
 
 __all__ = ["Accuracy", "FewShotClassifier", "Named", "Prediction", "accuracy", "name_images"]
 
+SHOWN = 5  # images that were left out and are listed on screen; --json lists them all
 BATCH = 128  # images decoded at once
 COLUMNS = ("path", "class", "score")  # first columns of the --out table; one column per class follows
 
@@ -69,31 +72,70 @@ class Accuracy(NamedTuple):
     images: int
 
 
-def name_images(recogniser: FewShotClassifier, place: LocationLike) -> Iterator[Named]:
+def name_images(
+    recogniser: FewShotClassifier,
+    place: LocationLike,
+    on_corrupt: Literal["skip", "fail"] = "skip",
+    follow_links: bool = False,
+) -> Iterator[Named]:
     """Name the images of a folder or of shards, or a single image, batch by batch.
 
     Args:
         recogniser: a model that has learned its classes.
         place: see `raysearch.data.image_sources`; or the path of an image on this machine.
+        on_corrupt: "skip" leaves out an image of a folder that does not decode; "fail" stops.
+        follow_links: also read links that lead out of the folder.
 
     Raises:
-        UserError: the place does not exist, holds no image, or an image cannot be read.
+        UserError: the place does not exist, holds no image that can be read, or an image cannot be read and
+            `on_corrupt` is "fail".
     """
-    location = Location.parse(place)
-    if location.local is not None and not location.local.is_dir():
-        yield Named(str(location), None, recogniser.predict([location.local])[0])
-        return
-    photos = image_sources.find_images(location).images
-    with ThreadPoolExecutor(os.cpu_count()) as threads:  # decoders release the GIL
-        while batch := list(itertools.islice(photos, BATCH)):
-            pixels = []
-            for read in threads.map(recogniser.preprocessing.read, batch):
-                if isinstance(read, Corrupt):
-                    raise UserError(f"{read.source} in {location} is corrupt: {read.reason}")
-                pixels.append(read)
-            predictions = recogniser.predict(np.stack(pixels))
-            for photo, prediction in zip(batch, predictions, strict=True):
-                yield Named(photo.path, photo.label, prediction)
+    return _Naming(recogniser, place, on_corrupt, follow_links).named()
+
+
+class _Naming:
+    """The naming of all images of a place; at the end `corrupt` and `account` tell what was left out."""
+
+    def __init__(self, recogniser: FewShotClassifier, place: LocationLike, on_corrupt: str, follow_links: bool) -> None:
+        self.recogniser = recogniser
+        self.location = Location.parse(place)
+        self.on_corrupt = on_corrupt
+        self.corrupt: list[Corrupt] = []
+        self.account = ReadingAccount(read=1)
+        self._found: image_sources.FoundImages | None = None
+        if self.location.local is None or self.location.local.is_dir():
+            self._found = image_sources.find_images(self.location, follow_links)
+            self.account = self._found.account
+
+    def named(self) -> Iterator[Named]:
+        """Yield each image with its prediction."""
+        if self._found is None:
+            path = self.location.local
+            assert path is not None
+            yield Named(str(self.location), None, self.recogniser.predict([path])[0])
+            return
+        with ThreadPoolExecutor(os.cpu_count()) as threads:  # decoders release the GIL
+            while batch := list(itertools.islice(self._found.images, BATCH)):
+                pixels = []
+                photos = []
+                for photo, read in zip(batch, threads.map(self.recogniser.preprocessing.read, batch), strict=True):
+                    if isinstance(read, Corrupt):
+                        self._leave_out(read)
+                    else:
+                        pixels.append(read)
+                        photos.append(photo)
+                predictions = self.recogniser.predict(np.stack(pixels)) if pixels else []
+                for photo, prediction in zip(photos, predictions, strict=True):
+                    yield Named(photo.path, photo.label, prediction)
+        self.account = self.account.complete(self._found.total - len(self.corrupt), self.corrupt)
+
+    def _leave_out(self, image: Corrupt) -> None:
+        assert self._found is not None
+        self.corrupt.append(image)
+        if self.on_corrupt == "fail" or len(self.corrupt) == self._found.total:
+            first = self.corrupt[0]
+            others = f"; none of {self._found.total:,} images can be read" if len(self.corrupt) > 1 else ""
+            raise UserError(f"{first.source} in {self.location} is corrupt: {first.reason}{others}")
 
 
 def accuracy(named: Sequence[Named]) -> Accuracy | None:
@@ -120,6 +162,11 @@ def main(
     out: Path | None = typer.Option(None, help="CSV file for all scores, one column per class"),
     top: int | None = typer.Option(None, min=1, help="classes printed per image; default: two, with --json all"),
     as_json: bool = typer.Option(False, "--json", help="print JSON"),
+    on_corrupt: OnCorrupt = typer.Option(
+        OnCorrupt.skip, help="an image of a QUERY folder that does not decode: skip it, or stop"
+    ),
+    strict: bool = typer.Option(False, "--strict", help="stop if anything in a folder is left out for any reason"),
+    follow_links: bool = typer.Option(False, "--follow-links", help="also read links that lead out of a folder"),
 ) -> None:
     """Name the images of QUERY by the examples in SUPPORT_DIR."""
     if out is not None:
@@ -128,15 +175,24 @@ def main(
     if place.file_type() == FileType.NotFound:
         raise UserError(f"no image or folder at {place}")
     recogniser = FewShotClassifier.load(model)
-    recogniser.learn_folder(support)
+    examples = image_sources.images_by_class(support, follow_links)
+    recogniser.learn(examples)
     classes = list(recogniser.shots)
     if out is not None and (taken := sorted({*COLUMNS} & {*classes})):
         raise UserError(f"--out: class '{taken[0]}' has the name of another column of the table; rename its folder")
-    named = list(_with_progress(name_images(recogniser, place)))
+    naming = _Naming(recogniser, place, on_corrupt.value, follow_links)
+    accounts = {str(support): image_sources.account_of_examples(support, examples, follow_links)}
+    if strict:
+        accounts[str(support)].refuse(str(support))
+        naming.account.refuse(str(place))
+    named = list(_with_progress(naming.named()))
+    accounts[str(place)] = naming.account
+    if strict:
+        naming.account.refuse(str(place))
     if out is not None:
         _write(out, classes, named)
     if as_json:
-        print(json.dumps(_plain(recogniser, named, top), indent=1, ensure_ascii=False))
+        print(json.dumps(_plain(recogniser, named, naming.corrupt, accounts, top), indent=1, ensure_ascii=False))
         return
     console = cli.console()
     console.print(_table(recogniser, named, 2 if top is None else top))
@@ -146,6 +202,13 @@ def main(
             f"accuracy {found.value:.1%} (95 % interval {found.low:.1%} to {found.high:.1%}) "
             f"of {found.images:,} images in folders named like classes{others}"
         )
+    for image in naming.corrupt[:SHOWN]:
+        console.print(f"left out: {escape(image.source)}: {escape(image.reason)}", style="yellow")
+    if len(naming.corrupt) > SHOWN:
+        console.print(f"... and {len(naming.corrupt) - SHOWN:,} more", style="yellow")
+    for folder, account in accounts.items():
+        console.print(f"{escape(folder)}:")
+        console.print(account.table())
     if out is not None:
         console.print(f"scores of all classes: {escape(str(out))}")
 
@@ -173,7 +236,13 @@ def _write(out: Path, classes: Sequence[str], named: Sequence[Named]) -> None:
         raise UserError(f"cannot write {out}: {error.strerror or error}") from error
 
 
-def _plain(recogniser: FewShotClassifier, named: Sequence[Named], top: int | None) -> dict[str, object]:
+def _plain(
+    recogniser: FewShotClassifier,
+    named: Sequence[Named],
+    corrupt: Sequence[Corrupt],
+    accounts: Mapping[str, ReadingAccount],
+    top: int | None,
+) -> dict[str, object]:
     found = accuracy(named)
     return {
         "model": recogniser.sha256,
@@ -190,6 +259,8 @@ def _plain(recogniser: FewShotClassifier, named: Sequence[Named], top: int | Non
             }
             for image in named
         ],
+        "left_out": [{"path": image.source, "reason": image.reason} for image in corrupt],
+        "accounts": {folder: account.model_dump() for folder, account in accounts.items()},
     }
 
 

@@ -18,11 +18,11 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import typer
@@ -33,6 +33,7 @@ from rich.table import Table
 
 from raysearch.core import UserError, cli
 from raysearch.data import image_sources
+from raysearch.data.reading_account import ReadingAccount, count
 from raysearch.data.shards import Corrupt
 from raysearch.inference.hasher import Hasher
 from raysearch.inference.index import About, Index, Match, read_about
@@ -46,6 +47,8 @@ SHOWN = 5  # images that were left out and are listed on screen; the index lists
 
 app = typer.Typer(add_completion=False, no_args_is_help=False)
 MODEL = typer.Argument(metavar="MODEL", help="file that raysearch.train --export wrote")
+STRICT = typer.Option(False, "--strict", help="stop if anything in a folder is left out for any reason")
+FOLLOW_LINKS = typer.Option(False, "--follow-links", help="also read links that lead out of a folder")
 
 
 class EngineName(StrEnum):
@@ -58,6 +61,8 @@ def build(
     folder: LocationLike,
     *,
     on_corrupt: Literal["skip", "fail"] = "skip",
+    strict: bool = False,
+    follow_links: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Index:
     """Encode the images of a folder, or of a directory of shards.
@@ -66,13 +71,18 @@ def build(
         hasher: the model.
         folder: a path or a URI, see `raysearch.data.image_sources`.
         on_corrupt: "skip" leaves out an image that does not decode and lists it in the index; "fail" stops.
+        strict: whether anything in the folder that is left out, for whatever reason, is an error.
+        follow_links: also read links that lead out of the folder.
         progress: called with the number of images done and the number of all.
 
     Raises:
-        UserError: there is no image, none decodes, or one does not decode and on_corrupt is "fail".
+        UserError: there is no image, none decodes, or one does not decode and on_corrupt is "fail"; with `strict`,
+            anything is left out.
     """
     place = Location.parse(folder)
-    found = image_sources.find_images(place)
+    found = image_sources.find_images(place, follow_links)
+    if strict:
+        found.account.refuse(str(place))
     done = 0
     words: list[np.ndarray] = []
     paths: list[str] = []
@@ -83,8 +93,7 @@ def build(
             pixels = []
             for photo, read in zip(batch, threads.map(hasher.preprocessing.read, batch), strict=True):
                 if isinstance(read, Corrupt):
-                    if on_corrupt == "fail":
-                        raise UserError(f"{read.source} is corrupt: {read.reason}")
+                    _refuse_corrupt(read, place, on_corrupt)
                     corrupt.append(read)
                     continue
                 pixels.append(read)
@@ -97,10 +106,24 @@ def build(
                 progress(done, found.total)
     if not words:
         first = f"{corrupt[0].source}: {corrupt[0].reason}"
-        raise UserError(f"{place}: none of {_count(found.total, 'image')} can be read; the first is {first}")
-    root = place.local.resolve() if place.local is not None else place
-    about = About(model=hasher.sha256, bits=hasher.bits, root=str(root), corrupt=tuple(corrupt), others=found.others)
+        raise UserError(f"{place}: none of {count(found.total, 'image')} can be read; the first is {first}")
+    account = found.account.complete(len(paths), corrupt)
+    if strict:
+        account.refuse(str(place))
+    about = About(
+        model=hasher.sha256,
+        bits=hasher.bits,
+        root=str(place.local.resolve() if place.local is not None else place),
+        corrupt=tuple(corrupt),
+        others=found.others,
+        account=account,
+    )
     return Index(np.concatenate(words), paths, labels, about, hasher)
+
+
+def _refuse_corrupt(image: Corrupt, place: object, on_corrupt: str) -> None:
+    if on_corrupt == "fail":
+        raise UserError(f"{image.source} is corrupt: {image.reason} (in {place})")
 
 
 @app.command("index")
@@ -111,6 +134,8 @@ def index_command(
     ),
     out: Path = typer.Argument(metavar="OUT", help="file to write; an existing index is replaced"),
     on_corrupt: OnCorrupt = typer.Option(OnCorrupt.skip, help="an image that does not decode: skip it, or stop"),
+    strict: bool = STRICT,
+    follow_links: bool = FOLLOW_LINKS,
 ) -> None:
     """Encode the images of FOLDER into OUT."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as on Ctrl-C
@@ -125,6 +150,8 @@ def index_command(
             hasher,
             folder,
             on_corrupt=on_corrupt.value,
+            strict=strict,
+            follow_links=follow_links,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     index.save(out)
@@ -151,47 +178,104 @@ def _print_summary(index: Index, out: Path) -> None:
         console.print(f"left out: {escape(image.source)}: {escape(image.reason)}", style="yellow")
     if len(corrupt) > SHOWN:
         console.print(f"... and {len(corrupt) - SHOWN:,} more", style="yellow")
+    if index.about.account is not None:
+        console.print(index.about.account.table())
     labels = len(set(index.labels) - {None})
-    facts = [_count(len(index), "image") + (f" with {_count(labels, 'label')}" if labels else "")]
+    facts = [count(len(index), "image") + (f" with {count(labels, 'label')}" if labels else "")]
     facts += [f"{index.about.bits} bits"]
     facts += [f"{len(corrupt):,} left out"] if corrupt else []
-    facts += [_count(index.about.others, "other file") + " ignored"] if index.about.others else []
+    facts += [count(index.about.others, "other file") + " ignored"] if index.about.others else []
     console.print(f"{', '.join(facts)}: {escape(str(out))}")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 @app.command("query")
 def query_command(
     model: Path = MODEL,
     index: Path = typer.Argument(metavar="INDEX", help="file that raysearch.retrieve index wrote"),
-    images: list[Path] = typer.Argument(metavar="IMAGE...", help="images to search for"),
+    images: list[Path] = typer.Argument(metavar="IMAGE...", help="images to search for, or folders of them"),
     k: int = typer.Option(10, "--k", "-k", help="number of neighbors to print per image"),
     as_json: bool = typer.Option(False, "--json", help="print JSON"),
     engine: EngineName | None = typer.Option(None, help="search engine; default: chosen by the number of images"),
+    on_corrupt: OnCorrupt = typer.Option(OnCorrupt.skip, help="an image of a folder that does not decode: skip, fail"),
+    strict: bool = STRICT,
+    follow_links: bool = FOLLOW_LINKS,
 ) -> None:
     """Print the indexed images that are nearest to each IMAGE."""
     hasher = Hasher.load(model)
     known = Index.load(index, hasher, engine.value if engine else None)
-    distances, rows = known.search(hasher.encode(images), k)
+    queries = _read_queries(hasher, images, on_corrupt, follow_links)
+    for folder, account in queries.accounts.items():
+        if strict:
+            account.refuse(folder)
+        if account.left_out:
+            Console(stderr=True, highlight=False, soft_wrap=True).print(account.table())
+    distances, rows = known.search(queries.codes, k)
     if k > len(known):
         print(f"the index holds {len(known):,} images, fewer than {k:,}; all are printed", file=sys.stderr)
     results = {
-        str(image): known.matches(image_distances, image_rows)
-        for image, image_distances, image_rows in zip(images, distances, rows, strict=True)
+        image: known.matches(image_distances, image_rows)
+        for image, image_distances, image_rows in zip(queries.names, distances, rows, strict=True)
     }
     if as_json:
-        print(json.dumps([_plain(image, matches) for image, matches in results.items()], indent=1, ensure_ascii=False))
+        print(
+            json.dumps(
+                [_plain(image, known.about.root, matches) for image, matches in results.items()],
+                indent=1,
+                ensure_ascii=False,
+            )
+        )
         return
     console = cli.console()
     for image, matches in results.items():
         console.print(_table(image, matches, known.about.bits))
 
 
-def _plain(image: str, matches: list[Match]) -> dict[str, object]:
-    return {"image": image, "matches": [match._asdict() for match in matches]}
+class Queries(NamedTuple):
+    """Images to search for."""
+
+    names: list[str]
+    codes: np.ndarray  # (n, c) in {-1, +1}
+    accounts: dict[str, ReadingAccount]  # folder -> what was read of it
+
+
+def _read_queries(hasher: Hasher, places: Sequence[Path], on_corrupt: OnCorrupt, follow_links: bool) -> Queries:
+    """Encode images and the images of folders, each only once."""
+    names: list[str] = []
+    codes: list[np.ndarray] = []
+    pixels: list[np.ndarray] = []
+    accounts: dict[str, ReadingAccount] = {}
+
+    def _add(name: str, image: np.ndarray | None) -> None:
+        if image is not None:
+            names.append(name)
+            pixels.append(image)
+        if pixels and (image is None or len(pixels) == hasher.batch):
+            codes.append(hasher.encode(np.stack(pixels)).cpu().numpy())
+            pixels.clear()
+
+    for place in dict.fromkeys(places):
+        if not place.is_dir():
+            _add(str(place), hasher.pixels(place))
+            continue
+        found = image_sources.find_images(place, follow_links)
+        corrupt: list[Corrupt] = []
+        for photo in found.images:
+            read = hasher.preprocessing.read(photo)
+            if isinstance(read, Corrupt):
+                _refuse_corrupt(read, place, on_corrupt.value)
+                corrupt.append(read)
+            else:
+                _add(str(place / photo.path), read)
+        accounts[str(place)] = found.account.complete(found.total - len(corrupt), corrupt)
+    _add("", None)
+    if not names:
+        folder, account = next(iter(accounts.items()))
+        raise UserError(f"{folder}: no image can be read: {account.describe()}")
+    return Queries(names, np.concatenate(codes), accounts)
+
+
+def _plain(image: str, root: str, matches: list[Match]) -> dict[str, object]:
+    return {"image": image, "root": root, "matches": [match._asdict() for match in matches]}
 
 
 def _table(image: str, matches: list[Match], bits: int) -> Table:

@@ -33,6 +33,7 @@ def section(study: StudyRecord, rows: Sequence[Mapping[str, Any]], *configs: Any
     facts += [("When", " to ".join(_when(stamp) for stamp in (study.started, study.ended) if stamp))]
     facts += [("Data hash", tag("code", study.data.content_hash) if study.data.content_hash else "")]
     facts += [("Layout", study.data.layout or "")]
+    facts += [("Ingest", study.data.account or "")]
     facts += [("Images", "; ".join(feed.text for feed in study.feed))]
     codes = sorted({row["code_version"] for row in rows if row.get("code_version") is not None})
     facts += [("Code version", formats.listed([str(code) for code in codes]))]

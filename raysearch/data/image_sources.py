@@ -3,6 +3,7 @@
 A folder's images are the files with an image's file extension, in all sub-folders, in the order of their paths. An
 image's label is the name of its folder, unless that is the folder itself. Shards give their images in canonical order,
 with the class as label and the `source` as path. `images_by_class` reads examples of classes: one folder per class.
+Everything else in a folder is counted by its reason, as an ingest counts it.
 """
 
 import os
@@ -12,10 +13,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from raysearch.core import UserError
-from raysearch.data.layouts.readers.disk import class_folders, visible
+from raysearch.data import source_tree
+from raysearch.data.layouts.readers.disk import class_folders
+from raysearch.data.reading_account import ReadingAccount, account_of
 from raysearch.data.shards import MANIFEST, Manifest, read_manifest, read_shard
-from raysearch.data.source_tree import is_image_name
+from raysearch.data.source_tree import Entry, is_image_name
 from raysearch.storage import Location, LocationLike
+
+OUTSIDE_CLASSES = "an image outside the class folders"
 
 
 class SourceImage(NamedTuple):
@@ -32,13 +37,15 @@ class FoundImages(NamedTuple):
     total: int
     images: Iterator[SourceImage]
     others: int  # files without an image's extension
+    account: ReadingAccount  # of everything at the location, as if all its images could be read
 
 
-def find_images(location: LocationLike) -> FoundImages:
+def find_images(location: LocationLike, follow_links: bool = False) -> FoundImages:
     """Find the images at a location. A URI of a store names a directory of shards.
 
     Args:
         location: a folder of images, or a directory of shards.
+        follow_links: also read links that lead out of the folder.
 
     Raises:
         UserError: no such directory, one that cannot be read, one without images, or damaged shards.
@@ -47,29 +54,30 @@ def find_images(location: LocationLike) -> FoundImages:
     root = parsed.local
     if root is None or (root / MANIFEST).is_file():
         manifest = read_manifest(parsed)
-        return FoundImages(manifest.images, _images_of_shards(parsed, manifest), 0)
-    if not root.is_dir():
-        raise UserError(f"{location} is not a directory" if root.exists() else f"no folder {location}")
-    try:
-        files = sorted(_walk(root, ()), key=lambda file: file.relative_to(root).as_posix())
-    except OSError as error:
-        raise UserError(f"{error.filename} cannot be read: {error.strerror}") from error
-    image_files = [file for file in files if is_image_name(file.name)]
-    if not image_files:
-        raise UserError(f"{location} holds no images, nor do its sub-folders")
-    images = (_image_of_file(root, file) for file in image_files)
-    return FoundImages(len(image_files), images, len(files) - len(image_files))
+        account = ReadingAccount(read=manifest.images)
+        return FoundImages(manifest.images, _images_of_shards(parsed, manifest), 0, account)
+    entries = _entries(root, str(location), follow_links)
+    paths = sorted(entry.path for entry in entries if not entry.reason and is_image_name(entry.path))
+    account = _account(entries, paths)
+    if not paths:
+        raise UserError(f"{location} holds no images, nor do its sub-folders{describe_unread(account)}")
+    others = sum(not entry.reason and not is_image_name(entry.path) for entry in entries)
+    images = (_image_of_file(root, path) for path in paths)
+    return FoundImages(len(paths), images, others, account)
 
 
-def images_by_class(folder: str | os.PathLike[str]) -> dict[str, list[Path]]:
+def images_by_class(folder: str | os.PathLike[str], follow_links: bool = False) -> dict[str, list[Path]]:
     """Return class -> its images in FOLDER/<class>/, both sorted by name; a class may have no images.
+
+    Args:
+        folder: the folder of the class folders.
+        follow_links: also read links that lead out of the folder.
 
     Raises:
         UserError: no such directory, one that cannot be read, one without class folders, or folders in those.
     """
     root = Path(folder)
-    if not root.is_dir():
-        raise UserError(f"{folder} is not a directory" if root.exists() else f"no folder {folder}")
+    entries = _entries(root, str(folder), follow_links)
     try:
         classes = class_folders(root, "")
     except OSError as error:
@@ -81,24 +89,58 @@ def images_by_class(folder: str | os.PathLike[str]) -> dict[str, list[Path]]:
             label.encode()
         except UnicodeEncodeError:
             raise UserError(f"the folder name {label!a} in {folder} is not UTF-8; rename it") from None
-    return {label: [root / source for source in sources] for label, sources in classes.items()}
+    readable = {entry.path for entry in entries if not entry.reason}
+    return {label: [root / source for source in sources if source in readable] for label, sources in classes.items()}
 
 
-def _walk(directory: Path, parents: tuple[Path, ...]) -> Iterator[Path]:
-    """Yield the files below; links are followed, except to a folder that is being walked."""
-    resolved = directory.resolve()
-    if resolved in parents:
-        return
-    for entry in visible(directory):
-        if entry.is_dir():
-            yield from _walk(entry, (*parents, resolved))
-        elif entry.is_file():
-            yield entry
+def account_of_examples(
+    folder: str | os.PathLike[str], classes: dict[str, list[Path]], follow_links: bool = False
+) -> ReadingAccount:
+    """Return the account of a folder of examples.
+
+    Args:
+        folder: the folder of the class folders.
+        classes: class -> its images, from `images_by_class`.
+        follow_links: as given there.
+
+    Raises:
+        UserError: no such directory, or one that cannot be read.
+    """
+    root = Path(folder)
+    read = [path.relative_to(root).as_posix() for paths in classes.values() for path in paths]
+    return _account(_entries(root, str(folder), follow_links), read, OUTSIDE_CLASSES)
 
 
-def _image_of_file(root: Path, file: Path) -> SourceImage:
-    label = None if file.parent == root else file.parent.name
-    return SourceImage(file.relative_to(root).as_posix(), label, file.read_bytes)
+def describe_unread(account: ReadingAccount) -> str:
+    """Return the largest groups of what was left out, to end a message that there are no images.
+
+    >>> from raysearch.data.reading_account import Unused
+    >>> describe_unread(account_of(0, [Unused("file", "a.raw", "the ending .raw is not read")]))
+    '; left out: 1 file (the ending .raw is not read: a.raw)'
+    """
+    largest = sorted(account.left_out, key=lambda entry: -entry.number)[:3]
+    if not largest:
+        return ""
+    described = account.model_copy(update={"left_out": tuple(largest)}).describe()
+    return "; left out:" + described.partition("left out:")[2]
+
+
+def _entries(root: Path, shown: str, follow_links: bool) -> list[Entry]:
+    if not root.is_dir():
+        raise UserError(f"{shown} is not a directory" if root.exists() else f"no folder {shown}")
+    try:
+        return list(source_tree.walk(root, follow_links))
+    except OSError as error:
+        raise UserError(f"{error.filename} cannot be read: {error.strerror}") from error
+
+
+def _account(entries: list[Entry], read: list[str], rest: str = "") -> ReadingAccount:
+    return account_of(len(read), source_tree.unread(iter(entries), set(read), lambda path: "", rest))
+
+
+def _image_of_file(root: Path, path: str) -> SourceImage:
+    folder = path.rpartition("/")[0]
+    return SourceImage(path, folder.rpartition("/")[2] or None, (root / path).read_bytes)
 
 
 def _images_of_shards(root: Location, manifest: Manifest) -> Iterator[SourceImage]:

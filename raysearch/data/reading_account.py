@@ -10,7 +10,7 @@ to know the layout. Everything else in SRC is found by `raysearch.data.source_tr
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
@@ -45,6 +45,16 @@ class LeftOut(BaseModel):
     first: tuple[str, ...] = ()  # the first names
 
 
+class CorruptLike(Protocol):
+    """An image that does not decode, such as `raysearch.data.shards.Corrupt`."""
+
+    @property
+    def source(self) -> str: ...
+
+    @property
+    def reason(self) -> str: ...
+
+
 class ReadingAccount(BaseModel):
     """What was read of a source, and what was not."""
 
@@ -59,14 +69,15 @@ class ReadingAccount(BaseModel):
         """The number of things that were left out."""
         return sum(entry.number for entry in self.left_out)
 
-    def complete(self, read: int, more: Iterable[Unused] = ()) -> "ReadingAccount":
+    def complete(self, read: int, corrupt: "Iterable[CorruptLike]" = ()) -> "ReadingAccount":
         """Return the account at the end of the reading.
 
         Args:
             read: images that were read.
-            more: what was left out since.
+            corrupt: images that are not in the account yet and did not decode.
         """
-        return self.model_copy(update={"read": read, "left_out": _merge(self.left_out, group_unused(more))})
+        more = group_unused(Unused("image", image.source, image.reason) for image in corrupt)
+        return self.model_copy(update={"read": read, "left_out": _merge(self.left_out, more)})
 
     def describe(self) -> str:
         """Return the account in one line.

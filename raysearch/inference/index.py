@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from raysearch.core import UserError, atomic
 from raysearch.data.preprocessing import ImageLike
+from raysearch.data.reading_account import ReadingAccount
 from raysearch.data.shards import Corrupt
 from raysearch.inference.hasher import Hasher
 from raysearch.models.hashing import neighbours
@@ -41,6 +42,7 @@ class About(BaseModel):
     root: str  # folder of the images
     corrupt: tuple[Corrupt, ...] = ()  # images that were left out
     others: int = 0  # files in the folder without an image extension
+    account: ReadingAccount | None = None  # of everything in the folder; None in older indexes
 
 
 class Match(NamedTuple):

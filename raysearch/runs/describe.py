@@ -117,6 +117,7 @@ def describe_surroundings(
             images=manifest.images,
             classes=len(manifest.classes),
             counts={split: sum(counts) for split, counts in manifest.counts.items()},
+            account=manifest.account.describe() if manifest.account else None,
         ),
         code_version=TASKS[config.task].version,
         versions=environment.versions(),

@@ -96,6 +96,7 @@ class DataRecord(_Record):
     images: int | None = None
     classes: int | None = None
     counts: Annotated[dict[str, int], BeforeValidator(_null_as_empty)] = {}  # split -> images
+    account: str | None = None  # what the ingest read and left out, in one line
 
     def recorded_path(self) -> str:
         """Return the path or URI of the shards.

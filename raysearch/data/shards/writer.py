@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from raysearch.core import Unreachable, UserError
-from raysearch.data.reading_account import ReadingAccount, Unused
+from raysearch.data.reading_account import ReadingAccount
 from raysearch.data.shards import publish, resume, workdir
 from raysearch.data.shards.executors import ShardExecutor, ThreadExecutor
 from raysearch.data.shards.manifest import FORMAT, MANIFEST, SPLITS, Corrupt, Manifest
@@ -80,7 +80,7 @@ def write_shards(
     if corrupt and on_corrupt == "fail":
         more = f"; {len(corrupt):,} such images in all" if len(corrupt) > 1 else ""
         raise UserError(f"{corrupt[0].source}: {corrupt[0].reason}{more}")
-    whole = (account or ReadingAccount(read=0)).complete(0, _as_unused(corrupt))
+    whole = (account or ReadingAccount(read=0)).complete(0, corrupt)
     if strict:
         whole.refuse("SRC")
     target = Location.parse(out)
@@ -93,10 +93,10 @@ def write_shards(
             try:
                 results = _build_shards(specs, directory, on_corrupt, executor, progress, report)
                 manifest = _manifest(results, directory / DATA_FOLDER, name, layout, tuple(labels), corrupt, steps)
-                newly_corrupt = _as_unused(manifest.corrupt[len(corrupt) :])
-                manifest = manifest.model_copy(update={"account": whole.complete(manifest.images, newly_corrupt)})
-                if strict and manifest.account:
-                    manifest.account.refuse("SRC")
+                whole = whole.complete(manifest.images, manifest.corrupt[len(corrupt) :])
+                manifest = manifest.model_copy(update={"account": whole})
+                if strict:
+                    whole.refuse("SRC")
                 (directory / DATA_FOLDER / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", "utf-8")
                 return publish.publish_directory(directory / DATA_FOLDER, target, manifest)
             except (KeyboardInterrupt, OSError, Unreachable):
@@ -105,10 +105,6 @@ def write_shards(
                 raise
     except OSError as error:
         raise UserError(f"cannot write {target}: {error.strerror or error}") from error
-
-
-def _as_unused(corrupt: Iterable[Corrupt]) -> list[Unused]:
-    return [Unused("image", image.source, image.reason) for image in corrupt]
 
 
 def _work_hash(samples: Sequence[Sample], labels: dict[str, int], rows_per_shard: int) -> str:
