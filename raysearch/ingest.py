@@ -77,6 +77,13 @@ def ingest(
     side: int | None = typer.Option(
         None, metavar="N", help="resize to N x N now, as JPEG of quality 95  [default: keep the files as they are]"
     ),
+    label_column: str | None = typer.Option(
+        None, metavar="NAME", help="column of the labels, of Parquet files and lists whose own names do not tell"
+    ),
+    image_column: str | None = typer.Option(None, metavar="NAME", help="column of the images, of Parquet files"),
+    no_parts: bool = typer.Option(
+        False, "--no-parts", help="every folder in SRC is a class, also one named train, val or test"
+    ),
     strict: bool = typer.Option(
         False, "--strict", help="stop, before OUT appears, if anything in SRC is left out for any reason"
     ),
@@ -102,6 +109,7 @@ def ingest(
     chosen, reason = layouts.find_layout(layout, src)
     if reason:
         _screen().print(f"auto: {chosen.name}, by {escape(reason)}", highlight=False)
+    chosen = chosen.with_options(layouts.ReadOptions(label_column, image_column, no_parts))
     if side is not None and side < 1:
         raise UserError(f"--side must be 1 pixel or more, not {side}")
     if val is not None and chosen.disjoint:
@@ -109,6 +117,8 @@ def ingest(
             f"--val holds out images of every class, but in {chosen.name} each class is in one part; leave --val out"
         )
     listing, account = layouts.read_source(chosen, src, test_fraction, follow_links)
+    for note in listing.notes:
+        _screen().print(escape(note), highlight=False)
     _compare_counts(chosen, listing, strict_counts)
     samples = list(listing)
     steps: list[str] = []
@@ -129,6 +139,7 @@ def ingest(
             on_corrupt=on_corrupt.value,
             corrupt=listing.corrupt,
             steps=steps,
+            warnings=listing.warnings,
             account=account,
             strict=strict,
             progress=progress,
@@ -265,6 +276,9 @@ def _print_summary(manifest: shards.Manifest, out: Location, verified: bool) -> 
     if manifest.account is not None:
         screen.print(manifest.account.table())
     screen.print(table)
+    duplicates = manifest.duplicates.warnings() if manifest.duplicates else []
+    for warning in (*manifest.warnings, *manifest.limits, *duplicates):
+        screen.print(f"warning: {escape(warning)}", style="yellow", highlight=False)
 
 
 if __name__ == "__main__":

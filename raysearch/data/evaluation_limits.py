@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from raysearch.data.shards import SPLITS
+from raysearch.data.part_names import PARTS
 
 LISTED_CLASSES = 3  # in a message
 
@@ -30,7 +30,7 @@ class DataCounts(NamedTuple):
 
     def totals(self) -> list[int]:
         """Return the images of each class in all splits."""
-        return [sum(numbers) for numbers in zip(*(self.part(split) for split in SPLITS), strict=True)]
+        return [sum(numbers) for numbers in zip(*(self.part(split) for split in PARTS), strict=True)]
 
 
 class Limits(NamedTuple):
@@ -101,14 +101,14 @@ def episode_limits(data: DataCounts, parts: Mapping[str, str], size: EpisodeSize
     errors: list[str] = []
     warnings = _equal_names(data)
     totals = data.totals()
-    for part in SPLITS:
+    for part in PARTS:
         name = "validation" if part == "val" else part
         labels = [label for label, total in enumerate(totals) if total and parts[data.classes[label]] == part]
         if len(labels) < size.ways:
-            cure = f"--set episodes.ways={len(labels)}" if len(labels) > 1 else "another --set data.split"
+            cure = f"fewer ways: --set episodes.ways={len(labels)}" if len(labels) > 1 else "another data.split"
             errors.append(
                 f"episodes.ways={size.ways}: the split has {_number(labels, f'{name} class', f'{name} classes')}; "
-                f"use {cure}"
+                f"set {cure}"
             )
             continue
         same = [label for label in labels if totals[label] <= size.shots]
@@ -153,14 +153,14 @@ def classifier_limits(data: DataCounts, parts: Mapping[str, str]) -> Limits:
 
 def are_disjoint(data: DataCounts) -> bool:
     """Return whether two parts or more have images, and no class is in two of them."""
-    parts_of_class = [sum(bool(data.part(split)[label]) for split in SPLITS) for label in range(len(data.classes))]
-    return max(parts_of_class, default=0) == 1 and sum(any(data.part(split)) for split in SPLITS) > 1
+    parts_of_class = [sum(bool(data.part(split)[label]) for split in PARTS) for label in range(len(data.classes))]
+    return max(parts_of_class, default=0) == 1 and sum(any(data.part(split)) for split in PARTS) > 1
 
 
 def dataset_warnings(data: DataCounts) -> list[str]:
     """Return what studies on a data set have to expect, for its ingest: each limit that any task would meet."""
     if are_disjoint(data):
-        missing = [split for split in SPLITS if not any(data.part(split))]
+        missing = [split for split in PARTS if not any(data.part(split))]
         note = {
             "train": "it has no train part, so nothing can be trained on its own parts",
             "val": "it has no val part; data.split=auto validates on a fifth of the train classes",

@@ -83,14 +83,18 @@ def test_queries_that_count_as_zero_are_those_that_are_named(numbers: list[tuple
 @pytest.mark.parametrize(
     ("counts", "settings", "error"),
     [
-        ({"train": [9] * 8}, {}, "episodes.ways=5: the split has 4 train classes; use --set episodes.ways=4"),
+        (
+            {"train": [9] * 8},
+            {},
+            "ways=5: the split has 4 train classes; set fewer ways: --set episodes.ways=4",
+        ),
         ({"train": [9] * 10}, {"episodes__ways": 2}, None),
         ({"train": [1] * 40}, {}, "episodes.shots=1: no train class has more images than that"),
         ({"train": [5] * 40}, {"episodes__shots": 5}, "use --set episodes.shots=4"),
         ({"train": [5] * 40}, {"episodes__shots": 4}, None),
         ({"test": [9] * 40}, {}, "has a test part and no train part"),
         ({"train": [9] * 6 + [0] * 6, "test": [0] * 6 + [9] * 6}, {}, "has 3 validation classes"),
-        ({"train": [9] * 9 + [0] * 9, "val": [0] * 9 + [9] * 9}, {}, "has 0 test classes; use another --set"),
+        ({"train": [9] * 9 + [0] * 9, "val": [0] * 9 + [9] * 9}, {}, "has 0 test classes; set another data.split"),
     ],
 )
 def test_impossible_episodes(

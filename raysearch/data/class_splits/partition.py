@@ -108,7 +108,8 @@ def divide_classes(name: str, data: DataCounts) -> Split:
     disjoint = are_disjoint(data)
     if name == OWN and not disjoint:
         raise UserError(
-            f"data.split={OWN} needs train, val and test parts that share no class; '{data.name}' does not have them"
+            f"data.split={OWN} needs train/val/test splits with disjoint, non-empty class sets; data set '{data.name}' "
+            "does not have them"
         )
     if name in (OWN, AUTO) and disjoint:
         return _divide_own_parts(name, data)

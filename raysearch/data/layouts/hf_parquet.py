@@ -4,26 +4,31 @@ The format of huggingface.co/docs/datasets: an image is a struct {bytes, path}, 
 metadata `huggingface` tells which columns are `Image` and `ClassLabel`, and the labels' names in order. Files are
 called `train-00000-of-00002-*.parquet`, or are in a folder of their part.
 
-Traps. Data sets name their columns differently (`img`, `fine_label`): a single Image and a single ClassLabel are used,
-else the columns `image` and `label`. A label of -1 means none (test parts of competitions). An image may have a path
-and no bytes. Parquet cannot be read row by row, so all images are first copied to one temporary file in the folder that
-TMPDIR names; every node must see it. The file is removed with the process; if that was killed, with the next ingest
-that needs such a file.
+A column is a label by its metadata ClassLabel, or by its name (`label`, `class`, ...). Any other column may be a
+caption, so the user names it by --label-column; the same holds for images. A label may be of any type with single
+values.
+
+Traps. Data sets name their columns differently (`img`, `fine_label`). A number of -1 means no label (test parts of
+competitions). An image may have a path and no bytes. Parquet cannot be read row by row, so all images are first copied
+to one temporary file in the folder that TMPDIR names; every node must see it. The file is removed with the process; if
+that was killed, with the next ingest that needs such a file.
 """
 
 import json
 import tempfile
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raysearch.core import UserError
-from raysearch.data.layouts.layout import Layout, Listing, register_layout
+from raysearch.data.layouts.layout import Layout, Listing, ReadOptions, register_layout
 from raysearch.data.layouts.readers import archives, disk
+from raysearch.data.layouts.readers.columns import IMAGE_NAMES, LABEL_NAMES, choose_column, label_text
 from raysearch.data.shards import Corrupt, SliceLoader, open_temporary_file
 
 BATCH_ROWS = 64  # in memory at a time
@@ -37,12 +42,13 @@ class Columns(NamedTuple):
     names: tuple[str, ...]
 
 
-def read_parquet(src: str, test_fraction: float | None = None) -> Listing:
+def read_parquet(src: str, test_fraction: float | None = None, options: ReadOptions = ReadOptions()) -> Listing:  # noqa: B008 - immutable
     """List the images of all Parquet files in SRC and its folders.
 
     Args:
         src: directory of the files.
         test_fraction: share of each class for testing, if no file names its part; None for the default.
+        options: the columns that the user named.
 
     Raises:
         UserError: no Parquet file, one that cannot be read, no image or label column or several; or files with
@@ -52,7 +58,7 @@ def read_parquet(src: str, test_fraction: float | None = None) -> Listing:
         paths = archives.find_files(root, ".parquet")
         if not paths:
             raise UserError(f"SRC {src} holds no .parquet file")
-        columns = {path: _find_columns(path) for path in paths}
+        columns = {path: _find_columns(path, options) for path in paths}
         names = columns[paths[0]].names
         if different := [path for path in paths if columns[path].names != names]:
             raise UserError(
@@ -63,16 +69,25 @@ def read_parquet(src: str, test_fraction: float | None = None) -> Listing:
         corrupt: list[Corrupt] = []
         images = [(path, image) for path in paths for image in _list_images(root, path, columns[path], store, corrupt)]
         store.flush()
-        return archives.listing_from_archives(root, images, parts, names, test_fraction, corrupt)
+        listing = archives.listing_from_archives(root, images, parts, names, test_fraction, corrupt, first=0)
+        chosen = dict.fromkeys(
+            f"columns: image {found.image!r}, label {found.label!r}"
+            + (f" with {len(found.names):,} class names" if found.names else "")
+            for found in columns.values()
+        )
+        used = tuple(path.relative_to(root).as_posix() for path in paths)
+        return replace(listing, used=used, notes=(*chosen, *listing.notes))
 
 
 def recognize(root: Path) -> str:
-    """Recognize a Parquet file with a column of bytes and path."""
+    """Recognize a Parquet file with a column of images, whether or not it is plain which column has the labels."""
     for path in archives.find_files(root, ".parquet"):
         try:
-            return f"images in column {_find_columns(path).image!r} of {path.relative_to(root)}"
+            columns = _image_columns(*_schema_and_features(path))
         except UserError:
             continue
+        if columns:
+            return f"images in column {next(iter(columns))!r} of {path.relative_to(root)}"
     return ""
 
 
@@ -119,37 +134,55 @@ class _StoredImage:
         return SliceLoader, self._loader
 
 
-def _find_columns(path: Path) -> Columns:
+def _schema_and_features(path: Path) -> tuple[pa.Schema, Mapping[str, Any]]:
+    """Return the columns, and the features of `datasets`, which are empty in files of others."""
     try:
         schema = pq.read_schema(path)
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"{path} cannot be read as Parquet ({type(error).__name__}); is it whole?") from error
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-        kinds = {name: feature.get("_type") for name, feature in features.items() if isinstance(feature, dict)}
+        return schema, {name: feature for name, feature in features.items() if isinstance(feature, dict)}
     except (KeyError, ValueError, TypeError, AttributeError):
-        features = {}
-        kinds = {}
-    structs = [field.name for field in schema if pa.types.is_struct(field.type) and "bytes" in _fields(field.type)]
-    image = _choose_column(path, "image", [name for name in structs if kinds.get(name, "Image") == "Image"])
-    labels = [name for name, kind in kinds.items() if kind == "ClassLabel"] or [
-        field.name for field in schema if pa.types.is_integer(field.type) or pa.types.is_string(field.type)
-    ]
-    label = _choose_column(path, "label", labels)
-    return Columns(image, label, tuple(features.get(label, {}).get("names", ())))
+        return schema, {}
 
 
-def _fields(kind: pa.DataType) -> list[str]:
-    return [kind.field(index).name for index in range(kind.num_fields)]
+def _image_columns(schema: pa.Schema, features: Mapping[str, Any]) -> dict[str, str]:
+    """Return the columns that may hold images: structs with bytes, and bytes in a column with the name of images."""
+    kinds = {name: feature.get("_type", "Image") for name, feature in features.items()}
+    columns = {}
+    for field in schema:
+        is_struct = pa.types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0
+        is_bytes = _is_bytes(field.type) and (kinds.get(field.name) == "Image" or field.name.lower() in IMAGE_NAMES)
+        if (is_struct or is_bytes) and kinds.get(field.name, "Image") == "Image":
+            columns[field.name] = ""
+    return columns
 
 
-def _choose_column(path: Path, name: str, candidates: list[str]) -> str:
-    if name in candidates:
-        return name
-    if len(candidates) != 1:
-        problem = f"has {', '.join(candidates)}" if candidates else "has none that could be"
-        raise UserError(f"{path} {problem} in place of a column {name!r}; rename one to {name!r}")
-    return candidates[0]
+def _find_columns(path: Path, options: ReadOptions) -> Columns:
+    schema, features = _schema_and_features(path)
+    images = _image_columns(schema, features)
+    if options.image_column is not None:
+        images |= {field.name: str(field.type) for field in schema if _is_bytes(field.type)}
+    only = list(images) if len(images) == 1 else []
+    image = choose_column(str(path), "--image-column", options.image_column, images, only, IMAGE_NAMES)
+    scalars = {
+        field.name: _short_type(field.type)
+        for field in schema
+        if field.name not in images and not pa.types.is_nested(field.type)
+    }
+    certain = [name for name in scalars if features.get(name, {}).get("_type") == "ClassLabel"]
+    label = choose_column(str(path), "--label-column", options.label_column, scalars, certain, LABEL_NAMES)
+    names = features.get(label, {}).get("names") or ()
+    return Columns(image, label, tuple(map(str, names)))
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)
+
+
+def _short_type(kind: pa.DataType) -> str:
+    return "dictionary" if pa.types.is_dictionary(kind) else str(kind)
 
 
 def _list_images(
@@ -162,13 +195,14 @@ def _list_images(
             for image, label in zip(*(batch[name].to_pylist() for name in columns[:2]), strict=True):
                 source = f"{archive}/{row:08d}"  # padded, so that sources sort in the order of rows
                 row += 1
-                data = (image or {}).get("bytes")
+                data = image if isinstance(image, bytes) else (image or {}).get("bytes")
+                text = label_text(int(label) if isinstance(label, bool) and columns.names else label)
                 if data is None:
                     corrupt.append(Corrupt(source=source, reason="a path and no bytes" if image else "no image"))
-                elif label is None or label == -1:
+                elif text is None or (text == "-1" and not isinstance(label, str)):
                     corrupt.append(Corrupt(source=source, reason="no label"))
                 else:
-                    yield archives.ArchivedImage(source, str(label), store.add(data, path))
+                    yield archives.ArchivedImage(source, text, store.add(data, path))
     except (OSError, pa.ArrowException) as error:
         corrupt.append(Corrupt(source=archive, reason=f"it breaks off at row {row:,} ({type(error).__name__})"))
 
@@ -180,5 +214,7 @@ LAYOUT = register_layout(
         looks_for="*.parquet with a column of images (struct of bytes and path) and one of labels",
         recognize=recognize,
         read=read_parquet,
+        read_with=read_parquet,
+        options=("--label-column", "--image-column"),
     )
 )

@@ -5,6 +5,7 @@ listed image that is missing, an image that no list names, a label that contradi
 by itself. It is counted and named with the corrupt images, and `--on-corrupt` decides.
 """
 
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -34,12 +35,31 @@ class Listing:
     used: tuple[str, ...] = ()  # lists, annotations and archives that were read; a folder stands for all in it
     unused: tuple[Unused, ...] = ()
     rest: str = UNREAD_IMAGE  # the reason for an image in SRC that is neither a sample nor in `unused`
+    notes: tuple[str, ...] = ()  # choices that the layout made, printed for the user
+    warnings: tuple[str, ...] = ()  # what the reader of results has to know; the manifest keeps it
+
+    def __post_init__(self) -> None:
+        """Write class names in Unicode's composed form, so that a name from macOS and one from a list are one class."""
+        if not all(unicodedata.is_normalized("NFC", sample.label) for sample in self.samples):
+            samples = (sample._replace(label=same_form(sample.label)) for sample in self.samples)
+            object.__setattr__(self, "samples", tuple(samples))
+        if self.classes is not None:
+            object.__setattr__(self, "classes", tuple(dict.fromkeys(map(same_form, self.classes))))
 
     def __iter__(self) -> Iterator[Sample]:
         return iter(self.samples)
 
     def __len__(self) -> int:
         return len(self.samples)
+
+
+def same_form(name: str) -> str:
+    """Return a class name in Unicode's composed form (NFC).
+
+    >>> same_form("e\\u0301te\\u0301") == "\\u00e9t\\u00e9"
+    True
+    """
+    return unicodedata.normalize("NFC", name)
 
 
 class ListEntry(NamedTuple):
@@ -120,6 +140,19 @@ def listing_from_lists(
 Reader = Callable[[str, float | None], Listing]  # SRC and --test-fraction (None if it was not given) -> samples
 
 
+class ReadOptions(NamedTuple):
+    """What a user says about SRC that cannot be seen in it. Defaults: nothing."""
+
+    label_column: str | None = None
+    image_column: str | None = None
+    no_parts: bool = False  # folders named train or test are classes
+
+    def given(self) -> list[str]:
+        """Return the flags that were given, as on the command line."""
+        flags = ("--label-column", "--image-column", "--no-parts")
+        return [flag for flag, value in zip(flags, self, strict=True) if value]
+
+
 @dataclass(frozen=True)
 class PublishedCounts:
     """Images and classes of each part of a data set, as published."""
@@ -157,6 +190,27 @@ class Layout:
     refines: str = ""  # name of a wider layout that fits wherever this one does
     disjoint: bool = False  # each class is in one part, so that classes are held out, not images
     recognize_plain: Callable[[Path], str] | None = None  # as `recognize`, asked if no layout was recognized
+    read_with: Callable[[str, float | None, ReadOptions], Listing] | None = None  # as `read`, with these options:
+    options: tuple[str, ...] = ()  # flags
+
+    def with_options(self, options: ReadOptions) -> "Layout":
+        """Return the layout that reads with these options.
+
+        Raises:
+            UserError: an option that the layout does not take.
+        """
+        given = options.given()
+        read_with = self.read_with
+        if not given:
+            return self
+        if unknown := [flag for flag in given if flag not in self.options or read_with is None]:
+            takers = [name for name in sorted(LAYOUTS) if unknown[0] in LAYOUTS[name].options]
+            raise UserError(
+                f"{unknown[0]} has no effect in the layout {self.name}; it is for {', '.join(takers)}. Leave it out, "
+                "or name another layout"
+            )
+        assert read_with is not None
+        return replace(self, read=lambda src, test_fraction: read_with(src, test_fraction, options))
 
 
 LAYOUTS = Registry[Layout]("layout")

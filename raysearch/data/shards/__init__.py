@@ -3,6 +3,7 @@
 `write_shards` makes them, `ShardReader` and `read_rows` read them, and `verify_shards` reads every byte again.
 """
 
+from raysearch.data.shards.duplicates import Duplicates, Place, find_duplicates
 from raysearch.data.shards.executors import RayExecutor, ShardExecutor, ThreadExecutor
 from raysearch.data.shards.hash_split import choose_test_sources, hold_out_validation, sort_by_hash
 from raysearch.data.shards.jpeg import (
@@ -39,9 +40,11 @@ __all__ = [
     "Box",
     "Corrupt",
     "CorruptImage",
+    "Duplicates",
     "FileLoader",
     "Loader",
     "Manifest",
+    "Place",
     "RayExecutor",
     "Sample",
     "Shard",
@@ -54,6 +57,7 @@ __all__ = [
     "decode_jpeg",
     "encode_jpeg",
     "file_sha256",
+    "find_duplicates",
     "hold_out_validation",
     "image_pixels",
     "loader_file",

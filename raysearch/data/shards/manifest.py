@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from raysearch.core import Unreachable, UserError
 from raysearch.data.reading_account import ReadingAccount
+from raysearch.data.shards.duplicates import Duplicates
 from raysearch.storage import Location, LocationLike, filesystems
 
 FORMAT = 2  # raised when older readers cannot read the directory; 2: the content hash covers the rows' digests
@@ -56,6 +57,9 @@ class Manifest(FrozenModel):
     width: tuple[int, int]  # smallest and largest, pixels
     height: tuple[int, int]
     corrupt: tuple[Corrupt, ...] = ()
+    warnings: tuple[str, ...] = ()  # about labels, which the reader of results has to know
+    limits: tuple[str, ...] = ()  # what studies have to expect of its parts and classes
+    duplicates: Duplicates | None = None  # None in older data sets, where images were not compared
     account: ReadingAccount | None = None  # of everything in SRC; None in older data sets
     steps: tuple[str, ...] = ()  # changes made to images and parts by the ingest, such as "boxes", "side 84", "val 0.1"
     content_hash: str

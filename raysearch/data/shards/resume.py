@@ -76,6 +76,8 @@ def _record_path(spec: ShardSpec, directory: Path) -> Path:
 
 
 def _is_intact(result: ShardResult, data: Path) -> bool:
+    if result.images is None:
+        return False
     if result.shard is None:
         return True
     path = data / result.shard.file

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import raysearch
 from raysearch.core import UserError, atomic
 from raysearch.data.shards import jpeg
+from raysearch.data.shards.duplicates import image_digest
 from raysearch.data.shards.manifest import Corrupt, FrozenModel, Shard
 from raysearch.data.shards.samples import Sample
 from raysearch.data.shards.shard_rows import DIGESTS_KEY, SCHEMA, Row
@@ -63,6 +64,7 @@ class ShardResult(FrozenModel):
     width: tuple[int, ...]  # smallest and largest, pixels; empty without a shard
     height: tuple[int, ...]
     corrupt: tuple[Corrupt, ...]
+    images: tuple[str, ...] | None = None  # digest of each row's image; None in records of earlier versions
 
 
 def plan_shards(samples: Iterable[Sample], labels: dict[str, int], rows: int) -> Iterator[ShardSpec]:
@@ -121,6 +123,7 @@ def build_shard(spec: ShardSpec, directory: Path, image_map: ImageMap = map) -> 
         width=(min(widths), max(widths)) if rows else (),
         height=(min(heights), max(heights)) if rows else (),
         corrupt=tuple(corrupt),
+        images=tuple(image_digest(row.image) for row in rows),
     )
 
 

@@ -4,15 +4,17 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from raysearch.core import Unreachable, UserError
+from raysearch.data.evaluation_limits import DataCounts, dataset_warnings
 from raysearch.data.reading_account import ReadingAccount
 from raysearch.data.shards import publish, resume, workdir
+from raysearch.data.shards.duplicates import Place, find_duplicates
 from raysearch.data.shards.executors import ShardExecutor, ThreadExecutor
 from raysearch.data.shards.manifest import FORMAT, MANIFEST, SPLITS, Corrupt, Manifest
 from raysearch.data.shards.samples import Sample, canonical_order
@@ -40,6 +42,7 @@ def write_shards(
     on_corrupt: Literal["skip", "fail"] = "skip",
     corrupt: Sequence[Corrupt] = (),
     steps: Sequence[str] = (),
+    warnings: Sequence[str] = (),
     account: ReadingAccount | None = None,
     strict: bool = False,
     progress: Callable[[int], None] = lambda number: None,
@@ -62,6 +65,7 @@ def write_shards(
         on_corrupt: leave out images that do not decode, or stop at the first.
         corrupt: images that were left out before, to be listed in the manifest.
         steps: changes that were made to the images before, to be listed in the manifest.
+        warnings: what the listing warns of, to be listed in the manifest.
         account: what else the source holds; None if that is not known.
         strict: whether anything that is left out, corrupt images included, is an error.
         progress: called with the number of images just done.
@@ -94,7 +98,13 @@ def write_shards(
                 results = _build_shards(specs, directory, on_corrupt, executor, progress, report)
                 manifest = _manifest(results, directory / DATA_FOLDER, name, layout, tuple(labels), corrupt, steps)
                 whole = whole.complete(manifest.images, manifest.corrupt[len(corrupt) :])
-                manifest = manifest.model_copy(update={"account": whole})
+                found = {
+                    "account": whole,
+                    "warnings": tuple(warnings),
+                    "limits": tuple(dataset_warnings(DataCounts(name, manifest.classes, manifest.counts))),
+                    "duplicates": find_duplicates(_places(specs, results)),
+                }
+                manifest = manifest.model_copy(update=found)
                 if strict:
                     whole.refuse("SRC")
                 (directory / DATA_FOLDER / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", "utf-8")
@@ -183,6 +193,15 @@ def _manifest(
         versions=writer_versions(),
         shards=shards,
     )
+
+
+def _places(specs: Sequence[ShardSpec], results: Sequence[ShardResult]) -> Iterator[tuple[str, Place]]:
+    """Yield digest and place of each written image, in canonical order."""
+    for spec, result in zip(specs, results, strict=True):
+        corrupt = {image.source for image in result.corrupt}
+        rows = (sample for sample in spec.samples if sample.source not in corrupt)
+        for digest, sample in zip(result.images or (), rows, strict=True):
+            yield digest, Place(sample.source, sample.label, sample.split)
 
 
 def _range(sides: Iterable[int]) -> tuple[int, int]:

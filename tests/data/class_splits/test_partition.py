@@ -68,7 +68,7 @@ def test_auto_takes_the_data_set_s_own_splits_where_they_share_no_class(apart: P
 def test_own_splits_that_share_a_class(tmp_path: Path) -> None:
     directory = write(tmp_path / "data", {**APART, "auk": "train test"})
     assert class_splits.partition_of(directory, "auto").name == "mod4"
-    with pytest.raises(UserError, match=r"data\.split=own needs train, val and test parts that share no class"):
+    with pytest.raises(UserError, match=r"data\.split=own needs train/val/test splits with disjoint, non-empty"):
         class_splits.partition_of(directory, "own")
 
 

@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Sequence
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +65,7 @@ def test_other_columns(tmp_path: Path) -> None:
     parquet(path, [picture()], [2], columns=("img", "label"), more=coarse)
     assert rows(read("parquet", tmp_path)) == {("train.parquet/00000000", "auk", "train")}
     parquet(path, [picture()], [2], columns=("img", "species"), more=coarse)
-    with pytest.raises(UserError, match="has species, coarse_label in place of a column 'label'; rename one"):
+    with pytest.raises(UserError, match="has species, coarse_label in place of a column 'label'; choose one"):
         read("parquet", tmp_path)
 
 
@@ -107,3 +109,98 @@ def test_a_file_that_broke_off_within(tmp_path: Path) -> None:
     path.write_bytes(data)
     found = read("parquet", tmp_path)
     assert "it breaks off at row" in reasons(found)["train.parquet"]
+
+
+def test_a_caption_is_no_label(tmp_path: Path) -> None:
+    """Any column may be text about an image; the user names the column of the labels then, and so do the messages."""
+    for columns in (("image", "caption"), ("image", "text"), ("image", "id"), ("image", "species")):
+        path = parquet(tmp_path / "train.parquet", [picture()] * 2, ["a wren", "an owl"], names=None, columns=columns)
+        with pytest.raises(UserError, match=rf"it has {columns[1]} \(string\)\. Name one by --label-column"):
+            read("parquet", tmp_path)
+        assert layouts.detect_layout(str(tmp_path))[0].name == "parquet", "the error is about the column"
+    chosen = layouts.LAYOUTS["parquet"].with_options(layouts.ReadOptions(label_column="species"))
+    assert rows(chosen.read(str(tmp_path), None)) == {
+        ("train.parquet/00000000", "a wren", "train"),
+        ("train.parquet/00000001", "an owl", "train"),
+    }
+    assert chosen.read(str(tmp_path), None).notes == ("columns: image 'image', label 'species'",)
+    for asked, words in (("specise", "did you mean 'species'"), ("image", "has no such column")):
+        with pytest.raises(UserError, match=words):
+            chosen.with_options(layouts.ReadOptions(label_column=asked)).read(str(tmp_path), None)
+    with pytest.raises(UserError, match=r"--label-column has no effect in the layout cub; it is for .*parquet"):
+        layouts.LAYOUTS["cub"].with_options(layouts.ReadOptions(label_column="species"))
+    assert path.is_file()
+
+
+def test_the_name_or_the_metadata_tells_the_label(tmp_path: Path) -> None:
+    caption = {"caption": {"_type": "Value", "dtype": "string"}, "width": {"_type": "Value", "dtype": "int64"}}
+    parquet(tmp_path / "train.parquet", [picture()], [1], columns=("image", "species"), more=caption)
+    assert {label for _, label, _ in rows(read("parquet", tmp_path))} == {"owl"}
+    for name in ("Label", "labels", "class", "cls", "category", "target"):
+        path = tmp_path / "train.parquet"
+        parquet(path, [picture()], ["wren"], names=None, columns=("image", name), more=caption)
+        assert {label for _, label, _ in rows(read("parquet", tmp_path))} == {"wren"}
+    images = [{"bytes": picture(), "path": None}]
+    two = {"before": pa.array(images, IMAGE), "after": pa.array(images, IMAGE), "label": ["wren"]}
+    pq.write_table(pa.table(two), path)
+    with pytest.raises(UserError, match=r"'image'.*it has before, after\. Name one by --image-column"):
+        read("parquet", tmp_path)
+    chosen = layouts.LAYOUTS["parquet"].with_options(layouts.ReadOptions(image_column="after"))
+    assert [sample.label for sample in chosen.read(str(tmp_path), None)] == ["wren"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        (pa.array([1, 0, None], pa.int8()), ["1", "0", None]),
+        (pa.array([1, 0, None], pa.uint64()), ["1", "0", None]),
+        (pa.array([1.0, 0.0, float("nan")], pa.float32()), ["1", "0", None]),
+        (pa.array([True, False, None]), ["True", "False", None]),
+        (pa.array(["wren", " owl ", ""], pa.large_string()), ["wren", "owl", None]),
+        (pa.array(["wren", "owl", None], pa.string_view()), ["wren", "owl", None]),
+        (pa.array(["wren", "owl", None]).dictionary_encode(), ["wren", "owl", None]),
+        (pa.array([10, 9, -1]).dictionary_encode(), ["10", "9", None]),
+        (pa.array([Decimal("3.00"), Decimal("12.00"), None], pa.decimal128(5, 2)), ["3", "12", None]),
+        (pa.array([date(2024, 5, 1), date(2024, 4, 1), None]), ["2024-05-01", "2024-04-01", None]),
+        (pa.array([b"wren", b"owl", None]), ["wren", "owl", None]),
+        (pa.nulls(3), [None, None, None]),
+    ],
+    ids=lambda value: str(value.type) if isinstance(value, pa.Array) else "",
+)
+def test_every_type_of_single_values(labels: pa.Array, expected: list[str | None], tmp_path: Path) -> None:
+    images = pa.array([{"bytes": picture(), "path": None}] * 3, IMAGE)
+    pq.write_table(pa.table({"image": images, "label": labels}), tmp_path / "train.parquet")
+    found = read("parquet", tmp_path)
+    by_row = {sample.source: sample.label for sample in found}
+    assert [by_row.get(f"train.parquet/{row:08d}") for row in range(3)] == expected
+    assert set(reasons(found).values()) == ({"no label"} if None in expected else set())
+
+
+def test_images_that_are_plain_bytes(tmp_path: Path) -> None:
+    for kind in (pa.binary(), pa.large_binary(), pa.binary_view()):
+        pq.write_table(
+            pa.table({"image": pa.array([picture(), None], kind), "label": ["a", "b"]}), tmp_path / "train.parquet"
+        )
+        found = read("parquet", tmp_path)
+        assert [sample.load() for sample in found] == [picture()]
+        assert reasons(found) == {"train.parquet/00000001": "no image"}
+
+
+def test_lists_and_structs_name_no_class(tmp_path: Path) -> None:
+    images = pa.array([{"bytes": picture(), "path": None}], IMAGE)
+    for value in ([["a", "b"]], [{"name": "a"}]):
+        pq.write_table(pa.table({"image": images, "label": value}), tmp_path / "train.parquet")
+        with pytest.raises(UserError, match="none that could be in place of a column 'label'"):
+            read("parquet", tmp_path)
+
+
+def test_names_that_are_there_twice_stay_apart(tmp_path: Path) -> None:
+    parquet(tmp_path / "train.parquet", [picture()] * 3, [0, 2, 1], names=["crane", "maillot", "crane"])
+    found = read("parquet", tmp_path)
+    assert found.classes == ("crane (0)", "maillot", "crane (2)")
+    assert found.warnings == ("class names that are there twice are told apart by their numbers: 'crane'",)
+    assert written(found, tmp_path.parent / f"{tmp_path.name}-out").counts == {"train": (1, 1, 1)}
+    parquet(tmp_path / "train.parquet", [picture()] * 2, [1, 2], names=["a", "b"])
+    found = read("parquet", tmp_path)
+    assert found.classes == ("b",), "metadata counts from 0, whatever the labels"
+    assert "1 image has a label without a class name, and is left out: '2' (1)" in found.warnings

@@ -6,6 +6,7 @@ without names, which stay in numeric order, or names.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,18 +14,9 @@ from typing import NamedTuple
 from raysearch.core import UserError
 from raysearch.data.layouts.layout import Listing, refuse_test_fraction
 from raysearch.data.layouts.readers import disk
+from raysearch.data.layouts.readers.label_names import label_number, name_labels
+from raysearch.data.part_names import PART_WORDS, words_of
 from raysearch.data.shards import Corrupt, Loader, Sample, choose_test_sources
-
-PART_WORDS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "test": "test",
-    "testing": "test",
-}
 
 
 class ArchivedImage(NamedTuple):
@@ -67,6 +59,7 @@ def listing_from_archives(
     names: Sequence[str],
     test_fraction: float | None,
     corrupt: Sequence[Corrupt] = (),
+    first: int | None = None,
 ) -> Listing:
     """Return the samples of archives.
 
@@ -77,6 +70,7 @@ def listing_from_archives(
         names: the names of the labels that are numbers; empty if there are none.
         test_fraction: as given by the user, or None.
         corrupt: images that were left out before.
+        first: the number of the first name; None for 0, or 1 if the labels show it.
 
     Raises:
         UserError: a test fraction although files name their parts, or a class too small to split.
@@ -84,24 +78,25 @@ def listing_from_archives(
     if parts:
         refuse_test_fraction(test_fraction, f"the names of files ({next(iter(parts)).relative_to(root)})")
     all_corrupt = list(corrupt)
-    numeric = all(image.label.isdigit() for _, image in images)
+    named = name_labels(Counter(image.label for _, image in images), names, first)
     by_class: dict[str, list[str]] = {}
     labeled: list[tuple[Path, ArchivedImage]] = []
     for path, image in images:
-        if numeric and names and int(image.label) >= len(names):
-            reason = f"its label is {image.label}, and there are {len(names)}"
+        label = named.of_label.get(image.label)
+        if label is None:
+            is_number = label_number(image.label) is not None
+            shown = image.label if is_number else f"{image.label!r}, which is no class name"
+            reason = f"its label is {shown}, and there are {len(names)}"
             all_corrupt.append(Corrupt(source=image.source, reason=reason))
             continue
-        label = names[int(image.label)] if numeric and names else image.label
         by_class.setdefault(label, []).append(image.source)
         labeled.append((path, image._replace(label=label)))
-    order = list(names) if numeric and names else sorted(by_class, key=int if numeric else None)
     test_sources = set() if parts or not labeled else choose_test_sources(by_class, test_fraction, root)
     samples = []
     for path, image in labeled:
         split = parts.get(path) or ("test" if image.source in test_sources else "train")
         samples.append(Sample(image.source, image.label, split, image.load))
-    return Listing(tuple(samples), tuple(name for name in order if name in by_class), tuple(all_corrupt))
+    return Listing(tuple(samples), named.classes, tuple(all_corrupt), notes=named.notes, warnings=named.warnings)
 
 
 def _part_in_path(path: Path) -> str:
@@ -110,8 +105,9 @@ def _part_in_path(path: Path) -> str:
     >>> [_part_in_path(Path(path)) for path in ("data/train-00000-of-00001.parquet", "test/0.tar", "birds/0.tar")]
     ['train', 'test', '']
     """
-    for name in reversed(path.parts):
-        parts = {PART_WORDS[word] for word in re.split(r"[^a-z]+", name.lower()) if word in PART_WORDS}
+    for part in reversed(path.parts):
+        name = re.sub(r"-\d{5}-of-\d{5}.*", "", part)  # letters of a hash may follow
+        parts = {PART_WORDS[word] for word in words_of(name) if word in PART_WORDS}
         if len(parts) > 1:
             raise UserError(f"{path} names {' and '.join(sorted(parts))}; a file has one part")
         if parts:
