@@ -75,7 +75,10 @@ def ingest(
     ),
     boxes: bool = typer.Option(False, "--boxes", help="crop to the data set's bounding boxes, without padding"),
     side: int | None = typer.Option(
-        None, metavar="N", help="resize to N x N now, as JPEG of quality 95  [default: keep the files as they are]"
+        None,
+        metavar="N",
+        help="resize to N x N now, as JPEG of quality 95; at most "
+        f"{shards.MAX_SIDE:,}  [default: keep the files as they are]",
     ),
     label_column: str | None = typer.Option(
         None, metavar="NAME", help="column of the labels, of Parquet files and lists whose own names do not tell"
@@ -110,8 +113,8 @@ def ingest(
     if reason:
         _screen().print(f"auto: {chosen.name}, by {escape(reason)}", highlight=False)
     chosen = chosen.with_options(layouts.ReadOptions(label_column, image_column, no_parts))
-    if side is not None and side < 1:
-        raise UserError(f"--side must be 1 pixel or more, not {side}")
+    if side is not None:
+        shards.check_side(side, "--side")
     if val is not None and chosen.disjoint:
         raise UserError(
             f"--val holds out images of every class, but in {chosen.name} each class is in one part; leave --val out"

@@ -34,7 +34,7 @@ from rich.table import Table
 from raysearch.core import UserError, cli
 from raysearch.data import image_sources
 from raysearch.data.reading_account import ReadingAccount, count
-from raysearch.data.shards import Corrupt
+from raysearch.data.shards import IMAGES_VERSION, Corrupt
 from raysearch.inference.hasher import Hasher
 from raysearch.inference.index import About, Index, Match, read_about
 from raysearch.ingest import OnCorrupt
@@ -114,6 +114,7 @@ def build(
         model=hasher.sha256,
         bits=hasher.bits,
         root=str(place.local.resolve() if place.local is not None else place),
+        images=IMAGES_VERSION,
         corrupt=tuple(corrupt),
         others=found.others,
         account=account,
@@ -203,6 +204,8 @@ def query_command(
     """Print the indexed images that are nearest to each IMAGE."""
     hasher = Hasher.load(model)
     known = Index.load(index, hasher, engine.value if engine else None)
+    if known.about.images != IMAGES_VERSION:
+        print(f"{index}: an earlier raysearch left photographs on their side; index them again", file=sys.stderr)
     queries = _read_queries(hasher, images, on_corrupt, follow_links)
     for folder, account in queries.accounts.items():
         if strict:

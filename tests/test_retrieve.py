@@ -119,6 +119,27 @@ def done(capsys: pytest.CaptureFixture[str], *given: object) -> tuple[str, str]:
     return out, err
 
 
+def test_copies_of_a_photograph_have_one_code_however_they_lie(hasher: Hasher, tiny_data: Path, tmp_path: Path) -> None:
+    """A camera's JPEG that lies on its side, by its orientation, and upright copies in other formats."""
+    bird = shards.read_rows(tiny_data, ["image"], split="train")["image"][0].as_py()
+    upright = Image.open(io.BytesIO(bird)).convert("RGB").crop((0, 0, 30, 24))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    lying = upright.transpose(Image.Transpose.ROTATE_90)
+    upright.save(tmp_path / "upright.png")
+    for name in ("lying.png", "lying.tif", "lying.webp"):
+        lying.save(tmp_path / name, exif=exif, lossless=True)
+    lying.save(tmp_path / "lying.jpg", quality=100, subsampling=0, exif=exif)
+    pixels = {path.name: hasher.pixels(path).astype(int) for path in tmp_path.iterdir()}
+    codes = build(hasher, tmp_path)
+    assert codes.paths == sorted(pixels)
+    for name in ("lying.png", "lying.tif", "lying.webp"):
+        assert (pixels[name] == pixels["upright.png"]).all()
+    assert np.abs(pixels["lying.jpg"] - pixels["upright.png"]).mean() < 3
+    exact = [row for row, name in enumerate(codes.paths) if name != "lying.jpg"]
+    assert (codes.search(hasher.encode([tmp_path / "upright.png"]), 5)[0][0][: len(exact)] == 0).all()
+
+
 def test_a_folder_is_indexed_and_asked(models: dict[str, Path], photos: Path, tmp_path: Path) -> None:
     made = run_python(["-m", "raysearch.retrieve"], "index", models["model"], photos, tmp_path / "photos.index")
     assert made.returncode == 0, made.stderr

@@ -57,7 +57,7 @@ class Preprocessing:
         try:
             if isinstance(image, Image.Image):
                 return image_pixels(image, self.side, self.zoom)
-            return decode_any(Path(image).read_bytes(), self.side, self.zoom)
+            return decode_any(Path(image).read_bytes(), self.side, self.zoom, str(image))
         except FileNotFoundError:
             raise UserError(f"no image {image}") from None
         except (OSError, CorruptImage) as error:
@@ -71,7 +71,7 @@ class Preprocessing:
         except UnicodeEncodeError:
             return Corrupt(source=ascii(image.path)[1:-1], reason="the file name is not UTF-8")
         try:
-            return decode_any(image.load(), self.side, self.zoom)
+            return decode_any(image.load(), self.side, self.zoom, image.path)
         except (CorruptImage, OSError) as error:
             reason = str(getattr(error, "strerror", None) or error)
             return Corrupt(source=image.path, reason=" ".join(reason.split()))

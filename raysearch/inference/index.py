@@ -40,6 +40,7 @@ class About(BaseModel):
     model: str  # SHA-256 of the model file
     bits: int = Field(ge=1)
     root: str  # folder of the images
+    images: str = "1"  # version of the rules by which images were opened; see `raysearch.data.shards.manifest`
     corrupt: tuple[Corrupt, ...] = ()  # images that were left out
     others: int = 0  # files in the folder without an image extension
     account: ReadingAccount | None = None  # of everything in the folder; None in older indexes

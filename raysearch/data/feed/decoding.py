@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from raysearch.core import UserError
-from raysearch.data.shards import ShardReader, decode_jpeg
+from raysearch.data.shards import INGEST_AGAIN, CorruptImage, ShardReader, decode_jpeg
 
 CHUNK_BYTES = 16 << 20  # of decoded images, at most
 CHUNK_ROWS = 512  # at most: about a tenth of a second at 96 px
@@ -56,11 +56,14 @@ def decode_rows(reader: ShardReader, spec: DecodeSpec, rows: np.ndarray) -> np.n
         (k, side, side, 3) uint8.
 
     Raises:
-        UserError: a shard that cannot be read.
+        UserError: a shard that cannot be read, or an image that does not decode.
     """
     images = np.empty((len(rows), spec.side, spec.side, 3), np.uint8)
     for index, encoded in enumerate(reader.images(rows)):
-        images[index] = decode_jpeg(encoded, spec.side, spec.zoom)
+        try:
+            images[index] = decode_jpeg(encoded, spec.side, spec.zoom)
+        except CorruptImage as error:
+            raise UserError(f"row {rows[index]} of the data set does not decode: {error}; {INGEST_AGAIN}") from error
     return images
 
 

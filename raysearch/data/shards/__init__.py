@@ -6,17 +6,20 @@
 from raysearch.data.shards.duplicates import Duplicates, Place, find_duplicates
 from raysearch.data.shards.executors import RayExecutor, ShardExecutor, ThreadExecutor
 from raysearch.data.shards.hash_split import choose_test_sources, hold_out_validation, sort_by_hash
+from raysearch.data.shards.image_opening import MAX_SIDE, CorruptImage, check_side
 from raysearch.data.shards.jpeg import (
     Box,
-    CorruptImage,
     decode_any,
     decode_jpeg,
     encode_jpeg,
     image_pixels,
+    is_turned,
     to_rgb_jpeg,
 )
 from raysearch.data.shards.manifest import (
     FORMAT,
+    IMAGES_VERSION,
+    INGEST_AGAIN,
     MANIFEST,
     SPLITS,
     Corrupt,
@@ -34,7 +37,10 @@ from raysearch.data.shards.writer import write_shards
 
 __all__ = [
     "FORMAT",
+    "IMAGES_VERSION",
+    "INGEST_AGAIN",
     "MANIFEST",
+    "MAX_SIDE",
     "SCHEMA",
     "SPLITS",
     "Box",
@@ -52,6 +58,7 @@ __all__ = [
     "ShardReader",
     "SliceLoader",
     "ThreadExecutor",
+    "check_side",
     "choose_test_sources",
     "decode_any",
     "decode_jpeg",
@@ -60,6 +67,7 @@ __all__ = [
     "find_duplicates",
     "hold_out_validation",
     "image_pixels",
+    "is_turned",
     "loader_file",
     "open_temporary_file",
     "read_manifest",

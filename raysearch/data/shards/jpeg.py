@@ -1,15 +1,19 @@
 """The one image format in shards: an RGB JPEG that training can decode.
 
-A file that is such a JPEG is kept byte for byte. Its EXIF orientation is not applied, as in the public data sets' own
-loaders. Anything else that Pillow can read is encoded again: PNG, grayscale, CMYK, palette, transparency on white.
-Pillow is the only decoder, here and in training, so training can read every kept file.
+A file that is such a JPEG, and upright, is kept byte for byte. Anything else that Pillow can read is encoded again, as
+`image_opening` reads it: other formats, grayscale, CMYK, palettes, transparency, and photographs that an orientation
+turns. So whoever decodes a row sees it upright. Pillow is the only decoder, here and in training, so training can read
+every kept file.
+
+A data set whose manifest does not have "images": "2" among its versions was written before photographs were turned. Its
+rows are decoded as they were then.
 """
 
-import contextlib
 import io
 import math
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
+
+from raysearch.data.shards.image_opening import CorruptImage, find_turn, open_image, to_rgb, upright_rgb
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,17 +23,17 @@ if TYPE_CHECKING:
 Box = tuple[float, float, float, float]  # left, top, right, bottom: edges in pixels from the image's top left corner
 
 
-class CorruptImage(ValueError):
-    """Bytes that do not decode to an image; the message is the reason, in one line."""
+def to_rgb_jpeg(data: bytes, name: str | None = None) -> tuple[bytes, tuple[int, int]]:
+    """Return an upright RGB JPEG of an image file's bytes, and its (width, height) in pixels.
 
-
-def to_rgb_jpeg(data: bytes) -> tuple[bytes, tuple[int, int]]:
-    """Return an RGB JPEG of an image file's bytes, and its (width, height) in pixels.
+    Args:
+        data: the data of a file in any format that Pillow reads.
+        name: see `image_opening.open_image`.
 
     Raises:
-        CorruptImage: the file is empty, not an image, truncated or damaged.
+        CorruptImage: the file is empty, not an image, truncated, damaged or too large, or its range is not known.
     """
-    with _open_image(data) as image:  # reads only the header
+    with open_image(data, name) as image:  # reads only the header
         if _is_kept(image):
             size = image.size
             # At an eighth of the side every bit of the file is still decoded, and only fewer pixels are made of it. So
@@ -37,16 +41,18 @@ def to_rgb_jpeg(data: bytes) -> tuple[bytes, tuple[int, int]]:
             image.draft("RGB", (1, 1))
             image.load()
             return data, size
-        return encode_jpeg(image), image.size
+        rgb = upright_rgb(image)
+        return encode_jpeg(rgb), rgb.size
 
 
-def decode_any(data: bytes, side: int, zoom: float = 1.0) -> "np.ndarray":
+def decode_any(data: bytes, side: int, zoom: float = 1.0, name: str | None = None) -> "np.ndarray":
     """Decode an image file as training sees it after an ingest: `decode_jpeg` of `to_rgb_jpeg`.
 
     Args:
         data: the data of a file in any format that Pillow reads.
         side: the side of the result, in pixels.
         zoom: see `decode_jpeg`.
+        name: see `image_opening.open_image`.
 
     Returns:
         (side, side, 3) uint8.
@@ -54,7 +60,7 @@ def decode_any(data: bytes, side: int, zoom: float = 1.0) -> "np.ndarray":
     Raises:
         CorruptImage: as `to_rgb_jpeg`.
     """
-    with _open_image(data) as image:
+    with open_image(data, name) as image:
         return image_pixels(image, side, zoom)
 
 
@@ -70,44 +76,53 @@ def image_pixels(image: "Image", side: int, zoom: float = 1.0) -> "np.ndarray":
 
     Returns:
         (side, side, 3) uint8.
+
+    Raises:
+        CorruptImage: the range of its samples is not known.
     """
-    return _resize_center(image, side, zoom) if _is_kept(image) else decode_jpeg(encode_jpeg(image), side, zoom)
+    if _is_kept(image):
+        return _resize_center(image, side, zoom)
+    return decode_jpeg(encode_jpeg(upright_rgb(image)), side, zoom)
 
 
-def crop_and_resize(data: bytes, box: Box | None = None, side: int | None = None) -> bytes:
-    """Crop an image file to a box and resize it, antialiased as in `decode_jpeg`, with a single encoding.
+def crop_and_resize(data: bytes, box: Box | None = None, side: int | None = None, name: str | None = None) -> bytes:
+    """Crop an image file to a box, turn it upright and resize it, with a single encoding.
 
-    The box is extended to whole pixels, without padding, and clipped to the image. If nothing changes, the file's
-    bytes are returned.
+    Resizing is antialiased as in `decode_jpeg`. The box is extended to whole pixels, without padding, and clipped to
+    the image. If nothing changes, the file's bytes are returned.
 
     Args:
         data: the data of an image file.
-        box: to crop to; None for the whole image.
+        box: to crop to, in the pixels as the file stores them, which is how the tools saw them that the boxes of
+            public data sets were drawn with; None for the whole image.
         side: the side of the square to resize to, in pixels; None for the box's own size.
+        name: see `image_opening.open_image`.
 
     Raises:
         CorruptImage: as `to_rgb_jpeg`, and for a box that contains no pixel of the image.
     """
     from PIL import Image
 
-    with _open_image(data) as image:
+    with open_image(data, name) as image:
+        turn = find_turn(image)
         whole = (0, 0, *image.size)
         area = whole if box is None else _whole_pixels(box, image.size)
         if area == whole and (side is None or image.size == (side, side)):
             return data
-        rgb = _to_rgb(image).crop(area)  # before resizing, whose filter would mix in pixels around the box
-        return encode_jpeg(rgb if side is None else rgb.resize((side, side), Image.Resampling.BILINEAR))
+        rgb = to_rgb(image).crop(area)  # before resizing, whose filter would mix in pixels around the box
+        upright = rgb if turn is None else rgb.transpose(turn)
+        return encode_jpeg(upright if side is None else upright.resize((side, side), Image.Resampling.BILINEAR))
 
 
 def encode_jpeg(image: "Image") -> bytes:
-    """Encode a Pillow image as an RGB JPEG: quality 95, color at full resolution."""
+    """Encode a Pillow image as an RGB JPEG, as it is: quality 95, color at full resolution."""
     file = io.BytesIO()
-    _to_rgb(image).save(file, "JPEG", quality=95, subsampling=0)
+    to_rgb(image).save(file, "JPEG", quality=95, subsampling=0)
     return file.getvalue()
 
 
 def decode_jpeg(data: bytes, side: int | None = None, zoom: float = 1.0) -> "np.ndarray":
-    """Decode an RGB JPEG.
+    """Decode an RGB JPEG as it is stored.
 
     Args:
         data: the data of the file.
@@ -116,34 +131,27 @@ def decode_jpeg(data: bytes, side: int | None = None, zoom: float = 1.0) -> "np.
 
     Returns:
         (height, width, 3) uint8, or (side, side, 3) with `side`.
-    """
-    from PIL import Image
 
-    with Image.open(io.BytesIO(data)) as image:
+    Raises:
+        CorruptImage: as `to_rgb_jpeg`.
+    """
+    with open_image(data) as image:
         return _resize_center(image, side, zoom)
 
 
-@contextlib.contextmanager
-def _open_image(data: bytes) -> "Iterator[Image]":
-    """Open a file's bytes as a Pillow image; any error in the block becomes a CorruptImage."""
-    from PIL import Image, UnidentifiedImageError
+def is_turned(data: bytes) -> bool:
+    """Return whether an orientation in a JPEG's metadata turns it.
 
-    if not data:
-        raise CorruptImage("the file is empty")
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            yield image
-    except MemoryError:
-        raise
-    except UnidentifiedImageError:
-        raise CorruptImage("not an image") from None
-    except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error and more
-        raise CorruptImage(" ".join((str(error) or repr(error)).split())) from error
+    Raises:
+        CorruptImage: as `to_rgb_jpeg`.
+    """
+    with open_image(data) as image:
+        return find_turn(image) is not None
 
 
 def _is_kept(image: "Image") -> bool:
     """Return whether shards hold this image's file as it is."""
-    return image.format in ("JPEG", "MPO") and image.mode == "RGB"
+    return image.format in ("JPEG", "MPO") and image.mode == "RGB" and find_turn(image) is None
 
 
 def _whole_pixels(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
@@ -167,14 +175,3 @@ def _resize_center(image: "Image", side: int | None, zoom: float) -> "np.ndarray
         if zoom > 1 or rgb.size != (side, side):
             rgb = rgb.resize((side, side), Image.Resampling.BILINEAR, box=center)
     return np.asarray(rgb)
-
-
-def _to_rgb(image: "Image") -> "Image":
-    from PIL import Image
-
-    if image.mode.startswith("I"):  # 16 bits per pixel; Pillow's own conversion would clip all but the darkest
-        image = image.point(lambda value: value / 257.0).convert("L")
-    if "A" in image.getbands() or "transparency" in image.info:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    return image.convert("RGB")

@@ -17,6 +17,8 @@ from raysearch.data.shards.duplicates import Duplicates
 from raysearch.storage import Location, LocationLike, filesystems
 
 FORMAT = 2  # raised when older readers cannot read the directory; 2: the content hash covers the rows' digests
+IMAGES = "images"  # a key of Manifest.versions
+IMAGES_VERSION = "2"  # of the rules by which images are opened; 2: photographs are upright, samples have a stated range
 MANIFEST = "manifest.json"
 SPLITS = ("train", "val", "test")
 INGEST_AGAIN = "ingest the data set again"
@@ -65,6 +67,16 @@ class Manifest(FrozenModel):
     content_hash: str
     versions: dict[str, str]
     shards: tuple[Shard, ...]
+
+    @property
+    def warning(self) -> str | None:
+        """What a user of this data set should know before training on it, in one line, or None."""
+        if IMAGES in self.versions or self.layout == "synthetic":
+            return None
+        return (
+            "an earlier raysearch wrote this data set, and left photographs with an orientation on their side; "
+            f"python -m raysearch.ingest verify finds them; {INGEST_AGAIN} to turn them"
+        )
 
 
 def read_manifest(directory: LocationLike) -> Manifest:

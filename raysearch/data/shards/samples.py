@@ -14,7 +14,8 @@ from typing import BinaryIO, NamedTuple, Protocol
 
 from raysearch.core import UserError, nearest
 from raysearch.data.shards import jpeg
-from raysearch.data.shards.jpeg import Box, CorruptImage
+from raysearch.data.shards.image_opening import CorruptImage, check_side
+from raysearch.data.shards.jpeg import Box
 from raysearch.data.shards.manifest import SPLITS
 
 MAX_OPEN_ARCHIVES = 64  # per process
@@ -90,9 +91,10 @@ class ReshapingLoader(NamedTuple):
     load: Loader
     box: Box | None
     side: int | None
+    name: str | None = None  # of the image, in warnings
 
     def __call__(self) -> bytes:
-        return jpeg.crop_and_resize(self.load(), self.box, self.side)
+        return jpeg.crop_and_resize(self.load(), self.box, self.side, self.name)
 
     def stamp(self) -> str | None:
         """Return the other loader's stamp with the box and side, or None if it has none."""
@@ -188,12 +190,17 @@ def reshape_samples(samples: Iterable[Sample], boxes: Mapping[str, Box] | None, 
         samples: in any order.
         boxes: source -> box to crop to; None for the whole images.
         side: pixels to resize to; None for the box's own size.
+
+    Raises:
+        UserError: the side is not from 1 to MAX_SIDE.
     """
+    if side is not None:
+        check_side(side, "--side")
 
     def _reshaping_loader(sample: Sample) -> Loader:
         if boxes is not None and sample.source not in boxes:
             return MissingImage("the data set has no bounding box for it")
-        return ReshapingLoader(sample.load, boxes[sample.source] if boxes is not None else None, side)
+        return ReshapingLoader(sample.load, None if boxes is None else boxes[sample.source], side, sample.source)
 
     return [sample._replace(load=_reshaping_loader(sample)) for sample in samples]
 

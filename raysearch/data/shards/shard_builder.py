@@ -19,7 +19,8 @@ import raysearch
 from raysearch.core import UserError, atomic
 from raysearch.data.shards import jpeg
 from raysearch.data.shards.duplicates import image_digest
-from raysearch.data.shards.manifest import Corrupt, FrozenModel, Shard
+from raysearch.data.shards.image_opening import CorruptImage
+from raysearch.data.shards.manifest import IMAGES, IMAGES_VERSION, Corrupt, FrozenModel, Shard
 from raysearch.data.shards.samples import Sample
 from raysearch.data.shards.shard_rows import DIGESTS_KEY, SCHEMA, Row
 
@@ -83,8 +84,9 @@ def plan_shards(samples: Iterable[Sample], labels: dict[str, int], rows: int) ->
 
 
 def writer_versions() -> dict[str, str]:
-    """Return the versions of the packages that decide a shard's bytes."""
-    return {"raysearch": raysearch.__version__, "pyarrow": pa.__version__, "pillow": version("pillow")}
+    """Return the versions that decide a shard's bytes: of packages, and of the rules by which images are opened."""
+    packages = {"raysearch": raysearch.__version__, "pyarrow": pa.__version__, "pillow": version("pillow")}
+    return packages | {IMAGES: IMAGES_VERSION}
 
 
 def build_shard(spec: ShardSpec, directory: Path, image_map: ImageMap = map) -> ShardResult:
@@ -140,8 +142,8 @@ def write_atomic(path: Path, data: bytes | pa.Buffer, temporary_folder: Path) ->
 
 def _prepare(sample: Sample) -> PreparedImage:
     try:
-        return jpeg.to_rgb_jpeg(sample.load())
-    except (jpeg.CorruptImage, OSError) as error:
+        return jpeg.to_rgb_jpeg(sample.load(), sample.source)
+    except (CorruptImage, OSError) as error:
         return Corrupt(source=sample.source, reason=" ".join(str(error).split()))
 
 

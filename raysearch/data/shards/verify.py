@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from raysearch.core import UserError
 from raysearch.data.shards import jpeg
+from raysearch.data.shards.image_opening import CorruptImage
 from raysearch.data.shards.manifest import INGEST_AGAIN, MANIFEST, Manifest, Shard, read_manifest, unreadable_shard
 from raysearch.data.shards.shard_rows import SCHEMA, Row, content_hash, footer_digests, split_digests
 from raysearch.storage import Location, LocationLike
@@ -92,7 +93,9 @@ def _check_shard(root: Location, decode: bool, shard: Shard) -> _IntactShard:
 def _check_image(image: bytes, where: str) -> None:
     try:
         converted, _ = jpeg.to_rgb_jpeg(image)
-    except jpeg.CorruptImage as error:
+    except CorruptImage as error:
         raise UserError(f"{where} does not decode: {error}; {INGEST_AGAIN}") from error
+    if jpeg.is_turned(image):
+        raise UserError(f"{where} lies on its side, as an earlier raysearch left it; {INGEST_AGAIN}")
     if converted != image:
         raise UserError(f"{where} is not an RGB JPEG that training can decode; {INGEST_AGAIN}")

@@ -88,7 +88,10 @@ def place_images(
     store = smallest_object_store()
     cpus = _spare_cpus()
     workers = capacity.workers_on_cluster(replace(demand, streams=True))
-    reader = ShardReader(run.shards, shards.read_manifest(run.shards))
+    manifest = shards.read_manifest(run.shards)
+    if manifest.warning:
+        context.console.print(f"images: {manifest.warning}")
+    reader = ShardReader(run.shards, manifest)
     location = Location.parse(run.shards)
     unseen_by = shard_visibility.nodes_without(location)
     # Nodes that are yet to come may see a local directory or not.

@@ -26,7 +26,7 @@ def _trains_auxiliary(config: Any) -> bool:
 
 
 class FewshotDataConfig(Section):
-    side: int = setting(84, "image side in pixels; images are resized to a square. Both papers' 84.", ge=16)
+    side: int = setting(84, "image side in pixels; images are resized to a square. Both papers' 84.", ge=16, le=4096)
     zoom: float = setting(
         92 / 84,
         "resize to zoom x side and keep the middle. Both papers resize to 92 and keep 84.",

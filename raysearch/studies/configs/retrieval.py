@@ -42,7 +42,7 @@ class DataConfig(Section):
     """Images of a run."""
 
     side: int = setting(
-        224, "image side in pixels; images are resized to a square. The paper's backbone takes 224.", ge=8
+        224, "image side in pixels; images are resized to a square. The paper's backbone takes 224.", ge=8, le=4096
     )
     zoom: float = setting(
         1.0,

@@ -1,6 +1,8 @@
 """The command line, as a process of its own: what it writes, and the one line that it ends with when it cannot."""
 
+import hashlib
 import io
+import json
 import os
 import signal
 import subprocess
@@ -9,10 +11,13 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from raysearch.data import shards
+from raysearch.data.shards.shard_rows import DIGESTS_KEY, Row, content_hash
 
 from ..layouts import test_cub, test_vegfru
 from ..layouts.trees import picture, put
@@ -177,6 +182,78 @@ def test_an_interrupted_run_leaves_nothing_that_looks_finished(how: signal.Signa
     kept = len(list(tmp_path.glob(".*/notes/*")))
     assert f"interrupted: {kept} of 1,000 shards kept" in out
     assert [path.name[:5] for path in tmp_path.iterdir()] == [".out."]
+
+
+def test_photographs_are_upright_and_earlier_data_sets_say_that_theirs_are_not(src: Path, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    lying = io.BytesIO()
+    Image.new("RGB", (30, 10), (200, 20, 20)).save(lying, "JPEG", exif=exif)
+    (src / "crow" / "photo.jpg").write_bytes(lying.getvalue())
+    code, _, err = ingest("folder", src, tmp_path / "new", "--verify")
+    assert (code, err) == (0, "")
+    table = shards.read_rows(tmp_path / "new")
+    row = table["source"].to_pylist().index("crow/photo.jpg")
+    assert shards.decode_jpeg(table["image"][row].as_py()).shape == (30, 10, 3)
+
+    # An earlier version kept the file itself, and its manifest did not state how images were opened.
+    rows = zip(*(table[name].to_pylist() for name in ("source", "label", "split", "image")), strict=True)
+    old = write_as_before(list(rows), {row: lying.getvalue()}, tmp_path / "old")
+    assert shards.decode_jpeg(shards.read_rows(old)["image"][row].as_py()).shape == (10, 30, 3)
+    assert "left photographs with an orientation on their side" in (shards.read_manifest(old).warning or "")
+    assert shards.read_manifest(tmp_path / "new").warning is None
+    code, _, err = ingest("verify", old)
+    assert code == 2
+    assert f"row {row} (crow/photo.jpg) lies on its side" in err
+    assert err.count("\n") == 1
+    assert "ingest the data set again" in err
+
+
+def write_as_before(rows: list[tuple[str, int, str, bytes]], replaced: dict[int, bytes], directory: Path) -> Path:
+    """Write a directory of shards as the first version did, with files kept as they are."""
+    directory.mkdir()
+    named = [
+        Row(replaced.get(number, image), label, split, source)
+        for number, (source, label, split, image) in enumerate(rows)
+    ]
+    table = pa.table([list(column) for column in zip(*named, strict=True)], schema=shards.SCHEMA)
+    digests = [row.digest() for row in named]
+    with pq.ParquetWriter(directory / "00000.parquet", shards.SCHEMA, store_schema=False) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({DIGESTS_KEY: b"".join(digests)})
+    data = (directory / "00000.parquet").read_bytes()
+    counts = {
+        split: [sum(row.split == split and row.label == label for row in named) for label in (0, 1)]
+        for split in ("train", "test")
+    }
+    manifest = {
+        "format": 2,
+        "name": "old",
+        "layout": "folder",
+        "classes": ["crow", "wren"],
+        "counts": counts,
+        "images": len(named),
+        "width": [10, 30],
+        "height": [10, 30],
+        "content_hash": content_hash(["crow", "wren"], digests),
+        "versions": {"raysearch": "0.1.0", "pyarrow": "20.0.0", "pillow": "11.0.0"},
+        "shards": [
+            {
+                "file": "00000.parquet",
+                "rows": len(named),
+                "bytes": len(data),
+                "sha256": hashlib.sha256(data).hexdigest(),
+            }
+        ],
+    }
+    (directory / "manifest.json").write_text(json.dumps(manifest))
+    return directory
+
+
+def test_a_side_without_end_is_refused_before_anything_is_read(src: Path, tmp_path: Path) -> None:
+    code, _, err = ingest("folder", src, tmp_path / "out", "--side", "100000")
+    assert (code, err) == (2, "error: --side must be 4,096 pixels or less, not 100,000\n")
+    assert not (tmp_path / "out").exists()
 
 
 def test_verify_as_a_command(src: Path, tmp_path: Path) -> None:
