@@ -112,7 +112,8 @@ def main(
         raise UserError(_NO_PRICE)
     profile, profile_reason = _choose_profile(profile, data, address)
     settings = {**overrides.parse(set_, study.task), **overrides.test_episodes(episodes, study.task)}
-    request = PlanRequest(name, profile, settings, seeds, trials, workers, overrides.parse_only(only))
+    names = [factor.name for factor in getattr(study, "factors", ())]
+    request = PlanRequest(name, profile, settings, seeds, trials, workers, overrides.parse_only(only, names))
     plan = plan_study(study, request)
     open_driver(plan).validate()  # everything that can be wrong without the images, before any is drawn
 

@@ -5,16 +5,18 @@ Nothing here knows a data set, a model or a study. `cli` needs typer and rich an
 
 from raysearch.core.background import run_periodically
 from raysearch.core.durations import format_seconds
-from raysearch.core.errors import Unreachable, UserError, nearest
+from raysearch.core.errors import Problems, Unreachable, UserError, UserErrors, nearest
 from raysearch.core.interrupt import Interrupt
 from raysearch.core.locks import lock_file
 from raysearch.core.registry import Registry
 
 __all__ = [
     "Interrupt",
+    "Problems",
     "Registry",
     "Unreachable",
     "UserError",
+    "UserErrors",
     "format_seconds",
     "lock_file",
     "nearest",

@@ -33,7 +33,7 @@ def run(app: typer.Typer, arguments: list[str] | None = None, name: str | None =
     try:
         code = command.main(args=words, prog_name=name, standalone_mode=False)
     except UserError as error:
-        exit_with_error(str(error))
+        exit_with_error(*error.messages)
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
@@ -64,9 +64,10 @@ def check_writable(path: Path, name: str) -> None:
         raise UserError(f"cannot write {path}: {name} must be a file in an existing, writable directory")
 
 
-def exit_with_error(message: str) -> NoReturn:
-    """Print one line to standard error and exit with code 2."""
-    print(f"error: {sanitize.escape_controls(' '.join(message.split()))}", file=sys.stderr)
+def exit_with_error(*messages: str) -> NoReturn:
+    """Print a line per message to standard error and exit with code 2."""
+    for message in messages:
+        print(f"error: {sanitize.escape_controls(' '.join(message.split()))}", file=sys.stderr)
     sys.exit(2)
 
 

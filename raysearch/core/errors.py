@@ -1,11 +1,76 @@
 """Errors that a user can act on, and hints that name the nearest known name."""
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 
 class UserError(ValueError):
     """The user's input cannot work. The message is one line: what is wrong, where, and what to do."""
+
+    @property
+    def messages(self) -> tuple[str, ...]:
+        """The message; of `UserErrors` one message per mistake."""
+        return (str(self),)
+
+
+class UserErrors(UserError):
+    """Several mistakes in the user's input, found together. A command prints one line for each.
+
+    Args:
+        messages: a line per mistake.
+
+    >>> UserErrors(["no such path", "no such seed"]).messages
+    ('no such path', 'no such seed')
+    """
+
+    def __init__(self, messages: Iterable[str]) -> None:
+        super().__init__(tuple(messages))
+
+    def __str__(self) -> str:
+        return "; ".join(self.messages)
+
+    @property
+    def messages(self) -> tuple[str, ...]:
+        """One line per mistake."""
+        return tuple(self.args[0])
+
+
+class Problems:
+    """The mistakes that a check has found so far, each once.
+
+    >>> problems = Problems()
+    >>> with problems.caught():
+    ...     raise UserError("no such path")
+    >>> problems.messages
+    ['no such path']
+    """
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+
+    def add(self, *messages: str) -> None:
+        """Add mistakes, unless they are known."""
+        self.messages += [message for message in dict.fromkeys(messages) if message not in self.messages]
+
+    @contextlib.contextmanager
+    def caught(self, prefix: str = "") -> Iterator[None]:
+        """Add what the block raises as a UserError, with a prefix for each line, and go on after the block."""
+        try:
+            yield
+        except UserError as error:
+            self.add(*(prefix + message for message in error.messages))
+
+    def raise_all(self) -> None:
+        """Raise the mistakes, if there are any.
+
+        Raises:
+            UserError: one mistake; of several a `UserErrors`.
+        """
+        if len(self.messages) == 1:
+            raise UserError(self.messages[0])
+        if self.messages:
+            raise UserErrors(self.messages)
 
 
 class Unreachable(UserError):

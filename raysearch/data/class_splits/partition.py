@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from raysearch.core import UserError
 from raysearch.data import shards
 from raysearch.data.class_splits.class_names import WORDNET
-from raysearch.data.class_splits.splits import Split, load_split, split_hash, split_identity
+from raysearch.data.class_splits.splits import ELSEWHERE, Split, known_splits, load_split, split_hash, split_identity
 from raysearch.data.evaluation_limits import DataCounts, are_disjoint
 from raysearch.storage import LocationLike
 
@@ -132,6 +132,11 @@ def data_identity(manifest: shards.Manifest) -> str:
     if not are_disjoint(data) or all(any(data.part(part)) for part in PARTS):
         return manifest.content_hash
     return hashlib.sha256(f"{manifest.content_hash} own parts".encode()).hexdigest()
+
+
+def is_named(name: str) -> bool:
+    """Return whether a split is known by this name, so that it is no path."""
+    return name in (AUTO, OWN) or name in known_splits() or name in ELSEWHERE
 
 
 def partition_identity(name: str) -> str:

@@ -8,8 +8,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, field_validator
 
+from raysearch.data import class_splits
 from raysearch.models.backbone_specs import BACKBONES, BUILT_IN
 from raysearch.studies.configs.base import Section, setting
+from raysearch.studies.configs.paths import NameOrPath
+from raysearch.studies.configs.weights import WeightsSource
+
+SplitSource = Annotated[str, NameOrPath(class_splits.is_named)]  # the name of a class-disjoint split, or its file
 
 
 def _has_layers(config: Any) -> bool:
@@ -33,7 +38,7 @@ class FewshotDataConfig(Section):
         ge=1,
         le=2,
     )
-    split: str = setting(
+    split: SplitSource = setting(
         "auto",
         "which classes train, validate and test: a shipped split, a rule, or a csv of `class,split`. auto: the data "
         "set's own where its splits share no class, else every fourth class tests and the one before validates.",
@@ -51,7 +56,7 @@ class BackboneConfig(Section):
     backbone: Annotated[str, AfterValidator(BACKBONES.check_name)] = setting(
         "conv4", "one of " + ", ".join(BUILT_IN) + ". HelixFormer's are conv4 and resnet12, LWFM-SPM's resnet18."
     )
-    weights: str | None = setting(
+    weights: WeightsSource | None = setting(
         None,
         "of the backbone: a state-dict file, the name of published weights, or none for random ones. LWFM-SPM starts "
         "from IMAGENET1K_V1, which was trained on the novel classes of miniImageNet and tieredImageNet.",

@@ -1,14 +1,18 @@
 """Overrides by dotted path: `srem.regions=10` on top of a config, with errors that name the nearest known path."""
 
+import ast
 import json
+import re
 from collections.abc import Iterable
-from typing import Any, get_args
+from pathlib import Path
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 from pydantic import ValidationError
 
-from raysearch.core import UserError, extensions, nearest
+from raysearch.core import Problems, UserError, UserErrors, extensions, nearest
 from raysearch.studies.configs.base import RunConfig, Section
-from raysearch.studies.configs.paths import Settings, nest, split_path
+from raysearch.studies.configs.paths import Settings, absolute_path, nest, path_mark, split_path
 from raysearch.studies.configs.task_spec import TASKS
 
 
@@ -33,7 +37,8 @@ def known_paths(task: str) -> dict[str, Any]:
 def parse(words: list[str], task: str) -> dict[str, Any]:
     """Parse PATH=VALUE words.
 
-    A value is one of the words that the path takes, JSON if it can be read as such, `none`, or plain text.
+    A value is one of the words that the path takes, JSON if it can be read as such, `none`, or plain text. A setting
+    that takes text keeps the text. A relative path of a file becomes absolute.
 
     Args:
         words: the words of the command line.
@@ -43,37 +48,47 @@ def parse(words: list[str], task: str) -> dict[str, Any]:
         Settings by dotted path.
 
     Raises:
-        UserError: a word without `=`, or an unknown path.
+        UserError: a word without `=`, or an unknown path; of several mistakes each.
 
     >>> parse(["srem.regions=10", "model.backbone=conv4", "model.weights=none", "data.augment=none"], "retrieval")
     {'srem.regions': 10, 'model.backbone': 'conv4', 'model.weights': None, 'data.augment': 'none'}
     """
     known = known_paths(task)
     settings: dict[str, Any] = {}
+    problems = Problems()
     for word in words:
         path, equals, text = word.partition("=")
-        if not equals:
-            raise UserError(f"--set takes PATH=VALUE, such as srem.regions=10; got '{word}'")
-        check_paths([path], task, "--set")
-        settings[path] = text if text in get_args(known[path].annotation) else _parse_value(text)
-    return settings
+        path = path.strip()
+        with problems.caught():
+            if not equals:
+                raise UserError(f"--set takes PATH=VALUE, such as srem.regions=10; got '{word}'")
+            check_paths([path], task, "--set")
+            settings[path] = _parse_setting(text, known[path].annotation)
+    problems.raise_all()
+    return absolute_paths(settings, task)
 
 
-def parse_only(words: list[str]) -> dict[str, list[Any]]:
-    """Parse FACTOR=LEVEL,LEVEL words; a level is JSON if it can be read as such, or plain text.
+def parse_only(words: list[str], factors: Iterable[str] = ()) -> dict[str, list[str]]:
+    """Parse FACTOR=LEVEL,LEVEL words. The levels stay text, since only the study knows which commas separate them.
+
+    Args:
+        words: the words of the command line.
+        factors: names of the study's factors, which may hold `=`.
 
     Raises:
         UserError: a word without `=` or without levels.
 
     >>> parse_only(["hash.bits=12,24", "method=ITQ"])
-    {'hash.bits': [12, 24], 'method': ['ITQ']}
+    {'hash.bits': ['12,24'], 'method': ['ITQ']}
     """
-    levels: dict[str, list[Any]] = {}
+    levels: dict[str, list[str]] = {}
     for word in words:
-        factor, equals, text = word.partition("=")
-        if not equals or not text:
+        named = [factor for factor in factors if word.startswith(f"{factor}=")]
+        factor = max(named, key=len, default=word.partition("=")[0])
+        text = word[len(factor) + 1 :]
+        if not text.strip():
             raise UserError(f"--only takes FACTOR=LEVEL, such as hash.bits=12,24; got '{word}'")
-        levels.setdefault(factor, []).extend(_parse_value(level) for level in text.split(","))
+        levels.setdefault(factor, []).append(text)
     return levels
 
 
@@ -107,6 +122,49 @@ def check_paths(paths: Iterable[str], task: str, where: str) -> None:
             raise UserError(f"unknown config path '{path}' in {where}{nearest(path, known)}")
 
 
+def check_value(path: str, value: Any, task: str, where: str) -> Any:
+    """Return a value as the config holds it, for example 1 as 1.0. Other settings may still forbid it.
+
+    Args:
+        path: dotted, known.
+        value: of a study file or a command.
+        task: whose config is meant.
+        where: the place that the value comes from, for the message.
+
+    Raises:
+        UserError: a value that the setting does not take.
+
+    >>> check_value("esrl.positive", 1, "retrieval", "there")
+    1.0
+    """
+    section, field = split_path(path)
+    kind: Any = TASKS[task].config.model_fields[section].annotation
+    try:
+        return getattr(kind.model_validate({field: value}), field)
+    except ValidationError as error:
+        own = [line for place, line in _errors(error, section) if place == path]
+        if own:
+            raise UserErrors(f"{where}: {line}" for line in own) from None
+        return value
+
+
+def absolute_paths(settings: Settings, task: str, folder: Path | None = None) -> dict[str, Any]:
+    """Return settings whose relative paths of files are absolute, so that every process finds the same files.
+
+    Args:
+        settings: dotted path -> value; unknown paths stay as they are.
+        task: whose config is meant.
+        folder: of the study file; it is looked in after the current directory.
+    """
+    known = known_paths(task)
+    completed = dict(settings)
+    for path, value in settings.items():
+        mark = path_mark(known[path]) if path in known else None
+        if mark is not None and isinstance(value, str):
+            completed[path] = absolute_path(value, mark.is_name, folder)
+    return completed
+
+
 def resolve(task: str, settings: Settings, where: str = "the config") -> RunConfig:
     """Return a task's config: its defaults under `settings`.
 
@@ -116,13 +174,16 @@ def resolve(task: str, settings: Settings, where: str = "the config") -> RunConf
         where: the file that the settings come from, for the message.
 
     Raises:
-        UserError: an unknown path, or a value that the config does not take.
+        UserError: an unknown path, or a value that the config does not take; of several mistakes each.
     """
     check_paths(settings, task, where)
     try:
         return TASKS[task].config.model_validate(nest(settings))
     except ValidationError as error:
-        raise UserError(f"{where}: {_first_error(error)}") from None
+        problems = Problems()
+        problems.add(*(f"{where}: {line}" for _, line in _errors(error)))
+        problems.raise_all()
+        raise
 
 
 def get_path(config: RunConfig, path: str) -> Any:
@@ -171,7 +232,12 @@ def side(task: str, settings: Settings) -> int:
     try:
         return kind.model_validate(given).side
     except ValidationError as error:
-        raise UserError(f"data.{_first_error(error)}") from None
+        raise UserError(_errors(error, "data")[0][1]) from None
+
+
+def is_pixel_size(field: Any) -> bool:
+    """Return whether a setting is a size in pixels, which scales with the image."""
+    return _reference_side(field) is not None
 
 
 def _reference_side(field: Any) -> int | None:
@@ -180,18 +246,47 @@ def _reference_side(field: Any) -> int | None:
     return extra.get("pixels_of_side") if isinstance(extra, dict) else None
 
 
-def _parse_value(text: str) -> Any:
-    if text.lower() in ("none", "null"):
+def _parse_setting(text: str, annotation: Any) -> Any:
+    """Return the value that a word of the command line gives a setting of a type."""
+    is_union = get_origin(annotation) in (Union, UnionType)
+    kinds = get_args(annotation) if is_union else (annotation,)
+    if text in get_args(annotation):
+        return text
+    if not any(kind is str or str in get_args(kind) for kind in kinds):
+        return parse_text(text)
+    parsed = parse_text(text)
+    is_quoted = isinstance(parsed, str)
+    is_none = parsed is None and type(None) in kinds
+    return parsed if is_quoted or is_none else text  # a file or a split may be called 2024
+
+
+def parse_text(text: str) -> Any:
+    """Return the value of a word of the command line: JSON, a Python list, `none`, or plain text."""
+    if text.strip().lower() in ("none", "null"):
         return None
     try:
         return json.loads(text)
     except json.JSONDecodeError:
+        pass
+    try:
+        value = ast.literal_eval(text.strip()) if text.strip()[:1] in ("(", "[") else text
+    except (ValueError, SyntaxError):
         return text
+    return list(value) if isinstance(value, tuple) else value
 
 
-def _first_error(error: ValidationError) -> str:
-    """Return pydantic's first error in one line."""
-    detail = error.errors()[0]
-    path = ".".join(str(part) for part in detail["loc"])
-    message = detail["msg"].removeprefix("Value error, ")
-    return f"{path}={detail['input']!r}: {message}" if path else message
+def _errors(error: ValidationError, section: str = "") -> list[tuple[str, str]]:
+    """Return the dotted path and one line for each of pydantic's errors; the path is empty where several settings
+    together are wrong.
+    """
+    lines = []
+    for detail in error.errors():
+        place = ".".join(str(part) for part in (section, *detail["loc"]) if part != "")
+        message = detail["msg"].removeprefix("Value error, ")
+        words = re.findall(r"'([^']*)'", str(detail.get("ctx", {}).get("expected", "")))
+        if detail["type"] == "literal_error" and isinstance(detail["input"], str):
+            hint = nearest(detail["input"], words)
+            message += "" if "known:" in hint else hint
+        path = place if detail["loc"] else ""
+        lines.append((path, f"{place}={detail['input']!r}: {message}" if path else message))
+    return lines

@@ -1,11 +1,14 @@
 """Parts of a study that every task has: the settings of a profile, the seeds, and the time limit of a step."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from raysearch.core import UserError, nearest
 from raysearch.studies.configs import overrides
 from raysearch.studies.configs.task_spec import TASKS
+
+_MOST_SEEDS = 10_000
+_SEED_LIMIT = 2**63  # of the results' column
 
 
 def profile_settings(task: str, name: str) -> dict[str, Any]:
@@ -43,8 +46,9 @@ def check_limit(seconds: float | None) -> None:
     Raises:
         UserError: a limit that no step can keep.
     """
-    if seconds is not None and seconds <= 0:
-        raise UserError(f"step_limit is a number of seconds above 0, not {seconds}")
+    is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    if seconds is not None and not (is_number and 0 < seconds < float("inf")):
+        raise UserError(f"step_limit is a number of seconds above 0, not {seconds!r}")
 
 
 def seed_list(given: int | list[int], count: int | None = None) -> list[int]:
@@ -55,20 +59,33 @@ def seed_list(given: int | list[int], count: int | None = None) -> list[int]:
         count: replaces the number; of a list it takes the first ones.
 
     Raises:
-        UserError: no seeds, too few, negative or repeated ones.
+        UserError: no seeds, too few, and those that are negative, repeated, too large or no integers.
     """
-    if isinstance(given, int):
+    if _is_integer(given):
         number = given if count is None else count
-        seeds = list(range(number))
-    else:
+        seeds = list(range(min(number, _MOST_SEEDS + 1)))
+    elif isinstance(given, list):
         number = len(given) if count is None else count
-        seeds = list(given)[: max(0, number)]
+        seeds = given[: max(0, number)]
+    else:
+        raise UserError(f"seeds is a number of seeds or a list of them, such as 5 or [0, 1, 2], not {given!r}")
     if not seeds:
         raise UserError(f"a study needs at least one seed; got {number}")
+    if len(seeds) > _MOST_SEEDS:
+        raise UserError(f"a study has at most {_MOST_SEEDS:,} seeds, not {number:,}")
     if len(seeds) < number:
         raise UserError(f"{number} seeds are requested, but the study lists {len(seeds)}: {seeds}")
+    for seed in seeds:
+        if not _is_integer(seed):
+            raise UserError(f"a seed is an integer, not {seed!r}; list integers, such as seeds=[0, 1, 2]")
     if min(seeds) < 0:
         raise UserError(f"a seed is 0 or more, not {min(seeds)}")
+    if max(seeds) >= _SEED_LIMIT:
+        raise UserError(f"a seed is below 2^{_SEED_LIMIT.bit_length() - 1}, not {max(seeds)}")
     if len(set(seeds)) != len(seeds):
         raise UserError(f"duplicate seed in {seeds}; list each seed once")
     return seeds
+
+
+def _is_integer(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)

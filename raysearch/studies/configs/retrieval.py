@@ -26,6 +26,7 @@ from raysearch.studies.configs.hashing import (
     SremConfig,
 )
 from raysearch.studies.configs.hashing_methods import HASHING_METHODS, HashingMethod
+from raysearch.studies.configs.weights import WeightsSource
 
 
 def _is_trained(config: Any) -> bool:
@@ -73,7 +74,7 @@ class ModelConfig(Section):
     backbone: Annotated[str, AfterValidator(BACKBONES.check_name)] = setting(
         "resnet50", "the backbone: " + ", ".join(BUILT_IN) + ". The paper's is ResNet-50."
     )
-    weights: str | None = setting(
+    weights: WeightsSource | None = setting(
         None,
         "weights of the backbone: a state-dict file, torchvision's name of weights, or none for random ones. The "
         "paper's are IMAGENET1K_V1 (profile paper). V2 is another recipe, and its results belong in another table.",

@@ -3,9 +3,18 @@
 import functools
 import hashlib
 from pathlib import Path
+from typing import Annotated
 
 from raysearch.core import UserError
 from raysearch.models.backbone_specs import BACKBONES
+from raysearch.studies.configs.paths import NameOrPath
+
+
+def _is_published(weights: str) -> bool:
+    return any(weights in BACKBONES[backbone].weights for backbone in BACKBONES)
+
+
+WeightsSource = Annotated[str, NameOrPath(_is_published)]  # the name of published weights, or a state-dict file
 
 
 def identity(weights: str | None) -> str | None:

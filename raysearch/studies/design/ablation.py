@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from raysearch.core import UserError, nearest
-from raysearch.studies.configs import check_limit, check_profiles, overrides, profile_settings, seed_list
+from raysearch.core import Problems, UserError, nearest
+from raysearch.studies.configs import TASKS, check_limit, profile_settings, seed_list
+from raysearch.studies.design import level_names, study_values
 from raysearch.studies.design.factors import Factor
 
 Design = Literal["one_at_a_time", "full", "leave_one_out"]
@@ -51,33 +52,63 @@ class Ablation:
     step_limit: float | None = None
 
     def __post_init__(self) -> None:
+        problems = Problems()
+        with problems.caught():
+            study_values.check_text(self.question, "question")
+        with problems.caught():
+            study_values.check_task(self.task)
+        self._read_values(problems)
+        if self.task in TASKS:
+            self._check_design(problems)
+        study_values.report(problems)
+
+    def _read_values(self, problems: Problems) -> None:
+        """Replace the values by plain ones, and check each by itself."""
+        study_values.set_fields(
+            self,
+            base=study_values.read_settings(self.base, "base", self.task, problems),
+            reference=study_values.read_settings(self.reference, "reference", self.task, problems),
+            factors=study_values.read_factors(self.factors, self.task, problems),
+            profiles=study_values.read_profiles(self.profiles, self.task, problems),
+            within=study_values.read_names(self.within, "within", problems),
+            seeds=study_values.read_seeds(self.seeds, problems),
+        )
+        for name in ("metric", "mode", "design"):
+            with problems.caught():
+                study_values.check_text(getattr(self, name), name)
+        if self.published is not None:
+            with problems.caught():
+                study_values.check_text(self.published, "published")
+        with problems.caught():
+            check_limit(self.step_limit)
+
+    def _check_design(self, problems: Problems) -> None:
         if self.design not in DESIGNS:
-            raise UserError(f"unknown design '{self.design}'{nearest(self.design, DESIGNS)}")
+            problems.add(f"unknown design '{self.design}'{nearest(str(self.design), DESIGNS)}")
         if self.mode not in ("max", "min"):
-            raise UserError(f"mode must be max or min, not '{self.mode}'")
-        overrides.known_paths(self.task)
-        check_profiles(self.task, self.profiles)
-        check_limit(self.step_limit)
-        overrides.check_paths(self.base, self.task, "base")
-        overrides.check_paths(self.reference, self.task, "reference")
+            problems.add(f"mode must be max or min, not '{self.mode}'")
         for factor in self.factors:
-            self._check_factor(factor)
+            with problems.caught():
+                study_values.check_factor_name(factor.name, factor.paths, self.task)
+            with problems.caught():
+                self._check_factor(factor)
         for name, settings in self.profiles.items():
-            for path in set(settings) & set(self.reference):
-                raise UserError(f"profile '{name}' sets '{path}', which the reference sets for every profile")
+            for path in settings:
+                if path in self.reference:
+                    problems.add(f"profile '{name}' sets '{path}', which the reference sets for every profile")
         if not self.factors:
-            raise UserError("a study needs at least one factor")
-        self._check_names()
-        self.seed_list()
+            problems.add("a study needs at least one factor")
+        with problems.caught():
+            self._check_names()
 
     def _check_factor(self, factor: Factor) -> None:
-        overrides.check_paths(factor.paths, self.task, f"factor '{factor.name}'")
         if not factor.levels:
             raise UserError(f"factor '{factor.name}' has no levels")
         if self.design == "leave_one_out" and len(factor.levels) != 1:
             raise UserError(f"leave_one_out needs one 'off' setting for '{factor.name}', got {len(factor.levels)}")
         if factor.labels and factor.label(self.reference) is None:
-            raise UserError(f"the reference is none of the levels of '{factor.name}': {', '.join(factor.labels)}")
+            labels = ", ".join(map(repr, factor.labels))
+            raise UserError(f"the reference is none of the levels of '{factor.name}': {labels}")
 
     def _check_names(self) -> None:
         names = [factor.name for factor in self.factors]
@@ -89,24 +120,32 @@ class Ablation:
         for name in names:
             if names.count(name) > 1:
                 raise UserError(f"factor '{name}' is there twice; give it all its levels at once")
+        study_values.check_distinct(names, "factors")
 
     def only(self, levels: Mapping[str, Sequence[Any]]) -> "Ablation":
         """Return the study with some levels of some factors; the reference stays.
 
         Args:
-            levels: factor name -> levels to keep: values of a path, or labels of a choice. Of a factor in `within` the
-                reference moves to the first of them, unless it has one of them.
+            levels: factor name -> levels to keep: values of a path, labels of a choice, or a text with the names of
+                several, separated by commas. Of a factor in `within` the reference moves to the first of them, unless
+                it has one of them.
 
         Raises:
-            UserError: no such factor or level.
+            UserError: no such factor or level; of several each.
         """
         factors = {factor.name: factor for factor in self.factors}
         reference = dict(self.reference)
+        problems = Problems()
         for name, kept_levels in levels.items():
             if name not in factors:
-                raise UserError(f"--only {name}: no such factor{nearest(name, factors)}")
+                problems.add(f"--only {name}: no such factor{nearest(name, factors)}")
+                continue
             factor = factors[name]
-            indices = _level_indices(factor, kept_levels)
+            indices: list[int] = []
+            with problems.caught():
+                indices = level_names.find_levels(factor, kept_levels, self.task)
+            if not indices:
+                continue
             narrowed = _select_levels(factor, indices)
             if name in self.within and not any(level.items() <= reference.items() for level in narrowed.levels):
                 reference |= narrowed.levels[0]
@@ -115,6 +154,7 @@ class Ablation:
                 if reference_index not in indices:
                     narrowed = _select_levels(factor, [reference_index, *indices])
             factors[name] = narrowed
+        problems.raise_all()
         return replace(self, factors=list(factors.values()), reference=reference)
 
     def seed_list(self, count: int | None = None) -> list[int]:
@@ -135,20 +175,6 @@ class Ablation:
             UserError: unknown profile.
         """
         return {**profile_settings(self.task, name), **self.base, **self.profiles.get(name, {})}
-
-
-def _level_indices(factor: Factor, kept_levels: Sequence[Any]) -> list[int]:
-    """Return the positions of levels, which a command names by label or value."""
-    names = factor.labels or tuple(
-        level[factor.name] if factor.paths == (factor.name,) else "off" for level in factor.levels
-    )
-    if None not in names:  # "none" is the name of a level of some factors
-        kept_levels = ["none" if name is None else name for name in kept_levels]
-    for name in kept_levels:
-        if name not in names:
-            known = ", ".join(map(str, names))
-            raise UserError(f"--only {factor.name}={name}: no such level; '{factor.name}' has {known}")
-    return [index for index, name in enumerate(names) if name in kept_levels]
 
 
 def _select_levels(factor: Factor, indices: Sequence[int]) -> Factor:

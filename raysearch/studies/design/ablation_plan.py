@@ -4,12 +4,22 @@ import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from raysearch.core import UserError
-from raysearch.studies.configs import RunConfig, overrides
+from raysearch.core import Problems, UserError
+from raysearch.studies.configs import RunConfig, overrides, replace_values
+from raysearch.studies.design import level_names
 from raysearch.studies.design.ablation import Ablation
-from raysearch.studies.design.plan import REFERENCE, Cell, PlanRequest, StudyPlan, Variant, make_cell
+from raysearch.studies.design.plan import (
+    REFERENCE,
+    Cell,
+    PlanRequest,
+    StudyPlan,
+    Variant,
+    in_variants,
+    make_cell,
+)
 
 Levels = Mapping[str, Mapping[str, Any]]  # factor name -> settings of its level, of the factors that a variant changes
 
@@ -96,31 +106,30 @@ def plan_ablation(
     side = overrides.side(study.task, base)
     reference = overrides.scale_pixels(study.task, study.reference, side)
     moved = {path: value for path, value in settings.items() if path in reference}
-    variants: dict[str, Variant] = {}  # by canonical config
+    resolved = _resolve_variants(study, {**base, **reference, **moved}, side)
+    reference_config = resolved[0][1]
+    shown = _ShownValues([config for _, config, _ in resolved])
+    variants: dict[str, Variant] = {}  # by what decides the outcome
     also: dict[str, tuple[Variant, ...]] = {}
     references: dict[str, str] = {}
-    for declared in _variant_levels(study):
-        scaled = {factor: overrides.scale_pixels(study.task, level, side) for factor, level in declared.items()}
-        changed = {path: value for level in scaled.values() for path, value in level.items()}
-        labels = _labels(study, declared)
-        name_of_variant = _variant_name(study, declared, changed, {**reference, **moved}, labels)
-        where = f"variant '{name_of_variant}'"
-        config = overrides.resolve(study.task, {**base, **reference, **moved, **changed}, where)
+    for declared, config, identity in resolved:
+        labels = _labels(study, declared, moved, config, side)
         variant = Variant(
-            name=name_of_variant,
-            settings=_settings(study, config, declared) | labels,
+            name=_variant_name(study, declared, config, reference_config, labels, shown),
+            settings=_settings(study, config, declared, shown) | labels,
             declared=_declared(study, declared, moved) | labels,
             config=config,
         )
         # References come first, each before the others of its block.
-        known = variants.setdefault(json.dumps(config.canonical(), sort_keys=True), variant)
+        known = variants.setdefault(identity, variant)
         if study.design == "leave_one_out" and known is not variant:
-            raise UserError(f"{where} changes nothing: it is the same run as '{known.name}'")
+            raise UserError(f"variant '{variant.name}' changes nothing: it is the same run as '{known.name}'")
         if variant.settings != known.settings:  # for example without regions, whose size then does not matter
             also[known.name] = (*also.get(known.name, ()), variant)
         references.setdefault(known.name, _reference_of(study, known, variants.values()))
     seed_list = tuple(study.seed_list(seeds))
     distinct = tuple(variants.values())
+    _check_names(distinct)
     return AblationPlan(
         study=name,
         profile=profile,
@@ -133,6 +142,98 @@ def plan_ablation(
         also=also,
         workers=workers,
     )
+
+
+def _resolve_variants(study: Ablation, settings: Mapping[str, Any], side: int) -> list[tuple[Levels, RunConfig, str]]:
+    """Return what each variant changes, its config, and what decides its outcome.
+
+    Args:
+        study: the ablation.
+        settings: of the reference, in the units of the config.
+        side: of the images, to which sizes in pixels are scaled.
+
+    Raises:
+        UserError: values or combinations that cannot be; a mistake of several variants is reported once.
+    """
+    resolved = []
+    failures: dict[str, list[str]] = {}  # mistake -> variants
+    for declared in _variant_levels(study):
+        changed = _changed(study, declared, side)
+        name = level_names.describe_settings(changed) or REFERENCE
+        where = f"variant '{name}'"
+        try:
+            config = overrides.resolve(study.task, {**settings, **changed}, where)
+            _check_levels_hold(study, declared, config, side)
+            identity = json.dumps(replace_values(config.canonical(), config.identities), sort_keys=True)
+        except UserError as error:
+            for message in error.messages:
+                failures.setdefault(message.removeprefix(f"{where}: "), []).append(name)
+            continue
+        resolved.append((declared, config, identity))
+    problems = Problems()
+    problems.add(*(in_variants(names, message) for message, names in failures.items()))
+    problems.raise_all()
+    return resolved
+
+
+def _changed(study: Ablation, declared: Levels, side: int) -> dict[str, Any]:
+    """Return the settings that a variant changes, in the units of the config."""
+    scaled = (overrides.scale_pixels(study.task, level, side) for level in declared.values())
+    return {path: value for level in scaled for path, value in level.items()}
+
+
+def _check_levels_hold(study: Ablation, declared: Levels, config: RunConfig, side: int) -> None:
+    """Check that no factor of a variant undoes the level of another, so that the results' columns are true.
+
+    Raises:
+        UserError: two factors set one path to different values.
+    """
+    for factor, level in declared.items():
+        if not level_names.holds(level, config, side):
+            changed = [path for path in level if not level_names.holds({path: level[path]}, config, side)]
+            others = [name for name, other in declared.items() if name != factor and set(changed) & set(other)]
+            raise UserError(
+                f"factors '{factor}' and '{others[0] if others else factor}' both set '{changed[0]}'; "
+                "join them into one choice()"
+            )
+
+
+def _check_names(variants: Sequence[Variant]) -> None:
+    """Check that every variant has a name of its own.
+
+    Raises:
+        UserError: two variants have one name.
+    """
+    by_name: dict[str, Variant] = {}
+    for variant in variants:
+        other = by_name.setdefault(variant.name, variant)
+        if other is not variant:
+            paths = [path for path in overrides.known_paths(variant.config.task)
+                     if overrides.get_path(variant.config, path) != overrides.get_path(other.config, path)]  # fmt: skip
+            raise UserError(
+                f"two variants are called '{variant.name}', and differ in {', '.join(paths)}; rename a label, or give "
+                "the factor labels with choice()"
+            )
+
+
+class _ShownValues:
+    """Values of configs as names and results hold them. A path of a file is short where that is clear.
+
+    Args:
+        configs: of all variants.
+    """
+
+    def __init__(self, configs: Sequence[RunConfig]) -> None:
+        self._configs = configs
+
+    def value(self, config: RunConfig, path: str) -> Any:
+        """Return the value at a dotted path; of a file its name, unless another file has the same name."""
+        value = overrides.get_path(config, path)
+        if not isinstance(value, str) or not Path(value).is_absolute():
+            return value
+        others = {overrides.get_path(other, path) for other in self._configs} - {value}
+        names = {Path(other).name for other in others if isinstance(other, str)}
+        return value if Path(value).name in names else Path(value).name
 
 
 def _make_cells(variants: Sequence[Variant], seeds: Sequence[int], data: str, workers: int) -> tuple[Cell, ...]:
@@ -160,38 +261,50 @@ def _crossed(factors: Sequence[Any]) -> Iterator[Levels]:
         yield dict(zip(names, levels, strict=True))
 
 
-def _labels(study: Ablation, declared: Levels) -> dict[str, str]:
-    """Return the labels of the variant's levels by factor name, for the factors whose levels have labels."""
+def _labels(
+    study: Ablation, declared: Levels, moved: Mapping[str, Any], config: RunConfig, side: int
+) -> dict[str, str]:
+    """Return the labels of a variant's levels by factor name, for the factors whose levels have labels.
+
+    The variant's own level has its label. Of the other factors the config decides, which `--set` may have moved.
+    """
     labels = {}
     for factor in study.factors:
-        if factor.labels:
-            level = declared.get(factor.name)
-            label = factor.label(study.reference) if level is None else factor.labels[factor.levels.index(level)]
-            labels[factor.name] = str(label)
+        if factor.labels and factor.name in declared:
+            labels[factor.name] = factor.labels[factor.levels.index(declared[factor.name])]
+        elif factor.labels:
+            labels[factor.name] = level_names.label_in_config(factor, study.reference, config, side)
     return labels
 
 
 def _variant_name(
     study: Ablation,
-    factors: Iterable[str],
-    changed: Mapping[str, Any],
-    reference: Mapping[str, Any],
+    declared: Levels,
+    config: RunConfig,
+    reference: RunConfig,
     labels: Mapping[str, str],
+    shown: _ShownValues,
 ) -> str:
-    """Return the name of a variant.
+    """Return the name of a variant, which follows from what runs.
 
     Args:
         study: the ablation.
-        factors: names of the factors that the variant changes.
-        changed: dotted path -> value that it sets.
-        reference: dotted path -> value of the reference.
+        declared: what the variant changes.
+        config: the config that runs.
+        reference: the config of the reference.
         labels: factor name -> label of its level.
+        shown: values as names hold them.
     """
-    if study.design == "leave_one_out" and changed:
-        return "without " + ", ".join(factors)
-    labelled = {path for factor in study.factors if factor.name in labels for path in factor.paths}
-    different = {path: value for path, value in changed.items() if path not in reference or reference[path] != value}
-    words = [*labels.values(), *(f"{path}={value}" for path, value in different.items() if path not in labelled)]
+    if study.design == "leave_one_out" and declared:
+        return "without " + ", ".join(declared)
+    words = list(labels.values())
+    unlabelled = [factor for factor in study.factors if not factor.labels]
+    paths = [path for factor in unlabelled if factor.name in declared for path in declared[factor.name]]
+    words += [
+        f"{path}={level_names.format_value(shown.value(config, path))}"
+        for path in dict.fromkeys(paths)
+        if overrides.get_path(config, path) != overrides.get_path(reference, path)
+    ]
     return ", ".join(words) or REFERENCE
 
 
@@ -201,15 +314,13 @@ def _reference_of(study: Ablation, variant: Variant, before: Iterable[Variant]) 
     return next(other.name for other in before if [other.settings[name] for name in study.within] == levels)
 
 
-def _settings(study: Ablation, config: RunConfig, declared: Levels) -> dict[str, Any]:
+def _settings(study: Ablation, config: RunConfig, declared: Levels, shown: _ShownValues) -> dict[str, Any]:
     """Return the factor columns of the results that have no labels.
 
     A factor of one path has the config's value; a component of several settings is True (on) or False (off).
     """
     return {
-        factor.name: overrides.get_path(config, factor.name)
-        if factor.paths == (factor.name,)
-        else factor.name not in declared
+        factor.name: shown.value(config, factor.name) if factor.paths == (factor.name,) else factor.name not in declared
         for factor in study.factors
         if not factor.labels
     }

@@ -1,17 +1,43 @@
 """What a study varies: factors with their levels, and components that can be switched off."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from raysearch.core import Problems
+from raysearch.studies.configs.plain_values import plain_settings, to_plain
+from raysearch.studies.design import study_values
 
 
 @dataclass(frozen=True)
 class Factor:
-    """Something that a study varies: a name and its levels. A level is a few settings, and may have a label."""
+    """Something that a study varies: a name and its levels. A level is a few settings, and may have a label.
+
+    Values become plain types: those of NumPy and torch, paths, enumerations, sets and iterators too.
+
+    Raises:
+        UserError: a value without a plain form, or a name or labels that cannot be told apart.
+    """
 
     name: str
     levels: tuple[Mapping[str, Any], ...]
     labels: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        problems = Problems()
+        with problems.caught():
+            study_values.check_text(self.name, "the name of a factor")
+        with problems.caught():
+            study_values.check_distinct([str(self.name)], "name of a factor")
+        where = f"factor '{self.name}'"
+        levels = tuple(plain_settings(level, where, problems) for level in self.levels)
+        labels = tuple(str(label) for label in _plain_items(self.labels, f"labels of '{self.name}'", problems))
+        with problems.caught():
+            study_values.check_distinct(labels, f"labels of '{self.name}'")
+        object.__setattr__(self, "name", str(self.name))
+        object.__setattr__(self, "levels", levels)
+        object.__setattr__(self, "labels", labels)
+        study_values.report(problems)
 
     def label(self, settings: Mapping[str, Any]) -> str | None:
         """Return the label of the level that `settings` hold; of several, the one with most settings; None if none.
@@ -52,7 +78,12 @@ def choice(name: str, levels: Mapping[str, Mapping[str, Any]]) -> Factor:
     >>> choice("method", {"ITQ": {"hash.method": "itq"}, "LSH": {"hash.method": "lsh"}}).labels
     ('ITQ', 'LSH')
     """
-    return Factor(name, tuple(dict(level) for level in levels.values()), tuple(levels))
+    if not isinstance(levels, Mapping):
+        problems = Problems()
+        problems.add(f"choice '{name}': levels are {{label: {{'config.path': value}}}}, not {levels!r}")
+        study_values.report(problems)
+        levels = {}
+    return Factor(name, tuple(levels.values()), tuple(levels))
 
 
 def component(name: str, off: Mapping[str, Any]) -> Factor:
@@ -65,4 +96,12 @@ def component(name: str, off: Mapping[str, Any]) -> Factor:
     >>> component("SREM", off={"srem.regions": 0, "esrl.erased": 0}).name
     'SREM'
     """
-    return Factor(name, (dict(off),))
+    return Factor(name, (off,))
+
+
+def _plain_items(values: Iterable[Any], where: str, problems: Problems) -> list[Any]:
+    plain = []
+    for value in values:
+        with problems.caught():
+            plain.append(to_plain(value, where))
+    return plain

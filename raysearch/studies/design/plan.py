@@ -84,6 +84,17 @@ class Plan(Protocol):
         ...
 
 
+def in_variants(names: Sequence[str], message: str) -> str:
+    """Return a mistake with the variants that have it.
+
+    >>> in_variants(["reference", "hash.bits=12", "hash.bits=48"], "train.lr=0 is too small")
+    "variant 'reference': train.lr=0 is too small (and in 2 more variants)"
+    """
+    more = len(names) - 1
+    others = f" (and in {more} more variant{'s' if more > 1 else ''})" if more else ""
+    return f"variant '{names[0]}': {message}{others}"
+
+
 def make_cell(variant: Variant, seed: int, data: str, workers: int = 1, population: Sequence[str] = ()) -> Cell:
     """Return a variant with a seed under its hash, with the pre-training that it starts from.
 

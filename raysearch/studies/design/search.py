@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from raysearch.core import UserError, nearest
-from raysearch.studies.configs import TASKS, check_limit, check_profiles, overrides, profile_settings, seed_list
+from raysearch.core import Problems, nearest
+from raysearch.studies.configs import TASKS, check_limit, overrides, profile_settings, seed_list
+from raysearch.studies.design import level_names, study_values
 from raysearch.studies.design.factors import Factor
 from raysearch.studies.design.search_methods import SAMPLERS, SCHEDULERS
 
@@ -67,21 +68,49 @@ class Search:
     step_limit: float | None = None
 
     def __post_init__(self) -> None:
-        overrides.known_paths(self.task)
-        check_profiles(self.task, self.profiles)
-        check_limit(self.step_limit)
-        self._check_paths()
-        SAMPLERS[self.sampler]  # raises for an unknown name
-        if self.scheduler is not None:
-            SCHEDULERS[self.scheduler]
-        self._check_metrics()
-        if self.trains_population:
-            self._check_population()
-        if self.trials < 1:
-            raise UserError(f"a search needs at least one trial, not {self.trials}")
-        if self.judge_seeds < 0:
-            raise UserError(f"judge_seeds is 0 or more, not {self.judge_seeds}")
-        seed_list(self.seeds)
+        problems = Problems()
+        with problems.caught():
+            study_values.check_text(self.question, "question")
+        with problems.caught():
+            study_values.check_task(self.task)
+        self._read_values(problems)
+        for name, registry in (("sampler", SAMPLERS), ("scheduler", SCHEDULERS)):
+            with problems.caught():
+                if name == "sampler" or self.scheduler is not None:
+                    registry.check_name(getattr(self, name))
+        if self.task in TASKS:
+            self._check_paths(problems)
+            self._check_metrics(problems)
+            if not problems.messages and self.trains_population:
+                self._check_population(problems)
+        study_values.report(problems)
+
+    def _read_values(self, problems: Problems) -> None:
+        """Replace the values by plain ones, and check each by itself."""
+        task = self.task
+        study_values.set_fields(
+            self,
+            base=study_values.read_settings(self.base, "base", task, problems),
+            reference=study_values.read_settings(self.reference, "reference", task, problems),
+            profiles=study_values.read_profiles(self.profiles, task, problems),
+            starts=[
+                study_values.read_settings(start, f"start {number}", task, problems)
+                for number, start in enumerate(study_values.read_list(self.starts, "starts", problems), start=1)
+            ],
+            seeds=study_values.read_seeds(self.seeds, problems),
+            space=study_values.read_space(self.space, problems),
+            sampler_options=study_values.read_options(self.sampler_options, "sampler_options", problems),
+            scheduler_options=study_values.read_options(self.scheduler_options, "scheduler_options", problems),
+            metric=study_values.read_name_or_names(self.metric, "metric", problems),
+            mode=study_values.read_name_or_names(self.mode, "mode", problems),
+            trials=study_values.read_count(self.trials, "trials", 1, problems),
+            judge_seeds=study_values.read_count(self.judge_seeds, "judge_seeds", 0, problems),
+        )
+        if self.group is not None:
+            (group,) = study_values.read_factors([self.group], task, problems) or (None,)
+            study_values.set_fields(self, group=group)
+        with problems.caught():
+            check_limit(self.step_limit)
 
     @property
     def metrics(self) -> list[str]:
@@ -123,42 +152,54 @@ class Search:
         """
         return {**profile_settings(self.task, name), **self.base, **self.profiles.get(name, {})}
 
-    def _check_paths(self) -> None:
-        places = {"base": self.base, "reference": self.reference}
-        places |= {f"start {index + 1}": start for index, start in enumerate(self.starts)}
+    def _check_paths(self, problems: Problems) -> None:
         if not callable(self.space):
             if not self.space:
-                raise UserError("a search needs a space of at least one config path")
+                problems.add("a search needs a space of at least one config path")
             for path in {"data.side", "data.zoom"} & set(self.space):
-                raise UserError(f"'{path}' cannot be searched, since images are decoded beforehand; make it the group")
-            places["space"] = self.space
-        if self.group:
-            places |= {f"group '{self.group.name}'": level for level in self.group.levels}
-        for place, settings in places.items():
-            overrides.check_paths(settings, self.task, place)
+                problems.add(f"'{path}' cannot be searched, since images are decoded beforehand; make it the group")
+            known = overrides.known_paths(self.task)
+            for path in self.space:
+                if path not in known:
+                    problems.add(f"unknown config path '{path}' in space{nearest(path, known)}")
+        if self.group is None:
+            return
+        if not self.group.levels:
+            problems.add(f"group '{self.group.name}' has no levels")
+        described = [level_names.describe_settings(level) for level in self.group.levels]
+        with problems.caught():
+            study_values.check_distinct(described, f"group '{self.group.name}'")
+        for path in self.group.paths:
+            if not callable(self.space) and path in self.space:
+                problems.add(f"'{path}' is in the space and in group '{self.group.name}'; leave it out of one of them")
 
-    def _check_metrics(self) -> None:
+    def _check_metrics(self, problems: Problems) -> None:
         known = TASKS[self.task].objectives
         for metric in self.metrics:
             if metric not in known:
-                raise UserError(
+                hint = nearest(metric, known)
+                guess = hint if "did you mean" in hint else ""
+                problems.add(
                     f"a search cannot choose by '{metric}': the test split chooses nothing; "
-                    f"it can choose by {', '.join(known)}"
+                    f"it can choose by {', '.join(known)}{guess}"
                 )
+        with problems.caught():
+            study_values.check_distinct(self.metrics, "metric")
         if len(self.modes) != len(self.metrics) or set(self.modes) - {"max", "min"}:
-            raise UserError(f"mode must be max or min for each of {self.metrics}, not {self.mode}")
-        if self.scheduler and self.metrics[0] == "epoch_seconds":
-            raise UserError("a scheduler stops by the first metric, which epoch_seconds cannot be: set scheduler=None")
+            problems.add(f"mode must be max or min for each of {self.metrics}, not {self.mode}")
+        if self.scheduler and self.metrics[:1] == ["epoch_seconds"]:
+            problems.add("a scheduler stops by the first metric, which epoch_seconds cannot be: set scheduler=None")
 
-    def _check_population(self) -> None:
+    def _check_population(self, problems: Problems) -> None:
         name = f"scheduler '{self.scheduler}'"
         if callable(self.space):
-            raise UserError(f"{name} needs a space of distributions, not a function")
+            problems.add(f"{name} needs a space of distributions, not a function")
+            return
         movable = TASKS[self.task].movable
         for path in self.space:
             if path not in movable:
-                raise UserError(
+                problems.add(
                     f"{name} changes settings of a model in training, which '{path}' cannot be{nearest(path, movable)}"
                 )
         if len(seed_list(self.seeds)) > 1 or len(self.metrics) > 1:
-            raise UserError(f"{name} takes one seed and one metric: its members compete while they train")
+            problems.add(f"{name} takes one seed and one metric: its members compete while they train")

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
-from raysearch.core import UserError
+from raysearch.core import Problems, UserError
 from raysearch.studies.configs import RunConfig, overrides
+from raysearch.studies.configs.plain_values import plain_settings
 from raysearch.studies.design.plan import REFERENCE, Cell, PlanRequest, StudyPlan, Variant, make_cell
 from raysearch.studies.design.search import Search
 
@@ -67,12 +68,14 @@ class SearchPlan(StudyPlan):
             UserError: an unknown path, or a combination that cannot be.
         """
         study = self.search
+        settings = plain_settings(settings, "the space")
         overrides.check_paths(settings, study.task, "the space")
+        reference = {path: value for path, value in study.reference.items() if path not in self.settings}
         base = overrides.start_from(study.task, study.profile(self.profile), self.settings)
         side = overrides.side(study.task, {**base, **group.settings})
 
         def _resolve(settings: Mapping[str, Any]) -> RunConfig:
-            declared = {**study.reference, **group.settings, **settings}
+            declared = {**reference, **group.settings, **settings}
             scaled = overrides.scale_pixels(study.task, declared, side)
             return overrides.resolve(study.task, {**base, **scaled}, f"config '{name}'")
 
@@ -163,26 +166,37 @@ def plan_search(
         UserError: unknown profile or path, a value or combination that cannot be, or no held-out part to choose by.
     """
     settings = dict(settings or {})
-    if not callable(search.space):
-        for path in set(settings) & set(search.space):
-            raise UserError(f"--set {path} fixes what the search looks for; leave it out of the study's space")
+    problems = Problems()
+    searched = set() if callable(search.space) else set(search.space)
+    grouped = set(search.group.paths) if search.group else set()
+    for path in settings:
+        if path in searched:
+            problems.add(f"--set {path} fixes what the search looks for; leave it out of the study's space")
+        if path in grouped:
+            problems.add(f"--set {path} fixes what each group of the search sets; leave it out of the study's group")
     if trials is not None and trials < 1:
-        raise UserError(f"a search needs at least one trial, not {trials}")
+        problems.add(f"a search needs at least one trial, not {trials}")
+    tuning_seeds: tuple[int, ...] = ()
+    with problems.caught():
+        tuning_seeds = tuple(search.tuning_seeds(seeds))
     plan = SearchPlan(
         study=name,
         profile=profile,
         search=search,
         data=data_hash,
-        seeds=tuple(search.tuning_seeds(seeds)),
+        seeds=tuning_seeds,
         settings=settings,
         trials=search.trials if trials is None else trials,
         workers=workers,
     )
     for group in plan.groups:
-        if not plan.reference(group).config.holds_out:
-            raise UserError("a search chooses by a held-out part of train: set data.validation, for example to 0.1")
-        for start in search.starts:
-            plan.variant(group, "start", start)
+        with problems.caught():
+            if not plan.reference(group).config.holds_out:
+                raise UserError("a search chooses by a held-out part of train: set data.validation, for example to 0.1")
+        for number, start in enumerate(search.starts, start=1):
+            with problems.caught():
+                plan.variant(group, f"start {number}", start)
+    problems.raise_all()
     return plan
 
 
