@@ -29,7 +29,9 @@ def identity(weights: str | None) -> str | None:
     if path.is_file():
         return file_digest(path)
     if "/" in weights or path.suffix:
-        raise UserError(f"model.weights: no file '{weights}'")
+        here = Path.cwd()
+        shown = path.relative_to(here) if path.is_relative_to(here) else path  # as it was given
+        raise UserError(f"model.weights: no file '{shown}'")
     return weights
 
 
