@@ -42,7 +42,8 @@ def _usage() -> str:
             "",
             *lines,
             "",
-            "`raysearch COMMAND --help` lists a command's options.",
+            "`raysearch COMMAND --help` lists a command's options, with examples.",
+            "`raysearch sweep --list` lists the studies.",
         ]
     )
 

@@ -154,7 +154,12 @@ def accuracy(named: Sequence[Named]) -> Accuracy | None:
     return Accuracy(round(float(share.statistic), 4), low, high, len(labeled))
 
 
-@app.command()
+@app.command(
+    epilog=cli.examples(
+        "raysearch classify few.pt support/ photos/",
+        "raysearch classify few.pt support/ bird.jpg --top 5 --json",
+    )
+)
 def main(
     model: Path = typer.Argument(metavar="MODEL", help="file that raysearch.train fewshot --export wrote"),
     support: Path = typer.Argument(metavar="SUPPORT_DIR", help="examples: one folder of images per class"),

@@ -22,7 +22,12 @@ app = typer.Typer(add_completion=False, no_args_is_help=True)
 _STYLES = {CheckStatus.PASS: "green", CheckStatus.WARN: "yellow", CheckStatus.FAIL: "bold red"}
 
 
-@app.command()
+@app.command(
+    epilog=cli.examples(
+        "raysearch cluster check my-cluster.yaml",
+        "raysearch cluster check my-cluster.yaml --study srem_ablation --data s3://bucket/cub --out s3://bucket/srem",
+    )
+)
 def check(
     file: Annotated[Path, typer.Argument(help="a cluster file such as clusters/aws.yaml", metavar="FILE")],
     study: str | None = typer.Option(None, help="a study to run there"),
@@ -67,7 +72,11 @@ def check(
     _print_results(file, results, "ray up" if objects is None else "kubectl apply")
 
 
-@app.command()
+@app.command(
+    epilog=cli.examples(
+        "raysearch cluster fill clusters/aws.yaml my-cluster.yaml --set Region=eu-central-1",
+    )
+)
 def fill(
     template: Annotated[Path, typer.Argument(help="clusters/aws.yaml, or your own copy of it", metavar="TEMPLATE")],
     out: Annotated[Path, typer.Argument(help="the file to write", metavar="OUT")],

@@ -53,7 +53,13 @@ class OnCorrupt(StrEnum):
     fail = "fail"
 
 
-@app.command(epilog="python -m raysearch.ingest verify DIR: read every byte of a data set again.")
+@app.command(
+    epilog=cli.examples(
+        "raysearch ingest auto photos/ shards/",
+        "raysearch ingest folder photos/ small/ --side 84 --val 0.1",
+        "raysearch ingest verify shards/",
+    )
+)
 def ingest(
     layout: str = typer.Argument(
         metavar="LAYOUT",
@@ -154,7 +160,11 @@ def ingest(
     _print_summary(manifest, target, verify)
 
 
-@checking.command()
+@checking.command(
+    epilog=cli.examples(
+        "raysearch ingest verify shards/",
+    )
+)
 def check(
     directory: str = typer.Argument(metavar="DIR", help="of shards: a path, or a URI such as s3://bucket/folder"),
     decode: bool = typer.Option(True, help="also decode each image"),

@@ -24,7 +24,13 @@ IMAGES = 6  # pictures of each kind in a gallery
 app = typer.Typer(add_completion=False)
 
 
-@app.command()
+@app.command(
+    epilog=cli.examples(
+        "raysearch report runs/srem_ablation-laptop --gallery",
+        "raysearch report runs/srem_ablation-laptop --live",
+        "raysearch report runs/before runs/after --out compared",
+    )
+)
 def report(
     runs: Annotated[
         list[str], typer.Argument(help="run directory of raysearch.sweep: a path or URI", metavar="RUN...")

@@ -127,7 +127,12 @@ def _refuse_corrupt(image: Corrupt, place: object, on_corrupt: str) -> None:
         raise UserError(f"{image.source} is corrupt: {image.reason} (in {place})")
 
 
-@app.command("index")
+@app.command(
+    "index",
+    epilog=cli.examples(
+        "raysearch retrieve index model.pt photos/ photos.index",
+    ),
+)
 def index_command(
     model: Path = MODEL,
     folder: str = typer.Argument(
@@ -189,7 +194,12 @@ def _print_summary(index: Index, out: Path) -> None:
     console.print(f"{', '.join(facts)}: {escape(str(out))}")
 
 
-@app.command("query")
+@app.command(
+    "query",
+    epilog=cli.examples(
+        "raysearch retrieve query model.pt photos.index bird.jpg -k 5",
+    ),
+)
 def query_command(
     model: Path = MODEL,
     index: Path = typer.Argument(metavar="INDEX", help="file that raysearch.retrieve index wrote"),

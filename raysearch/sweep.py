@@ -3,17 +3,21 @@
     python -m raysearch.sweep srem_ablation                     on this machine, with the embedded data set
     python -m raysearch.sweep srem_ablation --data shards/ --set model.backbone=squeezenet1_1
     python -m raysearch.sweep srem_ablation --dry-run           print what would run
+    python -m raysearch.sweep srem_ablation --settings          print every setting of the reference
+    python -m raysearch.sweep --list                            print the studies that there are
 
 The same command continues an interrupted study: a cell that has finished never runs again.
 """
 
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import typer
 from rich.console import Console, RenderableType
+from rich.table import Column, Table
 
 from raysearch.core import Interrupt, UserError, cli
 from raysearch.data import class_splits, shards, synthetic
@@ -22,8 +26,15 @@ from raysearch.engine.drivers import Driver, open_driver
 from raysearch.engine.options import Options, Run, RunContext, cluster_address
 from raysearch.runs import RunLocation, describe, results
 from raysearch.storage import Location, cache_dir, join_uri, without_credentials
-from raysearch.studies.configs import overrides
-from raysearch.studies.design import PlanRequest, load_study, plan_study
+from raysearch.studies.configs import (
+    ConfigFormat,
+    RunConfig,
+    describe_config,
+    origins_of,
+    overrides,
+    profile_settings,
+)
+from raysearch.studies.design import PlanRequest, Study, list_studies, load_study, plan_study
 
 app = typer.Typer(add_completion=False)
 
@@ -36,7 +47,27 @@ _CLUSTER = "Where to run"
 _LIMITS = "When to stop"
 
 
-@app.command()
+def _list_studies(wanted: bool) -> None:
+    """Print the studies that ship with raysearch and those in this directory.
+
+    Raises:
+        typer.Exit: the list was asked for.
+    """
+    if wanted:
+        console = cli.console()
+        console.print(_studies_table())
+        console.print("a cell is one training run, of seconds in the laptop profile; --dry-run lists a study's cells")
+        raise typer.Exit
+
+
+@app.command(
+    epilog=cli.examples(
+        "raysearch sweep --list",
+        "raysearch sweep srem_ablation --dry-run",
+        "raysearch sweep my_study.py --data shards/ --set data.side=96 --seeds 3",
+        "raysearch sweep hashing_baselines --only hash.bits=24 --only method=ITQ,LSH",
+    )
+)
 def main(
     study_name: str = typer.Argument(metavar="STUDY", help="A name in search_spaces, or the path of a study file."),
     profile: str | None = typer.Option(
@@ -44,11 +75,15 @@ def main(
     ),
     data: str | None = typer.Option(
         None,
+        metavar="PATH",
         rich_help_panel=_STUDY,
         help="Path or URI (s3://...) of shards made by raysearch.ingest. By default the embedded data set.",
     ),
     out: str | None = typer.Option(
-        None, rich_help_panel=_STUDY, help="Run directory, a path or URI (s3://...). By default runs/STUDY-PROFILE."
+        None,
+        metavar="PATH",
+        rich_help_panel=_STUDY,
+        help="Run directory, a path or URI (s3://...). By default runs/STUDY-PROFILE.",
     ),
     seeds: int | None = typer.Option(
         None, rich_help_panel=_STUDY, help="Number of seeds per variant. By default the study's."
@@ -74,6 +109,21 @@ def main(
     dry_run: bool = typer.Option(
         False, "--dry-run", rich_help_panel=_STUDY, help="Print the cells and what they will cost; start nothing."
     ),
+    settings_: bool = typer.Option(
+        False, "--settings", rich_help_panel=_STUDY, help="Print every setting of the reference; start nothing."
+    ),
+    form: ConfigFormat = typer.Option(
+        ConfigFormat.TEXT, "--format", rich_help_panel=_STUDY, help="How --settings prints them."
+    ),
+    list_: bool = typer.Option(
+        False,
+        "--list",
+        is_eager=True,
+        expose_value=False,
+        callback=_list_studies,
+        rich_help_panel=_STUDY,
+        help="Print the studies that ship with raysearch and those in this directory.",
+    ),
     address: str | None = typer.Option(
         None, rich_help_panel=_CLUSTER, help="Address of a running Ray cluster. By default Ray starts on this machine."
     ),
@@ -85,7 +135,10 @@ def main(
         None, min=1, rich_help_panel=_CLUSTER, help="Most trials at a time. By default as many as the cluster holds."
     ),
     storage: str | None = typer.Option(
-        None, rich_help_panel=_CLUSTER, help="Path or URI (s3://...) of the checkpoints. By default below --out."
+        None,
+        metavar="PATH",
+        rich_help_panel=_CLUSTER,
+        help="Path or URI (s3://...) of the checkpoints. By default below --out.",
     ),
     feed: FeedMode | None = typer.Option(
         None, rich_help_panel=_CLUSTER, help="Keep images in memory, or decode them when needed. By default what fits."
@@ -115,6 +168,9 @@ def main(
     names = [factor.name for factor in getattr(study, "factors", ())]
     request = PlanRequest(name, profile, settings, seeds, trials, workers, overrides.parse_only(only, names))
     plan = plan_study(study, request)
+    if settings_:
+        console.print(_settings_text(name, study, plan.reference_config, profile, settings, form), markup=False)
+        return
     open_driver(plan).validate()  # everything that can be wrong without the images, before any is drawn
 
     shards_location = _locate_shards(data, console)
@@ -229,6 +285,31 @@ def _locate_shards(given: str | None, console: Console) -> Location:
     spec = synthetic.SyntheticSpec()
     with console.status(f"drawing the embedded data set, {spec.classes} kinds of birds"):
         return Location.parse(synthetic.ensure_shards(spec, cache_dir()))
+
+
+def _studies_table() -> Table:
+    """Return a table of the studies that can be run from here."""
+    table = Table("study", "kind", Column("cells", justify="right"), "question")
+    for study in list_studies(Path()):
+        table.add_row(study.name, study.kind, str(study.cells or ""), study.question)
+    return table
+
+
+def _settings_text(
+    name: str, study: Study, reference: RunConfig, profile: str, settings: Mapping[str, Any], form: ConfigFormat
+) -> str:
+    """Return the reference's settings with their origin. As text, the first line names the study and what it varies."""
+    origins = origins_of(
+        (f"profile {profile}", profile_settings(study.task, profile)),
+        ("study's base", study.base),
+        (f"study's profile {profile}", study.profiles.get(profile, {})),
+        ("reference", study.reference),
+        ("given here", settings),
+    )
+    text = describe_config(reference, form, origins)
+    if form is not ConfigFormat.TEXT:
+        return text
+    return f"# the reference of {name}; the study varies {', '.join(study.varied) or 'by a function'}\n{text}"
 
 
 def _command() -> str:

@@ -13,8 +13,9 @@ the config from a run's study.json, and the data set too unless --data is given.
 """
 
 import json
+import logging
 import sys
-import textwrap
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ import typer
 from pyarrow.fs import FileType
 from rich.console import Console
 
-from raysearch.core import UserError, cli
+from raysearch.core import UserError, cli, format_seconds
 from raysearch.data import class_splits, feed, shards, synthetic
 from raysearch.data.feed import DecodeSpec
 from raysearch.data.feed_mode import FeedMode
@@ -32,15 +33,33 @@ from raysearch.inference import export as inference_export
 from raysearch.models import backbones
 from raysearch.runs import StudyRecord, results, variant_config
 from raysearch.storage import Location, cache_dir
-from raysearch.studies.configs import TASKS, RunConfig, overrides, presets, profile_settings
+from raysearch.studies.configs import (
+    TASKS,
+    ConfigFormat,
+    RunConfig,
+    describe_config,
+    flatten,
+    origins_of,
+    overrides,
+    presets,
+    profile_settings,
+)
 from raysearch.tasks import registry
 from raysearch.tasks.base import Feed, NonFiniteLoss, Task, Worker
 from raysearch.tasks.common import pretrained_backbone
 
 app = typer.Typer(add_completion=False)
+_log = logging.getLogger("raysearch.train")  # the module is also run as `__main__`
 
 
-@app.command()
+@app.command(
+    epilog=cli.examples(
+        "raysearch train retrieval --settings",
+        "raysearch train retrieval --data shards/ --set srem.regions=0 --export model.pt",
+        "raysearch train fewshot --preset lwfm --episodes 600 --export few.pt",
+        "raysearch train retrieval --from runs/srem_ablation-laptop --variant srem.regions=0 --export model.pt",
+    )
+)
 def main(
     task: str = typer.Argument(metavar="TASK", help="retrieval, fewshot or pretrain"),
     data: str | None = typer.Option(
@@ -58,32 +77,26 @@ def main(
     feed_: FeedMode | None = typer.Option(
         None, "--feed", help="keep images in memory, or decode as needed; default: what fits"
     ),
-    settings: bool = typer.Option(False, "--settings", help="print the settings that --set can change, and stop"),
+    settings: bool = typer.Option(False, "--settings", help="print every setting as it would run, and stop"),
+    form: ConfigFormat = typer.Option(ConfigFormat.TEXT, "--format", help="how --settings prints them"),
 ) -> None:
-    """Train one config. Print one line per iteration, then the metrics as JSON."""
+    """Train one config. Print one line per step, then the metrics as JSON. `-v` logs all figures of each step."""
     console = Console(highlight=False, soft_wrap=True)
-    if settings:
-        console.print("\n".join(_settings(task)))
-        return
     for path, flag in ((out, "--out"), (export, "--export")):
         if path is not None:
             cli.check_writable(path, flag)
     if export is not None:
         inference_export.check(task)
-    given = {**presets.settings(preset, task), **overrides.parse(set_, task), **overrides.test_episodes(episodes, task)}
-    if from_ is not None:
-        if profile is not None:
-            raise UserError("--profile has no effect with --from, because the run's config is complete; leave it out")
-        record = results.read_study(from_)
-        config = _config_of_run(record, task, variant, given)
-        directory = Location.parse(data) if data is not None else _data_of_run(record)
+    config, origins, record = _resolve(task, profile, preset, set_, episodes, from_, variant)
+    if settings:
+        console.print(describe_config(config, form, origins), markup=False)
+        return
+    if data is not None:
+        directory = Location.parse(data)
+    elif record is not None:
+        directory = _data_of_run(record)
     else:
-        if variant is not None:
-            raise UserError("--variant needs a run; name it with --from RUN")
-        config = overrides.resolve(task, overrides.start_from(task, profile_settings(task, profile or "laptop"), given))
-        directory = Location.parse(
-            data if data is not None else synthetic.ensure_shards(synthetic.SyntheticSpec(), cache_dir())
-        )
+        directory = Location.parse(synthetic.ensure_shards(synthetic.SyntheticSpec(), cache_dir()))
     manifest = shards.read_manifest(directory)
     config.check(manifest.name, manifest.classes, manifest.counts)
     for warning in config.limits(manifest.name, manifest.classes, manifest.counts).warnings:
@@ -93,11 +106,48 @@ def main(
     finished = _train_to_the_end(config, seed, images, console)
     metrics = finished.evaluate()
     images.close()
-    console.print(json.dumps({name: value for name, value in metrics.items() if isinstance(value, float)}))
-    if out is not None:
-        torch.save(finished.state_dict(), out)
-    if export is not None:
-        inference_export.save(export, finished, manifest, metrics)
+    try:
+        if out is not None:
+            torch.save(finished.state_dict(), out)
+            console.print(f"wrote {out}: the trained state", markup=False)
+        if export is not None:
+            inference_export.save(export, finished, manifest, metrics)
+            user = "classify" if task == "fewshot" else "retrieve"
+            console.print(f"wrote {export}: the model, for raysearch {user}", markup=False)
+    finally:  # the last line, also when a disk is full
+        console.print(json.dumps({name: value for name, value in metrics.items() if isinstance(value, float)}))
+
+
+def _resolve(
+    task: str,
+    profile: str | None,
+    preset: str | None,
+    set_: list[str],
+    episodes: int | None,
+    from_: Path | None,
+    variant: str | None,
+) -> tuple[RunConfig, dict[str, str], StudyRecord | None]:
+    """Return the config as it runs, where its values come from, and the record of the run that was named.
+
+    Raises:
+        UserError: an unknown name, a value that cannot be, or arguments that exclude each other.
+    """
+    of_preset = presets.settings(preset, task)
+    of_user = {**overrides.parse(set_, task), **overrides.test_episodes(episodes, task)}
+    given = {**of_preset, **of_user}
+    layers = [(f"preset {preset}", of_preset), ("given here", of_user)]
+    if from_ is None:
+        if variant is not None:
+            raise UserError("--variant needs a run; name it with --from RUN")
+        name = profile or "laptop"
+        lowest = profile_settings(task, name)
+        config = overrides.resolve(task, overrides.start_from(task, lowest, given))
+        return config, origins_of((f"profile {name}", lowest), *layers), None
+    if profile is not None:
+        raise UserError("--profile has no effect with --from, because the run's config is complete; leave it out")
+    record = results.read_study(from_)
+    config = _config_of_run(record, task, variant, given)
+    return config, origins_of((f"run {from_}", flatten(config.model_dump())), *layers), record
 
 
 def _open_images(
@@ -126,31 +176,37 @@ def _train_to_the_end(config: RunConfig, seed: int, images: Feed, console: Conso
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.set_num_threads(1)  # as in a study's workers; more threads add in another order
     worker = Worker(images, cache_dir() / "features", device)
+    pre_training = config.starts_from(seed)
+    pre_config = pre_training[0] if pre_training else config
     try:
         worker = pretrained_backbone.with_pretrained_backbone(
-            config, seed, worker, cache_dir() / "pretrained", lambda pretraining: _train(pretraining, console)
+            config,
+            seed,
+            worker,
+            cache_dir() / "pretrained",
+            lambda first: _train(first, pre_config, console, "pre-training "),
         )
         running = registry.build(config, seed, worker)
-        _train(running, console)
+        _train(running, config, console)
     except NonFiniteLoss as error:
         raise UserError(str(error)) from None
     return running
 
 
-def _train(running: Task, console: Console) -> None:
-    """Train a task to its end. Print one line per step."""
-    for _ in range(running.steps):
+def _train(running: Task, config: RunConfig, console: Console, label: str = "") -> None:
+    """Train a task to its end. Print a line per step, of at most 80 columns, and log all figures of the step."""
+    unit = "epoch" if config.epochs == running.steps else "iteration"
+    started = time.monotonic()
+    for done in range(1, running.steps + 1):
         report = running.advance()
-        console.print("  ".join(f"{name} {_short(value)}" for name, value in report.items()))
-
-
-def _settings(task: str) -> list[str]:
-    """Return two lines per config path: its default value, and its description."""
-    paragraphs = []
-    for path, field in overrides.known_paths(task).items():
-        description = textwrap.fill(field.description, width=100, initial_indent=" " * 4, subsequent_indent=" " * 4)
-        paragraphs += [f"{path}={json.dumps(field.default)}", description]
-    return paragraphs
+        _log.info("%s", "  ".join(f"{name} {_short(value)}" for name, value in report.items()))
+        phase = "warmup " if report.get("phase") == "warmup" else ""
+        metrics = [name for name in (*TASKS[config.task].objectives, "accuracy_train") if name in report]
+        figures = [f"{name} {_short(report[name])}" for name in ("loss", *metrics[:1]) if name in report]
+        seconds = time.monotonic() - started
+        left = seconds / done * (running.steps - done)
+        time_text = f"{format_seconds(round(left))} left" if left else f"{format_seconds(round(seconds))} in all"
+        console.print(" · ".join([f"{label}{phase}{unit} {done}/{running.steps}", *figures, time_text]))
 
 
 def _config_of_run(record: StudyRecord, task: str, variant: str | None, given: Mapping[str, Any]) -> RunConfig:

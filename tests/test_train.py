@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from raysearch import train
 from raysearch.core import cli
@@ -56,18 +57,23 @@ def run(how: list[str], given: list[str]) -> subprocess.CompletedProcess[str]:
 
 
 def numbers(lines: list[str]) -> list[list[str]]:
-    """Reports without their last three figures, which are times, and the metrics."""
-    return [*(line.split("  ")[:-3] for line in lines[:-1]), [lines[-1]]]
+    """Steps without the time that is left, and the metrics."""
+    return [*(line.split(" · ")[:-1] for line in lines if "/3 · " in line), [lines[-1]]]
 
 
 def test_a_run_ends_with_metrics_that_a_run_without_ray_gives_too(data: Path, tmp_path: Path) -> None:
     first = run(["-m", "raysearch.train"], [*words(data), "--seed", "3", "--out", str(tmp_path / "state.pt")])
     assert first.returncode == 0, first.stderr
     lines = first.stdout.splitlines()
-    assert len(lines) == 5  # the images, a warm-up, two iterations, the metrics
+    assert len(lines) == 6  # the images, a warm-up, two iterations, the file, the metrics
     assert "at 32 px" in lines[0]
     assert "decoded, resident: they fit" in lines[0]
-    assert all(line.startswith(f"iteration {number}") for number, line in enumerate(lines[1:-1], start=1))
+    steps = ["warmup iteration 1/3", "iteration 2/3", "iteration 3/3"]
+    assert [line.split(" · ")[0] for line in lines[1:4]] == steps
+    assert all(line.split(" · ")[1].startswith("loss ") for line in lines[1:4])
+    assert [line.split(" ")[-1] for line in lines[1:4]] == ["left", "left", "all"]
+    assert max(map(len, lines[1:4])) <= 80
+    assert lines[4] == f"wrote {tmp_path / 'state.pt'}: the trained state"
     metrics = json.loads(lines[-1])
     assert {"map", "map_index", "map_best_ties", "map_worst_ties", "r_precision"} <= set(metrics)
     assert 0 < metrics["map"] < 1
@@ -76,7 +82,7 @@ def test_a_run_ends_with_metrics_that_a_run_without_ray_gives_too(data: Path, tm
     second = run(["-c", WITHOUT_RAY], streamed)
     assert second.returncode == 0, second.stderr
     assert "streamed: as asked" in second.stdout.splitlines()[0]
-    assert numbers(second.stdout.splitlines()[1:]) == numbers(lines[1:])
+    assert numbers(second.stdout.splitlines()) == numbers(lines)
 
     # and the task itself, in this process, goes on from the state that was saved
     config = overrides.resolve(
@@ -261,12 +267,51 @@ def test_what_can_be_computed_again_lies_in_the_cache(
     assert sorted(os.listdir(data)) == before
 
 
-def test_every_setting_is_printed_with_its_default_and_its_reason(capsys: pytest.CaptureFixture[str]) -> None:
+def printed(capsys: pytest.CaptureFixture[str], *given: str) -> str:
     with pytest.raises(SystemExit) as stopped:
-        cli.run(train.app, ["retrieval", "--settings"])
-    out, _ = capsys.readouterr()
+        cli.run(train.app, [*given, "--settings"])
     assert stopped.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_every_setting_is_printed_with_its_value_and_its_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    out = printed(capsys, "retrieval")
     for path in overrides.known_paths("retrieval"):
         assert f"\n{path}=" in f"\n{out}", path
     assert "srem.regions=50\n    number of boxes erased per image; 0 erases nothing." in out
     assert max(map(len, out.splitlines())) <= 100
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        (["retrieval"], "data.side=64    # profile laptop; default 224"),
+        (["retrieval", "--profile", "paper"], "data.side=224"),
+        (["retrieval", "--set", "data.side=112"], "data.side=112    # given here; default 224"),
+        (["retrieval", "--set", "data.side=112"], "srem.size=16    # scaled to data.side=112; default 32"),
+        (["retrieval", "--set", "srem.regions=0"], "srem.size=9    # scaled to data.side=64; default 32; no effect"),
+        (["fewshot", "--preset", "lwfm"], "train.epochs=30    # preset lwfm; default 130"),
+        (["fewshot", "--preset", "lwfm", "--set", "train.epochs=3"], "train.epochs=3    # given here; default 130"),
+        (["fewshot", "--episodes", "7"], "episodes.test=7    # given here; default 2000"),
+    ],
+)
+def test_the_settings_are_those_that_would_run(given: list[str], line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert any(found.startswith(line) for found in printed(capsys, *given).splitlines())
+
+
+def test_the_settings_of_a_run_are_printed_too(
+    tmp_path: Path, record: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_study_json(tmp_path, record)
+    out = printed(capsys, "retrieval", "--from", str(tmp_path), "--variant", "fewer bits")
+    assert "\nhash.bits=4\n" in out.replace("    #", "\n    #")
+    assert f"# run {tmp_path}; default " in out
+
+
+def test_the_settings_are_yaml_and_json(capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["fewshot", "--preset", "lwfm", "--profile", "paper", "--set", "train.lr=1e-5"]
+    lowest = {**train.profile_settings("fewshot", "paper"), **TASKS["fewshot"].presets["lwfm"], "train.lr": 1e-5}
+    config = overrides.resolve("fewshot", lowest)
+    for form, parse in (("json", json.loads), ("yaml", yaml.safe_load)):
+        plain = parse(printed(capsys, *given, "--format", form))
+        assert TASKS["fewshot"].config.from_plain(plain) == config

@@ -54,13 +54,14 @@ def test_a_run_and_its_pre_training_which_is_kept(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("split mod4, hash ")
     assert lines[0].endswith("classes 4 train (32 images), 2 val (16 images), 2 test (16 images)")
-    assert [line.split("  ")[0] for line in lines[2:-1]] == ["iteration 1", "iteration 1", "iteration 2"]
+    steps = ["pre-training epoch 1/1", "epoch 1/2", "epoch 2/2", f"wrote {tmp_path / 'state.pt'}: the trained state"]
+    assert [line.split(" · ")[0] for line in lines[2:-1]] == steps
     metrics = json.loads(lines[-1])
     assert set(metrics) == {"accuracy", "accuracy_ci", "accuracy_validation"}
 
     assert run(data, "--episodes", "5", "--seed", "2") == 0
     again = capsys.readouterr().out.splitlines()
-    assert len(again) == len(lines) - 1, "the trunk was kept"
+    assert len(again) == len(lines) - 2, "the trunk was kept, and no file written"
     assert json.loads(again[-1]) == metrics
 
     # the tasks themselves, one after the other

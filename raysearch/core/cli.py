@@ -5,7 +5,6 @@ A wrong input is one line on standard error and exit code 2. Every command takes
 
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -17,6 +16,7 @@ from raysearch.core.errors import UserError, nearest
 from raysearch.core.logging import configure_logging
 
 _LOG_WIDTH = 140
+_COMMON = "For every command"
 
 
 def run(app: typer.Typer, arguments: list[str] | None = None, name: str | None = None) -> NoReturn:
@@ -71,20 +71,45 @@ def exit_with_error(*messages: str) -> NoReturn:
     sys.exit(2)
 
 
+def examples(*lines: str) -> str:
+    """Return the end of a command's help: the lines of a shell, one below the other.
+
+    >>> examples("raysearch report runs/demo")
+    'Examples:\\n\\nraysearch report runs/demo'
+    """
+    return "\n\n".join(["Examples:", *lines])
+
+
 def _add_common_options(command: Any) -> None:
     """Add the common options to a click command and its subcommands. A command of one function has no callback."""
-    for leaf in _leaves(command):
-        taken = {word for parameter in leaf.params for word in parameter.opts}
-        leaf.params += [option for option in _common_options() if not taken & set(option.opts)]
-
-
-def _leaves(command: Any) -> Iterator[Any]:
-    subcommands = getattr(command, "commands", None)
-    if subcommands is None:
-        yield command
-        return
+    subcommands = getattr(command, "commands", {})
     for subcommand in subcommands.values():
-        yield from _leaves(subcommand)
+        _add_common_options(subcommand)
+    if not subcommands:
+        taken = {word for parameter in command.params for word in parameter.opts}
+        command.params += [option for option in _common_options() if not taken & set(option.opts)]
+    show_help = command.get_help_option(command.context_class(command))  # the command keeps it
+    show_help.rich_help_panel = _COMMON
+    show_help.help = "print this text"
+    for parameter in [*command.params, show_help]:
+        _name_value(parameter)
+
+
+def _name_value(parameter: Any) -> None:
+    """Let the help show `N`, `PATH` or nothing for a value. Typer 0.29 shows Python's types, such as `<bool>`."""
+    descriptor = getattr(parameter, "type_descriptor", None)
+    if descriptor is None:
+        return  # an earlier release, which does not
+    if parameter.param_type_name == "argument":
+        parameter.display_type_rich = lambda ctx: None
+    elif parameter.metavar is None and (parameter.is_flag or parameter.count):
+        parameter.metavar = ""
+    elif parameter.metavar is None and descriptor.annotation in (int, float):
+        parameter.metavar = "N"
+    elif parameter.metavar is None and descriptor.annotation is Path:
+        parameter.metavar = "PATH"
+    elif parameter.metavar is None and not descriptor.is_choice:
+        parameter.metavar = str(parameter.name).rstrip("_").upper().replace("_", "-")
 
 
 def _common_options() -> list[Any]:
@@ -102,6 +127,8 @@ def _common_options() -> list[Any]:
                 is_eager=True,
                 expose_value=False,
                 callback=configure_logging,
+                show_default=False,
+                rich_help_panel=_COMMON,
                 help="log progress to standard error, and Ray's own log; -vv logs details",
             ),
         ] = 0,
@@ -112,6 +139,7 @@ def _common_options() -> list[Any]:
                 is_eager=True,
                 expose_value=False,
                 callback=_load_extensions,
+                rich_help_panel=_COMMON,
                 help="load a Python file that registers methods, tasks, layouts or report sections; repeatable",
             ),
         ] = None,

@@ -124,8 +124,7 @@ class SearchRecord(Listener):
 
 def count_cells(plan: SearchPlan) -> int:
     """Return the number of cells of a search, if nothing is stopped and no suggestion is repeated."""
-    judging = 0 if plan.search.trains_population else 2 * plan.search.judge_seeds
-    return len(plan.groups) * (plan.trials * len(plan.seeds) + judging)
+    return plan.most_cells
 
 
 def best_config(configs: Sequence[SuggestedConfig], plan: SearchPlan) -> SuggestedConfig | None:

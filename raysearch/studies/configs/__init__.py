@@ -5,10 +5,11 @@ A `TaskSpec` registers a task with its config, profiles and presets. Overrides s
 
 from raysearch.studies.configs.base import Images, RunConfig, Section, setting
 from raysearch.studies.configs.class_disjoint import PretrainRunConfig
+from raysearch.studies.configs.config_text import ConfigFormat, describe_config, origins_of
 from raysearch.studies.configs.fewshot import FewshotConfig
 from raysearch.studies.configs.fewshot_task import FEWSHOT, PRETRAIN
 from raysearch.studies.configs.hashing import AdshConfig, EsrlConfig, SremConfig
-from raysearch.studies.configs.paths import replace_values
+from raysearch.studies.configs.paths import flatten, replace_values
 from raysearch.studies.configs.profiles import check_limit, check_profiles, profile_settings, seed_list
 from raysearch.studies.configs.retrieval import (
     DataConfig,
@@ -35,6 +36,7 @@ __all__ = [
     "RETRIEVAL",
     "TASKS",
     "AdshConfig",
+    "ConfigFormat",
     "DataConfig",
     "EsrlConfig",
     "FewshotConfig",
@@ -53,7 +55,10 @@ __all__ = [
     "WarmupConfig",
     "check_limit",
     "check_profiles",
+    "describe_config",
+    "flatten",
     "load_object",
+    "origins_of",
     "parse_config",
     "profile_settings",
     "register_task",

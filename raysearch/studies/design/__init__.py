@@ -10,6 +10,7 @@ from raysearch.studies.design.plan import Cell, Plan, PlanRequest, Variant, cell
 from raysearch.studies.design.search import Search
 from raysearch.studies.design.search_plan import Group, SearchPlan, plan_search
 from raysearch.studies.design.study_files import Study, load_study, plan_study, study_names
+from raysearch.studies.design.study_list import ListedStudy, list_studies
 
 __all__ = [
     "Ablation",
@@ -17,6 +18,7 @@ __all__ = [
     "Cell",
     "Factor",
     "Group",
+    "ListedStudy",
     "Plan",
     "PlanRequest",
     "Search",
@@ -27,6 +29,7 @@ __all__ = [
     "choice",
     "component",
     "factor",
+    "list_studies",
     "load_study",
     "make_cell",
     "plan_ablation",

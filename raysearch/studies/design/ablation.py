@@ -168,6 +168,11 @@ class Ablation:
         """
         return seed_list(self.seeds, count)
 
+    @property
+    def varied(self) -> list[str]:
+        """Names of the factors."""
+        return [factor.name for factor in self.factors]
+
     def profile(self, name: str) -> dict[str, Any]:
         """Return the settings of a profile: the study's over its base over the task's own.
 

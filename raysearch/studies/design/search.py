@@ -128,6 +128,12 @@ class Search:
         """Whether the configs are a population, whose settings the scheduler moves while they train."""
         return self.scheduler is not None and SCHEDULERS[self.scheduler].moves_settings
 
+    @property
+    def varied(self) -> list[str]:
+        """Paths of the space and name of the group; a space that is a function is not known."""
+        group = [self.group.name] if self.group else []
+        return group if callable(self.space) else [*group, *self.space]
+
     def tuning_seeds(self, count: int | None = None) -> list[int]:
         """Return the seeds that each config is run with.
 

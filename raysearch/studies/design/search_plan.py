@@ -48,6 +48,12 @@ class SearchPlan(StudyPlan):
         """The reference of the first group; other groups differ from it in the group's settings."""
         return self.reference(self.groups[0]).config
 
+    @property
+    def most_cells(self) -> int:
+        """Number of cells, if nothing is stopped and no suggestion is repeated."""
+        judging = 0 if self.search.trains_population else 2 * self.search.judge_seeds
+        return len(self.groups) * (self.trials * len(self.seeds) + judging)
+
     def for_data(self, content_hash: str) -> "SearchPlan":
         """Return the plan on another data set."""
         return replace(self, data=content_hash)

@@ -117,7 +117,7 @@ def test_settings_list_the_section_of_an_extension(tmp_path: Path) -> None:
     extension.write_text(EXTENSION)
     child = list_settings("retrieval", extension)
     assert child.returncode == 0, child.stderr
-    assert "margin.margin=2.0\n    distance beyond which" in child.stdout
+    assert "margin.margin=2.0    # no effect beside the other settings\n    distance beyond which" in child.stdout
 
 
 def test_an_unknown_method_on_the_command_line_is_one_line_and_exit_code_2() -> None:

@@ -1,0 +1,75 @@
+"""The studies that can be run by name: those that ship with raysearch, and the study files of a directory."""
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from raysearch.studies.design.ablation_plan import AblationPlan
+from raysearch.studies.design.plan import PlanRequest
+from raysearch.studies.design.search_plan import SearchPlan
+from raysearch.studies.design.study_files import load_study, plan_study, study_names
+
+_KINDS = {"Ablation": "ablation", "Search": "search"}
+
+
+@dataclass(frozen=True)
+class ListedStudy:
+    """A study in a list.
+
+    Attributes:
+        name: the argument of `raysearch sweep`.
+        kind: "ablation" or "search".
+        question: the question that its report answers; empty where the file computes it.
+        cells: its training runs under the laptop profile, at most; None for a file, which is not run for a list.
+    """
+
+    name: str
+    kind: str
+    question: str
+    cells: int | None = None
+
+
+def list_studies(directory: Path) -> list[ListedStudy]:
+    """Return the shipped studies, then the study files of a directory and of its folders, by name.
+
+    Study files are programs. They are parsed for the list, and not run.
+    """
+    shipped = [_shipped(name) for name in study_names()]
+    files = sorted(path for pattern in ("*.py", "*/*.py") for path in directory.glob(pattern))
+    shown = {path.resolve() for path in map(Path, _shipped_files())}
+    return shipped + [study for path in files if path.resolve() not in shown for study in _in_file(path)]
+
+
+def _shipped_files() -> Iterator[str]:
+    import search_spaces
+
+    for folder in search_spaces.__path__:
+        yield from map(str, Path(folder).glob("*.py"))
+
+
+def _shipped(name: str) -> ListedStudy:
+    _, study = load_study(name)
+    plan = plan_study(study, PlanRequest(name, "laptop"))
+    if isinstance(plan, AblationPlan):
+        return ListedStudy(name, plan.kind, study.question, len(plan.cells))
+    assert isinstance(plan, SearchPlan)
+    return ListedStudy(name, plan.kind, study.question, plan.most_cells)
+
+
+def _in_file(path: Path) -> Iterator[ListedStudy]:
+    """Yield the study of a file that sets `study = Ablation(...)` or `Search(...)` at its top."""
+    try:
+        module = ast.parse(path.read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return
+    for node in module.body:
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        names = [target.id for target in targets if isinstance(target, ast.Name)]
+        if "study" not in names or not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Call):
+            continue
+        kind = _KINDS.get(ast.unparse(node.value.func).rpartition(".")[2])
+        if kind:
+            words = {word.arg: word.value for word in node.value.keywords}
+            question = words.get("question")
+            yield ListedStudy(str(path), kind, str(question.value) if isinstance(question, ast.Constant) else "")
