@@ -15,8 +15,6 @@ that was killed, with the next ingest that needs such a file.
 """
 
 import json
-import tempfile
-import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +27,8 @@ from raysearch.core import UserError
 from raysearch.data.layouts.layout import Layout, Listing, ReadOptions, register_layout
 from raysearch.data.layouts.readers import archives, disk
 from raysearch.data.layouts.readers.columns import IMAGE_NAMES, LABEL_NAMES, choose_column, label_text
-from raysearch.data.shards import Corrupt, SliceLoader, open_temporary_file
+from raysearch.data.layouts.readers.temporary_images import TemporaryImages
+from raysearch.data.shards import Corrupt
 
 BATCH_ROWS = 64  # in memory at a time
 
@@ -65,7 +64,7 @@ def read_parquet(src: str, test_fraction: float | None = None, options: ReadOpti
                 f"{different[0]} and {paths[0]} have different names of labels; ingest one data set at a time"
             )
         parts = archives.parts_of_files(root, paths)
-        store = _ImageStore()
+        store = TemporaryImages()
         corrupt: list[Corrupt] = []
         images = [(path, image) for path in paths for image in _list_images(root, path, columns[path], store, corrupt)]
         store.flush()
@@ -89,49 +88,6 @@ def recognize(root: Path) -> str:
         if columns:
             return f"images in column {next(iter(columns))!r} of {path.relative_to(root)}"
     return ""
-
-
-class _ImageStore:
-    """The bytes of many images in one file, which is removed once no image refers to it."""
-
-    def __init__(self) -> None:
-        self._file = open_temporary_file(Path(tempfile.gettempdir()), "raysearch")
-        self._end = 0
-        weakref.finalize(self, Path(self._file.name).unlink, missing_ok=True)
-
-    def add(self, data: bytes, origin: Path) -> "_StoredImage":
-        """Append bytes from `origin`; return their loader, which works after `flush`."""
-        try:
-            self._file.write(data)
-        except OSError as error:
-            raise UserError(
-                f"cannot write to {tempfile.gettempdir()} ({error.strerror}); name another folder by TMPDIR"
-            ) from error
-        start = self._end
-        self._end += len(data)
-        return _StoredImage(self, SliceLoader(self._file.name, start, len(data), str(origin)))
-
-    def flush(self) -> None:
-        """Write buffered bytes."""
-        self._file.flush()
-
-
-class _StoredImage:
-    """A loader that keeps its store alive. When pickled, only the slice travels."""
-
-    def __init__(self, store: _ImageStore, loader: SliceLoader) -> None:
-        self._store = store
-        self._loader = loader
-
-    def __call__(self) -> bytes:
-        return self._loader()
-
-    def stamp(self) -> str:
-        """Return the size and time of the Parquet file, and the place of the image in it."""
-        return self._loader.stamp()
-
-    def __reduce__(self) -> tuple[type[SliceLoader], SliceLoader]:
-        return SliceLoader, self._loader
 
 
 def _schema_and_features(path: Path) -> tuple[pa.Schema, Mapping[str, Any]]:
@@ -186,7 +142,7 @@ def _short_type(kind: pa.DataType) -> str:
 
 
 def _list_images(
-    root: Path, path: Path, columns: Columns, store: _ImageStore, corrupt: list[Corrupt]
+    root: Path, path: Path, columns: Columns, store: TemporaryImages, corrupt: list[Corrupt]
 ) -> Iterator[archives.ArchivedImage]:
     archive = path.relative_to(root).as_posix()
     row = 0

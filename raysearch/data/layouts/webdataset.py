@@ -1,29 +1,63 @@
-"""WebDataset: tar files in which the members with one key are one image: `key.jpg` with `key.cls` or `key.json`.
+"""WebDataset: tar files in which neighboring members with one key are one image: `key.jpg` with `key.cls`.
 
 The format of github.com/webdataset/webdataset. A key is a member's path up to the first dot of its file name, and the
 members of a key follow each other. `.cls` holds the label as text, `.json` an object with `label`, `cls` or `class`.
 Names of labels are read from `classnames.txt` or `classes.txt` in SRC, one line per class, if there is one.
 
-Traps. Labels that are numbers are sorted as numbers (as text, 10 would come before 2). Only uncompressed tar files are
-read, since images are read by their offset in the file and unpacked nowhere. A truncated file is named, and its members
-before the end are used.
+Traps. In concatenated archives keys return: a key that returns after another key, or with a kind of member that it has
+already, is another sample, as in WebDataset. `22.05.jpg` has the key `22`: it is an image of its own with `22.05.cls`,
+and the sample's image if there is no `22.jpg`. One image per label is read; other images of the key, links, devices,
+sparse and hidden members are counted. Labels that are numbers are sorted as numbers (as text, 10 would come before 2).
+Images are read by their offset in the file; a compressed archive is unpacked to a temporary file. A truncated file is
+named, and its members before the end are used.
 """
 
 import json
-import os
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from raysearch.core import UserError
 from raysearch.data.layouts.layout import Layout, Listing, register_layout
-from raysearch.data.layouts.readers import archives, disk
-from raysearch.data.shards import Corrupt, CorruptImage, SliceLoader
-from raysearch.data.source_tree import image_endings, is_image_name
+from raysearch.data.layouts.readers import archives, disk, tar_members
+from raysearch.data.layouts.readers.tar_members import Archive
+from raysearch.data.layouts.readers.temporary_images import TemporaryImages
+from raysearch.data.reading_account import Unused
+from raysearch.data.shards import Corrupt, CorruptImage
+from raysearch.data.source_tree import HIDDEN, is_image_name, is_leftover
 
 NAME_FILES = ("classnames.txt", "classes.txt")
 LABEL_KEYS = ("label", "cls", "class")
+LABEL_ENDINGS = ("cls", "json")
+LARGEST_LABEL = 1 << 20  # bytes of a .cls or .json member
 PROBED_MEMBERS = 16  # enough to tell WebDataset from an unrelated archive
+ANOTHER_IMAGE = "another image of a key that has one"
+
+
+class Member(NamedTuple):
+    """A regular member of a tar file."""
+
+    name: str
+    key: str
+    field: str  # between the key and the ending: "" of `1.jpg`, "seg" of `1.seg.png`
+    ending: str  # in lower case, without its dot
+    offset: int
+    size: int
+
+    @property
+    def is_image(self) -> bool:
+        """Whether the ending is that of an image."""
+        return is_image_name(f"_.{self.ending}")
+
+
+class _Found(NamedTuple):
+    """The content of one tar file."""
+
+    images: list[archives.ArchivedImage]
+    corrupt: list[Corrupt]
+    unused: list[Unused]
 
 
 def read_webdataset(src: str, test_fraction: float | None = None) -> Listing:
@@ -37,93 +71,190 @@ def read_webdataset(src: str, test_fraction: float | None = None) -> Listing:
         UserError: no tar file, or only some files name their part.
     """
     with disk.directory(src) as root:
-        paths = archives.find_files(root, ".tar")
+        paths = archives.find_files(root, tar_members.ENDINGS)
         if not paths:
             raise UserError(f"SRC {src} holds no .tar file")
-        names = next((disk.read_lines(root / name) for name in NAME_FILES if (root / name).is_file()), [])
-        corrupt: list[Corrupt] = []
-        images = [(path, image) for path in paths for image in _list_images(root, path, corrupt)]
+        name_file = next((name for name in NAME_FILES if (root / name).is_file()), "")
+        names = disk.read_lines(root / name_file) if name_file else []
+        stores: list[TemporaryImages] = []
+        contents = {path: _read_archive(root, tar_members.open_archive(path, stores)) for path in paths}
+        images = [(path, image) for path, content in contents.items() for image in content.images]
+        corrupt = [image for content in contents.values() for image in content.corrupt]
         parts = archives.parts_of_files(root, paths)
-        return archives.listing_from_archives(root, images, parts, names, test_fraction, corrupt)
+        listing = archives.listing_from_archives(root, images, parts, names, test_fraction, corrupt)
+        used = [path.relative_to(root).as_posix() for path in paths] + [name_file] * bool(name_file)
+        unused = tuple(entry for content in contents.values() for entry in content.unused)
+        return replace(listing, used=tuple(used), unused=unused)
 
 
 def recognize(root: Path) -> str:
     """Recognize a tar file that begins with an image and a label of one key."""
-    for path in archives.find_files(root, ".tar"):
+    for path in archives.find_files(root, tar_members.ENDINGS):
         kinds: dict[str, set[str]] = {}
-        try:
-            for member in _members(path, PROBED_MEMBERS):
-                key, kind = _split_member_name(member.name)
-                kinds.setdefault(key, set()).add("image" if is_image_name(member.name) else kind)
-        except tarfile.TarError:
-            continue
-        if any("image" in key_kinds and key_kinds & {"cls", "json"} for key_kinds in kinds.values()):
+        for info in tar_members.first_members(path, PROBED_MEMBERS):
+            if info.isfile() and (member := _member(info)):
+                kinds.setdefault(member.key, set()).add("image" if member.is_image else member.ending)
+        if any("image" in key_kinds and key_kinds & {*LABEL_ENDINGS} for key_kinds in kinds.values()):
             return f"images with .cls or .json in {path.relative_to(root)}"
     return ""
 
 
-def _members(path: Path, limit: int | None = None) -> Iterator[tarfile.TarInfo]:
-    with tarfile.open(path, "r:") as tar:
-        for count, member in enumerate(tar):
-            if count == limit:
-                return
-            if member.isfile():
-                yield member
-    with path.open("rb") as file:  # tarfile takes a truncated header for the end
-        file.seek(-min(path.stat().st_size, tarfile.BLOCKSIZE), os.SEEK_END)
-        if file.read() != tarfile.NUL * tarfile.BLOCKSIZE:
-            raise tarfile.ReadError("no end marker")
+def split_member_name(name: str) -> tuple[str, str, str] | None:
+    """Return the key of a member, its field and its ending; None if the name has no dot.
 
-
-def _split_member_name(name: str) -> tuple[str, str]:
-    """Return the key and the kind of a member: its path, cut at the first dot of the file name.
-
-    >>> _split_member_name("a.b/0001.seg.png")
-    ('a.b/0001', 'seg.png')
+    >>> split_member_name("a.b/0001.seg.PNG"), split_member_name("README")
+    (('a.b/0001', 'seg', 'png'), None)
     """
     path = PurePosixPath(name)
-    stem, _, kind = path.name.partition(".")
-    return str(path.parent / stem), kind.lower()
+    stem, dot, kind = path.name.partition(".")
+    if not dot:
+        return None
+    field, _, ending = kind.lower().rpartition(".")
+    return str(path.parent / stem), field, ending
 
 
-def _list_images(root: Path, path: Path, corrupt: list[Corrupt]) -> list[archives.ArchivedImage]:
-    """List the labeled images of a tar file; others, and what cannot be read, are added to `corrupt`."""
-    archive = path.relative_to(root).as_posix()
-    images: dict[str, tarfile.TarInfo] = {}
-    labels: dict[str, str] = {}
+def _member(info: tarfile.TarInfo) -> Member | None:
+    parts = split_member_name(info.name)
+    return None if parts is None else Member(info.name, *parts, info.offset_data, info.size)
+
+
+def _read_archive(root: Path, archive: Archive) -> _Found:
+    """List the labeled images of a tar file; everything else in it is named with its reason."""
+    relative = archive.path.relative_to(root).as_posix()
+    content = _Found([], [], [])
+    samples: list[list[Member]] = []
     try:
-        for member in _members(path):
-            key, kind = _split_member_name(member.name)
-            if f".{kind}" in image_endings():
-                images[key] = member
-            elif kind in ("cls", "json"):
-                labels.setdefault(key, _parse_label(_member_loader(path, member)(), kind))
-    except (tarfile.TarError, CorruptImage) as error:
-        corrupt.append(Corrupt(source=archive, reason=f"it breaks off after {len(images):,} images ({error})"))
-    labeled = []
-    for key, member in images.items():
-        source = f"{archive}/{member.name}"
-        if label := labels.get(key):
-            labeled.append(archives.ArchivedImage(source, label, _member_loader(path, member)))
+        for member in _readable_members(relative, archive, content):
+            if not samples or _begins_sample(member, samples[-1]):
+                samples.append([])
+            samples[-1].append(member)
+    except tar_members.BREAKS as error:
+        number = sum(member.is_image for sample in samples for member in sample)
+        reason = " ".join(str(error).split()) or type(error).__name__
+        content.corrupt.append(
+            Corrupt(source=_shown(relative), reason=f"it breaks off after {number:,} images ({reason})")
+        )
+    sources = _Sources(relative)
+    far_labels = {sample[0].key for sample in samples if not any(member.is_image for member in sample)}
+    for sample in samples:
+        _read_sample(sample, archive, sources, far_labels, content)
+    return content
+
+
+def _readable_members(relative: str, archive: Archive, content: _Found) -> Iterator[Member]:
+    """Yield the regular members that may be part of a sample; others are counted."""
+    for info in tar_members.members(archive):
+        if info.isdir():
+            continue
+        member = _member(info)
+        if info.islnk() or info.issym():
+            reason = "a hard link in the archive" if info.islnk() else "a symbolic link in the archive"
+        elif not info.isreg():
+            reason = "a device or pipe in the archive"
+        elif info.issparse():
+            reason = "a sparse file in the archive"
+        elif any(is_leftover(part) for part in PurePosixPath(info.name).parts if part != ".."):
+            reason = HIDDEN
+        elif member is None:
+            reason = "a member without an ending"
         else:
-            corrupt.append(Corrupt(source=source, reason=f"no {key}.cls or {key}.json with a label beside it"))
-    return labeled
+            yield member
+            continue
+        content.unused.append(Unused("member", f"{relative}/{info.name}", reason))
 
 
-def _member_loader(path: Path, member: tarfile.TarInfo) -> SliceLoader:
-    return SliceLoader(str(path), member.offset_data, member.size, str(path))
+def _begins_sample(member: Member, sample: list[Member]) -> bool:
+    kind = member.field, member.ending
+    return member.key != sample[-1].key or any((other.field, other.ending) == kind for other in sample)
 
 
-def _parse_label(data: bytes, kind: str) -> str:
-    text = data.decode("utf-8", "replace").strip()
-    if kind == "cls":
+class _Sources:
+    """The name of each image of an archive; the second of a name gets a number, since names may return."""
+
+    def __init__(self, relative: str) -> None:
+        self._relative = relative
+        self._taken: set[str] = set()
+
+    def of(self, member: Member) -> str:
+        name = f"{self._relative}/{member.name}"
+        source = name
+        number = 1
+        while source in self._taken:
+            number += 1
+            source = f"{name} ({number})"
+        self._taken.add(source)
+        return source
+
+
+def _read_sample(
+    sample: list[Member], archive: Archive, sources: _Sources, far_labels: set[str], content: _Found
+) -> None:
+    """Add the labeled images of a sample to `content`, and its other members with their reasons."""
+    labels: dict[str, str] = {}  # field -> label
+    without_image: list[Member] = []
+    images: dict[str, Member] = {}  # field -> image
+    for member in sample:
+        if member.is_image:
+            if images.setdefault(member.field, member) is not member:
+                content.unused.append(Unused("member", sources.of(member), ANOTHER_IMAGE))
+        elif member.ending in LABEL_ENDINGS:
+            without_image.append(member)
+            if label := _read_label(member, archive):
+                labels.setdefault(member.field, label)
+        else:
+            reason = f"a member with the ending .{member.ending}"
+            content.unused.append(Unused("member", sources.of(member), reason))
+    if not images:
+        for member in without_image:
+            content.unused.append(Unused("member", sources.of(member), "a label without an image beside it"))
+        return
+    main = "" if "" in images else next((field for field in images if field not in labels), "")
+    for field, member in images.items():
+        source = sources.of(member)
+        image_label = labels.get(field) or (labels.get("") if field == main else "")
+        if image_label:
+            _add_image(source, image_label, member, archive, content)
+        elif field == main or (labels and "" not in labels):
+            content.corrupt.append(Corrupt(source=_shown(source), reason=_no_label(member, without_image, far_labels)))
+        else:
+            content.unused.append(Unused("member", source, ANOTHER_IMAGE))
+
+
+def _add_image(source: str, label: str, member: Member, archive: Archive, content: _Found) -> None:
+    if (shown := _shown(source)) != source:
+        content.corrupt.append(Corrupt(source=shown, reason="the member's name is not UTF-8"))
+        return
+    content.images.append(archives.ArchivedImage(source, label, archive.loader(member.offset, member.size)))
+
+
+def _no_label(image: Member, labels: Iterable[Member], far_labels: set[str]) -> str:
+    if large := next((member for member in labels if member.size > LARGEST_LABEL), None):
+        return f"{large.name} has {large.size:,} bytes, more than a label may have ({LARGEST_LABEL:,})"
+    reason = f"no {image.key}.cls or {image.key}.json with a label beside it"
+    if image.key in far_labels:
+        reason += "; one is elsewhere in the archive, where it is another sample (sort the members by name)"
+    return reason
+
+
+def _read_label(member: Member, archive: Archive) -> str:
+    if member.size > LARGEST_LABEL:
+        return ""
+    try:
+        text = archive.loader(member.offset, member.size)().decode("utf-8", "replace").strip()
+    except CorruptImage:
+        return ""
+    if member.ending == "cls":
         return text
     try:
         fields = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     values = [fields[key] for key in LABEL_KEYS if key in fields] if isinstance(fields, dict) else []
     return str(values[0]).strip() if values and isinstance(values[0], (str, int)) else ""
+
+
+def _shown(name: str) -> str:
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 LAYOUT = register_layout(

@@ -71,6 +71,9 @@ class SliceLoader(NamedTuple):
         except FileNotFoundError:
             _check_visible(self.path)
             raise
+        # A damaged header may claim any size, and reading reserves memory for it.
+        if self.offset + self.size > os.fstat(file.fileno()).st_size:
+            raise CorruptImage("the archive breaks off in it")
         data = os.pread(file.fileno(), self.size, self.offset)
         if len(data) < self.size:
             raise CorruptImage("the archive breaks off in it")

@@ -27,9 +27,9 @@ class ArchivedImage(NamedTuple):
     load: Loader
 
 
-def find_files(directory: Path, suffix: str, levels: int = 3) -> list[Path]:
-    """Return the files that end in `suffix`, in a directory and `levels` of folders below it, by path."""
-    files = [entry for entry in disk.visible(directory) if entry.name.endswith(suffix) and entry.is_file()]
+def find_files(directory: Path, suffix: str | tuple[str, ...], levels: int = 3) -> list[Path]:
+    """Return the files that end in a `suffix`, in a directory and `levels` of folders below it, by path."""
+    files = [entry for entry in disk.visible(directory) if entry.name.lower().endswith(suffix) and entry.is_file()]
     if levels:
         for name in disk.folders(directory):
             files += find_files(directory / name, suffix, levels - 1)
