@@ -17,7 +17,6 @@ numbers of examples. If photos are in folders named like classes, the accuracy i
 
 import csv
 import itertools
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,13 +26,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 import typer
 from pyarrow.fs import FileType
-from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-from rich.table import Table
 from scipy.stats import binomtest
 
-from raysearch.core import UserError, atomic, cli
+from raysearch.core import UserError, atomic, cli, sanitize
 from raysearch.data import image_sources
 from raysearch.data.reading_account import ReadingAccount
 from raysearch.data.shards import Corrupt
@@ -197,7 +193,7 @@ def main(
     if out is not None:
         _write(out, classes, named)
     if as_json:
-        print(json.dumps(_plain(recogniser, named, naming.corrupt, accounts, top), indent=1, ensure_ascii=False))
+        cli.print_json(_plain(recogniser, named, naming.corrupt, accounts, top))
         return
     console = cli.console()
     console.print(_table(recogniser, named, 2 if top is None else top))
@@ -208,18 +204,18 @@ def main(
             f"of {found.images:,} images in folders named like classes{others}"
         )
     for image in naming.corrupt[:SHOWN]:
-        console.print(f"left out: {escape(image.source)}: {escape(image.reason)}", style="yellow")
+        console.print(f"left out: {image.source}: {image.reason}", style="yellow")
     if len(naming.corrupt) > SHOWN:
         console.print(f"... and {len(naming.corrupt) - SHOWN:,} more", style="yellow")
     for folder, account in accounts.items():
-        console.print(f"{escape(folder)}:")
+        console.print(f"{folder}:")
         console.print(account.table())
     if out is not None:
-        console.print(f"scores of all classes: {escape(str(out))}")
+        console.print(f"scores of all classes: {out}")
 
 
 def _with_progress(named: Iterator[Named]) -> Iterator[Named]:
-    screen = Console(stderr=True)
+    screen = cli.console(stderr=True)
     columns = ("[progress.description]{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
         yield from bar.track(named, description="images")
@@ -229,11 +225,12 @@ def _write(out: Path, classes: Sequence[str], named: Sequence[Named]) -> None:
     def _fill(path: Path) -> None:
         with path.open("w", newline="", encoding="utf-8") as file:
             rows = csv.writer(file)
-            rows.writerow([*COLUMNS, *classes])
+            rows.writerow([*COLUMNS, *map(sanitize.csv_text, classes)])
             for image in named:
                 prediction = image.prediction
                 scores = (prediction.scores[label] for label in classes)
-                rows.writerow([image.path, prediction.label, prediction.score, *scores])
+                names = map(sanitize.csv_text, (image.path, prediction.label))
+                rows.writerow([*names, prediction.score, *scores])
 
     try:
         atomic.replace_file(out, _fill)
@@ -269,18 +266,18 @@ def _plain(
     }
 
 
-def _table(recogniser: FewShotClassifier, named: Sequence[Named], top: int) -> Table:
+def _table(recogniser: FewShotClassifier, named: Sequence[Named], top: int) -> cli.TerminalTable:
     shown = min(top, len(recogniser.shots))
     ranks = ["class", "runner-up", *(f"no. {place}" for place in range(3, shown + 1))][:shown]
     headings = [heading for rank in ranks for heading in (rank, "score")]
-    table = Table("path", *headings, box=None, padding=(0, 2, 0, 0))
     shots = sorted(set(recogniser.shots.values()))
     examples = f"{shots[0]}" if len(shots) == 1 else f"{shots[0]} to {shots[-1]}"
-    table.caption = f"scores: softmax of the logits of {len(recogniser.shots)} classes with {examples} examples each"
+    note = f"scores: softmax of the logits of {len(recogniser.shots)} classes with {examples} examples each"
+    rows = []
     for image in named:
         best = itertools.islice(image.prediction.scores.items(), shown)
-        table.add_row(escape(image.path), *(cell for label, score in best for cell in (escape(label), f"{score:.3f}")))
-    return table
+        rows.append([image.path, *(cell for label, score in best for cell in (label, f"{score:.3f}"))])
+    return cli.table_of_rows(("path", *headings), rows, names=("path", "class"), note=note)
 
 
 if __name__ == "__main__":

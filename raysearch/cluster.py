@@ -108,7 +108,7 @@ def fill(
     if missing:
         raise UserError(f"no value for {', '.join(missing)}; use --set {missing[0]}=...")
     out.write_text(filled)
-    cli.console().print(f"wrote {out}; check it with: python -m raysearch.cluster check {out}", markup=False)
+    cli.console().print(f"wrote {out}; check it with: python -m raysearch.cluster check {out}")
 
 
 def _file_results(problems: list[str]) -> list[CheckResult]:
@@ -133,11 +133,11 @@ def _print_results(file: Path, results: list[CheckResult], command: str) -> None
     console = cli.console()
     for result in results:
         line = Text(f"{result.status.value}  {result.check:8}  ", style=_STYLES[result.status])
-        console.print(line.append(result.message, style="default"), highlight=False)
+        console.print(line.append(result.message, style="default"))
     failures = sum(result.status is CheckStatus.FAIL for result in results)
     if failures:
         raise UserError(f"{file}: {failures} checks failed" if failures > 1 else f"{file}: 1 check failed")
-    console.print(f"{file} is ready for {command}", markup=False)
+    console.print(f"{file} is ready for {command}")
 
 
 if __name__ == "__main__":

@@ -27,10 +27,7 @@ from enum import StrEnum
 from typing import NoReturn
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-from rich.table import Table
 
 from raysearch.core import UserError, cli
 from raysearch.data import layouts, shards
@@ -117,7 +114,7 @@ def ingest(
     target = Location.parse(out)
     chosen, reason = layouts.find_layout(layout, src)
     if reason:
-        _screen().print(f"auto: {chosen.name}, by {escape(reason)}", highlight=False)
+        cli.console().print(f"auto: {chosen.name}, by {reason}")
     chosen = chosen.with_options(layouts.ReadOptions(label_column, image_column, no_parts))
     if side is not None:
         shards.check_side(side, "--side")
@@ -127,7 +124,7 @@ def ingest(
         )
     listing, account = layouts.read_source(chosen, src, test_fraction, follow_links)
     for note in listing.notes:
-        _screen().print(escape(note), highlight=False)
+        cli.console().print(note)
     _compare_counts(chosen, listing, strict_counts)
     samples = list(listing)
     steps: list[str] = []
@@ -153,7 +150,7 @@ def ingest(
             strict=strict,
             progress=progress,
             executor=executor,
-            report=lambda line: _screen().print(line, highlight=False),
+            report=lambda line: cli.console().print(line),
         )
     if verify:
         shards.verify_shards(target)
@@ -175,7 +172,7 @@ def check(
         manifest = shards.verify_shards(location, decode, progress)
     rows = f"{manifest.images:,} rows"
     files = f"{len(manifest.shards):,} shards"
-    _screen().print(f"{location} is whole: {rows} in {files}, hash {manifest.content_hash}", highlight=False)
+    cli.console().print(f"{location} is whole: {rows} in {files}, hash {manifest.content_hash}")
 
 
 def main(words: list[str]) -> NoReturn:
@@ -204,7 +201,7 @@ def _executor(workers: int | None, address: str | None, images: int, out: Locati
     if cluster and out.local is None:
         if address:
             raise UserError(f"--address: shards for {out} are built on this machine only; leave --address out")
-        _screen().print(f"shards for {escape(str(out))} are built on this machine only, by threads", highlight=False)
+        cli.console().print(f"shards for {out} are built on this machine only, by threads")
         yield shards.ThreadExecutor(workers)
         return
     pays_off = images >= ENOUGH_FOR_RAY and (os.cpu_count() or 1) > 1
@@ -230,7 +227,7 @@ def _exit_cleanly_on_sigterm() -> None:
 @contextlib.contextmanager
 def _progress_bar(images: int) -> Iterator[Callable[[int], None]]:
     """Show a bar on a terminal; yield a function to call with the number of images just done."""
-    screen = Console(stderr=True)
+    screen = cli.console(stderr=True)
     columns = ("[progress.description]{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
         task = bar.add_task("images", total=images)
@@ -247,7 +244,7 @@ def _compare_counts(layout: layouts.Layout, listing: layouts.Listing, strict: bo
     if strict and differences:
         raise UserError(f"{'; '.join(differences)}; leave out --strict-counts to go on")
     for line in differences:
-        _screen().print(f"counts: {line}", style="yellow", highlight=False)
+        cli.console().print(f"counts: {line}", style="yellow")
 
 
 def _read_boxes(layout: layouts.Layout, src: str) -> Mapping[str, shards.Box]:
@@ -257,13 +254,8 @@ def _read_boxes(layout: layouts.Layout, src: str) -> Mapping[str, shards.Box]:
     return layout.boxes(src)
 
 
-def _screen() -> Console:
-    return Console(width=None if sys.stdout.isatty() else 120, soft_wrap=True)
-
-
 def _print_summary(manifest: shards.Manifest, out: Location, verified: bool) -> None:
-    screen = _screen()
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    screen = cli.console()
     megabytes = sum(shard.bytes for shard in manifest.shards) / 1e6
     splits = ", ".join(f"{split} {sum(numbers):,}" for split, numbers in manifest.counts.items())
     narrowest, widest = manifest.width
@@ -277,21 +269,19 @@ def _print_summary(manifest: shards.Manifest, out: Location, verified: bool) -> 
         "corrupt": f"{len(manifest.corrupt):,}" + (" left out" if manifest.corrupt else ""),
         "size": f"{megabytes:,.1f} MB in {len(manifest.shards):,} shards" + (", verified" if verified else ""),
         "hash": manifest.content_hash[:16],
-        "where": escape(str(out)),
+        "where": str(out),
     }
-    for key, value in rows.items():
-        table.add_row(key, value)
     for image in manifest.corrupt[:LISTED_ON_SCREEN]:
-        screen.print(f"corrupt: {escape(image.source)}: {escape(image.reason)}", style="yellow", highlight=False)
+        screen.print(f"corrupt: {image.source}: {image.reason}", style="yellow")
     if len(manifest.corrupt) > LISTED_ON_SCREEN:
         hidden = len(manifest.corrupt) - LISTED_ON_SCREEN
-        screen.print(f"... and {hidden:,} more, listed in {escape(str(out / shards.MANIFEST))}")
+        screen.print(f"... and {hidden:,} more, listed in {out / shards.MANIFEST}")
     if manifest.account is not None:
         screen.print(manifest.account.table())
-    screen.print(table)
+    screen.print(cli.table_of_rows(("", "value"), rows.items(), names=("", "value"), header=False))
     duplicates = manifest.duplicates.warnings() if manifest.duplicates else []
     for warning in (*manifest.warnings, *manifest.limits, *duplicates):
-        screen.print(f"warning: {escape(warning)}", style="yellow", highlight=False)
+        screen.print(f"warning: {warning}", style="yellow")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import typer
 import dashboards.comparison.page
 import dashboards.comparison.tables
 import dashboards.report
-from raysearch.core import UserError, cli, sanitize
+from raysearch.core import UserError, cli
 from raysearch.runs import RunLocation, results
 
 IMAGES = 6  # pictures of each kind in a gallery
@@ -104,9 +104,9 @@ def _compare(runs: list[Path], out: Path) -> None:
 def _print(table: object, answer: str, pages: list[Path]) -> None:
     console = cli.console()
     console.print(table)
-    console.print(answer, markup=False, highlight=False)
+    console.print(answer)
     for page in pages:
-        console.print(sanitize.escape_controls(str(page)), markup=False, highlight=False, soft_wrap=True)
+        console.print(str(page))
 
 
 if __name__ == "__main__":

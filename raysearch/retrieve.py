@@ -14,10 +14,8 @@ Images at equal distance keep the order of the index: by path for a folder, by c
 """
 
 import itertools
-import json
 import os
 import signal
-import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
@@ -26,10 +24,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-from rich.table import Table
 
 from raysearch.core import UserError, cli
 from raysearch.data import image_sources
@@ -148,7 +143,7 @@ def index_command(
     cli.check_writable(out, "OUT")
     _check_replaceable(out)
     hasher = Hasher.load(model)
-    screen = Console(stderr=True)
+    screen = cli.console(stderr=True)
     columns = ("[progress.description]{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
         task = bar.add_task("images", total=None)
@@ -181,7 +176,7 @@ def _print_summary(index: Index, out: Path) -> None:
     console = cli.console()
     corrupt = index.about.corrupt
     for image in corrupt[:SHOWN]:
-        console.print(f"left out: {escape(image.source)}: {escape(image.reason)}", style="yellow")
+        console.print(f"left out: {image.source}: {image.reason}", style="yellow")
     if len(corrupt) > SHOWN:
         console.print(f"... and {len(corrupt) - SHOWN:,} more", style="yellow")
     if index.about.account is not None:
@@ -191,7 +186,7 @@ def _print_summary(index: Index, out: Path) -> None:
     facts += [f"{index.about.bits} bits"]
     facts += [f"{len(corrupt):,} left out"] if corrupt else []
     facts += [count(index.about.others, "other file") + " ignored"] if index.about.others else []
-    console.print(f"{', '.join(facts)}: {escape(str(out))}")
+    console.print(f"{', '.join(facts)}: {out}")
 
 
 @app.command(
@@ -215,28 +210,22 @@ def query_command(
     hasher = Hasher.load(model)
     known = Index.load(index, hasher, engine.value if engine else None)
     if known.about.images != IMAGES_VERSION:
-        print(f"{index}: an earlier raysearch left photographs on their side; index them again", file=sys.stderr)
+        cli.warn(f"{index}: an earlier raysearch left photographs on their side; index them again")
     queries = _read_queries(hasher, images, on_corrupt, follow_links)
     for folder, account in queries.accounts.items():
         if strict:
             account.refuse(folder)
         if account.left_out:
-            Console(stderr=True, highlight=False, soft_wrap=True).print(account.table())
+            cli.console(stderr=True).print(account.table())
     distances, rows = known.search(queries.codes, k)
     if k > len(known):
-        print(f"the index holds {len(known):,} images, fewer than {k:,}; all are printed", file=sys.stderr)
+        cli.warn(f"the index holds {len(known):,} images, fewer than {k:,}; all are printed")
     results = {
         image: known.matches(image_distances, image_rows)
         for image, image_distances, image_rows in zip(queries.names, distances, rows, strict=True)
     }
     if as_json:
-        print(
-            json.dumps(
-                [_plain(image, known.about.root, matches) for image, matches in results.items()],
-                indent=1,
-                ensure_ascii=False,
-            )
-        )
+        cli.print_json([_plain(image, known.about.root, matches) for image, matches in results.items()])
         return
     console = cli.console()
     for image, matches in results.items():
@@ -291,12 +280,10 @@ def _plain(image: str, root: str, matches: list[Match]) -> dict[str, object]:
     return {"image": image, "root": root, "matches": [match._asdict() for match in matches]}
 
 
-def _table(image: str, matches: list[Match], bits: int) -> Table:
-    table = Table("bits", "label", "path", box=None, padding=(0, 2, 0, 0), title=escape(image), title_justify="left")
-    table.caption = f"Hamming distances of {bits} bits"
-    for match in matches:
-        table.add_row(str(match.distance), escape(match.label or ""), escape(match.path))
-    return table
+def _table(image: str, matches: list[Match], bits: int) -> cli.TerminalTable:
+    rows = [(str(match.distance), match.label or "", match.path) for match in matches]
+    note = f"Hamming distances of {bits} bits"
+    return cli.table_of_rows(("bits", "label", "path"), rows, names=("label", "path"), title=image, note=note)
 
 
 if __name__ == "__main__":

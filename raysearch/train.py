@@ -14,7 +14,6 @@ the config from a run's study.json, and the data set too unless --data is given.
 
 import json
 import logging
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,7 +22,6 @@ from typing import Any
 import torch
 import typer
 from pyarrow.fs import FileType
-from rich.console import Console
 
 from raysearch.core import UserError, cli, format_seconds
 from raysearch.data import class_splits, feed, shards, synthetic
@@ -81,7 +79,7 @@ def main(
     form: ConfigFormat = typer.Option(ConfigFormat.TEXT, "--format", help="how --settings prints them"),
 ) -> None:
     """Train one config. Print one line per step, then the metrics as JSON. `-v` logs all figures of each step."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = cli.console()
     for path, flag in ((out, "--out"), (export, "--export")):
         if path is not None:
             cli.check_writable(path, flag)
@@ -100,7 +98,7 @@ def main(
     manifest = shards.read_manifest(directory)
     config.check(manifest.name, manifest.classes, manifest.counts)
     for warning in config.limits(manifest.name, manifest.classes, manifest.counts).warnings:
-        print(warning, file=sys.stderr)
+        cli.warn(warning)
     backbones.check_weights(*config.backbone)
     images = _open_images(config, directory, manifest.content_hash, feed_, console)
     finished = _train_to_the_end(config, seed, images, console)
@@ -151,7 +149,7 @@ def _resolve(
 
 
 def _open_images(
-    config: RunConfig, directory: Location, content_hash: str, mode: FeedMode | None, console: Console
+    config: RunConfig, directory: Location, content_hash: str, mode: FeedMode | None, console: cli.Console
 ) -> Feed:
     """Open the images that a config trains on, and print how they are divided and kept."""
     images = config.images
@@ -159,7 +157,7 @@ def _open_images(
     if division:
         console.print(division.describe())
         for warning in division.warnings(config.backbone[1]):
-            print(warning, file=sys.stderr)
+            cli.warn(warning)
     split_of_class = division.of_class if division else None
     sets, decision = feed.open_local(directory, DecodeSpec(images.side, images.zoom), split_of_class, mode)
     console.print(f"images: {decision.describe(sum(map(len, sets.values())), images.side)}")
@@ -167,7 +165,7 @@ def _open_images(
     return Feed(sets["train"], sets["test"], content_hash, sets.get("val"), split)
 
 
-def _train_to_the_end(config: RunConfig, seed: int, images: Feed, console: Console) -> Task:
+def _train_to_the_end(config: RunConfig, seed: int, images: Feed, console: cli.Console) -> Task:
     """Train a config, and the pre-training that it starts from.
 
     Raises:
@@ -193,7 +191,7 @@ def _train_to_the_end(config: RunConfig, seed: int, images: Feed, console: Conso
     return running
 
 
-def _train(running: Task, config: RunConfig, console: Console, label: str = "") -> None:
+def _train(running: Task, config: RunConfig, console: cli.Console, label: str = "") -> None:
     """Train a task to its end. Print a line per step, of at most 80 columns, and log all figures of the step."""
     unit = "epoch" if config.epochs == running.steps else "iteration"
     started = time.monotonic()
@@ -219,7 +217,7 @@ def _config_of_run(record: StudyRecord, task: str, variant: str | None, given: M
         raise UserError(f"the run's task is {record.task}, not {task}")
     if record.code_version != TASKS[task].version:
         versions = f"version {record.code_version} of the task's code; this is version {TASKS[task].version}"
-        print(f"the run used {versions}, so the numbers will differ", file=sys.stderr)
+        cli.warn(f"the run used {versions}, so the numbers will differ")
     return variant_config.config_of_variant(record, variant, given)
 
 

@@ -95,7 +95,7 @@ def terminal_table(run: View) -> FirstThatFits:
         )
         for columns in (wide, narrow)
     ]
-    return FirstThatFits(drawn[0].to_rich(), drawn[1].to_rich(compact=True))
+    return FirstThatFits(drawn[0].to_terminal(), drawn[1].to_terminal(compact=True))
 
 
 def mean_cell(variant: Variant) -> Cell:

@@ -3,11 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
-from rich.table import Table as RichTable
-
 from dashboards.ablation.view import Variant, View
 from dashboards.comparison.view import Comparison, Match
 from dashboards.html import Cell, Column, Markup, Table, breakable_name, csv_value, formats, join, tag, verdicts
+from raysearch.core.console import TerminalTable
 
 _COMPARED = ("seeds", "mean", "ci_low", "ci_high", "failed", "stopped")
 
@@ -104,7 +103,7 @@ def differences_table(comparison: Comparison) -> Table[Match]:
     return Table(columns, largest_matches(comparison, limit), note)
 
 
-def terminal_table(comparison: Comparison) -> RichTable:
+def terminal_table(comparison: Comparison) -> TerminalTable:
     """Return the differences for the terminal."""
     columns: list[Column[Match]] = [
         Column("variant", lambda match: match.label, "name"),
@@ -123,7 +122,7 @@ def terminal_table(comparison: Comparison) -> RichTable:
         note=f"... and {omitted:,} more in tables/differences.csv" if omitted > 0 else "",
         title=", ".join(comparison.metric_ids),
         row_style=lambda match: verdicts.terminal_style(match.verdict),
-    ).to_rich()
+    ).to_terminal()
 
 
 def largest_matches(comparison: Comparison, limit: int) -> list[Match]:

@@ -4,7 +4,6 @@ Each task has a `GallerySpec` in the registry `GALLERIES`. A run directory only 
 there and is never imported, so a run from elsewhere cannot choose the code that runs.
 """
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +12,7 @@ from typing import Any
 
 from dashboards.gallery import page
 from dashboards.gallery.elements import DisplayNames
-from raysearch.core import Registry, UserError
+from raysearch.core import Registry, UserError, cli
 from raysearch.inspection import cell_choice
 from raysearch.inspection.finished_run import FinishedRun, open_run
 from raysearch.studies.configs import Reference, load_object
@@ -98,7 +97,7 @@ def write_gallery(
     checked = [page.CheckedCell(cell, value) for cell, value in zip(cells, values, strict=True)]
     for cell in checked:
         if not cell.reproduced:
-            print(page.difference_text(cell), file=sys.stderr)
+            cli.warn(page.difference_text(cell))
     display_names = DisplayNames.of_study(run.record, run.manifest.classes)
     draw: Any = partial(load_object(spec.sections), inspection, display_names)
     return page.write_page(directory, run.record, page.Networks(checked, skipped, left_out), display_names, draw)

@@ -11,17 +11,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
-from rich import box
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
-from rich.table import Table as RichTable
-from rich.text import Text
 
 from dashboards.html import formats, markup, verdicts
 from dashboards.html.markup import Markup, tag
+from raysearch.core.console import TerminalColumn, TerminalTable
+from raysearch.core.sanitize import csv_text
 
 Row = TypeVar("Row")
 
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 _UNBOUNDED = 10_000  # columns of a terminal
 _ARROWS = {"better": "↑", "worse": "↓"}
 _TEX_ARROWS = {"better": r"\uparrow", "worse": r"\downarrow"}
@@ -146,35 +144,23 @@ class Table(Generic[Row]):
                 lines.append(r"\midrule")
         return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
-    def to_rich(self, compact: bool = False) -> RichTable:
+    def to_terminal(self, compact: bool = False) -> TerminalTable:
         """Return a table for the terminal, with details below the texts; `compact` leaves out most of the frame."""
-        table = RichTable(
-            title=Text(self.title) if self.title else None,
-            title_justify="left",
-            header_style="bold",
-            title_style="dim",
-            caption=Text(self.note) if self.note else None,
-            caption_justify="left",
-        )
-        if compact:
-            table.box = box.SIMPLE
-            table.padding = (0, 1, 0, 0)
-            table.show_edge = False
+        rows = list(self.rows)
+        columns = []
         for column in self.columns:
-            least, largest = column.widths
-            table.add_column(
-                Text(str(column.title)),
-                justify="right" if column.is_number else "left",
-                overflow="fold" if column.kind == "name" else "ellipsis",
-                no_wrap=column.kind != "name" and not column.wrap,
-                min_width=least,
-                max_width=largest,
-            )
-        for row in self.rows:
-            cells = [column.people_cell(row) for column in self.columns]
-            texts = [Text(f"{cell.text}\n{cell.detail}".rstrip() if cell.detail else cell.text) for cell in cells]
-            table.add_row(*texts, style=self.row_style(row), end_section=self.ends_section(row))
-        return table
+            cells = [column.people_cell(row) for row in rows]
+            texts = [f"{cell.text}\n{cell.detail}".rstrip() if cell.detail else cell.text for cell in cells]
+            kind = column.kind if column.kind in ("name", "number") else "text"
+            columns.append(TerminalColumn(str(column.title), texts, kind, wrap=column.wrap, widths=column.widths))
+        return TerminalTable(
+            columns,
+            self.title,
+            self.note,
+            "light" if compact else "full",
+            [self.row_style(row) for row in rows],
+            [index for index, row in enumerate(rows) if self.ends_section(row)],
+        )
 
     def to_html(self) -> Markup:
         """Return a table of the page, which a reader may sort; the first column holds the names of the rows."""
@@ -186,7 +172,7 @@ class Table(Generic[Row]):
 class FirstThatFits:
     """The first drawing, or the second on a terminal that is too narrow for it.
 
-    >>> Console(width=4).print(FirstThatFits(Text("wide words"), Text("few")))
+    >>> Console(width=4).print(FirstThatFits("wide words", "few"))
     few
     """
 
@@ -196,15 +182,6 @@ class FirstThatFits:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width = console.measure(self.wide, options=options.update(max_width=_UNBOUNDED)).maximum
         yield self.wide if width <= options.max_width else self.narrow
-
-
-def csv_text(value: str) -> str:
-    """Return a text that no spreadsheet runs as a formula: it gets an apostrophe, which marks a text there.
-
-    >>> csv_text("=cmd|' /C calc'!A0"), csv_text("-1e-05"), csv_text("srem.size=5")
-    ("'=cmd|' /C calc'!A0", '-1e-05', 'srem.size=5')
-    """
-    return f"'{value}" if value.startswith(_FORMULA_STARTS) and not _is_number(value) else value
 
 
 def csv_value(value: Any) -> Any:
@@ -232,14 +209,6 @@ def tex(text: str) -> str:
     'srem.size=5 \\\\& 100\\\\%'
     """
     return "".join(_TEX.get(sign, sign) for sign in text)
-
-
-def _is_number(value: str) -> bool:
-    try:
-        float(value)
-    except ValueError:
-        return False
-    return True
 
 
 def _markdown_line(cells: list[str]) -> str:

@@ -3,13 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
-from rich.table import Table as RichTable
-
 from dashboards.html import Cell, Column, Markup, Table, csv_value, escape, formats, join, tag, verdicts
 from dashboards.search.answer import setting_text, settings_text
 from dashboards.search.figures import all_numbers
 from dashboards.search.final_evaluation import BEST, REFERENCE, FinalEvaluation
 from dashboards.search.view import SearchView, TriedConfig
+from raysearch.core.console import TerminalTable
 
 MAX_ROWS = 20  # of a table for people
 _COMPARED = ("mean", "ci_low", "ci_high", "delta", "delta_low", "delta_high", "p", "p_holm", "decided", "failed")
@@ -103,7 +102,7 @@ def configs_table(run: SearchView, note: str) -> Table[TriedConfig]:
     return Table(columns, best_configs(run), note)
 
 
-def terminal_table(run: SearchView) -> RichTable:
+def terminal_table(run: SearchView) -> TerminalTable:
     """Return the best configs for the terminal."""
     rows = best_configs(run)
     chosen = run.chosen_names()
@@ -131,7 +130,7 @@ def terminal_table(run: SearchView) -> RichTable:
         note=f"... and {omitted:,} more in tables/configs.csv" if omitted else "",
         title=", ".join(run.ids.get(metric, metric) for metric in run.metrics),
         row_style=_style,
-    ).to_rich()
+    ).to_terminal()
 
 
 def status_text(config: TriedConfig) -> str:

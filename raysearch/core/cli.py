@@ -1,22 +1,50 @@
 """Parts that all command lines share: their common options, their output, and how they end.
 
-A wrong input is one line on standard error and exit code 2. Every command takes `--verbose` and `--extension`.
+A wrong input, and a file or an output that cannot be written, is one line on standard error and exit code 2. Every
+command takes `--verbose` and `--extension`. Commands print through `console`, `warn` and `print_json` only: these show
+names from elsewhere safely, in every encoding.
 """
 
+import errno
+import json
+import logging
 import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
 
 from raysearch.core import extensions, sanitize
+from raysearch.core.console import Console, TerminalColumn, TerminalTable, open_console, table_of_rows
 from raysearch.core.errors import UserError, nearest
 from raysearch.core.logging import configure_logging
 
-_LOG_WIDTH = 140
+__all__ = [
+    "Console",
+    "TerminalColumn",
+    "TerminalTable",
+    "check_writable",
+    "console",
+    "examples",
+    "exit_with_error",
+    "print_json",
+    "run",
+    "table_of_rows",
+    "warn",
+]
+
+_WHAT_TO_DO = {
+    errno.ENOSPC: "free some space, or write to another place",
+    errno.EDQUOT: "free some of the quota, or write to another place",
+    errno.EROFS: "write to another place",
+    errno.EACCES: "check its owner and mode, or use another place",
+    errno.EPERM: "check its owner and mode, or use another place",
+    errno.EMFILE: "raise the limit with `ulimit -n`",
+}
 _COMMON = "For every command"
+
+_logger = logging.getLogger(__name__)
 
 
 def run(app: typer.Typer, arguments: list[str] | None = None, name: str | None = None) -> NoReturn:
@@ -30,12 +58,24 @@ def run(app: typer.Typer, arguments: list[str] | None = None, name: str | None =
     command = typer.main.get_command(app)
     _add_common_options(command)
     words = sys.argv[1:] if arguments is None else arguments
+    _use_utf8_names(words)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # what the encoding lacks is escaped, for example in --help
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = command.main(args=words, prog_name=name, standalone_mode=False)
+        sys.stdout.flush()  # here an error can still be reported
     except UserError as error:
         exit_with_error(*error.messages)
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:  # the reader of the pipe has left; click and rich end in the same way
+        _discard_output()
+        sys.exit(1)
+    except OSError as error:
+        _logger.debug("the command ended with an error of the operating system", exc_info=True)
+        _discard_output()
+        exit_with_error(_os_error_message(error))
     except Exception as error:
         # Some releases of typer have their own copy of click, so click's errors are recognized by this method.
         if not hasattr(error, "format_message"):
@@ -44,10 +84,23 @@ def run(app: typer.Typer, arguments: list[str] | None = None, name: str | None =
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def console() -> Console:
-    """Return the console for results. A log file has no width, and rich's 80 columns would break names in tables."""
-    screen = Console(highlight=False, soft_wrap=True)
-    return screen if screen.is_terminal else Console(highlight=False, soft_wrap=True, width=_LOG_WIDTH)
+def console(stderr: bool = False) -> Console:
+    """Return the console for results, or for messages and progress bars if `stderr` is true."""
+    return open_console(stderr)
+
+
+def warn(message: str) -> None:
+    """Print one line to standard error."""
+    print(sanitize.one_line(" ".join(message.split())), file=sys.stderr)
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON for other programs: UTF-8, or ASCII if the output has another encoding.
+
+    Control characters and bytes of names that are not UTF-8 are written as JSON's own escapes.
+    """
+    text = json.dumps(value, indent=1, ensure_ascii=not sanitize.is_utf8(getattr(sys.stdout, "encoding", None)))
+    print(sanitize.escape_controls(text))  # outside of strings JSON has no control characters
 
 
 def check_writable(path: Path, name: str) -> None:
@@ -60,14 +113,15 @@ def check_writable(path: Path, name: str) -> None:
     Raises:
         UserError: it is a directory, or its directory cannot be written.
     """
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
+    is_device = path.exists() and not path.is_file()
+    if path.is_dir() or not os.access(path if is_device else path.parent, os.W_OK):
         raise UserError(f"cannot write {path}: {name} must be a file in an existing, writable directory")
 
 
 def exit_with_error(*messages: str) -> NoReturn:
     """Print a line per message to standard error and exit with code 2."""
     for message in messages:
-        print(f"error: {sanitize.escape_controls(' '.join(message.split()))}", file=sys.stderr)
+        warn(f"error: {message}")
     sys.exit(2)
 
 
@@ -78,6 +132,37 @@ def examples(*lines: str) -> str:
     'Examples:\\n\\nraysearch report runs/demo'
     """
     return "\n\n".join(["Examples:", *lines])
+
+
+def _use_utf8_names(words: list[str]) -> None:
+    """Start this program again in Python's UTF-8 mode if file names have another encoding, as with PYTHONUTF8=0.
+
+    Names in data sets and runs are UTF-8, and such a process could not open them. Only a program's own command line
+    is started again, not a command that another program runs.
+    """
+    if sanitize.is_utf8(sys.getfilesystemencoding()) or not words or sys.argv[-len(words) :] != words:
+        return
+    output = getattr(sys.stdout, "encoding", None) or "utf-8"
+    environment = os.environ | {"PYTHONUTF8": "1", "PYTHONIOENCODING": f"{output}:backslashreplace"}
+    arguments = [sys.executable, "-X", "utf8", *sys.orig_argv[1:]]
+    os.execve(sys.executable, arguments, environment)
+
+
+def _discard_output() -> None:
+    """Send what is still buffered nowhere; Python would try to write it again at its end, with a traceback."""
+    try:
+        target = sys.stdout.fileno()
+    except (OSError, ValueError):  # not a file
+        return
+    with open(os.devnull, "wb") as null:
+        os.dup2(null.fileno(), target)
+
+
+def _os_error_message(error: OSError) -> str:
+    reason = error.strerror or str(error)
+    place = "" if error.filename is None else f": '{os.fsdecode(error.filename)}'"
+    advice = _WHAT_TO_DO.get(error.errno or 0)
+    return f"{reason}{place}" + (f"; {advice}" if advice else "")
 
 
 def _add_common_options(command: Any) -> None:

@@ -7,6 +7,8 @@ command's output.
 import logging
 import sys
 
+from raysearch.core import sanitize
+
 ROOT = "raysearch"
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
@@ -17,7 +19,7 @@ class StandardErrorHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print a record."""
-        print(self.format(record), file=sys.stderr, flush=True)
+        print(sanitize.escape_controls(self.format(record)), file=sys.stderr, flush=True)
 
 
 def configure_logging(verbosity: int) -> None:

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from raysearch.core import UserError
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from raysearch.core.console import TerminalTable
 
 Kind = Literal["image", "file", "folder", "row", "member"]
 KINDS: tuple[Kind, ...] = ("image", "file", "folder", "row", "member")  # in the order of the table
@@ -115,23 +115,21 @@ class ReadingAccount(BaseModel):
                 f"--strict: {where} holds what is not read: {groups}{more}; remove it, or leave --strict out"
             )
 
-    def table(self) -> "Table":
+    def table(self) -> "TerminalTable":
         """Return the account as a table for a terminal."""
-        from rich.markup import escape
-        from rich.table import Table
+        from raysearch.core.console import table_of_rows
 
-        from raysearch.core.sanitize import escape_controls
-
-        table = Table("what", "number", "reason", "first", box=None, padding=(0, 2, 0, 0))
-        table.columns[1].justify = "right"
-        table.add_row("images", f"{self.read:,}", "read", "")
+        rows = [("images", f"{self.read:,}", "read", "")]
         if self.used:
             names = ", ".join(self.used[:NAMES_KEPT]) + (", ..." if len(self.used) > NAMES_KEPT else "")
-            table.add_row("lists", f"{len(self.used):,}", "used", escape(escape_controls(names)))
-        for entry in self.left_out:
-            cells = (f"{entry.kind}s", f"{entry.number:,}", f"left out: {entry.reason}", _shorten(entry))
-            table.add_row(*(escape(escape_controls(cell)) for cell in cells), style="yellow")
-        return table
+            rows.append(("lists", f"{len(self.used):,}", "used", names))
+        styles = [""] * len(rows) + ["yellow"] * len(self.left_out)
+        rows += [
+            (f"{entry.kind}s", f"{entry.number:,}", f"left out: {entry.reason}", _shorten(entry))
+            for entry in self.left_out
+        ]
+        titles = ("what", "number", "reason", "first")
+        return table_of_rows(titles, rows, names=("reason", "first"), keep=titles[:3], row_styles=styles)
 
 
 def count(number: int, noun: str) -> str:

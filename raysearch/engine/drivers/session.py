@@ -183,7 +183,7 @@ def open_session(context: RunContext, configs: Sequence[RunConfig]) -> Iterator[
         demand = replace(demand, streams=any(isinstance(image_set, Streamed) for image_set in placed.values()))
         run.record.warnings = _data_warnings(run.manifest, configs, partitions)
         for warning in run.record.warnings:
-            context.console.print(f"[yellow]{warning}[/yellow]")
+            context.console.print(warning, style="yellow")
         run.record.hardware = capacity.hardware()
         run.write_record()
         run.record.splits = {partition.identity: SplitRecord(**partition.record()) for partition in partitions.values()}
@@ -219,7 +219,7 @@ def print_study(context: RunContext) -> None:
     """Print the question, and the data that it is asked of."""
     record = context.run.record
     data = record.data
-    context.console.print(f"[bold]{record.question}[/bold]")
+    context.console.print(record.question, style="bold")
     context.console.print(f"profile {record.profile}: {record.profile_reason}")
     context.console.print(f"data: {data.name}, {data.images} images of {data.classes} classes, {data.path}")
 
