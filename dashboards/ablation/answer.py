@@ -1,24 +1,25 @@
 """The answer to a study's question in one sentence, with intervals; it says so if nothing was decided."""
 
-import statistics
+from collections.abc import Iterable
 
 from dashboards.ablation.view import Variant, View, levels
+from dashboards.ablation.warnings import warnings
 from dashboards.html.formats import count, interval, joined, listed, metric, metric_name, signed
 
 
 def sentence(run: View) -> str:
-    """Return the answer to the study's question."""
-    return f"{_finding(run)}{_holes(run)}."
+    """Return the answer to the study's question, and warnings about variants that did not learn."""
+    warned = [f"Warning: {text}." for text in warnings(run)]
+    return " ".join([f"{_finding(run)}{_part_of_study(run)}{_holes(run)}.", *warned])
 
 
-def half_width(run: View) -> float | None:
-    """Return half the width of the median interval of a difference. Smaller effects go unseen."""
-    widths = [
+def half_widths(variants: Iterable[Variant]) -> list[float]:
+    """Return half the widths of the variants' intervals. Effects smaller than these go unseen."""
+    return [
         (variant.compared["delta_high"] - variant.compared["delta_low"]) / 2
-        for variant in run.variants
+        for variant in variants
         if variant.compared["delta_low"] is not None
     ]
-    return statistics.median(widths) if widths else None
 
 
 def _finding(run: View) -> str:
@@ -49,8 +50,8 @@ def _finding(run: View) -> str:
     return (
         "No variant differs significantly from the reference (5 % level, Holm); "
         f"the largest difference is {_label(largest)}: {_difference(largest)} {name}; "
-        f"with {count(largest.compared['seeds'], 'seed')} an interval reaches "
-        f"\N{PLUS-MINUS SIGN}{metric(half_width(run))}, so a smaller effect would go unseen"
+        f"with {count(largest.compared['seeds'], 'seed')} the widest interval reaches "
+        f"\N{PLUS-MINUS SIGN}{metric(max(half_widths(compared)))}, so a smaller effect would go unseen"
     )
 
 
@@ -67,11 +68,18 @@ def _no_interval(run: View) -> str:
 
 
 def _undecided(run: View) -> str:
-    labels = [_label(variant) for variant in run.variants if variant.verdict == "undecided"]
-    if not labels:
+    undecided = [variant for variant in run.variants if variant.verdict == "undecided"]
+    if not undecided:
         return ""
-    width = f"\N{PLUS-MINUS SIGN}{metric(half_width(run))}"
-    return f"; undecided, with intervals of about {width}: {listed(labels, most=3)}"
+    labels = [_label(variant) for variant in undecided]
+    widths = half_widths(undecided)
+    texts = dict.fromkeys(f"\N{PLUS-MINUS SIGN}{metric(width)}" for width in (min(widths), max(widths)))
+    return f"; undecided, with intervals of {' to '.join(texts)}: {listed(labels, most=3)}"
+
+
+def _part_of_study(run: View) -> str:
+    """Return what part of its study the run is, if `--only` selected one; the p-values are corrected over all of it."""
+    return f"; {run.family_note}, over all of which p is corrected" if run.family_note else ""
 
 
 def _holes(run: View) -> str:
@@ -79,6 +87,10 @@ def _holes(run: View) -> str:
     parts = [f"{number} {kind}" for kind, number in counts.items() if number]
     empty = [_label(variant) for variant in run.variants if not variant.values and run.reference.values]
     text = f"; no finished cell: {listed(empty, most=3)}" if empty else ""
+    refused = [variant for variant in run.variants if variant.verdict == "no interval"]
+    if refused and any(variant.compared["delta_low"] is not None for variant in run.variants):
+        reasons = ", ".join(dict.fromkeys(variant.compared["refused"] for variant in refused))
+        text += f"; no interval ({reasons}): {listed([_label(variant) for variant in refused], most=3)}"
     return text + (f" ({', '.join(parts)} of {count(run.planned, 'cell')})" if parts else "")
 
 

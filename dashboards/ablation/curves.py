@@ -113,6 +113,7 @@ def _seed_trace(members: list[Variant], factor: str, position: dict[Any, float],
 def _mean_trace(run: View, members: list[Variant], factor: str, position: dict[Any, float]) -> go.Scatter:
     members = [variant for variant in members if variant.compared["mean"] is not None]
     rows = [variant.compared for variant in members]
+    bounds = [variant.mean_interval for variant in members]
     return go.Scatter(
         x=[position[variant.level(factor)] for variant in members],
         y=[row["mean"] for row in rows],
@@ -128,8 +129,8 @@ def _mean_trace(run: View, members: list[Variant], factor: str, position: dict[A
         error_y={
             "type": "data",
             "symmetric": False,
-            "array": [0 if row["ci_high"] is None else row["ci_high"] - row["mean"] for row in rows],
-            "arrayminus": [0 if row["ci_low"] is None else row["mean"] - row["ci_low"] for row in rows],
+            "array": [0 if high is None else high - row["mean"] for row, (_, high) in zip(rows, bounds, strict=True)],
+            "arrayminus": [0 if low is None else row["mean"] - low for row, (low, _) in zip(rows, bounds, strict=True)],
             "color": figures.BLUE,
             "thickness": 2,
             "width": 5,
@@ -138,8 +139,7 @@ def _mean_trace(run: View, members: list[Variant], factor: str, position: dict[A
             figures.about(
                 run,
                 variant,
-                f"mean {formats.metric(variant.compared['mean'])} "
-                f"{formats.interval(variant.compared['ci_low'], variant.compared['ci_high'])}",
+                f"mean {formats.metric(variant.compared['mean'])} {formats.interval(*variant.mean_interval)}",
             )
             for variant in members
         ],

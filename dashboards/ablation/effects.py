@@ -103,6 +103,6 @@ def _numbers(variant: Variant) -> list[str]:
     if row["delta"] is None:
         return []
     bounds = formats.interval(row["delta_low"], row["delta_high"], sign=True)
-    p_value = [f"p (Holm) {formats.p_value(row['p_holm'])}"] if row["p_holm"] is not None else []
+    p_value = [f"p (Holm) {formats.p_value(row['p_holm'])}"] if row["delta_low"] is not None else []
     details = ", ".join([*p_value, formats.count(row["seeds"], "seed")])
     return [f"{formats.signed(row['delta'])} {bounds}".rstrip(), details]

@@ -5,6 +5,7 @@ two factors add up. Lines that cross or spread mean that the effect of one facto
 """
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import plotly.graph_objects as go
@@ -12,7 +13,8 @@ import plotly.graph_objects as go
 from dashboards.ablation import figures
 from dashboards.ablation.view import View
 from dashboards.html import formats
-from raysearch.studies.analysis.marginals import Levels, Marginal, marginal
+from raysearch.studies.analysis import Marginal, Point, marginal
+from raysearch.studies.analysis.marginals import Levels
 
 MAX_FIGURES = 12  # small ones of interactions
 MAX_LINES = 6  # that an eye tells apart
@@ -52,7 +54,7 @@ def pairs(run: View) -> list[tuple[str, str]]:
 
 def main_effect(run: View, factor: str) -> tuple[go.Figure, Marginal] | None:
     """Draw the marginal mean at each level of a factor, with its interval over seeds; None without a complete seed."""
-    means = marginal(cells(run), [factors(run).index(factor)])
+    means = _marginal(run, [factors(run).index(factor)])
     if not means.points:
         return None
     figure = _figure(run, factor)
@@ -63,7 +65,7 @@ def main_effect(run: View, factor: str) -> tuple[go.Figure, Marginal] | None:
 def interaction(run: View, across: str, lines: str) -> tuple[go.Figure, Marginal] | None:
     """Draw marginal means over one factor, one line per level of the other; None without a complete seed."""
     order = factors(run)
-    means = marginal(cells(run), [order.index(across), order.index(lines)])
+    means = _marginal(run, [order.index(across), order.index(lines)])
     if not means.points:
         return None
     figure = _figure(run, across)
@@ -74,6 +76,14 @@ def interaction(run: View, across: str, lines: str) -> tuple[go.Figure, Marginal
         figure.add_trace(_line(means, at, index, _SHIFT * (index - (len(line_levels) - 1) / 2), name))
     legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "font": {"size": 11}}
     return figure.update_layout(height=300 + 18 * len(line_levels), showlegend=True, legend=legend), means
+
+
+def _marginal(run: View, kept: list[int]) -> Marginal:
+    """Return marginal means, with intervals cut where the metric cannot go."""
+    means = marginal(cells(run), kept, run.step)
+    limits = run.reference.limits
+    points = {levels: Point(point.mean, *limits.cut(point.low, point.high)) for levels, point in means.points.items()}
+    return replace(means, points=points)
 
 
 def same_range(drawn: list[tuple[go.Figure, Marginal]]) -> None:

@@ -10,10 +10,14 @@ _TERMS = {
     "the spread of seeds, not the difference between variants.",
     "Difference": "The variant's metric minus the reference's with the same seed, averaged over the seeds that both "
     "finished, with Student's t interval at 95 %. An effect that a seed has on all variants cancels out.",
-    "p (Holm)": "The p-value of the two-sided paired t-test, corrected by Holm over all comparisons of the table. If "
+    "p (Holm)": "The p-value of the two-sided paired t-test, corrected by Holm over all comparisons of the study. If "
     "no difference were real, at most one study in twenty would decide anything.",
-    "No interval": "The variant and the reference share fewer than three seeds. With two, a single lucky seed decides "
-    "the width of the interval and whether it contains zero. So the report gives neither interval nor verdict.",
+    "Step of the metric": "A mean over n test items changes in steps of 1 / n. Rounding to steps adds a variance of "
+    "1 / (6 n\N{SUPERSCRIPT TWO}) to a difference. Intervals and p-values include it, because a few rounded numbers "
+    "may show less spread than there is.",
+    "No interval": "The variant and the reference share fewer than three seeds, or their difference is the same with "
+    "every seed. With two seeds, a single lucky one decides the width of the interval and whether it contains zero. "
+    "Equal differences do not show how far another seed may be. So the report gives neither interval nor verdict.",
     "Better, worse": "The difference is significant: p (Holm) is at most 0.05. An undecided difference may still "
     "exist: its interval shows the possible effects. Holm's correction is stricter than a single interval. So a "
     "difference can be undecided although its interval excludes zero.",

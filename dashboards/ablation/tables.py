@@ -83,7 +83,11 @@ def terminal_table(run: View) -> FirstThatFits:
         Column("seeds", _seeds_and_failures, widths=(9, None)),
     ]
     omitted = len(run.variants) - verdicts.ROWS_IN_TERMINAL
-    notes = [*run.refusals, *([f"... and {omitted:,} more in tables/variants.csv"] if omitted > 0 else [])]
+    notes = [
+        *run.refusals,
+        *([run.cut_note] if run.cut_note else []),
+        *([f"... and {omitted:,} more in tables/variants.csv"] if omitted > 0 else []),
+    ]
     drawn = [
         Table(
             columns,
@@ -101,7 +105,7 @@ def terminal_table(run: View) -> FirstThatFits:
 def mean_cell(variant: Variant) -> Cell:
     """Return a variant's mean with its interval."""
     row = variant.compared
-    return Cell(formats.metric(row["mean"]), formats.interval(row["ci_low"], row["ci_high"]), row["mean"])
+    return Cell(formats.metric(row["mean"]), formats.interval(*variant.mean_interval), row["mean"])
 
 
 def difference_cell(variant: Variant) -> Cell:
@@ -143,7 +147,7 @@ def _difference_and_half_width(variant: Variant) -> Cell:
 
 def _p_value(variant: Variant) -> str:
     row = variant.compared
-    return "" if row["delta"] is None else formats.p_value(row["p_holm"])
+    return "" if row["delta_low"] is None else formats.p_value(row["p_holm"])
 
 
 def _measured_minus_published(variant: Variant) -> str:
@@ -162,6 +166,7 @@ def _note(run: View) -> str:
         f"data {study.data.name or 'unknown'} {(study.data.content_hash or '')[:12]}".strip(),
         "mean ± half the 95 % Student-t interval over seeds; paired differences from the reference",
         "↑ significantly better, ↓ significantly worse: Holm-corrected p at most 0.05",
+        *([f"corrected over the whole study: {run.family_note}"] if run.family_note else []),
         *(f"no interval and no verdict: {reason}" for reason in run.refusals),
     ]
     if run.published:

@@ -11,6 +11,10 @@ from dashboards.run_data.result_rows import loads, mapping, mean
 def variants(run: View) -> Section:
     """Return the section."""
     note = "In brackets: 95 % intervals. Differences are paired by seed and taken from the reference. "
+    if run.family_note:
+        note += f"p is corrected over the whole study; these are {run.family_note}. "
+    if run.cut_note:
+        note += f"{run.cut_note} "
     note = f"{note}{row_limits.note(run, verdicts.ROWS_IN_PAGE)}".strip()
     table = Table(_columns(run), row_limits.shown(run, verdicts.ROWS_IN_PAGE), note)
     return section("variants", "Variants", table.to_html(), _published_note(run), _cited(run), _other_metrics(run))
@@ -58,7 +62,7 @@ def _number(value: float | None) -> Cell:
 
 
 def _p_value(variant: Variant) -> Cell:
-    corrected = variant.compared["p_holm"]
+    corrected = variant.compared["p_holm"] if variant.compared["delta_low"] is not None else None
     return Cell("" if corrected is None else formats.p_value(corrected), sort_key=corrected)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from dashboards.html import formats
+from dashboards.run_data.metric_range import MetricRange, metric_range
 from dashboards.run_data.published import Published, read
 from dashboards.run_data.result_rows import Histories, history, is_number, loads, mapping, mean, rows_of, typed
 from raysearch.runs import StudyRecord, VariantRecord
@@ -37,7 +38,13 @@ class Variant:
     values: Mapping[int, float]  # metric by seed, of finished cells
     rows: list[dict[str, Any]]  # its ended cells
     missing: int
+    limits: MetricRange  # values that the metric can have
     published: tuple[float, str] | None  # value and table
+
+    @property
+    def mean_interval(self) -> tuple[float | None, float | None]:
+        """Return the interval of the mean, cut where the metric cannot go."""
+        return self.limits.cut(self.compared["ci_low"], self.compared["ci_high"])
 
     @property
     def planned(self) -> int:
@@ -130,6 +137,29 @@ class View:
         """Return variant -> a history (one dict per iteration) per finished cell; without variants that have none."""
         return Histories((variant.name, variant.rows) for variant in self.variants)
 
+    @property
+    def cut_note(self) -> str:
+        """Return a sentence if an interval of a mean was cut where the metric cannot go; else nothing."""
+        cut = (v.limits.exceeded(v.compared["ci_low"], v.compared["ci_high"]) for v in self.variants)
+        return self.reference.limits.note if any(cut) else ""
+
+    @functools.cached_property
+    def comparisons(self) -> tuple[int, int]:
+        """Return how many comparisons this run has, and how many the whole study has: the family of the correction."""
+        here = sum(not variant.is_reference for variant in self.variants)
+        return here, max(here, self.study.comparisons or 0)
+
+    @property
+    def family_note(self) -> str:
+        """Return a sentence if this run is a part of its study, whose comparisons the p-values are corrected over."""
+        here, whole = self.comparisons
+        return f"{here} of the study's {formats.count(whole, 'comparison')}" if here < whole else ""
+
+    @functools.cached_property
+    def step(self) -> float:
+        """Return the step of the metric; 0.0 if none is known."""
+        return statistics.metric_step(self.rows, self.metric)
+
     @functools.cached_property
     def named(self) -> Mapping[str, Variant]:
         """Return the variants by name."""
@@ -171,15 +201,17 @@ def view(study: StudyRecord, table: pa.Table) -> View:
     references = dict.fromkeys(plans, reference) | {
         name: other for name, other in study.references.items() if name in plans and other in plans
     }
-    compared = _compare(rows, plans, metric, references)
+    compared = _compare(rows, plans, metric, references, study.comparisons)
     published = read(study.published)
     ended = {(row["variant"], row["seed"]) for row in rows}
     absent = Counter(cell.variant for cell in study.cells if (cell.variant, cell.seed) not in ended)
     by_variant: dict[str, list[dict[str, Any]]] = {name: [] for name in plans}
     for row in rows:
         by_variant[row["variant"]].append(row)
+    limits = metric_range(metric, (row[metric] for row in rows if is_number(row.get(metric))))
+    question = (metric, mode, limits)
     variants = tuple(
-        _variant(plan, compared[name], by_variant[name], absent[name], (metric, mode, references[name]), published)
+        _variant(plan, compared[name], by_variant[name], absent[name], question, references[name], published)
         for name, plan in plans.items()
     )
     texts = dict.fromkeys(row.get("metric_ids") for row in rows)
@@ -191,14 +223,14 @@ def view(study: StudyRecord, table: pa.Table) -> View:
 
 
 def _compare(
-    rows: list[dict], names: Iterable[str], metric: str, reference: Mapping[str, str]
+    rows: list[dict], names: Iterable[str], metric: str, reference: Mapping[str, str], comparisons: int | None
 ) -> dict[str, dict[str, Any]]:
     """Return the comparison by variant; a variant without an ended cell has an empty row."""
     types = {"variant": pa.string(), "seed": pa.int64(), "status": pa.string(), "config": pa.string()}
-    types |= {"metric_ids": pa.string(), metric: pa.float64()}
+    types |= {"metric_ids": pa.string(), "metric_steps": pa.string(), metric: pa.float64()}
     planned: list[dict] = [{"variant": name, "status": "planned"} for name in names]
     table = typed(planned + rows, types)
-    return {row["variant"]: row for row in statistics.compare(table, metric, reference).to_pylist()}
+    return {row["variant"]: row for row in statistics.compare(table, metric, reference, comparisons).to_pylist()}
 
 
 def _variant(
@@ -206,10 +238,11 @@ def _variant(
     compared: Mapping[str, Any],
     rows: list[dict[str, Any]],
     missing: int,
-    question: tuple[str, str, str],
+    question: tuple[str, str, MetricRange],
+    reference: str,
     published: Published | None,
 ) -> Variant:
-    metric, mode, reference = question
+    metric, mode, limits = question
     name = plan.name
     # a component of several settings goes by its own name, which no config path has
     levels = {**{key: value for key, value in plan.settings.items() if isinstance(value, bool)}, **plan.declared}
@@ -227,6 +260,7 @@ def _variant(
         values={row["seed"]: row[metric] for row in rows if row["status"] == "finished" and is_number(row.get(metric))},
         rows=rows,
         missing=missing,
+        limits=limits,
         published=published.find(levels, metric) if published else None,
     )
 

@@ -105,7 +105,7 @@ def _row_figure(labels: list[str], least: int) -> go.Figure:
 
 
 def _bounds(variant: Variant) -> Bounds:
-    return variant.compared["mean"], variant.compared["ci_low"], variant.compared["ci_high"]
+    return variant.compared["mean"], *variant.mean_interval
 
 
 def _error_bars(bounds: list[Bounds], color: str) -> dict[str, Any]:
@@ -126,8 +126,7 @@ def _row_name(comparison: Comparison, match: Match) -> str:
 
 
 def _hover_mean(run_name: str, variant: Variant) -> str:
-    row = variant.compared
-    value = f"{formats.metric(row['mean'])} {formats.interval(row['ci_low'], row['ci_high'])}"
+    value = f"{formats.metric(variant.compared['mean'])} {formats.interval(*variant.mean_interval)}"
     return f"<b>{figures.text(variant.label, 40)}</b><br>{figures.text(run_name, 40)}: {value}"
 
 

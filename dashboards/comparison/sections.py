@@ -33,8 +33,10 @@ _TERMS = {
     "Paired": "With at least three common seeds, the difference is taken seed by seed and averaged, with Student's "
     "t interval at 95 %. Effects of a seed on both runs cancel out.",
     "Welch": "With fewer common seeds the cells are two samples: the difference of their means with Welch's interval "
-    "at 95 %, which allows each run its own spread. It is wider than a paired interval.",
-    "p (Holm)": "p of the two-sided test, corrected by Holm over all tested differences of this page.",
+    "at 95 %, which allows each run its own spread. It is wider than a paired interval. Its verdict counts one degree "
+    "of freedom less than the smaller run has seeds, because Welch's p-values are too small after a correction.",
+    "p (Holm)": "p of the two-sided test, corrected by Holm over all tested differences of this page. The variance of "
+    "rounding to the metric's step is part of every spread. Without any spread there is no verdict.",
     "Same cells": "Both runs contain the same result: config, data, seed and code version are equal. "
     "Nothing is tested.",
     "Failed, stopped, not run": "Cells without a number. They are counted and never replaced.",
@@ -195,7 +197,7 @@ def _mean_in(variants: dict[str, Variant]) -> Callable[[str], Cell]:
             return Cell("", "not in this run")
         variant = variants[variant_name]
         row = variant.compared
-        detail = f"{formats.interval(row['ci_low'], row['ci_high'])} {formats.count(row['seeds'], 'seed')}".strip()
+        detail = f"{formats.interval(*variant.mean_interval)} {formats.count(row['seeds'], 'seed')}".strip()
         if variant.holes:
             detail += f", {variant.holes} without a result"
         return Cell(formats.metric(row["mean"]), detail, row["mean"])

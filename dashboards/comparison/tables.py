@@ -149,11 +149,11 @@ def test_text(match: Match) -> str:
     difference = match.difference
     if match.verdict == "same cells":
         return f"same result, {formats.count(difference.seeds[0], 'cell')}"
+    if difference.refused is not None:
+        return difference.refused
     if difference.test == "paired":
         return f"paired, {formats.count(difference.seeds[0], 'seed')}"
-    if difference.test == "Welch":
-        return f"Welch, {difference.seeds[0]} and {difference.seeds[1]} seeds"
-    return f"{difference.seeds[0]} and {difference.seeds[1]} seeds: an interval needs three"
+    return f"Welch, {difference.seeds[0]} and {difference.seeds[1]} seeds"
 
 
 def _mean(variant: Variant) -> Cell:
@@ -177,7 +177,7 @@ def _difference_and_half_width(match: Match) -> Cell:
 
 
 def _p_value(match: Match) -> str:
-    return "" if match.difference.p is None else formats.p_value(match.difference.p_holm)
+    return "" if match.difference.low is None else formats.p_value(match.difference.p_holm)
 
 
 def _test(match: Match) -> Cell:

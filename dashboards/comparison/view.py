@@ -16,7 +16,7 @@ from dashboards.report import report_kind
 from dashboards.run_data.config_diff import between, words
 from raysearch.core import UserError, sanitize
 from raysearch.runs import results
-from raysearch.studies.analysis import run_differences
+from raysearch.studies.analysis import metric_step, run_differences
 
 SAME_CELLS = "same cells"
 
@@ -111,8 +111,10 @@ def _read_run(path: Path) -> View:
 def _match_runs(runs: Mapping[str, View]) -> list[Match]:
     (_, first), *others = runs.items()
     pairs = [(name, variant, baseline) for name, run in others for variant, baseline in _match_variants(first, run)]
-    tested = [(variant.values, baseline.values) for _, variant, baseline in pairs if not _same_cells(variant, baseline)]
-    differences = iter(run_differences.differences(tested))
+    tested = [(variant, baseline) for _, variant, baseline in pairs if not _same_cells(variant, baseline)]
+    values = [(variant.values, baseline.values) for variant, baseline in tested]
+    steps = [metric_step(variant.rows + baseline.rows, first.metric) for variant, baseline in tested]
+    differences = iter(run_differences.differences(values, steps))
     matches = []
     for name, variant, baseline in pairs:
         changes = words(between(compatibility.flat_config(baseline), compatibility.flat_config(variant)))

@@ -3,10 +3,10 @@
 from typing import Any
 
 from dashboards.html import formats
-from dashboards.html.formats import count, interval, metric, metric_name, signed
+from dashboards.html.formats import count, interval, listed, metric, metric_name, signed
+from dashboards.run_data.metric_range import has_chance, near_chance
 from dashboards.search.final_evaluation import FinalEvaluation
 from dashboards.search.view import SearchView, TriedConfig
-from raysearch.studies.analysis import statistics
 
 
 def answer_sentences(run: SearchView) -> list[str]:
@@ -17,7 +17,20 @@ def answer_sentences(run: SearchView) -> list[str]:
     answers = [_group_answer(run, group, evaluations.get(group)) for group in run.groups]
     if len(answers) > 1:
         answers = [f"{group}: {text[0].lower()}{text[1:]}" for group, text in zip(run.groups, answers, strict=True)]
-    return [*answers, tried_sentence(run)]
+    return [*answers, *chance_sentences(run), tried_sentence(run)]
+
+
+def chance_sentences(run: SearchView) -> list[str]:
+    """Return a warning per group whose reference or best config scores no more than a random guess."""
+    warnings = []
+    for evaluation in run.evaluations:
+        rows = {"the reference": evaluation.reference, "the best config": evaluation.best}
+        low = [name for name, row in rows.items() if near_chance(row["mean"], run.study.chance)]
+        if low and has_chance(evaluation.metric):
+            place = f" of {evaluation.group}" if evaluation.group else ""
+            name = metric_name(evaluation.metric)
+            warnings.append(f"Warning: {name} of {listed(low)}{place} at chance level ({metric(run.study.chance)}).")
+    return warnings
 
 
 def saved_share(run: SearchView) -> float | None:
@@ -85,4 +98,4 @@ def _verdict(run: SearchView, best: TriedConfig, evaluation: FinalEvaluation | N
         return f"{subject} does not differ significantly from the reference: {difference}"
     if evaluation.seeds == 0:
         return f"{subject} has no final evaluation yet: no fresh seed has finished with both it and the reference"
-    return f"{subject} is not decided yet: {difference} ({statistics.refusal(evaluation.seeds)})"
+    return f"{subject} is not decided yet: {difference} ({evaluation.best['refused']})"

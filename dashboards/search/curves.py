@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 
 from dashboards.ablation import figures
 from dashboards.html import formats
+from dashboards.run_data.metric_range import MetricRange
 from dashboards.search.figures import config_markers, sample_configs
 from dashboards.search.final_evaluation import BEST, REFERENCE, FinalEvaluation
 from dashboards.search.view import SearchView, TriedConfig
@@ -65,7 +66,7 @@ def draw_final_evaluations(evaluations: Sequence[FinalEvaluation]) -> go.Figure 
         means = ((REFERENCE, evaluation.reference, figures.BLUE), (BEST, evaluation.best, figures.GREEN))
         for kind, row, color in means:
             if row["mean"] is not None:
-                figure.add_trace(_mean_with_interval(positions[kind], row, color))
+                figure.add_trace(_mean_with_interval(positions[kind], row, color, evaluation.limits))
     ticks = {3 * index + 0.5: figures.escaped(evaluation.group) for index, evaluation in enumerate(evaluations)}
     if not evaluations[0].group:
         ticks = {0: REFERENCE, 1: BEST}
@@ -97,9 +98,8 @@ def _lines(members: Sequence[tuple[TriedConfig, Curve]], line: dict[str, Any]) -
     return go.Scatter(x=x, y=y, mode="lines", line=line, hovertext=hover, hoverinfo="text+y", opacity=0.8)
 
 
-def _mean_with_interval(position: float, row: Mapping[str, Any], color: str) -> go.Scatter:
-    low = row["ci_low"]
-    high = row["ci_high"]
+def _mean_with_interval(position: float, row: Mapping[str, Any], color: str, limits: MetricRange) -> go.Scatter:
+    low, high = limits.cut(row["ci_low"], row["ci_high"])
     above, below = (0 if bound is None else abs(bound - row["mean"]) for bound in (high, low))
     hover = f"mean {formats.metric(row['mean'])} {formats.interval(low, high)}"
     return go.Scatter(

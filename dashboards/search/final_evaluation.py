@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dashboards.ablation.view import View, verdict_of, view
+from dashboards.run_data.metric_range import MetricRange, metric_range
 from dashboards.run_data.result_rows import is_number, typed
 from raysearch.runs import StudyRecord, VariantRecord
-from raysearch.studies.analysis import statistics
+from raysearch.studies.analysis import LEVEL, compare, holm
 
 REFERENCE = "reference"
 BEST = "best"
@@ -29,6 +30,7 @@ class FinalEvaluation:
     best: Mapping[str, Any]  # row of statistics.compare
     values: Mapping[str, Mapping[int, float]]  # REFERENCE and BEST -> seed -> metric
     verdict: str  # "better", "worse", "undecided", "no interval" or "no result"
+    limits: MetricRange  # values that the metric can have
 
     @property
     def seeds(self) -> int:
@@ -47,7 +49,7 @@ def final_evaluations(
         groups: names of the groups; one empty name if the search has no groups.
 
     Returns:
-        One evaluation per group that has a judging cell. p-values are corrected by Holm over the groups.
+        One evaluation per group that has a judging cell. p-values are corrected by Holm over all groups.
 
     Raises:
         UserError: cells cannot be compared; see `statistics.compare`.
@@ -59,14 +61,15 @@ def final_evaluations(
         cells = [{**row, "variant": kinds[row["variant"]]} for row in rows if row["variant"] in kinds]
         if cells:
             compared.append((group, cells, _compare(cells, metric)))
-    corrected = statistics.holm([comparison[BEST]["p"] for _, _, comparison in compared])
+    corrected = holm([comparison[BEST]["p"] for _, _, comparison in compared], family=len(groups))
+    limits = metric_range(metric, (row[metric] for row in rows if is_number(row.get(metric))))
     evaluations = []
     for (group, cells, comparison), p_holm in zip(compared, corrected, strict=True):
-        decided = p_holm is not None and p_holm <= 1 - statistics.LEVEL
+        decided = p_holm is not None and p_holm <= 1 - LEVEL
         best = {**comparison[BEST], "p_holm": p_holm, "decided": decided}
         values = {kind: _values(cells, kind, metric) for kind in (REFERENCE, BEST)}
         verdict = verdict_of(best, study.judge_mode or "max")
-        evaluations.append(FinalEvaluation(group, metric, comparison[REFERENCE], best, values, verdict))
+        evaluations.append(FinalEvaluation(group, metric, comparison[REFERENCE], best, values, verdict, limits))
     return tuple(evaluations)
 
 
@@ -113,10 +116,10 @@ def judging_metric(study: StudyRecord) -> str:
 def _compare(rows: Sequence[Mapping[str, Any]], metric: str) -> dict[str, dict[str, Any]]:
     """Compare both kinds; a kind without an ended cell gets an empty row."""
     columns = {"variant": pa.string(), "seed": pa.int64(), "status": pa.string(), "config": pa.string()}
-    columns |= {"metric_ids": pa.string(), metric: pa.float64()}
+    columns |= {"metric_ids": pa.string(), "metric_steps": pa.string(), metric: pa.float64()}
     planned: list[Mapping[str, Any]] = [{"variant": kind, "status": "planned"} for kind in (REFERENCE, BEST)]
     table = typed([*planned, *rows], columns)
-    return {row["variant"]: row for row in statistics.compare(table, metric, REFERENCE).to_pylist()}
+    return {row["variant"]: row for row in compare(table, metric, REFERENCE).to_pylist()}
 
 
 def _values(rows: Sequence[Mapping[str, Any]], kind: str, metric: str) -> dict[int, float]:

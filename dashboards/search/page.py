@@ -15,7 +15,8 @@ _TERMS = {
     "Difference": "The best config's metric minus the reference's with the same seed, averaged, with Student's t "
     "interval at 95 %.",
     "Better, worse": "The difference is significant: p (Holm) is at most 0.05. It comes from the two-sided paired "
-    "t-test, corrected over the groups.",
+    "t-test, corrected over the groups. The spread includes the rounding of the metric to the steps of its test items; "
+    "if the difference is the same with every seed, there is no verdict.",
     "Importance": "The share of a parameter in the difference between good configs and the rest, by Optuna's "
     "PED-ANOVA. Parameters that some configs do not have are left out.",
 }

@@ -17,7 +17,12 @@ def final_evaluation(run: SearchView) -> Markup | None:
     """Compare the best configs with the reference on fresh seeds."""
     if not run.evaluations:
         return None
-    note = "In brackets: 95 % intervals. Differences are paired by seed; p is corrected over all rows of this table."
+    note = "In brackets: 95 % intervals. Differences are paired by seed; p is corrected over all groups."
+    for evaluation in run.evaluations:
+        rows = (evaluation.reference, evaluation.best)
+        if any(evaluation.limits.exceeded(row["ci_low"], row["ci_high"]) for row in rows):
+            note += f" {evaluation.limits.note}"
+            break
     figure = search_curves.draw_final_evaluations(run.evaluations)
     caption = (
         "Gray: one line per seed, from the reference (blue, left) to the best config (green, right). "

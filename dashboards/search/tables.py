@@ -67,8 +67,8 @@ def evaluations_table(run: SearchView, note: str) -> Table[FinalEvaluation]:
 
     columns: list[Column[FinalEvaluation]] = [
         Column(run.study.group or "Config", _config_name, "name"),
-        Column(f"{metric}, reference", lambda evaluation: _mean(evaluation.reference)),
-        Column("Best config", lambda evaluation: _mean(evaluation.best)),
+        Column(f"{metric}, reference", lambda evaluation: _mean(evaluation, evaluation.reference)),
+        Column("Best config", lambda evaluation: _mean(evaluation, evaluation.best)),
         Column("Difference", lambda evaluation: _difference(evaluation.best)),
         Column("p (Holm)", lambda evaluation: _p_value(evaluation.best)),
         Column("Verdict", _verdict, "verdict"),
@@ -182,8 +182,9 @@ def _breakable(path: str) -> Markup:
     return escape(path).replace(".", Markup(".<wbr>"))
 
 
-def _mean(row: Any) -> Cell:
-    return Cell(formats.metric(row["mean"]), formats.interval(row["ci_low"], row["ci_high"]), row["mean"])
+def _mean(evaluation: FinalEvaluation, row: Any) -> Cell:
+    bounds = evaluation.limits.cut(row["ci_low"], row["ci_high"])
+    return Cell(formats.metric(row["mean"]), formats.interval(*bounds), row["mean"])
 
 
 def _difference(row: Any) -> Cell:
@@ -192,7 +193,8 @@ def _difference(row: Any) -> Cell:
 
 
 def _p_value(row: Any) -> Cell:
-    return Cell("" if row["p_holm"] is None else formats.p_value(row["p_holm"]), sort_key=row["p_holm"])
+    p_holm = row["p_holm"] if row["delta_low"] is not None else None
+    return Cell("" if p_holm is None else formats.p_value(p_holm), sort_key=p_holm)
 
 
 def _verdict(evaluation: FinalEvaluation) -> Cell:

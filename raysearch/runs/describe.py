@@ -37,6 +37,7 @@ def describe_ablation(plan: AblationPlan, surroundings: Surroundings | None = No
         metric=study.metric,
         mode=study.mode,
         published=study.published,
+        comparisons=plan.comparisons,
         variants=[
             VariantRecord(
                 name=variant.name,

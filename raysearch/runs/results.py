@@ -16,6 +16,7 @@ from raysearch.core import UserError, atomic
 from raysearch.runs import study_record
 from raysearch.runs.cells import STATUSES, CellReader, as_table, read_cells, write_cell
 from raysearch.runs.study_record import StudyRecord
+from raysearch.studies.analysis import FAMILY
 
 __all__ = [
     "STATUSES",
@@ -40,8 +41,8 @@ def load(run_dir: str | Path, reader: CellReader | None = None) -> pa.Table:
 
     Returns:
         Columns study, variant, seed, cell, status, error, config (JSON), one per factor, one per metric, seconds,
-        gpu_seconds, epochs, attempts, data, code_version, metric_ids (JSON), history (JSON), environment (JSON). A
-        search also has stage.
+        gpu_seconds, epochs, attempts, data, code_version, metric_ids (JSON), metric_steps (JSON), history (JSON),
+        environment (JSON). A search also has stage. The table's metadata holds the number of the study's comparisons.
 
     Raises:
         UserError: the directory is not a run directory, or a cell file cannot be read.
@@ -70,7 +71,10 @@ def table(study: StudyRecord, ended: Mapping[str, Mapping[str, Any]]) -> pa.Tabl
         for cell in study.cells
         if cell.cell in ended
     ]
-    return as_table(rows, study.factors)
+    loaded = as_table(rows, study.factors)
+    if study.comparisons is None:
+        return loaded
+    return loaded.replace_schema_metadata({FAMILY: str(study.comparisons)})
 
 
 def save_table(run_dir: str | Path, reader: CellReader | None = None) -> pa.Table:

@@ -192,6 +192,7 @@ class StudyRecord(Surroundings):
     group: str | None = None
     judge_seeds: Annotated[list[int], BeforeValidator(_null_as_empty_list)] = []
     published: str | None = None
+    comparisons: Annotated[int, Field(ge=0)] | None = None  # of the whole study, which may have more variants than ran
     variants: list[VariantRecord]
     cells: list[CellRecord]
     starts: Annotated[list[CellRecord], BeforeValidator(_null_as_empty_list)] = []  # pre-trainings

@@ -84,7 +84,11 @@ class Worker:
 
 
 class Task(Protocol):
-    """A model in training. Everything random follows from the config and the seed."""
+    """A model in training. Everything random follows from the config and the seed.
+
+    A task may have `metric_steps` as well: metric -> its smallest change, such as 1 / n for the accuracy on n images.
+    Comparisons account for it; see `studies.analysis.resolution`.
+    """
 
     steps: int  # number of calls of `advance`
     metric_ids: dict[str, str]  # metric -> its exact definition

@@ -32,6 +32,7 @@ class SmallTask:
     """
 
     metric_ids: ClassVar = {"map": "squared length of the weights"}
+    metric_steps: ClassVar = {"map": 0.25}
 
     def __init__(self, config: Mapping[str, Any], seed: int, worker: Worker) -> None:
         self._config = config

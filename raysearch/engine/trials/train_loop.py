@@ -137,7 +137,12 @@ class RunningCell:
         report = self._history[-1]
         if len(self._history) < self._task.steps:
             return Reply(report)
-        return Reply(report, metrics=self._task.evaluate(), metric_ids=self._task.metric_ids)
+        return Reply(report, metrics=self._evaluate(), metric_ids=self._task.metric_ids)
+
+    def _evaluate(self) -> dict[str, Any]:
+        """Return the task's metrics, with their steps if the task states any."""
+        steps = getattr(self._task, "metric_steps", None)
+        return self._task.evaluate() | ({"metric_steps": json.dumps(steps)} if steps else {})
 
     def _save(self, report: Mapping[str, Any]) -> None:
         """Write a checkpoint after a step, on rank 0."""

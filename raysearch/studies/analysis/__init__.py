@@ -1,10 +1,25 @@
 """Paired differences with intervals and corrected p-values, marginal effects, and differences between runs.
 
-`statistics` compares the variants of a run; the other modules build on it. Nothing here imports torch or ray.
+`statistics` compares the variants of a run, with the tests of `t_tests` and the steps of `resolution`. Nothing here
+imports torch or ray.
 """
 
 from raysearch.studies.analysis.marginals import Marginal, Point, marginal
 from raysearch.studies.analysis.run_differences import Difference, differences
-from raysearch.studies.analysis.statistics import compare, holm, interval
+from raysearch.studies.analysis.statistics import FAMILY, compare, metric_step
+from raysearch.studies.analysis.t_tests import LEVEL, holm, interval, refusal
 
-__all__ = ["Difference", "Marginal", "Point", "compare", "differences", "holm", "interval", "marginal"]
+__all__ = [
+    "FAMILY",
+    "LEVEL",
+    "Difference",
+    "Marginal",
+    "Point",
+    "compare",
+    "differences",
+    "holm",
+    "interval",
+    "marginal",
+    "metric_step",
+    "refusal",
+]

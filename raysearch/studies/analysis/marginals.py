@@ -13,14 +13,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from raysearch.studies.analysis import statistics
+from raysearch.studies.analysis import t_tests
 
 Levels = tuple[Any, ...]  # hashable
 
 
 @dataclass(frozen=True)
 class Point:
-    """A marginal mean. Its interval is None with fewer than three seeds."""
+    """A marginal mean. Its interval is None with fewer than three seeds, or the same mean with every seed."""
 
     mean: float
     low: float | None
@@ -37,12 +37,13 @@ class Marginal:
     left_out: int  # settings of the other factors in which a point has no finished cell
 
 
-def marginal(cells: Mapping[Levels, Mapping[int, float]], kept: Sequence[int]) -> Marginal:
+def marginal(cells: Mapping[Levels, Mapping[int, float]], kept: Sequence[int], step: float = 0.0) -> Marginal:
     """Return the mean at each combination of the kept factors' levels; other factors are averaged with equal weight.
 
     Args:
         cells: levels, one per factor -> metric by seed, of finished cells.
         kept: positions of the factors that are not averaged over: one for a main effect, two for an interaction.
+        step: of the metric, see `statistics.metric_step`; the mean of n cells has the rounding of one, over n.
 
     Returns:
         Points with at least one seed; none where no seed finished enough.
@@ -66,7 +67,8 @@ def marginal(cells: Mapping[Levels, Mapping[int, float]], kept: Sequence[int]) -
     points = {}
     for levels in point_levels if seeds else ():
         blocks = [math.fsum(by_levels[levels, others][seed] for others in settings) / len(settings) for seed in seeds]
-        points[levels] = Point(math.fsum(blocks) / len(blocks), *statistics.interval(blocks))
+        rounding = step**2 / 12 / len(settings)
+        points[levels] = Point(math.fsum(blocks) / len(blocks), *t_tests.interval(blocks, rounding))
     return Marginal(points, seeds, len(settings), len(other_levels) - len(settings))
 
 

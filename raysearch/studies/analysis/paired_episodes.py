@@ -12,6 +12,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from scipy import special
+
+from raysearch.studies.analysis import t_tests
 
 COLUMN = "right_by_episode"  # of the results: correct queries in each episode, as JSON
 SCHEMA = pa.schema(
@@ -36,7 +39,8 @@ def compare(rows: Iterable[Mapping[str, Any]], reference: str | Mapping[str, str
     Returns:
         One row per variant that shares finished seeds with its reference: the number of those seeds, the episodes per
         seed, the mean difference over both, and its 95 % interval over episodes (1.96 standard errors of the
-        differences, each the mean over seeds). Empty where no cell has stored its episodes.
+        differences, each the mean over seeds; with fewer than 30 episodes Student's quantile). The interval is null
+        where all episodes have the same difference. Empty where no cell has stored its episodes.
     """
     by_variant: dict[str, dict[int, np.ndarray]] = {}
     for row in rows:
@@ -58,9 +62,14 @@ def compare(rows: Iterable[Mapping[str, Any]], reference: str | Mapping[str, str
         if not seeds or len({len(by_seed[seed]) for seed in seeds}) > 1:
             continue
         differences = np.mean([by_seed[seed] - reference_by_seed[seed] for seed in seeds], axis=0)
-        half_width = 1.96 * differences.std(ddof=1) / math.sqrt(len(differences))
         delta = float(differences.mean())
-        compared.append([name, len(seeds), len(differences), delta, delta - half_width, delta + half_width])
+        bounds: tuple[float | None, float | None] = (None, None)
+        if t_tests.has_spread(differences.tolist(), 1.0):
+            episodes = len(differences)
+            quantile = 1.96 if episodes >= 30 else float(special.stdtrit(episodes - 1, (1 + t_tests.LEVEL) / 2))
+            half_width = quantile * float(differences.std(ddof=1)) / math.sqrt(episodes)
+            bounds = (delta - half_width, delta + half_width)
+        compared.append([name, len(seeds), len(differences), delta, *bounds])
     return pa.table([list(column) for column in zip(*compared, strict=True)] or [[]] * len(SCHEMA), schema=SCHEMA)
 
 

@@ -1,23 +1,29 @@
 """Variants compared by paired differences over seeds, with Student-t intervals and Holm's correction.
 
-Holm, "A Simple Sequentially Rejective Multiple Test Procedure", Scandinavian Journal of Statistics 1979. A seed is a
-block: it draws the same samples for every variant, so differences within a seed carry less noise than the means do.
+A seed is a block: it draws the same samples for every variant, so differences within a seed carry less noise than the
+means do.
+
+A metric on n test items changes in steps of 1 / n. The variance of rounding to steps is added to the variance of the
+differences, see `resolution`. Where all differences are equal, their spread is not known: there is no interval and no
+verdict, because the next seed may differ.
 """
 
-import functools
 import json
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pyarrow as pa
-from scipy import special
 
 from raysearch.core import UserError, nearest
+from raysearch.studies.analysis import resolution
+from raysearch.studies.analysis.t_tests import LEVEL, has_spread, holm, interval, no_spread, p_value, refusal
 
-LEVEL = 0.95
-FEWEST = 3  # seeds of an interval: with two, its quantile is 12.7 and a single odd seed decides everything
+__all__ = ["FAMILY", "LEVEL", "compare", "holm", "interval", "metric_step", "refusal"]
 
-_COLUMNS = {"variant", "seed", "status", "config", "metric_ids"}
+FAMILY = b"raysearch.comparisons"  # key of a table's metadata: comparisons of the whole study, as a decimal number
+
+_COLUMNS = {"variant", "seed", "status", "config", "metric_ids", resolution.COLUMN}
 _SCHEMA = pa.schema(
     [("variant", pa.string()), ("seeds", pa.int64())]
     + [
@@ -28,25 +34,32 @@ _SCHEMA = pa.schema(
 )
 
 
-def compare(table: pa.Table, metric: str, reference: str | Mapping[str, str]) -> pa.Table:
+def compare(
+    table: pa.Table, metric: str, reference: str | Mapping[str, str], comparisons: int | None = None
+) -> pa.Table:
     """Compare every variant with the reference, or with its own reference.
 
     Only finished cells count. A variant's row counts its failed and stopped cells; a finished cell without a finite
     metric counts as failed. A difference is decided when its p-value, corrected by Holm over all comparisons of the
-    table, is at most 0.05. With fewer than three common seeds there is no interval and no verdict, and the row gives
-    the reason.
+    study, is at most 0.05. With fewer than three common seeds, or the same difference with every seed, there is no
+    interval and no verdict, and the row gives the reason.
+
+    Intervals and p-values account for the metric's step: `metric_steps` states it, or the id of a few-shot accuracy,
+    or all values of a reference and its variants are multiples of it.
 
     Args:
         table: results, one row per cell: variant, seed, status, config and the metric.
         metric: the column to compare.
         reference: the variant that the others are compared with; or variant -> its reference, where a reference maps
             to itself.
+        comparisons: size of the family that Holm corrects over, for a part of a study. None takes it from the table,
+            as `results.load` returns it, or counts the comparisons of the table.
 
     Returns:
         One row per variant, references first: variant, seeds (finished), mean, ci_low, ci_high, delta (variant minus
         reference, mean over common seeds), delta_low, delta_high, p, p_holm, decided, failed, stopped, refused (the
         reason why the difference, or for a reference its mean, has no interval). Numbers that cannot be computed are
-        null; a reference has no delta.
+        null; a reference has no delta. The p-value of differences without a spread is 1.
 
     Raises:
         UserError: unknown metric or reference, a metric that is not a number, a variant with several configs, or a
@@ -73,11 +86,20 @@ def compare(table: pa.Table, metric: str, reference: str | Mapping[str, str]) ->
     for block in blocks.values():  # only variants that are compared need the same definition
         _check_one_definition(block, metric)
     values = {name: _finished(variant_rows, name, metric) for name, variant_rows in cells.items()}
+    steps = {name: metric_step(block, metric) for name, block in blocks.items()}
     compared = [
-        _row(variant_rows, name, values[name], values[references[name]], name == references[name])
+        _row(
+            variant_rows,
+            name,
+            values[name],
+            values[references[name]],
+            name == references[name],
+            steps[references[name]],
+        )
         for name, variant_rows in cells.items()
     ]
-    for row, corrected in zip(compared, holm([row["p"] for row in compared]), strict=True):
+    family = _recorded_family(table) if comparisons is None else comparisons
+    for row, corrected in zip(compared, holm([row["p"] for row in compared], family), strict=True):
         row["p_holm"] = corrected
         if row["variant"] != references[row["variant"]]:
             row["decided"] = corrected is not None and corrected <= 1 - LEVEL
@@ -85,53 +107,28 @@ def compare(table: pa.Table, metric: str, reference: str | Mapping[str, str]) ->
     return pa.Table.from_pylist(compared, schema=_SCHEMA)
 
 
-def refusal(seeds: int) -> str | None:
-    """Return the reason why a number of seeds gives no interval and no verdict; None if there are enough.
+def metric_step(rows: Sequence[Mapping[str, Any]], metric: str) -> float:
+    """Return the step of a metric: as the cells state it, else as their values show it; 0.0 where neither does.
 
-    >>> refusal(2), refusal(3)
-    ('2 seeds: an interval needs three', None)
+    Args:
+        rows: the cells of a reference and its variants.
+        metric: the name of the metric.
     """
-    return None if seeds >= FEWEST else f"{seeds} seed{'' if seeds == 1 else 's'}: an interval needs three"
-
-
-def interval(values: Sequence[float]) -> tuple[float | None, float | None]:
-    """Return the Student-t interval of the mean; (None, None) for fewer than three values.
-
-    >>> [round(bound, 3) for bound in interval([1.0, 2.0, 3.0])]
-    [-0.484, 4.484]
-    """
-    if len(values) < FEWEST:
-        return None, None
-    mean = math.fsum(values) / len(values)
-    half_width = _quantile(len(values) - 1) * _standard_error(values)
-    return mean - half_width, mean + half_width
-
-
-def holm(p_values: list[float | None]) -> list[float | None]:
-    """Return Holm's step-down adjusted p-values; None stays None and is not a member of the family.
-
-    >>> holm([0.01, None, 0.04, 0.03])
-    [0.03, None, 0.06, 0.06]
-    """
-    adjusted = list(p_values)
-    members = sorted((p, index) for index, p in enumerate(p_values) if p is not None)
-    running = 0.0
-    for step, (p, index) in enumerate(members):
-        running = max(running, min(1.0, (len(members) - step) * p))
-        adjusted[index] = running
-    return adjusted
-
-
-@functools.cache
-def _quantile(degrees_of_freedom: int) -> float:
-    """Return the quantile of Student's t. It is cached, since scipy is slow and most variants have as many seeds."""
-    return float(special.stdtrit(degrees_of_freedom, (1 + LEVEL) / 2))
+    stated = resolution.stated_step(rows, metric)
+    if stated is not None:
+        return stated
+    return resolution.common_step([row[metric] for row in rows if _has_value(row, metric)])
 
 
 def _row(
-    rows: list[dict], name: str, values: dict[int, float], reference: dict[int, float], is_reference: bool
+    rows: list[dict],
+    name: str,
+    values: dict[int, float],
+    reference: dict[int, float],
+    is_reference: bool,
+    step: float,
 ) -> dict:
-    low, high = interval(list(values.values()))
+    low, high = interval(list(values.values()), step**2 / 12)
     statuses = [row["status"] for row in rows]
     row = {"variant": name, "seeds": len(values), "mean": _mean(list(values.values())), "ci_low": low, "ci_high": high}
     unusable = statuses.count("finished") - len(values)  # finished, without a finite metric
@@ -139,11 +136,18 @@ def _row(
     row |= dict.fromkeys(("delta", "delta_low", "delta_high", "p", "decided"))
     row["refused"] = refusal(len(values))
     if not is_reference:
-        differences = [_difference(values[seed], reference[seed]) for seed in values if seed in reference]
+        common = [seed for seed in values if seed in reference]
+        differences = [_difference(values[seed], reference[seed]) for seed in common]
         row["delta"] = _mean(differences)
-        row["delta_low"], row["delta_high"] = interval(differences)
-        row["p"] = _p_value(differences)
         row["refused"] = refusal(len(differences))
+        if row["refused"] is None:
+            largest = max(max(abs(values[seed]), abs(reference[seed])) for seed in common)
+            if has_spread(differences, largest):
+                row["delta_low"], row["delta_high"] = interval(differences, step**2 / 6)
+                row["p"] = p_value(differences, step**2 / 6)
+            else:
+                row["p"] = 1.0
+                row["refused"] = no_spread(differences)
     return row
 
 
@@ -152,25 +156,18 @@ def _difference(value: float, reference: float) -> float:
     return 0.0 if math.isclose(value, reference, rel_tol=1e-12, abs_tol=1e-15) else value - reference
 
 
-def _p_value(differences: Sequence[float]) -> float | None:
-    """Return the p-value of the two-sided t-test of paired differences against zero."""
-    if len(differences) < FEWEST:
-        return None
-    error = _standard_error(differences)
-    mean = _mean(differences)
-    assert mean is not None
-    if error == 0:  # the same difference with every seed: there is no spread
-        return 1.0 if mean == 0 else 0.0
-    return float(2 * special.stdtr(len(differences) - 1, -abs(mean / error)))
-
-
 def _mean(values: Sequence[float]) -> float | None:
     return math.fsum(values) / len(values) if values else None
 
 
-def _standard_error(values: Sequence[float]) -> float:
-    mean = math.fsum(values) / len(values)
-    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1) / len(values))
+def _recorded_family(table: pa.Table) -> int | None:
+    """Return the number of the study's comparisons as the table records it."""
+    number = (table.schema.metadata or {}).get(FAMILY, b"")
+    return int(number) if number.isdigit() else None
+
+
+def _has_value(row: Mapping[str, Any], metric: str) -> bool:
+    return row["status"] == "finished" and row[metric] is not None and math.isfinite(row[metric])
 
 
 def _finished(rows: list[dict], variant: str, metric: str) -> dict[int, float]:
@@ -178,7 +175,7 @@ def _finished(rows: list[dict], variant: str, metric: str) -> dict[int, float]:
     values: dict[int, float] = {}
     configs = set()
     for row in rows:
-        if row["status"] != "finished" or row[metric] is None or not math.isfinite(row[metric]):
+        if not _has_value(row, metric):
             continue
         if row["seed"] in values:
             raise UserError(f"the results hold seed {row['seed']} of variant '{variant}' twice")

@@ -35,6 +35,7 @@ class AblationPlan(StudyPlan):
     references: Mapping[str, str]  # variant name -> name of the variant that it is compared with
     cells: tuple[Cell, ...]
     also: Mapping[str, tuple[Variant, ...]]  # variant name -> other settings of the factors with the same config
+    comparisons_of_whole: int | None = None  # of the whole study, if `--only` selected a part of it
 
     @property
     def task(self) -> str:
@@ -50,6 +51,12 @@ class AblationPlan(StudyPlan):
     def reference_config(self) -> RunConfig:
         """The config that all variants are compared with."""
         return self.reference.config
+
+    @property
+    def comparisons(self) -> int:
+        """Number of comparisons of the whole study, whatever part of it runs: the family of Holm's correction."""
+        planned = sum(name != reference for name, reference in self.references.items())
+        return max(planned, self.comparisons_of_whole or 0)
 
     @property
     def factors(self) -> tuple[str, ...]:
@@ -75,7 +82,18 @@ def plan_requested(study: Ablation, request: PlanRequest) -> AblationPlan:
     if request.trials is not None:
         raise UserError("--trials is for searches; an ablation runs each variant with each seed")
     narrowed = study.only(request.only) if request.only else study
-    return plan_ablation(request.name, narrowed, request.profile, "", request.settings, request.seeds, request.workers)
+    plan = plan_ablation(request.name, narrowed, request.profile, "", request.settings, request.seeds, request.workers)
+    if not request.only:
+        return plan
+    return replace(plan, comparisons_of_whole=_count_comparisons(study, request))
+
+
+def _count_comparisons(study: Ablation, request: PlanRequest) -> int:
+    """Return the number of comparisons of a whole study, of which a part may be the only one that can be planned."""
+    try:
+        return plan_ablation(request.name, study, request.profile, "", request.settings, request.seeds).comparisons
+    except UserError:
+        return len(list(_variant_levels(study))) - 1
 
 
 def plan_ablation(

@@ -162,6 +162,12 @@ class PretrainTask:
         mean, half_width = evaluation.mean_and_half_width(by_episode)
         return {"accuracy_validation": mean, "accuracy_validation_ci": half_width}
 
+    @property
+    def metric_steps(self) -> dict[str, float]:
+        """The smallest change of the accuracy: one query of one episode."""
+        ways, _, queries, count = VALIDATION_EPISODES
+        return {"accuracy_validation": 1 / (ways * queries * count)}
+
     def state_dict(self) -> dict[str, Any]:
         """Return the state. Its "trunk" is the backbone that other runs start from, once training has ended."""
         backbone = copied(self.classifier.backbone.state_dict()) if self.done >= self.steps else None

@@ -14,6 +14,7 @@ from raysearch.tasks.metrics import ClassCodes, Database, Ranking, class_ids, ha
 Encode = Callable[[ImageSet], Tensor]  # images to codes (m, c) in {-1, +1}
 RADIUS = 2  # of a hash lookup, as in the literature
 CUT = 100
+_QUERY_MEANS = ("map", "map_index", "map_best_ties", "map_worst_ties", "map_at_100", "r_precision", "lookup_success")
 
 
 class RetrievalEvaluator:
@@ -44,6 +45,16 @@ class RetrievalEvaluator:
         self._labels = database.labels
         self._test = test
         self._held_out = held_out
+
+    @property
+    def metric_steps(self) -> dict[str, float]:
+        """The smallest change of each metric that counts: one query, right or wrong.
+
+        Average precision takes many values. But where the images of a class share a code it is near one or near zero,
+        so a mean over n queries changes in steps of about 1 / n.
+        """
+        steps = {name: 1 / len(self._test) for name in _QUERY_MEANS if len(self._test)}
+        return steps | ({"map_validation": 1 / len(self._held_out)} if len(self._held_out) else {})
 
     def validate(self, encode: Encode, codes: Tensor) -> dict[str, float]:
         """Return `map_validation`; nothing where no part is held out.

@@ -47,6 +47,7 @@ class ShallowHashingTask:
         self.train, self.held_out = hold_out(worker.feed.train, config.data.validation)
         check_classes(self.train.labels)
         self.evaluator = RetrievalEvaluator(self.train, worker.feed.test, self.held_out)
+        self.metric_steps = self.evaluator.metric_steps
         network = build_network(config, seed, classes=0)  # its hash layer stays unused
         self.network = network.to(worker.device).to(memory_format=torch.channels_last).eval()
         self.loader = Loader(worker.device)

@@ -63,6 +63,7 @@ class RetrievalTask:
         check_classes(self.train.labels)
         check_batches(min(config.train.batch, config.train.samples, len(self.train)), worker.world_size)
         self.evaluator = RetrievalEvaluator(self.train, worker.feed.test, self.held_out)
+        self.metric_steps = self.evaluator.metric_steps
         self.sampler = RunSampler(seed, self.train.labels)
         network = networks.build_network(config, seed, classes=int(self.train.labels.max()) + 1)
         self.network = network.to(worker.device).to(memory_format=torch.channels_last)

@@ -1,13 +1,16 @@
 """The answer says what was planted, and nothing where nothing was."""
 
+import html
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dashboards import report
 from dashboards.report import answer
 from raysearch.runs import results
+from raysearch.studies.analysis import compare
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -90,3 +93,72 @@ def test_the_best_of_one_seed_is_named_but_not_decided(make_run: Callable[..., P
     text = read_answer(make_run(seeds=1, effect=size_matters))
     assert "the highest mAP so far is" in text
     assert "srem.size=18 px" in text
+
+
+def test_intervals_are_summarized_from_the_narrowest_to_the_widest(make_run: Callable[..., Path]):
+    run = make_run(seeds=3)
+    spread = {"srem.regions=100": 0.1, "srem.regions=150": 0.01, "srem.regions=0": 0.0001}
+    study = results.read_study(run)
+    for variant, width in spread.items():
+        cells = {cell.cell for cell in study.cells if cell.variant == variant}
+        for row in results.read_cells(run / "cells", cells).values():
+            results.write_cell(run / "cells", row | {"map": 0.6 + width * row["seed"]})
+    text = read_answer(run)
+    differences = report.REPORTS["ablation"].view(study, results.load(run)).variants
+    widths = [
+        (variant.compared["delta_high"] - variant.compared["delta_low"]) / 2
+        for variant in differences
+        if variant.verdict == "undecided"
+    ]
+    if "undecided" in text:
+        named = text.partition("with intervals of ")[2].partition(":")[0]
+        low, high = (float(word) for word in named.replace("\N{PLUS-MINUS SIGN}", "").split(" to "))
+        assert (low, high) == pytest.approx((min(widths), max(widths)), abs=6e-4)
+    else:
+        named = text.partition("the widest interval reaches \N{PLUS-MINUS SIGN}")[2].partition(",")[0]
+        assert float(named) == pytest.approx(max(widths), abs=6e-4)
+
+
+def test_a_part_of_a_study_says_how_many_of_its_comparisons_it_has(make_run: Callable[..., Path]):
+    run = make_run(effect=size_matters, comparisons=23)
+    text = read_answer(run)
+    assert "7 of the study's 23 comparisons" in text
+    page = report.write(run).read_text()
+    assert "7 of the study's 23 comparisons" in html.unescape(page)
+    assert "7 of the study's 23 comparisons" in (run / "tables" / "variants.md").read_text()
+    rows = results.load(run)
+    corrected = {row["variant"]: row["p_holm"] for row in compare(rows, "map", "reference").to_pylist()}
+    own = {row["variant"]: row["p"] for row in compare(rows, "map", "reference", comparisons=0).to_pylist()}
+    smallest = min(own, key=lambda name: own[name] if own[name] is not None else 2)
+    assert corrected[smallest] == pytest.approx(min(1.0, 23 * own[smallest]))
+    # A whole study, and an older record, speak of no part.
+    for number in (7, None):
+        assert "of the study's" not in read_answer(make_run(f"whole{number}", comparisons=number))
+
+
+def test_equal_differences_are_no_verdict_and_the_answer_says_why(make_run: Callable[..., Path]):
+    run = make_run(seeds=3, noise=0.0, effect=size_matters)
+    text = read_answer(run)
+    assert text.startswith("No answer yet: ")
+    assert "the same difference with all 3 seeds" in text
+    assert "beats" not in text
+    assert (
+        "\N{BLACK UP-POINTING TRIANGLE}"
+        not in report.write(run).read_text().partition("<table")[2].partition("</table")[0]
+    )
+
+
+def test_variants_without_an_interval_are_named_beside_others(make_run: Callable[..., Path]):
+    run = make_run(effect=size_matters)
+    study = results.read_study(run)
+    reference = {
+        row["seed"]: row["map"]
+        for row in results.read_cells(
+            run / "cells", [cell.cell for cell in study.cells if cell.variant == "reference"]
+        ).values()
+    }
+    cells = [cell.cell for cell in study.cells if cell.variant == "srem.regions=100"]
+    for row in results.read_cells(run / "cells", cells).values():
+        results.write_cell(run / "cells", row | {"map": reference[row["seed"]]})
+    text = read_answer(run)
+    assert "no interval (the same value as the reference with all 5 seeds): srem.regions=100" in text

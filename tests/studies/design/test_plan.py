@@ -17,6 +17,7 @@ from raysearch.runs import describe
 from raysearch.studies.configs import TASKS, overrides, weights
 from raysearch.studies.design import Ablation, ablation_plan, component, factor
 from raysearch.studies.design.ablation import Design
+from raysearch.studies.design.plan import PlanRequest
 from search_spaces.srem_ablation import study as srem_ablation
 
 DATA = "d" * 64
@@ -383,3 +384,15 @@ def test_a_variant_knows_the_settings_that_it_also_stands_for():
     assert [variant.settings for variant in also] == [{"srem.regions": 0, "srem.size": 32}]
     also = [variant.also for variant in describe.describe_ablation(planned).variants]
     assert [len(levels) for levels in also] == [0, 1, 0]
+
+
+def test_a_part_of_a_study_knows_the_comparisons_of_all_of_it():
+    factors = [factor("srem.regions", 0, 10, 50, 100), factor("srem.size", 16, 32, 64, 128)]
+    study = Ablation("How many?", "retrieval", {"srem.regions": 50, "srem.size": 32}, factors)
+    request = PlanRequest(name="s", profile="laptop")
+    whole = ablation_plan.plan_requested(study, request)
+    part = ablation_plan.plan_requested(study, replace(request, only={"srem.size": [64]}))
+    assert len(part.variants) < len(whole.variants)
+    assert (whole.comparisons, part.comparisons) == (6, 6)
+    assert part.for_data("d" * 64).comparisons == 6
+    assert describe.describe_ablation(part).comparisons == 6

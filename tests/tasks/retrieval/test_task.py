@@ -95,6 +95,8 @@ def test_evaluation_ranks_the_learned_codes_for_signs_of_the_outputs(tmp_path: P
     task.advance()
     metrics = task.evaluate()
     assert set(metrics) == set(task.metric_ids) - {"map_validation"} | {"by_radius"}
+    assert set(task.metric_steps) < set(metrics)
+    assert task.metric_steps["map"] == 1 / len(task.worker.feed.test)
     curves = json.loads(metrics["by_radius"])
     assert len(curves["precision"]) == len(curves["recall"]) == task.config.hash.bits + 1
     assert curves["recall"][-1] == 1
