@@ -1,4 +1,6 @@
-"""Names of parts: "Train", "TRAINING", "val_images", "train2017" and "meta-test" all name a part of a data set.
+"""Names of folders and columns that are no classes: parts of a data set, and kinds of files.
+
+"Train", "TRAINING", "val_images", "train2017" and "meta-test" all name a part of a data set.
 
 The words are those of Hugging Face's `datasets`. A folder names a part by one such word. Numbers and neutral words
 beside it do not matter, and neither does a word that all parts share, such as the `cars` of `cars_train/` and
@@ -19,6 +21,11 @@ PART_WORDS: Mapping[str, str] = {
 NEUTRAL_WORDS = frozenset(
     {"data", "dataset", "image", "images", "img", "imgs", "jpegimages", "jpg", "jpeg", "photos", "pictures", "png"}
     | {"set", "split", "subset"}
+)
+
+ANNOTATION_WORDS = frozenset(
+    {"annotation", "annotations", "bbox", "bboxes", "groundtruth", "gt", "label", "labels", "mask", "masks"}
+    | {"segmentation", "segmentations", "segmentationclass", "segmentationobject", "imagesets", "thumbnails", "thumbs"}
 )
 
 
@@ -70,3 +77,32 @@ def name_parts(names: Iterable[str]) -> dict[str, str]:
         if (other := first.setdefault(part, name)) != name:
             raise UserError(f"{other} and {name} both name the {part} part; keep one of them")
     return found
+
+
+def in_order(parts: Mapping[str, str]) -> dict[str, str]:
+    """Return part -> name, in the order train, val, test.
+
+    >>> in_order({"Test": "test", "dev": "val"})
+    {'val': 'dev', 'test': 'Test'}
+    """
+    names = {part: name for name, part in parts.items()}
+    return {part: names[part] for part in PARTS if part in names}
+
+
+def kinds_of_files(names: Iterable[str]) -> list[str]:
+    """Return the folders, among those beside each other, whose names are kinds of files and no classes.
+
+    A folder of annotations is none among any others. A folder of images is none if there is nothing else beside it.
+
+    >>> kinds_of_files(["images", "masks"]), kinds_of_files(["wren", "masks"]), kinds_of_files(["photos", "drawings"])
+    (['images', 'masks'], ['masks'], [])
+    >>> kinds_of_files(["JPEGImages"]), kinds_of_files(["001", "002"]), kinds_of_files(["label", "price tag"])
+    (['JPEGImages'], [], ['label'])
+    """
+    words = {name: {re.sub(r"[\W\d_]+", "", name.casefold())} - {""} for name in names}
+    for name, own in words.items():
+        if not own <= ANNOTATION_WORDS | NEUTRAL_WORDS:
+            words[name] = set(words_of(name))
+    annotations = [name for name, own in words.items() if own and own <= ANNOTATION_WORDS | NEUTRAL_WORDS]
+    strict = [name for name in annotations if words[name] & ANNOTATION_WORDS]
+    return annotations if len(annotations) == len(words) else strict

@@ -4,7 +4,7 @@ Data sets write "001.Black_footed_Albatross", "n02085620-Chihuahua" or "Ram C-V 
 same classes without the number, by the WordNet id or the number alone, or with a slash, which no folder may have. Names
 are compared in five ways, the strictest first. A match counts only if it is unique on either side:
 
-1. letter for letter;
+1. letter for letter, in Unicode's composed form;
 2. letters and digits only, in lower case;
 3. the same without a leading number ("001.") or WordNet id ("n02085620-");
 4. the WordNet id alone;
@@ -12,11 +12,12 @@ are compared in five ways, the strictest first. A match counts only if it is uni
 """
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable
 
-WORDNET = re.compile(r"n\d{8}(?!\d)")
-_PREFIX = re.compile(r"(n\d{8}|\d{1,4})[\W_]+(?=.*[^\W\d_])")  # followed by something with a letter
+WORDNET = re.compile(r"n[0-9]{8}(?![0-9])")
+_PREFIX = re.compile(r"(n[0-9]{8}|[0-9]{1,4})[\W_]+(?=.*[^\W\d_])")  # followed by something with a letter
 
 
 def match_class_names(names: Iterable[str], classes: Iterable[str]) -> dict[str, str]:
@@ -54,11 +55,11 @@ def _unique_pairs(
 
 
 def _exact(name: str) -> str:
-    return name
+    return unicodedata.normalize("NFC", name)
 
 
 def _plain(name: str) -> str:
-    return re.sub(r"[\W_]+", "", name.casefold())
+    return re.sub(r"[\W_]+", "", unicodedata.normalize("NFC", name).casefold())
 
 
 def _without_prefix(name: str) -> str:
@@ -71,9 +72,9 @@ def _wordnet_id(name: str) -> str:
 
 
 def _whole_number(name: str) -> str:
-    return name if re.fullmatch(r"\d{1,4}", name) else ""
+    return name if re.fullmatch(r"[0-9]{1,4}", name) else ""
 
 
 def _leading_number(name: str) -> str:
-    match = re.match(r"(\d{1,4})\.", name)
+    match = re.match(r"([0-9]{1,4})\.", name)
     return match[1] if match else ""

@@ -6,10 +6,13 @@ folder `split` that has them, each with a column `label`. Other columns are igno
 """
 
 import csv
-from collections.abc import Iterator
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from raysearch.core import UserError, nearest
+from raysearch.data.part_names import parse_part
 from raysearch.data.shards import SPLITS
 
 Parts = dict[str, str]  # class -> "train", "val" or "test"
@@ -51,8 +54,8 @@ def csv_rows(text: str, columns: tuple[str, ...], where: str) -> Iterator[dict[s
     Raises:
         UserError: a missing column or value.
     """
-    lines = (line for line in text.splitlines() if line.strip() and not line.startswith("#"))
-    reader = csv.DictReader(lines, skipinitialspace=True)
+    lines = _rows_of(text)
+    reader = csv.DictReader(lines, skipinitialspace=True, delimiter=find_delimiter(lines[0] if lines else "", columns))
     header = [name.strip() for name in reader.fieldnames or ()]
     if missing := [name for name in columns if name not in header]:
         raise UserError(f"{where} lacks the column {missing[0]!r}; it needs {' and '.join(columns)}")
@@ -62,6 +65,21 @@ def csv_rows(text: str, columns: tuple[str, ...], where: str) -> Iterator[dict[s
         if empty := [name for name in columns if not cells[name]]:
             raise UserError(f"{where}: a row without a {empty[0]}")
         yield cells
+
+
+def header_of(text: str) -> list[str]:
+    """Return the names in the first row of a CSV text, whatever its separator."""
+    return [name.strip(' "') for name in re.split("[,;\t|]", next(iter(_rows_of(text)), ""))]
+
+
+def find_delimiter(header: str, columns: Sequence[str]) -> str:
+    """Return the separator of a table, by which its header has most of the expected columns; a comma if none has any.
+
+    >>> find_delimiter("path;label;split", ("path", "label")), find_delimiter("a\\tlabel", ("label",))
+    (';', '\\t')
+    """
+    found = {mark: {name.strip(' "') for name in header.split(mark)} for mark in ",;\t|"}
+    return max(found, key=lambda mark: len(found[mark] & set(columns)))
 
 
 def read_text(path: Path) -> str:
@@ -79,8 +97,20 @@ def read_text(path: Path) -> str:
 
 
 def image_lists(folder: Path) -> dict[str, Path]:
-    """Return part -> its list of images, `folder/<part>.csv`, for the lists that exist."""
-    return {part: folder / f"{part}.csv" for part in SPLITS if (folder / f"{part}.csv").is_file()}
+    """Return part -> its list of images, `folder/<part>.csv`, for the lists that exist.
+
+    A list of a part that is missing may have another name of it, such as `validation.csv` or `Test.csv`.
+    """
+    lists = {part: folder / f"{part}.csv" for part in SPLITS if (folder / f"{part}.csv").is_file()}
+    if folder.is_dir():
+        for path in sorted(folder.iterdir()):
+            if path.suffix.lower() == ".csv" and (part := parse_part(path.stem)) and path.is_file():
+                lists.setdefault(part, path)
+    return {part: lists[part] for part in SPLITS if part in lists}
+
+
+def _rows_of(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
 
 
 def _read_image_lists(folder: Path) -> Parts:
@@ -96,9 +126,11 @@ def _read_image_lists(folder: Path) -> Parts:
 
 def _collect(entries: Iterator[tuple[str, str, str]]) -> Parts:
     parts: Parts = {}
-    for label, part, where in entries:
-        if part not in SPLITS:
-            raise UserError(f"{where}: unknown split {part!r} of class {label!r}{nearest(part, SPLITS)}")
+    for name, text, where in entries:
+        label = unicodedata.normalize("NFC", name)
+        part = parse_part(text)
+        if not part:
+            raise UserError(f"{where}: unknown split {text!r} of class {label!r}{nearest(text, SPLITS)}")
         if (first := parts.setdefault(label, part)) != part:
             raise UserError(f"{where}: class {label!r} is in {part} and in {first}; a class has one part")
     return parts

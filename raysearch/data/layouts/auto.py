@@ -5,6 +5,9 @@ and any few-shot lists), the narrower is used. If several are recognized, the us
 images, without other signs, are class folders.
 """
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from raysearch.core import UserError, nearest
 from raysearch.data.layouts.layout import LAYOUTS, Layout
 from raysearch.data.layouts.readers import disk
@@ -48,11 +51,35 @@ def detect_layout(src: str) -> tuple[Layout, str]:
                 for layout in layouts
                 if layout.recognize_plain and (reason := layout.recognize_plain(root))
             }
+            if evidence and (lists := sorted(path.name for path in root.glob("*.mat"))):
+                raise UserError(
+                    f"SRC {src} holds {lists[0]}, a list of an official release, and no release that is whole. Name "
+                    f"its layout, such as cars or dogs, or {' or '.join(evidence)} if its folders are classes"
+                )
     if len(evidence) > 1:
         candidates = "; ".join(f"{name} ({reason})" for name, reason in evidence.items())
         raise UserError(f"SRC {src} may be {candidates}; name one of them in place of auto")
+    if not evidence and (inner := _inner_sources(root, layouts)):
+        folders = "; ".join(f"{folder} ({reason})" for folder, reason in inner.items())
+        raise UserError(f"SRC {src} has no layout that auto knows, but a folder in it has. Use it as SRC: {folders}")
+    if not evidence and not any(disk.visible(root)):
+        raise UserError(f"SRC {src} is an empty folder")
     if not evidence:
         known = "; ".join(f"{layout.name} ({layout.looks_for})" for layout in layouts if layout.looks_for)
         raise UserError(f"SRC {src} has no layout that auto knows. It looked for: {known}")
     name, reason = next(iter(evidence.items()))
     return LAYOUTS[name], reason
+
+
+def _inner_sources(root: Path, layouts: Sequence[Layout], levels: int = 2) -> dict[Path, str]:
+    """Return the folders below SRC that are data sets, with the evidence for them; not those below such a folder."""
+    found: dict[Path, str] = {}
+    for name in disk.folders(root):
+        folder = root / name
+        reasons = (layout.recognize(folder) for layout in layouts)
+        plain = (layout.recognize_plain(folder) for layout in layouts if layout.recognize_plain)
+        if reason := next(filter(None, (*reasons, *plain)), ""):
+            found[folder] = reason
+        elif levels > 1:
+            found |= _inner_sources(folder, layouts, levels - 1)
+    return found

@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raysearch.core import UserError
-from raysearch.data.layouts.layout import Layout, Listing, ReadOptions, register_layout
+from raysearch.data.layouts.layout import NO_OPTIONS, Layout, Listing, ReadOptions, register_layout
 from raysearch.data.layouts.readers import archives, disk
 from raysearch.data.layouts.readers.columns import IMAGE_NAMES, LABEL_NAMES, choose_column, label_text
 from raysearch.data.layouts.readers.temporary_images import TemporaryImages
@@ -41,7 +41,7 @@ class Columns(NamedTuple):
     names: tuple[str, ...]
 
 
-def read_parquet(src: str, test_fraction: float | None = None, options: ReadOptions = ReadOptions()) -> Listing:  # noqa: B008 - immutable
+def read_parquet(src: str, test_fraction: float | None = None, options: ReadOptions = NO_OPTIONS) -> Listing:
     """List the images of all Parquet files in SRC and its folders.
 
     Args:

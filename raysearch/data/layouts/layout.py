@@ -153,6 +153,9 @@ class ReadOptions(NamedTuple):
         return [flag for flag, value in zip(flags, self, strict=True) if value]
 
 
+NO_OPTIONS = ReadOptions()
+
+
 @dataclass(frozen=True)
 class PublishedCounts:
     """Images and classes of each part of a data set, as published."""

@@ -59,7 +59,7 @@ def test_archives_that_somebody_left_there(tmp_path: Path) -> None:
 
 
 def test_none_that_fits_says_what_was_looked_for(tmp_path: Path) -> None:
-    src = put(tmp_path / "src", {"notes.txt": "", "deep/er/1.jpg": picture()})
+    src = put(tmp_path / "src", {"notes.txt": "", "1.jpg": picture()})
     with pytest.raises(
         UserError, match=r"no layout that auto knows\. It looked for: aircraft \(variants\.txt \+ "
     ) as raised:
@@ -72,3 +72,29 @@ def test_none_that_fits_says_what_was_looked_for(tmp_path: Path) -> None:
         detect_layout(str(src / "nowhere"))
     with pytest.raises(UserError, match="unknown layout 'atuo'; did you mean 'auto'"):
         layouts.find_layout("atuo", str(src))
+
+
+@pytest.mark.parametrize(
+    ("files", "folder"),
+    [
+        (["photos/a/1.jpg", "photos/b/1.jpg", "notes.txt"], "photos"),
+        (["dataset/Train/a/1.jpg", "dataset/Test/a/1.jpg"], "dataset"),
+        (["a/b/train/a/1.jpg", "a/b/test/c/1.jpg"], "a/b"),
+        (["x/split.csv", "x/1.jpg"], "x"),
+    ],
+)
+def test_a_data_set_that_begins_deeper_is_named(files: list[str], folder: str, tmp_path: Path) -> None:
+    src = put(tmp_path / "src", dict.fromkeys(files, ""))
+    with pytest.raises(UserError, match=rf"a folder in it has\. Use it as SRC: {src / folder} \(") as raised:
+        detect_layout(str(src))
+    assert len(str(raised.value)) < 400
+    assert detect_layout(str(src / folder))
+
+
+def test_an_empty_folder_and_lists_of_a_release(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is an empty folder"):
+        detect_layout(str(tmp_path))
+    put(tmp_path, {"wren/1.jpg": "", "owl/1.jpg": "", "annos.mat": ""})
+    with pytest.raises(UserError, match=r"holds annos\.mat, a list of an official release.*, or folder if its folders"):
+        detect_layout(str(tmp_path))
+    assert layouts.find_layout("folder", str(tmp_path))[0].name == "folder"

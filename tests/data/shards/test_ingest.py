@@ -153,7 +153,7 @@ def test_wrong_input_is_one_line_and_leaves_nothing(src: Path, tmp_path: Path) -
             ("vegfru", vegfru, out, "--on-corrupt", "fail"),
             "fru92_images/fig/f_3.jpg: listed, and there is no such file",
         ),
-        (("auto", tmp_path, out), "has no layout that auto knows. It looked for: aircraft (variants.txt + "),
+        (("auto", tmp_path, out), "has no layout that auto knows, but a folder in it has. Use it as SRC: "),
     ]
     for processes in (cases[:6], cases[6:12], cases[12:]):  # a few at a time: starting Python is most of it
         running = [(start(*words), message) for words, message in processes]
