@@ -54,8 +54,19 @@ def caution(study: StudyRecord) -> Markup | None:
         sentences.append(
             f"The laptop profile trains {scope}. Compare its differences with the paper's, not its values."
         )
-    sentences += study.warnings
+    sentences += [as_sentence(warning) for warning in study.warnings]
     return tag("p", " ".join(sentences), class_="caution") if sentences else None
+
+
+def as_sentence(text: str) -> str:
+    """Return a message with a capital letter and a full stop. A message that begins with a path keeps its letter.
+
+    >>> as_sentence("2 images are under several labels"), as_sentence("weights have seen test classes.")
+    ('2 images are under several labels.', 'Weights have seen test classes.')
+    """
+    first, _, _ = text.partition(" ")
+    text = text[:1].upper() + text[1:] if first.isalpha() else text
+    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def gallery(exists: bool) -> list[tuple[str, Markup]]:

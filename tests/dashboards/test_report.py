@@ -1,5 +1,6 @@
 """The page holds what was measured, needs no network, runs nothing but its own scripts, and is drawn fast."""
 
+import html
 import json
 import re
 import time
@@ -215,3 +216,20 @@ def test_two_hundred_variants_are_drawn_at_once():
     assert time.process_time() - started < 3
     assert len(learning_curves.shown(run)) == learning_curves.MAX_FIGURES
     assert text.count("<tr>") == verdicts.ROWS_IN_PAGE + 1
+
+
+@pytest.mark.parametrize("kind", ["ablation", "search"])
+def test_the_page_has_what_was_read_and_what_makes_the_data_doubtful(
+    make_run: Callable[..., Path], make_search: Callable[..., Path], kind: str
+):
+    make = make_run if kind == "ablation" else make_search
+    data = {"name": "own", "account": "7 images read; left out: 2 files (the ending is .txt: a.txt, b.txt)"}
+    warnings = [
+        "1 image is in several parts (first: a.jpg in train, b.jpg in test)",
+        "Weights may have seen test classes.",
+    ]
+    page = html.unescape(write(make(data=data, warnings=warnings)).read_text())
+    assert "7 images read; left out: 2 files" in page.partition("Provenance")[2]
+    assert "1 image is in several parts" in page.partition("Provenance")[2]
+    top = page.partition('class="caution"')[2].partition("</p>")[0]
+    assert "b.jpg in test). Weights may have seen test classes." in top
