@@ -9,24 +9,33 @@ from PIL import Image
 
 from raysearch.data import synthetic
 
-CLASSES = ("finch", "owl", "robin", "swan", "wren")
+# Four parts of five classes: enough for episodes of five ways in each part of a split.
+CLASSES = (
+    *("crow", "dove", "duck", "eagle", "falcon", "finch", "goose", "grebe", "gull", "heron"),
+    *("jay", "kite", "lark", "owl", "robin", "rook", "swan", "swift", "tern", "wren"),
+)
 PER_CLASS = 12
 
 
 @pytest.fixture
 def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The directory of a reader who has photographs, some of them as examples of two classes."""
+    make_photographs(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def make_photographs(directory: Path) -> None:
+    """Draw photographs in folders of classes, a few examples of two classes, and loose ones."""
     colors = np.random.default_rng(0).integers(40, 215, (len(CLASSES), 3))
     for name, color in zip(CLASSES, colors, strict=True):
         for number in range(PER_CLASS):
-            draw_photo(tmp_path / "photos" / name / f"{number}.jpg", color, number)
+            draw_photo(directory / "photos" / name / f"{number}.jpg", color, number)
     for name in ("wren", "robin"):
         for number in range(3):
-            draw_photo(tmp_path / "support" / name / f"{number}.jpg", colors[CLASSES.index(name)], 100 + number)
+            draw_photo(directory / "support" / name / f"{number}.jpg", colors[CLASSES.index(name)], 100 + number)
     for number, name in enumerate(("one", "a", "b", "c")):
-        draw_photo(tmp_path / f"{name}.jpg", colors[number], 200 + number)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+        draw_photo(directory / f"{name}.jpg", colors[number], 200 + number)
 
 
 def draw_photo(path: Path, color: np.ndarray, seed: int) -> None:

@@ -1,14 +1,12 @@
 """The commands of the documentation run, in the order of each page, in one directory with a reader's photographs.
 
-The fast test plans each sweep by `--dry-run` and trains with tiny budgets. The slow one trains every sweep on Ray.
-Blocks that are marked as needing a cluster or a GPU are only parsed, in `test_pages.py`.
+The test plans each sweep by `--dry-run` and trains with tiny budgets, in this process. `test_walk.py` is slow: it runs
+every line in a real shell. Blocks that are marked as needing a cluster or a GPU are only parsed, in `test_pages.py`.
 """
 
-import os
 import re
 import runpy
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -42,22 +40,11 @@ def test_the_commands_of_a_page(page: Page, reader: Path, small_birds: None) -> 
     try:
         for block in page.blocks:
             if block.marked or "runs/" in block.text.replace("--out runs/", ""):
-                continue  # the slow test makes runs
+                continue  # the walk makes runs
             for command in run_python(block):
                 run_here(command)
     finally:
         signal.signal(signal.SIGTERM, handler)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("page", PAGES, ids=str)
-def test_the_commands_of_a_page_with_their_sweeps(page: Page, reader: Path) -> None:
-    if page.path.name == "inference.md":
-        run_process(Command(("sweep", "srem_ablation"), page.blocks[0]))
-    for block in page.blocks:
-        if not block.marked:
-            for command in run_python(block):
-                run_process(command)
 
 
 def run_python(block: Block) -> list[Command]:
@@ -88,25 +75,3 @@ def run_here(command: Command) -> None:
         with pytest.raises(SystemExit) as ended:
             runpy.run_module(f"raysearch.{name}", run_name="__main__")
     assert ended.value.code in (0, None), command
-
-
-def run_process(command: Command) -> None:
-    """Run a command in a process of its own; sweeps train with one seed and a tiny budget."""
-    name, *words = with_budget(command)
-    if name == "sweep" and "--dry-run" not in words:
-        words += ["--seeds", "1", *TRAINING, *(["--trials", "2"] if "search" in words[0] else [])]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "raysearch", name, *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
-        start_new_session=True,
-    )
-    if "--live" in words:
-        assert process.stdout is not None
-        first = process.stdout.readline()
-        process.send_signal(signal.SIGINT)
-        assert "http://127.0.0.1" in first, first
-    output, _ = process.communicate(timeout=SECONDS)
-    assert process.returncode in ((0, 130) if "--live" in words else (0,)), f"{command}\n{output}"

@@ -1,5 +1,6 @@
 """Every command, flag, link, picture and Python block of the documentation exists and is sound."""
 
+import contextlib
 import importlib
 import re
 from pathlib import Path
@@ -11,6 +12,7 @@ import typer
 
 from raysearch.__main__ import COMMANDS
 from raysearch.core import cli, extensions
+from raysearch.models.backbone_specs import BACKBONES, BUILT_IN
 from raysearch.studies.design import study_files
 
 from .pages import ROOT, Block, Command, Page, all_pages
@@ -62,7 +64,8 @@ def test_a_command_parses(command: Command, monkeypatch: pytest.MonkeyPatch) -> 
     name, *words = command.words
     assert name in COMMANDS
     found, arguments = click_command(name, words)
-    found.make_context(f"raysearch {name}", arguments)  # raises for what does not parse
+    with contextlib.suppress(typer.Exit):  # of `--list`
+        found.make_context(f"raysearch {name}", arguments)  # raises for what does not parse
 
 
 @pytest.mark.parametrize("page", PAGES, ids=str)
@@ -113,6 +116,23 @@ def test_the_readme_has_the_lines_that_ci_runs() -> None:
     (first,), (second,) = lines
     assert first.endswith(" -m raysearch.sweep srem_ablation"), "flags can be appended to the sweep"
     assert second.endswith(" -m pytest")
+
+
+def test_the_table_of_backbones_is_the_registry() -> None:
+    page = (ROOT / "docs" / "studies.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| (`.*`) \| ?(.*) \|$", page.partition("## Backbones")[2], re.MULTILINE)
+    listed = [(name, *(tuple(re.findall("`([^`]+)`", cell)) for cell in cells)) for name, *cells in rows]
+    specs = [BACKBONES[name] for name in BUILT_IN]
+    assert listed == [(spec.name, spec.taps, spec.weights) for spec in specs]
+
+
+def test_the_studies_of_the_commands_exist() -> None:
+    """A command names a study that ships, or a file that a block of the same page or of README says to save."""
+    saved = {block.file_name for page in PAGES for block in page.blocks}
+    for command in ALL_COMMANDS:
+        name, *words = command.words
+        if name == "sweep" and "--list" not in words:
+            assert words[0] in saved or words[0] in study_files.study_names(), command
 
 
 def test_every_study_and_page_is_listed() -> None:
