@@ -24,6 +24,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
+from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
 import typer
@@ -38,6 +39,9 @@ LISTED_ON_SCREEN = 20  # corrupt images; the manifest lists all of them
 # Threads lose some 0.1 ms per image to the GIL, which Ray's processes save. For this many images that is 5 s, and Ray
 # takes about as long to start and stop.
 ENOUGH_FOR_RAY = 50_000
+
+# Names of OUT that say nothing about the images.
+_UNSPECIFIC = {"shards", "shard", "data", "dataset", "out", "output"}
 
 app = typer.Typer(add_completion=False)
 checking = typer.Typer(add_completion=False)
@@ -67,7 +71,9 @@ def ingest(
         metavar="SRC", help="directory; for synthetic, - or settings such as classes=20,side=64,seed=0"
     ),
     out: str = typer.Argument(metavar="OUT", help="directory to create: a path, or a URI such as s3://bucket/folder"),
-    name: str | None = typer.Option(None, help="name of the data set in reports  [default: OUT's name]"),
+    name: str | None = typer.Option(
+        None, help="name of the data set in reports  [default: OUT's name; SRC's if OUT is 'shards' or alike]"
+    ),
     on_corrupt: OnCorrupt = typer.Option(OnCorrupt.skip, help="leave out an image that does not decode, or stop"),
     rows_per_shard: int = typer.Option(512, help="images per Parquet file"),
     test_fraction: float | None = typer.Option(
@@ -138,7 +144,7 @@ def ingest(
         manifest = shards.write_shards(
             samples,
             target,
-            name=name or (target.name if target.local is None else target.local.resolve().name),
+            name=name or _default_name(src, target),
             layout=chosen.name,
             classes=listing.classes,
             rows_per_shard=rows_per_shard,
@@ -232,6 +238,19 @@ def _progress_bar(images: int) -> Iterator[Callable[[int], None]]:
     with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
         task = bar.add_task("images", total=images)
         yield lambda number: bar.advance(task, number)
+
+
+def _default_name(src: str, target: Location) -> str:
+    """Return the name of OUT, or of SRC where OUT's says nothing about the images.
+
+    >>> pairs = ("a/birds/", "shards"), ("birds", "small"), ("-", "out")
+    >>> [_default_name(src, Location.parse(out)) for src, out in pairs]
+    ['birds', 'small', 'out']
+    """
+    name = target.name if target.local is None else target.local.resolve().name
+    source = Path(src).resolve().name if Path(src).exists() else PurePosixPath(src.rstrip("/")).name
+    known = source and source != "-" and "=" not in source
+    return source if known and name.lower() in _UNSPECIFIC else name
 
 
 def _compare_counts(layout: layouts.Layout, listing: layouts.Listing, strict: bool) -> None:

@@ -239,6 +239,7 @@ def _report(context: RunContext, location: RunLocation) -> None:
     if failed:
         console.print(f"{failed} cells failed and stay as they are; --retry-failed runs them again")
     console.print(f"report: {page}" + (f", and in {location}" if location.place else ""))
+    console.print(f"wrote {location.directory}: report.html, results.parquet, study.json, cells/, tables/")
     if failed and failed == table.num_rows:
         console.print(f"every cell failed, the first with: {table['error'][0]}")
         raise typer.Exit(1)

@@ -82,6 +82,9 @@ class Stage:
     running: Sequence[RunningCell] = ()
     failures: Sequence[Note] = ()  # the latest
     retries: Sequence[Note] = ()  # the latest
+    metric: str | None = None  # that the study is about
+    metric_mean: float | None = None  # over the cells that finished in this process; None before the first
+    metric_best: float | None = None
 
     @property
     def ended(self) -> int:

@@ -2,6 +2,8 @@
 
 import copy
 import io
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -245,6 +247,19 @@ def test_unknown_names_are_told_the_nearest() -> None:
     assert "'IMAGENET1K_V1'" in refuse("resnet18", "IMAGENET_V1")
     assert "'DRAWN_BIRDS_V1'" in refuse("small", "DRAWN_BIRDS")
     assert "of conv4 'IMAGENET1K_V1'" in refuse("conv4", "IMAGENET1K_V1")
+
+
+def test_weights_that_cannot_be_downloaded_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+
+    def fail(*_: object, **__: object) -> None:
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.setattr(urllib.request, "urlopen", fail)
+    monkeypatch.setattr(torch.hub, "urlopen", fail)
+    message = refuse("squeezenet1_1", "IMAGENET1K_V1")
+    assert "https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth" in message
+    assert "model.weights=FILE" in message
 
 
 def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:

@@ -133,6 +133,11 @@ def _start_local(log_settings: Mapping[str, Any]) -> None:
 
 
 def _join(address: str, log_settings: Mapping[str, Any]) -> None:
+    if address.startswith(("http://", "https://")):
+        raise UserError(
+            f"'{address}' is the address of a dashboard, for `ray job submit -- python -m raysearch.sweep ...`. "
+            "To run here instead, give --address auto, or unset RAY_ADDRESS and let Ray start on this machine"
+        )
     if address.startswith("ray://"):
         raise UserError(f"--address '{address}': Ray Client cannot run a study; use ray job submit on the cluster")
     _check_answers(address)

@@ -73,6 +73,7 @@ class AblationDriver:
                 total=len(plan.cells),
                 objective=session.held_out_objective(plan.task),
                 limit=plan.ablation.step_limit,
+                shown=session.Objective(plan.ablation.metric, plan.ablation.mode),
             )
             return open_session.execute(stage)
 

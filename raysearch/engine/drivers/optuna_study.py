@@ -8,6 +8,7 @@ import hashlib
 import inspect
 import json
 import math
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,7 @@ class OptunaStudy:
             directions=["minimize" if mode == "min" else "maximize" for mode in search.modes],
             load_if_exists=True,
         )
+        _name_metrics(self.study, search.metrics)
         if not trials_before:
             self._enqueue_starts()
 
@@ -138,6 +140,13 @@ class OptunaStudy:
             if not callable(self._space) and set(start) != set(self._space):
                 raise UserError(f"start {number} must set every path of the space: {', '.join(sorted(self._space))}")
             self.study.enqueue_trial(dict(start))
+
+
+def _name_metrics(study: optuna.Study, metrics: Sequence[str]) -> None:
+    """Write the names of the metrics beside the values, for optuna-dashboard."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names(list(metrics))
 
 
 def _all_finite(values: Sequence[float | None]) -> bool:

@@ -1,6 +1,7 @@
 """What a study runs in: a connection to Ray, decoded images, slots for trials, and a store that every cell goes to."""
 
 import contextlib
+import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -49,6 +50,7 @@ class Stage:
     accept: Sequence[str] = ("finished",)  # statuses with which a cell that ended before, or elsewhere, is not run
     find: FindCell | None = None  # instead of a search for cells with an accepted status
     name: str = "cells"  # what people call the jobs
+    shown: Objective | None = None  # the metric that the terminal follows; None: the objective
 
 
 class Session:
@@ -122,7 +124,7 @@ class Session:
             Exception: the first that a listener raised, for example because the disk is full.
         """
         interrupt = self._context.interrupt
-        counter = ProgressCounter(stage.total, stage.done, self._slots, stage.name)
+        counter = ProgressCounter(stage.total, stage.done, self._slots, stage.name, stage.shown or stage.objective)
         view = TerminalView(counter, self._context.draw_table, self._context.console)
         self._heartbeat.follow(counter.snapshot)
         self._metrics = StudyMetrics(self._context.run.record.study, stage.objective, self._gauges)
@@ -216,12 +218,14 @@ def _data_warnings(
 
 
 def print_study(context: RunContext) -> None:
-    """Print the question, and the data that it is asked of."""
+    """Print the question, the data that it is asked of, and how to follow the run."""
     record = context.run.record
     data = record.data
     context.console.print(record.question, style="bold")
     context.console.print(f"profile {record.profile}: {record.profile_reason}")
     context.console.print(f"data: {data.name}, {data.images} images of {data.classes} classes, {data.path}")
+    follow = shlex.join(["python", "-m", "raysearch.report", str(context.run.directory), "--live"])
+    context.console.print(f"follow it in a browser: {follow}")
 
 
 def fixed_jobs(cells: Iterable[Cell]) -> FixedJobs:

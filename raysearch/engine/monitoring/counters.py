@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from raysearch.engine.trials.jobs import Job, Listener
+from raysearch.engine.trials.jobs import Job, Listener, Objective
 from raysearch.runs import Note, RunningCell, Stage
 
 _MAX_NOTES = 5  # failures and retries that are kept
@@ -25,13 +25,24 @@ class ProgressCounter(Listener):
         before: cells of `total` that ended earlier.
         slots: returns the number of trials at a time; called in the thread of the trial events.
         name: the name of the stage.
+        objective: the metric whose mean and best value are followed.
     """
 
-    def __init__(self, total: int, before: int, slots: Callable[[], int], name: str = "cells") -> None:
+    def __init__(
+        self,
+        total: int,
+        before: int,
+        slots: Callable[[], int],
+        name: str = "cells",
+        objective: Objective | None = None,
+    ) -> None:
         self._slots = slots
         self._started = time.monotonic()
         self._lock = threading.Lock()
-        self._stage = Stage(name, total, before, slots=slots())
+        self._objective = objective
+        self._sum = 0.0  # of the objective over finished cells
+        self._count = 0
+        self._stage = Stage(name, total, before, slots=slots(), metric=objective.metric if objective else None)
         self._running: dict[str, RunningCell] = {}
         self._failures: deque[Note] = deque(maxlen=_MAX_NOTES)
         self._retries: deque[Note] = deque(maxlen=_MAX_NOTES)
@@ -68,6 +79,8 @@ class ProgressCounter(Listener):
             status = record["status"]
             assert status in ("finished", "stopped", "failed"), status
             self._stage = replace(self._stage, **{status: getattr(self._stage, status) + 1}, slots=self._slots())
+            if status == "finished":
+                self._follow_metric(record)
             if status == "failed":
                 self._failures.append(Note(job.name, str(record["error"])[:_MAX_CHARACTERS]))
             else:
@@ -84,6 +97,18 @@ class ProgressCounter(Listener):
                 failures=tuple(self._failures),
                 retries=tuple(self._retries),
             )
+
+    def _follow_metric(self, record: dict[str, Any]) -> None:
+        """Update the mean and the best value of the metric by those of a finished cell."""
+        objective = self._objective
+        value = record.get(objective.metric) if objective else None
+        if objective and isinstance(value, int | float) and math.isfinite(value):
+            self._sum += value
+            self._count += 1
+            before = self._stage.metric_best
+            better = max if objective.mode == "max" else min
+            best = float(value) if before is None else better(before, float(value))
+            self._stage = replace(self._stage, metric_mean=self._sum / self._count, metric_best=best)
 
     def _add(self, job: Job) -> RunningCell:
         """Return the running cell of a job. A cell that continues after a fault or a pause keeps its progress."""

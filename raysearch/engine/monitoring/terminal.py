@@ -106,10 +106,14 @@ def format_progress(stage: Stage) -> str:
 
     >>> format_progress(Stage("cells", 9, before=2, finished=3, failed=1, seconds=75.0, seconds_left=38.0))
     '6 of 9 cells ended · 0 running · 1 failed · 1 min 15 s so far · about 38 s left'
+    >>> format_progress(Stage("cells", 9, finished=2, seconds=9.0, metric="map", metric_mean=0.5, metric_best=0.51234))
+    '2 of 9 cells ended · 0 running · map 0.5 on average, 0.5123 at best · 9 s so far'
     """
     parts = [f"{stage.ended} of {stage.total} {stage.name} ended", f"{len(stage.running)} running"]
     counts = {"stopped early": stage.stopped, "failed": stage.failed, "retried": stage.retried}
     parts += [f"{count} {event}" for event, count in counts.items() if count]
+    if stage.metric_mean is not None:
+        parts.append(f"{stage.metric} {stage.metric_mean:.4g} on average, {stage.metric_best:.4g} at best")
     parts.append(f"{format_seconds(round(stage.seconds))} so far")
     if stage.seconds_left is not None:
         parts.append(f"about {format_seconds(round(stage.seconds_left))} left")

@@ -58,7 +58,7 @@ def test_ingest_summary(src: Path, tmp_path: Path) -> None:
     assert manifest.images == 9
     assert {bad.source for bad in manifest.corrupt} == {"wren/cut.jpg", "wren/zero.jpg"}
     assert manifest.classes == ("crow", "wren")
-    assert (manifest.name, manifest.layout) == ("out", "folder")
+    assert (manifest.name, manifest.layout) == ("src", "folder")
     for piece in (
         "wren/zero.jpg: the file is empty",
         "9 (t",
@@ -69,6 +69,23 @@ def test_ingest_summary(src: Path, tmp_path: Path) -> None:
     ):
         assert piece in out
     assert ingest("folder", src, tmp_path / "out", "--test-fraction", "0.4")[0] == 0  # the same again changes nothing
+
+
+@pytest.mark.parametrize(
+    ("out", "words", "name"),
+    [
+        ("shards", (), "src"),
+        ("Data", (), "src"),
+        ("birds_96", (), "birds_96"),
+        ("shards", ("--name", "crows"), "crows"),
+        ("shards", ("--name", "shards"), "shards"),
+    ],
+)
+def test_the_data_set_is_named_after_its_source_if_out_says_nothing(
+    out: str, words: tuple[str, ...], name: str, src: Path, tmp_path: Path
+) -> None:
+    assert ingest("folder", f"{src}/", tmp_path / out, *words)[0] == 0
+    assert shards.read_manifest(tmp_path / out).name == name
 
 
 def test_ingest_synthetic(tmp_path: Path) -> None:

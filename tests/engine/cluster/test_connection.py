@@ -34,6 +34,13 @@ def test_the_given_address_is_joined(nodes: Cluster, monkeypatch: pytest.MonkeyP
         raise AssertionError
 
 
+def test_the_address_of_a_dashboard_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the shell has it after `ray job submit`."""
+    monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:8265")
+    with pytest.raises(UserError, match=r"address of a dashboard.*unset RAY_ADDRESS"), connection.connected(None):
+        raise AssertionError
+
+
 def test_without_an_address_ray_starts_here_and_stops_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     with connection.connected(None):

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from raysearch.engine.monitoring import terminal as monitoring_terminal
 from raysearch.engine.monitoring.counters import ProgressCounter
-from raysearch.engine.trials.jobs import Job, ListenerList
+from raysearch.engine.trials.jobs import Job, ListenerList, Objective
 
 JOBS = [Job(f"cell{i}", f"variant {i} seed 0", {}, 0) for i in range(4)]
 
@@ -52,6 +52,17 @@ def last_line(live: Seen, console: Console, now: list[float], job: Job) -> str:
     now[0] += 60
     live.stepped(job, {"iteration": 2}, 4)
     return text(console).strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize(("mode", "best"), [("max", "0.75"), ("min", "0.25")])
+def test_the_metric_so_far_is_that_of_finished_cells(mode: str, best: str, now: list[float]) -> None:
+    counter = ProgressCounter(9, 0, lambda: 1, objective=Objective("map", mode))
+    assert "average" not in monitoring_terminal.format_progress(counter.snapshot())
+    for job, value in zip(JOBS, (0.25, 0.75, 0.5, math.nan), strict=True):
+        counter.ended(job, record("finished") | {"map": value})
+    counter.ended(JOBS[0], record("failed") | {"map": 9.0})
+    counter.ended(JOBS[0], record("stopped") | {"map": 9.0})
+    assert f"map 0.5 on average, {best} at best" in monitoring_terminal.format_progress(counter.snapshot())
 
 
 def test_failures_and_retries_are_named(now: list[float]) -> None:
