@@ -1,7 +1,76 @@
-"""The cost of a study, and each variant's share: machines are paid by the hour, and cells share them by seconds."""
+"""The section on time and money: what the study cost, each variant's share, and cost against effect.
 
-from dashboards.ablation.view import View
-from raysearch.runs import CostRecord
+Machines are paid by the hour, and cells share them by seconds. The Pareto front joins the variants that no other beats
+in both cost and effect.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+
+from dashboards.ablation import figures, row_limits
+from dashboards.ablation.view import Variant, View
+from dashboards.html import Markup, embed, formats, section, tag, verdicts
+from raysearch.runs import CostRecord, StudyRecord
+
+FRONT = "front"  # name of the trace that joins the Pareto front
+
+
+def cost_section(run: View) -> Markup | None:
+    """Return the section on time and money; None if no cell recorded its seconds."""
+    figure = figures.cost(run)
+    if figure is None:
+        return None
+    caption = "Circles are finished cells, crosses are failed ones. The bar is the mean of the finished cells. "
+    caption = f"{caption}{row_limits.note(run, verdicts.ROWS_IN_FIGURE)}".strip()
+    return section(
+        "cost",
+        "Cost",
+        spent(run.study, run.rows),
+        embed(figure, "plot-cost", caption, "Seconds per cell of each variant; the means are in the table of variants"),
+        *_tradeoff(run),
+    )
+
+
+def _tradeoff(run: View) -> list[Markup]:
+    figure = draw_tradeoff(run)
+    if figure is None:
+        return []
+    caption = (
+        "Each variant's mean cost against its difference from the reference (blue, at zero), with 95 % intervals. The "
+        "line joins the variants that no other beats in both. A step whose interval contains zero may not be real. "
+    )
+    caption = f"{caption}{row_limits.note(run, verdicts.ROWS_IN_FIGURE)}".strip()
+    says = "Cost of each variant against its difference from the reference; both are in the table of variants"
+    return [tag("h3", "Cost against effect"), embed(figure, "plot-tradeoff", caption, says)]
+
+
+def spent(study: StudyRecord, cells: Sequence[Mapping[str, Any]]) -> Markup:
+    """Return the time and money of all cells. A cell with several names counts once.
+
+    Args:
+        study: the record of the run.
+        cells: rows of the ended cells.
+    """
+    distinct = list({row["cell"]: row for row in cells}.values())
+    gpu = sum(row.get("gpu_seconds") or 0.0 for row in distinct)
+    wall = study.wall_seconds
+    adopted = study.adopted or 0
+    facts = [("All cells together", formats.seconds(sum(row.get("seconds") or 0.0 for row in distinct)))]
+    if gpu:
+        facts.append(("On GPUs", formats.seconds(gpu)))
+    if wall:
+        facts.append(("Wall clock", formats.seconds(wall)))
+        facts.append(("Cells per hour", f"{(len(distinct) - adopted) / wall * 3600:,.0f}"))
+    facts += cost_facts(study.cost)
+    if study.pre_trainings.cells:
+        spent_before = formats.seconds(study.pre_trainings.seconds)
+        facts.append(("Pre-trainings", f"{study.pre_trainings.cells:,}, {spent_before}"))
+    retried = [row for row in distinct if (row.get("attempts") or 1) > 1]
+    if retried:
+        facts.append(("Needed more than one attempt", formats.count(len(retried), "cell")))
+    return tag("dl", *(tag("div", tag("dt", name), tag("dd", fact)) for name, fact in facts), class_="facts")
 
 
 def cost_facts(cost: CostRecord) -> list[tuple[str, str]]:
@@ -35,3 +104,90 @@ def dollars(value: float) -> str:
     if 0 < value < 0.1:
         return f"${value:.1g}"
     return f"${value:,.2f}" if value < 1000 else f"${value:,.0f}"
+
+
+def cell_cost(run: View, variant: Variant) -> float | None:
+    """Return the mean seconds of a finished cell; GPU-seconds if the run had GPUs."""
+    if not any(row.get("gpu_seconds") for row in run.rows):
+        return variant.seconds
+    seconds = [row["gpu_seconds"] for row in variant.finished if row.get("gpu_seconds") is not None]
+    return sum(seconds) / len(seconds) if seconds else None
+
+
+def gain(variant: Variant) -> float | None:
+    """Return the mean paired difference from the reference; 0 for the reference itself."""
+    return 0.0 if variant.is_reference and variant.values else variant.compared["delta"]
+
+
+def front(points: list[tuple[float, float]], mode: str) -> list[int]:
+    """Return the positions of the points (cost, gain) on the Pareto front, the cheapest first.
+
+    >>> front([(1.0, 0.0), (2.0, 0.1), (3.0, 0.05), (1.0, -0.1)], "max")
+    [0, 1]
+    """
+    sign = 1 if mode == "max" else -1
+    best: list[int] = []
+    for index in sorted(range(len(points)), key=lambda at: (points[at][0], -sign * points[at][1])):
+        if not best or sign * points[index][1] > sign * points[best[-1]][1]:
+            best.append(index)
+    return best
+
+
+def draw_tradeoff(run: View) -> go.Figure | None:
+    """Draw seconds per cell against the difference from the reference; None with fewer than two points."""
+    shown = row_limits.shown(run, verdicts.ROWS_IN_FIGURE)
+    placed = [
+        (variant, x, y)
+        for variant in shown
+        if (x := cell_cost(run, variant)) is not None and (y := gain(variant)) is not None
+    ]
+    if len(placed) < 2:
+        return None
+    figure = figures.base(400)
+    figure.add_hline(y=0, line={"color": figures.GREY, "width": 1, "dash": "dot"})
+    best = [placed[index] for index in front([(x, y) for _, x, y in placed], run.mode)]
+    figure.add_trace(
+        go.Scatter(
+            name=FRONT, x=[x for _, x, _ in best], y=[y for _, _, y in best], mode="lines", hoverinfo="skip",
+            line={"color": figures.BLUE, "width": 1.5},
+        )
+    )  # fmt: skip
+    for name, (colour, symbol) in figures.STYLES.items():
+        members = [point for point in placed if point[0].verdict == name]
+        if members:
+            figure.add_trace(_points(run, members, colour, symbol))
+    gpu = "GPU-seconds" if any(row.get("gpu_seconds") for row in run.rows) else "seconds"
+    figure.update_xaxes(title_text=f"mean {gpu} per cell", nticks=8)
+    metric = figures.escaped(formats.metric_name(run.metric))
+    figure.update_yaxes(title_text=f"difference in {metric}", tickformat="+", nticks=7)
+    return figure
+
+
+def _points(run: View, members: list[tuple[Variant, float, float]], colour: str, symbol: str) -> go.Scatter:
+    bounds = [(variant.compared["delta_low"], y, variant.compared["delta_high"]) for variant, _, y in members]
+    return go.Scatter(
+        x=[x for _, x, _ in members],
+        y=[y for _, _, y in members],
+        mode="markers",
+        marker={"color": colour, "symbol": symbol, "size": 11, "line": {"width": 2, "color": colour}},
+        error_y={
+            "array": [0 if high is None else high - y for _, y, high in bounds],
+            "arrayminus": [0 if low is None else y - low for low, y, _ in bounds],
+            "type": "data",
+            "symmetric": False,
+            "color": colour,
+            "thickness": 1.5,
+            "width": 0,
+        },
+        hovertext=[
+            figures.about(
+                run,
+                variant,
+                verdicts.verdict_text(variant.verdict),
+                f"{formats.signed(y)} at {formats.seconds(x)} per cell",
+            )
+            for variant, x, y in members
+        ],
+        hoverinfo="text",
+        cliponaxis=False,
+    )

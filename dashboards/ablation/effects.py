@@ -5,11 +5,10 @@ A mean of a few seeds can hide that a single seed made the difference. So every 
 
 import plotly.graph_objects as go
 
-from dashboards.ablation import figures
+from dashboards.ablation import figures, row_limits
 from dashboards.ablation.tables import verdict
 from dashboards.ablation.view import Variant, View
 from dashboards.html import formats, verdicts
-from dashboards.run_data import row_limits
 
 SEEDS = "seeds"  # name of the trace with one dot per seed
 _GOLDEN = 0.618  # its multiples spread evenly, however many there are

@@ -1,17 +1,30 @@
-"""The section on factors: curves, and the map, main effects and interactions of a crossed design."""
+"""The section on factors: curves, and of a crossed design the map, main effects and interactions.
 
+Marginal means and their intervals come from `studies.analysis.marginals`. Parallel lines in an interaction mean that
+two factors add up. Lines that cross or spread mean that the effect of one factor depends on the other.
+"""
+
+import itertools
+from dataclasses import replace
 from typing import Any
 
 import plotly.graph_objects as go
 
-from dashboards.ablation import curves, factorial, figures
+from dashboards.ablation import curves, figures
 from dashboards.ablation.view import View
 from dashboards.html import Markup, embed, formats, section, tag
-from raysearch.studies.analysis import Marginal
+from raysearch.studies.analysis import Marginal, Point, marginal
+from raysearch.studies.analysis.marginals import Levels
 from raysearch.studies.analysis.statistics import refusal
 
+MAX_FIGURES = 12  # small ones of interactions
+MAX_LINES = 6  # that an eye tells apart
+PALETTE = (figures.BLUE, figures.VERMILLION, figures.GREEN, "#cc79a7", "#e69f00", "#56b4e9")
+_SYMBOLS = ("square", "circle", "triangle-up", "diamond", "triangle-down", "x")
+_SHIFT = 0.08  # of a step, between lines, so that their intervals do not cover each other
 
-def factors(run: View) -> Markup | None:
+
+def factors_section(run: View) -> Markup | None:
     """Return the section: a curve per numeric factor, and main effects and interactions of crossed factors."""
     parts = [*_curves(run), *_map(run), *_main_effects(run), *_interactions(run)]
     return section("factors", "Factors", *parts) if parts else None
@@ -41,13 +54,13 @@ def _map(run: View) -> list[Any]:
 
 
 def _main_effects(run: View) -> list[Any]:
-    crossed = factorial.factors(run)
+    crossed = crossed_factors(run)
     if len(crossed) < 2:
         return []
-    drawn = [(factor, means) for factor in crossed if (means := factorial.main_effect(run, factor)) is not None]
+    drawn = [(factor, means) for factor in crossed if (means := main_effect(run, factor)) is not None]
     if not drawn:
         return []
-    factorial.same_range([means for _, means in drawn])
+    same_range([means for _, means in drawn])
     small = [
         _small(
             f"plot-main-{index}",
@@ -66,11 +79,11 @@ def _main_effects(run: View) -> list[Any]:
 
 
 def _interactions(run: View) -> list[Any]:
-    pairs = factorial.pairs(run)
-    drawn = [(*pair, means) for pair in pairs[: factorial.MAX_FIGURES] if (means := factorial.interaction(run, *pair))]
+    pairs = crossed_pairs(run)
+    drawn = [(*pair, means) for pair in pairs[:MAX_FIGURES] if (means := interaction(run, *pair))]
     if not drawn:
         return []
-    factorial.same_range([means for _, _, means in drawn])
+    same_range([means for _, _, means in drawn])
     small = [
         _small(
             f"plot-interaction-{index}",
@@ -85,10 +98,10 @@ def _interactions(run: View) -> list[Any]:
         "One line per level of the second factor. Parallel lines: the two factors add up. Crossing lines: the effect "
         "of one factor depends on the other."
     )
-    if len(pairs) > factorial.MAX_FIGURES:
-        note += f" The figures show {factorial.MAX_FIGURES} of {len(pairs)} pairs."
-    if any(len(figures.levels(run, factor)) > factorial.MAX_LINES for factor in factorial.factors(run)):
-        note += f" Pairs in which both factors have more than {factorial.MAX_LINES} levels are left out."
+    if len(pairs) > MAX_FIGURES:
+        note += f" The figures show {MAX_FIGURES} of {len(pairs)} pairs."
+    if any(len(figures.levels(run, factor)) > MAX_LINES for factor in crossed_factors(run)):
+        note += f" Pairs in which both factors have more than {MAX_LINES} levels are left out."
     return [tag("h3", "Interactions"), tag("p", note, class_="note"), _grid(small)]
 
 
@@ -120,3 +133,119 @@ def _numbers(run: View, shown: tuple[str, ...], means: Marginal) -> str:
         names = [formats.level(of_factor[index]) for of_factor, index in zip(levels, positions, strict=True)]
         texts.append(f"{' and '.join(names)} {formats.metric(point.mean)}")
     return formats.listed(texts, most=40)
+
+
+def crossed_factors(run: View) -> list[str]:
+    """Return the factors of a crossed design with two or more levels; none for another design."""
+    if run.study.design != "full":
+        return []
+    return [factor for factor in run.factors if len(figures.levels(run, factor)) > 1]
+
+
+def cells(run: View) -> dict[Levels, dict[int, float]]:
+    """Return (position of the level of each factor) -> metric by seed. Equal configs count at all their settings."""
+    crossed = crossed_factors(run)
+    position = {
+        factor: {formats.level(level): index for index, level in enumerate(figures.levels(run, factor))}
+        for factor in crossed
+    }
+    values: dict[Levels, dict[int, float]] = {}
+    for variant in run.variants:
+        for place in variant.places(crossed):
+            levels = tuple(position[factor][formats.level(level)] for factor, level in zip(crossed, place, strict=True))
+            values[levels] = dict(variant.values)
+    return values
+
+
+def crossed_pairs(run: View) -> list[tuple[str, str]]:
+    """Return (factor on the axis, factor of the lines), each pair once. The axis has the factor with more levels."""
+    size = {factor: len(figures.levels(run, factor)) for factor in crossed_factors(run)}
+    both = (sorted(pair, key=lambda factor: -size[factor]) for pair in itertools.combinations(size, 2))
+    return [(across, lines) for across, lines in both if size[lines] <= MAX_LINES]
+
+
+def main_effect(run: View, factor: str) -> tuple[go.Figure, Marginal] | None:
+    """Draw the marginal mean at each level of a factor, with its interval over seeds; None without a complete seed."""
+    means = _marginal(run, [crossed_factors(run).index(factor)])
+    if not means.points:
+        return None
+    figure = _figure(run, factor)
+    figure.add_trace(_line(means, [(index,) for (index,) in sorted(means.points)], 0, 0.0, ""))
+    return figure, means
+
+
+def interaction(run: View, across: str, lines: str) -> tuple[go.Figure, Marginal] | None:
+    """Draw marginal means over one factor, one line per level of the other; None without a complete seed."""
+    order = crossed_factors(run)
+    means = _marginal(run, [order.index(across), order.index(lines)])
+    if not means.points:
+        return None
+    figure = _figure(run, across)
+    line_levels = sorted({line for _, line in means.points})
+    for index, line in enumerate(line_levels):
+        name = figures.escaped(f"{lines}={formats.level(figures.levels(run, lines)[line])}")
+        at = [(level, line) for level in range(len(figures.levels(run, across))) if (level, line) in means.points]
+        figure.add_trace(_line(means, at, index, _SHIFT * (index - (len(line_levels) - 1) / 2), name))
+    legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "font": {"size": 11}}
+    return figure.update_layout(height=300 + 18 * len(line_levels), showlegend=True, legend=legend), means
+
+
+def _marginal(run: View, kept: list[int]) -> Marginal:
+    """Return marginal means, with intervals cut where the metric cannot go."""
+    means = marginal(cells(run), kept, run.step)
+    limits = run.reference.limits
+    points = {levels: Point(point.mean, *limits.cut(point.low, point.high)) for levels, point in means.points.items()}
+    return replace(means, points=points)
+
+
+def same_range(drawn: list[tuple[go.Figure, Marginal]]) -> None:
+    """Give all figures the same range of the metric, so that a larger effect looks larger."""
+    points = [point for _, means in drawn for point in means.points.values()]
+    low = min(point.mean if point.low is None else point.low for point in points)
+    high = max(point.mean if point.high is None else point.high for point in points)
+    pad = 0.05 * (high - low or abs(high) or 1.0)
+    for figure, _ in drawn:
+        figure.update_yaxes(range=[low - pad, high + pad])
+
+
+def _figure(run: View, factor: str) -> go.Figure:
+    ticks = [figures.text(formats.level(level), 14) for level in figures.levels(run, factor)]
+    figure = figures.base(280)
+    figure.update_xaxes(
+        tickvals=list(range(len(ticks))),
+        ticktext=ticks,
+        range=[-0.4, len(ticks) - 0.6],
+        title_text=figures.escaped(factor),
+    )
+    return figure.update_yaxes(title_text=figures.escaped(formats.metric_name(run.metric)), nticks=6)
+
+
+def _line(means: Marginal, at: list[Any], index: int, shift: float, name: str) -> go.Scatter:
+    points = [means.points[levels] for levels in at]
+    colour = PALETTE[index % len(PALETTE)]
+    return go.Scatter(
+        name=name,
+        x=[levels[0] + shift for levels in at],
+        y=[point.mean for point in points],
+        mode="lines+markers",
+        line={"color": colour, "width": 2},
+        marker={"size": 8, "symbol": _SYMBOLS[index % len(_SYMBOLS)], "color": colour},
+        error_y={
+            "array": [0 if point.high is None else point.high - point.mean for point in points],
+            "arrayminus": [0 if point.low is None else point.mean - point.low for point in points],
+            "type": "data",
+            "symmetric": False,
+            "color": colour,
+            "thickness": 1.5,
+            "width": 4,
+        },
+        hovertext=[
+            "<br>".join([*([name] if name else []), f"{formats.metric(point.mean)} {_bounds(point.low, point.high)}"])
+            for point in points
+        ],
+        hoverinfo="text",
+    )
+
+
+def _bounds(low: float | None, high: float | None) -> str:
+    return formats.interval(low, high) or "no interval"

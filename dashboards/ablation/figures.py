@@ -10,9 +10,9 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from dashboards.ablation import config_diff, row_limits
 from dashboards.ablation.view import Variant, View
 from dashboards.html import formats, verdicts
-from dashboards.run_data import config_diff, row_limits
 
 BLUE = "#2b83ba"
 VERMILLION = "#d55e00"

@@ -1,6 +1,6 @@
 """The page of an ablation: its header and its sections, in order."""
 
-from dashboards.ablation import factors, glossary, header, paired_episodes, provenance, sections, variants_table
+from dashboards.ablation import cost, factors, glossary, header, provenance, sections, variants_table
 from dashboards.ablation.view import View
 from dashboards.report_sections import draw_page, register_sections
 
@@ -9,11 +9,11 @@ register_sections(
     {
         "variants": variants_table.variants,
         "effects": sections.effects,
-        "episodes": paired_episodes.same_episodes,
-        "factors": factors.factors,
+        "episodes": sections.same_episodes,
+        "factors": factors.factors_section,
         "ties": sections.tie_order,
         "learning": sections.learned,
-        "cost": sections.cost,
+        "cost": cost.cost_section,
         "failures": sections.failures,
         "provenance": provenance.provenance,
         "definitions": glossary.definitions,

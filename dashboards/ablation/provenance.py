@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from dashboards.ablation import row_limits
+from dashboards.ablation.config_diff import between, flat, words
 from dashboards.ablation.view import View
 from dashboards.html import Markup, Section, formats, markup, tag, verdicts
-from dashboards.run_data import row_limits
-from dashboards.run_data.config_diff import between, flat, words
-from dashboards.run_data.result_rows import loads, mapping
+from dashboards.run_data import loads, mapping
 from raysearch.runs import StudyRecord
 
 

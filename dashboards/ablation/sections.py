@@ -1,18 +1,33 @@
-"""The sections with figures, and the list of failures: effects, tie-breaking, learning curves, cost."""
+"""The sections on effects, ties, episodes and learning curves, and the list of failures.
+
+Short codes leave many items at the same Hamming distance, and no method earns their order. McSherry and Najork,
+"Computing Information Retrieval Performance Measures Efficiently in the Presence of Tied Scores", ECIR 2008, take the
+expectation. A difference smaller than the bracket between the worst and the best order may come from ties alone.
+"""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from dashboards.ablation import cost as ablation_cost
+import plotly.graph_objects as go
+
 from dashboards.ablation import effects as plots
-from dashboards.ablation import figures, learning_curves, ties, tradeoff
+from dashboards.ablation import figures, learning_curves, row_limits
 from dashboards.ablation.tables import verdict
-from dashboards.ablation.view import View
-from dashboards.html import Markup, breakable_name, embed, formats, section, table_element, tag, verdicts
-from dashboards.run_data import row_limits
-from raysearch.runs import StudyRecord
+from dashboards.ablation.view import Variant, View
+from dashboards.html import Markup, breakable_name, embed, formats, number_cell, section, table_element, tag, verdicts
+from dashboards.run_data import mean
+from raysearch.studies.analysis import paired_episodes
 
 _MAX_ERRORS = 50  # rows of the table of failures
+_EXPECTED = "map"
+_INDEX = "map_index"
+_WORST = "map_worst_ties"
+_BEST = "map_best_ties"
+_EPISODES_NOTE = (
+    "The same trained networks on the same episodes: differences from the reference, paired by episode, with 95 % "
+    "intervals over episodes. They describe these networks on other episodes, not networks that are trained again."
+)
 
 
 def effects(run: View) -> Markup | None:
@@ -36,7 +51,7 @@ def effects(run: View) -> Markup | None:
 
 def tie_order(run: View) -> Markup | None:
     """Return the section on tie-breaking; None if the run records no orders."""
-    figure = ties.brackets(run)
+    figure = draw_brackets(run)
     if figure is None:
         return None
     caption = (
@@ -78,60 +93,28 @@ def learned(run: View) -> Markup | None:
     return section("learning", "Learning curves", tag("p", note, class_="note"), tag("div", *small, class_="grid"))
 
 
-def cost(run: View) -> Markup | None:
-    """Return the section on time and money; None if no cell recorded its seconds."""
-    figure = figures.cost(run)
-    if figure is None:
+def same_episodes(run: View) -> Markup | None:
+    """Return the table of differences; None for a study without episodes."""
+    compared = paired_episodes.compare(run.rows, run.study.references or run.reference.name)
+    row_of = {row["variant"]: row for row in compared.to_pylist()}
+    if not row_of:
         return None
-    caption = "Circles are finished cells, crosses are failed ones. The bar is the mean of the finished cells. "
-    caption = f"{caption}{row_limits.note(run, verdicts.ROWS_IN_FIGURE)}".strip()
+    body = []
+    for variant in row_limits.shown(run, verdicts.ROWS_IN_PAGE):
+        if variant.name in row_of:
+            row = row_of[variant.name]
+            bounds = formats.interval(row["delta_low"], row["delta_high"], sign=True)
+            cells = [number_cell(formats.signed(row["delta"]), bounds, row["delta"])]
+            cells += [
+                number_cell(f"{row['episodes']:,}", by=row["episodes"]),
+                number_cell(str(row["seeds"]), by=row["seeds"]),
+            ]
+            body.append([breakable_name(variant.label), *cells])
     return section(
-        "cost",
-        "Cost",
-        spent(run.study, run.rows),
-        embed(figure, "plot-cost", caption, "Seconds per cell of each variant; the means are in the table of variants"),
-        *_tradeoff(run),
+        "episodes",
+        "On the same episodes",
+        table_element(["Variant", "Difference", "Episodes", "Seeds"], body, tag("span", _EPISODES_NOTE)),
     )
-
-
-def _tradeoff(run: View) -> list[Markup]:
-    figure = tradeoff.tradeoff(run)
-    if figure is None:
-        return []
-    caption = (
-        "Each variant's mean cost against its difference from the reference (blue, at zero), with 95 % intervals. The "
-        "line joins the variants that no other beats in both. A step whose interval contains zero may not be real. "
-    )
-    caption = f"{caption}{row_limits.note(run, verdicts.ROWS_IN_FIGURE)}".strip()
-    says = "Cost of each variant against its difference from the reference; both are in the table of variants"
-    return [tag("h3", "Cost against effect"), embed(figure, "plot-tradeoff", caption, says)]
-
-
-def spent(study: StudyRecord, cells: Sequence[Mapping[str, Any]]) -> Markup:
-    """Return the time and money of all cells. A cell with several names counts once.
-
-    Args:
-        study: the record of the run.
-        cells: rows of the ended cells.
-    """
-    distinct = list({row["cell"]: row for row in cells}.values())
-    gpu = sum(row.get("gpu_seconds") or 0.0 for row in distinct)
-    wall = study.wall_seconds
-    adopted = study.adopted or 0
-    facts = [("All cells together", formats.seconds(sum(row.get("seconds") or 0.0 for row in distinct)))]
-    if gpu:
-        facts.append(("On GPUs", formats.seconds(gpu)))
-    if wall:
-        facts.append(("Wall clock", formats.seconds(wall)))
-        facts.append(("Cells per hour", f"{(len(distinct) - adopted) / wall * 3600:,.0f}"))
-    facts += ablation_cost.cost_facts(study.cost)
-    if study.pre_trainings.cells:
-        spent_before = formats.seconds(study.pre_trainings.seconds)
-        facts.append(("Pre-trainings", f"{study.pre_trainings.cells:,}, {spent_before}"))
-    retried = [row for row in distinct if (row.get("attempts") or 1) > 1]
-    if retried:
-        facts.append(("Needed more than one attempt", formats.count(len(retried), "cell")))
-    return tag("dl", *(tag("div", tag("dt", name), tag("dd", fact)) for name, fact in facts), class_="facts")
 
 
 def failures(run: View) -> Markup | None:
@@ -176,3 +159,67 @@ def _error(error: str) -> Markup:
         return tag("span", error)
     last = lines[-1] if lines[0].startswith("Traceback") else lines[0]
     return tag("details", tag("summary", last[:300]), tag("pre", error))
+
+
+@dataclass(frozen=True)
+class Bracket:
+    """A variant's mAP by the order of tied items: means over finished seeds."""
+
+    worst: float
+    expected: float
+    best: float
+    index: float | None  # in the order in which items are stored
+
+
+def bracket(variant: Variant) -> Bracket | None:
+    """Return a variant's bracket; None if its cells do not record it."""
+    cells = [row for row in variant.finished if row.get(_EXPECTED) is not None]
+    worst, expected, best = (mean(row.get(name) for row in cells) for name in (_WORST, _EXPECTED, _BEST))
+    if not cells or worst is None or expected is None or best is None:
+        return None
+    return Bracket(worst, expected, best, mean(row.get(_INDEX) for row in cells))
+
+
+def draw_brackets(run: View) -> go.Figure | None:
+    """Draw a bar from the worst to the best maps, one row per variant; None for a run that records no orders."""
+    shown = row_limits.shown(run, verdicts.ROWS_IN_FIGURE)
+    drawn = [(variant, maps) for variant in shown if (maps := bracket(variant)) is not None]
+    if not drawn:
+        return None
+    labels = [figures.text(variant.label) for variant, _ in drawn]
+    row = 14 + 15 * (max(label.count("<br>") for label in labels) + 1) if len(drawn) <= 40 else 22
+    figure = figures.base(70 + row * len(drawn))
+    rows = list(range(len(drawn)))
+    figure.add_trace(
+        go.Bar(
+            base=[maps.worst for _, maps in drawn],
+            x=[maps.best - maps.worst for _, maps in drawn],
+            y=rows,
+            orientation="h",
+            width=0.35,
+            marker={"color": "rgba(43,131,186,0.4)", "line": {"width": 0}},
+            hovertext=[_hover_text(run, variant, maps) for variant, maps in drawn],
+            hoverinfo="text",
+        )
+    )
+    marks = {
+        "square": (figures.BLUE, [maps.expected for _, maps in drawn]),
+        "x-thin-open": (figures.VERMILLION, [maps.index for _, maps in drawn]),
+    }
+    for symbol, (color, values) in marks.items():
+        figure.add_trace(
+            go.Scatter(
+                x=values, y=rows, mode="markers", cliponaxis=False, hoverinfo="text",
+                marker={"symbol": symbol, "color": color, "size": 9, "line": {"width": 2, "color": color}},
+                hovertext=[_hover_text(run, variant, maps) for variant, maps in drawn],
+            )
+        )  # fmt: skip
+    figure.update_yaxes(tickvals=rows, ticktext=labels, range=[len(rows) - 0.5, -0.5], ticks="")
+    figure.update_xaxes(title_text=formats.metric_name(_EXPECTED), nticks=8)
+    return figure
+
+
+def _hover_text(run: View, variant: Variant, maps: Bracket) -> str:
+    index = [f"index order {formats.metric(maps.index)}"] if maps.index is not None else []
+    extremes = f"worst order {formats.metric(maps.worst)}, best {formats.metric(maps.best)}"
+    return figures.about(run, variant, f"expected {formats.metric(maps.expected)}", extremes, *index)

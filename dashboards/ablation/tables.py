@@ -3,10 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-from dashboards.ablation import cost
+from dashboards.ablation import cost, protocol, row_limits
 from dashboards.ablation.view import Variant, View
 from dashboards.html import Cell, Column, FirstThatFits, Table, csv_value, formats, verdicts
-from dashboards.run_data import protocol, row_limits
 
 _LONGEST_NAME = 40  # columns of a name on one line of the terminal
 _COMPARED = ("mean", "ci_low", "ci_high", "delta", "delta_low", "delta_high", "p", "p_holm", "decided")

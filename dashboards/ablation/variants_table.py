@@ -1,11 +1,10 @@
 """The table of variants on the page, with the sources of published numbers and the other metrics below it."""
 
-from dashboards.ablation import cost
+from dashboards.ablation import cost, protocol, row_limits
 from dashboards.ablation.tables import difference_cell, mean_cell
 from dashboards.ablation.view import Variant, View, levels
 from dashboards.html import Cell, Column, Markup, Section, Table, breakable_name, formats, join, section, tag, verdicts
-from dashboards.run_data import protocol, row_limits
-from dashboards.run_data.result_rows import loads, mapping, mean
+from dashboards.run_data import loads, mapping, mean
 
 
 def variants(run: View) -> Section:

@@ -12,9 +12,20 @@ from typing import Any
 import pyarrow as pa
 
 from dashboards.html import formats
-from dashboards.run_data.metric_range import MetricRange, metric_range
-from dashboards.run_data.published import Published, read
-from dashboards.run_data.result_rows import Histories, history, is_number, loads, mapping, mean, rows_of, typed
+from dashboards.run_data import (
+    Histories,
+    MetricRange,
+    Published,
+    history,
+    is_number,
+    loads,
+    mapping,
+    mean,
+    metric_range,
+    read_published,
+    rows_of,
+    typed,
+)
 from raysearch.runs import StudyRecord, VariantRecord
 from raysearch.studies.analysis import statistics
 
@@ -202,7 +213,7 @@ def view(study: StudyRecord, table: pa.Table) -> View:
         name: other for name, other in study.references.items() if name in plans and other in plans
     }
     compared = _compare(rows, plans, metric, references, study.comparisons)
-    published = read(study.published)
+    published = read_published(study.published)
     ended = {(row["variant"], row["seed"]) for row in rows}
     absent = Counter(cell.variant for cell in study.cells if (cell.variant, cell.seed) not in ended)
     by_variant: dict[str, list[dict[str, Any]]] = {name: [] for name in plans}

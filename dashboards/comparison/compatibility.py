@@ -7,10 +7,10 @@ page lists them beside the numbers.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dashboards.ablation.config_diff import flat
 from dashboards.ablation.view import Variant, View
 from dashboards.html import formats
-from dashboards.run_data.config_diff import flat
-from dashboards.run_data.result_rows import loads, mapping
+from dashboards.run_data import loads, mapping
 from raysearch.core import UserError
 
 # Config paths that decide what a model is evaluated on. They may be factors within a run; the variants then name them.

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dashboards.ablation.config_diff import between, words
 from dashboards.ablation.view import Variant, View
 from dashboards.comparison import compatibility
 from dashboards.report import report_kind
-from dashboards.run_data.config_diff import between, words
 from raysearch.core import UserError, sanitize
 from raysearch.runs import results
 from raysearch.studies.analysis import metric_step, run_differences

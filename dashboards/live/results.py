@@ -14,11 +14,11 @@ import plotly.io
 import pyarrow as pa
 
 from dashboards.ablation import effects as ablation_effects
+from dashboards.ablation import row_limits
 from dashboards.ablation.answer import sentence
 from dashboards.ablation.tables import difference_cell, mean_cell
 from dashboards.ablation.view import Variant, View
 from dashboards.html import formats, verdicts
-from dashboards.run_data import row_limits
 from dashboards.search import figures, tables
 from dashboards.search.answer import answer_sentences, settings_text
 from dashboards.search.view import SearchView

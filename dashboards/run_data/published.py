@@ -71,7 +71,7 @@ class Published:
         return cited
 
 
-def read(name: str | None) -> Published | None:
+def read_published(name: str | None) -> Published | None:
     """Return the published numbers of `paper/table`; None if there are none.
 
     Raises:

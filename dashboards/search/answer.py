@@ -4,7 +4,7 @@ from typing import Any
 
 from dashboards.html import formats
 from dashboards.html.formats import count, interval, listed, metric, metric_name, signed
-from dashboards.run_data.metric_range import has_chance, near_chance
+from dashboards.run_data import has_chance, near_chance
 from dashboards.search.final_evaluation import FinalEvaluation
 from dashboards.search.view import SearchView, TriedConfig
 

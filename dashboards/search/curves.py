@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from dashboards.ablation import figures
 from dashboards.html import formats
-from dashboards.run_data.metric_range import MetricRange
+from dashboards.run_data import MetricRange
 from dashboards.search.figures import config_markers, sample_configs
 from dashboards.search.final_evaluation import BEST, REFERENCE, FinalEvaluation
 from dashboards.search.view import SearchView, TriedConfig

@@ -11,8 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dashboards.ablation.view import View, verdict_of, view
-from dashboards.run_data.metric_range import MetricRange, metric_range
-from dashboards.run_data.result_rows import is_number, typed
+from dashboards.run_data import MetricRange, is_number, metric_range, typed
 from raysearch.runs import StudyRecord, VariantRecord
 from raysearch.studies.analysis import LEVEL, compare, holm
 

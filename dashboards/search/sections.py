@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from dashboards.ablation.sections import spent, without_result
+from dashboards.ablation.cost import spent
+from dashboards.ablation.sections import without_result
 from dashboards.html import Markup, breakable_name, embed, formats, section, tag
-from dashboards.search import contours, figures, importance, parallel, tables
 from dashboards.search import curves as search_curves
+from dashboards.search import figures, importance, parallel, tables
 from dashboards.search.answer import saved_share
 from dashboards.search.view import SearchView
 
@@ -169,8 +170,8 @@ def _contours(run: SearchView) -> list[Any]:
     drawn = [
         (group, across, up, figure)
         for group in run.groups
-        for across, up in contours.contour_pairs(run, group)
-        if (figure := contours.draw_contour(run, group, across, up)) is not None
+        for across, up in importance.contour_pairs(run, group)
+        if (figure := importance.draw_contour(run, group, across, up)) is not None
     ][:_MAX_CONTOURS]
     if not drawn:
         return []

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from dashboards.html import formats
-from dashboards.run_data.result_rows import history, loads, mapping, mean, rows_of
+from dashboards.run_data import history, loads, mapping, mean, rows_of
 from dashboards.search.final_evaluation import FinalEvaluation, final_evaluations
 from raysearch.runs import StudyRecord, VariantRecord
 

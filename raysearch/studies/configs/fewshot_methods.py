@@ -12,7 +12,7 @@ from typing import Any
 from raysearch.core import Registry
 from raysearch.studies.configs.task_spec import Reference
 
-_HEADS = "raysearch.tasks.fewshot.heads"
+_HEADS = "raysearch.tasks.fewshot.network"
 
 
 @dataclass(frozen=True)

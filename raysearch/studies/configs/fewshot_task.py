@@ -163,6 +163,6 @@ def fewshot_head(name: str, config: type[Section] | None = None, taps: Sequence[
 
 
 def _build_extension_head(head: Callable[..., Any], section: str | None, run: FewshotConfig, backbone: Any) -> Any:
-    map_shapes = load_object("raysearch.tasks.fewshot.heads:map_shapes")
+    map_shapes = load_object("raysearch.tasks.fewshot.network:map_shapes")
     shapes = map_shapes(backbone, run.data.side, run.fewshot_method.tap_indices(run))
     return head(None if section is None else getattr(run, section), shapes)

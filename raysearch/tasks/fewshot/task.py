@@ -25,9 +25,8 @@ from raysearch.studies.configs import FewshotConfig
 from raysearch.tasks.base import Worker
 from raysearch.tasks.common import BestState, Loader, Prefetcher, StepMeter, check_finite, copied
 from raysearch.tasks.fewshot import evaluation
-from raysearch.tasks.fewshot.episode_sampler import EpisodeSampler, EpisodeStep
 from raysearch.tasks.fewshot.network import build_network, build_optimizer, set_rate
-from raysearch.tasks.fewshot.views import EpisodeViews
+from raysearch.tasks.fewshot.views import EpisodeSampler, EpisodeStep, EpisodeViews
 
 
 class FewshotTask:

@@ -1,10 +1,9 @@
 """Metrics of binary codes: mean average precision with ties, precision and recall by Hamming radius.
 
-`ranking` counts items by distance, `distinct_codes` merges equal codes, `class_codes` describes the codes of classes.
+`ranking` merges equal codes and counts items by distance, `class_codes` describes the codes of classes.
 """
 
 from raysearch.tasks.metrics.class_codes import ClassCodes
-from raysearch.tasks.metrics.distinct_codes import Database, UniqueCodes, class_ids
 from raysearch.tasks.metrics.hamming_metrics import (
     average_precision,
     lookup_nonempty,
@@ -14,7 +13,7 @@ from raysearch.tasks.metrics.hamming_metrics import (
     r_precision,
     recall_by_radius,
 )
-from raysearch.tasks.metrics.ranking import Ranking
+from raysearch.tasks.metrics.ranking import Database, Ranking, UniqueCodes, class_ids
 
 __all__ = [
     "ClassCodes",

@@ -10,8 +10,7 @@ from typing import Self
 import numpy as np
 
 from raysearch.models.hashing.packed import hamming
-from raysearch.tasks.metrics.distinct_codes import Database
-from raysearch.tasks.metrics.ranking import blocks
+from raysearch.tasks.metrics.ranking import Database, blocks
 
 
 @dataclass(frozen=True)

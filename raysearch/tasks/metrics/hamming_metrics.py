@@ -21,8 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raysearch.models.hashing.packed import hamming
-from raysearch.tasks.metrics.distinct_codes import Integers
-from raysearch.tasks.metrics.ranking import Ranking, blocks
+from raysearch.tasks.metrics.ranking import Integers, Ranking, blocks
 
 TIES = ("expected", "index", "best", "worst")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dashboards.ablation import effects, ties, tradeoff
+from dashboards.ablation import cost, effects, sections
 from dashboards.ablation.view import View, view
 from raysearch.runs import results
 
@@ -56,21 +56,21 @@ def test_the_line_joins_what_no_other_beats(make_run: Callable[..., Path]) -> No
         slow = set()
         for x, y in points:
             beaten = False
-            for cost, gain in points:
-                if cost <= x and better(gain, y) and (cost, gain) != (x, y):
+            for price, gain in points:
+                if price <= x and better(gain, y) and (price, gain) != (x, y):
                     beaten = True
             if not beaten:
                 slow.add((x, y))
-        found = [points[index] for index in tradeoff.front(points, mode)]
+        found = [points[index] for index in cost.front(points, mode)]
         assert set(found) == slow
         assert found == sorted(found), "the cheapest first"
     run = read(make_run(effect=lambda levels: 0.03 * (levels["srem.size"] == 64)))
-    figure = tradeoff.tradeoff(run)
+    figure = cost.draw_tradeoff(run)
     assert figure is not None
     placed = {(x, y) for trace in figure.data if trace.mode == "markers" for x, y in zip(trace.x, trace.y, strict=True)}
     assert len(placed) == len(run.variants)
     assert (run.reference.seconds, 0.0) in placed
-    (line,) = [trace for trace in figure.data if trace.name == tradeoff.FRONT]
+    (line,) = [trace for trace in figure.data if trace.name == cost.FRONT]
     assert set(zip(line.x, line.y, strict=True)) <= placed
     assert (run.named["srem.size=18"].seconds, run.named["srem.size=18"].compared["delta"]) in zip(
         line.x, line.y, strict=True
@@ -80,7 +80,7 @@ def test_the_line_joins_what_no_other_beats(make_run: Callable[..., Path]) -> No
 def test_the_bracket_holds_worst_expected_and_best_order(make_run: Callable[..., Path]) -> None:
     path = make_run(failing=failing)
     run, rows = read(path), results.load(path).to_pylist()
-    figure = ties.brackets(run)
+    figure = sections.draw_brackets(run)
     assert figure is not None
     bar, expected, index = figure.data
     for at, one in enumerate(run.variants):
@@ -98,4 +98,4 @@ def test_the_bracket_holds_worst_expected_and_best_order(make_run: Callable[...,
 def test_cells_that_do_not_tell_the_order_of_ties_have_no_bracket(make_run: Callable[..., Path]) -> None:
     path = make_run()
     table = results.load(path).drop_columns(["map_worst_ties"])
-    assert ties.brackets(view(results.read_study(path), table)) is None
+    assert sections.draw_brackets(view(results.read_study(path), table)) is None

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dashboards import report
-from dashboards.run_data.metric_range import MetricRange, has_chance, metric_range, near_chance
+from dashboards.run_data import MetricRange, has_chance, metric_range, near_chance
 from raysearch.runs import results
 
 INFINITE = math.inf

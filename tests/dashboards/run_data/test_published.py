@@ -61,18 +61,18 @@ def test_the_number_of_true_is_not_that_of_one():
 
 
 def test_a_study_without_published_numbers_or_with_unknown_ones():
-    assert published.read(None) is None
-    assert published.read("fcaenet/no_such_table") is None
+    assert published.read_published(None) is None
+    assert published.read_published("fcaenet/no_such_table") is None
 
 
 def test_what_a_paper_only_cites_is_named_apart():
-    numbers = published.read("fcaenet/table_1_cub")
+    numbers = published.read_published("fcaenet/table_1_cub")
     assert numbers is not None
     run = [{"method": method, "hash.bits": bits} for method in ("LSH", "FCAENet") for bits in (24, 32)]
     found = {(levels["method"], levels["hash.bits"]): value for levels, value in numbers.beyond(run, "map")}
     assert found["FPH", 32] == 0.5832
     assert found["ITQ", 24] == 0.0942
     assert not {("LSH", 24), ("LSH", 12), ("FPH", 48)} & set(found)  # run; lengths that this study does not have
-    regions = published.read("fcaenet/tables_3_4")
+    regions = published.read_published("fcaenet/tables_3_4")
     assert regions is not None
     assert regions.beyond([{"srem.regions": 10, "srem.size": 32}], "map") == []  # other levels are no other methods

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dashboards.search import contours, importance, page
+from dashboards.search import importance, page
 from dashboards.search.view import SearchView, search_view
 from raysearch.runs import results
 
@@ -16,7 +16,7 @@ def read_view(run: Path) -> SearchView:
 
 def test_the_grid_is_what_was_tried(make_search: Callable[..., Path]) -> None:
     run = read_view(make_search())
-    figure = contours.draw_contour(run, "", "train.lr", "srem.regions")
+    figure = importance.draw_contour(run, "", "train.lr", "srem.regions")
     assert figure is not None
     surface, markers, _ = figure.data
     expected: dict[tuple[float, int], list[float]] = {}
@@ -42,7 +42,7 @@ def test_the_pairs_are_of_the_most_important_numeric_parameters(make_search: Cal
     run = read_view(make_search())
     shares = importance.parameter_importances(run, "map_validation", "")
     assert max(shares, key=lambda path: shares[path]) == "train.lr"
-    pairs = contours.contour_pairs(run, "")
+    pairs = importance.contour_pairs(run, "")
     # The categorical parameter is left out, and the one that some configs do not have comes last.
     assert pairs == [("train.lr", "srem.regions"), ("train.lr", "esrl.erased"), ("srem.regions", "esrl.erased")]
     text = page.build_page(run)
@@ -51,13 +51,13 @@ def test_the_pairs_are_of_the_most_important_numeric_parameters(make_search: Cal
 
 def test_too_few_configs_have_no_contour(make_search: Callable[..., Path]) -> None:
     run = read_view(make_search(trials=6))
-    assert contours.draw_contour(run, "", "train.lr", "srem.regions") is None
+    assert importance.draw_contour(run, "", "train.lr", "srem.regions") is None
     assert "plot-contour" not in page.build_page(run)
 
 
 def test_yellow_is_good_whichever_way_the_metric_goes(make_search: Callable[..., Path]) -> None:
-    up = contours.draw_contour(read_view(make_search()), "", "train.lr", "srem.regions")
-    down = contours.draw_contour(read_view(make_search("down", modes=["min"])), "", "train.lr", "srem.regions")
+    up = importance.draw_contour(read_view(make_search()), "", "train.lr", "srem.regions")
+    down = importance.draw_contour(read_view(make_search("down", modes=["min"])), "", "train.lr", "srem.regions")
     assert up is not None
     assert down is not None
     assert up.data[0].colorscale == down.data[0].colorscale[::-1] or (

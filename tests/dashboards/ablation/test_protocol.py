@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from dashboards.ablation import protocol
 from dashboards.ablation.page import page
 from dashboards.ablation.view import view
-from dashboards.run_data import protocol, published
+from dashboards.run_data import published
 from raysearch.data.layouts import LAYOUTS
 from raysearch.models.backbones import BACKBONES
 from raysearch.runs import StudyRecord, results
@@ -26,7 +27,7 @@ FILES = sorted(
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_shipped_file_states_its_protocol_in_the_words_of_a_run(name: str) -> None:
-    numbers = published.read(name)
+    numbers = published.read_published(name)
     assert numbers is not None
     paper = numbers.source
     assert set(protocol.ASPECTS) <= set(paper)

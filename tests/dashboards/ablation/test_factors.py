@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dashboards.ablation import factorial, figures
+from dashboards.ablation import factors, figures
 from dashboards.ablation.page import page
 from dashboards.ablation.view import View, view
 from raysearch.runs import results
@@ -38,7 +38,7 @@ def effect(levels: Mapping[str, Any]) -> float:
 def test_main_effects_and_interactions_are_the_means_of_loops(make_run: Callable[..., Path]) -> None:
     path = make_run(design="full", effect=effect)
     run, cells = read(path), values(path, results.load(path))
-    drawn = factorial.main_effect(run, "srem.size")
+    drawn = factors.main_effect(run, "srem.size")
     assert drawn is not None
     (line,) = drawn[0].data
     assert list(drawn[0].layout.xaxis.ticktext) == ["16", "32", "64"]
@@ -54,7 +54,7 @@ def test_main_effects_and_interactions_are_the_means_of_loops(make_run: Callable
         spread = (sum((block - mean) ** 2 for block in blocks) / 4) ** 0.5
         assert y == pytest.approx(mean)
         assert above == pytest.approx(2.776445 * spread / 5**0.5)
-    crossed = factorial.interaction(run, "srem.regions", "srem.size")
+    crossed = factors.interaction(run, "srem.regions", "srem.size")
     assert crossed is not None
     assert [trace.name for trace in crossed[0].data] == ["srem.size=16", "srem.size=32", "srem.size=64"]
     for size, trace in zip((16, 32, 64), crossed[0].data, strict=True):
@@ -64,18 +64,18 @@ def test_main_effects_and_interactions_are_the_means_of_loops(make_run: Callable
 
 
 def test_a_config_of_several_settings_counts_in_each(tmp_path: Path) -> None:
-    factors = [factor("srem.regions", 0, 50), factor("srem.size", 16, 32)]
-    asked = Ablation("?", "retrieval", {"srem.regions": 50, "srem.size": 32}, factors, design="full")
+    crossed = [factor("srem.regions", 0, 50), factor("srem.size", 16, 32)]
+    asked = Ablation("?", "retrieval", {"srem.regions": 50, "srem.size": 32}, crossed, design="full")
     run = read(write_run(tmp_path / "run", asked))
     assert len(run.variants) == 3
     bare = run.named["srem.regions=0, srem.size=5"]
     assert bare.places(run.factors) == [(0, 16), (0, 32)]
-    cells = factorial.cells(run)
+    cells = factors.cells(run)
     assert cells[0, 0] == cells[0, 1] == bare.values
     heat = figures.heat_map(run)
     assert heat is not None
     assert list(heat.data[0].z[0]) == [bare.compared["mean"]] * 2
-    drawn = factorial.main_effect(run, "srem.regions")
+    drawn = factors.main_effect(run, "srem.regions")
     assert drawn is not None
     assert (drawn[1].settings, drawn[1].left_out) == (2, 0)
 
@@ -87,7 +87,7 @@ def test_every_pair_of_factors_has_a_small_figure_up_to_a_dozen(tmp_path: Path) 
     asked = Ablation("?", "retrieval", reference, names, design="full", seeds=3)
     assert len(ablation_plan.plan_ablation("s", asked, "laptop", "d" * 64).variants) == 16
     run = read(write_run(tmp_path / "run", asked, seeds=3))
-    assert len(factorial.pairs(run)) == 6
+    assert len(factors.crossed_pairs(run)) == 6
     text = page(run)
     assert text.count('id="plot-interaction-') == 6
     assert text.count('id="plot-main-') == 4
@@ -96,14 +96,14 @@ def test_every_pair_of_factors_has_a_small_figure_up_to_a_dozen(tmp_path: Path) 
 
 
 def test_no_other_design_has_main_effects(make_run: Callable[..., Path]) -> None:
-    assert factorial.factors(read(make_run())) == []
+    assert factors.crossed_factors(read(make_run())) == []
     assert "plot-main-" not in page(read(make_run()))
 
 
 def test_a_failed_seed_is_left_out_and_said(make_run: Callable[..., Path]) -> None:
     failing = lambda variant, seed: "boom" if variant == "srem.size=5" and seed == 4 else None  # noqa: E731
     run = read(make_run(design="full", failing=failing))
-    drawn = factorial.main_effect(run, "srem.regions")
+    drawn = factors.main_effect(run, "srem.regions")
     assert drawn is not None
     assert drawn[1].seeds == (0, 1, 2, 3)
     assert "Over 4 seeds" in page(run)

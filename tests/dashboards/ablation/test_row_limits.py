@@ -12,12 +12,11 @@ import pyarrow.compute as pc
 import pytest
 from rich.console import Console
 
-from dashboards.ablation import effects, figures, tables
+from dashboards.ablation import effects, figures, row_limits, tables
 from dashboards.ablation.page import page
 from dashboards.ablation.view import View, view
 from dashboards.html import verdicts
 from dashboards.report import answer, terminal
-from dashboards.run_data import row_limits
 from raysearch.runs import StudyRecord
 
 
