@@ -12,14 +12,12 @@ zero; later bits of that row follow from the first. At a smaller size in float64
 line is JSON: the ratio of seconds (plain / raysearch), its spread, the differences, and the seconds.
 """
 
-import argparse
-import json
 import statistics
-import sys
 from typing import NamedTuple
 
 import torch
 from measuring import THREADS, alternate, machine, ratio
+from script import make_parser, print_figures
 from torch import Tensor
 
 from raysearch.models.adsh import similarity_ratio, update_codes
@@ -122,8 +120,7 @@ def differing(problem: Problem, plain: Tensor, ours: Tensor, bits: int) -> tuple
 
 def main() -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help=f"{QUICK.rows:,} rows instead of {FOOD101.rows:,}")
+    parser = make_parser(__doc__, quick=f"{QUICK.rows:,} rows instead of {FOOD101.rows:,}")
     parser.add_argument("--bits-timed", type=int, help="time the plain update for this many bits, and scale to all")
     parser.add_argument("--threads", type=int, help=THREADS)
     arguments = parser.parse_args()
@@ -135,7 +132,7 @@ def main() -> None:
 
     small = draw_problem(CHECK, torch.float64)
     if not torch.equal(plain_update(small, CHECK.bits), our_update(small)):
-        sys.exit("in float64 the two updates give different codes; compare plain_update with update_codes")
+        raise SystemExit("in float64 the two updates give different codes; compare plain_update with update_codes")
     print(f"float64, {CHECK.rows:,} rows: equal codes")
 
     problem = draw_problem(size, torch.float32)
@@ -146,7 +143,7 @@ def main() -> None:
         f"{size.rows * bits:,} bits differ; in {rows_wrong} rows the first differing bit is not a rounding error"
     )
     if rows_wrong:
-        sys.exit("in float32 the two updates give different codes beyond rounding; compare them in float64")
+        raise SystemExit("in float32 the two updates give different codes beyond rounding; compare them in float64")
 
     calls = {"plain": lambda: plain_update(problem, bits), "raysearch": lambda: our_update(problem)}
     if bits < size.bits:
@@ -173,7 +170,7 @@ def main() -> None:
         "size": size._asdict(),
         "seconds": {name: seconds[name] for name in ("plain", "raysearch")},
     }
-    print(json.dumps(figures))
+    print_figures(figures)
 
 
 if __name__ == "__main__":

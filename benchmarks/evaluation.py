@@ -18,12 +18,10 @@ and measures its seconds and its peak resident memory, interpreter and torch inc
 ratios, the seconds of the best of the repeats with the ratios of their slowest and fastest, and the figures at scale.
 """
 
-import argparse
 import json
 import os
 import platform
 import resource
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -31,6 +29,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from script import HIDDEN, make_parser, print_figures, run_again
 
 from raysearch.tasks.metrics import Ranking, average_precision, mean_average_precision, precision_by_radius, r_precision
 
@@ -135,7 +134,7 @@ def check(name: str, data: Data, loop: float) -> dict[str, float]:
     stable = argsort_loop(*sampled, kind="stable")
     index = mean_average_precision(*sampled, ties="index")
     if not value["worst"] - 1e-9 <= loop <= value["best"] + 1e-9 or abs(stable - index) > 1e-9:
-        sys.exit(
+        raise SystemExit(
             f"{name}: the loop's {loop} (stable {stable}) does not fit {value} (index {index}); "
             "compare argsort_loop with mean_average_precision"
         )
@@ -198,16 +197,12 @@ def at_scale(size: Size) -> None:
         "map_expected": value,
         "map_index": index_value,
     }
-    print(json.dumps(figures))
+    print_figures(figures)
 
 
 def in_own_process(size: Size) -> dict[str, float]:
     """Run `at_scale` in a process of its own, and return its figures; exit if it fails."""
-    command = [sys.executable, __file__, "--at-scale", json.dumps(asdict(size))]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode != 0:
-        sys.exit(f"the process at scale failed:\n{done.stdout}\n{done.stderr}")
-    return json.loads(done.stdout.strip().splitlines()[-1])
+    return run_again(__file__, ["--at-scale", json.dumps(asdict(size))], "at scale")
 
 
 def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
@@ -223,10 +218,9 @@ def _peak() -> float:
 
 def main() -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="a fifth of CUB's size, and a tenth of VegFru's")
+    parser = make_parser(__doc__, quick="a fifth of CUB's size, and a tenth of VegFru's")
     parser.add_argument("--repeats", type=int, default=5, help="turns of both sides")
-    parser.add_argument("--at-scale", help=argparse.SUPPRESS)
+    parser.add_argument("--at-scale", help=HIDDEN)
     arguments = parser.parse_args()
     if arguments.at_scale:
         at_scale(Size(**json.loads(arguments.at_scale)))
@@ -237,7 +231,7 @@ def main() -> None:
     equal = untied_codes()
     loop = argsort_loop(*equal)
     if any(abs(mean_average_precision(*equal, ties=ties) - loop) > 1e-9 for ties in ("expected", "best", "worst")):
-        sys.exit("the sides differ without ties; compare argsort_loop with mean_average_precision")
+        raise SystemExit("the sides differ without ties; compare argsort_loop with mean_average_precision")
     trained = compare("trained", trained_codes(small), arguments.repeats)
     different = compare("different", distinct_codes(small), arguments.repeats)
     scale = in_own_process(large)
@@ -251,7 +245,7 @@ def main() -> None:
         "scale_seconds": scale["seconds"],
         "scale_peak_gib": scale["peak_mib"] / 1024,
     }
-    print(json.dumps({**ratios, "load": load, "trained": trained, "different": different, "scale": scale}))
+    print_figures({**ratios, "load": load, "trained": trained, "different": different, "scale": scale})
 
 
 if __name__ == "__main__":

@@ -13,11 +13,9 @@ Then four processes map one resident set and read all of it. The script measures
 divided by the size of the decoded set. The last line is JSON.
 """
 
-import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
@@ -31,6 +29,7 @@ import psutil
 import torch
 from feed_baselines import BASELINES, BATCH, FeedSpec, RaysearchFeed, ResidentFeed
 from measuring import Ratio, machine, ratio
+from script import HIDDEN, make_parser, print_figures, run_again
 
 from raysearch.data import shards, synthetic
 
@@ -145,11 +144,7 @@ def run_child(measurement: str, spec: FeedSpec) -> dict[str, Any]:
         measurement: name of a baseline, or "shared".
         spec: the images.
     """
-    command = [sys.executable, __file__, "--child", json.dumps([measurement, spec])]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode != 0:
-        sys.exit(f"{measurement}: the process failed:\n{done.stdout}\n{done.stderr}")
-    return json.loads(done.stdout.splitlines()[-1])
+    return run_again(__file__, ["--child", json.dumps([measurement, spec])], measurement)
 
 
 def compare(side: int, directory: Path, images: int, epoch: int, turns: int) -> Iterator[tuple[str, Any]]:
@@ -195,17 +190,16 @@ def compare(side: int, directory: Path, images: int, epoch: int, turns: int) -> 
 
 def main() -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="small images, one turn")
+    parser = make_parser(__doc__, quick="small images, one turn")
     parser.add_argument("--only", nargs="*", type=int, metavar="SIDE", help="sides in pixels: 96, 224 or both")
     parser.add_argument("--turns", type=int, default=3, help="turns of all feeds")
-    parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument("--child", help=HIDDEN)
     arguments = parser.parse_args()
     if arguments.child:
         measurement, fields = json.loads(arguments.child)
         spec = FeedSpec(*fields)
         figures = shared_memory(spec) if measurement == "shared" else measure(measurement, spec)
-        print(json.dumps(figures), flush=True)
+        print_figures(figures)
         if "ray" in sys.modules:
             sys.modules["ray"].shutdown()
         os._exit(0)  # loaders may still have threads at work
@@ -221,7 +215,7 @@ def main() -> None:
             over: Ratio = entries[f"{name}_{side}"]["over"]
             ratios[f"{name}_over_dataloader_{side}"] = over.median
     streamed = [entries[f"streamed_{side}"]["next_epoch_seconds"] for side in sizes]
-    print(json.dumps({**ratios, "second_epoch_first_batch_seconds": max(streamed), **entries}))
+    print_figures({**ratios, "second_epoch_first_batch_seconds": max(streamed), **entries})
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ from torch.utils import data as torch_data
 from torchvision.transforms import v2
 
 from raysearch.data import feed, shards
-from raysearch.data.feed import DecodeSpec, ImageSet, RayDataDecoder
 
 BATCH = 64
 WORKERS = 2  # the machine's cores
@@ -116,10 +115,10 @@ class RaysearchFeed:
     def __init__(self, spec: FeedSpec) -> None:
         self._spec = spec
         self.reader = shards.ShardReader(spec.shards, shards.read_manifest(spec.shards))
-        self.decoding = DecodeSpec(spec.side)
+        self.decoding = feed.DecodeSpec(spec.side)
         self.images = self.open_images()
 
-    def open_images(self) -> ImageSet:
+    def open_images(self) -> feed.ImageSet:
         """Open the images in this mode."""
         raise NotImplementedError
 
@@ -144,16 +143,16 @@ class RaysearchFeed:
 class ResidentFeed(RaysearchFeed):
     """Images decoded once, and mapped from Ray's object store."""
 
-    def open_images(self) -> ImageSet:
+    def open_images(self) -> feed.ImageSet:
         """Decode all images into the object store."""
         import ray
 
         start_ray()
-        decoder = RayDataDecoder(self.reader, self.decoding)
+        decoder = feed.RayDataDecoder(self.reader, self.decoding)
         decoded = feed.decode_all(decoder, np.arange(len(self.reader)), self.decoding)
         self.reference = ray.put(decoded)
         del decoded
-        return ImageSet(ray.get(self.reference), np.zeros(len(self.reader), np.int64))
+        return feed.ImageSet(ray.get(self.reference), np.zeros(len(self.reader), np.int64))
 
 
 class StreamedFeed(RaysearchFeed):
@@ -161,12 +160,12 @@ class StreamedFeed(RaysearchFeed):
 
     threads = 1
 
-    def open_images(self) -> ImageSet:
+    def open_images(self) -> feed.ImageSet:
         """Open a stream of the images."""
         start_ray()
-        decoder = RayDataDecoder(self.reader, self.decoding, WORKERS, 256 << 20, own_process=True)
+        decoder = feed.RayDataDecoder(self.reader, self.decoding, WORKERS, 256 << 20, own_process=True)
         stream = feed.ImageStream(self.reader, self.decoding, decoder)
-        return ImageSet(stream, np.zeros(len(self.reader), np.int64))
+        return feed.ImageSet(stream, np.zeros(len(self.reader), np.int64))
 
 
 BASELINES: dict[str, type[TorchLoader] | type[PlainRayData] | type[RaysearchFeed]] = {

@@ -25,11 +25,8 @@ All ratios are usual / raysearch, in seconds and in bytes: 4 is four times as fa
 line is JSON: first the ratios, with `helix_eval_*` of Conv-4 at 1 shot at the head, then the figures behind them.
 """
 
-import argparse
 import gc
 import json
-import subprocess
-import sys
 from functools import partial
 from statistics import median
 from typing import Any
@@ -37,11 +34,10 @@ from typing import Any
 import measuring
 import numpy as np
 import torch
-from measuring import Ratio, alternate, ratio
 from pairwise import cases
-from pairwise.cases import TOLERANCE, WAYS, Case, Episode
 from pairwise.lwfm import PairwiseMetric
 from scipy.optimize import linear_sum_assignment
+from script import HIDDEN, make_parser, print_figures, run_again
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -51,14 +47,14 @@ from raysearch.models.fewshot import EpisodicNetwork
 IMAGES_PER_EPISODE = 2965 / 2000  # CUB's test images divided by the episodes of an evaluation
 IMPLEMENTATIONS = ("usual", "raysearch")
 CPU = [
-    Case("helix", "conv4", 1, 15),
-    Case("helix", "conv4", 5, 3),
-    Case("helix", "resnet12", 1, 3),
-    Case("helix", "resnet12", 5, 1),
-    *(Case("lwfm", backbone, shots, 15) for backbone in ("conv4", "resnet12") for shots in (1, 5)),
+    cases.Case("helix", "conv4", 1, 15),
+    cases.Case("helix", "conv4", 5, 3),
+    cases.Case("helix", "resnet12", 1, 3),
+    cases.Case("helix", "resnet12", 5, 1),
+    *(cases.Case("lwfm", backbone, shots, 15) for backbone in ("conv4", "resnet12") for shots in (1, 5)),
 ]
 GPU = [case._replace(queries=15) for case in CPU]
-QUICK = [Case(method, "conv4", 1, 1, side=32) for method in ("helix", "lwfm")]
+QUICK = [cases.Case(method, "conv4", 1, 1, side=32) for method in ("helix", "lwfm")]
 MATRIX = 8192  # rows of the matrices whose product measures a GPU's peak
 PAIRS = (75, 512)
 QUICK_PAIRS = (10, 64)  # queries, channels
@@ -66,18 +62,18 @@ ASSIGNMENTS = 3750
 QUICK_ASSIGNMENTS = 375
 
 
-def time_case(case: Case, turns: int, device: torch.device) -> dict[str, Any]:
+def time_case(case: cases.Case, turns: int, device: torch.device) -> dict[str, Any]:
     """Time both implementations of a case in turn; exit if their logits differ."""
     networks = cases.build_networks(case, device)
     episode = cases.draw_episode(case, device)
     ours = networks["raysearch"]
     usual = networks["usual"]
     difference = disagreement(networks, episode)
-    if not difference <= TOLERANCE:
-        sys.exit(f"{case.name}: logits for the same weights differ by {difference}; compare the two heads")
+    if not difference <= cases.TOLERANCE:
+        raise SystemExit(f"{case.name}: logits for the same weights differ by {difference}; compare the two heads")
     store = cases.build_store(ours, episode)
     images = len(episode.images)
-    seconds = alternate(
+    seconds = measuring.alternate(
         {
             "usual": partial(cases.evaluate_images, usual, episode),
             "raysearch": partial(cases.evaluate_stored, ours, store, episode),
@@ -91,7 +87,7 @@ def time_case(case: Case, turns: int, device: torch.device) -> dict[str, Any]:
         pairs + share * storing for pairs, storing in zip(seconds["raysearch"], seconds["storing"], strict=True)
     ]
     steps = {name: partial(cases.train_step, network, episode) for name, network in networks.items()}
-    training = alternate(steps, turns, device)
+    training = measuring.alternate(steps, turns, device)
     result = {"apart": difference, "eval": {"usual": seconds["usual"], "raysearch": ours_eval}, "train": training}
     if device.type == "cuda":
         achieved = training_flops(ours, episode) / median(training["raysearch"])
@@ -102,7 +98,7 @@ def time_case(case: Case, turns: int, device: torch.device) -> dict[str, Any]:
     return result
 
 
-def disagreement(networks: dict[str, EpisodicNetwork], episode: Episode) -> float:
+def disagreement(networks: dict[str, EpisodicNetwork], episode: cases.Episode) -> float:
     """Return the largest difference of logits, in training and in evaluation mode, in float32."""
     modes = []
     for training in (True, False):
@@ -112,14 +108,14 @@ def disagreement(networks: dict[str, EpisodicNetwork], episode: Episode) -> floa
     return max(cases.largest_difference(*logits) for logits in modes)
 
 
-def training_flops(network: EpisodicNetwork, episode: Episode) -> float:
+def training_flops(network: EpisodicNetwork, episode: cases.Episode) -> float:
     """Count the floating-point operations of a training step."""
     with FlopCounterMode(display=False) as counter:
         cases.train_step(network, episode)
     return float(counter.get_total_flops())
 
 
-def episode_bytes(case: Case, implementation: str, phase: str, device: torch.device) -> int:
+def episode_bytes(case: cases.Case, implementation: str, phase: str, device: torch.device) -> int:
     """Return the peak of the bytes held during one episode, minus those held before it.
 
     Args:
@@ -141,16 +137,13 @@ def episode_bytes(case: Case, implementation: str, phase: str, device: torch.dev
     return measuring.peak_bytes(device) - before
 
 
-def measure_memory(case: Case, phase: str, threads: int) -> dict[str, int]:
+def measure_memory(case: cases.Case, phase: str, threads: int) -> dict[str, int]:
     """Return `episode_bytes` of each implementation, measured in a process of its own."""
     peaks = {}
     for implementation in IMPLEMENTATIONS:
         case_json = json.dumps([case, implementation, phase])
-        command = [sys.executable, __file__, "--threads", str(threads), "--held", case_json]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode != 0:
-            sys.exit(f"{case.name}, {implementation}, {phase}: the process failed:\n{done.stdout}\n{done.stderr}")
-        peaks[implementation] = int(done.stdout.splitlines()[-1])
+        flags = ["--threads", str(threads), "--held", case_json]
+        peaks[implementation] = int(run_again(__file__, flags, f"{case.name}, {implementation}, {phase}"))
     return peaks
 
 
@@ -168,18 +161,20 @@ def time_pairs(queries: int, channels: int, turns: int, device: torch.device) ->
             "raysearch": partial(metric.to(device), support, query),
         }
         difference = cases.largest_difference(calls["usual"]()[0], calls["raysearch"]()[0])
-        if not difference <= TOLERANCE:
-            sys.exit(f"pairs of LWFM-SPM: logits differ by {difference}; compare PairwiseMetric with LayerwiseMatching")
-        return alternate(calls, turns, device, warm_up=2)
+        if not difference <= cases.TOLERANCE:
+            raise SystemExit(
+                f"pairs of LWFM-SPM: logits differ by {difference}; compare PairwiseMetric with LayerwiseMatching"
+            )
+        return measuring.alternate(calls, turns, device, warm_up=2)
 
 
 def time_assignments(count: int, turns: int, device: torch.device) -> dict[str, list[float]]:
     """Time `assign` and the loop over scipy, which have to find the same; return seconds per turn for each."""
     cost = torch.rand(count, 9, 9, generator=torch.Generator().manual_seed(0)).to(device)
     if not torch.equal(spm.assign(cost), scipy_loop(cost)):
-        sys.exit("assign and scipy differ; compare spm.assign with scipy_loop")
+        raise SystemExit("assign and scipy differ; compare spm.assign with scipy_loop")
     calls = {"usual": partial(scipy_loop, cost), "raysearch": partial(spm.assign, cost)}
-    return alternate(calls, turns, device, warm_up=2)
+    return measuring.alternate(calls, turns, device, warm_up=2)
 
 
 def scipy_loop(cost: Tensor) -> Tensor:
@@ -188,7 +183,7 @@ def scipy_loop(cost: Tensor) -> Tensor:
     return torch.from_numpy(np.stack(columns)).to(cost.device)
 
 
-def print_speeds(label: str, seconds: dict[str, list[float]], unit: str = "ms") -> Ratio:
+def print_speeds(label: str, seconds: dict[str, list[float]], unit: str = "ms") -> measuring.Ratio:
     """Print a row of the table, and return its ratio.
 
     Args:
@@ -196,7 +191,7 @@ def print_speeds(label: str, seconds: dict[str, list[float]], unit: str = "ms") 
         seconds: implementation -> seconds per turn.
         unit: "ms" or "episodes/s".
     """
-    speedup = ratio(seconds["usual"], seconds["raysearch"])
+    speedup = measuring.ratio(seconds["usual"], seconds["raysearch"])
     medians = [median(seconds[implementation]) for implementation in IMPLEMENTATIONS]
     cells = [f"{1 / value:10.3g}" if unit == "episodes/s" else f"{1000 * value:10.4g}" for value in medians]
     print(f"{label:42} {unit:>10} {cells[0]} {cells[1]}   {speedup}", flush=True)
@@ -211,25 +206,24 @@ def print_bytes(label: str, peaks: dict[str, int]) -> float:
     return saving
 
 
-def figures(name: str, speedup: Ratio) -> dict[str, float]:
+def figures(name: str, speedup: measuring.Ratio) -> dict[str, float]:
     """Return a ratio and its spread as entries of the JSON line."""
     return {name: speedup.median, f"{name}_lowest": speedup.lowest, f"{name}_highest": speedup.highest}
 
 
 def main() -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="Conv-4 on 32 pixels, and one query per class")
+    parser = make_parser(__doc__, quick="Conv-4 on 32 pixels, and one query per class")
     parser.add_argument("--threads", type=int, default=1, help=measuring.THREADS)
     parser.add_argument("--turns", type=int, default=3, help="turns of both implementations")
     parser.add_argument("--only", nargs="*", metavar="CASE", help="more cases, such as lwfm_resnet12_1shot")
-    parser.add_argument("--held", help=argparse.SUPPRESS)
+    parser.add_argument("--held", help=HIDDEN)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if arguments.held:
         fields, implementation, phase = json.loads(arguments.held)
-        print(episode_bytes(Case(*fields), implementation, phase, device))
+        print(episode_bytes(cases.Case(*fields), implementation, phase, device))
         return
     selected = QUICK if arguments.quick else GPU if device.type == "cuda" else CPU
     if arguments.only is not None:
@@ -250,7 +244,7 @@ def main() -> None:
     ratios: dict[str, float] = {}
     details: dict[str, Any] = {}
     for case in selected:
-        label = f"{case.method}, {case.backbone}, {case.shots}-shot, {WAYS * case.queries} queries"
+        label = f"{case.method}, {case.backbone}, {case.shots}-shot, {cases.WAYS * case.queries} queries"
         timed = time_case(case, arguments.turns, device)
         for phase in ("eval", "train"):
             speed = print_speeds(f"{label}, {phase}", timed[phase], "episodes/s")
@@ -260,18 +254,16 @@ def main() -> None:
                 ratios[f"{case.name}_{phase}_memory"] = print_bytes(f"{label}, {phase}", timed[f"{phase}_bytes"])
         details[case.name] = {"case": case._asdict(), **timed}
     first = selected[0].name
-    print(
-        json.dumps(
-            {
-                "helix_eval_speed": ratios[f"{first}_eval_speed"],
-                "helix_eval_memory": ratios[f"{first}_eval_memory"],
-                **figures("lwfm_pair_speed", pair_speed),
-                **figures("assign_speed", assign_speed),
-                **ratios,
-                "device": device.type,
-                "cases": details,
-            }
-        )
+    print_figures(
+        {
+            "helix_eval_speed": ratios[f"{first}_eval_speed"],
+            "helix_eval_memory": ratios[f"{first}_eval_memory"],
+            **figures("lwfm_pair_speed", pair_speed),
+            **figures("assign_speed", assign_speed),
+            **ratios,
+            "device": device.type,
+            "cases": details,
+        }
     )
 
 

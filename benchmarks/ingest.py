@@ -12,10 +12,8 @@ twice the time of one; the CPU seconds show what the ratio would be on an idle m
 ratio of the medians first.
 """
 
-import argparse
 import contextlib
 import io
-import json
 import statistics
 import tempfile
 import time
@@ -31,6 +29,7 @@ import pyarrow.parquet as pq
 import torch
 from measuring import machine, ratio
 from PIL import Image
+from script import make_parser, print_figures
 
 from raysearch.data import layouts, shards
 from raysearch.engine.cluster import connection
@@ -142,8 +141,7 @@ def _cpu_seconds() -> float:
 
 def main() -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="4,000 images and one turn")
+    parser = make_parser(__doc__, quick="4,000 images and one turn")
     parser.add_argument("--images", type=int, help="number of images; default 100,000")
     parser.add_argument("--side", type=int, default=128, help="side of the images, in pixels")
     parser.add_argument("--turns", type=int, help="turns of both sides; default 2")
@@ -181,23 +179,21 @@ def main() -> None:
         f"images per second, raysearch / loop: {speedup}; with Ray's start of {start[0].wall:.1f} s: {with_start:.2f}"
     )
     print(f"CPU microseconds per image: loop {cpu['loop']:.0f}, raysearch {cpu['raysearch']:.0f}")
-    print(
-        json.dumps(
-            {
-                "ingest_over_pil_loop": speedup.median,
-                "ingest_over_pil_loop_with_start": with_start,
-                "ratio_lowest": speedup.lowest,
-                "ratio_highest": speedup.highest,
-                "cpu_loop_over_ingest": cpu["loop"] / cpu["raysearch"],
-                "images": images,
-                "side": arguments.side,
-                "bytes_an_image": size / images,
-                "workers": arguments.workers,
-                "start_seconds": start[0].wall,
-                "wall_seconds": walls,
-                "cpu_microseconds_an_image": cpu,
-            }
-        )
+    print_figures(
+        {
+            "ingest_over_pil_loop": speedup.median,
+            "ingest_over_pil_loop_with_start": with_start,
+            "ratio_lowest": speedup.lowest,
+            "ratio_highest": speedup.highest,
+            "cpu_loop_over_ingest": cpu["loop"] / cpu["raysearch"],
+            "images": images,
+            "side": arguments.side,
+            "bytes_an_image": size / images,
+            "workers": arguments.workers,
+            "start_seconds": start[0].wall,
+            "wall_seconds": walls,
+            "cpu_microseconds_an_image": cpu,
+        }
     )
 
 

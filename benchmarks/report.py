@@ -8,7 +8,6 @@ and opening the page in a headless Chromium, from its address to the last figure
 no Chromium is installed. The last line is JSON: the ratios of seconds per cell, 50 cells over 10,000, and the seconds.
 """
 
-import argparse
 import json
 import random
 import shutil
@@ -17,6 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from script import make_parser, print_figures
 
 import dashboards.report
 from raysearch.runs import StudyRecord, results
@@ -106,8 +107,7 @@ def time_opening(page: Path) -> dict[str, float | None]:
 
 def main() -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="one turn, and 1,000 cells instead of 10,000")
+    parser = make_parser(__doc__, quick="one turn, and 1,000 cells instead of 10,000")
     quick = parser.parse_args().quick
     figures: dict[str, dict[str, float | None]] = {}
     print(f"{'cells':>7} {'page':>9} {'read':>16} {'report':>16} {'opens':>16}   CPU seconds (clock seconds)")
@@ -132,7 +132,7 @@ def main() -> None:
         name: (small[f"{name}_cpu"] / small["cells"]) / (large[f"{name}_cpu"] / large["cells"])  # type: ignore[operator]
         for name in ("read", "write")
     }
-    print(json.dumps({"small_over_large_a_cell": ratio, "seconds": figures}))
+    print_figures({"small_over_large_a_cell": ratio, "seconds": figures})
 
 
 if __name__ == "__main__":

@@ -28,8 +28,6 @@ Recommendation: TPE with Optuna's settings, and ASHA with a grace period of a th
 factor of 3.
 """
 
-import argparse
-import json
 import multiprocessing
 import os
 import warnings
@@ -40,20 +38,20 @@ from typing import Any, Literal
 
 import numpy as np
 import optuna
-from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 from recorded import replay, retrieval_grid
 from rich.console import Console
 from rich.table import Table
 from scipy import stats
+from script import make_parser, print_figures
 
 UNITS = ("trials", "epochs")
 
 
-SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
-    "random": lambda seed: RandomSampler(seed=seed),
-    "tpe": lambda seed: TPESampler(seed=seed),
-    "gp": lambda seed: GPSampler(seed=seed),
+SAMPLERS: dict[str, Callable[[int], optuna.samplers.BaseSampler]] = {
+    "random": lambda seed: optuna.samplers.RandomSampler(seed=seed),
+    "tpe": lambda seed: optuna.samplers.TPESampler(seed=seed),
+    "gp": lambda seed: optuna.samplers.GPSampler(seed=seed),
 }
 
 
@@ -207,8 +205,7 @@ def print_table(title: str, rows: dict[str, Any]) -> None:
 
 def main() -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="5 searches per method instead of 50")
+    parser = make_parser(__doc__, quick="5 searches per method instead of 50")
     searches = 5 if parser.parse_args().quick else 50
     grid = replay.read_grid(retrieval_grid.PATH, seed=0)
     runs = [(setting, method, seed) for setting in SETTINGS for method in setting.methods for seed in range(searches)]
@@ -228,7 +225,7 @@ def main() -> None:
             results[setting.name],
         )
     head = {name: value for name, (value, _, _) in results[SETTINGS[0].name]["ratios"].items()}
-    print(json.dumps({**head, "figures": results}))
+    print_figures({**head, "figures": results})
 
 
 if __name__ == "__main__":

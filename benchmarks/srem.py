@@ -9,15 +9,13 @@ measures raysearch's share of a training step. The last line is JSON: the ratio 
 spread, and the seconds.
 """
 
-import argparse
-import json
 import statistics
-import sys
 from typing import Any
 
 import torch
 import train_step
 from measuring import THREADS, alternate, machine, ratio
+from script import make_parser, print_figures
 from step_baselines import PAPER, QUICK_GPU, loop_masks
 from torch import Tensor
 
@@ -43,7 +41,7 @@ def compare(features: Tensor, side: int, regions: int, size: int, repeats: int) 
         "raysearch": lambda: erase_mask(features, (side, side), regions, size),
     }
     if not torch.equal(calls["loop"](), calls["raysearch"]()):
-        sys.exit(f"the masks differ on the {device.type}; compare erase_mask with loop_masks")
+        raise SystemExit(f"the masks differ on the {device.type}; compare erase_mask with loop_masks")
     seconds = alternate(calls, repeats, device)
     speedup = ratio(seconds["loop"], seconds["raysearch"])
     for name, turns in seconds.items():
@@ -59,8 +57,7 @@ def compare(features: Tensor, side: int, regions: int, size: int, repeats: int) 
 
 def main() -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="8 maps of 64 channels at 96 pixels")
+    parser = make_parser(__doc__, quick="8 maps of 64 channels at 96 pixels")
     parser.add_argument("--threads", type=int, help=THREADS)
     arguments = parser.parse_args()
     if arguments.threads:
@@ -82,7 +79,7 @@ def main() -> None:
     else:
         print("no GPU: SREM's share of a training step on a GPU is not measured")
     size_of_all = {"maps": batch, "channels": channels, "side": side, "regions": regions, "size": size}
-    print(json.dumps({**on_cpu, "gpu": on_gpu, "threads": torch.get_num_threads(), "setup": size_of_all}))
+    print_figures({**on_cpu, "gpu": on_gpu, "threads": torch.get_num_threads(), "setup": size_of_all})
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ finished cells of the larger study, and measures the seconds until the report is
 ratios of the larger study's figures per cell to the smaller's, the seconds of the restart, and their sources.
 """
 
-import argparse
 import json
 import os
 import resource
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import psutil
+from script import HIDDEN, make_parser, print_figures, run_again
 
 SEEDS = 5
 REGIONS = 20  # levels of this factor; the learning rate has as many as the size needs
@@ -111,14 +111,14 @@ def drive(folder: Path, cells: int) -> None:
         after = _used()
         wall = time.perf_counter() - started
     if not complete:
-        sys.exit("the run stopped before its last cell, so there is no figure; run the benchmark again")
+        raise SystemExit("the run stopped before its last cell, so there is no figure; run the benchmark again")
     figures = {
         "cells": len(planned.cells),
         "cpu_seconds_a_cell": (after[0] - before[0]) / len(rest),
         "bytes_a_cell": (after[1] - before[1]) / len(rest),
         "wall_seconds_a_cell": wall / len(rest),
     }
-    print(json.dumps(figures))
+    print_figures(figures)
 
 
 def _used() -> tuple[float, int]:
@@ -130,12 +130,7 @@ def _used() -> tuple[float, int]:
 def measure(folder: Path, cells: int) -> dict[str, float]:
     """Run the driver of a study in a process of its own, and return its figures; exit if it fails."""
     folder.mkdir()
-    done = subprocess.run(
-        [sys.executable, __file__, "--drive", str(folder), "--cells", str(cells)], capture_output=True, text=True
-    )
-    if done.returncode != 0:
-        sys.exit(f"the driver of {cells} cells failed:\n{done.stdout}\n{done.stderr}")
-    return json.loads(done.stdout.strip().splitlines()[-1])
+    return run_again(__file__, ["--drive", str(folder), "--cells", str(cells)], f"the driver of {cells} cells")
 
 
 def restart_seconds(folder: Path) -> float:
@@ -145,16 +140,15 @@ def restart_seconds(folder: Path) -> float:
     done = subprocess.run([*command, "--out", str(folder / "run")], capture_output=True, text=True)
     seconds = time.perf_counter() - started
     if done.returncode != 0 or "nothing to run" not in done.stdout:
-        sys.exit(f"restarting the finished study failed:\n{done.stdout}\n{done.stderr}")
+        raise SystemExit(f"restarting the finished study failed:\n{done.stdout}\n{done.stderr}")
     return seconds
 
 
 def main() -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="200 and 1,000 cells")
-    parser.add_argument("--drive", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--cells", type=int, help=argparse.SUPPRESS)
+    parser = make_parser(__doc__, quick="200 and 1,000 cells")
+    parser.add_argument("--drive", type=Path, help=HIDDEN)
+    parser.add_argument("--cells", type=int, help=HIDDEN)
     arguments = parser.parse_args()
     if arguments.drive:
         drive(arguments.drive, arguments.cells)
@@ -176,7 +170,7 @@ def main() -> None:
         "wall_ratio": many["wall_seconds_a_cell"] / few["wall_seconds_a_cell"],
         "again_seconds": seconds,
     }
-    print(json.dumps({**ratios, "few": few, "many": many}))
+    print_figures({**ratios, "few": few, "many": many})
 
 
 if __name__ == "__main__":

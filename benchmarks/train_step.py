@@ -19,20 +19,16 @@ that masks take and the memory that each needs. Only the network is compiled, on
 last line is JSON: the ratios of images per second, their spreads, and the figures behind them.
 """
 
-import argparse
 import copy
 import gc
-import json
 import statistics
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import measuring
 import step_baselines as baselines
 import torch
-from measuring import DeviceTimer, Ratio, ratio
-from step_baselines import PAPER, QUICK_CPU, QUICK_GPU, VIEWS, Data, Implementation, Setup
+from script import make_parser, print_figures
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -46,12 +42,12 @@ class Trainer:
         implementation: computes the loss of a step.
     """
 
-    def __init__(self, implementation: Implementation) -> None:
+    def __init__(self, implementation: baselines.Implementation) -> None:
         self.implementation = implementation
         parameters = [weight for weight in implementation.network.parameters() if weight.requires_grad]
         self.optimizer = torch.optim.SGD(parameters, lr=1e-3, momentum=0.9, weight_decay=1e-5)
 
-    def train(self, steps: int, timer: DeviceTimer | None = None) -> None:
+    def train(self, steps: int, timer: measuring.DeviceTimer | None = None) -> None:
         """Train for a number of steps; set two marks of the timer in each."""
         for _ in range(steps):
             loss = self.implementation.loss(timer)
@@ -60,7 +56,9 @@ class Trainer:
             self.optimizer.step()
 
 
-def build_trainer(setup: Setup, data: Data, name: str, network: nn.Module, compiled: bool) -> Trainer:
+def build_trainer(
+    setup: baselines.Setup, data: baselines.Data, name: str, network: nn.Module, compiled: bool
+) -> Trainer:
     """Build the trainer of an implementation on the data's device.
 
     Args:
@@ -84,7 +82,7 @@ def build_trainer(setup: Setup, data: Data, name: str, network: nn.Module, compi
     return Trainer(baselines.BareStep(data, network, autocast))
 
 
-def check_agreement(setup: Setup, data: Data, networks: dict[str, nn.Module]) -> None:
+def check_agreement(setup: baselines.Setup, data: baselines.Data, networks: dict[str, nn.Module]) -> None:
     """Exit unless raysearch's and the written implementation have the same loss for the same weights.
 
     The losses are computed in float32 with fixed batch statistics. In training, the statistics would depend on which
@@ -102,14 +100,14 @@ def check_agreement(setup: Setup, data: Data, networks: dict[str, nn.Module]) ->
             network.train()(torch.cat([data.anchors, data.positives]))
             losses.append(kind(setup, data, network.eval(), autocast=False).loss().item())
     if not abs(losses[0] - losses[1]) <= 1e-2 * abs(losses[1]):
-        sys.exit(
+        raise SystemExit(
             f"for the same weights raysearch's loss is {losses[0]} and the written one's {losses[1]}; "
             "compare RaysearchStep with WrittenStep"
         )
     print(f"for the same weights both losses are {losses[0]:.4f} (difference {abs(losses[0] - losses[1]):.1g})")
 
 
-def flops_of_training(setup: Setup) -> float:
+def flops_of_training(setup: baselines.Setup) -> float:
     """Return the operations of one image: three forward passes, a multiply-add counted as two."""
     backbone = backbones.build(setup.backbone).eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -117,21 +115,22 @@ def flops_of_training(setup: Setup) -> float:
     return 3.0 * counter.get_total_flops()
 
 
-def time_masks(trainer: Trainer, setup: Setup, device: torch.device) -> tuple[float, float]:
+def time_masks(trainer: Trainer, setup: baselines.Setup, device: torch.device) -> tuple[float, float]:
     """Return the median seconds per step for making masks, and their share of a step's seconds."""
-    timer = DeviceTimer(device)
+    timer = measuring.DeviceTimer(device)
     whole = measuring.time_call(lambda: trainer.train(setup.steps, timer), device) / setup.steps
     between = statistics.median(timer.between())
     return between, between / whole
 
 
-def share_of_srem(setup: Setup, device: torch.device) -> dict[str, float]:
+def share_of_srem(setup: baselines.Setup, device: torch.device) -> dict[str, float]:
     """Measure the time of raysearch's masks within a training step; `srem.py` calls this."""
     network = baselines.build_networks(setup)["raysearch"]
     trainer = build_trainer(setup, baselines.draw_data(setup, device), "raysearch", network, compiled=False)
     trainer.train(setup.steps)
     mask_seconds, share = time_masks(trainer, setup, device)
-    print(f"masks take {1000 * mask_seconds:.3f} ms of a training step of {VIEWS * setup.batch} images ({share:.2%})")
+    images = baselines.VIEWS * setup.batch
+    print(f"masks take {1000 * mask_seconds:.3f} ms of a training step of {images} images ({share:.2%})")
     return {"srem_seconds_a_step": mask_seconds, "srem_share_of_step": share}
 
 
@@ -140,7 +139,7 @@ def training_call(trainer: Trainer, steps: int) -> Callable[[], None]:
     return lambda: trainer.train(steps)
 
 
-def measure(setup: Setup, device: torch.device, compiled: bool) -> dict[str, Any]:
+def measure(setup: baselines.Setup, device: torch.device, compiled: bool) -> dict[str, Any]:
     """Time the three implementations in turn, print a table, and return the figures of the JSON line."""
     data = baselines.draw_data(setup, device)
     networks = baselines.build_networks(setup)
@@ -161,7 +160,7 @@ def measure(setup: Setup, device: torch.device, compiled: bool) -> dict[str, Any
     seconds = measuring.alternate(calls, setup.turns, device, warm_up=2)
     peak = measuring.matrix_peak(setup.matrix, device)
     flops = flops_of_training(setup)
-    images = VIEWS * setup.batch * setup.steps
+    images = baselines.VIEWS * setup.batch * setup.steps
     print(f"peak of a product of {setup.matrix} x {setup.matrix} matrices: {peak / 1e12:.1f} TFLOP/s")
     print(
         f"{'':10} {'images/s':>10} {'(turns)':>20} {'of the peak':>12} {'masks, ms':>10} {'of a step':>10} {'GiB':>7}"
@@ -183,7 +182,7 @@ def measure(setup: Setup, device: torch.device, compiled: bool) -> dict[str, Any
             f"{name:10} {speed:10.1f} {span:>20} {speed * flops / peak:12.1%} {1000 * mask_seconds:10.3f} "
             f"{share:10.2%} {memory[name] / 2**30:7.2f}"
         )
-    over_written, over_bare = (ratio(seconds[name], seconds["raysearch"]) for name in ("written", "bare"))
+    over_written, over_bare = (measuring.ratio(seconds[name], seconds["raysearch"]) for name in ("written", "bare"))
     print(f"images per second, raysearch / written: {over_written}")
     print(f"images per second, raysearch / bare:    {over_bare}")
     return {
@@ -200,21 +199,22 @@ def measure(setup: Setup, device: torch.device, compiled: bool) -> dict[str, Any
     }
 
 
-def _figures(name: str, speedup: Ratio) -> dict[str, float]:
+def _figures(name: str, speedup: measuring.Ratio) -> dict[str, float]:
     return {name: speedup.median, f"{name}_lowest": speedup.lowest, f"{name}_highest": speedup.highest}
 
 
 def main() -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="small images and batches; runs on a CPU too")
+    parser = make_parser(__doc__, quick="small images and batches; runs on a CPU too")
     parser.add_argument("--compile", action="store_true", help="compile each network with torch.compile")
     parser.add_argument("--cudnn-benchmark", action="store_true", help="let cuDNN try its algorithms for each network")
     arguments = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.type == "cpu" and not arguments.quick:
-        sys.exit("no GPU: the benchmark needs one; --quick runs on a CPU and shows only that everything works")
-    setup = (QUICK_GPU if device.type == "cuda" else QUICK_CPU) if arguments.quick else PAPER
+        raise SystemExit("no GPU: the benchmark needs one; --quick runs on a CPU and shows only that everything works")
+    setup = (
+        (baselines.QUICK_GPU if device.type == "cuda" else baselines.QUICK_CPU) if arguments.quick else baselines.PAPER
+    )
     if arguments.cudnn_benchmark:
         torch.backends.cudnn.benchmark = True
     print(measuring.machine(device))
@@ -226,7 +226,7 @@ def main() -> None:
         f"{'compiled' if arguments.compile else 'not compiled'}, "
         f"cuDNN {'tries its algorithms' if arguments.cudnn_benchmark else 'chooses by its heuristics'}"
     )
-    print(json.dumps(measure(setup, device, arguments.compile)))
+    print_figures(measure(setup, device, arguments.compile))
 
 
 if __name__ == "__main__":

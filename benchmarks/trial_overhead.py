@@ -9,18 +9,16 @@ last line is JSON: the ratios (a) / (b) of the mean seconds between the ends of 
 the figures behind them.
 """
 
-import argparse
-import json
 import os
 import statistics
 import tempfile
 import time
 from typing import Any, ClassVar
 
-import ray.train
 import ray.train.torch
 from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
+from script import make_parser, print_figures
 
 from raysearch.engine.cluster import connection
 from raysearch.engine.trials import jobs, tuner
@@ -105,8 +103,7 @@ def time_warm(trials: int, workers: int) -> list[float]:
 
 def main() -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="two trials of (a) and 40 of (b)")
+    parser = make_parser(__doc__, quick="two trials of (a) and 40 of (b)")
     quick = parser.parse_args().quick
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # otherwise Tune draws boxes between the lines
     figures: dict[str, Any] = {}
@@ -123,7 +120,7 @@ def main() -> None:
                 f"ratio {figures[name]:5.0f} (between single trials {spread})",
                 flush=True,
             )
-    print(json.dumps({**figures, "seconds": seconds}))
+    print_figures({**figures, "seconds": seconds})
 
 
 if __name__ == "__main__":

@@ -44,7 +44,6 @@ from raysearch.studies.configs import (
 )
 from raysearch.tasks import registry
 from raysearch.tasks.base import Feed, NonFiniteLoss, Task, Worker
-from raysearch.tasks.common import pretrained_backbone
 
 app = typer.Typer(add_completion=False)
 _log = logging.getLogger("raysearch.train")  # the module is also run as `__main__`
@@ -177,7 +176,7 @@ def _train_to_the_end(config: RunConfig, seed: int, images: Feed, console: cli.C
     pre_training = config.starts_from(seed)
     pre_config = pre_training[0] if pre_training else config
     try:
-        worker = pretrained_backbone.with_pretrained_backbone(
+        worker = registry.with_pretrained_backbone(
             config,
             seed,
             worker,

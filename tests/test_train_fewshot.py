@@ -13,7 +13,7 @@ from raysearch.storage import cache_dir
 from raysearch.studies.configs import TASKS, overrides, presets, profile_settings
 from raysearch.tasks import registry
 from raysearch.tasks.base import Feed, Worker
-from raysearch.tasks.common.pretrained_backbone import with_pretrained_backbone
+from raysearch.tasks.registry import with_pretrained_backbone
 
 SPEC = synthetic.SyntheticSpec(classes=8, train_per_class=6, test_per_class=2, side=32)
 SETTINGS = {

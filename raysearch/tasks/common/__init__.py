@@ -1,7 +1,4 @@
-"""Code that all tasks share: batches on the training device, the shell of a training step, and pretrained backbones.
-
-`pretrained_backbone` needs the registry of tasks, which needs this package; import it by its own path.
-"""
+"""Code that all tasks share: batches on the training device, and the shell of a training step."""
 
 from raysearch.tasks.common.loader import Loader, Prefetcher, batch_sizes, check_batches, generator
 from raysearch.tasks.common.training import BestState, StepMeter, check_finite, copied, step_decay

@@ -15,7 +15,6 @@ from raysearch.runs.checkpoints import FOLDER
 from raysearch.studies.configs import parse_config
 from raysearch.tasks import registry
 from raysearch.tasks.base import Feed, Task, Worker
-from raysearch.tasks.common import pretrained_backbone
 
 STUDY = """
 from raysearch.studies.space import Ablation, factor
@@ -78,7 +77,7 @@ def alone(data: Path, row: dict[str, Any], directory: Path) -> dict[str, Any]:
         for _ in range(task.steps):
             task.advance()
 
-    started = pretrained_backbone.with_pretrained_backbone(config, row["seed"], worker, directory, advance)
+    started = registry.with_pretrained_backbone(config, row["seed"], worker, directory, advance)
     task = registry.build(config, row["seed"], started)
     advance(task)
     return task.evaluate()

@@ -13,9 +13,9 @@ from raysearch.data.feed import ImageSet, augment, draw_views
 from raysearch.studies.configs import PretrainRunConfig, overrides
 from raysearch.tasks.base import Feed, NonFiniteLoss, Task, Worker
 from raysearch.tasks.common import generator
-from raysearch.tasks.common.pretrained_backbone import with_pretrained_backbone
 from raysearch.tasks.pretraining import task as pretraining_task
 from raysearch.tasks.pretraining.task import PretrainTask
+from raysearch.tasks.registry import with_pretrained_backbone
 
 from ..fewshot import fewshot_runs
 from ..fewshot.fewshot_runs import METHODS, config, feed, finish, image_set
