@@ -179,6 +179,8 @@ def check(
     rows = f"{manifest.images:,} rows"
     files = f"{len(manifest.shards):,} shards"
     cli.console().print(f"{location} is whole: {rows} in {files}, hash {manifest.content_hash}")
+    for warning in manifest.duplicates.warnings() if manifest.duplicates else ():
+        cli.console().print(f"warning: {warning}", style="yellow")
 
 
 def main(words: list[str]) -> NoReturn:
@@ -299,7 +301,9 @@ def _print_summary(manifest: shards.Manifest, out: Location, verified: bool) -> 
         screen.print(manifest.account.table())
     screen.print(cli.table_of_rows(("", "value"), rows.items(), names=("", "value"), header=False))
     duplicates = manifest.duplicates.warnings() if manifest.duplicates else []
-    for warning in (*manifest.warnings, *manifest.limits, *duplicates):
+    for limit in manifest.limits:
+        screen.print(f"note: {limit}")
+    for warning in (*manifest.warnings, *duplicates):
         screen.print(f"warning: {warning}", style="yellow")
 
 

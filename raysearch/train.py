@@ -96,10 +96,8 @@ def main(
         directory = Location.parse(synthetic.ensure_shards(synthetic.SyntheticSpec(), cache_dir()))
     manifest = shards.read_manifest(directory)
     config.check(manifest.name, manifest.classes, manifest.counts)
-    for warning in config.limits(manifest.name, manifest.classes, manifest.counts).warnings:
-        cli.warn(warning)
     backbones.check_weights(*config.backbone)
-    images = _open_images(config, directory, manifest.content_hash, feed_, console)
+    images = _open_images(config, directory, manifest, feed_, console)
     finished = _train_to_the_end(config, seed, images, console)
     metrics = finished.evaluate()
     images.close()
@@ -148,20 +146,20 @@ def _resolve(
 
 
 def _open_images(
-    config: RunConfig, directory: Location, content_hash: str, mode: FeedMode | None, console: cli.Console
+    config: RunConfig, directory: Location, manifest: shards.Manifest, mode: FeedMode | None, console: cli.Console
 ) -> Feed:
     """Open the images that a config trains on, and print how they are divided and kept."""
     images = config.images
     division = class_splits.partition_of(directory, images.split) if images.split is not None else None
     if division:
         console.print(division.describe())
-        for warning in division.warnings(config.backbone[1]):
-            cli.warn(warning)
+    for warning in config.data_warnings(manifest, division):
+        cli.warn(warning)
     split_of_class = division.of_class if division else None
     sets, decision = feed.open_local(directory, DecodeSpec(images.side, images.zoom), split_of_class, mode)
     console.print(f"images: {decision.describe(sum(map(len, sets.values())), images.side)}")
     split = division.identity if division else ""
-    return Feed(sets["train"], sets["test"], content_hash, sets.get("val"), split)
+    return Feed(sets["train"], sets["test"], manifest.content_hash, sets.get("val"), split)
 
 
 def _train_to_the_end(config: RunConfig, seed: int, images: Feed, console: cli.Console) -> Task:

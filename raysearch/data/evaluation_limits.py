@@ -157,6 +157,22 @@ def are_disjoint(data: DataCounts) -> bool:
     return max(parts_of_class, default=0) == 1 and sum(any(data.part(split)) for split in PARTS) > 1
 
 
+def shared_classes_warning(data: DataCounts) -> list[str]:
+    """Return a warning for a data set that would be class-disjoint but for a few classes, which may be a mistake.
+
+    Args:
+        data: the images of each class.
+    """
+    used = [part for part in PARTS if any(data.part(part))]
+    shared = [label for label in range(len(data.classes)) if sum(bool(data.part(part)[label]) for part in used) > 1]
+    if not shared or 2 * len(shared) >= len(data.classes):
+        return []
+    return [
+        f"{_number(shared, 'class is', 'classes are')} in several parts ({_listed(data, shared)}), and the other "
+        f"{len(data.classes) - len(shared):,} are not; few-shot studies with data.split=auto divide all classes anew"
+    ]
+
+
 def dataset_warnings(data: DataCounts) -> list[str]:
     """Return what studies on a data set have to expect, for its ingest: each limit that any task would meet."""
     if are_disjoint(data):
@@ -169,7 +185,8 @@ def dataset_warnings(data: DataCounts) -> list[str]:
         own = "each class is in one part: few-shot studies keep these parts, and retrieval studies refuse them"
         return ["; ".join([own, *(note[split] for split in missing)]), *_equal_names(data)]
     limits = retrieval_limits(data)
-    return [f"retrieval is not possible: {error}" for error in limits.errors] + list(limits.warnings)
+    impossible = [f"retrieval is not possible: {error}" for error in limits.errors]
+    return impossible + list(limits.warnings) + shared_classes_warning(data)
 
 
 def _equal_names(data: DataCounts) -> list[str]:

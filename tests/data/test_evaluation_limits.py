@@ -138,6 +138,16 @@ def test_what_an_ingest_says() -> None:
     assert "3 test images of 1 class ('wren') have no image" in _said(train=(3, 3, 0), test=(1, 1, 3))
 
 
+def test_a_data_set_that_is_disjoint_but_for_a_class() -> None:
+    counts = {"train": [9] * 21 + [0] * 20, "test": [0] * 20 + [9] * 21}
+    (warning,) = limits("fewshot", counts, episodes__queries=8).warnings
+    assert warning.startswith("1 class is in several parts ('class 20'), and the other 40 are not")
+    assert limits("fewshot", counts, episodes__queries=8, data__split="mod4") == Limits()
+    found = dataset_warnings(DataCounts("birds", [f"class {index}" for index in range(41)], counts))
+    assert warning in found
+    assert limits("fewshot", {"train": [9] * 40, "test": [9] * 40}) == Limits(), "as in retrieval, all are shared"
+
+
 def test_neither_torch_nor_ray() -> None:
     program = (
         "import sys; import raysearch.data.evaluation_limits, raysearch.studies.configs; "

@@ -80,7 +80,7 @@ def check_class_names(root: Path, prefix: str) -> None:
     listed = " and ".join(f"{prefix}{name}/" for name in kinds)
     raise UserError(
         f"SRC {root} holds {listed}, by name {'a kind' if len(kinds) == 1 else 'kinds'} of files and no class; put "
-        f"images into {prefix}<class>/, or list them in split.csv. With --no-parts every folder in SRC is a class"
+        f"images into SRC/{prefix}<class>/, or list them in split.csv. With --no-parts every folder in SRC is a class"
     )
 
 
@@ -103,7 +103,7 @@ def recognize_parts(root: Path) -> str:
 def recognize_class_folders(root: Path) -> str:
     """Recognize class folders with images, directly below SRC."""
     folders = [name for name in disk.folders(root) if disk.images(root / name)]
-    if name_parts(folders) or any((root / name / "split.csv").is_file() for name in folders):
+    if any((root / name / "split.csv").is_file() for name in folders):
         return ""
     return f"{len(folders)} folders of images and no lists" if folders else ""
 

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from raysearch.core import UserError
 from raysearch.data.shards import jpeg
+from raysearch.data.shards.duplicates import Place, find_duplicates, image_digest
 from raysearch.data.shards.image_opening import CorruptImage
 from raysearch.data.shards.manifest import INGEST_AGAIN, MANIFEST, Manifest, Shard, read_manifest, unreadable_shard
 from raysearch.data.shards.shard_rows import SCHEMA, Row, content_hash, footer_digests, split_digests
@@ -25,6 +26,7 @@ class _IntactShard(NamedTuple):
 
     digests: bytes
     counts: Counter[tuple[str, int]]  # (split, label) -> images
+    images: list[tuple[str, int, str, str]]  # digest of the image, label, split and source of each row
 
 
 def verify_shards(
@@ -38,7 +40,7 @@ def verify_shards(
         progress: called with the number of images just done.
 
     Returns:
-        The manifest.
+        The manifest, with the equal images of a data set of an earlier version.
 
     Raises:
         UserError: damage; the message names the shard, the row (counted from 0 within the shard) and its source.
@@ -47,10 +49,16 @@ def verify_shards(
     manifest = read_manifest(root)
     digests: list[bytes] = []
     counts: Counter[tuple[str, int]] = Counter()
+    images: list[tuple[str, Place]] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoders and hashes release the GIL
         for shard in pool.map(partial(_check_shard, root, decode), manifest.shards):
             digests.append(shard.digests)
             counts += shard.counts
+            if manifest.duplicates is None:
+                images += [
+                    (digest, Place(source, manifest.classes[label], split))
+                    for digest, label, split, source in shard.images
+                ]
             progress(shard.counts.total())
     recorded = {
         (split, label): number
@@ -60,7 +68,7 @@ def verify_shards(
     }
     if content_hash(manifest.classes, digests) != manifest.content_hash or counts != recorded:
         raise UserError(f"{root / MANIFEST} does not describe the shards beside it; {INGEST_AGAIN}")
-    return manifest
+    return manifest if manifest.duplicates else manifest.model_copy(update={"duplicates": find_duplicates(images)})
 
 
 def _check_shard(root: Location, decode: bool, shard: Shard) -> _IntactShard:
@@ -73,6 +81,7 @@ def _check_shard(root: Location, decode: bool, shard: Shard) -> _IntactShard:
         raise unreadable_shard(file, error) from error
     digests = footer_digests(footer, file)
     counts = Counter[tuple[str, int]]()
+    images: list[tuple[str, int, str, str]] = []
     for number, digest in enumerate(split_digests(digests)):
         where = f"shard {file}, row {number}"
         try:
@@ -85,9 +94,10 @@ def _check_shard(root: Location, decode: bool, shard: Shard) -> _IntactShard:
         if decode:
             _check_image(row.image, f"{where} ({row.source})")
         counts[row.split, row.label] += 1
+        images.append((image_digest(row.image), row.label, row.split, row.source))
     if hashlib.sha256(data).hexdigest() != shard.sha256:
         raise UserError(f"shard {file} is damaged outside its rows (its SHA-256 is not the manifest's); {INGEST_AGAIN}")
-    return _IntactShard(digests, counts)
+    return _IntactShard(digests, counts, images)
 
 
 def _check_image(image: bytes, where: str) -> None:

@@ -204,16 +204,9 @@ def _data_warnings(
     manifest: Manifest, configs: Sequence[RunConfig], partitions: Mapping[Any, class_splits.Partition]
 ) -> list[str]:
     """Return what makes numbers doubtful: limits of the data, and test classes that weights or a split have seen."""
-    warnings = dict.fromkeys(manifest.warnings)
-    duplicates = manifest.duplicates
-    for config in configs:
-        if duplicates:
-            partition = partitions.get(config.images)
-            warnings |= dict.fromkeys(duplicates.warnings(partition.split.parts if partition else None))
-        warnings |= dict.fromkeys(config.limits(manifest.name, manifest.classes, manifest.counts).warnings)
-        if config.images in partitions:
-            _, weights = config.backbone
-            warnings |= dict.fromkeys(partitions[config.images].warnings(weights))
+    warnings = {
+        warning for config in configs for warning in config.data_warnings(manifest, partitions.get(config.images))
+    }
     return sorted(warnings)
 
 

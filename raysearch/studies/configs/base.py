@@ -11,7 +11,9 @@ from pydantic import Field as _Field
 from pydantic.fields import FieldInfo
 
 from raysearch.core import UserError, extensions
+from raysearch.data.class_splits import Partition
 from raysearch.data.evaluation_limits import Limits
+from raysearch.data.shards import Manifest
 
 __all__ = ["Counts", "Images", "RunConfig", "Section", "section", "setting"]
 
@@ -138,6 +140,21 @@ class RunConfig(Section):
             counts: split -> images of each class.
         """
         return Limits()
+
+    def data_warnings(self, manifest: Manifest, partition: Partition | None) -> list[str]:
+        """Return what the reader of a run's numbers has to know of its data.
+
+        Args:
+            manifest: of the data set.
+            partition: the class-disjoint split of the run's images; None for the rows' own parts.
+        """
+        warnings = [*manifest.warnings, *self.limits(manifest.name, manifest.classes, manifest.counts).warnings]
+        if manifest.duplicates is not None:
+            warnings += manifest.duplicates.warnings(partition.split.parts if partition else None)
+        if partition is not None:
+            _, weights = self.backbone
+            warnings += partition.warnings(weights)
+        return warnings
 
     def check(self, name: str, classes: Sequence[str], counts: Counts) -> None:
         """Check that a run can be made of a data set; the arguments are those of `limits`.

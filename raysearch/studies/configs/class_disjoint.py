@@ -6,7 +6,7 @@ from typing import Literal
 
 from raysearch.core import UserError
 from raysearch.data import class_splits
-from raysearch.data.evaluation_limits import DataCounts, Limits, classifier_limits
+from raysearch.data.evaluation_limits import DataCounts, Limits, classifier_limits, shared_classes_warning
 from raysearch.studies.configs import weights
 from raysearch.studies.configs.base import Counts, Images, RunConfig
 from raysearch.studies.configs.fewshot_sections import (
@@ -46,7 +46,9 @@ class ClassDisjointConfig(RunConfig):
             parts = class_splits.divide_classes(self.data.split, data).parts
         except UserError as error:
             return Limits((str(error),))
-        return self.limits_of_parts(data, parts)
+        limits = self.limits_of_parts(data, parts)
+        shared = shared_classes_warning(data) if self.data.split == class_splits.AUTO else []
+        return limits._replace(warnings=(*shared, *limits.warnings))
 
     @abstractmethod
     def limits_of_parts(self, data: DataCounts, parts: Mapping[str, str]) -> Limits:

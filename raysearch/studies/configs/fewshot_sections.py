@@ -41,7 +41,8 @@ class FewshotDataConfig(Section):
     split: SplitSource = setting(
         "auto",
         "which classes train, validate and test: a shipped split, a rule, or a csv of `class,split`. auto: the data "
-        "set's own where its splits share no class, else every fourth class tests and the one before validates.",
+        "set's own parts where they share no class (a fifth of the train classes validates where no part does), else "
+        "every fourth class tests and the one before validates.",
     )
     augment: Literal["none", "flip", "crop", "colour"] = setting(
         "colour",

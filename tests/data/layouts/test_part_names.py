@@ -124,9 +124,13 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_folders_that_are_no_classes(case: str, tmp_path: Path) -> None:
     files, message = REFUSED[case]
+    src = src_with(tmp_path, *files)
     with pytest.raises(UserError, match=message) as raised:
-        read("folder", src_with(tmp_path, *files))
+        read("folder", src)
     assert "\n" not in str(raised.value)
+    if case != "nested":  # for which `auto` has its own words
+        with pytest.raises(UserError, match=message):
+            read(detect_layout(str(src))[0].name, src)
 
 
 def test_annotations_beside_parts_are_accounted_for(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_a_jpeg_with_other_metadata_after_side(tmp_path: Path) -> None:
 
 
 def test_manifests_of_earlier_versions_are_read(tmp_path: Path) -> None:
-    written(tmp_path / "out", ("1.jpg", "a", "train", encoded(1)))
+    written(tmp_path / "out", ("1.jpg", "a", "train", encoded(1)), ("2.jpg", "a", "test", encoded(1)))
     path = tmp_path / "out" / "manifest.json"
     fields = json.loads(path.read_text())
     for name in ("duplicates", "warnings", "limits"):
@@ -97,6 +97,9 @@ def test_manifests_of_earlier_versions_are_read(tmp_path: Path) -> None:
     path.write_text(json.dumps(fields))
     manifest = shards.read_manifest(tmp_path / "out")
     assert (manifest.duplicates, manifest.warnings, manifest.limits) == (None, (), ())
+    found = shards.verify_shards(tmp_path / "out").duplicates
+    assert found is not None
+    assert found.in_parts == 1, "reading all bytes again finds them in an older data set, too"
 
 
 @given(st.lists(st.tuples(st.sampled_from("xyz"), st.sampled_from("ab"), st.sampled_from(["train", "test"]))))

@@ -42,9 +42,10 @@ def choose_column(
         return exact[0] if len(exact) == 1 else candidates[0]
     if candidates:
         raise UserError(f"{where} has {', '.join(candidates)} in place of a column {names[0]!r}; choose one by {flag}")
+    if not columns:
+        raise UserError(f"{where} has none that could be in place of a column {names[0]!r}")
     raise UserError(
-        f"{where} has none that {'is' if columns else 'could be'} in place of a column {names[0]!r}, by its name or "
-        f"metadata{_listed(columns, flag)}"
+        f"{where} has no column {names[0]!r}, neither by its name nor by its metadata{_listed(columns, flag)}"
     )
 
 
@@ -65,7 +66,5 @@ def label_text(value: Any) -> str | None:
 
 
 def _listed(columns: Mapping[str, str], flag: str) -> str:
-    if not columns:
-        return ""
     names = ", ".join(f"{name} ({kind})" if kind else name for name, kind in columns.items())
     return f"; it has {names}. Name one by {flag}"
