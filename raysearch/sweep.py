@@ -11,9 +11,8 @@ The same command continues an interrupted study: a cell that has finished never 
 
 import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import typer
 from rich.console import Console, RenderableType
@@ -26,15 +25,8 @@ from raysearch.engine.drivers import Driver, open_driver
 from raysearch.engine.options import Options, Run, RunContext, cluster_address
 from raysearch.runs import RunLocation, describe, results
 from raysearch.storage import Location, cache_dir, join_uri, without_credentials
-from raysearch.studies.configs import (
-    ConfigFormat,
-    RunConfig,
-    describe_config,
-    origins_of,
-    overrides,
-    profile_settings,
-)
-from raysearch.studies.design import PlanRequest, Study, list_studies, load_study, plan_study
+from raysearch.studies.configs import ConfigFormat, overrides
+from raysearch.studies.design import PlanRequest, describe_reference, list_studies, load_study, plan_study
 
 app = typer.Typer(add_completion=False)
 
@@ -169,7 +161,7 @@ def main(
     request = PlanRequest(name, profile, settings, seeds, trials, workers, overrides.parse_only(only, names))
     plan = plan_study(study, request)
     if settings_:
-        console.print(_settings_text(name, study, plan.reference_config, profile, settings, form), markup=False)
+        console.print(describe_reference(name, study, plan.reference_config, request, form), markup=False)
         return
     open_driver(plan).validate()  # everything that can be wrong without the images, before any is drawn
 
@@ -294,23 +286,6 @@ def _studies_table() -> Table:
     for study in list_studies(Path()):
         table.add_row(study.name, study.kind, str(study.cells or ""), study.question)
     return table
-
-
-def _settings_text(
-    name: str, study: Study, reference: RunConfig, profile: str, settings: Mapping[str, Any], form: ConfigFormat
-) -> str:
-    """Return the reference's settings with their origin. As text, the first line names the study and what it varies."""
-    origins = origins_of(
-        (f"profile {profile}", profile_settings(study.task, profile)),
-        ("study's base", study.base),
-        (f"study's profile {profile}", study.profiles.get(profile, {})),
-        ("reference", study.reference),
-        ("given here", settings),
-    )
-    text = describe_config(reference, form, origins)
-    if form is not ConfigFormat.TEXT:
-        return text
-    return f"# the reference of {name}; the study varies {', '.join(study.varied) or 'by a function'}\n{text}"
 
 
 def _command() -> str:

@@ -10,7 +10,7 @@ from raysearch.studies.design.plan import Cell, Plan, PlanRequest, Variant, cell
 from raysearch.studies.design.search import Search
 from raysearch.studies.design.search_plan import Group, SearchPlan, plan_search
 from raysearch.studies.design.study_files import Study, load_study, plan_study, study_names
-from raysearch.studies.design.study_list import ListedStudy, list_studies
+from raysearch.studies.design.study_list import ListedStudy, describe_reference, list_studies
 
 __all__ = [
     "Ablation",
@@ -28,6 +28,7 @@ __all__ = [
     "cell_hash",
     "choice",
     "component",
+    "describe_reference",
     "factor",
     "list_studies",
     "load_study",

@@ -1,14 +1,15 @@
-"""The studies that can be run by name: those that ship with raysearch, and the study files of a directory."""
+"""What a command prints of studies: those that can be run by name, and the settings of a study's reference."""
 
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from raysearch.studies.configs import ConfigFormat, RunConfig, describe_config, origins_of, profile_settings
 from raysearch.studies.design.ablation_plan import AblationPlan
 from raysearch.studies.design.plan import PlanRequest
 from raysearch.studies.design.search_plan import SearchPlan
-from raysearch.studies.design.study_files import load_study, plan_study, study_names
+from raysearch.studies.design.study_files import Study, load_study, plan_study, study_names
 
 _KINDS = {"Ablation": "ablation", "Search": "search"}
 
@@ -39,6 +40,34 @@ def list_studies(directory: Path) -> list[ListedStudy]:
     files = sorted(path for pattern in ("*.py", "*/*.py") for path in directory.glob(pattern))
     shown = {path.resolve() for path in map(Path, _shipped_files())}
     return shipped + [study for path in files if path.resolve() not in shown for study in _in_file(path)]
+
+
+def describe_reference(
+    name: str, study: Study, reference: RunConfig, request: PlanRequest, form: ConfigFormat = ConfigFormat.TEXT
+) -> str:
+    """Return the settings of a study's reference, with their origin.
+
+    Args:
+        name: the study's name.
+        study: the study.
+        reference: the planned config of its reference.
+        request: the profile and the user's settings.
+        form: as `text`, the first line names the study and what it varies.
+    """
+    profile = request.profile
+    origins = origins_of(
+        (f"profile {profile}", profile_settings(study.task, profile)),
+        ("study's base", study.base),
+        (f"study's profile {profile}", study.profiles.get(profile, {})),
+        ("reference", study.reference),
+        ("given here", request.settings),
+    )
+    text = describe_config(reference, form, origins)
+    if form is not ConfigFormat.TEXT:
+        return text
+    return (
+        f"# the reference of {name}; the study varies {', '.join(study.varied) or 'what its function asks for'}\n{text}"
+    )
 
 
 def _shipped_files() -> Iterator[str]:
