@@ -58,27 +58,30 @@ def report_kind(study: StudyRecord) -> ReportKind[Any]:
     return REPORTS[study.kind or "ablation"]
 
 
-def write(run_dir: str | Path, table: pa.Table | None = None) -> Path:
+def write(run_dir: str | Path, table: pa.Table | None = None, out: str | Path | None = None) -> Path:
     """Write the report and the tables of a run, which may still be running; each file is replaced whole.
 
     Args:
         run_dir: a directory that `raysearch.sweep` wrote.
         table: the run's results, as `results.load` returns them; None loads them.
+        out: the directory to write to, for a run that cannot be written to; None for that of the run.
 
     Returns:
         The path of `report.html`. Beside it are `tables/variants.csv`, `.tex` and `.md`, or `tables/configs.csv` and
         `judged.csv` of a search.
 
     Raises:
-        UserError: the directory is not a run directory, a cell file is damaged, or the cells must not be compared.
+        UserError: the directory is not a run directory, a cell file is damaged, the cells must not be compared, or a
+            file cannot be written.
     """
     study = results.read_study(run_dir)
     kind = report_kind(study)
     run = kind.view(study, results.load(run_dir) if table is None else table)
-    text = kind.page(run, (Path(run_dir) / GALLERY).is_file())
+    directory = Path(out or run_dir)
+    text = kind.page(run, (directory / GALLERY).is_file())
     for name, content in kind.files(run).items():
-        _write(Path(run_dir) / "tables" / name, content)
-    return _write(Path(run_dir) / "report.html", text)
+        _write(directory / "tables" / name, content)
+    return _write(directory / "report.html", text)
 
 
 def answer(study: StudyRecord, table: pa.Table) -> str:
@@ -131,7 +134,7 @@ def _variant_files(run: View) -> dict[str, str]:
 def _write(path: Path, text: str) -> Path:
     if path.parent.name == "tables" and path.parent.is_symlink():  # a run from elsewhere may point anywhere
         raise UserError(f"'{path.parent}' is a link; remove it: tables are written into the run only")
-    return atomic.replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline="\n"))
+    return atomic.write_text(path, text)
 
 
 REPORTS.register(

@@ -232,10 +232,7 @@ def _write(out: Path, classes: Sequence[str], named: Sequence[Named]) -> None:
                 names = map(sanitize.csv_text, (image.path, prediction.label))
                 rows.writerow([*names, prediction.score, *scores])
 
-    try:
-        atomic.replace_file(out, _fill)
-    except OSError as error:
-        raise UserError(f"cannot write {out}: {error.strerror or error}") from error
+    atomic.replace_file(out, _fill)
 
 
 def _plain(

@@ -12,7 +12,7 @@ import typer
 import yaml
 from rich.text import Text
 
-from raysearch.core import UserError, cli
+from raysearch.core import UserError, atomic, cli
 from raysearch.engine.cluster.capacity import TrialResources
 from raysearch.engine.preflight import NodeType, aws, checks, kuberay_yaml, ray_yaml
 from raysearch.engine.preflight.check_result import CheckResult, CheckStatus, collect, failed, passed, warned
@@ -100,14 +100,14 @@ def fill(
         if not equals:
             raise UserError(f"--set '{setting}': use NAME=VALUE")
         values[name] = value
-    filled = ray_yaml.fill_placeholders(template.read_text(), values)
+    filled = ray_yaml.fill_placeholders(template.read_text(encoding="utf-8"), values)
     missing = ray_yaml.open_placeholders(list(yaml.safe_load_all(filled)))
     if missing and stack:
         names = ", ".join(missing)
         raise UserError(f"stack '{stack}' has no output {names}; update it with clusters/aws/account.yaml")
     if missing:
         raise UserError(f"no value for {', '.join(missing)}; use --set {missing[0]}=...")
-    out.write_text(filled)
+    atomic.write_text(out, filled)
     cli.console().print(f"wrote {out}; check it with: python -m raysearch.cluster check {out}")
 
 

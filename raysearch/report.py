@@ -3,11 +3,13 @@
 python -m raysearch.report runs/srem_ablation-laptop                write report.html and tables/
 python -m raysearch.report runs/srem_ablation-laptop --gallery      also write gallery.html from the checkpoints
 python -m raysearch.report runs/srem_ablation-laptop --live         serve a page that follows the run
+python -m raysearch.report /shared/run --out mine                   report a run that is not yours to write to
 python -m raysearch.report runs/before runs/after --out compared    write comparison.html and tables/
 python -m raysearch.report s3://bucket/results/srem_ablation        report a run in a store
 """
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +18,7 @@ import typer
 import dashboards.comparison.page
 import dashboards.comparison.tables
 import dashboards.report
-from raysearch.core import UserError, cli
+from raysearch.core import UserError, WriteError, cli
 from raysearch.runs import RunLocation, results
 
 IMAGES = 6  # pictures of each kind in a gallery
@@ -35,7 +37,9 @@ def report(
     runs: Annotated[
         list[str], typer.Argument(help="run directory of raysearch.sweep: a path or URI", metavar="RUN...")
     ],
-    out: Path | None = typer.Option(None, help="directory of a comparison; default: beside the first run"),
+    out: Path | None = typer.Option(
+        None, help="directory to write to; default: RUN, and for a comparison a directory beside the first run"
+    ),
     gallery: bool = typer.Option(False, "--gallery", help="also write gallery.html: pictures of the trained networks"),
     images: int | None = typer.Option(None, min=1, help=f"pictures of each kind in the gallery; default: {IMAGES}"),
     variant: list[str] = typer.Option([], help="a variant of the gallery; default: up to 12, or a search's best"),
@@ -54,14 +58,18 @@ def report(
     pictures = {"--images": images, "--variant": variant or None, "--seed": seed, "--data": data, "--storage": storage}
     _only_with(gallery, "--gallery", pictures)
     _only_with(live, "--live", {"--port": port, "--no-open": no_open or None})
-    _only_with(len(runs) > 1, "several runs", {"--out": out})
+    _only_with(not live, "a page that is written", {"--out": out})
     _only_with(len(runs) == 1, "one run", {"--gallery": gallery or None, "--live": live or None})
     homes = [RunLocation(run) for run in runs]
     for home in homes:
         home.fetch()
+    directories = [home.directory for home in homes]
+    if not live:
+        place = directories[0] if len(homes) == 1 else dashboards.comparison.page.default_directory(directories)
+        cli.check_directory(out or place, "--out")
     if len(homes) > 1:
-        directories = [home.directory for home in homes]
-        _compare(directories, out or dashboards.comparison.page.default_directory(directories))
+        with _out_advised():
+            _compare(directories, out or place)
     elif live:
         from dashboards.live import server
 
@@ -71,8 +79,10 @@ def report(
         if gallery:
             from dashboards.gallery.build import write_gallery  # imports torch, which a report does not need
 
-            write_gallery(homes[0].directory, images or IMAGES, variant, seed, data, storage)
-        _draw(homes[0].directory, gallery)
+            with _out_advised():
+                write_gallery(homes[0].directory, images or IMAGES, variant, seed, data, storage, out)
+        with _out_advised():
+            _draw(homes[0].directory, out, gallery)
 
 
 def _only_with(active: bool, mode: str, flags: Mapping[str, object]) -> None:
@@ -86,11 +96,26 @@ def _only_with(active: bool, mode: str, flags: Mapping[str, object]) -> None:
         raise UserError(f"{given[0]} is for {mode}")
 
 
-def _draw(run: Path, gallery: bool) -> None:
+@contextlib.contextmanager
+def _out_advised() -> Iterator[None]:
+    """Advise to name another directory if the pages cannot be written, for example into the run of a colleague.
+
+    Raises:
+        UserError: they cannot be written.
+    """
+    try:
+        yield
+    except WriteError as error:
+        raise UserError(
+            f"cannot write '{error.filename}': {error.strerror}; name a writable directory with --out"
+        ) from error
+
+
+def _draw(run: Path, out: Path | None, gallery: bool) -> None:
     study = results.read_study(run)
-    table = results.save_table(run)
-    path = dashboards.report.write(run, table)
-    pages = [run / "gallery.html"] * gallery + [path]
+    table = results.save_table(run, out=out)
+    path = dashboards.report.write(run, table, out)
+    pages = [path.with_name("gallery.html")] * gallery + [path]
     _print(dashboards.report.terminal(study, table), dashboards.report.answer(study, table), pages)
 
 

@@ -12,6 +12,7 @@ With the config and seed of a study's cell, training on a CPU reproduces the cel
 the config from a run's study.json, and the data set too unless --data is given.
 """
 
+import io
 import json
 import logging
 import time
@@ -23,7 +24,7 @@ import torch
 import typer
 from pyarrow.fs import FileType
 
-from raysearch.core import UserError, cli, format_seconds
+from raysearch.core import UserError, atomic, cli, format_seconds
 from raysearch.data import class_splits, feed, shards, synthetic
 from raysearch.data.feed import DecodeSpec
 from raysearch.data.feed_mode import FeedMode
@@ -86,7 +87,7 @@ def main(
         inference_export.check(task)
     config, origins, record = _resolve(task, profile, preset, set_, episodes, from_, variant)
     if settings:
-        console.print(describe_config(config, form, origins), markup=False)
+        console.print(describe_config(config, form, origins))
         return
     if data is not None:
         directory = Location.parse(data)
@@ -103,12 +104,14 @@ def main(
     images.close()
     try:
         if out is not None:
-            torch.save(finished.state_dict(), out)
-            console.print(f"wrote {out}: the trained state", markup=False)
+            state = io.BytesIO()
+            torch.save(finished.state_dict(), state)
+            atomic.write_bytes(out, state.getbuffer())
+            console.print(f"wrote {out}: the trained state")
         if export is not None:
             inference_export.save(export, finished, manifest, metrics)
             user = "classify" if task == "fewshot" else "retrieve"
-            console.print(f"wrote {export}: the model, for raysearch {user}", markup=False)
+            console.print(f"wrote {export}: the model, for raysearch {user}")
     finally:  # the last line, also when a disk is full
         console.print(json.dumps({name: value for name, value in metrics.items() if isinstance(value, float)}))
 

@@ -7,7 +7,7 @@ from dashboards.comparison import sections, tables
 from dashboards.comparison.answer import answer_sentence
 from dashboards.comparison.view import Comparison, read_comparison
 from dashboards.html import document
-from raysearch.core import UserError, atomic
+from raysearch.core import atomic
 
 __all__ = ["answer_sentence", "build_page", "default_directory", "read_comparison", "write_comparison"]
 
@@ -23,8 +23,8 @@ def write_comparison(comparison: Comparison, directory: str | Path) -> Path:
         UserError: the directory cannot be written.
     """
     for name, text in tables.table_files(comparison).items():
-        _write(Path(directory) / "tables" / name, text)
-    return _write(Path(directory) / "comparison.html", build_page(comparison))
+        atomic.write_text(Path(directory) / "tables" / name, text)
+    return atomic.write_text(Path(directory) / "comparison.html", build_page(comparison))
 
 
 def default_directory(directories: Sequence[Path]) -> Path:
@@ -49,10 +49,3 @@ def build_page(comparison: Comparison) -> str:
         sections.cost(comparison),
         sections.definitions(comparison),
     )
-
-
-def _write(path: Path, text: str) -> Path:
-    try:
-        return atomic.replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline="\n"))
-    except OSError as error:
-        raise UserError(f"cannot write '{path}': {error.strerror}; name a writable directory with --out") from None

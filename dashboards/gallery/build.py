@@ -69,8 +69,9 @@ def write_gallery(
     seed: int | None = None,
     data: str | None = None,
     storage: str | None = None,
+    out: Path | None = None,
 ) -> Path:
-    """Write RUN/gallery.html.
+    """Write the page of a run's gallery, gallery.html.
 
     Args:
         directory: the directory of the run.
@@ -79,6 +80,7 @@ def write_gallery(
         seed: to show for each variant; None shows the one with the median metric.
         data: path or URI of the run's shards, if they have moved.
         storage: path or URI of the checkpoints, if they are not in the directory.
+        out: the directory to write to; None for that of the run.
 
     Returns:
         The path of the page.
@@ -100,7 +102,7 @@ def write_gallery(
             cli.warn(page.difference_text(cell))
     display_names = DisplayNames.of_study(run.record, run.manifest.classes)
     draw: Any = partial(load_object(spec.sections), inspection, display_names)
-    return page.write_page(directory, run.record, page.Networks(checked, skipped, left_out), display_names, draw)
+    return page.write_page(out or directory, run.record, page.Networks(checked, skipped, left_out), display_names, draw)
 
 
 def _choose_cells(

@@ -43,11 +43,11 @@ class Networks(NamedTuple):
     left_out: int  # variants beyond the page's limit
 
 
-def write_page(run_dir: str | Path, study: StudyRecord, networks: Networks, names: DisplayNames, draw: Draw) -> Path:
-    """Write RUN/gallery.html atomically.
+def write_page(directory: str | Path, study: StudyRecord, networks: Networks, names: DisplayNames, draw: Draw) -> Path:
+    """Write gallery.html atomically.
 
     Args:
-        run_dir: the directory of the run.
+        directory: the directory of the page.
         study: the contents of `study.json`.
         networks: the networks that are shown.
         names: the names of variants.
@@ -60,8 +60,8 @@ def write_page(run_dir: str | Path, study: StudyRecord, networks: Networks, name
     style = resources.files("dashboards.gallery").joinpath("style.css").read_text(encoding="utf-8")
     head = [_header(study), _networks_section(networks, names)]
     page = fit_page(lambda detail: plain_document(title, style, *head, *draw(detail)))
-    path = Path(run_dir) / GALLERY
-    return atomic.replace_file(path, lambda temporary: temporary.write_text(page, encoding="utf-8", newline="\n"))
+    path = Path(directory) / GALLERY
+    return atomic.write_text(path, page)
 
 
 def difference_text(checked: CheckedCell) -> str:

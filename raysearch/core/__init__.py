@@ -5,7 +5,7 @@ Nothing here knows a data set, a model or a study. `cli` needs typer and rich an
 
 from raysearch.core.background import run_periodically
 from raysearch.core.durations import format_seconds
-from raysearch.core.errors import Problems, Unreachable, UserError, UserErrors, nearest
+from raysearch.core.errors import Problems, Unreachable, UserError, UserErrors, WriteError, nearest
 from raysearch.core.interrupt import Interrupt
 from raysearch.core.locks import lock_file
 from raysearch.core.registry import Registry
@@ -17,6 +17,7 @@ __all__ = [
     "Unreachable",
     "UserError",
     "UserErrors",
+    "WriteError",
     "format_seconds",
     "lock_file",
     "nearest",

@@ -5,7 +5,6 @@ command takes `--verbose` and `--extension`. Commands print through `console`, `
 names from elsewhere safely, in every encoding.
 """
 
-import errno
 import json
 import logging
 import os
@@ -17,13 +16,14 @@ import typer
 
 from raysearch.core import extensions, sanitize
 from raysearch.core.console import Console, TerminalColumn, TerminalTable, open_console, table_of_rows
-from raysearch.core.errors import UserError, nearest
+from raysearch.core.errors import UserError, advice, nearest
 from raysearch.core.logging import configure_logging
 
 __all__ = [
     "Console",
     "TerminalColumn",
     "TerminalTable",
+    "check_directory",
     "check_writable",
     "console",
     "examples",
@@ -34,14 +34,6 @@ __all__ = [
     "warn",
 ]
 
-_WHAT_TO_DO = {
-    errno.ENOSPC: "free some space, or write to another place",
-    errno.EDQUOT: "free some of the quota, or write to another place",
-    errno.EROFS: "write to another place",
-    errno.EACCES: "check its owner and mode, or use another place",
-    errno.EPERM: "check its owner and mode, or use another place",
-    errno.EMFILE: "raise the limit with `ulimit -n`",
-}
 _COMMON = "For every command"
 
 _logger = logging.getLogger(__name__)
@@ -118,6 +110,21 @@ def check_writable(path: Path, name: str) -> None:
         raise UserError(f"cannot write {path}: {name} must be a file in an existing, writable directory")
 
 
+def check_directory(path: Path, flag: str) -> None:
+    """Check before any work that files can be written into a directory, which need not exist yet.
+
+    Args:
+        path: the directory.
+        flag: the option that names another one.
+
+    Raises:
+        UserError: it cannot be written to.
+    """
+    nearest_existing = next(parent for parent in (path.absolute(), *path.absolute().parents) if parent.exists())
+    if not nearest_existing.is_dir() or not os.access(nearest_existing, os.W_OK | os.X_OK):
+        raise UserError(f"cannot write into '{path}'; name a writable directory with {flag}")
+
+
 def exit_with_error(*messages: str) -> NoReturn:
     """Print a line per message to standard error and exit with code 2."""
     for message in messages:
@@ -161,8 +168,7 @@ def _discard_output() -> None:
 def _os_error_message(error: OSError) -> str:
     reason = error.strerror or str(error)
     place = "" if error.filename is None else f": '{os.fsdecode(error.filename)}'"
-    advice = _WHAT_TO_DO.get(error.errno or 0)
-    return f"{reason}{place}" + (f"; {advice}" if advice else "")
+    return f"{reason}{place}{advice(error)}"
 
 
 def _add_common_options(command: Any) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import errno
 from collections.abc import Iterable, Iterator
 
 
@@ -71,6 +72,35 @@ class Problems:
             raise UserError(self.messages[0])
         if self.messages:
             raise UserErrors(self.messages)
+
+
+# What helps against an error of the operating system.
+_ADVICE = {
+    errno.ENOSPC: "free some space, or write to another place",
+    errno.EDQUOT: "free some of the quota, or write to another place",
+    errno.EFBIG: "raise the limit of file sizes, or write to another place",
+    errno.EROFS: "write to another place",
+    errno.EACCES: "change its permissions, or use another place",
+    errno.EPERM: "change its permissions, or use another place",
+    errno.EMFILE: "raise the limit with `ulimit -n`",
+}
+
+
+class WriteError(OSError, UserError):
+    """A file that cannot be written. The arguments are those of OSError: number, reason, path.
+
+    >>> str(WriteError(errno.ENOSPC, "No space left on device", "model.pt"))
+    "cannot write 'model.pt': No space left on device; free some space, or write to another place"
+    """
+
+    def __str__(self) -> str:
+        return f"cannot write '{self.filename}': {self.strerror}{advice(self)}"
+
+
+def advice(error: OSError) -> str:
+    """Return what to do about an error of the operating system, to append to a message; empty if there is nothing."""
+    text = _ADVICE.get(error.errno or 0)
+    return f"; {text}" if text else ""
 
 
 class Unreachable(UserError):

@@ -131,12 +131,7 @@ class Index:
         columns = [codes, pa.array(self.paths, pa.string()), pa.array(self.labels, pa.string())]
         table = pa.table(columns, names=["code", "path", "label"])
         table = table.replace_schema_metadata({METADATA_KEY: self.about.model_dump_json()})
-        try:
-            atomic.replace_file(
-                Path(path), lambda temporary: pq.write_table(table, temporary, write_page_checksum=True)
-            )
-        except OSError as error:
-            raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+        atomic.replace_file(Path(path), lambda temporary: pq.write_table(table, temporary, write_page_checksum=True))
 
     @classmethod
     def load(

@@ -57,10 +57,7 @@ def write_model(
     }
     buffer = io.BytesIO()  # torch.save writes a file's name into its content, so two paths would give two digests
     torch.save(content, buffer)
-    try:
-        atomic.replace_file(Path(path), lambda temporary: temporary.write_bytes(buffer.getbuffer()))
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+    atomic.write_bytes(Path(path), buffer.getbuffer())
 
 
 class ExportedModel:

@@ -154,7 +154,7 @@ def write_heartbeat(run_dir: Path, progress: Heartbeat) -> Path:
         OSError: it cannot be written.
     """
     path = run_dir / FOLDER / f"{progress.key}.json"
-    return atomic.replace_file(path, lambda temporary: temporary.write_text(progress.encode()))
+    return atomic.write_text(path, progress.encode())
 
 
 def read_heartbeats(run_dir: Path) -> list[Heartbeat]:
@@ -166,7 +166,7 @@ def read_heartbeats(run_dir: Path) -> list[Heartbeat]:
     heartbeats = []
     for path in sorted((run_dir / FOLDER).glob("[!.]*.json")):
         try:
-            heartbeats.append(Heartbeat.decode(path.read_text()))
+            heartbeats.append(Heartbeat.decode(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError, KeyError):  # removed meanwhile, or written by another version
             continue
     return sorted(heartbeats, key=lambda heartbeat: heartbeat.beat)

@@ -77,10 +77,19 @@ def table(study: StudyRecord, ended: Mapping[str, Mapping[str, Any]]) -> pa.Tabl
     return loaded.replace_schema_metadata({FAMILY: str(study.comparisons)})
 
 
-def save_table(run_dir: str | Path, reader: CellReader | None = None) -> pa.Table:
-    """Write `results.parquet` from the cells and return the table. Arguments and errors are those of `load`."""
+def save_table(run_dir: str | Path, reader: CellReader | None = None, out: str | Path | None = None) -> pa.Table:
+    """Write `results.parquet` from the cells and return the table.
+
+    Args:
+        run_dir: see `load`.
+        reader: see `load`.
+        out: the directory to write to; None for that of the run.
+
+    Raises:
+        UserError: the errors of `load`, or the file cannot be written.
+    """
     loaded = load(run_dir, reader)
-    atomic.replace_file(Path(run_dir) / "results.parquet", lambda path: pq.write_table(loaded, path))
+    atomic.replace_file(Path(out or run_dir) / "results.parquet", lambda path: pq.write_table(loaded, path))
     return loaded
 
 
@@ -104,7 +113,7 @@ def read_study(run_dir: str | Path) -> StudyRecord:
 def write_study(run_dir: str | Path, study: StudyRecord) -> None:
     """Write `study.json`, whole or not at all."""
     text = json.dumps(study.to_dict(), indent=1, sort_keys=False)
-    atomic.replace_file(Path(run_dir) / "study.json", lambda path: path.write_text(text))
+    atomic.write_text(Path(run_dir) / "study.json", text)
 
 
 def adopt(run_dir: Path, hashes: Iterable[str]) -> int:

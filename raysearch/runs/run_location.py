@@ -202,4 +202,4 @@ def _download(file: Location, path: Path, size: int) -> None:
     if not path.exists() or path.stat().st_size != size:
         with contextlib.suppress(FileNotFoundError):  # removed since it was listed
             content = file.read()
-            atomic.replace_file(path, lambda temporary: temporary.write_bytes(content))
+            atomic.write_bytes(path, content)

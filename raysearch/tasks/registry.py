@@ -1,5 +1,6 @@
 """Tasks by their names in configs: how each is built, what exactly its metrics are, and the backbone it starts from."""
 
+import io
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -65,5 +66,7 @@ def with_pretrained_backbone(
         task = build(pre_config, pre_seed, worker)
         train(task)
         state = task.state_dict()["trunk"]
-        atomic.replace_file(path, lambda temporary: torch.save(state, temporary))
+        buffer = io.BytesIO()  # torch.save reports a full disk as a RuntimeError
+        torch.save(state, buffer)
+        atomic.write_bytes(path, buffer.getbuffer())
     return replace(worker, start=torch.load(path, weights_only=True, map_location=worker.device))

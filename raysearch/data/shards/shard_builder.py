@@ -137,7 +137,7 @@ def write_atomic(path: Path, data: bytes | pa.Buffer, temporary_folder: Path) ->
     Raises:
         OSError: the file cannot be written.
     """
-    atomic.replace_file(path, lambda temporary: temporary.write_bytes(data), temporary_in=temporary_folder, sync=False)
+    atomic.write_bytes(path, data, temporary_in=temporary_folder, sync=False)
 
 
 def _prepare(sample: Sample) -> PreparedImage:

@@ -91,7 +91,7 @@ class CostMeter:
         self._saved = self._clock()
         if self._node_hours:
             text = json.dumps(self.record())
-            atomic.replace_file(self._file, lambda path: path.write_text(text))
+            atomic.write_text(self._file, text)
 
     def record(self) -> dict[str, Any]:
         """Return the sum for `study.json`: dollars, and hours by type of node; empty if no node has a price."""
@@ -171,6 +171,6 @@ def enforce_limits(
 
 def _read_cost(file: Path) -> dict[str, Any]:
     try:
-        return json.loads(file.read_text())
+        return json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}

@@ -24,7 +24,8 @@ def read_objects(path: Path) -> Objects | None:
         UserError: the file cannot be read, or is not YAML.
     """
     try:
-        documents = [document for document in yaml.safe_load_all(path.read_text()) if isinstance(document, dict)]
+        contents = yaml.safe_load_all(path.read_text(encoding="utf-8"))
+        documents = [document for document in contents if isinstance(document, dict)]
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -35,7 +35,7 @@ def read_cluster_file(path: Path) -> dict[str, Any]:
         UserError: the file cannot be read, or is not a YAML mapping.
     """
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

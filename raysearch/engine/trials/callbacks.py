@@ -158,5 +158,5 @@ def _last_failure(trial: Any) -> str:
     """Return why the last attempt failed, in one line. Tune keeps the errors of all attempts in one file per trial."""
     text = ""
     with contextlib.suppress(OSError, TypeError):
-        text = Path(trial.error_file).read_text()
+        text = Path(trial.error_file).read_text(encoding="utf-8", errors="replace")
     return explain_attempt(text.rpartition("Failure #")[2])
