@@ -167,7 +167,8 @@ def _recorded_family(table: pa.Table) -> int | None:
 
 
 def _has_value(row: Mapping[str, Any], metric: str) -> bool:
-    return row["status"] == "finished" and row[metric] is not None and math.isfinite(row[metric])
+    value = row.get(metric)
+    return row["status"] == "finished" and value is not None and math.isfinite(value)
 
 
 def _finished(rows: list[dict], variant: str, metric: str) -> dict[int, float]:

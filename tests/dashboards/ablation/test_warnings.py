@@ -82,7 +82,8 @@ def test_a_variant_worse_than_its_warm_up_is_named(make_run: Callable[..., Path]
 
 def test_numbers_that_are_missing_or_no_numbers_give_no_warning(make_run: Callable[..., Path]) -> None:
     run = make_run(chance=None)
-    nothing = {"map_best_ties": float("nan"), "map_worst_ties": 0.0, "class_codes": None, "history": "[]"}
+    steps = [{"phase": "warmup", "map_validation": "high"}, {"phase": "train", "map_validation": None}, {"phase": 3}]
+    nothing = {"map_best_ties": float("nan"), "map_worst_ties": 0.0, "class_codes": None, "history": json.dumps(steps)}
     change_cells(run, {"srem.regions=10"}, lambda row: nothing)
     assert warned(run) == []
     assert "nan" not in answer(run).lower()
@@ -93,3 +94,18 @@ def test_many_variants_are_counted_not_listed(make_run: Callable[..., Path]) -> 
     (text,) = warned(run)
     assert text.count("srem") < 8
     assert "more" in text
+
+
+def test_a_seed_that_gained_since_the_warm_up_is_no_warning(make_run: Callable[..., Path]) -> None:
+    run = make_run(seeds=3)
+
+    def mixed(row: dict[str, Any]) -> dict[str, Any]:
+        end = 0.65 if row["seed"] == 0 else 0.2
+        return {
+            "history": json.dumps(
+                [{"phase": "warmup", "map_validation": 0.6}, {"phase": "train", "map_validation": end}]
+            )
+        }
+
+    change_cells(run, {"srem.regions=150"}, mixed)
+    assert warned(run) == []

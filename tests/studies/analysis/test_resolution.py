@@ -201,6 +201,7 @@ def test_the_cells_state_the_step() -> None:
     assert stated_step(rows, "accuracy") == pytest.approx(1 / (600 * 75))
     assert stated_step(rows, "map") == 0.01
     assert stated_step(rows, "loss") is None
+    assert metric_step([{"status": "failed"}, {"status": "finished"}], "map") == 0.0
     coarse = rows[1] | {"status": "finished", "map": 0.5}
     assert metric_step([coarse, coarse | {"metric_steps": json.dumps({"map": 0.02})}], "map") == 0.02
 
