@@ -266,3 +266,44 @@ def test_a_pre_training_is_not_exported(data: Path, tmp_path: Path, capsys: pyte
     out, err = capsys.readouterr()
     assert (stopped.value.code, err.count("\n"), out) == (2, 1, "")
     assert "fewshot --set model.method=centroid --set pretrain.epochs=N" in err
+
+
+def test_a_corrupt_image_of_a_folder_is_left_out(
+    model: Path, folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = tmp_path / "photos"
+    (photos / "wren").mkdir(parents=True)
+    whole = (folders[1] / "here.jpg").read_bytes()
+    for name, data in (
+        ("a.jpg", whole[:300]),
+        ("b.jpg", whole),
+        ("wren/c.jpg", b""),
+        ("wren/d.jpg", whole),
+        ("n.txt", b""),
+    ):
+        (photos / name).write_bytes(data)
+    (photos / "gone.jpg").symlink_to("nothing")
+    out = done(capsys, model, folders[0], photos, "--out", tmp_path / "named.csv")
+    with (tmp_path / "named.csv").open(newline="", encoding="utf-8") as file:
+        assert [row["path"] for row in csv.DictReader(file)] == ["b.jpg", "wren/d.jpg"]
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    assert sum(line.startswith("left out: a.jpg: ") for line in lines) == 1
+    assert "left out: wren/c.jpg: the file is empty" in lines
+    assert "images 2 read" in lines
+    assert "files 1 left out: a link that leads nowhere gone.jpg" in lines
+    assert "files 1 left out: hidden, or left by a file manager wren/.hidden.jpg" in lines  # of the examples
+    answer = json.loads(done(capsys, model, folders[0], photos, "--json"))
+    assert [image["path"] for image in answer["images"]] == ["b.jpg", "wren/d.jpg"]
+    assert [image["path"] for image in answer["left_out"]] == ["a.jpg", "wren/c.jpg"]
+    account = answer["accounts"][str(photos)]
+    assert account["read"] + sum(entry["number"] for entry in account["left_out"]) == 6
+    for flag in ("--strict", "--on-corrupt=fail"):
+        with pytest.raises(SystemExit) as stopped:
+            cli.run(
+                classify.app, [str(word) for word in (model, folders[0], photos, flag, "--out", tmp_path / "no.csv")]
+            )
+        assert (stopped.value.code, capsys.readouterr().err.count("\n")) == (2, 1)
+        assert not (tmp_path / "no.csv").exists()
+    recogniser = FewShotClassifier.load(model, device="cpu")
+    recogniser.learn_folder(folders[0])
+    assert [image.path for image in name_images(recogniser, photos)] == ["b.jpg", "wren/d.jpg"]

@@ -390,3 +390,27 @@ def test_wrong_inputs_are_one_line(
     ):
         assert said in refused(capsys, *given), given
     assert not out.exists()
+
+
+def test_folders_are_accounted_for_in_the_index_and_in_questions(
+    models: dict[str, Path], photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, _ = done(capsys, "index", models["model"], photos, tmp_path / "index")
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    assert "images 7 read" in lines
+    assert "files 2 left out: hidden, or left by a file manager .hidden.jpg, __MACOSX/zebra.jpg" in lines
+    assert "folders 1 left out: a link to a folder above it two words/back" in lines
+    about = Index.load(tmp_path / "index").about
+    assert about.account is not None
+    assert about.account.read + about.account.number_left_out == 13
+    out, err = done(capsys, "query", models["model"], tmp_path / "index", photos, photos / NAMES[0], "-k", 1, "--json")
+    answers = json.loads(out)
+    assert [answer["image"] for answer in answers] == [str(photos / name) for name in NAMES]
+    assert {answer["root"] for answer in answers} == {str(photos.resolve())}
+    assert [answer["matches"][0]["distance"] for answer in answers] == [0] * 7
+    assert "the file is empty" in err
+    index, strict = tmp_path / "index", tmp_path / "strict"
+    for words in (("index", models["model"], photos, strict), ("query", models["model"], index, photos)):
+        assert "holds what is not read: 2 files (hidden" in refused(capsys, *words, "--strict")
+    assert "is corrupt" in refused(capsys, "query", models["model"], index, photos, "--on-corrupt", "fail")
+    assert not strict.exists()

@@ -16,7 +16,7 @@ from raysearch.core import UserError
 from raysearch.data import source_tree
 from raysearch.data.layouts.readers.disk import class_folders
 from raysearch.data.reading_account import ReadingAccount, account_of
-from raysearch.data.shards import MANIFEST, Manifest, read_manifest, read_shard
+from raysearch.data.shards import MANIFEST, FileLoader, Manifest, read_manifest, read_shard
 from raysearch.data.source_tree import Entry, is_image_name
 from raysearch.storage import Location, LocationLike
 
@@ -140,7 +140,7 @@ def _account(entries: list[Entry], read: list[str], rest: str = "") -> ReadingAc
 
 def _image_of_file(root: Path, path: str) -> SourceImage:
     folder = path.rpartition("/")[0]
-    return SourceImage(path, folder.rpartition("/")[2] or None, (root / path).read_bytes)
+    return SourceImage(path, folder.rpartition("/")[2] or None, FileLoader(str(root), path).__call__)
 
 
 def _images_of_shards(root: Location, manifest: Manifest) -> Iterator[SourceImage]:

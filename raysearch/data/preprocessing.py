@@ -75,6 +75,8 @@ class Preprocessing:
         except (CorruptImage, OSError) as error:
             reason = str(getattr(error, "strerror", None) or error)
             return Corrupt(source=image.path, reason=" ".join(reason.split()))
+        except MemoryError:
+            return Corrupt(source=image.path, reason="it needs more memory than is free")
 
     def check(self, images: ImagesLike) -> None:
         """Check the shape and type of an array of images; other inputs pass.

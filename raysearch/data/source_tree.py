@@ -5,6 +5,7 @@ with `pillow-heif` installed, `.heic` is read. Links are followed, but not to a 
 folder that the user named: a downloaded data set could otherwise collect a machine's other files.
 """
 
+import contextlib
 import os
 import stat
 from collections.abc import Callable, Collection, Iterator
@@ -91,7 +92,7 @@ def ending_reason(name: str) -> str:
 
 
 def walk(root: str | os.PathLike[str], follow_links: bool = False) -> Iterator[Entry]:
-    """Yield every file below a folder, in no order. Links to folders are entered.
+    """Yield every file below a folder, each folder's by name. Links to folders are entered.
 
     Args:
         root: the folder.
@@ -129,16 +130,20 @@ def unread(
 
 
 @cache
-def _registered() -> dict[str, str]:
-    """Return ending -> format of everything that Pillow knows, with its plugin for HEIF if that is installed."""
-    from PIL import Image
-
-    try:
+def register_plugins() -> None:
+    """Let Pillow read HEIF files if `pillow-heif` is installed; every process that opens images needs this."""
+    with contextlib.suppress(ImportError):
         import pillow_heif  # type: ignore[import-not-found, unused-ignore]
 
         pillow_heif.register_heif_opener()
-    except ImportError:
-        pass
+
+
+@cache
+def _registered() -> dict[str, str]:
+    """Return ending -> format of everything that Pillow and its plugins know."""
+    from PIL import Image
+
+    register_plugins()
     return Image.registered_extensions()
 
 
@@ -153,7 +158,7 @@ def _walk(
 ) -> Iterator[Entry]:
     try:
         with os.scandir(folder) as scan:
-            entries = list(scan)
+            entries = sorted(scan, key=lambda entry: entry.name)
     except OSError as error:
         if not prefix:
             raise

@@ -185,6 +185,8 @@ def read_about(path: str | os.PathLike[str]) -> About:
         KeyError,
         TypeError,
         ValueError,
+        ArithmeticError,
+        RecursionError,
     ) as error:  # pydantic and json raise ValueError
         raise UserError(f"{path} is not an index, or is damaged ({type(error).__name__}); {MAKE_ONE}") from None
 

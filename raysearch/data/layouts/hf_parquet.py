@@ -99,7 +99,7 @@ def _schema_and_features(path: Path) -> tuple[pa.Schema, Mapping[str, Any]]:
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
         return schema, {name: feature for name, feature in features.items() if isinstance(feature, dict)}
-    except (KeyError, ValueError, TypeError, AttributeError):
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
         return schema, {}
 
 

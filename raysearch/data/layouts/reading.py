@@ -1,15 +1,16 @@
 """Read SRC by a layout, and account for everything else that is in it."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import PurePosixPath
 
 from raysearch.core import UserError
 from raysearch.data import source_tree
 from raysearch.data.layouts.layout import Layout, Listing
 from raysearch.data.reading_account import ReadingAccount, Unused, account_of
 from raysearch.data.shards import Sample, loader_file
-from raysearch.data.source_tree import LEADS_OUT
+from raysearch.data.source_tree import LEADS_OUT, Entry
 
 
 def read_source(
@@ -39,6 +40,8 @@ def read_source(
     prefix = "" if listing.base is None else below_root(f"{os.path.abspath(listing.base)}/")
     paths = [below_root(file) if file else prefix + sample.source for file, sample in zip(files, listing, strict=True)]
     entries = list(source_tree.walk(root, follow_links))
+    if listing.corrupt and not listing.samples:
+        _refuse_lists_without_files(src, prefix, listing, entries)
     if outside := {entry.path for entry in entries if entry.reason == LEADS_OUT}:
         leads_out = _is_in(outside)
         inside = [not leads_out(path) for path in paths]
@@ -63,6 +66,19 @@ def read_source(
         if entry.kind in ("row", "member")
     )
     return listing, account_of(len(listing), [*unread, *not_files], used_files)
+
+
+def _refuse_lists_without_files(src: str, prefix: str, listing: Listing, entries: Sequence[Entry]) -> None:
+    """Raise if none of the listed images is where the lists have it, and one is elsewhere."""
+    paths = {entry.path for entry in entries}
+    listed = {PurePosixPath(image.source).name: prefix + image.source for image in listing.corrupt}
+    for entry in entries:
+        expected = listed.get(entry.path.rpartition("/")[2])
+        if expected and expected not in paths:
+            raise UserError(
+                f"SRC {src} has none of the {len(listing.corrupt):,} images of its lists where they should be: "
+                f"{expected} is at {entry.path}. Move the images, or change the paths"
+            )
 
 
 def _path_below(root: str) -> Callable[[str], str]:

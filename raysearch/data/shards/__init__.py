@@ -28,6 +28,7 @@ from raysearch.data.shards.manifest import (
     read_manifest,
     shard_paths,
 )
+from raysearch.data.shards.publish import rename_data_set
 from raysearch.data.shards.reader import ShardReader
 from raysearch.data.shards.samples import FileLoader, Loader, Sample, SliceLoader, loader_file, reshape_samples
 from raysearch.data.shards.shard_rows import SCHEMA, file_sha256, read_rows, read_shard
@@ -73,6 +74,7 @@ __all__ = [
     "read_manifest",
     "read_rows",
     "read_shard",
+    "rename_data_set",
     "reshape_samples",
     "shard_paths",
     "sort_by_hash",

@@ -25,6 +25,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from raysearch.core import UserError
+from raysearch.data.source_tree import register_plugins
 
 if TYPE_CHECKING:
     import numpy as np
@@ -98,6 +99,7 @@ def open_image(data: bytes, name: str | None = None) -> "Iterator[Image]":
     """
     from PIL import Image, UnidentifiedImageError
 
+    register_plugins()
     limit = max_pixels()
     too_large = f"more than {limit:,} pixels, the limit; allow more by {MAX_PIXELS_VARIABLE}, such as 400000000"
     _configure_pillow(limit)

@@ -21,6 +21,14 @@ IMAGES = "images"  # a key of Manifest.versions
 IMAGES_VERSION = "2"  # of the rules by which images are opened; 2: photographs are upright, samples have a stated range
 MANIFEST = "manifest.json"
 SPLITS = ("train", "val", "test")
+UNREADABLE = (
+    OSError,
+    ValueError,
+    TypeError,
+    ArithmeticError,
+    RecursionError,
+    MemoryError,
+)  # pydantic's are ValueErrors
 INGEST_AGAIN = "ingest the data set again"
 HOW_TO_INGEST = "make one with: python -m raysearch.ingest LAYOUT SRC OUT"
 
@@ -99,7 +107,7 @@ def read_manifest(directory: LocationLike) -> Manifest:
         manifest = Manifest.model_validate(fields) if version == FORMAT else None
     except UserError:
         raise
-    except (OSError, ValueError, TypeError) as error:  # pydantic's and json's errors are ValueErrors
+    except UNREADABLE as error:
         raise UserError(f"{root / MANIFEST} cannot be read ({type(error).__name__}); {HOW_TO_INGEST}") from error
     if manifest is None:
         age, cure = ("a newer", "upgrade raysearch") if version > FORMAT else ("an older", INGEST_AGAIN)

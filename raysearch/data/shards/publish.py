@@ -12,7 +12,7 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from raysearch.core import Unreachable, UserError
+from raysearch.core import Unreachable, UserError, atomic
 from raysearch.data.shards.manifest import MANIFEST, Manifest, Shard, read_manifest
 from raysearch.storage import Location, cache_dir
 
@@ -50,8 +50,14 @@ def existing_manifest(target: Location) -> Manifest | None:
 def _names_on_disk(path: Path) -> set[str]:
     try:
         if not path.is_dir():
+            if path.is_symlink():
+                raise UserError(f"{path} is a link to {path.readlink()}, which is not a directory; choose another OUT")
             return {path.name} if path.exists() else set()
-        return {entry.name for entry in path.iterdir()}
+        names = {entry.name for entry in path.iterdir()}
+        if not names and (path.is_symlink() or path.is_mount()):  # nothing can be renamed to its place
+            kind = f"a link to {path.resolve()}" if path.is_symlink() else "a mount point"
+            raise UserError(f"{path} is {kind}; name the directory to create, such as {path.resolve() / 'shards'}")
+        return names
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}") from error
 
@@ -63,6 +69,30 @@ def _names_in_store(target: Location) -> set[str]:
         return set()
     # Shards alone are an interrupted upload, or one that is running now.
     return set() if all(_UPLOADED_SHARD.fullmatch(name) for name in names) else names
+
+
+def rename_data_set(target: Location, manifest: Manifest, name: str) -> Manifest:
+    """Give a published data set another name, and return its manifest.
+
+    Args:
+        target: the directory of the data set.
+        manifest: its manifest.
+        name: the new name, for reports.
+
+    Raises:
+        UserError: the manifest cannot be written.
+    """
+    renamed = manifest.model_copy(update={"name": name})
+    data = (renamed.model_dump_json(indent=1) + "\n").encode()
+    path = target.local
+    try:
+        if path is None:
+            (target / MANIFEST).write(data)
+        else:
+            atomic.replace_file(path / MANIFEST, lambda temporary: temporary.write_bytes(data))
+    except OSError as error:
+        raise UserError(f"cannot write {target / MANIFEST}: {error.strerror or error}") from error
+    return renamed
 
 
 def publish_directory(directory: Path, target: Location, manifest: Manifest) -> Manifest:

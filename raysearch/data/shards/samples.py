@@ -19,6 +19,7 @@ from raysearch.data.shards.jpeg import Box
 from raysearch.data.shards.manifest import SPLITS
 
 MAX_OPEN_ARCHIVES = 64  # per process
+LARGEST_FILE = (1 << 31) - 1  # bytes; a value in a Parquet file cannot be larger
 
 
 class Loader(Protocol):
@@ -36,6 +37,9 @@ class FileLoader(NamedTuple):
     def __call__(self) -> bytes:
         try:
             with open(f"{self.root}/{self.source}", "rb", buffering=0) as file:
+                size = os.fstat(file.fileno()).st_size
+                if size > LARGEST_FILE:
+                    raise CorruptImage(f"{size:,} bytes, more than an image file may have ({LARGEST_FILE:,})")
                 return file.read()
         except FileNotFoundError:
             _check_visible(self.root)

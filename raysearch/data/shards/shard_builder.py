@@ -40,6 +40,8 @@ TEMPORARY_FOLDER = "half"  # files that are being written
 # Decoding takes 120 and 360. The unit is rows and not bytes, since decoding grows with an image's bytes as well.
 ROWS_PER_GROUP = 16
 
+NO_MEMORY = "it needs more memory than is free"
+
 PreparedImage = tuple[bytes, tuple[int, int]] | Corrupt  # the JPEG and its (width, height), or why there is none
 ImageMap = Callable[[Callable[[Sample], PreparedImage], Iterable[Sample]], Iterable[PreparedImage]]  # like `map`
 
@@ -145,6 +147,8 @@ def _prepare(sample: Sample) -> PreparedImage:
         return jpeg.to_rgb_jpeg(sample.load(), sample.source)
     except (CorruptImage, OSError) as error:
         return Corrupt(source=sample.source, reason=" ".join(str(error).split()))
+    except MemoryError:
+        return Corrupt(source=sample.source, reason=NO_MEMORY)
 
 
 def _write_rows(rows: Sequence[Row], directory: Path, name: str) -> Shard:

@@ -88,7 +88,7 @@ def write_shards(
     if strict:
         whole.refuse("SRC")
     target = Location.parse(out)
-    publish.existing_manifest(target)  # fails before the work, not after it
+    existing = publish.existing_manifest(target)  # fails before the work, not after it
     in_order, labels = canonical_order(samples, classes)
     specs = list(plan_shards(in_order, labels, rows_per_shard))
     try:
@@ -108,7 +108,10 @@ def write_shards(
                 if strict:
                     whole.refuse("SRC")
                 (directory / DATA_FOLDER / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", "utf-8")
-                return publish.publish_directory(directory / DATA_FOLDER, target, manifest)
+                published = publish.publish_directory(directory / DATA_FOLDER, target, manifest)
+                if existing is not None:
+                    report(f"{target} holds the same data already; it is left as it is")
+                return published
             except (KeyboardInterrupt, OSError, Unreachable):
                 if finished := len(list((directory / RECORDS_FOLDER).glob("*"))):
                     report(f"interrupted: {finished:,} of {len(specs):,} shards kept; rerun the command to resume")
