@@ -159,7 +159,7 @@ def ingest(
             report=lambda line: cli.console().print(line),
         )
     if name is not None and manifest.name != name:
-        _screen().print(f"renamed: {escape(manifest.name)} is now {escape(name)}", highlight=False)
+        cli.console().print(f"renamed: {manifest.name} is now {name}")
         manifest = shards.rename_data_set(target, manifest, name)
     if manifest.account is None:  # OUT was written before there were accounts
         manifest = manifest.model_copy(update={"account": account.complete(manifest.images, manifest.corrupt)})
