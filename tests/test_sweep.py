@@ -69,6 +69,9 @@ def test_a_killed_driver_loses_nothing_and_changes_no_number(here: Path) -> None
     # Runs lie in folders of their own: neighbours would share their cells.
     whole = finish(sweep(here, "a/whole"))
     assert f"{CELLS} to run" in whole
+    run = here / "a" / "whole"
+    assert f"follow it in a browser: python -m raysearch.report {run} --live" in whole
+    assert f"\nwrote {run}: report.html, " in whole
 
     killed = here / "b/killed"
     process = sweep(here, "b/killed")

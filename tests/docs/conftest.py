@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+import torchvision
 from PIL import Image
 
 from raysearch.data import synthetic
@@ -20,13 +22,14 @@ PER_CLASS = 12
 @pytest.fixture
 def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The directory of a reader who has photographs, some of them as examples of two classes."""
-    make_photographs(tmp_path)
+    prepare(tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def make_photographs(directory: Path) -> None:
-    """Draw photographs in folders of classes, a few examples of two classes, and loose ones."""
+def prepare(directory: Path) -> None:
+    """Draw photographs in folders of classes, a few examples of two classes, and loose ones; write weights."""
+    torch.save(torchvision.models.squeezenet1_1().state_dict(), directory / "squeezenet1_1.pth")
     colors = np.random.default_rng(0).integers(40, 215, (len(CLASSES), 3))
     for name, color in zip(CLASSES, colors, strict=True):
         for number in range(PER_CLASS):
