@@ -157,6 +157,18 @@ def are_disjoint(data: DataCounts) -> bool:
     return max(parts_of_class, default=0) == 1 and sum(any(data.part(split)) for split in PARTS) > 1
 
 
+def are_tests_apart(data: DataCounts) -> bool:
+    """Return whether there are train and test classes, and no test class is in another part.
+
+    The classes of train and val may be the same, as after `--val`.
+    """
+    train = data.part("train")
+    val = data.part("val")
+    test = data.part("test")
+    shared = any(count and (train[label] or val[label]) for label, count in enumerate(test))
+    return any(train) and any(test) and not shared
+
+
 def shared_classes_warning(data: DataCounts) -> list[str]:
     """Return a warning for a data set that would be class-disjoint but for a few classes, which may be a mistake.
 
@@ -165,7 +177,7 @@ def shared_classes_warning(data: DataCounts) -> list[str]:
     """
     used = [part for part in PARTS if any(data.part(part))]
     shared = [label for label in range(len(data.classes)) if sum(bool(data.part(part)[label]) for part in used) > 1]
-    if not shared or 2 * len(shared) >= len(data.classes):
+    if not shared or 2 * len(shared) >= len(data.classes) or are_tests_apart(data):
         return []
     return [
         f"{_number(shared, 'class is', 'classes are')} in several parts ({_listed(data, shared)}), and the other "
@@ -185,6 +197,9 @@ def dataset_warnings(data: DataCounts) -> list[str]:
         own = "each class is in one part: few-shot studies keep these parts, and retrieval studies refuse them"
         return ["; ".join([own, *(note[split] for split in missing)]), *_equal_names(data)]
     limits = retrieval_limits(data)
+    if are_tests_apart(data):
+        own = "no test class is in another part: few-shot studies keep them apart, and retrieval studies refuse them"
+        return [f"{own}; data.split=auto validates on a fifth of the other classes", *_equal_names(data)]
     impossible = [f"retrieval is not possible: {error}" for error in limits.errors]
     return impossible + list(limits.warnings) + shared_classes_warning(data)
 

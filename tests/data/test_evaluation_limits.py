@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raysearch.core import UserError
@@ -61,6 +61,7 @@ def test_validation_that_holds_out_nothing() -> None:
     assert not limits("retrieval", counts, data__validation=0.3).errors
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=2, max_size=5),
 )

@@ -16,7 +16,7 @@ from raysearch.core import UserError
 from raysearch.data import shards
 from raysearch.data.class_splits.class_names import WORDNET
 from raysearch.data.class_splits.splits import ELSEWHERE, Split, known_splits, load_split, split_hash, split_identity
-from raysearch.data.evaluation_limits import DataCounts, are_disjoint
+from raysearch.data.evaluation_limits import DataCounts, are_disjoint, are_tests_apart
 from raysearch.storage import LocationLike
 
 PARTS = ("train", "val", "test")
@@ -105,13 +105,13 @@ def divide_classes(name: str, data: DataCounts) -> Split:
     Raises:
         UserError: no such split, one that does not fit the classes, or no class to train or to validate on.
     """
-    disjoint = are_disjoint(data)
-    if name == OWN and not disjoint:
+    own = are_disjoint(data) or are_tests_apart(data)
+    if name == OWN and not own:
         raise UserError(
             f"data.split={OWN} needs train/val/test splits with disjoint, non-empty class sets; data set '{data.name}' "
             "does not have them"
         )
-    if name in (OWN, AUTO) and disjoint:
+    if name in (OWN, AUTO) and own:
         return _divide_own_parts(name, data)
     if name == AUTO:
         _check_train_part(name, data)
@@ -125,11 +125,12 @@ def divide_classes(name: str, data: DataCounts) -> Split:
 def data_identity(manifest: shards.Manifest) -> str:
     """Return what a cell's hash contains of a data set: its content hash.
 
-    Earlier versions divided the classes of a data set anew if its own parts share no class and one of them is missing.
+    Earlier versions divided the classes of a data set anew if no part of it had validation classes of its own.
     Cells on such data have new hashes, so that no result of the earlier division is taken over.
     """
     data = DataCounts(manifest.name, manifest.classes, manifest.counts)
-    if not are_disjoint(data) or all(any(data.part(part)) for part in PARTS):
+    is_whole = are_disjoint(data) and all(any(data.part(part)) for part in PARTS)
+    if is_whole or not (are_disjoint(data) or are_tests_apart(data)):
         return manifest.content_hash
     return hashlib.sha256(f"{manifest.content_hash} own parts".encode()).hexdigest()
 
@@ -184,9 +185,9 @@ def _divide_own_parts(name: str, data: DataCounts) -> Split:
         label: next((part for part in PARTS if data.part(part)[index]), PARTS[0])
         for index, label in enumerate(data.classes)
     }
-    if "val" in parts.values():
+    if "val" in parts.values() and are_disjoint(data):
         return Split(OWN, parts, "the data set's own rows")
-    train = [label for label, part in parts.items() if part == "train"]
+    train = [label for label, part in parts.items() if part != "test"]
     count = min(max(round(VALIDATION_SHARE * len(train)), LEAST_VALIDATION), len(train) // 2)
     if not count:
         raise UserError(
@@ -195,6 +196,6 @@ def _divide_own_parts(name: str, data: DataCounts) -> Split:
     held_out = shards.sort_by_hash(train)[:count]
     return Split(
         OWN_HELD_OUT,
-        parts | dict.fromkeys(held_out, "val"),
-        f"the data set has no validation part, so {count} of its {len(train)} train classes validate",
+        parts | dict.fromkeys(train, "train") | dict.fromkeys(held_out, "val"),
+        f"the data set has no validation classes of its own, so {count} of its {len(train)} train classes validate",
     )

@@ -71,9 +71,14 @@ def check_class_names(root: Path, prefix: str) -> None:
         prefix: the folder below SRC, with a slash, whose folders should be classes; "" for SRC itself.
 
     Raises:
-        UserError: some are kinds of files, such as masks.
+        UserError: some are kinds of files, such as masks, or all in a part are parts again.
     """
     folders = disk.folders(root / prefix)
+    if prefix and folders and len(name_parts(folders)) == len(folders):
+        raise UserError(
+            f"SRC {root} holds {prefix}{folders[0]}/, a part in a part; put images into SRC/{prefix}<class>/, or use "
+            f"{root / prefix} as SRC"
+        )
     kinds = [name for name in kinds_of_files(folders) if _holds_images(root / prefix / name)]
     if not kinds or (len(kinds) < len(folders) and not any(disk.images(root / prefix / name) for name in kinds)):
         return

@@ -115,6 +115,23 @@ def test_own_parts_are_kept(where: dict[str, int], name: str, sizes: dict[str, i
     assert same == (("val" in where and "test" in where) or len(where) == 1)
 
 
+def test_validation_images_of_train_classes(tmp_path: Path) -> None:
+    """After --val, val has the classes of train. The test classes stay apart, and other classes validate."""
+    own = {**dict.fromkeys(TRAIN, "train val"), **{f"test {number}": "test" for number in range(6)}}
+    samples = [
+        shards.Sample(f"{part}/{label}.jpg", label, part, partial(load, 50))
+        for label, parts in own.items()
+        for part in parts.split()
+    ]
+    manifest = shards.write_shards(samples, tmp_path / "data", name="birds", layout="folder")
+    found = class_splits.partition_of(tmp_path / "data", "auto")
+    assert found.name == "own-held-out"
+    assert set(found.split.classes("test")) == {f"test {number}" for number in range(6)}
+    assert {part: found.of_class.count(part) for part in ("train", "val")} == {"train": 21, "val": 5}
+    assert "no test class is in another part" in manifest.limits[0]
+    assert class_splits.data_identity(manifest) != manifest.content_hash
+
+
 def test_the_validation_classes_do_not_depend_on_the_other_classes(tmp_path: Path) -> None:
     """Classes validate by a hash of their names: another test class moves none."""
     found = []

@@ -4,7 +4,7 @@ import unicodedata
 from collections import Counter
 from pathlib import Path
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raysearch.data.layouts.readers.label_names import name_labels
@@ -62,6 +62,7 @@ def test_one_unicode_form() -> None:
     assert of(apart, f"{composed} owl") == {apart: composed}
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.sampled_from(["0", "1", "2", "3", "03", "1.0", "-1", "unknown", "wren", "owl", "\u0663", ""])),
     st.lists(st.sampled_from(["wren", "owl", "auk"]), max_size=4),

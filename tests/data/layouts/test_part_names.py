@@ -114,6 +114,7 @@ REFUSED = {
         ["JPEGImages/1.jpg", "SegmentationClass/1.png", "Annotations/1.xml"],
         r"JPEGImages/ and Segmentation",
     ),
+    "a part in a part": (["train/train/1.jpg", "test/test/1.jpg"], r"holds train/train/, a part in a part"),
     "flat parts": (["Train/1.jpg", "Test/1.jpg"], r"holds images directly in Train/, a part, and no class folders"),
     "nested": (["dataset/train/a/1.jpg", "dataset/test/a/1.jpg"], r"holds the folder test; use .*/dataset as SRC"),
     "two for one part": (["train2014/a/1.jpg", "train2017/a/1.jpg"], r"train2014 and train2017 both name the train"),

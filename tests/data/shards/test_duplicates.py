@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -102,6 +102,7 @@ def test_manifests_of_earlier_versions_are_read(tmp_path: Path) -> None:
     assert found.in_parts == 1, "reading all bytes again finds them in an older data set, too"
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("xyz"), st.sampled_from("ab"), st.sampled_from(["train", "test"]))))
 def test_the_numbers_are_those_of_a_plain_count(rows: list[tuple[str, str, str]]) -> None:
     images = [(digest, Place(f"{index}.jpg", label, split)) for index, (digest, label, split) in enumerate(rows)]
