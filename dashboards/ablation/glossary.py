@@ -67,6 +67,13 @@ def metric(run: View) -> str:
     if name.startswith("map@"):
         scope = "the whole ranking" if name == "map@all" else f"the first {name.removeprefix('map@')} of the ranking"
         sentences.append(f"Mean average precision over {scope} of the database by Hamming distance to each query.")
+        if name != "map@all":
+            cut = name.removeprefix("map@")
+            sentences.append(
+                f"The sum of precisions is divided by the smaller of {cut} and the number of relevant items. A query "
+                "without a relevant item counts as 0. Most published programs divide by the relevant items among the "
+                f"first {cut}, and give larger numbers."
+            )
     if name.startswith("accuracy@"):
         sentences.append(_EPISODES)
     sentences += [f"Ties: {_TIES[part]}." for part in parts if part in _TIES]

@@ -4,7 +4,7 @@ from dashboards.ablation import cost, protocol, row_limits
 from dashboards.ablation.tables import difference_cell, mean_cell
 from dashboards.ablation.view import Variant, View, levels
 from dashboards.html import Cell, Column, Markup, Section, Table, breakable_name, formats, join, section, tag, verdicts
-from dashboards.run_data import loads, mapping, mean
+from dashboards.run_data import data_sets, loads, mapping, mean
 
 
 def variants(run: View) -> Section:
@@ -98,7 +98,11 @@ def _measured_minus_published(variant: Variant) -> Cell:
 
 def _published_note(run: View) -> Markup | None:
     if run.published is None:
-        return None
+        known = data_sets(run.study.published)
+        if not known:
+            return None
+        text = f"Published: no numbers for this data set ({run.study.data.layout or 'unknown'}), only for "
+        return tag("p", f"{text}{', '.join(known)}.", class_="note")
     details = {
         key: text for key, text in run.published.source.items() if key != "paper" and key not in protocol.ASPECTS
     }

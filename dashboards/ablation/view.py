@@ -213,7 +213,7 @@ def view(study: StudyRecord, table: pa.Table) -> View:
         name: other for name, other in study.references.items() if name in plans and other in plans
     }
     compared = _compare(rows, plans, metric, references, study.comparisons)
-    published = read_published(study.published)
+    published = read_published(study.published, study.data.layout)
     ended = {(row["variant"], row["seed"]) for row in rows}
     absent = Counter(cell.variant for cell in study.cells if (cell.variant, cell.seed) not in ended)
     by_variant: dict[str, list[dict[str, Any]]] = {name: [] for name in plans}

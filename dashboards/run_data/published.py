@@ -14,6 +14,7 @@ from typing import Any
 
 from raysearch.core import UserError
 
+_BY_DATA = "{data}"  # in a name: the layout of the run's data set
 _NAME = re.compile(r"\w[\w-]*(/\w[\w-]*)*", re.ASCII)
 
 
@@ -71,18 +72,41 @@ class Published:
         return cited
 
 
-def read_published(name: str | None) -> Published | None:
+def read_published(name: str | None, data: str | None = None) -> Published | None:
     """Return the published numbers of `paper/table`; None if there are none.
+
+    Args:
+        name: the name of a file; in `paper/table_{data}` the layout of the run's data set is inserted.
+        data: the layout of the run's data set.
 
     Raises:
         UserError: the name could lead out of the folder of published numbers.
     """
     if not name:
         return None
+    if _BY_DATA in name:
+        if not data or not _NAME.fullmatch(data):
+            return None
+        name = name.replace(_BY_DATA, data)
     if not _NAME.fullmatch(name):
         raise UserError(f"published numbers are named paper/table, not {name[:80]!r}")
     path = resources.files("search_spaces").joinpath("published", *f"{name}.csv".split("/"))
     return parse(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def data_sets(name: str | None) -> list[str]:
+    """Return the data sets for which `paper/table_{data}` has numbers; none for a name without `{data}`."""
+    folder, _, table = (name or "").rpartition("/")
+    if _BY_DATA not in table or not _NAME.fullmatch(folder):
+        return []
+    before, after = table.split(_BY_DATA, 1)
+    files = resources.files("search_spaces").joinpath("published", *folder.split("/"))
+    names = [file.name.removesuffix(".csv") for file in files.iterdir()] if files.is_dir() else []
+    return sorted(
+        file.removeprefix(before).removesuffix(after)
+        for file in names
+        if file.startswith(before) and file.endswith(after)
+    )
 
 
 def parse(text: str) -> Published:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from raysearch.models.backbones import Backbone
+from raysearch.models.precision import at_least_single
 
 Maps = list[Tensor]  # one per tap: (..., C, h, w)
 
@@ -123,4 +124,4 @@ class EpisodicNetwork(nn.Module):
 
     def _classify(self, embeddings: Tensor) -> Tensor:
         assert self.classifier is not None
-        return self.classifier(embeddings.float())
+        return self.classifier(at_least_single(embeddings))

@@ -21,6 +21,7 @@ from raysearch.models.fewshot import HeadOutput, Maps
 from raysearch.models.helix.scores import relation_scores
 from raysearch.models.helixformer import HelixFormer
 from raysearch.models.lwfm import LayerwiseMatching, PairMatching, pool_taps
+from raysearch.models.precision import at_least_single
 
 
 class CentroidHead(nn.Module):
@@ -38,8 +39,8 @@ class CentroidHead(nn.Module):
 
     def forward(self, support: Maps, query: Maps) -> HeadOutput:
         """Return logits (E,N,W) from maps of each tap: supports (E,W,K,C,h,w), queries (E,N,C,h,w)."""
-        centroids = torch.cat([tap.float().mean((-2, -1)).mean(2) for tap in support], dim=-1)
-        queries = torch.cat([tap.float().mean((-2, -1)) for tap in query], dim=-1)
+        centroids = torch.cat([at_least_single(tap).mean((-2, -1)).mean(2) for tap in support], dim=-1)
+        queries = torch.cat([at_least_single(tap).mean((-2, -1)) for tap in query], dim=-1)
         if self.scale is not None:
             unit = nn.functional.normalize
             return HeadOutput(self.scale * unit(queries, dim=-1) @ unit(centroids, dim=-1).mT)

@@ -11,6 +11,13 @@ across the two images, and representation enhancement (REP) then works at each p
 Departures: whatever depends on one image alone is computed once, not per pair (`helix.mining`). The numbers are the
 same, except that dropout draws one mask for whatever is computed once. A side that is not updated still goes through
 its embedding, as in the released program. The figure shows the bare features, which only fit if the widths are equal.
+Every support meets the query, also with several shots, and scores are averaged over shots. The released program does
+that with one shot only. With K > 1 it joins maps along the dimension of shots: of 5 supports its "pairs" are (s1, s2),
+(s3, s4), (s5, q1), (q2, q3) and (q4, q5). So its published 5-shot numbers are of another pairing. Layers of a serial
+design (s_then_q, q_then_s) follow each other; `order="directions"` runs all layers of the first direction before those
+of the second, as the released program does. With one layer, which the figure shows, both are equal. In training, the
+released program lowers its rate one epoch earlier (it steps its schedule before an epoch). On Cars and Aircraft its
+`color` views show whole images of 84 px in training, and the middle of 92 px in tests; here both are the middle.
 
 Legend: `E` episodes, `Q` queries, `S` supports, `C` channels, `H x W` positions.
 """
@@ -18,7 +25,7 @@ Legend: `E` episodes, `Q` queries, `S` supports, `C` channels, `H x W` positions
 import torch
 from torch import Tensor, nn
 
-from raysearch.models.helix.designs import DESIGNS, EnhanceOnly, Layer
+from raysearch.models.helix.designs import DESIGNS, ORDERS, SERIAL, EnhanceOnly, Layer, OneWay
 from raysearch.models.helix.direction import LayerSizes, Side, SideName
 from raysearch.models.helix.layers import PositionNorm
 
@@ -43,6 +50,7 @@ class HelixFormer(nn.Module):
         kv_stride: the stride of keys and values; above 1 there are fewer positions to attend to.
         mlp_ratio: hidden channels of the enhancement over C'.
         dropout: probability, of the CSRM's mapping and in the enhancement.
+        order: of a serial design with several layers: "layers", or "directions" as in the released program.
 
     Raises:
         ValueError: an argument is unknown or out of its range.
@@ -71,6 +79,7 @@ class HelixFormer(nn.Module):
         kv_stride: int = 1,
         mlp_ratio: int = 4,
         dropout: float = 0.0,
+        order: str = "layers",
     ) -> None:
         super().__init__()
         for name, value, minimum in (("channels", channels, 1), ("depth", depth, 0), ("embed_kernel", embed_kernel, 1)):
@@ -80,12 +89,17 @@ class HelixFormer(nn.Module):
             raise ValueError(f"embed_kernel: an odd number, got {embed_kernel}")
         if design not in DESIGNS:
             raise ValueError(f"design: unknown '{design}'; known: {', '.join(DESIGNS)}")
+        if order not in ORDERS:
+            raise ValueError(f"order: unknown '{order}'; known: {', '.join(ORDERS)}")
         width = channels if width is None else width
         sizes = LayerSizes(width, heads, dim_head, fusion, rep, kv_stride, mlp_ratio, dropout)
         targets, layer = DESIGNS[design]
         self.support_embedding = Embedding(channels, width, embed_kernel)
         self.query_embedding = Embedding(channels, width, embed_kernel)
-        self.layers = nn.ModuleList(layer(sizes) if rmp else EnhanceOnly(sizes, targets) for _ in range(depth))
+        if rmp and order == "directions" and design in SERIAL:
+            self.layers = nn.ModuleList(OneWay(sizes, target) for target in targets for _ in range(depth))
+        else:
+            self.layers = nn.ModuleList(layer(sizes) if rmp else EnhanceOnly(sizes, targets) for _ in range(depth))
 
     def forward(self, support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
         """Return the maps of all pairs, supports and queries, both (E,Q,S,C',H,W); see `pairs` for less memory."""

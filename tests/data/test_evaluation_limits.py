@@ -54,6 +54,15 @@ def test_doubtful_retrieval() -> None:
     assert limits("retrieval", {"train": (3, 3, 3), "test": (1, 1, 1)}) == Limits()
 
 
+@pytest.mark.parametrize(("classes", "name"), [(555, "NABirds"), (292, "VegFru")])
+def test_the_sample_of_the_paper_on_large_data_sets(classes: int, name: str) -> None:
+    counts = {"train": [3] * classes, "test": [1] * classes}
+    (warning,) = limits("retrieval", counts).warnings
+    assert f"4,000 images per iteration on {name}, and this run 2,000; add --set train.samples=4000" in warning
+    assert limits("retrieval", counts, train__samples=4000) == Limits()
+    assert limits("retrieval", counts, hash__method="itq") == Limits()  # draws no sample
+
+
 def test_validation_that_holds_out_nothing() -> None:
     counts = {"train": (3, 3, 3), "test": (1, 1, 1)}
     (error,) = limits("retrieval", counts, data__validation=0.1).errors

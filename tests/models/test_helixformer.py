@@ -112,6 +112,41 @@ def test_pairs_apart_in_eval_mode(design: str) -> None:
         assert torch.equal(value, before[name])
 
 
+@pytest.mark.parametrize(
+    ("design", "one_way"), [("s_then_q", ["s2q", "s2q", "q2s", "q2s"]), ("q_then_s", ["q2s", "q2s", "s2q", "s2q"])]
+)
+def test_the_released_order_runs_all_layers_of_a_direction_first(design: str, one_way: list[str]) -> None:
+    settings = {"fusion": "mul", "depth": 2, "heads": 2, "rep": True, "rmp": True, "kv_stride": 1}
+    helix = network(**settings, design=design, order="directions").eval()
+    support, query = maps(1, 3, 4, 4, 5), maps(1, 2, 4, 4, 5)
+    reference = Reference(helix.state_dict(), **settings, design=design, training=False)
+    sides = {
+        "support": [reference.embed("support_embedding", image) for _ in query[0] for image in support[0]],
+        "query": [reference.embed("query_embedding", image) for image in query[0] for _ in support[0]],
+    }
+    for index, direction in enumerate(one_way):
+        reference.design = direction
+        sides = reference.layer(f"layers.{index}", sides)
+    for got, expected in zip(helix(support, query), sides.values(), strict=True):
+        assert_close(got.flatten(0, 2), torch.stack(expected), 1e-12)
+    layers = network(**settings, design=design).eval()
+    assert sum(p.numel() for p in layers.parameters()) == sum(p.numel() for p in helix.parameters())
+
+
+@pytest.mark.parametrize("design", ["s_then_q", "q_then_s"])
+def test_both_orders_are_equal_with_a_single_layer(design: str) -> None:
+    layers = network(design=design).eval()
+    directions = network(design=design, order="directions").eval()
+    renamed = {
+        name.replace("layers.0.first.", "layers.0.").replace("layers.0.second.", "layers.1."): value
+        for name, value in layers.state_dict().items()
+    }
+    directions.load_state_dict(renamed)
+    support, query = episodes(3)
+    for got, expected in zip(directions(support, query), layers(support, query), strict=True):
+        assert torch.equal(got, expected)
+
+
 @pytest.mark.parametrize(("channels", "count"), [(64, 209_280), (512, 9_473_024)])
 def test_parameters_of_the_paper_s_sizes(channels: int, count: int) -> None:
     assert sum(parameter.numel() for parameter in HelixFormer(channels).parameters()) == count

@@ -104,3 +104,14 @@ def test_what_cannot_be_compared() -> None:
         class_logits(head, [supports[0], [tap[:0] for tap in supports[1]]], query)
     with pytest.raises(ValueError, match="eval mode"):
         class_logits(head.train(), supports, query)
+
+
+@pytest.mark.parametrize("distance", ["euclidean", "cosine"])
+def test_centroids_compute_in_the_precision_of_the_maps(distance: str) -> None:
+    """Distances that differ by less than single precision tell two classes apart."""
+    head = CentroidHead(distance).double().eval()
+    features = torch.tensor([[1.0, 1e-6], [1.0, 3e-6]], dtype=torch.float64)
+    logits = head([features.view(1, 2, 1, 2, 1, 1)], [features.view(1, 2, 2, 1, 1)]).logits
+    assert logits.dtype == torch.float64
+    if distance == "euclidean":
+        assert logits.argmax(-1).tolist() == [[0, 1]]

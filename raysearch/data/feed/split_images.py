@@ -5,7 +5,6 @@ when they are needed (`streaming`), if the array would take more than its share 
 for the same rows, so a cell has the same numbers in either mode.
 """
 
-import logging
 import os
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -23,7 +22,6 @@ from raysearch.storage import LocationLike
 SPLITS = ("train", "test")
 CLASS_SPLITS = ("train", "val", "test")  # if splits share no class
 _MEMORY_SHARE = 0.5  # of a machine without Ray
-_log = logging.getLogger(__name__)
 
 
 class SplitRows(NamedTuple):
@@ -129,10 +127,7 @@ def open_local(
     """
     divided = split_rows(directory, parts)
     rows = all_rows(divided)
-    manifest = shards.read_manifest(directory)
-    if manifest.warning:
-        _log.warning("images: %s", manifest.warning)
-    reader = shards.ShardReader(directory, manifest)
+    reader = shards.ShardReader(directory, shards.read_manifest(directory))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     decision = choose_feed_mode(mode, len(rows) * spec.bytes, memory, _MEMORY_SHARE, where="this machine's memory")
     decoder = ThreadDecoder(reader, spec, os.cpu_count() or 1)

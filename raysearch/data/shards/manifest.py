@@ -77,7 +77,7 @@ class Manifest(FrozenModel):
     shards: tuple[Shard, ...]
 
     @property
-    def warning(self) -> str | None:
+    def age_warning(self) -> str | None:
         """What a user of this data set should know before training on it, in one line, or None."""
         if IMAGES in self.versions or self.layout == "synthetic":
             return None

@@ -88,10 +88,7 @@ def place_images(
     store = smallest_object_store()
     cpus = _spare_cpus()
     workers = capacity.workers_on_cluster(replace(demand, streams=True))
-    manifest = shards.read_manifest(run.shards)
-    if manifest.warning:
-        context.console.print(f"images: {manifest.warning}")
-    reader = ShardReader(run.shards, manifest)
+    reader = ShardReader(run.shards, shards.read_manifest(run.shards))
     location = Location.parse(run.shards)
     unseen_by = shard_visibility.nodes_without(location)
     # Nodes that are yet to come may see a local directory or not.

@@ -9,9 +9,11 @@ with anchors a_j drawn from the features. W, P and B are optimized in turn, each
 (discrete cyclic coordinate descent). So the objective never grows. The largest matrix in memory is phi (n, m). Legend:
 `n` images, `m` anchors, `c` bits, `K` classes, B (n, c), Y (n, K), W (c, K), P (m, c).
 
-Departures: the codes of the database are sign(phi P), as queries' are; P has the ridge of 1e-6 of the authors' code,
-which the objective then counts as nu 1e-6 ||P||^2; the kernel's width follows the features' scale unless given (the
-paper's features are of one scale).
+Departures: the codes of the database are sign(phi P), as queries' are. P has a small ridge against rounding, which the
+objective then counts as nu ridge ||P||^2; the equation has none. The kernel's width follows the features' scale unless
+given (the paper's features are of one scale). The authors' program has a ridge of 1e-2, and a column of ones in phi;
+`ridge=1e-2, bias=True` do as it does. It also divides features by their length and takes the kernel
+exp(-||f - a||^2 / (2 0.4^2)), of which `width=3.125` is the second half.
 """
 
 import torch
@@ -20,7 +22,7 @@ from torch.nn import functional
 
 from raysearch.models.hashing.encoder import Encoder, blocks
 
-RIDGE = 1e-6  # of P
+RIDGE = 1e-6  # of P, unless another is given
 
 
 class KernelEncoder(Encoder):
@@ -29,7 +31,7 @@ class KernelEncoder(Encoder):
     Args:
         anchors: (m, d) float64.
         width: () float64.
-        directions: (m, c) float64, P.
+        directions: (m, c) float64, P; (m + 1, c) with a bias, its last row.
     """
 
     anchors: Tensor
@@ -44,7 +46,8 @@ class KernelEncoder(Encoder):
 
     def scores(self, rows: Tensor) -> Tensor:
         """Return phi P (b, c) for features (b, d)."""
-        return kernel(rows, self.anchors, self.width) @ self.directions
+        anchors = len(self.anchors)
+        return kernel(rows, self.anchors, self.width) @ self.directions[:anchors] + self.directions[anchors:].sum(0)
 
 
 def fit(
@@ -59,6 +62,8 @@ def fit(
     sweeps: int = 100,
     lam: float = 1.0,
     nu: float = 1e-5,
+    ridge: float = RIDGE,
+    bias: bool = False,
 ) -> KernelEncoder:
     """Learn codes, classifier and kernel machine.
 
@@ -73,6 +78,8 @@ def fit(
         sweeps: over the bits in a turn, at most; it stops early when nothing changes.
         lam: weight of ||W||^2.
         nu: weight of the kernel machine's error.
+        ridge: weight of ||P||^2 beside that error.
+        bias: whether phi has a column of ones, as in the authors' program.
 
     Raises:
         ValueError: no labels, a single class, or no width and anchors that are mostly equal.
@@ -90,7 +97,9 @@ def fit(
     chosen = features[torch.randperm(n, generator=draw)[:anchors].to(device)].double()
     scale = torch.tensor(width, dtype=torch.float64, device=device) if width is not None else median_width(chosen)
     phi = torch.cat([kernel(rows, chosen, scale) for rows in blocks(features)])
-    machine = KernelMachine(phi)
+    if bias:
+        phi = torch.cat([phi, phi.new_ones(n, 1)], dim=1)
+    machine = KernelMachine(phi, ridge)
     codes = (torch.randint(2, (n, bits), generator=draw).double() * 2 - 1).to(device)
     for _ in range(iterations):
         weights = classifier(codes, labels, len(classes), lam)
@@ -130,18 +139,19 @@ def classifier(codes: Tensor, labels: Tensor, classes: int, lam: float) -> Tenso
 
 
 class KernelMachine:
-    """Computes P (m, c) for codes (n, c): (phi^T phi + 1e-6 I)^-1 phi^T B, with phi^T phi decomposed once.
+    """Computes P (m, c) for codes (n, c): (phi^T phi + ridge I)^-1 phi^T B, with phi^T phi decomposed once.
 
     Eigenvalues that are negative by rounding count as zero: close anchors make phi^T phi singular to working precision.
 
     Args:
         phi: (n, m).
+        ridge: the weight of ||P||^2.
     """
 
-    def __init__(self, phi: Tensor) -> None:
+    def __init__(self, phi: Tensor, ridge: float = RIDGE) -> None:
         self._phi = phi
         values, self._vectors = torch.linalg.eigh(phi.T @ phi)
-        self._values = values.clamp(min=0) + RIDGE
+        self._values = values.clamp(min=0) + ridge
 
     def directions(self, codes: Tensor) -> Tensor:
         """Return P (m, c) for codes (n, c)."""

@@ -149,6 +149,9 @@ def _other(side: SideName) -> SideName:
     return "query" if side == "support" else "support"
 
 
+SERIAL = ("s_then_q", "q_then_s")
+ORDERS = ("layers", "directions")  # of a serial design with several layers
+
 # design -> the sides that it updates in their order, and its layer
 DESIGNS: dict[str, tuple[tuple[SideName, ...], Callable[[LayerSizes], Layer]]] = {
     "q2s": (("support",), partial(OneWay, target="support")),

@@ -149,6 +149,8 @@ class RunConfig(Section):
             partition: the class-disjoint split of the run's images; None for the rows' own parts.
         """
         warnings = [*manifest.warnings, *self.limits(manifest.name, manifest.classes, manifest.counts).warnings]
+        if manifest.age_warning:
+            warnings.append(manifest.age_warning)
         if manifest.duplicates is not None:
             warnings += manifest.duplicates.warnings(partition.split.parts if partition else None)
         if partition is not None:

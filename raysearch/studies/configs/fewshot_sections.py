@@ -123,6 +123,17 @@ class HelixConfig(Section):
         "the other (s_then_q, q_then_s), or both at once (sym), which is HelixFormer.",
         used_if=_has_layers,
     )
+    order: Literal["layers", "directions"] = setting(
+        "layers",
+        "of s_then_q and q_then_s with several layers: layer after layer, or all layers of the first direction before "
+        "those of the second (directions), as the released program does.",
+        used_if=lambda config: (  # later than the cells of the other order
+            config.helix.order == "directions"
+            and _attends(config)
+            and config.helix.depth > 1
+            and config.helix.design in ("s_then_q", "q_then_s")
+        ),
+    )
     heads: int = setting(2, "of each attention. The released configuration's.", used_if=_attends, ge=1, le=64)
     dim_head: int = setting(64, "channels per head. The released configuration's.", used_if=_attends, ge=1)
     width: int | None = setting(
@@ -208,8 +219,8 @@ class SpmConfig(Section):
 
     weight: float = setting(
         0.25,
-        "of the matched similarity beside the global one; 0 leaves matching out. The released code has 0.25, 1 on CUB, "
-        "and 0 on tieredImageNet with 5 shots.",
+        "of the matched similarity beside the global one; 0 leaves matching out. The released code has 0.25, 1 on CUB "
+        "and CIFAR-FS, and 0 on tieredImageNet with 5 shots.",
         ge=0,
     )
     matcher: Literal["hungarian", "nearest", "mutual", "sinkhorn"] = setting(

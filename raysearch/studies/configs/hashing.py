@@ -152,6 +152,17 @@ class SdhConfig(Section):
         "g of the kernel exp(-g distance^2). none: 1 / (2 median distance^2), since the scale of features varies.",
         gt=0,
     )
+    ridge: float = setting(
+        1e-6,
+        "weight of the kernel machine's size, against rounding. The authors' program has 0.01.",
+        used_if=lambda config: config.sdh.ridge != SdhConfig.model_fields["ridge"].default,  # later than its cells
+        gt=0,
+    )
+    bias: bool = setting(
+        False,
+        "a constant beside the kernels. The authors' program has it, the paper's equations do not.",
+        used_if=lambda config: config.sdh.bias,  # later than its cells
+    )
 
 
 class PairsConfig(Section):

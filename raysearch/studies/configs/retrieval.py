@@ -39,6 +39,9 @@ def _uses(name: str) -> Callable[[Any], bool]:
     return lambda config: name in config.hashing_method.sections
 
 
+_LARGE_DATA_SETS = {555: "NABirds", 292: "VegFru"}  # by the number of their classes
+
+
 class DataConfig(Section):
     """Images of a run."""
 
@@ -126,7 +129,7 @@ class TrainConfig(Section):
     samples: int = setting(
         2000,
         "rows of the database in a sample; a larger number than the database has means all. The paper's value; 4000 "
-        "for large data sets.",
+        "on NABirds and VegFru.",
         ge=2,
     )
     batch: int = setting(64, "images per step, each with its positive and erased view. The paper's value.", ge=2)
@@ -264,7 +267,13 @@ class RetrievalConfig(RunConfig):
 
     def limits(self, name: str, classes: Sequence[str], counts: Counts) -> Limits:
         """Return the limits of a retrieval: two train classes with two images each, and queries that find theirs."""
-        return retrieval_limits(DataCounts(name, classes, counts), self.data.validation)
+        limits = retrieval_limits(DataCounts(name, classes, counts), self.data.validation)
+        default = TrainConfig.model_fields["samples"].default
+        if len(classes) in _LARGE_DATA_SETS and _is_trained(self) and self.train.samples == default:
+            data_set = _LARGE_DATA_SETS[len(classes)]
+            text = f"the paper draws 4,000 images per iteration on {data_set}, and this run {default:,}; "
+            limits = limits._replace(warnings=(*limits.warnings, text + "add --set train.samples=4000"))
+        return limits
 
     @property
     def uses_positive(self) -> bool:

@@ -33,7 +33,8 @@ class Ablation:
         metric: column of the results that variants are compared by.
         mode: "max" if a higher metric is better, "min" if a lower one is.
         profiles: profile name -> settings, on top of the task's own.
-        published: `paper/name` of published numbers to show beside, a file of `search_spaces/published`.
+        published: `paper/name` of published numbers to show beside, a file of `search_spaces/published`. `{data}` in it
+            stands for the layout of the run's data set, such as cub.
         step_limit: seconds after which the worker of an unfinished step (an outer iteration) is replaced as hung.
     """
 

@@ -154,6 +154,7 @@ def _helixformer(config: FewshotConfig, backbone: Backbone) -> HelixFormer:
         kv_stride=helix.kv_stride,
         mlp_ratio=helix.mlp_ratio,
         dropout=helix.dropout,
+        order=helix.order,
     )
 
 

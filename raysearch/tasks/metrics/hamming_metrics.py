@@ -3,7 +3,10 @@
 With short codes whole classes tie, so a metric that depends on how a sort breaks ties is not a property of the codes.
 "expected" is the mean over all orders of tied items in closed form: McSherry and Najork, "Computing Information
 Retrieval Performance Measures Efficiently in the Presence of Tied Scores", ECIR 2008. "index" breaks ties by database
-order, as most published code does. "best" and "worst" put relevant items first or last, and bound every order.
+order, as a stable sort does. "best" and "worst" put relevant items first or last, and bound every order.
+
+Published programs call NumPy's or torch's argsort without `stable`, so their order of ties is that of a sorting
+algorithm: neither "index" nor random. Their numbers lie between "worst" and "best".
 
 A `Ranking` is computed once. Each metric is an array over its distinct queries: `ranking.mean` averages it, and
 `ranking.each` returns it by query. A query without a relevant item counts as 0. Legend: `u` distinct queries, `n`

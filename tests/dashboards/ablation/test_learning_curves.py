@@ -1,6 +1,7 @@
 """Learning curves show the loss and the held-out figure, whichever split the study's metric is of."""
 
 import json
+from dataclasses import replace
 
 import pyarrow as pa
 import pytest
@@ -50,6 +51,13 @@ def test_the_definition_says_which_split_the_queries_are() -> None:
     histories = [[{"iteration": 1, "loss": 3.0}]] * 2
     assert "test split, which chooses nothing" in glossary.metric(run("map", histories))
     assert "held out of train" in glossary.metric(run("map_validation", histories))
+
+
+def test_the_definition_says_how_a_cut_ranking_is_normalized() -> None:
+    plain = run("map", [[{"iteration": 1, "loss": 3.0}]] * 2)
+    cut = replace(plain, metric_id="map@100/expected-ties/test")
+    assert "divided by the smaller of 100 and the number of relevant items" in glossary.metric(cut)
+    assert "divided by" not in glossary.metric(plain)
 
 
 def test_a_method_that_is_fitted_in_one_step_has_no_curve() -> None:

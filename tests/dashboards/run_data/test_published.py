@@ -4,9 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dashboards.ablation import curves
+from dashboards.ablation.page import page
 from dashboards.ablation.view import View, view
 from dashboards.run_data import published
 from raysearch.runs import StudyRecord, results
+from raysearch.studies.design.study_files import load_study
 
 from ...study_json import read_study_json
 
@@ -63,6 +65,60 @@ def test_the_number_of_true_is_not_that_of_one():
 def test_a_study_without_published_numbers_or_with_unknown_ones():
     assert published.read_published(None) is None
     assert published.read_published("fcaenet/no_such_table") is None
+
+
+def test_the_file_follows_the_data_of_the_run(make_run: Callable[..., Path]):
+    """`hashing_baselines` on each data set of the paper's table 1; the numbers are the table's, read by hand."""
+    study = load_study("hashing_baselines")[1]
+    at = {"method": "FCAENet", "hash.bits": 24}
+    paper = {"cub": 0.6767, "aircraft": 0.7546, "food101": 0.7656, "nabirds": 0.2390, "vegfru": 0.5036}
+    found = {}
+    for layout in paper:
+        numbers = published.read_published(study.published, layout)
+        assert numbers is not None
+        assert numbers.source["data"] == layout
+        found[layout] = numbers.find(at, "map")
+    assert found == {layout: (value, "1") for layout, value in paper.items()}
+    assert published.read_published(study.published, "folder") is None
+    assert published.read_published(study.published) is None
+    assert published.read_published(study.published, "../cub") is None
+    assert published.read_published("fcaenet/table_1_cub", "food101") == published.read(study.published, "cub")
+    assert published.data_sets(study.published) == sorted(paper)
+    assert published.data_sets("fcaenet/table_5_{data}") == ["cub", "food101"]
+    assert published.data_sets("fcaenet/table_2") == published.data_sets(None) == []
+
+
+def test_a_run_on_other_data_says_that_it_has_no_published_numbers(make_run: Callable[..., Path]):
+    path = make_run()
+    study = read_study_json(path)
+    study["published"] = "fcaenet/table_1_{data}"
+    run = view(StudyRecord.model_validate(study), results.load(path))
+    assert run.published is None
+    text = page(run)
+    assert "no numbers for this data set (synthetic), only for aircraft, cub, food101, nabirds, vegfru" in text
+    study["data"]["layout"] = "cub"
+    run = view(StudyRecord.model_validate(study), results.load(path))
+    assert run.published is not None
+    assert "no numbers for this data set" not in page(run)
+
+
+def test_table_5_is_the_papers():
+    rows = {}
+    for layout in ("cub", "food101"):
+        numbers = published.read_published(f"fcaenet/table_5_{layout}")
+        assert numbers is not None
+        rows[layout] = {(row["method"], row["hash.bits"]): row["map"] for row in numbers.rows}
+    assert rows["cub"]["ExchNet_Baseline", 24] == 0.5243
+    assert rows["cub"]["ExchNet_Baseline", 48] == 0.6465
+    assert rows["food101"]["ExchNet_Baseline", 24] == 0.4946
+    assert rows["food101"]["ExchNet_Baseline", 48] == 0.5723
+    for layout, by_levels in rows.items():  # the other twelve numbers are in table 1 as well
+        table = published.read_published("fcaenet/table_1_{data}", layout)
+        assert table is not None
+        others = {key: value for key, value in by_levels.items() if key[0] != "ExchNet_Baseline"}
+        assert len(others) == 6
+        for (method, bits), value in others.items():
+            assert table.find({"method": method, "hash.bits": bits}, "map") == (value, "1")
 
 
 def test_what_a_paper_only_cites_is_named_apart():

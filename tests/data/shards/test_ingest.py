@@ -217,8 +217,8 @@ def test_photographs_are_upright_and_earlier_data_sets_say_that_theirs_are_not(s
     rows = zip(*(table[name].to_pylist() for name in ("source", "label", "split", "image")), strict=True)
     old = write_as_before(list(rows), {row: lying.getvalue()}, tmp_path / "old")
     assert shards.decode_jpeg(shards.read_rows(old)["image"][row].as_py()).shape == (10, 30, 3)
-    assert "left photographs with an orientation on their side" in (shards.read_manifest(old).warning or "")
-    assert shards.read_manifest(tmp_path / "new").warning is None
+    assert "left photographs with an orientation on their side" in (shards.read_manifest(old).age_warning or "")
+    assert shards.read_manifest(tmp_path / "new").age_warning is None
     code, _, err = ingest("verify", old)
     assert code == 2
     assert f"row {row} (crow/photo.jpg) lies on its side" in err

@@ -83,6 +83,35 @@ def test_loop(bits: int, anchors: int, width: float | None, lam: float, nu: floa
     assert np.array_equal(encoder(fresh).numpy(), np.sign(loop_kernel(fresh, chosen, width) @ machine(codes)))
 
 
+@pytest.mark.parametrize(("ridge", "bias"), [(1e-2, True), (1e-2, False), (0.5, True)])
+def test_ridge_and_bias_of_the_authors_program(ridge: float, bias: bool) -> None:
+    """Second writing: their demo appends ones to phi, and solves (phi^T phi + ridge I) P = phi^T B."""
+    features, labels = problem()
+    options = {"anchors": 20, "width": 0.2, "iterations": 1, "nu": 0.05, "ridge": ridge, "bias": bias}
+    encoder = hashing.fit("sdh", features, labels, 6, seed=2, **options)
+    draw = torch.Generator().manual_seed(2)
+    chosen = features[torch.randperm(90, generator=draw)[:20]]
+    start = torch.randint(2, (90, 6), generator=draw).double().numpy() * 2 - 1
+
+    def mapped(rows: Tensor) -> np.ndarray:
+        phi = loop_kernel(rows, chosen, 0.2)
+        return np.hstack([phi, np.ones((len(phi), 1))]) if bias else phi
+
+    phi = mapped(features)
+    y = one_hot(labels)
+
+    def machine(codes: np.ndarray) -> np.ndarray:
+        return np.linalg.solve(phi.T @ phi + ridge * np.eye(phi.shape[1]), phi.T @ codes)
+
+    w = np.linalg.solve(start.T @ start + np.eye(6), start.T @ y)
+    codes = loop_bits(start, y, w, phi @ machine(start), 0.05)
+    np.testing.assert_allclose(encoder.directions.numpy(), machine(codes), rtol=1e-6, atol=1e-9)
+    fresh, _ = problem(seed=1)
+    expected = np.sign(mapped(fresh) @ machine(codes))
+    assert np.array_equal(encoder(fresh).numpy(), expected)
+    assert np.array_equal(hashing.restore("sdh", encoder.state_dict())(fresh).numpy(), expected)
+
+
 @pytest.mark.parametrize(("lam", "nu"), [(1.0, 1e-5), (0.1, 1.0)])
 def test_no_step_raises_the_objective(lam: float, nu: float) -> None:
     features, labels = problem(n=150)

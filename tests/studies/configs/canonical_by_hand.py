@@ -53,6 +53,11 @@ def retrieval(config: RetrievalConfig) -> dict[str, Any]:
     erases = method == "adsh" and config.srem.regions > 0 and (config.esrl.erased > 0 or config.adsh.views != "anchor")
     pairs = method == "adsh" and (config.esrl.positive > 0 or config.adsh.views == "all")
     plain |= {section: {} for section, methods in RETRIEVAL_SECTIONS.items() if method not in methods}
+    if method == "sdh":  # newer than cells on people's disks, so that their defaults are left out
+        if config.sdh.ridge == 1e-6:
+            del plain["sdh"]["ridge"]
+        if not config.sdh.bias:
+            del plain["sdh"]["bias"]
     if method in FITTED:
         del plain["model"]["frozen"]
         del plain["model"]["standardise"]
@@ -123,6 +128,8 @@ def helix(config: FewshotConfig) -> dict[str, Any]:
         return {"depth": 0, "width": section.width, "embed_kernel": section.embed_kernel}
     idle = [] if section.rmp else ["heads", "dim_head", "fusion", "kv_stride"]
     idle += [] if section.rep else ["mlp_ratio"]
+    serial = section.design in ("s_then_q", "q_then_s") and section.depth > 1 and section.rmp
+    idle += [] if serial and section.order == "directions" else ["order"]  # newer than cells on people's disks
     return {name: value for name, value in plain.items() if name not in idle}
 
 

@@ -101,6 +101,21 @@ def test_the_presets_are_the_released_configurations() -> None:
     mini = config(presets.settings("lwfm_mini", "fewshot"))
     assert (mini.lwe.temperature, mini.spm.weight) == (5, 0.25)
     assert (mini.lwfm.episode_weight, mini.lwfm.aux_batch) == (0.25, 128)
+    for name, cub_views in (("helixformer_5shot", False), ("helixformer_cub_5shot", True)):
+        five = config(presets.settings(name, "fewshot"))
+        assert (five.episodes.shots, five.train.batch, five.train.epochs) == (5, 2, 150)
+        assert five.train.episodes / five.train.batch == 250
+        assert [round(share * 150, 9) for share in five.train.milestones] == [80, 120]
+        assert (five.data.augment == "flip") == cub_views
+    # data set, temperature, matching with 1 and 5 shots, weight of the episode's loss, ordinary batch, steps per epoch
+    for name, *expected in (("lwfm_cifar_fs", 5, 1, 0.5, 64, 600), ("lwfm_tiered", 5, 0.25, 0.25, 256, 1752)):
+        lwfm = config(presets.settings(name, "fewshot"))
+        values = [lwfm.lwe.temperature, lwfm.spm.weight, lwfm.lwfm.episode_weight, lwfm.lwfm.aux_batch]
+        assert [*values, lwfm.train.episodes] == expected
+        assert (lwfm.train.epochs, lwfm.train.batch, lwfm.episodes.shots) == (10, 1, 1)
+        assert [round(share * 10, 9) for share in lwfm.train.milestones] == [4, 6, 8]
+    five = config(presets.settings("lwfm_tiered_5shot", "fewshot"))
+    assert (five.episodes.shots, five.spm.weight, five.lwfm.aux_batch) == (5, 0, 256)
     text = config(presets.settings("lwfm_text", "fewshot"))
     assert (text.spm.reduce, text.spm.layers, cub.spm.reduce, cub.spm.layers) == ("mean", "mean", "top1", "max")
 

@@ -28,7 +28,7 @@ EVERYTHING: dict[str, Any] = {
     "centroid.distance": "euclidean", "head.kind": "relation",
     "helix.depth": 1, "helix.design": "sym", "helix.heads": 2, "helix.dim_head": 64, "helix.width": None,
     "helix.fusion": "mul", "helix.rmp": True, "helix.rep": True, "helix.embed_kernel": 3, "helix.kv_stride": 1,
-    "helix.mlp_ratio": 4, "helix.dropout": 0.0,
+    "helix.mlp_ratio": 4, "helix.dropout": 0.0, "helix.order": "layers",
     "lwe.on": True, "lwe.layers": [-2, -1], "lwe.grid": 3, "lwe.temperature": 5.0,
     "spm.weight": 0.25, "spm.matcher": "hungarian", "spm.reduce": "top1", "spm.topk": 3, "spm.layers": "max",
     "spm.residual": True, "spm.sinkhorn_eps": 0.05, "spm.sinkhorn_iterations": 50,
@@ -92,7 +92,14 @@ def test_the_name_changes_with_every_active_field(path: str) -> None:
 @pytest.mark.parametrize("path", sorted(EVERYTHING.keys() - OTHER.keys()))
 def test_fields_of_other_methods_are_no_part_of_the_name(path: str) -> None:
     others: dict[str, Any] = {"centroid.distance": "cosine", "head.kind": "cosine", "helix.design": "q2s"}
-    others |= {"helix.fusion": "add", "helix.rmp": False, "helix.rep": False, "helix.dropout": 0.5, "helix.width": 3}
+    others |= {
+        "helix.order": "directions",
+        "helix.fusion": "add",
+        "helix.rmp": False,
+        "helix.rep": False,
+        "helix.dropout": 0.5,
+        "helix.width": 3,
+    }
     if path == "model.weights":
         with pytest.raises(UserError, match=r"set one of them"):
             cell({path: "IMAGENET1K_V1"})

@@ -87,7 +87,8 @@ OTHER: dict[str, Any] = {
 # Another value of each field that is about other methods.
 OF_METHODS: dict[str, dict[str, Any]] = {
     "itq": {"itq.iterations": 9},
-    "sdh": {"sdh.anchors": 9, "sdh.iterations": 9, "sdh.lam": 9.0, "sdh.nu": 9.0, "sdh.width": 9.0},
+    "sdh": {"sdh.anchors": 9, "sdh.iterations": 9, "sdh.lam": 9.0, "sdh.nu": 9.0, "sdh.width": 9.0,
+            "sdh.ridge": 9.0, "sdh.bias": True},
     "dpsh": {"pairs.per_class": 9, "dpsh.eta": 9.0},
     "dsh": {"pairs.per_class": 9, "dsh.margin": 9.0, "dsh.alpha": 9.0},
     "hashnet": {"pairs.per_class": 9, "hashnet.alpha": 9.0, "hashnet.growth": 9.0, "hashnet.every": 9},
