@@ -82,7 +82,9 @@ def test_the_file_follows_the_data_of_the_run(make_run: Callable[..., Path]):
     assert published.read_published(study.published, "folder") is None
     assert published.read_published(study.published) is None
     assert published.read_published(study.published, "../cub") is None
-    assert published.read_published("fcaenet/table_1_cub", "food101") == published.read(study.published, "cub")
+    assert published.read_published("fcaenet/table_1_cub", "food101") == published.read_published(
+        study.published, "cub"
+    )
     assert published.data_sets(study.published) == sorted(paper)
     assert published.data_sets("fcaenet/table_5_{data}") == ["cub", "food101"]
     assert published.data_sets("fcaenet/table_2") == published.data_sets(None) == []
