@@ -32,7 +32,7 @@ def section(study: StudyRecord, rows: Sequence[Mapping[str, Any]], *configs: Any
         facts.append(("Again", tag("pre", study.command)))
     facts += [("When", " to ".join(_when(stamp) for stamp in (study.started, study.ended) if stamp))]
     facts += [("Data hash", tag("code", study.data.content_hash) if study.data.content_hash else "")]
-    facts += [("Layout", study.data.layout or ""), ("Read", study.data.account or "")]
+    facts += [("Layout", study.data.layout or "")]
     facts += [("Warnings", tag("ul", *(tag("li", warning) for warning in study.warnings)) if study.warnings else "")]
     facts += [("Ingest", study.data.account or "")]
     facts += [("Images", "; ".join(feed.text for feed in study.feed))]
