@@ -35,6 +35,7 @@ import measuring
 import numpy as np
 import torch
 from pairwise import cases
+from pairwise.cases import TOLERANCE, WAYS, Case, Episode
 from pairwise.lwfm import PairwiseMetric
 from scipy.optimize import linear_sum_assignment
 from script import HIDDEN, make_parser, print_figures, run_again
@@ -47,14 +48,14 @@ from raysearch.models.fewshot import EpisodicNetwork
 IMAGES_PER_EPISODE = 2965 / 2000  # CUB's test images divided by the episodes of an evaluation
 IMPLEMENTATIONS = ("usual", "raysearch")
 CPU = [
-    cases.Case("helix", "conv4", 1, 15),
-    cases.Case("helix", "conv4", 5, 3),
-    cases.Case("helix", "resnet12", 1, 3),
-    cases.Case("helix", "resnet12", 5, 1),
-    *(cases.Case("lwfm", backbone, shots, 15) for backbone in ("conv4", "resnet12") for shots in (1, 5)),
+    Case("helix", "conv4", 1, 15),
+    Case("helix", "conv4", 5, 3),
+    Case("helix", "resnet12", 1, 3),
+    Case("helix", "resnet12", 5, 1),
+    *(Case("lwfm", backbone, shots, 15) for backbone in ("conv4", "resnet12") for shots in (1, 5)),
 ]
 GPU = [case._replace(queries=15) for case in CPU]
-QUICK = [cases.Case(method, "conv4", 1, 1, side=32) for method in ("helix", "lwfm")]
+QUICK = [Case(method, "conv4", 1, 1, side=32) for method in ("helix", "lwfm")]
 MATRIX = 8192  # rows of the matrices whose product measures a GPU's peak
 PAIRS = (75, 512)
 QUICK_PAIRS = (10, 64)  # queries, channels
@@ -62,14 +63,14 @@ ASSIGNMENTS = 3750
 QUICK_ASSIGNMENTS = 375
 
 
-def time_case(case: cases.Case, turns: int, device: torch.device) -> dict[str, Any]:
+def time_case(case: Case, turns: int, device: torch.device) -> dict[str, Any]:
     """Time both implementations of a case in turn; exit if their logits differ."""
     networks = cases.build_networks(case, device)
     episode = cases.draw_episode(case, device)
     ours = networks["raysearch"]
     usual = networks["usual"]
     difference = disagreement(networks, episode)
-    if not difference <= cases.TOLERANCE:
+    if not difference <= TOLERANCE:
         raise SystemExit(f"{case.name}: logits for the same weights differ by {difference}; compare the two heads")
     store = cases.build_store(ours, episode)
     images = len(episode.images)
@@ -98,7 +99,7 @@ def time_case(case: cases.Case, turns: int, device: torch.device) -> dict[str, A
     return result
 
 
-def disagreement(networks: dict[str, EpisodicNetwork], episode: cases.Episode) -> float:
+def disagreement(networks: dict[str, EpisodicNetwork], episode: Episode) -> float:
     """Return the largest difference of logits, in training and in evaluation mode, in float32."""
     modes = []
     for training in (True, False):
@@ -108,14 +109,14 @@ def disagreement(networks: dict[str, EpisodicNetwork], episode: cases.Episode) -
     return max(cases.largest_difference(*logits) for logits in modes)
 
 
-def training_flops(network: EpisodicNetwork, episode: cases.Episode) -> float:
+def training_flops(network: EpisodicNetwork, episode: Episode) -> float:
     """Count the floating-point operations of a training step."""
     with FlopCounterMode(display=False) as counter:
         cases.train_step(network, episode)
     return float(counter.get_total_flops())
 
 
-def episode_bytes(case: cases.Case, implementation: str, phase: str, device: torch.device) -> int:
+def episode_bytes(case: Case, implementation: str, phase: str, device: torch.device) -> int:
     """Return the peak of the bytes held during one episode, minus those held before it.
 
     Args:
@@ -137,7 +138,7 @@ def episode_bytes(case: cases.Case, implementation: str, phase: str, device: tor
     return measuring.peak_bytes(device) - before
 
 
-def measure_memory(case: cases.Case, phase: str, threads: int) -> dict[str, int]:
+def measure_memory(case: Case, phase: str, threads: int) -> dict[str, int]:
     """Return `episode_bytes` of each implementation, measured in a process of its own."""
     peaks = {}
     for implementation in IMPLEMENTATIONS:
@@ -161,7 +162,7 @@ def time_pairs(queries: int, channels: int, turns: int, device: torch.device) ->
             "raysearch": partial(metric.to(device), support, query),
         }
         difference = cases.largest_difference(calls["usual"]()[0], calls["raysearch"]()[0])
-        if not difference <= cases.TOLERANCE:
+        if not difference <= TOLERANCE:
             raise SystemExit(
                 f"pairs of LWFM-SPM: logits differ by {difference}; compare PairwiseMetric with LayerwiseMatching"
             )
@@ -223,7 +224,7 @@ def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if arguments.held:
         fields, implementation, phase = json.loads(arguments.held)
-        print(episode_bytes(cases.Case(*fields), implementation, phase, device))
+        print(episode_bytes(Case(*fields), implementation, phase, device))
         return
     selected = QUICK if arguments.quick else GPU if device.type == "cuda" else CPU
     if arguments.only is not None:
@@ -244,7 +245,7 @@ def main() -> None:
     ratios: dict[str, float] = {}
     details: dict[str, Any] = {}
     for case in selected:
-        label = f"{case.method}, {case.backbone}, {case.shots}-shot, {cases.WAYS * case.queries} queries"
+        label = f"{case.method}, {case.backbone}, {case.shots}-shot, {WAYS * case.queries} queries"
         timed = time_case(case, arguments.turns, device)
         for phase in ("eval", "train"):
             speed = print_speeds(f"{label}, {phase}", timed[phase], "episodes/s")
