@@ -67,6 +67,8 @@ def report(
     if not live:
         place = directories[0] if len(homes) == 1 else dashboards.comparison.page.default_directory(directories)
         cli.check_directory(out or place, "--out")
+    if out is not None and len(homes) == 1 and (out / "study.json").exists() and not out.samefile(directories[0]):
+        raise UserError(f"--out '{out}' is another run, whose report would be replaced; name another directory")
     if len(homes) > 1:
         with _out_advised():
             _compare(directories, out or place)

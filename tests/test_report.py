@@ -76,3 +76,30 @@ def test_runs_that_do_not_go_together_are_one_line(tmp_path: Path):
         done = call(*(word if word.startswith("--") else str(tmp_path / word) for word in words))
         assert (done.returncode, done.stderr.count("\n"), done.stdout) == (2, 1, ""), (words, done.stderr)
     assert not (tmp_path / "comparison").exists()
+
+
+def test_a_run_of_somebody_else_is_reported_elsewhere(tmp_path: Path):
+    run = tmp_path / "run"
+    write(run)
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    done = call(str(run), "--out", str(tmp_path / "mine"))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1] == str(tmp_path / "mine" / "report.html")
+    assert {path.name for path in (tmp_path / "mine").iterdir()} == {"report.html", "tables", "results.parquet"}
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    other = tmp_path / "other"
+    write(other)
+    done = call(str(run), "--out", str(other))
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "another run" in done.stderr
+
+
+def test_a_run_that_cannot_be_written_to_names_out(tmp_path: Path):
+    """A file in the place of a directory stands for a read-only one, which root could write to."""
+    run = tmp_path / "run"
+    write(run)
+    (run / "tables").write_text("")
+    done = call(str(run))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith("; name a writable directory with --out\n")
+    assert done.stderr.count("\n") == 1

@@ -8,7 +8,7 @@ from typing import Any
 
 from dashboards.ablation.view import Variant, View, levels
 from dashboards.html import verdicts
-from dashboards.html.formats import count, interval, joined, listed, metric, metric_name, signed
+from dashboards.html.formats import count, interval, joined, listed, metric, metric_name, seeds, signed
 from dashboards.run_data import has_chance, history, is_number, mean, near_chance
 
 _TIE_SPREAD = 0.5  # of mAP between the best and the worst order of ties: the codes hardly tell images apart
@@ -33,8 +33,11 @@ def half_widths(variants: Iterable[Variant]) -> list[float]:
 
 
 def _finding(run: View) -> str:
+    if not any(cell for cell in (run.planned, run.rows)):
+        return "No answer: the study has no variant and no cell"
     if not run.status("finished"):
-        return "No answer: no cell has finished"
+        errors = [str(row["error"]) for row in run.rows if row.get("error")]
+        return "No answer: no cell has finished" + (f"; the first error is: {errors[0]}" if errors else "")
     reference = _reference(run)
     name = metric_name(run.metric)
     if not run.reference.values:
@@ -71,10 +74,19 @@ def _no_interval(run: View) -> str:
     best = max(measured, key=lambda variant: sign * variant.compared["mean"])
     best_name = _reference(run) if best.is_reference else _label(best)
     rank = "highest" if sign > 0 else "lowest"
-    return (
-        f"No answer yet: {', '.join(run.refusals) or 'no seed in common'}; the {rank} {metric_name(run.metric)} so far "
-        f"is {metric(best.compared['mean'])}, reached by {best_name}"
-    )
+    reached = f"the {rank} {metric_name(run.metric)} so far is {metric(best.compared['mean'])}, reached by {best_name}"
+    if len(run.variants) == 1:
+        return f"Nothing to compare: the run has one variant, and a difference needs two; {reached}"
+    reasons = [reason for reason in run.refusals if not reason.startswith("no seed in common")]
+    return f"No answer yet: {', '.join(reasons) or _no_common_seed(run)}; {reached}"
+
+
+def _no_common_seed(run: View) -> str:
+    """Return which seeds the reference and the variants have finished, if they have none in common."""
+    others = {seed for variant in run.variants if not variant.is_reference for seed in variant.values}
+    if not others:
+        return "only the reference has finished cells"
+    return f"no seed in common: {seeds(run.reference.values)} of the reference, {seeds(others)} of the others"
 
 
 def _undecided(run: View) -> str:

@@ -1,5 +1,7 @@
 """The answer of a comparison in one sentence: significant differences first, and otherwise the largest one."""
 
+from collections.abc import Iterable
+
 from dashboards.comparison.view import SAME_CELLS, Comparison, Match
 from dashboards.html.formats import count, interval, listed, metric_name, signed
 
@@ -12,7 +14,17 @@ def answer_sentence(comparison: Comparison) -> str:
     matches = comparison.matches
     first = comparison.first_name
     if not matches:
-        return f"Nothing to compare: no variant of {first} has its name or its config in another run."
+        empty = [name for name, run in comparison.runs.items() if not run.planned]
+        if empty:
+            return f"Nothing to compare: {listed(empty)} has no cell."
+        others = [variant.label for run in list(comparison.runs.values())[1:] for variant in run.variants]
+        return (
+            f"Nothing to compare: no variant of {first} has its name or its config in another run; {first} has "
+            f"{_named(variant.label for variant in comparison.first_run.variants)}, the others have {_named(others)}."
+        )
+    unfinished = [name for name, run in comparison.runs.items() if not run.status("finished")]
+    if unfinished:
+        return f"Nothing to compare: no cell has finished in {listed(unfinished)}."
     tested = [match for match in matches if match.difference.low is not None]
     same = [match for match in matches if match.verdict == SAME_CELLS]
     decided = [match for match in tested if match.verdict in ("better", "worse")]
@@ -34,6 +46,11 @@ def answer_sentence(comparison: Comparison) -> str:
         missing = _rest(0, len(matches) - len(same), 0)
         return f"No difference: the variants that the runs share have the same cells{missing}."
     return f"No answer yet: no difference has an interval, which needs three seeds in both runs{rest}."
+
+
+def _named(labels: Iterable[str]) -> str:
+    """Return the names of variants, each in quotes and once."""
+    return listed([f"'{label}'" for label in dict.fromkeys(labels)], most=3)
 
 
 def _difference(comparison: Comparison, match: Match) -> str:

@@ -42,6 +42,8 @@ def _properties(first: View, run: View) -> list[tuple[str, Any, Any]]:
         ("their metrics are", first.metric, run.metric),
         ("the directions of their metrics are", first.mode, run.mode),
     ]
+    if not first.rows or not run.rows:  # without an ended cell neither ids nor data are recorded, and nothing differs
+        return properties
     if not metric_ids(first) & metric_ids(run):  # a run whose protocol is a factor has several ids, and shares some
         properties.append(("the metric's ids are", sorted(metric_ids(first)), sorted(metric_ids(run))))
     properties.append(("the content hashes of their data are", _data_hashes(first), _data_hashes(run)))

@@ -6,7 +6,6 @@ A table is a list of columns over rows. A column turns a row into a cell, so tha
 import csv
 import io
 import json
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
@@ -15,6 +14,7 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
 from dashboards.html import formats, markup, verdicts
 from dashboards.html.markup import Markup, tag
+from dashboards.html.paper_text import markdown_text, tex
 from raysearch.core.console import TerminalColumn, TerminalTable
 from raysearch.core.sanitize import csv_text
 
@@ -23,17 +23,6 @@ Row = TypeVar("Row")
 _UNBOUNDED = 10_000  # columns of a terminal
 _ARROWS = {"better": "↑", "worse": "↓"}
 _TEX_ARROWS = {"better": r"\uparrow", "worse": r"\downarrow"}
-_TEX = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    "\n": " ",
-    formats.MINUS: "$-$",
-    **{sign: f"\\{sign}" for sign in "{}$&#_%"},
-}
 
 
 @dataclass(frozen=True)
@@ -191,24 +180,6 @@ def csv_value(value: Any) -> Any:
     ('true', '[1, 2]', 'a')
     """
     return value if value is None or isinstance(value, str | float) else json.dumps(value)
-
-
-def markdown_text(text: str) -> str:
-    """Return text that stays in its Markdown cell and is not a link, code or emphasis.
-
-    >>> print(markdown_text("a|b [c](d) <e>"))
-    a\\|b \\[c\\](d) &lt;e>
-    """
-    return re.sub(r"([\\|*`\[\]])", r"\\\1", text).replace("<", "&lt;").replace("\n", " ")
-
-
-def tex(text: str) -> str:
-    """Return text in which LaTeX reads no command.
-
-    >>> tex("srem.size=5 & 100%")
-    'srem.size=5 \\\\& 100\\\\%'
-    """
-    return "".join(_TEX.get(sign, sign) for sign in text)
 
 
 def _markdown_line(cells: list[str]) -> str:

@@ -136,7 +136,7 @@ def serve(run_dir: Path, port: int, show: bool, console: Console) -> None:
     """
     with LiveServer(run_dir, port) as server:
         message = f"{server.url} follows {run_dir}; press Ctrl-C to stop"
-        console.print(message, markup=False, highlight=False, soft_wrap=True)
+        console.print(message)
         if show and _has_desktop():
             webbrowser.open(server.url)
         try:

@@ -23,6 +23,7 @@ _MAX_RUNNING = 8  # cells with a line of their own
 _MAX_FAILURES = 3
 _MAX_REASON = 160  # characters of the reason of a retry
 _BAR_WIDTH = 12  # columns of a running cell's bar
+_LEAST_NAME = 16  # columns of a running cell's name, before its bar is left out
 _STEP_WIDTH = 6  # columns of a running cell's step
 
 
@@ -44,15 +45,16 @@ class TerminalView(Listener):
         self._drawn: RenderableType = ""
         self._draw_seconds = 0.0  # of the last table
         self._printed = time.monotonic()
+        self._is_drawn = console.is_terminal and not console.is_dumb_terminal  # a dumb one cannot go back up
         self._live = Live(get_renderable=self._render, console=console, refresh_per_second=2, transient=True)
 
     def __enter__(self) -> "TerminalView":
-        if self._console.is_terminal:
+        if self._is_drawn:
             self._live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._console.is_terminal:
+        if self._is_drawn:
             self._live.stop()  # clears the view; failures are printed to stay
             for note in self._counter.snapshot().failures:
                 self._console.print(_failed(note), soft_wrap=True)
@@ -71,11 +73,11 @@ class TerminalView(Listener):
 
     def ended(self, job: Job, record: dict[str, Any]) -> None:
         """Print a failure, and draw the table of results again in a terminal if the last drawing is old enough."""
-        if record["status"] == "failed" and not self._console.is_terminal:
+        if record["status"] == "failed" and not self._is_drawn:
             self._console.print(_failed(Note(job.name, str(record["error"]))), soft_wrap=True)
         now = time.monotonic()
         # A table of many cells takes a while, and must not take much of the driver's time.
-        if self._console.is_terminal and now - self._printed > max(_TABLE_INTERVAL, _TABLE_SHARE * self._draw_seconds):
+        if self._is_drawn and now - self._printed > max(_TABLE_INTERVAL, _TABLE_SHARE * self._draw_seconds):
             self._drawn = self._table()
             self._printed = time.monotonic()
             self._draw_seconds = self._printed - now
@@ -84,9 +86,9 @@ class TerminalView(Listener):
     def _print_line(self) -> None:
         """Print a line now and then if there is no live view."""
         now = time.monotonic()
-        if not self._console.is_terminal and now - self._printed > _LINE_INTERVAL:
+        if not self._is_drawn and now - self._printed > _LINE_INTERVAL:
             self._printed = now
-            self._console.print(format_progress(self._counter.snapshot()), highlight=False)
+            self._console.print(format_progress(self._counter.snapshot()))
 
     def _render(self) -> RenderableType:
         stage = self._counter.snapshot()
@@ -140,6 +142,8 @@ def shorten(text: str, width: int) -> str:
     """
     if len(text) <= width:
         return text
+    if width < 8:
+        return text[len(text) - max(width, 1) :]
     head = (width - 3) * 2 // 3
     tail = width - 3 - head
     return f"{text[:head]}...{text[len(text) - tail :]}"
@@ -147,16 +151,20 @@ def shorten(text: str, width: int) -> str:
 
 def _running(stage: Stage, width: int) -> Table:
     """Return one line per running cell: its progress and its name."""
+    cells = stage.running[:_MAX_RUNNING]
+    steps = [(f"{cell.step}/{cell.steps}" if cell.steps else "begins").rjust(_STEP_WIDTH) for cell in cells]
+    room = width - max(map(len, steps), default=0) - 2
+    has_bars = room - _BAR_WIDTH - 1 >= _LEAST_NAME  # a narrow terminal keeps the names
+    room -= (_BAR_WIDTH + 1) * has_bars
     rows = Table.grid(padding=(0, 1))
-    for _ in range(3):
+    for _ in range(2 + has_bars):
         rows.add_column(no_wrap=True)
-    for cell in stage.running[:_MAX_RUNNING]:
-        step = (f"{cell.step}/{cell.steps}" if cell.steps else "begins").rjust(_STEP_WIDTH)
-        name = shorten(cell.name, width - _BAR_WIDTH - len(step) - 3)
-        rows.add_row(_bar(cell.share, 1.0, _BAR_WIDTH), Text(step, style="dim"), Text(name))
+    for cell, step in zip(cells, steps, strict=True):
+        bars: list[RenderableType] = [_bar(cell.share, 1.0, _BAR_WIDTH)] if has_bars else []
+        rows.add_row(*bars, Text(step, style="dim"), Text(shorten(cell.name, room)))
     hidden = len(stage.running) - _MAX_RUNNING
     if hidden > 0:
-        rows.add_row("", "", Text(f"and {hidden} more", style="dim"))
+        rows.add_row(*[""] * (1 + has_bars), Text(f"and {hidden} more", style="dim"))
     return rows
 
 

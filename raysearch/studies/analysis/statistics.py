@@ -140,6 +140,8 @@ def _row(
         differences = [_difference(values[seed], reference[seed]) for seed in common]
         row["delta"] = _mean(differences)
         row["refused"] = refusal(len(differences))
+        if values and reference and not common:
+            row["refused"] = "no seed in common with the reference"
         if row["refused"] is None:
             largest = max(max(abs(values[seed]), abs(reference[seed])) for seed in common)
             if has_spread(differences, largest):
