@@ -4,12 +4,12 @@ optuna-dashboard opens the file. Each trial that became a config holds its setti
 continue.
 """
 
+import contextlib
 import hashlib
-import inspect
 import json
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,60 +17,82 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from raysearch.core import UserError
-from raysearch.engine.drivers import samplers
+from raysearch.engine.drivers import optuna_storage, samplers
+from raysearch.engine.drivers.earlier_configs import KnownConfig
+from raysearch.engine.drivers.space import SearchSpace
 from raysearch.studies.design import Group, SearchPlan
 from raysearch.studies.design.search_methods import SAMPLERS
-
-_LOCK_SECONDS = 60  # how long SQLite waits for another driver
 
 
 class OptunaStudy:
     """Suggests settings, and takes the outcome of each suggestion.
 
+    The cells are the record. A file of trials that is missing, or of no use, is made anew from the configs that are
+    known. Trials outside of the space, whose function may have changed, are left in a study of their own.
+
     Args:
         plan: the search's plan.
         group: the group to search.
         location: the file of Optuna's studies.
+        known: returns the configs that a file without trials should have.
+        report: shows the user what was done to the file.
 
     Attributes:
         name: the study's name in the file. It covers everything that decides the values.
         study: Optuna's own object.
 
     Raises:
-        UserError: a distribution that cannot be searched, or a starting point that does not fit the space.
+        UserError: a distribution that cannot be searched, a starting point that does not fit the space, or a file that
+            cannot be written.
     """
 
-    def __init__(self, plan: SearchPlan, group: Group, location: Path) -> None:
+    def __init__(
+        self,
+        plan: SearchPlan,
+        group: Group,
+        location: Path,
+        known: Callable[[], Sequence[KnownConfig]] = tuple,
+        report: Callable[[str], object] = lambda message: None,
+    ) -> None:
         search = plan.search
         self._search = search
-        self._space: Any = search.space
-        if not callable(self._space):
-            self._space = samplers.distributions(self._space, search.sampler)
-        self.name = _study_name(plan, group, self._space)
-        self._storage = _open_storage(location)
-        trials_before = _count_trials(self._storage, self.name)
-        # A sampler that starts anew with the same seed would suggest the same again.
-        sampler = samplers.build_sampler(search.sampler, search.sampler_options, seed=trials_before)
-        self.study = optuna.create_study(
-            storage=self._storage,
-            sampler=sampler,
-            pruner=optuna.pruners.NopPruner(),
-            study_name=self.name,
-            directions=["minimize" if mode == "min" else "maximize" for mode in search.modes],
-            load_if_exists=True,
-        )
-        _name_metrics(self.study, search.metrics)
-        if not trials_before:
-            self._enqueue_starts()
+        self._location = location
+        self._space = SearchSpace(search)
+        with optuna_storage.locked(location):
+            is_new = not location.exists()
+            self._storage, aside = optuna_storage.open_storage(location)
+            with self._errors():
+                self.name, trials = self._choose_name(_study_names(plan, group, self._space))
+                restored = [] if trials else self._restorable(known())
+                # A sampler that starts anew with the same seed would suggest the same again.
+                sampler = samplers.build_sampler(
+                    search.sampler, search.sampler_options, seed=len(trials) or len(restored)
+                )
+                self.study = optuna.create_study(
+                    storage=self._storage,
+                    sampler=sampler,
+                    pruner=optuna.pruners.NopPruner(),
+                    study_name=self.name,
+                    directions=["minimize" if mode == "min" else "maximize" for mode in search.modes],
+                    load_if_exists=True,
+                )
+                _name_metrics(self.study, search.metrics)
+                for trial in restored:
+                    self.study.add_trial(trial)
+                if not trials and not restored:
+                    self._enqueue_starts()
+        where = f" of {group.label}" if group.label else ""
+        if aside is not None:
+            report(f"{location.name} was put aside as {aside.path.name}, {aside.reason}")
+        if restored:
+            state = "missing" if is_new else "without them"
+            reason = "" if aside is not None else f"; {location.name} was {state}"
+            report(f"{len(restored)} trials{where} were made anew from the cells{reason}")
 
     def ask(self) -> tuple[optuna.Trial, dict[str, Any]]:
         """Return a new trial and the settings that it suggests: dotted path -> value."""
-        if not callable(self._space):
-            trial = self.study.ask(fixed_distributions=self._space)
-            return trial, trial.params
-        trial = self.study.ask()
-        further = self._space(trial)
-        return trial, {**trial.params, **(further or {})}
+        with self._errors():
+            return self._space.ask(self.study)
 
     def note(self, trial: optuna.Trial, settings: dict[str, Any], variant: str) -> None:
         """Write what a trial became, so that another driver can continue it.
@@ -80,18 +102,25 @@ class OptunaStudy:
             settings: the settings of the trial.
             variant: the config's name.
         """
-        trial.set_user_attr("settings", settings)
-        trial.set_user_attr("variant", variant)
+        with self._errors():
+            trial.set_user_attr("settings", settings)
+            trial.set_user_attr("variant", variant)
+
+    def report(self, trial: optuna.Trial, value: float, step: int) -> None:
+        """Report a metric of a config that is running."""
+        with self._errors():
+            trial.report(value, step)
 
     def tell(self, trial: optuna.Trial, values: Sequence[float | None]) -> None:
         """Report the metrics of a config that has ended; a missing or infinite one makes the trial a failure.
 
         Another driver of the same search may have reported the trial already; its report stays.
         """
-        if _all_finite(values):
-            self.study.tell(trial, values, state=TrialState.COMPLETE, skip_if_finished=True)
-        else:
-            self.study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
+        with self._errors():
+            if _all_finite(values):
+                self.study.tell(trial, values, state=TrialState.COMPLETE, skip_if_finished=True)
+            else:
+                self.study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
 
     def tell_stopped(self, trial: optuna.Trial, last_value: float | None) -> None:
         """Report a config that a scheduler stopped.
@@ -100,13 +129,14 @@ class OptunaStudy:
             trial: a trial from `ask`.
             last_value: the last value of the first metric.
         """
-        if len(self._search.metrics) == 1 and not SAMPLERS[self._search.sampler].learns_from_pruned:
-            # Such samplers ignore pruned trials, and would suggest the same again.
-            trial.set_user_attr("stopped", True)
-            if _all_finite([last_value]):
-                self.study.tell(trial, last_value, state=TrialState.COMPLETE, skip_if_finished=True)
-                return
-        self.study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
+        with self._errors():
+            if len(self._search.metrics) == 1 and not SAMPLERS[self._search.sampler].learns_from_pruned:
+                # Such samplers ignore pruned trials, and would suggest the same again.
+                trial.set_user_attr("stopped", True)
+                if _all_finite([last_value]):
+                    self.study.tell(trial, last_value, state=TrialState.COMPLETE, skip_if_finished=True)
+                    return
+            self.study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
 
     def earlier_trials(self) -> Iterator[tuple[FrozenTrial, dict[str, Any]]]:
         """Yield the trials of earlier drivers with the settings that they suggested.
@@ -118,7 +148,12 @@ class OptunaStudy:
             if settings is not None:
                 yield trial, settings
             elif trial.state == TrialState.RUNNING:
-                self.study.tell(trial.number, state=TrialState.FAIL)
+                self.abandon(trial)
+
+    def abandon(self, trial: FrozenTrial) -> None:
+        """Report an earlier trial that cannot be continued as a failure."""
+        with self._errors():
+            self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
 
     def resume(self, trial: FrozenTrial) -> optuna.Trial:
         """Return an earlier trial that has not been reported, so that it can be."""
@@ -135,10 +170,52 @@ class OptunaStudy:
         names = [trial.user_attrs.get("variant") for trial in self.study.best_trials]
         return [name for name in names if name is not None]
 
+    def _errors(self) -> contextlib.AbstractContextManager[None]:
+        return optuna_storage.errors_in_one_line(self._location)
+
+    def _choose_name(self, names: Sequence[str]) -> tuple[str, list[FrozenTrial]]:
+        """Return the name of the study to continue, and its trials, which are inside of the space; none if it is new.
+
+        Args:
+            names: the study's name, and names that older versions gave.
+        """
+        existing = set(optuna.get_all_study_names(self._storage))
+        further = (f"{names[0]} {number}" for number in range(2, len(existing) + 3))
+        candidates = [*names, *further]
+        for name in candidates:
+            if name in existing:
+                study_id = self._storage.get_study_id_from_name(name)
+                trials = self._storage.get_all_trials(study_id, deepcopy=False)
+                if all(self._space.holds(trial) for trial in trials):
+                    return name, trials
+        return next(name for name in candidates if name not in existing and name not in names[1:]), []
+
+    def _restorable(self, known: Sequence[KnownConfig]) -> list[FrozenTrial]:
+        """Return configs as trials that have not been reported, for what is inside of the space."""
+        trials: list[FrozenTrial] = []
+        for config in known:
+            settings = dict(config.settings)
+            try:
+                distributions = self._space.locate(settings, len(trials))
+            except AttributeError:
+                continue
+            if distributions is not None:
+                trials.append(
+                    optuna.trial.create_trial(
+                        state=TrialState.RUNNING,
+                        params={path: settings[path] for path in distributions},
+                        distributions=distributions,
+                        user_attrs={"settings": settings, "variant": config.variant},
+                        intermediate_values=dict(config.reports),
+                    )
+                )
+        return trials
+
     def _enqueue_starts(self) -> None:
+        space = self._space.distributions
         for number, start in enumerate(self._search.starts, start=1):
-            if not callable(self._space) and set(start) != set(self._space):
-                raise UserError(f"start {number} must set every path of the space: {', '.join(sorted(self._space))}")
+            if space and set(start) != set(space):
+                raise UserError(f"start {number} must set every path of the space: {', '.join(sorted(space))}")
             self.study.enqueue_trial(dict(start))
 
 
@@ -153,39 +230,21 @@ def _all_finite(values: Sequence[float | None]) -> bool:
     return all(value is not None and math.isfinite(value) for value in values)
 
 
-def _open_storage(location: Path) -> optuna.storages.RDBStorage:
-    """Return the file of Optuna's studies. Two drivers may write to it; SQLite's own locks keep them apart."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    location.parent.mkdir(parents=True, exist_ok=True)
-    return optuna.storages.RDBStorage(
-        f"sqlite:///{location.resolve()}", engine_kwargs={"connect_args": {"timeout": _LOCK_SECONDS}}
-    )
+def _study_names(plan: SearchPlan, group: Group, space: SearchSpace) -> list[str]:
+    """Return names of an Optuna study whose trials may be compared: they cover what decides values, and the space.
 
-
-def _count_trials(storage: optuna.storages.RDBStorage, name: str) -> int:
-    """Return the number of trials of a study, which may not exist yet."""
-    summaries = {summary.study_name: summary for summary in optuna.get_all_study_summaries(storage)}
-    return summaries[name].n_trials if name in summaries else 0
-
-
-def _study_name(plan: SearchPlan, group: Group, space: Any) -> str:
-    """Return the name of an Optuna study whose trials may be compared: it covers what decides values, and the space."""
+    The first is the name; the others are those that older versions gave.
+    """
     reference = plan.reference(group)
     identity = {
         "config": reference.config.canonical(),
         "cell": plan.cell(reference, 0).hash,
         "seeds": plan.seeds,
         "metrics": [plan.search.metrics, plan.search.modes],
-        "space": _source(space) if callable(space) else {path: repr(value) for path, value in space.items()},
     }
-    digest = hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()[:8]
     label = f" {group.label}" if group.label else ""
-    return f"{plan.study}{label} {digest}"
-
-
-def _source(space: Any) -> str:
-    """Return the text of a space that is a function, or its name where the text is not known."""
-    try:
-        return inspect.getsource(space)
-    except OSError:
-        return getattr(space, "__qualname__", repr(space))
+    names = []
+    for space_identity in space.identities():
+        text = json.dumps({**identity, "space": space_identity}, sort_keys=True, default=str)
+        names.append(f"{plan.study}{label} {hashlib.sha256(text.encode()).hexdigest()[:8]}")
+    return names

@@ -6,19 +6,20 @@ its unfinished trials from the results, or runs them again.
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import optuna
 import torch
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from raysearch.core import UserError
-from raysearch.engine.drivers import session
+from raysearch.engine.drivers import earlier_configs, session
 from raysearch.engine.drivers.optuna_study import OptunaStudy
 from raysearch.engine.trials.jobs import Job, Listener
+from raysearch.runs import results
 from raysearch.runs.checkpoints import Checkpoints, decode_state
 from raysearch.studies.design import Cell, Group, SearchPlan, Variant
 from raysearch.studies.design.search_plan import describe_settings
@@ -64,6 +65,7 @@ class Suggestions(Listener):
         location: the file of the Optuna study.
         checkpoints: path or URI of the run's checkpoints, which hold the settings that a population has moved to.
         retry_failed: try configs again that failed before.
+        report: shows the user what was done to a file that is of no use.
 
     Attributes:
         optuna: the study that suggests.
@@ -75,12 +77,21 @@ class Suggestions(Listener):
     """
 
     def __init__(
-        self, plan: SearchPlan, group: Group, location: Path, checkpoints: str, retry_failed: bool = False
+        self,
+        plan: SearchPlan,
+        group: Group,
+        location: Path,
+        checkpoints: str,
+        retry_failed: bool = False,
+        report: Callable[[str], object] = lambda message: None,
     ) -> None:
         self._plan = plan
         self._group = group
         self._checkpoints = checkpoints
-        self.optuna = OptunaStudy(plan, group, location)
+        self._cells = location.parent / "cells"
+        self.optuna = OptunaStudy(
+            plan, group, location, lambda: earlier_configs.find_configs(plan, group, location.parent), report
+        )
         self.configs: list[SuggestedConfig] = []
         self.duplicates = 0
         self._by_config: dict[str, SuggestedConfig] = {}
@@ -110,6 +121,12 @@ class Suggestions(Listener):
             raise UserError(f"no suggestion could be run: {self._last_error}")
         return self._is_full() and not self._queue and all(config.status for config in self.configs)
 
+    def count_cells(self) -> int:
+        """Return the number of cells that have ended or will be run, if nothing more is stopped or repeated."""
+        seeds = len(self._plan.seeds)
+        known = sum(seeds if config.status is None else len(config.records) for config in self.configs)
+        return known + (0 if self._is_full() else (self._plan.trials - len(self.configs)) * seeds)
+
     def stepped(self, job: Job, report: dict[str, Any], steps: int) -> None:
         """Report a step's metric to Optuna's trial; only the first seed of a search with one metric is reported."""
         config = self._by_cell.get(job.cell)
@@ -119,7 +136,7 @@ class Suggestions(Listener):
             return
         value = report.get(metrics[0])
         if value is not None:
-            config.trial.report(value, report["iteration"])
+            self.optuna.report(config.trial, value, report["iteration"])
 
     def ended(self, job: Job, record: dict[str, Any]) -> None:
         """Add a cell's record to its config: queue the config's next seed, or report the complete config to Optuna."""
@@ -185,12 +202,29 @@ class Suggestions(Listener):
 
     def _reopen(self, retry_failed: bool) -> None:
         """Take over the trials of earlier drivers. Their cells are answered from the results, or run."""
+        last_trials: dict[str, tuple[SuggestedConfig, FrozenTrial]] = {}
         for trial, settings in self.optuna.earlier_trials():
-            config = self._add(self._make_variant(settings))
-            if retry_failed and trial.state == TrialState.FAIL:
-                config.trial = self.optuna.repeat(trial)
-            elif not trial.state.is_finished():
+            try:
+                variant = self._make_variant(settings)
+            except UserError:  # such settings could be run by an earlier version, or in an earlier form of the study
+                if not trial.state.is_finished():
+                    self.optuna.abandon(trial)
+                continue
+            known = None if self._plan.search.trains_population else self._by_config.get(_canonical(variant))
+            config = known or self._add(variant)
+            last_trials[config.cells[0].hash] = (config, trial)
+            if not trial.state.is_finished() and config.trial is None:
                 config.trial = self.optuna.resume(trial)
+            elif not trial.state.is_finished():
+                config.twins.append(self.optuna.resume(trial))
+        for config, trial in last_trials.values():
+            if trial.state == TrialState.FAIL and (retry_failed or self._failed_by_input(config)):
+                config.trial = self.optuna.repeat(trial)
+
+    def _failed_by_input(self, config: SuggestedConfig) -> bool:
+        """Return whether a config of an earlier driver failed for a reason that is no result."""
+        records = results.read_cells(self._cells, [cell.hash for cell in config.cells]).values()
+        return any(results.failed_by_input(self._cells, record) for record in records)
 
     def _tell(self, trial: optuna.Trial, config: SuggestedConfig) -> None:
         """Give a trial the outcome of a config that has ended."""

@@ -100,7 +100,7 @@ def _register_with(
 
 SAMPLERS.register("tpe", SamplerSpec("optuna.samplers:TPESampler", learns_from_pruned=True))
 SAMPLERS.register("gp", SamplerSpec("optuna.samplers:GPSampler"))
-SAMPLERS.register("cmaes", SamplerSpec("optuna.samplers:CmaEsSampler"))
+SAMPLERS.register("cmaes", SamplerSpec("raysearch.engine.optuna_internals:CmaEsSampler"))
 SAMPLERS.register("nsga2", SamplerSpec("optuna.samplers:NSGAIISampler"))
 SAMPLERS.register("nsga3", SamplerSpec("optuna.samplers:NSGAIIISampler"))
 SAMPLERS.register("qmc", SamplerSpec("optuna.samplers:QMCSampler"))

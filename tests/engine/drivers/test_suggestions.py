@@ -13,6 +13,7 @@ from raysearch.engine.drivers.search import SearchDriver
 from raysearch.engine.drivers.search_record import best_config
 from raysearch.engine.drivers.suggestions import Suggestions
 from raysearch.engine.trials.jobs import Job
+from raysearch.runs import results
 from raysearch.studies.design import Search, factor, search_plan
 from raysearch.studies.design.search_methods import SAMPLERS
 
@@ -254,3 +255,47 @@ def test_groups_are_searched_apart(tmp_path: Path) -> None:
 def test_a_search_that_cannot_run_is_an_error_before_the_first_trial(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         SearchDriver(plan(**changed)).validate()
+
+
+def test_a_config_that_failed_by_its_input_is_tried_again_by_itself(tmp_path: Path) -> None:
+    planned = plan(trials=3)
+    source = suggestions(tmp_path, planned)
+    errors = ["FileNotFoundError: no file 'a.pth'", "NonFiniteLoss: the loss became nan", None]
+    answers = {}
+    for error in errors:
+        job = source.next()
+        assert job is not None
+        ended = record(job, "failed" if error else "finished") | {"error": error, "seed": 0}
+        results.write_cell(tmp_path / "cells", ended)
+        answers[job.cell] = ended
+        source.ended(job, ended)
+    missing, diverged, _ = answers
+    answers.pop(missing)  # the store does not answer with such a failure
+    for _ in range(2):  # and again by the next driver, which finds two trials of the config
+        later = suggestions(tmp_path, planned)
+        ran = drain(later, dict(answers))
+        assert [job.cell for job in ran] == [missing]
+        assert len(later.configs) == 3, "a config was counted twice"
+        assert diverged in answers
+    answers[missing] = record(ran[0])
+    results.write_cell(tmp_path / "cells", answers[missing] | {"seed": 0})
+    assert drain(suggestions(tmp_path, planned), dict(answers)) == []
+
+
+def test_the_number_of_cells_follows_early_stopping(tmp_path: Path) -> None:
+    source = suggestions(tmp_path, plan(seeds=3, trials=4))
+    assert source.count_cells() == 12
+    job = source.next()
+    assert job is not None
+    source.ended(job, record(job, "stopped"))
+    assert source.count_cells() == 10, "two seeds were skipped"
+    job = source.next()
+    assert job is not None
+    source.ended(job, record(job))
+    assert source.count_cells() == 10
+    ran = drain(source)
+    assert source.count_cells() == 2 + len(ran) == 10
+
+    small = suggestions(tmp_path / "small", plan(space={"srem.regions": tune.choice([0, 10])}, trials=50))
+    ran = drain(small)
+    assert small.count_cells() == len(ran) == 2, "the space is exhausted"
