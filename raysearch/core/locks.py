@@ -48,7 +48,7 @@ def lock_file(path: Path, *, create: bool = False, wait: bool = False) -> Binary
 
 
 def _create_and_open(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_CREAT, 0o644)
+    return os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW, 0o644)  # others may plant a link in a shared folder
 
 
 def is_same_file(file: BinaryIO, path: Path) -> bool:

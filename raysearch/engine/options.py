@@ -4,10 +4,11 @@ This module imports no Ray, so that a command with nothing to run does not start
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console, RenderableType
 
@@ -40,6 +41,7 @@ class Options:
     max_cost: float | None = None  # dollars that the whole study may cost
     max_hours: float | None = None  # hours that this call may take
     retry_failed: bool = False  # run cells again that failed before
+    adopt: bool = True  # take over cells that runs beside this one have finished
 
     @property
     def accepted_statuses(self) -> tuple[str, ...]:
@@ -66,7 +68,7 @@ class Run:
         results.write_study(self.directory, self.record)
 
     def continue_record(self, *names: str) -> None:
-        """Copy into the record what earlier calls measured of the same run.
+        """Copy into the record what earlier calls measured of the same run. All else comes from the study at hand.
 
         Args:
             names: further entries to keep until this call has new ones.
@@ -75,8 +77,18 @@ class Run:
             self.record.started = datetime.now(UTC).isoformat(timespec="seconds")
             self.record.adopted = 0
             return
-        measured = ("started", "ended", "wall_seconds", "hardware", "metric_id", "adopted", "cost", *names)
+        measured = ("started", "ended", "wall_seconds", "hardware", "adopted", "adopted_from", "cost", *names)
         self.record.take_over(results.read_study(self.directory), measured)
+
+    def note_adopted(self, counts: Mapping[str, int]) -> None:
+        """Add cells to the record that were taken over from other runs.
+
+        Args:
+            counts: directory of the other run -> cells.
+        """
+        before = self.record.adopted_from
+        self.record.adopted = (self.record.adopted or 0) + sum(counts.values())
+        self.record.adopted_from = before | {name: before.get(name, 0) + count for name, count in counts.items()}
 
 
 @dataclass(frozen=True)
@@ -88,3 +100,12 @@ class RunContext:
     console: Console
     interrupt: Interrupt  # whether the user wants to stop
     draw_table: Callable[[], RenderableType] = str  # draws the results so far, for the terminal
+
+    def accepts(self, record: Mapping[str, Any]) -> bool:
+        """Return whether a cell that ended before need not run again.
+
+        A cell that failed for a reason that is no result, such as a missing file, always runs again.
+        """
+        if record["status"] not in self.options.accepted_statuses:
+            return False
+        return not results.failed_by_input(self.run.cells, record)

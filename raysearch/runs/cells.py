@@ -7,6 +7,7 @@ with them. Ten thousand files are read in a few seconds, and a `CellReader` read
 import json
 import math
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -34,6 +35,15 @@ _MAX_VALUE = 2**63  # the limit of an integer column; the squares of a larger me
 _UNIQUE = {"cell", "history", "by_radius"}  # texts that no two cells share
 _BATCH = 512  # files held as bytes
 _THREADS = 8  # to hide the latency of a network file system; one thread decodes
+
+# Errors of what the user gave, or of the machine: a file that is missing, a setting that the data does not take, a disk
+# without space. They say nothing about a config. An error begins with its type, after the rank that it came from.
+_INPUT_ERROR = re.compile(
+    r"^(rank [\d, ]+: )?([\w.]+\.)?(UserError|Unreachable|FileNotFoundError|NotADirectoryError|IsADirectoryError"
+    r"|PermissionError|ModuleNotFoundError|ImportError)\b"
+    r"|No space left on device|Disk quota exceeded|Read-only file system|Stale file handle"
+)
+_FAILED_START = re.compile(r"its pre-training, cell (\w+), did not come to its end")
 
 _Stamp = tuple[int, int, int]  # inode, nanoseconds of the last change, bytes
 
@@ -65,6 +75,37 @@ def read_cells(cells_dir: Path, hashes: Iterable[str]) -> dict[str, dict[str, An
         UserError: a cell file that cannot be read.
     """
     return CellReader(cells_dir).read(hashes)
+
+
+def is_input_error(error: str) -> bool:
+    """Return whether an error comes from the user's input or the machine, and says nothing about a config.
+
+    >>> is_input_error("FileNotFoundError: [Errno 2] No such file or directory: 'vgg16.pth'")
+    True
+    >>> is_input_error("NonFiniteLoss: the loss became nan")
+    False
+    """
+    return bool(_INPUT_ERROR.search(error))
+
+
+def failed_by_input(cells_dir: Path, record: Mapping[str, Any]) -> bool:
+    """Return whether a cell failed for a reason that is no result, so that it should be run again.
+
+    Args:
+        cells_dir: the run's `cells` directory; a cell may have failed because its pre-training did.
+        record: the cell's row.
+
+    Raises:
+        UserError: the file of the pre-training cannot be read.
+    """
+    if record["status"] != "failed":
+        return False
+    error = str(record.get("error"))
+    start = _FAILED_START.search(error)
+    if start is None:
+        return is_input_error(error)
+    pre_training = read_cells(cells_dir, [start[1]]).get(start[1])
+    return pre_training is None or pre_training["status"] != "failed" or failed_by_input(cells_dir, pre_training)
 
 
 class CellReader:

@@ -1,5 +1,6 @@
 """The driver of an ablation: it runs the cells that are missing, each to its end."""
 
+import json
 from collections.abc import Sequence
 
 from raysearch.engine.options import RunContext
@@ -50,17 +51,22 @@ class AblationDriver:
         """Run the missing cells; return False when the user stopped it. Ray starts only if there are any."""
         plan = self._plan
         record = context.run.record
+        console = context.console
+        self._keep_rows(context)
         missing, adopted = self._find_missing(context)
         context.run.continue_record()
-        record.adopted = (record.adopted or 0) + adopted
+        context.run.note_adopted(adopted)
+        record.metric_id = self._metric_id(context)
         context.run.write_record()
+        for source, count in adopted.items():
+            console.print(f"{count} cells were taken over from {source}, which had finished them", markup=False)
         if not missing:
-            context.console.print(f"all {len(plan.cells)} cells had ended before; nothing to run")
+            console.print(f"all {len(plan.cells)} cells had ended before; nothing to run")
             return True
         from raysearch.engine.drivers import session
 
         session.print_study(context)
-        context.console.print(
+        console.print(
             f"{len(plan.cells)} cells, {len(plan.variants)} variants x {len(plan.seeds)} seeds; {len(missing)} to run"
         )
         with session.open_session(context, [variant.config for variant in plan.variants]) as open_session:
@@ -77,22 +83,72 @@ class AblationDriver:
             )
             return open_session.execute(stage)
 
-    def _find_missing(self, context: RunContext) -> tuple[list[Cell], int]:
-        """Return the cells to run, and how many were taken over from runs beside this one."""
+    def _keep_rows(self, context: RunContext) -> None:
+        """Add to the record the cells of earlier calls that ended: fewer seeds or levels must not delete rows."""
+        run = context.run
+        if not (run.directory / "study.json").exists():
+            return
+        earlier = results.read_study(run.directory)
+        asked = {cell.hash for cell in self._plan.cells}
+        others = [cell.cell for cell in earlier.cells if cell.cell not in asked]
+        ended = results.read_cells(run.cells, others)
+        if not ended:
+            return
+        wider = self._plan.with_cells_of(ended, [cell.seed for cell in earlier.cells])
+        kept = {cell.hash for cell in wider.cells} - asked
+        if kept:
+            fields = describe.describe_ablation(wider)
+            for name in ("variants", "cells", "seeds", "references", "reference", "comparisons"):
+                setattr(run.record, name, getattr(fields, name))
+            context.console.print(
+                f"the report also has {len(kept)} cells of earlier calls: it covers {len(wider.variants)} variants and "
+                f"{len(wider.seeds)} seeds"
+            )
+        if len(kept) < len(ended):
+            names = dict.fromkeys(cell.variant for cell in earlier.cells if cell.cell in ended.keys() - kept)
+            context.console.print(
+                f"{len(ended) - len(kept)} cells of earlier calls are not in the study any more, and leave the report: "
+                f"{', '.join(names)}",
+                markup=False,
+            )
+
+    def _metric_id(self, context: RunContext) -> str | None:
+        """Return the definition of the study's metric, as the cells that ended have it."""
+        reference = self._plan.reference.name
+        cells = sorted(self._plan.cells, key=lambda cell: cell.variant.name != reference)
+        records = results.read_cells(context.run.cells, [cell.hash for cell in cells]).values()
+        ids = (json.loads(record.get("metric_ids") or "{}").get(self._plan.ablation.metric) for record in records)
+        return next((str(found) for found in ids if found), None)
+
+    def _find_missing(self, context: RunContext) -> tuple[list[Cell], dict[str, int]]:
+        """Return the cells to run, and how many were taken over, by the run beside this one that had finished them."""
         reader = results.CellReader(context.run.cells)
         ended = self._ended(context, reader)
-        adopted = results.adopt(
-            context.run.directory, [cell.hash for cell in self._plan.cells if cell.hash not in ended]
-        )
+        adopted: dict[str, int] = {}
+        if context.options.adopt:
+            missing = [cell.hash for cell in self._plan.cells if cell.hash not in ended]
+            adopted = results.adopt(context.run.directory, missing)
         if adopted:
             ended = self._ended(context, reader)
-        return [cell for cell in self._plan.cells if cell.hash not in ended], adopted
+        missing_cells = [cell for cell in self._plan.cells if cell.hash not in ended]
+        _print_retries(missing_cells, reader, context)
+        return missing_cells, adopted
 
     def _ended(self, context: RunContext, reader: results.CellReader) -> dict[str, dict]:
         """Return the cells that need not run. A cell that a search stopped early continues from its checkpoint."""
         records = reader.read(cell.hash for cell in self._plan.cells)
-        accepted = context.options.accepted_statuses
-        return {cell: record for cell, record in records.items() if record["status"] in accepted}
+        return {cell: record for cell, record in records.items() if context.accepts(record)}
+
+
+def _print_retries(missing: Sequence[Cell], reader: results.CellReader, context: RunContext) -> None:
+    """Print which cells failed before and run again."""
+    failed = [record for record in reader.read(cell.hash for cell in missing).values() if record["status"] == "failed"]
+    by_input = [record for record in failed if results.failed_by_input(context.run.cells, record)]
+    if by_input:
+        context.console.print(
+            f"{len(by_input)} cells run again, which failed for a reason that is no result: {by_input[0]['error']}",
+            markup=False,
+        )
 
 
 def _print_cells(cells: Sequence[Cell], ended: dict[str, dict], context: RunContext) -> None:

@@ -19,10 +19,12 @@ class CellStore(Listener):
     Args:
         run: the run's directory, data and record.
         checkpoints: path or URI of the run's checkpoints.
+        adopt: whether cells that runs beside this one have finished are taken over.
     """
 
-    def __init__(self, run: Run, checkpoints: str) -> None:
+    def __init__(self, run: Run, checkpoints: str, adopt: bool = True) -> None:
         self._run = run
+        self._adopt = adopt
         self._directory = run.directory.resolve()
         self._checkpoints = checkpoints
         self._opened = time.time()
@@ -50,11 +52,13 @@ class CellStore(Listener):
         """
         name = f"cells/{cell}.parquet"
         if not (self._directory / name).is_file():
-            if not any(self._directory.parent.glob(f"*/{name}")):
+            if not self._adopt or not any(self._directory.parent.glob(f"*/{name}")):
                 return None
-            results.adopt(self._directory, [cell])
+            self._run.note_adopted(results.adopt(self._directory, [cell]))
         record = results.read_cells(self._directory / "cells", [cell]).get(cell)
-        if record is None or record["status"] in accept:
+        if record is None:
+            return None
+        if record["status"] in accept and not results.failed_by_input(self._run.cells, record):
             return record
         # Retry failures from earlier runs. Accept failures that another driver recorded during this run.
         is_recent = (self._directory / name).stat().st_mtime >= self._opened
@@ -68,7 +72,7 @@ class CellStore(Listener):
         record = self.find(cell, ("finished",))
         if record is None or record["status"] != "finished":
             return record
-        runs = self._directory.parent
+        runs = self._directory.parent if self._adopt else None
         return record if Checkpoints(self._checkpoints, cell).adopt(runs, has_backbone) else None
 
 

@@ -5,14 +5,18 @@ that is named after the cell. The kernel releases the lock when its holder dies,
 time out.
 """
 
+import contextlib
+import os
+import pwd
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from raysearch.core import lock_file
+from raysearch.core import UserError, lock_file
 from raysearch.engine.trials.jobs import Job, Jobs, Listener
 
+_MOST_TRIES = 1000  # drivers that remove the folder at the same moment are few; a link that leads nowhere stays
 _POLL_SECONDS = 2.0  # between two looks at cells that another driver runs
 
 
@@ -28,18 +32,38 @@ class CellLocks:
         self._held: dict[str, BinaryIO] = {}
 
     def acquire(self, cell: str) -> bool:
-        """Lock a cell, and return whether this process holds it; False if another driver does."""
+        """Lock a cell, and return whether this process holds it; False if another driver does.
+
+        Raises:
+            UserError: the locks belong to another user, or cannot be made there.
+        """
         if cell in self._held:
             return True
-        while True:
+        for _ in range(_MOST_TRIES):
             try:
                 self._folder.mkdir(parents=True, exist_ok=True)
                 self._held[cell] = lock_file(self._folder / cell, create=True)
-            except (FileNotFoundError, FileExistsError):  # another driver has just removed the folder
-                continue
             except BlockingIOError:
                 return False
+            except (FileNotFoundError, FileExistsError) as error:  # another driver has just removed the folder
+                last = error
+                continue
+            except OSError as error:
+                raise self._refusal(error) from None
             return True
+        raise self._refusal(last)
+
+    def _refusal(self, error: OSError) -> UserError:
+        """Return the error of a folder in which nothing can be locked."""
+        owner = ""
+        with contextlib.suppress(OSError, KeyError):
+            uid = self._folder.lstat().st_uid
+            if uid != os.geteuid():
+                owner = f", which belongs to user {pwd.getpwuid(uid).pw_name}"
+        return UserError(
+            f"cannot lock cells in '{self._folder}'{owner} ({error.strerror or error}); remove it if no sweep runs, or "
+            "give --out in a folder of your own"
+        )
 
     def release(self, cell: str) -> None:
         """Unlock a cell, if this process holds it."""

@@ -9,6 +9,7 @@ from ray.tune.schedulers import TrialScheduler
 from raysearch.core import UserError
 from raysearch.engine.drivers import samplers, session
 from raysearch.engine.drivers.search_record import SearchRecord, best_config, count_cells
+from raysearch.engine.drivers.space import SearchSpace
 from raysearch.engine.drivers.suggestions import Suggestions
 from raysearch.engine.options import RunContext
 from raysearch.engine.trials import schedulers
@@ -55,7 +56,8 @@ class SearchDriver:
 
     def describe(self, surroundings: Surroundings) -> StudyRecord:
         """Return the record of the study; its variants and cells are added while it runs."""
-        return describe.describe_search(self._plan, self._describe_space(), surroundings)
+        digest = SearchSpace(self._plan.search).digest() if callable(self._plan.search.space) else None
+        return describe.describe_search(self._plan, self._describe_space(), surroundings, digest)
 
     def dry_run(self, context: RunContext) -> None:
         """Print what would be searched, and at most how many cells that takes. The configs are not known beforehand."""
@@ -115,6 +117,7 @@ class SearchDriver:
             context.run.directory / OPTUNA_FILE,
             open_session.storage,
             context.options.retry_failed,
+            lambda message: context.console.print(message, markup=False),
         )
         record.groups[group.label] = suggestions
         objective = Objective(search.metrics[0], search.modes[0])
@@ -133,7 +136,7 @@ class SearchDriver:
         stage = session.Stage(
             jobs=suggestions,
             done=record.done(),
-            total=record.total(),
+            total=record.total,
             objective=objective,
             limit=search.step_limit,
             listeners=[suggestions, record],
@@ -157,7 +160,7 @@ class SearchDriver:
         stage = session.Stage(
             jobs=session.fixed_jobs(distinct.values()),
             done=record.done(),
-            total=record.total(),
+            total=record.total,
             objective=session.held_out_objective(plan.task),
             limit=plan.search.step_limit,
             listeners=[record],

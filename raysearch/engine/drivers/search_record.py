@@ -24,14 +24,14 @@ class SearchRecord(Listener):
 
     Attributes:
         groups: label -> suggestions, of the groups that have begun.
-        judging: cells in which the best configs and the references meet.
+        judging: cells in which the best configs and the references meet; None before it is known.
     """
 
     def __init__(self, plan: SearchPlan, run: Run) -> None:
         self._plan = plan
         self._run = run
         self.groups: dict[str, Suggestions] = {}
-        self.judging: list[Cell] = []
+        self.judging: list[Cell] | None = None
         self._written_at = 0.0
         self._write_seconds = 0.0
 
@@ -41,8 +41,14 @@ class SearchRecord(Listener):
             self.write()
 
     def total(self) -> int:
-        """Return the number of cells that there will be, if nothing is stopped."""
-        return count_cells(self._plan)
+        """Return the number of cells that there will be, if nothing more is stopped and no suggestion is repeated."""
+        plan = self._plan
+        searched = sum(
+            self.groups[group.label].count_cells() if group.label in self.groups else plan.trials * len(plan.seeds)
+            for group in plan.groups
+        )
+        judging = count_judging(plan) if self.judging is None else len({cell.hash for cell in self.judging})
+        return searched + judging
 
     def done(self) -> int:
         """Return the number of cells that have ended."""
@@ -65,7 +71,7 @@ class SearchRecord(Listener):
                 name = self._prefix(label) + config.variant.name
                 variants[name] = config.variant
                 cells += [_cell(cell, name, "search") for cell in config.cells]
-        for cell in self.judging:
+        for cell in self.judging or ():
             variants.setdefault(cell.variant.name, cell.variant)
             cells.append(_cell(cell, cell.variant.name, "judge"))
         return {
@@ -125,6 +131,11 @@ class SearchRecord(Listener):
 def count_cells(plan: SearchPlan) -> int:
     """Return the number of cells of a search, if nothing is stopped and no suggestion is repeated."""
     return plan.most_cells
+
+
+def count_judging(plan: SearchPlan) -> int:
+    """Return the number of cells in which the best configs and the references meet."""
+    return 0 if plan.search.trains_population else 2 * plan.search.judge_seeds * len(plan.groups)
 
 
 def best_config(configs: Sequence[SuggestedConfig], plan: SearchPlan) -> SuggestedConfig | None:

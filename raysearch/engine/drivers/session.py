@@ -16,6 +16,7 @@ from raysearch.engine.cluster import budget, capacity, connection
 from raysearch.engine.cluster.capacity import TrialResources
 from raysearch.engine.cluster.image_placement import Streamed, place_images
 from raysearch.engine.drivers.cell_store import CellStore
+from raysearch.engine.drivers.failure_guard import FailedAlike, FailureGuard, how_to_go_on
 from raysearch.engine.drivers.locks import CellLocks, DedupJobs
 from raysearch.engine.monitoring.counters import ProgressCounter
 from raysearch.engine.monitoring.heartbeat_writer import HeartbeatWriter
@@ -42,7 +43,7 @@ class Stage:
 
     jobs: Jobs
     done: int  # cells that had ended before, of `total`
-    total: int  # cells that there will be
+    total: int | Callable[[], int]  # cells that there will be, as far as it is known
     objective: Objective | None  # chooses the best checkpoints, and is the scheduler's metric
     limit: float | None  # seconds after which a silent worker counts as hung
     listeners: Sequence[Listener] = ()  # called after the cells were stored
@@ -51,6 +52,26 @@ class Stage:
     find: FindCell | None = None  # instead of a search for cells with an accepted status
     name: str = "cells"  # what people call the jobs
     shown: Objective | None = None  # the metric that the terminal follows; None: the objective
+
+    def count_cells(self) -> int:
+        """Return the number of cells that there will be, as far as it is known now."""
+        return self.total() if callable(self.total) else self.total
+
+
+class _TotalUpdater(Listener):
+    """Corrects the number of cells as a search goes on: early stopping skips seeds, and suggestions repeat."""
+
+    def __init__(self, stage: Stage, counter: ProgressCounter, metrics: StudyMetrics) -> None:
+        self._stage = stage
+        self._counter = counter
+        self._metrics = metrics
+
+    def ended(self, job: Job, record: dict[str, Any]) -> None:
+        """Count again."""
+        if callable(self._stage.total):
+            total = self._stage.count_cells()
+            self._counter.set_total(total)
+            self._metrics.set_total(total)
 
 
 class Session:
@@ -75,7 +96,7 @@ class Session:
         self._metrics: StudyMetrics | None = None
         self.storage = context.options.storage or str((context.run.directory / FOLDER).resolve())
         location = Location.parse(self.storage)  # raises for an unknown kind of URI
-        self._store = CellStore(context.run, self.storage)
+        self._store = CellStore(context.run, self.storage, context.options.adopt)
         context.console.print(f"{self._slots()} trials at a time, checkpoints in {location}")
 
     def set_cost(self, dollars: float) -> None:
@@ -112,26 +133,40 @@ class Session:
         )
         complete = self.execute(stage)
         records = results.read_cells(self._context.run.cells, [cell.hash for cell in needed]).values()
+        if records and all(results.failed_by_input(self._context.run.cells, record) for record in records):
+            error = str(next(iter(records))["error"])
+            raise FailedAlike(f"no pre-training could be run, so no cell was begun: {error}; {how_to_go_on(error)}")
         self._context.run.record.pre_trainings = PretrainingsRecord(
             cells=len(records), seconds=sum(record["seconds"] for record in records)
         )
         return complete
 
+    def _any_finished(self) -> bool:
+        """Return whether a cell of the study has finished, in this call or before."""
+        run = self._context.run
+        records = results.read_cells(run.cells, [cell.cell for cell in run.record.cells])
+        return any(record["status"] == "finished" for record in records.values())
+
     def execute(self, stage: Stage) -> bool:
         """Run the jobs of a stage to their end; return False when the user stopped it.
 
         Raises:
+            FailedAlike: the first cells failed with the same error.
             Exception: the first that a listener raised, for example because the disk is full.
         """
         interrupt = self._context.interrupt
-        counter = ProgressCounter(stage.total, stage.done, self._slots, stage.name, stage.shown or stage.objective)
-        view = TerminalView(counter, self._context.draw_table, self._context.console)
+        total = stage.count_cells()
+        counter = ProgressCounter(total, stage.done, self._slots, stage.name, stage.shown or stage.objective)
+        planned = total - stage.done if stage.find is None else 0  # `prepare` itself looks at what pre-trainings become
+        guard = FailureGuard(planned, self._any_finished)
+        view = TerminalView(counter, self._context.draw_table, self._context.console, lambda: guard.watching)
         self._heartbeat.follow(counter.snapshot)
         self._metrics = StudyMetrics(self._context.run.record.study, stage.objective, self._gauges)
-        self._metrics.set_plan(stage.done, stage.total)
+        self._metrics.set_plan(stage.done, total)
         locks = CellLocks(self._context.run.directory.resolve().parent / ".claims")
         find = stage.find or (lambda cell: self._store.find(cell, stage.accept))
-        listeners = [counter, view, self._metrics, *stage.listeners]
+        # The stage's own come first: after them it is known how many cells there will be.
+        listeners = [*stage.listeners, _TotalUpdater(stage, counter, self._metrics), counter, view, self._metrics]
         jobs = DedupJobs(stage.jobs, find, ListenerList(*listeners).ended, locks)
         with view, contextlib.closing(locks), self._gauges:
             while True:
@@ -140,7 +175,7 @@ class Session:
                     registry.build_from_plain,
                     self._source,
                     tuner.Capacity(self._slots, self._demand.workers, self._demand.cpus, self._demand.gpus),
-                    ListenerList(self._store, jobs, *listeners),
+                    ListenerList(self._store, jobs, guard, *listeners),
                     tuner.CheckpointPolicy(self.storage, stage.objective, stage.limit),
                     stage.scheduler,
                     interrupt,
@@ -169,6 +204,7 @@ def open_session(context: RunContext, configs: Sequence[RunConfig]) -> Iterator[
     options = context.options
     started = time.monotonic()
     seconds_before = run.record.wall_seconds or 0.0
+    adopted_before = dict(run.record.adopted_from)
     for backbone, weights in {config.backbone for config in configs}:
         backbones.check_weights(backbone, weights)
     images = sorted({config.images for config in configs}, key=str)
@@ -195,6 +231,12 @@ def open_session(context: RunContext, configs: Sequence[RunConfig]) -> Iterator[
         with budget.enforce_limits(meter, context.interrupt, options.max_cost, options.max_hours, session.set_cost):
             yield session
         run.record.cost = CostRecord(**meter.record())
+    for other_run, adopted in run.record.adopted_from.items():
+        added = adopted - adopted_before.get(other_run, 0)
+        if added:
+            context.console.print(
+                f"{added} cells were taken over from {other_run}, which had finished them", markup=False
+            )
     run.record.ended = datetime.now(UTC).isoformat(timespec="seconds")
     run.record.wall_seconds = seconds_before + time.monotonic() - started
     run.write_record()

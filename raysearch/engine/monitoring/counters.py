@@ -48,6 +48,11 @@ class ProgressCounter(Listener):
         self._retries: deque[Note] = deque(maxlen=_MAX_NOTES)
         self._seconds = 0.0  # of finished and stopped cells
 
+    def set_total(self, total: int) -> None:
+        """Correct the number of cells."""
+        with self._lock:
+            self._stage = replace(self._stage, total=total)
+
     def started(self, job: Job) -> None:
         """Add a cell that got a slot to the running ones."""
         with self._lock:

@@ -144,6 +144,10 @@ class StudyMetrics(Listener):
         self._set(self._last_step, time.time(), self._study)
         self._count()
 
+    def set_total(self, total: int) -> None:
+        """Correct the number of cells of the study."""
+        self._set(self._planned, total, self._study)
+
     def started(self, job: Job) -> None:
         """Count a cell as running."""
         self._running.add(job.cell)

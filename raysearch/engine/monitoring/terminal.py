@@ -36,12 +36,21 @@ class TerminalView(Listener):
         counter: counts the cells. It must hear of each event before this view.
         table: draws the results so far.
         console: where to draw.
+        hold: returns whether failures are to wait, because the next may end the study with an error for all of them.
     """
 
-    def __init__(self, counter: ProgressCounter, table: Callable[[], RenderableType], console: Console) -> None:
+    def __init__(
+        self,
+        counter: ProgressCounter,
+        table: Callable[[], RenderableType],
+        console: Console,
+        hold: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._counter = counter
         self._table = table
         self._console = console
+        self._hold = hold
+        self._held: list[Note] = []  # failures that wait
         self._drawn: RenderableType = ""
         self._draw_seconds = 0.0  # of the last table
         self._printed = time.monotonic()
@@ -53,11 +62,14 @@ class TerminalView(Listener):
             self._live.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        in_error = kind is not None and self._hold()
         if self._is_drawn:
             self._live.stop()  # clears the view; failures are printed to stay
-            for note in self._counter.snapshot().failures:
+            for note in () if in_error else self._counter.snapshot().failures:
                 self._console.print(_failed(note), soft_wrap=True)
+        elif not in_error:
+            self._print_failures()
 
     def started(self, job: Job) -> None:
         """Print a line of progress if one is due and the output is not a terminal."""
@@ -74,7 +86,9 @@ class TerminalView(Listener):
     def ended(self, job: Job, record: dict[str, Any]) -> None:
         """Print a failure, and draw the table of results again in a terminal if the last drawing is old enough."""
         if record["status"] == "failed" and not self._is_drawn:
-            self._console.print(_failed(Note(job.name, str(record["error"]))), soft_wrap=True)
+            self._held.append(Note(job.name, str(record["error"])))
+        if not self._hold():
+            self._print_failures()
         now = time.monotonic()
         # A table of many cells takes a while, and must not take much of the driver's time.
         if self._is_drawn and now - self._printed > max(_TABLE_INTERVAL, _TABLE_SHARE * self._draw_seconds):
@@ -82,6 +96,11 @@ class TerminalView(Listener):
             self._printed = time.monotonic()
             self._draw_seconds = self._printed - now
         self._print_line()
+
+    def _print_failures(self) -> None:
+        for note in self._held:
+            self._console.print(_failed(note), soft_wrap=True)
+        self._held.clear()
 
     def _print_line(self) -> None:
         """Print a line now and then if there is no live view."""

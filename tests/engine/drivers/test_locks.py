@@ -1,6 +1,11 @@
 """Cell locks and shared jobs in one process; test_two_drivers.py has drivers that are processes of their own."""
 
+import os
 import random
+import shutil
+import subprocess
+import sys
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from raysearch.core import UserError
 from raysearch.engine.drivers import locks
 from raysearch.engine.drivers.locks import CellLocks, DedupJobs
 from raysearch.engine.trials.jobs import FixedJobs, Job
@@ -113,3 +119,59 @@ def test_a_cell_that_another_runs_is_waited_for_and_answered(tmp_path: Path, mon
     assert taken_over.cell == "b"
     assert mine.jobs.exhausted()
     assert not mine.jobs.remaining()
+
+
+def a_dangling_link(folder: Path) -> None:
+    folder.symlink_to(folder.with_name("nowhere"))
+
+
+def a_file(folder: Path) -> None:
+    folder.write_text("")
+
+
+def a_cell_that_is_a_link(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "a").symlink_to(folder.with_name("victim"))
+
+
+def a_cell_that_is_a_dangling_link(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "a").symlink_to(folder / "no" / "where")
+
+
+def a_cell_that_is_a_folder(folder: Path) -> None:
+    (folder / "a").mkdir(parents=True)
+
+
+PLANTED = [a_dangling_link, a_file, a_cell_that_is_a_link, a_cell_that_is_a_dangling_link, a_cell_that_is_a_folder]
+
+
+@pytest.mark.parametrize("plant", PLANTED)
+def test_what_cannot_be_locked_is_one_line(plant: Any, tmp_path: Path) -> None:
+    (tmp_path / "victim").write_text("precious")
+    plant(tmp_path / ".claims")
+    started = time.monotonic()
+    with pytest.raises(UserError, match=r"cannot lock cells in '.*\.claims'") as refused:
+        CellLocks(tmp_path / ".claims").acquire("a")
+    assert time.monotonic() - started < 10
+    assert "\n" not in str(refused.value)
+    assert (tmp_path / "victim").read_text() == "precious"
+    assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be several users")
+def test_locks_of_another_user_are_one_line(tmp_path: Path) -> None:
+    shared = Path(tempfile.mkdtemp())  # pytest's own folders are closed to other users
+    try:
+        shared.chmod(0o777)
+        (shared / ".claims").mkdir(mode=0o755)
+        script = (
+            "import os, sys\nfrom pathlib import Path\nfrom raysearch.core import UserError\n"
+            "from raysearch.engine.drivers.locks import CellLocks\nos.setuid(65534)\n"
+            "try:\n    CellLocks(Path(sys.argv[1])).acquire('a')\nexcept UserError as error:\n    print(error)\n"
+        )
+        command = [sys.executable, "-c", script, shared / ".claims"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        assert "which belongs to user root (Permission denied)" in done.stdout, done.stderr
+    finally:
+        shutil.rmtree(shared)
