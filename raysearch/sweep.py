@@ -23,7 +23,7 @@ from raysearch.data import class_splits, shards, synthetic
 from raysearch.data.feed_mode import STORE_SHARE, FeedMode
 from raysearch.engine.drivers import Driver, open_driver
 from raysearch.engine.options import Options, Run, RunContext, cluster_address
-from raysearch.runs import RunLocation, describe, results
+from raysearch.runs import RunLocation, continuation, describe, results
 from raysearch.storage import Location, cache_dir, join_uri, without_credentials
 from raysearch.studies.configs import ConfigFormat, overrides
 from raysearch.studies.design import PlanRequest, describe_reference, list_studies, load_study, plan_study
@@ -75,7 +75,7 @@ def main(
         None,
         metavar="PATH",
         rich_help_panel=_STUDY,
-        help="Run directory, a path or URI (s3://...). By default runs/STUDY-PROFILE.",
+        help="Run directory, a path or URI (s3://...). By default runs/STUDY-PROFILE, with the name of --data.",
     ),
     seeds: int | None = typer.Option(
         None, rich_help_panel=_STUDY, help="Number of seeds per variant. By default the study's."
@@ -96,7 +96,13 @@ def main(
         None, rich_help_panel=_STUDY, help="Number of configs that a search tries. By default the study's."
     ),
     retry_failed: bool = typer.Option(
-        False, "--retry-failed", rich_help_panel=_STUDY, help="Run cells again that failed before."
+        False,
+        "--retry-failed",
+        rich_help_panel=_STUDY,
+        help="Run cells again that failed before. Those that failed for a missing file or a full disk always are.",
+    ),
+    no_adopt: bool = typer.Option(
+        False, "--no-adopt", rich_help_panel=_STUDY, help="Take no finished cells over from runs beside this one."
     ),
     dry_run: bool = typer.Option(
         False, "--dry-run", rich_help_panel=_STUDY, help="Print the cells and what they will cost; start nothing."
@@ -169,15 +175,18 @@ def main(
     manifest = shards.read_manifest(shards_location)
     plan = plan.for_data(class_splits.data_identity(manifest))
     plan.reference_config.check(manifest.name, manifest.classes, manifest.counts)
-    location = RunLocation(out or Path("runs") / f"{name}-{profile}")
-    location.fetch()
-    if out and location.place:  # checkpoints go where the results go
-        storage = storage or join_uri(out, "checkpoints")
     driver = open_driver(plan)
     surroundings = describe.describe_surroundings(
         manifest, shards_location, settings, profile_reason, _command(), plan.reference_config
     )
-    run = Run(location.directory, shards_location, manifest, driver.describe(surroundings))
+    record = driver.describe(surroundings)
+    chosen = continuation.choose_run(out, record, embedded=data is None)
+    location = chosen.location
+    if chosen.note:
+        console.print(chosen.note, markup=False)
+    if out and location.place:  # checkpoints go where the results go
+        storage = storage or join_uri(out, "checkpoints")
+    run = Run(location.directory, shards_location, manifest, record)
     options = Options(
         workers=workers,
         gpus_per_worker=gpus_per_worker,
@@ -189,6 +198,7 @@ def main(
         max_cost=max_cost,
         max_hours=max_hours,
         retry_failed=retry_failed,
+        adopt=not no_adopt,
     )
     interrupt = Interrupt(lambda message: console.print(message))
     context = RunContext(run, options, console, interrupt, _table_drawer(run))
@@ -229,7 +239,12 @@ def _report(context: RunContext, location: RunLocation) -> None:
     console.print(report.answer(study, table))
     failed = table["status"].to_pylist().count("failed") if table.num_rows else 0
     if failed:
-        console.print(f"{failed} cells failed and stay as they are; --retry-failed runs them again")
+        rows = [row for row in table.select(["cell", "status", "error"]).to_pylist() if row["status"] == "failed"]
+        by_input = sum(results.failed_by_input(context.run.cells, row) for row in rows)
+        if by_input:
+            console.print(f"{by_input} cells failed for a reason that is no result; the same command runs them again")
+        if failed > by_input:
+            console.print(f"{failed - by_input} cells failed and stay as they are; --retry-failed runs them again")
     console.print(f"report: {page}" + (f", and in {location}" if location.place else ""))
     console.print(f"wrote {location.directory}: report.html, results.parquet, study.json, cells/, tables/")
     if failed and failed == table.num_rows:

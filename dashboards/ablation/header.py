@@ -105,8 +105,14 @@ def _cells(run: View) -> Markup:
     return join(
         f"{run.status('finished'):,} of {formats.count(run.planned, 'cell')} finished",
         join(", ", tag("span", ", ".join(holes), class_="hole")) if holes else None,
-        f"; {adopted:,} reused from other runs" if adopted else None,
+        f"; {adopted:,} reused from {_sources(run)}" if adopted else None,
     )
+
+
+def _sources(run: View) -> str:
+    """Return the runs that cells were taken over from."""
+    counts = run.study.adopted_from
+    return formats.listed([f"{path} ({count:,})" for path, count in counts.items()], most=3) or "other runs"
 
 
 def _network(run: View) -> str:

@@ -229,7 +229,7 @@ def view(study: StudyRecord, table: pa.Table) -> View:
     ids_by_metric = [mapping(loads(text)) for text in texts]
     ids = list(dict.fromkeys(str(ids[metric]) for ids in ids_by_metric if metric in ids))
     # Variants may have different protocols, such as 1 and 5 shots. The study records one id, the cells record all.
-    metric_id = " and ".join(ids) if len(ids) > 1 else study.metric_id or next(iter(ids), metric)
+    metric_id = " and ".join(ids) or study.metric_id or metric
     return View(study, rows, variants, metric, mode, metric_id, published, absent.total())
 
 

@@ -6,6 +6,7 @@ the driver was killed. A file is replaced as a whole, and holds tensors and plai
 
 import io
 import json
+import os
 import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -77,13 +78,13 @@ class Checkpoints:
                 return data
         return None
 
-    def adopt(self, runs: Path, accept: Callable[[Mapping[str, Any]], bool]) -> bool:
+    def adopt(self, runs: Path | None, accept: Callable[[Mapping[str, Any]], bool]) -> bool:
         """Make an accepted state the newest one here; copy it from another run if this one has none.
 
         A run that was stopped half-way has a state that is not accepted.
 
         Args:
-            runs: directory of runs.
+            runs: directory of runs, of which those of other users are left alone; None looks in no other run.
             accept: whether a state, as it was given to `save`, will do.
 
         Returns:
@@ -93,7 +94,8 @@ class Checkpoints:
         newest = self.read()
         if newest is not None and accept(decode_state(newest, cpu)):
             return True
-        for folder in sorted(runs.glob(f"*/{FOLDER}/{self._cell}")):
+        folders = runs.glob(f"*/{FOLDER}/{self._cell}") if runs is not None else ()
+        for folder in sorted(folder for folder in folders if folder.stat().st_uid == os.geteuid()):
             data = Checkpoints(str(folder.parent), self._cell).read()
             if data is not None and accept(decode_state(data, cpu)):
                 self._files.write(NEWEST, data)

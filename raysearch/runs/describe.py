@@ -54,7 +54,10 @@ def describe_ablation(plan: AblationPlan, surroundings: Surroundings | None = No
 
 
 def describe_search(
-    plan: SearchPlan, space: Mapping[str, str], surroundings: Surroundings | None = None
+    plan: SearchPlan,
+    space: Mapping[str, str],
+    surroundings: Surroundings | None = None,
+    space_digest: str | None = None,
 ) -> StudyRecord:
     """Return the record of a search. Its variants and cells are added while it runs.
 
@@ -62,6 +65,7 @@ def describe_search(
         plan: the budget, the seeds and the groups.
         space: path -> distribution in words.
         surroundings: data, settings and code; None leaves them out.
+        space_digest: a text that differs for spaces that differ, of a space that is a function.
     """
     study = plan.search
     return StudyRecord(
@@ -77,6 +81,7 @@ def describe_search(
         scheduler=study.scheduler,
         scheduler_options=dict(study.scheduler_options),
         space=dict(space),
+        space_digest=space_digest,
         group=study.group.name if study.group else None,
         judge_seeds=study.judging_seeds(list(plan.seeds)),
         published=None,

@@ -5,6 +5,7 @@ are exported here too.
 """
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,15 @@ import pyarrow.parquet as pq
 
 from raysearch.core import UserError, atomic
 from raysearch.runs import study_record
-from raysearch.runs.cells import STATUSES, CellReader, as_table, read_cells, write_cell
+from raysearch.runs.cells import (
+    STATUSES,
+    CellReader,
+    as_table,
+    failed_by_input,
+    is_input_error,
+    read_cells,
+    write_cell,
+)
 from raysearch.runs.study_record import StudyRecord
 from raysearch.studies.analysis import FAMILY
 
@@ -22,6 +31,8 @@ __all__ = [
     "STATUSES",
     "CellReader",
     "adopt",
+    "failed_by_input",
+    "is_input_error",
     "load",
     "read_cells",
     "read_study",
@@ -116,24 +127,42 @@ def write_study(run_dir: str | Path, study: StudyRecord) -> None:
     atomic.write_text(Path(run_dir) / "study.json", text)
 
 
-def adopt(run_dir: Path, hashes: Iterable[str]) -> int:
-    """Copy finished cells from the runs beside this one and return their number.
+def adopt(run_dir: Path, hashes: Iterable[str]) -> dict[str, int]:
+    """Copy finished cells from the runs beside this one.
 
-    A cell's hash covers everything that decides its outcome. So a cell that another study finished is valid here.
+    A cell's hash covers everything that decides its outcome. So a cell that another study finished is valid here. Files
+    of other users are left alone: anybody can write numbers under a hash.
+
+    Args:
+        run_dir: the run's directory.
+        hashes: the cells to look for.
+
+    Returns:
+        Directory of the other run -> number of its cells that were copied.
     """
     resolved = run_dir.resolve()
     missing = set(hashes)
-    adopted = 0
+    adopted: dict[str, int] = {}
     for study_path in sorted(resolved.parent.glob("*/study.json")):
-        if study_path.parent == resolved:
+        if study_path.parent == resolved or not missing:
             continue
+        cells_dir = study_path.parent / "cells"
         try:
-            neighbor_cells = read_cells(study_path.parent / "cells", missing)
+            neighbor_cells = read_cells(cells_dir, {cell for cell in missing if is_own_file(cells_dir, cell)})
         except UserError:  # a damaged neighbor does not concern this run: its cells run again
             continue
-        for cell, row in neighbor_cells.items():
-            if row["status"] == "finished":
-                write_cell(run_dir / "cells", row)
-                missing.discard(cell)
-                adopted += 1
+        finished = {cell: row for cell, row in neighbor_cells.items() if row["status"] == "finished"}
+        for row in finished.values():
+            write_cell(run_dir / "cells", row)
+        missing -= finished.keys()
+        if finished:
+            adopted[str(study_path.parent)] = len(finished)
     return adopted
+
+
+def is_own_file(cells_dir: Path, cell: str) -> bool:
+    """Return whether a cell has a file there that belongs to the user of this process."""
+    try:
+        return (cells_dir / f"{cell}.parquet").stat().st_uid == os.geteuid()
+    except OSError:
+        return False

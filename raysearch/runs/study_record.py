@@ -189,6 +189,7 @@ class StudyRecord(Surroundings):
     scheduler: str | None = None
     scheduler_options: Settings = {}
     space: Settings = {}  # path -> distribution in words
+    space_digest: str | None = None  # of a space that is a function
     group: str | None = None
     judge_seeds: Annotated[list[int], BeforeValidator(_null_as_empty_list)] = []
     published: str | None = None
@@ -201,7 +202,8 @@ class StudyRecord(Surroundings):
     duplicates: int | None = None  # suggestions that repeated an earlier config
     optuna: Settings = {}  # group -> name of the Optuna study
     started: str | None = None
-    adopted: int | None = None
+    adopted: int | None = None  # cells that other runs had finished
+    adopted_from: Annotated[dict[str, int], BeforeValidator(_null_as_empty)] = {}  # run directory -> cells
     feed: Annotated[list[FeedRecord], BeforeValidator(_null_as_empty_list)] = []
     warnings: Names = []
     hardware: Settings = {}

@@ -125,10 +125,10 @@ def test_adopts_finished_cells_of_neighbours_once(tmp_path: Path):
     results.write_cell(tmp_path / "no_run" / "cells", record("elsewhere"))
     here = tmp_path / "mine"
     write_study_json(here, study([("shared", "a", 3), ("failed", "reference", 0)], "mine"))
-    assert results.adopt(here, ["shared", "failed", "elsewhere", "shared"]) == 1
+    assert list(results.adopt(here, ["shared", "failed", "elsewhere", "shared"]).values()) == [1]
     row = results.load(here).to_pylist()[0]
     assert (row["study"], row["variant"], row["map"]) == ("mine", "a", 0.1)
-    assert results.adopt(here, []) == 0
+    assert results.adopt(here, []) == {}
 
 
 def test_the_table_is_put_together_from_the_cells_alone(tmp_path: Path):
@@ -165,3 +165,51 @@ def test_study_json_keeps_what_it_was_given(tmp_path: Path):
     results.write_study(tmp_path, StudyRecord.model_validate(given))
     assert results.read_study(tmp_path).to_dict() == given
     assert read_study_json(tmp_path) == given
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file away")
+def test_a_cell_of_another_user_is_not_taken_over(tmp_path: Path) -> None:
+    for name, cell in (("mine", "aaaa1111"), ("theirs", "bbbb2222")):
+        results.write_study(tmp_path / name, StudyRecord(study="s", variants=[], cells=[]))
+        row = {"cell": cell, "seed": 0, "status": "finished", "map": 0.999}
+        results.write_cell(tmp_path / name / "cells", row)
+    os.chown(tmp_path / "theirs" / "cells" / "bbbb2222.parquet", 65534, 65534)
+    taken = results.adopt(tmp_path / "here", ["aaaa1111", "bbbb2222"])
+    assert taken == {str(tmp_path / "mine"): 1}
+    assert list(results.read_cells(tmp_path / "here" / "cells", ["aaaa1111", "bbbb2222"])) == ["aaaa1111"]
+
+
+INPUT = [
+    "UserError: no file 'a.pth'",
+    "FileNotFoundError: [Errno 2] No such file or directory: 'a.pth'",
+    "rank 1: raysearch.core.errors.UserError: hash.bits=0 is too few",
+    "rank 0, 2: PermissionError: [Errno 13] Permission denied",
+    "OSError: [Errno 28] No space left on device",
+    "RuntimeError: PytorchStreamWriter failed: [Errno 28] No space left on device",
+    "OSError: [Errno 122] Disk quota exceeded: 'newest.pt'",
+    "ModuleNotFoundError: No module named 'timm'",
+    "Unreachable: s3://b: the host does not answer",
+]
+RESULT = [
+    "NonFiniteLoss: the loss became nan",
+    "out of GPU memory: 79.0 of 80.0 GiB used; set a smaller train.batch",
+    "given up after 4 attempts without a step in between, the last: the worker of rank 0 died",
+    "TypeError: unsupported operand",
+    "ValueError: a FileNotFoundError: was mentioned",
+    "None",
+]
+
+
+def test_failures_of_the_input_are_told_from_results(tmp_path: Path) -> None:
+    assert [error for error in [*INPUT, *RESULT] if results.is_input_error(error)] == INPUT
+    for number, (error, again) in enumerate([(INPUT[0], True), (RESULT[0], False), (None, True)]):
+        start = f"cafe000{number}"
+        if error is not None:
+            row = {"cell": start, "seed": 0, "status": "failed", "error": error}
+            results.write_cell(tmp_path, row)
+        dependent = {
+            "status": "failed",
+            "error": f"RuntimeError: its pre-training, cell {start}, did not come to its end",
+        }
+        assert results.failed_by_input(tmp_path, dependent) is again
+    assert not results.failed_by_input(tmp_path, {"status": "finished", "error": None})

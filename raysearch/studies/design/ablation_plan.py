@@ -36,6 +36,7 @@ class AblationPlan(StudyPlan):
     cells: tuple[Cell, ...]
     also: Mapping[str, tuple[Variant, ...]]  # variant name -> other settings of the factors with the same config
     comparisons_of_whole: int | None = None  # of the whole study, if `--only` selected a part of it
+    whole: "AblationPlan | None" = None  # the plan of the whole study, if `--only` selected a part of it
 
     @property
     def task(self) -> str:
@@ -66,7 +67,36 @@ class AblationPlan(StudyPlan):
     def for_data(self, content_hash: str) -> "AblationPlan":
         """Return the plan on another data set."""
         cells = _make_cells(self.variants, self.seeds, content_hash, self.workers)
-        return replace(self, data=content_hash, cells=cells)
+        whole = self.whole.for_data(content_hash) if self.whole else None
+        return replace(self, data=content_hash, cells=cells, whole=whole)
+
+    def with_cells_of(self, hashes: Iterable[str], seeds: Iterable[int]) -> "AblationPlan":
+        """Return this plan with further cells of the whole study, such as those that ended in an earlier call.
+
+        Args:
+            hashes: of the cells. Those that the study does not have, such as those of a removed level, are left out.
+            seeds: that the cells may have.
+        """
+        whole = self.whole or self
+        wanted = {*hashes, *(cell.hash for cell in self.cells)}
+        all_seeds = tuple(dict.fromkeys([*self.seeds, *seeds]))
+        cells = tuple(
+            cell for cell in _make_cells(whole.variants, all_seeds, self.data, self.workers) if cell.hash in wanted
+        )
+        if not {cell.hash for cell in self.cells} <= {cell.hash for cell in cells}:
+            return self  # a part that the whole study does not have as such
+        names = {cell.variant.name for cell in cells}
+        variants = tuple(variant for variant in whole.variants if variant.name in names)
+        return replace(
+            whole,
+            variants=variants,
+            references={name: other for name, other in whole.references.items() if name in names},
+            also={name: others for name, others in whole.also.items() if name in names},
+            seeds=tuple(seed for seed in all_seeds if any(cell.seed == seed for cell in cells)),
+            cells=cells,
+            comparisons_of_whole=max(whole.comparisons, self.comparisons),
+            whole=whole,
+        )
 
     def summary(self) -> str:
         """Return the number of cells."""
@@ -85,15 +115,13 @@ def plan_requested(study: Ablation, request: PlanRequest) -> AblationPlan:
     plan = plan_ablation(request.name, narrowed, request.profile, "", request.settings, request.seeds, request.workers)
     if not request.only:
         return plan
-    return replace(plan, comparisons_of_whole=_count_comparisons(study, request))
-
-
-def _count_comparisons(study: Ablation, request: PlanRequest) -> int:
-    """Return the number of comparisons of a whole study, of which a part may be the only one that can be planned."""
     try:
-        return plan_ablation(request.name, study, request.profile, "", request.settings, request.seeds).comparisons
-    except UserError:
-        return len(list(_variant_levels(study))) - 1
+        whole = plan_ablation(
+            request.name, study, request.profile, "", request.settings, request.seeds, request.workers
+        )
+    except UserError:  # the part may be the only one that can be planned
+        return replace(plan, comparisons_of_whole=len(list(_variant_levels(study))) - 1)
+    return replace(plan, comparisons_of_whole=whole.comparisons, whole=whole)
 
 
 def plan_ablation(
