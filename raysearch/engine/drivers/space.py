@@ -222,7 +222,7 @@ def _nested_codes(code: types.CodeType) -> Iterator[types.CodeType]:
 def _code(function: types.FunctionType) -> str:
     """Return the text of a function without comments and blank lines; its byte code where the text is not known."""
     try:
-        text = textwrap.dedent(inspect.getsource(function))
+        text = textwrap.dedent(inspect.getsource(function.__code__))  # of a decorator, not of what it wraps
     except (OSError, TypeError):
         return function.__code__.co_code.hex() + repr([c for c in function.__code__.co_consts if not inspect.iscode(c)])
     try:
