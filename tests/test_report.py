@@ -1,6 +1,7 @@
 """`python -m raysearch.report RUN` as a user calls it."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -103,3 +104,13 @@ def test_a_run_that_cannot_be_written_to_names_out(tmp_path: Path):
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.endswith("; name a writable directory with --out\n")
     assert done.stderr.count("\n") == 1
+
+
+def test_a_path_that_is_not_utf8_is_one_line(tmp_path: Path):
+    """Arrow takes UTF-8 only; the mistake must not surface after the work."""
+    write(tmp_path / "run")
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/run\xff")
+    for words in ([odd], [str(tmp_path / "run"), "--out", odd]):
+        done = call(*words)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+        assert "run\\udcff' is not UTF-8; rename" in done.stderr

@@ -59,6 +59,9 @@ def run(app: typer.Typer, arguments: list[str] | None = None, name: str | None =
         sys.stdout.flush()  # here an error can still be reported
     except UserError as error:
         exit_with_error(*error.messages)
+    except UnicodeEncodeError as error:  # a name that only the file system takes reached a library
+        _logger.debug("a text cannot be encoded", exc_info=True)
+        exit_with_error(f"'{error.object}' is not UTF-8; rename the file or directory")
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:  # the reader of the pipe has left; click and rich end in the same way
@@ -105,6 +108,7 @@ def check_writable(path: Path, name: str) -> None:
     Raises:
         UserError: it is a directory, or its directory cannot be written.
     """
+    sanitize.check_utf8(str(path))
     is_device = path.exists() and not path.is_file()
     if path.is_dir() or not os.access(path if is_device else path.parent, os.W_OK):
         raise UserError(f"cannot write {path}: {name} must be a file in an existing, writable directory")
@@ -120,6 +124,7 @@ def check_directory(path: Path, flag: str) -> None:
     Raises:
         UserError: it cannot be written to.
     """
+    sanitize.check_utf8(str(path))
     nearest_existing = next(parent for parent in (path.absolute(), *path.absolute().parents) if parent.exists())
     if not nearest_existing.is_dir() or not os.access(nearest_existing, os.W_OK | os.X_OK):
         raise UserError(f"cannot write into '{path}'; name a writable directory with {flag}")

@@ -10,6 +10,8 @@ import re
 import unicodedata
 from typing import Any
 
+from raysearch.core.errors import UserError
+
 # Control characters except tab and line feed, marks and overrides of the text direction, halves of surrogate pairs.
 _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 
@@ -80,6 +82,18 @@ def encodable(value: str, encoding: str) -> str:
     except UnicodeEncodeError:
         return "".join(_encodable_sign(sign, encoding) for sign in value)
     return value
+
+
+def check_utf8(path: str) -> None:
+    """Check that a path can be given to libraries that take UTF-8 only, as Arrow does.
+
+    Raises:
+        UserError: it has a byte that is not UTF-8.
+    """
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"the path '{escape_controls(path)}' is not UTF-8; rename the file or directory") from None
 
 
 def is_utf8(encoding: str | None) -> bool:

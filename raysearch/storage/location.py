@@ -22,7 +22,7 @@ from typing import TypeAlias, Union
 import pyarrow as pa
 from pyarrow import fs
 
-from raysearch.core import Unreachable, UserError
+from raysearch.core import Unreachable, UserError, sanitize
 from raysearch.storage import filesystems, uris
 
 _WITHOUT_DIRECTORIES = frozenset({"s3", "gcs", "abfs"})  # a directory there is a common prefix of names
@@ -52,7 +52,8 @@ class Location:
         """Return the location that a path or a URI names.
 
         Raises:
-            UserError: no file system for such a URI, no bucket in it, or half of its credentials.
+            UserError: no file system for such a URI, no bucket in it, half of its credentials, or a path that is not
+                UTF-8.
 
         >>> str(Location.parse("shards/cub") / "manifest.json")
         'shards/cub/manifest.json'
@@ -62,6 +63,7 @@ class Location:
         if isinstance(location, Location):
             return location
         text = os.fspath(location)
+        sanitize.check_utf8(text)
         filesystem, path = filesystems.find_filesystem(text)
         return cls(filesystem, path, uris.without_credentials(text))
 
