@@ -74,7 +74,7 @@ def check_class_names(root: Path, prefix: str) -> None:
         UserError: some are kinds of files, such as masks, or all in a part are parts again.
     """
     folders = disk.folders(root / prefix)
-    if prefix and folders and len(name_parts(folders)) == len(folders):
+    if prefix and folders and all(parse_part(name) for name in folders):
         raise UserError(
             f"SRC {root} holds {prefix}{folders[0]}/, a part in a part; put images into SRC/{prefix}<class>/, or use "
             f"{root / prefix} as SRC"
