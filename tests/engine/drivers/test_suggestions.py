@@ -54,6 +54,17 @@ def drain(source: Suggestions, answers: dict[str, dict[str, Any]] | None = None)
     return ran
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("metrics", [["map_validation"], ["map_validation", "epoch_seconds"]])
+def test_the_file_names_its_metrics(metrics: list[str], tmp_path: Path) -> None:
+    modes = ["max", "min"][: len(metrics)]
+    planned = plan(metric=metrics, mode=modes, scheduler=None, sampler="random")
+    suggestions(tmp_path, planned)
+    suggestions(tmp_path, planned)  # another driver of the same search
+    study = optuna.load_study(study_name=None, storage=f"sqlite:///{tmp_path / 'optuna.db'}")
+    assert study.metric_names == metrics
+
+
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_every_sampler_runs_its_trials(sampler: str, tmp_path: Path) -> None:
     space = {"train.lr": tune.loguniform(1e-4, 1e-1), "esrl.positive": tune.uniform(0.01, 1)}
