@@ -10,14 +10,18 @@ fast.
 
 import contextlib
 import json
-from collections.abc import Mapping, Sequence
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import ray
-from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS
+from ray._private import ray_constants
 from ray._private.state import state as _cluster_state
+from ray._raylet import AuthenticationTokenLoader, Config
 from ray.autoscaler.v2.sdk import get_cluster_status
 from ray.experimental.internal_kv import _internal_kv_get
+
+from raysearch.core import environment
 
 if TYPE_CHECKING:
     from ray.train.torch import TorchTrainer
@@ -50,6 +54,11 @@ LOCAL_ENVIRONMENT = {
 # The port at which `ray.init(address="local")` starts its head.
 HEAD_PORT = "RAY_GCS_SERVER_PORT"
 
+# With "0" a node's address is 127.0.0.1, and all of Ray's servers listen there only. Ray sets it on macOS and Windows.
+_ON_NETWORK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+_AUTH_MODE = "RAY_AUTH_MODE"
+_AUTH_TOKEN = "RAY_AUTH_TOKEN"
+
 # The results are stored by raysearch. Tune's own record of a run is thrown away, so writing it is kept to a minimum.
 TUNE_ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -81,6 +90,34 @@ def tune_environment(buffered: bool, max_trials: int) -> dict[str, str]:
     return variables if buffered else variables | {"TUNE_RESULT_BUFFER_LENGTH": "1"}
 
 
+# ---- The start of Ray ----
+
+
+@contextlib.contextmanager
+def only_for_this_process() -> Iterator[None]:
+    """Let a Ray that starts in the block answer this process and its children only, on the loopback address.
+
+    It requires a random token, which is in the environment and in no file. By itself Ray writes one to
+    `~/.ray/auth_token`, readable by everybody, and listens at the machine's address. Ray reads all of these settings
+    when it is imported, so what it has kept is renewed, at the end too.
+    """
+    variables = {_AUTH_MODE: "token", _AUTH_TOKEN: secrets.token_hex(32), _ON_NETWORK: "0"}
+    on_network = ray_constants.ENABLE_RAY_CLUSTER
+    with environment.variables_set(variables):
+        ray_constants.ENABLE_RAY_CLUSTER = False
+        _renew_authentication()
+        try:
+            yield
+        finally:
+            ray_constants.ENABLE_RAY_CLUSTER = on_network
+    _renew_authentication()
+
+
+def _renew_authentication() -> None:
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
+
+
 # ---- The cluster ----
 
 
@@ -108,7 +145,7 @@ def autoscaler_without_limits() -> bool:
         return True
     # Before version 2 the autoscaler leaves its status as text. A head that was started without one makes up a type for
     # each node, with this prefix.
-    status = json.loads(_internal_kv_get(DEBUG_AUTOSCALING_STATUS) or "{}")
+    status = json.loads(_internal_kv_get(ray_constants.DEBUG_AUTOSCALING_STATUS) or "{}")
     types = status.get("autoscaler_report", {}).get("node_type_mapping", {}).values()
     return any(not name.startswith("node_") for name in types)
 

@@ -1,12 +1,17 @@
 """The connection to Ray: join a cluster by its address, or start Ray on this machine and stop it at the end.
 
+A Ray that is started here serves this process only. It listens on the loopback address, requires a random token that is
+in no file, and keeps its sockets and logs in a folder that no other user can enter.
+
 Ray's log is silent unless the log of raysearch is on: `-v` shows Ray's own messages, `-vv` also those of its workers.
 """
 
 import contextlib
+import functools
 import logging
 import os
 import socket
+import stat
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -20,6 +25,7 @@ from raysearch.engine import ray_internals
 from raysearch.engine.options import cluster_address
 
 _CONNECT_SECONDS = 5.0
+_LONGEST_DIRECTORY = 18  # characters: a socket's path has at most 107, and the names below a directory up to 89
 _SLOW_SECONDS = 10.0  # after which, and at which interval, the log mentions that Ray has not answered
 _LIBRARIES = ("ray.data", "ray.tune", "ray.train")
 _log = logging.getLogger(__name__)
@@ -44,16 +50,18 @@ def connected(address: str | None) -> Iterator[None]:
     for name, value in ray_internals.DRIVER_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     log_settings = _configure_ray_log()
+    protect_token_file()
     if address:
         # Ray prefers the address in the environment to the one that it is given.
         with environment.variables_set({"RAY_ADDRESS": address}):
-            with _slow_start_logged(f"the Ray cluster at {address}"):
+            with _slow_start_logged(f"the Ray cluster at {address}", address):
                 _join(address, log_settings)
             yield from _until_shutdown()
     else:
-        with _slow_start_logged("Ray on this machine"):
-            _start_local(log_settings)
-        yield from _until_shutdown()
+        with ray_internals.only_for_this_process():
+            with _slow_start_logged("Ray on this machine"):
+                _start_local(log_settings)
+            yield from _until_shutdown()
 
 
 def free_port() -> int:
@@ -63,9 +71,68 @@ def free_port() -> int:
         return free.getsockname()[1]
 
 
-def log_directory() -> Path:
-    """Return the directory of Ray's log files on its head node, as far as this process can know it."""
-    return Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()) / "ray" / "session_latest" / "logs"
+def log_directory(address: str | None = None) -> Path:
+    """Return the directory of Ray's log files on its head node, as far as this process can know it.
+
+    Args:
+        address: the address of the cluster; None for a Ray that this process starts.
+    """
+    folder = _temporary_directory() / "ray" if address else private_directory()
+    return folder / "session_latest" / "logs"
+
+
+def protect_token_file() -> None:
+    """Make the user's file of Ray's token private. Whoever can read it can run code on the clusters that it opens.
+
+    Raises:
+        UserError: the file belongs to another user, or cannot be made private.
+    """
+    path = Path.home() / ".ray" / "auth_token"
+    try:
+        status = path.stat()
+    except OSError:
+        return  # there is none, or Ray cannot read it either
+    if status.st_uid not in (os.getuid(), 0):
+        raise UserError(f"{path} belongs to another user, who could know the token; remove it")
+    if status.st_mode & 0o077 == 0:
+        return
+    try:
+        path.chmod(0o600)
+    except OSError as error:
+        raise UserError(f"other users can read {path} ({error.strerror}); chmod 600 {path}") from None
+    _log.warning(
+        "other users could read %s; it is private now. Where others use this machine, make a new token: "
+        "ray get-auth-token --generate",
+        path,
+    )
+
+
+def private_directory() -> Path:
+    """Return the temporary directory of a Ray that this process starts, in a folder that only this user can enter.
+
+    Ray makes its directory writable by everybody, so its parent is the one that is closed. The parent has the user's
+    number in its name. If another user was there first, a folder with a random name takes its place.
+    """
+    parent = _temporary_directory() / f"raysearch-{os.getuid()}"
+    with contextlib.suppress(FileExistsError):
+        parent.mkdir(mode=0o700)
+    status = parent.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
+        parent = _random_directory(parent)
+    elif status.st_mode & 0o077:
+        parent.chmod(0o700)
+    return parent / "ray"
+
+
+@functools.cache
+def _random_directory(taken: Path) -> Path:
+    return Path(tempfile.mkdtemp(prefix=f"{taken.name}-", dir=taken.parent))
+
+
+def _temporary_directory() -> Path:
+    """Return the directory that Ray puts its own into, or `/tmp` where Ray's sockets would have too long a path."""
+    chosen = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+    return Path("/tmp" if len(chosen) > _LONGEST_DIRECTORY and "RAY_TMPDIR" not in os.environ else chosen)
 
 
 def _until_shutdown() -> Iterator[None]:
@@ -90,20 +157,21 @@ def _configure_ray_log() -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _slow_start_logged(target: str) -> Iterator[None]:
+def _slow_start_logged(target: str, address: str | None = None) -> Iterator[None]:
     """Log the connection, and while it takes long, where to look for the reason."""
     started = time.monotonic()
+    logs = log_directory(address)
 
     def _log_progress() -> None:
         waited = time.monotonic() - started
         if waited >= _SLOW_SECONDS:
-            _log.info("still waiting for %s after %.0f s; its log files: %s", target, waited, log_directory())
+            _log.info("still waiting for %s after %.0f s; its log files: %s", target, waited, logs)
         else:
             _log.info("connecting to %s", target)
 
     with run_periodically(_log_progress, _SLOW_SECONDS):
         yield
-    _log.info("connected to %s after %.1f s; its log files: %s", target, time.monotonic() - started, log_directory())
+    _log.info("connected to %s after %.1f s; its log files: %s", target, time.monotonic() - started, logs)
 
 
 def _start_local(log_settings: Mapping[str, Any]) -> None:
@@ -122,6 +190,7 @@ def _start_local(log_settings: Mapping[str, Any]) -> None:
             ray.init(
                 address="local",
                 include_dashboard=False,
+                _temp_dir=str(private_directory()),
                 runtime_env={"env_vars": {"RAY_ADDRESS": address}},
                 **log_settings,
             )
