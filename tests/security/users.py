@@ -1,7 +1,7 @@
 """Two real users of one machine, as user ids without an account. Only root can run a process as another user.
 
-Python and the checkout may be in folders that only root can enter, such as /root. Each process of a user therefore has a
-view of the file system of its own, in which the ways to these two are open. Nothing changes for other processes.
+Python and the checkout may be in folders that only root can enter, such as /root. Each process of a user therefore has
+a view of the file system of its own, in which the ways to these two are open. Nothing changes for other processes.
 """
 
 import atexit
