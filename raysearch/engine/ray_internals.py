@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray._private import ray_constants
 from ray._private.state import state as _cluster_state
-from ray._raylet import AuthenticationTokenLoader, Config
+from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 from ray.autoscaler.v2.sdk import get_cluster_status
 from ray.experimental.internal_kv import _internal_kv_get
 
