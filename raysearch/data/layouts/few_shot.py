@@ -53,7 +53,9 @@ def read_fewshot(src: str, test_fraction: float | None = None, options: ReadOpti
     """
     refuse_test_fraction(test_fraction, "the lists or folders of its parts")
     with disk.directory(src) as root:
-        samples = list(_samples_from_folders(root)) or list(_samples_from_lists(root, options.label_column))
+        samples = list(_samples_from_folders(root))
+        used = [] if samples else [path.relative_to(root).as_posix() for path in _lists(root)]
+        samples = samples or list(_samples_from_lists(root, options.label_column))
     if not samples:
         raise UserError(
             f"SRC {src} holds no few-shot data set: neither split/train.csv, nor train.csv, nor class folders "
@@ -68,6 +70,7 @@ def read_fewshot(src: str, test_fraction: float | None = None, options: ReadOpti
             for sample, is_file in zip(samples, exists, strict=True)
             if not is_file
         ),
+        used=tuple(used),
     )
 
 
@@ -107,15 +110,19 @@ def _part_folders(root: Path) -> dict[str, str]:
     return in_order(name_parts(disk.folders(root)))
 
 
+def _lists(root: Path) -> list[Path]:
+    """Return the lists of images, of all forms."""
+    lists = (split_files.image_lists(root / base / folder).values() for base, folder in LISTS)
+    return list(dict.fromkeys(path for paths in lists for path in paths))
+
+
 def _samples_from_lists(root: Path, label_column: str | None) -> Iterator[Sample]:
     for base, folder in LISTS:
         for part, path in split_files.image_lists(root / base / folder).items():
             rows = _read_list(path, label_column)
             pattern = _image_pattern(root, base, rows, path) if rows else ""
             for row in rows:
-                source = base + pattern.format_map(row)
-                if Path(source).is_absolute():
-                    raise UserError(f"{path}: {source} is absolute; paths are relative to SRC")
+                source = disk.source_path(root, base + pattern.format_map(row), str(path))
                 yield disk.file_sample(root, source, row["label"], part)
 
 
@@ -130,7 +137,7 @@ def _image_pattern(root: Path, base: str, rows: Sequence[dict[str, str]], path: 
     """Return the pattern of a list's image paths below SRC, by the first image that exists."""
     for row in rows:
         for pattern in IMAGE_PATTERNS:
-            if (root / base / pattern.format_map(row)).is_file():
+            if (root / disk.source_path(root, base + pattern.format_map(row), str(path))).is_file():
                 return pattern
     tried = [base + pattern.format_map(rows[0]) for pattern in IMAGE_PATTERNS]
     raise UserError(f"{path} lists {rows[0]['filename']}, and {root} has none of {', '.join(tried)}, nor any other")

@@ -30,6 +30,7 @@ from raysearch.data.reading_account import Unused
 from raysearch.data.shards import SPLITS, Corrupt, Sample, choose_test_sources
 
 COLUMNS = ("path", "label", "split")
+UNLISTED = "an image that split.csv does not list"
 
 
 def read_folder(src: str, test_fraction: float | None = None, options: ReadOptions = NO_OPTIONS) -> Listing:
@@ -183,15 +184,14 @@ def _read_split_csv(root: Path, label_column: str | None) -> Listing:
     lines: dict[str, int] = {}
     samples: list[Sample] = []
     corrupt: list[Corrupt] = []
-    for line, source, label, text in rows:
+    for line, listed, label, text in rows:
         where = f"{path}, line {line}"
-        if not source or not label:
+        if not listed or not label:
             raise UserError(f"{where}: path or label is empty")
         split = parse_part(text)
         if not split:
             raise UserError(f"{where}: unknown split {text!r}{nearest(text, SPLITS)}")
-        if Path(source).is_absolute():
-            raise UserError(f"{where}: {source} is absolute; paths are relative to SRC")
+        source = disk.source_path(root, listed, where)
         if (first := lines.setdefault(source, line)) != line:
             raise UserError(f"{where}: {source} is listed already on line {first}")
         if (root / source).is_file():
@@ -199,7 +199,7 @@ def _read_split_csv(root: Path, label_column: str | None) -> Listing:
         else:
             corrupt.append(Corrupt(source=source, reason=f"split.csv, line {line}: no such file in SRC"))
     notes = () if columns[1] == "label" else (f"labels: column {columns[1]!r} of split.csv",)
-    return Listing(tuple(samples), corrupt=tuple(corrupt), used=("split.csv",), notes=notes)
+    return Listing(tuple(samples), corrupt=tuple(corrupt), used=("split.csv",), rest=UNLISTED, notes=notes)
 
 
 def _find_columns(path: Path, header: Sequence[str], label_column: str | None) -> tuple[str, str, str]:

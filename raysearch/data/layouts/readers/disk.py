@@ -2,6 +2,9 @@
 
 import contextlib
 import os
+import posixpath
+import re
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,6 +34,33 @@ def directory(src: str | os.PathLike[str]) -> Iterator[Path]:
 def file_sample(root: Path, source: str, label: str, split: str) -> Sample:
     """Return the image at `source` below `root` as a sample."""
     return Sample(source, label, split, FileLoader(str(root), source))
+
+
+def source_path(root: Path, text: str, where: str) -> str:
+    """Return the path of a listed image below `root`, in the one spelling that the disk has.
+
+    `./a.jpg`, `b/../a.jpg` and `b\\..\\a.jpg` are `a.jpg`. A name in another Unicode form than on disk is that file.
+
+    Args:
+        root: SRC.
+        text: the path as the list has it.
+        where: the list and line, for errors.
+
+    Raises:
+        UserError: the path is absolute or leads out of SRC.
+    """
+    path = text
+    if "\\" in text and not os.path.lexists(root / text):
+        path = text.replace("\\", "/")
+    if path.startswith("/") or re.match(r"[A-Za-z]:/", path):
+        raise UserError(f"{where}: {text} is absolute; paths are relative to SRC")
+    path = posixpath.normpath(path)
+    if path.split("/")[0] == "..":
+        raise UserError(f"{where}: {text} leads out of SRC; list only images below SRC")
+    if not path.isascii() and not os.path.lexists(root / path):
+        forms = (unicodedata.normalize(form, path) for form in ("NFC", "NFD"))
+        path = next((form for form in forms if os.path.lexists(root / form)), path)
+    return path
 
 
 def visible(directory: Path) -> list[Path]:
