@@ -17,14 +17,29 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from raysearch.core import UserError, UserErrors
+    from raysearch.engine.preflight.study_check import check_study
     from raysearch.studies.design import Ablation, Search, choice, component, factor
 
 __version__ = "0.1.0"
-__all__ = ["Ablation", "Search", "__version__", "choice", "component", "factor"]
+__all__ = [
+    "Ablation",
+    "Search",
+    "UserError",
+    "UserErrors",
+    "__version__",
+    "check_study",
+    "choice",
+    "component",
+    "factor",
+]
 
 _HOMES = {
     "Ablation": "raysearch.studies.design.ablation",
     "Search": "raysearch.studies.design.search",
+    "UserError": "raysearch.core.errors",
+    "UserErrors": "raysearch.core.errors",
+    "check_study": "raysearch.engine.preflight.study_check",
     "choice": "raysearch.studies.design.factors",
     "component": "raysearch.studies.design.factors",
     "factor": "raysearch.studies.design.factors",

@@ -43,6 +43,7 @@ def check(
 
     Data and results are reached with this machine's credentials. On AWS, the account's quotas are read.
     """
+    data = cli.absolute(data) if data else data
     if study and not data:
         raise UserError("--study needs --data: the study's plan depends on the data")
     results: list[CheckResult] = []
@@ -62,7 +63,7 @@ def check(
             client = aws.quotas_client(config["provider"]["region"])
             results += collect("quotas", lambda: aws.check_quotas(types, max_nodes, client))
     if study and data:
-        results += collect("study", lambda: checks.check_study(study, profile, data, set_))
+        results += collect("study", lambda: checks.check_study(study, profile, data, set_, workers))
     if out:
         results += collect("results", lambda: checks.check_results(out))
     if types:

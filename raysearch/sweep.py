@@ -9,6 +9,7 @@
 The same command continues an interrupted study: a cell that has finished never runs again.
 """
 
+import os
 import shlex
 import sys
 from collections.abc import Callable
@@ -18,15 +19,17 @@ import typer
 from rich.console import Console, RenderableType
 from rich.table import Column, Table
 
-from raysearch.core import Interrupt, UserError, cli
+from raysearch.core import Interrupt, Problems, UserError, cli
 from raysearch.data import class_splits, shards, synthetic
+from raysearch.data.evaluation_limits import DataCounts
 from raysearch.data.feed_mode import STORE_SHARE, FeedMode
 from raysearch.engine.drivers import Driver, open_driver
 from raysearch.engine.options import Options, Run, RunContext, cluster_address
+from raysearch.engine.preflight import study_check
 from raysearch.runs import RunLocation, continuation, describe, results
 from raysearch.storage import Location, cache_dir, join_uri, without_credentials
-from raysearch.studies.configs import ConfigFormat, overrides
-from raysearch.studies.design import PlanRequest, describe_reference, list_studies, load_study, plan_study
+from raysearch.studies.configs import ConfigFormat
+from raysearch.studies.design import PlanRequest, describe_reference, list_studies
 
 app = typer.Typer(add_completion=False)
 
@@ -158,26 +161,33 @@ def main(
 ) -> None:
     """Plan a study, train its missing cells on Ray, and write results and report."""
     console = cli.console()
-    name, study = load_study(study_name)
+    data = cli.absolute(data) if data is not None else None  # workers run in other directories
+    out = os.path.expanduser(out) if out is not None else None
+    # Everything that can be wrong is reported together, before any image is drawn.
+    problems = Problems()
     if max_cost is not None and not cluster_address(address):
-        raise UserError(_NO_PRICE)
-    profile, profile_reason = _choose_profile(profile, data, address)
-    settings = {**overrides.parse(set_, study.task), **overrides.test_episodes(episodes, study.task)}
-    names = [factor.name for factor in getattr(study, "factors", ())]
-    request = PlanRequest(name, profile, settings, seeds, trials, workers, overrides.parse_only(only, names))
-    plan = plan_study(study, request)
+        problems.add(_NO_PRICE)
+    manifest = None
+    with problems.caught():
+        manifest = shards.read_manifest(Location.parse(data)) if data is not None and not settings_ else None
+    with problems.caught():
+        profile, profile_reason = _choose_profile(profile, data, address)
+    request = study_check.StudyRequest(study_name, profile or "laptop", set_, only, episodes, seeds, trials, workers)
+    with problems.caught():
+        plan = study_check.check_request(request, None if settings_ else _count_images(data, manifest))
+    problems.raise_all()
     if settings_:
-        console.print(describe_reference(name, study, plan.reference_config, request, form), markup=False)
+        planned = PlanRequest(plan.study, request.profile, plan.settings)
+        text = describe_reference(plan.study, plan.definition, plan.reference_config, planned, form)
+        console.print(text, markup=False)
         return
-    open_driver(plan).validate()  # everything that can be wrong without the images, before any is drawn
 
     shards_location = _locate_shards(data, console)
-    manifest = shards.read_manifest(shards_location)
+    manifest = manifest or shards.read_manifest(shards_location)
     plan = plan.for_data(class_splits.data_identity(manifest))
-    plan.reference_config.check(manifest.name, manifest.classes, manifest.counts)
     driver = open_driver(plan)
     surroundings = describe.describe_surroundings(
-        manifest, shards_location, settings, profile_reason, _command(), plan.reference_config
+        manifest, shards_location, plan.settings, profile_reason, _command(), plan.reference_config
     )
     record = driver.describe(surroundings)
     chosen = continuation.choose_run(out, record, embedded=data is None)
@@ -284,6 +294,13 @@ def _choose_profile(given: str | None, data: str | None, address: str | None) ->
     if torch.cuda.is_available():
         return "paper", "Data was given and this machine has a GPU."
     return "laptop", "This machine has no GPU."
+
+
+def _count_images(data: str | None, manifest: shards.Manifest | None) -> DataCounts | None:
+    """Return the images of each class: of the data given, or of the embedded data set; None if they are not known."""
+    if manifest is not None:
+        return DataCounts(manifest.name, manifest.classes, manifest.counts)
+    return synthetic.count_images(synthetic.SyntheticSpec()) if data is None else None
 
 
 def _locate_shards(given: str | None, console: Console) -> Location:

@@ -24,12 +24,13 @@ import torch
 import typer
 from pyarrow.fs import FileType
 
-from raysearch.core import UserError, atomic, cli, format_seconds
+from raysearch.core import Problems, UserError, atomic, cli, format_seconds
 from raysearch.data import class_splits, feed, shards, synthetic
+from raysearch.data.evaluation_limits import DataCounts
 from raysearch.data.feed import DecodeSpec
 from raysearch.data.feed_mode import FeedMode
+from raysearch.engine.preflight import study_check
 from raysearch.inference import export as inference_export
-from raysearch.models import backbones
 from raysearch.runs import StudyRecord, results, variant_config
 from raysearch.storage import Location, cache_dir
 from raysearch.studies.configs import (
@@ -42,6 +43,7 @@ from raysearch.studies.configs import (
     overrides,
     presets,
     profile_settings,
+    settle_profile,
 )
 from raysearch.tasks import registry
 from raysearch.tasks.base import Feed, NonFiniteLoss, Task, Worker
@@ -80,6 +82,8 @@ def main(
 ) -> None:
     """Train one config. Print one line per step, then the metrics as JSON. `-v` logs all figures of each step."""
     console = cli.console()
+    data = cli.absolute(data) if data is not None else None
+    from_, out, export = (path.expanduser() if path is not None else None for path in (from_, out, export))
     for path, flag in ((out, "--out"), (export, "--export")):
         if path is not None:
             cli.check_writable(path, flag)
@@ -94,10 +98,10 @@ def main(
     elif record is not None:
         directory = _data_of_run(record)
     else:
+        _check_config(config, synthetic.count_images(synthetic.SyntheticSpec()))  # before any image is drawn
         directory = Location.parse(synthetic.ensure_shards(synthetic.SyntheticSpec(), cache_dir()))
     manifest = shards.read_manifest(directory)
-    config.check(manifest.name, manifest.classes, manifest.counts)
-    backbones.check_weights(*config.backbone)
+    _check_config(config, DataCounts(manifest.name, manifest.classes, manifest.counts))
     images = _open_images(config, directory, manifest, feed_, console)
     finished = _train_to_the_end(config, seed, images, console)
     metrics = finished.evaluate()
@@ -139,13 +143,25 @@ def _resolve(
             raise UserError("--variant needs a run; name it with --from RUN")
         name = profile or "laptop"
         lowest = profile_settings(task, name)
-        config = overrides.resolve(task, overrides.start_from(task, lowest, given))
+        started = overrides.start_from(task, lowest, given)
+        config = overrides.resolve(task, settle_profile(task, name, started, given))
         return config, origins_of((f"profile {name}", lowest), *layers), None
     if profile is not None:
         raise UserError("--profile has no effect with --from, because the run's config is complete; leave it out")
     record = results.read_study(from_)
     config = _config_of_run(record, task, variant, given)
     return config, origins_of((f"run {from_}", flatten(config.model_dump())), *layers), record
+
+
+def _check_config(config: RunConfig, data: DataCounts) -> None:
+    """Check that a config can run on the data.
+
+    Raises:
+        UserError: what keeps it from running; of several mistakes each.
+    """
+    problems = Problems()
+    problems.add(*study_check.config_mistakes(config, data))
+    problems.raise_all()
 
 
 def _open_images(

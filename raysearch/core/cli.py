@@ -98,6 +98,15 @@ def print_json(value: Any) -> None:
     print(sanitize.escape_controls(text))  # outside of strings JSON has no control characters
 
 
+def absolute(location: str) -> str:
+    """Return a path that means the same place in every process; `~` is the home directory, and a URI stays as it is.
+
+    >>> absolute("s3://bucket/shards")
+    's3://bucket/shards'
+    """
+    return location if "://" in location else os.path.abspath(os.path.expanduser(location))
+
+
 def check_writable(path: Path, name: str) -> None:
     """Check before any work that a file can be written at the end.
 

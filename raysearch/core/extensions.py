@@ -28,7 +28,7 @@ def load(names: Iterable[str]) -> None:
     Raises:
         UserError: there is no such file or module, or it fails when it is imported.
     """
-    names = [str(Path(name).resolve()) if name.endswith(".py") else name for name in names]
+    names = [str(Path(name).expanduser().resolve()) if name.endswith(".py") else name for name in names]
     listed = _listed()
     os.environ[VARIABLE] = os.pathsep.join([*listed, *(name for name in names if name not in listed)])
     for name in names:

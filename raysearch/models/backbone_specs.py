@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from raysearch.core import Registry
+from raysearch.core import Registry, UserError, nearest
 
 if TYPE_CHECKING:
     from torch import nn
@@ -89,6 +89,21 @@ for _spec in _BUILT_IN:
     BACKBONES.register(_spec.name, _spec)
 
 BUILT_IN = tuple(spec.name for spec in _BUILT_IN)  # for help texts, which no extension changes
+
+
+def check_weights(name: str, weights: str | None) -> None:
+    """Check that `build` could find the weights, without building.
+
+    Raises:
+        UserError: unknown name or weights.
+    """
+    known = BACKBONES[name].weights
+    if weights is None or weights in known or Path(weights).is_file():
+        return
+    raise UserError(
+        f"model.weights: no file and no weights of {name} '{weights}'{nearest(weights, known)}; use "
+        "--set model.weights=none for random ones, or the path of a file"
+    )
 
 
 def backbone(name: str, taps: Sequence[str]) -> Callable[[Network], Network]:

@@ -25,6 +25,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from raysearch.core import UserError, nearest
+from raysearch.data.evaluation_limits import DataCounts
 from raysearch.data.shards import FORMAT, Sample, encode_jpeg, read_manifest, write_shards
 from raysearch.data.synthetic import birds, scenery
 from raysearch.data.synthetic.birds import LEVELS, Traits
@@ -178,6 +179,13 @@ def ensure_shards(
         progress=progress,
     )
     return path
+
+
+def count_images(spec: SyntheticSpec) -> DataCounts:
+    """Return the number of images of each class, without drawing any."""
+    names = class_names(spec)
+    counts = {"train": [spec.train_per_class] * len(names), "test": [spec.test_per_class] * len(names)}
+    return DataCounts("synthetic", names, counts)
 
 
 def draw_image(kind: Traits, spec: SyntheticSpec, rng: Generator) -> np.ndarray:

@@ -3,15 +3,14 @@
 Each group is searched separately. Then its best config and its reference meet on fresh seeds.
 """
 
-import optuna
 from ray.tune.schedulers import TrialScheduler
 
-from raysearch.core import UserError
 from raysearch.engine.drivers import samplers, session
 from raysearch.engine.drivers.search_record import SearchRecord, best_config, count_cells
 from raysearch.engine.drivers.space import SearchSpace
 from raysearch.engine.drivers.suggestions import Suggestions
 from raysearch.engine.options import RunContext
+from raysearch.engine.preflight import search_check
 from raysearch.engine.trials import schedulers
 from raysearch.engine.trials.jobs import Objective
 from raysearch.runs import StudyRecord, Surroundings, describe, results
@@ -42,17 +41,7 @@ class SearchDriver:
         Raises:
             UserError: an option that the sampler or the scheduler does not have, or a space that cannot be searched.
         """
-        search = self._plan.search
-        samplers.build_sampler(search.sampler, search.sampler_options, seed=0)
-        self._describe_space()
-        group = self._plan.groups[0]
-        if search.scheduler:
-            try:
-                _build_scheduler(self._plan, group, session.held_out_objective(search.task))
-            except (TypeError, AssertionError) as error:
-                raise UserError(f"scheduler '{search.scheduler}': {error}") from None
-        if callable(search.space):
-            _try_space(self._plan, group)
+        search_check.check_search(self._plan.search, self._plan)
 
     def describe(self, surroundings: Surroundings) -> StudyRecord:
         """Return the record of the study; its variants and cells are added while it runs."""
@@ -184,28 +173,3 @@ def _build_scheduler(plan: SearchPlan, group: Group, objective: Objective) -> Tr
     assert not callable(mutations)
     steps = plan.reference(group).config.steps
     return schedulers.build_scheduler(search.scheduler, objective, steps, search.scheduler_options, mutations)
-
-
-def _try_space(plan: SearchPlan, group: Group, draws: int = 20) -> None:
-    """Draw a few times at random from a space that is a function, so that a wrong path is found at once.
-
-    Raises:
-        UserError: an unknown config path, a function that raises, or no draw that can be run.
-    """
-    space = plan.search.space
-    assert callable(space)
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    errors = []
-    for _ in range(draws):
-        trial = study.ask()
-        try:
-            further = space(trial)
-            plan.variant(group, "a first draw", {**trial.params, **(further or {})})
-        except UserError as error:
-            if "unknown config path" in str(error):
-                raise
-            errors.append(error)
-        except Exception as error:
-            raise UserError(f"space: the function raised {type(error).__name__}: {error}") from None
-    if len(errors) == draws:
-        raise UserError(f"space: none of {draws} draws can be run: {errors[0]}")

@@ -46,7 +46,7 @@ def failed(check: str, message: str) -> CheckResult:
 
 
 def collect(check: str, run: Callable[[], Iterable[CheckResult]]) -> list[CheckResult]:
-    """Return the results of a check. A UserError becomes a failed result, and the results before it are kept.
+    """Return the results of a check. Each mistake of a UserError becomes a failed result; those before it are kept.
 
     Args:
         check: the subject of that failed result.
@@ -63,5 +63,5 @@ def collect(check: str, run: Callable[[], Iterable[CheckResult]]) -> list[CheckR
         for result in run():
             results.append(result)  # noqa: PERF402  # one by one: those before an error are kept
     except UserError as error:
-        results.append(failed(check, str(error)))
+        results += [failed(check, message) for message in error.messages]
     return results

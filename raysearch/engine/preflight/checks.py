@@ -8,15 +8,15 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from raysearch.data import class_splits, shards
+from raysearch.data import shards
+from raysearch.data.evaluation_limits import DataCounts
 from raysearch.engine.cluster import prices
 from raysearch.engine.cluster.capacity import TrialResources, workers_per_node
+from raysearch.engine.preflight import study_check
 from raysearch.engine.preflight.check_result import CheckResult, failed, passed, warned
 from raysearch.engine.preflight.node_types import NodeType, largest_total
 from raysearch.runs import RunLocation
 from raysearch.storage import Location
-from raysearch.studies.configs import overrides
-from raysearch.studies.design import PlanRequest, load_study, plan_study
 
 _PINNED = re.compile(r"\b(ray|torch|torchvision|optuna)(?:\[[^\]]*\])?==([0-9][\w.]*)")
 
@@ -41,25 +41,28 @@ def check_versions(config: Mapping[str, Any]) -> Iterator[CheckResult]:
             yield warned("versions", f"{name} {version} on the nodes, {here} here; last digits of results may differ")
 
 
-def check_study(study_name: str, profile: str, data: str, settings: list[str]) -> Iterator[CheckResult]:
-    """Check that a study can be planned on a data set, and that the data set is complete.
+def check_study(
+    study_name: str, profile: str, data: str, settings: list[str], workers: int = 1
+) -> Iterator[CheckResult]:
+    """Check that a study can run on a data set, and that the data set is complete.
 
     Args:
         study_name: a name in search_spaces, or the path of a study file.
         profile: the study's profile.
         data: path or URI of the shards.
         settings: overrides, each PATH=VALUE.
+        workers: the number of workers that share each batch.
 
     Raises:
-        UserError: the study cannot be planned, or the data cannot be read.
+        UserError: the study cannot run, or the data cannot be read; of several mistakes each.
     """
-    name, study = load_study(study_name)
     location = Location.parse(data)
     manifest = shards.read_manifest(location)  # checks that every shard exists
-    changes = overrides.parse(settings, study.task)
-    plan = plan_study(study, PlanRequest(name, profile, changes)).for_data(class_splits.data_identity(manifest))
-    plan.reference_config.check(manifest.name, manifest.classes, manifest.counts)
-    yield passed("study", f"{name}, {profile}: {plan.summary()}")
+    counts = DataCounts(manifest.name, manifest.classes, manifest.counts)
+    plan = study_check.check_request(study_check.StudyRequest(study_name, profile, settings, workers=workers), counts)
+    yield passed("study", f"{plan.study}, {profile}: {plan.summary()}")
+    for warning in plan.reference_config.limits(*counts).warnings:
+        yield warned("data", warning)
     images = sum(sum(by_class) for by_class in manifest.counts.values())
     yield passed("data", f"{location}: {images:,} images of {len(manifest.classes)} classes, all shards present")
     if location.local is not None:

@@ -3,7 +3,7 @@
 `build` makes one by its name. `raysearch.models.backbone_specs` lists them without importing torch.
 """
 
-from raysearch.models.backbone_specs import BACKBONES, BackboneSpec
-from raysearch.models.backbones.backbone import Backbone, build, check_weights
+from raysearch.models.backbone_specs import BACKBONES, BackboneSpec, check_weights
+from raysearch.models.backbones.backbone import Backbone, build
 
 __all__ = ["BACKBONES", "Backbone", "BackboneSpec", "build", "check_weights"]

@@ -1,13 +1,12 @@
 """A backbone: feature maps of images at named taps, its weights, and a cut before its last stage."""
 
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
-from raysearch.core import UserError, nearest
-from raysearch.models.backbone_specs import BACKBONES, BackboneSpec
+from raysearch.core import UserError
+from raysearch.models.backbone_specs import BACKBONES, BackboneSpec, check_weights
 
 
 class Backbone(nn.Module):
@@ -80,18 +79,6 @@ def build(name: str, weights: str | None = None) -> Backbone:
     spec = BACKBONES[name]
     check_weights(name, weights)
     return spec.build(weights)
-
-
-def check_weights(name: str, weights: str | None) -> None:
-    """Check that `build` could find the weights, without building.
-
-    Raises:
-        UserError: unknown name or weights.
-    """
-    known = BACKBONES[name].weights
-    if weights is None or weights in known or Path(weights).is_file():
-        return
-    raise UserError(f"model.weights: no file and no weights of {name} '{weights}'{nearest(weights, known)}")
 
 
 def build_from_module(

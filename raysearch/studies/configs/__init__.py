@@ -10,7 +10,13 @@ from raysearch.studies.configs.fewshot import FewshotConfig
 from raysearch.studies.configs.fewshot_task import FEWSHOT, PRETRAIN
 from raysearch.studies.configs.hashing import AdshConfig, EsrlConfig, SremConfig
 from raysearch.studies.configs.paths import flatten, replace_values
-from raysearch.studies.configs.profiles import check_limit, check_profiles, profile_settings, seed_list
+from raysearch.studies.configs.profiles import (
+    check_limit,
+    check_profiles,
+    profile_settings,
+    seed_list,
+    settle_profile,
+)
 from raysearch.studies.configs.retrieval import (
     DataConfig,
     HashConfig,
@@ -65,4 +71,5 @@ __all__ = [
     "replace_values",
     "seed_list",
     "setting",
+    "settle_profile",
 ]

@@ -168,6 +168,16 @@ class RunConfig(Section):
         if errors:
             raise UserError(errors[0])
 
+    def check_workers(self, workers: int) -> None:
+        """Check that workers can share each batch.
+
+        Args:
+            workers: their number.
+
+        Raises:
+            UserError: they cannot.
+        """
+
     def starts_from(self, seed: int) -> "tuple[RunConfig, int] | None":
         """Return config and seed of the pre-training that a run with this seed starts from, if there is one."""
         return None

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, model_validator
 
+from raysearch.core import UserError
 from raysearch.data.evaluation_limits import DataCounts, EpisodeSize, Limits, classifier_limits, episode_limits
 from raysearch.models.backbone_specs import BACKBONES
 from raysearch.studies.configs import weights
@@ -91,7 +92,10 @@ class FewshotConfig(ClassDisjointConfig):
                 "model.frozen would keep a random backbone: set model.weights, pretrain.epochs or model.frozen=false"
             )
         if self.pretrain.epochs and self.model.weights:
-            raise ValueError("model.weights and pretrain.epochs both set where the backbone starts; set one of them")
+            raise ValueError(
+                "model.weights and pretrain.epochs both set where the backbone starts; use --set pretrain.epochs=0 to "
+                "start from the weights, or --set model.weights=none to pre-train"
+            )
         return self
 
     def limits_of_parts(self, data: DataCounts, parts: Mapping[str, str]) -> Limits:
@@ -106,6 +110,26 @@ class FewshotConfig(ClassDisjointConfig):
     def chance(self, counts: Counts) -> float:
         """Return the accuracy of a guess among the ways of an episode."""
         return 1 / self.episodes.ways
+
+    def check_workers(self, workers: int) -> None:
+        """Check that all workers get equally many episodes, and ordinary images, of every step.
+
+        Raises:
+            UserError: they do not.
+        """
+        train = self.train
+        if not train.epochs:
+            return
+        last = train.episodes % train.batch
+        if train.batch % workers:
+            raise UserError(f"train.batch={train.batch} episodes do not divide among {workers} workers")
+        if last % workers:
+            raise UserError(
+                f"train.episodes={train.episodes} leave {last} for the last step of an epoch, which do not divide "
+                f"among {workers} workers; set a multiple of train.batch={train.batch}"
+            )
+        if self.auxiliary and self.lwfm.aux_batch % workers:
+            raise UserError(f"lwfm.aux_batch={self.lwfm.aux_batch} images do not divide among {workers} workers")
 
     def starts_from(self, seed: int) -> tuple[PretrainRunConfig, int] | None:
         """Return the pre-training of the backbone and its seed, or None if `pretrain.epochs` is 0."""

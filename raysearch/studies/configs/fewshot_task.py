@@ -5,7 +5,7 @@ pixels become a number.
 """
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -114,6 +114,17 @@ _PRESETS["lwfm_tiered_5shot"] = {**_PRESETS["lwfm_tiered"], "episodes.shots": 5,
 _PRESETS["lwfm_text"] = {**_PRESETS["lwfm"], "spm.reduce": "mean", "spm.layers": "mean"}
 
 
+def _give_way(settings: Mapping[str, Any], weak: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what replaces settings of the profile: a pre-training replaces weights, and random ones are not frozen."""
+    replaced: dict[str, Any] = {}
+    if settings.get("pretrain.epochs") and "model.weights" in weak:
+        replaced["model.weights"] = None
+    weights = {**settings, **replaced}.get("model.weights")
+    if not weights and not settings.get("pretrain.epochs") and "model.frozen" in weak:
+        replaced["model.frozen"] = False
+    return replaced
+
+
 FEWSHOT = register_task(
     TaskSpec(
         name="fewshot",
@@ -140,6 +151,7 @@ FEWSHOT = register_task(
             },
         },
         presets=_PRESETS,
+        gives_way=_give_way,
         from_checkpoint={"model.weights": None, "model.frozen": False},
         model=ModelKind("a few-shot model", "raysearch.classify"),
     )

@@ -1,6 +1,6 @@
 """Parts of a study that every task has: the settings of a profile, the seeds, and the time limit of a step."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeGuard
 
 from raysearch.core import UserError, nearest
@@ -21,6 +21,23 @@ def profile_settings(task: str, name: str) -> dict[str, Any]:
     if name not in profiles:
         raise UserError(f"unknown profile '{name}'{nearest(name, profiles)}")
     return dict(profiles[name])
+
+
+def settle_profile(task: str, name: str, settings: Mapping[str, Any], stronger: Iterable[str]) -> dict[str, Any]:
+    """Return settings in which those of the profile have given way to stronger ones that contradict them.
+
+    Args:
+        task: whose config is meant.
+        name: of the profile.
+        settings: all of them, by dotted path.
+        stronger: the paths that a study, a preset or the user has set.
+    """
+    gives_way = TASKS[task].gives_way
+    if gives_way is None:
+        return dict(settings)
+    set_paths = set(stronger)
+    weak = {path: value for path, value in profile_settings(task, name).items() if path not in set_paths}
+    return {**settings, **gives_way(settings, weak)}
 
 
 def check_profiles(task: str, profiles: Mapping[str, Mapping[str, Any]]) -> None:

@@ -204,13 +204,18 @@ class RetrievalConfig(RunConfig):
         if grid > side:
             raise ValueError(f"srem.grid={grid} is finer than the image, which is {side} px wide")
         if self.srem.regions > grid * grid:
-            raise ValueError(f"srem.regions={self.srem.regions} are more than the {grid * grid} positions of the map")
+            raise ValueError(
+                f"srem.regions={self.srem.regions} are more than the {grid * grid} positions of the map; use "
+                f"--set srem.regions={grid * grid} or fewer, or a finer srem.grid"
+            )
         return self
 
     @model_validator(mode="after")
     def _parts_go_together(self) -> Self:
         if self.train.select == "validation" and not self.data.validation and _is_trained(self):
-            raise ValueError("train.select=validation chooses by a held-out part; set data.validation above 0")
+            raise ValueError(
+                "train.select=validation chooses by a held-out part; use --set data.validation=0.1 or another share"
+            )
         if self.hashing_method.network is not None and self.model.frozen:
             raise ValueError(f"hash.method={self.hash.method} trains part of the backbone; leave model.frozen out")
         return self

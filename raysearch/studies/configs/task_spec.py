@@ -42,6 +42,8 @@ class TaskSpec:
             the best checkpoint is chosen by it, and higher is better.
         movable: config paths that population-based training may change while a model trains.
         profiles: profile name -> settings under every study of the task; "laptop" and "paper" are expected.
+        gives_way: `(settings, weak) -> settings`: replacements for `weak`, the profile's settings that nothing stronger
+            set, where they contradict the others. None: profiles contradict nothing.
         presets: preset name -> settings of a method as its authors ran it.
         from_checkpoint: settings under which a task is rebuilt when a checkpoint replaces its starting state.
         model: kind of its exported models; None where models cannot be exported.
@@ -56,6 +58,7 @@ class TaskSpec:
     movable: tuple[str, ...] = ()
     profiles: Mapping[str, Settings] = field(default_factory=lambda: {"laptop": {}, "paper": {}})
     presets: Mapping[str, Settings] = field(default_factory=dict)
+    gives_way: Callable[[Settings, Settings], Settings] | None = None
     from_checkpoint: Settings = field(default_factory=dict)
     model: ModelKind | None = None
 

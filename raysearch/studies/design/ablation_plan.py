@@ -2,13 +2,13 @@
 
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from raysearch.core import Problems, UserError
-from raysearch.studies.configs import RunConfig, overrides, replace_values
+from raysearch.studies.configs import RunConfig, overrides, replace_values, settle_profile
 from raysearch.studies.design import level_names
 from raysearch.studies.design.ablation import Ablation
 from raysearch.studies.design.plan import (
@@ -37,6 +37,11 @@ class AblationPlan(StudyPlan):
     also: Mapping[str, tuple[Variant, ...]]  # variant name -> other settings of the factors with the same config
     comparisons_of_whole: int | None = None  # of the whole study, if `--only` selected a part of it
     whole: "AblationPlan | None" = None  # the plan of the whole study, if `--only` selected a part of it
+
+    @property
+    def definition(self) -> Ablation:
+        """The study that is planned."""
+        return self.ablation
 
     @property
     def task(self) -> str:
@@ -152,7 +157,13 @@ def plan_ablation(
     side = overrides.side(study.task, base)
     reference = overrides.scale_pixels(study.task, study.reference, side)
     moved = {path: value for path, value in settings.items() if path in reference}
-    resolved = _resolve_variants(study, {**base, **reference, **moved}, side)
+    stronger = {*study.base, *study.profiles.get(profile, {}), *reference, *settings}
+
+    def _settle(changed: Mapping[str, Any]) -> dict[str, Any]:
+        whole = {**base, **reference, **moved, **changed}
+        return settle_profile(study.task, profile, whole, {*stronger, *changed})
+
+    resolved = _resolve_variants(study, _settle, side)
     reference_config = resolved[0][1]
     shown = _ShownValues([config for _, config, _ in resolved])
     variants: dict[str, Variant] = {}  # by what decides the outcome
@@ -187,15 +198,18 @@ def plan_ablation(
         cells=_make_cells(distinct, seed_list, data_hash, workers),
         also=also,
         workers=workers,
+        settings=settings,
     )
 
 
-def _resolve_variants(study: Ablation, settings: Mapping[str, Any], side: int) -> list[tuple[Levels, RunConfig, str]]:
+def _resolve_variants(
+    study: Ablation, settle: Callable[[Mapping[str, Any]], dict[str, Any]], side: int
+) -> list[tuple[Levels, RunConfig, str]]:
     """Return what each variant changes, its config, and what decides its outcome.
 
     Args:
         study: the ablation.
-        settings: of the reference, in the units of the config.
+        settle: returns all settings of a variant, in the units of the config, from those that it changes.
         side: of the images, to which sizes in pixels are scaled.
 
     Raises:
@@ -208,7 +222,7 @@ def _resolve_variants(study: Ablation, settings: Mapping[str, Any], side: int) -
         name = level_names.describe_settings(changed) or REFERENCE
         where = f"variant '{name}'"
         try:
-            config = overrides.resolve(study.task, {**settings, **changed}, where)
+            config = overrides.resolve(study.task, settle(changed), where)
             _check_levels_hold(study, declared, config, side)
             identity = json.dumps(replace_values(config.canonical(), config.identities), sort_keys=True)
         except UserError as error:

@@ -53,6 +53,7 @@ class StudyPlan:
     data: str  # the data set's content hash
     seeds: tuple[int, ...]  # of a search: the tuning seeds
     workers: int = 1  # workers that share each batch
+    settings: Mapping[str, Any] = field(default_factory=dict)  # the user's overrides
 
 
 class Plan(Protocol):
@@ -61,6 +62,18 @@ class Plan(Protocol):
     @property
     def kind(self) -> Literal["ablation", "search"]:
         """The kind of study, which selects the driver and the report."""
+
+    @property
+    def study(self) -> str:
+        """Name of the study."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The user's overrides by dotted path."""
+
+    @property
+    def definition(self) -> Any:
+        """The study that is planned: an `Ablation` or a `Search`."""
 
     @property
     def task(self) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 from raysearch.core import Problems, UserError
-from raysearch.studies.configs import RunConfig, overrides
+from raysearch.studies.configs import RunConfig, overrides, settle_profile
 from raysearch.studies.configs.plain_values import plain_settings
 from raysearch.studies.design.plan import REFERENCE, Cell, PlanRequest, StudyPlan, Variant, make_cell
 from raysearch.studies.design.search import Search
@@ -28,8 +28,12 @@ class SearchPlan(StudyPlan):
     kind: ClassVar[Literal["search"]] = "search"
 
     search: Search
-    settings: Mapping[str, Any]  # the user's overrides
     trials: int  # per group
+
+    @property
+    def definition(self) -> Search:
+        """The study that is planned."""
+        return self.search
 
     @property
     def task(self) -> str:
@@ -83,7 +87,9 @@ class SearchPlan(StudyPlan):
         def _resolve(settings: Mapping[str, Any]) -> RunConfig:
             declared = {**reference, **group.settings, **settings}
             scaled = overrides.scale_pixels(study.task, declared, side)
-            return overrides.resolve(study.task, {**base, **scaled}, f"config '{name}'")
+            stronger = {*study.base, *study.profiles.get(self.profile, {}), *self.settings, *declared}
+            whole = settle_profile(study.task, self.profile, {**base, **scaled}, stronger)
+            return overrides.resolve(study.task, whole, f"config '{name}'")
 
         config = _resolve(settings)
         if config.images.side != side:

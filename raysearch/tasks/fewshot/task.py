@@ -49,7 +49,7 @@ class FewshotTask:
         feed = worker.feed
         assert feed.val is not None, "few-shot recognition takes class-disjoint splits"
         self.metric_ids = metric_ids(config, feed.split)
-        _check_shares(config, worker.world_size)
+        config.check_workers(worker.world_size)
         self._train_episodes = _episodes(feed.train, "train", config, seed)
         self._val_episodes = _episodes(feed.val, "validation", config, config.episodes.seed)
         self._test_episodes = _episodes(feed.test, "test", config, config.episodes.seed)
@@ -225,23 +225,6 @@ def metric_ids(config: FewshotConfig, split: str) -> dict[str, str]:
         "accuracy_ci": f"half-width-of-{name}/{test}",
         "accuracy_validation": f"{name}/{episodes.validation}-episodes-of-seed-{episodes.seed}/{split}/validation",
     }
-
-
-def _check_shares(config: FewshotConfig, workers: int) -> None:
-    """Check that all workers get equally many episodes, and ordinary images, of every step."""
-    train = config.train
-    if not train.epochs:
-        return
-    last = train.episodes % train.batch
-    if train.batch % workers:
-        raise UserError(f"train.batch={train.batch} episodes do not divide among {workers} workers")
-    if last % workers:
-        raise UserError(
-            f"train.episodes={train.episodes} leave {last} for the last step of an epoch, which do not divide among "
-            f"{workers} workers; set a multiple of train.batch={train.batch}"
-        )
-    if config.auxiliary and config.lwfm.aux_batch % workers:
-        raise UserError(f"lwfm.aux_batch={config.lwfm.aux_batch} images do not divide among {workers} workers")
 
 
 def _episodes(images: ImageSet, part: str, config: FewshotConfig, seed: int) -> Episodes:

@@ -1,0 +1,225 @@
+"""The check of a study before anything runs: its file, its plan, its metrics, its search, and the data.
+
+`raysearch.sweep`, its `--dry-run`, `raysearch.cluster check` and Python programs call `check_study`. It collects all
+mistakes that it finds. A mistake that it can find does not surface later, after hours of training.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from raysearch.core import Problems, UserError, nearest
+from raysearch.data import class_splits, shards
+from raysearch.data.evaluation_limits import DataCounts
+from raysearch.models.backbone_specs import check_weights
+from raysearch.storage import Location
+from raysearch.studies.configs import TASKS, RunConfig, overrides, profile_settings
+from raysearch.studies.design import Ablation, AblationPlan, Plan, PlanRequest, Search, SearchPlan, Study, plan_study
+from raysearch.studies.design.plan import in_variants
+from raysearch.studies.design.study_files import read_study
+
+_TIMES = ("epoch_seconds", "seconds", "gpu_seconds")  # measured by the engine for every task
+
+
+@dataclass(frozen=True)
+class StudyRequest:
+    """A study and how it is to be run, in the words of a command or as values of Python."""
+
+    study: str | Study  # a name in `search_spaces`, the path of a study file, or the study itself
+    profile: str = "laptop"
+    settings: Sequence[str] | Mapping[str, Any] = ()  # PATH=VALUE, or dotted path -> value
+    only: Sequence[str] | Mapping[str, Sequence[Any]] = ()  # FACTOR=LEVEL,..., or factor -> levels
+    episodes: int | None = None
+    seeds: int | None = None
+    trials: int | None = None
+    workers: int = 1
+
+
+def check_study(
+    study: str | Study,
+    profile: str = "laptop",
+    data: str | Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    only: Mapping[str, Sequence[Any]] | None = None,
+    seeds: int | None = None,
+    trials: int | None = None,
+    workers: int = 1,
+) -> Plan:
+    """Check a study and return its plan. Nothing is started, and no image is read.
+
+    Args:
+        study: an `Ablation`, a `Search`, the name of a study, or the path of a study file.
+        profile: the name of a profile of the task.
+        data: path or URI of shards made by `raysearch.ingest`; None checks all that does not depend on the data.
+        settings: overrides by dotted path, in the units of the config.
+        only: factor name -> levels of an ablation to keep.
+        seeds: number of seeds instead of the study's.
+        trials: number of configs per group of a search instead of the study's.
+        workers: the number of workers that share each batch.
+
+    Raises:
+        UserError: what is wrong and what to do; of several mistakes a `UserErrors` with a line for each.
+    """
+    manifest = shards.read_manifest(Location.parse(data)) if data is not None else None
+    request = StudyRequest(study, profile, settings or {}, only or {}, None, seeds, trials, workers)
+    counts = DataCounts(manifest.name, manifest.classes, manifest.counts) if manifest else None
+    plan = check_request(request, counts)
+    return plan.for_data(class_splits.data_identity(manifest)) if manifest else plan
+
+
+def check_request(request: StudyRequest, data: DataCounts | None = None) -> Plan:
+    """Check a study as it is requested, and return its plan on no data set yet.
+
+    Args:
+        request: the study and how it is to be run.
+        data: the images of each class; None checks all that does not depend on the data.
+
+    Raises:
+        UserError: as `check_study`.
+    """
+    problems = Problems()
+    loaded = _load(request.study, problems)
+    if loaded is None or loaded[1].task not in TASKS:
+        problems.raise_all()
+        raise UserError(f"'{request.study}' is not a study")
+    name, study = loaded
+    plan = None
+    with problems.caught():
+        plan_request = _plan_request(name, study, request, problems)
+        if not problems.messages:
+            plan = plan_study(study, plan_request)
+    _check_metrics(study, plan, request.profile, problems)
+    if isinstance(study, Search):
+        from raysearch.engine.preflight import search_check  # which needs Ray and Optuna
+
+        search_check.check_search(study, plan if isinstance(plan, SearchPlan) else None, data, problems)
+    if plan is not None:
+        _check_variants(plan, data, request.workers, problems)
+    problems.raise_all()
+    assert plan is not None
+    return plan
+
+
+def _load(study: str | Study, problems: Problems) -> tuple[str, Study] | None:
+    if isinstance(study, Ablation | Search):
+        return "study", study
+    return read_study(str(study), problems)
+
+
+def _plan_request(name: str, study: Study, request: StudyRequest, problems: Problems) -> PlanRequest:
+    """Return the request of a plan. Words that cannot be read are problems and left out."""
+    settings: dict[str, Any] = {}
+    with problems.caught():
+        if isinstance(request.settings, Mapping):
+            overrides.check_paths(request.settings, study.task, "settings")
+            settings |= overrides.absolute_paths(request.settings, study.task)
+        else:
+            settings |= overrides.parse(list(request.settings), study.task)
+    with problems.caught():
+        settings |= overrides.test_episodes(request.episodes, study.task)
+    only: Mapping[str, Sequence[Any]] = {}
+    with problems.caught():
+        names = [factor.name for factor in study.factors] if isinstance(study, Ablation) else []
+        only = request.only if isinstance(request.only, Mapping) else overrides.parse_only(list(request.only), names)
+    with problems.caught():
+        profile_settings(study.task, request.profile)
+    return PlanRequest(name, request.profile, settings, request.seeds, request.trials, request.workers, only)
+
+
+def _check_metrics(study: Study, plan: Plan | None, profile: str, problems: Problems) -> None:
+    """Check that runs have the metric that a study compares by, and that published numbers exist."""
+    spec = TASKS[study.task]
+    config = plan.reference_config if plan is not None else _profile_config(study, profile)
+    if config is None:
+        return
+    from raysearch.tasks import registry  # which needs torch
+
+    try:
+        computed = [*registry.metric_ids(config, "")]
+    except Exception as error:  # code of an extension
+        problems.add(f"task '{study.task}': its metric_ids raises {type(error).__name__}: {error}")
+        return
+    known = list(dict.fromkeys([*computed, *spec.objectives, *_TIMES]))
+    asked = {"metric": study.metric} if isinstance(study, Ablation) else {}
+    if isinstance(study, Search) and study.judge_seeds and not _trains_population(study):
+        asked = {"judge_metric": study.judge_metric}
+    for field, metric in asked.items():
+        if metric not in known:
+            listed = f"; known: {', '.join(known)}"
+            hint = nearest(str(metric), known)
+            problems.add(
+                f"{field}='{metric}': runs of {study.task} have no such metric"
+                f"{hint if 'did you mean' in hint else listed}"
+            )
+        elif metric == spec.held_out and isinstance(plan, AblationPlan):
+            names = [variant.name for variant in plan.variants if not variant.config.holds_out]
+            if names:
+                cause = f"{field}='{metric}' needs a held-out part of train; use --set data.validation=0.1"
+                problems.add(in_variants(names, cause))
+    if isinstance(study, Ablation):
+        for name in sorted({factor.name for factor in study.factors} & set(computed)):
+            problems.add(f"a factor cannot be called '{name}': the results have a metric of that name; rename it")
+        if study.published is not None and study.published not in (published := _published_names()):
+            problems.add(f"published='{study.published}': no such table{nearest(study.published, published)}")
+
+
+def _trains_population(study: Search) -> bool:
+    try:
+        return study.trains_population
+    except UserError:  # an unknown scheduler, which is reported elsewhere
+        return False
+
+
+def _profile_config(study: Study, profile: str) -> RunConfig | None:
+    """Return a config of the task, for a study that cannot be planned; None if there is none."""
+    for name in (profile, *TASKS[study.task].profiles):
+        try:
+            settings = profile_settings(study.task, name)
+            return overrides.resolve(study.task, overrides.start_from(study.task, settings, {}))
+        except UserError:
+            continue
+    return None
+
+
+def _published_names() -> list[str]:
+    folder = Path(str(resources.files("search_spaces"))) / "published"
+    return [str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.csv")]
+
+
+def _check_variants(plan: Plan, data: DataCounts | None, workers: int, problems: Problems) -> None:
+    """Check the weights of all configs, whether workers can share their batches, and whether the data suffices."""
+    failures: dict[str, list[str]] = {}  # mistake -> variants
+    configs = _named_configs(plan)
+    for name, config in configs:
+        for message in config_mistakes(config, data, workers):
+            failures.setdefault(message, []).append(name)
+    for message, names in failures.items():
+        problems.add(message if len(names) == len(configs) else in_variants(names, message))
+
+
+def config_mistakes(config: RunConfig, data: DataCounts | None, workers: int = 1) -> list[str]:
+    """Return what keeps a config from running, a line for each reason.
+
+    Args:
+        config: resolved.
+        data: the images of each class; None leaves out what depends on the data.
+        workers: the number of workers that share each batch.
+    """
+    problems = Problems()
+    with problems.caught():
+        check_weights(*config.backbone)
+    with problems.caught():
+        config.check_workers(workers)
+    if data is not None:
+        problems.add(*config.limits(data.name, data.classes, data.counts).errors)
+    return problems.messages
+
+
+def _named_configs(plan: Plan) -> list[tuple[str, RunConfig]]:
+    if isinstance(plan, AblationPlan):
+        return [(variant.name, variant.config) for variant in plan.variants]
+    assert isinstance(plan, SearchPlan)
+    references = [plan.reference(group) for group in plan.groups]
+    return [(reference.name, reference.config) for reference in references]
