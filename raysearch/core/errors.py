@@ -112,11 +112,17 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
     >>> nearest("srem.region", ["srem.regions", "hash.bits"])
     "; did you mean 'srem.regions'?"
+    >>> nearest("mAP", ["map", "map_validation"])
+    "; did you mean 'map'?"
     >>> nearest("xyz", ["laptop", "paper"])
     '; known: laptop, paper'
     """
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
+    if not close:
+        by_folded = {known_name.casefold(): known_name for known_name in names}
+        folded = difflib.get_close_matches(name.casefold(), by_folded, n=1)
+        close = [by_folded[match] for match in folded]
     if close:
         return f"; did you mean '{close[0]}'?"
     return f"; known: {', '.join(names)}" if names else ""

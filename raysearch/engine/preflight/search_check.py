@@ -192,7 +192,8 @@ def _check_bounds(path: str, distribution: BaseDistribution, task: str) -> None:
         values = [distribution.low, distribution.high]
     if isinstance(distribution, FloatDistribution) and not distribution.step:
         inside = 1e-9 * (distribution.high - distribution.low)  # a limit itself may be excluded, and is never drawn
-        values = [distribution.low + inside, distribution.high - inside]
+        between = distribution.low + 0.382 * (distribution.high - distribution.low)  # no integer
+        values = [distribution.low + inside, between, distribution.high - inside]
         values = [float(f"{value:.6g}") if abs(value) > inside else value for value in values]
     pixels = overrides.is_pixel_size(overrides.known_paths(task)[path])
     for value in values:
@@ -261,17 +262,20 @@ def _describe(distribution: BaseDistribution) -> str:
 def _try_space(plan: SearchPlan, group: Group, space: Any, data: DataCounts | None, problems: Problems) -> None:
     """Draw a few times at random, always the same, so that wrong paths and values are found at once."""
     errors = []
+    wrong: dict[str, str] = {}  # path -> the first mistake
+    known = overrides.known_paths(plan.task)
     with problems.caught():
         for settings in _draws(space):
             mistakes = Problems()
-            known = overrides.known_paths(plan.task)
             for path, value in settings.items():
                 with mistakes.caught():
                     overrides.check_paths([path], plan.task, "the space")
                     pixels = overrides.is_pixel_size(known[path]) and isinstance(value, int | float)
                     overrides.check_value(path, round(value) if pixels else value, plan.task, "space")
+                if mistakes.messages:
+                    wrong.setdefault(path, mistakes.messages[0])
+                    break
             if mistakes.messages:
-                problems.add(*mistakes.messages)
                 continue
             try:
                 config: RunConfig = plan.variant(group, "a first draw", settings).config
@@ -281,6 +285,7 @@ def _try_space(plan: SearchPlan, group: Group, space: Any, data: DataCounts | No
             if data is not None:
                 limits = config.limits(data.name, data.classes, data.counts).errors
                 problems.add(*(f"space: {error}" for error in limits))
+        problems.add(*wrong.values())
         if len(errors) == _DRAWS:
             raise UserError(f"space: none of {_DRAWS} draws can be run: {errors[0]}")
 
