@@ -4,12 +4,11 @@ import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from raysearch.core import Problems, UserError
 from raysearch.studies.configs import RunConfig, overrides, replace_values, settle_profile
-from raysearch.studies.design import level_names
+from raysearch.studies.design import level_names, variant_names
 from raysearch.studies.design.ablation import Ablation
 from raysearch.studies.design.plan import (
     REFERENCE,
@@ -20,8 +19,7 @@ from raysearch.studies.design.plan import (
     in_variants,
     make_cell,
 )
-
-Levels = Mapping[str, Mapping[str, Any]]  # factor name -> settings of its level, of the factors that a variant changes
+from raysearch.studies.design.variant_names import Levels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,15 +163,15 @@ def plan_ablation(
 
     resolved = _resolve_variants(study, _settle, side)
     reference_config = resolved[0][1]
-    shown = _ShownValues([config for _, config, _ in resolved])
+    shown = variant_names.ShownValues([config for _, config, _ in resolved])
     variants: dict[str, Variant] = {}  # by what decides the outcome
     also: dict[str, tuple[Variant, ...]] = {}
     references: dict[str, str] = {}
     for declared, config, identity in resolved:
-        labels = _labels(study, declared, moved, config, side)
+        labels = variant_names.labels_of(study, declared, moved, config, side)
         variant = Variant(
-            name=_variant_name(study, declared, config, reference_config, labels, shown),
-            settings=_settings(study, config, declared, shown) | labels,
+            name=variant_names.name_variant(study, declared, config, reference_config, labels, shown),
+            settings=variant_names.columns_of(study, config, declared, shown) | labels,
             declared=_declared(study, declared, moved) | labels,
             config=config,
         )
@@ -186,7 +184,7 @@ def plan_ablation(
         references.setdefault(known.name, _reference_of(study, known, variants.values()))
     seed_list = tuple(study.seed_list(seeds))
     distinct = tuple(variants.values())
-    _check_names(distinct)
+    variant_names.check_variant_names(distinct)
     return AblationPlan(
         study=name,
         profile=profile,
@@ -258,44 +256,6 @@ def _check_levels_hold(study: Ablation, declared: Levels, config: RunConfig, sid
             )
 
 
-def _check_names(variants: Sequence[Variant]) -> None:
-    """Check that every variant has a name of its own.
-
-    Raises:
-        UserError: two variants have one name.
-    """
-    by_name: dict[str, Variant] = {}
-    for variant in variants:
-        other = by_name.setdefault(variant.name, variant)
-        if other is not variant:
-            paths = [path for path in overrides.known_paths(variant.config.task)
-                     if overrides.get_path(variant.config, path) != overrides.get_path(other.config, path)]  # fmt: skip
-            raise UserError(
-                f"two variants are called '{variant.name}', and differ in {', '.join(paths)}; rename a label, or give "
-                "the factor labels with choice()"
-            )
-
-
-class _ShownValues:
-    """Values of configs as names and results hold them. A path of a file is short where that is clear.
-
-    Args:
-        configs: of all variants.
-    """
-
-    def __init__(self, configs: Sequence[RunConfig]) -> None:
-        self._configs = configs
-
-    def value(self, config: RunConfig, path: str) -> Any:
-        """Return the value at a dotted path; of a file its name, unless another file has the same name."""
-        value = overrides.get_path(config, path)
-        if not isinstance(value, str) or not Path(value).is_absolute():
-            return value
-        others = {overrides.get_path(other, path) for other in self._configs} - {value}
-        names = {Path(other).name for other in others if isinstance(other, str)}
-        return value if Path(value).name in names else Path(value).name
-
-
 def _make_cells(variants: Sequence[Variant], seeds: Sequence[int], data: str, workers: int) -> tuple[Cell, ...]:
     """Return the cells seed by seed, so that an interrupted study has whole blocks to compare."""
     return tuple(make_cell(variant, seed, data, workers) for seed in seeds for variant in variants)
@@ -321,69 +281,10 @@ def _crossed(factors: Sequence[Any]) -> Iterator[Levels]:
         yield dict(zip(names, levels, strict=True))
 
 
-def _labels(
-    study: Ablation, declared: Levels, moved: Mapping[str, Any], config: RunConfig, side: int
-) -> dict[str, str]:
-    """Return the labels of a variant's levels by factor name, for the factors whose levels have labels.
-
-    The variant's own level has its label. Of the other factors the config decides, which `--set` may have moved.
-    """
-    labels = {}
-    for factor in study.factors:
-        if factor.labels and factor.name in declared:
-            labels[factor.name] = factor.labels[factor.levels.index(declared[factor.name])]
-        elif factor.labels:
-            labels[factor.name] = level_names.label_in_config(factor, study.reference, config, side)
-    return labels
-
-
-def _variant_name(
-    study: Ablation,
-    declared: Levels,
-    config: RunConfig,
-    reference: RunConfig,
-    labels: Mapping[str, str],
-    shown: _ShownValues,
-) -> str:
-    """Return the name of a variant, which follows from what runs.
-
-    Args:
-        study: the ablation.
-        declared: what the variant changes.
-        config: the config that runs.
-        reference: the config of the reference.
-        labels: factor name -> label of its level.
-        shown: values as names hold them.
-    """
-    if study.design == "leave_one_out" and declared:
-        return "without " + ", ".join(declared)
-    words = list(labels.values())
-    unlabelled = [factor for factor in study.factors if not factor.labels]
-    paths = [path for factor in unlabelled if factor.name in declared for path in declared[factor.name]]
-    words += [
-        f"{path}={level_names.format_value(shown.value(config, path))}"
-        for path in dict.fromkeys(paths)
-        if overrides.get_path(config, path) != overrides.get_path(reference, path)
-    ]
-    return ", ".join(words) or REFERENCE
-
-
 def _reference_of(study: Ablation, variant: Variant, before: Iterable[Variant]) -> str:
     """Return the name of the first variant with the same levels of the factors in `within`."""
     levels = [variant.settings[name] for name in study.within]
     return next(other.name for other in before if [other.settings[name] for name in study.within] == levels)
-
-
-def _settings(study: Ablation, config: RunConfig, declared: Levels, shown: _ShownValues) -> dict[str, Any]:
-    """Return the factor columns of the results that have no labels.
-
-    A factor of one path has the config's value; a component of several settings is True (on) or False (off).
-    """
-    return {
-        factor.name: shown.value(config, factor.name) if factor.paths == (factor.name,) else factor.name not in declared
-        for factor in study.factors
-        if not factor.labels
-    }
 
 
 def _declared(study: Ablation, changed: Levels, moved: Mapping[str, Any]) -> dict[str, Any]:

@@ -94,7 +94,7 @@ class Search:
             reference=study_values.read_settings(self.reference, "reference", task, problems),
             profiles=study_values.read_profiles(self.profiles, task, problems),
             starts=[
-                study_values.read_settings(start, f"start {number}", task, problems)
+                study_values.read_settings(start, f"start {number}", task, problems, complete=False)
                 for number, start in enumerate(study_values.read_list(self.starts, "starts", problems), start=1)
             ],
             seeds=study_values.read_seeds(self.seeds, problems),

@@ -78,7 +78,7 @@ class SearchPlan(StudyPlan):
             UserError: an unknown path, or a combination that cannot be.
         """
         study = self.search
-        settings = plain_settings(settings, "the space")
+        settings = overrides.absolute_paths(plain_settings(settings, "the space"), study.task)
         overrides.check_paths(settings, study.task, "the space")
         reference = {path: value for path, value in study.reference.items() if path not in self.settings}
         base = overrides.start_from(study.task, study.profile(self.profile), self.settings)

@@ -60,7 +60,7 @@ def report(problems: Problems) -> None:
         study_file.problems.add(*problems.messages)
 
 
-def read_settings(settings: object, where: str, task: str, problems: Problems) -> dict[str, Any]:
+def read_settings(settings: object, where: str, task: str, problems: Problems, complete: bool = True) -> dict[str, Any]:
     """Return settings with plain values and absolute paths of files. Unknown paths and wrong values are problems.
 
     Args:
@@ -68,12 +68,14 @@ def read_settings(settings: object, where: str, task: str, problems: Problems) -
         where: the place of the settings, for messages.
         task: whose config is meant; one that is unknown checks nothing.
         problems: takes the mistakes.
+        complete: make relative paths of files absolute; starting points keep the form that the space has.
     """
     plain = plain_settings(settings, where, problems)
     if task not in TASKS:
         return plain
     study_file = _LOADING.get()
-    plain = overrides.absolute_paths(plain, task, study_file.folder if study_file else None)
+    if complete:
+        plain = overrides.absolute_paths(plain, task, study_file.folder if study_file else None)
     known = overrides.known_paths(task)
     for path, value in plain.items():
         with problems.caught():
