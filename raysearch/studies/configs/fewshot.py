@@ -93,8 +93,8 @@ class FewshotConfig(ClassDisjointConfig):
             )
         if self.pretrain.epochs and self.model.weights:
             raise ValueError(
-                "model.weights and pretrain.epochs both set where the backbone starts; use --set pretrain.epochs=0 to "
-                "start from the weights, or --set model.weights=none to pre-train"
+                "model.weights and pretrain.epochs both set where the backbone starts; set one of them: "
+                "--set pretrain.epochs=0 starts from the weights, --set model.weights=none pre-trains"
             )
         return self
 

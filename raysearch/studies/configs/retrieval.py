@@ -214,7 +214,7 @@ class RetrievalConfig(RunConfig):
     def _parts_go_together(self) -> Self:
         if self.train.select == "validation" and not self.data.validation and _is_trained(self):
             raise ValueError(
-                "train.select=validation chooses by a held-out part; use --set data.validation=0.1 or another share"
+                "train.select=validation chooses by a held-out part; set data.validation above 0, such as 0.1"
             )
         if self.hashing_method.network is not None and self.model.frozen:
             raise ValueError(f"hash.method={self.hash.method} trains part of the backbone; leave model.frozen out")

@@ -218,7 +218,7 @@ def test_a_profile_gives_way_to_what_the_user_sets(settings: dict[str, Any], wei
 
 def test_two_settings_of_the_user_that_contradict_each_other_say_what_to_set() -> None:
     both = {"pretrain.epochs": 1, "model.weights": "DRAWN_BIRDS_V1"}
-    with pytest.raises(UserError, match=r"--set pretrain.epochs=0 .* --set model.weights=none"):
+    with pytest.raises(UserError, match=r"--set pretrain.epochs=0 .*--set model.weights=none"):
         check_study(fewshot(), settings=both)
 
 
