@@ -4,6 +4,7 @@
 mistakes that it finds. A mistake that it can find does not surface later, after hours of training.
 """
 
+import fnmatch
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -161,7 +162,8 @@ def _check_metrics(study: Study, plan: Plan | None, profile: str, problems: Prob
     if isinstance(study, Ablation):
         for name in sorted({factor.name for factor in study.factors} & set(computed)):
             problems.add(f"a factor cannot be called '{name}': the results have a metric of that name; rename it")
-        if study.published is not None and study.published not in (published := _published_names()):
+        published = _published_names()
+        if study.published is not None and not fnmatch.filter(published, study.published.replace("{data}", "*")):
             problems.add(f"published='{study.published}': no such table{nearest(study.published, published)}")
 
 
