@@ -23,6 +23,7 @@ from optuna.distributions import BaseDistribution, check_distribution_compatibil
 from optuna.trial import FixedTrial, FrozenTrial
 
 from raysearch.engine.drivers import samplers
+from raysearch.studies.configs.plain_values import plain_settings
 from raysearch.studies.design import Search
 
 _MAX_DEPTH = 30  # of references from function to function
@@ -52,7 +53,7 @@ class SearchSpace:
             return trial, trial.params
         trial = study.ask()
         further = self.function(trial)
-        return trial, {**trial.params, **(further or {})}
+        return trial, plain_settings({**trial.params, **(further or {})}, "the settings of the space")
 
     def locate(self, settings: Any, number: int = 0) -> dict[str, BaseDistribution] | None:
         """Return the distributions that settings were drawn from, by path; None if they are outside of the space.
@@ -72,7 +73,7 @@ class SearchSpace:
                 fixed = FixedTrial(settings, number)
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # of a value out of bounds, which is refused below
-                    further = self.function(fixed) or {}
+                    further = plain_settings(self.function(fixed) or {}, "the settings of the space")
                 if {**fixed.params, **further} != settings:
                     return None
                 drawn = fixed.distributions
