@@ -39,7 +39,8 @@ _GREEK_CAPITALS = "ΓΔΘΛΞΠΣΥΦΨΩ"
 _MARKDOWN = re.compile(
     r"""(?P<entity>[&<>])
     | (?P<mark>[\\|*`\[\]~] | (?<![^\W_])_ | _(?![^\W_]))                     # an underscore within a word is inert
-    | (?P<after>[@](?=\w) | [#](?=\d) | (?<=\bGH)-(?=\d) | [$] | :(?=//) | :(?=[\w+-]+:) | (?<=\bwww)\.)
+    | (?P<after>(?<!\w)[@](?=\w) | [@](?=[\w-]+\.\w)
+        | [#](?=\d) | (?<=\bGH)-(?=\d) | [$] | :(?=//) | :(?=[\w+-]+:) | (?<=\bwww)\.)
     """,
     re.VERBOSE | re.IGNORECASE,
 )
