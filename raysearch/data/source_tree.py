@@ -7,7 +7,6 @@ folder that the user named: a downloaded data set could otherwise collect a mach
 
 import contextlib
 import os
-import stat
 from collections.abc import Callable, Collection, Iterator
 from functools import cache
 from typing import NamedTuple
@@ -182,7 +181,7 @@ def _walk(
             else:
                 yield from _walk(root, entry.path, f"{path}/", here, (*above, identity), follow_links)
         else:
-            yield Entry(path, here or ("" if _is_regular(entry) else NOT_REGULAR))
+            yield Entry(path, here or ("" if entry.is_file() else NOT_REGULAR))
 
 
 def _link_reason(root: str, path: str, follow_links: bool) -> str:
@@ -199,10 +198,3 @@ def _hub_blobs(root: str) -> str:
     """Return the folder of the files that a download of the Hugging Face hub, `snapshots/<revision>/`, links to."""
     above, found, _ = root.rpartition("/snapshots/")
     return f"{above}/blobs" if found else ""
-
-
-def _is_regular(entry: "os.DirEntry[str]") -> bool:
-    try:
-        return stat.S_ISREG(entry.stat().st_mode)
-    except OSError:
-        return False
