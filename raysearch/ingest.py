@@ -179,13 +179,15 @@ def check(
 ) -> None:
     """Read every byte of a data set again. Damage is reported with its shard and row, and exit code 2."""
     location = Location.parse(directory)
-    with _progress_bar(shards.read_manifest(location).images) as progress:
+    written = shards.read_manifest(location)
+    with _progress_bar(written.images) as progress:
         manifest = shards.verify_shards(location, decode, progress)
     rows = f"{manifest.images:,} rows"
     files = f"{len(manifest.shards):,} shards"
     cli.console().print(f"{location} is whole: {rows} in {files}, hash {manifest.content_hash}")
-    for warning in manifest.duplicates.warnings() if manifest.duplicates else ():
-        cli.console().print(f"warning: {warning}", style="yellow")
+    if written.duplicates is None and manifest.duplicates is not None:  # a data set of an earlier version
+        for warning in manifest.duplicates.warnings():
+            cli.console().print(f"warning: {warning}", style="yellow")
 
 
 def main(words: list[str]) -> NoReturn:
