@@ -167,6 +167,7 @@
     }, (row, item) => { updateText(row.firstChild, `retried: ${item.name}`); updateText(row.lastChild, item.line); });
   };
 
+  history.replaceState(null, "", location.pathname);  // the token is in a cookie now; keep it off the screen
   let tag = "", lost = 0, last = null;
   const refresh = async () => {
     let pause = document.hidden ? PAUSE_HIDDEN : PAUSE;
@@ -175,7 +176,8 @@
       if (answer.status === 200) {
         last = await answer.json();
         tag = answer.headers.get("ETag");
-      } else if (answer.status !== 304) throw new Error(`status ${answer.status}`);
+      } else if (answer.status === 403) throw new Error("this page is of an earlier server; open the URL that the command printed");
+      else if (answer.status !== 304) throw new Error(`status ${answer.status}`);
       if (answer.status === 200 || lost) for (const part of [header, running, table, plots, failures]) part(last);
       lost = 0;
     } catch (error) {

@@ -164,7 +164,9 @@ def test_the_page_updates_in_place(browser: Browser, tmp_path: Path) -> None:
         assert page.evaluate("document.querySelectorAll('script').length") == 2
         assert page.evaluate("document.querySelectorAll('img').length") == 0
         assert list(page.errors) == []
-        assert {url.partition("?")[0].removeprefix(server.url) for url in page.requests} == {
+        assert page.evaluate("location.search + document.cookie") == "", "the token can be seen"
+        base, _, _ = server.url.partition("?")
+        assert {url.partition("?")[0].removeprefix(base) for url in page.requests} == {
             "", "style.css", "plotly.js", "live.js", "state.json",
         }  # fmt: skip
 

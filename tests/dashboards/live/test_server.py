@@ -1,22 +1,26 @@
 """The live page's server: who may connect, what it serves, and what it reads from a run."""
 
 import http.client
+import io
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from dashboards.live.follower import RunFollower
-from dashboards.live.server import LiveServer
+from dashboards.live.server import LiveServer, serve
 from raysearch.core import UserError
 from raysearch.runs import Heartbeat, Stage, cells, heartbeat, results
 
@@ -38,6 +42,8 @@ def server(tmp_path: Path) -> Iterator[LiveServer]:
 def get(
     server: LiveServer, path: str, host: str | None = None, **headers: str
 ) -> tuple[int, http.client.HTTPMessage, bytes]:
+    """Ask as the page does, with the cookie of the printed URL, unless the headers have another one."""
+    headers = {"Cookie": f"{server.cookie}={server.token}", **headers}
     connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=20)
     try:
         named = f"127.0.0.1:{server.server_port}" if host is None else host
@@ -107,6 +113,115 @@ def test_only_the_loopback_address_is_bound(server: LiveServer) -> None:
     assert server.socket.getsockname()[0] == "127.0.0.1"
     with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.2", server.server_port), timeout=5):
         pass
+
+
+def test_only_the_printed_url_and_its_cookie_open_the_page(server: LiveServer) -> None:
+    query = server.url.partition("/?")[2]
+    assert re.fullmatch("token=[0-9a-f]{48}", query)
+    status, headers, _ = get(server, f"/?{query}", Cookie="")
+    cookie, *attributes = headers["Set-Cookie"].split("; ")
+    assert (status, sorted(attributes)) == (200, ["HttpOnly", "Path=/", "SameSite=Strict"])
+    name, _, value = cookie.partition("=")
+    allowed = (cookie, f"other=1; {cookie}", f'broken"; ;=; {cookie};', f"{name}=old; {cookie}")
+    refused = (
+        "",
+        name,
+        f"{name}=",
+        f"{name}={value[:-1]}",
+        f"{name}={value}0",
+        f"{name}={value.upper()}",
+        f"x={value}",
+    )
+    refused += (f"{name}=\xe9{value}", value, f'{name}="{value}"', f"x{cookie}")
+    for path in ("/", "/state.json", "/live.js", "/style.css", "/report.html", "/plotly.js", "/none"):
+        known = 404 if path == "/none" else 200
+        assert [get(server, path, Cookie=sent)[0] for sent in allowed] == [known] * len(allowed), path
+        answers = [get(server, path, Cookie=sent) for sent in refused]
+        assert {(status, body) for status, _, body in answers} == {(403, answers[0][2])}, path
+        assert not any("Set-Cookie" in headers for _, headers, _ in answers)
+    assert b"Open the URL that the command printed" in answers[0][2]
+    assert get(server, f"/state.json?{query}", Cookie="")[0] == 200
+    for wrong in ("token=", "token", f"x={value}", f"token={value}0", "token=%00", f"token=x{value}", f"token;{value}"):
+        assert get(server, f"/?{wrong}", Cookie="")[0] == 403, wrong
+    with served(server.run_dir) as other:
+        assert (other.token == server.token, other.cookie == server.cookie) == (False, False)
+        assert get(other, "/state.json", Cookie=cookie)[0] == 403
+
+
+def test_strangers_cannot_use_up_its_connections(server: LiveServer) -> None:
+    def _ask(request: bytes) -> socket.socket:
+        connection = socket.create_connection(("127.0.0.1", server.server_port), timeout=20)
+        connection.sendall(request)
+        return connection
+
+    threads = threading.active_count()
+    strangers = [_ask(b"GET /state.json HTTP/1.0\r\nHost: localhost") for _ in range(200)]
+    try:
+        assert get(server, "/state.json")[0] == 200
+        deadline = time.monotonic() + 20
+        while threading.active_count() - threads > 64:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert strangers[0].recv(1) == b""
+    finally:
+        for connection in strangers:
+            connection.close()
+
+
+def test_a_large_report_is_sent_from_its_file(server: LiveServer) -> None:
+    """Readers that take nothing cost no memory, and do not keep others out."""
+    content = os.urandom(1 << 20) * 30
+    (server.run_dir / "report.html").write_bytes(content)
+    request = f"GET /report.html?token={server.token} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    readers = [socket.create_connection(("127.0.0.1", server.server_port), timeout=20) for _ in range(20)]
+    try:
+        for reader in readers:
+            reader.sendall(request)
+            assert reader.recv(1, socket.MSG_PEEK) == b"H"
+        assert get(server, "/state.json")[0] == 200
+        grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+        assert grown < 300_000, f"{grown} kB for 20 readers of 30 MB"
+    finally:
+        for reader in readers:
+            reader.close()
+    status, headers, body = get(server, "/report.html")
+    assert (status, int(headers["Content-Length"]), body == content) == (200, len(content), True)
+
+
+def test_a_report_that_is_not_a_plain_file_is_not_served(server: LiveServer, tmp_path: Path) -> None:
+    report = server.run_dir / "report.html"
+    for make in (os.mkfifo, lambda path: os.symlink(tmp_path / "secret", path), os.mkdir):
+        report.rmdir() if report.is_dir() else report.unlink()
+        make(report)
+        assert get(server, "/report.html")[0] == 404
+    report.rmdir()
+    report.touch()
+    assert get(server, "/report.html")[::2] == (200, b"")
+
+
+def test_the_command_line_of_a_browser_has_no_token(
+    server: LiveServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other users can see it. The page is opened by a file that only its owner can read."""
+    opened: list[str] = []
+
+    def _open(url: str) -> None:
+        path = Path(url.removeprefix("file://"))
+        opened.extend([url, path.read_text(), oct(path.stat().st_mode & 0o777)])
+        raise KeyboardInterrupt
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr("webbrowser.open", _open)
+    printed = io.StringIO()
+    with pytest.raises(KeyboardInterrupt):
+        serve(server.run_dir, 0, True, Console(file=printed, width=40))
+    url, content, mode = opened
+    (shown,) = re.findall(r"http://\S+", printed.getvalue())
+    assert (url.startswith("file://"), "token" in url, mode) == (True, False, "0o600")
+    assert f'content="0; url={shown}"' in content
+    assert list(tmp_path.glob("raysearch-live-*")) == []
 
 
 def test_an_equal_state_is_not_sent_again(server: LiveServer) -> None:
@@ -261,10 +376,10 @@ def test_the_command_prints_its_address_and_ends_with_ctrl_c(tmp_path: Path) -> 
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
-        match = re.match(r"http://127\.0\.0\.1:(\d+)/ follows ", line)
+        match = re.match(r"http://127\.0\.0\.1:(\d+)(/\?token=\w+) follows ", line)
         assert match, line
         connection = http.client.HTTPConnection("127.0.0.1", int(match[1]), timeout=20)
-        connection.request("GET", "/state.json")
+        connection.request("GET", match[2].replace("/", "/state.json"))
         assert json.loads(connection.getresponse().read())["planned"] == 8
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=30)
