@@ -30,9 +30,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 from scipy.stats import binomtest
 
 from raysearch.core import UserError, atomic, cli, sanitize
-from raysearch.data import image_sources
-from raysearch.data.reading_account import ReadingAccount
-from raysearch.data.shards import Corrupt
+from raysearch.data import image_sources, reading_account, shards
 from raysearch.inference.classifier import FewShotClassifier, Prediction
 from raysearch.ingest import OnCorrupt
 from raysearch.storage import Location, LocationLike
@@ -96,8 +94,8 @@ class _Naming:
         self.recogniser = recogniser
         self.location = Location.parse(place)
         self.on_corrupt = on_corrupt
-        self.corrupt: list[Corrupt] = []
-        self.account = ReadingAccount(read=1)
+        self.corrupt: list[shards.Corrupt] = []
+        self.account = reading_account.ReadingAccount(read=1)
         self._found: image_sources.FoundImages | None = None
         if self.location.local is None or self.location.local.is_dir():
             self._found = image_sources.find_images(self.location, follow_links)
@@ -115,7 +113,7 @@ class _Naming:
                 pixels = []
                 photos = []
                 for photo, read in zip(batch, threads.map(self.recogniser.preprocessing.read, batch), strict=True):
-                    if isinstance(read, Corrupt):
+                    if isinstance(read, shards.Corrupt):
                         self._leave_out(read)
                     else:
                         pixels.append(read)
@@ -125,7 +123,7 @@ class _Naming:
                     yield Named(photo.path, photo.label, prediction)
         self.account = self.account.complete(self._found.total - len(self.corrupt), self.corrupt)
 
-    def _leave_out(self, image: Corrupt) -> None:
+    def _leave_out(self, image: shards.Corrupt) -> None:
         assert self._found is not None
         self.corrupt.append(image)
         if self.on_corrupt == "fail" or len(self.corrupt) == self._found.total:
@@ -238,8 +236,8 @@ def _write(out: Path, classes: Sequence[str], named: Sequence[Named]) -> None:
 def _plain(
     recogniser: FewShotClassifier,
     named: Sequence[Named],
-    corrupt: Sequence[Corrupt],
-    accounts: Mapping[str, ReadingAccount],
+    corrupt: Sequence[shards.Corrupt],
+    accounts: Mapping[str, reading_account.ReadingAccount],
     top: int | None,
 ) -> dict[str, object]:
     found = accuracy(named)

@@ -27,9 +27,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from raysearch.core import UserError, cli
-from raysearch.data import image_sources
-from raysearch.data.reading_account import ReadingAccount, count
-from raysearch.data.shards import IMAGES_VERSION, Corrupt
+from raysearch.data import image_sources, reading_account, shards
 from raysearch.inference.hasher import Hasher
 from raysearch.inference.index import About, Index, Match, read_about
 from raysearch.ingest import OnCorrupt
@@ -82,12 +80,12 @@ def build(
     words: list[np.ndarray] = []
     paths: list[str] = []
     labels: list[str | None] = []
-    corrupt: list[Corrupt] = []
+    corrupt: list[shards.Corrupt] = []
     with ThreadPoolExecutor(os.cpu_count()) as threads:  # decoders release the GIL
         while batch := list(itertools.islice(found.images, hasher.batch)):
             pixels = []
             for photo, read in zip(batch, threads.map(hasher.preprocessing.read, batch), strict=True):
-                if isinstance(read, Corrupt):
+                if isinstance(read, shards.Corrupt):
                     _refuse_corrupt(read, place, on_corrupt)
                     corrupt.append(read)
                     continue
@@ -101,7 +99,9 @@ def build(
                 progress(done, found.total)
     if not words:
         first = f"{corrupt[0].source}: {corrupt[0].reason}"
-        raise UserError(f"{place}: none of {count(found.total, 'image')} can be read; the first is {first}")
+        raise UserError(
+            f"{place}: none of {reading_account.count(found.total, 'image')} can be read; the first is {first}"
+        )
     account = found.account.complete(len(paths), corrupt)
     if strict:
         account.refuse(str(place))
@@ -109,7 +109,7 @@ def build(
         model=hasher.sha256,
         bits=hasher.bits,
         root=str(place.local.resolve() if place.local is not None else place),
-        images=IMAGES_VERSION,
+        images=shards.IMAGES_VERSION,
         corrupt=tuple(corrupt),
         others=found.others,
         account=account,
@@ -117,7 +117,7 @@ def build(
     return Index(np.concatenate(words), paths, labels, about, hasher)
 
 
-def _refuse_corrupt(image: Corrupt, place: object, on_corrupt: str) -> None:
+def _refuse_corrupt(image: shards.Corrupt, place: object, on_corrupt: str) -> None:
     if on_corrupt == "fail":
         raise UserError(f"{image.source} is corrupt: {image.reason} (in {place})")
 
@@ -182,10 +182,13 @@ def _print_summary(index: Index, out: Path) -> None:
     if index.about.account is not None:
         console.print(index.about.account.table())
     labels = len(set(index.labels) - {None})
-    facts = [count(len(index), "image") + (f" with {count(labels, 'label')}" if labels else "")]
+    facts = [
+        reading_account.count(len(index), "image")
+        + (f" with {reading_account.count(labels, 'label')}" if labels else "")
+    ]
     facts += [f"{index.about.bits} bits"]
     facts += [f"{len(corrupt):,} left out"] if corrupt else []
-    facts += [count(index.about.others, "other file") + " ignored"] if index.about.others else []
+    facts += [reading_account.count(index.about.others, "other file") + " ignored"] if index.about.others else []
     console.print(f"{', '.join(facts)}: {out}")
 
 
@@ -209,7 +212,7 @@ def query_command(
     """Print the indexed images that are nearest to each IMAGE."""
     hasher = Hasher.load(model)
     known = Index.load(index, hasher, engine.value if engine else None)
-    if known.about.images != IMAGES_VERSION:
+    if known.about.images != shards.IMAGES_VERSION:
         cli.warn(f"{index}: an earlier raysearch left photographs on their side; index them again")
     queries = _read_queries(hasher, images, on_corrupt, follow_links)
     for folder, account in queries.accounts.items():
@@ -237,7 +240,7 @@ class Queries(NamedTuple):
 
     names: list[str]
     codes: np.ndarray  # (n, c) in {-1, +1}
-    accounts: dict[str, ReadingAccount]  # folder -> what was read of it
+    accounts: dict[str, reading_account.ReadingAccount]  # folder -> what was read of it
 
 
 def _read_queries(hasher: Hasher, places: Sequence[Path], on_corrupt: OnCorrupt, follow_links: bool) -> Queries:
@@ -245,7 +248,7 @@ def _read_queries(hasher: Hasher, places: Sequence[Path], on_corrupt: OnCorrupt,
     names: list[str] = []
     codes: list[np.ndarray] = []
     pixels: list[np.ndarray] = []
-    accounts: dict[str, ReadingAccount] = {}
+    accounts: dict[str, reading_account.ReadingAccount] = {}
 
     def _add(name: str, image: np.ndarray | None) -> None:
         if image is not None:
@@ -260,10 +263,10 @@ def _read_queries(hasher: Hasher, places: Sequence[Path], on_corrupt: OnCorrupt,
             _add(str(place), hasher.pixels(place))
             continue
         found = image_sources.find_images(place, follow_links)
-        corrupt: list[Corrupt] = []
+        corrupt: list[shards.Corrupt] = []
         for photo in found.images:
             read = hasher.preprocessing.read(photo)
-            if isinstance(read, Corrupt):
+            if isinstance(read, shards.Corrupt):
                 _refuse_corrupt(read, place, on_corrupt.value)
                 corrupt.append(read)
             else:

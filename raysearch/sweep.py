@@ -20,9 +20,7 @@ from rich.console import Console, RenderableType
 from rich.table import Column, Table
 
 from raysearch.core import Interrupt, Problems, UserError, cli
-from raysearch.data import class_splits, shards, synthetic
-from raysearch.data.evaluation_limits import DataCounts
-from raysearch.data.feed_mode import STORE_SHARE, FeedMode
+from raysearch.data import class_splits, evaluation_limits, feed_mode, shards, synthetic
 from raysearch.engine.drivers import Driver, open_driver
 from raysearch.engine.options import Options, Run, RunContext, cluster_address
 from raysearch.engine.preflight import study_check
@@ -141,11 +139,11 @@ def main(
         rich_help_panel=_CLUSTER,
         help="Path or URI (s3://...) of the checkpoints. By default below --out.",
     ),
-    feed: FeedMode | None = typer.Option(
+    feed: feed_mode.FeedMode | None = typer.Option(
         None, rich_help_panel=_CLUSTER, help="Keep images in memory, or decode them when needed. By default what fits."
     ),
     store_share: float = typer.Option(
-        STORE_SHARE,
+        feed_mode.STORE_SHARE,
         min=0.01,
         max=0.95,
         metavar="SHARE",
@@ -296,10 +294,10 @@ def _choose_profile(given: str | None, data: str | None, address: str | None) ->
     return "laptop", "This machine has no GPU."
 
 
-def _count_images(data: str | None, manifest: shards.Manifest | None) -> DataCounts | None:
+def _count_images(data: str | None, manifest: shards.Manifest | None) -> evaluation_limits.DataCounts | None:
     """Return the images of each class: of the data given, or of the embedded data set; None if they are not known."""
     if manifest is not None:
-        return DataCounts(manifest.name, manifest.classes, manifest.counts)
+        return evaluation_limits.DataCounts(manifest.name, manifest.classes, manifest.counts)
     return synthetic.count_images(synthetic.SyntheticSpec()) if data is None else None
 
 

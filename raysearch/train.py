@@ -25,10 +25,8 @@ import typer
 from pyarrow.fs import FileType
 
 from raysearch.core import Problems, UserError, atomic, cli, format_seconds
-from raysearch.data import class_splits, feed, shards, synthetic
-from raysearch.data.evaluation_limits import DataCounts
+from raysearch.data import class_splits, evaluation_limits, feed, feed_mode, shards, synthetic
 from raysearch.data.feed import DecodeSpec
-from raysearch.data.feed_mode import FeedMode
 from raysearch.engine.preflight import study_check
 from raysearch.inference import export as inference_export
 from raysearch.runs import StudyRecord, results, variant_config
@@ -74,7 +72,7 @@ def main(
     export: Path | None = typer.Option(None, help="file for the trained model, for raysearch.retrieve or .classify"),
     from_: Path | None = typer.Option(None, "--from", metavar="RUN", help="take the config from a study's run"),
     variant: str | None = typer.Option(None, help="variant of RUN; default: the best config of a search"),
-    feed_: FeedMode | None = typer.Option(
+    feed_: feed_mode.FeedMode | None = typer.Option(
         None, "--feed", help="keep images in memory, or decode as needed; default: what fits"
     ),
     settings: bool = typer.Option(False, "--settings", help="print every setting as it would run, and stop"),
@@ -101,7 +99,7 @@ def main(
         _check_config(config, synthetic.count_images(synthetic.SyntheticSpec()))  # before any image is drawn
         directory = Location.parse(synthetic.ensure_shards(synthetic.SyntheticSpec(), cache_dir()))
     manifest = shards.read_manifest(directory)
-    _check_config(config, DataCounts(manifest.name, manifest.classes, manifest.counts))
+    _check_config(config, evaluation_limits.DataCounts(manifest.name, manifest.classes, manifest.counts))
     images = _open_images(config, directory, manifest, feed_, console)
     finished = _train_to_the_end(config, seed, images, console)
     metrics = finished.evaluate()
@@ -153,7 +151,7 @@ def _resolve(
     return config, origins_of((f"run {from_}", flatten(config.model_dump())), *layers), record
 
 
-def _check_config(config: RunConfig, data: DataCounts) -> None:
+def _check_config(config: RunConfig, data: evaluation_limits.DataCounts) -> None:
     """Check that a config can run on the data.
 
     Raises:
@@ -165,7 +163,11 @@ def _check_config(config: RunConfig, data: DataCounts) -> None:
 
 
 def _open_images(
-    config: RunConfig, directory: Location, manifest: shards.Manifest, mode: FeedMode | None, console: cli.Console
+    config: RunConfig,
+    directory: Location,
+    manifest: shards.Manifest,
+    mode: feed_mode.FeedMode | None,
+    console: cli.Console,
 ) -> Feed:
     """Open the images that a config trains on, and print how they are divided and kept."""
     images = config.images

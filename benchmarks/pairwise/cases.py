@@ -15,9 +15,7 @@ from pairwise.lwfm import PairwiseLayerwise
 from torch import Tensor, nn
 
 from raysearch.data.feed import ImageSet
-from raysearch.models import backbones, fewshot_heads, helixformer, lwfm, relation
-from raysearch.models.fewshot import EpisodicNetwork, Layout
-from raysearch.models.precision import at_least_single
+from raysearch.models import backbones, fewshot, fewshot_heads, helixformer, lwfm, precision, relation
 from raysearch.tasks.common.loader import Loader
 from raysearch.tasks.fewshot.evaluation import MapStore, autocast
 
@@ -41,9 +39,9 @@ class Case(NamedTuple):
         return f"{self.method}_{self.backbone}_{self.shots}shot"
 
     @property
-    def layout(self) -> Layout:
+    def layout(self) -> fewshot.Layout:
         """The layout of one episode."""
-        return Layout(1, WAYS, self.shots, WAYS * self.queries)
+        return fewshot.Layout(1, WAYS, self.shots, WAYS * self.queries)
 
 
 class Episode(NamedTuple):
@@ -52,7 +50,7 @@ class Episode(NamedTuple):
     images: ImageSet  # all supports, then all queries, as decoded
     ready: Tensor  # (B, 3, side, side) the same images on the device
     targets: Tensor  # (N,) index of each query's class
-    layout: Layout
+    layout: fewshot.Layout
 
 
 def draw_episode(case: Case, device: torch.device) -> Episode:
@@ -64,7 +62,7 @@ def draw_episode(case: Case, device: torch.device) -> Episode:
     return Episode(images, Loader(device).batch(images, torch.arange(count)), targets, case.layout)
 
 
-def build_networks(case: Case, device: torch.device) -> dict[str, EpisodicNetwork]:
+def build_networks(case: Case, device: torch.device) -> dict[str, fewshot.EpisodicNetwork]:
     """Build the networks "raysearch" and "usual" with the same weights."""
     torch.manual_seed(0)
     backbone = backbones.build(case.backbone)
@@ -87,23 +85,23 @@ def build_networks(case: Case, device: torch.device) -> dict[str, EpisodicNetwor
         widths = backbone.widths[-2:]
         heads = fewshot_heads.LwfmHead(lwfm.LayerwiseMatching(widths)), PairwiseLayerwise(widths)
     both = backbone, backbones.build(case.backbone)
-    ours, usual = (EpisodicNetwork(*parts, grid) for parts in zip(both, (taps, taps), heads, strict=True))
+    ours, usual = (fewshot.EpisodicNetwork(*parts, grid) for parts in zip(both, (taps, taps), heads, strict=True))
     usual.load_state_dict(ours.state_dict())
     return {"raysearch": ours.to(device), "usual": usual.to(device)}
 
 
-def train_step(network: EpisodicNetwork, episode: Episode) -> Tensor:
+def train_step(network: fewshot.EpisodicNetwork, episode: Episode) -> Tensor:
     """Run a step forward and backward through the whole network; return its logits."""
     network.train()
     network.zero_grad(set_to_none=True)
     with autocast(episode.ready.device, "auto"):
         logits = network(episode.ready, episode.layout).logits
-    nn.functional.cross_entropy(at_least_single(logits.flatten(0, 1)), episode.targets).backward()
+    nn.functional.cross_entropy(precision.at_least_single(logits.flatten(0, 1)), episode.targets).backward()
     return logits.detach()
 
 
 @torch.no_grad()
-def evaluate_images(network: EpisodicNetwork, episode: Episode) -> Tensor:
+def evaluate_images(network: fewshot.EpisodicNetwork, episode: Episode) -> Tensor:
     """Return the logits of an episode from its images, as the usual implementation does."""
     network.eval()
     with autocast(episode.ready.device, "auto"):
@@ -111,7 +109,7 @@ def evaluate_images(network: EpisodicNetwork, episode: Episode) -> Tensor:
 
 
 @torch.no_grad()
-def evaluate_stored(network: EpisodicNetwork, store: MapStore, episode: Episode) -> Tensor:
+def evaluate_stored(network: fewshot.EpisodicNetwork, store: MapStore, episode: Episode) -> Tensor:
     """Return the logits of an episode from stored maps, as raysearch does."""
     network.eval()
     layout = episode.layout
@@ -123,7 +121,7 @@ def evaluate_stored(network: EpisodicNetwork, store: MapStore, episode: Episode)
         return network.head(store.maps(support), store.maps(query)).logits
 
 
-def build_store(network: EpisodicNetwork, episode: Episode) -> MapStore:
+def build_store(network: fewshot.EpisodicNetwork, episode: Episode) -> MapStore:
     """Compute and store the maps of an episode's images."""
     return MapStore(network, episode.images, Loader(episode.ready.device), "auto")
 

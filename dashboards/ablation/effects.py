@@ -5,9 +5,7 @@ A mean of a few seeds can hide that a single seed made the difference. So every 
 
 import plotly.graph_objects as go
 
-from dashboards.ablation import figures, row_limits
-from dashboards.ablation.tables import verdict
-from dashboards.ablation.view import Variant, View
+from dashboards.ablation import figures, row_limits, tables, view
 from dashboards.html import formats, verdicts
 
 SEEDS = "seeds"  # name of the trace with one dot per seed
@@ -16,7 +14,7 @@ _NEAREST = 0.16  # share of a row between the interval and the first dots
 _DEPTH = 0.22  # share of a row over which the dots are spread
 
 
-def effects(run: View) -> go.Figure | None:
+def effects(run: view.View) -> go.Figure | None:
     """Draw the differences from the reference with their intervals; None if there is nothing to compare."""
     shown = [variant for variant in row_limits.shown(run, verdicts.ROWS_IN_FIGURE) if not variant.is_reference]
     if not shown:
@@ -51,7 +49,7 @@ def offset(rank: int) -> float:
     return _NEAREST + _DEPTH * (rank * _GOLDEN % 1)
 
 
-def _seeds(run: View, shown: list[Variant]) -> go.Scatter:
+def _seeds(run: view.View, shown: list[view.Variant]) -> go.Scatter:
     rank = {seed: index for index, seed in enumerate(sorted({row["seed"] for row in run.rows}))}
     dots = [
         (value, index + offset(rank[seed]), seed)
@@ -69,7 +67,9 @@ def _seeds(run: View, shown: list[Variant]) -> go.Scatter:
     )
 
 
-def _intervals(run: View, members: list[Variant], at: list[int], colour: str, symbol: str, side: str) -> go.Scatter:
+def _intervals(
+    run: view.View, members: list[view.Variant], at: list[int], colour: str, symbol: str, side: str
+) -> go.Scatter:
     rows = [variant.compared for variant in members]
     missing = members[0].verdict == "no result"
     delta = [0.0 if row["delta"] is None else row["delta"] for row in rows]
@@ -92,12 +92,12 @@ def _intervals(run: View, members: list[Variant], at: list[int], colour: str, sy
             "thickness": 2,
             "width": 0,
         },
-        hovertext=[figures.about(run, variant, verdict(variant), *_numbers(variant)) for variant in members],
+        hovertext=[figures.about(run, variant, tables.verdict(variant), *_numbers(variant)) for variant in members],
         hoverinfo="text",
     )
 
 
-def _numbers(variant: Variant) -> list[str]:
+def _numbers(variant: view.Variant) -> list[str]:
     row = variant.compared
     if row["delta"] is None:
         return []

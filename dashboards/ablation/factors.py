@@ -13,9 +13,7 @@ import plotly.graph_objects as go
 from dashboards.ablation import curves, figures
 from dashboards.ablation.view import View
 from dashboards.html import Markup, embed, formats, section, tag
-from raysearch.studies.analysis import Marginal, Point, marginal
-from raysearch.studies.analysis.marginals import Levels
-from raysearch.studies.analysis.statistics import refusal
+from raysearch.studies.analysis import Marginal, Point, marginal, marginals, statistics
 
 MAX_FIGURES = 12  # small ones of interactions
 MAX_LINES = 6  # that an eye tells apart
@@ -119,7 +117,7 @@ def _averaged(means: Marginal) -> str:
     sentences[0] += f" and {means.settings} settings of the other factors." if means.settings > 1 else "."
     if means.left_out:
         sentences.append(f"{formats.count(means.left_out, 'setting')} without all seeds left out.")
-    refused = refusal(len(means.seeds))
+    refused = statistics.refusal(len(means.seeds))
     if refused:
         sentences.append(f"{refused}.")
     return " ".join(sentences)
@@ -142,14 +140,14 @@ def crossed_factors(run: View) -> list[str]:
     return [factor for factor in run.factors if len(figures.levels(run, factor)) > 1]
 
 
-def cells(run: View) -> dict[Levels, dict[int, float]]:
+def cells(run: View) -> dict[marginals.Levels, dict[int, float]]:
     """Return (position of the level of each factor) -> metric by seed. Equal configs count at all their settings."""
     crossed = crossed_factors(run)
     position = {
         factor: {formats.level(level): index for index, level in enumerate(figures.levels(run, factor))}
         for factor in crossed
     }
-    values: dict[Levels, dict[int, float]] = {}
+    values: dict[marginals.Levels, dict[int, float]] = {}
     for variant in run.variants:
         for place in variant.places(crossed):
             levels = tuple(position[factor][formats.level(level)] for factor, level in zip(crossed, place, strict=True))

@@ -19,9 +19,7 @@ from dashboards.ablation.answer import sentence
 from dashboards.ablation.tables import difference_cell, mean_cell
 from dashboards.ablation.view import Variant, View
 from dashboards.html import formats, verdicts
-from dashboards.search import figures, tables
-from dashboards.search.answer import answer_sentences, settings_text
-from dashboards.search.view import SearchView
+from dashboards.search import answer, figures, tables, view
 from raysearch.runs import StudyRecord
 
 MAX_FAILURES = 50
@@ -83,7 +81,7 @@ def _variant_cells(variant: Variant) -> list[Cell]:
     ]
 
 
-def search_state(run: SearchView) -> dict[str, Any]:
+def search_state(run: view.SearchView) -> dict[str, Any]:
     """Return the best value so far with its history, and the best configs."""
     chosen = run.chosen_names()
     history = []
@@ -95,7 +93,7 @@ def search_state(run: SearchView) -> dict[str, Any]:
             history.append(_figure(f"history {metric}", f"{title} of each trial", description, figure))
     rows = []
     for config in tables.best_configs(run):
-        name = f"{config.number}: {settings_text(config) or config.name}"
+        name = f"{config.number}: {answer.settings_text(config) or config.name}"
         name += f" ({config.group})" if config.group else ""
         cells = [_cell(formats.metric(config.values[metric]), kind="number") for metric in run.metrics]
         if config.name in chosen:
@@ -109,7 +107,7 @@ def search_state(run: SearchView) -> dict[str, Any]:
         rows.append({"key": config.name, "name": name, "cells": cells})
     omitted = len(run.configs) - len(rows)
     return {
-        "answer": " ".join(answer_sentences(run)),
+        "answer": " ".join(answer.answer_sentences(run)),
         "table": {
             "columns": ["Config", *map(formats.metric_name, run.metrics), "Status", "Epochs", "Time"],
             "rows": rows,

@@ -13,10 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from raysearch.core import UserError
-from raysearch.data import source_tree
+from raysearch.data import reading_account, shards, source_tree
 from raysearch.data.layouts.readers.disk import class_folders
-from raysearch.data.reading_account import ReadingAccount, account_of
-from raysearch.data.shards import MANIFEST, FileLoader, Manifest, read_manifest, read_shard
 from raysearch.data.source_tree import Entry, is_image_name
 from raysearch.storage import Location, LocationLike
 
@@ -37,7 +35,7 @@ class FoundImages(NamedTuple):
     total: int
     images: Iterator[SourceImage]
     others: int  # files without an image's extension
-    account: ReadingAccount  # of everything at the location, as if all its images could be read
+    account: reading_account.ReadingAccount  # of everything at the location, as if all its images could be read
 
 
 def find_images(location: LocationLike, follow_links: bool = False) -> FoundImages:
@@ -52,9 +50,9 @@ def find_images(location: LocationLike, follow_links: bool = False) -> FoundImag
     """
     parsed = Location.parse(location)
     root = parsed.local
-    if root is None or (root / MANIFEST).is_file():
-        manifest = read_manifest(parsed)
-        account = ReadingAccount(read=manifest.images)
+    if root is None or (root / shards.MANIFEST).is_file():
+        manifest = shards.read_manifest(parsed)
+        account = reading_account.ReadingAccount(read=manifest.images)
         return FoundImages(manifest.images, _images_of_shards(parsed, manifest), 0, account)
     entries = _entries(root, str(location), follow_links)
     paths = sorted(entry.path for entry in entries if not entry.reason and is_image_name(entry.path))
@@ -95,7 +93,7 @@ def images_by_class(folder: str | os.PathLike[str], follow_links: bool = False) 
 
 def account_of_examples(
     folder: str | os.PathLike[str], classes: dict[str, list[Path]], follow_links: bool = False
-) -> ReadingAccount:
+) -> reading_account.ReadingAccount:
     """Return the account of a folder of examples.
 
     Args:
@@ -111,7 +109,7 @@ def account_of_examples(
     return _account(_entries(root, str(folder), follow_links), read, OUTSIDE_CLASSES)
 
 
-def describe_unread(account: ReadingAccount) -> str:
+def describe_unread(account: reading_account.ReadingAccount) -> str:
     """Return the largest groups of what was left out, to end a message that there are no images.
 
     >>> from raysearch.data.reading_account import Unused
@@ -134,18 +132,18 @@ def _entries(root: Path, shown: str, follow_links: bool) -> list[Entry]:
         raise UserError(f"{error.filename} cannot be read: {error.strerror}") from error
 
 
-def _account(entries: list[Entry], read: list[str], rest: str = "") -> ReadingAccount:
-    return account_of(len(read), source_tree.unread(iter(entries), set(read), lambda path: "", rest))
+def _account(entries: list[Entry], read: list[str], rest: str = "") -> reading_account.ReadingAccount:
+    return reading_account.account_of(len(read), source_tree.unread(iter(entries), set(read), lambda path: "", rest))
 
 
 def _image_of_file(root: Path, path: str) -> SourceImage:
     folder = path.rpartition("/")[0]
-    return SourceImage(path, folder.rpartition("/")[2] or None, FileLoader(str(root), path).__call__)
+    return SourceImage(path, folder.rpartition("/")[2] or None, shards.FileLoader(str(root), path).__call__)
 
 
-def _images_of_shards(root: Location, manifest: Manifest) -> Iterator[SourceImage]:
+def _images_of_shards(root: Location, manifest: shards.Manifest) -> Iterator[SourceImage]:
     for shard in manifest.shards:
-        table = read_shard(root / shard.file, ["image", "label", "source"])
+        table = shards.read_shard(root / shard.file, ["image", "label", "source"])
         columns = (table[name].to_pylist() for name in ("source", "label", "image"))
         for source, label, image in zip(*columns, strict=True):
             yield SourceImage(source, manifest.classes[label], partial(bytes, image))

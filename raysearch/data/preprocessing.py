@@ -11,9 +11,7 @@ import torch
 from PIL import Image
 
 from raysearch.core import UserError
-from raysearch.data.feed import MEAN, STD, normalize
-from raysearch.data.image_sources import SourceImage
-from raysearch.data.shards import Corrupt, CorruptImage, decode_any, image_pixels
+from raysearch.data import feed, image_sources, shards
 
 ImageLike = Image.Image | str | os.PathLike[str]
 ImagesLike = np.ndarray | torch.Tensor | Sequence[ImageLike]  # an array is (n, side, side, 3) uint8
@@ -32,8 +30,8 @@ class Preprocessing:
 
     side: int
     zoom: float
-    mean: tuple[float, ...] = MEAN
-    std: tuple[float, ...] = STD
+    mean: tuple[float, ...] = feed.MEAN
+    std: tuple[float, ...] = feed.STD
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> "Preprocessing":
@@ -56,27 +54,27 @@ class Preprocessing:
         """
         try:
             if isinstance(image, Image.Image):
-                return image_pixels(image, self.side, self.zoom)
-            return decode_any(Path(image).read_bytes(), self.side, self.zoom, str(image))
+                return shards.image_pixels(image, self.side, self.zoom)
+            return shards.decode_any(Path(image).read_bytes(), self.side, self.zoom, str(image))
         except FileNotFoundError:
             raise UserError(f"no image {image}") from None
-        except (OSError, CorruptImage) as error:
+        except (OSError, shards.CorruptImage) as error:
             reason = getattr(error, "strerror", None) or error
             raise UserError(f"{image} cannot be read as an image: {reason}") from None
 
-    def read(self, image: SourceImage) -> np.ndarray | Corrupt:
+    def read(self, image: image_sources.SourceImage) -> np.ndarray | shards.Corrupt:
         """Return the pixels (side, side, 3) uint8 of an image, or why there are none."""
         try:
             image.path.encode()
         except UnicodeEncodeError:
-            return Corrupt(source=ascii(image.path)[1:-1], reason="the file name is not UTF-8")
+            return shards.Corrupt(source=ascii(image.path)[1:-1], reason="the file name is not UTF-8")
         try:
-            return decode_any(image.load(), self.side, self.zoom, image.path)
-        except (CorruptImage, OSError) as error:
+            return shards.decode_any(image.load(), self.side, self.zoom, image.path)
+        except (shards.CorruptImage, OSError) as error:
             reason = str(getattr(error, "strerror", None) or error)
-            return Corrupt(source=image.path, reason=" ".join(reason.split()))
+            return shards.Corrupt(source=image.path, reason=" ".join(reason.split()))
         except MemoryError:
-            return Corrupt(source=image.path, reason="it needs more memory than is free")
+            return shards.Corrupt(source=image.path, reason="it needs more memory than is free")
 
     def check(self, images: ImagesLike) -> None:
         """Check the shape and type of an array of images; other inputs pass.
@@ -103,4 +101,4 @@ class Preprocessing:
             images = np.stack([self.pixels(image) for image in images])
         # A copy, since torch warns about read-only arrays.
         pixels = torch.from_numpy(np.array(images)) if isinstance(images, np.ndarray) else images
-        return normalize(pixels.to(device), self.mean, self.std)
+        return feed.normalize(pixels.to(device), self.mean, self.std)

@@ -19,9 +19,7 @@ import numpy as np
 import torch
 
 from raysearch.core import UserError
-from raysearch.data import image_sources
-from raysearch.data.preprocessing import ImagesLike
-from raysearch.data.shards import Manifest
+from raysearch.data import image_sources, preprocessing, shards
 from raysearch.inference import model_file
 from raysearch.models.fewshot import Maps
 from raysearch.models.variable_shots import class_logits
@@ -44,7 +42,7 @@ class Prediction(NamedTuple):
     logits: dict[str, float]  # class -> logit, the best first
 
 
-def save(path: str | Path, task: FewshotTask, data: Manifest, metrics: Mapping[str, Any]) -> None:
+def save(path: str | Path, task: FewshotTask, data: shards.Manifest, metrics: Mapping[str, Any]) -> None:
     """Write the model of a finished task.
 
     Args:
@@ -100,7 +98,7 @@ class FewShotClassifier(model_file.ExportedModel):
         network.load_state_dict(content["network"])
         self._network = network.to(device).to(memory_format=torch.channels_last).eval()
 
-    def learn(self, supports: Mapping[str, ImagesLike]) -> None:
+    def learn(self, supports: Mapping[str, preprocessing.ImagesLike]) -> None:
         """Replace the known classes by these.
 
         Args:
@@ -129,7 +127,7 @@ class FewShotClassifier(model_file.ExportedModel):
         """
         self.learn(image_sources.images_by_class(folder))
 
-    def predict(self, images: ImagesLike) -> list[Prediction]:
+    def predict(self, images: preprocessing.ImagesLike) -> list[Prediction]:
         """Return a prediction per image. Arguments and errors are those of `logits`."""
         predictions = []
         for logits in self.logits(images).cpu():
@@ -142,7 +140,7 @@ class FewShotClassifier(model_file.ExportedModel):
         return predictions
 
     @torch.no_grad()
-    def logits(self, images: ImagesLike) -> torch.Tensor:
+    def logits(self, images: preprocessing.ImagesLike) -> torch.Tensor:
         """Return the network's logits of images over the known classes.
 
         Args:
@@ -166,7 +164,7 @@ class FewShotClassifier(model_file.ExportedModel):
         return torch.cat(parts)
 
     @torch.no_grad()
-    def _maps(self, images: ImagesLike) -> Maps:
+    def _maps(self, images: preprocessing.ImagesLike) -> Maps:
         """Return the feature maps of images, (n, C, h, w) per tap."""
         starts = range(0, len(images), evaluation.BATCH)
         with evaluation.autocast(self.device, "auto"):

@@ -19,9 +19,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field
 
 from raysearch.core import UserError, atomic
-from raysearch.data.preprocessing import ImageLike
-from raysearch.data.reading_account import ReadingAccount
-from raysearch.data.shards import Corrupt
+from raysearch.data import preprocessing, reading_account, shards
 from raysearch.inference.hasher import Hasher
 from raysearch.models.hashing import neighbours
 from raysearch.models.hashing.packed import Words, pack
@@ -41,9 +39,9 @@ class About(BaseModel):
     bits: int = Field(ge=1)
     root: str  # folder of the images
     images: str = "1"  # version of the rules by which images were opened; see `raysearch.data.shards.manifest`
-    corrupt: tuple[Corrupt, ...] = ()  # images that were left out
+    corrupt: tuple[shards.Corrupt, ...] = ()  # images that were left out
     others: int = 0  # files in the folder without an image extension
-    account: ReadingAccount | None = None  # of everything in the folder; None in older indexes
+    account: reading_account.ReadingAccount | None = None  # of everything in the folder; None in older indexes
 
 
 class Match(NamedTuple):
@@ -98,7 +96,7 @@ class Index:
             raise ValueError(f"this index holds codes of {self.about.bits} bits, not of {codes.shape[1]}")
         return self._search.nearest(words, min(k, len(self)))
 
-    def query(self, picture: ImageLike, k: int = 10) -> list[Match]:
+    def query(self, picture: preprocessing.ImageLike, k: int = 10) -> list[Match]:
         """Return the k nearest images of a Pillow image or of the image at a path.
 
         Raises:

@@ -25,13 +25,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from raysearch.models import spm
+from raysearch.models import helixformer, pixel_pairs, spm
 from raysearch.models.fewshot import Maps
 from raysearch.models.helix import attention_maps, direction
-from raysearch.models.helixformer import HelixFormer
 from raysearch.models.lwe import attention
 from raysearch.models.lwfm import PixelMetric, mean_embedding
-from raysearch.models.pixel_pairs import PixelPairs, centered_pixels, directions
 
 MARKS = ((0.5, 0.5), (0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75))  # fractions of height and width
 
@@ -51,7 +49,9 @@ class CrossAttention:
         return float(self.received.max() * self.received.size)
 
 
-def pair_attention(helix: HelixFormer, support: Tensor, query: Tensor, layer: int = 0) -> tuple[CrossAttention, ...]:
+def pair_attention(
+    helix: helixformer.HelixFormer, support: Tensor, query: Tensor, layer: int = 0
+) -> tuple[CrossAttention, ...]:
     """Compute the attention of a pair in each direction that the design has; none without relation mining.
 
     Args:
@@ -68,10 +68,10 @@ def pair_attention(helix: HelixFormer, support: Tensor, query: Tensor, layer: in
     return tuple(_summarize(side, attention.mean(0).double().cpu().numpy()) for side, attention in maps.items())
 
 
-def find_helix(head: nn.Module) -> HelixFormer | None:
+def find_helix(head: nn.Module) -> helixformer.HelixFormer | None:
     """Return the HelixFormer inside a few-shot head; None if there is none."""
     helix = getattr(head, "helix", None)
-    return helix if isinstance(helix, HelixFormer) else None
+    return helix if isinstance(helix, helixformer.HelixFormer) else None
 
 
 def _summarize(source: direction.SideName, attended: np.ndarray) -> CrossAttention:
@@ -122,9 +122,9 @@ def match_pixels(metric: PixelMetric, support: Maps, query: Maps) -> Matching | 
     """
     if not metric.weight:
         return None
-    s = centered_pixels(support)
-    q = centered_pixels(query)
-    pairs = [PixelPairs(*layer) for layer in zip(s, q, strict=True)]
+    s = pixel_pairs.centered_pixels(support)
+    q = pixel_pairs.centered_pixels(query)
+    pairs = [pixel_pairs.PixelPairs(*layer) for layer in zip(s, q, strict=True)]
     weights = _layer_weights(metric, pairs)
     matched = [_match_layer(metric, pair, phi) for pair, phi in zip(pairs, _phi(metric, len(pairs)), strict=True)]
     scores = torch.stack([spm.strongest(matches, _counted(metric, len(matches.valid))) for _, matches in matched])
@@ -134,7 +134,9 @@ def match_pixels(metric: PixelMetric, support: Maps, query: Maps) -> Matching | 
     for index, (pixels, matches) in enumerate(matched):
         decides = metric.layers == "mean" or index == best
         layers.append(_layer_matches(metric, grid, pixels, matches, float(scores[index]), decides, weights[index]))
-    whole = (directions(_weighted_mean(weights, s, 0)) * directions(_weighted_mean(weights, q, 1))).sum()
+    whole = (
+        pixel_pairs.directions(_weighted_mean(weights, s, 0)) * pixel_pairs.directions(_weighted_mean(weights, q, 1))
+    ).sum()
     score = scores.amax() if metric.layers == "max" else scores.mean()
     return Matching(tuple(layers), float(whole), float(score), metric.weight)
 
@@ -150,11 +152,11 @@ def compared_vectors(metric: PixelMetric, support: Maps, query: Maps) -> tuple[T
         support: one map per layer (C_l, h, w).
         query: one map per layer (C_l, h, w).
     """
-    s = centered_pixels(support)
-    q = centered_pixels(query)
-    pairs = [PixelPairs(*layer) for layer in zip(s, q, strict=True)]
+    s = pixel_pairs.centered_pixels(support)
+    q = pixel_pairs.centered_pixels(query)
+    pairs = [pixel_pairs.PixelPairs(*layer) for layer in zip(s, q, strict=True)]
     weights = _layer_weights(metric, pairs)
-    sides = [[directions(_weighted_mean(weights, layers, side))] for side, layers in enumerate((s, q))]
+    sides = [[pixel_pairs.directions(_weighted_mean(weights, layers, side))] for side, layers in enumerate((s, q))]
     matching = match_pixels(metric, support, query)
     if matching is not None:
         deciding = sum(layer.decides for layer in matching.layers)
@@ -163,7 +165,7 @@ def compared_vectors(metric: PixelMetric, support: Maps, query: Maps) -> tuple[T
             pixels = torch.from_numpy(layer.pixels[layer.counted])
             for side, vectors in enumerate((pair.support, pair.query)):
                 matched = vectors[pixels[:, side].to(vectors.device)]
-                sides[side].append(share * directions(phi(matched)).mean(0))
+                sides[side].append(share * pixel_pairs.directions(phi(matched)).mean(0))
     return torch.cat(sides[0]), torch.cat(sides[1])
 
 
@@ -180,11 +182,11 @@ def compared_maps(head: nn.Module, support: Maps, query: Maps) -> tuple[Maps, Ma
     return (support, query) if pair_maps is None else pair_maps(support, query)
 
 
-def _match_layer(metric: PixelMetric, pair: PixelPairs, phi: nn.Module) -> tuple[Tensor, spm.Matches]:
+def _match_layer(metric: PixelMetric, pair: pixel_pairs.PixelPairs, phi: nn.Module) -> tuple[Tensor, spm.Matches]:
     """Return the pixels (P, 2) that the matcher pairs, in the order of its matches, and the matches."""
     cosines = pair.cosines()
     cost = (1 - cosines).nan_to_num(nan=2.0)
-    similarity = directions(phi(pair.support)) @ directions(phi(pair.query)).mT
+    similarity = pixel_pairs.directions(phi(pair.support)) @ pixel_pairs.directions(phi(pair.query)).mT
     every = torch.arange(len(cost), device=cost.device)
     matcher = metric.matcher
     if matcher is spm.hungarian:
@@ -224,7 +226,7 @@ def _layer_matches(
     )
 
 
-def _layer_weights(metric: PixelMetric, pairs: list[PixelPairs]) -> list[tuple[Tensor, Tensor]]:
+def _layer_weights(metric: PixelMetric, pairs: list[pixel_pairs.PixelPairs]) -> list[tuple[Tensor, Tensor]]:
     """Return the weights (P,) of both sides, for each layer."""
     if not metric.lwe:
         return [(torch.ones_like(pair.support[:, 0]), torch.ones_like(pair.query[:, 0])) for pair in pairs]

@@ -25,9 +25,7 @@ from torch import Tensor, nn
 
 from raysearch.inspection.episodes import EpisodeForward
 from raysearch.inspection.image_pairs import compared_maps, compared_vectors, find_helix, find_metric
-from raysearch.models.fewshot import EpisodicNetwork, Maps
-from raysearch.models.helixformer import HelixFormer
-from raysearch.models.lwfm import PixelMetric
+from raysearch.models import fewshot, helixformer, lwfm
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ class Plane:
 
 
 @torch.no_grad()
-def episode_planes(network: EpisodicNetwork, episode: EpisodeForward) -> tuple[Plane, Plane | None]:
+def episode_planes(network: fewshot.EpisodicNetwork, episode: EpisodeForward) -> tuple[Plane, Plane | None]:
     """Project an episode before and after comparison.
 
     Args:
@@ -95,7 +93,7 @@ def _nearest_share(support: np.ndarray, query: np.ndarray) -> float:
     return float((distances.argmin(-1) == np.arange(len(query))[:, None]).mean())
 
 
-def _pool(maps: Maps) -> np.ndarray:
+def _pool(maps: fewshot.Maps) -> np.ndarray:
     """Average maps over pixels and join the taps: (W, K or Q, C)."""
     return _numpy(torch.cat([tap.float().mean((-2, -1)) for tap in maps], -1))
 
@@ -111,7 +109,7 @@ def _pair_features(head: nn.Module, episode: EpisodeForward) -> tuple[Tensor, Te
     return _attended_features(helix, support[0], query[0]) if helix is not None else None
 
 
-def _attended_features(helix: HelixFormer, support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
+def _attended_features(helix: helixformer.HelixFormer, support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
     supports = []
     queries = []
     for image in query:  # one query at a time keeps memory flat
@@ -121,7 +119,9 @@ def _attended_features(helix: HelixFormer, support: Tensor, query: Tensor) -> tu
     return torch.cat(supports), torch.cat(queries)
 
 
-def _matched_features(head: nn.Module, metric: PixelMetric, support: Maps, query: Maps) -> tuple[Tensor, Tensor]:
+def _matched_features(
+    head: nn.Module, metric: lwfm.PixelMetric, support: fewshot.Maps, query: fewshot.Maps
+) -> tuple[Tensor, Tensor]:
     supports = []
     queries = []
     for n in range(len(query[0])):

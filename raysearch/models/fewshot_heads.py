@@ -17,11 +17,9 @@ Legend: `E` episodes, `W` ways, `K` shots, `N` queries, `C` channels.
 import torch
 from torch import Tensor, nn
 
+from raysearch.models import helixformer, lwfm, precision
 from raysearch.models.fewshot import HeadOutput, Maps
 from raysearch.models.helix.scores import relation_scores
-from raysearch.models.helixformer import HelixFormer
-from raysearch.models.lwfm import LayerwiseMatching, PairMatching, pool_taps
-from raysearch.models.precision import at_least_single
 
 
 class CentroidHead(nn.Module):
@@ -39,8 +37,8 @@ class CentroidHead(nn.Module):
 
     def forward(self, support: Maps, query: Maps) -> HeadOutput:
         """Return logits (E,N,W) from maps of each tap: supports (E,W,K,C,h,w), queries (E,N,C,h,w)."""
-        centroids = torch.cat([at_least_single(tap).mean((-2, -1)).mean(2) for tap in support], dim=-1)
-        queries = torch.cat([at_least_single(tap).mean((-2, -1)) for tap in query], dim=-1)
+        centroids = torch.cat([precision.at_least_single(tap).mean((-2, -1)).mean(2) for tap in support], dim=-1)
+        queries = torch.cat([precision.at_least_single(tap).mean((-2, -1)) for tap in query], dim=-1)
         if self.scale is not None:
             unit = nn.functional.normalize
             return HeadOutput(self.scale * unit(queries, dim=-1) @ unit(centroids, dim=-1).mT)
@@ -81,7 +79,7 @@ class HelixHead(nn.Module):
 
     episodes_at_once = 1
 
-    def __init__(self, helix: HelixFormer, head: nn.Module, pairs_at_once: int = 64) -> None:
+    def __init__(self, helix: helixformer.HelixFormer, head: nn.Module, pairs_at_once: int = 64) -> None:
         super().__init__()
         self.helix = helix
         self.head = head
@@ -109,7 +107,7 @@ class LwfmHead(nn.Module):
 
     episodes_at_once = 16
 
-    def __init__(self, metric: LayerwiseMatching) -> None:
+    def __init__(self, metric: lwfm.LayerwiseMatching) -> None:
         super().__init__()
         self.metric = metric
 
@@ -129,7 +127,7 @@ class HelixLwfmHead(nn.Module):
 
     episodes_at_once = 1
 
-    def __init__(self, helix: HelixFormer, metric: PairMatching, grid: int) -> None:
+    def __init__(self, helix: helixformer.HelixFormer, metric: lwfm.PairMatching, grid: int) -> None:
         super().__init__()
         self.helix = helix
         self.metric = metric
@@ -140,13 +138,13 @@ class HelixLwfmHead(nn.Module):
         support_maps = _only_tap(support)
         shots = support_maps.shape[2]
         pairs = self.helix(support_maps.flatten(1, 2), _only_tap(query))
-        support_pairs, query_pairs = (pool_taps([side], self.grid) for side in pairs)
+        support_pairs, query_pairs = (lwfm.pool_taps([side], self.grid) for side in pairs)
         return HeadOutput(*self.metric(support_pairs, query_pairs, shots))
 
     def pair_maps(self, support: Maps, query: Maps) -> tuple[Maps, Maps]:
         """Return the maps (C, h, w) that the metric compares, for a support and a query (C, h, w)."""
         pair = self.helix.pairs(_only_tap(support)[None], _only_tap(query)[None])
-        new_support, new_query = (pool_taps([side], self.grid)[0][0, 0] for side in pair)
+        new_support, new_query = (lwfm.pool_taps([side], self.grid)[0][0, 0] for side in pair)
         return [new_support], [new_query]
 
 

@@ -25,9 +25,7 @@ Legend: `E` episodes, `Q` queries, `S` supports, `C` channels, `H x W` positions
 import torch
 from torch import Tensor, nn
 
-from raysearch.models.helix.designs import DESIGNS, ORDERS, SERIAL, EnhanceOnly, Layer, OneWay
-from raysearch.models.helix.direction import LayerSizes, Side, SideName
-from raysearch.models.helix.layers import PositionNorm
+from raysearch.models.helix import designs, direction, layers
 
 
 class HelixFormer(nn.Module):
@@ -87,19 +85,21 @@ class HelixFormer(nn.Module):
                 raise ValueError(f"{name}: at least {minimum}, got {value}")
         if embed_kernel % 2 == 0:
             raise ValueError(f"embed_kernel: an odd number, got {embed_kernel}")
-        if design not in DESIGNS:
-            raise ValueError(f"design: unknown '{design}'; known: {', '.join(DESIGNS)}")
-        if order not in ORDERS:
-            raise ValueError(f"order: unknown '{order}'; known: {', '.join(ORDERS)}")
+        if design not in designs.DESIGNS:
+            raise ValueError(f"design: unknown '{design}'; known: {', '.join(designs.DESIGNS)}")
+        if order not in designs.ORDERS:
+            raise ValueError(f"order: unknown '{order}'; known: {', '.join(designs.ORDERS)}")
         width = channels if width is None else width
-        sizes = LayerSizes(width, heads, dim_head, fusion, rep, kv_stride, mlp_ratio, dropout)
-        targets, layer = DESIGNS[design]
+        sizes = direction.LayerSizes(width, heads, dim_head, fusion, rep, kv_stride, mlp_ratio, dropout)
+        targets, layer = designs.DESIGNS[design]
         self.support_embedding = Embedding(channels, width, embed_kernel)
         self.query_embedding = Embedding(channels, width, embed_kernel)
-        if rmp and order == "directions" and design in SERIAL:
-            self.layers = nn.ModuleList(OneWay(sizes, target) for target in targets for _ in range(depth))
+        if rmp and order == "directions" and design in designs.SERIAL:
+            self.layers = nn.ModuleList(designs.OneWay(sizes, target) for target in targets for _ in range(depth))
         else:
-            self.layers = nn.ModuleList(layer(sizes) if rmp else EnhanceOnly(sizes, targets) for _ in range(depth))
+            self.layers = nn.ModuleList(
+                layer(sizes) if rmp else designs.EnhanceOnly(sizes, targets) for _ in range(depth)
+            )
 
     def forward(self, support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
         """Return the maps of all pairs, supports and queries, both (E,Q,S,C',H,W); see `pairs` for less memory."""
@@ -121,7 +121,7 @@ class HelixFormer(nn.Module):
         new_support, new_query = (maps.reshape(*episodes, *maps.shape[1:]) for maps in pairs)
         return new_support, new_query
 
-    def prepare(self, side: SideName, images: Tensor, repeats: int = 1) -> Side:
+    def prepare(self, side: direction.SideName, images: Tensor, repeats: int = 1) -> direction.Side:
         """Compute whatever depends on the images of one side alone.
 
         Args:
@@ -132,9 +132,9 @@ class HelixFormer(nn.Module):
         embedding = self.support_embedding if side == "support" else self.query_embedding
         features = embedding(images.flatten(0, 1)).unflatten(0, images.shape[:2])
         features = features.unsqueeze(1 if side == "support" else 2)
-        return self._layer(0).prepare(side, features, repeats) if len(self.layers) else Side(features)
+        return self._layer(0).prepare(side, features, repeats) if len(self.layers) else direction.Side(features)
 
-    def relate(self, support: Side, query: Side) -> tuple[Tensor, Tensor]:
+    def relate(self, support: direction.Side, query: direction.Side) -> tuple[Tensor, Tensor]:
         """Return the new features of all pairs of two prepared sides: both (E, Q or 1, S or 1, C', H, W)."""
         queries = query.features.shape[1]
         supports = support.features.shape[2]
@@ -148,9 +148,9 @@ class HelixFormer(nn.Module):
         new_support, new_query = (tokens.permute(0, 1, 2, 5, 3, 4) for tokens in features)
         return new_support, new_query
 
-    def _layer(self, index: int) -> Layer:
+    def _layer(self, index: int) -> designs.Layer:
         layer = self.layers[index]
-        assert isinstance(layer, Layer)
+        assert isinstance(layer, designs.Layer)
         return layer
 
 
@@ -160,7 +160,7 @@ class Embedding(nn.Module):
     def __init__(self, channels: int, width: int, kernel: int) -> None:
         super().__init__()
         self.convolution = nn.Conv2d(channels, width, kernel, padding=kernel // 2)
-        self.norm = PositionNorm(width)
+        self.norm = layers.PositionNorm(width)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return normalized features with channels last: (B,C,H,W) -> (B,H,W,C')."""

@@ -13,9 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from raysearch.core import UserError
-from raysearch.runs import results
-from raysearch.runs.heartbeat import QUIET_SECONDS, read_heartbeats
-from raysearch.runs.run_location import RunLocation
+from raysearch.runs import heartbeat, results, run_location
 from raysearch.runs.study_record import StudyRecord
 from raysearch.studies.configs import paths
 
@@ -31,7 +29,7 @@ class ChosenRun:
         note: what the user should know of the choice; empty if there is nothing.
     """
 
-    location: RunLocation
+    location: run_location.RunLocation
     note: str = ""
 
 
@@ -49,7 +47,7 @@ def choose_run(out: str | None, record: StudyRecord, embedded: bool) -> ChosenRu
         UserError: the run of `--out` holds something else, or its `study.json` cannot be read.
     """
     if out is not None:
-        location = RunLocation(out)
+        location = run_location.RunLocation(out)
         location.fetch()
         differences = _conflicts(location.directory, record)
         if differences:
@@ -61,7 +59,7 @@ def choose_run(out: str | None, record: StudyRecord, embedded: bool) -> ChosenRu
     first = Path("runs") / f"{record.study}-{record.profile}"
     own = first if embedded else first.with_name(f"{first.name}-{_data_name(record)}")
     if not embedded and (first / "study.json").is_file() and not find_differences(results.read_study(first), record):
-        return ChosenRun(RunLocation(first))  # begun by a version whose default did not depend on the data
+        return ChosenRun(run_location.RunLocation(first))  # begun by a version whose default did not depend on the data
     path = own
     number = 1
     differences = []
@@ -70,7 +68,7 @@ def choose_run(out: str | None, record: StudyRecord, embedded: bool) -> ChosenRu
         number += 1
         path = own.with_name(f"{own.name}-{number}")
     note = f"'{own}' holds another run ({'; '.join(differences)}); this one is '{path}'" if differences else ""
-    return ChosenRun(RunLocation(path), note)
+    return ChosenRun(run_location.RunLocation(path), note)
 
 
 def find_differences(earlier: StudyRecord, record: StudyRecord) -> list[str]:
@@ -123,7 +121,9 @@ def _conflicts(directory: Path, record: StudyRecord) -> list[str]:
 
 def _is_running(directory: Path) -> bool:
     now = time.time()
-    return any(not beat.done and now - beat.beat < QUIET_SECONDS for beat in read_heartbeats(directory))
+    return any(
+        not beat.done and now - beat.beat < heartbeat.QUIET_SECONDS for beat in heartbeat.read_heartbeats(directory)
+    )
 
 
 def _has_results(directory: Path, record: StudyRecord) -> bool:

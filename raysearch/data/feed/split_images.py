@@ -13,9 +13,7 @@ import numpy as np
 
 from raysearch.core import UserError
 from raysearch.data import shards
-from raysearch.data.feed.decoding import Decoder, DecodeSpec, ThreadDecoder, chunk_rows
-from raysearch.data.feed.image_set import ImageSet, Pixels
-from raysearch.data.feed.streaming import ImageStream
+from raysearch.data.feed import decoding, image_set, streaming
 from raysearch.data.feed_mode import FeedDecision, FeedMode, choose_feed_mode
 from raysearch.storage import LocationLike
 
@@ -61,7 +59,7 @@ def all_rows(divided: Mapping[str, SplitRows]) -> np.ndarray:
     return np.sort(np.concatenate([split.rows for split in divided.values()]))
 
 
-def decode_all(decoder: Decoder, rows: np.ndarray, spec: DecodeSpec) -> np.ndarray:
+def decode_all(decoder: decoding.Decoder, rows: np.ndarray, spec: decoding.DecodeSpec) -> np.ndarray:
     """Decode rows (m,) into one array (m, side, side, 3) uint8.
 
     Args:
@@ -71,7 +69,7 @@ def decode_all(decoder: Decoder, rows: np.ndarray, spec: DecodeSpec) -> np.ndarr
     """
     pixels = np.empty((len(rows), spec.side, spec.side, 3), np.uint8)
     done = 0
-    for images in decoder(chunk_rows(rows, spec)):
+    for images in decoder(decoding.chunk_rows(rows, spec)):
         pixels[done : done + len(images)] = images
         done += len(images)
     assert done == len(rows), "a chunk was lost"
@@ -83,14 +81,14 @@ def reindex(rows: np.ndarray, divided: Mapping[str, SplitRows]) -> dict[str, Spl
     return {name: SplitRows(np.searchsorted(rows, split.rows), split.labels) for name, split in divided.items()}
 
 
-def image_sets(pixels: Pixels, divided: Mapping[str, SplitRows]) -> dict[str, ImageSet]:
+def image_sets(pixels: image_set.Pixels, divided: Mapping[str, SplitRows]) -> dict[str, image_set.ImageSet]:
     """Return an ImageSet for each split, whose rows are positions in `pixels`."""
-    return {name: ImageSet(pixels, split.labels, split.rows) for name, split in divided.items()}
+    return {name: image_set.ImageSet(pixels, split.labels, split.rows) for name, split in divided.items()}
 
 
 def decode_dataset(
     directory: LocationLike, side: int, zoom: float = 1.0, parts: Sequence[str] | None = None
-) -> dict[str, ImageSet]:
+) -> dict[str, image_set.ImageSet]:
     """Decode a data set in this process.
 
     Args:
@@ -105,12 +103,12 @@ def decode_dataset(
     Raises:
         UserError: as `split_rows`, or images that do not fit half of the memory.
     """
-    return open_local(directory, DecodeSpec(side, zoom), parts, FeedMode.resident)[0]
+    return open_local(directory, decoding.DecodeSpec(side, zoom), parts, FeedMode.resident)[0]
 
 
 def open_local(
-    directory: LocationLike, spec: DecodeSpec, parts: Sequence[str] | None = None, mode: FeedMode | None = None
-) -> tuple[dict[str, ImageSet], FeedDecision]:
+    directory: LocationLike, spec: decoding.DecodeSpec, parts: Sequence[str] | None = None, mode: FeedMode | None = None
+) -> tuple[dict[str, image_set.ImageSet], FeedDecision]:
     """Open a data set in this process, without Ray.
 
     Args:
@@ -130,7 +128,7 @@ def open_local(
     reader = shards.ShardReader(directory, shards.read_manifest(directory))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     decision = choose_feed_mode(mode, len(rows) * spec.bytes, memory, _MEMORY_SHARE, where="this machine's memory")
-    decoder = ThreadDecoder(reader, spec, os.cpu_count() or 1)
+    decoder = decoding.ThreadDecoder(reader, spec, os.cpu_count() or 1)
     if decision.mode is FeedMode.streamed:
-        return image_sets(ImageStream(reader, spec, decoder), divided), decision
+        return image_sets(streaming.ImageStream(reader, spec, decoder), divided), decision
     return image_sets(decode_all(decoder, rows, spec), reindex(rows, divided)), decision

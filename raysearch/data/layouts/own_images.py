@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from raysearch.core import UserError, nearest
+from raysearch.data import part_names, reading_account, shards
 from raysearch.data.class_splits import split_files
 from raysearch.data.layouts.layout import (
     NO_OPTIONS,
@@ -25,9 +26,6 @@ from raysearch.data.layouts.layout import (
 )
 from raysearch.data.layouts.readers import disk
 from raysearch.data.layouts.readers.columns import LABEL_NAMES, choose_column
-from raysearch.data.part_names import in_order, kinds_of_files, name_parts, parse_part
-from raysearch.data.reading_account import Unused
-from raysearch.data.shards import SPLITS, Corrupt, Sample, choose_test_sources
 
 COLUMNS = ("path", "label", "split")
 UNLISTED = "an image that split.csv does not list"
@@ -55,7 +53,7 @@ def read_folder(src: str, test_fraction: float | None = None, options: ReadOptio
             raise UserError(f"SRC {src} holds {problem}; put images in SRC/<class>/")
         if options.no_parts:
             return _split_by_hash(root, disk.class_folders(root, ""), test_fraction)
-        parts = name_parts(folders)
+        parts = part_names.name_parts(folders)
         if not parts:
             _refuse_nested(root, folders)
             check_class_names(root, "")
@@ -75,12 +73,12 @@ def check_class_names(root: Path, prefix: str) -> None:
         UserError: some are kinds of files, such as masks, or all in a part are parts again.
     """
     folders = disk.folders(root / prefix)
-    if prefix and folders and all(parse_part(name) for name in folders):
+    if prefix and folders and all(part_names.parse_part(name) for name in folders):
         raise UserError(
             f"SRC {root} holds {prefix}{folders[0]}/, a part in a part; put images into SRC/{prefix}<class>/, or use "
             f"{root / prefix} as SRC"
         )
-    kinds = [name for name in kinds_of_files(folders) if _holds_images(root / prefix / name)]
+    kinds = [name for name in part_names.kinds_of_files(folders) if _holds_images(root / prefix / name)]
     if not kinds or (len(kinds) < len(folders) and not any(disk.images(root / prefix / name) for name in kinds)):
         return
     listed = " and ".join(f"{prefix}{name}/" for name in kinds)
@@ -95,7 +93,7 @@ def recognize_parts(root: Path) -> str:
     if (root / "split.csv").is_file():
         return "split.csv"
     try:
-        parts = in_order(name_parts(disk.folders(root)))
+        parts = part_names.in_order(part_names.name_parts(disk.folders(root)))
     except UserError as error:  # which reading them will raise
         return str(error)
     classes = [names for folder in parts.values() if (names := set(map(same_form, disk.folders(root / folder))))]
@@ -117,23 +115,25 @@ def recognize_class_folders(root: Path) -> str:
 def _read_parts(root: Path, parts: Mapping[str, str]) -> Listing:
     """List parts with class folders, and note the folders that are none."""
     others = [name for name in disk.folders(root) if name not in parts and _holds_images(root / name)]
-    annotations = kinds_of_files(others)
+    annotations = part_names.kinds_of_files(others)
     if classes := [name for name in others if name not in annotations]:
         raise UserError(
             f"SRC {root} holds {next(iter(parts))}/ beside {classes[0]}/; keep either class folders or train/, val/ "
             "and test/. With --no-parts every folder in SRC is a class"
         )
-    samples: list[Sample] = []
-    unused = [Unused("folder", name, "by its name a kind of files, and no part") for name in annotations]
-    for part, folder in in_order(parts).items():
+    samples: list[shards.Sample] = []
+    unused = [
+        reading_account.Unused("folder", name, "by its name a kind of files, and no part") for name in annotations
+    ]
+    for part, folder in part_names.in_order(parts).items():
         check_class_names(root, f"{folder}/")
         for label, sources in disk.class_folders(root, f"{folder}/").items():
             samples += [disk.file_sample(root, source, label, part) for source in sources]
         reason = "an image of a part, without a class folder"
-        unused += [Unused("file", f"{folder}/{image}", reason) for image in disk.images(root / folder)]
+        unused += [reading_account.Unused("file", f"{folder}/{image}", reason) for image in disk.images(root / folder)]
     if not samples:
-        first = next(iter(in_order(parts).values()))
-        loose = [folder for folder in in_order(parts).values() if disk.images(root / folder)]
+        first = next(iter(part_names.in_order(parts).values()))
+        loose = [folder for folder in part_names.in_order(parts).values() if disk.images(root / folder)]
         problem = f"images directly in {loose[0]}/, a part, and no class folders there" if loose else "no images"
         raise UserError(
             f"SRC {root} holds {problem}; put images into {first}/<class>/, or list them in split.csv"
@@ -182,22 +182,22 @@ def _read_split_csv(root: Path, label_column: str | None) -> Listing:
     if not rows:
         raise UserError(f"{path} lists no images")
     lines: dict[str, int] = {}
-    samples: list[Sample] = []
-    corrupt: list[Corrupt] = []
+    samples: list[shards.Sample] = []
+    corrupt: list[shards.Corrupt] = []
     for line, listed, label, text in rows:
         where = f"{path}, line {line}"
         if not listed or not label:
             raise UserError(f"{where}: path or label is empty")
-        split = parse_part(text)
+        split = part_names.parse_part(text)
         if not split:
-            raise UserError(f"{where}: unknown split {text!r}{nearest(text, SPLITS)}")
+            raise UserError(f"{where}: unknown split {text!r}{nearest(text, shards.SPLITS)}")
         source = disk.source_path(root, listed, where)
         if (first := lines.setdefault(source, line)) != line:
             raise UserError(f"{where}: {source} is listed already on line {first}")
         if (root / source).is_file():
             samples.append(disk.file_sample(root, source, label, split))
         else:
-            corrupt.append(Corrupt(source=source, reason=f"split.csv, line {line}: no such file in SRC"))
+            corrupt.append(shards.Corrupt(source=source, reason=f"split.csv, line {line}: no such file in SRC"))
     notes = () if columns[1] == "label" else (f"labels: column {columns[1]!r} of split.csv",)
     return Listing(tuple(samples), corrupt=tuple(corrupt), used=("split.csv",), rest=UNLISTED, notes=notes)
 
@@ -221,9 +221,9 @@ def _cells(row: Mapping[str, str | None], columns: Sequence[str]) -> tuple[str, 
 def _split_by_hash(root: Path, classes: dict[str, list[str]], test_fraction: float | None) -> Listing:
     if not any(classes.values()):
         raise UserError(f"SRC {root} holds no images in its class folders")
-    test_sources = choose_test_sources(classes, test_fraction, root)
+    test_sources = shards.choose_test_sources(classes, test_fraction, root)
 
-    def _samples() -> Iterator[Sample]:
+    def _samples() -> Iterator[shards.Sample]:
         for label, sources in classes.items():
             for source in sources:
                 yield disk.file_sample(root, source, label, "test" if source in test_sources else "train")

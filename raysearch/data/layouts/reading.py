@@ -6,16 +6,14 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 from raysearch.core import UserError
-from raysearch.data import source_tree
+from raysearch.data import reading_account, shards, source_tree
 from raysearch.data.layouts.layout import Layout, Listing
-from raysearch.data.reading_account import ReadingAccount, Unused, account_of
-from raysearch.data.shards import Sample, loader_file
 from raysearch.data.source_tree import LEADS_OUT, Entry
 
 
 def read_source(
     layout: Layout, src: str, test_fraction: float | None = None, follow_links: bool = False
-) -> tuple[Listing, ReadingAccount]:
+) -> tuple[Listing, reading_account.ReadingAccount]:
     """Return the listing of SRC, and the account of what else is there.
 
     Args:
@@ -33,9 +31,9 @@ def read_source(
     """
     listing = layout.read(src, test_fraction)
     root = os.path.abspath(src)
-    files = [loader_file(sample.load) for sample in listing]
+    files = [shards.loader_file(sample.load) for sample in listing]
     if not os.path.isdir(root) or (listing.samples and not any(files)):  # such as drawings
-        return listing, account_of(len(listing), listing.unused, listing.used)
+        return listing, reading_account.account_of(len(listing), listing.unused, listing.used)
     below_root = _path_below(root)
     prefix = "" if listing.base is None else below_root(f"{os.path.abspath(listing.base)}/")
     paths = [below_root(file) if file else prefix + sample.source for file, sample in zip(files, listing, strict=True)]
@@ -61,11 +59,11 @@ def read_source(
     others = (entry for entry in entries if not is_used(entry.path))
     unread = source_tree.unread(others, used, lambda path: _reason_of(of_layout, path), listing.rest)
     not_files = (
-        Unused(entry.kind, prefix + entry.name, entry.reason)
+        reading_account.Unused(entry.kind, prefix + entry.name, entry.reason)
         for entry in listing.unused
         if entry.kind in ("row", "member")
     )
-    return listing, account_of(len(listing), [*unread, *not_files], used_files)
+    return listing, reading_account.account_of(len(listing), [*unread, *not_files], used_files)
 
 
 def _refuse_lists_without_files(src: str, prefix: str, listing: Listing, entries: Sequence[Entry]) -> None:
@@ -104,6 +102,6 @@ def _path_and_folders(path: str) -> Iterator[str]:
         path = path.rpartition("/")[0]
 
 
-def _without_empty(listing: Listing, samples: tuple[Sample, ...]) -> tuple[str, ...] | None:
+def _without_empty(listing: Listing, samples: tuple[shards.Sample, ...]) -> tuple[str, ...] | None:
     labels = {sample.label for sample in samples}
     return None if listing.classes is None else tuple(name for name in listing.classes if name in labels)

@@ -20,13 +20,11 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from raysearch.core import UserError
+from raysearch.data import reading_account, shards, source_tree
 from raysearch.data.layouts.layout import Layout, Listing, register_layout
 from raysearch.data.layouts.readers import archives, disk, tar_members
 from raysearch.data.layouts.readers.tar_members import Archive
 from raysearch.data.layouts.readers.temporary_images import TemporaryImages
-from raysearch.data.reading_account import Unused
-from raysearch.data.shards import Corrupt, CorruptImage
-from raysearch.data.source_tree import HIDDEN, is_image_name, is_leftover
 
 NAME_FILES = ("classnames.txt", "classes.txt")
 LABEL_KEYS = ("label", "cls", "class")
@@ -49,15 +47,15 @@ class Member(NamedTuple):
     @property
     def is_image(self) -> bool:
         """Whether the ending is that of an image."""
-        return is_image_name(f"_.{self.ending}")
+        return source_tree.is_image_name(f"_.{self.ending}")
 
 
 class _Found(NamedTuple):
     """The content of one tar file."""
 
     images: list[archives.ArchivedImage]
-    corrupt: list[Corrupt]
-    unused: list[Unused]
+    corrupt: list[shards.Corrupt]
+    unused: list[reading_account.Unused]
 
 
 def read_webdataset(src: str, test_fraction: float | None = None) -> Listing:
@@ -132,7 +130,7 @@ def _read_archive(root: Path, archive: Archive) -> _Found:
         number = sum(member.is_image for sample in samples for member in sample)
         reason = " ".join(str(error).split()) or type(error).__name__
         content.corrupt.append(
-            Corrupt(source=_shown(relative), reason=f"it breaks off after {number:,} images ({reason})")
+            shards.Corrupt(source=_shown(relative), reason=f"it breaks off after {number:,} images ({reason})")
         )
     sources = _Sources(relative)
     far_labels = {sample[0].key for sample in samples if not any(member.is_image for member in sample)}
@@ -153,14 +151,14 @@ def _readable_members(relative: str, archive: Archive, content: _Found) -> Itera
             reason = "a device or pipe in the archive"
         elif info.issparse():
             reason = "a sparse file in the archive"
-        elif any(is_leftover(part) for part in PurePosixPath(info.name).parts if part != ".."):
-            reason = HIDDEN
+        elif any(source_tree.is_leftover(part) for part in PurePosixPath(info.name).parts if part != ".."):
+            reason = source_tree.HIDDEN
         elif member is None:
             reason = "a member without an ending"
         else:
             yield member
             continue
-        content.unused.append(Unused("member", f"{relative}/{info.name}", reason))
+        content.unused.append(reading_account.Unused("member", f"{relative}/{info.name}", reason))
 
 
 def _begins_sample(member: Member, sample: list[Member]) -> bool:
@@ -196,17 +194,19 @@ def _read_sample(
     for member in sample:
         if member.is_image:
             if images.setdefault(member.field, member) is not member:
-                content.unused.append(Unused("member", sources.of(member), ANOTHER_IMAGE))
+                content.unused.append(reading_account.Unused("member", sources.of(member), ANOTHER_IMAGE))
         elif member.ending in LABEL_ENDINGS:
             without_image.append(member)
             if label := _read_label(member, archive):
                 labels.setdefault(member.field, label)
         else:
             reason = f"a member with the ending .{member.ending}"
-            content.unused.append(Unused("member", sources.of(member), reason))
+            content.unused.append(reading_account.Unused("member", sources.of(member), reason))
     if not images:
         for member in without_image:
-            content.unused.append(Unused("member", sources.of(member), "a label without an image beside it"))
+            content.unused.append(
+                reading_account.Unused("member", sources.of(member), "a label without an image beside it")
+            )
         return
     main = "" if "" in images else next((field for field in images if field not in labels), "")
     for field, member in images.items():
@@ -215,14 +215,16 @@ def _read_sample(
         if image_label:
             _add_image(source, image_label, member, archive, content)
         elif field == main or (labels and "" not in labels):
-            content.corrupt.append(Corrupt(source=_shown(source), reason=_no_label(member, without_image, far_labels)))
+            content.corrupt.append(
+                shards.Corrupt(source=_shown(source), reason=_no_label(member, without_image, far_labels))
+            )
         else:
-            content.unused.append(Unused("member", source, ANOTHER_IMAGE))
+            content.unused.append(reading_account.Unused("member", source, ANOTHER_IMAGE))
 
 
 def _add_image(source: str, label: str, member: Member, archive: Archive, content: _Found) -> None:
     if (shown := _shown(source)) != source:
-        content.corrupt.append(Corrupt(source=shown, reason="the member's name is not UTF-8"))
+        content.corrupt.append(shards.Corrupt(source=shown, reason="the member's name is not UTF-8"))
         return
     content.images.append(archives.ArchivedImage(source, label, archive.loader(member.offset, member.size)))
 
@@ -241,7 +243,7 @@ def _read_label(member: Member, archive: Archive) -> str:
         return ""
     try:
         text = archive.loader(member.offset, member.size)().decode("utf-8", "replace").strip()
-    except CorruptImage:
+    except shards.CorruptImage:
         return ""
     if member.ending == "cls":
         return text

@@ -17,12 +17,8 @@ import pyarrow.parquet as pq
 
 import raysearch
 from raysearch.core import UserError, atomic
-from raysearch.data.shards import jpeg
-from raysearch.data.shards.duplicates import image_digest
-from raysearch.data.shards.image_opening import CorruptImage
-from raysearch.data.shards.manifest import IMAGES, IMAGES_VERSION, Corrupt, FrozenModel, Shard
+from raysearch.data.shards import duplicates, image_opening, jpeg, manifest, shard_rows
 from raysearch.data.shards.samples import Sample
-from raysearch.data.shards.shard_rows import DIGESTS_KEY, SCHEMA, Row
 
 # Folders of the work directory.
 DATA_FOLDER = "data"  # becomes the data set
@@ -42,7 +38,9 @@ ROWS_PER_GROUP = 16
 
 NO_MEMORY = "it needs more memory than is free"
 
-PreparedImage = tuple[bytes, tuple[int, int]] | Corrupt  # the JPEG and its (width, height), or why there is none
+PreparedImage = (
+    tuple[bytes, tuple[int, int]] | manifest.Corrupt
+)  # the JPEG and its (width, height), or why there is none
 ImageMap = Callable[[Callable[[Sample], PreparedImage], Iterable[Sample]], Iterable[PreparedImage]]  # like `map`
 
 
@@ -59,14 +57,14 @@ class ShardSpec(NamedTuple):
         return f"{self.number:05d}"
 
 
-class ShardResult(FrozenModel):
+class ShardResult(manifest.FrozenModel):
     """The result of building a shard; there is no shard if none of its images decodes."""
 
-    shard: Shard | None
+    shard: manifest.Shard | None
     counts: dict[str, dict[int, int]]  # split -> label -> images
     width: tuple[int, ...]  # smallest and largest, pixels; empty without a shard
     height: tuple[int, ...]
-    corrupt: tuple[Corrupt, ...]
+    corrupt: tuple[manifest.Corrupt, ...]
     images: tuple[str, ...] | None = None  # digest of each row's image; None in records of earlier versions
 
 
@@ -88,7 +86,7 @@ def plan_shards(samples: Iterable[Sample], labels: dict[str, int], rows: int) ->
 def writer_versions() -> dict[str, str]:
     """Return the versions that decide a shard's bytes: of packages, and of the rules by which images are opened."""
     packages = {"raysearch": raysearch.__version__, "pyarrow": pa.__version__, "pillow": version("pillow")}
-    return packages | {IMAGES: IMAGES_VERSION}
+    return packages | {manifest.IMAGES: manifest.IMAGES_VERSION}
 
 
 def build_shard(spec: ShardSpec, directory: Path, image_map: ImageMap = map) -> ShardResult:
@@ -105,18 +103,18 @@ def build_shard(spec: ShardSpec, directory: Path, image_map: ImageMap = map) -> 
     """
     if not (directory / TEMPORARY_FOLDER).is_dir():
         raise UserError(f"{directory} is not there on {os.uname().nodename}; every node must see OUT")
-    rows: list[Row] = []
+    rows: list[shard_rows.Row] = []
     widths = set[int]()
     heights = set[int]()
-    corrupt: list[Corrupt] = []
+    corrupt: list[manifest.Corrupt] = []
     counts: dict[str, dict[int, int]] = {}
     for sample, prepared in zip(spec.samples, image_map(_prepare, spec.samples), strict=True):
-        if isinstance(prepared, Corrupt):
+        if isinstance(prepared, manifest.Corrupt):
             corrupt.append(prepared)
             continue
         image, (width, height) = prepared
         label = spec.labels[sample.label]
-        rows.append(Row(image, label, sample.split, sample.source))
+        rows.append(shard_rows.Row(image, label, sample.split, sample.source))
         widths.add(width)
         heights.add(height)
         split_counts = counts.setdefault(sample.split, {})
@@ -127,7 +125,7 @@ def build_shard(spec: ShardSpec, directory: Path, image_map: ImageMap = map) -> 
         width=(min(widths), max(widths)) if rows else (),
         height=(min(heights), max(heights)) if rows else (),
         corrupt=tuple(corrupt),
-        images=tuple(image_digest(row.image) for row in rows),
+        images=tuple(duplicates.image_digest(row.image) for row in rows),
     )
 
 
@@ -145,22 +143,27 @@ def write_atomic(path: Path, data: bytes | pa.Buffer, temporary_folder: Path) ->
 def _prepare(sample: Sample) -> PreparedImage:
     try:
         return jpeg.to_rgb_jpeg(sample.load(), sample.source)
-    except (CorruptImage, OSError) as error:
-        return Corrupt(source=sample.source, reason=" ".join(str(error).split()))
+    except (image_opening.CorruptImage, OSError) as error:
+        return manifest.Corrupt(source=sample.source, reason=" ".join(str(error).split()))
     except MemoryError:
-        return Corrupt(source=sample.source, reason=NO_MEMORY)
+        return manifest.Corrupt(source=sample.source, reason=NO_MEMORY)
 
 
-def _write_rows(rows: Sequence[Row], directory: Path, name: str) -> Shard:
-    table = pa.table([list(column) for column in zip(*rows, strict=True)], schema=SCHEMA)
+def _write_rows(rows: Sequence[shard_rows.Row], directory: Path, name: str) -> manifest.Shard:
+    table = pa.table([list(column) for column in zip(*rows, strict=True)], schema=shard_rows.SCHEMA)
     buffer = pa.BufferOutputStream()
     # JPEG does not compress, and with plain bytes one bad byte damages one row only. Statistics of the other columns
     # would put whole images into the footer, and Arrow's copy of the schema would repeat the digests.
     with pq.ParquetWriter(
-        buffer, SCHEMA, compression="none", use_dictionary=["split"], write_statistics=["split"], store_schema=False
+        buffer,
+        shard_rows.SCHEMA,
+        compression="none",
+        use_dictionary=["split"],
+        write_statistics=["split"],
+        store_schema=False,
     ) as writer:
         writer.write_table(table, row_group_size=ROWS_PER_GROUP)
-        writer.add_key_value_metadata({DIGESTS_KEY: b"".join(row.digest() for row in rows)})
+        writer.add_key_value_metadata({shard_rows.DIGESTS_KEY: b"".join(row.digest() for row in rows)})
     data = buffer.getvalue()
     write_atomic(directory / DATA_FOLDER / name, data, directory / TEMPORARY_FOLDER)
-    return Shard(file=name, rows=len(rows), bytes=data.size, sha256=hashlib.sha256(data).hexdigest())
+    return manifest.Shard(file=name, rows=len(rows), bytes=data.size, sha256=hashlib.sha256(data).hexdigest())

@@ -13,11 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raysearch.core import UserError
-from raysearch.data.shards import jpeg
-from raysearch.data.shards.duplicates import Place, find_duplicates, image_digest
-from raysearch.data.shards.image_opening import CorruptImage
+from raysearch.data.shards import duplicates, image_opening, jpeg, shard_rows
 from raysearch.data.shards.manifest import INGEST_AGAIN, MANIFEST, Manifest, Shard, read_manifest, unreadable_shard
-from raysearch.data.shards.shard_rows import SCHEMA, Row, content_hash, footer_digests, split_digests
 from raysearch.storage import Location, LocationLike
 
 
@@ -49,14 +46,14 @@ def verify_shards(
     manifest = read_manifest(root)
     digests: list[bytes] = []
     counts: Counter[tuple[str, int]] = Counter()
-    images: list[tuple[str, Place]] = []
+    images: list[tuple[str, duplicates.Place]] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoders and hashes release the GIL
         for shard in pool.map(partial(_check_shard, root, decode), manifest.shards):
             digests.append(shard.digests)
             counts += shard.counts
             if manifest.duplicates is None:
                 images += [
-                    (digest, Place(source, manifest.classes[label], split))
+                    (digest, duplicates.Place(source, manifest.classes[label], split))
                     for digest, label, split, source in shard.images
                 ]
             progress(shard.counts.total())
@@ -66,26 +63,30 @@ def verify_shards(
         for label, number in enumerate(numbers)
         if number
     }
-    if content_hash(manifest.classes, digests) != manifest.content_hash or counts != recorded:
+    if shard_rows.content_hash(manifest.classes, digests) != manifest.content_hash or counts != recorded:
         raise UserError(f"{root / MANIFEST} does not describe the shards beside it; {INGEST_AGAIN}")
-    return manifest if manifest.duplicates else manifest.model_copy(update={"duplicates": find_duplicates(images)})
+    return (
+        manifest
+        if manifest.duplicates
+        else manifest.model_copy(update={"duplicates": duplicates.find_duplicates(images)})
+    )
 
 
 def _check_shard(root: Location, decode: bool, shard: Shard) -> _IntactShard:
     file = root / shard.file
     try:
         data = file.read()  # only once: the bytes that are checked are the bytes that were read
-        table = pq.read_table(pa.BufferReader(data), columns=SCHEMA.names)
+        table = pq.read_table(pa.BufferReader(data), columns=shard_rows.SCHEMA.names)
         footer = pq.read_metadata(pa.BufferReader(data))
     except (OSError, pa.ArrowException) as error:
         raise unreadable_shard(file, error) from error
-    digests = footer_digests(footer, file)
+    digests = shard_rows.footer_digests(footer, file)
     counts = Counter[tuple[str, int]]()
     images: list[tuple[str, int, str, str]] = []
-    for number, digest in enumerate(split_digests(digests)):
+    for number, digest in enumerate(shard_rows.split_digests(digests)):
         where = f"shard {file}, row {number}"
         try:
-            row = Row(*(table[name][number].as_py() for name in SCHEMA.names))
+            row = shard_rows.Row(*(table[name][number].as_py() for name in shard_rows.SCHEMA.names))
             intact = row.digest() == digest
         except (ValueError, AttributeError, TypeError, struct.error) as error:  # bytes that are not text, or a null
             raise UserError(f"{where} cannot be read; {INGEST_AGAIN}") from error
@@ -94,7 +95,7 @@ def _check_shard(root: Location, decode: bool, shard: Shard) -> _IntactShard:
         if decode:
             _check_image(row.image, f"{where} ({row.source})")
         counts[row.split, row.label] += 1
-        images.append((image_digest(row.image), row.label, row.split, row.source))
+        images.append((duplicates.image_digest(row.image), row.label, row.split, row.source))
     if hashlib.sha256(data).hexdigest() != shard.sha256:
         raise UserError(f"shard {file} is damaged outside its rows (its SHA-256 is not the manifest's); {INGEST_AGAIN}")
     return _IntactShard(digests, counts, images)
@@ -103,7 +104,7 @@ def _check_shard(root: Location, decode: bool, shard: Shard) -> _IntactShard:
 def _check_image(image: bytes, where: str) -> None:
     try:
         converted, _ = jpeg.to_rgb_jpeg(image)
-    except CorruptImage as error:
+    except image_opening.CorruptImage as error:
         raise UserError(f"{where} does not decode: {error}; {INGEST_AGAIN}") from error
     if jpeg.is_turned(image):
         raise UserError(f"{where} lies on its side, as an earlier raysearch left it; {INGEST_AGAIN}")

@@ -13,21 +13,9 @@ from typing import Literal
 from raysearch.core import Unreachable, UserError
 from raysearch.data.evaluation_limits import DataCounts, dataset_warnings
 from raysearch.data.reading_account import ReadingAccount
-from raysearch.data.shards import publish, resume, workdir
-from raysearch.data.shards.duplicates import Place, find_duplicates
-from raysearch.data.shards.executors import ShardExecutor, ThreadExecutor
+from raysearch.data.shards import duplicates, executors, publish, resume, shard_builder, shard_rows, workdir
 from raysearch.data.shards.manifest import FORMAT, MANIFEST, SPLITS, Corrupt, Manifest
 from raysearch.data.shards.samples import Sample, canonical_order
-from raysearch.data.shards.shard_builder import (
-    DATA_FOLDER,
-    RECORDS_FOLDER,
-    TEMPORARY_FOLDER,
-    ShardResult,
-    ShardSpec,
-    plan_shards,
-    writer_versions,
-)
-from raysearch.data.shards.shard_rows import content_hash, row_digests
 from raysearch.storage import Location, LocationLike
 
 
@@ -46,7 +34,7 @@ def write_shards(
     account: ReadingAccount | None = None,
     strict: bool = False,
     progress: Callable[[int], None] = lambda number: None,
-    executor: ShardExecutor = ThreadExecutor(),  # noqa: B008 - it holds no state
+    executor: executors.ShardExecutor = executors.ThreadExecutor(),  # noqa: B008 - it holds no state
     report: Callable[[str], None] = lambda line: None,
 ) -> Manifest:
     """Write samples as shards; everything appears under `out` at once, or nothing does.
@@ -90,30 +78,36 @@ def write_shards(
     target = Location.parse(out)
     existing = publish.existing_manifest(target)  # fails before the work, not after it
     in_order, labels = canonical_order(samples, classes)
-    specs = list(plan_shards(in_order, labels, rows_per_shard))
+    specs = list(shard_builder.plan_shards(in_order, labels, rows_per_shard))
     try:
         work = _work_hash(in_order, labels, rows_per_shard)
-        with workdir.resumable_workdir(publish.staging_directory(target), work, f"{RECORDS_FOLDER}/*") as directory:
+        with workdir.resumable_workdir(
+            publish.staging_directory(target), work, f"{shard_builder.RECORDS_FOLDER}/*"
+        ) as directory:
             try:
                 results = _build_shards(specs, directory, on_corrupt, executor, progress, report)
-                manifest = _manifest(results, directory / DATA_FOLDER, name, layout, tuple(labels), corrupt, steps)
+                manifest = _manifest(
+                    results, directory / shard_builder.DATA_FOLDER, name, layout, tuple(labels), corrupt, steps
+                )
                 whole = whole.complete(manifest.images, manifest.corrupt[len(corrupt) :])
                 found = {
                     "account": whole,
                     "warnings": tuple(warnings),
                     "limits": tuple(dataset_warnings(DataCounts(name, manifest.classes, manifest.counts))),
-                    "duplicates": find_duplicates(_places(specs, results)),
+                    "duplicates": duplicates.find_duplicates(_places(specs, results)),
                 }
                 manifest = manifest.model_copy(update=found)
                 if strict:
                     whole.refuse("SRC")
-                (directory / DATA_FOLDER / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", "utf-8")
-                published = publish.publish_directory(directory / DATA_FOLDER, target, manifest)
+                (directory / shard_builder.DATA_FOLDER / MANIFEST).write_text(
+                    manifest.model_dump_json(indent=1) + "\n", "utf-8"
+                )
+                published = publish.publish_directory(directory / shard_builder.DATA_FOLDER, target, manifest)
                 if existing is not None:
                     report(f"{target} holds the same data already; it is left as it is")
                 return published
             except (KeyboardInterrupt, OSError, Unreachable):
-                if finished := len(list((directory / RECORDS_FOLDER).glob("*"))):
+                if finished := len(list((directory / shard_builder.RECORDS_FOLDER).glob("*"))):
                     report(f"interrupted: {finished:,} of {len(specs):,} shards kept; rerun the command to resume")
                 raise
     except OSError as error:
@@ -122,27 +116,29 @@ def write_shards(
 
 def _work_hash(samples: Sequence[Sample], labels: dict[str, int], rows_per_shard: int) -> str:
     """Return a hash of the work, as far as the listing decides it; the shards' records cover the rest."""
-    hasher = hashlib.sha256(json.dumps([FORMAT, writer_versions(), list(labels), rows_per_shard]).encode())
+    hasher = hashlib.sha256(
+        json.dumps([FORMAT, shard_builder.writer_versions(), list(labels), rows_per_shard]).encode()
+    )
     for sample in samples:
         hasher.update(json.dumps([sample.label, sample.split, sample.source]).encode())
     return hasher.hexdigest()
 
 
 def _build_shards(
-    specs: Sequence[ShardSpec],
+    specs: Sequence[shard_builder.ShardSpec],
     directory: Path,
     on_corrupt: str,
-    executor: ShardExecutor,
+    executor: executors.ShardExecutor,
     progress: Callable[[int], None],
     report: Callable[[str], None],
-) -> list[ShardResult]:
+) -> list[shard_builder.ShardResult]:
     """Return the result of each shard, of those that are finished already and those that are built now."""
-    shutil.rmtree(directory / TEMPORARY_FOLDER, ignore_errors=True)
-    for folder in (DATA_FOLDER, RECORDS_FOLDER, TEMPORARY_FOLDER):
+    shutil.rmtree(directory / shard_builder.TEMPORARY_FOLDER, ignore_errors=True)
+    for folder in (shard_builder.DATA_FOLDER, shard_builder.RECORDS_FOLDER, shard_builder.TEMPORARY_FOLDER):
         (directory / folder).mkdir(exist_ok=True)
-    results: dict[int, ShardResult] = {}
+    results: dict[int, shard_builder.ShardResult] = {}
 
-    def _add(number: int, result: ShardResult) -> None:
+    def _add(number: int, result: shard_builder.ShardResult) -> None:
         if result.corrupt and on_corrupt == "fail":
             raise UserError(f"{result.corrupt[0].source} is corrupt: {result.corrupt[0].reason}")
         results[number] = result
@@ -161,7 +157,7 @@ def _build_shards(
 
 
 def _manifest(
-    results: Sequence[ShardResult],
+    results: Sequence[shard_builder.ShardResult],
     data: Path,
     name: str,
     layout: str,
@@ -192,19 +188,21 @@ def _manifest(
         height=_range(side for result in results for side in result.height),
         corrupt=all_corrupt,
         steps=tuple(steps),
-        content_hash=content_hash(classes, (row_digests(data / shard.file) for shard in shards)),
-        versions=writer_versions(),
+        content_hash=shard_rows.content_hash(classes, (shard_rows.row_digests(data / shard.file) for shard in shards)),
+        versions=shard_builder.writer_versions(),
         shards=shards,
     )
 
 
-def _places(specs: Sequence[ShardSpec], results: Sequence[ShardResult]) -> Iterator[tuple[str, Place]]:
+def _places(
+    specs: Sequence[shard_builder.ShardSpec], results: Sequence[shard_builder.ShardResult]
+) -> Iterator[tuple[str, duplicates.Place]]:
     """Yield digest and place of each written image, in canonical order."""
     for spec, result in zip(specs, results, strict=True):
         corrupt = {image.source for image in result.corrupt}
         rows = (sample for sample in spec.samples if sample.source not in corrupt)
         for digest, sample in zip(result.images or (), rows, strict=True):
-            yield digest, Place(sample.source, sample.label, sample.split)
+            yield digest, duplicates.Place(sample.source, sample.label, sample.split)
 
 
 def _range(sides: Iterable[int]) -> tuple[int, int]:

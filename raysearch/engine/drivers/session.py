@@ -18,10 +18,7 @@ from raysearch.engine.cluster.image_placement import Streamed, place_images
 from raysearch.engine.drivers.cell_store import CellStore
 from raysearch.engine.drivers.failure_guard import FailedAlike, FailureGuard, how_to_go_on
 from raysearch.engine.drivers.locks import CellLocks, DedupJobs
-from raysearch.engine.monitoring.counters import ProgressCounter
-from raysearch.engine.monitoring.heartbeat_writer import HeartbeatWriter
-from raysearch.engine.monitoring.prometheus import PersistentGauges, StudyMetrics
-from raysearch.engine.monitoring.terminal import TerminalView
+from raysearch.engine.monitoring import counters, heartbeat_writer, prometheus, terminal
 from raysearch.engine.options import RunContext
 from raysearch.engine.trials import tuner
 from raysearch.engine.trials.jobs import FixedJobs, Job, Jobs, Listener, ListenerList, Objective
@@ -61,7 +58,7 @@ class Stage:
 class _TotalUpdater(Listener):
     """Corrects the number of cells as a search goes on: early stopping skips seeds, and suggestions repeat."""
 
-    def __init__(self, stage: Stage, counter: ProgressCounter, metrics: StudyMetrics) -> None:
+    def __init__(self, stage: Stage, counter: counters.ProgressCounter, metrics: prometheus.StudyMetrics) -> None:
         self._stage = stage
         self._counter = counter
         self._metrics = metrics
@@ -85,15 +82,19 @@ class Session:
     """
 
     def __init__(
-        self, context: RunContext, demand: TrialResources, source: ImageSource, heartbeat: HeartbeatWriter
+        self,
+        context: RunContext,
+        demand: TrialResources,
+        source: ImageSource,
+        heartbeat: heartbeat_writer.HeartbeatWriter,
     ) -> None:
         self._context = context
         self._demand = demand
         self._source = source
         self._heartbeat = heartbeat
         self._slots = capacity.Slots(demand, context.options.concurrency)
-        self._gauges = PersistentGauges()
-        self._metrics: StudyMetrics | None = None
+        self._gauges = prometheus.PersistentGauges()
+        self._metrics: prometheus.StudyMetrics | None = None
         self.storage = context.options.storage or str((context.run.directory / FOLDER).resolve())
         location = Location.parse(self.storage)  # raises for an unknown kind of URI
         self._store = CellStore(context.run, self.storage, context.options.adopt)
@@ -156,12 +157,12 @@ class Session:
         """
         interrupt = self._context.interrupt
         total = stage.count_cells()
-        counter = ProgressCounter(total, stage.done, self._slots, stage.name, stage.shown or stage.objective)
+        counter = counters.ProgressCounter(total, stage.done, self._slots, stage.name, stage.shown or stage.objective)
         planned = total - stage.done if stage.find is None else 0  # `prepare` itself looks at what pre-trainings become
         guard = FailureGuard(planned, self._any_finished)
-        view = TerminalView(counter, self._context.draw_table, self._context.console, lambda: guard.watching)
+        view = terminal.TerminalView(counter, self._context.draw_table, self._context.console, lambda: guard.watching)
         self._heartbeat.follow(counter.snapshot)
-        self._metrics = StudyMetrics(self._context.run.record.study, stage.objective, self._gauges)
+        self._metrics = prometheus.StudyMetrics(self._context.run.record.study, stage.objective, self._gauges)
         self._metrics.set_plan(stage.done, total)
         locks = CellLocks(self._context.run.directory.resolve().parent / ".claims")
         find = stage.find or (lambda cell: self._store.find(cell, stage.accept))
@@ -209,7 +210,7 @@ def open_session(context: RunContext, configs: Sequence[RunConfig]) -> Iterator[
         backbones.check_weights(backbone, weights)
     images = sorted({config.images for config in configs}, key=str)
     partitions = {key: class_splits.partition_of(run.shards, key.split) for key in images if key.split is not None}
-    with HeartbeatWriter(run.directory) as heartbeat, connection.connected(options.address):
+    with heartbeat_writer.HeartbeatWriter(run.directory) as heartbeat, connection.connected(options.address):
         meter = budget.CostMeter(run.directory / budget.COST_FILE)
         if options.max_cost is not None:
             budget.check_cost_limit(meter, options.max_cost)

@@ -5,10 +5,7 @@ from typing import Any
 
 from ray import tune
 
-from raysearch.engine.trials import schedulers
-from raysearch.engine.trials.jobs import Job, Objective
-from raysearch.engine.trials.mailbox import Begin, Step
-from raysearch.engine.trials.worker_group import GroupSpec, WorkerGroup
+from raysearch.engine.trials import jobs, mailbox, schedulers, worker_group
 from raysearch.runs.checkpoints import Checkpoints
 
 
@@ -20,7 +17,7 @@ class CellTrial(tune.Trainable):
     which continues from its checkpoint, as it does when a scheduler paused it.
     """
 
-    _job: Job
+    _job: jobs.Job
     _settings: dict[str, Any]  # dotted path -> value, as a population has moved the config
     _paused_state: dict[str, Any] | None  # what `save_checkpoint` returned, when Tune resumes a paused trial
     _begun: bool
@@ -33,9 +30,9 @@ class CellTrial(tune.Trainable):
     def setup(
         self,
         config: dict[str, Any],
-        group: GroupSpec,
+        group: worker_group.GroupSpec,
         storage: str | None = None,
-        objective: Objective | None = None,
+        objective: jobs.Objective | None = None,
         limit: float | None = None,
     ) -> None:
         """Start the worker group, once per actor.
@@ -50,13 +47,13 @@ class CellTrial(tune.Trainable):
         self._storage_location = storage
         self._objective = objective
         self._limit = limit
-        self._group = WorkerGroup(group)
+        self._group = worker_group.WorkerGroup(group)
         self._gpus = group.gpus * group.workers
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take the next cell; Tune calls this when it reuses the actor."""
-        self._job = Job.decode(new_config["job"])
+        self._job = jobs.Job.decode(new_config["job"])
         self._settings = {path: new_config[path] for path in self._job.moves}
         self._paused_state = None
         self._begun = False
@@ -79,7 +76,7 @@ class CellTrial(tune.Trainable):
         if not self._begun:
             self._begin()
         if self._error is None:
-            reply = self._group.ask(Step(), self._job.name, self._limit)
+            reply = self._group.ask(mailbox.Step(), self._job.name, self._limit)
             self._error = reply.error
             self._seconds += reply.seconds
         if self._error is not None:
@@ -120,7 +117,7 @@ class CellTrial(tune.Trainable):
         self._attempts = 1
         if self._storage_location and self._paused_state is None:
             self._attempts = Checkpoints(self._storage_location, cell).count_attempt()
-        command = Begin(
+        command = mailbox.Begin(
             cell=cell,
             config=self._job.config,
             seed=self._job.seed,

@@ -11,14 +11,9 @@ from ray.tune.schedulers import TrialScheduler
 
 from raysearch.core import Interrupt, environment
 from raysearch.engine import ray_internals
-from raysearch.engine.trials.callbacks import RETRIES, PlacementGroupReaper, Stopper, TuneListenerCallback
-from raysearch.engine.trials.job_queue import JobQueue
+from raysearch.engine.trials import callbacks, job_queue, lost_nodes, schedulers, train_loop, worker_group
 from raysearch.engine.trials.jobs import Jobs, Listener, Objective
-from raysearch.engine.trials.lost_nodes import LostNodes
-from raysearch.engine.trials.schedulers import FifoScheduler, limit_concurrency
-from raysearch.engine.trials.train_loop import BuildTask, ImageSource
 from raysearch.engine.trials.trial import CellTrial
-from raysearch.engine.trials.worker_group import MAX_SLOTS, GroupSpec, remove_all
 from raysearch.storage import join_uri
 
 
@@ -33,7 +28,7 @@ class Capacity:
 
     def current_slots(self) -> int:
         """Return how many trials may run at the moment."""
-        return min(MAX_SLOTS, self.slots if isinstance(self.slots, int) else self.slots())
+        return min(worker_group.MAX_SLOTS, self.slots if isinstance(self.slots, int) else self.slots())
 
 
 @dataclass(frozen=True)
@@ -53,8 +48,8 @@ class CheckpointPolicy:
 
 def run_trials(
     jobs: Jobs,
-    build: BuildTask,
-    source: ImageSource | None,
+    build: train_loop.BuildTask,
+    source: train_loop.ImageSource | None,
     capacity: Capacity,
     listener: Listener,
     checkpoints: CheckpointPolicy | None = None,
@@ -81,7 +76,7 @@ def run_trials(
     """
     checkpoints = checkpoints or CheckpointPolicy()
     interrupt = interrupt or Interrupt()
-    group = GroupSpec(
+    group = worker_group.GroupSpec(
         run=uuid.uuid4().hex,
         build=build,
         source=source,
@@ -89,8 +84,8 @@ def run_trials(
         cpus=capacity.cpus,
         gpus=capacity.gpus,
     )
-    queue = JobQueue(jobs, capacity.current_slots, interrupt)
-    callback = TuneListenerCallback(queue, listener, interrupt)
+    queue = job_queue.JobQueue(jobs, capacity.current_slots, interrupt)
+    callback = callbacks.TuneListenerCallback(queue, listener, interrupt)
     # A trial actor takes next to nothing. Ray Train asks for what the workers need, so nested requests cannot deadlock.
     trainable = tune.with_resources(
         tune.with_parameters(
@@ -102,11 +97,11 @@ def run_trials(
         ),
         tune.PlacementGroupFactory([{"memory": 1}]),
     )
-    variables = ray_internals.tune_environment(buffered=scheduler is None, max_trials=MAX_SLOTS)
+    variables = ray_internals.tune_environment(buffered=scheduler is None, max_trials=worker_group.MAX_SLOTS)
     if scheduler is None:
-        scheduler_in_use = FifoScheduler()
+        scheduler_in_use = schedulers.FifoScheduler()
     else:
-        scheduler_in_use = limit_concurrency(scheduler, queue.has_room, capacity.current_slots())
+        scheduler_in_use = schedulers.limit_concurrency(scheduler, queue.has_room, capacity.current_slots())
     with environment.variables_set(variables), _tune_storage(checkpoints, scheduler) as storage, interrupt.caught():
         tune.Tuner(
             trainable,
@@ -120,14 +115,14 @@ def run_trials(
             run_config=tune.RunConfig(
                 name="study",
                 storage_path=storage,
-                callbacks=[callback, LostNodes(callback.forgive), PlacementGroupReaper(group.run)],
-                failure_config=tune.FailureConfig(max_failures=RETRIES),
+                callbacks=[callback, lost_nodes.LostNodes(callback.forgive), callbacks.PlacementGroupReaper(group.run)],
+                failure_config=tune.FailureConfig(max_failures=callbacks.RETRIES),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                stop=Stopper(interrupt),
+                stop=callbacks.Stopper(interrupt),
                 verbose=0,
             ),
         ).fit()
-    remove_all(group.run)
+    worker_group.remove_all(group.run)
     if callback.error is not None:
         raise callback.error
     return jobs.exhausted() and not callback.open

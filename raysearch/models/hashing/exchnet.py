@@ -24,9 +24,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from raysearch.models.backbones import Backbone
-from raysearch.models.fcaenet import HashLayer, pool
-from raysearch.models.precision import at_least_single, full_precision
+from raysearch.models import backbones, fcaenet, precision
 
 
 class ExchOutput(NamedTuple):
@@ -58,7 +56,7 @@ class ExchNet(nn.Module):
 
     def __init__(
         self,
-        backbone: Backbone,
+        backbone: backbones.Backbone,
         bits: int,
         parts: int = 4,
         standardise: bool = False,
@@ -77,7 +75,7 @@ class ExchNet(nn.Module):
             nn.Conv2d(_channels(self.stem), parts, 1, bias=False),
             nn.BatchNorm2d(parts),
         )
-        self.hash_layer = HashLayer((parts + 1) * backbone.channels, bits, standardise, bias=False)
+        self.hash_layer = fcaenet.HashLayer((parts + 1) * backbone.channels, bits, standardise, bias=False)
         self.register_buffer("anchors", torch.zeros(classes, parts, backbone.channels))
 
     def forward(self, images: Tensor, labels: Tensor | None = None, drawn: Tensor | None = None) -> ExchOutput:
@@ -100,8 +98,8 @@ class ExchNet(nn.Module):
         maps = scores.sigmoid()
         # Parts are in the outer order, which keeps the memory format of the features.
         attended = torch.cat([features * maps[:, part : part + 1] for part in range(self.parts)])
-        local = pool(self.local_stage(attended)).unflatten(0, (self.parts, -1)).transpose(0, 1)
-        whole = pool(self.whole_stage(features))
+        local = fcaenet.pool(self.local_stage(attended)).unflatten(0, (self.parts, -1)).transpose(0, 1)
+        whole = fcaenet.pool(self.whole_stage(features))
         exchanged = local
         if drawn is not None and labels is not None:
             exchanged = exchange(local, labels, self.anchors, drawn, self.probability)
@@ -170,7 +168,7 @@ def exchange(local: Tensor, labels: Tensor, anchors: Tensor, drawn: Tensor, prob
     return torch.where(swap[..., None], anchors.detach()[labels].to(local.dtype), local)
 
 
-@full_precision
+@precision.full_precision
 def spatial_diversity(scores: Tensor) -> Tensor:
     """Return 1 - mean Hellinger distance of two parts' attention maps, softmax over positions; 0 for a single part.
 
@@ -183,7 +181,7 @@ def spatial_diversity(scores: Tensor) -> Tensor:
     return (1 - _separation(scores.flatten(2))).mean()
 
 
-@full_precision
+@precision.full_precision
 def channel_diversity(local: Tensor, threshold: float = 0.4) -> Tensor:
     """Return max(0, threshold - mean Hellinger distance between two parts' softmax over channels); 0 for one part.
 
@@ -197,7 +195,7 @@ def channel_diversity(local: Tensor, threshold: float = 0.4) -> Tensor:
     return (threshold - _separation(local)).clamp(min=0).mean()
 
 
-@full_precision
+@precision.full_precision
 def alignment(local: Tensor, labels: Tensor, anchors: Tensor) -> Tensor:
     """Return the mean over images and parts of ||f_ij - anchor_{y_i, j}||; 0 for a class without anchor (all zeros).
 
@@ -206,7 +204,7 @@ def alignment(local: Tensor, labels: Tensor, anchors: Tensor) -> Tensor:
         labels: (B,) int64.
         anchors: (K, M, C); no gradient flows into them.
     """
-    distance = torch.linalg.vector_norm(at_least_single(local) - anchors.detach()[labels], dim=2)
+    distance = torch.linalg.vector_norm(precision.at_least_single(local) - anchors.detach()[labels], dim=2)
     known = anchors.flatten(1).any(1)[labels]
     return torch.where(known[:, None], distance, 0).mean()
 
@@ -220,7 +218,7 @@ def _separation(logits: Tensor) -> Tensor:
     if len(first) == 0:
         return logits.new_ones(len(logits))
     # The root of the softmax, without an underflow: the gradient of its root would be infinite.
-    roots = (at_least_single(logits).log_softmax(2) / 2).exp()
+    roots = (precision.at_least_single(logits).log_softmax(2) / 2).exp()
     return torch.linalg.vector_norm(roots[:, first] - roots[:, second], dim=2).mean(1) / 2**0.5
 
 

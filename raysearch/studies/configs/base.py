@@ -11,9 +11,7 @@ from pydantic import Field as _Field
 from pydantic.fields import FieldInfo
 
 from raysearch.core import UserError, extensions
-from raysearch.data.class_splits import Partition
-from raysearch.data.evaluation_limits import Limits
-from raysearch.data.shards import Manifest
+from raysearch.data import class_splits, evaluation_limits, shards
 
 __all__ = ["Counts", "Images", "RunConfig", "Section", "section", "setting"]
 
@@ -131,7 +129,7 @@ class RunConfig(Section):
     def chance(self, counts: Counts) -> float:
         """Return what guessing would score on the test split."""
 
-    def limits(self, name: str, classes: Sequence[str], counts: Counts) -> Limits:
+    def limits(self, name: str, classes: Sequence[str], counts: Counts) -> evaluation_limits.Limits:
         """Return what keeps a run from being evaluated on a data set, and what makes its numbers doubtful.
 
         Args:
@@ -139,9 +137,9 @@ class RunConfig(Section):
             classes: their names.
             counts: split -> images of each class.
         """
-        return Limits()
+        return evaluation_limits.Limits()
 
-    def data_warnings(self, manifest: Manifest, partition: Partition | None) -> list[str]:
+    def data_warnings(self, manifest: shards.Manifest, partition: class_splits.Partition | None) -> list[str]:
         """Return what the reader of a run's numbers has to know of its data.
 
         Args:

@@ -7,27 +7,20 @@ from typing import Literal
 from raysearch.core import UserError
 from raysearch.data import class_splits
 from raysearch.data.evaluation_limits import DataCounts, Limits, classifier_limits, shared_classes_warning
-from raysearch.studies.configs import weights
-from raysearch.studies.configs.base import Counts, Images, RunConfig
-from raysearch.studies.configs.fewshot_sections import (
-    BackboneConfig,
-    EpisodicTrainConfig,
-    FewshotDataConfig,
-    PretrainConfig,
-)
+from raysearch.studies.configs import base, fewshot_sections, weights
 
 
-class ClassDisjointConfig(RunConfig):
+class ClassDisjointConfig(base.RunConfig):
     """The config of a run whose training, validation and test images are of different classes."""
 
-    data: FewshotDataConfig
-    model: BackboneConfig
-    train: PretrainConfig | EpisodicTrainConfig
+    data: fewshot_sections.FewshotDataConfig
+    model: fewshot_sections.BackboneConfig
+    train: fewshot_sections.PretrainConfig | fewshot_sections.EpisodicTrainConfig
 
     @property
-    def images(self) -> Images:
+    def images(self) -> base.Images:
         """The images that the run works on."""
-        return Images(self.data.side, self.data.zoom, self.data.split)
+        return base.Images(self.data.side, self.data.zoom, self.data.split)
 
     @property
     def steps(self) -> int:
@@ -39,7 +32,7 @@ class ClassDisjointConfig(RunConfig):
         """Name of the backbone, and the weights that it starts from."""
         return self.model.backbone, self.model.weights
 
-    def limits(self, name: str, classes: Sequence[str], counts: Counts) -> Limits:
+    def limits(self, name: str, classes: Sequence[str], counts: base.Counts) -> Limits:
         """Return the limits of the run on the classes of its split; those of its pre-training are among them."""
         data = DataCounts(name, classes, counts)
         try:
@@ -81,14 +74,14 @@ class PretrainRunConfig(ClassDisjointConfig):
     """
 
     task: Literal["pretrain"] = "pretrain"
-    data: FewshotDataConfig = FewshotDataConfig()
-    model: BackboneConfig = BackboneConfig()
-    train: PretrainConfig = PretrainConfig(epochs=100)
+    data: fewshot_sections.FewshotDataConfig = fewshot_sections.FewshotDataConfig()
+    model: fewshot_sections.BackboneConfig = fewshot_sections.BackboneConfig()
+    train: fewshot_sections.PretrainConfig = fewshot_sections.PretrainConfig(epochs=100)
 
     def limits_of_parts(self, data: DataCounts, parts: Mapping[str, str]) -> Limits:
         """Return the limits of the classifier of base classes."""
         return classifier_limits(data, parts)
 
-    def chance(self, counts: Counts) -> float:
+    def chance(self, counts: base.Counts) -> float:
         """Return the accuracy of guessing among the base classes."""
         return 1 / max(1, sum(count > 0 for count in counts.get("train", ())))

@@ -8,9 +8,7 @@ from typing import Any
 
 import yaml
 
-from raysearch.studies.configs import overrides
-from raysearch.studies.configs.base import RunConfig
-from raysearch.studies.configs.paths import flatten
+from raysearch.studies.configs import base, overrides, paths
 
 _WIDTH = 100
 
@@ -24,7 +22,7 @@ class ConfigFormat(StrEnum):
 
 
 def describe_config(
-    config: RunConfig, form: ConfigFormat = ConfigFormat.TEXT, origins: Mapping[str, str] | None = None
+    config: base.RunConfig, form: ConfigFormat = ConfigFormat.TEXT, origins: Mapping[str, str] | None = None
 ) -> str:
     """Return a config as a command prints it.
 
@@ -50,9 +48,9 @@ def origins_of(*layers: tuple[str, Mapping[str, Any]]) -> dict[str, str]:
     return {path: name for name, settings in layers for path in settings}
 
 
-def _paragraphs(config: RunConfig, origins: Mapping[str, str]) -> list[str]:
+def _paragraphs(config: base.RunConfig, origins: Mapping[str, str]) -> list[str]:
     """Return two lines or more per setting: its value with notes, and its description."""
-    used = flatten(config.canonical())
+    used = paths.flatten(config.canonical())
     paragraphs = []
     for path, field in overrides.known_paths(config.task).items():
         value = overrides.get_path(config, path)

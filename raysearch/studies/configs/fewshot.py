@@ -12,23 +12,8 @@ from pydantic import AfterValidator, model_validator
 from raysearch.core import UserError
 from raysearch.data.evaluation_limits import DataCounts, EpisodeSize, Limits, classifier_limits, episode_limits
 from raysearch.models.backbone_specs import BACKBONES
-from raysearch.studies.configs import weights
+from raysearch.studies.configs import class_disjoint, fewshot_methods, fewshot_sections, weights
 from raysearch.studies.configs.base import Counts, section, setting
-from raysearch.studies.configs.class_disjoint import ClassDisjointConfig, PretrainRunConfig
-from raysearch.studies.configs.fewshot_methods import FEWSHOT_METHODS, FewShotMethod
-from raysearch.studies.configs.fewshot_sections import (
-    BackboneConfig,
-    CentroidConfig,
-    EpisodesConfig,
-    EpisodicTrainConfig,
-    FewshotDataConfig,
-    HeadConfig,
-    HelixConfig,
-    LweConfig,
-    LwfmConfig,
-    PretrainConfig,
-    SpmConfig,
-)
 
 
 def _uses(name: str) -> Callable[[Any], bool]:
@@ -36,8 +21,8 @@ def _uses(name: str) -> Callable[[Any], bool]:
     return lambda config: name in config.fewshot_method.sections
 
 
-class FewshotModelConfig(BackboneConfig):
-    method: Annotated[str, AfterValidator(FEWSHOT_METHODS.check_name)] = setting(
+class FewshotModelConfig(fewshot_sections.BackboneConfig):
+    method: Annotated[str, AfterValidator(fewshot_methods.FEWSHOT_METHODS.check_name)] = setting(
         "helixformer",
         "how a query finds its class. centroid: the nearest mean of a class; relation: a relation head on features "
         "without cross-attention (HelixFormer's baseline); helixformer; lwfm: LWFM-SPM; helix_lwfm: HelixFormer's "
@@ -50,22 +35,27 @@ class FewshotModelConfig(BackboneConfig):
     )
 
 
-class FewshotConfig(ClassDisjointConfig):
+class FewshotConfig(class_disjoint.ClassDisjointConfig):
     task: Literal["fewshot"] = "fewshot"
-    data: FewshotDataConfig = FewshotDataConfig()
+    data: fewshot_sections.FewshotDataConfig = fewshot_sections.FewshotDataConfig()
     model: FewshotModelConfig = FewshotModelConfig()
-    episodes: EpisodesConfig = EpisodesConfig()
-    pretrain: PretrainConfig = section(PretrainConfig(), used_if=lambda config: config.pretrain.epochs)
-    centroid: CentroidConfig = section(CentroidConfig(), used_if=_uses("centroid"))
-    head: HeadConfig = section(HeadConfig(), used_if=_uses("head"))
-    helix: HelixConfig = section(HelixConfig(), used_if=_uses("helix"))
-    lwe: LweConfig = section(LweConfig(), used_if=_uses("lwe"))
-    spm: SpmConfig = section(
-        SpmConfig(), used_if=_uses("spm"), off_if=lambda config: not config.spm.weight, off={"weight": 0.0}
+    episodes: fewshot_sections.EpisodesConfig = fewshot_sections.EpisodesConfig()
+    pretrain: fewshot_sections.PretrainConfig = section(
+        fewshot_sections.PretrainConfig(), used_if=lambda config: config.pretrain.epochs
     )
-    lwfm: LwfmConfig = section(LwfmConfig(), used_if=_uses("lwfm"))
-    train: EpisodicTrainConfig = section(
-        EpisodicTrainConfig(), off_if=lambda config: not config.train.epochs, off={"epochs": 0}
+    centroid: fewshot_sections.CentroidConfig = section(fewshot_sections.CentroidConfig(), used_if=_uses("centroid"))
+    head: fewshot_sections.HeadConfig = section(fewshot_sections.HeadConfig(), used_if=_uses("head"))
+    helix: fewshot_sections.HelixConfig = section(fewshot_sections.HelixConfig(), used_if=_uses("helix"))
+    lwe: fewshot_sections.LweConfig = section(fewshot_sections.LweConfig(), used_if=_uses("lwe"))
+    spm: fewshot_sections.SpmConfig = section(
+        fewshot_sections.SpmConfig(),
+        used_if=_uses("spm"),
+        off_if=lambda config: not config.spm.weight,
+        off={"weight": 0.0},
+    )
+    lwfm: fewshot_sections.LwfmConfig = section(fewshot_sections.LwfmConfig(), used_if=_uses("lwfm"))
+    train: fewshot_sections.EpisodicTrainConfig = section(
+        fewshot_sections.EpisodicTrainConfig(), off_if=lambda config: not config.train.epochs, off={"epochs": 0}
     )
 
     @model_validator(mode="after")
@@ -131,17 +121,19 @@ class FewshotConfig(ClassDisjointConfig):
         if self.auxiliary and self.lwfm.aux_batch % workers:
             raise UserError(f"lwfm.aux_batch={self.lwfm.aux_batch} images do not divide among {workers} workers")
 
-    def starts_from(self, seed: int) -> tuple[PretrainRunConfig, int] | None:
+    def starts_from(self, seed: int) -> tuple[class_disjoint.PretrainRunConfig, int] | None:
         """Return the pre-training of the backbone and its seed, or None if `pretrain.epochs` is 0."""
         if not self.pretrain.epochs:
             return None
-        run = PretrainRunConfig(data=self.data, model=BackboneConfig(backbone=self.model.backbone), train=self.pretrain)
+        run = class_disjoint.PretrainRunConfig(
+            data=self.data, model=fewshot_sections.BackboneConfig(backbone=self.model.backbone), train=self.pretrain
+        )
         return run, seed if self.pretrain.seed is None else self.pretrain.seed
 
     @property
-    def fewshot_method(self) -> FewShotMethod:
+    def fewshot_method(self) -> fewshot_methods.FewShotMethod:
         """The method that `model.method` names."""
-        return FEWSHOT_METHODS[self.model.method]
+        return fewshot_methods.FEWSHOT_METHODS[self.model.method]
 
     @property
     def compared_taps(self) -> list[int]:

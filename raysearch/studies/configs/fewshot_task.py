@@ -10,11 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from raysearch.studies.configs.base import Section
-from raysearch.studies.configs.class_disjoint import PretrainRunConfig
-from raysearch.studies.configs.fewshot import FewshotConfig
-from raysearch.studies.configs.fewshot_methods import FEWSHOT_METHODS, FewShotMethod
-from raysearch.studies.configs.task_spec import ModelKind, TaskSpec, load_object, register_task
+from raysearch.studies.configs import base, class_disjoint, fewshot, fewshot_methods, task_spec
 
 _LAPTOP_IMAGES = {
     "data.side": 64,
@@ -125,10 +121,10 @@ def _give_way(settings: Mapping[str, Any], weak: Mapping[str, Any]) -> dict[str,
     return replaced
 
 
-FEWSHOT = register_task(
-    TaskSpec(
+FEWSHOT = task_spec.register_task(
+    task_spec.TaskSpec(
         name="fewshot",
-        config=FewshotConfig,
+        config=fewshot.FewshotConfig,
         version=2,
         build="raysearch.tasks.fewshot.task:FewshotTask",
         metric_ids="raysearch.tasks.fewshot.task:metric_ids",
@@ -153,14 +149,14 @@ FEWSHOT = register_task(
         presets=_PRESETS,
         gives_way=_give_way,
         from_checkpoint={"model.weights": None, "model.frozen": False},
-        model=ModelKind("a few-shot model", "raysearch.classify"),
+        model=task_spec.ModelKind("a few-shot model", "raysearch.classify"),
     )
 )
 
-PRETRAIN = register_task(
-    TaskSpec(
+PRETRAIN = task_spec.register_task(
+    task_spec.TaskSpec(
         name="pretrain",
-        config=PretrainRunConfig,
+        config=class_disjoint.PretrainRunConfig,
         version=2,
         build="raysearch.tasks.pretraining.task:PretrainTask",
         metric_ids="raysearch.tasks.pretraining.task:metric_ids",
@@ -176,7 +172,9 @@ PRETRAIN = register_task(
 Head = TypeVar("Head", bound=Callable[..., Any])
 
 
-def fewshot_head(name: str, config: type[Section] | None = None, taps: Sequence[int] = (-1,)) -> Callable[[Head], Head]:
+def fewshot_head(
+    name: str, config: type[base.Section] | None = None, taps: Sequence[int] = (-1,)
+) -> Callable[[Head], Head]:
     """Register a head as the few-shot method `model.method=name`.
 
     The decorated class or function is called as `head(config, shapes)`:
@@ -198,9 +196,9 @@ def fewshot_head(name: str, config: type[Section] | None = None, taps: Sequence[
     """
 
     def _register(head: Head) -> Head:
-        FEWSHOT_METHODS.register(
+        fewshot_methods.FEWSHOT_METHODS.register(
             name,
-            FewShotMethod(
+            fewshot_methods.FewShotMethod(
                 name,
                 partial(_build_extension_head, head, None if config is None else name),
                 sections=() if config is None else (name,),
@@ -209,13 +207,15 @@ def fewshot_head(name: str, config: type[Section] | None = None, taps: Sequence[
             ),
         )
         if config is not None:
-            FewshotConfig.add_section(name, config, used_if=lambda run: run.model.method == name)
+            fewshot.FewshotConfig.add_section(name, config, used_if=lambda run: run.model.method == name)
         return head
 
     return _register
 
 
-def _build_extension_head(head: Callable[..., Any], section: str | None, run: FewshotConfig, backbone: Any) -> Any:
-    map_shapes = load_object("raysearch.tasks.fewshot.network:map_shapes")
+def _build_extension_head(
+    head: Callable[..., Any], section: str | None, run: fewshot.FewshotConfig, backbone: Any
+) -> Any:
+    map_shapes = task_spec.load_object("raysearch.tasks.fewshot.network:map_shapes")
     shapes = map_shapes(backbone, run.data.side, run.fewshot_method.tap_indices(run))
     return head(None if section is None else getattr(run, section), shapes)

@@ -11,21 +11,8 @@ from pydantic import AfterValidator, model_validator
 
 from raysearch.data.evaluation_limits import DataCounts, Limits, retrieval_limits
 from raysearch.models.backbone_specs import BACKBONES, BUILT_IN
-from raysearch.studies.configs import weights
+from raysearch.studies.configs import hashing, hashing_methods, weights
 from raysearch.studies.configs.base import Counts, Images, RunConfig, Section, section, setting
-from raysearch.studies.configs.hashing import (
-    AdshConfig,
-    DpshConfig,
-    DshConfig,
-    EsrlConfig,
-    ExchnetConfig,
-    HashnetConfig,
-    ItqConfig,
-    PairsConfig,
-    SdhConfig,
-    SremConfig,
-)
-from raysearch.studies.configs.hashing_methods import HASHING_METHODS, HashingMethod
 from raysearch.studies.configs.weights import WeightsSource
 
 
@@ -99,7 +86,7 @@ class HashConfig(Section):
     """Codes, and the method that learns them."""
 
     bits: int = setting(24, "length of a code. The paper compares 12, 24, 32 and 48.", ge=1, le=1024)
-    method: Annotated[str, AfterValidator(HASHING_METHODS.check_name)] = setting(
+    method: Annotated[str, AfterValidator(hashing_methods.HASHING_METHODS.check_name)] = setting(
         "adsh",
         "the hashing method. lsh, sh, itq and sdh are fitted to the features of the untrained backbone. dpsh, dsh and "
         "hashnet train on pairs and encode the database with the network. adsh and exchnet learn the database's codes "
@@ -162,18 +149,20 @@ class RetrievalConfig(RunConfig):
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     hash: HashConfig = HashConfig()
-    srem: SremConfig = section(
-        SremConfig(), used_if=_uses("srem"), off_if=lambda config: not config.uses_erased, off={"regions": 0}
+    srem: hashing.SremConfig = section(
+        hashing.SremConfig(), used_if=_uses("srem"), off_if=lambda config: not config.uses_erased, off={"regions": 0}
     )
-    esrl: EsrlConfig = section(EsrlConfig(), used_if=_uses("esrl"))
-    adsh: AdshConfig = section(AdshConfig(), used_if=_uses("adsh"))
-    itq: ItqConfig = section(ItqConfig(), used_if=_uses("itq"))
-    sdh: SdhConfig = section(SdhConfig(), used_if=_uses("sdh"))
-    pairs: PairsConfig = section(PairsConfig(), used_if=lambda config: config.hashing_method.kind == "pairwise")
-    dpsh: DpshConfig = section(DpshConfig(), used_if=_uses("dpsh"))
-    dsh: DshConfig = section(DshConfig(), used_if=_uses("dsh"))
-    hashnet: HashnetConfig = section(HashnetConfig(), used_if=_uses("hashnet"))
-    exchnet: ExchnetConfig = section(ExchnetConfig(), used_if=_uses("exchnet"))
+    esrl: hashing.EsrlConfig = section(hashing.EsrlConfig(), used_if=_uses("esrl"))
+    adsh: hashing.AdshConfig = section(hashing.AdshConfig(), used_if=_uses("adsh"))
+    itq: hashing.ItqConfig = section(hashing.ItqConfig(), used_if=_uses("itq"))
+    sdh: hashing.SdhConfig = section(hashing.SdhConfig(), used_if=_uses("sdh"))
+    pairs: hashing.PairsConfig = section(
+        hashing.PairsConfig(), used_if=lambda config: config.hashing_method.kind == "pairwise"
+    )
+    dpsh: hashing.DpshConfig = section(hashing.DpshConfig(), used_if=_uses("dpsh"))
+    dsh: hashing.DshConfig = section(hashing.DshConfig(), used_if=_uses("dsh"))
+    hashnet: hashing.HashnetConfig = section(hashing.HashnetConfig(), used_if=_uses("hashnet"))
+    exchnet: hashing.ExchnetConfig = section(hashing.ExchnetConfig(), used_if=_uses("exchnet"))
     warmup: WarmupConfig = section(
         WarmupConfig(),
         used_if=_is_trained,
@@ -240,9 +229,9 @@ class RetrievalConfig(RunConfig):
         return identities
 
     @property
-    def hashing_method(self) -> HashingMethod:
+    def hashing_method(self) -> hashing_methods.HashingMethod:
         """The method that `hash.method` names."""
-        return HASHING_METHODS[self.hash.method]
+        return hashing_methods.HASHING_METHODS[self.hash.method]
 
     @property
     def checkpoint_holds_backbone(self) -> bool:

@@ -8,15 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from raysearch.studies.configs.base import Section
-from raysearch.studies.configs.hashing_methods import HASHING_METHODS, HashingMethod
-from raysearch.studies.configs.retrieval import RetrievalConfig
-from raysearch.studies.configs.task_spec import ModelKind, TaskSpec, register_task
+from raysearch.studies.configs import base, hashing_methods, retrieval, task_spec
 
-RETRIEVAL = register_task(
-    TaskSpec(
+RETRIEVAL = task_spec.register_task(
+    task_spec.TaskSpec(
         name="retrieval",
-        config=RetrievalConfig,
+        config=retrieval.RetrievalConfig,
         version=4,
         build="raysearch.tasks.retrieval.task:build",
         metric_ids="raysearch.tasks.retrieval.evaluation:metric_ids",
@@ -51,14 +48,14 @@ RETRIEVAL = register_task(
             },
         },
         from_checkpoint={"model.weights": None, "model.frozen": False, "warmup.iterations": 0},
-        model=ModelKind("a retrieval model", "raysearch.retrieve"),
+        model=task_spec.ModelKind("a retrieval model", "raysearch.retrieve"),
     )
 )
 
 Loss = TypeVar("Loss", bound=Callable[..., Any])
 
 
-def hashing_loss(name: str, config: type[Section] | None = None) -> Callable[[Loss], Loss]:
+def hashing_loss(name: str, config: type[base.Section] | None = None) -> Callable[[Loss], Loss]:
     """Register a loss as the hashing method `hash.method=name`; its network encodes queries and database alike.
 
     The function is called as `loss(outputs, labels, config)`:
@@ -79,9 +76,9 @@ def hashing_loss(name: str, config: type[Section] | None = None) -> Callable[[Lo
     """
 
     def _register(loss: Loss) -> Loss:
-        HASHING_METHODS.register(
+        hashing_methods.HASHING_METHODS.register(
             name,
-            HashingMethod(
+            hashing_methods.HashingMethod(
                 name,
                 "pairwise",
                 sections=() if config is None else (name,),
@@ -91,7 +88,7 @@ def hashing_loss(name: str, config: type[Section] | None = None) -> Callable[[Lo
             ),
         )
         if config is not None:
-            RetrievalConfig.add_section(name, config, used_if=lambda run: run.hash.method == name)
+            retrieval.RetrievalConfig.add_section(name, config, used_if=lambda run: run.hash.method == name)
         return loss
 
     return _register

@@ -6,9 +6,7 @@ from typing import Any
 
 from raysearch.core import Problems, nearest
 from raysearch.studies.configs import TASKS, check_limit, overrides, profile_settings, seed_list
-from raysearch.studies.design import level_names, study_values
-from raysearch.studies.design.factors import Factor
-from raysearch.studies.design.search_methods import SAMPLERS, SCHEDULERS
+from raysearch.studies.design import factors, level_names, search_methods, study_values
 
 Space = Mapping[str, Any] | Callable[[Any], Mapping[str, Any] | None]
 
@@ -60,7 +58,7 @@ class Search:
     scheduler: str | None = "asha"
     scheduler_options: Mapping[str, Any] = field(default_factory=dict)
     starts: list[Mapping[str, Any]] = field(default_factory=list)
-    group: Factor | None = None
+    group: factors.Factor | None = None
     seeds: int | list[int] = 1
     judge_seeds: int = 5
     judge_metric: str = "map"
@@ -74,7 +72,7 @@ class Search:
         with problems.caught():
             study_values.check_task(self.task)
         self._read_values(problems)
-        for name, registry in (("sampler", SAMPLERS), ("scheduler", SCHEDULERS)):
+        for name, registry in (("sampler", search_methods.SAMPLERS), ("scheduler", search_methods.SCHEDULERS)):
             with problems.caught():
                 if name == "sampler" or self.scheduler is not None:
                     registry.check_name(getattr(self, name))
@@ -126,7 +124,7 @@ class Search:
     @property
     def trains_population(self) -> bool:
         """Whether the configs are a population, whose settings the scheduler moves while they train."""
-        return self.scheduler is not None and SCHEDULERS[self.scheduler].moves_settings
+        return self.scheduler is not None and search_methods.SCHEDULERS[self.scheduler].moves_settings
 
     @property
     def varied(self) -> list[str]:

@@ -19,20 +19,18 @@ from types import ModuleType
 from typing import Any
 
 from raysearch.core import Problems, UserError, nearest
-from raysearch.studies.design import ablation_plan, search_plan, study_values
+from raysearch.studies.design import ablation_plan, plan, search, search_plan, study_values
 from raysearch.studies.design.ablation import Ablation
-from raysearch.studies.design.plan import Plan, PlanRequest
-from raysearch.studies.design.search import Search
 
-Study = Ablation | Search
+Study = Ablation | search.Search
 
-_PLANNERS: dict[type, Callable[[Any, PlanRequest], Plan]] = {
+_PLANNERS: dict[type, Callable[[Any, plan.PlanRequest], plan.Plan]] = {
     Ablation: ablation_plan.plan_requested,
-    Search: search_plan.plan_requested,
+    search.Search: search_plan.plan_requested,
 }
 
 
-def plan_study(study: Study, request: PlanRequest) -> Plan:
+def plan_study(study: Study, request: plan.PlanRequest) -> plan.Plan:
     """Return the plan of a study on no data set yet; `Plan.for_data` completes it.
 
     Raises:
@@ -217,7 +215,7 @@ def _known_argument(error: BaseException) -> str:
     match = re.search(r"(Ablation|Search)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
     if not isinstance(error, TypeError) or match is None:
         return ""
-    kind = Ablation if match[1] == "Ablation" else Search
+    kind = Ablation if match[1] == "Ablation" else search.Search
     return nearest(match[2], kind.__dataclass_fields__)
 
 

@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from raysearch.studies.configs import ConfigFormat, RunConfig, describe_config, origins_of, profile_settings
-from raysearch.studies.design.ablation_plan import AblationPlan
+from raysearch.studies.design import ablation_plan, search_plan, study_files
 from raysearch.studies.design.plan import PlanRequest
-from raysearch.studies.design.search_plan import SearchPlan
-from raysearch.studies.design.study_files import Study, load_study, plan_study, study_names
 
 _KINDS = {"Ablation": "ablation", "Search": "search"}
 
@@ -36,14 +34,18 @@ def list_studies(directory: Path) -> list[ListedStudy]:
 
     Study files are programs. They are parsed for the list, and not run.
     """
-    shipped = [_shipped(name) for name in study_names()]
+    shipped = [_shipped(name) for name in study_files.study_names()]
     files = sorted(path for pattern in ("*.py", "*/*.py") for path in directory.glob(pattern))
     shown = {path.resolve() for path in map(Path, _shipped_files())}
     return shipped + [study for path in files if path.resolve() not in shown for study in _in_file(path)]
 
 
 def describe_reference(
-    name: str, study: Study, reference: RunConfig, request: PlanRequest, form: ConfigFormat = ConfigFormat.TEXT
+    name: str,
+    study: study_files.Study,
+    reference: RunConfig,
+    request: PlanRequest,
+    form: ConfigFormat = ConfigFormat.TEXT,
 ) -> str:
     """Return the settings of a study's reference, with their origin.
 
@@ -78,11 +80,11 @@ def _shipped_files() -> Iterator[str]:
 
 
 def _shipped(name: str) -> ListedStudy:
-    _, study = load_study(name)
-    plan = plan_study(study, PlanRequest(name, "laptop"))
-    if isinstance(plan, AblationPlan):
+    _, study = study_files.load_study(name)
+    plan = study_files.plan_study(study, PlanRequest(name, "laptop"))
+    if isinstance(plan, ablation_plan.AblationPlan):
         return ListedStudy(name, plan.kind, study.question, len(plan.cells))
-    assert isinstance(plan, SearchPlan)
+    assert isinstance(plan, search_plan.SearchPlan)
     return ListedStudy(name, plan.kind, study.question, plan.most_cells)
 
 

@@ -6,9 +6,7 @@ from typing import Any
 
 from raysearch.core import UserError
 from raysearch.studies.configs import RunConfig, overrides
-from raysearch.studies.design import level_names
-from raysearch.studies.design.ablation import Ablation
-from raysearch.studies.design.plan import REFERENCE, Variant
+from raysearch.studies.design import ablation, level_names, plan
 
 Levels = Mapping[str, Mapping[str, Any]]  # factor name -> settings of its level, of the factors that a variant changes
 
@@ -34,7 +32,7 @@ class ShownValues:
 
 
 def name_variant(
-    study: Ablation,
+    study: ablation.Ablation,
     declared: Levels,
     config: RunConfig,
     reference: RunConfig,
@@ -61,11 +59,11 @@ def name_variant(
         for path in dict.fromkeys(paths)
         if overrides.get_path(config, path) != overrides.get_path(reference, path)
     ]
-    return ", ".join(words) or REFERENCE
+    return ", ".join(words) or plan.REFERENCE
 
 
 def labels_of(
-    study: Ablation, declared: Levels, moved: Mapping[str, Any], config: RunConfig, side: int
+    study: ablation.Ablation, declared: Levels, moved: Mapping[str, Any], config: RunConfig, side: int
 ) -> dict[str, str]:
     """Return the labels of a variant's levels by factor name, for the factors whose levels have labels.
 
@@ -80,7 +78,7 @@ def labels_of(
     return labels
 
 
-def columns_of(study: Ablation, config: RunConfig, declared: Levels, shown: ShownValues) -> dict[str, Any]:
+def columns_of(study: ablation.Ablation, config: RunConfig, declared: Levels, shown: ShownValues) -> dict[str, Any]:
     """Return the factor columns of the results that have no labels.
 
     A factor of one path has the config's value; a component of several settings is True (on) or False (off).
@@ -92,13 +90,13 @@ def columns_of(study: Ablation, config: RunConfig, declared: Levels, shown: Show
     }
 
 
-def check_variant_names(variants: Sequence[Variant]) -> None:
+def check_variant_names(variants: Sequence[plan.Variant]) -> None:
     """Check that every variant has a name of its own.
 
     Raises:
         UserError: two variants have one name.
     """
-    by_name: dict[str, Variant] = {}
+    by_name: dict[str, plan.Variant] = {}
     for variant in variants:
         other = by_name.setdefault(variant.name, variant)
         if other is not variant:

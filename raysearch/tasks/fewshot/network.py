@@ -14,13 +14,9 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, Optimizer
 
 from raysearch.core import UserError
-from raysearch.models import backbones
+from raysearch.models import backbones, fewshot, fewshot_heads, lwfm, relation
 from raysearch.models.backbones import Backbone
-from raysearch.models.fewshot import EpisodicNetwork
-from raysearch.models.fewshot_heads import CentroidHead, HelixHead, HelixLwfmHead, LwfmHead, RelationNet
 from raysearch.models.helixformer import HelixFormer
-from raysearch.models.lwfm import LayerwiseMatching, PairMatching
-from raysearch.models.relation import CosineHead, RelationHead
 from raysearch.studies.configs import FewshotConfig, load_object
 from raysearch.studies.configs.fewshot_sections import EpisodicTrainConfig
 from raysearch.tasks.common import step_decay
@@ -28,7 +24,7 @@ from raysearch.tasks.common import step_decay
 
 def build_network(
     config: FewshotConfig, seed: int, classes: int, start: Mapping[str, Tensor] | None = None
-) -> EpisodicNetwork:
+) -> fewshot.EpisodicNetwork:
     """Build the network of a config, with parameters drawn from the seed.
 
     Args:
@@ -48,7 +44,7 @@ def build_network(
     torch.manual_seed(seed + 1)  # the head is the same whatever the backbone drew
     taps = [backbone.taps[index] for index in method.tap_indices(config)]
     head = load_object(method.build)(config, backbone)
-    network = EpisodicNetwork(backbone, taps, head, method.grid(config), classes if config.auxiliary else 0)
+    network = fewshot.EpisodicNetwork(backbone, taps, head, method.grid(config), classes if config.auxiliary else 0)
     _exclude_unreached(network, config.data.side)
     if config.model.frozen:
         network.backbone.requires_grad_(False)  # training then sees only its maps, made in evaluation mode
@@ -74,7 +70,7 @@ def set_rate(optimizer: Optimizer, config: EpisodicTrainConfig, epoch: int) -> f
     return rate
 
 
-def _exclude_unreached(network: EpisodicNetwork, side: int) -> None:
+def _exclude_unreached(network: fewshot.EpisodicNetwork, side: int) -> None:
     """Leave the layers after the deepest tap untrained: several workers wait for the gradient of everything trained."""
     training = network.training
     maps = network.eval().maps(torch.zeros(1, 3, side, side))
@@ -111,31 +107,31 @@ def map_shapes(backbone: Backbone, side: int, taps: Sequence[int]) -> list[MapSh
 
 def build_centroid(config: FewshotConfig, backbone: Backbone) -> nn.Module:
     """Build the nearest-centroid head."""
-    return CentroidHead(config.centroid.distance)
+    return fewshot_heads.CentroidHead(config.centroid.distance)
 
 
 def build_relation(config: FewshotConfig, backbone: Backbone) -> nn.Module:
     """Build the relation head on features without cross-attention."""
-    return RelationNet(_pair_head(config, backbone.channels, backbone))
+    return fewshot_heads.RelationNet(_pair_head(config, backbone.channels, backbone))
 
 
 def build_helixformer(config: FewshotConfig, backbone: Backbone) -> nn.Module:
     """Build HelixFormer and its relation head."""
     helix = _helixformer(config, backbone)
-    return HelixHead(helix, _pair_head(config, _helix_width(config, backbone), backbone))
+    return fewshot_heads.HelixHead(helix, _pair_head(config, _helix_width(config, backbone), backbone))
 
 
 def build_lwfm(config: FewshotConfig, backbone: Backbone) -> nn.Module:
     """Build LWFM-SPM."""
     widths = [backbone.widths[index] for index in config.fewshot_method.tap_indices(config)]
-    return LwfmHead(LayerwiseMatching(widths, **_metric_options(config)))
+    return fewshot_heads.LwfmHead(lwfm.LayerwiseMatching(widths, **_metric_options(config)))
 
 
 def build_helix_lwfm(config: FewshotConfig, backbone: Backbone) -> nn.Module:
     """Build HelixFormer under LWFM-SPM's metric."""
     helix = _helixformer(config, backbone)
-    metric = PairMatching([_helix_width(config, backbone)], **_metric_options(config))
-    return HelixLwfmHead(helix, metric, config.lwe.grid)
+    metric = lwfm.PairMatching([_helix_width(config, backbone)], **_metric_options(config))
+    return fewshot_heads.HelixLwfmHead(helix, metric, config.lwe.grid)
 
 
 def _helixformer(config: FewshotConfig, backbone: Backbone) -> HelixFormer:
@@ -165,11 +161,11 @@ def _helix_width(config: FewshotConfig, backbone: Backbone) -> int:
 def _pair_head(config: FewshotConfig, channels: int, backbone: Backbone) -> nn.Module:
     """Build what scores pairs of maps of the last tap's size."""
     if config.head.kind == "cosine":
-        return CosineHead()
+        return relation.CosineHead()
     side = config.data.side
     (shape,) = map_shapes(backbone, side, [-1])
     try:
-        return RelationHead(channels, shape.width)
+        return relation.RelationHead(channels, shape.width)
     except ValueError as error:
         raise UserError(
             f"head.kind=relation on {config.model.backbone} at {side} px: {error}; head.kind=cosine takes any"

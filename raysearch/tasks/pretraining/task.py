@@ -15,9 +15,7 @@ from torch import Tensor, nn
 from raysearch.core import UserError
 from raysearch.data.episodes import Episodes
 from raysearch.data.feed import augment, draw_views
-from raysearch.models import backbones
-from raysearch.models.fewshot import EpisodicNetwork
-from raysearch.models.fewshot_heads import CentroidHead
+from raysearch.models import backbones, fewshot, fewshot_heads
 from raysearch.studies.configs import PretrainRunConfig
 from raysearch.tasks.base import Worker
 from raysearch.tasks.common import (
@@ -156,7 +154,9 @@ class PretrainTask:
         ways, shots, queries, count = VALIDATION_EPISODES
         ways = min(ways, len(np.unique(val.labels)))
         backbone = self.classifier.backbone
-        network = EpisodicNetwork(backbone, backbone.taps[-1:], CentroidHead("cosine")).to(self.worker.device)
+        network = fewshot.EpisodicNetwork(backbone, backbone.taps[-1:], fewshot_heads.CentroidHead("cosine")).to(
+            self.worker.device
+        )
         drawn = Episodes(val.labels, ways, shots, queries, seed=0)
         by_episode = evaluation.accuracies(network, val, drawn, count, self.worker, self.loader)
         mean, half_width = evaluation.mean_and_half_width(by_episode)

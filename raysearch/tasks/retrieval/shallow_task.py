@@ -15,11 +15,8 @@ from raysearch.models.fcaenet import pool
 from raysearch.studies.configs import RetrievalConfig
 from raysearch.tasks.base import Worker
 from raysearch.tasks.common import Loader, StepMeter
-from raysearch.tasks.retrieval.evaluation import Encode, RetrievalEvaluator
-from raysearch.tasks.retrieval.feature_cache import feature_key
-from raysearch.tasks.retrieval.holdout import check_classes, hold_out
+from raysearch.tasks.retrieval import evaluation, feature_cache, holdout, views
 from raysearch.tasks.retrieval.network import build_network
-from raysearch.tasks.retrieval.views import CachedViews
 
 BATCH = 128
 
@@ -36,7 +33,7 @@ class ShallowHashingTask:
         UserError: classes too few or too small, or weights that do not fit.
     """
 
-    metric_ids = RetrievalEvaluator.metric_ids
+    metric_ids = evaluation.RetrievalEvaluator.metric_ids
     steps = 1
 
     def __init__(self, config: RetrievalConfig, seed: int, worker: Worker) -> None:
@@ -44,15 +41,15 @@ class ShallowHashingTask:
         self.seed = seed
         self.worker = worker
         self.done = 0
-        self.train, self.held_out = hold_out(worker.feed.train, config.data.validation)
-        check_classes(self.train.labels)
-        self.evaluator = RetrievalEvaluator(self.train, worker.feed.test, self.held_out)
+        self.train, self.held_out = holdout.hold_out(worker.feed.train, config.data.validation)
+        holdout.check_classes(self.train.labels)
+        self.evaluator = evaluation.RetrievalEvaluator(self.train, worker.feed.test, self.held_out)
         self.metric_steps = self.evaluator.metric_steps
         network = build_network(config, seed, classes=0)  # its hash layer stays unused
         self.network = network.to(worker.device).to(memory_format=torch.channels_last).eval()
         self.loader = Loader(worker.device)
-        key = feature_key(config, seed, worker)
-        self._views = CachedViews(self.network, self.train, config, worker, self.loader, key)
+        key = feature_cache.feature_key(config, seed, worker)
+        self._views = views.CachedViews(self.network, self.train, config, worker, self.loader, key)
         self.encoder: hashing.Encoder | None = None
         self.codes = torch.empty(0, config.hash.bits, device=worker.device)
 
@@ -80,7 +77,7 @@ class ShallowHashingTask:
         """Return the metrics of `metric_ids`; `map_validation` where a part was held out."""
         return self.evaluator.evaluate(*self.judged())
 
-    def judged(self) -> tuple[Encode, torch.Tensor]:
+    def judged(self) -> tuple[evaluation.Encode, torch.Tensor]:
         """Return the encoder of queries, and the database's codes (n, c) in {-1, +1}."""
         return self._encode, self.codes
 

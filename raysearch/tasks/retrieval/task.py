@@ -29,13 +29,8 @@ from raysearch.tasks.common import (
     check_finite,
     copied,
 )
+from raysearch.tasks.retrieval import evaluation, feature_cache, holdout, methods, sampling, shallow_task
 from raysearch.tasks.retrieval import network as networks
-from raysearch.tasks.retrieval.evaluation import Encode, RetrievalEvaluator
-from raysearch.tasks.retrieval.feature_cache import feature_key
-from raysearch.tasks.retrieval.holdout import check_classes, hold_out
-from raysearch.tasks.retrieval.methods import build_method
-from raysearch.tasks.retrieval.sampling import EpochSampler, RunSampler
-from raysearch.tasks.retrieval.shallow_task import ShallowHashingTask
 from raysearch.tasks.retrieval.views import Batch, CachedViews, ExtraViews, PixelViews, Views
 
 EVALUATION_BATCH = 256
@@ -53,28 +48,28 @@ class RetrievalTask:
         UserError: classes too few or too small, weights that do not fit, or batches too small for the workers.
     """
 
-    metric_ids = RetrievalEvaluator.metric_ids
+    metric_ids = evaluation.RetrievalEvaluator.metric_ids
 
     def __init__(self, config: RetrievalConfig, seed: int, worker: Worker) -> None:
         self.config = config
         self.seed = seed
         self.worker = worker
-        self.train, self.held_out = hold_out(worker.feed.train, config.data.validation)
-        check_classes(self.train.labels)
+        self.train, self.held_out = holdout.hold_out(worker.feed.train, config.data.validation)
+        holdout.check_classes(self.train.labels)
         check_batches(min(config.train.batch, config.train.samples, len(self.train)), worker.world_size)
-        self.evaluator = RetrievalEvaluator(self.train, worker.feed.test, self.held_out)
+        self.evaluator = evaluation.RetrievalEvaluator(self.train, worker.feed.test, self.held_out)
         self.metric_steps = self.evaluator.metric_steps
-        self.sampler = RunSampler(seed, self.train.labels)
+        self.sampler = sampling.RunSampler(seed, self.train.labels)
         network = networks.build_network(config, seed, classes=int(self.train.labels.max()) + 1)
         self.network = network.to(worker.device).to(memory_format=torch.channels_last)
-        self.method = build_method(config, self.sampler, worker, self.network)
-        self._epochs = EpochSampler(config, self.sampler, self.method)
+        self.method = methods.build_method(config, self.sampler, worker, self.network)
+        self._epochs = sampling.EpochSampler(config, self.sampler, self.method)
         self._prefetcher = Prefetcher(self.train, lambda iteration: self._epochs.rows(iteration, worker))
         self.warm_steps = 0 if config.model.frozen else config.warmup.iterations
         self.steps = self.warm_steps + config.train.iterations
         self.done = 0
         self.loader = Loader(worker.device)
-        key = feature_key(config, seed, worker)
+        key = feature_cache.feature_key(config, seed, worker)
         self._cached = CachedViews(self.network, self.train, config, worker, self.loader, key)
         self._pixels = PixelViews(worker.wrap(self.network), self.train, config, seed, worker, self.loader)
         if self.warm_steps or config.model.frozen:
@@ -132,7 +127,7 @@ class RetrievalTask:
             self.network.load_state_dict(last)
         return metrics
 
-    def judged(self) -> tuple[Encode, Tensor]:
+    def judged(self) -> tuple[evaluation.Encode, Tensor]:
         """Return what the metrics are computed from: the encoder of queries, and the database's codes in {-1, +1}.
 
         Where the config selects the best iteration, its network replaces the last one.
@@ -272,7 +267,7 @@ class RetrievalTask:
             )
 
 
-def build(config: RetrievalConfig, seed: int, worker: Worker) -> RetrievalTask | ShallowHashingTask:
+def build(config: RetrievalConfig, seed: int, worker: Worker) -> RetrievalTask | shallow_task.ShallowHashingTask:
     """Return the task of the config's method; arguments and errors are those of `RetrievalTask`."""
-    task = RetrievalTask if config.hashing_method.trained else ShallowHashingTask
+    task = RetrievalTask if config.hashing_method.trained else shallow_task.ShallowHashingTask
     return task(config, seed, worker)
