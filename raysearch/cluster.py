@@ -14,7 +14,7 @@ from rich.text import Text
 
 from raysearch.core import UserError, atomic, cli
 from raysearch.engine.cluster.capacity import TrialResources
-from raysearch.engine.preflight import NodeType, aws, checks, kuberay_yaml, ray_yaml
+from raysearch.engine.preflight import NodeType, aws, checks, kuberay_yaml, ray_yaml, supply_chain
 from raysearch.engine.preflight.check_result import CheckResult, CheckStatus, collect, failed, passed, warned
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
@@ -52,12 +52,15 @@ def check(
         types = kuberay_yaml.node_types(objects)
         max_nodes = sum(node.max_count for node in types[1:])
         results += _file_results(kuberay_yaml.find_problems(objects))
+        results += supply_chain.check_images(kuberay_yaml.images(objects))
     else:
         config = ray_yaml.read_cluster_file(file)
         types = ray_yaml.node_types(config)
         max_nodes = config.get("max_workers", 2)
         problems = ray_yaml.find_problems(config, Path.home())
         results += _file_results(problems)
+        results += ray_yaml.check_folders(config)
+        results += supply_chain.check_commands(config)
         results += collect("versions", lambda: checks.check_versions(config))
         if (config.get("provider") or {}).get("type") == "aws" and not problems:
             client = aws.quotas_client(config["provider"]["region"])

@@ -51,7 +51,7 @@ def parse_uri(text: str) -> Uri:
     """Split a URI into its parts.
 
     Raises:
-        UserError: the credentials are not percent-encoded, so their end is a guess.
+        UserError: the credentials are not percent-encoded, so their end is a guess; or there is a fragment.
 
     >>> parse_uri("s3://key:a%2Fb@bucket/cub 96?region=eu-west-1")
     Uri(scheme='s3', user='key', secret='a/b', path='bucket/cub 96', settings={'region': 'eu-west-1'})
@@ -62,12 +62,17 @@ def parse_uri(text: str) -> Uri:
             f"the credentials in {without_credentials(text)} are not percent-encoded (/ is %2F, @ is %40); "
             "encode them, or better set the store's environment variables instead"
         )
+    if "#" in rest:
+        raise UserError(
+            f"{without_credentials(text)} is followed by #, which begins a fragment and names no file; "
+            "write %23 for a # in a name"
+        )
     path, _, query = rest.partition("?")
     return Uri(scheme, unquote(user), unquote(secret), unquote(path).rstrip("/"), dict(parse_qsl(query)))
 
 
 def without_credentials(text: str) -> str:
-    """Remove the credentials from a text that is, or ends in, a URI. Return any other text as it is.
+    """Remove the credentials and the fragment from a text that is, or ends in, a URI. Return any other text as it is.
 
     >>> without_credentials("--data=s3://key:secret@bucket/cub?region=eu-west-1&session_token=abc")
     '--data=s3://bucket/cub?region=eu-west-1'
@@ -78,7 +83,7 @@ def without_credentials(text: str) -> str:
     if match is None:
         return text
     scheme, user, _, rest = _split_uri(text[match.start() :])
-    path, _, query = rest.partition("?")
+    path, _, query = rest.partition("#")[0].partition("?")
     settings = [item for item in query.split("&") if item and not _SECRET_SETTING.search(item.partition("=")[0])]
     # On S3 the user is an access key, half of a secret. Elsewhere it is part of the name, like Azure's containers.
     shown_user = f"{user}@" if user and scheme != "s3" else ""

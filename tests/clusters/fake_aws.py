@@ -1,7 +1,7 @@
 """A fake AWS in which `ray up` can be tried: AWS, a user's machine and nodes, all on this machine's loopback.
 
 `unshare --net --pid --mount ...` runs it in a network namespace with nothing but loopback, so no packet can leave the
-machine, and in a PID namespace with which every process ends. AWS is moto's server. `ssh`, `rsync`, `curl` and `uv` are
+machine, and in a PID namespace with which every process ends. AWS is moto's server. `ssh`, `rsync`, `pip` and `uv` are
 replaced by fake_tool.py, first on PATH, which asks this process. A node's command runs in a home, a PID namespace and a
 temporary folder of its own. Nothing is installed: nodes use the environment that runs the tests. Ray itself is real.
 
@@ -32,6 +32,12 @@ _USER_KEY, _NODE_KEY = "AKIAUSERUSERUSERUSER", "AKIANODENODENODENODE"
 _USER = "world-of-aws-tests"  # by its hash `ray up` names a folder in /tmp, for connections that ssh shares
 _SHARED = Path("/tmp") / f"ray_ssh_{hashlib.sha256(_USER.encode()).hexdigest()[:10]}"
 _CHECKOUT = Path(__file__).parents[2]
+# A node's Python, whose virtual environments have the stand-in's pip.
+_PYTHON = """#!/bin/sh
+[ "$1 $2" = "-m venv" ] || exec {python} "$@"
+for folder; do :; done
+mkdir -p "$folder/bin" && ln -s {pip} "$folder/bin/pip"
+"""
 
 
 class World:
@@ -45,8 +51,10 @@ class World:
         self.calls: list[dict[str, Any]] = []  # of the stand-ins
         for folder in ("user", "nodes", "bin", "tmp"):
             (scratch / folder).mkdir()
-        for tool in ("ssh", "rsync", "curl", "uv", "aws"):
+        for tool in ("ssh", "rsync", "pip", "uv", "aws"):
             (scratch / "bin" / tool).symlink_to(Path(__file__).with_name("fake_tool.py"))
+        (scratch / "bin" / "python3").write_text(_PYTHON.format(python=sys.executable, pip=scratch / "bin" / "pip"))
+        (scratch / "bin" / "python3").chmod(0o755)
         _only_loopback()
         self.address = self._serve()
         self.environment = {
@@ -129,8 +137,9 @@ class World:
                 return self._ssh(words)
             case "rsync":
                 return self._rsync(words, Path(asked["cwd"]))
-            case "curl":  # of uv's installer
-                return _done(f"mkdir -p ~/.local/bin && ln -s {self._scratch / 'bin' / 'uv'} ~/.local/bin/uv\n")
+            case "pip" if Path(words[-1]).is_file():  # the file of uv's hashes
+                (home / "uv" / "bin" / "uv").symlink_to(self._scratch / "bin" / "uv")
+                return _done()
             case "uv" if words[0] == "venv":
                 (home / "venv").symlink_to(sys.prefix)
                 return _done()

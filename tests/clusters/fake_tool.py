@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The `ssh`, `rsync`, `curl`, `uv` and `aws` of fake_aws.py: it sends the call there and prints the answer."""
+"""The `ssh`, `rsync`, `pip`, `uv` and `aws` of fake_aws.py: it sends the call there and prints the answer."""
 
 import json
 import os

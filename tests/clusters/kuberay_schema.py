@@ -119,12 +119,18 @@ JOB = record(
     backoffLimit=COUNT,
     entrypoint=TEXT,
 )
-PEER = record(podSelector=SELECTOR, namespaceSelector={"anyOf": [ANYTHING, SELECTOR]})
+CIDR: Schema = {"type": "string", "pattern": r"^[0-9.]+/[0-9]+$"}
+PEER = record(
+    podSelector=SELECTOR,
+    namespaceSelector={"anyOf": [ANYTHING, SELECTOR]},
+    ipBlock=record(("cidr",), **{"cidr": CIDR, "except": listed(CIDR)}),
+)
 POLICY = record(
     ("podSelector",),
     podSelector=SELECTOR,
     policyTypes=listed(one_of("Ingress", "Egress")),
     ingress=listed(record(**{"from": listed(PEER), "ports": listed(PORT)})),
+    egress=listed(record(to=listed(PEER), ports=listed(PORT))),
 )
 
 

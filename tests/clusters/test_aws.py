@@ -21,7 +21,7 @@ from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingReque
 from ray.autoscaler.v2.utils import ResourceRequestUtil
 from ray.core.generated.autoscaler_pb2 import GangResourceRequest
 
-from raysearch.engine.preflight import ray_yaml
+from raysearch.engine.preflight import ray_yaml, supply_chain
 
 from . import iam_policies
 
@@ -64,13 +64,14 @@ def test_ray_accepts_the_file(config: dict[str, Any]) -> None:
     assert not [one for field, one in prepared.items() if field.endswith("commands") and "ray-wheels" in str(one)]
 
 
-def test_versions_are_those_that_are_tested(config: dict[str, Any]) -> None:
+def test_versions_are_those_that_are_tested(config: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     import ray
     import torch
 
-    setup = " ".join(config["setup_commands"])
-    assert f"'ray=={ray.__version__}'" in setup
-    assert f"'torch=={torch.__version__.split('+')[0]}'" in setup
+    monkeypatch.chdir(FILE.parents[1])  # `ray up` and the check run in the checkout
+    versions = supply_chain.pinned_versions(config)
+    assert versions["ray"] == ray.__version__
+    assert versions["torch"] == torch.__version__.split("+")[0]
 
 
 @pytest.mark.parametrize(
@@ -193,7 +194,15 @@ def test_every_node_has_token_and_code_and_nobody_else_reads_the_token(seen: dic
     for files in seen["homes"].values():
         assert files[".ray/auth_token"] == "600"
         code = {name.split("/")[1] for name in files if name.startswith("raysearch/")}
-        assert code == {"raysearch", "search_spaces", "dashboards", "pyproject.toml", "README.md", "LICENSE"}
+        assert code == {
+            "raysearch",
+            "search_spaces",
+            "dashboards",
+            "clusters",
+            "pyproject.toml",
+            "README.md",
+            "LICENSE",
+        }
 
 
 @pytest.mark.slow

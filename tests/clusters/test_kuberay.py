@@ -4,7 +4,10 @@ The schema is written by hand from KubeRay's and Kubernetes' API reference (kube
 fields, but it is not KubeRay's own definition.
 """
 
+import copy
+import ipaddress
 import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +16,14 @@ import pytest
 import ray
 import yaml
 
-from raysearch.engine.preflight import kuberay_yaml
+from raysearch.core import UserError
+from raysearch.engine.preflight import CheckResult, kuberay_yaml, supply_chain
 
 from .kuberay_schema import KINDS
 
 FILE = Path(__file__).parents[2] / "clusters" / "kuberay.yaml"
 VALUES = {
-    "Image": "registry.example/raysearch:1",
+    "Image": f"registry.example/raysearch@sha256:{'0' * 64}",
     "Bucket": "s3://birds",
     "Study": "srem_ablation",
     "MaxCost": "20",
@@ -54,12 +58,99 @@ def test_access_needs_a_token_and_comes_from_inside(objects: dict[str, Any]) -> 
     assert spec["headGroupSpec"]["enableIngress"] is False
     policy = objects["NetworkPolicy"]["spec"]
     assert policy["podSelector"]["matchLabels"] == {"ray.io/cluster": objects["RayCluster"]["metadata"]["name"]}
-    assert policy["policyTypes"] == ["Ingress"]
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
     own, others = policy["ingress"]
     assert own["from"] == [{"podSelector": policy["podSelector"]}]
     # Pods outside the cluster reach only the dashboard's port, and only with a label.
     assert others["ports"] == [{"port": 8265, "protocol": "TCP"}]
     assert all(peer["podSelector"]["matchLabels"] for peer in others["from"])
+    (namespace,) = [peer["namespaceSelector"] for peer in others["from"] if "namespaceSelector" in peer]
+    assert namespace == {"matchLabels": {"kubernetes.io/metadata.name": "kuberay"}}
+    page = (FILE.parents[1] / "docs" / "clusters" / "kubernetes.md").read_text()
+    assert "-n kuberay " in page, "the page installs the operator in another namespace"
+
+
+def test_pods_reach_each_other_dns_and_https_but_no_metadata_service(objects: dict[str, Any]) -> None:
+    own, dns, https = objects["NetworkPolicy"]["spec"]["egress"]
+    assert own == {"to": [{"podSelector": objects["NetworkPolicy"]["spec"]["podSelector"]}]}
+    assert {(port["port"], port["protocol"]) for port in dns["ports"]} == {(53, "UDP"), (53, "TCP")}
+    assert all(peer["namespaceSelector"]["matchLabels"] for peer in dns["to"])
+    assert {(port["port"], port["protocol"]) for port in https["ports"]} == {(443, "TCP"), (6443, "TCP")}
+    (peer,) = https["to"]
+    left_out = [ipaddress.ip_network(block) for block in peer["ipBlock"]["except"]]
+    for service in ("169.254.169.254", "169.254.170.2", "169.254.170.23", "100.100.100.200", "168.63.129.16"):
+        assert any(ipaddress.ip_address(service) in block for block in left_out), service
+
+
+ANYWHERE = {"cidr": "0.0.0.0/0"}
+
+
+@pytest.mark.parametrize(
+    ("problem", "change"),
+    [
+        ("a pod of any namespace", lambda p: p["ingress"][1]["from"].append({"namespaceSelector": {}})),
+        ("a pod of any namespace", lambda p: p["ingress"][1]["from"].append({"namespaceSelector": None})),
+        ("a pod of any namespace", lambda p: p["ingress"][1]["from"][1].update(namespaceSelector={"matchLabels": {}})),
+        ("without `from`", lambda p: p["ingress"].append({"ports": [{"port": 8265}]})),
+        ("without `from`", lambda p: p["ingress"].append({"from": []})),
+        ("opens the ports to 0.0.0.0/0", lambda p: p["ingress"][0]["from"].append({"ipBlock": ANYWHERE})),
+        ("opens the ports to ::/0", lambda p: p["ingress"][0]["from"].append({"ipBlock": {"cidr": "::/0"}})),
+        ("policyTypes has no Egress", lambda p: p.update(policyTypes=["Ingress"])),
+        ("policyTypes has no Egress", lambda p: p.pop("policyTypes")),
+        ("without `to`", lambda p: p["egress"].append({})),
+        ("without `to`", lambda p: p["egress"].append({"to": None, "ports": [{"port": 80}]})),
+        ("a metadata service; leave out 169.254.169.254", lambda p: p["egress"][2]["to"][0]["ipBlock"].pop("except")),
+        (
+            "a metadata service; leave out 169.254.169.254",
+            lambda p: p["egress"].append({"to": [{"ipBlock": ANYWHERE}]}),
+        ),
+        ("leave out 168.63.129.16", lambda p: p["egress"][2]["to"][0]["ipBlock"]["except"].pop()),
+        ("leave out 169.254.170.2", lambda p: p["egress"].append({"to": [{"ipBlock": {"cidr": "169.254.170.0/24"}}]})),
+        ("leave out fd00:ec2::254", lambda p: p["egress"].append({"to": [{"ipBlock": {"cidr": "::/0"}}]})),
+        ("ray.io/cluster: raysearch", lambda p: p.update(podSelector={})),
+    ],
+)
+def test_each_open_rule_is_found(
+    objects: dict[str, Any], problem: str, change: Callable[[dict[str, Any]], object]
+) -> None:
+    assert kuberay_yaml.find_problems(objects) == []
+    changed = copy.deepcopy(objects)
+    change(changed["NetworkPolicy"]["spec"])
+    (line,) = kuberay_yaml.find_problems(changed)
+    assert problem in line
+
+
+def test_the_address_that_a_cloud_asks_for_may_be_opened(objects: dict[str, Any]) -> None:
+    changed = copy.deepcopy(objects)
+    rules = changed["NetworkPolicy"]["spec"]["egress"]
+    rules.append({"to": [{"ipBlock": {"cidr": "169.254.169.252/32"}}], "ports": [{"port": 988}]})
+    rules.append({"to": [{"ipBlock": {"cidr": "169.254.169.254/32"}}], "ports": [{"port": 80}]})
+    assert kuberay_yaml.find_problems(changed) == []
+    rules.append({"to": [{"ipBlock": {"cidr": "everywhere"}}]})
+    with pytest.raises(UserError, match="'everywhere' does not appear to be"):
+        kuberay_yaml.find_problems(changed)
+
+
+def test_every_image_needs_a_digest(objects: dict[str, Any]) -> None:
+    assert statuses(supply_chain.check_images(kuberay_yaml.images(objects))) == ["PASS"]
+    changed = copy.deepcopy(objects)
+    spec = changed["RayCluster"]["spec"]
+    head = spec["headGroupSpec"]["template"]["spec"]
+    head["containers"][0]["image"] = "registry.example/raysearch:1"
+    head["initContainers"] = [{"name": "first", "image": "busybox"}]
+    spec["workerGroupSpecs"][0]["template"]["spec"]["containers"][0]["image"] = "r/x@sha256:abc"
+    spec["autoscalerOptions"]["image"] = f"r/x@sha256:{'0' * 64}:latest"
+    container = {"name": "submitter", "image": "rayproject/ray:2.60.0"}
+    changed["RayJob"]["spec"]["submitterPodTemplate"] = {"spec": {"containers": [container]}}
+    results = list(supply_chain.check_images(kuberay_yaml.images(changed)))
+    assert statuses(results) == ["WARN"] * 5
+    assert {result.message.partition(":")[0] for result in results} == {
+        "ray-head", "first", "ray-worker", "autoscalerOptions", "submitter",
+    }  # fmt: skip
+
+
+def statuses(results: Iterable[CheckResult]) -> list[str]:
+    return [result.status.value for result in results]
 
 
 def test_ray_counts_a_pod_s_limits_unless_its_start_parameters_set_them(objects: dict[str, Any]) -> None:
@@ -88,6 +179,8 @@ def test_the_same_software_everywhere(objects: dict[str, Any]) -> None:
     assert objects["RayCluster"]["spec"]["rayVersion"] == ray.__version__
     docker = (FILE.parent / "kuberay" / "Dockerfile").read_text()
     assert f"rayproject/ray:{ray.__version__}-py311" in docker
+    assert "--require-hashes -r /home/ray/raysearch/clusters/requirements.txt" in docker
+    assert docker.count("pip install") == 2, "an installation without hashes"
     copied = set(re.findall(r"^COPY \S+ (.*) \S+$", docker, re.MULTILINE))
     assert all((FILE.parents[1] / path).exists() for line in copied for path in line.split())
 

@@ -3,9 +3,11 @@
 import re
 from pathlib import Path
 
+import pytest
+import ray
 import yaml
 
-from raysearch.engine.preflight import ray_yaml
+from raysearch.engine.preflight import ray_yaml, supply_chain
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = (ROOT / "clusters" / "on_prem.yaml").read_text()
@@ -29,11 +31,14 @@ def test_the_file_is_ready_once_its_places_are_filled(tmp_path: Path) -> None:
     assert filled["provider"]["worker_ips"] == ["192.168.1.11", "192.168.1.12"]
 
 
-def test_it_starts_the_software_of_the_other_clusters() -> None:
+def test_it_starts_the_software_of_the_other_clusters(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same versions and paths as on AWS: what a study gives must not hang on where it ran."""
+    monkeypatch.chdir(ROOT)  # `ray up` and the check run in the checkout
     own, aws = yaml.safe_load(SHIPPED), yaml.safe_load((ROOT / "clusters" / "aws.yaml").read_text())
-    pins = [set(re.findall(r"[a-z]+==[\d.]+", " ".join(one["setup_commands"]))) for one in (own, aws)]
-    assert pins[0] == pins[1] != set()
+    pins = [supply_chain.pinned_versions(config) for config in (own, aws)]
+    assert pins[0].items() <= pins[1].items()
+    assert set(pins[1]) - set(pins[0]) == {"uv"}
+    assert pins[0]["ray"] == ray.__version__
     assert set(aws["file_mounts"].items()) <= set(own["file_mounts"].items())
 
 

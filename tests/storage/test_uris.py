@@ -63,6 +63,28 @@ def test_digits_after_a_colon_are_a_port_or_the_beginning_of_a_secret() -> None:
     assert uris.without_credentials("s3://KEY:8020/a@bucket/x") == "s3://bucket/x"
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("s3://bucket/x#SECRET", "s3://bucket/x"),
+        ("s3://bucket/x?region=a#SECRET", "s3://bucket/x?region=a"),
+        ("s3://bucket/x#SECRET?region=a", "s3://bucket/x"),
+        ("abfs://box@host/x#sig=SECRET", "abfs://box@host/x"),
+        ("s3://key:abc@bucket/x#token=SECRET", "s3://bucket/x"),
+        ("gs://bucket/x#/SECRET", "gs://bucket/x"),
+        ("#SECRET", "#SECRET"),
+    ],
+)
+def test_a_fragment_is_neither_shown_nor_part_of_a_name(text: str, shown: str) -> None:
+    assert uris.without_credentials(f"--data={text}") == f"--data={shown}"
+    if uris.is_uri(text):
+        with pytest.raises(UserError, match="write %23 for a # in a name") as caught:
+            uris.parse_uri(text)
+        assert "SECRET" not in str(caught.value)
+        assert uris.parse_uri(f"{shown.partition('?')[0]}%23v2").path.endswith("x#v2")
+        assert uris.without_credentials(f"{shown.partition('?')[0]}%23v2").endswith("x%23v2")
+
+
 def test_names_below() -> None:
     assert uris.join_uri("data/", "x") == "data/x"
     assert uris.join_uri("", "x") == "x"

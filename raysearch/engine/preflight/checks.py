@@ -12,13 +12,14 @@ from raysearch.data import shards
 from raysearch.data.evaluation_limits import DataCounts
 from raysearch.engine.cluster import prices
 from raysearch.engine.cluster.capacity import TrialResources, workers_per_node
-from raysearch.engine.preflight import study_check
+from raysearch.engine.preflight import study_check, supply_chain
 from raysearch.engine.preflight.check_result import CheckResult, failed, passed, warned
 from raysearch.engine.preflight.node_types import NodeType, largest_total
 from raysearch.runs import RunLocation
 from raysearch.storage import Location
 
-_PINNED = re.compile(r"\b(ray|torch|torchvision|optuna)(?:\[[^\]]*\])?==([0-9][\w.]*)")
+_CHECKED = ("ray", "torch", "torchvision", "optuna")
+_PINNED = re.compile(rf"\b({'|'.join(_CHECKED)})(?:\[[^\]]*\])?==([0-9][\w.]*)")
 
 
 def check_versions(config: Mapping[str, Any]) -> Iterator[CheckResult]:
@@ -26,9 +27,13 @@ def check_versions(config: Mapping[str, Any]) -> Iterator[CheckResult]:
 
     Args:
         config: content of a file for `ray up`.
+
+    Raises:
+        UserError: a requirements file that the nodes install from is not on this machine.
     """
     commands = [str(command) for key in ("setup_commands", "head_setup_commands") for command in config.get(key) or []]
-    pinned = dict(pair for command in commands for pair in _PINNED.findall(command))
+    locked = {name: version for name, version in supply_chain.pinned_versions(config).items() if name in _CHECKED}
+    pinned = dict(pair for command in commands for pair in _PINNED.findall(command)) | locked
     if "ray" not in pinned:
         yield failed("versions", "setup_commands do not pin ray==VERSION; Ray would install a nightly build")
     for name, version in pinned.items():

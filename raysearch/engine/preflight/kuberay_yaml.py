@@ -1,5 +1,6 @@
 """Checks of a file of KubeRay objects, and the node types that it defines; see clusters/kuberay.yaml."""
 
+import ipaddress
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from raysearch.engine.preflight.ray_yaml import open_placeholders
 
 _BYTES = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 _GPU = "nvidia.com/gpu"
+_METADATA_SERVICES = tuple(
+    map(ipaddress.ip_address, ("169.254.169.254", "169.254.170.2", "100.100.100.200", "168.63.129.16", "fd00:ec2::254"))
+)
 
 Objects = Mapping[str, Mapping[str, Any]]  # by kind
 
@@ -35,7 +39,11 @@ def read_objects(path: Path) -> Objects | None:
 
 
 def find_problems(objects: Objects) -> list[str]:
-    """Return one line for each problem."""
+    """Return one line for each problem.
+
+    Raises:
+        UserError: an `ipBlock` is not a network.
+    """
     problems = [f"<{name}> is not filled in" for name in open_placeholders(list(objects.values()))]
     cluster = objects["RayCluster"]
     spec = cluster.get("spec") or {}
@@ -48,7 +56,84 @@ def find_problems(objects: Objects) -> list[str]:
     name = (cluster.get("metadata") or {}).get("name")
     if (policy.get("podSelector") or {}).get("matchLabels") != {"ray.io/cluster": name}:
         problems.append(f"NetworkPolicy: none selects ray.io/cluster: {name}; every pod can reach the cluster's ports")
+    else:
+        problems += map("NetworkPolicy: {}".format, [*_ingress_problems(policy), *_egress_problems(policy)])
     return problems
+
+
+def images(objects: Objects) -> dict[str, str]:
+    """Return the container images by where they are used."""
+    spec = objects["RayCluster"].get("spec") or {}
+    groups = [spec.get("headGroupSpec") or {}, *(spec.get("workerGroupSpecs") or [])]
+    templates = [group.get("template") or {} for group in groups]
+    templates.append(((objects.get("RayJob") or {}).get("spec") or {}).get("submitterPodTemplate") or {})
+    pods = [template.get("spec") or {} for template in templates]
+    containers = [
+        container
+        for pod in pods
+        for field in ("initContainers", "containers")
+        for container in pod.get(field) or []
+        if container.get("image")
+    ]
+    named = {str(container.get("name")): str(container["image"]) for container in containers}
+    autoscaler = (spec.get("autoscalerOptions") or {}).get("image")
+    return named | ({"autoscalerOptions": str(autoscaler)} if autoscaler else {})
+
+
+def _ingress_problems(policy: Mapping[str, Any]) -> Iterator[str]:
+    """Check that no rule opens ports to pods of any namespace, or to any address."""
+    for rule in policy.get("ingress") or []:
+        peers = rule.get("from") or []
+        if not peers:
+            yield "an ingress rule without `from` opens the ports to everyone"
+        for peer in peers:
+            if "namespaceSelector" in peer and not _selects(peer["namespaceSelector"]):
+                yield (
+                    "an ingress rule has namespaceSelector: {}; a pod of any namespace can wear the label it asks for. "
+                    "Name the operator's: matchLabels: { kubernetes.io/metadata.name: kuberay }"
+                )
+            if "ipBlock" in peer and (block := _network(peer["ipBlock"].get("cidr"))).prefixlen == 0:
+                yield f"an ingress rule opens the ports to {block}"
+
+
+def _egress_problems(policy: Mapping[str, Any]) -> Iterator[str]:
+    """Check that pods cannot reach a metadata service, which gives them the rights of their machine.
+
+    A rule for the service's address alone is deliberate: on GKE, it gives a pod only the rights of its own account.
+    """
+    if "Egress" not in (policy.get("policyTypes") or []):
+        yield "policyTypes has no Egress; pods can reach the metadata service. Take the rules of clusters/kuberay.yaml"
+        return
+    for rule in policy.get("egress") or []:
+        peers = rule.get("to") or []
+        if not peers:
+            yield "an egress rule without `to` lets pods reach the metadata service"
+        for peer in peers:
+            if "ipBlock" not in peer:
+                continue
+            block = _network(peer["ipBlock"].get("cidr"))
+            if block.num_addresses == 1:
+                continue
+            left_out = list(map(_network, peer["ipBlock"].get("except") or []))
+            open_services = [
+                str(service)
+                for service in _METADATA_SERVICES
+                if service in block and not any(service in network for network in left_out)
+            ]
+            if open_services:
+                addresses = ", ".join(open_services)
+                yield f"the egress rule for {block} lets pods reach a metadata service; leave out {addresses}"
+
+
+def _selects(selector: Mapping[str, Any] | None) -> bool:
+    return bool(selector and (selector.get("matchLabels") or selector.get("matchExpressions")))
+
+
+def _network(text: object) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    try:
+        return ipaddress.ip_network(str(text), strict=False)
+    except ValueError as error:
+        raise UserError(f"NetworkPolicy: ipBlock: {error}") from None
 
 
 def node_types(objects: Objects) -> list[NodeType]:

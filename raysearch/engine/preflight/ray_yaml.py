@@ -10,6 +10,7 @@ import copy
 import io
 import re
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import yaml
 from raysearch.core import UserError
 from raysearch.engine import ray_internals
 from raysearch.engine.cluster import prices
+from raysearch.engine.preflight.check_result import CheckResult, passed, warned
 from raysearch.engine.preflight.node_types import NodeType
 
 _PLACEHOLDER = re.compile(r"<([A-Za-z]\w*)>")
@@ -147,6 +149,38 @@ def _start_problems(config: Mapping[str, Any]) -> Iterator[str]:
                 yield f"{field}: --dashboard-host={host[1]} opens the job port to others; use 127.0.0.1"
 
 
+def check_folders(config: Mapping[str, Any]) -> Iterator[CheckResult]:
+    """Check that Ray's folder is closed to other users, on machines that may have some. A cloud's node has one user.
+
+    Args:
+        config: content of the file.
+    """
+    if (config.get("provider") or {}).get("type") != "local":
+        return
+    problems = [
+        f"{field}: other users of a machine could write to Ray's folder and run code; see clusters/on_prem.yaml"
+        for field in ("head_start_ray_commands", "worker_start_ray_commands")
+        for command in config.get(field) or []
+        if "ray start" in command and not _has_closed_folder(str(command))
+    ]
+    yield from map(partial(warned, "folder"), problems)
+    if not problems:
+        yield passed("folder", "Ray's folder is closed to other users")
+
+
+def _has_closed_folder(command: str) -> bool:
+    """Return whether a start command gives Ray a folder at home, or makes its owner and mode certain.
+
+    >>> _has_closed_folder("ray start --head"), _has_closed_folder("ray start --head --temp-dir=~/ray")
+    (False, True)
+    """
+    folder = re.search(r"--temp-dir[ =]['\"]?(\S+)", command)
+    if folder is None:
+        return False
+    at_home = folder[1].startswith(("~/", "$HOME/", "${HOME}/", "$XDG_RUNTIME_DIR/"))
+    return at_home or ("test -O" in command and re.search(r"-m ?0?700|chmod 0?700", command) is not None)
+
+
 def _aws_problems(config: Mapping[str, Any]) -> Iterator[str]:
     """Check the rights, open ports, disks and addresses of nodes on AWS."""
     provider = config["provider"]
@@ -168,6 +202,8 @@ def _aws_problems(config: Mapping[str, Any]) -> Iterator[str]:
                 yield f"{name}: {field} is missing; {consequence}"
         if node_config.get("MetadataOptions", {}).get("HttpTokens") != "required":
             yield f"{name}: MetadataOptions needs HttpTokens: required; any request could fetch credentials"
+        if node_config.get("MetadataOptions", {}).get("HttpPutResponseHopLimit") != 1:
+            yield f"{name}: MetadataOptions needs HttpPutResponseHopLimit: 1; containers could fetch credentials"
         disks = node_config.get("BlockDeviceMappings", [])
         if not disks or not all(disk.get("Ebs", {}).get("Encrypted") for disk in disks):
             yield f"{name}: BlockDeviceMappings needs Encrypted: true"

@@ -72,6 +72,8 @@ def test_the_shipped_file_is_refused_until_it_is_filled(home: Path, shipped: dic
         ("head: IamInstanceProfile is missing", lambda c: head(c).pop("IamInstanceProfile")),
         ("head: MetadataOptions", lambda c: head(c)["MetadataOptions"].update(HttpTokens="optional")),
         ("head: BlockDeviceMappings", lambda c: head(c)["BlockDeviceMappings"][0]["Ebs"].pop("Encrypted")),
+        ("head: MetadataOptions needs HttpPut", lambda c: head(c)["MetadataOptions"].update(HttpPutResponseHopLimit=2)),
+        ("head: MetadataOptions needs HttpPut", lambda c: head(c)["MetadataOptions"].pop("HttpPutResponseHopLimit")),
         ("head: BlockDeviceMappings", lambda c: head(c).pop("BlockDeviceMappings")),
         (
             "min_workers: Ray rejects it",

@@ -1,0 +1,115 @@
+"""Checks of what a cluster's machines install: nothing that its author, or its host, can exchange later.
+
+A node runs what it installs with all its rights. A version or a tag can be given to another content. A hash cannot:
+downloads need a checksum, packages the hashes of a requirements file, and container images a digest.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from raysearch.core import UserError
+from raysearch.engine.preflight.check_result import CheckResult, passed, warned
+
+_COMMANDS = ("initialization_commands", "setup_commands", "head_setup_commands", "worker_setup_commands")
+_IMAGES = ("image", "head_image", "worker_image")
+_DOWNLOAD = re.compile(r"\b(?:curl|wget)\b.*https?://", re.DOTALL)
+_CHECKSUM = re.compile(r"\b(?:sha(?:256|384|512)sum|shasum|gpg)\b")
+_INSTALL = re.compile(r"\b(?:pip[\d.]*|pipx|uv\s+tool)\s+(?:-\S+\s+)*install\b")
+_HASHES = re.compile(r"--require-hashes\b|\bPIP_REQUIRE_HASHES=[1ty]|--no-index\b")
+_REQUIREMENTS = re.compile(r"(?:-r|--requirement)[ =]['\"]?([^\s;&|'\"]+)")
+_DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
+_PINNED = re.compile(r"^\s*([A-Za-z][\w.-]*)(?:\[[^\]]*\])?==([0-9][\w.]*)", re.MULTILINE)
+
+
+def check_commands(config: Mapping[str, Any]) -> Iterator[CheckResult]:
+    """Check the commands of a file for `ray up` that install something, and its container images.
+
+    Args:
+        config: content of the file.
+    """
+    results = [
+        warned("installs", f"{field}: {problem}")
+        for field, command in _setup_commands(config)
+        for problem in _install_problems(command)
+    ]
+    yield from results or [passed("installs", "downloads and packages are compared with hashes")]
+    sections = {"docker": config.get("docker")}
+    for name, node_type in (config.get("available_node_types") or {}).items():
+        sections[f"{name}: docker"] = node_type.get("docker")
+    images = {
+        f"{where}: {field}": section[field]
+        for where, section in sections.items()
+        for field in _IMAGES
+        if section and section.get(field)
+    }
+    if images:
+        yield from check_images(images)
+
+
+def check_images(images: Mapping[str, str]) -> Iterator[CheckResult]:
+    """Check that container images are named by their digests.
+
+    Args:
+        images: names of images by where they are used.
+    """
+    tagged = [(where, image) for where, image in images.items() if not _DIGEST.search(str(image))]
+    for where, image in tagged:
+        hint = "docker buildx imagetools inspect IMAGE prints the digest"
+        yield warned("images", f"{where}: '{image}' can be exchanged later; use NAME@sha256:DIGEST ({hint})")
+    if images and not tagged:
+        yield passed("images", "named by their digests")
+
+
+def pinned_versions(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return the versions of packages in the requirements files that a file for `ray up` installs.
+
+    The files are those of this machine that `file_mounts` sends to the nodes.
+
+    Args:
+        config: content of the file.
+
+    Raises:
+        UserError: a requirements file is not on this machine.
+    """
+    mounts = {str(remote).rstrip("/"): str(local) for remote, local in (config.get("file_mounts") or {}).items()}
+    versions: dict[str, str] = {}
+    for field, command in _setup_commands(config):
+        for remote in _REQUIREMENTS.findall(command):
+            folder = next((parent for parent in (remote, *map(str, Path(remote).parents)) if parent in mounts), None)
+            if folder is None:
+                continue
+            path = Path(mounts[folder]).expanduser() / Path(remote).relative_to(folder)
+            try:
+                text = path.read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                raise UserError(f"{field}: cannot read {path} ({error}); run this in the checkout") from None
+            versions.update(_PINNED.findall(text))
+    return versions
+
+
+def _setup_commands(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for field in _COMMANDS:
+        for command in config.get(field) or []:
+            yield field, str(command)
+
+
+def _install_problems(command: str) -> Iterator[str]:
+    """Return a line per download without a checksum, and per package without hashes.
+
+    >>> list(_install_problems("pip install --require-hashes -r requirements.txt"))
+    []
+    >>> list(_install_problems("pip install torch"))
+    ['packages without hashes: pip install torch; use --require-hashes, as clusters/on_prem.yaml does']
+    """
+    if _DOWNLOAD.search(command) and not _CHECKSUM.search(command):
+        yield f"a download without a checksum: {_shortened(command)}; compare it by sha256sum --check"
+    for part in re.split(r"&&|\|\||[;|&\n]", command):
+        if _INSTALL.search(part) and not _HASHES.search(part):
+            line = _shortened(part.strip(" {}()"))
+            yield f"packages without hashes: {line}; use --require-hashes, as clusters/on_prem.yaml does"
+
+
+def _shortened(text: str, length: int = 60) -> str:
+    return text if len(text) <= length else f"{text[: length - 3]}..."
