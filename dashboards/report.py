@@ -19,7 +19,7 @@ from dashboards.search import page as search_page
 from dashboards.search import tables as search_tables
 from dashboards.search.answer import answer_sentences
 from dashboards.search.view import search_view
-from raysearch.core import Registry, UserError, atomic
+from raysearch.core import Registry, atomic, refuse_link
 from raysearch.runs import StudyRecord, results
 
 __all__ = ["GALLERY", "REPORTS", "ReportKind", "answer", "live_state", "report_kind", "terminal", "write"]
@@ -132,8 +132,8 @@ def _variant_files(run: View) -> dict[str, str]:
 
 
 def _write(path: Path, text: str) -> Path:
-    if path.parent.name == "tables" and path.parent.is_symlink():  # a run from elsewhere may point anywhere
-        raise UserError(f"'{path.parent}' is a link; remove it: tables are written into the run only")
+    if path.parent.name == "tables":
+        refuse_link(path.parent.parent, "tables")  # a run from elsewhere may point anywhere
     return atomic.write_text(path, text)
 
 

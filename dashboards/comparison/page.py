@@ -7,7 +7,7 @@ from dashboards.comparison import sections, tables
 from dashboards.comparison.answer import answer_sentence
 from dashboards.comparison.view import Comparison, read_comparison
 from dashboards.html import document
-from raysearch.core import atomic
+from raysearch.core import atomic, refuse_link
 
 __all__ = ["answer_sentence", "build_page", "default_directory", "read_comparison", "write_comparison"]
 
@@ -22,8 +22,9 @@ def write_comparison(comparison: Comparison, directory: str | Path) -> Path:
     Raises:
         UserError: the directory cannot be written.
     """
+    folder = refuse_link(directory, "tables")
     for name, text in tables.table_files(comparison).items():
-        atomic.write_text(Path(directory) / "tables" / name, text)
+        atomic.write_text(folder / name, text)
     return atomic.write_text(Path(directory) / "comparison.html", build_page(comparison))
 
 

@@ -1,9 +1,10 @@
-"""Parts that every layer uses: errors, registries, atomic files, locks, background threads, logs and command lines.
+"""Parts that every layer uses: errors, registries, files, locks, background threads, logs and command lines.
 
 Nothing here knows a data set, a model or a study. `cli` needs typer and rich and is not imported here.
 """
 
 from raysearch.core.background import run_periodically
+from raysearch.core.confined import is_own, is_private, open_below, refuse_link
 from raysearch.core.durations import format_seconds
 from raysearch.core.errors import Problems, Unreachable, UserError, UserErrors, WriteError, nearest
 from raysearch.core.interrupt import Interrupt
@@ -19,7 +20,11 @@ __all__ = [
     "UserErrors",
     "WriteError",
     "format_seconds",
+    "is_own",
+    "is_private",
     "lock_file",
     "nearest",
+    "open_below",
+    "refuse_link",
     "run_periodically",
 ]

@@ -34,7 +34,7 @@ def lock_file(path: Path, *, create: bool = False, wait: bool = False) -> Binary
     BlockingIOError: [Errno 11] Resource temporarily unavailable
     """
     while True:
-        file = open(path, "r+b", opener=_create_and_open if create else None)  # noqa: SIM115  # the caller closes it
+        file = open(path, "r+b", opener=_create_and_open if create else _open)  # noqa: SIM115  # the caller closes it
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             if is_same_file(file, path):
@@ -48,7 +48,11 @@ def lock_file(path: Path, *, create: bool = False, wait: bool = False) -> Binary
 
 
 def _create_and_open(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW, 0o644)  # others may plant a link in a shared folder
+    return _open(path, flags | os.O_CREAT)
+
+
+def _open(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o644)  # others may plant a link in a shared folder
 
 
 def is_same_file(file: BinaryIO, path: Path) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raysearch.core import UserError, atomic
+from raysearch.core import UserError, atomic, open_below
 
 STATUSES = ("finished", "failed", "stopped")
 _FIRST = ("study", "variant", "seed", "cell", "status", "error", "config")
@@ -33,6 +33,10 @@ _TYPES |= dict.fromkeys(("data", "metric_ids", "metric_steps", "history", "envir
 _KINDS: dict[Any, Any] = {pa.int64(): int, pa.float64(): int | float, pa.string(): str}
 _MAX_VALUE = 2**63  # the limit of an integer column; the squares of a larger metric would overflow
 _UNIQUE = {"cell", "history", "by_radius"}  # texts that no two cells share
+_MAX_FILE_BYTES = 1 << 24  # a history of ten thousand steps takes a tenth of that
+_MAX_CONTENT_BYTES = 1 << 27
+_COMPRESSIONS = {"UNCOMPRESSED", "SNAPPY"}  # of `write_cell`
+_PHYSICAL_TYPES = {"BOOLEAN", "INT32", "INT64", "FLOAT", "DOUBLE", "BYTE_ARRAY"}
 _BATCH = 512  # files held as bytes
 _THREADS = 8  # to hide the latency of a network file system; one thread decodes
 
@@ -170,8 +174,11 @@ class CellReader:
     def _read_file(self, cell: str) -> tuple[_Stamp, bytes] | None:
         path = self._dir / f"{cell}.parquet"
         try:
-            with path.open("rb") as file:
-                return _stamp(os.fstat(file.fileno())), file.read()
+            with open_below(self._dir, path.name) as file:
+                status = os.fstat(file.fileno())
+                if status.st_size > _MAX_FILE_BYTES:
+                    raise OSError(f"it has {status.st_size:,} bytes, and no cell has more than {_MAX_FILE_BYTES:,}")
+                return _stamp(status), file.read(_MAX_FILE_BYTES)
         except FileNotFoundError:  # removed since the directory was listed: the cell has not ended
             return None
         except OSError as error:
@@ -203,8 +210,7 @@ def as_table(rows: Sequence[Mapping[str, Any]], factors: Sequence[str] = ()) -> 
 def _decode_row(content: bytes, cell: str) -> dict[str, Any]:
     """Return the only row of a cell file; raise ValueError if it is anything else."""
     file = pq.ParquetFile(pa.BufferReader(content))
-    if file.metadata.num_rows != 1:  # checked first: a hostile file may decompress to more than the memory
-        raise ValueError(f"{file.metadata.num_rows:,} rows")
+    _check_sizes(file)
     row = file.read(use_threads=False).to_pylist()[0]
     for name, value in row.items():
         if value is not None and not _is_value(value, _TYPES.get(name)):
@@ -212,6 +218,27 @@ def _decode_row(content: bytes, cell: str) -> dict[str, Any]:
     if row.get("cell") != cell or row.get("status") not in STATUSES or row.get("seed") is None:
         raise ValueError("it is another cell, or has no status or seed")
     return row
+
+
+def _check_sizes(file: pq.ParquetFile) -> None:
+    """Raise a ValueError for a file that may decompress to more than the memory, before its columns are read.
+
+    The sizes in a footer may be false. What bounds the content is one value per column, and a compression that shrinks
+    no text to less than a twentieth.
+    """
+    metadata = file.metadata
+    if metadata.num_rows != 1 or metadata.num_row_groups != 1:
+        raise ValueError(f"{metadata.num_rows:,} rows")
+    columns = [metadata.row_group(0).column(number) for number in range(metadata.num_columns)]
+    size = sum(column.total_uncompressed_size for column in columns)
+    if size > _MAX_CONTENT_BYTES:
+        raise ValueError(f"its columns take {size:,} bytes, and no cell takes more than {_MAX_CONTENT_BYTES:,}")
+    for number, column in enumerate(columns):
+        is_flat = file.schema.column(number).max_repetition_level == 0
+        if column.num_values != 1 or not is_flat or column.physical_type not in _PHYSICAL_TYPES:
+            raise ValueError(f"column '{column.path_in_schema[:80]}' is not one number or text")
+        if column.compression not in _COMPRESSIONS:
+            raise ValueError(f"column '{column.path_in_schema[:80]}' is compressed by {column.compression}")
 
 
 def _is_value(value: Any, kind: pa.DataType | None) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from raysearch.core import open_below
 from raysearch.storage import Location
 
 FOLDER = "checkpoints"  # of a run that has no other storage
@@ -126,14 +127,19 @@ class CheckpointFiles:
     """
 
     def __init__(self, location: str, folder: str = "") -> None:
-        place = Location.parse(location)
-        self._directory = place / folder if folder else place
+        self._root = Location.parse(location)
+        self._folder = folder
+        self._directory = self._root / folder if folder else self._root
         self._exists = False
 
     def read(self, name: str) -> bytes | None:
         """Return a file's bytes; None if there is no such file."""
+        root = self._root.local
         try:
-            return (self._directory / name).read()
+            if root is None:
+                return (self._directory / name).read()
+            with open_below(root, f"{self._folder}/{name}" if self._folder else name) as file:
+                return file.read()
         except FileNotFoundError:
             return None
 

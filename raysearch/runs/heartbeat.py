@@ -11,11 +11,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from raysearch.core import atomic
+from raysearch.core import atomic, open_below
 
 FOLDER = "progress"
 BEAT_SECONDS = 5.0  # between two writes if nothing happens
 QUIET_SECONDS = 30.0  # without a write, after which a process may be gone: some beats of a busy machine
+_MAX_BYTES = 1 << 22  # of a file; the progress of a hundred cells takes a hundredth of that
 STATES = ("starting", "running", "ended", "stopped", "failed")
 
 
@@ -166,9 +167,12 @@ def read_heartbeats(run_dir: Path) -> list[Heartbeat]:
     heartbeats = []
     for path in sorted((run_dir / FOLDER).glob("[!.]*.json")):
         try:
-            heartbeats.append(Heartbeat.decode(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError, KeyError):  # removed meanwhile, or written by another version
-            continue
+            with open_below(path.parent, path.name) as file:
+                heartbeat = Heartbeat.decode(file.read(_MAX_BYTES).decode())
+            if heartbeat.key == path.stem:  # it could name a file elsewhere, which would be removed as an old one
+                heartbeats.append(heartbeat)
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+            continue  # removed meanwhile, or written by another version
     return sorted(heartbeats, key=lambda heartbeat: heartbeat.beat)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raysearch.core import UserError, atomic
+from raysearch.core import UserError, atomic, open_below
 from raysearch.runs import study_record
 from raysearch.runs.cells import (
     STATUSES,
@@ -114,7 +114,8 @@ def read_study(run_dir: str | Path) -> StudyRecord:
     if not path.is_file():
         raise UserError(f"'{run_dir}' is not a run directory: it holds no study.json")
     try:
-        return study_record.parse_record(path.read_text(encoding="utf-8"), str(path))
+        with open_below(run_dir, path.name) as file:
+            return study_record.parse_record(file.read().decode(), str(path))
     except UnicodeDecodeError as error:
         raise UserError(f"'{path}' is damaged: {error}") from None
     except OSError as error:

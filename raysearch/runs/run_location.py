@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 
-from raysearch.core import UserError, atomic, run_periodically
-from raysearch.storage import Location, cache_dir
+from raysearch.core import UserError, atomic, refuse_link, run_periodically
+from raysearch.storage import Location, cache_dir, private_place
 
 INTERVAL = 5.0  # seconds between two transfers
 
@@ -97,6 +97,8 @@ class RunLocation:
         Raises:
             UserError: they cannot.
         """
+        for name in (*_FOLDERS, _OPTUNA):
+            refuse_link(self.directory, name)
         try:
             (self.directory / _CELLS).mkdir(parents=True, exist_ok=True)
             probe = self.directory / _CELLS / _PROBE
@@ -188,7 +190,7 @@ def _database_copy(database: Path) -> Iterator[Path]:
 def _mirror(place: Location) -> Path:
     """Return a run's directory in the cache. Runs that share a parent in the store share one there."""
     parent = str(place).partition("?")[0].rpartition("/")[0]
-    return cache_dir() / "runs" / hashlib.sha256(parent.encode()).hexdigest()[:16] / place.name
+    return private_place(cache_dir() / "runs" / hashlib.sha256(parent.encode()).hexdigest()[:16] / place.name)
 
 
 def _list_files(place: Location) -> dict[str, int]:

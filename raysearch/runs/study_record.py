@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from raysearch.core import UserError, sanitize
+from raysearch.storage import names_a_server, without_credentials
 
 _MAX_DEPTH = 32  # levels; a config has four
 _MAX_INTEGER = 2**63  # no seed, size or count is larger, and no float holds such an integer exactly
@@ -102,10 +103,16 @@ class DataRecord(_Record):
         """Return the path or URI of the shards.
 
         Raises:
-            UserError: the run does not record it.
+            UserError: the run does not record it, or records a URI that chooses a server; see
+                `storage.names_a_server`.
         """
         if self.path is None:
             raise UserError("the run does not record where its data set is; name the directory with --data")
+        if names_a_server(self.path):
+            raise UserError(
+                f"the run's data set is at '{without_credentials(self.path)}'; a server that a record names is not "
+                "contacted: give the URI with --data if you trust it"
+            )
         return self.path
 
 

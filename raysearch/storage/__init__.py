@@ -3,9 +3,10 @@
 The rest of raysearch reads and writes through a `Location` and never asks where a file is.
 """
 
-from raysearch.storage.local_copies import cache_bytes, cache_dir, local_copy
+from raysearch.storage.cache import cache_bytes, cache_dir, private_place
+from raysearch.storage.local_copies import local_copy
 from raysearch.storage.location import Location, LocationLike
-from raysearch.storage.uris import is_uri, join_uri, without_credentials
+from raysearch.storage.uris import is_uri, join_uri, names_a_server, without_credentials
 
 __all__ = [
     "Location",
@@ -15,5 +16,7 @@ __all__ = [
     "is_uri",
     "join_uri",
     "local_copy",
+    "names_a_server",
+    "private_place",
     "without_credentials",
 ]

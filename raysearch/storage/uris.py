@@ -16,6 +16,12 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _USER = re.compile(r"([^/?#:@]*)@")
 _USER_AND_SECRET = re.compile(r"([^/?#:@]*):(.*)@")  # to the last @: an unencoded secret may contain any character
 _PORT = re.compile(r"[^/?#:@]*:\d+([/?#]|$)")  # host:port/path@version, without a user
+# URIs whose servers are those of the scheme: a bucket, with its region; a container of an account at Azure.
+_PLAIN = (
+    re.compile(r"file:///[^?#]*"),
+    re.compile(r"(s3|gs|gcs)://[A-Za-z0-9][\w.-]*(/[^?#@\\]*)?(\?region=[a-z0-9-]+)?"),
+    re.compile(r"abfss?://[\w-]+@[a-z0-9]+\.(dfs|blob)\.core\.windows\.net(/[^?#@\\]*)?"),
+)
 _SECRET_SETTING = re.compile(r"secret|token|password|key|sig|sas|credential", re.IGNORECASE)
 
 
@@ -69,6 +75,20 @@ def parse_uri(text: str) -> Uri:
         )
     path, _, query = rest.partition("?")
     return Uri(scheme, unquote(user), unquote(secret), unquote(path).rstrip("/"), dict(parse_qsl(query)))
+
+
+def names_a_server(text: str) -> bool:
+    """Return whether a path or a URI chooses the server that it is read from, or brings credentials.
+
+    Of a record, such as a run's `study.json`, only texts that do not are used: a file from elsewhere could otherwise
+    have requests sent, and signed with the reader's key, to any host.
+
+    >>> [names_a_server(text) for text in ("data/cub", "file:///data/cub", "s3://bucket/cub?region=eu-west-1")]
+    [False, False, False]
+    >>> names_a_server("s3://bucket/cub?endpoint_override=10.0.0.7"), names_a_server("http://10.0.0.7/cub")
+    (True, True)
+    """
+    return is_uri(text) and not any(pattern.fullmatch(text) for pattern in _PLAIN)
 
 
 def without_credentials(text: str) -> str:

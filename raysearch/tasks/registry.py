@@ -1,6 +1,8 @@
 """Tasks by their names in configs: how each is built, what exactly its metrics are, and the backbone it starts from."""
 
 import io
+import os
+import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +10,8 @@ from typing import Any
 
 import torch
 
-from raysearch.core import atomic
+from raysearch.core import atomic, is_own, open_below
+from raysearch.storage import private_place
 from raysearch.studies.configs import TASKS, RunConfig, parse_config
 from raysearch.studies.design import cell_hash
 from raysearch.tasks.base import Task, Worker
@@ -54,19 +57,31 @@ def with_pretrained_backbone(
         config: the config of the run.
         seed: the seed of the run.
         worker: the worker that the run is trained on, alone.
-        directory: the directory of stored backbones.
+        directory: the directory of stored backbones; if other users can write to it, one in the user's default cache.
         train: advances a task to its end.
     """
     pre_training = config.starts_from(seed)
     if pre_training is None:
         return worker
     pre_config, pre_seed = pre_training
-    path = directory / f"{cell_hash(pre_config, worker.feed.content_hash, pre_seed)}.pt"
-    if not path.exists():
+    cell = cell_hash(pre_config, worker.feed.content_hash, pre_seed)
+    folder = private_place(directory)  # a foreign file would change the numbers under the same hash
+    state = _read_backbone(folder, f"{cell}.pt", worker.device)
+    if state is None:
         task = build(pre_config, pre_seed, worker)
         train(task)
         state = task.state_dict()["trunk"]
         buffer = io.BytesIO()  # torch.save reports a full disk as a RuntimeError
         torch.save(state, buffer)
-        atomic.write_bytes(path, buffer.getbuffer())
-    return replace(worker, start=torch.load(path, weights_only=True, map_location=worker.device))
+        atomic.write_bytes(folder / f"{cell}.pt", buffer.getbuffer())
+        state = torch.load(io.BytesIO(buffer.getbuffer()), weights_only=True, map_location=worker.device)
+    return replace(worker, start=state)
+
+
+def _read_backbone(folder: Path, name: str, device: torch.device) -> Any:
+    """Return the state in a file, or None if there is none that is whole and this user's own."""
+    try:
+        with open_below(folder, name) as file:
+            return torch.load(file, weights_only=True, map_location=device) if is_own(os.fstat(file.fileno())) else None
+    except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError):
+        return None

@@ -6,12 +6,13 @@ reads the bytes as well.
 """
 
 import json
+from typing import Annotated
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-from raysearch.core import Unreachable, UserError
+from raysearch.core import Unreachable, UserError, open_below
 from raysearch.data.reading_account import ReadingAccount
 from raysearch.data.shards.duplicates import Duplicates
 from raysearch.storage import Location, LocationLike, filesystems
@@ -49,10 +50,10 @@ class Corrupt(FrozenModel):
 class Shard(FrozenModel):
     """One Parquet file; `sha256` covers all of its `bytes`."""
 
-    file: str
+    file: Annotated[str, Field(pattern=r"^[^/\\\x00]+$", max_length=255)]  # beside the manifest, and nowhere else
     rows: int
     bytes: int
-    sha256: str
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]  # names the copy in the cache
 
 
 class Manifest(FrozenModel):
@@ -102,7 +103,7 @@ def read_manifest(directory: LocationLike) -> Manifest:
     if MANIFEST not in sizes:
         raise UserError(f"{root} has no {MANIFEST}, so it is not a data set; {HOW_TO_INGEST}")
     try:
-        fields = json.loads((root / MANIFEST).read())
+        fields = json.loads(_read_text(root))
         version = int(fields.get("format", FORMAT)) if isinstance(fields, dict) else FORMAT
         manifest = Manifest.model_validate(fields) if version == FORMAT else None
     except UserError:
@@ -149,6 +150,14 @@ def _file_sizes(root: Location) -> dict[str, int]:
         raise UserError(f"{root} cannot be read ({type(error).__name__}); {HOW_TO_INGEST}") from error
 
 
+def _read_text(root: Location) -> bytes:
+    path = root.local
+    if path is None:
+        return (root / MANIFEST).read()
+    with open_below(path, MANIFEST) as file:
+        return file.read()
+
+
 def _check_shard(file: Location, size: int | None, shard: Shard) -> None:
     if size is None:
         raise UserError(f"shard {file} is missing; {INGEST_AGAIN}")
@@ -158,7 +167,8 @@ def _check_shard(file: Location, size: int | None, shard: Shard) -> None:
     if path is None:
         return  # a store shows no partial file, and each footer would cost a request
     try:
-        rows = pq.read_metadata(path).num_rows
+        with open_below(path.parent, path.name) as content:
+            rows = pq.read_metadata(content).num_rows
     except (OSError, pa.ArrowException) as error:
         raise unreadable_shard(file, error) from error
     if rows != shard.rows:

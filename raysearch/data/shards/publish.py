@@ -14,7 +14,7 @@ from pathlib import Path
 
 from raysearch.core import Unreachable, UserError, atomic
 from raysearch.data.shards.manifest import MANIFEST, Manifest, Shard, read_manifest
-from raysearch.storage import Location, cache_dir
+from raysearch.storage import Location, cache_dir, private_place
 
 UPLOADS_AT_ONCE = 4
 _UPLOADED_SHARD = re.compile(r"\d{5,}-[0-9a-f]{16}\.parquet")
@@ -25,7 +25,7 @@ def staging_directory(target: Location) -> Path:
     path = target.local
     if path is not None:
         return Path(os.path.abspath(path))
-    return cache_dir() / "uploads" / hashlib.sha256(str(target).encode()).hexdigest()[:16]
+    return private_place(cache_dir() / "uploads" / hashlib.sha256(str(target).encode()).hexdigest()[:16])
 
 
 def existing_manifest(target: Location) -> Manifest | None:

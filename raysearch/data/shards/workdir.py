@@ -9,12 +9,13 @@ without locks nothing is taken over or removed.
 import contextlib
 import re
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from raysearch.core import Unreachable, UserError, locks
+from raysearch.core import Unreachable, UserError, is_own, locks
 
 LOCK_NAME = "lock"
 
@@ -99,6 +100,9 @@ def _take_over(target: Path, work: str) -> tuple[Path, BinaryIO] | None:
         if match is None:
             continue
         with contextlib.suppress(OSError):  # locked by a living process, removed meanwhile, or without locks
+            status = path.lstat()
+            if not stat.S_ISDIR(status.st_mode) or not is_own(status):  # its shards would become part of the data set
+                continue
             lock = locks.lock_file(path / LOCK_NAME)
             if match[1] == work[:12] and not taken:
                 taken = path.rename(path.with_name(_directory_name(target, work))), lock

@@ -30,6 +30,7 @@ from raysearch.data.shards import FORMAT, Sample, encode_jpeg, read_manifest, wr
 from raysearch.data.synthetic import birds, scenery
 from raysearch.data.synthetic.birds import LEVELS, Traits
 from raysearch.data.synthetic.drawing import Pen, affine
+from raysearch.storage import private_place
 
 DRAWING = 1  # raised by every change that alters a pixel
 OVERSAMPLING = 3  # images are drawn this many times larger, then averaged down
@@ -163,7 +164,7 @@ def ensure_shards(
         UserError: the directory cannot be written.
     """
     key = hashlib.sha256(f"{DRAWING} {FORMAT} {spec.model_dump_json()}".encode()).hexdigest()[:16]
-    path = Path(cache_dir) / f"synthetic-{key}"
+    path = private_place(Path(cache_dir) / f"synthetic-{key}")
     try:
         read_manifest(path)
         return path

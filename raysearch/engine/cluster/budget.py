@@ -15,7 +15,7 @@ from typing import Any
 
 import ray
 
-from raysearch.core import Interrupt, UserError, atomic, run_periodically
+from raysearch.core import Interrupt, UserError, atomic, open_below, run_periodically
 from raysearch.engine.cluster import prices
 
 COST_FILE = "cost.json"  # in a run directory
@@ -171,6 +171,7 @@ def enforce_limits(
 
 def _read_cost(file: Path) -> dict[str, Any]:
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        with open_below(file.parent, file.name) as content:
+            return json.loads(content.read())
     except FileNotFoundError:
         return {}
