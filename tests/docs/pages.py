@@ -94,7 +94,7 @@ class Page:
 
 
 def all_pages() -> list[Page]:
-    paths = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+    paths = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")]
     return [Page(path) for path in [*paths, *sorted((ROOT / "docs").rglob("*.md"))]]
 
 
