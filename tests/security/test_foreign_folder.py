@@ -45,7 +45,8 @@ def test_a_safe_path_does_the_same_for_modules(victim: User, foreign_run: Path) 
     """Without it, a package `raysearch` in the current folder takes the place of raysearch."""
     words = ("sh", "-c", f'cd {foreign_run} && exec "$@"', "sh", sys.executable, "-m", "raysearch.report", ".")
     victim.run(*words)
-    assert "raysearch/__init__.py" in (victim.home / "taken").read_text(), "the warning in SECURITY.md is no longer needed"
+    taken = (victim.home / "taken").read_text()
+    assert "raysearch/__init__.py" in taken, "the warning in SECURITY.md is no longer needed"
     (victim.home / "taken").unlink()
     done = victim.run(*words, PYTHONSAFEPATH="1")
     assert done.returncode == 0, done.stderr
