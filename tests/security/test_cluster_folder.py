@@ -78,8 +78,8 @@ def test_ray_itself_is_found_in_its_closed_folder(victim: User, attacker: User) 
     started = time.time()
     with victim.start("bash", "-c", f"exec > {log} 2>&1; {line}", **mine):
         deadline = time.monotonic() + 120
-        metrics = folder / "ray" / "prom_metrics_service_discovery.json"
-        while not (metrics.exists() and metrics.stat().st_mtime > started):
+        written = [folder / "ray" / name for name in ("prom_metrics_service_discovery.json", "ray_current_cluster")]
+        while not all(path.exists() and path.stat().st_mtime > started for path in written):
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.5)
         status = victim.run("sh", "-c", f"{ray} status", RAY_TMPDIR=str(folder), **mine)
