@@ -1,5 +1,6 @@
 """Ray's folder on machines of one's own, which other users of these machines share: clusters/on_prem.yaml."""
 
+import os
 import re
 import sys
 import time
@@ -7,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+
+from raysearch.engine.cluster import connection
 
 from .users import REPOSITORY, User, needs_two_users
 
@@ -63,6 +66,17 @@ def test_a_folder_that_another_user_took_is_refused(
     assert output == ""
     assert f"{folder} belongs to another user; remove it" in errors
     assert status == (1 if command is HEAD else 0), "the autoscaler would give a worker up for good"
+
+
+def test_a_local_ray_on_a_machine_of_the_cluster_has_a_folder_beside(
+    shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = shared / f"raysearch-{os.getuid()}"
+    monkeypatch.setenv("RAY_TMPDIR", str(closed))
+    assert connection.private_directory() == closed / "local"
+    assert closed.stat().st_mode & 0o777 == 0o700
+    longest = "/tmp/raysearch-4294967294/local/session_2026-11-29_10-39-28_348698_1234567/sockets/plasma_store"
+    assert len(longest) < 108, "a socket's path may not be longer"
 
 
 @needs_two_users

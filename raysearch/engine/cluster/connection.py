@@ -111,9 +111,13 @@ def private_directory() -> Path:
     """Return the temporary directory of a Ray that this process starts, in a folder that only this user can enter.
 
     Ray makes its directory writable by everybody, so its parent is the one that is closed. The parent has the user's
-    number in its name. If another user was there first, a folder with a random name takes its place.
+    number in its name. If another user was there first, a folder with a random name takes its place. On a machine of
+    clusters/on_prem.yaml, RAY_TMPDIR is this folder already: one more level would be too long for sockets.
     """
-    parent = _temporary_directory() / f"raysearch-{os.getuid()}"
+    temporary = _temporary_directory()
+    name = f"raysearch-{os.getuid()}"
+    is_closed = temporary.name == name
+    parent = temporary if is_closed else temporary / name
     with contextlib.suppress(FileExistsError):
         parent.mkdir(mode=0o700)
     status = parent.lstat()
@@ -121,7 +125,7 @@ def private_directory() -> Path:
         parent = _random_directory(parent)
     elif status.st_mode & 0o077:
         parent.chmod(0o700)
-    return parent / "ray"
+    return parent / ("local" if is_closed else "ray")
 
 
 @functools.cache
