@@ -3,7 +3,9 @@
 import os
 import re
 import sys
+import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -85,20 +87,34 @@ def test_ray_itself_is_found_in_its_closed_folder(victim: User, attacker: User) 
     """`ray status`, `--address auto` and the list of metrics follow RAY_TMPDIR; another user reaches none of it."""
     log = victim.home / "log"
     ray = f"{sys.executable} -m ray.scripts.scripts"
-    line = re.sub(r"--autoscaling-config=\S+ ", "--block ", HEAD).replace(" ray start", f" exec {ray} start")
-    line = re.sub(r"--(dashboard-)?port=\d+|--metrics-export-port=\d+", "", line).replace("--head", "--head --port=0")
+
+    def _blocking(command: str) -> str:
+        line = re.sub(r"--autoscaling-config=\S+|--(dashboard-|metrics-export-)?port=\d+", "", command)
+        return f"exec >> {log} 2>&1; " + line.replace(" ray start", f" exec {ray} start --block").replace("|| true", "")
+
     mine = {"SSH_CONNECTION": "127.0.0.1 1 127.0.0.1 22", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}
     folder = Path(f"/tmp/raysearch-{victim.uid}")
+    head = _blocking(HEAD).replace("--head", "--head --port=0")
     started = time.time()
-    with victim.start("bash", "-c", f"exec > {log} 2>&1; {line}", **mine):
-        deadline = time.monotonic() + 120
+    with tempfile.TemporaryDirectory(prefix="w") as other, victim.start("bash", "-c", head, **mine):
         written = [folder / "ray" / name for name in ("prom_metrics_service_discovery.json", "ray_current_cluster")]
-        while not all(path.exists() and path.stat().st_mtime > started for path in written):
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.5)
-        status = victim.run("sh", "-c", f"{ray} status", RAY_TMPDIR=str(folder), **mine)
-        assert "Active:" in status.stdout or "No cluster status" in status.stdout, status.stdout + status.stderr
-        join = "import ray; ray.init('auto', logging_level='ERROR'); print(len(ray.nodes()))"
-        assert victim.python(join, RAY_TMPDIR=str(folder), **mine).stdout.splitlines()[-1] == "1"
-        assert folder.stat().st_mode & 0o777 == 0o700
-        assert attacker.run("ls", str(folder / "ray")).returncode != 0
+        _wait(lambda: all(path.exists() and path.stat().st_mtime > started for path in written), log)
+        Path(other).chmod(0o1777)  # the /tmp of another machine
+        address = written[1].read_text()
+        worker = _blocking(WORKER).replace("$RAY_HEAD_IP:6379", address).replace("/tmp/", f"{other}/")
+        with victim.start("bash", "-c", worker, **mine):
+            count = "import ray; ray.init('auto', logging_level='ERROR'); print(sum(n['Alive'] for n in ray.nodes()))"
+            _wait(lambda: victim.python(count, RAY_TMPDIR=str(folder), **mine).stdout.endswith("2\n"), log)
+            status = victim.run("sh", "-c", f"{ray} status", RAY_TMPDIR=str(folder), **mine)
+            assert "Active:" in status.stdout, status.stdout + status.stderr
+            for closed in (folder, Path(other) / folder.name):
+                assert closed.stat().st_mode & 0o777 == 0o700
+                assert list((closed / "ray").glob("session_*/sockets/plasma_store*"))
+                assert attacker.run("ls", str(closed / "ray")).returncode != 0
+
+
+def _wait(condition: Callable[[], bool], log: Path) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.5)
