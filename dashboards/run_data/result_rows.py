@@ -65,12 +65,12 @@ def is_number(value: Any) -> bool:
 
 
 def mean(values: Iterable[float | None]) -> float | None:
-    """Return the mean of the values that are not None.
+    """Return the mean of the values that are numbers; a cell from elsewhere may hold a text in their place.
 
     >>> mean([1.0, None, 3.0]), mean([None])
     (2.0, None)
     """
-    present = [value for value in values if value is not None]
+    present = [value for value in values if isinstance(value, int | float)]
     return sum(present) / len(present) if present else None
 
 

@@ -156,6 +156,8 @@ class Index:
         try:
             table = pq.read_table(path, partitioning=None, page_checksum_verification=True)
             words = _words(table["code"], -(-about.bits // 8))
+            if [table.schema.field(name).type for name in ("path", "label")] != [pa.string(), pa.string()]:
+                raise ValueError("paths and labels are texts")
             paths = table["path"].to_pylist()
             labels = table["label"].to_pylist()
         except (OSError, pa.ArrowException, KeyError, ValueError) as error:

@@ -69,7 +69,11 @@ def table(study: StudyRecord, ended: Mapping[str, Mapping[str, Any]]) -> pa.Tabl
     Args:
         study: the record of the run.
         ended: cells by hash, as `CellReader.read` returns them.
+
+    Raises:
+        UserError: a metric that is not a number.
     """
+    _check_metrics(study, ended)
     settings = {variant.name: variant.settings for variant in study.variants}
     rows = [
         {
@@ -86,6 +90,17 @@ def table(study: StudyRecord, ended: Mapping[str, Mapping[str, Any]]) -> pa.Tabl
     if study.comparisons is None:
         return loaded
     return loaded.replace_schema_metadata({FAMILY: str(study.comparisons)})
+
+
+def _check_metrics(study: StudyRecord, ended: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raise a UserError if a metric that variants are compared by is a text in some cell."""
+    for metric in {study.metric, study.judge_metric, *study.metrics} - {None}:
+        for cell, row in ended.items():
+            if isinstance(row.get(str(metric)), str):
+                raise UserError(
+                    f"cell '{cell}' holds a text where its metric '{metric}' should be a number; remove its file in "
+                    "cells/ to run it again"
+                )
 
 
 def save_table(run_dir: str | Path, reader: CellReader | None = None, out: str | Path | None = None) -> pa.Table:

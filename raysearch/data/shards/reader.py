@@ -94,7 +94,7 @@ class ShardReader:
                 group_of_row = np.searchsorted(starts, rows, side="right") - 1
                 groups, group_index = np.unique(group_of_row, return_inverse=True)
                 column = file.read_row_groups(groups.tolist(), columns=["image"], use_threads=False)["image"]
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, pa.ArrowException, KeyError) as error:
             raise unreadable_shard(self._root / self._shards[shard].file, error) from error
         column_starts = _starts(np.diff(starts)[groups])  # first row in `column` of each group
         return column.take(pa.array(rows - starts[group_of_row] + column_starts[group_index])).to_pylist()
@@ -109,6 +109,8 @@ class ShardReader:
             path = local_copy(self._root / shard.file, shard.bytes, shard.sha256)  # may have been evicted meanwhile
             # Without pre_buffer, which also reads the bytes between the groups.
             file = pq.ParquetFile(path, pre_buffer=False)
+            if file.schema_arrow.field("image").type != pa.binary():
+                raise pa.ArrowTypeError("images are bytes")
             groups = range(file.metadata.num_row_groups)
             open_shards[key] = _OpenShard(file, _starts([file.metadata.row_group(group).num_rows for group in groups]))
         open_shards.move_to_end(key)

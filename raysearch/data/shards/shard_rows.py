@@ -152,6 +152,13 @@ def read_shard(
     file = Location.parse(location)
     try:
         # With partitioning=None a parent directory called a=b adds no column.
-        return pq.read_table(file.path, columns=columns, filters=filters, partitioning=None, filesystem=file.filesystem)
+        table = pq.read_table(
+            file.path, columns=columns, filters=filters, partitioning=None, filesystem=file.filesystem
+        )
+        if dict(zip(table.schema.names, table.schema.types, strict=True)) != {
+            name: SCHEMA.field(name).type for name in columns
+        }:
+            raise pa.ArrowTypeError("other columns than those of a shard")
     except (OSError, pa.ArrowException) as error:
         raise unreadable_shard(file, error) from error
+    return table

@@ -58,7 +58,7 @@ def _read(folder: Path, name: str, identity: str) -> np.ndarray | None:
         with open_below(folder, name) as file:
             if not is_own(os.fstat(file.fileno())):
                 return None
-            table: np.ndarray = np.load(file, allow_pickle=False)
+            table: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
             digest = file.read(_DIGEST_BYTES)
     except (OSError, ValueError, EOFError, MemoryError):
         return None
