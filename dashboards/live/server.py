@@ -13,7 +13,6 @@ import html
 import os
 import secrets
 import socket
-import stat
 import sys
 import tempfile
 import threading
@@ -29,7 +28,7 @@ from rich.console import Console
 
 from dashboards.live import page
 from dashboards.live.follower import RunFollower
-from raysearch.core import UserError
+from raysearch.core import UserError, open_below
 
 ADDRESS = "127.0.0.1"
 _NAMES = (ADDRESS, "localhost")
@@ -170,8 +169,8 @@ class _Handler(BaseHTTPRequestHandler):
         """Send the report from its file, which may be large."""
         with contextlib.ExitStack() as stack:
             try:
-                file = stack.enter_context(open(self.server.run_dir / "report.html", "rb", opener=_open_plain_file))
-            except OSError:
+                file = stack.enter_context(open_below(self.server.run_dir, "report.html"))
+            except (OSError, UserError):
                 self._refuse(HTTPStatus.NOT_FOUND)
                 return
             size = os.fstat(file.fileno()).st_size
@@ -246,19 +245,6 @@ def _private_link(url: str) -> Iterator[Path]:
         yield Path(name)
     finally:
         Path(name).unlink(missing_ok=True)
-
-
-def _open_plain_file(path: str, flags: int) -> int:
-    """Open a file for reading.
-
-    Raises:
-        OSError: it is missing, a link, or not a plain file; opening a pipe would wait for its writer.
-    """
-    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(f"{path} is not a plain file")
-    return descriptor
 
 
 def _is_local_host(hosts: list[str]) -> bool:
