@@ -131,6 +131,26 @@ def test_the_address_that_a_cloud_asks_for_may_be_opened(objects: dict[str, Any]
         kuberay_yaml.find_problems(changed)
 
 
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize(
+    ("selector", "found"),
+    [("{}", 1), ("{ matchLabels: { ray.io/cluster: raysearch } }", 1), ("{ matchLabels: { app: web } }", 0)],
+)
+def test_a_second_policy_is_checked_too(tmp_path: Path, selector: str, found: int, first: bool) -> None:
+    """Policies add up: a second one opens what the first one leaves closed."""
+    text = re.sub(r"<([A-Z]\w+)>", lambda place: VALUES[place[1]], FILE.read_text().replace("<Names>", ""))
+    second = (
+        "kind: NetworkPolicy\nmetadata: { name: more }\n"
+        f"spec: {{ podSelector: {selector}, policyTypes: [Egress], egress: [{{}}] }}\n"
+    )
+    (tmp_path / "cluster.yaml").write_text(f"{second}---\n{text}" if first else f"{text}\n---\n{second}")
+    objects = kuberay_yaml.read_objects(tmp_path / "cluster.yaml")
+    assert objects is not None
+    problems = kuberay_yaml.find_problems(objects)
+    assert len(problems) == found, problems
+    assert all("without `to`" in problem for problem in problems)
+
+
 def test_every_image_needs_a_digest(objects: dict[str, Any]) -> None:
     assert statuses(supply_chain.check_images(kuberay_yaml.images(objects))) == ["PASS"]
     changed = copy.deepcopy(objects)

@@ -35,6 +35,9 @@ def read_objects(path: Path) -> Objects | None:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not YAML: {error}") from None
     by_kind = {str(document["kind"]): document for document in documents if "kind" in document}
+    policies = [document for document in documents if document.get("kind") == "NetworkPolicy"]
+    if len(policies) > 1:
+        by_kind["NetworkPolicy"] = _join_policies(policies)
     return by_kind if "RayCluster" in by_kind else None
 
 
@@ -78,6 +81,17 @@ def images(objects: Objects) -> dict[str, str]:
     named = {str(container.get("name")): str(container["image"]) for container in containers}
     autoscaler = (spec.get("autoscalerOptions") or {}).get("image")
     return named | ({"autoscalerOptions": str(autoscaler)} if autoscaler else {})
+
+
+def _join_policies(policies: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return one policy with the rules of all that select the cluster's pods: what one of them allows is allowed."""
+    specs = [policy.get("spec") or {} for policy in policies]
+    labels = [(spec.get("podSelector") or {}).get("matchLabels") or {} for spec in specs]
+    cluster = next((entry for entry in labels if "ray.io/cluster" in entry), labels[-1])
+    joined = [spec for spec, entry in zip(specs, labels, strict=True) if entry.items() <= cluster.items()]
+    fields = ("policyTypes", "ingress", "egress")
+    rules = {field: [item for spec in joined for item in spec.get(field) or []] for field in fields}
+    return {**policies[0], "spec": {"podSelector": {"matchLabels": cluster}, **rules}}
 
 
 def _ingress_problems(policy: Mapping[str, Any]) -> Iterator[str]:
