@@ -45,7 +45,7 @@ def resumable_workdir(target: Path, work: str, worth: str) -> Iterator[Path]:
         raise
     finally:
         if not keep:
-            shutil.rmtree(path, ignore_errors=True)
+            _remove(path)
         if lock:
             lock.close()
         with contextlib.suppress(OSError):  # removes those parents made here that are still empty
@@ -103,13 +103,23 @@ def _take_over(target: Path, work: str) -> tuple[Path, BinaryIO] | None:
             status = path.lstat()
             if not stat.S_ISDIR(status.st_mode) or not is_own(status):  # its shards would become part of the data set
                 continue
-            lock = locks.lock_file(path / LOCK_NAME)
+            # Its process may have been killed before it made the lock, or after it removed it.
+            lock = locks.lock_file(path / LOCK_NAME, create=True)
             if match[1] == work[:12] and not taken:
                 taken = path.rename(path.with_name(_directory_name(target, work))), lock
             else:
-                shutil.rmtree(path, ignore_errors=True)
+                _remove(path)
                 lock.close()
     return taken
+
+
+def _remove(path: Path) -> None:
+    """Remove a directory, its lock last: nothing else may take it over while files are removed in it."""
+    with contextlib.suppress(OSError):
+        for entry in path.iterdir():
+            if entry.name != LOCK_NAME:
+                shutil.rmtree(entry, ignore_errors=True)
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def _create(target: Path, work: str) -> tuple[Path, BinaryIO | None]:

@@ -1,5 +1,6 @@
 """What a killed writer leaves is taken over or removed by the next one, and a living writer's is not."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -97,6 +98,57 @@ def test_what_breaks_off_stays_if_it_is_worth_it(error: type[BaseException], sta
     assert len(list(tmp_path.iterdir())) == stays
     with workdir.resumable_workdir(tmp_path / "out", WORK, "*.done") as path:
         assert (path / "one.done").exists() == stays
+
+
+class Killed(BaseException):
+    """Ends a process in the middle of a system call's wrapper; no `except OSError` sees it."""
+
+
+@pytest.mark.parametrize("step", range(9))
+def test_killed_while_it_is_removed(step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever step of the removal is the last one, the next run leaves nothing behind."""
+    steps = 0
+
+    def count(name: str) -> None:
+        system_call = getattr(os, name)
+
+        def counted(*arguments: object, **options: object) -> None:
+            nonlocal steps
+            if steps == step:
+                raise Killed
+            steps += 1
+            system_call(*arguments, **options)
+
+        monkeypatch.setattr(os, name, counted)
+
+    def work() -> None:
+        with workdir.resumable_workdir(tmp_path / "out", WORK, "*") as path:
+            for folder in ("notes", "half"):
+                (path / folder).mkdir()
+                (path / folder / "1").touch()
+                (path / folder / "2").touch()
+
+    count("unlink")
+    count("rmdir")
+    with contextlib.suppress(Killed):
+        work()
+    monkeypatch.undo()
+    with workdir.resumable_workdir(tmp_path / "out", WORK, "*") as path:
+        assert list(tmp_path.iterdir()) == [path]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("work", [WORK, OTHER])
+@pytest.mark.parametrize("files", [(), ("1.done",)])
+def test_a_directory_without_its_lock_is_removed(files: tuple[str, ...], work: str, tmp_path: Path) -> None:
+    """It was left between the making of the directory and that of the lock, or by a removal."""
+    left = tmp_path / f".out.{work[:12]}.{WORK[:12]}.partial"
+    left.mkdir()
+    for name in files:
+        (left / name).touch()
+    with workdir.resumable_workdir(tmp_path / "out", WORK, "*") as path:
+        assert list(tmp_path.iterdir()) == [path]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_without_locks_nothing_is_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
