@@ -1,11 +1,16 @@
 """The account: whatever is in SRC is read, used, or counted by its reason, in every layout and by every command."""
 
+import io
 import json
 import os
 import subprocess
 import sys
+import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -193,6 +198,95 @@ def register_heif_opener():
     assert (code, err) == (0, "")
     assert shards.read_manifest(tmp_path / "out").images == 10
     assert "pip install pillow-heif" in ingest("folder", src, tmp_path / "other")[1]
+
+
+def plain_folders(src: Path) -> None:
+    class_folders(src)
+
+
+def part_folders(src: Path) -> None:
+    put(src, {f"{part}/{label}/0.jpg": picture() for part in ("train", "test") for label in ("owl", "wren")})
+
+
+def listed_images(src: Path) -> None:
+    class_folders(src)
+    put(src, {"split.csv": "path,label,split\nowl/0.jpg,owl,train\nwren/0.jpg,wren,test\n"})
+
+
+def few_shot_folders(src: Path) -> None:
+    put(src, {f"{part}/{part}{n}/{i}.jpg": picture() for part in ("train", "val", "test") for n in "ab" for i in "01"})
+
+
+def parquet_file(src: Path) -> None:
+    src.mkdir()
+    images = [{"bytes": picture(), "path": None} for _ in range(6)]
+    pq.write_table(pa.table({"image": images, "label": [0, 0, 0, 1, 1, 1]}), src / "a.parquet")
+
+
+def tar_file(src: Path) -> None:
+    src.mkdir()
+    with tarfile.open(src / "a.tar", "w") as tar:
+        for number in range(6):
+            for ending, data in (("jpg", picture()), ("cls", str(number % 2).encode())):
+                info = tarfile.TarInfo(f"{number}.{ending}")
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+
+
+@pytest.mark.parametrize("inner", ["shards", "validation", "owl/shards"])
+@pytest.mark.parametrize(
+    ("layout", "fill"),
+    [
+        ("folder", plain_folders),
+        ("folder", part_folders),
+        ("folder", listed_images),
+        ("fewshot", few_shot_folders),
+        ("parquet", parquet_file),
+        ("webdataset", tar_file),
+    ],
+)
+def test_a_data_set_in_the_source_is_no_source(
+    layout: str, fill: Callable[[Path], None], inner: str, tmp_path: Path
+) -> None:
+    """OUT may be in SRC: the next ingest reads the same images, not what the first one wrote."""
+    src = tmp_path / "src"
+    fill(src)
+    out = src / inner
+    listing, account = layouts.read_source(layouts.LAYOUTS[layout], str(src))
+    shards.write_shards(
+        listing, tmp_path / "out", name="n", layout=layout, classes=listing.classes, account=account, rows_per_shard=2
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "out").rename(out)
+    again, second = layouts.read_source(layouts.LAYOUTS[layout], str(src))
+    assert [sample[:3] for sample in again] == [sample[:3] for sample in listing]
+    assert again.classes == listing.classes
+    assert left_out(src, layout)[source_tree.DATA_SET] == (inner,)
+    others = tuple(entry for entry in second.left_out if entry.reason != source_tree.DATA_SET)
+    assert others == account.left_out
+    assert second.used == account.used
+    with pytest.raises(UserError, match="is a data set of shards already"):
+        layouts.read_source(layouts.LAYOUTS[layout], str(out))
+
+
+def test_a_manifest_of_others_is_a_file(tmp_path: Path) -> None:
+    src = class_folders(tmp_path / "src")
+    put(src, {"owl/manifest.json": '{"shards": 3}', "wren/manifest.json": "[" * 9_000})
+    found = left_out(src)
+    assert found["the ending .json is not read"] == ("owl/manifest.json", "wren/manifest.json")
+    assert source_tree.DATA_SET not in found
+    assert image_sources.find_images(src).total == 8
+
+
+def test_a_data_set_in_a_folder_is_not_indexed(tmp_path: Path) -> None:
+    src = class_folders(tmp_path / "src")
+    assert ingest("folder", src, src / "shards")[0] == 0
+    found = image_sources.find_images(src)
+    assert (found.total, found.account.number_left_out) == (8, 1)
+    code, text, err = ingest("folder", src, src / "shards")
+    assert (code, "holds the same data already" in text) == (0, True), err
+    code, _, err = ingest("folder", src, tmp_path / "out", "--strict")
+    assert (code, source_tree.DATA_SET in err) == (2, True)
 
 
 def test_links_out_of_the_source_need_a_flag(tmp_path: Path) -> None:

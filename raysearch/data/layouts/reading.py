@@ -27,10 +27,12 @@ def read_source(
         corrupt images are not in it, since `shards.write_shards` adds them together with its own.
 
     Raises:
-        UserError: the layout cannot read SRC, or all images are links out of it.
+        UserError: the layout cannot read SRC, SRC is the OUT of an ingest, or all images are links out of it.
     """
-    listing = layout.read(src, test_fraction)
     root = os.path.abspath(src)
+    if source_tree.is_data_set(root):
+        raise UserError(f"SRC {src} is a data set of shards already ({shards.MANIFEST}); it needs no ingest")
+    listing = layout.read(src, test_fraction)
     files = [shards.loader_file(sample.load) for sample in listing]
     if not os.path.isdir(root) or (listing.samples and not any(files)):  # such as drawings
         return listing, reading_account.account_of(len(listing), listing.unused, listing.used)

@@ -5,12 +5,16 @@ to JPEG also files whose pixels are the same.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-GROUPS_KEPT = 100  # of each kind, in the manifest
+# Groups in the manifest. A study that divides the data by classes looks for leakage in those under several labels.
+GROUPS_IN_PARTS = 10
+GROUPS_IN_LABELS = 100
+PLACES_KEPT = 3  # of each group, beside one for each further label and part
 
 
 class Place(NamedTuple):
@@ -22,7 +26,10 @@ class Place(NamedTuple):
 
 
 class Duplicates(BaseModel):
-    """Groups of equal images that are in several parts, or under several labels; the first ones in canonical order."""
+    """Groups of equal images that are in several parts, or under several labels; the first ones in canonical order.
+
+    A group has one place for each of its labels and parts, and up to PLACES_KEPT in all.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -79,8 +86,17 @@ def find_duplicates(images: Iterable[tuple[str, Place]]) -> Duplicates:
             first[digest] = place
     in_parts = [group for group in repeated.values() if len(_parts(group, None)) > 1]
     in_labels = [group for group in repeated.values() if len({place.label for place in group}) > 1]
-    kept = {id(group): tuple(group) for group in (*in_parts[:GROUPS_KEPT], *in_labels[:GROUPS_KEPT])}
+    groups = (*in_parts[:GROUPS_IN_PARTS], *in_labels[:GROUPS_IN_LABELS])
+    kept = {id(group): _shorten(group) for group in groups}
     return Duplicates(in_parts=len(in_parts), in_labels=len(in_labels), groups=tuple(kept.values()))
+
+
+def _shorten(group: Sequence[Place]) -> tuple[Place, ...]:
+    """Return the first places of a group, among them one for each label and part."""
+    firsts = {(place.label, place.split): place for place in reversed(group)}
+    others = (place for place in group if place not in firsts.values())
+    kept = {*firsts.values(), *islice(others, max(PLACES_KEPT - len(firsts), 0))}
+    return tuple(place for place in group if place in kept)
 
 
 def _part(place: Place, part_of_class: Mapping[str, str] | None) -> str:

@@ -36,6 +36,7 @@ MAX_PIXELS = 178_956_970  # Pillow's own limit, twice 2^28 / 3
 LARGE_PIXELS = MAX_PIXELS // 2  # reading more is worth a warning; Pillow's own warning does not name the file
 MAX_PIXELS_VARIABLE = "RAYSEARCH_MAX_PIXELS"
 
+_METADATA = ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif")  # in `image.info`; may have an orientation
 _ORIENTATION = 0x0112  # tags of EXIF and TIFF
 _BITS_PER_SAMPLE = 258
 _PHOTOMETRIC = 262
@@ -101,15 +102,15 @@ def open_image(data: bytes, name: str | None = None) -> "Iterator[Image]":
 
     register_plugins()
     limit = max_pixels()
-    too_large = f"more than {limit:,} pixels, the limit; allow more by {MAX_PIXELS_VARIABLE}, such as 400000000"
     _configure_pillow(limit)
     if not data:
         raise CorruptImage("the file is empty")
     try:
         with Image.open(io.BytesIO(data)) as image:
-            if image.width * image.height > limit:
-                raise CorruptImage(f"{image.width:,} x {image.height:,} are {too_large}")
-            if name is not None and image.width * image.height > LARGE_PIXELS:
+            pixels = image.width * image.height
+            if pixels > limit:
+                raise CorruptImage(f"{image.width:,} x {image.height:,} are {_too_large(limit)}")
+            if pixels > LARGE_PIXELS and name is not None:
                 _log.warning("%s: a large image, %s x %s pixels", name, f"{image.width:,}", f"{image.height:,}")
             yield image
     except (MemoryError, CorruptImage, UserError):
@@ -117,9 +118,13 @@ def open_image(data: bytes, name: str | None = None) -> "Iterator[Image]":
     except UnidentifiedImageError:
         raise CorruptImage("not an image") from None
     except Image.DecompressionBombError:
-        raise CorruptImage(f"it has {too_large}") from None
+        raise CorruptImage(f"it has {_too_large(limit)}") from None
     except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error and more
         raise CorruptImage(" ".join((str(error) or repr(error)).split())) from error
+
+
+def _too_large(limit: int) -> str:
+    return f"more than {limit:,} pixels, the limit; allow more by {MAX_PIXELS_VARIABLE}, such as 400000000"
 
 
 def find_turn(image: "Image") -> "Transpose | None":
@@ -131,6 +136,8 @@ def find_turn(image: "Image") -> "Transpose | None":
 
     if image.format not in ("JPEG", "MPO"):
         image.load()  # a PNG file may have its EXIF behind the pixels
+    elif image.info.keys().isdisjoint(_METADATA):
+        return None
     try:
         orientation = image.getexif().get(_ORIENTATION)
     except Exception:  # damaged metadata raises struct.error, SyntaxError, ValueError and more

@@ -102,6 +102,18 @@ def test_manifests_of_earlier_versions_are_read(tmp_path: Path) -> None:
     assert found.in_parts == 1, "reading all bytes again finds them in an older data set, too"
 
 
+def test_a_thousand_copies_take_little_room() -> None:
+    copies = [Place(f"{number:04d}.jpg", "ab"[number % 2], ("train", "test")[number // 500]) for number in range(1_000)]
+    many = [("digest", place) for place in copies]
+    pairs = [(f"{number}", Place(f"{part}/{number}", "a", part)) for number in range(500) for part in ("train", "test")]
+    found = find_duplicates([*many, *pairs])
+    assert (found.in_parts, found.in_labels) == (501, 1)
+    assert found.groups[0] == (copies[0], copies[1], copies[500], copies[501])  # one for each label and part
+    assert found.warnings()[0].startswith("501 images are in several parts")
+    assert found.warnings({"a": "train", "b": "test"})[0].startswith("1 image is in several parts")
+    assert len(found.model_dump_json()) < 5_000
+
+
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("xyz"), st.sampled_from("ab"), st.sampled_from(["train", "test"]))))
 def test_the_numbers_are_those_of_a_plain_count(rows: list[tuple[str, str, str]]) -> None:

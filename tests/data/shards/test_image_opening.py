@@ -17,6 +17,8 @@ from PIL import Image, ImageOps, TiffImagePlugin
 from raysearch.core import UserError
 from raysearch.data import preprocessing, shards
 
+from ..layouts.trees import picture
+
 X, Y = np.meshgrid(np.arange(48), np.arange(32))
 UPRIGHT = np.stack([X * 5, Y * 7, 128 + X - Y], axis=-1).astype(np.uint8)  # no symmetry: each turn gives another image
 GRAY = UPRIGHT[..., 0]
@@ -401,3 +403,18 @@ def test_a_side_is_checked_before_anything_is_read(side: int, problem: str) -> N
 
     with pytest.raises(UserError, match=f"--side must be {problem}"):
         shards.reshape_samples([shards.Sample("a.jpg", "a", "train", read)], None, side)
+
+
+@pytest.mark.parametrize("first", ["source_tree.image_endings()", "shards.to_rgb_jpeg(data)"])
+def test_a_jpeg_is_not_tried_by_rare_formats_first(first: str) -> None:
+    """Pillow tries its formats in the order of `Image.ID`; some read on before they refuse a file."""
+    code = (
+        "from PIL import Image\n"
+        "from raysearch.data import shards, source_tree\n"
+        f"data = {picture()!r}\n"
+        f"{first}\n"
+        "print(Image.ID.index('JPEG'))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert int(done.stdout) < 5

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from raysearch.core import UserError
 from raysearch.data.shards import FileLoader, Sample
-from raysearch.data.source_tree import is_image_name, is_leftover
+from raysearch.data.source_tree import is_data_set, is_image_name, is_leftover
 
 
 @contextlib.contextmanager
@@ -69,13 +69,13 @@ def visible(directory: Path) -> list[Path]:
 
 
 def folders(directory: Path) -> list[str]:
-    """Return the names of the folders in a directory, sorted."""
-    return sorted(entry.name for entry in _entries(directory) if entry.is_dir())
+    """Return the names of the folders in a directory, sorted, without data sets that an ingest wrote there."""
+    return _folder_names(_entries(directory))
 
 
 def images(directory: Path) -> list[str]:
     """Return the names of the image files in a directory, sorted."""
-    return sorted(entry.name for entry in _entries(directory) if is_image_name(entry.name) and entry.is_file())
+    return _image_names(_entries(directory))
 
 
 def images_below(root: Path, folder: str) -> Iterator[str]:
@@ -94,12 +94,13 @@ def class_folders(root: Path, prefix: str) -> dict[str, list[str]]:
     classes = {}
     for name in folders(root / prefix):
         directory = root / prefix / name
-        if subfolders := folders(directory):
+        entries = _entries(directory)
+        if subfolders := _folder_names(entries):
             raise UserError(
                 f"class folder {directory} holds the folder {subfolders[0]}; "
                 f"put images directly into {directory.parent}/<class>/"
             )
-        classes[name] = [f"{prefix}{name}/{image}" for image in images(directory)]
+        classes[name] = [f"{prefix}{name}/{image}" for image in _image_names(entries)]
     return classes
 
 
@@ -138,3 +139,11 @@ def _entries(directory: Path) -> list[os.DirEntry[str]]:
     """Return the entries like `visible`, unsorted; they know their type without a call per each of a million images."""
     with os.scandir(directory) as entries:
         return [entry for entry in entries if not is_leftover(entry.name)]
+
+
+def _folder_names(entries: list[os.DirEntry[str]]) -> list[str]:
+    return sorted(entry.name for entry in entries if entry.is_dir() and not is_data_set(entry.path))
+
+
+def _image_names(entries: list[os.DirEntry[str]]) -> list[str]:
+    return sorted(entry.name for entry in entries if is_image_name(entry.name) and entry.is_file())
