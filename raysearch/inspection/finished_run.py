@@ -71,7 +71,10 @@ class FinishedRun:
                 not the run's.
         """
         state = self._load_state(cell)
-        settings = json.loads(state["settings"])  # changed during training by population-based training
+        try:
+            settings = dict(json.loads(state["settings"]))  # changed during training by population-based training
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            raise _unfit_checkpoint(cell, error) from None
         config = self.config(cell, settings)
         if config.checkpoint_holds_backbone:
             config = self.config(cell, {**settings, **TASKS[config.task].from_checkpoint})
@@ -79,7 +82,10 @@ class FinishedRun:
             backbones.check_weights(*config.backbone)
         worker = base.Worker(self.feed(config), cache_dir() / "features", self.device)
         task = registry.build(config, cell.seed, worker)
-        task.load_state_dict(state["task"])
+        try:
+            task.load_state_dict(state["task"])
+        except (KeyError, IndexError, AttributeError, TypeError, ValueError, RuntimeError) as error:
+            raise _unfit_checkpoint(cell, error) from None
         return task
 
     def feed(self, config: RunConfig) -> base.Feed:
@@ -110,12 +116,26 @@ class FinishedRun:
         for location in dict.fromkeys([storage, *(str(path.parent) for path in siblings)]):
             data = checkpoints.Checkpoints(location, cell.cell).read()
             state = checkpoints.decode_state(data, self.device) if data is not None else None
-            if state is not None and len(json.loads(state["history"])) == cell.steps:
+            if _steps_of(state) == cell.steps:
+                assert state is not None
                 return state
         raise UserError(
             f"no final checkpoint of cell {cell.cell} (variant '{cell.variant}', seed {cell.seed}) in {storage}. "
             "If the run was made with --storage, pass the same --storage here."
         )
+
+
+def _unfit_checkpoint(cell: CellChoice, error: Exception) -> UserError:
+    reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    return UserError(f"the checkpoint of cell {cell.cell} is not one of its network ({reason}); run the study again")
+
+
+def _steps_of(state: Any) -> int | None:
+    """Return the number of steps that a checkpoint was trained for; None if it is no checkpoint of a cell."""
+    try:
+        return len(json.loads(state["history"]))
+    except (KeyError, IndexError, TypeError, ValueError, RecursionError):
+        return None
 
 
 def open_run(directory: str | Path, data: str | None = None, storage: str | None = None) -> FinishedRun:

@@ -17,6 +17,7 @@ import pytest
 
 from dashboards.comparison.page import read_comparison, write_comparison
 from raysearch.core import UserError
+from raysearch.engine.cluster.budget import CostMeter
 from raysearch.engine.monitoring.heartbeat_writer import HeartbeatWriter
 from raysearch.inspection import finished_run
 from raysearch.runs import RunLocation, results
@@ -213,3 +214,10 @@ def test_a_comparison_writes_through_no_link(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="tables' is a link that leads out of"):
         write_comparison(read_comparison([tmp_path / "a", tmp_path / "b"]), out)
     assert list(home.iterdir()) == []
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "{", "[]", '{"dollars": "x"}', '{"node_hours": {"a": []}}', "\0"])
+def test_a_damaged_cost_is_one_line(text: str, tmp_path: Path) -> None:
+    (tmp_path / "cost.json").write_text(text)
+    with pytest.raises(UserError, match=r"cost\.json' is damaged .*; remove it to count the cost from zero"):
+        CostMeter(tmp_path / "cost.json", nodes=list)

@@ -349,7 +349,7 @@ def test_lists_of_classes(form: str, place: Place, tmp_path: Path, capsys: pytes
     cases = {
         "cars": ("cars_annos.mat", "car_ims/000001.jpg"),
         "dogs": ("lists/train_list.mat", "lists/test_list.mat", "Images/n1-a/1.jpg"),
-        "folders": ("split.csv", "a/1.jpg", "b/1.jpg"),
+        "folder": ("split.csv", "a/1.jpg", "b/1.jpg"),
         "webdataset": ("00000.tar", "classnames.txt"),
         "parquet": ("train-00000-of-00001.parquet",),
         "miniimagenet": ("train.csv", "mini-imagenet-cache-train.pkl"),
@@ -388,3 +388,18 @@ def test_no_place_is_left_out(place: Place, made: Path) -> None:
     """Every kind of file that a run, a data set and a model consist of is spoilt above."""
     endings = {path.suffix for path in made.rglob("*") if path.is_file()} - {".jpg"}
     assert endings == {".json", ".parquet", ".pt"} | {path.suffix for path in (made / "features").rglob("*.npy")}
+
+
+@pytest.mark.parametrize("key", ["history", "settings", "task", ""])
+def test_checkpoints_of_another_content(key: str, place: Place) -> None:
+    """Harmless to unpickle, and of no use: each ends in one line."""
+    deep = "[" * 100_000
+    for value in (deep, "1", {"a": 1}, 5, None, [{"x": torch.ones(1)}]):
+        folder = place.fresh()
+        for file in (folder / "run/checkpoints").rglob("*.pt"):
+            state = torch.load(file, weights_only=True) if key else value
+            if key:
+                state[key] = value
+            torch.save(state, file)
+        words = [folder / "run", "--gallery", "--images", 1, "--data", folder / "data"]
+        assert place.run(report.app, *words) == 2

@@ -17,6 +17,7 @@ import ray
 
 from raysearch.core import Interrupt, UserError, atomic, open_below, run_periodically
 from raysearch.engine.cluster import prices
+from raysearch.runs import CostRecord
 
 COST_FILE = "cost.json"  # in a run directory
 _UPDATE_SECONDS = 5.0
@@ -45,7 +46,7 @@ class CostMeter:
         self._updated = now
         self._saved = now
         earlier = _read_cost(file)
-        self._dollars: float = earlier.get("dollars", 0.0)
+        self._dollars: float = earlier.get("dollars") or 0.0
         self._node_hours: dict[str, float] = earlier.get("node_hours", {})
 
     @property
@@ -172,6 +173,11 @@ def enforce_limits(
 def _read_cost(file: Path) -> dict[str, Any]:
     try:
         with open_below(file.parent, file.name) as content:
-            return json.loads(content.read())
+            return CostRecord.model_validate(json.loads(content.read())).to_dict()
     except FileNotFoundError:
         return {}
+    except UserError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise UserError(f"'{file}' is damaged ({reason}); remove it to count the cost from zero") from None
