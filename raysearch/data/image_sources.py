@@ -143,7 +143,7 @@ def _image_of_file(root: Path, path: str) -> SourceImage:
 
 def _images_of_shards(root: Location, manifest: shards.Manifest) -> Iterator[SourceImage]:
     for shard in manifest.shards:
-        table = shards.read_shard(root / shard.file, ["image", "label", "source"])
+        table = shards.read_shard(root / shard.file, ["image", "label", "source"], len(manifest.classes))
         columns = (table[name].to_pylist() for name in ("source", "label", "image"))
         for source, label, image in zip(*columns, strict=True):
             yield SourceImage(source, manifest.classes[label], partial(bytes, image))

@@ -6,10 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from raysearch.core import UserError, open_below
 from raysearch.data import shards, synthetic
+from raysearch.data.image_sources import find_images
 
 SPEC = synthetic.SyntheticSpec(classes=2, train_per_class=2, test_per_class=1, side=16)
 
@@ -55,6 +58,25 @@ def link_out(path: Path) -> None:
 def pipe(path: Path) -> None:
     path.unlink()
     os.mkfifo(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("label", 10**6), ("label", -5), ("label", None), ("split", None), ("image", None), ("source", None)],
+)
+def test_values_that_no_row_has_are_one_line(name: str, value: Any, data: Path) -> None:
+    (file,) = data.glob("*.parquet")
+    table = pq.read_table(file)
+    number = table.column_names.index(name)
+    pq.write_table(table.set_column(number, name, pa.array([value] * len(table), table.schema.types[number])), file)
+    change(data, bytes=file.stat().st_size, sha256=shards.file_sha256(file))
+    with pytest.raises(UserError, match="cannot be read"):
+        shards.read_rows(data)
+    if name != "split":  # which nobody asks for in an index
+        with pytest.raises(UserError, match="cannot be read"):
+            [image.load() for image in find_images(data).images]
+    with pytest.raises(UserError):
+        shards.verify_shards(data)
 
 
 @pytest.mark.parametrize("spoil", [link_out, pipe])

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from raysearch.core import UserError, nearest
@@ -132,18 +133,24 @@ def read_rows(directory: LocationLike, columns: Sequence[str] | None = None, spl
     filters = None if split is None else [("split", "=", split)]
     files = [root / shard.file for shard in manifest.shards]
     with ThreadPoolExecutor(SHARDS_AT_ONCE) as pool:  # hides a store's delay per request
-        tables = list(pool.map(partial(read_shard, columns=selected, filters=filters), files))
+        tables = list(
+            pool.map(partial(read_shard, columns=selected, classes=len(manifest.classes), filters=filters), files)
+        )
     return pa.concat_tables(tables).replace_schema_metadata()
 
 
 def read_shard(
-    location: LocationLike, columns: list[str], filters: list[tuple[str, str, Any]] | None = None
+    location: LocationLike,
+    columns: list[str],
+    classes: int | None = None,
+    filters: list[tuple[str, str, Any]] | None = None,
 ) -> pa.Table:
     """Read rows of one shard, without a local copy.
 
     Args:
         location: the location of the shard.
         columns: to read.
+        classes: the number of classes, which labels are below; None does not check them.
         filters: conditions on rows, as `pyarrow.parquet.read_table` takes them.
 
     Raises:
@@ -155,10 +162,15 @@ def read_shard(
         table = pq.read_table(
             file.path, columns=columns, filters=filters, partitioning=None, filesystem=file.filesystem
         )
-        if dict(zip(table.schema.names, table.schema.types, strict=True)) != {
-            name: SCHEMA.field(name).type for name in columns
-        }:
+        types = dict(zip(table.schema.names, table.schema.types, strict=True))
+        if types != {name: SCHEMA.field(name).type for name in columns}:
             raise pa.ArrowTypeError("other columns than those of a shard")
+        if any(column.null_count for column in table.columns):
+            raise pa.ArrowInvalid("a value is missing")
+        if classes is not None and "label" in columns and len(table):
+            labels = pc.min_max(table["label"]).as_py()
+            if not 0 <= labels["min"] <= labels["max"] < classes:
+                raise pa.ArrowIndexError("a label without a class")
     except (OSError, pa.ArrowException) as error:
         raise unreadable_shard(file, error) from error
     return table
