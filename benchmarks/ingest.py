@@ -114,10 +114,17 @@ def ingest(src: Path, out: Path, workers: int, rows: int = ROWS) -> None:
         workers: number of workers on Ray.
         rows: rows per shard.
     """
-    listing = layouts.read_folder(str(src))
+    listing, account = layouts.read_source(layouts.LAYOUTS["folder"], str(src))
     executor = shards.RayExecutor(workers)
     shards.write_shards(
-        listing, out, name="n", layout="folder", classes=listing.classes, rows_per_shard=rows, executor=executor
+        listing,
+        out,
+        name="n",
+        layout="folder",
+        classes=listing.classes,
+        rows_per_shard=rows,
+        account=account,
+        executor=executor,
     )
 
 

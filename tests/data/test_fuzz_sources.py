@@ -1,11 +1,18 @@
 """Sources at random, well-formed and broken: no traceback, and what is read plus what is reported is what is there."""
 
+import gzip
 import io
+import itertools
 import json
 import os
+import re
 import tarfile
 import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,7 +30,8 @@ from raysearch.studies.design import study_files
 from .layouts.trees import picture
 
 PHOTO = picture()
-CONTENTS = [PHOTO, PHOTO, PHOTO, picture("L", "PNG"), PHOTO[:100], b"", b"text"]
+GRAY = picture("L", "PNG")
+CONTENTS = [PHOTO, PHOTO, PHOTO, GRAY, PHOTO[:100], b"", b"text"]
 STEMS = ["0", "1", "22.05", "a", "é", "e\u0301", ".hidden", "._0", "x y", "train", "images"]
 ENDINGS = ["jpg", "jpg", "JPEG", "png", "jfif", "txt", "pdf", "heic", "cls", "csv", "json", "tar", "parquet", ""]
 FOLDERS = [
@@ -55,6 +63,7 @@ texts = labels.map(str.encode) | st.just(b'{"label": "owl"}')
 members = st.lists(st.tuples(names, contents | texts, st.sampled_from("ffffffsldr")), max_size=10)
 odd_paths = st.sampled_from(["../x.jpg", "/x.jpg", "./owl/0.jpg", "owl\\0.jpg"])
 rows = st.lists(st.tuples(paths | odd_paths, labels, st.sampled_from(PARTS)), max_size=8)
+tables = st.lists(st.tuples(contents | st.none(), st.integers(-1, 3)), max_size=6)
 damage = st.none() | st.tuples(st.floats(0, 1), st.booleans())
 
 
@@ -81,7 +90,7 @@ def break_bytes(data: bytes, how: tuple[float, bool] | None) -> bytes:
 def tar_bytes(content: list[tuple[str, bytes, str]]) -> bytes:
     file = io.BytesIO()
     kinds = {"s": tarfile.SYMTYPE, "l": tarfile.LNKTYPE, "d": tarfile.DIRTYPE, "r": tarfile.FIFOTYPE}
-    with tarfile.open(fileobj=file, mode="w") as tar:
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as tar:
         for name, data, kind in content:
             info = tarfile.TarInfo(name)
             if kind == "f":
@@ -150,22 +159,97 @@ def check_source(src: Path, out: Path) -> None:
     assert found.account.read == sum(not entry.reason and is_image_name(entry.path) for entry in entries)
 
 
-def check_tar(content: list[tuple[str, bytes, str]], src: Path) -> None:
-    """Every image of a whole archive is read, corrupt, or counted; so is every other member but the labels in use."""
-    try:
-        listing, account = layouts.read_source(layouts.LAYOUTS["webdataset"], str(src))
-    except UserError:
-        return
-    not_folders = [(name, kind) for name, _, kind in content if kind != "d"]
+def check_tar(content: list[tuple[str, bytes, str]], how: tuple[float, bool] | None, src: Path, archive: str) -> None:
+    """Every member before a damage is read, corrupt or counted once, by name, but the labels in use and the folders."""
+    there, is_whole = members_before_damage(content, how)
+    listing = layouts.LAYOUTS["webdataset"].read(str(src), None)
+    account = layouts.read_source(layouts.LAYOUTS["webdataset"], str(src))[1]
+    known = [sample.source for sample in listing] + [image.source for image in listing.corrupt]
+    known += [entry.name for entry in listing.unused]
+    names = Counter(re.sub(r" \(\d+\)$", "", name) for name in known)
+    assert names.pop(archive, 0) == (not is_whole)
+    labels = labels_in_use(there)
+    expected = Counter(
+        f"{archive}/{name}" for at, (name, _, kind) in enumerate(there) if kind != "d" and at not in labels
+    )
+    assert names == expected, (content, how)
     counted = sum(entry.number for entry in account.left_out if entry.kind == "member")
-    labels = sum(name.lower().endswith((".cls", ".json")) and kind == "f" for name, kind in not_folders)
-    read = len(listing) + len(listing.corrupt)
-    assert len(not_folders) - labels <= read + counted <= len(not_folders)
+    assert len(listing) + len(listing.corrupt) + counted == sum(expected.values()) + (not is_whole)
+
+
+def members_before_damage(
+    content: list[tuple[str, bytes, str]], how: tuple[float, bool] | None
+) -> tuple[list[tuple[str, bytes, str]], bool]:
+    """The members that can be read, and whether the archive is whole: by the blocks of 512 bytes of the tar format."""
+    size = len(tar_bytes(content))
+    at = size if how is None else min(int(how[0] * size), size - 1)
+    is_cut = how is not None and how[1]
+    start = 0
+    for number, (_, data, kind) in enumerate(content):
+        length = len(data) if kind == "f" else 0
+        end = start + 512 + length
+        if is_cut and at < end:
+            return content[:number], False
+        if not is_cut and start <= at < start + 512 and at != start + 155:  # the last byte of the checksum is unused
+            return content[:number], False
+        start = end + -length % 512
+    return content, how is None or (at >= start + 512 if is_cut else at < start)
+
+
+def labels_in_use(content: list[tuple[str, bytes, str]]) -> set[int]:
+    """The numbers of the labels that are beside an image: neighbors of one key, each kind once."""
+    groups: list[dict[str, int]] = []
+    last = ""
+    for number, (name, _, kind) in enumerate(content):
+        if kind != "f" or name.startswith(".") or "." not in name:
+            continue
+        key, _, kind_of_member = name.partition(".")
+        if not groups or key != last or kind_of_member.lower() in groups[-1]:
+            groups.append({})
+        last = key
+        groups[-1][kind_of_member.lower()] = number
+    with_image = (group for group in groups if any(is_image_name(f"_.{kind}") for kind in group))
+    return {number for group in with_image for kind, number in group.items() if kind.endswith(("cls", "json"))}
+
+
+def check_parquet(
+    table: list[tuple[bytes | None, int]], at: int | None, is_cut: bool, src: Path, archive: str, out: Path
+) -> None:
+    """Every row is read, corrupt or counted once, by name; of a whole file, it is known which."""
+    path = src / archive
+    data = path.read_bytes()
+    footer = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    if at is not None and (is_cut or at >= footer):
+        try:
+            layouts.read_source(layouts.LAYOUTS["parquet"], str(src))
+        except UserError as error:
+            check_error(error)
+        return
+    listing, account = layouts.read_source(layouts.LAYOUTS["parquet"], str(src))
+    rows_there = {f"{archive}/{number:08d}" for number in range(len(table))}
+    read = [sample.source for sample in listing]
+    corrupt = [image.source for image in listing.corrupt]
+    lost = [entry.name for entry in listing.unused]
+    assert Counter(name for name in [*read, *corrupt, *lost] if name != archive) == Counter(rows_there)
+    assert corrupt.count(archive) == bool(lost)
+    assert sum(entry.number for entry in account.left_out if entry.kind == "row") == len(lost)
+    if at is None:
+        has_label = [number for number, (image, label) in enumerate(table) if image is not None and label != -1]
+        assert read == sorted(read) or len(listing.classes or ()) > 1
+        assert set(read) == {f"{archive}/{number:08d}" for number in has_label}
+        decodes = [number for number in has_label if table[number][0] in (PHOTO, GRAY)]
+        if decodes:
+            manifest = shards.write_shards(
+                listing, out, name="n", layout="l", classes=listing.classes, corrupt=listing.corrupt, account=account
+            )
+            assert manifest.images == len(decodes)
+            assert manifest.account is not None
+            assert manifest.account.read + manifest.account.number_left_out == len(table)
 
 
 @st.composite
-def sources(draw: st.DrawFn) -> tuple[dict[str, bytes], list[tuple[str, bytes, str]] | None]:
-    """The files of a source, and the members of its archive if it has only that, whole."""
+def sources(draw: st.DrawFn) -> dict[str, bytes]:
+    """The files of a source."""
     tree = draw(trees)
     kind = draw(st.sampled_from(["tree", "classes", "csv", "fewshot", "tar", "parquet"]))
     if kind == "classes":
@@ -177,32 +261,50 @@ def sources(draw: st.DrawFn) -> tuple[dict[str, bytes], list[tuple[str, bytes, s
         text = "\n".join(mark.join(line) for line in lines).encode()
         tree["split.csv" if kind == "csv" else "train.csv"] = break_bytes(text, draw(damage))
     elif kind == "tar":
-        content = draw(members)
-        how = draw(damage)
-        if how is None and draw(st.booleans()):
-            return {"train.tar": tar_bytes(content)}, content
-        tree[draw(st.sampled_from(["train.tar", "a.tar", "a.tar.gz"]))] = break_bytes(tar_bytes(content), how)
+        name = draw(st.sampled_from(["train.tar", "a.tar", "a.tar.gz"]))
+        tree[name] = break_bytes(tar_bytes(draw(members)), draw(damage))
     elif kind == "parquet":
-        count = draw(st.integers(0, 6))
-        images = [{"bytes": draw(contents | st.none()), "path": None} for _ in range(count)]
-        numbers = [draw(st.integers(-1, 3)) for _ in range(count)]
-        sink = pa.BufferOutputStream()
-        pq.write_table(pa.table({"image": images, draw(st.sampled_from(["label", "caption"])): numbers}), sink)
-        tree[draw(st.sampled_from(["train.parquet", "x.parquet"]))] = break_bytes(
-            sink.getvalue().to_pybytes(), draw(damage)
-        )
-    return tree, None
+        label = draw(st.sampled_from(["label", "caption"]))
+        name = draw(st.sampled_from(["train.parquet", "x.parquet"]))
+        tree[name] = break_bytes(parquet_bytes(draw(tables), label), draw(damage))
+    return tree
 
 
-def try_source(source: tuple[dict[str, bytes], list[tuple[str, bytes, str]] | None]) -> None:
-    tree, content = source
+def parquet_bytes(table: list[tuple[bytes | None, int]], label: str = "label") -> bytes:
+    sink = pa.BufferOutputStream()
+    kind = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+    images = pa.array([{"bytes": data, "path": None} for data, _ in table], kind)
+    numbers = pa.array([number for _, number in table], pa.int64())
+    pq.write_table(pa.table({"image": images, label: numbers}), sink, row_group_size=4)
+    return sink.getvalue().to_pybytes()
+
+
+def try_source(tree: dict[str, bytes]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         src = Path(os.path.realpath(folder)) / "src"
         src.mkdir()
         put(src, tree)
         check_source(src, Path(folder) / "out")
-        if content is not None:
-            check_tar(content, src)
+
+
+def try_tar(content: list[tuple[str, bytes, str]], how: tuple[float, bool] | None) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        src = Path(os.path.realpath(folder)) / "src"
+        put(src, {"train.tar": break_bytes(tar_bytes(content), how)})
+        check_tar(content, how, src, "train.tar")
+        if how is None:
+            (src / "train.tar").unlink()
+            put(src, {"train.tar.gz": gzip.compress(tar_bytes(content))})
+            check_tar(content, how, src, "train.tar.gz")
+
+
+def try_parquet(table: list[tuple[bytes | None, int]], copies: int, how: tuple[float, bool] | None) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        src = Path(os.path.realpath(folder)) / "src"
+        data = parquet_bytes(table * copies)
+        put(src, {"train.parquet": break_bytes(data, how)})
+        at = None if how is None else min(int(how[0] * len(data)), len(data) - 1)
+        check_parquet(table * copies, at, how is not None and how[1], src, "train.parquet", Path(folder) / "out")
 
 
 statements = st.sampled_from(
@@ -232,10 +334,33 @@ def try_study(lines: list[str]) -> None:
             check_error(error)
 
 
+TRIES: dict[str, tuple[Callable[..., None], tuple[st.SearchStrategy[Any], ...]]] = {
+    "sources": (try_source, (sources(),)),
+    "tars": (try_tar, (members, damage)),
+    "parquet": (try_parquet, (tables, st.sampled_from([1, 1, 1, 30]), damage)),
+    "studies": (try_study, (st.lists(statements, max_size=6),)),
+}
 QUICK = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
-LONG = settings(max_examples=2_000, deadline=None, suppress_health_check=list(HealthCheck))
+ROUND = settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+SECONDS = 60.0
 
-test_sources = QUICK(given(sources())(try_source))
-test_studies = QUICK(given(st.lists(statements, max_size=4))(try_study))
-test_many_sources = pytest.mark.slow(LONG(given(sources())(try_source)))
-test_many_studies = pytest.mark.slow(LONG(given(st.lists(statements, max_size=6))(try_study)))
+
+def try_at_random(kind: str, how: settings) -> None:
+    test, strategies = TRIES[kind]
+    how(given(*strategies)(test))()
+
+
+@pytest.mark.parametrize("kind", TRIES)
+def test_sources(kind: str) -> None:
+    try_at_random(kind, QUICK)
+
+
+@pytest.mark.slow
+def test_sources_for_a_minute() -> None:
+    """Other sources in each run; a failure prints the smallest source that shows it."""
+    end = time.monotonic() + SECONDS
+    kinds = itertools.cycle(TRIES)
+    rounds = 0
+    while time.monotonic() < end or rounds < len(TRIES):
+        try_at_random(next(kinds), ROUND)
+        rounds += 1

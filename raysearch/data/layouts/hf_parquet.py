@@ -28,9 +28,11 @@ from raysearch.data.layouts.layout import NO_OPTIONS, Layout, Listing, ReadOptio
 from raysearch.data.layouts.readers import archives, disk
 from raysearch.data.layouts.readers.columns import IMAGE_NAMES, LABEL_NAMES, choose_column, label_text
 from raysearch.data.layouts.readers.temporary_images import TemporaryImages
+from raysearch.data.reading_account import Unused
 from raysearch.data.shards import Corrupt
 
 BATCH_ROWS = 64  # in memory at a time
+BREAKS = (OSError, ValueError, OverflowError, MemoryError, pa.ArrowException)  # a damaged name is a UnicodeDecodeError
 
 
 class Columns(NamedTuple):
@@ -66,7 +68,10 @@ def read_parquet(src: str, test_fraction: float | None = None, options: ReadOpti
         parts = archives.parts_of_files(root, paths)
         store = TemporaryImages()
         corrupt: list[Corrupt] = []
-        images = [(path, image) for path in paths for image in _list_images(root, path, columns[path], store, corrupt)]
+        lost: list[Unused] = []
+        images = [
+            (path, image) for path in paths for image in _list_images(root, path, columns[path], store, corrupt, lost)
+        ]
         store.flush()
         listing = archives.listing_from_archives(root, images, parts, names, test_fraction, corrupt, first=0)
         chosen = dict.fromkeys(
@@ -75,7 +80,7 @@ def read_parquet(src: str, test_fraction: float | None = None, options: ReadOpti
             for found in columns.values()
         )
         used = tuple(path.relative_to(root).as_posix() for path in paths)
-        return replace(listing, used=used, notes=(*chosen, *listing.notes))
+        return replace(listing, used=used, unused=tuple(lost), notes=(*chosen, *listing.notes))
 
 
 def recognize(root: Path) -> str:
@@ -94,7 +99,7 @@ def _schema_and_features(path: Path) -> tuple[pa.Schema, Mapping[str, Any]]:
     """Return the columns, and the features of `datasets`, which are empty in files of others."""
     try:
         schema = pq.read_schema(path)
-    except (OSError, pa.ArrowException) as error:
+    except BREAKS as error:
         raise UserError(f"{path} cannot be read as Parquet ({type(error).__name__}); is it whole?") from error
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
@@ -142,12 +147,15 @@ def _short_type(kind: pa.DataType) -> str:
 
 
 def _list_images(
-    root: Path, path: Path, columns: Columns, store: TemporaryImages, corrupt: list[Corrupt]
+    root: Path, path: Path, columns: Columns, store: TemporaryImages, corrupt: list[Corrupt], lost: list[Unused]
 ) -> Iterator[archives.ArchivedImage]:
     archive = path.relative_to(root).as_posix()
     row = 0
+    total = 0
     try:
-        for batch in pq.ParquetFile(path).iter_batches(BATCH_ROWS, columns=[columns.image, columns.label]):
+        file = pq.ParquetFile(path)
+        total = file.metadata.num_rows
+        for batch in file.iter_batches(BATCH_ROWS, columns=[columns.image, columns.label]):
             for image, label in zip(*(batch[name].to_pylist() for name in columns[:2]), strict=True):
                 source = f"{archive}/{row:08d}"  # padded, so that sources sort in the order of rows
                 row += 1
@@ -159,8 +167,9 @@ def _list_images(
                     corrupt.append(Corrupt(source=source, reason="no label"))
                 else:
                     yield archives.ArchivedImage(source, text, store.add(data, path))
-    except (OSError, pa.ArrowException) as error:
+    except BREAKS as error:
         corrupt.append(Corrupt(source=archive, reason=f"it breaks off at row {row:,} ({type(error).__name__})"))
+        lost += [Unused("row", f"{archive}/{number:08d}", "a row behind a damage") for number in range(row, total)]
 
 
 LAYOUT = register_layout(

@@ -204,3 +204,26 @@ def test_names_that_are_there_twice_stay_apart(tmp_path: Path) -> None:
     found = read("parquet", tmp_path)
     assert found.classes == ("b",), "metadata counts from 0, whatever the labels"
     assert "1 image has a label without a class name, and is left out: '2' (1)" in found.warnings
+
+
+def test_a_damaged_column_name_is_one_line(tmp_path: Path) -> None:
+    path = parquet(tmp_path / "src/train.parquet", [picture()], [0], None)
+    path.write_bytes(path.read_bytes().replace(b"label", b"l\x9abel"))
+    with pytest.raises(UserError, match="cannot be read as Parquet"):
+        read("parquet", tmp_path / "src")
+    with pytest.raises(UserError):
+        layouts.detect_layout(str(tmp_path / "src"))
+
+
+def test_rows_behind_a_damage_are_counted(tmp_path: Path) -> None:
+    """What is read, corrupt and lost are all rows of the footer; the entry that names the damage comes on top."""
+    path = parquet(tmp_path / "src/train.parquet", [picture()] * 200, [0] * 200, None)
+    data = bytearray(path.read_bytes())
+    start = len(data) // 2
+    data[start : start + 2_000] = bytes(2_000)
+    path.write_bytes(data)
+    listing, account = layouts.read_source(layouts.LAYOUTS["parquet"], str(tmp_path / "src"))
+    (lost,) = (entry.number for entry in account.left_out if entry.kind == "row")
+    assert 0 < len(listing) < 200
+    assert len(listing) + lost == 200
+    assert [image.source for image in listing.corrupt] == ["train.parquet"]

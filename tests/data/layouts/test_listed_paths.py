@@ -59,3 +59,14 @@ def test_both_unicode_forms_may_be_on_disk(tmp_path: Path) -> None:
         pytest.skip("this file system has one form only")
     put(src, lists("folder", *names))
     assert {sample.source for sample in read("folder", src)} == set(names)
+
+
+@pytest.mark.parametrize("form", ["folder", "fewshot"])
+def test_a_name_too_long_for_the_disk_is_a_short_line(form: str, tmp_path: Path) -> None:
+    tree = {"images/a.jpg": picture(), **lists(form, "[" * 5_000, "a.jpg")}
+    if form == "fewshot":
+        tree["train.csv"] = f"filename,label\na.jpg,{'[' * 5_000}\n"
+    src = put(tmp_path / "src", tree)
+    with pytest.raises(UserError, match=r"File name too long") as raised:
+        layouts.read_source(layouts.LAYOUTS[form], str(src))
+    assert len(str(raised.value)) < 1_000

@@ -12,6 +12,8 @@ from raysearch.core import UserError
 from raysearch.data.shards import FileLoader, Sample
 from raysearch.data.source_tree import is_data_set, is_image_name, is_leftover
 
+LONGEST_SHOWN = 300  # characters of a path in a message
+
 
 @contextlib.contextmanager
 def directory(src: str | os.PathLike[str]) -> Iterator[Path]:
@@ -28,7 +30,10 @@ def directory(src: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         yield root
     except OSError as error:
-        raise UserError(f"SRC {src} cannot be read: {error.filename or src}: {error.strerror or error}") from error
+        name = str(error.filename or src)
+        shown = name if len(name) <= LONGEST_SHOWN else f"{name[:LONGEST_SHOWN]}..."  # a list may hold any text
+        reason = error.strerror or str(error)[:LONGEST_SHOWN]
+        raise UserError(f"SRC {src} cannot be read: {shown}: {reason}") from error
 
 
 def file_sample(root: Path, source: str, label: str, split: str) -> Sample:
