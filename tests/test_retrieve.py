@@ -411,6 +411,8 @@ def test_folders_are_accounted_for_in_the_index_and_in_questions(
     assert "the file is empty" in err
     index, strict = tmp_path / "index", tmp_path / "strict"
     for words in (("index", models["model"], photos, strict), ("query", models["model"], index, photos)):
-        assert "holds what is not read: 2 files (hidden" in refused(capsys, *words, "--strict")
+        line = refused(capsys, *words, "--strict")
+        assert "holds what is not read: " in line
+        assert "2 files (hidden, or left by a file manager: .hidden.jpg, __MACOSX/zebra.jpg)" in line
     assert "is corrupt" in refused(capsys, "query", models["model"], index, photos, "--on-corrupt", "fail")
     assert not strict.exists()

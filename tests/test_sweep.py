@@ -130,7 +130,7 @@ def test_a_killed_driver_loses_nothing_and_changes_no_number(here: Path) -> None
         (["srem_ablation", "--seeds", "0"], "at least one seed"),
         (["srem_ablation", "--profile", "desktop"], "unknown profile 'desktop'"),
         (["srem_ablation", "--profile", "paper"], "needs the paper's data"),
-        (["srem_ablation", "--data", "gone"], "no data set at gone"),
+        (["srem_ablation", "--data", "gone"], "/gone; make one with"),
         (["srem_ablation", "--data", "."], "no manifest.json"),
         (["srem_ablation", "--trials", "4"], "--trials is for searches"),
         (["srem_ablation", "--max-cost", "4"], "the price of this machine is not known"),
@@ -155,7 +155,7 @@ def test_data_that_cannot_be_used_is_one_line(here: Path, tmp_path: Path) -> Non
     ingest = [sys.executable, "-m", "raysearch.ingest", "folder", str(lonely), str(tmp_path / "shards")]
     ingested = subprocess.run(ingest, capture_output=True, text=True)
     assert ingested.returncode == 0, ingested.stderr
-    refuse(tmp_path, ["srem_ablation", "--data", "shards"], "class 'b' of data set 'shards' has one training image")
+    refuse(tmp_path, ["srem_ablation", "--data", "shards"], "class 'b' of data set 'lonely' has one training image")
 
     cut = tmp_path / "cut"
     cut.mkdir()
@@ -174,13 +174,14 @@ def list_images() -> list[tuple[str, bytes]]:
 
 
 def refuse(folder: Path, words: list[str], message: str) -> None:
-    """Check that the command prints one line with `message`, exits with 2 and writes nothing."""
+    """Check that the command prints a line per mistake, the first with `message`, exits with 2 and writes nothing."""
     before = sorted(folder.rglob("*"))
     command = [sys.executable, "-m", "raysearch.sweep", *words]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2, done.stderr
     lines = [line for line in done.stderr.splitlines() if line.strip()]
-    assert len(lines) == 1, done.stderr
+    assert lines
+    assert all(line.startswith("error: ") for line in lines), done.stderr
     assert message in lines[0]
     assert "Traceback" not in done.stderr + done.stdout
     assert sorted(folder.rglob("*")) == before
