@@ -13,15 +13,13 @@ from raysearch.data.layouts.few_shot import read_fewshot
 from raysearch.data.layouts.layout import (
     LAYOUTS,
     Layout,
-    ListEntry,
-    Listing,
     PublishedCounts,
     ReadOptions,
     layout,
-    listing_from_lists,
     official_release,
     register_layout,
 )
+from raysearch.data.layouts.listing import ListEntry, Listing, listing_from_lists
 from raysearch.data.layouts.own_images import read_folder
 from raysearch.data.layouts.reading import read_source
 

@@ -14,7 +14,8 @@ a photo are a banner with its owner's name. Papers on hashing keep it, and so do
 from collections.abc import Iterator
 from pathlib import Path
 
-from raysearch.data.layouts.layout import Listing, PublishedCounts, Signature, listing_from_labels, register_release
+from raysearch.data.layouts.layout import PublishedCounts, Signature, register_release
+from raysearch.data.layouts.listing import Listing, listing_from_labels
 from raysearch.data.layouts.readers import disk, id_lists
 from raysearch.data.shards import Box
 

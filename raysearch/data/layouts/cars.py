@@ -16,14 +16,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from raysearch.core import UserError
-from raysearch.data.layouts.layout import (
-    ListEntry,
-    Listing,
-    PublishedCounts,
-    Signature,
-    listing_from_lists,
-    register_release,
-)
+from raysearch.data.layouts.layout import PublishedCounts, Signature, register_release
+from raysearch.data.layouts.listing import ListEntry, Listing, listing_from_lists
 from raysearch.data.layouts.readers import matlab
 from raysearch.data.shards import Box
 

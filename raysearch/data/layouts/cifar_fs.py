@@ -11,16 +11,8 @@ partitions, which are not read. PNG files become JPEG here, of quality 95 with c
 from pathlib import Path
 
 from raysearch.core import UserError
-from raysearch.data.layouts.layout import (
-    Layout,
-    ListEntry,
-    Listing,
-    PublishedCounts,
-    Signature,
-    listing_from_lists,
-    official_release,
-    register_layout,
-)
+from raysearch.data.layouts.layout import Layout, PublishedCounts, Signature, official_release, register_layout
+from raysearch.data.layouts.listing import ListEntry, Listing, listing_from_lists
 from raysearch.data.layouts.readers import disk, known_parts
 from raysearch.data.shards import SPLITS
 

@@ -12,7 +12,8 @@ use this layout, and name one of them in the study.
 
 from pathlib import Path
 
-from raysearch.data.layouts.layout import Listing, PublishedCounts, Signature, register_release
+from raysearch.data.layouts.layout import PublishedCounts, Signature, register_release
+from raysearch.data.layouts.listing import Listing
 from raysearch.data.layouts.readers import id_lists
 
 

@@ -15,7 +15,8 @@ from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
 from raysearch.core import UserError
-from raysearch.data.layouts.layout import Listing, PublishedCounts, Signature, listing_from_lists, register_release
+from raysearch.data.layouts.layout import PublishedCounts, Signature, register_release
+from raysearch.data.layouts.listing import Listing, listing_from_lists
 from raysearch.data.layouts.readers import label_lists, matlab
 from raysearch.data.shards import Box
 

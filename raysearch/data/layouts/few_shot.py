@@ -20,15 +20,8 @@ from pathlib import Path
 
 from raysearch.core import UserError
 from raysearch.data.class_splits import split_files
-from raysearch.data.layouts.layout import (
-    NO_OPTIONS,
-    Layout,
-    Listing,
-    ReadOptions,
-    refuse_test_fraction,
-    register_layout,
-    same_form,
-)
+from raysearch.data.layouts.layout import NO_OPTIONS, Layout, ReadOptions, refuse_test_fraction, register_layout
+from raysearch.data.layouts.listing import Listing, same_form
 from raysearch.data.layouts.own_images import check_class_names
 from raysearch.data.layouts.readers import disk
 from raysearch.data.layouts.readers.columns import LABEL_NAMES

@@ -11,7 +11,8 @@ Traps. Train is noisy on purpose, with some wrong labels; test was cleaned by ha
 from collections.abc import Iterator
 from pathlib import Path
 
-from raysearch.data.layouts.layout import Listing, PublishedCounts, Signature, listing_from_labels, register_release
+from raysearch.data.layouts.layout import PublishedCounts, Signature, register_release
+from raysearch.data.layouts.listing import Listing, listing_from_labels
 from raysearch.data.layouts.readers import disk
 
 LISTS = {split: f"meta/{split}.txt" for split in ("train", "test")}

@@ -24,7 +24,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raysearch.core import UserError
-from raysearch.data.layouts.layout import NO_OPTIONS, Layout, Listing, ReadOptions, register_layout
+from raysearch.data.layouts.layout import NO_OPTIONS, Layout, ReadOptions, register_layout
+from raysearch.data.layouts.listing import Listing
 from raysearch.data.layouts.readers import archives, disk
 from raysearch.data.layouts.readers.columns import IMAGE_NAMES, LABEL_NAMES, choose_column, label_text
 from raysearch.data.layouts.readers.temporary_images import TemporaryImages

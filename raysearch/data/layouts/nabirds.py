@@ -11,7 +11,8 @@ is the id with the name ("0817.Red-winged Blackbird (Male)"); lists of classes w
 
 from pathlib import Path
 
-from raysearch.data.layouts.layout import Listing, PublishedCounts, Signature, register_release
+from raysearch.data.layouts.layout import PublishedCounts, Signature, register_release
+from raysearch.data.layouts.listing import Listing
 from raysearch.data.layouts.readers import id_lists
 
 

@@ -7,7 +7,8 @@ from pathlib import PurePosixPath
 
 from raysearch.core import UserError
 from raysearch.data import reading_account, shards, source_tree
-from raysearch.data.layouts.layout import Layout, Listing
+from raysearch.data.layouts.layout import Layout
+from raysearch.data.layouts.listing import Listing
 from raysearch.data.source_tree import LEADS_OUT, Entry
 
 

@@ -1,6 +1,7 @@
 """The embedded data set as a layout: nothing is on disk, and SRC is `-` or settings of the drawings."""
 
-from raysearch.data.layouts.layout import Layout, Listing, refuse_test_fraction, register_layout
+from raysearch.data.layouts.layout import Layout, refuse_test_fraction, register_layout
+from raysearch.data.layouts.listing import Listing
 
 
 def read_synthetic(src: str, test_fraction: float | None = None) -> Listing:

@@ -13,7 +13,8 @@ become RGB; a truncated one is corrupt, left out and named, where tolerant loade
 from pathlib import Path
 
 from raysearch.core import UserError
-from raysearch.data.layouts.layout import Listing, PublishedCounts, Signature, listing_from_lists, register_release
+from raysearch.data.layouts.layout import PublishedCounts, Signature, register_release
+from raysearch.data.layouts.listing import Listing, listing_from_lists
 from raysearch.data.layouts.readers import disk, label_lists
 from raysearch.data.shards import SPLITS
 

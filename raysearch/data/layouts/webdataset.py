@@ -21,7 +21,8 @@ from typing import NamedTuple
 
 from raysearch.core import UserError
 from raysearch.data import reading_account, shards, source_tree
-from raysearch.data.layouts.layout import Layout, Listing, register_layout
+from raysearch.data.layouts.layout import Layout, register_layout
+from raysearch.data.layouts.listing import Listing
 from raysearch.data.layouts.readers import archives, disk, tar_members
 from raysearch.data.layouts.readers.tar_members import Archive
 from raysearch.data.layouts.readers.temporary_images import TemporaryImages

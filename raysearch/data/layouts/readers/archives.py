@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from raysearch.core import UserError
-from raysearch.data.layouts.layout import Listing, refuse_test_fraction
+from raysearch.data.layouts.layout import refuse_test_fraction
+from raysearch.data.layouts.listing import Listing
 from raysearch.data.layouts.readers import disk
 from raysearch.data.layouts.readers.label_names import label_number, name_labels
 from raysearch.data.part_names import PART_WORDS, words_of

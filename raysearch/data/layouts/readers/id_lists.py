@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from raysearch.core import UserError
-from raysearch.data.layouts.layout import ListEntry, Listing, listing_from_lists
+from raysearch.data.layouts.listing import ListEntry, Listing, listing_from_lists
 from raysearch.data.layouts.readers import disk
 from raysearch.data.shards import Box
 

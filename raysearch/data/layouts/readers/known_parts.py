@@ -10,7 +10,8 @@ from pathlib import Path
 from raysearch.core import UserError
 from raysearch.data.class_splits import load_split, match_class_names, shipped_parts
 from raysearch.data.layouts import few_shot
-from raysearch.data.layouts.layout import Layout, Listing, PublishedCounts
+from raysearch.data.layouts.layout import Layout, PublishedCounts
+from raysearch.data.layouts.listing import Listing
 
 
 def known_parts_layout(name: str, title: str, counts: PublishedCounts) -> Layout:

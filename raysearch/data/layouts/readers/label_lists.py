@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from raysearch.data.layouts.layout import ListEntry
+from raysearch.data.layouts.listing import ListEntry
 
 
 class Line(NamedTuple):

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from raysearch.data.layouts.layout import same_form
+from raysearch.data.layouts.listing import same_form
 
 LISTED = 5  # labels or names in a line
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.0*)?")
