@@ -5,6 +5,7 @@ there, because the hash is checked. Everything else is read and written only whe
 the shared folder offers no such place, the user's default cache does.
 """
 
+import contextlib
 import os
 import stat
 from collections.abc import Callable
@@ -22,16 +23,21 @@ def cache_dir() -> Path:
 
 
 def default_cache_dir() -> Path:
-    """Return the folder `raysearch` in the user's cache directory, which others do not share.
+    """Return the folder `raysearch` in the user's cache directory. It is made if need be, and closed to other users.
 
     Raises:
         UserError: the user has no home directory.
     """
     base = os.environ.get("XDG_CACHE_HOME")
     try:
-        return (Path(base) if base else Path.home() / ".cache") / "raysearch"
+        folder = (Path(base) if base else Path.home() / ".cache") / "raysearch"
     except RuntimeError:
         raise UserError("no home directory for the cache; name a folder of your own with RAYSEARCH_CACHE") from None
+    with contextlib.suppress(OSError):  # whoever writes into it names the fault
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if is_own(folder.lstat()):
+            folder.chmod(0o700)
+    return folder
 
 
 def cache_bytes() -> int:
