@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -26,6 +27,8 @@ from raysearch.engine.options import Run
 from raysearch.engine.trials.jobs import Job
 from raysearch.runs import describe, results
 from raysearch.studies.design import Search, search_plan
+
+from ...security.users import VICTIM, User, needs_two_users
 
 NUMBERS = {"train.lr": tune.loguniform(1e-4, 1e-1), "esrl.positive": tune.uniform(0.01, 1)}
 STEPS = {"train.lr": tune.choice([1e-3, 1e-2, 1e-1]), "esrl.positive": tune.quniform(0.1, 0.5, 0.1)}
@@ -241,33 +244,26 @@ def test_a_lock_of_a_moment_is_waited_for(tmp_path: Path) -> None:
     assert not said
 
 
-_AS_NOBODY = """
-import os, sys
+_OPEN = """
+import sys
 from pathlib import Path
-import optuna
 from raysearch.engine.drivers import optuna_storage
-optuna.create_study(storage="sqlite://")  # imports what another user may not read
-if os.getuid() == 0:
-    os.setuid(65534)
 with optuna_storage.locked(Path(sys.argv[1])):
     _, aside = optuna_storage.open_storage(Path(sys.argv[1]))
 print(aside.path.name, aside.reason)
 """
 
 
-def test_a_read_only_file_is_put_aside(tmp_path: Path) -> None:
-    folder = Path(f"/tmp/raysearch-read-only-{os.getpid()}")  # pytest's own folders are closed to other users
-    folder.mkdir(mode=0o777)
-    try:
+@needs_two_users
+def test_a_read_only_file_is_put_aside() -> None:
+    with tempfile.TemporaryDirectory(prefix="raysearch-read-only-") as name:  # pytest's own are closed to other users
+        folder = Path(name)
         folder.chmod(0o777)
         optuna.create_study(storage=f"sqlite:///{folder}/optuna.db", study_name="s")
         (folder / "optuna.db").chmod(0o444)
-        command = [sys.executable, "-c", _AS_NOBODY, folder / "optuna.db"]
-        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "HOME": str(folder)})
+        done = User(VICTIM, folder).python(_OPEN, str(folder / "optuna.db"))
         assert done.returncode == 0, done.stderr
         assert done.stdout.startswith("optuna.read-only.db read only: "), done.stdout
-    finally:
-        shutil.rmtree(folder)
 
 
 def test_a_journal_of_the_old_file_is_not_applied_to_the_new_one(tmp_path: Path) -> None:
