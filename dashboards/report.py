@@ -89,10 +89,10 @@ def answer(study: StudyRecord, table: pa.Table) -> str:
 
     Args:
         study: the record of the run.
-        table: the run's results, as `results.load` returns them.
+        table: all cells of the run (`results.load`).
 
     Raises:
-        UserError: the cells must not be compared; see `statistics.compare`.
+        UserError: a comparison of the cells would mean nothing.
     """
     kind = report_kind(study)
     return kind.answer(kind.view(study, table))

@@ -122,12 +122,7 @@ def _refuse_corrupt(image: shards.Corrupt, place: object, on_corrupt: str) -> No
         raise UserError(f"{image.source} is corrupt: {image.reason} (in {place})")
 
 
-@app.command(
-    "index",
-    epilog=cli.examples(
-        "raysearch retrieve index model.pt photos/ photos.index",
-    ),
-)
+@app.command("index", epilog=cli.examples("raysearch retrieve index model.pt photos/ photos.index"))
 def index_command(
     model: Path = MODEL,
     folder: str = typer.Argument(
@@ -192,12 +187,7 @@ def _print_summary(index: Index, out: Path) -> None:
     console.print(f"{', '.join(facts)}: {out}")
 
 
-@app.command(
-    "query",
-    epilog=cli.examples(
-        "raysearch retrieve query model.pt photos.index bird.jpg -k 5",
-    ),
-)
+@app.command("query", epilog=cli.examples("raysearch retrieve query model.pt photos.index bird.jpg -k 5"))
 def query_command(
     model: Path = MODEL,
     index: Path = typer.Argument(metavar="INDEX", help="file that raysearch.retrieve index wrote"),

@@ -9,12 +9,15 @@ and Food-101.
 
 from raysearch import Ablation, choice, factor
 
-NO_ESRL = {"srem.regions": 0, "esrl.positive": 0.0, "esrl.erased": 0.0}
-BASELINE = {"hash.method": "adsh", **NO_ESRL}
+BASELINE = {"hash.method": "adsh", "srem.regions": 0, "esrl.positive": 0.0, "esrl.erased": 0.0}
 
 study = Ablation(
     question="Is FCAENet's baseline stronger than ExchNet's, and how much do their parts add?",
     task="retrieval",
+    design="full",
+    within=("hash.bits",),
+    seeds=5,
+    published="fcaenet/table_5_{data}",
     reference={**BASELINE, "hash.bits": 24},
     factors=[
         choice(
@@ -28,8 +31,4 @@ study = Ablation(
         ),
         factor("hash.bits", 24, 48),
     ],
-    design="full",
-    within=("hash.bits",),
-    seeds=5,
-    published="fcaenet/table_5_{data}",
 )

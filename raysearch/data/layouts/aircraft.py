@@ -14,7 +14,7 @@ a photo are a banner with its owner's name. Papers on hashing keep it, and so do
 from collections.abc import Iterator
 from pathlib import Path
 
-from raysearch.data.layouts.layout import PublishedCounts, Signature, register_release
+from raysearch.data.layouts.layout import PublishedCounts, Signature, official_release, register_layout
 from raysearch.data.layouts.listing import Listing, listing_from_labels
 from raysearch.data.layouts.readers import disk, id_lists
 from raysearch.data.shards import Box
@@ -49,12 +49,14 @@ def read_boxes(base: Path) -> dict[str, Box]:
     return boxes
 
 
-LAYOUT = register_release(
-    "aircraft",
-    "FGVC-Aircraft",
-    (Signature(("variants.txt", *LISTS.values(), "images"), ("", "data", "fgvc-aircraft-2013b/data")),),
-    list_samples,
-    PublishedCounts({"train": 6667, "test": 3333}, {"train": 100, "test": 100}),
-    read_boxes,
-    annotations=("images_box.txt",),
+LAYOUT = register_layout(
+    official_release(
+        "aircraft",
+        "FGVC-Aircraft",
+        (Signature(("variants.txt", *LISTS.values(), "images"), ("", "data", "fgvc-aircraft-2013b/data")),),
+        list_samples,
+        PublishedCounts({"train": 6667, "test": 3333}, {"train": 100, "test": 100}),
+        read_boxes,
+        annotations=("images_box.txt",),
+    )
 )

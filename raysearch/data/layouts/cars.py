@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from raysearch.core import UserError
-from raysearch.data.layouts.layout import PublishedCounts, Signature, register_release
+from raysearch.data.layouts.layout import PublishedCounts, Signature, official_release, register_layout
 from raysearch.data.layouts.listing import ListEntry, Listing, listing_from_lists
 from raysearch.data.layouts.readers import matlab
 from raysearch.data.shards import Box
@@ -102,12 +102,14 @@ def _annotation(source: str, row: Any, split: str) -> Annotation:
     return Annotation(source, int(row["class"]), split, (left - 1, top - 1, right, bottom))
 
 
-LAYOUT = register_release(
-    "cars",
-    "Stanford Cars",
-    (Signature(FIRST_RELEASE, FOLDERS), Signature(SECOND_RELEASE, FOLDERS)),
-    list_samples,
-    PublishedCounts({"train": 8144, "test": 8041}, {"train": 196, "test": 196}),
-    read_boxes,
-    annotations=(TEST_LABELS, f"devkit/{TEST_LABELS}"),
+LAYOUT = register_layout(
+    official_release(
+        "cars",
+        "Stanford Cars",
+        (Signature(FIRST_RELEASE, FOLDERS), Signature(SECOND_RELEASE, FOLDERS)),
+        list_samples,
+        PublishedCounts({"train": 8144, "test": 8041}, {"train": 196, "test": 196}),
+        read_boxes,
+        annotations=(TEST_LABELS, f"devkit/{TEST_LABELS}"),
+    )
 )

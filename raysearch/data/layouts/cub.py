@@ -12,7 +12,7 @@ use this layout, and name one of them in the study.
 
 from pathlib import Path
 
-from raysearch.data.layouts.layout import PublishedCounts, Signature, register_release
+from raysearch.data.layouts.layout import PublishedCounts, Signature, official_release, register_layout
 from raysearch.data.layouts.listing import Listing
 from raysearch.data.layouts.readers import id_lists
 
@@ -26,12 +26,14 @@ def list_samples(base: Path) -> Listing:
     return id_lists.list_samples(base, folder=lambda number, name: name, name=lambda number, name: name)
 
 
-LAYOUT = register_release(
-    "cub",
-    "CUB-200-2011",
-    (Signature((*id_lists.LISTS, "images"), ("", "CUB_200_2011"), without=("hierarchy.txt",)),),
-    list_samples,
-    PublishedCounts({"train": 5994, "test": 5794}, {"train": 200, "test": 200}),
-    id_lists.read_boxes,
-    annotations=("bounding_boxes.txt",),
+LAYOUT = register_layout(
+    official_release(
+        "cub",
+        "CUB-200-2011",
+        (Signature((*id_lists.LISTS, "images"), ("", "CUB_200_2011"), without=("hierarchy.txt",)),),
+        list_samples,
+        PublishedCounts({"train": 5994, "test": 5794}, {"train": 200, "test": 200}),
+        id_lists.read_boxes,
+        annotations=("bounding_boxes.txt",),
+    )
 )

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
 from raysearch.core import UserError
-from raysearch.data.layouts.layout import PublishedCounts, Signature, register_release
+from raysearch.data.layouts.layout import PublishedCounts, Signature, official_release, register_layout
 from raysearch.data.layouts.listing import Listing, listing_from_lists
 from raysearch.data.layouts.readers import label_lists, matlab
 from raysearch.data.shards import Box
@@ -74,15 +74,17 @@ def _box_around_dogs(path: Path) -> Box | None:
     return min(left), min(top), max(right), max(bottom)
 
 
-LAYOUT = register_release(
-    "dogs",
-    "Stanford Dogs",
-    (
-        Signature((*LISTS.values(), "Images")),
-        Signature((*(f"lists/{file}" for file in LISTS.values()), "Images")),
-    ),
-    list_samples,
-    PublishedCounts({"train": 12000, "test": 8580}, {"train": 120, "test": 120}),
-    read_boxes,
-    annotations=("Annotation",),
+LAYOUT = register_layout(
+    official_release(
+        "dogs",
+        "Stanford Dogs",
+        (
+            Signature((*LISTS.values(), "Images")),
+            Signature((*(f"lists/{file}" for file in LISTS.values()), "Images")),
+        ),
+        list_samples,
+        PublishedCounts({"train": 12000, "test": 8580}, {"train": 120, "test": 120}),
+        read_boxes,
+        annotations=("Annotation",),
+    )
 )

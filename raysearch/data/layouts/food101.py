@@ -11,7 +11,7 @@ Traps. Train is noisy on purpose, with some wrong labels; test was cleaned by ha
 from collections.abc import Iterator
 from pathlib import Path
 
-from raysearch.data.layouts.layout import PublishedCounts, Signature, register_release
+from raysearch.data.layouts.layout import PublishedCounts, Signature, official_release, register_layout
 from raysearch.data.layouts.listing import Listing, listing_from_labels
 from raysearch.data.layouts.readers import disk
 
@@ -32,10 +32,12 @@ def _read_labels(path: Path) -> Iterator[tuple[str, str]]:
         yield f"images/{line}.jpg", line.partition("/")[0]
 
 
-LAYOUT = register_release(
-    "food101",
-    "Food-101",
-    (Signature(("meta/classes.txt", *LISTS.values(), "images"), ("", "food-101")),),
-    list_samples,
-    PublishedCounts({"train": 75750, "test": 25250}, {"train": 101, "test": 101}),
+LAYOUT = register_layout(
+    official_release(
+        "food101",
+        "Food-101",
+        (Signature(("meta/classes.txt", *LISTS.values(), "images"), ("", "food-101")),),
+        list_samples,
+        PublishedCounts({"train": 75750, "test": 25250}, {"train": 101, "test": 101}),
+    )
 )

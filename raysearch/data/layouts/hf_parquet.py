@@ -178,9 +178,9 @@ LAYOUT = register_layout(
         name="parquet",
         about="Parquet files of Hugging Face data sets",
         looks_for="*.parquet with a column of images (struct of bytes and path) and one of labels",
+        options=("--label-column", "--image-column"),
         recognize=recognize,
         read=read_parquet,
         read_with=read_parquet,
-        options=("--label-column", "--image-column"),
     )
 )

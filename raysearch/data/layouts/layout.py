@@ -223,23 +223,6 @@ def official_release(
     )
 
 
-def register_release(
-    name: str,
-    title: str,
-    signatures: tuple[Signature, ...],
-    listing: Callable[[Path], Listing],
-    counts: PublishedCounts,
-    boxes: Callable[[Path], Mapping[str, Box]] | None = None,
-    annotations: Sequence[str] = (),
-) -> Layout:
-    """Register the layout of a release that has its own split, and return it; see `official_release`.
-
-    Raises:
-        UserError: the name is taken.
-    """
-    return register_layout(official_release(name, title, signatures, listing, counts, boxes, annotations))
-
-
 def refuse_test_fraction(test_fraction: float | None, origin: str) -> None:
     """Raise if --test-fraction was given although the data set has a split.
 

@@ -11,7 +11,7 @@ is the id with the name ("0817.Red-winged Blackbird (Male)"); lists of classes w
 
 from pathlib import Path
 
-from raysearch.data.layouts.layout import PublishedCounts, Signature, register_release
+from raysearch.data.layouts.layout import PublishedCounts, Signature, official_release, register_layout
 from raysearch.data.layouts.listing import Listing
 from raysearch.data.layouts.readers import id_lists
 
@@ -27,12 +27,14 @@ def list_samples(base: Path) -> Listing:
     )
 
 
-LAYOUT = register_release(
-    "nabirds",
-    "NABirds",
-    (Signature((*id_lists.LISTS, "hierarchy.txt", "images"), ("", "nabirds")),),
-    list_samples,
-    PublishedCounts({"train": 23929, "test": 24633}, {"train": 555, "test": 555}),
-    id_lists.read_boxes,
-    annotations=("bounding_boxes.txt",),
+LAYOUT = register_layout(
+    official_release(
+        "nabirds",
+        "NABirds",
+        (Signature((*id_lists.LISTS, "hierarchy.txt", "images"), ("", "nabirds")),),
+        list_samples,
+        PublishedCounts({"train": 23929, "test": 24633}, {"train": 555, "test": 555}),
+        id_lists.read_boxes,
+        annotations=("bounding_boxes.txt",),
+    )
 )

@@ -13,7 +13,7 @@ become RGB; a truncated one is corrupt, left out and named, where tolerant loade
 from pathlib import Path
 
 from raysearch.core import UserError
-from raysearch.data.layouts.layout import PublishedCounts, Signature, register_release
+from raysearch.data.layouts.layout import PublishedCounts, Signature, official_release, register_layout
 from raysearch.data.layouts.listing import Listing, listing_from_lists
 from raysearch.data.layouts.readers import disk, label_lists
 from raysearch.data.shards import SPLITS
@@ -43,10 +43,12 @@ def _read_lines(path: Path, split: str) -> list[label_lists.Line]:
     return lines
 
 
-LAYOUT = register_release(
-    "vegfru",
-    "VegFru",
-    (Signature((*LISTS.values(), *FOLDERS), ("", "vegfru", "VegFru")),),
-    list_samples,
-    PublishedCounts({"train": 29200, "val": 14600, "test": 116931}, dict.fromkeys(SPLITS, 292)),
+LAYOUT = register_layout(
+    official_release(
+        "vegfru",
+        "VegFru",
+        (Signature((*LISTS.values(), *FOLDERS), ("", "vegfru", "VegFru")),),
+        list_samples,
+        PublishedCounts({"train": 29200, "val": 14600, "test": 116931}, dict.fromkeys(SPLITS, 292)),
+    )
 )

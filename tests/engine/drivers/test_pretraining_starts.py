@@ -83,6 +83,7 @@ def alone(data: Path, row: dict[str, Any], directory: Path) -> dict[str, Any]:
     return task.evaluate()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*classes have fewer")
 def test_pre_trainings_are_run_once_and_shared(data: Path, tmp_path: Path) -> None:
     output = sweep(tmp_path, data, "one", ("centroid", "relation"), 0.01)

@@ -81,11 +81,9 @@ CHANGES = [
     ("late", "16", "32"),
 ]
 NO_CHANGES = [
-    ("study", "UNUSED = 1", "UNUSED = 2"),
+    *[("helpers", "OTHER = 3", "OTHER = 4"), ("helpers", "def pick", "# A comment.\ndef pick")],
+    *[("study", "UNUSED = 1", "UNUSED = 2"), ("study", "10, 20", "20, 10")],
     ("study", "rate(trial)\n", "rate(trial)  # of Adam\n\n"),
-    ("study", "10, 20", "20, 10"),
-    ("helpers", "OTHER = 3", "OTHER = 4"),
-    ("helpers", "def pick", "# A comment.\ndef pick"),
 ]
 
 

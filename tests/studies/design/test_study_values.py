@@ -42,14 +42,8 @@ class Design(enum.StrEnum):
 
 
 def retrieval(**changes: Any) -> Ablation:
-    given: dict[str, Any] = {
-        "question": "?",
-        "task": "retrieval",
-        "reference": {"hash.bits": 24},
-        "factors": [factor("hash.bits", 12, 24)],
-        "seeds": 2,
-    }
-    return Ablation(**given | changes)
+    given: dict[str, Any] = {"reference": {"hash.bits": 24}, "factors": [factor("hash.bits", 12, 24)], "seeds": 2}
+    return Ablation(**{"question": "?", "task": "retrieval"} | given | changes)
 
 
 def plan(study: Ablation, profile: str = "laptop", **settings: Any) -> ablation_plan.AblationPlan:
