@@ -112,8 +112,8 @@ def account_of_examples(
 def describe_unread(account: reading_account.ReadingAccount) -> str:
     """Return the largest groups of what was left out, to end a message that there are no images.
 
-    >>> from raysearch.data.reading_account import Unused
-    >>> describe_unread(account_of(0, [Unused("file", "a.raw", "the ending .raw is not read")]))
+    >>> unread = reading_account.Unused("file", "a.raw", "the ending .raw is not read")
+    >>> describe_unread(reading_account.account_of(0, [unread]))
     '; left out: 1 file (the ending .raw is not read: a.raw)'
     """
     largest = sorted(account.left_out, key=lambda entry: -entry.number)[:3]

@@ -60,7 +60,7 @@ def pair_attention(
         query: features (C, H, W).
         layer: index, from 0.
 
-    >>> both = pair_attention(HelixFormer(8, heads=2).eval(), torch.randn(8, 4, 4), torch.randn(8, 4, 4))
+    >>> both = pair_attention(helixformer.HelixFormer(8, heads=2).eval(), torch.randn(8, 4, 4), torch.randn(8, 4, 4))
     >>> [(side.source, side.received.shape, side.from_marks.shape) for side in both]
     [('support', (4, 4), (5, 4, 4)), ('query', (4, 4), (5, 4, 4))]
     """
