@@ -195,11 +195,11 @@ def main(
         return
     console = cli.console()
     console.print(_table(recogniser, named, 2 if top is None else top))
-    if found := accuracy(named):
-        others = f"; {len(named) - found.images:,} other images not counted" if found.images < len(named) else ""
+    if rate := accuracy(named):
+        others = f"; {len(named) - rate.images:,} other images not counted" if rate.images < len(named) else ""
         console.print(
-            f"accuracy {found.value:.1%} (95 % interval {found.low:.1%} to {found.high:.1%}) "
-            f"of {found.images:,} images in folders named like classes{others}"
+            f"accuracy {rate.value:.1%} (95 % interval {rate.low:.1%} to {rate.high:.1%}) "
+            f"of {rate.images:,} images in folders named like classes{others}"
         )
     for image in naming.corrupt[:SHOWN]:
         console.print(f"left out: {image.source}: {image.reason}", style="yellow")
@@ -240,11 +240,11 @@ def _plain(
     accounts: Mapping[str, reading_account.ReadingAccount],
     top: int | None,
 ) -> dict[str, object]:
-    found = accuracy(named)
+    rate = accuracy(named)
     return {
         "model": recogniser.sha256,
         "shots": recogniser.shots,
-        "accuracy": found and found._asdict(),
+        "accuracy": rate and rate._asdict(),
         "images": [
             {
                 "path": image.path,

@@ -73,16 +73,16 @@ def build(
             anything is left out.
     """
     place = Location.parse(folder)
-    found = image_sources.find_images(place, follow_links)
+    source = image_sources.find_images(place, follow_links)
     if strict:
-        found.account.refuse(str(place))
+        source.account.refuse(str(place))
     done = 0
     words: list[np.ndarray] = []
     paths: list[str] = []
     labels: list[str | None] = []
     corrupt: list[shards.Corrupt] = []
     with ThreadPoolExecutor(os.cpu_count()) as threads:  # decoders release the GIL
-        while batch := list(itertools.islice(found.images, hasher.batch)):
+        while batch := list(itertools.islice(source.images, hasher.batch)):
             pixels = []
             for photo, read in zip(batch, threads.map(hasher.preprocessing.read, batch), strict=True):
                 if isinstance(read, shards.Corrupt):
@@ -96,13 +96,13 @@ def build(
                 words.append(pack(hasher.encode(np.stack(pixels))))
             done += len(batch)
             if progress:
-                progress(done, found.total)
+                progress(done, source.total)
     if not words:
         first = f"{corrupt[0].source}: {corrupt[0].reason}"
         raise UserError(
-            f"{place}: none of {reading_account.count(found.total, 'image')} can be read; the first is {first}"
+            f"{place}: none of {reading_account.count(source.total, 'image')} can be read; the first is {first}"
         )
-    account = found.account.complete(len(paths), corrupt)
+    account = source.account.complete(len(paths), corrupt)
     if strict:
         account.refuse(str(place))
     about = About(
@@ -111,7 +111,7 @@ def build(
         root=str(place.local.resolve() if place.local is not None else place),
         images=shards.IMAGES_VERSION,
         corrupt=tuple(corrupt),
-        others=found.others,
+        others=source.others,
         account=account,
     )
     return Index(np.concatenate(words), paths, labels, about, hasher)
@@ -252,16 +252,16 @@ def _read_queries(hasher: Hasher, places: Sequence[Path], on_corrupt: OnCorrupt,
         if not place.is_dir():
             _add(str(place), hasher.pixels(place))
             continue
-        found = image_sources.find_images(place, follow_links)
+        source = image_sources.find_images(place, follow_links)
         corrupt: list[shards.Corrupt] = []
-        for photo in found.images:
+        for photo in source.images:
             read = hasher.preprocessing.read(photo)
             if isinstance(read, shards.Corrupt):
                 _refuse_corrupt(read, place, on_corrupt.value)
                 corrupt.append(read)
             else:
                 _add(str(place / photo.path), read)
-        accounts[str(place)] = found.account.complete(found.total - len(corrupt), corrupt)
+        accounts[str(place)] = source.account.complete(source.total - len(corrupt), corrupt)
     _add("", None)
     if not names:
         folder, account = next(iter(accounts.items()))

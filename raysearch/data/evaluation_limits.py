@@ -194,12 +194,12 @@ def dataset_warnings(data: DataCounts) -> list[str]:
             "val": "it has no val part; data.split=auto validates on a fifth of the train classes",
             "test": "it has no test part; few-shot studies need one, or data.split=mod4",
         }
-        own = "each class is in one part: few-shot studies keep these parts, and retrieval studies refuse them"
-        return ["; ".join([own, *(note[split] for split in missing)]), *_equal_names(data)]
+        reason = "each class is in one part: few-shot studies keep these parts, and retrieval studies refuse them"
+        return ["; ".join([reason, *(note[split] for split in missing)]), *_equal_names(data)]
     limits = retrieval_limits(data)
     if are_tests_apart(data):
-        own = "no test class is in another part: few-shot studies keep them apart, and retrieval studies refuse them"
-        return [f"{own}; data.split=auto validates on a fifth of the other classes", *_equal_names(data)]
+        reason = "no test class is in another part: few-shot studies keep them apart, and retrieval studies refuse them"
+        return [f"{reason}; data.split=auto validates on a fifth of the other classes", *_equal_names(data)]
     impossible = [f"retrieval is not possible: {error}" for error in limits.errors]
     return impossible + list(limits.warnings) + shared_classes_warning(data)
 

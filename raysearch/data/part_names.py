@@ -71,12 +71,12 @@ def name_parts(names: Iterable[str]) -> dict[str, str]:
             groups.setdefault(rest, {})[name] = parts.pop()
     plain = groups.pop((), None)
     shared = [group for group in groups.values() if len(set(group.values())) > 1]
-    found = plain or (shared[0] if len(shared) == 1 else {})
+    named_parts = plain or (shared[0] if len(shared) == 1 else {})
     first: dict[str, str] = {}
-    for name, part in found.items():
+    for name, part in named_parts.items():
         if (other := first.setdefault(part, name)) != name:
             raise UserError(f"{other} and {name} both name the {part} part; keep one of them")
-    return found
+    return named_parts
 
 
 def in_order(parts: Mapping[str, str]) -> dict[str, str]:
@@ -100,9 +100,11 @@ def kinds_of_files(names: Iterable[str]) -> list[str]:
     (['JPEGImages'], [], ['label'])
     """
     words = {name: {re.sub(r"[\W\d_]+", "", name.casefold())} - {""} for name in names}
-    for name, own in words.items():
-        if not own <= ANNOTATION_WORDS | NEUTRAL_WORDS:
+    for name, word_set in words.items():
+        if not word_set <= ANNOTATION_WORDS | NEUTRAL_WORDS:
             words[name] = set(words_of(name))
-    annotations = [name for name, own in words.items() if own and own <= ANNOTATION_WORDS | NEUTRAL_WORDS]
+    annotations = [
+        name for name, word_set in words.items() if word_set and word_set <= ANNOTATION_WORDS | NEUTRAL_WORDS
+    ]
     strict = [name for name in annotations if words[name] & ANNOTATION_WORDS]
     return annotations if len(annotations) == len(words) else strict

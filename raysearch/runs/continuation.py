@@ -57,17 +57,17 @@ def choose_run(out: str | None, record: StudyRecord, embedded: bool) -> ChosenRu
             )
         return ChosenRun(location)
     first = Path("runs") / f"{record.study}-{record.profile}"
-    own = first if embedded else first.with_name(f"{first.name}-{_data_name(record)}")
+    default = first if embedded else first.with_name(f"{first.name}-{_data_name(record)}")
     if not embedded and (first / "study.json").is_file() and not find_differences(results.read_study(first), record):
         return ChosenRun(run_location.RunLocation(first))  # begun by a version whose default did not depend on the data
-    path = own
+    path = default
     number = 1
     differences = []
     while conflicts := _conflicts(path, record):
         differences = differences or conflicts
         number += 1
-        path = own.with_name(f"{own.name}-{number}")
-    note = f"'{own}' holds another run ({'; '.join(differences)}); this one is '{path}'" if differences else ""
+        path = default.with_name(f"{default.name}-{number}")
+    note = f"'{default}' holds another run ({'; '.join(differences)}); this one is '{path}'" if differences else ""
     return ChosenRun(run_location.RunLocation(path), note)
 
 
@@ -155,8 +155,8 @@ def _reference_differences(earlier: StudyRecord, record: StudyRecord) -> list[st
     """Compare the configs of the reference, where both records have it under the same name."""
     configs = []
     for study in (earlier, record):
-        found = [variant.config for variant in study.variants if variant.name == study.reference]
-        configs.append(paths.flatten(found[0]) if found else {})
+        reference_configs = [variant.config for variant in study.variants if variant.name == study.reference]
+        configs.append(paths.flatten(reference_configs[0]) if reference_configs else {})
     if earlier.reference != record.reference:
         return []
     before, now = configs

@@ -69,9 +69,9 @@ def private_place(path: Path) -> Path:
     # Nobody else is at home in the default cache, whatever group its folders have.
     if _is_private_below(cache, path, is_private if os.environ.get("RAYSEARCH_CACHE") else is_own):
         return path
-    own = default_cache_dir() / path.relative_to(cache)
-    if own != path and _is_private_below(default_cache_dir(), own, is_own):
-        return own
+    default_place = default_cache_dir() / path.relative_to(cache)
+    if default_place != path and _is_private_below(default_cache_dir(), default_place, is_own):
+        return default_place
     raise UserError(
         f"'{path}' belongs to another user, or others may write to it; name a folder of your own with RAYSEARCH_CACHE"
     )

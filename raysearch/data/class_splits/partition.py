@@ -105,13 +105,13 @@ def divide_classes(name: str, data: DataCounts) -> Split:
     Raises:
         UserError: no such split, one that does not fit the classes, or no class to train or to validate on.
     """
-    own = are_disjoint(data) or are_tests_apart(data)
-    if name == OWN and not own:
+    has_own_parts = are_disjoint(data) or are_tests_apart(data)
+    if name == OWN and not has_own_parts:
         raise UserError(
             f"data.split={OWN} needs train/val/test splits with disjoint, non-empty class sets; data set '{data.name}' "
             "does not have them"
         )
-    if name in (OWN, AUTO) and own:
+    if name in (OWN, AUTO) and has_own_parts:
         return _divide_own_parts(name, data)
     if name == AUTO:
         _check_train_part(name, data)

@@ -78,8 +78,8 @@ def find_delimiter(header: str, columns: Sequence[str]) -> str:
     >>> find_delimiter("path;label;split", ("path", "label")), find_delimiter("a\\tlabel", ("label",))
     (';', '\\t')
     """
-    found = {mark: {name.strip(' "') for name in header.split(mark)} for mark in ",;\t|"}
-    return max(found, key=lambda mark: len(found[mark] & set(columns)))
+    columns_by_separator = {mark: {name.strip(' "') for name in header.split(mark)} for mark in ",;\t|"}
+    return max(columns_by_separator, key=lambda mark: len(columns_by_separator[mark] & set(columns)))
 
 
 def read_text(path: Path) -> str:

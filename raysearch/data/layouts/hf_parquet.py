@@ -76,9 +76,9 @@ def read_parquet(src: str, test_fraction: float | None = None, options: ReadOpti
         store.flush()
         listing = archives.listing_from_archives(root, images, parts, names, test_fraction, corrupt, first=0)
         chosen = dict.fromkeys(
-            f"columns: image {found.image!r}, label {found.label!r}"
-            + (f" with {len(found.names):,} class names" if found.names else "")
-            for found in columns.values()
+            f"columns: image {column_names.image!r}, label {column_names.label!r}"
+            + (f" with {len(column_names.names):,} class names" if column_names.names else "")
+            for column_names in columns.values()
         )
         used = tuple(path.relative_to(root).as_posix() for path in paths)
         return replace(listing, used=used, unused=tuple(lost), notes=(*chosen, *listing.notes))

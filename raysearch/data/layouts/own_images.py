@@ -151,14 +151,14 @@ def _refuse_nested(root: Path, folders: Sequence[str]) -> None:
 
 def _inner_source(root: Path, levels: int = 3) -> Path | None:
     """Return the folder below SRC in which parts or class folders begin, if there is only one."""
-    found = []
+    folders = []
     for name in disk.folders(root):
         folder = root / name
         if recognize_parts(folder) or recognize_class_folders(folder):
-            found.append(folder)
+            folders.append(folder)
         elif levels > 1 and (inner := _inner_source(folder, levels - 1)):
-            found.append(inner)
-    return found[0] if len(found) == 1 else None
+            folders.append(inner)
+    return folders[0] if len(folders) == 1 else None
 
 
 def _read_split_csv(root: Path, label_column: str | None) -> Listing:

@@ -87,16 +87,16 @@ def find_duplicates(images: Iterable[tuple[str, Place]]) -> Duplicates:
     in_parts = [group for group in repeated.values() if len(_parts(group, None)) > 1]
     in_labels = [group for group in repeated.values() if len({place.label for place in group}) > 1]
     groups = (*in_parts[:GROUPS_IN_PARTS], *in_labels[:GROUPS_IN_LABELS])
-    kept = {id(group): _shorten(group) for group in groups}
-    return Duplicates(in_parts=len(in_parts), in_labels=len(in_labels), groups=tuple(kept.values()))
+    shortened = {id(group): _shorten(group) for group in groups}
+    return Duplicates(in_parts=len(in_parts), in_labels=len(in_labels), groups=tuple(shortened.values()))
 
 
 def _shorten(group: Sequence[Place]) -> tuple[Place, ...]:
     """Return the first places of a group, among them one for each label and part."""
     firsts = {(place.label, place.split): place for place in reversed(group)}
     others = (place for place in group if place not in firsts.values())
-    kept = {*firsts.values(), *islice(others, max(PLACES_KEPT - len(firsts), 0))}
-    return tuple(place for place in group if place in kept)
+    places_listed = {*firsts.values(), *islice(others, max(PLACES_KEPT - len(firsts), 0))}
+    return tuple(place for place in group if place in places_listed)
 
 
 def _part(place: Place, part_of_class: Mapping[str, str] | None) -> str:

@@ -90,13 +90,13 @@ def write_shards(
                     results, directory / shard_builder.DATA_FOLDER, name, layout, tuple(labels), corrupt, steps
                 )
                 whole = whole.complete(manifest.images, manifest.corrupt[len(corrupt) :])
-                found = {
+                checked_fields = {
                     "account": whole,
                     "warnings": tuple(warnings),
                     "limits": tuple(dataset_warnings(DataCounts(name, manifest.classes, manifest.counts))),
                     "duplicates": duplicates.find_duplicates(_places(specs, results)),
                 }
-                manifest = manifest.model_copy(update=found)
+                manifest = manifest.model_copy(update=checked_fields)
                 if strict:
                     whole.refuse("SRC")
                 (directory / shard_builder.DATA_FOLDER / MANIFEST).write_text(

@@ -89,26 +89,26 @@ class AblationDriver:
         if not (run.directory / "study.json").exists():
             return
         earlier = results.read_study(run.directory)
-        asked = {cell.hash for cell in self._plan.cells}
-        others = [cell.cell for cell in earlier.cells if cell.cell not in asked]
+        planned = {cell.hash for cell in self._plan.cells}
+        others = [cell.cell for cell in earlier.cells if cell.cell not in planned]
         ended = results.read_cells(run.cells, others)
         if not ended:
             return
         wider = self._plan.with_cells_of(ended, [cell.seed for cell in earlier.cells])
-        kept = {cell.hash for cell in wider.cells} - asked
-        if kept:
+        older = {cell.hash for cell in wider.cells} - planned
+        if older:
             fields = describe.describe_ablation(wider)
             for name in ("variants", "cells", "seeds", "references", "reference", "comparisons"):
                 setattr(run.record, name, getattr(fields, name))
             context.console.print(
-                f"the report also has {len(kept)} cells of earlier calls: it covers {len(wider.variants)} variants and "
-                f"{len(wider.seeds)} seeds"
+                f"the report also has {len(older)} cells of earlier calls: it covers {len(wider.variants)} variants "
+                f"and {len(wider.seeds)} seeds"
             )
-        if len(kept) < len(ended):
-            names = dict.fromkeys(cell.variant for cell in earlier.cells if cell.cell in ended.keys() - kept)
+        if len(older) < len(ended):
+            names = dict.fromkeys(cell.variant for cell in earlier.cells if cell.cell in ended.keys() - older)
             context.console.print(
-                f"{len(ended) - len(kept)} cells of earlier calls are not in the study any more, and leave the report: "
-                f"{', '.join(names)}",
+                f"{len(ended) - len(older)} cells of earlier calls are not in the study any more, and leave the "
+                f"report: {', '.join(names)}",
                 markup=False,
             )
 
@@ -118,7 +118,7 @@ class AblationDriver:
         cells = sorted(self._plan.cells, key=lambda cell: cell.variant.name != reference)
         records = results.read_cells(context.run.cells, [cell.hash for cell in cells]).values()
         ids = (json.loads(record.get("metric_ids") or "{}").get(self._plan.ablation.metric) for record in records)
-        return next((str(found) for found in ids if found), None)
+        return next((str(metric_id) for metric_id in ids if metric_id), None)
 
     def _find_missing(self, context: RunContext) -> tuple[list[Cell], dict[str, int]]:
         """Return the cells to run, and how many were taken over, by the run beside this one that had finished them."""

@@ -42,29 +42,29 @@ def check_search(
     Raises:
         UserError: an option, a distribution, a starting point or a draw of the space that cannot be.
     """
-    found = Problems() if problems is None else problems
+    mistakes = Problems() if problems is None else problems
     groups: list[Group | None] = [*plan.groups] if plan is not None else [None]
     space = None
-    with found.caught():
+    with mistakes.caught():
         space = _read_space(search)
     if search.sampler in SAMPLERS:
-        with found.caught():
+        with mistakes.caught():
             _check_sampler(search, space)
     if search.scheduler in SCHEDULERS:
         for group in groups:
             steps = plan.reference(group).config.steps if plan is not None and group is not None else _STEPS
-            _check_scheduler(search, steps, found)
+            _check_scheduler(search, steps, mistakes)
     if isinstance(space, Mapping):
         for path, distribution in space.items():
-            with found.caught():
+            with mistakes.caught():
                 _check_bounds(path, distribution, search.task)
     for number, start in enumerate(search.starts, start=1):
-        with found.caught(f"start {number}"):
+        with mistakes.caught(f"start {number}"):
             _check_start(start, space)
-    if plan is not None and space is not None and not found.messages:
-        _try_space(plan, plan.groups[0], space, data, found)
+    if plan is not None and space is not None and not mistakes.messages:
+        _try_space(plan, plan.groups[0], space, data, mistakes)
     if problems is None:
-        found.raise_all()
+        mistakes.raise_all()
 
 
 def _read_space(search: Search) -> Mapping[str, BaseDistribution] | Callable[[Any], Any]:

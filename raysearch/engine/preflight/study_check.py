@@ -143,10 +143,10 @@ def _check_metrics(study: Study, plan: Plan | None, profile: str, problems: Prob
         problems.add(f"task '{study.task}': its metric_ids raises {type(error).__name__}: {error}")
         return
     known = list(dict.fromkeys([*computed, *spec.objectives, *_TIMES]))
-    asked = {"metric": study.metric} if isinstance(study, Ablation) else {}
+    metric_settings = {"metric": study.metric} if isinstance(study, Ablation) else {}
     if isinstance(study, Search) and study.judge_seeds and not _trains_population(study):
-        asked = {"judge_metric": study.judge_metric}
-    for field, metric in asked.items():
+        metric_settings = {"judge_metric": study.judge_metric}
+    for field, metric in metric_settings.items():
         if metric not in known:
             listed = f"; known: {', '.join(known)}"
             hint = nearest(str(metric), known)

@@ -142,9 +142,9 @@ def check_value(path: str, value: Any, task: str, where: str) -> Any:
     try:
         return getattr(kind.model_validate({field: value}), field)
     except ValidationError as error:
-        own = [line for place, line in _errors(error, section) if place == path]
-        if own:
-            raise UserErrors(f"{where}: {line}" for line in own) from None
+        messages = [line for place, line in _errors(error, section) if place == path]
+        if messages:
+            raise UserErrors(f"{where}: {line}" for line in messages) from None
         return value
 
 

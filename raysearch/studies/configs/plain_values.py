@@ -89,20 +89,20 @@ def plain_settings(settings: object, where: str, problems: Problems | None = Non
     Raises:
         UserError: no mapping, a path that is no string, or a value without a plain form.
     """
-    found = Problems() if problems is None else problems
+    mistakes = Problems() if problems is None else problems
     plain = {}
     if not isinstance(settings, Mapping):
-        found.add(f"{where}: {_shortened(settings)} is a {type(settings).__name__}; use {{'config.path': value}}")
+        mistakes.add(f"{where}: {_shortened(settings)} is a {type(settings).__name__}; use {{'config.path': value}}")
         settings = {}
     for path, value in settings.items():
         name = path.value if isinstance(path, enum.Enum) else path
         if not isinstance(name, str):
-            found.add(f"{where}: a config path is a string such as 'hash.bits', not {_shortened(name)}")
+            mistakes.add(f"{where}: a config path is a string such as 'hash.bits', not {_shortened(name)}")
             continue
-        with found.caught():
+        with mistakes.caught():
             plain[str(name)] = to_plain(value, f"{where}: {name}")
     if problems is None:
-        found.raise_all()
+        mistakes.raise_all()
     return plain
 
 

@@ -54,10 +54,7 @@ class Ablation:
 
     def __post_init__(self) -> None:
         problems = Problems()
-        with problems.caught():
-            study_values.check_text(self.question, "question")
-        with problems.caught():
-            study_values.check_task(self.task)
+        study_values.check_question_and_task(self.question, self.task, problems)
         self._read_values(problems)
         if self.task in TASKS:
             self._check_design(problems)

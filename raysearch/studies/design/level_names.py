@@ -96,8 +96,8 @@ def _find_in_text(factor: Factor, text: str, task: str) -> list[int]:
                 return [position, *rest]
         return None
 
-    if len(words) <= _MOST_WORDS and (found := _find_from(0)) is not None:
-        return found
+    if len(words) <= _MOST_WORDS and (levels_named := _find_from(0)) is not None:
+        return levels_named
     wrong = next((word.strip() for word in words if _position(factor, word, task) is None), text.strip())
     raise UserError(_no_such_level(factor, wrong))
 
@@ -136,10 +136,10 @@ def _is_value(factor: Factor, level: Mapping[str, Any], value: Any, task: str) -
         return False
     given = overrides.absolute_paths({factor.name: value}, task)[factor.name]
     try:
-        held, asked = (overrides.check_value(factor.name, item, task, "") for item in (level[factor.name], given))
+        held, given_value = (overrides.check_value(factor.name, item, task, "") for item in (level[factor.name], given))
     except UserError:
         return type(level[factor.name]) is type(value) and level[factor.name] == value
-    return type(held) is type(asked) and held == asked
+    return type(held) is type(given_value) and held == given_value
 
 
 def _names(factor: Factor) -> Iterator[str]:
@@ -155,7 +155,8 @@ def _no_such_level(factor: Factor, name: Any) -> str:
     names = list(_names(factor))
     hint = nearest(str(name), names)
     listed = ", ".join(known if re.fullmatch(r"[\w.:+-]+", known) else f"'{known}'" for known in names)
-    guess = hint if "did you mean" in hint else ""
+    is_number = isinstance(name, int | float) or re.fullmatch(r"[-+]?[\d.]+(e[-+]?\d+)?", str(name))
+    guess = hint if "did you mean" in hint and not is_number else ""  # a number looks like any other
     return f"--only {factor.name}={name}: no such level; '{factor.name}' has {listed}{guess}"
 
 

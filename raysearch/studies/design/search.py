@@ -67,10 +67,7 @@ class Search:
 
     def __post_init__(self) -> None:
         problems = Problems()
-        with problems.caught():
-            study_values.check_text(self.question, "question")
-        with problems.caught():
-            study_values.check_task(self.task)
+        study_values.check_question_and_task(self.question, self.task, problems)
         self._read_values(problems)
         for name, registry in (("sampler", search_methods.SAMPLERS), ("scheduler", search_methods.SCHEDULERS)):
             with problems.caught():

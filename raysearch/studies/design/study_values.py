@@ -212,6 +212,20 @@ def check_task(task: object) -> None:
     overrides.known_paths(task)
 
 
+def check_question_and_task(question: object, task: object, problems: Problems) -> None:
+    """Check what every study has: its question and its task.
+
+    Args:
+        question: as given.
+        task: as given.
+        problems: collects the mistakes.
+    """
+    with problems.caught():
+        check_text(question, "question")
+    with problems.caught():
+        check_task(task)
+
+
 def check_text(text: object, name: str) -> None:
     """Check a text of a study.
 

@@ -358,3 +358,8 @@ def test_component_and_search_groups_are_checked_too() -> None:
     moved = plan_search("s", search, "laptop", DATA, {"srem.regions": 5})
     assert moved.reference(moved.groups[0]).config.srem.regions == 5, "--set moves the reference, as in an ablation"
     assert replace(search, group=None).group is None
+
+
+def test_an_unknown_number_is_answered_without_a_guess() -> None:
+    with pytest.raises(UserError, match=r"lwfm.tau=7: no such level; 'lwfm.tau' has [^?]*$"):
+        fewshot().only(overrides.parse_only(["lwfm.tau=7"]))

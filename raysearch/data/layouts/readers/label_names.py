@@ -63,9 +63,9 @@ def name_labels(labels: Mapping[str, int], names: Sequence[str], first: int | No
         elif same_form(label) in unique:
             of_label[label] = same_form(label)
     if not of_label:
-        found = _without_list(labels, numbers)
+        without_list = _without_list(labels, numbers)
         text = f"no label is among the {len(names)} class names (first label: {next(iter(labels), '')!r}); none is used"
-        return found._replace(warnings=(text, *found.warnings))
+        return without_list._replace(warnings=(text, *without_list.warnings))
     if unnamed := {label: count for label, count in labels.items() if label not in of_label}:
         rows = sum(unnamed.values())
         listed = ", ".join(f"{label!r} ({count:,})" for label, count in list(unnamed.items())[:LISTED])
