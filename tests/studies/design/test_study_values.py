@@ -361,5 +361,6 @@ def test_component_and_search_groups_are_checked_too() -> None:
 
 
 def test_an_unknown_number_is_answered_without_a_guess() -> None:
-    with pytest.raises(UserError, match=r"lwfm.tau=7: no such level; 'lwfm.tau' has [^?]*$"):
-        fewshot().only(overrides.parse_only(["lwfm.tau=7"]))
+    study = retrieval(reference={"srem.regions": 50}, factors=[factor("srem.regions", 0, 10, 50)])
+    with pytest.raises(UserError, match=r"srem.regions=70: no such level; 'srem.regions' has 0, 10, 50$"):
+        study.only(overrides.parse_only(["srem.regions=70"]))
