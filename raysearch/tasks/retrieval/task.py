@@ -9,6 +9,7 @@ the hash layer on cached features, a frozen backbone, and standardized features 
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -64,7 +65,8 @@ class RetrievalTask:
         self.network = network.to(worker.device).to(memory_format=torch.channels_last)
         self.method = methods.build_method(config, self.sampler, worker, self.network)
         self._epochs = sampling.EpochSampler(config, self.sampler, self.method)
-        self._prefetcher = Prefetcher(self.train, lambda iteration: self._epochs.rows(iteration, worker))
+        # Not a lambda that uses `self`: in a reference cycle, an ended task would keep its GPU memory.
+        self._prefetcher = Prefetcher(self.train, partial(self._epochs.rows, worker=worker))
         self.warm_steps = 0 if config.model.frozen else config.warmup.iterations
         self.steps = self.warm_steps + config.train.iterations
         self.done = 0
