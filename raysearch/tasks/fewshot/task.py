@@ -10,6 +10,7 @@ zero: it shows in the loss, which ends the run.
 """
 
 import json
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,8 @@ class FewshotTask:
         self.steps = max(1, config.train.epochs)
         self.done = 0
         self._sampler = EpisodeSampler(config, seed, self._train_episodes, len(feed.train))
-        self._prefetcher = Prefetcher(feed.train, lambda epoch: self._sampler.rows(epoch, worker))
+        # Not of `self`: with a cycle, an ended task would stay in memory until Python collects garbage.
+        self._prefetcher = Prefetcher(feed.train, partial(self._sampler.rows, worker=worker))
         self._best = BestState()  # with train.select=validation
 
     def advance(self) -> dict[str, Any]:

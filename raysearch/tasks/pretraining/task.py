@@ -5,7 +5,8 @@ and thrown away at the end; the last epoch counts. The backbone is evaluated by 
 classes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,32 @@ class Classifier(nn.Module):
         return self.linear((last.flatten(1) if self.flatten else last.mean((2, 3))).float())
 
 
+@dataclass(frozen=True)
+class BatchSampler:
+    """The batches of each epoch: the images in an order that the seed and the epoch decide.
+
+    Args:
+        images: number of images.
+        batch: images per step, of all workers together.
+        seed: the seed of the run.
+        worker: whose share of the batches `rows` yields.
+    """
+
+    images: int
+    batch: int
+    seed: int
+    worker: Worker
+
+    def batches(self, epoch: int) -> Sequence[Tensor]:
+        """Return the rows of each batch of an epoch, for all workers together."""
+        order = torch.randperm(self.images, generator=generator(self.seed, epoch))
+        return order.split(batch_sizes(self.images, self.batch, self.worker.world_size))
+
+    def rows(self, epoch: int) -> Iterator[Tensor]:
+        """Yield the rows of each batch that this worker loads."""
+        return map(self.worker.share, self.batches(epoch))
+
+
 class PretrainTask:
     """Pre-training of a backbone; see the module. Implements `Task`.
 
@@ -80,7 +107,9 @@ class PretrainTask:
         self.images = worker.feed.train
         self.steps = config.train.epochs
         self.done = 0
-        self._prefetcher = Prefetcher(self.images, lambda epoch: map(worker.share, self._batches(epoch)))
+        # Not of `self`: with a cycle, an ended task would stay in memory until Python collects garbage.
+        self._sampler = BatchSampler(len(self.images), config.train.batch, seed, worker)
+        self._prefetcher = Prefetcher(self.images, self._sampler.rows)
         smallest = min(batch_sizes(len(self.images), config.train.batch, worker.world_size))
         if smallest < 2 * worker.world_size:
             raise UserError(
@@ -120,7 +149,7 @@ class PretrainTask:
         side = self.images.side
         sums = torch.zeros(2, device=device)  # of losses, and of correct images
         self.classifier.train()
-        for batch_rows in self._batches(self.done):
+        for batch_rows in self._sampler.batches(self.done):
             rows = self.worker.share(batch_rows)
             drawn = draw_views(config.augment, rows, (side, side), (self.seed, self.done))
             images = augment(self.loader.take(self.images, rows), drawn)
@@ -184,11 +213,6 @@ class PretrainTask:
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": copied(state["optimiser"]), "param_groups": groups})
         self.done = state["done"]
-
-    def _batches(self, epoch: int) -> Sequence[Tensor]:
-        """Return the rows of each batch of an epoch, for all workers together."""
-        order = torch.randperm(len(self.images), generator=generator(self.seed, epoch))
-        return order.split(batch_sizes(len(order), self.config.train.batch, self.worker.world_size))
 
 
 def metric_ids(config: PretrainRunConfig, split: str) -> dict[str, str]:
