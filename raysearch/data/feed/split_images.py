@@ -6,7 +6,7 @@ for the same rows, so a cell has the same numbers in either mode.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -59,6 +59,50 @@ def all_rows(divided: Mapping[str, SplitRows]) -> np.ndarray:
     return np.sort(np.concatenate([split.rows for split in divided.values()]))
 
 
+class ImagePieces:
+    """Decoded images in several arrays, read like one array of shape (n, side, side, 3). Nothing is copied to make it.
+
+    Args:
+        pieces: arrays (k, side, side, 3) uint8 in the order of their rows. All have the same k, but the last may have
+            fewer.
+
+    Attributes:
+        pieces: the arrays.
+        shape: of all images together.
+    """
+
+    def __init__(self, pieces: Sequence[np.ndarray]) -> None:
+        self.pieces = tuple(pieces)
+        self.shape = (sum(map(len, self.pieces)), *self.pieces[0].shape[1:])
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        return self.take(rows)
+
+    def take(self, rows: np.ndarray, axis: int = 0, out: np.ndarray | None = None, mode: str = "raise") -> np.ndarray:
+        """Return the images of `rows` (B,): (B, side, side, 3) uint8. `np.take` calls it.
+
+        Args:
+            rows: (B,) int64, none of them negative.
+            axis: 0.
+            out: (B, side, side, 3) uint8, to write to; None for a new array.
+            mode: "raise".
+
+        Raises:
+            IndexError: there is no such row.
+        """
+        rows = np.asarray(rows)
+        if axis != 0 or mode == "wrap":
+            raise ValueError("images are taken along axis 0, by rows that exist")
+        if len(rows) and not 0 <= rows.min() <= rows.max() < self.shape[0]:
+            raise IndexError(f"rows {rows.min()} to {rows.max()} of {self.shape[0]} images")
+        images = np.empty((len(rows), *self.shape[1:]), np.uint8) if out is None else out
+        numbers, within = np.divmod(rows, len(self.pieces[0]))
+        for number in np.unique(numbers):
+            places = np.flatnonzero(numbers == number)
+            images[places] = self.pieces[number][within[places]]
+        return images
+
+
 def decode_all(decoder: decoding.Decoder, rows: np.ndarray, spec: decoding.DecodeSpec) -> np.ndarray:
     """Decode rows (m,) into one array (m, side, side, 3) uint8.
 
@@ -67,13 +111,42 @@ def decode_all(decoder: decoding.Decoder, rows: np.ndarray, spec: decoding.Decod
         rows: (m,) int64.
         spec: how images are decoded.
     """
-    pixels = np.empty((len(rows), spec.side, spec.side, 3), np.uint8)
-    done = 0
-    for images in decoder(decoding.chunk_rows(rows, spec)):
-        pixels[done : done + len(images)] = images
-        done += len(images)
-    assert done == len(rows), "a chunk was lost"
-    return pixels
+    empty = np.empty((0, spec.side, spec.side, 3), np.uint8)
+    return next(decode_pieces(decoder, rows, spec, len(rows) * spec.bytes), empty)
+
+
+def decode_pieces(
+    decoder: decoding.Decoder, rows: np.ndarray, spec: decoding.DecodeSpec, piece_bytes: int
+) -> Iterator[np.ndarray]:
+    """Decode rows (m,) into arrays of at most `piece_bytes`, as `ImagePieces` takes them.
+
+    A piece that the caller lets go is freed before the next one is allocated.
+
+    Args:
+        decoder: the decoder of the rows.
+        rows: (m,) int64.
+        spec: how images are decoded.
+        piece_bytes: of a piece; it holds at least one image.
+
+    Yields:
+        (k, side, side, 3) uint8.
+    """
+    piece_rows = max(1, piece_bytes // spec.bytes)
+    chunks = decoder(decoding.chunk_rows(rows, spec))
+    rest = np.empty((0, spec.side, spec.side, 3), np.uint8)  # of a chunk that a piece had no room for
+    for start in range(0, len(rows), piece_rows):
+        piece = np.empty((min(piece_rows, len(rows) - start), spec.side, spec.side, 3), np.uint8)
+        done = 0
+        while done < len(piece):
+            images = rest if len(rest) else next(chunks, rest)
+            assert len(images), "a chunk was lost"
+            taken = images[: len(piece) - done]
+            piece[done : done + len(taken)] = taken
+            rest = images[len(taken) :]
+            done += len(taken)
+        yield piece
+        del piece
+    assert not len(rest), "there are more images than rows"
 
 
 def reindex(rows: np.ndarray, divided: Mapping[str, SplitRows]) -> dict[str, SplitRows]:

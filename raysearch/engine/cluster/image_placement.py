@@ -1,14 +1,19 @@
 """Images of a run, placed where its workers find them: arrays in the object store, or streams that each worker opens.
 
-The driver puts resident arrays into the store, so they outlive every other node and go with the driver. Each node that
-runs workers gets one copy, which all its workers map. Streams use some CPUs, which trials leave free. Shards that only
-the driver's machine has, such as the embedded data set, are decoded there.
+The driver puts resident arrays into the store of its own node, so they outlive every other node and go with the driver.
+Each node that runs workers gets one copy, which all its workers map. The driver decodes and puts piece after piece, so
+that a large set passes through its memory and never has to fit there twice.
+
+Streams use some CPUs, which trials leave free. Shards that only the driver's machine has, such as the embedded data
+set, are decoded there.
 """
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import ray
 
@@ -22,8 +27,12 @@ from raysearch.runs import FeedRecord
 from raysearch.storage import Location
 from raysearch.studies.configs import Images
 
+PIECE_BYTES = 1 << 30  # of resident images in one array of the object store
 _MIN_STREAM_BYTES = 128 << 20  # of the object store, which a stream may always take
 _PIPELINES = 2  # of a worker's stream: one for this pass, one for the next
+_FREE_SHARE = 0.5  # of the free memory of the driver's machine, for resident images
+_SHARED_MEMORY = Path("/dev/shm")
+_CGROUP = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
@@ -31,17 +40,17 @@ class Resident:
     """Decoded images in the object store.
 
     Args:
-        pixels: ObjectRef of an array (images, side, side, 3), uint8.
-        splits: ObjectRef of the rows of each split, counted among these images.
+        pieces: ObjectRefs of arrays (k, side, side, 3), uint8, that follow one another.
+        splits: ObjectRef of the rows of each split, counted over all pieces.
     """
 
-    pixels: Any
+    pieces: tuple[Any, ...]
     splits: Any
 
     def open(self) -> dict[str, ImageSet]:
         """Return the images of each split; the pixels are mapped, not copied."""
-        pixels, splits = ray.get([self.pixels, self.splits])
-        return feed.image_sets(pixels, splits)
+        *pieces, splits = ray.get([*self.pieces, self.splits])
+        return feed.image_sets(pieces[0] if len(pieces) == 1 else feed.ImagePieces(pieces), splits)
 
 
 @dataclass(frozen=True)
@@ -85,7 +94,7 @@ def place_images(
     """
     run = context.run
     options = context.options
-    store = smallest_object_store()
+    room = smallest_room(options.store_share)
     cpus = _spare_cpus()
     workers = capacity.workers_on_cluster(replace(demand, streams=True))
     reader = ShardReader(run.shards, shards.read_manifest(run.shards))
@@ -102,7 +111,7 @@ def place_images(
         split_rows = feed.split_rows(run.shards, partition.of_class if partition else None)
         rows = feed.all_rows(split_rows)
         decision = feed_mode.choose_feed_mode(
-            options.feed, len(rows) * view.bytes, store, options.store_share, bytes_taken
+            options.feed, len(rows) * view.bytes, room.memory, room.share, bytes_taken, room.where
         )
         text = decision.describe(len(rows), spec.side)
         context.console.print(f"images: {text}")
@@ -114,16 +123,51 @@ def place_images(
         run.record.feed = records
         if decision.mode is feed_mode.FeedMode.resident:
             decoder = ThreadDecoder(reader, view, os.cpu_count() or 1) if decode_here else RayDataDecoder(reader, view)
-            pixels = feed.decode_all(decoder, rows, view)
-            placed[spec] = Resident(ray.put(pixels), ray.put(feed.reindex(rows, split_rows)))
+            # `map` holds no piece while the next one is decoded.
+            pieces = tuple(map(ray.put, feed.decode_pieces(decoder, rows, view, PIECE_BYTES)))
+            placed[spec] = Resident(pieces, ray.put(feed.reindex(rows, split_rows)))
             bytes_taken += decision.bytes
         else:
             _check_streamable(spec, decision.why, location, unseen_by, cpus)
-            room = max(_MIN_STREAM_BYTES, decision.room // (_PIPELINES * max(1, workers)))
+            stream_room = int(options.store_share * smallest_object_store()) - bytes_taken
+            bytes_each = max(_MIN_STREAM_BYTES, stream_room // (_PIPELINES * max(1, workers)))
             placed[spec] = Streamed(
-                reader, RayDataDecoder(reader, view, cpus, room, own_process=True), ray.put(split_rows)
+                reader, RayDataDecoder(reader, view, cpus, bytes_each, own_process=True), ray.put(split_rows)
             )
     return placed
+
+
+class Room(NamedTuple):
+    """A memory that resident images must fit, and the share of it that they may take."""
+
+    memory: int  # bytes
+    share: float
+    where: str  # name of the memory
+
+
+def smallest_room(store_share: float) -> Room:
+    """Return the memory that leaves the least room for resident images.
+
+    They must fit the object store of each node that runs workers. They must also fit the store of the driver's node,
+    where they are put first, and half of the free memory of that node's machine, of which the store takes its pages.
+
+    Args:
+        store_share: the share of an object store that decoded images may take.
+    """
+    own_id = ray.get_runtime_context().get_node_id()
+    (own,) = (node["Resources"] for node in ray.nodes() if node["NodeID"] == own_id)
+    own_store = int(own.get("object_store_memory", 0))
+    rooms = [
+        Room(smallest_object_store(), store_share, "the object store"),
+        Room(own_store, store_share, "the object store of the driver's node"),
+        Room(free_memory(), _FREE_SHARE, "the free memory of the driver's machine"),
+    ]
+    shared_memory = shared_memory_size()
+    if shared_memory is not None and shared_memory < own_store:
+        # Ray then has its store in files, and reports the size that it wanted.
+        where = f"{_SHARED_MEMORY}, which a container can have more of (--shm-size)"
+        rooms.append(Room(shared_memory, store_share, where))
+    return min(rooms, key=lambda room: room.memory * room.share)
 
 
 def smallest_object_store() -> int:
@@ -131,6 +175,28 @@ def smallest_object_store() -> int:
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     workers = [resources for resources in nodes if resources.get("CPU", 0) >= 1] or nodes
     return int(min(resources.get("object_store_memory", 0) for resources in workers))
+
+
+def shared_memory_size() -> int | None:
+    """Return the bytes that fit in this machine's shared memory; None if it has no such file system."""
+    try:
+        status = os.statvfs(_SHARED_MEMORY)
+    except OSError:
+        return None
+    return status.f_frsize * status.f_blocks
+
+
+def free_memory() -> int:
+    """Return the bytes of memory that this machine, or this container, can still hand out."""
+    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with contextlib.suppress(OSError):  # there is no such file outside of Linux
+        memory = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        free = int(memory["MemAvailable"].split()[0]) << 10
+    with contextlib.suppress(OSError, ValueError):  # outside of a container, or without a limit ("max")
+        statistics = dict(line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines())
+        in_use = int((_CGROUP / "memory.current").read_text()) - int(statistics["inactive_file"])
+        free = min(free, int((_CGROUP / "memory.max").read_text()) - in_use)
+    return max(0, free)
 
 
 def _check_streamable(

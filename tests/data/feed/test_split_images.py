@@ -105,6 +105,33 @@ def test_splits_share_one_array(drawn: Path) -> None:
     assert kept.pixels is sets["train"].pixels  # what is held out of it costs no memory
 
 
+@pytest.mark.parametrize("images_per_piece", [1, 5, 12, 35, 36, 100])
+def test_pieces_read_like_one_array(drawn: Path, monkeypatch: pytest.MonkeyPatch, images_per_piece: int) -> None:
+    monkeypatch.setattr(decoding, "CHUNK_ROWS", 7)
+    reader, view = ShardReader(drawn, shards.read_manifest(drawn)), DecodeSpec(20)
+    decode = feed.ThreadDecoder(reader, view)
+    whole = feed.decode_all(decode, np.arange(36), view)
+    pieces = list(feed.decode_pieces(decode, np.arange(36), view, images_per_piece * view.bytes + view.bytes // 2))
+    assert [len(piece) for piece in pieces[:-1]] == [images_per_piece] * (len(pieces) - 1)
+    assert 0 < len(pieces[-1]) <= images_per_piece
+    assert np.array_equal(np.concatenate(pieces), whole)
+    images = feed.ImagePieces(pieces)
+    assert images.shape == whole.shape
+    for rows in (np.arange(36), np.array([35, 0, 0, 17, 17, 1]), np.array([], np.int64), np.array([35])):
+        assert np.array_equal(images[rows], whole[rows])
+        out = np.zeros((len(rows), 20, 20, 3), np.uint8)
+        assert np.take(images, rows, axis=0, out=out) is out
+        assert np.array_equal(out, whole[rows])
+    for wrong in (36, -1):
+        with pytest.raises(IndexError):
+            images[np.array([0, wrong])]
+    divided = feed.split_rows(drawn)
+    for split, subset in feed.image_sets(images, divided).items():
+        assert np.array_equal(subset.images, whole[divided[split].rows])
+        assert subset.side == 20
+        assert not subset.streamed
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
     import ray
