@@ -158,4 +158,7 @@ class FewshotConfig(class_disjoint.ClassDisjointConfig):
         source = self.fewshot_method.source
         if source is not None:
             identities["model.method"] = f"{self.model.method} {weights.file_digest(source)}"
+        dropout = self.canonical().get("helix", {}).get("dropout")
+        if dropout:  # earlier cells drew from a generator that a resumed run did not continue
+            identities["helix.dropout"] = f"{dropout}, drawn by the place of a step"
         return identities

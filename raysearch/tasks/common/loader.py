@@ -106,8 +106,28 @@ class Prefetcher:
 
 def generator(seed: int, *place: int) -> torch.Generator:
     """Return the random numbers of a place in a run with this seed, such as an iteration and an epoch."""
+    return torch.Generator().manual_seed(_place_seed(seed, *place))
+
+
+def seed_step(seed: int, *place: int, device: torch.device) -> None:
+    """Seed torch's own generators for a training step, so that dropout is that of a place in a run with this seed.
+
+    A resumed run then draws what an undisturbed one draws. A network that draws nothing keeps its numbers.
+
+    Args:
+        seed: the seed of the run.
+        place: of the step, such as an epoch and a step; then the rank, since each worker has images of its own.
+        device: the device that the network draws on.
+    """
+    number = _place_seed(seed, *place)
+    torch.default_generator.manual_seed(number)  # torch.manual_seed also formats a stack trace for each absent GPU
+    if device.type == "cuda":
+        torch.cuda.manual_seed(number)
+
+
+def _place_seed(seed: int, *place: int) -> int:
     digest = hashlib.sha256(" ".join(map(str, (seed, *place))).encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+    return int.from_bytes(digest[:7], "big")
 
 
 def batch_sizes(rows: int, size: int, workers: int = 1) -> list[int]:

@@ -27,6 +27,7 @@ from raysearch.tasks.common import (
     check_finite,
     copied,
     generator,
+    seed_step,
     step_decay,
 )
 from raysearch.tasks.fewshot import evaluation
@@ -149,10 +150,11 @@ class PretrainTask:
         side = self.images.side
         sums = torch.zeros(2, device=device)  # of losses, and of correct images
         self.classifier.train()
-        for batch_rows in self._sampler.batches(self.done):
+        for number, batch_rows in enumerate(self._sampler.batches(self.done)):
             rows = self.worker.share(batch_rows)
             drawn = draw_views(config.augment, rows, (side, side), (self.seed, self.done))
             images = augment(self.loader.take(self.images, rows), drawn)
+            seed_step(self.seed, self.done, number, self.worker.rank, device=device)
             with evaluation.autocast(device, "auto"):
                 logits = self._wrapped(images)
             classes = self._classes[rows.to(device)]

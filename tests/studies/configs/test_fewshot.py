@@ -213,3 +213,12 @@ def test_guessing_scores_one_in_so_many_ways() -> None:
     before = config(STARTED).starts_from(0)
     assert before is not None
     assert before[0].chance({"train": [3, 0, 2, 0, 1]}) == pytest.approx(1 / 3)
+
+
+def test_dropout_alone_has_a_name_that_earlier_cells_do_not_have() -> None:
+    """Earlier cells drew from a generator that a resumed run did not continue; others kept their numbers."""
+    for change in ({}, {"train.epochs": 0, **STARTED, "helix.dropout": 0.3}, {**LWFM, "helix.dropout": 0.3}):
+        assert "helix.dropout" not in config(change).identities
+    names = {config({**method, "helix.dropout": 0.3}).identities["helix.dropout"] for method in ({}, UNDER)}
+    assert names == {"0.3, drawn by the place of a step"}
+    assert names != {config({"helix.dropout": 0.2}).identities["helix.dropout"]}

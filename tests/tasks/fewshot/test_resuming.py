@@ -11,6 +11,7 @@ import torch
 
 from raysearch.models.backbones import Backbone
 from raysearch.tasks.base import Worker
+from raysearch.tasks.common import seed_step
 from raysearch.tasks.fewshot.network import set_rate
 
 from ...registries import replace_backbone
@@ -23,6 +24,8 @@ CASES: dict[str, dict[str, Any]] = {
     "lwfm, sgd": {**METHODS["lwfm"], **SGD, "data.augment": "crop"},
     "relation, from a pre-training": {**METHODS["relation"], **STARTED, "data.augment": "colour"},
     "lwfm, frozen": {**METHODS["lwfm"], **FROZEN},
+    "dropout": {**METHODS["helixformer"], "helix.dropout": 0.3},
+    "dropout, frozen": {**METHODS["helix_lwfm"], **FROZEN, "helix.dropout": 0.3},
     "the last epoch": {**METHODS["relation"], "train.select": "last"},
     "nothing to learn": {**METHODS["centroid"], "train.epochs": 0},
 }
@@ -44,6 +47,23 @@ def test_a_run_goes_on_from_its_state_bit_for_bit(case: str) -> None:
         assert finish(resumed) == expected[stop:]
         for name, value in whole.network.state_dict().items():
             assert torch.equal(value, resumed.network.state_dict()[name]), (stop, name)
+
+
+def test_dropout_follows_from_the_place_in_the_run_and_from_the_rank() -> None:
+    change = {**METHODS["helixformer"], "helix.dropout": 0.3}
+    expected = finish(make(change, seed=1))
+    disturbed = make(change, seed=1)
+    for _ in range(disturbed.steps - 1):
+        disturbed.advance()
+        torch.rand(3)  # drawn by something else in the process
+    assert finish(disturbed) == expected[disturbed.steps - 1 :]
+    cpu = torch.device("cpu")
+    draws = set()
+    for place in ((0, 0, 0), (0, 0, 1), (0, 2, 0), (1, 0, 0)):
+        for seed in (0, 1):
+            seed_step(seed, *place, device=cpu)
+            draws.add(tuple(torch.rand(4).tolist()))
+    assert len(draws) == 8
 
 
 def test_a_state_stays_as_it_is_while_its_task_and_its_taker_train_on() -> None:

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, dropout
 
 from raysearch.data.feed import ImageSet, augment, draw_views
+from raysearch.models.backbones import Backbone
 from raysearch.studies.configs import PretrainRunConfig, overrides
 from raysearch.tasks.base import Feed, NonFiniteLoss, Task, Worker
 from raysearch.tasks.common import generator
@@ -17,6 +18,7 @@ from raysearch.tasks.pretraining import task as pretraining_task
 from raysearch.tasks.pretraining.task import PretrainTask
 from raysearch.tasks.registry import with_pretrained_backbone
 
+from ...registries import replace_backbone
 from ..fewshot import fewshot_runs
 from ..fewshot.fewshot_runs import METHODS, config, feed, finish, image_set
 
@@ -43,6 +45,13 @@ def make(change: dict[str, Any] | None = None, images: Feed | None = None, seed:
     resolved = overrides.resolve("pretrain", {**BASE, **(change or {})})
     assert isinstance(resolved, PretrainRunConfig)
     return PretrainTask(resolved, seed, Worker(images or feed(), Path()))
+
+
+class Dropping(fewshot_runs.TinyNetwork):
+    """Draws without a layer that a search for layers finds."""
+
+    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {name: dropout(tap, 0.3, self.training) for name, tap in super().forward(images).items()}
 
 
 @pytest.mark.usefixtures("double")
@@ -86,7 +95,9 @@ def test_it_learns_to_name_classes_of_different_colours() -> None:
     assert sum(rights[-4:]) / 4 > 0.9
 
 
-def test_a_run_goes_on_from_its_state_bit_for_bit() -> None:
+@pytest.mark.parametrize("network", [fewshot_runs.TinyNetwork, Dropping])
+def test_a_run_goes_on_from_its_state_bit_for_bit(network: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    replace_backbone(monkeypatch, "small", lambda name, weights: Backbone(network(), ("one", "two"), (4, 6)))
     whole = make()
     expected = finish(whole)
     for stop in range(4):
