@@ -71,7 +71,7 @@ def solve(cost: Tensor) -> Tensor:
     """Do as `assign`, for costs that are known to be finite."""
     n = cost.shape[-1]
     problems = cost.reshape(math.prod(cost.shape[:-2]), n, n)
-    columns = assign_by_subsets(problems) if cost.is_cuda and n <= LARGEST else _assign_on_host(problems)
+    columns = assign_by_subsets(problems) if not cost.is_cpu and n <= LARGEST else _assign_on_host(problems)
     return columns.view(cost.shape[:-1])
 
 

@@ -18,7 +18,7 @@ LAYERS = [
     ("studies",),
     ("runs",),
     ("tasks",),
-    ("inference", "inspection"),
+    ("inference", "inspection", "testing"),
     ("dashboards",),
     ("engine",),
 ]
