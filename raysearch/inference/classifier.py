@@ -24,6 +24,7 @@ from raysearch.inference import model_file
 from raysearch.models.fewshot import Maps
 from raysearch.models.variable_shots import class_logits
 from raysearch.studies.configs import FewshotConfig
+from raysearch.tasks.common import autocast
 from raysearch.tasks.fewshot import evaluation
 from raysearch.tasks.fewshot import network as fewshot_network
 from raysearch.tasks.fewshot.task import FewshotTask
@@ -159,7 +160,7 @@ class FewShotClassifier(model_file.ExportedModel):
         parts = [torch.empty(0, len(self._supports), device=self.device)]
         for at in range(0, len(images), evaluation.BATCH):
             query = self._maps(images[at : at + evaluation.BATCH])
-            with evaluation.autocast(self.device, "auto"):
+            with autocast(self.device, "auto"):
                 parts.append(class_logits(self._network.head, self._supports, query))
         return torch.cat(parts)
 
@@ -167,7 +168,7 @@ class FewShotClassifier(model_file.ExportedModel):
     def _maps(self, images: preprocessing.ImagesLike) -> Maps:
         """Return the feature maps of images, (n, C, h, w) per tap."""
         starts = range(0, len(images), evaluation.BATCH)
-        with evaluation.autocast(self.device, "auto"):
+        with autocast(self.device, "auto"):
             parts = [
                 self._network.maps(self.preprocessing.batch(images[at : at + evaluation.BATCH], self.device))
                 for at in starts

@@ -15,7 +15,7 @@ import torch
 from raysearch.data.episodes import Episodes
 from raysearch.data.feed import ImageSet
 from raysearch.models.fewshot import EpisodicNetwork, Maps
-from raysearch.tasks.common import Loader
+from raysearch.tasks.common import Loader, autocast
 from raysearch.tasks.fewshot import evaluation
 
 
@@ -87,7 +87,7 @@ def inspect_episode(
     store = evaluation.MapStore(network, images.subset(_mask(images, used)), Loader(device), "auto")
     position = {row: place for place, row in enumerate(used)}
     maps = [store.maps(torch.from_numpy(np.vectorize(position.__getitem__)(rows))) for rows in (support, query)]
-    with evaluation.autocast(device, "auto"):
+    with autocast(device, "auto"):
         output = network.head([tap[None] for tap in maps[0]], [tap.flatten(0, 1)[None] for tap in maps[1]])
     logits = output.logits[0].double().cpu().numpy().reshape(*query.shape, -1)
     return EpisodeForward(EpisodePredictions(index, support, query, images.labels[support[:, 0]], logits), *maps)

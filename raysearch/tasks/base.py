@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from raysearch.data.feed import ImageSet
+from raysearch.data.feed import DeviceImages, ImageSet
 
 
 class NonFiniteLoss(ArithmeticError):
@@ -55,6 +55,8 @@ class Worker:
     rank: int = 0
     world_size: int = 1
     start: Mapping[str, Tensor] | None = None  # a backbone's state, of the config's pre-training
+    gpu_share: float = 1.0  # the part of its GPU that the worker may use; sizes that follow from free memory heed it
+    device_images: DeviceImages = field(default_factory=DeviceImages)  # images that stay on a GPU from cell to cell
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """Return the model as it is called in training."""

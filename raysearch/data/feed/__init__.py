@@ -5,8 +5,10 @@ Both modes give the same bytes for the same rows. `augment` turns them into rand
 
 from raysearch.data.feed.augmentation import augment, draw_views, occurrences
 from raysearch.data.feed.decoding import Decoder, DecodeSpec, RayDataDecoder, ThreadDecoder, chunk_rows
+from raysearch.data.feed.device_images import DeviceImages
 from raysearch.data.feed.image_set import MEAN, STD, ImageSet, Pixels, normalize
 from raysearch.data.feed.philox import uniforms
+from raysearch.data.feed.pinned_ring import CudaLink, HostLink, PinnedRing
 from raysearch.data.feed.split_images import (
     CLASS_SPLITS,
     SPLITS,
@@ -28,11 +30,15 @@ __all__ = [
     "MEAN",
     "SPLITS",
     "STD",
+    "CudaLink",
     "DecodeSpec",
     "Decoder",
+    "DeviceImages",
+    "HostLink",
     "ImagePieces",
     "ImageSet",
     "ImageStream",
+    "PinnedRing",
     "Pixels",
     "RayDataDecoder",
     "SplitRows",

@@ -13,6 +13,7 @@ one call.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -67,7 +68,8 @@ def augment(taken: Tensor, drawn: Tensor) -> Tensor:
 
     Args:
         taken: (B, H, W, 3) uint8, as `ImageSet.take` returns them.
-        drawn: (B, k), as `draw_views` returns them.
+        drawn: (B, k), as `draw_views` returns them, on the device of the images. Upload the numbers of an epoch at
+            once: a copy in each step would wait for the device.
 
     Returns:
         (B, 3, H, W) normalized floats, channels last, as `normalize` returns them.
@@ -150,10 +152,8 @@ def _centres(start: Tensor, end: Tensor, count: int) -> Tensor:
 
 def _jitter_color(images: Tensor, brightness: Tensor, contrast: Tensor, contrast_first: Tensor) -> Tensor:
     """Scale brightness, and contrast around the mean gray, by factors (B,) in the drawn order."""
-    mean, std = (
-        torch.tensor(values, device=images.device, dtype=images.dtype).view(1, 3, 1, 1) for values in (MEAN, STD)
-    )
-    luma = torch.tensor(_LUMA, device=images.device, dtype=images.dtype)
+    mean, std = (_constant(values, images.dtype, images.device).view(1, 3, 1, 1) for values in (MEAN, STD))
+    luma = _constant(_LUMA, images.dtype, images.device)
     pixels = torch.addcmul(mean, images, std)
     first = contrast_first > 0
     for turn in (first, ~first):
@@ -162,3 +162,9 @@ def _jitter_color(images: Tensor, brightness: Tensor, contrast: Tensor, contrast
         factor = torch.where(turn, contrast, brightness).view(-1, 1, 1, 1)
         pixels = torch.addcmul(offset, pixels, factor).clamp_(0, 1)
     return pixels.sub_(mean).div_(std)
+
+
+@lru_cache(maxsize=16)
+def _constant(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return numbers on a device. They are cached there, because a copy waits for its queue."""
+    return torch.tensor(values, dtype=dtype, device=device)

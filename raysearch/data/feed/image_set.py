@@ -79,7 +79,7 @@ class ImageSet:
         A stream decodes them in the background. Rows taken in another order are correct but slow.
         """
         if isinstance(self.pixels, Prefetched):
-            self.pixels.prefetch(self._numbers(rows))
+            self.pixels.prefetch(self.numbers(rows))
 
     def close(self) -> None:
         """Stop a stream."""
@@ -88,13 +88,14 @@ class ImageSet:
 
     def take(self, rows: Tensor, device: torch.device) -> Tensor:
         """Return the images of `rows` (B,) on the device: (B, side, side, 3) uint8."""
-        return torch.from_numpy(self.pixels[self._numbers(rows)]).to(device)
+        return torch.from_numpy(self.pixels[self.numbers(rows)]).to(device)
 
     def batch(self, rows: Tensor, device: torch.device) -> Tensor:
         """Return the images of `rows` (B,) as normalized floats (B, 3, side, side), channels last."""
         return normalize(self.take(rows, device))
 
-    def _numbers(self, rows: Tensor) -> np.ndarray:
+    def numbers(self, rows: Tensor) -> np.ndarray:
+        """Return the rows of `pixels` that hold the images of `rows` (B,) on the host: (B,) int64."""
         numbers = rows.numpy()
         return numbers if self.rows is None else self.rows[numbers]
 

@@ -141,10 +141,16 @@ class PrefetchedPass:
         return np.concatenate(parts)
 
     def _next_chunk(self) -> np.ndarray:
-        item = self._ready.get()
-        if isinstance(item, Exception):
-            raise item
-        return item
+        while True:
+            try:
+                item = self._ready.get(timeout=0.5)
+            except queue.Empty:
+                if self._closed.is_set():  # by another thread than the one that takes
+                    raise RuntimeError("the stream of images was closed while they were taken") from None
+                continue
+            if isinstance(item, Exception):
+                raise item
+            return item
 
     def _decode(self) -> None:
         done = 0

@@ -1,6 +1,8 @@
-"""Code that all tasks share: batches on the training device, and the shell of a training step."""
+"""Code that all tasks share: batches on the training device, its memory and precision, and the shell of a step."""
 
 from raysearch.tasks.common.loader import Loader, Prefetcher, batch_sizes, check_batches, generator, seed_step
+from raysearch.tasks.common.memory import free_memory, items_at_once
+from raysearch.tasks.common.precision import autocast, exact_float32, resolve_precision
 from raysearch.tasks.common.training import BestState, StepMeter, check_finite, copied, step_decay
 
 __all__ = [
@@ -8,11 +10,16 @@ __all__ = [
     "Loader",
     "Prefetcher",
     "StepMeter",
+    "autocast",
     "batch_sizes",
     "check_batches",
     "check_finite",
     "copied",
+    "exact_float32",
+    "free_memory",
     "generator",
+    "items_at_once",
+    "resolve_precision",
     "seed_step",
     "step_decay",
 ]

@@ -2,19 +2,28 @@
 
 All workers of a run draw the same batches, from the config and the seed: see `batch_sizes` and `generator`.
 
+On a GPU nothing here makes the host wait. Images that fit stay on the device (`DeviceImages`). Others are gathered and
+copied ahead by a thread (`PinnedRing`). A task draws the numbers of an epoch at its start and uploads them once
+(`Loader.upload`); its steps take slices.
+
 On a GPU the host queues work ahead of time, so the host's clock would count waiting for the GPU as waiting for images.
-Two events around indexing and copying are recorded on the stream instead: the time between them is the time that the
-GPU spent without work, or copying.
+Two events around each load are recorded on the stream instead: the time between them is the time that the GPU spent
+without work, waiting for a copy, or gathering images.
 """
 
+import contextlib
 import hashlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
+from torch import Tensor
 
 from raysearch.core import UserError
-from raysearch.data.feed import ImageSet, normalize
+from raysearch.data.feed import CudaLink, DeviceImages, HostLink, ImageSet, PinnedRing, normalize, transfer
+from raysearch.tasks.common.memory import free_memory
+
+_RESIDENT_PART = 4  # images stay on the device if they take less than a quarter of its free memory
 
 
 class Loader:
@@ -22,14 +31,27 @@ class Loader:
 
     Args:
         device: the device of the loaded images.
+        device_images: the images that this process keeps on the device, see `Worker`. None: it keeps none.
+        gpu_share: the part of the GPU that this process may use.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, device_images: DeviceImages | None = None, gpu_share: float = 1.0) -> None:
         self.device = device
+        self._device_images = device_images
+        self._gpu_share = gpu_share
+        self._resident: dict[int, tuple[ImageSet, Tensor | None, Tensor | None]] = {}
         self._seconds = 0.0
         self._events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
 
-    def batch(self, images: ImageSet, rows: torch.Tensor) -> torch.Tensor:
+    def upload(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Copy host tensors to the device in one transfer that the host does not wait for.
+
+        Args:
+            tensors: of any types and shapes. On a CPU they are returned unchanged.
+        """
+        return transfer.upload(tensors, self.device)
+
+    def batch(self, images: ImageSet, rows: Tensor) -> Tensor:
         """Load normalized images.
 
         Args:
@@ -41,25 +63,49 @@ class Loader:
         """
         return normalize(self.take(images, rows))
 
-    def take(self, images: ImageSet, rows: torch.Tensor) -> torch.Tensor:
-        """Load images as they are stored.
+    def take(self, images: ImageSet, rows: Tensor) -> Tensor:
+        """Load images as they are stored. For batches that are known in advance, `batches` is faster.
 
         Args:
             images: to load from.
-            rows: (B,) of the images.
+            rows: (B,) of the images, on the host or on the device. Rows on the device are read back, which waits for
+                its queue, unless the images stay there.
 
         Returns:
             (B, side, side, 3) bytes on the device.
         """
-        started = time.perf_counter()
-        before = self._record_event()
-        batch = images.take(rows, self.device)
-        after = self._record_event()
-        if before is not None and after is not None:
-            self._events.append((before, after))
-        else:
-            self._seconds += time.perf_counter() - started
-        return batch
+        with self._timed():
+            if self.device.type == "cpu":
+                return images.take(rows, self.device)
+            pixels, numbers = self._on_device(images)
+            if pixels is None:
+                rows = rows.cpu()
+                buffer = transfer.pinned_buffer((len(rows), images.side, images.side, 3), self.device)
+                transfer.gather_images(images.pixels, images.numbers(rows), buffer)
+                return buffer.to(self.device, non_blocking=True)
+            if rows.device.type == "cpu":
+                (rows,) = self.upload(rows)
+            return pixels.index_select(0, rows if numbers is None else numbers[rows])
+
+    def batches(self, images: ImageSet, rows: Sequence[Tensor]) -> Iterator[Tensor]:
+        """Load batches in a known order. On a GPU each is loaded while the device works on the one before.
+
+        Images must not be taken in another way before the iterator ends or is closed, if they are streamed.
+
+        Args:
+            images: to load from.
+            rows: (B,) rows of each batch, on the host.
+
+        Returns:
+            An iterator over (B, side, side, 3) bytes on the device. A failing stream raises its error there.
+        """
+        if self.device.type == "cpu":
+            return (self.take(images, part) for part in rows)
+        if self._on_device(images)[0] is None:
+            link = CudaLink(self.device) if self.device.type == "cuda" else HostLink(self.device)
+            return self._received(PinnedRing(images, rows, link))
+        (positions,) = self.upload(torch.cat(list(rows)) if rows else torch.empty(0, dtype=torch.int64))
+        return (self.take(images, part) for part in positions.split([len(part) for part in rows]))
 
     def waited(self) -> float:
         """Return the seconds that the device has waited since the last call."""
@@ -70,6 +116,48 @@ class Loader:
         self._seconds = 0.0
         self._events = []
         return seconds
+
+    def free_memory(self) -> int | None:
+        """Return the bytes that this worker can still allocate on its GPU; None on any other device."""
+        return free_memory(self.device, self._gpu_share)
+
+    def _received(self, ring: PinnedRing) -> Iterator[Tensor]:
+        with contextlib.closing(ring):
+            while True:
+                with self._timed():
+                    taken = next(ring, None)
+                if taken is None:
+                    return
+                yield taken
+
+    def _on_device(self, images: ImageSet) -> tuple[Tensor | None, Tensor | None]:
+        """Return the pixels of a set on the device, and which of them are the set's images (None: all).
+
+        Pixels are None where they do not stay on the device. This is decided once per set.
+        """
+        if self._device_images is None or images.streamed:
+            return None, None
+        if id(images) not in self._resident:
+            numbers = None
+            free = self.free_memory()
+            room = None if free is None else (free + self._device_images.nbytes) // _RESIDENT_PART
+            pixels = self._device_images.hold(images.pixels, self.device, room)
+            if pixels is not None and images.rows is not None:
+                (numbers,) = self.upload(torch.tensor(images.rows))
+            self._resident[id(images)] = images, pixels, numbers  # with the set, whose id is then not given to another
+        return self._resident[id(images)][1:]
+
+    @contextlib.contextmanager
+    def _timed(self) -> Iterator[None]:
+        """Measure how long the device waits for the load within."""
+        started = time.perf_counter()
+        before = self._record_event()
+        yield
+        after = self._record_event()
+        if before is not None and after is not None:
+            self._events.append((before, after))
+        else:
+            self._seconds += time.perf_counter() - started
 
     def _record_event(self) -> torch.cuda.Event | None:
         """Return an event in the GPU's queue of work; None on a CPU."""
@@ -87,10 +175,11 @@ class Prefetcher:
 
     Args:
         images: the images that the steps train on.
-        rows: returns the rows of a step, by its number, in the order in which they are loaded.
+        rows: returns the rows of a step, by its number, in the order in which they are loaded. It must not refer to
+            the task that holds this object: in a reference cycle, an ended task would keep its memory.
     """
 
-    def __init__(self, images: ImageSet, rows: Callable[[int], Iterable[torch.Tensor]]) -> None:
+    def __init__(self, images: ImageSet, rows: Callable[[int], Iterable[Tensor]]) -> None:
         self._images = images
         self._rows = rows
         self._requested = 0  # steps

@@ -3,9 +3,7 @@
 Seed and index determine an episode, so all variants see the same ones.
 """
 
-import contextlib
 import math
-from contextlib import AbstractContextManager
 
 import numpy as np
 import torch
@@ -14,7 +12,7 @@ from raysearch.data.episodes import Episodes
 from raysearch.data.feed import ImageSet
 from raysearch.models.fewshot import EpisodicNetwork, Maps
 from raysearch.tasks.base import Worker
-from raysearch.tasks.common import Loader
+from raysearch.tasks.common import Loader, autocast
 
 BATCH = 128  # images that go through the backbone at once
 BUDGET = 2 << 30  # bytes of maps that are kept
@@ -114,10 +112,3 @@ def mean_and_half_width(values: np.ndarray) -> tuple[float, float]:
     """
     half_width = 1.96 * values.std(ddof=1) / math.sqrt(len(values))
     return round(float(values.mean()), 12), round(float(half_width), 12)
-
-
-def autocast(device: torch.device, precision: str) -> AbstractContextManager:
-    """Return a context in which a GPU computes in bfloat16, if `precision` is "auto"; otherwise an empty context."""
-    if device.type == "cuda" and precision == "auto":
-        return torch.autocast("cuda", dtype=torch.bfloat16)
-    return contextlib.nullcontext()

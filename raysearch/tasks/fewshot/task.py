@@ -24,7 +24,7 @@ from raysearch.models.fewshot import EpisodeOutput, EpisodicNetwork, Layout
 from raysearch.models.lwfm_loss import Classified, lwfm_loss
 from raysearch.studies.configs import FewshotConfig
 from raysearch.tasks.base import Worker
-from raysearch.tasks.common import BestState, Loader, Prefetcher, StepMeter, check_finite, copied, seed_step
+from raysearch.tasks.common import BestState, Loader, Prefetcher, StepMeter, autocast, check_finite, copied, seed_step
 from raysearch.tasks.fewshot import evaluation
 from raysearch.tasks.fewshot.network import build_network, build_optimizer, set_rate
 from raysearch.tasks.fewshot.views import EpisodeSampler, EpisodeStep, EpisodeViews
@@ -169,7 +169,7 @@ class FewshotTask:
         _, ways, shots = step.support.shape
         layout = Layout(len(queries), ways, shots, queries.shape[1])
         seed_step(self.seed, self.done, step.number, worker.rank, device=worker.device)
-        with evaluation.autocast(worker.device, config.train.precision):
+        with autocast(worker.device, config.train.precision):
             output = self._wrapped(inputs, layout, batch)
         losses = self._losses(output, queries, worker.share(step.ordinary))
         assert self.optimizer is not None

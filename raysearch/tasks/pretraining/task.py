@@ -23,6 +23,7 @@ from raysearch.tasks.common import (
     Loader,
     Prefetcher,
     StepMeter,
+    autocast,
     batch_sizes,
     check_finite,
     copied,
@@ -155,7 +156,7 @@ class PretrainTask:
             drawn = draw_views(config.augment, rows, (side, side), (self.seed, self.done))
             images = augment(self.loader.take(self.images, rows), drawn)
             seed_step(self.seed, self.done, number, self.worker.rank, device=device)
-            with evaluation.autocast(device, "auto"):
+            with autocast(device, "auto"):
                 logits = self._wrapped(images)
             classes = self._classes[rows.to(device)]
             loss = nn.functional.cross_entropy(logits, classes)

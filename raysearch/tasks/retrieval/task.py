@@ -65,7 +65,6 @@ class RetrievalTask:
         self.network = network.to(worker.device).to(memory_format=torch.channels_last)
         self.method = methods.build_method(config, self.sampler, worker, self.network)
         self._epochs = sampling.EpochSampler(config, self.sampler, self.method)
-        # Not a lambda that uses `self`: in a reference cycle, an ended task would keep its GPU memory.
         self._prefetcher = Prefetcher(self.train, partial(self._epochs.rows, worker=worker))
         self.warm_steps = 0 if config.model.frozen else config.warmup.iterations
         self.steps = self.warm_steps + config.train.iterations
