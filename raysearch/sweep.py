@@ -21,6 +21,7 @@ from rich.table import Column, Table
 
 from raysearch.core import Interrupt, Problems, UserError, cli
 from raysearch.data import class_splits, evaluation_limits, feed_mode, shards, synthetic
+from raysearch.engine import devices
 from raysearch.engine.drivers import Driver, open_driver
 from raysearch.engine.options import Options, Run, RunContext, cluster_address
 from raysearch.engine.preflight import study_check
@@ -182,7 +183,8 @@ def main(
 
     shards_location = _locate_shards(data, console)
     manifest = manifest or shards.read_manifest(shards_location)
-    plan = plan.for_data(class_splits.data_identity(manifest))
+    gpus = devices.resolve_gpus(gpus_per_worker, address)
+    plan = plan.for_data(class_splits.data_identity(manifest), devices.study_device(gpus, address))
     driver = open_driver(plan)
     surroundings = describe.describe_surroundings(
         manifest, shards_location, plan.settings, profile_reason, _command(), plan.reference_config
@@ -197,7 +199,7 @@ def main(
     run = Run(location.directory, shards_location, manifest, record)
     options = Options(
         workers=workers,
-        gpus_per_worker=gpus_per_worker,
+        gpus_per_worker=gpus,
         concurrency=concurrency,
         address=address,
         storage=storage,

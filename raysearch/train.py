@@ -189,7 +189,7 @@ def _train_to_the_end(config: RunConfig, seed: int, images: Feed, console: cli.C
     Raises:
         UserError: the loss is not finite.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = _device()
     torch.set_num_threads(1)  # as in a study's workers; more threads add in another order
     worker = Worker(images, cache_dir() / "features", device)
     pre_training = config.starts_from(seed)
@@ -233,6 +233,9 @@ def _config_of_run(record: StudyRecord, task: str, variant: str | None, given: M
     """
     if record.task != task:
         raise UserError(f"the run's task is {record.task}, not {task}")
+    if record.device is not None and record.device != _device().type:
+        here = "a CPU" if record.device != "cpu" else "a GPU"
+        cli.warn(f"the run used {'GPUs' if here == 'a CPU' else 'CPUs'}; this is {here}, so the numbers will differ")
     if record.code_version != TASKS[task].version:
         versions = f"version {record.code_version} of the task's code; this is version {TASKS[task].version}"
         cli.warn(f"the run used {versions}, so the numbers will differ")
@@ -251,6 +254,10 @@ def _data_of_run(record: StudyRecord) -> Location:
     if shards.read_manifest(location).content_hash != record.data.content_hash:
         raise UserError(f"{location} holds other data than the run used; give the path of that data with --data")
     return location
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _short(value: object) -> str:

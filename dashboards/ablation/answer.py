@@ -18,8 +18,8 @@ _MOST = 3  # variants named in a warning
 
 
 def sentence(run: View) -> str:
-    """Return the answer to the study's question, and warnings about variants that did not learn."""
-    warned = [f"Warning: {text}." for text in collapse_warnings(run)]
+    """Return the answer to the study's question, and warnings: other devices, and variants that did not learn."""
+    warned = [f"Warning: {text}." for text in [run.devices_note, *collapse_warnings(run)] if text]
     return " ".join([f"{_finding(run)}{_part_of_study(run)}{_holes(run)}.", *warned])
 
 

@@ -22,8 +22,9 @@ def cost_section(run: View) -> Markup | None:
     figure = figures.cost(run)
     if figure is None:
         return None
-    caption = "Circles are finished cells, crosses are failed ones. The bar is the mean of the finished cells. "
-    caption = f"{caption}{row_limits.note(run, verdicts.ROWS_IN_FIGURE)}".strip()
+    caption = _caption(
+        "Circles are finished cells, crosses are failed ones. The bar is the mean of the finished cells.", run
+    )
     return section(
         "cost",
         "Cost",
@@ -37,13 +38,17 @@ def _tradeoff(run: View) -> list[Markup]:
     figure = draw_tradeoff(run)
     if figure is None:
         return []
-    caption = (
+    caption = _caption(
         "Each variant's mean cost against its difference from the reference (blue, at zero), with 95 % intervals. The "
-        "line joins the variants that no other beats in both. A step whose interval contains zero may not be real. "
+        "line joins the variants that no other beats in both. A step whose interval contains zero may not be real.",
+        run,
     )
-    caption = f"{caption}{row_limits.note(run, verdicts.ROWS_IN_FIGURE)}".strip()
     says = "Cost of each variant against its difference from the reference; both are in the table of variants"
     return [tag("h3", "Cost against effect"), embed(figure, "plot-tradeoff", caption, says)]
+
+
+def _caption(text: str, run: View) -> str:
+    return " ".join(part for part in (text, run.times_note, row_limits.note(run, verdicts.ROWS_IN_FIGURE)) if part)
 
 
 def spent(study: StudyRecord, cells: Sequence[Mapping[str, Any]]) -> Markup:
@@ -107,10 +112,10 @@ def dollars(value: float) -> str:
 
 
 def cell_cost(run: View, variant: Variant) -> float | None:
-    """Return the mean seconds of a finished cell; GPU-seconds if the run had GPUs."""
+    """Return the mean seconds of a finished cell, GPU-seconds if the run had GPUs; on one kind of device."""
     if not any(row.get("gpu_seconds") for row in run.rows):
         return variant.seconds
-    seconds = [row["gpu_seconds"] for row in variant.finished if row.get("gpu_seconds") is not None]
+    seconds = [row["gpu_seconds"] for row in variant.timed if row.get("gpu_seconds") is not None]
     return sum(seconds) / len(seconds) if seconds else None
 
 

@@ -27,7 +27,7 @@ from dashboards.run_data import (
     typed,
 )
 from raysearch.runs import StudyRecord, VariantRecord
-from raysearch.studies.analysis import statistics
+from raysearch.studies.analysis import devices, statistics
 
 SIDE = 224  # the image side that a study declares its pixel sizes for
 
@@ -51,6 +51,7 @@ class Variant:
     missing: int
     limits: MetricRange  # values that the metric can have
     published: tuple[float, str] | None  # value and table
+    timed: list[dict[str, Any]]  # its finished cells on the device on which times are compared
 
     @property
     def mean_interval(self) -> tuple[float | None, float | None]:
@@ -69,8 +70,8 @@ class Variant:
 
     @functools.cached_property
     def seconds(self) -> float | None:
-        """Return the mean seconds of the finished cells."""
-        return mean(row.get("seconds") for row in self.finished)
+        """Return the mean seconds of the finished cells, on one kind of device."""
+        return mean(row.get("seconds") for row in self.timed)
 
     @functools.cached_property
     def epochs(self) -> float | None:
@@ -184,6 +185,24 @@ class View:
         }
         return [reason for reason, _ in sorted(reasons.items(), key=lambda item: -item[1]) if reason]
 
+    @functools.cached_property
+    def references(self) -> dict[str, str]:
+        """Variant -> the variant that it is compared with."""
+        return {variant.name: variant.reference for variant in self.variants}
+
+    @functools.cached_property
+    def devices_note(self) -> str:
+        """A line if cells that are compared ran on different kinds of devices; else nothing."""
+        return devices.mixed_sentence(self.rows, self.metric, self.references)
+
+    @functools.cached_property
+    def times_note(self) -> str:
+        """A sentence if mean times leave out cells, since they ran on another kind of device; else nothing."""
+        timed = devices.comparable(self.rows, "seconds", self.references)
+        names = sorted({devices.device_of(row) for row in timed if row["status"] == "finished"})
+        left_out = len(self.rows) - len(timed)
+        return f"Means are of cells on {formats.listed(names)}, without {left_out:,} on others." if left_out else ""
+
     def differences(self, variant: Variant) -> dict[int, float]:
         """Return seed -> the variant's metric minus its reference's, for seeds that both finished."""
         other = {} if variant.is_reference else self.named[variant.reference].values
@@ -221,8 +240,20 @@ def view(study: StudyRecord, table: pa.Table) -> View:
         by_variant[row["variant"]].append(row)
     limits = metric_range(metric, (row[metric] for row in rows if is_number(row.get(metric))))
     question = (metric, mode, limits)
+    comparable = {id(row) for row in devices.comparable(rows, metric, references)}
+    timed = {id(row) for row in devices.comparable(rows, "seconds", references) if row["status"] == "finished"}
     variants = tuple(
-        _variant(plan, compared[name], by_variant[name], absent[name], question, references[name], published)
+        _variant(
+            plan,
+            compared[name],
+            by_variant[name],
+            absent[name],
+            question,
+            references[name],
+            published,
+            [row for row in by_variant[name] if id(row) in comparable],
+            [row for row in by_variant[name] if id(row) in timed],
+        )
         for name, plan in plans.items()
     )
     texts = dict.fromkeys(row.get("metric_ids") for row in rows)
@@ -238,7 +269,8 @@ def _compare(
 ) -> dict[str, dict[str, Any]]:
     """Return the comparison by variant; a variant without an ended cell has an empty row."""
     types = {"variant": pa.string(), "seed": pa.int64(), "status": pa.string(), "config": pa.string()}
-    types |= {"metric_ids": pa.string(), "metric_steps": pa.string(), metric: pa.float64()}
+    types |= {"metric_ids": pa.string(), "metric_steps": pa.string(), "device": pa.string()}
+    types |= {"gpu_seconds": pa.float64(), metric: pa.float64()}
     planned: list[dict] = [{"variant": name, "status": "planned"} for name in names]
     table = typed(planned + rows, types)
     return {row["variant"]: row for row in statistics.compare(table, metric, reference, comparisons).to_pylist()}
@@ -252,6 +284,8 @@ def _variant(
     question: tuple[str, str, MetricRange],
     reference: str,
     published: Published | None,
+    comparable: list[dict[str, Any]],
+    timed: list[dict[str, Any]],
 ) -> Variant:
     metric, mode, limits = question
     name = plan.name
@@ -268,11 +302,14 @@ def _variant(
         is_reference=name == reference,
         verdict="reference" if name == reference else verdict_of(compared, mode),
         compared=compared,
-        values={row["seed"]: row[metric] for row in rows if row["status"] == "finished" and is_number(row.get(metric))},
+        values={
+            row["seed"]: row[metric] for row in comparable if row["status"] == "finished" and is_number(row.get(metric))
+        },
         rows=rows,
         missing=missing,
         limits=limits,
         published=published.find(levels, metric) if published else None,
+        timed=timed,
     )
 
 

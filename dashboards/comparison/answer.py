@@ -7,10 +7,15 @@ from dashboards.html.formats import count, interval, listed, metric_name, signed
 
 
 def answer_sentence(comparison: Comparison) -> str:
-    """Return the answer of a comparison.
+    """Return the answer of a comparison, and a warning if its cells ran on different kinds of devices.
 
     Decided differences come first. If there are none, the largest difference shows how large an effect may be hidden.
     """
+    warning = f" Warning: {comparison.devices_note}." if comparison.devices_note else ""
+    return f"{_finding(comparison)}{warning}"
+
+
+def _finding(comparison: Comparison) -> str:
     matches = comparison.matches
     first = comparison.first_name
     if not matches:

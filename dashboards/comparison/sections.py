@@ -26,6 +26,7 @@ from dashboards.html import (
     tag,
     verdicts,
 )
+from raysearch.studies.analysis.devices import device_counts, device_of
 
 _TERMS = {
     "Matched variants": "A variant of a later run is compared with the variant of its name in the first run, and with "
@@ -100,6 +101,7 @@ def run_properties(comparison: Comparison) -> Markup:
         "Code version": _code_versions,
         "Versions": lambda run: pairs(run.study.versions),
         "Hardware": lambda run: pairs(run.study.hardware),
+        "Devices": lambda run: pairs(device_counts(run.rows)),
         "Set on the command line": lambda run: pairs(run.study.settings.get("overrides")),
         "Command": lambda run: run.study.command or "",
         "Data read from": lambda run: run.study.data.path or "",
@@ -166,7 +168,7 @@ def cost(comparison: Comparison) -> Markup | None:
         ),
         Column("Ratio", _time_ratio),
     ]
-    note = "Means over finished cells, on the machine of each run; see what differs between the runs."
+    note = "Means over finished cells, on the device of each run. Times on different kinds of devices have no ratio."
     return section("cost", "Cost", Table(columns, timed, note).to_html())
 
 
@@ -212,5 +214,6 @@ def _time(seconds: float | None) -> Cell:
 def _time_ratio(match: Match) -> Cell:
     seconds = match.variant.seconds
     baseline = match.baseline.seconds
-    ratio = seconds / baseline if seconds is not None and baseline else None
+    same_device = len({device_of(row) for row in [*match.variant.timed, *match.baseline.timed]}) == 1
+    ratio = seconds / baseline if seconds is not None and baseline and same_device else None
     return Cell("" if ratio is None else f"{ratio:.2f}", sort_key=ratio)

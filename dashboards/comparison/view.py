@@ -5,10 +5,12 @@ variant is also matched with the one that has the same config under another name
 is compared, because the seeds that chose a config favor it.
 """
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dashboards.ablation.config_diff import between, words
 from dashboards.ablation.view import Variant, View
@@ -16,7 +18,7 @@ from dashboards.comparison import compatibility
 from dashboards.report import report_kind
 from raysearch.core import UserError, sanitize
 from raysearch.runs import results
-from raysearch.studies.analysis import metric_step, run_differences
+from raysearch.studies.analysis import devices, metric_step, run_differences
 
 SAME_CELLS = "same cells"
 
@@ -61,6 +63,21 @@ class Comparison:
     def variant_names(self) -> list[str]:
         """Names of the variants of all runs, each once."""
         return list(dict.fromkeys(variant.name for run in self.runs.values() for variant in run.variants))
+
+    @functools.cached_property
+    def devices_note(self) -> str:
+        """A line if cells that are compared ran on different kinds of devices; else nothing."""
+        rows: list[dict[str, Any]] = []
+        references: dict[str, str] = {}
+        for match in self.matches:
+            baseline = f"{self.first_name}/{match.baseline.name}"
+            name = f"{match.run}/{match.variant.name} against {match.baseline.name}"
+            if baseline not in references:
+                rows += [{**row, "variant": baseline} for row in match.baseline.rows]
+            if match.verdict != SAME_CELLS:
+                rows += [{**row, "variant": name} for row in match.variant.rows]
+            references |= {baseline: baseline, name: baseline}
+        return devices.mixed_sentence(rows, self.first_run.metric, references)
 
     @property
     def metric_ids(self) -> list[str]:
@@ -112,7 +129,7 @@ def _match_runs(runs: Mapping[str, View]) -> list[Match]:
     (_, first), *others = runs.items()
     pairs = [(name, variant, baseline) for name, run in others for variant, baseline in _match_variants(first, run)]
     tested = [(variant, baseline) for _, variant, baseline in pairs if not _same_cells(variant, baseline)]
-    values = [(variant.values, baseline.values) for variant, baseline in tested]
+    values = [_values(variant, baseline, first.metric) for variant, baseline in tested]
     steps = [metric_step(variant.rows + baseline.rows, first.metric) for variant, baseline in tested]
     differences = iter(run_differences.differences(values, steps))
     matches = []
@@ -127,6 +144,18 @@ def _match_runs(runs: Mapping[str, View]) -> list[Match]:
             verdict = _verdict(difference, first.mode)
         matches.append(Match(name, variant, baseline, changes, difference, verdict))
     return matches
+
+
+def _values(variant: Variant, baseline: Variant, metric: str) -> tuple[dict[int, float], dict[int, float]]:
+    """Return the metric by seed of both; of a time only on the device that finished most of their cells."""
+    comparable = {id(row) for row in devices.comparable([*variant.rows, *baseline.rows], metric)}
+    seeds, baseline_seeds = (
+        {row["seed"] for row in member.rows if id(row) in comparable} for member in (variant, baseline)
+    )
+    return (
+        {seed: value for seed, value in variant.values.items() if seed in seeds},
+        {seed: value for seed, value in baseline.values.items() if seed in baseline_seeds},
+    )
 
 
 def _match_variants(first: View, run: View) -> list[tuple[Variant, Variant]]:

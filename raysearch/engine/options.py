@@ -17,6 +17,7 @@ from raysearch.data.feed_mode import STORE_SHARE, FeedMode
 from raysearch.data.shards import Manifest
 from raysearch.runs import StudyRecord, results
 from raysearch.storage import Location
+from raysearch.studies.analysis import devices
 
 
 def cluster_address(address: str | None) -> str | None:
@@ -57,6 +58,11 @@ class Run:
     shards: Location
     manifest: Manifest
     record: StudyRecord  # completed while the study runs
+
+    @property
+    def device(self) -> str:
+        """The kind of device that computes the cells: "cpu" or "cuda"."""
+        return self.record.device or "cpu"
 
     @property
     def cells(self) -> Path:
@@ -104,8 +110,9 @@ class RunContext:
     def accepts(self, record: Mapping[str, Any]) -> bool:
         """Return whether a cell that ended before need not run again.
 
-        A cell that failed for a reason that is no result, such as a missing file, always runs again.
+        A cell that failed for a reason that is no result, such as a missing file, always runs again. So does one that
+        an earlier version computed on the other kind of device under the same hash.
         """
-        if record["status"] not in self.options.accepted_statuses:
+        if record["status"] not in self.options.accepted_statuses or devices.is_foreign(record, self.run.device):
             return False
         return not results.failed_by_input(self.run.cells, record)

@@ -160,7 +160,7 @@ class FewShotClassifier(model_file.ExportedModel):
         parts = [torch.empty(0, len(self._supports), device=self.device)]
         for at in range(0, len(images), evaluation.BATCH):
             query = self._maps(images[at : at + evaluation.BATCH])
-            with autocast(self.device, "auto"):
+            with autocast(self.device, self.config.train.precision):
                 parts.append(class_logits(self._network.head, self._supports, query))
         return torch.cat(parts)
 
@@ -168,7 +168,7 @@ class FewShotClassifier(model_file.ExportedModel):
     def _maps(self, images: preprocessing.ImagesLike) -> Maps:
         """Return the feature maps of images, (n, C, h, w) per tap."""
         starts = range(0, len(images), evaluation.BATCH)
-        with autocast(self.device, "auto"):
+        with autocast(self.device, self.config.train.precision):
             parts = [
                 self._network.maps(self.preprocessing.batch(images[at : at + evaluation.BATCH], self.device))
                 for at in starts

@@ -69,7 +69,12 @@ class EpisodeForward:
 
 @torch.no_grad()
 def inspect_episode(
-    network: EpisodicNetwork, images: ImageSet, episodes: Episodes, index: int, device: torch.device | None = None
+    network: EpisodicNetwork,
+    images: ImageSet,
+    episodes: Episodes,
+    index: int,
+    device: torch.device | None = None,
+    precision: str = "auto",
 ) -> EpisodeForward:
     """Pass one episode through a network.
 
@@ -79,15 +84,16 @@ def inspect_episode(
         episodes: the episodes.
         index: the index of the episode to pass.
         device: the device of the network; the CPU by default.
+        precision: `train.precision` of the network's config.
     """
     network.eval()
     device = device or torch.device("cpu")
     support, query = episodes.draw(index)
     used = np.unique(np.concatenate([support.ravel(), query.ravel()]))
-    store = evaluation.MapStore(network, images.subset(_mask(images, used)), Loader(device), "auto")
+    store = evaluation.MapStore(network, images.subset(_mask(images, used)), Loader(device), precision)
     position = {row: place for place, row in enumerate(used)}
     maps = [store.maps(torch.from_numpy(np.vectorize(position.__getitem__)(rows))) for rows in (support, query)]
-    with autocast(device, "auto"):
+    with autocast(device, precision):
         output = network.head([tap[None] for tap in maps[0]], [tap.flatten(0, 1)[None] for tap in maps[1]])
     logits = output.logits[0].double().cpu().numpy().reshape(*query.shape, -1)
     return EpisodeForward(EpisodePredictions(index, support, query, images.labels[support[:, 0]], logits), *maps)

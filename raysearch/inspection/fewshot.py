@@ -165,10 +165,11 @@ def _inspect_cell(
     assert isinstance(task, FewshotTask)
     network, episodes = task.judged()
     test = task.worker.feed.test
-    first = inspect_episode(network, test, episodes, 0, run.device)
+    precision = task.config.train.precision
+    first = inspect_episode(network, test, episodes, 0, run.device, precision)
     predictions = {0: first.predictions}
     for index in sorted({*shown, *range(min(MIN_CHECKED, len(recorded)))} - {0}):
-        predictions[index] = inspect_episode(network, test, episodes, index, run.device).predictions
+        predictions[index] = inspect_episode(network, test, episodes, index, run.device, precision).predictions
     pairs = tuple(
         _inspect_pair(network, first, test, query_way, support_way)
         for query_way, support_way in _pair_ways(first.predictions, images)

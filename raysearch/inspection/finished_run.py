@@ -18,6 +18,7 @@ from raysearch.inspection.cell_choice import CellChoice, choose_cell
 from raysearch.models import backbones
 from raysearch.runs import StudyRecord, checkpoints, results, variant_config
 from raysearch.storage import Location, cache_dir
+from raysearch.studies.analysis import devices
 from raysearch.studies.configs import TASKS, Images, RunConfig
 from raysearch.tasks import base, registry
 
@@ -37,7 +38,9 @@ class FinishedRun:
         self.record = record
         self.rows: list[dict[str, Any]] = results.load(directory).to_pylist()
         self.manifest: shards.Manifest = shards.read_manifest(data)
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        # As the cells: a GPU gives other digits than a CPU does.
+        on_gpu = any(devices.kind_of(row) != "cpu" for row in self.rows) and torch.cuda.is_available()
+        self.device = torch.device("cuda" if on_gpu else "cpu")
         self._data = data
         self._storage = storage
         self._feeds: dict[Images, base.Feed] = {}

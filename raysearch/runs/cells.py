@@ -30,6 +30,7 @@ _TYPES = {
 }
 _TYPES |= dict.fromkeys(("study", "variant", "stage", "cell", "status", "error", "config"), pa.string())
 _TYPES |= dict.fromkeys(("data", "metric_ids", "metric_steps", "history", "environment", "by_radius"), pa.string())
+_TYPES |= {"device": pa.string()}
 _KINDS: dict[Any, Any] = {pa.int64(): int, pa.float64(): int | float, pa.string(): str}
 _MAX_VALUE = 2**63  # the limit of an integer column; the squares of a larger metric would overflow
 _UNIQUE = {"cell", "history", "by_radius"}  # texts that no two cells share
@@ -58,7 +59,7 @@ def write_cell(cells_dir: Path, record: Mapping[str, Any]) -> None:
     Args:
         cells_dir: the run's `cells` directory.
         record: seed, cell, status, error, config, metrics, seconds, gpu_seconds, epochs, attempts, data,
-            code_version, metric_ids, history, environment.
+            code_version, metric_ids, history, environment, device.
 
     Raises:
         OSError: the file cannot be written.

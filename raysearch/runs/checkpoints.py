@@ -79,7 +79,12 @@ class Checkpoints:
                 return data
         return None
 
-    def adopt(self, runs: Path | None, accept: Callable[[Mapping[str, Any]], bool]) -> bool:
+    def adopt(
+        self,
+        runs: Path | None,
+        accept: Callable[[Mapping[str, Any]], bool],
+        accept_run: Callable[[Path], bool] = lambda run: True,
+    ) -> bool:
         """Make an accepted state the newest one here; copy it from another run if this one has none.
 
         A run that was stopped half-way has a state that is not accepted.
@@ -87,6 +92,7 @@ class Checkpoints:
         Args:
             runs: directory of runs, of which those of other users are left alone; None looks in no other run.
             accept: whether a state, as it was given to `save`, will do.
+            accept_run: whether a state of that run directory will do.
 
         Returns:
             False if neither this run nor another has such a state.
@@ -97,6 +103,8 @@ class Checkpoints:
             return True
         folders = runs.glob(f"*/{FOLDER}/{self._cell}") if runs is not None else ()
         for folder in sorted(folder for folder in folders if folder.stat().st_uid == os.geteuid()):
+            if not accept_run(folder.parents[1]):
+                continue
             data = Checkpoints(str(folder.parent), self._cell).read()
             if data is not None and accept(decode_state(data, cpu)):
                 self._files.write(NEWEST, data)

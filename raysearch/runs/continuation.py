@@ -1,7 +1,11 @@
-"""Which run a sweep continues: a run directory holds one study, on one data set, with one reference.
+"""Which run a sweep continues: a run directory holds one study, on one data set and kind of device, with one reference.
 
 A sweep that asks another question never replaces the report of a run. With `--out` it is refused. The default
 directory is chosen so that what differs is kept apart.
+
+Earlier versions did not record the kind of device, and gave cells of CPUs and GPUs the same names. A run of theirs that
+used a GPU is read and reported as before. It is not continued: its cells have other names now, and a CPU would go on
+from its checkpoints.
 """
 
 import json
@@ -15,9 +19,12 @@ from typing import Any
 from raysearch.core import UserError
 from raysearch.runs import heartbeat, results, run_location
 from raysearch.runs.study_record import StudyRecord
+from raysearch.studies.analysis import devices
 from raysearch.studies.configs import paths
 
 _MOST_SHOWN = 3  # settings in a message
+_EARLIER_GPU = "gpu"  # of a run that recorded no kind of device
+_DEVICES = {"cpu": "CPU", "cuda": "GPU", _EARLIER_GPU: "GPU, in an earlier version"}
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,7 @@ def choose_run(out: str | None, record: StudyRecord, embedded: bool) -> ChosenRu
         return ChosenRun(location)
     first = Path("runs") / f"{record.study}-{record.profile}"
     default = first if embedded else first.with_name(f"{first.name}-{_data_name(record)}")
-    if not embedded and (first / "study.json").is_file() and not find_differences(results.read_study(first), record):
+    if not embedded and (first / "study.json").is_file() and not find_differences(_read_earlier(first), record):
         return ChosenRun(run_location.RunLocation(first))  # begun by a version whose default did not depend on the data
     path = default
     number = 1
@@ -85,6 +92,7 @@ def find_differences(earlier: StudyRecord, record: StudyRecord) -> list[str]:
         "kind": (earlier.kind, record.kind),
         "task": (earlier.task, record.task),
         "profile": (earlier.profile, record.profile),
+        "device": (_device_words(earlier), _device_words(record)),
         "data": (earlier.data.content_hash, record.data.content_hash),
     }
     if record.kind == "search":
@@ -112,11 +120,26 @@ def _conflicts(directory: Path, record: StudyRecord) -> list[str]:
     """Return why a directory cannot be written to; empty if it is free, or its run has no result to lose."""
     if not (directory / "study.json").is_file():
         return []
-    earlier = results.read_study(directory)
+    earlier = _read_earlier(directory)
     differences = find_differences(earlier, record)
-    if not differences or _is_running(directory) or _has_results(directory, earlier):
+    has_checkpoints = earlier.device == _EARLIER_GPU  # which a CPU must not continue from
+    if not differences or has_checkpoints or _is_running(directory) or _has_results(directory, earlier):
         return differences
     return []
+
+
+def _read_earlier(directory: Path) -> StudyRecord:
+    """Return the record of a run; of one that did not record its kind of device with the one that its cells show."""
+    record = results.read_study(directory)
+    if record.device is not None:
+        return record
+    ended = results.read_cells(directory / "cells", [cell.cell for cell in record.cells]).values()
+    gpus = record.hardware.get("gpus") if not ended else any(devices.kind_of(row) != "cpu" for row in ended)
+    return record.changed({"device": _EARLIER_GPU}) if gpus else record
+
+
+def _device_words(record: StudyRecord) -> str | None:
+    return _DEVICES.get(record.device, record.device) if record.device is not None else None
 
 
 def _is_running(directory: Path) -> bool:

@@ -138,6 +138,7 @@ def _common_fields(plan: AblationPlan | SearchPlan, question: str, surroundings:
         "question": question,
         "profile": plan.profile,
         "task": plan.task,
+        "device": plan.device.kind,
         "seeds": list(plan.seeds),
     }
     return fields | (surroundings.to_dict() if surroundings is not None else {})

@@ -25,7 +25,7 @@ from raysearch.runs.cells import (
     write_cell,
 )
 from raysearch.runs.study_record import StudyRecord
-from raysearch.studies.analysis import FAMILY
+from raysearch.studies.analysis import FAMILY, devices
 
 __all__ = [
     "STATUSES",
@@ -53,7 +53,8 @@ def load(run_dir: str | Path, reader: CellReader | None = None) -> pa.Table:
     Returns:
         Columns study, variant, seed, cell, status, error, config (JSON), one per factor, one per metric, seconds,
         gpu_seconds, epochs, attempts, data, code_version, metric_ids (JSON), metric_steps (JSON), history (JSON),
-        environment (JSON). A search also has stage. The table's metadata holds the number of the study's comparisons.
+        environment (JSON), device (the name of the GPU, or "cpu"). A search also has stage. The table's metadata holds
+        the number of the study's comparisons.
 
     Raises:
         UserError: the directory is not a run directory, or a cell file cannot be read.
@@ -143,15 +144,17 @@ def write_study(run_dir: str | Path, study: StudyRecord) -> None:
     atomic.write_text(Path(run_dir) / "study.json", text)
 
 
-def adopt(run_dir: Path, hashes: Iterable[str]) -> dict[str, int]:
+def adopt(run_dir: Path, hashes: Iterable[str], device: str = "cpu") -> dict[str, int]:
     """Copy finished cells from the runs beside this one.
 
-    A cell's hash covers everything that decides its outcome. So a cell that another study finished is valid here. Files
-    of other users are left alone: anybody can write numbers under a hash.
+    A cell's hash covers everything that decides its outcome. So a cell that another study finished is valid here. Two
+    kinds of files are left alone. Earlier versions gave cells of CPUs and of GPUs the same hash. And anybody can write
+    numbers under a hash, so files of other users do not count.
 
     Args:
         run_dir: the run's directory.
         hashes: the cells to look for.
+        device: the kind of device that computes the cells, "cpu" or "cuda".
 
     Returns:
         Directory of the other run -> number of its cells that were copied.
@@ -167,7 +170,11 @@ def adopt(run_dir: Path, hashes: Iterable[str]) -> dict[str, int]:
             neighbor_cells = read_cells(cells_dir, {cell for cell in missing if is_own_file(cells_dir, cell)})
         except UserError:  # a damaged neighbor does not concern this run: its cells run again
             continue
-        finished = {cell: row for cell, row in neighbor_cells.items() if row["status"] == "finished"}
+        finished = {
+            cell: row
+            for cell, row in neighbor_cells.items()
+            if row["status"] == "finished" and not devices.is_foreign(row, device)
+        }
         for row in finished.values():
             write_cell(run_dir / "cells", row)
         missing -= finished.keys()

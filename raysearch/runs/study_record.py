@@ -178,6 +178,7 @@ class StudyRecord(Surroundings):
     question: str | None = None
     profile: str | None = None
     task: str | None = None
+    device: str | None = None  # kind that computes the cells: "cpu" or "cuda"
     seeds: Annotated[list[int], BeforeValidator(_null_as_empty_list)] = []
     design: str | None = None  # of an ablation
     metrics: Names = []  # that a search chooses by
@@ -207,6 +208,7 @@ class StudyRecord(Surroundings):
     best: Annotated[list[BestRecord], BeforeValidator(_null_as_empty_list)] = []
     epochs: Annotated[EpochsRecord, BeforeValidator(_null_as_empty)] = Field(default_factory=EpochsRecord)
     duplicates: int | None = None  # suggestions that repeated an earlier config
+    timed_on: str | None = None  # the device whose times a search compares
     optuna: Settings = {}  # group -> name of the Optuna study
     started: str | None = None
     adopted: int | None = None  # cells that other runs had finished

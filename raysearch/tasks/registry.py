@@ -13,7 +13,7 @@ import torch
 from raysearch.core import atomic, is_own, open_below
 from raysearch.storage import private_place
 from raysearch.studies.configs import TASKS, RunConfig, parse_config
-from raysearch.studies.design import cell_hash
+from raysearch.studies.design import GPU, Device, cell_hash
 from raysearch.tasks.base import Task, Worker
 
 
@@ -64,18 +64,27 @@ def with_pretrained_backbone(
     if pre_training is None:
         return worker
     pre_config, pre_seed = pre_training
-    cell = cell_hash(pre_config, worker.feed.content_hash, pre_seed)
+    device = device_of(worker.device)
+    # Earlier versions named a backbone by this hash alone, whatever device it was trained on.
+    name = f"{cell_hash(pre_config, worker.feed.content_hash, pre_seed, device=device)}-{device.kind}.pt"
     folder = private_place(directory)  # a foreign file would change the numbers under the same hash
-    state = _read_backbone(folder, f"{cell}.pt", worker.device)
+    state = _read_backbone(folder, name, worker.device)
     if state is None:
         task = build(pre_config, pre_seed, worker)
         train(task)
         state = task.state_dict()["trunk"]
         buffer = io.BytesIO()  # torch.save reports a full disk as a RuntimeError
         torch.save(state, buffer)
-        atomic.write_bytes(folder / f"{cell}.pt", buffer.getbuffer())
+        atomic.write_bytes(folder / name, buffer.getbuffer())
         state = torch.load(io.BytesIO(buffer.getbuffer()), weights_only=True, map_location=worker.device)
     return replace(worker, start=state)
+
+
+def device_of(device: torch.device) -> Device:
+    """Return a torch device as cells are named by it. GPUs older than Ampere have no bfloat16."""
+    if device.type != GPU.kind:
+        return Device(device.type)
+    return GPU if torch.cuda.get_device_capability(device) >= (8, 0) else Device(GPU.kind)
 
 
 def _read_backbone(folder: Path, name: str, device: torch.device) -> Any:

@@ -19,6 +19,7 @@ def record(**changed: Any) -> StudyRecord:
         "study": "birds",
         "task": "retrieval",
         "profile": "laptop",
+        "device": "cpu",
         "seeds": [0, 1],
         "settings": {"train.lr": 0.1},
         "data": DataRecord(name="photos", content_hash="a" * 64),
@@ -69,6 +70,7 @@ OTHER = [
     ({"study": "bees"}, "study: birds, here bees"),
     ({"task": "fewshot"}, "task: retrieval, here fewshot"),
     ({"kind": "search"}, "kind: ablation, here search"),
+    ({"device": "cuda"}, "device: CPU, here GPU"),
     ({"variants": with_config(srem={"regions": 25})}, "reference: srem.regions=50, here 25"),
     ({"variants": with_config(model={"weights": "other.pth"})}, "reference: model.weights=vgg16.pth, here other.pth"),
 ]
@@ -111,6 +113,37 @@ def test_another_question_is_refused_or_kept_apart(
     again = continuation.choose_run(None, make(**changed), embedded=True)
     assert again.location.directory == other.location.directory
     assert continuation.choose_run(None, make(), embedded=True).location.directory == first.location.directory
+
+
+@pytest.mark.parametrize("hardware", [{}, {"gpus": 1}])
+@pytest.mark.parametrize(("seconds", "now", "goes_on"), [(0.0, "cpu", True), (9.0, "cpu", False), (9.0, "cuda", False)])
+def test_a_run_that_an_earlier_version_computed_on_a_gpu_is_kept(
+    seconds: float, now: str, goes_on: bool, hardware: dict[str, int], tmp_path: Path
+) -> None:
+    earlier = record(hardware=hardware)
+    del earlier.device
+    row = {"cell": "0123456789", "seed": 0, "status": "finished", "error": None, "map": 0.5, "gpu_seconds": seconds}
+    results.write_study(tmp_path, StudyRecord.model_validate({**earlier.to_dict()}))
+    results.write_cell(tmp_path / "cells", row)
+    if goes_on:
+        assert continuation.choose_run(str(tmp_path), record(device=now), embedded=True).note == ""
+    else:
+        with pytest.raises(UserError, match="device: GPU, in an earlier version, here"):
+            continuation.choose_run(str(tmp_path), record(device=now), embedded=True)
+
+
+@pytest.mark.parametrize(("gpus", "refused"), [(0, False), (1, True)])
+def test_checkpoints_of_an_earlier_version_s_gpu_are_no_beginning_for_a_cpu(
+    gpus: int, refused: bool, tmp_path: Path
+) -> None:
+    fields = record(hardware={"gpus": gpus}).to_dict()
+    del fields["device"]
+    results.write_study(tmp_path, StudyRecord.model_validate(fields))
+    if refused:
+        with pytest.raises(UserError, match="GPU, in an earlier version"):
+            continuation.choose_run(str(tmp_path), record(), embedded=True)
+    else:
+        assert continuation.choose_run(str(tmp_path), record(), embedded=True).note == ""
 
 
 def directory(study: StudyRecord, embedded: bool) -> str:

@@ -131,6 +131,16 @@ def test_adopts_finished_cells_of_neighbours_once(tmp_path: Path):
     assert results.adopt(here, []) == {}
 
 
+def test_a_cell_of_another_kind_of_device_is_not_adopted(tmp_path: Path):
+    kinds = {"gpu": {"device": "NVIDIA L4"}, "earlier_gpu": {"gpu_seconds": 9.0}, "earlier_cpu": {"gpu_seconds": 0.0}}
+    for name, changes in kinds.items():
+        write_study_json(tmp_path / name, study([(name, "reference", 0)], name))
+        results.write_cell(tmp_path / name / "cells", record(name, **changes))
+    assert results.adopt(tmp_path / "mine", kinds) == {str(tmp_path / "earlier_cpu"): 1}
+    # On a GPU the names themselves differ.
+    assert results.adopt(tmp_path / "other", ["gpu"], "cuda") == {str(tmp_path / "gpu"): 1}
+
+
 def test_the_table_is_put_together_from_the_cells_alone(tmp_path: Path):
     write_study_json(tmp_path, study([("c0", "reference", 0), ("c1", "a", 0)]))
     results.write_cell(tmp_path / "cells", record("c0"))

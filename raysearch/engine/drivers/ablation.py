@@ -127,7 +127,7 @@ class AblationDriver:
         adopted: dict[str, int] = {}
         if context.options.adopt:
             missing = [cell.hash for cell in self._plan.cells if cell.hash not in ended]
-            adopted = results.adopt(context.run.directory, missing)
+            adopted = results.adopt(context.run.directory, missing, context.run.device)
         if adopted:
             ended = self._ended(context, reader)
         missing_cells = [cell for cell in self._plan.cells if cell.hash not in ended]

@@ -2,14 +2,16 @@
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from raysearch.core import environment
+from raysearch.core import UserError, environment
 from raysearch.engine.options import Run
 from raysearch.engine.trials.jobs import Job, Listener
 from raysearch.runs import results
 from raysearch.runs.checkpoints import Checkpoints
+from raysearch.studies.analysis import devices
 from raysearch.studies.configs import TASKS
 
 
@@ -54,9 +56,9 @@ class CellStore(Listener):
         if not (self._directory / name).is_file():
             if not self._adopt or not any(self._directory.parent.glob(f"*/{name}")):
                 return None
-            self._run.note_adopted(results.adopt(self._directory, [cell]))
+            self._run.note_adopted(results.adopt(self._directory, [cell], self._run.device))
         record = results.read_cells(self._directory / "cells", [cell]).get(cell)
-        if record is None:
+        if record is None or devices.is_foreign(record, self._run.device):
             return None
         if record["status"] in accept and not results.failed_by_input(self._run.cells, record):
             return record
@@ -73,7 +75,20 @@ class CellStore(Listener):
         if record is None or record["status"] != "finished":
             return record
         runs = self._directory.parent if self._adopt else None
-        return record if Checkpoints(self._checkpoints, cell).adopt(runs, has_backbone) else None
+        adopted = Checkpoints(self._checkpoints, cell).adopt(runs, has_backbone, self._is_alike(cell))
+        return record if adopted else None
+
+    def _is_alike(self, cell: str) -> Callable[[Path], bool]:
+        """Return whether a run has not computed a cell on another kind of device than this one."""
+
+        def _check(run: Path) -> bool:
+            try:
+                record = results.read_cells(run / "cells", [cell]).get(cell)
+            except UserError:  # a damaged file
+                return False
+            return record is None or not devices.is_foreign(record, self._run.device)
+
+        return _check
 
 
 def has_backbone(state: Mapping[str, Any]) -> bool:

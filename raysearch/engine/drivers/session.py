@@ -10,6 +10,7 @@ from typing import Any
 
 from ray.tune.schedulers import TrialScheduler
 
+from raysearch.core import UserError
 from raysearch.data import class_splits
 from raysearch.data.shards import Manifest
 from raysearch.engine.cluster import budget, capacity, connection
@@ -217,6 +218,8 @@ def open_session(context: RunContext, configs: Sequence[RunConfig]) -> Iterator[
         gpus = options.gpus_per_worker
         if gpus is None:
             gpus = 1.0 if capacity.has_gpu() else 0.0
+        if bool(gpus) != (run.device != "cpu"):  # such cells would be under the names of others
+            raise UserError(f"the study's cells are named for a {run.device} device; give --gpus-per-worker")
         demand = TrialResources(options.workers, 1, gpus)
         placed = place_images(images, partitions, context, demand)
         demand = replace(demand, streams=any(isinstance(image_set, Streamed) for image_set in placed.values()))

@@ -1,7 +1,7 @@
 """Paired differences with intervals and corrected p-values, marginal effects, and differences between runs.
 
-`statistics` compares the variants of a run, with the tests of `t_tests` and the steps of `resolution`. Nothing here
-imports torch or ray.
+`statistics` compares the variants of a run, with the tests of `t_tests` and the steps of `resolution`. `devices` keeps
+cells of different devices apart. Nothing here imports torch or ray.
 """
 
 from raysearch.studies.analysis.marginals import Marginal, Point, marginal

@@ -16,14 +16,14 @@ from typing import Any
 import pyarrow as pa
 
 from raysearch.core import UserError, nearest
-from raysearch.studies.analysis import resolution
+from raysearch.studies.analysis import devices, resolution
 from raysearch.studies.analysis.t_tests import LEVEL, has_spread, holm, interval, no_spread, p_value, refusal
 
 __all__ = ["FAMILY", "LEVEL", "compare", "holm", "interval", "metric_step", "refusal"]
 
 FAMILY = b"raysearch.comparisons"  # key of a table's metadata: comparisons of the whole study, as a decimal number
 
-_COLUMNS = {"variant", "seed", "status", "config", "metric_ids", resolution.COLUMN}
+_COLUMNS = {"variant", "seed", "status", "config", "metric_ids", resolution.COLUMN, *devices.COLUMNS}
 _SCHEMA = pa.schema(
     [("variant", pa.string()), ("seeds", pa.int64())]
     + [
@@ -43,6 +43,8 @@ def compare(
     metric counts as failed. A difference is decided when its p-value, corrected by Holm over all comparisons of the
     study, is at most 0.05. With fewer than three common seeds, or the same difference with every seed, there is no
     interval and no verdict, and the row gives the reason.
+
+    Times are compared on one device only, see `devices.comparable`: cells of other devices are left out.
 
     Intervals and p-values account for the metric's step: `metric_steps` states it, or the id of a few-shot accuracy,
     or all values of a reference and its variants are multiples of it.
@@ -80,6 +82,8 @@ def compare(
             raise UserError(f"no variant '{name}' in the results{nearest(name, cells)}")
         if name not in references:
             raise UserError(f"variant '{name}' has no reference")
+    comparable = {id(row) for row in devices.comparable(rows, metric, references)}
+    cells = {name: [row for row in variant_rows if id(row) in comparable] for name, variant_rows in cells.items()}
     blocks: dict[str, list[dict]] = {}
     for name, variant_rows in cells.items():
         blocks.setdefault(references[name], []).extend(variant_rows)

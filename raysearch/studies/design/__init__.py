@@ -6,16 +6,30 @@
 from raysearch.studies.design.ablation import Ablation
 from raysearch.studies.design.ablation_plan import AblationPlan, plan_ablation
 from raysearch.studies.design.factors import Factor, choice, component, factor
-from raysearch.studies.design.plan import Cell, Plan, PlanRequest, Variant, cell_hash, make_cell, pre_trainings
+from raysearch.studies.design.plan import (
+    CPU,
+    GPU,
+    Cell,
+    Device,
+    Plan,
+    PlanRequest,
+    Variant,
+    cell_hash,
+    make_cell,
+    pre_trainings,
+)
 from raysearch.studies.design.search import Search
 from raysearch.studies.design.search_plan import Group, SearchPlan, plan_search
 from raysearch.studies.design.study_files import Study, load_study, plan_study, study_names
 from raysearch.studies.design.study_list import ListedStudy, describe_reference, list_studies
 
 __all__ = [
+    "CPU",
+    "GPU",
     "Ablation",
     "AblationPlan",
     "Cell",
+    "Device",
     "Factor",
     "Group",
     "ListedStudy",

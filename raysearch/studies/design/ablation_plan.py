@@ -11,8 +11,10 @@ from raysearch.studies.configs import RunConfig, overrides, replace_values, sett
 from raysearch.studies.design import level_names, variant_names
 from raysearch.studies.design.ablation import Ablation
 from raysearch.studies.design.plan import (
+    CPU,
     REFERENCE,
     Cell,
+    Device,
     PlanRequest,
     StudyPlan,
     Variant,
@@ -67,11 +69,12 @@ class AblationPlan(StudyPlan):
         """Names of the factors."""
         return tuple(factor.name for factor in self.ablation.factors)
 
-    def for_data(self, content_hash: str) -> "AblationPlan":
-        """Return the plan on another data set."""
-        cells = _make_cells(self.variants, self.seeds, content_hash, self.workers)
-        whole = self.whole.for_data(content_hash) if self.whole else None
-        return replace(self, data=content_hash, cells=cells, whole=whole)
+    def for_data(self, content_hash: str, device: Device | None = None) -> "AblationPlan":
+        """Return the plan on another data set, on the same kind of device unless another is given."""
+        device = device or self.device
+        cells = _make_cells(self.variants, self.seeds, content_hash, self.workers, device)
+        whole = self.whole.for_data(content_hash, device) if self.whole else None
+        return replace(self, data=content_hash, device=device, cells=cells, whole=whole)
 
     def with_cells_of(self, hashes: Iterable[str], seeds: Iterable[int]) -> "AblationPlan":
         """Return this plan with further cells of the whole study, such as those that ended in an earlier call.
@@ -83,9 +86,8 @@ class AblationPlan(StudyPlan):
         whole = self.whole or self
         wanted = {*hashes, *(cell.hash for cell in self.cells)}
         all_seeds = tuple(dict.fromkeys([*self.seeds, *seeds]))
-        cells = tuple(
-            cell for cell in _make_cells(whole.variants, all_seeds, self.data, self.workers) if cell.hash in wanted
-        )
+        possible = _make_cells(whole.variants, all_seeds, self.data, self.workers, self.device)
+        cells = tuple(cell for cell in possible if cell.hash in wanted)
         if not {cell.hash for cell in self.cells} <= {cell.hash for cell in cells}:
             return self  # a part that the whole study does not have as such
         names = {cell.variant.name for cell in cells}
@@ -256,9 +258,11 @@ def _check_levels_hold(study: Ablation, declared: Levels, config: RunConfig, sid
             )
 
 
-def _make_cells(variants: Sequence[Variant], seeds: Sequence[int], data: str, workers: int) -> tuple[Cell, ...]:
+def _make_cells(
+    variants: Sequence[Variant], seeds: Sequence[int], data: str, workers: int, device: Device = CPU
+) -> tuple[Cell, ...]:
     """Return the cells seed by seed, so that an interrupted study has whole blocks to compare."""
-    return tuple(make_cell(variant, seed, data, workers) for seed in seeds for variant in variants)
+    return tuple(make_cell(variant, seed, data, workers, device=device) for seed in seeds for variant in variants)
 
 
 def _variant_levels(study: Ablation) -> Iterator[Levels]:

@@ -12,6 +12,18 @@ REFERENCE = "reference"
 
 
 @dataclass(frozen=True)
+class Device:
+    """The kind of device that computes cells, as far as it decides their numbers."""
+
+    kind: str = "cpu"  # as torch names it: "cpu" or "cuda"
+    precision: str = "float32"  # of a config whose `train.precision` is "auto"
+
+
+CPU = Device()
+GPU = Device("cuda", "bfloat16")
+
+
+@dataclass(frozen=True)
 class Variant:
     """One setting of the factors."""
 
@@ -54,6 +66,7 @@ class StudyPlan:
     seeds: tuple[int, ...]  # of a search: the tuning seeds
     workers: int = 1  # workers that share each batch
     settings: Mapping[str, Any] = field(default_factory=dict)  # the user's overrides
+    device: Device = CPU  # that computes the cells
 
 
 class Plan(Protocol):
@@ -72,6 +85,11 @@ class Plan(Protocol):
         """The user's overrides by dotted path."""
 
     @property
+    def device(self) -> Device:
+        """The kind of device that computes the cells."""
+        ...
+
+    @property
     def definition(self) -> Any:
         """The study that is planned: an `Ablation` or a `Search`."""
 
@@ -84,11 +102,12 @@ class Plan(Protocol):
         """The config of the reference, or of the first one."""
         ...
 
-    def for_data(self, content_hash: str) -> Self:
+    def for_data(self, content_hash: str, device: Device | None = None) -> Self:
         """Return the plan on another data set.
 
         Args:
             content_hash: the data set's content hash.
+            device: the kind of device that computes the cells; None keeps the plan's.
         """
         ...
 
@@ -108,7 +127,14 @@ def in_variants(names: Sequence[str], message: str) -> str:
     return f"variant '{names[0]}': {message}{others}"
 
 
-def make_cell(variant: Variant, seed: int, data: str, workers: int = 1, population: Sequence[str] = ()) -> Cell:
+def make_cell(
+    variant: Variant,
+    seed: int,
+    data: str,
+    workers: int = 1,
+    population: Sequence[str] = (),
+    device: Device = CPU,
+) -> Cell:
     """Return a variant with a seed under its hash, with the pre-training that it starts from.
 
     Args:
@@ -117,14 +143,15 @@ def make_cell(variant: Variant, seed: int, data: str, workers: int = 1, populati
         data: the data set's content hash.
         workers: the number of workers that share each batch.
         population: further parts of the cell's identity; see `cell_hash`.
+        device: the kind of device that computes the cell.
     """
     start = None
     pre_training = variant.config.starts_from(seed)
     if pre_training:
-        config, pre_training_seed = pre_training
-        name = f"pre-training of {config.backbone[0]}"
-        start = make_cell(Variant(name=name, settings={}, declared={}, config=config), pre_training_seed, data, workers)
-    return Cell(variant, seed, cell_hash(variant.config, data, seed, workers, population), start)
+        config, first_seed = pre_training
+        first = Variant(name=f"pre-training of {config.backbone[0]}", settings={}, declared={}, config=config)
+        start = make_cell(first, first_seed, data, workers, device=device)
+    return Cell(variant, seed, cell_hash(variant.config, data, seed, workers, population, device), start)
 
 
 def pre_trainings(cells: Iterable[Cell]) -> list[Cell]:
@@ -132,8 +159,18 @@ def pre_trainings(cells: Iterable[Cell]) -> list[Cell]:
     return list({cell.start.hash: cell.start for cell in cells if cell.start}.values())
 
 
-def cell_hash(config: RunConfig, data: str, seed: int, workers: int = 1, population: Sequence[str] = ()) -> str:
+def cell_hash(
+    config: RunConfig,
+    data: str,
+    seed: int,
+    workers: int = 1,
+    population: Sequence[str] = (),
+    device: Device = CPU,
+) -> str:
     """Return a cell's hash, over everything that decides its outcome.
+
+    On a GPU the hash covers the kind of device, and the precision that "auto" means there. Cells of CPUs keep the
+    hashes that they had before devices were part of the identity.
 
     Args:
         config: resolved.
@@ -141,15 +178,31 @@ def cell_hash(config: RunConfig, data: str, seed: int, workers: int = 1, populat
         seed: the seed of everything random.
         workers: the number of workers that share each batch. Each has batch statistics of its own.
         population: further parts of the identity, for a cell that takes over the state of others.
+        device: the kind of device that computes the cell.
     """
     plain = replace_values(config.canonical(), config.identities)
     identity = {"config": plain, "data": data, "seed": seed, "code": TASKS[config.task].version}
     pre_training = config.starts_from(seed)
     if pre_training:
         pre_training_config, pre_training_seed = pre_training
-        identity["start"] = cell_hash(pre_training_config, data, pre_training_seed, workers)
+        identity["start"] = cell_hash(pre_training_config, data, pre_training_seed, workers, device=device)
     if workers > 1:
         identity["workers"] = workers
     if population:
         identity["population"] = list(population)
+    if device.kind != CPU.kind:
+        identity["device"] = device.kind
+        identity["precision"] = _resolve_precision(plain, device)
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:20]
+
+
+def _resolve_precision(plain: dict[str, Any], device: Device) -> str:
+    """Return the precision that a canonical config computes in; "auto" gives way to it in the config."""
+    train = plain.get("train")
+    if not isinstance(train, dict) or train.get("precision", "auto") == "auto":
+        precision = device.precision  # pre-training and tasks without the setting follow the device
+    else:
+        precision = train["precision"]
+    if isinstance(train, dict) and "precision" in train:
+        plain["train"] = {**train, "precision": precision}
+    return precision

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 from raysearch.core import Problems, UserError
 from raysearch.studies.configs import RunConfig, overrides, settle_profile
 from raysearch.studies.configs.plain_values import plain_settings
-from raysearch.studies.design.plan import REFERENCE, Cell, PlanRequest, StudyPlan, Variant, make_cell
+from raysearch.studies.design.plan import REFERENCE, Cell, Device, PlanRequest, StudyPlan, Variant, make_cell
 from raysearch.studies.design.search import Search
 
 BEST = "best"
@@ -58,9 +58,9 @@ class SearchPlan(StudyPlan):
         judging = 0 if self.search.trains_population else 2 * self.search.judge_seeds
         return len(self.groups) * (self.trials * len(self.seeds) + judging)
 
-    def for_data(self, content_hash: str) -> "SearchPlan":
-        """Return the plan on another data set."""
-        return replace(self, data=content_hash)
+    def for_data(self, content_hash: str, device: Device | None = None) -> "SearchPlan":
+        """Return the plan on another data set, on the same kind of device unless another is given."""
+        return replace(self, data=content_hash, device=device or self.device)
 
     def summary(self) -> str:
         """Return the number of configs."""
@@ -112,14 +112,14 @@ class SearchPlan(StudyPlan):
 
     def cell(self, variant: Variant, seed: int) -> Cell:
         """Return a variant with a seed."""
-        return make_cell(variant, seed, self.data, self.workers)
+        return make_cell(variant, seed, self.data, self.workers, device=self.device)
 
     def member(self, variant: Variant, group: Group, seed: int) -> Cell:
         """Return a member of a population. Its outcome depends on the others, so its hash covers the whole search."""
         assert not callable(self.search.space)
         others = [self.study, str(self.trials), group.label, variant.name, *sorted(self.search.space)]
         others += [repr(dict(self.search.scheduler_options))]
-        return make_cell(variant, seed, self.data, self.workers, others)
+        return make_cell(variant, seed, self.data, self.workers, others, self.device)
 
     def reference_cells(self) -> list[Cell]:
         """Return the reference of each group with every seed, tuning and judging."""

@@ -19,7 +19,7 @@ from raysearch.studies.configs.plain_values import plain_domain, plain_list, pla
 # Columns of the results and of the tables made from them, which a factor of that name would replace.
 RESULT_COLUMNS = frozenset({
     "study", "variant", "stage", "seed", "cell", "status", "error", "config", "seconds", "gpu_seconds",
-    "epochs", "attempts", "data", "code_version", "metric_ids", "history", "environment", "by_radius",
+    "epochs", "attempts", "data", "code_version", "metric_ids", "history", "environment", "by_radius", "device",
     "right_by_episode", "metric", "metric_id", "reference", "verdict", "seeds", "mean", "ci_low", "ci_high",
     "delta", "delta_low", "delta_high", "p", "decided", "refused", "failed", "stopped", "missing", "gpu_hours",
     "dollars", "erased_fraction", "published", "published_table", "measured_less_published", "same_protocol",
