@@ -44,6 +44,11 @@ class Registry(Generic[Item]):
         self._items[name] = item
         return item
 
+    def put(self, name: str, item: Item) -> Item:
+        """Add an item and return it; it replaces one of the same name, such as an earlier state of a user's file."""
+        self._items[name] = item
+        return item
+
     def __getitem__(self, name: str) -> Item:
         """Return the item with a name.
 
