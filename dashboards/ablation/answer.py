@@ -10,6 +10,7 @@ from dashboards.ablation.view import Variant, View, levels
 from dashboards.html import verdicts
 from dashboards.html.formats import count, interval, joined, listed, metric, metric_name, seeds, signed
 from dashboards.run_data import has_chance, history, is_number, mean, near_chance
+from raysearch.runs import config_section
 
 _TIE_SPREAD = 0.5  # of mAP between the best and the worst order of ties: the codes hardly tell images apart
 _WARM_UP_LOSS = 0.05  # of mAP since the warm-up, with every seed: more than the noise of a small validation part
@@ -167,7 +168,7 @@ def variant_chance(run: View, variant: Variant) -> float | None:
 
     The record of the study has the reference's chance, from the class counts. The ways of its episodes may be a factor.
     """
-    ways = (variant.config.get("episodes") or {}).get("ways")
+    ways = config_section(variant.config, "episodes").get("ways")
     if isinstance(ways, int) and ways > 1:
         return 1 / ways
     return run.study.chance

@@ -3,7 +3,7 @@
 from dashboards.ablation.answer import sentence
 from dashboards.ablation.view import View
 from dashboards.html import Markup, breakable_name, formats, join, tag
-from raysearch.runs import DataRecord, SplitRecord, StudyRecord
+from raysearch.runs import DataRecord, SplitRecord, StudyRecord, config_section
 from raysearch.studies.analysis import statistics
 
 GALLERY = "gallery.html"  # beside the report
@@ -117,13 +117,13 @@ def _sources(run: View) -> str:
 
 def _network(run: View) -> str:
     """Return backbones, weights and image sides; several if they vary."""
-    models = [variant.config.get("model") or {} for variant in run.variants]
+    models = [config_section(variant.config, "model") for variant in run.variants]
     backbones = list(dict.fromkeys(str(model["backbone"]) for model in models if model.get("backbone")))
     if not backbones:
         return "not recorded"
     weights = dict.fromkeys(str(model.get("weights") or "random weights").rpartition("/")[2] for model in models)
     sides = dict.fromkeys(
-        str(side) for variant in run.variants if (side := (variant.config.get("data") or {}).get("side"))
+        str(side) for variant in run.variants if (side := config_section(variant.config, "data").get("side"))
     )
     parts = [formats.listed(backbones, most=3), formats.listed(list(weights), most=3)]
     return ", ".join([*parts, *([f"{formats.listed(list(sides), most=3)} px"] if sides else [])])

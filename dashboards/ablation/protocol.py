@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dashboards.ablation.view import Variant, View
-from raysearch.runs import StudyRecord
+from raysearch.runs import StudyRecord, config_section
 
 ASPECTS = ("data", "backbone", "side", "weights", "measure")  # keys of a published file's first lines
 _WORDS = {"measure": "metric"}
@@ -52,12 +52,12 @@ def ran(study: StudyRecord, config: Mapping[str, Any], metric_id: str) -> dict[s
     >>> ran(study, {"data": {"side": 84}, "model": {}}, "map@all/expected-ties/test")
     {'data': 'cub', 'backbone': 'None', 'side': '84', 'weights': 'random', 'measure': 'map@all'}
     """
-    model = config.get("model") or {}
+    model = config_section(config, "model")
     measure, *details = metric_id.split("/")
     return {
         "data": str(study.data.layout),
         "backbone": str(model.get("backbone")),
-        "side": str((config.get("data") or {}).get("side")),
+        "side": str(config_section(config, "data").get("side")),
         "weights": "pretrained" if model.get("weights") else "random",
         "measure": measure if "validation" not in details else f"{measure} of the validation part",
     }

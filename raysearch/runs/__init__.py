@@ -15,6 +15,7 @@ from raysearch.runs.study_record import (
     StudyRecord,
     Surroundings,
     VariantRecord,
+    config_section,
 )
 
 __all__ = [
@@ -32,4 +33,5 @@ __all__ = [
     "StudyRecord",
     "Surroundings",
     "VariantRecord",
+    "config_section",
 ]

@@ -17,7 +17,7 @@ from raysearch.runs.study_record import (
 )
 from raysearch.storage import LocationLike
 from raysearch.studies.configs import TASKS, RunConfig
-from raysearch.studies.design import AblationPlan, Cell, SearchPlan, Variant, pre_trainings
+from raysearch.studies.design import AblationPlan, Cell, SearchPlan, Variant, pre_trainings, user_tasks
 
 
 def describe_ablation(plan: AblationPlan, surroundings: Surroundings | None = None) -> StudyRecord:
@@ -94,7 +94,7 @@ def describe_search(
 
 def describe_surroundings(
     manifest: Manifest,
-    directory: LocationLike,
+    directory: LocationLike | None,
     settings: Mapping[str, Any],
     reason: str,
     command: str,
@@ -104,7 +104,7 @@ def describe_surroundings(
 
     Args:
         manifest: manifest of the shards.
-        directory: directory of the shards.
+        directory: directory of the shards; None where the task loads its own data.
         settings: the user's overrides.
         reason: why this profile was taken.
         command: the command that continues the run.
@@ -118,10 +118,10 @@ def describe_surroundings(
         data=DataRecord(
             name=manifest.name,
             layout=manifest.layout,
-            path=str(directory),
+            path=None if directory is None else str(directory),
             content_hash=manifest.content_hash,
-            images=manifest.images,
-            classes=len(manifest.classes),
+            images=manifest.images or None,
+            classes=len(manifest.classes) or None,
             counts={split: sum(counts) for split, counts in manifest.counts.items()},
             account=manifest.account.describe() if manifest.account else None,
         ),
@@ -139,6 +139,7 @@ def _common_fields(plan: AblationPlan | SearchPlan, question: str, surroundings:
         "profile": plan.profile,
         "task": plan.task,
         "device": plan.device.kind,
+        "code": user_tasks.file_digests(plan.task),
         "seeds": list(plan.seeds),
     }
     return fields | (surroundings.to_dict() if surroundings is not None else {})

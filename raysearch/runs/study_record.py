@@ -32,17 +32,22 @@ def _null_as_empty_list(value: Any) -> Any:
     return [] if value is None else value
 
 
-def _check_sections(config: dict[str, Any]) -> dict[str, Any]:
-    """Raise a ValueError unless a nested config consists of sections and of the name of its task."""
-    for name, section in config.items():
-        if not isinstance(section, dict) and not (name == "task" and isinstance(section, str | None)):
-            raise ValueError(f"section '{name[:80]}' should be a valid dictionary")
+def _check_task(config: dict[str, Any]) -> dict[str, Any]:
+    """Raise a ValueError unless the task of a nested config is a name. A user's task may have settings of any name."""
+    if not isinstance(config.get("task"), str | None):
+        raise ValueError("the task of a config should be a name")
     return config
 
 
 Settings = Annotated[dict[str, Any], BeforeValidator(_null_as_empty)]
-NestedConfig = Annotated[dict[str, Any], BeforeValidator(_null_as_empty), AfterValidator(_check_sections)]
+NestedConfig = Annotated[dict[str, Any], BeforeValidator(_null_as_empty), AfterValidator(_check_task)]
 Names = Annotated[list[str], BeforeValidator(_null_as_empty_list)]
+
+
+def config_section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return a section of a recorded config; empty if it has none, or has a setting of that name."""
+    section = config.get(name)
+    return section if isinstance(section, Mapping) else {}
 
 
 class _Record(BaseModel):
@@ -179,6 +184,7 @@ class StudyRecord(Surroundings):
     profile: str | None = None
     task: str | None = None
     device: str | None = None  # kind that computes the cells: "cpu" or "cuda"
+    code: Annotated[dict[str, str], BeforeValidator(_null_as_empty)] = {}  # file of a user's task -> digest
     seeds: Annotated[list[int], BeforeValidator(_null_as_empty_list)] = []
     design: str | None = None  # of an ablation
     metrics: Names = []  # that a search chooses by

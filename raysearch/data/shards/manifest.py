@@ -88,6 +88,20 @@ class Manifest(FrozenModel):
         )
 
 
+NO_DATA = Manifest(
+    name="loaded by the task",
+    layout="none",
+    classes=(),
+    counts={},
+    images=0,
+    width=(0, 0),
+    height=(0, 0),
+    content_hash="none",
+    versions={IMAGES: IMAGES_VERSION},
+    shards=(),
+)  # of a run whose task loads its own data
+
+
 def read_manifest(directory: LocationLike) -> Manifest:
     """Return the manifest, after a cheap check of every shard: its size, and on a disk its footer.
 

@@ -2,7 +2,7 @@
 
 import json
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from raysearch.core import UserError, extensions
 from raysearch.data import class_splits, evaluation_limits, shards
 
-__all__ = ["Counts", "Images", "RunConfig", "Section", "section", "setting"]
+__all__ = ["Counts", "Images", "RunConfig", "Section", "fields_below", "section", "setting"]
 
 Condition = Callable[[Any], bool]  # of a whole run config
 
@@ -97,8 +97,8 @@ class RunConfig(Section):
 
     @property
     @abstractmethod
-    def backbone(self) -> tuple[str, str | None]:
-        """Name of the backbone, and the weights that it starts from."""
+    def backbone(self) -> tuple[str, str | None] | None:
+        """Name of the backbone, and the weights that it starts from; None where raysearch knows no backbone."""
 
     @property
     @abstractmethod
@@ -126,8 +126,8 @@ class RunConfig(Section):
         return True
 
     @abstractmethod
-    def chance(self, counts: Counts) -> float:
-        """Return what guessing would score on the test split."""
+    def chance(self, counts: Counts) -> float | None:
+        """Return what guessing would score on the test split; None if that is not known."""
 
     def limits(self, name: str, classes: Sequence[str], counts: Counts) -> evaluation_limits.Limits:
         """Return what keeps a run from being evaluated on a data set, and what makes its numbers doubtful.
@@ -152,7 +152,7 @@ class RunConfig(Section):
         if manifest.duplicates is not None:
             warnings += manifest.duplicates.warnings(partition.split.parts if partition else None)
         if partition is not None:
-            _, weights = self.backbone
+            weights = self.backbone[1] if self.backbone is not None else None
             warnings += partition.warnings(weights)
         return warnings
 
@@ -200,6 +200,26 @@ class RunConfig(Section):
         return plain
 
     @classmethod
+    def setting_fields(cls) -> Iterator[tuple[str, Any]]:
+        """Yield dotted path and pydantic field of every setting."""
+        return (item for item in fields_below(cls) if item[0] != "task")
+
+    @classmethod
+    def section_at(cls, sections: Iterable[str]) -> type[Section]:
+        """Return the class of the section that the names lead to, from the outside in."""
+        kind: Any = cls
+        for name in sections:
+            kind = kind.model_fields[name].annotation
+        return kind
+
+    def value_at(self, path: str) -> Any:
+        """Return the value at a dotted path."""
+        value: Any = self
+        for name in path.split("."):
+            value = getattr(value, name)
+        return value
+
+    @classmethod
     def add_section(cls, name: str, kind: type[Section], used_if: Condition) -> None:
         """Add the section of an extension. Dumps and canonical forms leave it out where it is not used.
 
@@ -239,6 +259,21 @@ class RunConfig(Section):
                 continue
             result[name] = setting_use.canonical(self) if setting_use.canonical is not None else plain[name]
         return result
+
+
+def fields_below(kind: type[Section], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield dotted path and pydantic field of every setting of a config or a section.
+
+    Args:
+        kind: the class of the section.
+        prefix: the path that it is below, with its dot.
+    """
+    for name, field in kind.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, Section):
+            yield from fields_below(inner, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", field
 
 
 def _field(default: Any, use: _Use, **options: Any) -> Any:

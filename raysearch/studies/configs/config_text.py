@@ -64,5 +64,7 @@ def _paragraphs(config: base.RunConfig, origins: Mapping[str, str]) -> list[str]
         comment = f"# {'; '.join(notes)}" if notes else ""
         fits = len(line) + 4 + len(comment) <= _WIDTH
         paragraphs += [f"{line}    {comment}".rstrip()] if fits else [line, textwrap.indent(comment, " " * 4)]
-        paragraphs.append(textwrap.fill(field.description, _WIDTH, initial_indent=" " * 4, subsequent_indent=" " * 4))
+        if field.description:  # settings of a user's task may have none
+            indent = " " * 4
+            paragraphs.append(textwrap.fill(field.description, _WIDTH, initial_indent=indent, subsequent_indent=indent))
     return paragraphs

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from raysearch.core import Problems, UserError, UserErrors, extensions, nearest
 from raysearch.studies.configs.base import RunConfig, Section
-from raysearch.studies.configs.paths import Settings, absolute_path, nest, path_mark, split_path
+from raysearch.studies.configs.paths import Settings, absolute_path, nest, path_mark
 from raysearch.studies.configs.task_spec import TASKS
 
 
@@ -26,12 +26,7 @@ def known_paths(task: str) -> dict[str, Any]:
     True
     """
     extensions.load_from_environment()  # their sections are part of the config
-    paths: dict[str, Any] = {}
-    for section, field in TASKS[task].config.model_fields.items():
-        kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, Section):
-            paths |= {f"{section}.{name}": inner for name, inner in kind.model_fields.items()}
-    return paths
+    return dict(TASKS[task].config.setting_fields())
 
 
 def parse(words: list[str], task: str) -> dict[str, Any]:
@@ -137,12 +132,12 @@ def check_value(path: str, value: Any, task: str, where: str) -> Any:
     >>> check_value("esrl.positive", 1, "retrieval", "there")
     1.0
     """
-    section, field = split_path(path)
-    kind: Any = TASKS[task].config.model_fields[section].annotation
+    *sections, field = path.split(".")
+    kind: Any = TASKS[task].config.section_at(sections)
     try:
         return getattr(kind.model_validate({field: value}), field)
     except ValidationError as error:
-        messages = [line for place, line in _errors(error, section) if place == path]
+        messages = [line for place, line in _errors(error, ".".join(sections)) if place == path]
         if messages:
             raise UserErrors(f"{where}: {line}" for line in messages) from None
         return value
@@ -188,8 +183,7 @@ def resolve(task: str, settings: Settings, where: str = "the config") -> RunConf
 
 def get_path(config: RunConfig, path: str) -> Any:
     """Return the value at a dotted path."""
-    section, field = split_path(path)
-    return getattr(getattr(config, section), field)
+    return config.value_at(path)
 
 
 def scale_pixels(task: str, settings: Settings, side: int) -> dict[str, Any]:
@@ -227,10 +221,13 @@ def side(task: str, settings: Settings) -> int:
         UserError: a value that the config does not take.
     """
     given = {"side": settings["data.side"]} if "data.side" in settings else {}
-    kind = TASKS[task].config.model_fields["data"].annotation
-    assert kind is not None
+    section = TASKS[task].config.model_fields.get("data")
+    kind: Any = section.annotation if section is not None else None
+    if not (isinstance(kind, type) and issubclass(kind, Section) and "side" in kind.model_fields):
+        return 0  # a task whose settings hold no sizes in pixels
     try:
-        return kind.model_validate(given).side
+        validated: Any = kind.model_validate(given)
+        return int(validated.side)
     except ValidationError as error:
         raise UserError(_errors(error, "data")[0][1]) from None
 
@@ -281,7 +278,7 @@ def _errors(error: ValidationError, section: str = "") -> list[tuple[str, str]]:
     """
     lines = []
     for detail in error.errors():
-        place = ".".join(str(part) for part in (section, *detail["loc"]) if part != "")
+        place = ".".join(str(part) for part in (section, *detail["loc"]) if part != "").removeprefix("own.")
         message = detail["msg"].removeprefix("Value error, ")
         words = re.findall(r"'([^']*)'", str(detail.get("ctx", {}).get("expected", "")))
         if detail["type"] == "literal_error" and isinstance(detail["input"], str):

@@ -12,37 +12,45 @@ from typing import Any, get_args
 Settings = Mapping[str, Any]  # dotted path -> value
 
 
-def split_path(path: str) -> tuple[str, str]:
-    """Return the section and the field that a dotted path names."""
-    section, field = path.split(".")
-    return section, field
+def nest(settings: Settings) -> dict[str, Any]:
+    """Return settings in nested form.
 
-
-def nest(settings: Settings) -> dict[str, dict[str, Any]]:
-    """Return settings by section.
-
-    >>> nest({"srem.regions": 10, "srem.size": 9, "hash.bits": 12})
-    {'srem': {'regions': 10, 'size': 9}, 'hash': {'bits': 12}}
+    >>> nest({"srem.regions": 10, "srem.size": 9, "width": 12})
+    {'srem': {'regions': 10, 'size': 9}, 'width': 12}
     """
-    nested: dict[str, dict[str, Any]] = {}
+    nested: dict[str, Any] = {}
     for path, value in settings.items():
-        section, field = split_path(path)
-        nested.setdefault(section, {})[field] = value
+        *sections, name = path.split(".")
+        inner = nested
+        for section in sections:
+            inner = inner.setdefault(section, {})
+        inner[name] = value
     return nested
 
 
 def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a plain config's values by dotted path; values outside sections, such as the task, are left out.
+    """Return a plain config's values by dotted path; the name of the task is left out.
 
     >>> flatten({"task": "retrieval", "hash": {"bits": 12}})
     {'hash.bits': 12}
     """
-    return {
-        f"{section}.{field}": value
-        for section, values in config.items()
-        if isinstance(values, Mapping)
-        for field, value in values.items()
-    }
+    return flatten_values({name: value for name, value in config.items() if name != "task"})
+
+
+def flatten_values(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested values by dotted path. An empty mapping is no value.
+
+    Args:
+        values: nested, with text keys.
+        prefix: the path that they are below, with its dot.
+    """
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flatten_values(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
 
 
 def replace_values(config: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
@@ -51,7 +59,15 @@ def replace_values(config: Mapping[str, Any], settings: Settings) -> dict[str, A
     >>> replace_values({"train": {"lr": 0.1, "epochs": 2}}, {"train.lr": 0.2})
     {'train': {'lr': 0.2, 'epochs': 2}}
     """
-    return {**config, **{section: {**config[section], **values} for section, values in nest(settings).items()}}
+    return _merge(config, nest(settings))
+
+
+def _merge(config: Mapping[str, Any], nested: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(config)
+    for name, value in nested.items():
+        inner = config.get(name)
+        merged[name] = _merge(inner, value) if isinstance(value, dict) and isinstance(inner, Mapping) else value
+    return merged
 
 
 @dataclass(frozen=True)

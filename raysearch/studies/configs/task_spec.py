@@ -47,6 +47,7 @@ class TaskSpec:
         presets: preset name -> settings of a method as its authors ran it.
         from_checkpoint: settings under which a task is rebuilt when a checkpoint replaces its starting state.
         model: kind of its exported models; None where models cannot be exported.
+        needs_images: it trains on the images of `--data`, or without it on the embedded data set.
     """
 
     name: str
@@ -61,11 +62,12 @@ class TaskSpec:
     gives_way: Callable[[Settings, Settings], Settings] | None = None
     from_checkpoint: Settings = field(default_factory=dict)
     model: ModelKind | None = None
+    needs_images: bool = True
 
     @property
-    def held_out(self) -> str:
-        """Metric that the best checkpoint of a cell is chosen by; higher is better."""
-        return self.objectives[0]
+    def held_out(self) -> str | None:
+        """Metric that the best checkpoint of a cell is chosen by; higher is better. None: the last one is kept."""
+        return self.objectives[0] if self.objectives else None
 
     def load_build(self) -> Any:
         """Import and return `build`."""

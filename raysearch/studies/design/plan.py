@@ -149,6 +149,7 @@ def make_cell(
     pre_training = variant.config.starts_from(seed)
     if pre_training:
         config, first_seed = pre_training
+        assert config.backbone is not None
         first = Variant(name=f"pre-training of {config.backbone[0]}", settings={}, declared={}, config=config)
         start = make_cell(first, first_seed, data, workers, device=device)
     return Cell(variant, seed, cell_hash(variant.config, data, seed, workers, population, device), start)
