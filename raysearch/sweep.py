@@ -27,7 +27,7 @@ from raysearch.engine.options import Options, Run, RunContext, cluster_address
 from raysearch.engine.preflight import study_check
 from raysearch.runs import RunLocation, continuation, describe, results
 from raysearch.storage import Location, cache_dir, join_uri, without_credentials
-from raysearch.studies.configs import ConfigFormat
+from raysearch.studies.configs import TASKS, ConfigFormat
 from raysearch.studies.design import PlanRequest, describe_reference, list_studies
 
 app = typer.Typer(add_completion=False)
@@ -36,6 +36,7 @@ _NO_PRICE = (
     "--max-cost: the price of this machine is not known; use --max-hours, or start Ray with a price, "
     "`ray start --head --labels dollars-an-hour=0.98`, and give --address auto; both under RAY_AUTH_MODE=token"
 )
+_EMBEDDED = "No --data was given, so this is the embedded data set and a small network."
 _STUDY = "What to run"
 _CLUSTER = "Where to run"
 _LIMITS = "When to stop"
@@ -172,8 +173,12 @@ def main(
     with problems.caught():
         profile, profile_reason = _choose_profile(profile, data, address)
     request = study_check.StudyRequest(study_name, profile or "laptop", set_, only, episodes, seeds, trials, workers)
+
+    def _count(task: str) -> evaluation_limits.DataCounts | None:
+        return None if settings_ or not _has_images(task, data) else _count_images(data, manifest)
+
     with problems.caught():
-        plan = study_check.check_request(request, None if settings_ else _count_images(data, manifest))
+        plan = study_check.check_request(request, _count)
     problems.raise_all()
     if settings_:
         planned = PlanRequest(plan.study, request.profile, plan.settings)
@@ -181,8 +186,11 @@ def main(
         console.print(text, markup=False)
         return
 
-    shards_location = _locate_shards(data, console)
-    manifest = manifest or shards.read_manifest(shards_location)
+    shards_location = _locate_shards(data, console) if _has_images(plan.task, data) else None
+    if manifest is None:
+        manifest = shards.read_manifest(shards_location) if shards_location is not None else shards.NO_DATA
+    if shards_location is None and profile_reason == _EMBEDDED:
+        profile_reason = "No --data was given; the task loads its own."
     gpus = devices.resolve_gpus(gpus_per_worker, address)
     plan = plan.for_data(class_splits.data_identity(manifest), devices.study_device(gpus, address))
     driver = open_driver(plan)
@@ -286,7 +294,7 @@ def _choose_profile(given: str | None, data: str | None, address: str | None) ->
     if given:
         return given, "As asked by --profile."
     if data is None:
-        return "laptop", "No --data was given, so this is the embedded data set and a small network."
+        return "laptop", _EMBEDDED
     if address:
         return "paper", "Data and a cluster were given."
     import torch
@@ -294,6 +302,11 @@ def _choose_profile(given: str | None, data: str | None, address: str | None) ->
     if torch.cuda.is_available():
         return "paper", "Data was given and this machine has a GPU."
     return "laptop", "This machine has no GPU."
+
+
+def _has_images(task: str, data: str | None) -> bool:
+    """Return whether a study of a task has images: those of --data, or the embedded ones where the task needs some."""
+    return data is not None or TASKS[task].needs_images
 
 
 def _count_images(data: str | None, manifest: shards.Manifest | None) -> evaluation_limits.DataCounts | None:

@@ -4,6 +4,7 @@
     python -m raysearch.train fewshot --preset lwfm --episodes 600       few-shot recognition
     python -m raysearch.train retrieval --data shards/ --set srem.regions=0 --seed 1
     python -m raysearch.train retrieval --settings                       print every setting with default and reason
+    python -m raysearch.train my_study.py --set width=16                 the task of a study file, at its reference
     python -m raysearch.train retrieval --export model.pt                write a model for raysearch.retrieve
     python -m raysearch.train fewshot --export model.pt                  write a model for raysearch.classify
     python -m raysearch.train retrieval --from runs/srem_ablation-laptop --variant srem.regions=0 --export model.pt
@@ -43,8 +44,10 @@ from raysearch.studies.configs import (
     profile_settings,
     settle_profile,
 )
+from raysearch.studies.design import PlanRequest, load_study, plan_study
 from raysearch.tasks import registry
 from raysearch.tasks.base import Feed, NonFiniteLoss, Task, Worker
+from raysearch.tasks.user_task import UserCodeError
 
 app = typer.Typer(add_completion=False)
 _log = logging.getLogger("raysearch.train")  # the module is also run as `__main__`
@@ -59,7 +62,7 @@ _log = logging.getLogger("raysearch.train")  # the module is also run as `__main
     )
 )
 def main(
-    task: str = typer.Argument(metavar="TASK", help="retrieval, fewshot or pretrain"),
+    task: str = typer.Argument(metavar="TASK", help="retrieval, fewshot, pretrain, or a study file"),
     data: str | None = typer.Option(
         None, help="path or URI (s3://...) of shards made by raysearch.ingest; default: the embedded data set"
     ),
@@ -85,25 +88,27 @@ def main(
     for path, flag in ((out, "--out"), (export, "--export")):
         if path is not None:
             cli.check_writable(path, flag)
+    if task.endswith(".py"):
+        task, config, origins = _resolve_study(task, profile, set_)
+        record = None
+    else:
+        config, origins, record = _resolve(task, profile, preset, set_, episodes, from_, variant)
     if export is not None:
         inference_export.check(task)
-    config, origins, record = _resolve(task, profile, preset, set_, episodes, from_, variant)
     if settings:
         console.print(describe_config(config, form, origins))
         return
-    if data is not None:
-        directory = Location.parse(data)
-    elif record is not None:
-        directory = _data_of_run(record)
-    else:
-        _check_config(config, synthetic.count_images(synthetic.SyntheticSpec()))  # before any image is drawn
-        directory = Location.parse(synthetic.ensure_shards(synthetic.SyntheticSpec(), cache_dir()))
-    manifest = shards.read_manifest(directory)
-    _check_config(config, evaluation_limits.DataCounts(manifest.name, manifest.classes, manifest.counts))
-    images = _open_images(config, directory, manifest, feed_, console)
+    manifest = shards.NO_DATA
+    images = None
+    if data is not None or TASKS[task].needs_images:
+        directory = _find_data(config, data, record)
+        manifest = shards.read_manifest(directory)
+        _check_config(config, evaluation_limits.DataCounts(manifest.name, manifest.classes, manifest.counts))
+        images = _open_images(config, directory, manifest, feed_, console)
     finished = _train_to_the_end(config, seed, images, console)
     metrics = finished.evaluate()
-    images.close()
+    if images is not None:
+        images.close()
     try:
         if out is not None:
             state = io.BytesIO()
@@ -151,6 +156,33 @@ def _resolve(
     return config, origins_of((f"run {from_}", flatten(config.model_dump())), *layers), record
 
 
+def _resolve_study(path: str, profile: str | None, set_: list[str]) -> tuple[str, RunConfig, dict[str, str]]:
+    """Return the task of a study file, its reference config, and where the config's values come from.
+
+    Raises:
+        UserError: the file is no study, or a value that cannot be.
+    """
+    name, study = load_study(path)
+    given = overrides.parse(set_, study.task)
+    plan = plan_study(study, PlanRequest(name, profile or "laptop", given))
+    layers = [(f"study {path}", flatten(plan.reference_config.model_dump())), ("given here", given)]
+    return study.task, plan.reference_config, origins_of(*layers)
+
+
+def _find_data(config: RunConfig, data: str | None, record: StudyRecord | None) -> Location:
+    """Return where the images are: the data given, that of a run, or the embedded data set.
+
+    Raises:
+        UserError: the config cannot run on the embedded data set, or a run's data is not there.
+    """
+    if data is not None:
+        return Location.parse(data)
+    if record is not None:
+        return _data_of_run(record)
+    _check_config(config, synthetic.count_images(synthetic.SyntheticSpec()))  # before any image is drawn
+    return Location.parse(synthetic.ensure_shards(synthetic.SyntheticSpec(), cache_dir()))
+
+
 def _check_config(config: RunConfig, data: evaluation_limits.DataCounts) -> None:
     """Check that a config can run on the data.
 
@@ -183,7 +215,7 @@ def _open_images(
     return Feed(sets["train"], sets["test"], manifest.content_hash, sets.get("val"), split)
 
 
-def _train_to_the_end(config: RunConfig, seed: int, images: Feed, console: cli.Console) -> Task:
+def _train_to_the_end(config: RunConfig, seed: int, images: Feed | None, console: cli.Console) -> Task:
     """Train a config, and the pre-training that it starts from.
 
     Raises:
@@ -191,7 +223,7 @@ def _train_to_the_end(config: RunConfig, seed: int, images: Feed, console: cli.C
     """
     device = _device()
     torch.set_num_threads(1)  # as in a study's workers; more threads add in another order
-    worker = Worker(images, cache_dir() / "features", device)
+    worker = Worker(images, cache_dir() / "features", device)  # type: ignore[arg-type]  # a user's task may have none
     pre_training = config.starts_from(seed)
     pre_config = pre_training[0] if pre_training else config
     try:
@@ -206,6 +238,9 @@ def _train_to_the_end(config: RunConfig, seed: int, images: Feed, console: cli.C
         _train(running, config, console)
     except NonFiniteLoss as error:
         raise UserError(str(error)) from None
+    except UserCodeError as error:
+        console.print(error.traceback, markup=False, highlight=False, end="")
+        raise typer.Exit(1) from None
     return running
 
 
@@ -215,6 +250,8 @@ def _train(running: Task, config: RunConfig, console: cli.Console, label: str = 
     started = time.monotonic()
     for done in range(1, running.steps + 1):
         report = running.advance()
+        if report is None:
+            return
         _log.info("%s", "  ".join(f"{name} {_short(value)}" for name, value in report.items()))
         phase = "warmup " if report.get("phase") == "warmup" else ""
         metrics = [name for name in (*TASKS[config.task].objectives, "accuracy_train") if name in report]

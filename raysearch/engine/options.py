@@ -55,7 +55,7 @@ class Run:
     """A run directory, the data of the run, and its record, which becomes `study.json`."""
 
     directory: Path
-    shards: Location
+    shards: Location | None  # None: the task loads its own data
     manifest: Manifest
     record: StudyRecord  # completed while the study runs
 

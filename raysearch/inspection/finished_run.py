@@ -82,6 +82,7 @@ class FinishedRun:
         if config.checkpoint_holds_backbone:
             config = self.config(cell, {**settings, **TASKS[config.task].from_checkpoint})
         else:
+            assert config.backbone is not None
             backbones.check_weights(*config.backbone)
         worker = base.Worker(self.feed(config), cache_dir() / "features", self.device)
         task = registry.build(config, cell.seed, worker)

@@ -49,7 +49,7 @@ class Worker:
     tests.
     """
 
-    feed: Feed
+    feed: Feed  # of a run without data, None
     cache: Path  # directory of files that any process may share
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     rank: int = 0
@@ -57,6 +57,7 @@ class Worker:
     start: Mapping[str, Tensor] | None = None  # a backbone's state, of the config's pre-training
     gpu_share: float = 1.0  # the part of its GPU that the worker may use; sizes that follow from free memory heed it
     device_images: DeviceImages = field(default_factory=DeviceImages)  # images that stay on a GPU from cell to cell
+    out: Path | None = None  # directory of files that a user's function keeps of its cell
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """Return the model as it is called in training."""
@@ -92,11 +93,14 @@ class Task(Protocol):
     Comparisons account for it; see `studies.analysis.resolution`.
     """
 
-    steps: int  # number of calls of `advance`
     metric_ids: dict[str, str]  # metric -> its exact definition
 
-    def advance(self) -> dict[str, Any]:
-        """Train one step, and return plain numbers that describe it.
+    @property
+    def steps(self) -> int:
+        """Number of calls of `advance`."""
+
+    def advance(self) -> dict[str, Any] | None:
+        """Train one step, and return plain numbers that describe it; None if training came to its end before.
 
         Raises:
             NonFiniteLoss: the loss became infinite or not a number.

@@ -14,6 +14,7 @@ from raysearch.core import atomic, is_own, open_below
 from raysearch.storage import private_place
 from raysearch.studies.configs import TASKS, RunConfig, parse_config
 from raysearch.studies.design import GPU, Device, cell_hash
+from raysearch.studies.design.user_tasks import UserTaskSpec
 from raysearch.tasks.base import Task, Worker
 
 
@@ -35,6 +36,12 @@ def build(config: RunConfig, seed: int, worker: Worker) -> Task:
 def build_from_plain(config: Mapping[str, Any], seed: int, worker: Worker) -> Task:
     """Return the task of a config that came from another process as plain values; see `build`."""
     return build(parse_config(config), seed, worker)
+
+
+def builder_for_workers(task: str) -> Callable[[Mapping[str, Any], int, Worker], Task]:
+    """Return the function that builds a task in other processes. A user's own code travels in it."""
+    spec = TASKS[task]
+    return spec.plain_build() if isinstance(spec, UserTaskSpec) else build_from_plain
 
 
 def metric_ids(config: RunConfig, split: str) -> dict[str, str]:

@@ -93,6 +93,7 @@ def place_images(
         UserError: resident images were asked for and do not fit, streamed ones find no CPU, or shards are damaged.
     """
     run = context.run
+    assert run.shards is not None
     options = context.options
     room = smallest_room(options.store_share)
     cpus = _spare_cpus()

@@ -46,6 +46,33 @@ class AblationDriver:
         else:
             cost = "of a cost not known yet"
         context.console.print(f"{len(self._plan.cells)} cells: {len(ended)} ended, {remaining} to run, {cost}")
+        reason = self._reason_to_run_again(context) if remaining else ""
+        if reason:
+            context.console.print(reason, markup=False)
+
+    def _reason_to_run_again(self, context: RunContext) -> str:
+        """Return why cells of an earlier call do not stand for those of this plan; empty if none was replaced."""
+        if not (context.run.directory / "study.json").exists():
+            return ""
+        earlier = results.read_study(context.run.directory)
+        known = {(cell.variant, cell.seed): cell.cell for cell in earlier.cells}
+        replaced = [
+            known[cell.variant.name, cell.seed]
+            for cell in self._plan.cells
+            if known.get((cell.variant.name, cell.seed), cell.hash) != cell.hash
+        ]
+        ended = len(results.read_cells(context.run.cells, replaced))
+        if not ended:
+            return ""
+        now = context.run.record.code
+        files = [name for name in {**earlier.code, **now} if earlier.code.get(name) != now.get(name)]
+        if files:
+            cause = f"{', '.join(sorted(files))} changed"
+        elif earlier.code_version != context.run.record.code_version:
+            cause = "the code of the task changed"
+        else:
+            cause = "their config, data or number of workers changed"
+        return f"{ended} cells of an earlier call run again: {cause}"
 
     def run(self, context: RunContext) -> bool:
         """Run the missing cells; return False when the user stopped it. Ray starts only if there are any."""

@@ -111,7 +111,7 @@ class SearchDriver:
         record.groups[group.label] = suggestions
         objective = Objective(search.metrics[0], search.modes[0])
         if objective.metric == "epoch_seconds":  # which is known only when a cell has ended
-            objective = session.held_out_objective(search.task)
+            objective = session.held_out_objective(search.task) or objective
         scheduler = None
         accept = list(context.options.accepted_statuses)
         if search.scheduler:

@@ -174,7 +174,7 @@ class Session:
             while True:
                 complete = tuner.run_trials(
                     jobs,
-                    registry.build_from_plain,
+                    registry.builder_for_workers(str(self._context.run.record.task)),
                     self._source,
                     tuner.Capacity(self._slots, self._demand.workers, self._demand.cpus, self._demand.gpus),
                     ListenerList(self._store, jobs, guard, *listeners),
@@ -207,10 +207,15 @@ def open_session(context: RunContext, configs: Sequence[RunConfig]) -> Iterator[
     started = time.monotonic()
     seconds_before = run.record.wall_seconds or 0.0
     adopted_before = dict(run.record.adopted_from)
-    for backbone, weights in {config.backbone for config in configs}:
-        backbones.check_weights(backbone, weights)
-    images = sorted({config.images for config in configs}, key=str)
-    partitions = {key: class_splits.partition_of(run.shards, key.split) for key in images if key.split is not None}
+    for backbone in {config.backbone for config in configs}:
+        if backbone is not None:
+            backbones.check_weights(*backbone)
+    images = sorted({config.images for config in configs}, key=str) if run.shards is not None else []
+    partitions = {
+        key: class_splits.partition_of(run.shards, key.split)
+        for key in images
+        if run.shards is not None and key.split is not None
+    }
     with heartbeat_writer.HeartbeatWriter(run.directory) as heartbeat, connection.connected(options.address):
         meter = budget.CostMeter(run.directory / budget.COST_FILE)
         if options.max_cost is not None:
@@ -221,7 +226,7 @@ def open_session(context: RunContext, configs: Sequence[RunConfig]) -> Iterator[
         if bool(gpus) != (run.device != "cpu"):  # such cells would be under the names of others
             raise UserError(f"the study's cells are named for a {run.device} device; give --gpus-per-worker")
         demand = TrialResources(options.workers, 1, gpus)
-        placed = place_images(images, partitions, context, demand)
+        placed = place_images(images, partitions, context, demand) if images else {}
         demand = replace(demand, streams=any(isinstance(image_set, Streamed) for image_set in placed.values()))
         run.record.warnings = _data_warnings(run.manifest, configs, partitions)
         for warning in run.record.warnings:
@@ -262,7 +267,8 @@ def print_study(context: RunContext) -> None:
     data = record.data
     context.console.print(record.question, style="bold")
     context.console.print(f"profile {record.profile}: {record.profile_reason}")
-    context.console.print(f"data: {data.name}, {data.images} images of {data.classes} classes, {data.path}")
+    if data.images:
+        context.console.print(f"data: {data.name}, {data.images} images of {data.classes} classes, {data.path}")
     follow = shlex.join(["python", "-m", "raysearch.report", str(context.run.directory), "--live"])
     context.console.print(f"follow it in a browser: {follow}")
 
@@ -272,9 +278,10 @@ def fixed_jobs(cells: Iterable[Cell]) -> FixedJobs:
     return FixedJobs(make_job(cell) for cell in cells)
 
 
-def held_out_objective(task: str) -> Objective:
-    """Return what the best checkpoint of a task's cell is chosen by."""
-    return Objective(TASKS[task].held_out, "max")
+def held_out_objective(task: str) -> Objective | None:
+    """Return what the best checkpoint of a task's cell is chosen by; None where the last one is kept."""
+    metric = TASKS[task].held_out
+    return Objective(metric, "max") if metric is not None else None
 
 
 def make_job(cell: Cell, moves: Mapping[str, Any] | None = None) -> Job:

@@ -72,7 +72,7 @@ def check_study(
     yield passed("data", f"{location}: {images:,} images of {len(manifest.classes)} classes, all shards present")
     if location.local is not None:
         yield warned("data", f"{location} is on this machine; make sure that every node has it at the same path")
-    backbone, weights = plan.reference_config.backbone
+    backbone, weights = plan.reference_config.backbone or (None, None)
     if weights is not None and "/" in str(weights):
         yield warned("weights", f"{backbone}: make sure that every node has '{weights}' at the same path")
 

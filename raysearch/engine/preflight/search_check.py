@@ -99,7 +99,7 @@ def _check_scheduler(search: Search, steps: int, problems: Problems) -> None:
     assert search.scheduler is not None
     name = search.scheduler
     what = f"scheduler '{name}'"
-    objective = Objective(TASKS[search.task].held_out, "max")
+    objective = Objective(TASKS[search.task].objectives[0], "max")
     mutations = search.space if search.trains_population and not callable(search.space) else None
 
     def _build(options: Mapping[str, Any]) -> Any:

@@ -5,7 +5,7 @@ mistakes that it finds. A mistake that it can find does not surface later, after
 """
 
 import fnmatch
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -70,12 +70,13 @@ def check_study(
     return plan.for_data(class_splits.data_identity(manifest)) if manifest else plan
 
 
-def check_request(request: StudyRequest, data: DataCounts | None = None) -> Plan:
+def check_request(request: StudyRequest, data: DataCounts | Callable[[str], DataCounts | None] | None = None) -> Plan:
     """Check a study as it is requested, and return its plan on no data set yet.
 
     Args:
         request: the study and how it is to be run.
-        data: the images of each class; None checks all that does not depend on the data.
+        data: the images of each class, or a function that returns them for the name of the task; None checks all that
+            does not depend on the data.
 
     Raises:
         UserError: as `check_study`.
@@ -86,6 +87,7 @@ def check_request(request: StudyRequest, data: DataCounts | None = None) -> Plan
         problems.raise_all()
         raise UserError(f"'{request.study}' is not a study")
     name, study = loaded
+    counts = data(study.task) if callable(data) else data
     plan = None
     with problems.caught():
         plan_request = _plan_request(name, study, request, problems)
@@ -95,9 +97,9 @@ def check_request(request: StudyRequest, data: DataCounts | None = None) -> Plan
     if isinstance(study, Search):
         from raysearch.engine.preflight import search_check  # which needs Ray and Optuna
 
-        search_check.check_search(study, plan if isinstance(plan, SearchPlan) else None, data, problems)
+        search_check.check_search(study, plan if isinstance(plan, SearchPlan) else None, counts, problems)
     if plan is not None:
-        _check_variants(plan, data, request.workers, problems)
+        _check_variants(plan, counts, request.workers, problems)
     problems.raise_all()
     assert plan is not None
     return plan
@@ -211,7 +213,8 @@ def config_mistakes(config: RunConfig, data: DataCounts | None, workers: int = 1
     """
     problems = Problems()
     with problems.caught():
-        check_weights(*config.backbone)
+        if config.backbone is not None:
+            check_weights(*config.backbone)
     with problems.caught():
         config.check_workers(workers)
     if data is not None:

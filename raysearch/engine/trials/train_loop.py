@@ -15,7 +15,8 @@ import torch
 
 from raysearch.engine.cluster.image_placement import PlacedImages
 from raysearch.engine.trials.mailbox import Begin, Reply, Step, Stop
-from raysearch.runs.checkpoints import Checkpoints, decode_state
+from raysearch.runs.checkpoints import FILES, Checkpoints, decode_state
+from raysearch.storage import Location
 from raysearch.studies.configs import Images, replace_values
 from raysearch.tasks.base import Feed, NonFiniteLoss, Task, Worker
 
@@ -65,11 +66,12 @@ def train_loop(config: dict[str, Any]) -> None:
         try:
             if isinstance(command, Begin):
                 cell = None  # before the next one is built, so that two models never share the memory
-                if source is not None:
+                if source is not None and source.sets:
                     _close_feed(worker)
                     worker = replace(worker, feed=source.feed(command.config))
                 start = read_start(command, worker) if command.start else None
-                cell = RunningCell(command, config["build"], replace(worker, start=start))
+                files = files_of_cell(command)
+                cell = RunningCell(command, config["build"], replace(worker, start=start, out=files))
                 reply = cell.begun()
             else:
                 assert isinstance(command, Step)
@@ -106,7 +108,8 @@ class RunningCell:
         self._task = build(replace_values(command.config, self._settings), command.seed, worker)
         if state:
             self._task.load_state_dict(state["task"])
-            self._history = json.loads(state["history"])
+            # A user's function may have given no state with its last reports.
+            self._history = json.loads(state["history"])[: getattr(self._task, "done", None)]
             self._seconds = state["seconds"]
             self._best = state["best"]
 
@@ -127,7 +130,10 @@ class RunningCell:
         """
         started = time.perf_counter()
         if len(self._history) < self._task.steps:  # otherwise it was killed between the last step and its result
-            report = self._task.advance()
+            advanced = self._task.advance()
+            if advanced is None:  # it came to its end before
+                return self._finish(self._history[-1] if self._history else {})
+            report = advanced
             if not math.isfinite(report.get("loss", 0.0)):
                 raise NonFiniteLoss(f"the loss became {report['loss']}")
             report |= self._settings  # learning curves of a population show the settings in force
@@ -137,6 +143,10 @@ class RunningCell:
         report = self._history[-1]
         if len(self._history) < self._task.steps:
             return Reply(report)
+        return self._finish(report)
+
+    def _finish(self, report: dict[str, Any]) -> Reply:
+        """Evaluate the task, and return the last reply."""
         return Reply(report, metrics=self._evaluate(), metric_ids=self._task.metric_ids)
 
     def _evaluate(self) -> dict[str, Any]:
@@ -170,6 +180,14 @@ class RunningCell:
             elif self._checkpoints:
                 data = self._checkpoints.read()
         return _share_state(data, self._worker)
+
+
+def files_of_cell(command: Begin) -> Path | None:
+    """Return the directory of files that a user's function keeps of a cell; None without storage on a disk."""
+    if command.storage is None:
+        return None
+    local = Location.parse(command.storage).local
+    return local / command.cell / FILES if local is not None else None
 
 
 def read_start(command: Begin, worker: Worker) -> dict[str, Any]:

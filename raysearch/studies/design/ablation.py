@@ -21,8 +21,9 @@ class Ablation:
 
     Args:
         question: the question that the report answers.
-        task: the name of a task, for example "retrieval".
-        base: settings of every variant.
+        task: the name of a task, for example "retrieval"; or your own function or class, see `docs/your_model.md`, or
+            where it is, such as "my_task.py:train".
+        base: settings of every variant; for your own task a dict, a dataclass or a pydantic model with all settings.
         reference: the setting of the factors that the other variants are compared with.
         factors: the factors that vary.
         design: "one_at_a_time" changes one factor from the reference; "full" crosses all levels; "leave_one_out"
@@ -39,10 +40,10 @@ class Ablation:
     """
 
     question: str
-    task: str
+    task: Any  # its name, once the study is made
     reference: Mapping[str, Any]
     factors: list[Factor]
-    base: Mapping[str, Any] = field(default_factory=dict)
+    base: Any = field(default_factory=dict)
     design: Design = "one_at_a_time"
     within: tuple[str, ...] = ()
     seeds: int | list[int] = 5
@@ -54,6 +55,8 @@ class Ablation:
 
     def __post_init__(self) -> None:
         problems = Problems()
+        named = [self.reference, *study_values.levels_of(self.factors), *study_values.mappings_in(self.profiles)]
+        study_values.settle_task(self, named, [self.metric], [], problems)
         study_values.check_question_and_task(self.question, self.task, problems)
         self._read_values(problems)
         if self.task in TASKS:

@@ -19,13 +19,15 @@ class Search:
 
     Args:
         question: the question that the report answers.
-        task: the name of a task, for example "retrieval".
+        task: the name of a task, for example "retrieval"; or your own function or class, see `docs/your_model.md`, or
+            where it is, such as "my_task.py:train".
         space: config path -> Ray Tune distribution, such as `tune.loguniform(1e-4, 1e-1)`. Where one choice decides
         which
             others there are, a function that asks an Optuna trial by config paths, such as
             `trial.suggest_float("esrl.positive", 0.01, 1)`, and may return further settings.
         base: settings of every config.
         reference: settings that the best config is judged against, on top of the base.
+        objective: another name of `metric`, which it replaces.
         metric: the metric that configs are chosen by, such as "map_validation"; a list gives a Pareto front.
         mode: "max" or "min", or one per metric.
         trials: configs to try, in each group.
@@ -46,10 +48,11 @@ class Search:
     """
 
     question: str
-    task: str
+    task: Any  # its name, once the study is made
     space: Space
-    base: Mapping[str, Any] = field(default_factory=dict)
+    base: Any = field(default_factory=dict)
     reference: Mapping[str, Any] = field(default_factory=dict)
+    objective: str | list[str] | None = None
     metric: str | list[str] = "map_validation"
     mode: str | list[str] = "max"
     trials: int = 30
@@ -67,6 +70,9 @@ class Search:
 
     def __post_init__(self) -> None:
         problems = Problems()
+        if self.objective is not None:
+            study_values.set_fields(self, metric=self.objective)
+        self._settle_task(problems)
         study_values.check_question_and_task(self.question, self.task, problems)
         self._read_values(problems)
         for name, registry in (("sampler", search_methods.SAMPLERS), ("scheduler", search_methods.SCHEDULERS)):
@@ -79,6 +85,19 @@ class Search:
             if not problems.messages and self.trains_population:
                 self._check_population(problems)
         study_values.report(problems)
+
+    def _settle_task(self, problems: Problems) -> None:
+        """Register a user's own task under the settings that the search names."""
+        named = [
+            self.reference,
+            *study_values.levels_of([self.group]),
+            *study_values.mappings_in(self.profiles),
+            *(start for start in self.starts if isinstance(start, Mapping)),
+        ]
+        if isinstance(self.space, Mapping):
+            named.append({path: study_values.example_of(domain) for path, domain in self.space.items()})
+        objectives = [self.metric] if isinstance(self.metric, str) else list(self.metric)
+        study_values.settle_task(self, named, [self.judge_metric], objectives, problems)
 
     def _read_values(self, problems: Problems) -> None:
         """Replace the values by plain ones, and check each by itself."""

@@ -15,6 +15,7 @@ from typing import Any
 from raysearch.core import Problems, UserError, nearest
 from raysearch.studies.configs import TASKS, overrides, seed_list
 from raysearch.studies.configs.plain_values import plain_domain, plain_list, plain_settings, to_plain
+from raysearch.studies.design import user_tasks
 
 # Columns of the results and of the tables made from them, which a factor of that name would replace.
 RESULT_COLUMNS = frozenset({
@@ -201,12 +202,65 @@ def set_fields(study: Any, **values: Any) -> None:
         object.__setattr__(study, name, value)
 
 
+def settle_task(
+    study: Any,
+    named: Iterable[Mapping[str, Any]],
+    metrics: Iterable[str],
+    objectives: Iterable[str],
+    problems: Problems,
+) -> None:
+    """Register the task of a study that is a user's function or class, and replace it by its name.
+
+    Args:
+        study: an ablation or a search that is being made.
+        named: settings by dotted path of the reference, the levels, the starts and the profiles.
+        metrics: that the study compares by.
+        objectives: that a search chooses by.
+        problems: takes the mistakes.
+    """
+    study_file = _LOADING.get()
+    plain = [plain_settings(settings, "settings", Problems()) for settings in named]
+    task, base = user_tasks.settle_task(
+        study.task,
+        study.base,
+        plain,
+        [*study.profiles] if isinstance(study.profiles, Mapping) else [],
+        metrics,
+        objectives,
+        study_file.folder if study_file else None,
+        problems,
+    )
+    set_fields(study, task=task, base=base)
+
+
+def levels_of(factors: object) -> list[Mapping[str, Any]]:
+    """Return the levels of all factors; what is no factor has none."""
+    items = factors if isinstance(factors, list | tuple) else []
+    return [level for item in items for level in getattr(item, "levels", ())]
+
+
+def mappings_in(profiles: object) -> list[Mapping[str, Any]]:
+    """Return the settings of profiles; what is no profile has none."""
+    return [item for item in profiles.values() if isinstance(item, Mapping)] if isinstance(profiles, Mapping) else []
+
+
+def example_of(domain: Any) -> Any:
+    """Return a value of a distribution of Ray Tune, whose kind its setting has."""
+    categories = getattr(domain, "categories", None)
+    if categories:
+        return categories[0]
+    lower = getattr(domain, "lower", None)
+    return lower if lower is not None else getattr(domain, "value", None)
+
+
 def check_task(task: object) -> None:
     """Check the name of a task.
 
     Raises:
         UserError: unknown.
     """
+    if task == user_tasks.UNREADABLE:
+        return
     if not isinstance(task, str):
         raise UserError(f"task is the name of a task, such as 'retrieval', not {task!r}{nearest(str(task), TASKS)}")
     overrides.known_paths(task)
