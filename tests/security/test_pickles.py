@@ -32,9 +32,9 @@ from raysearch.runs import describe, results
 from raysearch.storage import Location
 from raysearch.studies.design import Ablation, ablation_plan, factor
 from raysearch.tasks.base import Feed, Worker
+from raysearch.tasks.common import cached
 from raysearch.tasks.registry import _read_backbone
 from raysearch.tasks.retrieval import task as retrieval_task
-from raysearch.tasks.retrieval.feature_cache import cached
 
 from ..inspection.finished_cells import train_cell
 from ..test_untrusted_input import Hostile

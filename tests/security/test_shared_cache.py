@@ -36,7 +36,7 @@ FEATURES = """
 import sys
 from pathlib import Path
 import torch
-from raysearch.tasks.retrieval.feature_cache import cached
+from raysearch.tasks.common import cached
 value = float(sys.argv[2])
 print(float(cached(Path(sys.argv[1]), {"data": sys.argv[3]}, lambda: torch.full((3,), value)).sum()))
 """

@@ -1,6 +1,7 @@
 """Fixtures of the tests of tasks."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -23,8 +24,9 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def tiny_taps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Replace the small backbone by two convolutions with two taps; one thread."""
+def tiny_taps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Replace the small backbone by two convolutions with two taps; one thread; a cache `Path()` of its own."""
+    monkeypatch.chdir(tmp_path)
     replace_backbone(monkeypatch, "small", fewshot_runs.tiny_backbone)
     torch.set_num_threads(1)
 

@@ -3,6 +3,7 @@
 from raysearch.tasks.common.loader import Loader, Prefetcher, batch_sizes, check_batches, generator, seed_step
 from raysearch.tasks.common.memory import free_memory, items_at_once
 from raysearch.tasks.common.precision import autocast, exact_float32, resolve_precision
+from raysearch.tasks.common.tensor_cache import cached
 from raysearch.tasks.common.training import BestState, StepMeter, check_finite, copied, step_decay
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "StepMeter",
     "autocast",
     "batch_sizes",
+    "cached",
     "check_batches",
     "check_finite",
     "copied",

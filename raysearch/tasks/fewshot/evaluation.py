@@ -4,6 +4,7 @@ Seed and index determine an episode, so all variants see the same ones.
 """
 
 import math
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -11,11 +12,14 @@ import torch
 from raysearch.data.episodes import Episodes
 from raysearch.data.feed import ImageSet
 from raysearch.models.fewshot import EpisodicNetwork, Maps
+from raysearch.studies.configs import FewshotConfig
 from raysearch.tasks.base import Worker
-from raysearch.tasks.common import Loader, autocast
+from raysearch.tasks.common import Loader, autocast, resolve_precision
+from raysearch.tasks.fewshot.map_cache import FILE_LIMIT, MapCache, network_key
 
 BATCH = 128  # images that go through the backbone at once
 BUDGET = 2 << 30  # bytes of maps that are kept
+Part = Literal["train", "val", "test"]
 
 
 class MapStore:
@@ -27,10 +31,17 @@ class MapStore:
         loader: loads the images onto the device.
         precision: "auto" or "float32", see `autocast`.
         budget: bytes; None: `BUDGET`. Where all maps together need more, each request computes its maps anew.
+        cache: other processes' maps of these images, if the backbone is not trained.
     """
 
     def __init__(
-        self, network: EpisodicNetwork, images: ImageSet, loader: Loader, precision: str, budget: int | None = None
+        self,
+        network: EpisodicNetwork,
+        images: ImageSet,
+        loader: Loader,
+        precision: str,
+        budget: int | None = None,
+        cache: MapCache | None = None,
     ) -> None:
         self._network = network
         self._images = images
@@ -39,7 +50,13 @@ class MapStore:
         sample = self._compute(torch.arange(min(2, len(images))))
         bytes_per_image = sum(tap[0].numel() * tap.element_size() for tap in sample)
         self.images_at_once = max(1, (BUDGET if budget is None else budget) // bytes_per_image)
-        self._all = self._compute(torch.arange(len(images))) if len(images) <= self.images_at_once else None
+        self._all: Maps | None = None
+        if len(images) > self.images_at_once:
+            return
+        if cache is None or len(images) * bytes_per_image > FILE_LIMIT:
+            self._all = self._compute(torch.arange(len(images)))
+        else:
+            self._all = cache.maps(lambda: self._compute(torch.arange(len(images))), loader.device)
 
     def maps(self, rows: torch.Tensor) -> Maps:
         """Return the maps of rows of any shape, one per tap: rows.shape + (C, h, w)."""
@@ -60,6 +77,64 @@ class MapStore:
         return [torch.cat(taps) for taps in zip(*parts, strict=True)]
 
 
+class MapStores:
+    """The stores of a run's splits. While the backbone is not trained, maps are computed once and kept.
+
+    Args:
+        network: computes the maps.
+        worker: whose images and cache are used.
+        loader: loads the images onto the device.
+        config: the config of the run.
+        trained: whether the backbone is trained.
+    """
+
+    def __init__(
+        self, network: EpisodicNetwork, worker: Worker, loader: Loader, config: FewshotConfig, trained: bool
+    ) -> None:
+        self._network = network
+        self._worker = worker
+        self._loader = loader
+        self._config = config
+        self._trained = trained
+        self._kept: dict[Part, MapStore] = {}
+        self._key: dict[str, Any] = {}
+
+    def store(self, part: Part) -> MapStore:
+        """Return the store of a split for the network in its present state."""
+        if part in self._kept:
+            return self._kept[part]
+        precision = self._config.train.precision
+        images = getattr(self._worker.feed, part)
+        cache = None if self._trained else MapCache(self._worker.cache, self._cache_key(part))
+        store = MapStore(self._network, images, self._loader, precision, cache=cache)
+        if not self._trained and part != "test":  # which is asked for once
+            self._kept[part] = store
+        return store
+
+    def clear(self) -> None:
+        """Forget all maps, after the network has taken over another state."""
+        self._kept = {}
+        self._key = {}
+
+    def _cache_key(self, part: Part) -> dict[str, Any]:
+        """Return everything that decides the maps of a split."""
+        if not self._key:
+            feed = self._worker.feed
+            device = self._worker.device
+            self._key = {
+                **network_key(self._network),
+                "backbone": self._config.identities.get("model.backbone", self._config.model.backbone),
+                "data": feed.content_hash,
+                "split": feed.split,
+                "side": self._config.data.side,
+                "zoom": self._config.data.zoom,
+                "precision": resolve_precision(device, self._config.train.precision),
+                "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+                "torch": torch.__version__,
+            }
+        return {**self._key, "part": part}
+
+
 @torch.no_grad()
 def accuracies(
     network: EpisodicNetwork,
@@ -69,6 +144,7 @@ def accuracies(
     worker: Worker,
     loader: Loader,
     precision: str = "auto",
+    store: MapStore | None = None,
 ) -> np.ndarray:
     """Compute the accuracy in each of the first episodes.
 
@@ -80,13 +156,14 @@ def accuracies(
         worker: computes its share of them.
         loader: loads the images onto the device.
         precision: "auto" or "float32", see `autocast`.
+        store: maps of the images; None: they are computed.
 
     Returns:
         (count,) float64, the share of queries that are classified correctly; the same on every worker.
     """
     training = network.training
     network.eval()
-    store = MapStore(network, images, loader, precision)
+    store = store or MapStore(network, images, loader, precision)
     correct = torch.zeros(count, dtype=torch.float64, device=worker.device)
     images_per_episode = episodes.ways * (episodes.shots + episodes.queries)
     head_limit = int(getattr(network.head, "episodes_at_once", 1))

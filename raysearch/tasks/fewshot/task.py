@@ -61,7 +61,9 @@ class FewshotTask:
         self.optimizer = build_optimizer(self.network, config.train)
         self._wrapped = worker.wrap(self.network) if self.optimizer else self.network
         self.loader = Loader(worker.device)
-        self._views = EpisodeViews(self.network, feed.train, config, seed, worker, self.loader)
+        trained = self.optimizer is not None and not config.model.frozen
+        self._stores = evaluation.MapStores(self.network, worker, self.loader, config, trained)
+        self._views = EpisodeViews(self._stores, feed.train, config, seed, worker, self.loader)
         self.steps = max(1, config.train.epochs)
         self.done = 0
         self._sampler = EpisodeSampler(config, seed, self._train_episodes, len(feed.train))
@@ -94,8 +96,7 @@ class FewshotTask:
             self.worker.broadcast(buffer)
         training_seconds = meter.seconds
         self.done += 1
-        assert self.worker.feed.val is not None
-        accuracy, _, _ = self._evaluate(self.worker.feed.val, self._val_episodes, self.config.episodes.validation)
+        accuracy, _, _ = self._evaluate("val", self._val_episodes, self.config.episodes.validation)
         if config.select == "validation":
             self._best.offer(accuracy, lambda: {"network": copied(self.network.state_dict())})
         return {
@@ -118,10 +119,8 @@ class FewshotTask:
         last = copied(self.network.state_dict())
         _, drawn = self.judged()
         config = self.config.episodes
-        feed = self.worker.feed
-        assert feed.val is not None
-        mean, half_width, by_episode = self._evaluate(feed.test, drawn, config.test)
-        validation, _, _ = self._evaluate(feed.val, self._val_episodes, config.validation)
+        mean, half_width, by_episode = self._evaluate("test", drawn, config.test)
+        validation, _, _ = self._evaluate("val", self._val_episodes, config.validation)
         self.network.load_state_dict(last)
         correct = np.rint(by_episode * config.ways * config.queries).astype(int).tolist()
         return {
@@ -152,6 +151,7 @@ class FewshotTask:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a state, under this run's own config."""
         self.network.load_state_dict(state["network"])
+        self._stores.clear()
         if self.optimizer:
             groups = self.optimizer.state_dict()["param_groups"]
             self.optimizer.load_state_dict({"state": copied(state["optimiser"]), "param_groups": groups})
@@ -206,10 +206,19 @@ class FewshotTask:
         parts = {"loss_episode": terms.episode, "loss_query": terms.queries, "loss_batch": terms.batch}
         return {"loss": terms.loss, **parts}
 
-    def _evaluate(self, images: ImageSet, drawn: Episodes, count: int) -> tuple[float, float, np.ndarray]:
-        """Return mean, half width and the single values (count,) of the accuracy over episodes."""
-        precision = self.config.train.precision
-        by_episode = evaluation.accuracies(self.network, images, drawn, count, self.worker, self.loader, precision)
+    def _evaluate(self, part: evaluation.Part, drawn: Episodes, count: int) -> tuple[float, float, np.ndarray]:
+        """Return mean, half width and the single values (count,) of the accuracy over episodes of a split."""
+        images: ImageSet = getattr(self.worker.feed, part)
+        by_episode = evaluation.accuracies(
+            self.network,
+            images,
+            drawn,
+            count,
+            self.worker,
+            self.loader,
+            self.config.train.precision,
+            self._stores.store(part),
+        )
         return *evaluation.mean_and_half_width(by_episode), by_episode
 
 

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from raysearch.data.episodes import Episodes
 from raysearch.data.feed import ImageSet, augment, draw_views, occurrences
-from raysearch.models.fewshot import EpisodicNetwork, Maps
+from raysearch.models.fewshot import Maps
 from raysearch.studies.configs import FewshotConfig
 from raysearch.tasks.base import Worker
 from raysearch.tasks.common import Loader, generator
-from raysearch.tasks.fewshot.evaluation import MapStore
+from raysearch.tasks.fewshot.evaluation import MapStores
 
 _SUPPORT, _QUERY, _ORDINARY = range(3)  # the roles of an image, each with random views of its own
 
@@ -73,7 +73,7 @@ class EpisodeViews:
     Legend: `E` episodes, `S` supports and `N` queries of each.
 
     Args:
-        network: makes the maps, if the backbone is frozen.
+        stores: hold the maps, if the backbone is frozen.
         images: the images of the base classes.
         config: the config of the run.
         seed: the seed of the run.
@@ -83,20 +83,19 @@ class EpisodeViews:
 
     def __init__(
         self,
-        network: EpisodicNetwork,
+        stores: MapStores,
         images: ImageSet,
         config: FewshotConfig,
         seed: int,
         worker: Worker,
         loader: Loader,
     ) -> None:
-        self._network = network
+        self._stores = stores
         self._images = images
         self._config = config
         self._seed = seed
         self._worker = worker
         self._loader = loader
-        self._store: MapStore | None = None
 
     def load_episodes(self, support: Tensor, query: Tensor, first: int) -> Tensor | Maps:
         """Load this worker's supports, then its queries.
@@ -139,6 +138,4 @@ class EpisodeViews:
     def _load(self, rows: Tensor, drawn: Tensor) -> Tensor | Maps:
         if not self._config.model.frozen:
             return augment(self._loader.take(self._images, rows), drawn)
-        if self._store is None:
-            self._store = MapStore(self._network, self._images, self._loader, self._config.train.precision)
-        return self._store.maps(rows)
+        return self._stores.store("train").maps(rows)

@@ -17,8 +17,7 @@ from raysearch.models.fcaenet import pool
 from raysearch.models.srem import erase_mask
 from raysearch.studies.configs import RetrievalConfig, SremConfig
 from raysearch.tasks.base import Worker
-from raysearch.tasks.common import Loader
-from raysearch.tasks.retrieval.feature_cache import cached
+from raysearch.tasks.common import Loader, cached
 from raysearch.tasks.retrieval.network import Network
 
 _FEATURE_BATCH = 128

@@ -113,11 +113,12 @@ def test_retrieval(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize("change", [{}, fewshot_runs.FROZEN], ids=["pixels", "frozen"])
 @pytest.mark.parametrize("method", ["centroid", "relation", "helixformer", "lwfm"])
-def test_fewshot(method: str, change: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fewshot(method: str, change: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _use(monkeypatch, fewshot_runs.tiny_backbone)
     config = fewshot_runs.config(fewshot_runs.METHODS[method], change, {"train.epochs": 3})
     start = fewshot_runs.start() if config.pretrain.epochs else None
-    agree(lambda images: FewshotTask(config, 0, Worker(images, Path(), start=start)), fewshot_runs.feed())
+    folders = iter(tmp_path / str(number) for number in range(9))  # no run finds another's maps
+    agree(lambda images: FewshotTask(config, 0, Worker(images, next(folders), start=start)), fewshot_runs.feed())
 
 
 def test_pretraining(monkeypatch: pytest.MonkeyPatch) -> None:

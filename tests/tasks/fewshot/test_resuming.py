@@ -87,12 +87,10 @@ def test_the_first_best_epoch_on_validation_is_judged(monkeypatch: pytest.Monkey
     networks: list[dict[str, torch.Tensor]] = []
     original = task._evaluate
 
-    def judge(images: Any, *rest: Any) -> Any:
-        assert len(networks) == len(accuracies) or images is task.worker.feed.val
+    def judge(part: Any, *rest: Any) -> Any:
+        assert len(networks) == len(accuracies) or part == "val"
         return (
-            (accuracies[len(networks)], 0.0, np.zeros(4))
-            if len(networks) < len(accuracies)
-            else original(images, *rest)
+            (accuracies[len(networks)], 0.0, np.zeros(4)) if len(networks) < len(accuracies) else original(part, *rest)
         )
 
     monkeypatch.setattr(task, "_evaluate", judge)
@@ -103,8 +101,8 @@ def test_the_first_best_epoch_on_validation_is_judged(monkeypatch: pytest.Monkey
     for name, value in task.network.state_dict().items():
         assert torch.equal(value, networks[3][name]), "evaluation leaves the network as it was"
     task.network.load_state_dict(networks[1])
-    assert outcome["accuracy"] == original(task.worker.feed.test, task._test_episodes, 9)[0]
-    assert outcome["accuracy_validation"] == original(task.worker.feed.val, task._val_episodes, 4)[0]
+    assert outcome["accuracy"] == original("test", task._test_episodes, 9)[0]
+    assert outcome["accuracy_validation"] == original("val", task._val_episodes, 4)[0]
 
     finish(last)
     assert last._best.state_dict() == {}

@@ -27,7 +27,7 @@ def views(seed: int = 0, rank: int = 0, workers: int = 1) -> EpisodeViews:
     same = ImageSet(image.repeat(18, axis=0), np.arange(18) // 3)
     worker = Worker(Feed(same, same, "hash"), Path(), rank=rank, world_size=workers)
     run = config(METHODS["lwfm"], {"data.augment": "crop"})
-    return EpisodeViews(make(METHODS["lwfm"]).network, same, run, seed, worker, Loader(worker.device))
+    return EpisodeViews(make(METHODS["lwfm"])._stores, same, run, seed, worker, Loader(worker.device))
 
 
 def tensor(images: Tensor | Maps) -> Tensor:

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from raysearch.tasks.retrieval.feature_cache import cached
+from raysearch.tasks.common import cached
 
 KEY = {"data": "a1", "side": 64, "backbone": "small", "weights": None, "view": "anchor"}
 TABLE = torch.arange(1_000_000.0).view(-1, 4)
@@ -69,7 +69,7 @@ def test_a_killed_writer_leaves_nothing_that_a_reader_takes(moment: str, tmp_pat
 import io, os, sys
 from pathlib import Path
 import numpy as np, torch
-from raysearch.tasks.retrieval.feature_cache import cached
+from raysearch.tasks.common import cached
 compute = lambda: torch.arange(1_000_000.0).view(-1, 4)
 {KILLED_WHILE[moment]}
 cached(Path(sys.argv[1]), {KEY!r}, compute)
