@@ -90,7 +90,7 @@ def _environments(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _devices(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return how many cells each kind of device finished."""
-    return ", ".join(f"{number:,} cells on {device}" for device, number in device_counts(rows).items())
+    return ", ".join(f"{formats.count(number, 'cell')} on {device}" for device, number in device_counts(rows).items())
 
 
 def _differences(run: View) -> Markup | None:

@@ -10,14 +10,15 @@ from dashboards.search.view import SearchView, TriedConfig
 
 
 def answer_sentences(run: SearchView) -> list[str]:
-    """Return one sentence per group, and then one about the tried configs."""
+    """Return one sentence per group, then warnings, and then one sentence about the tried configs."""
     if not run.configs:
         return ["No answer: no config has been tried yet."]
     evaluations = {evaluation.group: evaluation for evaluation in run.evaluations}
     answers = [_group_answer(run, group, evaluations.get(group)) for group in run.groups]
     if len(answers) > 1:
         answers = [f"{group}: {text[0].lower()}{text[1:]}" for group, text in zip(run.groups, answers, strict=True)]
-    return [*answers, *chance_sentences(run), tried_sentence(run)]
+    warnings = [f"Warning: {note}." for note in run.devices_notes]
+    return [*answers, *warnings, *chance_sentences(run), tried_sentence(run)]
 
 
 def chance_sentences(run: SearchView) -> list[str]:

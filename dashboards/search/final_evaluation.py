@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from dashboards.ablation.view import View, verdict_of, view
 from dashboards.run_data import MetricRange, is_number, metric_range, typed
 from raysearch.runs import StudyRecord, VariantRecord
-from raysearch.studies.analysis import LEVEL, compare, holm
+from raysearch.studies.analysis import LEVEL, compare, devices, holm
 
 REFERENCE = "reference"
 BEST = "best"
@@ -30,6 +30,7 @@ class FinalEvaluation:
     values: Mapping[str, Mapping[int, float]]  # REFERENCE and BEST -> seed -> metric
     verdict: str  # "better", "worse", "undecided", "no interval" or "no result"
     limits: MetricRange  # values that the metric can have
+    devices_note: str = ""  # a line if its cells ran on different kinds of devices
 
     @property
     def seeds(self) -> int:
@@ -62,13 +63,16 @@ def final_evaluations(
             compared.append((group, cells, _compare(cells, metric)))
     corrected = holm([comparison[BEST]["p"] for _, _, comparison in compared], family=len(groups))
     limits = metric_range(metric, (row[metric] for row in rows if is_number(row.get(metric))))
+    references = dict.fromkeys((REFERENCE, BEST), REFERENCE)
     evaluations = []
     for (group, cells, comparison), p_holm in zip(compared, corrected, strict=True):
         decided = p_holm is not None and p_holm <= 1 - LEVEL
         best = {**comparison[BEST], "p_holm": p_holm, "decided": decided}
-        values = {kind: _values(cells, kind, metric) for kind in (REFERENCE, BEST)}
+        comparable = devices.comparable(cells, metric, references)
+        values = {kind: _values(comparable, kind, metric) for kind in (REFERENCE, BEST)}
         verdict = verdict_of(best, study.judge_mode or "max")
-        evaluations.append(FinalEvaluation(group, metric, comparison[REFERENCE], best, values, verdict, limits))
+        note = devices.mixed_sentence(cells, metric, references)
+        evaluations.append(FinalEvaluation(group, metric, comparison[REFERENCE], best, values, verdict, limits, note))
     return tuple(evaluations)
 
 
@@ -115,7 +119,8 @@ def judging_metric(study: StudyRecord) -> str:
 def _compare(rows: Sequence[Mapping[str, Any]], metric: str) -> dict[str, dict[str, Any]]:
     """Compare both kinds; a kind without an ended cell gets an empty row."""
     columns = {"variant": pa.string(), "seed": pa.int64(), "status": pa.string(), "config": pa.string()}
-    columns |= {"metric_ids": pa.string(), "metric_steps": pa.string(), metric: pa.float64()}
+    columns |= {"metric_ids": pa.string(), "metric_steps": pa.string(), "device": pa.string()}
+    columns |= {"gpu_seconds": pa.float64(), metric: pa.float64()}
     planned: list[Mapping[str, Any]] = [{"variant": kind, "status": "planned"} for kind in (REFERENCE, BEST)]
     table = typed([*planned, *rows], columns)
     return {row["variant"]: row for row in compare(table, metric, REFERENCE).to_pylist()}

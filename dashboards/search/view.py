@@ -7,8 +7,8 @@ import functools
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -17,6 +17,7 @@ from dashboards.html import formats
 from dashboards.run_data import history, loads, mapping, mean, rows_of
 from dashboards.search.final_evaluation import FinalEvaluation, final_evaluations
 from raysearch.runs import StudyRecord, VariantRecord
+from raysearch.studies.analysis import devices
 
 STATUS_ORDER = ("finished", "stopped", "unfinished", "failed")
 
@@ -57,6 +58,7 @@ class SearchView:
     rows: list[dict[str, Any]]  # one per ended cell
     configs: tuple[TriedConfig, ...]  # in the order of the suggestions
     evaluations: tuple[FinalEvaluation, ...]  # one per group that has any judging cell
+    timed_on: Mapping[str, str | None] = field(default_factory=dict)  # group -> device on which times are compared
 
     @property
     def metrics(self) -> list[str]:
@@ -121,6 +123,22 @@ class SearchView:
         return {config.name for group in self.groups if (config := self.best(group))}
 
     @functools.cached_property
+    def devices_notes(self) -> list[str]:
+        """A line per kind of comparison whose cells ran on different kinds of devices."""
+        times = [metric for metric in self.metrics if devices.is_time(metric)]
+        notes = []
+        for group in self.groups:
+            rows = [row for config in self.in_group(group) for row in config.rows if row["status"] == "finished"]
+            counts = devices.device_counts(rows)
+            if len(counts) > 1:
+                place = f" of {group}" if group else ""
+                listed = ", ".join(f"{number:,} on {device}" for device, number in counts.items())
+                notes.append(f"cells of configs{place} ran on different kinds of devices: {listed}")
+                if times:
+                    notes[-1] += f"; {formats.listed(times)} is compared on {self.timed_on.get(group)} alone"
+        return notes + [evaluation.devices_note for evaluation in self.evaluations if evaluation.devices_note]
+
+    @functools.cached_property
     def fronts(self) -> dict[str, list[TriedConfig]]:
         """Group -> its Pareto front: the finished configs that no other dominates, ordered by the first metric."""
         return {group: self._front(group) for group in self.groups}
@@ -136,8 +154,12 @@ class SearchView:
 
     def _front(self, group: str) -> list[TriedConfig]:
         candidates = self._candidates(group)
+        finished = [row for config in self.in_group(group) for row in config.rows if row["status"] == "finished"]
+        is_mixed = len(devices.device_counts(finished)) > 1 and any(map(devices.is_time, self.metrics))
         for entry in self.study.best:
-            if group_label(self.study, entry.group) == group and entry.front:
+            # A record without a device compared the times of all devices.
+            is_valid = entry.timed_on is not None or not is_mixed
+            if group_label(self.study, entry.group) == group and entry.front and is_valid:
                 return [config for config in candidates if config.name in set(entry.front)]
         front: list[TriedConfig] = []
         for config in candidates:
@@ -170,13 +192,16 @@ def search_view(study: StudyRecord, table: pa.Table) -> SearchView:
             rows_by_name.setdefault(row["variant"], []).append(row)
     planned = Counter(cell.variant for cell in study.cells if cell.stage != "judge")
     variants = {variant.name: variant for variant in study.variants}
+    plans = {name: variants.get(name, VariantRecord(name=name)) for name in rows_by_name}
+    timed_on = _timed_on(study, plans, rows_by_name) if any(map(devices.is_time, metrics)) else {}
     configs = [
-        _tried_config(study, variants.get(name, VariantRecord(name=name)), index, cells, planned[name], metrics)
+        _tried_config(study, plans[name], index, cells, planned[name], metrics, timed_on)
         for index, (name, cells) in enumerate(rows_by_name.items())
     ]
     groups = list(dict.fromkeys(config.group for config in configs)) or [""]
     evaluations = final_evaluations(study, [row for row in rows if row.get("stage") == "judge"], groups)
-    return SearchView(study, rows, tuple(sorted(configs, key=lambda config: config.number)), evaluations)
+    ordered = tuple(sorted(configs, key=lambda config: config.number))
+    return SearchView(study, rows, ordered, evaluations, timed_on)
 
 
 def group_label(study: StudyRecord, level: Any) -> str:
@@ -205,21 +230,21 @@ def _tried_config(
     rows: list[dict[str, Any]],
     planned: int,
     metrics: list[str],
+    timed_on: Mapping[str, str | None],
 ) -> TriedConfig:
-    levels = variant.levels
-    if not levels:  # study.json does not list the configs: read the columns, without those that a config does not have
-        columns = [*study.space, *([study.group] if study.group else [])]
-        levels = {path: rows[0][path] for path in columns if rows[0].get(path) is not None}
+    levels = _levels(study, variant, rows)
+    group = _group_of(study, levels)
+    device = timed_on.get(group)
     number = re.match(r"(\d+):", variant.name)
     searched = study.space or levels
     status = _status(rows, planned)
     return TriedConfig(
         name=variant.name,
         number=int(number[1]) if number else index,
-        group=group_label(study, levels.get(study.group)) if study.group else "",
+        group=group,
         settings={path: level for path, level in levels.items() if path in searched and path != study.group},
         status=status,
-        values={metric: _mean_value(rows, metric) if status != "failed" else None for metric in metrics},
+        values={metric: _mean_value(rows, metric, device) if status != "failed" else None for metric in metrics},
         rows=rows,
     )
 
@@ -233,7 +258,35 @@ def _status(rows: list[dict[str, Any]], planned: int) -> str:
     return "finished" if len(rows) >= planned else "unfinished"
 
 
-def _mean_value(rows: list[dict[str, Any]], metric: str) -> float | None:
-    """Average a metric over seeds; None if any seed has no number, since the others may be the easier seeds."""
+def _levels(study: StudyRecord, variant: VariantRecord, rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Return a config's levels. If study.json does not list them they are in the columns, as far as it has them."""
+    if variant.levels:
+        return variant.levels
+    columns = [*study.space, *([study.group] if study.group else [])]
+    return {path: rows[0][path] for path in columns if rows[0].get(path) is not None}
+
+
+def _group_of(study: StudyRecord, levels: Mapping[str, Any]) -> str:
+    return group_label(study, levels.get(study.group)) if study.group else ""
+
+
+def _timed_on(
+    study: StudyRecord, plans: Mapping[str, VariantRecord], rows_by_name: Mapping[str, list[dict[str, Any]]]
+) -> dict[str, str | None]:
+    """Return group -> the device on which times are compared: as the search noted it, or the one with most cells."""
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for name, cells in rows_by_name.items():
+        rows.setdefault(_group_of(study, _levels(study, plans[name], cells)), []).extend(cells)
+    noted = {group_label(study, entry.group): entry.timed_on for entry in study.best}
+    return {group: noted.get(group) or devices.main_device(cells) for group, cells in rows.items()}
+
+
+def _mean_value(rows: list[dict[str, Any]], metric: str, timed_on: str | None) -> float | None:
+    """Average a metric over seeds; None if any seed has no number, since the others may be the easier seeds.
+
+    A time has no value if another device measured it.
+    """
+    if devices.is_time(metric) and any(devices.device_of(row) != timed_on for row in rows):
+        return None
     values = [row.get(metric) for row in rows]
     return mean(values) if all(isinstance(v, int | float) and math.isfinite(v) for v in values) else None

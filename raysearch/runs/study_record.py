@@ -127,6 +127,7 @@ class BestRecord(_Record):
     group: Any = None  # the group's level, or "path=level"
     variant: str | None = None
     front: Names = []
+    timed_on: str | None = None  # the device on which times are compared, of a search that chooses by one
 
 
 class FeedRecord(_Record):
@@ -214,7 +215,6 @@ class StudyRecord(Surroundings):
     best: Annotated[list[BestRecord], BeforeValidator(_null_as_empty_list)] = []
     epochs: Annotated[EpochsRecord, BeforeValidator(_null_as_empty)] = Field(default_factory=EpochsRecord)
     duplicates: int | None = None  # suggestions that repeated an earlier config
-    timed_on: str | None = None  # the device whose times a search compares
     optuna: Settings = {}  # group -> name of the Optuna study
     started: str | None = None
     adopted: int | None = None  # cells that other runs had finished

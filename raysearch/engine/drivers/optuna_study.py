@@ -23,6 +23,8 @@ from raysearch.engine.drivers.space import SearchSpace
 from raysearch.studies.design import Group, SearchPlan
 from raysearch.studies.design.search_methods import SAMPLERS
 
+_TIMED_ON = "timed on"  # user attribute of the study
+
 
 class OptunaStudy:
     """Suggests settings, and takes the outcome of each suggestion.
@@ -164,6 +166,18 @@ class OptunaStudy:
         """Return a new trial with the parameters of a failed one: the state of an ended trial cannot change."""
         self.study.enqueue_trial(trial.params, user_attrs=trial.user_attrs)
         return self.study.ask(trial.distributions)
+
+    def timed_on(self) -> str | None:
+        """Return the device on which the times of this study are compared; None before a cell has finished."""
+        return self.study.user_attrs.get(_TIMED_ON)
+
+    def fix_timed_on(self, device: str) -> str:
+        """Note the device on which times are compared, unless another driver did; return the one that is noted."""
+        with self._errors():
+            noted = self.timed_on()
+            if noted is None:
+                self.study.set_user_attr(_TIMED_ON, device)
+        return noted or device
 
     def front(self) -> list[str]:
         """Return the names of the variants that no other beats in all metrics."""

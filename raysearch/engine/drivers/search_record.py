@@ -99,6 +99,8 @@ class SearchRecord(Listener):
             "reference": plan.reference(group).name,
             "judged": plan.best(group, {}).name,
         }
+        if suggestions.timed_on is not None:
+            fields["timed_on"] = suggestions.timed_on
         if best is None:
             nothing = dict.fromkeys(("variant", "settings", "config", "value"))
             # Optuna's front may hold stopped configs, so it counts only for several metrics, where nothing is stopped.

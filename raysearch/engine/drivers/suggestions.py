@@ -21,6 +21,7 @@ from raysearch.engine.drivers.optuna_study import OptunaStudy
 from raysearch.engine.trials.jobs import Job, Listener
 from raysearch.runs import results
 from raysearch.runs.checkpoints import Checkpoints, decode_state
+from raysearch.studies.analysis import devices
 from raysearch.studies.design import Cell, Group, SearchPlan, Variant
 from raysearch.studies.design.search_plan import describe_settings
 
@@ -71,6 +72,8 @@ class Suggestions(Listener):
         optuna: the study that suggests.
         configs: the configs so far, in the order of suggestion.
         duplicates: suggestions that were known already.
+        timed_on: the device on which times are compared: that of the first cell that finished. None before that, and
+            for a search that chooses by no time.
 
     Raises:
         UserError: a distribution that cannot be searched, or a starting point that does not fit the space.
@@ -89,6 +92,8 @@ class Suggestions(Listener):
         self._group = group
         self._checkpoints = checkpoints
         self._cells = location.parent / "cells"
+        self._report = report
+        self._times = [metric for metric in plan.search.metrics if devices.is_time(metric)]
         self.optuna = OptunaStudy(
             plan, group, location, lambda: earlier_configs.find_configs(plan, group, location.parent), report
         )
@@ -99,6 +104,8 @@ class Suggestions(Listener):
         self._queue: list[tuple[SuggestedConfig, Cell]] = []
         self._repeats = 0
         self._last_error = ""
+        self._reported_devices = False
+        self.timed_on: str | None = self.optuna.timed_on() if self._times else None
         self._reopen(retry_failed)
 
     def next(self) -> Job | None:
@@ -143,7 +150,7 @@ class Suggestions(Listener):
         config = self._by_cell.get(job.cell)
         if config is None:
             return
-        config.records[job.cell] = record
+        config.records[job.cell] = self._without_foreign_times(record)
         if config.status is None:
             missing = next(cell for cell in config.cells if cell.hash not in config.records)
             self._queue.insert(0, (config, missing))
@@ -153,6 +160,26 @@ class Suggestions(Listener):
         config.twins = []
         for trial in trials:
             self._tell(trial, config)
+
+    def _without_foreign_times(self, record: dict[str, Any]) -> dict[str, Any]:
+        """Return a cell's record; without the times that the search chooses by if another device measured them.
+
+        A time on another device would be compared with those of other configs. Without it the config has no value.
+        """
+        if not self._times or record["status"] != "finished":
+            return record
+        device = devices.device_of(record)
+        if self.timed_on is None:
+            self.timed_on = self.optuna.fix_timed_on(device)
+        if device == self.timed_on:
+            return record
+        if not self._reported_devices:
+            self._reported_devices = True
+            self._report(
+                f"{', '.join(self._times)} is compared on {self.timed_on} alone: configs on another kind of device, "
+                f"here {device}, have no value; search on one kind"
+            )
+        return {**record, **dict.fromkeys(self._times)}
 
     def _is_full(self) -> bool:
         return len(self.configs) >= self._plan.trials or self._repeats >= _MAX_REPEATS

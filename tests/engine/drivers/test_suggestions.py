@@ -310,3 +310,41 @@ def test_the_number_of_cells_follows_early_stopping(tmp_path: Path) -> None:
     small = suggestions(tmp_path / "small", plan(space={"srem.regions": tune.choice([0, 10])}, trials=50))
     ran = drain(small)
     assert small.count_cells() == len(ran) == 2, "the space is exhausted"
+
+
+def test_a_time_on_another_device_is_no_value(tmp_path: Path) -> None:
+    planned = plan(metric=["map_validation", "epoch_seconds"], mode=["max", "min"], scheduler=None, trials=6)
+    printed: list[str] = []
+    source = suggestions(tmp_path, planned, report=printed.append)
+    jobs = []
+    # Six cells; the third and fourth run on a device on which everything takes a hundredth of the time.
+    while (job := source.next()) is not None:
+        is_fast = len(jobs) in (2, 3)
+        device = {"device": "NVIDIA B", "epoch_seconds": 0.01} if is_fast else {"device": "NVIDIA A"}
+        source.ended(job, record(job, **device))
+        jobs.append(job)
+    assert source.timed_on == "NVIDIA A"
+    assert [config.value("epoch_seconds") for config in source.configs] == [1.0, 1.0, None, None, 1.0, 1.0]
+    assert None not in [config.value("map_validation") for config in source.configs]
+    fast = {source.configs[number].variant.name for number in (2, 3)}
+    assert fast.isdisjoint(source.optuna.front())
+    assert source.optuna.front()
+    assert len(printed) == 1
+    assert "epoch_seconds is compared on NVIDIA A alone" in printed[0]
+    best = best_config(source.configs, planned)
+    assert best is not None
+    assert best.value("map_validation") == max(score(job.config) for job in jobs), "of all devices"
+
+    again = suggestions(tmp_path, planned)
+    assert again.timed_on == "NVIDIA A", "the next driver keeps to it"
+
+
+def test_without_a_time_every_device_counts(tmp_path: Path) -> None:
+    planned = plan(trials=4)
+    source = suggestions(tmp_path, planned)
+    for name in ("cpu", "NVIDIA A", "NVIDIA B", "cpu"):
+        job = source.next()
+        assert job is not None
+        source.ended(job, record(job, device=name))
+    assert source.timed_on is None
+    assert None not in [config.value("map_validation") for config in source.configs]
