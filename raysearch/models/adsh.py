@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from raysearch.models.class_sums import class_counts, class_sums
 from raysearch.models.precision import at_least_single, full_precision
 
 
@@ -50,18 +51,20 @@ def similarity_ratio(sample_labels: Tensor, database_labels: Tensor) -> float:
 
 
 @full_precision
-def targets(codes: Tensor, database_labels: Tensor, rho: float) -> Targets:
+def targets(codes: Tensor, database_labels: Tensor, rho: float, classes: int | None = None) -> Targets:
     """Return the sums over the database that depend on its codes alone.
 
     Args:
         codes: (n, c) in {-1, +1}, float.
         database_labels: (n,) int64.
         rho: similarity of different classes is -rho.
+        classes: K; None reads the labels, which waits for an accelerator.
     """
     codes = at_least_single(codes)
     n, bits = codes.shape
-    sums = _class_sums(codes, database_labels, int(database_labels.max()) + 1)
-    counts = torch.bincount(database_labels, minlength=len(sums)).to(codes.dtype)
+    classes = int(database_labels.max()) + 1 if classes is None else classes
+    sums = class_sums(codes, database_labels, classes)
+    counts = class_counts(database_labels, classes).to(codes.dtype)
     return Targets(
         gram=codes.T @ codes / n,
         pull=((1 + rho) * sums - rho * sums.sum(0)) / n,
@@ -128,6 +131,7 @@ def update_codes(
     rho: float | None = None,
     pull: str = "outputs",
     zero: str = "keep",
+    classes: int | None = None,
 ) -> Tensor:
     """Optimise the database codes bit by bit, equations 16 and 17; the objective never increases.
 
@@ -142,6 +146,7 @@ def update_codes(
         pull: "outputs"; or "signs", with which S^T U has the signs of the outputs, as in ADSH's own program. The
             minimized function is then not the objective.
         zero: a bit whose two values cost the same keeps its value ("keep"), or becomes +1 ("plus").
+        classes: K; None reads the labels, which waits for an accelerator.
 
     Returns:
         (n, c) new codes, of the dtype of `codes`.
@@ -150,7 +155,8 @@ def update_codes(
     labels = database_labels[sample]
     rho = similarity_ratio(labels, database_labels) if rho is None else rho
     bits = codes.shape[1]
-    sums = _class_sums(u.sign() if pull == "signs" else u, labels, int(database_labels.max()) + 1)
+    classes = int(database_labels.max()) + 1 if classes is None else classes
+    sums = class_sums(u.sign() if pull == "signs" else u, labels, classes)
     # A bit is a row here, so that each step reads and writes contiguous memory.
     linear = (bits * ((1 + rho) * sums - rho * sums.sum(0))).T[:, database_labels]
     linear[:, sample] += gamma * u.T
@@ -162,8 +168,3 @@ def update_codes(
             undecided = new[bit] if zero == "keep" else torch.ones_like(drive)
             new[bit] = torch.where(drive == 0, undecided, drive.sign())
     return new.T.contiguous().to(codes.dtype)
-
-
-def _class_sums(rows: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """Return the sum of the rows (m, c) of each class: (K, c)."""
-    return rows.new_zeros(classes, rows.shape[1]).index_add_(0, labels, rows)

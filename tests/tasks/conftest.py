@@ -47,9 +47,9 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[Log]:
     def listen(kind: type[PixelViews] | type[CachedViews]) -> None:
         original = kind.forward
 
-        def forward(self, batch):
+        def forward(self, batch, *inputs):
             log.batches.append((batch.rows.clone(), batch.positives.clone()))
-            return original(self, batch)
+            return original(self, batch, *inputs)
 
         monkeypatch.setattr(kind, "forward", forward)
 

@@ -78,7 +78,7 @@ class CudaLink:
         computing = torch.cuda.current_stream(self.device)
         computing.wait_event(copied)
         images.record_stream(computing)
-        return images, computing.record_event()
+        return images, computing.record_event(torch.cuda.Event(blocking=True))  # a waiting thread takes no CPU
 
     def wait(self, mark: torch.cuda.Event) -> None:
         """Wait for an event of `receive`."""

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from raysearch.models import backbones, fcaenet, precision
+from raysearch.models import class_sums as sums_by_class
 
 
 class ExchOutput(NamedTuple):
@@ -135,8 +136,8 @@ class ExchNet(nn.Module):
             sums: (K, M, C), see `class_sums`, added over batches and workers.
             counts: (K,) images of each class.
         """
-        present = counts > 0
-        self.anchors[present] = (sums[present] / counts[present, None, None]).to(self.anchors)
+        means = (sums / counts[:, None, None].clamp(min=1)).to(self.anchors)
+        self.anchors.copy_(torch.where(counts[:, None, None] > 0, means, self.anchors))
 
 
 def class_sums(local: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
@@ -146,8 +147,7 @@ def class_sums(local: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Ten
     >>> sums.flatten(1).tolist(), counts.tolist()
     ([[2.0, 2.0], [1.0, 1.0], [0.0, 0.0]], [2, 1, 0])
     """
-    sums = local.new_zeros(classes, *local.shape[1:]).index_add_(0, labels, local)
-    return sums, torch.bincount(labels, minlength=classes)
+    return sums_by_class.class_sums(local, labels, classes), sums_by_class.class_counts(labels, classes)
 
 
 def exchange(local: Tensor, labels: Tensor, anchors: Tensor, drawn: Tensor, probability: float = 0.5) -> Tensor:

@@ -14,7 +14,7 @@ without work, waiting for a copy, or gathering images.
 import contextlib
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -40,6 +40,7 @@ class Loader:
         self._device_images = device_images
         self._gpu_share = gpu_share
         self._resident: dict[int, tuple[ImageSet, Tensor | None, Tensor | None]] = {}
+        self._link: CudaLink | HostLink | None = None
         self._seconds = 0.0
         self._events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
 
@@ -87,7 +88,7 @@ class Loader:
                 (rows,) = self.upload(rows)
             return pixels.index_select(0, rows if numbers is None else numbers[rows])
 
-    def batches(self, images: ImageSet, rows: Sequence[Tensor]) -> Iterator[Tensor]:
+    def batches(self, images: ImageSet, rows: Sequence[Tensor]) -> Generator[Tensor]:
         """Load batches in a known order. On a GPU each is loaded while the device works on the one before.
 
         Images must not be taken in another way before the iterator ends or is closed, if they are streamed.
@@ -102,8 +103,9 @@ class Loader:
         if self.device.type == "cpu":
             return (self.take(images, part) for part in rows)
         if self._on_device(images)[0] is None:
-            link = CudaLink(self.device) if self.device.type == "cuda" else HostLink(self.device)
-            return self._received(PinnedRing(images, rows, link))
+            if self._link is None:  # the next one takes the same stream, and with it the memory of this one
+                self._link = CudaLink(self.device) if self.device.type == "cuda" else HostLink(self.device)
+            return self._received(PinnedRing(images, rows, self._link))
         (positions,) = self.upload(torch.cat(list(rows)) if rows else torch.empty(0, dtype=torch.int64))
         return (self.take(images, part) for part in positions.split([len(part) for part in rows]))
 
@@ -121,7 +123,7 @@ class Loader:
         """Return the bytes that this worker can still allocate on its GPU; None on any other device."""
         return free_memory(self.device, self._gpu_share)
 
-    def _received(self, ring: PinnedRing) -> Iterator[Tensor]:
+    def _received(self, ring: PinnedRing) -> Generator[Tensor]:
         with contextlib.closing(ring):
             while True:
                 with self._timed():

@@ -49,6 +49,7 @@ def build_optimizer(network: Network, config: TrainConfig) -> SGD:
         lr=config.lr,
         momentum=config.momentum,
         weight_decay=config.weight_decay,
+        fused=True if next(network.parameters()).device.type == "cuda" else None,  # one kernel for all weights
     )
 
 

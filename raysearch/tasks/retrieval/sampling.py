@@ -107,11 +107,32 @@ class RunSampler:
 
 
 class Epoch(NamedTuple):
-    """The draws of an epoch over the sampled rows (r,)."""
+    """The images of an epoch that a worker trains on, `r` of them in the order of its steps; on the host."""
 
+    positions: Tensor  # (r,) int64, in the sample
+    rows: Tensor  # (r,) of the anchors
     positives: Tensor  # (r,) rows of images of the same classes
-    order: Tensor  # (r,) positions in the sample
-    generator: torch.Generator  # for the further draws of the epoch
+    inputs: Tensor  # (r, k) random inputs of the network
+    steps: tuple["Step", ...]
+
+    @property
+    def sizes(self) -> list[int]:
+        """Return the number of this worker's images in each step."""
+        return [step.images for step in self.steps]
+
+    def loads(self, positives: bool) -> list[Tensor]:
+        """Return the rows of each load, in order: the anchors of a step, then its positives if they are used."""
+        anchors = self.rows.split(self.sizes)
+        if not positives:
+            return list(anchors)
+        return [rows for pair in zip(anchors, self.positives.split(self.sizes), strict=True) for rows in pair]
+
+
+class Step(NamedTuple):
+    """The sizes of a training step."""
+
+    images: int  # of this worker
+    all_images: int  # of all workers together
 
 
 class EpochSampler:
@@ -128,20 +149,25 @@ class EpochSampler:
         self._sampler = sampler
         self._method = method
 
-    def draw(self, sample: Tensor, iteration: int, epoch: int) -> Epoch:
-        """Return the draws of an epoch over the sample (r,)."""
+    def draw(self, sample: Tensor, iteration: int, epoch: int, worker: Worker) -> Epoch:
+        """Draw an epoch over the sampled rows, alike on all workers, and return the part of one of them."""
         generator = self._sampler.generator(iteration, epoch)
         positives = self._sampler.positives(sample, generator, self._config.esrl.positives)
-        return Epoch(positives, self._method.order(sample, generator), generator)
+        order = self._method.order(sample, generator)
+        inputs = self._method.draw_inputs(len(sample), generator)
+        sizes = batch_sizes(len(sample), self._config.train.batch, worker.world_size)
+        shares = [worker.share(batch) for batch in order.split(sizes)]
+        positions = torch.cat(shares)
+        return Epoch(
+            positions,
+            sample[positions],
+            positives[positions],
+            torch.cat([worker.share(drawn) for drawn in inputs.split(sizes)]),
+            tuple(Step(len(share), size) for share, size in zip(shares, sizes, strict=True)),
+        )
 
     def rows(self, iteration: int, worker: Worker) -> Iterator[Tensor]:
         """Yield the rows that a worker loads in an iteration, in the order in which `PixelViews` loads them."""
         sample = self._sampler.sample(iteration, self._config.train.samples)
-        sizes = batch_sizes(len(sample), self._config.train.batch, worker.world_size)
         for number in range(self._config.train.epochs):
-            epoch = self.draw(sample, iteration, number)
-            for batch in epoch.order.split(sizes):
-                share = worker.share(batch)
-                yield sample[share]
-                if self._config.uses_positive:
-                    yield epoch.positives[share]
+            yield from self.draw(sample, iteration, number, worker).loads(self._config.uses_positive)

@@ -4,6 +4,7 @@ One step extracts the pooled features of the database, fits an encoder (`models.
 Queries go through backbone and encoder.
 """
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,7 +17,8 @@ from raysearch.studies.configs import RetrievalConfig
 from raysearch.tasks.base import Worker
 from raysearch.tasks.common import Loader, StepMeter
 from raysearch.tasks.retrieval import evaluation, feature_cache, holdout, views
-from raysearch.tasks.retrieval.network import build_network
+from raysearch.tasks.retrieval.encoding import ImageEncoder
+from raysearch.tasks.retrieval.network import Network, build_network
 
 BATCH = 128
 
@@ -47,7 +49,8 @@ class ShallowHashingTask:
         self.metric_steps = self.evaluator.metric_steps
         network = build_network(config, seed, classes=0)  # its hash layer stays unused
         self.network = network.to(worker.device).to(memory_format=torch.channels_last).eval()
-        self.loader = Loader(worker.device)
+        self.loader = Loader(worker.device, worker.device_images, worker.gpu_share)
+        self._image_encoder = ImageEncoder(self.loader, worker, config.train.precision)
         key = feature_cache.feature_key(config, seed, worker)
         self._views = views.CachedViews(self.network, self.train, config, worker, self.loader, key)
         self.encoder: hashing.Encoder | None = None
@@ -111,9 +114,11 @@ class ShallowHashingTask:
     @torch.no_grad()
     def _encode(self, images: ImageSet) -> torch.Tensor:
         assert self.encoder is not None, "nothing is fitted yet"
-        images.prefetch(torch.arange(len(images)))
-        features = [
-            pool(self.network.feature_map(self.loader.batch(images, rows)))
-            for rows in torch.arange(len(images)).split(BATCH)
-        ]
-        return self.encoder(torch.cat(features))
+        channels = self.network.hash_layer.linear.in_features
+        rows = torch.arange(len(images))
+        return self.encoder(self._image_encoder.vectors(partial(_pooled, self.network), channels, images, rows, BATCH))
+
+
+def _pooled(network: Network, images: torch.Tensor) -> torch.Tensor:
+    """Return the pooled features (B, C) of images."""
+    return pool(network.feature_map(images))

@@ -8,12 +8,13 @@ the hash layer on cached features, a frozen backbone, and standardized features 
 `shallow_task` has the methods that are fitted to features once.
 """
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from raysearch.data.feed import ImageSet
 from raysearch.models.hashing.encoder import signs
@@ -25,14 +26,15 @@ from raysearch.tasks.common import (
     Loader,
     Prefetcher,
     StepMeter,
-    batch_sizes,
     check_batches,
     check_finite,
     copied,
+    exact_float32,
 )
 from raysearch.tasks.retrieval import evaluation, feature_cache, holdout, methods, sampling, shallow_task
 from raysearch.tasks.retrieval import network as networks
-from raysearch.tasks.retrieval.views import Batch, CachedViews, ExtraViews, PixelViews, Views
+from raysearch.tasks.retrieval.encoding import ImageEncoder
+from raysearch.tasks.retrieval.views import CachedViews, ExtraViews, PixelViews, Views
 
 EVALUATION_BATCH = 256
 
@@ -69,10 +71,11 @@ class RetrievalTask:
         self.warm_steps = 0 if config.model.frozen else config.warmup.iterations
         self.steps = self.warm_steps + config.train.iterations
         self.done = 0
-        self.loader = Loader(worker.device)
+        self.loader = Loader(worker.device, worker.device_images, worker.gpu_share)
+        self._image_encoder = ImageEncoder(self.loader, worker, config.train.precision)
         key = feature_cache.feature_key(config, seed, worker)
         self._cached = CachedViews(self.network, self.train, config, worker, self.loader, key)
-        self._pixels = PixelViews(worker.wrap(self.network), self.train, config, seed, worker, self.loader)
+        self._pixels = PixelViews(self.network, self.train, config, seed, worker, self.loader)
         if self.warm_steps or config.model.frozen:
             self._start_from_features()
         self.optimizer = networks.build_optimizer(self.network, config.train)
@@ -108,15 +111,18 @@ class RetrievalTask:
         for epoch in range(epochs):
             views.start_epoch()
             self.method.start_epoch()
-            outputs, losses = self._epoch(views, epoch, sample)
+            with exact_float32(self.worker.device, config.train.precision):
+                outputs, losses = self._epoch(views, epoch, sample)
             check_finite(losses["loss"], f"at iteration {self.done + 1}, epoch {epoch + 1}")
         if config.adsh.outputs == "fresh" and self.method.codes is not None:
+            self._share_buffers()
             outputs = self.method.activate(views.encode(sample))
-        self.method.finish_iteration(sample, outputs)
+        (sample_on_device,) = self.loader.upload(sample)
+        self.method.finish_iteration(sample_on_device, outputs)
         self._synchronize()
         self.done += 1
         report = {"iteration": self.done, "phase": "warmup" if warming else "train", "epochs": epochs, **losses}
-        report |= {"lr": rate, **self._describe(sample, outputs, warming)}
+        report |= {"lr": rate, **self._describe(sample_on_device, outputs, warming)}
         self._select(report)
         return report | meter.report("images", len(sample) * epochs)
 
@@ -188,25 +194,21 @@ class RetrievalTask:
         outputs = torch.zeros(len(sample), config.hash.bits, device=device)
         names: list[str] = []
         totals = torch.zeros(0, device=device)
-        positives, order, generator = self._epochs.draw(sample, self.done, epoch)
-        drawn_inputs = self.method.draw_inputs(len(sample), generator)
-        sizes = batch_sizes(len(sample), config.train.batch, worker.world_size)
-        for batch, drawn in zip(order.split(sizes), drawn_inputs.split(sizes), strict=True):
-            share = worker.share(batch)
-            rows = sample[share]
-            inputs = self.method.inputs(rows, worker.share(drawn))
-            batch_outputs = views.forward(Batch(rows, positives[share], extra, (self.done, epoch), inputs))
-            batch_outputs = batch_outputs.activated(self.method.activate)
-            losses = self.method.losses(batch_outputs, rows)
-            self.optimizer.zero_grad(set_to_none=True)
-            # Gradients are averaged over workers, whose shares may differ by an image: this weighs images alike.
-            (losses["loss"] * (worker.world_size * len(share) / len(batch))).backward()
-            self.optimizer.step()
-            outputs[share.to(device)] = batch_outputs.anchor.detach()
-            if not names:
-                names = list(losses)
-                totals = torch.zeros(len(names), device=device)
-            totals += torch.stack([losses[name].detach() for name in names]) * len(rows)
+        images = self._epochs.draw(sample, self.done, epoch, worker)
+        with contextlib.closing(views.batches(images, extra, (self.done, epoch))) as batches:
+            for batch, step in zip(batches, images.steps, strict=True):
+                inputs = self.method.inputs(batch.rows, batch.inputs)
+                batch_outputs = views.forward(batch, *inputs).activated(self.method.activate)
+                losses = self.method.losses(batch_outputs, batch.rows)
+                self.optimizer.zero_grad(set_to_none=True)
+                # Gradients are averaged over workers, whose shares may differ by an image: this weighs images alike.
+                (losses["loss"] * (worker.world_size * step.images / step.all_images)).backward()
+                self.optimizer.step()
+                outputs[batch.positions] = batch_outputs.anchor.detach()
+                if not names:
+                    names = list(losses)
+                    totals = torch.zeros(len(names), device=device)
+                totals += torch.stack([losses[name].detach() for name in names]) * step.images
         means = worker.sum(totals) / len(sample)
         return worker.sum(outputs), dict(zip(names, means.tolist(), strict=True))
 
@@ -218,43 +220,48 @@ class RetrievalTask:
             pooled = self._local_features() if self.config.model.standardise else pooled
         self.network.hash_layer.fit_statistics(pooled)
 
-    @torch.no_grad()
     def _local_features(self) -> Tensor:
         """Return ExchNet's local features of the database, followed by the global ones: (n, (M + 1) C)."""
         self.network.eval()
-        self.train.prefetch(torch.arange(len(self.train)))
-        outputs = [
-            self.network(self.loader.batch(self.train, rows))
-            for rows in torch.arange(len(self.train)).split(EVALUATION_BATCH)
-        ]
-        return torch.cat([torch.cat([output.local.flatten(1), output.whole], dim=1) for output in outputs])
+        width = self.network.hash_layer.linear.in_features
+        return self._image_encoder.vectors(
+            _local_and_whole(self.network), width, self.train, torch.arange(len(self.train)), EVALUATION_BATCH
+        )
 
     def _synchronize(self) -> None:
         """Give every worker rank 0's codes, running statistics and hash layer, which gradients do not keep alike."""
         codes = () if self.method.codes is None else (self.method.codes,)
-        for tensor in (*codes, *self.network.buffers(), *self.network.hash_layer.parameters()):
+        for tensor in (*codes, *self.network.hash_layer.parameters()):
             self.worker.broadcast(tensor.detach())
+        self._share_buffers()
 
-    @torch.no_grad()
+    def _share_buffers(self) -> None:
+        """Give every worker rank 0's running statistics."""
+        for buffer in self.network.buffers():
+            self.worker.broadcast(buffer)
+
     def _encode(self, images: ImageSet) -> Tensor:
-        """Return the signs of the network's outputs: (m, c), on the device."""
-        self.network.eval()
-        images.prefetch(torch.arange(len(images)))
-        batches = torch.arange(len(images)).split(EVALUATION_BATCH)
-        return signs(torch.cat([self.network(self.loader.batch(images, rows)).z for rows in batches]))
+        """Return the signs of the network's outputs: (m, c), on the device. All workers must call this together."""
+        return signs(self._image_encoder.outputs(self.network, images, torch.arange(len(images)), EVALUATION_BATCH))
 
     def _network_codes(self, warming: bool) -> Tensor:
         """Return the database's codes (n, c) by the network; this takes a pass over the database."""
         return signs(self._views(warming).encode(torch.arange(len(self.train))))
 
     def _describe(self, sample: Tensor, outputs: Tensor, warming: bool) -> dict[str, float]:
-        """Describe the codes after an iteration, and evaluate the held-out part."""
+        """Describe the codes after an iteration, and evaluate the held-out part.
+
+        Args:
+            sample: (r,) rows that were trained on, on the device.
+            outputs: (r, c) their outputs.
+            warming: whether the iteration belongs to the warm-up.
+        """
         codes = self.method.codes
         if codes is None:
             if not len(self.held_out):
                 return {}  # nothing needs the codes, which would cost a pass
             codes = self._network_codes(warming)
-        agreement = ((outputs >= 0) == (codes[sample.to(codes.device)] > 0)).float().mean()
+        agreement = ((outputs >= 0) == (codes[sample] > 0)).float().mean()
         description = self.evaluator.describe(codes) | {"bit_agreement": float(agreement)}
         return description | self.evaluator.validate(self._encode, codes)
 
@@ -272,3 +279,13 @@ def build(config: RetrievalConfig, seed: int, worker: Worker) -> RetrievalTask |
     """Return the task of the config's method; arguments and errors are those of `RetrievalTask`."""
     task = RetrievalTask if config.hashing_method.trained else shallow_task.ShallowHashingTask
     return task(config, seed, worker)
+
+
+def _local_and_whole(network: nn.Module) -> Callable[[Tensor], Tensor]:
+    """Return a function from images to ExchNet's local features, followed by the global ones: (B, (M + 1) C)."""
+
+    def _features(images: Tensor) -> Tensor:
+        output = network(images)
+        return torch.cat([output.local.flatten(1), output.whole], dim=1)
+
+    return _features

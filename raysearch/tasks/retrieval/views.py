@@ -4,21 +4,25 @@ The network's outputs of a batch come in two ways behind one interface: through 
 untouched, from pooled features that are computed once and shared by all cells.
 """
 
+import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from raysearch.data.feed import ImageSet, augment, draw_views
+from raysearch.data.feed import ImageSet, augment, draw_views, normalize
 from raysearch.models.fcaenet import pool
 from raysearch.models.srem import erase_mask
 from raysearch.studies.configs import RetrievalConfig, SremConfig
 from raysearch.tasks.base import Worker
-from raysearch.tasks.common import Loader, cached
+from raysearch.tasks.common import Loader, autocast, cached, exact_float32
+from raysearch.tasks.retrieval.encoding import ImageEncoder
 from raysearch.tasks.retrieval.network import Network
+from raysearch.tasks.retrieval.sampling import Epoch
 
 _FEATURE_BATCH = 128
 _ANCHOR = 0  # roles of a random view, part of the key of its draw
@@ -56,13 +60,16 @@ class ExtraViews(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """The images of a batch, and the views of them that are to be computed."""
+    """The images of a step, and the views of them that are to be computed; all on the device."""
 
+    positions: Tensor  # (B,) of the anchors in the epoch's sample
     rows: Tensor  # (B,) of the anchors
     positives: Tensor  # (B,) rows of images of the same classes
+    inputs: Tensor  # (B, k) random inputs of the network
+    anchor_views: Tensor  # (B, v) draws of `draw_views`
+    positive_views: Tensor  # (B, v)
     extra: ExtraViews
-    place: tuple[int, int]  # iteration and epoch, which decide the random views of a row together with the run's seed
-    inputs: tuple[Tensor, ...] = ()  # of the network besides the anchors, when it is trained through the pixels
+    images: Iterator[Tensor]  # bytes of the anchors, then of the positives if these are computed
 
 
 class Views(ABC):
@@ -77,7 +84,7 @@ class Views(ABC):
     """
 
     def __init__(
-        self, network: nn.Module, images: ImageSet, config: RetrievalConfig, worker: Worker, loader: Loader
+        self, network: Network, images: ImageSet, config: RetrievalConfig, worker: Worker, loader: Loader
     ) -> None:
         self.network = network
         self.images = images
@@ -89,13 +96,46 @@ class Views(ABC):
     def start_epoch(self) -> None:
         """Put the network into the mode of these views."""
 
+    def batches(self, epoch: Epoch, extra: ExtraViews, place: tuple[int, int]) -> Generator[Batch]:
+        """Yield the batches of an epoch. Their numbers go to the device at the start, in one transfer.
+
+        Args:
+            epoch: the images of this worker.
+            extra: the views that are to be computed besides the anchors.
+            place: iteration and epoch, which decide the random views of a row together with the run's seed.
+        """
+        numbers = self.loader.upload(
+            epoch.positions, epoch.rows, epoch.positives, epoch.inputs, *self._draw(epoch, extra, place)
+        )
+        with contextlib.closing(self._load(epoch, extra)) as images:
+            for steps in zip(*(number.split(epoch.sizes) for number in numbers), strict=True):
+                positions, rows, positives, inputs, anchor_views, positive_views = steps
+                yield Batch(positions, rows, positives, inputs, anchor_views, positive_views, extra, images)
+
     @abstractmethod
-    def forward(self, batch: Batch) -> Outputs:
-        """Compute the outputs of a batch."""
+    def forward(self, batch: Batch, *inputs: Tensor) -> Outputs:
+        """Compute the outputs of a batch.
+
+        Args:
+            batch: of `batches`.
+            inputs: of the network besides the anchors, when it is trained through the pixels.
+        """
 
     @abstractmethod
     def encode(self, rows: Tensor) -> Tensor:
-        """Return the outputs (m, c), before the activation, of the images `rows` (m,) without augmentation."""
+        """Return the outputs (m, c), before the activation, of the images `rows` (m,) without augmentation.
+
+        All workers must call this together, with networks that are alike.
+        """
+
+    def _draw(self, epoch: Epoch, extra: ExtraViews, place: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Draw the views of anchors and positives."""
+        nothing = torch.zeros(len(epoch.rows), 0)
+        return nothing, nothing
+
+    def _load(self, epoch: Epoch, extra: ExtraViews) -> Generator[Tensor]:
+        """Yield the bytes of anchors and positives, in the order of `forward`."""
+        yield from ()
 
 
 class PixelViews(Views):
@@ -104,7 +144,7 @@ class PixelViews(Views):
     An image that is the positive of two anchors has a view for each.
 
     Args:
-        network: wrapped for training.
+        network: the network; it is wrapped for training.
         images: the images of the database.
         config: the config of the run.
         seed: the seed of the run.
@@ -113,34 +153,34 @@ class PixelViews(Views):
     """
 
     def __init__(
-        self, network: nn.Module, images: ImageSet, config: RetrievalConfig, seed: int, worker: Worker, loader: Loader
+        self, network: Network, images: ImageSet, config: RetrievalConfig, seed: int, worker: Worker, loader: Loader
     ) -> None:
         super().__init__(network, images, config, worker, loader)
         self.seed = seed
-        self._autocast = worker.device.type == "cuda" and config.train.precision == "auto"
+        self._wrapped = worker.wrap(network)
+        self._encoder = ImageEncoder(loader, worker, config.train.precision)
 
     def start_epoch(self) -> None:
         """Put the network into training mode."""
         self.network.train()
 
-    def forward(self, batch: Batch) -> Outputs:
+    def forward(self, batch: Batch, *inputs: Tensor) -> Outputs:
         """Compute the outputs of a batch through the pixels; see `Views.forward`."""
-        data = self.config.data
-        size = (data.side, data.side)
-        key = (self.seed, *batch.place)
-        anchors = self._load(batch.rows, draw_views(data.augment, batch.rows, size, (*key, _ANCHOR)))
+        anchors = augment(next(batch.images), batch.anchor_views)
         separate = batch.extra.erased and self.config.srem.mask_pass == "separate"
-        output = self._at_rest(anchors) if separate else self._through(anchors, *batch.inputs)
-        batches = [anchors] if separate else []
-        fraction = anchors.new_zeros(())
-        if batch.extra.positive:
-            drawn = draw_views(data.augment, batch.positives, size, (*key, _POSITIVE), apart=[batch.rows])
-            batches.append(self._load(batch.positives, drawn))
-        if batch.extra.erased:
-            mask = srem_mask(output.features, self.config.srem, data.side)
-            fraction = 1 - mask.mean()
-            batches.append((anchors * mask).contiguous(memory_format=torch.channels_last))
-        outputs = iter(self._through(torch.cat(batches)).z.chunk(len(batches)) if batches else ())
+        output = self._at_rest(anchors) if separate else None
+        with self._autocast():  # for both passes, so that weights are converted once
+            if output is None:
+                output = self._wrapped(anchors, *inputs)
+            batches = [anchors] if separate else []
+            fraction = anchors.new_zeros(())
+            if batch.extra.positive:
+                batches.append(augment(next(batch.images), batch.positive_views))
+            if batch.extra.erased:
+                mask = srem_mask(output.features, self.config.srem, self.config.data.side)
+                fraction = 1 - mask.mean()
+                batches.append((anchors * mask).contiguous(memory_format=torch.channels_last))
+            outputs = iter(self._wrapped(torch.cat(batches)).z.chunk(len(batches)) if batches else ())
         return Outputs(
             anchor=next(outputs) if separate else output.z,
             positive=next(outputs) if batch.extra.positive else None,
@@ -149,28 +189,33 @@ class PixelViews(Views):
             whole=output,
         )
 
-    @torch.no_grad()
     def encode(self, rows: Tensor) -> Tensor:
         """Return the outputs (m, c) of images (m,) without augmentation."""
-        self.network.eval()
-        self.images.prefetch(rows)
-        batches = rows.split(_FEATURE_BATCH)
-        return torch.cat([self._through(self.loader.batch(self.images, batch)).z for batch in batches])
+        return self._encoder.outputs(self.network, self.images, rows, _FEATURE_BATCH)
 
-    def _load(self, rows: Tensor, drawn: Tensor) -> Tensor:
-        return augment(self.loader.take(self.images, rows), drawn)
+    def _draw(self, epoch: Epoch, extra: ExtraViews, place: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        data = self.config.data
+        size = (data.side, data.side)
+        key = (self.seed, *place)
+        anchors = draw_views(data.augment, epoch.rows, size, (*key, _ANCHOR))
+        if not extra.positive:
+            return anchors, anchors.new_zeros(len(anchors), 0)
+        return anchors, draw_views(data.augment, epoch.positives, size, (*key, _POSITIVE), apart=[epoch.rows])
+
+    def _load(self, epoch: Epoch, extra: ExtraViews) -> Generator[Tensor]:
+        return self.loader.batches(self.images, epoch.loads(extra.positive))
 
     @torch.no_grad()
     def _at_rest(self, images: Tensor) -> Any:
         """Return the network's output for the mask alone; batch statistics stay as they are."""
         self.network.eval()
-        output = self._through(images)
+        with self._autocast():
+            output = self._wrapped(images)
         self.network.train()
         return output
 
-    def _through(self, images: Tensor, *inputs: Tensor) -> Any:
-        with torch.autocast("cuda", dtype=torch.bfloat16, enabled=self._autocast):
-            return self.network(images, *inputs)
+    def _autocast(self) -> AbstractContextManager[object]:
+        return autocast(self.loader.device, self.config.train.precision)
 
 
 class CachedViews(Views):
@@ -186,8 +231,6 @@ class CachedViews(Views):
         loader: the loader of the images.
         key: the key of the feature cache.
     """
-
-    network: Network
 
     def __init__(
         self,
@@ -216,17 +259,15 @@ class CachedViews(Views):
         """Put the network into evaluation mode: no batch norm of the backbone is used."""
         self.network.eval()
 
-    def forward(self, batch: Batch) -> Outputs:
+    def forward(self, batch: Batch, *inputs: Tensor) -> Outputs:
         """Compute the outputs of a batch from pooled features; see `Views.forward`."""
-        device = self.worker.device
-        rows = batch.rows.to(device)
-        anchor = self.network.from_pooled(self.anchors[rows])
+        anchor = self.network.from_pooled(self.anchors[batch.rows])
         positive = erased = None
         fraction = anchor.new_zeros(())
         if batch.extra.positive:
-            positive = self.network.from_pooled(self.anchors[batch.positives.to(device)])
+            positive = self.network.from_pooled(self.anchors[batch.positives])
         if batch.extra.erased:
-            table = self.erased[rows]
+            table = self.erased[batch.rows]
             erased = self.network.from_pooled(table[:, :-1])
             fraction = table[:, -1].mean()
         return Outputs(anchor, positive, erased, fraction)
@@ -234,7 +275,8 @@ class CachedViews(Views):
     @torch.no_grad()
     def encode(self, rows: Tensor) -> Tensor:
         """Return the outputs (m, c) of images (m,) from their pooled features."""
-        return self.network.from_pooled(self.anchors[rows.to(self.worker.device)])
+        (rows,) = self.loader.upload(rows)
+        return self.network.from_pooled(self.anchors[rows])
 
     def _table(self, name: str, view: Mapping[str, Any]) -> Tensor:
         if name not in self._tables:
@@ -246,18 +288,20 @@ class CachedViews(Views):
     def _compute(self, name: str) -> Tensor:
         training = self.network.training
         self.network.eval()
-        self.images.prefetch(torch.arange(len(self.images)))
+        rows = torch.arange(len(self.images))
+        self.images.prefetch(rows)
         parts = []
-        for rows in torch.arange(len(self.images)).split(_FEATURE_BATCH):
-            images = self.loader.batch(self.images, rows)
-            features = self.network.feature_map(images)
-            if name == "anchor":
-                parts.append(pool(features).cpu())
-                continue
-            mask = srem_mask(features, self.config.srem, self.config.data.side)
-            share = 1 - mask.mean((1, 2, 3))
-            erased = pool(self.network.feature_map(images * mask))
-            parts.append(torch.cat([erased, share[:, None]], dim=1).cpu())
+        with exact_float32(self.worker.device, self.config.train.precision):
+            for taken in self.loader.batches(self.images, rows.split(_FEATURE_BATCH)):
+                images = normalize(taken)
+                features = self.network.feature_map(images)
+                if name == "anchor":
+                    parts.append(pool(features).cpu())
+                    continue
+                mask = srem_mask(features, self.config.srem, self.config.data.side)
+                share = 1 - mask.mean((1, 2, 3))
+                erased = pool(self.network.feature_map(images * mask))
+                parts.append(torch.cat([erased, share[:, None]], dim=1).cpu())
         self.network.train(training)
         return torch.cat(parts)
 

@@ -162,3 +162,40 @@ def test_streams_and_loaders_without_room_use_the_ring_and_gather_the_right_rows
     some = ImageSet(some.pixels, some.labels, order)
     assert len(list(Meta(None).batches(some, listed()))) == 3
     assert gathered == [order[rows.numpy()].tolist() for rows in listed()]
+
+
+class Clock:
+    """A stand-in for an event of a GPU whose queue is never ahead: it happens when it is recorded."""
+
+    def __init__(self) -> None:
+        self.at = time.perf_counter()
+
+    def synchronize(self) -> None: ...
+
+    def elapsed_time(self, other: "Clock") -> float:
+        return 1000 * (other.at - self.at)
+
+
+class Decoding:
+    """A stream that takes a while for each batch."""
+
+    shape = (9, 8, 8, 3)
+
+    def prefetch(self, rows: np.ndarray) -> None: ...
+    def close(self) -> None: ...
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        time.sleep(PAUSE)
+        return np.zeros((len(rows), 8, 8, 3), np.uint8)
+
+
+def test_the_wait_for_a_copy_counts_and_the_work_beside_it_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Loader, "_record_event", lambda self: Clock())
+    stream = ImageSet(Decoding(), np.arange(9))
+    feed = Loader(META)
+    for _ in feed.batches(stream, listed()):
+        pass  # a device that does nothing else waits for every batch
+    assert feed.waited() >= 3 * PAUSE * 0.9
+    for _ in feed.batches(stream, listed()):
+        time.sleep(2 * PAUSE)  # the next batches come meanwhile
+    assert feed.waited() < 2 * PAUSE
+    assert feed.waited() == 0

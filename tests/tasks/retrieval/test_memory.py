@@ -85,8 +85,8 @@ def test_a_task_is_dead_after_an_error_in_a_step(
         original = kind.forward
         calls = iter(range(100))
 
-        def forward(self: Any, batch: Any, original: Any = original, calls: Any = calls) -> Any:
-            outputs = original(self, batch)
+        def forward(self: Any, batch: Any, *inputs: Any, original: Any = original, calls: Any = calls) -> Any:
+            outputs = original(self, batch, *inputs)
             if next(calls) == step:
                 raise torch.OutOfMemoryError("CUDA out of memory. A stand-in.")
             return outputs

@@ -29,8 +29,8 @@ def test_codes_of_an_iteration_are_the_update_on_the_last_outputs(
     outputs: dict[int, Tensor] = {}
     original = PixelViews.forward
 
-    def forward(self, batch):
-        batch_outputs = original(self, batch)
+    def forward(self, batch, *inputs):
+        batch_outputs = original(self, batch, *inputs)
         anchors = batch_outputs.anchor.detach()
         outputs.update(zip(batch.rows.tolist(), anchors, strict=True))  # later epochs overwrite earlier ones
         return batch_outputs

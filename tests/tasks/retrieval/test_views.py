@@ -1,5 +1,6 @@
 """Views of a batch: which are computed, that cached and pixel views agree, and what the cache is keyed by."""
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from raysearch.models.srem import erase_mask
 from raysearch.studies.configs import overrides
 from raysearch.tasks.base import Feed, Worker
 from raysearch.tasks.common import Loader
+from raysearch.tasks.retrieval.sampling import Epoch, Step
 from raysearch.tasks.retrieval.task import RetrievalTask
-from raysearch.tasks.retrieval.views import Batch, CachedViews, ExtraViews, Outputs, PixelViews
+from raysearch.tasks.retrieval.views import CachedViews, ExtraViews, Outputs, PixelViews, Views
 
 SIDE = 32
 BASE: dict[str, Any] = {
@@ -34,6 +36,16 @@ BASE: dict[str, Any] = {
 ROWS = torch.tensor([3, 0, 7, 5])
 POSITIVES = torch.tensor([2, 1, 6, 4])
 AT = (3, 1)  # iteration and epoch
+
+
+def forward(
+    views: Views, extra: ExtraViews, rows: Tensor = ROWS, positives: Tensor = POSITIVES, at: tuple[int, int] = AT
+) -> Outputs:
+    """The outputs of an epoch of one step."""
+    count = len(rows)
+    epoch = Epoch(torch.arange(count), rows, positives, torch.zeros(count, 0), (Step(count, count),))
+    with contextlib.closing(views.batches(epoch, extra, at)) as batches:
+        return views.forward(next(batches))
 
 
 def images(count: int, seed: int, side: int) -> ImageSet:
@@ -71,7 +83,7 @@ def test_cached_views_are_the_pixel_views_of_a_network_at_rest(
     for way in (cached, pixel):
         way.start_epoch()
         with torch.no_grad():
-            outputs.append(way.forward(Batch(ROWS, POSITIVES, extra, AT)))
+            outputs.append(forward(way, extra))
     for name, ours, theirs in list(zip(Outputs._fields, *outputs, strict=True))[:4]:
         if ours is None:
             assert theirs is None, name
@@ -91,7 +103,7 @@ def test_erased_pixels_are_the_mean_colour_and_only_the_backbone_s_own_map_decid
     given: list[Tensor] = []
     task.network.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
     pixel.start_epoch()
-    pixel.forward(Batch(ROWS, POSITIVES, ExtraViews(True, True), AT))
+    forward(pixel, ExtraViews(True, True))
     anchors, others = given
     with torch.no_grad():
         maps = task.network.backbone(anchors)[task.network.backbone.taps[-1]]
@@ -175,7 +187,7 @@ def test_a_separate_pass_for_the_mask_sends_all_views_through_at_once(tmp_path: 
     task.network.register_forward_pre_hook(lambda network, inputs: given.append((network.training, inputs[0])))
     pixel.start_epoch()
     statistics = [buffer.clone() for buffer in task.network.buffers()]
-    seen = pixel.forward(Batch(ROWS, POSITIVES, ExtraViews(True, True), AT))
+    seen = forward(pixel, ExtraViews(True, True))
     (looked, anchors), (trained, together) = given
     assert (looked, trained, task.network.training) == (False, True, True)
     assert len(together) == 3 * len(ROWS)
@@ -205,7 +217,7 @@ def test_a_view_follows_from_seed_place_row_and_role_alone(how: str, tmp_path: P
         pixel = PixelViews(task.network, same, task.config, seed, task.worker, Loader(torch.device("cpu")))
         given: list[Tensor] = []
         handle = task.network.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
-        pixel.forward(Batch(part, positives[part], ExtraViews(positive=True, erased=False), at))
+        forward(pixel, ExtraViews(positive=True, erased=False), part, positives[part], at)
         handle.remove()
         return given[0], given[1]
 

@@ -6,6 +6,7 @@ FOLDER holds `images-SIDE.npz` and `cases.json` (name -> {"changes": dotted sett
 `WORLD_SIZE-RANK.pt`. Only rank 0 can update database codes: anywhere else the attempt ends the process.
 """
 
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -15,12 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from raysearch.data.feed import ImageSet
+from raysearch.data.feed import ImageSet, augment
 from raysearch.models import adsh
 from raysearch.studies.configs import overrides
 from raysearch.tasks.base import Feed, Worker
 from raysearch.tasks.retrieval.task import RetrievalTask
-from raysearch.tasks.retrieval.views import PixelViews
+from raysearch.tasks.retrieval.views import Batch, Outputs, PixelViews
 from tests.tasks.worker_group import join_group
 
 
@@ -44,15 +45,17 @@ def run(case: dict[str, Any], folder: Path, rank: int, world_size: int) -> dict[
     train, test = (ImageSet(arrays[f"{split}_images"], arrays[f"{split}_labels"]) for split in ("train", "test"))
     worker = Worker(Feed(train, test, "hash"), folder / f"cache-{world_size}", rank=rank, world_size=world_size)
     single = Tensor.float
-    load = PixelViews._load
+    forward = PixelViews.forward
     loads: list[tuple[Tensor, Tensor]] = []
 
-    def listen(self: PixelViews, rows: Tensor, drawn: Tensor) -> Tensor:
-        views = load(self, rows, drawn)
-        loads.append((rows.clone(), views.clone()))
-        return views
+    def listen(self: PixelViews, batch: Batch, *inputs: Tensor) -> Outputs:
+        loaded = list(itertools.islice(batch.images, 1 + batch.extra.positive))
+        rows = batch.rows, batch.positives
+        views = batch.anchor_views, batch.positive_views
+        loads.extend((part.clone(), augment(*images)) for part, *images in zip(rows, loaded, views, strict=False))
+        return forward(self, batch._replace(images=iter(loaded)), *inputs)
 
-    PixelViews._load = listen  # type: ignore[method-assign]
+    PixelViews.forward = listen  # type: ignore[method-assign]
     if case["double"]:  # rounding is then too small to hide a real difference
         Tensor.float = Tensor.double  # type: ignore[method-assign]
         torch.set_default_dtype(torch.float64)
@@ -62,7 +65,7 @@ def run(case: dict[str, Any], folder: Path, rank: int, world_size: int) -> dict[
         metrics = task.evaluate()
     finally:
         Tensor.float = single
-        PixelViews._load = load  # type: ignore[method-assign]
+        PixelViews.forward = forward  # type: ignore[method-assign]
         torch.set_default_dtype(torch.float32)
     return {"loads": loads, "reports": reports, "metrics": metrics, **task.state_dict()}
 

@@ -31,7 +31,9 @@ class AsymmetricMethod(ImageInputs):
     def __init__(self, config: RetrievalConfig, sampler: RunSampler, worker: Worker, network: Network) -> None:
         self._config = config
         self._worker = worker
-        self._labels = torch.from_numpy(sampler.labels).to(worker.device)
+        self._host_labels = torch.from_numpy(sampler.labels)
+        self._labels = self._host_labels.to(worker.device)
+        self._classes = int(sampler.labels.max()) + 1
         self.codes = sampler.codes(config.hash.bits, config.adsh.start).to(worker.device)
         self._rho = 1.0
         self._targets: adsh.Targets | None = None
@@ -44,8 +46,8 @@ class AsymmetricMethod(ImageInputs):
         """Compute the targets of the hash loss from the codes, which stay fixed in the iteration."""
         self._rho = 1.0
         if self._config.adsh.similarity == "soft":
-            self._rho = adsh.similarity_ratio(self._labels[sample.to(self._labels.device)], self._labels)
-        self._targets = adsh.targets(self.codes, self._labels, self._rho)
+            self._rho = adsh.similarity_ratio(self._host_labels[sample], self._host_labels)
+        self._targets = adsh.targets(self.codes, self._labels, self._rho, self._classes)
 
     def order(self, sample: Tensor, generator: torch.Generator) -> Tensor:
         """Return a random order."""
@@ -53,7 +55,7 @@ class AsymmetricMethod(ImageInputs):
 
     def losses(self, outputs: Outputs, rows: Tensor) -> dict[str, Tensor]:
         """Return the hash and quantization losses, ESRL, and the erased share for the report."""
-        hash_loss, quantization, weighted = self.hash_losses(outputs, rows.to(self._labels.device))
+        hash_loss, quantization, weighted = self.hash_losses(outputs, rows)
         section = self._config.esrl
         positive_weight = section.positive if outputs.positive is not None else 0.0
         erased_weight = section.erased if outputs.erased is not None else 0.0
@@ -75,13 +77,14 @@ class AsymmetricMethod(ImageInputs):
         self.codes = adsh.update_codes(
             self.codes,
             outputs,
-            sample.to(self._labels.device),
+            sample,
             self._labels,
             section.gamma,
             section.sweeps,
             rho=self._rho,
             pull=section.pull,
             zero=section.zero,
+            classes=self._classes,
         )
 
     def state_dict(self) -> dict[str, Any]:

@@ -25,7 +25,7 @@ class Method(Protocol):
         """Begin an outer iteration.
 
         Args:
-            sample: (r,) rows of the database.
+            sample: (r,) rows of the database, on the host.
             trained: number of iterations since the warm-up; negative in the warm-up.
         """
 
@@ -45,8 +45,8 @@ class Method(Protocol):
         """Return the network's inputs besides the images.
 
         Args:
-            rows: (B,) of the anchors.
-            drawn: (B, k) their rows of `draw_inputs`.
+            rows: (B,) of the anchors, on the device.
+            drawn: (B, k) their rows of `draw_inputs`, on the device.
         """
 
     def losses(self, outputs: Outputs, rows: Tensor) -> dict[str, Tensor]:
@@ -54,14 +54,14 @@ class Method(Protocol):
 
         Args:
             outputs: activated.
-            rows: (B,) of the database.
+            rows: (B,) of the database, on the device.
         """
 
     def finish_iteration(self, sample: Tensor, outputs: Tensor) -> None:
         """End an outer iteration; every worker calls it.
 
         Args:
-            sample: (r,) rows of the database.
+            sample: (r,) rows of the database, on the device.
             outputs: (r, c) of the last epoch, activated.
         """
 

@@ -66,13 +66,11 @@ class ExchNetMethod(AsymmetricMethod):
 
     def inputs(self, rows: Tensor, drawn: Tensor) -> tuple[Tensor, ...]:
         """Return labels and random numbers, once exchanges have begun."""
-        device = self._labels.device
-        return (self._labels[rows.to(device)], drawn.to(device)) if self._exchanges else ()
+        return (self._labels[rows], drawn) if self._exchanges else ()
 
     def losses(self, outputs: Outputs, rows: Tensor) -> dict[str, Tensor]:
         """Return ADSH's losses and the terms that keep the parts apart; collect the sums of the anchors."""
         section = self._config.exchnet
-        rows = rows.to(self._labels.device)
         hash_loss, quantization, weighted = self.hash_losses(outputs, rows)
         spatial = channel = alignment = weighted.new_zeros(())
         if outputs.whole is not None:  # a warm-up has no maps

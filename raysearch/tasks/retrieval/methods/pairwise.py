@@ -66,7 +66,6 @@ class PairwiseMethod(ImageInputs):
         Raises:
             ValueError: a part is named "loss".
         """
-        rows = rows.to(self._labels.device)
         self._steps += 1
         loss = self.batch_loss(outputs.anchor, self._labels[rows], rows)
         if isinstance(loss, Tensor):
@@ -101,7 +100,7 @@ class DpshMethod(PairwiseMethod):
 
     def finish_iteration(self, sample: Tensor, outputs: Tensor) -> None:
         """Store the outputs that other workers computed, too."""
-        self._bank[sample.to(self._bank.device)] = outputs
+        self._bank[sample] = outputs
 
     def state_dict(self) -> dict[str, Any]:
         """Return the number of steps and the bank."""
