@@ -101,18 +101,18 @@ def data(record: DataRecord, whole: bool = False) -> str:
 def _cells(run: View) -> Markup:
     kinds = {"failed": run.status("failed"), "stopped": run.status("stopped"), "not run": run.missing}
     holes = [f"{number:,} {kind}" for kind, number in kinds.items() if number]
-    adopted = run.study.adopted
     return join(
         f"{run.status('finished'):,} of {formats.count(run.planned, 'cell')} finished",
         join(", ", tag("span", ", ".join(holes), class_="hole")) if holes else None,
-        f"; {adopted:,} reused from {_sources(run)}" if adopted else None,
+        f"; {reused(run.study)}" if run.study.adopted else None,
     )
 
 
-def _sources(run: View) -> str:
-    """Return the runs that cells were taken over from."""
-    counts = run.study.adopted_from
-    return formats.listed([f"{path} ({count:,})" for path, count in counts.items()], most=3) or "other runs"
+def reused(study: StudyRecord) -> str:
+    """Return how many cells other runs had finished, and which runs; empty if there are none."""
+    paths = [f"{path} ({count:,})" for path, count in study.adopted_from.items()]
+    sources = formats.listed(paths, most=3) or "other runs"
+    return f"{study.adopted:,} reused from {sources}" if study.adopted else ""
 
 
 def _network(run: View) -> str:

@@ -46,6 +46,7 @@ def _header(run: SearchView, gallery: bool) -> Markup:
         ("Evaluated by", tag("code", run.ids.get(metric, metric)) if metric else "no final evaluation"),
         ("Configs", counts),
         ("Sampler", " with ".join(part for part in (study.sampler, study.scheduler) if part) or "unknown"),
+        *([("Cells", header.reused(study))] if study.adopted else []),
         *header.gallery(gallery),
     ]
     return tag(

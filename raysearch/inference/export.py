@@ -12,6 +12,8 @@ from raysearch.tasks.fewshot.task import FewshotTask
 from raysearch.tasks.retrieval.shallow_task import ShallowHashingTask
 from raysearch.tasks.retrieval.task import RetrievalTask
 
+_EXPORTED = ("retrieval", "fewshot")
+
 
 def check(task: str) -> None:
     """Check, before any work, that a task's model can be exported.
@@ -25,6 +27,8 @@ def check(task: str) -> None:
             "raysearch.train fewshot --set model.method=centroid --set pretrain.epochs=N --set train.epochs=0 "
             "--export FILE"
         )
+    if task not in _EXPORTED:
+        raise UserError(f"--export: models of task '{task}' cannot be exported; --out FILE writes the trained state")
 
 
 def save(path: Path, task: Task, data: Manifest, metrics: Mapping[str, Any]) -> None:

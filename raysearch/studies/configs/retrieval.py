@@ -186,6 +186,8 @@ class RetrievalConfig(RunConfig):
 
     @model_validator(mode="after")
     def _regions_fit_the_image(self) -> Self:
+        if not _uses("srem")(self):  # the canonical form has no such section, and its defaults are for larger images
+            return self
         side = self.data.side
         grid = self.srem.grid or side
         if self.srem.regions and self.srem.size > side:

@@ -307,3 +307,10 @@ def test_ten_thousand_configs_are_reported_within_bounds(make_search: Make):
     best = shown.best("")
     assert best is not None
     assert f"trial {best.number}" in text
+
+
+def test_the_page_names_the_runs_that_cells_come_from(make_search: Make):
+    run = make_search(adopted=7, adopted_from={"/runs/other": 5, "/runs/third": 2})
+    page_text = write(run).read_text()
+    assert "7 reused from /runs/other (5) and /runs/third (2)" in page_text
+    assert "reused from" not in write(make_search("alone", adopted=0)).read_text()

@@ -193,3 +193,11 @@ def test_the_canonical_form_agrees_with_the_one_by_hand(task: str) -> None:
         section = getattr(config, {"retrieval": "hash", "fewshot": "model"}.get(task, "model"))
         methods.add(getattr(section, "method", None))
     assert len(methods) == {"retrieval": 9, "fewshot": 5, "pretrain": 1}[task]
+
+
+@pytest.mark.parametrize("method", ["adsh", "dpsh", "itq", "exchnet"])
+@pytest.mark.parametrize("side", [8, 16, 31, 32])
+def test_the_canonical_form_is_a_config_for_small_images_too(method: str, side: int) -> None:
+    config = overrides.resolve("retrieval", {"data.side": side, "hash.method": method, "srem.size": 4})
+    again = type(config).model_validate(config.canonical())
+    assert again.canonical() == config.canonical()
