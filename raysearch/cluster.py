@@ -49,10 +49,13 @@ def check(
     results: list[CheckResult] = []
     objects = kuberay_yaml.read_objects(file)
     if objects is not None:
-        types = kuberay_yaml.node_types(objects)
-        max_nodes = sum(node.max_count for node in types[1:])
-        results += _file_results(kuberay_yaml.find_problems(objects))
+        problems = kuberay_yaml.find_problems(objects)
+        results += _file_results(problems)
         results += supply_chain.check_images(kuberay_yaml.images(objects))
+        open_names = ray_yaml.open_placeholders(objects)
+        # Where a number has yet to be filled in, there is nothing to count.
+        types = [] if open_names else kuberay_yaml.node_types(objects)
+        max_nodes = sum(node.max_count for node in types[1:])
     else:
         config = ray_yaml.read_cluster_file(file)
         types = ray_yaml.node_types(config)
@@ -71,7 +74,7 @@ def check(
         results += collect("results", lambda: checks.check_results(out))
     if types:
         results += _room_and_cost(types, max_nodes, TrialResources(workers, 1, gpus_per_worker), max_cost)
-    else:
+    elif objects is None:
         results.append(warned("GPUs", "on machines of your own, resources are known only after they have joined"))
     _print_results(file, results, "ray up" if objects is None else "kubectl apply")
 

@@ -66,7 +66,7 @@ def _list_studies(wanted: bool) -> None:
 def main(
     study_name: str = typer.Argument(metavar="STUDY", help="A name in search_spaces, or the path of a study file."),
     profile: str | None = typer.Option(
-        None, rich_help_panel=_STUDY, help="laptop or paper. By default chosen by the data and the hardware."
+        None, rich_help_panel=_STUDY, help="laptop or paper. By default chosen by the data and the GPUs."
     ),
     data: str | None = typer.Option(
         None,
@@ -171,7 +171,9 @@ def main(
     with problems.caught():
         manifest = shards.read_manifest(Location.parse(data)) if data is not None and not settings_ else None
     with problems.caught():
-        profile, profile_reason = _choose_profile(profile, data, address)
+        if profile is None and data is not None and cluster_address(address):
+            gpus_per_worker = devices.resolve_gpus(gpus_per_worker, address)
+        profile, profile_reason = _choose_profile(profile, data, gpus_per_worker if cluster_address(address) else None)
     request = study_check.StudyRequest(study_name, profile or "laptop", set_, only, episodes, seeds, trials, workers)
 
     def _count(task: str) -> evaluation_limits.DataCounts | None:
@@ -283,8 +285,13 @@ def _table_drawer(run: Run) -> Callable[[], RenderableType]:
     return _draw
 
 
-def _choose_profile(given: str | None, data: str | None, address: str | None) -> tuple[str, str]:
+def _choose_profile(given: str | None, data: str | None, gpus_per_worker: float | None) -> tuple[str, str]:
     """Return the profile and the reason for it.
+
+    Args:
+        given: by the user.
+        data: the location of the data; None for the embedded data set.
+        gpus_per_worker: on a cluster, whose GPUs count there; None on this machine.
 
     Raises:
         UserError: the paper's profile without data.
@@ -295,8 +302,10 @@ def _choose_profile(given: str | None, data: str | None, address: str | None) ->
         return given, "As asked by --profile."
     if data is None:
         return "laptop", _EMBEDDED
-    if address:
-        return "paper", "Data and a cluster were given."
+    if gpus_per_worker is not None:
+        if gpus_per_worker:
+            return "paper", "Data was given and workers have GPUs of the cluster."
+        return "laptop", "Workers have no GPU of the cluster."
     import torch
 
     if torch.cuda.is_available():

@@ -54,6 +54,17 @@ def test_check_lists_open_placeholders_and_ends_with_one_line() -> None:
     assert "Traceback" not in process.stderr
 
 
+def test_check_lists_every_placeholder_of_the_kubernetes_file() -> None:
+    """Also those that stand for numbers."""
+    process = run_cluster("check", "clusters/kuberay.yaml")
+    assert process.returncode == 2
+    lines = process.stdout.splitlines()
+    names = [line.split()[2] for line in lines if line.endswith(" is not filled in")]
+    assert names == ["<Bucket>", "<HeadDollars>", "<Image>", "<MaxCost>", "<Study>", "<WorkerDollars>"]
+    assert "machines of your own" not in process.stdout
+    assert process.stderr == "error: clusters/kuberay.yaml: 6 checks failed\n"
+
+
 @pytest.mark.usefixtures("aws")
 def test_fill_uses_the_outputs_of_the_stack(tmp_path: Path) -> None:
     account_stack.create(client)

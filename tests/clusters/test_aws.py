@@ -21,6 +21,7 @@ from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingReque
 from ray.autoscaler.v2.utils import ResourceRequestUtil
 from ray.core.generated.autoscaler_pb2 import GangResourceRequest
 
+from raysearch.engine.cluster import capacity
 from raysearch.engine.preflight import ray_yaml, supply_chain
 
 from . import iam_policies
@@ -75,16 +76,23 @@ def test_versions_are_those_that_are_tested(config: dict[str, Any], monkeypatch:
 
 
 @pytest.mark.parametrize(
-    ("short", "expected"),
-    [((), "spot_g6"), (("spot_g6",), "spot_g5"), (("spot_g6", "spot_g5"), "on_demand_g6")],
-    ids=["all", "no g6", "no spot"],
+    ("short", "a10g", "expected"),
+    [
+        ((), 0, "spot_g6"),
+        (("spot_g6",), 0, "on_demand_g6"),  # one type of GPU, unless the other is let in
+        (("spot_g6",), 8, "spot_g5"),
+        (("spot_g6", "spot_g5"), 8, "on_demand_g6"),
+    ],
+    ids=["all", "no spot", "no g6", "no spot of two types"],
 )
 def test_spot_comes_first_and_on_demand_when_there_is_none(
-    config: dict[str, Any], monkeypatch: pytest.MonkeyPatch, short: tuple[str, ...], expected: str
+    config: dict[str, Any], monkeypatch: pytest.MonkeyPatch, short: tuple[str, ...], a10g: int, expected: str
 ) -> None:
     """By Ray's own scheduler, asked for a trial's worker when AWS had none left of some types a moment ago."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    assert config["available_node_types"]["spot_g5"]["max_workers"] == 0
+    config["available_node_types"]["spot_g5"]["max_workers"] = a10g
     with mock_aws():
         with_sizes = AWSNodeProvider.fillout_available_node_types_resources(config)
     kinds = AutoscalingConfig(with_sizes, skip_content_hash=True).get_node_type_configs()
@@ -99,6 +107,14 @@ def test_spot_comes_first_and_on_demand_when_there_is_none(
     reply = ResourceDemandScheduler(event_logger=None).schedule(request)
     workers = [one for one in reply.to_launch if one.instance_type != "head"]
     assert [(one.instance_type, one.count) for one in workers] == [(expected, 1)]
+
+
+def test_all_nodes_start_at_once_and_the_head_holds_the_actors_of_their_trials(config: dict[str, Any]) -> None:
+    """Two trials per node, by half GPUs; Ray leaves 70 % of a machine's memory to actors."""
+    head = config["available_node_types"]["head"]["node_config"]["InstanceType"]
+    gib = {"m7i.2xlarge": 32}[head]
+    assert (0.7 * gib - 2) * 2**30 / capacity.SLOT_BYTES >= 2 * config["max_workers"]
+    assert config["upscaling_speed"] >= config["max_workers"]
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +149,7 @@ def test_a_job_brings_a_spot_node_that_joins(seen: dict[str, Any]) -> None:
     assert "node head 0 0" in lines
     assert "node spot_g6 8.0 1.0" in lines
     head, worker = head_and_worker(seen)
-    assert (head["InstanceType"], head.get("InstanceLifecycle")) == ("m7i.xlarge", None)
+    assert (head["InstanceType"], head.get("InstanceLifecycle")) == ("m7i.2xlarge", None)
     assert (worker["InstanceType"], worker["InstanceLifecycle"]) == ("g6.2xlarge", "spot")
 
 

@@ -211,5 +211,9 @@ def test_training_stays_off_the_head_and_the_job_finds_its_cluster(objects: dict
     assert spec["autoscalerOptions"]["version"] == "v2"
     job = objects["RayJob"]["spec"]
     assert job["clusterSelector"] == {"ray.io/cluster": objects["RayCluster"]["metadata"]["name"]}
-    assert job["entrypoint"].split()[:4] == ["python", "-m", "raysearch.sweep", "srem_ablation"]
+    words = job["entrypoint"].split()
+    assert words[:4] == ["python", "-m", "raysearch.sweep", "srem_ablation"]
+    # The cluster starts without a GPU, and the job is for GPUs.
+    assert words[words.index("--profile") + 1] == "paper"
+    assert words[words.index("--gpus-per-worker") + 1] == "1"
     assert {content["metadata"]["labels"]["part"] for content in objects.values()} == {"cluster", "job"}

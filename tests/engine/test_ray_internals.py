@@ -1,7 +1,9 @@
 """Each hook into Ray does what it is for; each test fails by the hook's name when Ray changes it."""
 
 import ast
+import inspect
 import pickle
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,8 +11,8 @@ from typing import Any
 
 import pytest
 import ray
+import yaml
 from ray import tune
-from ray.core.generated import autoscaler_pb2
 from ray.train.torch import TorchTrainer
 from ray.tune.experiment import Experiment, Trial
 from ray.tune.schedulers import FIFOScheduler
@@ -105,22 +107,41 @@ def mentions(name: str, *folders: str) -> bool:
     return subprocess.run(command).returncode == 0
 
 
-def test_node_groups(monkeypatch: pytest.MonkeyPatch) -> None:
-    state = ray_internals._cluster_state
-    assert callable(state.get_cluster_config)
-    monkeypatch.setattr(state, "get_cluster_config", lambda: None)
-    assert ray_internals.node_groups() == []
-    config = autoscaler_pb2.ClusterConfig()
-    config.node_group_configs.add(resources={"CPU": 8}, max_count=3)
-    config.node_group_configs.add(resources={"CPU": 2, "GPU": 1}, max_count=-1)
-    monkeypatch.setattr(state, "get_cluster_config", lambda: config)
-    assert ray_internals.node_groups() == [({"CPU": 8.0}, 3), ({"CPU": 2.0, "GPU": 1.0}, None)]
+def test_autoscaler(ray_here: None) -> None:
+    """A local cluster has none; `cluster/test_growing_cluster.py` has one of each version."""
+    assert ray_internals.autoscaler() is None
 
 
-def test_autoscaler_without_limits(ray_here: None) -> None:
-    """A local cluster has no autoscaler; `cluster/test_autoscaler.py` has one of each version."""
-    assert not ray_internals.autoscaler_without_limits()
-    assert ray_internals.node_groups() == []
+def test_head_resource(ray_here: None) -> None:
+    (node,) = ray.nodes()
+    assert node["Resources"][ray_internals.HEAD_RESOURCE] == 1
+
+
+def test_parse_autoscaler_config_of_a_cluster_file() -> None:
+    gpu = {"CPU": 8, "GPU": 1}
+    types = {"head": {"resources": {"CPU": 0}}, "spot": {"resources": gpu, "max_workers": 9}, "any": {"resources": gpu}}
+    config = {"head_node_type": "head", "max_workers": 5, "available_node_types": types}
+    assert ray_internals.parse_autoscaler_config(config) == ray_internals.Autoscaler(((gpu, 5), (gpu, 5)), 5)
+    unknown = ray_internals.Autoscaler()
+    local = {"local.cluster.node": {"resources": {}, "max_workers": 5}}  # of machines of one's own
+    assert ray_internals.parse_autoscaler_config(config | {"available_node_types": local}) == unknown
+    assert ray_internals.parse_autoscaler_config({}) == unknown
+
+
+def test_parse_autoscaler_config_of_kuberay() -> None:
+    """By Ray's own reader of RayCluster objects, which asks the API of Kubernetes for them."""
+    from ray.autoscaler._private.kuberay import autoscaling_config
+
+    parameters = inspect.signature(autoscaling_config.AutoscalingConfigProducer).parameters
+    assert [*parameters] == ["ray_cluster_name", "ray_cluster_namespace"]
+    file = PACKAGE.parent / "clusters" / "kuberay.yaml"
+    objects = yaml.safe_load_all(re.sub(r"<\w+>", "1", file.read_text()))
+    (cluster,) = (content for content in objects if content["kind"] == "RayCluster")
+    cluster["metadata"]["namespace"] = "raysearch"
+    config = autoscaling_config._derive_autoscaling_config_from_ray_cr(cluster)
+    autoscaler = ray_internals.parse_autoscaler_config(config)
+    ((resources, count),) = autoscaler.types
+    assert (resources["CPU"], resources["GPU"], count, autoscaler.max_nodes) == (7, 1, 8, 8)
 
 
 def test_check_cluster_config() -> None:

@@ -100,6 +100,8 @@ class Session:
         location = Location.parse(self.storage)  # raises for an unknown kind of URI
         self._store = CellStore(context.run, self.storage, context.options.adopt)
         context.console.print(f"{self._slots()} trials at a time, checkpoints in {location}")
+        if self._slots.small_head:
+            context.console.print(self._slots.small_head, style="yellow")
 
     def set_cost(self, dollars: float) -> None:
         """Report to Prometheus what the study has cost."""
@@ -176,7 +178,9 @@ class Session:
                     jobs,
                     registry.builder_for_workers(str(self._context.run.record.task)),
                     self._source,
-                    tuner.Capacity(self._slots, self._demand.workers, self._demand.cpus, self._demand.gpus),
+                    tuner.Capacity(
+                        self._slots, self._demand.workers, self._demand.cpus, self._demand.gpus, self._slots.on_head
+                    ),
                     ListenerList(self._store, jobs, guard, *listeners),
                     tuner.CheckpointPolicy(self.storage, stage.objective, stage.limit),
                     stage.scheduler,

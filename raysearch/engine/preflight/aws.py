@@ -11,8 +11,9 @@ from typing import Any, Protocol
 
 from raysearch.core import UserError
 from raysearch.engine.cluster import prices
+from raysearch.engine.cluster.capacity import largest_total
 from raysearch.engine.preflight.check_result import CheckResult, failed, passed, warned
-from raysearch.engine.preflight.node_types import NodeType, largest_total
+from raysearch.engine.preflight.node_types import NodeType
 
 Quota = tuple[bool, str]  # whether it is of the spot market, and the family
 

@@ -11,10 +11,10 @@ from typing import Any
 from raysearch.data import shards
 from raysearch.data.evaluation_limits import DataCounts
 from raysearch.engine.cluster import prices
-from raysearch.engine.cluster.capacity import TrialResources, workers_per_node
+from raysearch.engine.cluster.capacity import TrialResources, largest_total, workers_per_node
 from raysearch.engine.preflight import study_check, supply_chain
 from raysearch.engine.preflight.check_result import CheckResult, failed, passed, warned
-from raysearch.engine.preflight.node_types import NodeType, largest_total
+from raysearch.engine.preflight.node_types import NodeType
 from raysearch.runs import RunLocation
 from raysearch.storage import Location
 
@@ -116,10 +116,15 @@ def check_gpus(types: list[NodeType], demand: TrialResources) -> Iterator[CheckR
         by_type = ", ".join(f"{name} {count}" for name, count in room.items() if count)
         yield passed("GPUs", f"{need}; room for {max(room.values())} workers or more ({by_type})")
     machines = prices.machine_types()
-    for name in dict.fromkeys(node.instance_type for node in types):
-        if name in machines and machines[name].gpus:
-            machine = machines[name]
-            yield passed("GPUs", f"{name}: {machine.gpus} x {machine.gpu}, {machine.gpu_gb:g} GB each")
+    names = dict.fromkeys(node.instance_type for node in types if node.max_count)
+    with_gpus = {name: machines[name] for name in names if name in machines and machines[name].gpus}
+    for name, machine in with_gpus.items():
+        yield passed("GPUs", f"{name}: {machine.gpus} x {machine.gpu}, {machine.gpu_gb:g} GB each")
+    kinds = sorted({machine.gpu for machine in with_gpus.values()})
+    if len(kinds) > 1:
+        yield warned(
+            "GPUs", f"{' and '.join(kinds)} in one study: its seconds are compared within one type of GPU only"
+        )
 
 
 def check_cost(types: list[NodeType], max_nodes: int, max_cost: float | None) -> Iterator[CheckResult]:

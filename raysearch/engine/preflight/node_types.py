@@ -1,6 +1,6 @@
 """The types of nodes that a cluster file defines: how many there may be, their resources and their price."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -23,22 +23,3 @@ class NodeType:
     instance_type: str = ""
     spot: bool = False
     price: float | None = None
-
-
-def largest_total(types: Iterable[tuple[float, int]], max_nodes: int) -> float:
-    """Return the largest sum of a quantity over a cluster's nodes.
-
-    Args:
-        types: for each node type, a node's quantity and the largest number of nodes.
-        max_nodes: nodes of all types together.
-
-    >>> largest_total([(1.0, 8), (3.0, 2)], 4)
-    8.0
-    """
-    total = 0.0
-    remaining = max_nodes
-    for quantity, max_count in sorted(types, reverse=True):
-        count = min(max_count, remaining)
-        total += quantity * count
-        remaining -= count
-    return total

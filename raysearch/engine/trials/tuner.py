@@ -25,6 +25,7 @@ class Capacity:
     workers: int = 1  # per trial
     cpus: int = 1  # per worker
     gpus: float = 0.0  # per worker
+    on_head: bool = False  # whether trial actors run on the head
 
     def current_slots(self) -> int:
         """Return how many trials may run at the moment."""
@@ -95,7 +96,8 @@ def run_trials(
             objective=checkpoints.objective,
             limit=checkpoints.limit,
         ),
-        tune.PlacementGroupFactory([{"memory": 1}]),
+        # Its mailbox and Ray Train's controller run in the same placement group, and so on the same node.
+        tune.PlacementGroupFactory([{"memory": 1, **(ray_internals.ON_HEAD if capacity.on_head else {})}]),
     )
     variables = ray_internals.tune_environment(buffered=scheduler is None, max_trials=worker_group.MAX_SLOTS)
     if scheduler is None:

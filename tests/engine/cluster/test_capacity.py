@@ -3,15 +3,16 @@
 import itertools
 import random
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 from ray.cluster_utils import Cluster
-from ray.core.generated import autoscaler_pb2
 
 from raysearch.core import UserError
 from raysearch.engine import ray_internals
 from raysearch.engine.cluster import capacity, connection
 from raysearch.engine.cluster.capacity import Slots, TrialResources
+from raysearch.engine.ray_internals import Autoscaler
 
 from ..heads import cluster_with_one_cpu
 
@@ -67,22 +68,20 @@ class Fake:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.nodes: list[dict] = []
-        self.config: autoscaler_pb2.ClusterConfig | None = None
-        self.grows = False
+        self.autoscaler: Autoscaler | None = None
         self.now = 0.0
+        self.places = 100
         monkeypatch.setattr(capacity.ray, "nodes", lambda: self.nodes)
-        monkeypatch.setattr(ray_internals._cluster_state, "get_cluster_config", lambda: self.config)
-        monkeypatch.setattr(ray_internals, "autoscaler_without_limits", lambda: self.grows)
+        monkeypatch.setattr(ray_internals, "autoscaler", lambda: self.autoscaler)
+        monkeypatch.setattr(capacity, "places_on_head", lambda: self.places)
         monkeypatch.setattr(capacity.time, "monotonic", lambda: self.now)
 
     def has(self, *nodes: dict[str, float], dead: tuple[dict[str, float], ...] = ()) -> None:
         self.nodes = [{"Alive": True, "Resources": resources} for resources in nodes]
         self.nodes += [{"Alive": False, "Resources": resources} for resources in dead]
 
-    def may_add(self, *groups: tuple[dict[str, int], int]) -> None:
-        self.config = autoscaler_pb2.ClusterConfig()
-        for resources, max_count in groups:
-            self.config.node_group_configs.add(resources=resources, max_count=max_count)
+    def may_add(self, *types: tuple[dict[str, float], int], max_nodes: int = 100) -> None:
+        self.autoscaler = Autoscaler(types, max_nodes)
 
 
 @pytest.fixture
@@ -122,7 +121,8 @@ def test_nodes_that_the_autoscaler_may_add_count(fake: Fake) -> None:
     assert Slots(TrialResources())() == 2 + 24
     assert Slots(TrialResources(gpus=1))() == 6
     assert Slots(TrialResources(gpus=0.5))() == 12
-    fake.may_add(({"CPU": 2}, -1))  # without a limit
+    fake.may_add(({"CPU": 1}, 2), ({"CPU": 8, "GPU": 2}, 3), max_nodes=4)
+    assert Slots(TrialResources())() == 1 + 24, "the limit of all nodes together"
     assert Slots(TrialResources(), limit=9)() == 9
     fake.may_add(({"CPU": 2}, 0))
     with pytest.raises(UserError, match="room for 0"):
@@ -140,7 +140,7 @@ def test_a_head_that_trains_counts_beside_the_nodes_that_may_be_added(fake: Fake
 
 def test_an_autoscaler_without_published_limits_is_asked_for_more(fake: Fake) -> None:
     """It sees only waiting groups, so one group waits at first, then twice as many as fit."""
-    fake.grows = True
+    fake.autoscaler = Autoscaler()
     fake.has({})
     slots = Slots(TrialResources(workers=2))
     limited = Slots(TrialResources(workers=2), limit=3)
@@ -149,6 +149,107 @@ def test_an_autoscaler_without_published_limits_is_asked_for_more(fake: Fake) ->
         fake.has({}, {"CPU": float(cpus)})
         assert slots() == expected
         assert limited() == min(3, expected)
+
+
+def test_a_growing_cluster_is_asked_for_all_nodes_at_once(fake: Fake) -> None:
+    """Of clusters/aws.yaml, with no node yet: doubling would wait for three more boots."""
+    fake.may_add(({"CPU": 8, "GPU": 1}, 8), ({"CPU": 8, "GPU": 1}, 2), max_nodes=8)
+    for nodes in (0, 1, 5, 8, 3):
+        fake.has({"CPU": 0.0, "node:__internal_head__": 1.0}, *[{"CPU": 8.0, "GPU": 1.0}] * nodes)
+        assert Slots(TrialResources(gpus=1))() == 8
+        assert Slots(TrialResources(gpus=0.5))() == 16
+        assert Slots(TrialResources(workers=3, gpus=1))() == 2
+
+
+def test_a_head_with_room_holds_the_actors_of_all_trials(fake: Fake) -> None:
+    fake.has(HEAD, *[{"CPU": 8.0, "GPU": 1.0}] * 8)
+    slots = Slots(TrialResources(gpus=1))
+    assert (slots.on_head, slots.small_head, slots()) == (True, None, 8)
+    fake.places = 10
+    slots = Slots(TrialResources(gpus=1))
+    fake.has(HEAD, *[{"CPU": 8.0, "GPU": 1.0}] * 12)  # more than the head had to expect
+    fake.now += 10
+    assert (slots.on_head, slots()) == (True, 10)
+
+
+def test_a_head_without_room_waits_with_as_many_trials_as_it_holds(fake: Fake) -> None:
+    """Actors that wait for nodes to come wait on the head. All of them there would end it, and so the cluster."""
+    fake.places = 3
+    fake.may_add(({"CPU": 8, "GPU": 1}, 8), max_nodes=8)
+    fake.has(HEAD)
+    slots = Slots(TrialResources(gpus=1))
+    assert not slots.on_head
+    assert slots.small_head is not None
+    assert "3 trials, of 8 that fit" in slots.small_head
+    for present, expected in ((0, 3), (1, 3), (2, 4), (4, 8), (8, 8)):
+        fake.has(HEAD, *[{"CPU": 8.0, "GPU": 1.0}] * present)
+        fake.now += 10
+        assert slots() == expected
+    fewer = Slots(TrialResources(gpus=1), limit=3)
+    assert (fewer.on_head, fewer.small_head, fewer()) == (True, None, 3)
+    fake.places = 0
+    fake.has(HEAD)
+    assert Slots(TrialResources(gpus=1))() == 1, "one trial waits at least"
+
+
+def test_one_machine_without_memory_to_spare_is_no_reason_for_fewer_trials(fake: Fake) -> None:
+    fake.places = 2
+    fake.has(HEAD | {"CPU": 8.0})
+    slots = Slots(TrialResources())
+    assert (slots(), slots.small_head) == (8, None)
+
+
+@pytest.mark.parametrize(("free", "places"), [(64, 10), (9, 7), (1, 0)])
+def test_a_head_s_memory_is_what_ray_counts_and_what_is_free(
+    monkeypatch: pytest.MonkeyPatch, free: int, places: int
+) -> None:
+    """Of the driver's own machine it is known what is free."""
+    memory = float(capacity.SLOT_BYTES * 10 + (2 << 30))
+    nodes = [
+        {"NodeID": "other", "Alive": True, "Resources": {"CPU": 8.0, "memory": 1e12}},
+        {"NodeID": "gone", "Alive": False, "Resources": {**HEAD, "memory": 1e12}},
+        {"NodeID": "head", "Alive": True, "Resources": {**HEAD, "memory": memory}},
+    ]
+    monkeypatch.setattr(capacity.ray, "nodes", lambda: nodes)
+    monkeypatch.setattr(capacity, "free_memory", lambda: free << 30)
+    here = ["head"]
+    monkeypatch.setattr(capacity.ray, "get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: here[0]))
+    assert capacity.places_on_head() == places
+    here[0] = "other"
+    assert capacity.places_on_head() == 10
+
+
+HEAD = {"node:__internal_head__": 1.0, "CPU": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "types", "expected"),
+    [
+        ([HEAD], None, False),
+        ([HEAD, {"CPU": 8.0}], None, False),
+        ([HEAD, {"CPU": 8.0, "GPU": 1.0}], None, True),
+        ([{"CPU": 8.0, "GPU": 2.0}], None, True),
+        ([HEAD], [({"CPU": 8, "GPU": 1}, 8)], True),
+        ([HEAD, {"CPU": 8.0}], [({"CPU": 8}, 2), ({"CPU": 8, "GPU": 1}, 8)], True),
+        ([HEAD], [({"CPU": 8, "GPU": 1}, 0), ({"CPU": 8}, 3)], False),
+        ([HEAD, {"CPU": 8.0}], [], False),  # what is there shows what the cluster is
+        ([HEAD, {"CPU": 8.0, "GPU": 1.0}], [], True),
+    ],
+)
+def test_a_cluster_has_the_gpus_of_its_nodes_and_of_those_that_may_be_added(
+    fake: Fake, nodes: list[dict[str, float]], types: list | None, expected: bool
+) -> None:
+    fake.has(*nodes, dead=({"CPU": 8.0, "GPU": 8.0},))
+    if types is not None:
+        fake.autoscaler = Autoscaler(tuple(types), 10 if types else 0)
+    assert capacity.has_gpu() is expected
+
+
+def test_gpus_that_cannot_be_known_are_asked_for(fake: Fake) -> None:
+    fake.autoscaler = Autoscaler()
+    fake.has(HEAD)
+    with pytest.raises(UserError, match=r"no node that trains has joined.*--gpus-per-worker 1"):
+        capacity.has_gpu()
 
 
 def test_slots_are_counted_again_but_not_at_every_call(fake: Fake) -> None:

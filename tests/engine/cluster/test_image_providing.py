@@ -1,9 +1,11 @@
 """What images are provided as, and when workers let go of them; without a cluster."""
 
 import copy
+import io
 import os
 import shutil
 import weakref
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,10 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 import ray
+from rich.console import Console
 
 from raysearch.core import UserError
 from raysearch.data import feed, synthetic
 from raysearch.data.feed_mode import FeedMode
+from raysearch.engine import ray_internals
 from raysearch.engine.cluster import capacity, image_placement, shard_visibility
 from raysearch.engine.cluster.capacity import TrialResources
 from raysearch.engine.options import Options
@@ -34,9 +38,10 @@ def nodes(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     said: list[dict[str, Any]] = []
     monkeypatch.setattr(ray, "nodes", lambda: said)
     monkeypatch.setattr(ray, "get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: DRIVER))
-    monkeypatch.setattr(capacity, "workers_on_cluster", lambda demand: 2)
+    monkeypatch.setattr(capacity, "workers_on_cluster", lambda demand, autoscaler: 2)
+    monkeypatch.setattr(ray_internals, "autoscaler", lambda: None)
     monkeypatch.setattr(shard_visibility, "nodes_without", lambda directory: [])
-    monkeypatch.setattr(image_placement, "free_memory", lambda: 100 * GIB)
+    monkeypatch.setattr(capacity, "free_memory", lambda: 100 * GIB)
     monkeypatch.setattr(image_placement, "shared_memory_size", lambda: 100 * GIB)
     monkeypatch.setattr(ray, "put", lambda value: value)
     return said
@@ -65,7 +70,7 @@ def streamed(data: Path, options: Options) -> image_placement.Streamed:
 
 
 def rooms(monkeypatch: pytest.MonkeyPatch, free: float, shared: float | None) -> image_placement.Room:
-    monkeypatch.setattr(image_placement, "free_memory", lambda: int(free * GIB))
+    monkeypatch.setattr(capacity, "free_memory", lambda: int(free * GIB))
     monkeypatch.setattr(image_placement, "shared_memory_size", lambda: None if shared is None else int(shared * GIB))
     return image_placement.smallest_room(0.6)
 
@@ -104,18 +109,18 @@ def test_resident_images_must_fit_every_memory_that_they_pass(
 
 def test_free_memory_is_part_of_this_machine_s_memory() -> None:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    assert 0 < image_placement.free_memory() <= memory
+    assert 0 < capacity.free_memory() <= memory
 
 
 def test_a_container_s_limit_is_its_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Pages of files that were read count as in use, and are given back when memory is needed."""
-    monkeypatch.setattr(image_placement, "_CGROUP", tmp_path)
+    monkeypatch.setattr(capacity, "_CGROUP", tmp_path)
     (tmp_path / "memory.stat").write_text("anon 1000\ninactive_file 3000\n")
     (tmp_path / "memory.current").write_text("7000\n")
     (tmp_path / "memory.max").write_text("10000\n")
-    assert image_placement.free_memory() == 10000 - 7000 + 3000
+    assert capacity.free_memory() == 10000 - 7000 + 3000
     (tmp_path / "memory.max").write_text("max\n")
-    assert image_placement.free_memory() > 10000
+    assert capacity.free_memory() > 10000
 
 
 def test_shared_memory_has_the_size_of_its_file_system() -> None:
@@ -127,7 +132,7 @@ def test_images_that_do_not_fit_the_driver_are_not_decoded(
 ) -> None:
     """Large workers and a small head: the head, and with it the cluster, would run out of memory."""
     nodes += [head(8 * GIB), node(8, 200 * GIB)]
-    monkeypatch.setattr(image_placement, "free_memory", lambda: 12 * 16 * 16 * 3 * 2 - 1)
+    monkeypatch.setattr(capacity, "free_memory", lambda: 12 * 16 * 16 * 3 * 2 - 1)
     monkeypatch.setattr(feed, "decode_pieces", lambda *_: pytest.fail("images were decoded"))
     assert isinstance(place(small_data, Options(store_share=0.95)), image_placement.Streamed)
     with pytest.raises(UserError, match=r"--feed resident.*50% of the free memory of the driver's machine"):
@@ -174,11 +179,32 @@ def test_a_stream_has_its_share_of_cpus_and_store(nodes: list[dict[str, Any]], s
     assert decoder.cpus == 1 + 4
     assert decoder.store_bytes == 4 * GIB // (2 * 2)  # two workers, of two pipelines each
     assert decoder.own_process
+    on_gpus = place(small_data, options, TrialResources(gpus=0.5))
+    assert isinstance(on_gpus, image_placement.Streamed)
+    assert on_gpus.decoder.cpus == 2 + 16, "no node has a GPU for workers"
+    nodes[1]["Resources"]["GPU"] = 2.0
+    on_gpus = place(small_data, options, TrialResources(gpus=0.5))
+    assert isinstance(on_gpus, image_placement.Streamed)
+    assert on_gpus.decoder.cpus == 2 + 16 - 4, "all but one for each of four workers"
     nodes[:] = [head(8 * GIB)]
     assert streamed(small_data, options).decoder.cpus is None
     nodes[:] = [head(8 * GIB, cpus=1), node(1, 8 * GIB)]
     with pytest.raises(UserError, match=r"16 px images cannot be streamed \(as asked\): no node has a CPU besides"):
         streamed(small_data, options)
+
+
+@pytest.mark.parametrize(("kib", "side", "is_large"), [(415, 224, True), (120, 224, False), (415, 448, False)])
+def test_a_stream_of_large_photographs_is_told_how_to_be_faster(
+    nodes: list[dict[str, Any]], small_data: Path, kib: int, side: int, is_large: bool
+) -> None:
+    nodes += [head(8 * GIB, cpus=4)]
+    context = make_context(small_data, options=Options(feed=FeedMode.streamed))
+    shard = context.run.manifest.shards[0].model_copy(update={"bytes": 12 * kib << 10})
+    manifest = context.run.manifest.model_copy(update={"shards": (shard,)})
+    printed = io.StringIO()
+    context = replace(context, run=replace(context.run, manifest=manifest), console=Console(file=printed, width=300))
+    image_placement.place_images([Images(side, 1.0, None)], {}, context, TrialResources())
+    assert (f"--side {side} or --side {2 * side}" in printed.getvalue()) == is_large
 
 
 class Fed:

@@ -10,9 +10,9 @@ import pytest
 import ray
 
 from raysearch.core import UserError
-from raysearch.engine.cluster.capacity import TrialResources
+from raysearch.engine.cluster.capacity import TrialResources, largest_total
 from raysearch.engine.preflight import CheckResult, CheckStatus, aws, checks, collect
-from raysearch.engine.preflight.node_types import NodeType, largest_total
+from raysearch.engine.preflight.node_types import NodeType
 from raysearch.engine.preflight.ray_yaml import node_types
 from raysearch.storage import Location
 
