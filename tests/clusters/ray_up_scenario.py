@@ -17,8 +17,14 @@ from .fake_aws import World
 PORT = 8265
 # One worker that needs a GPU: as a trial's, its placement group is what nodes are added for.
 JOB = """
+import os
+import sys
+sys.path.insert(0, os.path.expanduser("~/raysearch"))
 import ray
+from raysearch.engine import ray_internals
 ray.init()
+for resources, count in ray_internals.autoscaler().types:
+    print("may add", resources["CPU"], resources["GPU"], count)
 group = ray.util.placement_group([{"CPU": 1, "GPU": 1, "memory": 1 << 20}])
 ray.get(group.ready())
 print("driver", ray.get_runtime_context().get_node_labels())

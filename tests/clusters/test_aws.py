@@ -21,7 +21,7 @@ from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingReque
 from ray.autoscaler.v2.utils import ResourceRequestUtil
 from ray.core.generated.autoscaler_pb2 import GangResourceRequest
 
-from raysearch.engine.cluster import capacity
+from raysearch.engine.cluster import memory
 from raysearch.engine.preflight import ray_yaml, supply_chain
 
 from . import iam_policies
@@ -113,7 +113,7 @@ def test_all_nodes_start_at_once_and_the_head_holds_the_actors_of_their_trials(c
     """Two trials per node, by half GPUs; Ray leaves 70 % of a machine's memory to actors."""
     head = config["available_node_types"]["head"]["node_config"]["InstanceType"]
     gib = {"m7i.2xlarge": 32}[head]
-    assert (0.7 * gib - 2) * 2**30 / capacity.SLOT_BYTES >= 2 * config["max_workers"]
+    assert (0.7 * gib - 2) * 2**30 / memory.SLOT_BYTES >= 2 * config["max_workers"]
     assert config["upscaling_speed"] >= config["max_workers"]
 
 
@@ -147,6 +147,8 @@ def test_a_job_brings_a_spot_node_that_joins(seen: dict[str, Any]) -> None:
     assert [line for line in lines if line.startswith("driver") and "'head'" in line]
     assert [line for line in lines if line.startswith("worker") and "'spot_g6'" in line and "'market': 'spot'" in line]
     assert "node head 0 0" in lines
+    known = [line for line in lines if line.startswith("may add")]
+    assert sorted(known) == ["may add 8 1 0", "may add 8 1 2", "may add 8 1 8"], "a driver knows them before they come"
     assert "node spot_g6 8.0 1.0" in lines
     head, worker = head_and_worker(seen)
     assert (head["InstanceType"], head.get("InstanceLifecycle")) == ("m7i.2xlarge", None)

@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import math
-import os
 import platform
 import time
 from collections.abc import Iterable, Mapping
@@ -15,14 +14,10 @@ import ray
 
 from raysearch.core import UserError
 from raysearch.engine import ray_internals
+from raysearch.engine.cluster import memory
 
 _REFRESH_SECONDS = 2.0  # between two counts of the cluster's nodes
 _SMALLEST_SHARE = 10_000  # Ray counts resources in ten thousandths
-_CGROUP = Path("/sys/fs/cgroup")
-# Private memory of a trial's actors on the head, measured with torch 2.15 and Ray 2.60: the trial actor 400 MB, Ray
-# Train's controller 385 MB, the mailbox 60 MB.
-SLOT_BYTES = 900 << 20
-_HEAD_BYTES = 2 << 30  # that the head keeps for the driver and for Ray itself
 _log = logging.getLogger(__name__)
 
 
@@ -77,7 +72,7 @@ class Slots:
         self._demand = demand
         self._limit = limit
         self._autoscaler = ray_internals.autoscaler()
-        self._places = places_on_head()
+        self._places = memory.places_on_head()
         self.on_head = False
         workers = workers_on_cluster(demand, self._autoscaler)
         if workers < demand.workers and (self._autoscaler is None or self._autoscaler.types):
@@ -123,17 +118,6 @@ class Slots:
         fitting = workers_on_cluster(self._demand, self._autoscaler) // self._demand.workers
         grows_unknown = self._autoscaler is not None and not self._autoscaler.types
         return max(1, 2 * fitting if grows_unknown else fitting)
-
-
-def places_on_head() -> int:
-    """Return for how many trials the head has the memory that their actors take."""
-    for node in ray.nodes():
-        if node["Alive"] and ray_internals.HEAD_RESOURCE in node["Resources"]:
-            memory = int(node["Resources"].get("memory", 0))
-            if node["NodeID"] == ray.get_runtime_context().get_node_id():
-                memory = min(memory, free_memory())
-            return max(0, memory - _HEAD_BYTES) // SLOT_BYTES
-    return 0
 
 
 def workers_on_cluster(demand: TrialResources, autoscaler: ray_internals.Autoscaler | None = None) -> int:
@@ -238,19 +222,6 @@ def has_gpu() -> bool:
             "give --gpus-per-worker 1, or --gpus-per-worker 0 to train on CPUs"
         )
     return any(count > 0 and resources.get("GPU", 0) > 0 for resources, count in autoscaler.types)
-
-
-def free_memory() -> int:
-    """Return the bytes of memory that this machine, or this container, can still hand out."""
-    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    with contextlib.suppress(OSError):  # there is no such file outside of Linux
-        memory = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-        free = int(memory["MemAvailable"].split()[0]) << 10
-    with contextlib.suppress(OSError, ValueError):  # outside of a container, or without a limit ("max")
-        statistics = dict(line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines())
-        in_use = int((_CGROUP / "memory.current").read_text()) - int(statistics["inactive_file"])
-        free = min(free, int((_CGROUP / "memory.max").read_text()) - in_use)
-    return max(0, free)
 
 
 def hardware() -> dict[str, Any]:

@@ -11,7 +11,6 @@ set, are decoded there.
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import ray
@@ -21,7 +20,7 @@ from raysearch.data import class_splits, feed, feed_mode, shards
 from raysearch.data.feed import DecodeSpec, ImageSet, ImageStream, RayDataDecoder, ThreadDecoder
 from raysearch.data.shards import ShardReader
 from raysearch.engine import ray_internals
-from raysearch.engine.cluster import capacity, shard_visibility
+from raysearch.engine.cluster import capacity, memory, shard_visibility
 from raysearch.engine.options import RunContext
 from raysearch.runs import FeedRecord
 from raysearch.storage import Location
@@ -32,7 +31,6 @@ _MIN_STREAM_BYTES = 128 << 20  # of the object store, which a stream may always 
 _PIPELINES = 2  # of a worker's stream: one for this pass, one for the next
 _FREE_SHARE = 0.5  # of the free memory of the driver's machine, for resident images
 _LARGE_JPEG = 160 << 10  # bytes of an image for a side of 224 px: such a one has the pixels for 448 px and more
-_SHARED_MEMORY = Path("/dev/shm")
 
 
 @dataclass(frozen=True)
@@ -164,12 +162,12 @@ def smallest_room(store_share: float) -> Room:
     rooms = [
         Room(smallest_object_store(), store_share, "the object store"),
         Room(own_store, store_share, "the object store of the driver's node"),
-        Room(capacity.free_memory(), _FREE_SHARE, "the free memory of the driver's machine"),
+        Room(memory.free_memory(), _FREE_SHARE, "the free memory of the driver's machine"),
     ]
-    shared_memory = shared_memory_size()
+    shared_memory = memory.shared_memory_size()
     if shared_memory is not None and shared_memory < own_store:
         # Ray then has its store in files, and reports the size that it wanted.
-        where = f"{_SHARED_MEMORY}, which a container can have more of (--shm-size)"
+        where = f"{memory.SHARED_MEMORY}, which a container can have more of (--shm-size)"
         rooms.append(Room(shared_memory, store_share, where))
     return min(rooms, key=lambda room: room.memory * room.share)
 
@@ -179,15 +177,6 @@ def smallest_object_store() -> int:
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     workers = [resources for resources in nodes if resources.get("CPU", 0) >= 1] or nodes
     return int(min(resources.get("object_store_memory", 0) for resources in workers))
-
-
-def shared_memory_size() -> int | None:
-    """Return the bytes that fit in this machine's shared memory; None if it has no such file system."""
-    try:
-        status = os.statvfs(_SHARED_MEMORY)
-    except OSError:
-        return None
-    return status.f_frsize * status.f_blocks
 
 
 def _describe_large_images(manifest: shards.Manifest, side: int) -> str | None:

@@ -10,7 +10,7 @@ from ray.cluster_utils import Cluster
 
 from raysearch.core import UserError
 from raysearch.engine import ray_internals
-from raysearch.engine.cluster import capacity, connection
+from raysearch.engine.cluster import capacity, connection, memory
 from raysearch.engine.cluster.capacity import Slots, TrialResources
 from raysearch.engine.ray_internals import Autoscaler
 
@@ -73,7 +73,7 @@ class Fake:
         self.places = 100
         monkeypatch.setattr(capacity.ray, "nodes", lambda: self.nodes)
         monkeypatch.setattr(ray_internals, "autoscaler", lambda: self.autoscaler)
-        monkeypatch.setattr(capacity, "places_on_head", lambda: self.places)
+        monkeypatch.setattr(memory, "places_on_head", lambda: self.places)
         monkeypatch.setattr(capacity.time, "monotonic", lambda: self.now)
 
     def has(self, *nodes: dict[str, float], dead: tuple[dict[str, float], ...] = ()) -> None:
@@ -204,19 +204,19 @@ def test_a_head_s_memory_is_what_ray_counts_and_what_is_free(
     monkeypatch: pytest.MonkeyPatch, free: int, places: int
 ) -> None:
     """Of the driver's own machine it is known what is free."""
-    memory = float(capacity.SLOT_BYTES * 10 + (2 << 30))
+    for_ten = float(memory.SLOT_BYTES * 10 + (2 << 30))
     nodes = [
         {"NodeID": "other", "Alive": True, "Resources": {"CPU": 8.0, "memory": 1e12}},
         {"NodeID": "gone", "Alive": False, "Resources": {**HEAD, "memory": 1e12}},
-        {"NodeID": "head", "Alive": True, "Resources": {**HEAD, "memory": memory}},
+        {"NodeID": "head", "Alive": True, "Resources": {**HEAD, "memory": for_ten}},
     ]
     monkeypatch.setattr(capacity.ray, "nodes", lambda: nodes)
-    monkeypatch.setattr(capacity, "free_memory", lambda: free << 30)
+    monkeypatch.setattr(memory, "free_memory", lambda: free << 30)
     here = ["head"]
     monkeypatch.setattr(capacity.ray, "get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: here[0]))
-    assert capacity.places_on_head() == places
+    assert memory.places_on_head() == places
     here[0] = "other"
-    assert capacity.places_on_head() == 10
+    assert memory.places_on_head() == 10
 
 
 HEAD = {"node:__internal_head__": 1.0, "CPU": 0.0}

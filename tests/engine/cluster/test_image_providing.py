@@ -19,7 +19,7 @@ from raysearch.core import UserError
 from raysearch.data import feed, synthetic
 from raysearch.data.feed_mode import FeedMode
 from raysearch.engine import ray_internals
-from raysearch.engine.cluster import capacity, image_placement, shard_visibility
+from raysearch.engine.cluster import capacity, image_placement, memory, shard_visibility
 from raysearch.engine.cluster.capacity import TrialResources
 from raysearch.engine.options import Options
 from raysearch.engine.trials import train_loop
@@ -41,8 +41,8 @@ def nodes(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     monkeypatch.setattr(capacity, "workers_on_cluster", lambda demand, autoscaler: 2)
     monkeypatch.setattr(ray_internals, "autoscaler", lambda: None)
     monkeypatch.setattr(shard_visibility, "nodes_without", lambda directory: [])
-    monkeypatch.setattr(capacity, "free_memory", lambda: 100 * GIB)
-    monkeypatch.setattr(image_placement, "shared_memory_size", lambda: 100 * GIB)
+    monkeypatch.setattr(memory, "free_memory", lambda: 100 * GIB)
+    monkeypatch.setattr(memory, "shared_memory_size", lambda: 100 * GIB)
     monkeypatch.setattr(ray, "put", lambda value: value)
     return said
 
@@ -70,8 +70,8 @@ def streamed(data: Path, options: Options) -> image_placement.Streamed:
 
 
 def rooms(monkeypatch: pytest.MonkeyPatch, free: float, shared: float | None) -> image_placement.Room:
-    monkeypatch.setattr(capacity, "free_memory", lambda: int(free * GIB))
-    monkeypatch.setattr(image_placement, "shared_memory_size", lambda: None if shared is None else int(shared * GIB))
+    monkeypatch.setattr(memory, "free_memory", lambda: int(free * GIB))
+    monkeypatch.setattr(memory, "shared_memory_size", lambda: None if shared is None else int(shared * GIB))
     return image_placement.smallest_room(0.6)
 
 
@@ -109,22 +109,22 @@ def test_resident_images_must_fit_every_memory_that_they_pass(
 
 def test_free_memory_is_part_of_this_machine_s_memory() -> None:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    assert 0 < capacity.free_memory() <= memory
+    assert 0 < memory.free_memory() <= memory
 
 
 def test_a_container_s_limit_is_its_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Pages of files that were read count as in use, and are given back when memory is needed."""
-    monkeypatch.setattr(capacity, "_CGROUP", tmp_path)
+    monkeypatch.setattr(memory, "_CGROUP", tmp_path)
     (tmp_path / "memory.stat").write_text("anon 1000\ninactive_file 3000\n")
     (tmp_path / "memory.current").write_text("7000\n")
     (tmp_path / "memory.max").write_text("10000\n")
-    assert capacity.free_memory() == 10000 - 7000 + 3000
+    assert memory.free_memory() == 10000 - 7000 + 3000
     (tmp_path / "memory.max").write_text("max\n")
-    assert capacity.free_memory() > 10000
+    assert memory.free_memory() > 10000
 
 
 def test_shared_memory_has_the_size_of_its_file_system() -> None:
-    assert image_placement.shared_memory_size() == shutil.disk_usage("/dev/shm").total
+    assert memory.shared_memory_size() == shutil.disk_usage("/dev/shm").total
 
 
 def test_images_that_do_not_fit_the_driver_are_not_decoded(
@@ -132,7 +132,7 @@ def test_images_that_do_not_fit_the_driver_are_not_decoded(
 ) -> None:
     """Large workers and a small head: the head, and with it the cluster, would run out of memory."""
     nodes += [head(8 * GIB), node(8, 200 * GIB)]
-    monkeypatch.setattr(capacity, "free_memory", lambda: 12 * 16 * 16 * 3 * 2 - 1)
+    monkeypatch.setattr(memory, "free_memory", lambda: 12 * 16 * 16 * 3 * 2 - 1)
     monkeypatch.setattr(feed, "decode_pieces", lambda *_: pytest.fail("images were decoded"))
     assert isinstance(place(small_data, Options(store_share=0.95)), image_placement.Streamed)
     with pytest.raises(UserError, match=r"--feed resident.*50% of the free memory of the driver's machine"):
