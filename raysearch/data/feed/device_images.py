@@ -4,6 +4,7 @@ A batch is then an `index_select` on the device: nothing is gathered on the host
 bytes: CUB-200-2011 at 224 pixels takes 1.7 GiB.
 """
 
+import weakref
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -21,10 +22,11 @@ _Identity = tuple[tuple[int, tuple[int, ...], tuple[int, ...]], ...]
 class _HeldImages(NamedTuple):
     pixels: Pixels  # held too: the address of its memory is its identity
     copy: Tensor
+    users: "weakref.WeakSet[Any]"  # an ended cell's are gone
 
 
 class DeviceImages:
-    """Sets of decoded images on one device, as many as fit. The least recently used ones make room for others."""
+    """Sets of decoded images on one device, as many as fit. Those that no cell uses make room for others."""
 
     def __init__(self) -> None:
         self._held: dict[_Identity, _HeldImages] = {}
@@ -34,29 +36,49 @@ class DeviceImages:
         """Return the bytes of all images that are held."""
         return sum(held.copy.nbytes for held in self._held.values())
 
-    def hold(self, pixels: Pixels, device: torch.device, room: int | None) -> Tensor | None:
-        """Return the images of an array on the device. They are copied unless the same memory was copied before.
+    def find(self, pixels: Pixels, user: object) -> Tensor | None:
+        """Return the images of an array on the device; None unless the same memory was copied before.
+
+        Args:
+            pixels: (n, side, side, 3) uint8, an array or pieces of one.
+            user: images stay at least as long as their users.
+        """
+        held = self._held.get(_identity(pixels))
+        if held is None:
+            return None
+        held.users.add(user)
+        return held.copy
+
+    def hold(self, pixels: Pixels, device: torch.device, room: int | None, user: object) -> Tensor | None:
+        """Return the images of an array on the device. They are copied unless they are there.
 
         Args:
             pixels: (n, side, side, 3) uint8, an array or pieces of one.
             device: the device of the copies; the same in every call.
             room: bytes that all held images may take together; None for any number.
+            user: images stay at least as long as their users.
 
         Returns:
             (n, side, side, 3) uint8 on the device; None if they do not fit.
         """
-        identity = _identity(pixels)
-        held = self._held.pop(identity, None)
+        copy = self.find(pixels, user)
+        if copy is not None:
+            return copy
         size = int(np.prod(pixels.shape))
-        while room is not None and self._held and self.nbytes + size > room:
-            del self._held[next(iter(self._held))]
-        if room is not None and size > room:
+        unused = [identity for identity, held in self._held.items() if not held.users]
+        while room is not None and unused and self.nbytes + size > room:
+            del self._held[unused.pop(0)]
+        if room is not None and self.nbytes + size > room:
             return None
-        self._held[identity] = held or _HeldImages(pixels, _copy(pixels, device))
-        return self._held[identity].copy
+        try:
+            copy = _copy(pixels, device)
+        except torch.OutOfMemoryError:  # others took the memory meanwhile
+            return None
+        self._held[_identity(pixels)] = _HeldImages(pixels, copy, weakref.WeakSet([user]))
+        return copy
 
     def drop(self) -> None:
-        """Free the memory of all images."""
+        """Forget all images; their memory is free when their users have ended."""
         self._held.clear()
 
 

@@ -2,8 +2,9 @@
 
 All workers of a run draw the same batches, from the config and the seed: see `batch_sizes` and `generator`.
 
-On a GPU nothing here makes the host wait. Images that fit stay on the device (`DeviceImages`). Others are gathered and
-copied ahead by a thread (`PinnedRing`). A task draws the numbers of an epoch at its start and uploads them once
+On a GPU nothing here makes the host wait. Images are gathered and copied ahead by a thread (`PinnedRing`). The first
+step of a training shows how much memory it needs. Images that fit beside it stay on the device, for the next
+cells of the worker too (`DeviceImages`). A task draws the numbers of an epoch at its start and uploads them once
 (`Loader.upload`); its steps take slices.
 
 On a GPU the host queues work ahead of time, so the host's clock would count waiting for the GPU as waiting for images.
@@ -21,9 +22,7 @@ from torch import Tensor
 
 from raysearch.core import UserError
 from raysearch.data.feed import CudaLink, DeviceImages, HostLink, ImageSet, PinnedRing, normalize, transfer
-from raysearch.tasks.common.memory import free_memory
-
-_RESIDENT_PART = 4  # images stay on the device if they take less than a quarter of its free memory
+from raysearch.tasks.common.memory import free_memory, memory_beside_peak
 
 
 class Loader:
@@ -40,6 +39,9 @@ class Loader:
         self._device_images = device_images
         self._gpu_share = gpu_share
         self._resident: dict[int, tuple[ImageSet, Tensor | None, Tensor | None]] = {}
+        self._room: int | None = None  # bytes of images that fit a GPU, once a step's need is known
+        self._limited: bool | None = None
+        self._has_trained = False
         self._link: CudaLink | HostLink | None = None
         self._seconds = 0.0
         self._events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
@@ -75,6 +77,7 @@ class Loader:
         Returns:
             (B, side, side, 3) bytes on the device.
         """
+        self._has_trained |= torch.is_grad_enabled()
         with self._timed():
             if self.device.type == "cpu":
                 return images.take(rows, self.device)
@@ -100,6 +103,7 @@ class Loader:
         Returns:
             An iterator over (B, side, side, 3) bytes on the device. A failing stream raises its error there.
         """
+        self._has_trained |= torch.is_grad_enabled()
         if self.device.type == "cpu":
             return (self.take(images, part) for part in rows)
         if self._on_device(images)[0] is None:
@@ -110,7 +114,10 @@ class Loader:
         return (self.take(images, part) for part in positions.split([len(part) for part in rows]))
 
     def waited(self) -> float:
-        """Return the seconds that the device has waited since the last call."""
+        """Return the seconds that the device has waited since the last call; called at the end of a step."""
+        if self._has_trained and self._room is None and self._device_images is not None:
+            room = self.memory_beside_peak()
+            self._room = None if room is None else room + self._device_images.nbytes
         if self._events:
             self._events[-1][1].synchronize()
         milliseconds = sum(before.elapsed_time(after) for before, after in self._events)
@@ -122,6 +129,10 @@ class Loader:
     def free_memory(self) -> int | None:
         """Return the bytes that this worker can still allocate on its GPU; None on any other device."""
         return free_memory(self.device, self._gpu_share)
+
+    def memory_beside_peak(self) -> int | None:
+        """Return the bytes of a GPU that the last step has left free at any time; None on any other device."""
+        return memory_beside_peak(self.device, self._gpu_share)
 
     def _received(self, ring: PinnedRing) -> Generator[Tensor]:
         with contextlib.closing(ring):
@@ -135,19 +146,28 @@ class Loader:
     def _on_device(self, images: ImageSet) -> tuple[Tensor | None, Tensor | None]:
         """Return the pixels of a set on the device, and which of them are the set's images (None: all).
 
-        Pixels are None where they do not stay on the device. This is decided once per set.
+        Pixels are None where they do not stay on the device.
         """
-        if self._device_images is None or images.streamed:
+        held = self._device_images
+        if held is None or images.streamed:
             return None, None
         if id(images) not in self._resident:
+            pixels = held.find(images.pixels, self)
+            if pixels is None and self._room is None and self._has_limit():
+                return None, None  # a step that takes all memory for itself must not find it taken
+            if pixels is None:
+                pixels = held.hold(images.pixels, self.device, self._room, self)
             numbers = None
-            free = self.free_memory()
-            room = None if free is None else (free + self._device_images.nbytes) // _RESIDENT_PART
-            pixels = self._device_images.hold(images.pixels, self.device, room)
             if pixels is not None and images.rows is not None:
                 (numbers,) = self.upload(torch.tensor(images.rows))
             self._resident[id(images)] = images, pixels, numbers  # with the set, whose id is then not given to another
         return self._resident[id(images)][1:]
+
+    def _has_limit(self) -> bool:
+        """Return whether the device's memory is known."""
+        if self._limited is None:  # the driver of a GPU takes a while to answer
+            self._limited = self.free_memory() is not None
+        return self._limited
 
     @contextlib.contextmanager
     def _timed(self) -> Iterator[None]:

@@ -2,6 +2,8 @@
 
 import torch
 
+_FRAGMENTATION = 1.2  # memory that torch takes from a GPU / memory that it gives to tensors
+
 
 def free_memory(device: torch.device, share: float = 1.0) -> int | None:
     """Return the bytes that this process can still allocate on its GPU; None on any other device.
@@ -18,6 +20,22 @@ def free_memory(device: torch.device, share: float = 1.0) -> int | None:
     used = torch.cuda.memory_allocated(device)
     unused = torch.cuda.memory_reserved(device) - used
     return max(0, min(free + unused, int(share * total) - used))
+
+
+def memory_beside_peak(device: torch.device, share: float = 1.0) -> int | None:
+    """Return the bytes that were free even when this process took the most since the last reset; None without a GPU.
+
+    Memory breaks into pieces, so a fifth of the most counts as taken too.
+
+    Args:
+        device: the device.
+        share: the part of the GPU that this process may use, from 0 to 1.
+    """
+    free = free_memory(device, share)
+    if free is None:
+        return None
+    limit = free + torch.cuda.memory_allocated(device)
+    return max(0, limit - int(_FRAGMENTATION * torch.cuda.max_memory_allocated(device)))
 
 
 def items_at_once(free: int | None, item_bytes: int, default: int, limits: tuple[int, int]) -> int:

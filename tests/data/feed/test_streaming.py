@@ -221,3 +221,36 @@ def _until(true: object) -> None:
     while not true():  # type: ignore[operator]
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+def test_a_stream_that_is_closed_while_another_thread_takes_does_not_keep_it(shelf: ShardReader) -> None:
+    class Stuck:
+        """A pipeline that decodes nothing until it is let go."""
+
+        def __init__(self) -> None:
+            self.go = threading.Event()
+
+        def __call__(self, chunks: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+            self.go.wait(20)
+            yield from ()
+
+    decoder = Stuck()
+    stream = ImageStream(shelf, VIEW, decoder)
+    rows = np.arange(12)
+    stream.prefetch(rows)
+    errors: list[Exception] = []
+
+    def take() -> None:
+        try:
+            stream[rows[:3]]
+        except RuntimeError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=take, daemon=True)
+    thread.start()
+    time.sleep(0.1)
+    stream.close()
+    thread.join(5)
+    decoder.go.set()
+    assert not thread.is_alive()
+    assert "closed" in str(errors[0])

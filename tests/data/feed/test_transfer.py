@@ -16,6 +16,13 @@ CPU = torch.device("cpu")
 META = torch.device("meta")
 
 
+class User:
+    """A cell that uses images."""
+
+
+USER = User()
+
+
 @pytest.fixture
 def elsewhere(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     """Let the meta device hold numbers: `to` copies on the CPU, and lists every transfer."""
@@ -103,10 +110,10 @@ def test_a_row_that_does_not_exist_is_refused(row: int) -> None:
 def test_a_held_set_is_the_set_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("raysearch.data.feed.device_images._PIECE", 100)  # two images of 48 bytes at a time
     source = pixels(7)
-    copy = DeviceImages().hold(source, CPU, None)
+    copy = DeviceImages().hold(source, CPU, None, USER)
     assert copy is not None
     assert np.array_equal(copy.numpy(), source)
-    pieced = DeviceImages().hold(Pieces(source[:4], source[4:]), CPU, None)
+    pieced = DeviceImages().hold(Pieces(source[:4], source[4:]), CPU, None, USER)
     assert pieced is not None
     assert np.array_equal(pieced.numpy(), source)
 
@@ -114,21 +121,23 @@ def test_a_held_set_is_the_set_itself(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_next_cell_s_array_of_the_same_memory_is_not_copied_again() -> None:
     source = pixels()
     held = DeviceImages()
-    first = held.hold(source[:], CPU, 10_000)
-    assert held.hold(source[:], CPU, 10_000) is first
-    again = held.hold(source[1:], CPU, 10_000)
+    first = held.hold(source[:], CPU, 10_000, USER)
+    assert held.hold(source[:], CPU, 10_000, USER) is first
+    assert held.find(source[:], USER) is first
+    assert held.find(source[1:], USER) is None
+    again = held.hold(source[1:], CPU, 10_000, USER)
     assert again is not None
     assert again is not first
     assert np.array_equal(again.numpy(), source[1:])
     pieces = Pieces(source[:4], source[4:])
-    assert held.hold(pieces, CPU, 10_000) is held.hold(Pieces(source[:4], source[4:]), CPU, 10_000)
+    assert held.hold(pieces, CPU, 10_000, USER) is held.hold(Pieces(source[:4], source[4:]), CPU, 10_000, USER)
 
 
 def test_an_address_is_not_given_to_other_images_while_it_is_an_identity() -> None:
     held = DeviceImages()
     source = pixels()
     alive = weakref.ref(source)
-    held.hold(source, CPU, None)
+    held.hold(source, CPU, None, USER)
     del source
     assert alive() is not None
     held.drop()
@@ -136,25 +145,36 @@ def test_an_address_is_not_given_to_other_images_while_it_is_an_identity() -> No
     assert held.nbytes == 0
 
 
-def test_images_that_do_not_fit_are_not_held_and_those_used_last_stay() -> None:
+def test_images_of_ended_cells_make_room_and_those_in_use_stay() -> None:
     small = [pixels(4, seed=seed) for seed in range(3)]
     size = small[0].nbytes
     held = DeviceImages()
-    first, second = (held.hold(source, CPU, 2 * size) for source in small[:2])
+    user = User()
+    first = held.hold(small[0], CPU, 2 * size, user)
+    other = User()
+    assert held.hold(small[1], CPU, 2 * size, other) is not None
+    assert held.hold(small[2], CPU, 2 * size, user) is None, "both others are in use"
     assert held.nbytes == 2 * size
-    assert held.hold(small[0], CPU, 2 * size) is first
-    held.hold(small[2], CPU, 2 * size)  # the second one was used longest ago
+    del other
+    assert held.hold(small[2], CPU, 2 * size, user) is not None
+    assert held.find(small[1], user) is None
+    assert held.hold(small[0], CPU, 0, user) is first, "it is there, and used"
+    assert held.hold(small[1], CPU, size - 1, user) is None
     assert held.nbytes == 2 * size
-    assert held.hold(small[0], CPU, 2 * size) is first
-    assert held.hold(small[1], CPU, 2 * size) is not second
-    # Memory became short: the set that is used does not fit any more.
-    assert held.hold(small[1], CPU, size - 1) is None
+
+
+def test_memory_that_others_took_meanwhile_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory. A stand-in.")
+
+    monkeypatch.setattr("raysearch.data.feed.device_images._copy", fail)
+    held = DeviceImages()
+    assert held.hold(pixels(), CPU, None, USER) is None
     assert held.nbytes == 0
-    assert held.hold(small[0], CPU, size) is not None
 
 
 def test_on_a_device_images_are_copied_without_waiting() -> None:
-    copy = DeviceImages().hold(pixels(), META, None)
+    copy = DeviceImages().hold(pixels(), META, None, USER)
     assert copy is not None
     assert (copy.device, copy.shape, copy.dtype) == (META, (6, 4, 4, 3), torch.uint8)
 

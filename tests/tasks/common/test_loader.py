@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from raysearch.data.feed import DeviceImages, ImageSet, device_images, pinned_ring, transfer
-from raysearch.tasks.common import Loader, loader
+from raysearch.tasks.common import Loader, loader, memory
 
 DEVICES = [
     torch.device("cpu"),
@@ -112,19 +112,74 @@ class Meta(Loader):
     def free_memory(self) -> int | None:
         return self.free
 
+    def memory_beside_peak(self) -> int | None:
+        return self.free
 
-def test_images_that_take_less_than_a_quarter_of_the_memory_stay_on_the_device() -> None:
+
+def load(feed: Loader, some: ImageSet) -> list[tuple[int, ...]]:
+    """The shapes of the batches of a step."""
+    shapes = [tuple(batch.shape) for batch in feed.batches(some, listed())]
+    feed.waited()
+    return shapes
+
+
+def test_images_that_fit_beside_a_training_step_stay_on_the_device() -> None:
     some = images(ImageSet)
     size = some.images.nbytes
-    for free, stays in ((None, True), (4 * size, True), (4 * size - 4, False)):
+    for free, stays in ((None, True), (size, True), (size - 1, False)):
         held = DeviceImages()
         feed = Meta(held, free)
-        shapes = [batch.shape for batch in feed.batches(some, listed())]
-        assert shapes == [(4, 8, 8, 3), (1, 8, 8, 3), (3, 8, 8, 3)]
-        assert held.nbytes == (size if stays else 0)
+        for number in range(3):
+            assert load(feed, some) == [(4, 8, 8, 3), (1, 8, 8, 3), (3, 8, 8, 3)]
+            # The need of a step is not known before the first one has ended.
+            assert held.nbytes == (size if stays and (free is None or number) else 0)
         assert feed.take(some, torch.arange(2)).shape == (2, 8, 8, 3)
         if stays:
             assert feed.take(some, torch.zeros(2, dtype=torch.int64, device=META)).shape == (2, 8, 8, 3)
+
+
+def test_an_evaluation_or_a_warm_up_on_features_does_not_show_a_step_s_need() -> None:
+    some = images(ImageSet)
+    held = DeviceImages()
+    feed = Meta(held, 1 << 30)
+    with torch.no_grad():
+        for _ in range(3):
+            load(feed, some)
+            feed.waited()
+    assert held.nbytes == 0
+    load(feed, some)
+    load(feed, some)
+    assert held.nbytes == some.images.nbytes
+
+
+def test_two_sets_of_a_cell_share_the_room_and_another_cell_s_make_way() -> None:
+    held = DeviceImages()
+    first, second, third = (ImageSet(images(ImageSet).pixels + number, np.arange(9)) for number in range(3))
+    size = first.images.nbytes
+    feed = Meta(held, size + size // 2)
+    for some in (first, first, second, second):
+        load(feed, some)  # the second does not fit beside the first, which is used
+    assert held.find(first.pixels, feed) is not None
+    assert held.find(second.pixels, feed) is None
+    del feed
+    feed = Meta(held, size // 2)  # beside the first set, which is there
+    load(feed, third)
+    load(feed, third)
+    assert held.find(third.pixels, feed) is not None
+    assert held.nbytes == size
+
+
+def test_a_step_s_need_is_its_peak(monkeypatch: pytest.MonkeyPatch) -> None:
+    gib = 1 << 30
+    gpu = torch.device("cuda", 0)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (60 * gib, 80 * gib))
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 2 * gib)
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 12 * gib)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 10 * gib)
+    assert memory.memory_beside_peak(gpu) == 60 * gib  # 72 GiB are this process's, and the step takes 12
+    assert memory.memory_beside_peak(gpu, 0.25) == 8 * gib
+    assert memory.memory_beside_peak(gpu, 0.1) == 0
+    assert memory.memory_beside_peak(torch.device("cpu")) is None
 
 
 def test_the_next_cell_finds_the_images_on_the_device(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -139,7 +139,7 @@ def test_a_gpu_s_weights_are_updated_in_one_kernel(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("method", ["FCAENet", "ExchNet", "HashNet"])
 def test_images_that_do_not_fit_the_gpu_make_no_step_wait(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(DeviceImages, "hold", lambda self, pixels, device, room: None)
+    monkeypatch.setattr(DeviceImages, "hold", lambda self, pixels, device, room, user: None)
     figures = measure_syncs(METHODS[method])
     assert figures.per_step == 0, figures.places
     assert figures.per_epoch <= 2, figures.places
