@@ -1,9 +1,10 @@
-"""Three implementations of a training step's loss: raysearch's, a plain program's, and a classifier's.
+"""Implementations of a training step's loss: raysearch's, a plain program's, and a classifier's.
 
 All three see the same number of images.
 """
 
 import copy
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -143,6 +144,9 @@ class WrittenNetwork(nn.Module):
         return self.output(self.pool(features).flatten(1)), features
 
 
+Masks = Callable[[Tensor, int, int, int], Tensor]
+
+
 def loop_masks(features: Tensor, side: int, regions: int, size: int) -> Tensor:
     """Compute the masks of FCAENet's algorithm 1 for one image after the other.
 
@@ -170,14 +174,28 @@ def loop_masks(features: Tensor, side: int, regions: int, size: int) -> Tensor:
     return torch.stack(masks)[:, None]
 
 
-class WrittenStep:
-    """The step as a plain program has it."""
+def batch_masks(features: Tensor, side: int, regions: int, size: int) -> Tensor:
+    """Compute the masks of `loop_masks` by raysearch's function for whole batches."""
+    return srem.erase_mask(features, (side, side), regions, size)
 
-    def __init__(self, setup: Setup, data: Data, network: nn.Module, autocast: bool) -> None:
+
+class WrittenStep:
+    """The step as a plain program has it.
+
+    Args:
+        setup: sizes.
+        data: the batch and its database.
+        network: returns outputs and feature maps.
+        autocast: whether the network computes in bfloat16.
+        masks: makes the masks from feature maps; see `loop_masks`.
+    """
+
+    def __init__(self, setup: Setup, data: Data, network: nn.Module, autocast: bool, masks: Masks = loop_masks) -> None:
         self.setup = setup
         self.data = data
         self.network = network
         self.autocast = autocast
+        self.masks = masks
         sample_labels = data.database_labels[data.sample]
         same = sample_labels[:, None] == data.database_labels
         self.similarity = torch.where(same, 1.0, -data.rho)  # (r, n), once an outer iteration
@@ -190,7 +208,7 @@ class WrittenStep:
         u, features = self._through(data.anchors)
         if timer:
             timer.set()
-        mask = loop_masks(features.detach(), setup.side, setup.regions, setup.size)
+        mask = self.masks(features.detach(), setup.side, setup.regions, setup.size)
         if timer:
             timer.set()
         positive, _ = self._through(data.positives)
@@ -226,9 +244,9 @@ class BareStep:
 
 
 def build_networks(setup: Setup) -> dict[str, nn.Module]:
-    """Build the networks of the three implementations on the CPU.
+    """Build the networks of the implementations on the CPU.
 
-    Those of raysearch and of the written step start from the same weights.
+    Those of raysearch and of the written steps start from the same weights.
     """
     torch.manual_seed(0)
     ours = fcaenet.FCAENet(backbones.build(setup.backbone), setup.bits)
@@ -246,7 +264,7 @@ def build_networks(setup: Setup) -> dict[str, nn.Module]:
     backbone.load_state_dict({f"{names.index(child)}.{rest}": value for (child, rest), value in state})
     written = WrittenNetwork(backbone, channels, setup.bits)
     written.output.load_state_dict(ours.hash_layer.linear.state_dict())
-    return {"raysearch": ours, "written": written, "bare": bare}
+    return {"computation": ours, "written": written, "three passes": copy.deepcopy(written), "bare": bare}
 
 
 class _Scores(WrittenNetwork):

@@ -1,19 +1,21 @@
-"""Compare FCAENet's training step on a GPU: raysearch's, a plain hand-written one, and a bare ResNet-50.
+"""Compare FCAENet's training step on a GPU: raysearch's own, a plain hand-written one, and a bare ResNet-50.
 
     python benchmarks/train_step.py [--compile] [--cudnn-benchmark]
     python benchmarks/train_step.py --quick        # runs on a CPU too, which shows only that everything works
 
 The setup is ResNet-50 at 224 pixels, 64 triplets, 48 bits and 75,750 database rows; on a GPU in autocast bfloat16,
-channels last. raysearch needs only `raysearch/models`, without Ray. The images are already on the device: loading is
-not part of a step.
+channels last. Ray is not needed.
 
-raysearch   anchors through the network, masks for the whole batch, positives and erased views through it in one pass,
-            the hash loss from class sums (`tasks.retrieval.views`, `methods.asymmetric`)
-written     as in public programs: three passes, masks by the paper's loop, the hash loss from the rows of S (r x n)
-            and the products with all n codes
-bare        torchvision's classifier with cross entropy, on the 192 images that a step of the others processes
+raysearch     an epoch of the task itself (`tasks.retrieval`) on a resident set of images: random numbers, taking and
+              augmenting images, the step, and reading the losses
+computation   raysearch's step alone, on a batch that is already augmented and on the device: anchors through the
+              network, masks for the whole batch, positives and erased views in one pass, the hash loss from class sums
+written       as in public programs: three passes, masks by the paper's loop, the hash loss from the rows of S (r x n)
+              and the products with all n codes; on the same batch as `computation`
+three passes  the written step with raysearch's masks, which separates the gain of the masks from that of the passes
+bare          torchvision's classifier with cross entropy, on the 192 images that a step of the others processes
 
-All three run with the same precision, memory format, optimizer, cuDNN and compilation settings. The script prints the
+All run with the same precision, memory format, optimizer, cuDNN and compilation settings. The script prints the
 speed of each, and its share of the peak of a large matrix product, measured in the same run. It also prints the time
 that masks take and the memory that each needs. Only the network is compiled, once per batch size; masks are not. The
 last line is JSON: the ratios of images per second, their spreads, and the figures behind them.
@@ -23,11 +25,13 @@ import copy
 import gc
 import statistics
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import measuring
 import step_baselines as baselines
 import torch
+from product_step import ProductStep
 from script import make_parser, print_figures
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -45,7 +49,8 @@ class Trainer:
     def __init__(self, implementation: baselines.Implementation) -> None:
         self.implementation = implementation
         parameters = [weight for weight in implementation.network.parameters() if weight.requires_grad]
-        self.optimizer = torch.optim.SGD(parameters, lr=1e-3, momentum=0.9, weight_decay=1e-5)
+        fused = True if parameters[0].is_cuda else None  # as the task has it
+        self.optimizer = torch.optim.SGD(parameters, lr=1e-3, momentum=0.9, weight_decay=1e-5, fused=fused)
 
     def train(self, steps: int, timer: measuring.DeviceTimer | None = None) -> None:
         """Train for a number of steps; set two marks of the timer in each."""
@@ -56,6 +61,17 @@ class Trainer:
             self.optimizer.step()
 
 
+T = TypeVar("T", Trainer, ProductStep)
+WARM_UP = 2  # turns that do not count
+RATIOS = [
+    ("raysearch", "written"),
+    ("raysearch", "bare"),
+    ("raysearch", "computation"),
+    ("raysearch", "three passes"),
+    ("computation", "bare"),
+]
+
+
 def build_trainer(
     setup: baselines.Setup, data: baselines.Data, name: str, network: nn.Module, compiled: bool
 ) -> Trainer:
@@ -64,7 +80,7 @@ def build_trainer(
     Args:
         setup: sizes.
         data: the batch and its database.
-        name: "raysearch", "written" or "bare".
+        name: "computation", "written", "three passes" or "bare".
         network: network of that implementation.
         compiled: whether to compile the network.
     """
@@ -75,10 +91,12 @@ def build_trainer(
         # Shapes are static: raysearch's network gets two batch sizes, and one graph for both would be slower. CUDA
         # graphs stay off, because activations of the first pass have to outlive the second.
         network = torch.compile(network, dynamic=False)  # type: ignore[assignment]
-    if name == "raysearch":
+    if name == "computation":
         return Trainer(baselines.RaysearchStep(setup, data, network, autocast))
     if name == "written":
         return Trainer(baselines.WrittenStep(setup, data, network, autocast))
+    if name == "three passes":
+        return Trainer(baselines.WrittenStep(setup, data, network, autocast, masks=baselines.batch_masks))
     return Trainer(baselines.BareStep(data, network, autocast))
 
 
@@ -91,7 +109,7 @@ def check_agreement(setup: baselines.Setup, data: baselines.Data, networks: dict
 
     device = data.anchors.device
     losses = []
-    for name, kind in (("raysearch", baselines.RaysearchStep), ("written", baselines.WrittenStep)):
+    for name, kind in (("computation", baselines.RaysearchStep), ("written", baselines.WrittenStep)):
         network = copy.deepcopy(networks[name]).to(device).to(memory_format=torch.channels_last)
         for module in network.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -125,8 +143,8 @@ def time_masks(trainer: Trainer, setup: baselines.Setup, device: torch.device) -
 
 def share_of_srem(setup: baselines.Setup, device: torch.device) -> dict[str, float]:
     """Measure the time of raysearch's masks within a training step; `srem.py` calls this."""
-    network = baselines.build_networks(setup)["raysearch"]
-    trainer = build_trainer(setup, baselines.draw_data(setup, device), "raysearch", network, compiled=False)
+    network = baselines.build_networks(setup)["computation"]
+    trainer = build_trainer(setup, baselines.draw_data(setup, device), "computation", network, compiled=False)
     trainer.train(setup.steps)
     mask_seconds, share = time_masks(trainer, setup, device)
     images = baselines.VIEWS * setup.batch
@@ -134,41 +152,50 @@ def share_of_srem(setup: baselines.Setup, device: torch.device) -> dict[str, flo
     return {"srem_seconds_a_step": mask_seconds, "srem_share_of_step": share}
 
 
-def training_call(trainer: Trainer, steps: int) -> Callable[[], None]:
-    """Return a call that trains for `steps` steps."""
-    return lambda: trainer.train(steps)
+def build_measured(device: torch.device, build: Callable[[], T]) -> tuple[T, int]:
+    """Build a trainer, and return it with the bytes that a GPU holds for it at most; 0 on a CPU.
+
+    Args:
+        device: the device of the trainer.
+        build: builds it.
+    """
+    gc.collect()
+    before = torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
+    trainer = build()
+    trainer.train(1)  # compiling and cuDNN's choice of algorithms take memory of their own
+    if device.type == "cuda":
+        measuring.restart_peak(device)
+    trainer.train(2)
+    return trainer, measuring.peak_bytes(device) - before if device.type == "cuda" else 0
 
 
 def measure(setup: baselines.Setup, device: torch.device, compiled: bool) -> dict[str, Any]:
-    """Time the three implementations in turn, print a table, and return the figures of the JSON line."""
+    """Time the implementations in turn, print a table, and return the figures of the JSON line."""
     data = baselines.draw_data(setup, device)
     networks = baselines.build_networks(setup)
     check_agreement(setup, data, networks)
-    trainers = {}
-    memory = {}
+    trainers: dict[str, Trainer] = {}
+    memory: dict[str, int] = {}
+    calls: dict[str, Callable[[], float]] = {}
     for name, network in networks.items():
-        gc.collect()
-        before = torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
-        trainers[name] = build_trainer(setup, data, name, network, compiled)
-        trainers[name].train(1)  # compiling and cuDNN's choice of algorithms take memory of their own
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-            torch.cuda.reset_peak_memory_stats(device)
-        trainers[name].train(2)
-        memory[name] = torch.cuda.max_memory_allocated(device) - before if device.type == "cuda" else 0
-    calls = {name: training_call(trainer, setup.steps) for name, trainer in trainers.items()}
-    seconds = measuring.alternate(calls, setup.turns, device, warm_up=2)
+        build = partial(build_trainer, setup, data, name, network, compiled)
+        trainers[name], memory[name] = build_measured(device, build)
+        calls[name] = partial(measuring.time_call, partial(trainers[name].train, setup.steps), device)
+    product, memory["raysearch"] = build_measured(device, partial(ProductStep, setup, device))
+    calls = {"raysearch": product.seconds, **calls}
+    seconds = measuring.take_turns(calls, setup.turns, WARM_UP)
     peak = measuring.matrix_peak(setup.matrix, device)
     flops = flops_of_training(setup)
     images = baselines.VIEWS * setup.batch * setup.steps
     print(f"peak of a product of {setup.matrix} x {setup.matrix} matrices: {peak / 1e12:.1f} TFLOP/s")
     print(
-        f"{'':10} {'images/s':>10} {'(turns)':>20} {'of the peak':>12} {'masks, ms':>10} {'of a step':>10} {'GiB':>7}"
+        f"{'':12} {'images/s':>10} {'(turns)':>20} {'of the peak':>12} {'masks, ms':>10} {'of a step':>10} {'GiB':>7}"
     )
     figures: dict[str, dict[str, Any]] = {}
     for name, turns in seconds.items():
         speed = images / statistics.median(turns)
-        mask_seconds, share = time_masks(trainers[name], setup, device) if name != "bare" else (0.0, 0.0)
+        has_masks = name not in ("raysearch", "bare")
+        mask_seconds, share = time_masks(trainers[name], setup, device) if has_masks else (0.0, 0.0)
         figures[name] = {
             "images_per_second": speed,
             "share_of_peak": speed * flops / peak,
@@ -179,16 +206,21 @@ def measure(setup: baselines.Setup, device: torch.device, compiled: bool) -> dic
         }
         span = f"({images / max(turns):.0f} to {images / min(turns):.0f})"
         print(
-            f"{name:10} {speed:10.1f} {span:>20} {speed * flops / peak:12.1%} {1000 * mask_seconds:10.3f} "
+            f"{name:12} {speed:10.1f} {span:>20} {speed * flops / peak:12.1%} {1000 * mask_seconds:10.3f} "
             f"{share:10.2%} {memory[name] / 2**30:7.2f}"
         )
-    over_written, over_bare = (measuring.ratio(seconds[name], seconds["raysearch"]) for name in ("written", "bare"))
-    print(f"images per second, raysearch / written: {over_written}")
-    print(f"images per second, raysearch / bare:    {over_bare}")
+    ratios = {
+        f"{faster}_over_{slower.replace(' ', '_')}": measuring.ratio(seconds[slower], seconds[faster])
+        for faster, slower in RATIOS
+    }
+    for name, speedup in ratios.items():
+        print(f"images per second, {name.replace('_', ' ')}: {speedup}")
+    spread: dict[str, float] = {}
+    for name, speedup in ratios.items():
+        spread |= _figures(name, speedup)
     return {
-        **_figures("raysearch_over_written", over_written),
-        **_figures("raysearch_over_bare", over_bare),
-        "srem_share_of_step": figures["raysearch"]["mask_share_of_step"],
+        **spread,
+        "srem_share_of_step": figures["computation"]["mask_share_of_step"],
         "device": device.type,
         "compiled": compiled,
         "cudnn_benchmark": torch.backends.cudnn.benchmark,

@@ -4,7 +4,7 @@ No test here needs a GPU, a network or files. Imports torch, never ray.
 """
 
 from raysearch.testing.device_syncs import Sync, SyncCounter, count_syncs
-from raysearch.testing.small_tasks import METHODS, SmallTask, SyncFigures, measure_syncs, on_meta
+from raysearch.testing.small_tasks import METHODS, SmallTask, SyncFigures, build_small, measure_syncs, on_meta
 
 __all__ = [
     "METHODS",
@@ -12,6 +12,7 @@ __all__ = [
     "Sync",
     "SyncCounter",
     "SyncFigures",
+    "build_small",
     "count_syncs",
     "measure_syncs",
     "on_meta",

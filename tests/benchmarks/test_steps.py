@@ -58,13 +58,14 @@ def test_training_steps(monkeypatch, capsys):
     figures = quick(train_step, monkeypatch, capsys)
     assert list(figures)[::3][:2] == ["raysearch_over_written", "raysearch_over_bare"]
     assert 0 < figures["srem_share_of_step"] < 1
+    assert set(figures["ways"]) == {"raysearch", "computation", "written", "three passes", "bare"}
     for implementation in figures["ways"].values():
         assert implementation["images_per_second"] > 0
         assert implementation["share_of_peak"] > 0
 
 
 def test_networks_of_the_paper_are_the_same_and_need_what_is_published():
-    ours, written, bare = build_networks(PAPER).values()
+    ours, written, _, bare = build_networks(PAPER).values()
     count = [sum(parameter.numel() for parameter in network.parameters()) for network in (ours, written)]
     assert count[0] == count[1]
     assert sum(parameter.numel() for parameter in bare.parameters()) == count[0] + 2049 * (101 - 48)

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
-import yaml
-
 from raysearch.studies.configs import base, overrides, paths
 
 _WIDTH = 100
@@ -36,6 +34,8 @@ def describe_config(
     plain = config.model_dump(mode="json")
     if form is ConfigFormat.JSON:
         return json.dumps(plain, indent=2)
+    import yaml  # a machine that only trains may lack it
+
     return str(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)).rstrip()
 
 
