@@ -159,8 +159,8 @@ def autoscaler() -> Autoscaler | None:
     reading = _read_autoscaler_config.options(resources=ON_HEAD).remote(int(address.rpartition(":")[2]))
     try:
         return ray.get(reading, timeout=_ANSWER_SECONDS)
-    except ray.exceptions.RayError:  # the head has another raysearch, or none
-        _log.warning("the head does not report which nodes the autoscaler may add", exc_info=True)
+    except ray.exceptions.RayError as error:  # the head has another raysearch, or none
+        _log.info("the head does not report which nodes the autoscaler may add: %s", error)
         return Autoscaler()
 
 
@@ -195,7 +195,9 @@ def _read_autoscaler_config(port: int) -> Autoscaler:
 def _autoscaler_file(port: int) -> Path | None:
     """Return the configuration file of the autoscaler process of a cluster; None if it has none on this machine."""
     for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # the process ended, or is another user's
+        with contextlib.suppress(OSError):  # the process ended
+            if process.stat().st_uid != os.getuid():
+                continue
             words = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
             options = dict(word.split("=", 1) for word in words if word.startswith("--") and "=" in word)
             if options.get("--gcs-address", "").endswith(f":{port}") and "--autoscaling-config" in options:
