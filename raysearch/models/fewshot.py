@@ -24,14 +24,21 @@ class HeadOutput(NamedTuple):
     query: Tensor | None = None  # (E, N, C) embeddings that an auxiliary loss may classify
 
 
+PAIR_MAPS = 24.0  # see `FewShotHead.maps_per_pair`
+
+
 class FewShotHead(Protocol):
     """A module: `head(support, query)` takes maps (E, W, K, C, h, w) and (E, N, C, h, w), one per tap.
+
+    On a GPU, evaluation gives a head as many episodes as fit into its free memory, and sets `pairs_at_once` of a head
+    that compares a part of the pairs of an episode at a time. A head may state `maps_per_pair`: the memory in which it
+    compares a pair without gradients, as a multiple of an image's maps in float32; `PAIR_MAPS` where it does not.
 
     A head may also have, for the gallery: `helix`, a `HelixFormer` whose attention is drawn; `metric`, a `PixelMetric`
     whose matches are drawn; and `pair_maps(support, query)`, the maps of one pair that the metric compares.
     """
 
-    episodes_at_once: int  # that evaluation gives it at a time; 1 where a head does not state it
+    episodes_at_once: int  # that evaluation on a CPU gives it at a time; 1 where a head does not state it
 
     def __call__(self, support: Maps, query: Maps) -> HeadOutput: ...
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from raysearch.models import helixformer, lwfm, precision
-from raysearch.models.fewshot import HeadOutput, Maps
+from raysearch.models.fewshot import PAIR_MAPS, HeadOutput, Maps
 from raysearch.models.helix.scores import relation_scores
 
 
@@ -30,6 +30,7 @@ class CentroidHead(nn.Module):
     """
 
     episodes_at_once = 64
+    maps_per_pair = 0.0  # it compares means over positions
 
     def __init__(self, distance: str = "euclidean") -> None:
         super().__init__()
@@ -56,6 +57,7 @@ class RelationNet(nn.Module):
     """
 
     episodes_at_once = 4
+    maps_per_pair = 8.0  # of one convolution, with its norm and activation
 
     def __init__(self, head: nn.Module) -> None:
         super().__init__()
@@ -74,7 +76,8 @@ class HelixHead(nn.Module):
     Args:
         helix: changes support and query by each other.
         head: scores the pairs.
-        pairs_at_once: in evaluation, so that memory does not grow with the number of pairs.
+        pairs_at_once: in evaluation, so that memory does not grow with the number of pairs. A GPU's memory
+            decides it, see `FewShotHead`.
     """
 
     episodes_at_once = 1
@@ -84,6 +87,11 @@ class HelixHead(nn.Module):
         self.helix = helix
         self.head = head
         self.pairs_at_once = pairs_at_once
+
+    @property
+    def maps_per_pair(self) -> float:
+        """See `FewShotHead`."""
+        return PAIR_MAPS * self.helix.widening
 
     def forward(self, support: Maps, query: Maps) -> HeadOutput:
         """Return scores (E,N,W): each pair is scored, and a class gets the mean over its supports."""
@@ -106,6 +114,7 @@ class LwfmHead(nn.Module):
     """
 
     episodes_at_once = 16
+    maps_per_pair = 2.0  # correlations of pixels, and the sets of columns of their assignments
 
     def __init__(self, metric: lwfm.LayerwiseMatching) -> None:
         super().__init__()
@@ -132,6 +141,11 @@ class HelixLwfmHead(nn.Module):
         self.helix = helix
         self.metric = metric
         self.grid = grid
+
+    @property
+    def maps_per_pair(self) -> float:
+        """See `FewShotHead`."""
+        return PAIR_MAPS * self.helix.widening
 
     def forward(self, support: Maps, query: Maps) -> HeadOutput:
         """Return logits (E,N,W) and the queries' features (E,N,C), from each pair's maps after HelixFormer."""

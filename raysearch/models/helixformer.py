@@ -148,6 +148,12 @@ class HelixFormer(nn.Module):
         new_support, new_query = (tokens.permute(0, 1, 2, 5, 3, 4) for tokens in features)
         return new_support, new_query
 
+    @property
+    def widening(self) -> float:
+        """Channels after the embedding over channels before it; 1 where there are fewer."""
+        convolution = self.support_embedding.convolution
+        return max(1.0, convolution.out_channels / convolution.in_channels)
+
     def _layer(self, index: int) -> designs.Layer:
         layer = self.layers[index]
         assert isinstance(layer, designs.Layer)

@@ -8,8 +8,9 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from raysearch.models import assignment
-from raysearch.models.assignment import assign_by_subsets
+from raysearch.models import assignment, spm
+from raysearch.models.assignment import assign_by_paths, assign_by_subsets
+from raysearch.testing import count_syncs
 
 
 def random_costs(seed: int, problems: int, n: int) -> Tensor:
@@ -94,3 +95,52 @@ def test_a_large_batch_is_done_in_parts(monkeypatch: pytest.MonkeyPatch) -> None
     expected = assign_by_subsets(costs)
     monkeypatch.setattr(assignment, "ENTRIES", 3 * 2**4)
     assert torch.equal(assign_by_subsets(costs), expected)
+
+
+def solve_by_scipy(costs: Tensor) -> Tensor:
+    return torch.from_numpy(np.stack([linear_sum_assignment(cost)[1] for cost in costs.double().numpy()]))
+
+
+@pytest.mark.parametrize(
+    ("n", "problems"), [(1, 3), (2, 50), (3, 100), (5, 200), (9, 200), (12, 50), (13, 50), (16, 60), (25, 40), (49, 12)]
+)
+def test_paths_find_what_scipy_finds(n: int, problems: int) -> None:
+    costs = random_costs(40 + n, problems, n)
+    columns = assign_by_paths(costs)
+    assert columns.dtype == torch.int64
+    assert torch.equal(columns, solve_by_scipy(costs))
+    assert torch.equal(assign_by_paths(costs.float()), solve_by_scipy(costs.float()))
+
+
+@pytest.mark.parametrize("n", [1, 4, 6, 16, 25])
+def test_paths_through_equal_costs_are_as_cheap_as_any(n: int) -> None:
+    draw = torch.Generator().manual_seed(50 + n)
+    costs = torch.randint(-3, 4, (30, n, n), generator=draw).double()
+    costs[0] = 0.1
+    costs[1] = costs[1, :1].expand(n, n)
+    costs[2] = costs[2, :, :1].expand(n, n)
+    costs[3] = -torch.arange(n).outer(torch.arange(n))
+    costs[4] = 1e12 * torch.eye(n)
+    columns = assign_by_paths(costs)
+    assert torch.equal(columns.sort(-1).values, torch.arange(n).expand(len(costs), -1))
+    torch.testing.assert_close(totals(costs, columns), totals(costs, solve_by_scipy(costs)), rtol=1e-12, atol=1e-12)
+
+
+def test_paths_of_a_large_batch_are_found_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    costs = random_costs(34, 11, 14)
+    expected = assign_by_paths(costs)
+    monkeypatch.setattr(assignment, "ENTRIES", 3 * 14**2)
+    assert torch.equal(assign_by_paths(costs), expected)
+    assert assign_by_paths(costs[:0]).shape == (0, 14)
+
+
+@pytest.mark.parametrize(
+    ("problems", "n", "waits"), [(10, 9, False), (10, 12, False), (5000, 16, False), (2000, 25, False), (10, 16, True)]
+)
+def test_a_gpu_waits_for_the_host_only_where_problems_are_large_and_few(problems: int, n: int, waits: bool) -> None:
+    cost = torch.empty(problems, n, n, device="meta")
+    with count_syncs():
+        spm.solve(cost)  # also fills caches
+    with count_syncs() as counter:
+        assert spm.solve(cost).shape == (problems, n)
+    assert (counter.count > 0) == waits

@@ -22,17 +22,13 @@ CASES: dict[str, SmallTask] = {
     "HelixFormer, frozen": SmallTask("fewshot", {**FROZEN, "head.kind": "cosine"}),
     "LWFM-SPM, color and clip": SmallTask("fewshot", {"model.method": "lwfm", "train.clip": 2.0}),
     "LWFM-SPM, frozen": SmallTask("fewshot", {**FROZEN, "model.method": "lwfm"}),
+    "nearest centroid": SmallTask("fewshot", {"model.method": "centroid", "centroid.distance": "cosine"}),
+    "relation": SmallTask("fewshot", {"model.method": "relation", "head.kind": "cosine"}),
+    "HelixFormer under LWFM-SPM": SmallTask("fewshot", {"model.method": "helix_lwfm", "helix.dropout": 0.3}),
+    "LWFM-SPM, Sinkhorn": SmallTask("fewshot", {"model.method": "lwfm", "spm.matcher": "sinkhorn"}),
+    "LWFM-SPM, mutual": SmallTask("fewshot", {"model.method": "lwfm", "spm.matcher": "mutual", "spm.reduce": "topk"}),
     "pre-training, flip": SmallTask("pretrain", {"train.augment": "flip"}),
 }
-# Whoever mends a case removes it here.
-WAITS_PER_STEP: set[str] = {name for name, method in CASES.items() if method.task != "retrieval"}
-WAITS_PER_EPOCH: set[str] = {name for name, method in CASES.items() if method.task == "fewshot"}
-_TOO_OFTEN = pytest.mark.xfail(strict=True, raises=AssertionError)
-
-
-def cases(waiting: set[str]) -> list[object]:
-    """Return the cases; those that wait too often today have to fail."""
-    return [pytest.param(name, marks=[_TOO_OFTEN] * (name in waiting)) for name in CASES]
 
 
 @functools.cache
@@ -40,11 +36,11 @@ def figures(name: str) -> SyncFigures:
     return measure_syncs(CASES[name])
 
 
-@pytest.mark.parametrize("name", cases(WAITS_PER_STEP))
+@pytest.mark.parametrize("name", CASES)
 def test_a_step_never_waits(name: str) -> None:
     assert figures(name).per_step == 0, figures(name).places
 
 
-@pytest.mark.parametrize("name", cases(WAITS_PER_EPOCH))
+@pytest.mark.parametrize("name", CASES)
 def test_an_epoch_waits_twice_at_most(name: str) -> None:
     assert figures(name).per_epoch <= MOST_PER_EPOCH, figures(name).places

@@ -18,7 +18,7 @@ def relation_scores(helix: HelixFormer, head: nn.Module, support: Tensor, query:
         head: a `RelationHead` or `CosineHead`, in eval mode.
         support: (E,S,C,H,W), or (S,C,H,W).
         query: (E,Q,C,H,W), or (Q,C,H,W).
-        chunk: pairs at a time, but at least those of one query.
+        chunk: pairs at a time, but at least those of one query. Several episodes that fit are scored together.
 
     Returns:
         (E,Q,S) or (Q,S) scores.
@@ -35,6 +35,10 @@ def relation_scores(helix: HelixFormer, head: nn.Module, support: Tensor, query:
         raise ValueError("scores in chunks need eval mode: in training mode, batch norm needs all pairs at once")
     if support.ndim == 4:
         return relation_scores(helix, head, support[None], query[None], chunk)[0]
+    at_once = chunk // (support.shape[1] * query.shape[1])
+    if at_once > 1 and len(support) > 1:
+        groups = zip(support.split(at_once), query.split(at_once), strict=True)
+        return torch.cat([head(*helix.pairs(*images)) for images in groups])
     return torch.stack([_episode_scores(helix, head, *images, chunk) for images in zip(support, query, strict=True)])
 
 

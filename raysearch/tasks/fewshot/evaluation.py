@@ -8,17 +8,23 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from torch import nn
 
 from raysearch.data.episodes import Episodes
-from raysearch.data.feed import ImageSet
-from raysearch.models.fewshot import EpisodicNetwork, Maps
+from raysearch.data.feed import ImageSet, normalize
+from raysearch.models.fewshot import PAIR_MAPS, EpisodicNetwork, Maps
 from raysearch.studies.configs import FewshotConfig
 from raysearch.tasks.base import Worker
-from raysearch.tasks.common import Loader, autocast, resolve_precision
+from raysearch.tasks.common import Loader, autocast, items_at_once, resolve_precision
 from raysearch.tasks.fewshot.map_cache import FILE_LIMIT, MapCache, network_key
 
-BATCH = 128  # images that go through the backbone at once
-BUDGET = 2 << 30  # bytes of maps that are kept
+BATCH = 128  # images that go through the backbone at once, on a CPU
+BUDGET = 2 << 30  # bytes of maps that are kept, on a CPU
+# On a GPU, sizes follow from its free memory. A stage of 64 channels at full size, and the two before it:
+_BYTES_PER_PIXEL = 3 * 64 * 4
+_IMAGES = (64, 1024)  # the least and the most that go through the backbone at once
+_EPISODES = (1, 256)  # likewise, of episodes that a head compares
+_PAIRS = (64, 8192)  # likewise, of pairs of a query and a support
 Part = Literal["train", "val", "test"]
 
 
@@ -30,7 +36,8 @@ class MapStore:
         images: the images of the split.
         loader: loads the images onto the device.
         precision: "auto" or "float32", see `autocast`.
-        budget: bytes; None: `BUDGET`. Where all maps together need more, each request computes its maps anew.
+        budget: bytes; None: `BUDGET`, or a quarter of a GPU's free memory. Where all maps together need more, each
+            request computes its maps anew.
         cache: other processes' maps of these images, if the backbone is not trained.
     """
 
@@ -49,7 +56,11 @@ class MapStore:
         self._precision = precision
         sample = self._compute(torch.arange(min(2, len(images))))
         bytes_per_image = sum(tap[0].numel() * tap.element_size() for tap in sample)
-        self.images_at_once = max(1, (BUDGET if budget is None else budget) // bytes_per_image)
+        self.values_per_image = sum(tap[0].numel() for tap in sample)
+        if budget is None:
+            free = loader.free_memory()
+            budget = BUDGET if free is None else free // 4
+        self.images_at_once = max(1, budget // bytes_per_image)
         self._all: Maps | None = None
         if len(images) > self.images_at_once:
             return
@@ -59,20 +70,33 @@ class MapStore:
             self._all = cache.maps(lambda: self._compute(torch.arange(len(images))), loader.device)
 
     def maps(self, rows: torch.Tensor) -> Maps:
-        """Return the maps of rows of any shape, one per tap: rows.shape + (C, h, w)."""
+        """Return the maps of rows of any shape, one per tap: rows.shape + (C, h, w).
+
+        Args:
+            rows: on the host or, if the store is `complete`, on the device.
+        """
         if self._all is not None:
-            index = rows.to(self._all[0].device)
+            (index,) = (rows,) if rows.device == self._loader.device else self._loader.upload(rows)
             return [tap[index] for tap in self._all]
         unique_rows, index = torch.unique(rows, return_inverse=True)
-        return [tap[index.to(tap.device)] for tap in self._compute(unique_rows)]
+        (index,) = self._loader.upload(index)
+        return [tap[index] for tap in self._compute(unique_rows)]
+
+    @property
+    def complete(self) -> bool:
+        """Whether all maps are on the device, so that rows may be there too."""
+        return self._all is not None
 
     @torch.no_grad()
     def _compute(self, rows: torch.Tensor) -> Maps:
         training = self._network.training
         self._network.eval()
         self._images.prefetch(rows)
+        pixels = self._images.side**2
+        at_once = items_at_once(self._loader.free_memory(), _BYTES_PER_PIXEL * pixels, BATCH, _IMAGES)
         with autocast(self._loader.device, self._precision):
-            parts = [self._network.maps(self._loader.batch(self._images, part)) for part in rows.split(BATCH)]
+            batches = self._loader.batches(self._images, rows.split(at_once))
+            parts = [self._network.maps(normalize(taken)) for taken in batches]
         self._network.train(training)
         return [torch.cat(taps) for taps in zip(*parts, strict=True)]
 
@@ -121,6 +145,7 @@ class MapStores:
         if not self._key:
             feed = self._worker.feed
             device = self._worker.device
+            precision = self._config.train.precision
             self._key = {
                 **network_key(self._network),
                 "backbone": self._config.identities.get("model.backbone", self._config.model.backbone),
@@ -128,7 +153,8 @@ class MapStores:
                 "split": feed.split,
                 "side": self._config.data.side,
                 "zoom": self._config.data.zoom,
-                "precision": resolve_precision(device, self._config.train.precision),
+                "precision": resolve_precision(device, precision),
+                "exact": device.type == "cuda" and precision == "float32",  # by default, a GPU rounds to TF32
                 "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
                 "torch": torch.__version__,
             }
@@ -164,21 +190,52 @@ def accuracies(
     training = network.training
     network.eval()
     store = store or MapStore(network, images, loader, precision)
-    correct = torch.zeros(count, dtype=torch.float64, device=worker.device)
     images_per_episode = episodes.ways * (episodes.shots + episodes.queries)
-    head_limit = int(getattr(network.head, "episodes_at_once", 1))
+    head_limit = fit_head(network.head, episodes, store.values_per_image, loader.free_memory())
     at_once = max(1, min(head_limit, store.images_at_once // images_per_episode))
-    indices = torch.arange(count)[worker.rank :: worker.world_size]  # none where there are more workers than episodes
-    true_ways = torch.arange(episodes.ways, device=worker.device).repeat_interleave(episodes.queries)
-    for chunk in indices.split(at_once) if len(indices) else ():
-        pairs = [episodes.draw(index) for index in chunk.tolist()]
+    indices = range(worker.rank, count, worker.world_size)  # none where there are more workers than episodes
+    pairs = [episodes.draw(index) for index in indices]
+    correct = torch.zeros(count, dtype=torch.float64, device=worker.device)
+    if pairs:
         support, query = (torch.from_numpy(np.stack(rows)) for rows in zip(*pairs, strict=True))
-        with autocast(worker.device, precision):
-            logits = network.head(store.maps(support), store.maps(query.flatten(1))).logits
-        assert logits.shape == (len(chunk), episodes.ways * episodes.queries, episodes.ways)
-        correct[chunk.to(worker.device)] = (logits.argmax(-1) == true_ways).double().sum(-1)
+        true_ways = torch.arange(episodes.ways).repeat_interleave(episodes.queries)
+        on_device = loader.upload(support, query, true_ways)
+        true_ways = on_device[2]
+        if store.complete:
+            support, query, _ = on_device
+        counts = []
+        for supports, queries in zip(support.split(at_once), query.split(at_once), strict=True):
+            with autocast(worker.device, precision):
+                logits = network.head(store.maps(supports), store.maps(queries.flatten(1))).logits
+            assert logits.shape == (len(supports), episodes.ways * episodes.queries, episodes.ways)
+            counts.append((logits.argmax(-1) == true_ways).double().sum(-1))
+        correct[worker.rank :: worker.world_size] = torch.cat(counts)
     network.train(training)
     return (worker.sum(correct) / (episodes.ways * episodes.queries)).cpu().numpy()
+
+
+def fit_head(head: nn.Module, episodes: Episodes, values: int, free: int | None) -> int:
+    """Let a head use the free memory of a GPU; see `models.fewshot.FewShotHead`.
+
+    Args:
+        head: whose `pairs_at_once` is set, if it has one.
+        episodes: their sizes.
+        values: in the maps of an image.
+        free: bytes; None: the device is not a GPU, and the head's own sizes are right.
+
+    Returns:
+        The number of episodes to compare at once.
+    """
+    default = int(getattr(head, "episodes_at_once", 1))
+    if free is None:
+        return default
+    image_bytes = 4 * values  # float32
+    pair_bytes = int(image_bytes * float(getattr(head, "maps_per_pair", PAIR_MAPS)))
+    pairs = episodes.ways * episodes.shots * episodes.ways * episodes.queries
+    if hasattr(head, "pairs_at_once"):
+        head.pairs_at_once = items_at_once(free, pair_bytes, default, _PAIRS)  # type: ignore[assignment]
+    images = episodes.ways * (episodes.shots + episodes.queries)
+    return items_at_once(free, 3 * images * image_bytes + pairs * pair_bytes, default, _EPISODES)
 
 
 def mean_and_half_width(values: np.ndarray) -> tuple[float, float]:

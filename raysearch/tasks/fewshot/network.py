@@ -56,10 +56,11 @@ def build_optimizer(network: nn.Module, config: EpisodicTrainConfig) -> Optimize
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     if not trained or not config.epochs:
         return None
+    fused = True if trained[0].device.type == "cuda" else None  # one kernel for all weights
     if config.optimiser == "adam":
-        return Adam(trained, lr=config.lr, weight_decay=config.weight_decay)
+        return Adam(trained, lr=config.lr, weight_decay=config.weight_decay, fused=fused)
     nesterov = config.momentum > 0
-    return SGD(trained, config.lr, config.momentum, weight_decay=config.weight_decay, nesterov=nesterov)
+    return SGD(trained, config.lr, config.momentum, weight_decay=config.weight_decay, nesterov=nesterov, fused=fused)
 
 
 def set_rate(optimizer: Optimizer, config: EpisodicTrainConfig, epoch: int) -> float:

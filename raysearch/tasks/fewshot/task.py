@@ -15,19 +15,30 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from raysearch.core import UserError
 from raysearch.data.episodes import Episodes
 from raysearch.data.feed import ImageSet
-from raysearch.models.fewshot import EpisodeOutput, EpisodicNetwork, Layout
+from raysearch.models.fewshot import EpisodeOutput, EpisodicNetwork
 from raysearch.models.lwfm_loss import Classified, lwfm_loss
 from raysearch.studies.configs import FewshotConfig
 from raysearch.tasks.base import Worker
-from raysearch.tasks.common import BestState, Loader, Prefetcher, StepMeter, autocast, check_finite, copied, seed_step
+from raysearch.tasks.common import (
+    BestState,
+    Loader,
+    Prefetcher,
+    StepMeter,
+    autocast,
+    check_finite,
+    copied,
+    exact_float32,
+    seed_step,
+)
 from raysearch.tasks.fewshot import evaluation
 from raysearch.tasks.fewshot.network import build_network, build_optimizer, set_rate
-from raysearch.tasks.fewshot.views import EpisodeSampler, EpisodeStep, EpisodeViews
+from raysearch.tasks.fewshot.views import EpisodeSampler, EpisodeViews, StepInputs
 
 
 class FewshotTask:
@@ -54,13 +65,13 @@ class FewshotTask:
         self._train_episodes = _episodes(feed.train, "train", config, seed)
         self._val_episodes = _episodes(feed.val, "validation", config, config.episodes.seed)
         self._test_episodes = _episodes(feed.test, "test", config, config.episodes.seed)
-        base_labels, base_classes = np.unique(feed.train.labels, return_inverse=True)
-        self._base_classes = torch.from_numpy(base_classes)  # of each training image, counted from 0
-        network = build_network(config, seed, len(base_labels), worker.start)
+        network = build_network(config, seed, len(np.unique(feed.train.labels)), worker.start)
         self.network = network.to(worker.device).to(memory_format=torch.channels_last)
         self.optimizer = build_optimizer(self.network, config.train)
         self._wrapped = worker.wrap(self.network) if self.optimizer else self.network
-        self.loader = Loader(worker.device)
+        self.loader = Loader(worker.device, worker.device_images, worker.gpu_share)
+        ways = torch.arange(config.episodes.ways).repeat_interleave(config.episodes.queries)
+        (self._true_ways,) = self.loader.upload(ways)  # (N,)
         trained = self.optimizer is not None and not config.model.frozen
         self._stores = evaluation.MapStores(self.network, worker, self.loader, config, trained)
         self._views = EpisodeViews(self._stores, feed.train, config, seed, worker, self.loader)
@@ -86,11 +97,8 @@ class FewshotTask:
         episodes = config.episodes if self.optimizer else 0
         if self.optimizer and not self.config.model.frozen:
             self._prefetcher.request(self.done, self.steps)
-        sums: dict[str, float] = {}
-        for step in self._sampler.steps(self.done) if self.optimizer else ():
-            for name, value in self._step(step).items():
-                sums[name] = sums.get(name, 0.0) + len(step.support) * value
-        means = {name: value / episodes for name, value in sums.items()}
+        with exact_float32(self.worker.device, config.precision):
+            means = self._train_epoch() if self.optimizer else {}
         check_finite(means.get("loss", 0.0), f"in epoch {self.done + 1}")
         for buffer in self.network.buffers():  # rank 0's running statistics
             self.worker.broadcast(buffer)
@@ -158,49 +166,54 @@ class FewshotTask:
         self._best.load_state_dict(state["best"])
         self.done = state["done"]
 
-    def _step(self, step: EpisodeStep) -> dict[str, float]:
-        """Train on this worker's share of a step's episodes; return the means over all workers."""
+    def _train_epoch(self) -> dict[str, float]:
+        """Train for one epoch; return the means over its episodes and all workers."""
+        steps = list(self._sampler.steps(self.done))
+        self.network.train()
+        names, means = zip(*[self._step(inputs) for inputs in self._views.load(steps)], strict=True)
+        sums = dict.fromkeys(names[0], 0.0)
+        # Read once per epoch: each read makes the host wait for the device.
+        for step, values in zip(steps, torch.stack(means).tolist(), strict=True):
+            for name, value in zip(sums, values, strict=True):
+                sums[name] += len(step.support) * value
+        return {name: value / self.config.train.episodes for name, value in sums.items()}
+
+    def _step(self, inputs: StepInputs) -> tuple[list[str], Tensor]:
+        """Train on this worker's share of a step's episodes.
+
+        Returns:
+            The names of the losses and of the accuracy, and their means over all workers, on the device.
+        """
         config = self.config
         worker = self.worker
-        self.network.train()
-        inputs = self._views.load_episodes(step.support.flatten(1), step.query.flatten(1), step.number)
-        batch = self._views.load_batch(step.ordinary, step.number) if config.auxiliary else None
-        queries = worker.share(step.query.flatten(1))
-        _, ways, shots = step.support.shape
-        layout = Layout(len(queries), ways, shots, queries.shape[1])
-        seed_step(self.seed, self.done, step.number, worker.rank, device=worker.device)
+        seed_step(self.seed, self.done, inputs.step.number, worker.rank, device=worker.device)
         with autocast(worker.device, config.train.precision):
-            output = self._wrapped(inputs, layout, batch)
-        losses = self._losses(output, queries, worker.share(step.ordinary))
+            output = self._wrapped(inputs.images, inputs.layout, inputs.batch)
+        losses = self._losses(output, inputs)
         assert self.optimizer is not None
         self.optimizer.zero_grad(set_to_none=True)
         losses["loss"].backward()
         if config.train.clip is not None:
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.train.clip)
         self.optimizer.step()
-        true_ways = torch.arange(ways).repeat_interleave(layout.queries // ways).to(worker.device)
-        losses["accuracy_train"] = (output.logits.argmax(-1) == true_ways).float().mean()
+        losses["accuracy_train"] = (output.logits.argmax(-1) == self._true_ways).float().mean()
         means = worker.sum(torch.stack([loss.detach().float() for loss in losses.values()])) / worker.world_size
-        return dict(zip(losses, means.tolist(), strict=True))
+        return list(losses), means
 
-    def _losses(self, output: EpisodeOutput, queries: torch.Tensor, ordinary: torch.Tensor) -> dict[str, torch.Tensor]:
+    def _losses(self, output: EpisodeOutput, inputs: StepInputs) -> dict[str, Tensor]:
         """Return the episode's cross-entropy, or with LWFM-SPM's auxiliary losses their weighted sum and its terms.
 
         Args:
             output: the output of the network.
-            queries: (E, N) rows of the base images.
-            ordinary: (B,) rows of the ordinary batch.
+            inputs: what it was called with.
         """
-        device = self.worker.device
-        episodes, count, ways = output.logits.shape
-        true_ways = torch.arange(ways, device=device).repeat_interleave(count // ways).expand(episodes, -1)
+        true_ways = self._true_ways.expand(len(output.logits), -1)
         if output.query is None or output.batch is None:
             return {"loss": functional.cross_entropy(output.logits.flatten(0, 1), true_ways.flatten())}
-        base_classes = self._base_classes.to(device)
         terms = lwfm_loss(
             Classified(output.logits, true_ways),
-            Classified(output.query, base_classes[queries.to(device)]),
-            Classified(output.batch, base_classes[ordinary.to(device)]),
+            Classified(output.query, inputs.query_classes),
+            Classified(output.batch, inputs.batch_classes),
             self.config.lwfm.episode_weight,
         )
         parts = {"loss_episode": terms.episode, "loss_query": terms.queries, "loss_batch": terms.batch}
@@ -209,16 +222,12 @@ class FewshotTask:
     def _evaluate(self, part: evaluation.Part, drawn: Episodes, count: int) -> tuple[float, float, np.ndarray]:
         """Return mean, half width and the single values (count,) of the accuracy over episodes of a split."""
         images: ImageSet = getattr(self.worker.feed, part)
-        by_episode = evaluation.accuracies(
-            self.network,
-            images,
-            drawn,
-            count,
-            self.worker,
-            self.loader,
-            self.config.train.precision,
-            self._stores.store(part),
-        )
+        precision = self.config.train.precision
+        with exact_float32(self.worker.device, precision):
+            store = self._stores.store(part)
+            by_episode = evaluation.accuracies(
+                self.network, images, drawn, count, self.worker, self.loader, precision, store
+            )
         return *evaluation.mean_and_half_width(by_episode), by_episode
 
 

@@ -4,15 +4,16 @@ Seed and number determine an episode. The network's inputs are random views of b
 backbone, which are computed once.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from raysearch.data.episodes import Episodes
 from raysearch.data.feed import ImageSet, augment, draw_views, occurrences
-from raysearch.models.fewshot import Maps
+from raysearch.models.fewshot import Layout, Maps
 from raysearch.studies.configs import FewshotConfig
 from raysearch.tasks.base import Worker
 from raysearch.tasks.common import Loader, generator
@@ -66,6 +67,17 @@ class EpisodeSampler:
                 yield worker.share(step.ordinary)
 
 
+class StepInputs(NamedTuple):
+    """What a worker trains on in one step, on its device. Images are views (B, 3, H, W), or maps, one per tap."""
+
+    step: EpisodeStep
+    layout: Layout
+    images: Tensor | Maps  # supports, then queries
+    query_classes: Tensor  # (E, N) base classes, counted from 0
+    batch: Tensor | Maps | None  # the ordinary batch, where a loss needs one
+    batch_classes: Tensor  # (B,) base classes
+
+
 class EpisodeViews:
     """Loads the images of episodes as random views.
 
@@ -96,37 +108,58 @@ class EpisodeViews:
         self._seed = seed
         self._worker = worker
         self._loader = loader
+        _, classes = np.unique(images.labels, return_inverse=True)
+        self._classes = torch.from_numpy(classes)  # of each image, counted from 0
 
-    def load_episodes(self, support: Tensor, query: Tensor, first: int) -> Tensor | Maps:
-        """Load this worker's supports, then its queries.
+    def load(self, steps: Sequence[EpisodeStep]) -> Iterator[StepInputs]:
+        """Load this worker's share of steps, one after the other.
 
-        Args:
-            support: (E, S) rows of the step's episodes, for all workers together.
-            query: (E, N) likewise.
-            first: number of the first episode in the run; the others follow it.
-
-        Returns:
-            Images (B, 3, H, W), or maps (B, C, h, w), one per tap.
+        Everything random is drawn first, and copied to the device in one transfer.
         """
         share = self._worker.share
-        numbers = share(torch.arange(first, first + len(support)))[:, None]
-        support = share(support)
-        query = share(query)
-        drawn = [self._draw(_SUPPORT, support, numbers), self._draw(_QUERY, query, numbers)]
-        return self._load(torch.cat([support.flatten(), query.flatten()]), torch.cat(drawn))
+        rows: list[Tensor] = []  # of each load: a step's episodes, then its ordinary batch
+        drawn: list[Tensor] = []
+        classes: list[Tensor] = []
+        for step in steps:
+            rows.append(torch.cat([share(step.support).flatten(), share(step.query).flatten()]))
+            drawn.append(self._draw_episodes(step))
+            classes.append(self._classes[share(step.query).flatten()])
+            if self._config.auxiliary:
+                rows.append(share(step.ordinary))
+                drawn.append(share(self._draw(_ORDINARY, step.ordinary, torch.tensor(step.number))))
+                classes.append(self._classes[share(step.ordinary)])
+        loads = self._load(rows, drawn) if steps else iter(())
+        parts = iter(self._upload(classes))
+        for step in steps:
+            episodes, ways, shots = share(step.support).shape
+            layout = Layout(episodes, ways, shots, step.query[0].numel())
+            images = next(loads)
+            query_classes = next(parts).unflatten(0, (layout.episodes, layout.queries))
+            auxiliary = self._config.auxiliary
+            batch = next(loads) if auxiliary else None
+            yield StepInputs(step, layout, images, query_classes, batch, next(parts) if auxiliary else query_classes[0])
 
-    def load_batch(self, rows: Tensor, first: int) -> Tensor | Maps:
-        """Load this worker's share of an ordinary batch.
+    def _load(self, rows: Sequence[Tensor], drawn: Sequence[Tensor]) -> Iterator[Tensor | Maps]:
+        """Yield the views, or the maps, of each load."""
+        if not self._config.model.frozen:
+            batches = self._loader.batches(self._images, rows)
+            return map(augment, batches, self._upload(drawn))
+        store = self._stores.store("train")
+        return map(store.maps, self._upload(rows) if store.complete else rows)
 
-        Args:
-            rows: (B,) of the batch, for all workers together.
-            first: number of the step's first episode in the run.
+    def _upload(self, parts: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Copy tensors that differ in their first dimension alone to the device, in one transfer."""
+        if not parts:
+            return ()
+        (whole,) = self._loader.upload(torch.cat(list(parts)))
+        return whole.split([len(part) for part in parts])
 
-        Returns:
-            As `load_episodes`.
-        """
-        drawn = self._draw(_ORDINARY, rows, torch.tensor(first))
-        return self._load(self._worker.share(rows), self._worker.share(drawn))
+    def _draw_episodes(self, step: EpisodeStep) -> Tensor:
+        """Draw the views of this worker's supports, then of its queries."""
+        share = self._worker.share
+        numbers = share(torch.arange(step.number, step.number + len(step.support)))[:, None]
+        sides = ((_SUPPORT, step.support), (_QUERY, step.query))
+        return torch.cat([self._draw(role, share(rows.flatten(1)), numbers) for role, rows in sides])
 
     def _draw(self, role: int, rows: Tensor, numbers: Tensor) -> Tensor:
         """Draw the random numbers of the views of rows (..., n), whose episodes have these numbers; flattened."""
@@ -134,8 +167,3 @@ class EpisodeViews:
         size = (self._images.side, self._images.side)
         words = [numbers.expand_as(rows).flatten(), occurrences(rows).flatten()]
         return draw_views(views, rows.flatten(), size, (self._seed, role), words)
-
-    def _load(self, rows: Tensor, drawn: Tensor) -> Tensor | Maps:
-        if not self._config.model.frozen:
-            return augment(self._loader.take(self._images, rows), drawn)
-        return self._stores.store("train").maps(rows)

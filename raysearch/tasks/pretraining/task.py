@@ -119,7 +119,7 @@ class PretrainTask:
                 f"{worker.world_size} workers, which need two each"
             )
         _, classes = np.unique(self.images.labels, return_inverse=True)
-        self._classes = torch.from_numpy(classes).to(worker.device)  # of each image, counted from 0
+        self._classes = torch.from_numpy(classes)  # of each image, counted from 0
         torch.manual_seed(seed)
         backbone = backbones.build(config.model.backbone, config.model.weights)
         flatten = _map_size(backbone, config.data.side) if config.model.backbone == "conv4" else None
@@ -128,9 +128,13 @@ class PretrainTask:
         self._wrapped = worker.wrap(self.classifier)
         train = config.train
         self.optimizer = torch.optim.SGD(
-            self.classifier.parameters(), lr=train.lr, momentum=train.momentum, weight_decay=train.weight_decay
+            self.classifier.parameters(),
+            lr=train.lr,
+            momentum=train.momentum,
+            weight_decay=train.weight_decay,
+            fused=True if worker.device.type == "cuda" else None,  # one kernel for all weights
         )
-        self.loader = Loader(worker.device)
+        self.loader = Loader(worker.device, worker.device_images, worker.gpu_share)
 
     def advance(self) -> dict[str, Any]:
         """Train for one epoch over the base classes' images.
@@ -151,19 +155,24 @@ class PretrainTask:
         side = self.images.side
         sums = torch.zeros(2, device=device)  # of losses, and of correct images
         self.classifier.train()
-        for number, batch_rows in enumerate(self._sampler.batches(self.done)):
-            rows = self.worker.share(batch_rows)
-            drawn = draw_views(config.augment, rows, (side, side), (self.seed, self.done))
-            images = augment(self.loader.take(self.images, rows), drawn)
+        # Everything of the epoch is drawn and copied to the device at once, so that no step waits for a copy.
+        batches = self._sampler.batches(self.done)
+        rows = [self.worker.share(batch) for batch in batches]
+        sizes = [len(part) for part in rows]
+        drawn = draw_views(config.augment, torch.cat(rows), (side, side), (self.seed, self.done))
+        drawn, classes = self.loader.upload(drawn, self._classes[torch.cat(rows)])
+        taken = self.loader.batches(self.images, rows)
+        steps = zip(batches, taken, drawn.split(sizes), classes.split(sizes), strict=True)
+        for number, (batch, pixels, views, labels) in enumerate(steps):
+            images = augment(pixels, views)
             seed_step(self.seed, self.done, number, self.worker.rank, device=device)
             with autocast(device, "auto"):
                 logits = self._wrapped(images)
-            classes = self._classes[rows.to(device)]
-            loss = nn.functional.cross_entropy(logits, classes)
+            loss = nn.functional.cross_entropy(logits, labels)
             self.optimizer.zero_grad(set_to_none=True)
-            (loss * (self.worker.world_size * len(rows) / len(batch_rows))).backward()
+            (loss * (self.worker.world_size * len(labels) / len(batch))).backward()
             self.optimizer.step()
-            sums += torch.stack([loss.detach() * len(rows), (logits.argmax(1) == classes).sum()])
+            sums += torch.stack([loss.detach() * len(labels), (logits.argmax(1) == labels).sum()])
         mean_loss, accuracy = (self.worker.sum(sums) / len(self.images)).tolist()
         self.done += 1
         check_finite(mean_loss, f"in epoch {self.done}", "pretrain.lr")

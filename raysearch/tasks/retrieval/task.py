@@ -30,6 +30,7 @@ from raysearch.tasks.common import (
     check_finite,
     copied,
     exact_float32,
+    seed_step,
 )
 from raysearch.tasks.retrieval import evaluation, feature_cache, holdout, methods, sampling, shallow_task
 from raysearch.tasks.retrieval import network as networks
@@ -196,7 +197,8 @@ class RetrievalTask:
         totals = torch.zeros(0, device=device)
         images = self._epochs.draw(sample, self.done, epoch, worker)
         with contextlib.closing(views.batches(images, extra, (self.done, epoch))) as batches:
-            for batch, step in zip(batches, images.steps, strict=True):
+            for number, (batch, step) in enumerate(zip(batches, images.steps, strict=True)):
+                seed_step(self.seed, self.done, epoch, number, worker.rank, device=device)
                 inputs = self.method.inputs(batch.rows, batch.inputs)
                 batch_outputs = views.forward(batch, *inputs).activated(self.method.activate)
                 losses = self.method.losses(batch_outputs, batch.rows)

@@ -86,8 +86,8 @@ def test_the_store_gives_the_maps_of_its_images(monkeypatch: pytest.MonkeyPatch)
             torch.testing.assert_close(got, maps.view(2, 3, *maps.shape[1:]), rtol=1e-5, atol=1e-6)
             assert not got.requires_grad
     seen: list[int] = []
-    original = Loader.batch
-    monkeypatch.setattr(Loader, "batch", lambda self, taken, rows: seen.extend(rows) or original(self, taken, rows))
+    original = Loader.take
+    monkeypatch.setattr(Loader, "take", lambda self, taken, rows: seen.extend(rows) or original(self, taken, rows))
     whole.maps(rows)
     assert seen == []
     small.maps(rows)

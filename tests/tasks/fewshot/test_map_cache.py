@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from raysearch.data.feed import ImageSet
 from raysearch.tasks.base import Worker
 from raysearch.tasks.common import Loader, cached
 from raysearch.tasks.fewshot import evaluation, map_cache
@@ -25,10 +26,13 @@ HEADS = [case for case in METHODS if case not in ("centroid", "lwfm, no aux")]  
 def loaded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Numbers of images that went through the backbone, of one batch each."""
     counts: list[int] = []
-    original = Loader.batch
-    monkeypatch.setattr(
-        Loader, "batch", lambda self, taken, rows: counts.append(len(rows)) or original(self, taken, rows)
-    )
+    original = Loader.take
+
+    def take(self: Loader, images: ImageSet, rows: Tensor) -> Tensor:
+        counts.append(len(rows))
+        return original(self, images, rows)
+
+    monkeypatch.setattr(Loader, "take", take)
     return counts
 
 

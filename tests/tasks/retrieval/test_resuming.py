@@ -7,8 +7,12 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import dropout
 
-from .small_runs import FROZEN, PIXELS, WARM, finish, make, tensors
+from raysearch.models.backbones import Backbone
+
+from ...registries import replace_backbone
+from .small_runs import FROZEN, PIXELS, WARM, TinyBody, finish, make, tensors
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
@@ -38,6 +42,24 @@ def test_a_run_goes_on_from_its_state_bit_for_bit(change: dict[str, Any], tmp_pa
         assert finish(resumed) == expected[stop:]
         for name, value in tensors(whole).items():
             assert torch.equal(value, tensors(resumed)[name]), (stop, name)
+
+
+class DroppingBody(TinyBody):
+    """Draws in training, as a backbone of an extension may."""
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        return {name: dropout(tap, 0.3, self.training) for name, tap in super().forward(images).items()}
+
+
+def test_dropout_of_a_backbone_is_that_of_an_undisturbed_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    replace_backbone(monkeypatch, "small", lambda name, weights: Backbone(DroppingBody(), ("block",), (5,)))
+    change = {**PIXELS, "train.iterations": 3}
+    expected = finish(make(tmp_path / "whole", change))
+    task = make(tmp_path / "part", change)
+    task.advance()
+    resumed = make(tmp_path / "another machine", change)
+    resumed.load_state_dict(task.state_dict())
+    assert finish(resumed) == expected[1:]
 
 
 RATES = {
