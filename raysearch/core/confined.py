@@ -80,7 +80,11 @@ def is_private(status: os.stat_result) -> bool:
 
 
 def is_own(status: os.stat_result) -> bool:
-    """Return whether a file belongs to this user or to root."""
+    """Return whether a file belongs to this user or to root.
+
+    Args:
+        status: of the opened file, from `os.fstat`. A name can be given to another file after it was looked at.
+    """
     return status.st_uid in (os.geteuid(), 0)
 
 

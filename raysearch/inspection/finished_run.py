@@ -4,7 +4,9 @@ Nothing is trained, and Ray is not started. The task is built as before and load
 computes what the cell's evaluation computed; on a CPU the results are equal bit for bit.
 """
 
+import itertools
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -114,11 +116,15 @@ class FinishedRun:
             images.close()
 
     def _load_state(self, cell: CellChoice) -> dict[str, Any]:
-        """Load the cell's final checkpoint from this run's storage, or from the sibling run that trained the cell."""
+        """Load the cell's final checkpoint from this run's storage, or from the sibling run that trained the cell.
+
+        A sibling's file counts if it belongs to this user or to whoever made this run.
+        """
         storage = self._storage or str(self.directory / checkpoints.FOLDER)
-        siblings = sorted(self.directory.resolve().parent.glob(f"*/{checkpoints.FOLDER}/{cell.cell}"))
-        for location in dict.fromkeys([storage, *(str(path.parent) for path in siblings)]):
-            data = checkpoints.Checkpoints(location, cell.cell).read()
+        own = checkpoints.Checkpoints(storage, cell.cell).read()
+        owners = {os.geteuid(), 0, (self.directory / "study.json").stat().st_uid}
+        siblings = checkpoints.read_siblings(self.directory.resolve().parent, cell.cell, owners)
+        for data in itertools.chain([own], siblings):
             state = checkpoints.decode_state(data, self.device) if data is not None else None
             if _steps_of(state) == cell.steps:
                 assert state is not None

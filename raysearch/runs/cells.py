@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raysearch.core import UserError, atomic, open_below
+from raysearch.core import UserError, atomic, is_own, open_below
 
 STATUSES = ("finished", "failed", "stopped")
 _FIRST = ("study", "variant", "seed", "cell", "status", "error", "config")
@@ -121,13 +121,15 @@ class CellReader:
 
     Args:
         cells_dir: the run's `cells` directory.
+        own_only: leave out the files of other users, who could have written any numbers.
 
     >>> CellReader(Path("nowhere")).read(["c0"])
     {}
     """
 
-    def __init__(self, cells_dir: Path) -> None:
+    def __init__(self, cells_dir: Path, own_only: bool = False) -> None:
         self._dir = Path(cells_dir)
+        self._own_only = own_only
         self._known: dict[str, tuple[_Stamp, dict[str, Any]]] = {}
         self._texts: dict[str, str] = {}  # one copy of each text that cells share
 
@@ -177,6 +179,8 @@ class CellReader:
         try:
             with open_below(self._dir, path.name) as file:
                 status = os.fstat(file.fileno())
+                if self._own_only and not is_own(status):
+                    return None
                 if status.st_size > _MAX_FILE_BYTES:
                     raise OSError(f"it has {status.st_size:,} bytes, and no cell has more than {_MAX_FILE_BYTES:,}")
                 return _stamp(status), file.read(_MAX_FILE_BYTES)

@@ -4,17 +4,18 @@ They belong to a cell, not to a Ray Tune trial. Whoever starts the cell next con
 the driver was killed. A file is replaced as a whole, and holds tensors and plain values, never code.
 """
 
+import contextlib
 import io
 import json
 import os
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from raysearch.core import open_below
+from raysearch.core import UserError, open_below
 from raysearch.storage import Location
 
 FOLDER = "checkpoints"  # of a run that has no other storage
@@ -31,14 +32,15 @@ class Checkpoints:
     Args:
         storage: path or URI of the run's checkpoints.
         cell: the cell's hash.
+        owners: users whose local files are read; None for all.
 
     Raises:
         UserError: the URI has no file system.
     """
 
-    def __init__(self, storage: str, cell: str) -> None:
+    def __init__(self, storage: str, cell: str, owners: Collection[int] | None = None) -> None:
         self._cell = cell
-        self._files = CheckpointFiles(storage, cell)
+        self._files = CheckpointFiles(storage, cell, owners)
 
     def count_attempt(self) -> int:
         """Add one attempt to train the cell; return the number of attempts, this one included.
@@ -88,10 +90,11 @@ class Checkpoints:
     ) -> bool:
         """Make an accepted state the newest one here; copy it from another run if this one has none.
 
-        A run that was stopped half-way has a state that is not accepted.
+        A run that was stopped half-way has a state that is not accepted. Of other runs, only files of this user count,
+        and a damaged one is no concern of this run.
 
         Args:
-            runs: directory of runs, of which those of other users are left alone; None looks in no other run.
+            runs: directory of runs; None looks in no other run.
             accept: whether a state, as it was given to `save`, will do.
             accept_run: whether a state of that run directory will do.
 
@@ -102,14 +105,12 @@ class Checkpoints:
         newest = self.read()
         if newest is not None and accept(decode_state(newest, cpu)):
             return True
-        folders = runs.glob(f"*/{FOLDER}/{self._cell}") if runs is not None else ()
-        for folder in sorted(folder for folder in folders if folder.stat().st_uid == os.geteuid()):
-            if not accept_run(folder.parents[1]):
-                continue
-            data = Checkpoints(str(folder.parent), self._cell).read()
-            if data is not None and accept(decode_state(data, cpu)):
-                self._files.write(NEWEST, data)
-                return True
+        states = read_siblings(runs, self._cell, {os.geteuid(), 0}, accept_run) if runs is not None else ()
+        for data in states:
+            with contextlib.suppress(KeyError, TypeError, AttributeError):  # something else than a state
+                if accept(decode_state(data, cpu)):
+                    self._files.write(NEWEST, data)
+                    return True
         return False
 
     def pin(self, step: int) -> str:
@@ -130,25 +131,28 @@ class CheckpointFiles:
     Args:
         location: path or URI of the directory.
         folder: subdirectory of it.
+        owners: users whose local files are read; None for all.
 
     Raises:
         UserError: the URI has no file system. All methods raise it too: the store fails.
     """
 
-    def __init__(self, location: str, folder: str = "") -> None:
+    def __init__(self, location: str, folder: str = "", owners: Collection[int] | None = None) -> None:
+        self._owners = owners
         self._root = Location.parse(location)
         self._folder = folder
         self._directory = self._root / folder if folder else self._root
         self._exists = False
 
     def read(self, name: str) -> bytes | None:
-        """Return a file's bytes; None if there is no such file."""
+        """Return a file's bytes; None if there is no such file, or if it is of a user that is left out."""
         root = self._root.local
         try:
             if root is None:
                 return (self._directory / name).read()
             with open_below(root, f"{self._folder}/{name}" if self._folder else name) as file:
-                return file.read()
+                is_left_out = self._owners is not None and os.fstat(file.fileno()).st_uid not in self._owners
+                return None if is_left_out else file.read()
         except FileNotFoundError:
             return None
 
@@ -170,6 +174,26 @@ class CheckpointFiles:
     def delete(self, name: str) -> None:
         """Remove a file if it exists."""
         (self._directory / name).delete()
+
+
+def read_siblings(
+    runs: Path, cell: str, owners: Collection[int], accept_run: Callable[[Path], bool] = lambda run: True
+) -> Iterator[bytes]:
+    """Yield the newest state of a cell in each of the runs beside each other. What cannot be read there is left out.
+
+    Args:
+        runs: directory of the runs.
+        cell: the cell's hash.
+        owners: users whose files are read; others could have written any numbers.
+        accept_run: whether a state of that run directory will do.
+    """
+    for folder in sorted(runs.glob(f"*/{FOLDER}/{cell}")):
+        with contextlib.suppress(UserError, OSError):  # links that lead elsewhere, pipes, folders of others
+            if not accept_run(folder.parents[1]):
+                continue
+            data = Checkpoints(str(folder.parent), cell, owners).read()
+            if data is not None:
+                yield data
 
 
 def decode_state(data: bytes, device: torch.device) -> dict[str, Any]:

@@ -5,7 +5,6 @@ are exported here too.
 """
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -167,7 +166,7 @@ def adopt(run_dir: Path, hashes: Iterable[str], device: str = "cpu") -> dict[str
             continue
         cells_dir = study_path.parent / "cells"
         try:
-            neighbor_cells = read_cells(cells_dir, {cell for cell in missing if is_own_file(cells_dir, cell)})
+            neighbor_cells = CellReader(cells_dir, own_only=True).read(missing)
         except UserError:  # a damaged neighbor does not concern this run: its cells run again
             continue
         finished = {
@@ -181,11 +180,3 @@ def adopt(run_dir: Path, hashes: Iterable[str], device: str = "cpu") -> dict[str
         if finished:
             adopted[str(study_path.parent)] = len(finished)
     return adopted
-
-
-def is_own_file(cells_dir: Path, cell: str) -> bool:
-    """Return whether a cell has a file there that belongs to the user of this process."""
-    try:
-        return (cells_dir / f"{cell}.parquet").stat().st_uid == os.geteuid()
-    except OSError:
-        return False

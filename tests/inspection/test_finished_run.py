@@ -1,6 +1,7 @@
 """Networks from checkpoints equal the evaluated ones bit for bit, and each missing part is a one-line error."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -102,6 +103,24 @@ def test_a_checkpoint_is_found_in_a_sibling_run_and_in_a_storage(copy: Path):
         open_run(copy).choose_cell("reference")
     run = open_run(copy, storage=str(copy.parent.parent / "elsewhere"))
     assert run.task(run.choose_cell("reference"))
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file away")
+def test_a_sibling_counts_if_it_is_of_this_user_or_of_the_run_s(copy: Path):
+    cell = open_run(copy).choose_cell("reference")
+    sibling = copy.parent / "first"
+    sibling.mkdir()
+    shutil.move(copy / FOLDER, sibling / FOLDER)
+    damaged = copy.parent / "a" / FOLDER / cell.cell
+    damaged.mkdir(parents=True)
+    (damaged / "newest.pt").symlink_to("/etc/passwd")  # as anybody can leave it there
+    assert open_run(copy).choose_cell("reference") == cell
+    for path in (sibling / FOLDER / cell.cell).iterdir():
+        os.chown(path, 65534, 65534)
+    with pytest.raises(UserError, match="no final checkpoint"):
+        open_run(copy).choose_cell("reference")
+    os.chown(copy / "study.json", 65534, 65534)  # a colleague's run, and the cells that it took over
+    assert open_run(copy).choose_cell("reference") == cell
 
 
 def test_another_code_version_is_a_one_line_error(copy: Path):
