@@ -40,7 +40,7 @@ def section(study: StudyRecord, rows: Sequence[Mapping[str, Any]], *configs: Any
     codes = sorted({row["code_version"] for row in rows if row.get("code_version") is not None})
     facts += [("Code version", formats.listed([str(code) for code in codes]))]
     facts += [("Versions", pairs(study.versions)), ("Hardware", _hardware(study.hardware))]
-    facts += [("Cells ran on", _environments(rows)), ("Devices", _devices(rows))]
+    facts += [("Cells ran on", _environments(rows)), ("Devices", devices_text(rows))]
     facts += [("Set on the command line", pairs(study.settings.get("overrides", study.settings)))]
     listing = (tag("div", tag("dt", name), tag("dd", fact)) for name, fact in facts if fact)
     return markup.section("provenance", "Provenance", tag("dl", *listing, class_="listing"), *configs)
@@ -88,7 +88,7 @@ def _environments(rows: Sequence[Mapping[str, Any]]) -> str:
     return formats.listed(shown, most=8)
 
 
-def _devices(rows: Sequence[Mapping[str, Any]]) -> str:
+def devices_text(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return how many cells each kind of device finished."""
     return ", ".join(f"{formats.count(number, 'cell')} on {device}" for device, number in device_counts(rows).items())
 

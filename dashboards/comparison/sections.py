@@ -5,7 +5,7 @@ from typing import Any
 
 from dashboards.ablation.glossary import metric as metric_definition
 from dashboards.ablation.header import caution, data
-from dashboards.ablation.provenance import pairs
+from dashboards.ablation.provenance import devices_text, pairs
 from dashboards.ablation.view import Variant, View
 from dashboards.comparison import figures
 from dashboards.comparison.answer import answer_sentence
@@ -26,7 +26,7 @@ from dashboards.html import (
     tag,
     verdicts,
 )
-from raysearch.studies.analysis.devices import device_counts, device_of
+from raysearch.studies.analysis.devices import device_of
 
 _TERMS = {
     "Matched variants": "A variant of a later run is compared with the variant of its name in the first run, and with "
@@ -101,7 +101,7 @@ def run_properties(comparison: Comparison) -> Markup:
         "Code version": _code_versions,
         "Versions": lambda run: pairs(run.study.versions),
         "Hardware": lambda run: pairs(run.study.hardware),
-        "Devices": lambda run: pairs(device_counts(run.rows)),
+        "Devices": lambda run: devices_text(run.rows),
         "Set on the command line": lambda run: pairs(run.study.settings.get("overrides")),
         "Command": lambda run: run.study.command or "",
         "Data read from": lambda run: run.study.data.path or "",

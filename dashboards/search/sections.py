@@ -76,6 +76,10 @@ def fronts(run: SearchView) -> Markup | None:
                 f"Squares: the {formats.count(len(run.fronts[group]), 'config')} that no other config dominates. "
                 "Ring: the chosen config. Gray: the other finished configs."
             )
+            finished = [config for config in run.in_group(group) if config.status == "finished"]
+            left_out = sum(None in config.values.values() for config in finished)
+            if left_out:
+                caption += f" {formats.count(left_out, 'config')} without a value that can be compared left out."
             description = f"Pareto front of {' and '.join(run.metrics)}, in tables/configs.csv"
             parts += [tag("h3", breakable_name(group))] if group else []
             parts.append(embed(figure, f"plot-front-{index}", caption, description))
