@@ -3,8 +3,13 @@
 This module imports neither Ray nor torch until it needs them.
 """
 
+import contextlib
+
+from raysearch.core import UserError
 from raysearch.engine.options import cluster_address
 from raysearch.studies.design import CPU, GPU, Device
+
+_WITHOUT_BFLOAT16 = {"K80", "P4", "P100", "V100", "T4"}  # as Ray names accelerators
 
 
 def resolve_gpus(given: float | None, address: str | None) -> float:
@@ -35,12 +40,18 @@ def study_device(gpus: float, address: str | None) -> Device:
 
     Args:
         gpus: per worker.
-        address: as for `resolve_gpus`. The GPUs of a cluster are not known beforehand, and count as recent ones.
+        address: as for `resolve_gpus`. A cluster is joined to look at its GPUs. Those that it has not started yet count
+            as recent ones.
     """
     if not gpus:
         return CPU
     if cluster_address(address):
-        return GPU
+        from raysearch.engine.cluster import capacity, connection
+
+        names: list[str] = []
+        with contextlib.suppress(UserError), connection.connected(address):  # without an answer nothing will run
+            names = capacity.hardware()["accelerators"]
+        return Device(GPU.kind, "float32") if names and _WITHOUT_BFLOAT16.issuperset(names) else GPU
     import torch
 
     from raysearch.tasks import registry

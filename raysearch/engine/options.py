@@ -30,7 +30,7 @@ def cluster_address(address: str | None) -> str | None:
 
 @dataclass(frozen=True)
 class Options:
-    """How a study runs, from the command line. None of it changes a cell's outcome except `workers`."""
+    """How a study runs, from the command line. Only `workers` and the kind of device change a cell's outcome."""
 
     workers: int = 1  # Ray Train workers per trial
     gpus_per_worker: float | None = None  # None: one, if the cluster has any

@@ -139,7 +139,10 @@ def _read_earlier(directory: Path) -> StudyRecord:
 
 
 def _device_words(record: StudyRecord) -> str | None:
-    return _DEVICES.get(record.device, record.device) if record.device is not None else None
+    if record.device is None:
+        return None
+    name = _DEVICES.get(record.device, record.device)
+    return f"{name} in {record.precision}" if record.device == "cuda" and record.precision else name
 
 
 def _is_running(directory: Path) -> bool:

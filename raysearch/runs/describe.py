@@ -139,6 +139,7 @@ def _common_fields(plan: AblationPlan | SearchPlan, question: str, surroundings:
         "profile": plan.profile,
         "task": plan.task,
         "device": plan.device.kind,
+        "precision": plan.device.precision,
         "code": user_tasks.file_digests(plan.task),
         "seeds": list(plan.seeds),
     }

@@ -185,6 +185,7 @@ class StudyRecord(Surroundings):
     profile: str | None = None
     task: str | None = None
     device: str | None = None  # kind that computes the cells: "cpu" or "cuda"
+    precision: str | None = None  # that `train.precision: auto` means there
     code: Annotated[dict[str, str], BeforeValidator(_null_as_empty)] = {}  # file of a user's task -> digest
     seeds: Annotated[list[int], BeforeValidator(_null_as_empty_list)] = []
     design: str | None = None  # of an ablation

@@ -1,5 +1,6 @@
 """Tasks by their names in configs: how each is built, what exactly its metrics are, and the backbone it starts from."""
 
+import functools
 import io
 import os
 import pickle
@@ -10,12 +11,13 @@ from typing import Any
 
 import torch
 
-from raysearch.core import atomic, is_own, open_below
+from raysearch.core import UserError, atomic, is_own, open_below
 from raysearch.storage import private_place
 from raysearch.studies.configs import TASKS, RunConfig, parse_config
 from raysearch.studies.design import GPU, Device, cell_hash
 from raysearch.studies.design.user_tasks import UserTaskSpec
 from raysearch.tasks.base import Task, Worker
+from raysearch.tasks.common import resolve_precision
 
 
 def build(config: RunConfig, seed: int, worker: Worker) -> Task:
@@ -38,10 +40,41 @@ def build_from_plain(config: Mapping[str, Any], seed: int, worker: Worker) -> Ta
     return build(parse_config(config), seed, worker)
 
 
-def builder_for_workers(task: str) -> Callable[[Mapping[str, Any], int, Worker], Task]:
-    """Return the function that builds a task in other processes. A user's own code travels in it."""
+def builder_for_workers(task: str, precision: str | None = None) -> Callable[[Mapping[str, Any], int, Worker], Task]:
+    """Return the function that builds a task in other processes. A user's own code travels in it.
+
+    Args:
+        task: the task's name.
+        precision: that cells are named by where their config has "auto": workers on a GPU that computes in another one
+            raise a UserError. None: any.
+    """
     spec = TASKS[task]
-    return spec.plain_build() if isinstance(spec, UserTaskSpec) else build_from_plain
+    if isinstance(spec, UserTaskSpec):
+        return spec.plain_build()
+    return functools.partial(build_in_precision, precision)
+
+
+def build_in_precision(precision: str | None, config: Mapping[str, Any], seed: int, worker: Worker) -> Task:
+    """Return the task of a plain config on a device that computes "auto" in a precision.
+
+    Args:
+        precision: see `builder_for_workers`.
+        config: plain values.
+        seed: the seed of everything random.
+        worker: the worker that it runs on.
+
+    Raises:
+        UserError: the worker's GPU computes in another precision than the name of the cell says; see `build` too.
+    """
+    follows_device = config.get("train", {}).get("precision", "auto") == "auto"
+    here = device_of(worker.device)
+    if precision is not None and here.kind == GPU.kind and follows_device and here.precision != precision:
+        name = torch.cuda.get_device_name(worker.device)
+        raise UserError(
+            f"{name} computes in {here.precision}, and the study's cells are named for {precision}: use one type of "
+            "GPU, or --set train.precision=float32"
+        )
+    return build_from_plain(config, seed, worker)
 
 
 def metric_ids(config: RunConfig, split: str) -> dict[str, str]:
@@ -89,9 +122,7 @@ def with_pretrained_backbone(
 
 def device_of(device: torch.device) -> Device:
     """Return a torch device as cells are named by it. GPUs older than Ampere have no bfloat16."""
-    if device.type != GPU.kind:
-        return Device(device.type)
-    return GPU if torch.cuda.get_device_capability(device) >= (8, 0) else Device(GPU.kind)
+    return Device(device.type, resolve_precision(device, "auto"))
 
 
 def _read_backbone(folder: Path, name: str, device: torch.device) -> Any:

@@ -176,7 +176,9 @@ class Session:
             while True:
                 complete = tuner.run_trials(
                     jobs,
-                    registry.builder_for_workers(str(self._context.run.record.task)),
+                    registry.builder_for_workers(
+                        str(self._context.run.record.task), self._context.run.record.precision
+                    ),
                     self._source,
                     tuner.Capacity(
                         self._slots, self._demand.workers, self._demand.cpus, self._demand.gpus, self._slots.on_head
