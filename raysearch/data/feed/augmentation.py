@@ -76,9 +76,9 @@ def augment(taken: Tensor, drawn: Tensor) -> Tensor:
     """
     if not drawn.shape[1]:
         return normalize(taken)
-    placed = _crop_each(taken, drawn) if taken.device.type == "cpu" else _crop_batch(taken, drawn.to(taken.device))
+    placed = _crop_each(taken, drawn) if taken.device.type == "cpu" else _crop_batch(taken, drawn)
     images = normalize(placed)
-    return _jitter_color(images, *drawn[:, 1:].to(images).T) if drawn.shape[1] == 4 else images
+    return _jitter_color(images, *drawn[:, 1:].to(images.dtype).T) if drawn.shape[1] == 4 else images
 
 
 def occurrences(rows: Tensor) -> Tensor:
