@@ -193,17 +193,15 @@ def cell_hash(
         identity["population"] = list(population)
     if device.kind != CPU.kind:
         identity["device"] = device.kind
-        identity["precision"] = _resolve_precision(plain, device)
+        precision = _resolve_precision(config, device)
+        identity["precision"] = precision
+        train = plain.get("train")
+        if isinstance(train, Mapping) and train.get("precision") == "auto":
+            identity["config"] = {**plain, "train": {**train, "precision": precision}}
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:20]
 
 
-def _resolve_precision(plain: dict[str, Any], device: Device) -> str:
-    """Return the precision that a canonical config computes in; "auto" gives way to it in the config."""
-    train = plain.get("train")
-    if not isinstance(train, dict) or train.get("precision", "auto") == "auto":
-        precision = device.precision  # pre-training and tasks without the setting follow the device
-    else:
-        precision = train["precision"]
-    if isinstance(train, dict) and "precision" in train:
-        plain["train"] = {**train, "precision": precision}
-    return precision
+def _resolve_precision(config: RunConfig, device: Device) -> str:
+    """Return the precision that a config computes in. On a GPU it also decides whether convolutions round to TF32."""
+    chosen = getattr(getattr(config, "train", None), "precision", "auto")
+    return device.precision if chosen == "auto" else str(chosen)  # other tasks follow the device
