@@ -19,10 +19,11 @@ PORT = 8265
 JOB = """
 import os
 import sys
-sys.path.insert(0, os.path.expanduser("~/raysearch"))
+code = os.path.expanduser("~/raysearch")
+sys.path.insert(0, code)
 import ray
 from raysearch.engine import ray_internals
-ray.init()
+ray.init(runtime_env={"env_vars": {"PYTHONPATH": code}})
 for resources, count in ray_internals.autoscaler().types:
     print("may add", resources["CPU"], resources["GPU"], count)
 group = ray.util.placement_group([{"CPU": 1, "GPU": 1, "memory": 1 << 20}])

@@ -46,7 +46,7 @@ def test_a_gpu_job_from_zero_nodes_waits_for_all_nodes_at_once(tmp_path: Path, t
     """It takes the paper's profile and a GPU per worker, though neither this machine nor the head has a GPU."""
     sweeps.prepare(tmp_path, tiny_data, iterations=2, variants=NODES, seeds=1)
     command = [sys.executable, "-m", "raysearch.sweep", str(tmp_path / "study.py"), "--data", str(tmp_path / "data")]
-    command += ["--out", str(tmp_path / "out"), "--set", "model.backbone=small", "--set", "model.weights="]
+    command += ["--out", str(tmp_path / "out"), "--set", "model.backbone=small", "--set", "model.weights=none"]
     seconds = {"AUTOSCALER_UPDATE_INTERVAL_S": "45"}  # between two looks at the waiting groups
     with growing_head(tmp_path, NODE, NODES, settings=seconds) as head:
         environment = {**os.environ, "RAY_ADDRESS": head.address, "RAY_AUTH_MODE": "disabled"}
@@ -69,7 +69,8 @@ def test_a_gpu_job_from_zero_nodes_waits_for_all_nodes_at_once(tmp_path: Path, t
                 time.sleep(0.5)
         finally:
             ray.shutdown()
-            sweeps.kill(driver)
+            if driver.poll() is None:
+                sweeps.kill(driver)
     assert [bundle["GPU"] for bundle in groups] == [1] * NODES
     study = read_study_json(tmp_path / "out")
     assert study["profile"] == "paper"

@@ -108,8 +108,8 @@ def test_resident_images_must_fit_every_memory_that_they_pass(
 
 
 def test_free_memory_is_part_of_this_machine_s_memory() -> None:
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    assert 0 < memory.free_memory() <= memory
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert 0 < memory.free_memory() <= physical
 
 
 def test_a_container_s_limit_is_its_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
