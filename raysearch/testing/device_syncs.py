@@ -27,7 +27,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 _ACCELERATOR = "meta"
-_SKIPPED = (str(Path(torch.__file__).parent), __file__)  # a place is the innermost frame outside of these
+# A place is the innermost frame outside of these.
+_SKIPPED = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
 _aten = torch.ops.aten
 
 Kind = Literal["upload", "download", "read-back", "size"]
@@ -89,11 +90,16 @@ class SyncCounter(TorchDispatchMode):
     ) -> Any:
         """Count an operator if it waits, and answer it if `meta` cannot."""
         named = kwargs or {}
+        answer = self.count_operator(func, args, named)
+        return answer(func, args, named)
+
+    def count_operator(self, func: Any, args: Sequence[Any], named: dict[str, Any]) -> "Answer":
+        """Count an operator if it waits, and return the function that answers it."""
         rule = _RULES.get(func.overloadpacket)
         waits, answer = rule(func, args, named) if rule else ([], _run)
         place = _place() if waits else ""
         self.syncs += [Sync(kind, str(func), place) for kind in waits]
-        return answer(func, args, named)
+        return answer
 
 
 class _Autocast(torch.autocast):

@@ -73,7 +73,7 @@ def test_a_quick_run_needs_neither_ray_nor_anything_else_but_torch_and_a_few() -
     # Two ways of counting: the difference of two runs, and hooks of the optimizer.
     for name, per_step in figures["checks"]["debug"]["figures"]["debug_syncs"].items():
         assert per_step == counted[name][0]
-    assert figures["checks"]["agreement"]["figures"]["loss_difference"] == 0
+    assert figures["checks"]["agreement"]["figures"]["loss_difference"] < 0.01
     assert any(row.startswith("leaks      ok") for row in rows)
     assert done.returncode == int(bool(figures["failed"]))
 
@@ -156,9 +156,9 @@ def test_a_leaking_task_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_other_losses_than_on_a_cpu_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    losses = iter([2.0, 2.01, 1.0, 1.5])
+    losses = iter([2.0, 2.01, 1.0, 1.5])  # on a CPU and on the device, by method
     monkeypatch.setattr(cells, "chosen_methods", lambda setting: {name: METHODS[name] for name in ("DSH", "DPSH")})
-    monkeypatch.setattr(cells, "_reports", lambda cell, device: [{"loss": next(losses)}])
+    monkeypatch.setattr(cells, "_losses", lambda cell, device: [next(losses)])
     result = cells.check_agreement(setting())
     assert result.figures["loss_difference"] == 0.5
     assert result.problems == ["DPSH: the losses differ by 50.0% from those on a CPU"]
