@@ -169,6 +169,42 @@ def test_every_image_needs_a_digest(objects: dict[str, Any]) -> None:
     }  # fmt: skip
 
 
+def test_images_of_equal_names_and_of_other_objects_are_checked_too(objects: dict[str, Any], tmp_path: Path) -> None:
+    """A second group of workers may use the same name of a container, and other objects have pods as well."""
+    changed = copy.deepcopy(objects)
+    groups = changed["RayCluster"]["spec"]["workerGroupSpecs"]
+    groups.insert(0, copy.deepcopy(groups[0]))
+    groups[0]["template"]["spec"]["containers"][0]["image"] = "x/first:1"
+    pod = {"containers": [{"name": "ray-worker", "image": "x/pod:1"}]}
+    extra = [{"kind": "Pod", "spec": pod}, {"kind": "Job", "spec": {"template": {"spec": pod}}}, {"kind": "Pod"}]
+    (tmp_path / "cluster.yaml").write_text(yaml.safe_dump_all([*extra, *changed.values(), extra[0]]))
+    read = kuberay_yaml.read_objects(tmp_path / "cluster.yaml")
+    assert read is not None
+    lines = [result.message for result in supply_chain.check_images(kuberay_yaml.images(read))]
+    assert [re.findall("'(x/.*)'", line) for line in lines] == [["x/pod:1"], ["x/first:1"]]
+    assert lines[0].partition(": '")[0].count("ray-worker") == 1
+    assert lines[0].partition(": '")[0].count(", ") == 2, "one line names all places of an image"
+
+
+def test_two_clusters_in_a_file_are_refused(objects: dict[str, Any], tmp_path: Path) -> None:
+    open_one = copy.deepcopy(objects["RayCluster"])
+    open_one["spec"]["authOptions"] = {"mode": "disabled"}
+    (tmp_path / "cluster.yaml").write_text(yaml.safe_dump_all([open_one, *objects.values()]))
+    with pytest.raises(UserError, match="holds several RayClusters"):
+        kuberay_yaml.read_objects(tmp_path / "cluster.yaml")
+
+
+def test_a_placeholder_is_one_line_and_a_tag_too() -> None:
+    read = kuberay_yaml.read_objects(FILE)
+    assert read is not None
+    assert [line for line in kuberay_yaml.find_problems(read) if "Image" in line] == ["<Image> is not filled in"]
+    assert list(supply_chain.check_images(kuberay_yaml.images(read))) == []
+    tagged = re.sub("<Image>", "x/y:1", FILE.read_text())
+    objects = {document["kind"]: document for document in yaml.safe_load_all(tagged)}
+    (result,) = supply_chain.check_images(kuberay_yaml.images(objects))
+    assert result.message.startswith("ray-head, ray-worker: 'x/y:1' can be exchanged later")
+
+
 def statuses(results: Iterable[CheckResult]) -> list[str]:
     return [result.status.value for result in results]
 
@@ -199,6 +235,7 @@ def test_the_same_software_everywhere(objects: dict[str, Any]) -> None:
     assert objects["RayCluster"]["spec"]["rayVersion"] == ray.__version__
     docker = (FILE.parent / "kuberay" / "Dockerfile").read_text()
     assert f"rayproject/ray:{ray.__version__}-py311" in docker
+    assert re.findall("^(?:ARG|FROM) .*", docker, re.MULTILINE) == ["ARG RAY_IMAGE", "FROM ${RAY_IMAGE}"], "a tag"
     assert "--require-hashes -r /home/ray/raysearch/clusters/requirements.txt" in docker
     assert docker.count("pip install") == 2, "an installation without hashes"
     copied = set(re.findall(r"^COPY \S+ (.*) \S+$", docker, re.MULTILINE))

@@ -25,7 +25,7 @@ def read_objects(path: Path) -> Objects | None:
     """Return the objects of a file by kind; None if it has no RayCluster, as a file for `ray up`.
 
     Raises:
-        UserError: the file cannot be read, or is not YAML.
+        UserError: the file cannot be read, is not YAML, or holds several clusters.
     """
     try:
         contents = yaml.safe_load_all(path.read_text(encoding="utf-8"))
@@ -34,7 +34,13 @@ def read_objects(path: Path) -> Objects | None:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not YAML: {error}") from None
-    by_kind = {str(document["kind"]): document for document in documents if "kind" in document}
+    by_kind: dict[str, Any] = {}
+    for number, document in enumerate(documents):
+        if "kind" in document:
+            kind = str(document["kind"])
+            by_kind[kind if kind not in by_kind else f"{kind} {number + 1}"] = document
+    if "RayCluster" in by_kind and sum(document.get("kind") == "RayCluster" for document in documents) > 1:
+        raise UserError(f"{path} holds several RayClusters; check a file of each")
     policies = [document for document in documents if document.get("kind") == "NetworkPolicy"]
     if len(policies) > 1:
         by_kind["NetworkPolicy"] = _join_policies(policies)
@@ -65,22 +71,25 @@ def find_problems(objects: Objects) -> list[str]:
 
 
 def images(objects: Objects) -> dict[str, str]:
-    """Return the container images by where they are used."""
-    spec = objects["RayCluster"].get("spec") or {}
-    groups = [spec.get("headGroupSpec") or {}, *(spec.get("workerGroupSpecs") or [])]
-    templates = [group.get("template") or {} for group in groups]
-    templates.append(((objects.get("RayJob") or {}).get("spec") or {}).get("submitterPodTemplate") or {})
-    pods = [template.get("spec") or {} for template in templates]
-    containers = [
-        container
-        for pod in pods
-        for field in ("initContainers", "containers")
-        for container in pod.get(field) or []
-        if container.get("image")
-    ]
-    named = {str(container.get("name")): str(container["image"]) for container in containers}
-    autoscaler = (spec.get("autoscalerOptions") or {}).get("image")
-    return named | ({"autoscalerOptions": str(autoscaler)} if autoscaler else {})
+    """Return the container images of all objects by where they are used."""
+    places = [(kind, place) for kind, content in objects.items() for place in _image_places(content)]
+    named: dict[str, str] = {}
+    for kind, (path, name, image) in places:
+        where = name or path.rpartition(".")[2]
+        named[where if where not in named else f"{kind}{path}"] = image  # groups may use the same names
+    return named
+
+
+def _image_places(content: object, path: str = "") -> Iterator[tuple[str, str, str]]:
+    """Yield path, name and image of each container of any object, such as a Pod, a Job or a RayJob."""
+    if isinstance(content, Mapping):
+        if isinstance(content.get("image"), str):
+            yield path, str(content.get("name") or ""), content["image"]
+        for key, value in content.items():
+            yield from _image_places(value, f"{path}.{key}")
+    elif isinstance(content, list):
+        for number, item in enumerate(content):
+            yield from _image_places(item, f"{path}[{number}]")
 
 
 def _join_policies(policies: list[dict[str, Any]]) -> dict[str, Any]:

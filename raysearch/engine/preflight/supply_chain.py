@@ -11,15 +11,33 @@ from typing import Any
 
 from raysearch.core import UserError
 from raysearch.engine.preflight.check_result import CheckResult, passed, warned
+from raysearch.engine.preflight.ray_yaml import open_placeholders
 
 _COMMANDS = ("initialization_commands", "setup_commands", "head_setup_commands", "worker_setup_commands")
 _IMAGES = ("image", "head_image", "worker_image")
 _DOWNLOAD = re.compile(r"\b(?:curl|wget)\b.*https?://", re.DOTALL)
-_CHECKSUM = re.compile(r"\b(?:sha(?:256|384|512)sum|shasum|gpg)\b")
-_INSTALL = re.compile(r"\b(?:pip[\d.]*|pipx|uv\s+tool)\s+(?:-\S+\s+)*install\b")
+_CHECKSUM = re.compile(
+    r"\b(?:sha(?:256|384|512)sum|shasum)\b[^;&|\n]*\s(?:-\w*c\b|--check\b)|\bgpgv?\b[^;&|\n]*\s--verify\b"
+)
+# What is read by a shell runs before anything can be compared.
+_PIPED = re.compile(
+    r"\b(?:curl|wget)\b[^;&\n]*\|\s*(?:sudo\s+)?(?:env\s+)?(?:\w+=\S*\s+)*(?:\S*/)?(?:(?:ba|z|da|k)?sh|python[\d.]*)\b"
+    r"|\b(?:ba|z|da|k)?sh\b[^;&|\n]*(?:<\(|\$\(|`)\s*(?:curl|wget)\b"
+)
+_COMMENT = re.compile(r"(?:^|(?<=\s))#.*", re.MULTILINE)
+_INSTALL = re.compile(
+    r"\b(?:pip[\d.]*|pipx|uv\s+tool)\s+(?:-\S+\s+)*install\b|\buv\s+(?:add|pip\s+sync|tool\s+run)\b|\buvx\s+\S"
+    r"|\bpipx\s+run\b|\beasy_install\b|\b(?:conda|mamba|micromamba)\s+(?:env\s+)?(?:install|create|update)\b"
+    r"|\bnpm\s+(?:i|install)\b"
+)
+_UNSIGNED = re.compile(r"--allow-unauthenticated|--force-yes|\btrusted=yes|AllowInsecureRepositories=(?:1|true|yes)")
+_CLONE = re.compile(r"\bgit\s+(?:-\S+\s+)*clone\b")
+_COMMIT = re.compile(r"\bgit\s[^;&|\n]*\b(?:checkout|reset|switch)\b[^;&|\n]*\b[0-9a-f]{40}\b")
+_CONTAINER = re.compile(r"\b(?:docker|podman)\s+(?:pull|run|create)\b")
 _HASHES = re.compile(r"--require-hashes\b|\bPIP_REQUIRE_HASHES=[1ty]|--no-index\b")
 _REQUIREMENTS = re.compile(r"(?:-r|--requirement)[ =]['\"]?([^\s;&|'\"]+)")
 _DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
+_ANY_DIGEST = re.compile(r"@sha256:[0-9a-f]{64}\b")
 _PINNED = re.compile(r"^\s*([A-Za-z][\w.-]*)(?:\[[^\]]*\])?==([0-9][\w.]*)", re.MULTILINE)
 
 
@@ -49,16 +67,22 @@ def check_commands(config: Mapping[str, Any]) -> Iterator[CheckResult]:
 
 
 def check_images(images: Mapping[str, str]) -> Iterator[CheckResult]:
-    """Check that container images are named by their digests.
+    """Check that container images are named by their digests. One line per image that is not.
+
+    A placeholder that is not filled in is left to the check of the file.
 
     Args:
         images: names of images by where they are used.
     """
-    tagged = [(where, image) for where, image in images.items() if not _DIGEST.search(str(image))]
-    for where, image in tagged:
+    named = {where: image for where, image in images.items() if not open_placeholders(image)}
+    tagged: dict[str, list[str]] = {}
+    for where, image in named.items():
+        if not _DIGEST.search(image):
+            tagged.setdefault(image, []).append(where)
+    for image, uses in tagged.items():
         hint = "docker buildx imagetools inspect IMAGE prints the digest"
-        yield warned("images", f"{where}: '{image}' can be exchanged later; use NAME@sha256:DIGEST ({hint})")
-    if images and not tagged:
+        yield warned("images", f"{', '.join(uses)}: '{image}' can be exchanged later; use NAME@sha256:DIGEST ({hint})")
+    if named and not tagged:
         yield passed("images", "named by their digests")
 
 
@@ -96,16 +120,23 @@ def _setup_commands(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _install_problems(command: str) -> Iterator[str]:
-    """Return a line per download without a checksum, and per package without hashes.
+    """Return a line per download without a checksum, per package without hashes, and so on.
 
     >>> list(_install_problems("pip install --require-hashes -r requirements.txt"))
     []
     >>> list(_install_problems("pip install torch"))
     ['packages without hashes: pip install torch; use --require-hashes, as clusters/on_prem.yaml does']
     """
-    if _DOWNLOAD.search(command) and not _CHECKSUM.search(command):
-        yield f"a download without a checksum: {_shortened(command)}; compare it by sha256sum --check"
+    command = _COMMENT.sub("", command)
+    if _PIPED.search(command) or (_DOWNLOAD.search(command) and not _CHECKSUM.search(command)):
+        yield f"a download without a checksum: {_shortened(command)}; compare it by sha256sum --check before it runs"
+    if _CLONE.search(command) and not _COMMIT.search(command):
+        yield f"a repository without a commit: {_shortened(command)}; git checkout the 40 digits of one"
     for part in re.split(r"&&|\|\||[;|&\n]", command):
+        if _UNSIGNED.search(part):
+            yield f"packages without signatures: {_shortened(part.strip())}; add the key of their archive"
+        if _CONTAINER.search(part) and not _ANY_DIGEST.search(part):
+            yield f"an image without a digest: {_shortened(part.strip())}; use NAME@sha256:DIGEST"
         if _INSTALL.search(part) and not _HASHES.search(part):
             line = _shortened(part.strip(" {}()"))
             yield f"packages without hashes: {line}; use --require-hashes, as clusters/on_prem.yaml does"
