@@ -11,6 +11,7 @@ COMMANDS = {
     "sweep": "Run a study, or continue it, and write its report.",
     "report": "Write a run's report again, compare runs, or follow a run that is going on.",
     "train": "Train one config on this machine, without Ray.",
+    "new": "Write a study file of your own to begin with.",
     "ingest": "Turn a folder or a public data set into shards.",
     "retrieve": "Index images with a trained model, and find similar ones.",
     "classify": "Name images by a few examples of each class.",
