@@ -4,10 +4,10 @@ Items are registered where they are defined. An unknown name raises an error tha
 never falls through to another item.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
-from raysearch.core import extensions
+from raysearch.core import extensions, user_code
 from raysearch.core.errors import UserError, nearest
 
 Item = TypeVar("Item")
@@ -15,6 +15,9 @@ Item = TypeVar("Item")
 
 class Registry(Generic[Item]):
     """A dictionary of items by name, in the order of their registration. A miss loads the extensions first.
+
+    A registry may also make items of a user's code. Such an item has the code's reference for a name, for example
+    `my_loss.py:margin_loss`. It is found where the process knows the code, and is not listed among the names.
 
     Args:
         kind: the kind of item in error messages, such as "hashing method".
@@ -31,7 +34,9 @@ class Registry(Generic[Item]):
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
+        self.from_code: Callable[[user_code.UserCode], Item] | None = None
         self._items: dict[str, Item] = {}
+        self._of_codes: dict[tuple[str, str], Item] = {}  # by reference and identity
 
     def register(self, name: str, item: Item) -> Item:
         """Add an item and return it.
@@ -57,11 +62,20 @@ class Registry(Generic[Item]):
         """
         if name not in self._items:
             extensions.load_from_environment()
+        code = self._code(name)
+        if code is not None:
+            return self._item_of(code)
         if name not in self._items:
             hint = nearest(name, self._items)
             listed = "" if "known:" in hint else f" Known: {', '.join(self._items)}"
             raise UserError(f"unknown {self.kind} '{name}'{hint}{listed}")
         return self._items[name]
+
+    def has_name(self, name: object) -> bool:
+        """Return whether an item is registered under a name; items of a user's code are not."""
+        if name not in self._items:
+            extensions.load_from_environment()
+        return name in self._items
 
     def check_name(self, name: str) -> str:
         """Return a name if an item is registered under it.
@@ -73,9 +87,7 @@ class Registry(Generic[Item]):
         return name
 
     def __contains__(self, name: object) -> bool:
-        if name not in self._items:
-            extensions.load_from_environment()
-        return name in self._items
+        return self.has_name(name) or self._code(name) is not None
 
     def __iter__(self) -> Iterator[str]:
         extensions.load_from_environment()
@@ -84,3 +96,16 @@ class Registry(Generic[Item]):
     def __len__(self) -> int:
         extensions.load_from_environment()
         return len(self._items)
+
+    def _code(self, name: object) -> user_code.UserCode | None:
+        """Return the code that a name refers to, if items are made of codes."""
+        if self.from_code is None or name in self._items or not isinstance(name, str):
+            return None
+        return user_code.known_code(name)
+
+    def _item_of(self, code: user_code.UserCode) -> Item:
+        assert self.from_code is not None
+        key = code.reference, code.identity
+        if key not in self._of_codes:
+            self._of_codes[key] = self.from_code(code)
+        return self._of_codes[key]

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from raysearch.core import UserError, atomic, is_own, open_below
+from raysearch.core import UserError, atomic, is_own, open_below, user_code
 from raysearch.storage import private_place
 from raysearch.studies.configs import TASKS, RunConfig, parse_config
 from raysearch.studies.design import GPU, Device, cell_hash
@@ -49,9 +49,21 @@ def builder_for_workers(task: str, precision: str | None = None) -> Callable[[Ma
             raise a UserError. None: any.
     """
     spec = TASKS[task]
-    if isinstance(spec, UserTaskSpec):
-        return spec.plain_build()
-    return functools.partial(build_in_precision, precision)
+    build = spec.plain_build() if isinstance(spec, UserTaskSpec) else functools.partial(build_in_precision, precision)
+    codes = user_code.all_known()
+    return functools.partial(_build_knowing, codes, build) if codes.codes else build
+
+
+def _build_knowing(
+    codes: user_code.KnownCodes,
+    build: Callable[[Mapping[str, Any], int, Worker], Task],
+    config: Mapping[str, Any],
+    seed: int,
+    worker: Worker,
+) -> Task:
+    """Build a task after the codes that its config may name are known in this process."""
+    codes.know_all()
+    return build(config, seed, worker)
 
 
 def build_in_precision(precision: str | None, config: Mapping[str, Any], seed: int, worker: Worker) -> Task:

@@ -1,7 +1,7 @@
 """Which width and learning rate classify best?
 
-    raysearch sweep STUDY_FILE --dry-run     what will run
-    raysearch sweep STUDY_FILE               run it, and write the report
+raysearch sweep STUDY_FILE --dry-run     what will run
+raysearch sweep STUDY_FILE               run it, and write the report
 """
 
 import torch

@@ -1,8 +1,8 @@
 """Does a wider network classify better?
 
-    raysearch sweep STUDY_FILE --dry-run     what will run
-    raysearch sweep STUDY_FILE               run it, and write the report
-    raysearch train STUDY_FILE --set width=16   one run on this machine, without Ray
+raysearch sweep STUDY_FILE --dry-run     what will run
+raysearch sweep STUDY_FILE               run it, and write the report
+raysearch train STUDY_FILE --set width=16   one run on this machine, without Ray
 """
 
 import torch

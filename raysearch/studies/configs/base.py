@@ -220,18 +220,19 @@ class RunConfig(Section):
         return value
 
     @classmethod
-    def add_section(cls, name: str, kind: type[Section], used_if: Condition) -> None:
+    def add_section(cls, name: str, kind: type[Section], used_if: Condition, replace: bool = False) -> None:
         """Add the section of an extension. Dumps and canonical forms leave it out where it is not used.
 
         Args:
             name: the name of the section.
             kind: class of the section; every setting needs a default.
             used_if: tells of a run's config whether the section matters.
+            replace: it replaces an earlier section of that name.
 
         Raises:
             UserError: the config has a field of that name.
         """
-        if name in cls.model_fields:
+        if name in cls.model_fields and not replace:
             raise UserError(f"the configs already have a section '{name}'; choose another name")
         field = _field(kind(), _Use(used_if, extension=True))
         field.annotation = kind

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from raysearch.core import Registry
+from raysearch.core.user_code import UserCode
 from raysearch.studies.configs.task_spec import Reference
 
 _METHODS = "raysearch.tasks.retrieval.methods"
@@ -29,6 +30,7 @@ class HashingMethod:
         network: `(config, backbone, classes) -> network`, or its import path; None: FCAENet's network.
         loss: `(outputs, labels, config section) -> loss`, of an extension.
         source: file of an extension. Its content is part of a cell's hash.
+        code: of a user's loss, whose identity is part of a cell's hash.
     """
 
     name: str
@@ -38,6 +40,7 @@ class HashingMethod:
     network: Reference | None = None
     loss: Callable[..., Any] | None = None
     source: Path | None = None
+    code: UserCode | None = None
 
     @property
     def trained(self) -> bool:

@@ -10,9 +10,9 @@ from typing import Any, Union, get_args, get_origin
 
 from pydantic import ValidationError
 
-from raysearch.core import Problems, UserError, UserErrors, extensions, nearest
+from raysearch.core import Problems, UserError, UserErrors, extensions, nearest, user_code
 from raysearch.studies.configs.base import RunConfig, Section
-from raysearch.studies.configs.paths import Settings, absolute_path, nest, path_mark
+from raysearch.studies.configs.paths import Settings, absolute_path, code_mark, nest, path_mark
 from raysearch.studies.configs.task_spec import TASKS
 
 
@@ -48,9 +48,13 @@ def parse(words: list[str], task: str) -> dict[str, Any]:
     >>> parse(["srem.regions=10", "model.backbone=conv4", "model.weights=none", "data.augment=none"], "retrieval")
     {'srem.regions': 10, 'model.backbone': 'conv4', 'model.weights': None, 'data.augment': 'none'}
     """
+    problems = Problems()
+    for word in words:
+        path, _, text = word.partition("=")
+        with problems.caught():
+            learn_codes({path.strip(): text}, task)  # whose settings other words may set
     known = known_paths(task)
     settings: dict[str, Any] = {}
-    problems = Problems()
     for word in words:
         path, equals, text = word.partition("=")
         path = path.strip()
@@ -143,6 +147,41 @@ def check_value(path: str, value: Any, task: str, where: str) -> Any:
         return value
 
 
+def learn_codes(settings: Settings, task: str, folder: Path | None = None) -> dict[str, Any]:
+    """Read the code of a user that settings name, and return the settings with the references by which it is known.
+
+    Args:
+        settings: dotted path -> value; unknown paths stay as they are.
+        task: whose config is meant.
+        folder: of the study file; it is looked in after the current directory.
+
+    Raises:
+        UserError: code that cannot be read, or that is not of the kind that the setting takes; of several each.
+    """
+    known = known_paths(task)
+    completed = dict(settings)
+    problems = Problems()
+    for path, value in settings.items():
+        mark = code_mark(known[path]) if path in known else None
+        if mark is None or not user_code.is_reference(value) or mark.registry.has_name(value):
+            continue
+        with problems.caught(f"{path}={value}: "):
+            completed[path] = _learn_code(value, folder)
+            mark.registry.check_name(completed[path])  # adds its settings to the config
+    problems.raise_all()
+    return completed
+
+
+def _learn_code(reference: str, folder: Path | None) -> str:
+    """Return the reference by which the code of a user is known."""
+    try:
+        return user_code.know_reference(reference, folder).reference
+    except UserError:
+        if user_code.known_code(reference) is None:  # otherwise it is known from another folder
+            raise
+        return reference
+
+
 def absolute_paths(settings: Settings, task: str, folder: Path | None = None) -> dict[str, Any]:
     """Return settings whose relative paths of files are absolute, so that every process finds the same files.
 
@@ -151,9 +190,9 @@ def absolute_paths(settings: Settings, task: str, folder: Path | None = None) ->
         task: whose config is meant.
         folder: of the study file; it is looked in after the current directory.
     """
+    completed = learn_codes(settings, task, folder)
     known = known_paths(task)
-    completed = dict(settings)
-    for path, value in settings.items():
+    for path, value in completed.items():
         mark = path_mark(known[path]) if path in known else None
         if mark is not None and isinstance(value, str):
             completed[path] = absolute_path(value, mark.is_name, folder)

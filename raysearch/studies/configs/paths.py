@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+from raysearch.core import Registry
+
 Settings = Mapping[str, Any]  # dotted path -> value
 
 
@@ -79,6 +81,23 @@ class NameOrPath:
     """
 
     is_name: Callable[[str], bool]
+
+
+@dataclass(frozen=True)
+class NameOrCode:
+    """Marks the type of a setting that holds a name of a registry, or a reference to a user's code.
+
+    Args:
+        registry: has the names, and makes items of codes.
+    """
+
+    registry: Registry[Any]
+
+
+def code_mark(field: Any) -> NameOrCode | None:
+    """Return the mark of a pydantic field that may hold a reference to a user's code; None for other fields."""
+    parts = (*field.metadata, *_parts_of_type(field.annotation))
+    return next((part for part in parts if isinstance(part, NameOrCode)), None)
 
 
 def path_mark(field: Any) -> NameOrPath | None:

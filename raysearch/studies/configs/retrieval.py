@@ -13,6 +13,7 @@ from raysearch.data.evaluation_limits import DataCounts, Limits, retrieval_limit
 from raysearch.models.backbone_specs import BACKBONES, BUILT_IN
 from raysearch.studies.configs import hashing, hashing_methods, weights
 from raysearch.studies.configs.base import Counts, Images, RunConfig, Section, section, setting
+from raysearch.studies.configs.paths import NameOrCode
 from raysearch.studies.configs.weights import WeightsSource
 
 
@@ -86,7 +87,9 @@ class HashConfig(Section):
     """Codes, and the method that learns them."""
 
     bits: int = setting(24, "length of a code. The paper compares 12, 24, 32 and 48.", ge=1, le=1024)
-    method: Annotated[str, AfterValidator(hashing_methods.HASHING_METHODS.check_name)] = setting(
+    method: Annotated[
+        str, AfterValidator(hashing_methods.HASHING_METHODS.check_name), NameOrCode(hashing_methods.HASHING_METHODS)
+    ] = setting(
         "adsh",
         "the hashing method. lsh, sh, itq and sdh are fitted to the features of the untrained backbone. dpsh, dsh and "
         "hashnet train on pairs and encode the database with the network. adsh and exchnet learn the database's codes "
@@ -225,9 +228,11 @@ class RetrievalConfig(RunConfig):
     def identities(self) -> dict[str, str | None]:
         """Digests of files of weights, and of the source of a backbone or a method from an extension."""
         identities = weights.backbone_identities(*self.backbone)
-        source = self.hashing_method.source
-        if source is not None:
-            identities["hash.method"] = f"{self.hash.method} {weights.file_digest(source)}"
+        method = self.hashing_method
+        if method.source is not None:
+            identities["hash.method"] = f"{self.hash.method} {weights.file_digest(method.source)}"
+        if method.code is not None:
+            identities["hash.method"] = f"{self.hash.method} {method.code.identity}"
         return identities
 
     @property

@@ -5,10 +5,13 @@ The profile "paper" is the config's defaults with the paper's weights.
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from raysearch.studies.configs import base, hashing_methods, retrieval, task_spec
+from raysearch.core import user_code
+from raysearch.core.user_code import UserCode
+from raysearch.studies.configs import base, hashing_methods, retrieval, task_spec, user_parts
 
 RETRIEVAL = task_spec.register_task(
     task_spec.TaskSpec(
@@ -51,6 +54,38 @@ RETRIEVAL = task_spec.register_task(
         model=task_spec.ModelKind("a retrieval model", "raysearch.retrieve"),
     )
 )
+
+
+def _method_of_code(code: UserCode) -> hashing_methods.HashingMethod:
+    """Return the hashing method that a user's loss is.
+
+    Raises:
+        UserError: it takes other arguments, or its settings cannot be a section of the config.
+    """
+    loss = user_code.load(code)
+    if isinstance(loss, type):
+        user_parts.check_arguments(loss, code, (), ("settings", "bits", "database_labels"))
+    else:
+        user_parts.check_arguments(loss, code, ("outputs", "labels"), ("settings", "rows"))
+
+    def _is_used(run: Any, section: str) -> bool:
+        return section in run.hashing_method.sections
+
+    settings = user_parts.add_section(retrieval.RetrievalConfig, loss, code, _is_used)
+    return hashing_methods.HashingMethod(
+        code.reference,
+        "pairwise",
+        sections=() if settings is None else (settings.section,),
+        implementation=partial(_build_user_loss, loss, settings),
+        code=code,
+    )
+
+
+def _build_user_loss(loss: Callable[..., Any], settings: user_parts.PartSettings | None, *arguments: Any) -> Any:
+    return task_spec.load_object("raysearch.tasks.retrieval.methods.user_loss:UserLoss")(loss, settings, *arguments)
+
+
+hashing_methods.HASHING_METHODS.from_code = _method_of_code
 
 Loss = TypeVar("Loss", bound=Callable[..., Any])
 

@@ -171,6 +171,16 @@ def make_config_class(
     return config, settings
 
 
+def section_of_type(typed: type, problems: Problems) -> type[Section] | None:
+    """Return a section with the fields and defaults of a dataclass or pydantic model; None if it is neither.
+
+    Args:
+        typed: the class.
+        problems: takes the mistakes, such as a field without a default.
+    """
+    return None if _typed_class(typed) is None else _section_of_type(typed, None, "", problems)
+
+
 def _typed_class(base: object) -> type | None:
     """Return the dataclass or pydantic model that a base is or belongs to; None for plain settings."""
     kind = base if isinstance(base, type) else type(base)

@@ -220,6 +220,10 @@ def settle_task(
     """
     study_file = _LOADING.get()
     plain = [plain_settings(settings, "settings", Problems()) for settings in named]
+    if isinstance(study.task, str) and study.task in TASKS:
+        for settings in [*plain, plain_settings(study.base, "base", Problems())]:
+            with problems.caught():  # a level may set a setting of code that another level names
+                overrides.learn_codes(settings, study.task, study_file.folder if study_file else None)
     task, base = user_tasks.settle_task(
         study.task,
         study.base,
