@@ -86,6 +86,10 @@ class Registry(Generic[Item]):
         self[name]
         return name
 
+    def forget_codes(self) -> None:
+        """Forget the items that were made of users' codes; they are made again when they are asked for."""
+        self._of_codes.clear()
+
     def __contains__(self, name: object) -> bool:
         return self.has_name(name) or self._code(name) is not None
 

@@ -3,7 +3,7 @@
 Their source names the cells that use them, and travels with the study to every worker.
 """
 
-from raysearch.core.user_code.known import KnownCodes, all_known, know, know_reference, known_code
+from raysearch.core.user_code.known import KnownCodes, all_known, forget_all, know, know_reference, known_code
 from raysearch.core.user_code.loading import describe_place, load, remember, written_as
 from raysearch.core.user_code.references import UserCode, code_of, is_reference, read_code, with_declared_version
 from raysearch.core.user_code.source_files import read_sources, source_digest
@@ -14,6 +14,7 @@ __all__ = [
     "all_known",
     "code_of",
     "describe_place",
+    "forget_all",
     "is_reference",
     "know",
     "know_reference",

@@ -63,3 +63,8 @@ class KnownCodes:
 def all_known() -> KnownCodes:
     """Return all codes that this process knows."""
     return KnownCodes(tuple(_known.values()))
+
+
+def forget_all() -> None:
+    """Make all codes unknown again."""
+    _known.clear()

@@ -14,6 +14,7 @@ from raysearch.data.evaluation_limits import DataCounts, EpisodeSize, Limits, cl
 from raysearch.models.backbone_specs import BACKBONES
 from raysearch.studies.configs import class_disjoint, fewshot_methods, fewshot_sections, weights
 from raysearch.studies.configs.base import Counts, section, setting
+from raysearch.studies.configs.paths import NameOrCode
 
 
 def _uses(name: str) -> Callable[[Any], bool]:
@@ -22,7 +23,9 @@ def _uses(name: str) -> Callable[[Any], bool]:
 
 
 class FewshotModelConfig(fewshot_sections.BackboneConfig):
-    method: Annotated[str, AfterValidator(fewshot_methods.FEWSHOT_METHODS.check_name)] = setting(
+    method: Annotated[
+        str, AfterValidator(fewshot_methods.FEWSHOT_METHODS.check_name), NameOrCode(fewshot_methods.FEWSHOT_METHODS)
+    ] = setting(
         "helixformer",
         "how a query finds its class. centroid: the nearest mean of a class; relation: a relation head on features "
         "without cross-attention (HelixFormer's baseline); helixformer; lwfm: LWFM-SPM; helix_lwfm: HelixFormer's "
@@ -155,9 +158,11 @@ class FewshotConfig(class_disjoint.ClassDisjointConfig):
     def identities(self) -> dict[str, str | None]:
         """Values in the cell's hash that name a file; the method of an extension is hashed with its source code."""
         identities = super().identities
-        source = self.fewshot_method.source
-        if source is not None:
-            identities["model.method"] = f"{self.model.method} {weights.file_digest(source)}"
+        method = self.fewshot_method
+        if method.source is not None:
+            identities["model.method"] = f"{self.model.method} {weights.file_digest(method.source)}"
+        if method.code is not None:
+            identities["model.method"] = f"{self.model.method} {method.code.identity}"
         dropout = self.canonical().get("helix", {}).get("dropout")
         if dropout:  # earlier cells drew from a generator that a resumed run did not continue
             identities["helix.dropout"] = f"{dropout}, drawn by the place of a step"

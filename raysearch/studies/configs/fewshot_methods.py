@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from raysearch.core import Registry
+from raysearch.core.user_code import UserCode
 from raysearch.studies.configs.task_spec import Reference
 
 _HEADS = "raysearch.tasks.fewshot.network"
@@ -27,6 +28,7 @@ class FewShotMethod:
             auxiliary losses.
         taps: indices of the taps that it compares otherwise; -1 is the last.
         source: file of an extension. Its content is part of a cell's hash.
+        code: of a user's head, whose identity is part of a cell's hash.
     """
 
     name: str
@@ -35,6 +37,7 @@ class FewShotMethod:
     layerwise: bool = False
     taps: tuple[int, ...] = (-1,)
     source: Path | None = None
+    code: UserCode | None = None
 
     @property
     def matches_pixels(self) -> bool:

@@ -10,7 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from raysearch.studies.configs import base, class_disjoint, fewshot, fewshot_methods, task_spec
+from raysearch.core import user_code
+from raysearch.core.user_code import UserCode
+from raysearch.studies.configs import base, class_disjoint, fewshot, fewshot_methods, task_spec, user_parts
 
 _LAPTOP_IMAGES = {
     "data.side": 64,
@@ -168,6 +170,37 @@ PRETRAIN = task_spec.register_task(
         },
     )
 )
+
+
+def _method_of_code(code: UserCode) -> fewshot_methods.FewShotMethod:
+    """Return the few-shot method that a user's head is.
+
+    Raises:
+        UserError: it takes other arguments, or its settings cannot be a section of the config.
+    """
+    head = user_code.load(code)
+    user_parts.check_arguments(head, code, ("channels",), ("settings",))
+
+    def _is_used(run: Any, section: str) -> bool:
+        return section in run.fewshot_method.sections
+
+    settings = user_parts.add_section(fewshot.FewshotConfig, head, code, _is_used)
+    return fewshot_methods.FewShotMethod(
+        code.reference,
+        partial(_build_user_head, head, settings),
+        sections=() if settings is None else (settings.section,),
+        code=code,
+    )
+
+
+def _build_user_head(
+    head: Callable[..., Any], settings: user_parts.PartSettings | None, run: fewshot.FewshotConfig, backbone: Any
+) -> Any:
+    options = {} if settings is None else {"settings": settings.of(run)}
+    return task_spec.load_object("raysearch.tasks.fewshot.user_head:UserHead")(head, backbone.channels, options)
+
+
+fewshot_methods.FEWSHOT_METHODS.from_code = _method_of_code
 
 Head = TypeVar("Head", bound=Callable[..., Any])
 

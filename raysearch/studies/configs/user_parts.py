@@ -78,6 +78,8 @@ def check_arguments(part: Callable[..., Any], code: UserCode, names: Sequence[st
     Raises:
         UserError: it takes others.
     """
+    if not callable(part):
+        raise UserError(f"'{code.reference}' is a {type(part).__name__}, not a function or class")
     signature = inspect.signature(part)
     given = {name: None for name in optional if name in signature.parameters}
     try:
