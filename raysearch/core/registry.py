@@ -17,7 +17,8 @@ class Registry(Generic[Item]):
     """A dictionary of items by name, in the order of their registration. A miss loads the extensions first.
 
     A registry may also make items of a user's code. Such an item has the code's reference for a name, for example
-    `my_loss.py:margin_loss`. It is found where the process knows the code, and is not listed among the names.
+    `my_loss.py:margin_loss`. It is found where the process knows the code. Items of libraries have names such as
+    `timm:resnet10t`. Neither kind is listed among the names.
 
     Args:
         kind: the kind of item in error messages, such as "hashing method".
@@ -35,6 +36,7 @@ class Registry(Generic[Item]):
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self.from_code: Callable[[user_code.UserCode], Item] | None = None
+        self.from_library: dict[str, Callable[[str], Item]] = {}  # library -> function of a name in it
         self._items: dict[str, Item] = {}
         self._of_codes: dict[tuple[str, str], Item] = {}  # by reference and identity
 
@@ -65,6 +67,9 @@ class Registry(Generic[Item]):
         code = self._code(name)
         if code is not None:
             return self._item_of(code)
+        library, _, rest = name.partition(":")
+        if rest and library in self.from_library:
+            return self.from_library[library](rest)
         if name not in self._items:
             hint = nearest(name, self._items)
             listed = "" if "known:" in hint else f" Known: {', '.join(self._items)}"
@@ -72,10 +77,10 @@ class Registry(Generic[Item]):
         return self._items[name]
 
     def has_name(self, name: object) -> bool:
-        """Return whether an item is registered under a name; items of a user's code are not."""
+        """Return whether an item is registered under a name, or may be one of a library; a user's code is neither."""
         if name not in self._items:
             extensions.load_from_environment()
-        return name in self._items
+        return name in self._items or (isinstance(name, str) and name.partition(":")[0] in self.from_library)
 
     def check_name(self, name: str) -> str:
         """Return a name if an item is registered under it.

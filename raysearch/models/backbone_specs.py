@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from raysearch.core import Registry, UserError, nearest
+from raysearch.core.user_code import UserCode
 
 if TYPE_CHECKING:
     from torch import nn
@@ -34,6 +35,8 @@ class BackboneSpec:
         weights: the names of published weights; a state-dict file works with every backbone.
         split_tap: where `Backbone.split` cuts; None: at the second last tap.
         source: the file of an extension. Its content is part of a cell's hash.
+        code: of a user's network, whose identity is part of a cell's hash.
+        side_multiple: the side of the images has to be a multiple of it, as that of a vision transformer's patches.
     """
 
     name: str
@@ -42,6 +45,8 @@ class BackboneSpec:
     weights: tuple[str, ...] = ()
     split_tap: str | None = None
     source: Path | None = None
+    code: UserCode | None = None
+    side_multiple: int = 1
 
     def build(self, weights: str | None) -> Backbone:
         """Build the backbone.
@@ -87,6 +92,28 @@ _BUILT_IN = (
 )
 for _spec in _BUILT_IN:
     BACKBONES.register(_spec.name, _spec)
+
+
+def _spec_of_code(code: UserCode) -> BackboneSpec:
+    from raysearch.models.backbones.user_networks import spec_of_code
+
+    return spec_of_code(code)
+
+
+def _spec_of_timm(name: str) -> BackboneSpec:
+    from raysearch.models.backbones.library_networks import timm_spec
+
+    return timm_spec(name)
+
+
+def _spec_of_torchvision(name: str) -> BackboneSpec:
+    from raysearch.models.backbones.library_networks import torchvision_spec
+
+    return torchvision_spec(name)
+
+
+BACKBONES.from_code = _spec_of_code
+BACKBONES.from_library = {"timm": _spec_of_timm, "torchvision": _spec_of_torchvision}
 
 BUILT_IN = tuple(spec.name for spec in _BUILT_IN)  # for help texts, which no extension changes
 

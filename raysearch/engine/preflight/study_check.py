@@ -14,7 +14,7 @@ from typing import Any
 from raysearch.core import Problems, UserError, nearest
 from raysearch.data import class_splits, shards
 from raysearch.data.evaluation_limits import DataCounts
-from raysearch.models.backbone_specs import check_weights
+from raysearch.models.backbone_specs import BACKBONES, check_weights
 from raysearch.storage import Location
 from raysearch.studies.configs import TASKS, RunConfig, overrides, profile_settings
 from raysearch.studies.design import Ablation, AblationPlan, Plan, PlanRequest, Search, SearchPlan, Study, plan_study
@@ -215,11 +215,21 @@ def config_mistakes(config: RunConfig, data: DataCounts | None, workers: int = 1
     with problems.caught():
         if config.backbone is not None:
             check_weights(*config.backbone)
+            _check_side(config.backbone[0], config.images.side)
     with problems.caught():
         config.check_workers(workers)
     if data is not None:
         problems.add(*config.limits(data.name, data.classes, data.counts).errors)
     return problems.messages
+
+
+def _check_side(backbone: str, side: int) -> None:
+    multiple = BACKBONES[backbone].side_multiple
+    if side % multiple:
+        raise UserError(
+            f"data.side={side} is no multiple of {multiple}, as model.backbone={backbone} needs; use "
+            f"{max(multiple, round(side / multiple) * multiple)}"
+        )
 
 
 def _named_configs(plan: Plan) -> list[tuple[str, RunConfig]]:

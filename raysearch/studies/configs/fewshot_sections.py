@@ -11,7 +11,7 @@ from pydantic import AfterValidator, field_validator
 from raysearch.data import class_splits
 from raysearch.models.backbone_specs import BACKBONES, BUILT_IN
 from raysearch.studies.configs.base import Section, setting
-from raysearch.studies.configs.paths import NameOrPath
+from raysearch.studies.configs.paths import NameOrCode, NameOrPath
 from raysearch.studies.configs.weights import WeightsSource
 
 SplitSource = Annotated[str, NameOrPath(class_splits.is_named)]  # the name of a class-disjoint split, or its file
@@ -54,7 +54,7 @@ class FewshotDataConfig(Section):
 
 
 class BackboneConfig(Section):
-    backbone: Annotated[str, AfterValidator(BACKBONES.check_name)] = setting(
+    backbone: Annotated[str, AfterValidator(BACKBONES.check_name), NameOrCode(BACKBONES)] = setting(
         "conv4", "one of " + ", ".join(BUILT_IN) + ". HelixFormer's are conv4 and resnet12, LWFM-SPM's resnet18."
     )
     weights: WeightsSource | None = setting(

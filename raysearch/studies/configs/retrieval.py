@@ -62,7 +62,7 @@ class DataConfig(Section):
 class ModelConfig(Section):
     """The network before its hash layer."""
 
-    backbone: Annotated[str, AfterValidator(BACKBONES.check_name)] = setting(
+    backbone: Annotated[str, AfterValidator(BACKBONES.check_name), NameOrCode(BACKBONES)] = setting(
         "resnet50", "the backbone: " + ", ".join(BUILT_IN) + ". The paper's is ResNet-50."
     )
     weights: WeightsSource | None = setting(

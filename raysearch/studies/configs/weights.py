@@ -46,9 +46,11 @@ def backbone_identities(backbone: str, weights: str | None) -> dict[str, str | N
         UserError: no such file of weights.
     """
     identities = {"model.weights": identity(weights)}
-    source = BACKBONES[backbone].source
-    if source is not None:
-        identities["model.backbone"] = f"{backbone} {file_digest(source)}"
+    spec = BACKBONES[backbone]
+    if spec.source is not None:
+        identities["model.backbone"] = f"{backbone} {file_digest(spec.source)}"
+    if spec.code is not None:
+        identities["model.backbone"] = f"{backbone} {spec.code.identity}"
     return identities
 
 
