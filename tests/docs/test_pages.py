@@ -25,7 +25,7 @@ STUDIES = [
     block for block in PYTHON if re.search(r"^study = ", block.text, re.MULTILINE) and block.page.name != "extending.md"
 ]
 # Flags of other programs that the pages name by themselves, and programs whose command lines they show.
-FOREIGN_FLAGS = {"--exclude-newer", "--help", "--quick", "--shm-size"}
+FOREIGN_FLAGS = {"--exclude-newer", "--help", "--minutes", "--quick", "--shm-size"}
 FOREIGN_PROGRAMS = ("aws", "helm", "ray", "uv")
 
 
