@@ -2,6 +2,8 @@
 
 They belong to a cell, not to a Ray Tune trial. Whoever starts the cell next continues from them, in this run or after
 the driver was killed. A file is replaced as a whole, and holds tensors and plain values, never code.
+
+A cell that trains does not wait for its checkpoint: see `checkpoint_writer`.
 """
 
 import contextlib
@@ -65,10 +67,11 @@ class Checkpoints:
         """
         buffer = io.BytesIO()
         torch.save(state, buffer)
-        data = buffer.getvalue()
         if best:
-            self._files.write(BEST, data)
-        self._files.write(NEWEST, data)
+            self._files.write(BEST, buffer.getbuffer())
+            self._files.copy(BEST, NEWEST, buffer.getbuffer())
+        else:
+            self._files.write(NEWEST, buffer.getbuffer())
 
     def read(self, pinned: str | None = None) -> bytes | None:
         """Return the newest state that can be decoded, or the pinned one of that name; None if there is none.
@@ -156,12 +159,25 @@ class CheckpointFiles:
         except FileNotFoundError:
             return None
 
-    def write(self, name: str, data: bytes) -> None:
+    def write(self, name: str, data: bytes | memoryview) -> None:
         """Write a file; concurrent readers see the old file or the new one."""
         if not self._exists:
             self._directory.make_directory()
             self._exists = True
         (self._directory / name).write(data)
+
+    def copy(self, name: str, to: str, data: bytes | memoryview) -> None:
+        """Give a file a second name, where the store can; otherwise write it again.
+
+        Args:
+            name: a file that was just written.
+            to: the second name; a file of that name is replaced.
+            data: what the file holds.
+        """
+        with contextlib.suppress(NotImplementedError):
+            (self._directory / name).copy_to(self._directory / to)
+            return
+        self.write(to, data)
 
     def names(self) -> list[str]:
         """Return the names of the files, without the temporary files of killed writers."""

@@ -148,7 +148,7 @@ class Location:
                     return
                 yield chunk
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Replace the file. Readers see the old file or the new one. Its directory must exist.
 
         Raises:
@@ -174,6 +174,24 @@ class Location:
             self.filesystem.open_output_stream(path) as file,
         ):
             shutil.copyfileobj(data, file, _CHUNK_BYTES)
+
+    def copy_to(self, target: "Location") -> None:
+        """Replace another file of the same store by this one, without reading it: a link, or a copy by the store.
+
+        Readers see the old file or the new one.
+
+        Raises:
+            NotImplementedError: this store, or the local file system, can do neither.
+            Unreachable: the store fails.
+        """
+        with self._store_errors(), target._replacement_path() as path:
+            if self.local is None:
+                self.filesystem.copy_file(self.path, path)
+                return
+            try:
+                os.link(self.path, path)
+            except OSError as error:
+                raise NotImplementedError(f"'{self}' cannot be linked to '{target}'") from error
 
     def make_directory(self) -> None:
         """Create this directory and its parents, where the store has directories.

@@ -119,7 +119,23 @@ def step_decay(base: float, factor: float, milestones: Sequence[float], total: i
 
 
 def copied(state: Any) -> Any:
-    """Return a state with its tensors copied to the CPU, in plain dicts."""
-    if isinstance(state, dict):
-        return {key: copied(value) for key, value in state.items()}
-    return state.to("cpu", copy=True) if isinstance(state, torch.Tensor) else state
+    """Return a state with its tensors copied to the CPU, in plain dicts.
+
+    A GPU copies all of them into pinned memory, and the host waits once.
+    """
+    streams: set[torch.cuda.Stream] = set()
+
+    def _copy(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: _copy(item) for key, item in value.items()}
+        if not isinstance(value, torch.Tensor):
+            return value
+        if value.device.type != "cuda":
+            return value.to("cpu", copy=True)
+        streams.add(torch.cuda.current_stream(value.device))
+        return torch.empty_like(value, device="cpu", pin_memory=True).copy_(value, non_blocking=True)
+
+    copy = _copy(state)
+    for stream in streams:
+        stream.synchronize()
+    return copy
