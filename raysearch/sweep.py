@@ -23,7 +23,7 @@ from raysearch.core import Interrupt, Problems, UserError, cli
 from raysearch.data import class_splits, evaluation_limits, feed_mode, shards, synthetic
 from raysearch.engine import devices
 from raysearch.engine.drivers import Driver, open_driver
-from raysearch.engine.options import Options, Run, RunContext, cluster_address
+from raysearch.engine.options import Options, Run, RunContext, check_gpus, cluster_address
 from raysearch.engine.preflight import study_check
 from raysearch.runs import RunLocation, continuation, describe, results
 from raysearch.storage import Location, cache_dir, join_uri, without_credentials
@@ -167,6 +167,8 @@ def main(
     problems = Problems()
     if max_cost is not None and not cluster_address(address):
         problems.add(_NO_PRICE)
+    with problems.caught():
+        check_gpus(workers, gpus_per_worker)
     manifest = None
     with problems.caught():
         manifest = shards.read_manifest(Location.parse(data)) if data is not None and not settings_ else None

@@ -134,6 +134,11 @@ def test_a_killed_driver_loses_nothing_and_changes_no_number(here: Path) -> None
         (["srem_ablation", "--data", "."], "no manifest.json"),
         (["srem_ablation", "--trials", "4"], "--trials is for searches"),
         (["srem_ablation", "--max-cost", "4"], "the price of this machine is not known"),
+        (
+            ["srem_ablation", "--workers", "2", "--gpus-per-worker", "0.5"],
+            "share a GPU between trials, not between the",
+        ),
+        (["srem_ablation", "--gpus-per-worker", "2"], "a worker computes on one GPU"),
         (["srem_ablation", "--out", "file/run"], "cannot write to --out 'file/run'"),
     ],
 )

@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.console import Console, RenderableType
 
-from raysearch.core import Interrupt
+from raysearch.core import Interrupt, UserError
 from raysearch.data.feed_mode import STORE_SHARE, FeedMode
 from raysearch.data.shards import Manifest
 from raysearch.runs import StudyRecord, results
@@ -28,9 +28,35 @@ def cluster_address(address: str | None) -> str | None:
     return address or os.environ.get("RAY_ADDRESS")
 
 
+def check_gpus(workers: int, gpus: float | None) -> None:
+    """Check how many GPUs a worker may have.
+
+    Args:
+        workers: per trial.
+        gpus: per worker; None is chosen later.
+
+    Raises:
+        UserError: a worker would leave a GPU idle, or several workers of a trial would share one.
+    """
+    if gpus is not None and gpus > 1:
+        raise UserError(
+            f"--gpus-per-worker {gpus:g}: a worker computes on one GPU, the others would be idle; use --workers "
+            f"{gpus * workers:g} --gpus-per-worker 1 for one trial on several GPUs"
+        )
+    if gpus is not None and 0 < gpus < 1 < workers:
+        raise UserError(
+            f"--workers {workers} --gpus-per-worker {gpus:g}: share a GPU between trials, not between the workers of "
+            f"one trial; use --workers 1 --gpus-per-worker {gpus:g}, or --workers {workers} --gpus-per-worker 1"
+        )
+
+
 @dataclass(frozen=True)
 class Options:
-    """How a study runs, from the command line. Only `workers` and the kind of device change a cell's outcome."""
+    """How a study runs, from the command line. Only `workers` and the kind of device change a cell's outcome.
+
+    Raises:
+        UserError: GPUs that the workers cannot use; see `check_gpus`.
+    """
 
     workers: int = 1  # Ray Train workers per trial
     gpus_per_worker: float | None = None  # None: one, if the cluster has any
@@ -43,6 +69,9 @@ class Options:
     max_hours: float | None = None  # hours that this call may take
     retry_failed: bool = False  # run cells again that failed before
     adopt: bool = True  # take over cells that runs beside this one have finished
+
+    def __post_init__(self) -> None:
+        check_gpus(self.workers, self.gpus_per_worker)
 
     @property
     def accepted_statuses(self) -> tuple[str, ...]:
