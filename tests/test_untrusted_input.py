@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from raysearch.engine.trials.mailbox import Begin
-from raysearch.engine.trials.train_loop import RunningCell
+from raysearch.engine.trials.running_cell import RunningCell
 from raysearch.runs.checkpoints import BEST, NEWEST, Checkpoints
 from raysearch.tasks.base import Worker
 
@@ -164,6 +164,7 @@ def test_a_hostile_checkpoint_is_not_executed(tmp_path: Path, form: str, names: 
     worker = Worker(None, tmp_path)  # type: ignore[arg-type]
     begun = RunningCell(command, SmallTask, worker)
     begun.step()
+    begun.close()
     folder = tmp_path / "checkpoints" / CELL
     sign = tmp_path / "executed"
     if BEST not in names:

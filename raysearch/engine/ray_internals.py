@@ -303,6 +303,17 @@ def set_failures(trial: "Trial", count: int) -> None:
     trial.run_metadata.num_failures = count
 
 
+def last_failure(trial: "Trial") -> str:
+    """Return Tune's account of why the last attempt at a trial failed: a traceback, or the description of a dead actor.
+
+    Tune keeps the accounts of all attempts in one file per trial. The text is empty if there is none.
+    """
+    text = ""
+    with contextlib.suppress(OSError, TypeError):
+        text = Path(trial.error_file).read_text(encoding="utf-8", errors="replace")
+    return text.rpartition("Failure #")[2]
+
+
 def keep_warm_actors(tune_controller: Any, placement_group_factory: Any, count: int) -> None:
     """Have Tune keep idle actors for paused trials. By itself it keeps one, and a worker group starts slowly.
 

@@ -47,6 +47,7 @@ _INPUT_ERROR = re.compile(
     r"^(rank [\d, ]+: )?([\w.]+\.)?(UserError|Unreachable|FileNotFoundError|NotADirectoryError|IsADirectoryError"
     r"|PermissionError|ModuleNotFoundError|ImportError)\b"
     r"|No space left on device|Disk quota exceeded|Read-only file system|Stale file handle"
+    r"|out of GPU memory while other processes"
 )
 _FAILED_START = re.compile(r"its pre-training, cell (\w+), did not come to its end")
 

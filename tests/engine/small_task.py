@@ -3,6 +3,7 @@
 Each worker logs every step that it begins, so that a test sees which steps were done twice, by whom and when.
 """
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -12,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import psutil
+import ray
 import torch
 
 from raysearch.tasks.base import NonFiniteLoss, Worker
@@ -25,8 +28,9 @@ class SmallTask:
 
     Args:
         config: "cell" and "folder" of the log; "steps"; "pause", seconds a step takes; "faults", step -> what happens
-            before it: "raise", "nan", "die" (SIGKILL), "sleep" or "hold" (in a C call that lets no other thread run),
-            each once in the life of the cell, or "die always".
+            before it: "raise", "nan", "die" (SIGKILL), "sleep", "hold" (in a C call that lets no other thread run) or
+            "sticky" (nothing can be computed in this process any more), each once in the life of the cell and on the
+            last rank; "die always"; or "nan everywhere" and "memory everywhere", on all ranks.
         seed: of everything random.
         worker: what it runs on.
     """
@@ -79,6 +83,10 @@ class SmallTask:
         self._done = state["done"]
 
     def _apply_fault(self, fault: str | None) -> None:
+        if fault == "nan everywhere":
+            raise NonFiniteLoss(f"the loss became nan in epoch {self._done + 1}")
+        if fault == "memory everywhere":
+            raise torch.OutOfMemoryError("CUDA out of memory")
         if fault is None or self._worker.rank != self._worker.world_size - 1:
             return
         if fault != "die always":
@@ -90,11 +98,50 @@ class SmallTask:
             raise ArithmeticError("planted")
         if fault == "nan":
             raise NonFiniteLoss(f"the loss became nan in epoch {self._done + 1}")
+        if fault == "sticky":
+            break_device()
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
         if fault == "sleep":
             time.sleep(3600)
         if fault == "hold":
             ctypes.PyDLL(None).sleep(3600)
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def break_device() -> None:
+    """Make every product of matrices in this process fail, as every call of CUDA does after an illegal access."""
+
+    def _fail(*_: Any) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    torch.Tensor.__matmul__ = _fail  # type: ignore[method-assign]
+
+
+class BuildOnBrokenDevice:
+    """Builds a `SmallTask`. Processes of workers that receive it cannot compute, on all nodes or on one.
+
+    Args:
+        folder: where the node is remembered.
+        everywhere: on all nodes; otherwise on the first that has a worker.
+    """
+
+    def __init__(self, folder: str, everywhere: bool) -> None:
+        self._folder = folder
+        self._everywhere = everywhere
+
+    def __call__(self, config: Mapping[str, Any], seed: int, worker: Worker) -> SmallTask:
+        return SmallTask(config, seed, worker)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if "RayTrainWorker" not in " ".join(psutil.Process().cmdline()):
+            return
+        node = ray.get_runtime_context().get_node_id()
+        broken = Path(self._folder) / "broken"
+        with contextlib.suppress(FileExistsError), broken.open("x") as file:
+            file.write(node)
+        if self._everywhere or broken.read_text() in (node, ""):
+            break_device()
 
 
 @dataclass(frozen=True)

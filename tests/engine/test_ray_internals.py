@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import os
 import pickle
 import re
 import subprocess
@@ -13,7 +14,8 @@ import pytest
 import ray
 import yaml
 from ray import tune
-from ray.train.torch import TorchTrainer
+from ray.train.backend import Backend
+from ray.train.torch import TorchConfig, TorchTrainer
 from ray.tune.experiment import Experiment, Trial
 from ray.tune.schedulers import FIFOScheduler
 
@@ -247,6 +249,44 @@ def test_count_failures_and_set_failures(ray_here: None, trainable: None) -> Non
     assert not trial.should_recover()
     ray_internals.set_failures(trial, 0)
     assert trial.should_recover(), "Tune counts failures elsewhere"
+
+
+def test_last_failure(ray_here: None, trainable: None) -> None:
+    trial = make_trial("a")
+    trial.storage.trial_dir_name = "last-failure"
+    trial.init_local_path()
+    assert ray_internals.last_failure(trial) == ""
+    for reason in ("the first", "the second"):
+        trial.handle_error(RuntimeError(reason))
+    assert "the second" in ray_internals.last_failure(trial)
+    assert "the first" not in ray_internals.last_failure(trial)
+
+
+def test_train_buffered() -> None:
+    """Tune calls it with these arguments, and `CellTrial` overrides it."""
+    arguments = list(inspect.signature(tune.Trainable.train_buffered).parameters)
+    assert arguments[:3] == ["self", "buffer_time_s", "max_buffer_length"]
+    assert mentions("train_buffered", "tune/execution"), "Tune does not call it any more"
+
+
+def test_backend_hooks() -> None:
+    """Ray Train asks a config for its backend's class, and calls `on_start` before it runs the training function."""
+    assert issubclass(TorchConfig().backend_cls, Backend)
+    assert list(inspect.signature(Backend.on_start).parameters)[:3] == ["self", "worker_group", "backend_config"]
+    assert mentions("on_start", "train/v2/_internal/callbacks")
+
+
+def test_worker_runtime_environment(ray_here: None, tmp_path: Path) -> None:
+    """The variables are set before the worker imports torch."""
+    trainer = TorchTrainer(
+        lambda: Path(tmp_path, "seen").write_text(os.environ.get("RAYSEARCH_SEEN", "")),
+        scaling_config=ray.train.ScalingConfig(num_workers=1),
+        run_config=ray.train.RunConfig(
+            storage_path=str(tmp_path), worker_runtime_env={"env_vars": {"RAYSEARCH_SEEN": "yes"}}
+        ),
+    )
+    trainer.fit()
+    assert (tmp_path / "seen").read_text() == "yes"
 
 
 def test_keep_warm_actors(ray_here: None, tmp_path: Path) -> None:

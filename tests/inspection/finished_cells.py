@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from raysearch.engine.trials.mailbox import Begin
-from raysearch.engine.trials.train_loop import RunningCell
+from raysearch.engine.trials.running_cell import RunningCell
 from raysearch.runs import results
 from raysearch.runs.checkpoints import FOLDER
 from raysearch.studies.configs import TASKS

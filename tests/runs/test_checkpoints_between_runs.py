@@ -8,7 +8,7 @@ import torch
 
 from raysearch.engine.drivers.cell_store import has_backbone
 from raysearch.engine.trials.mailbox import Begin
-from raysearch.engine.trials.train_loop import read_start
+from raysearch.engine.trials.running_cell import read_start
 from raysearch.runs import checkpoints
 from raysearch.runs.checkpoints import FOLDER, Checkpoints
 from raysearch.tasks.base import Worker

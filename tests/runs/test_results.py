@@ -199,6 +199,7 @@ INPUT = [
     "OSError: [Errno 122] Disk quota exceeded: 'newest.pt'",
     "ModuleNotFoundError: No module named 'timm'",
     "Unreachable: s3://b: the host does not answer",
+    "given up after 4 attempts, the last: rank 0: out of GPU memory while other processes hold 14.0 of 24.0 GiB",
 ]
 RESULT = [
     "NonFiniteLoss: the loss became nan",

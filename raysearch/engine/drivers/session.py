@@ -22,7 +22,7 @@ from raysearch.engine.drivers.locks import CellLocks, DedupJobs
 from raysearch.engine.monitoring import counters, heartbeat_writer, prometheus, terminal
 from raysearch.engine.options import RunContext
 from raysearch.engine.trials import tuner
-from raysearch.engine.trials.jobs import FixedJobs, Job, Jobs, Listener, ListenerList, Objective
+from raysearch.engine.trials.jobs import FixedJobs, Job, Jobs, Listener, ListenerList, Objective, StepLimit
 from raysearch.engine.trials.train_loop import ImageSource
 from raysearch.models import backbones
 from raysearch.runs import CostRecord, PretrainingsRecord, SplitRecord, results
@@ -43,7 +43,7 @@ class Stage:
     done: int  # cells that had ended before, of `total`
     total: int | Callable[[], int]  # cells that there will be, as far as it is known
     objective: Objective | None  # chooses the best checkpoints, and is the scheduler's metric
-    limit: float | None  # seconds after which a silent worker counts as hung
+    limit: float | None  # seconds after which a silent worker counts as hung; None: by the slowest step so far
     listeners: Sequence[Listener] = ()  # called after the cells were stored
     scheduler: TrialScheduler | None = None  # stops cells early
     accept: Sequence[str] = ("finished",)  # statuses with which a cell that ended before, or elsewhere, is not run
@@ -184,7 +184,7 @@ class Session:
                         self._slots, self._demand.workers, self._demand.cpus, self._demand.gpus, self._slots.on_head
                     ),
                     ListenerList(self._store, jobs, guard, *listeners),
-                    tuner.CheckpointPolicy(self.storage, stage.objective, stage.limit),
+                    tuner.CheckpointPolicy(self.storage, stage.objective, StepLimit(stage.limit)),
                     stage.scheduler,
                     interrupt,
                 )

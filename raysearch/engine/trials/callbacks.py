@@ -4,20 +4,21 @@ import contextlib
 import json
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from ray import tune
 
-from raysearch.core import Interrupt
+from raysearch.core import Interrupt, UserError
 from raysearch.engine import ray_internals
-from raysearch.engine.trials.failures import explain_attempt
+from raysearch.engine.trials.failures import explain_attempt, is_failed_start
 from raysearch.engine.trials.job_queue import JobQueue
 from raysearch.engine.trials.jobs import Listener
 from raysearch.engine.trials.worker_group import remove_abandoned
 
 # Attempts after the first, for a cell that loses its worker group without a step in between and with all nodes alive.
 RETRIES = 3
+# Worker groups that may fail to start, without one in between that starts. A further one costs a slot.
+FAILED_STARTS = 3
 
 
 class Stopper(ray_internals.NotSaved, tune.Stopper):
@@ -52,6 +53,8 @@ class TuneListenerCallback(ray_internals.NotSaved, tune.Callback):
         self._listener = listener
         self._interrupt = interrupt
         self._faults: dict[str, int] = {}
+        self._failed_starts = 0  # worker groups, since the last one that started
+        self._last_chances: set[str] = set()  # cells that give up a slot when their next worker group does not start
 
     def on_trial_start(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """Report a cell as started when its trial gets a worker group."""
@@ -64,6 +67,9 @@ class TuneListenerCallback(ray_internals.NotSaved, tune.Callback):
         cell = trial.trial_id
         if cell not in self.open:
             return
+        self._drop_last_chance(trial)
+        if result.get("is_first_of_group"):
+            self._failed_starts = 0
         self._faults[cell] = self._faults.get(cell, 0) + ray_internals.count_failures(trial)
         ray_internals.set_failures(trial, 0)  # the cell made progress: retries are counted from here
         if "record" in result:
@@ -75,13 +81,28 @@ class TuneListenerCallback(ray_internals.NotSaved, tune.Callback):
 
     def forgive(self, trial: Any) -> None:
         """Take back the last fault of a trial, which a lost node explains. It still counts as an attempt."""
+        self._failed_starts = max(0, self._failed_starts - 1)
+        self._drop_last_chance(trial)
+        self._forgive(trial)
+
+    def _forgive(self, trial: Any) -> None:
         failures = ray_internals.count_failures(trial)
         if failures > 0:
             ray_internals.set_failures(trial, failures - 1)
             self._faults[trial.trial_id] = self._faults.get(trial.trial_id, 0) + 1
 
     def on_trial_recover(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        """Report that Tune will try a cell again, with the last failure as the reason."""
+        """Report that Tune will try a cell again, with the last failure as the reason.
+
+        A worker group that did not start is no fault of the cell. When several in a row do not, the cell's next failure
+        is made Tune's last, so that it can be given another slot.
+        """
+        if is_failed_start(ray_internals.last_failure(trial)):
+            self._forgive(trial)
+            self._failed_starts += 1
+            if self._failed_starts >= FAILED_STARTS:
+                self._last_chances.add(trial.trial_id)
+                ray_internals.set_failures(trial, RETRIES)
         with self._keep_error():
             self._listener.retried(self._queue.handed_out[trial.trial_id], _last_failure(trial))
 
@@ -93,13 +114,40 @@ class TuneListenerCallback(ray_internals.NotSaved, tune.Callback):
         ray_internals.forget_trial(trials, trial)
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        """End a cell whose attempts are used up as failed, and drop the trial from Tune's memory."""
+        """End a cell whose attempts are used up as failed, and drop the trial from Tune's memory.
+
+        A cell whose worker group does not start waits for another slot instead.
+        """
+        if is_failed_start(ray_internals.last_failure(trial)):
+            self._give_up_slot(trial)
+            ray_internals.forget_trial(trials, trial)
+            return
+        if trial.trial_id in self._last_chances:
+            self._last_chances.discard(trial.trial_id)
+            ray_internals.set_failures(trial, 1)
         record = {**self.open.get(trial.trial_id, {}), "cell": trial.trial_id, "status": "failed"}
         reason = _last_failure(trial)
         record["error"] = f"given up after {RETRIES + 1} attempts without a step in between, the last: {reason}"
         ray_internals.set_failures(trial, ray_internals.count_failures(trial) - 1)  # no attempt followed the last one
         self._end(trial, {"metric_ids": "{}", "history": "[]", "attempts": 1} | record)
         ray_internals.forget_trial(trials, trial)
+
+    def _drop_last_chance(self, trial: Any) -> None:
+        """Have Tune count a cell's failures again."""
+        if trial.trial_id in self._last_chances:
+            self._last_chances.discard(trial.trial_id)
+            ray_internals.set_failures(trial, 0)  # those were not the cell's
+
+    def _give_up_slot(self, trial: Any) -> None:
+        self._last_chances.discard(trial.trial_id)
+        self._failed_starts = 0
+        self._faults[trial.trial_id] = self._faults.get(trial.trial_id, 0) + 1
+        if not self._queue.give_back(trial.trial_id):
+            self.error = self.error or UserError(
+                f"no worker group starts any more, so the study was stopped: {_last_failure(trial)}; mend the machine, "
+                "and give the same command again"
+            )
+            self._interrupt.wanted = True
 
     def _end(self, trial: Any, record: dict[str, Any]) -> None:
         cell = trial.trial_id
@@ -155,8 +203,5 @@ class PlacementGroupReaper(ray_internals.NotSaved, tune.Callback):
 
 
 def _last_failure(trial: Any) -> str:
-    """Return why the last attempt failed, in one line. Tune keeps the errors of all attempts in one file per trial."""
-    text = ""
-    with contextlib.suppress(OSError, TypeError):
-        text = Path(trial.error_file).read_text(encoding="utf-8", errors="replace")
-    return explain_attempt(text.rpartition("Failure #")[2])
+    """Return why the last attempt failed, in one line."""
+    return explain_attempt(ray_internals.last_failure(trial))

@@ -5,6 +5,7 @@ import re
 from ray.exceptions import RayActorError
 
 _MAX_LENGTH = 500  # characters
+_OWN_MODULE = re.compile(r"^raysearch\.[\w.]+\.(?=\w+: )")  # before the name of an error
 
 
 def explain_group(error: Exception) -> str:
@@ -21,10 +22,11 @@ def explain_group(error: Exception) -> str:
     if died:
         return f"the worker of rank {', '.join(died)} died: it was killed, was out of memory, or lost its node"
     for rank, failure in failures.items():
-        return f"rank {rank}: {str(failure).strip().splitlines()[-1]}"[:_MAX_LENGTH]
+        line = _OWN_MODULE.sub("", str(failure).strip().splitlines()[-1])
+        return f"rank {rank}: {line}"[:_MAX_LENGTH]
     if hasattr(error, "controller_failure"):  # before the loop began, for example when ranks do not find each other
         lines = str(error.controller_failure).strip().splitlines() or [repr(error.controller_failure)]
-        return f"the worker group did not start: {lines[-1]}"[:_MAX_LENGTH]
+        return f"the worker group did not start: {_OWN_MODULE.sub('', lines[-1])}"[:_MAX_LENGTH]
     return f"{type(error).__name__}: {_one_line(str(error))}"[:_MAX_LENGTH]
 
 
@@ -40,12 +42,22 @@ def explain_attempt(text: str) -> str:
     'the mailbox is dead because its node has died'
     """
     line = _one_line(text)
-    if "GroupLost: " in line:
-        return line.rpartition("GroupLost: ")[2][:_MAX_LENGTH]
+    lost = re.search(r".*\bGroup(?:Lost|NotStarted): (.*)", line)
+    if lost:
+        return lost[1][:_MAX_LENGTH]
     dead = re.search(r"class_name: (\w+).*?dead (because [^.]*)", line)
     if dead:
         return f"the {'mailbox' if 'Mailbox' in dead[1] else 'trial actor'} is dead {dead[2]}"
     return line[-_MAX_LENGTH:] or "the worker group was lost"
+
+
+def is_failed_start(text: str) -> bool:
+    """Return whether an attempt failed because its worker group did not start, so that the cell has no part in it.
+
+    Args:
+        text: as for `explain_attempt`.
+    """
+    return "GroupNotStarted: " in text
 
 
 def _one_line(text: str) -> str:

@@ -30,6 +30,8 @@ class JobQueue(NotSaved, SearchAlgorithm):
         self._spec: dict[str, Any] = {}
         self._maker = TrialMaker()
         self._live: list[Trial] = []
+        self._returned: list[Job] = []
+        self._lost_slots = 0
 
     def add_configurations(self, experiments: Any) -> None:
         """Take the experiment's specification, when Tune starts."""
@@ -40,7 +42,7 @@ class JobQueue(NotSaved, SearchAlgorithm):
         """Return a trial for the next job, or None when there is no job or no slot."""
         if self.stopping() or not self.has_room():
             return None
-        job = self._jobs.next()
+        job = self._returned.pop() if self._returned else self._jobs.next()
         if job is None:
             return None
         self.handed_out[job.cell] = job
@@ -52,12 +54,18 @@ class JobQueue(NotSaved, SearchAlgorithm):
         """Return whether one more trial may run."""
         self._live = [trial for trial in self._live if not trial.is_finished()]
         running = sum(trial.status != Trial.PAUSED for trial in self._live)
-        return running < self._slots()
+        return running < self._slots() - self._lost_slots
+
+    def give_back(self, cell: str) -> bool:
+        """Take back a job whose worker group never starts, and give up a slot; return whether a slot is left."""
+        self._returned.append(self.handed_out.pop(cell))
+        self._lost_slots += 1
+        return self._lost_slots < self._slots()
 
     def is_finished(self) -> bool:
         """Return whether no trial will need a slot any more. Until then Tune keeps the actors of ended trials warm."""
         paused = any(trial.status == Trial.PAUSED for trial in self._live)
-        return self.stopping() or (self._jobs.exhausted() and not paused)
+        return self.stopping() or (self._jobs.exhausted() and not paused and not self._returned)
 
     def set_finished(self) -> None:
         """Do nothing. Tune calls this when it is stopped; the jobs know themselves what remains."""

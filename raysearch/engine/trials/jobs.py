@@ -1,6 +1,7 @@
 """The jobs of a study: their sources, the listeners that are called for each cell, and the objective."""
 
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol, Self
@@ -46,6 +47,41 @@ class Objective:
     def is_better(self, value: float, than: float | None) -> bool:
         """Return whether a value beats another; any value beats None."""
         return than is None or (value > than if self.mode == "max" else value < than)
+
+
+@dataclass(frozen=True)
+class StepLimit:
+    """How long the workers may take for a command before they count as hung and are replaced.
+
+    By default an ordinary step may take 20 times as long as the slowest one before it, and at least ten minutes. Hours
+    are left where there is nothing to compare with: while a task is built, which may compute the features of all
+    images, in the first steps, and in the last step, which evaluates.
+
+    Args:
+        seconds: for every step, whatever it does; None: by the rule above. Infinity sets no limit.
+        factor: times the slowest step so far.
+        least: seconds that an ordinary step may take in any case.
+        unknown: seconds where there is nothing to compare with.
+    """
+
+    seconds: float | None = None
+    factor: float = 20.0
+    least: float = 600.0
+    unknown: float = 4 * 3600.0
+
+    def of_step(self, slowest: float | None) -> float | None:
+        """Return the limit in seconds; None if there is none.
+
+        Args:
+            slowest: seconds of the slowest step so far; None for a command that cannot be compared with it.
+
+        >>> [StepLimit().of_step(slowest) for slowest in (1.0, 60.0, None)]
+        [600.0, 1200.0, 14400.0]
+        """
+        limit = self.seconds
+        if limit is None:
+            limit = self.unknown if slowest is None else max(self.least, self.factor * slowest)
+        return limit if math.isfinite(limit) else None
 
 
 class Jobs(Protocol):

@@ -29,11 +29,16 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Flush:
+    """Wait until the checkpoint of the last step is written."""
+
+
+@dataclass(frozen=True)
 class Stop:
     """Leave the train loop."""
 
 
-Command = Begin | Step | Stop
+Command = Begin | Step | Flush | Stop
 
 
 @dataclass(frozen=True)
@@ -48,10 +53,18 @@ class Reply:
     spent: float = 0.0  # seconds that those reports took
     settings: dict[str, Any] = field(default_factory=dict)  # as a population had moved the config by then
     error: str | None = None  # the task cannot continue; the worker can
+    device: str | None = None  # name of the GPU that the cell was computed on, or "cpu"; of several, all
 
 
 class GroupLost(RuntimeError):
     """The worker group ended before it answered."""
+
+
+class GroupNotStarted(GroupLost):
+    """The worker group ended before all of its workers were ready, so no cell has anything to do with it."""
+
+
+_AGREE_SECONDS = 30.0  # ranks fail within milliseconds if they fail together
 
 
 @ray.remote(num_cpus=0, max_concurrency=256)
@@ -70,6 +83,8 @@ class Mailbox:
         self._number = 0
         self._command: Command | None = None
         self._replies: dict[int, Reply] = {}
+        self._errors: dict[int, str] = {}  # of the current command
+        self._disagree = False
         self._present: set[int] = set()
         self._lost: str | None = None
         self._changed = asyncio.Condition()
@@ -78,12 +93,12 @@ class Mailbox:
         """Wait until every rank is there.
 
         Raises:
-            GroupLost: the worker group ended before.
+            GroupNotStarted: the worker group ended before.
         """
         async with self._changed:
             await self._changed.wait_for(lambda: len(self._present) == self._workers or self._lost is not None)
             if self._lost is not None:
-                raise GroupLost(self._lost)
+                raise GroupNotStarted(self._lost)
 
     async def ask(self, command: Command) -> Reply:
         """Hand a command to the workers, wait until all have executed it, and return the reply of rank 0.
@@ -95,6 +110,8 @@ class Mailbox:
             self._number += 1
             self._command = command
             self._replies = {}
+            self._errors = {}
+            self._disagree = False
             self._changed.notify_all()
             await self._changed.wait_for(lambda: len(self._replies) == self._workers or self._lost is not None)
             if len(self._replies) < self._workers:
@@ -117,6 +134,29 @@ class Mailbox:
             await self._changed.wait_for(lambda: self._number >= number)
             assert self._command is not None
             return self._command
+
+    async def agree(self, rank: int, kind: str, seconds: float = _AGREE_SECONDS) -> bool:
+        """Return whether every rank has met the same error at the current command; all ranks get the same answer.
+
+        Args:
+            rank: the rank of the calling worker.
+            kind: what the errors of all ranks must have in common.
+            seconds: how long the other ranks are waited for.
+        """
+        async with self._changed:
+            self._errors[rank] = kind
+            self._disagree = self._disagree or len(set(self._errors.values())) > 1
+            self._changed.notify_all()
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._changed.wait_for(
+                        lambda: self._disagree or bool(self._replies) or len(self._errors) == self._workers
+                    )
+            except TimeoutError:
+                pass
+            self._disagree = self._disagree or len(self._errors) < self._workers
+            self._changed.notify_all()
+            return not self._disagree
 
     async def lose(self, reason: str) -> None:
         """Wake whoever waits, since the worker group has ended."""

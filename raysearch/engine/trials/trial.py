@@ -22,6 +22,7 @@ class CellTrial(tune.Trainable):
     _paused_state: dict[str, Any] | None  # what `save_checkpoint` returned, when Tune resumes a paused trial
     _begun: bool
     _error: str | None
+    _device: str | None
     _steps: int
     _seconds: float
     _attempts: int
@@ -33,7 +34,7 @@ class CellTrial(tune.Trainable):
         group: worker_group.GroupSpec,
         storage: str | None = None,
         objective: jobs.Objective | None = None,
-        limit: float | None = None,
+        limit: jobs.StepLimit | None = None,
     ) -> None:
         """Start the worker group, once per actor.
 
@@ -42,12 +43,14 @@ class CellTrial(tune.Trainable):
             group: the specification of the worker group.
             storage: path or URI of the checkpoints; None keeps none.
             objective: chooses the best checkpoint, and is a scheduler's metric.
-            limit: seconds after which a silent worker counts as hung.
+            limit: after which time a silent worker counts as hung; None: the default one.
         """
         self._storage_location = storage
         self._objective = objective
-        self._limit = limit
+        self._limit = limit or jobs.StepLimit()
+        self._slowest: float | None = None  # seconds of a training step, of all cells of this actor
         self._group = worker_group.WorkerGroup(group)
+        self._is_first = True  # whether the group has given no result yet
         self._gpus = group.gpus * group.workers
         self.reset_config(config)
 
@@ -76,9 +79,12 @@ class CellTrial(tune.Trainable):
         if not self._begun:
             self._begin()
         if self._error is None:
-            reply = self._group.ask(mailbox.Step(), self._job.name, self._limit)
+            reply = self._ask(mailbox.Step(), is_ordinary=0 < len(self._history) < self._steps - 1)
             self._error = reply.error
+            self._device = reply.device or self._device
             self._seconds += reply.seconds
+            if reply.report.get("phase") != "warmup":
+                self._slowest = max(reply.seconds, self._slowest or 0.0)
         if self._error is not None:
             return self._end("failed", {}, {})
         if len(self._history) < self._steps:
@@ -96,6 +102,7 @@ class CellTrial(tune.Trainable):
         The state stays in the run's storage; Tune gets its name.
         """
         assert self._storage_location is not None
+        self._error = self._ask(mailbox.Flush()).error
         step = len(self._history)
         name = Checkpoints(self._storage_location, self.trial_id).pin(step)
         return {"cell": self.trial_id, "step": step, "name": name}
@@ -127,17 +134,25 @@ class CellTrial(tune.Trainable):
             start=self._job.start,
             take_over=take_over,
         )
-        reply = self._group.ask(command, self._job.name, self._limit)
+        reply = self._ask(command)
         self._error = reply.error
+        self._device = reply.device
         self._steps = reply.report.get("steps", 0)
         self._history = list(reply.history)
         self._seconds = reply.seconds + reply.spent
         self._begun = True
 
+    def _ask(self, command: mailbox.Command, is_ordinary: bool = False) -> mailbox.Reply:
+        """Have the workers execute a command, within a time that follows from the slowest step if it is ordinary."""
+        limit = self._limit.of_step(self._slowest if is_ordinary else None)
+        return self._group.ask(command, self._job.name, limit)
+
     def _result(self, report: dict[str, Any]) -> dict[str, Any]:
         """Return what schedulers and listeners read. The rest is text, since Tune keeps statistics of every number."""
         trained = schedulers.count_trained(self._history)
         result: dict[str, Any] = {"report": json.dumps(report), "steps": self._steps, schedulers.TIME_ATTR: trained}
+        result["is_first_of_group"] = self._is_first
+        self._is_first = False
         if trained and self._objective and self._objective.metric in report:
             result[self._objective.metric] = report[self._objective.metric]
         return result
@@ -158,6 +173,7 @@ class CellTrial(tune.Trainable):
             "epochs": sum(step.get("epochs", 1) for step in self._history),
             "epoch_seconds": epoch_seconds(self._history),
             "attempts": self._attempts,
+            "device": self._device,
             "metric_ids": "{}",
             "history": json.dumps(self._history),
         }

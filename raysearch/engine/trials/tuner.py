@@ -4,15 +4,15 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ray import tune
 from ray.tune.schedulers import TrialScheduler
 
 from raysearch.core import Interrupt, environment
 from raysearch.engine import ray_internals
-from raysearch.engine.trials import callbacks, job_queue, lost_nodes, schedulers, train_loop, worker_group
-from raysearch.engine.trials.jobs import Jobs, Listener, Objective
+from raysearch.engine.trials import callbacks, job_queue, lost_nodes, running_cell, schedulers, train_loop, worker_group
+from raysearch.engine.trials.jobs import Jobs, Listener, Objective, StepLimit
 from raysearch.engine.trials.trial import CellTrial
 from raysearch.storage import join_uri
 
@@ -39,17 +39,17 @@ class CheckpointPolicy:
     Args:
         storage: path or URI of the checkpoints; None keeps none, and a cell that is retried starts over.
         objective: chooses the best checkpoint, and is what an early-stopping scheduler compares trials by.
-        limit: seconds after which a worker that does not finish a step counts as hung; None waits for ever.
+        limit: after which time a worker that does not finish a step counts as hung.
     """
 
     storage: str | None = None
     objective: Objective | None = None
-    limit: float | None = None
+    limit: StepLimit = field(default_factory=StepLimit)
 
 
 def run_trials(
     jobs: Jobs,
-    build: train_loop.BuildTask,
+    build: running_cell.BuildTask,
     source: train_loop.ImageSource | None,
     capacity: Capacity,
     listener: Listener,

@@ -29,7 +29,8 @@ from raysearch.engine import ray_internals
 from raysearch.engine.trials.failures import explain_group
 from raysearch.engine.trials.gloo import MultiNodeTorchConfig
 from raysearch.engine.trials.mailbox import Command, GroupLost, Mailbox, Reply, Stop
-from raysearch.engine.trials.train_loop import BuildTask, ImageSource, train_loop
+from raysearch.engine.trials.running_cell import BuildTask
+from raysearch.engine.trials.train_loop import ImageSource, train_loop
 
 NAMESPACE = "raysearch"
 MAX_SLOTS = 1 << 8
@@ -37,6 +38,7 @@ _MARK_BASE = 1 << 20  # bytes
 _CHECK_SECONDS = 3.0
 _STOP_SECONDS = 30.0
 _CLAIM_PAUSE = 0.2  # seconds
+_ALLOCATOR = "PYTORCH_CUDA_ALLOC_CONF"
 
 
 @dataclass(frozen=True)
@@ -79,12 +81,15 @@ class WorkerGroup:
                 "build": spec.build,
                 "source": spec.source,
                 "threads": spec.cpus,
+                "gpus": spec.gpus,
             },
-            torch_config=MultiNodeTorchConfig(),
+            torch_config=MultiNodeTorchConfig(on_gpus=spec.gpus > 0),
             scaling_config=ray.train.ScalingConfig(
                 num_workers=spec.workers, use_gpu=spec.gpus > 0, resources_per_worker=resources
             ),
-            run_config=ray.train.RunConfig(name=f"slot-{slot}", storage_path=self._storage.name),
+            run_config=ray.train.RunConfig(
+                name=f"slot-{slot}", storage_path=self._storage.name, worker_runtime_env=_worker_environment(spec)
+            ),
         )
         ray_internals.drop_unused_callbacks(trainer)
         self._thread = threading.Thread(target=self._run, args=(trainer,), daemon=True)
@@ -99,7 +104,7 @@ class WorkerGroup:
             limit: seconds after which the workers count as hung and are removed; starting the group does not count.
 
         Raises:
-            GroupLost: a worker died or hung.
+            GroupLost: a worker died or hung; a `GroupNotStarted` if the workers were never ready.
             ray.exceptions.RayActorError: the mailbox died.
         """
         self._wait_until_ready()
@@ -107,7 +112,7 @@ class WorkerGroup:
             return ray.get(self._mailbox.ask.options(name=name).remote(command), timeout=limit)
         except ray.exceptions.GetTimeoutError:
             _remove_marked(self._mark)
-            raise GroupLost(f"no answer for {limit:g} s, which is the study's time limit: the worker hung") from None
+            raise GroupLost(f"no answer for {limit:.0f} s, the time limit of this step: the worker hung") from None
 
     def _wait_until_ready(self) -> None:
         """Wait for all workers. Groups whose holders died a moment ago may hold the resources."""
@@ -144,6 +149,16 @@ class WorkerGroup:
             logging.getLogger(__name__).debug("worker group lost", exc_info=True)
         finally:
             self._mailbox.lose.remote(reason)
+
+
+def _worker_environment(spec: GroupSpec) -> dict[str, Any]:
+    """Return the runtime environment of the workers: on a GPU, memory that does not fragment, unless the user chose.
+
+    Batches of several sizes would fragment a part of a GPU. torch reads the variable when it is imported.
+    """
+    if not spec.gpus:
+        return {}
+    return {"env_vars": {_ALLOCATOR: os.environ.get(_ALLOCATOR, "expandable_segments:True")}}
 
 
 def remove_all(run: str) -> None:

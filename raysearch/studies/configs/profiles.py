@@ -64,8 +64,8 @@ def check_limit(seconds: float | None) -> None:
         UserError: a limit that no step can keep.
     """
     is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
-    if seconds is not None and not (is_number and 0 < seconds < float("inf")):
-        raise UserError(f"step_limit is a number of seconds above 0, not {seconds!r}")
+    if seconds is not None and not (is_number and seconds > 0):
+        raise UserError(f"step_limit is a number of seconds above 0, or infinity for no limit, not {seconds!r}")
 
 
 def seed_list(given: int | list[int], count: int | None = None) -> list[int]:

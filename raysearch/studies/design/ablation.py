@@ -36,7 +36,9 @@ class Ablation:
         profiles: profile name -> settings, on top of the task's own.
         published: `paper/name` of published numbers to show beside, a file of `search_spaces/published`. `{data}` in it
             stands for the layout of the run's data set, such as cub.
-        step_limit: seconds after which the worker of an unfinished step (an outer iteration) is replaced as hung.
+        step_limit: seconds after which the worker of an unfinished step (an outer iteration) is replaced as hung. None:
+            20 times the slowest step so far, at least ten minutes, and four hours where there is nothing to compare
+            with. `float("inf")` sets no limit.
     """
 
     question: str

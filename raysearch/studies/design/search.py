@@ -44,7 +44,9 @@ class Search:
         judge_seeds: fresh seeds on which the best config and the reference meet at the end; 0 leaves that out.
         judge_metric: the metric of that comparison.
         profiles: profile name -> settings, on top of the task's own.
-        step_limit: seconds after which the worker of an unfinished step (an outer iteration) is replaced as hung.
+        step_limit: seconds after which the worker of an unfinished step (an outer iteration) is replaced as hung. None:
+            20 times the slowest step so far, at least ten minutes, and four hours where there is nothing to compare
+            with. `float("inf")` sets no limit.
     """
 
     question: str

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import ray
+import torch
 from rich.console import Console
 
 from raysearch.core import UserError
@@ -251,8 +252,8 @@ def test_a_cell_s_images_are_let_go_when_it_ends(monkeypatch: pytest.MonkeyPatch
     context = SimpleNamespace(get_world_rank=lambda: 0, get_world_size=lambda: 1)
     monkeypatch.setattr(ray, "get", lambda value: value)
     monkeypatch.setattr(ray.train, "get_context", lambda: context)
-    monkeypatch.setattr(ray.train.torch, "get_device", lambda: "cpu")
-    config = {"mailbox": SimpleNamespace(exchange=exchange), "build": Task, "source": Source(), "threads": 1}
+    monkeypatch.setattr(ray.train.torch, "get_device", lambda: torch.device("cpu"))
+    config = {"mailbox": SimpleNamespace(exchange=exchange), "build": Task, "source": Source(), "threads": 1, "gpus": 0}
     train_loop.train_loop(config)
     assert [bool(one.closed) for one in fed] == [True, True, True]
     assert [all(closed) for closed in seen] == [True, True, True]

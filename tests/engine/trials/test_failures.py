@@ -4,7 +4,7 @@ from ray.exceptions import RayActorError
 from ray.train import ControllerError, WorkerGroupError
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 
-from raysearch.engine.trials.failures import explain_attempt, explain_group
+from raysearch.engine.trials.failures import explain_attempt, explain_group, is_failed_start
 
 
 def test_a_dead_rank_is_named_and_those_that_waited_for_it_are_not() -> None:
@@ -27,6 +27,21 @@ def test_a_group_that_did_not_start_says_the_last_line_too() -> None:
     explanation = explain_group(ControllerError(failure))
     assert explanation == "the worker group did not start: RuntimeError: Gloo connectFullMesh failed"
     assert explain_group(ControllerError(RuntimeError())) == "the worker group did not start: RuntimeError()"
+
+
+def test_a_lost_device_is_named_without_the_place_of_the_error_in_the_source() -> None:
+    failure = RuntimeError("Traceback\n\nraysearch.engine.trials.device.DeviceLost: the device cuda:0 on n1 was lost\n")
+    expected = "DeviceLost: the device cuda:0 on n1 was lost"
+    assert explain_group(WorkerGroupError("a page", {0: failure})) == f"rank 0: {expected}"
+    assert explain_group(ControllerError(failure)) == f"the worker group did not start: {expected}"
+
+
+def test_a_group_that_did_not_start_is_told_from_one_that_was_lost() -> None:
+    text = "Traceback ... raysearch.engine.trials.mailbox.{}: rank 0: DeviceLost: x"
+    assert is_failed_start(text.format("GroupNotStarted"))
+    assert not is_failed_start(text.format("GroupLost"))
+    for name in ("GroupNotStarted", "GroupLost"):
+        assert explain_attempt(text.format(name)) == "rank 0: DeviceLost: x"
 
 
 def test_what_is_not_known_is_said_in_one_line() -> None:

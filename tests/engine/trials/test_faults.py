@@ -2,17 +2,20 @@
 
 import contextlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from raysearch.core import UserError
 from raysearch.engine.trials import callbacks, tuner
-from raysearch.engine.trials.jobs import FixedJobs, Job, Listener
+from raysearch.engine.trials.jobs import FixedJobs, Job, Listener, StepLimit
+from raysearch.engine.trials.running_cell import BuildTask
 
 from .. import killing
 from ..killing import MAILBOX, TRIAL, WORKER, Nodes, when
-from ..small_task import SmallTask, plain_run, read_log
+from ..small_task import BuildOnBrokenDevice, SmallTask, plain_run, read_log
 
 STEPS = 5
 KILLED_AT = 4
@@ -33,7 +36,12 @@ class Recorder(Listener):
 
 
 def run(
-    folder: Path, configs: list[dict[str, Any]], slots: int = 2, workers: int = 1, limit: float | None = None
+    folder: Path,
+    configs: list[dict[str, Any]],
+    slots: int = 2,
+    workers: int = 1,
+    limit: StepLimit | None = None,
+    build: BuildTask = SmallTask,
 ) -> Recorder:
     """Run cells and see that those that finished have the numbers of an undisturbed run, and that nothing stays."""
     recorder = Recorder()
@@ -43,8 +51,8 @@ def run(
         for i, config in enumerate(configs)
     ]
     resources = tuner.Capacity(slots=slots, workers=workers)
-    keeping = tuner.CheckpointPolicy(str(folder / "checkpoints"), limit=limit)
-    assert tuner.run_trials(FixedJobs(jobs), SmallTask, None, resources, recorder, keeping)
+    keeping = tuner.CheckpointPolicy(str(folder / "checkpoints"), limit=limit or StepLimit())
+    assert tuner.run_trials(FixedJobs(jobs), build, None, resources, recorder, keeping)
     assert set(recorder.records) == {job.cell for job in jobs}
     for job in jobs:
         record = recorder.records[job.cell]
@@ -87,6 +95,55 @@ def test_a_task_that_raises_fails_alone(nodes: Nodes, tmp_path: Path) -> None:
     assert len({entry.process for entry in read_log(tmp_path)}) <= 2, "a task that raises costs no worker group"
 
 
+def test_a_broken_device_costs_an_attempt_and_no_second_cell(nodes: Nodes, tmp_path: Path) -> None:
+    recorder = run(tmp_path, [{}, {"faults": {str(KILLED_AT): "sticky"}}, {}, {}], slots=1)
+    assert {record["status"] for record in recorder.records.values()} == {"finished"}
+    assert [recorder.records[f"cell{i}"]["attempts"] for i in range(4)] == [1, 2, 1, 1]
+    ((cell, reason),) = recorder.reasons
+    assert cell == "cell1"
+    assert reason.startswith("rank 0: the device cpu on ")
+    assert reason.endswith(" does not compute: RuntimeError: CUDA error: an illegal memory access was encountered")
+
+
+def test_a_slot_whose_device_never_works_fails_no_cell(nodes: Nodes, tmp_path: Path) -> None:
+    """One of two nodes is broken: the other runs all cells."""
+    recorder = run(tmp_path, [{}, {}, {}], build=BuildOnBrokenDevice(str(tmp_path), everywhere=False))
+    assert {record["status"] for record in recorder.records.values()} == {"finished"}
+    assert len({entry.process for entry in read_log(tmp_path)}) == 1
+    assert recorder.reasons
+    assert all("does not compute" in reason for _, reason in recorder.reasons)
+
+
+@pytest.mark.slow
+def test_without_a_slot_the_study_stops_with_a_line(nodes: Nodes, tmp_path: Path) -> None:
+    recorder = Recorder()
+    build = BuildOnBrokenDevice(str(tmp_path), everywhere=True)
+    jobs = [Job(f"cell{i}", f"variant {i}", {}, i) for i in range(3)]
+    with pytest.raises(UserError, match=r"^no worker group starts any more, .* does not compute: .*; mend the machine"):
+        tuner.run_trials(FixedJobs(jobs), build, None, tuner.Capacity(slots=1), recorder)
+    assert recorder.records == {}, "no cell failed"
+    killing.nothing_stays()
+
+
+def test_what_all_ranks_meet_fails_the_cell_and_not_the_group(nodes: Nodes, tmp_path: Path) -> None:
+    faults = ("nan everywhere", "memory everywhere")
+    recorder = run(tmp_path, [{}, *({"faults": {"2": fault}} for fault in faults), {}], slots=1, workers=2)
+    assert [recorder.records[f"cell{i}"]["status"] for i in range(4)] == ["finished", "failed", "failed", "finished"]
+    assert [recorder.records[f"cell{i}"]["attempts"] for i in range(4)] == [1] * 4
+    assert recorder.records["cell1"]["error"] == "NonFiniteLoss: the loss became nan in epoch 2"
+    assert recorder.reasons == []
+    assert len({entry.process for entry in read_log(tmp_path)}) == 2, "the group was replaced"
+
+
+def test_a_worker_that_hangs_is_noticed_by_default(nodes: Nodes, tmp_path: Path) -> None:
+    """By the rule that follows from the slowest step; the least time is made short."""
+    limit = StepLimit(least=2.0)
+    recorder = run(tmp_path, [{"faults": {str(KILLED_AT): "sleep"}}], slots=1, limit=limit)
+    assert recorder.records["cell0"]["attempts"] == 2
+    ((_, reason),) = recorder.reasons
+    assert re.match(r"no answer for [4-9] s, the time limit of this step: the worker hung", reason)
+
+
 def test_a_killed_process_costs_an_attempt_and_nothing_else(nodes: Nodes, tmp_path: Path) -> None:
     """One trial at a time, so the latest actor of a kind is that of the cell that is hit."""
     kinds = [WORKER, TRIAL, MAILBOX]
@@ -121,7 +178,8 @@ def test_a_killed_node_costs_its_trial_an_attempt_and_nothing_else(nodes: Nodes,
 
 @pytest.mark.slow
 def test_workers_that_hang_are_replaced(nodes: Nodes, tmp_path: Path) -> None:
-    recorder = run(tmp_path, [{"faults": {str(KILLED_AT): fault}} for fault in ("sleep", "hold")] + [{}], limit=LIMIT)
+    configs = [{"faults": {str(KILLED_AT): fault}} for fault in ("sleep", "hold")] + [{}]
+    recorder = run(tmp_path, configs, limit=StepLimit(LIMIT))
     assert {record["status"] for record in recorder.records.values()} == {"finished"}
     assert [recorder.records[f"cell{i}"]["attempts"] for i in range(3)] == [2, 2, 1]
     assert sorted(cell for cell, _ in recorder.reasons) == ["cell0", "cell1"]

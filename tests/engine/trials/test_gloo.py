@@ -8,11 +8,13 @@ from typing import Any
 import psutil
 import pytest
 import ray
+import torch
 
 from raysearch.engine.trials import gloo
+from raysearch.engine.trials.device import DeviceLost
 from raysearch.engine.trials.gloo import MultiNodeTorchConfig, find_interface
 
-VARIABLE = "GLOO_SOCKET_IFNAME"
+VARIABLES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
 
 
 class Group:
@@ -52,10 +54,27 @@ def test_the_interface_that_bears_an_address() -> None:
 def test_workers_on_several_machines_are_told_it(
     addresses: list[str], before: str | None, expected: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(VARIABLE, before or "")
-    if before is None:
-        monkeypatch.delenv(VARIABLE)
+    for variable in VARIABLES:
+        monkeypatch.setenv(variable, before or "")
+        if before is None:
+            monkeypatch.delenv(variable)
     monkeypatch.setattr(gloo._TorchBackend, "on_start", lambda *_: None)
     monkeypatch.setattr(ray.util, "get_node_ip_address", lambda: "127.0.0.1")
     MultiNodeTorchConfig().backend_cls().on_start(Group(addresses), MultiNodeTorchConfig())
-    assert os.environ.get(VARIABLE) == expected
+    assert [os.environ.get(variable) for variable in VARIABLES] == [expected, expected]
+
+
+def test_a_rank_does_not_wait_half_an_hour_for_another() -> None:
+    assert MultiNodeTorchConfig().timeout_s == 300
+    assert MultiNodeTorchConfig().to_dict()["timeout_s"] == 300
+
+
+def test_a_gpu_that_torch_cannot_use_is_reported_before_nccl_meets_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def _refuse() -> None:
+        raise RuntimeError("The NVIDIA driver on your system is too old (found version 12020).\nPlease update")
+
+    monkeypatch.setattr(torch.cuda, "init", _refuse)
+    monkeypatch.setattr(gloo._TorchBackend, "on_start", lambda *_: pytest.fail("NCCL was started"))
+    config = MultiNodeTorchConfig(on_gpus=True)
+    with pytest.raises(DeviceLost, match=r"cannot be used by torch .*: The NVIDIA driver on your system is too old"):
+        config.backend_cls().on_start(Group(["127.0.0.1"]), config)
