@@ -6,7 +6,8 @@ from dashboards.html import formats
 from dashboards.html.formats import count, interval, listed, metric, metric_name, signed
 from dashboards.run_data import has_chance, near_chance
 from dashboards.search.final_evaluation import FinalEvaluation
-from dashboards.search.view import SearchView, TriedConfig
+from dashboards.search.tried_configs import TriedConfig
+from dashboards.search.view import SearchView
 
 
 def answer_sentences(run: SearchView) -> list[str]:

@@ -10,7 +10,8 @@ from dashboards.html import formats
 from dashboards.run_data import MetricRange
 from dashboards.search.figures import config_markers, sample_configs
 from dashboards.search.final_evaluation import BEST, REFERENCE, FinalEvaluation
-from dashboards.search.view import SearchView, TriedConfig
+from dashboards.search.tried_configs import TriedConfig
+from dashboards.search.view import SearchView
 
 MAX_CURVES = 60  # that a reader can tell apart
 

@@ -11,7 +11,8 @@ import plotly.graph_objects as go
 
 from dashboards.ablation import figures
 from dashboards.html import formats
-from dashboards.search.view import SearchView, TriedConfig
+from dashboards.search.tried_configs import TriedConfig
+from dashboards.search.view import SearchView
 
 MAX_POINTS = 2000  # that a browser draws at once
 PALETTE = (figures.BLUE, figures.VERMILLION, figures.GREEN, "#cc79a7", "#e69f00", "#56b4e9")  # one color per group

@@ -26,7 +26,8 @@ from dashboards.ablation import figures
 from dashboards.html import formats
 from dashboards.run_data import mean
 from dashboards.search.figures import PALETTE, all_numbers, config_markers, is_logarithmic, sample_configs
-from dashboards.search.view import SearchView, TriedConfig
+from dashboards.search.tried_configs import TriedConfig
+from dashboards.search.view import SearchView
 
 MIN_CONFIGS = 8  # with fewer finished configs a share reflects chance more than the parameter
 MAX_PARAMETERS = 3

@@ -16,7 +16,8 @@ from plotly.colors import sample_colorscale
 from dashboards.ablation import figures
 from dashboards.html import formats
 from dashboards.search.figures import all_numbers, is_logarithmic, sample_configs
-from dashboards.search.view import SearchView, TriedConfig
+from dashboards.search.tried_configs import TriedConfig
+from dashboards.search.view import SearchView
 
 MAX_LINES = 400
 _SHADES = 8

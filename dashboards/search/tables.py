@@ -7,7 +7,8 @@ from dashboards.html import Cell, Column, Markup, Table, csv_value, escape, form
 from dashboards.search.answer import setting_text, settings_text
 from dashboards.search.figures import all_numbers
 from dashboards.search.final_evaluation import BEST, REFERENCE, FinalEvaluation
-from dashboards.search.view import SearchView, TriedConfig
+from dashboards.search.tried_configs import TriedConfig
+from dashboards.search.view import SearchView
 from raysearch.core.console import TerminalTable
 
 MAX_ROWS = 20  # of a table for people
