@@ -102,10 +102,12 @@ class EpisodicNetwork(nn.Module):
         return self.comparer
 
     def maps(self, images: Tensor) -> Maps:
-        """Return the maps (B, C, h, w) of images (B, 3, H, W), one per tap."""
+        """Return the maps (B, C, h, w) of images (B, 3, H, W), one per tap; averages are float32 or wider."""
         by_tap = self.backbone(images)
         maps = [by_tap[tap] for tap in self.taps]
-        return maps if self.grid is None else [nn.functional.adaptive_avg_pool2d(tap, self.grid) for tap in maps]
+        if self.grid is None:
+            return maps
+        return [nn.functional.adaptive_avg_pool2d(at_least_single(tap), self.grid) for tap in maps]
 
     def forward(self, images: Tensor | Maps, layout: Layout, batch: Tensor | Maps | None = None) -> EpisodeOutput:
         """Score the queries.

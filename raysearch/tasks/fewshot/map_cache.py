@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from raysearch.core import WriteError
 from raysearch.models.fewshot import EpisodicNetwork, Maps
 from raysearch.tasks.common import cached
 
@@ -37,9 +38,18 @@ class MapCache:
     key: Mapping[str, Any]
 
     def maps(self, compute: Callable[[], Maps], device: torch.device) -> Maps:
-        """Return the maps on a device, and compute them if no process has done so."""
-        table = cached(self.directory, self.key, lambda: pack(compute()), kind="maps", room=ROOM)
-        return [tap.to(device, copy=True) for tap in unpack(table)]
+        """Return the maps on a device, and compute them if no process has done so or the cache cannot be written."""
+        computed: Maps = []
+
+        def _pack() -> Tensor:
+            computed.extend(compute())
+            return pack(computed)
+
+        try:
+            table = cached(self.directory, self.key, _pack, kind="maps", room=ROOM)
+        except WriteError:
+            return computed
+        return computed or [tap.to(device, copy=True) for tap in unpack(table)]
 
 
 def network_key(network: EpisodicNetwork) -> dict[str, Any]:

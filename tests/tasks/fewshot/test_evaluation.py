@@ -94,6 +94,19 @@ def test_the_store_gives_the_maps_of_its_images(monkeypatch: pytest.MonkeyPatch)
     assert sorted(map(int, seen)) == [0, 3, 7, 15], "each image once"
 
 
+def test_averages_of_a_network_in_bfloat16_are_float32() -> None:
+    network = make(METHODS["lwfm"]).network.eval()
+    images = feed().test.batch(torch.arange(3), torch.device("cpu"))
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        taps = network.backbone(images)
+        maps = network.maps(images)
+    assert all(tap.dtype == torch.bfloat16 for tap in taps.values())
+    assert all(tap.dtype == torch.float32 for tap in maps)
+    for tap, average in zip(taps.values(), maps, strict=True):
+        expected = tap.float().unflatten(3, (2, -1)).unflatten(2, (2, -1)).mean((3, 5))
+        torch.testing.assert_close(average, expected, rtol=1e-6, atol=1e-6)
+
+
 def test_judging_leaves_the_network_as_it_was() -> None:
     task = trained("helixformer")
     for mode in (True, False):

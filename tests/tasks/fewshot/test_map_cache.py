@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from raysearch.core import WriteError, atomic
 from raysearch.data.feed import ImageSet
 from raysearch.tasks.base import Worker
 from raysearch.tasks.common import Loader, cached
@@ -133,6 +134,19 @@ def test_a_file_that_is_damaged_or_foreign_is_not_used(damage: str, monkeypatch:
         else:
             path.write_bytes(content if damage == "flipped" else content[:-40])
     assert finish(make(METHODS["lwfm"], FROZEN)) == expected
+
+
+def test_a_cache_that_cannot_be_written_fails_no_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = finish(make(METHODS["lwfm"], FROZEN))
+    for path in files():
+        path.unlink()
+
+    def full(*_: Any) -> None:
+        raise WriteError("no space left")
+
+    monkeypatch.setattr(atomic, "replace_file", full)
+    assert finish(make(METHODS["lwfm"], FROZEN)) == expected
+    assert files() == []
 
 
 def strided(dtype: torch.dtype) -> list[Tensor]:
