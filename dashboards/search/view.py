@@ -100,7 +100,7 @@ class SearchView:
         for group in self.groups:
             rows = [row for config in self.in_group(group) for row in config.rows if row["status"] == "finished"]
             counts = devices.device_counts(rows)
-            if len(counts) > 1:
+            if len(counts) > 1 or any(map(devices.is_on_several, rows)):
                 place = f" of {group}" if group else ""
                 listed = ", ".join(f"{number:,} on {device}" for device, number in counts.items())
                 notes.append(f"cells of configs{place} ran on different kinds of devices: {listed}")

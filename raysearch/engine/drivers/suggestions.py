@@ -169,15 +169,15 @@ class Suggestions(Listener):
         if not self._times or record["status"] != "finished":
             return record
         device = devices.device_of(record)
-        if self.timed_on is None:
+        if self.timed_on is None and not devices.is_on_several(record):
             self.timed_on = self.optuna.fix_timed_on(device)
         if device == self.timed_on:
             return record
         if not self._reported_devices:
             self._reported_devices = True
             self._report(
-                f"{', '.join(self._times)} is compared on {self.timed_on} alone: configs on another kind of device, "
-                f"here {device}, have no value; search on one kind"
+                f"{', '.join(self._times)} is compared on {self.timed_on or 'one kind of device'} alone: configs on "
+                f"another kind, here {device}, have no value; search on one kind"
             )
         return {**record, **dict.fromkeys(self._times)}
 

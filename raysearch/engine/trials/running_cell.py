@@ -15,10 +15,10 @@ from raysearch.engine.trials.mailbox import Begin, Reply
 from raysearch.runs.checkpoint_writer import CheckpointWriter
 from raysearch.runs.checkpoints import FILES, Checkpoints, decode_state
 from raysearch.storage import Location
+from raysearch.studies.analysis.devices import BETWEEN
 from raysearch.studies.configs import replace_values
 from raysearch.tasks.base import NonFiniteLoss, Task, Worker
 
-_BETWEEN_DEVICES = " + "
 BuildTask = Callable[[Mapping[str, Any], int, Worker], Task]  # (plain config, seed, worker) -> task
 
 
@@ -51,8 +51,8 @@ class RunningCell:
             self._best = state["best"]
         # A cell that continues elsewhere may have been computed on several kinds of GPU. Earlier versions kept none.
         before = state.get("device") if state else None
-        devices = {*(before.split(_BETWEEN_DEVICES) if before else ()), device_name(worker.device)}
-        self._device = _BETWEEN_DEVICES.join(sorted(devices))
+        devices = {*(before.split(BETWEEN) if before else ()), device_name(worker.device)}
+        self._device = BETWEEN.join(sorted(devices))
 
     def begun(self) -> Reply:
         """Return the reply to `Begin`: the number of steps, and the history of a cell that continues."""

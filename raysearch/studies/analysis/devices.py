@@ -1,7 +1,7 @@
 """The devices that computed the cells of a comparison: named, counted, and kept apart where times are compared.
 
-The column `device` holds the name of a cell's GPU, or "cpu". Cells of earlier versions lack it. Their GPU-seconds show
-whether a GPU computed them, but not which.
+The column `device` holds the name of a cell's GPU, or "cpu"; of a cell that continued on another type of GPU the names
+of both. Cells of earlier versions lack it. Their GPU-seconds show whether a GPU computed them, but not which.
 """
 
 from collections import Counter
@@ -10,6 +10,7 @@ from typing import Any
 
 COLUMN = "device"  # of the results
 UNNAMED = "GPU without a recorded name"
+BETWEEN = " + "  # names of the devices of one cell
 COLUMNS = (COLUMN, "gpu_seconds")  # what the functions here read of a row, beside variant and status
 
 Row = Mapping[str, Any]
@@ -22,6 +23,15 @@ def device_of(row: Row) -> str:
     ('NVIDIA L4', 'cpu', 'GPU without a recorded name')
     """
     return str(row.get(COLUMN) or (UNNAMED if row.get("gpu_seconds") else "cpu"))
+
+
+def is_on_several(row: Row) -> bool:
+    """Return whether a cell began on one type of GPU and continued on another, so that its times are of neither.
+
+    >>> is_on_several({"device": "NVIDIA A10G + NVIDIA L4"}), is_on_several({"device": "NVIDIA L4"})
+    (True, False)
+    """
+    return BETWEEN in device_of(row)
 
 
 def kind_of(row: Row) -> str:
@@ -69,8 +79,8 @@ def is_time(metric: str) -> bool:
 
 
 def main_device(rows: Iterable[Row]) -> str | None:
-    """Return the device that finished the most cells, the first of equals; None if no cell has finished."""
-    counts = Counter(device_of(row) for row in rows if row["status"] == "finished")
+    """Return the device that finished the most cells alone, the first of equals; None if none has."""
+    counts = Counter(device_of(row) for row in rows if row["status"] == "finished" and not is_on_several(row))
     return counts.most_common(1)[0][0] if counts else None
 
 
@@ -109,7 +119,7 @@ def mixed(rows: Sequence[Row], references: Mapping[str, str] | None = None) -> d
     for name, own_rows in by_variant.items():
         reference = references.get(name, name) if references is not None else name
         compared = own_rows if reference == name else [*own_rows, *by_variant.get(reference, ())]
-        if len({device_of(row) for row in compared}) > 1:
+        if len({device for row in compared for device in device_of(row).split(BETWEEN)}) > 1:
             cells |= {id(row): row for row in compared}
     counts = Counter(device_of(row) for row in cells.values())
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))

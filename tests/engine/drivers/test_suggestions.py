@@ -330,7 +330,7 @@ def test_a_time_on_another_device_is_no_value(tmp_path: Path) -> None:
     assert fast.isdisjoint(source.optuna.front())
     assert source.optuna.front()
     assert len(printed) == 1
-    assert "epoch_seconds is compared on NVIDIA A alone" in printed[0]
+    assert "epoch_seconds is compared on NVIDIA A alone: configs on another kind, here NVIDIA B, have" in printed[0]
     best = best_config(source.configs, planned)
     assert best is not None
     assert best.value("map_validation") == max(score(job.config) for job in jobs), "of all devices"

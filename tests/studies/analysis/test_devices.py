@@ -72,3 +72,12 @@ def test_failed_cells_do_not_count() -> None:
     rows = [cell("a", 0, L4), cell("a", 1, A10G) | {"status": "failed"}]
     assert devices.mixed_sentence(rows, "map") == ""
     assert devices.comparable(rows, "epoch_seconds") == rows
+
+
+def test_a_cell_that_changed_its_device_has_no_time() -> None:
+    moved = f"{A10G}{devices.BETWEEN}{L4}"
+    rows = [timed("a", 0, moved, 1.0), timed("a", 1, moved, 1.0), timed("a", 2, L4, 1.0)]
+    assert devices.comparable(rows, "epoch_seconds") == rows[2:]
+    assert devices.comparable(rows[:2], "epoch_seconds") == []
+    assert devices.comparable(rows, "map") == rows
+    assert devices.mixed(rows[:2]) == {moved: 2}, "also if all cells moved alike"
