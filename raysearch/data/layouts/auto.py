@@ -8,7 +8,7 @@ images, without other signs, are class folders.
 from collections.abc import Sequence
 from pathlib import Path
 
-from raysearch.core import UserError, nearest
+from raysearch.core import UserError, nearest, user_code
 from raysearch.data.layouts.layout import LAYOUTS, Layout
 from raysearch.data.layouts.readers import disk
 from raysearch.data.shards import MANIFEST
@@ -24,6 +24,8 @@ def find_layout(name: str, src: str) -> tuple[Layout, str]:
     """
     if name == AUTO:
         return detect_layout(src)
+    if user_code.is_reference(name):
+        return LAYOUTS[user_code.know_reference(name).reference], ""
     if name not in LAYOUTS:
         hint = nearest(name, [*LAYOUTS, AUTO])
         known = "" if "known:" in hint else f" Known: {', '.join([AUTO, *sorted(LAYOUTS)])}"

@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from raysearch.core import UserError, extensions
 from raysearch.data import class_splits, evaluation_limits, shards
 
-__all__ = ["Counts", "Images", "RunConfig", "Section", "fields_below", "section", "setting"]
+__all__ = ["Counts", "Images", "RunConfig", "Section", "fields_below", "later_section", "section", "setting"]
 
 Condition = Callable[[Any], bool]  # of a whole run config
 
@@ -72,6 +72,16 @@ def section(
         off: its canonical form then.
     """
     return _field(default, _Use(used_if, off_if=off_if, off=off))
+
+
+def later_section(default: Section, used_if: Condition) -> Any:
+    """Declare a section that earlier versions did not have: configs that do not use it keep their hashes.
+
+    Args:
+        default: its values where none are given.
+        used_if: tells of a run's config whether the section matters. Dumps and canonical forms leave it out otherwise.
+    """
+    return _field(default, _Use(used_if, extension=True))
 
 
 Counts = Mapping[str, Sequence[int]]  # split -> images of each class

@@ -10,7 +10,7 @@ from typing import Any, Union, get_args, get_origin
 
 from pydantic import ValidationError
 
-from raysearch.core import Problems, UserError, UserErrors, extensions, nearest, user_code
+from raysearch.core import Problems, Registry, UserError, UserErrors, extensions, nearest, user_code
 from raysearch.studies.configs.base import RunConfig, Section
 from raysearch.studies.configs.paths import Settings, absolute_path, code_mark, nest, path_mark
 from raysearch.studies.configs.task_spec import TASKS
@@ -52,7 +52,7 @@ def parse(words: list[str], task: str) -> dict[str, Any]:
     for word in words:
         path, _, text = word.partition("=")
         with problems.caught():
-            learn_codes({path.strip(): text}, task)  # whose settings other words may set
+            learn_codes({path.strip(): parse_text(text)}, task)  # whose settings other words may set
     known = known_paths(task)
     settings: dict[str, Any] = {}
     for word in words:
@@ -163,23 +163,28 @@ def learn_codes(settings: Settings, task: str, folder: Path | None = None) -> di
     problems = Problems()
     for path, value in settings.items():
         mark = code_mark(known[path]) if path in known else None
-        if mark is None or not user_code.is_reference(value) or mark.registry.has_name(value):
+        if mark is None:
             continue
+        is_list = isinstance(value, list | tuple)
         with problems.caught(f"{path}={value}: "):
-            completed[path] = _learn_code(value, folder)
-            mark.registry.check_name(completed[path])  # adds its settings to the config
+            learned = [_learn_code(item, mark.registry, folder) for item in (value if is_list else [value])]
+            completed[path] = learned if is_list else learned[0]
     problems.raise_all()
     return completed
 
 
-def _learn_code(reference: str, folder: Path | None) -> str:
-    """Return the reference by which the code of a user is known."""
+def _learn_code(value: Any, registry: Registry[Any], folder: Path | None) -> Any:
+    """Return the reference by which the code of a user is known; what is no reference is returned as it is."""
+    if not user_code.is_reference(value) or registry.has_name(value):
+        return value
     try:
-        return user_code.know_reference(reference, folder).reference
+        reference = user_code.know_reference(value, folder).reference
     except UserError:
-        if user_code.known_code(reference) is None:  # otherwise it is known from another folder
+        if user_code.known_code(value) is None:  # otherwise it is known from another folder
             raise
-        return reference
+        reference = value
+    registry.check_name(reference)  # adds its settings to the config
+    return reference
 
 
 def absolute_paths(settings: Settings, task: str, folder: Path | None = None) -> dict[str, Any]:

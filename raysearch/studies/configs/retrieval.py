@@ -12,8 +12,9 @@ from pydantic import AfterValidator, model_validator
 from raysearch.data.evaluation_limits import DataCounts, Limits, retrieval_limits
 from raysearch.models.backbone_specs import BACKBONES, BUILT_IN
 from raysearch.studies.configs import hashing, hashing_methods, weights
-from raysearch.studies.configs.base import Counts, Images, RunConfig, Section, section, setting
+from raysearch.studies.configs.base import Counts, Images, RunConfig, Section, later_section, section, setting
 from raysearch.studies.configs.paths import NameOrCode
+from raysearch.studies.configs.user_metrics import USER_METRICS
 from raysearch.studies.configs.weights import WeightsSource
 
 
@@ -145,6 +146,16 @@ class TrainConfig(Section):
     )
 
 
+class EvaluationConfig(Section):
+    """Metrics of a user, beside the built-in ones."""
+
+    metrics: tuple[Annotated[str, AfterValidator(USER_METRICS.check_name), NameOrCode(USER_METRICS)], ...] = setting(
+        (),
+        "further metrics, each a function of a file of yours, such as my_metric.py:ndcg. It takes query codes, query "
+        "labels, database codes and database labels, and returns a number.",
+    )
+
+
 class RetrievalConfig(RunConfig):
     """The config of a retrieval run; see the module."""
 
@@ -173,6 +184,9 @@ class RetrievalConfig(RunConfig):
         off={"iterations": 0},
     )
     train: TrainConfig = section(TrainConfig(), used_if=_is_trained)
+    evaluation: EvaluationConfig = later_section(
+        EvaluationConfig(), used_if=lambda config: bool(config.evaluation.metrics)
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -233,6 +247,9 @@ class RetrievalConfig(RunConfig):
             identities["hash.method"] = f"{self.hash.method} {weights.file_digest(method.source)}"
         if method.code is not None:
             identities["hash.method"] = f"{self.hash.method} {method.code.identity}"
+        if self.evaluation.metrics:
+            codes = (f"{name} {USER_METRICS[name].code.identity}" for name in self.evaluation.metrics)
+            identities["evaluation.metrics"] = ", ".join(codes)
         return identities
 
     @property

@@ -36,6 +36,7 @@ class Ablation:
         profiles: profile name -> settings, on top of the task's own.
         published: `paper/name` of published numbers to show beside, a file of `search_spaces/published`. `{data}` in it
             stands for the layout of the run's data set, such as cub.
+        metrics: further metrics of a retrieval study, such as ["my_metric.py:ndcg"]; see `docs/your_model.md`.
         step_limit: seconds after which the worker of an unfinished step (an outer iteration) is replaced as hung. None:
             20 times the slowest step so far, at least ten minutes, and four hours where there is nothing to compare
             with. `float("inf")` sets no limit.
@@ -53,10 +54,14 @@ class Ablation:
     mode: Literal["max", "min"] = "max"
     profiles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     published: str | None = None
+    metrics: Sequence[str] = ()
     step_limit: float | None = None
 
     def __post_init__(self) -> None:
         problems = Problems()
+        if self.metrics and isinstance(self.base, Mapping):
+            metrics = list(study_values.read_names(self.metrics, "metrics", problems))
+            study_values.set_fields(self, base={**self.base, "evaluation.metrics": metrics}, metrics=())
         named = [self.reference, *study_values.levels_of(self.factors), *study_values.mappings_in(self.profiles)]
         study_values.settle_task(self, named, [self.metric], [], problems)
         study_values.check_question_and_task(self.question, self.task, problems)

@@ -1,15 +1,19 @@
 """The metrics of retrieval: queries of the test split, and of the held-out part, against the codes of the database."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from raysearch.data.feed import ImageSet
 from raysearch.models.hashing.packed import pack
 from raysearch.studies.configs import RetrievalConfig
+from raysearch.studies.configs.user_metrics import USER_METRICS, UserMetric
 from raysearch.tasks.metrics import ClassCodes, Database, Ranking, class_ids, hamming_metrics
+from raysearch.tasks.user_state import plain_numbers
+from raysearch.tasks.user_task import explain_user_error
 
 Encode = Callable[[ImageSet], Tensor]  # images to codes (m, c) in {-1, +1}
 RADIUS = 2  # of a hash lookup, as in the literature
@@ -24,6 +28,7 @@ class RetrievalEvaluator:
         database: images that are retrieved. Their codes come with each call.
         test: queries of the final evaluation.
         held_out: queries of the evaluation during training; may be empty.
+        user_metrics: metrics of the user's own.
     """
 
     metric_ids: ClassVar = {
@@ -41,7 +46,10 @@ class RetrievalEvaluator:
         "mean_class_distance": "bits-to-the-nearest-class-code/mean/database",
     }
 
-    def __init__(self, database: ImageSet, test: ImageSet, held_out: ImageSet) -> None:
+    def __init__(
+        self, database: ImageSet, test: ImageSet, held_out: ImageSet, user_metrics: Sequence[UserMetric] = ()
+    ) -> None:
+        self._user_metrics = user_metrics
         self._labels = database.labels
         self._test = test
         self._held_out = held_out
@@ -75,7 +83,8 @@ class RetrievalEvaluator:
             encode: the encoder of queries.
             codes: (n, c) of the database.
         """
-        ranking = self._rank(encode, self._test, codes)
+        query_codes = encode(self._test)
+        ranking = Ranking.from_codes(query_codes, self._test.labels, codes, self._labels)
         metrics = {
             "map": hamming_metrics.average_precision(ranking),
             "map_index": hamming_metrics.average_precision(ranking, "index"),
@@ -91,6 +100,7 @@ class RetrievalEvaluator:
         }
         curves = {name: ranking.mean(values).round(6).tolist() for name, values in by_radius.items()}
         means = {name: ranking.mean(values) for name, values in metrics.items()}
+        means |= self._compute_user_metrics(query_codes, codes)
         return means | self.validate(encode, codes) | self.describe(codes) | {"by_radius": json.dumps(curves)}
 
     def describe(self, codes: Tensor) -> dict[str, float]:
@@ -104,10 +114,32 @@ class RetrievalEvaluator:
             "mean_class_distance": summary.mean_least_distance,
         }
 
+    def _compute_user_metrics(self, query_codes: Tensor, codes: Tensor) -> dict[str, float]:
+        """Return the user's metrics of codes in {-1, +1}, which they get on the CPU.
+
+        Raises:
+            UserError: a metric returned no number.
+            Exception: as the user's code raised it, with the line of the user's file in its message.
+        """
+        arguments = query_codes.cpu(), torch.from_numpy(self._test.labels), codes.cpu(), torch.from_numpy(self._labels)
+        values: dict[str, float] = {}
+        for metric in self._user_metrics:
+            try:
+                value = metric.compute(*arguments)
+            except Exception as error:
+                raise explain_user_error(error) from error
+            values |= plain_numbers({metric.name: value}, metric.code.reference)
+        return values
+
     def _rank(self, encode: Encode, queries: ImageSet, codes: Tensor) -> Ranking:
         return Ranking.from_codes(encode(queries), queries.labels, codes, self._labels)
 
 
 def metric_ids(config: RetrievalConfig, split: str) -> dict[str, str]:
-    """Return the exact definition of each metric; every retrieval run has the same ones."""
-    return RetrievalEvaluator.metric_ids
+    """Return the exact definition of each metric: those that every retrieval run has, and the user's."""
+    return {**RetrievalEvaluator.metric_ids, **{metric.name: metric.metric_id for metric in user_metrics(config)}}
+
+
+def user_metrics(config: RetrievalConfig) -> list[UserMetric]:
+    """Return the user's metrics that a config names."""
+    return [USER_METRICS[name] for name in config.evaluation.metrics]

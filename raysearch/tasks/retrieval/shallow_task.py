@@ -35,7 +35,6 @@ class ShallowHashingTask:
         UserError: classes too few or too small, or weights that do not fit.
     """
 
-    metric_ids = evaluation.RetrievalEvaluator.metric_ids
     steps = 1
 
     def __init__(self, config: RetrievalConfig, seed: int, worker: Worker) -> None:
@@ -45,7 +44,10 @@ class ShallowHashingTask:
         self.done = 0
         self.train, self.held_out = holdout.hold_out(worker.feed.train, config.data.validation)
         holdout.check_classes(self.train.labels)
-        self.evaluator = evaluation.RetrievalEvaluator(self.train, worker.feed.test, self.held_out)
+        self.evaluator = evaluation.RetrievalEvaluator(
+            self.train, worker.feed.test, self.held_out, evaluation.user_metrics(config)
+        )
+        self.metric_ids = evaluation.metric_ids(config, "")
         self.metric_steps = self.evaluator.metric_steps
         network = build_network(config, seed, classes=0)  # its hash layer stays unused
         self.network = network.to(worker.device).to(memory_format=torch.channels_last).eval()

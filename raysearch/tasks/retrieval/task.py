@@ -52,8 +52,6 @@ class RetrievalTask:
         UserError: classes too few or too small, weights that do not fit, or batches too small for the workers.
     """
 
-    metric_ids = evaluation.RetrievalEvaluator.metric_ids
-
     def __init__(self, config: RetrievalConfig, seed: int, worker: Worker) -> None:
         self.config = config
         self.seed = seed
@@ -61,7 +59,10 @@ class RetrievalTask:
         self.train, self.held_out = holdout.hold_out(worker.feed.train, config.data.validation)
         holdout.check_classes(self.train.labels)
         check_batches(min(config.train.batch, config.train.samples, len(self.train)), worker.world_size)
-        self.evaluator = evaluation.RetrievalEvaluator(self.train, worker.feed.test, self.held_out)
+        self.evaluator = evaluation.RetrievalEvaluator(
+            self.train, worker.feed.test, self.held_out, evaluation.user_metrics(config)
+        )
+        self.metric_ids = evaluation.metric_ids(config, "")
         self.metric_steps = self.evaluator.metric_steps
         self.sampler = sampling.RunSampler(seed, self.train.labels)
         network = networks.build_network(config, seed, classes=int(self.train.labels.max()) + 1)
