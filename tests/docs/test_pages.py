@@ -20,9 +20,10 @@ from .pages import ROOT, Block, Command, Page, all_pages
 PAGES = all_pages()
 ALL_COMMANDS = [command for page in PAGES for command in page.commands]
 PYTHON = [block for page in PAGES for block in page.blocks if block.language == "python"]
-# The study of docs/extending.md needs an extension; `test_extending.py` runs it.
+# Studies of these pages need the files of other blocks; `test_extending.py` runs them.
+WITH_FILES = ("extending.md", "your_model.md")
 STUDIES = [
-    block for block in PYTHON if re.search(r"^study = ", block.text, re.MULTILINE) and block.page.name != "extending.md"
+    block for block in PYTHON if re.search(r"^study = ", block.text, re.MULTILINE) and block.page.name not in WITH_FILES
 ]
 # Flags of other programs that the pages name by themselves, and programs whose command lines they show.
 FOREIGN_FLAGS = {"--exclude-newer", "--help", "--minutes", "--quick", "--shm-size"}

@@ -22,6 +22,7 @@ from .test_commands import SECONDS
 PAGES = [
     "README.md",
     *(f"docs/{name}.md" for name in ("data", "studies", "searches", "inference", "reports", "reliability")),
+    "docs/your_model.md",
     "docs/extending.md",
     "docs/performance.md",
 ]

@@ -2,8 +2,8 @@
 
     raysearch ingest my_layout.py:read SRC OUT
 
-A relative path is below SRC, or begins in the current directory. The split is "train", "val" or "test"; None or an empty text leaves the choice to
-raysearch, which holds out a share of each class for testing, as it does for folders of photographs.
+A relative path is below SRC, or begins in the current directory. The split is "train", "val" or "test". None or an
+empty text leaves the choice to raysearch, which holds out a share of each class for testing, as of folders of photos.
 """
 
 import os
