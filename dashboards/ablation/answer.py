@@ -6,7 +6,8 @@ Warnings follow about variants that did not learn: at chance level, one code for
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from dashboards.ablation.view import Variant, View, levels
+from dashboards.ablation.variant import Variant, levels
+from dashboards.ablation.view import View
 from dashboards.html import verdicts
 from dashboards.html.formats import count, interval, joined, listed, metric, metric_name, seeds, signed
 from dashboards.run_data import has_chance, history, is_number, mean, near_chance

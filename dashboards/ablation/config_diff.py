@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from dashboards.ablation.view import Variant, View
+from dashboards.ablation.variant import Variant
+from dashboards.ablation.view import View
 from dashboards.html import formats
 
 _MAX_DEPTH = 32  # levels that are flattened; configs have four

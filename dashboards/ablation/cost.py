@@ -10,7 +10,8 @@ from typing import Any
 import plotly.graph_objects as go
 
 from dashboards.ablation import figures, row_limits
-from dashboards.ablation.view import Variant, View
+from dashboards.ablation.variant import Variant
+from dashboards.ablation.view import View
 from dashboards.html import Markup, embed, formats, section, tag, verdicts
 from raysearch.runs import CostRecord, StudyRecord
 

@@ -10,7 +10,8 @@ from typing import Any
 import plotly.graph_objects as go
 
 from dashboards.ablation import figures
-from dashboards.ablation.view import SIDE, Variant, View, scaled
+from dashboards.ablation.variant import SIDE, Variant, scaled
+from dashboards.ablation.view import View
 from dashboards.html import formats
 
 _MAX_TICKS = 24

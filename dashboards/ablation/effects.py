@@ -6,6 +6,7 @@ A mean of a few seeds can hide that a single seed made the difference. So every 
 import plotly.graph_objects as go
 
 from dashboards.ablation import figures, row_limits, tables, view
+from dashboards.ablation.variant import Variant
 from dashboards.html import formats, verdicts
 
 SEEDS = "seeds"  # name of the trace with one dot per seed
@@ -49,7 +50,7 @@ def offset(rank: int) -> float:
     return _NEAREST + _DEPTH * (rank * _GOLDEN % 1)
 
 
-def _seeds(run: view.View, shown: list[view.Variant]) -> go.Scatter:
+def _seeds(run: view.View, shown: list[Variant]) -> go.Scatter:
     rank = {seed: index for index, seed in enumerate(sorted({row["seed"] for row in run.rows}))}
     dots = [
         (value, index + offset(rank[seed]), seed)
@@ -68,7 +69,7 @@ def _seeds(run: view.View, shown: list[view.Variant]) -> go.Scatter:
 
 
 def _intervals(
-    run: view.View, members: list[view.Variant], at: list[int], colour: str, symbol: str, side: str
+    run: view.View, members: list[Variant], at: list[int], colour: str, symbol: str, side: str
 ) -> go.Scatter:
     rows = [variant.compared for variant in members]
     missing = members[0].verdict == "no result"
@@ -97,7 +98,7 @@ def _intervals(
     )
 
 
-def _numbers(variant: view.Variant) -> list[str]:
+def _numbers(variant: Variant) -> list[str]:
     row = variant.compared
     if row["delta"] is None:
         return []

@@ -11,7 +11,8 @@ from typing import Any
 import plotly.graph_objects as go
 
 from dashboards.ablation import config_diff, row_limits
-from dashboards.ablation.view import Variant, View
+from dashboards.ablation.variant import Variant
+from dashboards.ablation.view import View
 from dashboards.html import formats, verdicts
 
 BLUE = "#2b83ba"

@@ -6,7 +6,8 @@ from typing import Any
 import plotly.graph_objects as go
 
 from dashboards.ablation import figures
-from dashboards.ablation.view import Variant, View
+from dashboards.ablation.variant import Variant
+from dashboards.ablation.view import View
 from dashboards.html import formats
 
 MAX_FIGURES = 12  # small ones on a page

@@ -8,7 +8,8 @@ state). Schedules are not compared, because papers describe them incompletely.
 from collections.abc import Mapping
 from typing import Any
 
-from dashboards.ablation.view import Variant, View
+from dashboards.ablation.variant import Variant
+from dashboards.ablation.view import View
 from raysearch.runs import StudyRecord, config_section
 
 ASPECTS = ("data", "backbone", "side", "weights", "measure")  # keys of a published file's first lines

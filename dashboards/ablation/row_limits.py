@@ -2,7 +2,8 @@
 
 import itertools
 
-from dashboards.ablation.view import Variant, View
+from dashboards.ablation.variant import Variant
+from dashboards.ablation.view import View
 
 
 def shown(run: View, limit: int) -> list[Variant]:

@@ -14,7 +14,8 @@ import plotly.graph_objects as go
 from dashboards.ablation import effects as plots
 from dashboards.ablation import figures, learning_curves, row_limits
 from dashboards.ablation.tables import verdict
-from dashboards.ablation.view import Variant, View
+from dashboards.ablation.variant import Variant
+from dashboards.ablation.view import View
 from dashboards.html import Markup, breakable_name, embed, formats, number_cell, section, table_element, tag, verdicts
 from dashboards.run_data import mean
 from raysearch.studies.analysis import paired_episodes

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 from dashboards.ablation import cost, protocol, row_limits
-from dashboards.ablation.view import Variant, View
+from dashboards.ablation.variant import Variant
+from dashboards.ablation.view import View
 from dashboards.html import Cell, Column, FirstThatFits, Table, csv_value, formats, verdicts
 
 _LONGEST_NAME = 40  # columns of a name on one line of the terminal

@@ -2,7 +2,8 @@
 
 from dashboards.ablation import cost, protocol, row_limits
 from dashboards.ablation.tables import difference_cell, mean_cell
-from dashboards.ablation.view import Variant, View, levels
+from dashboards.ablation.variant import Variant, levels
+from dashboards.ablation.view import View
 from dashboards.html import Cell, Column, Markup, Section, Table, breakable_name, formats, join, section, tag, verdicts
 from dashboards.run_data import data_sets, loads, mapping, mean
 

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dashboards.ablation.config_diff import flat
-from dashboards.ablation.view import Variant, View
+from dashboards.ablation.variant import Variant
+from dashboards.ablation.view import View
 from dashboards.html import formats
 from dashboards.run_data import loads, mapping
 from raysearch.core import UserError

@@ -6,7 +6,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from dashboards.ablation import figures
-from dashboards.ablation.view import Variant
+from dashboards.ablation.variant import Variant
 from dashboards.comparison.tables import largest_matches, test_text, verdict_text
 from dashboards.comparison.view import SAME_CELLS, Comparison, Match
 from dashboards.html import formats, verdicts

@@ -6,7 +6,8 @@ from typing import Any
 from dashboards.ablation.glossary import metric as metric_definition
 from dashboards.ablation.header import caution, data
 from dashboards.ablation.provenance import devices_text, pairs
-from dashboards.ablation.view import Variant, View
+from dashboards.ablation.variant import Variant
+from dashboards.ablation.view import View
 from dashboards.comparison import figures
 from dashboards.comparison.answer import answer_sentence
 from dashboards.comparison.tables import differences_table, largest_matches, verdict_text

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from dashboards.ablation.view import Variant, View
+from dashboards.ablation.variant import Variant
+from dashboards.ablation.view import View
 from dashboards.comparison.view import Comparison, Match
 from dashboards.html import Cell, Column, Markup, Table, breakable_name, csv_value, formats, join, tag, verdicts
 from raysearch.core.console import TerminalTable

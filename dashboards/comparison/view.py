@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from dashboards.ablation.config_diff import between, words
-from dashboards.ablation.view import Variant, View
+from dashboards.ablation.variant import Variant
+from dashboards.ablation.view import View
 from dashboards.comparison import compatibility
 from dashboards.report import report_kind
 from raysearch.core import UserError, sanitize

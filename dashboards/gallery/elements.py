@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from plotly import colors
 
-from dashboards.ablation import view
+from dashboards.ablation.variant import label
 from dashboards.html import Markup, escape, tag
 from raysearch.runs import StudyRecord
 
@@ -37,9 +37,7 @@ class DisplayNames(NamedTuple):
     @classmethod
     def of_study(cls, study: StudyRecord, classes: Sequence[str]) -> "DisplayNames":
         """Take the names from the contents of `study.json` and from the data set's classes."""
-        labels = {
-            variant.name: view.label(variant.name, variant.settings, variant.declared) for variant in study.variants
-        }
+        labels = {variant.name: label(variant.name, variant.settings, variant.declared) for variant in study.variants}
         return cls(classes, labels)
 
     def breakable_class(self, label: int) -> Markup:

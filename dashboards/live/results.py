@@ -17,7 +17,8 @@ from dashboards.ablation import effects as ablation_effects
 from dashboards.ablation import row_limits
 from dashboards.ablation.answer import sentence
 from dashboards.ablation.tables import difference_cell, mean_cell
-from dashboards.ablation.view import Variant, View
+from dashboards.ablation.variant import Variant
+from dashboards.ablation.view import View
 from dashboards.html import formats, verdicts
 from dashboards.search import answer, figures, tables, view
 from raysearch.runs import StudyRecord

@@ -10,7 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dashboards.ablation.view import View, verdict_of, view
+from dashboards.ablation.variant import verdict_of
+from dashboards.ablation.view import View, view
 from dashboards.run_data import MetricRange, is_number, metric_range, typed
 from raysearch.runs import StudyRecord, VariantRecord
 from raysearch.studies.analysis import LEVEL, compare, devices, holm
