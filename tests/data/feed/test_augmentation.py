@@ -13,6 +13,7 @@ from torchvision.transforms.v2 import functional
 from raysearch.data import synthetic
 from raysearch.data.feed import MEAN, STD, ImageSet, augment, draw_views, normalize, occurrences
 from raysearch.data.feed.augmentation import _crop_batch
+from raysearch.testing import count_syncs
 
 CPU = torch.device("cpu")
 KINDS = ["flip", "crop", "colour"]
@@ -204,3 +205,16 @@ def test_where_no_box_fits_it_is_the_middle() -> None:
     theirs = np.mean([one == {"top": 0, "left": 52, "height": 12, "width": 16} for one in params])
     assert middle > 0.1
     assert abs(float(middle) - theirs) < 4 * (0.5 / 4000) ** 0.5
+
+
+@pytest.mark.parametrize("how", ["flip", "crop", "colour"])
+def test_no_view_copies_anything_to_the_device(how: str) -> None:
+    meta = torch.device("meta")
+    taken = torch.zeros(3, 16, 16, 3, dtype=torch.uint8, device=meta)
+    drawn = draw_views(how, torch.arange(3), (16, 16), (0, 1))
+    augment(taken, drawn.to(meta))  # constants are copied once per device
+    with count_syncs() as counter:
+        augment(taken, drawn.to(meta, non_blocking=True))
+    assert counter.count == 0
+    with pytest.raises(RuntimeError, match="device"):
+        augment(taken, drawn)
