@@ -57,6 +57,15 @@ class GroupSpec:
         gpu = {"GPU": self.gpus} if self.gpus else {}
         return {"CPU": self.cpus, "memory": _mark(self.run, slot), **gpu}
 
+    def runtime_environment(self) -> dict[str, Any]:
+        """Return the workers' runtime environment: on a GPU, memory that does not fragment, unless the user chose.
+
+        Batches of several sizes would fragment a part of a GPU. torch reads the variable when it is imported.
+        """
+        if not self.gpus:
+            return {}
+        return {"env_vars": {_ALLOCATOR: os.environ.get(_ALLOCATOR, "expandable_segments:True")}}
+
 
 class WorkerGroup:
     """A group of workers. The constructor starts it, `ask` hands it commands, `stop` ends it.
@@ -88,7 +97,7 @@ class WorkerGroup:
                 num_workers=spec.workers, use_gpu=spec.gpus > 0, resources_per_worker=resources
             ),
             run_config=ray.train.RunConfig(
-                name=f"slot-{slot}", storage_path=self._storage.name, worker_runtime_env=_worker_environment(spec)
+                name=f"slot-{slot}", storage_path=self._storage.name, worker_runtime_env=spec.runtime_environment()
             ),
         )
         ray_internals.drop_unused_callbacks(trainer)
@@ -149,16 +158,6 @@ class WorkerGroup:
             logging.getLogger(__name__).debug("worker group lost", exc_info=True)
         finally:
             self._mailbox.lose.remote(reason)
-
-
-def _worker_environment(spec: GroupSpec) -> dict[str, Any]:
-    """Return the runtime environment of the workers: on a GPU, memory that does not fragment, unless the user chose.
-
-    Batches of several sizes would fragment a part of a GPU. torch reads the variable when it is imported.
-    """
-    if not spec.gpus:
-        return {}
-    return {"env_vars": {_ALLOCATOR: os.environ.get(_ALLOCATOR, "expandable_segments:True")}}
 
 
 def remove_all(run: str) -> None:

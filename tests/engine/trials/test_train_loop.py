@@ -6,16 +6,19 @@ import time
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
+import ray.train.torch
 import torch
 
 from raysearch.core import UserError, WriteError
 from raysearch.engine.trials import device, running_cell
 from raysearch.engine.trials.device import DeviceLost, MemoryTaken, MemoryUse
 from raysearch.engine.trials.mailbox import Begin, Flush, Reply, Step
-from raysearch.engine.trials.train_loop import CellServer, explain_error
+from raysearch.engine.trials.train_loop import CellServer, explain_error, make_worker
+from raysearch.engine.trials.worker_group import GroupSpec
 from raysearch.runs.checkpoints import Checkpoints
 from raysearch.tasks.base import NonFiniteLoss, Worker
 
@@ -254,6 +257,24 @@ def test_every_failed_allocation_is_explained(error: Exception, monkeypatch: pyt
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda place: 23 * GIB)
     text = explain_error(error, torch.device("cuda:0"))
     assert text.startswith("out of GPU memory: 23.0 of 24.0 GiB used; set a smaller train.batch")
+
+
+@pytest.mark.parametrize(("gpus", "share"), [(0, 1.0), (0.25, 0.25), (1, 1.0)])
+def test_a_worker_knows_its_part_of_a_gpu(gpus: float, share: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    context = SimpleNamespace(get_world_rank=lambda: 1, get_world_size=lambda: 2)
+    monkeypatch.setattr(ray.train, "get_context", lambda: context)
+    monkeypatch.setattr(ray.train.torch, "get_device", lambda: CPU)
+    worker = make_worker(None, gpus)
+    assert (worker.gpu_share, worker.rank, worker.world_size) == (share, 1, 2)
+
+
+def test_memory_of_a_gpu_does_not_fragment_unless_the_user_chose(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "PYTORCH_CUDA_ALLOC_CONF"
+    monkeypatch.delenv(name, raising=False)
+    specs = [GroupSpec("0" * 32, Cyclic, None, gpus=gpus) for gpus in (0.0, 0.5)]
+    assert [spec.runtime_environment() for spec in specs] == [{}, {"env_vars": {name: "expandable_segments:True"}}]
+    monkeypatch.setenv(name, "backend:cudaMallocAsync")
+    assert specs[1].runtime_environment() == {"env_vars": {name: "backend:cudaMallocAsync"}}
 
 
 def test_a_part_of_a_gpu_is_a_part_of_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
