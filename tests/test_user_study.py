@@ -1,0 +1,176 @@
+"""A study of a user's function in a real Ray: its code reaches the workers, and a kill changes no number."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+from ray.cluster_utils import Cluster
+
+from raysearch.runs import results
+
+SECONDS = 600.0  # for a sweep on a busy machine
+STUDY = """
+import time
+
+import torch
+from helpers import draw_points  # a file beside the study
+from torch import nn
+
+from raysearch import Ablation, factor
+
+
+def train(run):
+    points, labels = draw_points()
+    model = nn.Linear(2, run.config["width"])
+    head = nn.Linear(run.config["width"], 2)
+    parameters = [*model.parameters(), *head.parameters()]
+    optimizer = torch.optim.SGD(parameters, lr=0.1, momentum=0.9)
+    if run.state:
+        model.load_state_dict(run.state["model"])
+        head.load_state_dict(run.state["head"])
+        optimizer.load_state_dict(run.state["optimizer"])
+    if run.config["width"] == 0:
+        raise ValueError("no width")
+    for step in run.steps(8):
+        rows = torch.randperm(len(points), generator=torch.Generator().manual_seed(100 * run.seed + step))[:40]
+        loss = nn.functional.cross_entropy(head(model(points[rows]).relu()), labels[rows])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        time.sleep(PAUSE)
+        state = {"model": model.state_dict(), "head": head.state_dict(), "optimizer": optimizer.state_dict()}
+        run.report({"loss": loss}, state)
+    (run.out / "note.txt").write_text(f"seed {run.seed}")
+    right = head(model(points).relu()).argmax(1) == labels
+    return {"accuracy": right.float().mean(), "elsewhere": float(__name__ != "my_study")}
+
+
+study = Ablation(
+    question="Does width matter?",
+    task=train,
+    base={},
+    reference={"width": 8},
+    factors=[factor("width", 2, 8)],
+    metric="accuracy",
+    seeds=2,
+)
+"""
+HELPERS = '''
+import torch
+
+
+def draw_points():
+    """Return points (200, 2), and whether each is inside a circle."""
+    points = torch.randn(200, 2, generator=torch.Generator().manual_seed(0))
+    return points, (points.square().sum(1) > 1.4).long()
+'''
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    """A study file outside the checkout, with the module that it imports."""
+    folder = tmp_path / "study"
+    folder.mkdir()
+    (folder / "my_study.py").write_text(STUDY.replace("PAUSE", "0.0"))
+    (folder / "helpers.py").write_text(HELPERS)
+    return folder / "my_study.py"
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Two nodes that start in another folder than the study's."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        nodes.add_node(num_cpus=1)
+        nodes.wait_for_nodes()
+        yield nodes.address
+    finally:
+        ray.shutdown()
+        nodes.shutdown()
+
+
+def _sweep(study: Path, out: Path, *words: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "raysearch.sweep", study.name, "--out", str(out), *words]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    return subprocess.Popen(
+        command, cwd=study.parent, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def _finish(process: subprocess.Popen[str], code: int = 0) -> str:
+    text, _ = process.communicate(timeout=SECONDS)
+    assert process.returncode == code, text
+    return text
+
+
+def _numbers(out: Path) -> dict[tuple[str, int], Any]:
+    """Return the metrics and the learning curve of each cell."""
+    rows = results.load(out).to_pylist()
+    curves = {(row["variant"], row["seed"]): [step["loss"] for step in json.loads(row["history"])] for row in rows}
+    return {(row["variant"], row["seed"]): (row["accuracy"], curves[row["variant"], row["seed"]]) for row in rows}
+
+
+def test_a_study_of_a_function_runs_and_names_its_mistakes(study: Path, tmp_path: Path) -> None:
+    study.write_text(study.read_text().replace('"width", 2, 8', '"width", 0, 2, 8'))
+    line = next(number for number, text in enumerate(study.read_text().splitlines(), 1) if "no width" in text)
+    out = tmp_path / "runs" / "whole"
+    text = _finish(_sweep(study, out))
+    rows = {(row["variant"], row["seed"]): row for row in results.load(out).to_pylist()}
+    assert len(rows) == 6
+    for (variant, _), row in rows.items():
+        assert row["status"] == ("failed" if variant == "width=0" else "finished")
+        if variant == "width=0":
+            assert row["error"] == f"ValueError: no width (my_study.py, line {line}, in train)"
+        else:
+            assert row["elsewhere"] == 1.0
+            assert len(json.loads(row["history"])) == 8
+    assert "accuracy@my_study.py:train" in text
+    assert (out / "report.html").stat().st_size > 100_000
+    notes = sorted(path.read_text() for path in (out / "checkpoints").glob("*/files/note.txt"))
+    assert notes == ["seed 0", "seed 0", "seed 1", "seed 1"]
+
+
+@pytest.mark.slow
+def test_a_killed_study_on_two_nodes_ends_with_the_numbers_of_an_undisturbed_one(
+    study: Path, tmp_path: Path, cluster: str
+) -> None:
+    whole = tmp_path / "a" / "whole"
+    _finish(_sweep(study, whole, "--address", cluster))
+
+    study.write_text(study.read_text().replace("time.sleep(0.0)", "time.sleep(0.5)"))
+    slow = tmp_path / "b" / "killed"
+    process = _sweep(study, slow, "--address", cluster)
+    _wait_for(lambda: any(slow.glob("cells/*.parquet")) and _newest(slow) > 1, process)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait(timeout=60)
+    before = {path.name: path.read_bytes() for path in slow.glob("cells/*.parquet")}
+    assert 0 < len(before) < 4
+
+    text = _finish(_sweep(study, slow, "--address", cluster))
+    assert f"{4 - len(before)} to run" in text
+    assert {name: (slow / "cells" / name).read_bytes() for name in before} == before
+    assert _numbers(slow) == _numbers(whole)
+
+
+def _newest(out: Path) -> int:
+    """Return how many cells have a checkpoint."""
+    return len(list(out.glob("checkpoints/*/newest.pt")))
+
+
+def _wait_for(condition: Any, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline, "the study did not come that far in time"
+        time.sleep(0.05)
