@@ -117,8 +117,9 @@ def main(
             console.print(f"wrote {out}: the trained state")
         if export is not None:
             inference_export.save(export, finished, manifest, metrics)
-            user = "classify" if task == "fewshot" else "retrieve"
-            console.print(f"wrote {export}: the model, for raysearch {user}")
+            kind = TASKS[task].model
+            assert kind is not None, "checked before the training"
+            console.print(f"wrote {export}: the model, for {kind.command.replace('.', ' ')}")
     finally:  # the last line, also when a disk is full
         console.print(json.dumps({name: value for name, value in metrics.items() if isinstance(value, float)}))
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from raysearch.core import format_seconds
 from raysearch.runs import StudyRecord
+from raysearch.studies.configs import TASKS
 
 MINUS = "\N{MINUS SIGN}"
 NONE = "\N{EN DASH}"  # in place of a missing number
@@ -84,7 +85,8 @@ def step(study: StudyRecord) -> str:
     >>> step(StudyRecord(study="s", task="fewshot", variants=[], cells=[]))
     'epoch'
     """
-    return "outer iteration" if (study.task or "retrieval") == "retrieval" else "epoch"
+    task = study.task or "retrieval"
+    return TASKS[task].step_name if task in TASKS else "step"
 
 
 def p_value(value: float | None) -> str:

@@ -7,12 +7,11 @@ from typing import Any
 from raysearch.core import UserError
 from raysearch.data.shards import Manifest
 from raysearch.inference import classifier, hasher
+from raysearch.studies.configs import TASKS, FewshotConfig, RetrievalConfig
 from raysearch.tasks.base import Task
 from raysearch.tasks.fewshot.task import FewshotTask
 from raysearch.tasks.retrieval.shallow_task import ShallowHashingTask
 from raysearch.tasks.retrieval.task import RetrievalTask
-
-_EXPORTED = ("retrieval", "fewshot")
 
 
 def check(task: str) -> None:
@@ -21,14 +20,10 @@ def check(task: str) -> None:
     Raises:
         UserError: models of this task cannot be exported.
     """
-    if task == "pretrain":
-        raise UserError(
-            "--export: a pre-trained backbone alone cannot name images. Export it with nearest centroids: "
-            "raysearch.train fewshot --set model.method=centroid --set pretrain.epochs=N --set train.epochs=0 "
-            "--export FILE"
-        )
-    if task not in _EXPORTED:
-        raise UserError(f"--export: models of task '{task}' cannot be exported; --out FILE writes the trained state")
+    spec = TASKS[task]
+    if spec.model is None or not issubclass(spec.config, RetrievalConfig | FewshotConfig):
+        advice = spec.no_model or f"models of task '{task}' cannot be exported; --out FILE writes the trained state"
+        raise UserError(f"--export: {advice}")
 
 
 def save(path: Path, task: Task, data: Manifest, metrics: Mapping[str, Any]) -> None:

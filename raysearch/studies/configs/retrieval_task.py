@@ -52,6 +52,7 @@ RETRIEVAL = task_spec.register_task(
         },
         from_checkpoint={"model.weights": None, "model.frozen": False, "warmup.iterations": 0},
         model=task_spec.ModelKind("a retrieval model", "raysearch.retrieve"),
+        step_name="outer iteration",
     )
 )
 

@@ -47,6 +47,8 @@ class TaskSpec:
         presets: preset name -> settings of a method as its authors ran it.
         from_checkpoint: settings under which a task is rebuilt when a checkpoint replaces its starting state.
         model: kind of its exported models; None where models cannot be exported.
+        no_model: why models cannot be exported, and what to do instead; empty for no advice.
+        step_name: what people call a training step.
         needs_images: it trains on the images of `--data`, or without it on the embedded data set.
     """
 
@@ -62,6 +64,8 @@ class TaskSpec:
     gives_way: Callable[[Settings, Settings], Settings] | None = None
     from_checkpoint: Settings = field(default_factory=dict)
     model: ModelKind | None = None
+    no_model: str = ""
+    step_name: str = "epoch"
     needs_images: bool = True
 
     @property

@@ -93,6 +93,7 @@ def settle_task(
                 objectives=tuple(objectives),
                 profiles={"laptop": {}, "paper": {"data.side": 224}} | {name: {} for name in profiles},
                 needs_images=False,
+                step_name="step",
                 code=code,
                 typed_code=typed_code,
                 metrics=tuple(metrics),
