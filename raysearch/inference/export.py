@@ -20,9 +20,11 @@ def check(task: str) -> None:
     Raises:
         UserError: models of this task cannot be exported.
     """
-    spec = TASKS[task]
-    if spec.model is None or not issubclass(spec.config, RetrievalConfig | FewshotConfig):
-        advice = spec.no_model or f"models of task '{task}' cannot be exported; --out FILE writes the trained state"
+    spec = TASKS[task] if task in TASKS else None  # noqa: SIM401  # a registry is no dict
+    if spec is None or spec.model is None or not issubclass(spec.config, RetrievalConfig | FewshotConfig):
+        advice = (
+            spec and spec.no_model
+        ) or f"models of task '{task}' cannot be exported; --out FILE writes the trained state"
         raise UserError(f"--export: {advice}")
 
 

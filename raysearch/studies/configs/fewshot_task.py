@@ -164,8 +164,8 @@ PRETRAIN = task_spec.register_task(
         metric_ids="raysearch.tasks.pretraining.task:metric_ids",
         objectives=("accuracy_validation", "epoch_seconds"),
         movable=("train.lr", "train.weight_decay"),
-        no_model="a pre-trained backbone alone cannot name images. Export it with nearest centroids: "
-        "raysearch.train fewshot --set model.method=centroid --set pretrain.epochs=N --set train.epochs=0 --export FILE",
+        no_model="a pre-trained backbone alone cannot name images. Export it with nearest centroids: raysearch.train "
+        "fewshot --set model.method=centroid --set pretrain.epochs=N --set train.epochs=0 --export FILE",
         profiles={
             "paper": {},
             "laptop": {**_LAPTOP_IMAGES, "train.epochs": 10},
