@@ -42,18 +42,19 @@ def plain_numbers(values: Any, where: str) -> dict[str, Any]:
     return plain
 
 
-def pack_state(state: Any, where: str = "state") -> Any:
+def pack_state(state: Any, where: str = "state", giver: str = "run.report") -> Any:
     """Return a copy of a state on the CPU, of types that a checkpoint can hold.
 
     Args:
         state: tensors, NumPy arrays, numbers, texts, bytes, None, and lists, tuples and dicts of them.
         where: the place in the state, for messages.
+        giver: the call that gave the state, for messages.
 
     Raises:
         UserError: a value of another type.
     """
     if where.count("[") > _DEEPEST:
-        raise UserError(f"run.report: {where[:60]}... is nested too deep; does it hold itself?")
+        raise UserError(f"{giver}: {where[:60]}... is nested too deep; does it hold itself?")
     if state is None or type(state) in (bool, int, float, str, bytes):
         return state
     if isinstance(state, torch.Tensor):
@@ -61,17 +62,17 @@ def pack_state(state: Any, where: str = "state") -> Any:
     if isinstance(state, np.ndarray) and state.dtype.kind in "biufc":
         return {_ARRAY: [state.dtype.str, list(state.shape), np.ascontiguousarray(state).tobytes()]}
     if isinstance(state, np.generic):
-        return pack_state(state.item(), where)
+        return pack_state(state.item(), where, giver)
     if isinstance(state, Mapping):
         for key in state:
             if type(key) not in (str, int, float, bool, tuple, type(None)):
-                raise UserError(f"run.report: a key of {where} is {_describe(key)}; use texts or numbers")
-        return {key: pack_state(value, f"{where}[{key!r}]") for key, value in state.items()}
+                raise UserError(f"{giver}: a key of {where} is {_describe(key)}; use texts or numbers")
+        return {key: pack_state(value, f"{where}[{key!r}]", giver) for key, value in state.items()}
     if isinstance(state, list | tuple):
-        packed = [pack_state(value, f"{where}[{index}]") for index, value in enumerate(state)]
+        packed = [pack_state(value, f"{where}[{index}]", giver) for index, value in enumerate(state)]
         return tuple(packed) if isinstance(state, tuple) else packed
     advice = "give its state_dict()" if hasattr(state, "state_dict") else "pickle.dumps(...) makes bytes of it"
-    raise UserError(f"run.report: {where} is {_describe(state)}, which cannot be saved; {advice}")
+    raise UserError(f"{giver}: {where} is {_describe(state)}, which cannot be saved; {advice}")
 
 
 def unpack_state(packed: Any) -> Any:

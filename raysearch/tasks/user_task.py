@@ -6,7 +6,6 @@ step is asked for.
 
 import random
 import time
-import traceback
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +19,9 @@ from pydantic import TypeAdapter
 from raysearch.core import UserError, user_code
 from raysearch.core.user_code import UserCode
 from raysearch.data.feed import ImageSet
-from raysearch.tasks.base import Feed, NonFiniteLoss, Task, Worker
+from raysearch.tasks.base import Feed, Task, Worker
+from raysearch.tasks.user_class import ClassTask
+from raysearch.tasks.user_errors import explain_user_error
 from raysearch.tasks.user_state import pack_state, plain_numbers, unpack_state
 from raysearch.tasks.user_thread import HeldThread, Raised, Reported, Returned, Started
 
@@ -236,35 +237,6 @@ class FunctionTask:
         return event
 
 
-class UserCodeError(RuntimeError):
-    """A user's code raised; the message has its error, and the line of the user's file."""
-
-    @property
-    def traceback(self) -> str:
-        """The traceback of the original error, from the first line of the user's files on."""
-        original = self.__cause__ or self
-        lines = traceback.extract_tb(original.__traceback__)
-        first = next((at for at, frame in enumerate(lines) if user_code.written_as(frame.filename)), 0)
-        shown = traceback.StackSummary.from_list(lines[first:]).format()
-        return "".join(["Traceback (most recent call last):\n", *shown, *traceback.format_exception_only(original)])
-
-
-def explain_user_error(error: BaseException) -> Exception:
-    """Return an error of a user's code with the line of the user's file in its message.
-
-    Errors that the engine handles by their type keep it.
-    """
-    place = user_code.describe_place(error)
-    if isinstance(error, NonFiniteLoss | torch.OutOfMemoryError):
-        return error
-    text = " ".join(str(error).split()) + (f" ({place})" if place else "")
-    if isinstance(error, UserError):
-        return UserError(text)
-    kind = type(type(error).__name__, (UserCodeError,), {})  # people read the name of the original
-    explained: Exception = kind(text)
-    return explained
-
-
 def build_from_plain(
     code: UserCode,
     typed_code: UserCode | None,
@@ -290,11 +262,7 @@ def build_from_plain(
     config = settings if typed_code is None else TypeAdapter(user_code.load(typed_code)).validate_python(settings)
     item = user_code.load(code)
     if isinstance(item, type):
-        try:
-            task: Task = item(config, seed, worker)
-        except Exception as error:
-            raise explain_user_error(error) from error
-        return task
+        return ClassTask(item, code.reference, config, metrics, seed, worker)
     return FunctionTask(code, config, metrics, plain["data"]["validation"], seed, worker)
 
 
