@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 
 from raysearch.core import user_code
 from raysearch.core.user_code import UserCode
-from raysearch.studies.configs import base, class_disjoint, fewshot, fewshot_methods, task_spec, user_parts
+from raysearch.studies.configs import base, class_disjoint, fewshot, fewshot_methods, task_spec
+from raysearch.studies.configs.user import parts
 
 _LAPTOP_IMAGES = {
     "data.side": 64,
@@ -181,12 +182,12 @@ def _method_of_code(code: UserCode) -> fewshot_methods.FewShotMethod:
         UserError: it takes other arguments, or its settings cannot be a section of the config.
     """
     head = user_code.load(code)
-    user_parts.check_arguments(head, code, ("channels",), ("settings",))
+    parts.check_arguments(head, code, ("channels",), ("settings",))
 
     def _is_used(run: Any, section: str) -> bool:
         return section in run.fewshot_method.sections
 
-    settings = user_parts.add_section(fewshot.FewshotConfig, head, code, _is_used)
+    settings = parts.add_section(fewshot.FewshotConfig, head, code, _is_used)
     return fewshot_methods.FewShotMethod(
         code.reference,
         partial(_build_user_head, head, settings),
@@ -196,7 +197,7 @@ def _method_of_code(code: UserCode) -> fewshot_methods.FewShotMethod:
 
 
 def _build_user_head(
-    head: Callable[..., Any], settings: user_parts.PartSettings | None, run: fewshot.FewshotConfig, backbone: Any
+    head: Callable[..., Any], settings: parts.PartSettings | None, run: fewshot.FewshotConfig, backbone: Any
 ) -> Any:
     options = {} if settings is None else {"settings": settings.of(run)}
     return task_spec.load_object("raysearch.tasks.fewshot.user_head:UserHead")(head, backbone.channels, options)

@@ -14,7 +14,7 @@ from raysearch.models.backbone_specs import BACKBONES, BUILT_IN
 from raysearch.studies.configs import hashing, hashing_methods, weights
 from raysearch.studies.configs.base import Counts, Images, RunConfig, Section, later_section, section, setting
 from raysearch.studies.configs.paths import NameOrCode
-from raysearch.studies.configs.user_metrics import USER_METRICS
+from raysearch.studies.configs.user.metrics import USER_METRICS
 from raysearch.studies.configs.weights import WeightsSource
 
 

@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 
 from raysearch.core import user_code
 from raysearch.core.user_code import UserCode
-from raysearch.studies.configs import base, hashing_methods, retrieval, task_spec, user_parts
+from raysearch.studies.configs import base, hashing_methods, retrieval, task_spec
+from raysearch.studies.configs.user import parts
 
 RETRIEVAL = task_spec.register_task(
     task_spec.TaskSpec(
@@ -65,14 +66,14 @@ def _method_of_code(code: UserCode) -> hashing_methods.HashingMethod:
     """
     loss = user_code.load(code)
     if isinstance(loss, type):
-        user_parts.check_arguments(loss, code, (), ("settings", "bits", "database_labels"))
+        parts.check_arguments(loss, code, (), ("settings", "bits", "database_labels"))
     else:
-        user_parts.check_arguments(loss, code, ("outputs", "labels"), ("settings", "rows"))
+        parts.check_arguments(loss, code, ("outputs", "labels"), ("settings", "rows"))
 
     def _is_used(run: Any, section: str) -> bool:
         return section in run.hashing_method.sections
 
-    settings = user_parts.add_section(retrieval.RetrievalConfig, loss, code, _is_used)
+    settings = parts.add_section(retrieval.RetrievalConfig, loss, code, _is_used)
     return hashing_methods.HashingMethod(
         code.reference,
         "pairwise",
@@ -82,7 +83,7 @@ def _method_of_code(code: UserCode) -> hashing_methods.HashingMethod:
     )
 
 
-def _build_user_loss(loss: Callable[..., Any], settings: user_parts.PartSettings | None, *arguments: Any) -> Any:
+def _build_user_loss(loss: Callable[..., Any], settings: parts.PartSettings | None, *arguments: Any) -> Any:
     return task_spec.load_object("raysearch.tasks.retrieval.methods.user_loss:UserLoss")(loss, settings, *arguments)
 
 

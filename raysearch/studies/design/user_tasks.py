@@ -15,7 +15,7 @@ from typing import Any
 from raysearch.core import Problems, UserError, user_code
 from raysearch.core.user_code import UserCode
 from raysearch.studies.configs import TASKS, TaskSpec, load_object
-from raysearch.studies.configs.user_config import make_config_class
+from raysearch.studies.configs.user.config import make_config_class
 
 UNREADABLE = "(unreadable)"  # the name of a task whose mistakes are reported already
 _BUILD = "raysearch.tasks.user_task:build_from_plain"

@@ -10,7 +10,7 @@ from torch import Tensor
 from raysearch.data.feed import ImageSet
 from raysearch.models.hashing.packed import pack
 from raysearch.studies.configs import RetrievalConfig
-from raysearch.studies.configs.user_metrics import USER_METRICS, UserMetric
+from raysearch.studies.configs.user.metrics import USER_METRICS, UserMetric
 from raysearch.tasks.metrics import ClassCodes, Database, Ranking, class_ids, hamming_metrics
 from raysearch.tasks.user_state import plain_numbers
 from raysearch.tasks.user_task import explain_user_error

@@ -10,7 +10,7 @@ import pytest
 from raysearch.core import UserError, user_code
 from raysearch.engine.preflight import study_check
 from raysearch.studies.configs import RetrievalConfig, overrides
-from raysearch.studies.configs.user_metrics import USER_METRICS
+from raysearch.studies.configs.user.metrics import USER_METRICS
 from raysearch.studies.design import Ablation, cell_hash, factor
 from raysearch.tasks import registry
 from raysearch.tasks.base import Feed, Worker

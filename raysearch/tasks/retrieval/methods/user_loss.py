@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from raysearch.core import UserError
 from raysearch.studies.configs import RetrievalConfig
-from raysearch.studies.configs.user_parts import PartSettings, named_arguments
+from raysearch.studies.configs.user.parts import PartSettings, named_arguments
 from raysearch.tasks.base import Worker
 from raysearch.tasks.retrieval.methods.pairwise import PairwiseMethod
 from raysearch.tasks.retrieval.network import Network

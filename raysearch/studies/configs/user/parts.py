@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 from raysearch.core import Problems, UserError
 from raysearch.core.user_code import UserCode
 from raysearch.studies.configs.base import RunConfig, Section
-from raysearch.studies.configs.user_config import section_of_type
+from raysearch.studies.configs.user.config import section_of_type
 
 _SECTION = "my"
 _SETTINGS = "settings"

@@ -6,7 +6,7 @@ from typing import Any
 
 from raysearch.core import Registry, user_code
 from raysearch.core.user_code import UserCode
-from raysearch.studies.configs.user_parts import check_arguments
+from raysearch.studies.configs.user.parts import check_arguments
 
 _ARGUMENTS = ("query_codes", "query_labels", "database_codes", "database_labels")
 
