@@ -21,7 +21,6 @@ from raysearch.core import UserError, open_below
 from raysearch.storage import Location
 
 FOLDER = "checkpoints"  # of a run that has no other storage
-FILES = "files"  # of a cell: what a user's function keeps of it
 NEWEST = "newest.pt"
 BEST = "best.pt"
 _ATTEMPTS = "attempts.json"

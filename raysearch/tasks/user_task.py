@@ -22,6 +22,7 @@ from raysearch.data.feed import ImageSet
 from raysearch.tasks.base import Feed, Task, Worker
 from raysearch.tasks.user_class import ClassTask
 from raysearch.tasks.user_errors import explain_user_error
+from raysearch.tasks.user_ranks import Ranks
 from raysearch.tasks.user_state import pack_state, plain_numbers, unpack_state
 from raysearch.tasks.user_thread import HeldThread, Raised, Reported, Returned, Started
 
@@ -147,6 +148,7 @@ class FunctionTask:
         self._count: int | None = None
         self._returned: Returned | None = None
         self._thread: HeldThread | None = None
+        self._ranks = Ranks(worker, code.reference) if worker.world_size > 1 else None
 
     @property
     def steps(self) -> int:
@@ -229,9 +231,15 @@ class FunctionTask:
 
     def _next_event(self) -> Started | Reported | Returned:
         assert self._thread is not None
-        event = self._thread.next_event()
+        if self._ranks is None:
+            event = self._thread.next_event()
+        else:
+            event = self._thread.next_event(self._ranks.look)
+            if isinstance(event, Raised):
+                event = Raised(explain_user_error(event.error))
+            event = self._ranks.agree(event, self.done, self._count or 1)
         if isinstance(event, Raised):
-            raise explain_user_error(event.error) from event.error
+            raise event.error if self._ranks else explain_user_error(event.error) from event.error
         if isinstance(event, Returned):
             self._returned = event
         return event

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+_LOOK_SECONDS = 1.0
+
 
 @dataclass(frozen=True)
 class Started:
@@ -63,12 +65,20 @@ class HeldThread:
         self._threads = torch.get_num_threads()
         self._thread = threading.Thread(target=self._run, name="user-task", daemon=True)
 
-    def next_event(self) -> Event:
-        """Let the function run until its next event, and return that."""
+    def next_event(self, look: Callable[[], None] | None = None) -> Event:
+        """Let the function run until its next event, and return that.
+
+        Args:
+            look: called once a second while the function runs; what it raises ends the wait.
+        """
         if self._thread.ident is None:
             self._thread.start()
         else:
             self._go.release()
+        while look is not None:
+            with contextlib.suppress(queue.Empty):
+                return self._events.get(timeout=_LOOK_SECONDS)
+            look()
         return self._events.get()
 
     def hold(self, event: Event) -> None:

@@ -5,16 +5,16 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from raysearch.engine.trials.device import device_name
 from raysearch.engine.trials.mailbox import Begin, Reply
+from raysearch.runs.cell_files import CellFiles
 from raysearch.runs.checkpoint_writer import CheckpointWriter
-from raysearch.runs.checkpoints import FILES, Checkpoints, decode_state
-from raysearch.storage import Location
+from raysearch.runs.checkpoints import Checkpoints, decode_state
 from raysearch.studies.analysis.devices import BETWEEN
 from raysearch.studies.configs import replace_values
 from raysearch.tasks.base import NonFiniteLoss, Task, Worker
@@ -40,6 +40,11 @@ class RunningCell:
         self._seconds = 0.0
         self._best: float | None = None
         state = self._read_state(command)
+        self._files = CellFiles(command.storage, command.cell) if command.storage else None
+        if self._files is not None:
+            worker = replace(worker, out=self._files.directory)
+            if state:
+                self._files.restore()
         # The state holds what a population has changed so far; the command holds what it changes now.
         self._settings = {**(json.loads(state["settings"]) if state else {}), **command.settings}
         self._task = build(replace_values(command.config, self._settings), command.seed, worker)
@@ -95,6 +100,7 @@ class RunningCell:
     def _finish(self, report: dict[str, Any]) -> Reply:
         """Evaluate the task, and return the last reply."""
         metrics = self._evaluate()
+        self._save_files()
         self.flush()
         return Reply(report, metrics=metrics, metric_ids=self._task.metric_ids, device=self._device)
 
@@ -121,10 +127,16 @@ class RunningCell:
         steps = getattr(self._task, "metric_steps", None)
         return self._task.evaluate() | ({"metric_steps": json.dumps(steps)} if steps else {})
 
+    def _save_files(self) -> None:
+        """Upload the files that the task keeps of its cell, on rank 0."""
+        if self._files is not None and self._worker.rank == 0:
+            self._files.save()
+
     def _save(self, report: Mapping[str, Any]) -> None:
         """Write a checkpoint after a step, on rank 0."""
         if self._writer is None:
             return
+        self._save_files()  # first: a state must not name a file that is not there
         value = report.get(self._objective.metric) if self._objective else None
         is_best = value is not None and self._objective is not None and self._objective.is_better(value, self._best)
         self._best = value if is_best else self._best
@@ -148,14 +160,6 @@ class RunningCell:
             elif self._checkpoints:
                 data = self._checkpoints.read()
         return _share_state(data, self._worker)
-
-
-def files_of_cell(command: Begin) -> Path | None:
-    """Return the directory of files that a user's function keeps of a cell; None without storage on a disk."""
-    if command.storage is None:
-        return None
-    local = Location.parse(command.storage).local
-    return local / command.cell / FILES if local is not None else None
 
 
 def read_start(command: Begin, worker: Worker) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import torch
 from raysearch.engine.cluster.image_placement import PlacedImages
 from raysearch.engine.trials import device
 from raysearch.engine.trials.mailbox import Begin, Flush, Reply, Step, Stop
-from raysearch.engine.trials.running_cell import BuildTask, RunningCell, files_of_cell, read_start
+from raysearch.engine.trials.running_cell import BuildTask, RunningCell, read_start
 from raysearch.studies.configs import Images
 from raysearch.tasks.base import Feed, Worker
 
@@ -157,7 +157,7 @@ class CellServer:
         self._is_clean = False
         images = self.worker.device_images.nbytes  # stay from cell to cell
         self._allocated = device.allocated_memory(self.worker.device) - images
-        worker = replace(self.worker, out=files_of_cell(command))
+        worker = self.worker
         if self._source is not None and self._source.sets:
             self._feed = self._source.feed(command.config)
             worker = replace(worker, feed=self._feed)
