@@ -93,7 +93,7 @@ class EmulatedDevice(SyncCounter):
         key = StorageWeakRef(storage)
         if key not in self._values:
             raise RuntimeError(f"a tensor of {tuple(value.shape)} has no values: it was made outside of the block")
-        host = torch.empty(0, dtype=value.dtype)
+        host = torch.empty(0, dtype=value.dtype, device="cpu")  # whatever the default device is
         return host.set_(self._values[key], value.storage_offset(), value.size(), value.stride())
 
     def _on_device(self, value: Any) -> Any:

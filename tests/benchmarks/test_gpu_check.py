@@ -60,12 +60,11 @@ def test_a_quick_run_needs_neither_ray_nor_anything_else_but_torch_and_a_few() -
     figures = json.loads(last)
     assert list(figures)[:2] == ["leaked_tasks", "most_syncs_per_step"]
     assert figures["leaked_tasks"] == 0
+    assert figures["most_syncs_per_step"] == 0
     assert figures["checks"]["leaks"]["figures"]["cells"] == 3 * len(METHODS)
     statuses = {name: check["status"] for name, check in figures["checks"].items()}
     assert list(statuses) == ["leaks", "waits", "debug", "step", "episodes", "images", "agreement", "tests"]
     assert statuses.pop("tests") == "skipped"  # without pytest
-    for name in ("waits", "debug"):
-        statuses.pop(name)
     assert set(statuses.values()) == {"ok"}
     counted = figures["checks"]["waits"]["figures"]["syncs"]
     assert set(counted) == set(METHODS)
@@ -75,7 +74,7 @@ def test_a_quick_run_needs_neither_ray_nor_anything_else_but_torch_and_a_few() -
         assert per_step == counted[name][0]
     assert figures["checks"]["agreement"]["figures"]["loss_difference"] < 0.01
     assert any(row.startswith("leaks      ok") for row in rows)
-    assert done.returncode == int(bool(figures["failed"]))
+    assert done.returncode == 0
 
 
 def test_each_way_that_a_check_ends_is_reported() -> None:

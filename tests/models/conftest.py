@@ -5,6 +5,14 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from .. import devices
+
+
+@pytest.fixture(autouse=True)
+def _on_device() -> Iterator[None]:
+    with devices.test_device():
+        yield
+
 
 @pytest.fixture
 def same_start() -> Iterator[None]:
