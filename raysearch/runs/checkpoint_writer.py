@@ -8,6 +8,8 @@ import torch
 
 from raysearch.runs.checkpoints import Checkpoints
 
+_SMALL = 1 << 20  # bytes
+
 
 class CheckpointWriter:
     """Writes the checkpoints of a cell that trains, one after another, in a thread.
@@ -24,13 +26,17 @@ class CheckpointWriter:
     def save(self, state: dict[str, Any], best: bool) -> None:
         """Copy a state and have it written, as `Checkpoints.save` does. What changes in the state later does not count.
 
-        It waits for the checkpoint before.
+        It waits for the checkpoint before. A small state on a local disk is written at once, which takes less time than
+        to wake a thread.
 
         Raises:
             UserError: the store failed at the checkpoint before.
             OSError: the local disk did.
         """
         self.wait()
+        if self._checkpoints.is_local and _size(state) < _SMALL:
+            self._checkpoints.save(state, best)
+            return
         copy, is_copied = _snapshot(state)
         self._pending = self._thread.submit(self._write, copy, best, is_copied)
 
@@ -57,6 +63,15 @@ class CheckpointWriter:
         if is_copied is not None:
             is_copied.synchronize()
         self._checkpoints.save(state, best)
+
+
+def _size(state: Any) -> int:
+    """Return the bytes of a state's tensors; those of a GPU count as large."""
+    if isinstance(state, torch.Tensor):
+        return state.nbytes if state.device.type == "cpu" else _SMALL
+    if isinstance(state, Mapping):
+        return sum(_size(value) for value in state.values())
+    return sum(_size(value) for value in state) if isinstance(state, list | tuple) else 0
 
 
 def _snapshot(state: Any) -> tuple[Any, torch.cuda.Event | None]:

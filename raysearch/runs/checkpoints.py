@@ -43,6 +43,11 @@ class Checkpoints:
         self._cell = cell
         self._files = CheckpointFiles(storage, cell, owners)
 
+    @property
+    def is_local(self) -> bool:
+        """Whether the files are on a disk of this machine, and no store is asked."""
+        return self._files.is_local
+
     def count_attempt(self) -> int:
         """Add one attempt to train the cell; return the number of attempts, this one included.
 
@@ -145,6 +150,11 @@ class CheckpointFiles:
         self._folder = folder
         self._directory = self._root / folder if folder else self._root
         self._exists = False
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the directory is in a file system of this machine."""
+        return self._root.local is not None
 
     def read(self, name: str) -> bytes | None:
         """Return a file's bytes; None if there is no such file, or if it is of a user that is left out."""

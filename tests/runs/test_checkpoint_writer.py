@@ -27,7 +27,7 @@ TRAIN = """
 import sys, torch
 from raysearch.runs.checkpoint_writer import CheckpointWriter
 from raysearch.runs.checkpoints import Checkpoints
-weights = torch.zeros(200_000)
+weights = torch.zeros(300_000)
 writer = CheckpointWriter(Checkpoints(sys.argv[1], "cell"))
 for step in range(1, 10_000):
     weights.fill_(step)
@@ -57,14 +57,16 @@ def test_a_kill_at_any_moment_leaves_the_newest_checkpoint(tmp_path: Path) -> No
         # The newest file itself is whole, without the best one to fall back to.
         state = read(folder, NEWEST)
         assert written <= state["step"] <= written + 1
-        assert torch.equal(state["weights"], torch.full((200_000,), float(state["step"])))
+        assert torch.equal(state["weights"], torch.full((300_000,), float(state["step"])))
         best = read(folder, BEST)
         assert best["step"] % 3 == 1
-        assert torch.equal(best["weights"], torch.full((200_000,), float(best["step"])))
+        assert torch.equal(best["weights"], torch.full((300_000,), float(best["step"])))
 
 
 class SlowFiles(Checkpoints):
     """Waits before it writes, until it may."""
+
+    is_local = False
 
     def __init__(self, storage: str) -> None:
         super().__init__(storage, "cell")
@@ -145,6 +147,8 @@ def test_training_does_not_wait_for_the_store(tmp_path: Path) -> None:
 
 
 class FailingFiles(Checkpoints):
+    is_local = False
+
     def save(self, state: dict[str, Any], best: bool) -> None:
         raise UserError("cannot reach 's3://bucket/run': the host does not answer")
 

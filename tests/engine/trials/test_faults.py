@@ -60,6 +60,7 @@ def run(
             losses = [step["loss"] for step in json.loads(record["history"])]
             assert (record["map"], losses) == plain_run(job.config, job.seed, workers)
             assert json.loads(record["metric_steps"]) == {"map": 0.25}
+            assert record["device"] == "cpu"
     print(f"{killing.nothing_stays():.1f} s until nothing stayed")
     return recorder
 

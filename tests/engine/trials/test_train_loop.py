@@ -135,6 +135,7 @@ def test_a_failure_of_the_store_fails_a_later_step(tmp_path: Path, monkeypatch: 
     def _fail(self: Checkpoints, state: Any, best: bool) -> None:
         raise WriteError(errno.ENOSPC, "No space left on device", "newest.pt")
 
+    monkeypatch.setattr(Checkpoints, "is_local", False)
     monkeypatch.setattr(Checkpoints, "save", _fail)
     server = CellServer(Cyclic, None, Worker(None, tmp_path))  # type: ignore[arg-type]
     server.execute(begin(storage=tmp_path))
@@ -148,6 +149,7 @@ def test_a_failure_of_the_store_fails_a_later_step(tmp_path: Path, monkeypatch: 
 def test_a_flush_waits_for_the_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A trial that a scheduler pauses copies the newest state, which must be that of its last step."""
     save = Checkpoints.save
+    monkeypatch.setattr(Checkpoints, "is_local", False)
     monkeypatch.setattr(Checkpoints, "save", lambda *arguments: (time.sleep(0.2), save(*arguments)))
     server = CellServer(Cyclic, None, Worker(None, tmp_path))  # type: ignore[arg-type]
     server.execute(begin(storage=tmp_path))
