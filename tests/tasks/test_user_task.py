@@ -15,6 +15,7 @@ import torch
 from raysearch import Ablation, factor
 from raysearch.core import UserError, user_code
 from raysearch.studies.configs import overrides
+from raysearch.studies.design import PlanRequest, plan_study
 from raysearch.studies.design.study_files import load_study
 from raysearch.tasks import registry
 from raysearch.tasks.base import Worker
@@ -292,3 +293,24 @@ def test_a_state_is_the_same_after_packing():
     assert np.array_equal(again["array"], state["array"])
     assert again["nested"] == state["nested"]
     assert again[7] == {"empty": {}}
+
+
+def test_studies_with_files_of_one_name_get_their_own_code(tmp_path, monkeypatch):
+    """Loaded and planned one after another in one process; their tasks are built as workers build them."""
+    plans = {}
+    for number, folder in enumerate(("first", "second"), start=1):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "helpers.py").write_text(f"NUMBER = {number}\n")
+        train = "import helpers\n\n\ndef train(run):\n    return {'accuracy': helpers.NUMBER * 10 + " + f"{number}}}\n"
+        (tmp_path / folder / "my_study.py").write_text(HEAD + train + STUDY)
+        name, study = load_study(str(tmp_path / folder / "my_study.py"))
+        plan = plan_study(study, PlanRequest(name, "laptop", {}))
+        sent = pickle.dumps(registry.builder_for_workers(study.task))
+        plans[number] = plan, sent, plan.reference_config.model_dump(mode="json")
+    monkeypatch.setattr(user_code.loading, "_remembered", {})  # as in a process of a worker, which serves both
+    for number in (1, 2, 1):
+        _, sent, config = plans[number]
+        task = pickle.loads(sent)(config, 0, Worker(None, tmp_path))
+        assert _run(task)[1]["accuracy"] == 11 * number
+    first, second = ({cell.hash for cell in plan.cells} for plan, _, _ in plans.values())
+    assert not first & second
