@@ -85,7 +85,7 @@ def _unrecorded(
 def _first_cell(plan: SearchPlan, group: Group, name: str, settings: Mapping[str, Any]) -> Cell | None:
     """Return the cell of a config with the first seed; None if the config cannot be run."""
     try:
-        variant: Variant = plan.variant(group, name, settings)
+        variant: Variant = plan.variant(group, name, settings, recorded=True)
     except UserError:
         return None
     if plan.search.trains_population:

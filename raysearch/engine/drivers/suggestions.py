@@ -209,9 +209,9 @@ class Suggestions(Listener):
         self.optuna.note(trial, settings, variant.name)
         self._add(variant).trial = trial
 
-    def _make_variant(self, settings: Mapping[str, Any]) -> Variant:
+    def _make_variant(self, settings: Mapping[str, Any], recorded: bool = False) -> Variant:
         name = f"{len(self.configs)}: {describe_settings(settings)}"
-        return self._plan.variant(self._group, name, settings)
+        return self._plan.variant(self._group, name, settings, recorded)
 
     def _add(self, variant: Variant) -> SuggestedConfig:
         """Add a config and queue its first cell."""
@@ -232,7 +232,7 @@ class Suggestions(Listener):
         last_trials: dict[str, tuple[SuggestedConfig, FrozenTrial]] = {}
         for trial, settings in self.optuna.earlier_trials():
             try:
-                variant = self._make_variant(settings)
+                variant = self._make_variant(settings, recorded=True)
             except UserError:  # such settings could be run by an earlier version, or in an earlier form of the study
                 if not trial.state.is_finished():
                     self.optuna.abandon(trial)

@@ -268,6 +268,11 @@ def _try_space(plan: SearchPlan, group: Group, space: Any, data: DataCounts | No
     with problems.caught():
         for settings in _draws(space):
             mistakes = Problems()
+            with mistakes.caught():
+                settings = overrides.learn_codes(settings, plan.task)
+            if mistakes.messages:
+                wrong.setdefault("", mistakes.messages[0])
+                continue
             for path, value in settings.items():
                 with mistakes.caught():
                     overrides.check_paths([path], plan.task, "the space")

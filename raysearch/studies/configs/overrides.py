@@ -190,12 +190,19 @@ def _learn_code(value: Any, registry: Registry[Any], folder: Path | None) -> Any
 def absolute_paths(settings: Settings, task: str, folder: Path | None = None) -> dict[str, Any]:
     """Return settings whose relative paths of files are absolute, so that every process finds the same files.
 
+    Code of a user that they name is read, so they must come from a user: a study, a command or a call.
+
     Args:
         settings: dotted path -> value; unknown paths stay as they are.
         task: whose config is meant.
         folder: of the study file; it is looked in after the current directory.
     """
-    completed = learn_codes(settings, task, folder)
+    return absolute_files(learn_codes(settings, task, folder), task, folder)
+
+
+def absolute_files(settings: Settings, task: str, folder: Path | None = None) -> dict[str, Any]:
+    """Return settings like `absolute_paths`, but read no code of a user: for settings from a file of a run."""
+    completed = dict(settings)
     known = known_paths(task)
     for path, value in completed.items():
         mark = path_mark(known[path]) if path in known else None

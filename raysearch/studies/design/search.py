@@ -97,7 +97,9 @@ class Search:
             *(start for start in self.starts if isinstance(start, Mapping)),
         ]
         if isinstance(self.space, Mapping):
-            named.append({path: study_values.example_of(domain) for path, domain in self.space.items()})
+            named += [
+                {path: value} for path, domain in self.space.items() for value in study_values.examples_of(domain)
+            ]
         objectives = [self.metric] if isinstance(self.metric, str) else list(self.metric)
         study_values.settle_task(self, named, [self.judge_metric], objectives, problems)
 

@@ -66,19 +66,24 @@ class SearchPlan(StudyPlan):
         """Return the number of configs."""
         return f"{self.trials} configs in each of {len(self.groups)} groups"
 
-    def variant(self, group: Group, name: str, settings: Mapping[str, Any]) -> Variant:
+    def variant(self, group: Group, name: str, settings: Mapping[str, Any], recorded: bool = False) -> Variant:
         """Return a config of the search.
 
         Args:
             group: the group of the config.
             name: the name that people see.
             settings: dotted path -> value of the searched paths, in the study file's units.
+            recorded: the settings come from a file of the run, which anyone may have written. Code that they name is
+                not read; it has to be known from the study.
 
         Raises:
             UserError: an unknown path, or a combination that cannot be.
         """
         study = self.search
-        settings = overrides.absolute_paths(plain_settings(settings, "the space"), study.task)
+        settings = plain_settings(settings, "the space")
+        if not recorded:
+            settings = overrides.learn_codes(settings, study.task)
+        settings = overrides.absolute_files(settings, study.task)
         overrides.check_paths(settings, study.task, "the space")
         reference = {path: value for path, value in study.reference.items() if path not in self.settings}
         base = overrides.start_from(study.task, study.profile(self.profile), self.settings)

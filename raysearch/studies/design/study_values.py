@@ -248,13 +248,13 @@ def mappings_in(profiles: object) -> list[Mapping[str, Any]]:
     return [item for item in profiles.values() if isinstance(item, Mapping)] if isinstance(profiles, Mapping) else []
 
 
-def example_of(domain: Any) -> Any:
-    """Return a value of a distribution of Ray Tune, whose kind its setting has."""
+def examples_of(domain: Any) -> list[Any]:
+    """Return values of a distribution of Ray Tune, whose kind its setting has: all choices, or one of its numbers."""
     categories = getattr(domain, "categories", None)
     if categories:
-        return categories[0]
+        return list(categories)
     lower = getattr(domain, "lower", None)
-    return lower if lower is not None else getattr(domain, "value", None)
+    return [lower if lower is not None else getattr(domain, "value", None)]
 
 
 def check_task(task: object) -> None:
