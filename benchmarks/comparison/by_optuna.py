@@ -54,15 +54,14 @@ def main():
     HOME.mkdir(exist_ok=True)
     storage = f"sqlite:///{HOME}/width.db"
     study = optuna.create_study(study_name="width", storage=storage, direction="maximize", load_if_exists=True)
-    for trial in study.get_trials(states=[TrialState.RUNNING, TrialState.WAITING]):  # of a call that was killed
+    if not study.trials:
+        for variant in VARIANTS:
+            for seed in range(SEEDS):
+                study.enqueue_trial({"variant": variant, "seed": seed})
+    for trial in study.get_trials(states=[TrialState.RUNNING]):  # of a call that was killed
         study.tell(trial.number, state=TrialState.FAIL)
-    ended = [trial.params for trial in study.get_trials(states=[TrialState.COMPLETE])]
-    cells = [{"variant": variant, "seed": seed} for variant in VARIANTS for seed in range(SEEDS)]
-    missing = [cell for cell in cells if cell not in ended]
-    for cell in missing:
-        study.enqueue_trial(cell)
-    if missing:
-        study.optimize(train, n_trials=len(missing))
+        study.enqueue_trial(trial.system_attrs["fixed_params"])
+    study.optimize(train, n_trials=len(study.get_trials(states=[TrialState.WAITING])))
     accuracies = {variant: {} for variant in VARIANTS}
     for trial in study.get_trials(states=[TrialState.COMPLETE]):
         accuracies[trial.params["variant"]][trial.params["seed"]] = trial.value
