@@ -43,13 +43,15 @@ def configs_naming(reference: str) -> dict[str, tuple[str, dict[str, Any]]]:
         "task": (reference, {}),
         "loss": ("retrieval", {"hash.method": reference}),
         "backbone": ("retrieval", {"model.backbone": reference}),
-        "metrics": ("retrieval", {"metrics": [reference]}),
+        "metrics": ("retrieval", {"evaluation.metrics": [reference]}),
         "head": ("fewshot", {"model.method": reference}),
         "fewshot backbone": ("fewshot", {"model.backbone": reference}),
     }
 
 
-KINDS = list(configs_naming("evil.py:f"))
+CASES = [(kind, "evil.py:f") for kind in configs_naming("")]
+CASES += [("task", "evil:f"), ("task", "EVIL/evil.py:T"), ("loss", "EVIL/evil.py:f"), ("head", "runs/a/evil.py:T")]
+SEARCHED = [("loss", "evil.py:f"), ("backbone", "EVIL/evil.py:f"), ("metrics", "evil:f")]
 
 
 @pytest.fixture
@@ -70,9 +72,9 @@ def evil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     assert set(TASKS) == tasks
 
 
-@pytest.fixture(params=["evil.py:f", "evil:f", "evil.py:T", "runs/a/evil.py:f", "absolute"])
-def reference(request: pytest.FixtureRequest, evil: Path) -> str:
-    return f"{evil}/a/evil.py:f" if request.param == "absolute" else request.param
+@pytest.fixture
+def reference(spelling: str, evil: Path) -> str:
+    return spelling.replace("EVIL", str(evil / "a"))
 
 
 def plant(run: Path, kind: str, reference: str, data: Path | None = None) -> Path:
@@ -92,6 +94,7 @@ def plant(run: Path, kind: str, reference: str, data: Path | None = None) -> Pat
     values = {"reference": {0: 0.5, 1: 0.6}, reference: {0: 0.7, 1: 0.7}}
     write(run, values, dict.fromkeys(values, config), cells)
     record = read_study_json(run) | {"task": task, "objectives": [reference], "factors": ["hash.method", reference]}
+    record["code_version"] = TASKS[task].version if task in TASKS else 1
     record |= {"code": {"evil.py": "0" * 16}, "metric_id": f"map@{reference}"}
     for variant in record["variants"]:
         variant |= {"settings": settings, "declared": settings}
@@ -111,7 +114,7 @@ def ends_in_order(code: object, capsys: pytest.CaptureFixture[str]) -> bool:
     return code in (0, None)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "spelling"), CASES)
 def test_a_report_imports_nothing(
     kind: str, reference: str, evil: Path, tiny_data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -127,7 +130,7 @@ def test_a_report_imports_nothing(
     assert "evil" in state
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "spelling"), CASES)
 def test_a_gallery_imports_nothing(
     kind: str, reference: str, evil: Path, tiny_data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -135,7 +138,7 @@ def test_a_gallery_imports_nothing(
     assert not ends_in_order(run_app(report.app, a, "--gallery"), capsys)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "spelling"), CASES)
 def test_a_run_to_train_from_imports_nothing(
     kind: str, reference: str, evil: Path, tiny_data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -145,7 +148,7 @@ def test_a_run_to_train_from_imports_nothing(
     assert not ends_in_order(run_app(train.app, known, "--from", a, "--variant", "reference"), capsys)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "spelling"), CASES)
 def test_a_plan_beside_it_imports_nothing(
     kind: str, reference: str, evil: Path, tiny_data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -155,7 +158,7 @@ def test_a_plan_beside_it_imports_nothing(
     ends_in_order(run_app(sweep.app, *words, evil / "a"), capsys)  # into it: another study, or another task
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "spelling"), CASES)
 def test_cells_are_adopted_as_data(kind: str, reference: str, evil: Path) -> None:
     a = plant(evil / "a", kind, reference)
     (evil / "own").mkdir()
@@ -165,7 +168,7 @@ def test_cells_are_adopted_as_data(kind: str, reference: str, evil: Path) -> Non
     assert "evil" in row["config"] + row["metric_ids"]
 
 
-@pytest.mark.parametrize("kind", ["loss", "backbone", "metrics"])
+@pytest.mark.parametrize(("kind", "spelling"), SEARCHED)
 def test_a_search_that_continues_imports_nothing(kind: str, reference: str, evil: Path) -> None:
     """Its trials and its record name settings of configs that ran: those of the space, or nothing."""
     space = {"train.lr": tune.loguniform(1e-4, 1e-1)}
