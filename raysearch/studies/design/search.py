@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from raysearch.core import Problems, nearest
+from raysearch.core import Problems, nearest, user_code
 from raysearch.studies.configs import TASKS, check_limit, overrides, profile_settings, seed_list
+from raysearch.studies.configs.user.config import STEP_NAMES
 from raysearch.studies.design import factors, level_names, search_methods, study_values
 
 Space = Mapping[str, Any] | Callable[[Any], Mapping[str, Any] | None]
@@ -213,6 +214,12 @@ class Search:
             problems.add(f"mode must be max or min for each of {self.metrics}, not {self.mode}")
         if self.scheduler and self.metrics[:1] == ["epoch_seconds"]:
             problems.add("a scheduler stops by the first metric, which epoch_seconds cannot be: set scheduler=None")
+        is_own = user_code.is_reference(self.task)
+        if self.scheduler and is_own and not any(name in overrides.known_paths(self.task) for name in STEP_NAMES):
+            problems.add(
+                f"scheduler '{self.scheduler}' has to know how many steps a run has: add the setting 'epochs' to base, "
+                "and loop by run.steps(run.config['epochs']); or set scheduler=None"
+            )
 
     def _check_population(self, problems: Problems) -> None:
         name = f"scheduler '{self.scheduler}'"
@@ -220,6 +227,9 @@ class Search:
             problems.add(f"{name} needs a space of distributions, not a function")
             return
         movable = TASKS[self.task].movable
+        if not movable and user_code.is_reference(self.task):
+            problems.add(f"{name} changes settings of a model in training, which a task of your own lacks; use asha")
+            return
         for path in self.space:
             if path not in movable:
                 problems.add(
