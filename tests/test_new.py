@@ -32,7 +32,7 @@ def test_the_file_is_a_study_as_it_is(tmp_path, monkeypatch, kind):
 def test_it_trains_without_ray(tmp_path, monkeypatch, capsys, kind):
     monkeypatch.chdir(tmp_path)
     run_app(new.app, "my_study.py", *kind.split())
-    assert not run_app(train.app, "my_study.py", "--set", "width=4")
+    assert not run_app(train.app, "my_study.py")
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["accuracy"] > 0.4  # three spirals
 
 
