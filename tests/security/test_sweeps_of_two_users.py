@@ -1,11 +1,14 @@
 """Whole sweeps on a shared machine: what they leave for other users, and what users still do together."""
 
+import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from raysearch.runs import results
 
 from .users import REPOSITORY, User, needs_two_users
 
@@ -35,12 +38,26 @@ def start_sweep(user: User) -> "subprocess.Popen[str]":
     )
 
 
+def check_by_training(user: User, theirs: Path) -> None:
+    """Train the cell of a colleague's run again, on the user's own copy of the data: all numbers are equal."""
+    (cell,) = (row for row in results.load(theirs).to_pylist() if row["variant"] == "srem.regions=0")
+    (data,) = {path.parent for path in (user.home / ".cache" / "raysearch").rglob("manifest.json")}
+    words = ["--from", str(theirs), "--variant", "srem.regions=0", "--seed", "0", "--data", str(data)]
+    again = user.raysearch("train", "retrieval", *words)
+    assert again.returncode == 0, again.stderr
+    metrics = json.loads(again.stdout.splitlines()[-1])
+    shared = metrics.keys() & cell.keys()
+    assert "map" in shared
+    assert {name: metrics[name] for name in shared} == {name: cell[name] for name in shared}
+
+
 @pytest.mark.slow
 @needs_two_users
 def test_two_users_sweep_at_the_same_time_and_leave_nothing_open(victim: User, attacker: User) -> None:
     processes = [start_sweep(user) for user in (victim, attacker)]
     outputs = [process.communicate(timeout=400)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
+    check_by_training(victim, attacker.home / "work" / "run")
     for user, other in ((victim, attacker), (attacker, victim)):
         assert (user.home / "work" / "run" / "report.html").is_file()
         shutil.rmtree(user.home / "work")  # a run follows the umask, which lets others read it here

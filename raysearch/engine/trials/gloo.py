@@ -49,13 +49,15 @@ class _MultiNodeBackend(_TorchBackend):
     def on_start(self, worker_group: Any, backend_config: Any) -> None:
         """Choose each worker's network interface if the group spans nodes, then set up the process group.
 
-        A GPU that torch cannot use is reported before NCCL meets it, whose message would not name the driver.
+        A GPU that torch cannot use is reported before NCCL meets it, whose message would not name the driver. A single
+        worker needs no process group. Torch would listen for others at every address of the machine, without a token.
         """
         if backend_config.on_gpus:
             worker_group.execute(require_cuda)
         if len(set(worker_group.execute(ray.util.get_node_ip_address))) > 1:
             worker_group.execute(_choose_interface)
-        super().on_start(worker_group, backend_config)
+        if len(worker_group) > 1:
+            super().on_start(worker_group, backend_config)
 
 
 def _choose_interface() -> None:

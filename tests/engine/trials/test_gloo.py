@@ -23,6 +23,9 @@ class Group:
     def __init__(self, addresses: list[str]) -> None:
         self._addresses = addresses
 
+    def __len__(self) -> int:
+        return len(self._addresses)
+
     def execute(self, what: Callable[[], Any]) -> list[Any]:
         if what is ray.util.get_node_ip_address:
             return self._addresses
@@ -78,3 +81,12 @@ def test_a_gpu_that_torch_cannot_use_is_reported_before_nccl_meets_it(monkeypatc
     config = MultiNodeTorchConfig(on_gpus=True)
     with pytest.raises(DeviceLost, match=r"cannot be used by torch .*: The NVIDIA driver on your system is too old"):
         config.backend_cls().on_start(Group(["127.0.0.1"]), config)
+
+
+@pytest.mark.parametrize(("workers", "started"), [(1, []), (2, [2])])
+def test_a_single_worker_opens_no_port(workers: int, started: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch's process group listens at every address of the machine, and asks nobody for a token."""
+    groups: list[int] = []
+    monkeypatch.setattr(gloo._TorchBackend, "on_start", lambda _, group, config: groups.append(len(group)))
+    MultiNodeTorchConfig().backend_cls().on_start(Group(["127.0.0.1"] * workers), MultiNodeTorchConfig())
+    assert groups == started
