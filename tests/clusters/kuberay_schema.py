@@ -37,7 +37,10 @@ RESOURCES = record(requests=QUANTITIES, limits=QUANTITIES)
 SELECTOR = record(matchLabels=LABELS)
 PORT = record(("port",), port={"type": "integer", "minimum": 1, "maximum": 65535}, protocol=one_of("TCP", "UDP"))
 CONTAINER_SECURITY = record(
-    allowPrivilegeEscalation=YES_NO, capabilities=record(drop=listed(TEXT), add=listed(TEXT)), privileged=YES_NO
+    allowPrivilegeEscalation=YES_NO,
+    capabilities=record(drop=listed(TEXT), add=listed(TEXT)),
+    privileged=YES_NO,
+    readOnlyRootFilesystem=YES_NO,
 )
 POD_SECURITY = record(
     runAsNonRoot=YES_NO,
@@ -53,6 +56,7 @@ CONTAINER = record(
     env=listed(record(("name", "value"), name=TEXT, value=TEXT)),
     ports=listed(record(("containerPort",), name=TEXT, containerPort={"type": "integer"})),
     resources=RESOURCES,
+    volumeMounts=listed(record(("name", "mountPath"), name=TEXT, mountPath=TEXT, readOnly=YES_NO)),
 )
 NEEDS = record(("key", "operator"), key=TEXT, operator=one_of("In", "NotIn", "Exists"), values=listed(TEXT))
 NEAR = record(
@@ -74,6 +78,7 @@ POD = record(
     tolerations=listed(record(key=TEXT, operator=one_of("Exists", "Equal"), effect=one_of("NoSchedule", "NoExecute"))),
     terminationGracePeriodSeconds=COUNT,
     containers=listed(CONTAINER),
+    volumes=listed(record(("name", "emptyDir"), name=TEXT, emptyDir=ANYTHING)),
 )
 TEMPLATE = record(("spec",), spec=POD)
 

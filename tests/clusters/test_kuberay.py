@@ -227,6 +227,8 @@ def test_no_pod_runs_as_root_or_may_become_it(objects: dict[str, Any]) -> None:
         for container in pod["containers"]:
             assert container["securityContext"]["allowPrivilegeEscalation"] is False
             assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+            assert container["securityContext"]["readOnlyRootFilesystem"] is True
+            assert {mount["name"] for mount in container["volumeMounts"]} == {v["name"] for v in pod["volumes"]}
             assert container["resources"]["requests"] == container["resources"]["limits"]
     assert [group["template"]["spec"]["automountServiceAccountToken"] for group in spec["workerGroupSpecs"]] == [False]
 
