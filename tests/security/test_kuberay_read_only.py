@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ..security.users import User, needs_two_users
+from .users import User, needs_two_users
 
 FILE = Path(__file__).parents[2] / "clusters" / "kuberay.yaml"
 # As KubeRay starts a head, with the worker's CPUs on it. The study runs as the job's entrypoint does.
