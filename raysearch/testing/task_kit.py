@@ -7,14 +7,14 @@ The engine relies on these. A task that passes gives the same numbers after a ki
 """
 
 import io
+import json
 import os
-import pickle
 import random
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,7 @@ def check_task(
             process finds it.
         config: its settings: a dict, a dataclass or a pydantic model.
         seed: the seed of everything random.
-        feed: images, if the task reads any.
+        feed: images, if the task reads any. They stay in this process, so two workers are not checked with them.
         workers: whether to run two workers too, which takes a few seconds.
 
     Raises:
@@ -94,7 +94,7 @@ def check_task(
         raise
     except Exception as error:
         raise AssertionError(f"{name}: {type(error).__name__}: {error}") from error
-    if workers:
+    if workers and feed is None:
         _check_workers(case)
 
 
@@ -166,21 +166,38 @@ def _compare(expected: Any, seen: Any, what: str, advice: str) -> None:
             raise AssertionError(f"{what}: {name} is {seen[name]!r}, not {value!r}; {advice}")
 
 
-@dataclass(frozen=True)
-class Payload:
-    """What a second process needs to build a task."""
+def read_case(path: Path) -> TaskCase:
+    """Return the case that `_write_case` wrote, in another process. Only the class itself is code."""
+    plain = json.loads(path.read_text("utf-8"))
+    config = plain["config"]
+    if plain["typed_code"] is not None:
+        typed = user_code.load(UserCode(**plain["typed_code"]))
+        config = TypeAdapter(typed).validate_python(config)
+    return TaskCase(user_code.load(UserCode(**plain["code"])), config, plain["seed"], None)
 
-    code: UserCode | None  # of the class; None: it is pickled in `case`
-    typed_code: UserCode | None  # of the dataclass or pydantic model of the config
-    case: TaskCase
-    paths: list[str]
 
-    def load(self) -> TaskCase:
-        """Return the task's case in this process."""
-        case = self.case
-        if self.typed_code is not None:
-            case = replace(case, config=TypeAdapter(user_code.load(self.typed_code)).validate_python(case.config))
-        return case if self.code is None else replace(case, build=user_code.load(self.code))
+def _write_case(case: TaskCase, path: Path) -> None:
+    """Write a case as plain values, and the source of its class.
+
+    Raises:
+        UserError: the class is not at the top of a file.
+        TypeError: the config has no plain form.
+    """
+    code = user_code.code_of(case.build)
+    typed_code = None
+    config = case.config
+    if not isinstance(config, Mapping):
+        typed_code = user_code.code_of(type(config))
+        if typed_code.root == code.root and typed_code.entry in code.files:
+            typed_code = replace(typed_code, files=code.files)
+        config = TypeAdapter(type(config)).dump_python(config, mode="json")
+    plain = {
+        "code": asdict(code),
+        "typed_code": asdict(typed_code) if typed_code else None,
+        "config": config,
+        "seed": case.seed,
+    }
+    path.write_text(json.dumps(plain), encoding="utf-8")
 
 
 def _check_workers(case: TaskCase) -> None:
@@ -190,13 +207,12 @@ def _check_workers(case: TaskCase) -> None:
         AssertionError: what they found, or that they did not come to the end.
     """
     name = case.name
-    try:
-        data = pickle.dumps(_pack(case))
-    except Exception as error:
-        raise AssertionError(f"{name} cannot be sent to a second worker: {error}") from None
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
-        (folder / "case").write_bytes(data)
+        try:
+            _write_case(case, folder / "case")
+        except (UserError, TypeError, ValueError) as error:
+            raise AssertionError(f"{name} cannot be sent to a second worker: {error}") from None
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         environment.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
         environment["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])
@@ -222,20 +238,3 @@ def _check_workers(case: TaskCase) -> None:
         for process, output in zip(processes, outputs, strict=True):
             if process.returncode != 0:
                 raise AssertionError(f"{name}: a worker of two ended: {(output.strip().splitlines() or ['?'])[-1]}")
-
-
-def _pack(case: TaskCase) -> Payload:
-    code = None
-    typed_code = None
-    try:
-        code = user_code.code_of(case.build)
-    except UserError:
-        pickle.dumps(case.build)  # a builder that is no function of a file
-    config = case.config
-    if not isinstance(config, Mapping):
-        typed_code = user_code.code_of(type(config))
-        if code is not None and typed_code.root == code.root and typed_code.entry in code.files:
-            typed_code = replace(typed_code, files=code.files)
-        config = TypeAdapter(type(config)).dump_python(config)
-    packed = replace(case, build=None if code else case.build, config=config)
-    return Payload(code, typed_code, packed, [path for path in sys.path if path])

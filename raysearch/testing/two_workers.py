@@ -1,7 +1,6 @@
 """One of the two processes of `check_task`: `python -m raysearch.testing.two_workers FOLDER RANK`."""
 
 import io
-import pickle
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 import torch
 
 from raysearch.tasks.base import Worker
-from raysearch.testing.task_kit import Payload, TaskCase, run_to_the_end
+from raysearch.testing.task_kit import TaskCase, read_case, run_to_the_end
 
 _SECONDS = 60
 _RELATIVE = 1e-4  # difference of two workers' metrics: each adds floats in its own order
@@ -54,8 +53,6 @@ def check_rank(case: TaskCase, folder: Path, rank: int) -> None:
 def main(folder: Path, rank: int) -> None:
     """Join the other process, and check; a file `error-RANK` has what is wrong."""
     torch.set_num_threads(1)
-    data = (folder / "case").read_bytes()
-    payload: Payload = pickle.loads(data)
     torch.distributed.init_process_group(
         "gloo",
         init_method=f"file://{folder}/meeting",
@@ -63,7 +60,7 @@ def main(folder: Path, rank: int) -> None:
         world_size=2,
         timeout=timedelta(seconds=_SECONDS),
     )
-    case = payload.load()
+    case = read_case(folder / "case")
     try:
         check_rank(case, folder, rank)
     except Exception as error:
