@@ -47,7 +47,7 @@ from raysearch.studies.configs import (
 from raysearch.studies.design import PlanRequest, load_study, plan_study
 from raysearch.tasks import registry
 from raysearch.tasks.base import Feed, NonFiniteLoss, Task, Worker
-from raysearch.tasks.user_errors import UserCodeError
+from raysearch.tasks.user import UserCodeError
 
 app = typer.Typer(add_completion=False)
 _log = logging.getLogger("raysearch.train")  # the module is also run as `__main__`

@@ -34,9 +34,9 @@ READERS = tuple(
         *(f"raysearch/{name}" for name in ("runs", "inspection", "inference", "storage", "data", "models", "tasks")),
     )
 )
-# They run code that a person names on the command line: a study file, or an extension. A space is a function of a study
-# file; what it imports is imported to describe it.
-LOADERS_OF_USER_CODE = {"study_files.py", "extensions.py", "space.py"}
+# They run code that a person names on the command line: a study file, an extension, or a part of a method. A space is a
+# function of a study file; what it imports is imported to describe it.
+LOADERS_OF_USER_CODE = {"study_files.py", "extensions.py", "space.py", "loading.py"}
 DYNAMIC_IMPORTS = ("importlib.import_module", "__import__", "exec_module")
 
 

@@ -25,7 +25,7 @@ from pydantic import TypeAdapter
 from raysearch.core import UserError, user_code
 from raysearch.core.user_code import UserCode
 from raysearch.tasks.base import Feed, Worker
-from raysearch.tasks.user_class import ClassTask
+from raysearch.tasks.user.class_task import ClassTask
 
 _SECONDS = 120  # that two workers may take
 

@@ -19,7 +19,7 @@ from raysearch.studies.design import PlanRequest, plan_study
 from raysearch.studies.design.study_files import load_study
 from raysearch.tasks import registry
 from raysearch.tasks.base import Worker
-from raysearch.tasks.user_state import pack_state, plain_numbers, unpack_state
+from raysearch.tasks.user import pack_state, plain_numbers, unpack_state
 
 HEAD = "from raysearch import Ablation, factor\nimport torch\n\n\n"
 STUDY = """

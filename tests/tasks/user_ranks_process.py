@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 
 from raysearch.core import user_code
-from raysearch.tasks import user_ranks
 from raysearch.tasks.base import Worker
-from raysearch.tasks.user_task import FunctionTask
+from raysearch.tasks.user import ranks
+from raysearch.tasks.user.function_task import FunctionTask
 
 from .worker_group import join_group
 
@@ -85,7 +85,7 @@ STUCK = (raises, ends_early)  # each leaves a thread of rank 0 in a collective, 
 
 def main(rank: int, world_size: int, folder: Path) -> None:
     """Run functions, and write what came of each. The process ends at once: a thread may wait for ever."""
-    user_ranks.PATIENCE_SECONDS = 1.0
+    ranks.PATIENCE_SECONDS = 1.0
     join_group(rank, world_size, folder)
     stuck = [function for function in STUCK if function.__name__ == folder.name]
     for function in stuck or (FUNCTIONS if world_size > 1 else [trains]):

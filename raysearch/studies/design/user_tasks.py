@@ -18,7 +18,7 @@ from raysearch.studies.configs import TASKS, TaskSpec, load_object
 from raysearch.studies.configs.user.config import make_config_class
 
 UNREADABLE = "(unreadable)"  # the name of a task whose mistakes are reported already
-_BUILD = "raysearch.tasks.user_task:build_from_plain"
+_BUILD = "raysearch.tasks.user.function_task:build_from_plain"
 
 
 @dataclass(frozen=True)

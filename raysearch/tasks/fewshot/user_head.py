@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from raysearch.core import UserError
 from raysearch.models.fewshot import HeadOutput, Maps
-from raysearch.tasks.user_errors import explain_user_error
+from raysearch.tasks.user import explain_user_error
 
 
 class UserHead(nn.Module):

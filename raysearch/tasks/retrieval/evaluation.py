@@ -12,8 +12,7 @@ from raysearch.models.hashing.packed import pack
 from raysearch.studies.configs import RetrievalConfig
 from raysearch.studies.configs.user.metrics import USER_METRICS, UserMetric
 from raysearch.tasks.metrics import ClassCodes, Database, Ranking, class_ids, hamming_metrics
-from raysearch.tasks.user_state import plain_numbers
-from raysearch.tasks.user_task import explain_user_error
+from raysearch.tasks.user import explain_user_error, plain_numbers
 
 Encode = Callable[[ImageSet], Tensor]  # images to codes (m, c) in {-1, +1}
 RADIUS = 2  # of a hash lookup, as in the literature

@@ -17,7 +17,7 @@ from raysearch.tasks.base import Worker
 from raysearch.tasks.retrieval.methods.pairwise import PairwiseMethod
 from raysearch.tasks.retrieval.network import Network
 from raysearch.tasks.retrieval.sampling import RunSampler
-from raysearch.tasks.user_errors import explain_user_error
+from raysearch.tasks.user import explain_user_error
 
 
 class UserLoss(PairwiseMethod):

@@ -11,8 +11,7 @@ import torch
 
 from raysearch.core import UserError
 from raysearch.tasks.base import Worker
-from raysearch.tasks.user_errors import explain_user_error
-from raysearch.tasks.user_state import pack_state, plain_numbers, unpack_state
+from raysearch.tasks.user import explain_user_error, pack_state, plain_numbers, unpack_state
 
 METHODS = ("advance", "evaluate", "state_dict", "load_state_dict")
 _MEASURED = ("iteration", "phase", "epochs", "seconds")  # which a class may report itself

@@ -20,11 +20,10 @@ from raysearch.core import UserError, user_code
 from raysearch.core.user_code import UserCode
 from raysearch.data.feed import ImageSet
 from raysearch.tasks.base import Feed, Task, Worker
-from raysearch.tasks.user_class import ClassTask
-from raysearch.tasks.user_errors import explain_user_error
-from raysearch.tasks.user_ranks import Ranks
-from raysearch.tasks.user_state import pack_state, plain_numbers, unpack_state
-from raysearch.tasks.user_thread import HeldThread, Raised, Reported, Returned, Started
+from raysearch.tasks.user import explain_user_error, pack_state, plain_numbers, unpack_state
+from raysearch.tasks.user.class_task import ClassTask
+from raysearch.tasks.user.held_thread import HeldThread, Raised, Reported, Returned, Started
+from raysearch.tasks.user.ranks import Ranks
 
 
 @dataclass(frozen=True)

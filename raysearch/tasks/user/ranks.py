@@ -13,8 +13,8 @@ from torch.distributed import PrefixStore, distributed_c10d
 
 from raysearch.core import UserError
 from raysearch.tasks.base import Worker
-from raysearch.tasks.user_state import plain_numbers
-from raysearch.tasks.user_thread import Raised, Reported, Returned, Started
+from raysearch.tasks.user import plain_numbers
+from raysearch.tasks.user.held_thread import Raised, Reported, Returned, Started
 
 PATIENCE_SECONDS = 60.0  # after a rank returned before its last step, until the others have to do so too
 _PAUSES = (0.0005, 0.05)  # seconds between two looks: the first, and the longest
