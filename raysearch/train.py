@@ -45,9 +45,7 @@ from raysearch.studies.configs import (
     settle_profile,
 )
 from raysearch.studies.design import PlanRequest, load_study, plan_study
-from raysearch.tasks import registry
-from raysearch.tasks.base import Feed, NonFiniteLoss, Task, Worker
-from raysearch.tasks.user import UserCodeError
+from raysearch.tasks import base, registry, user
 
 app = typer.Typer(add_completion=False)
 _log = logging.getLogger("raysearch.train")  # the module is also run as `__main__`
@@ -201,7 +199,7 @@ def _open_images(
     manifest: shards.Manifest,
     mode: feed_mode.FeedMode | None,
     console: cli.Console,
-) -> Feed:
+) -> base.Feed:
     """Open the images that a config trains on, and print how they are divided and kept."""
     images = config.images
     division = class_splits.partition_of(directory, images.split) if images.split is not None else None
@@ -213,10 +211,10 @@ def _open_images(
     sets, decision = feed.open_local(directory, DecodeSpec(images.side, images.zoom), split_of_class, mode)
     console.print(f"images: {decision.describe(sum(map(len, sets.values())), images.side)}")
     split = division.identity if division else ""
-    return Feed(sets["train"], sets["test"], manifest.content_hash, sets.get("val"), split)
+    return base.Feed(sets["train"], sets["test"], manifest.content_hash, sets.get("val"), split)
 
 
-def _train_to_the_end(config: RunConfig, seed: int, images: Feed | None, console: cli.Console) -> Task:
+def _train_to_the_end(config: RunConfig, seed: int, images: base.Feed | None, console: cli.Console) -> base.Task:
     """Train a config, and the pre-training that it starts from.
 
     Raises:
@@ -224,7 +222,7 @@ def _train_to_the_end(config: RunConfig, seed: int, images: Feed | None, console
     """
     device = _device()
     torch.set_num_threads(1)  # as in a study's workers; more threads add in another order
-    worker = Worker(images, cache_dir() / "features", device)  # type: ignore[arg-type]  # a user's task may have none
+    worker = base.Worker(images, cache_dir() / "features", device)  # type: ignore[arg-type]  # a user's task may have none
     pre_training = config.starts_from(seed)
     pre_config = pre_training[0] if pre_training else config
     try:
@@ -237,15 +235,15 @@ def _train_to_the_end(config: RunConfig, seed: int, images: Feed | None, console
         )
         running = registry.build(config, seed, worker)
         _train(running, config, console)
-    except NonFiniteLoss as error:
+    except base.NonFiniteLoss as error:
         raise UserError(str(error)) from None
-    except UserCodeError as error:
+    except user.UserCodeError as error:
         console.print(error.traceback, markup=False, highlight=False, end="")
         raise typer.Exit(1) from None
     return running
 
 
-def _train(running: Task, config: RunConfig, console: cli.Console, label: str = "") -> None:
+def _train(running: base.Task, config: RunConfig, console: cli.Console, label: str = "") -> None:
     """Train a task to its end. Print a line per step, of at most 80 columns, and log all figures of the step."""
     unit = "epoch" if config.epochs == running.steps else "iteration"
     started = time.monotonic()

@@ -45,7 +45,7 @@ def _answer(run: View) -> Markup:
 def caution(study: StudyRecord) -> Markup | None:
     """Return the reason for the profile, and the limits of its numbers; None if nothing is recorded."""
     sentences = [study.profile_reason] if study.profile_reason else []
-    if study.profile == "laptop":
+    if study.profile == "laptop" and not study.code:  # the settings of a user's task are the user's
         source = f"{study.data.name} {study.data.layout}".lower()
         drawn = any(word in source for word in ("synth", "embedded", "drawn"))
         scope = "a small network on a short schedule" + (

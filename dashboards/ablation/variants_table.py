@@ -1,14 +1,12 @@
 """The table of variants on the page, with the sources of published numbers and the other metrics below it."""
 
-from dashboards.ablation import cost, protocol, row_limits
-from dashboards.ablation.tables import difference_cell, mean_cell
+from dashboards.ablation import cost, protocol, row_limits, tables, view
 from dashboards.ablation.variant import Variant, levels
-from dashboards.ablation.view import View
 from dashboards.html import Cell, Column, Markup, Section, Table, breakable_name, formats, join, section, tag, verdicts
 from dashboards.run_data import data_sets, loads, mapping, mean
 
 
-def variants(run: View) -> Section:
+def variants(run: view.View) -> Section:
     """Return the section."""
     note = "In brackets: 95 % intervals. Differences are paired by seed and taken from the reference. "
     if run.family_note:
@@ -20,13 +18,13 @@ def variants(run: View) -> Section:
     return section("variants", "Variants", table.to_html(), _published_note(run), _cited(run), _other_metrics(run))
 
 
-def _columns(run: View) -> list[Column[Variant]]:
+def _columns(run: view.View) -> list[Column[Variant]]:
     """Return the columns; those that would be empty are left out."""
     shown = row_limits.shown(run, verdicts.ROWS_IN_PAGE)
     columns: list[Column[Variant]] = [
         Column("Variant", lambda variant: _name(run, variant), "name"),
-        Column(f"{formats.metric_name(run.metric)}, mean", mean_cell),
-        Column("Difference", difference_cell),
+        Column(f"{formats.metric_name(run.metric)}, mean", tables.mean_cell),
+        Column("Difference", tables.difference_cell),
         Column("p (Holm)", _p_value),
         Column("Verdict", _verdict, "verdict"),
         Column("Seeds", _seeds),
@@ -51,7 +49,7 @@ def _columns(run: View) -> list[Column[Variant]]:
     return columns
 
 
-def _name(run: View, variant: Variant) -> Cell:
+def _name(run: view.View, variant: Variant) -> Cell:
     has_levels = variant.is_reference and run.study.design != "leave_one_out"
     detail = levels(variant) if has_levels else ""
     return Cell(variant.label, tag("small", breakable_name(formats.joined(detail, ",\n"))) if detail else None)
@@ -97,7 +95,7 @@ def _measured_minus_published(variant: Variant) -> Cell:
     return Cell("" if difference is None else formats.signed(difference), sort_key=difference)
 
 
-def _published_note(run: View) -> Markup | None:
+def _published_note(run: view.View) -> Markup | None:
     if run.published is None:
         known = data_sets(run.study.published)
         if not known:
@@ -116,7 +114,7 @@ def _published_note(run: View) -> Markup | None:
     return tag("p", " ".join(sentences), class_="note")
 
 
-def _cited(run: View) -> Markup | None:
+def _cited(run: view.View) -> Markup | None:
     """Return the published numbers of methods that the study does not run, marked as such."""
     if run.published is None:
         return None
@@ -139,7 +137,7 @@ def _levels_text(levels: dict) -> str:
     return ", ".join(level if isinstance(level, str) else f"{factor}={level}" for factor, level in levels.items())
 
 
-def _other_metrics(run: View) -> Markup | None:
+def _other_metrics(run: view.View) -> Markup | None:
     """Return the means of the other metrics that the cells report, under their ids."""
     ids: dict[str, str] = {}
     for text in dict.fromkeys(row.get("metric_ids") for row in run.rows):

@@ -5,12 +5,10 @@ from typing import Any
 from dashboards.html import formats
 from dashboards.html.formats import count, interval, listed, metric, metric_name, signed
 from dashboards.run_data import has_chance, near_chance
-from dashboards.search.final_evaluation import FinalEvaluation
-from dashboards.search.tried_configs import TriedConfig
-from dashboards.search.view import SearchView
+from dashboards.search import final_evaluation, tried_configs, view
 
 
-def answer_sentences(run: SearchView) -> list[str]:
+def answer_sentences(run: view.SearchView) -> list[str]:
     """Return one sentence per group, then warnings, and then one sentence about the tried configs."""
     if not run.configs:
         return ["No answer: no config has been tried yet."]
@@ -22,7 +20,7 @@ def answer_sentences(run: SearchView) -> list[str]:
     return [*answers, *warnings, *chance_sentences(run), tried_sentence(run)]
 
 
-def chance_sentences(run: SearchView) -> list[str]:
+def chance_sentences(run: view.SearchView) -> list[str]:
     """Return a warning per group whose reference or best config scores no more than a random guess."""
     warnings = []
     for evaluation in run.evaluations:
@@ -35,14 +33,14 @@ def chance_sentences(run: SearchView) -> list[str]:
     return warnings
 
 
-def saved_share(run: SearchView) -> float | None:
+def saved_share(run: view.SearchView) -> float | None:
     """Return the share of the epochs that early stopping saved; None if the study does not record epochs."""
     ran = run.study.epochs.run
     full = run.study.epochs.full
     return 1 - ran / full if ran is not None and full else None
 
 
-def tried_sentence(run: SearchView) -> str:
+def tried_sentence(run: view.SearchView) -> str:
     """Return how many configs were tried, and how many of them did not finish."""
     kinds = {"stopped": "stopped early", "failed": "failed", "unfinished": "unfinished"}
     counts = [f"{run.count(status):,} {name}" for status, name in kinds.items() if run.count(status)]
@@ -55,7 +53,7 @@ def tried_sentence(run: SearchView) -> str:
     return text + (f"; early stopping saved {100 * share:.0f} % of the epochs." if share and share > 0.005 else ".")
 
 
-def settings_text(config: TriedConfig) -> str:
+def settings_text(config: tried_configs.TriedConfig) -> str:
     """Return a config's settings on one line.
 
     >>> settings_text(TriedConfig("1: x", 1, "", {"train.lr": 0.00123456, "srem.regions": 33}, "finished", {}, []))
@@ -69,7 +67,7 @@ def setting_text(level: Any) -> str:
     return f"{level:.4g}" if isinstance(level, float) else formats.level(level)
 
 
-def _group_answer(run: SearchView, group: str, evaluation: FinalEvaluation | None) -> str:
+def _group_answer(run: view.SearchView, group: str, evaluation: final_evaluation.FinalEvaluation | None) -> str:
     best = run.best(group)
     if best is None:
         return "No answer: no config has finished."
@@ -81,7 +79,9 @@ def _group_answer(run: SearchView, group: str, evaluation: FinalEvaluation | Non
     return f"{_verdict(run, best, evaluation)}.{front_text}"
 
 
-def _verdict(run: SearchView, best: TriedConfig, evaluation: FinalEvaluation | None) -> str:
+def _verdict(
+    run: view.SearchView, best: tried_configs.TriedConfig, evaluation: final_evaluation.FinalEvaluation | None
+) -> str:
     subject = f"The best config ({settings_text(best) or best.name})"
     if evaluation is None:
         first = run.metrics[0]

@@ -157,9 +157,11 @@ def open_run(directory: str | Path, data: str | None = None, storage: str | None
         storage: path or URI of the checkpoints, if they are not in the directory.
 
     Raises:
-        UserError: not a run directory, no data there, or other data than the run was made from.
+        UserError: not a run directory, a run of a user's task, no data there, or other data than the run was made from.
     """
     record = results.read_study(directory)
+    if record.code:
+        raise UserError(f"the networks of {record.task} are the user's own; they have no gallery, and no pictures")
     torch.set_num_threads(1)  # as in a study's workers: more threads sum in another order
     location = Location.parse(data if data is not None else record.data.recorded_path())
     if data is None and location.file_type() != FileType.Directory:

@@ -11,10 +11,9 @@ import pkgutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from raysearch.core import Registry, UserError, nearest
-from raysearch.core.user_code import UserCode
+from raysearch.core import Registry, UserError, nearest, user_code
 
 if TYPE_CHECKING:
     from torch import nn
@@ -45,7 +44,7 @@ class BackboneSpec:
     weights: tuple[str, ...] = ()
     split_tap: str | None = None
     source: Path | None = None
-    code: UserCode | None = None
+    code: user_code.UserCode | None = None
     side_multiple: int = 1
 
     def build(self, weights: str | None) -> Backbone:
@@ -94,26 +93,16 @@ for _spec in _BUILT_IN:
     BACKBONES.register(_spec.name, _spec)
 
 
-def _spec_of_code(code: UserCode) -> BackboneSpec:
-    from raysearch.models.backbones.user_networks import spec_of_code
-
-    return spec_of_code(code)
-
-
-def _spec_of_timm(name: str) -> BackboneSpec:
-    from raysearch.models.backbones.library_networks import timm_spec
-
-    return timm_spec(name)
+def _lazily(function: str) -> Callable[[Any], BackboneSpec]:
+    """Return a function that imports `module:function`, which needs torch, when it is called."""
+    return lambda argument: pkgutil.resolve_name(function)(argument)
 
 
-def _spec_of_torchvision(name: str) -> BackboneSpec:
-    from raysearch.models.backbones.library_networks import torchvision_spec
-
-    return torchvision_spec(name)
-
-
-BACKBONES.from_code = _spec_of_code
-BACKBONES.from_library = {"timm": _spec_of_timm, "torchvision": _spec_of_torchvision}
+BACKBONES.from_code = _lazily("raysearch.models.backbones.user_networks:spec_of_code")
+BACKBONES.from_library = {
+    "timm": _lazily("raysearch.models.backbones.library_networks:timm_spec"),
+    "torchvision": _lazily("raysearch.models.backbones.library_networks:torchvision_spec"),
+}
 
 BUILT_IN = tuple(spec.name for spec in _BUILT_IN)  # for help texts, which no extension changes
 

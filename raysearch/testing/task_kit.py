@@ -23,7 +23,6 @@ import torch
 from pydantic import TypeAdapter
 
 from raysearch.core import UserError, user_code
-from raysearch.core.user_code import UserCode
 from raysearch.tasks.base import Feed, Worker
 from raysearch.tasks.user.class_task import ClassTask
 
@@ -171,9 +170,9 @@ def read_case(path: Path) -> TaskCase:
     plain = json.loads(path.read_text("utf-8"))
     config = plain["config"]
     if plain["typed_code"] is not None:
-        typed = user_code.load(UserCode(**plain["typed_code"]))
+        typed = user_code.load(user_code.UserCode(**plain["typed_code"]))
         config = TypeAdapter(typed).validate_python(config)
-    return TaskCase(user_code.load(UserCode(**plain["code"])), config, plain["seed"], None)
+    return TaskCase(user_code.load(user_code.UserCode(**plain["code"])), config, plain["seed"], None)
 
 
 def _write_case(case: TaskCase, path: Path) -> None:

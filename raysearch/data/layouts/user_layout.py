@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from raysearch.core import UserError, user_code
-from raysearch.core.user_code import UserCode
 from raysearch.data import shards
 from raysearch.data.layouts.layout import LAYOUTS, Layout, refuse_test_fraction
 from raysearch.data.layouts.listing import Listing
@@ -20,7 +19,7 @@ from raysearch.data.layouts.readers.temporary_images import TemporaryImages
 from raysearch.data.shards import FileLoader, Sample
 
 
-def layout_of_code(code: UserCode) -> Layout:
+def layout_of_code(code: user_code.UserCode) -> Layout:
     """Return the layout that a user's function reads."""
     read = user_code.load(code)
     if not callable(read):
@@ -34,7 +33,9 @@ def layout_of_code(code: UserCode) -> Layout:
     )
 
 
-def _read(code: UserCode, read: Callable[[str], Iterable[Any]], src: str, test_fraction: float | None) -> Listing:
+def _read(
+    code: user_code.UserCode, read: Callable[[str], Iterable[Any]], src: str, test_fraction: float | None
+) -> Listing:
     try:
         items = list(read(src))
     except UserError:
@@ -77,7 +78,7 @@ def _find(src: str, image: str) -> Path:
     return below if below.exists() or not Path(image).exists() else Path(image)
 
 
-def _checked(code: UserCode, number: int, item: Any) -> tuple[str | bytes, str, str]:
+def _checked(code: user_code.UserCode, number: int, item: Any) -> tuple[str | bytes, str, str]:
     """Return image, label and split of an item that a user's function returned.
 
     Raises:
@@ -109,7 +110,7 @@ def _hold_out(samples: list[Sample], fraction: float | None, root: Path) -> list
     return [sample._replace(split="test" if sample.source in chosen else "train") for sample in samples]
 
 
-def _explained(code: UserCode, error: Exception) -> UserError:
+def _explained(code: user_code.UserCode, error: Exception) -> UserError:
     place = user_code.describe_place(error)
     text = f"{code.reference}: {type(error).__name__}: {' '.join(str(error).split())}"
     return UserError(text + (f" ({place})" if place else ""))

@@ -26,10 +26,8 @@ import ray.train.torch
 from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
 
 from raysearch.engine import ray_internals
-from raysearch.engine.trials.failures import explain_group
-from raysearch.engine.trials.gloo import MultiNodeTorchConfig
+from raysearch.engine.trials import failures, gloo, running_cell
 from raysearch.engine.trials.mailbox import Command, GroupLost, Mailbox, Reply, Stop
-from raysearch.engine.trials.running_cell import BuildTask
 from raysearch.engine.trials.train_loop import ImageSource, train_loop
 
 NAMESPACE = "raysearch"
@@ -46,7 +44,7 @@ class GroupSpec:
     """What a worker group is made of."""
 
     run: str  # hexadecimal; unique to this driver
-    build: BuildTask
+    build: running_cell.BuildTask
     source: ImageSource | None
     workers: int = 1
     cpus: int = 1  # per worker
@@ -92,7 +90,7 @@ class WorkerGroup:
                 "threads": spec.cpus,
                 "gpus": spec.gpus,
             },
-            torch_config=MultiNodeTorchConfig(on_gpus=spec.gpus > 0),
+            torch_config=gloo.MultiNodeTorchConfig(on_gpus=spec.gpus > 0),
             scaling_config=ray.train.ScalingConfig(
                 num_workers=spec.workers, use_gpu=spec.gpus > 0, resources_per_worker=resources
             ),
@@ -154,7 +152,7 @@ class WorkerGroup:
         try:
             trainer.fit()
         except Exception as error:
-            reason = explain_group(error)
+            reason = failures.explain_group(error)
             logging.getLogger(__name__).debug("worker group lost", exc_info=True)
         finally:
             self._mailbox.lose.remote(reason)

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from raysearch.core import UserError, user_code
-from raysearch.core.user_code import UserCode
 from raysearch.models.backbone_specs import BackboneSpec
 from raysearch.models.backbones.backbone import Backbone, load_weights
 
@@ -33,7 +32,7 @@ class _NamedMaps(nn.Module):
         return dict(maps) if isinstance(maps, Mapping) else {_MAP: maps}
 
 
-def spec_of_code(code: UserCode) -> BackboneSpec:
+def spec_of_code(code: user_code.UserCode) -> BackboneSpec:
     """Return the spec of a user's backbone. Its network is made once, to learn the names of its maps.
 
     Raises:
@@ -44,7 +43,7 @@ def spec_of_code(code: UserCode) -> BackboneSpec:
     return BackboneSpec(code.reference, tuple(maps), lambda spec, weights: _build(spec, code, weights), code=code)
 
 
-def _build(spec: BackboneSpec, code: UserCode, weights: str | None) -> Backbone:
+def _build(spec: BackboneSpec, code: user_code.UserCode, weights: str | None) -> Backbone:
     network = _create(code)
     if weights is not None:
         if not Path(weights).is_file():
@@ -54,7 +53,7 @@ def _build(spec: BackboneSpec, code: UserCode, weights: str | None) -> Backbone:
     return Backbone(_NamedMaps(network), spec.taps, tuple(maps[tap].shape[1] for tap in spec.taps))
 
 
-def _create(code: UserCode) -> nn.Module:
+def _create(code: user_code.UserCode) -> nn.Module:
     build: Callable[[], Any] = user_code.load(code)
     try:
         network = build()

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from raysearch.core import Registry
-from raysearch.core.user_code import UserCode
+from raysearch.core import Registry, user_code
 from raysearch.studies.configs.task_spec import Reference
 
 _HEADS = "raysearch.tasks.fewshot.network"
@@ -37,7 +36,7 @@ class FewShotMethod:
     layerwise: bool = False
     taps: tuple[int, ...] = (-1,)
     source: Path | None = None
-    code: UserCode | None = None
+    code: user_code.UserCode | None = None
 
     @property
     def matches_pixels(self) -> bool:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from raysearch.core import user_code
-from raysearch.core.user_code import UserCode
 from raysearch.studies.configs import base, class_disjoint, fewshot, fewshot_methods, task_spec
 from raysearch.studies.configs.user import parts
 
@@ -175,7 +174,7 @@ PRETRAIN = task_spec.register_task(
 )
 
 
-def _method_of_code(code: UserCode) -> fewshot_methods.FewShotMethod:
+def _method_of_code(code: user_code.UserCode) -> fewshot_methods.FewShotMethod:
     """Return the few-shot method that a user's head is.
 
     Raises:

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from raysearch.core import Registry
-from raysearch.core.user_code import UserCode
+from raysearch.core import Registry, user_code
 from raysearch.studies.configs.task_spec import Reference
 
 _METHODS = "raysearch.tasks.retrieval.methods"
@@ -40,7 +39,7 @@ class HashingMethod:
     network: Reference | None = None
     loss: Callable[..., Any] | None = None
     source: Path | None = None
-    code: UserCode | None = None
+    code: user_code.UserCode | None = None
 
     @property
     def trained(self) -> bool:

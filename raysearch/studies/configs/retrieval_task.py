@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from raysearch.core import user_code
-from raysearch.core.user_code import UserCode
 from raysearch.studies.configs import base, hashing_methods, retrieval, task_spec
 from raysearch.studies.configs.user import parts
 
@@ -58,7 +57,7 @@ RETRIEVAL = task_spec.register_task(
 )
 
 
-def _method_of_code(code: UserCode) -> hashing_methods.HashingMethod:
+def _method_of_code(code: user_code.UserCode) -> hashing_methods.HashingMethod:
     """Return the hashing method that a user's loss is.
 
     Raises:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from raysearch.core import Problems, UserError, user_code
-from raysearch.core.user_code import UserCode
 from raysearch.studies.configs import TASKS, TaskSpec, load_object
 from raysearch.studies.configs.user.config import make_config_class
 
@@ -31,8 +30,8 @@ class UserTaskSpec(TaskSpec):
         metrics: metrics that it has to return.
     """
 
-    code: UserCode | None = None
-    typed_code: UserCode | None = None
+    code: user_code.UserCode | None = None
+    typed_code: user_code.UserCode | None = None
     metrics: tuple[str, ...] = ()
 
     def plain_build(self) -> Callable[..., Any]:
@@ -103,7 +102,7 @@ def settle_task(
     return UNREADABLE, {}
 
 
-def _typed_code(typed: type, code: UserCode) -> UserCode:
+def _typed_code(typed: type, code: user_code.UserCode) -> user_code.UserCode:
     """Return the code of a dataclass or pydantic model; in a worker it is the class that the task's code knows."""
     typed_code = user_code.code_of(typed)
     if typed_code.root == code.root and typed_code.entry in code.files:
@@ -128,13 +127,13 @@ def file_digests(task: str) -> dict[str, str]:
     return digests
 
 
-def _version_number(*codes: UserCode | None) -> int:
+def _version_number(*codes: user_code.UserCode | None) -> int:
     """Return a number that differs for codes that differ; it takes the place of a version in cells."""
     text = " ".join(code.identity for code in codes if code is not None)
     return int(hashlib.sha256(text.encode()).hexdigest()[:12], 16)
 
 
-def _check_signature(item: Any, code: UserCode) -> None:
+def _check_signature(item: Any, code: user_code.UserCode) -> None:
     """Check that the engine can call a task.
 
     Raises:

@@ -17,13 +17,17 @@ import torch
 from pydantic import TypeAdapter
 
 from raysearch.core import UserError, user_code
-from raysearch.core.user_code import UserCode
 from raysearch.data.feed import ImageSet
 from raysearch.tasks.base import Feed, Task, Worker
-from raysearch.tasks.user import explain_user_error, pack_state, plain_numbers, unpack_state
-from raysearch.tasks.user.class_task import ClassTask
-from raysearch.tasks.user.held_thread import HeldThread, Raised, Reported, Returned, Started
-from raysearch.tasks.user.ranks import Ranks
+from raysearch.tasks.user import (
+    class_task,
+    explain_user_error,
+    held_thread,
+    pack_state,
+    plain_numbers,
+    ranks,
+    unpack_state,
+)
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ class Run:
         self._out = worker.out
         self._done = task.done
         self._steps: int | None = None
-        self._thread: HeldThread | None = None
+        self._thread: held_thread.HeldThread | None = None
 
     @property
     def out(self) -> Path:
@@ -94,7 +98,7 @@ class Run:
             raise UserError("run.steps is called twice; call it once, with all steps of the run")
         assert self._thread is not None
         self._steps = count
-        self._thread.hold(Started(count))
+        self._thread.hold(held_thread.Started(count))
         return range(min(self._done, count), count)
 
     def report(self, metrics: Mapping[str, Any], state: Any = None) -> None:
@@ -113,7 +117,9 @@ class Run:
         if self._done >= self._steps:
             raise UserError(f"run.report is called more often than the {self._steps} steps of run.steps")
         assert self._thread is not None
-        reported = Reported(plain_numbers(metrics, "run.report"), None if state is None else pack_state(state))
+        reported = held_thread.Reported(
+            plain_numbers(metrics, "run.report"), None if state is None else pack_state(state)
+        )
         self._done += 1
         self._thread.hold(reported)
 
@@ -131,7 +137,13 @@ class FunctionTask:
     """
 
     def __init__(
-        self, code: UserCode, config: Any, metrics: tuple[str, ...], validation: float, seed: int, worker: Worker
+        self,
+        code: user_code.UserCode,
+        config: Any,
+        metrics: tuple[str, ...],
+        validation: float,
+        seed: int,
+        worker: Worker,
     ) -> None:
         self.config = config
         self.seed = seed
@@ -145,9 +157,9 @@ class FunctionTask:
         self._saved: dict[str, Any] = {"done": 0, "state": None}
         self._last: dict[str, Any] = {}
         self._count: int | None = None
-        self._returned: Returned | None = None
-        self._thread: HeldThread | None = None
-        self._ranks = Ranks(worker, code.reference) if worker.world_size > 1 else None
+        self._returned: held_thread.Returned | None = None
+        self._thread: held_thread.HeldThread | None = None
+        self._ranks = ranks.Ranks(worker, code.reference) if worker.world_size > 1 else None
 
     @property
     def steps(self) -> int:
@@ -170,7 +182,7 @@ class FunctionTask:
             report: dict[str, Any] = {}
         else:
             event = self._next_event()
-            if not isinstance(event, Reported):
+            if not isinstance(event, held_thread.Reported):
                 self._count = self.done
                 return None
             report = event.report
@@ -223,30 +235,30 @@ class FunctionTask:
             torch.manual_seed(seed)
             return function(run)
 
-        self._thread = run._thread = HeldThread(_call, self.worker.device)
+        self._thread = run._thread = held_thread.HeldThread(_call, self.worker.device)
         weakref.finalize(self, self._thread.end)  # a cell that is given up leaves no thread behind
         event = self._next_event()
-        self._count = event.steps if isinstance(event, Started) else 1
+        self._count = event.steps if isinstance(event, held_thread.Started) else 1
 
-    def _next_event(self) -> Started | Reported | Returned:
+    def _next_event(self) -> held_thread.Started | held_thread.Reported | held_thread.Returned:
         assert self._thread is not None
         if self._ranks is None:
             event = self._thread.next_event()
         else:
             event = self._thread.next_event(self._ranks.look)
-            if isinstance(event, Raised):
-                event = Raised(explain_user_error(event.error))
+            if isinstance(event, held_thread.Raised):
+                event = held_thread.Raised(explain_user_error(event.error))
             event = self._ranks.agree(event, self.done, self._count or 1)
-        if isinstance(event, Raised):
+        if isinstance(event, held_thread.Raised):
             raise event.error if self._ranks else explain_user_error(event.error) from event.error
-        if isinstance(event, Returned):
+        if isinstance(event, held_thread.Returned):
             self._returned = event
         return event
 
 
 def build_from_plain(
-    code: UserCode,
-    typed_code: UserCode | None,
+    code: user_code.UserCode,
+    typed_code: user_code.UserCode | None,
     metrics: tuple[str, ...],
     plain: Mapping[str, Any],
     seed: int,
@@ -269,7 +281,7 @@ def build_from_plain(
     config = settings if typed_code is None else TypeAdapter(user_code.load(typed_code)).validate_python(settings)
     item = user_code.load(code)
     if isinstance(item, type):
-        return ClassTask(item, code.reference, config, metrics, seed, worker)
+        return class_task.ClassTask(item, code.reference, config, metrics, seed, worker)
     return FunctionTask(code, config, metrics, plain["data"]["validation"], seed, worker)
 
 

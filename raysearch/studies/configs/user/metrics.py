@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from raysearch.core import Registry, user_code
-from raysearch.core.user_code import UserCode
 from raysearch.studies.configs.user.parts import check_arguments
 
 _ARGUMENTS = ("query_codes", "query_labels", "database_codes", "database_labels")
@@ -22,7 +21,7 @@ class UserMetric:
     """
 
     name: str
-    code: UserCode
+    code: user_code.UserCode
     compute: Callable[..., Any]
 
     @property
@@ -31,7 +30,7 @@ class UserMetric:
         return f"{self.name}@{self.code.label}/test"
 
 
-def _metric_of_code(code: UserCode) -> UserMetric:
+def _metric_of_code(code: user_code.UserCode) -> UserMetric:
     compute = user_code.load(code)
     check_arguments(compute, code, _ARGUMENTS, ())
     return UserMetric(code.name.replace(".", "_"), code, compute)

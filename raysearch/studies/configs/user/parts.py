@@ -12,8 +12,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from raysearch.core import Problems, UserError
-from raysearch.core.user_code import UserCode
+from raysearch.core import Problems, UserError, user_code
 from raysearch.studies.configs.base import RunConfig, Section
 from raysearch.studies.configs.user.config import section_of_type
 
@@ -41,7 +40,7 @@ class PartSettings:
         return TypeAdapter(self.typed).validate_python(getattr(config, self.section).model_dump())
 
 
-def read_settings(part: Callable[..., Any], code: UserCode) -> PartSettings | None:
+def read_settings(part: Callable[..., Any], code: user_code.UserCode) -> PartSettings | None:
     """Return the settings that a function, or the constructor of a class, takes; None if it takes none.
 
     Args:
@@ -66,7 +65,9 @@ def read_settings(part: Callable[..., Any], code: UserCode) -> PartSettings | No
     return PartSettings(str(getattr(part, "section", _SECTION)), typed, kind)
 
 
-def check_arguments(part: Callable[..., Any], code: UserCode, names: Sequence[str], optional: Sequence[str]) -> None:
+def check_arguments(
+    part: Callable[..., Any], code: user_code.UserCode, names: Sequence[str], optional: Sequence[str]
+) -> None:
     """Check that a function, or the constructor of a class, takes what it is called with.
 
     Args:
@@ -97,7 +98,9 @@ def named_arguments(part: Callable[..., Any], available: dict[str, Any]) -> dict
     return {name: value for name, value in available.items() if name in parameters}
 
 
-def add_section(config: type[RunConfig], part: Callable[..., Any], code: UserCode, used_if: Any) -> PartSettings | None:
+def add_section(
+    config: type[RunConfig], part: Callable[..., Any], code: user_code.UserCode, used_if: Any
+) -> PartSettings | None:
     """Add the settings of a part to a config class, and return them; None if it has none.
 
     Args:
