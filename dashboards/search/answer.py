@@ -56,7 +56,8 @@ def tried_sentence(run: view.SearchView) -> str:
 def settings_text(config: tried_configs.TriedConfig) -> str:
     """Return a config's settings on one line.
 
-    >>> settings_text(TriedConfig("1: x", 1, "", {"train.lr": 0.00123456, "srem.regions": 33}, "finished", {}, []))
+    >>> settings = {"train.lr": 0.00123456, "srem.regions": 33}
+    >>> settings_text(tried_configs.TriedConfig("1: x", 1, "", settings, "finished", {}, []))
     'train.lr=0.001235, srem.regions=33'
     """
     return ", ".join(f"{path}={setting_text(level)}" for path, level in config.settings.items())
