@@ -32,8 +32,8 @@ def test_gradients_are_averaged_over_the_workers(outcomes):
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        ("counts_otherwise", "rank 1 has 2 steps, and rank 0 has 3 steps; all workers run the same steps"),
-        ("reports_once_more", "rank 1 reported step 3, and rank 0 returned after 2 of 3 steps"),
+        ("counts_otherwise", "rank 0 has 3 steps, and rank 1 has 2 steps; all workers run the same steps"),
+        ("reports_once_more", "rank 0 returned after 2 of 3 steps, and rank 1 reported step 3"),
         ("returns_a_text", "'score' is a str ('high'), not a number"),
     ],
 )
@@ -53,6 +53,6 @@ def test_a_rank_that_waits_in_a_collective_is_told(tmp_path, function):
     waiting = json.loads((folder / f"{function}-2-0").read_text())
     message = {
         "raises": "rank 1: ValueError: no such row (user_ranks_process.py, line ",
-        "ends_early": "rank 1 returned after 1 of 3 steps, and rank 0 still runs after 1 s",
+        "ends_early": "rank 0 still runs after 1 s, and rank 1 returned after 1 of 3 steps",
     }[function]
     assert message in waiting

@@ -86,7 +86,7 @@ class Ranks:
             if not self._store.check([f"{self._index}/{rank}"]):
                 continue
             message = self._read(rank)
-            if message["kind"] == "raised":
+            if message["kind"] in ("raised", "differs"):
                 self._check(rank, message, message)
             if message["kind"] == "returned" and message["done"] < message["steps"]:
                 self._seen_early = self._seen_early or time.monotonic()
@@ -108,16 +108,19 @@ class Ranks:
 
     def _check(self, rank: int, message: dict[str, Any], mine: dict[str, Any]) -> None:
         """Raise a UserError if a rank went another way than this one."""
-        text = ""
+        if message["kind"] == "differs":  # another rank has noticed it before
+            raise UserError(message["text"])
         if message["kind"] == "raised":
             text = f"rank {rank}: {message['text']}"
-        elif message["kind"] != mine["kind"] or message.get("steps") != mine.get("steps"):
+            self._publish({"kind": "raised", "text": text})
+            raise UserError(text)
+        if message["kind"] != mine["kind"] or message.get("steps") != mine.get("steps"):
+            first, second = sorted([(rank, message["text"]), (self._rank, mine["text"])])
             text = (
-                f"{self._reference}: rank {rank} {message['text']}, and rank {self._rank} {mine['text']}; "
+                f"{self._reference}: rank {first[0]} {first[1]}, and rank {second[0]} {second[1]}; "
                 "all workers run the same steps"
             )
-        if text:
-            self._publish({"kind": "raised", "text": text})
+            self._publish({"kind": "differs", "text": text})
             raise UserError(text)
 
     def _publish(self, message: dict[str, Any]) -> None:
