@@ -3,10 +3,12 @@
 Ray's provider of nodes that are processes on this machine stands for a cloud, and resources by name for GPUs.
 """
 
+import contextlib
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,11 +27,20 @@ NODE = {"CPU": 4, "GPU": 1}
 NODES = 3
 
 
+@contextlib.contextmanager
+def _driver_of(address: str) -> Iterator[None]:
+    """Let this process be a driver as `ray job submit` starts it, for a cluster without a token, and then as before."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_ADDRESS", address)
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        yield
+    with ray_internals.only_for_this_process():  # Ray reads its settings anew, now and at the end
+        pass
+
+
 @pytest.mark.parametrize("version", [pytest.param(1, marks=pytest.mark.slow), 2])
-def test_a_driver_knows_the_nodes_that_may_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int) -> None:
-    with growing_head(tmp_path, NODE, NODES, version) as head:
-        monkeypatch.setenv("RAY_ADDRESS", head.address)  # as `ray job submit` tells a driver of its cluster
-        monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+def test_a_driver_knows_the_nodes_that_may_come(tmp_path: Path, version: int) -> None:
+    with growing_head(tmp_path, NODE, NODES, version) as head, _driver_of(head.address):
         assert devices.resolve_gpus(None, None) == 1
         with connection.connected(None):
             assert Slots(TrialResources(gpus=1))() == NODES

@@ -263,8 +263,9 @@ def test_few_shot_studies_ask_for_what_they_say() -> None:
 
 
 def test_every_task_has_profiles_and_a_held_out_figure() -> None:
-    assert set(TASKS) == {"retrieval", "fewshot", "pretrain"}
-    for task in TASKS:
+    built_in = {task for task in TASKS if ":" not in task}  # other tests make tasks of users' files
+    assert built_in == {"retrieval", "fewshot", "pretrain"}
+    for task in built_in:
         assert set(TASKS[task].profiles) == {"laptop", "paper"}
         settings = overrides.start_from(task, TASKS[task].profiles["laptop"], {})
         resolved = overrides.resolve(task, settings)
