@@ -44,8 +44,10 @@ from raysearch.studies.configs import (
     profile_settings,
     settle_profile,
 )
-from raysearch.studies.design import PlanRequest, load_study, plan_study
+from raysearch.studies.design import Ablation, PlanRequest, load_study, plan_study
 from raysearch.tasks import base, registry, user
+
+_USER_FILES = Path("files")  # of a user's function, which asks for them by `run.out`
 
 app = typer.Typer(add_completion=False)
 _log = logging.getLogger("raysearch.train")  # the module is also run as `__main__`
@@ -163,9 +165,14 @@ def _resolve_study(path: str, profile: str | None, set_: list[str]) -> tuple[str
     """
     name, study = load_study(path)
     given = overrides.parse(set_, study.task)
-    plan = plan_study(study, PlanRequest(name, profile or "laptop", given))
-    layers = [(f"study {path}", flatten(plan.reference_config.model_dump())), ("given here", given)]
-    return study.task, plan.reference_config, origins_of(*layers)
+    searched = {} if isinstance(study, Ablation) or callable(study.space) else study.space
+    # What a search varies has no single value there, and has one here.
+    planned = {setting: value for setting, value in given.items() if setting not in searched}
+    plan = plan_study(study, PlanRequest(name, profile or "laptop", planned))
+    settings = {**flatten(plan.reference_config.model_dump()), **given}
+    config = overrides.resolve(study.task, settings)
+    layers = [(f"study {path}", flatten(config.model_dump())), ("given here", given)]
+    return study.task, config, origins_of(*layers)
 
 
 def _find_data(config: RunConfig, data: str | None, record: StudyRecord | None) -> Location:
@@ -222,7 +229,8 @@ def _train_to_the_end(config: RunConfig, seed: int, images: base.Feed | None, co
     """
     device = _device()
     torch.set_num_threads(1)  # as in a study's workers; more threads add in another order
-    worker = base.Worker(images, cache_dir() / "features", device)  # type: ignore[arg-type]  # a user's task may have none
+    feed: Any = images  # None for a user's task that loads its own
+    worker = base.Worker(feed, cache_dir() / "features", device, out=_USER_FILES.resolve())
     pre_training = config.starts_from(seed)
     pre_config = pre_training[0] if pre_training else config
     try:

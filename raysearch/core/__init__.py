@@ -6,7 +6,7 @@ Nothing here knows a data set, a model or a study. `cli` needs typer and rich an
 from raysearch.core.background import run_periodically
 from raysearch.core.confined import is_own, is_private, open_below, refuse_link
 from raysearch.core.durations import format_seconds
-from raysearch.core.errors import Problems, Unreachable, UserError, UserErrors, WriteError, nearest
+from raysearch.core.errors import Problems, Unreachable, UserError, UserErrors, WriteError, nearest, type_of
 from raysearch.core.interrupt import Interrupt
 from raysearch.core.locks import lock_file
 from raysearch.core.registry import Registry
@@ -27,4 +27,5 @@ __all__ = [
     "open_below",
     "refuse_link",
     "run_periodically",
+    "type_of",
 ]

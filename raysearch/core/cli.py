@@ -263,7 +263,7 @@ def _usage_message(error: Exception, command: Any) -> str:
     context = getattr(error, "ctx", None)
     if context is not None:
         command = context.command  # the subcommand that was given
-    if option and not hasattr(error, "param"):
+    if option and hasattr(error, "possibilities"):  # otherwise a known flag lacks its value
         words = [word for parameter in command.params for word in (*parameter.opts, *parameter.secondary_opts)]
         known = [word for word in words if word.startswith("-")]
         return f"unknown flag {option}{nearest(option, known)}"

@@ -107,6 +107,16 @@ class Unreachable(UserError):
     """A store does not answer, or refuses access. The input may be right."""
 
 
+def type_of(value: object) -> str:
+    """Return the type of a value with its article, for messages.
+
+    >>> type_of(3), type_of("text"), type_of([])
+    ('an int', 'a str', 'a list')
+    """
+    name = type(value).__name__
+    return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return a hint to append to a message: the nearest known name, or the list of known names.
 

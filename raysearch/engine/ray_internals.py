@@ -109,14 +109,14 @@ def only_for_this_process() -> Iterator[None]:
     """
     variables = {_AUTH_MODE: "token", _AUTH_TOKEN: secrets.token_hex(32), _ON_NETWORK: "0"}
     on_network = ray_constants.ENABLE_RAY_CLUSTER
-    with environment.variables_set(variables):
-        ray_constants.ENABLE_RAY_CLUSTER = False
-        _renew_authentication()
-        try:
+    try:
+        with environment.variables_set(variables):
+            ray_constants.ENABLE_RAY_CLUSTER = False
+            _renew_authentication()
             yield
-        finally:
-            ray_constants.ENABLE_RAY_CLUSTER = on_network
-    _renew_authentication()
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = on_network
+        _renew_authentication()
 
 
 def _renew_authentication() -> None:

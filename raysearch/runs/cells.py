@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raysearch.core import UserError, atomic, is_own, open_below
+from raysearch.core import UserError, atomic, is_own, open_below, type_of
 
 STATUSES = ("finished", "failed", "stopped")
 _FIRST = ("study", "variant", "seed", "cell", "status", "error", "config")
@@ -220,7 +220,7 @@ def _decode_row(content: bytes, cell: str) -> dict[str, Any]:
     row = file.read(use_threads=False).to_pylist()[0]
     for name, value in row.items():
         if value is not None and not _is_value(value, _TYPES.get(name)):
-            raise ValueError(f"column '{name[:80]}' must not hold a {type(value).__name__}")
+            raise ValueError(f"column '{name[:80]}' must not hold {type_of(value)}")
     if row.get("cell") != cell or row.get("status") not in STATUSES or row.get("seed") is None:
         raise ValueError("it is another cell, or has no status or seed")
     return row

@@ -72,6 +72,13 @@ def test_an_error_is_one_line_and_exit_code_2(capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().err == "error: unknown flag --fial; did you mean '--fail'?\n"
 
 
+def test_a_flag_without_its_value_is_not_called_unknown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_app("--extension") == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: Option '--extension' requires an argument")
+    assert "unknown" not in error
+
+
 def test_an_extension_is_loaded_before_the_command_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

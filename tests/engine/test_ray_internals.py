@@ -6,6 +6,7 @@ import os
 import pickle
 import re
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -164,8 +165,19 @@ def test_wait_until_alive(ray_here: None) -> None:
     actor = Quiet.remote()  # type: ignore[attr-defined]
     ray_internals.wait_until_alive(actor, seconds=60)
     ray.kill(actor)
+    _wait_until_dead(actor)
     with pytest.raises(ray.exceptions.RayActorError):
         ray_internals.wait_until_alive(actor, seconds=60)
+
+
+def _wait_until_dead(actor: Any) -> None:
+    """Wait until a kill has reached an actor, which may answer once more before."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            ray.get(actor.__ray_ready__.remote(), timeout=60)
+        except ray.exceptions.RayActorError:
+            return
 
 
 def test_not_saved() -> None:

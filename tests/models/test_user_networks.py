@@ -13,6 +13,7 @@ from raysearch.data.feed import ImageSet
 from raysearch.engine.preflight import study_check
 from raysearch.models import backbones
 from raysearch.studies.configs import overrides
+from raysearch.studies.design import cell_hash
 from raysearch.tasks import registry
 from raysearch.tasks.base import Feed, Worker
 
@@ -92,6 +93,18 @@ def test_a_users_resnet_gives_the_numbers_of_the_built_in_one(folder):
     assert _retrieve({"model.backbone": "my_net.py:Maps"}) == _retrieve({"model.backbone": "resnet18"})
 
 
+def test_the_source_names_the_cells(folder):
+    def _hash():
+        learned = overrides.learn_codes({"model.backbone": "my_net.py:Two"}, "retrieval")
+        return cell_hash(overrides.resolve("retrieval", learned), "data", 0)
+
+    before = _hash()
+    Path("my_net.py").write_text(SOURCE + "# a comment\n")
+    assert _hash() == before
+    Path("my_net.py").write_text(SOURCE.replace("nn.Conv2d(3, 4, 3, 2)", "nn.Conv2d(3, 4, 5, 2)"))
+    assert _hash() != before
+
+
 def test_named_maps_are_taps(folder):
     learned = overrides.learn_codes({"model.backbone": "my_net.py:Two"}, "retrieval")
     backbone = backbones.build(learned["model.backbone"])
@@ -114,7 +127,7 @@ def test_weights_come_from_a_file_of_the_users_network(folder):
     [
         ("vector", r"returned \(2, 3\) as 'map', not a map \(B, C, h, w\)"),
         ("fails", r"AttributeError: .*nothing.*\(my_net\.py, line \d+, in fails\)"),
-        ("no_module", "returned a int, not a torch.nn.Module"),
+        ("no_module", "returned an int, not a torch.nn.Module"),
     ],
 )
 def test_a_network_without_maps_is_refused_before_anything_runs(folder, name, message):

@@ -17,6 +17,7 @@ import ray
 from raysearch.core import UserError
 from raysearch.engine.cluster import connection
 
+from ..ray_settings import ray_settings
 from .users import User, needs_two_users
 
 JOB_AGENT = 52365
@@ -200,13 +201,13 @@ def test_the_environment_is_as_before_a_local_ray(monkeypatch: pytest.MonkeyPatc
     seen = []
     monkeypatch.setattr(ray, "init", lambda **arguments: seen.append((dict(os.environ), arguments["_temp_dir"])))
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
-    for _ in range(2):
-        with connection.connected(None):
-            pass
-    assert os.environ["RAY_AUTH_MODE"] == "disabled"
-    assert "RAY_AUTH_TOKEN" not in os.environ
+    with ray_settings(RAY_AUTH_MODE="disabled"):
+        for _ in range(2):
+            with connection.connected(None):
+                pass
+        assert os.environ["RAY_AUTH_MODE"] == "disabled"
+        assert "RAY_AUTH_TOKEN" not in os.environ
     assert [variables["RAY_AUTH_MODE"] for variables, _ in seen] == ["token", "token"]
     assert len({variables["RAY_AUTH_TOKEN"] for variables, _ in seen}) == 2
     parent = Path(seen[0][1]).parent

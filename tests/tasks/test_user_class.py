@@ -105,7 +105,7 @@ def _run(build, *change):
     [
         ('return {"loss": 1 / self.total}', "raise KeyError('row')", "KeyError: 'row' (my_study.py, line "),
         ('return {"loss": 1 / self.total}', "return {'loss': 'low'}", "Counter.advance: 'loss' is a str"),
-        ('return {"loss": 1 / self.total}', "return 1", "Counter.advance takes {'name': number}, not a int"),
+        ('return {"loss": 1 / self.total}', "return 1", "Counter.advance: expected {'name': number}, not an int"),
         ('return {"total": self.total}', "return {'all': self}", "state['all'] is a Counter, which cannot be saved"),
         ("return 3", "return 'three'", "my_study.py:Counter.steps is a number from 1, not 'three'"),
         ('"score": self.total, ', "", "Counter.evaluate returned no 'score', the metric of the study"),

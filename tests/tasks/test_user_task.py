@@ -140,6 +140,17 @@ def test_a_function_may_end_early_or_report_nothing(build):
     assert _run(plain)[1]["accuracy"] == 0.4
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_function_computes_with_the_threads_of_its_worker(build, threads):
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        task = build("def train(run):\n    return {'accuracy': torch.get_num_threads()}\n")
+        assert _run(task)[1]["accuracy"] == threads
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_a_reported_metric_need_not_be_returned(build):
     task = build("def train(run):\n    for step in run.steps(2):\n        run.report({'accuracy': step / 10})\n")
     assert _run(task)[1] == {"accuracy": 0.1}
@@ -198,7 +209,7 @@ def test_a_cell_that_is_given_up_leaves_no_thread(build):
         ("torch.ones(2) @ torch.ones(3)", "RuntimeError: "),
         ("raise SystemExit(2)", "SystemExit: 2"),
         ("return {'acc': 1.0}", "returned no 'accuracy', the metric of the study; it returned acc"),
-        ("return 3", "my_study.py:train returns takes {'name': number}, not a int"),
+        ("return 3", "my_study.py:train: expected {'name': number}, not an int"),
         ("run.out", "nothing keeps the files of this run"),
     ],
 )

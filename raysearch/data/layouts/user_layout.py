@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from raysearch.core import UserError, user_code
+from raysearch.core import UserError, type_of, user_code
 from raysearch.data import shards
 from raysearch.data.layouts.layout import LAYOUTS, Layout, refuse_test_fraction
 from raysearch.data.layouts.listing import Listing
@@ -23,7 +23,7 @@ def layout_of_code(code: user_code.UserCode) -> Layout:
     """Return the layout that a user's function reads."""
     read = user_code.load(code)
     if not callable(read):
-        raise UserError(f"'{code.reference}' is a {type(read).__name__}, not a function")
+        raise UserError(f"'{code.reference}' is {type_of(read)}, not a function")
     return Layout(
         name=code.reference,
         about="a function of your own",
@@ -93,7 +93,7 @@ def _checked(code: user_code.UserCode, number: int, item: Any) -> tuple[str | by
     if isinstance(image, os.PathLike):
         image = os.fspath(image)
     if not isinstance(image, str | bytes):
-        raise UserError(f"{where}: the image is a {type(image).__name__}, not a path or bytes")
+        raise UserError(f"{where}: the image is {type_of(image)}, not a path or bytes")
     if label is None or str(label).strip() == "":
         raise UserError(f"{where} has no label")
     if split not in (*shards.SPLITS, None, ""):

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from raysearch.core import UserError, user_code
+from raysearch.core import UserError, type_of, user_code
 from raysearch.models.backbone_specs import BackboneSpec
 from raysearch.models.backbones.backbone import Backbone, load_weights
 
@@ -60,7 +60,7 @@ def _create(code: user_code.UserCode) -> nn.Module:
     except Exception as error:
         raise UserError(_describe(code.reference, error)) from error
     if not isinstance(network, nn.Module):
-        raise UserError(f"model.backbone={code.reference} returned a {type(network).__name__}, not a torch.nn.Module")
+        raise UserError(f"model.backbone={code.reference} returned {type_of(network)}, not a torch.nn.Module")
     return network
 
 

@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from raysearch.core import Problems, UserError
+from raysearch.core import Problems, UserError, type_of
 
 _MOST = 10_000  # values of one list; an iterator without end has more
 _DEEPEST = 8  # lists within lists; a list that holds itself is deeper
@@ -55,7 +55,7 @@ def to_plain(value: object, where: str, depth: int = 0) -> Any:
     if isinstance(value, Iterable) and not isinstance(value, bytes | bytearray | memoryview):
         return plain_list(value, where, depth)
     raise UserError(
-        f"{where}: {_shortened(value)} is a {type(value).__name__}; use a number, a string, True, False, None, or a "
+        f"{where}: {_shortened(value)} is {type_of(value)}; use a number, a string, True, False, None, or a "
         "list of them"
     )
 
@@ -68,7 +68,7 @@ def plain_list(values: object, where: str, depth: int = 0) -> list[Any]:
     """
     unpacked = _unpack(values, where)
     if not isinstance(unpacked, Iterable) or isinstance(unpacked, str | bytes | Mapping):
-        raise UserError(f"{where}: {_shortened(values)} is a {type(values).__name__}; use a list")
+        raise UserError(f"{where}: {_shortened(values)} is {type_of(values)}; use a list")
     items = list(itertools.islice(unpacked, _MOST + 1))
     if len(items) > _MOST:
         raise UserError(f"{where}: more than {_MOST:,} values; use a shorter list")
@@ -92,7 +92,7 @@ def plain_settings(settings: object, where: str, problems: Problems | None = Non
     mistakes = Problems() if problems is None else problems
     plain = {}
     if not isinstance(settings, Mapping):
-        mistakes.add(f"{where}: {_shortened(settings)} is a {type(settings).__name__}; use {{'config.path': value}}")
+        mistakes.add(f"{where}: {_shortened(settings)} is {type_of(settings)}; use {{'config.path': value}}")
         settings = {}
     for path, value in settings.items():
         name = path.value if isinstance(path, enum.Enum) else path

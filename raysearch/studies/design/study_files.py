@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from raysearch.core import Problems, UserError, nearest
+from raysearch.core import Problems, UserError, nearest, type_of
 from raysearch.studies.design import ablation_plan, plan, search, search_plan, study_values
 from raysearch.studies.design.ablation import Ablation
 
@@ -222,6 +222,6 @@ def _known_argument(error: BaseException) -> str:
 def _study_of(module: ModuleType, name: str) -> Study:
     study = getattr(module, "study", None)
     if not isinstance(study, Study):
-        has = "" if study is None else f"; its `study` is a {type(study).__name__}"
+        has = "" if study is None else f"; its `study` is {type_of(study)}"
         raise UserError(f"'{name}' sets no `study = Ablation(...)` or `Search(...)`{has}")
     return study

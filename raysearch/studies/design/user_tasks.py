@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from raysearch.core import Problems, UserError, user_code
+from raysearch.core import Problems, UserError, type_of, user_code
 from raysearch.studies.configs import TASKS, TaskSpec, load_object
 from raysearch.studies.configs.user.config import make_config_class
 
@@ -140,7 +140,7 @@ def _check_signature(item: Any, code: user_code.UserCode) -> None:
         UserError: it takes other arguments.
     """
     if not callable(item):
-        raise UserError(f"'{code.reference}' is a {type(item).__name__}, not a function or class")
+        raise UserError(f"'{code.reference}' is {type_of(item)}, not a function or class")
     try:
         signature = inspect.signature(item)
     except (TypeError, ValueError):

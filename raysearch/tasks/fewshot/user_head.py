@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from raysearch.core import UserError
+from raysearch.core import UserError, type_of
 from raysearch.models.fewshot import HeadOutput, Maps
 from raysearch.tasks.user import explain_user_error
 
@@ -34,7 +34,7 @@ class UserHead(nn.Module):
         except Exception as error:
             raise explain_user_error(error) from error
         if not isinstance(module, nn.Module):
-            raise UserError(f"the head of model.method is a {type(module).__name__}, not a torch.nn.Module")
+            raise UserError(f"the head of model.method is {type_of(module)}, not a torch.nn.Module")
         self.head = module
 
     def forward(self, support: Maps, query: Maps) -> HeadOutput:

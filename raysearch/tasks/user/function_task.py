@@ -79,7 +79,7 @@ class Run:
             UserError: nothing keeps the files of this run.
         """
         if self._out is None:
-            raise UserError("run.out: nothing keeps the files of this run; run it by raysearch sweep")
+            raise UserError("run.out: nothing keeps the files of this run")
         self._out.mkdir(parents=True, exist_ok=True)
         return self._out
 
@@ -204,7 +204,7 @@ class FunctionTask:
         while self._returned is None:
             self._next_event()
         value = {} if self._returned.value is None else self._returned.value
-        metrics = {**self._last, **plain_numbers(value, f"{self._code.reference} returns")}
+        metrics = {**self._last, **plain_numbers(value, self._code.reference)}
         for name in self._metrics:
             if name not in metrics:
                 raise UserError(

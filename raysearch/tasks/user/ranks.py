@@ -102,7 +102,7 @@ class Ranks:
             return {"kind": "reported", "numbers": event.report, "text": text}
         numbers = {}
         if self._rank == 0 and event.value is not None:
-            numbers = plain_numbers(event.value, f"{self._reference} returns")
+            numbers = plain_numbers(event.value, self._reference)
         text = f"returned after {done} of {steps} steps"
         return {"kind": "returned", "numbers": numbers, "done": done, "steps": steps, "text": text}
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from raysearch.core import UserError
+from raysearch.core import UserError, type_of
 
 _ARRAY = "raysearch.numpy"  # marks a NumPy array in a packed state
 _MEASURED = ("iteration", "phase", "epochs", "seconds")
@@ -25,7 +25,7 @@ def plain_numbers(values: Any, where: str) -> dict[str, Any]:
         UserError: no mapping, or a value that is no number.
     """
     if not isinstance(values, Mapping):
-        raise UserError(f"{where} takes {{'name': number}}, not a {type(values).__name__}")
+        raise UserError(f"{where}: expected {{'name': number}}, not {type_of(values)}")
     plain = {}
     for name, value in values.items():
         if not isinstance(name, str) or not name:
@@ -90,6 +90,4 @@ def unpack_state(packed: Any) -> Any:
 
 def _describe(value: Any) -> str:
     text = repr(value) if isinstance(value, str | int | float | None) else ""
-    kind = type(value).__name__
-    article = "an" if kind[:1].lower() in "aeiou" else "a"
-    return f"{article} {kind}" + (f" ({text[:40]})" if text else "")
+    return type_of(value) + (f" ({text[:40]})" if text else "")

@@ -82,7 +82,7 @@ def test_it_becomes_a_data_set(folder):
     ("body", "message"),
     [
         ("return [1]", r"item 0 is '1', not \(path or bytes, label, split\)"),
-        ("return [(3, 'a', 'train')]", "item 0: the image is a int, not a path or bytes"),
+        ("return [(3, 'a', 'train')]", "item 0: the image is an int, not a path or bytes"),
         ("return [('a.png', None, 'train')]", "item 0 has no label"),
         ("return [('a.png', 'a', 'dev')]", "item 0: the split is 'dev', not one of train, val, test"),
         ("return [('a.png', 'a', 'train'), ('b.png', 'a', None)]", "image 1 has no split, and others have"),

@@ -3,12 +3,10 @@
 Ray's provider of nodes that are processes on this machine stands for a cloud, and resources by name for GPUs.
 """
 
-import contextlib
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +17,7 @@ from raysearch.engine import devices, ray_internals
 from raysearch.engine.cluster import connection
 from raysearch.engine.cluster.capacity import Slots, TrialResources
 
+from ...ray_settings import ray_settings
 from ...study_json import read_study_json
 from .. import sweeps
 from ..heads import growing_head
@@ -27,20 +26,12 @@ NODE = {"CPU": 4, "GPU": 1}
 NODES = 3
 
 
-@contextlib.contextmanager
-def _driver_of(address: str) -> Iterator[None]:
-    """Let this process be a driver as `ray job submit` starts it, for a cluster without a token, and then as before."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_ADDRESS", address)
-        patch.setenv("RAY_AUTH_MODE", "disabled")
-        yield
-    with ray_internals.only_for_this_process():  # Ray reads its settings anew, now and at the end
-        pass
-
-
 @pytest.mark.parametrize("version", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_driver_knows_the_nodes_that_may_come(tmp_path: Path, version: int) -> None:
-    with growing_head(tmp_path, NODE, NODES, version) as head, _driver_of(head.address):
+    with (
+        growing_head(tmp_path, NODE, NODES, version) as head,
+        ray_settings(RAY_ADDRESS=head.address, RAY_AUTH_MODE="disabled"),  # as `ray job submit` tells a driver
+    ):
         assert devices.resolve_gpus(None, None) == 1
         with connection.connected(None):
             assert Slots(TrialResources(gpus=1))() == NODES

@@ -136,7 +136,7 @@ def test_the_name_of_a_study_file_hides_no_module(tmp_path: Path, name: str) -> 
         ("import nowhere_to_be_found", "ModuleNotFoundError"),
         ("x = '\\0\0'", "does not run"),
         (STUDY.replace("question", "queston"), "did you mean 'question'"),
-        ("study = 3", "its `study` is a int"),
+        ("study = 3", "its `study` is an int"),
         (STUDY.replace('"?"', "None").replace("12, 24", "0, -1"), "question is a text.*hash.bits=0.*hash.bits=-1"),
     ],
 )

@@ -9,6 +9,7 @@ import pytest
 from raysearch.core import UserError, user_code
 from raysearch.studies.configs import FewshotConfig, overrides
 from raysearch.studies.configs.fewshot_methods import FEWSHOT_METHODS
+from raysearch.studies.design import cell_hash
 
 from . import fewshot_runs
 
@@ -66,6 +67,9 @@ def no_module(channels):
 '''
 
 
+HEAD = "my_head.py:Centroid"
+
+
 @pytest.fixture
 def folder(tmp_path, monkeypatch, tiny_taps):
     fields = dict(FewshotConfig.model_fields)
@@ -88,6 +92,17 @@ def test_a_copied_formula_gives_the_numbers_of_the_built_in_head(folder):
     assert _run({"model.method": "my_head.py:Centroid"}) == _run({"model.method": "centroid"})
 
 
+def test_the_source_names_the_cells(folder):
+    def _hash():
+        return cell_hash(fewshot_runs.config(overrides.learn_codes({"model.method": HEAD}, "fewshot")), "data", 0)
+
+    before = _hash()
+    Path("my_head.py").write_text(SOURCE + "# a comment\n")
+    assert _hash() == before
+    Path("my_head.py").write_text(SOURCE.replace("self.scale / 2", "self.scale / 3"))
+    assert _hash() != before
+
+
 def test_its_settings_are_paths(folder):
     settings = overrides.parse(["model.method=my_head.py:Centroid", "my.scale=7"], "fewshot")
     assert settings["my.scale"] == 7
@@ -100,7 +115,7 @@ def test_its_settings_are_paths(folder):
     [
         ("Broken", r"AttributeError: .*nothing.* \(my_head\.py, line \d+, in forward\)"),
         ("Wrong", r"returned \(4, 6\), not logits \(4, 2\)"),
-        ("no_module", "is a int, not a torch.nn.Module"),
+        ("no_module", "is an int, not a torch.nn.Module"),
     ],
 )
 def test_a_mistake_is_an_error_of_one_line(folder, name, message):

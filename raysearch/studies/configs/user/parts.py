@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from raysearch.core import Problems, UserError, user_code
+from raysearch.core import Problems, UserError, type_of, user_code
 from raysearch.studies.configs.base import RunConfig, Section
 from raysearch.studies.configs.user.config import section_of_type
 
@@ -80,7 +80,7 @@ def check_arguments(
         UserError: it takes others.
     """
     if not callable(part):
-        raise UserError(f"'{code.reference}' is a {type(part).__name__}, not a function or class")
+        raise UserError(f"'{code.reference}' is {type_of(part)}, not a function or class")
     signature = inspect.signature(part)
     given = {name: None for name in optional if name in signature.parameters}
     try:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from raysearch.core import UserError
+from raysearch.core import UserError, type_of
 from raysearch.studies.configs import RetrievalConfig
 from raysearch.studies.configs.user.parts import PartSettings, named_arguments
 from raysearch.tasks.base import Worker
@@ -84,7 +84,7 @@ class UserLoss(PairwiseMethod):
         parts = loss if isinstance(loss, Mapping) else {"loss": loss}
         for name, part in parts.items():
             if not isinstance(part, Tensor) or part.numel() != 1:
-                returned = f"a tensor {tuple(part.shape)}" if isinstance(part, Tensor) else f"a {type(part).__name__}"
+                returned = f"a tensor {tuple(part.shape)}" if isinstance(part, Tensor) else type_of(part)
                 raise UserError(f"{self._config.hash.method} returned {returned} as '{name}', not a scalar tensor")
         return {name: part.reshape(()) for name, part in loss.items()} if loss is parts else loss.reshape(())
 
