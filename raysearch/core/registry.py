@@ -17,8 +17,8 @@ class Registry(Generic[Item]):
     """A dictionary of items by name, in the order of their registration. A miss loads the extensions first.
 
     A registry may also make items of a user's code. Such an item has the code's reference for a name, for example
-    `my_loss.py:margin_loss`. It is found where the process knows the code. Items of libraries have names such as
-    `timm:resnet10t`. Neither kind is listed among the names.
+    `my_loss.py:margin_loss`. It is found where the process has registered the code. Items of libraries have names such
+    as `timm:resnet10t`. Neither kind is listed among the names.
 
     Args:
         kind: the kind of item in error messages, such as "hashing method".
@@ -110,7 +110,7 @@ class Registry(Generic[Item]):
         """Return the code that a name refers to, if items are made of codes."""
         if self.from_code is None or name in self._items or not isinstance(name, str):
             return None
-        return user_code.known_code(name)
+        return user_code.registered_code(name)
 
     def _item_of(self, code: user_code.UserCode) -> Item:
         assert self.from_code is not None

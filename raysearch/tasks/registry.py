@@ -50,19 +50,19 @@ def builder_for_workers(task: str, precision: str | None = None) -> Callable[[Ma
     """
     spec = TASKS[task]
     build = spec.plain_build() if isinstance(spec, UserTaskSpec) else functools.partial(build_in_precision, precision)
-    codes = user_code.all_known()
-    return functools.partial(_build_knowing, codes, build) if codes.codes else build
+    codes = user_code.all_registered()
+    return functools.partial(_build_with_code, codes, build) if codes.codes else build
 
 
-def _build_knowing(
-    codes: user_code.KnownCodes,
+def _build_with_code(
+    codes: user_code.RegisteredCodes,
     build: Callable[[Mapping[str, Any], int, Worker], Task],
     config: Mapping[str, Any],
     seed: int,
     worker: Worker,
 ) -> Task:
     """Build a task after the codes that its config may name are known in this process."""
-    codes.know_all()
+    codes.register_all()
     return build(config, seed, worker)
 
 

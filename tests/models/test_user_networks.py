@@ -69,13 +69,13 @@ def folder(tmp_path, monkeypatch):
     torch.set_num_threads(1)
     Path("my_net.py").write_text(SOURCE)
     yield tmp_path
-    user_code.forget_all()
+    user_code.unregister_all()
     backbones.BACKBONES.forget_codes()
 
 
 def _retrieve(settings: dict[str, Any]) -> tuple[list[float], dict[str, Any]]:
     base = {"train.iterations": 2, "srem.regions": 2, "srem.size": 4, "model.weights": None}
-    config = small_runs.config(overrides.learn_codes({**base, **settings}, "retrieval"))
+    config = small_runs.config(overrides.register_codes({**base, **settings}, "retrieval"))
     config = config.model_copy(update={"data": config.data.model_copy(update={"side": 32})})
     feed = Feed(_enlarged(small_runs.image_set([7, 5, 8])), _enlarged(small_runs.image_set([2, 2, 2], seed=1)), "hash")
     task = registry.builder_for_workers("retrieval")(config.model_dump(mode="json"), 0, Worker(feed, Path("cache")))
@@ -95,7 +95,7 @@ def test_a_users_resnet_gives_the_numbers_of_the_built_in_one(folder):
 
 def test_the_source_names_the_cells(folder):
     def _hash():
-        learned = overrides.learn_codes({"model.backbone": "my_net.py:Two"}, "retrieval")
+        learned = overrides.register_codes({"model.backbone": "my_net.py:Two"}, "retrieval")
         return cell_hash(overrides.resolve("retrieval", learned), "data", 0)
 
     before = _hash()
@@ -106,7 +106,7 @@ def test_the_source_names_the_cells(folder):
 
 
 def test_named_maps_are_taps(folder):
-    learned = overrides.learn_codes({"model.backbone": "my_net.py:Two"}, "retrieval")
+    learned = overrides.register_codes({"model.backbone": "my_net.py:Two"}, "retrieval")
     backbone = backbones.build(learned["model.backbone"])
     assert backbone.taps == ("first", "second")
     assert backbone.widths == (4, 6)
@@ -114,7 +114,7 @@ def test_named_maps_are_taps(folder):
 
 
 def test_weights_come_from_a_file_of_the_users_network(folder):
-    learned = overrides.learn_codes({"model.backbone": "my_net.py:Two"}, "retrieval")
+    learned = overrides.register_codes({"model.backbone": "my_net.py:Two"}, "retrieval")
     torch.manual_seed(3)
     state = backbones.build(learned["model.backbone"]).network.network.state_dict()
     torch.save(state, "two.pt")

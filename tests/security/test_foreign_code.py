@@ -68,7 +68,7 @@ def evil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield here / "runs"
     assert not (tmp_path / SIGN).exists()
     assert "evil" not in sys.modules
-    assert not [code for code in user_code.all_known().codes if "evil" in code.reference]
+    assert not [code for code in user_code.all_registered().codes if "evil" in code.reference]
     assert set(TASKS) == tasks
 
 

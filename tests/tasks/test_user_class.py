@@ -57,7 +57,7 @@ def build(tmp_path, monkeypatch):
         Path("my_study.py").write_text(textwrap.dedent(TASK.replace(old, new) if old else TASK))
         _, loaded = load_study("my_study.py")
         config = overrides.resolve(loaded.task, {**loaded.base, **loaded.reference})
-        monkeypatch.setattr(user_code.loading, "_remembered", {})  # as in another process
+        monkeypatch.setattr(user_code.loading, "_loaded", {})  # as in another process
         builder = pickle.loads(pickle.dumps(registry.builder_for_workers(loaded.task)))
         return builder(config.model_dump(mode="json"), seed, Worker(None, tmp_path))
 

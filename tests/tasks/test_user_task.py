@@ -53,7 +53,7 @@ def build(tmp_path, monkeypatch):
         Path("my_study.py").write_text(HEAD + textwrap.dedent(train) + study)
         _, loaded = load_study("my_study.py")
         config = overrides.resolve(loaded.task, {**loaded.base, **loaded.reference, **(settings or {})})
-        monkeypatch.setattr(user_code.loading, "_remembered", {})  # as in another process
+        monkeypatch.setattr(user_code.loading, "_loaded", {})  # as in another process
         builder = pickle.loads(pickle.dumps(registry.builder_for_workers(loaded.task)))
         return builder(config.model_dump(mode="json"), seed, Worker(None, tmp_path, out=out))
 
@@ -318,7 +318,7 @@ def test_studies_with_files_of_one_name_get_their_own_code(tmp_path, monkeypatch
         plan = plan_study(study, PlanRequest(name, "laptop", {}))
         sent = pickle.dumps(registry.builder_for_workers(study.task))
         plans[number] = plan, sent, plan.reference_config.model_dump(mode="json")
-    monkeypatch.setattr(user_code.loading, "_remembered", {})  # as in a process of a worker, which serves both
+    monkeypatch.setattr(user_code.loading, "_loaded", {})  # as in a process of a worker, which serves both
     for number in (1, 2, 1):
         _, sent, config = plans[number]
         task = pickle.loads(sent)(config, 0, Worker(None, tmp_path))

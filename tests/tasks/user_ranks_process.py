@@ -102,7 +102,7 @@ def main(rank: int, world_size: int, folder: Path) -> None:
 def outcome(function, rank, world_size):
     """Return the reports, metrics and state of a run, or its error."""
     code = user_code.code_of(function)
-    user_code.remember(code, function)
+    user_code.set_loaded(code, function)
     worker = Worker(None, Path(), rank=rank, world_size=world_size)
     try:
         task = FunctionTask(code, {}, ("score",), 0.1, 0, worker)

@@ -25,12 +25,12 @@ _PREFIX = "raysearch_user_"
 _NEVER_OWN = frozenset({"raysearch", "search_spaces", "dashboards", *sys.stdlib_module_names})
 
 _files: dict[str, frozenset[str]] = {}  # folder -> files of a user's code below it, relative
-_remembered: dict[tuple[str, str], Any] = {}  # digest and name -> an object that this process has already
+_loaded: dict[tuple[str, str], Any] = {}  # digest and name -> an object that this process has already
 
 
-def remember(code: UserCode, item: Any) -> None:
+def set_loaded(code: UserCode, item: Any) -> None:
     """Let `load` return an object that this process has imported already, such as a function of its study file."""
-    _remembered[code.source_digest, code.name] = item
+    _loaded[code.source_digest, code.name] = item
     _name_files(code.root, code)
 
 
@@ -40,9 +40,9 @@ def load(code: UserCode) -> Any:
     Raises:
         UserError: the file does not run here, or has no such name.
     """
-    known = _remembered.get((code.source_digest, code.name))
-    if known is not None:
-        return known
+    loaded = _loaded.get((code.source_digest, code.name))
+    if loaded is not None:
+        return loaded
     try:
         if code.installed:
             module = importlib.import_module(code.module)
@@ -62,7 +62,7 @@ def load(code: UserCode) -> Any:
             public = [name for name in vars(module) if not name.startswith("_")]
             raise UserError(f"'{code.label}' has no '{code.name}'{nearest(code.name, public)}")
         item = getattr(item, part)
-    _remembered[code.source_digest, code.name] = item
+    _loaded[code.source_digest, code.name] = item
     return item
 
 

@@ -25,7 +25,7 @@ def find_layout(name: str, src: str) -> tuple[Layout, str]:
     if name == AUTO:
         return detect_layout(src)
     if user_code.is_reference(name):
-        return LAYOUTS[user_code.know_reference(name).reference], ""
+        return LAYOUTS[user_code.register_reference(name).reference], ""
     if name not in LAYOUTS:
         hint = nearest(name, [*LAYOUTS, AUTO])
         known = "" if "known:" in hint else f" Known: {', '.join([AUTO, *sorted(LAYOUTS)])}"

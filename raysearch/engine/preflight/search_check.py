@@ -269,7 +269,7 @@ def _try_space(plan: SearchPlan, group: Group, space: Any, data: DataCounts | No
         for settings in _draws(space):
             mistakes = Problems()
             with mistakes.caught():
-                settings = overrides.learn_codes(settings, plan.task)
+                settings = overrides.register_codes(settings, plan.task)
             if mistakes.messages:
                 wrong.setdefault("", mistakes.messages[0])
                 continue

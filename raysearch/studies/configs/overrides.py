@@ -52,7 +52,7 @@ def parse(words: list[str], task: str) -> dict[str, Any]:
     for word in words:
         path, _, text = word.partition("=")
         with problems.caught():
-            learn_codes({path.strip(): parse_text(text)}, task)  # whose settings other words may set
+            register_codes({path.strip(): parse_text(text)}, task)  # whose settings other words may set
     known = known_paths(task)
     settings: dict[str, Any] = {}
     for word in words:
@@ -147,7 +147,7 @@ def check_value(path: str, value: Any, task: str, where: str) -> Any:
         return value
 
 
-def learn_codes(settings: Settings, task: str, folder: Path | None = None) -> dict[str, Any]:
+def register_codes(settings: Settings, task: str, folder: Path | None = None) -> dict[str, Any]:
     """Read the code of a user that settings name, and return the settings with the references by which it is known.
 
     Args:
@@ -167,20 +167,20 @@ def learn_codes(settings: Settings, task: str, folder: Path | None = None) -> di
             continue
         is_list = isinstance(value, list | tuple)
         with problems.caught(f"{path}={value}: "):
-            learned = [_learn_code(item, mark.registry, folder) for item in (value if is_list else [value])]
+            learned = [_register_code(item, mark.registry, folder) for item in (value if is_list else [value])]
             completed[path] = learned if is_list else learned[0]
     problems.raise_all()
     return completed
 
 
-def _learn_code(value: Any, registry: Registry[Any], folder: Path | None) -> Any:
+def _register_code(value: Any, registry: Registry[Any], folder: Path | None) -> Any:
     """Return the reference by which the code of a user is known; what is no reference is returned as it is."""
     if not user_code.is_reference(value) or registry.has_name(value):
         return value
     try:
-        reference = user_code.know_reference(value, folder).reference
+        reference = user_code.register_reference(value, folder).reference
     except UserError:
-        if user_code.known_code(value) is None:  # otherwise it is known from another folder
+        if user_code.registered_code(value) is None:  # otherwise it came from another folder
             raise
         reference = value
     registry.check_name(reference)  # adds its settings to the config
@@ -197,7 +197,7 @@ def absolute_paths(settings: Settings, task: str, folder: Path | None = None) ->
         task: whose config is meant.
         folder: of the study file; it is looked in after the current directory.
     """
-    return absolute_files(learn_codes(settings, task, folder), task, folder)
+    return absolute_files(register_codes(settings, task, folder), task, folder)
 
 
 def absolute_files(settings: Settings, task: str, folder: Path | None = None) -> dict[str, Any]:

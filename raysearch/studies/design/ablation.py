@@ -63,7 +63,7 @@ class Ablation:
             metrics = list(study_values.read_names(self.metrics, "metrics", problems))
             study_values.set_fields(self, base={**self.base, "evaluation.metrics": metrics}, metrics=())
         named = [self.reference, *study_values.levels_of(self.factors), *study_values.mappings_in(self.profiles)]
-        study_values.settle_task(self, named, [self.metric], [], problems)
+        study_values.register_user_task(self, named, [self.metric], [], problems)
         study_values.check_question_and_task(self.question, self.task, problems)
         self._read_values(problems)
         if self.task in TASKS:

@@ -102,7 +102,7 @@ class Search:
                 {path: value} for path, domain in self.space.items() for value in study_values.examples_of(domain)
             ]
         objectives = [self.metric] if isinstance(self.metric, str) else list(self.metric)
-        study_values.settle_task(self, named, [self.judge_metric], objectives, problems)
+        study_values.register_user_task(self, named, [self.judge_metric], objectives, problems)
 
     def _read_values(self, problems: Problems) -> None:
         """Replace the values by plain ones, and check each by itself."""

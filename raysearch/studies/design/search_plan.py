@@ -82,7 +82,7 @@ class SearchPlan(StudyPlan):
         study = self.search
         settings = plain_settings(settings, "the space")
         if not recorded:
-            settings = overrides.learn_codes(settings, study.task)
+            settings = overrides.register_codes(settings, study.task)
         settings = overrides.absolute_files(settings, study.task)
         overrides.check_paths(settings, study.task, "the space")
         reference = {path: value for path, value in study.reference.items() if path not in self.settings}

@@ -202,7 +202,7 @@ def set_fields(study: Any, **values: Any) -> None:
         object.__setattr__(study, name, value)
 
 
-def settle_task(
+def register_user_task(
     study: Any,
     named: Iterable[Mapping[str, Any]],
     metrics: Iterable[str],
@@ -223,8 +223,8 @@ def settle_task(
     if isinstance(study.task, str) and study.task in TASKS:
         for settings in [*plain, plain_settings(study.base, "base", Problems())]:
             with problems.caught():  # a level may set a setting of code that another level names
-                overrides.learn_codes(settings, study.task, study_file.folder if study_file else None)
-    task, base = user_tasks.settle_task(
+                overrides.register_codes(settings, study.task, study_file.folder if study_file else None)
+    task, base = user_tasks.register_user_task(
         study.task,
         study.base,
         plain,

@@ -44,7 +44,7 @@ class UserTaskSpec(TaskSpec):
         return lambda config, seed, worker: build(config.model_dump(mode="json"), seed, worker)
 
 
-def settle_task(
+def register_user_task(
     task: object,
     base: object,
     named: Iterable[Mapping[str, Any]],
@@ -76,7 +76,7 @@ def settle_task(
         code = user_code.read_code(task, folder) if isinstance(task, str) else user_code.code_of(task)
         item = user_code.load(code) if isinstance(task, str) else task
         code = user_code.with_declared_version(code, item)
-        user_code.remember(code, item)
+        user_code.set_loaded(code, item)
         _check_signature(item, code)
         config, settings = make_config_class(code.reference, base, named)
         typed_code = _typed_code(config.typed, code) if config.typed is not None else None
@@ -107,7 +107,7 @@ def _typed_code(typed: type, code: user_code.UserCode) -> user_code.UserCode:
     typed_code = user_code.code_of(typed)
     if typed_code.root == code.root and typed_code.entry in code.files:
         typed_code = replace(typed_code, files=code.files)
-    user_code.remember(typed_code, typed)
+    user_code.set_loaded(typed_code, typed)
     return typed_code
 
 

@@ -15,8 +15,8 @@ from raysearch.models import hashing
 from raysearch.models.fcaenet import pool
 from raysearch.studies.configs import RetrievalConfig
 from raysearch.tasks.base import Worker
-from raysearch.tasks.common import Loader, StepMeter
-from raysearch.tasks.retrieval import evaluation, feature_cache, holdout, views
+from raysearch.tasks.common import Loader, StepMeter, check_classes, hold_out
+from raysearch.tasks.retrieval import evaluation, feature_cache, views
 from raysearch.tasks.retrieval.encoding import ImageEncoder
 from raysearch.tasks.retrieval.network import Network, build_network
 
@@ -42,8 +42,8 @@ class ShallowHashingTask:
         self.seed = seed
         self.worker = worker
         self.done = 0
-        self.train, self.held_out = holdout.hold_out(worker.feed.train, config.data.validation)
-        holdout.check_classes(self.train.labels)
+        self.train, self.held_out = hold_out(worker.feed.train, config.data.validation)
+        check_classes(self.train.labels)
         self.evaluator = evaluation.RetrievalEvaluator(
             self.train, worker.feed.test, self.held_out, evaluation.user_metrics(config)
         )

@@ -27,12 +27,14 @@ from raysearch.tasks.common import (
     Prefetcher,
     StepMeter,
     check_batches,
+    check_classes,
     check_finite,
     copied,
     exact_float32,
+    hold_out,
     seed_step,
 )
-from raysearch.tasks.retrieval import evaluation, feature_cache, holdout, methods, sampling, shallow_task
+from raysearch.tasks.retrieval import evaluation, feature_cache, methods, sampling, shallow_task
 from raysearch.tasks.retrieval import network as networks
 from raysearch.tasks.retrieval.encoding import ImageEncoder
 from raysearch.tasks.retrieval.views import CachedViews, ExtraViews, PixelViews, Views
@@ -56,8 +58,8 @@ class RetrievalTask:
         self.config = config
         self.seed = seed
         self.worker = worker
-        self.train, self.held_out = holdout.hold_out(worker.feed.train, config.data.validation)
-        holdout.check_classes(self.train.labels)
+        self.train, self.held_out = hold_out(worker.feed.train, config.data.validation)
+        check_classes(self.train.labels)
         check_batches(min(config.train.batch, config.train.samples, len(self.train)), worker.world_size)
         self.evaluator = evaluation.RetrievalEvaluator(
             self.train, worker.feed.test, self.held_out, evaluation.user_metrics(config)

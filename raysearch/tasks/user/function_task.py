@@ -19,6 +19,7 @@ from pydantic import TypeAdapter
 from raysearch.core import UserError, user_code
 from raysearch.data.feed import ImageSet
 from raysearch.tasks.base import Feed, Task, Worker
+from raysearch.tasks.common import hold_out
 from raysearch.tasks.user import (
     class_task,
     explain_user_error,
@@ -289,8 +290,6 @@ def _open_images(feed: Feed | None, validation: float) -> RunImages | None:
     """Return the images of a run; a part of train is held out where the data has no validation part."""
     if feed is None:
         return None
-    from raysearch.tasks.retrieval.holdout import hold_out
-
     if feed.val is not None:
         return RunImages(feed.train, feed.val, feed.test)
     train, held_out = hold_out(feed.train, validation)

@@ -25,7 +25,7 @@ def folder(tmp_path, monkeypatch):
             path.parent.mkdir(exist_ok=True)
             Image.new("RGB", (8, 8), color).save(path)
     yield tmp_path
-    user_code.forget_all()
+    user_code.unregister_all()
     layouts.LAYOUTS.forget_codes()
 
 

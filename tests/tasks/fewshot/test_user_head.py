@@ -75,7 +75,7 @@ def folder(tmp_path, monkeypatch, tiny_taps):
     fields = dict(FewshotConfig.model_fields)
     Path("my_head.py").write_text(SOURCE)
     yield tmp_path
-    user_code.forget_all()
+    user_code.unregister_all()
     FEWSHOT_METHODS.forget_codes()
     FewshotConfig.model_fields.clear()
     FewshotConfig.model_fields.update(fields)
@@ -83,7 +83,7 @@ def folder(tmp_path, monkeypatch, tiny_taps):
 
 
 def _run(settings: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
-    task = fewshot_runs.make(overrides.learn_codes(settings, "fewshot"))
+    task = fewshot_runs.make(overrides.register_codes(settings, "fewshot"))
     reports = [task.advance() for _ in range(task.steps)]
     return [(report["loss"], report["accuracy_validation"]) for report in reports], task.evaluate()
 
@@ -94,7 +94,7 @@ def test_a_copied_formula_gives_the_numbers_of_the_built_in_head(folder):
 
 def test_the_source_names_the_cells(folder):
     def _hash():
-        return cell_hash(fewshot_runs.config(overrides.learn_codes({"model.method": HEAD}, "fewshot")), "data", 0)
+        return cell_hash(fewshot_runs.config(overrides.register_codes({"model.method": HEAD}, "fewshot")), "data", 0)
 
     before = _hash()
     Path("my_head.py").write_text(SOURCE + "# a comment\n")

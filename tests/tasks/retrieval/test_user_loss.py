@@ -104,7 +104,7 @@ def folder(tmp_path, monkeypatch, tiny):
     fields = dict(RetrievalConfig.model_fields)
     Path("my_loss.py").write_text(SOURCE)
     yield tmp_path
-    user_code.forget_all()
+    user_code.unregister_all()
     HASHING_METHODS.forget_codes()
     RetrievalConfig.model_fields.clear()
     RetrievalConfig.model_fields.update(fields)
@@ -117,7 +117,7 @@ def _worker(**options: Any) -> Worker:
 
 
 def _config(settings: dict[str, Any]) -> RetrievalConfig:
-    learned = overrides.learn_codes(settings, "retrieval")
+    learned = overrides.register_codes(settings, "retrieval")
     config = small_runs.config(learned)
     assert isinstance(config, RetrievalConfig)
     return config

@@ -48,12 +48,12 @@ def folder(tmp_path, monkeypatch, tiny):
     monkeypatch.chdir(tmp_path)
     Path("my_metric.py").write_text(SOURCE)
     yield tmp_path
-    user_code.forget_all()
+    user_code.unregister_all()
     USER_METRICS.forget_codes()
 
 
 def _config(settings: dict[str, Any]) -> RetrievalConfig:
-    config = small_runs.config(overrides.learn_codes(settings, "retrieval"))
+    config = small_runs.config(overrides.register_codes(settings, "retrieval"))
     assert isinstance(config, RetrievalConfig)
     return config
 
