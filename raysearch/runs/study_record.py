@@ -5,6 +5,7 @@ are kept. The file is checked once, when it is read, so readers need not doubt a
 value of another type, a number that fits no float, or braces a thousand deep: each gives a one-line error.
 """
 
+import itertools
 import json
 import math
 import re
@@ -39,9 +40,17 @@ def _check_task(config: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
+def _check_rising(numbers: list[int]) -> list[int]:
+    """Raise a ValueError unless numbers of seeds are positive and rise."""
+    if any(later <= earlier for earlier, later in itertools.pairwise([0, *numbers])):
+        raise ValueError("numbers of seeds should be positive, each larger than the one before")
+    return numbers
+
+
 Settings = Annotated[dict[str, Any], BeforeValidator(_null_as_empty)]
 NestedConfig = Annotated[dict[str, Any], BeforeValidator(_null_as_empty), AfterValidator(_check_task)]
 Names = Annotated[list[str], BeforeValidator(_null_as_empty_list)]
+SeedCounts = Annotated[list[int], BeforeValidator(_null_as_empty_list), AfterValidator(_check_rising)]
 
 
 def config_section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -188,6 +197,9 @@ class StudyRecord(Surroundings):
     precision: str | None = None  # that `train.precision: auto` means there
     code: Annotated[dict[str, str], BeforeValidator(_null_as_empty)] = {}  # file of a user's task -> digest
     seeds: Annotated[list[int], BeforeValidator(_null_as_empty_list)] = []
+    looks: SeedCounts = []  # numbers of seeds at which an adaptive study is judged, declared before its first cell
+    margin: Annotated[float, Field(gt=0)] | None = None  # of an adaptive study: smaller differences do not matter
+    looked: SeedCounts = []  # of a study with fixed seeds: those of earlier plans whose results existed when it grew
     design: str | None = None  # of an ablation
     metrics: Names = []  # that a search chooses by
     modes: Annotated[list[Mode], BeforeValidator(_null_as_empty_list)] = []
