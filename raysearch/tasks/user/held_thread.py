@@ -62,6 +62,7 @@ class HeldThread:
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._go = threading.Semaphore(0)
         self._ended = False
+        self._threads = torch.get_num_threads()
         self._thread = threading.Thread(target=self._run, name="user-task", daemon=True)
 
     def next_event(self, look: Callable[[], None] | None = None) -> Event:
@@ -97,6 +98,7 @@ class HeldThread:
         self._go.release()
 
     def _run(self) -> None:
+        torch.set_num_threads(self._threads)  # a setting of each thread
         context = torch.cuda.device(self._device) if self._device.type == "cuda" else contextlib.nullcontext()
         try:
             with context:
