@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from raysearch.core import UserError, UserErrors
     from raysearch.engine.preflight.study_check import check_study
-    from raysearch.studies.design import Ablation, Search, choice, component, factor
+    from raysearch.studies.design import Ablation, Adaptive, Search, choice, component, factor
 
 __version__ = "0.1.0"
 __all__ = [
     "Ablation",
+    "Adaptive",
     "Search",
     "UserError",
     "UserErrors",
@@ -36,6 +37,7 @@ __all__ = [
 
 _HOMES = {
     "Ablation": "raysearch.studies.design.ablation",
+    "Adaptive": "raysearch.studies.design.adaptive_seeds",
     "Search": "raysearch.studies.design.search",
     "UserError": "raysearch.core.errors",
     "UserErrors": "raysearch.core.errors",

@@ -24,7 +24,7 @@ from raysearch.runs.cells import (
     write_cell,
 )
 from raysearch.runs.study_record import StudyRecord
-from raysearch.studies.analysis import FAMILY, devices
+from raysearch.studies.analysis import FAMILY, SEEDS, devices
 
 __all__ = [
     "STATUSES",
@@ -53,7 +53,7 @@ def load(run_dir: str | Path, reader: CellReader | None = None) -> pa.Table:
         Columns study, variant, seed, cell, status, error, config (JSON), one per factor, one per metric, seconds,
         gpu_seconds, epochs, attempts, data, code_version, metric_ids (JSON), metric_steps (JSON), history (JSON),
         environment (JSON), device (the name of the GPU, or "cpu"). A search also has stage. The table's metadata holds
-        the number of the study's comparisons.
+        the number of the study's comparisons and its planned seeds.
 
     Raises:
         UserError: the directory is not a run directory, or a cell file cannot be read.
@@ -87,9 +87,10 @@ def table(study: StudyRecord, ended: Mapping[str, Mapping[str, Any]]) -> pa.Tabl
         if cell.cell in ended
     ]
     loaded = as_table(rows, study.factors)
-    if study.comparisons is None:
-        return loaded
-    return loaded.replace_schema_metadata({FAMILY: str(study.comparisons)})
+    metadata = {SEEDS: json.dumps(study.seeds)} if study.seeds else {}
+    if study.comparisons is not None:
+        metadata[FAMILY] = str(study.comparisons)
+    return loaded.replace_schema_metadata(metadata) if metadata else loaded
 
 
 def _check_metrics(study: StudyRecord, ended: Mapping[str, Mapping[str, Any]]) -> None:

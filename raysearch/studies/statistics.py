@@ -1,5 +1,5 @@
-"""The public address of the statistics; `raysearch.studies.analysis.statistics` holds the code."""
+"""The public address of the statistics; the modules of `raysearch.studies.analysis` hold the code."""
 
-from raysearch.studies.analysis import compare
+from raysearch.studies.analysis import adaptive, compare
 
-__all__ = ["compare"]
+__all__ = ["adaptive", "compare"]

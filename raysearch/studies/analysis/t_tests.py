@@ -49,12 +49,13 @@ def has_spread(values: Sequence[float], scale: float | None = None) -> bool:
     return bool(values) and max(values) - min(values) > _SAME * largest
 
 
-def interval(values: Sequence[float], rounding: float = 0.0) -> tuple[float | None, float | None]:
+def interval(values: Sequence[float], rounding: float = 0.0, level: float = LEVEL) -> tuple[float | None, float | None]:
     """Return the Student-t interval of the mean; (None, None) for fewer than three values, or equal ones.
 
     Args:
         values: one per seed.
         rounding: variance that rounding adds to each value.
+        level: of the interval.
 
     >>> [round(bound, 3) for bound in interval([1.0, 2.0, 3.0])]
     [-0.484, 4.484]
@@ -62,7 +63,7 @@ def interval(values: Sequence[float], rounding: float = 0.0) -> tuple[float | No
     if len(values) < FEWEST or not has_spread(values):
         return None, None
     mean = math.fsum(values) / len(values)
-    half_width = _quantile(len(values) - 1) * _standard_error(values, rounding)
+    half_width = _quantile(len(values) - 1, level) * _standard_error(values, rounding)
     return mean - half_width, mean + half_width
 
 
@@ -99,9 +100,9 @@ def p_value(differences: Sequence[float], rounding: float) -> float:
 
 
 @functools.cache
-def _quantile(degrees_of_freedom: int) -> float:
-    """Return the quantile of Student's t. It is cached, since scipy is slow and most variants have as many seeds."""
-    return float(special.stdtrit(degrees_of_freedom, (1 + LEVEL) / 2))
+def _quantile(degrees_of_freedom: int, level: float) -> float:
+    """Return the quantile of a two-sided interval. It is cached: scipy is slow, and most variants share it."""
+    return float(special.stdtrit(degrees_of_freedom, (1 + level) / 2))
 
 
 def _standard_error(values: Sequence[float], rounding: float = 0.0) -> float:

@@ -5,6 +5,7 @@
 
 from raysearch.studies.design.ablation import Ablation
 from raysearch.studies.design.ablation_plan import AblationPlan, plan_ablation
+from raysearch.studies.design.adaptive_seeds import Adaptive
 from raysearch.studies.design.factors import Factor, choice, component, factor
 from raysearch.studies.design.plan import (
     CPU,
@@ -28,6 +29,7 @@ __all__ = [
     "GPU",
     "Ablation",
     "AblationPlan",
+    "Adaptive",
     "Cell",
     "Device",
     "Factor",

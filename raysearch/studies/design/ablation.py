@@ -7,6 +7,7 @@ from typing import Any, Literal
 from raysearch.core import Problems, UserError, nearest
 from raysearch.studies.configs import TASKS, check_limit, profile_settings, seed_list
 from raysearch.studies.design import level_names, study_values
+from raysearch.studies.design.adaptive_seeds import Adaptive
 from raysearch.studies.design.factors import Factor
 
 Design = Literal["one_at_a_time", "full", "leave_one_out"]
@@ -30,7 +31,8 @@ class Ablation:
             switches one component off at a time.
         within: names of factors whose levels each have a reference of their own, in a "full" design. With "hash.bits",
             the others are compared at 12 bits with the reference at 12 bits.
-        seeds: how many, counted from 0, or the list itself.
+        seeds: how many, counted from 0, or the list itself; or `Adaptive()`, which runs more seeds only where the
+            comparison is undecided.
         metric: column of the results that variants are compared by.
         mode: "max" if a higher metric is better, "min" if a lower one is.
         profiles: profile name -> settings, on top of the task's own.
@@ -49,7 +51,7 @@ class Ablation:
     base: Any = field(default_factory=dict)
     design: Design = "one_at_a_time"
     within: tuple[str, ...] = ()
-    seeds: int | list[int] = 5
+    seeds: int | list[int] | Adaptive = 5
     metric: str = "map"
     mode: Literal["max", "min"] = "max"
     profiles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -79,7 +81,7 @@ class Ablation:
             factors=study_values.read_factors(self.factors, self.task, problems),
             profiles=study_values.read_profiles(self.profiles, self.task, problems),
             within=study_values.read_names(self.within, "within", problems),
-            seeds=study_values.read_seeds(self.seeds, problems),
+            seeds=self.seeds if isinstance(self.seeds, Adaptive) else study_values.read_seeds(self.seeds, problems),
         )
         for name in ("metric", "mode", "design"):
             with problems.caught():
@@ -169,12 +171,12 @@ class Ablation:
         """Return the seeds of every variant.
 
         Args:
-            count: another number of them; of a list the first.
+            count: another number of them; of a list the first. An adaptive study has those of its last look.
 
         Raises:
             UserError: fewer than one, more than the study lists, or one that is negative or there twice.
         """
-        return seed_list(self.seeds, count)
+        return seed_list(self.seeds.most_seeds if isinstance(self.seeds, Adaptive) else self.seeds, count)
 
     @property
     def varied(self) -> list[str]:
