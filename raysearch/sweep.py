@@ -9,34 +9,26 @@
 The same command continues an interrupted study: a cell that has finished never runs again.
 """
 
-import os
 import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import typer
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.table import Column, Table
 
-from raysearch.core import Interrupt, Problems, UserError, cli
-from raysearch.data import class_splits, evaluation_limits, feed_mode, shards, synthetic
-from raysearch.engine import devices
-from raysearch.engine.drivers import Driver, open_driver
-from raysearch.engine.options import Options, Run, RunContext, check_gpus, cluster_address
-from raysearch.engine.preflight import study_check
-from raysearch.runs import RunLocation, continuation, describe, results
-from raysearch.storage import Location, cache_dir, join_uri, without_credentials
-from raysearch.studies.configs import TASKS, ConfigFormat
-from raysearch.studies.design import PlanRequest, describe_reference, list_studies
+from raysearch.core import cli
+from raysearch.data import feed_mode
+from raysearch.engine.drivers import sweep_request
+from raysearch.engine.options import Run, RunContext
+from raysearch.runs import RunLocation, results
+from raysearch.storage import without_credentials
+from raysearch.studies.configs import ConfigFormat
+from raysearch.studies.design import describe_reference, list_studies
 
 app = typer.Typer(add_completion=False)
 
-_NO_PRICE = (
-    "--max-cost: the price of this machine is not known; use --max-hours, or start Ray with a price, "
-    "`ray start --head --labels dollars-an-hour=0.98`, and give --address auto; both under RAY_AUTH_MODE=token"
-)
-_EMBEDDED = "No --data was given, so this is the embedded data set and a small network."
 _STUDY = "What to run"
 _CLUSTER = "Where to run"
 _LIMITS = "When to stop"
@@ -161,57 +153,18 @@ def main(
 ) -> None:
     """Plan a study, train its missing cells on Ray, and write results and report."""
     console = cli.console()
-    data = cli.absolute(data) if data is not None else None  # workers run in other directories
-    out = os.path.expanduser(out) if out is not None else None
-    # Everything that can be wrong is reported together, before any image is drawn.
-    problems = Problems()
-    if max_cost is not None and not cluster_address(address):
-        problems.add(_NO_PRICE)
-    with problems.caught():
-        check_gpus(workers, gpus_per_worker)
-    manifest = None
-    with problems.caught():
-        manifest = shards.read_manifest(Location.parse(data)) if data is not None and not settings_ else None
-    with problems.caught():
-        if profile is None and data is not None and cluster_address(address):
-            gpus_per_worker = devices.resolve_gpus(gpus_per_worker, address)
-        profile, profile_reason = _choose_profile(profile, data, gpus_per_worker if cluster_address(address) else None)
-    request = study_check.StudyRequest(study_name, profile or "laptop", set_, only, episodes, seeds, trials, workers)
-
-    def _count(task: str) -> evaluation_limits.DataCounts | None:
-        return None if settings_ or not _has_images(task, data) else _count_images(data, manifest)
-
-    with problems.caught():
-        plan = study_check.check_request(request, _count)
-    problems.raise_all()
-    if settings_:
-        planned = PlanRequest(plan.study, request.profile, plan.settings)
-        text = describe_reference(plan.study, plan.definition, plan.reference_config, planned, form)
-        console.print(text, markup=False)
-        return
-
-    shards_location = _locate_shards(data, console) if _has_images(plan.task, data) else None
-    if manifest is None:
-        manifest = shards.read_manifest(shards_location) if shards_location is not None else shards.NO_DATA
-    if shards_location is None and profile_reason == _EMBEDDED:
-        profile_reason = "No --data was given; the task loads its own."
-    gpus = devices.resolve_gpus(gpus_per_worker, address)
-    plan = plan.for_data(class_splits.data_identity(manifest), devices.study_device(gpus, address))
-    driver = open_driver(plan)
-    surroundings = describe.describe_surroundings(
-        manifest, shards_location, plan.settings, profile_reason, _command(), plan.reference_config
-    )
-    record = driver.describe(surroundings)
-    chosen = continuation.choose_run(out, record, embedded=data is None)
-    location = chosen.location
-    if chosen.note:
-        console.print(chosen.note, markup=False)
-    if out and location.place:  # checkpoints go where the results go
-        storage = storage or join_uri(out, "checkpoints")
-    run = Run(location.directory, shards_location, manifest, record)
-    options = Options(
+    request = sweep_request.SweepRequest(
+        study=study_name,
+        profile=profile,
+        data=data,
+        out=out,
+        seeds=seeds,
+        settings=set_,
+        only=only,
+        episodes=episodes,
+        trials=trials,
         workers=workers,
-        gpus_per_worker=gpus,
+        gpus_per_worker=gpus_per_worker,
         concurrency=concurrency,
         address=address,
         storage=storage,
@@ -222,23 +175,30 @@ def main(
         retry_failed=retry_failed,
         adopt=not no_adopt,
     )
-    interrupt = Interrupt(lambda message: console.print(message))
-    context = RunContext(run, options, console, interrupt, _table_drawer(run))
+    checked = sweep_request.check(request, with_data=not settings_)
+    if settings_:
+        plan = checked.plan
+        text = describe_reference(plan.study, plan.definition, plan.reference_config, checked.plan_request, form)
+        console.print(text, markup=False)
+        return
+    sweep = sweep_request.open_sweep(checked, console, _command(), _table_drawer)
     if dry_run:
-        driver.dry_run(context)
+        sweep.driver.dry_run(sweep.context)
     else:
-        _run(driver, context, location)
+        _run(sweep)
 
 
-def _run(driver: Driver, context: RunContext, location: RunLocation) -> None:
+def _run(sweep: sweep_request.OpenSweep) -> None:
     """Run a study, write its results and report, and print the outcome.
 
     Raises:
         typer.Exit: 130 when the user stopped it, 1 when every cell failed.
     """
+    context = sweep.context
+    location = sweep.location
     location.check_writable()
     with context.interrupt.caught(), location.synced(lambda message: context.console.print(message)):
-        complete = driver.run(context)
+        complete = sweep.driver.run(context)
         _report(context, location)
     if not complete:
         context.console.print(f"stopped; to continue: {_command()}")
@@ -285,55 +245,6 @@ def _table_drawer(run: Run) -> Callable[[], RenderableType]:
         return report.terminal(run.record, table) if table.num_rows else ""
 
     return _draw
-
-
-def _choose_profile(given: str | None, data: str | None, gpus_per_worker: float | None) -> tuple[str, str]:
-    """Return the profile and the reason for it.
-
-    Args:
-        given: by the user.
-        data: the location of the data; None for the embedded data set.
-        gpus_per_worker: on a cluster, whose GPUs count there; None on this machine.
-
-    Raises:
-        UserError: the paper's profile without data.
-    """
-    if given == "paper" and data is None:
-        raise UserError("the paper profile needs the paper's data: give --data DIR, made by python -m raysearch.ingest")
-    if given:
-        return given, "As asked by --profile."
-    if data is None:
-        return "laptop", _EMBEDDED
-    if gpus_per_worker is not None:
-        if gpus_per_worker:
-            return "paper", "Data was given and workers have GPUs of the cluster."
-        return "laptop", "Workers have no GPU of the cluster."
-    import torch
-
-    if torch.cuda.is_available():
-        return "paper", "Data was given and this machine has a GPU."
-    return "laptop", "This machine has no GPU."
-
-
-def _has_images(task: str, data: str | None) -> bool:
-    """Return whether a study of a task has images: those of --data, or the embedded ones where the task needs some."""
-    return data is not None or TASKS[task].needs_images
-
-
-def _count_images(data: str | None, manifest: shards.Manifest | None) -> evaluation_limits.DataCounts | None:
-    """Return the images of each class: of the data given, or of the embedded data set; None if they are not known."""
-    if manifest is not None:
-        return evaluation_limits.DataCounts(manifest.name, manifest.classes, manifest.counts)
-    return synthetic.count_images(synthetic.SyntheticSpec()) if data is None else None
-
-
-def _locate_shards(given: str | None, console: Console) -> Location:
-    """Return where the shards are: those given, or the embedded data set, which is drawn unless it is in the cache."""
-    if given is not None:
-        return Location.parse(given)
-    spec = synthetic.SyntheticSpec()
-    with console.status(f"drawing the embedded data set, {spec.classes} kinds of birds"):
-        return Location.parse(synthetic.ensure_shards(spec, cache_dir()))
 
 
 def _studies_table() -> Table:
