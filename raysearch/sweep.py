@@ -72,8 +72,20 @@ def main(
         rich_help_panel=_STUDY,
         help="Run directory, a path or URI (s3://...). By default runs/STUDY-PROFILE, with the name of --data.",
     ),
-    seeds: int | None = typer.Option(
-        None, rich_help_panel=_STUDY, help="Number of seeds per variant. By default the study's."
+    seeds: str | None = typer.Option(
+        None,
+        metavar="N|adaptive",
+        rich_help_panel=_STUDY,
+        help="Number of seeds per variant, or `adaptive`: more only where undecided. By default the study's.",
+    ),
+    looks: str | None = typer.Option(
+        None,
+        metavar="N,N,...",
+        rich_help_panel=_STUDY,
+        help="Numbers of seeds at which an adaptive study is judged. By default 3,5,8,12,20.",
+    ),
+    margin: float | None = typer.Option(
+        None, metavar="DELTA", rich_help_panel=_STUDY, help="An adaptive variant this close to the reference ends."
     ),
     set_: list[str] = typer.Option(
         [], "--set", metavar="PATH=VALUE", rich_help_panel=_STUDY, help="Change the config of every variant."
@@ -159,6 +171,8 @@ def main(
         data=data,
         out=out,
         seeds=seeds,
+        looks=looks,
+        margin=margin,
         settings=set_,
         only=only,
         episodes=episodes,

@@ -142,6 +142,10 @@ class RunContext:
         A cell that failed for a reason that is no result, such as a missing file, always runs again. So does one that
         an earlier version computed on the other kind of device under the same hash.
         """
-        if record["status"] not in self.options.accepted_statuses or devices.is_foreign(record, self.run.device):
+        return record["status"] in self.options.accepted_statuses and self.is_result(record)
+
+    def is_result(self, record: Mapping[str, Any]) -> bool:
+        """Return whether the end of a cell is a result of this study, whether it finished or failed."""
+        if record["status"] == "stopped" or devices.is_foreign(record, self.run.device):
             return False
         return not results.failed_by_input(self.run.cells, record)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from raysearch.core import UserError
-from raysearch.runs import heartbeat, results, run_location
+from raysearch.runs import heartbeat, raised_seeds, results, run_location
 from raysearch.runs.study_record import StudyRecord
 from raysearch.studies.analysis import devices
 from raysearch.studies.configs import paths
@@ -51,8 +51,15 @@ def choose_run(out: str | None, record: StudyRecord, embedded: bool) -> ChosenRu
         embedded: whether the data set is the embedded one.
 
     Raises:
-        UserError: the run of `--out` holds something else, or its `study.json` cannot be read.
+        UserError: the run of `--out` holds something else, its `study.json` cannot be read, or the run has results
+            and other looks, or none; see `raised_seeds.check_looks`.
     """
+    chosen = _choose_run(out, record, embedded)
+    _check_looks(chosen.location, record)
+    return chosen
+
+
+def _choose_run(out: str | None, record: StudyRecord, embedded: bool) -> ChosenRun:
     if out is not None:
         location = run_location.RunLocation(out)
         location.fetch()
@@ -114,6 +121,16 @@ def find_differences(earlier: StudyRecord, record: StudyRecord) -> list[str]:
     if not differences:
         differences += _reference_differences(earlier, record)
     return differences
+
+
+def _check_looks(location: run_location.RunLocation, record: StudyRecord) -> None:
+    """Raise a UserError if the run was begun with other looks, and somebody may have seen a result of it."""
+    directory = location.directory
+    if not (directory / "study.json").is_file():
+        return
+    earlier = results.read_study(directory)
+    if _is_running(directory) or _has_results(directory, earlier):
+        raised_seeds.check_looks(earlier, record, location)
 
 
 def _conflicts(directory: Path, record: StudyRecord) -> list[str]:

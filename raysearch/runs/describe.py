@@ -28,7 +28,7 @@ def describe_ablation(plan: AblationPlan, surroundings: Surroundings | None = No
         surroundings: data, settings and code; None leaves them out.
     """
     study = plan.ablation
-    return StudyRecord(
+    record = StudyRecord(
         **_common_fields(plan, study.question, surroundings),
         design=study.design,
         factors=list(plan.factors),
@@ -51,6 +51,10 @@ def describe_ablation(plan: AblationPlan, surroundings: Surroundings | None = No
         cells=[_cell(cell) for cell in plan.cells],
         starts=[_cell(cell) for cell in pre_trainings(plan.cells)],
     )
+    if plan.adaptive is not None:
+        record.looks = list(plan.adaptive.looks)
+        record.margin = plan.adaptive.margin
+    return record
 
 
 def describe_search(

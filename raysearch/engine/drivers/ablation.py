@@ -1,16 +1,21 @@
 """The driver of an ablation: it runs the cells that are missing, each to its end."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from raysearch.engine.options import RunContext
-from raysearch.runs import StudyRecord, Surroundings, describe, results
+from raysearch.runs import StudyRecord, Surroundings, describe, raised_seeds, results
 from raysearch.studies.design import AblationPlan, Cell, pre_trainings
 
 
 def open_driver(plan: AblationPlan) -> "AblationDriver":
-    """Return the driver of a planned ablation."""
-    return AblationDriver(plan)
+    """Return the driver of a planned ablation, whose number of seeds is fixed or follows from looks."""
+    if plan.adaptive is None:
+        return AblationDriver(plan)
+    from raysearch.engine.drivers.adaptive import AdaptiveDriver  # which is an AblationDriver
+
+    return AdaptiveDriver(plan)
 
 
 class AblationDriver:
@@ -34,19 +39,16 @@ class AblationDriver:
         """Print every cell, whether it has ended, and what the rest will cost."""
         reader = results.CellReader(context.run.cells)
         ended = self._ended(context, reader)
-        starts = pre_trainings(cell for cell in self._plan.cells if cell.hash not in ended)
-        _print_cells(starts, reader.read([cell.hash for cell in starts]), context)
-        _print_cells(self._plan.cells, ended, context)
-        seconds = [record["seconds"] for record in ended.values() if record["status"] == "finished"]
+        print_cells(self._plan.cells, ended, reader, context)
         remaining = len(self._plan.cells) - len(ended)
-        if not remaining:
-            cost = "which costs nothing"
-        elif seconds:
-            cost = f"about {remaining * sum(seconds) / len(seconds):.0f} worker seconds"
-        else:
-            cost = "of a cost not known yet"
+        cost = describe_cost(remaining, ended)
         context.console.print(f"{len(self._plan.cells)} cells: {len(ended)} ended, {remaining} to run, {cost}")
-        reason = self._reason_to_run_again(context) if remaining else ""
+        if remaining:
+            self._print_reason_to_run_again(context)
+
+    def _print_reason_to_run_again(self, context: RunContext) -> None:
+        """Print why cells of an earlier call do not stand for those of this plan; nothing if none was replaced."""
+        reason = self._reason_to_run_again(context)
         if reason:
             context.console.print(reason, markup=False)
 
@@ -80,8 +82,11 @@ class AblationDriver:
         record = context.run.record
         console = context.console
         self._keep_rows(context)
+        looked = self._count_looks(context)
         missing, adopted = self._find_missing(context)
         context.run.continue_record()
+        if looked:
+            record.looked = looked
         context.run.note_adopted(adopted)
         record.metric_id = self._metric_id(context)
         context.run.write_record()
@@ -139,6 +144,15 @@ class AblationDriver:
                 markup=False,
             )
 
+    def _count_looks(self, context: RunContext) -> list[int]:
+        """Return the numbers of seeds that earlier plans had, if their results existed when the plan grew."""
+        run = context.run
+        if not (run.directory / "study.json").exists():
+            return []
+        earlier = results.read_study(run.directory)
+        ended = results.read_cells(run.cells, [cell.cell for cell in earlier.cells])
+        return raised_seeds.count_looks(earlier, run.record, ended)
+
     def _metric_id(self, context: RunContext) -> str | None:
         """Return the definition of the study's metric, as the cells that ended have it."""
         reference = self._plan.reference.name
@@ -178,7 +192,34 @@ def _print_retries(missing: Sequence[Cell], reader: results.CellReader, context:
         )
 
 
-def _print_cells(cells: Sequence[Cell], ended: dict[str, dict], context: RunContext) -> None:
-    for cell in cells:
-        status = ended[cell.hash]["status"] if cell.hash in ended else "to run"
+def print_cells(
+    cells: Sequence[Cell], ended: Mapping[str, Mapping[str, Any]], reader: results.CellReader, context: RunContext
+) -> None:
+    """Print cells and whether they have ended, after the pre-trainings of those that have not.
+
+    Args:
+        cells: in the order to print.
+        ended: cell -> its row, of those that need not run.
+        reader: of the run's cells.
+        context: of the run.
+    """
+    starts = pre_trainings(cell for cell in cells if cell.hash not in ended)
+    rows = {**reader.read([cell.hash for cell in starts]), **ended}
+    for cell in [*starts, *cells]:
+        status = rows[cell.hash]["status"] if cell.hash in rows else "to run"
         context.console.print(f"{cell.hash}  {status:9}  seed {cell.seed}  {cell.variant.name}")
+
+
+def describe_cost(cells: int, ended: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return what a number of cells will cost, by the mean of those that have finished.
+
+    Args:
+        cells: to run.
+        ended: cell -> its row.
+    """
+    seconds = [row["seconds"] for row in ended.values() if row["status"] == "finished"]
+    if not cells:
+        return "which costs nothing"
+    if not seconds:
+        return "of a cost not known yet"
+    return f"about {cells * sum(seconds) / len(seconds):.0f} worker seconds"

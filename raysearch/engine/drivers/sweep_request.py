@@ -19,7 +19,7 @@ from raysearch.engine.preflight import study_check
 from raysearch.runs import RunLocation, continuation, describe
 from raysearch.storage import Location, cache_dir, join_uri
 from raysearch.studies.configs import TASKS
-from raysearch.studies.design import Plan, PlanRequest, Study
+from raysearch.studies.design import Adaptive, Plan, PlanRequest, Study
 
 _NO_PRICE = (
     "--max-cost: the price of this machine is not known; use --max-hours, or start Ray with a price, "
@@ -38,7 +38,9 @@ class SweepRequest:
     profile: str | None = None  # None: by the data and the GPUs
     data: str | None = None  # path or URI of shards; None: the embedded data set, or the task's
     out: str | None = None  # path or URI of the run; None: by study, profile and data
-    seeds: int | None = None
+    seeds: int | str | Adaptive | None = None
+    looks: str | None = None
+    margin: float | None = None
     settings: Sequence[str] | Mapping[str, Any] = ()  # PATH=VALUE, or dotted path -> value
     only: Sequence[str] | Mapping[str, Sequence[Any]] = ()  # FACTOR=LEVEL,..., or factor -> levels
     episodes: int | None = None
@@ -150,6 +152,8 @@ def check(request: SweepRequest, with_data: bool = True) -> CheckedRequest:
         request.seeds,
         request.trials,
         request.workers,
+        request.looks,
+        request.margin,
     )
 
     def _count(task: str) -> evaluation_limits.DataCounts | None:

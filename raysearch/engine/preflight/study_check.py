@@ -18,7 +18,9 @@ from raysearch.models.backbone_specs import BACKBONES, check_weights
 from raysearch.storage import Location
 from raysearch.studies.configs import TASKS, RunConfig, overrides, profile_settings
 from raysearch.studies.design import Ablation, AblationPlan, Plan, PlanRequest, Search, SearchPlan, Study, plan_study
+from raysearch.studies.design.adaptive_seeds import Adaptive
 from raysearch.studies.design.plan import in_variants
+from raysearch.studies.design.seed_requests import Seeds, read_seed_request
 from raysearch.studies.design.study_files import read_study
 
 _TIMES = ("epoch_seconds", "seconds", "gpu_seconds")  # measured by the engine for every task
@@ -33,9 +35,11 @@ class StudyRequest:
     settings: Sequence[str] | Mapping[str, Any] = ()  # PATH=VALUE, or dotted path -> value
     only: Sequence[str] | Mapping[str, Sequence[Any]] = ()  # FACTOR=LEVEL,..., or factor -> levels
     episodes: int | None = None
-    seeds: int | None = None
+    seeds: int | str | Adaptive | None = None  # a number, or "adaptive"
     trials: int | None = None
     workers: int = 1
+    looks: str | None = None  # numbers of seeds, such as "3,5,8"
+    margin: float | None = None  # a difference that does not matter
 
 
 def check_study(
@@ -44,7 +48,7 @@ def check_study(
     data: str | Path | None = None,
     settings: Mapping[str, Any] | None = None,
     only: Mapping[str, Sequence[Any]] | None = None,
-    seeds: int | None = None,
+    seeds: Seeds | None = None,
     trials: int | None = None,
     workers: int = 1,
 ) -> Plan:
@@ -56,7 +60,7 @@ def check_study(
         data: path or URI of shards made by `raysearch.ingest`; None checks all that does not depend on the data.
         settings: overrides by dotted path, in the units of the config.
         only: factor name -> levels of an ablation to keep.
-        seeds: number of seeds instead of the study's.
+        seeds: number of seeds, or an `Adaptive`, instead of the study's.
         trials: number of configs per group of a search instead of the study's.
         workers: the number of workers that share each batch.
 
@@ -128,7 +132,10 @@ def _plan_request(name: str, study: Study, request: StudyRequest, problems: Prob
         only = request.only if isinstance(request.only, Mapping) else overrides.parse_only(list(request.only), names)
     with problems.caught():
         profile_settings(study.task, request.profile)
-    return PlanRequest(name, request.profile, settings, request.seeds, request.trials, request.workers, only)
+    seeds: Seeds | None = None
+    with problems.caught():
+        seeds = read_seed_request(request.seeds, request.looks, request.margin, study.seeds)
+    return PlanRequest(name, request.profile, settings, seeds, request.trials, request.workers, only)
 
 
 def _check_metrics(study: Study, plan: Plan | None, profile: str, problems: Problems) -> None:

@@ -10,6 +10,7 @@ from raysearch.core import Problems, UserError
 from raysearch.studies.configs import RunConfig, overrides, replace_values, settle_profile
 from raysearch.studies.design import level_names, variant_names
 from raysearch.studies.design.ablation import Ablation
+from raysearch.studies.design.adaptive_seeds import Adaptive
 from raysearch.studies.design.plan import (
     CPU,
     REFERENCE,
@@ -21,6 +22,7 @@ from raysearch.studies.design.plan import (
     in_variants,
     make_cell,
 )
+from raysearch.studies.design.seed_requests import Seeds
 from raysearch.studies.design.variant_names import Levels
 
 
@@ -37,6 +39,7 @@ class AblationPlan(StudyPlan):
     also: Mapping[str, tuple[Variant, ...]]  # variant name -> other settings of the factors with the same config
     comparisons_of_whole: int | None = None  # of the whole study, if `--only` selected a part of it
     whole: "AblationPlan | None" = None  # the plan of the whole study, if `--only` selected a part of it
+    adaptive: Adaptive | None = None  # looks of an adaptive study, whose cells are those of its last look at most
 
     @property
     def definition(self) -> Ablation:
@@ -105,7 +108,7 @@ class AblationPlan(StudyPlan):
 
     def summary(self) -> str:
         """Return the number of cells."""
-        return f"{len(self.cells)} cells"
+        return f"{'at most ' if self.adaptive else ''}{len(self.cells)} cells"
 
 
 def plan_requested(study: Ablation, request: PlanRequest) -> AblationPlan:
@@ -135,7 +138,7 @@ def plan_ablation(
     profile: str,
     data_hash: str,
     settings: Mapping[str, Any] | None = None,
-    seeds: int | None = None,
+    seeds: Seeds | None = None,
     workers: int = 1,
 ) -> AblationPlan:
     """Plan an ablation.
@@ -146,7 +149,7 @@ def plan_ablation(
         profile: the name of a profile of the task, for example "laptop".
         data_hash: content hash of the data set.
         settings: overrides by dotted path, in the units of the config; on a factor's path they move the reference.
-        seeds: number of seeds instead of the study's.
+        seeds: number of seeds, or looks, instead of the study's.
         workers: the number of workers that share each batch.
 
     Raises:
@@ -184,7 +187,10 @@ def plan_ablation(
         if variant.settings != known.settings:  # for example without regions, whose size then does not matter
             also[known.name] = (*also.get(known.name, ()), variant)
         references.setdefault(known.name, _reference_of(study, known, variants.values()))
-    seed_list = tuple(study.seed_list(seeds))
+    requested = study.seeds if seeds is None else seeds
+    adaptive = requested if isinstance(requested, Adaptive) else None
+    count = seeds if isinstance(seeds, int) else None
+    seed_list = tuple(study.seed_list(adaptive.most_seeds if adaptive else count))
     distinct = tuple(variants.values())
     variant_names.check_variant_names(distinct)
     return AblationPlan(
@@ -199,6 +205,7 @@ def plan_ablation(
         also=also,
         workers=workers,
         settings=settings,
+        adaptive=adaptive,
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, Self
 
 from raysearch.studies.configs import TASKS, RunConfig, replace_values
+from raysearch.studies.design.seed_requests import Seeds
 
 REFERENCE = "reference"
 
@@ -50,7 +51,7 @@ class PlanRequest:
     name: str  # the study's
     profile: str
     settings: Mapping[str, Any] = field(default_factory=dict)  # overrides by dotted path, in the units of the config
-    seeds: int | None = None  # number of seeds, instead of the study's
+    seeds: Seeds | None = None  # number of seeds or looks, instead of the study's
     trials: int | None = None  # configs per group of a search, instead of the study's
     workers: int = 1  # workers that share each batch
     only: Mapping[str, Sequence[Any]] = field(default_factory=dict)  # factor name -> levels of an ablation

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 from raysearch.core import Problems, UserError
 from raysearch.studies.configs import RunConfig, overrides, settle_profile
 from raysearch.studies.configs.plain_values import plain_settings
+from raysearch.studies.design.adaptive_seeds import Adaptive
 from raysearch.studies.design.plan import REFERENCE, Cell, Device, PlanRequest, StudyPlan, Variant, make_cell
 from raysearch.studies.design.search import Search
 
@@ -145,6 +146,8 @@ def plan_requested(search: Search, request: PlanRequest) -> SearchPlan:
     """
     if request.only:
         raise UserError("--only is for ablations; a search has a space")
+    if isinstance(request.seeds, Adaptive):
+        raise UserError("adaptive seeds are for ablations; a search tunes on a number of seeds")
     return plan_search(
         request.name,
         search,

@@ -1,0 +1,187 @@
+"""Adaptive studies and raised seeds by the command line, over results that are there: nothing is trained."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raysearch import sweep
+from raysearch.data import class_splits, shards
+from raysearch.engine.preflight.study_check import StudyRequest, check_request
+from raysearch.runs import results
+from raysearch.studies.design import AblationPlan
+from raysearch.studies.statistics import adaptive
+
+from .commands import run_app
+
+STUDY = """
+from raysearch import Ablation, factor
+
+
+def fit(run):
+    raise RuntimeError("nothing is trained here")
+
+
+study = Ablation("?", fit, {"width": 4}, [factor("width", 2, 8, 16)], metric="accuracy", seeds=3)
+"""
+EFFECTS = {2: -0.3, 8: 0.001, 16: 0.01}
+LOOKS = "3,5,8"
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("my_study.py").write_text(STUDY)
+
+
+def end(count: int, widths: tuple[int, ...] = (4, *EFFECTS), status: str = "finished", **fields: Any) -> None:
+    """Write the results of the first seeds of some variants."""
+    plan = check_request(StudyRequest("my_study.py", seeds=count)).for_data(class_splits.data_identity(shards.NO_DATA))
+    assert isinstance(plan, AblationPlan)
+    for cell in plan.cells:
+        width = cell.variant.config.model_dump()["width"]
+        if width not in widths:
+            continue
+        row: dict[str, Any] = {"seed": cell.seed, "cell": cell.hash, "status": status, "seconds": 1.0}
+        row |= {"config": json.dumps(cell.variant.config.canonical()), "device": "cpu", "gpu_seconds": 0.0}
+        if status == "finished":
+            row["accuracy"] = 0.5 + EFFECTS.get(width, 0) + random.Random(f"{width} {cell.seed}").gauss(0, 0.01)
+        results.write_cell(Path("run/cells"), row | fields)
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> str:
+    """Run the sweep, and return what it prints."""
+    capsys.readouterr()
+    assert run_app(sweep.app, "my_study.py", "--out", "run", *words) in (code, code or None)
+    output = capsys.readouterr()
+    assert (code == 0) == (output.err == "")
+    return output.err if code else output.out
+
+
+def start(capsys: pytest.CaptureFixture[str], *words: str) -> None:
+    """Have a run with the results of as many seeds as the looks need."""
+    end(8)
+    run(capsys, *words)
+
+
+def test_a_study_that_has_what_its_looks_need_is_over(capsys: pytest.CaptureFixture[str]) -> None:
+    end(8)
+    output = run(capsys, "--looks", LOOKS)
+    assert "look 3 of 3, 8 seeds: 1 of 3 comparisons decided, 2 undecided; the study is over" in output
+    study = results.read_study("run")
+    assert (study.looks, study.margin, study.seeds, study.looked) == ([3, 5, 8], None, list(range(8)), [])
+    table = results.load("run")
+    verdicts = {
+        row["variant"]: row["verdict"] for row in adaptive(table, "accuracy", "reference", [3, 5, 8]).to_pylist()
+    }
+    assert verdicts == {"reference": None, "width=2": "worse", "width=8": "undecided", "width=16": "undecided"}
+
+
+def test_a_decided_variant_needs_no_further_cells(capsys: pytest.CaptureFixture[str]) -> None:
+    end(5)
+    end(8, (4, 8, 16))
+    assert "the study is over" in run(capsys, "--looks", LOOKS)
+
+
+def test_a_dry_run_counts_the_first_and_the_last_look(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = run(capsys, "--looks", LOOKS, "--dry-run").splitlines()
+    assert [line.split()[1:3] for line in lines[:-2]] == [["to", "run"]] * 12
+    assert lines[-2:] == [
+        "look 1 of 3, 3 seeds: 12 cells, 0 ended, 12 to run, of a cost not known yet",
+        "look 3 of 3, 8 seeds: at most 32 cells, 0 ended, 32 to run, of a cost not known yet",
+    ]
+    end(5)
+    decided_first = 3 * 4 + 2 * 3  # cells: the largest effect shows with three seeds
+    assert run(capsys, "--looks", LOOKS, "--dry-run").splitlines()[-2:] == [
+        "look 2 of 3, 5 seeds: 1 of 3 comparisons decided, 2 undecided; the undecided and their references go on to 8 "
+        "seeds",
+        f"look 3 of 3, 8 seeds: at most {decided_first + 9} cells, {decided_first} ended, 9 to run, about 9 worker "
+        "seconds",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--seeds", "adaptiv"], "--seeds adaptiv: give a number of seeds, or `adaptive`; did you mean 'adaptive'?"),
+        (["--seeds", "2.5"], "--seeds 2.5: give a number of seeds, or `adaptive`"),
+        (["--looks", "5,3"], "looks rise, but 3 follows 5"),
+        (["--looks", "2,5"], "the first look has 2 in 2, 5: an interval needs 3 seeds"),
+        (["--looks", "3;5"], "--looks 3;5: give numbers of seeds with commas between them, such as 3,5,8"),
+        (["--margin", "0"], "margin is a difference of the metric above 0, not 0"),
+        (["--margin", "-0.01"], "margin is a difference of the metric above 0, not -0.01"),
+        (["--seeds", "5", "--looks", "3,5"], "--seeds 5 is a fixed number, and --looks is for adaptive seeds"),
+        (["--seeds", "5", "--margin", "1"], "--seeds 5 is a fixed number, and --margin is for adaptive seeds"),
+    ],
+)
+def test_wrong_words_are_refused(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    output = run(capsys, *words, code=2)
+    assert message in output
+    assert output.count("\n") == 1
+    assert not Path("run").exists()
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        (["--looks", LOOKS], ["--looks", "3,5,9"], "declared the looks 3, 5, 8, here 3, 5, 9"),
+        (["--looks", LOOKS], ["--seeds", "adaptive"], "declared the looks 3, 5, 8, here 3, 5, 8, 12, 20"),
+        (["--looks", LOOKS], ["--looks", LOOKS, "--margin", "0.1"], "declared the margin none, here 0.1"),
+        (["--looks", LOOKS], ["--looks", LOOKS, "--only", "width=2"], "declared the variants reference, width=2"),
+        (["--looks", LOOKS], ["--seeds", "5"], "is an adaptive run, judged at 3, 5, 8 seeds, and 5 fixed seeds would"),
+        (["--looks", LOOKS, "--margin", "0.1"], [], "use --looks 3,5,8 --margin 0.1, or give another --out"),
+        (["--seeds", "8"], ["--seeds", "adaptive"], "has results of 8 fixed seeds, and looks are declared before"),
+    ],
+)
+def test_a_run_keeps_what_it_declared(
+    first: list[str], second: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start(capsys, *first)
+    before = Path("run/study.json").read_bytes()
+    for words in (second, [*second, "--dry-run"]):
+        output = run(capsys, *words, code=2)
+        assert message in output
+        assert output.count("\n") == 1
+    assert Path("run/study.json").read_bytes() == before
+    assert "nothing to run" in run(capsys, *first), "the same command continues"
+
+
+def test_without_results_looks_may_change(capsys: pytest.CaptureFixture[str]) -> None:
+    start(capsys, "--looks", LOOKS)
+    for path in Path("run/cells").iterdir():
+        path.unlink()
+    assert "look 3 of 3, 6 seeds" in run(capsys, "--looks", "3,4,6", "--dry-run")
+
+
+def test_a_raise_after_results_is_recorded(capsys: pytest.CaptureFixture[str]) -> None:
+    end(3)
+    run(capsys)
+    assert results.read_study("run").looked == []
+    end(5)
+    run(capsys, "--seeds", "5")
+    assert results.read_study("run").looked == [3]
+    end(8)
+    run(capsys, "--seeds", "8")
+    assert results.read_study("run").looked == [3, 5]
+    run(capsys, "--seeds", "8")
+    run(capsys, "--seeds", "3")
+    assert results.read_study("run").looked == [3, 5], "fewer seeds undo no look"
+
+
+def test_completing_a_plan_is_no_look(capsys: pytest.CaptureFixture[str]) -> None:
+    end(5)
+    run(capsys, "--seeds", "5")
+    for path in sorted(Path("run/cells").iterdir())[:7]:
+        path.unlink()
+    end(5)
+    run(capsys, "--seeds", "5")
+    assert results.read_study("run").looked == []
+
+
+def test_further_levels_are_no_look(capsys: pytest.CaptureFixture[str]) -> None:
+    end(5)
+    run(capsys, "--seeds", "5", "--only", "width=2")
+    run(capsys, "--seeds", "5")
+    assert results.read_study("run").looked == []
