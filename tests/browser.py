@@ -133,7 +133,7 @@ class Page:
         return self._browser.call(method, values, self._session)
 
     def go(self, url: str) -> None:
-        """Load an address."""
+        """Load an address, and wait until a report's figures are drawn."""
         self._loaded = False
         result = self.call("Page.navigate", {"url": url})
         if "errorText" in result:
@@ -143,6 +143,7 @@ class Page:
             if time.monotonic() > end:
                 raise TimeoutError(f"{url} did not load within {_TIMEOUT:.0f} s")
             self._browser.pump(0.02)
+        self.evaluate("window.figuresDrawn")  # a promise; undefined on other pages
 
     def evaluate(self, expression: str) -> Any:
         """Return the value of a JavaScript expression; a promise is awaited."""

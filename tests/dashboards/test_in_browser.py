@@ -196,3 +196,12 @@ def test_the_browser_tells_of_errors_and_requests(browser: Browser, tmp_path: Pa
     page.wait_for("document.images[0].complete")
     assert any("nothing is not defined" in error for error in page.errors)
     assert list(page.requests) == ["http://127.0.0.1:9/none.png"]
+
+
+def test_a_browser_that_cannot_unpack_the_script_shows_why(browser, reports):
+    page = browser.open("about:blank")
+    page.call("Page.addScriptToEvaluateOnNewDocument", {"source": "delete window.DecompressionStream"})
+    page.go(reports("one at a time"))
+    texts = page.evaluate("[...document.querySelectorAll('.plot')].map((plot) => plot.textContent)")
+    assert texts
+    assert set(texts) == {"Not drawn: this browser cannot unpack scripts; it is older than 2023"}
