@@ -6,6 +6,7 @@
 import json
 import math
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -55,16 +56,74 @@ def read_references(names: Collection[str], reference: str | Mapping[str, str]) 
     return references
 
 
-def compare_rows(
-    rows: Sequence[Mapping[str, Any]], metric: str, references: Mapping[str, str], level: float = LEVEL
-) -> list[dict[str, Any]]:
-    """Return the comparisons of `compare` as they are before Holm's correction, in the order of the cells.
+def read_running(
+    table: pa.Table, metric: str, reference: str | Mapping[str, str]
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """Return the cells of a study that may still run, and variant -> its reference.
+
+    Variants of the mapping need no cell yet, and the metric no column before a cell has finished.
+
+    Args:
+        table: results so far, one row per cell.
+        metric: the column to compare.
+        reference: see `statistics.compare`.
+
+    Raises:
+        UserError: see `read_rows` and `read_references`.
+    """
+    if metric not in table.column_names and "finished" not in table["status"].to_pylist():
+        table = table.append_column(metric, pa.nulls(table.num_rows, pa.float64()))
+    rows = read_rows(table, metric)
+    names = dict.fromkeys(row["variant"] for row in rows)
+    if not isinstance(reference, str):
+        names |= dict.fromkeys(reference)
+    return rows, read_references(names, reference)
+
+
+@dataclass(frozen=True)
+class PairedCells:
+    """The cells of a variant, and the metric of its finished cells beside that of its reference.
+
+    Attributes:
+        variant: the name.
+        is_reference: whether the variant is compared with itself.
+        cells: of the variant.
+        values: metric by seed.
+        reference_values: metric of the reference by seed.
+        step: of the metric; 0.0 if none is known.
+    """
+
+    variant: str
+    is_reference: bool
+    cells: Sequence[Row]
+    values: Mapping[int, float]
+    reference_values: Mapping[int, float]
+    step: float
+
+    @property
+    def differences(self) -> dict[int, float]:
+        """Variant minus reference by seed, for seeds that both finished."""
+        pairs = self.reference_values
+        return {seed: _difference(value, pairs[seed]) for seed, value in self.values.items() if seed in pairs}
+
+    @property
+    def rounding(self) -> float:
+        """Variance that rounding adds to a difference."""
+        return self.step**2 / 6
+
+    @property
+    def largest(self) -> float:
+        """The largest metric of the common seeds."""
+        return max(max(abs(self.values[seed]), abs(self.reference_values[seed])) for seed in self.differences)
+
+
+def pair_cells(rows: Sequence[Row], metric: str, references: Mapping[str, str]) -> list[PairedCells]:
+    """Return the cells of each variant beside its reference, in the order of the cells.
 
     Args:
         rows: of `read_rows`.
         metric: the column to compare.
         references: variant -> its reference.
-        level: of the intervals.
 
     Raises:
         UserError: a variant with several configs, or a metric with several definitions among compared variants.
@@ -81,17 +140,33 @@ def compare_rows(
     values = {name: _finished(variant_rows, name, metric) for name, variant_rows in cells.items()}
     steps = {name: metric_step(block, metric) for name, block in blocks.items()}
     return [
-        _row(
-            variant_rows,
-            name,
-            values[name],
-            values[references[name]],
-            name == references[name],
-            steps[references[name]],
-            level,
+        PairedCells(
+            variant=name,
+            is_reference=references[name] == name,
+            cells=variant_rows,
+            values=values[name],
+            reference_values=values.get(references[name], {}),
+            step=steps[references[name]],
         )
         for name, variant_rows in cells.items()
     ]
+
+
+def compare_rows(
+    rows: Sequence[Row], metric: str, references: Mapping[str, str], level: float = LEVEL
+) -> list[dict[str, Any]]:
+    """Return the comparisons of `compare` as they are before Holm's correction, in the order of the cells.
+
+    Args:
+        rows: see `pair_cells`.
+        metric: see `pair_cells`.
+        references: see `pair_cells`.
+        level: of the intervals.
+
+    Raises:
+        UserError: see `pair_cells`.
+    """
+    return [_row(pair, level) for pair in pair_cells(rows, metric, references)]
 
 
 def metric_step(rows: Sequence[Mapping[str, Any]], metric: str) -> float:
@@ -107,34 +182,25 @@ def metric_step(rows: Sequence[Mapping[str, Any]], metric: str) -> float:
     return resolution.common_step([row[metric] for row in rows if _has_value(row, metric)])
 
 
-def _row(
-    rows: list[Row],
-    name: str,
-    values: dict[int, float],
-    reference: dict[int, float],
-    is_reference: bool,
-    step: float,
-    level: float,
-) -> dict:
-    low, high = interval(list(values.values()), step**2 / 12, level)
-    statuses = [row["status"] for row in rows]
-    row = {"variant": name, "seeds": len(values), "mean": _mean(list(values.values())), "ci_low": low, "ci_high": high}
+def _row(pair: PairedCells, level: float) -> dict[str, Any]:
+    values = list(pair.values.values())
+    low, high = interval(values, pair.step**2 / 12, level)
+    statuses = [cell["status"] for cell in pair.cells]
+    row = {"variant": pair.variant, "seeds": len(values), "mean": _mean(values), "ci_low": low, "ci_high": high}
     unusable = statuses.count("finished") - len(values)  # finished, without a finite metric
     row |= {"failed": statuses.count("failed") + unusable, "stopped": statuses.count("stopped")}
     row |= dict.fromkeys(("delta", "delta_low", "delta_high", "p", "decided"))
     row["refused"] = refusal(len(values))
-    if not is_reference:
-        common = [seed for seed in values if seed in reference]
-        differences = [_difference(values[seed], reference[seed]) for seed in common]
+    if not pair.is_reference:
+        differences = list(pair.differences.values())
         row["delta"] = _mean(differences)
         row["refused"] = refusal(len(differences))
-        if values and reference and not common:
+        if values and pair.reference_values and not differences:
             row["refused"] = "no seed in common with the reference"
         if row["refused"] is None:
-            largest = max(max(abs(values[seed]), abs(reference[seed])) for seed in common)
-            if has_spread(differences, largest):
-                row["delta_low"], row["delta_high"] = interval(differences, step**2 / 6, level)
-                row["p"] = p_value(differences, step**2 / 6)
+            if has_spread(differences, pair.largest):
+                row["delta_low"], row["delta_high"] = interval(differences, pair.rounding, level)
+                row["p"] = p_value(differences, pair.rounding)
             else:
                 row["p"] = 1.0
                 row["refused"] = no_spread(differences)

@@ -91,13 +91,7 @@ class Replay:
         margin = look_checks.check_margin(margin)
         if mode not in ("max", "min"):
             raise UserError(f"mode must be max or min, not '{mode}'")
-        if metric not in table.column_names and "finished" not in table["status"].to_pylist():
-            table = table.append_column(metric, pa.nulls(table.num_rows, pa.float64()))
-        cells = paired.read_rows(table, metric)
-        names = dict.fromkeys(row["variant"] for row in cells)
-        if not isinstance(reference, str):
-            names |= dict.fromkeys(reference)
-        references = paired.read_references(names, reference)
+        cells, references = paired.read_running(table, metric, reference)
         family = statistics.recorded_family(table) if comparisons is None else comparisons
         planned = _recorded_seeds(table) if seeds is None else seeds
         if planned is None:

@@ -117,7 +117,8 @@ def test_looks_of_a_running_study_are_those_of_the_complete_study(seed: int):
         running = look_rule.path(table, "map", references, LOOKS, **rule).to_pylist()
         assert running == complete[: len(running)]
         reached.add(len(running))
-    assert reached >= {0, 5, len(complete)}  # rows
+    assert reached >= {0, len(complete)}
+    assert len(reached) > 3
 
 
 def test_undecided_are_those_that_the_next_look_needs():
