@@ -45,6 +45,8 @@ from rich.table import Table
 from scipy import stats
 from script import make_parser, print_figures
 
+from raysearch.core import count_cpus
+
 UNITS = ("trials", "epochs")
 
 
@@ -210,7 +212,7 @@ def main() -> None:
     grid = replay.read_grid(retrieval_grid.PATH, seed=0)
     runs = [(setting, method, seed) for setting in SETTINGS for method in setting.methods for seed in range(searches)]
     os.environ["OMP_NUM_THREADS"] = "1"  # per process, because there is one process per core
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(count_cpus(), mp_context=multiprocessing.get_context("spawn")) as pool:
         outcomes = dict(zip(runs, pool.map(run_search, *zip(*runs, strict=True)), strict=True))
     results: dict[str, Any] = {}
     for setting in SETTINGS:

@@ -17,7 +17,6 @@ numbers of examples. If photos are in folders named like classes, the accuracy i
 
 import csv
 import itertools
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -29,7 +28,7 @@ from pyarrow.fs import FileType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from scipy.stats import binomtest
 
-from raysearch.core import UserError, atomic, cli, sanitize
+from raysearch.core import UserError, atomic, cli, count_cpus, sanitize
 from raysearch.data import image_sources, reading_account, shards
 from raysearch.inference.classifier import FewShotClassifier, Prediction
 from raysearch.ingest import OnCorrupt
@@ -108,7 +107,7 @@ class _Naming:
             assert path is not None
             yield Named(str(self.location), None, self.recogniser.predict([path])[0])
             return
-        with ThreadPoolExecutor(os.cpu_count()) as threads:  # decoders release the GIL
+        with ThreadPoolExecutor(count_cpus()) as threads:  # decoders release the GIL
             while batch := list(itertools.islice(self._found.images, BATCH)):
                 pixels = []
                 photos = []

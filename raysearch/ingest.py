@@ -20,7 +20,6 @@ them a data set, comes last.
 import contextlib
 import importlib.util
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
@@ -30,7 +29,7 @@ from typing import NoReturn
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from raysearch.core import UserError, cli
+from raysearch.core import UserError, cli, count_cpus
 from raysearch.data import layouts, shards
 from raysearch.storage import Location
 
@@ -115,7 +114,6 @@ def ingest(
     ),
 ) -> None:
     """Write the images of SRC as Parquet shards into OUT."""
-    _exit_cleanly_on_sigterm()
     worker_count = _parse_workers(workers)
     target = Location.parse(out)
     chosen, reason = layouts.find_layout(layout, src)
@@ -219,7 +217,7 @@ def _executor(workers: int | None, address: str | None, images: int, out: Locati
         cli.console().print(f"shards for {out} are built on this machine only, by threads")
         yield shards.ThreadExecutor(workers)
         return
-    pays_off = images >= ENOUGH_FOR_RAY and (os.cpu_count() or 1) > 1
+    pays_off = images >= ENOUGH_FOR_RAY and count_cpus() > 1
     if importlib.util.find_spec("ray") is None:
         if address:
             raise UserError("--address: Ray is not installed here; pip install ray")
@@ -228,15 +226,9 @@ def _executor(workers: int | None, address: str | None, images: int, out: Locati
         from raysearch.engine.cluster import connection
 
         with connection.connected(address):
-            _exit_cleanly_on_sigterm()  # Ray has installed its own handler
             yield shards.RayExecutor(workers)
     else:
         yield shards.ThreadExecutor(workers)
-
-
-def _exit_cleanly_on_sigterm() -> None:
-    """Treat SIGTERM, by which clusters end jobs, like Ctrl-C: finished shards are kept and others removed."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @contextlib.contextmanager

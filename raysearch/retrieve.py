@@ -14,8 +14,6 @@ Images at equal distance keep the order of the index: by path for a folder, by c
 """
 
 import itertools
-import os
-import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
@@ -26,7 +24,7 @@ import numpy as np
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from raysearch.core import UserError, cli
+from raysearch.core import UserError, cli, count_cpus
 from raysearch.data import image_sources, reading_account, shards
 from raysearch.inference.hasher import Hasher
 from raysearch.inference.index import About, Index, Match, read_about
@@ -81,7 +79,7 @@ def build(
     paths: list[str] = []
     labels: list[str | None] = []
     corrupt: list[shards.Corrupt] = []
-    with ThreadPoolExecutor(os.cpu_count()) as threads:  # decoders release the GIL
+    with ThreadPoolExecutor(count_cpus()) as threads:  # decoders release the GIL
         while batch := list(itertools.islice(source.images, hasher.batch)):
             pixels = []
             for photo, read in zip(batch, threads.map(hasher.preprocessing.read, batch), strict=True):
@@ -134,7 +132,6 @@ def index_command(
     follow_links: bool = FOLLOW_LINKS,
 ) -> None:
     """Encode the images of FOLDER into OUT."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as on Ctrl-C
     cli.check_writable(out, "OUT")
     _check_replaceable(out)
     hasher = Hasher.load(model)

@@ -206,17 +206,20 @@ def _run(sweep: sweep_request.OpenSweep) -> None:
     """Run a study, write its results and report, and print the outcome.
 
     Raises:
-        typer.Exit: 130 when the user stopped it, 1 when every cell failed.
+        typer.Exit: 130 when the user stopped it, 143 when SIGTERM did, 1 when every cell failed.
     """
     context = sweep.context
     location = sweep.location
     location.check_writable()
-    with context.interrupt.caught(), location.synced(lambda message: context.console.print(message)):
-        complete = sweep.driver.run(context)
-        _report(context, location)
+    try:
+        with context.interrupt.caught(), location.synced(lambda message: context.console.print(message)):
+            complete = sweep.driver.run(context)
+            _report(context, location)
+    except KeyboardInterrupt:
+        raise typer.Exit(context.interrupt.exit_code) from None
     if not complete:
         context.console.print(f"stopped; to continue: {_command()}")
-        raise typer.Exit(130)
+        raise typer.Exit(context.interrupt.exit_code)
 
 
 def _report(context: RunContext, location: RunLocation) -> None:

@@ -1,10 +1,14 @@
-"""Ctrl-C in a real terminal: the key is typed, and all that runs in the foreground hears of it, Ray's processes too."""
+"""Ctrl-C in a real terminal: the key is typed, and all that runs in the foreground hears of it, Ray's processes too.
+
+The signals of clusters, SIGTERM and SIGUSR1, are sent to the command alone.
+"""
 
 import fcntl
 import json
 import os
 import pty
 import re
+import signal
 import struct
 import subprocess
 import sys
@@ -145,13 +149,42 @@ def halfway(run: Path) -> dict[str, list[dict[str, Any]]]:
     return histories
 
 
-def interrupted(here: Path, out: str) -> Terminal:
-    """A sweep at a moment when one cell has ended and another is halfway; the key was pressed once."""
-    terminal = Terminal(command(here, out))
+def begun(here: Path, out: str, *wrapper: str) -> Terminal:
+    """A sweep at a moment when one cell has ended and another is halfway."""
+    terminal = Terminal([*wrapper, *command(here, out)])
     run = here / out
     terminal.until(lambda: list(run.glob("cells/*.parquet")) and halfway(run), "a cell that ended and one halfway")
+    return terminal
+
+
+def interrupted(here: Path, out: str) -> Terminal:
+    """Such a sweep, after the key was pressed once."""
+    terminal = begun(here, out)
     terminal.press(CTRL_C)
     return terminal
+
+
+def sweep_process(terminal: Terminal) -> psutil.Process:
+    """The command itself, inside of what wraps it."""
+    family = [psutil.Process(terminal.process.pid), *psutil.Process(terminal.process.pid).children(recursive=True)]
+    (process,) = (member for member in family if member.cmdline()[:3] == [sys.executable, "-m", "raysearch.sweep"])
+    return process
+
+
+def check_good_order(terminal: Terminal, here: Path, out: str) -> None:
+    """A stopped sweep leaves results, a report, checkpoints, and the command that continues it."""
+    run = here / out
+    lines = terminal.text().strip().splitlines()
+    assert lines[-1] == f"stopped; to continue: python {' '.join(command(here, out)[1:])}"
+    assert any(line.startswith("report: ") for line in lines)
+    assert "Traceback" not in terminal.text()
+    assert "*** " not in terminal.text(), "Ray's stack dump"
+    assert (run / "report.html").stat().st_size > 100_000
+    table = results.load(run)
+    assert (run / "results.parquet").exists()
+    assert 0 < table.num_rows < CELLS, "a cell that did not end is not in the results"
+    assert set(table["status"].to_pylist()) == {"finished"}
+    assert halfway(run)
 
 
 def goes_on(here: Path, out: str) -> None:
@@ -173,22 +206,10 @@ def goes_on(here: Path, out: str) -> None:
 @pytest.mark.slow
 def test_once_ends_in_good_order(here: Path) -> None:
     terminal = interrupted(here, "once/run")
-    run = here / "once/run"
     assert terminal.end(120) == 130, terminal.text()
     assert not terminal.remaining_processes()
-    text = terminal.text()
-    assert text.count("press Ctrl-C again to stop at once") == 1
-    assert "Traceback" not in text
-    lines = text.strip().splitlines()
-    words = command(here, "once/run")[1:]
-    assert lines[-1] == f"stopped; to continue: python {' '.join(words)}"
-    assert any(line.startswith("report: ") for line in lines)
-    assert (run / "report.html").stat().st_size > 100_000
-    table = results.load(run)
-    assert (run / "results.parquet").exists()
-    assert 0 < table.num_rows < CELLS, "a cell that did not end is not in the results"
-    assert set(table["status"].to_pylist()) == {"finished"}
-    assert halfway(run)
+    assert terminal.text().count("press Ctrl-C again to stop at once") == 1
+    check_good_order(terminal, here, "once/run")
     goes_on(here, "once/run")
 
 
@@ -206,6 +227,63 @@ def test_twice_ends_at_once(here: Path) -> None:
     assert "report: " not in terminal.text(), "nothing is drawn when all should end at once"
     assert took < 30, f"{took:.1f} s is not at once"  # about 4 s, but for a machine that is busy with other things
     goes_on(here, "twice/run")
+
+
+AS_PID_1 = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "code", "wrapper"),
+    [
+        (signal.SIGTERM, 143, ()),
+        (signal.SIGUSR1, 130, ()),
+        pytest.param(signal.SIGTERM, 143, AS_PID_1, marks=pytest.mark.skipif(os.geteuid() != 0, reason="needs root")),
+    ],
+    ids=["SIGTERM", "SIGUSR1", "SIGTERM to PID 1"],
+)
+def test_a_signal_of_a_cluster_ends_in_good_order(
+    number: signal.Signals, code: int, wrapper: tuple[str, ...], here: Path
+) -> None:
+    out = f"{number.name}{len(wrapper)}/run"
+    terminal = begun(here, out, *wrapper)
+    process = sweep_process(terminal)
+    started = time.monotonic()
+    process.send_signal(number)
+    assert terminal.end(120) == code, terminal.text()
+    took = time.monotonic() - started
+    assert not terminal.remaining_processes()
+    assert f"{number.name}: stopping: " in terminal.text()
+    check_good_order(terminal, here, out)
+    assert took < 20, f"{took:.1f} s; clusters kill after 30"
+    goes_on(here, out)
+
+
+@pytest.mark.slow
+def test_sigterm_twice_ends_at_once(here: Path) -> None:
+    terminal = begun(here, "term/run")
+    process = sweep_process(terminal)
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGTERM)  # as `timeout` and srun do, which forward it
+    time.sleep(1.5)
+    assert terminal.process.poll() is None
+    started = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    assert terminal.end(120) == 143, terminal.text()
+    took = time.monotonic() - started
+    assert "Traceback" not in terminal.text()
+    assert not terminal.remaining_processes()
+    assert "report: " not in terminal.text()
+    assert took < 15, f"{took:.1f} s is not at once"
+    goes_on(here, "term/run")
+
+
+@pytest.mark.slow
+def test_pinned_to_one_core_a_sweep_runs_one_trial_at_a_time(here: Path) -> None:
+    terminal = Terminal(["taskset", "-c", str(min(os.sched_getaffinity(0))), *command(here, "pinned/run")])
+    assert terminal.end() == 0, terminal.text()
+    assert "1 trials at a time" in terminal.text()
+    assert outcome(here / "pinned/run") == outcome(here / "whole/run")
 
 
 def test_only_the_first_signal_is_a_wish() -> None:
@@ -237,3 +315,51 @@ def test_a_background_job_is_not_ended_by_the_key_of_its_script() -> None:
     done = subprocess.run(background, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "--max-hours; stopping: running cells keep their checkpoints\n", "a limit still counts"
+
+
+def test_a_signal_that_is_forwarded_counts_once() -> None:
+    messages: list[str] = []
+    interrupt = Interrupt(messages.append)
+    with interrupt.caught():
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert interrupt()
+        time.sleep(1.1)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+    assert messages == ["SIGTERM: stopping: running cells keep their checkpoints; a second SIGTERM stops at once"]
+    assert interrupt.exit_code == 143
+
+
+_COMMAND = """
+import os, signal, typer
+from raysearch.core import Interrupt, cli
+app = typer.Typer()
+@app.command()
+def main(number: int, caught: bool = False):
+    interrupt = Interrupt()
+    if caught:
+        with interrupt.caught():
+            os.kill(os.getpid(), number)
+        raise typer.Exit(interrupt.exit_code)
+    try:
+        os.kill(os.getpid(), number)
+    finally:
+        print("cleaned up")
+cli.run(app)
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 130)])
+def test_every_command_cleans_up_at_a_signal(number: signal.Signals, code: int) -> None:
+    for words in ([], ["--caught"]):
+        command = [sys.executable, "-c", _COMMAND, str(int(number)), *words]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stderr.strip()) == (code, "")
+        assert done.stdout.strip() == ("" if words else "cleaned up")
+
+
+def test_a_background_job_hears_of_the_end_of_the_cluster() -> None:
+    script = 'trap "" INT; "$@" & wait $!'
+    background = ["sh", "-c", script, "sh", sys.executable, "-c", _COMMAND, str(int(signal.SIGTERM)), "--caught"]
+    assert subprocess.run(background, capture_output=True, timeout=60).returncode == 143

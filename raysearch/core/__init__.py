@@ -5,9 +5,10 @@ Nothing here knows a data set, a model or a study. `cli` needs typer and rich an
 
 from raysearch.core.background import run_periodically
 from raysearch.core.confined import is_own, is_private, open_below, refuse_link
+from raysearch.core.cpus import count_cpus
 from raysearch.core.durations import format_seconds
 from raysearch.core.errors import Problems, Unreachable, UserError, UserErrors, WriteError, nearest, type_of
-from raysearch.core.interrupt import Interrupt
+from raysearch.core.interrupt import Interrupt, StopSignals
 from raysearch.core.locks import lock_file
 from raysearch.core.registry import Registry
 
@@ -15,10 +16,12 @@ __all__ = [
     "Interrupt",
     "Problems",
     "Registry",
+    "StopSignals",
     "Unreachable",
     "UserError",
     "UserErrors",
     "WriteError",
+    "count_cpus",
     "format_seconds",
     "is_own",
     "is_private",

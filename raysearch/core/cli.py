@@ -17,6 +17,7 @@ import typer
 from raysearch.core import extensions, sanitize
 from raysearch.core.console import Console, TerminalColumn, TerminalTable, open_console, table_of_rows
 from raysearch.core.errors import UserError, advice, nearest
+from raysearch.core.interrupt import INTERRUPTED, StopSignals
 from raysearch.core.logging import configure_logging
 
 __all__ = [
@@ -40,7 +41,9 @@ _logger = logging.getLogger(__name__)
 
 
 def run(app: typer.Typer, arguments: list[str] | None = None, name: str | None = None) -> NoReturn:
-    """Run a typer app and exit: 0 for success, 1 for a failure, 2 for wrong input, 130 for an interrupt.
+    """Run a typer app and exit: 0 for success, 1 for a failure, 2 for wrong input, 130 or 143 for a signal.
+
+    SIGTERM and SIGUSR1 stop a command as Ctrl-C does. The exit code after SIGTERM is 143, after the others 130.
 
     Args:
         app: the commands.
@@ -54,8 +57,10 @@ def run(app: typer.Typer, arguments: list[str] | None = None, name: str | None =
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # what the encoding lacks is escaped, for example in --help
             stream.reconfigure(errors="backslashreplace")
+    signals = StopSignals()
     try:
-        code = command.main(args=words, prog_name=name, standalone_mode=False)
+        with signals.raised():
+            code = command.main(args=words, prog_name=name, standalone_mode=False)
         sys.stdout.flush()  # here an error can still be reported
     except UserError as error:
         exit_with_error(*error.messages)
@@ -63,7 +68,7 @@ def run(app: typer.Typer, arguments: list[str] | None = None, name: str | None =
         _logger.debug("a text cannot be encoded", exc_info=True)
         exit_with_error(f"'{error.object}' is not UTF-8; rename the file or directory")
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(signals.exit_code)
     except BrokenPipeError:  # the reader of the pipe has left; click and rich end in the same way
         _discard_output()
         sys.exit(1)
@@ -76,6 +81,8 @@ def run(app: typer.Typer, arguments: list[str] | None = None, name: str | None =
         if not hasattr(error, "format_message"):
             raise
         exit_with_error(_usage_message(error, command))
+    if code == INTERRUPTED:  # typer turns KeyboardInterrupt into this code
+        code = signals.exit_code
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -9,10 +9,13 @@ fast.
 """
 
 import contextlib
+import importlib
 import json
 import logging
 import os
 import secrets
+import signal
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +71,6 @@ _AUTH_TOKEN = "RAY_AUTH_TOKEN"
 # The results are stored by raysearch. Tune's own record of a run is thrown away, so writing it is kept to a minimum.
 TUNE_ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a failed cell has no metric
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
     "TUNE_RESULT_BUFFER_LENGTH": "1000",  # short steps are sent together...
@@ -117,6 +119,21 @@ def only_for_this_process() -> Iterator[None]:
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = on_network
         _renew_authentication()
+
+
+@contextlib.contextmanager
+def handlers_restored() -> Iterator[None]:
+    """Put the caller's handler of SIGTERM back after a `ray.init` in the block, which installs one of Ray's.
+
+    Ray's handler ends the process at once, with its own exit code. A caller without a handler keeps Ray's, which ends
+    the processes of a local Ray too.
+    """
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if callable(before) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def _renew_authentication() -> None:
@@ -250,6 +267,21 @@ def wait_until_alive(actor: Any, seconds: float) -> None:
 
 
 # ---- Tune ----
+
+
+@contextlib.contextmanager
+def signals_left_alone() -> Iterator[None]:
+    """Keep Tune from handling signals itself in the block. It has a switch for SIGINT, and none for SIGUSR1.
+
+    Tune's handlers would end the run without a word of how to continue it.
+    """
+    module = importlib.import_module("ray.tune.tune")  # the package has a function of the same name
+    setup = module._setup_signal_catching
+    module._setup_signal_catching = threading.Event
+    try:
+        yield
+    finally:
+        module._setup_signal_catching = setup
 
 
 class NotSaved:

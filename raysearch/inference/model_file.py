@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Self, TypeVar
 import torch
 from pydantic import ValidationError
 
-from raysearch.core import UserError, atomic
+from raysearch.core import UserError, atomic, count_cpus
 from raysearch.data.preprocessing import Preprocessing
 from raysearch.data.shards import Manifest, file_sha256
 from raysearch.studies.configs import TASKS, FewshotConfig, RetrievalConfig
@@ -84,6 +84,7 @@ class ExportedModel:
         Raises:
             UserError: the file is missing, is not a model, or is a model of another task or format.
         """
+        torch.set_num_threads(min(torch.get_num_threads(), count_cpus()))  # torch ignores a container's limit
         return load_model(path, cls.task, partial(cls, device=choose_device(device)))
 
 

@@ -1,10 +1,12 @@
 """Each hook into Ray does what it is for; each test fails by the hook's name when Ray changes it."""
 
 import ast
+import importlib
 import inspect
 import os
 import pickle
 import re
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -15,6 +17,7 @@ import pytest
 import ray
 import yaml
 from ray import tune
+from ray._private import utils as ray_utils
 from ray.train.backend import Backend
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.tune.experiment import Experiment, Trial
@@ -108,6 +111,34 @@ def mentions(name: str, *folders: str) -> bool:
     """Return whether a Python file of Ray names it."""
     command = ["grep", "-rqw", "--include=*.py", name, *(str(RAY / folder) for folder in folders)]
     return subprocess.run(command).returncode == 0
+
+
+def test_handlers_restored() -> None:
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with ray_internals.handlers_restored():
+            ray_utils.set_sigterm_handler(lambda *_: None)  # as `ray.init` does
+            assert signal.getsignal(signal.SIGTERM) is not signal.default_int_handler
+        assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert "set_sigterm_handler(" in inspect.getsource(ray.init), "Ray needs this hook no longer"
+
+
+def test_signals_left_alone() -> None:
+    tune_run = importlib.import_module("ray.tune.tune")
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGUSR1)}
+    try:
+        with ray_internals.signals_left_alone():
+            interrupted = tune_run._setup_signal_catching()
+        assert {number: signal.getsignal(number) for number in before} == before
+        assert not interrupted.is_set()
+        tune_run._setup_signal_catching()
+        assert signal.getsignal(signal.SIGUSR1) is not before[signal.SIGUSR1], "Tune needs this hook no longer"
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert "_setup_signal_catching()" in inspect.getsource(tune_run.run)
 
 
 def test_autoscaler(ray_here: None) -> None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from raysearch.core import UserError
+from raysearch.core import UserError, count_cpus
 from raysearch.data import shards
 from raysearch.data.feed import decoding, image_set, streaming
 from raysearch.data.feed_mode import FeedDecision, FeedMode, choose_feed_mode
@@ -201,7 +201,7 @@ def open_local(
     reader = shards.ShardReader(directory, shards.read_manifest(directory))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     decision = choose_feed_mode(mode, len(rows) * spec.bytes, memory, _MEMORY_SHARE, where="this machine's memory")
-    decoder = decoding.ThreadDecoder(reader, spec, os.cpu_count() or 1)
+    decoder = decoding.ThreadDecoder(reader, spec, count_cpus())
     if decision.mode is FeedMode.streamed:
         return image_sets(streaming.ImageStream(reader, spec, decoder), divided), decision
     return image_sets(decode_all(decoder, rows, spec), reindex(rows, divided)), decision

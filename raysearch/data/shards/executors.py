@@ -4,14 +4,13 @@ Decoders release the GIL, but the code around them does not, so threads stop pay
 do not share a GIL and may run on other machines, but Ray takes seconds to start.
 """
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from raysearch.core import UserError
+from raysearch.core import UserError, count_cpus
 from raysearch.data.shards import resume, shard_builder
 from raysearch.data.shards.samples import Sample
 from raysearch.data.shards.shard_builder import ImageMap, PreparedImage, ShardResult, ShardSpec
@@ -42,7 +41,7 @@ class ThreadExecutor(NamedTuple):
     def __call__(
         self, specs: Iterable[ShardSpec], directory: Path, progress: Callable[[int], None]
     ) -> Iterator[NumberedResult]:
-        workers = self.workers or os.cpu_count() or 1
+        workers = self.workers or count_cpus()
         with ThreadPoolExecutor(workers) as pool:
 
             def _map_on_threads(

@@ -1,7 +1,6 @@
 """Read a data set to its last byte, and name the damaged shard and row."""
 
 import hashlib
-import os
 import struct
 from collections import Counter
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raysearch.core import UserError
+from raysearch.core import UserError, count_cpus
 from raysearch.data.shards import duplicates, image_opening, jpeg, shard_rows
 from raysearch.data.shards.manifest import INGEST_AGAIN, MANIFEST, Manifest, Shard, read_manifest, unreadable_shard
 from raysearch.storage import Location, LocationLike
@@ -47,7 +46,7 @@ def verify_shards(
     digests: list[bytes] = []
     counts: Counter[tuple[str, int]] = Counter()
     images: list[tuple[str, duplicates.Place]] = []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoders and hashes release the GIL
+    with ThreadPoolExecutor(count_cpus()) as pool:  # decoders and hashes release the GIL
         for shard in pool.map(partial(_check_shard, root, decode), manifest.shards):
             digests.append(shard.digests)
             counts += shard.counts

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from raysearch.core import Unreachable, UserError
+from raysearch.core import Unreachable, UserError, count_cpus
 from raysearch.data.evaluation_limits import DataCounts, dataset_warnings
 from raysearch.data.reading_account import ReadingAccount
 from raysearch.data.shards import duplicates, executors, publish, resume, shard_builder, shard_rows, workdir
@@ -143,7 +142,7 @@ def _build_shards(
             raise UserError(f"{result.corrupt[0].source} is corrupt: {result.corrupt[0].reason}")
         results[number] = result
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # hashes every finished shard
+    with ThreadPoolExecutor(count_cpus()) as pool:  # hashes every finished shard
         finished = pool.map(partial(resume.load_finished, directory=directory), specs)
         for spec, result in zip(specs, finished, strict=True):
             if result:

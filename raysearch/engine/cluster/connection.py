@@ -20,7 +20,7 @@ from typing import Any
 
 import ray
 
-from raysearch.core import UserError, environment, run_periodically
+from raysearch.core import UserError, count_cpus, environment, run_periodically
 from raysearch.engine import ray_internals
 from raysearch.engine.options import cluster_address
 
@@ -54,12 +54,12 @@ def connected(address: str | None) -> Iterator[None]:
     if address:
         # Ray prefers the address in the environment to the one that it is given.
         with environment.variables_set({"RAY_ADDRESS": address}):
-            with _slow_start_logged(f"the Ray cluster at {address}", address):
+            with _slow_start_logged(f"the Ray cluster at {address}", address), ray_internals.handlers_restored():
                 _join(address, log_settings)
             yield from _until_shutdown()
     else:
         with ray_internals.only_for_this_process():
-            with _slow_start_logged("Ray on this machine"):
+            with _slow_start_logged("Ray on this machine"), ray_internals.handlers_restored():
                 _start_local(log_settings)
             yield from _until_shutdown()
 
@@ -193,6 +193,7 @@ def _start_local(log_settings: Mapping[str, Any]) -> None:
             # "local" starts a cluster even if the file of a dead one is still in Ray's temporary directory.
             ray.init(
                 address="local",
+                num_cpus=count_cpus(),  # Ray would count those of the machine
                 include_dashboard=False,
                 _temp_dir=str(private_directory()),
                 runtime_env={"env_vars": {"RAY_ADDRESS": address}},

@@ -8,14 +8,13 @@ Streams use some CPUs, which trials leave free. Shards that only the driver's ma
 set, are decoded there.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import ray
 
-from raysearch.core import UserError
+from raysearch.core import UserError, count_cpus
 from raysearch.data import class_splits, feed, feed_mode, shards
 from raysearch.data.feed import DecodeSpec, ImageSet, ImageStream, RayDataDecoder, ThreadDecoder
 from raysearch.data.shards import ShardReader
@@ -121,7 +120,7 @@ def place_images(
         )
         run.record.feed = records
         if decision.mode is feed_mode.FeedMode.resident:
-            decoder = ThreadDecoder(reader, view, os.cpu_count() or 1) if decode_here else RayDataDecoder(reader, view)
+            decoder = ThreadDecoder(reader, view, count_cpus()) if decode_here else RayDataDecoder(reader, view)
             # `map` holds no piece while the next one is decoded.
             pieces = tuple(map(ray.put, feed.decode_pieces(decoder, rows, view, PIECE_BYTES)))
             placed[spec] = Resident(pieces, ray.put(feed.reindex(rows, split_rows)))

@@ -104,7 +104,12 @@ def run_trials(
         scheduler_in_use = schedulers.FifoScheduler()
     else:
         scheduler_in_use = schedulers.limit_concurrency(scheduler, queue.has_room, capacity.current_slots())
-    with environment.variables_set(variables), _tune_storage(checkpoints, scheduler) as storage, interrupt.caught():
+    with (
+        environment.variables_set(variables),
+        _tune_storage(checkpoints, scheduler) as storage,
+        ray_internals.signals_left_alone(),
+        interrupt.caught(),
+    ):
         tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(

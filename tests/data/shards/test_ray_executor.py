@@ -116,7 +116,7 @@ def test_a_driver_that_is_ended_goes_on(how: signal.Signals, tmp_path: Path) -> 
     said, err = process.communicate(timeout=120)
     assert not out.exists()
     if how == signal.SIGTERM:
-        assert (process.returncode, err) == (130, "")
+        assert (process.returncode, err) == (143, "")
         assert "interrupted: " in said
     last = start(*words[:-4], "--workers", "1", "--name", "n")
     said, err = last.communicate(timeout=120)

@@ -2,6 +2,8 @@
 
 import logging
 import os
+import signal
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -73,6 +75,28 @@ def arguments(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
     monkeypatch.setattr(ray, "shutdown", lambda: None)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     return arguments
+
+
+def test_a_pinned_process_starts_ray_with_its_cpus_only(arguments: dict[str, object]) -> None:
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        with connection.connected(None):
+            assert arguments["num_cpus"] == 1
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
+def test_the_handler_of_sigterm_stays(monkeypatch: pytest.MonkeyPatch, arguments: dict[str, object]) -> None:
+    """Ray installs one of its own, which ends the process at once."""
+    monkeypatch.setattr(ray, "init", lambda **given: signal.signal(signal.SIGTERM, lambda *_: sys.exit(1)))
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        for address in (None, "auto"):
+            with connection.connected(address):
+                assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @pytest.mark.parametrize(
