@@ -7,7 +7,7 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 
 Handler = Callable[[int, FrameType | None], None]
@@ -50,7 +50,7 @@ class Interrupt:
 
         A background job of a script ignores SIGINT from its start, since the key is for the script. It stays so.
         """
-        with _signals_handled((signal.SIGINT, *_OF_A_CLUSTER), self._on_signal):
+        with signals_handled((signal.SIGINT, *_OF_A_CLUSTER), self._on_signal):
             yield
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
@@ -83,7 +83,7 @@ class StopSignals:
     @contextlib.contextmanager
     def raised(self) -> Iterator[None]:
         """Raise KeyboardInterrupt when a signal arrives while the block runs."""
-        with _signals_handled(_OF_A_CLUSTER, self._on_signal):
+        with signals_handled(_OF_A_CLUSTER, self._on_signal):
             yield
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
@@ -101,7 +101,7 @@ def exit_code(number: int) -> int:
 
 
 @contextlib.contextmanager
-def _signals_handled(numbers: tuple[signal.Signals, ...], handler: Handler) -> Iterator[None]:
+def signals_handled(numbers: Iterable[signal.Signals], handler: Handler) -> Iterator[None]:
     """Handle signals while the block runs, except those that this process ignores."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may handle signals

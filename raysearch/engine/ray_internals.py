@@ -109,7 +109,7 @@ def only_for_this_process() -> Iterator[None]:
     `~/.ray/auth_token`, readable by everybody, and listens at the machine's address. Ray reads all of these settings
     when it is imported, so what it has kept is renewed, at the end too.
     """
-    variables = {_AUTH_MODE: "token", _AUTH_TOKEN: secrets.token_hex(32), _ON_NETWORK: "0"}
+    variables = random_token() | {_ON_NETWORK: "0"}
     on_network = ray_constants.ENABLE_RAY_CLUSTER
     try:
         with environment.variables_set(variables):
@@ -119,6 +119,11 @@ def only_for_this_process() -> Iterator[None]:
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = on_network
         _renew_authentication()
+
+
+def random_token() -> dict[str, str]:
+    """Return variables by which a Ray that starts with them requires a new token, and its drivers have it."""
+    return {_AUTH_MODE: "token", _AUTH_TOKEN: secrets.token_hex(32)}
 
 
 @contextlib.contextmanager
@@ -275,7 +280,7 @@ def signals_left_alone() -> Iterator[None]:
 
     Tune's handlers would end the run without a word of how to continue it.
     """
-    module = importlib.import_module("ray.tune.tune")  # the package has a function of the same name
+    module: Any = importlib.import_module("ray.tune.tune")  # the package has a function of the same name
     setup = module._setup_signal_catching
     module._setup_signal_catching = threading.Event
     try:

@@ -22,6 +22,7 @@ import ray
 
 from raysearch.core import UserError, count_cpus, environment, run_periodically
 from raysearch.engine import ray_internals
+from raysearch.engine.cluster import memory
 from raysearch.engine.options import cluster_address
 
 _CONNECT_SECONDS = 5.0
@@ -186,6 +187,9 @@ def _start_local(log_settings: Mapping[str, Any]) -> None:
     """
     for name, value in ray_internals.LOCAL_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    shares = memory.ray_shares(memory.slurm_share())
+    if "memory" in shares:
+        shares["_memory"] = shares.pop("memory")
     port = free_port()
     address = f"{ray.util.get_node_ip_address()}:{port}"
     with environment.variables_set({ray_internals.HEAD_PORT: str(port)}):
@@ -197,6 +201,7 @@ def _start_local(log_settings: Mapping[str, Any]) -> None:
                 include_dashboard=False,
                 _temp_dir=str(private_directory()),
                 runtime_env={"env_vars": {"RAY_ADDRESS": address}},
+                **shares,
                 **log_settings,
             )
         except Exception as error:  # has no class of its own if Ray's processes wait too long on a busy machine

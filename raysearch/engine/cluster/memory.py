@@ -13,7 +13,29 @@ _CGROUP = Path("/sys/fs/cgroup")
 # Private memory of a trial's actors on the head, measured with torch 2.15 and Ray 2.60: the trial actor 400 MB, Ray
 # Train's controller 385 MB, the mailbox 60 MB.
 SLOT_BYTES = 900 << 20
+_RAY_SHARE = 0.6
+_STORE_SHARE = 0.3
 _HEAD_BYTES = 2 << 30  # that the head keeps for the driver and for Ray itself
+
+
+def slurm_share() -> int | None:
+    """Return the bytes that the SLURM job of this process has on this machine; None without such a limit."""
+    mebibytes = int(os.environ.get("SLURM_MEM_PER_NODE") or 0)
+    if not mebibytes:
+        per_cpu = int(os.environ.get("SLURM_MEM_PER_CPU") or 0)
+        mebibytes = per_cpu * int(os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("SLURM_CPUS_ON_NODE") or 1)
+    return mebibytes << 20 or None
+
+
+def ray_shares(memory: int | None) -> dict[str, int]:
+    """Return the bytes that Ray gets of a limit: for actors and tasks, and for objects. The rest is the driver's.
+
+    >>> ray_shares(None)
+    {}
+    """
+    if memory is None:
+        return {}
+    return {"memory": int(memory * _RAY_SHARE), "object_store_memory": int(memory * _STORE_SHARE)}
 
 
 def places_on_head() -> int:
