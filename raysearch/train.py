@@ -13,11 +13,12 @@ With the config and seed of a study's cell, training on a CPU reproduces the cel
 the config from a run's study.json, and the data set too unless --data is given.
 """
 
+import contextlib
 import io
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,8 @@ from raysearch.studies.configs import (
 from raysearch.studies.design import Ablation, PlanRequest, load_study, plan_study
 from raysearch.tasks import base, registry, user
 
-_USER_FILES = Path("files")  # of a user's function, which asks for them by `run.out`
+_USER_FILES = Path("files")  # of a user's task, which asks for them by `run.out` or shows its pictures there
+_NO_FIGURES = ("iteration", "phase", "epochs", "seconds", "loss")  # of a step; the loss is shown before all others
 
 app = typer.Typer(add_completion=False)
 _log = logging.getLogger("raysearch.train")  # the module is also run as `__main__`
@@ -105,8 +107,9 @@ def main(
         manifest = shards.read_manifest(directory)
         _check_config(config, evaluation_limits.DataCounts(manifest.name, manifest.classes, manifest.counts))
         images = _open_images(config, directory, manifest, feed_, console)
-    finished = _train_to_the_end(config, seed, images, console)
-    metrics = finished.evaluate()
+    with _user_errors_shown(console):
+        finished = _train_to_the_end(config, seed, images, console)
+        metrics = finished.evaluate()
     if images is not None:
         images.close()
     try:
@@ -116,10 +119,9 @@ def main(
             atomic.write_bytes(out, state.getbuffer())
             console.print(f"wrote {out}: the trained state")
         if export is not None:
-            inference_export.save(export, finished, manifest, metrics)
-            kind = TASKS[task].model
-            assert kind is not None, "checked before the training"
-            console.print(f"wrote {export}: the model, for {kind.command.replace('.', ' ')}")
+            with _user_errors_shown(console):
+                purpose = inference_export.save(export, finished, manifest, metrics)
+            console.print(f"wrote {export}: {purpose}")
     finally:  # the last line, also when a disk is full
         console.print(json.dumps({name: value for name, value in metrics.items() if isinstance(value, float)}))
 
@@ -245,15 +247,23 @@ def _train_to_the_end(config: RunConfig, seed: int, images: base.Feed | None, co
         _train(running, config, console)
     except base.NonFiniteLoss as error:
         raise UserError(str(error)) from None
+    return running
+
+
+@contextlib.contextmanager
+def _user_errors_shown(console: cli.Console) -> Iterator[None]:
+    """Print an error of a user's code with the lines of their files, and end the command."""
+    try:
+        yield
     except user.UserCodeError as error:
         console.print(error.traceback, markup=False, highlight=False, end="")
         raise typer.Exit(1) from None
-    return running
 
 
 def _train(running: base.Task, config: RunConfig, console: cli.Console, label: str = "") -> None:
     """Train a task to its end. Print a line per step, of at most 80 columns, and log all figures of the step."""
-    unit = "epoch" if config.epochs == running.steps else "iteration"
+    spec = TASKS[config.task]
+    unit = "epoch" if config.epochs == running.steps else spec.step_name.removeprefix("outer ")
     started = time.monotonic()
     for done in range(1, running.steps + 1):
         report = running.advance()
@@ -261,7 +271,8 @@ def _train(running: base.Task, config: RunConfig, console: cli.Console, label: s
             return
         _log.info("%s", "  ".join(f"{name} {_short(value)}" for name, value in report.items()))
         phase = "warmup " if report.get("phase") == "warmup" else ""
-        metrics = [name for name in (*TASKS[config.task].objectives, "accuracy_train") if name in report]
+        chosen_by = spec.objectives or [name for name in report if name not in _NO_FIGURES]
+        metrics = [name for name in (*chosen_by, "accuracy_train") if name in report]
         figures = [f"{name} {_short(report[name])}" for name in ("loss", *metrics[:1]) if name in report]
         seconds = time.monotonic() - started
         left = seconds / done * (running.steps - done)

@@ -35,6 +35,7 @@ _TIES = {
     "expected-ties": "the expected value over all orders of items at equal Hamming distance",
     "index-order": "items at equal Hamming distance in the order in which they are stored",
 }
+_DIRECTIONS = {"max": "Higher is better.", "min": "Lower is better."}
 _QUERIES = {
     "test": "Queries are the test split, which chooses nothing.",
     "validation": "Queries are a part of each class that was held out of train. It may choose configs, but supports no "
@@ -61,7 +62,9 @@ def definitions(run: View) -> Section:
 
 
 def metric(run: View) -> str:
-    """Return the meaning of the metric's id."""
+    """Return the meaning of the metric's id. A user's own task computes its metrics in its own way."""
+    if run.study.code:
+        return f"{run.metric_id}: a number that the task returns. {_DIRECTIONS[run.mode]}"
     name, *parts = run.metric_id.split("/")
     sentences = [f"{run.metric_id}."]
     if name.startswith("map@"):
@@ -79,7 +82,7 @@ def metric(run: View) -> str:
     sentences += [f"Ties: {_TIES[part]}." for part in parts if part in _TIES]
     explanations = _CLASSES if name.startswith("accuracy@") else _QUERIES
     sentences += [explanations[part] for part in parts if part in explanations]
-    sentences.append("Higher is better." if run.mode == "max" else "Lower is better.")
+    sentences.append(_DIRECTIONS[run.mode])
     chance = run.study.chance
     if isinstance(chance, int | float):
         sentences.append(f"A random guess scores {formats.metric(chance)}.")

@@ -17,7 +17,7 @@ def opening(run: View, has_gallery: bool = False) -> Markup:
         ("Profile", study.profile or "not recorded"),
         ("Data", data(study.data, whole=bool(study.splits))),
         *(("Split", split(identity, record)) for identity, record in study.splits.items()),
-        ("Network", _network(run)),
+        *([] if study.code else [("Network", _network(run))]),
         ("Metric", tag("code", run.metric_id)),
         ("Cells", _cells(run)),
         ("Seeds", _seeds(run)),
@@ -43,9 +43,12 @@ def _answer(run: View) -> Markup:
 
 
 def caution(study: StudyRecord) -> Markup | None:
-    """Return the reason for the profile, and the limits of its numbers; None if nothing is recorded."""
-    sentences = [study.profile_reason] if study.profile_reason else []
-    if study.profile == "laptop" and not study.code:  # the settings of a user's task are the user's
+    """Return the reason for the profile, and the limits of its numbers; None if nothing is recorded.
+
+    The settings of a user's task are the user's, so its numbers have no such limits.
+    """
+    sentences = [study.profile_reason] if study.profile_reason and not study.code else []
+    if study.profile == "laptop" and not study.code:
         source = f"{study.data.name} {study.data.layout}".lower()
         drawn = any(word in source for word in ("synth", "embedded", "drawn"))
         scope = "a small network on a short schedule" + (

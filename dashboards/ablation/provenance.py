@@ -14,6 +14,8 @@ from dashboards.run_data import loads, mapping
 from raysearch.runs import StudyRecord
 from raysearch.studies.analysis.devices import device_counts
 
+_NO_DATA = "none"  # the layout of a run whose task loads its own data
+
 
 def provenance(run: View) -> Section:
     """Data, versions, machine, configs, and the command that gives the run again."""
@@ -32,13 +34,15 @@ def section(study: StudyRecord, rows: Sequence[Mapping[str, Any]], *configs: Any
     if study.command:
         facts.append(("Again", tag("pre", study.command)))
     facts += [("When", " to ".join(_when(stamp) for stamp in (study.started, study.ended) if stamp))]
-    facts += [("Data hash", tag("code", study.data.content_hash) if study.data.content_hash else "")]
-    facts += [("Layout", study.data.layout or "")]
+    if study.data.layout != _NO_DATA:
+        facts += [("Data hash", tag("code", study.data.content_hash) if study.data.content_hash else "")]
+        facts += [("Layout", study.data.layout or "")]
     facts += [("Warnings", tag("ul", *(tag("li", warning) for warning in study.warnings)) if study.warnings else "")]
     facts += [("Ingest", study.data.account or "")]
     facts += [("Images", "; ".join(feed.text for feed in study.feed))]
     codes = sorted({row["code_version"] for row in rows if row.get("code_version") is not None})
-    facts += [("Code version", formats.listed([str(code) for code in codes]))]
+    facts += [("Source of the task", pairs(study.code))]
+    facts += [("Code version", formats.listed([str(code) for code in codes]) if not study.code else "")]
     facts += [("Versions", pairs(study.versions)), ("Hardware", _hardware(study.hardware))]
     facts += [("Cells ran on", _environments(rows)), ("Devices", devices_text(rows))]
     facts += [("Set on the command line", pairs(study.settings.get("overrides", study.settings)))]

@@ -1,20 +1,22 @@
 """Build the gallery of a run: inspect its trained networks, and draw the page.
 
-Each task has a `GallerySpec` in the registry `GALLERIES`. A run directory only names its task. The name is looked up
-there and is never imported, so a run from elsewhere cannot choose the code that runs.
+Each built-in task has a `GallerySpec` in the registry `GALLERIES`. A run directory only names its task. The name is
+looked up there and is never imported, so a run from elsewhere cannot choose the code that runs. A user's task drew its
+pictures where it was trained, and here they are only shown.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dashboards.gallery import page
+from dashboards.gallery import page, user
 from dashboards.gallery.elements import DisplayNames
 from raysearch.core import Registry, UserError, cli
-from raysearch.inspection import cell_choice
-from raysearch.inspection.finished_run import FinishedRun, open_run
+from raysearch.inspection import cell_choice, kept_pictures
+from raysearch.inspection.finished_run import open_run
+from raysearch.runs import StudyRecord, results
 from raysearch.studies.configs import Reference, load_object
 
 
@@ -88,11 +90,14 @@ def write_gallery(
     Raises:
         UserError: the run's task has no gallery, a requested variant or seed cannot be shown, or the data is missing.
     """
+    record = results.read_study(directory)
+    if record.code:
+        return _write_user_gallery(directory, record, images, variants, seed, storage, out)
     run = open_run(directory, data, storage)
     try:
         spec = GALLERIES[str(run.record.task)]
         names, left_out = cell_choice.select_variants(run.record, variants)
-        cells, skipped = _choose_cells(run, names, variants, seed)
+        cells, skipped = _choose_cells(run.record, partial(run.choose_cell, seed=seed), names, variants)
         inspection, values = load_object(spec.inspect)(run, cells, images)
     finally:
         run.close()
@@ -105,17 +110,51 @@ def write_gallery(
     return page.write_page(out or directory, run.record, page.Networks(checked, skipped, left_out), display_names, draw)
 
 
+def _write_user_gallery(
+    directory: Path,
+    record: StudyRecord,
+    images: int,
+    variants: Sequence[str],
+    seed: int | None,
+    storage: str | None,
+    out: Path | None,
+) -> Path:
+    """Write the page of a user's task: the pictures that its cells kept; see `write_gallery`.
+
+    Raises:
+        UserError: no cell kept a picture, or a requested variant or seed cannot be shown.
+    """
+    names, left_out = cell_choice.select_variants(record, variants)
+    rows = results.load(directory).to_pylist()
+    cells, skipped = _choose_cells(
+        record, lambda name: cell_choice.choose_cell(record, rows, name, seed), names, variants
+    )
+    kept = kept_pictures.read_pictures(directory, cells, images, storage)
+    if not any(cell.pictures for cell in kept):
+        raise UserError(
+            f"the runs of {record.task} kept no pictures; write PNG or JPEG files to run.out, or give a class the "
+            "method `inspect`"
+        )
+    display_names = DisplayNames.of_study(record, ())
+    networks = page.Networks([page.CheckedCell(cell, None) for cell in cells], skipped, left_out)
+    draw = partial(user.sections, kept, display_names)
+    return page.write_page(out or directory, record, networks, display_names, draw)
+
+
 def _choose_cells(
-    run: FinishedRun, names: Sequence[str], requested: Sequence[str], seed: int | None
+    record: StudyRecord,
+    choose: Callable[[str], cell_choice.CellChoice],
+    names: Sequence[str],
+    requested: Sequence[str],
 ) -> tuple[list[cell_choice.CellChoice], list[page.Skipped]]:
     """Choose a cell for each variant; skip variants that cannot be shown, unless they are requested or a reference."""
     cells: list[cell_choice.CellChoice] = []
     skipped: list[page.Skipped] = []
     for name in names:
         try:
-            cells.append(run.choose_cell(name, seed))
+            cells.append(choose(name))
         except UserError as error:
-            if name in requested or name == cell_choice.reference_of(run.record, name):
+            if name in requested or name == cell_choice.reference_of(record, name):
                 raise
             skipped.append(page.Skipped(name, str(error)))
     return cells, skipped

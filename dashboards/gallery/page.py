@@ -17,15 +17,15 @@ Draw = Callable[[Detail], Sequence[Markup | None]]
 
 
 class CheckedCell(NamedTuple):
-    """A shown cell, with its metric computed again by the network of the pictures."""
+    """A shown cell, with its metric computed again by the network of the pictures; None where it was not."""
 
     cell: CellChoice
-    recomputed: float
+    recomputed: float | None
 
     @property
     def reproduced(self) -> bool:
-        """Whether the metric equals the stored one."""
-        return self.recomputed == self.cell.value
+        """Whether the metric equals the stored one, or was not computed again."""
+        return self.recomputed is None or self.recomputed == self.cell.value
 
 
 class Skipped(NamedTuple):
@@ -93,7 +93,9 @@ def _header(study: StudyRecord) -> Markup:
 def _networks_section(networks: Networks, names: DisplayNames) -> Markup:
     """List the networks that the pictures come from."""
     metric = formats.metric_name(networks.shown[0].cell.metric)
-    header: list[Any] = ["Variant", "Seed shown", "Of seeds", f"{metric}, stored", f"{metric}, recomputed"]
+    header: list[Any] = ["Variant", "Seed shown", "Of seeds", metric]
+    if any(checked.recomputed is not None for checked in networks.shown):
+        header[-1:] = [f"{metric}, stored", f"{metric}, recomputed"]
     body = [[breakable_name(names.variant(checked.cell.variant)), *_row(checked)] for checked in networks.shown]
     note = (
         "Each picture comes from one trained network. Unless you name a seed, it is the seed with the median metric "
@@ -115,8 +117,8 @@ def _networks_section(networks: Networks, names: DisplayNames) -> Markup:
 
 def _row(checked: CheckedCell) -> list[Markup]:
     cell = checked.cell
-    recomputed: Any = "equal"
-    if not checked.reproduced:
-        recomputed = join(formats.metric(checked.recomputed), tag("small", "differs", class_="hole"))
-    values = (str(cell.seed), formats.seeds(cell.seeds), formats.metric(cell.value), recomputed)
+    values: list[Any] = [str(cell.seed), formats.seeds(cell.seeds), formats.metric(cell.value)]
+    if checked.recomputed is not None:
+        differing = join(formats.metric(checked.recomputed), tag("small", "differs", class_="hole"))
+        values.append("equal" if checked.reproduced else differing)
     return [tag("td", value, class_="number") for value in values]

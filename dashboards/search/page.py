@@ -82,7 +82,8 @@ def _definitions(run: SearchView) -> Section:
     """Explain the terms of the page."""
     directions = {"max": "higher is better", "min": "lower is better"}
     metrics = "; ".join(f"{run.ids.get(metric, metric)}, {directions[run.modes[metric]]}" for metric in run.metrics)
-    terms = {"Chosen by": f"{metrics}. The test split chooses nothing.", **_TERMS}
+    source = "The task reports it in each step" if run.study.code else "The test split chooses nothing"
+    terms = {"Chosen by": f"{metrics}. {source}.", **_TERMS}
     entries = [tag("div", tag("dt", term), tag("dd", text)) for term, text in terms.items()]
     return section("definitions", "How the numbers are computed", tag("dl", *entries, class_="listing"))
 

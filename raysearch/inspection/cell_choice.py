@@ -87,7 +87,7 @@ def choose_cell(
         seed: the seed to show; None chooses the one with the median metric.
 
     Raises:
-        UserError: the variant has no finished cell, or none with this seed.
+        UserError: the variant has no finished cell, or none with this seed, or the cell lacks what every run records.
     """
     metric = record.metric or "map"
     cells = [row for row in rows if row["variant"] == variant and row["status"] == "finished"]
@@ -100,6 +100,14 @@ def choose_cell(
         raise UserError(f"variant '{variant}' has no finished cell with seed {seed}; choose one of {available}")
     median = finished[(len(finished) - 1) // 2]
     row = next((row for row in finished if row["seed"] == seed), median)
+    try:
+        steps = len(json.loads(row["history"]))
+        code_version = int(row["code_version"])
+    except (KeyError, TypeError, ValueError, RecursionError):
+        raise UserError(
+            f"cell {row['cell']} of variant '{variant}' lacks its history or its version; remove its file in cells/ to "
+            "run it again"
+        ) from None
     return CellChoice(
         variant=variant,
         reference=reference_of(record, variant),
@@ -108,6 +116,6 @@ def choose_cell(
         metric=metric,
         value=row[metric],
         seeds=seeds,
-        steps=len(json.loads(row["history"])),
-        code_version=row["code_version"],
+        steps=steps,
+        code_version=code_version,
     )

@@ -107,6 +107,13 @@ def _run(build, *change):
         ('return {"loss": 1 / self.total}', "return {'loss': 'low'}", "Counter.advance: 'loss' is a str"),
         ('return {"loss": 1 / self.total}', "return 1", "Counter.advance: expected {'name': number}, not an int"),
         ('return {"total": self.total}', "return {'all': self}", "state['all'] is a Counter, which cannot be saved"),
+        ('"score": self.total, ', '"score": 1, "cell": 2, ', "Counter.evaluate: raysearch records 'cell' itself"),
+        (
+            '"score": self.total, ',
+            '"score": 1, "config": "{}", ',
+            "raysearch records 'config' itself",
+        ),
+        ('"score": self.total, ', '"score": 1, "width": 2, ', "Counter.evaluate: 'width' is a setting of the run"),
         ("return 3", "return 'three'", "my_study.py:Counter.steps is a number from 1, not 'three'"),
         ('"score": self.total, ', "", "Counter.evaluate returned no 'score', the metric of the study"),
         ('config["width"]', 'config["depth"]', "KeyError: 'depth' (my_study.py, line "),

@@ -166,6 +166,15 @@ def test_a_reported_metric_need_not_be_returned(build):
     assert _run(task)[1] == {"accuracy": 0.1}
 
 
+def test_a_setting_that_is_reported_is_in_the_curves_and_no_metric(build):
+    task = build(
+        "def train(run):\n    for step in run.steps(2):\n        run.report({'accuracy': 0.5, 'lr': step / 10})\n"
+    )
+    reports, metrics = _run(task)
+    assert [report["lr"] for report in reports] == [0.0, 0.1]
+    assert metrics == {"accuracy": 0.5}
+
+
 def test_a_cell_that_is_given_up_leaves_no_thread(build):
     source = """
     def train(run):
@@ -201,7 +210,7 @@ def test_a_cell_that_is_given_up_leaves_no_thread(build):
         ("run.report({'loss': 1.0})", "run.report is called before run.steps"),
         ("for _ in run.steps(1):\n        run.report({'loss': 'a'})", "'loss' is a str ('a'), not a number"),
         ("for _ in run.steps(1):\n        run.report([1])", "not a list"),
-        ("for _ in run.steps(1):\n        run.report({'seconds': 1})", "raysearch measures 'seconds' itself"),
+        ("for _ in run.steps(1):\n        run.report({'seconds': 1})", "raysearch records 'seconds' itself"),
         (
             "for _ in run.steps(1):\n        run.report({}, state={'m': torch.nn.Linear(1, 1)})",
             "state['m'] is a Linear, which cannot be saved; give its state_dict()",
@@ -219,6 +228,8 @@ def test_a_cell_that_is_given_up_leaves_no_thread(build):
         ("torch.ones(2) @ torch.ones(3)", "RuntimeError: "),
         ("raise SystemExit(2)", "SystemExit: 2"),
         ("return {'acc': 1.0}", "returned no 'accuracy', the metric of the study; it returned acc"),
+        ("return {'accuracy': 1.0, 'status': 2}", "my_study.py:train: raysearch records 'status' itself"),
+        ("return {'accuracy': 1.0, 'lr': 2}", "my_study.py:train: 'lr' is a setting of the run; choose another name"),
         ("return 3", "my_study.py:train: expected {'name': number}, not an int"),
         ("run.out", "nothing keeps the files of this run"),
     ],
@@ -244,6 +255,8 @@ def test_mistakes_are_errors_of_one_line_with_the_place(build, body, message):
         (STUDY.replace("task=train", "task=3"), "task is the name of a task"),
         (STUDY.replace('"lr": 0.1', '"l-r": 0.1'), "'l-r' cannot be a setting"),
         (STUDY.replace('"lr": 0.1', '"task": 0.1'), "'task' is a name that raysearch uses"),
+        (STUDY.replace('metric="accuracy"', 'metric="error"'), "metric: raysearch records 'error' itself"),
+        (STUDY.replace('metric="accuracy"', 'metric="lr"'), "metric: 'lr' is a setting of the run"),
         (STUDY.replace('"lr": 0.1', '"lr": object()'), "base: <object object"),
     ],
 )

@@ -17,13 +17,12 @@ from raysearch.data.evaluation_limits import DataCounts
 from raysearch.models.backbone_specs import BACKBONES, check_weights
 from raysearch.storage import Location
 from raysearch.studies.configs import TASKS, RunConfig, overrides, profile_settings
+from raysearch.studies.configs.user import metric_names
 from raysearch.studies.design import Ablation, AblationPlan, Plan, PlanRequest, Search, SearchPlan, Study, plan_study
 from raysearch.studies.design.adaptive_seeds import Adaptive
 from raysearch.studies.design.plan import in_variants
 from raysearch.studies.design.seed_requests import Seeds, read_seed_request
 from raysearch.studies.design.study_files import read_study
-
-_TIMES = ("epoch_seconds", "seconds", "gpu_seconds")  # measured by the engine for every task
 
 
 @dataclass(frozen=True)
@@ -151,7 +150,7 @@ def _check_metrics(study: Study, plan: Plan | None, profile: str, problems: Prob
     except Exception as error:  # code of an extension
         problems.add(f"task '{study.task}': its metric_ids raises {type(error).__name__}: {error}")
         return
-    known = list(dict.fromkeys([*computed, *spec.objectives, *_TIMES]))
+    known = list(dict.fromkeys([*computed, *spec.objectives, *metric_names.TIMES]))
     metric_settings = {"metric": study.metric} if isinstance(study, Ablation) else {}
     if isinstance(study, Search) and study.judge_seeds and not _trains_population(study):
         metric_settings = {"judge_metric": study.judge_metric}

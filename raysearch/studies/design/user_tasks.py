@@ -14,6 +14,7 @@ from typing import Any
 
 from raysearch.core import Problems, UserError, type_of, user_code
 from raysearch.studies.configs import TASKS, TaskSpec, load_object
+from raysearch.studies.configs.user import metric_names
 from raysearch.studies.configs.user.config import make_config_class
 
 UNREADABLE = "(unreadable)"  # the name of a task whose mistakes are reported already
@@ -79,8 +80,15 @@ def register_user_task(
         user_code.set_loaded(code, item)
         _check_signature(item, code)
         config, settings = make_config_class(code.reference, base, named)
+        compared = [name for name in metrics if name not in metric_names.TIMES]
+        chosen_by = list(objectives)
+        paths = [path for path, _ in config.setting_fields()]
+        for name in [*compared, *(name for name in chosen_by if name not in metric_names.TIMES)]:
+            with problems.caught():
+                metric_names.check_name(name, "metric")
+                metric_names.check_no_setting([name], paths, "metric")
         typed_code = _typed_code(config.typed, code) if config.typed is not None else None
-        ids = {metric: f"{metric}@{code.reference}" for metric in metrics}
+        ids = {metric: f"{metric}@{code.reference}" for metric in compared}
         TASKS.put(
             code.reference,
             UserTaskSpec(
@@ -89,13 +97,13 @@ def register_user_task(
                 version=_version_number(code, typed_code),
                 build=_BUILD,
                 metric_ids=lambda _config, _split: ids,
-                objectives=tuple(objectives),
+                objectives=tuple(chosen_by),
                 profiles={"laptop": {}, "paper": {"data.side": 224}} | {name: {} for name in profiles},
                 needs_images=False,
                 step_name="step",
                 code=code,
                 typed_code=typed_code,
-                metrics=tuple(metrics),
+                metrics=tuple(compared),
             ),
         )
         return code.reference, settings

@@ -3,18 +3,19 @@
 import contextlib
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from raysearch.core import UserError
+from raysearch.core import UserError, atomic
+from raysearch.studies.configs.user import metric_names
 from raysearch.tasks.base import Worker
-from raysearch.tasks.user import explain_user_error, pack_state, plain_numbers, unpack_state
+from raysearch.tasks.user import explain_user_error, pack_state, pictures, plain_numbers, unpack_state
 
 METHODS = ("advance", "evaluate", "state_dict", "load_state_dict")
-_MEASURED = ("iteration", "phase", "epochs", "seconds")  # which a class may report itself
 
 
 class ClassTask:
@@ -27,6 +28,7 @@ class ClassTask:
         metrics: metrics that it has to return.
         seed: the seed of everything random. The generators of Python, NumPy and torch start from it.
         worker: the worker that it runs on.
+        settings: dotted paths of its config, which cannot be names of metrics.
 
     Raises:
         UserError: a method or `steps` is missing, or `steps` is not a positive number.
@@ -41,11 +43,14 @@ class ClassTask:
         metrics: tuple[str, ...],
         seed: int,
         worker: Worker,
+        settings: Collection[str] = (),
     ) -> None:
         self.reference = reference
         self.metric_ids: dict[str, str] = {}
         self._metrics = metrics
         self._rank = worker.rank
+        self._out = worker.out
+        self._settings = settings
         random.seed(seed)
         np.random.seed(seed % 2**32)
         torch.manual_seed(seed)
@@ -94,8 +99,8 @@ class ClassTask:
         self.done += 1
         measured = {"iteration": self.done, "phase": "train", "epochs": 1}
         if isinstance(report, Mapping):
-            measured |= {name: report[name] for name in _MEASURED if name in report}
-            report = {name: value for name, value in report.items() if name not in _MEASURED}
+            measured |= {name: report[name] for name in metric_names.STEP_NUMBERS if name in report}
+            report = {name: value for name, value in report.items() if name not in metric_names.STEP_NUMBERS}
         numbers = plain_numbers(report, f"{self.reference}.advance")
         return {**measured, **numbers, "seconds": time.perf_counter() - started}
 
@@ -103,7 +108,7 @@ class ClassTask:
         """Return the metrics; texts, such as JSON of a whole curve, are kept as they are.
 
         Raises:
-            UserError: something else than numbers, or the metric of the study is missing.
+            UserError: something else than numbers, a name that the results use, or the study's metric is missing.
             Exception: as the class raised it, with the line of the user's file in its message.
         """
         with _explained():
@@ -112,8 +117,11 @@ class ClassTask:
             value = {}
         where = f"{self.reference}.evaluate"
         texts = {name: text for name, text in value.items() if isinstance(text, str)} if isinstance(value, dict) else {}
+        for name in texts:
+            metric_names.check_name(name, where)
         numbers = {name: item for name, item in value.items() if name not in texts} if texts else value
         metrics = {**plain_numbers(numbers, where), **texts}
+        metric_names.check_no_setting(metrics, self._settings, where)
         for name in self._metrics:
             if name not in metrics and self._rank == 0:
                 raise UserError(
@@ -122,7 +130,34 @@ class ClassTask:
                 )
         given = getattr(self._task, "metric_ids", {})
         self.metric_ids = {name: f"{name}@{self.reference}" for name in metrics if name not in texts} | dict(given)
+        self._save_pictures()
         return metrics
+
+    def export(self, path: Path) -> None:
+        """Let the class write its trained model to a file that does not exist.
+
+        Raises:
+            UserError: it wrote no file.
+            Exception: as the class raised it, with the line of the user's file in its message.
+        """
+        with _explained():
+            self._task.export(path)
+        if not path.is_file():
+            raise UserError(f"{self.reference}.export wrote no file at the path that it got")
+
+    def _save_pictures(self) -> None:
+        """Write the pictures of the trained network beside the files of its cell, on rank 0, where the class has any.
+
+        Raises:
+            UserError: something else than named pictures.
+            Exception: as the class raised it, with the line of the user's file in its message.
+        """
+        if self._rank != 0 or self._out is None or not hasattr(self._task, "inspect"):
+            return
+        with _explained():
+            encoded = pictures.encode_pictures(self._task.inspect(), f"{self.reference}.inspect")
+        for name, data in encoded.items():
+            atomic.write_bytes(self._out / name, data)
 
     def state_dict(self) -> dict[str, Any]:
         """Return a copy of the state of the class, of types that a checkpoint can hold.

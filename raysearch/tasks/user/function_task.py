@@ -7,7 +7,7 @@ step is asked for.
 import random
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from pydantic import TypeAdapter
 
 from raysearch.core import UserError, user_code
 from raysearch.data.feed import ImageSet
+from raysearch.studies.configs.paths import flatten_values
+from raysearch.studies.configs.user import metric_names
 from raysearch.tasks.base import Feed, Task, Worker
 from raysearch.tasks.common import hold_out
 from raysearch.tasks.user import (
@@ -135,6 +137,7 @@ class FunctionTask:
         validation: share of train that is held out where there is no validation part.
         seed: the seed of everything random.
         worker: the worker that it runs on.
+        settings: dotted paths of its config, which cannot be names of metrics.
     """
 
     def __init__(
@@ -145,6 +148,7 @@ class FunctionTask:
         validation: float,
         seed: int,
         worker: Worker,
+        settings: Collection[str] = (),
     ) -> None:
         self.config = config
         self.seed = seed
@@ -154,6 +158,7 @@ class FunctionTask:
         self._code = code
         self._function = user_code.load(code)
         self._metrics = metrics
+        self._settings = settings
         self._images = _open_images(worker.feed, validation)
         self._saved: dict[str, Any] = {"done": 0, "state": None}
         self._last: dict[str, Any] = {}
@@ -198,14 +203,18 @@ class FunctionTask:
         """Let the function return, and return its metrics, with the last report's values of names that it left out.
 
         Raises:
-            UserError: it returns something else than numbers, or lacks the metric of the study.
+            UserError: it returns something else than numbers, a name that the results use, or no metric of the study.
             Exception: as `advance`.
         """
         assert self.steps >= 0
         while self._returned is None:
             self._next_event()
         value = {} if self._returned.value is None else self._returned.value
-        metrics = {**self._last, **plain_numbers(value, self._code.reference)}
+        returned = plain_numbers(value, self._code.reference)
+        metric_names.check_no_setting(returned, self._settings, self._code.reference)
+        # The last learning rate of a schedule, for example, is no metric and must not hide the level of a factor.
+        reported = {name: number for name, number in self._last.items() if name not in self._settings}
+        metrics = {**reported, **returned}
         for name in self._metrics:
             if name not in metrics:
                 raise UserError(
@@ -281,9 +290,10 @@ def build_from_plain(
     settings = {name: value for name, value in plain.items() if name not in ("task", "data")}
     config = settings if typed_code is None else TypeAdapter(user_code.load(typed_code)).validate_python(settings)
     item = user_code.load(code)
+    paths = frozenset(flatten_values(settings))
     if isinstance(item, type):
-        return class_task.ClassTask(item, code.reference, config, metrics, seed, worker)
-    return FunctionTask(code, config, metrics, plain["data"]["validation"], seed, worker)
+        return class_task.ClassTask(item, code.reference, config, metrics, seed, worker, paths)
+    return FunctionTask(code, config, metrics, plain["data"]["validation"], seed, worker, paths)
 
 
 def _open_images(feed: Feed | None, validation: float) -> RunImages | None:

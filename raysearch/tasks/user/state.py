@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from raysearch.core import UserError, type_of
+from raysearch.studies.configs.user import metric_names
 
 _ARRAY = "raysearch.numpy"  # marks a NumPy array in a packed state
-_MEASURED = ("iteration", "phase", "epochs", "seconds")
 _DEEPEST = 50
 
 
@@ -22,7 +22,7 @@ def plain_numbers(values: Any, where: str) -> dict[str, Any]:
         where: the call that gave them, for messages.
 
     Raises:
-        UserError: no mapping, or a value that is no number.
+        UserError: no mapping, a value that is no number, or a name that the results use.
     """
     if not isinstance(values, Mapping):
         raise UserError(f"{where}: expected {{'name': number}}, not {type_of(values)}")
@@ -36,8 +36,7 @@ def plain_numbers(values: Any, where: str) -> dict[str, Any]:
             value = value.item()
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
             raise UserError(f"{where}: '{name}' is {_describe(value)}, not a number")
-        if name in _MEASURED:
-            raise UserError(f"{where}: raysearch measures '{name}' itself; choose another name")
+        metric_names.check_name(name, where)
         plain[name] = int(value) if isinstance(value, numbers.Integral) else float(value)
     return plain
 
