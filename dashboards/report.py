@@ -67,8 +67,8 @@ def write(run_dir: str | Path, table: pa.Table | None = None, out: str | Path | 
         out: the directory to write to, for a run that cannot be written to; None for that of the run.
 
     Returns:
-        The path of `report.html`. Beside it are `tables/variants.csv`, `.tex` and `.md`, or `tables/configs.csv` and
-        `judged.csv` of a search.
+        The path of `report.html`. Beside it are `tables/variants.csv`, `.json`, `.tex` and `.md`, or
+        `tables/configs.csv` and `judged.csv` of a search.
 
     Raises:
         UserError: the directory is not a run directory, a cell file is damaged, the cells must not be compared, or a
@@ -126,6 +126,7 @@ def _variant_files(run: View) -> dict[str, str]:
     paper_table = ablation_tables.paper_table(run)
     return {
         "variants.csv": ablation_tables.csv_table(run).to_csv(),
+        "variants.json": ablation_tables.json_text(run),
         "variants.tex": paper_table.to_latex(),
         "variants.md": paper_table.to_markdown(),
     }

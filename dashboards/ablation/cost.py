@@ -9,7 +9,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from dashboards.ablation import figures, row_limits
+from dashboards.ablation import figures, row_limits, rule_words
 from dashboards.ablation.variant import Variant
 from dashboards.ablation.view import View
 from dashboards.html import Markup, embed, formats, section, tag, verdicts
@@ -40,7 +40,8 @@ def _tradeoff(run: View) -> list[Markup]:
     if figure is None:
         return []
     caption = _caption(
-        "Each variant's mean cost against its difference from the reference (blue, at zero), with 95 % intervals. The "
+        f"Each variant's mean cost against its difference from the reference (blue, at zero), with "
+        f"{rule_words.interval_words(run)}. The "
         "line joins the variants that no other beats in both. A step whose interval contains zero may not be real.",
         run,
     )

@@ -23,6 +23,9 @@ _MAX_LINES = 6  # of a label
 STYLES = {  # verdict -> color and plotly's symbol
     "better": (GREEN, "triangle-up"),
     "worse": (VERMILLION, "triangle-down"),
+    "better so far": (GREY, "triangle-up-open"),
+    "worse so far": (GREY, "triangle-down-open"),
+    verdicts.WITHIN: (BLUE, "circle"),
     "undecided": (GREY, "circle-open"),
     "no interval": (GREY, "diamond-open"),
     "no result": (GREY, "x-thin-open"),

@@ -26,6 +26,21 @@ _TERMS = {
     "Time per cell, epochs": "Means over the finished cells of the variant.",
     "GPU-hours": "The sum over all cells of the variant, including failed ones.",
 }
+_WITHIN = "Within margin"
+_LOOKS = {
+    "Look": "A number of seeds at which the study is judged, declared before its first cell. A look uses the cells of "
+    "its own seeds, whatever ran early. Only variants that are undecided, and their references, get more seeds.",
+    "Difference": "The variant's metric minus the reference's with the same seed, averaged over the seeds of the look "
+    "that both finished. The look shown is the one that decided the variant, or the last one so far.",
+    "Mean and interval": "Student's t intervals over seeds. Look k has n_k of n_K seeds, and its intervals have level "
+    "1 \N{MINUS SIGN} 0.05 w, with w = (n_k / n_K)\N{SUPERSCRIPT TWO} \N{MINUS SIGN} (n_(k-1) / "
+    "n_K)\N{SUPERSCRIPT TWO}. The intervals of a difference hold at all looks together in 95 % of studies.",
+    "p (looks, Holm)": "The smallest p / w over the looks so far, where p is of the two-sided paired t-test of a look. "
+    "It is corrected by Holm over all comparisons of the study. If no difference were real, at most one study in "
+    "twenty would decide anything, at whichever look.",
+    _WITHIN: "The interval is inside the margin: there is no difference that matters.",
+    "Saved": "Cells up to the last look that a variant did not need, since an earlier look decided it.",
+}
 _PUBLISHED = (
     "The paper's number at these levels. Sizes in pixels are matched as declared for an image of 224 px. Data, network "
     "and schedule may differ. Same protocol: whether data set, backbone, image side, pretrained or random weights, and "
@@ -54,11 +69,19 @@ _CLASSES = {
 
 def definitions(run: View) -> Section:
     """Return the section with the terms that this run's page uses."""
-    terms = {formats.metric_name(run.metric): metric(run), **_TERMS} | (
+    terms = {formats.metric_name(run.metric): metric(run), **_rule_terms(run)} | (
         {"Published": _PUBLISHED} if run.published else {}
     )
     listed = [tag("div", tag("dt", name), tag("dd", text)) for name, text in terms.items()]
     return section("definitions", "How the numbers are computed", tag("dl", *listed, class_="listing"))
+
+
+def _rule_terms(run: View) -> dict[str, str]:
+    """Return the terms of the page, with those of looks in the place of those of a single plan."""
+    if not run.study.looks:
+        return _TERMS
+    left_out = ["p (Holm)", *([] if run.study.margin is not None else [_WITHIN])]
+    return {term: text for term, text in (_TERMS | _LOOKS).items() if term not in left_out}
 
 
 def metric(run: View) -> str:

@@ -1,5 +1,6 @@
 """The top of the page: the question, the answer in a sentence, and the facts of the run."""
 
+from dashboards.ablation import rule_words
 from dashboards.ablation.answer import sentence
 from dashboards.ablation.view import View
 from dashboards.html import Markup, breakable_name, formats, join, tag
@@ -132,18 +133,20 @@ def _network(run: View) -> str:
     return ", ".join([*parts, *([f"{formats.listed(list(sides), most=3)} px"] if sides else [])])
 
 
-def _numbers(run: View) -> list[int]:
-    return list(run.study.seeds or sorted({row["seed"] for row in run.rows}))
-
-
 def _seeds(run: View) -> str:
-    numbers = _numbers(run)
+    if run.study.looks:
+        return f"where they are needed: {rule_words.looks_text(run.study)}"
+    numbers = rule_words.seed_numbers(run)
     refused = statistics.refusal(len(numbers))
-    return refused or f"{len(numbers):,}: {formats.seeds(numbers)}, the same for every variant"
+    text = refused or f"{len(numbers):,}: {formats.seeds(numbers)}, the same for every variant"
+    return f"{text}; {rule_words.looked_text(run)}" if run.study.looked else text
 
 
 def _design(run: View) -> str:
-    seeds = _numbers(run)
-    size = f"{formats.count(len(run.variants), 'variant')} \N{MULTIPLICATION SIGN} {formats.count(len(seeds), 'seed')}"
+    if run.study.looks:
+        seeds = f"{run.study.looks[0]} to {formats.count(run.study.looks[-1], 'seed')}"
+    else:
+        seeds = formats.count(len(rule_words.seed_numbers(run)), "seed")
+    size = f"{formats.count(len(run.variants), 'variant')} \N{MULTIPLICATION SIGN} {seeds}"
     design = _DESIGNS.get(str(run.study.design))
     return f"{design}, {size}" if design else size

@@ -1,6 +1,6 @@
 """The page of an ablation: its header and its sections, in order."""
 
-from dashboards.ablation import cost, factors, glossary, header, provenance, sections, variants_table
+from dashboards.ablation import cost, factors, glossary, header, looks, provenance, sections, variants_table
 from dashboards.ablation.view import View
 from dashboards.report_sections import draw_page, register_sections
 
@@ -9,6 +9,7 @@ register_sections(
     {
         "variants": variants_table.variants,
         "effects": sections.effects,
+        "looks": looks.looks_section,
         "episodes": sections.same_episodes,
         "factors": factors.factors_section,
         "ties": sections.tie_order,

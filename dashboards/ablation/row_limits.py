@@ -4,6 +4,7 @@ import itertools
 
 from dashboards.ablation.variant import Variant
 from dashboards.ablation.view import View
+from dashboards.html import verdicts
 
 
 def shown(run: View, limit: int) -> list[Variant]:
@@ -15,9 +16,11 @@ def shown(run: View, limit: int) -> list[Variant]:
     if len(run.variants) <= limit:
         return list(run.variants)
     others = [variant for variant in run.variants if not variant.is_reference]
-    decided = [variant for variant in others if variant.verdict in ("better", "worse")]
-    undecided = [variant for variant in others if variant.verdict in ("undecided", "no interval")]
+    decided = [variant for variant in others if verdicts.is_significant(variant.verdict)]
     rest = [variant for variant in others if variant.verdict == "no result"]
+    undecided = [
+        variant for variant in others if variant.verdict != "no result" and not verdicts.is_significant(variant.verdict)
+    ]
     selected = {
         variant.name for variant in [run.reference, *_alternating(decided), *_alternating(undecided), *rest][:limit]
     }

@@ -12,7 +12,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from dashboards.ablation import effects as plots
-from dashboards.ablation import figures, learning_curves, row_limits
+from dashboards.ablation import figures, learning_curves, row_limits, rule_words
 from dashboards.ablation.tables import verdict
 from dashboards.ablation.variant import Variant
 from dashboards.ablation.view import View
@@ -37,8 +37,8 @@ def effects(run: View) -> Markup | None:
     if figure is None:
         return None
     caption = (
-        "Each variant's difference from the reference with its 95 % interval: the mean over the seeds that both "
-        f"finished. {verdicts.verdict_text('better')}, {verdicts.verdict_text('worse')}, \N{WHITE CIRCLE} undecided. "
+        f"Each variant's difference from the reference with its {_interval(run)}: the mean over the seeds that both "
+        f"finished. {_marks(run)}. "
         "Small dots: the difference of each seed, at the same height in every row. A seed that failed in either "
         "has no dot."
     )
@@ -48,6 +48,20 @@ def effects(run: View) -> Markup | None:
     shown = [variant for variant in row_limits.shown(run, verdicts.ROWS_IN_FIGURE) if not variant.is_reference]
     drawn = formats.listed([f"{variant.label} {verdict(variant)}" for variant in shown], most=20)
     return section("effects", "Effects", embed(figure, "plot-effects", caption, f"Plot of effects: {drawn}"))
+
+
+def _interval(run: View) -> str:
+    return "interval, which holds at all looks together" if run.study.looks else "95 % interval"
+
+
+def _marks(run: View) -> str:
+    """Return what the marks of the plot mean."""
+    if run.is_provisional:
+        return "Open triangles: better or worse so far, \N{WHITE CIRCLE} undecided"
+    marks = [verdicts.verdict_text("better"), verdicts.verdict_text("worse")]
+    if run.study.margin is not None:
+        marks.append(f"\N{BLACK CIRCLE} within {rule_words.margin_text(run.study)}")
+    return f"{', '.join(marks)}, \N{WHITE CIRCLE} undecided"
 
 
 def tie_order(run: View) -> Markup | None:

@@ -1,9 +1,11 @@
-"""The table of variants outside the page: CSV for machines, LaTeX and Markdown for papers, and the terminal's."""
+"""The table of variants outside the page: CSV and JSON, LaTeX and Markdown for papers, and the terminal's."""
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from dashboards.ablation import cost, protocol, row_limits
+from dashboards.ablation import cost, protocol, row_limits, rule_words
 from dashboards.ablation.variant import Variant
 from dashboards.ablation.view import View
 from dashboards.html import Cell, Column, FirstThatFits, Table, csv_value, formats, verdicts
@@ -13,6 +15,16 @@ _COMPARED = ("mean", "ci_low", "ci_high", "delta", "delta_low", "delta_high", "p
 
 
 def csv_table(run: View) -> Table[Variant]:
+    """Return every number in full, one row per variant, as values for CSV."""
+    table = full_table(run)
+    return replace(table, columns=[_for_csv(column) for column in table.columns])
+
+
+def _for_csv(column: Column[Variant]) -> Column[Variant]:
+    return replace(column, cell=lambda variant: csv_value(column.cell(variant)))
+
+
+def full_table(run: View) -> Table[Variant]:
     """Return every number in full, one row per variant."""
     dollars = cost.cost_by_variant(run)
     columns: list[Column[Variant]] = [
@@ -36,8 +48,40 @@ def csv_table(run: View) -> Table[Variant]:
         Column("published_table", lambda variant: variant.published[1] if variant.published else ""),
         Column("measured_less_published", lambda variant: variant.less_published),
         Column("same_protocol", lambda variant: protocol.of(run, variant)),
+        *_rule_columns(run),
     ]
     return Table(columns, run.variants)
+
+
+def _rule_columns(run: View) -> list[Column[Variant]]:
+    """Return the columns of a study with looks: those that it declared, or those that its levels do not account for."""
+    columns: list[Column[Variant]] = []
+    if run.study.looks:
+        columns += [
+            Column("looks", lambda variant: run.study.looks),
+            Column("look", lambda variant: variant.compared["look"]),
+            Column("level", lambda variant: variant.compared["level"]),
+            Column("margin", lambda variant: run.study.margin),
+            Column("cells_saved", run.saved),
+        ]
+    if run.study.looked:
+        columns.append(Column("looked", lambda variant: run.study.looked))
+    return columns
+
+
+def json_text(run: View) -> str:
+    """Return the table of `full_table` as JSON, with the rule of the study and what to know of its verdicts."""
+    study = run.study
+    content = {
+        "study": study.study,
+        "looks": study.looks,
+        "margin": study.margin,
+        "looked": study.looked,
+        "provisional": run.is_provisional,
+        "notes": [*rule_words.table_notes(run), *rule_words.warnings(run)],
+        "variants": full_table(run).to_records(),
+    }
+    return json.dumps(content, indent=1, allow_nan=False)
 
 
 def paper_table(run: View) -> Table[Variant]:
@@ -46,7 +90,7 @@ def paper_table(run: View) -> Table[Variant]:
         Column("variant", lambda variant: variant.label, "name"),
         Column(formats.metric_name(run.metric), _mean_and_half_width),
         Column("difference", _difference_and_half_width),
-        Column("p (Holm)", _p_value),
+        Column(rule_words.p_title(run), _p_value),
         Column("seeds", lambda variant: variant.compared["seeds"]),
         Column("failed", lambda variant: variant.compared["failed"]),
         Column("epochs", lambda variant: None if variant.epochs is None else f"{variant.epochs:.4g}"),
@@ -68,9 +112,9 @@ def terminal_table(run: View) -> FirstThatFits:
     wide: list[Column[Variant]] = [
         Column("variant", lambda variant: variant.label, "name", widths=(None, _LONGEST_NAME)),
         Column("mean", lambda variant: formats.metric(variant.compared["mean"])),
-        Column("95 %", lambda variant: mean_cell(variant).detail),
+        Column(rule_words.interval_title(run), lambda variant: mean_cell(variant).detail),
         Column("difference", lambda variant: difference_cell(variant).text),
-        Column("95 %", lambda variant: difference_cell(variant).detail),
+        Column(rule_words.interval_title(run), lambda variant: difference_cell(variant).detail),
         Column("verdict", lambda variant: verdicts.verdict_text(variant.verdict), "text"),
         Column("seeds", lambda variant: f"{variant.compared['seeds']}/{variant.planned}"),
         Column("failed", lambda variant: variant.compared["failed"] or ""),
@@ -84,6 +128,7 @@ def terminal_table(run: View) -> FirstThatFits:
     ]
     omitted = len(run.variants) - verdicts.ROWS_IN_TERMINAL
     notes = [
+        *rule_words.table_notes(run),
         *run.refusals,
         *([run.cut_note] if run.cut_note else []),
         *([f"... and {omitted:,} more in tables/variants.csv"] if omitted > 0 else []),
@@ -121,15 +166,15 @@ def verdict(variant: Variant) -> str:
 
 
 def _setting(factor: str) -> Callable[[Variant], Any]:
-    return lambda variant: csv_value(variant.settings.get(factor))
+    return lambda variant: variant.settings.get(factor)
 
 
 def _declared(factor: str) -> Callable[[Variant], Any]:
-    return lambda variant: csv_value(variant.level(factor))
+    return lambda variant: variant.level(factor)
 
 
 def _compared(name: str) -> Callable[[Variant], Any]:
-    return lambda variant: csv_value(variant.compared[name])
+    return lambda variant: variant.compared[name]
 
 
 def _mean_and_half_width(variant: Variant) -> str:
@@ -159,13 +204,18 @@ def _seeds_and_failures(variant: Variant) -> Cell:
     return Cell(f"{variant.compared['seeds']}/{variant.planned}", f"{failed} failed" if failed else None)
 
 
+def _interval(run: View) -> str:
+    return "Student-t interval of its look" if run.study.looks else "95 % Student-t interval"
+
+
 def _note(run: View) -> str:
     study = run.study
     parts = [
         f"{study.study}: {run.metric_id}, profile {study.profile or 'unknown'}",
         f"data {study.data.name or 'unknown'} {(study.data.content_hash or '')[:12]}".strip(),
-        "mean ± half the 95 % Student-t interval over seeds; paired differences from the reference",
+        f"mean ± half the {_interval(run)} over seeds; paired differences from the reference",
         "↑ significantly better, ↓ significantly worse: Holm-corrected p at most 0.05",
+        *rule_words.table_notes(run),
         *([f"corrected over the whole study: {run.family_note}"] if run.family_note else []),
         *(f"no interval and no verdict: {reason}" for reason in run.refusals),
     ]

@@ -24,9 +24,9 @@ class Variant:
     config: Mapping[str, Any]
     reference: str  # name of the variant for comparison
     is_reference: bool
-    verdict: str  # "reference", "better", "worse", "undecided", "no interval" or "no result"
-    compared: Mapping[str, Any]  # the row of statistics.compare
-    values: Mapping[int, float]  # metric by seed, of finished cells
+    verdict: str  # "reference", or as `judgement.Judgement` has it
+    compared: Mapping[str, Any]  # its row of `judgement.Judgement`
+    values: Mapping[int, float]  # metric by seed, of the finished cells that are compared
     rows: list[dict[str, Any]]  # its ended cells
     missing: int
     limits: MetricRange  # values that the metric can have
@@ -40,8 +40,8 @@ class Variant:
 
     @property
     def planned(self) -> int:
-        """Return the number of planned cells."""
-        return len(self.rows) + self.missing
+        """Return the number of planned cells; of an adaptive study those of the look that is shown."""
+        return self.compared.get("planned", len(self.rows) + self.missing)
 
     @property
     def finished(self) -> list[dict[str, Any]]:
@@ -97,27 +97,28 @@ def read_variant(
     compared: Mapping[str, Any],
     rows: list[dict[str, Any]],
     missing: int,
-    question: tuple[str, str, MetricRange],
+    question: tuple[str, MetricRange],
     reference: str,
     published: Published | None,
-    comparable: list[dict[str, Any]],
+    comparable: Iterable[dict[str, Any]],
     timed: list[dict[str, Any]],
 ) -> Variant:
     """Return a variant with its comparison.
 
     Args:
         plan: the variant as it was planned.
-        compared: its row of `statistics.compare`.
+        compared: its row of `judgement.Judgement`.
         rows: its ended cells.
         missing: its cells that have not ended.
-        question: the metric, its mode, and the values that it can have.
+        question: the metric, and the values that it can have.
         reference: name of the variant for comparison.
         published: the published numbers of the study.
         comparable: those of its cells whose metric may be compared.
         timed: those of its finished cells whose times may be compared.
     """
-    metric, mode, limits = question
+    metric, limits = question
     name = plan.name
+    used = compared.get("used_seeds")  # cells that ran before their look count for nothing
     # a component of several settings goes by its own name, which no config path has
     levels = {**{key: value for key, value in plan.settings.items() if isinstance(value, bool)}, **plan.declared}
     return Variant(
@@ -129,10 +130,12 @@ def read_variant(
         config=plan.config,
         reference=reference,
         is_reference=name == reference,
-        verdict="reference" if name == reference else verdict_of(compared, mode),
+        verdict=compared["verdict"],
         compared=compared,
         values={
-            row["seed"]: row[metric] for row in comparable if row["status"] == "finished" and is_number(row.get(metric))
+            row["seed"]: row[metric]
+            for row in comparable
+            if row["status"] == "finished" and is_number(row.get(metric)) and (used is None or row["seed"] in used)
         },
         rows=rows,
         missing=missing,

@@ -1,6 +1,6 @@
 """The table of variants on the page, with the sources of published numbers and the other metrics below it."""
 
-from dashboards.ablation import cost, protocol, row_limits, tables, view
+from dashboards.ablation import cost, protocol, row_limits, rule_words, tables, view
 from dashboards.ablation.variant import Variant, levels
 from dashboards.html import Cell, Column, Markup, Section, Table, breakable_name, formats, join, section, tag, verdicts
 from dashboards.run_data import data_sets, loads, mapping, mean
@@ -8,7 +8,10 @@ from dashboards.run_data import data_sets, loads, mapping, mean
 
 def variants(run: view.View) -> Section:
     """Return the section."""
-    note = "In brackets: 95 % intervals. Differences are paired by seed and taken from the reference. "
+    note = f"In brackets: {rule_words.interval_words(run)}. "
+    note += "Differences are paired by seed and taken from the reference. "
+    if notes := rule_words.as_sentences(rule_words.table_notes(run)):
+        note += f"{notes} "
     if run.family_note:
         note += f"p is corrected over the whole study; these are {run.family_note}. "
     if run.cut_note:
@@ -25,8 +28,8 @@ def _columns(run: view.View) -> list[Column[Variant]]:
         Column("Variant", lambda variant: _name(run, variant), "name"),
         Column(f"{formats.metric_name(run.metric)}, mean", tables.mean_cell),
         Column("Difference", tables.difference_cell),
-        Column("p (Holm)", _p_value),
-        Column("Verdict", _verdict, "verdict"),
+        Column(rule_words.p_title(run), _p_value),
+        Column("Verdict", lambda variant: _verdict(run, variant), "verdict"),
         Column("Seeds", _seeds),
         Column("Time per cell", lambda variant: Cell(formats.seconds(variant.seconds), sort_key=variant.seconds)),
     ]
@@ -64,9 +67,12 @@ def _p_value(variant: Variant) -> Cell:
     return Cell("" if corrected is None else formats.p_value(corrected), sort_key=corrected)
 
 
-def _verdict(variant: Variant) -> Cell:
-    reason = variant.compared["refused"] if variant.verdict == "no interval" else None
-    return Cell(verdicts.verdict_text(variant.verdict), reason, verdict=variant.verdict)
+def _verdict(run: view.View, variant: Variant) -> Cell:
+    detail = variant.compared["refused"] if variant.verdict == "no interval" else None
+    if run.study.looks and not variant.is_reference and variant.compared["look"]:
+        look = rule_words.look_text(run, variant.compared["look"])
+        detail = f"{look}: {detail}" if detail else look
+    return Cell(verdicts.verdict_text(variant.verdict), detail, verdict=variant.verdict)
 
 
 def _seeds(variant: Variant) -> Cell:

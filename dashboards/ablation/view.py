@@ -4,13 +4,13 @@ Older and interrupted runs may hold less. Their values are None or empty here.
 """
 
 import functools
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
+from dashboards.ablation.judgement import JudgedCells, Judgement, judge
 from dashboards.ablation.variant import Variant, read_variant
 from dashboards.html import formats
 from dashboards.run_data import (
@@ -22,7 +22,6 @@ from dashboards.run_data import (
     metric_range,
     read_published,
     rows_of,
-    typed,
 )
 from raysearch.runs import StudyRecord, VariantRecord
 from raysearch.studies.analysis import devices, statistics
@@ -39,7 +38,7 @@ class View:
     mode: str
     metric_id: str
     published: Published | None
-    missing: int  # planned cells that have not ended
+    judgement: Judgement
 
     @property
     def reference(self) -> Variant:
@@ -52,9 +51,35 @@ class View:
         return list(self.study.factors)
 
     @property
+    def missing(self) -> int:
+        """Return the number of planned cells that have not ended; of an adaptive study up to its next look."""
+        return self.judgement.missing.total()
+
+    @property
     def planned(self) -> int:
-        """Return the number of planned cells."""
+        """Return the number of planned cells; of an adaptive study up to its next look."""
         return len(self.rows) + self.missing
+
+    @property
+    def is_provisional(self) -> bool:
+        """Return whether fixed seeds were planned, and some cells of the plan have not ended."""
+        return not self.study.looks and self.missing > 0
+
+    @property
+    def reached_look(self) -> int:
+        """Return the number of the last look of an adaptive study that was reached; 0 if none was."""
+        return max((variant.compared["look"] for variant in self.variants), default=0)
+
+    def saved(self, variant: Variant) -> int | None:
+        """Return the cells up to the last look that a variant will not need; None while it may still need them."""
+        if not self.study.looks or variant.name in self.judgement.open_names:
+            return None
+        return max(0, self.study.looks[-1] - len(variant.rows))
+
+    @property
+    def cells_saved(self) -> int:
+        """Return the cells that an adaptive study has saved so far, against all seeds of its last look."""
+        return sum(self.saved(variant) or 0 for variant in self.variants)
 
     def status(self, name: str) -> int:
         """Return the number of cells that ended with a status."""
@@ -147,24 +172,21 @@ def view(study: StudyRecord, table: pa.Table) -> View:
     references = dict.fromkeys(plans, reference) | {
         name: other for name, other in study.references.items() if name in plans and other in plans
     }
-    compared = _compare(rows, plans, metric, references, study.comparisons)
+    judgement = judge(JudgedCells(study, rows, metric, mode, references))
     published = read_published(study.published, study.data.layout)
-    ended = {(row["variant"], row["seed"]) for row in rows}
-    absent = Counter(cell.variant for cell in study.cells if (cell.variant, cell.seed) not in ended)
     by_variant: dict[str, list[dict[str, Any]]] = {name: [] for name in plans}
     for row in rows:
         by_variant[row["variant"]].append(row)
     limits = metric_range(metric, (row[metric] for row in rows if is_number(row.get(metric))))
-    question = (metric, mode, limits)
     comparable = {id(row) for row in devices.comparable(rows, metric, references)}
     timed = {id(row) for row in devices.comparable(rows, "seconds", references) if row["status"] == "finished"}
     variants = tuple(
         read_variant(
             plan,
-            compared[name],
+            judgement.rows[name],
             by_variant[name],
-            absent[name],
-            question,
+            judgement.missing[name],
+            (metric, limits),
             references[name],
             published,
             [row for row in by_variant[name] if id(row) in comparable],
@@ -177,16 +199,4 @@ def view(study: StudyRecord, table: pa.Table) -> View:
     ids = list(dict.fromkeys(str(ids[metric]) for ids in ids_by_metric if metric in ids))
     # Variants may have different protocols, such as 1 and 5 shots. The study records one id, the cells record all.
     metric_id = " and ".join(ids) or study.metric_id or metric
-    return View(study, rows, variants, metric, mode, metric_id, published, absent.total())
-
-
-def _compare(
-    rows: list[dict], names: Iterable[str], metric: str, reference: Mapping[str, str], comparisons: int | None
-) -> dict[str, dict[str, Any]]:
-    """Return the comparison by variant; a variant without an ended cell has an empty row."""
-    types = {"variant": pa.string(), "seed": pa.int64(), "status": pa.string(), "config": pa.string()}
-    types |= {"metric_ids": pa.string(), "metric_steps": pa.string(), "device": pa.string()}
-    types |= {"gpu_seconds": pa.float64(), metric: pa.float64()}
-    planned: list[dict] = [{"variant": name, "status": "planned"} for name in names]
-    table = typed(planned + rows, types)
-    return {row["variant"]: row for row in statistics.compare(table, metric, reference, comparisons).to_pylist()}
+    return View(study, rows, variants, metric, mode, metric_id, published, judgement)

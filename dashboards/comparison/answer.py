@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from dashboards.comparison.view import SAME_CELLS, Comparison, Match
+from dashboards.html import verdicts
 from dashboards.html.formats import count, interval, listed, metric_name, signed
 
 
@@ -11,8 +12,8 @@ def answer_sentence(comparison: Comparison) -> str:
 
     Decided differences come first. If there are none, the largest difference shows how large an effect may be hidden.
     """
-    warning = f" Warning: {comparison.devices_note}." if comparison.devices_note else ""
-    return f"{_finding(comparison)}{warning}"
+    warned = [*comparison.rule_notes, *([comparison.devices_note] if comparison.devices_note else [])]
+    return " ".join([_finding(comparison), *(f"Warning: {text}." for text in warned)])
 
 
 def _finding(comparison: Comparison) -> str:
@@ -32,21 +33,24 @@ def _finding(comparison: Comparison) -> str:
         return f"Nothing to compare: no cell has finished in {listed(unfinished)}."
     tested = [match for match in matches if match.difference.low is not None]
     same = [match for match in matches if match.verdict == SAME_CELLS]
-    decided = [match for match in tested if match.verdict in ("better", "worse")]
+    decided = [match for match in tested if verdicts.is_significant(match.verdict)]
     decided.sort(key=lambda match: -abs(match.difference.delta or 0.0))
     rest = _rest(len(tested) - len(decided), len(matches) - len(tested) - len(same), len(same))
     metric = metric_name(comparison.first_run.metric)
     if decided:
         parts = []
-        for verdict in ("better", "worse"):
+        for verdict in dict.fromkeys(match.verdict for match in sorted(decided, key=lambda match: match.verdict)):
             members = [_difference(comparison, match) for match in decided if match.verdict == verdict]
-            if members:
-                parts.append(f"significantly {verdict} than in {first}: {listed(members, most=4)} {metric}")
+            words = f"significantly {verdict} than in {first}"
+            if comparison.is_provisional:
+                words = f"{verdict}, against {first}"
+            parts.append(f"{words}: {listed(members, most=4)} {metric}")
         text = "; ".join(parts)
         return f"{text[:1].upper()}{text[1:]}{rest}."
     if tested:
         largest = max(tested, key=lambda match: abs(match.difference.delta or 0.0))
-        return f"No significant difference; the largest is {_difference(comparison, largest)} {metric}{rest}."
+        so_far = " so far" if comparison.is_provisional else ""
+        return f"No significant difference{so_far}; the largest is {_difference(comparison, largest)} {metric}{rest}."
     if same:
         missing = _rest(0, len(matches) - len(same), 0)
         return f"No difference: the variants that the runs share have the same cells{missing}."

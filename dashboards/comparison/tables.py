@@ -60,7 +60,7 @@ def differences_csv(comparison: Comparison) -> str:
         Column("delta_high", lambda match: match.difference.high),
         Column("p", lambda match: match.difference.p),
         Column("p_holm", lambda match: match.difference.p_holm),
-        Column("decided", lambda match: csv_value(match.difference.decided)),
+        Column("decided", lambda match: csv_value(match.difference.decided and not comparison.is_provisional)),
         Column("verdict", lambda match: match.verdict),
     ]
     return Table(columns, comparison.matches).to_csv()
@@ -99,6 +99,7 @@ def differences_table(comparison: Comparison) -> Table[Match]:
         Column("Config differs in", _changes, "text", css_class="wide"),
     ]
     note = f"Each variant minus its match in {comparison.first_name}. In brackets: 95 % intervals."
+    note += "".join(f" {rule_note}." for rule_note in comparison.rule_notes)
     if len(comparison.matches) > limit:
         note += f" The {limit} largest of {len(comparison.matches):,}; tables/differences.csv lists all."
     return Table(columns, largest_matches(comparison, limit), note)
@@ -117,10 +118,13 @@ def terminal_table(comparison: Comparison) -> TerminalTable:
         Column("by", test_text, "text"),
     ]
     omitted = len(comparison.matches) - verdicts.ROWS_IN_TERMINAL
+    notes = comparison.rule_notes
+    if omitted > 0:
+        notes.append(f"... and {omitted:,} more in tables/differences.csv")
     return Table(
         columns,
         largest_matches(comparison, verdicts.ROWS_IN_TERMINAL),
-        note=f"... and {omitted:,} more in tables/differences.csv" if omitted > 0 else "",
+        note="\n".join(notes),
         title=", ".join(comparison.metric_ids),
         row_style=lambda match: verdicts.terminal_style(match.verdict),
     ).to_terminal()
@@ -201,6 +205,7 @@ def _paper_note(comparison: Comparison, limit: int) -> str:
     parts.append(
         "↑ significantly better, ↓ significantly worse: p corrected by Holm over all differences here is at most 0.05"
     )
+    parts += comparison.rule_notes
     if len(comparison.matches) > limit:
         parts.append(f"{limit} of {len(comparison.matches):,} differences; tables/differences.csv lists all")
     return "; ".join(parts)

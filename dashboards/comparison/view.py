@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dashboards.ablation import rule_words
 from dashboards.ablation.config_diff import between, words
 from dashboards.ablation.variant import Variant
 from dashboards.ablation.view import View
 from dashboards.comparison import compatibility
+from dashboards.html import verdicts
 from dashboards.report import report_kind
 from raysearch.core import UserError, sanitize
 from raysearch.runs import results
@@ -33,7 +35,7 @@ class Match:
     baseline: Variant
     changes: list[str]  # "train.lr: 0.01 → 0.1", from the baseline's config; empty if the configs are equal
     difference: run_differences.Difference  # variant minus baseline
-    verdict: str  # "better", "worse", "undecided", "no interval", "no result" or "same cells"
+    verdict: str  # "better", "worse", either with " so far", "undecided", "no interval", "no result" or "same cells"
 
     @property
     def label(self) -> str:
@@ -79,6 +81,27 @@ class Comparison:
                 rows += [{**row, "variant": name} for row in match.variant.rows]
             references |= {baseline: baseline, name: baseline}
         return devices.mixed_sentence(rows, self.first_run.metric, references)
+
+    @property
+    def is_provisional(self) -> bool:
+        """Whether cells of a run have not ended, so that no difference is decided."""
+        return any(run.missing for run in self.runs.values())
+
+    @property
+    def rule_notes(self) -> list[str]:
+        """What a reader must know of the verdicts, without a full stop; nothing for runs of simple, complete plans."""
+        notes = []
+        for name, run in self.runs.items():
+            if run.missing:
+                notes.append(f"{name} is not complete: {rule_words.unended(run)}, so no difference is decided")
+            if run.study.looked:
+                notes.append(f"{name}: {rule_words.looked_text(run)}; levels are not corrected for that")
+            if run.study.looks:
+                notes.append(
+                    f"{name} is adaptive: its results chose its numbers of seeds, and differences between runs are "
+                    "not corrected for that"
+                )
+        return notes
 
     @property
     def metric_ids(self) -> list[str]:
@@ -133,6 +156,7 @@ def _match_runs(runs: Mapping[str, View]) -> list[Match]:
     values = [_values(variant, baseline, first.metric) for variant, baseline in tested]
     steps = [metric_step(variant.rows + baseline.rows, first.metric) for variant, baseline in tested]
     differences = iter(run_differences.differences(values, steps))
+    is_provisional = any(run.missing for run in runs.values())
     matches = []
     for name, variant, baseline in pairs:
         changes = words(between(compatibility.flat_config(baseline), compatibility.flat_config(variant)))
@@ -143,6 +167,7 @@ def _match_runs(runs: Mapping[str, View]) -> list[Match]:
         else:
             difference = next(differences)
             verdict = _verdict(difference, first.mode)
+            verdict = verdicts.provisional(verdict) if is_provisional else verdict
         matches.append(Match(name, variant, baseline, changes, difference, verdict))
     return matches
 

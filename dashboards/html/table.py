@@ -6,6 +6,7 @@ A table is a list of columns over rows. A column turns a row into a cell, so tha
 import csv
 import io
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
@@ -105,6 +106,10 @@ class Table(Generic[Row]):
             writer.writerow([csv_text(value) if isinstance(value, str) else value for value in values])
         return out.getvalue()
 
+    def to_records(self) -> list[dict[str, Any]]:
+        """Return title of the column -> value, per row, for JSON; it has no number for infinity."""
+        return [{str(column.title): _finite(column.cell(row)) for column in self.columns} for row in self.rows]
+
     def to_markdown(self) -> str:
         """Return a GitHub table with the note below it."""
         lines = [
@@ -180,6 +185,10 @@ def csv_value(value: Any) -> Any:
     ('true', '[1, 2]', 'a')
     """
     return value if value is None or isinstance(value, str | float) else json.dumps(value)
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _markdown_line(cells: list[str]) -> str:

@@ -2,8 +2,13 @@
 
 from typing import Any
 
-MARKS = {"better": "\N{BLACK UP-POINTING TRIANGLE}", "worse": "\N{BLACK DOWN-POINTING TRIANGLE}"}
-TERMINAL_STYLES = {"better": "bold green", "worse": "red", "no result": "dim"}
+WITHIN = "within margin"
+MARKS = {
+    "better": "\N{BLACK UP-POINTING TRIANGLE}",
+    "worse": "\N{BLACK DOWN-POINTING TRIANGLE}",
+    WITHIN: "\N{ALMOST EQUAL TO}",
+}
+TERMINAL_STYLES = {"better": "bold green", "worse": "red", WITHIN: "cyan", "no result": "dim"}
 
 # rows that can still be read
 ROWS_IN_FILE = 200
@@ -12,8 +17,26 @@ ROWS_IN_FIGURE = 60
 ROWS_IN_TERMINAL = 40
 
 
+def provisional(verdict: str) -> str:
+    """Return the verdict of a plan that is not complete. It has no mark and no color.
+
+    >>> provisional("better"), provisional("undecided")
+    ('better so far', 'undecided')
+    """
+    return f"{verdict} so far" if verdict in ("better", "worse") else verdict
+
+
+def is_significant(verdict: str) -> bool:
+    """Return whether a verdict gives a direction, provisional or not.
+
+    >>> is_significant("worse"), is_significant("better so far"), is_significant("within margin")
+    (True, True, False)
+    """
+    return verdict.removesuffix(" so far") in ("better", "worse")
+
+
 def verdict_text(verdict: str) -> str:
-    """Return a verdict in words, with a mark if the difference is significant; empty for the reference.
+    """Return a verdict in words, with a mark if the comparison is decided; empty for the reference.
 
     >>> verdict_text("better"), verdict_text("undecided"), verdict_text("reference")
     ('▲ better', 'undecided', '')

@@ -14,7 +14,7 @@ import plotly.io
 import pyarrow as pa
 
 from dashboards.ablation import effects as ablation_effects
-from dashboards.ablation import row_limits
+from dashboards.ablation import row_limits, rule_words
 from dashboards.ablation.answer import sentence
 from dashboards.ablation.tables import difference_cell, mean_cell
 from dashboards.ablation.variant import Variant
@@ -55,7 +55,9 @@ def ablation_state(run: View) -> dict[str, Any]:
     variants = row_limits.shown(run, verdicts.ROWS_IN_PAGE)
     figure = ablation_effects.effects(run)
     description = "Differences from the reference, as in the table"
-    note = f"{run.metric_id}. In brackets: 95 % intervals. Differences from the reference are paired by seed. "
+    note = f"{run.metric_id}. In brackets: {rule_words.interval_words(run)}. "
+    note += "Differences from the reference are paired by seed. "
+    notes = rule_words.as_sentences(rule_words.table_notes(run))
     return {
         "answer": sentence(run),
         "table": {
@@ -63,7 +65,7 @@ def ablation_state(run: View) -> dict[str, Any]:
             "rows": [
                 {"key": variant.name, "name": variant.label, "cells": _variant_cells(variant)} for variant in variants
             ],
-            "note": f"{note}{row_limits.note(run, verdicts.ROWS_IN_PAGE)}".strip(),
+            "note": " ".join(f"{note}{notes} {row_limits.note(run, verdicts.ROWS_IN_PAGE)}".split()),
         },
         "figures": [_figure("effects", "Effects", description, figure)] if figure else [],
         **_failures(run.rows, {variant.name: variant.label for variant in run.variants}),

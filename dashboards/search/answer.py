@@ -97,6 +97,9 @@ def _verdict(
         return f"{subject} beats the reference by {difference}"
     if evaluation.verdict == "worse":
         return f"{subject} is significantly worse than the reference: {difference}"
+    if not evaluation.is_complete and row["delta_low"] is not None:
+        so_far = evaluation.verdict.removesuffix(" so far")
+        return f"{subject} is {so_far} so far: {difference}; there is no verdict before all fresh seeds have ended"
     if evaluation.verdict == "undecided":
         return f"{subject} does not differ significantly from the reference: {difference}"
     if evaluation.seeds == 0:

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from dashboards.ablation.variant import verdict_of
 from dashboards.ablation.view import View, view
+from dashboards.html import verdicts
 from dashboards.run_data import MetricRange, is_number, metric_range, typed
 from raysearch.runs import StudyRecord, VariantRecord
 from raysearch.studies.analysis import LEVEL, compare, devices, holm
@@ -29,9 +30,10 @@ class FinalEvaluation:
     reference: Mapping[str, Any]  # row of statistics.compare
     best: Mapping[str, Any]  # row of statistics.compare
     values: Mapping[str, Mapping[int, float]]  # REFERENCE and BEST -> seed -> metric
-    verdict: str  # "better", "worse", "undecided", "no interval" or "no result"
+    verdict: str  # "better", "worse", "undecided", "no interval" or "no result"; " so far" while cells are missing
     limits: MetricRange  # values that the metric can have
     devices_note: str = ""  # a line if its cells ran on different kinds of devices
+    is_complete: bool = True  # whether all judging cells of the search have ended
 
     @property
     def seeds(self) -> int:
@@ -65,15 +67,20 @@ def final_evaluations(
     corrected = holm([comparison[BEST]["p"] for _, _, comparison in compared], family=len(groups))
     limits = metric_range(metric, (row[metric] for row in rows if is_number(row.get(metric))))
     references = dict.fromkeys((REFERENCE, BEST), REFERENCE)
+    ended = {(row["variant"], row["seed"]) for row in rows}
+    is_complete = all((cell.variant, cell.seed) in ended for cell in study.cells if cell.stage == "judge")
     evaluations = []
     for (group, cells, comparison), p_holm in zip(compared, corrected, strict=True):
         decided = p_holm is not None and p_holm <= 1 - LEVEL
-        best = {**comparison[BEST], "p_holm": p_holm, "decided": decided}
+        best = {**comparison[BEST], "p_holm": p_holm, "decided": decided and is_complete}
         comparable = devices.comparable(cells, metric, references)
         values = {kind: _values(comparable, kind, metric) for kind in (REFERENCE, BEST)}
-        verdict = verdict_of(best, study.judge_mode or "max")
+        verdict = verdict_of({**best, "decided": decided}, study.judge_mode or "max")
+        verdict = verdict if is_complete else verdicts.provisional(verdict)
         note = devices.mixed_sentence(cells, metric, references)
-        evaluations.append(FinalEvaluation(group, metric, comparison[REFERENCE], best, values, verdict, limits, note))
+        evaluations.append(
+            FinalEvaluation(group, metric, comparison[REFERENCE], best, values, verdict, limits, note, is_complete)
+        )
     return tuple(evaluations)
 
 

@@ -86,7 +86,7 @@ def test_the_tables_hold_the_numbers_that_the_earlier_version_wrote(name: str, c
     shutil.rmtree(run / "tables")
     dashboards.report.write(run)
     expected = sorted(path.name for path in (FIXTURES / name / "tables").iterdir())
-    assert sorted(path.name for path in (run / "tables").iterdir()) == expected
+    assert {path.name for path in (run / "tables").iterdir()} - {"variants.json"} == set(expected)
     for file in expected:
         before = (FIXTURES / name / "tables" / file).read_text()
         after = (run / "tables" / file).read_text()
