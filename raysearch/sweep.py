@@ -111,6 +111,12 @@ def main(
     no_adopt: bool = typer.Option(
         False, "--no-adopt", rich_help_panel=_STUDY, help="Take no finished cells over from runs beside this one."
     ),
+    log: list[str] = typer.Option(
+        [],
+        metavar="TRACKER",
+        rich_help_panel=_STUDY,
+        help="Log every cell to tensorboard, mlflow, wandb or trackio too; repeatable.",
+    ),
     dry_run: bool = typer.Option(
         False, "--dry-run", rich_help_panel=_STUDY, help="Print the cells and what they will cost; start nothing."
     ),
@@ -188,6 +194,7 @@ def main(
         max_hours=max_hours,
         retry_failed=retry_failed,
         adopt=not no_adopt,
+        trackers=log,
     )
     checked = sweep_request.check(request, with_data=not settings_)
     if settings_:
@@ -213,7 +220,7 @@ def _run(sweep: sweep_request.OpenSweep) -> None:
     location.check_writable()
     try:
         with context.interrupt.caught(), location.synced(lambda message: context.console.print(message)):
-            complete = sweep.driver.run(context)
+            complete = sweep.run()
             _report(context, location)
     except KeyboardInterrupt:
         raise typer.Exit(context.interrupt.exit_code) from None

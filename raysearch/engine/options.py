@@ -5,7 +5,7 @@ This module imports no Ray, so that a command with nothing to run does not start
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from rich.console import Console, RenderableType
 from raysearch.core import Interrupt, UserError
 from raysearch.data.feed_mode import STORE_SHARE, FeedMode
 from raysearch.data.shards import Manifest
+from raysearch.engine.trials.jobs import Listener
 from raysearch.runs import StudyRecord, results
 from raysearch.storage import Location
 from raysearch.studies.analysis import devices
@@ -69,6 +70,7 @@ class Options:
     max_hours: float | None = None  # hours that this call may take
     retry_failed: bool = False  # run cells again that failed before
     adopt: bool = True  # take over cells that runs beside this one have finished
+    trackers: tuple[str, ...] = ()  # that the study is logged to; see `engine.trackers`
 
     def __post_init__(self) -> None:
         check_gpus(self.workers, self.gpus_per_worker)
@@ -135,6 +137,7 @@ class RunContext:
     console: Console
     interrupt: Interrupt  # whether the user wants to stop
     draw_table: Callable[[], RenderableType] = str  # draws the results so far, for the terminal
+    tracking: Listener = field(default_factory=Listener)  # hands cells to the trackers
 
     def accepts(self, record: Mapping[str, Any]) -> bool:
         """Return whether a cell that ended before need not run again.

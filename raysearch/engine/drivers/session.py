@@ -171,6 +171,7 @@ class Session:
         find = stage.find or (lambda cell: self._store.find(cell, stage.accept))
         # The stage's own come first: after them it is known how many cells there will be.
         listeners = [*stage.listeners, _TotalUpdater(stage, counter, self._metrics), counter, view, self._metrics]
+        listeners.append(self._context.tracking)
         jobs = DedupJobs(stage.jobs, find, ListenerList(*listeners).ended, locks)
         with view, contextlib.closing(locks), self._gauges:
             while True:

@@ -16,6 +16,7 @@ from raysearch.engine import devices
 from raysearch.engine.drivers import Driver, open_driver
 from raysearch.engine.options import Options, Run, RunContext, check_gpus, cluster_address
 from raysearch.engine.preflight import study_check
+from raysearch.engine.trackers import check_trackers, tracked
 from raysearch.runs import RunLocation, continuation, describe
 from raysearch.storage import Location, cache_dir, join_uri
 from raysearch.studies.configs import TASKS
@@ -56,6 +57,7 @@ class SweepRequest:
     max_hours: float | None = None
     retry_failed: bool = False
     adopt: bool = True
+    trackers: Sequence[str] = ()
 
     def options(self, gpus: float | None, storage: str | None) -> Options:
         """Return how the study runs.
@@ -79,6 +81,7 @@ class SweepRequest:
             max_hours=self.max_hours,
             retry_failed=self.retry_failed,
             adopt=self.adopt,
+            trackers=tuple(self.trackers),
         )
 
 
@@ -114,6 +117,12 @@ class OpenSweep:
     context: RunContext
     location: RunLocation
 
+    def run(self) -> bool:
+        """Run the study with its trackers; return whether it is complete, or the user stopped it."""
+        context = self.context
+        with tracked(context.run, context.options.trackers, context.console) as tracking:
+            return self.driver.run(replace(context, tracking=tracking))
+
 
 def check(request: SweepRequest, with_data: bool = True) -> CheckedRequest:
     """Check a request, and report all mistakes together, before any image is drawn.
@@ -134,6 +143,9 @@ def check(request: SweepRequest, with_data: bool = True) -> CheckedRequest:
         problems.add(_NO_PRICE)
     with problems.caught():
         check_gpus(request.workers, gpus)
+    trackers: Sequence[str] = ()
+    with problems.caught():
+        trackers = check_trackers(request.trackers)
     manifest = None
     with problems.caught():
         manifest = shards.read_manifest(Location.parse(data)) if data is not None and with_data else None
@@ -164,7 +176,7 @@ def check(request: SweepRequest, with_data: bool = True) -> CheckedRequest:
         plan = study_check.check_request(study_request, _count)
     problems.raise_all()
     assert plan is not None
-    located = replace(request, data=data, out=out, gpus_per_worker=gpus)
+    located = replace(request, data=data, out=out, gpus_per_worker=gpus, trackers=trackers)
     return CheckedRequest(located, plan, manifest, study_request.profile, profile_reason)
 
 
