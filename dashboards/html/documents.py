@@ -107,7 +107,8 @@ def _contents(sections: list[Section]) -> Markup | None:
 @cache
 def _packed_plotly() -> Markup:
     """Return plotly's script, compressed, in an element that does not run."""
-    digits = base64.b85encode(zlib.compress(get_plotlyjs().encode(), 9)).replace(b"<", b",")  # "<" could end the element
+    digits = base64.b85encode(zlib.compress(get_plotlyjs().encode(), 9))
+    digits = digits.replace(b"<", b",")  # "<" could end the element
     return Markup(f'<script type="text/plain" id="plotly">{digits.decode()}</script>')
 
 
