@@ -1,8 +1,8 @@
 """TensorBoard: one folder of event files per cell, below a folder per variant.
 
 A cell that continues writes a further event file into its folder, and asks readers to drop what an interrupted process
-wrote of later steps. The config is written as hyper-parameters, for TensorBoard's table of them. Its own writer is used:
-it raises errors of the disk, and needs no torch.
+wrote of later steps. The config is written as hyper-parameters, for TensorBoard's table of them. TensorBoard's own
+writer is used, which raises errors of the disk and needs no torch.
 """
 
 import json
