@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raysearch.core import UserError, atomic, is_own, open_below, type_of
+from raysearch.studies.analysis.input_errors import is_input_error
 
 STATUSES = ("finished", "failed", "stopped")
 _FIRST = ("study", "variant", "seed", "cell", "status", "error", "config")
@@ -41,14 +42,6 @@ _PHYSICAL_TYPES = {"BOOLEAN", "INT32", "INT64", "FLOAT", "DOUBLE", "BYTE_ARRAY"}
 _BATCH = 512  # files held as bytes
 _THREADS = 8  # to hide the latency of a network file system; one thread decodes
 
-# Errors of what the user gave, or of the machine: a file that is missing, a setting that the data does not take, a disk
-# without space. They say nothing about a config. An error begins with its type, after the rank that it came from.
-_INPUT_ERROR = re.compile(
-    r"^(rank [\d, ]+: )?([\w.]+\.)?(UserError|Unreachable|FileNotFoundError|NotADirectoryError|IsADirectoryError"
-    r"|PermissionError|ModuleNotFoundError|ImportError)\b"
-    r"|No space left on device|Disk quota exceeded|Read-only file system|Stale file handle"
-    r"|out of GPU memory while other processes"
-)
 _FAILED_START = re.compile(r"its pre-training, cell (\w+), did not come to its end")
 
 _Stamp = tuple[int, int, int]  # inode, nanoseconds of the last change, bytes
@@ -81,17 +74,6 @@ def read_cells(cells_dir: Path, hashes: Iterable[str]) -> dict[str, dict[str, An
         UserError: a cell file that cannot be read.
     """
     return CellReader(cells_dir).read(hashes)
-
-
-def is_input_error(error: str) -> bool:
-    """Return whether an error comes from the user's input or the machine, and says nothing about a config.
-
-    >>> is_input_error("FileNotFoundError: [Errno 2] No such file or directory: 'vgg16.pth'")
-    True
-    >>> is_input_error("NonFiniteLoss: the loss became nan")
-    False
-    """
-    return bool(_INPUT_ERROR.search(error))
 
 
 def failed_by_input(cells_dir: Path, record: Mapping[str, Any]) -> bool:

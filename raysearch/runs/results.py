@@ -19,12 +19,12 @@ from raysearch.runs.cells import (
     CellReader,
     as_table,
     failed_by_input,
-    is_input_error,
     read_cells,
     write_cell,
 )
 from raysearch.runs.study_record import StudyRecord
 from raysearch.studies.analysis import FAMILY, SEEDS, devices
+from raysearch.studies.analysis.input_errors import is_input_error
 
 __all__ = [
     "STATUSES",

@@ -16,7 +16,7 @@ from raysearch.studies.analysis import devices, resolution
 from raysearch.studies.analysis.devices import Row
 from raysearch.studies.analysis.t_tests import LEVEL, has_spread, interval, no_spread, p_value, refusal
 
-_COLUMNS = {"variant", "seed", "status", "config", "metric_ids", resolution.COLUMN, *devices.COLUMNS}
+_COLUMNS = {"variant", "seed", "status", "error", "config", "metric_ids", resolution.COLUMN, *devices.COLUMNS}
 
 
 def read_rows(table: pa.Table, metric: str) -> list[dict[str, Any]]:

@@ -16,14 +16,13 @@ from raysearch.core import UserError
 from raysearch.studies.analysis import comparisons as paired
 from raysearch.studies.analysis import statistics
 from raysearch.studies.analysis.devices import Row
+from raysearch.studies.analysis.input_errors import is_input_error
 from raysearch.studies.analysis.t_tests import LEVEL, holm
 from raysearch.studies.configs import looks as look_checks
 
 SEEDS = b"raysearch.seeds"  # key of a table's metadata: the planned seeds in their order, as JSON
 UNDECIDED = "undecided"
 WITHIN = "within margin"
-
-_ENDED = ("finished", "failed", "stopped")
 
 
 def weights(looks: Sequence[int]) -> list[float]:
@@ -122,7 +121,7 @@ class Replay:
         seeds = set(self.seeds[:count])
         cells: dict[str, list[Row]] = {name: [] for name in names}  # the order of rows does not depend on the table
         for row in self.cells:
-            if row["variant"] in cells and row["seed"] in seeds and row["status"] in _ENDED:
+            if row["variant"] in cells and row["seed"] in seeds and _has_ended(row):
                 cells[row["variant"]].append(row)
         if len(seeds) < count or any({row["seed"] for row in rows} != seeds for rows in cells.values()):
             return None
@@ -158,6 +157,13 @@ class Replay:
         """Return the row of a variant that no look has judged."""
         row = {"variant": name, "look": 0, "seeds": 0, "failed": 0, "stopped": 0}
         return row if self.is_reference(name) else row | {"decided": False, "verdict": UNDECIDED}
+
+
+def _has_ended(row: Row) -> bool:
+    """Return whether a cell will not run again. A failure that is no result will, so its look waits for it."""
+    if row["status"] == "failed":
+        return not is_input_error(str(row.get("error")))
+    return row["status"] in ("finished", "stopped")
 
 
 def _recorded_seeds(table: pa.Table) -> list[int] | None:

@@ -45,8 +45,9 @@ def adaptive(
     """Compare every variant of an adaptive study with its reference.
 
     A look is reached when all cells of its seeds have ended, of every comparison that is still open and of their
-    references. A comparison is decided at a look when its sequential p-value, corrected by Holm over all comparisons of
-    the study, is at most 0.05. Its direction is that of the look with the smallest p_j / w_j.
+    references. A cell that failed for a reason that is no result, such as a full disk, will run again: it has not
+    ended. A comparison is decided at a look when its sequential p-value, corrected by Holm over all comparisons of the
+    study, is at most 0.05. Its direction is that of the look with the smallest p_j / w_j.
 
     Args:
         table: results, one row per cell, see `statistics.compare`. Rows without a seed are no cells.
