@@ -18,7 +18,7 @@ import typer
 from rich.console import RenderableType
 from rich.table import Column, Table
 
-from raysearch.core import cli
+from raysearch.core import UserError, cli
 from raysearch.data import feed_mode
 from raysearch.engine.drivers import sweep_request
 from raysearch.engine.options import Run, RunContext
@@ -120,6 +120,18 @@ def main(
     dry_run: bool = typer.Option(
         False, "--dry-run", rich_help_panel=_STUDY, help="Print the cells and what they will cost; start nothing."
     ),
+    effect: float | None = typer.Option(
+        None,
+        metavar="DELTA",
+        rich_help_panel=_STUDY,
+        help="With --dry-run: the seeds, hours and cost that find a difference this large.",
+    ),
+    pilot: str | None = typer.Option(
+        None,
+        metavar="PATH",
+        rich_help_panel=_STUDY,
+        help="With --dry-run: run directory whose spread and cost stand for this study's.",
+    ),
     settings_: bool = typer.Option(
         False, "--settings", rich_help_panel=_STUDY, help="Print every setting of the reference; start nothing."
     ),
@@ -171,6 +183,8 @@ def main(
 ) -> None:
     """Plan a study, train its missing cells on Ray, and write results and report."""
     console = cli.console()
+    if not dry_run and (effect is not None or pilot is not None):
+        raise UserError("--effect and --pilot plan a study and run nothing; add --dry-run")
     request = sweep_request.SweepRequest(
         study=study_name,
         profile=profile,
@@ -195,6 +209,8 @@ def main(
         retry_failed=retry_failed,
         adopt=not no_adopt,
         trackers=log,
+        effect=effect,
+        pilot=pilot,
     )
     checked = sweep_request.check(request, with_data=not settings_)
     if settings_:

@@ -10,7 +10,8 @@ import pytest
 from raysearch import sweep
 from raysearch.data import class_splits, shards
 from raysearch.engine.preflight.study_check import StudyRequest, check_request
-from raysearch.runs import results
+from raysearch.runs import CostRecord, results
+from raysearch.studies.analysis import power
 from raysearch.studies.design import AblationPlan
 from raysearch.studies.statistics import adaptive
 
@@ -83,6 +84,28 @@ def test_a_decided_variant_needs_no_further_cells(capsys: pytest.CaptureFixture[
     end(5)
     end(8, (4, 8, 16))
     assert "the study is over" in run(capsys, "--looks", LOOKS)
+
+
+def test_a_look_waits_for_a_cell_that_is_no_result(capsys: pytest.CaptureFixture[str]) -> None:
+    end(3)
+    end(3, (8,), "failed", error="OSError: [Errno 28] No space left on device")
+    words = ["--looks", LOOKS, "--dry-run"]
+    assert "look 1 of 3, 3 seeds: 12 cells, 9 ended, 3 to run" in run(capsys, *words)
+    end(8)
+    run(capsys, "--looks", LOOKS)
+    verdicts = adaptive(results.load("run"), "accuracy", "reference", [3, 5, 8])
+    end(3, (8,), "failed", error="OSError: [Errno 28] No space left on device")
+    assert set(adaptive(results.load("run"), "accuracy", "reference", [3, 5, 8])["look"].to_pylist()) == {0}
+    end(3, (8,))
+    assert adaptive(results.load("run"), "accuracy", "reference", [3, 5, 8]) == verdicts
+
+
+def test_a_failed_cell_of_a_judged_look_never_runs_again(capsys: pytest.CaptureFixture[str]) -> None:
+    end(8)
+    end(3, (8,), "failed", error="NonFiniteLoss: the loss became nan")
+    output = run(capsys, "--looks", LOOKS, "--retry-failed")
+    assert "failed cells that stay as they are, because verdicts were given with them: 3" in output
+    assert "nothing to run" in output
 
 
 def test_a_dry_run_counts_the_first_and_the_last_look(capsys: pytest.CaptureFixture[str]) -> None:
@@ -185,3 +208,49 @@ def test_further_levels_are_no_look(capsys: pytest.CaptureFixture[str]) -> None:
     run(capsys, "--seeds", "5", "--only", "width=2")
     run(capsys, "--seeds", "5")
     assert results.read_study("run").looked == []
+
+
+def test_a_dry_run_gives_power_and_cost(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "with 80 % power" not in run(capsys, "--dry-run"), "nothing is known"
+    assert "how much seeds differ is not known" in run(capsys, "--dry-run", "--effect", "0.01")
+    end(3)
+    run(capsys)
+    study = results.read_study("run")
+    study.wall_seconds = 12 * 3600.0  # an hour per cell
+    study.cost = CostRecord(dollars=6.0)
+    results.write_study("run", study)
+    table = results.load("run")
+    spread = power.paired_spread(table, "accuracy", "reference")
+    assert spread is not None
+    smallest = power.smallest_effect(spread, 3, comparisons=3)
+    needed = power.seeds_for(0.02, spread, comparisons=3)
+    assert needed is not None
+    cells = 4 * needed - 12
+    assert cells > 0
+    line = next(line for line in run(capsys, "--dry-run", "--effect", "0.02").splitlines() if "power" in line)
+    assert line.startswith(f"3 seeds find a difference of {smallest:.2g} in accuracy with 80 % power; 0.02 needs ")
+    assert line.endswith(f" {needed} seeds: {cells} further cells, {cells} h, ${cells / 2:.2g}")
+    half = next(line for line in run(capsys, "--dry-run").splitlines() if "power" in line)
+    assert f"; {smallest / 2:.2g} needs {power.seeds_for(smallest / 2, spread, comparisons=3)} seeds: " in half
+    adaptive_line = next(
+        line
+        for line in run(capsys, "--dry-run", "--out", "other", "--pilot", "run", "--looks", LOOKS).splitlines()
+        if "power" in line
+    )
+    assert adaptive_line.startswith("8 seeds find a difference of ")
+    assert " at most " in adaptive_line
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--effect", "0.1"], "--effect and --pilot plan a study and run nothing; add --dry-run"),
+        (["--effect", "0", "--dry-run"], "--effect 0: give a difference of the metric above 0, such as 0.004"),
+        (["--effect", "nan", "--dry-run"], "--effect nan: give a difference of the metric above 0"),
+        (["--pilot", "nowhere", "--dry-run"], "'nowhere' is not a run directory: it holds no study.json"),
+    ],
+)
+def test_a_wrong_plan_is_refused(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    output = run(capsys, *words, code=2)
+    assert message in output
+    assert output.count("\n") == 1

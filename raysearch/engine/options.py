@@ -71,6 +71,8 @@ class Options:
     retry_failed: bool = False  # run cells again that failed before
     adopt: bool = True  # take over cells that runs beside this one have finished
     trackers: tuple[str, ...] = ()  # that the study is logged to; see `engine.trackers`
+    effect: float | None = None  # whose seeds a dry run counts
+    pilot: Path | None = None  # run whose spread and cost a dry run takes; None: this run's
 
     def __post_init__(self) -> None:
         check_gpus(self.workers, self.gpus_per_worker)

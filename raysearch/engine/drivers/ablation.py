@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from raysearch.engine.options import RunContext
-from raysearch.runs import StudyRecord, Surroundings, describe, raised_seeds, results
+from raysearch.runs import StudyRecord, Surroundings, describe, power_plan, raised_seeds, results
 from raysearch.studies.design import AblationPlan, Cell, pre_trainings
 
 
@@ -42,9 +42,27 @@ class AblationDriver:
         print_cells(self._plan.cells, ended, reader, context)
         remaining = len(self._plan.cells) - len(ended)
         cost = describe_cost(remaining, ended)
+        self._print_power(context)
         context.console.print(f"{len(self._plan.cells)} cells: {len(ended)} ended, {remaining} to run, {cost}")
         if remaining:
             self._print_reason_to_run_again(context)
+
+    def _print_power(self, context: RunContext) -> None:
+        """Print the effect that the planned seeds find, and the seeds and cost of a smaller one, if that is known.
+
+        Raises:
+            UserError: a pilot that is no run, or compares by another metric.
+        """
+        options = context.options
+        record = describe.describe_ablation(self._plan)
+        power = power_plan.plan_power(record, context.run.directory, options.pilot)
+        if power is not None:
+            context.console.print(power.describe(options.effect))
+        elif options.effect is not None or options.pilot is not None:
+            context.console.print(
+                "how much seeds differ is not known: no variant has two seeds in common with its reference; --pilot "
+                "RUN takes it from another run, and --seeds adaptive needs no plan"
+            )
 
     def _print_reason_to_run_again(self, context: RunContext) -> None:
         """Print why cells of an earlier call do not stand for those of this plan; nothing if none was replaced."""

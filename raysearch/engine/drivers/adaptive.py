@@ -70,6 +70,7 @@ class AdaptiveDriver(ablation.AblationDriver):
             context.console.print(self._looks.describe(state))
         if self._looks.is_over(state):
             return
+        self._print_power(context)
         last = len(self._looks.counts)
         for look in dict.fromkeys((state.judged + 1, last)):
             cells = self._looks.planned(state, look)
@@ -160,7 +161,8 @@ class AdaptiveDriver(ablation.AblationDriver):
             standing = {cell: row for cell, row in standing.items() if cell not in retried}
             if len(failed) > len(retried):
                 context.console.print(
-                    f"{len(failed) - len(retried)} failed cells stay as they are: verdicts were given with them"
+                    f"failed cells that stay as they are, because verdicts were given with them: "
+                    f"{len(failed) - len(retried)}"
                 )
         by_input = [row for cell, row in records.items() if results.failed_by_input(context.run.cells, row)]
         if by_input:

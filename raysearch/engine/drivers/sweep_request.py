@@ -3,9 +3,11 @@
 `check` finds every mistake before an image is drawn. `open_sweep` then draws or finds the data and chooses the run.
 """
 
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console, RenderableType
@@ -58,6 +60,8 @@ class SweepRequest:
     retry_failed: bool = False
     adopt: bool = True
     trackers: Sequence[str] = ()
+    effect: float | None = None  # whose seeds a dry run counts
+    pilot: str | None = None  # run directory whose spread and cost a dry run takes
 
     def options(self, gpus: float | None, storage: str | None) -> Options:
         """Return how the study runs.
@@ -82,6 +86,8 @@ class SweepRequest:
             retry_failed=self.retry_failed,
             adopt=self.adopt,
             trackers=tuple(self.trackers),
+            effect=self.effect,
+            pilot=Path(self.pilot) if self.pilot is not None else None,
         )
 
 
@@ -146,6 +152,8 @@ def check(request: SweepRequest, with_data: bool = True) -> CheckedRequest:
     trackers: Sequence[str] = ()
     with problems.caught():
         trackers = check_trackers(request.trackers)
+    if request.effect is not None and not (math.isfinite(request.effect) and request.effect > 0):
+        problems.add(f"--effect {request.effect:g}: give a difference of the metric above 0, such as 0.004")
     manifest = None
     with problems.caught():
         manifest = shards.read_manifest(Location.parse(data)) if data is not None and with_data else None
@@ -174,6 +182,8 @@ def check(request: SweepRequest, with_data: bool = True) -> CheckedRequest:
     plan = None
     with problems.caught():
         plan = study_check.check_request(study_request, _count)
+        if plan.kind != "ablation" and (request.effect is not None or request.pilot is not None):
+            raise UserError("--effect and --pilot are for ablations; a search has no planned comparisons")
     problems.raise_all()
     assert plan is not None
     located = replace(request, data=data, out=out, gpus_per_worker=gpus, trackers=trackers)
