@@ -41,6 +41,13 @@ _LOOKS = {
     _WITHIN: "The interval is inside the margin: there is no difference that matters.",
     "Saved": "Cells up to the last look that a variant did not need, since an earlier look decided it.",
 }
+_SKEWED = (
+    "Shown where differences are skewed: the sample skewness is larger than that of normal samples, at a level of 5 %, "
+    "corrected by Holm over the comparisons. The t-test may be wrong there. The sign-flip test counts the flips of "
+    "signs whose mean is as large as the measured one. It needs no normal distribution, but is exact only if variant "
+    "and reference are exchangeable within a seed. It is corrected as the t-test is, and needs enough seeds: n seeds "
+    "give no p-value below 2^(1 \N{MINUS SIGN} n)."
+)
 _PUBLISHED = (
     "The paper's number at these levels. Sizes in pixels are matched as declared for an image of 224 px. Data, network "
     "and schedule may differ. Same protocol: whether data set, backbone, image side, pretrained or random weights, and "
@@ -78,10 +85,11 @@ def definitions(run: View) -> Section:
 
 def _rule_terms(run: View) -> dict[str, str]:
     """Return the terms of the page, with those of looks in the place of those of a single plan."""
+    skewed = {"p (sign flips)": _SKEWED} if run.skewed else {}
     if not run.study.looks:
-        return _TERMS
+        return _TERMS | skewed
     left_out = ["p (Holm)", *([] if run.study.margin is not None else [_WITHIN])]
-    return {term: text for term, text in (_TERMS | _LOOKS).items() if term not in left_out}
+    return {term: text for term, text in (_TERMS | _LOOKS | skewed).items() if term not in left_out}
 
 
 def metric(run: View) -> str:

@@ -136,7 +136,8 @@ def _summary(run: View) -> str:
     whole = planned[-1] * len(run.variants)
     if run.cells_saved:
         share = f"{100 * run.cells_saved / whole:.0f} %"
-        sentences.append(f"So far {run.cells_saved:,} of {formats.count(whole, 'cell')} are saved ({share}).")
+        when = "so far" if run.judgement.open_names else "in all"
+        sentences.append(f"{run.cells_saved:,} of {formats.count(whole, 'cell')} are saved {when} ({share}).")
     return " ".join(sentences)
 
 

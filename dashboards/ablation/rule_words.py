@@ -55,7 +55,11 @@ def as_sentences(notes: list[str]) -> str:
 
 def warnings(run: View) -> list[str]:
     """Return the warnings about the rule that follow the answer, without a full stop."""
-    return [f"{looked_text(run)}. {_UNCORRECTED}"] if run.study.looked else []
+    texts = [f"{looked_text(run)}. {_UNCORRECTED}"] if run.study.looked else []
+    if run.skewed:
+        named = [f"{formats.joined(run.named[name].label, ' & ')} ({test.text})" for name, test in run.skewed.items()]
+        texts.append(f"skewed differences, for which the t-test may be wrong: {formats.listed(named, most=3)}")
+    return texts
 
 
 def looked_text(run: View) -> str:

@@ -66,7 +66,13 @@ def _rule_columns(run: View) -> list[Column[Variant]]:
         ]
     if run.study.looked:
         columns.append(Column("looked", lambda variant: run.study.looked))
+    if run.skewed:
+        columns += [Column(name, _skewed(run, name)) for name in ("skewness", "skewness_p", "sign_flip_p")]
     return columns
+
+
+def _skewed(run: View, name: str) -> Callable[[Variant], float | None]:
+    return lambda variant: getattr(run.skewed.get(variant.name), name, None)
 
 
 def json_text(run: View) -> str:

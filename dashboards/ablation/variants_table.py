@@ -29,6 +29,7 @@ def _columns(run: view.View) -> list[Column[Variant]]:
         Column(f"{formats.metric_name(run.metric)}, mean", tables.mean_cell),
         Column("Difference", tables.difference_cell),
         Column(rule_words.p_title(run), _p_value),
+        *([Column("p (sign flips)", lambda variant: _sign_flip(run, variant))] if run.skewed else []),
         Column("Verdict", lambda variant: _verdict(run, variant), "verdict"),
         Column("Seeds", _seeds),
         Column("Time per cell", lambda variant: Cell(formats.seconds(variant.seconds), sort_key=variant.seconds)),
@@ -65,6 +66,14 @@ def _number(value: float | None) -> Cell:
 def _p_value(variant: Variant) -> Cell:
     corrected = variant.compared["p_holm"] if variant.compared["delta_low"] is not None else None
     return Cell("" if corrected is None else formats.p_value(corrected), sort_key=corrected)
+
+
+def _sign_flip(run: view.View, variant: Variant) -> Cell:
+    test = run.skewed.get(variant.name)
+    if test is None:
+        return Cell("")
+    text = "too few seeds" if test.sign_flip_p is None else formats.p_value(test.sign_flip_p)
+    return Cell(text, f"skewness {formats.signed(test.skewness)}", test.sign_flip_p)
 
 
 def _verdict(run: view.View, variant: Variant) -> Cell:

@@ -4,6 +4,7 @@ Older and interrupted runs may hold less. Their values are None or empty here.
 """
 
 import functools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from dashboards.ablation.judgement import JudgedCells, Judgement, judge
+from dashboards.ablation.skewed import SkewedComparison, skewed_comparisons
 from dashboards.ablation.variant import Variant, read_variant
 from dashboards.html import formats
 from dashboards.run_data import (
@@ -24,7 +26,7 @@ from dashboards.run_data import (
     rows_of,
 )
 from raysearch.runs import StudyRecord, VariantRecord
-from raysearch.studies.analysis import devices, statistics
+from raysearch.studies.analysis import devices, looks, statistics
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,13 @@ class View:
         return {variant.name: variant.reference for variant in self.variants}
 
     @functools.cached_property
+    def skewed(self) -> Mapping[str, SkewedComparison]:
+        """Variant -> its tests, where differences from the reference are significantly skewed."""
+        variants = [variant for variant in self.variants if not variant.is_reference]
+        differences = {variant.name: list(self.differences(variant).values()) for variant in variants}
+        return skewed_comparisons(differences, {variant.name: self._family(variant) for variant in variants})
+
+    @functools.cached_property
     def devices_note(self) -> str:
         """A line if cells that are compared ran on different kinds of devices; else nothing."""
         return devices.mixed_sentence(self.rows, self.metric, self.references)
@@ -143,6 +152,12 @@ class View:
         names = sorted({devices.device_of(row) for row in timed if row["status"] == "finished"})
         left_out = len(self.rows) - len(timed)
         return f"Means are of cells on {formats.listed(names)}, without {left_out:,} on others." if left_out else ""
+
+    def _family(self, variant: Variant) -> int:
+        """Return how many comparisons share the level; a look of an adaptive study has a share of it."""
+        whole = max(1, self.comparisons[1])
+        look = variant.compared.get("look")
+        return math.ceil(whole / looks.weights(self.study.looks)[look - 1]) if look else whole
 
     def differences(self, variant: Variant) -> dict[int, float]:
         """Return seed -> the variant's metric minus its reference's, for seeds that both finished."""
