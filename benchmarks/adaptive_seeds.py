@@ -7,7 +7,8 @@ Student's t with five degrees of freedom, or exponential for the variants alone 
 standard deviations of a paired difference. Three ways: adaptive; 20 seeds for every variant; and naive, which raises
 the seeds of all variants until any difference is decided, as people do. A plain numpy rule runs 20,000 studies per
 case. The first 2,000 also go through raysearch: plan, the store's table as a Parquet file, and
-`statistics.adaptive`. Verdict, seeds and interval must be equal for every comparison, or the script fails.
+`statistics.adaptive`. Verdict, seeds and interval must be equal for every comparison, or the script fails. So must the
+verdicts of ten reports per case, from run directories with a file per cell.
 
 Recorded studies are `recorded/seed_grid.parquet`: nine variants of a real small network against a reference, 20 seeds,
 in 1,000 random orders of the seeds. A study contradicts the verdicts of all 20 seeds if it decides a comparison that
@@ -21,7 +22,7 @@ import os
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,7 @@ from script import make_parser, print_figures
 
 from raysearch.studies.analysis import skewness
 
-PLAIN_STUDIES = 20_000
-STUDIES = 2_000  # through raysearch
-CHECKED = 100  # for skewness: the sign-flip test counts half a million flips per comparison
-ORDERS = 1_000
-MARGIN = 0.01  # of the recorded accuracy
+MARGIN = 0.02  # of the recorded accuracy
 
 EFFECTS = ((0.0,) * 7, (2.0, -1.0, 0.0, 0.0, 0.0, 0.0, 0.0), (0.0, 0.5, -1.0, 1.0, 2.0, -2.0, 4.0))
 CASES = (
@@ -46,6 +43,28 @@ CASES = (
     studies.Case("Gaussian", EFFECTS[0], margin=1.0),
     studies.Case("t5", EFFECTS[0], margin=1.5),
 )
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is simulated.
+
+    Attributes:
+        plain: studies per case by the plain rule.
+        shipped: studies per case that also go through raysearch's statistics.
+        reports: studies per case that also go through a file per cell and the report.
+        checked: studies per case that are tested for skewness: the sign-flip test counts half a million flips.
+        orders: of the seeds of the recorded study.
+    """
+
+    plain: int = 20_000
+    shipped: int = 2_000
+    reports: int = 10
+    checked: int = 100
+    orders: int = 1_000
+
+
+QUICK = Sizes(plain=2_000, shipped=50, reports=1, checked=5, orders=50)
 
 
 def summarize(outcome: rules.Outcome, effects: Sequence[float]) -> dict[str, float]:
@@ -71,29 +90,30 @@ def summarize(outcome: rules.Outcome, effects: Sequence[float]) -> dict[str, flo
     return figures
 
 
-def run_case(case: studies.Case, plain_studies: int, shipped_studies: int, checked: int) -> dict[str, Any]:
+def run_case(case: studies.Case, sizes: Sizes) -> dict[str, Any]:
     """Return the figures of a case: each way to run it, the studies that raysearch judged, and its skewness.
 
     Raises:
         SystemExit: raysearch and the plain rule differ.
     """
-    values = studies.draw_values(case, plain_studies)
+    values = studies.draw_values(case, sizes.plain)
     differences = values[:, 1:] - values[:, :1]
     effects = studies.SPREAD * np.array(case.effects)
     margin = None if case.margin is None else case.margin * studies.SPREAD
     plain = rules.run_adaptive(differences, effects, margin=margin)
     with tempfile.TemporaryDirectory() as folder:
-        shipped = studies.judge_all(case, values[:shipped_studies], plain, Path(folder))
+        shipped = studies.judge_all(case, values[: sizes.shipped], plain, Path(folder))
+        studies.check_reports(case, values[: sizes.reports], plain, Path(folder))
     for name in ("verdicts", "seeds", "covered"):
-        if not np.array_equal(getattr(shipped, name), getattr(plain, name)[:shipped_studies]):
+        if not np.array_equal(getattr(shipped, name), getattr(plain, name)[: sizes.shipped]):
             raise SystemExit(f"{case.name}: raysearch and the plain rule differ in {name}")
-    exact = replace(shipped, always_covered=plain.always_covered[:shipped_studies])
+    exact = replace(shipped, always_covered=plain.always_covered[: sizes.shipped])
     return {
         "adaptive": summarize(plain, case.effects),
-        "adaptive_by_raysearch": summarize(exact, case.effects) | {"studies": shipped_studies},
+        "adaptive_by_raysearch": summarize(exact, case.effects) | {"studies": sizes.shipped},
         "fixed": summarize(rules.run_fixed(differences, effects), case.effects),
         "naive": summarize(rules.run_naive(differences, effects), case.effects),
-        "skewness": check_skewness(differences[:checked], case.effects),
+        "skewness": check_skewness(differences[: sizes.checked], case.effects),
     }
 
 
@@ -145,7 +165,7 @@ def print_cases(cases: dict[str, Any]) -> None:
             f"{case['skewness']['sign_flip_error']:.0%}",
         )
     console = Console()
-    console.width = max(console.width, 150)  # otherwise names are cut off where there is no terminal
+    console.width = max(console.width, 190)  # otherwise names are cut off where there is no terminal
     console.print(table)
 
 
@@ -156,18 +176,15 @@ def saved(case: dict[str, Any]) -> float:
 
 def main() -> None:
     """Run the benchmark."""
-    quick = make_parser(__doc__, quick="a twentieth of the studies and orders").parse_args().quick
-    part = 20 if quick else 1
+    quick = make_parser(__doc__, quick="fewer studies and orders").parse_args().quick
+    sizes = QUICK if quick else Sizes()
     os.environ["OMP_NUM_THREADS"] = "1"  # per process, because there is one process per core
     with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
         recorded_runs = {
-            name: pool.submit(run_recorded, ORDERS // part, margin)
+            name: pool.submit(run_recorded, sizes.orders, margin)
             for name, margin in (("no margin", None), (f"margin {MARGIN:g}", MARGIN))
         }
-        runs = {
-            case.name: pool.submit(run_case, case, PLAIN_STUDIES // part, STUDIES // part, CHECKED // part)
-            for case in CASES
-        }
+        runs = {case.name: pool.submit(run_case, case, sizes) for case in CASES}
         cases = {name: run.result() for name, run in runs.items()}
         recorded = {name: run.result() for name, run in recorded_runs.items()}
     print_cases(cases)

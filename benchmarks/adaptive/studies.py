@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 from adaptive import rules
 
+from dashboards import report
+from dashboards.ablation.view import view
 from raysearch import Ablation, Adaptive, factor
 from raysearch.runs import StudyRecord, describe, results
 from raysearch.studies import statistics
@@ -145,7 +146,28 @@ def judge_all(case: Case, values: np.ndarray, plain: rules.Outcome, folder: Path
     )
 
 
-def as_table(values: np.ndarray) -> pa.Table:
-    """Return a table of cells (variants, seeds) for `statistics.compare`; the first variant is called 0."""
-    cells = [(str(name), seed, "finished", value) for (name, seed), value in np.ndenumerate(values)]
-    return pa.table(dict(zip(("variant", "seed", "status", "map"), map(list, zip(*cells, strict=True)), strict=True)))
+def check_reports(case: Case, values: np.ndarray, plain: rules.Outcome, folder: Path) -> None:
+    """Check that the reports of studies show the verdicts of the plain rule.
+
+    Args:
+        case: the studies'.
+        values: metrics (studies, reference and variants, seeds).
+        plain: the outcome of these studies, or of more.
+        folder: for the run directories: a Parquet file per cell, study.json, and the page of the first study.
+
+    Raises:
+        SystemExit: a report shows another verdict.
+    """
+    plan, record = described(len(case.effects), case.margin)
+    for index, study_values in enumerate(values):
+        seeds = plain.seeds[index].tolist()
+        run_dir = folder / str(index)
+        results.write_study(run_dir, record)
+        for row in cell_rows(plan, study_values, [max(seeds), *seeds]).values():
+            results.write_cell(run_dir / "cells", row)
+        if index == 0:
+            report.write(run_dir)
+        shown = view(results.read_study(run_dir), results.load(run_dir))
+        verdicts = [VERDICTS[shown.named[variant.name].verdict] for variant in plan.variants[1:]]
+        if verdicts != plain.verdicts[index].tolist():
+            raise SystemExit(f"{case.name}: the report of study {index} shows other verdicts than the plain rule")

@@ -7,6 +7,10 @@ The first command trains a convolutional network on the digits of scikit-learn (
 draws 300 of 797 training images, the first weights and the order, the same for every variant. The second command writes
 `seed_grid.parquet` next to this file: a row per cell with the accuracy on 1,000 test images. The levels are chosen to
 give large, small and no effects.
+
+The recorded file was made by calling `train` with the configs and seeds of the plan, since the machine was busy. The 34
+cells that the sweep had also run were equal to the last bit. With torch 2.15 and scikit-learn 1.9, five variants are
+significantly worse or better with all 20 seeds, and four are undecided.
 """
 
 import json

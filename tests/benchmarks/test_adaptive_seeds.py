@@ -1,5 +1,6 @@
 """The benchmark of adaptive seeds: raysearch is its plain rule, the rule holds its levels, and its bounds are known."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from scipy import optimize, special, stats
 
 from raysearch.studies.analysis import looks as look_rule
 
+FEW = benchmark.Sizes(plain=12, shipped=12, reports=0, checked=1)
 BY_NAME = {case.name: case for case in benchmark.CASES}
 
 
@@ -33,14 +35,21 @@ def run(name: str, number: int) -> dict[str, rules.Outcome]:
 
 @pytest.mark.parametrize("name", ["Gaussian, mixed", "Gaussian, two real, margin 1.5", "skewed, all null"])
 def test_raysearch_ends_studies_as_the_plain_rule_does(name: str):
-    figures = benchmark.run_case(BY_NAME[name], 12, 12, 1)  # it fails where they differ
+    figures = benchmark.run_case(BY_NAME[name], FEW)  # it fails where they differ
     assert figures["adaptive_by_raysearch"] == figures["adaptive"] | {"studies": 12}
 
 
-def test_a_difference_between_the_two_ends_the_script(monkeypatch):
+def test_a_difference_between_the_two_ends_the_script(monkeypatch, tmp_path: Path):
+    case = BY_NAME["Gaussian, mixed"]
+    values = studies.draw_values(case, 1)
+    plain = rules.run_adaptive(values[:, 1:] - values[:, :1], studies.SPREAD * np.array(case.effects))
+    studies.check_reports(case, values, plain, tmp_path)
+    assert (tmp_path / "0" / "report.html").is_file()
+    with pytest.raises(SystemExit, match="other verdicts"):
+        studies.check_reports(case, values, dataclasses.replace(plain, verdicts=-plain.verdicts), tmp_path)
     monkeypatch.setattr(rules, "LEVEL", 0.2)
     with pytest.raises(SystemExit, match="raysearch"):
-        benchmark.run_case(BY_NAME["Gaussian, mixed"], 12, 12, 1)
+        benchmark.run_case(case, FEW)
 
 
 @pytest.mark.parametrize("noise", ["Gaussian", "t5"])
@@ -73,6 +82,14 @@ def test_power_stays_within_five_points_of_all_seeds():
     found = {way: (outcome.verdicts != 0)[:, is_real].mean() for way, outcome in run("Gaussian, mixed", 4000).items()}
     assert found["fixed"] - 0.05 <= found["adaptive"] <= found["fixed"]
     assert found["naive"] < found["adaptive"] - 0.3  # it stops at the first decision
+
+
+def test_an_effect_as_large_as_the_margin_rarely_ends_within_it():
+    case = studies.Case("Gaussian", (1.5,) * 7, margin=1.5)
+    values = studies.draw_values(case, 2000)
+    effects = studies.SPREAD * np.array(case.effects)
+    outcome = rules.run_adaptive(values[:, 1:] - values[:, :1], effects, margin=1.5 * studies.SPREAD)
+    assert np.mean(outcome.verdicts == rules.WITHIN) <= 0.025
 
 
 def exact_bounds(times: list[float], spent: Callable[[float], float]) -> list[float]:
@@ -128,6 +145,6 @@ def test_a_quick_run_ends_with_its_figures():
     done = subprocess.run([sys.executable, script, "--quick"], capture_output=True, text=True, check=True)
     figures = json.loads(done.stdout.splitlines()[-1])
     assert next(iter(figures)).startswith("saved: ")
-    assert figures["cases"]["Gaussian, all null"]["adaptive_by_raysearch"]["studies"] == 100
+    assert figures["cases"]["Gaussian, all null"]["adaptive_by_raysearch"]["studies"] == benchmark.QUICK.shipped
     assert len(figures["cases"]) == len(benchmark.CASES)
-    assert figures["recorded"]["no margin"]["orders"] == 50
+    assert figures["recorded"]["no margin"]["orders"] == benchmark.QUICK.orders
