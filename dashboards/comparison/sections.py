@@ -188,6 +188,9 @@ def _finished(run: View) -> Markup:
 
 
 def _code_versions(run: View) -> str:
+    """Return the versions of the task's code; of a user's task the digest of each source file."""
+    if run.study.code:
+        return formats.listed([f"{file} {digest}" for file, digest in run.study.code.items()])
     versions = {str(row["code_version"]) for row in run.rows if row.get("code_version") is not None}
     return formats.listed(sorted(versions))
 

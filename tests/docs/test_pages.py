@@ -21,7 +21,7 @@ PAGES = all_pages()
 ALL_COMMANDS = [command for page in PAGES for command in page.commands]
 PYTHON = [block for page in PAGES for block in page.blocks if block.language == "python"]
 # Studies of these pages need the files of other blocks; `test_extending.py` runs them.
-WITH_FILES = ("extending.md", "your_model.md")
+WITH_FILES = ("extending.md", "your_model.md", "your_model_libraries.md")
 STUDIES = [
     block for block in PYTHON if re.search(r"^study = ", block.text, re.MULTILINE) and block.page.name not in WITH_FILES
 ]

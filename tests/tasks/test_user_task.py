@@ -166,6 +166,17 @@ def test_a_reported_metric_need_not_be_returned(build):
     assert _run(task)[1] == {"accuracy": 0.1}
 
 
+def test_a_run_that_was_killed_after_its_last_report_has_the_same_metrics(build):
+    source = (
+        "def train(run):\n    for step in run.steps(2):\n        run.report({'accuracy': step / 10}, {'step': step})\n"
+    )
+    task = build(source)
+    _, metrics = _run(task)
+    again = build(source)
+    again.load_state_dict(task.state_dict())
+    assert _run(again) == ([], metrics)
+
+
 def test_a_setting_that_is_reported_is_in_the_curves_and_no_metric(build):
     task = build(
         "def train(run):\n    for step in run.steps(2):\n        run.report({'accuracy': 0.5, 'lr': step / 10})\n"

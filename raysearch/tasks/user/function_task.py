@@ -160,7 +160,7 @@ class FunctionTask:
         self._metrics = metrics
         self._settings = settings
         self._images = _open_images(worker.feed, validation)
-        self._saved: dict[str, Any] = {"done": 0, "state": None}
+        self._saved: dict[str, Any] = {"done": 0, "state": None, "last": {}}
         self._last: dict[str, Any] = {}
         self._count: int | None = None
         self._returned: held_thread.Returned | None = None
@@ -193,7 +193,7 @@ class FunctionTask:
                 return None
             report = event.report
             if event.state is not None:
-                self._saved = {"done": self.done + 1, "state": event.state}
+                self._saved = {"done": self.done + 1, "state": event.state, "last": report}
         self.done += 1
         self._last = report
         measured = {"iteration": self.done, "phase": "train", "epochs": 1}
@@ -225,12 +225,13 @@ class FunctionTask:
         return metrics
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the last state that the function gave, and the number of steps before it."""
+        """Return the last state that the function gave, with its report and the number of steps before it."""
         return dict(self._saved)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a state; the function starts with it."""
-        self._saved = {"done": state["done"], "state": state["state"]}
+        self._last = dict(state.get("last", {}))  # earlier versions kept none
+        self._saved = {"done": state["done"], "state": state["state"], "last": self._last}
         self.done = state["done"]
 
     def _begin(self) -> None:
