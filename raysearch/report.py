@@ -1,4 +1,4 @@
-"""Write a run's report again, with pictures of its networks; follow a run that is going on; compare runs.
+"""Write a run's report again, with pictures of its networks; follow or compare runs; judge results of other tools.
 
 python -m raysearch.report runs/srem_ablation-laptop                write report.html and tables/
 python -m raysearch.report runs/srem_ablation-laptop --gallery      also write gallery.html from the checkpoints
@@ -6,6 +6,7 @@ python -m raysearch.report runs/srem_ablation-laptop --live         serve a page
 python -m raysearch.report /shared/run --out mine                   report a run that is not yours to write to
 python -m raysearch.report runs/before runs/after --out compared    write comparison.html and tables/
 python -m raysearch.report s3://bucket/results/srem_ablation        report a run in a store
+python -m raysearch.report runs.csv --metric accuracy               report a table, or a store or folder of another tool
 """
 
 import contextlib
@@ -19,9 +20,11 @@ import dashboards.comparison.page
 import dashboards.comparison.tables
 import dashboards.report
 from raysearch.core import UserError, WriteError, cli
-from raysearch.runs import RunLocation, results
+from raysearch.runs import RunLocation, imported, results
 
 IMAGES = 6  # pictures of each kind in a gallery
+
+_ELSEWHERE = "Results of other tools; what is not given is guessed and printed"
 
 app = typer.Typer(add_completion=False)
 
@@ -31,30 +34,64 @@ app = typer.Typer(add_completion=False)
         "raysearch report runs/srem_ablation-laptop --gallery",
         "raysearch report runs/srem_ablation-laptop --live",
         "raysearch report runs/before runs/after --out compared",
+        "raysearch report runs.csv --variant method --seed seed --metric accuracy --reference baseline",
     )
 )
 def report(
     runs: Annotated[
-        list[str], typer.Argument(help="run directory of raysearch.sweep: a path or URI", metavar="RUN...")
+        list[str],
+        typer.Argument(
+            help="run directory of raysearch.sweep: a path or URI; or results of another tool: CSV, Parquet, a W&B "
+            "export, an MLflow or Optuna store, a folder of TensorBoard, Ray Tune or Hydra",
+            metavar="RUN...",
+        ),
     ],
     out: Path | None = typer.Option(
         None, help="directory to write to; default: RUN, and for a comparison a directory beside the first run"
     ),
     gallery: bool = typer.Option(False, "--gallery", help="also write gallery.html: pictures of the trained networks"),
     images: int | None = typer.Option(None, min=1, help=f"pictures of each kind in the gallery; default: {IMAGES}"),
-    variant: list[str] = typer.Option([], help="a variant of the gallery; default: up to 12, or a search's best"),
-    seed: int | None = typer.Option(None, help="seed of the gallery's networks; default: each variant's median"),
+    variant: list[str] = typer.Option(
+        [],
+        help="a variant of the gallery; default: up to 12, or a search's best. Of other tools' results: a column that "
+        "names the variant; repeatable",
+    ),
+    seed: str | None = typer.Option(
+        None,
+        metavar="N|COLUMN",
+        help="seed of the gallery's networks; default: each variant's median. Of other tools' results: its column",
+    ),
     data: str | None = typer.Option(None, help="path or URI of the run's shards, if they have moved"),
     storage: str | None = typer.Option(None, help="path or URI of the checkpoints, if the run used --storage"),
     live: bool = typer.Option(False, "--live", help="serve a page on this machine that follows RUN"),
     port: int | None = typer.Option(None, min=0, max=65535, help="port of the live page; default: a free one"),
     no_open: bool = typer.Option(False, "--no-open", help="do not open a browser with the live page"),
+    metric: str | None = typer.Option(None, rich_help_panel=_ELSEWHERE, help="column that is compared"),
+    reference: str | None = typer.Option(None, rich_help_panel=_ELSEWHERE, help="variant to compare the others with"),
+    mode: str | None = typer.Option(None, metavar="max|min", rich_help_panel=_ELSEWHERE, help="values that are better"),
+    step: str | None = typer.Option(
+        None, rich_help_panel=_ELSEWHERE, help="column of the step, of a table with a row per step"
+    ),
+    item: str | None = typer.Option(
+        None, rich_help_panel=_ELSEWHERE, help="column of the image or episode, of a table with a row per test item"
+    ),
+    study: str | None = typer.Option(
+        None, rich_help_panel=_ELSEWHERE, help="study or experiment of a store with several; name of a table's study"
+    ),
 ) -> None:
     """Write report.html, tables/ and results.parquet of RUN from its cells, finished or not; or follow RUN.
 
     For several runs, write comparison.html and tables/: common variants side by side, later runs against the first.
     Runs whose metric, data or protocol differ are refused.
     """
+    columns = imported.ColumnChoice(tuple(variant), seed, metric, reference, mode, step, item)
+    if len(runs) == 1 and imported.is_foreign(Path(runs[0])):
+        _only_with(False, "a run of raysearch", {"--gallery": gallery or None, "--live": live or None, "--data": data})
+        with _out_advised():
+            _judge(Path(runs[0]), out, columns, study)
+        return
+    foreign = {"--metric": metric, "--reference": reference, "--mode": mode, "--step": step, "--item": item}
+    _only_with(False, "results of other tools", foreign | {"--study": study})
     pictures = {"--images": images, "--variant": variant or None, "--seed": seed, "--data": data, "--storage": storage}
     _only_with(gallery, "--gallery", pictures)
     _only_with(live, "--live", {"--port": port, "--no-open": no_open or None})
@@ -82,7 +119,7 @@ def report(
             from dashboards.gallery.build import write_gallery  # imports torch, which a report does not need
 
             with _out_advised():
-                write_gallery(homes[0].directory, images or IMAGES, variant, seed, data, storage, out)
+                write_gallery(homes[0].directory, images or IMAGES, variant, _parse_seed(seed), data, storage, out)
         with _out_advised():
             _draw(homes[0].directory, out, gallery)
 
@@ -119,6 +156,27 @@ def _draw(run: Path, out: Path | None, gallery: bool) -> None:
     path = dashboards.report.write(run, table, out)
     pages = [path.with_name("gallery.html")] * gallery + [path]
     _print(dashboards.report.terminal(study, table), dashboards.report.answer(study, table), pages)
+
+
+def _judge(source: Path, out: Path | None, columns: imported.ColumnChoice, study: str | None) -> None:
+    """Import results of another tool, print how they were understood, and draw their report."""
+    directory = out or imported.default_directory(source)
+    cli.check_directory(directory, "--out")
+    run = imported.import_run(source, directory, columns, study)
+    cli.console().print(run.summary, markup=False, highlight=False)
+    _draw(directory, None, False)
+
+
+def _parse_seed(text: str | None) -> int | None:
+    """Return the seed of a gallery.
+
+    Raises:
+        UserError: it is not a whole number.
+    """
+    try:
+        return None if text is None else int(text)
+    except ValueError:
+        raise UserError(f"--seed {text} is not a whole number") from None
 
 
 def _compare(runs: list[Path], out: Path) -> None:

@@ -16,14 +16,15 @@ _BAND = "rgba(43,131,186,0.3)"
 
 
 def shown(run: View) -> list[Variant]:
-    """Return the variants to draw: those with a loss, and of many the reference and the largest differences.
+    """Return the variants to draw: those with a curve, and of many the reference and the largest differences.
 
     A method that is fitted in one step has no loss and therefore no curve.
     """
+    keys = _keys(run)
     learned = [
         variant
         for variant in run.variants
-        if any(step.get("loss") is not None for history in run.histories.get(variant.name, []) for step in history)
+        if any(not keys.isdisjoint(step) for steps in run.histories.get(variant.name, []) for step in steps)
     ]
     if len(learned) <= MAX_FIGURES:
         return learned
@@ -46,8 +47,9 @@ def series(run: View, variant: str, key: str) -> list[tuple[float, float, float]
 
 def panels(run: View) -> list[str]:
     """Return the keys to draw: the loss, and the metric on the validation part if it was computed."""
-    held_out = f"{_metric(run)}{_HELD_OUT}"
-    return [key for key in ("loss", held_out) if any(any(series(run, variant.name, key)) for variant in shown(run))]
+    drawn = shown(run)
+    keys = ("loss", f"{_metric(run)}{_HELD_OUT}", *sorted(_keys(run)))
+    return [key for key in dict.fromkeys(keys) if any(any(series(run, variant.name, key)) for variant in drawn)]
 
 
 def figure(run: View, variant: Variant, keys: list[str], ranges: dict[str, list[float]]) -> go.Figure:
@@ -60,7 +62,7 @@ def figure(run: View, variant: Variant, keys: list[str], ranges: dict[str, list[
             drawing.add_trace(trace.update(yaxis=axis))
         top = 1 - index * share
         gap = 0.13 if index < len(keys) - 1 else 0.0
-        title = "loss" if key == "loss" else f"{formats.metric_name(_metric(run))} on the validation part"
+        title = _titles(run).get(key, formats.metric_name(key))
         figures.panel(drawing, axis, (top - share + gap, top), title)
         drawing.layout[f"yaxis{axis[1:]}"].range = ranges[key]
     drawing.update_xaxes(title_text=formats.step(run.study), anchor=f"y{len(keys)}" if len(keys) > 1 else "y", nticks=6)
@@ -85,6 +87,15 @@ def common_ranges(run: View, keys: Iterable[str]) -> dict[str, list[float]]:
 def _metric(run: View) -> str:
     """Return the name of the metric on the test split. A search may choose by the held-out one."""
     return run.metric.removesuffix(_HELD_OUT)
+
+
+def _keys(run: View) -> set[str]:
+    """Return the keys that make a curve: the loss, and of imported results the metric itself."""
+    return {"loss", run.metric} if run.study.imported else {"loss"}
+
+
+def _titles(run: View) -> dict[str, str]:
+    return {f"{_metric(run)}{_HELD_OUT}": f"{formats.metric_name(_metric(run))} on the validation part"}
 
 
 def _traces(run: View, variant: Variant, key: str) -> list[go.Scatter]:

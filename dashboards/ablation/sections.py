@@ -125,11 +125,11 @@ def same_episodes(run: View) -> Markup | None:
                 number_cell(str(row["seeds"]), by=row["seeds"]),
             ]
             body.append([breakable_name(variant.label), *cells])
-    return section(
-        "episodes",
-        "On the same episodes",
-        table_element(["Variant", "Difference", "Episodes", "Seeds"], body, tag("span", _EPISODES_NOTE)),
-    )
+    unit = "test items" if run.study.imported else "episodes"
+    note = _EPISODES_NOTE.replace("episodes", unit).replace("episode", "item")
+    heading = unit[:1].upper() + unit[1:]
+    table = table_element(["Variant", "Difference", heading, "Seeds"], body, tag("span", note))
+    return section("episodes", f"On the same {unit}", table)
 
 
 def failures(run: View) -> Markup | None:

@@ -85,6 +85,8 @@ def step(study: StudyRecord) -> str:
     >>> step(StudyRecord(study="s", task="fewshot", variants=[], cells=[]))
     'epoch'
     """
+    if study.imported:
+        return "logged step"
     task = study.task or "retrieval"
     return TASKS[task].step_name if task in TASKS else "step"
 

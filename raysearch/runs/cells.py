@@ -32,6 +32,7 @@ _TYPES = {
 _TYPES |= dict.fromkeys(("study", "variant", "stage", "cell", "status", "error", "config"), pa.string())
 _TYPES |= dict.fromkeys(("data", "metric_ids", "metric_steps", "history", "environment", "by_radius"), pa.string())
 _TYPES |= {"device": pa.string()}
+RESERVED = frozenset(_TYPES)  # columns that no metric of another tool may be named like
 _KINDS: dict[Any, Any] = {pa.int64(): int, pa.float64(): int | float, pa.string(): str}
 _MAX_VALUE = 2**63  # the limit of an integer column; the squares of a larger metric would overflow
 _UNIQUE = {"cell", "history", "by_radius"}  # texts that no two cells share

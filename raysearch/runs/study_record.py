@@ -200,6 +200,7 @@ class StudyRecord(Surroundings):
     looks: SeedCounts = []  # numbers of seeds at which an adaptive study is judged, declared before its first cell
     margin: Annotated[float, Field(gt=0)] | None = None  # of an adaptive study: smaller differences do not matter
     looked: SeedCounts = []  # of a study with fixed seeds: those of earlier plans whose results existed when it grew
+    imported: bool = False  # whether other tools made the results
     design: str | None = None  # of an ablation
     metrics: Names = []  # that a search chooses by
     modes: Annotated[list[Mode], BeforeValidator(_null_as_empty_list)] = []

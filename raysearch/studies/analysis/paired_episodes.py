@@ -17,6 +17,7 @@ from scipy import special
 from raysearch.studies.analysis import t_tests
 
 COLUMN = "right_by_episode"  # of the results: correct queries in each episode, as JSON
+SCORES = "score_by_item"  # of imported results: the score of each test item, in one order for all cells, as JSON
 SCHEMA = pa.schema(
     {
         "variant": pa.string(),
@@ -44,12 +45,8 @@ def compare(rows: Iterable[Mapping[str, Any]], reference: str | Mapping[str, str
     """
     by_variant: dict[str, dict[int, np.ndarray]] = {}
     for row in rows:
-        if row["status"] == "finished" and row.get(COLUMN):
-            correct = _parse_counts(row[COLUMN])
-            if correct is None or row.get("accuracy") is None:
-                continue
-            # The accuracy is the mean of correct / queries, so it gives the number of queries.
-            shares = correct * (row["accuracy"] / correct.mean()) if correct.any() else correct
+        shares = _shares_of(row) if row["status"] == "finished" else None
+        if shares is not None:
             by_variant.setdefault(row["variant"], {})[row["seed"]] = shares
     compared = []
     for name, by_seed in by_variant.items():
@@ -71,6 +68,17 @@ def compare(rows: Iterable[Mapping[str, Any]], reference: str | Mapping[str, str
             bounds = (delta - half_width, delta + half_width)
         compared.append([name, len(seeds), len(differences), delta, *bounds])
     return pa.table([list(column) for column in zip(*compared, strict=True)] or [[]] * len(SCHEMA), schema=SCHEMA)
+
+
+def _shares_of(row: Mapping[str, Any]) -> np.ndarray | None:
+    """Return the accuracy in each episode of a cell, or its score of each item; None if it has stored neither."""
+    if row.get(SCORES):
+        return _parse_counts(row[SCORES])
+    correct = _parse_counts(row[COLUMN]) if row.get(COLUMN) else None
+    if correct is None or row.get("accuracy") is None:
+        return None
+    # The accuracy is the mean of correct / queries, so it gives the number of queries.
+    return correct * (row["accuracy"] / correct.mean()) if correct.any() else correct
 
 
 def _parse_counts(text: str) -> np.ndarray | None:
