@@ -1,8 +1,9 @@
-"""Fill in a cluster file, and check it and a study on it before it costs money.
+"""Fill in a cluster file, and check it and a study on it before it costs money. Write and check a SLURM job.
 
 python -m raysearch.cluster fill clusters/aws.yaml my-cluster.yaml --stack raysearch --region us-west-2
 python -m raysearch.cluster check my-cluster.yaml
 python -m raysearch.cluster check my-cluster.yaml --study srem_ablation --data s3://bucket/data --out s3://bucket/srem
+python -m raysearch.cluster slurm srem_ablation my-job.sbatch --out /shared/runs/srem --gpus 1 --jobs 16
 """
 
 from pathlib import Path
@@ -13,8 +14,10 @@ import yaml
 from rich.text import Text
 
 from raysearch.core import UserError, atomic, cli
+from raysearch.engine.cluster import slurm
 from raysearch.engine.cluster.capacity import TrialResources
-from raysearch.engine.preflight import NodeType, aws, checks, kuberay_yaml, ray_yaml, supply_chain
+from raysearch.engine.drivers import sweep_request
+from raysearch.engine.preflight import NodeType, aws, checks, kuberay_yaml, ray_yaml, slurm_job, supply_chain
 from raysearch.engine.preflight.check_result import CheckResult, CheckStatus, collect, failed, passed, warned
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
@@ -116,6 +119,64 @@ def fill(
         raise UserError(f"no value for {', '.join(missing)}; use --set {missing[0]}=...")
     atomic.write_text(out, filled)
     cli.console().print(f"wrote {out}; check it with: python -m raysearch.cluster check {out}")
+
+
+@app.command(
+    "slurm",
+    epilog=cli.examples(
+        "raysearch cluster slurm srem_ablation my-job.sbatch --out /shared/runs/srem --jobs 16 --gpus 1",
+        "raysearch cluster slurm srem_ablation my-job.sbatch --out /shared/runs/srem --nodes 2 --gpus 4 --workers 2",
+    ),
+)
+def write_slurm_job(
+    study: Annotated[str, typer.Argument(help="a study, as in raysearch.sweep", metavar="STUDY")],
+    file: Annotated[Path, typer.Argument(help="the job file to write", metavar="FILE")],
+    out: Annotated[str, typer.Option(help="run directory that all nodes see")],
+    data: str | None = typer.Option(None, help="shards that all nodes see; default: the embedded data set"),
+    profile: str | None = typer.Option(None, help="the study's profile"),
+    set_: list[str] = typer.Option([], "--set", metavar="PATH=VALUE", help="as in raysearch.sweep"),
+    seeds: int | None = typer.Option(None, min=1, help="as in raysearch.sweep"),
+    workers: int = typer.Option(1, min=1, help="Ray Train workers per trial"),
+    nodes: int = typer.Option(1, min=1, help="nodes of the job"),
+    jobs: int = typer.Option(1, min=1, help="independent jobs of one node each, which share the cells"),
+    cpus: int = typer.Option(4, min=1, help="CPUs per node"),
+    gpus: int = typer.Option(0, min=0, help="GPUs per node"),
+    memory: int = typer.Option(16, min=1, help="GiB of memory per node"),
+    hours: float = typer.Option(4.0, min=0.1, help="time limit of a job, which is queued again until the study ends"),
+    cell_minutes: float | None = typer.Option(
+        None, min=0, help="minutes of a cell; default: measured, if --out has any"
+    ),
+    partition: str | None = typer.Option(None, metavar="NAME", help="default: SLURM's"),
+    account: str | None = typer.Option(None, metavar="NAME", help="default: SLURM's"),
+) -> None:
+    """Write a job for `sbatch` that runs STUDY, and check it. Run this in a checkout, on a login node."""
+    cli.check_writable(file, "FILE")
+    job = slurm_job.JobRequest(nodes, jobs, cpus, memory, gpus, hours, partition, account)
+    out = cli.absolute(out)
+    results = collect(
+        "study",
+        lambda: slurm_job.check_sweep(
+            sweep_request.SweepRequest(study, profile, data, out, seeds, settings=set_, workers=workers),
+            job,
+            cell_minutes,
+        ),
+    )
+    results += collect("partition", lambda: slurm_job.check_request(job))
+    words = [study, "--out", out, *(("--data", cli.absolute(data)) if data else ())]
+    for name, value in (("--profile", profile), ("--seeds", seeds), ("--workers", workers if workers > 1 else None)):
+        words += [name, str(value)] if value is not None else []
+    words += [word for setting in set_ for word in ("--set", setting)]
+    atomic.write_text(file, slurm_job.write_job(slurm_job.template(job), job.options(), words))
+    cli.console().print(f"wrote {file}; submit it with: sbatch {file}")
+    _print_results(file, results, "sbatch")
+
+
+@app.command("slurm-run", context_settings={"ignore_unknown_options": True})
+def slurm_run(
+    command: Annotated[list[str], typer.Argument(help="and its words, after --", metavar="COMMAND...")],
+) -> None:
+    """Run COMMAND with a Ray on all nodes of this SLURM job. clusters/slurm.sbatch calls it."""
+    raise typer.Exit(slurm.run_command(command, slurm.SlurmRay(slurm.SlurmJob.current())))
 
 
 def _file_results(problems: list[str]) -> list[CheckResult]:

@@ -160,3 +160,26 @@ def test_wrong_input_is_one_line(tmp_path: Path) -> None:
     assert alone.stderr == "error: --study needs --data: the study's plan depends on the data\n"
     half = run_cluster("fill", "clusters/aws.yaml", str(tmp_path / "x.yaml"), "--stack", "raysearch")
     assert half.stderr == "error: --stack and --region go together\n"
+
+
+def test_a_slurm_job_is_written_and_checked(tmp_path: Path) -> None:
+    file = tmp_path / "my job.sbatch"
+    words = ["srem_ablation", str(file), "--out", str(tmp_path / "run"), "--jobs", "4", "--gpus", "1"]
+    process = run_cluster("slurm", *words, "--seeds", "3", "--cell-minutes", "30")
+    assert process.returncode == 0, process.stderr
+    assert "PASS  study     srem_ablation: " in process.stdout
+    assert "4 at a time" in process.stdout
+    assert "GPU hours" in process.stdout
+    text = file.read_text()
+    assert "\n#SBATCH --array=0-3\n" in text
+    assert f"set -- srem_ablation --out {tmp_path / 'run'} --seeds 3" in text
+    refused = run_cluster("slurm", "srem_ablatio", *words[1:])
+    assert refused.returncode == 2
+    assert "did you mean 'srem_ablation'" in refused.stdout
+    assert refused.stderr.splitlines()[-1].endswith("1 check failed")
+
+
+def test_a_slurm_run_needs_a_job() -> None:
+    process = run_cluster("slurm-run", "--", "true")
+    assert (process.returncode, process.stdout) == (2, "")
+    assert process.stderr == "error: this is not a SLURM job; submit it with: sbatch clusters/slurm.sbatch STUDY\n"

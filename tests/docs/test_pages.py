@@ -27,7 +27,7 @@ STUDIES = [
 ]
 # Flags of other programs that the pages name by themselves, and programs whose command lines they show.
 FOREIGN_FLAGS = {"--exclude-newer", "--help", "--minutes", "--quick", "--shm-size"}
-FOREIGN_PROGRAMS = ("aws", "helm", "ray", "uv")
+FOREIGN_PROGRAMS = ("aws", "helm", "ray", "sbatch", "uv")
 
 
 def click_command(name: str, words: list[str]) -> tuple[click.Command, list[str]]:
