@@ -28,6 +28,7 @@ _FIRST_PORT = 20_000  # below the ports that Linux hands out by itself
 _PORTS = 10_000
 _START_SECONDS = 300.0  # a file server may be slow to deliver Ray
 _CHECK_SECONDS = 5.0
+_END_SECONDS = 30.0
 _STARTED = "Ray runtime started"
 
 # On each node. The folder above the job's is the one that is closed to others; see clusters/on_prem.yaml.
@@ -36,7 +37,7 @@ umask 077
 parent=${0%/*}
 mkdir -p "$parent" && test -O "$parent" && test ! -L "$parent" && chmod 700 "$parent" && mkdir -p "$0" ||
     { echo "$parent on $(hostname) belongs to another user; remove it" >&2; exit 1; }
-trap : TERM
+trap : TERM # of a job that ends
 ulimit -S -n "$(ulimit -H -n)"
 ray start --block --num-gpus="${SLURM_GPUS_ON_NODE:-0}" --temp-dir="$0" "$@" &
 wait $!
@@ -97,8 +98,8 @@ class SlurmRay:
 
     def __init__(self, job: SlurmJob) -> None:
         self._job = job
-        self._host = _address_of(job.nodes[0])
-        self.address = f"{self._host}:{free_port(self._host, job.number)}"
+        port, self._client_port = free_ports(job.number, 2)
+        self.address = f"{_address_of(job.nodes[0])}:{port}"
         self.environment = {
             **os.environ,
             **{name: str(limit) for name, limit in ray_internals.HEAD_HISTORY_LIMITS.items()},
@@ -153,13 +154,15 @@ class SlurmRay:
         if node != self._job.nodes[0]:
             return [*options, f"--address={self.address}"]
         port = self.address.rpartition(":")[2]
-        return [*options, "--head", f"--port={port}", "--include-dashboard=false"]
+        # Ray ends if its server for Ray Client, which nobody uses here, finds its port taken by another job.
+        options += ["--head", f"--port={port}", f"--ray-client-server-port={self._client_port}"]
+        return [*options, "--include-dashboard=false"]
 
     def _wait_for(self, node: str) -> None:
         deadline = time.monotonic() + _START_SECONDS
         while _STARTED not in (text := (self._logs / node).read_text(errors="replace")):
             ended = self._steps[node].poll()
-            if ended is not None or time.monotonic() > deadline:
+            if ended is not None or self.is_lost or time.monotonic() > deadline:
                 lines = [line for line in text.splitlines() if line.strip()]
                 raise UserError(f"Ray did not start on node {node}: {lines[-1] if lines else 'it printed nothing'}")
             time.sleep(0.2)
@@ -171,26 +174,34 @@ class SlurmRay:
                 self._start(node)
 
     def _stop(self) -> None:
+        """End the steps and remove Ray's folders. srun kills a step when it gets SIGTERM itself."""
         for step in self._steps.values():
-            step.terminate()  # srun forwards it to its step
+            step.terminate()
         for step in self._steps.values():
             try:
-                step.wait(timeout=30)
+                step.wait(timeout=_END_SECONDS)
             except subprocess.TimeoutExpired:
                 step.kill()
+        count = len(self._job.nodes)
+        everywhere = ["srun", f"--nodes={count}", f"--ntasks={count}", "--ntasks-per-node=1", "--overlap", "--no-kill"]
+        with contextlib.suppress(subprocess.TimeoutExpired):  # a lost node keeps its folder
+            subprocess.run([*everywhere, "rm", "-rf", self._job.folder], capture_output=True, timeout=_END_SECONDS)
 
 
-def free_port(host: str, job: int) -> int:
-    """Return a port of this machine that no process listens on, starting at one that depends on the job's number.
+def free_ports(job: int, count: int) -> list[int]:
+    """Return ports of this machine that no process listens on, from one on that depends on the job's number.
 
     Raises:
-        UserError: there is none.
+        UserError: there are not enough.
     """
+    ports: list[int] = []
     for offset in range(_PORTS):
-        port = _FIRST_PORT + (job + offset) % _PORTS
-        with contextlib.suppress(OSError), socket.create_server((host, port)):
-            return port
-    raise UserError(f"no free port from {_FIRST_PORT} to {_FIRST_PORT + _PORTS - 1} at {host}")
+        port = _FIRST_PORT + (job * count + offset) % _PORTS
+        with contextlib.suppress(OSError), socket.create_server(("", port)):
+            ports.append(port)
+        if len(ports) == count:
+            return ports
+    raise UserError(f"no {count} free ports from {_FIRST_PORT} to {_FIRST_PORT + _PORTS - 1} on this machine")
 
 
 def _address_of(node: str) -> str:

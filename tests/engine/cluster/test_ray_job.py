@@ -56,7 +56,7 @@ def test_a_job_that_is_stopped_ends_in_good_order_and_continues(tmp_path: Path, 
         assert "SIGTERM: stopping: running cells keep their checkpoints" in log
         assert "stopped; to continue: python -m raysearch.sweep" in log
         assert "Traceback" not in log
-        assert took < 20, f"{took:.1f} s"  # with the start of `ray job stop`
+        assert took < 60, f"{took:.1f} s: Ray has killed it"  # with the start of `ray job stop`
         again = submit(head, address, sweep)
     assert again.returncode == 0, again.stdout + again.stderr
     rows = sweeps.rows(tmp_path, "out")
