@@ -193,6 +193,28 @@ def test_a_raise_after_results_is_recorded(capsys: pytest.CaptureFixture[str]) -
     assert results.read_study("run").looked == [3, 5], "fewer seeds undo no look"
 
 
+def test_another_run_directory_hides_no_raise(capsys: pytest.CaptureFixture[str]) -> None:
+    end(3)
+    run(capsys)
+    Path("run").rename("before")
+    end(8)
+    for path in Path("before/cells").iterdir():
+        Path("run/cells", path.name).unlink()
+    run(capsys, "--seeds", "8")
+    study = results.read_study("run")
+    assert (study.adopted, study.looked) == (12, [3])
+
+
+def test_looks_that_were_declared_after_results_are_doubted(capsys: pytest.CaptureFixture[str]) -> None:
+    end(8)
+    run(capsys, "--seeds", "8")
+    Path("run").rename("before")
+    assert "before its looks were declared" in run(capsys, "--looks", LOOKS)
+    (warning,) = results.read_study("run").warnings
+    assert "before'" in warning
+    assert results.read_study("run").looked == []
+
+
 def test_completing_a_plan_is_no_look(capsys: pytest.CaptureFixture[str]) -> None:
     end(5)
     run(capsys, "--seeds", "5")

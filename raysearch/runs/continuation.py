@@ -11,7 +11,7 @@ from its checkpoints.
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,6 +121,19 @@ def find_differences(earlier: StudyRecord, record: StudyRecord) -> list[str]:
     if not differences:
         differences += _reference_differences(earlier, record)
     return differences
+
+
+def same_question(directories: Iterable[str], record: StudyRecord) -> list[Path]:
+    """Return the runs that ask the same question as a record, such as one with fewer seeds.
+
+    Args:
+        directories: of runs.
+        record: of the study at hand.
+
+    Raises:
+        UserError: a `study.json` cannot be read.
+    """
+    return [Path(path) for path in directories if not find_differences(_read_earlier(Path(path)), record)]
 
 
 def _check_looks(location: run_location.RunLocation, record: StudyRecord) -> None:

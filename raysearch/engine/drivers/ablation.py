@@ -1,11 +1,12 @@
 """The driver of an ablation: it runs the cells that are missing, each to its end."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from raysearch.engine.options import RunContext
-from raysearch.runs import StudyRecord, Surroundings, describe, power_plan, raised_seeds, results
+from raysearch.runs import StudyRecord, Surroundings, continuation, describe, power_plan, raised_seeds, results
 from raysearch.studies.design import AblationPlan, Cell, pre_trainings
 
 
@@ -100,8 +101,8 @@ class AblationDriver:
         record = context.run.record
         console = context.console
         self._keep_rows(context)
-        looked = self._count_looks(context)
         missing, adopted = self._find_missing(context)
+        looked = self._count_looks(context, adopted)
         context.run.continue_record()
         if looked:
             record.looked = looked
@@ -162,14 +163,20 @@ class AblationDriver:
                 markup=False,
             )
 
-    def _count_looks(self, context: RunContext) -> list[int]:
-        """Return the numbers of seeds that earlier plans had, if their results existed when the plan grew."""
+    def _count_looks(self, context: RunContext, adopted: Iterable[str]) -> list[int]:
+        """Return the numbers of seeds that earlier plans had, if their results existed when the plan grew.
+
+        Args:
+            context: of the run.
+            adopted: runs that had finished cells of this one. Those of the same question are earlier plans too.
+        """
         run = context.run
-        if not (run.directory / "study.json").exists():
-            return []
-        earlier = results.read_study(run.directory)
-        ended = results.read_cells(run.cells, [cell.cell for cell in earlier.cells])
-        return raised_seeds.count_looks(earlier, run.record, ended)
+        looked: set[int] = set()
+        if (run.directory / "study.json").exists():
+            looked |= set(_looks_of(run.directory, run.record))
+        for directory in continuation.same_question(adopted, run.record):
+            looked |= set(_looks_of(directory, run.record))
+        return sorted(looked)
 
     def _metric_id(self, context: RunContext) -> str | None:
         """Return the definition of the study's metric, as the cells that ended have it."""
@@ -208,6 +215,12 @@ def _print_retries(missing: Sequence[Cell], reader: results.CellReader, context:
             f"{len(by_input)} cells run again, which failed for a reason that is no result: {by_input[0]['error']}",
             markup=False,
         )
+
+
+def _looks_of(directory: Path, record: StudyRecord) -> list[int]:
+    earlier = results.read_study(directory)
+    ended = results.read_cells(directory / "cells", [cell.cell for cell in earlier.cells])
+    return raised_seeds.count_looks(earlier, record, ended)
 
 
 def print_cells(

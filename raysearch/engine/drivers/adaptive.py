@@ -5,6 +5,7 @@ with `--retry-failed`, because its verdicts would change.
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -14,7 +15,7 @@ from raysearch.engine.drivers.look_jobs import LookJobs
 from raysearch.engine.drivers.study_looks import StudyLooks
 from raysearch.engine.options import RunContext
 from raysearch.engine.trials.jobs import Job, Listener
-from raysearch.runs import describe, results
+from raysearch.runs import continuation, describe, results
 from raysearch.studies.design import AblationPlan, pre_trainings
 
 
@@ -97,10 +98,14 @@ class AdaptiveDriver(ablation.AblationDriver):
         adopted = self._adopt(context, jobs)
         run.continue_record()
         run.note_adopted(adopted)
+        doubts = self._doubts(context)
+        record.warnings = doubts
         record.metric_id = self._metric_id(context)
         self._update_record(context, jobs)
         for source, count in adopted.items():
             console.print(f"{count} cells were taken over from {source}, which had finished them", markup=False)
+        for doubt in doubts:
+            console.print(doubt, style="yellow", markup=False)
         if jobs.state.judged:
             console.print(self._looks.describe(jobs.state))
         if jobs.over:
@@ -117,6 +122,7 @@ class AdaptiveDriver(ablation.AblationDriver):
         reporter = _LookReporter(jobs, self._looks, lambda: self._update_record(context, jobs), console)
         with session.open_session(context, [variant.config for variant in self._plan.variants]) as open_session:
             record.metric_id = open_session.metric_ids(self._plan.reference_config).get(self._plan.ablation.metric)
+            record.warnings = [*record.warnings, *doubts]
             complete = True
             while complete and not jobs.over and not jobs.blocked:
                 complete = self._run_looks(jobs, reporter, open_session)
@@ -185,6 +191,16 @@ class AdaptiveDriver(ablation.AblationDriver):
                 counts[source] = counts.get(source, 0) + count
             jobs.add_ended(results.read_cells(context.run.cells, missing))
         return counts
+
+    def _doubts(self, context: RunContext) -> list[str]:
+        """Return a warning for each run with results of this study that existed before its looks were declared here."""
+        record = context.run.record
+        known = [path for path in record.adopted_from if (Path(path) / "study.json").is_file()]
+        return [
+            f"cells were taken over from '{path}', which had results of this study before its looks were declared; its "
+            "levels hold only if those results did not choose the looks"
+            for path in continuation.same_question(known, record)
+        ]
 
     def _update_record(self, context: RunContext, jobs: LookJobs) -> None:
         """Write to `study.json` the cells that are planned so far. Another driver may have planned more."""

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pyarrow as pa
 import pytest
 from ray.cluster_utils import Cluster
@@ -53,13 +52,15 @@ class Study:
 
     Args:
         folder: of the study and its run.
+        address: of the cluster.
         pause: seconds that a cell takes.
     """
 
-    def __init__(self, folder: Path, pause: float) -> None:
+    def __init__(self, folder: Path, address: str, pause: float) -> None:
         self.folder = folder
         self.run = folder / "runs" / "run"
         self.log = folder / "log"
+        self._address = address
         self.started: list[subprocess.Popen[str]] = []
         text = STUDY.format(effects=EFFECTS, log=self.log, pause=pause, looks=LOOKS)
         (folder / "my_study.py").write_text(text)
@@ -69,7 +70,11 @@ class Study:
         command = [sys.executable, "-m", "raysearch.sweep", str(self.folder / "my_study.py"), "--out", str(self.run)]
         environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
         process = subprocess.Popen(
-            [*command, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+            [*command, "--address", self._address, *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment,
         )
         self.started.append(process)
         return process
@@ -90,6 +95,10 @@ class Study:
                 pass
             time.sleep(0.5)
         raise AssertionError(f"look {look} was not judged in time")
+
+    def ended(self) -> dict[str, int]:
+        """Return the files of the cells that have ended, and when they were last changed."""
+        return {path.name: path.stat().st_mtime_ns for path in (self.run / "cells").glob("*.parquet")}
 
     def begun(self) -> Counter[tuple[int, int]]:
         """Return how often each cell was begun, by width and seed."""
@@ -134,50 +143,53 @@ def check(study: Study) -> None:
     assert seeds == set(range(expected["width=2"]["seeds"])), "a cell of a decided variant was begun"
 
 
+@pytest.fixture(scope="module")
+def address(cluster: Cluster) -> Iterator[str]:
+    """Two CPUs on a cluster that outlives the drivers."""
+    node = cluster.add_node(num_cpus=2, include_dashboard=False)
+    yield cluster.address
+    cluster.remove_node(node)
+
+
 @pytest.fixture
-def study(tmp_path: Path) -> Iterator[Study]:
-    here = Study(tmp_path, 1.0)
+def study(tmp_path: Path, address: str) -> Iterator[Study]:
+    here = Study(tmp_path, address, 0.3)
     yield here
     for process in here.started:
         if process.poll() is None:
-            sweeps.kill(process)
+            process.kill()
+            process.communicate(timeout=30)
 
 
 @pytest.mark.slow
-def test_a_driver_that_is_killed_at_its_looks_goes_on(study: Study) -> None:
-    ended: dict[str, int] = {}
-    verdicts: dict[str, dict[str, Any]] = {}
-    for look in (1, 2):
-        process = study.start()
-        study.wait_for_look(process, look)
-        _, alive = psutil.wait_procs(sweeps.kill(process), timeout=120)
-        assert not alive, f"two minutes after the driver's death there are still {alive}"
-        before = dict(verdicts)
-        verdicts = study.verdicts()
-        for name, row in before.items():
-            if row["verdict"] not in ("undecided", None):
-                assert verdicts[name] == row, "a verdict changed"
-        ended = {path.name: path.stat().st_mtime_ns for path in (study.run / "cells").glob("*.parquet")}
-        assert len(ended) < len(EFFECTS) * LOOKS[-1]
+def test_a_driver_that_is_killed_at_a_look_goes_on(study: Study) -> None:
+    process = study.start()
+    study.wait_for_look(process, 1)
+    process.kill()
+    process.communicate(timeout=30)
+    verdicts = study.verdicts()
+    ended = study.ended()
+    assert len(ended) < len(EFFECTS) * LOOKS[-1]
     output = sweeps.finish(study.start(), SECONDS)
     assert f"look {len(LOOKS)} of {len(LOOKS)}" in output
-    after = {path.name: path.stat().st_mtime_ns for path in (study.run / "cells").glob("*.parquet")}
-    assert ended.items() <= after.items(), "a cell that had ended ran again"
+    assert ended.items() <= study.ended().items(), "a cell that had ended ran again"
+    after = study.verdicts()
+    for name, row in verdicts.items():
+        if row["verdict"] not in ("undecided", None):
+            assert after[name] == row, "a verdict changed"
     check(study)
-    rows = {row["cell"]: row for row in results.load(study.run).to_pylist()}
-    assert all(row["attempts"] == 1 for cell, row in rows.items() if f"{cell}.parquet" in ended)
     repeated = [cell for cell, count in study.begun().items() if count > 1]
-    assert len(repeated) <= 2 * (os.cpu_count() or 1), "only cells that ran when a driver was killed"
+    assert len(repeated) <= 2, "only the cells that ran when the driver was killed"
     assert "nothing to run" in sweeps.finish(study.start(), SECONDS)
 
 
 @pytest.mark.slow
-def test_two_drivers_of_one_study_agree(study: Study, cluster: Cluster) -> None:
-    cluster.add_node(num_cpus=2)
-    words = ["--address", cluster.address, "--concurrency", "1"]
-    outputs = [sweeps.finish(process, SECONDS) for process in [study.start(*words), study.start(*words)]]
+def test_two_drivers_of_one_study_agree(study: Study) -> None:
+    both = [study.start("--concurrency", "1") for _ in range(2)]
+    outputs = [sweeps.finish(process, SECONDS) for process in both]
     for output in outputs:
         assert "Traceback" not in output
+        assert f"look {len(LOOKS)} of {len(LOOKS)}" in output
     assert outputs[0][outputs[0].index("┏") : outputs[0].index("report: ")] in outputs[1], "their reports differ"
     check(study)
     assert set(study.begun().values()) == {1}
