@@ -48,7 +48,7 @@ class JudgedCells:
     def table(self) -> pa.Table:
         """Return the cells as a table, with an empty row for every variant."""
         types = {"variant": pa.string(), "seed": pa.int64(), "status": pa.string(), "config": pa.string()}
-        types |= {"metric_ids": pa.string(), "metric_steps": pa.string(), "device": pa.string()}
+        types |= {"metric_ids": pa.string(), "metric_steps": pa.string(), "device": pa.string(), "error": pa.string()}
         types |= {"gpu_seconds": pa.float64(), self.metric: pa.float64()}
         planned: list[Row] = [{"variant": name, "status": "planned"} for name in self.references]
         return typed([*planned, *self.rows], types)
