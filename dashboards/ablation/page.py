@@ -1,6 +1,16 @@
 """The page of an ablation: its header and its sections, in order."""
 
-from dashboards.ablation import cost, factors, glossary, header, looks, provenance, sections, variants_table
+from dashboards.ablation import (
+    cost,
+    factors,
+    glossary,
+    header,
+    looks,
+    power_section,
+    provenance,
+    sections,
+    variants_table,
+)
 from dashboards.ablation.view import View
 from dashboards.report_sections import draw_page, register_sections
 
@@ -15,6 +25,7 @@ register_sections(
         "ties": sections.tie_order,
         "learning": sections.learned,
         "cost": cost.cost_section,
+        "power": power_section.power_section,
         "failures": sections.failures,
         "provenance": provenance.provenance,
         "definitions": glossary.definitions,

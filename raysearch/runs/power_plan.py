@@ -84,6 +84,15 @@ class PowerPlan:
             return None
         return power.smallest_effect(self.spread, self.seeds, comparisons=self._sharing())
 
+    def seeds_for(self, effect: float) -> int | None:
+        """Return the number of seeds that finds a difference with a power of 80 %; None for too many to plan."""
+        return power.seeds_for(effect, self.spread, comparisons=self._sharing())
+
+    def further_cells(self, effect: float) -> int | None:
+        """Return the cells that a difference needs beside those that have ended; None for too many to plan."""
+        seeds = self.seeds_for(effect)
+        return None if seeds is None else max(0, self.variants * seeds - self.ended)
+
     def describe(self, effect: float | None = None) -> str:
         """Return what the planned seeds find, and what a smaller effect needs, in one line.
 
@@ -101,7 +110,7 @@ class PowerPlan:
         else:
             found = f"{self.seeds} seeds find a difference of {_digits(smallest)} in {self.metric} with 80 % power"
             wish = smallest / 2 if effect is None else effect
-        needed = power.seeds_for(wish, self.spread, comparisons=self._sharing())
+        needed = self.seeds_for(wish)
         if needed is None:
             return f"{found}; {_digits(wish)} needs more than {power.MOST_SEEDS:,} seeds"
         cells = self.variants * needed - self.ended
