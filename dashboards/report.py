@@ -14,6 +14,9 @@ from dashboards.ablation import tables as ablation_tables
 from dashboards.ablation.header import GALLERY
 from dashboards.ablation.view import View, view
 from dashboards.live import results as live_results
+from dashboards.outcome import ablation as ablation_findings
+from dashboards.outcome import search as search_findings
+from dashboards.outcome.findings import Findings
 from dashboards.search import final_evaluation
 from dashboards.search import page as search_page
 from dashboards.search import tables as search_tables
@@ -39,6 +42,7 @@ class ReportKind(Generic[AnyView]):
         answer: the answer to the study's question.
         live: the data of the live page that depends on the results.
         compared_view: the view for a comparison with other runs.
+        findings: verdicts and claims for programs.
     """
 
     view: Callable[[StudyRecord, pa.Table], AnyView]
@@ -48,6 +52,7 @@ class ReportKind(Generic[AnyView]):
     answer: Callable[[AnyView], str]
     live: Callable[[AnyView], dict[str, Any]]
     compared_view: Callable[[StudyRecord, pa.Table], View]
+    findings: Callable[[AnyView], Findings]
 
 
 REPORTS: Registry[ReportKind[Any]] = Registry("kind of study")
@@ -82,6 +87,14 @@ def write(run_dir: str | Path, table: pa.Table | None = None, out: str | Path | 
     for name, content in kind.files(run).items():
         _write(directory / "tables" / name, content)
     return _write(directory / "report.html", text)
+
+
+def written_files(directory: Path) -> dict[str, str]:
+    """Return kind -> path of the pages and tables that a directory holds, for programs."""
+    names = {"report": "report.html", "gallery": GALLERY, "results": "results.parquet", "study": "study.json"}
+    paths = {kind: directory / name for kind, name in names.items()}
+    paths |= {f"tables/{path.name}": path for path in sorted((directory / "tables").glob("*.*"))}
+    return {kind: str(path) for kind, path in paths.items() if path.is_file()}
 
 
 def answer(study: StudyRecord, table: pa.Table) -> str:
@@ -148,6 +161,7 @@ REPORTS.register(
         answer=ablation_answer.sentence,
         live=live_results.ablation_state,
         compared_view=view,
+        findings=ablation_findings.findings,
     ),
 )
 REPORTS.register(
@@ -160,5 +174,6 @@ REPORTS.register(
         answer=lambda run: " ".join(answer_sentences(run)),
         live=live_results.search_state,
         compared_view=final_evaluation.evaluation_view,
+        findings=search_findings.findings,
     ),
 )

@@ -6,6 +6,7 @@ python -m raysearch.cluster check my-cluster.yaml --study srem_ablation --data s
 python -m raysearch.cluster slurm srem_ablation my-job.sbatch --out /shared/runs/srem --gpus 1 --jobs 16
 """
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,7 @@ import typer
 import yaml
 from rich.text import Text
 
+from raysearch import messages
 from raysearch.core import UserError, atomic, cli
 from raysearch.engine.cluster import slurm
 from raysearch.engine.cluster.capacity import TrialResources
@@ -41,6 +43,7 @@ def check(
     workers: int = typer.Option(1, min=1, help="Ray Train workers per trial"),
     gpus_per_worker: float = typer.Option(1.0, min=0, help="GPUs per worker, or a share of one"),
     max_cost: float | None = typer.Option(None, min=0, metavar="DOLLARS", help="the study's limit"),
+    json_: bool = typer.Option(False, "--json", help="print the outcome as a JSON object, for programs"),
 ) -> None:
     """Check FILE, and a study on its cluster: what is unsafe, missing or too small. Nothing is started or paid for.
 
@@ -79,7 +82,7 @@ def check(
         results += _room_and_cost(types, max_nodes, TrialResources(workers, 1, gpus_per_worker), max_cost)
     elif objects is None:
         results.append(warned("GPUs", "on machines of your own, resources are known only after they have joined"))
-    _print_results(file, results, "ray up" if objects is None else "kubectl apply")
+    _print_results(file, results, "ray up" if objects is None else "kubectl apply", json_)
 
 
 @app.command(
@@ -192,21 +195,33 @@ def _room_and_cost(
     ]
 
 
-def _print_results(file: Path, results: list[CheckResult], command: str) -> None:
-    """Print a line per result.
+def _print_results(file: Path, results: list[CheckResult], command: str, json_: bool) -> None:
+    """Print a line per result, or all as JSON.
 
     Raises:
         UserError: a check failed.
     """
-    console = cli.console()
+    console = cli.console(stderr=json_)
     for result in results:
         line = Text(f"{result.status.value}  {result.check:8}  ", style=_STYLES[result.status])
         console.print(line.append(result.message, style="default"))
     failures = sum(result.status is CheckStatus.FAIL for result in results)
+    if json_:
+        checks = [
+            messages.CheckedSubject(subject=result.check, status=result.status.value, message=result.message)
+            for result in results
+        ]
+        start = f"{command}{' -f' if command.startswith('kubectl') else ''} {shlex.quote(str(file))}"
+        messages.JsonLines().emit(
+            messages.CheckMessage(file=str(file), passed=not failures, checks=checks, next=None if failures else start)
+        )
     if failures:
-        raise UserError(f"{file}: {failures} checks failed" if failures > 1 else f"{file}: 1 check failed")
+        message = f"{file}: {failures} checks failed" if failures > 1 else f"{file}: 1 check failed"
+        if json_:
+            cli.exit_with_error(message)  # the outcome is printed, and stays the last line
+        raise UserError(message)
     console.print(f"{file} is ready for {command}")
 
 
 if __name__ == "__main__":
-    cli.run(app)
+    cli.run(app, on_error=messages.print_error)

@@ -19,6 +19,8 @@ import typer
 import dashboards.comparison.page
 import dashboards.comparison.tables
 import dashboards.report
+from dashboards.outcome import message
+from raysearch import messages
 from raysearch.core import UserError, WriteError, cli
 from raysearch.runs import RunLocation, imported, results
 
@@ -78,6 +80,7 @@ def report(
     study: str | None = typer.Option(
         None, rich_help_panel=_ELSEWHERE, help="study or experiment of a store with several; name of a table's study"
     ),
+    json_: bool = typer.Option(False, "--json", help="print the outcome as a JSON object, for programs"),
 ) -> None:
     """Write report.html, tables/ and results.parquet of RUN from its cells, finished or not; or follow RUN.
 
@@ -88,14 +91,14 @@ def report(
     if len(runs) == 1 and imported.is_foreign(Path(runs[0])):
         _only_with(False, "a run of raysearch", {"--gallery": gallery or None, "--live": live or None, "--data": data})
         with _out_advised():
-            _judge(Path(runs[0]), out, columns, study)
+            _judge(Path(runs[0]), out, columns, study, json_)
         return
     foreign = {"--metric": metric, "--reference": reference, "--mode": mode, "--step": step, "--item": item}
     _only_with(False, "results of other tools", foreign | {"--study": study})
     pictures = {"--images": images, "--variant": variant or None, "--seed": seed, "--data": data, "--storage": storage}
     _only_with(gallery, "--gallery", pictures)
     _only_with(live, "--live", {"--port": port, "--no-open": no_open or None})
-    _only_with(not live, "a page that is written", {"--out": out})
+    _only_with(not live, "a page that is written", {"--out": out, "--json": json_ or None})
     _only_with(len(runs) == 1, "one run", {"--gallery": gallery or None, "--live": live or None})
     homes = [RunLocation(run) for run in runs]
     for home in homes:
@@ -108,7 +111,7 @@ def report(
         raise UserError(f"--out '{out}' is another run, whose report would be replaced; name another directory")
     if len(homes) > 1:
         with _out_advised():
-            _compare(directories, out or place)
+            _compare(directories, out or place, json_)
     elif live:
         from dashboards.live import server
 
@@ -121,7 +124,7 @@ def report(
             with _out_advised():
                 write_gallery(homes[0].directory, images or IMAGES, variant, _parse_seed(seed), data, storage, out)
         with _out_advised():
-            _draw(homes[0].directory, out, gallery)
+            _draw(homes[0], out, gallery, json_)
 
 
 def _only_with(active: bool, mode: str, flags: Mapping[str, object]) -> None:
@@ -150,21 +153,26 @@ def _out_advised() -> Iterator[None]:
         ) from error
 
 
-def _draw(run: Path, out: Path | None, gallery: bool) -> None:
+def _draw(home: RunLocation, out: Path | None, gallery: bool, json_: bool) -> None:
+    run = home.directory
     study = results.read_study(run)
     table = results.save_table(run, out=out)
     path = dashboards.report.write(run, table, out)
     pages = [path.with_name("gallery.html")] * gallery + [path]
+    if json_:
+        files = dashboards.report.written_files(out or run)
+        messages.JsonLines().emit(message.outcome(run, str(home), table, files))
+        return
     _print(dashboards.report.terminal(study, table), dashboards.report.answer(study, table), pages)
 
 
-def _judge(source: Path, out: Path | None, columns: imported.ColumnChoice, study: str | None) -> None:
+def _judge(source: Path, out: Path | None, columns: imported.ColumnChoice, study: str | None, json_: bool) -> None:
     """Import results of another tool, print how they were understood, and draw their report."""
     directory = out or imported.default_directory(source)
     cli.check_directory(directory, "--out")
     run = imported.import_run(source, directory, columns, study)
-    cli.console().print(run.summary, markup=False, highlight=False)
-    _draw(directory, None, False)
+    cli.console(stderr=json_).print(run.summary, markup=False, highlight=False)
+    _draw(RunLocation(directory), None, False, json_)
 
 
 def _parse_seed(text: str | None) -> int | None:
@@ -179,9 +187,14 @@ def _parse_seed(text: str | None) -> int | None:
         raise UserError(f"--seed {text} is not a whole number") from None
 
 
-def _compare(runs: list[Path], out: Path) -> None:
+def _compare(runs: list[Path], out: Path, json_: bool) -> None:
     comparison = dashboards.comparison.page.read_comparison(runs)
     path = dashboards.comparison.page.write_comparison(comparison, out)
+    if json_:
+        files = {"comparison": str(path)}
+        answer = dashboards.comparison.page.answer_sentence(comparison)
+        messages.JsonLines().emit(messages.ComparisonMessage(runs=list(map(str, runs)), answer=answer, files=files))
+        return
     table = dashboards.comparison.tables.terminal_table(comparison)
     _print(table, dashboards.comparison.page.answer_sentence(comparison), [path])
 
@@ -195,4 +208,4 @@ def _print(table: object, answer: str, pages: list[Path]) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(app)
+    cli.run(app, on_error=messages.print_error)

@@ -18,6 +18,7 @@ import typer
 from rich.console import RenderableType
 from rich.table import Column, Table
 
+from raysearch import messages
 from raysearch.core import UserError, cli
 from raysearch.data import feed_mode
 from raysearch.engine.drivers import sweep_request
@@ -132,6 +133,12 @@ def main(
         rich_help_panel=_STUDY,
         help="With --dry-run: run directory whose spread and cost stand for this study's.",
     ),
+    json_: bool = typer.Option(
+        False,
+        "--json",
+        rich_help_panel=_STUDY,
+        help="Print JSON for programs, an object per line; the last is the outcome.",
+    ),
     settings_: bool = typer.Option(
         False, "--settings", rich_help_panel=_STUDY, help="Print every setting of the reference; start nothing."
     ),
@@ -182,7 +189,8 @@ def main(
     ),
 ) -> None:
     """Plan a study, train its missing cells on Ray, and write results and report."""
-    console = cli.console()
+    console = cli.console(stderr=json_)
+    emit = messages.JsonLines().emit if json_ else None
     if not dry_run and (effect is not None or pilot is not None):
         raise UserError("--effect and --pilot plan a study and run nothing; add --dry-run")
     request = sweep_request.SweepRequest(
@@ -218,11 +226,13 @@ def main(
         text = describe_reference(plan.study, plan.definition, plan.reference_config, checked.plan_request, form)
         console.print(text, markup=False)
         return
-    sweep = sweep_request.open_sweep(checked, console, _command(), _table_drawer)
-    if dry_run:
-        sweep.driver.dry_run(sweep.context)
-    else:
+    sweep = sweep_request.open_sweep(checked, console, _command(), _table_drawer, emit)
+    if emit is not None:
+        emit(sweep.driver.plan(sweep.context, str(sweep.location)))
+    if not dry_run:
         _run(sweep)
+    elif emit is None:
+        sweep.driver.dry_run(sweep.context)
 
 
 def _run(sweep: sweep_request.OpenSweep) -> None:
@@ -252,6 +262,7 @@ def _report(context: RunContext, location: RunLocation) -> None:
         typer.Exit: every cell failed.
     """
     from dashboards import report
+    from dashboards.outcome import message
 
     console = context.console
     table = results.save_table(location.directory, results.CellReader(context.run.cells))
@@ -269,6 +280,9 @@ def _report(context: RunContext, location: RunLocation) -> None:
             console.print(f"{failed - by_input} cells failed and stay as they are; --retry-failed runs them again")
     console.print(f"report: {page}" + (f", and in {location}" if location.place else ""))
     console.print(f"wrote {location.directory}: report.html, results.parquet, study.json, cells/, tables/")
+    if context.emit is not None:
+        files = report.written_files(location.directory)
+        context.emit(message.outcome(location.directory, str(location), table, files))
     if failed and failed == table.num_rows:
         console.print(f"every cell failed, the first with: {table['error'][0]}")
         raise typer.Exit(1)
@@ -301,4 +315,4 @@ def _command() -> str:
 
 
 if __name__ == "__main__":
-    cli.run(app)
+    cli.run(app, on_error=messages.print_error)

@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -40,7 +41,12 @@ _COMMON = "For every command"
 _logger = logging.getLogger(__name__)
 
 
-def run(app: typer.Typer, arguments: list[str] | None = None, name: str | None = None) -> NoReturn:
+def run(
+    app: typer.Typer,
+    arguments: list[str] | None = None,
+    name: str | None = None,
+    on_error: Callable[[Sequence[str]], None] = lambda messages: None,
+) -> NoReturn:
     """Run a typer app and exit: 0 for success, 1 for a failure, 2 for wrong input, 130 or 143 for a signal.
 
     SIGTERM and SIGUSR1 stop a command as Ctrl-C does. The exit code after SIGTERM is 143, after the others 130.
@@ -49,7 +55,13 @@ def run(app: typer.Typer, arguments: list[str] | None = None, name: str | None =
         app: the commands.
         arguments: the words of the command line; None for those of this process.
         name: the program's name in its help; None for the name it was started by.
+        on_error: called with the lines of a wrong input, before they are printed.
     """
+
+    def _end(*messages: str) -> NoReturn:
+        on_error(messages)
+        exit_with_error(*messages)
+
     command = typer.main.get_command(app)
     _add_common_options(command)
     words = sys.argv[1:] if arguments is None else arguments
@@ -63,10 +75,10 @@ def run(app: typer.Typer, arguments: list[str] | None = None, name: str | None =
             code = command.main(args=words, prog_name=name, standalone_mode=False)
         sys.stdout.flush()  # here an error can still be reported
     except UserError as error:
-        exit_with_error(*error.messages)
+        _end(*error.messages)
     except UnicodeEncodeError as error:  # a name that only the file system takes reached a library
         _logger.debug("a text cannot be encoded", exc_info=True)
-        exit_with_error(f"'{error.object}' is not UTF-8; rename the file or directory")
+        _end(f"'{error.object}' is not UTF-8; rename the file or directory")
     except KeyboardInterrupt:
         sys.exit(signals.exit_code)
     except BrokenPipeError:  # the reader of the pipe has left; click and rich end in the same way
@@ -75,12 +87,12 @@ def run(app: typer.Typer, arguments: list[str] | None = None, name: str | None =
     except OSError as error:
         _logger.debug("the command ended with an error of the operating system", exc_info=True)
         _discard_output()
-        exit_with_error(_os_error_message(error))
+        _end(_os_error_message(error))
     except Exception as error:
         # Some releases of typer have their own copy of click, so click's errors are recognized by this method.
         if not hasattr(error, "format_message"):
             raise
-        exit_with_error(_usage_message(error, command))
+        _end(_usage_message(error, command))
     if code == INTERRUPTED:  # typer turns KeyboardInterrupt into this code
         code = signals.exit_code
     sys.exit(code if isinstance(code, int) else 0)
@@ -96,12 +108,16 @@ def warn(message: str) -> None:
     print(sanitize.one_line(" ".join(message.split())), file=sys.stderr)
 
 
-def print_json(value: Any) -> None:
+def print_json(value: Any, indent: int | None = 1) -> None:
     """Print a value as JSON for other programs: UTF-8, or ASCII if the output has another encoding.
 
     Control characters and bytes of names that are not UTF-8 are written as JSON's own escapes.
+
+    Args:
+        value: of plain data.
+        indent: spaces per level; None prints one line.
     """
-    text = json.dumps(value, indent=1, ensure_ascii=not sanitize.is_utf8(getattr(sys.stdout, "encoding", None)))
+    text = json.dumps(value, indent=indent, ensure_ascii=not sanitize.is_utf8(getattr(sys.stdout, "encoding", None)))
     print(sanitize.escape_controls(text))  # outside of strings JSON has no control characters
 
 

@@ -16,6 +16,7 @@ from raysearch.core import Interrupt, UserError
 from raysearch.data.feed_mode import STORE_SHARE, FeedMode
 from raysearch.data.shards import Manifest
 from raysearch.engine.trials.jobs import Listener
+from raysearch.messages import Message
 from raysearch.runs import StudyRecord, results
 from raysearch.storage import Location
 from raysearch.studies.analysis import devices
@@ -140,6 +141,7 @@ class RunContext:
     interrupt: Interrupt  # whether the user wants to stop
     draw_table: Callable[[], RenderableType] = str  # draws the results so far, for the terminal
     tracking: Listener = field(default_factory=Listener)  # hands cells to the trackers
+    emit: Callable[[Message], None] | None = None  # takes the progress, for programs; None: there is none
 
     def accepts(self, record: Mapping[str, Any]) -> bool:
         """Return whether a cell that ended before need not run again.

@@ -10,7 +10,6 @@ from its checkpoints.
 
 import json
 import re
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,7 +141,7 @@ def _check_looks(location: run_location.RunLocation, record: StudyRecord) -> Non
     if not (directory / "study.json").is_file():
         return
     earlier = results.read_study(directory)
-    if _is_running(directory) or _has_results(directory, earlier):
+    if heartbeat.working(directory) or _has_results(directory, earlier):
         raised_seeds.check_looks(earlier, record, location)
 
 
@@ -153,7 +152,7 @@ def _conflicts(directory: Path, record: StudyRecord) -> list[str]:
     earlier = _read_earlier(directory)
     differences = find_differences(earlier, record)
     has_checkpoints = earlier.device == _EARLIER_GPU  # which a CPU must not continue from
-    if not differences or has_checkpoints or _is_running(directory) or _has_results(directory, earlier):
+    if not differences or has_checkpoints or heartbeat.working(directory) or _has_results(directory, earlier):
         return differences
     return []
 
@@ -173,13 +172,6 @@ def _device_words(record: StudyRecord) -> str | None:
         return None
     name = _DEVICES.get(record.device, record.device)
     return f"{name} in {record.precision}" if record.device == "cuda" and record.precision else name
-
-
-def _is_running(directory: Path) -> bool:
-    now = time.time()
-    return any(
-        not beat.done and now - beat.beat < heartbeat.QUIET_SECONDS for beat in heartbeat.read_heartbeats(directory)
-    )
 
 
 def _has_results(directory: Path, record: StudyRecord) -> bool:

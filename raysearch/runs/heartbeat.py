@@ -6,6 +6,7 @@ results do not depend on it.
 """
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -174,6 +175,16 @@ def read_heartbeats(run_dir: Path) -> list[Heartbeat]:
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
             continue  # removed meanwhile, or written by another version
     return sorted(heartbeats, key=lambda heartbeat: heartbeat.beat)
+
+
+def working(run_dir: Path) -> list[Heartbeat]:
+    """Return the heartbeats of the processes that work on a run now, by the clock of this machine.
+
+    >>> working(Path("nowhere"))
+    []
+    """
+    now = time.time()
+    return [beat for beat in read_heartbeats(run_dir) if not beat.done and now - beat.beat < QUIET_SECONDS]
 
 
 def _decode_stage(fields: dict[str, Any]) -> Stage:

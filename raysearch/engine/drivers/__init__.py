@@ -7,6 +7,7 @@ import importlib
 from typing import Protocol
 
 from raysearch.engine.options import RunContext
+from raysearch.messages import PlanMessage
 from raysearch.runs.study_record import StudyRecord, Surroundings
 from raysearch.studies.design import Plan
 
@@ -33,6 +34,10 @@ class Driver(Protocol):
 
     def dry_run(self, context: RunContext) -> None:
         """Print what would run and what it will cost."""
+
+    def plan(self, context: RunContext, place: str) -> PlanMessage:
+        """Return the plan for programs; `place` is the path or URI that names the run."""
+        ...
 
     def run(self, context: RunContext) -> bool:
         """Run what is missing; return whether the study is complete, or the user stopped it."""

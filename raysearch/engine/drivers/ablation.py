@@ -5,7 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from raysearch.engine.drivers import forecast
 from raysearch.engine.options import RunContext
+from raysearch.messages import PlanMessage
 from raysearch.runs import StudyRecord, Surroundings, continuation, describe, power_plan, raised_seeds, results
 from raysearch.studies.design import AblationPlan, Cell, pre_trainings
 
@@ -70,6 +72,14 @@ class AblationDriver:
         reason = self._reason_to_run_again(context)
         if reason:
             context.console.print(reason, markup=False)
+
+    def plan(self, context: RunContext, place: str) -> PlanMessage:
+        """Return the plan for programs; `place` is the path or URI that names the run."""
+        ended = self._ended(context, results.CellReader(context.run.cells))
+        statuses = {cell: str(record["status"]) for cell, record in ended.items()}
+        seconds = [record["seconds"] for record in ended.values() if record["status"] == "finished"]
+        expected = forecast.forecast(len(self._plan.cells), len(ended), seconds)
+        return forecast.plan_message(context, expected, statuses, place)
 
     def _reason_to_run_again(self, context: RunContext) -> str:
         """Return why cells of an earlier call do not stand for those of this plan; empty if none was replaced."""

@@ -5,7 +5,7 @@ Each group is searched separately. Then its best config and its reference meet o
 
 from ray.tune.schedulers import TrialScheduler
 
-from raysearch.engine.drivers import samplers, session
+from raysearch.engine.drivers import forecast, samplers, session
 from raysearch.engine.drivers.search_record import SearchRecord, best_config, count_cells
 from raysearch.engine.drivers.space import SearchSpace
 from raysearch.engine.drivers.suggestions import Suggestions
@@ -13,6 +13,7 @@ from raysearch.engine.options import RunContext
 from raysearch.engine.preflight import search_check
 from raysearch.engine.trials import schedulers
 from raysearch.engine.trials.jobs import Objective
+from raysearch.messages import Forecast, PlanMessage
 from raysearch.runs import StudyRecord, Surroundings, describe, results
 from raysearch.studies.design import Cell, Group, SearchPlan
 from raysearch.studies.design.search_methods import SCHEDULERS
@@ -61,17 +62,24 @@ class SearchDriver:
             if search.judge_seeds and not search.trains_population:
                 seeds = search.judging_seeds(list(plan.seeds))
                 context.console.print(f"{prefix}the best of them against the reference on seeds {seeds}")
-        total = count_cells(plan)
+        expected = self._forecast(context)
+        cost = "not known yet"
+        if expected.worker_seconds is not None:
+            cost = f"about {expected.worker_seconds:.0f} worker seconds"
+        context.console.print(f"at most {expected.cells} cells: {expected.ended} ended, the cost of the rest is {cost}")
+
+    def plan(self, context: RunContext, place: str) -> PlanMessage:
+        """Return the plan for programs; `place` is the path or URI that names the run."""
+        return forecast.plan_message(context, self._forecast(context), {}, place)
+
+    def _forecast(self, context: RunContext) -> Forecast:
         seconds: list[float] = []
         ended = 0
         if (context.run.directory / "study.json").exists():
             table = results.load(context.run.directory)
             ended = table.num_rows
             seconds = [value for value in table["seconds"].to_pylist() if value] if ended else []
-        cost = "not known yet"
-        if seconds:
-            cost = f"about {(total - ended) * sum(seconds) / len(seconds):.0f} worker seconds"
-        context.console.print(f"at most {total} cells: {ended} ended, the cost of the rest is {cost}")
+        return forecast.forecast(count_cells(self._plan), ended, seconds)
 
     def run(self, context: RunContext) -> bool:
         """Search and judge; return False when the user stopped it."""

@@ -20,6 +20,7 @@ from raysearch.engine.drivers.cell_store import CellStore
 from raysearch.engine.drivers.failure_guard import FailedAlike, FailureGuard, how_to_go_on
 from raysearch.engine.drivers.locks import CellLocks, DedupJobs
 from raysearch.engine.monitoring import counters, heartbeat_writer, prometheus, terminal
+from raysearch.engine.monitoring.events import EventEmitter
 from raysearch.engine.options import RunContext
 from raysearch.engine.trials import tuner
 from raysearch.engine.trials.jobs import FixedJobs, Job, Jobs, Listener, ListenerList, Objective, StepLimit
@@ -172,6 +173,9 @@ class Session:
         # The stage's own come first: after them it is known how many cells there will be.
         listeners = [*stage.listeners, _TotalUpdater(stage, counter, self._metrics), counter, view, self._metrics]
         listeners.append(self._context.tracking)
+        if self._context.emit is not None:
+            shown = stage.shown or stage.objective
+            listeners.append(EventEmitter(self._context.emit, counter, shown.metric if shown else None))
         jobs = DedupJobs(stage.jobs, find, ListenerList(*listeners).ended, locks)
         with view, contextlib.closing(locks), self._gauges:
             while True:

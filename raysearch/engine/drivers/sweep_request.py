@@ -19,6 +19,7 @@ from raysearch.engine.drivers import Driver, open_driver
 from raysearch.engine.options import Options, Run, RunContext, check_gpus, cluster_address
 from raysearch.engine.preflight import study_check
 from raysearch.engine.trackers import check_trackers, tracked
+from raysearch.messages import Message
 from raysearch.runs import RunLocation, continuation, describe
 from raysearch.storage import Location, cache_dir, join_uri
 from raysearch.studies.configs import TASKS
@@ -191,7 +192,11 @@ def check(request: SweepRequest, with_data: bool = True) -> CheckedRequest:
 
 
 def open_sweep(
-    checked: CheckedRequest, console: Console, command: str, draw_table: TableDrawer | None = None
+    checked: CheckedRequest,
+    console: Console,
+    command: str,
+    draw_table: TableDrawer | None = None,
+    emit: Callable[[Message], None] | None = None,
 ) -> OpenSweep:
     """Find or draw the data, and choose the run that the sweep begins or continues.
 
@@ -200,6 +205,7 @@ def open_sweep(
         console: for people.
         command: that continues the run.
         draw_table: of the results so far, in the terminal; None draws none.
+        emit: takes the progress, for programs; None for people.
 
     Raises:
         UserError: the data cannot be read, or the run directory holds another run.
@@ -230,7 +236,7 @@ def open_sweep(
     interrupt = Interrupt(lambda message: console.print(message))
     drawer = draw_table(run) if draw_table is not None else str
     return OpenSweep(
-        driver, RunContext(run, request.options(gpus, storage), console, interrupt, drawer), chosen.location
+        driver, RunContext(run, request.options(gpus, storage), console, interrupt, drawer, emit=emit), chosen.location
     )
 
 
