@@ -17,6 +17,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from raysearch.api.run_results import load
+    from raysearch.api.running import run
     from raysearch.core import UserError, UserErrors
     from raysearch.engine.preflight.study_check import check_study
     from raysearch.studies.design import Ablation, Adaptive, Search, choice, component, factor
@@ -33,9 +35,13 @@ __all__ = [
     "choice",
     "component",
     "factor",
+    "load",
+    "run",
 ]
 
 _HOMES = {
+    "load": "raysearch.api.run_results",
+    "run": "raysearch.api.running",
     "Ablation": "raysearch.studies.design.ablation",
     "Adaptive": "raysearch.studies.design.adaptive_seeds",
     "Search": "raysearch.studies.design.search",
