@@ -10,6 +10,7 @@ from raysearch.core import cli, nearest
 COMMANDS = {
     "sweep": "Run a study, or continue it, and write its report.",
     "report": "Write a run's report again, compare runs, or follow a run that is going on.",
+    "prune": "Remove checkpoints of a run that nothing needs any more.",
     "train": "Train one config on this machine, without Ray.",
     "new": "Write a study file of your own to begin with.",
     "ingest": "Turn a folder or a public data set into shards.",

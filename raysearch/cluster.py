@@ -195,7 +195,7 @@ def _room_and_cost(
     ]
 
 
-def _print_results(file: Path, results: list[CheckResult], command: str, json_: bool) -> None:
+def _print_results(file: Path, results: list[CheckResult], command: str, json_: bool = False) -> None:
     """Print a line per result, or all as JSON.
 
     Raises:

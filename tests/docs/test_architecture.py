@@ -17,10 +17,11 @@ LAYERS = [
     ("data", "models"),
     ("studies",),
     ("runs",),
-    ("tasks",),
+    ("messages", "tasks"),
     ("inference", "inspection", "testing"),
     ("dashboards",),
     ("engine",),
+    ("api",),
 ]
 # The public address of the results, and the studies that ship with raysearch, which are found by name.
 EXCEPTIONS = {("raysearch/studies/results.py", "runs")}

@@ -1,0 +1,118 @@
+"""Which checkpoints of finished cells stay on disk, and the removal of the others.
+
+`best` keeps what gallery and export choose: the cell with the median metric of each variant, and of a search of the
+reference and the best configs. Cells that have not finished, and pre-trainings, always keep theirs: they continue.
+"""
+
+import enum
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from raysearch.core import UserError, refuse_link
+from raysearch.inspection.cell_choice import choose_cell
+from raysearch.runs import StudyRecord, results
+from raysearch.runs.checkpoints import BEST, FOLDER, NEWEST, CheckpointFiles
+from raysearch.storage import Location
+
+_CELL = re.compile(r"[\w-]+")  # the name of a cell's folder
+
+
+class Keep(enum.StrEnum):
+    """The checkpoints of finished cells that stay."""
+
+    BEST = "best"  # of the cells that gallery and export choose
+    LAST = "last"  # the last one of every cell
+    NONE = "none"
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """What a pruning removes, or has removed.
+
+    Attributes:
+        files: (cell, file name) of each file.
+        removed_bytes: their size.
+        kept_bytes: the size of the other checkpoints of the run.
+    """
+
+    files: tuple[tuple[str, str], ...]
+    removed_bytes: int
+    kept_bytes: int
+
+
+def plan_pruning(run_dir: Path, keep: Keep, storage: str | None = None) -> Pruning:
+    """Return what a pruning of a run would remove.
+
+    Args:
+        run_dir: the run directory.
+        keep: what stays.
+        storage: path or URI of the checkpoints; None is the run directory.
+
+    Raises:
+        UserError: it is not a run directory, or the store does not answer.
+    """
+    record = results.read_study(run_dir)
+    rows = results.load(run_dir).to_pylist()
+    chosen = _chosen_cells(record, rows) if keep is Keep.BEST else set()
+    finished = {row["cell"] for row in rows if row["status"] == "finished"}
+    if storage is None:
+        refuse_link(run_dir, FOLDER)  # a run from elsewhere may point anywhere
+    folder = Location.parse(storage or str(run_dir / FOLDER))
+    files: list[tuple[str, str]] = []
+    removed = 0
+    kept = 0
+    planned = [*record.cells, *record.starts]
+    for cell in dict.fromkeys(entry.cell for entry in planned):
+        if not _CELL.fullmatch(cell):
+            continue  # names a place elsewhere
+        sizes = _sizes(folder / cell)
+        stays = keep is Keep.LAST or cell in chosen
+        for name, size in sizes.items():
+            # A cell whose last file is missing is read from its best one.
+            is_last = name == NEWEST or (name == BEST and NEWEST not in sizes)
+            if cell in finished and not (stays and is_last):
+                files.append((cell, name))
+                removed += size
+            else:
+                kept += size
+    return Pruning(tuple(files), removed, kept)
+
+
+def prune(run_dir: Path, keep: Keep, storage: str | None = None) -> Pruning:
+    """Remove the checkpoints of finished cells that need not stay; return what was removed.
+
+    The arguments and errors are those of `plan_pruning`.
+    """
+    planned = plan_pruning(run_dir, keep, storage)
+    for cell, name in planned.files:
+        CheckpointFiles(storage or str(run_dir / FOLDER), cell).delete(name)
+    return planned
+
+
+def _chosen_cells(record: StudyRecord, rows: list[dict[str, Any]]) -> set[str]:
+    """Return the cells that gallery and export choose if nothing else is asked for."""
+    names = record.chosen_variants() or [variant.name for variant in record.variants]
+    chosen: set[str] = set()
+    for name in names:
+        try:
+            chosen.add(choose_cell(record, rows, name, None).cell)
+        except UserError:  # a damaged record: all of the variant's cells stay
+            chosen |= {row["cell"] for row in rows if row["variant"] == name}
+    return chosen
+
+
+def _sizes(folder: Location) -> dict[str, int]:
+    """Return the sizes of the states in a cell's folder. Two names of one file count once."""
+    if folder.local is not None and folder.local.is_symlink():
+        return {}
+    try:
+        listing = folder.listing()
+    except FileNotFoundError:
+        return {}
+    states = {name: size for name, size in listing.items() if name.endswith(".pt") and not name.startswith(".")}
+    has_both = folder.local is not None and {BEST, NEWEST} <= states.keys()
+    if has_both and folder.local is not None and (folder.local / BEST).samefile(folder.local / NEWEST):
+        states[BEST] = 0
+    return states
