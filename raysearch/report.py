@@ -1,4 +1,4 @@
-"""Write a run's report again, with pictures of its networks; follow or compare runs; judge results of other tools.
+"""Write a run's report again, with pictures of its networks; follow, compare or list runs; judge other tools' results.
 
 python -m raysearch.report runs/srem_ablation-laptop                write report.html and tables/
 python -m raysearch.report runs/srem_ablation-laptop --gallery      also write gallery.html from the checkpoints
@@ -6,6 +6,7 @@ python -m raysearch.report runs/srem_ablation-laptop --live         serve a page
 python -m raysearch.report /shared/run --out mine                   report a run that is not yours to write to
 python -m raysearch.report runs/before runs/after --out compared    write comparison.html and tables/
 python -m raysearch.report s3://bucket/results/srem_ablation        report a run in a store
+python -m raysearch.report runs/                                    write runs/index.html, an overview of all runs
 python -m raysearch.report runs.csv --metric accuracy               report a table, or a store or folder of another tool
 """
 
@@ -20,9 +21,12 @@ import dashboards.comparison.page
 import dashboards.comparison.tables
 import dashboards.report
 from dashboards.outcome import message
+from dashboards.overview import page as overview_page
+from dashboards.overview import rows as overview_rows
 from raysearch import messages
 from raysearch.core import UserError, WriteError, cli
-from raysearch.runs import RunLocation, imported, results
+from raysearch.runs import RunLocation, imported, results, runs_folder
+from raysearch.storage import Location
 
 IMAGES = 6  # pictures of each kind in a gallery
 
@@ -43,8 +47,8 @@ def report(
     runs: Annotated[
         list[str],
         typer.Argument(
-            help="run directory of raysearch.sweep: a path or URI; or results of another tool: CSV, Parquet, a W&B "
-            "export, an MLflow or Optuna store, a folder of TensorBoard, Ray Tune or Hydra",
+            help="run directory of raysearch.sweep: a path or URI; or a folder of several; or results of another tool: "
+            "CSV, Parquet, a W&B export, an MLflow or Optuna store, a folder of TensorBoard, Ray Tune or Hydra",
             metavar="RUN...",
         ),
     ],
@@ -84,10 +88,16 @@ def report(
 ) -> None:
     """Write report.html, tables/ and results.parquet of RUN from its cells, finished or not; or follow RUN.
 
+    For a folder of runs, write index.html: each run with its question, answer, cells, cost, date and report.
     For several runs, write comparison.html and tables/: common variants side by side, later runs against the first.
     Runs whose metric, data or protocol differ are refused.
     """
     columns = imported.ColumnChoice(tuple(variant), seed, metric, reference, mode, step, item)
+    if len(runs) == 1 and runs_folder.holds_runs(runs[0]):
+        _only_with(False, "one run", {"--gallery": gallery or None, "--live": live or None, "--json": json_ or None})
+        with _out_advised():
+            _list(runs[0], out)
+        return
     if len(runs) == 1 and imported.is_foreign(Path(runs[0])):
         _only_with(False, "a run of raysearch", {"--gallery": gallery or None, "--live": live or None, "--data": data})
         with _out_advised():
@@ -164,6 +174,17 @@ def _draw(home: RunLocation, out: Path | None, gallery: bool, json_: bool) -> No
         messages.JsonLines().emit(message.outcome(run, str(home), table, files))
         return
     _print(dashboards.report.terminal(study, table), dashboards.report.answer(study, table), pages)
+
+
+def _list(folder: str, out: Path | None) -> None:
+    """Write the overview of a folder of runs. That of a folder in a store is written beside its mirrors here."""
+    homes = runs_folder.runs_in(folder)
+    directory = out or homes[0].directory.parent
+    cli.check_directory(directory, "--out")
+    rows = overview_rows.read_rows(homes)
+    path = overview_page.write_overview(rows, str(Location.parse(folder)), directory)
+    cli.console().print(overview_page.summary(rows))
+    cli.console().print(str(path))
 
 
 def _judge(source: Path, out: Path | None, columns: imported.ColumnChoice, study: str | None, json_: bool) -> None:
