@@ -12,6 +12,8 @@ import typer
 from raysearch.core import UserError, cli
 from raysearch.inspection import kept_checkpoints
 from raysearch.runs import heartbeat
+from raysearch.runs.disk_forecast import format_bytes
+from raysearch.runs.retention import Keep
 
 app = typer.Typer(add_completion=False)
 
@@ -24,8 +26,8 @@ app = typer.Typer(add_completion=False)
 )
 def main(
     run: Path = typer.Argument(metavar="RUN", help="Run directory of raysearch.sweep."),
-    keep: kept_checkpoints.Keep = typer.Option(
-        kept_checkpoints.Keep.BEST,
+    keep: Keep = typer.Option(
+        Keep.BEST,
         help="best: of the cells that gallery and export choose. last: the last one of every cell. none: none.",
     ),
     storage: str | None = typer.Option(
@@ -43,13 +45,9 @@ def main(
     verb = "would remove" if dry_run else "removed"
     cells = len({cell for cell, _ in pruning.files})
     cli.console().print(
-        f"{verb} {len(pruning.files)} checkpoints of {cells} cells, {_megabytes(pruning.removed_bytes)}; "
-        f"{_megabytes(pruning.kept_bytes)} stay"
+        f"{verb} {len(pruning.files)} checkpoints of {cells} cells, {format_bytes(pruning.removed_bytes)}; "
+        f"{format_bytes(pruning.kept_bytes)} stay"
     )
-
-
-def _megabytes(count: int) -> str:
-    return f"{count / 1e6:,.1f} MB"
 
 
 if __name__ == "__main__":

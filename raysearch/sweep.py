@@ -24,6 +24,7 @@ from raysearch.data import feed_mode
 from raysearch.engine.drivers import sweep_request
 from raysearch.engine.options import Run, RunContext
 from raysearch.runs import RunLocation, results
+from raysearch.runs.retention import Keep
 from raysearch.storage import without_credentials
 from raysearch.studies.configs import ConfigFormat
 from raysearch.studies.design import describe_reference, list_studies
@@ -111,6 +112,12 @@ def main(
     ),
     no_adopt: bool = typer.Option(
         False, "--no-adopt", rich_help_panel=_STUDY, help="Take no finished cells over from runs beside this one."
+    ),
+    keep: Keep | None = typer.Option(
+        None,
+        rich_help_panel=_STUDY,
+        help="Checkpoints of finished cells that stay. best: those of gallery and export. last: one per cell. "
+        "By default all.",
     ),
     log: list[str] = typer.Option(
         [],
@@ -216,6 +223,7 @@ def main(
         max_hours=max_hours,
         retry_failed=retry_failed,
         adopt=not no_adopt,
+        keep=keep,
         trackers=log,
         effect=effect,
         pilot=pilot,

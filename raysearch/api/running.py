@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from dashboards import report
 from raysearch.api.notebook import CellProgress, in_notebook
@@ -12,6 +12,7 @@ from raysearch.core import UserError, cli
 from raysearch.engine.drivers import sweep_request
 from raysearch.messages import Message
 from raysearch.runs import results
+from raysearch.runs.retention import Keep
 from raysearch.studies.design import Study
 
 
@@ -30,6 +31,7 @@ def run(
     concurrency: int | None = None,
     address: str | None = None,
     retry_failed: bool = False,
+    keep: Literal["best", "last", "none"] | None = None,
 ) -> RunResults:
     """Run a study, or continue it, and write its report; cells that have finished never run again.
 
@@ -47,6 +49,7 @@ def run(
         concurrency: most trials at a time.
         address: of a running Ray cluster; None starts Ray on this machine.
         retry_failed: run cells again that failed.
+        keep: checkpoints of finished cells that stay, as for `raysearch prune`; None: all.
 
     Raises:
         UserError: what is wrong and what to do; of several mistakes a `UserErrors`.
@@ -66,6 +69,7 @@ def run(
         concurrency=concurrency,
         address=address,
         retry_failed=retry_failed,
+        keep=None if keep is None else Keep(keep),
     )
     checked = sweep_request.check(request)
     with _progress() as emit:

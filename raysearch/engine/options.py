@@ -18,6 +18,7 @@ from raysearch.data.shards import Manifest
 from raysearch.engine.trials.jobs import Listener
 from raysearch.messages import Message
 from raysearch.runs import StudyRecord, results
+from raysearch.runs.retention import FOLDER, Keep
 from raysearch.storage import Location
 from raysearch.studies.analysis import devices
 
@@ -71,6 +72,7 @@ class Options:
     max_hours: float | None = None  # hours that this call may take
     retry_failed: bool = False  # run cells again that failed before
     adopt: bool = True  # take over cells that runs beside this one have finished
+    keep: Keep | None = None  # checkpoints of finished cells that stay; None: all
     trackers: tuple[str, ...] = ()  # that the study is logged to; see `engine.trackers`
     effect: float | None = None  # whose seeds a dry run counts
     pilot: Path | None = None  # run whose spread and cost a dry run takes; None: this run's
@@ -142,6 +144,11 @@ class RunContext:
     draw_table: Callable[[], RenderableType] = str  # draws the results so far, for the terminal
     tracking: Listener = field(default_factory=Listener)  # hands cells to the trackers
     emit: Callable[[Message], None] | None = None  # takes the progress, for programs; None: there is none
+
+    @property
+    def checkpoints(self) -> str:
+        """The path or URI of the run's checkpoints."""
+        return self.options.storage or str((self.run.directory / FOLDER).resolve())
 
     def accepts(self, record: Mapping[str, Any]) -> bool:
         """Return whether a cell that ended before need not run again.

@@ -90,8 +90,7 @@ def choose_cell(
         UserError: the variant has no finished cell, or none with this seed, or the cell lacks what every run records.
     """
     metric = record.metric or "map"
-    cells = [row for row in rows if row["variant"] == variant and row["status"] == "finished"]
-    finished = sorted((row for row in cells if row.get(metric) is not None), key=lambda row: (row[metric], row["seed"]))
+    finished = _by_metric(rows, variant, metric)
     if not finished:
         raise UserError(f"variant '{variant}' has no finished cell to show; run the study to its end")
     seeds = tuple(sorted(row["seed"] for row in finished))
@@ -119,3 +118,36 @@ def choose_cell(
         steps=steps,
         code_version=code_version,
     )
+
+
+def may_represent(
+    record: StudyRecord, rows: Iterable[Mapping[str, Any]], variant: str, remaining: int
+) -> frozenset[str]:
+    """Return the finished cells that may be the choice of `choose_cell` when a variant's other cells have ended.
+
+    Each of these may finish with any metric, or fail.
+
+    Args:
+        record: the contents of `study.json`.
+        rows: the run's results, one mapping per cell.
+        variant: name of an existing variant.
+        remaining: number of the variant's cells that have not ended.
+
+    >>> record = StudyRecord.model_validate({"study": "s", "variants": [], "cells": []})
+    >>> rows = [{"variant": "a", "status": "finished", "seed": s, "cell": str(s), "map": s} for s in range(4)]
+    >>> [sorted(may_represent(record, rows, "a", remaining)) for remaining in (0, 1)]
+    [['1'], ['1', '2']]
+    """
+    ordered = _by_metric(rows, variant, record.metric or "map")
+    chosen: set[str] = set()
+    for added in range(remaining + 1):
+        median = (len(ordered) + added - 1) // 2
+        # Between none and all of the added values are lower than a known one.
+        chosen |= {row["cell"] for row in ordered[max(0, median - added) : median + 1]}
+    return frozenset(chosen)
+
+
+def _by_metric(rows: Iterable[Mapping[str, Any]], variant: str, metric: str) -> list[Mapping[str, Any]]:
+    """Return the finished cells of a variant that have a metric, in its order."""
+    cells = [row for row in rows if row["variant"] == variant and row["status"] == "finished"]
+    return sorted((row for row in cells if row.get(metric) is not None), key=lambda row: (row[metric], row["seed"]))

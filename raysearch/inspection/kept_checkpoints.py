@@ -4,7 +4,6 @@
 reference and the best configs. Cells that have not finished, and pre-trainings, always keep theirs: they continue.
 """
 
-import enum
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,19 +11,12 @@ from typing import Any
 
 from raysearch.core import UserError, refuse_link
 from raysearch.inspection.cell_choice import choose_cell
-from raysearch.runs import StudyRecord, results
-from raysearch.runs.checkpoints import BEST, FOLDER, NEWEST, CheckpointFiles
+from raysearch.runs import StudyRecord, results, retention
+from raysearch.runs.checkpoints import CheckpointFiles
+from raysearch.runs.retention import FOLDER, Keep
 from raysearch.storage import Location
 
 _CELL = re.compile(r"[\w-]+")  # the name of a cell's folder
-
-
-class Keep(enum.StrEnum):
-    """The checkpoints of finished cells that stay."""
-
-    BEST = "best"  # of the cells that gallery and export choose
-    LAST = "last"  # the last one of every cell
-    NONE = "none"
 
 
 @dataclass(frozen=True)
@@ -67,12 +59,10 @@ def plan_pruning(run_dir: Path, keep: Keep, storage: str | None = None) -> Pruni
     for cell in dict.fromkeys(entry.cell for entry in planned):
         if not _CELL.fullmatch(cell):
             continue  # names a place elsewhere
-        sizes = _sizes(folder / cell)
-        stays = keep is Keep.LAST or cell in chosen
+        sizes = retention.state_sizes(folder / cell)
+        staying = retention.last_state(sizes) if keep is Keep.LAST or cell in chosen else None
         for name, size in sizes.items():
-            # A cell whose last file is missing is read from its best one.
-            is_last = name == NEWEST or (name == BEST and NEWEST not in sizes)
-            if cell in finished and not (stays and is_last):
+            if cell in finished and name != staying:
                 files.append((cell, name))
                 removed += size
             else:
@@ -103,16 +93,20 @@ def _chosen_cells(record: StudyRecord, rows: list[dict[str, Any]]) -> set[str]:
     return chosen
 
 
-def _sizes(folder: Location) -> dict[str, int]:
-    """Return the sizes of the states in a cell's folder. Two names of one file count once."""
-    if folder.local is not None and folder.local.is_symlink():
-        return {}
-    try:
-        listing = folder.listing()
-    except FileNotFoundError:
-        return {}
-    states = {name: size for name, size in listing.items() if name.endswith(".pt") and not name.startswith(".")}
-    has_both = folder.local is not None and {BEST, NEWEST} <= states.keys()
-    if has_both and folder.local is not None and (folder.local / BEST).samefile(folder.local / NEWEST):
-        states[BEST] = 0
-    return states
+def reduce_states(storage: str, cell: str, keep_last: bool) -> None:
+    """Remove the states of a finished cell, but for its last one if that stays.
+
+    Args:
+        storage: path or URI of the run's checkpoints.
+        cell: the cell's hash.
+        keep_last: whether the last state stays.
+
+    Raises:
+        UserError: the store fails.
+    """
+    sizes = retention.state_sizes(Location.parse(storage) / cell)
+    staying = retention.last_state(sizes) if keep_last else None
+    files = CheckpointFiles(storage, cell)
+    for name in sizes:
+        if name != staying:
+            files.delete(name)

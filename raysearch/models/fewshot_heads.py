@@ -19,7 +19,6 @@ from torch import Tensor, nn
 
 from raysearch.models import helixformer, lwfm, precision
 from raysearch.models.fewshot import PAIR_MAPS, HeadOutput, Maps
-from raysearch.models.helix import shot_pairs
 from raysearch.models.helix.scores import relation_scores
 
 
@@ -79,19 +78,15 @@ class HelixHead(nn.Module):
         head: scores the pairs.
         pairs_at_once: in evaluation, so that memory does not grow with the number of pairs. A GPU's memory
             decides it, see `FewShotHead`.
-        pairs: maps that are compared, see `raysearch.models.helix.shot_pairs`: "each" or "joined".
     """
 
     episodes_at_once = 1
 
-    def __init__(
-        self, helix: helixformer.HelixFormer, head: nn.Module, pairs_at_once: int = 64, pairs: str = "each"
-    ) -> None:
+    def __init__(self, helix: helixformer.HelixFormer, head: nn.Module, pairs_at_once: int = 64) -> None:
         super().__init__()
         self.helix = helix
         self.head = head
         self.pairs_at_once = pairs_at_once
-        self.arrange = shot_pairs.ARRANGEMENTS[pairs]
 
     @property
     def maps_per_pair(self) -> float:
@@ -102,14 +97,12 @@ class HelixHead(nn.Module):
         """Return scores (E,N,W): each pair is scored, and a class gets the mean over its supports."""
         support_maps = _only_tap(support)
         query_maps = _only_tap(query)
-        ways, shots = support_maps.shape[1:3]
+        ways = support_maps.shape[1]
         support_maps = support_maps.flatten(1, 2)
         if self.training:
-            scores = self.head(*self.arrange(*self.helix.pairs(support_maps, query_maps), shots))
+            scores = self.head(*self.helix.pairs(support_maps, query_maps))
         else:
-            scores = relation_scores(
-                self.helix, self.head, support_maps, query_maps, self.pairs_at_once, self.arrange, shots
-            )
+            scores = relation_scores(self.helix, self.head, support_maps, query_maps, self.pairs_at_once)
         return HeadOutput(scores.unflatten(-1, (ways, -1)).mean(-1))
 
 

@@ -18,11 +18,9 @@ from typing import Any
 import torch
 
 from raysearch.core import UserError, open_below
+from raysearch.runs.retention import BEST, FOLDER, NEWEST
 from raysearch.storage import Location
 
-FOLDER = "checkpoints"  # of a run that has no other storage
-NEWEST = "newest.pt"
-BEST = "best.pt"
 _ATTEMPTS = "attempts.json"
 _MAX_PINNED = 3  # states that other members of a population may still take over
 

@@ -47,8 +47,15 @@ class AblationDriver:
         cost = describe_cost(remaining, ended)
         self._print_power(context)
         context.console.print(f"{len(self._plan.cells)} cells: {len(ended)} ended, {remaining} to run, {cost}")
+        self._print_disk(context, self._plan.cells, ended)
         if remaining:
             self._print_reason_to_run_again(context)
+
+    def _print_disk(self, context: RunContext, cells: Sequence[Cell], ended: Mapping[str, Mapping[str, Any]]) -> None:
+        """Print the disk space of the checkpoints, if it is known."""
+        disk = forecast.ablation_disk(context, cells, ended)
+        if disk is not None:
+            context.console.print(disk.describe())
 
     def _print_power(self, context: RunContext) -> None:
         """Print the effect that the planned seeds find, and the seeds and cost of a smaller one, if that is known.
@@ -78,7 +85,8 @@ class AblationDriver:
         ended = self._ended(context, results.CellReader(context.run.cells))
         statuses = {cell: str(record["status"]) for cell, record in ended.items()}
         seconds = [record["seconds"] for record in ended.values() if record["status"] == "finished"]
-        expected = forecast.forecast(len(self._plan.cells), len(ended), seconds)
+        disk = forecast.ablation_disk(context, self._plan.cells, ended)
+        expected = forecast.forecast(len(self._plan.cells), len(ended), seconds, disk)
         return forecast.plan_message(context, expected, statuses, place)
 
     def _reason_to_run_again(self, context: RunContext) -> str:
@@ -140,6 +148,7 @@ class AblationDriver:
                 total=len(plan.cells),
                 objective=session.held_out_objective(plan.task),
                 limit=plan.ablation.step_limit,
+                listeners=session.checkpoint_reducers(context, plan.cells),
                 shown=session.Objective(plan.ablation.metric, plan.ablation.mode),
             )
             return open_session.execute(stage)

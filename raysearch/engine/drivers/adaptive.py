@@ -4,7 +4,7 @@ The looks are in `study.json` before the first cell begins. A cell of a look tha
 with `--retry-failed`, because its verdicts would change.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,7 @@ class AdaptiveDriver(ablation.AblationDriver):
                 f"look {look} of {last}, {self._looks.counts[look - 1]} seeds: {most}{len(cells)} cells, "
                 f"{len(cells) - remaining} ended, {remaining} to run, {ablation.describe_cost(remaining, ended)}"
             )
+        self._print_disk(context, self._looks.planned(state, last), ended)
         self._print_reason_to_run_again(context)
 
     def run(self, context: RunContext) -> bool:
@@ -120,12 +121,13 @@ class AdaptiveDriver(ablation.AblationDriver):
             f"run until look {look}"
         )
         reporter = _LookReporter(jobs, self._looks, lambda: self._update_record(context, jobs), console)
+        reducers = session.checkpoint_reducers(context, self._plan.cells)
         with session.open_session(context, [variant.config for variant in self._plan.variants]) as open_session:
             record.metric_id = open_session.metric_ids(self._plan.reference_config).get(self._plan.ablation.metric)
             record.warnings = [*record.warnings, *doubts]
             complete = True
             while complete and not jobs.over and not jobs.blocked:
-                complete = self._run_looks(jobs, reporter, open_session)
+                complete = self._run_looks(jobs, [jobs, reporter, *reducers], open_session)
             self._update_record(context, jobs)
         if complete and not jobs.over:
             console.print(
@@ -134,7 +136,7 @@ class AdaptiveDriver(ablation.AblationDriver):
             )
         return complete
 
-    def _run_looks(self, jobs: LookJobs, reporter: Listener, open_session: Any) -> bool:
+    def _run_looks(self, jobs: LookJobs, listeners: Sequence[Listener], open_session: Any) -> bool:
         """Run looks until the study is over, or a look needs pre-trainings; return False when the user stopped it."""
         from raysearch.engine.drivers import session
 
@@ -148,7 +150,7 @@ class AdaptiveDriver(ablation.AblationDriver):
             total=jobs.count_cells,
             objective=session.held_out_objective(self._plan.task),
             limit=self._plan.ablation.step_limit,
-            listeners=[jobs, reporter],
+            listeners=listeners,
             shown=session.Objective(self._plan.ablation.metric, self._plan.ablation.mode),
         )
         complete: bool = open_session.execute(stage)

@@ -15,6 +15,7 @@ from raysearch.engine.trials import schedulers
 from raysearch.engine.trials.jobs import Objective
 from raysearch.messages import Forecast, PlanMessage
 from raysearch.runs import StudyRecord, Surroundings, describe, results
+from raysearch.runs.disk_forecast import DiskForecast, format_bytes
 from raysearch.studies.design import Cell, Group, SearchPlan
 from raysearch.studies.design.search_methods import SCHEDULERS
 
@@ -67,6 +68,11 @@ class SearchDriver:
         if expected.worker_seconds is not None:
             cost = f"about {expected.worker_seconds:.0f} worker seconds"
         context.console.print(f"at most {expected.cells} cells: {expected.ended} ended, the cost of the rest is {cost}")
+        disk = self._disk(context)
+        if disk is not None:
+            context.console.print(
+                f"at most {format_bytes(disk.at_end)} of checkpoints, {format_bytes(disk.at_most)} while it runs"
+            )
 
     def plan(self, context: RunContext, place: str) -> PlanMessage:
         """Return the plan for programs; `place` is the path or URI that names the run."""
@@ -79,7 +85,14 @@ class SearchDriver:
             table = results.load(context.run.directory)
             ended = table.num_rows
             seconds = [value for value in table["seconds"].to_pylist() if value] if ended else []
-        return forecast.forecast(count_cells(self._plan), ended, seconds)
+        return forecast.forecast(count_cells(self._plan), ended, seconds, self._disk(context))
+
+    def _disk(self, context: RunContext) -> DiskForecast | None:
+        finished: list[str] = []
+        if (context.run.directory / "study.json").exists():
+            rows = results.load(context.run.directory).to_pylist()
+            finished = [row["cell"] for row in rows if row["status"] == "finished"]
+        return forecast.search_disk(context, self._plan, finished)
 
     def run(self, context: RunContext) -> bool:
         """Search and judge; return False when the user stopped it."""
@@ -130,13 +143,15 @@ class SearchDriver:
                 ended = results.read_cells(context.run.cells, cells).values()
                 accepted = [row for row in ended if row["status"] in accept]
                 schedulers.replay_cells(scheduler, objective, accepted)
+        # A member of a population may still take over the state of one that has finished.
+        reducers = [] if search.trains_population else session.checkpoint_reducers(context, ())
         stage = session.Stage(
             jobs=suggestions,
             done=record.done(),
             total=record.total,
             objective=objective,
             limit=search.step_limit,
-            listeners=[suggestions, record],
+            listeners=[suggestions, record, *reducers],
             scheduler=scheduler,
             accept=accept,
         )
@@ -160,7 +175,7 @@ class SearchDriver:
             total=record.total,
             objective=session.held_out_objective(plan.task),
             limit=plan.search.step_limit,
-            listeners=[record],
+            listeners=[record, *session.checkpoint_reducers(context, ())],
             accept=context.options.accepted_statuses,
         )
         return open_session.execute(stage)

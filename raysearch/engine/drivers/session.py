@@ -1,6 +1,7 @@
 """What a study runs in: a connection to Ray, decoded images, slots for trials, and a store that every cell goes to."""
 
 import contextlib
+import functools
 import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from raysearch.engine.cluster import budget, capacity, connection
 from raysearch.engine.cluster.capacity import TrialResources
 from raysearch.engine.cluster.image_placement import Streamed, place_images
 from raysearch.engine.drivers.cell_store import CellStore
+from raysearch.engine.drivers.checkpoint_reducer import CheckpointReducer
 from raysearch.engine.drivers.failure_guard import FailedAlike, FailureGuard, how_to_go_on
 from raysearch.engine.drivers.locks import CellLocks, DedupJobs
 from raysearch.engine.monitoring import counters, heartbeat_writer, prometheus, terminal
@@ -27,7 +29,6 @@ from raysearch.engine.trials.jobs import FixedJobs, Job, Jobs, Listener, Listene
 from raysearch.engine.trials.train_loop import ImageSource
 from raysearch.models import backbones
 from raysearch.runs import CostRecord, PretrainingsRecord, SplitRecord, results
-from raysearch.runs.checkpoints import FOLDER
 from raysearch.storage import Location, cache_dir
 from raysearch.studies.configs import TASKS, RunConfig
 from raysearch.studies.design import Cell, pre_trainings
@@ -97,7 +98,7 @@ class Session:
         self._slots = capacity.Slots(demand, context.options.concurrency)
         self._gauges = prometheus.PersistentGauges()
         self._metrics: prometheus.StudyMetrics | None = None
-        self.storage = context.options.storage or str((context.run.directory / FOLDER).resolve())
+        self.storage = context.checkpoints
         location = Location.parse(self.storage)  # raises for an unknown kind of URI
         self._store = CellStore(context.run, self.storage, context.options.adopt)
         context.console.print(f"{self._slots()} trials at a time, checkpoints in {location}")
@@ -287,6 +288,23 @@ def print_study(context: RunContext) -> None:
 def fixed_jobs(cells: Iterable[Cell]) -> FixedJobs:
     """Return cells that are known beforehand as jobs."""
     return FixedJobs(make_job(cell) for cell in cells)
+
+
+def checkpoint_reducers(context: RunContext, cells: Iterable[Cell]) -> list[Listener]:
+    """Return what removes checkpoints of finished cells while a study runs; nothing if all of them stay.
+
+    Args:
+        context: of the run.
+        cells: that are planned; those of a search are not known beforehand.
+    """
+    keep = context.options.keep
+    if keep is None:
+        return []
+    planned: dict[str, list[str]] = {}
+    for cell in cells:
+        planned.setdefault(cell.variant.name, []).append(cell.hash)
+    warn = functools.partial(context.console.print, style="yellow", markup=False)
+    return [CheckpointReducer(context.run, context.checkpoints, keep, planned, warn)]
 
 
 def held_out_objective(task: str) -> Objective | None:

@@ -21,6 +21,8 @@ from raysearch.engine.preflight import study_check
 from raysearch.engine.trackers import check_trackers, tracked
 from raysearch.messages import Message
 from raysearch.runs import RunLocation, continuation, describe
+from raysearch.runs.disk_forecast import format_bytes
+from raysearch.runs.retention import Keep
 from raysearch.storage import Location, cache_dir, join_uri
 from raysearch.studies.configs import TASKS
 from raysearch.studies.design import Adaptive, Plan, PlanRequest, Study
@@ -60,6 +62,7 @@ class SweepRequest:
     max_hours: float | None = None
     retry_failed: bool = False
     adopt: bool = True
+    keep: Keep | None = None  # checkpoints of finished cells that stay; None: all
     trackers: Sequence[str] = ()
     effect: float | None = None  # whose seeds a dry run counts
     pilot: str | None = None  # run directory whose spread and cost a dry run takes
@@ -86,6 +89,7 @@ class SweepRequest:
             max_hours=self.max_hours,
             retry_failed=self.retry_failed,
             adopt=self.adopt,
+            keep=self.keep,
             trackers=tuple(self.trackers),
             effect=self.effect,
             pilot=Path(self.pilot) if self.pilot is not None else None,
@@ -125,10 +129,19 @@ class OpenSweep:
     location: RunLocation
 
     def run(self) -> bool:
-        """Run the study with its trackers; return whether it is complete, or the user stopped it."""
+        """Run the study with its trackers; return whether it is complete, or the user stopped it.
+
+        When it is complete, checkpoints that `--keep` does not ask for go.
+        """
         context = self.context
         with tracked(context.run, context.options.trackers, context.console) as tracking:
-            return self.driver.run(replace(context, tracking=tracking))
+            complete = self.driver.run(replace(context, tracking=tracking))
+        if complete and context.options.keep is not None:
+            from raysearch.inspection import kept_checkpoints  # which imports torch
+
+            pruning = kept_checkpoints.prune(context.run.directory, context.options.keep, context.options.storage)
+            context.console.print(f"{format_bytes(pruning.kept_bytes)} of checkpoints stay")
+        return complete
 
 
 def check(request: SweepRequest, with_data: bool = True) -> CheckedRequest:

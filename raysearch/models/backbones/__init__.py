@@ -4,6 +4,6 @@
 """
 
 from raysearch.models.backbone_specs import BACKBONES, BackboneSpec, check_weights
-from raysearch.models.backbones.backbone import Backbone, build
+from raysearch.models.backbones.backbone import Backbone, build, weight_bytes
 
-__all__ = ["BACKBONES", "Backbone", "BackboneSpec", "build", "check_weights"]
+__all__ = ["BACKBONES", "Backbone", "BackboneSpec", "build", "check_weights", "weight_bytes"]

@@ -81,6 +81,23 @@ def build(name: str, weights: str | None = None) -> Backbone:
     return spec.build(weights)
 
 
+def weight_bytes(name: str) -> int | None:
+    """Return the bytes of a backbone's weights and buffers, without making them; None if that is not known.
+
+    Args:
+        name: a name of `BACKBONES`.
+
+    >>> weight_bytes("small")
+    657088
+    """
+    try:
+        with torch.device("meta"):
+            network = BACKBONES[name].build(None)
+    except Exception:  # a network of a user that computes with its weights when it is made
+        return None
+    return sum(tensor.nbytes for tensor in network.state_dict().values())
+
+
 def build_from_module(
     spec: BackboneSpec, network: nn.Module, weights: str | None, optional: tuple[str, ...] = ()
 ) -> Backbone:

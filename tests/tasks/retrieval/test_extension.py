@@ -102,11 +102,7 @@ def test_a_method_without_its_extension_is_one_line_that_lists_the_known_ones() 
     ("text", "message"),
     [
         (EXTENSION.replace('"margin", config', '"adsh", config'), "the hashing method 'adsh' is registered twice"),
-        pytest.param(
-            EXTENSION.replace('"margin", config', '"train", config'),
-            "the configs already have a section 'train'",
-            marks=pytest.mark.slow,
-        ),
+        (EXTENSION.replace('"margin", config', '"train", config'), "the configs already have a section 'train'"),
         ("raise RuntimeError('no')", "cannot be imported: RuntimeError: no"),
     ],
 )
