@@ -80,10 +80,10 @@ def looks_text(study: StudyRecord) -> str:
     """Return the looks and the margin of an adaptive study.
 
     >>> looks_text(StudyRecord(study="s", looks=[3, 5], margin=0.01, variants=[], cells=[]))
-    'looks at 3 and 5 seeds, margin ±0.010'
+    'looks at 3 and 5 seeds and a margin of ±0.010'
     """
     text = f"looks at {formats.listed([str(seeds) for seeds in study.looks], most=12)} seeds"
-    return text if study.margin is None else f"{text}, margin {margin_text(study)}"
+    return text if study.margin is None else f"{text} and a margin of {margin_text(study)}"
 
 
 def margin_text(study: StudyRecord) -> str:

@@ -169,7 +169,7 @@ def test_the_page_shows_every_look_and_its_words(ended: Path, parsed: Callable[[
         assert bool(text) == (number <= run.named["srem.size=18"].compared["look"])
     assert row[6].startswith("\N{BLACK UP-POINTING TRIANGLE} betterlook ")
     assert row[7:] == [str(len(run.named["srem.size=18"].rows)), str(run.saved(run.named["srem.size=18"]))]
-    assert "looks at 3, 5, 8, 12 and 20 seeds, margin \N{PLUS-MINUS SIGN}0.006" in seen.text
+    assert "looks at 3, 5, 8, 12 and 20 seeds and a margin of \N{PLUS-MINUS SIGN}0.006" in seen.text
     assert "Levels of the intervals: 99.89 %, 99.80 %, 99.51 %, 99.00 % and 96.80 %" in seen.text
     assert {f"plot-look-{index}" for index in range(7)} <= set(seen.data)
     assert "p (looks, Holm)" in seen.text
