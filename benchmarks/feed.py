@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import psutil
 import torch
-from feed_baselines import BASELINES, BATCH, FeedSpec, RaysearchFeed, ResidentFeed
+from baselines.feed_baselines import BASELINES, BATCH, FeedSpec, RaysearchFeed, ResidentFeed
 from measuring import Ratio, machine, ratio
 from script import HIDDEN, make_parser, print_figures, run_again
 

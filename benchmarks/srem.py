@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 import train_step
+from baselines.step_baselines import PAPER, QUICK_GPU, loop_masks
 from measuring import THREADS, alternate, machine, ratio
 from script import make_parser, print_figures
-from step_baselines import PAPER, QUICK_GPU, loop_masks
 from torch import Tensor
 
 from raysearch.models.srem import erase_mask

@@ -29,9 +29,9 @@ from functools import partial
 from typing import Any, TypeVar
 
 import measuring
-import step_baselines as baselines
 import torch
-from product_step import ProductStep
+from baselines import step_baselines as baselines
+from baselines.product_step import ProductStep
 from script import make_parser, print_figures
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode

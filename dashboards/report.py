@@ -8,10 +8,10 @@ from typing import Any, Generic, TypeVar
 import pyarrow as pa
 from rich.console import RenderableType
 
-from dashboards.ablation import answer as ablation_answer
 from dashboards.ablation import page as ablation_page
 from dashboards.ablation import tables as ablation_tables
 from dashboards.ablation.header import GALLERY
+from dashboards.ablation.judging import answer as ablation_answer
 from dashboards.ablation.view import View, view
 from dashboards.live import results as live_results
 from dashboards.outcome import ablation as ablation_findings

@@ -7,9 +7,9 @@ from typing import Any
 import fewshot
 import measuring
 import numpy as np
-import step_baselines as baselines
 import torch
 import train_step
+from baselines import step_baselines as baselines
 from gpu_checks.outcomes import Result, Setting
 from pairwise.cases import Case
 

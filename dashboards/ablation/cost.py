@@ -9,7 +9,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from dashboards.ablation import figures, row_limits, rule_words
+from dashboards.ablation import figures, row_limits
+from dashboards.ablation.judging import rule_words
 from dashboards.ablation.variant import Variant
 from dashboards.ablation.view import View
 from dashboards.html import Markup, embed, formats, section, tag, verdicts

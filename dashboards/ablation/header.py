@@ -1,7 +1,7 @@
 """The top of the page: the question, the answer in a sentence, and the facts of the run."""
 
-from dashboards.ablation import rule_words
-from dashboards.ablation.answer import sentence
+from dashboards.ablation.judging import rule_words
+from dashboards.ablation.judging.answer import sentence
 from dashboards.ablation.view import View
 from dashboards.html import Markup, breakable_name, formats, join, tag
 from raysearch.runs import DataRecord, SplitRecord, StudyRecord, config_section

@@ -1,16 +1,7 @@
 """The page of an ablation: its header and its sections, in order."""
 
-from dashboards.ablation import (
-    cost,
-    factors,
-    glossary,
-    header,
-    looks,
-    power_section,
-    provenance,
-    sections,
-    variants_table,
-)
+from dashboards.ablation import cost, factors, glossary, header, provenance, sections, variants_table
+from dashboards.ablation.judging import looks, power_section
 from dashboards.ablation.view import View
 from dashboards.report_sections import draw_page, register_sections
 

@@ -12,7 +12,8 @@ from typing import Any
 import plotly.graph_objects as go
 
 from dashboards.ablation import effects as plots
-from dashboards.ablation import figures, learning_curves, row_limits, rule_words
+from dashboards.ablation import figures, learning_curves, row_limits
+from dashboards.ablation.judging import rule_words
 from dashboards.ablation.tables import verdict
 from dashboards.ablation.variant import Variant
 from dashboards.ablation.view import View

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from dashboards.ablation import cost, protocol, row_limits, rule_words
+from dashboards.ablation import cost, protocol, row_limits
+from dashboards.ablation.judging import rule_words
 from dashboards.ablation.variant import Variant
 from dashboards.ablation.view import View
 from dashboards.html import Cell, Column, FirstThatFits, Table, csv_value, formats, verdicts

@@ -1,6 +1,7 @@
 """The table of variants on the page, with the sources of published numbers and the other metrics below it."""
 
-from dashboards.ablation import cost, protocol, row_limits, rule_words, tables, view
+from dashboards.ablation import cost, protocol, row_limits, tables, view
+from dashboards.ablation.judging import rule_words
 from dashboards.ablation.variant import Variant, levels
 from dashboards.html import Cell, Column, Markup, Section, Table, breakable_name, formats, join, section, tag, verdicts
 from dashboards.run_data import data_sets, loads, mapping, mean

@@ -11,8 +11,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from dashboards.ablation.judgement import JudgedCells, Judgement, judge
-from dashboards.ablation.skewed import SkewedComparison, skewed_comparisons
+from dashboards.ablation.judging.judgement import JudgedCells, Judgement, judge
+from dashboards.ablation.judging.skewed import SkewedComparison, skewed_comparisons
 from dashboards.ablation.variant import Variant, read_variant
 from dashboards.html import formats
 from dashboards.run_data import (

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dashboards.ablation import rule_words
 from dashboards.ablation.config_diff import between, words
+from dashboards.ablation.judging import rule_words
 from dashboards.ablation.variant import Variant
 from dashboards.ablation.view import View
 from dashboards.comparison import compatibility

@@ -14,8 +14,9 @@ import plotly.io
 import pyarrow as pa
 
 from dashboards.ablation import effects as ablation_effects
-from dashboards.ablation import row_limits, rule_words
-from dashboards.ablation.answer import sentence
+from dashboards.ablation import row_limits
+from dashboards.ablation.judging import rule_words
+from dashboards.ablation.judging.answer import sentence
 from dashboards.ablation.tables import difference_cell, mean_cell
 from dashboards.ablation.variant import Variant
 from dashboards.ablation.view import View

@@ -2,7 +2,7 @@
 
 from typing import Literal, cast
 
-from dashboards.ablation import answer
+from dashboards.ablation.judging import answer
 from dashboards.ablation.variant import Variant
 from dashboards.ablation.view import View
 from dashboards.outcome.findings import Findings, bounds, claim

@@ -8,7 +8,7 @@ import pytest
 import srem
 import torch
 import train_step
-from step_baselines import PAPER, build_networks, loop_masks
+from baselines.step_baselines import PAPER, build_networks, loop_masks
 
 from raysearch.models.srem import erase_mask
 

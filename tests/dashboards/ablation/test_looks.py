@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from dashboards.ablation import effects, figures, looks, tables
+from dashboards.ablation import effects, figures, tables
+from dashboards.ablation.judging import looks
 from dashboards.ablation.page import page
 from dashboards.ablation.view import View, view
 from dashboards.report import answer, live_state, write

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from scipy import stats
 
+from dashboards.ablation.judging.power_section import power_plan, power_section
 from dashboards.ablation.page import page
-from dashboards.ablation.power_section import power_plan, power_section
 from dashboards.ablation.view import View, view
 from raysearch.runs import results
 

@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 import plotly.graph_objects as go
 
-from dashboards.ablation import figures, row_limits, rule_words
-from dashboards.ablation.judgement import Row, shown_verdict
+from dashboards.ablation import figures, row_limits
+from dashboards.ablation.judging import rule_words
+from dashboards.ablation.judging.judgement import Row, shown_verdict
 from dashboards.ablation.variant import Variant
 from dashboards.ablation.view import View
 from dashboards.html import Cell, Column, Section, Table, breakable_name, embed, formats, section, tag, verdicts

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from baselines.step_baselines import GAMMA, RELATION, Setup
 from measuring import DeviceTimer
-from step_baselines import GAMMA, RELATION, Setup
 
 from raysearch.data.feed import ImageSet
 from raysearch.studies.configs import RetrievalConfig, overrides

@@ -6,7 +6,7 @@ sentence of an adaptive study names its looks.
 
 from collections.abc import Iterable, Sequence
 
-from dashboards.ablation import rule_words
+from dashboards.ablation.judging import rule_words
 from dashboards.ablation.variant import Variant, levels
 from dashboards.ablation.view import View
 from dashboards.html import verdicts

@@ -4,8 +4,8 @@ The spread of the paired differences so far decides it, see `studies.analysis.po
 a run, so only `--dry-run` tells it.
 """
 
-from dashboards.ablation import rule_words
-from dashboards.ablation.judgement import JudgedCells
+from dashboards.ablation.judging import rule_words
+from dashboards.ablation.judging.judgement import JudgedCells
 from dashboards.ablation.view import View
 from dashboards.html import Cell, Column, Section, Table, formats, section, tag
 from raysearch.runs.power_plan import CellCost, PowerPlan

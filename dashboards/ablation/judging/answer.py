@@ -7,7 +7,7 @@ code for all images, worse than the warm-up.
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from dashboards.ablation import finding, rule_words
+from dashboards.ablation.judging import finding, rule_words
 from dashboards.ablation.variant import Variant
 from dashboards.ablation.view import View
 from dashboards.html import verdicts
