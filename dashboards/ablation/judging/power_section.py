@@ -14,7 +14,7 @@ from raysearch.studies.analysis import power
 _SHARES = (1.0, 0.5, 0.25)  # of the smallest difference that the planned seeds find
 _NOTE = (
     "Seeds per variant that find a difference with 80 % power, after Holm's correction and by the spread of the paired "
-    "differences so far. Cells: those of all variants that have not ended yet. A number of seeds that is raised now is "
+    "differences. Cells: those of all variants that have not ended yet. A number of seeds that is raised now is "
     "one more look: a study that may need more seeds declares its looks first, with --seeds adaptive."
 )
 
