@@ -3,7 +3,8 @@
 python -m raysearch.sweep fewshot_methods --only episodes.shots=1
 
 "HelixFormer under LWFM-SPM" is in neither paper. It takes the feature maps that HelixFormer computes for a pair, and
-compares them by layer-wise embedding and semantic-pixel matching instead of the relation head.
+compares them by layer-wise embedding and semantic-pixel matching instead of the relation head. Published numbers are
+HelixFormer's, of the run's data set and backbone.
 """
 
 from raysearch import Ablation, choice, factor
@@ -30,5 +31,6 @@ study = Ablation(
     base={"spm.weight": 1.0},
     seeds=3,
     metric="accuracy",
+    published="helixformer/tables_1_to_3_{data}",
     profiles={"paper": {"pretrain.epochs": 100}, "laptop": {"episodes.test": 200, "episodes.validation": 20}},
 )

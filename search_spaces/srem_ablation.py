@@ -18,5 +18,5 @@ study = Ablation(
     seeds=5,
     metric="map",
     mode="max",
-    published="fcaenet/tables_3_4",
+    published="fcaenet/tables_3_4_{data}",
 )

@@ -94,7 +94,7 @@ def _members(run: View, factor: str) -> list[Variant]:
 def _published(run: View, factor: str) -> list[tuple[Any, float]]:
     if run.published is None:
         return []
-    points = run.published.along(factor, run.reference.declared, run.metric)
+    points = run.published.along(factor, run.reference.published_levels, run.metric)
     numbers = [point for point in points if isinstance(point[0], int | float) and not isinstance(point[0], bool)]
     return sorted(numbers) if len(numbers) > 1 else []
 

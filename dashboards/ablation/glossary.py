@@ -92,6 +92,20 @@ def _rule_terms(run: View) -> dict[str, str]:
     return {term: text for term, text in (_TERMS | _LOOKS | skewed).items() if term not in left_out}
 
 
+def _divisor(cut: str, over_found: bool) -> str:
+    """Return how mAP over the first `cut` items is normalized: by the best list, or as most published programs do."""
+    if over_found:
+        return (
+            f"The sum of precisions is divided by the relevant items among the first {cut}, as most published programs "
+            "do. A query without one there counts as 0."
+        )
+    return (
+        f"The sum of precisions is divided by the smaller of {cut} and the number of relevant items. A query without a "
+        "relevant item counts as 0. Most published programs divide by the relevant items among the first "
+        f"{cut}, as `map_at_{cut}_found` does, and give larger numbers."
+    )
+
+
 def metric(run: View) -> str:
     """Return the meaning of the metric's id. A user's own task computes its metrics in its own way."""
     if run.study.code:
@@ -99,15 +113,11 @@ def metric(run: View) -> str:
     name, *parts = run.metric_id.split("/")
     sentences = [f"{run.metric_id}."]
     if name.startswith("map@"):
-        scope = "the whole ranking" if name == "map@all" else f"the first {name.removeprefix('map@')} of the ranking"
+        cut, _, over_found = name.removeprefix("map@").partition("-")
+        scope = "the whole ranking" if cut == "all" else f"the first {cut} of the ranking"
         sentences.append(f"Mean average precision over {scope} of the database by Hamming distance to each query.")
-        if name != "map@all":
-            cut = name.removeprefix("map@")
-            sentences.append(
-                f"The sum of precisions is divided by the smaller of {cut} and the number of relevant items. A query "
-                "without a relevant item counts as 0. Most published programs divide by the relevant items among the "
-                f"first {cut}, and give larger numbers."
-            )
+        if cut != "all":
+            sentences.append(_divisor(cut, over_found == "over-found"))
     if name.startswith("accuracy@"):
         sentences.append(_EPISODES)
     sentences += [f"Ties: {_TIES[part]}." for part in parts if part in _TIES]

@@ -2,17 +2,22 @@
 
 The first lines of a file in `search_spaces/published` describe the paper's protocol: `data` (the layout's name),
 `backbone`, `side`, `weights` ("pretrained") and `measure` (the metric's id without tie-breaking, which papers do not
-state). Schedules are not compared, because papers describe them incompletely.
+state). `{model.backbone}` in them stands for the variant's setting, by which its number is looked up. Schedules are not
+compared, because papers describe them incompletely.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from dashboards.ablation.variant import Variant
 from dashboards.ablation.view import View
+from dashboards.run_data import loads, mapping
 from raysearch.runs import StudyRecord, config_section
+from raysearch.studies.configs import flatten
 
 ASPECTS = ("data", "backbone", "side", "weights", "measure")  # keys of a published file's first lines
+_PATH = re.compile(r"\{([\w.]+)\}")
 _WORDS = {"measure": "metric"}
 
 
@@ -68,4 +73,22 @@ def of(run: View, variant: Variant) -> str:
     """Return whether a variant ran by the protocol of its published number; empty if it has no such number."""
     if run.published is None or variant.published is None:
         return ""
-    return matches(run.published.source, ran(run.study, variant.config, run.metric_id))
+    paper = state_for(run.published.source, variant.config)
+    return matches(paper, ran(run.study, variant.config, _metric_id(run, variant)))
+
+
+def _metric_id(run: View, variant: Variant) -> str:
+    """Return the id of a variant's own numbers, since variants may differ in it, such as by their shots."""
+    texts = dict.fromkeys(row.get("metric_ids") for row in variant.rows)
+    ids = {mapping(loads(text)).get(run.metric) for text in texts}
+    return str(next(iter(ids))) if len(ids) == 1 and None not in ids else run.metric_id
+
+
+def state_for(source: Mapping[str, str], config: Mapping[str, Any]) -> dict[str, str]:
+    """Return a published file's first lines with a variant's settings in the place of their paths.
+
+    >>> state_for({"measure": "accuracy@5-way-{episodes.shots}-shot"}, {"episodes": {"shots": 1}})
+    {'measure': 'accuracy@5-way-1-shot'}
+    """
+    settings = flatten(config)
+    return {key: _PATH.sub(lambda path: str(settings.get(path[1])), text) for key, text in source.items()}

@@ -8,6 +8,7 @@ from typing import Any
 from dashboards.html import formats
 from dashboards.run_data import MetricRange, Published, history, is_number, mean
 from raysearch.runs import VariantRecord
+from raysearch.studies.configs import flatten
 
 SIDE = 224  # the image side that a study declares its pixel sizes for
 
@@ -82,6 +83,11 @@ class Variant:
         """Return the number of planned cells without a result."""
         return self.compared["failed"] + self.compared["stopped"] + self.missing
 
+    @property
+    def published_levels(self) -> dict[str, Any]:
+        """Return what published numbers of this variant are looked up by."""
+        return published_levels(self.settings, self.declared, self.config)
+
     def level(self, factor: str) -> Any:
         """Return the factor's level in the study file's units, or as run if that is not recorded."""
         return self.declared.get(factor, self.settings.get(factor))
@@ -119,8 +125,6 @@ def read_variant(
     metric, limits = question
     name = plan.name
     used = compared.get("used_seeds")  # cells that ran before their look count for nothing
-    # a component of several settings goes by its own name, which no config path has
-    levels = {**{key: value for key, value in plan.settings.items() if isinstance(value, bool)}, **plan.declared}
     return Variant(
         name=name,
         label=label(name, plan.settings, plan.declared),
@@ -140,9 +144,25 @@ def read_variant(
         rows=rows,
         missing=missing,
         limits=limits,
-        published=published.find(levels, metric) if published else None,
+        published=published.find(published_levels(plan.settings, plan.declared, plan.config), metric)
+        if published
+        else None,
         timed=timed,
     )
+
+
+def published_levels(
+    settings: Mapping[str, Any], declared: Mapping[str, Any], config: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what published numbers are looked up by: a variant's levels, and settings that its study does not vary.
+
+    >>> published_levels({"hash.bits": 12}, {"hash.bits": 12}, {"hash": {"bits": 12}, "model": {"backbone": "conv4"}})
+    {'model.backbone': 'conv4', 'hash.bits': 12}
+    """
+    fixed = {path: value for path, value in flatten(config).items() if path not in settings}
+    # a component of several settings goes by its own name, which no config path has
+    components = {name: value for name, value in settings.items() if isinstance(value, bool)}
+    return {**fixed, **components, **declared}
 
 
 def label(name: str, settings: Mapping[str, Any], declared: Mapping[str, Any]) -> str:

@@ -134,7 +134,7 @@ def _cited(run: view.View) -> Markup | None:
     """Return the published numbers of methods that the study does not run, marked as such."""
     if run.published is None:
         return None
-    beyond = run.published.beyond([variant.declared for variant in run.variants], run.metric)
+    beyond = run.published.beyond([variant.published_levels for variant in run.variants], run.metric)
     if not beyond:
         return None
     table = Table(

@@ -1,7 +1,9 @@
 """A paper's numbers, looked up by a variant's levels.
 
 A file in `search_spaces/published` begins with `# key: value` lines, followed by CSV: one column per factor with levels
-as the study declares them, a column named like the metric, and `table`, the number of the paper's table.
+as the study declares them, a column named like the metric, `table`, the number of the paper's table, and perhaps
+`ci95`, the half-width of the number's interval. A column may also be a config path that the study does not vary: the
+number then belongs to runs with that setting. In the first lines, `{model.backbone}` stands for the row's setting.
 """
 
 import csv
@@ -15,6 +17,7 @@ from typing import Any
 from raysearch.core import UserError
 
 _BY_DATA = "{data}"  # in a name: the layout of the run's data set
+_NO_FACTORS = ("table", "ci95")  # columns that describe a number
 _NAME = re.compile(r"\w[\w-]*(/\w[\w-]*)*", re.ASCII)
 
 
@@ -33,7 +36,7 @@ class Published:
     def find(self, levels: Mapping[str, Any], metric: str) -> tuple[float, str] | None:
         """Return the value and table at `levels` (factor -> declared value), or None without such a number."""
         for row in self.rows:
-            factors = set(row) - {metric, "table"}
+            factors = set(row) - {metric, *_NO_FACTORS}
             if (
                 factors
                 and isinstance(row.get(metric), float | int)
@@ -46,7 +49,7 @@ class Published:
         """Return (level, value) over one factor, with the others at `levels`; each level once."""
         values: dict[Any, float] = {}
         for row in self.rows:
-            others = set(row) - {metric, "table", factor}
+            others = set(row) - {metric, *_NO_FACTORS, factor}
             known = factor in row and isinstance(row.get(metric), float | int)
             if known and all(_same(row, levels, other) for other in others):
                 values.setdefault(row[factor], float(row[metric]))
@@ -58,6 +61,8 @@ class Published:
         Args:
             variants: levels of each variant, factor -> declared value.
             metric: the metric's column.
+
+        A level that is no name, such as a code length, must be one of the variants'.
         """
         known: dict[str, list[Any]] = {}
         for levels in variants:
@@ -65,9 +70,10 @@ class Published:
                 known.setdefault(factor, []).append(level)
         cited = []
         for row in self.rows:
-            levels = {factor: level for factor, level in row.items() if factor not in (metric, "table")}
+            levels = {factor: level for factor, level in row.items() if factor not in (metric, *_NO_FACTORS)}
             others = [level for factor, level in levels.items() if level not in known.get(factor, [])]
-            if len(others) == 1 and isinstance(others[0], str) and isinstance(row.get(metric), float | int):
+            are_names = bool(others) and all(isinstance(level, str) for level in others)
+            if are_names and isinstance(row.get(metric), float | int):
                 cited.append((levels, float(row[metric])))
         return cited
 
@@ -76,7 +82,8 @@ def read_published(name: str | None, data: str | None = None) -> Published | Non
     """Return the published numbers of `paper/table`; None if there are none.
 
     Args:
-        name: the name of a file; in `paper/table_{data}` the layout of the run's data set is inserted.
+        name: the name of a file; in `paper/table_{data}` the layout of the run's data set is inserted. Studies of
+            earlier versions name `paper/table`, which also means the file of the run's data set.
         data: the layout of the run's data set.
 
     Raises:
@@ -90,16 +97,19 @@ def read_published(name: str | None, data: str | None = None) -> Published | Non
         name = name.replace(_BY_DATA, data)
     if not _NAME.fullmatch(name):
         raise UserError(f"published numbers are named paper/table, not {name[:80]!r}")
-    path = resources.files("search_spaces").joinpath("published", *f"{name}.csv".split("/"))
-    return parse(path.read_text(encoding="utf-8")) if path.is_file() else None
+    names = [name]
+    if data and _NAME.fullmatch(data):
+        names.append(f"{name}_{data}")
+    paths = (resources.files("search_spaces").joinpath("published", *f"{name}.csv".split("/")) for name in names)
+    return next((parse(path.read_text(encoding="utf-8")) for path in paths if path.is_file()), None)
 
 
 def data_sets(name: str | None) -> list[str]:
-    """Return the data sets for which `paper/table_{data}` has numbers; none for a name without `{data}`."""
+    """Return the data sets for which `paper/table_{data}` has numbers; `paper/table` means the same."""
     folder, _, table = (name or "").rpartition("/")
-    if _BY_DATA not in table or not _NAME.fullmatch(folder):
+    if not table or not _NAME.fullmatch(folder):
         return []
-    before, after = table.split(_BY_DATA, 1)
+    before, after = (table if _BY_DATA in table else f"{table}_{_BY_DATA}").split(_BY_DATA, 1)
     files = resources.files("search_spaces").joinpath("published", *folder.split("/"))
     names = [file.name.removesuffix(".csv") for file in files.iterdir()] if files.is_dir() else []
     return sorted(

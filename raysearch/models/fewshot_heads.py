@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from raysearch.models import helixformer, lwfm, precision
 from raysearch.models.fewshot import PAIR_MAPS, HeadOutput, Maps
+from raysearch.models.helix import shot_pairs
 from raysearch.models.helix.scores import relation_scores
 
 
@@ -78,15 +79,19 @@ class HelixHead(nn.Module):
         head: scores the pairs.
         pairs_at_once: in evaluation, so that memory does not grow with the number of pairs. A GPU's memory
             decides it, see `FewShotHead`.
+        pairs: maps that are compared, see `raysearch.models.helix.shot_pairs`: "each" or "joined".
     """
 
     episodes_at_once = 1
 
-    def __init__(self, helix: helixformer.HelixFormer, head: nn.Module, pairs_at_once: int = 64) -> None:
+    def __init__(
+        self, helix: helixformer.HelixFormer, head: nn.Module, pairs_at_once: int = 64, pairs: str = "each"
+    ) -> None:
         super().__init__()
         self.helix = helix
         self.head = head
         self.pairs_at_once = pairs_at_once
+        self.arrange = shot_pairs.ARRANGEMENTS[pairs]
 
     @property
     def maps_per_pair(self) -> float:
@@ -97,12 +102,14 @@ class HelixHead(nn.Module):
         """Return scores (E,N,W): each pair is scored, and a class gets the mean over its supports."""
         support_maps = _only_tap(support)
         query_maps = _only_tap(query)
-        ways = support_maps.shape[1]
+        ways, shots = support_maps.shape[1:3]
         support_maps = support_maps.flatten(1, 2)
         if self.training:
-            scores = self.head(*self.helix.pairs(support_maps, query_maps))
+            scores = self.head(*self.arrange(*self.helix.pairs(support_maps, query_maps), shots))
         else:
-            scores = relation_scores(self.helix, self.head, support_maps, query_maps, self.pairs_at_once)
+            scores = relation_scores(
+                self.helix, self.head, support_maps, query_maps, self.pairs_at_once, self.arrange, shots
+            )
         return HeadOutput(scores.unflatten(-1, (ways, -1)).mean(-1))
 
 

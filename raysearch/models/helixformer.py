@@ -13,11 +13,12 @@ same, except that dropout draws one mask for whatever is computed once. A side t
 its embedding, as in the released program. The figure shows the bare features, which only fit if the widths are equal.
 Every support meets the query, also with several shots, and scores are averaged over shots. The released program does
 that with one shot only. With K > 1 it joins maps along the dimension of shots: of 5 supports its "pairs" are (s1, s2),
-(s3, s4), (s5, q1), (q2, q3) and (q4, q5). So its published 5-shot numbers are of another pairing. Layers of a serial
-design (s_then_q, q_then_s) follow each other; `order="directions"` runs all layers of the first direction before those
-of the second, as the released program does. With one layer, which the figure shows, both are equal. In training, the
-released program lowers its rate one epoch earlier (it steps its schedule before an epoch). On Cars and Aircraft its
-`color` views show whole images of 84 px in training, and the middle of 92 px in tests; here both are the middle.
+(s3, s4), (s5, q1), (q2, q3) and (q4, q5). So its published 5-shot numbers are of another pairing, which
+`helix.shot_pairs` offers. Layers of a serial design (s_then_q, q_then_s) follow each other; `order="directions"` runs
+all layers of the first direction before those of the second, as the released program does. With one layer, which the
+figure shows, both are equal. In training, the released program lowers its rate one epoch earlier (it steps its schedule
+before an epoch). On Cars and Aircraft its `color` views show whole images of 84 px in training, and the middle of 92 px
+in tests; here both are the middle.
 
 Legend: `E` episodes, `Q` queries, `S` supports, `C` channels, `H x W` positions.
 """

@@ -28,7 +28,7 @@ def ablation(design: str = "one_at_a_time", question: str = "How many regions, a
     if design == "full":
         factors = [factor("srem.regions", 10, 50, 100), factor("srem.size", 16, 32, 64)]
     reference = {"srem.regions": 50, "srem.size": 32}
-    return Ablation(question, "retrieval", reference, factors, design=design, published="fcaenet/tables_3_4")
+    return Ablation(question, "retrieval", reference, factors, design=design, published="fcaenet/tables_3_4_food101")
 
 
 def write_run(

@@ -6,7 +6,7 @@ mistakes that it finds. A mistake that it can find does not surface later, after
 
 import fnmatch
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ from typing import Any
 from raysearch.core import Problems, UserError, nearest
 from raysearch.data import class_splits, shards
 from raysearch.data.evaluation_limits import DataCounts
+from raysearch.data.layouts import LAYOUTS
 from raysearch.models.backbone_specs import BACKBONES, check_weights
 from raysearch.storage import Location
-from raysearch.studies.configs import TASKS, RunConfig, overrides, profile_settings
+from raysearch.studies.configs import TASKS, RunConfig, data_settings, overrides, profile_settings
 from raysearch.studies.configs.user import metric_names
 from raysearch.studies.design import Ablation, AblationPlan, Plan, PlanRequest, Search, SearchPlan, Study, plan_study
 from raysearch.studies.design.adaptive_seeds import Adaptive
@@ -94,6 +95,9 @@ def check_request(request: StudyRequest, data: DataCounts | Callable[[str], Data
     plan = None
     with problems.caught():
         plan_request = _plan_request(name, study, request, problems)
+        if counts is not None:
+            of_data = _settings_of_data(study, request.profile, len(counts.classes))
+            plan_request = replace(plan_request, settings={**of_data, **plan_request.settings})
         if not problems.messages:
             plan = plan_study(study, plan_request)
     _check_metrics(study, plan, request.profile, problems)
@@ -137,6 +141,17 @@ def _plan_request(name: str, study: Study, request: StudyRequest, problems: Prob
     return PlanRequest(name, request.profile, settings, seeds, request.trials, request.workers, only)
 
 
+def _settings_of_data(study: Study, profile: str, classes: int) -> dict[str, Any]:
+    """Return what a profile adds on a data set with so many classes, without what the study sets or varies."""
+    if isinstance(study, Ablation):
+        varied = {path for factor in study.factors for path in factor.paths}
+    else:
+        varied = set() if callable(study.space) else {*study.space, *(study.group.paths if study.group else ())}
+    set_by_study = {*study.base, *study.reference, *study.profiles.get(profile, {}), *varied}
+    added = data_settings(study.task, profile, classes)
+    return {path: value for path, value in added.items() if path not in set_by_study}
+
+
 def _check_metrics(study: Study, plan: Plan | None, profile: str, problems: Problems) -> None:
     """Check that runs have the metric that a study compares by, and that published numbers exist."""
     spec = TASKS[study.task]
@@ -171,8 +186,8 @@ def _check_metrics(study: Study, plan: Plan | None, profile: str, problems: Prob
         for name in sorted({factor.name for factor in study.factors} & set(computed)):
             problems.add(f"a factor cannot be called '{name}': the results have a metric of that name; rename it")
         published = _published_names()
-        if study.published is not None and not fnmatch.filter(published, study.published.replace("{data}", "*")):
-            problems.add(f"published='{study.published}': no such table{nearest(study.published, published)}")
+        if study.published is not None and not _is_published(study.published, published):
+            problems.add(f"published='{study.published}': no such table{nearest(study.published, _tables(published))}")
 
 
 def _trains_population(study: Search) -> bool:
@@ -191,6 +206,19 @@ def _profile_config(study: Study, profile: str) -> RunConfig | None:
         except UserError:
             continue
     return None
+
+
+def _is_published(name: str, known: list[str]) -> bool:
+    """Return whether there are numbers of a name. One without a data set means the files of all data sets."""
+    patterns = (name.replace("{data}", "*"), f"{name}_*")
+    return any(fnmatch.filter(known, pattern) for pattern in patterns)
+
+
+def _tables(files: list[str]) -> list[str]:
+    """Return the names of published tables without those of their data sets."""
+    suffixes = [f"_{layout}" for layout in sorted(LAYOUTS, key=len, reverse=True)]
+    endings = {file: next((suffix for suffix in suffixes if file.endswith(suffix)), "") for file in files}
+    return sorted({file.removesuffix(ending) for file, ending in endings.items()})
 
 
 def _published_names() -> list[str]:

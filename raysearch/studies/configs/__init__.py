@@ -13,6 +13,7 @@ from raysearch.studies.configs.paths import flatten, replace_values
 from raysearch.studies.configs.profiles import (
     check_limit,
     check_profiles,
+    data_settings,
     profile_settings,
     seed_list,
     settle_profile,
@@ -61,6 +62,7 @@ __all__ = [
     "WarmupConfig",
     "check_limit",
     "check_profiles",
+    "data_settings",
     "describe_config",
     "flatten",
     "load_object",

@@ -134,6 +134,14 @@ class HelixConfig(Section):
             and config.helix.design in ("s_then_q", "q_then_s")
         ),
     )
+    pairs: Literal["each", "joined"] = setting(
+        "each",
+        "maps that are compared with several shots: each support with the query, as the paper describes it, or those "
+        "that the released program joins along the shots, most of which are not a support with a query (joined).",
+        used_if=lambda config: (  # later than the cells that compare each support
+            config.helix.pairs == "joined" and config.model.method == "helixformer" and config.episodes.shots > 1
+        ),
+    )
     heads: int = setting(2, "of each attention. The released configuration's.", used_if=_attends, ge=1, le=64)
     dim_head: int = setting(64, "channels per head. The released configuration's.", used_if=_attends, ge=1)
     width: int | None = setting(

@@ -23,6 +23,11 @@ def profile_settings(task: str, name: str) -> dict[str, Any]:
     return dict(profiles[name])
 
 
+def data_settings(task: str, name: str, classes: int) -> dict[str, Any]:
+    """Return the settings that a task's profile adds on a data set with so many classes."""
+    return dict(TASKS[task].data_profiles.get(name, {}).get(classes, {}))
+
+
 def settle_profile(task: str, name: str, settings: Mapping[str, Any], stronger: Iterable[str]) -> dict[str, Any]:
     """Return settings in which those of the profile have given way to stronger ones that contradict them.
 

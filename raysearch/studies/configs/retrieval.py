@@ -120,7 +120,7 @@ class TrainConfig(Section):
     samples: int = setting(
         2000,
         "rows of the database in a sample; a larger number than the database has means all. The paper's value; 4000 "
-        "on NABirds and VegFru.",
+        "on NABirds and VegFru, which the paper profile has there.",
         ge=2,
     )
     batch: int = setting(64, "images per step, each with its positive and erased view. The paper's value.", ge=2)

@@ -42,6 +42,8 @@ class TaskSpec:
             the best checkpoint is chosen by it, and higher is better.
         movable: config paths that population-based training may change while a model trains.
         profiles: profile name -> settings under every study of the task; "laptop" and "paper" are expected.
+        data_profiles: profile name -> number of classes -> settings that the profile adds on a data set with so many
+            classes. A paper's data sets are told apart by it.
         gives_way: `(settings, weak) -> settings`: replacements for `weak`, the profile's settings that nothing stronger
             set, where they contradict the others. None: profiles contradict nothing.
         presets: preset name -> settings of a method as its authors ran it.
@@ -60,6 +62,7 @@ class TaskSpec:
     objectives: tuple[str, ...]
     movable: tuple[str, ...] = ()
     profiles: Mapping[str, Settings] = field(default_factory=lambda: {"laptop": {}, "paper": {}})
+    data_profiles: Mapping[str, Mapping[int, Settings]] = field(default_factory=dict)
     presets: Mapping[str, Settings] = field(default_factory=dict)
     gives_way: Callable[[Settings, Settings], Settings] | None = None
     from_checkpoint: Settings = field(default_factory=dict)

@@ -37,7 +37,8 @@ class Ablation:
         mode: "max" if a higher metric is better, "min" if a lower one is.
         profiles: profile name -> settings, on top of the task's own.
         published: `paper/name` of published numbers to show beside, a file of `search_spaces/published`. `{data}` in it
-            stands for the layout of the run's data set, such as cub.
+            stands for the layout of the run's data set, such as cub; a name without it shows that file's numbers on
+            every data set.
         metrics: further metrics of a retrieval study, such as ["my_metric.py:ndcg"]; see `docs/your_model.md`.
         step_limit: seconds after which the worker of an unfinished step (an outer iteration) is replaced as hung. None:
             20 times the slowest step so far, at least ten minutes, and four hours where there is nothing to compare

@@ -119,7 +119,8 @@ def build_relation(config: FewshotConfig, backbone: Backbone) -> nn.Module:
 def build_helixformer(config: FewshotConfig, backbone: Backbone) -> nn.Module:
     """Build HelixFormer and its relation head."""
     helix = _helixformer(config, backbone)
-    return fewshot_heads.HelixHead(helix, _pair_head(config, _helix_width(config, backbone), backbone))
+    head = _pair_head(config, _helix_width(config, backbone), backbone)
+    return fewshot_heads.HelixHead(helix, head, pairs=config.helix.pairs)
 
 
 def build_lwfm(config: FewshotConfig, backbone: Backbone) -> nn.Module:

@@ -4,6 +4,7 @@
 """
 
 from raysearch.tasks.metrics.class_codes import ClassCodes
+from raysearch.tasks.metrics.found_precision import found_average_precision
 from raysearch.tasks.metrics.hamming_metrics import (
     average_precision,
     lookup_nonempty,
@@ -22,6 +23,7 @@ __all__ = [
     "UniqueCodes",
     "average_precision",
     "class_ids",
+    "found_average_precision",
     "lookup_nonempty",
     "lookup_success",
     "mean_average_precision",

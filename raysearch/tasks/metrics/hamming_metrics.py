@@ -58,8 +58,8 @@ def average_precision(ranking: Ranking, ties: str = "expected", k: int | None = 
     """Return the average precision (u,) over the whole database, or with `k` over the first k items.
 
     With `k` the sum over relevant ranks up to k is divided by min(k, relevant items), which the best list would reach.
-    Public code differs. Most of it divides by the relevant items among the first k, so that a single hit at rank 1 is a
-    perfect 1. Much of it leaves queries without a hit out of the mean.
+    Public code differs. Most of it divides as `found_precision` does: a single hit at rank 1 is a perfect 1.
+    Much of it leaves queries without a hit out of the mean.
 
     Raises:
         ValueError: unknown `ties`, or k below 1.
@@ -75,7 +75,7 @@ def average_precision(ranking: Ranking, ties: str = "expected", k: int | None = 
 def r_precision(ranking: Ranking) -> Values:
     """Return the share (u,) of relevant items among the first R items of a query with R of them, expected over ties."""
 
-    def _hits(buckets: _Buckets) -> Values:
+    def _hits(buckets: Buckets) -> Values:
         return buckets.relevant * np.clip(buckets.total - buckets.items_before, 0, buckets.items) / buckets.items
 
     return _sum(ranking, _hits) / np.maximum(_relevant_items(ranking), 1)
@@ -110,7 +110,7 @@ def _check(ties: str) -> None:
         raise ValueError(f"unknown ties {ties!r}; known: {', '.join(TIES)}")
 
 
-class _Buckets(NamedTuple):
+class Buckets(NamedTuple):
     """Buckets with relevant items, each an array over them."""
 
     items: Integers
@@ -120,7 +120,7 @@ class _Buckets(NamedTuple):
     total: Integers  # relevant items of the bucket's query
 
 
-def _sum(ranking: Ranking, gain: Callable[[_Buckets], Values]) -> Values:
+def _sum(ranking: Ranking, gain: Callable[[Buckets], Values]) -> Values:
     """Return the gains of each query, summed over its buckets: (u,)."""
     size = int(ranking.database.counts.sum())
     width = ranking.bits + 1
@@ -136,7 +136,7 @@ def _sum(ranking: Ranking, gain: Callable[[_Buckets], Values]) -> Values:
         items_before = all_items.cumsum(dtype=np.int64)[bucket] - items - row * size
         total = ranking.relevant[rows].sum(1, dtype=np.int64)
         relevant_before = relevant.cumsum() - relevant - (total.cumsum() - total)[row]
-        buckets = _Buckets(items, relevant, items_before, relevant_before, total[row])
+        buckets = Buckets(items, relevant, items_before, relevant_before, total[row])
         sums[rows] = np.bincount(row, gain(buckets), minlength=len(total))
     return sums
 
@@ -148,15 +148,11 @@ def _closed_form(ranking: Ranking, ties: str, cut: int) -> Values:
     def _reciprocals(start: Integers, length: Integers) -> Values:
         return harmonic[start + length] - harmonic[start]
 
-    def _expected(buckets: _Buckets) -> Values:
-        # A rank of the bucket is relevant with probability R/N, and then each rank before it with (R-1)/(N-1).
+    def _expected(buckets: Buckets) -> Values:
         within = np.clip(cut - buckets.items_before, 0, buckets.items)
-        span = _reciprocals(buckets.items_before, within)
-        growth = (buckets.relevant - 1) / np.maximum(buckets.items - 1, 1)
-        first = (buckets.relevant_before + 1) * span
-        return buckets.relevant / buckets.items * (first + growth * (within - (buckets.items_before + 1) * span))
+        return expected_precisions(buckets, within, _reciprocals(buckets.items_before, within))
 
-    def _consecutive(buckets: _Buckets) -> Values:
+    def _consecutive(buckets: Buckets) -> Values:
         # Relevant items have consecutive ranks: sum over j = 1..within of (relevant_before + j) / (start + j).
         start = buckets.items_before
         if ties == "worst":
@@ -165,6 +161,21 @@ def _closed_form(ranking: Ranking, ties: str, cut: int) -> Values:
         return within + (buckets.relevant_before - start) * _reciprocals(start, within)
 
     return _sum(ranking, _expected if ties == "expected" else _consecutive)
+
+
+def expected_precisions(buckets: Buckets, within: Integers, span: Values) -> Values:
+    """Return the expected sum of precisions at the relevant ranks among the first `within` of each bucket.
+
+    Args:
+        buckets: N items each, R of them relevant.
+        within: ranks of a bucket that count, at most N.
+        span: the sum of 1 / rank over them, with ranks counted in the whole list.
+    """
+    # A rank of the bucket is relevant with probability R/N, and then each rank before it with (R-1)/(N-1).
+    growth = (buckets.relevant - 1) / np.maximum(buckets.items - 1, 1)
+    first = (buckets.relevant_before + 1) * span
+    later = growth * (within - (buckets.items_before + 1) * span)
+    return buckets.relevant / np.maximum(buckets.items, 1) * (first + later)
 
 
 def _index_order(ranking: Ranking, ties: str, cut: int) -> Values:

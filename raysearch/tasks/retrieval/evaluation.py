@@ -11,13 +11,16 @@ from raysearch.data.feed import ImageSet
 from raysearch.models.hashing.packed import pack
 from raysearch.studies.configs import RetrievalConfig
 from raysearch.studies.configs.user.metrics import USER_METRICS, UserMetric
-from raysearch.tasks.metrics import ClassCodes, Database, Ranking, class_ids, hamming_metrics
+from raysearch.tasks.metrics import ClassCodes, Database, Ranking, class_ids, found_average_precision, hamming_metrics
 from raysearch.tasks.user import explain_user_error, plain_numbers
 
 Encode = Callable[[ImageSet], Tensor]  # images to codes (m, c) in {-1, +1}
 RADIUS = 2  # of a hash lookup, as in the literature
 CUT = 100
-_QUERY_MEANS = ("map", "map_index", "map_best_ties", "map_worst_ties", "map_at_100", "r_precision", "lookup_success")
+_QUERY_MEANS = (
+    "map", "map_index", "map_best_ties", "map_worst_ties", "map_at_100", "map_at_100_found", "r_precision",
+    "lookup_success",
+)  # fmt: skip
 
 
 class RetrievalEvaluator:
@@ -36,6 +39,7 @@ class RetrievalEvaluator:
         "map_best_ties": "map@all/relevant-first/test",
         "map_worst_ties": "map@all/relevant-last/test",
         "map_at_100": f"map@{CUT}/expected-ties/test",
+        "map_at_100_found": f"map@{CUT}-over-found/expected-ties/test",
         "r_precision": "r-precision/expected-ties/test",
         "lookup_success": f"lookup-success/radius-{RADIUS}/test",
         "map_validation": "map@all/expected-ties/validation",  # where data.validation holds a part out
@@ -90,6 +94,7 @@ class RetrievalEvaluator:
             "map_best_ties": hamming_metrics.average_precision(ranking, "best"),
             "map_worst_ties": hamming_metrics.average_precision(ranking, "worst"),
             "map_at_100": hamming_metrics.average_precision(ranking, k=CUT),
+            "map_at_100_found": found_average_precision(ranking, CUT),
             "r_precision": hamming_metrics.r_precision(ranking),
             "lookup_success": hamming_metrics.lookup_success(ranking, RADIUS),
         }

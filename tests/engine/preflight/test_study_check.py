@@ -12,9 +12,10 @@ from ray import tune
 import raysearch
 from raysearch import Ablation, Search, UserError, UserErrors, check_study, factor
 from raysearch.data import synthetic
+from raysearch.data.evaluation_limits import DataCounts
 from raysearch.engine.preflight import checks, collect, study_check
 from raysearch.studies.configs import TASKS, overrides, presets, profile_settings, settle_profile
-from raysearch.studies.design import study_files
+from raysearch.studies.design import AblationPlan, study_files
 
 STUDY = """
 from raysearch import Ablation, choice, factor
@@ -259,3 +260,41 @@ def test_a_relative_path_is_one_file_everywhere(tmp_path: Path, monkeypatch: pyt
     plan = check_study(here)
     names = [variant.name for variant in plan.variants]  # type: ignore[attr-defined]
     assert names == ["reference", "model.weights=here.pth", "model.weights=beside.pth"]
+
+
+@pytest.mark.parametrize(
+    ("classes", "profile", "settings", "samples"),
+    [
+        (555, "paper", {}, 4000),  # NABirds
+        (292, "paper", {}, 4000),  # VegFru
+        (200, "paper", {}, 2000),  # CUB
+        (555, "paper", {"train.samples": 3000}, 3000),
+        (555, "laptop", {}, 800),
+    ],
+)
+def test_the_paper_profile_draws_the_papers_samples(
+    classes: int, profile: str, settings: dict[str, int], samples: int
+) -> None:
+    request = study_check.StudyRequest("fcaenet_table1", profile, settings, {"hash.bits": [24]})
+    plan = study_check.check_request(request, images_of(classes))
+    assert isinstance(plan, AblationPlan)
+    samples_of = [
+        overrides.get_path(variant.config, "train.samples")
+        for variant in plan.variants
+        if "train" in variant.config.canonical() and variant.config.canonical()["train"]
+    ]
+    assert samples_of == [samples] * 7  # the other four methods are fitted
+
+
+def test_a_study_that_sets_or_varies_the_samples_keeps_its_own() -> None:
+    varied = {"reference": {"train.samples": 100}, "factors": [factor("train.samples", 100, 200)]}
+    for study, expected in ((ablation(base={"train.samples": 500}), {500}), (ablation(**varied), {100, 200})):
+        plan = study_check.check_request(study_check.StudyRequest(study, "paper"), images_of(555))
+        assert isinstance(plan, AblationPlan)
+        assert {overrides.get_path(variant.config, "train.samples") for variant in plan.variants} == expected
+
+
+def images_of(classes: int) -> DataCounts:
+    """A data set with 30 images of each class in both parts."""
+    counts = {"train": [30] * classes, "test": [30] * classes}
+    return DataCounts("data", [f"class {number}" for number in range(classes)], counts)

@@ -124,11 +124,15 @@ def fewshot(config: FewshotConfig) -> dict[str, Any]:
 def helix(config: FewshotConfig) -> dict[str, Any]:
     section = config.helix
     plain: dict[str, Any] = section.model_dump(mode="json")
+    # newer than cells on people's disks
+    joined = section.pairs == "joined" and config.model.method == "helixformer" and config.episodes.shots > 1
     if not section.depth or not (section.rmp or section.rep):
-        return {"depth": 0, "width": section.width, "embed_kernel": section.embed_kernel}
+        pairs = {"pairs": "joined"} if joined else {}
+        return {"depth": 0, **pairs, "width": section.width, "embed_kernel": section.embed_kernel}
     idle = [] if section.rmp else ["heads", "dim_head", "fusion", "kv_stride"]
     idle += [] if section.rep else ["mlp_ratio"]
     serial = section.design in ("s_then_q", "q_then_s") and section.depth > 1 and section.rmp
+    idle += [] if joined else ["pairs"]
     idle += [] if serial and section.order == "directions" else ["order"]  # newer than cells on people's disks
     return {name: value for name, value in plain.items() if name not in idle}
 

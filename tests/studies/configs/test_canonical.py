@@ -109,6 +109,7 @@ VALUES: dict[str, dict[str, list[Any]]] = {
         "helix.depth": [0, 1, 2],
         "helix.design": ["q2s", "s2q", "s_then_q", "q_then_s", "sym"],
         "helix.order": ["layers", "directions"],
+        "helix.pairs": ["each", "joined"],
         "helix.heads": [2, 4],
         "helix.dim_head": [64, 8],
         "helix.width": [None, 16],
