@@ -78,16 +78,24 @@ class EpisodicNetwork(nn.Module):
         head: see `FewShotHead`.
         grid: side that the maps are averaged to; None leaves them as they are.
         classes: the classes of the classifier; 0: none.
+        renormalization: what images go through first; None: nothing.
     """
 
     def __init__(
-        self, backbone: Backbone, taps: Sequence[str], head: nn.Module, grid: int | None = None, classes: int = 0
+        self,
+        backbone: Backbone,
+        taps: Sequence[str],
+        head: nn.Module,
+        grid: int | None = None,
+        classes: int = 0,
+        renormalization: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.trunk = backbone  # the name in checkpoints
         self.taps = tuple(taps)
         self.comparer = head  # the name in checkpoints
         self.grid = grid
+        self.renormalization = renormalization
         widths = dict(zip(backbone.taps, backbone.widths, strict=True))
         self.classifier = nn.Linear(sum(widths[tap] for tap in self.taps), classes) if classes else None
 
@@ -103,6 +111,8 @@ class EpisodicNetwork(nn.Module):
 
     def maps(self, images: Tensor) -> Maps:
         """Return the maps (B, C, h, w) of images (B, 3, H, W), one per tap; averages are float32 or wider."""
+        if self.renormalization is not None:
+            images = self.renormalization(images)
         by_tap = self.backbone(images)
         maps = [by_tap[tap] for tap in self.taps]
         if self.grid is None:

@@ -18,7 +18,8 @@ Departures: a pixel of length 1e-12 or less has no direction. Its cosines are 0,
 gradient, which a clamp would enlarge 1e12 times. A cost that is not a number, from features that overflowed, counts as
 2, the largest: the overflow then shows in the loss instead of failing the matcher. Images are normalized by ImageNet's
 mean and deviation on every data set. The released program has the mean (125.3, 123.0, 113.9) / 255 and the deviation
-(63.0, 62.1, 66.7) / 255, and others on CIFAR-FS. A pixel of zeros makes that program fail; here it is scored.
+(63.0, 62.1, 66.7) / 255 (`lwfm.normalization=released`), and others on CIFAR-FS. A pixel of zeros makes that program
+fail; here it is scored.
 
 Legend: `E` episodes, `W` ways, `K` shots, `N` queries, `L` layers of `C_l` channels, `C` their sum, `P = h w` pixels.
 """

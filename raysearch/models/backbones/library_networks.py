@@ -21,8 +21,9 @@ from torchvision.models.feature_extraction import create_feature_extractor
 from raysearch.core import UserError, nearest
 from raysearch.models.backbone_specs import BackboneSpec
 from raysearch.models.backbones.backbone import Backbone, load_weights
+from raysearch.models.renormalization import IMAGENET, Renormalization
 
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of the images that arrive
+_MEAN, _STD = IMAGENET
 _PROBES = 64, 224  # sides of the images that a network is tried with, in pixels
 _LARGEST = 5  # taps
 
@@ -48,20 +49,14 @@ class _Levels(nn.Module):
     ) -> None:
         super().__init__()
         self.network = network
-        self._scale: Tensor
-        self._shift: Tensor
         self._taps = tuple(taps)
         self._channels_last = channels_last
-        given_mean, given_std, wanted_mean, wanted_std = (torch.tensor(row) for row in (_MEAN, _STD, mean, std))
-        self._renormalizes = tuple(mean) != _MEAN or tuple(std) != _STD
-        self.register_buffer("_scale", (given_std / wanted_std).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("_shift", ((given_mean - wanted_mean) / wanted_std).view(1, 3, 1, 1), persistent=False)
+        as_trained = (tuple(mean), tuple(std)) == IMAGENET
+        self._renormalize = nn.Identity() if as_trained else Renormalization(mean, std)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Return the maps (B, C, h, w) of normalized images (B, 3, H, W), by tap."""
-        if self._renormalizes:
-            images = images * self._scale + self._shift
-        maps = self.network(images)
+        maps = self.network(self._renormalize(images))
         maps = list(maps.values()) if isinstance(maps, dict) else maps
         if self._channels_last:
             maps = [level.permute(0, 3, 1, 2) for level in maps]

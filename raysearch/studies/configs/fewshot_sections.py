@@ -270,6 +270,11 @@ class LwfmConfig(Section):
         used_if=lambda config: config.train.epochs and config.fewshot_method.layerwise,
     )
     aux_batch: int = setting(64, "images of that batch. The released code's on CUB.", used_if=_trains_auxiliary, ge=2)
+    normalization: Literal["imagenet", "released"] = setting(
+        "imagenet",
+        "mean and deviation that images are normalized by: ImageNet's, or those of the released program.",
+        used_if=lambda config: config.lwfm.normalization == "released",  # later than the cells of the other
+    )
 
 
 class EpisodicTrainConfig(Section):

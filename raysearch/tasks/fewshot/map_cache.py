@@ -54,11 +54,14 @@ class MapCache:
 
 def network_key(network: EpisodicNetwork) -> dict[str, Any]:
     """Return everything in a network that decides its maps in evaluation mode."""
-    return {
+    key: dict[str, Any] = {
         "weights": weights_digest(network.backbone),
         "taps": list(network.taps),
         "grid": network.grid,
     }
+    if network.renormalization is not None:
+        key["renormalization"] = [constants.tolist() for constants in network.renormalization.buffers()]
+    return key
 
 
 def weights_digest(module: nn.Module) -> str:

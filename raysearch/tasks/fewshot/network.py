@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, Optimizer
 
 from raysearch.core import UserError
-from raysearch.models import backbones, fewshot, fewshot_heads, lwfm, relation
+from raysearch.models import backbones, fewshot, fewshot_heads, lwfm, relation, renormalization
 from raysearch.models.backbones import Backbone
 from raysearch.models.helixformer import HelixFormer
 from raysearch.studies.configs import FewshotConfig, load_object
@@ -44,7 +44,10 @@ def build_network(
     torch.manual_seed(seed + 1)  # the head is the same whatever the backbone drew
     taps = [backbone.taps[index] for index in method.tap_indices(config)]
     head = load_object(method.build)(config, backbone)
-    network = fewshot.EpisodicNetwork(backbone, taps, head, method.grid(config), classes if config.auxiliary else 0)
+    classes = classes if config.auxiliary else 0
+    released = "lwfm" in method.sections and config.lwfm.normalization == "released"
+    renormalize = renormalization.Renormalization(*renormalization.LWFM) if released else None
+    network = fewshot.EpisodicNetwork(backbone, taps, head, method.grid(config), classes, renormalize)
     _exclude_unreached(network, config.data.side)
     if config.model.frozen:
         network.backbone.requires_grad_(False)  # training then sees only its maps, made in evaluation mode

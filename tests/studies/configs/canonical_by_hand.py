@@ -118,6 +118,10 @@ def fewshot(config: FewshotConfig) -> dict[str, Any]:
         del plain["model"]["frozen"]
         plain["helix"].pop("dropout", None)
         plain["lwfm"] = {"tau": config.lwfm.tau} if layers else {}
+        if layers and config.lwfm.normalization == "released":
+            plain["lwfm"]["normalization"] = "released"
+    if config.lwfm.normalization == "imagenet":  # newer than cells on people's disks
+        plain["lwfm"].pop("normalization", None)
     return plain
 
 

@@ -136,6 +136,7 @@ VALUES: dict[str, dict[str, list[Any]]] = {
         "lwfm.episode_weight": [0.25, 1.0],
         "lwfm.aux": [True, False],
         "lwfm.aux_batch": [64, 4],
+        "lwfm.normalization": ["imagenet", "released"],
         "train.epochs": [130, 0, 3],
         "train.episodes": [1000, 20],
         "train.batch": [4, 2],
