@@ -255,7 +255,7 @@ def test_a_signal_of_a_cluster_ends_in_good_order(
     assert not terminal.remaining_processes()
     assert f"{number.name}: stopping: " in terminal.text()
     check_good_order(terminal, here, out)
-    assert took < 20, f"{took:.1f} s; clusters kill after 30"
+    assert took < 30, f"{took:.1f} s; clusters kill after 30"
     goes_on(here, out)
 
 

@@ -6,14 +6,19 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.compute as pc
 import pytest
 from PIL import Image
 
+import raysearch.sweep
+from raysearch import ingest
 from raysearch.data import shards, synthetic
 from raysearch.runs import results
+
+from . import commands
 
 # Both cells of the last variant fail: its rate makes the loss infinite.
 STUDY = """
@@ -28,6 +33,29 @@ study = Ablation(
 )
 """
 CELLS = 8
+
+
+Refuse = Callable[[list[str], str], None]
+
+
+@pytest.fixture
+def refuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refuse:
+    """Return a check that a command prints a line per mistake, the first with a message, and writes nothing."""
+    monkeypatch.chdir(tmp_path)
+
+    def _refuse(words: list[str], message: str) -> None:
+        before = sorted(tmp_path.rglob("*"))
+        capsys.readouterr()
+        assert commands.run_app(raysearch.sweep.app, *words) == 2
+        printed = capsys.readouterr()
+        lines = [line for line in printed.err.splitlines() if line.strip()]
+        assert lines
+        assert all(line.startswith("error: ") for line in lines), printed.err
+        assert message in lines[0]
+        assert "Traceback" not in printed.err + printed.out
+        assert sorted(tmp_path.rglob("*")) == before
+
+    return _refuse
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +93,9 @@ def outcome(run: Path) -> list[tuple]:
     )
 
 
+@pytest.mark.slow
 def test_a_killed_driver_loses_nothing_and_changes_no_number(here: Path) -> None:
-    # Runs lie in folders of their own: neighbours would share their cells.
+    # Each run has a folder of its own: neighbours would share their cells.
     whole = finish(sweep(here, "a/whole"))
     assert f"{CELLS} to run" in whole
     run = here / "a" / "whole"
@@ -142,12 +171,12 @@ def test_a_killed_driver_loses_nothing_and_changes_no_number(here: Path) -> None
         (["srem_ablation", "--out", "file/run"], "cannot write to --out 'file/run'"),
     ],
 )
-def test_wrong_input_is_one_line(tmp_path: Path, words: list[str], message: str) -> None:
+def test_wrong_input_is_one_line(tmp_path: Path, refuse: Refuse, words: list[str], message: str) -> None:
     (tmp_path / "file").touch()
-    refuse(tmp_path, words, message)
+    refuse(words, message)
 
 
-def test_data_that_cannot_be_used_is_one_line(here: Path, tmp_path: Path) -> None:
+def test_data_that_cannot_be_used_is_one_line(here: Path, tmp_path: Path, refuse: Refuse) -> None:
     lonely = tmp_path / "lonely"
     (lonely / "images").mkdir(parents=True)
     rows = ["path,label,split"]
@@ -157,10 +186,8 @@ def test_data_that_cannot_be_used_is_one_line(here: Path, tmp_path: Path) -> Non
             rows.append(f"images/{name}.jpg,{name[0]},{split}")
             (lonely / "images" / f"{name}.jpg").write_bytes(data)
     (lonely / "split.csv").write_text("\n".join(rows))
-    ingest = [sys.executable, "-m", "raysearch.ingest", "folder", str(lonely), str(tmp_path / "shards")]
-    ingested = subprocess.run(ingest, capture_output=True, text=True)
-    assert ingested.returncode == 0, ingested.stderr
-    refuse(tmp_path, ["srem_ablation", "--data", "shards"], "class 'b' of data set 'lonely' has one training image")
+    assert commands.run_app(ingest.app, "folder", lonely, tmp_path / "shards") in (0, None)
+    refuse(["srem_ablation", "--data", "shards"], "class 'b' of data set 'lonely' has one training image")
 
     cut = tmp_path / "cut"
     cut.mkdir()
@@ -168,7 +195,7 @@ def test_data_that_cannot_be_used_is_one_line(here: Path, tmp_path: Path) -> Non
         (cut / file.name).write_bytes(file.read_bytes())
     shard = next(cut.glob("*.parquet"))
     shard.write_bytes(shard.read_bytes()[:-100])
-    refuse(tmp_path, ["srem_ablation", "--data", "cut"], shard.name)
+    refuse(["srem_ablation", "--data", "cut"], shard.name)
 
 
 def list_images() -> list[tuple[str, bytes]]:
@@ -178,18 +205,11 @@ def list_images() -> list[tuple[str, bytes]]:
     return [(f"{'ab'[label]}{index}", shards.encode_jpeg(Image.fromarray(array))) for _, label, index, array in drawn]
 
 
-def refuse(folder: Path, words: list[str], message: str) -> None:
-    """Check that the command prints a line per mistake, the first with `message`, exits with 2 and writes nothing."""
-    before = sorted(folder.rglob("*"))
-    command = [sys.executable, "-m", "raysearch.sweep", *words]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 2, done.stderr
-    lines = [line for line in done.stderr.splitlines() if line.strip()]
-    assert lines
-    assert all(line.startswith("error: ") for line in lines), done.stderr
-    assert message in lines[0]
-    assert "Traceback" not in done.stderr + done.stdout
-    assert sorted(folder.rglob("*")) == before
+def test_wrong_input_starts_no_ray(tmp_path: Path) -> None:
+    done = commands.run_python(["-m", "raysearch.sweep"], "srem_ablatio")
+    assert done.returncode == 2
+    assert done.stderr == "error: unknown study 'srem_ablatio'; did you mean 'srem_ablation'?\n"
+    assert not done.stdout
 
 
 def test_an_address_where_nothing_listens_is_one_line(here: Path) -> None:

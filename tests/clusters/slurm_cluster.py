@@ -53,7 +53,7 @@ MinJobAge=3600
 SlurmdTimeout=150
 MailProg=/bin/true
 {nodes}
-PartitionName=gpu Nodes=ALL Default=YES MaxTime=60 State=UP OverSubscribe=NO
+PartitionName=gpu Nodes=ALL Default=YES MaxTime=INFINITE State=UP OverSubscribe=NO
 """
 
 
@@ -64,10 +64,14 @@ class SlurmCluster:
         folder: for its files.
         nodes: names of the nodes.
         cpus: of each node; all of them are the machine's.
+        wrapper: words before the command of a node's daemon, such as those of another view of the file system.
     """
 
-    def __init__(self, folder: Path, nodes: Sequence[str] = ("n1", "n2"), cpus: int = 2) -> None:
+    def __init__(
+        self, folder: Path, nodes: Sequence[str] = ("n1", "n2"), cpus: int = 2, wrapper: Sequence[str] = ()
+    ) -> None:
         self.folder = folder
+        self._wrapper = wrapper
         self._stack = contextlib.ExitStack()
         self._nodes: dict[str, subprocess.Popen[bytes]] = {}
         ports = _free_ports(len(nodes) + 1)
@@ -112,7 +116,7 @@ class SlurmCluster:
 
     def start_node(self, name: str) -> None:
         """Start the node's daemon."""
-        command = ["slurmd", "-D", "-N", name, "-f", str(self._config)]
+        command = [*self._wrapper, "slurmd", "-D", "-N", name, "-f", str(self._config)]
         self._nodes[name] = subprocess.Popen(
             command, env=self._daemon_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -137,13 +141,19 @@ class SlurmCluster:
     def _spool_of(self, process: psutil.Process) -> str:
         return " ".join(connection.laddr for connection in process.net_connections("unix") if connection.laddr)
 
-    def submit(self, *words: object, folder: Path, settings: Mapping[str, str] | None = None) -> int:
-        """Submit a job from a folder, and return its number."""
+    def submit(
+        self, *words: object, folder: Path, settings: Mapping[str, str] | None = None, user: str | None = None
+    ) -> int:
+        """Submit a job from a folder, as a user of this machine, and return its number."""
         python = str(Path(sys.executable).parent)
         environment = {**self.environment, "PYTHONPATH": str(ROOT), **(settings or {})}
         environment["PATH"] = f"{python}:{os.environ['PATH']}"
         done = subprocess.run(
-            ["sbatch", "--parsable", *map(str, words)], cwd=folder, env=environment, capture_output=True, text=True
+            [*as_user(user), "sbatch", "--parsable", *map(str, words)],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
         )
         assert done.returncode == 0, done.stderr
         return int(done.stdout.split(";")[0])
@@ -183,6 +193,11 @@ class SlurmCluster:
                     _kill(child)
                 _kill(step)
             _end(process)
+
+
+def as_user(name: str | None) -> list[str]:
+    """Return the beginning of a command line whose rest runs as a user of this machine; None is this one."""
+    return ["setpriv", f"--reuid={name}", f"--regid={name}", "--clear-groups"] if name else []
 
 
 def wait_until(happened: Callable[[], object], what: str, seconds: float) -> None:

@@ -4,9 +4,13 @@ The numbers of every study are those of a run that nobody disturbed, and every c
 """
 
 import os
+import pwd
 import re
+import shutil
+import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,8 +19,9 @@ import pytest
 
 from raysearch.runs import results
 
+from ..security import users
 from . import slurm_cluster
-from .slurm_cluster import ROOT, SlurmCluster, wait_until
+from .slurm_cluster import ROOT, SlurmCluster, as_user, wait_until
 
 _MISSING = slurm_cluster.missing_requirement()
 pytestmark = [
@@ -135,3 +140,71 @@ def test_a_cancelled_job_stays_cancelled(cluster: SlurmCluster, checkout: Path) 
     cluster.call("scancel", str(job))
     assert cluster.wait_for_end(job, PATIENCE) == ["CANCELLED"]
     assert "queued again" not in log(checkout, job)
+
+
+USERS = ("games", "man")  # accounts of Debian, which nobody logs in to
+OTHER = "mail"
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that other users may enter. Those of pytest are closed to them."""
+    with tempfile.TemporaryDirectory(prefix="slurm", dir="/tmp") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@users.needs_two_users
+def test_jobs_of_two_users_share_nodes_and_a_third_user_gets_nothing(open_folder: Path, tiny_data: Path) -> None:
+    opened = users.with_open_paths()
+    (open_folder / "slurm").mkdir()
+    with SlurmCluster(open_folder / "slurm", wrapper=opened) as cluster:
+        jobs = {}
+        for user in USERS:
+            home = _home(open_folder / user, user, tiny_data)
+            settings = {**SETTINGS, "HOME": str(home), "RAYSEARCH_CACHE": str(home / "cache")}
+            jobs[user] = cluster.submit(
+                *(*SHARE, "--nodes=2", "clusters/slurm.sbatch", *words("run", 2)),
+                folder=home,
+                settings={**settings, "PYTHONDONTWRITEBYTECODE": "1"},
+                user=user,
+            )
+        for user, job in jobs.items():
+            path = open_folder / user / f"raysearch-{job}.log"
+            wait_until(lambda path=path: path.exists() and "trials at a time" in path.read_text(), user, PATIENCE)
+        for job in jobs.values():
+            port = 20_000 + 2 * job  # the first of a job's two
+            assert _listens(port)
+            command = [*opened, *as_user(OTHER), "ray", "status", "--address", f"127.0.0.1:{port}"]
+            for mode in ("disabled", "token"):
+                environment = {"PATH": f"{Path(sys.executable).parent}:{os.defpath}", "HOME": str(open_folder / "none")}
+                environment |= {"RAY_AUTH_MODE": mode, "RAY_AUTH_TOKEN": "0" * 64}
+                refused = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE)
+                assert refused.returncode
+                assert "InvalidAuthToken" in refused.stdout + refused.stderr
+        for user, job in jobs.items():
+            folder = f"/tmp/raysearch-{pwd.getpwnam(user).pw_uid}/{job}"
+            listed = subprocess.run([*as_user(OTHER), "ls", folder], capture_output=True, text=True)
+            assert "Permission denied" in listed.stderr
+        for user, job in jobs.items():
+            assert cluster.wait_for_end(job, PATIENCE) == ["COMPLETED"], log(open_folder / user, job)
+            assert len(outcome(open_folder / user / "run")) == CELLS
+        assert outcome(open_folder / USERS[0] / "run") == outcome(open_folder / USERS[1] / "run")
+
+
+def _home(folder: Path, user: str, data: Path) -> Path:
+    """Make a folder of a user, with the job files, a study and its data."""
+    folder.mkdir()
+    (folder / "clusters").symlink_to(ROOT / "clusters")
+    (folder / "study.py").write_text(STUDY)
+    shutil.copytree(data, folder / "data")
+    for path in (folder, *folder.rglob("*")):
+        if not path.is_symlink():
+            shutil.chown(path, user, user)
+    return folder
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as tried:
+        tried.settimeout(1.0)
+        return tried.connect_ex(("127.0.0.1", port)) == 0

@@ -48,6 +48,11 @@ def _opened() -> list[str]:
     return ["unshare", "--mount", "--propagation", "slave", "sh", "-c", "; ".join([*lines, 'exec "$@"']), "sh"]
 
 
+def with_open_paths() -> list[str]:
+    """Return the beginning of a command line whose rest reaches Python and the checkout as any user."""
+    return _opened()
+
+
 def _why_not() -> str:
     """Return why no process can run as another user here, or ""."""
     if os.getuid() != 0 or not all(map(shutil.which, ("setpriv", "unshare"))):

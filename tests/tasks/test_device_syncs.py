@@ -31,16 +31,20 @@ CASES: dict[str, SmallTask] = {
 }
 
 
+# Each method in the fast suite, its other settings in the slow one.
+PARAMETERS = [name if name in METHODS else pytest.param(name, marks=pytest.mark.slow) for name in CASES]
+
+
 @functools.cache
 def figures(name: str) -> SyncFigures:
     return measure_syncs(CASES[name])
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", PARAMETERS)
 def test_a_step_never_waits(name: str) -> None:
     assert figures(name).per_step == 0, figures(name).places
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", PARAMETERS)
 def test_an_epoch_waits_twice_at_most(name: str) -> None:
     assert figures(name).per_epoch <= MOST_PER_EPOCH, figures(name).places

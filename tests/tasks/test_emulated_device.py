@@ -28,6 +28,10 @@ CASES: dict[str, tuple[SmallTask, float]] = {  # and the largest difference of a
     "pre-training, crop": (METHODS["pre-training"], 0.01),
 }
 
+# Each method in the fast suite, its other settings in the slow one.
+SLOW = {name for name, (method, _) in CASES.items() if method not in METHODS.values()}
+PARAMETERS = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in CASES]
+
 
 def run(method: SmallTask, device: torch.device) -> tuple[list[float], Mapping[str, Any]]:
     """Return the losses of a task that is stopped and continued, and its metrics."""
@@ -42,7 +46,7 @@ def run(method: SmallTask, device: torch.device) -> tuple[list[float], Mapping[s
 
 
 @pytest.mark.filterwarnings("ignore:.*classes have fewer", "ignore:.*copying from a non-meta parameter")
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", PARAMETERS)
 def test_a_device_gives_the_numbers_of_a_cpu(name: str) -> None:
     method, tolerance = CASES[name]
     expected, metrics = run(method, torch.device("cpu"))

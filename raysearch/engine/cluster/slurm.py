@@ -29,6 +29,7 @@ _PORTS = 10_000
 _START_SECONDS = 300.0  # a file server may be slow to deliver Ray
 _CHECK_SECONDS = 5.0
 _END_SECONDS = 30.0
+_SILENT_SECONDS = 120.0  # srun does not notice that the daemon of its step was killed
 _STARTED = "Ray runtime started"
 
 # On each node. The folder above the job's is the one that is closed to others; see clusters/on_prem.yaml.
@@ -40,7 +41,9 @@ mkdir -p "$parent" && test -O "$parent" && test ! -L "$parent" && chmod 700 "$pa
 trap : TERM # of a job that ends
 ulimit -S -n "$(ulimit -H -n)"
 ray start --block --num-gpus="${SLURM_GPUS_ON_NODE:-0}" --temp-dir="$0" "$@" &
-wait $!
+ray=$!
+while sleep 10 && kill -0 $ray 2>/dev/null; do echo alive; done & # srun passes on whole lines only
+wait $ray
 wait
 rm -rf "$0"
 """
@@ -163,14 +166,17 @@ class SlurmRay:
         while _STARTED not in (text := (self._logs / node).read_text(errors="replace")):
             ended = self._steps[node].poll()
             if ended is not None or self.is_lost or time.monotonic() > deadline:
-                lines = [line for line in text.splitlines() if line.strip()]
+                lines = [line for line in text.splitlines() if line.strip() and line != "alive"]
                 raise UserError(f"Ray did not start on node {node}: {lines[-1] if lines else 'it printed nothing'}")
             time.sleep(0.2)
 
     def _start_again(self) -> None:
         """Start Ray again on nodes that lost it. Without the head there is nothing to join."""
         for node in self._job.nodes[1:]:
-            if self._steps[node].poll() is not None and not self.is_lost:
+            silent = time.time() - (self._logs / node).stat().st_mtime > _SILENT_SECONDS
+            if silent:
+                self._steps[node].kill()
+            if (silent or self._steps[node].poll() is not None) and not self.is_lost:
                 self._start(node)
 
     def _stop(self) -> None:

@@ -39,7 +39,9 @@ _MODULES = (
 
 def is_foreign(path: Path) -> bool:
     """Return whether a path is to be read as another tool's results: a file, or a folder that a reader recognizes."""
-    if (path / "study.json").exists() or not path.exists():
+    if not path.exists() or (path / "study.json").exists():
+        return False
+    if any(path.glob("*/study.json")):  # runs of raysearch, which may hold event files of a tracker
         return False
     return path.is_file() or find_reader(path) is not None
 

@@ -18,8 +18,7 @@ STEPS = 24  # and a warm-up
 SECONDS = 400.0  # far more than a run takes
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("place", ["own Ray", "a cluster"])
+@pytest.mark.parametrize("place", ["own Ray", pytest.param("a cluster", marks=pytest.mark.slow)])
 def test_a_cell_goes_on_after_its_driver_was_killed(
     place: str, tmp_path: Path, tiny_data: Path, request: pytest.FixtureRequest
 ) -> None:

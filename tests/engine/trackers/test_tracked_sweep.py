@@ -17,13 +17,13 @@ def test_a_killed_sweep_is_logged_once(tmp_path: Path, tiny_data: Path) -> None:
     prepare(tmp_path, tiny_data, iterations=4, variants=2, seeds=3)
     with Sweeps(tmp_path) as sweeps:
         first = sweeps.start("a", "--log", "tensorboard")
-        deadline = time.monotonic() + 300
+        deadline = time.monotonic() + 900
         while not ended(tmp_path, "a"):
             assert first.poll() is None, first.communicate()[0]
             assert time.monotonic() < deadline
             time.sleep(0.1)
         kill(first)
-        output = finish(sweeps.start("a", "--log", "tensorboard"))
+        output = finish(sweeps.start("a", "--log", "tensorboard"), seconds=900.0)
     assert "logged to tensorboard: tensorboard --logdir" in output
     assert "is off" not in output
     multiplexer = EventMultiplexer().AddRunsFromDirectory(str(tmp_path / "a/run" / tracking.FOLDER / "tensorboard"))

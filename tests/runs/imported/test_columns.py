@@ -111,6 +111,8 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert (out / "report.html").is_file()
     assert (out / "tables/variants.tex").is_file()
     assert run_report(str(out)) == 0, "it is a run directory like any other"
+    assert imported.is_foreign(source)
+    assert not imported.is_foreign(tmp_path), "a folder of runs is none, although it holds a table"
     for words, message in (
         ([str(source)], "error: several columns may be the metric"),
         ([str(source), "--live"], "error: --live is for a run of raysearch"),

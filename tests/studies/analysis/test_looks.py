@@ -121,6 +121,29 @@ def test_looks_of_a_running_study_are_those_of_the_complete_study(seed: int):
     assert len(reached) > 3
 
 
+def test_a_table_that_records_its_seeds_waits_for_each_of_them():
+    rows = [row for row in draw_study(0, failing=0.0) if row["seed"] in (0, 1, 3)]
+    table = pa.Table.from_pylist(rows)
+    assert look_rule.path(table, "map", "r", LOOKS).num_rows == 5
+    recorded = table.replace_schema_metadata({look_rule.SEEDS: "[0, 1, 2, 3, 4]"})
+    assert look_rule.path(recorded, "map", "r", LOOKS).num_rows == 0
+    assert look_rule.path(recorded, "map", "r", LOOKS, seeds=[3, 1, 0]).num_rows == 5
+
+
+def test_each_block_of_variants_is_judged_against_its_own_reference():
+    first = draw_study(3, failing=0.0)
+    second = [row | {"variant": row["variant"].upper()} for row in draw_study(4, failing=0.0)]
+    references = dict.fromkeys("rabcd", "r") | dict.fromkeys("RABCD", "R")
+    table = pa.Table.from_pylist(first + second)
+    rows = {row["variant"]: row for row in statistics.adaptive(table, "map", references, LOOKS).to_pylist()}
+    for name, row in adaptive(first, comparisons=8).items():
+        shared = ("delta", "delta_low", "delta_high", "level") if row["look"] == rows[name]["look"] else ()
+        assert [rows[name][key] for key in shared] == [row[key] for key in shared]
+    decided = [row for row in rows.values() if row["decided"]]
+    assert {row["variant"].isupper() for row in decided} == {True, False}
+    assert list(rows)[:2] == ["r", "R"]
+
+
 def test_undecided_are_those_that_the_next_look_needs():
     rows = draw_study(1, failing=0.0)
     final = adaptive(rows)

@@ -15,7 +15,7 @@ The draws are fixed. Bounds on counts are binomial at 1 in 1,000; what was obser
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -30,6 +30,7 @@ from dashboards.ablation.view import View, view
 from raysearch.runs import StudyRecord, describe, results
 from raysearch.studies.design import Ablation, ablation_plan, factor
 
+SLOW = pytest.mark.slow
 STUDIES = 1000
 LEVELS = 0.03
 NOISE = 0.005  # standard deviations of seeds and of cells
@@ -132,7 +133,13 @@ TASKS = {
 }
 
 
-@pytest.mark.parametrize("name", TASKS)
+def fast_first(names: Iterable[str]) -> list[Any]:
+    """Return names as parameters, the first for the fast suite and the others for the slow one."""
+    first, *others = names
+    return [first, *(pytest.param(name, marks=SLOW) for name in others)]
+
+
+@pytest.mark.parametrize("name", fast_first(TASKS))
 def test_intervals_hold_the_truth_95_times_in_100(name: str):
     task = TASKS[name]
     studies = simulate(task, seeds=6)
@@ -146,14 +153,14 @@ def test_intervals_hold_the_truth_95_times_in_100(name: str):
 
 
 NULLS = {
-    "one comparison": FakeTask((0.0,)),
     "four comparisons": FakeTask((0.0,) * 4),
+    "one comparison": FakeTask((0.0,)),
     "cells fail at random": FakeTask((0.0,) * 4, failing=0.15),
     "seeds scatter unequally": FakeTask((0.0,) * 4, noise=lambda seed: NOISE * (0.5 + 0.25 * seed)),
 }
 
 
-@pytest.mark.parametrize("name", NULLS)
+@pytest.mark.parametrize("name", fast_first(NULLS))
 def test_without_an_effect_one_study_in_twenty_decides_anything(name: str):
     studies = simulate(NULLS[name], seeds=5, seed=2)
     wrong = sum(any(variant.verdict in ("better", "worse") for variant in run.variants) for run in studies)
@@ -166,7 +173,7 @@ def test_without_an_effect_one_study_in_twenty_decides_anything(name: str):
         assert uncorrected > most(0.05)  # so the bound above is Holm's doing
 
 
-@pytest.mark.parametrize("ratio", [2.0, 3.0, 5.0])
+@pytest.mark.parametrize("ratio", [3.0, pytest.param(2.0, marks=SLOW), pytest.param(5.0, marks=SLOW)])
 def test_one_planted_effect_is_found_as_often_as_theory_says(ratio: float):
     seeds = 5
     studies = simulate(FakeTask((ratio * standard_error(seeds),)), seeds, seed=3)

@@ -1,7 +1,5 @@
 """Few-shot studies become cells, each with the pre-training that it starts from, under names that last."""
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,11 +7,14 @@ from typing import Any
 import pytest
 from ray import tune
 
+from raysearch import sweep
 from raysearch.core import UserError
 from raysearch.runs import describe
 from raysearch.studies.configs import TASKS, overrides
 from raysearch.studies.design import Ablation, Search, ablation_plan, choice, factor, plan, search_plan, study_files
 from raysearch.tasks import registry
+
+from ... import commands
 
 DATA = "d" * 64
 
@@ -285,7 +286,9 @@ def test_a_split_counts_by_what_it_says_and_not_by_its_place(tmp_path: Path) -> 
     assert len({before, cell({"data.split": "auto"}).hash, cell({"data.split": "own"}).hash, cell().hash}) == 4
 
 
-def test_a_dry_run_names_the_pre_trainings_that_are_still_to_run(tmp_path: Path) -> None:
+def test_a_dry_run_names_the_pre_trainings_that_are_still_to_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = [
         "helixformer_depth",
         "--dry-run",
@@ -296,8 +299,8 @@ def test_a_dry_run_names_the_pre_trainings_that_are_still_to_run(tmp_path: Path)
         "--set",
         "model.weights=none",
     ]
-    command = [sys.executable, "-m", "raysearch.sweep", *words, "--out", str(tmp_path / "run")]
-    output = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout
+    assert commands.run_app(sweep.app, *words, "--out", tmp_path / "run") in (0, None)
+    output = capsys.readouterr().out
     lines = [line.split(maxsplit=5) for line in output.splitlines() if "pre-training of small" in line]
     assert [line[1:5] for line in lines] == [["to", "run", "seed", "0"], ["to", "run", "seed", "1"]]
     assert "8 cells: 0 ended, 8 to run" in output

@@ -149,8 +149,15 @@ def test_unknown_names_are_one_line_that_lists_the_known_ones() -> None:
     ("old", "new", "message"),
     [
         ('"scaled", config', '"lwfm", config', "the few-shot method 'lwfm' is registered twice"),
-        ('"scaled", config', '"train", config', "the configs already have a section 'train'"),
-        ('"tiny", taps', '"small", taps', "the backbone 'small' is registered twice"),
+        pytest.param(
+            '"scaled", config',
+            '"train", config',
+            "the configs already have a section 'train'",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            '"tiny", taps', '"small", taps', "the backbone 'small' is registered twice", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_a_taken_name_is_one_line_and_exit_code_2(old: str, new: str, message: str, tmp_path: Path) -> None:

@@ -102,7 +102,11 @@ def test_a_method_without_its_extension_is_one_line_that_lists_the_known_ones() 
     ("text", "message"),
     [
         (EXTENSION.replace('"margin", config', '"adsh", config'), "the hashing method 'adsh' is registered twice"),
-        (EXTENSION.replace('"margin", config', '"train", config'), "the configs already have a section 'train'"),
+        pytest.param(
+            EXTENSION.replace('"margin", config', '"train", config'),
+            "the configs already have a section 'train'",
+            marks=pytest.mark.slow,
+        ),
         ("raise RuntimeError('no')", "cannot be imported: RuntimeError: no"),
     ],
 )
