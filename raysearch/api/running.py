@@ -72,8 +72,10 @@ def run(
         keep=None if keep is None else Keep(keep),
     )
     checked = sweep_request.check(request)
+    console = cli.console(stderr=True)
+    console.quiet = in_notebook()  # a line for people would be an output of its own there
     with _progress() as emit:
-        sweep = sweep_request.open_sweep(checked, cli.console(stderr=True), "", emit=emit)
+        sweep = sweep_request.open_sweep(checked, console, "", emit=emit)
         location = sweep.location
         location.check_writable()
         with sweep.context.interrupt.caught(), location.synced(sweep.context.console.print):

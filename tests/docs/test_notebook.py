@@ -31,6 +31,8 @@ def test_the_notebook_runs_and_shows_its_effects(tmp_path: Path, monkeypatch: py
     assert len(figures) == 1
     assert any(len(trace["x"]) == 3 for trace in figures[0]["data"]), "the difference of every seed"
     pages = "".join(data.get("text/html", "") for data in shown)
-    assert "6 of 6 cells ended" in pages
+    ran = [output.data for output in notebook.cells[2].outputs if "data" in output]
+    assert len(ran) == 2, "the progress and the run, and no line for people"
+    assert "6 of 6 cells ended" in ran[0]["text/html"]
     assert "<th>verdict</th>" in pages
     assert (tmp_path / "runs" / "circle" / "report.html").is_file()

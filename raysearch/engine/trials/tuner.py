@@ -127,6 +127,8 @@ def run_trials(
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 stop=callbacks.Stopper(interrupt),
                 verbose=0,
+                # Tune's default in a notebook clears the running cell's output, with the progress of the study.
+                progress_reporter=tune.CLIReporter(),
             ),
         ).fit()
     worker_group.remove_all(group.run)
