@@ -164,6 +164,9 @@ def main(
     address: str | None = typer.Option(
         None, rich_help_panel=_CLUSTER, help="Address of a running Ray cluster. By default Ray starts on this machine."
     ),
+    dashboard: bool = typer.Option(
+        False, "--dashboard", rich_help_panel=_CLUSTER, help="Start the dashboard of Ray on this machine."
+    ),
     workers: int = typer.Option(1, min=1, rich_help_panel=_CLUSTER, help="Ray Train workers per trial."),
     gpus_per_worker: float | None = typer.Option(
         None, min=0, rich_help_panel=_CLUSTER, help="GPUs per worker, or a share of one. By default 1 if there are any."
@@ -225,6 +228,7 @@ def main(
         adopt=not no_adopt,
         keep=keep,
         trackers=log,
+        dashboard=dashboard,
         effect=effect,
         pilot=pilot,
     )

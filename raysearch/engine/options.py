@@ -74,6 +74,7 @@ class Options:
     adopt: bool = True  # take over cells that runs beside this one have finished
     keep: Keep | None = None  # checkpoints of finished cells that stay; None: all
     trackers: tuple[str, ...] = ()  # that the study is logged to; see `engine.trackers`
+    dashboard: bool = False  # start the dashboard of Ray on this machine
     effect: float | None = None  # whose seeds a dry run counts
     pilot: Path | None = None  # run whose spread and cost a dry run takes; None: this run's
 

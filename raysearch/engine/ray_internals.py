@@ -126,6 +126,11 @@ def random_token() -> dict[str, str]:
     return {_AUTH_MODE: "token", _AUTH_TOKEN: secrets.token_hex(32)}
 
 
+def current_token() -> str:
+    """Return the token of the Ray that `only_for_this_process` started."""
+    return os.environ[_AUTH_TOKEN]
+
+
 @contextlib.contextmanager
 def handlers_restored() -> Iterator[None]:
     """Put the caller's handler of SIGTERM back after a `ray.init` in the block, which installs one of Ray's.

@@ -14,7 +14,7 @@ import socket
 import stat
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,10 @@ import ray
 
 from raysearch.core import UserError, count_cpus, environment, run_periodically
 from raysearch.engine import ray_internals
-from raysearch.engine.cluster import memory
+from raysearch.engine.cluster import dashboard, memory
 from raysearch.engine.options import cluster_address
 
+_LOOPBACK = "127.0.0.1"
 _CONNECT_SECONDS = 5.0
 _LONGEST_DIRECTORY = 18  # characters: a socket's path has at most 107, and the names below a directory up to 89
 _SLOW_SECONDS = 10.0  # after which, and at which interval, the log mentions that Ray has not answered
@@ -33,13 +34,15 @@ _log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def connected(address: str | None) -> Iterator[None]:
+def connected(address: str | None, show_dashboard: Callable[[str], None] | None = None) -> Iterator[None]:
     """Join a cluster, or start Ray on this machine with all its CPUs and GPUs; disconnect at the end.
 
     If this process is connected already, the block uses that connection and leaves it open.
 
     Args:
         address: the cluster's address; None for `RAY_ADDRESS`, or else this machine.
+        show_dashboard: takes a line with the address of a dashboard that starts with Ray on this machine; None starts
+            none.
 
     Raises:
         UserError: the cluster does not answer or refuses this process, or Ray does not start here.
@@ -61,8 +64,11 @@ def connected(address: str | None) -> Iterator[None]:
     else:
         with ray_internals.only_for_this_process():
             with _slow_start_logged("Ray on this machine"), ray_internals.handlers_restored():
-                _start_local(log_settings)
-            yield from _until_shutdown()
+                url = _start_local(log_settings, show_dashboard is not None)
+            with contextlib.ExitStack() as stack:
+                if show_dashboard is not None:
+                    stack.enter_context(dashboard.announced(url, private_directory().parent, show_dashboard))
+                yield from _until_shutdown()
 
 
 def free_port() -> int:
@@ -179,8 +185,8 @@ def _slow_start_logged(target: str, address: str | None = None) -> Iterator[None
     _log.info("connected to %s after %.1f s; its log files: %s", target, time.monotonic() - started, logs)
 
 
-def _start_local(log_settings: Mapping[str, Any]) -> None:
-    """Start Ray on this machine, beside any other Ray that runs here.
+def _start_local(log_settings: Mapping[str, Any], with_dashboard: bool = False) -> str | None:
+    """Start Ray on this machine, beside any other Ray that runs here; return the address of its dashboard, if any.
 
     Ray's processes search the machine for the address of their cluster, and give up after a minute if they find
     several. So they are given the address, whose port must then be chosen in advance.
@@ -195,10 +201,11 @@ def _start_local(log_settings: Mapping[str, Any]) -> None:
     with environment.variables_set({ray_internals.HEAD_PORT: str(port)}):
         try:
             # "local" starts a cluster even if the file of a dead one is still in Ray's temporary directory.
-            ray.init(
+            context = ray.init(
                 address="local",
                 num_cpus=count_cpus(),  # Ray would count those of the machine
-                include_dashboard=False,
+                include_dashboard=with_dashboard,
+                dashboard_host=_LOOPBACK,
                 _temp_dir=str(private_directory()),
                 runtime_env={"env_vars": {"RAY_ADDRESS": address}},
                 **shares,
@@ -209,6 +216,7 @@ def _start_local(log_settings: Mapping[str, Any]) -> None:
             raise UserError(
                 f"Ray did not start on this machine: {reason}; its log files are in {log_directory()}"
             ) from error
+    return context.dashboard_url if with_dashboard else None
 
 
 def _join(address: str, log_settings: Mapping[str, Any]) -> None:

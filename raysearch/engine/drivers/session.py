@@ -228,7 +228,8 @@ def open_session(context: RunContext, configs: Sequence[RunConfig]) -> Iterator[
         for key in images
         if run.shards is not None and key.split is not None
     }
-    with heartbeat_writer.HeartbeatWriter(run.directory) as heartbeat, connection.connected(options.address):
+    show = functools.partial(context.console.print, markup=False, soft_wrap=True) if options.dashboard else None
+    with heartbeat_writer.HeartbeatWriter(run.directory) as heartbeat, connection.connected(options.address, show):
         meter = budget.CostMeter(run.directory / budget.COST_FILE)
         if options.max_cost is not None:
             budget.check_cost_limit(meter, options.max_cost)

@@ -64,6 +64,7 @@ class SweepRequest:
     adopt: bool = True
     keep: Keep | None = None  # checkpoints of finished cells that stay; None: all
     trackers: Sequence[str] = ()
+    dashboard: bool = False  # of Ray on this machine
     effect: float | None = None  # whose seeds a dry run counts
     pilot: str | None = None  # run directory whose spread and cost a dry run takes
 
@@ -91,6 +92,7 @@ class SweepRequest:
             adopt=self.adopt,
             keep=self.keep,
             trackers=tuple(self.trackers),
+            dashboard=self.dashboard,
             effect=self.effect,
             pilot=Path(self.pilot) if self.pilot is not None else None,
         )
@@ -161,6 +163,8 @@ def check(request: SweepRequest, with_data: bool = True) -> CheckedRequest:
     problems = Problems()
     if request.max_cost is not None and not on_cluster:
         problems.add(_NO_PRICE)
+    if request.dashboard and on_cluster:
+        problems.add("--dashboard starts that of Ray on this machine; a cluster has its own at port 8265 of its head")
     with problems.caught():
         check_gpus(request.workers, gpus)
     trackers: Sequence[str] = ()
