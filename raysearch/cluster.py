@@ -1,8 +1,8 @@
 """Fill in a cluster file, and check it and a study on it before it costs money. Write and check a SLURM job.
 
-python -m raysearch.cluster fill clusters/aws.yaml my-cluster.yaml --stack raysearch --region us-west-2
-python -m raysearch.cluster check my-cluster.yaml
-python -m raysearch.cluster check my-cluster.yaml --study srem_ablation --data s3://bucket/data --out s3://bucket/srem
+python -m raysearch.cluster check clusters/aws.yaml
+python -m raysearch.cluster check clusters/aws.yaml --study srem_ablation --data s3://bucket/data --out s3://bucket/srem
+python -m raysearch.cluster fill clusters/aws.yaml my-cluster.yaml --stack birds --region us-west-2
 python -m raysearch.cluster slurm srem_ablation my-job.sbatch --out /shared/runs/srem --gpus 1 --jobs 16
 """
 
@@ -19,7 +19,16 @@ from raysearch.core import UserError, atomic, cli
 from raysearch.engine.cluster import slurm
 from raysearch.engine.cluster.capacity import TrialResources
 from raysearch.engine.drivers import sweep_request
-from raysearch.engine.preflight import NodeType, aws, checks, kuberay_yaml, ray_yaml, slurm_job, supply_chain
+from raysearch.engine.preflight import (
+    NodeType,
+    aws,
+    checks,
+    kuberay_yaml,
+    launch_templates,
+    ray_yaml,
+    slurm_job,
+    supply_chain,
+)
 from raysearch.engine.preflight.check_result import CheckResult, CheckStatus, collect, failed, passed, warned
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
@@ -29,7 +38,7 @@ _STYLES = {CheckStatus.PASS: "green", CheckStatus.WARN: "yellow", CheckStatus.FA
 
 @app.command(
     epilog=cli.examples(
-        "raysearch cluster check my-cluster.yaml",
+        "raysearch cluster check clusters/aws.yaml",
         "raysearch cluster check my-cluster.yaml --study srem_ablation --data s3://bucket/cub --out s3://bucket/srem",
     )
 )
@@ -47,7 +56,7 @@ def check(
 ) -> None:
     """Check FILE, and a study on its cluster: what is unsafe, missing or too small. Nothing is started or paid for.
 
-    Data and results are reached with this machine's credentials. On AWS, the account's quotas are read.
+    Data and results are reached with this machine's credentials. On AWS, the account's stack and quotas are read.
     """
     data = cli.absolute(data) if data else data
     if study and not data:
@@ -71,8 +80,12 @@ def check(
         results += ray_yaml.check_folders(config)
         results += supply_chain.check_commands(config)
         results += collect("versions", lambda: checks.check_versions(config))
-        if (config.get("provider") or {}).get("type") == "aws" and not problems:
-            client = aws.quotas_client(config["provider"]["region"])
+        provider = config.get("provider") or {}
+        region = str(provider.get("region", ""))
+        if provider.get("type") == "aws" and region and not ray_yaml.open_placeholders(config):
+            results += collect("account", lambda: launch_templates.check_account(config, region))
+        if provider.get("type") == "aws" and not problems:
+            client = aws.connect("service-quotas", region)
             results += collect("quotas", lambda: aws.check_quotas(types, max_nodes, client))
     if study and data:
         results += collect("study", lambda: checks.check_study(study, profile, data, set_, workers))
@@ -87,11 +100,11 @@ def check(
 
 @app.command(
     epilog=cli.examples(
-        "raysearch cluster fill clusters/aws.yaml my-cluster.yaml --set Region=eu-central-1",
+        "raysearch cluster fill clusters/aws.yaml my-cluster.yaml --stack birds --region eu-central-1",
     )
 )
 def fill(
-    template: Annotated[Path, typer.Argument(help="clusters/aws.yaml, or your own copy of it", metavar="TEMPLATE")],
+    template: Annotated[Path, typer.Argument(help="a file in clusters/, or your own copy of it", metavar="TEMPLATE")],
     out: Annotated[Path, typer.Argument(help="the file to write", metavar="OUT")],
     stack: Annotated[str | None, typer.Option(help="name of the stack made from clusters/aws/account.yaml")] = None,
     region: Annotated[str | None, typer.Option(help="the stack's region")] = None,
@@ -99,7 +112,10 @@ def fill(
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="the value of placeholder <NAME>")
     ] = None,
 ) -> None:
-    """Replace the placeholders <NAME> of TEMPLATE, by --set and on AWS by the outputs of the account's stack."""
+    """Replace the placeholders <NAME> of TEMPLATE, by --set and on AWS by the outputs of the account's stack.
+
+    clusters/aws.yaml needs this for another name or a network of your own only.
+    """
     cli.check_writable(out, "OUT")
     if kuberay_yaml.read_objects(template) is None:
         ray_yaml.read_cluster_file(template)  # raises if it is not a cluster file

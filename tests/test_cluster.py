@@ -45,11 +45,13 @@ def filled(out: Path, *values: str) -> subprocess.CompletedProcess[str]:
     return run_cluster("fill", "clusters/kuberay.yaml", str(out), *words)
 
 
-def test_check_lists_open_placeholders_and_ends_with_one_line() -> None:
-    process = run_cluster("check", str(SHIPPED))
+def test_check_lists_open_placeholders_and_ends_with_one_line(tmp_path: Path) -> None:
+    changed = tmp_path / "changed.yaml"
+    changed.write_text(SHIPPED.read_text().replace("instance-type: m7i.2xlarge", "instance-type: <HeadType>"))
+    process = run_cluster("check", str(changed))
     assert process.returncode == 2
     lines = process.stdout.splitlines()
-    assert any(line.startswith("FAIL") and line.endswith("<ImageId> is not filled in") for line in lines)
+    assert any(line.startswith("FAIL") and line.endswith("<HeadType> is not filled in") for line in lines)
     assert process.stderr.splitlines()[-1].endswith("checks failed")
     assert "Traceback" not in process.stderr
 
@@ -67,23 +69,21 @@ def test_check_lists_every_placeholder_of_the_kubernetes_file() -> None:
 
 @pytest.mark.usefixtures("aws")
 def test_fill_uses_the_outputs_of_the_stack(tmp_path: Path) -> None:
-    account_stack.create(client)
+    account_stack.create(client, "birds", {**account_stack.make_network(client), "ClusterName": "birds"})
     out = tmp_path / "mine.yaml"
-    cluster.fill(SHIPPED, out, "raysearch", account_stack.REGION)
+    cluster.fill(SHIPPED, out, "birds", account_stack.REGION)
     config = ray_yaml.read_cluster_file(out)
-    outputs = account_stack.outputs(client)
     assert ray_yaml.open_placeholders(config) == []
+    assert config["cluster_name"] == "birds"
     assert config["provider"]["region"] == account_stack.REGION
-    types = config["available_node_types"]
-    profiles = {name: section["node_config"]["IamInstanceProfile"]["Arn"] for name, section in types.items()}
-    assert profiles.pop("head") == outputs["HeadProfile"]
-    assert set(profiles.values()) == {outputs["WorkerProfile"]}
-    assert types["spot_g5"]["node_config"]["SubnetIds"] == outputs["Subnets"].split(",")
+    node = config["available_node_types"]["spot_g5"]["node_config"]
+    assert node["LaunchTemplate"]["LaunchTemplateName"] == "birds-worker"
+    assert node["SubnetIds"] == account_stack.outputs(client, "birds")["Subnets"].split(",")
 
 
 @pytest.mark.usefixtures("aws")
 def test_public_subnets_are_refused(tmp_path: Path) -> None:
-    account_stack.create(client, public=True)
+    account_stack.create(client, parameters=account_stack.make_network(client, public=True))
     with pytest.raises(UserError, match=r"us-west-2a.* gives its nodes public addresses"):
         cluster.fill(SHIPPED, tmp_path / "mine.yaml", "raysearch", account_stack.REGION)
     assert not (tmp_path / "mine.yaml").exists()

@@ -41,7 +41,7 @@ mkdir -p "$folder/bin" && ln -s {pip} "$folder/bin/pip"
 
 
 class World:
-    """AWS with a VPC of three private subnets, and a user's machine with an empty home."""
+    """AWS, and a user's machine with an empty home."""
 
     def __init__(self, scratch: Path) -> None:
         self._scratch, self._holders = scratch, {}  # type: Path, dict[str, int]
@@ -60,6 +60,7 @@ class World:
         self.environment = {
             "AWS_ENDPOINT_URL": self.address,
             "AWS_SECRET_ACCESS_KEY": "x",
+            "AWS_DEFAULT_REGION": REGION,
             "AWS_EC2_METADATA_DISABLED": "true",  # else a client asks a cloud's own address
             ADDRESS: self.address,
             "PATH": f"{scratch / 'bin'}:{Path(sys.prefix) / 'bin'}:/usr/sbin:/usr/bin:/sbin:/bin",

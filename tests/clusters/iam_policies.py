@@ -51,7 +51,9 @@ def _holds(operator: str, value: str | None, wanted: list[str]) -> bool:
     )
 
 
-def parts(form: Mapping[str, str], vpc: str, role: str, tags: Mapping[str, Context]) -> Iterator[Part]:
+def parts(
+    form: Mapping[str, str], vpc: str, role: str, tags: Mapping[str, Context], templates: Mapping[str, str]
+) -> Iterator[Part]:
     """What a request to EC2 does.
 
     Args:
@@ -59,6 +61,7 @@ def parts(form: Mapping[str, str], vpc: str, role: str, tags: Mapping[str, Conte
         vpc: of the subnets that it may name.
         role: ARN of the role in the instance profile that it may name.
         tags: of instances, by id.
+        templates: ids of launch templates, by name.
     """
     action = f"ec2:{form['Action']}"
     if form["Action"].startswith("Describe"):
@@ -69,10 +72,10 @@ def parts(form: Mapping[str, str], vpc: str, role: str, tags: Mapping[str, Conte
         own = {f"aws:ResourceTag/{key}": value for key, value in tags[name].items()}
         yield action, f"{_HERE}instance/{name}", {**own, **asked}
     if form["Action"] == "RunInstances":
-        yield from _run(form, vpc, role)
+        yield from _run(form, vpc, role, templates)
 
 
-def _run(form: Mapping[str, str], vpc: str, role: str) -> Iterator[Part]:
+def _run(form: Mapping[str, str], vpc: str, role: str, templates: Mapping[str, str]) -> Iterator[Part]:
     instance = {f"aws:RequestTag/{key}": value for key, value in _tags(form, "TagSpecification.1.Tag.").items()}
     yield (
         "ec2:RunInstances",
@@ -94,6 +97,8 @@ def _run(form: Mapping[str, str], vpc: str, role: str) -> Iterator[Part]:
     yield "ec2:RunInstances", f"{_HERE}security-group/{form['SecurityGroupId.1']}", {}
     yield "ec2:RunInstances", f"arn:aws:ec2:us-west-2::image/{form['ImageId']}", {}
     yield "ec2:RunInstances", f"{_HERE}subnet/{form['SubnetId']}", {"ec2:Vpc": f"{_HERE}vpc/{vpc}"}
+    if template := form.get("LaunchTemplate.LaunchTemplateName"):
+        yield "ec2:RunInstances", f"{_HERE}launch-template/{templates[template]}", {}
     for kind in ("instance", "volume"):
         yield "ec2:CreateTags", f"{_HERE}{kind}/*", {"ec2:CreateAction": "RunInstances"}
     yield "iam:PassRole", role, {"iam:PassedToService": "ec2.amazonaws.com"}

@@ -15,6 +15,7 @@ from . import account_stack, iam_policies
 from .fake_aws import World
 
 PORT = 8265
+FILE = "clusters/aws.yaml"  # as the repository has it
 # One worker that needs a GPU: as a trial's, its placement group is what nodes are added for.
 JOB = """
 import os
@@ -48,20 +49,21 @@ def main(scratch: Path) -> None:
         if done.returncode != code:
             sys.exit(f"{name} ended with {done.returncode}, not {code}")
 
-    seen["vpc"] = account_stack.create(world.client)
-    mine, python = scratch / "my-cluster.yaml", [sys.executable, "-m"]
-    where = ["--stack", "raysearch", "--region", account_stack.REGION]
-    step("fill", [*python, "raysearch.cluster", "fill", "clusters/aws.yaml", str(mine), *where])
+    check = [sys.executable, "-m", "raysearch.cluster", "check", FILE]
     step("token", ["ray", "get-auth-token", "--generate"])
     token = world.home / ".ray" / "auth_token"
     token.chmod(0o644)
-    step("check open", [*python, "raysearch.cluster", "check", str(mine)], code=2)
+    step("check open", check, code=2)
     token.chmod(0o600)
-    step("check", [*python, "raysearch.cluster", "check", str(mine)])
+    step("check without stack", check, code=2)
+    step("up without stack", ["ray", "up", "--yes", FILE], code=1, RAY_AUTH_MODE="token")
+    seen["vpc"] = account_stack.create(world.client)
+    step("check in another region", check, code=2, AWS_DEFAULT_REGION="eu-central-1")
+    step("check", check)
 
     begun = len(world.requests)
-    seen["up"] = up(world, mine)
-    step("status", ["ray", "exec", str(mine), "ray status"])
+    seen["up"] = up(world, FILE)
+    step("status", ["ray", "exec", FILE, "ray status"])
     seen["loopback"], seen["elsewhere"] = reachable("127.0.0.1"), reachable("10.20.0.1")
     jobs = ["ray", "job", "list", "--address", f"http://127.0.0.1:{PORT}"]
     step("with token", jobs, RAY_AUTH_MODE="token")
@@ -73,7 +75,7 @@ def main(scratch: Path) -> None:
     seen["launched"] = instances(world)
     seen["homes"] = {one["InstanceId"]: home(world.home_of(one["InstanceId"])) for one in seen["launched"]}
     seen["volumes"] = world.client("ec2").describe_volumes()["Volumes"]
-    step("down", ["ray", "down", "--yes", str(mine)])
+    step("down", ["ray", "down", "--yes", FILE])
     seen["left"] = instances(world)
     seen["requests"], seen["calls"] = world.requests[begun:], world.calls
     ec2, iam = world.client("ec2"), world.client("iam")
@@ -82,15 +84,16 @@ def main(scratch: Path) -> None:
     seen["outputs"] = found = account_stack.outputs(world.client)
     role = account_stack.role_of(iam, found["HeadProfile"])["RoleName"]
     seen["policy"] = iam_policies.statements(iam, role)
+    seen["templates"] = account_stack.templates(world.client)
     seen["worker_role"] = account_stack.role_of(iam, found["WorkerProfile"])["Arn"]
     (scratch / "seen.json").write_text(json.dumps(seen, default=str))
     world.close()
 
 
-def up(world: World, file: Path) -> str:
+def up(world: World, file: str) -> str:
     """`ray up`, again where a machine that is busy did not start Ray within the 30 s that Ray waits for itself."""
     for _ in range(3):
-        done = world.run(["ray", "up", "--yes", str(file)], RAY_AUTH_MODE="token")
+        done = world.run(["ray", "up", "--yes", file], RAY_AUTH_MODE="token")
         print(f"== up: {done.returncode}\n{done.stdout}", flush=True)
         if "timed out during startup" not in done.stdout:
             break

@@ -1,5 +1,6 @@
 """clusters/aws/account.yaml: what it makes in an account, and what its roles may not do."""
 
+import ipaddress
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -26,13 +27,14 @@ class Account:
         self.outputs = account_stack.outputs(self.client)
         self.head = account_stack.role_of(self.client("iam"), self.outputs["HeadProfile"])
         self.worker = account_stack.role_of(self.client("iam"), self.outputs["WorkerProfile"])
+        self.templates = account_stack.templates(self.client)
         self.policy = iam_policies.statements(self.client("iam"), self.head["RoleName"])
 
     def client(self, service: str) -> Any:
         return boto3.client(service, region_name=account_stack.REGION)
 
     def may(self, role: str | None = None, vpc: str | None = None, **form: str) -> bool:
-        asked = iam_policies.parts(form, vpc or self.vpc, role or self.worker["Arn"], TAGS)
+        asked = iam_policies.parts(form, vpc or self.vpc, role or self.worker["Arn"], TAGS, self.templates)
         return iam_policies.allowed(self.policy, asked)
 
     def node(self) -> dict[str, str]:
@@ -43,6 +45,7 @@ class Account:
             "ImageId": self.outputs["ImageId"],
             "IamInstanceProfile.Arn": self.outputs["WorkerProfile"],
             "SecurityGroupId.1": self.outputs["SecurityGroup"],
+            "LaunchTemplate.LaunchTemplateName": "raysearch-worker",
             "SubnetId": self.outputs["Subnets"].split(",")[0],
             "MetadataOptions.HttpTokens": "required",
             "BlockDeviceMapping.1.Ebs.Encrypted": "true",
@@ -93,6 +96,7 @@ def test_cloudformation_accepts_the_template() -> None:
 def test_the_head_may_start_tag_and_end_its_own_nodes(account: Account) -> None:
     assert account.may(**account.node())
     assert account.may(**account.node() | {"InstanceType": "g5.2xlarge"})
+    assert account.may(**account.node() | {"InstanceType": "g6e.2xlarge"})
     assert account.may(Action="DescribeInstances")
     assert account.may(Action="TerminateInstances", **{"InstanceId.1": "i-own"})
     tag = {"ResourceId.1": "i-own", "Tag.1.Key": "ray-node-status", "Tag.1.Value": "up-to-date"}
@@ -110,6 +114,7 @@ def test_the_head_may_start_tag_and_end_its_own_nodes(account: Account) -> None:
         {"ImageId": "ami-0000000000000000f"},
         {"SecurityGroupId.1": "sg-0000000000000000f"},
         {"KeyName": "payroll"},
+        {"LaunchTemplate.LaunchTemplateName": "raysearch-head"},
     ],
     ids=lambda change: next(iter(change)),
 )
@@ -190,9 +195,49 @@ def test_the_bucket_is_encrypted_private_and_stays(account: Account, template: d
     assert refused["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
 
 
-def test_its_outputs_fill_the_cluster_file(account: Account) -> None:
-    from raysearch.engine.preflight import ray_yaml
+def test_launch_templates_hold_what_aws_gave_a_name_to(account: Account) -> None:
+    for name, profile in (("raysearch-head", "HeadProfile"), ("raysearch-worker", "WorkerProfile")):
+        versions = account.client("ec2").describe_launch_template_versions(LaunchTemplateName=name)
+        assert versions["LaunchTemplateVersions"][0]["LaunchTemplateData"] == {
+            "ImageId": account.outputs["ImageId"],
+            "SecurityGroupIds": [account.outputs["SecurityGroup"]],
+            "IamInstanceProfile": {"Arn": account.outputs[profile]},
+        }
 
-    text = (account_stack.TEMPLATE.parents[1] / "aws.yaml").read_text()
-    assert ray_yaml.open_placeholders(yaml.safe_load(ray_yaml.fill_placeholders(text, account.outputs))) == []
+
+def test_its_network_gives_no_public_addresses(account: Account) -> None:
+    subnets = account.client("ec2").describe_subnets(Filters=[{"Name": "vpc-id", "Values": [account.vpc]}])["Subnets"]
+    assert [subnet["MapPublicIpOnLaunch"] for subnet in subnets] == [False] * 4
+    private = account.outputs["Subnets"].split(",")
+    zones = [subnet["AvailabilityZone"] for subnet in subnets if subnet["SubnetId"] in private]
+    assert sorted(zones) == list(account_stack.ZONES)
+
+
+def test_nodes_reach_out_by_nat_and_none_finds_an_address_in_its_subnet(template: dict[str, Any]) -> None:
+    """By the template's text: moto makes neither associations of routes nor the interface's further addresses."""
+    made = {name: resource.get("Properties", {}) for name, resource in template["Resources"].items()}
+    for subnet in ("SubnetA", "SubnetB", "SubnetC"):
+        assert made[f"{subnet}Routes"] == {"SubnetId": {"Ref": subnet}, "RouteTableId": {"Ref": "PrivateRoutes"}}
+    assert made["WayOut"]["RouteTableId"] == {"Ref": "PrivateRoutes"}
+    assert made["WayOut"]["NatGatewayId"] == {"Ref": "Nat"}
+    assert made["Nat"]["SubnetId"] == made["NatSubnetIsFull"]["SubnetId"] == {"Ref": "NatSubnet"}
+    addresses = ipaddress.ip_network(made["NatSubnet"]["CidrBlock"]).num_addresses
+    kept_by_aws = 5
+    assert 1 + made["NatSubnetIsFull"]["SecondaryPrivateIpAddressCount"] + 1 == addresses - kept_by_aws
+    assert template["Resources"]["NatSubnetIsFull"]["DependsOn"] == "Nat", "the gateway comes first"
+
+
+def test_a_network_of_its_owner_is_left_as_it_is(account: Account) -> None:
+    gateways = account.client("ec2").describe_nat_gateways()["NatGateways"]
+    network = account_stack.make_network(account.client)
+    parameters = {**network, "ClusterName": "birds", "Bucket": "birds"}
+    assert account_stack.create(account.client, "birds", parameters) == network["Vpc"]
+    assert account_stack.outputs(account.client, "birds")["Subnets"] == network["Subnets"]
+    assert account.client("ec2").describe_nat_gateways()["NatGateways"] == gateways
+    assert {"birds-head", "birds-worker"} <= account_stack.templates(account.client).keys()
+
+
+def test_its_bucket_has_a_name_of_the_account(template: dict[str, Any], account: Account) -> None:
+    name = template["Resources"]["Storage"]["Properties"]["BucketName"]["If"]
+    assert name == ["HasBucketName", {"Ref": "Bucket"}, {"Sub": "raysearch-${AWS::AccountId}-${AWS::Region}"}]
     assert account.outputs["BucketUri"] == "s3://birds-and-results"

@@ -27,15 +27,6 @@ from raysearch.engine.preflight import ray_yaml, supply_chain
 from . import iam_policies
 
 FILE = Path(__file__).parents[2] / "clusters" / "aws.yaml"
-FILLED = {
-    "ClusterName": "raysearch",
-    "Region": "us-west-2",
-    "ImageId": "ami-1",
-    "Subnets": "subnet-1, subnet-2",
-    "SecurityGroup": "sg-1",
-    "HeadProfile": "arn:aws:iam::1:instance-profile/head",
-    "WorkerProfile": "arn:aws:iam::1:instance-profile/worker",
-}
 UNSHARE = ["unshare", "--net", "--pid", "--mount", "--fork", "--kill-child", "--mount-proc"]
 
 
@@ -49,20 +40,36 @@ def _may_unshare() -> bool:
 
 @pytest.fixture
 def config() -> dict[str, Any]:
-    return yaml.safe_load(ray_yaml.fill_placeholders(FILE.read_text(), FILLED))
+    return yaml.safe_load(FILE.read_text())
 
 
 def test_ray_accepts_the_file(config: dict[str, Any]) -> None:
+    assert ray_yaml.open_placeholders(config) == []
     prepared = prepare_config(config)
     validate_config(prepared)
     node_types = prepared["available_node_types"]
     assert node_types["head"]["max_workers"] == 0
-    assert {one["node_config"]["SubnetIds"][0] for one in node_types.values()} == {"subnet-1"}
-    assert all(one["node_config"]["SubnetIds"] == ["subnet-1", "subnet-2"] for one in node_types.values())
+    templates = {name: one["node_config"]["LaunchTemplate"]["LaunchTemplateName"] for name, one in node_types.items()}
+    assert templates.pop("head") == "raysearch-head"
+    assert set(templates.values()) == {"raysearch-worker"}
     market = {name: one["node_config"].get("InstanceMarketOptions", {}) for name, one in node_types.items()}
-    assert {name for name, one in market.items() if one} == {"spot_g6", "spot_g5"}
+    assert {name for name, one in market.items() if one} == {"spot_g6", "spot_g5", "spot_g6e"}
     # Ray would put its own where one is missing: an image of 2018, a nightly build, a public dashboard.
     assert not [one for field, one in prepared.items() if field.endswith("commands") and "ray-wheels" in str(one)]
+
+
+def test_the_region_is_one_line() -> None:
+    assert [
+        line.split("#")[0].strip() for line in FILE.read_text().splitlines() if "us-west-2" in line.split("#")[0]
+    ] == ["region: us-west-2"]
+
+
+def test_each_node_is_labeled_with_its_price_and_larger_gpus_are_off(config: dict[str, Any]) -> None:
+    types = config["available_node_types"]
+    for section in types.values():
+        assert section["labels"]["instance-type"] == section["node_config"]["InstanceType"]
+    off = {section["node_config"]["InstanceType"] for section in types.values() if section.get("max_workers") == 0}
+    assert off == {"g5.2xlarge", "g6e.2xlarge"}
 
 
 def test_versions_are_those_that_are_tested(config: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +155,9 @@ def test_a_job_brings_a_spot_node_that_joins(seen: dict[str, Any]) -> None:
     assert [line for line in lines if line.startswith("worker") and "'spot_g6'" in line and "'market': 'spot'" in line]
     assert "node head 0 0" in lines
     known = [line for line in lines if line.startswith("may add")]
-    assert sorted(known) == ["may add 8 1 0", "may add 8 1 2", "may add 8 1 8"], "a driver knows them before they come"
+    assert sorted(known) == ["may add 8 1 0", "may add 8 1 0", "may add 8 1 2", "may add 8 1 8"], (
+        "a driver knows them before they come"
+    )
     assert "node spot_g6 8.0 1.0" in lines
     head, worker = head_and_worker(seen)
     assert (head["InstanceType"], head.get("InstanceLifecycle")) == ("m7i.2xlarge", None)
@@ -170,6 +179,19 @@ def test_nodes_are_what_the_file_says(seen: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
+def test_without_the_stack_one_line_names_the_command(seen: dict[str, Any]) -> None:
+    text = " ".join(seen["check without stack"].split())
+    assert text.count("FAIL") == 1
+    assert "no launch template raysearch-head in us-west-2" in text
+    assert "aws cloudformation deploy --region us-west-2 --stack-name raysearch" in text
+    assert (
+        "The specified launch template, with template name raysearch-head, does not exist." in seen["up without stack"]
+    )
+    elsewhere = " ".join(seen["check in another region"].split())
+    assert "export AWS_REGION=us-west-2 AWS_DEFAULT_REGION=us-west-2" in elsewhere
+
+
+@pytest.mark.slow
 def test_no_port_was_opened_and_no_role_made(seen: dict[str, Any]) -> None:
     openings = [rule for group in seen["groups"] for rule in group["IpPermissions"]]
     assert not [rule for rule in openings if rule["IpRanges"] or rule["Ipv6Ranges"] or rule["PrefixListIds"]]
@@ -185,7 +207,7 @@ def test_what_the_head_asked_of_aws_its_role_allows(seen: dict[str, Any]) -> Non
     asked = [one["form"] for one in seen["requests"] if one["who"] == "node"]
     assert {"RunInstances", "CreateTags", "DescribeInstances"} <= {form["Action"] for form in asked}
     for form in asked:
-        parts = iam_policies.parts(form, seen["vpc"], seen["worker_role"], tags)
+        parts = iam_policies.parts(form, seen["vpc"], seen["worker_role"], tags, seen["templates"])
         assert iam_policies.allowed(seen["policy"], parts), form
 
 
@@ -195,7 +217,7 @@ def test_people_come_through_session_manager_and_the_head_by_private_address(see
     head, worker = head_and_worker(seen)
     for call in calls:
         words = call["words"]
-        proxied = any(word.startswith("ProxyCommand=aws ssm start-session --region us-west-2") for word in words)
+        proxied = any(word.startswith("ProxyCommand=aws ssm start-session --target") for word in words)
         if call["node"] is None:
             assert proxied
             assert f"ubuntu@{head['InstanceId']}" in words

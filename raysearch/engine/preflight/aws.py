@@ -42,7 +42,7 @@ def stack_outputs(stack: str, region: str) -> dict[str, str]:
     Raises:
         UserError: there is no such stack, AWS does not answer, a subnet is public, or boto3 is not installed.
     """
-    boto3 = _import_boto3()
+    boto3 = import_boto3()
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
@@ -62,16 +62,16 @@ def stack_outputs(stack: str, region: str) -> dict[str, str]:
     return outputs
 
 
-def quotas_client(region: str) -> QuotasClient:
-    """Return boto3's client of `service-quotas`.
+def connect(service: str, region: str) -> Any:
+    """Return boto3's client of a service, which waits some seconds for an answer.
 
     Raises:
         UserError: boto3 is not installed.
     """
-    boto3 = _import_boto3()
+    boto3 = import_boto3()
     from botocore.config import Config
 
-    return boto3.client("service-quotas", region_name=region, config=Config(**_TIMEOUTS))
+    return boto3.client(service, region_name=region, config=Config(**_TIMEOUTS))
 
 
 def check_quotas(types: list[NodeType], max_nodes: int, client: QuotasClient) -> Iterator[CheckResult]:
@@ -150,7 +150,12 @@ def _smallest_machine(types: Iterable[NodeType], spot: bool, family: str) -> int
     return min(machines[name].vcpus for name in names if name in machines)
 
 
-def _import_boto3() -> Any:
+def import_boto3() -> Any:
+    """Return the module boto3.
+
+    Raises:
+        UserError: it is not installed.
+    """
     try:
         import boto3
     except ImportError:

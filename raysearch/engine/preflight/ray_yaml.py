@@ -24,6 +24,7 @@ from raysearch.engine.preflight.check_result import CheckResult, passed, warned
 from raysearch.engine.preflight.node_types import NodeType
 
 _PLACEHOLDER = re.compile(r"<([A-Za-z]\w*)>")
+_FILLED_LINE = re.compile(r"^(\s*)(?:[^#]*\s)?# fill: (.*)$")
 _TOKEN = ".ray/auth_token"
 _LOOPBACK = ("127.0.0.1", "localhost")
 _SSH_PORT = 22
@@ -50,11 +51,19 @@ def read_cluster_file(path: Path) -> dict[str, Any]:
 def fill_placeholders(text: str, values: Mapping[str, str]) -> str:
     """Replace the placeholders `<Name>` of a file's text. Those without a value, and comments, stay.
 
+    TEXT of a comment `# fill: TEXT` replaces the line if all its placeholders have values.
+
     >>> print(fill_placeholders("region: <Region> # of <Region>", {"Region": "us-west-2"}))
     region: us-west-2 # of <Region>
+    >>> print(fill_placeholders("  name: raysearch # fill: name: <Name>", {"Name": "birds"}))
+      name: birds
     """
     lines = []
     for line in text.split("\n"):
+        other = _FILLED_LINE.match(line)
+        if other and set(_PLACEHOLDER.findall(other[2])) <= values.keys():
+            lines.append(other[1] + _PLACEHOLDER.sub(lambda match: values[match[1]], other[2]))
+            continue
         content, mark, comment = line.partition("#")
         filled = _PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), content)
         lines.append(filled + mark + comment)
@@ -182,7 +191,7 @@ def _has_closed_folder(command: str) -> bool:
 
 
 def _aws_problems(config: Mapping[str, Any]) -> Iterator[str]:
-    """Check the rights, open ports, disks and addresses of nodes on AWS."""
+    """Check the rights, open ports, disks and addresses of nodes on AWS. What a launch template gives is not here."""
     provider = config["provider"]
     if not provider.get("use_internal_ips"):
         yield "provider: use_internal_ips is not true; nodes would need public addresses"
@@ -198,7 +207,7 @@ def _aws_problems(config: Mapping[str, Any]) -> Iterator[str]:
             ("SecurityGroupIds", "Ray would make a group that accepts SSH from everywhere"),
             ("IamInstanceProfile", "Ray would give the head all of EC2 and S3, and the workers nothing"),
         ):
-            if not node_config.get(field):
+            if not node_config.get(field) and not node_config.get("LaunchTemplate"):
                 yield f"{name}: {field} is missing; {consequence}"
         if node_config.get("MetadataOptions", {}).get("HttpTokens") != "required":
             yield f"{name}: MetadataOptions needs HttpTokens: required; any request could fetch credentials"

@@ -1,4 +1,4 @@
-"""Each problem of a cluster file is found; the shipped file has none once it is filled in."""
+"""Each problem of a cluster file is found; the shipped file has none."""
 
 import copy
 from collections.abc import Callable
@@ -25,20 +25,33 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def shipped() -> dict[str, Any]:
-    text = SHIPPED.read_text()
-    values = {name: name.lower() for name in ray_yaml.open_placeholders(yaml.safe_load(text))}
-    return yaml.safe_load(ray_yaml.fill_placeholders(text, values))
+    return yaml.safe_load(SHIPPED.read_text())
 
 
 def head(config: dict[str, Any]) -> dict[str, Any]:
     return config["available_node_types"]["head"]["node_config"]
 
 
-def test_the_shipped_file_is_refused_until_it_is_filled(home: Path, shipped: dict[str, Any]) -> None:
-    problems = ray_yaml.find_problems(ray_yaml.read_cluster_file(SHIPPED), home)
-    assert "<ImageId> is not filled in" in problems
-    assert len(problems) == 7
+def test_the_shipped_file_has_no_problem_as_it_is(home: Path, shipped: dict[str, Any]) -> None:
     assert ray_yaml.find_problems(shipped, home) == []
+
+
+def test_a_copy_for_another_name_differs_in_the_lines_that_say_so(home: Path, shipped: dict[str, Any]) -> None:
+    values = {"ClusterName": "birds", "Region": "eu-central-1", "Subnets": "subnet-1,subnet-2"}
+    filled = yaml.safe_load(ray_yaml.fill_placeholders(SHIPPED.read_text(), values))
+    assert ray_yaml.find_problems(filled, home) == []
+    expected = copy.deepcopy(shipped)
+    expected["cluster_name"] = "birds"
+    expected["provider"].update(region="eu-central-1", key_pair={"key_name": "birds"})
+    for name, section in expected["available_node_types"].items():
+        node = section["node_config"]
+        node["SubnetIds"] = ["subnet-1", "subnet-2"]
+        template = "birds-head" if name == "head" else "birds-worker"
+        node["LaunchTemplate"] = {"LaunchTemplateName": template, "Version": "$Latest"}
+        node["TagSpecifications"] = [
+            {"ResourceType": "volume", "Tags": [{"Key": "ray-cluster-name", "Value": "birds"}]}
+        ]
+    assert filled == expected
 
 
 @pytest.mark.parametrize(
@@ -67,9 +80,9 @@ def test_the_shipped_file_is_refused_until_it_is_filled(home: Path, shipped: dic
                 security_group={"IpPermissions": [{"FromPort": 22, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]}
             ),
         ),
-        ("head: ImageId is missing", lambda c: head(c).pop("ImageId")),
-        ("head: SecurityGroupIds is missing", lambda c: head(c).update(SecurityGroupIds=[])),
-        ("head: IamInstanceProfile is missing", lambda c: head(c).pop("IamInstanceProfile")),
+        ("head: ImageId is missing", lambda c: head(c).pop("LaunchTemplate")),
+        ("head: SecurityGroupIds is missing", lambda c: head(c).update(LaunchTemplate={}, SecurityGroupIds=[])),
+        ("head: IamInstanceProfile is missing", lambda c: head(c).pop("LaunchTemplate")),
         ("head: MetadataOptions", lambda c: head(c)["MetadataOptions"].update(HttpTokens="optional")),
         ("head: BlockDeviceMappings", lambda c: head(c)["BlockDeviceMappings"][0]["Ebs"].pop("Encrypted")),
         ("head: MetadataOptions needs HttpPut", lambda c: head(c)["MetadataOptions"].update(HttpPutResponseHopLimit=2)),
