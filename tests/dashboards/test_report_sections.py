@@ -91,5 +91,5 @@ def test_sections_are_drawn_once_each_in_order(monkeypatch: pytest.MonkeyPatch):
             SECTIONS["ablation"]._items, key, type(entry)(lambda run, key=key: drawn.append(key), entry.after)
         )
     assert draw_sections("ablation", None) == []
-    assert drawn[:3] == ["variants", "effects", "episodes"]
+    assert drawn[:3] == ["variants", "effects", "looks"]
     assert len(drawn) == len(set(drawn)) == len(SECTIONS["ablation"])
