@@ -21,16 +21,16 @@ STUDY = """
 import time
 
 import torch
-from helpers import draw_points  # a file beside the study
+from helpers import load_images  # a file beside the study
 from torch import nn
 
 from raysearch import Ablation, factor
 
 
 def train(run):
-    points, labels = draw_points()
-    model = nn.Linear(2, run.config["width"])
-    head = nn.Linear(run.config["width"], 2)
+    images, labels = load_images()
+    model = nn.Linear(images.shape[1], run.config["width"])
+    head = nn.Linear(run.config["width"], 10)
     parameters = [*model.parameters(), *head.parameters()]
     optimizer = torch.optim.SGD(parameters, lr=0.1, momentum=0.9)
     if run.state:
@@ -40,8 +40,8 @@ def train(run):
     if run.config["width"] == 0:
         raise ValueError("no width")
     for step in run.steps(8):
-        rows = torch.randperm(len(points), generator=torch.Generator().manual_seed(100 * run.seed + step))[:40]
-        loss = nn.functional.cross_entropy(head(model(points[rows]).relu()), labels[rows])
+        rows = torch.randperm(len(images), generator=torch.Generator().manual_seed(100 * run.seed + step))[:40]
+        loss = nn.functional.cross_entropy(head(model(images[rows]).relu()), labels[rows])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -49,7 +49,7 @@ def train(run):
         state = {"model": model.state_dict(), "head": head.state_dict(), "optimizer": optimizer.state_dict()}
         run.report({"loss": loss}, state)
     (run.out / "note.txt").write_text(f"seed {run.seed}")
-    right = head(model(points).relu()).argmax(1) == labels
+    right = head(model(images).relu()).argmax(1) == labels
     return {"accuracy": right.float().mean(), "elsewhere": float(__name__ != "my_study")}
 
 
@@ -67,10 +67,21 @@ HELPERS = '''
 import torch
 
 
-def draw_points():
-    """Return points (200, 2), and whether each is inside a circle."""
-    points = torch.randn(200, 2, generator=torch.Generator().manual_seed(0))
-    return points, (points.square().sum(1) > 1.4).long()
+def load_images():
+    """Return images (200, 64) of ten glyphs under noise, and their labels."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(10, (200,), generator=generator)
+    return torch.rand(10, 64, generator=generator)[labels] + 0.3 * torch.randn(200, 64, generator=generator), labels
+'''
+DIGITS = '''
+import torch
+from sklearn.datasets import load_digits
+
+
+def load_images():
+    """Return scikit-learn's images of digits (1797, 64), and their labels."""
+    digits = load_digits()
+    return torch.tensor(digits.data / 16, dtype=torch.float32), torch.tensor(digits.target)
 '''
 
 
@@ -145,6 +156,8 @@ def test_a_study_of_a_function_runs_and_names_its_mistakes(study: Path, tmp_path
 def test_a_killed_study_on_two_nodes_ends_with_the_numbers_of_an_undisturbed_one(
     study: Path, tmp_path: Path, cluster: str
 ) -> None:
+    pytest.importorskip("sklearn", reason="scikit-learn, whose digits are the images, is not installed")
+    (study.parent / "helpers.py").write_text(DIGITS)
     whole = tmp_path / "a" / "whole"
     _finish(_sweep(study, whole, "--address", cluster))
 

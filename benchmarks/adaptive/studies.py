@@ -1,4 +1,4 @@
-"""Simulated studies of known truth, and their way through raysearch: plan, Parquet file, statistics and report data."""
+"""Simulated studies of known truth, and their way through raysearch: plan, Parquet file, statistics and report."""
 
 import json
 from collections.abc import Sequence
@@ -114,7 +114,7 @@ def judge(case: Case, values: np.ndarray, seeds: Sequence[int], folder: Path) ->
         folder: for the table's Parquet file.
 
     Raises:
-        SystemExit: raysearch wants more cells than the plain rule.
+        SystemExit: raysearch wants more cells than the plain rule, or the report has other verdicts.
     """
     plan, record = described(len(case.effects), case.margin)
     ended = cell_rows(plan, values, [max(seeds), *seeds])
@@ -126,6 +126,9 @@ def judge(case: Case, values: np.ndarray, seeds: Sequence[int], folder: Path) ->
     if any(row["verdict"] == look_rule.UNDECIDED and row["look"] < len(rules.LOOKS) for row in rows):
         raise SystemExit(f"{case.name}: raysearch would run cells that the plain rule does not need")
     by_name = {row["variant"]: row for row in rows}
+    shown = view(record, table)
+    if any(shown.named[name].verdict != row["verdict"] for name, row in by_name.items() if row["verdict"]):
+        raise SystemExit(f"{case.name}: the report has other verdicts than the statistics")
     return [by_name[variant.name] for variant in plan.variants[1:]]
 
 
