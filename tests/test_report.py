@@ -36,7 +36,9 @@ def test_draws_a_run_again(tmp_path: Path):
     assert done.stdout.rstrip().endswith("report.html")
     assert (tmp_path / "report.html").read_text().startswith("<!DOCTYPE html>")
     assert results.load(tmp_path).num_rows == 6
-    assert {path.name for path in (tmp_path / "tables").iterdir()} == {"variants.csv", "variants.tex", "variants.md"}
+    assert {path.name for path in (tmp_path / "tables").iterdir()} == {
+        *("variants.csv", "variants.json", "variants.md", "variants.tex")
+    }
     assert (tmp_path / "results.parquet").is_file()
 
 

@@ -22,7 +22,7 @@ class Renormalization(nn.Module):
         std: the standard deviation.
 
     >>> black = -torch.tensor(IMAGENET[0]).div(torch.tensor(IMAGENET[1])).view(1, 3, 1, 1)
-    >>> Renormalization((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))(black).flatten().tolist()
+    >>> Renormalization((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))(black).flatten().round(decimals=5).tolist()
     [-2.0, -2.0, -2.0]
     """
 

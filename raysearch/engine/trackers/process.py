@@ -6,7 +6,6 @@ A tool may print, hang, raise or die here; the sweep does not notice. An error t
 standard output. When the sweep is killed, its end of the pipe closes: what it had sent is still logged.
 """
 
-import importlib
 import json
 import os
 import signal
@@ -18,6 +17,7 @@ from raysearch.core import extensions, lock_file
 from raysearch.engine.trackers import messages
 from raysearch.engine.trackers.logged_cells import LoggedCells, digest
 from raysearch.engine.trackers.tracker import Tracker
+from raysearch.studies.configs import load_object
 
 LOGGED = "logged_cells.db"
 LOCK = "lock"
@@ -32,8 +32,7 @@ def open_tracker(implementation: str, folder: Path, study: str) -> Tracker:
         study: the study's name.
     """
     extensions.load_from_environment()
-    module, _, name = implementation.partition(":")
-    tracker: Tracker = getattr(importlib.import_module(module), name)(folder, study)
+    tracker: Tracker = load_object(implementation)(folder, study)
     return tracker
 
 
