@@ -49,6 +49,7 @@ def run(*checks: Check, seconds: float = 600.0) -> tuple[int, list[Outcome]]:
     return code, outcomes
 
 
+@pytest.mark.slow
 def test_a_quick_run_needs_neither_ray_nor_anything_else_but_torch_and_a_few() -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     environment.pop("PYTHONPATH", None)

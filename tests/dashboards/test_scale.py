@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pytest
 
 import dashboards.report
 
@@ -45,6 +46,7 @@ def test_fifty_cells_are_reported_in_three_seconds(tmp_path: Path):
     assert page.stat().st_size < 2e6  # 4.8 MB of plotly, compressed
 
 
+@pytest.mark.slow  # its bounds on time need a quiet machine
 @needs_chromium
 def test_ten_thousand_cells_are_reported_in_twenty_seconds_and_open_in_five(tmp_path: Path):
     table = large_run(tmp_path)
