@@ -9,6 +9,7 @@ from scipy import stats
 
 from raysearch.core import UserError
 from raysearch.studies import statistics
+from raysearch.studies.analysis import FAMILY
 from raysearch.studies.analysis import looks as look_rule
 
 LOOKS = (3, 5, 8, 12, 20)
@@ -128,6 +129,52 @@ def test_a_table_that_records_its_seeds_waits_for_each_of_them():
     recorded = table.replace_schema_metadata({look_rule.SEEDS: "[0, 1, 2, 3, 4]"})
     assert look_rule.path(recorded, "map", "r", LOOKS).num_rows == 0
     assert look_rule.path(recorded, "map", "r", LOOKS, seeds=[3, 1, 0]).num_rows == 5
+
+
+@pytest.mark.parametrize(("planned", "factor"), [(None, 1), (1, 1), (7, 7)])
+def test_variants_without_cells_share_the_level(planned: int | None, factor: int):
+    rows = [row for row in draw_study(2, failing=0.0) if row["variant"] in "rd" and row["seed"] < 3]
+    differences = [rows[3 + seed]["map"] - rows[seed]["map"] for seed in range(3)]
+    sequential = stats.ttest_1samp(differences, 0).pvalue / (3 / 20) ** 2
+    table = pa.Table.from_pylist(rows)
+    recorded = table.replace_schema_metadata({FAMILY: str(factor)})
+    by_record = statistics.adaptive(recorded, "map", "r", LOOKS).to_pylist()[1]
+    for row in (adaptive(rows, comparisons=planned)["d"], by_record):
+        assert row["p"] == pytest.approx(min(1.0, factor * sequential), rel=1e-9)
+
+
+def test_too_few_planned_comparisons_weaken_no_correction():
+    rows = draw_study(2)
+    assert adaptive(rows, comparisons=1) == adaptive(rows, comparisons=4)
+
+
+def test_a_verdict_has_the_direction_of_the_look_with_the_smallest_p():
+    differences = {
+        "early": (0.0888, 0.11, 0.1312, -0.5, -0.4),  # p_1 / w_1 = 0.034, so it waits until the other is decided
+        "late": (0.10, 0.02, 0.06, 0.07, 0.08),
+    }
+    levels = np.random.default_rng(0).normal(0, 0.03, 5)
+    rows = [
+        {"variant": name, "seed": seed, "status": "finished", "map": levels[seed] + difference}
+        for name, values in {"r": (0.0,) * 5, **differences}.items()
+        for seed, difference in enumerate(values)
+    ]
+    table = pa.Table.from_pylist(rows)
+    early, late = statistics.adaptive(table, "map", "r", (3, 5)).to_pylist()[1:]
+    assert early["delta"] < 0
+    assert [(row["look"], row["verdict"]) for row in (early, late)] == [(2, "better"), (2, "better")]
+    assert statistics.adaptive(table, "map", "r", (3, 5), mode="min").to_pylist()[1]["verdict"] == "worse"
+
+
+def test_a_look_waits_for_a_cell_that_will_run_again():
+    rows = [row | {"error": None} for row in draw_study(0, failing=0.0) if row["seed"] < 5]
+    failed = {"status": "failed", "map": None}
+    looks_reached = []
+    for error in ("NonFiniteLoss: the loss became nan", "OSError: [Errno 28] No space left on device"):
+        again = [row | failed | {"error": error} if row["seed"] == 4 and row["variant"] == "a" else row for row in rows]
+        path = look_rule.path(pa.Table.from_pylist(again), "map", "r", LOOKS)
+        looks_reached.append(max(path["look"].to_pylist()))
+    assert looks_reached == [2, 1]
 
 
 def test_each_block_of_variants_is_judged_against_its_own_reference():
