@@ -105,21 +105,21 @@ class PowerPlan:
         """
         smallest = self.smallest_effect()
         if smallest is None:
-            found = f"{self.seeds} seeds find nothing, since a verdict needs {FEWEST}"
-            wish = self.spread if effect is None else effect
+            finding = f"{self.seeds} seeds find nothing, since a verdict needs {FEWEST}"
+            wanted = self.spread if effect is None else effect
         else:
-            found = f"{self.seeds} seeds find a difference of {_digits(smallest)} in {self.metric} with 80 % power"
-            wish = smallest / 2 if effect is None else effect
-        needed = self.seeds_for(wish)
+            finding = f"{self.seeds} seeds find a difference of {_digits(smallest)} in {self.metric} with 80 % power"
+            wanted = smallest / 2 if effect is None else effect
+        needed = self.seeds_for(wanted)
         if needed is None:
-            return f"{found}; {_digits(wish)} needs more than {power.MOST_SEEDS:,} seeds"
+            return f"{finding}; {_digits(wanted)} needs more than {power.MOST_SEEDS:,} seeds"
         cells = self.variants * needed - self.ended
         if cells <= 0:
-            return f"{found}; {_digits(wish)} needs {needed} seeds, which have ended"
+            return f"{finding}; {_digits(wanted)} needs {needed} seeds, which have ended"
         further = "further " if self.ended else ""
         cost = self.cost.describe(cells)
         most = "at most " if self.counts else ""
-        return f"{found}; {_digits(wish)} needs {needed} seeds: {most}{cells:,} {further}cells{cost and ', '}{cost}"
+        return f"{finding}; {_digits(wanted)} needs {needed} seeds: {most}{cells:,} {further}cells{cost and ', '}{cost}"
 
     def _sharing(self) -> int:
         """Return how many comparisons share the level. The last look of an adaptive study has a part of it."""

@@ -1,7 +1,7 @@
-"""How often a study was looked at: its seeds were raised after results existed, so that its levels do not hold.
+"""Count how often a study was looked at: how often its seeds were raised after results existed.
 
-Whoever raises the seeds while a table is undecided tests the same question several times. Completing a plan is no look,
-and neither are further levels. An adaptive study declares its looks, and its levels are corrected.
+Such a study tests the same question several times, so its levels do not hold. Completing a plan is not a look, and
+neither are further levels. An adaptive study declares its looks, and its levels are corrected.
 """
 
 from collections import Counter
@@ -34,17 +34,17 @@ def count_looks(earlier: StudyRecord, record: StudyRecord, ended: Mapping[str, M
     looked = list(earlier.looked)
     most = looked[-1] if looked else 0
     for name in before:
-        other = earlier.references.get(name, earlier.reference)
-        if name == other or other is None or now[name] <= before[name]:
+        reference = earlier.references.get(name, earlier.reference)
+        if name == reference or reference is None or now[name] <= before[name]:
             continue
-        common = seeds[name] & seeds.get(other, set())
-        if any({(name, seed), (other, seed)} <= finished for seed in common):
+        common = seeds[name] & seeds.get(reference, set())
+        if any({(name, seed), (reference, seed)} <= finished for seed in common):
             most = max(most, len(common))
     return looked if looked and most == looked[-1] else [*looked, most] if most else looked
 
 
 def check_looks(earlier: StudyRecord, record: StudyRecord, where: object) -> None:
-    """Check that what an adaptive run declared before its first cell stays, and that a fixed one does not become one.
+    """Check that an adaptive run keeps what it declared before its first cell, and that a fixed run stays fixed.
 
     Args:
         earlier: the record of a run that has results.
@@ -81,7 +81,7 @@ def check_looks(earlier: StudyRecord, record: StudyRecord, where: object) -> Non
 
 
 def _declared(study: StudyRecord, seeds: int) -> dict[str, Any]:
-    """Return what verdicts depend on, by its name."""
+    """Return the settings that verdicts depend on, by name."""
     return {
         "looks": study.looks,
         "margin": study.margin,

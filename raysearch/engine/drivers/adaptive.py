@@ -88,8 +88,8 @@ class AdaptiveDriver(ablation.AblationDriver):
         """Run the cells that the looks need; return False when the user stopped it. Ray starts only if there are any.
 
         Returns:
-            Also True if the running look cannot be judged in this call, because cells failed for a reason that is no
-            result.
+            Also True if the running look cannot be judged in this call, because cells failed for a reason that is not
+            a result.
         """
         run = context.run
         record = run.record
@@ -99,14 +99,14 @@ class AdaptiveDriver(ablation.AblationDriver):
         adopted = self._adopt(context, jobs)
         run.continue_record()
         run.note_adopted(adopted)
-        doubts = self._doubts(context)
-        record.warnings = doubts
+        warnings = self._late_looks_warnings(context)
+        record.warnings = warnings
         record.metric_id = self._metric_id(context)
         self._update_record(context, jobs)
         for source, count in adopted.items():
             console.print(f"{count} cells were taken over from {source}, which had finished them", markup=False)
-        for doubt in doubts:
-            console.print(doubt, style="yellow", markup=False)
+        for warning in warnings:
+            console.print(warning, style="yellow", markup=False)
         if jobs.state.judged:
             console.print(self._looks.describe(jobs.state))
         if jobs.over:
@@ -124,7 +124,7 @@ class AdaptiveDriver(ablation.AblationDriver):
         reducers = session.checkpoint_reducers(context, self._plan.cells)
         with session.open_session(context, [variant.config for variant in self._plan.variants]) as open_session:
             record.metric_id = open_session.metric_ids(self._plan.reference_config).get(self._plan.ablation.metric)
-            record.warnings = [*record.warnings, *doubts]
+            record.warnings = [*record.warnings, *warnings]
             complete = True
             while complete and not jobs.over and not jobs.blocked:
                 complete = self._run_looks(jobs, [jobs, reporter, *reducers], open_session)
@@ -160,13 +160,13 @@ class AdaptiveDriver(ablation.AblationDriver):
         """Return the jobs after what has ended in earlier calls."""
         reader = results.CellReader(context.run.cells)
         records = reader.read(cell.hash for cell in self._plan.cells)
-        standing = {cell: row for cell, row in records.items() if context.is_result(row)}
-        judged = self._looks.judge(standing).judged
+        results_by_cell = {cell: row for cell, row in records.items() if context.is_result(row)}
+        judged = self._looks.judge(results_by_cell).judged
         if context.options.retry_failed:
             frozen = set(self._plan.seeds[: self._looks.counts[judged - 1]]) if judged else set()
-            failed = [cell for cell, row in standing.items() if row["status"] == "failed"]
-            retried = [cell for cell in failed if standing[cell]["seed"] not in frozen]
-            standing = {cell: row for cell, row in standing.items() if cell not in retried}
+            failed = [cell for cell, row in results_by_cell.items() if row["status"] == "failed"]
+            retried = [cell for cell in failed if results_by_cell[cell]["seed"] not in frozen]
+            results_by_cell = {cell: row for cell, row in results_by_cell.items() if cell not in retried}
             if len(failed) > len(retried):
                 context.console.print(
                     f"failed cells that stay as they are, because verdicts were given with them: "
@@ -179,7 +179,7 @@ class AdaptiveDriver(ablation.AblationDriver):
                 markup=False,
             )
 
-        return LookJobs(self._looks, reader.read, standing, context.is_result)
+        return LookJobs(self._looks, reader.read, results_by_cell, context.is_result)
 
     def _adopt(self, context: RunContext, jobs: LookJobs) -> dict[str, int]:
         """Take over, look by look, the cells that runs beside this one have finished; return the number by run."""
@@ -194,7 +194,7 @@ class AdaptiveDriver(ablation.AblationDriver):
             jobs.add_ended(results.read_cells(context.run.cells, missing))
         return counts
 
-    def _doubts(self, context: RunContext) -> list[str]:
+    def _late_looks_warnings(self, context: RunContext) -> list[str]:
         """Return a warning for each run with results of this study that existed before its looks were declared here."""
         record = context.run.record
         known = [path for path in record.adopted_from if (Path(path) / "study.json").is_file()]

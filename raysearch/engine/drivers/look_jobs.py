@@ -1,7 +1,7 @@
 """The cells of an adaptive study as jobs, look by look.
 
-The cells on disk are the record: which look is running, and which variants are undecided, follows from them. So a
-driver that continues after a kill, and two drivers of one study, come to the same verdicts.
+The cells on disk are the record. The running look and the undecided variants follow from them. So a driver that
+continues after a kill, and two drivers of one study, come to the same verdicts.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -15,10 +15,10 @@ Row = Mapping[str, Any]
 
 
 class LookJobs(Listener):
-    """Hands out the cells of the running look, then those of the next look that will hardly be in vain.
+    """Hands out the cells of the running look, then those of the next look that will probably be needed.
 
     It must hear of every end, after the results are stored. A look is judged as soon as its last cell has ended. A cell
-    that failed for a reason that is no result keeps its look from being judged, because it will run again.
+    that failed for a reason that is not a result will run again. It keeps its look from being judged.
 
     Args:
         looks: judges the study.
@@ -43,7 +43,7 @@ class LookJobs(Listener):
         self._is_result = is_result
         self._before = set(ended)
         self._handed_out: set[str] = set()
-        self._blocking: set[str] = set()  # failed for a reason that is no result
+        self._blocking: set[str] = set()  # failed for a reason that is not a result
         self._prepared: set[str] = set()  # pre-trainings
         self._early: list[Cell] = []
         self._early_known: tuple[int, int] | None = None  # looks judged and cells ended, when `_early` was found
@@ -61,7 +61,7 @@ class LookJobs(Listener):
         return len(self._blocking)
 
     def missing(self) -> list[Cell]:
-        """Return the cells of the running look that have not ended, or failed for a reason that is no result."""
+        """Return the cells of the running look that have not ended, or failed for a reason that is not a result."""
         return [cell for cell in self._planned if cell.hash not in self._ended]
 
     def planned(self) -> set[str]:

@@ -1,6 +1,6 @@
-"""The looks of an adaptive study: which are judged, and which cells the next one needs.
+"""The looks of an adaptive study: those that were judged, and the cells that the next look needs.
 
-All of it follows from the cells that have ended, by the rule of `studies.analysis.looks`.
+Both follow from the cells that have ended, by the rule of `studies.analysis.looks`.
 """
 
 from collections.abc import Mapping
@@ -94,29 +94,28 @@ class StudyLooks:
         return [cell for cell in self._plan.cells if self._positions[cell.seed] < seeds[cell.variant.name]]
 
     def early(self, state: LookState, ended: Ended) -> list[Cell]:
-        """Return the cells of the look after the running one, of variants that the running one can hardly decide.
+        """Return the cells of the next look, of variants that the running one will probably leave undecided.
 
-        They come seed by seed, references first, then the variants in the order of their p-values so far, the largest
-        first.
+        They come seed by seed. References are first. The variants follow by their p-values so far, the largest first.
         """
         if self.is_over(state) or state.judged + 1 == len(self.counts):
             return []
         plan = self._plan
         assert plan.adaptive is not None
-        now = self.counts[state.judged]
-        hard = open_comparisons.likely_undecided(
+        count = self.counts[state.judged]
+        undecided = open_comparisons.likely_undecided(
             results.table(self._record, ended),
             plan.ablation.metric,
             {name: plan.references[name] for name in state.undecided},
-            plan.seeds[:now],
+            plan.seeds[:count],
             looks.weights(self.counts)[state.judged],
             plan.adaptive.margin,
         )
-        ranks = {name: rank for rank, name in enumerate(self._with_references(hard))}
+        ranks = {name: rank for rank, name in enumerate(self._with_references(undecided))}
         cells = [
             cell
             for cell in plan.cells
-            if cell.variant.name in ranks and now <= self._positions[cell.seed] < self.counts[state.judged + 1]
+            if cell.variant.name in ranks and count <= self._positions[cell.seed] < self.counts[state.judged + 1]
         ]
         return sorted(cells, key=lambda cell: (self._positions[cell.seed], ranks[cell.variant.name]))
 

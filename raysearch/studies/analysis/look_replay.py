@@ -50,9 +50,9 @@ class Comparison:
         """Take the test of a look into the sequential p-value."""
         if row["p"] is None:
             return
-        spent = min(1.0, row["p"] / weight)
-        if self.p is None or spent < self.p:
-            self.p = spent
+        weighted_p = min(1.0, row["p"] / weight)
+        if self.p is None or weighted_p < self.p:
+            self.p = weighted_p
             self.delta = row["delta"]
 
 
@@ -95,8 +95,8 @@ class Replay:
         planned = _recorded_seeds(table) if seeds is None else seeds
         if planned is None:
             planned = sorted({row["seed"] for row in cells if row["seed"] is not None})
-        here = sum(name != other for name, other in references.items())
-        return cls(cells, metric, references, looks, planned, margin, mode, max(family or 0, here))
+        compared = sum(name != other for name, other in references.items())
+        return cls(cells, metric, references, looks, planned, margin, mode, max(family or 0, compared))
 
     def is_reference(self, name: str) -> bool:
         """Return whether a variant is a reference."""
@@ -160,7 +160,7 @@ class Replay:
 
 
 def _has_ended(row: Row) -> bool:
-    """Return whether a cell will not run again. A failure that is no result will, so its look waits for it."""
+    """Return whether a cell will not run again. A failure that is not a result will, so its look waits."""
     if row["status"] == "failed":
         return not is_input_error(str(row.get("error")))
     return row["status"] in ("finished", "stopped")

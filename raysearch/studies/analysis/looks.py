@@ -1,10 +1,10 @@
 """Adaptive studies: comparisons judged at planned looks, with levels that hold over all of them.
 
 Look k has the first n_k of n_K seeds. Its share of the level is w_k = t_k^2 - t_(k-1)^2 with t_k = n_k / n_K, so the
-last looks have most of it. The sequential p-value of a comparison is the smallest p_j / w_j of its looks so far, where
-p_j is the paired t-test at look j. The shares add up to one, so by Bonferroni's inequality it is a p-value whenever a
-study stops. Holm's correction over all planned comparisons follows. The interval at look k has level 1 - 0.05 w_k: the
-intervals of a comparison hold at all looks together in 95 % of studies.
+last looks have most of it. Look j gives the p-value p_j of the paired t-test. The sequential p-value of a comparison is
+the smallest p_j / w_j of its looks so far. The shares add up to one, so by Bonferroni's inequality it is a p-value
+whenever a study stops. Holm's correction over all planned comparisons follows. The interval at look k has the
+level 1 - 0.05 w_k. The intervals of a comparison hold at all looks together in 95 % of studies.
 
 Alpha spending: Jennison and Turnbull, "Interim Analyses: The Repeated Confidence Interval Approach", Journal of the
 Royal Statistical Society B 1989, and "Group Sequential Methods", 2000. Several hypotheses: Maurer and Bretz, "Multiple
@@ -45,12 +45,12 @@ def adaptive(
     """Compare every variant of an adaptive study with its reference.
 
     A look is reached when all cells of its seeds have ended, of every comparison that is still open and of their
-    references. A cell that failed for a reason that is no result, such as a full disk, will run again: it has not
-    ended. A comparison is decided at a look when its sequential p-value, corrected by Holm over all comparisons of the
+    references. A cell that failed for a reason that is not a result, such as a full disk, has not ended: it will run
+    again. A comparison is decided at a look when its sequential p-value, corrected by Holm over all comparisons of the
     study, is at most 0.05. Its direction is that of the look with the smallest p_j / w_j.
 
     Args:
-        table: results, one row per cell, see `statistics.compare`. Rows without a seed are no cells.
+        table: results, one row per cell, see `statistics.compare`. Rows without a seed are not cells.
         metric: the column to compare.
         reference: the variant that the others are compared with; or variant -> its reference, where a reference maps
             to itself. A variant of the mapping without a cell is an open comparison.
@@ -63,11 +63,11 @@ def adaptive(
             table in ascending order.
 
     Returns:
-        One row per variant in the table, references first, as it was at the look at which it was decided or ended
-        within the margin, else at the last look that was reached: variant, look (counted from 1; 0 if none was
-        reached), seeds (finished), delta (variant minus reference), delta_low, delta_high, p (sequential, corrected),
-        decided, verdict ("better", "worse", "within margin", "undecided"), level (of the intervals), mean, ci_low,
-        ci_high, failed, stopped, refused. A reference has no delta and no verdict.
+        One row per variant in the table, references first. A row shows the look at which the variant was decided or
+        ended within the margin, else the last look that was reached. Its columns: variant, look (counted from 1; 0 if
+        none was reached), seeds (finished), delta (variant minus reference), delta_low, delta_high, p (sequential,
+        corrected), decided, verdict ("better", "worse", "within margin", "undecided"), level (of the intervals), mean,
+        ci_low, ci_high, failed, stopped, refused. A reference has no delta and no verdict.
 
     Raises:
         UserError: looks that do not rise, a first look under three seeds, a margin that is not above zero, and the

@@ -1,7 +1,7 @@
-"""Which comparisons a look that is still running will probably leave undecided.
+"""Forecast which comparisons the running look will leave undecided.
 
-Free slots run cells of the next look for them. A forecast changes no verdict: a look uses the cells of its own seeds
-only, and a cell that was not needed after all counts for nothing.
+Free slots run cells of the next look for them. A forecast changes no verdict, because a look uses only the cells of its
+own seeds. A cell that was not needed after all counts for nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,11 +22,11 @@ def likely_undecided(
     weight: float,
     margin: float | None = None,
 ) -> list[str]:
-    """Return the variants that a look can hardly decide, the largest p-value first.
+    """Return the variants that a look will probably leave undecided, the largest p-value first.
 
-    Such a variant would stay undecided if the look had only the cells that have ended: its paired t-test is not even
-    significant without Holm's correction, and its 95 % interval is not inside the margin. Fewer than three common seeds
-    give no test, so the variant counts with a p-value of 1.
+    Such a variant would stay undecided if the look had only the cells that have ended. Its paired t-test is not
+    significant even without Holm's correction. Its 95 % interval is not inside the margin. Fewer than three common
+    seeds give no test, so the variant counts with a p-value of 1.
 
     Args:
         table: the cells that have ended, see `statistics.compare`.
@@ -46,8 +46,8 @@ def likely_undecided(
         low = row["delta_low"]
         if margin is not None and low is not None and -margin <= low and row["delta_high"] <= margin:
             p_values[name] = 0.0
-    hard = [name for name, p in p_values.items() if p > (1 - LEVEL) * weight]
-    return sorted(hard, key=lambda name: -p_values[name])
+    undecided = [name for name, p in p_values.items() if p > (1 - LEVEL) * weight]
+    return sorted(undecided, key=lambda name: -p_values[name])
 
 
 def _compare(cells: pa.Table, metric: str, references: Mapping[str, str]) -> list[dict]:

@@ -1,7 +1,9 @@
 """Plan before paying: the effect that a number of seeds finds, and the seeds that an effect needs.
 
-The power of a paired t-test is a tail of the noncentral t distribution with n - 1 degrees of freedom and noncentrality
-sqrt(n) * effect / spread (Cohen, "Statistical Power Analysis for the Behavioral Sciences", 1988, chapter 2).
+The power of a paired t-test is a tail of the noncentral t distribution. It has n - 1 degrees of freedom and the
+noncentrality sqrt(n) * effect / spread.
+Source: Cohen, "Statistical Power Analysis for the Behavioral Sciences", 1988, chapter 2.
+
 Only a verdict in the effect's own direction counts. Several comparisons share the level by Bonferroni's inequality:
 Holm's correction finds a little more.
 """

@@ -1,14 +1,15 @@
 """Skewed differences: a test that finds them, and the sign-flip test beside the paired t-test.
 
 The t-test assumes that the mean of the differences is about normal. With few seeds and a long tail on one side it is
-not. The test of skewness compares the sample skewness g1 = m3 / m2^(3/2) with that of normal samples of the same size,
-drawn once (a Monte Carlo test: Barnard, Journal of the Royal Statistical Society B 1963, discussion of Bartlett; its
-error rate is exact). Holm's correction follows, so of studies with normal differences at most 5 % get any warning.
+not. The test of skewness compares the sample skewness g1 = m3 / m2^(3/2) with that of normal samples of the same size.
+They are drawn once. Such a Monte Carlo test has an exact error rate (Barnard, Journal of the Royal Statistical Society
+B 1963, discussion of Bartlett). Holm's correction follows, so at most 5 % of studies with normal differences get any
+warning.
 
 The sign-flip test (Fisher, "The Design of Experiments", 1935, section 21) counts the flips of signs whose mean is as
 large as the measured one. It is exact if variant and reference are exchangeable within a seed. It needs no normal
-distribution. Departure from what people expect: it is no test of the mean where differences are skewed. A variant with
-the same mean and another shape is not exchangeable, and may be told from the reference.
+distribution. It is not a test of the mean where differences are skewed, although many expect one. A variant with the
+same mean and another shape is not exchangeable, and may be told from the reference.
 """
 
 import functools

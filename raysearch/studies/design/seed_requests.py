@@ -26,8 +26,8 @@ def read_seed_request(
         declared: the seeds of the study, whose looks and margin stand where none are given.
 
     Raises:
-        UserError: seeds that are neither a number nor "adaptive", a number beside looks or a margin, or looks or a
-            margin that cannot be; of several mistakes each.
+        UserError: seeds that are neither a number nor "adaptive"; a number beside looks or a margin; or wrong looks or
+            a wrong margin. All mistakes are reported together.
 
     >>> read_seed_request("5"), read_seed_request("adaptive").looks, read_seed_request(None, "3,5,8", 0.01)
     (5, (3, 5, 8, 12, 20), Adaptive(looks=(3, 5, 8), margin=0.01))
