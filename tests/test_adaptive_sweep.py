@@ -134,7 +134,7 @@ def test_a_dry_run_counts_the_first_and_the_last_look(capsys: pytest.CaptureFixt
     [
         (["--seeds", "adaptiv"], "--seeds adaptiv: give a number of seeds, or `adaptive`; did you mean 'adaptive'?"),
         (["--seeds", "2.5"], "--seeds 2.5: give a number of seeds, or `adaptive`"),
-        (["--looks", "5,3"], "looks rise, but 3 follows 5"),
+        (["--looks", "5,3"], "looks must rise, but 3 follows 5"),
         (["--looks", "2,5"], "the first look has 2 in 2, 5: an interval needs 3 seeds"),
         (["--looks", "3;5"], "--looks 3;5: give numbers of seeds with commas between them, such as 3,5,8"),
         (["--margin", "0"], "margin is a difference of the metric above 0, not 0"),

@@ -1,7 +1,7 @@
 """The answer to a study's question in one sentence, and warnings.
 
-Warnings are about looks that the levels do not account for, and about variants that did not learn: at chance level, one
-code for all images, worse than the warm-up.
+Some warnings are about looks that the levels do not account for. Others are about variants that did not learn: at
+chance level, one code for all images, worse than the warm-up.
 """
 
 from collections.abc import Callable, Iterable

@@ -1,8 +1,8 @@
 """The rule by which a study is judged, in words: below tables, after the answer, and in the header.
 
-A number of seeds that was raised after results existed is labeled everywhere. Whoever looks at 3, 5, 8, 12 and 20 seeds
-and stops when something is significant decides something in 16.5 % of studies without any effect, instead of in 5 %
-(simulated with 7 variants and one reference).
+A number of seeds that was raised after results existed is labeled everywhere. Looking at 3, 5, 8, 12 and 20 seeds, and
+stopping when something is significant, has a price. Of studies without any effect 16.5 % then decide something instead
+of 5 % (simulated with 7 variants and one reference).
 """
 
 from dashboards.ablation.view import View

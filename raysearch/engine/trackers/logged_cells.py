@@ -1,7 +1,7 @@
 """What a tracker has been given of each cell, in a small database beside its files.
 
-It makes calls that come again harmless: a step is logged once, also after a retry from an earlier checkpoint, and an
-end that is the same as before is not logged again. A step is noted before it is logged. So a process that is killed in
+Repeated calls do no harm. A step is logged once, also after a retry from an earlier checkpoint. An end that is the
+same as before is not logged again. A step is noted before it is logged. So a process that is killed in
 between loses a point of a curve, and never draws it twice.
 """
 

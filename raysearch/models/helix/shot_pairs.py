@@ -1,9 +1,9 @@
 """Which maps the relation head of HelixFormer compares when a class has several supports.
 
 The paper (arXiv 2207.00784) scores a query with each of the K supports of a class. The released program joins the maps
-of the supports and those of the query along the dimension of shots, s1..sK q1..qK, where qk is the query as support k
-has changed it. It then scores neighbors: of five supports (s1, s2), (s3, s4), (s5, q1), (q2, q3) and (q4, q5). With one
-support both are the same.
+of the supports and those of the query along the dimension of shots: s1..sK q1..qK. Here qk is the query as support k
+has changed it. The program then scores neighbors: of five supports (s1, s2), (s3, s4), (s5, q1), (q2, q3) and (q4, q5).
+With one support both are the same.
 
 Legend: `E` episodes, `Q` queries, `S = W x K` supports of W classes, `C x H x W'` maps.
 """

@@ -20,7 +20,7 @@ def check_looks(looks: object) -> tuple[int, ...]:
 
     >>> check_looks([3, 5, 4])
     Traceback (most recent call last):
-    raysearch.core.errors.UserError: looks rise, but 4 follows 5 in 3, 5, 4; list them in order, each once
+    raysearch.core.errors.UserError: looks must rise, but 4 follows 5 in 3, 5, 4; list each once, in order
     """
     if not isinstance(looks, Sequence) or isinstance(looks, str) or not looks:
         raise UserError(f"looks are numbers of seeds, such as 3, 5, 8, not {looks!r}")
@@ -35,7 +35,7 @@ def check_looks(looks: object) -> tuple[int, ...]:
         )
     for earlier, later in itertools.pairwise(looks):
         if later <= earlier:
-            raise UserError(f"looks rise, but {later} follows {earlier} in {listed}; list them in order, each once")
+            raise UserError(f"looks must rise, but {later} follows {earlier} in {listed}; list each once, in order")
     return tuple(looks)
 
 

@@ -15,8 +15,9 @@ def found_average_precision(ranking: Ranking, k: int) -> Values:
     """Return the average precision (u,) over the first k items, divided by the relevant ones among them.
 
     Most published programs compute mAP@k so; `average_precision` divides by min(k, relevant items). A query without a
-    relevant item among the first k counts as 0. The mean over all orders of tied items is exact: the bucket that the
-    cut divides holds h relevant items before the cut with a hypergeometric probability, and h decides the divisor.
+    relevant item among the first k counts as 0. The mean over all orders of tied items is exact. The
+    cut may divide a bucket of tied items. The number h of its relevant items before the cut is hypergeometric, and h
+    decides the divisor.
 
     Raises:
         ValueError: k below 1.

@@ -207,7 +207,7 @@ def test_undecided_are_those_that_the_next_look_needs():
 @pytest.mark.parametrize(
     ("rule", "message"),
     [
-        ({"looks": (3, 5, 5)}, "looks rise, but 5 follows 5"),
+        ({"looks": (3, 5, 5)}, "looks must rise, but 5 follows 5"),
         ({"looks": (2, 5)}, "the first look has 2"),
         ({"looks": ()}, "looks are numbers of seeds"),
         ({"looks": (3, 5.5)}, "whole number of seeds, not 5.5"),

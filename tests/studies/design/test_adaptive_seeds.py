@@ -30,7 +30,7 @@ def test_values_become_plain():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"looks": (3, 2)}, "looks rise, but 2 follows 3"),
+        ({"looks": (3, 2)}, "looks must rise, but 2 follows 3"),
         ({"looks": (1, 2)}, "the first look has 1"),
         ({"looks": 5}, "looks"),
         ({"looks": (3, 20_000)}, "at most 10,000 seeds"),
