@@ -15,7 +15,7 @@ from raysearch.runs.imported.source import Curve, Row, Source
 from raysearch.studies.analysis import paired_episodes
 
 _LARGEST = 2.0**53  # seeds beyond are not exact in a table of numbers
-_OWN = ("cell", "metric_ids")  # columns by which a table of raysearch is known
+_RAYSEARCH_COLUMNS = ("cell", "metric_ids")  # columns by which a table of raysearch is known
 _TEXTS = ("device", "metric_ids", "metric_steps", "history", "config", "data", "environment", "right_by_episode")
 _ITERATION = "iteration"  # the key of a step in a history
 
@@ -52,7 +52,7 @@ class ImportedCell:
 
         Args:
             metric: the name of the column that is compared.
-            common_items: test items that every cell has a score of, in order.
+            common_items: test items that every cell with scores has, in order.
         """
         numbers = {name: source.as_number(value) for name, value in self.values.items()}
         metrics = {name: number for name, number in numbers.items() if number is not None and name not in RESERVED}
@@ -63,7 +63,7 @@ class ImportedCell:
             number = numbers.get(name)
             if number is not None and abs(number) < _LARGEST:
                 record[name] = number if name.endswith("seconds") else int(number)
-        if all(name in self.values for name in _OWN):
+        if all(name in self.values for name in _RAYSEARCH_COLUMNS):
             record |= {name: self.values[name] for name in _TEXTS if isinstance(self.values.get(name), str)}
         record |= metrics
         record[metric] = metrics.get(metric)
@@ -71,7 +71,7 @@ class ImportedCell:
         record.setdefault("device", "unknown device")
         if self.curve and "history" not in record:
             record["history"] = json.dumps(self.curve)
-        if common_items:
+        if common_items and self.items:
             record[paired_episodes.SCORES] = json.dumps([self.items[item] for item in common_items])
         return record
 

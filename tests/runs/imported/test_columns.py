@@ -16,6 +16,12 @@ def run_import(tmp_path: Path, frame: pandas.DataFrame, **given: object) -> impo
     return imported.import_run(frame, tmp_path, imported.ColumnChoice(**{"reference": "a", **given}))  # type: ignore[arg-type]
 
 
+def test_times_of_a_run_are_no_metric(tmp_path: Path) -> None:
+    run = run_import(tmp_path, RUNS.assign(seconds=1.5, epochs=3))
+    assert run.columns.metric == "accuracy"
+    assert results.load(tmp_path)["seconds"].to_pylist() == [1.5] * 4
+
+
 def test_what_is_guessed_is_printed(tmp_path: Path) -> None:
     run = run_import(tmp_path, RUNS)
     assert run.summary.splitlines() == [
@@ -53,6 +59,8 @@ def test_what_is_guessed_is_printed(tmp_path: Path) -> None:
             {},
             "variant 'a' with seed 0 has 2 results; name the column that tells",
         ),
+        (pandas.concat([RUNS, RUNS]).assign(step=1), {}, "has step 1 twice; name the column of test items with --item"),
+        (pandas.concat([RUNS, RUNS]).assign(image="bird"), {}, "variant 'a' with seed 0 has image 'bird' twice"),
         (RUNS.assign(seed=[0, 1, 0, 1.5]), {}, "row 4: the seed, column seed, is not a whole number: '1.5'"),
         (RUNS.assign(status="odd"), {}, "unknown status 'odd' of a run; known: finished"),
         (RUNS.iloc[:0], {}, "'the data frame' holds no results"),
@@ -79,6 +87,21 @@ def test_several_columns_name_a_variant(tmp_path: Path) -> None:
     assert run.variants == 2
     assert results.read_study(tmp_path).factors == ["method", "depth"]
     assert results.load(tmp_path)["depth"].to_pylist() == [3, 3, 4, 4]
+
+
+@pytest.mark.parametrize(("metric", "mode"), [("accuracy", "max"), ("test_loss", "min"), ("lossless", "max")])
+def test_the_mode_follows_the_words_of_the_metric(metric: str, mode: str, tmp_path: Path) -> None:
+    run = run_import(tmp_path, RUNS.rename(columns={"accuracy": metric}))
+    assert run.columns.mode == mode
+    assert results.read_study(tmp_path).mode == mode
+
+
+@pytest.mark.parametrize("items", [{}, {"image": "bird"}])
+def test_the_last_step_is_the_result_whatever_the_order_of_rows(items: dict[str, str], tmp_path: Path) -> None:
+    steps = [RUNS.assign(step=step, accuracy=RUNS.accuracy + step, **items) for step in (2, 10, 1)]
+    run_import(tmp_path, pandas.concat(steps))
+    rows = {(row["variant"], row["seed"]): row["accuracy"] for row in results.load(tmp_path).to_pylist()}
+    assert rows == pytest.approx({("a", 0): 10.1, ("a", 1): 10.2, ("b", 0): 10.3, ("b", 1): 10.4})
 
 
 def test_failures_and_holes_are_counted(tmp_path: Path) -> None:

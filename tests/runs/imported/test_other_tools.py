@@ -104,6 +104,36 @@ def test_scores_of_images_pair_within_a_seed(tmp_path: Path) -> None:
     assert "On the same test items" in (tmp_path / "report.html").read_text()
 
 
+@pytest.mark.parametrize("scores", [[], [None, None, None]])
+def test_a_hole_leaves_the_pairs_of_the_other_seeds(scores: list[None], tmp_path: Path) -> None:
+    """A seed without a row, or without any score, has no items; the two other seeds pair on theirs."""
+    frame = pandas.DataFrame(
+        [("baseline", seed, item, 0.1 * item) for seed in range(3) for item in range(3)]
+        + [("ours", seed, item, 0.1 * item + 0.5) for seed in range(2) for item in range(3)]
+        + [("ours", 2, item, score) for item, score in enumerate(scores)],
+        columns=["method", "seed", "item", "accuracy"],
+    )
+    imported.import_run(frame, tmp_path)
+    (row,) = paired_episodes.compare(results.load(tmp_path).to_pylist(), "baseline").to_pylist()
+    assert (row["seeds"], row["episodes"]) == (2, 3)
+    assert row["delta"] == pytest.approx(0.5)
+
+
+def test_items_without_a_score_in_a_cell_are_left_out_of_all_pairs(tmp_path: Path) -> None:
+    rows = [
+        (method, seed, item, shift + item)
+        for method, shift in (("baseline", 0.0), ("ours", 0.5))
+        for seed in range(2)
+        for item in range(12)
+        if (method, seed, item) not in {("ours", 0, 2), ("ours", 1, 11)}
+    ]
+    imported.import_run(pandas.DataFrame(rows, columns=["method", "seed", "item", "accuracy"]), tmp_path)
+    (row,) = paired_episodes.compare(results.load(tmp_path).to_pylist(), "baseline").to_pylist()
+    assert (row["seeds"], row["episodes"]) == (2, 10)
+    assert row["delta"] == pytest.approx(0.5)
+    assert any(text.startswith("10 of 12 test items") for text in results.read_study(tmp_path).warnings)
+
+
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
 def test_the_same_study_as_a_table_and_as_a_run_gives_the_same_tables(ending: str, tmp_path: Path) -> None:
     imported.import_run(other_tools.write_steps(tmp_path), tmp_path / "run", part="a study")
