@@ -22,7 +22,7 @@ class RunRow:
 
     Attributes:
         name: of its folder.
-        outcome: what came out; None if it cannot be read.
+        outcome: answer, cells and cost; None if it cannot be read.
         date: when it started; None if that is not known.
         report: its page on this machine; None if there is none.
         reason: why it cannot be read, in one line; empty if it can.

@@ -66,8 +66,8 @@ class RunResults:
     def compare(self) -> pa.Table:
         """Return one row per variant: its verdict, claim, mean and difference from the reference, with intervals.
 
-        Verdicts follow the rule of the study and are those of the report. Of a search, the rows are the reference and
-        the best config of each group.
+        Verdicts follow the rule of the study and are those of the report. The rows of a search are the
+        reference and the best config of each group.
 
         Raises:
             UserError: a comparison of the cells would mean nothing.

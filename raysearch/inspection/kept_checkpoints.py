@@ -1,4 +1,4 @@
-"""Which checkpoints of finished cells stay on disk, and the removal of the others.
+"""The choice of the checkpoints of finished cells that stay on disk, and the removal of the others.
 
 `best` keeps what gallery and export choose: the cell with the median metric of each variant, and of a search of the
 reference and the best configs. Cells that have not finished, and pre-trainings, always keep theirs: they continue.

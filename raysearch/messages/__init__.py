@@ -1,4 +1,4 @@
-"""What commands print for programs by `--json`: typed objects, one per line, of which the last is the outcome.
+"""The typed objects that commands print for programs by `--json`, one per line; the last is the outcome.
 
 `schema.json` describes them; the module `schema` exports it from the models. Nothing here imports torch or Ray.
 """

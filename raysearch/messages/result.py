@@ -1,4 +1,4 @@
-"""What came out of a run: the answer, a verdict per variant with what may be claimed, holes, and the next command."""
+"""The outcome of a run: the answer, a verdict per variant with what may be claimed, holes, and the next command."""
 
 from typing import Literal
 

@@ -15,7 +15,7 @@ from raysearch.runs.retention import Keep
 class CheckpointReducer(Listener):
     """Reduces the checkpoints of cells that have finished. It must hear of an end after the cell was stored.
 
-    With `Keep.BEST` a cell keeps its last state as long as it may become the one with its variant's median metric.
+    A cell keeps its last state under `Keep.BEST` as long as it may become the one with its variant's median metric.
 
     Args:
         run: the run's directory and record.

@@ -1,4 +1,4 @@
-"""From the words of a user to a sweep that can run: the command `raysearch sweep` and `raysearch.run` share this.
+"""The way from a user's request to a sweep that can run, which `raysearch sweep` and `raysearch.run` share.
 
 `check` finds every mistake before an image is drawn. `open_sweep` then draws or finds the data and chooses the run.
 """

@@ -73,8 +73,8 @@ class MlflowTracker:
     def _run(self, cell: TrackedCell) -> str:
         """Return the id of a cell's run, which is created if the store has none."""
         if cell.cell not in self._runs:
-            found = self._client.search_runs([self._experiment], f"tags.`{CELL}` = '{cell.cell}'", max_results=1)
-            self._runs[cell.cell] = found[0].info.run_id if found else self._create(cell)
+            matches = self._client.search_runs([self._experiment], f"tags.`{CELL}` = '{cell.cell}'", max_results=1)
+            self._runs[cell.cell] = matches[0].info.run_id if matches else self._create(cell)
         return self._runs[cell.cell]
 
     def _create(self, cell: TrackedCell) -> str:

@@ -1,6 +1,6 @@
 """A tracker's process, as a sweep sees it: messages are queued, and whatever goes wrong is one sentence.
 
-A thread hands the queue to the process. So neither a slow nor a dead tracker holds up the sweep.
+A thread hands the queue to the process. Neither a slow nor a dead tracker holds up the sweep.
 """
 
 import contextlib

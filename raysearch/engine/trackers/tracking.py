@@ -25,7 +25,7 @@ from raysearch.studies.configs import TASKS, paths
 
 FOLDER = "trackers"  # in the run directory; below it one folder per tracker
 PATIENCE = 120.0  # seconds that a sweep waits for its trackers at the end
-_HASTE = 5.0  # seconds, after an error
+_ERROR_PATIENCE = 5.0  # the same after an error
 
 _TIMES = ("seconds", "gpu_seconds", "epochs", "epoch_seconds", "attempts")
 
@@ -124,7 +124,7 @@ def tracked(run: Run, names: Sequence[str], console: Console, patience: float = 
         yield tracking
         tracking.complete()
     except BaseException:
-        patience = min(patience, _HASTE)  # the user may have asked to stop now
+        patience = min(patience, _ERROR_PATIENCE)  # the user may have asked to stop now
         raise
     finally:
         tracking.close(patience)

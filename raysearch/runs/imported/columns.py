@@ -1,6 +1,6 @@
 """The meaning of a source's columns: variant, seed, metric, step and test item, named by the user or guessed.
 
-A guess is printed. Where two columns fit, nothing is guessed: the error names both and the option that chooses.
+A guess is printed. Nothing is guessed where two columns fit: the error names both and the option that chooses.
 """
 
 from collections.abc import Callable, Iterable, Sequence

@@ -1,6 +1,6 @@
-"""What a reader returns: a table of plain values, and what is known of its columns.
+"""The content of a source: a table of plain values, and which of its columns are settings.
 
-Sources come from elsewhere. So sizes are limited, texts stay texts, and nothing of a source is imported or executed.
+Sources come from elsewhere. Sizes are limited, texts stay texts, and nothing of a source is imported or executed.
 """
 
 import json

@@ -13,7 +13,7 @@ _RESULT = "result.json"
 _PARAMS = "params.json"
 _ERROR = "error.txt"
 # What Tune adds to the metrics of a trial.
-_OWN = {
+_TUNE_METRICS = {
     "checkpoint_dir_name", "config", "date", "done", "experiment_tag", "hostname", "iterations_since_restore",
     "node_ip", "pid", "should_checkpoint", "time_since_restore", "time_this_iter_s", "timestamp", "time_total_s",
     "training_iteration", "trial_id",
@@ -71,7 +71,7 @@ def _read_reports(path: Path) -> list[dict[str, Any]]:
 
 
 def _metrics_of(report: dict[str, Any]) -> source.Row:
-    return source.flat_values({name: value for name, value in report.items() if name not in _OWN})
+    return source.flat_values({name: value for name, value in report.items() if name not in _TUNE_METRICS})
 
 
 def _point(report: dict[str, Any]) -> dict[str, float]:
