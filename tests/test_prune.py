@@ -55,6 +55,21 @@ def test_what_stays(run: Path, words: tuple[str, ...], kept: set[tuple[str, int]
     assert results.load(run).equals(before)
 
 
+def test_a_search_keeps_its_reference_and_its_best_config(run: Path) -> None:
+    study = results.read_study(run)
+    results.write_study(run, study.changed({"kind": "search", "best": [{"variant": "reference"}]}))
+    assert run_app(prune.app, run) == 0
+    assert states(run) == FAILED | {("reference", 2, "newest.pt")}
+
+
+def test_a_variant_whose_cells_are_damaged_keeps_its_last_states(tmp_path: Path) -> None:
+    run = written.write(tmp_path / "run", {"reference": {0: 0.6, 1: 0.7}}, cells={"history": "["})
+    for cell in results.read_study(run).cells:
+        Checkpoints(str(run / "checkpoints"), cell.cell).save({"step": 1}, best=False)
+    assert run_app(prune.app, run) == 0
+    assert states(run) == {("reference", 0, "newest.pt"), ("reference", 1, "newest.pt")}
+
+
 def test_a_dry_run_removes_nothing(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = states(run)
     assert run_app(prune.app, run, "--keep", "none", "--dry-run") == 0

@@ -124,6 +124,25 @@ def test_holes_are_listed_with_their_errors(tmp_path: Path, capsys: pytest.Captu
     assert result["next"]["command"] == "python -m raysearch.sweep s.py"
 
 
+def test_a_run_that_has_not_ended_decides_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    values = {name: {**row, 3: row[0] + 0.001} for name, row in FAR_APART.items()}
+    run = written.write(tmp_path / "run", values, seeds=[0, 1, 2, 3])
+    sorted((run / "cells").glob("*.parquet"))[-1].unlink()
+    result = run_json(report.app, capsys, run)[1][-1]
+    wide = result["variants"][1]
+    assert (result["decided"], wide["verdict"]) == (False, "better so far")
+    assert wide["claim"].startswith("Nothing may be claimed of wide before all planned cells have ended; so far mAP +")
+
+
+def test_a_stopped_cell_is_a_hole_whose_error_is_plain_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cells = {"status": "stopped", "error": "out of \x1b[31mtime"}
+    run = written.write(tmp_path / "run", {"reference": {0: 0.6}}, seeds=[0], cells=cells)
+    (hole,) = run_json(report.app, capsys, run)[1][-1]["holes"]
+    assert hole["status"] == "stopped"
+    assert "\x1b" not in hole["error"]
+    assert hole["error"].endswith("[31mtime")
+
+
 @pytest.mark.parametrize(
     "command", ["rm -rf /", "python -m raysearch.sweep 'open", "python -m raysearch.sweep a\nrm b"]
 )
