@@ -4,6 +4,7 @@ import random
 
 import pyarrow as pa
 import pytest
+from scipy import stats
 
 from raysearch.studies.analysis.open_comparisons import likely_undecided
 
@@ -29,6 +30,15 @@ def table(seeds: int, without: str = "") -> pa.Table:
 def test_a_variant_that_is_as_good_as_decided_gets_no_early_cells() -> None:
     hard = likely_undecided(table(5), "score", REFERENCES, range(5), weight=0.2)
     assert hard == ["none", "small"], "the largest p-value first"
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_a_look_with_a_smaller_share_of_the_level_decides_less(name: str) -> None:
+    cells = table(5)
+    values = {key: [row["score"] for row in cells.to_pylist() if row["variant"] == key] for key in EFFECTS}
+    share = stats.ttest_rel(values[name], values["reference"]).pvalue / 0.05
+    for weight, is_open in ((0.99 * share, True), (1.01 * share, False)):
+        assert (name in likely_undecided(cells, "score", REFERENCES, range(5), weight)) == is_open
 
 
 def test_seeds_of_later_looks_do_not_count() -> None:
