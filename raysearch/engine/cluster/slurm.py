@@ -1,8 +1,8 @@
 """A Ray on the nodes of a SLURM job, within the job's share of each node. Nothing outside of the job is touched.
 
 `ray symmetric-run` counts the CPUs of the machine, needs no token, and ends by stopping every Ray of the user.
-Here each node's Ray is a job step, which SLURM confines and ends. It requires a random token that only the job has, its
-ports are free ones, and its folder has the job's number in its name and is closed to other users.
+Here each node's Ray is a job step, which SLURM confines and ends. It requires a random token that only the job has, and
+its ports are free ones. Its folder has the job's number in its name and is closed to other users.
 """
 
 import contextlib
