@@ -1,6 +1,6 @@
 """Ctrl-C in a real terminal: the key is typed, and all that runs in the foreground hears of it, Ray's processes too.
 
-The signals of clusters, SIGTERM and SIGUSR1, are sent to the command alone.
+The signals of clusters, SIGTERM and SIGUSR1, are sent to the command alone, and to its whole group as `timeout` does.
 """
 
 import fcntl
@@ -234,22 +234,25 @@ AS_PID_1 = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("number", "code", "wrapper"),
+    ("number", "code", "wrapper", "send"),
     [
-        (signal.SIGTERM, 143, ()),
-        (signal.SIGUSR1, 130, ()),
-        pytest.param(signal.SIGTERM, 143, AS_PID_1, marks=pytest.mark.skipif(os.geteuid() != 0, reason="needs root")),
+        (signal.SIGTERM, 143, (), os.kill),
+        (signal.SIGTERM, 143, (), os.killpg),
+        (signal.SIGUSR1, 130, (), os.kill),
+        pytest.param(
+            signal.SIGTERM, 143, AS_PID_1, os.kill, marks=pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+        ),
     ],
-    ids=["SIGTERM", "SIGUSR1", "SIGTERM to PID 1"],
+    ids=["SIGTERM", "SIGTERM to the group", "SIGUSR1", "SIGTERM to PID 1"],
 )
 def test_a_signal_of_a_cluster_ends_in_good_order(
-    number: signal.Signals, code: int, wrapper: tuple[str, ...], here: Path
+    number: signal.Signals, code: int, wrapper: tuple[str, ...], send: Callable[[int, int], None], here: Path
 ) -> None:
-    out = f"{number.name}{len(wrapper)}/run"
+    out = f"{number.name}-{send.__name__}{len(wrapper)}/run"
     terminal = begun(here, out, *wrapper)
     process = sweep_process(terminal)
     started = time.monotonic()
-    process.send_signal(number)
+    send(process.pid, number)  # the command leads its group
     assert terminal.end(120) == code, terminal.text()
     took = time.monotonic() - started
     assert not terminal.remaining_processes()

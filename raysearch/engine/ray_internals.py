@@ -9,6 +9,7 @@ fast.
 """
 
 import contextlib
+import functools
 import importlib
 import json
 import logging
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 import yaml
-from ray._private import ray_constants
+from ray._private import ray_constants, services
 from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 from ray.autoscaler.v2.sdk import get_cluster_status
 from ray.experimental.internal_kv import _internal_kv_get
@@ -144,6 +145,21 @@ def handlers_restored() -> Iterator[None]:
     finally:
         if callable(before) and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def process_groups() -> Iterator[None]:
+    """Give each process of a local Ray that starts in the block a process group of its own.
+
+    A terminal, `timeout` and `kill -TERM -GROUP` send a signal to the caller's whole group. Ray's processes block
+    SIGINT alone. SIGTERM would end them, and the caller needs them to stop in good order.
+    """
+    popen = services.ConsolePopen
+    services.ConsolePopen = functools.partial(popen, process_group=0)
+    try:
+        yield
+    finally:
+        services.ConsolePopen = popen
 
 
 def _renew_authentication() -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import ray
 import yaml
@@ -123,6 +124,13 @@ def test_handlers_restored() -> None:
     finally:
         signal.signal(signal.SIGTERM, before)
     assert "set_sigterm_handler(" in inspect.getsource(ray.init), "Ray needs this hook no longer"
+
+
+def test_process_groups(ray_here: None) -> None:
+    started = [process for process in psutil.Process().children() if process.name() in ("gcs_server", "raylet")]
+    assert {process.name() for process in started} == {"gcs_server", "raylet"}
+    for process in started:
+        assert os.getpgid(process.pid) == process.pid
 
 
 def test_signals_left_alone() -> None:

@@ -63,7 +63,11 @@ def connected(address: str | None, show_dashboard: Callable[[str], None] | None 
             yield from _until_shutdown()
     else:
         with ray_internals.only_for_this_process():
-            with _slow_start_logged("Ray on this machine"), ray_internals.handlers_restored():
+            with (
+                _slow_start_logged("Ray on this machine"),
+                ray_internals.handlers_restored(),
+                ray_internals.process_groups(),
+            ):
                 url = _start_local(log_settings, show_dashboard is not None)
             with contextlib.ExitStack() as stack:
                 if show_dashboard is not None:
