@@ -106,6 +106,7 @@ def test_a_broken_device_costs_an_attempt_and_no_second_cell(nodes: Nodes, tmp_p
     assert reason.endswith(" does not compute: RuntimeError: CUDA error: an illegal memory access was encountered")
 
 
+@pytest.mark.slow
 def test_a_slot_whose_device_never_works_fails_no_cell(nodes: Nodes, tmp_path: Path) -> None:
     """One of two nodes is broken: the other runs all cells."""
     recorder = run(tmp_path, [{}, {}, {}], build=BuildOnBrokenDevice(str(tmp_path), everywhere=False))
