@@ -142,8 +142,13 @@ def test_json_says_all_and_top_less(
 
 
 def test_one_image_and_as_many_classes_as_asked_for(
-    model: Path, folders: tuple[Path, Path], recogniser: FewShotClassifier, capsys: pytest.CaptureFixture[str]
+    model: Path,
+    folders: tuple[Path, Path],
+    recogniser: FewShotClassifier,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # the path is not broken, however long it is
     photo = folders[1] / PHOTOS[1]
     heading, line, *rest = done(capsys, model, folders[0], photo, "--top", 10).splitlines()
     assert heading.split() == ["path", "class", "score", "runner-up", "score", "no.", "3", "score"]

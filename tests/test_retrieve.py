@@ -393,8 +393,13 @@ def test_wrong_inputs_are_one_line(
 
 
 def test_folders_are_accounted_for_in_the_index_and_in_questions(
-    models: dict[str, Path], photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    models: dict[str, Path],
+    photos: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # paths are not broken, however long they are
     out, _ = done(capsys, "index", models["model"], photos, tmp_path / "index")
     lines = [" ".join(line.split()) for line in out.splitlines()]
     assert "images 7 read" in lines

@@ -197,7 +197,7 @@ def register_heif_opener():
     code, _, err = ingest("folder", src, tmp_path / "out", "--strict", PYTHONPATH=str(tmp_path / "plugin"))
     assert (code, err) == (0, "")
     assert shards.read_manifest(tmp_path / "out").images == 10
-    assert "pip install pillow-heif" in ingest("folder", src, tmp_path / "other")[1]
+    assert "pip install pillow-heif" in ingest("folder", src, tmp_path / "other", COLUMNS="200")[1]
 
 
 def plain_folders(src: Path) -> None:

@@ -26,7 +26,7 @@ STUDIES = [
     block for block in PYTHON if re.search(r"^study = ", block.text, re.MULTILINE) and block.page.name not in WITH_FILES
 ]
 # Flags of other programs that the pages name by themselves, and programs whose command lines they show.
-FOREIGN_FLAGS = {"--exclude-newer", "--help", "--minutes", "--quick", "--shm-size"}
+FOREIGN_FLAGS = {"--exclude-newer", "--help", "--minutes", "--quick", "--shm-size", "--signal", "--time"}
 FOREIGN_PROGRAMS = ("aws", "helm", "ray", "sbatch", "uv")
 
 
@@ -116,7 +116,7 @@ def test_the_readme_has_the_lines_that_ci_runs() -> None:
     assert [len(block) for block in lines] == [1, 1]
     (first,), (second,) = lines
     assert first.endswith(" -m raysearch.sweep srem_ablation"), "flags can be appended to the sweep"
-    assert second.endswith(" -m pytest")
+    assert second.endswith(" -m pytest -n 2")
 
 
 def test_the_table_of_backbones_is_the_registry() -> None:

@@ -130,7 +130,7 @@ def test_a_limit_that_earlier_calls_used_up_is_refused(tmp_path: Path) -> None:
 def test_a_study_looks_at_its_limit_before_any_image_is_decoded(
     tmp_path: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session.connection, "connected", lambda address: nullcontext())
+    monkeypatch.setattr(session.connection, "connected", lambda address, show: nullcontext())
     monkeypatch.setattr(budget, "CostMeter", lambda file: CostMeter(file, lambda: [node()]))
     monkeypatch.setattr(session, "place_images", lambda *words: pytest.fail("images were asked for"))
     opened = session.open_session(make_context(tmp_path, tiny_data, Options(max_cost=5.0)), [])
