@@ -13,8 +13,13 @@ from dashboards.ablation import tables as ablation_tables
 from dashboards.ablation.header import GALLERY
 from dashboards.ablation.judging import answer as ablation_answer
 from dashboards.ablation.view import View, view
+from dashboards.explanation import answer as explanation_answer
+from dashboards.explanation import page as explanation_page
+from dashboards.explanation import tables as explanation_tables
+from dashboards.explanation.view import explanation_view
 from dashboards.live import results as live_results
 from dashboards.outcome import ablation as ablation_findings
+from dashboards.outcome import explanation as explanation_findings
 from dashboards.outcome import search as search_findings
 from dashboards.outcome.findings import Findings
 from dashboards.search import final_evaluation
@@ -73,7 +78,7 @@ def write(run_dir: str | Path, table: pa.Table | None = None, out: str | Path | 
 
     Returns:
         The path of `report.html`. Beside it are `tables/variants.csv`, `.json`, `.tex` and `.md`, or
-        `tables/configs.csv` and `judged.csv` of a search.
+        `tables/configs.csv` and `judged.csv` of a search, or `tables/changes.csv`, `.json`, `.tex` and `.md`.
 
     Raises:
         UserError: the directory is not a run directory, a cell file is damaged, the cells must not be compared, or a
@@ -112,7 +117,7 @@ def answer(study: StudyRecord, table: pa.Table) -> str:
 
 
 def terminal(study: StudyRecord, table: pa.Table) -> RenderableType:
-    """Return the table for the terminal: the variants of an ablation, or the best configs of a search.
+    """Return the table for the terminal: the variants of an ablation, the best configs of a search, or the changes.
 
     The arguments and errors are those of `answer`.
     """
@@ -162,6 +167,19 @@ REPORTS.register(
         live=live_results.ablation_state,
         compared_view=view,
         findings=ablation_findings.findings,
+    ),
+)
+REPORTS.register(
+    "explanation",
+    ReportKind(
+        view=explanation_view,
+        page=explanation_page.build_page,
+        files=explanation_tables.table_files,
+        terminal=explanation_tables.terminal_table,
+        answer=lambda run: " ".join(explanation_answer.answer_sentences(run)),
+        live=live_results.explanation_state,
+        compared_view=view,
+        findings=explanation_findings.findings,
     ),
 )
 REPORTS.register(

@@ -35,8 +35,8 @@ class ReportSection:
 
 
 SECTIONS: Registry[Registry[ReportSection]] = Registry("kind of study")
-for _kind in ("ablation", "search"):
-    SECTIONS.register(_kind, Registry(f"section of the report on {'an' if _kind == 'ablation' else 'a'} {_kind}"))
+for _kind, _article in (("ablation", "an"), ("search", "a"), ("explanation", "an")):
+    SECTIONS.register(_kind, Registry(f"section of the report on {_article} {_kind}"))
 
 _BUILT_IN: dict[str, list[str]] = {}
 
@@ -51,12 +51,13 @@ def register_sections(kind: str, sections: Mapping[str, Draw]) -> None:
 def report_section(kind: str, title: str, after: str | None = None) -> Callable[[Function], Function]:
     """Add a section to the page of a kind of study.
 
-    The decorated function takes the view of the run (`dashboards.ablation.view.View` or
-    `dashboards.search.view.SearchView`) and returns a text, a plotly figure, a `dashboards.html.table.Table`, a list
-    of these, or None to leave the section out. An exception in it does not stop the report: the section shows it.
+    The decorated function takes the view of the run (`dashboards.ablation.view.View`,
+    `dashboards.search.view.SearchView` or `dashboards.explanation.view.ExplanationView`). It returns a text, a plotly
+    figure, a `dashboards.html.table.Table`, a list of these, or None to leave the section out. An exception in it does
+    not stop the report: the section shows it.
 
     Args:
-        kind: "ablation" or "search".
+        kind: "ablation", "search" or "explanation".
         title: heading of the section.
         after: key of the section before it, such as "variants", "effects" or "cost"; None appends it.
 
@@ -77,7 +78,7 @@ def draw_page(kind: str, run: Any, header: Markup) -> str:
     """Return the HTML of the page of a kind of study, with its sections in order.
 
     Args:
-        kind: "ablation" or "search".
+        kind: "ablation", "search" or "explanation".
         run: the view of the run.
         header: the top of the page.
 

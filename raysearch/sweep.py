@@ -5,6 +5,7 @@
     python -m raysearch.sweep srem_ablation --dry-run           print what would run
     python -m raysearch.sweep srem_ablation --settings          print every setting of the reference
     python -m raysearch.sweep --list                            print the studies that there are
+    python -m raysearch.sweep --explain runs/fcaenet_search-laptop   which changes earn the gain of a search
 
 The same command continues an interrupted study: a cell that has finished never runs again.
 """
@@ -21,7 +22,7 @@ from rich.table import Column, Table
 from raysearch import messages
 from raysearch.core import UserError, cli
 from raysearch.data import feed_mode
-from raysearch.engine.drivers import sweep_request
+from raysearch.engine.drivers import explain_request, sweep_request
 from raysearch.engine.options import Run, RunContext
 from raysearch.runs import RunLocation, results
 from raysearch.runs.retention import Keep
@@ -58,7 +59,9 @@ def _list_studies(wanted: bool) -> None:
     )
 )
 def main(
-    study_name: str = typer.Argument(metavar="STUDY", help="A name in search_spaces, or the path of a study file."),
+    study_name: str = typer.Argument(
+        "", metavar="STUDY", show_default=False, help="A name in search_spaces, or the path of a study file."
+    ),
     profile: str | None = typer.Option(
         None, rich_help_panel=_STUDY, help="laptop or paper. By default chosen by the data and the GPUs."
     ),
@@ -103,6 +106,13 @@ def main(
     ),
     trials: int | None = typer.Option(
         None, rich_help_panel=_STUDY, help="Number of configs that a search tries. By default the study's."
+    ),
+    explain: str | None = typer.Option(
+        None,
+        metavar="RUN",
+        rich_help_panel=_STUDY,
+        help="Explain the finished search in RUN: which changes from the reference to the best config earn the gain. "
+        "STUDY is needed only for a task of your own.",
     ),
     retry_failed: bool = typer.Option(
         False,
@@ -199,10 +209,14 @@ def main(
     ),
 ) -> None:
     """Plan a study, train its missing cells on Ray, and write results and report."""
+    if not study_name and explain is None:
+        raise UserError("name a study, such as srem_ablation; --list prints those that there are")
     console = cli.console(stderr=json_)
     emit = messages.JsonLines().emit if json_ else None
     if not dry_run and (effect is not None or pilot is not None):
         raise UserError("--effect and --pilot plan a study and run nothing; add --dry-run")
+    if settings_ and explain is not None:
+        raise UserError("--settings prints the reference of a study, and an explanation has that of its search")
     request = sweep_request.SweepRequest(
         study=study_name,
         profile=profile,
@@ -232,7 +246,10 @@ def main(
         effect=effect,
         pilot=pilot,
     )
-    checked = sweep_request.check(request, with_data=not settings_)
+    if explain is not None:
+        checked = explain_request.check(request, explain)
+    else:
+        checked = sweep_request.check(request, with_data=not settings_)
     if settings_:
         plan = checked.plan
         text = describe_reference(plan.study, plan.definition, plan.reference_config, checked.plan_request, form)

@@ -20,6 +20,10 @@ from dashboards.ablation.judging.answer import sentence
 from dashboards.ablation.tables import difference_cell, mean_cell
 from dashboards.ablation.variant import Variant
 from dashboards.ablation.view import View
+from dashboards.explanation.answer import answer_sentences as explanation_sentences
+from dashboards.explanation.answer import describe_change
+from dashboards.explanation.figures import draw_waterfall
+from dashboards.explanation.view import ExplanationView
 from dashboards.html import formats, verdicts
 from dashboards.search import answer, figures, tables, view
 from raysearch.runs import StudyRecord
@@ -118,6 +122,31 @@ def search_state(run: view.SearchView) -> dict[str, Any]:
             "note": "The best configs so far." + (f" {omitted:,} more have been tried." if omitted > 0 else ""),
         },
         "figures": history,
+        **_failures(run.rows, {}),
+    }
+
+
+def explanation_state(run: ExplanationView) -> dict[str, Any]:
+    """Return the answer so far, the changes with their gains, and the waterfall of each path."""
+    drawn = []
+    for path in run.paths:
+        figure = draw_waterfall(run, path)
+        if figure is not None and path.changes:
+            title = f"Path {path.group}".strip()
+            drawn.append(_figure(f"path {path.group}", title, "Gains of the changes, as in the table", figure))
+    rows = []
+    for change in run.changes:
+        step = change.step
+        bounds = formats.interval(step["delta_low"], step["delta_high"], sign=True)
+        gain = "" if step["delta"] is None else formats.signed(step["delta"])
+        cells = [_cell(gain, bounds, "number")]
+        cells.append(_cell(verdicts.verdict_text(step["verdict"]), kind=verdicts.verdict_class(step["verdict"])))
+        cells.append(_cell(str(step["seeds"]), kind="number"))
+        rows.append({"key": f"{change.group} {change.name}", "name": describe_change(change), "cells": cells})
+    return {
+        "answer": " ".join(explanation_sentences(run)),
+        "table": {"columns": ["Change", "Gain", "Verdict", "Seeds"], "rows": rows, "note": "In the order of the path."},
+        "figures": drawn,
         **_failures(run.rows, {}),
     }
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 from dashboards import report
 from dashboards.ablation import effects, figures
 from dashboards.ablation.cost import draw_tradeoff
+from dashboards.explanation.figures import draw_waterfall
 from dashboards.outcome import message
 from dashboards.search import curves
 from dashboards.search import figures as search_figures
@@ -33,6 +34,10 @@ _SEARCH: Mapping[str, Callable[[Any], Any]] = {
     "learning": lambda view: curves.draw_curves(view, view.groups[0]),
     "front": lambda view: search_figures.draw_front(view, view.groups[0]),
 }
+_EXPLANATION: Mapping[str, Callable[[Any], Any]] = {
+    "effects": lambda view: draw_waterfall(view, view.paths[0]) if view.paths else None,
+}
+_DRAWERS = {"ablation": _ABLATION, "search": _SEARCH, "explanation": _EXPLANATION}
 
 
 class RunResults:
@@ -92,12 +97,12 @@ class RunResults:
 
         Args:
             name: of an ablation `effects`, `cost`, `heat_map` or `tradeoff`; of a search `effects` (its final
-                evaluation), `history`, `learning` or `front`.
+                evaluation), `history`, `learning` or `front`; of an explanation `effects` (its waterfall).
 
         Raises:
             UserError: an unknown name, or a figure that these results do not give.
         """
-        drawers = _SEARCH if self.study.kind == "search" else _ABLATION
+        drawers = _DRAWERS[self.study.kind or "ablation"]
         if name not in drawers:
             raise UserError(f"there is no figure '{name}' of this kind of study{nearest(name, drawers)}")
         kind = report.report_kind(self.study)

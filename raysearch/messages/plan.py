@@ -39,7 +39,7 @@ class PlanMessage(Message):
     """What a sweep will run. The first message of a sweep, and the outcome of `--dry-run`."""
 
     type: Literal["plan"] = "plan"
-    kind: Literal["ablation", "search"]
+    kind: Literal["ablation", "search", "explanation"]
     study: str
     question: str
     task: str

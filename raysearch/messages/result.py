@@ -74,7 +74,7 @@ class ResultMessage(Message):
     """The outcome of a sweep, or of the report of a run that may still be running."""
 
     type: Literal["result"] = "result"
-    kind: Literal["ablation", "search"]
+    kind: Literal["ablation", "search", "explanation"]
     study: str
     question: str
     run: str = Field(description="The run directory: a path or URI.")
@@ -83,7 +83,9 @@ class ResultMessage(Message):
     decided: bool = Field(description="Whether any difference from the reference may be claimed.")
     metric: Metric
     reference: str | None
-    variants: list[VariantResult] = Field(description="Of a search, the best config of each group.")
+    variants: list[VariantResult] = Field(
+        description="Of a search, the best config of each group; of an explanation, the changes of its path."
+    )
     cells: CellCounts
     holes: list[Hole]
     warnings: list[str]

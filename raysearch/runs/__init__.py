@@ -7,8 +7,11 @@ from raysearch.runs.heartbeat import Heartbeat, Note, RunningCell, Stage
 from raysearch.runs.run_location import RunLocation
 from raysearch.runs.study_record import (
     CellRecord,
+    ChangeRecord,
     CostRecord,
     DataRecord,
+    ExplainedGroupRecord,
+    ExplanationRecord,
     FeedRecord,
     PretrainingsRecord,
     SplitRecord,
@@ -20,8 +23,11 @@ from raysearch.runs.study_record import (
 
 __all__ = [
     "CellRecord",
+    "ChangeRecord",
     "CostRecord",
     "DataRecord",
+    "ExplainedGroupRecord",
+    "ExplanationRecord",
     "FeedRecord",
     "Heartbeat",
     "Note",

@@ -17,7 +17,7 @@ from typing import Any
 
 from raysearch.core import UserError
 from raysearch.runs import heartbeat, raised_seeds, results, run_location
-from raysearch.runs.study_record import StudyRecord
+from raysearch.runs.study_record import ExplanationRecord, StudyRecord
 from raysearch.studies.analysis import devices
 from raysearch.studies.configs import paths
 
@@ -110,6 +110,8 @@ def find_differences(earlier: StudyRecord, record: StudyRecord) -> list[str]:
             "space": (earlier.space or None, record.space or None),
             "function of the space": (earlier.space_digest, record.space_digest),
         }
+    if record.explanation is not None and earlier.explanation is not None:
+        pairs["changes"] = _changes_of(earlier.explanation), _changes_of(record.explanation)
     differences = []
     for name, (before, now) in pairs.items():
         if before is not None and now is not None and before != now:
@@ -165,6 +167,15 @@ def _read_earlier(directory: Path) -> StudyRecord:
     ended = results.read_cells(directory / "cells", [cell.cell for cell in record.cells]).values()
     gpus = record.hardware.get("gpus") if not ended else any(devices.kind_of(row) != "cpu" for row in ended)
     return record.changed({"device": _EARLIER_GPU}) if gpus else record
+
+
+def _changes_of(explanation: ExplanationRecord) -> dict[str, str]:
+    """Return the changes that an explanation is about, by the name of their group and their own."""
+    return {
+        f"{group.label} {change.name}".strip(): json.dumps(change.after, default=str)
+        for group in explanation.groups
+        for change in group.changes
+    }
 
 
 def _device_words(record: StudyRecord) -> str | None:

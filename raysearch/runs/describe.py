@@ -1,14 +1,17 @@
 """The record of a new run before its first cell: the question, the settings, the data, the code."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from raysearch.core import environment
 from raysearch.data.shards import Manifest
 from raysearch.runs.study_record import (
     CellRecord,
+    ChangeRecord,
     DataRecord,
+    ExplainedGroupRecord,
+    ExplanationRecord,
     LevelsRecord,
     Mode,
     StudyRecord,
@@ -17,7 +20,7 @@ from raysearch.runs.study_record import (
 )
 from raysearch.storage import LocationLike
 from raysearch.studies.configs import TASKS, RunConfig
-from raysearch.studies.design import AblationPlan, Cell, SearchPlan, Variant, pre_trainings, user_tasks
+from raysearch.studies.design import AblationPlan, Cell, ExplanationPlan, SearchPlan, Variant, pre_trainings, user_tasks
 
 
 def describe_ablation(plan: AblationPlan, surroundings: Surroundings | None = None) -> StudyRecord:
@@ -96,6 +99,64 @@ def describe_search(
     )
 
 
+def describe_explanation(
+    plan: ExplanationPlan,
+    surroundings: Surroundings | None = None,
+    paths: Mapping[str, Sequence[str]] | None = None,
+    choosing: Sequence[Cell] = (),
+    judging: Sequence[Cell] = (),
+) -> StudyRecord:
+    """Return the record of an explanation.
+
+    Args:
+        plan: the changes and the seeds.
+        surroundings: data, settings and code; None leaves them out.
+        paths: label of the group -> changes in the order in which they are taken, as far as it is chosen.
+        choosing: cells in which candidates meet.
+        judging: cells that judge.
+    """
+    chosen = paths or {}
+    ends = [group.variant(made) for group in plan.groups for made in ((), group.names)]
+    variants = {variant.name: variant for variant in [*ends, *(cell.variant for cell in [*choosing, *judging])]}
+    stages = [*((cell, "choose") for cell in choosing), *((cell, "judge") for cell in judging)]
+    return StudyRecord(
+        **_common_fields(plan, plan.question, surroundings),
+        metrics=list(plan.metrics),
+        modes=cast(list[Mode], list(plan.modes)),
+        metric=plan.metric,
+        mode=cast(Mode, plan.mode),
+        margin=plan.margin,
+        reference=ends[0].name,
+        explanation=ExplanationRecord(
+            search=plan.search,
+            choosing_seeds=list(plan.choosing_seeds),
+            groups=[
+                ExplainedGroupRecord(
+                    label=group.label,
+                    changes=[
+                        ChangeRecord(name=change.name, before=dict(change.before), after=dict(change.after))
+                        for change in group.changes
+                    ],
+                    path=list(chosen.get(group.label, ())),
+                )
+                for group in plan.groups
+            ],
+        ),
+        variants=[
+            VariantRecord(
+                name=variant.name,
+                settings=dict(variant.settings),
+                declared=dict(variant.declared),
+                config=variant.config.model_dump(mode="json"),
+            )
+            for variant in variants.values()
+        ],
+        cells=[
+            CellRecord(cell=cell.hash, variant=cell.variant.name, seed=cell.seed, stage=stage) for cell, stage in stages
+        ],
+    )
+
+
 def describe_surroundings(
     manifest: Manifest,
     directory: LocationLike | None,
@@ -134,7 +195,9 @@ def describe_surroundings(
     )
 
 
-def _common_fields(plan: AblationPlan | SearchPlan, question: str, surroundings: Surroundings | None) -> dict[str, Any]:
+def _common_fields(
+    plan: AblationPlan | SearchPlan | ExplanationPlan, question: str, surroundings: Surroundings | None
+) -> dict[str, Any]:
     """Return the fields that the records of every kind of study have."""
     fields = {
         "kind": plan.kind,

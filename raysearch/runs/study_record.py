@@ -93,7 +93,7 @@ class VariantRecord(LevelsRecord):
 
 
 class CellRecord(_Record):
-    """A planned cell. A search has two stages: "search" and "judge"."""
+    """A planned cell. A search has two stages: "search" and "judge"; an explanation has "choose" and "judge"."""
 
     cell: str  # its hash
     variant: str
@@ -173,6 +173,30 @@ class SplitRecord(_Record):
     images: dict[str, int]
 
 
+class ChangeRecord(_Record):
+    """A change from the reference of a search to its best config, in one setting or in several that travel together."""
+
+    name: str
+    before: Settings = {}  # dotted path -> value in the reference
+    after: Settings = {}  # dotted path -> value in the best config
+
+
+class ExplainedGroupRecord(_Record):
+    """The changes of a group of a search, and the order in which the path takes them; empty while it is not chosen."""
+
+    label: str = ""
+    changes: Annotated[list[ChangeRecord], BeforeValidator(_null_as_empty_list)] = []
+    path: Names = []
+
+
+class ExplanationRecord(_Record):
+    """What an explanation explains."""
+
+    search: str | None = None  # path or URI of the search's run
+    choosing_seeds: Annotated[list[int], BeforeValidator(_null_as_empty_list)] = []
+    groups: Annotated[list[ExplainedGroupRecord], BeforeValidator(_null_as_empty_list)] = []
+
+
 class Surroundings(_Record):
     """Data, settings and code of a run, whatever kind of study it is."""
 
@@ -188,7 +212,7 @@ class Surroundings(_Record):
 class StudyRecord(Surroundings):
     """The content of `study.json`."""
 
-    kind: Literal["ablation", "search"] | None = None
+    kind: Literal["ablation", "search", "explanation"] | None = None
     study: str
     question: str | None = None
     profile: str | None = None
@@ -229,6 +253,7 @@ class StudyRecord(Surroundings):
     best: Annotated[list[BestRecord], BeforeValidator(_null_as_empty_list)] = []
     epochs: Annotated[EpochsRecord, BeforeValidator(_null_as_empty)] = Field(default_factory=EpochsRecord)
     duplicates: int | None = None  # suggestions that repeated an earlier config
+    explanation: ExplanationRecord | None = None  # of a search
     optuna: Settings = {}  # group -> name of the Optuna study
     started: str | None = None
     adopted: int | None = None  # cells that other runs had finished

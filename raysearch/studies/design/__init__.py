@@ -6,6 +6,7 @@
 from raysearch.studies.design.ablation import Ablation
 from raysearch.studies.design.ablation_plan import AblationPlan, plan_ablation
 from raysearch.studies.design.adaptive_seeds import Adaptive
+from raysearch.studies.design.explanation_plan import Change, ExplainedGroup, ExplanationPlan
 from raysearch.studies.design.factors import Factor, choice, component, factor
 from raysearch.studies.design.plan import (
     CPU,
@@ -31,7 +32,10 @@ __all__ = [
     "AblationPlan",
     "Adaptive",
     "Cell",
+    "Change",
     "Device",
+    "ExplainedGroup",
+    "ExplanationPlan",
     "Factor",
     "Group",
     "ListedStudy",

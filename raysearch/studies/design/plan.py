@@ -74,7 +74,7 @@ class Plan(Protocol):
     """A planned study of either kind. `raysearch.engine.drivers` has a driver for each kind."""
 
     @property
-    def kind(self) -> Literal["ablation", "search"]:
+    def kind(self) -> Literal["ablation", "search", "explanation"]:
         """The kind of study, which selects the driver and the report."""
 
     @property

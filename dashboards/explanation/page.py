@@ -1,0 +1,118 @@
+"""The page of an explanation: its header, its sections, and the terms that it explains."""
+
+from typing import Any
+
+from dashboards.ablation import header, provenance
+from dashboards.ablation.cost import spent
+from dashboards.ablation.sections import without_result
+from dashboards.explanation import figures, tables
+from dashboards.explanation.answer import answer_sentences
+from dashboards.explanation.view import ExplanationView
+from dashboards.html import Markup, Section, breakable_name, embed, formats, section, tag
+from dashboards.report_sections import draw_page, register_sections
+
+_TERMS = {
+    "Path": "The configs from the reference to the best config, one change at a time. At each step the path takes "
+    "the change that gains most. The gain of a step is that of the change given the changes before it.",
+    "Fresh seeds": "The largest of several gains is partly luck. So the order is chosen on seeds of its own, and "
+    "judged on seeds that chose nothing.",
+    "Left out of the best": "The best config minus the same config without the change. It differs from the step where "
+    "changes depend on each other. For the last change it is the same comparison.",
+    "Better, worse": "The difference is significant: p (Holm) is at most 0.05. It comes from the two-sided paired "
+    "t-test, corrected over all steps and all changes left out, of all groups.",
+    "Within margin": "The whole 95 % interval is inside the margin, and the difference is not significant.",
+    "Undecided": "The seeds show no difference. That is not a proof that there is none; more seeds may show one.",
+    "Shapley value": "The gain of the change, averaged over all orders of the changes. The values add up to the whole "
+    "difference. They need every combination of the changes, so they exist for at most four changes.",
+}
+
+
+def build_page(run: ExplanationView, gallery: bool = False) -> str:
+    """Return the HTML of the page; `gallery` is whether the run has a gallery to link to."""
+    return draw_page("explanation", run, _header(run, gallery))
+
+
+def _header(run: ExplanationView, gallery: bool) -> Markup:
+    study = run.study
+    choosing = formats.seeds(run.explanation.choosing_seeds)
+    facts: list[tuple[str, Any]] = [
+        ("Search", run.explanation.search or "not recorded"),
+        ("Profile", study.profile or "not recorded"),
+        ("Data", header.data(study.data)),
+        ("Order chosen by", f"{', '.join(run.study.metrics[:1])}, seeds {choosing}"),
+        ("Judged by", tag("code", run.metric_id)),
+        ("Seeds", formats.seeds(study.seeds)),
+        *([("Cells", header.reused(study))] if study.adopted else []),
+        *header.gallery(gallery),
+    ]
+    return tag(
+        "header",
+        tag("p", f"raysearch \N{MIDDLE DOT} {study.study}, explained", class_="brand"),
+        tag("h1", study.question or study.study),
+        _answer(run),
+        header.caution(study),
+        tag("dl", *(tag("div", tag("dt", term), tag("dd", fact)) for term, fact in facts), class_="facts"),
+    )
+
+
+def _answer(run: ExplanationView) -> Markup:
+    leads = [tag("strong", breakable_name(f"{sentence} ")) for sentence in answer_sentences(run)]
+    return tag("section", tag("h2", "Answer"), tag("p", *leads), class_="answer", aria_label="Answer")
+
+
+def path_section(run: ExplanationView) -> Markup | None:
+    """Draw the waterfall of each path."""
+    parts: list[Any] = []
+    caption = (
+        "From the reference to the best config. A bar is the gain of a change, given those above it; it begins where "
+        "the last one ended. The line at its end is the 95 % interval of the gain. Green: better. Orange: worse. "
+        "Gray: undecided."
+    )
+    if run.study.margin is not None:
+        caption += " Blue: within the margin."
+    for index, path in enumerate(run.paths):
+        figure = figures.draw_waterfall(run, path)
+        if figure is not None and path.changes:
+            parts += [tag("h3", breakable_name(path.group))] if path.group else []
+            parts.append(embed(figure, f"plot-path-{index}", caption, "Gains of the changes, as in the table below"))
+    return section("path", "From the reference to the best config", *parts) if parts else None
+
+
+def changes_section(run: ExplanationView) -> Markup | None:
+    """List the changes with their gains."""
+    if not run.changes:
+        return None
+    return section("changes", "What each change gains", tables.changes_table(run).to_html())
+
+
+def cost(run: ExplanationView) -> Markup:
+    """Report the time and money that the explanation took."""
+    return section("cost", "Cost", spent(run.study, run.rows))
+
+
+def failures(run: ExplanationView) -> Markup | None:
+    """List the failed cells."""
+    failed = [row for row in run.rows if row["status"] == "failed"]
+    return without_result(failed, {}, "A failed cell counts in no difference.")
+
+
+def _definitions(run: ExplanationView) -> Section:
+    entries = [tag("div", tag("dt", term), tag("dd", text)) for term, text in _TERMS.items()]
+    return section("definitions", "How the numbers are computed", tag("dl", *entries, class_="listing"))
+
+
+def _provenance(run: ExplanationView) -> Section:
+    return provenance.section(run.study, run.rows)
+
+
+register_sections(
+    "explanation",
+    {
+        "path": path_section,
+        "changes": changes_section,
+        "cost": cost,
+        "failures": failures,
+        "definitions": _definitions,
+        "provenance": _provenance,
+    },
+)
