@@ -17,11 +17,14 @@ from dashboards.explanation import answer as explanation_answer
 from dashboards.explanation import page as explanation_page
 from dashboards.explanation import tables as explanation_tables
 from dashboards.explanation.view import explanation_view
+from dashboards.html import EmbeddedFigure, figures_in
 from dashboards.live import results as live_results
 from dashboards.outcome import ablation as ablation_findings
 from dashboards.outcome import explanation as explanation_findings
 from dashboards.outcome import search as search_findings
 from dashboards.outcome.findings import Findings
+from dashboards.papers.files import FOLDER
+from dashboards.report_sections import draw_sections
 from dashboards.search import final_evaluation
 from dashboards.search import page as search_page
 from dashboards.search import tables as search_tables
@@ -30,7 +33,7 @@ from dashboards.search.view import search_view
 from raysearch.core import Registry, atomic, refuse_link
 from raysearch.runs import StudyRecord, results
 
-__all__ = ["GALLERY", "REPORTS", "ReportKind", "answer", "live_state", "report_kind", "terminal", "write"]
+__all__ = ["GALLERY", "REPORTS", "ReportKind", "answer", "figures", "live_state", "report_kind", "terminal", "write"]
 
 AnyView = TypeVar("AnyView")
 
@@ -78,7 +81,8 @@ def write(run_dir: str | Path, table: pa.Table | None = None, out: str | Path | 
 
     Returns:
         The path of `report.html`. Beside it are `tables/variants.csv`, `.json`, `.tex` and `.md`, or
-        `tables/configs.csv` and `judged.csv` of a search, or `tables/changes.csv`, `.json`, `.tex` and `.md`.
+        `tables/configs.csv` and `judged.csv` of a search, or `tables/changes.csv` of an explanation; all also as `.tex`
+        and `.md`.
 
     Raises:
         UserError: the directory is not a run directory, a cell file is damaged, the cells must not be compared, or a
@@ -98,8 +102,18 @@ def written_files(directory: Path) -> dict[str, str]:
     """Return kind -> path of the pages and tables that a directory holds, for programs."""
     names = {"report": "report.html", "gallery": GALLERY, "results": "results.parquet", "study": "study.json"}
     paths = {kind: directory / name for kind, name in names.items()}
-    paths |= {f"tables/{path.name}": path for path in sorted((directory / "tables").glob("*.*"))}
+    for folder in ("tables", FOLDER):
+        paths |= {f"{folder}/{path.name}": path for path in sorted((directory / folder).glob("*.*"))}
     return {kind: str(path) for kind, path in paths.items() if path.is_file()}
+
+
+def figures(study: StudyRecord, table: pa.Table) -> list[EmbeddedFigure]:
+    """Return the figures of the report, in the order of its page.
+
+    The arguments and errors are those of `answer`.
+    """
+    run = report_kind(study).view(study, table)
+    return figures_in(draw_sections(study.kind or "ablation", run))
 
 
 def answer(study: StudyRecord, table: pa.Table) -> str:

@@ -7,6 +7,7 @@ python -m raysearch.report /shared/run --out mine                   report a run
 python -m raysearch.report runs/before runs/after --out compared    write comparison.html and tables/
 python -m raysearch.report s3://bucket/results/srem_ablation        report a run in a store
 python -m raysearch.report runs/                                    write runs/index.html, an overview of all runs
+python -m raysearch.report runs/srem_ablation-laptop --figures pdf  also write each figure alone, for a paper
 python -m raysearch.report runs.csv --metric accuracy               report a table, or a store or folder of another tool
 """
 
@@ -23,6 +24,7 @@ import dashboards.report
 from dashboards.outcome import message
 from dashboards.overview import page as overview_page
 from dashboards.overview import rows as overview_rows
+from dashboards.papers import files as paper_files
 from raysearch import messages
 from raysearch.core import UserError, WriteError, cli
 from raysearch.runs import RunLocation, imported, results, runs_folder
@@ -39,6 +41,7 @@ app = typer.Typer(add_completion=False)
     epilog=cli.examples(
         "raysearch report runs/srem_ablation-laptop --gallery",
         "raysearch report runs/srem_ablation-laptop --live",
+        "raysearch report runs/srem_ablation-laptop --figures pdf",
         "raysearch report runs/before runs/after --out compared",
         "raysearch report runs.csv --variant method --seed seed --metric accuracy --reference baseline",
     )
@@ -56,6 +59,11 @@ def report(
         None, help="directory to write to; default: RUN, and for a comparison a directory beside the first run"
     ),
     gallery: bool = typer.Option(False, "--gallery", help="also write gallery.html: pictures of the trained networks"),
+    figures: list[str] = typer.Option(
+        [],
+        metavar="pdf|svg|png",
+        help="also write each figure alone, at the width of a paper's column, with its caption; repeatable",
+    ),
     images: int | None = typer.Option(None, min=1, help=f"pictures of each kind in the gallery; default: {IMAGES}"),
     variant: list[str] = typer.Option(
         [],
@@ -92,23 +100,27 @@ def report(
     For several runs, write comparison.html and tables/: common variants side by side, later runs against the first.
     Runs whose metric, data or protocol differ are refused.
     """
+    formats = paper_files.parse_formats(figures)
     columns = imported.ColumnChoice(tuple(variant), seed, metric, reference, mode, step, item)
     if len(runs) == 1 and runs_folder.holds_runs(runs[0]):
-        _only_with(False, "one run", {"--gallery": gallery or None, "--live": live or None, "--json": json_ or None})
+        others = {"--gallery": gallery or None, "--live": live or None, "--json": json_ or None}
+        _only_with(False, "one run", others | {"--figures": formats or None})
         with _out_advised():
             _list(runs[0], out)
         return
     if len(runs) == 1 and imported.is_foreign(Path(runs[0])):
         _only_with(False, "a run of raysearch", {"--gallery": gallery or None, "--live": live or None, "--data": data})
         with _out_advised():
-            _judge(Path(runs[0]), out, columns, study, json_)
+            _judge(Path(runs[0]), out, columns, study, formats, json_)
         return
     foreign = {"--metric": metric, "--reference": reference, "--mode": mode, "--step": step, "--item": item}
     _only_with(False, "results of other tools", foreign | {"--study": study})
     pictures = {"--images": images, "--variant": variant or None, "--seed": seed, "--data": data, "--storage": storage}
     _only_with(gallery, "--gallery", pictures)
     _only_with(live, "--live", {"--port": port, "--no-open": no_open or None})
-    _only_with(not live, "a page that is written", {"--out": out, "--json": json_ or None})
+    _only_with(
+        not live, "a page that is written", {"--out": out, "--json": json_ or None, "--figures": formats or None}
+    )
     _only_with(len(runs) == 1, "one run", {"--gallery": gallery or None, "--live": live or None})
     homes = [RunLocation(run) for run in runs]
     for home in homes:
@@ -121,7 +133,7 @@ def report(
         raise UserError(f"--out '{out}' is another run, whose report would be replaced; name another directory")
     if len(homes) > 1:
         with _out_advised():
-            _compare(directories, out or place, json_)
+            _compare(directories, out or place, formats, json_)
     elif live:
         from dashboards.live import server
 
@@ -134,7 +146,7 @@ def report(
             with _out_advised():
                 write_gallery(homes[0].directory, images or IMAGES, variant, _parse_seed(seed), data, storage, out)
         with _out_advised():
-            _draw(homes[0], out, gallery, json_)
+            _draw(homes[0], out, gallery, formats, json_)
 
 
 def _only_with(active: bool, mode: str, flags: Mapping[str, object]) -> None:
@@ -163,12 +175,14 @@ def _out_advised() -> Iterator[None]:
         ) from error
 
 
-def _draw(home: RunLocation, out: Path | None, gallery: bool, json_: bool) -> None:
+def _draw(home: RunLocation, out: Path | None, gallery: bool, formats: list[paper_files.Format], json_: bool) -> None:
     run = home.directory
     study = results.read_study(run)
     table = results.save_table(run, out=out)
     path = dashboards.report.write(run, table, out)
     pages = [path.with_name("gallery.html")] * gallery + [path]
+    if formats:
+        pages.append(paper_files.write_figures(dashboards.report.figures(study, table), path.parent, formats))
     if json_:
         files = dashboards.report.written_files(out or run)
         messages.JsonLines().emit(message.outcome(run, str(home), table, files))
@@ -187,13 +201,20 @@ def _list(folder: str, out: Path | None) -> None:
     cli.console().print(str(path))
 
 
-def _judge(source: Path, out: Path | None, columns: imported.ColumnChoice, study: str | None, json_: bool) -> None:
+def _judge(
+    source: Path,
+    out: Path | None,
+    columns: imported.ColumnChoice,
+    study: str | None,
+    formats: list[paper_files.Format],
+    json_: bool,
+) -> None:
     """Import results of another tool, print how they were understood, and draw their report."""
     directory = out or imported.default_directory(source)
     cli.check_directory(directory, "--out")
     run = imported.import_run(source, directory, columns, study)
     cli.console(stderr=json_).print(run.summary, markup=False, highlight=False)
-    _draw(RunLocation(directory), None, False, json_)
+    _draw(RunLocation(directory), None, False, formats, json_)
 
 
 def _parse_seed(text: str | None) -> int | None:
@@ -208,16 +229,19 @@ def _parse_seed(text: str | None) -> int | None:
         raise UserError(f"--seed {text} is not a whole number") from None
 
 
-def _compare(runs: list[Path], out: Path, json_: bool) -> None:
+def _compare(runs: list[Path], out: Path, formats: list[paper_files.Format], json_: bool) -> None:
     comparison = dashboards.comparison.page.read_comparison(runs)
-    path = dashboards.comparison.page.write_comparison(comparison, out)
+    paths = [dashboards.comparison.page.write_comparison(comparison, out)]
+    if formats:
+        paths.append(paper_files.write_figures(dashboards.comparison.page.figures(comparison), out, formats))
     if json_:
-        files = {"comparison": str(path)}
+        files = {"comparison": str(paths[0])}
+        files |= {f"figures/{path.name}": str(path) for folder in paths[1:] for path in sorted(folder.iterdir())}
         answer = dashboards.comparison.page.answer_sentence(comparison)
         messages.JsonLines().emit(messages.ComparisonMessage(runs=list(map(str, runs)), answer=answer, files=files))
         return
     table = dashboards.comparison.tables.terminal_table(comparison)
-    _print(table, dashboards.comparison.page.answer_sentence(comparison), [path])
+    _print(table, dashboards.comparison.page.answer_sentence(comparison), paths)
 
 
 def _print(table: object, answer: str, pages: list[Path]) -> None:

@@ -27,11 +27,12 @@ def cost_section(run: View) -> Markup | None:
     caption = _caption(
         "Circles are finished cells, crosses are failed ones. The bar is the mean of the finished cells.", run
     )
+    title = "Seconds per cell of each variant"
     return section(
         "cost",
         "Cost",
         spent(run.study, run.rows),
-        embed(figure, "plot-cost", caption, "Seconds per cell of each variant; the means are in the table of variants"),
+        embed(figure, "plot-cost", caption, f"{title}; the means are in the table of variants", title),
         *_tradeoff(run),
     )
 
@@ -46,8 +47,9 @@ def _tradeoff(run: View) -> list[Markup]:
         "line joins the variants that no other beats in both. A step whose interval contains zero may not be real.",
         run,
     )
-    says = "Cost of each variant against its difference from the reference; both are in the table of variants"
-    return [tag("h3", "Cost against effect"), embed(figure, "plot-tradeoff", caption, says)]
+    title = "Cost of each variant against its difference from the reference"
+    says = f"{title}; both are in the table of variants"
+    return [tag("h3", "Cost against effect"), embed(figure, "plot-tradeoff", caption, says, title)]
 
 
 def _caption(text: str, run: View) -> str:

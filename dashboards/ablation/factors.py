@@ -38,8 +38,9 @@ def _curves(run: View) -> list[Any]:
         chance = run.study.chance
         if isinstance(chance, int | float):
             caption += f" A random guess scores {formats.metric(chance)}."
-        says = f"{formats.metric_name(run.metric)} over {factor}; the numbers are in the table of variants"
-        parts += [tag("h3", tag("code", factor)), embed(figure, f"plot-factor-{index}", caption, says)]
+        title = f"{formats.metric_name(run.metric)} over {factor}"
+        says = f"{title}; the numbers are in the table of variants"
+        parts += [tag("h3", tag("code", factor)), embed(figure, f"plot-factor-{index}", caption, says, title)]
     return parts
 
 
@@ -59,20 +60,22 @@ def _main_effects(run: View) -> list[Any]:
     if not drawn:
         return []
     same_range([means for _, means in drawn])
+    note = (
+        "The mean at each level, over all levels of the other factors. The cells of a seed are averaged first, and the "
+        "95 % interval is over seeds. It shows the spread of seeds; the table of variants compares the variants."
+    )
     small = [
         _small(
             f"plot-main-{index}",
             tag("code", factor),
             figure,
             means,
-            f"Main effect of {factor}: {_numbers(run, (factor,), means)}",
+            f"Main effect of {factor}",
+            _numbers(run, (factor,), means),
+            note,
         )
         for index, (factor, (figure, means)) in enumerate(drawn)
     ]
-    note = (
-        "The mean at each level, over all levels of the other factors. The cells of a seed are averaged first, and the "
-        "95 % interval is over seeds. It shows the spread of seeds; the table of variants compares the variants."
-    )
     return [tag("h3", "Main effects"), tag("p", note, class_="note"), _grid(small)]
 
 
@@ -82,20 +85,22 @@ def _interactions(run: View) -> list[Any]:
     if not drawn:
         return []
     same_range([means for _, _, means in drawn])
+    note = (
+        "One line per level of the second factor. Parallel lines: the two factors add up. Crossing lines: the effect "
+        "of one factor depends on the other."
+    )
     small = [
         _small(
             f"plot-interaction-{index}",
             tag("span", tag("code", across), " by ", tag("code", lines)),
             figure,
             means,
-            f"Interaction of {across} and {lines}: {_numbers(run, (across, lines), means)}",
+            f"Interaction of {across} and {lines}",
+            _numbers(run, (across, lines), means),
+            note,
         )
         for index, (across, lines, (figure, means)) in enumerate(drawn)
     ]
-    note = (
-        "One line per level of the second factor. Parallel lines: the two factors add up. Crossing lines: the effect "
-        "of one factor depends on the other."
-    )
     if len(pairs) > MAX_FIGURES:
         note += f" The figures show {MAX_FIGURES} of {len(pairs)} pairs."
     if any(len(figures.levels(run, factor)) > MAX_LINES for factor in crossed_factors(run)):
@@ -103,8 +108,10 @@ def _interactions(run: View) -> list[Any]:
     return [tag("h3", "Interactions"), tag("p", note, class_="note"), _grid(small)]
 
 
-def _small(key: str, title: Markup, figure: go.Figure, means: Marginal, says: str) -> Markup:
-    return tag("div", tag("h4", title), embed(figure, key, _averaged(means), says))
+def _small(
+    key: str, heading: Markup, figure: go.Figure, means: Marginal, title: str, numbers: str, note: str
+) -> Markup:
+    return tag("div", tag("h4", heading), embed(figure, key, _averaged(means), f"{title}: {numbers}", title, note))
 
 
 def _grid(small: list[Markup]) -> Markup:

@@ -48,7 +48,8 @@ def effects(run: View) -> Markup | None:
     caption = f"{caption} {row_limits.note(run, verdicts.ROWS_IN_FIGURE)}".strip()
     shown = [variant for variant in row_limits.shown(run, verdicts.ROWS_IN_FIGURE) if not variant.is_reference]
     drawn = formats.listed([f"{variant.label} {verdict(variant)}" for variant in shown], most=20)
-    return section("effects", "Effects", embed(figure, "plot-effects", caption, f"Plot of effects: {drawn}"))
+    title = "Differences from the reference"
+    return section("effects", "Effects", embed(figure, "plot-effects", caption, f"Plot of effects: {drawn}", title))
 
 
 def _interval(run: View) -> str:
@@ -76,8 +77,9 @@ def tie_order(run: View) -> Markup | None:
         "A difference smaller than a bar may come from tie-breaking alone. "
     )
     caption = f"{caption}{row_limits.note(run, verdicts.ROWS_IN_FIGURE)}".strip()
-    says = "mAP of each variant by the order of tied items; the means are under Other metrics in the section Variants"
-    return section("ties", "Tie-breaking", embed(figure, "plot-ties", caption, says))
+    title = "mAP of each variant by the order of tied items"
+    says = f"{title}; the means are under Other metrics in the section Variants"
+    return section("ties", "Tie-breaking", embed(figure, "plot-ties", caption, says, title))
 
 
 def learned(run: View) -> Markup | None:
@@ -87,6 +89,10 @@ def learned(run: View) -> Markup | None:
         return None
     ranges = learning_curves.common_ranges(run, keys)
     shown = learning_curves.shown(run)
+    note = "Line: mean over seeds. Band: lowest to highest seed. Dashed gray: the reference. The scales are the same."
+    histories = [steps for variant in shown for steps in run.histories[variant.name]]
+    if any(step.get("phase") == "warmup" for steps in histories for step in steps):
+        note += " Left of the dotted line: warm-up."
     small = [
         tag(
             "div",
@@ -96,14 +102,11 @@ def learned(run: View) -> Markup | None:
                 f"plot-learning-{index}",
                 None,
                 f"Learning curve of {variant.label}",
+                note=note,
             ),
         )
         for index, variant in enumerate(shown)
     ]
-    note = "Line: mean over seeds. Band: lowest to highest seed. Dashed gray: the reference. The scales are the same."
-    histories = [steps for variant in shown for steps in run.histories[variant.name]]
-    if any(step.get("phase") == "warmup" for steps in histories for step in steps):
-        note += " Left of the dotted line: warm-up."
     if len(shown) < len(run.histories):
         note += f" The figures show the {len(shown)} of {len(run.histories)} variants with the largest differences."
     return section("learning", "Learning curves", tag("p", note, class_="note"), tag("div", *small, class_="grid"))

@@ -184,9 +184,9 @@ def _compared(name: str) -> Callable[[Variant], Any]:
     return lambda variant: variant.compared[name]
 
 
-def _mean_and_half_width(variant: Variant) -> str:
+def _mean_and_half_width(variant: Variant) -> Cell:
     row = variant.compared
-    return formats.metric(row["mean"]) + formats.half_width(row["ci_low"], row["ci_high"])
+    return Cell(formats.metric(row["mean"]), half_width=formats.half_width(row["ci_low"], row["ci_high"]))
 
 
 def _difference_and_half_width(variant: Variant) -> Cell:
@@ -194,7 +194,7 @@ def _difference_and_half_width(variant: Variant) -> Cell:
     if row["delta"] is None:
         return Cell("")
     half = formats.half_width(row["delta_low"], row["delta_high"])
-    return Cell(formats.signed(row["delta"]) + half, verdict=variant.verdict)
+    return Cell(formats.signed(row["delta"]), verdict=variant.verdict, half_width=half)
 
 
 def _p_value(variant: Variant) -> str:

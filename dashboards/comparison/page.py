@@ -6,10 +6,10 @@ from pathlib import Path
 from dashboards.comparison import sections, tables
 from dashboards.comparison.answer import answer_sentence
 from dashboards.comparison.view import Comparison, read_comparison
-from dashboards.html import document
+from dashboards.html import EmbeddedFigure, Markup, document, figures_in
 from raysearch.core import atomic, refuse_link
 
-__all__ = ["answer_sentence", "build_page", "default_directory", "read_comparison", "write_comparison"]
+__all__ = ["answer_sentence", "build_page", "default_directory", "figures", "read_comparison", "write_comparison"]
 
 
 def write_comparison(comparison: Comparison, directory: str | Path) -> Path:
@@ -40,13 +40,21 @@ def default_directory(directories: Sequence[Path]) -> Path:
 
 def build_page(comparison: Comparison) -> str:
     """Return the HTML of the page."""
-    return document(
-        f"Comparison of {', '.join(comparison.runs)}",
-        sections.header(comparison),
+    title = f"Comparison of {', '.join(comparison.runs)}"
+    return document(title, sections.header(comparison), *_sections(comparison))
+
+
+def figures(comparison: Comparison) -> list[EmbeddedFigure]:
+    """Return the figures of the page, in its order."""
+    return figures_in(_sections(comparison))
+
+
+def _sections(comparison: Comparison) -> list[Markup | None]:
+    return [
         sections.runs(comparison),
         sections.run_properties(comparison),
         sections.differences(comparison),
         sections.means(comparison),
         sections.cost(comparison),
         sections.definitions(comparison),
-    )
+    ]

@@ -129,7 +129,7 @@ def differences(comparison: Comparison) -> Markup:
     caption = "Open circles are undecided. Diamonds have too few seeds for an interval. A bar marks the same cells."
     verdicts = [f"{match.label} {verdict_text(match)}" for match in largest_matches(comparison, 20)]
     description = f"{title}: {formats.listed(verdicts, most=20)}"
-    drawn = embed(figure, "plot-differences", caption, description) if figure else None
+    drawn = embed(figure, "plot-differences", caption, description, title) if figure else None
     return section("differences", title, differences_table(comparison).to_html(), drawn)
 
 
@@ -147,7 +147,8 @@ def means(comparison: Comparison) -> Markup:
     table = Table(columns, figures.order_variants(comparison)[: verdicts.ROWS_IN_PAGE], note).to_html()
     figure = figures.draw_means(comparison)
     caption = "One mark per run, with the interval of its mean. The section above tests whether runs differ."
-    drawn = embed(figure, "plot-means", caption, "Means of every run, as in the table") if figure else None
+    says = "Means of every run, as in the table"
+    drawn = embed(figure, "plot-means", caption, says, "Means of every run") if figure else None
     return section("means", "Means", table, drawn)
 
 

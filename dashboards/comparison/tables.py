@@ -175,10 +175,8 @@ def _difference_and_half_width(match: Match) -> Cell:
     difference = match.difference
     if difference.delta is None:
         return Cell("")
-    half = ""
-    if difference.low is not None and difference.high is not None:
-        half = f" ± {formats.metric((difference.high - difference.low) / 2)}"
-    return Cell(formats.signed(difference.delta) + half, verdict=match.verdict)
+    half = formats.half_width(difference.low, difference.high)
+    return Cell(formats.signed(difference.delta), verdict=match.verdict, half_width=half)
 
 
 def _p_value(match: Match) -> str:

@@ -74,7 +74,8 @@ def path_section(run: ExplanationView) -> Markup | None:
         figure = figures.draw_waterfall(run, path)
         if figure is not None and path.changes:
             parts += [tag("h3", breakable_name(path.group))] if path.group else []
-            parts.append(embed(figure, f"plot-path-{index}", caption, "Gains of the changes, as in the table below"))
+            title = f"Gains of the changes{f' ({path.group})' if path.group else ''}"
+            parts.append(embed(figure, f"plot-path-{index}", caption, f"{title}, as in the table below", title))
     return section("path", "From the reference to the best config", *parts) if parts else None
 
 

@@ -6,11 +6,13 @@ Other folders import the names below; `formats` and `verdicts` are used as modul
 from dashboards.html import formats, markup, verdicts
 from dashboards.html.documents import document, embed, plain_document
 from dashboards.html.markup import (
+    EmbeddedFigure,
     Markup,
     Section,
     breakable_name,
     data_block,
     escape,
+    figures_in,
     join,
     number_cell,
     section,
@@ -22,6 +24,7 @@ from dashboards.html.table import Cell, Column, FirstThatFits, Table, csv_value
 __all__ = [
     "Cell",
     "Column",
+    "EmbeddedFigure",
     "FirstThatFits",
     "Markup",
     "Section",
@@ -32,6 +35,7 @@ __all__ = [
     "document",
     "embed",
     "escape",
+    "figures_in",
     "formats",
     "join",
     "markup",

@@ -17,7 +17,7 @@ import plotly.graph_objects as go
 import plotly.io
 from plotly.offline import get_plotlyjs
 
-from dashboards.html.markup import Markup, Section, data_block, tag
+from dashboards.html.markup import Element, EmbeddedFigure, Markup, Section, data_block, tag
 
 _SCRIPTS = ("unpack.js", "draw.js", "sort.js")
 
@@ -43,22 +43,30 @@ def plain_document(title: str, style: str, *parts: Any) -> str:
     return _page(title, _file("style.css") + style, [], [], *parts)
 
 
-def embed(figure: go.Figure, key: str, caption: Any, description: str) -> Markup:
+def embed(
+    figure: go.Figure, key: str, caption: str | None, description: str, title: str = "", note: str = ""
+) -> Markup:
     """Return a figure with its caption.
 
     Args:
         figure: the figure; its layout has a height in pixels.
-        key: id of the element on the page.
+        key: id of the element on the page, such as "plot-effects".
         caption: text below it, or None.
         description: description that screen readers read.
+        title: what the figure shows, for a caption in a paper; default: the description.
+        note: how to read the figure, where the page says it once above several figures.
     """
     height = f"height:{int(figure.layout.height)}px"
-    return tag(
+    content = tag(
         "figure",
         tag("div", id=key, role="img", aria_label=description, class_="plot", style=height),
         data_block(key, plotly.io.to_json(figure, validate=False)),
         tag("figcaption", caption) if caption else None,
     )
+    to_read = " ".join(text for text in (note, caption) if text)
+    element = Element(content)
+    element.figures = (EmbeddedFigure(key.removeprefix("plot-"), figure, title or description, to_read),)
+    return element
 
 
 def _page(title: str, style: str, allowed: list[str], scripts: list[Markup], *parts: Any) -> str:

@@ -53,12 +53,12 @@ def interval(low: float | None, high: float | None, sign: bool = False) -> str:
 
 
 def half_width(low: float | None, high: float | None) -> str:
-    """Return half the width of an interval, to follow its middle; empty if there is no interval.
+    """Return half the width of an interval; empty if there is no interval.
 
     >>> half_width(0.01, 0.03), half_width(None, None)
-    (' ± 0.010', '')
+    ('0.010', '')
     """
-    return "" if low is None or high is None else f" ± {metric((high - low) / 2)}"
+    return "" if low is None or high is None else metric((high - low) / 2)
 
 
 def metric_name(metric: str) -> str:

@@ -1,17 +1,26 @@
-"""HTML elements as text: `markupsafe` escapes whatever is not marked as markup."""
+"""HTML elements as text: `markupsafe` escapes whatever is not marked as markup.
+
+Elements remember the figures in them, so that a section can be asked for its figures without reading its text.
+"""
 
 import math
 import re
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
+import plotly.graph_objects as go
 from markupsafe import Markup, escape
 
 __all__ = [
+    "Element",
+    "EmbeddedFigure",
     "Markup",
     "Section",
     "breakable_name",
     "data_block",
     "escape",
+    "figures_in",
     "join",
     "number_cell",
     "section",
@@ -20,7 +29,30 @@ __all__ = [
 ]
 
 
-class Section(Markup):
+@dataclass(frozen=True)
+class EmbeddedFigure:
+    """A figure of the page.
+
+    Attributes:
+        name: the short name by which files and Python know it, such as "effects" or "learning-0".
+        figure: the figure.
+        title: what it shows, in a few words.
+        caption: how to read it, in plain text; may be empty.
+    """
+
+    name: str
+    figure: go.Figure
+    title: str
+    caption: str
+
+
+class Element(Markup):
+    """An element of the page, with the figures in it."""
+
+    figures: tuple[EmbeddedFigure, ...] = ()
+
+
+class Section(Element):
     """A section of the page, which the table of contents lists."""
 
     key: str
@@ -43,12 +75,21 @@ def tag(name: str, *children: Any, **attributes: Any) -> Markup:
         for key, value in attributes.items()
         if value is not None
     )
-    return Markup(f"<{name}{words}>{join(*children)}</{name}>")
+    element = Element(f"<{name}{words}>{join(*children)}</{name}>")
+    element.figures = tuple(figures_in(children))
+    return element
 
 
 def join(*children: Any) -> Markup:
     """Return the children one after the other, without those that are None."""
-    return Markup("".join(escape(child) for child in children if child is not None))
+    joined = Element("".join(escape(child) for child in children if child is not None))
+    joined.figures = tuple(figures_in(children))
+    return joined
+
+
+def figures_in(parts: Iterable[Any]) -> list[EmbeddedFigure]:
+    """Return the figures in elements of the page, in order; other parts have none."""
+    return [figure for part in parts if isinstance(part, Element) for figure in part.figures]
 
 
 def breakable_name(text: str) -> Markup:
@@ -75,7 +116,9 @@ def section(key: str, title: str, *parts: Any) -> Section:
     <section id="cost" aria-labelledby="cost-title"><h2 id="cost-title">Cost &amp; time</h2></section> Cost & time
     """
     label = f"{key}-title"
-    section_ = Section(tag("section", tag("h2", title, id=label), *parts, id=key, aria_labelledby=label))
+    element = tag("section", tag("h2", title, id=label), *parts, id=key, aria_labelledby=label)
+    section_ = Section(element)
+    section_.figures = tuple(figures_in([element]))
     section_.key = key
     section_.heading = title
     return section_

@@ -1,7 +1,8 @@
 """Texts in tables for papers: what LaTeX and GitHub's Markdown would act on is escaped, and nothing is lost.
 
 LaTeX: after a row's end, `[` would be read as a length and `*` as a starred command; `--` is a ligature; `"` is a
-command of babel; spaces at both ends vanish. CJK and emoji need LuaLaTeX or XeLaTeX with a font that has them.
+command of babel; spaces at both ends vanish. pdfLaTeX knows few signs beyond those of European languages and stops at
+others, so it gets their code in brackets. LuaLaTeX and XeLaTeX get the signs, and need a font that has them.
 Markdown: besides the syntax GitHub links names, issues and addresses, and replaces emoji codes. It does so after
 Markdown was read, so a backslash does not help; an element around the first character does.
 """
@@ -30,11 +31,23 @@ _TEX = {
     "\N{MULTIPLICATION SIGN}": r"$\times$",
     "\N{PLUS-MINUS SIGN}": r"$\pm$",
     "\N{NO-BREAK SPACE}": "~",
+    "\N{UPWARDS ARROW}": r"$\uparrow$",
+    "\N{DOWNWARDS ARROW}": r"$\downarrow$",
+    "\N{BLACK UP-POINTING TRIANGLE}": r"$\blacktriangle$",
+    "\N{BLACK DOWN-POINTING TRIANGLE}": r"$\blacktriangledown$",
+    "\N{BLACK CIRCLE}": r"$\bullet$",
+    "\N{WHITE CIRCLE}": r"$\circ$",
+    "\N{WHITE DIAMOND}": r"$\diamond$",
     **{sign: f"\\{sign}" for sign in "{}$&#_%"},
 }
 _LIGATURE = re.compile(r"-(?=-)|'(?=')|`(?=`)|[!?](?=`)|,(?=,)")
 _LOST_SPACE = re.compile("^ | $|(?<= ) ")
 _GREEK_CAPITALS = "ΓΔΘΛΞΠΣΥΦΨΩ"
+# Signs that pdfLaTeX has in its default encoding, since 2020: most of Latin-1 and Latin Extended-A, and punctuation.
+_KNOWN = {chr(code) for code in (*range(0xA1, 0x17F), *range(0x218, 0x21C))} | set(
+    "\u2013\u2014\u2018\u2019\u201c\u201d\u2026\u2030\u20ac\u2122"
+)
+_KNOWN -= set("ÐðÞþĐđĦħĸĿŀŉŊŋŦŧĄąĘęĮįŲų«»")
 
 _MARKDOWN = re.compile(
     r"""(?P<entity>[&<>])
@@ -54,7 +67,7 @@ def tex(text: str) -> str:
     srem.size=5 \& 100\% {[}a] -{}-b $\alpha$
     """
     line = _LOST_SPACE.sub("\N{SYMBOL FOR SPACE}", _one_line(text))
-    escaped = _LIGATURE.sub(r"\g<0>{}", "".join(_TEX.get(sign) or _greek(sign) or sign for sign in line))
+    escaped = _LIGATURE.sub(r"\g<0>{}", "".join(_TEX.get(sign) or _greek(sign) or _sign(sign) for sign in line))
     return re.sub(r"^[\[*]", r"{\g<0>}", escaped).replace("\N{SYMBOL FOR SPACE}", r"\ ")
 
 
@@ -80,6 +93,13 @@ def _greek(sign: str) -> str | None:
     if re.fullmatch(r"SMALL LETTER (FINAL )?[A-Z]+", name) and letter != "OMICRON" and "\u03b1" <= sign <= "\u03c9":
         return f"$\\{letter.lower()}$"
     return f"$\\{letter.capitalize()}$" if sign in _GREEK_CAPITALS else None
+
+
+def _sign(sign: str) -> str:
+    """Return a sign as it is, or for an engine that does not know it its code."""
+    if sign.isascii() or sign in _KNOWN or sign == "\N{SYMBOL FOR SPACE}":
+        return sign
+    return rf"\ifdefined\Umathchar {sign}\else [U+{ord(sign):04X}]\fi{{}}"
 
 
 def _escape_markdown(match: re.Match[str]) -> str:

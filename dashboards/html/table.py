@@ -13,9 +13,9 @@ from typing import Any, Generic, Literal, TypeVar
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
-from dashboards.html import formats, markup, verdicts
+from dashboards.html import latex_table, markup, verdicts
 from dashboards.html.markup import Markup, tag
-from dashboards.html.paper_text import markdown_text, tex
+from dashboards.html.paper_text import markdown_text
 from raysearch.core.console import TerminalColumn, TerminalTable
 from raysearch.core.sanitize import csv_text
 
@@ -23,7 +23,6 @@ Row = TypeVar("Row")
 
 _UNBOUNDED = 10_000  # columns of a terminal
 _ARROWS = {"better": "↑", "worse": "↓"}
-_TEX_ARROWS = {"better": r"\uparrow", "worse": r"\downarrow"}
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,7 @@ class Cell:
         text: the cell's main text.
         detail: smaller text below it, such as an interval; Markup is inserted into the page as it is.
         sort_key: the number by which the page sorts the column; a cell without one comes last.
+        half_width: half the width of the number's interval, which follows the text as "± 0.010" in tables for papers.
         verdict: "better" or "worse" sets the text in bold, with an arrow; the page takes it as a CSS class.
     """
 
@@ -41,6 +41,7 @@ class Cell:
     detail: str | Markup | None = None
     sort_key: float | None = None
     verdict: str = ""
+    half_width: str = ""
 
 
 @dataclass(frozen=True)
@@ -124,19 +125,8 @@ class Table(Generic[Row]):
         return "\n".join(lines) + note
 
     def to_latex(self) -> str:
-        """Return a booktabs table. Decided differences are bold and carry an arrow."""
-        lines = [f"% {' '.join(self.note.split())}"] if self.note else []
-        lines += [
-            r"\begin{tabular}{" + "".join("r" if column.is_number else "l" for column in self.columns) + "}",
-            r"\toprule",
-            " & ".join(tex(str(column.title)) for column in self.columns) + r" \\",
-            r"\midrule",
-        ]
-        for row in self.rows:
-            lines.append(" & ".join(_tex_cell(column, column.people_cell(row)) for column in self.columns) + r" \\")
-            if self.ends_section(row) and len(self.rows) > 1:
-                lines.append(r"\midrule")
-        return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+        """Return a booktabs table; see `latex_table`."""
+        return latex_table.latex(self)
 
     def to_terminal(self, compact: bool = False) -> TerminalTable:
         """Return a table for the terminal, with details below the texts; `compact` leaves out most of the frame."""
@@ -198,18 +188,8 @@ def _markdown_line(cells: list[str]) -> str:
 def _markdown_cell(column: Column[Any], cell: Cell) -> str:
     if not column.is_number:
         return markdown_text(cell.text)
-    return f"**{cell.text}** {_ARROWS[cell.verdict]}" if cell.verdict in _ARROWS else cell.text
-
-
-def _tex_cell(column: Column[Any], cell: Cell) -> str:
-    if not column.is_number:
-        return tex(cell.text)
-    if cell.text in ("", formats.NONE):
-        return "--" if cell.text else ""
-    number = cell.text.replace(formats.MINUS, "-").replace("±", r"\pm")
-    if cell.verdict in _TEX_ARROWS:
-        return rf"$\mathbf{{{number}}}\,{_TEX_ARROWS[cell.verdict]}$"
-    return f"${number}$"
+    text = f"{cell.text} \N{PLUS-MINUS SIGN} {cell.half_width}" if cell.half_width else cell.text
+    return f"**{text}** {_ARROWS[cell.verdict]}" if cell.verdict in _ARROWS else text
 
 
 def _html_cell(column: Column[Any], cell: Cell) -> Markup:

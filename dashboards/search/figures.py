@@ -15,7 +15,11 @@ from dashboards.search.tried_configs import TriedConfig
 from dashboards.search.view import SearchView
 
 MAX_POINTS = 2000  # that a browser draws at once
-PALETTE = (figures.BLUE, figures.VERMILLION, figures.GREEN, "#cc79a7", "#e69f00", "#56b4e9")  # one color per group
+PALETTE = (figures.BLUE, figures.VERMILLION, figures.GREEN, "#cc79a7", "#e69f00", "#56b4e9")
+# Each group has its color, and a mark, a dash and a pattern of bars of its own, which remain in a copy in gray.
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "star", "hexagon")
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+PATTERNS = ("", "/", ".", "x", "-", "+")
 
 
 def sample_configs(run: SearchView, group: str, limit: int = MAX_POINTS) -> list[TriedConfig]:
@@ -42,14 +46,15 @@ def draw_history(run: SearchView, metric: str) -> go.Figure:
     figure = figures.base(360, showlegend=several, legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"})
     for index, group in enumerate(run.groups):
         shown = [config for config in sample_configs(run, group) if config.values[metric] is not None]
-        for status, symbol in (("finished", "circle"), ("stopped", "x-thin-open"), ("unfinished", "circle-open")):
+        for status in ("finished", "stopped", "unfinished"):
             members = [config for config in shown if config.status == status]
             if members:
                 x = [config.number for config in members]
                 y = [config.values[metric] for config in members]
-                figure.add_trace(config_markers(run, members, x, y, group_color(index, status), symbol))
+                color = group_color(index, status)
+                figure.add_trace(config_markers(run, members, x, y, color, group_symbol(index, status)))
         x, y = _best_so_far(run, group, metric)
-        line = {"color": PALETTE[index % len(PALETTE)], "width": 2, "shape": "hv"}
+        line = {"color": PALETTE[index % len(PALETTE)], "dash": DASHES[index % len(DASHES)], "width": 2, "shape": "hv"}
         name = figures.escaped(group)
         figure.add_trace(go.Scatter(x=x, y=y, mode="lines", line=line, hoverinfo="skip", name=name, showlegend=several))
     figure.update_xaxes(title_text="trial", rangemode="tozero")
@@ -98,19 +103,21 @@ def draw_slice(run: SearchView, path: str, metric: str) -> go.Figure:
             for config in sample_configs(run, group)
             if path in config.settings and config.values[metric] is not None
         ]
-        for status, symbol in (("finished", "circle"), ("stopped", "x-thin-open")):
+        for status in ("finished", "stopped"):
             members = [config for config in shown if config.status == status]
             if members:
                 x = [config.settings[path] for config in members]
                 if not numeric:
                     x = [figures.escaped(formats.level(level)) for level in x]
                 y = [config.values[metric] for config in members]
-                figure.add_trace(config_markers(run, members, x, y, group_color(index, status), symbol, size=6))
+                color = group_color(index, status)
+                figure.add_trace(config_markers(run, members, x, y, color, group_symbol(index, status), size=6))
     if numeric and is_logarithmic(run, path, levels):
         decades = max(levels) / min(levels) >= 10
         figure.update_xaxes(type="log", dtick=1 if decades else None, tickformat="~g" if decades else None)
     else:
         figure.update_xaxes(type="linear" if numeric else "category", nticks=5)
+    figure.update_xaxes(title_text=figures.escaped(path))
     figure.update_yaxes(title_text=figures.escaped(formats.metric_name(metric)), nticks=5)
     return figure
 
@@ -134,6 +141,14 @@ def config_markers(
 def group_color(index: int, status: str) -> str:
     """Return a group's color; stopped configs are gray in every group."""
     return figures.GREY if status == "stopped" else PALETTE[index % len(PALETTE)]
+
+
+def group_symbol(index: int, status: str) -> str:
+    """Return a group's mark; stopped configs are crosses in every group, and open marks are unfinished."""
+    if status == "stopped":
+        return "x-thin-open"
+    symbol = SYMBOLS[index % len(SYMBOLS)]
+    return f"{symbol}-open" if status == "unfinished" else symbol
 
 
 def is_logarithmic(run: SearchView, path: str, levels: Sequence[Any]) -> bool:

@@ -25,7 +25,7 @@ from optuna.distributions import (
 from dashboards.ablation import figures
 from dashboards.html import formats
 from dashboards.run_data import mean
-from dashboards.search.figures import PALETTE, all_numbers, config_markers, is_logarithmic, sample_configs
+from dashboards.search.figures import PALETTE, PATTERNS, all_numbers, config_markers, is_logarithmic, sample_configs
 from dashboards.search.tried_configs import TriedConfig
 from dashboards.search.view import SearchView
 
@@ -78,7 +78,10 @@ def draw_importances(importances: Mapping[str, Mapping[str, float]], metric: str
                 x=values,
                 y=[figures.escaped(path) for path in paths],
                 orientation="h",
-                marker={"color": PALETTE[index % len(PALETTE)]},
+                marker={
+                    "color": PALETTE[index % len(PALETTE)],
+                    "pattern": {"shape": PATTERNS[index % len(PATTERNS)], "fgcolor": "#ffffff"},
+                },
                 hovertext=[f"{figures.escaped(group)} {formats.metric(value)}".strip() for value in values],
                 hoverinfo="text",
             )

@@ -3,7 +3,7 @@
 from dashboards.ablation import header, provenance
 from dashboards.html import Markup, Section, breakable_name, formats, join, markup, section, tag
 from dashboards.report_sections import draw_page, register_sections
-from dashboards.search import sections, tables
+from dashboards.search import paper_tables, sections, tables
 from dashboards.search.answer import answer_sentences
 from dashboards.search.view import SearchView
 
@@ -24,8 +24,17 @@ _TERMS = {
 
 def table_files(run: SearchView) -> dict[str, str]:
     """Return the tables beside the page: file name -> content."""
-    files = {"configs.csv": tables.configs_csv(run)}
-    return files | ({"judged.csv": tables.evaluations_csv(run)} if run.evaluations else {})
+    configs = paper_tables.configs_paper_table(run)
+    files = {
+        "configs.csv": tables.configs_csv(run),
+        "configs.tex": configs.to_latex(),
+        "configs.md": configs.to_markdown(),
+    }
+    if run.evaluations:
+        judged = paper_tables.evaluations_paper_table(run)
+        files |= {"judged.csv": tables.evaluations_csv(run), "judged.tex": judged.to_latex()}
+        files["judged.md"] = judged.to_markdown()
+    return files
 
 
 def build_page(run: SearchView, gallery: bool = False) -> str:

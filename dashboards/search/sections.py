@@ -29,7 +29,8 @@ def final_evaluation(run: SearchView) -> Markup | None:
         "Gray: one line per seed, from the reference (blue, left) to the best config (green, right). "
         "Squares: means with their 95 % intervals."
     )
-    drawn = embed(figure, "plot-judging", caption, "Seeds of the final evaluation; see the table") if figure else None
+    says = "Seeds of the final evaluation; see the table"
+    drawn = embed(figure, "plot-judging", caption, says, "Final evaluation on fresh seeds") if figure else None
     table = tables.evaluations_table(run, note).to_html()
     return section("judging", "Final evaluation on fresh seeds", table, drawn)
 
@@ -80,9 +81,10 @@ def fronts(run: SearchView) -> Markup | None:
             left_out = sum(None in config.values.values() for config in finished)
             if left_out:
                 caption += f" {formats.count(left_out, 'config')} without a value that can be compared left out."
-            description = f"Pareto front of {' and '.join(run.metrics)}, in tables/configs.csv"
+            title = f"Pareto front of {' and '.join(run.metrics)}{_of_group(group)}"
+            description = f"{title}, in tables/configs.csv"
             parts += [tag("h3", breakable_name(group))] if group else []
-            parts.append(embed(figure, f"plot-front-{index}", caption, description))
+            parts.append(embed(figure, f"plot-front-{index}", caption, description, title))
     return section("front", "Pareto front", *parts) if parts else None
 
 
@@ -117,7 +119,7 @@ def curves(run: SearchView) -> Markup | None:
         if figure is not None:
             caption = "Green: the chosen config. Blue: finished. Gray: stopped early, at the cross."
             caption += _sample_note(run, search_curves.MAX_CURVES, len(run.in_group(group)))
-            description = f"{run.metrics[0]} over the iterations of each config"
+            description = f"{run.metrics[0]} over the iterations of each config{_of_group(group)}"
             parts += [tag("h3", breakable_name(group))] if group else []
             parts.append(embed(figure, f"plot-curves-{index}", caption, description))
     return section("curves", "Learning curves", *parts) if parts else None
@@ -136,21 +138,25 @@ def failures(run: SearchView) -> Markup | None:
 
 
 def _slices(run: SearchView) -> list[Any]:
+    note = "Each parameter alone: one point per config; the other settings vary too. Crosses were stopped early."
     drawn = []
     for index, path in enumerate(run.paths[:_MAX_SLICES]):
         figure = figures.draw_slice(run, path, run.metrics[0])
         if figure.data:
-            plot = embed(figure, f"plot-slice-{index}", None, f"{run.metrics[0]} over {path}")
+            plot = embed(figure, f"plot-slice-{index}", None, f"{run.metrics[0]} over {path}", note=note)
             drawn.append(tag("div", tag("h3", tag("code", path)), plot))
     if not drawn:
         return []
-    note = "Each parameter alone: one point per config; the other settings vary too. Crosses were stopped early."
     if len(run.paths) > _MAX_SLICES:
         note += f" The first {_MAX_SLICES} of {len(run.paths)} parameters are drawn."
     return [tag("h3", "Slices"), tag("p", note, class_="note"), tag("div", *drawn, class_="grid")]
 
 
 def _importances(run: SearchView) -> list[Any]:
+    note = "The importance of each parameter, by Optuna's PED-ANOVA over the finished configs."
+    partial = [path for path in run.paths if any(path not in config.settings for config in run.configs)]
+    if partial:
+        note += f" Some configs do not have {formats.listed(partial)}, which Optuna cannot weigh."
     parts: list[Any] = []
     for index, metric in enumerate(run.metrics):
         groups = {
@@ -159,14 +165,11 @@ def _importances(run: SearchView) -> list[Any]:
         if groups:
             figure = importance.draw_importances(groups, metric)
             ranked = ", ".join(f"{path} {share:.2f}" for shares in groups.values() for path, share in shares.items())
-            parts.append(embed(figure, f"plot-importance-{index}", None, f"Importances for {metric}: {ranked}"))
+            title = f"Importances for {metric}"
+            parts.append(embed(figure, f"plot-importance-{index}", None, f"{title}: {ranked}", title, note))
     if not parts:
-        note = f"Importances need {importance.MIN_CONFIGS} finished configs with different values."
-        return [tag("p", note, class_="note")]
-    note = "The importance of each parameter, by Optuna's PED-ANOVA over the finished configs."
-    partial = [path for path in run.paths if any(path not in config.settings for config in run.configs)]
-    if partial:
-        note += f" Some configs do not have {formats.listed(partial)}, which Optuna cannot weigh."
+        reason = f"Importances need {importance.MIN_CONFIGS} finished configs with different values."
+        return [tag("p", reason, class_="note")]
     return [tag("h3", "Importances"), tag("p", note, class_="note"), *parts]
 
 
@@ -179,18 +182,23 @@ def _contours(run: SearchView) -> list[Any]:
     ][:_MAX_CONTOURS]
     if not drawn:
         return []
-    parts = []
-    for index, (group, across, up, figure) in enumerate(drawn):
-        title = tag(
-            "h4", *([breakable_name(group), ": "] if group else []), tag("code", across), " and ", tag("code", up)
-        )
-        description = f"{run.metrics[0]} over {across} and {up}, interpolated between the configs in tables/configs.csv"
-        parts.append(tag("div", title, embed(figure, f"plot-contour-{index}", None, description)))
     note = (
         "Pairs of the most important parameters. Rings are finished configs, the large ring is the chosen one, and "
         "yellow is good. Between the rings the surface is interpolated, whatever the other parameters were there."
     )
+    parts = []
+    for index, (group, across, up, figure) in enumerate(drawn):
+        heading = tag(
+            "h4", *([breakable_name(group), ": "] if group else []), tag("code", across), " and ", tag("code", up)
+        )
+        title = f"{run.metrics[0]} over {across} and {up}{_of_group(group)}"
+        description = f"{title}, interpolated between the configs in tables/configs.csv"
+        parts.append(tag("div", heading, embed(figure, f"plot-contour-{index}", None, description, title, note)))
     return [tag("h3", "Contours"), tag("p", note, class_="note"), tag("div", *parts, class_="grid wide")]
+
+
+def _of_group(group: str) -> str:
+    return f" ({group})" if group else ""
 
 
 def _sample_note(run: SearchView, limit: int, number: int) -> str:

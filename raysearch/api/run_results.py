@@ -1,19 +1,15 @@
 """A run, finished or not, as Python objects: its table, its comparisons, its answer, and its figures."""
 
 import html
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from dashboards import report
-from dashboards.ablation import effects, figures
-from dashboards.ablation.cost import draw_tradeoff
-from dashboards.explanation.figures import draw_waterfall
 from dashboards.outcome import message
-from dashboards.search import curves
-from dashboards.search import figures as search_figures
+from dashboards.papers import files as paper_files
 from raysearch.core import UserError, nearest
 from raysearch.messages import ResultMessage
 from raysearch.runs import RunLocation, StudyRecord, results
@@ -22,22 +18,13 @@ if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
-_ABLATION: Mapping[str, Callable[[Any], Any]] = {
-    "effects": effects.effects,
-    "cost": figures.cost,
-    "heat_map": figures.heat_map,
-    "tradeoff": draw_tradeoff,
+    from dashboards.papers.rendering import Format
+
+_SHORT_NAMES: Mapping[str, Mapping[str, str]] = {  # kind of study -> short name -> name in the report
+    "ablation": {"heat_map": "heat"},
+    "search": {"effects": "judging", "learning": "curves"},
+    "explanation": {"effects": "path"},
 }
-_SEARCH: Mapping[str, Callable[[Any], Any]] = {
-    "effects": lambda view: curves.draw_final_evaluations(view.evaluations),
-    "history": lambda view: search_figures.draw_history(view, view.metrics[0]),
-    "learning": lambda view: curves.draw_curves(view, view.groups[0]),
-    "front": lambda view: search_figures.draw_front(view, view.groups[0]),
-}
-_EXPLANATION: Mapping[str, Callable[[Any], Any]] = {
-    "effects": lambda view: draw_waterfall(view, view.paths[0]) if view.paths else None,
-}
-_DRAWERS = {"ablation": _ABLATION, "search": _SEARCH, "explanation": _EXPLANATION}
 
 
 class RunResults:
@@ -92,24 +79,47 @@ class RunResults:
         """Return all that `raysearch report --json` prints, as one object."""
         return message.outcome(self.directory, str(self._location), files=report.written_files(self.directory))
 
+    def figures(self) -> "dict[str, go.Figure]":
+        """Return name -> figure of the report, as plotly Figures in the order of the page."""
+        embedded = report.figures(self.study, self.table())
+        return {figure.name: figure.figure.update_layout(template="plotly_white", width=None) for figure in embedded}
+
     def figure(self, name: str = "effects") -> "go.Figure":
         """Return a figure of the report as a plotly Figure.
 
         Args:
-            name: of an ablation `effects`, `cost`, `heat_map` or `tradeoff`; of a search `effects` (its final
-                evaluation), `history`, `learning` or `front`; of an explanation `effects` (its waterfall).
+            name: of an ablation, for example, `effects`, `cost`, `heat_map`, `tradeoff`, or `learning-0` for the first
+                of several; of a search `effects` (its final evaluation), `history`, `learning`, `front` or `parallel`;
+                of an explanation `effects` (its waterfall). A name without its number is the first. `figures` has all
+                names.
 
         Raises:
-            UserError: an unknown name, or a figure that these results do not give.
+            UserError: the results give no figure of this name.
         """
-        drawers = _DRAWERS[self.study.kind or "ablation"]
-        if name not in drawers:
-            raise UserError(f"there is no figure '{name}' of this kind of study{nearest(name, drawers)}")
-        kind = report.report_kind(self.study)
-        figure = drawers[name](kind.view(self.study, self.table()))
-        if figure is None:
-            raise UserError(f"the results give no figure '{name}'; another may: {', '.join(sorted(drawers))}")
-        return figure.update_layout(template="plotly_white", width=None)
+        figures = self.figures()
+        short_names = _SHORT_NAMES[self.study.kind or "ablation"]
+        full = short_names.get(name, name)
+        for candidate in (full, f"{full}-0"):
+            if candidate in figures:
+                return figures[candidate]
+        known = [short for short, full in short_names.items() if full in figures or f"{full}-0" in figures]
+        raise UserError(f"these results give no figure '{name}'{nearest(name, [*figures, *known])}")
+
+    def save_figures(self, folder: str | Path, *formats: "Format") -> Path:
+        """Write each figure of the report alone, in the size and the colors of a paper, with captions beside them.
+
+        Args:
+            folder: a folder named `figures` is made in it.
+            formats: of "pdf", "svg" and "png"; without any, "pdf".
+
+        Returns:
+            The folder of the figures.
+
+        Raises:
+            UserError: an unknown format; there is no figure; or kaleido or a browser, which draw them, is missing.
+        """
+        chosen = paper_files.parse_formats(formats or ("pdf",))
+        return paper_files.write_figures(report.figures(self.study, self.table()), Path(folder), chosen)
 
     def __repr__(self) -> str:
         return f"RunResults({str(self._location)!r}): {self.answer()}"

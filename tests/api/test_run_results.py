@@ -46,9 +46,9 @@ def test_the_comparison_is_that_of_the_report(run: Path) -> None:
 def test_a_figure_is_one_of_plotly(run: Path) -> None:
     loaded = raysearch.load(run)
     assert isinstance(loaded.figure("effects"), go.Figure)
-    with pytest.raises(UserError, match="there is no figure 'effect' of this kind of study; did you mean 'effects'"):
+    with pytest.raises(UserError, match="these results give no figure 'effect'; did you mean 'effects'"):
         loaded.figure("effect")
-    with pytest.raises(UserError, match="the results give no figure 'heat_map'"):
+    with pytest.raises(UserError, match="these results give no figure 'heat_map'"):
         loaded.figure("heat_map")
 
 

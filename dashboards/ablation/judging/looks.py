@@ -25,11 +25,19 @@ def looks_section(run: View) -> Section | None:
     """Return the section; None for a study with fixed seeds."""
     if not run.study.looks:
         return None
+    note = _figure_note(run)
     small = [
         tag(
             "div",
             tag("h3", breakable_name(variant.label)),
-            embed(draw_path(run, variant), f"plot-look-{index}", None, _description(run, variant)),
+            embed(
+                draw_path(run, variant),
+                f"plot-look-{index}",
+                None,
+                _description(run, variant),
+                f"Looks at {variant.label}",
+                note,
+            ),
         )
         for index, variant in enumerate(_drawn(run))
     ]
@@ -38,7 +46,7 @@ def looks_section(run: View) -> Section | None:
         "Looks",
         tag("p", _summary(run), class_="note"),
         looks_table(run).to_html(),
-        tag("p", _figure_note(run), class_="note") if small else None,
+        tag("p", note, class_="note") if small else None,
         tag("div", *small, class_="grid") if small else None,
     )
 
@@ -84,7 +92,8 @@ def draw_path(run: View, variant: Variant) -> go.Figure:
         tickvals=list(range(1, len(planned) + 1)), ticktext=list(map(str, planned)), title_text="seeds",
         range=[0.5, len(planned) + 0.5],
     )  # fmt: skip
-    return figure.update_yaxes(tickformat="+", nticks=6, range=_range(path, margin or 0.0))
+    title = f"difference in {figures.escaped(formats.metric_name(run.metric))}"
+    return figure.update_yaxes(title_text=title, tickformat="+", nticks=6, range=_range(path, margin or 0.0))
 
 
 def _points(run: View, rows: list[Row], color: str, symbol: str) -> go.Scatter:

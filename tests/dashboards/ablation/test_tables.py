@@ -13,7 +13,7 @@ from rich.console import Console
 from dashboards.ablation import tables
 from dashboards.ablation.page import page
 from dashboards.ablation.view import View, view
-from dashboards.html.table import tex
+from dashboards.html.paper_text import tex
 from dashboards.report import terminal
 from raysearch.runs import results
 from raysearch.studies.analysis import statistics
@@ -86,11 +86,12 @@ def test_latex_is_balanced_and_marks_what_is_decided(planted: Path):
     assert plain.count("{") == plain.count("}")
     assert plain.count("$") % 2 == 0
     assert plain.count(r"\begin{tabular}") == plain.count(r"\end{tabular}") == 1
-    columns = len(re.search(r"tabular}{([lr]*)}", plain)[1])  # type: ignore[index]
+    columns = re.sub(r"\[.*?\]|@{.*?}", "", re.search(r"tabular}{(.*)}", plain)[1])  # type: ignore[index]
+    assert set(columns) == {"l", "S"}
     lines = [line for line in plain.splitlines() if line.endswith(r"\\")]
     assert len(lines) == 9
-    assert {line.count("&") for line in lines} == {columns - 1}
-    assert not set("#_%~^") & set(re.sub(r"\$[^$]*\$", "", plain))
+    assert {line.count("&") + line.count(r"\multicolumn{2}") for line in lines} == {len(columns) - 1}
+    assert not set("#_~^") & set(re.sub(r"\$[^$]*\$", "", plain))
     decided = {line.split(" &")[0]: line for line in lines if "arrow" in line}
     assert set(decided) == {"srem.size=18 px (64 at 224)", "srem.size=37 px (128 at 224)"}
     assert r"\uparrow" in decided["srem.size=18 px (64 at 224)"]

@@ -30,7 +30,10 @@ def read_latex(text: str) -> str:
     """Read a cell as LaTeX does: commands, braces, math; a character with a meaning of its own is an error."""
     shown = ""
     while text:
-        if match := re.match(r"\\([a-z]+)\{\}", text):
+        if match := re.match(r"\\ifdefined\\Umathchar (.)\\else \[U\+([0-9A-F]{4,})\]\\fi\{\}", text):
+            assert int(match[2], 16) == ord(match[1])
+            shown += match[1]
+        elif match := re.match(r"\\([a-z]+)\{\}", text):
             shown += COMMANDS[match[1]]
         elif match := re.match(r"\\([{}$&#_% ])", text):
             shown += match[1]
