@@ -39,7 +39,7 @@ from typing import Any, Literal
 import numpy as np
 import optuna
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
-from recorded import replay, retrieval_grid
+from recorded import earlier_studies, replay, retrieval_grid
 from rich.console import Console
 from rich.table import Table
 from scipy import stats
@@ -59,11 +59,12 @@ SAMPLERS: dict[str, Callable[[int], optuna.samplers.BaseSampler]] = {
 
 @dataclass(frozen=True)
 class Method:
-    """A sampler, and the grace period and reduction factor of ASHA, if any."""
+    """A sampler, the grace period and reduction factor of ASHA, if any, and the earlier study that it learns from."""
 
     sampler: str
     asha: tuple[int, int] | None = None
     stopped_as: Literal["complete", "pruned"] = "complete"
+    learned: str | None = None  # name in `EARLIER_STUDIES`
 
     @property
     def name(self) -> str:
@@ -74,6 +75,8 @@ class Method:
             words += [f"grace{self.asha[0]}"] * (self.asha[0] != 1) + [f"factor{self.asha[1]}"] * (self.asha[1] != 3)
         if self.stopped_as == "pruned":
             words.append("pruned")
+        if self.learned:
+            words.append(f"after_{self.learned}")
         return "_".join(words)
 
     def scheduler(self, iterations: int) -> TrialScheduler:
@@ -118,8 +121,13 @@ METHODS = (
     Method("random", (3, 3)),
     Method("gp", (3, 3)),
     Method("gp", (3, 3), "pruned"),
+    *(Method("tpe", asha, learned=study) for study in earlier_studies.EARLIER_STUDIES for asha in ((3, 3), None)),
 )
-FEWER = tuple(method for method in METHODS if method.asha in (None, (1, 3), (3, 3)) and method.stopped_as == "complete")
+FEWER = tuple(
+    method
+    for method in METHODS
+    if method.asha in (None, (1, 3), (3, 3)) and method.stopped_as == "complete" and not method.learned
+)
 # The ratios at the head of the JSON line belong to the first.
 SETTINGS = (Setting(0.01, 4, METHODS), Setting(0.01, 1, FEWER), Setting(0.05, 4, FEWER))
 
@@ -132,7 +140,9 @@ def run_search(setting: Setting, method: Method, seed: int) -> replay.Outcome:
     target = (1 - setting.within) * grid.best
     sampler = SAMPLERS[method.sampler](seed)
     scheduler = method.scheduler(grid.iterations)
-    return replay.search(grid, sampler, scheduler, target, setting.workers, method.stopped_as)
+    learn = earlier_studies.EARLIER_STUDIES.get(method.learned or "")
+    known = learn(grid, target, seed) if learn else {}
+    return replay.search(grid, sampler, scheduler, target, setting.workers, method.stopped_as, known)
 
 
 def charge_searches(outcomes: list[replay.Outcome], grid: replay.Grid, unit: str) -> np.ndarray:

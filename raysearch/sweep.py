@@ -123,6 +123,16 @@ def main(
     no_adopt: bool = typer.Option(
         False, "--no-adopt", rich_help_panel=_STUDY, help="Take no finished cells over from runs beside this one."
     ),
+    learn_from: list[str] = typer.Option(
+        [],
+        metavar="RUN",
+        rich_help_panel=_STUDY,
+        help="Run whose finished cells a search learns from before its first trial; repeatable. By default those "
+        "beside this one.",
+    ),
+    no_learn: bool = typer.Option(
+        False, "--no-learn", rich_help_panel=_STUDY, help="Let a search learn nothing from other runs."
+    ),
     keep: Keep | None = typer.Option(
         None,
         rich_help_panel=_STUDY,
@@ -240,6 +250,8 @@ def main(
         max_hours=max_hours,
         retry_failed=retry_failed,
         adopt=not no_adopt,
+        learn=not no_learn,
+        learn_from=learn_from,
         keep=keep,
         trackers=log,
         dashboard=dashboard,

@@ -10,10 +10,12 @@ count, nor does a good value before the end.
 """
 
 import heapq
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -102,6 +104,7 @@ class Outcome:
     epochs: int  # finished outer iterations of all trials
     seconds: float  # on the simulated clock
     suggestions: int  # including repeated ones
+    ended: Mapping[Config, int] = field(default_factory=dict, compare=False, repr=False)  # iterations of each config
 
 
 @dataclass
@@ -110,7 +113,7 @@ class Running:
 
     trial_id: str
     config: Config
-    trial: optuna.trial.Trial
+    trial: optuna.trial.Trial | None = None  # None: of an earlier study
     iteration: int = 0
     repeated: list[optuna.trial.Trial] = field(default_factory=list)  # suggestions of this config since it started
 
@@ -122,6 +125,8 @@ def search(
     target: float,
     workers: int = 1,
     stopped_as: Literal["complete", "pruned"] = "complete",
+    known: Mapping[Config, int] = MappingProxyType({}),
+    trials: float = math.inf,
 ) -> Outcome:
     """Search the grid until a trial of full length ends at `target` or better.
 
@@ -134,9 +139,13 @@ def search(
         workers: number of trials that run at a time.
         stopped_as: the state in which Optuna gets a stopped trial: "complete" with its last value, as in Ray Tune's
             `OptunaSearch`, or "pruned" with its curve.
+        known: config -> iterations that earlier studies ran. Sampler and scheduler learn these curves first, at no
+            cost. As in a study, a config of full length costs nothing either when it is suggested again.
+        trials: most trials to start.
 
     Returns:
-        The outcome. The target is not reached when every config has ended, or after `PATIENCE` repeats.
+        The outcome. The target is not reached when every config has ended, or after `PATIENCE` repeats. It is reached
+        at no cost if a known config of full length does.
     """
     study = optuna.create_study(direction="maximize", sampler=sampler)
     ended: dict[Config, int] = {}  # number of its iterations
@@ -146,11 +155,34 @@ def search(
     repeats = 0  # suggestions since the last new config
     idle = workers
     waiting = False  # whether a free worker waits, because its config is running elsewhere
+    started = 0
     epochs = 0
     now = 0.0
 
     def _schedule(run: Running) -> None:
         heapq.heappush(events, (now + grid.seconds[run.config][run.iteration], next(order), run))
+
+    def _learn(config: Config, iterations: int) -> None:
+        run = Running(f"known-{config}", config)
+        curve = grid.metric[config][:iterations].tolist()
+        scheduler.on_trial_add(None, run)
+        reports = [{TIME: step, METRIC: value} for step, value in enumerate(curve, start=1)]
+        for report in reports[: grid.iterations - 1]:
+            scheduler.on_trial_result(None, run, report)
+        scheduler.on_trial_complete(None, run, reports[-1])
+        is_whole = iterations == grid.iterations
+        is_pruned = stopped_as == "pruned" and not is_whole
+        study.add_trial(
+            optuna.trial.create_trial(
+                state=optuna.trial.TrialState.PRUNED if is_pruned else optuna.trial.TrialState.COMPLETE,
+                params=dict(zip(grid.levels, config, strict=True)),
+                distributions=grid.distributions,
+                value=None if is_pruned else curve[-1],
+                intermediate_values=dict(enumerate(curve, start=1)),
+            )
+        )
+        if is_whole:
+            ended[config] = iterations
 
     def _tell(trial: optuna.trial.Trial, config: Config) -> None:
         curve: Sequence[float] = grid.metric[config][: ended[config]].tolist()
@@ -162,10 +194,14 @@ def search(
             study.tell(trial, curve[-1])
 
     def _outcome(reached: bool) -> Outcome:
-        return Outcome(reached, len(ended) + len(running), epochs, now, len(study.trials))
+        return Outcome(reached, started, epochs, now, len(study.trials) - len(known), ended)
 
+    for config, iterations in known.items():
+        _learn(config, iterations)
+    if any(grid.metric[config][-1] >= target for config in ended):
+        return _outcome(True)
     while len(ended) < grid.configs:
-        while idle and not waiting and repeats < PATIENCE:
+        while idle and not waiting and repeats < PATIENCE and started < trials:
             trial = study.ask(grid.distributions)
             config = tuple(trial.params[name] for name in grid.levels)
             repeats += 1
@@ -178,6 +214,7 @@ def search(
                 run = running[config] = Running(f"trial-{trial.number}", config, trial)
                 scheduler.on_trial_add(None, run)
                 _schedule(run)
+                started += 1
                 idle = idle - 1
                 repeats = 0
         if not events:

@@ -9,7 +9,7 @@ import pyarrow as pa
 from dashboards import report
 from dashboards.outcome.findings import Findings
 from raysearch.core import sanitize
-from raysearch.messages import CellCounts, Hole, NextStep, ResultMessage, progress_message
+from raysearch.messages import CellCounts, Hole, Learned, NextStep, ResultMessage, progress_message
 from raysearch.runs import StudyRecord, heartbeat, results
 
 _SWEEP = ["python", "-m", "raysearch.sweep"]
@@ -63,6 +63,16 @@ def outcome(
             missing=max(0, findings.planned - finished - failed - stopped),
         ),
         holes=holes,
+        learned=[
+            Learned(
+                group=entry.group,
+                configs=entry.configs,
+                first=entry.first,
+                runs=entry.runs,
+                left_out=entry.left_out,
+            )
+            for entry in study.escaped().learned
+        ],
         warnings=list(findings.warnings),
         progress=[progress_message(beat.stage) for beat in working if beat.stage is not None],
         seconds=study.wall_seconds,

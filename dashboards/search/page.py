@@ -6,6 +6,7 @@ from dashboards.report_sections import draw_page, register_sections
 from dashboards.search import paper_tables, sections, tables
 from dashboards.search.answer import answer_sentences
 from dashboards.search.view import SearchView
+from raysearch.runs.learned import describe_learned
 
 _TERMS = {
     "Trial, config": "A config is a suggestion of the sampler. Its trial trains it with every tuning seed.",
@@ -56,6 +57,7 @@ def _header(run: SearchView, gallery: bool) -> Markup:
         ("Configs", counts),
         ("Sampler", " with ".join(part for part in (study.sampler, study.scheduler) if part) or "unknown"),
         *([("Cells", header.reused(study))] if study.adopted else []),
+        *([("Learned", _learned(run))] if study.learned else []),
         *header.gallery(gallery),
     ]
     return tag(
@@ -66,6 +68,12 @@ def _header(run: SearchView, gallery: bool) -> Markup:
         header.caution(study),
         tag("dl", *(tag("div", tag("dt", term), tag("dd", fact)) for term, fact in facts), class_="facts"),
     )
+
+
+def _learned(run: SearchView) -> Markup:
+    """Return what the search learned from other runs, a line per group."""
+    lines = [describe_learned(entry) for entry in run.study.learned]
+    return join(*(tag("div", line) for line in lines))
 
 
 def _answer(run: SearchView) -> Markup:

@@ -31,6 +31,8 @@ def run(
     concurrency: int | None = None,
     address: str | None = None,
     retry_failed: bool = False,
+    learn: bool = True,
+    learn_from: Sequence[str | Path] = (),
     keep: Literal["best", "last", "none"] | None = None,
 ) -> RunResults:
     """Run a study, or continue it, and write its report; cells that have finished never run again.
@@ -49,6 +51,8 @@ def run(
         concurrency: most trials at a time.
         address: of a running Ray cluster; None starts Ray on this machine.
         retry_failed: run cells again that failed.
+        learn: let a search learn from finished cells of other runs before its first trial.
+        learn_from: run directories or URIs to learn from; empty for the runs beside this one.
         keep: checkpoints of finished cells that stay, as for `raysearch prune`; None: all.
 
     Raises:
@@ -69,6 +73,8 @@ def run(
         concurrency=concurrency,
         address=address,
         retry_failed=retry_failed,
+        learn=learn,
+        learn_from=[str(place) for place in learn_from],
         keep=None if keep is None else Keep(keep),
     )
     checked = sweep_request.check(request)

@@ -72,6 +72,8 @@ class Options:
     max_hours: float | None = None  # hours that this call may take
     retry_failed: bool = False  # run cells again that failed before
     adopt: bool = True  # take over cells that runs beside this one have finished
+    learn: bool = True  # let a search learn from finished cells of other runs
+    learn_from: tuple[Path, ...] = ()  # directories of these runs; empty: the runs beside this one
     keep: Keep | None = None  # checkpoints of finished cells that stay; None: all
     trackers: tuple[str, ...] = ()  # that the study is logged to; see `engine.trackers`
     dashboard: bool = False  # start the dashboard of Ray on this machine

@@ -63,6 +63,16 @@ class Hole(Record):
     error: str | None
 
 
+class Learned(Record):
+    """What a group of a search learned from other runs before its first trial."""
+
+    group: str | None
+    configs: int
+    first: int = Field(description="Of them, those that were suggested first.")
+    runs: dict[str, int] = Field(description="Run directory -> cells.")
+    left_out: dict[str, int] = Field(description="Reason -> cells of these runs that do not count.")
+
+
 class NextStep(Record):
     """The command that brings the study further."""
 
@@ -88,6 +98,7 @@ class ResultMessage(Message):
     )
     cells: CellCounts
     holes: list[Hole]
+    learned: list[Learned] = Field(description="Of a search: what it learned from other runs.")
     warnings: list[str]
     progress: list[ProgressMessage] = Field(description="Of the processes that run it now.")
     seconds: float | None = Field(description="Of all calls of the sweep, by the clock.")

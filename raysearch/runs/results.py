@@ -144,8 +144,8 @@ def write_study(run_dir: str | Path, study: StudyRecord) -> None:
     atomic.write_text(Path(run_dir) / "study.json", text)
 
 
-def adopt(run_dir: Path, hashes: Iterable[str], device: str = "cpu") -> dict[str, int]:
-    """Copy finished cells from the runs beside this one.
+def adopt(run_dir: Path, hashes: Iterable[str], device: str = "cpu", further: Iterable[Path] = ()) -> dict[str, int]:
+    """Copy finished cells from the runs beside this one, and from further ones.
 
     A cell's hash covers everything that decides its outcome. So a cell that another study finished is valid here. Two
     kinds of files are left alone. Earlier versions gave cells of CPUs and of GPUs the same hash. And anybody can write
@@ -155,6 +155,7 @@ def adopt(run_dir: Path, hashes: Iterable[str], device: str = "cpu") -> dict[str
         run_dir: the run's directory.
         hashes: the cells to look for.
         device: the kind of device that computes the cells, "cpu" or "cuda".
+        further: directories of runs elsewhere.
 
     Returns:
         Directory of the other run -> number of its cells that were copied.
@@ -162,7 +163,8 @@ def adopt(run_dir: Path, hashes: Iterable[str], device: str = "cpu") -> dict[str
     resolved = run_dir.resolve()
     missing = set(hashes)
     adopted: dict[str, int] = {}
-    for study_path in sorted(resolved.parent.glob("*/study.json")):
+    elsewhere = [path / "study.json" for path in further]
+    for study_path in [*sorted(resolved.parent.glob("*/study.json")), *elsewhere]:
         if study_path.parent == resolved or not missing:
             continue
         cells_dir = study_path.parent / "cells"

@@ -139,6 +139,16 @@ class BestRecord(_Record):
     timed_on: str | None = None  # the device on which times are compared, of a search that chooses by one
 
 
+class LearnedRecord(_Record):
+    """What a group of a search learned from other runs before its first trial."""
+
+    group: str | None = None  # its label
+    configs: int = 0
+    first: int = 0  # of them, that were suggested first
+    runs: Annotated[dict[str, int], BeforeValidator(_null_as_empty)] = {}  # run directory -> cells
+    left_out: Annotated[dict[str, int], BeforeValidator(_null_as_empty)] = {}  # reason -> cells
+
+
 class FeedRecord(_Record):
     """How the images of one size reached the workers."""
 
@@ -251,6 +261,7 @@ class StudyRecord(Surroundings):
     cells: list[CellRecord]
     starts: Annotated[list[CellRecord], BeforeValidator(_null_as_empty_list)] = []  # pre-trainings
     best: Annotated[list[BestRecord], BeforeValidator(_null_as_empty_list)] = []
+    learned: Annotated[list[LearnedRecord], BeforeValidator(_null_as_empty_list)] = []
     epochs: Annotated[EpochsRecord, BeforeValidator(_null_as_empty)] = Field(default_factory=EpochsRecord)
     duplicates: int | None = None  # suggestions that repeated an earlier config
     explanation: ExplanationRecord | None = None  # of a search

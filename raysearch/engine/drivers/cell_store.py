@@ -22,11 +22,13 @@ class CellStore(Listener):
         run: the run's directory, data and record.
         checkpoints: path or URI of the run's checkpoints.
         adopt: whether cells that runs beside this one have finished are taken over.
+        further: directories of runs elsewhere whose cells are taken over too.
     """
 
-    def __init__(self, run: Run, checkpoints: str, adopt: bool = True) -> None:
+    def __init__(self, run: Run, checkpoints: str, adopt: bool = True, further: Sequence[Path] = ()) -> None:
         self._run = run
         self._adopt = adopt
+        self._further = further
         self._directory = run.directory.resolve()
         self._checkpoints = checkpoints
         self._opened = time.time()
@@ -54,9 +56,9 @@ class CellStore(Listener):
         """
         name = f"cells/{cell}.parquet"
         if not (self._directory / name).is_file():
-            if not self._adopt or not any(self._directory.parent.glob(f"*/{name}")):
+            if not self._adopt or not self._is_elsewhere(name):
                 return None
-            self._run.note_adopted(results.adopt(self._directory, [cell], self._run.device))
+            self._run.note_adopted(results.adopt(self._directory, [cell], self._run.device, self._further))
         record = results.read_cells(self._directory / "cells", [cell]).get(cell)
         if record is None or devices.is_foreign(record, self._run.device):
             return None
@@ -65,6 +67,11 @@ class CellStore(Listener):
         # Retry failures from earlier runs. Accept failures that another driver recorded during this run.
         is_recent = (self._directory / name).stat().st_mtime >= self._opened
         return record if record["status"] == "failed" and is_recent else None
+
+    def _is_elsewhere(self, name: str) -> bool:
+        """Return whether another run has a file of that name."""
+        beside = self._directory.parent.glob(f"*/{name}")
+        return any(beside) or any((run / name).is_file() for run in self._further)
 
     def find_pre_training(self, cell: str) -> dict[str, Any] | None:
         """Return the record of a pre-training that finished and whose state is in this run's storage; else None.

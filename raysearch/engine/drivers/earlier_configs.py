@@ -43,7 +43,11 @@ def find_configs(plan: SearchPlan, group: Group, run_dir: Path) -> list[KnownCon
     for cell, settings in _unrecorded(plan, group, run_dir, configs):
         configs.setdefault(cell.hash, (f"{len(configs)}: {describe_settings(settings)}", settings))
     ended = results.read_cells(run_dir / "cells", configs)
-    return [KnownConfig(name, settings, _reports(plan, ended.get(cell))) for cell, (name, settings) in configs.items()]
+    metrics = plan.search.metrics
+    return [
+        KnownConfig(name, settings, reported_values(metrics, ended.get(cell)))
+        for cell, (name, settings) in configs.items()
+    ]
 
 
 def _recorded(plan: SearchPlan, group: Group, record: StudyRecord) -> Iterator[tuple[Cell, str, dict[str, Any]]]:
@@ -67,17 +71,13 @@ def _unrecorded(
     files = sorted((run_dir / "cells").glob("[!.]*.parquet"), key=lambda path: path.stat().st_mtime_ns)
     names = [path.stem for path in files if path.stem not in known]
     side = plan.reference(group).config.images.side
-    scales = {path: overrides.scale_pixels(plan.task, {path: 1_000_000}, side)[path] / 1_000_000 for path in space}
     for row in results.read_cells(run_dir / "cells", names).values():
         if row["seed"] != plan.seeds[0]:
             continue
         values = paths.flatten(json.loads(row["config"])) if row.get("config") else {}
-        settings = {
-            path: values[path] if scale == 1 else round(values[path] / scale)
-            for path, scale in scales.items()
-            if path in values
-        }
-        cell = _first_cell(plan, group, "a cell", settings) if len(settings) == len(scales) else None
+        searched = {path: value for path, value in values.items() if path in space}
+        settings = overrides.unscale_pixels(plan.task, searched, side)
+        cell = _first_cell(plan, group, "a cell", settings) if len(settings) == len(space) else None
         if cell is not None and cell.hash == row["cell"]:
             yield cell, settings
 
@@ -93,13 +93,21 @@ def _first_cell(plan: SearchPlan, group: Group, name: str, settings: Mapping[str
     return plan.cell(variant, plan.seeds[0])
 
 
-def _reports(plan: SearchPlan, row: Mapping[str, Any] | None) -> dict[int, float]:
-    """Return what Optuna's trial was told while the cell ran: every step but the last of a whole cell."""
-    if row is None or len(plan.search.metrics) > 1:
+def reported_values(metrics: Sequence[str], row: Mapping[str, Any] | None) -> dict[int, float]:
+    """Return what Optuna's trial was told while a cell ran: every step but the last of a whole cell.
+
+    Args:
+        metrics: that the search chooses by; of several none is reported.
+        row: of the cell; None if it has not ended.
+
+    Returns:
+        Step -> value.
+    """
+    if row is None or len(metrics) > 1:
         return {}
     history: Sequence[Mapping[str, Any]] = json.loads(row.get("history") or "[]")
     steps = history[:-1] if row["status"] == "finished" else history
-    values = {step.get("iteration"): step.get(plan.search.metrics[0]) for step in steps}
+    values = {step.get("iteration"): step.get(metrics[0]) for step in steps}
     return {
         iteration: float(value)
         for iteration, value in values.items()

@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from optuna.trial import FrozenTrial, TrialState
 from raysearch.core import UserError
 from raysearch.engine.drivers import optuna_storage, samplers
 from raysearch.engine.drivers.earlier_configs import KnownConfig
+from raysearch.engine.drivers.learning import learned_trials
+from raysearch.engine.drivers.learning.known_configs import Knowledge, LearnedConfig
 from raysearch.engine.drivers.space import SearchSpace
 from raysearch.studies.design import Group, SearchPlan
 from raysearch.studies.design.search_methods import SAMPLERS
@@ -38,8 +40,10 @@ class OptunaStudy:
         location: the file of Optuna's studies.
         known: returns the configs that a file without trials should have.
         report: shows the user what was done to the file.
+        learn: returns what other runs know. It is asked before the first trial only.
 
     Attributes:
+        learned: what was learned in this call; None if the search had begun before.
         name: the study's name in the file. It covers everything that decides the values.
         study: Optuna's own object.
 
@@ -55,6 +59,7 @@ class OptunaStudy:
         location: Path,
         known: Callable[[], Sequence[KnownConfig]] = tuple,
         report: Callable[[str], object] = lambda message: None,
+        learn: Callable[[SearchSpace], Knowledge] = lambda space: Knowledge(),
     ) -> None:
         search = plan.search
         self._search = search
@@ -65,11 +70,11 @@ class OptunaStudy:
             self._storage, aside = optuna_storage.open_storage(location)
             with self._errors():
                 self.name, trials = self._choose_name(_study_names(plan, group, self._space))
-                restored = [] if trials else self._restorable(known())
+                own = [trial for trial in trials if not learned_trials.is_learned(trial)]
+                self.learned = None if own else learn(self._space)
+                restored = [] if own else self._restorable(known())
                 # A sampler that starts anew with the same seed would suggest the same again.
-                sampler = samplers.build_sampler(
-                    search.sampler, search.sampler_options, seed=len(trials) or len(restored)
-                )
+                sampler = samplers.build_sampler(search.sampler, search.sampler_options, seed=len(own) or len(restored))
                 self.study = optuna.create_study(
                     storage=self._storage,
                     sampler=sampler,
@@ -79,10 +84,8 @@ class OptunaStudy:
                     load_if_exists=True,
                 )
                 _name_metrics(self.study, search.metrics)
-                for trial in restored:
-                    self.study.add_trial(trial)
-                if not trials and not restored:
-                    self._enqueue_starts()
+                if self.learned is not None:
+                    self._begin(self.learned.configs, restored)
         where = f" of {group.label}" if group.label else ""
         if aside is not None:
             report(f"{location.name} was put aside as {aside.path.name}, {aside.reason}")
@@ -225,12 +228,28 @@ class OptunaStudy:
                 )
         return trials
 
-    def _enqueue_starts(self) -> None:
+    def _begin(self, learned: Sequence[LearnedConfig], restored: Sequence[FrozenTrial]) -> None:
+        """Add the first trials: what is learned, then what is restored or, in a new search, what is tried first."""
+        search = self._search
+        known_first = [dict(config.settings) for config in learned_trials.first_suggestions(learned, search.modes)]
+        starts = [trial.user_attrs["settings"] for trial in restored] or [*known_first, *self._starts(known_first)]
+        learned_trials.add_trials(self.study, search, self._space, learned, starts)
+        for trial, settings in zip(restored, starts, strict=False):
+            for name, value in learned_trials.find_note(learned, settings, search.metrics[0]).items():
+                trial.set_user_attr(name, value)
+            self.study.add_trial(trial)
+        for settings in [] if restored else starts:
+            self.study.enqueue_trial(
+                settings, user_attrs=learned_trials.find_note(learned, settings, search.metrics[0])
+            )
+
+    def _starts(self, known: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Return the starting points of the search that are not known."""
         space = self._space.distributions
         for number, start in enumerate(self._search.starts, start=1):
             if space and set(start) != set(space):
                 raise UserError(f"start {number} must set every path of the space: {', '.join(sorted(space))}")
-            self.study.enqueue_trial(dict(start))
+        return [dict(start) for start in self._search.starts if start not in known]
 
 
 def _name_metrics(study: optuna.Study, metrics: Sequence[str]) -> None:

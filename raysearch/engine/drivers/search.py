@@ -6,6 +6,8 @@ Each group is searched separately. Then its best config and its reference meet o
 from ray.tune.schedulers import TrialScheduler
 
 from raysearch.engine.drivers import forecast, samplers, session
+from raysearch.engine.drivers.learning import learned_trials
+from raysearch.engine.drivers.learning.memory import SearchMemory, record_of
 from raysearch.engine.drivers.search_record import SearchRecord, best_config, count_cells
 from raysearch.engine.drivers.space import SearchSpace
 from raysearch.engine.drivers.suggestions import Suggestions
@@ -63,6 +65,10 @@ class SearchDriver:
             if search.judge_seeds and not search.trains_population:
                 seeds = search.judging_seeds(list(plan.seeds))
                 context.console.print(f"{prefix}the best of them against the reference on seeds {seeds}")
+        if not (context.run.directory / OPTUNA_FILE).exists():  # a search learns before its first trial
+            memory = SearchMemory(plan, context)
+            for group in plan.groups:
+                memory.learn(group, SearchSpace(search))
         expected = self._forecast(context)
         cost = "not known yet"
         if expected.worker_seconds is not None:
@@ -99,7 +105,7 @@ class SearchDriver:
         plan = self._plan
         search = plan.search
         # Earlier results stay readable until this call has new ones.
-        context.run.continue_record("variants", "cells", "best", "factors")
+        context.run.continue_record("variants", "cells", "best", "factors", "learned")
         context.run.write_record()
         session.print_study(context)
         seeds = f" x {len(plan.seeds)} seeds" if len(plan.seeds) > 1 else ""
@@ -107,17 +113,23 @@ class SearchDriver:
         groups = f", for each of {', '.join(group.label for group in plan.groups)}" if search.group else ""
         context.console.print(f"{plan.trials} configs{seeds} by {search.sampler}{stopped}{groups}")
         record = SearchRecord(plan, context.run)
+        memory = SearchMemory(plan, context)
         with session.open_session(context, [plan.reference(group).config for group in plan.groups]) as open_session:
             complete = open_session.prepare(plan.reference_cells(), search.step_limit)
             for group in plan.groups:
-                complete = complete and self._search_group(group, context, open_session, record)
+                complete = complete and self._search_group(group, context, open_session, record, memory)
             if complete:
                 complete = self._judge(context, open_session, record)
             record.write()
         return complete
 
     def _search_group(
-        self, group: Group, context: RunContext, open_session: session.Session, record: SearchRecord
+        self,
+        group: Group,
+        context: RunContext,
+        open_session: session.Session,
+        record: SearchRecord,
+        memory: SearchMemory,
     ) -> bool:
         """Search one group; return False when the user stopped it."""
         search = self._plan.search
@@ -128,8 +140,11 @@ class SearchDriver:
             open_session.storage,
             context.options.retry_failed,
             lambda message: context.console.print(message, markup=False),
+            lambda space: memory.learn(group, space),
         )
         record.groups[group.label] = suggestions
+        if suggestions.optuna.learned is not None:
+            record.note_learned(record_of(group, suggestions.optuna.learned, self._plan))
         objective = Objective(search.metrics[0], search.modes[0])
         if objective.metric == "epoch_seconds":  # which is known only when a cell has ended
             objective = session.held_out_objective(search.task) or objective
@@ -142,7 +157,8 @@ class SearchDriver:
                 cells = [cell.hash for config in suggestions.configs for cell in config.cells]
                 ended = results.read_cells(context.run.cells, cells).values()
                 accepted = [row for row in ended if row["status"] in accept]
-                schedulers.replay_cells(scheduler, objective, accepted)
+                learned = learned_trials.cell_records(suggestions.optuna.study, objective.metric)
+                schedulers.replay_cells(scheduler, objective, [*learned, *accepted])
         # A member of a population may still take over the state of one that has finished.
         reducers = [] if search.trains_population else session.checkpoint_reducers(context, ())
         stage = session.Stage(

@@ -9,7 +9,7 @@ from raysearch.engine.drivers.suggestions import SuggestedConfig, Suggestions
 from raysearch.engine.options import Run
 from raysearch.engine.trials.jobs import Job, Listener
 from raysearch.engine.trials.schedulers import count_trained
-from raysearch.runs import CellRecord, VariantRecord
+from raysearch.runs import CellRecord, LearnedRecord, VariantRecord
 from raysearch.studies.design import Cell, SearchPlan, Variant
 
 _WRITE_SHARE = 1 / 20  # largest share of the time for writing, however long the list has become
@@ -39,6 +39,11 @@ class SearchRecord(Listener):
         """Write the record, unless the last write was so recent that writes would take much of the time."""
         if time.monotonic() - self._written_at > self._write_seconds / _WRITE_SHARE:
             self.write()
+
+    def note_learned(self, learned: LearnedRecord) -> None:
+        """Record what a group has learned, in place of what an earlier call recorded of it."""
+        others = [entry for entry in self._run.record.learned if entry.group != learned.group]
+        self._run.record.learned = [*others, learned] if learned.configs or learned.left_out else others
 
     def total(self) -> int:
         """Return the number of cells that there will be, if nothing more is stopped and no suggestion is repeated."""

@@ -100,7 +100,7 @@ class Session:
         self._metrics: prometheus.StudyMetrics | None = None
         self.storage = context.checkpoints
         location = Location.parse(self.storage)  # raises for an unknown kind of URI
-        self._store = CellStore(context.run, self.storage, context.options.adopt)
+        self._store = CellStore(context.run, self.storage, context.options.adopt, context.options.learn_from)
         context.console.print(f"{self._slots()} trials at a time, checkpoints in {location}")
         if self._slots.small_head:
             context.console.print(self._slots.small_head, style="yellow")

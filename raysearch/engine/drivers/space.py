@@ -55,6 +55,32 @@ class SearchSpace:
         further = self.function(trial)
         return trial, plain_settings({**trial.params, **(further or {})}, "the settings of the space")
 
+    def settings_from(self, values: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return the settings by which the space gives a config; None if it cannot. `locate` checks their values.
+
+        Args:
+            values: dotted path -> value of all settings of the config, in the units of a study file.
+
+        Raises:
+            AttributeError: the function asks a trial for more than values, so that nothing is known.
+        """
+        if self.function is None:
+            return (
+                {path: values[path] for path in self.distributions}
+                if self.distributions.keys() <= values.keys()
+                else None
+            )
+        fixed = FixedTrial(dict(values))
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of a value out of bounds, which `locate` refuses
+                further = plain_settings(self.function(fixed) or {}, "the settings of the space")
+        except AttributeError:  # of a study, which only a real trial has
+            raise
+        except Exception:  # such a value is not taken
+            return None
+        return {**fixed.params, **further}
+
     def locate(self, settings: Any, number: int = 0) -> dict[str, BaseDistribution] | None:
         """Return the distributions that settings were drawn from, by path; None if they are outside of the space.
 

@@ -4,9 +4,10 @@ The cells are the record: the state of an Optuna trial follows from its cells. W
 its unfinished trials from the results, or runs them again.
 """
 
+import contextlib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from raysearch.core import UserError
 from raysearch.engine.drivers import earlier_configs, session
+from raysearch.engine.drivers.learning import learned_trials
+from raysearch.engine.drivers.learning.known_configs import Knowledge
 from raysearch.engine.drivers.optuna_study import OptunaStudy
+from raysearch.engine.drivers.space import SearchSpace
 from raysearch.engine.trials.jobs import Job, Listener
 from raysearch.runs import results
 from raysearch.runs.checkpoints import Checkpoints, decode_state
@@ -38,6 +42,7 @@ class SuggestedConfig:
     trial: optuna.Trial | None = None  # Optuna's, until its value has been reported
     twins: list[optuna.Trial] = field(default_factory=list)  # trials that asked for the same config meanwhile
     records: dict[str, dict[str, Any]] = field(default_factory=dict)  # cell -> record
+    is_known: bool = False  # other runs have finished all its cells, so that it costs nothing
 
     @property
     def status(self) -> str | None:
@@ -67,6 +72,7 @@ class Suggestions(Listener):
         checkpoints: path or URI of the run's checkpoints, which hold the settings that a population has moved to.
         retry_failed: try configs again that failed before.
         report: shows the user what was done to a file that is of no use.
+        learn: returns what other runs know of the group.
 
     Attributes:
         optuna: the study that suggests.
@@ -87,6 +93,7 @@ class Suggestions(Listener):
         checkpoints: str,
         retry_failed: bool = False,
         report: Callable[[str], object] = lambda message: None,
+        learn: Callable[[SearchSpace], Knowledge] = lambda space: Knowledge(),
     ) -> None:
         self._plan = plan
         self._group = group
@@ -95,11 +102,12 @@ class Suggestions(Listener):
         self._report = report
         self._times = [metric for metric in plan.search.metrics if devices.is_time(metric)]
         self.optuna = OptunaStudy(
-            plan, group, location, lambda: earlier_configs.find_configs(plan, group, location.parent), report
+            plan, group, location, lambda: earlier_configs.find_configs(plan, group, location.parent), report, learn
         )
         self.configs: list[SuggestedConfig] = []
         self.duplicates = 0
         self._by_config: dict[str, SuggestedConfig] = {}
+        self._known = {_canonical(variant) for variant in self._whole_variants()}
         self._by_cell: dict[str, SuggestedConfig] = {}
         self._queue: list[tuple[SuggestedConfig, Cell]] = []
         self._repeats = 0
@@ -132,7 +140,7 @@ class Suggestions(Listener):
         """Return the number of cells that have ended or will be run, if nothing more is stopped or repeated."""
         seeds = len(self._plan.seeds)
         known = sum(seeds if config.status is None else len(config.records) for config in self.configs)
-        return known + (0 if self._is_full() else (self._plan.trials - len(self.configs)) * seeds)
+        return known + (0 if self._is_full() else (self._plan.trials - self._count_tried()) * seeds)
 
     def stepped(self, job: Job, report: dict[str, Any], steps: int) -> None:
         """Report a step's metric to Optuna's trial; only the first seed of a search with one metric is reported."""
@@ -182,7 +190,11 @@ class Suggestions(Listener):
         return {**record, **dict.fromkeys(self._times)}
 
     def _is_full(self) -> bool:
-        return len(self.configs) >= self._plan.trials or self._repeats >= _MAX_REPEATS
+        return self._count_tried() >= self._plan.trials or self._repeats >= _MAX_REPEATS
+
+    def _count_tried(self) -> int:
+        """Return the number of configs that count in the budget: all but those that other runs have finished."""
+        return sum(not config.is_known for config in self.configs)
 
     def _suggest(self) -> None:
         """Ask for a config. A config that is known is answered from its cells and costs nothing."""
@@ -220,12 +232,18 @@ class Suggestions(Listener):
             cells = [self._plan.member(variant, self._group, seeds[0])]
         else:
             cells = [self._plan.cell(variant, seed) for seed in seeds]
-        config = SuggestedConfig(variant, tuple(cells))
+        config = SuggestedConfig(variant, tuple(cells), is_known=_canonical(variant) in self._known)
         self.configs.append(config)
         self._by_config[_canonical(variant)] = config
         self._by_cell |= {cell.hash: config for cell in cells}
         self._queue.append((config, cells[0]))
         return config
+
+    def _whole_variants(self) -> Iterator[Variant]:
+        """Yield the configs whose cells other runs have finished."""
+        for settings in learned_trials.whole_settings(self.optuna.study):
+            with contextlib.suppress(UserError):
+                yield self._make_variant(settings, recorded=True)
 
     def _reopen(self, retry_failed: bool) -> None:
         """Take over the trials of earlier drivers. Their cells are answered from the results, or run."""

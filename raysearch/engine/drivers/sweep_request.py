@@ -62,6 +62,8 @@ class SweepRequest:
     max_hours: float | None = None
     retry_failed: bool = False
     adopt: bool = True
+    learn: bool = True  # let a search learn from other runs
+    learn_from: Sequence[str] = ()  # paths or URIs of these runs; empty: those beside the run
     keep: Keep | None = None  # checkpoints of finished cells that stay; None: all
     trackers: Sequence[str] = ()
     dashboard: bool = False  # of Ray on this machine
@@ -90,6 +92,8 @@ class SweepRequest:
             max_hours=self.max_hours,
             retry_failed=self.retry_failed,
             adopt=self.adopt,
+            learn=self.learn,
+            learn_from=tuple(Path(run) for run in self.learn_from),
             keep=self.keep,
             trackers=tuple(self.trackers),
             dashboard=self.dashboard,
@@ -202,9 +206,12 @@ def check(request: SweepRequest, with_data: bool = True) -> CheckedRequest:
         plan = study_check.check_request(study_request, _count)
         if plan.kind != "ablation" and (request.effect is not None or request.pilot is not None):
             raise UserError("--effect and --pilot are for ablations; a search has no planned comparisons")
+    learn_from: Sequence[str] = ()
+    with problems.caught():
+        learn_from = _find_runs(request, plan)
     problems.raise_all()
     assert plan is not None
-    located = replace(request, data=data, out=out, gpus_per_worker=gpus, trackers=trackers)
+    located = replace(request, data=data, out=out, gpus_per_worker=gpus, trackers=trackers, learn_from=learn_from)
     return CheckedRequest(located, plan, manifest, study_request.profile, profile_reason)
 
 
@@ -264,6 +271,28 @@ def locate_shards(given: str | None, console: Console) -> Location:
     spec = synthetic.SyntheticSpec()
     with console.status(f"drawing the embedded data set, {spec.classes} kinds of birds"):
         return Location.parse(synthetic.ensure_shards(spec, cache_dir()))
+
+
+def _find_runs(request: SweepRequest, plan: Plan | None) -> list[str]:
+    """Return the local directories of the runs that a search is to learn from; those in a store are downloaded.
+
+    Raises:
+        UserError: one is no run directory, or the study learns nothing.
+    """
+    if not request.learn_from:
+        return []
+    if not request.learn:
+        raise UserError("--learn-from and --no-learn contradict each other; give one of them")
+    if plan is not None and plan.kind != "search":
+        raise UserError("--learn-from is for searches; an ablation takes over finished cells by itself")
+    directories = []
+    for run in request.learn_from:
+        location = RunLocation(run)
+        location.fetch()
+        if not (location.directory / "study.json").is_file():
+            raise UserError(f"--learn-from '{run}' is not a run directory: it holds no study.json")
+        directories.append(str(location.directory.resolve()))
+    return directories
 
 
 def _choose_profile(given: str | None, data: str | None, gpus_per_worker: float | None) -> tuple[str, str]:

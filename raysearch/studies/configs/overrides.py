@@ -252,6 +252,21 @@ def scale_pixels(task: str, settings: Settings, side: int) -> dict[str, Any]:
     return scaled
 
 
+def unscale_pixels(task: str, settings: Settings, side: int) -> dict[str, Any]:
+    """Return sizes in pixels of an image of `side` pixels as a study file gives them; `scale_pixels` undoes it.
+
+    >>> unscale_pixels("retrieval", {"srem.size": 9, "srem.regions": 50}, side=64)
+    {'srem.size': 32, 'srem.regions': 50}
+    """
+    known = known_paths(task)
+    unscaled = dict(settings)
+    for path, value in settings.items():
+        reference_side = _reference_side(known[path]) if path in known else None
+        if reference_side and isinstance(value, int | float) and side:
+            unscaled[path] = round(value * reference_side / side)
+    return unscaled
+
+
 def start_from(task: str, settings: Settings, given: Settings) -> dict[str, Any]:
     """Return the settings of a profile or a study under `given`, with their sizes scaled to the resulting side.
 

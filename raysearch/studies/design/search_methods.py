@@ -32,11 +32,14 @@ class SamplerSpec:
         learns_from_pruned: whether it uses configs that were stopped early. Other samplers are given the last value of
             such a config instead; without one they would suggest it again.
         needs_finite_space: whether it enumerates, so that every distribution needs choices or steps.
+        learns_from_added: whether it uses trials that it did not suggest. A sampler of generations does not, nor does
+            one that uses no trials.
     """
 
     build: Reference
     learns_from_pruned: bool = False
     needs_finite_space: bool = False
+    learns_from_added: bool = True
 
     def load_build(self) -> Any:
         """Import and return `build`."""
@@ -67,14 +70,18 @@ SCHEDULERS = Registry[SchedulerSpec]("scheduler")
 
 
 def sampler(
-    name: str, *, learns_from_pruned: bool = False, needs_finite_space: bool = False
+    name: str, *, learns_from_pruned: bool = False, needs_finite_space: bool = False, learns_from_added: bool = True
 ) -> Callable[[Builder], Builder]:
     """Return a decorator that registers a class as the sampler of that name; see `SamplerSpec`.
 
     Raises:
         UserError: the name is taken.
     """
-    return _register_with(SAMPLERS, name, lambda build: SamplerSpec(build, learns_from_pruned, needs_finite_space))
+    return _register_with(
+        SAMPLERS,
+        name,
+        lambda build: SamplerSpec(build, learns_from_pruned, needs_finite_space, learns_from_added),
+    )
 
 
 def scheduler(name: str, *, resumable: bool = True, moves_settings: bool = False) -> Callable[[Builder], Builder]:
@@ -100,12 +107,15 @@ def _register_with(
 
 SAMPLERS.register("tpe", SamplerSpec("optuna.samplers:TPESampler", learns_from_pruned=True))
 SAMPLERS.register("gp", SamplerSpec("optuna.samplers:GPSampler"))
-SAMPLERS.register("cmaes", SamplerSpec("raysearch.engine.optuna_internals:CmaEsSampler"))
-SAMPLERS.register("nsga2", SamplerSpec("optuna.samplers:NSGAIISampler"))
-SAMPLERS.register("nsga3", SamplerSpec("optuna.samplers:NSGAIIISampler"))
-SAMPLERS.register("qmc", SamplerSpec("optuna.samplers:QMCSampler"))
-SAMPLERS.register("random", SamplerSpec("optuna.samplers:RandomSampler"))
-SAMPLERS.register("grid", SamplerSpec("raysearch.engine.drivers.samplers:GridSampler", needs_finite_space=True))
+SAMPLERS.register("cmaes", SamplerSpec("raysearch.engine.optuna_internals:CmaEsSampler", learns_from_added=False))
+SAMPLERS.register("nsga2", SamplerSpec("optuna.samplers:NSGAIISampler", learns_from_added=False))
+SAMPLERS.register("nsga3", SamplerSpec("optuna.samplers:NSGAIIISampler", learns_from_added=False))
+SAMPLERS.register("qmc", SamplerSpec("optuna.samplers:QMCSampler", learns_from_added=False))
+SAMPLERS.register("random", SamplerSpec("optuna.samplers:RandomSampler", learns_from_added=False))
+SAMPLERS.register(
+    "grid",
+    SamplerSpec("raysearch.engine.drivers.samplers:GridSampler", needs_finite_space=True, learns_from_added=False),
+)
 
 SCHEDULERS.register("asha", SchedulerSpec("raysearch.engine.trials.schedulers:build_asha"))
 SCHEDULERS.register("hyperband", SchedulerSpec("raysearch.engine.trials.schedulers:build_hyperband"))

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pytest
 from rich.console import Console
 
+from dashboards.outcome import message
 from dashboards.report import answer, terminal, write
 from dashboards.search import curves as search_curves
 from dashboards.search import figures, importance, page, parallel
@@ -314,3 +315,14 @@ def test_the_page_names_the_runs_that_cells_come_from(make_search: Make):
     page_text = write(run).read_text()
     assert "7 reused from /runs/other (5) and /runs/third (2)" in page_text
     assert "reused from" not in write(make_search("alone", adopted=0)).read_text()
+
+
+def test_the_page_and_the_message_list_what_was_learned(make_search: Make):
+    learned = {"configs": 3, "first": 1, "runs": {"/runs/<b>": 4}, "left_out": {"outside the space": 5}}
+    run = make_search(learned=[learned])
+    page = write(run).read_text()
+    assert "learned from 3 configs, 4 cells of /runs/&lt;b&gt;; 1 of them is tried first" in page
+    assert "left out: 5 cells outside the space" in page
+    (entry,) = message.outcome(run, str(run)).learned
+    assert (entry.configs, entry.runs, entry.left_out) == (3, {"/runs/<b>": 4}, {"outside the space": 5})
+    assert "learned from" not in write(make_search("alone")).read_text()
