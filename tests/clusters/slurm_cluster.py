@@ -63,12 +63,18 @@ class SlurmCluster:
     Args:
         folder: for its files.
         nodes: names of the nodes.
-        cpus: of each node; all of them are the machine's.
+        cpus: of each node, whatever the machine has.
+        memory: of each node, in MB.
         wrapper: words before the command of a node's daemon, such as those of another view of the file system.
     """
 
     def __init__(
-        self, folder: Path, nodes: Sequence[str] = ("n1", "n2"), cpus: int = 2, wrapper: Sequence[str] = ()
+        self,
+        folder: Path,
+        nodes: Sequence[str] = ("n1", "n2"),
+        cpus: int = 2,
+        memory: int = 9000,
+        wrapper: Sequence[str] = (),
     ) -> None:
         self.folder = folder
         self._wrapper = wrapper
@@ -77,7 +83,7 @@ class SlurmCluster:
         ports = _free_ports(len(nodes) + 1)
         host = socket.gethostname()
         lines = [
-            f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cpus} RealMemory=9000"
+            f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cpus} RealMemory={memory}"
             for name, port in zip(nodes, ports[1:], strict=True)
         ]
         self._names = nodes

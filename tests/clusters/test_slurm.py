@@ -40,6 +40,7 @@ study = Ablation(
     seeds=2,
 )
 """
+SHIPPED = ["srem_ablation", "--seeds", "1", "--set", "train.iterations=6", "--set", "train.epochs=2"]  # two workers
 CELLS = 4
 PATIENCE = 1500.0  # seconds; minutes are enough on a quiet machine
 SHARE = ("--cpus-per-task=1", "--mem=4000")  # of a node: half of its CPUs
@@ -69,7 +70,8 @@ def checkout(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> Path:
 
 def words(run: str, workers: int = 1) -> list[str]:
     """Return the words of a sweep. Runs are in folders of their own, since neighbors share cells."""
-    return ["study.py", "--data", "data", "--profile", "laptop", "--workers", str(workers), "--out", f"{run}/run"]
+    study = ["study.py"] if workers == 1 else SHIPPED
+    return [*study, "--data", "data", "--profile", "laptop", "--workers", str(workers), "--out", f"{run}/run"]
 
 
 def outcome(run: Path) -> list[tuple[Any, ...]]:

@@ -57,7 +57,8 @@ def budget(words: list[str]) -> list[str]:
     if name == "train":
         return RETRIEVAL if rest[0] == "retrieval" else []
     if name == "sweep" and "--dry-run" not in rest:
-        return ["--seeds", "1", *RETRIEVAL, *(["--trials", "2"] if "search" in rest[0] else [])]
+        flags = ["--seeds", "1", *RETRIEVAL, *(["--trials", "2"] if "search" in rest[0] else [])]
+        return [*flags, *os.environ.get("READER_FLAGS", "").split()]
     return []
 
 
