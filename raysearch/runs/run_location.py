@@ -101,9 +101,8 @@ class RunLocation:
             refuse_link(self.directory, name)
         try:
             (self.directory / _CELLS).mkdir(parents=True, exist_ok=True)
-            probe = self.directory / _CELLS / _PROBE
-            probe.write_bytes(bytes(1 << 16))
-            probe.unlink()
+            with tempfile.TemporaryFile(dir=self.directory / _CELLS) as probe:  # others may start at the same moment
+                probe.write(bytes(1 << 16))
         except OSError as error:
             raise UserError(f"cannot write to --out '{self.directory}': {error.strerror or error}") from None
         if self.place is not None:

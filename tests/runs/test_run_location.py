@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,15 @@ def test_a_directory_is_its_own_home(tmp_path: Path) -> None:
         (home.directory / "study.json").write_text("{}")
     assert home.directory == tmp_path / "run"
     assert home.place is None
+
+
+def test_several_sweeps_may_start_at_the_same_moment(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as sweeps:
+        for attempt in range(50):
+            home = RunLocation(tmp_path / str(attempt))
+            for started in [sweeps.submit(home.check_writable) for _ in range(8)]:
+                started.result()
+            assert list((home.directory / "cells").iterdir()) == []
 
 
 def test_what_is_written_here_is_there_and_comes_to_another_machine(
