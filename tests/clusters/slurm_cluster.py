@@ -19,6 +19,8 @@ from typing import Self
 
 import psutil
 
+from raysearch.core.cpus import count_cpus
+
 ROOT = Path(__file__).parents[2]
 _PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "scontrol", "squeue", "scancel")
 _PATH = os.defpath + ":/usr/sbin:/sbin"
@@ -40,7 +42,7 @@ SlurmdPidFile={folder}/slurmd-%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
 SlurmdLogFile={folder}/slurmd-%n.log
 ProctrackType=proctrack/linuxproc
-TaskPlugin=task/affinity
+TaskPlugin={pinning}
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 SlurmdParameters=config_overrides
@@ -91,7 +93,12 @@ class SlurmCluster:
         for name in ("state", *(f"spool-{name}" for name in nodes)):
             (folder / name).mkdir()
         text = _CONFIG.format(
-            host=host, controller=ports[0], user=getpass.getuser(), folder=folder, nodes="\n".join(lines)
+            host=host,
+            controller=ports[0],
+            user=getpass.getuser(),
+            folder=folder,
+            nodes="\n".join(lines),
+            pinning="task/affinity" if cpus <= count_cpus() else "task/none",  # to CPUs that the machine has
         )
         self._config.write_text(text)
         key = folder / "munge.key"

@@ -44,7 +44,8 @@ def test_a_reader_follows_the_page(tmp_path: Path) -> None:
         assert statuses(reader.directory / "runs/srem") == ["finished"] * CELLS
 
         job = submit(reader, nodes)
-        wait_until(lambda: "trials at a time" in logs(reader, job), "the sweep", PATIENCE)
+        wait_until(lambda: "trials at a time" in logs(reader, job) or reader.faults(), "the sweep", PATIENCE)
+        assert reader.faults() == []
         run(reader, watch.replace("tail -f", "tail").replace("JOB", str(job)))
         assert re.search(rf"^ +{job} ", reader.output, re.MULTILINE)
         assert cluster.wait_for_end(job, PATIENCE) == ["CANCELLED"], logs(reader, job)

@@ -65,7 +65,7 @@ def budget(words: list[str]) -> list[str]:
 def promised(words: list[str], output: str) -> list[str]:
     """Return the files that a command writes, by its words or by its own account."""
     name, *rest = words
-    places = [line.split("wrote ")[1].split(":")[0] for line in output.splitlines() if line.startswith("wrote ")]
+    places = [re.split("[:;]", line.split("wrote ")[1])[0] for line in output.splitlines() if line.startswith("wrote ")]
     values = [rest[index + 1] for index, word in enumerate(rest[:-1]) if word in ("--out", "--export")]
     if name == "sweep" and not {"--dry-run", "--settings", "--list"} & set(rest):
         (run,) = re.findall(r"^report: (.*)/report\.html", output, re.MULTILINE) or ["a report"]
