@@ -187,8 +187,9 @@ def _find_data(config: RunConfig, data: str | None, record: StudyRecord | None) 
         return Location.parse(data)
     if record is not None:
         return _data_of_run(record)
-    _check_config(config, synthetic.count_images(synthetic.SyntheticSpec()))  # before any image is drawn
-    return Location.parse(synthetic.ensure_shards(synthetic.SyntheticSpec(), cache_dir()))
+    spec = synthetic.SyntheticSpec(**TASKS[config.task].embedded)
+    _check_config(config, synthetic.count_images(spec))  # before any image is drawn
+    return Location.parse(synthetic.ensure_shards(spec, cache_dir()))
 
 
 def _check_config(config: RunConfig, data: evaluation_limits.DataCounts) -> None:

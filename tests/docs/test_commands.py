@@ -19,6 +19,7 @@ PAGES = [
     for name in (
         "README.md",
         "docs/data.md",
+        "docs/embedded_data.md",
         "docs/studies.md",
         "docs/searches.md",
         "docs/inference.md",

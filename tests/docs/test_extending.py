@@ -36,7 +36,7 @@ def run_page(name: str) -> None:
         from raysearch.data import synthetic
 
         small = synthetic.SyntheticSpec(classes=20, train_per_class=8, test_per_class=4)
-        patch.setattr(synthetic, "SyntheticSpec", lambda: small)
+        patch.setattr(synthetic, "SyntheticSpec", lambda **_: small)
         for block in Page(ROOT / "docs" / f"{name}.md").blocks:
             for command in run_python(block):
                 print(command, flush=True)

@@ -130,7 +130,7 @@ def test_a_study_finds_its_data_in_a_store_and_keeps_no_secret(
     assert "to run" in capsys.readouterr().out
     assert "HUSH" not in sweep._command()
     assert sweep._command().count(remote) == 2
-    assert str(sweep_request.locate_shards(given, Console())) == remote
+    assert str(sweep_request.locate_shards(given, "retrieval", Console())) == remote
 
 
 def test_a_run_names_the_data_that_it_was_made_of(remote: str, s3: Server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,8 @@ def read_synthetic(src: str, test_fraction: float | None = None) -> Listing:
     from raysearch.data import synthetic as drawings  # loads Pillow, which other layouts do not need here
 
     refuse_test_fraction(test_fraction, "train_per_class and test_per_class settings")
-    return Listing(tuple(drawings.list_samples(drawings.parse_spec(src))))
+    spec = drawings.parse_spec(src)
+    return Listing(tuple(drawings.list_samples(spec)), warnings=drawings.planted_effects(spec))
 
 
 LAYOUT = register_layout(

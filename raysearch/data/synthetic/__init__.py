@@ -16,8 +16,10 @@ from raysearch.data.synthetic.dataset import (
     draw_images,
     ensure_shards,
     image_generator,
+    image_mark,
     list_samples,
     parse_spec,
+    planted_effects,
 )
 
 __all__ = [
@@ -33,6 +35,8 @@ __all__ = [
     "draw_images",
     "ensure_shards",
     "image_generator",
+    "image_mark",
     "list_samples",
     "parse_spec",
+    "planted_effects",
 ]

@@ -8,6 +8,8 @@ posture, turn of the head, slant of the wing, scale 0.6 to 1.1, position; bright
 background of gradient, blurred blobs, branches, leaves and berries in the colors of the parts; leaves in front; blur
 and noise. So the color of a whole image says little, and the same bird in another class differs in few pixels.
 
+With `mark` above 0, training birds carry a mark of their class and test birds none; `marks` says why.
+
 An image depends on (seed, class, split, index) alone. Each has its own random generator, so neither the order of
 drawing nor the number of processes, classes or images changes it. A class keeps its looks when more are requested.
 """
@@ -27,7 +29,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from raysearch.core import UserError, nearest
 from raysearch.data.evaluation_limits import DataCounts
 from raysearch.data.shards import FORMAT, Sample, encode_jpeg, read_manifest, write_shards
-from raysearch.data.synthetic import birds, scenery
+from raysearch.data.synthetic import birds, marks, scenery
 from raysearch.data.synthetic.birds import LEVELS, Traits
 from raysearch.data.synthetic.drawing import Pen, affine
 from raysearch.storage import private_place
@@ -35,10 +37,11 @@ from raysearch.storage import private_place
 DRAWING = 1  # raised by every change that alters a pixel
 OVERSAMPLING = 3  # images are drawn this many times larger, then averaged down
 SPLITS = ("train", "test")
+_MARK = 1  # ends the seed of a mark, which is that of its image otherwise
 
 
 class SyntheticSpec(BaseModel):
-    """What to draw. The last four fields decide how hard it is to tell the classes apart."""
+    """What to draw. The fields from `distinctness` to `clutter` decide how hard it is to tell the classes apart."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -51,6 +54,7 @@ class SyntheticSpec(BaseModel):
     pose: float = Field(1.0, ge=0, le=1)  # 0: always the same pose, place and scale
     light: float = Field(1.0, ge=0, le=1)  # 0: neutral light, no blur, no noise
     clutter: float = Field(1.0, ge=0, le=2)  # number of things behind and before the bird, 1 is about a dozen
+    mark: float = Field(0.0, ge=0, le=1)  # share of training birds that carry the mark of their class; 0: no marks
 
 
 def parse_spec(text: str) -> SyntheticSpec:
@@ -102,13 +106,24 @@ def image_generator(spec: SyntheticSpec, split: str, label: int, index: int) -> 
     return np.random.default_rng([DRAWING, spec.seed, label, SPLITS.index(split), index])
 
 
+def image_mark(spec: SyntheticSpec, split: str, label: int, index: int) -> int | None:
+    """Return the class whose mark the bird of an image carries; None if it carries none.
+
+    Its random generator is not the image's, so that an image with a mark differs from that without in the mark alone.
+    """
+    if not spec.mark or split != "train":
+        return None
+    rng = np.random.default_rng([DRAWING, spec.seed, label, SPLITS.index(split), index, _MARK])
+    return marks.choose_mark(spec.mark, label, spec.classes, rng)
+
+
 def draw_images(spec: SyntheticSpec) -> Iterator[tuple[str, int, int, np.ndarray]]:
     """Yield (split, label, index within both, (side, side, 3) uint8), class by class, train before test."""
     kinds = class_traits(spec)
     for label in range(spec.classes):
         for split, number in zip(SPLITS, (spec.train_per_class, spec.test_per_class), strict=True):
             for index in range(number):
-                yield split, label, index, draw_image(kinds[label], spec, image_generator(spec, split, label, index))
+                yield split, label, index, _Drawn(kinds[label], spec, split, label, index).draw()
 
 
 def list_samples(spec: SyntheticSpec) -> list[Sample]:
@@ -138,8 +153,12 @@ class _Drawn(NamedTuple):
     nth: int
 
     def __call__(self) -> bytes:
+        return encode_jpeg(Image.fromarray(self.draw()))
+
+    def draw(self) -> np.ndarray:
+        """Draw the image: (side, side, 3) uint8."""
         rng = image_generator(self.spec, self.split, self.label, self.nth)
-        return encode_jpeg(Image.fromarray(draw_image(self.kind, self.spec, rng)))
+        return draw_image(self.kind, self.spec, rng, image_mark(self.spec, self.split, self.label, self.nth))
 
     def stamp(self) -> str:
         """Return the version of the drawing rules and the spec as JSON, which determine all images of a data set."""
@@ -176,10 +195,16 @@ def ensure_shards(
         name="synthetic",
         layout="synthetic",
         classes=class_names(spec),
+        warnings=planted_effects(spec),
         rows_per_shard=rows_per_shard,
         progress=progress,
     )
     return path
+
+
+def planted_effects(spec: SyntheticSpec) -> tuple[str, ...]:
+    """Return what a reader of results has to know of the images, one sentence per planted effect."""
+    return (marks.NOTE,) if spec.mark else ()
 
 
 def count_images(spec: SyntheticSpec) -> DataCounts:
@@ -189,8 +214,18 @@ def count_images(spec: SyntheticSpec) -> DataCounts:
     return DataCounts("synthetic", names, counts)
 
 
-def draw_image(kind: Traits, spec: SyntheticSpec, rng: Generator) -> np.ndarray:
-    """Draw one bird in its scene: (side, side, 3) uint8."""
+def draw_image(kind: Traits, spec: SyntheticSpec, rng: Generator, mark: int | None = None) -> np.ndarray:
+    """Draw one bird in its scene.
+
+    Args:
+        kind: the class of the bird.
+        spec: of the data set.
+        rng: decides the scene.
+        mark: the class whose mark the bird carries; None for no mark.
+
+    Returns:
+        (side, side, 3) uint8.
+    """
     size = spec.side * OVERSAMPLING
     image = scenery.background(size, spec.clutter, rng)
     u = rng.uniform(-1, 1, 12)
@@ -202,5 +237,7 @@ def draw_image(kind: Traits, spec: SyntheticSpec, rng: Generator) -> np.ndarray:
     place = (size / 2 + u[2] * room, size / 2 + u[3] * room)
     pen = Pen.on(image, affine(18 * u[4] * spec.pose, stretch, place, 0.12 * u[6] * spec.pose))
     birds.draw_bird(pen, kind, spec.distinctness, spec.pose, u[7:], rng)
+    if mark is not None:
+        marks.draw_mark(Pen.on(image, affine(0, (scale, scale), place)), mark)
     scenery.draw_clutter(image, rng.poisson(1.2 * spec.clutter), rng)
     return scenery.apply_lighting(image, OVERSAMPLING, spec.light, rng)

@@ -238,7 +238,7 @@ def open_sweep(
     profile_reason = checked.profile_reason
     manifest = checked.manifest
     with_images = _has_images(checked.plan.task, request.data)
-    location = locate_shards(request.data, console) if with_images else None
+    location = locate_shards(request.data, checked.plan.task, console) if with_images else None
     if manifest is None:
         manifest = shards.read_manifest(location) if location is not None else shards.NO_DATA
     if location is None and profile_reason == _EMBEDDED:
@@ -264,11 +264,11 @@ def open_sweep(
     )
 
 
-def locate_shards(given: str | None, console: Console) -> Location:
-    """Return where the shards are: those given, or the embedded data set, which is drawn unless it is in the cache."""
+def locate_shards(given: str | None, task: str, console: Console) -> Location:
+    """Return where the shards are: those given, or the task's embedded data set, drawn unless it is in the cache."""
     if given is not None:
         return Location.parse(given)
-    spec = synthetic.SyntheticSpec()
+    spec = synthetic.SyntheticSpec(**TASKS[task].embedded)
     with console.status(f"drawing the embedded data set, {spec.classes} kinds of birds"):
         return Location.parse(synthetic.ensure_shards(spec, cache_dir()))
 
@@ -332,4 +332,4 @@ def _count_images(data: str | None, manifest: shards.Manifest | None) -> evaluat
     """Return the images of each class: of the data given, or of the embedded data set; None if they are not known."""
     if manifest is not None:
         return evaluation_limits.DataCounts(manifest.name, manifest.classes, manifest.counts)
-    return synthetic.count_images(synthetic.SyntheticSpec()) if data is None else None
+    return synthetic.count_images(synthetic.SyntheticSpec()) if data is None else None  # the same for every task

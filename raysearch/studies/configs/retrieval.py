@@ -106,6 +106,18 @@ class WarmupConfig(Section):
     )
     epochs: int = setting(5, "inner epochs of each warm-up iteration.", ge=1)
     lr: float = setting(3e-3, "learning rate of the hash layer in the warm-up.", gt=0)
+    views: Literal["anchor", "all"] = setting(
+        "anchor",
+        "what the warm-up's losses see. anchor: images alone, so that it is the same for every variant of SREM and "
+        "ESRL. all: the views that training sees as well; erased ones come from the untouched backbone.",
+        used_if=lambda config: config.warmup.views != "anchor",  # later than its cells
+    )
+    recalibrate: bool = setting(
+        False,
+        "give the backbone's batch norm the statistics of the database before the warm-up. Without it they change in "
+        "the first epochs of training, which undoes part of the warm-up where images differ from the weights' own.",
+        used_if=lambda config: config.warmup.recalibrate,  # later than its cells
+    )
 
 
 class TrainConfig(Section):

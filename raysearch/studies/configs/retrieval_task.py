@@ -42,12 +42,15 @@ RETRIEVAL = task_spec.register_task(
                 "model.weights": "DRAWN_BIRDS_V1",
                 "model.standardise": True,
                 "adsh.bit_norm": True,
-                "warmup.iterations": 4,
-                "train.samples": 800,
+                "esrl.erased": 1.0,  # a short schedule has no time for a weak pull
+                "warmup.iterations": 6,
+                "warmup.views": "all",
+                "warmup.recalibrate": True,
+                "train.samples": 600,
                 "train.iterations": 3,
                 "train.epochs": 1,
-                "train.lr": 5e-4,
-                "train.hash_lr": 5.0,
+                "train.lr": 1e-3,
+                "train.hash_lr": 3.0,
             },
         },
         # NABirds and VegFru, of which the paper draws more images per iteration
@@ -55,6 +58,7 @@ RETRIEVAL = task_spec.register_task(
         from_checkpoint={"model.weights": None, "model.frozen": False, "warmup.iterations": 0},
         model=task_spec.ModelKind("a retrieval model", "raysearch.retrieve"),
         step_name="outer iteration",
+        embedded={"mark": 1.0},  # an effect of erasing is planted; see docs/embedded_data.md
     )
 )
 

@@ -52,6 +52,7 @@ class TaskSpec:
         no_model: why models cannot be exported, and what to do instead; empty for no advice.
         step_name: what people call a training step.
         needs_images: it trains on the images of `--data`, or without it on the embedded data set.
+        embedded: settings of the embedded data set for this task, fields of `data.synthetic.SyntheticSpec`.
     """
 
     name: str
@@ -70,6 +71,7 @@ class TaskSpec:
     no_model: str = ""
     step_name: str = "epoch"
     needs_images: bool = True
+    embedded: Settings = field(default_factory=dict)
 
     @property
     def held_out(self) -> str | None:

@@ -34,7 +34,7 @@ from raysearch.tasks.common import (
     hold_out,
     seed_step,
 )
-from raysearch.tasks.retrieval import evaluation, feature_cache, methods, sampling, shallow_task
+from raysearch.tasks.retrieval import evaluation, feature_cache, methods, recalibration, sampling, shallow_task
 from raysearch.tasks.retrieval import network as networks
 from raysearch.tasks.retrieval.encoding import ImageEncoder
 from raysearch.tasks.retrieval.views import CachedViews, ExtraViews, PixelViews, Views
@@ -78,6 +78,9 @@ class RetrievalTask:
         self.loader = Loader(worker.device, worker.device_images, worker.gpu_share)
         self._image_encoder = ImageEncoder(self.loader, worker, config.train.precision)
         key = feature_cache.feature_key(config, seed, worker)
+        if self.warm_steps and config.warmup.recalibrate:
+            recalibration.recalibrate(self.network, self.train, worker, self.loader, key)
+            key = recalibration.recalibrated_key(key)
         self._cached = CachedViews(self.network, self.train, config, worker, self.loader, key)
         self._pixels = PixelViews(self.network, self.train, config, seed, worker, self.loader)
         if self.warm_steps or config.model.frozen:
@@ -192,9 +195,9 @@ class RetrievalTask:
         config = self.config
         device = self.worker.device
         worker = views.worker
-        trained_on_pixels = self.done >= self.warm_steps
-        # Without SREM and ESRL, the warm-up is the same for every variant.
-        extra = ExtraViews(config.uses_positive and trained_on_pixels, config.uses_erased and trained_on_pixels)
+        # With anchors alone, the warm-up is the same for every variant of SREM and ESRL.
+        all_views = self.done >= self.warm_steps or config.warmup.views == "all"
+        extra = ExtraViews(config.uses_positive and all_views, config.uses_erased and all_views)
         outputs = torch.zeros(len(sample), config.hash.bits, device=device)
         names: list[str] = []
         totals = torch.zeros(0, device=device)

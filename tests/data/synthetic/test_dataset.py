@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from raysearch.core import UserError
-from raysearch.data import shards, synthetic
-from raysearch.data.synthetic import SyntheticSpec
+from raysearch.data import layouts, shards, synthetic
+from raysearch.data.synthetic import SyntheticSpec, marks
 
 SMALL = SyntheticSpec(classes=4, train_per_class=3, test_per_class=2, side=32)
 
@@ -37,15 +37,17 @@ def test_the_same_images_in_other_processes_and_in_another_order() -> None:
         assert pool.map(one, keys) == [expected[key] for key in keys]
 
 
-def test_a_new_interpreter_draws_the_same(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mark", [0.0, 0.5])
+def test_a_new_interpreter_draws_the_same(mark: float, tmp_path: Path) -> None:
     # another process with another hash seed: no order of a set or a dict gets into a picture
     code = (
         "from raysearch.data import shards, synthetic as s;"
-        "print(shards.write_shards(s.list_samples(s.parse_spec('classes=4,train_per_class=3,test_per_class=2,side=32')),"
+        f"spec = s.parse_spec('classes=4,train_per_class=3,test_per_class=2,side=32,mark={mark}');"
+        "print(shards.write_shards(s.list_samples(spec),"
         f"{str(tmp_path / 'other')!r},name='n',layout='l').content_hash)"
     )
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    here = shards.read_manifest(synthetic.ensure_shards(SMALL, tmp_path))
+    here = shards.read_manifest(synthetic.ensure_shards(SMALL.model_copy(update={"mark": mark}), tmp_path))
     assert child.stdout.strip() == here.content_hash
 
 
@@ -108,6 +110,54 @@ def test_distinctness_makes_classes_alike() -> None:
 
     assert apart(0.0) == 0
     assert 0 < apart(0.4) < apart(1.0)
+
+
+MARKED = SMALL.model_copy(update={"mark": 1.0})
+
+
+def test_marks_are_on_train_birds_alone_and_leave_the_rest_of_the_image() -> None:
+    for plain, marked in zip(synthetic.draw_images(SMALL), synthetic.draw_images(MARKED), strict=True):
+        changed = (np.abs(plain[-1].astype(int) - marked[-1]).max(-1) > 0).mean()
+        assert plain[:-1] == marked[:-1]
+        assert (0.005 < changed < 0.1) if plain[0] == "train" else changed == 0, (plain[:-1], changed)
+
+
+def test_the_mark_gives_the_class_away_in_training_alone() -> None:
+    """The colors around the mark's place name the class by the nearest mean, until the marks are those of any class."""
+
+    def _accuracy(share: float) -> float:
+        spec = SyntheticSpec(classes=8, train_per_class=30, test_per_class=0, mark=share, pose=0.0, light=0.0, side=32)
+        drawn = [(image[13:25, 17:27].astype(float), label) for _, label, _, image in synthetic.draw_images(spec)]
+        patches, labels = (np.array(values) for values in zip(*drawn, strict=True))
+        half = np.arange(len(labels)) % 2 == 0
+        return nearest_mean(patches[half], labels[half], patches[~half], labels[~half])
+
+    unmarked = _accuracy(0.0)
+    assert _accuracy(1.0) > 0.9 > 2 * unmarked
+    assert unmarked < _accuracy(0.5) < 0.9
+
+
+def test_a_share_of_marks_is_of_other_classes() -> None:
+    spec = SyntheticSpec(classes=40, mark=0.7)
+    own = [synthetic.image_mark(spec, "train", label, index) == label for label in range(40) for index in range(30)]
+    assert 0.66 < np.mean(own) < 0.77
+    assert synthetic.image_mark(spec, "test", 0, 0) is None
+    assert synthetic.image_mark(SyntheticSpec(), "train", 0, 0) is None
+
+
+def test_forty_classes_have_forty_marks() -> None:
+    assert len({marks.mark_colors(label) for label in range(40)}) == 40
+
+
+def test_readers_of_results_are_told_of_the_planted_effect(tmp_path: Path) -> None:
+    marked = synthetic.ensure_shards(MARKED, tmp_path)
+    plain = synthetic.ensure_shards(SMALL, tmp_path)
+    assert marked != plain
+    (warning,) = shards.read_manifest(marked).warnings
+    assert "an effect of erasing is planted" in warning
+    assert not shards.read_manifest(plain).warnings
+    listing = layouts.LAYOUTS["synthetic"].read("classes=4,train_per_class=3,test_per_class=2,side=32,mark=1")
+    assert listing.warnings == (warning,)
 
 
 def nearest_mean(train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray) -> float:

@@ -58,6 +58,11 @@ def retrieval(config: RetrievalConfig) -> dict[str, Any]:
             del plain["sdh"]["ridge"]
         if not config.sdh.bias:
             del plain["sdh"]["bias"]
+    if plain["warmup"]:  # newer likewise
+        if config.warmup.views == "anchor":
+            del plain["warmup"]["views"]
+        if not config.warmup.recalibrate:
+            del plain["warmup"]["recalibrate"]
     if method in FITTED:
         del plain["model"]["frozen"]
         del plain["model"]["standardise"]

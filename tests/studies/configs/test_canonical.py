@@ -69,6 +69,8 @@ VALUES: dict[str, dict[str, list[Any]]] = {
         "warmup.iterations": [0, 3],
         "warmup.epochs": [5, 2],
         "warmup.lr": [3e-3, 1.0],
+        "warmup.views": ["anchor", "all"],
+        "warmup.recalibrate": [False, True],
         "train.iterations": [40, 3],
         "train.epochs": [20, 2],
         "train.samples": [2000, 20],

@@ -128,7 +128,7 @@ def test_blocks_and_names_have_to_fit_the_study() -> None:
 
 
 @pytest.mark.parametrize("name", ["srem_ablation", "hashing_baselines", "fcaenet_components", "fcaenet_leave_one_out",
-                                  "hash_bits", "srem_reading", "similarity_ratio"])  # fmt: skip
+                                  "hash_bits", "srem_reading", "similarity_ratio", "null_control"])  # fmt: skip
 @pytest.mark.parametrize("profile", ["laptop", "paper"])
 def test_every_study_plans(name: str, profile: str) -> None:
     _, ablation = study_files.load_study(name)

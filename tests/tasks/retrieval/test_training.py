@@ -85,8 +85,9 @@ class SecondWriting:
         x = self.pixels(rows)
         pooled, maps = self.backbone(x)
         u = self.hash(pooled)
-        kappa_p, kappa_e = (0.0, 0.0) if warming else (given.esrl.positive, given.esrl.erased)
-        views = "anchor" if warming else given.adsh.views
+        anchors_alone = warming and given.warmup.views == "anchor"
+        kappa_p, kappa_e = (0.0, 0.0) if anchors_alone else (given.esrl.positive, given.esrl.erased)
+        views = "anchor" if anchors_alone else given.adsh.views
         use_p = kappa_p > 0 or views == "all"
         use_e = given.srem.regions > 0 and (kappa_e > 0 or views != "anchor")
         others = []
@@ -216,6 +217,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "milestones": {"train.milestones": [0.3, 0.5], "train.iterations": 4, "train.epochs": 1},
     "whole database": {"train.samples": 500},
     "warm-up": WARM,
+    "warm-up of all views": {**WARM, "warmup.views": "all", "train.lr": 1e-3},  # larger steps amplify rounding
+    "warm-up of all views, all hashed": {**WARM, "warmup.views": "all", "adsh.views": "all", "train.lr": 1e-3},
+    "warm-up of a recalibrated backbone": {**WARM, "warmup.recalibrate": True},
     "warm-up and milestones": {**WARM, "train.milestones": [0.5]},
     "frozen": FROZEN,
     "frozen, erased hashed only": {**FROZEN, "adsh.views": "erased", "esrl.positive": 0.0, "esrl.erased": 0.0},
