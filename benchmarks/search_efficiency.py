@@ -24,6 +24,19 @@ time:
 - Report stopped trials to the sampler with their last value, as Ray Tune does. If they are reported as pruned, GP
   ignores them, suggests them again and gives up in 56 % of the searches.
 
+TPE with that ASHA learns from an earlier study (`recorded/earlier_studies.py`), whose cells cost nothing: they exist.
+No earlier study holds a config within 1 % of the best:
+
+    nothing known 154 [135, 175]
+    24 configs, all levels of two factors: 93 [80, 106]
+    13 configs, one factor at a time around a random reference: 137 [111, 168]
+    10 trials of a search that did not reach the target: 148 [121, 184]
+
+- The ablation of two factors has every level of `train.lr`, which explains 65 % of the grid's variance. After it, a
+  search needs 1.65 [1.36, 2.01] times fewer epochs, and fewer than 121, a quarter of random.
+- The other two gain nothing that 50 searches show: 1.13 [0.90, 1.41] and 1.04 [0.84, 1.30]. They replace the ten random
+  trials that TPE starts with, and no more.
+
 Recommendation: TPE with Optuna's settings, and ASHA with a grace period of a third of the full length and a reduction
 factor of 3.
 """

@@ -1,11 +1,16 @@
 """The feature cache: computed once, never half, and never under another's name."""
 
+import errno
+import fcntl
 import itertools
 import signal
 import stat
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +44,43 @@ def test_a_table_is_computed_once_and_comes_back_as_it_was(tmp_path: Path) -> No
     cached(tmp_path, dict(reversed(KEY.items())), compute)
     cached(tmp_path, KEY, compute)
     assert len(calls) == 2  # another directory, but not another order of the key
+
+
+def test_slots_that_need_the_same_table_wait_for_the_first(tmp_path: Path) -> None:
+    started = threading.Barrier(3)
+    calls: list[int] = []
+
+    def compute() -> Tensor:
+        calls.append(1)
+        time.sleep(0.3)
+        return TABLE
+
+    def need(_: int) -> Tensor:
+        started.wait()
+        return cached(tmp_path, KEY, compute)
+
+    with ThreadPoolExecutor(3) as slots:
+        tables = list(slots.map(need, range(3)))
+    assert len(calls) == 1
+    assert all(torch.equal(table, TABLE) for table in tables)
+    assert [path.suffix for path in tmp_path.iterdir()] == [".npy"]
+
+
+@pytest.fixture
+def no_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system without locks."""
+
+    def refuse(*given: Any) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+
+
+def test_a_folder_without_locks_is_used_all_the_same(no_locks: None, tmp_path: Path) -> None:
+    calls, compute = counting()
+    for _ in range(2):
+        assert torch.equal(cached(tmp_path, KEY, compute), TABLE)
+    assert len(calls) == 1
 
 
 def test_every_value_of_the_key_counts(tmp_path: Path) -> None:
@@ -93,7 +135,7 @@ def test_a_failure_leaves_no_file(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_writer_that_meets_a_finished_file_replaces_it_whole(tmp_path: Path) -> None:
+def test_a_writer_that_meets_a_finished_file_replaces_it_whole(no_locks: None, tmp_path: Path) -> None:
     """The slower of two writers replaces a whole file by a whole file, which the owner alone may change."""
 
     def slower() -> Tensor:
@@ -101,7 +143,7 @@ def test_a_writer_that_meets_a_finished_file_replaces_it_whole(tmp_path: Path) -
         return TABLE
 
     assert torch.equal(cached(tmp_path, KEY, slower), TABLE)
-    (file,) = tmp_path.iterdir()
+    (file,) = tmp_path.glob("*.npy")
     assert np.array_equal(np.load(file), TABLE.numpy())
     assert stat.S_IMODE(file.stat().st_mode) == 0o644  # others read a shared cache
 
