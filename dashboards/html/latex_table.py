@@ -22,7 +22,12 @@ _HEAD = (
     rf"% In the preamble: \usepackage{{{PACKAGES}}} with siunitx of 2021 or later (version 3).",
     r"% A table over both columns is for \begin{table*} ... \end{table*}, in one column for table; \small helps.",
 )
-_OPTIONS = r"\sisetup{retain-explicit-plus=true,text-series-to-math=true,reset-text-series=false}%"
+_OPTIONS = (
+    r"\sisetup{retain-explicit-plus=true,text-series-to-math=true,reset-text-series=false}"
+    r"\setlength{\tabcolsep}{2.5pt}%"
+)
+_LONGEST_LINE = 12  # letters of a header on one line
+_LONGEST_TEXT = 18  # letters of a text before its column breaks lines
 _ARROWS = {"better": r"\uparrow", "worse": r"\downarrow"}
 _PLUS_MINUS = r"{$\pm$\,}"
 _NUMBER = re.compile(r"(?P<compared><?)(?P<sign>[+-]?)(?P<whole>\d+)(?:\.(?P<decimals>\d+))?")
@@ -77,12 +82,11 @@ class _DrawnColumn:
 
 
 def _draw_column(column: "Column[Any]", cells: "Sequence[Cell]") -> _DrawnColumn:
-    title = tex(str(column.title))
+    title = _header(str(column.title))
     numbers = _number_format([cell.text for cell in cells]) if column.is_number else None
     halves = _number_format([cell.half_width for cell in cells]) if numbers else None
     if numbers is None or halves is None:
-        align = "r" if column.is_number else "l"
-        return _DrawnColumn(align, title, [_text(cell) for cell in cells])
+        return _DrawnColumn(_alignment(column, cells), title, [_text(cell) for cell in cells])
     specification = f"S[table-format={numbers.option}]"
     if not any(cell.half_width for cell in cells):
         return _DrawnColumn(specification, f"{{{title}}}", [_number(cell) for cell in cells])
@@ -92,6 +96,27 @@ def _draw_column(column: "Column[Any]", cells: "Sequence[Cell]") -> _DrawnColumn
     specification += rf"@{{\,}}S[table-format={halves.option},{space}]"
     values = [f"{_number(cell)} & {_half_width(cell)}".rstrip() for cell in cells]
     return _DrawnColumn(specification, rf"\multicolumn{{2}}{{c}}{{{title}}}", values)
+
+
+def _alignment(column: "Column[Any]", cells: "Sequence[Cell]") -> str:
+    if column.is_number:
+        return "r"
+    if column.kind == "text" and any(len(cell.text) > _LONGEST_TEXT for cell in cells):
+        return r">{\raggedright\arraybackslash}p{6.5em}"
+    return "l"
+
+
+def _header(title: str) -> str:
+    r"""Return the header of a column, on two lines if it is long.
+
+    >>> print(_header("p (Holm)"), _header("measured and published"))
+    p (Holm) \shortstack{measured and\\published}
+    """
+    spaces = [match.start() for match in re.finditer(" ", title)]
+    if len(title) <= _LONGEST_LINE or not spaces:
+        return tex(title)
+    middle = min(spaces, key=lambda space: abs(space - len(title) / 2))
+    return rf"\shortstack{{{tex(title[:middle])}\\{tex(title[middle + 1 :])}}}"
 
 
 def _number_format(texts: Sequence[str]) -> NumberFormat | None:

@@ -33,7 +33,7 @@ _LETTER = 0.5  # mean width of a letter over the size of its font
 _LINE = 13.0  # pixels of a line of a label
 _ROW_GAP = 8.0
 _LEAST_ROW = 26.0  # of a row with dots below its interval
-_ROW_FRAME = 64.0  # of the axis below the rows, and the margins
+_AXIS_GAP = 14.0  # between the figure, its labels, and the title of the axis
 _FIELD = 26.0  # pixels of a field of a heat map with a number in it
 _LEGEND = {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"}
 _LENGTHS = {"ticklen", "standoff", "xshift", "yshift", "borderpad", "thickness", "tickwidth", "xgap", "ygap"}
@@ -131,7 +131,7 @@ def _height_of_rows(layout: dict[str, Any]) -> float:
     if not labels:
         return math.inf
     lines = max(text.count("<br>") for text in labels[0]) + 1
-    return _ROW_FRAME + len(labels[0]) * max(_LEAST_ROW, lines * _LINE + _ROW_GAP)
+    return _bottom_margin(layout) + 2 * _ROW_GAP + len(labels[0]) * max(_LEAST_ROW, lines * _LINE + _ROW_GAP)
 
 
 def _width_needed(content: dict[str, Any]) -> float:
@@ -143,6 +143,17 @@ def _width_needed(content: dict[str, Any]) -> float:
         if trace["type"] == "heatmap" and trace.get("texttemplate"):
             names = max((_longest_line(str(name)) for name in trace["y"]), default=0)
             needed = max(needed, _FIELD * len(trace["x"]) + names * _LETTER * size + 4 * size)
+    return needed
+
+
+def _bottom_margin(layout: dict[str, Any]) -> float:
+    """Return the pixels for labels and title below the figure; plotly's own margin is too small for low figures."""
+    needed = 0.0
+    for axis in _axes(layout, "x"):
+        if axis.get("visible", True) and axis.get("side") != "top":
+            title = (axis.get("title") or {}).get("text")
+            labels = max((text.count("<br>") + 1 for text in axis.get("ticktext") or ()), default=1)
+            needed = max(needed, _LINE * (labels + (title.count("<br>") + 1 if title else 0)) + _AXIS_GAP)
     return needed
 
 
@@ -171,6 +182,8 @@ def _set_style(content: dict[str, Any]) -> None:
     if layout.get("showlegend"):  # beside the figure it would take half of a column
         layout["legend"] = (layout.get("legend") or {}) | _LEGEND
     layout["minreducedheight"] = 20  # else the title of an axis is cut off below few rows
+    margin = layout.get("margin") or {}
+    layout["margin"] = margin | {"b": max(margin.get("b", 0), _bottom_margin(layout))}
     for axis in (*_axes(layout, "x"), *_axes(layout, "y")):
         axis |= {"gridcolor": palette.GRID, "gridwidth": 0.5, "tickwidth": 0.7, "tickcolor": palette.TEXT}
     for trace in content["data"]:

@@ -80,7 +80,7 @@ def draw_importances(importances: Mapping[str, Mapping[str, float]], metric: str
                 orientation="h",
                 marker={
                     "color": PALETTE[index % len(PALETTE)],
-                    "pattern": {"shape": PATTERNS[index % len(PATTERNS)], "fgcolor": "#ffffff"},
+                    "pattern": {"shape": PATTERNS[index % len(PATTERNS)], "fillmode": "overlay", "solidity": 0.2},
                 },
                 hovertext=[f"{figures.escaped(group)} {formats.metric(value)}".strip() for value in values],
                 hoverinfo="text",
