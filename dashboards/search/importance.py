@@ -26,6 +26,7 @@ from dashboards.ablation import figures
 from dashboards.html import formats
 from dashboards.run_data import mean
 from dashboards.search.figures import PALETTE, PATTERNS, all_numbers, config_markers, is_logarithmic, sample_configs
+from dashboards.search.importance_intervals import ImportanceInterval, bootstrap
 from dashboards.search.tried_configs import TriedConfig
 from dashboards.search.view import SearchView
 
@@ -42,47 +43,81 @@ def parameter_importances(run: SearchView, metric: str, group: str) -> dict[str,
     Returns:
         Parameter -> share. Empty with fewer than `MIN_CONFIGS` finished configs, or if Optuna refuses.
     """
-    finished = [config for config in run.in_group(group) if config.status == "finished"]
-    configs = [config for config in finished if config.values[metric] is not None]
-    paths = [path for path in run.paths if all(path in config.settings for config in configs)]
-    distinct = {json.dumps(config.values[metric]) for config in configs}
-    if len(configs) < MIN_CONFIGS or not paths or len(distinct) < 2:
+    study = importance_study(run, metric, group)
+    if study is None:
         return {}
-    distributions = {path: _distribution(run, path, [config.settings[path] for config in configs]) for path in paths}
-    with _quiet_optuna():
-        study = optuna.create_study(direction="maximize" if run.modes[metric] == "max" else "minimize")
-        study.add_trials([_frozen_trial(config, metric, distributions) for config in configs])
+    with quiet_optuna():
         try:
             return dict(optuna.importance.get_param_importances(study))
         except (ValueError, RuntimeError):
             return {}
 
 
-def draw_importances(importances: Mapping[str, Mapping[str, float]], metric: str) -> go.Figure:
-    """Draw the importances as bars.
+def importance_intervals(run: SearchView, metric: str, group: str) -> list[ImportanceInterval]:
+    """Return the importance of each parameter for a metric with its 95 % interval, the largest first.
+
+    Returns:
+        Nothing where `parameter_importances` has nothing.
+    """
+    shares = parameter_importances(run, metric, group)
+    study = importance_study(run, metric, group) if shares else None
+    if study is None:
+        return []
+    with quiet_optuna():
+        return bootstrap(study, shares, metric, group)
+
+
+def importance_study(run: SearchView, metric: str, group: str) -> optuna.Study | None:
+    """Return the finished configs as an Optuna study, with the parameters that all of them have; None if too few."""
+    finished = [config for config in run.in_group(group) if config.status == "finished"]
+    configs = [config for config in finished if config.values[metric] is not None]
+    paths = [path for path in run.paths if all(path in config.settings for config in configs)]
+    distinct = {json.dumps(config.values[metric]) for config in configs}
+    if len(configs) < MIN_CONFIGS or not paths or len(distinct) < 2:
+        return None
+    distributions = {path: _distribution(run, path, [config.settings[path] for config in configs]) for path in paths}
+    with quiet_optuna():
+        study = optuna.create_study(direction="maximize" if run.modes[metric] == "max" else "minimize")
+        study.add_trials([_frozen_trial(config, metric, distributions) for config in configs])
+    return study
+
+
+def draw_importances(importances: Mapping[str, Sequence[ImportanceInterval]], metric: str) -> go.Figure:
+    """Draw the importances as bars, with their intervals.
 
     Args:
-        importances: group -> parameter -> share.
-        metric: the metric that the shares are for.
+        importances: group -> an importance per parameter.
+        metric: the metric that they are for.
     """
-    paths = list(dict.fromkeys(path for shares in importances.values() for path in shares))
-    totals = {path: sum(shares.get(path, 0.0) for shares in importances.values()) for path in paths}
+    paths = list(dict.fromkeys(row.path for rows in importances.values() for row in rows))
+    totals = {
+        path: sum(row.share for rows in importances.values() for row in rows if row.path == path) for path in paths
+    }
     paths.sort(key=lambda path: totals[path])
     height = 90 + (14 + 16 * len(importances)) * len(paths)
     figure = figures.base(height, bargap=0.3, showlegend=len(importances) > 1)
-    for index, (group, shares) in enumerate(importances.items()):
-        values = [shares.get(path) for path in paths]
+    for index, (group, rows) in enumerate(importances.items()):
+        ordered = sorted(rows, key=lambda row: paths.index(row.path))
         figure.add_trace(
             go.Bar(
                 name=figures.escaped(group),
-                x=values,
-                y=[figures.escaped(path) for path in paths],
+                x=[row.share for row in ordered],
+                y=[figures.escaped(row.path) for row in ordered],
                 orientation="h",
                 marker={
                     "color": PALETTE[index % len(PALETTE)],
+                    "opacity": 0.8,
                     "pattern": {"shape": PATTERNS[index % len(PATTERNS)], "fillmode": "overlay", "solidity": 0.2},
                 },
-                hovertext=[f"{figures.escaped(group)} {formats.metric(value)}".strip() for value in values],
+                error_x={
+                    "type": "data",
+                    "symmetric": False,
+                    "array": [row.high - row.share for row in ordered],
+                    "arrayminus": [row.share - row.low for row in ordered],
+                    "color": figures.GREY,
+                    "thickness": 1.8,
+                },
+                hovertext=[f"{figures.escaped(group)} {row.text}".strip() for row in ordered],
                 hoverinfo="text",
             )
         )
@@ -114,7 +149,7 @@ def _distribution(run: SearchView, path: str, levels: Sequence[Any]) -> BaseDist
 
 
 @contextmanager
-def _quiet_optuna() -> Iterator[None]:
+def quiet_optuna() -> Iterator[None]:
     """Silence Optuna, which logs every new study and warns about its experimental parts."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)

@@ -6,7 +6,7 @@ from dashboards.ablation.cost import spent
 from dashboards.ablation.sections import without_result
 from dashboards.html import Markup, breakable_name, embed, formats, section, tag
 from dashboards.search import curves as search_curves
-from dashboards.search import figures, importance, parallel, tables
+from dashboards.search import figures, importance, importance_intervals, parallel, tables
 from dashboards.search.answer import saved_share
 from dashboards.search.view import SearchView
 
@@ -153,23 +153,32 @@ def _slices(run: SearchView) -> list[Any]:
 
 
 def _importances(run: SearchView) -> list[Any]:
-    note = "The importance of each parameter, by Optuna's PED-ANOVA over the finished configs."
+    by_metric = {
+        metric: {group: rows for group in run.groups if (rows := importance.importance_intervals(run, metric, group))}
+        for metric in run.metrics
+    }
+    counted = dict.fromkeys(
+        (row.trials, row.resamples) for groups in by_metric.values() for rows in groups.values() for row in rows
+    )
+    if not counted:
+        reason = f"Importances need {importance.MIN_CONFIGS} finished configs with different values."
+        return [tag("p", reason, class_="note")]
+    note = (
+        "The importance of each parameter, by Optuna's PED-ANOVA over the finished configs. Lines and brackets: 95 % "
+        "intervals by a bootstrap over the trials: "
+        f"{formats.listed([f'{resamples} resamples of {trials:,} trials' for trials, resamples in counted])}."
+    )
     partial = [path for path in run.paths if any(path not in config.settings for config in run.configs)]
     if partial:
         note += f" Some configs do not have {formats.listed(partial)}, which Optuna cannot weigh."
     parts: list[Any] = []
-    for index, metric in enumerate(run.metrics):
-        groups = {
-            group: shares for group in run.groups if (shares := importance.parameter_importances(run, metric, group))
-        }
+    for index, (metric, groups) in enumerate(by_metric.items()):
         if groups:
             figure = importance.draw_importances(groups, metric)
-            ranked = ", ".join(f"{path} {share:.2f}" for shares in groups.values() for path, share in shares.items())
             title = f"Importances for {metric}"
-            parts.append(embed(figure, f"plot-importance-{index}", None, f"{title}: {ranked}", title, note))
-    if not parts:
-        reason = f"Importances need {importance.MIN_CONFIGS} finished configs with different values."
-        return [tag("p", reason, class_="note")]
+            parts.append(embed(figure, f"plot-importance-{index}", None, f"{title}, as in the table", title, note))
+            rows = [row for rows in groups.values() for row in rows]
+            parts.append(importance_intervals.importance_table(rows, len(run.groups) > 1).to_html())
     return [tag("h3", "Importances"), tag("p", note, class_="note"), *parts]
 
 

@@ -29,7 +29,7 @@ def main(program: str, words: list[str]) -> int:
     extra = budget(words)
     print(f"$ raysearch {shlex.join([*words, *extra])}", flush=True)
     code, output = run([python, "-m", "raysearch", *words, *extra], live="--live" in words)
-    if words[0] == "sweep":
+    if words[0] == "sweep" and "--explain" not in words:
         know_as(Path(f"runs/{Path(words[1]).stem}-laptop"), output)
     faults = [f"exit code {code}"] if code else []
     faults += ["a traceback"] if "Traceback (most recent call last)" in output else []
@@ -42,7 +42,11 @@ def main(program: str, words: list[str]) -> int:
 def with_photographs(words: list[str], name: str) -> list[str]:
     """Return the words of a sweep or training on the reader's photographs instead of the embedded data set."""
     shards = os.environ.get("READER_SHARDS")
-    if not shards or name not in ("sweep", "train") or {"--data", "--from", "--settings", "--list"} & set(words):
+    if (
+        not shards
+        or name not in ("sweep", "train")
+        or {"--data", "--from", "--settings", "--list", "--explain"} & set(words)
+    ):
         return words
     return [*words, "--data", shards]
 
@@ -56,6 +60,8 @@ def budget(words: list[str]) -> list[str]:
         return [*FEWSHOT, "--set", "episodes.queries=5"] if "READER_SHARDS" in os.environ else FEWSHOT
     if name == "train":
         return RETRIEVAL if rest[0] == "retrieval" else []
+    if name == "sweep" and "--explain" in rest:
+        return ["--seeds", "1"]  # the rest is that of the search
     if name == "sweep" and "--dry-run" not in rest:
         flags = ["--seeds", "1", *RETRIEVAL, *(["--trials", "2"] if "search" in rest[0] else [])]
         return [*flags, *os.environ.get("READER_FLAGS", "").split()]

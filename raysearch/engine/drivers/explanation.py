@@ -1,14 +1,14 @@
 """The driver of an explanation: it chooses the path from a reference to a best config, and judges it on fresh seeds."""
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from raysearch.engine.drivers import forecast
 from raysearch.engine.drivers.explanation_cells import ExplanationCells, PlannedCells
+from raysearch.engine.drivers.explanation_jobs import ExplanationJobs
 from raysearch.engine.options import RunContext
 from raysearch.messages import PlanMessage
 from raysearch.runs import StudyRecord, Surroundings, describe, results
-from raysearch.studies.design import Cell, ExplanationPlan
+from raysearch.studies.design import ExplanationPlan
 
 
 def open_driver(plan: ExplanationPlan) -> "ExplanationDriver":
@@ -42,12 +42,12 @@ class ExplanationDriver:
         context.console.print(
             f"their order is chosen on seeds {list(plan.choosing_seeds)}, and judged on seeds {list(plan.seeds)}"
         )
-        ended = self._read(context, results.CellReader(context.run.cells), set())
+        ended = self._ended(context)
         context.console.print(f"at most {plan.most_cells} cells: {len(ended)} ended")
 
     def plan(self, context: RunContext, place: str) -> PlanMessage:
         """Return the plan for programs; `place` is the path or URI that names the run."""
-        ended = self._read(context, results.CellReader(context.run.cells), set())
+        ended = self._ended(context)
         seconds = [row["seconds"] for row in ended.values() if row["status"] == "finished"]
         statuses = {cell: str(row["status"]) for cell, row in ended.items()}
         return forecast.plan_message(
@@ -61,59 +61,60 @@ class ExplanationDriver:
         console = context.console
         reader = results.CellReader(run.cells)
         cells = ExplanationCells(plan, self._recorded_paths(context))
-        ran: set[str] = set()
-        planned, missing = self._advance(context, cells, reader, ran)
         looked = self._count_looks(context)
         run.continue_record()
         if looked:
             run.record.looked = looked
-        self._write(context, planned)
-        if not missing:
-            console.print(f"all {len(planned.cells)} cells had ended before; nothing to run")
+        ended = self._adopt(context, cells, reader)
+
+        def _changed() -> None:
+            self._write(context, jobs.planned)
+            if jobs.missing():
+                console.print(_describe_step(jobs), markup=False)
+
+        jobs = ExplanationJobs(cells, ended, reader.read, context.is_result, _changed)
+        self._write(context, jobs.planned)
+        if not jobs.missing():
+            console.print(f"all {jobs.count_cells()} cells had ended before; nothing to run")
             return True
         from raysearch.engine.drivers import session  # which imports Ray
 
         session.print_study(context)
-        configs = [group.variant(made).config for group in plan.groups for made in ((), group.names)]
-        with session.open_session(context, configs) as open_session:
+        console.print(_describe_step(jobs), markup=False)
+        ends = [group.variant(made) for group in plan.groups for made in ((), group.names)]
+        with session.open_session(context, [variant.config for variant in ends]) as open_session:
             run.record.metric_id = open_session.metric_ids(plan.reference_config).get(plan.metric)
-            while missing:
-                console.print(self._describe_stage(planned, missing), markup=False)
-                if not open_session.prepare(missing, None):
-                    return False
-                stage = session.Stage(
-                    jobs=session.fixed_jobs(missing),
-                    done=len(planned.cells) - len(missing),
-                    total=len(planned.cells),
-                    objective=session.held_out_objective(plan.task),
-                    limit=None,
-                    listeners=session.checkpoint_reducers(context, planned.cells),
-                    accept=context.options.accepted_statuses,
-                    shown=session.Objective(plan.metric, plan.mode),
-                )
-                if not open_session.execute(stage):
-                    return False
-                ran |= {cell.hash for cell in missing}
-                planned, missing = self._advance(context, cells, reader, ran)
-                self._write(context, planned)
-                if missing and ran.issuperset(cell.hash for cell in missing):
-                    console.print(f"{len(missing)} cells failed for a reason that is no result; the path ends here")
-                    return True
-        return True
+            # No search varies what a pre-training depends on: that of the reference serves all configs of a seed.
+            if not open_session.prepare(plan.cells(ends, [*plan.choosing_seeds, *plan.seeds]), None):
+                return False
+            stage = session.Stage(
+                jobs=jobs,
+                done=len(ended),
+                total=jobs.count_cells,
+                objective=session.held_out_objective(plan.task),
+                limit=None,
+                listeners=[jobs, *session.checkpoint_reducers(context, ())],
+                accept=context.options.accepted_statuses,
+                shown=session.Objective(plan.metric, plan.mode),
+            )
+            complete: bool = open_session.execute(stage)
+            self._write(context, jobs.planned)
+        if complete and jobs.blocked:
+            console.print(f"the path ends here: {jobs.blocked} cells failed for a reason that is no result")
+        return complete
 
-    def _advance(
-        self, context: RunContext, cells: ExplanationCells, reader: results.CellReader, ran: set[str]
-    ) -> tuple[PlannedCells, list[Cell]]:
-        """Return what is planned after all that has ended, here or in a run beside this one; and what is missing."""
+    def _adopt(
+        self, context: RunContext, cells: ExplanationCells, reader: results.CellReader
+    ) -> dict[str, dict[str, Any]]:
+        """Take over, step by step, the cells that runs beside this one have finished; return all that has ended."""
         while True:
-            ended = self._read(context, reader, ran, cells)
-            planned = cells.planned(ended)
-            missing = planned.missing(ended)
-            adopted: Mapping[str, int] = {}
-            if missing and context.options.adopt:
-                adopted = results.adopt(context.run.directory, [cell.hash for cell in missing], context.run.device)
+            ended = self._read(context, cells, reader)
+            missing = [cell.hash for cell in cells.planned(ended).missing(ended)]
+            if not missing or not context.options.adopt:
+                return ended
+            adopted = results.adopt(context.run.directory, missing, context.run.device)
             if not adopted:
-                return planned, missing
+                return ended
             context.run.note_adopted(adopted)
             for source, count in adopted.items():
                 context.console.print(
@@ -121,28 +122,21 @@ class ExplanationDriver:
                 )
 
     def _read(
-        self, context: RunContext, reader: results.CellReader, ran: set[str], cells: ExplanationCells | None = None
+        self, context: RunContext, cells: ExplanationCells, reader: results.CellReader
     ) -> dict[str, dict[str, Any]]:
-        """Return the rows of cells that need not run, stage by stage until one has a cell that is missing.
-
-        Args:
-            context: of the run.
-            reader: of the run's cells.
-            ran: cells that ran in this call. A failure among them is a result.
-            cells: finds them; None: with the paths that were recorded.
-        """
-        cells = cells or ExplanationCells(self._plan, self._recorded_paths(context))
+        """Return the rows of cells that need not run, step by step until one has a cell that is missing."""
         ended: dict[str, dict[str, Any]] = {}
         while True:
             hashes = [cell.hash for cell in cells.planned(ended).cells if cell.hash not in ended]
-            rows = {
-                cell: row
-                for cell, row in reader.read(hashes).items()
-                if context.accepts(row) or (cell in ran and context.is_result(row))
-            }
+            rows = {cell: row for cell, row in reader.read(hashes).items() if context.accepts(row)}
             if not rows:
                 return ended
             ended |= rows
+
+    def _ended(self, context: RunContext) -> dict[str, dict[str, Any]]:
+        """Return the rows of cells of earlier calls that need not run."""
+        cells = ExplanationCells(self._plan, self._recorded_paths(context))
+        return self._read(context, cells, results.CellReader(context.run.cells))
 
     def _recorded_paths(self, context: RunContext) -> dict[str, list[str]]:
         """Return the paths that an earlier call has chosen."""
@@ -173,9 +167,12 @@ class ExplanationDriver:
             setattr(record, name, getattr(complete, name))
         context.run.write_record()
 
-    def _describe_stage(self, planned: PlannedCells, missing: Sequence[Cell]) -> str:
-        if planned.complete:
-            return f"the path is chosen; {len(missing)} cells to run judge it"
-        taken = [f"{label}: {', '.join(path)}" if label else ", ".join(path) for label, path in planned.paths.items()]
-        so_far = "; ".join(text for text in taken if text.rpartition(": ")[2])
-        return f"{len(missing)} cells to run choose the next change{f'; so far {so_far}' if so_far else ''}"
+
+def _describe_step(jobs: ExplanationJobs) -> str:
+    """Return what the running step does, in one line."""
+    number = len(jobs.missing())
+    if jobs.planned.complete:
+        return f"the path is chosen; {number} cells to run judge it"
+    paths = [f"{label} {', '.join(path)}".strip() for label, path in jobs.planned.paths.items() if path]
+    so_far = f"; so far {'; '.join(paths)}" if paths else ""
+    return f"{number} cells to run choose the next change{so_far}"

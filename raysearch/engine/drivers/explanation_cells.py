@@ -82,7 +82,7 @@ class ExplanationCells:
         """Return the path as far as it is known, and the cells that have chosen it or will choose the next change."""
         recorded = list(self._recorded.get(group.label, ()))
         path: list[str] = []
-        cells: list[Cell] = []
+        cells: dict[tuple[str, int], Cell] = {}
         while len(path) < len(group.changes):
             made = frozenset(path)
             remaining = [name for name in group.names if name not in made]
@@ -93,7 +93,7 @@ class ExplanationCells:
             current = self._choosing_cells(group, made)
             candidates = {name: self._choosing_cells(group, made | {name}) for name in possible}
             for step_cells in (current, *candidates.values()):
-                cells += [cell for cell in step_cells if cell not in cells]
+                cells |= {(cell.variant.name, cell.seed): cell for cell in step_cells}
             if len(path) < len(recorded) and recorded[len(path)] in remaining:
                 path.append(recorded[len(path)])
                 continue
@@ -101,7 +101,7 @@ class ExplanationCells:
                 break
             values = {name: self._values(step_cells, ended) for name, step_cells in candidates.items()}
             path.append(change_path.choose_next(self._values(current, ended), values, self._plan.modes[0]))
-        return path, cells
+        return path, list(cells.values())
 
     def _choosing_cells(self, group: ExplainedGroup, made: frozenset[str]) -> list[Cell]:
         variant = self._variant(group, made)

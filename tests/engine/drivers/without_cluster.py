@@ -12,6 +12,7 @@ from rich.console import Console
 from raysearch.core import Interrupt
 from raysearch.data import shards
 from raysearch.engine.drivers import Driver, explain_request, open_driver, session
+from raysearch.engine.drivers.cell_store import CellStore
 from raysearch.engine.drivers.sweep_request import SweepRequest
 from raysearch.engine.options import Options, Run, RunContext
 from raysearch.engine.trials.jobs import Job
@@ -34,6 +35,7 @@ class AnsweringSession:
         self._context = context
         self._score = score
         self._most = most
+        self._store = CellStore(context.run, context.checkpoints, context.options.adopt)
         self.storage = context.checkpoints
         self.ran: list[Job] = []
 
@@ -46,8 +48,8 @@ class AnsweringSession:
     def execute(self, stage: session.Stage) -> bool:
         cells = self._context.run.cells
         while (job := stage.jobs.next()) is not None:
-            record = results.read_cells(cells, [job.cell]).get(job.cell)
-            if record is None or record["status"] not in stage.accept:
+            record = self._store.find(job.cell, stage.accept)
+            if record is None:
                 if self._most is not None and len(self.ran) == self._most:
                     return False
                 record = answer(job, self._score(job.config, job.seed))

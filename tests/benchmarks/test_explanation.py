@@ -1,0 +1,67 @@
+"""The benchmark of explanations: raysearch is its plain rule, the rule holds its level, and the naive one is biased."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import explanation as benchmark
+import numpy as np
+import pytest
+
+from raysearch.studies.analysis import change_path
+
+BY_NAME = {case.name: case for case in benchmark.CASES}
+LEVEL = 0.05
+
+
+@pytest.mark.parametrize("case", benchmark.CASES, ids=lambda case: case.name)
+def test_raysearch_explains_as_the_plain_rule_does(case: benchmark.Case) -> None:
+    draws = benchmark.draw(case, 5, seed=7)
+    benchmark.check_shipped(case, draws, benchmark.explain(case, draws), 5)  # it fails where they differ
+
+
+def test_a_difference_is_noticed() -> None:
+    case = BY_NAME["three matter, 5 seeds"]
+    draws = benchmark.draw(case, 1)
+    other = dataclasses.replace(draws, path=draws.path + benchmark.SPREAD * np.eye(1, 9, 4).T)
+    with pytest.raises(SystemExit, match="differ in explanation 0"):
+        benchmark.check_shipped(case, other, benchmark.explain(case, draws), 1)
+
+
+def test_few_claims_where_nothing_matters() -> None:
+    for seeds in (5, 10):
+        case = BY_NAME[f"nothing matters, {seeds} seeds"]
+        figures = benchmark.figures_of(benchmark.explain(case, benchmark.draw(case, 4000, seed=8)))
+        assert figures["any_wrong_claim"] < LEVEL + 3.1 * np.sqrt(LEVEL * (1 - LEVEL) / 4000)
+        assert figures["coverage_first_step"] == pytest.approx(0.95, abs=0.011)
+        naive = benchmark.figures_of(benchmark.explain_naively(case, 4000))
+        assert naive["bias_first_step"] > 0.25
+        assert naive["coverage_first_step"] < 0.92
+
+
+def test_three_of_eight_are_named_and_the_others_are_within_the_margin() -> None:
+    case = BY_NAME["three matter, 10 seeds, margin 1.5"]
+    outcome = benchmark.explain(case, benchmark.draw(case, 2000, seed=9))
+    figures = benchmark.figures_of(outcome)
+    assert figures["all_found"] > 0.99
+    assert figures["null_within_margin"] > 0.95
+    assert figures["any_wrong_claim"] < 0.066
+    named = outcome.truth != 0
+    assert (outcome.low[named] > 0).mean() > 0.999, "the intervals of what matters leave out zero"
+
+
+def test_the_order_of_equal_gains_is_that_of_the_space() -> None:
+    same = {0: 0.5, 1: 0.6}
+    assert change_path.choose_next({0: 0.4, 1: 0.5}, {"b": same, "a": same}) == "b"
+    assert change_path.choose_next({0: 0.4}, {"a": {5: 0.9}, "b": {0: 0.1}}) == "b", "no seed in common comes last"
+
+
+@pytest.mark.slow
+def test_the_script_ends_with_figures() -> None:
+    script = Path(__file__).parents[2] / "benchmarks" / "explanation.py"
+    done = subprocess.run([sys.executable, script, "--quick"], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout.splitlines()[-1])
+    assert figures["any_wrong_claim_raysearch"] < 0.07
