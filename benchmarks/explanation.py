@@ -18,8 +18,8 @@ Measured, 20,000 explanations per case:
 - The naive rule overstates the first step: by 0.45 standard deviations of a paired difference with 5 seeds, where its
   interval covers 89.9 %. Later steps lose what the first one had by luck. So its claims are wrong less often (3.0 %),
   and its numbers are not those of the changes.
-- If three of eight matter (8, 6 and 5 standard deviations), 5 seeds name all three in 98.7 % of explanations, and 10 seeds
-  in all. With a margin of 1.5 and 10 seeds, 96.9 % of the comparisons of the other five end within the margin.
+- If three of eight matter (8, 6 and 5 standard deviations), 5 seeds name all three in 98.7 % of explanations, and 10
+  seeds in all. With a margin of 1.5 and 10 seeds, 96.9 % of the comparisons of the other five end within the margin.
 """
 
 from dataclasses import dataclass
