@@ -258,10 +258,11 @@ def main(
         effect=effect,
         pilot=pilot,
     )
-    if explain is not None:
-        checked = explain_request.check(request, explain)
-    else:
-        checked = sweep_request.check(request, with_data=not settings_)
+    with console.status("reading the study"):
+        if explain is not None:
+            checked = explain_request.check(request, explain)
+        else:
+            checked = sweep_request.check(request, with_data=not settings_)
     if settings_:
         plan = checked.plan
         text = describe_reference(plan.study, plan.definition, plan.reference_config, checked.plan_request, form)

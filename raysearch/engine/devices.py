@@ -1,14 +1,20 @@
 """The kind of device that computes a study's cells. It is part of their names, so it is known before Ray starts.
 
-This module imports neither Ray nor torch until it needs them.
+This module imports neither Ray nor torch until it needs them. A machine without the files of a GPU needs no torch.
 """
 
 import contextlib
+import re
+import sys
+from pathlib import Path
 
 from raysearch.core import UserError
 from raysearch.engine.options import cluster_address
 from raysearch.studies.design import CPU, GPU, Device
 
+_DEVICES = Path("/dev")
+# NVIDIA's devices on servers and on Jetson (but not disks and the memory of the BIOS), those of WSL and of ROCm
+_GPU_FILE = re.compile(r"nv(?!me|ram).*|dxg|kfd")
 _WITHOUT_BFLOAT16 = {"K80", "P4", "P100", "V100", "T4"}  # as Ray names accelerators
 
 
@@ -29,10 +35,17 @@ def resolve_gpus(given: float | None, address: str | None) -> float:
 
         with connection.connected(address):
             return float(capacity.has_gpu())
+    if "torch" not in sys.modules and not _may_have_gpu():
+        return 0.0
     import torch
 
     # A GPU counts even if its driver is too old for torch: the first worker then reports that, and no CPU steps in.
     return float(torch.cuda.device_count() > 0)
+
+
+def _may_have_gpu() -> bool:
+    """Return False if Linux shows no file by which a program could reach a GPU. torch takes two seconds to say so."""
+    return sys.platform != "linux" or any(_GPU_FILE.fullmatch(device.name) for device in _DEVICES.iterdir())
 
 
 def study_device(gpus: float, address: str | None) -> Device:

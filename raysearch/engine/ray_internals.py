@@ -8,6 +8,7 @@ Tune and Train are imported inside the functions that need them, so that command
 fast.
 """
 
+import asyncio
 import contextlib
 import functools
 import importlib
@@ -32,7 +33,7 @@ from ray.experimental.internal_kv import _internal_kv_get
 from raysearch.core import environment
 
 if TYPE_CHECKING:
-    from ray.train.torch import TorchTrainer
+    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
     from ray.tune.experiment import Trial
 
 _log = logging.getLogger(__name__)
@@ -87,6 +88,14 @@ _PENDING_TRIALS = "TUNE_MAX_PENDING_TRIALS_PG"
 # Read in the process that starts a worker group. Every cell is checkpointed as it goes and needs no warning.
 TRAIN_ENVIRONMENT = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
 
+# The process whose environment a local Ray has, with what Tune and Train would give to each actor.
+_ENVIRONMENT_OF = "RAYSEARCH_ENVIRONMENT_OF"
+_ACTOR_ENVIRONMENT = {
+    "PL_DISABLE_FORK": "1",
+    **TRAIN_ENVIRONMENT,
+    **{name: value for name, value in TUNE_ENVIRONMENT.items() if name.startswith("RAY_TRAIN_")},
+}
+
 
 def tune_environment(buffered: bool, max_trials: int) -> dict[str, str]:
     """Return the variables that Tune reads when a run starts.
@@ -109,8 +118,10 @@ def only_for_this_process() -> Iterator[None]:
     It requires a random token, which is in the environment and in no file. By itself Ray writes one to
     `~/.ray/auth_token`, readable by everybody, and listens at the machine's address. Ray reads all of these settings
     when it is imported, so what it has kept is renewed, at the end too.
+
+    All of its processes inherit this environment; see `actors_inherit_environment`.
     """
-    variables = random_token() | {_ON_NETWORK: "0"}
+    variables = random_token() | {_ON_NETWORK: "0"} | _ACTOR_ENVIRONMENT | {_ENVIRONMENT_OF: str(os.getpid())}
     on_network = ray_constants.ENABLE_RAY_CLUSTER
     try:
         with environment.variables_set(variables):
@@ -310,6 +321,26 @@ def signals_left_alone() -> Iterator[None]:
         module._setup_signal_catching = setup
 
 
+@contextlib.contextmanager
+def actors_inherit_environment() -> Iterator[None]:
+    """Have Tune start trial actors without a runtime environment, on a Ray that this process started.
+
+    Tune hands each trial actor some of the driver's variables in one, and the actor's own actors inherit it. Ray then
+    starts Python twice for each, and cannot use the workers that it started in advance. The processes of a local Ray
+    have the driver's environment anyway. On a cluster this does nothing.
+    """
+    if os.environ.get(_ENVIRONMENT_OF) != str(os.getpid()):
+        yield
+        return
+    cache: Any = importlib.import_module("ray.tune.execution.class_cache")._ActorClassCache
+    get = cache.get
+    cache.get = lambda self, trainable: self._cache.setdefault(trainable, ray.remote(trainable))
+    try:
+        yield
+    finally:
+        cache.get = get
+
+
 class NotSaved:
     """A mixin for what is handed to Tune. Tune pickles its parts for a restore, which raysearch never asks for."""
 
@@ -390,9 +421,61 @@ def keep_warm_actors(tune_controller: Any, placement_group_factory: Any, count: 
 _UNUSED_CALLBACKS = ("PlacementGroupCleanerCallback", "DatasetsCallback")
 
 
-def drop_unused_callbacks(trainer: "TorchTrainer", names: Sequence[str] = _UNUSED_CALLBACKS) -> None:
+def drop_unused_callbacks(trainer: "DataParallelTrainer", names: Sequence[str] = _UNUSED_CALLBACKS) -> None:
     """Have a trainer start without the helpers that raysearch does not need. Train has no switch for them."""
     create_callbacks = trainer._create_default_callbacks
     trainer._create_default_callbacks = lambda: [
         callback for callback in create_callbacks() if type(callback).__name__ not in names
     ]
+
+
+class _NoActorClass:
+    """Stands for the class of an actor that nobody calls; starts no process."""
+
+    @classmethod
+    def options(cls, **_: Any) -> type["_NoActorClass"]:
+        return cls
+
+    @classmethod
+    def remote(cls, **_: Any) -> str:
+        return "no actor"
+
+
+class _NoCoordinator:
+    """Stands for the client of the actor that tells the autoscaler of the resources of all worker groups."""
+
+    def __init__(self, requester: str) -> None:
+        pass
+
+    def send_resource_request(self, *_: Any) -> None:
+        pass
+
+    def maybe_send_resource_request(self, *_: Any) -> None:
+        pass
+
+    def cancel_resource_request(self) -> None:
+        pass
+
+
+def start_without_actors(trainer: "DataParallelTrainer") -> None:
+    """Have a trainer run its controller in this process, and start no actor but its workers.
+
+    Train starts an actor for its controller, one for the barrier of `ray.train.report`, and one that asks the
+    autoscaler for resources. Each is a process that imports Train for seconds. raysearch does not report to Train, and
+    the autoscaler sees the placement group that waits. Train has no switch for them.
+    """
+    from ray.train.v2._internal.execution.controller import TrainController
+    from ray.train.v2._internal.execution.scaling_policy import scaling_policy
+    from ray.train.v2._internal.execution.worker_group import state, worker_group
+
+    def _run_here(**arguments: Any) -> Any:
+        controller = TrainController(**arguments)
+        asyncio.run(controller.run())
+        return controller.get_result()
+
+    trainer._initialize_and_run_controller = _run_here
+    worker_group.SynchronizationActor = _NoActorClass
+    state._shutdown_sync_actor = lambda actor: None
+    scaling_policy.TrainAutoscalingCoordinatorClient = _NoCoordinator
+    if _ENVIRONMENT_OF in os.environ:  # inherited by the workers too
+        worker_group.get_env_vars_to_propagate = dict

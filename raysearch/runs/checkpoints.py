@@ -3,7 +3,8 @@
 They belong to a cell, not to a Ray Tune trial. Whoever starts the cell next continues from them, in this run or after
 the driver was killed. A file is replaced as a whole, and holds tensors and plain values, never code.
 
-A cell that trains does not wait for its checkpoint: see `checkpoint_writer`.
+A cell that trains does not wait for its checkpoint: see `checkpoint_writer`. The driver and the trial actors count and
+move checkpoints without torch, which is imported where a state is written or decoded.
 """
 
 import contextlib
@@ -13,13 +14,14 @@ import os
 import pickle
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from raysearch.core import UserError, open_below
 from raysearch.runs.retention import BEST, FOLDER, NEWEST
 from raysearch.storage import Location
+
+if TYPE_CHECKING:
+    import torch
 
 _ATTEMPTS = "attempts.json"
 _MAX_PINNED = 3  # states that other members of a population may still take over
@@ -67,6 +69,8 @@ class Checkpoints:
         Raises:
             UserError: the store fails.
         """
+        import torch
+
         buffer = io.BytesIO()
         torch.save(state, buffer)
         if best:
@@ -106,14 +110,13 @@ class Checkpoints:
         Returns:
             False if neither this run nor another has such a state.
         """
-        cpu = torch.device("cpu")
         newest = self.read()
-        if newest is not None and accept(decode_state(newest, cpu)):
+        if newest is not None and accept(decode_state(newest, "cpu")):
             return True
         states = read_siblings(runs, self._cell, {os.geteuid(), 0}, accept_run) if runs is not None else ()
         for data in states:
             with contextlib.suppress(KeyError, TypeError, AttributeError):  # something else than a state
-                if accept(decode_state(data, cpu)):
+                if accept(decode_state(data, "cpu")):
                     self._files.write(NEWEST, data)
                     return True
         return False
@@ -219,15 +222,17 @@ def read_siblings(
                 yield data
 
 
-def decode_state(data: bytes, device: torch.device) -> dict[str, Any]:
+def decode_state(data: bytes, device: "torch.device | str") -> dict[str, Any]:
     """Return a state as it was given to `Checkpoints.save`, on a device; no code of the file runs."""
+    import torch
+
     return torch.load(io.BytesIO(data), map_location=device, weights_only=True)
 
 
 def _can_be_decoded(data: bytes) -> bool:
     """Return whether a file is complete, which it may not be after a power failure."""
     try:
-        decode_state(data, torch.device("cpu"))
+        decode_state(data, "cpu")
     except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError, KeyError, OSError):
         return False
     return True

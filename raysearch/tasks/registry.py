@@ -1,6 +1,5 @@
-"""Tasks by their names in configs: how each is built, what exactly its metrics are, and the backbone it starts from."""
+"""Tasks by their names in configs: how each is built, and the backbone it starts from."""
 
-import functools
 import io
 import os
 import pickle
@@ -11,11 +10,10 @@ from typing import Any
 
 import torch
 
-from raysearch.core import UserError, atomic, is_own, open_below, user_code
+from raysearch.core import UserError, atomic, is_own, open_below
 from raysearch.storage import private_place
 from raysearch.studies.configs import TASKS, RunConfig, parse_config
 from raysearch.studies.design import GPU, Device, cell_hash
-from raysearch.studies.design.user_tasks import UserTaskSpec
 from raysearch.tasks.base import Task, Worker
 from raysearch.tasks.common import resolve_precision
 
@@ -40,37 +38,11 @@ def build_from_plain(config: Mapping[str, Any], seed: int, worker: Worker) -> Ta
     return build(parse_config(config), seed, worker)
 
 
-def builder_for_workers(task: str, precision: str | None = None) -> Callable[[Mapping[str, Any], int, Worker], Task]:
-    """Return the function that builds a task in other processes. A user's own code travels in it.
-
-    Args:
-        task: the task's name.
-        precision: that cells are named by where their config has "auto": workers on a GPU that computes in another one
-            raise a UserError. None: any.
-    """
-    spec = TASKS[task]
-    build = spec.plain_build() if isinstance(spec, UserTaskSpec) else functools.partial(build_in_precision, precision)
-    codes = user_code.all_registered()
-    return functools.partial(_build_with_code, codes, build) if codes.codes else build
-
-
-def _build_with_code(
-    codes: user_code.RegisteredCodes,
-    build: Callable[[Mapping[str, Any], int, Worker], Task],
-    config: Mapping[str, Any],
-    seed: int,
-    worker: Worker,
-) -> Task:
-    """Build a task after the codes that its config may name are known in this process."""
-    codes.register_all()
-    return build(config, seed, worker)
-
-
 def build_in_precision(precision: str | None, config: Mapping[str, Any], seed: int, worker: Worker) -> Task:
     """Return the task of a plain config on a device that computes "auto" in a precision.
 
     Args:
-        precision: see `builder_for_workers`.
+        precision: see `builders.builder_for_workers`.
         config: plain values.
         seed: the seed of everything random.
         worker: the worker that it runs on.
@@ -87,17 +59,6 @@ def build_in_precision(precision: str | None, config: Mapping[str, Any], seed: i
             "GPU, or --set train.precision=float32"
         )
     return build_from_plain(config, seed, worker)
-
-
-def metric_ids(config: RunConfig, split: str) -> dict[str, str]:
-    """Return the exact definition of each metric of a run.
-
-    Args:
-        config: the config of the run.
-        split: name and hash of its class-disjoint split; empty where it has none.
-    """
-    ids: dict[str, str] = TASKS[config.task].load_metric_ids()(config, split)
-    return ids
 
 
 def with_pretrained_backbone(

@@ -9,7 +9,7 @@ import pytest
 from dashboards import report
 from raysearch.runs import describe, results
 from raysearch.studies.design import Ablation, ablation_plan, study_files
-from raysearch.tasks import registry
+from raysearch.tasks import metric_definitions
 
 from ..study_json import write_study_json
 
@@ -25,7 +25,7 @@ def write_run(run_dir: Path, name: str) -> ablation_plan.AblationPlan:
     planned = ablation_plan.plan_ablation(name, asked, "laptop", "d" * 64, seeds=2)
     rng = random.Random(0)
     for cell in planned.cells:
-        ids = json.dumps(registry.metric_ids(cell.variant.config, "mod4-12345678"))
+        ids = json.dumps(metric_definitions.metric_ids(cell.variant.config, "mod4-12345678"))
         accuracy = rng.uniform(0.4, 0.6)
         history = [{"iteration": 1, "phase": "train", "loss": 1.0, "accuracy_validation": 0.4, "seconds": 2.0}]
         row = {"seed": cell.seed, "cell": cell.hash, "status": "finished", "error": None, "accuracy": accuracy}
@@ -42,7 +42,7 @@ def write_run(run_dir: Path, name: str) -> ablation_plan.AblationPlan:
     }
     record |= {
         "command": "x",
-        "metric_id": registry.metric_ids(planned.reference.config, "mod4-12345678")["accuracy"],
+        "metric_id": metric_definitions.metric_ids(planned.reference.config, "mod4-12345678")["accuracy"],
         "data": {**data, "counts": {"train": 3600, "test": 1200}},
     }
     record |= {"versions": {"raysearch": "0.1.0"}, "hardware": {}, "started": "2026-03-02T09:12:04+00:00", "adopted": 0}

@@ -14,7 +14,7 @@ import torch
 from raysearch import train
 from raysearch.studies.configs import overrides
 from raysearch.studies.design.study_files import load_study
-from raysearch.tasks import registry
+from raysearch.tasks import builders
 from raysearch.tasks.base import Task, Worker
 
 from ..commands import run_app
@@ -52,7 +52,7 @@ def test_a_study_trains(study: str, capsys: pytest.CaptureFixture[str]) -> None:
 def test_lightning_continues_from_each_state_with_the_same_numbers(study: str, tmp_path: Path) -> None:
     _, loaded = load_study(study)
     config = overrides.resolve(loaded.task, {**loaded.base, **loaded.reference, "width": 8})
-    build = registry.builder_for_workers(loaded.task)
+    build = builders.builder_for_workers(loaded.task)
     states: list[bytes] = []
 
     def _build(name: str) -> Task:

@@ -12,7 +12,7 @@ from raysearch.engine import devices
 from raysearch.engine.cluster import capacity, connection
 from raysearch.studies.configs import overrides
 from raysearch.studies.design import CPU, GPU, Device
-from raysearch.tasks import registry
+from raysearch.tasks import builders
 from raysearch.tasks.base import Worker
 
 OLD_GPU = Device("cuda", "float32")
@@ -98,18 +98,18 @@ def test_a_worker_keeps_to_the_precision_of_the_name(task: str, old_gpu: None) -
     worker = Worker(None, Path(), torch.device("cuda"))  # type: ignore[arg-type]
     config = overrides.resolve(task, {}).model_dump(mode="json")
     with pytest.raises(UserError, match="Tesla T4 computes in float32, and the study's cells are named for bfloat16"):
-        registry.builder_for_workers(task, "bfloat16")(config, 0, worker)
+        builders.builder_for_workers(task, "bfloat16")(config, 0, worker)
     # It goes on where the name is right, and then finds no images.
     with pytest.raises(AttributeError):
-        registry.builder_for_workers(task, "float32")(config, 0, worker)
+        builders.builder_for_workers(task, "float32")(config, 0, worker)
     if task != "pretrain":
         config["train"]["precision"] = "float32"
         with pytest.raises(AttributeError):
-            registry.builder_for_workers(task, "bfloat16")(config, 0, worker)
+            builders.builder_for_workers(task, "bfloat16")(config, 0, worker)
 
 
 def test_a_cpu_has_no_precision_to_keep_to() -> None:
     worker = Worker(None, Path())  # type: ignore[arg-type]
     config = overrides.resolve("retrieval", {}).model_dump(mode="json")
     with pytest.raises(AttributeError):
-        registry.builder_for_workers("retrieval", "float32")(config, 0, worker)
+        builders.builder_for_workers("retrieval", "float32")(config, 0, worker)

@@ -18,9 +18,11 @@ import pytest
 import ray
 import yaml
 from ray import tune
+from ray._private import state as ray_state
 from ray._private import utils as ray_utils
 from ray.train.backend import Backend
 from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.tune.experiment import Experiment, Trial
 from ray.tune.schedulers import FIFOScheduler
 
@@ -375,3 +377,46 @@ def test_drop_unused_callbacks() -> None:
     ray_internals.drop_unused_callbacks(trainer)
     remaining = {type(callback).__name__ for callback in trainer._create_default_callbacks()}
     assert remaining == names - set(ray_internals._UNUSED_CALLBACKS)
+
+
+def test_actors_inherit_environment(ray_here: None, tmp_path: Path) -> None:
+    """Trial actors of a local Ray have the variables that Tune would hand them, and no runtime environment."""
+
+    def _look(config: dict[str, Any]) -> dict[str, str]:
+        return {"seen": os.environ["PL_DISABLE_FORK"], "own": ray.get_runtime_context().get_runtime_env_string()}
+
+    tuner = tune.Tuner(_look, run_config=tune.RunConfig(storage_path=str(tmp_path), verbose=0))
+    assert "PL_DISABLE_FORK" in tuner.fit()[0].metrics["own"], "Ray needs this hook no longer"
+    with ray_internals.actors_inherit_environment():
+        metrics = tuner.fit()[0].metrics
+    assert metrics["seen"] == "1"
+    assert metrics["own"] in ("", "{}")
+
+
+def test_start_without_actors(ray_here: None, tmp_path: Path) -> None:
+    """A worker group starts no process besides its workers; Ray Train's own way starts more."""
+
+    def _start(leave_out: bool) -> list[str]:
+        before = set(ray_state.actors())
+        file = tmp_path / f"actors-{leave_out}"
+
+        def _write_new_actors() -> None:
+            new = [actor for name, actor in ray_state.actors().items() if name not in before]
+            file.write_text(" ".join(actor["ActorClassName"].split(".")[-1] for actor in new))
+
+        trainer = DataParallelTrainer(
+            _write_new_actors,
+            scaling_config=ray.train.ScalingConfig(num_workers=1),
+            run_config=ray.train.RunConfig(storage_path=str(tmp_path)),
+        )
+        ray_internals.drop_unused_callbacks(trainer)
+        if leave_out:
+            ray_internals.start_without_actors(trainer)
+        trainer.fit()
+        return file.read_text().split()
+
+    # Each in a process of its own, as a trial actor, since the hook changes Train for the life of the process.
+    start = ray.remote(num_cpus=0, max_calls=1)(_start)
+    assert ray.get(start.remote(True)) == ["RayTrainWorker"]
+    usual = ray.get(start.remote(False))
+    assert {"TrainController", "SynchronizationActor"} <= set(usual), "Ray needs this hook no longer"

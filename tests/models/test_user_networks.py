@@ -14,7 +14,7 @@ from raysearch.engine.preflight import study_check
 from raysearch.models import backbones
 from raysearch.studies.configs import overrides
 from raysearch.studies.design import cell_hash
-from raysearch.tasks import registry
+from raysearch.tasks import builders
 from raysearch.tasks.base import Feed, Worker
 
 from ..tasks.fewshot import fewshot_runs
@@ -78,7 +78,7 @@ def _retrieve(settings: dict[str, Any]) -> tuple[list[float], dict[str, Any]]:
     config = small_runs.config(overrides.register_codes({**base, **settings}, "retrieval"))
     config = config.model_copy(update={"data": config.data.model_copy(update={"side": 32})})
     feed = Feed(_enlarged(small_runs.image_set([7, 5, 8])), _enlarged(small_runs.image_set([2, 2, 2], seed=1)), "hash")
-    task = registry.builder_for_workers("retrieval")(config.model_dump(mode="json"), 0, Worker(feed, Path("cache")))
+    task = builders.builder_for_workers("retrieval")(config.model_dump(mode="json"), 0, Worker(feed, Path("cache")))
     losses = [task.advance()["loss"] for _ in range(task.steps)]
     return losses, task.evaluate()
 

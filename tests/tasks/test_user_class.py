@@ -10,7 +10,7 @@ import torch
 from raysearch.core import UserError, user_code
 from raysearch.studies.configs import overrides
 from raysearch.studies.design.study_files import load_study
-from raysearch.tasks import registry
+from raysearch.tasks import builders
 from raysearch.tasks.base import NonFiniteLoss, Worker
 
 TASK = """
@@ -58,7 +58,7 @@ def build(tmp_path, monkeypatch):
         _, loaded = load_study("my_study.py")
         config = overrides.resolve(loaded.task, {**loaded.base, **loaded.reference})
         monkeypatch.setattr(user_code.loading, "_loaded", {})  # as in another process
-        builder = pickle.loads(pickle.dumps(registry.builder_for_workers(loaded.task)))
+        builder = pickle.loads(pickle.dumps(builders.builder_for_workers(loaded.task)))
         return builder(config.model_dump(mode="json"), seed, Worker(None, tmp_path))
 
     return _build

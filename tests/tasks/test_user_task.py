@@ -17,7 +17,7 @@ from raysearch.core import UserError, user_code
 from raysearch.studies.configs import overrides
 from raysearch.studies.design import PlanRequest, plan_study
 from raysearch.studies.design.study_files import load_study
-from raysearch.tasks import registry
+from raysearch.tasks import builders
 from raysearch.tasks.base import Worker
 from raysearch.tasks.user import pack_state, plain_numbers, unpack_state
 
@@ -54,7 +54,7 @@ def build(tmp_path, monkeypatch):
         _, loaded = load_study("my_study.py")
         config = overrides.resolve(loaded.task, {**loaded.base, **loaded.reference, **(settings or {})})
         monkeypatch.setattr(user_code.loading, "_loaded", {})  # as in another process
-        builder = pickle.loads(pickle.dumps(registry.builder_for_workers(loaded.task)))
+        builder = pickle.loads(pickle.dumps(builders.builder_for_workers(loaded.task)))
         return builder(config.model_dump(mode="json"), seed, Worker(None, tmp_path, out=out))
 
     return _build
@@ -300,7 +300,7 @@ def test_a_dataclass_comes_back_as_such(tmp_path):
         "?", task=typed, base=Settings(), reference={"width": 6}, factors=[factor("width", 4)], metric="accuracy"
     )
     config = overrides.resolve(study.task, {**study.base, **study.reference})
-    task = registry.builder_for_workers(study.task)(config.model_dump(mode="json"), 0, Worker(None, tmp_path))
+    task = builders.builder_for_workers(study.task)(config.model_dump(mode="json"), 0, Worker(None, tmp_path))
     assert _run(task)[1]["accuracy"] == 1.0
     with pytest.raises(UserError, match="width='a'"):
         overrides.resolve(study.task, {"width": "a"})
@@ -350,7 +350,7 @@ def test_studies_with_files_of_one_name_get_their_own_code(tmp_path, monkeypatch
         (tmp_path / folder / "my_study.py").write_text(HEAD + train + STUDY)
         name, study = load_study(str(tmp_path / folder / "my_study.py"))
         plan = plan_study(study, PlanRequest(name, "laptop", {}))
-        sent = pickle.dumps(registry.builder_for_workers(study.task))
+        sent = pickle.dumps(builders.builder_for_workers(study.task))
         plans[number] = plan, sent, plan.reference_config.model_dump(mode="json")
     monkeypatch.setattr(user_code.loading, "_loaded", {})  # as in a process of a worker, which serves both
     for number in (1, 2, 1):

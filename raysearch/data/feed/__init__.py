@@ -1,14 +1,16 @@
 """From shards to the images that a run works on: resident (decoded once, in one array) or streamed (decoded ahead).
 
 Both modes give the same bytes for the same rows. `augment` turns them into random views.
+
+What turns images into tensors is imported when it is first used, since the driver of a study decodes without torch.
 """
 
-from raysearch.data.feed.augmentation import augment, draw_views, occurrences
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from raysearch.data.feed.decoding import Decoder, DecodeSpec, RayDataDecoder, ThreadDecoder, chunk_rows
-from raysearch.data.feed.device_images import DeviceImages
 from raysearch.data.feed.image_set import MEAN, STD, ImageSet, Pixels, normalize
 from raysearch.data.feed.philox import uniforms
-from raysearch.data.feed.pinned_ring import CudaLink, HostLink, PinnedRing
 from raysearch.data.feed.split_images import (
     CLASS_SPLITS,
     SPLITS,
@@ -24,6 +26,11 @@ from raysearch.data.feed.split_images import (
     split_rows,
 )
 from raysearch.data.feed.streaming import ImageStream
+
+if TYPE_CHECKING:
+    from raysearch.data.feed.augmentation import augment, draw_views, occurrences
+    from raysearch.data.feed.device_images import DeviceImages
+    from raysearch.data.feed.pinned_ring import CudaLink, HostLink, PinnedRing
 
 __all__ = [
     "CLASS_SPLITS",
@@ -58,3 +65,19 @@ __all__ = [
     "split_rows",
     "uniforms",
 ]
+
+_NEED_TORCH = {
+    "augment": "augmentation",
+    "draw_views": "augmentation",
+    "occurrences": "augmentation",
+    "DeviceImages": "device_images",
+    "CudaLink": "pinned_ring",
+    "HostLink": "pinned_ring",
+    "PinnedRing": "pinned_ring",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _NEED_TORCH:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"{__name__}.{_NEED_TORCH[name]}"), name)

@@ -1,13 +1,18 @@
-"""The images of a split: uint8 arrays in memory or streams, and float batches on a device."""
+"""The images of a split: uint8 arrays in memory or streams, and float batches on a device.
+
+The driver of a study decodes images and needs no torch, so torch is imported where tensors are made.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
-import torch
-from torch import Tensor
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 # torchvision's normalization for ImageNet weights
 MEAN = (0.485, 0.456, 0.406)
@@ -73,7 +78,7 @@ class ImageSet:
         rows = np.arange(len(self)) if self.rows is None else self.rows
         return ImageSet(self.pixels, self.labels[keep], rows[keep])
 
-    def prefetch(self, rows: Tensor) -> None:
+    def prefetch(self, rows: "Tensor") -> None:
         """Announce the rows (m,) that will be taken next, in this order. Calls add up.
 
         A stream decodes them in the background. Rows taken in another order are correct but slow.
@@ -86,21 +91,23 @@ class ImageSet:
         if isinstance(self.pixels, Prefetched):
             self.pixels.close()
 
-    def take(self, rows: Tensor, device: torch.device) -> Tensor:
+    def take(self, rows: "Tensor", device: "torch.device") -> "Tensor":
         """Return the images of `rows` (B,) on the device: (B, side, side, 3) uint8."""
+        import torch
+
         return torch.from_numpy(self.pixels[self.numbers(rows)]).to(device)
 
-    def batch(self, rows: Tensor, device: torch.device) -> Tensor:
+    def batch(self, rows: "Tensor", device: "torch.device") -> "Tensor":
         """Return the images of `rows` (B,) as normalized floats (B, 3, side, side), channels last."""
         return normalize(self.take(rows, device))
 
-    def numbers(self, rows: Tensor) -> np.ndarray:
+    def numbers(self, rows: "Tensor") -> np.ndarray:
         """Return the rows of `pixels` that hold the images of `rows` (B,) on the host: (B,) int64."""
         numbers = rows.numpy()
         return numbers if self.rows is None else self.rows[numbers]
 
 
-def normalize(taken: Tensor, mean: Sequence[float] = MEAN, std: Sequence[float] = STD) -> Tensor:
+def normalize(taken: "Tensor", mean: Sequence[float] = MEAN, std: Sequence[float] = STD) -> "Tensor":
     """Convert (B, H, W, 3) uint8 to normalized floats (B, 3, H, W), channels last."""
     batch, height, width, _ = taken.shape
     # Whole rows of pixels at a time: eight times as fast on a CPU as broadcasting over three channels.
@@ -110,6 +117,8 @@ def normalize(taken: Tensor, mean: Sequence[float] = MEAN, std: Sequence[float] 
 
 
 @lru_cache(maxsize=16)
-def _row(channels: tuple[float, ...], width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _row(channels: tuple[float, ...], width: int, dtype: "torch.dtype", device: "torch.device") -> "Tensor":
     """Return the constants of a row of pixels. They are cached on the device, because a copy waits for its queue."""
+    import torch
+
     return (torch.tensor(channels, dtype=dtype, device=device) * 255).repeat(width)

@@ -193,7 +193,8 @@ def _start_local(log_settings: Mapping[str, Any], with_dashboard: bool = False) 
     """Start Ray on this machine, beside any other Ray that runs here; return the address of its dashboard, if any.
 
     Ray's processes search the machine for the address of their cluster, and give up after a minute if they find
-    several. So they are given the address, whose port must then be chosen in advance.
+    several. So they inherit the address, whose port must then be chosen in advance. As part of a runtime environment it
+    would cost each worker a second start of Python, and the workers that Ray starts in advance would have it too late.
     """
     for name, value in ray_internals.LOCAL_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -202,7 +203,7 @@ def _start_local(log_settings: Mapping[str, Any], with_dashboard: bool = False) 
         shares["_memory"] = shares.pop("memory")
     port = free_port()
     address = f"{ray.util.get_node_ip_address()}:{port}"
-    with environment.variables_set({ray_internals.HEAD_PORT: str(port)}):
+    with environment.variables_set({ray_internals.HEAD_PORT: str(port), "RAY_ADDRESS": address}):
         try:
             # "local" starts a cluster even if the file of a dead one is still in Ray's temporary directory.
             context = ray.init(
@@ -211,7 +212,6 @@ def _start_local(log_settings: Mapping[str, Any], with_dashboard: bool = False) 
                 include_dashboard=with_dashboard,
                 dashboard_host=_LOOPBACK,
                 _temp_dir=str(private_directory()),
-                runtime_env={"env_vars": {"RAY_ADDRESS": address}},
                 **shares,
                 **log_settings,
             )

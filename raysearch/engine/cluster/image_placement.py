@@ -5,7 +5,7 @@ Each node that runs workers gets one copy, which all its workers map. The driver
 that a large set passes through its memory and never has to fit there twice.
 
 Streams use some CPUs, which trials leave free. Shards that only the driver's machine has, such as the embedded data
-set, are decoded there.
+set, are decoded there. So is everything on a cluster of one machine, since Ray Data would first start processes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -99,7 +99,7 @@ def place_images(
     location = Location.parse(run.shards)
     unseen_by = shard_visibility.nodes_without(location)
     # Nodes that are yet to come may see a local directory or not.
-    decode_here = bool(unseen_by) or (cpus is None and location.local is not None)
+    decode_here = bool(unseen_by) or (cpus is None and location.local is not None) or _is_alone()
     placed: dict[Images, PlacedImages] = {}
     records: list[FeedRecord] = []
     bytes_taken = 0
@@ -202,6 +202,13 @@ def _check_streamable(
         raise UserError(
             f"{spec.side} px images cannot be streamed ({reason}): no node has a CPU besides those of the workers"
         )
+
+
+def _is_alone() -> bool:
+    """Return whether the driver's node is the whole cluster, now and later."""
+    this_node = ray.get_runtime_context().get_node_id()
+    present = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+    return present == {this_node} and ray_internals.autoscaler() is None
 
 
 def _spare_cpus(demand: capacity.TrialResources) -> int | None:

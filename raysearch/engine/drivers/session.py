@@ -7,9 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
-
-from ray.tune.schedulers import TrialScheduler
+from typing import TYPE_CHECKING, Any
 
 from raysearch.core import UserError
 from raysearch.data import class_splits
@@ -23,16 +21,18 @@ from raysearch.engine.drivers.failure_guard import FailedAlike, FailureGuard, ho
 from raysearch.engine.drivers.locks import CellLocks, DedupJobs
 from raysearch.engine.monitoring import counters, heartbeat_writer, prometheus, terminal
 from raysearch.engine.monitoring.events import EventEmitter
-from raysearch.engine.options import RunContext
-from raysearch.engine.trials import tuner
+from raysearch.engine.options import RunContext, cluster_address
+from raysearch.engine.trials.image_source import ImageSource
 from raysearch.engine.trials.jobs import FixedJobs, Job, Jobs, Listener, ListenerList, Objective, StepLimit
-from raysearch.engine.trials.train_loop import ImageSource
-from raysearch.models import backbones
+from raysearch.models import backbone_specs
 from raysearch.runs import CostRecord, PretrainingsRecord, SplitRecord, results
 from raysearch.storage import Location, cache_dir
 from raysearch.studies.configs import TASKS, RunConfig
 from raysearch.studies.design import Cell, pre_trainings
-from raysearch.tasks import registry
+from raysearch.tasks import builders, metric_definitions
+
+if TYPE_CHECKING:
+    from ray.tune.schedulers import TrialScheduler
 
 FindCell = Callable[[str], dict[str, Any] | None]  # cell -> its record, if it has ended
 
@@ -47,7 +47,7 @@ class Stage:
     objective: Objective | None  # chooses the best checkpoints, and is the scheduler's metric
     limit: float | None  # seconds after which a silent worker counts as hung; None: by the slowest step so far
     listeners: Sequence[Listener] = ()  # called after the cells were stored
-    scheduler: TrialScheduler | None = None  # stops cells early
+    scheduler: "TrialScheduler | None" = None  # stops cells early
     accept: Sequence[str] = ("finished",)  # statuses with which a cell that ended before, or elsewhere, is not run
     find: FindCell | None = None  # instead of a search for cells with an accepted status
     name: str = "cells"  # what people call the jobs
@@ -112,7 +112,7 @@ class Session:
 
     def metric_ids(self, config: RunConfig) -> dict[str, str]:
         """Return the exact definition of each metric of a run with this config."""
-        return registry.metric_ids(config, self._source.splits.get(config.images, ""))
+        return metric_definitions.metric_ids(config, self._source.splits.get(config.images, ""))
 
     def prepare(self, cells: Iterable[Cell], limit: float | None) -> bool:
         """Run the pre-trainings that cells start from and that have not ended; return False when the user stopped it.
@@ -160,6 +160,8 @@ class Session:
             FailedAlike: the first cells failed with the same error.
             Exception: the first that a listener raised, for example because the disk is full.
         """
+        from raysearch.engine.trials import tuner  # Ray Tune, which takes a second while Ray's first workers start
+
         interrupt = self._context.interrupt
         total = stage.count_cells()
         counter = counters.ProgressCounter(total, stage.done, self._slots, stage.name, stage.shown or stage.objective)
@@ -182,7 +184,7 @@ class Session:
             while True:
                 complete = tuner.run_trials(
                     jobs,
-                    registry.builder_for_workers(
+                    builders.builder_for_workers(
                         str(self._context.run.record.task), self._context.run.record.precision
                     ),
                     self._source,
@@ -221,7 +223,7 @@ def open_session(context: RunContext, configs: Sequence[RunConfig]) -> Iterator[
     adopted_before = dict(run.record.adopted_from)
     for backbone in {config.backbone for config in configs}:
         if backbone is not None:
-            backbones.check_weights(*backbone)
+            backbone_specs.check_weights(*backbone)
     images = sorted({config.images for config in configs}, key=str) if run.shards is not None else []
     partitions = {
         key: class_splits.partition_of(run.shards, key.split)
@@ -229,7 +231,10 @@ def open_session(context: RunContext, configs: Sequence[RunConfig]) -> Iterator[
         if run.shards is not None and key.split is not None
     }
     show = functools.partial(context.console.print, markup=False, soft_wrap=True) if options.dashboard else None
-    with heartbeat_writer.HeartbeatWriter(run.directory) as heartbeat, connection.connected(options.address, show):
+    with contextlib.ExitStack() as stack:
+        heartbeat = stack.enter_context(heartbeat_writer.HeartbeatWriter(run.directory))
+        with context.console.status("joining Ray" if cluster_address(options.address) else "starting Ray"):
+            stack.enter_context(connection.connected(options.address, show))
         meter = budget.CostMeter(run.directory / budget.COST_FILE)
         if options.max_cost is not None:
             budget.check_cost_limit(meter, options.max_cost)
@@ -239,7 +244,8 @@ def open_session(context: RunContext, configs: Sequence[RunConfig]) -> Iterator[
         if bool(gpus) != (run.device != "cpu"):  # such cells would be under the names of others
             raise UserError(f"the study's cells are named for a {run.device} device; give --gpus-per-worker")
         demand = TrialResources(options.workers, 1, gpus)
-        placed = place_images(images, partitions, context, demand) if images else {}
+        with context.console.status("decoding images"):
+            placed = place_images(images, partitions, context, demand) if images else {}
         demand = replace(demand, streams=any(isinstance(image_set, Streamed) for image_set in placed.values()))
         run.record.warnings = _data_warnings(run.manifest, configs, partitions)
         for warning in run.record.warnings:

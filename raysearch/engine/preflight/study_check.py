@@ -24,6 +24,7 @@ from raysearch.studies.design.adaptive_seeds import Adaptive
 from raysearch.studies.design.plan import in_variants
 from raysearch.studies.design.seed_requests import Seeds, read_seed_request
 from raysearch.studies.design.study_files import read_study
+from raysearch.tasks import metric_definitions
 
 
 @dataclass(frozen=True)
@@ -158,10 +159,8 @@ def _check_metrics(study: Study, plan: Plan | None, profile: str, problems: Prob
     config = plan.reference_config if plan is not None else _profile_config(study, profile)
     if config is None:
         return
-    from raysearch.tasks import registry  # which needs torch
-
     try:
-        computed = [*registry.metric_ids(config, "")]
+        computed = [*metric_definitions.metric_ids(config, "")]
     except Exception as error:  # code of an extension
         problems.add(f"task '{study.task}': its metric_ids raises {type(error).__name__}: {error}")
         return

@@ -12,7 +12,7 @@ def explain_group(error: Exception) -> str:
     """Return why a worker group ended. Ranks that waited for one that died fail too, and are left out.
 
     Args:
-        error: raised by `TorchTrainer.fit()`.
+        error: raised by `fit()` of Ray Train.
     """
     failures = {
         rank: getattr(failure, "health_check_failure", failure)

@@ -7,31 +7,32 @@ interface of that address, unless GLOO_SOCKET_IFNAME or NCCL_SOCKET_IFNAME is se
 alone: the loopback stays when a network comes and goes.
 """
 
+import contextlib
 import fcntl
 import os
 import socket
 import struct
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import ray
-import ray.train.torch
-
-from raysearch.engine.trials.device import require_cuda
+from ray.train.backend import Backend, BackendConfig
 
 COLLECTIVE_SECONDS = 300  # after which a rank that waits for another gives up; torch's own limit is half an hour
 _VARIABLES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
 _SIOCGIFADDR = 0x8915  # Linux: an interface's address
 _REQUEST = struct.Struct("16s16x8x")  # struct ifreq: the name; in the answer, the address at byte 20
-_TorchBackend: Any = ray.train.torch.TorchConfig().backend_cls
 
 
 @dataclass
-class MultiNodeTorchConfig(ray.train.torch.TorchConfig):
+class MultiNodeTorchConfig(BackendConfig):
     """Ray Train's configuration of torch, for workers that reach each other from machine to machine.
 
+    It stands for Ray Train's own `TorchConfig`, whose module imports torch. A group of one worker is started by a
+    process without torch.
+
     Args:
-        backend: see `TorchConfig`, as for the other arguments that are not here.
         timeout_s: seconds after which a rank that waits for another gives up.
         on_gpus: whether the workers have GPUs.
     """
@@ -44,20 +45,59 @@ class MultiNodeTorchConfig(ray.train.torch.TorchConfig):
         """The backend class that Ray Train starts and stops worker groups with."""
         return _MultiNodeBackend
 
+    @property
+    def train_func_context(self) -> Callable[[], contextlib.AbstractContextManager[None]]:
+        """The context of the train loop in a worker: that of `TorchConfig`, which chooses the GPU."""
+        return _torch_context
 
-class _MultiNodeBackend(_TorchBackend):
-    def on_start(self, worker_group: Any, backend_config: Any) -> None:
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields, which Ray Train exports."""
+        return asdict(self)
+
+
+class _MultiNodeBackend(Backend):
+    share_cuda_visible_devices = True  # as Ray Train's backend of torch has it
+
+    def on_start(self, worker_group: Any, backend_config: MultiNodeTorchConfig) -> None:
         """Choose each worker's network interface if the group spans nodes, then set up the process group.
 
         A GPU that torch cannot use is reported before NCCL meets it, whose message would not name the driver. A single
         worker needs no process group. Torch would listen for others at every address of the machine, without a token.
         """
         if backend_config.on_gpus:
-            worker_group.execute(require_cuda)
+            worker_group.execute(_require_cuda)
         if len(set(worker_group.execute(ray.util.get_node_ip_address))) > 1:
             worker_group.execute(_choose_interface)
         if len(worker_group) > 1:
-            super().on_start(worker_group, backend_config)
+            torch_config = _torch_config(backend_config)
+            torch_config.backend_cls().on_start(worker_group, torch_config)
+
+    def on_shutdown(self, worker_group: Any, backend_config: MultiNodeTorchConfig) -> None:
+        """End the process group, if there is one."""
+        if len(worker_group) > 1:
+            torch_config = _torch_config(backend_config)
+            torch_config.backend_cls().on_shutdown(worker_group, torch_config)
+
+
+def _torch_config(config: MultiNodeTorchConfig) -> Any:
+    """Return Ray Train's configuration of torch."""
+    from ray.train.torch import TorchConfig
+
+    return TorchConfig(backend="nccl" if config.on_gpus else "gloo", timeout_s=config.timeout_s)
+
+
+@contextlib.contextmanager
+def _torch_context() -> Iterator[None]:
+    from ray.train.torch import TorchConfig
+
+    with TorchConfig().train_func_context():
+        yield
+
+
+def _require_cuda() -> None:
+    from raysearch.engine.trials import device
+
+    device.require_cuda()
 
 
 def _choose_interface() -> None:

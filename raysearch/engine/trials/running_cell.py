@@ -4,7 +4,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,9 +17,8 @@ from raysearch.runs.checkpoint_writer import CheckpointWriter
 from raysearch.runs.checkpoints import Checkpoints, decode_state
 from raysearch.studies.analysis.devices import BETWEEN
 from raysearch.studies.configs import replace_values
-from raysearch.tasks.base import NonFiniteLoss, Task, Worker
-
-BuildTask = Callable[[Mapping[str, Any], int, Worker], Task]  # (plain config, seed, worker) -> task
+from raysearch.tasks.base import NonFiniteLoss, Worker
+from raysearch.tasks.builders import BuildTask
 
 
 class RunningCell:

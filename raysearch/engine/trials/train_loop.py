@@ -2,8 +2,8 @@
 
 import gc
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,33 +12,16 @@ import ray.train
 import ray.train.torch
 import torch
 
-from raysearch.engine.cluster.image_placement import PlacedImages
 from raysearch.engine.trials import device
+from raysearch.engine.trials.image_source import ImageSource
 from raysearch.engine.trials.mailbox import Begin, Flush, Reply, Step, Stop
-from raysearch.engine.trials.running_cell import BuildTask, RunningCell, read_start
-from raysearch.studies.configs import Images
+from raysearch.engine.trials.running_cell import RunningCell, read_start
 from raysearch.tasks.base import Feed, Worker
+from raysearch.tasks.builders import BuildTask
 
 Agree = Callable[[str], bool]
 
 _MAX_ERROR_LENGTH = 2000  # characters
-
-
-@dataclass(frozen=True)
-class ImageSource:
-    """Where a worker's images come from."""
-
-    sets: dict[Images, PlacedImages]
-    content_hash: str  # the data set's
-    cache: Path  # folder of files that any process may share
-    splits: dict[Images, str] = field(default_factory=dict)  # name and hash of a class-disjoint split
-
-    def feed(self, config: Mapping[str, Any]) -> Feed:
-        """Return the images that a cell's config asks for. Close them after the cell."""
-        data = config["data"]
-        key = Images(data["side"], data["zoom"], data.get("split"))
-        images = self.sets[key].open()
-        return Feed(**images, content_hash=self.content_hash, split=self.splits.get(key, ""))
 
 
 def train_loop(config: dict[str, Any]) -> None:

@@ -11,10 +11,12 @@ from ray.tune.schedulers import TrialScheduler
 
 from raysearch.core import Interrupt, environment
 from raysearch.engine import ray_internals
-from raysearch.engine.trials import callbacks, job_queue, lost_nodes, running_cell, schedulers, train_loop, worker_group
+from raysearch.engine.trials import callbacks, job_queue, lost_nodes, schedulers, worker_group
+from raysearch.engine.trials.image_source import ImageSource
 from raysearch.engine.trials.jobs import Jobs, Listener, Objective, StepLimit
 from raysearch.engine.trials.trial import CellTrial
 from raysearch.storage import join_uri
+from raysearch.tasks.builders import BuildTask
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,8 @@ class CheckpointPolicy:
 
 def run_trials(
     jobs: Jobs,
-    build: running_cell.BuildTask,
-    source: train_loop.ImageSource | None,
+    build: BuildTask,
+    source: ImageSource | None,
     capacity: Capacity,
     listener: Listener,
     checkpoints: CheckpointPolicy | None = None,
@@ -108,6 +110,7 @@ def run_trials(
         environment.variables_set(variables),
         _tune_storage(checkpoints, scheduler) as storage,
         ray_internals.signals_left_alone(),
+        ray_internals.actors_inherit_environment(),
         interrupt.caught(),
     ):
         tune.Tuner(

@@ -1,7 +1,8 @@
 """A Ray Train worker group that stays alive between trials.
 
-`TorchTrainer.fit()` takes many seconds to start and an instant to continue. So it is started once, in a thread; its
-train loop serves commands from a mailbox, and a trial is a few commands.
+Ray Train takes many seconds to start a group and an instant to continue with it. So `fit` is called once, in a thread;
+its train loop serves commands from a mailbox, and a trial is a few commands. The process that holds a group imports no
+torch: Train's controller runs in it, and the train loop is imported in the workers.
 
 A *slot* is a worker group's place on the cluster. The driver hands out only as many slots as fit. Whoever holds the
 mailbox that is named after a slot holds the slot, and the name is free again when its holder is dead.
@@ -22,13 +23,14 @@ from typing import Any
 
 import ray
 import ray.train
-import ray.train.torch
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
 
 from raysearch.engine import ray_internals
-from raysearch.engine.trials import failures, gloo, running_cell
+from raysearch.engine.trials import failures, gloo
+from raysearch.engine.trials.image_source import ImageSource
 from raysearch.engine.trials.mailbox import Command, GroupLost, Mailbox, Reply, Stop
-from raysearch.engine.trials.train_loop import ImageSource, train_loop
+from raysearch.tasks.builders import BuildTask
 
 NAMESPACE = "raysearch"
 MAX_SLOTS = 1 << 8
@@ -44,7 +46,7 @@ class GroupSpec:
     """What a worker group is made of."""
 
     run: str  # hexadecimal; unique to this driver
-    build: running_cell.BuildTask
+    build: BuildTask
     source: ImageSource | None
     workers: int = 1
     cpus: int = 1  # per worker
@@ -81,8 +83,8 @@ class WorkerGroup:
         _remove_marked(self._mark)
         self._storage = tempfile.TemporaryDirectory(prefix="raysearch-train-")
         os.environ.update(ray_internals.TRAIN_ENVIRONMENT)
-        trainer = ray.train.torch.TorchTrainer(
-            train_loop,
+        trainer = DataParallelTrainer(
+            _serve,
             train_loop_config={
                 "mailbox": self._mailbox,
                 "build": spec.build,
@@ -90,7 +92,7 @@ class WorkerGroup:
                 "threads": spec.cpus,
                 "gpus": spec.gpus,
             },
-            torch_config=gloo.MultiNodeTorchConfig(on_gpus=spec.gpus > 0),
+            backend_config=gloo.MultiNodeTorchConfig(on_gpus=spec.gpus > 0),
             scaling_config=ray.train.ScalingConfig(
                 num_workers=spec.workers, use_gpu=spec.gpus > 0, resources_per_worker=resources
             ),
@@ -99,6 +101,7 @@ class WorkerGroup:
             ),
         )
         ray_internals.drop_unused_callbacks(trainer)
+        ray_internals.start_without_actors(trainer)
         self._thread = threading.Thread(target=self._run, args=(trainer,), daemon=True)
         self._thread.start()
 
@@ -147,7 +150,7 @@ class WorkerGroup:
             return False
         return True
 
-    def _run(self, trainer: ray.train.torch.TorchTrainer) -> None:
+    def _run(self, trainer: DataParallelTrainer) -> None:
         reason = "the worker group ended"
         try:
             trainer.fit()
@@ -156,6 +159,13 @@ class WorkerGroup:
             logging.getLogger(__name__).debug("worker group lost", exc_info=True)
         finally:
             self._mailbox.lose.remote(reason)
+
+
+def _serve(config: dict[str, Any]) -> None:
+    """Serve commands in a worker; see `train_loop`."""
+    from raysearch.engine.trials.train_loop import train_loop  # which imports torch
+
+    train_loop(config)
 
 
 def remove_all(run: str) -> None:

@@ -19,7 +19,7 @@ RETRIEVAL = task_spec.register_task(
         config=retrieval.RetrievalConfig,
         version=4,
         build="raysearch.tasks.retrieval.task:build",
-        metric_ids="raysearch.tasks.retrieval.evaluation:metric_ids",
+        metric_ids="raysearch.tasks.metric_definitions:retrieval",
         objectives=("map_validation", "epoch_seconds"),
         movable=(
             "train.lr",

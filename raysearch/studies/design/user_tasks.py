@@ -37,12 +37,24 @@ class UserTaskSpec(TaskSpec):
 
     def plain_build(self) -> Callable[..., Any]:
         """Return `(plain config, seed, worker) -> Task`, which can be sent to any machine."""
-        return functools.partial(load_object(_BUILD), self.code, self.typed_code, self.metrics)
+        return functools.partial(_build_plain, self.code, self.typed_code, self.metrics)
 
     def load_build(self) -> Any:
         """Return `(config, seed, worker) -> Task`."""
         build = self.plain_build()
         return lambda config, seed, worker: build(config.model_dump(mode="json"), seed, worker)
+
+
+def _build_plain(
+    code: user_code.UserCode,
+    typed_code: user_code.UserCode | None,
+    metrics: tuple[str, ...],
+    config: Mapping[str, Any],
+    seed: int,
+    worker: Any,
+) -> Any:
+    """Build a task from a user's code; torch is imported when a worker calls this, not when it is sent there."""
+    return load_object(_BUILD)(code, typed_code, metrics, config, seed, worker)
 
 
 def register_user_task(

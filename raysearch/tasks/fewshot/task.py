@@ -24,6 +24,7 @@ from raysearch.data.feed import ImageSet
 from raysearch.models.fewshot import EpisodeOutput, EpisodicNetwork
 from raysearch.models.lwfm_loss import Classified, lwfm_loss
 from raysearch.studies.configs import FewshotConfig
+from raysearch.tasks import metric_definitions
 from raysearch.tasks.base import Worker
 from raysearch.tasks.common import (
     BestState,
@@ -60,7 +61,7 @@ class FewshotTask:
         self.worker = worker
         feed = worker.feed
         assert feed.val is not None, "few-shot recognition takes class-disjoint splits"
-        self.metric_ids = metric_ids(config, feed.split)
+        self.metric_ids = metric_definitions.fewshot(config, feed.split)
         config.check_workers(worker.world_size)
         self._train_episodes = _episodes(feed.train, "train", config, seed)
         self._val_episodes = _episodes(feed.val, "validation", config, config.episodes.seed)
@@ -229,23 +230,6 @@ class FewshotTask:
                 self.network, images, drawn, count, self.worker, self.loader, precision, store
             )
         return *evaluation.mean_and_half_width(by_episode), by_episode
-
-
-def metric_ids(config: FewshotConfig, split: str) -> dict[str, str]:
-    """Return the exact definition of each metric of a run.
-
-    Args:
-        config: the config of the run.
-        split: name and hash of its class-disjoint split.
-    """
-    episodes = config.episodes
-    name = f"accuracy@{episodes.ways}-way-{episodes.shots}-shot-{episodes.queries}-query"
-    test = f"{episodes.test}-episodes-of-seed-{episodes.seed}/{split}/test"
-    return {
-        "accuracy": f"{name}/{test}",
-        "accuracy_ci": f"half-width-of-{name}/{test}",
-        "accuracy_validation": f"{name}/{episodes.validation}-episodes-of-seed-{episodes.seed}/{split}/validation",
-    }
 
 
 def _episodes(images: ImageSet, part: str, config: FewshotConfig, seed: int) -> Episodes:

@@ -18,6 +18,7 @@ from raysearch.data.episodes import Episodes
 from raysearch.data.feed import augment, draw_views
 from raysearch.models import backbones, fewshot, fewshot_heads
 from raysearch.studies.configs import PretrainRunConfig
+from raysearch.tasks import metric_definitions
 from raysearch.tasks.base import Worker
 from raysearch.tasks.common import (
     Loader,
@@ -32,9 +33,6 @@ from raysearch.tasks.common import (
     step_decay,
 )
 from raysearch.tasks.fewshot import evaluation
-
-# Ways (all where there are fewer), shots, queries per class, and number of validation episodes
-VALIDATION_EPISODES = (5, 1, 15, 200)
 
 
 class Classifier(nn.Module):
@@ -105,7 +103,7 @@ class PretrainTask:
         self.config = config
         self.seed = seed
         self.worker = worker
-        self.metric_ids = metric_ids(config, worker.feed.split)
+        self.metric_ids = metric_definitions.pretraining(config, worker.feed.split)
         self.images = worker.feed.train
         self.steps = config.train.epochs
         self.done = 0
@@ -192,7 +190,7 @@ class PretrainTask:
         """Return `accuracy_validation` and its half width; the test classes stay unseen."""
         val = self.worker.feed.val
         assert val is not None, "pre-training takes class-disjoint splits"
-        ways, shots, queries, count = VALIDATION_EPISODES
+        ways, shots, queries, count = metric_definitions.VALIDATION_EPISODES
         ways = min(ways, len(np.unique(val.labels)))
         backbone = self.classifier.backbone
         network = fewshot.EpisodicNetwork(backbone, backbone.taps[-1:], fewshot_heads.CentroidHead("cosine")).to(
@@ -206,7 +204,7 @@ class PretrainTask:
     @property
     def metric_steps(self) -> dict[str, float]:
         """The smallest change of the accuracy: one query of one episode."""
-        ways, _, queries, count = VALIDATION_EPISODES
+        ways, _, queries, count = metric_definitions.VALIDATION_EPISODES
         return {"accuracy_validation": 1 / (ways * queries * count)}
 
     def state_dict(self) -> dict[str, Any]:
@@ -225,21 +223,6 @@ class PretrainTask:
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": copied(state["optimiser"]), "param_groups": groups})
         self.done = state["done"]
-
-
-def metric_ids(config: PretrainRunConfig, split: str) -> dict[str, str]:
-    """Return the exact definition of each metric of a run.
-
-    Args:
-        config: the config of the run.
-        split: name and hash of its class-disjoint split.
-    """
-    ways, shots, _, count = VALIDATION_EPISODES
-    name = f"nearest-centroid-accuracy@{ways}-or-all-ways-{shots}-shot"
-    return {
-        "accuracy_validation": f"{name}/{count}-episodes/{split}/validation",
-        "accuracy_validation_ci": f"half-width-of-{name}/{count}-episodes/{split}/validation",
-    }
 
 
 def _map_size(backbone: backbones.Backbone, side: int) -> int:

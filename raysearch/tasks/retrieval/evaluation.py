@@ -2,21 +2,19 @@
 
 import json
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from raysearch.data.feed import ImageSet
 from raysearch.models.hashing.packed import pack
-from raysearch.studies.configs import RetrievalConfig
-from raysearch.studies.configs.user.metrics import USER_METRICS, UserMetric
+from raysearch.studies.configs.user.metrics import UserMetric
+from raysearch.tasks import metric_definitions
 from raysearch.tasks.metrics import ClassCodes, Database, Ranking, class_ids, found_average_precision, hamming_metrics
 from raysearch.tasks.user import explain_user_error, plain_numbers
 
 Encode = Callable[[ImageSet], Tensor]  # images to codes (m, c) in {-1, +1}
-RADIUS = 2  # of a hash lookup, as in the literature
-CUT = 100
 _QUERY_MEANS = (
     "map", "map_index", "map_best_ties", "map_worst_ties", "map_at_100", "map_at_100_found", "r_precision",
     "lookup_success",
@@ -32,22 +30,6 @@ class RetrievalEvaluator:
         held_out: queries of the evaluation during training; may be empty.
         user_metrics: metrics of the user's own.
     """
-
-    metric_ids: ClassVar = {
-        "map": "map@all/expected-ties/test",
-        "map_index": "map@all/index-order/test",
-        "map_best_ties": "map@all/relevant-first/test",
-        "map_worst_ties": "map@all/relevant-last/test",
-        "map_at_100": f"map@{CUT}/expected-ties/test",
-        "map_at_100_found": f"map@{CUT}-over-found/expected-ties/test",
-        "r_precision": "r-precision/expected-ties/test",
-        "lookup_success": f"lookup-success/radius-{RADIUS}/test",
-        "map_validation": "map@all/expected-ties/validation",  # where data.validation holds a part out
-        "codes_per_class": "distinct-codes-of-a-class/mean/database",
-        "class_codes": "distinct-class-codes/database",
-        "class_distance": "bits-between-class-codes/least/database",
-        "mean_class_distance": "bits-to-the-nearest-class-code/mean/database",
-    }
 
     def __init__(
         self, database: ImageSet, test: ImageSet, held_out: ImageSet, user_metrics: Sequence[UserMetric] = ()
@@ -93,10 +75,10 @@ class RetrievalEvaluator:
             "map_index": hamming_metrics.average_precision(ranking, "index"),
             "map_best_ties": hamming_metrics.average_precision(ranking, "best"),
             "map_worst_ties": hamming_metrics.average_precision(ranking, "worst"),
-            "map_at_100": hamming_metrics.average_precision(ranking, k=CUT),
-            "map_at_100_found": found_average_precision(ranking, CUT),
+            "map_at_100": hamming_metrics.average_precision(ranking, k=metric_definitions.CUT),
+            "map_at_100_found": found_average_precision(ranking, metric_definitions.CUT),
             "r_precision": hamming_metrics.r_precision(ranking),
-            "lookup_success": hamming_metrics.lookup_success(ranking, RADIUS),
+            "lookup_success": hamming_metrics.lookup_success(ranking, metric_definitions.RADIUS),
         }
         by_radius = {
             "precision": hamming_metrics.precision_by_radius(ranking),
@@ -137,13 +119,3 @@ class RetrievalEvaluator:
 
     def _rank(self, encode: Encode, queries: ImageSet, codes: Tensor) -> Ranking:
         return Ranking.from_codes(encode(queries), queries.labels, codes, self._labels)
-
-
-def metric_ids(config: RetrievalConfig, split: str) -> dict[str, str]:
-    """Return the exact definition of each metric: those that every retrieval run has, and the user's."""
-    return {**RetrievalEvaluator.metric_ids, **{metric.name: metric.metric_id for metric in user_metrics(config)}}
-
-
-def user_metrics(config: RetrievalConfig) -> list[UserMetric]:
-    """Return the user's metrics that a config names."""
-    return [USER_METRICS[name] for name in config.evaluation.metrics]

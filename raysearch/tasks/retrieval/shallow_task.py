@@ -14,6 +14,7 @@ from raysearch.data.feed import ImageSet
 from raysearch.models import hashing
 from raysearch.models.fcaenet import pool
 from raysearch.studies.configs import RetrievalConfig
+from raysearch.tasks import metric_definitions
 from raysearch.tasks.base import Worker
 from raysearch.tasks.common import Loader, StepMeter, check_classes, hold_out
 from raysearch.tasks.retrieval import evaluation, feature_cache, views
@@ -45,9 +46,9 @@ class ShallowHashingTask:
         self.train, self.held_out = hold_out(worker.feed.train, config.data.validation)
         check_classes(self.train.labels)
         self.evaluator = evaluation.RetrievalEvaluator(
-            self.train, worker.feed.test, self.held_out, evaluation.user_metrics(config)
+            self.train, worker.feed.test, self.held_out, metric_definitions.user_metrics(config)
         )
-        self.metric_ids = evaluation.metric_ids(config, "")
+        self.metric_ids = metric_definitions.retrieval(config, "")
         self.metric_steps = self.evaluator.metric_steps
         network = build_network(config, seed, classes=0)  # its hash layer stays unused
         self.network = network.to(worker.device).to(memory_format=torch.channels_last).eval()

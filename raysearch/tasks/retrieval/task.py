@@ -20,6 +20,7 @@ from raysearch.data.feed import ImageSet
 from raysearch.models.hashing.encoder import signs
 from raysearch.models.hashing.exchnet import ExchNet
 from raysearch.studies.configs import RetrievalConfig
+from raysearch.tasks import metric_definitions
 from raysearch.tasks.base import Worker
 from raysearch.tasks.common import (
     BestState,
@@ -62,9 +63,9 @@ class RetrievalTask:
         check_classes(self.train.labels)
         check_batches(min(config.train.batch, config.train.samples, len(self.train)), worker.world_size)
         self.evaluator = evaluation.RetrievalEvaluator(
-            self.train, worker.feed.test, self.held_out, evaluation.user_metrics(config)
+            self.train, worker.feed.test, self.held_out, metric_definitions.user_metrics(config)
         )
-        self.metric_ids = evaluation.metric_ids(config, "")
+        self.metric_ids = metric_definitions.retrieval(config, "")
         self.metric_steps = self.evaluator.metric_steps
         self.sampler = sampling.RunSampler(seed, self.train.labels)
         network = networks.build_network(config, seed, classes=int(self.train.labels.max()) + 1)

@@ -12,7 +12,7 @@ from raysearch.core import UserError
 from raysearch.data import class_splits, feed, shards
 from raysearch.data.class_splits import splits
 from raysearch.studies.configs import overrides
-from raysearch.tasks import registry
+from raysearch.tasks import metric_definitions
 
 SHARED = {"auk": "train test", "kite": "train test", "owl": "train test", "rook": "train test", "wren": "train test"}
 APART = {"auk": "train", "kite": "test", "owl": "val", "rook": "train", "wren": "test"}
@@ -209,7 +209,7 @@ def test_metric_ids_and_names_tell_splits_apart(shared: Path, apart: Path) -> No
         class_splits.partition_of(shared, "closerlook"),
         class_splits.partition_of(apart, "mod4"),
     ]
-    ids = [registry.metric_ids(config, one.identity)["accuracy"] for one in found]
+    ids = [metric_definitions.metric_ids(config, one.identity)["accuracy"] for one in found]
     assert len(set(ids)) == 3
     for one, said in zip(found, ids, strict=True):
         assert one.identity == f"{one.name}-{one.hash[:8]}"

@@ -16,7 +16,7 @@ from raysearch.engine.trials.jobs import FixedJobs, Job, Listener
 
 from .. import killing, small_task
 
-ON_HEAD = ("ResourceTrainable", "Mailbox", "TrainController")
+ON_HEAD = ("ResourceTrainable", "Mailbox")
 ELSEWHERE = ("RayTrainWorker",)
 
 

@@ -11,7 +11,7 @@ import pytest
 from raysearch.core import UserError
 from raysearch.engine.trials import callbacks, tuner
 from raysearch.engine.trials.jobs import FixedJobs, Job, Listener, StepLimit
-from raysearch.engine.trials.running_cell import BuildTask
+from raysearch.tasks.builders import BuildTask
 
 from .. import killing
 from ..killing import MAILBOX, TRIAL, WORKER, Nodes, when

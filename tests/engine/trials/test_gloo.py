@@ -9,8 +9,8 @@ import psutil
 import pytest
 import ray
 import torch
+from ray.train.torch import TorchConfig
 
-from raysearch.engine.trials import gloo
 from raysearch.engine.trials.device import DeviceLost
 from raysearch.engine.trials.gloo import MultiNodeTorchConfig, find_interface
 
@@ -61,7 +61,7 @@ def test_workers_on_several_machines_are_told_it(
         monkeypatch.setenv(variable, before or "")
         if before is None:
             monkeypatch.delenv(variable)
-    monkeypatch.setattr(gloo._TorchBackend, "on_start", lambda *_: None)
+    monkeypatch.setattr(TorchConfig().backend_cls, "on_start", lambda *_: None)
     monkeypatch.setattr(ray.util, "get_node_ip_address", lambda: "127.0.0.1")
     MultiNodeTorchConfig().backend_cls().on_start(Group(addresses), MultiNodeTorchConfig())
     assert [os.environ.get(variable) for variable in VARIABLES] == [expected, expected]
@@ -77,7 +77,7 @@ def test_a_gpu_that_torch_cannot_use_is_reported_before_nccl_meets_it(monkeypatc
         raise RuntimeError("The NVIDIA driver on your system is too old (found version 12020).\nPlease update")
 
     monkeypatch.setattr(torch.cuda, "init", _refuse)
-    monkeypatch.setattr(gloo._TorchBackend, "on_start", lambda *_: pytest.fail("NCCL was started"))
+    monkeypatch.setattr(TorchConfig().backend_cls, "on_start", lambda *_: pytest.fail("NCCL was started"))
     config = MultiNodeTorchConfig(on_gpus=True)
     with pytest.raises(DeviceLost, match=r"cannot be used by torch .*: The NVIDIA driver on your system is too old"):
         config.backend_cls().on_start(Group(["127.0.0.1"]), config)
@@ -87,6 +87,6 @@ def test_a_gpu_that_torch_cannot_use_is_reported_before_nccl_meets_it(monkeypatc
 def test_a_single_worker_opens_no_port(workers: int, started: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     """Torch's process group listens at every address of the machine, and asks nobody for a token."""
     groups: list[int] = []
-    monkeypatch.setattr(gloo._TorchBackend, "on_start", lambda _, group, config: groups.append(len(group)))
+    monkeypatch.setattr(TorchConfig().backend_cls, "on_start", lambda _, group, config: groups.append(len(group)))
     MultiNodeTorchConfig().backend_cls().on_start(Group(["127.0.0.1"] * workers), MultiNodeTorchConfig())
     assert groups == started

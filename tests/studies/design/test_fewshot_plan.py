@@ -12,7 +12,7 @@ from raysearch.core import UserError
 from raysearch.runs import describe
 from raysearch.studies.configs import TASKS, overrides
 from raysearch.studies.design import Ablation, Search, ablation_plan, choice, factor, plan, search_plan, study_files
-from raysearch.tasks import registry
+from raysearch.tasks import metric_definitions
 
 from ... import commands
 
@@ -241,7 +241,7 @@ def test_every_study_plans(name: str, profile: str) -> None:
     assert len(planned.variants) >= len(loaded.factors) + 1
     assert set(planned.references) == {variant.name for variant in planned.variants}
     assert len({planned_cell.hash for planned_cell in planned.cells}) == len(planned.variants) * len(planned.seeds)
-    ids = registry.metric_ids(planned.reference.config, "split")
+    ids = metric_definitions.metric_ids(planned.reference.config, "split")
     assert loaded.metric in ids
 
 
@@ -273,7 +273,7 @@ def test_every_task_has_profiles_and_a_held_out_figure() -> None:
         assert set(TASKS[task].profiles) == {"laptop", "paper"}
         settings = overrides.start_from(task, TASKS[task].profiles["laptop"], {})
         resolved = overrides.resolve(task, settings)
-        assert TASKS[task].held_out in registry.metric_ids(resolved, "split")
+        assert TASKS[task].held_out in metric_definitions.metric_ids(resolved, "split")
 
 
 def test_a_split_counts_by_what_it_says_and_not_by_its_place(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from raysearch.engine.preflight import study_check
 from raysearch.studies.configs import RetrievalConfig, overrides
 from raysearch.studies.configs.hashing_methods import HASHING_METHODS
 from raysearch.studies.design import Ablation, choice
-from raysearch.tasks import registry
+from raysearch.tasks import builders, registry
 from raysearch.tasks.base import Feed, Worker
 
 from . import small_runs
@@ -126,7 +126,7 @@ def _config(settings: dict[str, Any]) -> RetrievalConfig:
 def _train(settings: dict[str, Any], stop_after: int | None = None) -> tuple[list[Any], dict[str, Any], Any]:
     """Return the losses, the metrics and the state of a run, built as a worker builds it."""
     config = _config(settings)
-    build = pickle.loads(pickle.dumps(registry.builder_for_workers("retrieval")))
+    build = pickle.loads(pickle.dumps(builders.builder_for_workers("retrieval")))
     task = build(config.model_dump(mode="json"), 0, _worker())
     losses = []
     while task.done < (stop_after or task.steps):
@@ -162,7 +162,7 @@ def test_a_state_continues(folder):
     settings = {"hash.method": "my_loss.py:Proxies", "train.iterations": 3}
     losses, metrics, _ = _train(settings)
     first, _, state = _train(settings, stop_after=1)
-    build = registry.builder_for_workers("retrieval")
+    build = builders.builder_for_workers("retrieval")
     task = build(_config(settings).model_dump(mode="json"), 0, _worker())
     task.load_state_dict(pickle.loads(pickle.dumps(state)))
     rest = [task.advance()["loss"] for _ in range(2)]

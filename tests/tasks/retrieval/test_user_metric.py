@@ -12,7 +12,7 @@ from raysearch.engine.preflight import study_check
 from raysearch.studies.configs import RetrievalConfig, overrides
 from raysearch.studies.configs.user.metrics import USER_METRICS
 from raysearch.studies.design import Ablation, cell_hash, factor
-from raysearch.tasks import registry
+from raysearch.tasks import builders
 from raysearch.tasks.base import Feed, Worker
 
 from . import small_runs
@@ -60,7 +60,7 @@ def _config(settings: dict[str, Any]) -> RetrievalConfig:
 
 def _evaluate(settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     feed = Feed(small_runs.image_set([7, 5, 8]), small_runs.image_set([2, 2, 2], seed=1), "hash")
-    build = pickle.loads(pickle.dumps(registry.builder_for_workers("retrieval")))
+    build = pickle.loads(pickle.dumps(builders.builder_for_workers("retrieval")))
     task = build(_config(settings).model_dump(mode="json"), 0, Worker(feed, Path("cache")))
     for _ in range(task.steps):
         task.advance()
