@@ -15,7 +15,6 @@ line is JSON: the ratio script / sweep of the median seconds for each number of 
 import argparse
 import json
 import os
-import re
 import shutil
 import statistics
 import subprocess
@@ -27,7 +26,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -36,18 +34,17 @@ from script import make_parser, print_figures
 from raysearch.core import count_cpus
 from raysearch.data import synthetic
 from raysearch.runs import results
+from raysearch.studies.configs import flatten
+from raysearch.studies.design import AblationPlan, Cell, PlanRequest, load_study, plan_study
 
-REGIONS = (0, 10, 50, 100)  # of `srem_ablation`; 50 is its reference
+STUDY = "srem_ablation"
+REGIONS = (0, 10, 50, 100)  # of the study; 50 is its reference
+SIZE = 32  # pixels of a side of 224, as in the study
 SIZES = (4, 8, 16, 40)
 _OPENED = "images: "  # the last line of `raysearch.train` before it builds its model
 _SAME = 1e-12
 
-
-class Cell(NamedTuple):
-    """A cell, by what tells it apart."""
-
-    regions: int
-    seed: int
+CellName = tuple[str, int]  # variant and seed
 
 
 @dataclass(frozen=True)
@@ -57,25 +54,32 @@ class Side:
     Attributes:
         seconds: from the command to its end.
         trained: share of the cores' time in which cells were built, trained and evaluated.
-        metrics: cell -> mAP.
+        metrics: variant and seed -> mAP.
         first_step: seconds until the first checkpoint; None where there are none.
     """
 
     seconds: float
     trained: float
-    metrics: dict[Cell, float]
+    metrics: dict[CellName, float]
     first_step: float | None = None
 
 
-def list_cells(count: int) -> list[Cell]:
-    """Return `count` cells, which is a multiple of the number of variants.
-
-    >>> list_cells(8)[-1]
-    Cell(regions=100, seed=1)
-    """
+def plan_cells(count: int) -> list[Cell]:
+    """Return `count` cells of the study, which is a multiple of the number of variants, as the sweep plans them."""
     if count % len(REGIONS):
         raise SystemExit(f"--cells {count}: use multiples of {len(REGIONS)}, the number of variants")
-    return [Cell(regions, seed) for seed in range(count // len(REGIONS)) for regions in REGIONS]
+    name, study = load_study(STUDY)
+    only = {"srem.regions": REGIONS, "srem.size": [SIZE]}
+    plan = plan_study(study, PlanRequest(name, "laptop", seeds=count // len(REGIONS), only=only))
+    assert isinstance(plan, AblationPlan)
+    return list(plan.cells)
+
+
+def train_words(cell: Cell) -> list[str]:
+    """Return the arguments by which `raysearch.train` trains a cell. A config has sizes in its own pixels."""
+    config = flatten(cell.variant.config.model_dump())
+    settings = [f"{path}={config[path]}" for path in ("hash.bits", "srem.regions", "srem.size")]
+    return ["retrieval", "--seed", str(cell.seed), *(word for setting in settings for word in ("--set", setting))]
 
 
 def cold_environment(folder: Path, data: Path) -> dict[str, str]:
@@ -100,8 +104,8 @@ def run_sweep(cells: Sequence[Cell], folder: Path, data: Path) -> Side:
         data: directory of the drawn data set.
     """
     run = folder / "run"
-    words = ["srem_ablation", "--seeds", str(len(cells) // len(REGIONS)), "--out", str(run)]
-    words += ["--only", f"srem.regions={','.join(map(str, REGIONS))}", "--only", "srem.size=32"]
+    words = [STUDY, "--seeds", str(len(cells) // len(REGIONS)), "--out", str(run)]
+    words += ["--only", f"srem.regions={','.join(map(str, REGIONS))}", "--only", f"srem.size={SIZE}"]
     environment = cold_environment(folder, data)
     started = time.perf_counter()
     process = subprocess.Popen(
@@ -121,7 +125,7 @@ def run_sweep(cells: Sequence[Cell], folder: Path, data: Path) -> Side:
     if process.returncode:
         raise SystemExit(f"the sweep failed:\n{output}")
     rows = results.load(run).to_pylist()
-    metrics = {Cell(_regions(row["variant"]), row["seed"]): row["map"] for row in rows}
+    metrics = {(row["variant"], row["seed"]): row["map"] for row in rows}
     trained = sum(row["seconds"] for row in rows)
     return Side(seconds, trained / (seconds * count_cpus()), metrics, first[0] if first else None)
 
@@ -137,10 +141,8 @@ def run_script(cells: Sequence[Cell], folder: Path, data: Path) -> Side:
     environment = cold_environment(folder, data)
 
     def _train(cell: Cell) -> tuple[float, float]:
-        words = ["retrieval", "--seed", str(cell.seed), "--set", "hash.bits=24"]
-        words += ["--set", f"srem.regions={cell.regions}", "--set", "srem.size=32"]
         process = subprocess.Popen(
-            [sys.executable, "-m", "raysearch.train", *words],
+            [sys.executable, "-m", "raysearch.train", *train_words(cell)],
             cwd=folder,
             env=environment,
             stdout=subprocess.PIPE,
@@ -163,7 +165,8 @@ def run_script(cells: Sequence[Cell], folder: Path, data: Path) -> Side:
     with ThreadPoolExecutor(count_cpus()) as pool:
         outcomes = list(pool.map(_train, cells))
     seconds = time.perf_counter() - started
-    metrics = {cell: metric for cell, (metric, _) in zip(cells, outcomes, strict=True)}
+    names = [(cell.variant.name, cell.seed) for cell in cells]
+    metrics = {name: metric for name, (metric, _) in zip(names, outcomes, strict=True)}
     return Side(seconds, sum(trained for _, trained in outcomes) / (seconds * count_cpus()), metrics)
 
 
@@ -176,7 +179,7 @@ def compare(count: int, turns: int, data: Path, folder: Path) -> tuple[list[Side
         data: directory of the drawn data set.
         folder: for temporary files.
     """
-    cells = list_cells(count)
+    cells = plan_cells(count)
     sweeps: list[Side] = []
     scripts: list[Side] = []
     for turn in range(turns):
@@ -247,12 +250,7 @@ def _watch(checkpoints: Path, process: subprocess.Popen[str], started: float, fi
         time.sleep(0.1)
 
 
-def _regions(variant: str) -> int:
-    match = re.fullmatch(r"srem\.regions=(\d+)", variant)
-    return int(match[1]) if match else 50  # the reference
-
-
-def _check_same(sweep: dict[Cell, float], script: dict[Cell, float]) -> None:
+def _check_same(sweep: dict[CellName, float], script: dict[CellName, float]) -> None:
     """Fail if the sides did not compute the same numbers."""
     if sweep.keys() != script.keys():
         raise SystemExit(f"the sides ran other cells: {sorted(sweep.keys() ^ script.keys())}")

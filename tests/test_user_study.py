@@ -1,15 +1,18 @@
 """A study of a user's function in a real Ray: its code reaches the workers, and a kill changes no number."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import ray
 from ray.cluster_utils import Cluster
@@ -17,6 +20,7 @@ from ray.cluster_utils import Cluster
 from raysearch.runs import results
 
 SECONDS = 600.0  # for a sweep on a busy machine
+RAY_AGENTS = ("ray::IDLE", "ray::DashboardAgent", "ray::RuntimeEnvAgent")
 STUDY = """
 import time
 
@@ -125,6 +129,37 @@ def _finish(process: subprocess.Popen[str], code: int = 0) -> str:
     return text
 
 
+def _watch_actors(sweep: subprocess.Popen[str], titles: dict[int, set[str]], with_torch: set[int]) -> None:
+    """Note what Ray's processes of a sweep work on, until it ends.
+
+    Args:
+        sweep: the driver of a local Ray.
+        titles: process -> its titles, such as `ray::Mailbox.ready`; it is filled.
+        with_torch: processes that have torch in memory; it is filled.
+    """
+    while sweep.poll() is None:
+        for process in _descendants(sweep.pid):
+            with contextlib.suppress(psutil.Error, OSError, IndexError):
+                title = process.cmdline()[0]
+                if title.startswith("ray::") and title not in RAY_AGENTS:
+                    titles.setdefault(process.pid, set()).add(title)
+                    if "libtorch" in Path(f"/proc/{process.pid}/maps").read_text():
+                        with_torch.add(process.pid)
+        time.sleep(0.1)
+
+
+def _kind(titles: set[str]) -> str:
+    """Return the kind of an actor by its process's titles; the titles where it is none of raysearch's."""
+    kinds = {"CellTrial": "trial", "ResourceTrainable": "trial", "Mailbox": "mailbox", "RayTrainWorker": "worker"}
+    return next((kind for name, kind in kinds.items() if any(name in title for title in titles)), str(sorted(titles)))
+
+
+def _descendants(pid: int) -> list[psutil.Process]:
+    with contextlib.suppress(psutil.Error):
+        return psutil.Process(pid).children(recursive=True)
+    return []
+
+
 def _numbers(out: Path) -> dict[tuple[str, int], Any]:
     """Return the metrics and the learning curve of each cell."""
     rows = results.load(out).to_pylist()
@@ -136,7 +171,17 @@ def test_a_study_of_a_function_runs_and_names_its_mistakes(study: Path, tmp_path
     study.write_text(study.read_text().replace('"width", 2, 8', '"width", 0, 2, 8'))
     line = next(number for number, text in enumerate(study.read_text().splitlines(), 1) if "no width" in text)
     out = tmp_path / "runs" / "whole"
-    text = _finish(_sweep(study, out))
+    sweep = _sweep(study, out)
+    titles: dict[int, set[str]] = {}
+    with_torch: set[int] = set()
+    watcher = threading.Thread(target=_watch_actors, args=(sweep, titles, with_torch))
+    watcher.start()
+    text = _finish(sweep)
+    watcher.join()
+    # Only workers need torch, whose import takes seconds, and none of Ray Train's helpers is started.
+    kinds = {process: _kind(names) for process, names in titles.items()}
+    assert set(kinds.values()) == {"trial", "mailbox", "worker"}
+    assert {kinds[process] for process in with_torch} == {"worker"}
     rows = {(row["variant"], row["seed"]): row for row in results.load(out).to_pylist()}
     assert len(rows) == 6
     for (variant, _), row in rows.items():

@@ -98,7 +98,7 @@ def run_trials(
             objective=checkpoints.objective,
             limit=checkpoints.limit,
         ),
-        # Its mailbox and Ray Train's controller run in the same placement group, and so on the same node.
+        # Its mailbox runs in the same placement group, and so on the same node.
         tune.PlacementGroupFactory([{"memory": 1, **(ray_internals.ON_HEAD if capacity.on_head else {})}]),
     )
     variables = ray_internals.tune_environment(buffered=scheduler is None, max_trials=worker_group.MAX_SLOTS)

@@ -46,7 +46,7 @@ class UserTaskSpec(TaskSpec):
 
 
 def _build_plain(
-    code: user_code.UserCode,
+    code: user_code.UserCode | None,
     typed_code: user_code.UserCode | None,
     metrics: tuple[str, ...],
     config: Mapping[str, Any],
