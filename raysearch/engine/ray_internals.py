@@ -173,6 +173,20 @@ def process_groups() -> Iterator[None]:
         services.ConsolePopen = popen
 
 
+@contextlib.contextmanager
+def no_api_server() -> Iterator[None]:
+    """Let a local Ray start in the block without the process that serves its dashboard.
+
+    Ray starts it without a dashboard too, to report its usage, and `ray.init` waits a second for it.
+    """
+    start = services.start_api_server
+    services.start_api_server = lambda *_, **__: (None, None)  # as if it had not started, which Ray goes on after
+    try:
+        yield
+    finally:
+        services.start_api_server = start
+
+
 def _renew_authentication() -> None:
     Config.initialize("")
     AuthenticationTokenLoader.instance().reset_cache()

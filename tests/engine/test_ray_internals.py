@@ -18,6 +18,7 @@ import pytest
 import ray
 import yaml
 from ray import tune
+from ray._private import node as ray_node
 from ray._private import state as ray_state
 from ray._private import utils as ray_utils
 from ray.train.backend import Backend
@@ -133,6 +134,13 @@ def test_process_groups(ray_here: None) -> None:
     assert {process.name() for process in started} == {"gcs_server", "raylet"}
     for process in started:
         assert os.getpgid(process.pid) == process.pid
+
+
+def test_no_api_server(ray_here: None) -> None:
+    commands = [" ".join(process.cmdline()) for process in psutil.Process().children(recursive=True)]
+    assert any("log_monitor.py" in command for command in commands)
+    assert not any("dashboard/dashboard.py" in command for command in commands)
+    assert "services.start_api_server(" in inspect.getsource(ray_node), "Ray needs this hook no longer"
 
 
 def test_signals_left_alone() -> None:

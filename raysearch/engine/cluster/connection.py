@@ -203,7 +203,10 @@ def _start_local(log_settings: Mapping[str, Any], with_dashboard: bool = False) 
         shares["_memory"] = shares.pop("memory")
     port = free_port()
     address = f"{ray.util.get_node_ip_address()}:{port}"
-    with environment.variables_set({ray_internals.HEAD_PORT: str(port), "RAY_ADDRESS": address}):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(environment.variables_set({ray_internals.HEAD_PORT: str(port), "RAY_ADDRESS": address}))
+        if not with_dashboard:
+            stack.enter_context(ray_internals.no_api_server())
         try:
             # "local" starts a cluster even if the file of a dead one is still in Ray's temporary directory.
             context = ray.init(
