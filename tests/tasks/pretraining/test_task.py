@@ -12,9 +12,9 @@ from torch.nn.functional import cross_entropy, dropout
 from raysearch.data.feed import ImageSet, augment, draw_views
 from raysearch.models.backbones import Backbone
 from raysearch.studies.configs import PretrainRunConfig, overrides
+from raysearch.tasks import metric_definitions
 from raysearch.tasks.base import Feed, NonFiniteLoss, Task, Worker
 from raysearch.tasks.common import generator
-from raysearch.tasks.pretraining import task as pretraining_task
 from raysearch.tasks.pretraining.task import PretrainTask
 from raysearch.tasks.registry import with_pretrained_backbone
 
@@ -38,7 +38,7 @@ BASE: dict[str, Any] = {
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer episodes to judge by."""
-    monkeypatch.setattr(pretraining_task, "VALIDATION_EPISODES", (5, 1, 15, 7))
+    monkeypatch.setattr(metric_definitions, "VALIDATION_EPISODES", (5, 1, 15, 7))
 
 
 def make(change: dict[str, Any] | None = None, images: Feed | None = None, seed: int = 0) -> PretrainTask:
