@@ -423,8 +423,13 @@ def test_start_without_actors(ray_here: None, tmp_path: Path) -> None:
         trainer.fit()
         return file.read_text().split()
 
-    # Each in a process of its own, as a trial actor, since the hook changes Train for the life of the process.
-    start = ray.remote(num_cpus=0, max_calls=1)(_start)
-    assert ray.get(start.remote(True)) == ["RayTrainWorker"]
-    usual = ray.get(start.remote(False))
+    class Holder:
+        """Stands for a trial actor: the hook changes Train for the life of its process."""
+
+        def start(self, leave_out: bool) -> list[str]:
+            return _start(leave_out)
+
+    holder = ray.remote(num_cpus=0)(Holder)
+    assert ray.get(holder.remote().start.remote(True)) == ["RayTrainWorker"]
+    usual = ray.get(holder.remote().start.remote(False))
     assert {"TrainController", "SynchronizationActor"} <= set(usual), "Ray needs this hook no longer"
