@@ -36,7 +36,7 @@ def test_the_p_value_is_that_of_scipy_times_the_comparisons_of_the_whole_study()
     by_seed: dict[int, list[float]] = {}
     for (_, seed), value in cells.values.items():
         by_seed.setdefault(seed, []).append(value)
-    assert list(by_seed) == [1000, 1001, 1002, 1003, 1004]
+    assert list(by_seed) == [2000, 2001, 2002, 2003, 2004]
     reference, plain = np.array(list(by_seed.values())).T
     expected = stats.ttest_rel(plain, reference).pvalue
     assert result["p"] == {"srem.regions=0": pytest.approx(7 * expected, rel=0.01)}
