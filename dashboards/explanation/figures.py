@@ -5,9 +5,7 @@ import plotly.graph_objects as go
 from dashboards.ablation import figures
 from dashboards.explanation.answer import describe_change
 from dashboards.explanation.view import ExplainedChange, ExplainedPath, ExplanationView
-from dashboards.html import formats, verdicts
-
-_MARK = {"better": figures.GREEN, "worse": figures.VERMILLION, verdicts.WITHIN: figures.BLUE}
+from dashboards.html import formats
 
 
 def draw_waterfall(run: ExplanationView, path: ExplainedPath) -> go.Figure | None:
@@ -51,7 +49,7 @@ def draw_waterfall(run: ExplanationView, path: ExplainedPath) -> go.Figure | Non
 
 
 def _color(change: ExplainedChange) -> str:
-    return _MARK.get(change.step["verdict"], figures.GREY)
+    return figures.STYLES.get(change.step["verdict"], figures.STYLES["undecided"])[0]
 
 
 def _bar(change: ExplainedChange, row: int, start: float) -> go.Bar:
@@ -64,7 +62,7 @@ def _bar(change: ExplainedChange, row: int, start: float) -> go.Bar:
         y=[row],
         base=[start],
         orientation="h",
-        marker={"color": _color(change), "opacity": 0.75},
+        marker={"color": _color(change), "opacity": 0.4},
         hovertext=["<br>".join(lines)],
         hoverinfo="text",
     )
@@ -74,19 +72,19 @@ def _interval(change: ExplainedChange, row: int, start: float) -> go.Scatter:
     """Return the end of a bar, as a mark whose shape repeats the verdict, with the interval of the gain."""
     step = change.step
     gain = step["delta"] or 0.0
-    _, symbol = figures.STYLES.get(step["verdict"], figures.STYLES["undecided"])
+    color, symbol = figures.STYLES.get(step["verdict"], figures.STYLES["undecided"])
     has_bounds = step["delta_low"] is not None
     return go.Scatter(
         x=[start + gain],
         y=[row],
         mode="markers",
-        marker={"color": "#3c4043", "symbol": symbol, "size": 9, "line": {"width": 2, "color": "#3c4043"}},
+        marker={"color": color, "symbol": symbol, "size": 9, "line": {"width": 2, "color": color}},
         error_x={
             "type": "data",
             "symmetric": False,
             "array": [step["delta_high"] - gain if has_bounds else 0],
             "arrayminus": [gain - step["delta_low"] if has_bounds else 0],
-            "color": "#3c4043",
+            "color": color,
             "thickness": 1.8,
             "width": 5,
         },

@@ -80,7 +80,7 @@ def _people_table(run: ExplanationView, note: str) -> Table[ExplainedChange]:
         Column("p (Holm)", lambda change: _p_cell(change.step)),
         Column("Verdict", lambda change: _verdict_cell(change.step), "verdict"),
         Column("Left out of the best", lambda change: _gain_cell(change.left_out)),
-        Column("Verdict", lambda change: _verdict_cell(change.left_out), "verdict"),
+        Column("Verdict, left out", lambda change: _verdict_cell(change.left_out), "verdict"),
     ]
     if run.has_shapley:
         columns.append(Column("Shapley value", lambda change: _shapley_cell(change.shapley)))

@@ -10,9 +10,12 @@ import pyarrow.compute as pc
 
 from dashboards.html import verdicts
 from dashboards.run_data import MetricRange, is_number, loads, mapping, metric_range, rows_of
+from raysearch.core import UserError
 from raysearch.runs import ExplainedGroupRecord, ExplanationRecord, StudyRecord
 from raysearch.studies.analysis import change_path, devices, t_tests
 from raysearch.studies.design.explanation_plan import MOST_CROSSED, name_config
+
+_MOST_CHANGES = 2_000  # a record from elsewhere may hold any number, and the path holds a set of changes per step
 
 Row = Mapping[str, Any]
 
@@ -147,6 +150,8 @@ def explanation_view(study: StudyRecord, table: pa.Table) -> ExplanationView:
     study = study.escaped()
     rows = rows_of(table)
     groups = study.explanation.groups if study.explanation else []
+    if sum(len(group.path) + len(group.changes) for group in groups) > _MOST_CHANGES:
+        raise UserError(f"the run records more than {_MOST_CHANGES:,} changes; no config has as many settings")
     metric = study.metric or "map"
     judging = table.filter(pc.equal(table["stage"], "judge")) if "stage" in table.column_names else table.slice(0, 0)
     ended = {cell for row in rows if (cell := row.get("cell"))}
