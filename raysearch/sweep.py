@@ -22,7 +22,7 @@ from rich.table import Column, Table
 from raysearch import messages
 from raysearch.core import UserError, cli
 from raysearch.data import feed_mode
-from raysearch.engine.drivers import explain_request, sweep_request
+from raysearch.engine.drivers import explain_request, study_data, sweep_request
 from raysearch.engine.options import Run, RunContext
 from raysearch.runs import RunLocation, results
 from raysearch.runs.retention import Keep
@@ -65,11 +65,12 @@ def main(
     profile: str | None = typer.Option(
         None, rich_help_panel=_STUDY, help="laptop or paper. By default chosen by the data and the GPUs."
     ),
-    data: str | None = typer.Option(
-        None,
-        metavar="PATH",
+    data: list[str] = typer.Option(
+        [],
+        metavar="[NAME=]PATH",
         rich_help_panel=_STUDY,
-        help="Path or URI (s3://...) of shards made by raysearch.ingest. By default the embedded data set.",
+        help="Path or URI (s3://...) of shards made by raysearch.ingest; repeatable with a NAME each. By default the "
+        "embedded data set.",
     ),
     out: str | None = typer.Option(
         None,
@@ -230,7 +231,7 @@ def main(
     request = sweep_request.SweepRequest(
         study=study_name,
         profile=profile,
-        data=data,
+        data=study_data.read_data_words(data) if data else None,
         out=out,
         seeds=seeds,
         looks=looks,

@@ -18,7 +18,7 @@ from raysearch.studies.design import Study
 
 def run(
     study: str | Path | Study,
-    data: str | Path | None = None,
+    data: str | Path | Mapping[str, str | Path | None] | None = None,
     out: str | Path | None = None,
     *,
     profile: str | None = None,
@@ -39,7 +39,8 @@ def run(
 
     Args:
         study: an `Ablation`, a `Search`, the name of a study, or the path of a study file.
-        data: path or URI of shards made by `raysearch.ingest`; None for the embedded data set, or the task's own.
+        data: path or URI of shards made by `raysearch.ingest`, or name -> path of several data sets; None for those of
+            the study, the embedded data set, or the task's own.
         out: path or URI of the run directory; None for `runs/STUDY-PROFILE`.
         profile: `laptop` or `paper`; None chooses by the data and the GPUs.
         settings: overrides by dotted path.
@@ -62,7 +63,7 @@ def run(
     request = sweep_request.SweepRequest(
         study=str(study) if isinstance(study, Path) else study,
         profile=profile,
-        data=None if data is None else str(data),
+        data=_plain_data(data),
         out=None if out is None else str(out),
         seeds=seeds,
         settings=settings or {},
@@ -93,6 +94,12 @@ def run(
     if not complete:
         raise UserError("the study was stopped before its end; the same call continues it")
     return RunResults(location.directory if location.place is None else str(location.place))
+
+
+def _plain_data(data: str | Path | Mapping[str, str | Path | None] | None) -> sweep_request.GivenData:
+    if isinstance(data, Mapping):
+        return {name: None if place is None else str(place) for name, place in data.items()}
+    return None if data is None else str(data)
 
 
 @contextlib.contextmanager

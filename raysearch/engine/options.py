@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console, RenderableType
 
 from raysearch.core import Interrupt, UserError
 from raysearch.data.feed_mode import STORE_SHARE, FeedMode
-from raysearch.data.shards import Manifest
+from raysearch.data.shards import NO_DATA, Manifest
 from raysearch.engine.trials.jobs import Listener
 from raysearch.messages import Message
 from raysearch.runs import StudyRecord, results
@@ -90,13 +90,34 @@ class Options:
 
 
 @dataclass(frozen=True)
+class DataSet:
+    """A data set that cells run on."""
+
+    shards: Location | None  # None: the task loads its own data
+    manifest: Manifest
+
+
+@dataclass(frozen=True)
 class Run:
     """A run directory, the data of the run, and its record, which becomes `study.json`."""
 
     directory: Path
-    shards: Location | None  # None: the task loads its own data
+    shards: Location | None  # None: the task loads its own data, or there are several sets
     manifest: Manifest
     record: StudyRecord  # completed while the study runs
+    sets: Mapping[str, DataSet] = field(default_factory=dict)  # by name, of a study on several
+
+    @classmethod
+    def on_data(cls, directory: Path, record: StudyRecord, data: Mapping[str | None, DataSet]) -> Self:
+        """Return a run on a single data set, whose name is None, or on several."""
+        if None in data:
+            return cls(directory, data[None].shards, data[None].manifest, record)
+        return cls(directory, None, NO_DATA, record, {str(name): data_set for name, data_set in data.items()})
+
+    @property
+    def data_sets(self) -> dict[str | None, DataSet]:
+        """The data sets by name; a single one has the name None."""
+        return dict(self.sets.items()) if self.sets else {None: DataSet(self.shards, self.manifest)}
 
     @property
     def device(self) -> str:

@@ -38,7 +38,8 @@ class FinishedRun:
     def __init__(self, directory: Path, record: StudyRecord, data: Location, storage: str | None) -> None:
         self.directory = directory
         self.record = record
-        self.rows: list[dict[str, Any]] = results.load(directory).to_pylist()
+        cells = results.CellReader(directory / "cells").read(cell.cell for cell in record.cells)
+        self.rows: list[dict[str, Any]] = results.table(record, cells).to_pylist()
         self.manifest: shards.Manifest = shards.read_manifest(data)
         # As the cells: a GPU gives other digits than a CPU does.
         on_gpu = any(devices.kind_of(row) != "cpu" for row in self.rows) and torch.cuda.is_available()
@@ -148,18 +149,36 @@ def _steps_of(state: Any) -> int | None:
         return None
 
 
+def _named_set(record: StudyRecord, data: str | None) -> str:
+    """Return the name of the set, of a run's several, whose shards are given.
+
+    Raises:
+        UserError: none is given, or one that the run does not have.
+    """
+    places = ", ".join(f"{name} ({of_set.data.path})" for name, of_set in record.data_sets.items())
+    if data is None:
+        raise UserError(f"the run has several data sets; give one of them with --data: {places}")
+    content_hash = shards.read_manifest(Location.parse(data)).content_hash
+    for name, of_set in record.data_sets.items():
+        if of_set.data.content_hash == content_hash:
+            return name
+    raise UserError(f"'{data}' is none of the run's data sets; give one of them with --data: {places}")
+
+
 def open_run(directory: str | Path, data: str | None = None, storage: str | None = None) -> FinishedRun:
     """Open a run.
 
     Args:
         directory: written by `raysearch.sweep`.
-        data: path or URI of the shards, if they have moved.
+        data: path or URI of the shards, if they have moved, or of the set that is meant if the run has several.
         storage: path or URI of the checkpoints, if they are not in the directory.
 
     Raises:
         UserError: not a run directory, a run of a user's task, no data there, or other data than the run was made from.
     """
     record = results.read_study(directory)
+    if record.data_sets:
+        record = record.on_data_set(_named_set(record, data))
     if record.code:
         raise UserError(f"the networks of {record.task} are the user's own; they have no gallery, and no pictures")
     torch.set_num_threads(1)  # as in a study's workers: more threads sum in another order

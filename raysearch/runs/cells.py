@@ -29,7 +29,7 @@ _TYPES = {
     "attempts": pa.int64(),
     "code_version": pa.int64(),
 }
-_TYPES |= dict.fromkeys(("study", "variant", "stage", "cell", "status", "error", "config"), pa.string())
+_TYPES |= dict.fromkeys(("study", "variant", "data_set", "stage", "cell", "status", "error", "config"), pa.string())
 _TYPES |= dict.fromkeys(("data", "metric_ids", "metric_steps", "history", "environment", "by_radius"), pa.string())
 _TYPES |= {"device": pa.string()}
 RESERVED = frozenset(_TYPES)  # columns that no metric of another tool may be named like

@@ -10,6 +10,7 @@ from raysearch.runs.study_record import (
     CellRecord,
     ChangeRecord,
     DataRecord,
+    DataSetRecord,
     ExplainedGroupRecord,
     ExplanationRecord,
     LevelsRecord,
@@ -35,6 +36,7 @@ def describe_ablation(plan: AblationPlan, surroundings: Surroundings | None = No
         **_common_fields(plan, study.question, surroundings),
         design=study.design,
         factors=list(plan.factors),
+        within=list(study.within),
         reference=plan.reference.name,
         references=dict(plan.references),
         metric=study.metric,
@@ -46,6 +48,7 @@ def describe_ablation(plan: AblationPlan, surroundings: Surroundings | None = No
                 name=variant.name,
                 settings=dict(variant.settings),
                 declared=dict(variant.declared),
+                **({} if variant.data_set is None else {"data_set": variant.data_set}),
                 config=json.loads(variant.config.model_dump_json()),
                 also=[_levels(other) for other in plan.also.get(variant.name, ())],
             )
@@ -192,6 +195,24 @@ def describe_surroundings(
         ),
         code_version=TASKS[config.task].version,
         versions=environment.versions(),
+    )
+
+
+def join_surroundings(parts: Mapping[str, Surroundings], identity: str) -> Surroundings:
+    """Return the data, settings and code of a study on several data sets.
+
+    Args:
+        parts: name of the data set -> what `describe_surroundings` returns for it.
+        identity: what stands for the content hash of all of them.
+    """
+    first = next(iter(parts.values()))
+    images = [part.data.images for part in parts.values() if part.data.images]
+    return first.model_copy(
+        update={
+            "chance": None,
+            "data": DataRecord(name=", ".join(parts), content_hash=identity, images=sum(images) or None),
+            "data_sets": {name: DataSetRecord(data=part.data, chance=part.chance) for name, part in parts.items()},
+        }
     )
 
 

@@ -52,7 +52,8 @@ def load(run_dir: str | Path, reader: CellReader | None = None) -> pa.Table:
     Returns:
         Columns study, variant, seed, cell, status, error, config (JSON), one per factor, one per metric, seconds,
         gpu_seconds, epochs, attempts, data, code_version, metric_ids (JSON), metric_steps (JSON), history (JSON),
-        environment (JSON), device (the name of the GPU, or "cpu"). A search also has stage. The table's metadata holds
+        environment (JSON), device (the name of the GPU, or "cpu"). A search also has stage, and a study on several data
+        sets data_set, the set's name, with which the names of its variants begin. The table's metadata holds
         the number of the study's comparisons and its planned seeds.
 
     Raises:
@@ -75,10 +76,12 @@ def table(study: StudyRecord, ended: Mapping[str, Mapping[str, Any]]) -> pa.Tabl
     """
     _check_metrics(study, ended)
     settings = {variant.name: variant.settings for variant in study.variants}
+    data_sets = {variant.name: variant.data_set for variant in study.variants if variant.data_set is not None}
     rows = [
         {
             "study": study.study,
             "variant": cell.variant,
+            **({"data_set": data_sets[cell.variant]} if cell.variant in data_sets else {}),
             **({"stage": cell.stage} if cell.stage is not None else {}),
             **settings.get(cell.variant, {}),
             **ended[cell.cell],

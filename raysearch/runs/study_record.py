@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from raysearch.core import UserError, sanitize
+from raysearch.core import UserError, nearest, sanitize
 from raysearch.storage import names_a_server, without_credentials
 
 _MAX_DEPTH = 32  # levels; a config has four
@@ -85,10 +85,11 @@ class LevelsRecord(_Record):
 
 
 class VariantRecord(LevelsRecord):
-    """A variant. `also` holds other levels of the factors that give the same config."""
+    """A variant, in a study on several data sets on one of them. `also` has other levels that give the same config."""
 
     name: str
     config: NestedConfig = {}
+    data_set: str | None = None  # name of its data set, in a study on several
     also: Annotated[list[LevelsRecord], BeforeValidator(_null_as_empty_list)] = []
 
 
@@ -207,6 +208,16 @@ class ExplanationRecord(_Record):
     groups: Annotated[list[ExplainedGroupRecord], BeforeValidator(_null_as_empty_list)] = []
 
 
+class DataSetRecord(_Record):
+    """One of several data sets of a study. `error` is the reason why its images could not be opened."""
+
+    data: Annotated[DataRecord, BeforeValidator(_null_as_empty)] = Field(default_factory=DataRecord)
+    chance: float | None = None
+    warnings: Names = []
+    splits: Annotated[dict[str, SplitRecord], BeforeValidator(_null_as_empty)] = {}
+    error: str | None = None
+
+
 class Surroundings(_Record):
     """Data, settings and code of a run, whatever kind of study it is."""
 
@@ -215,6 +226,7 @@ class Surroundings(_Record):
     settings: Settings = {}  # overrides from the command line
     command: str | None = None  # that continues the run
     data: Annotated[DataRecord, BeforeValidator(_null_as_empty)] = Field(default_factory=DataRecord)
+    data_sets: Annotated[dict[str, DataSetRecord], BeforeValidator(_null_as_empty)] = {}  # of a study on several
     code_version: int | None = None
     versions: Settings = {}  # package -> version
 
@@ -239,6 +251,7 @@ class StudyRecord(Surroundings):
     metrics: Names = []  # that a search chooses by
     modes: Annotated[list[Mode], BeforeValidator(_null_as_empty_list)] = []
     factors: Names = []
+    within: Names = []  # factors whose levels each have a reference
     reference: str | None = None
     references: Annotated[dict[str, str], BeforeValidator(_null_as_empty)] = {}  # variant -> its reference
     metric: str | None = None  # that variants are compared by
@@ -285,6 +298,57 @@ class StudyRecord(Surroundings):
         if self.kind != "search":
             return []
         return [str(self.reference), *(best.variant for best in self.best if best.variant)]
+
+    def names_on(self, data_set: str) -> dict[str, str]:
+        """Return name of a variant on one of several data sets -> its name in a study on that set alone."""
+        return {
+            variant.name: variant.name.removeprefix(f"{data_set}, ")
+            for variant in self.variants
+            if variant.data_set == data_set
+        }
+
+    def on_data_set(self, name: str) -> Self:
+        """Return the record of the study on one of its several data sets; `comparisons` stay those of all.
+
+        Args:
+            name: of the data set.
+
+        Raises:
+            UserError: no such data set.
+        """
+        if name not in self.data_sets:
+            raise UserError(f"the run has no data set '{name}'{nearest(name, self.data_sets)}")
+        names = self.names_on(name)
+        of_set = self.data_sets[name]
+        references = {names[key]: names[other] for key, other in self.references.items() if {key, other} <= {*names}}
+        return self.model_copy(
+            update={
+                "question": f"{name}: {self.question or self.study}",
+                "data": of_set.data,
+                "data_sets": {},
+                "chance": of_set.chance,
+                "warnings": of_set.warnings,
+                "splits": of_set.splits,
+                "variants": [
+                    variant.model_copy(update={"name": names[variant.name], "data_set": None})
+                    for variant in self.variants
+                    if variant.name in names
+                ],
+                "cells": [
+                    cell.model_copy(update={"variant": names[cell.variant]})
+                    for cell in self.cells
+                    if cell.variant in names
+                ],
+                "references": references,
+                "reference": next(iter(references.values()), None),
+            }
+        )
+
+    @property
+    def left_out(self) -> frozenset[str]:
+        """Return the variants on data sets that could not be opened."""
+        closed = {name for name, of_set in self.data_sets.items() if of_set.error is not None}
+        return frozenset(variant.name for variant in self.variants if variant.data_set in closed)
 
     def take_over(self, before: "StudyRecord", keys: Iterable[str]) -> None:
         """Set keys to their values in an earlier record, where it has them."""

@@ -12,7 +12,7 @@ from raysearch import sweep, train
 from raysearch.core import Unreachable, UserError, cli
 from raysearch.data import class_splits, feed, image_sources, shards
 from raysearch.data.shards import ShardReader
-from raysearch.engine.drivers import sweep_request
+from raysearch.engine.drivers import study_data
 from raysearch.runs.study_record import DataRecord, StudyRecord
 from raysearch.storage import Location
 
@@ -130,7 +130,7 @@ def test_a_study_finds_its_data_in_a_store_and_keeps_no_secret(
     assert "to run" in capsys.readouterr().out
     assert "HUSH" not in sweep._command()
     assert sweep._command().count(remote) == 2
-    assert str(sweep_request.locate_shards(given, "retrieval", Console())) == remote
+    assert str(study_data.locate_shards(given, "retrieval", Console())) == remote
 
 
 def test_a_run_names_the_data_that_it_was_made_of(remote: str, s3: Server, monkeypatch: pytest.MonkeyPatch) -> None:

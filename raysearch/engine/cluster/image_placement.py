@@ -20,7 +20,7 @@ from raysearch.data.feed import DecodeSpec, ImageSet, ImageStream, RayDataDecode
 from raysearch.data.shards import ShardReader
 from raysearch.engine import ray_internals
 from raysearch.engine.cluster import capacity, memory, shard_visibility
-from raysearch.engine.options import RunContext
+from raysearch.engine.options import DataSet, RunContext
 from raysearch.runs import FeedRecord
 from raysearch.storage import Location
 from raysearch.studies.configs import Images
@@ -72,70 +72,79 @@ class Streamed:
 PlacedImages = Resident | Streamed
 
 
-def place_images(
-    images: Sequence[Images],
-    partitions: Mapping[Images, class_splits.Partition],
-    context: RunContext,
-    demand: capacity.TrialResources,
-) -> dict[Images, PlacedImages]:
-    """Decode the images once per size and split that cells need, or prepare to stream them.
+class ImagePlacer:
+    """Places the images of a run, one data set after the other, in what room the sets before have left.
 
     Args:
-        images: what the cells need.
-        partitions: the class-disjoint splits of those that have one.
-        context: the record of its run gets the mode, size and reason for each, and its console prints them.
+        context: the record of its run gets the mode, size and reason for each size, and its console prints them.
         demand: resources of a worker group.
-
-    Raises:
-        UserError: resident images were asked for and do not fit, streamed ones find no CPU, or shards are damaged.
     """
-    run = context.run
-    assert run.shards is not None
-    options = context.options
-    room = smallest_room(options.store_share)
-    cpus = _spare_cpus(demand)
-    workers = capacity.workers_on_cluster(replace(demand, streams=True), ray_internals.autoscaler())
-    reader = ShardReader(run.shards, shards.read_manifest(run.shards))
-    location = Location.parse(run.shards)
-    unseen_by = shard_visibility.nodes_without(location)
-    # Nodes that are yet to come may see a local directory or not.
-    decode_here = bool(unseen_by) or (cpus is None and location.local is not None) or _is_alone()
-    placed: dict[Images, PlacedImages] = {}
-    records: list[FeedRecord] = []
-    bytes_taken = 0
-    for spec in images:
-        partition = partitions.get(spec)
-        view = DecodeSpec(spec.side, spec.zoom)
-        split_rows = feed.split_rows(run.shards, partition.of_class if partition else None)
-        rows = feed.all_rows(split_rows)
-        decision = feed_mode.choose_feed_mode(
-            options.feed, len(rows) * view.bytes, room.memory, room.share, bytes_taken, room.where
-        )
-        text = decision.describe(len(rows), spec.side)
-        context.console.print(f"images: {text}")
-        if partition:
-            context.console.print(partition.describe())
-        records.append(
-            FeedRecord.model_validate({"side": spec.side, "images": len(rows), **decision.plain(), "text": text})
-        )
-        run.record.feed = records
-        if decision.mode is feed_mode.FeedMode.resident:
-            decoder = ThreadDecoder(reader, view, count_cpus()) if decode_here else RayDataDecoder(reader, view)
-            # `map` holds no piece while the next one is decoded.
-            pieces = tuple(map(ray.put, feed.decode_pieces(decoder, rows, view, PIECE_BYTES)))
-            placed[spec] = Resident(pieces, ray.put(feed.reindex(rows, split_rows)))
-            bytes_taken += decision.bytes
-        else:
-            _check_streamable(spec, decision.why, location, unseen_by, cpus)
-            large = _describe_large_images(run.manifest, spec.side)
-            if large:
-                context.console.print(large)
-            stream_room = int(options.store_share * smallest_object_store()) - bytes_taken
-            bytes_each = max(_MIN_STREAM_BYTES, stream_room // (_PIPELINES * max(1, workers)))
-            placed[spec] = Streamed(
-                reader, RayDataDecoder(reader, view, cpus, bytes_each, own_process=True), ray.put(split_rows)
+
+    def __init__(self, context: RunContext, demand: capacity.TrialResources) -> None:
+        self._context = context
+        self._demand = demand
+        self._room = smallest_room(context.options.store_share)  # before the first image takes some of it
+        self._records: list[FeedRecord] = []
+        self._bytes_taken = 0
+
+    def place(
+        self, data: DataSet, images: Sequence[Images], partitions: Mapping[Images, class_splits.Partition]
+    ) -> dict[Images, PlacedImages]:
+        """Decode the images once per size and split that cells need, or prepare to stream them.
+
+        Args:
+            data: the data set.
+            images: what the cells need.
+            partitions: the class-disjoint splits of those that have one.
+
+        Raises:
+            UserError: resident images were asked for and do not fit, streamed ones find no CPU, or shards are damaged.
+        """
+        context = self._context
+        assert data.shards is not None
+        options = context.options
+        room = self._room
+        cpus = _spare_cpus(self._demand)
+        workers = capacity.workers_on_cluster(replace(self._demand, streams=True), ray_internals.autoscaler())
+        reader = ShardReader(data.shards, shards.read_manifest(data.shards))
+        location = Location.parse(data.shards)
+        unseen_by = shard_visibility.nodes_without(location)
+        # Nodes that are yet to come may see a local directory or not.
+        decode_here = bool(unseen_by) or (cpus is None and location.local is not None) or _is_alone()
+        placed: dict[Images, PlacedImages] = {}
+        for spec in images:
+            partition = partitions.get(spec)
+            view = DecodeSpec(spec.side, spec.zoom)
+            split_rows = feed.split_rows(data.shards, partition.of_class if partition else None)
+            rows = feed.all_rows(split_rows)
+            decision = feed_mode.choose_feed_mode(
+                options.feed, len(rows) * view.bytes, room.memory, room.share, self._bytes_taken, room.where
             )
-    return placed
+            text = decision.describe(len(rows), spec.side)
+            context.console.print(f"images: {text}")
+            if partition:
+                context.console.print(partition.describe())
+            self._records.append(
+                FeedRecord.model_validate({"side": spec.side, "images": len(rows), **decision.plain(), "text": text})
+            )
+            context.run.record.feed = list(self._records)
+            if decision.mode is feed_mode.FeedMode.resident:
+                decoder = ThreadDecoder(reader, view, count_cpus()) if decode_here else RayDataDecoder(reader, view)
+                # `map` holds no piece while the next one is decoded.
+                pieces = tuple(map(ray.put, feed.decode_pieces(decoder, rows, view, PIECE_BYTES)))
+                placed[spec] = Resident(pieces, ray.put(feed.reindex(rows, split_rows)))
+                self._bytes_taken += decision.bytes
+            else:
+                _check_streamable(spec, decision.why, location, unseen_by, cpus)
+                large = _describe_large_images(data.manifest, spec.side)
+                if large:
+                    context.console.print(large)
+                stream_room = int(options.store_share * smallest_object_store()) - self._bytes_taken
+                bytes_each = max(_MIN_STREAM_BYTES, stream_room // (_PIPELINES * max(1, workers)))
+                placed[spec] = Streamed(
+                    reader, RayDataDecoder(reader, view, cpus, bytes_each, own_process=True), ray.put(split_rows)
+                )
+        return placed
 
 
 class Room(NamedTuple):

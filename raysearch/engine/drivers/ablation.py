@@ -138,8 +138,9 @@ class AblationDriver:
         console.print(
             f"{len(plan.cells)} cells, {len(plan.variants)} variants x {len(plan.seeds)} seeds; {len(missing)} to run"
         )
-        with session.open_session(context, [variant.config for variant in plan.variants]) as open_session:
+        with session.open_session(context, plan.variants) as open_session:
             record.metric_id = open_session.metric_ids(plan.reference_config).get(plan.ablation.metric)
+            missing = [cell for cell in missing if open_session.can_run(cell)]
             if not open_session.prepare(missing, plan.ablation.step_limit):
                 return False
             stage = session.Stage(

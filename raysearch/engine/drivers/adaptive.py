@@ -10,12 +10,13 @@ from typing import Any
 
 from rich.console import Console
 
+from raysearch.core import UserError
 from raysearch.engine.drivers import ablation
 from raysearch.engine.drivers.look_jobs import LookJobs
 from raysearch.engine.drivers.study_looks import StudyLooks
 from raysearch.engine.options import RunContext
 from raysearch.engine.trials.jobs import Job, Listener
-from raysearch.runs import continuation, describe, results
+from raysearch.runs import StudyRecord, continuation, describe, results
 from raysearch.studies.design import AblationPlan, pre_trainings
 
 
@@ -45,6 +46,17 @@ class _LookReporter(Listener):
         if self._jobs.state.judged > self._judged:
             self._judged = self._jobs.state.judged
             self._console.print(self._looks.describe(self._jobs.state))
+
+
+def _check_data_sets(record: StudyRecord) -> None:
+    """Check that all data sets of a study could be opened: a look without one of them could not be judged.
+
+    Raises:
+        UserError: one of them could not.
+    """
+    for name, of_set in record.data_sets.items():
+        if of_set.error is not None:
+            raise UserError(f"data set {name}: {of_set.error}; looks of an adaptive study cover all of its data sets")
 
 
 class AdaptiveDriver(ablation.AblationDriver):
@@ -122,7 +134,8 @@ class AdaptiveDriver(ablation.AblationDriver):
         )
         reporter = _LookReporter(jobs, self._looks, lambda: self._update_record(context, jobs), console)
         reducers = session.checkpoint_reducers(context, self._plan.cells)
-        with session.open_session(context, [variant.config for variant in self._plan.variants]) as open_session:
+        with session.open_session(context, self._plan.variants) as open_session:
+            _check_data_sets(record)
             record.metric_id = open_session.metric_ids(self._plan.reference_config).get(self._plan.ablation.metric)
             record.warnings = [*record.warnings, *warnings]
             complete = True

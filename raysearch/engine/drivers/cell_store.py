@@ -33,7 +33,6 @@ class CellStore(Listener):
         self._checkpoints = checkpoints
         self._opened = time.time()
         self._constant = {
-            "data": run.manifest.content_hash,
             "environment": json.dumps({"versions": environment.versions(), "hardware": run.record.hardware}),
         }
 
@@ -42,7 +41,8 @@ class CellStore(Listener):
         task = TASKS[job.config["task"]]
         # Settings that do not matter are left out, so that studies that share a cell agree on its config.
         config = json.dumps(task.config.model_validate(job.config).canonical())
-        columns = {"config": config, "code_version": task.version, **self._constant}
+        data = self._run.data_sets[job.data_set].manifest.content_hash
+        columns = {"config": config, "code_version": task.version, "data": data, **self._constant}
         results.write_cell(self._run.cells, {**record, **columns})
 
     def find(self, cell: str, accept: Sequence[str]) -> dict[str, Any] | None:

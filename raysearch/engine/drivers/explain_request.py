@@ -4,10 +4,12 @@ Data, settings and configs come from the record of the search. A record from els
 user's own task is read only from a study file that the user names.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from raysearch.core import Problems, UserError, cli
 from raysearch.data import shards
+from raysearch.engine.drivers.study_data import StudyData
 from raysearch.engine.drivers.sweep_request import CheckedRequest, SweepRequest
 from raysearch.engine.options import check_gpus
 from raysearch.engine.trackers import check_trackers
@@ -42,9 +44,13 @@ def check(request: SweepRequest, search: str) -> CheckedRequest:
     _load_code(request, record, search)
     groups = explained_search.explained_groups(record, location)
     seeds = explained_search.split_seeds(record, _parse_count(request))
+    if isinstance(request.data, Mapping):
+        raise UserError("an explanation runs on the data of its search; give one --data, without a name")
     data = cli.absolute(request.data) if request.data is not None else _recorded_data(record)
-    manifest = shards.read_manifest(Location.parse(data)) if data is not None else None
-    if manifest is not None and record.data.content_hash not in (None, manifest.content_hash):
+    manifests: dict[str | None, shards.Manifest] = {}
+    if data is not None:
+        manifests[None] = shards.read_manifest(Location.parse(data))
+    if manifests and record.data.content_hash not in (None, manifests[None].content_hash):
         raise UserError(f"the search in '{search}' ran on other data than '{data}'; give its data with --data")
     plan = ExplanationPlan(
         study=record.study,
@@ -65,7 +71,8 @@ def check(request: SweepRequest, search: str) -> CheckedRequest:
     )
     out = request.out if request.out is not None else f"{search.rstrip('/')}{SUFFIX}"
     located = replace(request, data=data, out=out, trackers=trackers)
-    return CheckedRequest(located, plan, manifest, plan.profile, record.profile_reason or "")
+    reason = record.profile_reason or ""
+    return CheckedRequest(located, plan, StudyData({None: data}, manifests), plan.profile, reason)
 
 
 def _check_options(request: SweepRequest, problems: Problems) -> None:

@@ -82,7 +82,7 @@ class ExplanationDriver:
         session.print_study(context)
         console.print(_describe_step(jobs), markup=False)
         ends = [group.variant(made) for group in plan.groups for made in ((), group.names)]
-        with session.open_session(context, [variant.config for variant in ends]) as open_session:
+        with session.open_session(context, ends) as open_session:
             run.record.metric_id = open_session.metric_ids(plan.reference_config).get(plan.metric)
             # No search varies what a pre-training depends on: that of the reference serves all configs of a seed.
             if not open_session.prepare(plan.cells(ends, [*plan.choosing_seeds, *plan.seeds]), None):

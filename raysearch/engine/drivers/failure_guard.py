@@ -37,15 +37,18 @@ class FailureGuard(Listener):
         planned: cells of the stage that are to be run.
         any_finished: returns whether a cell of the study had finished before, so that a failed result, such as a loss
             that is not finite, says nothing about the others.
+        data_sets: number of data sets that the cells are on; some must have failed on each.
 
     Attributes:
         watching: whether the next failure may still stop the study.
     """
 
-    def __init__(self, planned: int, any_finished: Callable[[], bool] = lambda: False) -> None:
+    def __init__(self, planned: int, any_finished: Callable[[], bool] = lambda: False, data_sets: int = 1) -> None:
         self.watching = planned > 1
         self._planned = planned
         self._any_finished = any_finished
+        self._data_sets = data_sets
+        self._failed_sets: set[str | None] = set()
         self._first: str | None = None
         self._failed: dict[str, str] = {}  # cell -> variant
         self._error = ""
@@ -75,9 +78,11 @@ class FailureGuard(Listener):
             return
         self._error = self._error or error
         self._failed[job.cell] = job.variant
+        self._failed_sets.add(job.data_set)
         variants = len(set(self._failed.values()))
         enough = _ENOUGH_RESULTS if is_result else min(self._planned, _ENOUGH)
-        if len(self._failed) >= enough and variants > 1 and self._first in self._failed:
+        on_all_sets = len(self._failed_sets) == self._data_sets
+        if len(self._failed) >= enough and variants > 1 and on_all_sets and self._first in self._failed:
             raise FailedAlike(
                 f"the first {len(self._failed)} cells, of {variants} variants, failed with the same error, so the rest "
                 f"was not begun: {self._error}; {how_to_go_on(self._error)}"

@@ -114,7 +114,7 @@ class SearchDriver:
         context.console.print(f"{plan.trials} configs{seeds} by {search.sampler}{stopped}{groups}")
         record = SearchRecord(plan, context.run)
         memory = SearchMemory(plan, context)
-        with session.open_session(context, [plan.reference(group).config for group in plan.groups]) as open_session:
+        with session.open_session(context, [plan.reference(group) for group in plan.groups]) as open_session:
             complete = open_session.prepare(plan.reference_cells(), search.step_limit)
             for group in plan.groups:
                 complete = complete and self._search_group(group, context, open_session, record, memory)

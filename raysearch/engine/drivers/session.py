@@ -10,11 +10,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from raysearch.core import UserError
-from raysearch.data import class_splits
-from raysearch.data.shards import Manifest
 from raysearch.engine.cluster import budget, capacity, connection
 from raysearch.engine.cluster.capacity import TrialResources
-from raysearch.engine.cluster.image_placement import Streamed, place_images
+from raysearch.engine.cluster.image_placement import Streamed
+from raysearch.engine.drivers import session_data
 from raysearch.engine.drivers.cell_store import CellStore
 from raysearch.engine.drivers.checkpoint_reducer import CheckpointReducer
 from raysearch.engine.drivers.failure_guard import FailedAlike, FailureGuard, how_to_go_on
@@ -25,10 +24,10 @@ from raysearch.engine.options import RunContext, cluster_address
 from raysearch.engine.trials.image_source import ImageSource
 from raysearch.engine.trials.jobs import FixedJobs, Job, Jobs, Listener, ListenerList, Objective, StepLimit
 from raysearch.models import backbone_specs
-from raysearch.runs import CostRecord, PretrainingsRecord, SplitRecord, results
+from raysearch.runs import CostRecord, PretrainingsRecord, results
 from raysearch.storage import Location, cache_dir
 from raysearch.studies.configs import TASKS, RunConfig
-from raysearch.studies.design import Cell, pre_trainings
+from raysearch.studies.design import Cell, Variant, pre_trainings
 from raysearch.tasks import builders, metric_definitions
 
 if TYPE_CHECKING:
@@ -111,8 +110,13 @@ class Session:
             self._metrics.set_cost(dollars)
 
     def metric_ids(self, config: RunConfig) -> dict[str, str]:
-        """Return the exact definition of each metric of a run with this config."""
-        return metric_definitions.metric_ids(config, self._source.splits.get(config.images, ""))
+        """Return the exact definition of each metric of a run with this config, on the first data set if several."""
+        first = next(iter(self._source.sets.values()))
+        return metric_definitions.metric_ids(config, first.splits.get(config.images, ""))
+
+    def can_run(self, cell: Cell) -> bool:
+        """Return whether the data set of a cell could be opened."""
+        return cell.variant.data_set in self._source.sets
 
     def prepare(self, cells: Iterable[Cell], limit: float | None) -> bool:
         """Run the pre-trainings that cells start from and that have not ended; return False when the user stopped it.
@@ -166,7 +170,7 @@ class Session:
         total = stage.count_cells()
         counter = counters.ProgressCounter(total, stage.done, self._slots, stage.name, stage.shown or stage.objective)
         planned = total - stage.done if stage.find is None else 0  # `prepare` itself looks at what pre-trainings become
-        guard = FailureGuard(planned, self._any_finished)
+        guard = FailureGuard(planned, self._any_finished, len(self._source.sets))
         view = terminal.TerminalView(counter, self._context.draw_table, self._context.console, lambda: guard.watching)
         self._heartbeat.follow(counter.snapshot)
         self._metrics = prometheus.StudyMetrics(self._context.run.record.study, stage.objective, self._gauges)
@@ -206,12 +210,14 @@ class Session:
 
 
 @contextlib.contextmanager
-def open_session(context: RunContext, configs: Sequence[RunConfig]) -> Iterator[Session]:
-    """Connect to Ray, place the images that the configs ask for, and leave a complete `study.json` behind.
+def open_session(context: RunContext, variants: Sequence[Variant]) -> Iterator[Session]:
+    """Connect to Ray, place the images that the variants ask for, and leave a complete `study.json` behind.
+
+    Of several data sets, one that cannot be opened is recorded with the reason; the others are used.
 
     Args:
         context: the run, its options, the console and the interrupt.
-        configs: among them every size of images that cells will ask for, and every file of weights.
+        variants: among them every size of images that cells will ask for, and every file of weights.
 
     Raises:
         UserError: weights, a split, a cluster, a limit of dollars or a placement of images that cannot be used.
@@ -221,15 +227,10 @@ def open_session(context: RunContext, configs: Sequence[RunConfig]) -> Iterator[
     started = time.monotonic()
     seconds_before = run.record.wall_seconds or 0.0
     adopted_before = dict(run.record.adopted_from)
-    for backbone in {config.backbone for config in configs}:
+    for backbone in {variant.config.backbone for variant in variants}:
         if backbone is not None:
             backbone_specs.check_weights(*backbone)
-    images = sorted({config.images for config in configs}, key=str) if run.shards is not None else []
-    partitions = {
-        key: class_splits.partition_of(run.shards, key.split)
-        for key in images
-        if run.shards is not None and key.split is not None
-    }
+    asked = session_data.find_images(context, variants)
     show = functools.partial(context.console.print, markup=False, soft_wrap=True) if options.dashboard else None
     with contextlib.ExitStack() as stack:
         heartbeat = stack.enter_context(heartbeat_writer.HeartbeatWriter(run.directory))
@@ -245,16 +246,14 @@ def open_session(context: RunContext, configs: Sequence[RunConfig]) -> Iterator[
             raise UserError(f"the study's cells are named for a {run.device} device; give --gpus-per-worker")
         demand = TrialResources(options.workers, 1, gpus)
         with context.console.status("decoding images"):
-            placed = place_images(images, partitions, context, demand) if images else {}
-        demand = replace(demand, streams=any(isinstance(image_set, Streamed) for image_set in placed.values()))
-        run.record.warnings = _data_warnings(run.manifest, configs, partitions)
+            placed = session_data.place_images(context, asked, demand)
+        every = [image_set for data_set in placed.values() for image_set in data_set.images.values()]
+        demand = replace(demand, streams=any(isinstance(image_set, Streamed) for image_set in every))
         for warning in run.record.warnings:
             context.console.print(warning, style="yellow")
         run.record.hardware = capacity.hardware()
         run.write_record()
-        run.record.splits = {partition.identity: SplitRecord(**partition.record()) for partition in partitions.values()}
-        splits = {key: partition.identity for key, partition in partitions.items()}
-        source = ImageSource(placed, run.manifest.content_hash, cache_dir() / "features", splits)
+        source = ImageSource(placed, cache_dir() / "features")
         session = Session(context, demand, source, heartbeat)
         with budget.enforce_limits(meter, context.interrupt, options.max_cost, options.max_hours, session.set_cost):
             yield session
@@ -270,24 +269,16 @@ def open_session(context: RunContext, configs: Sequence[RunConfig]) -> Iterator[
     run.write_record()
 
 
-def _data_warnings(
-    manifest: Manifest, configs: Sequence[RunConfig], partitions: Mapping[Any, class_splits.Partition]
-) -> list[str]:
-    """Return what makes numbers doubtful: limits of the data, and test classes that weights or a split have seen."""
-    warnings = {
-        warning for config in configs for warning in config.data_warnings(manifest, partitions.get(config.images))
-    }
-    return sorted(warnings)
-
-
 def print_study(context: RunContext) -> None:
     """Print the question, the data that it is asked of, and how to follow the run."""
     record = context.run.record
     data = record.data
     context.console.print(record.question, style="bold")
     context.console.print(f"profile {record.profile}: {record.profile_reason}")
-    if data.images:
-        context.console.print(f"data: {data.name}, {data.images} images of {data.classes} classes, {data.path}")
+    described = {name: data_set.data for name, data_set in record.data_sets.items()} or {str(data.name): data}
+    for name, of_set in described.items():
+        if of_set.images:
+            context.console.print(f"data: {name}, {of_set.images} images of {of_set.classes} classes, {of_set.path}")
     follow = shlex.join(["python", "-m", "raysearch.report", str(context.run.directory), "--live"])
     context.console.print(f"follow it in a browser: {follow}")
 
@@ -334,5 +325,6 @@ def make_job(cell: Cell, moves: Mapping[str, Any] | None = None) -> Job:
         seed=cell.seed,
         variant=cell.variant.name,
         start=cell.start.hash if cell.start else None,
+        data_set=cell.variant.data_set,
         moves=dict(moves or {}),
     )

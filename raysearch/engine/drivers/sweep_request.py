@@ -12,20 +12,20 @@ from typing import Any
 
 from rich.console import Console, RenderableType
 
-from raysearch.core import Interrupt, Problems, UserError, cli
-from raysearch.data import class_splits, evaluation_limits, feed_mode, shards, synthetic
+from raysearch.core import Interrupt, Problems, UserError
+from raysearch.data import class_splits, feed_mode
 from raysearch.engine import devices
-from raysearch.engine.drivers import Driver, open_driver
-from raysearch.engine.options import Options, Run, RunContext, check_gpus, cluster_address
+from raysearch.engine.drivers import Driver, open_driver, study_data
+from raysearch.engine.drivers.study_data import GivenData, StudyData
+from raysearch.engine.options import DataSet, Options, Run, RunContext, check_gpus, cluster_address
 from raysearch.engine.preflight import study_check
 from raysearch.engine.trackers import check_trackers, tracked
 from raysearch.messages import Message
-from raysearch.runs import RunLocation, continuation, describe
+from raysearch.runs import RunLocation, Surroundings, continuation, describe
 from raysearch.runs.disk_forecast import format_bytes
 from raysearch.runs.retention import Keep
-from raysearch.storage import Location, cache_dir, join_uri
-from raysearch.studies.configs import TASKS
-from raysearch.studies.design import Adaptive, Plan, PlanRequest, Study
+from raysearch.storage import join_uri
+from raysearch.studies.design import Adaptive, Device, JoinedPlan, Plan, PlanRequest, Study, join_plans
 
 _NO_PRICE = (
     "--max-cost: the price of this machine is not known; use --max-hours, or start Ray with a price, "
@@ -42,7 +42,7 @@ class SweepRequest:
 
     study: str | Study  # a name in search_spaces, the path of a study file, or the study itself
     profile: str | None = None  # None: by the data and the GPUs
-    data: str | None = None  # path or URI of shards; None: the embedded data set, or the task's
+    data: GivenData = None  # path or URI of shards, or several by name; None: the study's, embedded, or the task's
     out: str | None = None  # path or URI of the run; None: by study, profile and data
     seeds: int | str | Adaptive | None = None
     looks: str | None = None
@@ -109,14 +109,14 @@ class CheckedRequest:
     Attributes:
         request: with absolute locations.
         plan: of the study, on no data set yet.
-        manifest: of the data that was given; None if none was given, or if only the settings are asked for.
+        data: where the data is, and its manifests, unless only the settings are asked for.
         profile: the profile that was given or chosen.
         profile_reason: why.
     """
 
     request: SweepRequest
     plan: Plan
-    manifest: shards.Manifest | None
+    data: StudyData
     profile: str
     profile_reason: str
 
@@ -160,7 +160,6 @@ def check(request: SweepRequest, with_data: bool = True) -> CheckedRequest:
     Raises:
         UserError: what is wrong and what to do; of several mistakes a `UserErrors` with a line for each.
     """
-    data = cli.absolute(request.data) if request.data is not None else None  # workers run in other directories
     out = os.path.expanduser(request.out) if request.out is not None else None
     gpus = request.gpus_per_worker
     on_cluster = bool(cluster_address(request.address))
@@ -176,15 +175,14 @@ def check(request: SweepRequest, with_data: bool = True) -> CheckedRequest:
         trackers = check_trackers(request.trackers)
     if request.effect is not None and not (math.isfinite(request.effect) and request.effect > 0):
         problems.add(f"--effect {request.effect:g}: give a difference of the metric above 0, such as 0.004")
-    manifest = None
-    with problems.caught():
-        manifest = shards.read_manifest(Location.parse(data)) if data is not None and with_data else None
+    loaded = study_check.load_requested(request.study, problems)
+    data = study_data.find_data(request.data, loaded[1] if loaded else None, with_data, problems)
     profile = request.profile
     profile_reason = ""
     with problems.caught():
-        if profile is None and data is not None and on_cluster:
+        if profile is None and data.is_given and on_cluster:
             gpus = devices.resolve_gpus(gpus, request.address)
-        profile, profile_reason = _choose_profile(profile, data, gpus if on_cluster else None)
+        profile, profile_reason = _choose_profile(profile, data.is_given, gpus if on_cluster else None)
     study_request = study_check.StudyRequest(
         request.study,
         profile or "laptop",
@@ -198,21 +196,32 @@ def check(request: SweepRequest, with_data: bool = True) -> CheckedRequest:
         request.margin,
     )
 
-    def _count(task: str) -> evaluation_limits.DataCounts | None:
-        return _count_images(data, manifest) if with_data and _has_images(task, data) else None
-
     plan = None
-    with problems.caught():
-        plan = study_check.check_request(study_request, _count)
-        if plan.kind != "ablation" and (request.effect is not None or request.pilot is not None):
-            raise UserError("--effect and --pilot are for ablations; a search has no planned comparisons")
+    if loaded is not None:
+        with problems.caught():
+            plan = _plan(*loaded, study_request, data, with_data)
+            if plan.kind != "ablation" and (request.effect is not None or request.pilot is not None):
+                raise UserError("--effect and --pilot are for ablations; a search has no planned comparisons")
     learn_from: Sequence[str] = ()
     with problems.caught():
         learn_from = _find_runs(request, plan)
     problems.raise_all()
     assert plan is not None
-    located = replace(request, data=data, out=out, gpus_per_worker=gpus, trackers=trackers, learn_from=learn_from)
-    return CheckedRequest(located, plan, manifest, study_request.profile, profile_reason)
+    located = replace(request, data=data.given, out=out, gpus_per_worker=gpus, trackers=trackers, learn_from=learn_from)
+    return CheckedRequest(located, plan, data, study_request.profile, profile_reason)
+
+
+def _plan(name: str, study: Study, request: study_check.StudyRequest, data: StudyData, with_data: bool) -> Plan:
+    """Check a study on its data, and return its plan on no data yet.
+
+    Raises:
+        UserError: see `study_check.check_loaded` and `study_check.check_on_sets`.
+    """
+    counts = {key: data.counts(key, study.task) if with_data else None for key in data.places}
+    if not data.names:
+        return study_check.check_loaded(name, study, request, counts[None])
+    named = {data_set: counts[data_set] for data_set in data.names}
+    return join_plans(study_check.check_on_sets(name, study, request, named))
 
 
 def open_sweep(
@@ -236,27 +245,21 @@ def open_sweep(
     """
     request = checked.request
     profile_reason = checked.profile_reason
-    manifest = checked.manifest
-    with_images = _has_images(checked.plan.task, request.data)
-    location = locate_shards(request.data, checked.plan.task, console) if with_images else None
-    if manifest is None:
-        manifest = shards.read_manifest(location) if location is not None else shards.NO_DATA
-    if location is None and profile_reason == _EMBEDDED:
+    located = checked.data.locate(checked.plan.task, console)
+    if all(data_set.shards is None for data_set in located.values()) and profile_reason == _EMBEDDED:
         profile_reason = "No --data was given; the task loads its own."
     gpus = devices.resolve_gpus(request.gpus_per_worker, request.address)
-    plan = checked.plan.for_data(class_splits.data_identity(manifest), devices.study_device(gpus, request.address))
+    device = devices.study_device(gpus, request.address)
+    plan = _on_data(checked.plan, located, device)
     driver = open_driver(plan)
-    surroundings = describe.describe_surroundings(
-        manifest, location, plan.settings, profile_reason, command, plan.reference_config
-    )
-    record = driver.describe(surroundings)
+    record = driver.describe(_surroundings(plan, located, profile_reason, command))
     chosen = continuation.choose_run(request.out, record, embedded=request.data is None)
     if chosen.note:
         console.print(chosen.note, markup=False)
     storage = request.storage
     if request.out and chosen.location.place:  # checkpoints go where the results go
         storage = storage or join_uri(request.out, "checkpoints")
-    run = Run(chosen.location.directory, location, manifest, record)
+    run = Run.on_data(chosen.location.directory, record, located)
     interrupt = Interrupt(lambda message: console.print(message))
     drawer = draw_table(run) if draw_table is not None else str
     return OpenSweep(
@@ -264,13 +267,30 @@ def open_sweep(
     )
 
 
-def locate_shards(given: str | None, task: str, console: Console) -> Location:
-    """Return where the shards are: those given, or the task's embedded data set, drawn unless it is in the cache."""
-    if given is not None:
-        return Location.parse(given)
-    spec = synthetic.SyntheticSpec(**TASKS[task].embedded)
-    with console.status(f"drawing the embedded data set, {spec.classes} kinds of birds"):
-        return Location.parse(synthetic.ensure_shards(spec, cache_dir()))
+def _on_data(plan: Plan, data: Mapping[str | None, DataSet], device: Device) -> Plan:
+    """Return a plan on its data sets."""
+    hashes = {name: class_splits.data_identity(data_set.manifest) for name, data_set in data.items()}
+    if isinstance(plan, JoinedPlan):
+        return plan.for_data_sets({str(name): content_hash for name, content_hash in hashes.items()}, device)
+    return plan.for_data(hashes[None], device)
+
+
+def _surroundings(plan: Plan, data: Mapping[str | None, DataSet], reason: str, command: str) -> Surroundings:
+    """Return data, settings and code for the record of a plan."""
+    described = {
+        name: describe.describe_surroundings(
+            data_set.manifest,
+            data_set.shards,
+            plan.settings,
+            reason,
+            command,
+            plan.parts[str(name)].reference_config if isinstance(plan, JoinedPlan) else plan.reference_config,
+        )
+        for name, data_set in data.items()
+    }
+    if not isinstance(plan, JoinedPlan):
+        return described[None]
+    return describe.join_surroundings({name: described[name] for name in plan.parts}, plan.data)
 
 
 def _find_runs(request: SweepRequest, plan: Plan | None) -> list[str]:
@@ -295,22 +315,22 @@ def _find_runs(request: SweepRequest, plan: Plan | None) -> list[str]:
     return directories
 
 
-def _choose_profile(given: str | None, data: str | None, gpus_per_worker: float | None) -> tuple[str, str]:
+def _choose_profile(given: str | None, is_given: bool, gpus_per_worker: float | None) -> tuple[str, str]:
     """Return the profile and the reason for it.
 
     Args:
         given: by the user.
-        data: the location of the data; None for the embedded data set.
+        is_given: whether all data was given, and the embedded data set is not among it.
         gpus_per_worker: on a cluster, whose GPUs count there; None on this machine.
 
     Raises:
         UserError: the paper's profile without data.
     """
-    if given == "paper" and data is None:
+    if given == "paper" and not is_given:
         raise UserError("the paper profile needs the paper's data: give --data DIR, made by python -m raysearch.ingest")
     if given:
         return given, "As asked by --profile."
-    if data is None:
+    if not is_given:
         return "laptop", _EMBEDDED
     if gpus_per_worker is not None:
         if gpus_per_worker:
@@ -321,15 +341,3 @@ def _choose_profile(given: str | None, data: str | None, gpus_per_worker: float 
     if torch.cuda.is_available():
         return "paper", "Data was given and this machine has a GPU."
     return "laptop", "This machine has no GPU."
-
-
-def _has_images(task: str, data: str | None) -> bool:
-    """Return whether a study of a task has images: those of --data, or the embedded ones where the task needs some."""
-    return data is not None or TASKS[task].needs_images
-
-
-def _count_images(data: str | None, manifest: shards.Manifest | None) -> evaluation_limits.DataCounts | None:
-    """Return the images of each class: of the data given, or of the embedded data set; None if they are not known."""
-    if manifest is not None:
-        return evaluation_limits.DataCounts(manifest.name, manifest.classes, manifest.counts)
-    return synthetic.count_images(synthetic.SyntheticSpec()) if data is None else None  # the same for every task

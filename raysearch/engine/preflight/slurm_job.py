@@ -117,9 +117,10 @@ def check_sweep(
         UserError: the study cannot run.
     """
     assert sweep.out is not None
-    plan = sweep_request.check(sweep).plan
+    checked = sweep_request.check(sweep)
+    plan = checked.plan
     yield passed("study", f"{plan.study}: {plan.summary()}")
-    for name, place in (("--out", sweep.out), ("--data", sweep.data)):
+    for name, place in [("--out", sweep.out), *(("--data", place) for place in checked.data.places.values())]:
         if place is not None and "://" not in place:
             yield from shared_folders.check_folder(name, Path(place))
     seconds = measured_seconds(Path(sweep.out)) if cell_minutes is None else 60 * cell_minutes

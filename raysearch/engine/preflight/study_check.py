@@ -87,12 +87,78 @@ def check_request(request: StudyRequest, data: DataCounts | Callable[[str], Data
         UserError: as `check_study`.
     """
     problems = Problems()
-    loaded = _load(request.study, problems)
-    if loaded is None or loaded[1].task not in TASKS:
-        problems.raise_all()
-        raise UserError(f"'{request.study}' is not a study")
-    name, study = loaded
-    counts = data(study.task) if callable(data) else data
+    loaded = load_requested(request.study, problems)
+    plan = None
+    if loaded is not None:
+        name, study = loaded
+        with problems.caught():
+            plan = check_loaded(name, study, request, data(study.task) if callable(data) else data)
+    problems.raise_all()
+    assert plan is not None
+    return plan
+
+
+def load_requested(study: str | Study, problems: Problems) -> tuple[str, Study] | None:
+    """Return the name of a study, and the study, which a request names or holds; None if it cannot be checked.
+
+    Args:
+        study: a name in `search_spaces`, the path of a study file, or the study itself.
+        problems: takes the mistakes; without a study there is at least one.
+    """
+    loaded = ("study", study) if isinstance(study, Ablation | Search) else read_study(str(study), problems)
+    if loaded is not None and loaded[1].task in TASKS:
+        return loaded
+    if not problems.messages:
+        problems.add(f"'{study}' is not a study")
+    return None
+
+
+def check_on_sets(
+    name: str, study: Study, request: StudyRequest, data_sets: Mapping[str, DataCounts | None]
+) -> dict[str, AblationPlan]:
+    """Check a study on each of several data sets, and return data set -> its plan, for no data yet.
+
+    Args:
+        name: the study's.
+        study: the study.
+        request: how it is to be run.
+        data_sets: name -> the images of each class; None checks all that does not depend on the data.
+
+    Raises:
+        UserError: a search, or what keeps the study from running on a set. A mistake on every set is reported once.
+    """
+    if isinstance(study, Search):
+        raise UserError("a search chooses its config on one data set; give one --data, without a name")
+    plans: dict[str, AblationPlan] = {}
+    mistakes: dict[str, list[str]] = {}  # message -> data sets
+    for data_set, counts in data_sets.items():
+        try:
+            plan = check_loaded(name, study, request, counts)
+            assert isinstance(plan, AblationPlan)
+            plans[data_set] = plan
+        except UserError as error:
+            for message in error.messages:
+                mistakes.setdefault(message, []).append(data_set)
+    problems = Problems()
+    for message, places in mistakes.items():
+        problems.add(message if len(places) == len(data_sets) else f"data set {', '.join(places)}: {message}")
+    problems.raise_all()
+    return plans
+
+
+def check_loaded(name: str, study: Study, request: StudyRequest, counts: DataCounts | None) -> Plan:
+    """Check a study that is loaded, and return its plan on no data set yet.
+
+    Args:
+        name: the study's.
+        study: the study.
+        request: how it is to be run.
+        counts: the images of each class; None checks all that does not depend on the data.
+
+    Raises:
+        UserError: as `check_study`.
+    """
+    problems = Problems()
     plan = None
     with problems.caught():
         plan_request = _plan_request(name, study, request, problems)
@@ -111,12 +177,6 @@ def check_request(request: StudyRequest, data: DataCounts | Callable[[str], Data
     problems.raise_all()
     assert plan is not None
     return plan
-
-
-def _load(study: str | Study, problems: Problems) -> tuple[str, Study] | None:
-    if isinstance(study, Ablation | Search):
-        return "study", study
-    return read_study(str(study), problems)
 
 
 def _plan_request(name: str, study: Study, request: StudyRequest, problems: Problems) -> PlanRequest:

@@ -13,13 +13,12 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ImageSource:
-    """Where a worker's images come from."""
+class PlacedDataSet:
+    """The images of a data set, by size and split."""
 
-    sets: dict[Images, PlacedImages]
+    images: Mapping[Images, PlacedImages]
     content_hash: str  # the data set's
-    cache: Path  # folder of files that any process may share
-    splits: dict[Images, str] = field(default_factory=dict)  # name and hash of a class-disjoint split
+    splits: Mapping[Images, str] = field(default_factory=dict)  # name and hash of a class-disjoint split
 
     def feed(self, config: Mapping[str, Any]) -> "Feed":
         """Return the images that a cell's config asks for. Close them after the cell."""
@@ -27,5 +26,18 @@ class ImageSource:
 
         data = config["data"]
         key = Images(data["side"], data["zoom"], data.get("split"))
-        images = self.sets[key].open()
+        images = self.images[key].open()
         return Feed(**images, content_hash=self.content_hash, split=self.splits.get(key, ""))
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """Where a worker's images come from."""
+
+    sets: Mapping[str | None, PlacedDataSet]  # by name; a single data set has the name None
+    cache: Path  # folder of files that any process may share
+
+    def feed(self, data_set: str | None, config: Mapping[str, Any]) -> "Feed | None":
+        """Return the images of a cell; None for a task that loads its own. Close them after the cell."""
+        placed = self.sets[data_set]
+        return placed.feed(config) if placed.images else None

@@ -21,6 +21,7 @@ class Job:
     )  # dotted path -> first value, of settings that a population moves
     start: str | None = None  # cell of the pre-training whose backbone it starts from
     series: str | None = None  # label of metrics that many variants share
+    data_set: str | None = None  # name of its data set, in a study on several
 
     def encode(self) -> str:
         """Return the job as JSON, which Tune can carry in a trial's config."""

@@ -21,6 +21,7 @@ class Begin:
     settings: dict[str, Any] = field(default_factory=dict)  # dotted path -> value, as a population has moved the config
     take_over: tuple[str, str] | None = None  # cell and name of a pinned state to start from instead
     start: str | None = None  # cell of the pre-training whose backbone it starts from
+    data_set: str | None = None  # name of its data set, in a study on several
 
 
 @dataclass(frozen=True)

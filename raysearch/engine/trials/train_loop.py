@@ -141,8 +141,9 @@ class CellServer:
         images = self.worker.device_images.nbytes  # stay from cell to cell
         self._allocated = device.allocated_memory(self.worker.device) - images
         worker = self.worker
-        if self._source is not None and self._source.sets:
-            self._feed = self._source.feed(command.config)
+        if self._source is not None:
+            self._feed = self._source.feed(command.data_set, command.config)
+        if self._feed is not None:
             worker = replace(worker, feed=self._feed)
         if command.start:
             worker = replace(worker, start=read_start(command, worker))

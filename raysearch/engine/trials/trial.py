@@ -132,6 +132,7 @@ class CellTrial(tune.Trainable):
             objective=self._objective,
             settings=self._settings,
             start=self._job.start,
+            data_set=self._job.data_set,
             take_over=take_over,
         )
         reply = self._ask(command)

@@ -8,6 +8,7 @@ from raysearch.studies.design.ablation_plan import AblationPlan, plan_ablation
 from raysearch.studies.design.adaptive_seeds import Adaptive
 from raysearch.studies.design.explanation_plan import Change, ExplainedGroup, ExplanationPlan
 from raysearch.studies.design.factors import Factor, choice, component, factor
+from raysearch.studies.design.joined_plan import JoinedPlan, join_plans
 from raysearch.studies.design.plan import (
     CPU,
     GPU,
@@ -38,6 +39,7 @@ __all__ = [
     "ExplanationPlan",
     "Factor",
     "Group",
+    "JoinedPlan",
     "ListedStudy",
     "Plan",
     "PlanRequest",
@@ -50,6 +52,7 @@ __all__ = [
     "component",
     "describe_reference",
     "factor",
+    "join_plans",
     "list_studies",
     "load_study",
     "make_cell",

@@ -43,6 +43,8 @@ class Ablation:
         step_limit: seconds after which the worker of an unfinished step (an outer iteration) is replaced as hung. None:
             20 times the slowest step so far, at least ten minutes, and four hours where there is nothing to compare
             with. `float("inf")` sets no limit.
+        data: name -> path or URI of shards, of a study on several data sets; None in place of a path is the embedded
+            data set. `--data` replaces all of them.
     """
 
     question: str
@@ -59,6 +61,7 @@ class Ablation:
     published: str | None = None
     metrics: Sequence[str] = ()
     step_limit: float | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)  # name -> str or None, once the study is made
 
     def __post_init__(self) -> None:
         problems = Problems()
@@ -83,6 +86,7 @@ class Ablation:
             profiles=study_values.read_profiles(self.profiles, self.task, problems),
             within=study_values.read_names(self.within, "within", problems),
             seeds=self.seeds if isinstance(self.seeds, Adaptive) else study_values.read_seeds(self.seeds, problems),
+            data=study_values.read_data_sets(self.data, problems),
         )
         for name in ("metric", "mode", "design"):
             with problems.caught():

@@ -32,6 +32,7 @@ class Variant:
     settings: Mapping[str, Any]  # factor name -> value in the config
     declared: Mapping[str, Any]  # factor name -> value in the study file
     config: RunConfig
+    data_set: str | None = None  # its name, in a study of several; the variant's name begins with it
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ RESULT_COLUMNS = frozenset({
     "right_by_episode", "metric", "metric_id", "reference", "verdict", "seeds", "mean", "ci_low", "ci_high",
     "delta", "delta_low", "delta_high", "p", "decided", "refused", "failed", "stopped", "missing", "gpu_hours",
     "dollars", "erased_fraction", "published", "published_table", "measured_less_published", "same_protocol",
+    "data_set",
 })  # fmt: skip
 
 
@@ -101,6 +103,31 @@ def read_factors(factors: object, task: str, problems: Problems) -> list[Any]:
         levels = tuple(read_settings(level, where, task, problems) for level in item.levels)
         checked.append(replace(item, levels=levels))
     return checked
+
+
+def read_data_sets(data: object, problems: Problems) -> dict[str, str | None]:
+    """Return the data sets of a study: name -> path or URI of its shards; None is the embedded data set."""
+    if not isinstance(data, Mapping):
+        problems.add(f"data is {{'name': 'path of shards'}} for several data sets, not {data!r}")
+        return {}
+    with problems.caught():
+        check_data_set_names(data)
+    for name, place in data.items():
+        if not isinstance(place, str | PathLike | None) or place == "":
+            problems.add(f"data: the shards of '{name}' are a path or URI, not {place!r}")
+    return {name: None if place is None else str(place) for name, place in data.items()}
+
+
+def check_data_set_names(names: Iterable[object]) -> None:
+    """Check the names of a study's data sets. They begin the names of variants, and are parts of file names.
+
+    Raises:
+        UserError: a name that is no text, holds a comma, a slash or an equals sign, or looks like another.
+    """
+    for name in names:
+        if not isinstance(name, str) or set(name) & set(",/\\="):
+            raise UserError(f"data: {name!r} is no name of a data set; use letters, digits and spaces, such as 'CUB'")
+    check_distinct(map(str, names), "data")
 
 
 def read_profiles(profiles: object, task: str, problems: Problems) -> dict[str, dict[str, Any]]:

@@ -132,7 +132,7 @@ def test_a_study_looks_at_its_limit_before_any_image_is_decoded(
 ) -> None:
     monkeypatch.setattr(session.connection, "connected", lambda address, show: nullcontext())
     monkeypatch.setattr(budget, "CostMeter", lambda file: CostMeter(file, lambda: [node()]))
-    monkeypatch.setattr(session, "place_images", lambda *words: pytest.fail("images were asked for"))
+    monkeypatch.setattr(session.session_data, "place_images", lambda *words: pytest.fail("images were asked for"))
     opened = session.open_session(make_context(tmp_path, tiny_data, Options(max_cost=5.0)), [])
     with pytest.raises(UserError, match="price of 1 nodes"):
         opened.__enter__()

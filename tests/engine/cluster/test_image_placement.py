@@ -15,13 +15,11 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from raysearch.data import shards, synthetic
 from raysearch.data.feed import DecodeSpec, ImageStream, RayDataDecoder, decoding
 from raysearch.data.shards import ShardReader
-from raysearch.engine.cluster import image_placement as engine_images
-from raysearch.engine.cluster.capacity import TrialResources
 from raysearch.engine.options import Options
 from raysearch.studies.configs import Images
 
 from .. import killing
-from ..contexts import make_context
+from ..contexts import make_context, place_images
 
 SPEC = synthetic.SyntheticSpec(classes=8, train_per_class=12, test_per_class=4, side=24)
 STORE = 100 << 20
@@ -137,7 +135,7 @@ def test_a_set_larger_than_the_store_streams_with_flat_memory(nodes: list[Any], 
 
 def provide(shelf_directory: Path, options: Options, *asked: Images) -> dict[Images, Any]:
     context = make_context(shelf_directory, options=options)
-    return engine_images.place_images(list(asked), {}, context, TrialResources())
+    return place_images(list(asked), context)
 
 
 @pytest.mark.slow
@@ -181,7 +179,7 @@ def test_the_mode_of_each_size_is_what_fits_beside_the_others(
     directory = synthetic.ensure_shards(SPEC, tmp_path)
     small, large, larger = (Images(side, 1.0, None) for side in (100, 300, 400))  # 3.7, 33 and 58.6 MiB
     context = make_context(directory)
-    found = engine_images.place_images([small, large, larger], {}, context, TrialResources())
+    found = place_images([small, large, larger], context)
     kinds = [type(found[one]).__name__ for one in (small, large, larger)]
     assert kinds == ["Resident", "Resident", "Streamed"]
     feeds = [feed.to_dict() for feed in context.run.record.feed or []]

@@ -27,7 +27,7 @@ from raysearch.engine.trials import train_loop
 from raysearch.engine.trials.mailbox import Begin, Step, Stop
 from raysearch.studies.configs import Images
 
-from ..contexts import make_context
+from ..contexts import make_context, place_images
 
 GIB = 2**30
 DRIVER = "driver's"
@@ -59,9 +59,7 @@ def head(store: float, cpus: float = 0) -> dict[str, Any]:
 
 def place(data: Path, options: Options, demand: TrialResources | None = None) -> image_placement.PlacedImages:
     asked = Images(16, 1.0, None)
-    return image_placement.place_images([asked], {}, make_context(data, options=options), demand or TrialResources())[
-        asked
-    ]
+    return place_images([asked], make_context(data, options=options), demand)[asked]
 
 
 def streamed(data: Path, options: Options) -> image_placement.Streamed:
@@ -204,7 +202,7 @@ def test_a_stream_of_large_photographs_is_told_how_to_be_faster(
     manifest = context.run.manifest.model_copy(update={"shards": (shard,)})
     printed = io.StringIO()
     context = replace(context, run=replace(context.run, manifest=manifest), console=Console(file=printed, width=300))
-    image_placement.place_images([Images(side, 1.0, None)], {}, context, TrialResources())
+    place_images([Images(side, 1.0, None)], context)
     assert (f"--side {side} or --side {2 * side}" in printed.getvalue()) == is_large
 
 

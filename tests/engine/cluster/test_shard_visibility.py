@@ -12,13 +12,12 @@ from raysearch.data import feed, synthetic
 from raysearch.data.feed_mode import FeedMode
 from raysearch.engine.cluster import image_placement as engine_images
 from raysearch.engine.cluster import shard_visibility
-from raysearch.engine.cluster.capacity import TrialResources
 from raysearch.engine.options import Options
 from raysearch.storage import Location
 from raysearch.studies.configs import Images
 
 from .. import killing
-from ..contexts import make_context
+from ..contexts import make_context, place_images
 
 SPEC = synthetic.SyntheticSpec(classes=3, train_per_class=4, test_per_class=2, side=24)
 SIZE = Images(24, 1.0, None)
@@ -43,7 +42,7 @@ def elsewhere(asked: Callable[..., ray.ObjectRef]) -> Callable[..., ray.ObjectRe
 
 def provided(directory: Path, feed: FeedMode) -> dict[Images, engine_images.PlacedImages]:
     context = make_context(directory, options=Options(feed=feed))
-    return engine_images.place_images([SIZE], {}, context, TrialResources())
+    return place_images([SIZE], context)
 
 
 def test_images_come_from_where_they_are_seen(node: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
