@@ -22,6 +22,7 @@ from dashboards.live import results as live_results
 from dashboards.outcome import ablation as ablation_findings
 from dashboards.outcome import explanation as explanation_findings
 from dashboards.outcome import search as search_findings
+from dashboards.outcome import several_sets as sets_findings
 from dashboards.outcome.findings import Findings
 from dashboards.papers.files import FOLDER
 from dashboards.report_sections import draw_sections
@@ -30,6 +31,10 @@ from dashboards.search import page as search_page
 from dashboards.search import tables as search_tables
 from dashboards.search.answer import answer_sentences
 from dashboards.search.view import search_view
+from dashboards.several_sets import answer as sets_answer
+from dashboards.several_sets import page as sets_page
+from dashboards.several_sets.main_table import main_table
+from dashboards.several_sets.view import sets_view
 from raysearch.core import Registry, atomic, refuse_link
 from raysearch.runs import StudyRecord, results
 
@@ -51,6 +56,7 @@ class ReportKind(Generic[AnyView]):
         live: the data of the live page that depends on the results.
         compared_view: the view for a comparison with other runs.
         findings: verdicts and claims for programs.
+        more_pages: file name -> HTML of further pages beside the first.
     """
 
     view: Callable[[StudyRecord, pa.Table], AnyView]
@@ -61,6 +67,7 @@ class ReportKind(Generic[AnyView]):
     live: Callable[[AnyView], dict[str, Any]]
     compared_view: Callable[[StudyRecord, pa.Table], View]
     findings: Callable[[AnyView], Findings]
+    more_pages: Callable[[AnyView], dict[str, str]] = lambda run: {}
 
 
 REPORTS: Registry[ReportKind[Any]] = Registry("kind of study")
@@ -68,7 +75,11 @@ REPORTS: Registry[ReportKind[Any]] = Registry("kind of study")
 
 def report_kind(study: StudyRecord) -> ReportKind[Any]:
     """Return the report of a study's kind. The oldest runs do not record it: they are ablations."""
-    return REPORTS[study.kind or "ablation"]
+    return REPORTS[_kind_name(study)]
+
+
+def _kind_name(study: StudyRecord) -> str:
+    return "several_sets" if study.data_sets else study.kind or "ablation"
 
 
 def write(run_dir: str | Path, table: pa.Table | None = None, out: str | Path | None = None) -> Path:
@@ -95,6 +106,8 @@ def write(run_dir: str | Path, table: pa.Table | None = None, out: str | Path | 
     text = kind.page(run, (directory / GALLERY).is_file())
     for name, content in kind.files(run).items():
         _write(directory / "tables" / name, content)
+    for name, content in kind.more_pages(run).items():
+        _write(directory / name, content)
     return _write(directory / "report.html", text)
 
 
@@ -102,6 +115,7 @@ def written_files(directory: Path) -> dict[str, str]:
     """Return kind -> path of the pages and tables that a directory holds, for programs."""
     names = {"report": "report.html", "gallery": GALLERY, "results": "results.parquet", "study": "study.json"}
     paths = {kind: directory / name for kind, name in names.items()}
+    paths |= {path.name: path for path in sorted(directory.glob("report-*.html"))}
     for folder in ("tables", FOLDER):
         paths |= {f"{folder}/{path.name}": path for path in sorted((directory / folder).glob("*.*"))}
     return {kind: str(path) for kind, path in paths.items() if path.is_file()}
@@ -113,7 +127,7 @@ def figures(study: StudyRecord, table: pa.Table) -> list[EmbeddedFigure]:
     The arguments and errors are those of `answer`.
     """
     run = report_kind(study).view(study, table)
-    return figures_in(draw_sections(study.kind or "ablation", run))
+    return figures_in(draw_sections(_kind_name(study), run))
 
 
 def answer(study: StudyRecord, table: pa.Table) -> str:
@@ -154,16 +168,6 @@ def live_state(study: StudyRecord, table: pa.Table) -> dict[str, Any]:
     }
 
 
-def _variant_files(run: View) -> dict[str, str]:
-    paper_table = ablation_tables.paper_table(run)
-    return {
-        "variants.csv": ablation_tables.csv_table(run).to_csv(),
-        "variants.json": ablation_tables.json_text(run),
-        "variants.tex": paper_table.to_latex(),
-        "variants.md": paper_table.to_markdown(),
-    }
-
-
 def _write(path: Path, text: str) -> Path:
     if path.parent.name == "tables":
         refuse_link(path.parent.parent, "tables")  # a run from elsewhere may point anywhere
@@ -175,7 +179,7 @@ REPORTS.register(
     ReportKind(
         view=view,
         page=ablation_page.page,
-        files=_variant_files,
+        files=ablation_tables.variant_files,
         terminal=ablation_tables.terminal_table,
         answer=ablation_answer.sentence,
         live=live_results.ablation_state,
@@ -194,6 +198,20 @@ REPORTS.register(
         live=live_results.explanation_state,
         compared_view=view,
         findings=explanation_findings.findings,
+    ),
+)
+REPORTS.register(
+    "several_sets",
+    ReportKind(
+        view=sets_view,
+        page=sets_page.page,
+        files=sets_page.table_files,
+        terminal=lambda run: main_table(run).for_terminal(),
+        answer=lambda run: " ".join(sets_answer.sentences(run)),
+        live=lambda run: {**live_results.ablation_state(run), "answer": " ".join(sets_answer.sentences(run))},
+        compared_view=view,
+        findings=sets_findings.findings,
+        more_pages=sets_page.set_pages,
     ),
 )
 REPORTS.register(

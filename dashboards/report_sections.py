@@ -35,8 +35,14 @@ class ReportSection:
 
 
 SECTIONS: Registry[Registry[ReportSection]] = Registry("kind of study")
-for _kind, _article in (("ablation", "an"), ("search", "a"), ("explanation", "an")):
-    SECTIONS.register(_kind, Registry(f"section of the report on {_article} {_kind}"))
+_KINDS = {
+    "ablation": "an ablation",
+    "several_sets": "a study on several data sets",
+    "search": "a search",
+    "explanation": "an explanation",
+}
+for _kind, _words in _KINDS.items():
+    SECTIONS.register(_kind, Registry(f"section of the report on {_words}"))
 
 _BUILT_IN: dict[str, list[str]] = {}
 

@@ -11,8 +11,8 @@ GALLERY = "gallery.html"  # beside the report
 _DESIGNS = {"one_at_a_time": "one factor at a time", "full": "full factorial", "leave_one_out": "leave one out"}
 
 
-def opening(run: View, has_gallery: bool = False) -> Markup:
-    """Return the page's header."""
+def opening(run: View, has_gallery: bool = False, answer: Markup | None = None) -> Markup:
+    """Return the page's header; `answer` replaces that of an ablation on one data set."""
     study = run.study
     facts = [
         ("Profile", study.profile or "not recorded"),
@@ -29,7 +29,7 @@ def opening(run: View, has_gallery: bool = False) -> Markup:
         "header",
         tag("p", f"raysearch \N{MIDDLE DOT} {study.study}", class_="brand"),
         tag("h1", study.question or study.study or "A run"),
-        _answer(run),
+        answer or _answer(run),
         caution(study),
         tag("dl", *(tag("div", tag("dt", name), tag("dd", fact)) for name, fact in facts), class_="facts"),
     )

@@ -15,6 +15,17 @@ _LONGEST_NAME = 40  # columns of a name on one line of the terminal
 _COMPARED = ("mean", "ci_low", "ci_high", "delta", "delta_low", "delta_high", "p", "p_holm", "decided")
 
 
+def variant_files(run: View) -> dict[str, str]:
+    """Return name -> text of the files with the table of variants."""
+    for_paper = paper_table(run)
+    return {
+        "variants.csv": csv_table(run).to_csv(),
+        "variants.json": json_text(run),
+        "variants.tex": for_paper.to_latex(),
+        "variants.md": for_paper.to_markdown(),
+    }
+
+
 def csv_table(run: View) -> Table[Variant]:
     """Return every number in full, one row per variant, as values for CSV."""
     table = full_table(run)
@@ -31,6 +42,7 @@ def full_table(run: View) -> Table[Variant]:
     columns: list[Column[Variant]] = [
         Column("study", lambda variant: run.study.study),
         Column("variant", lambda variant: variant.name),
+        *([Column("data_set", lambda variant: variant.data_set)] if run.study.data_sets else []),
         *(Column(factor, _setting(factor)) for factor in run.factors),
         *(Column(f"{factor} (declared)", _declared(factor)) for factor in run.factors),
         Column("metric", lambda variant: run.metric),

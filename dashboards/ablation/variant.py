@@ -33,6 +33,7 @@ class Variant:
     limits: MetricRange  # values that the metric can have
     published: tuple[float, str] | None  # value and table
     timed: list[dict[str, Any]]  # its finished cells on the device on which times are compared
+    data_set: str | None = None  # in a study on several
 
     @property
     def mean_interval(self) -> tuple[float | None, float | None]:
@@ -148,6 +149,7 @@ def read_variant(
         if published
         else None,
         timed=timed,
+        data_set=plan.data_set,
     )
 
 

@@ -175,8 +175,20 @@ def view(study: StudyRecord, table: pa.Table) -> View:
     Raises:
         UserError: the cells must not be compared; see `statistics.compare`.
     """
-    study = study.escaped()
-    rows = rows_of(table)
+    return read_view(study.escaped(), rows_of(table))
+
+
+def read_view(study: StudyRecord, rows: list[dict[str, Any]], judgement: Judgement | None = None) -> View:
+    """Return the view of rows that were read, and perhaps judged, before.
+
+    Args:
+        study: the record of the run, with control characters written out.
+        rows: its ended cells.
+        judgement: of all variants; None judges them.
+
+    Raises:
+        UserError: the cells must not be compared; see `statistics.compare`.
+    """
     metric = study.metric or "map"
     mode = study.mode or "max"
     plans = {variant.name: variant for variant in study.variants}
@@ -187,8 +199,11 @@ def view(study: StudyRecord, table: pa.Table) -> View:
     references = dict.fromkeys(plans, reference) | {
         name: other for name, other in study.references.items() if name in plans and other in plans
     }
-    judgement = judge(JudgedCells(study, rows, metric, mode, references))
+    judgement = judgement or judge(JudgedCells(study, rows, metric, mode, references))
     published = read_published(study.published, study.data.layout)
+    published_on = {
+        name: read_published(study.published, of_set.data.layout) for name, of_set in study.data_sets.items()
+    }
     by_variant: dict[str, list[dict[str, Any]]] = {name: [] for name in plans}
     for row in rows:
         by_variant[row["variant"]].append(row)
@@ -203,7 +218,7 @@ def view(study: StudyRecord, table: pa.Table) -> View:
             judgement.missing[name],
             (metric, limits),
             references[name],
-            published,
+            published_on.get(plan.data_set or "", published),
             [row for row in by_variant[name] if id(row) in comparable],
             [row for row in by_variant[name] if id(row) in timed],
         )

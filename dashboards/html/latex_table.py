@@ -5,6 +5,7 @@ each is aligned by itself, also where numbers have different decimals. Numbers o
 have an arrow behind them.
 """
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -62,6 +63,7 @@ def latex(table: "Table[Any]") -> str:
         "{" + _OPTIONS,
         r"\begin{tabular}{" + "".join(column.specification for column in drawn) + "}",
         r"\toprule",
+        *_group_lines([(column.group, width.width) for column, width in zip(table.columns, drawn, strict=True)]),
         " & ".join(column.header for column in drawn) + r" \\",
         r"\midrule",
     ]
@@ -72,6 +74,26 @@ def latex(table: "Table[Any]") -> str:
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}}", ""])
 
 
+def _group_lines(columns: Sequence[tuple[str, int]]) -> list[str]:
+    """Return the headers over groups of columns, with a rule below each; nothing without groups.
+
+    Args:
+        columns: the group of each column, and the number of columns that it takes in LaTeX.
+    """
+    if not any(name for name, _ in columns):
+        return []
+    cells = []
+    rules = []
+    first = 1
+    for name, members in itertools.groupby(columns, lambda column: column[0]):
+        width = sum(size for _, size in members)
+        cells.append(rf"\multicolumn{{{width}}}{{c}}{{{tex(name)}}}")
+        if name:
+            rules.append(rf"\cmidrule(lr){{{first}-{first + width - 1}}}")
+        first += width
+    return [" & ".join(cells) + r" \\", " ".join(rules)]
+
+
 @dataclass(frozen=True)
 class _DrawnColumn:
     """A column in LaTeX; of a number with its interval, the `&` between the two is in header and cells."""
@@ -79,13 +101,14 @@ class _DrawnColumn:
     specification: str
     header: str
     cells: list[str]
+    width: int = 1  # columns in LaTeX
 
 
 def _draw_column(column: "Column[Any]", cells: "Sequence[Cell]") -> _DrawnColumn:
     title = _header(str(column.title))
     numbers = _number_format([cell.text for cell in cells]) if column.is_number else None
     halves = _number_format([cell.half_width for cell in cells]) if numbers else None
-    if numbers is None or halves is None:
+    if numbers is None or halves is None or any(cell.beside for cell in cells):
         return _DrawnColumn(_alignment(column, cells), title, [_text(cell) for cell in cells])
     specification = f"S[table-format={numbers.option}]"
     if not any(cell.half_width for cell in cells):
@@ -95,7 +118,7 @@ def _draw_column(column: "Column[Any]", cells: "Sequence[Cell]") -> _DrawnColumn
         space += r",table-space-text-post={\,$\uparrow$}"
     specification += rf"@{{\,}}S[table-format={halves.option},{space}]"
     values = [f"{_number(cell)} & {_half_width(cell)}".rstrip() for cell in cells]
-    return _DrawnColumn(specification, rf"\multicolumn{{2}}{{c}}{{{title}}}", values)
+    return _DrawnColumn(specification, rf"\multicolumn{{2}}{{c}}{{{title}}}", values, 2)
 
 
 def _alignment(column: "Column[Any]", cells: "Sequence[Cell]") -> str:
@@ -146,7 +169,7 @@ def _plain(text: str) -> str:
 def _number(cell: "Cell") -> str:
     if cell.text in ("", formats.NONE):
         return "{--}" if cell.text else ""
-    return rf"\bfseries {_plain(cell.text)}" if cell.verdict in _ARROWS else _plain(cell.text)
+    return rf"\bfseries {_plain(cell.text)}" if cell.is_set_bold else _plain(cell.text)
 
 
 def _half_width(cell: "Cell") -> str:
@@ -160,6 +183,6 @@ def _half_width(cell: "Cell") -> str:
 def _text(cell: "Cell") -> str:
     """Return a cell of a column that is not aligned by siunitx."""
     text = tex(f"{cell.text} \N{PLUS-MINUS SIGN} {cell.half_width}" if cell.half_width else cell.text)
-    if cell.verdict in _ARROWS:
-        return rf"\textbf{{{text}}}\,${_ARROWS[cell.verdict]}$"
-    return "--" if cell.text == formats.NONE else text
+    text = rf"\textbf{{{text}}}" if cell.is_set_bold and text else "--" if cell.text == formats.NONE else text
+    arrow = rf"\,${_ARROWS[cell.verdict]}$" if cell.verdict in _ARROWS else ""
+    return f"{text}{arrow}" + (f" {tex(cell.beside)}" if cell.beside else "")

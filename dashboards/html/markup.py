@@ -5,7 +5,7 @@ Elements remember the figures in them, so that a section can be asked for its fi
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,7 +124,7 @@ def section(key: str, title: str, *parts: Any) -> Section:
     return section_
 
 
-def number_cell(value: str, under: str | Markup = "", by: float | None = None) -> Markup:
+def number_cell(value: str | Markup, under: str | Markup = "", by: float | None = None) -> Markup:
     """Return a table cell that holds a number.
 
     Args:
@@ -140,12 +140,24 @@ def number_cell(value: str, under: str | Markup = "", by: float | None = None) -
     return tag("td", value, small, class_="number", data_value=sorted_by)
 
 
-def table_element(header: list[Any], body: list[list[Any]], caption: Any = None) -> Markup:
+def table_element(
+    header: list[Any], body: list[list[Any]], caption: Any = None, groups: Sequence[tuple[str, int]] = ()
+) -> Markup:
     """Return a table with column headers, by which a reader can sort. The first cell of each row is its header.
 
     A table that is too wide scrolls within the page.
+
+    Args:
+        header: the titles of the columns.
+        body: the cells, row by row.
+        caption: text above the table, or None.
+        groups: headers over several columns, each with the number of its columns; one without a text is empty.
     """
-    head = tag("thead", tag("tr", *(tag("th", title, scope="col") for title in header))) if header else None
+    over = [
+        tag("th", name, scope="colgroup", colspan=size) if name else tag("td", colspan=size) for name, size in groups
+    ]
+    titles = tag("tr", *(tag("th", title, scope="col") for title in header))
+    head = tag("thead", tag("tr", *over, class_="groups") if groups else None, titles) if header else None
     lines = [
         tag("tr", tag("th", first, scope="row"), *(cell if _is_cell(cell) else tag("td", cell) for cell in rest))
         for first, *rest in body

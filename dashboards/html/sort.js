@@ -12,7 +12,7 @@
   for (const table of document.querySelectorAll("table.sortable")) {
     const body = table.tBodies[0];
     const planned = [...body.rows];
-    const headers = [...table.tHead.rows[0].cells];
+    const headers = [...[...table.tHead.rows].at(-1).cells]; // above them may be headers of groups
     headers.forEach((header, column) => {
       const button = document.createElement("button");
       button.type = "button";

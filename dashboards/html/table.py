@@ -5,6 +5,7 @@ A table is a list of columns over rows. A column turns a row into a cell, so tha
 
 import csv
 import io
+import itertools
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -35,6 +36,8 @@ class Cell:
         sort_key: the number by which the page sorts the column; a cell without one comes last.
         half_width: half the width of the number's interval, which follows the text as "± 0.010" in tables for papers.
         verdict: "better" or "worse" sets the text in bold, with an arrow; the page takes it as a CSS class.
+        is_bold: whether a number is bold, where that means another thing than its arrow; None: as the verdict has it.
+        beside: text behind a number in Markdown and LaTeX, which have no detail.
     """
 
     text: str
@@ -42,6 +45,13 @@ class Cell:
     sort_key: float | None = None
     verdict: str = ""
     half_width: str = ""
+    is_bold: bool | None = None
+    beside: str = ""
+
+    @property
+    def is_set_bold(self) -> bool:
+        """Return whether Markdown and LaTeX set the number in bold."""
+        return self.verdict in _ARROWS if self.is_bold is None else self.is_bold
 
 
 @dataclass(frozen=True)
@@ -55,6 +65,7 @@ class Column(Generic[Row]):
         css_class: class of the page's cells of a text column.
         wrap: whether the terminal may break the cells into lines.
         widths: least and largest width in the terminal, in characters.
+        group: header over this column and its neighbors of the same group.
     """
 
     title: str | Markup
@@ -63,6 +74,12 @@ class Column(Generic[Row]):
     css_class: str | None = None
     wrap: bool = False
     widths: tuple[int | None, int | None] = (None, None)
+    group: str = ""
+
+    @property
+    def whole_title(self) -> str:
+        """Return the title with that of the group, for a table with one line of headers."""
+        return f"{self.group} {self.title}".strip()
 
     @property
     def is_number(self) -> bool:
@@ -101,7 +118,7 @@ class Table(Generic[Row]):
         """Return RFC 4180 text with lines that end in a line feed. Texts cannot be run as formulas by a spreadsheet."""
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
-        writer.writerow([csv_text(str(column.title)) for column in self.columns])
+        writer.writerow([csv_text(column.whole_title) for column in self.columns])
         for row in self.rows:
             values = [column.cell(row) for column in self.columns]
             writer.writerow([csv_text(value) if isinstance(value, str) else value for value in values])
@@ -109,12 +126,12 @@ class Table(Generic[Row]):
 
     def to_records(self) -> list[dict[str, Any]]:
         """Return title of the column -> value, per row, for JSON; it has no number for infinity."""
-        return [{str(column.title): _finite(column.cell(row)) for column in self.columns} for row in self.rows]
+        return [{column.whole_title: _finite(column.cell(row)) for column in self.columns} for row in self.rows]
 
     def to_markdown(self) -> str:
         """Return a GitHub table with the note below it."""
         lines = [
-            _markdown_line([markdown_text(str(column.title)) for column in self.columns]),
+            _markdown_line([markdown_text(column.whole_title) for column in self.columns]),
             "|" + "|".join("---:" if column.is_number else "---" for column in self.columns) + "|",
         ]
         lines += [
@@ -136,7 +153,7 @@ class Table(Generic[Row]):
             cells = [column.people_cell(row) for row in rows]
             texts = [f"{cell.text}\n{cell.detail}".rstrip() if cell.detail else cell.text for cell in cells]
             kind = column.kind if column.kind in ("name", "number") else "text"
-            columns.append(TerminalColumn(str(column.title), texts, kind, wrap=column.wrap, widths=column.widths))
+            columns.append(TerminalColumn(column.whole_title, texts, kind, wrap=column.wrap, widths=column.widths))
         return TerminalTable(
             columns,
             self.title,
@@ -149,7 +166,9 @@ class Table(Generic[Row]):
     def to_html(self) -> Markup:
         """Return a table of the page, which a reader may sort; the first column holds the names of the rows."""
         body = [[_html_cell(column, column.people_cell(row)) for column in self.columns] for row in self.rows]
-        return markup.table_element([column.title for column in self.columns], body, self.note or None)
+        groups = _grouped(self.columns)
+        header = [column.title for column in self.columns]
+        return markup.table_element(header, body, self.note or None, groups if any(name for name, _ in groups) else ())
 
 
 @dataclass(frozen=True)
@@ -181,6 +200,11 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def _grouped(columns: Sequence[Column[Any]]) -> list[tuple[str, int]]:
+    """Return the groups of columns from left to right, with the number of their columns."""
+    return [(name, len(list(members))) for name, members in itertools.groupby(columns, lambda column: column.group)]
+
+
 def _markdown_line(cells: list[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
@@ -189,7 +213,8 @@ def _markdown_cell(column: Column[Any], cell: Cell) -> str:
     if not column.is_number:
         return markdown_text(cell.text)
     text = f"{cell.text} \N{PLUS-MINUS SIGN} {cell.half_width}" if cell.half_width else cell.text
-    return f"**{text}** {_ARROWS[cell.verdict]}" if cell.verdict in _ARROWS else text
+    number = f"**{text}**" if cell.is_set_bold and text else text
+    return " ".join(part for part in (number, _ARROWS.get(cell.verdict), markdown_text(cell.beside)) if part)
 
 
 def _html_cell(column: Column[Any], cell: Cell) -> Markup:
@@ -197,7 +222,8 @@ def _html_cell(column: Column[Any], cell: Cell) -> Markup:
     if column.kind == "name":
         return markup.join(markup.breakable_name(cell.text), detail or None)
     if column.kind == "number":
-        return markup.number_cell(cell.text, detail or "", cell.sort_key)
+        number = tag("strong", cell.text) if cell.is_bold else cell.text
+        return markup.number_cell(number, detail or "", cell.sort_key)
     words = (
         tag("span", cell.text, class_=verdicts.verdict_class(cell.verdict)) if column.kind == "verdict" else cell.text
     )

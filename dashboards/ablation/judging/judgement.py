@@ -89,7 +89,12 @@ def judge(cells: JudgedCells) -> Judgement:
 
 def _judge_plan(cells: JudgedCells) -> Judgement:
     ended = {(row["variant"], row["seed"]) for row in cells.rows}
-    missing = Counter(cell.variant for cell in cells.study.cells if (cell.variant, cell.seed) not in ended)
+    left_out = cells.study.left_out  # without results for a reason that is known; the others are judged
+    missing = Counter(
+        cell.variant
+        for cell in cells.study.cells
+        if (cell.variant, cell.seed) not in ended and cell.variant not in left_out
+    )
     rows = cells.compared()
     for name, row in rows.items():
         row["verdict"] = "reference" if name == cells.references[name] else verdict_of(row, cells.mode)
