@@ -109,6 +109,26 @@ def is_listed_module(tree: ast.Module, call: ast.Call) -> bool:
     return is_own_module(call.args[0]) and any(ast.unparse(loop.iter) in tuples for loop in loops)
 
 
+def is_table_entry(tree: ast.Module, call: ast.Call) -> bool:
+    """Return whether an import takes a module of its own package that a table of constant names holds."""
+    tables = {
+        ast.unparse(node.targets[0])
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict)
+        if all(isinstance(entry, ast.Constant) for entry in node.value.values)
+    }
+    match call.args[0]:
+        case ast.JoinedStr(
+            values=[
+                ast.FormattedValue(value=package),
+                ast.Constant(value="."),
+                ast.FormattedValue(value=ast.Subscript() as entry),
+            ]
+        ):
+            return ast.unparse(package) == "__name__" and ast.unparse(entry.value) in tables
+    return False
+
+
 def is_checked_task(tree: ast.Module, call: ast.Call) -> bool:
     """Return whether the function around an import looks the task up among the known ones before."""
     functions = [
@@ -146,6 +166,7 @@ def test_no_module_is_imported_by_a_name_from_data() -> None:
                 assert not file.startswith(READERS), where
             elif file.startswith(READERS):
                 is_constant = isinstance(call.args[0], ast.Constant) or is_listed_module(tree, call)
+                is_constant = is_constant or is_table_entry(tree, call)
                 assert is_checked_task(tree, call) or is_constant or is_module_of_own_folder(tree, call), where
             else:
                 assert name == "importlib.import_module", where

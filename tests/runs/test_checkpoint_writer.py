@@ -15,7 +15,6 @@ import pytest
 import torch
 
 from raysearch.core import UserError
-from raysearch.runs import checkpoints
 from raysearch.runs.checkpoint_writer import CheckpointWriter
 from raysearch.runs.checkpoints import BEST, NEWEST, CheckpointFiles, Checkpoints, decode_state
 from raysearch.storage import Location
@@ -172,7 +171,7 @@ def test_the_best_state_is_serialized_and_sent_once(kind: str, tmp_path: Path, m
     writes: list[str] = []
     save = torch.save
     write = Location.write
-    monkeypatch.setattr(checkpoints.torch, "save", lambda *arguments: (saves.append(""), save(*arguments)))
+    monkeypatch.setattr(torch, "save", lambda *arguments: (saves.append(""), save(*arguments)))
     monkeypatch.setattr(Location, "write", lambda self, data: (writes.append(self.name), write(self, data)))
     kept = Checkpoints(location, "cell")
     for step in (1, 2):

@@ -59,6 +59,8 @@ EVERYTHING: dict[str, Any] = {
     "warmup.iterations": 2,
     "warmup.epochs": 5,
     "warmup.lr": 0.003,
+    "warmup.views": "anchor",
+    "warmup.recalibrate": False,
     "train.iterations": 40,
     "train.epochs": 20,
     "train.samples": 2000,
@@ -80,7 +82,8 @@ OTHER: dict[str, Any] = {
     "esrl.stop_gradient": "anchor", "adsh.outputs": "fresh", "adsh.pull": "signs", "adsh.start": "normal",
     "adsh.zero": "plus", "hash.method": "dpsh",
     "adsh.gamma": 100.0, "adsh.similarity": "hard", "adsh.sweeps": 2, "adsh.bit_norm": True, "adsh.views": "all",
-    "warmup.iterations": 3, "warmup.epochs": 6, "warmup.lr": 0.004, "train.iterations": 41, "train.epochs": 21,
+    "warmup.iterations": 3, "warmup.epochs": 6, "warmup.lr": 0.004, "warmup.views": "all",
+    "warmup.recalibrate": True, "train.iterations": 41, "train.epochs": 21,
     "train.samples": 1000, "train.batch": 32, "train.lr": 0.002, "train.hash_lr": 2.0, "train.momentum": 0.8,
     "train.weight_decay": 1e-4, "train.milestones": [0.5], "train.precision": "float32", "train.select": "validation",
 }  # fmt: skip
