@@ -38,7 +38,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Three data sets, drawn with other seeds and class counts."""
     folder = tmp_path_factory.mktemp("sets")
     specs = {
-        name: synthetic.SyntheticSpec(classes=classes, train_per_class=4, test_per_class=2, side=32, seed=classes)
+        name: synthetic.SyntheticSpec(classes=classes, train_per_class=12, test_per_class=2, side=32, seed=classes)
         for name, classes in CLASSES.items()
     }
     return {name: synthetic.ensure_shards(spec, folder) for name, spec in specs.items()}
