@@ -193,7 +193,7 @@ def _notes(run: SetsView, entries: Mapping[str, Mapping[ColumnKey, Entry]], has_
     if run.study.within:
         yield f"Columns: {', '.join(run.study.within)}."
     yield (
-        "\N{UPWARDS ARROW} and \N{DOWNWARDS ARROW}: better and worse than the reference of the column, paired by seed; "
+        "An arrow up: better than the reference of the column, paired by seed; an arrow down: worse. "
         f"Holm's correction covers all {formats.count(run.comparisons[1], 'comparison')} on all data sets."
     )
     if run.is_provisional:
