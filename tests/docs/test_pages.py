@@ -116,7 +116,7 @@ def test_the_readme_has_the_lines_that_ci_runs() -> None:
     assert [len(block) for block in lines] == [1, 1]
     (first,), (second,) = lines
     assert first.endswith(" -m raysearch.sweep srem_ablation"), "flags can be appended to the sweep"
-    assert second.endswith(" -m pytest -n 2")
+    assert second.endswith(" -m pytest -n 3")
 
 
 def test_the_table_of_backbones_is_the_registry() -> None:
