@@ -237,6 +237,7 @@ def test_a_cell_s_images_are_let_go_when_it_ends(monkeypatch: pytest.MonkeyPatch
 
     class Source:
         cache = Path()
+
         def feed(self, data_set: str | None, config: Any) -> Fed:
             seen.append([one.closed for one in fed])
             fed.append(Fed())
