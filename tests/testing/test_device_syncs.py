@@ -69,10 +69,15 @@ FREE: dict[str, Callable[[], object]] = {
     "numbers of Python": lambda: torch.where(mask(), 1.0, values(4) * 2 + 1),
     "a number of the host": lambda: values(4) * torch.tensor(2.0),
     "one_hot": lambda: one_hot(rows(3), 5),
-    "autocast": lambda: torch.autocast("meta", enabled=False).__enter__(),
+    "autocast": lambda: product_in_autocast(),
     "the host alone": lambda: torch.zeros(4)[torch.zeros(4) > 1].sum().item(),
     "iteration": lambda: [row.sum() for row in values(4, 3)],
 }
+
+
+def product_in_autocast() -> torch.Tensor:
+    with torch.autocast("meta", enabled=False):
+        return values(4) * 2
 
 
 @pytest.mark.parametrize("name", WAITS)
