@@ -95,7 +95,7 @@ class OnlineTracker:
             run.finish()
 
 
-def _open_run(folder: Path, study: str, cell: TrackedCell, mode: str) -> Any:
+def _open_run(folder: Path, study: str, cell: TrackedCell, mode: Any) -> Any:  # wandb has literals for modes
     settings = wandb.Settings(
         console="off", silent=True, disable_git=True, save_code=False, disable_job_creation=True, x_disable_stats=True
     )
@@ -105,7 +105,7 @@ def _open_run(folder: Path, study: str, cell: TrackedCell, mode: str) -> Any:
         name=cell.name,
         group=cell.variant,
         dir=str(folder),
-        mode=mode,  # type: ignore[arg-type]
+        mode=mode,
         resume="allow" if mode == "online" else None,
         reinit="create_new",
         config={"variant": cell.variant, "seed": cell.seed, **cell.config},
