@@ -22,7 +22,8 @@ from rich.table import Column, Table
 from raysearch import messages
 from raysearch.core import UserError, cli
 from raysearch.data import feed_mode
-from raysearch.engine.drivers import explain_request, study_data, sweep_request
+from raysearch.engine.drivers import study_data, sweep_request
+from raysearch.engine.drivers.explanation import request as explain_request
 from raysearch.engine.options import Run, RunContext
 from raysearch.runs import RunLocation, results
 from raysearch.runs.retention import Keep

@@ -11,8 +11,9 @@ from rich.console import Console
 
 from raysearch.core import Interrupt
 from raysearch.data import shards
-from raysearch.engine.drivers import Driver, explain_request, open_driver, session
+from raysearch.engine.drivers import Driver, open_driver, session
 from raysearch.engine.drivers.cell_store import CellStore
+from raysearch.engine.drivers.explanation import request as explain_request
 from raysearch.engine.drivers.sweep_request import SweepRequest
 from raysearch.engine.options import Options, Run, RunContext
 from raysearch.engine.trials.jobs import Job

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 
-from raysearch.engine.drivers.explanation_cells import ExplanationCells, PlannedCells, Row
+from raysearch.engine.drivers.explanation.planned_cells import ExplanationCells, PlannedCells, Row
 from raysearch.engine.trials.jobs import Job, Listener
 from raysearch.studies.design import Cell
 

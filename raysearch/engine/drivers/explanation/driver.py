@@ -3,8 +3,8 @@
 from typing import Any
 
 from raysearch.engine.drivers import forecast
-from raysearch.engine.drivers.explanation_cells import ExplanationCells, PlannedCells
-from raysearch.engine.drivers.explanation_jobs import ExplanationJobs
+from raysearch.engine.drivers.explanation.jobs import ExplanationJobs
+from raysearch.engine.drivers.explanation.planned_cells import ExplanationCells, PlannedCells
 from raysearch.engine.options import RunContext
 from raysearch.messages import PlanMessage
 from raysearch.runs import StudyRecord, Surroundings, describe, results

@@ -13,13 +13,13 @@ from ray import tune
 from dashboards.explanation.view import ExplanationView, explanation_view
 from dashboards.report import answer, write
 from raysearch.core import UserError
-from raysearch.engine.drivers import explain_request
+from raysearch.engine.drivers.explanation import request as explain_request
 from raysearch.engine.drivers.sweep_request import SweepRequest
 from raysearch.engine.options import Options
 from raysearch.runs import results
 from raysearch.studies.design import Search, factor
 
-from .without_cluster import explain, run_search
+from ..without_cluster import explain, run_search
 
 PATHS = [
     "train.lr",
