@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from raysearch.studies.analysis.best_method import best_methods
 
@@ -12,6 +13,34 @@ def _draw(rng: np.random.Generator, means: list[float], seeds: int) -> dict[str,
         f"m{number}": dict(enumerate(mean + levels + rng.normal(scale=0.5, size=seeds)))
         for number, mean in enumerate(means)
     }
+
+
+def test_decisions_are_those_of_scipy() -> None:
+    """Paired t-tests of the best mean with each other method, times their number, and Holm over three columns."""
+    rng = np.random.default_rng(4)
+    decided = 0
+    for _ in range(300):
+        columns = [_draw(rng, [0.0, lead / 2, lead], 5) for lead in rng.uniform(0.5, 3.0, size=3)]
+        arrays = [{name: np.array(list(scores.values())) for name, scores in column.items()} for column in columns]
+        leading = [max(column, key=lambda name, column=column: column[name].mean()) for column in arrays]
+        p_values = [
+            2 * max(stats.ttest_rel(column[best], column[name]).pvalue for name in column if name != best)
+            for column, best in zip(arrays, leading, strict=True)
+        ]
+        expected: list[str | None] = [None] * 3
+        for rank, number in enumerate(np.argsort(p_values)):
+            if p_values[number] * (3 - rank) > 0.05:
+                break
+            expected[number] = leading[number]
+        assert best_methods(columns, "max") == expected
+        decided += sum(name is not None for name in expected)
+    assert 90 < decided < 810, "some are decided, and some are not"
+
+
+def test_a_mean_that_leads_by_other_seeds_decides_nothing() -> None:
+    """On the seeds that both have, the other method is better."""
+    scores = {"a": {0: 1.0, 1: 1.1, 2: 1.2, 3: 99.0}, "b": {0: 2.0, 1: 2.11, 2: 2.19}}
+    assert best_methods([scores], "max") == [None]
 
 
 def test_equal_methods_are_hardly_ever_told_apart() -> None:

@@ -43,6 +43,14 @@ def test_variants_are_compared_on_their_set_and_all_are_one_family() -> None:
     assert joined.reference.name == "CUB, ADSH"
 
 
+def test_a_part_of_the_study_is_corrected_for_the_whole() -> None:
+    request = PlanRequest("s", "laptop", only={"hash.bits": ["12"]})
+    part = plan_study(STUDY, request)
+    joined = join_plans({name: part.for_data(content_hash) for name, content_hash in HASHES.items()})
+    assert len(joined.cells) == 3 * 2 * 2
+    assert joined.comparisons == 3 * 2
+
+
 def test_a_stopped_study_has_whole_rows_of_its_table() -> None:
     joined = join_plans({name: _part(content_hash) for name, content_hash in HASHES.items()})
     first = [cell.variant.name for cell in joined.cells[:6]]
