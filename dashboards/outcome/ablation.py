@@ -5,8 +5,9 @@ from typing import Literal, cast
 from dashboards.ablation.judging import answer
 from dashboards.ablation.variant import Variant
 from dashboards.ablation.view import View
-from dashboards.outcome.findings import Findings, bounds, claim
-from raysearch.messages import Metric, VariantResult, Verdict
+from dashboards.outcome.findings import Findings
+from dashboards.outcome.variant_result import ComparedVariant, variant_result
+from raysearch.messages import Metric, VariantResult
 
 
 def findings(run: View) -> Findings:
@@ -22,23 +23,12 @@ def findings(run: View) -> Findings:
 
 
 def _variant(run: View, variant: Variant) -> VariantResult:
-    row = variant.compared
-    return VariantResult(
+    compared = ComparedVariant(
         name=variant.name,
         label=variant.label,
-        settings=dict(variant.settings),
+        settings=variant.settings,
         reference=variant.reference,
-        verdict=cast(Verdict, variant.verdict),
-        claim=claim(variant.label, run.named[variant.reference].label, variant.verdict, row, run.metric),
-        mean=row["mean"],
-        interval=bounds(*variant.mean_interval),
-        difference=None if variant.is_reference else row["delta"],
-        difference_interval=None if variant.is_reference else bounds(row["delta_low"], row["delta_high"]),
-        p=row["p"],
-        p_holm=row["p_holm"],
-        seeds=row["seeds"],
-        failed=row["failed"],
-        stopped=row["stopped"],
-        missing=variant.missing,
-        refused=row["refused"],
+        reference_label=run.named[variant.reference].label,
+        verdict=variant.verdict,
     )
+    return variant_result(compared, variant.compared, run.metric, variant.mean_interval, variant.missing)

@@ -4,8 +4,9 @@ from typing import cast
 
 from dashboards.explanation.answer import describe_change
 from dashboards.explanation.view import ExplainedChange, ExplanationView
-from dashboards.outcome.findings import Findings, bounds, claim
-from raysearch.messages import Metric, VariantResult, Verdict
+from dashboards.outcome.findings import Findings
+from dashboards.outcome.variant_result import ComparedVariant, variant_result
+from raysearch.messages import Metric, VariantResult
 from raysearch.runs.study_record import Mode
 
 
@@ -24,22 +25,6 @@ def _change(run: ExplanationView, change: ExplainedChange) -> VariantResult:
     row = change.step
     place = f" of {change.group}" if change.group else ""
     label = f"step {change.position}{place} ({describe_change(change)})"
-    return VariantResult(
-        name=change.name,
-        label=label,
-        settings=dict(change.after),
-        reference="the config before it",
-        verdict=cast(Verdict, row["verdict"]),
-        claim=claim(label, "the config before it", row["verdict"], row, run.metric),
-        mean=row["mean"],
-        interval=bounds(row["ci_low"], row["ci_high"]),
-        difference=row["delta"],
-        difference_interval=bounds(row["delta_low"], row["delta_high"]),
-        p=row["p"],
-        p_holm=row["p_holm"],
-        seeds=row["seeds"],
-        failed=row["failed"],
-        stopped=row["stopped"],
-        missing=0,
-        refused=row["refused"],
-    )
+    before = "the config before it"
+    compared = ComparedVariant(change.name, label, change.after, before, before, row["verdict"])
+    return variant_result(compared, row, run.metric, (row["ci_low"], row["ci_high"]))

@@ -2,11 +2,12 @@
 
 from typing import Any, cast
 
-from dashboards.outcome.findings import Findings, bounds, claim
+from dashboards.outcome.findings import Findings
+from dashboards.outcome.variant_result import ComparedVariant, variant_result
 from dashboards.search import answer
 from dashboards.search.final_evaluation import FinalEvaluation
 from dashboards.search.view import SearchView
-from raysearch.messages import Metric, VariantResult, Verdict
+from raysearch.messages import Metric, VariantResult
 
 
 def findings(run: SearchView) -> Findings:
@@ -48,22 +49,5 @@ def _of_group(run: SearchView, group: str, evaluation: FinalEvaluation | None) -
 
 
 def _result(name: str, label: str, settings: Any, verdict: str, row: Any, metric: str, place: str) -> VariantResult:
-    return VariantResult(
-        name=name,
-        label=label,
-        settings=dict(settings),
-        reference="reference",
-        verdict=cast(Verdict, verdict),
-        claim=claim(label, f"the reference{place}", verdict, row, metric),
-        mean=row["mean"],
-        interval=bounds(row["ci_low"], row["ci_high"]),
-        difference=None if verdict == "reference" else row["delta"],
-        difference_interval=None if verdict == "reference" else bounds(row["delta_low"], row["delta_high"]),
-        p=row["p"],
-        p_holm=row["p_holm"],
-        seeds=row["seeds"],
-        failed=row["failed"],
-        stopped=row["stopped"],
-        missing=0,
-        refused=row["refused"],
-    )
+    compared = ComparedVariant(name, label, settings, "reference", f"the reference{place}", verdict)
+    return variant_result(compared, row, metric, (row["ci_low"], row["ci_high"]))
