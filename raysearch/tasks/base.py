@@ -72,6 +72,22 @@ class Worker:
         """Return this worker's part of a batch that all workers drew alike."""
         return batch[self.rank :: self.world_size]
 
+    def gather(self, part: Tensor, rows: int) -> Tensor:
+        """Put together what the workers computed of their shares: the inverse of `share`. All must call it together.
+
+        Args:
+            part: (r, ...) of this worker's share, of which `r` may be 0; of the same type on every worker.
+            rows: of all shares together.
+
+        Returns:
+            (rows, ...) on the device of `part`, on every worker.
+        """
+        if self.world_size == 1:
+            return part
+        whole = torch.zeros(rows, *part.shape[1:], dtype=part.dtype, device=self.device)
+        whole[self.rank :: self.world_size] = part.to(self.device)
+        return self.sum(whole).to(part.device)
+
     def sum(self, tensor: Tensor) -> Tensor:
         """Replace the tensor by its sum over the workers, on every worker, and return it."""
         if self.world_size > 1:

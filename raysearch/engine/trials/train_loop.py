@@ -18,6 +18,7 @@ from raysearch.engine.trials.mailbox import Begin, Flush, Reply, Step, Stop
 from raysearch.engine.trials.running_cell import RunningCell, read_start
 from raysearch.tasks.base import Feed, Worker
 from raysearch.tasks.builders import BuildTask
+from raysearch.tasks.user import UserCodeError
 
 Agree = Callable[[str], bool]
 
@@ -161,6 +162,8 @@ class CellServer:
         device.check_after(error, self.worker.device, self.worker.gpu_share, self._allocated)
         if self.worker.world_size > 1:
             kind = device.shared_kind(error)
+            if kind is None and isinstance(error, UserCodeError):
+                kind = "an error of the user's code"  # the device computes, as was just checked
             if kind is None or not self._agree(f"{kind} after {device.count_collectives()} collectives"):
                 raise error
 

@@ -195,7 +195,7 @@ def accuracies(
     at_once = max(1, min(head_limit, store.images_at_once // images_per_episode))
     indices = range(worker.rank, count, worker.world_size)  # none where there are more workers than episodes
     pairs = [episodes.draw(index) for index in indices]
-    correct = torch.zeros(count, dtype=torch.float64, device=worker.device)
+    counts = [torch.zeros(0, dtype=torch.float64, device=worker.device)]
     if pairs:
         support, query = (torch.from_numpy(np.stack(rows)) for rows in zip(*pairs, strict=True))
         true_ways = torch.arange(episodes.ways).repeat_interleave(episodes.queries)
@@ -203,15 +203,13 @@ def accuracies(
         true_ways = on_device[2]
         if store.complete:
             support, query, _ = on_device
-        counts = []
         for supports, queries in zip(support.split(at_once), query.split(at_once), strict=True):
             with autocast(worker.device, precision):
                 logits = network.head(store.maps(supports), store.maps(queries.flatten(1))).logits
             assert logits.shape == (len(supports), episodes.ways * episodes.queries, episodes.ways)
             counts.append((logits.argmax(-1) == true_ways).double().sum(-1))
-        correct[worker.rank :: worker.world_size] = torch.cat(counts)
     network.train(training)
-    return (worker.sum(correct) / (episodes.ways * episodes.queries)).cpu().numpy()
+    return (worker.gather(torch.cat(counts), count) / (episodes.ways * episodes.queries)).cpu().numpy()
 
 
 def fit_head(head: nn.Module, episodes: Episodes, values: int, free: int | None) -> int:

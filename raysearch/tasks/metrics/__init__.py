@@ -14,7 +14,7 @@ from raysearch.tasks.metrics.hamming_metrics import (
     r_precision,
     recall_by_radius,
 )
-from raysearch.tasks.metrics.ranking import Database, Ranking, UniqueCodes, class_ids
+from raysearch.tasks.metrics.ranking import Database, Ranking, UniqueCodes, class_ids, merge_codes
 
 __all__ = [
     "ClassCodes",
@@ -27,6 +27,7 @@ __all__ = [
     "lookup_nonempty",
     "lookup_success",
     "mean_average_precision",
+    "merge_codes",
     "precision_by_radius",
     "r_precision",
     "recall_by_radius",

@@ -20,6 +20,8 @@ from raysearch.models.hashing.packed import Words, hamming, pack
 
 Integers = NDArray[np.int64]
 Histograms = NDArray[np.int32]
+# Number of distances in memory at a time. It is one below the size from which torch's reductions start threads, which
+# cost more than they save for work of 10 microseconds.
 BLOCK = (1 << 15) - 1
 
 
@@ -39,6 +41,23 @@ class UniqueCodes:
         pairs = classes * (ids.max(initial=0) + 1) + ids
         _, first, inverse, counts = np.unique(pairs, return_index=True, return_inverse=True, return_counts=True)
         return cls(codes[first], classes[first], counts, inverse)
+
+    def share(self, rank: int, world_size: int) -> Self:
+        """Return every `world_size`-th pair from the `rank`-th on, with its items, in the same order.
+
+        >>> queries = UniqueCodes.from_codes(np.array([[7], [5], [7], [3]], np.uint64), np.array([0, 0, 0, 1]))
+        >>> queries.share(1, 2).codes.tolist(), queries.share(1, 2).counts.tolist()
+        ([[7]], [2])
+        """
+        part = slice(rank, None, world_size)
+        inverse = self.inverse[self.inverse % world_size == rank] // world_size
+        return type(self)(self.codes[part], self.classes[part], self.counts[part], inverse)
+
+    def mean(self, values: NDArray[Any]) -> Any:
+        """Return the mean over all items of values of the pairs: (u,) to a float, (u, ...) to an array."""
+        weighted = values * self.counts.reshape(-1, *[1] * (values.ndim - 1))
+        mean = weighted.sum(0) / self.counts.sum()
+        return float(mean) if values.ndim == 1 else mean
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,10 +96,6 @@ def _code_ids(codes: Words) -> Integers:
     return ids
 
 
-# Number of distances in memory at a time. It is one below the size from which torch's reductions start threads, which
-# cost more than they save for work of 10 microseconds.
-
-
 @dataclass(frozen=True, eq=False)
 class Ranking:
     """Distinct queries, the database, and the histograms of their distances. Counts are exact.
@@ -104,18 +119,11 @@ class Ranking:
         >>> ranking.items.tolist(), ranking.relevant.tolist()
         ([[1, 2, 0]], [[0, 1, 0]])
         """
-        shapes = [tuple(np.shape(codes)) for codes in (query_codes, database_codes)]
-        if [len(shape) for shape in shapes] != [2, 2] or shapes[0][1] != shapes[1][1]:
-            raise ValueError(f"codes of shapes {shapes[0]} and {shapes[1]} cannot be compared")
-        labels = [_array(query_labels), _array(database_labels)]
-        if any(array.shape != shape[:1] for array, shape in zip(labels, shapes, strict=True)):
-            raise ValueError("each code needs one label")
-        if shapes[0][0] == 0:
-            raise ValueError("there is no query to average over")
-        (query_classes, classes), class_count = class_ids(*labels)
-        queries = UniqueCodes.from_codes(pack(query_codes), query_classes)
-        database = Database.from_codes(pack(database_codes), classes, class_count)
-        bits = shapes[0][1]
+        return cls.from_merged(*merge_codes(query_codes, query_labels, database_codes, database_labels))
+
+    @classmethod
+    def from_merged(cls, queries: UniqueCodes, database: Database, bits: int) -> Self:
+        """Rank a database for distinct queries, as `merge_codes` returns them; there may be none."""
         return cls(_items(queries, database, bits), _relevant(queries, database, bits), queries, database)
 
     @property
@@ -125,13 +133,32 @@ class Ranking:
 
     def mean(self, values: NDArray[Any]) -> Any:
         """Return the mean over all queries of values of the distinct ones: (u,) to a float, (u, ...) to an array."""
-        weighted = values * self.queries.counts.reshape(-1, *[1] * (values.ndim - 1))
-        mean = weighted.sum(0) / self.queries.counts.sum()
-        return float(mean) if values.ndim == 1 else mean
+        return self.queries.mean(values)
 
     def each(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return values of the distinct queries for each query, in the given order: (u, ...) to (m, ...)."""
         return values[self.queries.inverse]
+
+
+def merge_codes(
+    query_codes: Any, query_labels: Any, database_codes: Any, database_labels: Any
+) -> tuple[UniqueCodes, Database, int]:
+    """Return the distinct queries, the database, and the length of a code; see `Ranking.from_codes`.
+
+    Raises:
+        ValueError: codes other than -1 and +1, shapes that do not fit, or no query.
+    """
+    shapes = [tuple(np.shape(codes)) for codes in (query_codes, database_codes)]
+    if [len(shape) for shape in shapes] != [2, 2] or shapes[0][1] != shapes[1][1]:
+        raise ValueError(f"codes of shapes {shapes[0]} and {shapes[1]} cannot be compared")
+    labels = [_array(query_labels), _array(database_labels)]
+    if any(array.shape != shape[:1] for array, shape in zip(labels, shapes, strict=True)):
+        raise ValueError("each code needs one label")
+    if shapes[0][0] == 0:
+        raise ValueError("there is no query to average over")
+    (query_classes, classes), class_count = class_ids(*labels)
+    queries = UniqueCodes.from_codes(pack(query_codes), query_classes)
+    return queries, Database.from_codes(pack(database_codes), classes, class_count), shapes[0][1]
 
 
 def blocks(rows: int, width: int) -> Iterator[slice]:

@@ -1,7 +1,11 @@
-"""The metrics of retrieval: queries of the test split, and of the held-out part, against the codes of the database."""
+"""The metrics of retrieval: queries of the test split, and of the held-out part, against the codes of the database.
+
+Several workers share the queries: see `shared_ranking`.
+"""
 
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,29 +15,49 @@ from raysearch.data.feed import ImageSet
 from raysearch.models.hashing.packed import pack
 from raysearch.studies.configs.user.metrics import UserMetric
 from raysearch.tasks import metric_definitions
-from raysearch.tasks.metrics import ClassCodes, Database, Ranking, class_ids, found_average_precision, hamming_metrics
-from raysearch.tasks.user import explain_user_error, plain_numbers
+from raysearch.tasks.base import Worker
+from raysearch.tasks.metrics import ClassCodes, Database, class_ids, found_average_precision, hamming_metrics
+from raysearch.tasks.retrieval.shared_ranking import Metric, SharedRanking
+from raysearch.tasks.user import compute_on_first, explain_user_error, plain_numbers
 
 Encode = Callable[[ImageSet], Tensor]  # images to codes (m, c) in {-1, +1}
-_QUERY_MEANS = (
-    "map", "map_index", "map_best_ties", "map_worst_ties", "map_at_100", "map_at_100_found", "r_precision",
-    "lookup_success",
-)  # fmt: skip
+# Each is a mean over the queries.
+_METRICS: dict[str, Metric] = {
+    "map": hamming_metrics.average_precision,
+    "map_index": partial(hamming_metrics.average_precision, ties="index"),
+    "map_best_ties": partial(hamming_metrics.average_precision, ties="best"),
+    "map_worst_ties": partial(hamming_metrics.average_precision, ties="worst"),
+    "map_at_100": partial(hamming_metrics.average_precision, k=metric_definitions.CUT),
+    "map_at_100_found": partial(found_average_precision, k=metric_definitions.CUT),
+    "r_precision": hamming_metrics.r_precision,
+    "lookup_success": partial(hamming_metrics.lookup_success, radius=metric_definitions.RADIUS),
+}
+_CURVES: dict[str, Metric] = {
+    "precision": hamming_metrics.precision_by_radius,
+    "recall": hamming_metrics.recall_by_radius,
+}
 
 
 class RetrievalEvaluator:
-    """Evaluates codes of a database; the queries are fixed.
+    """Evaluates codes of a database; the queries are fixed. All workers must call `validate` and `evaluate` together.
 
     Args:
         database: images that are retrieved. Their codes come with each call.
         test: queries of the final evaluation.
         held_out: queries of the evaluation during training; may be empty.
+        worker: ranks the database for its share of the queries.
         user_metrics: metrics of the user's own.
     """
 
     def __init__(
-        self, database: ImageSet, test: ImageSet, held_out: ImageSet, user_metrics: Sequence[UserMetric] = ()
+        self,
+        database: ImageSet,
+        test: ImageSet,
+        held_out: ImageSet,
+        worker: Worker,
+        user_metrics: Sequence[UserMetric] = (),
     ) -> None:
+        self._worker = worker
         self._user_metrics = user_metrics
         self._labels = database.labels
         self._test = test
@@ -46,7 +70,7 @@ class RetrievalEvaluator:
         Average precision takes many values. But where the images of a class share a code it is near one or near zero,
         so a mean over n queries changes in steps of about 1 / n.
         """
-        steps = {name: 1 / len(self._test) for name in _QUERY_MEANS if len(self._test)}
+        steps = {name: 1 / len(self._test) for name in _METRICS if len(self._test)}
         return steps | ({"map_validation": 1 / len(self._held_out)} if len(self._held_out) else {})
 
     def validate(self, encode: Encode, codes: Tensor) -> dict[str, float]:
@@ -58,8 +82,8 @@ class RetrievalEvaluator:
         """
         if not len(self._held_out):
             return {}
-        ranking = self._rank(encode, self._held_out, codes)
-        return {"map_validation": ranking.mean(hamming_metrics.average_precision(ranking))}
+        ranking = self._rank(encode(self._held_out), self._held_out, codes)
+        return ranking.means({"map_validation": hamming_metrics.average_precision})
 
     def evaluate(self, encode: Encode, codes: Tensor) -> dict[str, Any]:
         """Return the metrics of `metric_ids`, those of `describe`, and precision and recall by Hamming radius as JSON.
@@ -69,24 +93,10 @@ class RetrievalEvaluator:
             codes: (n, c) of the database.
         """
         query_codes = encode(self._test)
-        ranking = Ranking.from_codes(query_codes, self._test.labels, codes, self._labels)
-        metrics = {
-            "map": hamming_metrics.average_precision(ranking),
-            "map_index": hamming_metrics.average_precision(ranking, "index"),
-            "map_best_ties": hamming_metrics.average_precision(ranking, "best"),
-            "map_worst_ties": hamming_metrics.average_precision(ranking, "worst"),
-            "map_at_100": hamming_metrics.average_precision(ranking, k=metric_definitions.CUT),
-            "map_at_100_found": found_average_precision(ranking, metric_definitions.CUT),
-            "r_precision": hamming_metrics.r_precision(ranking),
-            "lookup_success": hamming_metrics.lookup_success(ranking, metric_definitions.RADIUS),
-        }
-        by_radius = {
-            "precision": hamming_metrics.precision_by_radius(ranking),
-            "recall": hamming_metrics.recall_by_radius(ranking),
-        }
-        curves = {name: ranking.mean(values).round(6).tolist() for name, values in by_radius.items()}
-        means = {name: ranking.mean(values) for name, values in metrics.items()}
-        means |= self._compute_user_metrics(query_codes, codes)
+        means = self._rank(query_codes, self._test, codes).means(_METRICS | _CURVES)
+        curves = {name: means.pop(name).round(6).tolist() for name in _CURVES}
+        if self._user_metrics:  # they take all codes, so the queries cannot be shared
+            means |= compute_on_first(lambda: self._compute_user_metrics(query_codes, codes), self._worker)
         return means | self.validate(encode, codes) | self.describe(codes) | {"by_radius": json.dumps(curves)}
 
     def describe(self, codes: Tensor) -> dict[str, float]:
@@ -117,5 +127,5 @@ class RetrievalEvaluator:
             values |= plain_numbers({metric.name: value}, metric.code.reference)
         return values
 
-    def _rank(self, encode: Encode, queries: ImageSet, codes: Tensor) -> Ranking:
-        return Ranking.from_codes(encode(queries), queries.labels, codes, self._labels)
+    def _rank(self, query_codes: Tensor, queries: ImageSet, codes: Tensor) -> SharedRanking:
+        return SharedRanking(query_codes, queries.labels, codes, self._labels, self._worker)

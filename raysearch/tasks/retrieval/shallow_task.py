@@ -46,7 +46,7 @@ class ShallowHashingTask:
         self.train, self.held_out = hold_out(worker.feed.train, config.data.validation)
         check_classes(self.train.labels)
         self.evaluator = evaluation.RetrievalEvaluator(
-            self.train, worker.feed.test, self.held_out, metric_definitions.user_metrics(config)
+            self.train, worker.feed.test, self.held_out, worker, metric_definitions.user_metrics(config)
         )
         self.metric_ids = metric_definitions.retrieval(config, "")
         self.metric_steps = self.evaluator.metric_steps
@@ -73,7 +73,7 @@ class ShallowHashingTask:
             self.encoder = hashing.fit(method, features, labels, self.config.hash.bits, self.seed, **self._options())
         except ValueError as error:
             raise UserError(f"hash.method={method}: {error}") from None
-        self.codes = self.encoder(features)
+        self.codes = self._share(self.encoder(features))
         self.done = 1
         report = {"iteration": 1, "phase": "train", "epochs": 0, **self.evaluator.describe(self.codes)}
         report |= self.evaluator.validate(self._encode, self.codes)
@@ -119,7 +119,12 @@ class ShallowHashingTask:
         assert self.encoder is not None, "nothing is fitted yet"
         channels = self.network.hash_layer.linear.in_features
         rows = torch.arange(len(images))
-        return self.encoder(self._image_encoder.vectors(partial(_pooled, self.network), channels, images, rows, BATCH))
+        vectors = self._image_encoder.vectors(partial(_pooled, self.network), channels, images, rows, BATCH)
+        return self._share(self.encoder(vectors))
+
+    def _share(self, codes: torch.Tensor) -> torch.Tensor:
+        """Return rank 0's codes: each worker fits an encoder, and GPUs may round differently."""
+        return self.worker.broadcast(codes.contiguous())
 
 
 def _pooled(network: Network, images: torch.Tensor) -> torch.Tensor:

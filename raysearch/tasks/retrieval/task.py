@@ -63,7 +63,7 @@ class RetrievalTask:
         check_classes(self.train.labels)
         check_batches(min(config.train.batch, config.train.samples, len(self.train)), worker.world_size)
         self.evaluator = evaluation.RetrievalEvaluator(
-            self.train, worker.feed.test, self.held_out, metric_definitions.user_metrics(config)
+            self.train, worker.feed.test, self.held_out, worker, metric_definitions.user_metrics(config)
         )
         self.metric_ids = metric_definitions.retrieval(config, "")
         self.metric_steps = self.evaluator.metric_steps

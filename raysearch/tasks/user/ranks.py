@@ -8,13 +8,11 @@ import json
 import time
 from typing import Any
 
-import torch
-from torch.distributed import PrefixStore, distributed_c10d
-
 from raysearch.core import UserError
 from raysearch.tasks.base import Worker
 from raysearch.tasks.user import plain_numbers
 from raysearch.tasks.user.held_thread import Raised, Reported, Returned, Started
+from raysearch.tasks.user.rank_store import new_store
 
 PATIENCE_SECONDS = 60.0  # after a rank returned before its last step, until the others have to do so too
 _PAUSES = (0.0005, 0.05)  # seconds between two looks: the first, and the longest
@@ -29,12 +27,7 @@ class Ranks:
     """
 
     def __init__(self, worker: Worker, reference: str) -> None:
-        store = distributed_c10d._get_default_store()
-        number = torch.zeros(1, dtype=torch.int64, device=worker.device)
-        if worker.rank == 0:
-            number += store.add("raysearch/user-tasks", 1)
-        worker.broadcast(number)
-        self._store = PrefixStore(f"raysearch/user-task-{int(number)}", store)
+        self._store = new_store(worker)
         self._rank = worker.rank
         self._others = [rank for rank in range(worker.world_size) if rank != worker.rank]
         self._reference = reference

@@ -2,6 +2,7 @@
 
 import errno
 import gc
+import sys
 import time
 import weakref
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from raysearch.engine.trials.train_loop import CellServer, explain_error, make_w
 from raysearch.engine.trials.worker_group import GroupSpec
 from raysearch.runs.checkpoints import Checkpoints
 from raysearch.tasks.base import NonFiniteLoss, Worker
+from raysearch.tasks.user import explain_user_error
 
 CPU = torch.device("cpu")
 GIB = 2**30
@@ -168,6 +170,42 @@ def test_a_cell_that_continues_names_all_its_devices(tmp_path: Path, monkeypatch
     monkeypatch.setattr(running_cell, "device_name", lambda place: "NVIDIA L4")
     server = CellServer(Cyclic, None, Worker(None, tmp_path))  # type: ignore[arg-type]
     assert server.execute(begin(storage=tmp_path)).device == "NVIDIA L4 + cpu"
+
+
+@pytest.fixture
+def group_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A process group of this process alone, in which a worker may take itself for one of two."""
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meeting", rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.usefixtures("group_of_one")
+@pytest.mark.parametrize(
+    ("error", "all_agree", "fails_alone"),
+    [
+        (ZeroDivisionError("in the user's file"), True, True),
+        (ZeroDivisionError("in the user's file"), False, False),
+        (UserError("k is too large"), True, True),
+    ],
+)
+def test_an_error_of_user_code_on_all_ranks_fails_the_cell_and_not_the_group(
+    error: Exception, all_agree: bool, fails_alone: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    agree = lambda kind: asked.append(kind) or all_agree  # noqa: E731
+    monkeypatch.setattr(Cyclic, "error", explain_user_error(error))
+    server = CellServer(Cyclic, None, Worker(None, Path(), world_size=2), agree)  # type: ignore[arg-type]
+    server.execute(begin())
+    if fails_alone:
+        assert server.execute(Step()).error == f"{type(error).__name__}: {error}"
+    else:
+        with pytest.raises(Exception, match="in the user's file"):
+            server.execute(Step())
+        server.end_cell()
+    assert len(asked) == 1
+    assert " after " in asked[0]
 
 
 class BrokenDevice(torch.overrides.TorchFunctionMode):

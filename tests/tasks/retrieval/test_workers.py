@@ -21,6 +21,7 @@ from raysearch.tasks.base import Feed, Worker
 from raysearch.tasks.retrieval.task import RetrievalTask
 
 from ..worker_group import run_groups
+from .shared_evaluation import SIZES
 from .small_runs import TIMES
 
 SHARED: dict[str, Any] = {
@@ -103,6 +104,13 @@ def single_worker(folder: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def two_workers(folder: Path) -> list[dict[str, Any]]:
     return [torch.load(folder / f"2-{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+@pytest.fixture(scope="module")
+def evaluated(folder: Path) -> dict[tuple[int, int], dict[str, Any]]:
+    """The evaluations of each process, by its world size and rank."""
+    places = [(world_size, rank) for world_size in (1, 2, 3) for rank in range(world_size)]
+    return {place: json.loads((folder / "evaluated-{}-{}.json".format(*place)).read_text()) for place in places}
 
 
 def together(halves: tuple[Tensor, Tensor]) -> Tensor:
@@ -226,6 +234,40 @@ def test_with_batch_norm_two_workers_end_near_one(
     changed = (first["method"]["codes"] != alone["method"]["codes"]).double().mean()
     assert 0 < changed < 0.15
     assert all(0 < abs(first["metrics"][name] - alone["metrics"][name]) < 0.2 for name in ("map", "map_index"))
+
+
+@pytest.mark.parametrize("case", SIZES)
+def test_workers_share_the_queries_and_have_the_numbers_of_one(
+    case: str, evaluated: dict[tuple[int, int], dict[str, Any]]
+) -> None:
+    alone = evaluated[1, 0][case]
+    assert all(outcome[case]["metrics"] == alone["metrics"] for outcome in evaluated.values())
+    assert ("map_validation" in alone["metrics"]) == (SIZES[case][1] > 0)
+    for world_size in (2, 3):
+        counts = np.array([evaluated[world_size, rank][case]["counts"] for rank in range(world_size)])
+        assert counts.sum(0).tolist() == alone["counts"]  # of test queries, and of held-out ones
+        assert (np.ptp(counts, axis=0) <= 1).all()
+
+
+def test_a_metric_of_a_user_is_computed_once_and_an_error_ends_all_ranks_alike(
+    evaluated: dict[tuple[int, int], dict[str, Any]],
+) -> None:
+    alone = evaluated[1, 0]
+    for (world_size, rank), outcome in evaluated.items():
+        assert outcome["median"] == alone["median"]
+        assert outcome["raises_elsewhere"]["mine"] == 2.0
+        assert outcome["gives_text"] == "UserError: mine.py:mine: 'mine' is a str ('high'), not a number"
+        assert outcome["mistaken"].startswith("UserError: k is too large")
+        assert outcome["raises"].startswith("UserCodeError: ")
+        assert "no such neighbour" in outcome["raises"]
+        assert ("ZeroDivisionError" in outcome["raises"]) == (rank > 0), world_size  # rank 0's has it as its type
+
+
+def test_the_codes_of_a_fitted_method_are_those_of_rank_zero(
+    evaluated: dict[tuple[int, int], dict[str, Any]],
+) -> None:
+    assert all(outcome["fitted"] == evaluated[1, 0]["fitted"] for outcome in evaluated.values())
+    assert 0 < evaluated[1, 0]["fitted"]["metrics"]["map"] < 1
 
 
 def test_shares_of_all_ranks_are_the_batch() -> None:

@@ -2,6 +2,8 @@
 
     python -m tests.tasks.retrieval.worker_process RANK WORLD_SIZE FOLDER
 
+First all processes are one group of three, and evaluate. Then each belongs to its own group, and evaluates again.
+
 FOLDER holds `images-SIDE.npz` and `cases.json` (name -> {"changes": dotted settings, "double": bool}); the outcome is
 `WORLD_SIZE-RANK.pt`. Only rank 0 can update database codes: anywhere else the attempt ends the process.
 """
@@ -22,11 +24,17 @@ from raysearch.studies.configs import overrides
 from raysearch.tasks.base import Feed, Worker
 from raysearch.tasks.retrieval.task import RetrievalTask
 from raysearch.tasks.retrieval.views import Batch, Outputs, PixelViews
-from tests.tasks.worker_group import join_group
+from tests.tasks.retrieval import shared_evaluation
+from tests.tasks.worker_group import GROUPS, join_group
 
 
 def main(rank: int, world_size: int, folder: Path) -> None:
+    position = GROUPS.index((world_size, rank))
+    join_group(position, len(GROUPS), folder)  # before the cases, which take the groups unequal times
+    shared_evaluation.write(position, len(GROUPS), folder)
+    torch.distributed.destroy_process_group()
     join_group(rank, world_size, folder)
+    shared_evaluation.write(rank, world_size, folder)
     if rank > 0:
         adsh.update_codes = forbidden
     cases = json.loads((folder / "cases.json").read_text())
