@@ -13,8 +13,9 @@ A study file imports from here:
 Names are loaded when they are first used, so importing raysearch imports neither torch nor Ray.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from raysearch.core.lazy import attribute_loader
 
 if TYPE_CHECKING:
     from raysearch.api.run_results import load
@@ -54,10 +55,7 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'raysearch' has no attribute '{name}'")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+__getattr__ = attribute_loader(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

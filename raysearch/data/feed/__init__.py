@@ -5,9 +5,9 @@ Both modes give the same bytes for the same rows. `augment` turns them into rand
 What turns images into tensors is imported when it is first used, since the driver of a study decodes without torch.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from raysearch.core.lazy import attribute_loader
 from raysearch.data.feed.decoding import Decoder, DecodeSpec, RayDataDecoder, ThreadDecoder, chunk_rows
 from raysearch.data.feed.image_set import MEAN, STD, ImageSet, Pixels, normalize
 from raysearch.data.feed.philox import uniforms
@@ -67,17 +67,13 @@ __all__ = [
 ]
 
 _NEED_TORCH = {
-    "augment": "augmentation",
-    "draw_views": "augmentation",
-    "occurrences": "augmentation",
-    "DeviceImages": "device_images",
-    "CudaLink": "pinned_ring",
-    "HostLink": "pinned_ring",
-    "PinnedRing": "pinned_ring",
+    "augment": ".augmentation",
+    "draw_views": ".augmentation",
+    "occurrences": ".augmentation",
+    "DeviceImages": ".device_images",
+    "CudaLink": ".pinned_ring",
+    "HostLink": ".pinned_ring",
+    "PinnedRing": ".pinned_ring",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _NEED_TORCH:
-        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    return getattr(importlib.import_module(f"{__name__}.{_NEED_TORCH[name]}"), name)
+__getattr__ = attribute_loader(__name__, _NEED_TORCH)
