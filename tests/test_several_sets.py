@@ -1,12 +1,18 @@
 """A study on several data sets, as a user runs it: one that cannot be opened is a hole, and runs once it is mended."""
 
+import contextlib
 import csv
 import json
 import shutil
 import statistics
+import subprocess
+import sys
+import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from raysearch import sweep
@@ -15,8 +21,10 @@ from raysearch.runs import results
 from raysearch.studies.analysis import statistics as paired
 
 from .commands import run_app, run_python
+from .engine import sweeps
 
 CLASSES = {"Six": 6, "Four": 4, "Eight": 8}
+LOGGED = "with open({log!r}, 'a') as file:\n        print(len(labels), run.config['width'], run.seed, file=file)"
 STUDY = '''
 from raysearch import Ablation, factor
 
@@ -107,6 +115,53 @@ def test_one_table_for_all_sets_and_a_hole_that_is_mended(data: dict[str, Path],
     ran = run_python(["-m", "raysearch.sweep"], *words)
     assert "6 cells were taken over" in ran.stdout
     assert "nothing to run" in ran.stdout
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_and_its_table_is_that_of_an_undisturbed_run(
+    data: dict[str, Path], tmp_path: Path
+) -> None:
+    log = tmp_path / "log.txt"
+    wait = f"{LOGGED.format(log=str(log))}\n    import time; time.sleep(1)\n    sign ="
+    (tmp_path / "study.py").write_text(STUDY.replace("sign =", wait))
+    out = tmp_path / "killed" / "run"
+    command = [sys.executable, "-m", "raysearch.sweep", *map(str, _words(data, out))]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        deadline = time.monotonic() + 240
+        while len(list((out / "cells").glob("*.parquet"))) < 5:
+            assert process.poll() is None, process.communicate()[0]
+            assert time.monotonic() < deadline, "no five cells in four minutes"
+            time.sleep(0.05)
+    finally:
+        children = sweeps.kill(process)
+        for child in children:  # Ray takes a minute to notice that its driver is gone
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
+    psutil.wait_procs(children, timeout=60)
+    before = {path: path.stat().st_mtime_ns for path in (out / "cells").glob("*.parquet")}
+    begun = log.read_text().splitlines()
+    assert 5 <= len(before) < 18
+
+    ran = run_python(["-m", "raysearch.sweep"], *_words(data, out))
+    assert ran.returncode == 0, ran.stderr
+    assert f"18 cells, 6 variants x 3 seeds; {18 - len(before)} to run" in ran.stdout
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    times = Counter(log.read_text().splitlines())
+    assert len(times) == 18
+    again = [cell for cell, number in times.items() if number > 1]
+    assert len(again) == len(begun) - len(before), "only cells that the kill interrupted run again"
+    assert max(times.values()) <= 2
+    rows = results.load(out).select(["variant", "seed", "status"]).to_pylist()
+    assert len({(row["variant"], row["seed"]) for row in rows}) == len(rows) == 18
+    assert {row["status"] for row in rows} == {"finished"}
+
+    undisturbed = tmp_path / "undisturbed" / "run"
+    ran = run_python(["-m", "raysearch.sweep"], *_words(data, undisturbed))
+    assert ran.returncode == 0, ran.stderr
+    assert "18 to run" in ran.stdout
+    for name in ("main.csv", "main.md", "main.tex"):
+        assert (out / "tables" / name).read_text() == (undisturbed / "tables" / name).read_text()
 
 
 def test_a_set_that_is_not_there_is_named_before_anything_runs(

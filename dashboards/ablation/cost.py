@@ -13,7 +13,7 @@ from dashboards.ablation import figures, row_limits
 from dashboards.ablation.judging import rule_words
 from dashboards.ablation.variant import Variant
 from dashboards.ablation.view import View
-from dashboards.html import Markup, embed, formats, section, tag, verdicts
+from dashboards.html import Markup, embed, formats, page_parts, section, tag, verdicts
 from raysearch.runs import CostRecord, StudyRecord
 
 FRONT = "front"  # name of the trace that joins the Pareto front
@@ -80,7 +80,7 @@ def spent(study: StudyRecord, cells: Sequence[Mapping[str, Any]]) -> Markup:
     retried = [row for row in distinct if (row.get("attempts") or 1) > 1]
     if retried:
         facts.append(("Needed more than one attempt", formats.count(len(retried), "cell")))
-    return tag("dl", *(tag("div", tag("dt", name), tag("dd", fact)) for name, fact in facts), class_="facts")
+    return page_parts.facts_list(facts)
 
 
 def cost_facts(cost: CostRecord) -> list[tuple[str, str]]:

@@ -20,9 +20,8 @@ def effects(run: view.View) -> go.Figure | None:
     shown = [variant for variant in row_limits.shown(run, verdicts.ROWS_IN_FIGURE) if not variant.is_reference]
     if not shown:
         return None
-    labels = [figures.text(variant.label) for variant in shown]
-    lines = max(label.count("<br>") for label in labels) + 1
-    row = 24 + 16 * lines if len(shown) <= 40 else 24
+    labels, lines = figures.row_labels(shown)
+    row = (24 if len(shown) <= figures.MANY_ROWS else 8) + 16 * lines
     figure = figures.base(70 + row * len(shown))
     figure.add_vline(x=0, line={"color": figures.GREY, "width": 1.5})
     # the text of a missing result is beside zero, on the side with more room

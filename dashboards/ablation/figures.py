@@ -6,6 +6,7 @@ meaning. The page's style sheet sets texts, grids and backgrounds, for light, da
 
 import html
 import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 import plotly.graph_objects as go
@@ -19,6 +20,7 @@ BLUE = "#2b83ba"
 VERMILLION = "#d55e00"
 GREEN = "#009e73"
 GREY = "#808890"
+MANY_ROWS = 40  # of a figure; more are drawn closer together
 _MAX_LINES = 6  # of a label
 STYLES = {  # verdict -> color and plotly's symbol
     "better": (GREEN, "triangle-up"),
@@ -68,17 +70,34 @@ def escaped(label: str) -> str:
     return html.escape(label, quote=False)  # without a `<` no quote can end anything
 
 
-def text(label: str, width: int = 22) -> str:
-    """Return text for plotly: escaped, broken to fit beside an axis on a phone, and cut if long."""
+def text(label: str, width: int = 22, most: int = _MAX_LINES) -> str:
+    """Return text for plotly: escaped, broken to fit beside an axis on a phone, and cut if long.
+
+    Args:
+        label: plain text.
+        width: of a line, in characters.
+        most: number of lines.
+    """
     lines: list[str] = []
     for part in label.replace(" (", "\n(").replace(", ", ",\n").split("\n") if len(label) > width else [label]:
         if lines and len(lines[-1]) + len(part) < width:
             lines[-1] += f" {part}"
         else:
             lines += textwrap.wrap(part, width) or [""]
-    if len(lines) > _MAX_LINES:  # every row of a figure is as high as its highest label
-        lines = [*lines[: _MAX_LINES - 1], f"{lines[_MAX_LINES - 1]}\N{HORIZONTAL ELLIPSIS}"]
+    if len(lines) > most:  # every row of a figure is as high as its highest label
+        lines = [*lines[: most - 1], f"{lines[most - 1]}\N{HORIZONTAL ELLIPSIS}"]
     return "<br>".join(escaped(line) for line in lines)
+
+
+def row_labels(variants: Sequence[Variant]) -> tuple[list[str], int]:
+    """Return the labels of the rows of a figure, and the lines of the highest. Many rows have at most two lines each.
+
+    Args:
+        variants: the variants of the rows.
+    """
+    most = _MAX_LINES if len(variants) <= MANY_ROWS else 2
+    labels = [text(variant.label, most=most) for variant in variants]
+    return labels, max(label.count("<br>") for label in labels) + 1
 
 
 def panel(figure: go.Figure, name: str, domain: tuple[float, float], title: str) -> None:
@@ -159,8 +178,8 @@ def cost(run: View) -> go.Figure | None:
         return None
     row_of = {variant.name: index for index, variant in enumerate(shown)}
     cells = [row for variant in shown for row in variant.rows if row.get("seconds") is not None]
-    labels = [text(variant.label) for variant in shown]
-    row = 14 + 15 * (max(label.count("<br>") for label in labels) + 1) if len(shown) <= 40 else 22
+    labels, lines = row_labels(shown)
+    row = (14 if len(shown) <= MANY_ROWS else 7) + 15 * lines
     figure = base(70 + row * len(shown))
     finished = [row["status"] == "finished" for row in cells]
     figure.add_trace(

@@ -1,7 +1,7 @@
 """The section that explains how each number on the page is computed."""
 
 from dashboards.ablation.view import View
-from dashboards.html import Section, formats, section, tag
+from dashboards.html import Section, formats, page_parts
 
 _TERMS = {
     "Cell, variant, seed": "A variant is one setting of the factors. A cell is a variant trained with one seed. All "
@@ -79,8 +79,7 @@ def definitions(run: View) -> Section:
     terms = {formats.metric_name(run.metric): metric(run), **_rule_terms(run)} | (
         {"Published": _PUBLISHED} if run.published else {}
     )
-    listed = [tag("div", tag("dt", name), tag("dd", text)) for name, text in terms.items()]
-    return section("definitions", "How the numbers are computed", tag("dl", *listed, class_="listing"))
+    return page_parts.definitions(terms)
 
 
 def _rule_terms(run: View) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from dashboards.ablation.judging import rule_words
 from dashboards.ablation.judging.answer import sentence
 from dashboards.ablation.view import View
-from dashboards.html import Markup, breakable_name, formats, join, tag
+from dashboards.html import Markup, breakable_name, formats, join, page_parts, tag
 from raysearch.runs import DataRecord, SplitRecord, StudyRecord, config_section
 from raysearch.studies.analysis import statistics
 
@@ -25,14 +25,8 @@ def opening(run: View, has_gallery: bool = False, answer: Markup | None = None) 
         ("Design", _design(run)),
         *gallery(has_gallery),
     ]
-    return tag(
-        "header",
-        tag("p", f"raysearch \N{MIDDLE DOT} {study.study}", class_="brand"),
-        tag("h1", study.question or study.study or "A run"),
-        answer or _answer(run),
-        caution(study),
-        tag("dl", *(tag("div", tag("dt", name), tag("dd", fact)) for name, fact in facts), class_="facts"),
-    )
+    title = study.question or study.study or "A run"
+    return page_parts.header(study.study, title, facts, answer or _answer(run), caution(study))
 
 
 def _answer(run: View) -> Markup:
@@ -40,7 +34,7 @@ def _answer(run: View) -> Markup:
     finding, separator, rest = sentence(run).partition("; ")
     lead = tag("strong", breakable_name(finding + ("." if separator else "")))
     text = join(lead, " " if rest else "", breakable_name(rest[:1].upper() + rest[1:]))
-    return tag("section", tag("h2", "Answer"), tag("p", text), class_="answer", aria_label="Answer")
+    return page_parts.answer_box(tag("p", text))
 
 
 def caution(study: StudyRecord) -> Markup | None:

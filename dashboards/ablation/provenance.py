@@ -9,7 +9,7 @@ from typing import Any
 from dashboards.ablation import row_limits
 from dashboards.ablation.config_diff import between, flat, words
 from dashboards.ablation.view import View
-from dashboards.html import Markup, Section, formats, markup, tag, verdicts
+from dashboards.html import Markup, Section, formats, markup, page_parts, tag, verdicts
 from dashboards.run_data import loads, mapping
 from raysearch.runs import StudyRecord
 from raysearch.studies.analysis.devices import device_counts
@@ -46,8 +46,8 @@ def section(study: StudyRecord, rows: Sequence[Mapping[str, Any]], *configs: Any
     facts += [("Versions", pairs(study.versions)), ("Hardware", _hardware(study.hardware))]
     facts += [("Cells ran on", _environments(rows)), ("Devices", devices_text(rows))]
     facts += [("Set on the command line", pairs(study.settings.get("overrides", study.settings)))]
-    listing = (tag("div", tag("dt", name), tag("dd", fact)) for name, fact in facts if fact)
-    return markup.section("provenance", "Provenance", tag("dl", *listing, class_="listing"), *configs)
+    listing = page_parts.listing((term, value) for term, value in facts if value)
+    return markup.section("provenance", "Provenance", listing, *configs)
 
 
 def _when(stamp: Any) -> str:

@@ -22,6 +22,7 @@ from dashboards.html import (
     formats,
     join,
     number_cell,
+    page_parts,
     section,
     table_element,
     tag,
@@ -59,14 +60,8 @@ def header(comparison: Comparison) -> Markup:
     lead = tag("strong", breakable_name(finding + ("." if semicolon else "")))
     answer = join(lead, " " if rest else "", breakable_name(rest[:1].upper() + rest[1:]))
     laptop_runs = [run.study for run in comparison.runs.values() if run.study.profile == "laptop"]
-    return tag(
-        "header",
-        tag("p", "raysearch \N{MIDDLE DOT} comparison", class_="brand"),
-        tag("h1", title),
-        tag("section", tag("h2", "Answer"), tag("p", answer), class_="answer", aria_label="Answer"),
-        caution(laptop_runs[0]) if laptop_runs else None,
-        tag("dl", *(tag("div", tag("dt", term), tag("dd", fact)) for term, fact in facts), class_="facts"),
-    )
+    limits = caution(laptop_runs[0]) if laptop_runs else None
+    return page_parts.header("comparison", title, facts, page_parts.answer_box(tag("p", answer)), limits)
 
 
 def runs(comparison: Comparison) -> Markup:
@@ -177,9 +172,7 @@ def cost(comparison: Comparison) -> Markup | None:
 def definitions(comparison: Comparison) -> Markup:
     """Explain the terms of the page."""
     first = comparison.first_run
-    terms = {formats.metric_name(first.metric): metric_definition(first), **_TERMS}
-    entries = (tag("div", tag("dt", term), tag("dd", text)) for term, text in terms.items())
-    return section("definitions", "How the numbers are computed", tag("dl", *entries, class_="listing"))
+    return page_parts.definitions({formats.metric_name(first.metric): metric_definition(first), **_TERMS})
 
 
 def _finished(run: View) -> Markup:

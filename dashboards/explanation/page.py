@@ -8,7 +8,7 @@ from dashboards.ablation.sections import without_result
 from dashboards.explanation import figures, tables
 from dashboards.explanation.answer import answer_sentences
 from dashboards.explanation.view import ExplanationView
-from dashboards.html import Markup, Section, breakable_name, embed, formats, section, tag
+from dashboards.html import Markup, Section, breakable_name, embed, formats, page_parts, section, tag
 from dashboards.report_sections import draw_page, register_sections
 
 _TERMS = {
@@ -45,19 +45,10 @@ def _header(run: ExplanationView, gallery: bool) -> Markup:
         *([("Cells", header.reused(study))] if study.adopted else []),
         *header.gallery(gallery),
     ]
-    return tag(
-        "header",
-        tag("p", f"raysearch \N{MIDDLE DOT} {study.study}, explained", class_="brand"),
-        tag("h1", study.question or study.study),
-        _answer(run),
-        header.caution(study),
-        tag("dl", *(tag("div", tag("dt", term), tag("dd", fact)) for term, fact in facts), class_="facts"),
-    )
-
-
-def _answer(run: ExplanationView) -> Markup:
     leads = [tag("strong", breakable_name(f"{sentence} ")) for sentence in answer_sentences(run)]
-    return tag("section", tag("h2", "Answer"), tag("p", *leads), class_="answer", aria_label="Answer")
+    answer = page_parts.answer_box(tag("p", *leads))
+    title = study.question or study.study
+    return page_parts.header(f"{study.study}, explained", title, facts, answer, header.caution(study))
 
 
 def path_section(run: ExplanationView) -> Markup | None:
@@ -98,8 +89,7 @@ def failures(run: ExplanationView) -> Markup | None:
 
 
 def _definitions(run: ExplanationView) -> Section:
-    entries = [tag("div", tag("dt", term), tag("dd", text)) for term, text in _TERMS.items()]
-    return section("definitions", "How the numbers are computed", tag("dl", *entries, class_="listing"))
+    return page_parts.definitions(_TERMS)
 
 
 def _provenance(run: ExplanationView) -> Section:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from dashboards.ablation import header as ablation_header
 from dashboards.gallery.elements import Detail, DisplayNames, fit_page
-from dashboards.html import Markup, breakable_name, formats, join, plain_document, table_element, tag
+from dashboards.html import Markup, breakable_name, formats, join, page_parts, plain_document, table_element, tag
 from dashboards.report import GALLERY
 from raysearch.core import atomic
 from raysearch.inspection.cell_choice import CellChoice
@@ -82,12 +82,8 @@ def _header(study: StudyRecord) -> Markup:
         ("Data", ablation_header.data(study.data, whole=bool(study.splits))),
         ("Report", tag("a", "report.html", href="report.html")),
     ]
-    return tag(
-        "header",
-        tag("p", f"raysearch \N{MIDDLE DOT} {study.study} \N{MIDDLE DOT} gallery", class_="brand"),
-        tag("h1", study.question or study.study),
-        tag("dl", *(tag("div", tag("dt", term), tag("dd", fact)) for term, fact in facts), class_="facts"),
-    )
+    brand = f"{study.study} \N{MIDDLE DOT} gallery"
+    return page_parts.header(brand, study.question or study.study, facts)
 
 
 def _networks_section(networks: Networks, names: DisplayNames) -> Markup:

@@ -1,9 +1,9 @@
 """Output formats: escaped HTML, the page skeleton, embedded figures, numbers as text, and tables in every format.
 
-Other folders import the names below; `formats` and `verdicts` are used as modules.
+Other folders import the names below; `formats`, `page_parts` and `verdicts` are used as modules.
 """
 
-from dashboards.html import formats, markup, verdicts
+from dashboards.html import formats, markup, page_parts, verdicts
 from dashboards.html.documents import document, embed, plain_document
 from dashboards.html.markup import (
     EmbeddedFigure,
@@ -40,6 +40,7 @@ __all__ = [
     "join",
     "markup",
     "number_cell",
+    "page_parts",
     "plain_document",
     "section",
     "table_element",

@@ -1,7 +1,7 @@
 """The page of a search: its header, the order of its sections, and the terms that it explains."""
 
 from dashboards.ablation import header, provenance
-from dashboards.html import Markup, Section, breakable_name, formats, join, markup, section, tag
+from dashboards.html import Markup, Section, breakable_name, formats, join, markup, page_parts, tag
 from dashboards.report_sections import draw_page, register_sections
 from dashboards.search import paper_tables, sections, tables
 from dashboards.search.answer import answer_sentences
@@ -60,14 +60,7 @@ def _header(run: SearchView, gallery: bool) -> Markup:
         *([("Learned", _learned(run))] if study.learned else []),
         *header.gallery(gallery),
     ]
-    return tag(
-        "header",
-        tag("p", f"raysearch \N{MIDDLE DOT} {study.study}", class_="brand"),
-        tag("h1", study.question or study.study),
-        _answer(run),
-        header.caution(study),
-        tag("dl", *(tag("div", tag("dt", term), tag("dd", fact)) for term, fact in facts), class_="facts"),
-    )
+    return page_parts.header(study.study, study.question or study.study, facts, _answer(run), header.caution(study))
 
 
 def _learned(run: SearchView) -> Markup:
@@ -80,8 +73,9 @@ def _answer(run: SearchView) -> Markup:
     """Return the answer; the sentences of the groups are larger than the last one."""
     *answers, tried = answer_sentences(run)
     leads = [tag("strong", breakable_name(sentence)) for sentence in answers]
-    text = tag("p", *leads, breakable_name(tried) if leads else tag("strong", breakable_name(tried)))
-    return tag("section", tag("h2", "Answer"), text, class_="answer", aria_label="Answer")
+    return page_parts.answer_box(
+        tag("p", *leads, breakable_name(tried) if leads else tag("strong", breakable_name(tried)))
+    )
 
 
 def _space(run: SearchView) -> Markup | None:
@@ -100,9 +94,7 @@ def _definitions(run: SearchView) -> Section:
     directions = {"max": "higher is better", "min": "lower is better"}
     metrics = "; ".join(f"{run.ids.get(metric, metric)}, {directions[run.modes[metric]]}" for metric in run.metrics)
     source = "The task reports it in each step" if run.study.code else "The test split chooses nothing"
-    terms = {"Chosen by": f"{metrics}. {source}.", **_TERMS}
-    entries = [tag("div", tag("dt", term), tag("dd", text)) for term, text in terms.items()]
-    return section("definitions", "How the numbers are computed", tag("dl", *entries, class_="listing"))
+    return page_parts.definitions({"Chosen by": f"{metrics}. {source}.", **_TERMS})
 
 
 def _provenance(run: SearchView) -> Section:

@@ -5,20 +5,16 @@ its reason. Nothing is averaged over data sets.
 """
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from dashboards.ablation.judging import rule_words
 from dashboards.ablation.variant import Variant
-from dashboards.ablation.view import View
 from dashboards.html import Cell, Column, FirstThatFits, Markup, Table, formats, join, tag, verdicts
+from dashboards.several_sets import notes, places
+from dashboards.several_sets.places import ColumnKey
 from dashboards.several_sets.view import SetsView
 from raysearch.studies.analysis import best_method
-
-_MOST_HOLES = 8  # reasons below the table
-_LONGEST_REASON = 160  # characters
-ColumnKey = tuple[str, tuple[Any, ...]]  # the data set, and the levels of the factors in `within`
 
 
 @dataclass(frozen=True)
@@ -74,16 +70,16 @@ class MainTable:
         columns: list[Column[Method]] = [Column("method", lambda method: method.name)]
         for key in self.columns:
             columns += [
-                Column(name, functools.partial(_csv_value, key, name), group=_column_title(key))
+                Column(name, functools.partial(_csv_value, key, name), group=places.column_title(key))
                 for name in ("mean", "half_width", "seeds", "verdict", "best", "published", "hole")
             ]
         return Table(columns, self.methods)
 
     def _table(self, draw: Any) -> Table[Method]:
-        columns: list[Column[Method]] = [Column("method", lambda method: method.name, "name", widths=(None, 30))]
+        columns: list[Column[Method]] = [Column("Method", lambda method: method.name, "name", widths=(None, 30))]
         for key in self.columns:
             data_set, levels = key
-            title = ", ".join(map(formats.level, levels)) if levels else data_set
+            title = places.levels_title(levels) if levels else data_set
             columns.append(Column(title, functools.partial(_drawn, draw, key), group=data_set if levels else ""))
         return Table(columns, self.methods, " ".join(self.notes), title=self.run.metric_id,
                      ends_section=lambda method: method is self._last_run())  # fmt: skip
@@ -99,7 +95,7 @@ def main_table(run: SetsView) -> MainTable:
     entries: dict[str, dict[ColumnKey, Entry]] = {}
     columns: dict[ColumnKey, None] = {}
     for data_set, view in run.on_set.items():
-        for name, levels, variant in _placed(view):
+        for name, levels, variant in places.placed(view):
             columns[data_set, levels] = None
             published = variant.published[0] if variant.published else None
             hole = _hole(run, data_set, variant)
@@ -109,43 +105,19 @@ def main_table(run: SetsView) -> MainTable:
         Method(name, {key: _marked(entry, best.get(key) == name) for key, entry in row.items()})
         for name, row in entries.items()
     ]
-    ordered = _sorted_columns(run, list(columns))
-    return MainTable(run, tuple(ordered), (*methods, *_cited(run, ordered)), tuple(_notes(run, entries, bool(best))))
+    ordered = places.in_order(columns, run.on_set)
+    failed = [
+        (f"{places.column_title(key)} {name}", entry.variant)
+        for name, row in entries.items()
+        for key, entry in row.items()
+        if entry.variant is not None and entry.hole in ("failed", "stopped")
+    ]
+    below = tuple(notes.notes(run, failed, bool(best)))
+    return MainTable(run, tuple(ordered), (*methods, *_cited(run, ordered)), below)
 
 
 def _marked(entry: Entry, is_best: bool) -> Entry:
     return Entry(entry.variant, entry.published, is_best, entry.hole)
-
-
-def _sorted_columns(run: SetsView, columns: list[ColumnKey]) -> list[ColumnKey]:
-    """Return the columns by data set, and within one by numeric levels."""
-    names = list(run.on_set)
-
-    def _rank(key: ColumnKey) -> tuple[int, tuple[float, ...]]:
-        data_set, levels = key
-        numbers = tuple(float(level) if isinstance(level, int | float) else 0.0 for level in levels)
-        return names.index(data_set), numbers
-
-    return sorted(columns, key=_rank)
-
-
-def _placed(view: View) -> Iterator[tuple[str, tuple[Any, ...], Variant]]:
-    """Yield the method's name, the levels of the column, and the variant, for each place of each variant."""
-    within = [name for name in view.study.within if name in view.factors]
-    others = [name for name in view.factors if name not in within]
-    for variant in view.variants:
-        if not within:
-            yield variant.label, (), variant
-            continue
-        for levels in variant.places(within + others):
-            words = [_level_words(name, level) for name, level in zip(others, levels[len(within) :], strict=True)]
-            yield ", ".join(words) or "all", levels[: len(within)], variant
-
-
-def _level_words(factor: str, level: Any) -> str:
-    if isinstance(level, bool):
-        return f"{factor} {'on' if level else 'off'}"
-    return level if isinstance(level, str) else f"{factor}={formats.level(level)}"
 
 
 def _hole(run: SetsView, data_set: str, variant: Variant) -> str:
@@ -182,63 +154,10 @@ def _cited(run: SetsView, columns: list[ColumnKey]) -> list[Method]:
         known = [variant.published_levels for variant in view.variants]
         for levels, value in view.published.beyond(known, run.metric):
             key = (data_set, tuple(levels.get(name) for name in within))
-            words = [_level_words(name, level) for name, level in levels.items() if name not in within]
+            name = places.method_name({factor: level for factor, level in levels.items() if factor not in within})
             if key in columns:
-                rows.setdefault(f"{', '.join(words)} (cited)", {})[key] = Entry(None, value)
+                rows.setdefault(f"{name} (cited)", {})[key] = Entry(None, value)
     return [Method(name, row, is_cited=True) for name, row in rows.items()]
-
-
-def _notes(run: SetsView, entries: Mapping[str, Mapping[ColumnKey, Entry]], has_best: bool) -> Iterator[str]:
-    yield f"{formats.metric_name(run.metric)}: mean over seeds \N{PLUS-MINUS SIGN} half its 95 % interval."
-    if run.study.within:
-        yield f"Columns: {', '.join(run.study.within)}."
-    yield (
-        "An arrow up: better than the reference of the column, paired by seed; an arrow down: worse. "
-        f"Holm's correction covers all {formats.count(run.comparisons[1], 'comparison')} on all data sets."
-    )
-    if run.is_provisional:
-        yield "Not all planned cells have ended, so nothing is marked."
-    elif run.study.looks:
-        yield "The best of a column is not marked in a study with looks."
-    elif has_best:
-        yield "Bold: the best of its column, decided against every other method."
-    else:
-        yield "In no column the best method is decided against every other one."
-    papers = dict.fromkeys(view.published.paper for view in run.on_set.values() if view.published is not None)
-    if papers:
-        yield f"In brackets: published ({'; '.join(papers)})."
-        without = [name for name, view in run.on_set.items() if view.published is None]
-        if without:
-            yield f"No published numbers: {formats.listed(without)}."
-    if notes := rule_words.as_sentences(rule_words.table_notes(run)):
-        yield notes
-    yield from _hole_notes(run, entries)
-
-
-def _hole_notes(run: SetsView, entries: Mapping[str, Mapping[ColumnKey, Entry]]) -> Iterator[str]:
-    """Yield the reasons for holes, those of whole data sets first."""
-    for name, error in run.left_out.items():
-        yield f"{name} could not be opened: {_short(error)}."
-    places: dict[str, list[str]] = {}
-    for name, row in entries.items():
-        for key, entry in row.items():
-            if entry.variant is not None and entry.hole in ("failed", "stopped"):
-                error = next((str(cell["error"]) for cell in entry.variant.rows if cell.get("error")), "no error")
-                places.setdefault(_short(error), []).append(f"{_column_title(key)} {name}")
-    for error, names in list(places.items())[:_MOST_HOLES]:
-        yield f"{formats.listed(names, most=4)} failed: {error}."
-    if len(places) > _MOST_HOLES:
-        yield f"{len(places) - _MOST_HOLES} more errors are in the section on cells without a result."
-
-
-def _short(error: str) -> str:
-    line = (error.strip().splitlines() or [""])[-1].rstrip(".")
-    return line if len(line) <= _LONGEST_REASON else f"{line[:_LONGEST_REASON]}\N{HORIZONTAL ELLIPSIS}"
-
-
-def _column_title(key: ColumnKey) -> str:
-    data_set, levels = key
-    return " ".join([data_set, *map(formats.level, levels)])
 
 
 def _drawn(draw: Any, key: ColumnKey, method: Method) -> Cell:
@@ -285,7 +204,9 @@ def _page_cell(entry: Entry) -> Cell:
     if entry.hole:
         lines.append(tag("small", entry.hole, class_="hole"))
     elif half:
-        lines.append(tag("small", f"\N{PLUS-MINUS SIGN}{half}{verdicts.MARKS.get(_arrow(entry.variant), '')}"))
+        verdict = _arrow(entry.variant)
+        mark = tag("span", verdicts.MARKS[verdict], class_=verdicts.verdict_class(verdict)) if verdict else None
+        lines.append(tag("small", f"\N{PLUS-MINUS SIGN}{half}", mark))
     if not entry.hole and row["seeds"] < entry.variant.planned:
         lines.append(tag("small", f"{row['seeds']}/{entry.variant.planned} seeds", class_="hole"))
     if published is not None:

@@ -4,10 +4,20 @@ from typing import Any
 
 from dashboards.ablation import cost, glossary, header, provenance, sections, tables
 from dashboards.ablation import page as ablation_page
-from dashboards.html import Markup, Section, breakable_name, formats, join, section, table_element, tag
+from dashboards.html import (
+    Markup,
+    Section,
+    breakable_name,
+    formats,
+    number_cell,
+    page_parts,
+    section,
+    table_element,
+    tag,
+)
 from dashboards.report_sections import draw_page, register_sections
-from dashboards.several_sets import ranks
-from dashboards.several_sets.answer import sentences
+from dashboards.run_data import mean
+from dashboards.several_sets import answer, ranks
 from dashboards.several_sets.main_table import main_table
 from dashboards.several_sets.view import SetsView
 
@@ -20,6 +30,7 @@ def results_section(run: SetsView) -> Section:
 def sets_section(run: SetsView) -> Section:
     """Return the table of the data sets, with a link to the page of each."""
     pages = run.page_names()
+    has_notes = any(of_set.error or of_set.warnings for of_set in run.study.data_sets.values())
     body: list[list[Any]] = []
     for name, view in run.on_set.items():
         of_set = run.study.data_sets[name]
@@ -34,12 +45,28 @@ def sets_section(run: SetsView) -> Section:
                 counts + failed,
                 formats.metric(of_set.chance) if of_set.chance is not None else "",
                 tag("code", (of_set.data.content_hash or "")[:12]),
-                tag("td", "; ".join(notes), class_="wide"),
+                *([tag("td", "; ".join(notes), class_="wide")] if has_notes else []),
             ]
         )
-    titles = ["Data set", "Images", "Cells finished", "Chance", "Hash", "Notes"]
+    titles = ["Data set", "Images", "Cells finished", "Chance", "Hash", *(["Notes"] if has_notes else [])]
     note = "Each data set has a page of its own, with its variants, effects, learning curves and other metrics."
     return section("sets", "Data sets", table_element(titles, body, note))
+
+
+def cost_section(run: SetsView) -> Section:
+    """Return the time and money of the study, and of each data set; its page has those of the variants."""
+    body: list[list[Any]] = []
+    for name, view in run.on_set.items():
+        cells = list({row["cell"]: row for row in view.rows}.values())
+        seconds = sum(row.get("seconds") or 0.0 for row in cells)
+        per_cell = mean(row.get("seconds") for variant in view.variants for row in variant.timed)
+        gpu = sum(row.get("gpu_seconds") or 0.0 for row in cells)
+        body.append([name, number_cell(formats.seconds(seconds), by=seconds),
+                     number_cell(formats.seconds(per_cell), by=per_cell),
+                     number_cell(formats.seconds(gpu) if gpu else formats.NONE, by=gpu)])  # fmt: skip
+    titles = ["Data set", "All cells", "Mean of the finished cells", "On GPUs"]
+    note = " ".join(part for part in (run.times_note, "The page of a data set has the time of each variant.") if part)
+    return section("cost", "Cost", cost.spent(run.study, run.rows), table_element(titles, body, note))
 
 
 register_sections(
@@ -48,7 +75,7 @@ register_sections(
         "results": results_section,
         "ranks": ranks.ranks_section,
         "sets": sets_section,
-        "cost": cost.cost_section,
+        "cost": cost_section,
         "failures": sections.failures,
         "provenance": provenance.provenance,
         "definitions": glossary.definitions,
@@ -79,5 +106,10 @@ def table_files(run: SetsView) -> dict[str, str]:
 
 
 def _answer(run: SetsView) -> Markup:
-    lines = (tag("p", breakable_name(line)) for line in sentences(run))
-    return tag("section", tag("h2", "Answer"), join(*lines), class_="answer", aria_label="Answer")
+    """Return the answer, a paragraph per data set."""
+    lines = [
+        *(tag("p", line) for line in answer.preface(run)),
+        *(tag("p", tag("b", name), ": ", breakable_name(text)) for name, text in answer.on_each_set(run).items()),
+        *(tag("p", breakable_name(line)) for line in answer.warnings(run)),
+    ]
+    return page_parts.answer_box(*lines)

@@ -6,6 +6,7 @@ import plotly.graph_objects as go
 
 from dashboards.ablation import figures
 from dashboards.html import Markup, embed, formats, section, tag
+from dashboards.several_sets import places
 from dashboards.several_sets.main_table import MainTable, main_table
 from dashboards.several_sets.view import SetsView
 from raysearch.studies.analysis import mean_ranks
@@ -13,6 +14,10 @@ from raysearch.studies.analysis.mean_ranks import MeanRanks
 
 _ROW = 24  # pixels per label
 _BAR = 0.35  # rows between two bars
+_BEYOND = 0.4  # ranks, of the axis beyond the first and the last
+_LETTER = 7.5  # pixels, in labels
+_LONGEST_NAME = 16  # letters; two of them and the axis fit on a phone
+_MOST_TICKS = 8  # side by side on a phone
 
 
 def ranks_section(run: SetsView) -> Markup | None:
@@ -22,21 +27,22 @@ def ranks_section(run: SetsView) -> Markup | None:
     table = main_table(run)
     parts: list[Any] = []
     for number, levels in enumerate(dict.fromkeys(levels for _, levels in table.columns)):
-        title = f"{', '.join(run.study.within)} {', '.join(map(formats.level, levels))}" if levels else ""
+        title = f"{', '.join(run.study.within)} {places.levels_title(levels)}" if levels else ""
         ranked, note = rank_column(table, levels)
-        parts.append(tag("h3", title) if title else None)
         if ranked is None:
-            parts.append(tag("p", note, class_="note"))
-            continue
-        order = formats.listed([f"{name} {rank:.2f}" for name, rank in ranked.ranks.items()], most=30)
-        caption = f"{_verdict(ranked)} {note}".strip()
-        parts.append(embed(draw(ranked), f"plot-ranks-{number}", caption, f"Mean ranks: {order}"))
+            drawn = tag("p", note, class_="note")
+        else:
+            order = formats.listed([f"{name} {rank:.2f}" for name, rank in ranked.ranks.items()], most=30)
+            caption = f"{_verdict(ranked)} {note}".strip()
+            drawn = embed(draw(ranked), f"plot-ranks-{number}", caption, f"Mean ranks: {order}")
+        parts.append(tag("div", tag("h3", title) if title else None, drawn))
     text = (
-        "Methods are ranked on each data set by their mean over seeds; 1 is the best. A bar joins methods that cannot "
-        "be told apart. Ranks are about these data sets as a sample of all that might have been taken (Demšar, JMLR "
-        "2006). They do not replace the paired comparisons within each set."
+        "Methods are ranked on each data set by their mean over seeds; 1 is the best. A bar joins methods that "
+        "Nemenyi's test does not tell apart at the 5 % level over all pairs. Ranks are about these data sets as a "
+        "sample of all that might have been taken (Demšar, JMLR 2006). They do not replace the paired comparisons "
+        "within each set."
     )
-    return section("ranks", "Mean ranks", tag("p", text, class_="note"), *parts)
+    return section("ranks", "Mean ranks", tag("p", text, class_="note"), tag("div", *parts, class_="grid wide"))
 
 
 def rank_column(table: MainTable, levels: tuple[Any, ...]) -> tuple[MeanRanks | None, str]:
@@ -68,11 +74,7 @@ def _verdict(ranked: MeanRanks) -> str:
     p = formats.p_value(ranked.p)
     if not ranked.differs:
         return f"Friedman's test finds no difference on {ranked.sets} data sets (p {p})."
-    difference = f"{ranked.critical_difference:.2f}"
-    return (
-        f"Friedman's test on {ranked.sets} data sets: p {p}. Mean ranks that differ by {difference} or more are told "
-        "apart at the 5 % level over all pairs (Nemenyi)."
-    )
+    return f"Friedman's test on {ranked.sets} data sets: p {p}. Critical difference {ranked.critical_difference:.2f}."
 
 
 def draw(ranked: MeanRanks) -> go.Figure:
@@ -84,20 +86,23 @@ def draw(ranked: MeanRanks) -> go.Figure:
     first = 0.6 + _BAR * len(groups)  # rows from the axis to the first label
     deepest = first + left - 1
     figure = figures.base(int(70 + _ROW * (deepest + 1)))
+    widest = 0
     for index, name in enumerate(names):
         rank = ranked.ranks[name]
         is_left = index < left
         depth = first + (index if is_left else count - 1 - index)
-        edge = 1 - 0.06 * count if is_left else count + 0.06 * count
+        edge = 1 - _BEYOND if is_left else count + _BEYOND
         figure.add_trace(
             go.Scatter(
                 x=[rank, rank, edge], y=[0, depth, depth], mode="lines", hoverinfo="text", cliponaxis=False,
                 line={"color": figures.GREY, "width": 1}, hovertext=f"{figures.escaped(name)}: {rank:.2f}",
             )
         )  # fmt: skip
-        text = f"{name} {rank:.2f}" if is_left else f"{rank:.2f} {name}"
+        short = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}\N{HORIZONTAL ELLIPSIS}"
+        label = f"{short} {rank:.2f}" if is_left else f"{rank:.2f} {short}"
+        widest = max(widest, len(label))
         figure.add_annotation(
-            x=edge, y=depth, text=figures.escaped(text), showarrow=False, xanchor="right" if is_left else "left"
+            x=edge, y=depth, text=figures.escaped(label), showarrow=False, xanchor="right" if is_left else "left"
         )
     for index, group in enumerate(groups):
         depth = 0.3 + _BAR * index
@@ -108,8 +113,10 @@ def draw(ranked: MeanRanks) -> go.Figure:
                 hovertext=figures.escaped(", ".join(group)),
             )
         )  # fmt: skip
-    margin = 0.5 * count  # of ranks, for the labels
+    room = int(_LETTER * widest) + 8
+    figure.update_layout(margin={"l": room, "r": room})
     figure.update_yaxes(range=[deepest + 0.6, -0.2], visible=False)
-    figure.update_xaxes(range=[1 - margin, count + margin], side="top", tickvals=list(range(1, count + 1)),
+    ticks = list(range(1, count + 1, 1 if count <= _MOST_TICKS else 2))
+    figure.update_xaxes(range=[1 - _BEYOND, count + _BEYOND], side="top", tickvals=ticks, tickangle=0,
                         title_text="mean rank", showgrid=False)  # fmt: skip
     return figure

@@ -1,4 +1,4 @@
-"""Searches and explanations whose cells are answered by a function, in this process and without Ray."""
+"""Studies whose cells are answered by a function, in this process and without Ray."""
 
 import contextlib
 import json
@@ -17,8 +17,8 @@ from raysearch.engine.drivers.explanation import request as explain_request
 from raysearch.engine.drivers.sweep_request import SweepRequest
 from raysearch.engine.options import Options, Run, RunContext
 from raysearch.engine.trials.jobs import Job
-from raysearch.runs import StudyRecord, Surroundings, results
-from raysearch.studies.design import Plan, Search, plan_search
+from raysearch.runs import DataRecord, StudyRecord, Surroundings, describe, results
+from raysearch.studies.design import Cell, JoinedPlan, Plan, Search, plan_search
 
 Score = Callable[[Mapping[str, Any], int], float | None]  # config and seed -> metric; None: the cell fails
 
@@ -42,6 +42,9 @@ class AnsweringSession:
 
     def metric_ids(self, config: Any) -> dict[str, str]:
         return {"map": "map@test"}
+
+    def can_run(self, cell: Cell) -> bool:
+        return True
 
     def prepare(self, cells: Any, limit: float | None) -> bool:
         return True
@@ -88,7 +91,7 @@ def drive(
 ) -> tuple[bool, list[Job]]:
     """Run a planned study; return whether it is complete, and the cells that ran."""
     driver: Driver = open_driver(plan)
-    record: StudyRecord = driver.describe(Surroundings(settings={}))
+    record: StudyRecord = driver.describe(_surroundings(plan))
     context = RunContext(
         Run(directory, None, shards.NO_DATA, record), options or Options(), Console(quiet=True), Interrupt()
     )
@@ -103,6 +106,17 @@ def drive(
         patch.setattr(session, "open_session", _open)
         complete = driver.run(context)
     return complete, answering.ran
+
+
+def _surroundings(plan: Plan) -> Surroundings:
+    """Return the surroundings of a study, on each of its data sets if it has several."""
+    if not isinstance(plan, JoinedPlan):
+        return Surroundings(settings={})
+    parts = {
+        name: Surroundings(settings={}, data=DataRecord(name=name, content_hash=part.data))
+        for name, part in plan.parts.items()
+    }
+    return describe.join_surroundings(parts, plan.data)
 
 
 def run_search(directory: Path, search: Search, score: Score) -> None:
