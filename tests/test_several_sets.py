@@ -128,10 +128,10 @@ def test_a_killed_run_goes_on_and_its_table_is_that_of_an_undisturbed_run(
     command = [sys.executable, "-m", "raysearch.sweep", *map(str, _words(data, out))]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + 400
         while len(list((out / "cells").glob("*.parquet"))) < 5:
             assert process.poll() is None, process.communicate()[0]
-            assert time.monotonic() < deadline, "no five cells in four minutes"
+            assert time.monotonic() < deadline, "no five cells so far"
             time.sleep(0.05)
     finally:
         children = sweeps.kill(process)

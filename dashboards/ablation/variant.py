@@ -1,7 +1,7 @@
 """A variant of a study, with its comparison, its cells and its labels."""
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -187,9 +187,14 @@ def scaled(factor: str, settings: Mapping[str, Any], declared: Mapping[str, Any]
     return all(isinstance(value, int) and not isinstance(value, bool) for value in values) and values[0] != values[1]
 
 
-def levels(variant: Variant) -> str:
-    """Return the variant's levels of all factors, as run and as declared."""
-    parts = [f"{key}={formats.level(value)}" for key, value in variant.settings.items()]
+def levels(variant: Variant, left_out: Collection[str] = ()) -> str:
+    """Return the variant's levels of all factors, as run and as declared.
+
+    Args:
+        variant: the variant.
+        left_out: factors without which its levels are given.
+    """
+    parts = [f"{key}={formats.level(value)}" for key, value in variant.settings.items() if key not in left_out]
     return label(", ".join(parts), variant.settings, variant.declared)
 
 

@@ -61,14 +61,15 @@ def _of_path(run: ExplanationView, path: ExplainedPath) -> str:
     if WITHIN in by_verdict:
         verb = "changes" if len(by_verdict[WITHIN]) == 1 else "change"
         parts.append(f"{_names(by_verdict[WITHIN])} {verb} it by less than the margin of {run.study.margin:g}")
-    open_changes = [
-        change for verdict in ("undecided", "no interval", "no result") for change in by_verdict.get(verdict, [])
-    ]
+    open_changes = [change for verdict in ("undecided", "no interval") for change in by_verdict.get(verdict, [])]
     if open_changes and len(by_verdict) > 1:
         seeds = formats.count(max(change.step["seeds"] for change in open_changes), "seed")
         parts.append(
             f"{_names(open_changes)} {'does' if len(open_changes) == 1 else 'do'} nothing that {seeds} can show"
         )
+    if "no result" in by_verdict:
+        verb = "has" if len(by_verdict["no result"]) == 1 else "have"
+        parts.append(f"{_names(by_verdict['no result'])} {verb} no result")
     text = "; ".join(parts)
     suffix = "" if run.is_complete else "; there is no verdict before all planned cells have ended"
     return f"{text}{suffix}."

@@ -39,7 +39,7 @@ def _header(run: ExplanationView, gallery: bool) -> Markup:
         ("Search", run.explanation.search or "not recorded"),
         ("Profile", study.profile or "not recorded"),
         ("Data", header.data(study.data)),
-        ("Order chosen by", f"{', '.join(run.study.metrics[:1])}, seeds {choosing}"),
+        ("Order chosen by", ", ".join([*run.study.metrics[:1], f"seeds {choosing}"])),
         ("Judged by", tag("code", run.metric_id)),
         ("Seeds", formats.seeds(study.seeds)),
         *([("Cells", header.reused(study))] if study.adopted else []),

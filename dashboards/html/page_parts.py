@@ -5,6 +5,8 @@ from typing import Any
 
 from dashboards.html.markup import Markup, Section, section, tag
 
+_LONGEST_FACT = 100  # characters beside other facts; longer ones have a line of their own
+
 
 def header(
     brand: str,
@@ -33,12 +35,12 @@ def answer_box(*paragraphs: Markup) -> Markup:
 
 def facts_list(facts: Iterable[tuple[str, Any]]) -> Markup:
     """Return terms above their values, side by side."""
-    return _terms(facts, "facts")
+    return tag("dl", *(_fact(term, value) for term, value in facts), class_="facts")
 
 
 def listing(entries: Iterable[tuple[str, Any]]) -> Markup:
     """Return terms beside their values, one below the other."""
-    return _terms(entries, "listing")
+    return tag("dl", *(tag("div", tag("dt", term), tag("dd", value)) for term, value in entries), class_="listing")
 
 
 def definitions(terms: Mapping[str, Any]) -> Section:
@@ -46,5 +48,6 @@ def definitions(terms: Mapping[str, Any]) -> Section:
     return section("definitions", "How the numbers are computed", listing(terms.items()))
 
 
-def _terms(entries: Iterable[tuple[str, Any]], css_class: str) -> Markup:
-    return tag("dl", *(tag("div", tag("dt", term), tag("dd", value)) for term, value in entries), class_=css_class)
+def _fact(term: str, value: Any) -> Markup:
+    is_long = len(value.striptags() if isinstance(value, Markup) else str(value)) > _LONGEST_FACT
+    return tag("div", tag("dt", term), tag("dd", value), class_="wide" if is_long else None)

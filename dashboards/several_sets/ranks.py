@@ -1,5 +1,7 @@
 """The section on mean ranks over five data sets or more, with a critical-difference diagram per column of a set."""
 
+import html
+import math
 from typing import Any
 
 import plotly.graph_objects as go
@@ -13,11 +15,12 @@ from raysearch.studies.analysis import mean_ranks
 from raysearch.studies.analysis.mean_ranks import MeanRanks
 
 _ROW = 24  # pixels per label
+_TALL_ROW = 34  # pixels per label of two lines
 _BAR = 0.35  # rows between two bars
 _BEYOND = 0.4  # ranks, of the axis beyond the first and the last
-_LETTER = 7.5  # pixels, in labels
-_LONGEST_NAME = 16  # letters; two of them and the axis fit on a phone
-_MOST_TICKS = 8  # side by side on a phone
+_LETTER = 8  # pixels, in labels
+_LINE = 12  # letters of a name; two labels and the axis fit on a phone
+_MOST_TICKS = 5  # side by side on a phone
 
 
 def ranks_section(run: SetsView) -> Markup | None:
@@ -85,7 +88,9 @@ def draw(ranked: MeanRanks) -> go.Figure:
     groups = ranked.groups()
     first = 0.6 + _BAR * len(groups)  # rows from the axis to the first label
     deepest = first + left - 1
-    figure = figures.base(int(70 + _ROW * (deepest + 1)))
+    labels = {name: figures.text(name, _LINE, most=2) for name in names}
+    row = _ROW if all("<br>" not in label for label in labels.values()) else _TALL_ROW
+    figure = figures.base(int(70 + row * (deepest + 1)))
     widest = 0
     for index, name in enumerate(names):
         rank = ranked.ranks[name]
@@ -98,12 +103,10 @@ def draw(ranked: MeanRanks) -> go.Figure:
                 line={"color": figures.GREY, "width": 1}, hovertext=f"{figures.escaped(name)}: {rank:.2f}",
             )
         )  # fmt: skip
-        short = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}\N{HORIZONTAL ELLIPSIS}"
-        label = f"{short} {rank:.2f}" if is_left else f"{rank:.2f} {short}"
-        widest = max(widest, len(label))
-        figure.add_annotation(
-            x=edge, y=depth, text=figures.escaped(label), showarrow=False, xanchor="right" if is_left else "left"
-        )
+        label = f"{labels[name]} {rank:.2f}" if is_left else f"{rank:.2f} {labels[name]}"
+        widest = max(widest, *(len(html.unescape(line)) for line in label.split("<br>")))
+        side = "right" if is_left else "left"
+        figure.add_annotation(x=edge, y=depth, text=label, showarrow=False, xanchor=side, align=side)
     for index, group in enumerate(groups):
         depth = 0.3 + _BAR * index
         figure.add_trace(
@@ -116,7 +119,7 @@ def draw(ranked: MeanRanks) -> go.Figure:
     room = int(_LETTER * widest) + 8
     figure.update_layout(margin={"l": room, "r": room})
     figure.update_yaxes(range=[deepest + 0.6, -0.2], visible=False)
-    ticks = list(range(1, count + 1, 1 if count <= _MOST_TICKS else 2))
+    ticks = list(range(1, count + 1, math.ceil(count / _MOST_TICKS)))
     figure.update_xaxes(range=[1 - _BEYOND, count + _BEYOND], side="top", tickvals=ticks, tickangle=0,
                         title_text="mean rank", showgrid=False)  # fmt: skip
     return figure

@@ -183,8 +183,10 @@ def _saved(run: View) -> str:
 
 
 def _reference(run: View) -> str:
-    detail = levels(run.reference) if run.study.design != "leave_one_out" else "everything on"
-    return f"the reference ({detail})" if detail else "the reference"
+    within = run.study.within
+    detail = levels(run.reference, within) if run.study.design != "leave_one_out" else "everything on"
+    name = f"the reference of its {' and '.join(within)}" if within else "the reference"
+    return f"{name} ({detail})" if detail else name
 
 
 def _ranked(run: View, verdict: str) -> list[Variant]:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from dashboards.ablation import cost, tables
+from dashboards.ablation import cost, effects, figures, tables
 from dashboards.ablation import page as ablation_page
 from dashboards.ablation.view import view
 from raysearch.runs import results
+from raysearch.studies.design import Ablation, factor
 
 from ..conftest import ablation, write_run
 
@@ -38,3 +39,19 @@ def test_without_a_price_there_is_no_column(tmp_path: Path) -> None:
     run = view(results.read_study(directory), results.load(directory))
     assert cost.cost_by_variant(run) == {}
     assert "Machines" not in ablation_page.page(run)
+
+
+def test_labels_of_many_rows_do_not_cover_each_other(tmp_path: Path) -> None:
+    levels = tuple(range(10, 80, 10))
+    crossed = [factor("srem.regions", *levels), factor("srem.size", *levels)]
+    reference = {"srem.regions": 10, "srem.size": 10}
+    study = Ablation("Which?", "retrieval", reference, crossed, design="full")
+    directory = write_run(tmp_path / "run", study, seeds=1)
+    run = view(results.read_study(directory), results.load(directory))
+    for figure in (figures.cost(run), effects.effects(run)):
+        assert figure is not None
+        labels = figure.layout.yaxis.ticktext
+        assert len(labels) >= 48
+        lines = max(label.count("<br>") for label in labels) + 1
+        assert lines > 1
+        assert figure.layout.height / len(labels) >= 15 * lines

@@ -132,3 +132,10 @@ def test_records_that_contradict_themselves_are_reported(tmp_path: Path) -> None
     many = write_run(tmp_path / "many", [str(number) for number in range(3000)], {"reference": 0.5})
     with pytest.raises(UserError, match="more than 2,000 changes"):
         write(many)
+
+
+def test_a_change_without_a_result_is_not_said_to_do_nothing(tmp_path: Path) -> None:
+    run = write_run(tmp_path, ["a", "b", "c"], {"reference": 0.5, "reference with a": 0.55, "best": 0.56})
+    assert {change.name: change.verdict for change in view_of(run).changes}["b"] == "no result"
+    assert "b and c have no result" in answer_of(run)
+    assert "nothing that" not in answer_of(run)
