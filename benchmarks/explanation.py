@@ -8,6 +8,10 @@ raysearch's, which chooses the order on three seeds and judges it on others; and
 the seeds that chose its order. A plain numpy rule runs 20,000 explanations per case. The first 200 also go through
 `studies.analysis.change_path`, and the script fails where order, verdict or interval differ.
 
+Races judge the path at 3, 5, 8, 12 and 20 seeds, and stop what is decided or within the margin. Beside them are the same
+paths with 20 seeds for all. The first 40 also go through `studies.analysis.raced_path`. "After gain" are races of
+searches whose judging seeds showed a gain of the best config, by a paired t-test: both ends of the path use them again.
+
 The last line is JSON: the share of explanations without any effect that claim something, by both rules, then all
 figures.
 
@@ -22,125 +26,30 @@ Measured, 20,000 explanations per case:
   seeds in all. With a margin of 1.5 and 10 seeds, 96.9 % of the comparisons of the other five end within the margin.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
+from explained import races
+from explained.paths import (
+    CASES,
+    CHANGES,
+    LEVEL,
+    NAMES,
+    RACED_CASES,
+    SPREAD,
+    Case,
+    Draws,
+    Outcome,
+    choose_order,
+    draw,
+    shipped_cells,
+)
 from rich.console import Console
 from rich.table import Table
 from scipy import special
 from script import make_parser, print_figures
 
 from raysearch.studies.analysis import change_path
-
-CHANGES = 8
-CHOOSING = 3  # seeds, as `explanation_plan.CHOOSING_SEEDS`
-LEVEL = 0.05
-SPREAD = 0.01  # standard deviation of a paired difference
-NAMES = [f"change {number}" for number in range(CHANGES)]
-
-
-@dataclass(frozen=True)
-class Case:
-    """A simulated search.
-
-    Attributes:
-        name: in the results.
-        effects: of the changes, in standard deviations of a paired difference.
-        judging: number of seeds that judge.
-        margin: of a gain that does not matter, in the same unit.
-    """
-
-    name: str
-    effects: tuple[float, ...]
-    judging: int
-    margin: float | None = None
-
-
-NOTHING = (0.0,) * CHANGES
-THREE = (8.0, 6.0, 5.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-CASES = (
-    Case("nothing matters, 5 seeds", NOTHING, 5),
-    Case("nothing matters, 10 seeds", NOTHING, 10),
-    Case("three matter, 5 seeds", THREE, 5),
-    Case("three matter, 10 seeds, margin 1.5", THREE, 10, 1.5),
-    Case("small effects, 10 seeds", (1.0, 0.7, 0.5, 0.3, -0.3, -0.5, 0.0, 0.0), 10),
-)
-
-
-@dataclass(frozen=True)
-class Draws:
-    """The noise of simulated explanations, in the unit of the metric.
-
-    Attributes:
-        candidates: of the configs that meet at each step (explanations, steps, changes, choosing seeds).
-        start: of the reference (explanations, choosing seeds).
-        path: of the configs of the path (explanations, steps + 1, judging seeds).
-        left_out: of the best config without each change but the last of the path (explanations, steps - 1, judging
-            seeds).
-    """
-
-    candidates: np.ndarray
-    start: np.ndarray
-    path: np.ndarray
-    left_out: np.ndarray
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What is claimed; the last axis are the steps of the path, then the changes that are left out but the last.
-
-    Attributes:
-        order: number of the change at each step (explanations, steps).
-        verdicts: 1 better, -1 worse, 0 undecided, 2 within the margin.
-        low: bound of the interval.
-        high: bound of the interval.
-        truth: the true effect.
-    """
-
-    order: np.ndarray
-    verdicts: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    truth: np.ndarray
-
-
-def draw(case: Case, number: int, seed: int = 0) -> Draws:
-    """Draw the noise of a number of explanations."""
-    rng = np.random.default_rng([seed, CASES.index(case)])
-    noise = SPREAD / np.sqrt(2)
-    return Draws(
-        candidates=rng.normal(0, noise, (number, CHANGES, CHANGES, CHOOSING)),
-        start=rng.normal(0, noise, (number, CHOOSING)),
-        path=rng.normal(0, noise, (number, CHANGES + 1, case.judging)),
-        left_out=rng.normal(0, noise, (number, CHANGES - 1, case.judging)),
-    )
-
-
-def choose_order(candidates: np.ndarray, start: np.ndarray, effects: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the order of each path, and the differences of its steps on the seeds that chose it.
-
-    Args:
-        candidates: see `Draws`.
-        start: see `Draws`.
-        effects: of the changes, in the unit of the metric.
-    """
-    number = len(start)
-    rows = np.arange(number)
-    taken = np.zeros((number, CHANGES), dtype=bool)
-    current = start
-    order = []
-    differences = []
-    for step in range(CHANGES):
-        gains = effects[None, :, None] + candidates[:, step] - current[:, None]
-        means = np.where(taken, -np.inf, gains.mean(axis=2))
-        chosen = means.argmax(axis=1)
-        order.append(chosen)
-        differences.append(gains[rows, chosen])
-        current = candidates[rows, step, chosen]
-        taken[rows, chosen] = True
-    return np.stack(order, axis=1), np.stack(differences, axis=1)
 
 
 def judge(differences: np.ndarray, margin: float | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -193,33 +102,9 @@ def explain_naively(case: Case, number: int, seed: int = 1) -> Outcome:
 
 def explain_as_shipped(case: Case, draws: Draws, index: int) -> tuple[list[str], list[dict[str, Any]]]:
     """Explain one of the simulated searches by raysearch; return its path and the rows of its comparisons."""
-    effects = dict(zip(NAMES, SPREAD * np.array(case.effects), strict=True))
-
-    def _values(made: frozenset[str], noise: np.ndarray, first: int) -> dict[int, float]:
-        level = 0.5 + sum(effects[name] for name in made)
-        return {first + position: level + value for position, value in enumerate(noise.tolist())}
-
-    path: list[str] = []
-    current = draws.start[index]
-    for step in range(CHANGES):
-        noises = dict(zip(NAMES, draws.candidates[index, step], strict=True))
-        made = frozenset(path)
-        candidates = {name: _values(made | {name}, noises[name], 0) for name in NAMES if name not in made}
-        path.append(change_path.choose_next(_values(made, current, 0), candidates))
-        current = noises[path[-1]]
-    configs = {frozenset(path[:length]): draws.path[index, length] for length in range(CHANGES + 1)}
-    best = frozenset(path)
-    configs |= {best - {name}: draws.left_out[index, place] for place, name in enumerate(path[:-1])}
-    rows = [
-        {"variant": str(sorted(made)), "seed": seed, "status": "finished", "config": str(sorted(made)), "map": value}
-        for made, noise in configs.items()
-        for seed, value in _values(made, noise, CHOOSING).items()
-    ]
-    pairs = [
-        (str(sorted(comparison.without)), str(sorted(comparison.made))) for comparison in change_path.comparisons(path)
-    ]
+    path, table, pairs = shipped_cells(case, draws, index)
     margin = None if case.margin is None else case.margin * SPREAD
-    return path, change_path.judge(pa.Table.from_pylist(rows), "map", pairs, "max", margin)
+    return path, change_path.judge(table, "map", pairs, "max", margin)
 
 
 def check_shipped(case: Case, draws: Draws, outcome: Outcome, number: int) -> None:
@@ -287,7 +172,28 @@ def main() -> None:
     console.print(table)
     first = results[CASES[0].name]
     head = {f"{name}_{rule}": first[rule][name] for name in ("any_wrong_claim", "bias_first_step") for rule in first}
-    print_figures({**head, "explanations": number, "figures": results})
+    raced = race_all(number, is_quick, console)
+    head["any_wrong_claim_race"] = raced[RACED_CASES[0].name]["any_wrong_claim"]
+    print_figures({**head, "explanations": number, "figures": results, "races": raced})
+
+
+def race_all(number: int, is_quick: bool, console: Console) -> dict[str, dict[str, float]]:
+    """Race the cases that looks judge, print a table, and return their figures."""
+    shares = ("any_wrong_claim", "any_wrong_claim_fixed", "search_gained", "any_wrong_claim_after_gain")
+    shares += ("any_wrong_claim_after_gain_5_seeds", "coverage_of_all_looks")
+    shares += ("power", "power_fixed", "all_found", "null_within_margin", "saved")
+    table = Table("case", *(name.replace("_", " ") for name in shares), "cells")
+    results = {}
+    for case in RACED_CASES:
+        draws = draw(case, number)
+        outcome = races.race(case, draws)
+        races.check_shipped(case, draws, outcome, 4 if is_quick else 40)
+        figures = races.figures_of(outcome)
+        results[case.name] = figures
+        texts = [f"{figures[name]:.1%}" if name in figures else "" for name in shares]
+        table.add_row(case.name, *texts, f"{figures['cells']:.0f} of {figures['cells_fixed']:.0f}")
+    console.print(table)
+    return results
 
 
 if __name__ == "__main__":

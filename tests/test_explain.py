@@ -96,3 +96,13 @@ def test_a_killed_explanation_of_a_real_search_goes_on(tmp_path: Path) -> None:
     assert changes[2]["claim"] in ("undecided", "within margin")
     assert all(change["shapley"] is not None for change in changes)
     assert "nothing to run" in finish(start(tmp_path, *explain))
+
+    race = ["my_search.py", "--explain", "runs/search", "--out", "runs/raced", "--looks", "3,5", "--margin", "0.02"]
+    assert "cells, if a third of the changes earn" in " ".join(finish(start(tmp_path, *race, "--dry-run")).split())
+    output = " ".join(finish(start(tmp_path, *race)).split())
+    assert "the study is over" in output
+    assert "before its looks were declared" in output, "the cells of the fixed seeds were there"
+    raced = results.read_study(tmp_path / "runs" / "raced")
+    assert raced.looks == [3, 5]
+    looked = json.loads((tmp_path / "runs" / "raced" / "tables" / "changes.json").read_text())["changes"]
+    assert {change["look"] for change in looked} <= {1, 2}

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from dashboards.explanation.view import ExplainedChange, ExplainedPath, ExplanationView
+from dashboards.explanation.change import ExplainedChange, ExplainedPath
+from dashboards.explanation.view import ExplanationView
 from dashboards.html import formats
 from dashboards.html.formats import interval, listed, metric_name, signed
 from raysearch.studies.analysis.change_path import WITHIN
@@ -39,6 +40,8 @@ def _level(value: object) -> str:
 def _of_path(run: ExplanationView, path: ExplainedPath) -> str:
     if path.missing:
         return f"No answer yet: the path has taken {len(path.changes)} of its changes; it lacks {listed(path.missing)}."
+    if run.study.looks and run.reached_look == 0:
+        return f"No answer yet: the first look, at {run.study.looks[0]} seeds, has not ended."
     row = path.whole
     if row["delta"] is None:
         return "No answer yet: no seed has finished with both the best config and the reference."
@@ -71,8 +74,20 @@ def _of_path(run: ExplanationView, path: ExplainedPath) -> str:
         verb = "has" if len(by_verdict["no result"]) == 1 else "have"
         parts.append(f"{_names(by_verdict['no result'])} {verb} no result")
     text = "; ".join(parts)
-    suffix = "" if run.is_complete else "; there is no verdict before all planned cells have ended"
-    return f"{text}{suffix}."
+    return f"{text}{_open_end(run)}."
+
+
+def _open_end(run: ExplanationView) -> str:
+    """Return what is still to come. A verdict of a look stays, whatever follows."""
+    if run.is_complete:
+        return ""
+    if not run.study.looks:
+        return "; there is no verdict before all planned cells have ended"
+    waiting = sum(pair.is_open for pair in run.raced)
+    if not waiting:
+        return "; not all planned cells have ended"
+    verb = "goes" if waiting == 1 else "go"
+    return f"; {formats.count(waiting, 'comparison')} {verb} on to {run.study.looks[run.reached_look]} seeds"
 
 
 def _names(changes: Sequence[ExplainedChange]) -> str:

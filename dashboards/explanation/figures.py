@@ -4,7 +4,8 @@ import plotly.graph_objects as go
 
 from dashboards.ablation import figures
 from dashboards.explanation.answer import describe_change
-from dashboards.explanation.view import ExplainedChange, ExplainedPath, ExplanationView
+from dashboards.explanation.change import ExplainedChange, ExplainedPath
+from dashboards.explanation.view import ExplanationView
 from dashboards.html import formats
 
 
@@ -12,7 +13,7 @@ def draw_waterfall(run: ExplanationView, path: ExplainedPath) -> go.Figure | Non
     """Draw a path; None before the reference has a value.
 
     A bar begins where the one before ended. Its interval is that of its own gain, at its end. The dotted line leads to
-    the best config.
+    the best config. With looks, each step has seeds of its own number, so the line may miss the best config a little.
     """
     if path.reference_mean is None:
         return None
@@ -26,7 +27,8 @@ def draw_waterfall(run: ExplanationView, path: ExplainedPath) -> go.Figure | Non
     for index, change in enumerate(path.changes, start=1):
         figure.add_trace(_bar(change, index, levels[index - 1]))
         figure.add_trace(_interval(change, index, levels[index - 1]))
-    ends = {0: (levels[0], "reference"), rows - 1: (levels[-1], "best config")}
+    best = levels[-1] if path.best_mean is None else path.best_mean
+    ends = {0: (levels[0], "reference"), rows - 1: (best, "best config")}
     for row, (value, name) in ends.items():
         figure.add_trace(
             go.Scatter(

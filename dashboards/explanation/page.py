@@ -4,9 +4,11 @@ from typing import Any
 
 from dashboards.ablation import header, provenance
 from dashboards.ablation.cost import spent
+from dashboards.ablation.judging import rule_words
 from dashboards.ablation.sections import without_result
 from dashboards.explanation import figures, tables
 from dashboards.explanation.answer import answer_sentences
+from dashboards.explanation.looks_section import looks_section
 from dashboards.explanation.view import ExplanationView
 from dashboards.html import Markup, Section, breakable_name, embed, formats, page_parts, section, tag
 from dashboards.report_sections import draw_page, register_sections
@@ -20,10 +22,18 @@ _TERMS = {
     "changes depend on each other. For the last change it is the same comparison.",
     "Better, worse": "The difference is significant: p (Holm) is at most 0.05. It comes from the two-sided paired "
     "t-test, corrected over all steps and all changes left out, of all groups.",
-    "Within margin": "The whole 95 % interval is inside the margin, and the difference is not significant.",
+    "Within margin": "The whole interval is inside the margin, and the difference is not significant.",
     "Undecided": "The seeds show no difference. That is not a proof that there is none; more seeds may show one.",
     "Shapley value": "The gain of the change, averaged over all orders of the changes. The values add up to the whole "
     "difference. They need every combination of the changes, so they exist for at most four changes.",
+}
+
+_TERMS_OF_LOOKS = {
+    "Looks": "Numbers of seeds at which the comparisons are judged. They were declared before the first cell. Each "
+    "look has a share of the 5 %, so p-values are divided by the share, and intervals are wider. Verdicts and "
+    "intervals hold at all looks together. With different seeds, the gains of the steps do not add up exactly.",
+    "Whole difference": "Both ends of the path meet on seeds whose number was fixed before, with a 95 % interval. "
+    "Shapley values have the seeds of the first look. A number of seeds that depends on results would bend them.",
 }
 
 
@@ -42,6 +52,7 @@ def _header(run: ExplanationView, gallery: bool) -> Markup:
         ("Order chosen by", ", ".join([*run.study.metrics[:1], f"seeds {choosing}"])),
         ("Judged by", tag("code", run.metric_id)),
         ("Seeds", formats.seeds(study.seeds)),
+        *([("Looks", rule_words.looks_text(study))] if study.looks else []),
         *([("Cells", header.reused(study))] if study.adopted else []),
         *header.gallery(gallery),
     ]
@@ -56,7 +67,7 @@ def path_section(run: ExplanationView) -> Markup | None:
     parts: list[Any] = []
     caption = (
         "From the reference to the best config. A bar is the gain of a change, given those above it; it begins where "
-        "the last one ended. The line at its end is the 95 % interval of the gain. Green: better. Orange: worse. "
+        "the last one ended. The line at its end is the interval of the gain. Green: better. Orange: worse. "
         "Gray: undecided."
     )
     if run.study.margin is not None:
@@ -89,7 +100,7 @@ def failures(run: ExplanationView) -> Markup | None:
 
 
 def _definitions(run: ExplanationView) -> Section:
-    return page_parts.definitions(_TERMS)
+    return page_parts.definitions(_TERMS | _TERMS_OF_LOOKS if run.study.looks else _TERMS)
 
 
 def _provenance(run: ExplanationView) -> Section:
@@ -101,6 +112,7 @@ register_sections(
     {
         "path": path_section,
         "changes": changes_section,
+        "looks": looks_section,
         "cost": cost,
         "failures": failures,
         "definitions": _definitions,

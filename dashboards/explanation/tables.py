@@ -4,8 +4,10 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from dashboards.ablation.judging import rule_words
 from dashboards.explanation.answer import answer_sentences, describe_change
-from dashboards.explanation.view import ExplainedChange, ExplanationView, ShapleyValue
+from dashboards.explanation.change import ExplainedChange, ShapleyValue
+from dashboards.explanation.view import ExplanationView
 from dashboards.html import Cell, Column, Table, formats, verdicts
 from raysearch.core.console import TerminalTable
 
@@ -29,11 +31,11 @@ def note_text(run: ExplanationView) -> str:
     seeds = formats.seeds(run.study.seeds)
     note = (
         f"{run.metric_id}. Gains are differences paired by seed, on seeds {seeds}, which chose nothing. In brackets: "
-        f"95 % intervals. p is corrected by Holm over {formats.count(run.comparisons, 'comparison')}."
+        f"{rule_words.interval_words(run)}. p is corrected by Holm over {formats.count(run.comparisons, 'comparison')}"
     )
-    if run.study.margin is not None:
-        note += f" Margin: ±{run.study.margin:g}."
-    return note
+    if run.study.looks:
+        return f"{note}, and for {rule_words.looks_text(run.study)}."
+    return f"{note}." + ("" if run.study.margin is None else f" Margin: ±{run.study.margin:g}.")
 
 
 def changes_table(run: ExplanationView) -> Table[ExplainedChange]:
@@ -63,6 +65,7 @@ def json_text(run: ExplanationView) -> str:
         "metric": run.metric,
         "metric_id": run.metric_id,
         "complete": run.is_complete,
+        "looks": list(run.study.looks),
         "answer": " ".join(answer_sentences(run)),
         "paths": paths,
         "changes": _csv_table(run).to_records(),
@@ -77,14 +80,16 @@ def _people_table(run: ExplanationView, note: str) -> Table[ExplainedChange]:
     columns += [
         Column("Change", describe_change, "name"),
         Column(f"Gain, {formats.metric_name(run.metric)}", lambda change: _gain_cell(change.step)),
-        Column("p (Holm)", lambda change: _p_cell(change.step)),
+        Column(rule_words.p_title(run), lambda change: _p_cell(change.step)),
         Column("Verdict", lambda change: _verdict_cell(change.step), "verdict"),
         Column("Left out of the best", lambda change: _gain_cell(change.left_out)),
         Column("Verdict, left out", lambda change: _verdict_cell(change.left_out), "verdict"),
     ]
     if run.has_shapley:
         columns.append(Column("Shapley value", lambda change: _shapley_cell(change.shapley)))
-    columns.append(Column("Seeds", lambda change: _seeds_cell(change)))
+    columns.append(Column("Seeds", _seeds_cell))
+    if run.study.looks:
+        columns.append(Column("Seeds, left out", lambda change: Cell(str(change.left_out["seeds"]))))
     return Table(columns, run.changes, note)
 
 
@@ -99,10 +104,20 @@ def _csv_table(run: ExplanationView) -> Table[ExplainedChange]:
         Column("metric_id", lambda change: run.metric_id),
         *(Column(name, _of_step(name)) for name in _GAIN),
         *(Column(f"left_out_{name}", _of_left_out(name)) for name in _LEFT_OUT),
+        *(_look_columns() if run.study.looks else ()),
         *(Column(f"shapley{suffix}", _of_shapley(field)) for suffix, field in _SHAPLEY),
         Column("claim", lambda change: change.verdict),
     ]
     return Table(columns, run.changes)
+
+
+def _look_columns() -> list[Column[ExplainedChange]]:
+    """Return the looks that ended the comparisons, or the last ones so far; empty where no look can judge."""
+    return [
+        Column("look", lambda change: change.step.get("look")),
+        Column("left_out_look", lambda change: change.left_out.get("look")),
+        Column("left_out_seeds", lambda change: change.left_out["seeds"]),
+    ]
 
 
 _SHAPLEY = (("", "mean"), ("_low", "low"), ("_high", "high"))

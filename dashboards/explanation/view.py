@@ -8,84 +8,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dashboards.explanation.change import ExplainedChange, ExplainedPath, Row, ShapleyValue
 from dashboards.html import verdicts
 from dashboards.run_data import MetricRange, is_number, loads, mapping, metric_range, rows_of
 from raysearch.core import UserError
-from raysearch.runs import ExplainedGroupRecord, ExplanationRecord, StudyRecord
-from raysearch.studies.analysis import change_path, devices, t_tests
+from raysearch.runs import ExplainedGroupRecord, ExplanationRecord, StudyRecord, raced_pairs
+from raysearch.studies.analysis import change_path, devices, raced_path, t_tests
+from raysearch.studies.analysis.raced_path import Race, RacedPair
 from raysearch.studies.design.explanation_plan import MOST_CROSSED, name_config
 
 _MOST_CHANGES = 2_000  # a record from elsewhere may hold any number, and the path holds a set of changes per step
-
-Row = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class ShapleyValue:
-    """A gain, averaged over all orders of the changes, with its interval over seeds."""
-
-    mean: float
-    low: float | None
-    high: float | None
-    seeds: int
-
-
-@dataclass(frozen=True)
-class ExplainedChange:
-    """A change of the path.
-
-    Attributes:
-        group: label of its group; empty if the search has no groups.
-        position: its place in the path, counted from 1.
-        name: its settings.
-        before: dotted path -> value in the reference.
-        after: dotted path -> value in the best config.
-        step: its gain as a step of the path, a row of `change_path.judge`.
-        left_out: its gain at the end of the path: the best config against the one without it.
-        shapley: None where not all combinations of the changes have run.
-    """
-
-    group: str
-    position: int
-    name: str
-    before: Row
-    after: Row
-    step: Row
-    left_out: Row
-    shapley: ShapleyValue | None
-
-    @property
-    def verdict(self) -> str:
-        """What is claimed of the change: by its step, or else by its absence.
-
-        "mixed" if one is better and the other worse: its gain depends on the other changes.
-        """
-        found = [self.step["verdict"], self.left_out["verdict"]]
-        directions = {verdict.removesuffix(" so far") for verdict in found if verdicts.is_significant(verdict)}
-        if len(directions) > 1:
-            return "mixed"
-        if directions:
-            return next(verdict for verdict in found if verdicts.is_significant(verdict))
-        return change_path.WITHIN if found == [change_path.WITHIN] * 2 else self.step["verdict"]
-
-
-@dataclass(frozen=True)
-class ExplainedPath:
-    """The path of a group.
-
-    Attributes:
-        group: its label.
-        changes: in the order of the path.
-        whole: the best config against the reference, without a correction: the search has judged it.
-        reference_mean: the mean of the reference; None before a cell has finished.
-        missing: names of changes that the path has not taken yet.
-    """
-
-    group: str
-    changes: tuple[ExplainedChange, ...]
-    whole: Row
-    reference_mean: float | None
-    missing: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -96,8 +28,9 @@ class ExplanationView:
     rows: list[dict[str, Any]]  # one per ended cell
     paths: tuple[ExplainedPath, ...]
     comparisons: int  # the family of Holm's correction
-    is_complete: bool  # whether every path is complete, and its cells have ended
+    is_complete: bool  # whether every path is complete, its cells have ended, and no later look needs a comparison
     limits: MetricRange
+    races: Mapping[raced_pairs.Pair, RacedPair]  # names of two configs -> their comparison at looks
 
     @property
     def metric(self) -> str:
@@ -118,6 +51,31 @@ class ExplanationView:
     def changes(self) -> list[ExplainedChange]:
         """The changes of all paths."""
         return [change for path in self.paths for change in path.changes]
+
+    @property
+    def raced(self) -> list[RacedPair]:
+        """The comparisons that looks judge."""
+        return list(self.races.values())
+
+    @property
+    def cells_of_last_look(self) -> int:
+        """Number of cells that judge, if every config had the seeds of the last look."""
+        variants = {cell.variant for cell in self.study.cells if cell.stage == "judge"}
+        return len(variants) * self.study.looks[-1] if self.study.looks else 0
+
+    @property
+    def cells_saved(self) -> int:
+        """How many of these are not planned; those of comparisons that are open count as planned."""
+        open_names = {name for pair, raced in self.races.items() if raced.is_open for name in pair}
+        planned = {(cell.variant, cell.seed) for cell in self.study.cells if cell.stage == "judge"}
+        closed = sum(name not in open_names for name, _ in planned)
+        most = self.study.looks[-1] * len(open_names) if open_names else 0
+        return max(0, self.cells_of_last_look - closed - most)
+
+    @property
+    def reached_look(self) -> int:
+        """The last look that has judged a comparison, counted from 1; 0 before the first."""
+        return max((pair.row["look"] for pair in self.raced), default=0)
 
     @property
     def has_shapley(self) -> bool:
@@ -157,36 +115,65 @@ def explanation_view(study: StudyRecord, table: pa.Table) -> ExplanationView:
     ended = {cell for row in rows if (cell := row.get("cell"))}
     is_complete = bool(groups) and all(len(group.path) == len(group.changes) for group in groups)
     is_complete = is_complete and all(cell.cell in ended for cell in study.cells)
-    comparisons = {group.label: change_path.comparisons(group.path) for group in groups}
-    pairs = [
-        (_name(group, comparison.without), _name(group, comparison.made))
+    pairs = raced_pairs.compared_pairs(study.explanation) if study.explanation else []
+    family = raced_pairs.count_comparisons(study.explanation) if study.explanation else 0
+    judged = change_path.judge(judging, metric, pairs, study.mode or "max", study.margin, family)
+    raced = _race(study, judging, family) if study.looks else {}
+    is_complete = is_complete and not any(pair.is_open for pair in raced.values())
+    gains = iter(
+        _Gain(raced[pair].row, raced[pair]) if pair in raced else _Gain(_provisional(row, is_complete), None)
+        for pair, row in zip(pairs, judged, strict=True)
+    )
+    paths = [
+        _path(
+            group,
+            {(comparison.change, comparison.kind): next(gains) for comparison in change_path.comparisons(group.path)},
+            judging,
+            study,
+        )
         for group in groups
-        for comparison in comparisons[group.label]
     ]
-    family = sum(max(0, 2 * len(group.changes) - 1) for group in groups)
-    judged = iter(change_path.judge(judging, metric, pairs, study.mode or "max", study.margin, family))
-    values = _values(judging, metric)
-    paths = []
-    for group in groups:
-        gains: dict[tuple[str, str], Row] = {
-            (comparison.change, comparison.kind): _provisional(next(judged), is_complete)
-            for comparison in comparisons[group.label]
-        }
-        paths.append(_path(group, gains, judging, study, values))
     limits = metric_range(metric, (row[metric] for row in rows if is_number(row.get(metric))))
-    return ExplanationView(study, rows, tuple(paths), family, is_complete, limits)
+    return ExplanationView(study, rows, tuple(paths), family, is_complete, limits, raced)
+
+
+@dataclass(frozen=True)
+class _Gain:
+    """The row of a comparison, and its looks if it has any."""
+
+    row: Row
+    raced: RacedPair | None
+
+
+def _race(study: StudyRecord, judging: pa.Table, family: int) -> dict[raced_pairs.Pair, RacedPair]:
+    """Return the comparisons that looks judge, by the names of their configs."""
+    race = Race(study.looks, study.seeds, study.margin)
+    pairs = raced_pairs.raced_pairs(study)
+    raced = raced_path.judge_race(judging, study.metric or "map", pairs, race, study.mode or "max", family)
+    return dict(zip(pairs, raced, strict=True))
+
+
+def _of_seeds(judging: pa.Table, seeds: Sequence[int]) -> pa.Table:
+    """Return the cells of seeds."""
+    return judging.filter(pc.is_in(judging["seed"], pa.array(seeds, pa.int64()))) if judging.num_rows else judging
 
 
 def _path(
-    group: ExplainedGroupRecord,
-    gains: Mapping[tuple[str, str], Row],
-    judging: pa.Table,
-    study: StudyRecord,
-    values: Mapping[str, Mapping[int, float]],
+    group: ExplainedGroupRecord, gains: Mapping[tuple[str, str], _Gain], judging: pa.Table, study: StudyRecord
 ) -> ExplainedPath:
+    if study.looks:
+        first = study.seeds[: study.looks[0]]
+        whole_seeds = study.explanation.whole_seeds if study.explanation else []
+        whole_cells = _of_seeds(judging, whole_seeds or first)
+        shapley_cells = _of_seeds(judging, first)
+    else:
+        whole_cells = judging
+        shapley_cells = judging
+    metric = study.metric or "map"
+    values = _values(whole_cells, metric)
     known = {change.name: change for change in group.changes}
     names = [name for name in group.path if name in known]
-    shapley = _shapley(group, values)
+    shapley = _shapley(group, _values(shapley_cells, metric))
     changes = tuple(
         ExplainedChange(
             group=group.label,
@@ -194,17 +181,23 @@ def _path(
             name=name,
             before=known[name].before,
             after=known[name].after,
-            step=gains[name, "step"],
-            left_out=gains.get((name, "left out"), gains[name, "step"]),
+            step=gains[name, "step"].row,
+            left_out=gains.get((name, "left out"), gains[name, "step"]).row,
+            raced_step=gains[name, "step"].raced,
+            raced_left_out=gains.get((name, "left out"), gains[name, "step"]).raced,
             shapley=shapley.get(name),
         )
         for position, name in enumerate(names, start=1)
     )
     ends = (_name(group, ()), _name(group, known))
-    (whole,) = change_path.judge(judging, study.metric or "map", [ends], study.mode or "max")
-    reference = list(values.get(ends[0], {}).values())
-    mean = sum(reference) / len(reference) if reference else None
-    return ExplainedPath(group.label, changes, whole, mean, tuple(name for name in known if name not in names))
+    (whole,) = change_path.judge(whole_cells, metric, [ends], study.mode or "max")
+    means = [_mean(list(values.get(name, {}).values())) for name in ends]
+    missing = tuple(name for name in known if name not in names)
+    return ExplainedPath(group.label, changes, whole, *means, missing)
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
 
 
 def _shapley(group: ExplainedGroupRecord, values: Mapping[str, Mapping[int, float]]) -> dict[str, ShapleyValue]:

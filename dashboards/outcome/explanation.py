@@ -3,7 +3,8 @@
 from typing import cast
 
 from dashboards.explanation.answer import describe_change
-from dashboards.explanation.view import ExplainedChange, ExplanationView
+from dashboards.explanation.change import ExplainedChange
+from dashboards.explanation.view import ExplanationView
 from dashboards.outcome.findings import Findings
 from dashboards.outcome.variant_result import ComparedVariant, variant_result
 from raysearch.messages import Metric, VariantResult

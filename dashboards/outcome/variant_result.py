@@ -59,6 +59,7 @@ def variant_result(
         difference_interval=None if is_reference else bounds(row["delta_low"], row["delta_high"]),
         p=row["p"],
         p_holm=row["p_holm"],
+        look=row.get("look"),
         seeds=row["seeds"],
         failed=row["failed"],
         stopped=row["stopped"],

@@ -27,7 +27,11 @@ class PlannedCell(Record):
 class Forecast(Record):
     """What is left to run, and what it takes."""
 
-    cells: int = Field(description="Planned cells; of a search the most that there can be.")
+    cells: int = Field(description="Planned cells; of a search, and with looks, the most that there can be.")
+    expected_cells: int | None = Field(
+        default=None,
+        description="Of an explanation with looks: if a third of its changes earn the gain that the search measured.",
+    )
     ended: int
     to_run: int
     worker_seconds: float | None = Field(description="By the mean of the cells that finished; null before one has.")

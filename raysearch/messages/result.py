@@ -36,6 +36,9 @@ class VariantResult(Record):
     difference_interval: Interval
     p: float | None
     p_holm: float | None = Field(description="p corrected by Holm over all planned comparisons.")
+    look: int | None = Field(
+        default=None, description="Of looks: the one that ended the comparison, or the last one so far, from 1."
+    )
     seeds: int
     failed: int
     stopped: int

@@ -121,9 +121,13 @@ def describe_explanation(
     chosen = paths or {}
     ends = [group.variant(made) for group in plan.groups for made in ((), group.names)]
     variants = {variant.name: variant for variant in [*ends, *(cell.variant for cell in [*choosing, *judging])]}
+    looks: dict[str, Any] = {}
+    if plan.adaptive is not None:
+        planned = {*plan.first_seeds, *plan.whole_seeds, *(cell.seed for cell in judging)}
+        looks = {"looks": list(plan.adaptive.looks), "seeds": [seed for seed in plan.seeds if seed in planned]}
     stages = [*((cell, "choose") for cell in choosing), *((cell, "judge") for cell in judging)]
     return StudyRecord(
-        **_common_fields(plan, plan.question, surroundings),
+        **_common_fields(plan, plan.question, surroundings) | looks,
         metrics=list(plan.metrics),
         modes=cast(list[Mode], list(plan.modes)),
         metric=plan.metric,
@@ -133,6 +137,7 @@ def describe_explanation(
         explanation=ExplanationRecord(
             search=plan.search,
             choosing_seeds=list(plan.choosing_seeds),
+            whole_seeds=list(plan.whole_seeds),
             groups=[
                 ExplainedGroupRecord(
                     label=group.label,

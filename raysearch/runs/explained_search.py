@@ -4,15 +4,18 @@ The record may come from elsewhere. Its configs are validated, and code that the
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import ValidationError
 
 from raysearch.core import UserError
 from raysearch.runs.study_record import BestRecord, StudyRecord, VariantRecord
+from raysearch.studies.analysis import power, statistics
 from raysearch.studies.configs import TASKS, RunConfig
-from raysearch.studies.design import ExplainedGroup
+from raysearch.studies.design import Adaptive, ExplainedGroup
 from raysearch.studies.design.changes import find_changes
 from raysearch.studies.design.explanation_plan import CHOOSING_SEEDS
 from raysearch.studies.design.plan import REFERENCE
@@ -24,13 +27,20 @@ _JUDGING_SEEDS = 5  # of a search that judged nothing
 
 @dataclass(frozen=True)
 class SeedBlocks:
-    """Seeds that choose the order of the changes, and seeds that judge it."""
+    """Seeds that choose the order of the changes, and seeds that judge it.
+
+    Attributes:
+        choosing: of the candidates of each step.
+        judging: of the path.
+        whole: those of them on which both ends always meet, with looks.
+    """
 
     choosing: tuple[int, ...]
     judging: tuple[int, ...]
+    whole: tuple[int, ...] = ()
 
 
-def split_seeds(record: StudyRecord, count: int | None = None) -> SeedBlocks:
+def split_seeds(record: StudyRecord, count: int | Adaptive | None = None) -> SeedBlocks:
     """Return the seeds of an explanation. All are above the tuning seeds of the search.
 
     The judging seeds of the search come first, so its cells count. Those that choose follow, then further judging
@@ -38,15 +48,19 @@ def split_seeds(record: StudyRecord, count: int | None = None) -> SeedBlocks:
 
     Args:
         record: of the search.
-        count: number of judging seeds; None: as many as the search had.
+        count: number of judging seeds; looks, whose whole difference has the seeds that the search judged by; None: as
+            many as the search had.
 
     Raises:
         UserError: fewer than one seed.
 
     >>> split_seeds(StudyRecord(study="s", seeds=[0], judge_seeds=[1, 2, 3], variants=[], cells=[]), 5)
-    SeedBlocks(choosing=(4, 5, 6), judging=(1, 2, 3, 7, 8))
+    SeedBlocks(choosing=(4, 5, 6), judging=(1, 2, 3, 7, 8), whole=())
     """
     shared = list(record.judge_seeds)
+    if isinstance(count, Adaptive):
+        blocks = split_seeds(record, count.most_seeds)
+        return replace(blocks, whole=blocks.judging[: max(len(shared), count.looks[0])])
     number = count if count is not None else len(shared) or _JUDGING_SEEDS
     if number < 1:
         raise UserError(f"an explanation needs at least one seed; got {number}")
@@ -93,6 +107,41 @@ def explained_groups(record: StudyRecord, place: object) -> tuple[ExplainedGroup
     if not groups:
         raise UserError(f"the best config in '{place}' is the reference itself: there is nothing to explain")
     return tuple(groups)
+
+
+def measure_groups(
+    groups: Sequence[ExplainedGroup], record: StudyRecord, table: pa.Table
+) -> tuple[ExplainedGroup, ...]:
+    """Return the groups with the gain and the spread that the search has measured.
+
+    Args:
+        groups: of `explained_groups`.
+        record: of the search.
+        table: its results.
+    """
+    if "stage" not in table.column_names:
+        return tuple(groups)
+    judging = table.filter(pc.equal(table["stage"], "judge"))
+    metric = record.judge_metric or record.metric or "map"
+    best = {str(group.group) if group.group is not None else "": group.variant or "" for group in record.best}
+    measured = []
+    for group in groups:
+        reference = f"{REFERENCE} ({group.label})" if group.label else REFERENCE
+        ends = [reference, best[group.label]]
+        cells = judging.filter(pc.is_in(judging["variant"], pa.array(ends)))
+        measured.append(replace(group, measured=_measure(cells, metric, ends)))
+    return tuple(measured)
+
+
+def _measure(cells: pa.Table, metric: str, ends: Sequence[str]) -> tuple[float, float] | None:
+    """Return the mean difference of two variants and its standard deviation; None without two common seeds."""
+    if metric not in cells.column_names or set(cells["variant"].to_pylist()) != set(ends):
+        return None
+    references = dict.fromkeys(ends, ends[0])
+    spread = power.paired_spread(cells, metric, references)
+    gains = [row["delta"] for row in statistics.compare(cells, metric, references, 1).to_pylist()]
+    gain = next((gain for gain in gains if gain is not None), None)
+    return None if spread is None or gain is None else (gain, spread)
 
 
 def _read_config(variant: VariantRecord, place: object) -> RunConfig:

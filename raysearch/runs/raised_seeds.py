@@ -81,13 +81,13 @@ def check_looks(earlier: StudyRecord, record: StudyRecord, where: object) -> Non
 
 
 def _declared(study: StudyRecord, seeds: int) -> dict[str, Any]:
-    """Return the settings that verdicts depend on, by name."""
+    """Return the settings that verdicts depend on, by name. The path of an explanation is chosen while it runs."""
     return {
         "looks": study.looks,
         "margin": study.margin,
         "metric": f"{study.metric} ({study.mode})",
         "seeds": study.seeds[:seeds],
-        "variants": [variant.name for variant in study.variants],
+        "variants": [variant.name for variant in study.variants] if study.explanation is None else [],
     }
 
 

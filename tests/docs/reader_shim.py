@@ -63,7 +63,7 @@ def budget(words: list[str]) -> list[str]:
     if name == "train":
         return RETRIEVAL if rest[0] == "retrieval" else []
     if name == "sweep" and "--explain" in rest:
-        return ["--seeds", "1"]  # the rest is that of the search
+        return [] if "--dry-run" in rest else ["--seeds", "1"]  # the rest is that of the search
     if name == "sweep" and "--dry-run" not in rest:
         flags = ["--seeds", "1", *RETRIEVAL, *(["--trials", "2"] if "search" in rest[0] else [])]
         return [*flags, *os.environ.get("READER_FLAGS", "").split()]

@@ -14,7 +14,6 @@ from dashboards.ablation.judging.judgement import Row, shown_verdict
 from dashboards.ablation.variant import Variant
 from dashboards.ablation.view import View
 from dashboards.html import Cell, Column, Section, Table, breakable_name, embed, formats, section, tag, verdicts
-from raysearch.studies.analysis import looks
 
 _MOST_FIGURES = 24
 _HEIGHT = 190  # pixels
@@ -63,8 +62,8 @@ def looks_table(run: View) -> Table[Variant]:
     ]
     note = (
         "Differences from the reference at each look, with the interval of the look in brackets. "
-        f"Levels of the intervals: {_levels(run)}. Saved: cells of the last look that are not needed. "
-        f"{row_limits.note(run, verdicts.ROWS_IN_PAGE)}"
+        f"Levels of the intervals: {rule_words.levels_text(run.study)}. Saved: cells of the last look that are not "
+        f"needed. {row_limits.note(run, verdicts.ROWS_IN_PAGE)}"
     )
     return Table(columns, row_limits.shown(run, verdicts.ROWS_IN_PAGE), note.strip())
 
@@ -209,7 +208,3 @@ def _decided(run: View, variant: Variant) -> Cell:
 def _saved(run: View, variant: Variant) -> Cell:
     saved = run.saved(variant)
     return Cell("" if saved is None else f"{saved:,}", sort_key=saved)
-
-
-def _levels(run: View) -> str:
-    return formats.listed([f"{100 - 5 * weight:.2f} %" for weight in looks.weights(run.study.looks)], most=12)

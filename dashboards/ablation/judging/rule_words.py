@@ -5,9 +5,12 @@ stopping when something is significant, has a price. Of studies without any effe
 of 5 % (simulated with 7 variants and one reference).
 """
 
+from typing import Protocol
+
 from dashboards.ablation.view import View
 from dashboards.html import formats
 from raysearch.runs import StudyRecord
+from raysearch.studies.analysis import looks
 
 _UNCORRECTED = (
     "Levels are not corrected for that: with five looks at 7 variants, 16.5 % of studies without any effect decide "
@@ -16,17 +19,25 @@ _UNCORRECTED = (
 )
 
 
-def interval_words(run: View) -> str:
+class Judged(Protocol):
+    """A view of a study that is judged once or at looks."""
+
+    @property
+    def study(self) -> StudyRecord:
+        """The record of the study."""
+
+
+def interval_words(run: Judged) -> str:
     """Return what the intervals in brackets are."""
     return "intervals that hold at all looks together (95 %)" if run.study.looks else "95 % intervals"
 
 
-def interval_title(run: View) -> str:
+def interval_title(run: Judged) -> str:
     """Return the title of a column of intervals."""
     return "interval" if run.study.looks else "95 %"
 
 
-def p_title(run: View) -> str:
+def p_title(run: Judged) -> str:
     """Return the title of a column of p-values."""
     return "p (looks, Holm)" if run.study.looks else "p (Holm)"
 
@@ -74,6 +85,15 @@ def looked_text(run: View) -> str:
 def unended(run: View) -> str:
     """Return how many cells of the plan have not ended."""
     return f"{run.missing:,} of {formats.count(run.planned, 'planned cell')} {_have(run.missing)} not ended"
+
+
+def levels_text(study: StudyRecord) -> str:
+    """Return the levels of the intervals at the looks of an adaptive study.
+
+    >>> levels_text(StudyRecord(study="s", looks=[5, 10], variants=[], cells=[]))
+    '98.75 % and 96.25 %'
+    """
+    return formats.listed([f"{100 - 5 * weight:.2f} %" for weight in looks.weights(study.looks)], most=12)
 
 
 def looks_text(study: StudyRecord) -> str:

@@ -5,7 +5,6 @@ with `--retry-failed`, because its verdicts would change.
 """
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -13,10 +12,10 @@ from rich.console import Console
 from raysearch.core import UserError
 from raysearch.engine.drivers import ablation
 from raysearch.engine.drivers.look_jobs import LookJobs
-from raysearch.engine.drivers.study_looks import StudyLooks
+from raysearch.engine.drivers.study_looks import StudyLooks, late_looks_warnings, looked_ablation
 from raysearch.engine.options import RunContext
 from raysearch.engine.trials.jobs import Job, Listener
-from raysearch.runs import StudyRecord, continuation, describe, results
+from raysearch.runs import StudyRecord, describe, results
 from raysearch.studies.design import AblationPlan, pre_trainings
 
 
@@ -68,7 +67,7 @@ class AdaptiveDriver(ablation.AblationDriver):
 
     def __init__(self, plan: AblationPlan) -> None:
         super().__init__(plan)
-        self._looks = StudyLooks(plan)
+        self._looks = StudyLooks(looked_ablation(plan))
         self._record = describe.describe_ablation(plan)  # with all cells; the run's has those that are planned so far
 
     def dry_run(self, context: RunContext) -> None:
@@ -111,7 +110,7 @@ class AdaptiveDriver(ablation.AblationDriver):
         adopted = self._adopt(context, jobs)
         run.continue_record()
         run.note_adopted(adopted)
-        warnings = self._late_looks_warnings(context)
+        warnings = late_looks_warnings(record)
         record.warnings = warnings
         record.metric_id = self._metric_id(context)
         self._update_record(context, jobs)
@@ -174,11 +173,9 @@ class AdaptiveDriver(ablation.AblationDriver):
         reader = results.CellReader(context.run.cells)
         records = reader.read(cell.hash for cell in self._plan.cells)
         results_by_cell = {cell: row for cell, row in records.items() if context.is_result(row)}
-        judged = self._looks.judge(results_by_cell).judged
         if context.options.retry_failed:
-            frozen = set(self._plan.seeds[: self._looks.counts[judged - 1]]) if judged else set()
             failed = [cell for cell, row in results_by_cell.items() if row["status"] == "failed"]
-            retried = [cell for cell in failed if results_by_cell[cell]["seed"] not in frozen]
+            retried = self._looks.retried(results_by_cell)
             results_by_cell = {cell: row for cell, row in results_by_cell.items() if cell not in retried}
             if len(failed) > len(retried):
                 context.console.print(
@@ -206,16 +203,6 @@ class AdaptiveDriver(ablation.AblationDriver):
                 counts[source] = counts.get(source, 0) + count
             jobs.add_ended(results.read_cells(context.run.cells, missing))
         return counts
-
-    def _late_looks_warnings(self, context: RunContext) -> list[str]:
-        """Return a warning for each run with results of this study that existed before its looks were declared here."""
-        record = context.run.record
-        known = [path for path in record.adopted_from if (Path(path) / "study.json").is_file()]
-        return [
-            f"cells were taken over from '{path}', which had results of this study before its looks were declared; its "
-            "levels hold only if those results did not choose the looks"
-            for path in continuation.same_question(known, record)
-        ]
 
     def _update_record(self, context: RunContext, jobs: LookJobs) -> None:
         """Write to `study.json` the cells that are planned so far. Another driver may have planned more."""

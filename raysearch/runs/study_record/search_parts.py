@@ -54,4 +54,5 @@ class ExplanationRecord(Record):
 
     search: str | None = None  # path or URI of the search's run
     choosing_seeds: Numbers = []
+    whole_seeds: Numbers = []  # of the whole difference, with looks
     groups: Annotated[list[ExplainedGroupRecord], BeforeValidator(null_as_empty_list)] = []

@@ -78,6 +78,15 @@ def comparisons(path: Sequence[str]) -> list[Comparison]:
     return [*steps, *(Comparison(change, "left out", best - {change}, best) for change in path[:-1])]
 
 
+def pair_names(number: int) -> tuple[str, str]:
+    """Return the names that `paired_table` gives to the variants of a pair: without a change, and with it.
+
+    >>> pair_names(3)
+    ('3 without', '3 with')
+    """
+    return f"{number} without", f"{number} with"
+
+
 def paired_table(table: pa.Table, pairs: Sequence[tuple[str, str]]) -> tuple[pa.Table, dict[str, str]]:
     """Return the cells of each pair of variants under names of the pair, and the mapping of references.
 
@@ -92,7 +101,7 @@ def paired_table(table: pa.Table, pairs: Sequence[tuple[str, str]]) -> tuple[pa.
     parts = []
     references: dict[str, str] = {}
     for number, pair in enumerate(pairs):
-        names = [f"{number} without", f"{number} with"]
+        names = pair_names(number)
         for name, variant in zip(names, pair, strict=True):
             cells = table.filter(pc.equal(table["variant"], variant))
             parts.append(cells.set_column(column, "variant", pa.array([name] * cells.num_rows, pa.string())))
@@ -135,12 +144,12 @@ def judge(
         compared = {row["variant"]: row for row in rows}
     judged = []
     for number in range(len(pairs)):
-        row = compared.get(f"{number} with") or _EMPTY
+        row = compared.get(pair_names(number)[1]) or EMPTY
         judged.append({**row, "verdict": _verdict(row, mode, margin)})
     return judged
 
 
-_EMPTY: Mapping[str, Any] = {
+EMPTY: Mapping[str, Any] = {
     **dict.fromkeys(("mean", "ci_low", "ci_high", "delta", "delta_low", "delta_high", "p", "p_holm")),
     **{"seeds": 0, "decided": False, "failed": 0, "stopped": 0, "refused": "no cell has finished"},
 }

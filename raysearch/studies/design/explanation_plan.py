@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 from raysearch.studies.configs import RunConfig, flatten, overrides
+from raysearch.studies.design.adaptive_seeds import Adaptive
 from raysearch.studies.design.plan import REFERENCE, Cell, Device, StudyPlan, Variant, make_cell
 from raysearch.studies.design.search_plan import BEST
 
@@ -39,11 +40,14 @@ class ExplainedGroup:
         label: of the group, such as "hash.bits=24"; empty for a search without groups.
         reference: the config without any change.
         changes: in the order of the space.
+        measured: gain of the best config, and standard deviation of its paired differences, as the search has judged
+            it; None if it cannot be known. A plan with looks forecasts its cells from it.
     """
 
     label: str
     reference: RunConfig
     changes: tuple[Change, ...]
+    measured: tuple[float, float] | None = None
 
     @property
     def names(self) -> list[str]:
@@ -80,7 +84,11 @@ class ExplainedGroup:
 
 @dataclass(frozen=True, kw_only=True)
 class ExplanationPlan(StudyPlan):
-    """What the cells of an explanation are made from. `seeds` are those that judge; no change was chosen by them."""
+    """What the cells of an explanation are made from. `seeds` are those that judge; no change was chosen by them.
+
+    With looks, `seeds` are those of the last look, and `whole_seeds` those of the whole difference: a number of seeds
+    that depended on results would bend it.
+    """
 
     kind: ClassVar[Literal["explanation"]] = "explanation"
 
@@ -93,6 +101,8 @@ class ExplanationPlan(StudyPlan):
     metric: str  # that judges
     mode: str
     margin: float | None = None  # smaller gains do not matter
+    adaptive: Adaptive | None = None  # looks at which the comparisons are judged; None: once, with all seeds
+    whole_seeds: tuple[int, ...] = ()  # of a plan with looks, for both ends of a path
 
     @property
     def definition(self) -> "ExplanationPlan":
@@ -116,9 +126,15 @@ class ExplanationPlan(StudyPlan):
         for group in self.groups:
             number = len(group.changes)
             chosen = number * (number + 1) // 2 if number > 1 else 0
-            judged = 2**number if group.crossed else 2 * number
-            total += chosen * len(self.choosing_seeds) + judged * len(self.seeds)
+            total += chosen * len(self.choosing_seeds) + 2 * number * len(self.seeds)
+            if group.crossed:
+                total += (2**number - 2 * number) * len(self.first_seeds)
         return total
+
+    @property
+    def first_seeds(self) -> tuple[int, ...]:
+        """Seeds that every config has: those of the first look, or all of them."""
+        return self.seeds if self.adaptive is None else self.seeds[: self.adaptive.looks[0]]
 
     def for_data(self, content_hash: str, device: Device | None = None) -> "ExplanationPlan":
         """Return the plan on another data set, on the same kind of device unless another is given."""

@@ -113,6 +113,30 @@ def test_tables_agree(tmp_path: Path) -> None:
     ]
 
 
+def test_a_look_decides_and_the_rest_goes_on(tmp_path: Path) -> None:
+    """The verdict of a look stays. The other comparison waits for more seeds, so the explanation is not complete."""
+    values = {"reference": 0.5, "reference with a": 0.6, "reference with b": 0.5, "best": 0.6}
+    run = write_run(tmp_path, ["a", "b"], values, looks=[3, 8], margin=1e-6)
+    view = view_of(run)
+    assert not view.is_complete
+    first, second = view.changes
+    assert (first.step["verdict"], first.step["seeds"], first.left_out["verdict"]) == ("better", 3, "better")
+    assert (second.verdict, second.raced_step and second.raced_step.is_open) == ("undecided", True)
+    assert view.cells_saved == 2 * 8 - 2 * 5, "the ends of the open comparison count with all seeds"
+    text = answer_of(run)
+    assert text.startswith("a (+0.10")
+    assert "b does nothing that 3 seeds can show; 1 comparison goes on to 8 seeds." in text
+    page = write(run).read_text()
+    assert "next look: 8 seeds" in page
+    assert "look 1, 3 seeds" in page
+    ended = write_run(tmp_path / "ended", ["a", "b"], values, looks=[3, 5])
+    assert view_of(ended).is_complete
+    assert "at the last look" in write(ended).read_text()
+    begun = write_run(tmp_path / "begun", ["a", "b"], values, looks=[6, 8])
+    assert answer_of(begun) == "No answer yet: the first look, at 6 seeds, has not ended."
+    write(begun)
+
+
 def test_texts_of_a_record_run_nothing(tmp_path: Path) -> None:
     name = f"a{EVIL}"
     values = {"reference": 0.5, f"reference with {name}": 0.6, "reference with b": 0.5, "best": 0.7}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from raysearch.engine.drivers.look_jobs import LookJobs
-from raysearch.engine.drivers.study_looks import StudyLooks
+from raysearch.engine.drivers.study_looks import StudyLooks, looked_ablation
 from raysearch.engine.preflight.study_check import check_study
 from raysearch.engine.trials.jobs import Job
 from raysearch.studies.design import Ablation, AblationPlan, Adaptive, factor
@@ -74,7 +74,7 @@ class Drive:
     def __init__(self, study: AblationPlan, store: Store, slots: int = 1, seed: int = 0) -> None:
         self.study = study
         self.store = store
-        self.source = LookJobs(StudyLooks(study), store.read, dict(store.rows), is_result)
+        self.source = LookJobs(StudyLooks(looked_ablation(study)), store.read, dict(store.rows), is_result)
         self.begun: list[str] = []
         self.idle = 0.0  # slot hours while the study was not over
         self._slots = slots
@@ -257,7 +257,7 @@ def test_pre_trainings_come_first() -> None:
     """A look whose pre-trainings have not ended gives no job, and neither do cells of the next look."""
     study = check_study("helixformer_depth", settings={"pretrain.epochs": 1}, seeds=Adaptive((3, 5)))
     assert isinstance(study, AblationPlan)
-    source = LookJobs(StudyLooks(study), lambda cells: {}, {}, is_result)
+    source = LookJobs(StudyLooks(looked_ablation(study)), lambda cells: {}, {}, is_result)
     assert source.next() is None
     assert source.exhausted(), "so that the pre-trainings can run"
     starts = [cell.start for cell in source.missing() if cell.start]

@@ -1,4 +1,4 @@
-"""The cells of an explanation as jobs, step by step of the path, in a single stage whose workers stay warm."""
+"""The cells of an explanation as jobs, step by step of the path and look by look, whose workers stay warm."""
 
 from collections.abc import Callable, Iterable, Mapping
 
@@ -8,7 +8,7 @@ from raysearch.studies.design import Cell
 
 
 class ExplanationJobs(Listener):
-    """Hands out the cells that choose the next change; after the last change those that judge the path.
+    """Hands out the cells that choose the next change; after the last change those that judge the path, or its looks.
 
     It must hear of every end, after the results are stored. A cell that failed for a reason that is no result, such as
     a full disk, will run again. It keeps its step from being chosen.
@@ -39,6 +39,7 @@ class ExplanationJobs(Listener):
         self._changed = changed
         self._blocked: set[str] = set()
         self._handed_out: set[str] = set()
+        self._prepared: set[str] = set()  # pre-trainings
         self.planned: PlannedCells = cells.planned(self._ended)
         self._missing = {cell.hash: cell for cell in self.planned.missing(self._ended)}
 
@@ -51,9 +52,14 @@ class ExplanationJobs(Listener):
         """Return the cells of the running step that have not ended."""
         return list(self._missing.values())
 
+    def set_prepared(self, pre_trainings: Iterable[Cell]) -> None:
+        """Allow the cells that start from these pre-trainings, which have ended."""
+        self._prepared |= {cell.hash for cell in pre_trainings}
+
     def next(self) -> Job | None:
-        """Return the next cell of the running step; None if all of them run or have ended."""
-        cell = next((cell for key, cell in self._missing.items() if key not in self._handed_out), None)
+        """Return the next cell of the running step; None if all of them run or have ended, or need pre-trainings."""
+        waiting = (cell for key, cell in self._missing.items() if key not in self._handed_out)
+        cell = next(filter(self._may_start, waiting), None)
         if cell is None:
             return None
         self._handed_out.add(cell.hash)
@@ -62,12 +68,17 @@ class ExplanationJobs(Listener):
         return session.make_job(cell)
 
     def exhausted(self) -> bool:
-        """Return whether no job will come any more."""
-        return not self._missing.keys() - self._blocked
+        """Return whether no job will come any more; the running step may need pre-trainings first."""
+        waiting = [cell for key, cell in self._missing.items() if key not in self._blocked]
+        return not any(cell.hash in self._handed_out or self._may_start(cell) for cell in waiting)
 
     def count_cells(self) -> int:
         """Return the number of cells that are planned so far."""
         return len({cell.hash for cell in self.planned.cells})
+
+    def count_ended(self) -> int:
+        """Return how many of these have ended."""
+        return len({cell.hash for cell in self.planned.cells} & self._ended.keys())
 
     def ended(self, job: Job, record: Mapping[str, object]) -> None:
         """Add a cell's row as it was stored; plan the next step if that was the last cell of one."""
@@ -81,3 +92,6 @@ class ExplanationJobs(Listener):
             self.planned = self._cells.planned(self._ended)
             self._missing = {cell.hash: cell for cell in self.planned.missing(self._ended)}
             self._changed()
+
+    def _may_start(self, cell: Cell) -> bool:
+        return cell.start is None or cell.start.hash in self._prepared

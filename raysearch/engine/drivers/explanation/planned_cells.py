@@ -2,6 +2,9 @@
 
 The cells on disk are the record, and the path follows from them. So a driver that continues after a kill takes the same
 path. A change that an earlier driver has recorded stays, because the path must not change after it was judged.
+
+With looks, every config that judges has the cells of the first look, and both ends of a path those on which the search
+has judged them. These numbers are fixed. Further cells are those of comparisons that the looks so far leave open.
 """
 
 import math
@@ -10,6 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from raysearch.core import UserError
+from raysearch.engine.drivers.explanation.race import looked_path
+from raysearch.engine.drivers.study_looks import LookState, StudyLooks
 from raysearch.studies.analysis import change_path
 from raysearch.studies.design import Cell, ExplainedGroup, ExplanationPlan, Variant
 
@@ -28,12 +33,16 @@ class PlannedCells:
         judging: cells that judge; none while a path is not complete.
         paths: label of the group -> changes in the order in which they are taken.
         complete: whether every path is complete.
+        looks: of complete paths that are judged at looks; else None.
+        state: what these looks have given so far.
     """
 
     choosing: list[Cell]
     judging: list[Cell]
     paths: Mapping[str, list[str]]
     complete: bool
+    looks: StudyLooks | None = None
+    state: LookState | None = None
 
     @property
     def cells(self) -> list[Cell]:
@@ -58,6 +67,7 @@ class ExplanationCells:
         self._recorded = recorded
         self._variants: dict[tuple[str, frozenset[str]], Variant | None] = {}
         self._cells: dict[tuple[str, int], Cell] = {}
+        self._looks: StudyLooks | None = None
 
     def planned(self, ended: Mapping[str, Row]) -> PlannedCells:
         """Return the cells that are needed, as far as those that have ended show.
@@ -71,12 +81,48 @@ class ExplanationCells:
             path, cells = self._follow(group, ended)
             paths[group.label] = path
             choosing += cells
-        complete = all(len(paths[group.label]) == len(group.changes) for group in self._plan.groups)
-        judging: list[Cell] = []
-        if complete:
-            variants = [variant for group in self._plan.groups for variant in self._judged(group, paths[group.label])]
-            judging = [self._cell(variant, seed) for seed in self._plan.seeds for variant in variants]
-        return PlannedCells(choosing, judging, paths, complete)
+        if any(len(paths[group.label]) < len(group.changes) for group in self._plan.groups):
+            return PlannedCells(choosing, [], paths, False)
+        variants = [variant for group in self._plan.groups for variant in self._judged(group, paths[group.label])]
+        judging = [self._cell(variant, seed) for seed in self._plan.seeds for variant in variants]
+        if self._plan.adaptive is None:
+            return PlannedCells(choosing, judging, paths, True)
+        if self._looks is None:
+            self._looks = StudyLooks(looked_path(self._plan, paths, judging))
+        state = self._looks.judge(ended)
+        return PlannedCells(choosing, self._up_to_look(judging, state), paths, True, self._looks, state)
+
+    def count_most(self, ended: Mapping[str, Row]) -> int:
+        """Return the number of cells, if no further comparison ends before the last look.
+
+        Args:
+            ended: cell -> its row, of those that need not run.
+        """
+        planned = self.planned(ended)
+        if planned.looks is None or planned.state is None:
+            return self._plan.most_cells
+        last = planned.looks.planned(planned.state, len(planned.looks.counts))
+        return len({cell.hash for cell in [*planned.cells, *last]})
+
+    def _up_to_look(self, cells: Sequence[Cell], state: LookState) -> list[Cell]:
+        """Return the cells whose number is fixed, and those of all looks up to the running one.
+
+        Args:
+            cells: that judge, up to the last look.
+            state: what the looks so far have given.
+        """
+        assert self._looks is not None
+        wanted = {(cell.variant.name, cell.seed) for cell in self._looks.planned(state)}
+        ends = {group.variant(made).name for group in self._plan.groups for made in ((), group.names)}
+        first = set(self._plan.first_seeds)
+        whole = set(self._plan.whole_seeds)
+        return [
+            cell
+            for cell in cells
+            if cell.seed in first
+            or (cell.seed in whole and cell.variant.name in ends)
+            or (cell.variant.name, cell.seed) in wanted
+        ]
 
     def _follow(self, group: ExplainedGroup, ended: Mapping[str, Row]) -> tuple[list[str], list[Cell]]:
         """Return the path as far as it is known, and the cells that have chosen it or will choose the next change."""

@@ -15,7 +15,8 @@ from raysearch.engine.options import check_gpus
 from raysearch.engine.trackers import check_trackers
 from raysearch.runs import RunLocation, StudyRecord, explained_search, results
 from raysearch.storage import Location
-from raysearch.studies.design import ExplanationPlan, Search, load_study
+from raysearch.studies.design import Adaptive, ExplanationPlan, Search, load_study
+from raysearch.studies.design.seed_requests import ADAPTIVE, Seeds, read_seed_request
 
 SUFFIX = "-explained"  # of the run directory, beside that of the search
 
@@ -37,13 +38,18 @@ def check(request: SweepRequest, search: str) -> CheckedRequest:
     trackers = request.trackers
     with problems.caught():
         trackers = check_trackers(request.trackers)
+    counted: Seeds | None = None
+    with problems.caught():
+        counted = _parse_seeds(request)
     problems.raise_all()
     location = RunLocation(search)
     location.fetch()
     record = results.read_study(location.directory)
     _load_code(request, record, search)
     groups = explained_search.explained_groups(record, location)
-    seeds = explained_search.split_seeds(record, _parse_count(request))
+    seeds = explained_search.split_seeds(record, counted)
+    if isinstance(counted, Adaptive):
+        groups = explained_search.measure_groups(groups, record, results.load(location.directory))
     if isinstance(request.data, Mapping):
         raise UserError("an explanation runs on the data of its search; give one --data, without a name")
     data = cli.absolute(request.data) if request.data is not None else _recorded_data(record)
@@ -67,7 +73,9 @@ def check(request: SweepRequest, search: str) -> CheckedRequest:
         modes=tuple(record.modes) or ("max",),
         metric=record.judge_metric or record.metric or "map",
         mode=record.judge_mode or "max",
-        margin=request.margin,
+        margin=counted.margin if isinstance(counted, Adaptive) else request.margin,
+        adaptive=counted if isinstance(counted, Adaptive) else None,
+        whole_seeds=seeds.whole,
     )
     out = request.out if request.out is not None else f"{search.rstrip('/')}{SUFFIX}"
     located = replace(request, data=data, out=out, trackers=trackers)
@@ -83,7 +91,6 @@ def _check_options(request: SweepRequest, problems: Problems) -> None:
         "--only": bool(request.only),
         "--episodes": request.episodes is not None,
         "--trials": request.trials is not None,
-        "--looks": request.looks is not None,
         "--effect": request.effect is not None,
         "--pilot": request.pilot is not None,
     }
@@ -94,18 +101,18 @@ def _check_options(request: SweepRequest, problems: Problems) -> None:
         problems.add(f"--margin {request.margin:g}: give a difference of the metric above 0, such as 0.004")
 
 
-def _parse_count(request: SweepRequest) -> int | None:
-    """Return the number of judging seeds; None if it is not given.
+def _parse_seeds(request: SweepRequest) -> Seeds | None:
+    """Return the number of judging seeds, or the looks at which they are judged; None if neither is given.
+
+    A margin alone declares no looks: it belongs to either.
 
     Raises:
-        UserError: no number.
+        UserError: see `read_seed_request`.
     """
-    if request.seeds is None:
-        return None
-    try:
-        return int(str(request.seeds))
-    except ValueError:
-        raise UserError(f"--explain takes a number of seeds, not --seeds {request.seeds}") from None
+    seeds = request.seeds
+    is_adaptive = request.looks is not None or isinstance(seeds, Adaptive) or str(seeds).strip() == ADAPTIVE
+    margin = request.margin if request.margin is None or request.margin > 0 else None  # else reported already
+    return read_seed_request(seeds, request.looks, margin if is_adaptive else None)
 
 
 def _load_code(request: SweepRequest, record: StudyRecord, search: str) -> None:
