@@ -8,9 +8,9 @@ raysearch's, which chooses the order on three seeds and judges it on others; and
 the seeds that chose its order. A plain numpy rule runs 20,000 explanations per case. The first 200 also go through
 `studies.analysis.change_path`, and the script fails where order, verdict or interval differ.
 
-Races judge the path at 3, 5, 8, 12 and 20 seeds, and stop what is decided or within the margin. Beside them are the same
-paths with 20 seeds for all. The first 40 also go through `studies.analysis.raced_path`. "After gain" are races of
-searches whose judging seeds showed a gain of the best config, by a paired t-test: both ends of the path use them again.
+Races judge the path at 3, 5, 8, 12 and 20 seeds, and stop what is decided or within the margin. Beside them are the
+same paths with 20 seeds for all. The first 40 also go through `studies.analysis.raced_path`. "After gain" are races of
+searches whose judging seeds showed a gain of the best config, by a paired t-test. Both ends of the path use them again.
 
 The last line is JSON: the share of explanations without any effect that claim something, by both rules, then all
 figures.

@@ -191,13 +191,18 @@ def _path(
     )
     ends = (_name(group, ()), _name(group, known))
     (whole,) = change_path.judge(whole_cells, metric, [ends], study.mode or "max")
-    means = [_mean(list(values.get(name, {}).values())) for name in ends]
-    missing = tuple(name for name in known if name not in names)
-    return ExplainedPath(group.label, changes, whole, *means, missing)
+    return ExplainedPath(
+        group=group.label,
+        changes=changes,
+        whole=whole,
+        reference_mean=_mean(values.get(ends[0], {})),
+        best_mean=_mean(values.get(ends[1], {})),
+        missing=tuple(name for name in known if name not in names),
+    )
 
 
-def _mean(values: Sequence[float]) -> float | None:
-    return sum(values) / len(values) if values else None
+def _mean(values: Mapping[int, float]) -> float | None:
+    return sum(values.values()) / len(values) if values else None
 
 
 def _shapley(group: ExplainedGroupRecord, values: Mapping[str, Mapping[int, float]]) -> dict[str, ShapleyValue]:

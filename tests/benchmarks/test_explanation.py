@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from explained import races
 
-from raysearch.studies.analysis import change_path
+from raysearch.studies.analysis import change_path, race_forecast
 
 BY_NAME = {case.name: case for case in (*benchmark.CASES, *benchmark.RACED_CASES)}
 LEVEL = 0.05
@@ -81,6 +81,16 @@ def test_races_find_the_three_that_matter_with_fewer_cells() -> None:
         figures = races.figures_of(races.race(case, benchmark.draw(case, 1000, seed=9)))
         assert figures["all_found"] > 0.99
         assert figures["saved"] > least
+
+
+def test_the_forecast_of_a_race_is_that_of_the_simulation() -> None:
+    """`--dry-run` assumes that a third of the changes earn the gain in equal parts."""
+    drawn = BY_NAME["race, three matter, margin 1.5"]
+    draws = benchmark.draw(drawn, 300)
+    case = dataclasses.replace(drawn, effects=(6.0, 6.0, 6.0, 0.0, 0.0, 0.0, 0.0, 0.0))
+    measured = race_forecast.MeasuredPath(changes=8, gain=18 * benchmark.SPREAD, spread=benchmark.SPREAD)
+    expected = race_forecast.expected_cells([measured], races.rules.LOOKS, 1.5 * benchmark.SPREAD)
+    assert expected == pytest.approx(races.race(case, draws).cells.mean(), rel=0.07)
 
 
 def test_a_config_has_the_seeds_of_its_longest_comparison() -> None:

@@ -9,6 +9,7 @@ from raysearch.engine.drivers.explanation.planned_cells import ExplanationCells,
 from raysearch.engine.drivers.explanation.race import expected_cells
 from raysearch.engine.drivers.study_looks import late_looks_warnings
 from raysearch.engine.options import RunContext
+from raysearch.engine.trials.jobs import Listener
 from raysearch.messages import PlanMessage
 from raysearch.runs import StudyRecord, Surroundings, describe, results
 from raysearch.studies.design import ExplanationPlan, pre_trainings
@@ -110,8 +111,8 @@ class ExplanationDriver:
         ends = [group.variant(made) for group in plan.groups for made in ((), group.names)]
         with session.open_session(context, ends) as open_session:
             run.record.metric_id = open_session.metric_ids(plan.reference_config).get(plan.metric)
-            run.record.warnings = [*run.record.warnings, *warnings]  # beside those of the session
-            listeners = [jobs, *session.checkpoint_reducers(context, ())]
+            run.record.warnings = list(dict.fromkeys([*run.record.warnings, *warnings]))  # beside those of the session
+            listeners: list[Listener] = [jobs, *session.checkpoint_reducers(context, ())]
             complete = True
             while complete and jobs.missing() and not jobs.blocked:  # a later look may need further pre-trainings
                 # No search varies what a pre-training depends on: that of the reference serves all configs of a seed.
