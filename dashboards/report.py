@@ -16,6 +16,7 @@ from dashboards.ablation.view import View, view
 from dashboards.explanation import answer as explanation_answer
 from dashboards.explanation import page as explanation_page
 from dashboards.explanation import tables as explanation_tables
+from dashboards.explanation.compared import compared_view as compared_explanation
 from dashboards.explanation.view import explanation_view
 from dashboards.html import EmbeddedFigure, figures_in
 from dashboards.live import results as live_results
@@ -196,7 +197,7 @@ REPORTS.register(
         terminal=explanation_tables.terminal_table,
         answer=lambda run: " ".join(explanation_answer.answer_sentences(run)),
         live=live_results.explanation_state,
-        compared_view=view,
+        compared_view=compared_explanation,
         findings=explanation_findings.findings,
     ),
 )

@@ -123,11 +123,9 @@ def measure_groups(
         return tuple(groups)
     judging = table.filter(pc.equal(table["stage"], "judge"))
     metric = record.judge_metric or record.metric or "map"
-    best = {str(group.group) if group.group is not None else "": group.variant or "" for group in record.best}
     measured = []
     for group in groups:
-        reference = f"{REFERENCE} ({group.label})" if group.label else REFERENCE
-        ends = [reference, best[group.label]]
+        ends = [f"{name} ({group.label})" if group.label else name for name in (REFERENCE, BEST)]
         cells = judging.filter(pc.is_in(judging["variant"], pa.array(ends)))
         measured.append(replace(group, measured=_measure(cells, metric, ends)))
     return tuple(measured)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from dashboards.comparison.view import read_comparison
 from dashboards.explanation.view import ExplanationView, explanation_view
 from dashboards.report import answer, live_state, write
 from raysearch.core import UserError
@@ -135,6 +136,16 @@ def test_a_look_decides_and_the_rest_goes_on(tmp_path: Path) -> None:
     begun = write_run(tmp_path / "begun", ["a", "b"], values, looks=[6, 8])
     assert answer_of(begun) == "No answer yet: the first look, at 6 seeds, has not ended."
     write(begun)
+
+
+def test_a_complete_race_is_complete_in_a_comparison_of_runs(tmp_path: Path) -> None:
+    """No config needs the seeds of a look that its comparisons did not reach."""
+    values = {"reference": 0.5, "reference with a": 0.6, "reference with b": 0.5, "best": 0.7}
+    raced = write_run(tmp_path, ["a", "b"], values, looks=[3, 20])
+    assert view_of(raced).is_complete
+    other = write_run(tmp_path / "other", ["a", "b"], values)
+    (note,) = read_comparison([other, raced]).rule_notes
+    assert "is adaptive: its results chose its numbers of seeds" in note
 
 
 def test_texts_of_a_record_run_nothing(tmp_path: Path) -> None:
