@@ -178,20 +178,18 @@ def main() -> None:
 
 
 def race_all(number: int, is_quick: bool, console: Console) -> dict[str, dict[str, float]]:
-    """Race the cases that looks judge, print a table, and return their figures."""
-    shares = ("any_wrong_claim", "any_wrong_claim_fixed", "search_gained", "any_wrong_claim_after_gain")
-    shares += ("any_wrong_claim_after_gain_5_seeds", "coverage_of_all_looks")
-    shares += ("power", "power_fixed", "all_found", "null_within_margin", "saved")
-    table = Table("case", *(name.replace("_", " ") for name in shares), "cells")
+    """Race the cases that looks judge, print a table with a column per case, and return their figures."""
     results = {}
     for case in RACED_CASES:
         draws = draw(case, number)
         outcome = races.race(case, draws)
         races.check_shipped(case, draws, outcome, 4 if is_quick else 40)
-        figures = races.figures_of(outcome)
-        results[case.name] = figures
-        texts = [f"{figures[name]:.1%}" if name in figures else "" for name in shares]
-        table.add_row(case.name, *texts, f"{figures['cells']:.0f} of {figures['cells_fixed']:.0f}")
+        results[case.name] = races.figures_of(outcome)
+    table = Table("figure", *results)
+    for name in dict.fromkeys(name for figures in results.values() for name in figures):
+        values = [figures.get(name) for figures in results.values()]
+        texts = ["" if value is None else f"{value:.0f}" if "cells" in name else f"{value:.1%}" for value in values]
+        table.add_row(name.replace("_", " "), *texts)
     console.print(table)
     return results
 
