@@ -24,6 +24,12 @@ Measured, 20,000 explanations per case:
   and its numbers are not those of the changes.
 - If three of eight matter (8, 6 and 5 standard deviations), 5 seeds name all three in 98.7 % of explanations, and 10
   seeds in all. With a margin of 1.5 and 10 seeds, 96.9 % of the comparisons of the other five end within the margin.
+- Races claim something in 4.3 % of explanations if nothing matters, and in 1.8 % with a margin of 1.5. All intervals of
+  a comparison hold together in 95.7 %. After a gain by luck (2.5 % of searches) it is 5 to 7 % (500 races), and 10 %
+  with the five seeds of the search alone.
+- If three of eight matter, races find all three like 20 seeds for all, claim something wrong in 4.1 %, and save 26 % of
+  the judging cells: 237 of 320. With a margin of 1.5 they save 51 %. Without a margin a race in which nothing matters
+  saves nothing. Of small effects races find 28.3 %, and 20 seeds for all 31.6 %.
 """
 
 from typing import Any

@@ -40,7 +40,7 @@ def _level(value: object) -> str:
 def _of_path(run: ExplanationView, path: ExplainedPath) -> str:
     if path.missing:
         return f"No answer yet: the path has taken {len(path.changes)} of its changes; it lacks {listed(path.missing)}."
-    if run.study.looks and run.reached_look == 0:
+    if run.raced and run.reached_look == 0:
         return f"No answer yet: the first look, at {run.study.looks[0]} seeds, has not ended."
     row = path.whole
     if row["delta"] is None:
