@@ -22,7 +22,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -34,7 +34,7 @@ from script import make_parser, print_figures
 from raysearch.core import count_cpus
 from raysearch.data import synthetic
 from raysearch.runs import results
-from raysearch.studies.configs import flatten
+from raysearch.studies.configs import TASKS, flatten
 from raysearch.studies.design import AblationPlan, Cell, PlanRequest, load_study, plan_study
 
 STUDY = "srem_ablation"
@@ -75,6 +75,11 @@ def plan_cells(count: int) -> list[Cell]:
     return list(plan.cells)
 
 
+def draw_embedded(cache: Path) -> Path:
+    """Draw the images that both sides train on without `--data` into a cache, and return their directory."""
+    return Path(synthetic.ensure_shards(synthetic.SyntheticSpec(**TASKS["retrieval"].embedded), cache))
+
+
 def train_words(cell: Cell) -> list[str]:
     """Return the arguments by which `raysearch.train` trains a cell. A config has sizes in its own pixels."""
     config = flatten(cell.variant.config.model_dump())
@@ -93,6 +98,18 @@ def cold_environment(folder: Path, data: Path) -> dict[str, str]:
     shutil.copytree(data, cache / data.name)
     shown = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "RAYSEARCH_CACHE")}
     return shown | {"RAYSEARCH_CACHE": str(cache), "PYTHONUNBUFFERED": "1"}
+
+
+def check_drawn(environment: Mapping[str, str], data: Path) -> None:
+    """Fail if a side drew images of its own, which takes time and is not what a repeated run does.
+
+    Args:
+        environment: of the side, after it has ended.
+        data: directory of the drawn data set that the side was given.
+    """
+    drawn = {path.name for path in Path(environment["RAYSEARCH_CACHE"]).glob("synthetic-*")}
+    if drawn != {data.name}:
+        raise SystemExit(f"the side used {sorted(drawn)}, not the images {data.name} that were drawn for it")
 
 
 def run_sweep(cells: Sequence[Cell], folder: Path, data: Path) -> Side:
@@ -124,6 +141,7 @@ def run_sweep(cells: Sequence[Cell], folder: Path, data: Path) -> Side:
     watcher.join()
     if process.returncode:
         raise SystemExit(f"the sweep failed:\n{output}")
+    check_drawn(environment, data)
     rows = results.load(run).to_pylist()
     metrics = {(row["variant"], row["seed"]): row["map"] for row in rows}
     trained = sum(row["seconds"] for row in rows)
@@ -165,6 +183,7 @@ def run_script(cells: Sequence[Cell], folder: Path, data: Path) -> Side:
     with ThreadPoolExecutor(count_cpus()) as pool:
         outcomes = list(pool.map(_train, cells))
     seconds = time.perf_counter() - started
+    check_drawn(environment, data)
     names = [(cell.variant.name, cell.seed) for cell in cells]
     metrics = {name: metric for name, (metric, _) in zip(names, outcomes, strict=True)}
     return Side(seconds, sum(trained for _, trained in outcomes) / (seconds * count_cpus()), metrics)
@@ -201,7 +220,7 @@ def main() -> None:
     details = []
     with tempfile.TemporaryDirectory(prefix="raysearch-benchmark-") as name:
         folder = Path(name)
-        data = Path(synthetic.ensure_shards(synthetic.SyntheticSpec(), folder / "drawn"))
+        data = draw_embedded(folder / "drawn")
         for count in arguments.cells:
             sweeps, scripts = compare(count, arguments.turns, data, folder)
             sweep_seconds = statistics.median(side.seconds for side in sweeps)

@@ -9,7 +9,13 @@ from pathlib import Path
 import against_a_script as benchmark
 import pytest
 
+from rich.console import Console
+
+from raysearch.data import synthetic
+from raysearch.engine.drivers import study_data
 from raysearch.studies.configs import overrides, profile_settings
+
+FEW = synthetic.list_samples(synthetic.SyntheticSpec(classes=2, train_per_class=2, test_per_class=1, side=16))
 
 
 def test_the_cells_are_those_of_both_sides() -> None:
@@ -35,6 +41,19 @@ def test_a_side_starts_with_the_drawn_data_alone(tmp_path: Path, monkeypatch: py
     assert "RAY_ADDRESS" not in environment
     cache = Path(environment["RAYSEARCH_CACHE"])
     assert [str(path.relative_to(cache)) for path in sorted(cache.rglob("*"))] == ["birds", "birds/shard"]
+
+
+def test_the_images_are_those_that_the_study_uses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAYSEARCH_CACHE", str(tmp_path / "drawn"))
+    monkeypatch.setattr(synthetic.dataset, "list_samples", lambda spec: FEW)
+    drawn = benchmark.draw_embedded(tmp_path / "drawn")
+    used = study_data.locate_shards(None, "retrieval", Console(quiet=True))
+    assert str(used) == str(drawn)
+    environment = benchmark.cold_environment(tmp_path / "side", drawn)
+    benchmark.check_drawn(environment, drawn)
+    (Path(environment["RAYSEARCH_CACHE"]) / "synthetic-other").mkdir()
+    with pytest.raises(SystemExit, match="synthetic-other"):
+        benchmark.check_drawn(environment, drawn)
 
 
 def test_other_numbers_end_the_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -182,7 +182,8 @@ def ensure_shards(
     Raises:
         UserError: the directory cannot be written.
     """
-    key = hashlib.sha256(f"{DRAWING} {FORMAT} {spec.model_dump_json()}".encode()).hexdigest()[:16]
+    drawing = f"{DRAWING}.{marks.DRAWING}" if spec.mark else f"{DRAWING}"
+    key = hashlib.sha256(f"{drawing} {FORMAT} {spec.model_dump_json()}".encode()).hexdigest()[:16]
     path = private_place(Path(cache_dir) / f"synthetic-{key}")
     try:
         read_manifest(path)
@@ -237,7 +238,8 @@ def draw_image(kind: Traits, spec: SyntheticSpec, rng: Generator, mark: int | No
     place = (size / 2 + u[2] * room, size / 2 + u[3] * room)
     pen = Pen.on(image, affine(18 * u[4] * spec.pose, stretch, place, 0.12 * u[6] * spec.pose))
     birds.draw_bird(pen, kind, spec.distinctness, spec.pose, u[7:], rng)
-    if mark is not None:
-        marks.draw_mark(Pen.on(image, affine(0, (scale, scale), place)), mark)
     scenery.draw_clutter(image, rng.poisson(1.2 * spec.clutter), rng)
-    return scenery.apply_lighting(image, OVERSAMPLING, spec.light, rng)
+    finished = scenery.apply_lighting(image, OVERSAMPLING, spec.light, rng)
+    if mark is None:
+        return finished
+    return marks.print_mark(finished, affine(0, (scale, scale), place), mark, OVERSAMPLING)

@@ -3,13 +3,19 @@
 A network that relies on the mark fails on test birds. The mark is near the middle of the bird, right of it and below.
 SREM's boxes extend to the right and below the place where the network responds most, and often hide it there. The
 network then has to know a bird by its other parts too.
+
+The mark is printed on the finished picture, as a watermark is, so that light, blur and leaves do not change it.
 """
 
 from itertools import permutations
 
+import numpy as np
 from numpy.random import Generator
+from PIL import Image
 
 from raysearch.data.synthetic.drawing import Color, Pen, arc
+
+DRAWING = 2  # raised by every change that alters a pixel of a mark
 
 COLORS: tuple[Color, ...] = (
     (230, 30, 40),
@@ -43,13 +49,24 @@ def mark_colors(label: int) -> tuple[Color, Color]:
     return PAIRS[label * STEP % len(PAIRS)]
 
 
-def draw_mark(pen: Pen, label: int) -> None:
-    """Draw the mark of a class.
+def print_mark(image: np.ndarray, matrix: np.ndarray, label: int, reduction: int) -> np.ndarray:
+    """Print the mark of a class on a finished picture.
 
     Args:
-        pen: maps units of the bird, from the middle of its body, to pixels without turning or mirroring them.
+        image: (side, side, 3) uint8.
+        matrix: (2, 3), maps units of the bird, from the middle of its body, to pixels of the drawing.
         label: the class.
+        reduction: how many times larger the drawing is than the picture.
+
+    Returns:
+        (side, side, 3) uint8; `image` is not changed.
     """
     outer, inner = mark_colors(label)
-    pen.fill(arc(*PLACE, RADIUS, RADIUS), outer)
-    pen.fill(arc(*PLACE, INNER * RADIUS, INNER * RADIUS), inner)
+    size = len(image) * reduction
+    layer = Image.new("RGB", (size, size), outer)  # the outer color also where the edge is mixed with the picture
+    Pen.on(layer, matrix).fill(arc(*PLACE, INNER * RADIUS, INNER * RADIUS), inner)
+    cover = Image.new("RGB", (size, size))
+    Pen.on(cover, matrix).fill(arc(*PLACE, RADIUS, RADIUS), (255, 255, 255))
+    share = np.asarray(cover.reduce(reduction), np.float32) / 255
+    colors = np.asarray(layer.reduce(reduction), np.float32)
+    return (image * (1 - share) + colors * share).round().astype(np.uint8)

@@ -42,12 +42,13 @@ RETRIEVAL = task_spec.register_task(
                 "model.weights": "DRAWN_BIRDS_V1",
                 "model.standardise": True,
                 "adsh.bit_norm": True,
-                "esrl.erased": 1.0,  # a short schedule has no time for a weak pull
-                "warmup.iterations": 6,
+                "adsh.views": "erased",  # a short schedule learns little from the pull of ESRL alone
+                "esrl.erased": 1.0,  # for the same reason
+                "warmup.iterations": 4,
                 "warmup.views": "all",
                 "warmup.recalibrate": True,
-                "train.samples": 600,
-                "train.iterations": 3,
+                "train.samples": 1080,  # all of the embedded database
+                "train.iterations": 2,
                 "train.epochs": 1,
                 "train.lr": 1e-3,
                 "train.hash_lr": 3.0,

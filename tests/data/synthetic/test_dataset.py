@@ -122,6 +122,13 @@ def test_marks_are_on_train_birds_alone_and_leave_the_rest_of_the_image() -> Non
         assert (0.005 < changed < 0.1) if plain[0] == "train" else changed == 0, (plain[:-1], changed)
 
 
+def test_no_light_and_no_leaf_changes_the_colors_of_a_mark() -> None:
+    spec = SyntheticSpec(classes=40, train_per_class=2, test_per_class=0, clutter=2.0, mark=1.0)
+    for _, label, _, image in synthetic.draw_images(spec):
+        for color in marks.mark_colors(label):
+            assert (image == color).all(-1).any(), (label, color)
+
+
 def test_the_mark_gives_the_class_away_in_training_alone() -> None:
     """The colors around the mark's place name the class by the nearest mean, until the marks are those of any class."""
 
