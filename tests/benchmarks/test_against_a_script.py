@@ -8,7 +8,6 @@ from pathlib import Path
 
 import against_a_script as benchmark
 import pytest
-
 from rich.console import Console
 
 from raysearch.data import synthetic
