@@ -2,14 +2,11 @@
 
 import json
 from collections.abc import Callable
-from datetime import timedelta
 
 from raysearch.core import UserError
 from raysearch.tasks.base import Worker
+from raysearch.tasks.user import rank_store
 from raysearch.tasks.user.errors import UserCodeError
-from raysearch.tasks.user.rank_store import new_store
-
-_PATIENCE = timedelta(days=7)  # the engine notices earlier that rank 0 hangs or is lost, and ends the others
 
 
 def compute_on_first(compute: Callable[[], dict[str, float]], worker: Worker) -> dict[str, float]:
@@ -28,9 +25,9 @@ def compute_on_first(compute: Callable[[], dict[str, float]], worker: Worker) ->
     """
     if worker.world_size == 1:
         return compute()
-    store = new_store(worker)
+    store = rank_store.new_store(worker)
     if worker.rank > 0:
-        store.wait(["outcome"], _PATIENCE)
+        rank_store.wait_for_key(store, "outcome")
         outcome = json.loads(store.get("outcome"))
         if outcome["error"] is not None:
             raise (UserError if outcome["is_user_error"] else UserCodeError)(outcome["error"])

@@ -10,12 +10,10 @@ from typing import Any
 
 from raysearch.core import UserError
 from raysearch.tasks.base import Worker
-from raysearch.tasks.user import plain_numbers
+from raysearch.tasks.user import plain_numbers, rank_store
 from raysearch.tasks.user.held_thread import Raised, Reported, Returned, Started
-from raysearch.tasks.user.rank_store import new_store
 
 PATIENCE_SECONDS = 60.0  # after a rank returned before its last step, until the others have to do so too
-_PAUSES = (0.0005, 0.05)  # seconds between two looks: the first, and the longest
 
 
 class Ranks:
@@ -27,7 +25,7 @@ class Ranks:
     """
 
     def __init__(self, worker: Worker, reference: str) -> None:
-        self._store = new_store(worker)
+        self._store = rank_store.new_store(worker)
         self._rank = worker.rank
         self._others = [rank for rank in range(worker.world_size) if rank != worker.rank]
         self._reference = reference
@@ -54,11 +52,8 @@ class Ranks:
             self._publish({"kind": "raised", "text": str(error)})
             raise
         self._publish(mine)
-        pause = _PAUSES[0]
         for rank in self._others:
-            while not self._store.check([f"{self._index}/{rank}"]):
-                time.sleep(pause)
-                pause = min(2 * pause, _PAUSES[1])
+            rank_store.wait_for_key(self._store, f"{self._index}/{rank}")
         messages = {rank: self._read(rank) for rank in self._others} | {self._rank: mine}
         for rank in sorted(messages):
             self._check(rank, messages[rank], mine)
