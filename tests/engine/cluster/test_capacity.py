@@ -199,7 +199,7 @@ def test_one_machine_without_memory_to_spare_is_no_reason_for_fewer_trials(fake:
     assert (slots(), slots.small_head) == (8, None)
 
 
-@pytest.mark.parametrize(("free", "places"), [(64, 10), (9, 7), (1, 0)])
+@pytest.mark.parametrize(("free", "places"), [(64, 10), (4, 7), (1, 0)])
 def test_a_head_s_memory_is_what_ray_counts_and_what_is_free(
     monkeypatch: pytest.MonkeyPatch, free: int, places: int
 ) -> None:
