@@ -28,6 +28,7 @@ Config = tuple[int, ...]  # per factor, the index of its level
 METRIC = "map"
 TIME = "training_iteration"  # the scheduler reads both names
 PATIENCE = 50  # a search gives up after this many suggestions in a row that repeat a config
+_SUGGESTED = tuple(state for state in optuna.trial.TrialState if state != optuna.trial.TrialState.WAITING)
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,21 @@ def read_grid(path: Path, seed: int) -> Grid:
 
 
 @dataclass(frozen=True)
+class StartedTrial:
+    """A trial that a search started.
+
+    Attributes:
+        config: what it ran.
+        told: number of ended trials that the sampler knew when it suggested the config.
+        iterations: finished when the search ended.
+    """
+
+    config: Config
+    told: int
+    iterations: int
+
+
+@dataclass(frozen=True)
 class Outcome:
     """The cost of a search until it reached the target, or its whole cost if it did not."""
 
@@ -105,6 +121,7 @@ class Outcome:
     seconds: float  # on the simulated clock
     suggestions: int  # including repeated ones
     ended: Mapping[Config, int] = field(default_factory=dict, compare=False, repr=False)  # iterations of each config
+    started: Sequence[StartedTrial] = field(default=(), compare=False, repr=False)  # in the order of their start
 
 
 @dataclass
@@ -114,6 +131,7 @@ class Running:
     trial_id: str
     config: Config
     trial: optuna.trial.Trial | None = None  # None: of an earlier study
+    told: int = 0  # ended trials that the sampler knew when it suggested this one
     iteration: int = 0
     repeated: list[optuna.trial.Trial] = field(default_factory=list)  # suggestions of this config since it started
 
@@ -127,6 +145,7 @@ def search(
     stopped_as: Literal["complete", "pruned"] = "complete",
     known: Mapping[Config, int] = MappingProxyType({}),
     trials: float = math.inf,
+    starts: Sequence[Config] = (),
 ) -> Outcome:
     """Search the grid until a trial of full length ends at `target` or better.
 
@@ -142,6 +161,7 @@ def search(
         known: config -> iterations that earlier studies ran. Sampler and scheduler learn these curves first, at no
             cost. As in a study, a config of full length costs nothing either when it is suggested again.
         trials: most trials to start.
+        starts: configs to try first, before the sampler suggests any.
 
     Returns:
         The outcome. The target is not reached when every config has ended, or after `PATIENCE` repeats. It is reached
@@ -155,7 +175,8 @@ def search(
     repeats = 0  # suggestions since the last new config
     idle = workers
     waiting = False  # whether a free worker waits, because its config is running elsewhere
-    started = 0
+    started: list[Running] = []
+    told = len(known)
     epochs = 0
     now = 0.0
 
@@ -185,6 +206,8 @@ def search(
             ended[config] = iterations
 
     def _tell(trial: optuna.trial.Trial, config: Config) -> None:
+        nonlocal told
+        told += 1
         curve: Sequence[float] = grid.metric[config][: ended[config]].tolist()
         for iteration, value in enumerate(curve, start=1):
             trial.report(value, iteration)
@@ -194,14 +217,18 @@ def search(
             study.tell(trial, curve[-1])
 
     def _outcome(reached: bool) -> Outcome:
-        return Outcome(reached, started, epochs, now, len(study.trials) - len(known), ended)
+        trials_started = [StartedTrial(run.config, run.told, run.iteration) for run in started]
+        suggestions = len(study.get_trials(deepcopy=False, states=_SUGGESTED)) - len(known)
+        return Outcome(reached, len(started), epochs, now, suggestions, ended, trials_started)
 
     for config, iterations in known.items():
         _learn(config, iterations)
     if any(grid.metric[config][-1] >= target for config in ended):
         return _outcome(True)
+    for config in starts:
+        study.enqueue_trial(dict(zip(grid.levels, config, strict=True)))
     while len(ended) < grid.configs:
-        while idle and not waiting and repeats < PATIENCE and started < trials:
+        while idle and not waiting and repeats < PATIENCE and len(started) < trials:
             trial = study.ask(grid.distributions)
             config = tuple(trial.params[name] for name in grid.levels)
             repeats += 1
@@ -211,10 +238,10 @@ def search(
                 running[config].repeated.append(trial)
                 waiting = True
             else:
-                run = running[config] = Running(f"trial-{trial.number}", config, trial)
+                run = running[config] = Running(f"trial-{trial.number}", config, trial, told)
                 scheduler.on_trial_add(None, run)
                 _schedule(run)
-                started += 1
+                started.append(run)
                 idle = idle - 1
                 repeats = 0
         if not events:
