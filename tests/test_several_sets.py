@@ -134,7 +134,7 @@ def test_a_killed_run_goes_on_and_its_table_is_that_of_an_undisturbed_run(
             assert time.monotonic() < deadline, "no five cells so far"
             time.sleep(0.05)
     finally:
-        children = sweeps.kill(process)
+        children = sweeps.kill(process) if process.poll() is None else []
         for child in children:  # Ray takes a minute to notice that its driver is gone
             with contextlib.suppress(psutil.NoSuchProcess):
                 child.kill()
