@@ -101,6 +101,8 @@ class ExplanationDriver:
         jobs = ExplanationJobs(cells, ended, reader.read, context.is_result, _changed)
         self._write(context, jobs.planned)
         if not jobs.missing():
+            for line in _describe_step(jobs):
+                console.print(line, markup=False)
             console.print(f"all {jobs.count_cells()} cells had ended before; nothing to run")
             return True
         from raysearch.engine.drivers import session  # which imports Ray
