@@ -124,6 +124,9 @@ def judge(control: Control, repetition: int, cells: Cells, data: str) -> dict[st
 
     Returns:
         For each variant its mean difference and corrected p-value, the reference's cells, and the seconds of all.
+
+    Raises:
+        SystemExit: a variant computes the numbers of the reference, so that it says nothing about errors.
     """
     planned = plan(control, repetition, data)
     wanted = {planned.reference.name, *(control.variants or (variant.name for variant in planned.variants))}
@@ -135,6 +138,7 @@ def judge(control: Control, repetition: int, cells: Cells, data: str) -> dict[st
             entry = cells.train(cell.hash, cell.variant.config, cell.seed)
             done.append((name, entry))
             rows.append({"variant": name, "seed": cell.seed, "status": "finished"} | entry)
+    _check_that_variants_differ(done, planned.reference.name)
     table = compare(pa.Table.from_pylist(rows), METRIC, planned.reference.name).to_pylist()
     compared = [row for row in table if row["variant"] != planned.reference.name]
     corrected = t_tests.holm([row["p"] for row in compared], family=planned.comparisons)
@@ -145,6 +149,15 @@ def judge(control: Control, repetition: int, cells: Cells, data: str) -> dict[st
         "reference": [entry for name, entry in done if name == planned.reference.name],
         "seconds": [entry["seconds"] for _, entry in done],
     }
+
+
+def _check_that_variants_differ(done: Sequence[tuple[str, dict[str, Any]]], reference: str) -> None:
+    metrics: dict[str, list[float]] = {}
+    for name, entry in done:
+        metrics.setdefault(name, []).append(entry[METRIC])
+    for name, values in metrics.items():
+        if name != reference and values == metrics[reference]:
+            raise SystemExit(f"{name} has the numbers of the reference in every seed: it controls nothing")
 
 
 def describe(name: str, control: Control, repetitions: Sequence[dict[str, Any]]) -> Iterator[str]:

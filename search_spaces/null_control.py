@@ -1,11 +1,9 @@
-"""A negative control: three choices that cannot matter, so that a difference which is decided is a mistake.
+"""A negative control: two choices that cannot matter, so that a difference which is decided is a mistake.
 
 python -m raysearch.sweep null_control
 
 Each choice changes the numbers of a cell, because it changes random draws or their order, and none has an effect:
 
-- `esrl.positives=sample` draws the other image of a class from the iteration's random sample instead of the database.
-  Either way, each image of the class is equally likely.
 - `adsh.start=normal` begins with other random codes. The warm-up replaces all of them several times.
 - `srem.ties=any` takes another of several equally high positions, which are neighbors at the border of the map.
 
@@ -19,9 +17,8 @@ study = Ablation(
     question="Do choices differ that cannot matter? (a negative control)",
     task="retrieval",
     base={"hash.bits": 24},
-    reference={"esrl.positives": "database", "adsh.start": "signs", "srem.ties": "raster"},
+    reference={"adsh.start": "signs", "srem.ties": "raster"},
     factors=[
-        factor("esrl.positives", "database", "sample"),
         factor("adsh.start", "signs", "normal"),
         factor("srem.ties", "raster", "any"),
     ],
