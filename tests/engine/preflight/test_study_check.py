@@ -269,7 +269,7 @@ def test_a_relative_path_is_one_file_everywhere(tmp_path: Path, monkeypatch: pyt
         (292, "paper", {}, 4000),  # VegFru
         (200, "paper", {}, 2000),  # CUB
         (555, "paper", {"train.samples": 3000}, 3000),
-        (555, "laptop", {}, 600),
+        (555, "laptop", {}, 1080),
     ],
 )
 def test_the_paper_profile_draws_the_papers_samples(
