@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from dashboards.ablation.judging import rule_words
+from dashboards.ablation.judging.looks import look_cell
 from dashboards.explanation.view import ExplanationView
 from dashboards.html import Cell, Column, Markup, Table, formats, section, tag, verdicts
 from raysearch.studies.analysis.raced_path import RacedPair
@@ -58,15 +59,7 @@ def _label(run: ExplanationView, text: str, group: str) -> str:
 
 def _at_look(number: int) -> Callable[[LookedComparison], Cell]:
     """Return the cell of a comparison in the column of a look."""
-
-    def _cell(compared: LookedComparison) -> Cell:
-        row = next((row for row in compared.raced.looks if row["look"] == number), None)
-        if row is None or row["delta"] is None:
-            return Cell("")
-        bounds = formats.interval(row["delta_low"], row["delta_high"], sign=True)
-        return Cell(formats.signed(row["delta"]), bounds or row["refused"], row["delta"])
-
-    return _cell
+    return lambda compared: look_cell(compared.raced.looks, number)
 
 
 def _ended(run: ExplanationView, raced: RacedPair) -> Cell:

@@ -4,7 +4,7 @@ An early look may spend little of the 5 %, so its interval is wide. A figure sho
 wider ones at its edge; the table has all numbers.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import plotly.graph_objects as go
 
@@ -177,17 +177,23 @@ def _numbers(row: Row) -> str:
     return f"{formats.signed(row['delta'])} {bounds}".rstrip() + f", {verdict}"
 
 
+def look_cell(rows: Sequence[Row], number: int) -> Cell:
+    """Return a difference at a look with the interval of the look; empty if the look did not judge it.
+
+    Args:
+        rows: of one comparison, one for each look that judged it.
+        number: of the look, from 1.
+    """
+    row = next((row for row in rows if row["look"] == number), None)
+    if row is None or row["delta"] is None:
+        return Cell("")
+    bounds = formats.interval(row["delta_low"], row["delta_high"], sign=True)
+    return Cell(formats.signed(row["delta"]), bounds or row["refused"], row["delta"])
+
+
 def _at_look(run: View, number: int) -> Callable[[Variant], Cell]:
     """Return the cell of a variant in the column of a look."""
-
-    def _cell(variant: Variant) -> Cell:
-        row = next((row for row in run.judgement.paths[variant.name] if row["look"] == number), None)
-        if row is None or row["delta"] is None:
-            return Cell("")
-        bounds = formats.interval(row["delta_low"], row["delta_high"], sign=True)
-        return Cell(formats.signed(row["delta"]), bounds or row["refused"], row["delta"])
-
-    return _cell
+    return lambda variant: look_cell(run.judgement.paths[variant.name], number)
 
 
 def _decided(run: View, variant: Variant) -> Cell:
