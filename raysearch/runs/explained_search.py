@@ -70,6 +70,17 @@ def split_seeds(record: StudyRecord, count: int | Adaptive | None = None) -> See
     return SeedBlocks(tuple(choosing), tuple([*shared, *further][:number]))
 
 
+def check_kind(record: StudyRecord, place: object) -> None:
+    """Raise a UserError unless a record is that of a search.
+
+    Args:
+        record: of the run that is to be explained.
+        place: path or URI of the run, for messages.
+    """
+    if record.kind != "search":
+        raise UserError(f"'{place}' is not a run of a search; --explain takes the run directory of one")
+
+
 def explained_groups(record: StudyRecord, place: object) -> tuple[ExplainedGroup, ...]:
     """Return the changes of each group of a search whose best config differs from the reference.
 
@@ -78,11 +89,9 @@ def explained_groups(record: StudyRecord, place: object) -> tuple[ExplainedGroup
         place: path or URI of its run, for messages.
 
     Raises:
-        UserError: no search, one without a best config or a judged reference, a population, a config that this version
+        UserError: a search without a best config or a judged reference, a population, a config that this version
             cannot read, or a best config that is the reference.
     """
-    if record.kind != "search":
-        raise UserError(f"'{place}' is not a run of a search; --explain takes the run directory of one")
     scheduler = record.scheduler or ""
     if scheduler in SCHEDULERS and SCHEDULERS[scheduler].moves_settings:
         raise UserError(f"'{place}' trained a population, whose settings moved during training: no path leads there")

@@ -45,6 +45,7 @@ def check(request: SweepRequest, search: str) -> CheckedRequest:
     location = RunLocation(search)
     location.fetch()
     record = results.read_study(location.directory)
+    explained_search.check_kind(record, search)
     _load_code(request, record, search)
     groups = explained_search.explained_groups(record, location)
     seeds = explained_search.split_seeds(record, counted)
