@@ -156,6 +156,14 @@ def test_forty_classes_have_forty_marks() -> None:
     assert len({marks.mark_colors(label) for label in range(40)}) == 40
 
 
+def test_other_drawings_of_marks_are_drawn_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = [synthetic.ensure_shards(spec, tmp_path) for spec in (SMALL, MARKED)]
+    monkeypatch.setattr(marks, "DRAWING", marks.DRAWING + 1)
+    plain, marked = (synthetic.ensure_shards(spec, tmp_path) for spec in (SMALL, MARKED))
+    assert plain == before[0]
+    assert marked not in before
+
+
 def test_readers_of_results_are_told_of_the_planted_effect(tmp_path: Path) -> None:
     marked = synthetic.ensure_shards(MARKED, tmp_path)
     plain = synthetic.ensure_shards(SMALL, tmp_path)

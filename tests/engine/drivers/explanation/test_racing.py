@@ -12,6 +12,8 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
+from dashboards.ablation.judging.looks import look_cell
+from dashboards.explanation.looks_section import looks_table
 from dashboards.report import answer, write
 from raysearch.core import Interrupt, UserError
 from raysearch.data import shards
@@ -26,6 +28,7 @@ from .planted_search import BEST, EFFECTS, make_search, planted, value_at, view_
 
 LOOKS = (3, 5, 8, 12)
 MARGIN = 0.004
+ABLATION = Path(__file__).parents[3] / "fixtures" / "earlier_version" / "ablation"
 FEW = ["train.lr", "adsh.gamma", "train.batch"]
 
 
@@ -215,6 +218,36 @@ def test_few_changes_have_shapley_values_of_the_first_look(tmp_path: Path) -> No
     assert sum(value.mean for value in values) == pytest.approx(np.mean(whole))
 
 
+def test_the_whole_difference_has_the_seeds_of_the_search_although_all_ends_at_the_first_look(tmp_path: Path) -> None:
+    run = tmp_path / "search"
+    score = planted({"adsh.gamma": 0.5, "train.lr": 0.4, "train.batch": 0.3})
+    run_search(run, make_search(FEW), score)
+    race(run, score)
+    view = view_of(explained_beside(run))
+    assert {pair.row["look"] for pair in view.raced} == {1}
+    assert view.paths[0].whole["seeds"] == 5
+
+
+def test_a_look_shows_the_gain_over_its_seeds(raced: Path) -> None:
+    record = results.read_study(raced)
+    configs = {variant.name: variant.config for variant in record.variants}
+    score = planted(EFFECTS)
+    seeds = [1, 2, 3, 4, 5, *range(9, 16)]
+    rows = {compared.label: compared for compared in looks_table(view_of(raced)).rows}
+    change = view_of(raced).changes[-1]  # it does nothing, so its comparison goes on to a later look
+    compared = rows[f"step {change.position}: {change.name}"]
+    pair = next(pair for pair, looked in view_of(raced).races.items() if looked == compared.raced)
+    differences = [score(configs[pair[1]], seed) - score(configs[pair[0]], seed) for seed in seeds]
+    judged = compared.raced.row["look"]
+    assert judged > 1
+    for number, count in enumerate(LOOKS, start=1):
+        cell = look_cell(compared.raced.looks, number)
+        if number <= judged:
+            assert cell.sort_key == pytest.approx(np.mean(differences[:count]))
+        else:
+            assert cell.sort_key is None
+
+
 def test_failed_cells_of_a_judged_look_stay(tmp_path: Path) -> None:
     run = tmp_path / "search"
     score = planted({"adsh.gamma": 0.05})
@@ -317,3 +350,9 @@ def test_contradicting_seeds_are_refused(raced: Path) -> None:
     assert (plan.adaptive, plan.margin) == (None, 0.01)
     plan = explain_request.check(SweepRequest("", seeds="adaptive"), str(search)).plan
     assert plan.adaptive.looks == (3, 5, 8, 12, 20)
+
+
+@pytest.mark.parametrize("study", ["", "srem_ablation"])
+def test_an_ablation_is_no_search_to_explain(study: str) -> None:
+    with pytest.raises(UserError, match="is not a run of a search; --explain takes the run directory of one"):
+        explain_request.check(SweepRequest(study), str(ABLATION))
