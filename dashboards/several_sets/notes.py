@@ -33,7 +33,7 @@ def notes(run: SetsView, failed: Iterable[tuple[str, Variant]], has_best: bool) 
     elif has_best:
         yield "Bold: the best of its column, decided against every other method."
     else:
-        yield "In no column the best method is decided against every other one."
+        yield "No column has a method that is decided to be better than every other one."
     papers = [view.published.paper for view in run.on_set.values() if view.published is not None]
     if papers:
         yield f"In brackets: published ({'; '.join(cite_together(papers))})."
